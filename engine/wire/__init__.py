@@ -1,0 +1,1 @@
+"""Bytes to domain and back, sans-IO: REST shapes, webhook forms and signatures, TwiML."""
