@@ -1,0 +1,150 @@
+"""What a decision asks the store to commit: small facts, applied in order, all of a batch or none of it.
+
+A change touches only the fields it names, so that traffic (`SessionTouched`) and control (`SessionChanged`) never
+overwrite each other.
+"""
+
+import msgspec
+
+from engine.core.records import (
+    UNSET,
+    Account,
+    ApiKey,
+    Interaction,
+    Leg,
+    NoChange,
+    Participant,
+    ProxyNumber,
+    Service,
+    Session,
+    SessionStatus,
+)
+
+
+class AccountSaved(msgspec.Struct, frozen=True, gc=False):
+    """An account was made or its settings changed."""
+
+    account: Account
+
+
+class ApiKeySaved(msgspec.Struct, frozen=True, gc=False):
+    """A key was made or revoked."""
+
+    key: ApiKey
+
+
+class NumberSaved(msgspec.Struct, frozen=True, gc=False):
+    """A number was bought, renamed, pooled, reserved or unpooled."""
+
+    number: ProxyNumber
+
+
+class NumberReleased(msgspec.Struct, frozen=True, gc=False):
+    """A number is no longer owned."""
+
+    number_sid: str
+
+
+class ServiceSaved(msgspec.Struct, frozen=True, gc=False):
+    """A service was made or its settings changed."""
+
+    service: Service
+
+
+class ServiceErased(msgspec.Struct, frozen=True, gc=False):
+    """A service is gone with sessions, participants and interactions; its numbers leave the pool."""
+
+    service_sid: str
+    at: float
+
+
+class SessionCreated(msgspec.Struct, frozen=True, gc=False):
+    """A session and the participants it was made with."""
+
+    session: Session
+    participants: tuple[Participant, ...]
+
+
+class SessionChanged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The control plane changed some fields of a session."""
+
+    session_sid: str
+    at: float
+    """Becomes date_updated."""
+    status: SessionStatus | NoChange = UNSET
+    closed_reason: str | NoChange | None = UNSET
+    ttl_seconds: int | NoChange = UNSET
+    date_expiry: float | NoChange | None = UNSET
+    date_ended: float | NoChange | None = UNSET
+    date_started: float | NoChange | None = UNSET
+    idle_since: float | NoChange = UNSET
+    fail_on_participant_conflict: bool | NoChange = UNSET
+
+
+class SessionTouched(msgspec.Struct, frozen=True, gc=False):
+    """An interaction passed: open becomes in-progress, the idle clock restarts; of no effect once closed."""
+
+    session_sid: str
+    at: float
+
+
+class SessionErased(msgspec.Struct, frozen=True, gc=False):
+    """A session is gone for good, with participants and interactions."""
+
+    session_sid: str
+
+
+class ParticipantAdded(msgspec.Struct, frozen=True, gc=False):
+    """A participant joined an existing session."""
+
+    participant: Participant
+
+
+class ParticipantRemoved(msgspec.Struct, frozen=True, gc=False):
+    """A participant was removed; the row stays."""
+
+    participant_sid: str
+    session_sid: str
+    at: float
+
+
+class InteractionRecorded(msgspec.Struct, frozen=True, gc=False):
+    """A call or message passed."""
+
+    interaction: Interaction
+
+
+class InteractionUpdated(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A leg's state was reported."""
+
+    interaction_sid: str
+    inbound: Leg
+    outbound: Leg
+    duration_seconds: int | None
+    at: float
+
+
+class InteractionErased(msgspec.Struct, frozen=True, gc=False):
+    """The application deleted an interaction."""
+
+    interaction_sid: str
+
+
+Change = (
+    AccountSaved
+    | ApiKeySaved
+    | NumberSaved
+    | NumberReleased
+    | ServiceSaved
+    | ServiceErased
+    | SessionCreated
+    | SessionChanged
+    | SessionTouched
+    | SessionErased
+    | ParticipantAdded
+    | ParticipantRemoved
+    | InteractionRecorded
+    | InteractionUpdated
+    | InteractionErased
+)
+"""Everything that can be committed."""

@@ -1,0 +1,362 @@
+"""The ports where the adapters meet: what `api`, `ingress`, `actors`, `storage` and `telemetry` ask of one another.
+
+`engine.app` wires implementations to them; the adapters never import each other.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from engine.core.changes import Change
+from engine.core.errors import StoreUnavailable
+from engine.core.records import (
+    Account,
+    Address,
+    ApiKey,
+    DebuggerEvent,
+    Interaction,
+    Kind,
+    Participant,
+    ProxyNumber,
+    Service,
+    Session,
+)
+from engine.core.requests import (
+    AccountUpdate,
+    NumberRequest,
+    NumberUpdate,
+    ParticipantRequest,
+    ServiceRequest,
+    SessionRequest,
+    SessionUpdate,
+)
+from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
+
+Record = TypeVar("Record")
+
+Clock = Callable[[], float]
+"""UTC epoch seconds."""
+
+
+class PageCursor(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a page of a list starts; at most one of `after` and `before` is given."""
+
+    limit: int
+    """Records on the page, 1 to 100."""
+    after: str | None = None
+    """The last SID of the page before."""
+    before: str | None = None
+    """The first SID of the page after."""
+
+
+class Page(msgspec.Struct, Generic[Record], frozen=True):
+    """One page of a list, in the list's order."""
+
+    records: tuple[Record, ...]
+    has_next: bool
+    has_previous: bool
+
+
+class PoolEntry(msgspec.Struct, frozen=True):
+    """A number in a service's pool."""
+
+    number: ProxyNumber
+    in_use: int
+    """Active sessions that use it; one whose two participants share it counts once."""
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an event of this sender on this number goes where it goes; numbers masked."""
+
+    proxy: Address
+    sender: str
+    """Masked to its last four digits."""
+    account_sid: str | None = None
+    service_sid: str | None = None
+    call: Decision
+    """What a call would meet now; `to` masked."""
+    message: Decision
+    """What a message would meet now; `to` masked."""
+    session: Session | None = None
+    """The live session, or the last one that paired this sender and number."""
+    expires_at: float | None = None
+    """When the live session ends if nothing more passes."""
+    story: tuple[str, ...] = ()
+    """The steps of the decision, a sentence each."""
+
+
+class Registry(msgspec.Struct, frozen=True):
+    """Everything a host reads whole at start, without sessions."""
+
+    accounts: tuple[Account, ...]
+    api_keys: tuple[ApiKey, ...]
+    services: tuple[Service, ...]
+    numbers: tuple[ProxyNumber, ...]
+
+
+class Store(Protocol):
+    """Durable records of one host. Point reads are synchronous and see every commit that was acknowledged."""
+
+    def commit(self, changes: Sequence[Change], done: Callable[[StoreUnavailable | None], None]) -> None:
+        """Commit the changes with the next group, all or none, in the order of the calls.
+
+        `done` is called on the event loop, after the commit, with None or with why nothing was committed.
+        """
+
+    async def write(self, changes: Sequence[Change]) -> None:
+        """Commit and wait; raises StoreUnavailable."""
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the last commit (or probe) succeeded."""
+
+    def registry(self) -> Registry:
+        """Read accounts, keys, services and numbers."""
+
+    def active_sessions(self) -> Iterator[tuple[Session, tuple[Participant, ...]]]:
+        """Walk the active sessions in the order of activation, each with its live participants."""
+
+    def interactions_since(self, at: float) -> Iterator[Interaction]:
+        """Walk the interactions that arrived at or after a time, oldest first."""
+
+    def open_calls(self) -> Iterator[Interaction]:
+        """Walk the calls whose inbound leg has not ended."""
+
+    def session(self, session_sid: str) -> Session | None:
+        """Read one session."""
+
+    def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
+        """Find the session that owns a name."""
+
+    def participants(self, session_sid: str) -> tuple[Participant, ...]:
+        """Read all participants of a session, the removed ones too, oldest first."""
+
+    def interaction(self, interaction_sid: str) -> Interaction | None:
+        """Read one interaction."""
+
+    def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
+        """Find the newest session, active or not, in which the identifier held the proxy number."""
+
+    def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
+        """Tell which proxy numbers an identifier has had, each with when it was last given."""
+
+    async def sessions_page(self, service_sid: str, cursor: PageCursor) -> Page[Session]:
+        """List sessions, newest first."""
+
+    async def participants_page(self, session_sid: str, cursor: PageCursor) -> Page[Participant]:
+        """List participants (removed ones too), newest first."""
+
+    async def interactions_page(
+        self, session_sid: str, cursor: PageCursor, *, sent_to: str | None = None
+    ) -> Page[Interaction]:
+        """List interactions, oldest first; with `sent_to`, the message interactions of that participant only."""
+
+    async def sessions_closed_before(self, at: float, *, limit: int) -> tuple[str, ...]:
+        """Find sessions that ended before a time, for retention."""
+
+
+class DataPlane(Protocol):
+    """Where ingress hands its events."""
+
+    def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
+        """Decide about an event; `answer` is called once, at once or after the commit, on the event loop."""
+
+    def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        """Take a leg's state; `answer` gets None when the store is unavailable and the platform should retry."""
+
+    def signing_token(self, proxy: Address) -> str | None:
+        """Return the auth token of the account that owns a proxy number in a pool."""
+
+    def account_token(self, account_sid: str) -> str | None:
+        """Return the auth token of an account."""
+
+
+class ControlPlane(Protocol):
+    """What the REST interface and the operator's commands may ask.
+
+    Everything is scoped by account; what is not visible there raises ApiError NOT_FOUND. A refused request raises
+    ApiError and changes nothing; a failed commit raises StoreUnavailable. Whatever returns has been committed.
+    """
+
+    def authenticate(self, username: str, password: str) -> Account | None:
+        """Check account SID and token, or API key and secret, in constant time."""
+
+    async def create_account(self, settings: AccountUpdate) -> Account:
+        """Make an account with a fresh token."""
+
+    async def update_account(self, account_sid: str, settings: AccountUpdate) -> Account:
+        """Change an account's settings."""
+
+    def account(self, account_sid: str) -> Account:
+        """Read one account."""
+
+    def accounts(self) -> tuple[Account, ...]:
+        """Read all accounts, oldest first."""
+
+    async def create_api_key(self, account_sid: str, friendly_name: str) -> tuple[ApiKey, str]:
+        """Make a key; returns it with its secret, which is nowhere kept."""
+
+    def api_keys(self, account_sid: str) -> tuple[ApiKey, ...]:
+        """Read the keys of an account, oldest first."""
+
+    async def revoke_api_key(self, key_sid: str) -> ApiKey:
+        """End a key at once."""
+
+    async def own_number(self, account_sid: str, request: NumberRequest) -> ProxyNumber:
+        """Make the account own a number."""
+
+    async def own_numbers(
+        self, account_sid: str, requests: Sequence[NumberRequest]
+    ) -> tuple[ProxyNumber | Exception, ...]:
+        """Own many at once in one commit: a number or the ApiError of each request, in order."""
+
+    def owned_number(self, account_sid: str, number_sid: str) -> ProxyNumber:
+        """Read an owned number."""
+
+    def owned_numbers_page(self, account_sid: str, cursor: PageCursor) -> Page[ProxyNumber]:
+        """List owned phone numbers, newest first."""
+
+    async def update_owned_number(self, account_sid: str, number_sid: str, request: NumberUpdate) -> ProxyNumber:
+        """Rename a number or correct its capabilities."""
+
+    async def release_number(self, account_sid: str, number_sid: str) -> None:
+        """Stop owning a number; refused with CONFLICT while it is in a pool."""
+
+    async def create_service(self, account_sid: str, request: ServiceRequest) -> Service:
+        """Make a service."""
+
+    def service(self, account_sid: str, sid_or_name: str) -> Service:
+        """Read a service by SID or unique name."""
+
+    def services_page(self, account_sid: str, cursor: PageCursor) -> Page[Service]:
+        """List services, newest first."""
+
+    async def update_service(self, account_sid: str, service_sid: str, request: ServiceRequest) -> Service:
+        """Change a service."""
+
+    async def delete_service(self, account_sid: str, service_sid: str) -> None:
+        """Erase a service and all in it."""
+
+    async def add_to_pool(
+        self, account_sid: str, service_sid: str, *, number_sid: str | None, address: str | None, is_reserved: bool
+    ) -> PoolEntry:
+        """Put an owned number into the pool, named by SID or by address."""
+
+    def pool_entry(self, account_sid: str, service_sid: str, number_sid: str) -> PoolEntry:
+        """Read a pool entry."""
+
+    def pool_page(
+        self, account_sid: str, service_sid: str, cursor: PageCursor, *, short_codes: bool
+    ) -> Page[PoolEntry]:
+        """List phone numbers or short codes of the pool, newest first."""
+
+    async def reserve(
+        self, account_sid: str, service_sid: str, number_sid: str, *, is_reserved: bool | None
+    ) -> PoolEntry:
+        """Reserve or free a pool entry; None leaves it."""
+
+    async def remove_from_pool(self, account_sid: str, service_sid: str, number_sid: str) -> None:
+        """Take a number out of the pool."""
+
+    async def create_session(self, account_sid: str, service_sid: str, request: SessionRequest) -> Session:
+        """Make a session with its participants."""
+
+    def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
+        """Read a session by SID or unique name."""
+
+    async def sessions_page(self, account_sid: str, service_sid: str, cursor: PageCursor) -> Page[Session]:
+        """List sessions, newest first."""
+
+    async def update_session(
+        self, account_sid: str, service_sid: str, session_sid: str, update: SessionUpdate
+    ) -> Session:
+        """Change, close or re-open a session."""
+
+    async def delete_session(self, account_sid: str, service_sid: str, session_sid: str) -> None:
+        """Erase a session."""
+
+    async def add_participant(
+        self, account_sid: str, service_sid: str, session_sid: str, request: ParticipantRequest
+    ) -> Participant:
+        """Add a participant to a session."""
+
+    def participant(self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str) -> Participant:
+        """Read a participant."""
+
+    async def participants_page(
+        self, account_sid: str, service_sid: str, session_sid: str, cursor: PageCursor
+    ) -> Page[Participant]:
+        """List participants."""
+
+    async def remove_participant(
+        self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str
+    ) -> None:
+        """Remove a participant; its row stays with the session."""
+
+    def interaction(self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str) -> Interaction:
+        """Read an interaction."""
+
+    async def interactions_page(
+        self,
+        account_sid: str,
+        service_sid: str,
+        session_sid: str,
+        cursor: PageCursor,
+        *,
+        participant_sid: str | None = None,
+    ) -> Page[Interaction]:
+        """List interactions, oldest first; with a participant, the message interactions sent to it."""
+
+    async def delete_interaction(
+        self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str
+    ) -> None:
+        """Erase an interaction."""
+
+    async def send_message(
+        self,
+        account_sid: str,
+        service_sid: str,
+        session_sid: str,
+        participant_sid: str,
+        *,
+        body: str,
+        media: tuple[str, ...],
+    ) -> Interaction:
+        """Push a text to a participant from their own proxy number; left `queued` until egress takes it."""
+
+    def explain(self, *, proxy: str, sender: str) -> Explanation:
+        """Tell, as the operator, what would happen to a sender on a proxy number, and why; changes nothing."""
+
+
+class DoorProblem(StrEnum):
+    """Why a listener turned a request away before any decision; closed."""
+
+    UNKNOWN_NUMBER = "unknown-number"
+    MALFORMED = "malformed"
+    BAD_SIGNATURE = "bad-signature"
+    TOO_LARGE = "too-large"
+    NOT_POST = "not-post"
+
+
+class Observer(Protocol):
+    """Where everything countable is told; implemented by `engine.telemetry`, never raises."""
+
+    def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
+        """One inbound event was answered."""
+
+    def reported(self, outcome: ReportOutcome) -> None:
+        """One leg report was taken."""
+
+    def turned_away(self, problem: DoorProblem) -> None:
+        """One inbound request was refused before any decision."""
+
+    def debugger(self, event: DebuggerEvent) -> None:
+        """An event for the account's debugger."""
+
+    def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
+        """One group commit ended."""
+
+    def requested(self, *, method: str, route: str, status: int) -> None:
+        """One REST request was answered; `route` is a path template."""

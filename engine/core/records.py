@@ -1,0 +1,359 @@
+"""The records that are kept: accounts, numbers, services, sessions, participants, interactions.
+
+Values as the rules see them; how they look on the wire is `engine.wire`, how they lie on disk is `storage`.
+Times are UTC epoch seconds; a SID is its full 34 characters.
+"""
+
+from enum import Enum, IntFlag, StrEnum
+from typing import NewType
+
+import msgspec
+
+E164 = NewType("E164", str)
+"""A canonical phone number: "+" and up to 15 digits, no Mexican "1", no Argentine "9"."""
+
+Address = str
+"""What a leg starts from or ends at: an E164, a short code, or a channel address such as `whatsapp:+1…`."""
+
+
+class Mode(StrEnum):
+    """What a session lets pass."""
+
+    MESSAGE_ONLY = "message-only"
+    VOICE_ONLY = "voice-only"
+    VOICE_AND_MESSAGE = "voice-and-message"
+
+
+class SessionStatus(StrEnum):
+    """Where a session is in its life; `failed` and `unknown` are never entered."""
+
+    OPEN = "open"
+    IN_PROGRESS = "in-progress"
+    CLOSED = "closed"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+ACTIVE = frozenset({SessionStatus.OPEN, SessionStatus.IN_PROGRESS})
+"""The states in which a session routes."""
+
+
+class ClosedReason(StrEnum):
+    """Why a session ended."""
+
+    API = "api"
+    TTL = "ttl"
+    DATE_EXPIRY = "date-expiry"
+
+
+class GeoMatchLevel(StrEnum):
+    """How near a proxy number must be to the participant."""
+
+    AREA_CODE = "area-code"
+    OVERLAY = "overlay"
+    EXTENDED_AREA_CODE = "extended-area-code"
+    RADIUS = "radius"
+    COUNTRY = "country"
+
+
+class NumberSelectionBehavior(StrEnum):
+    """Whether a participant should get a number they have had before."""
+
+    AVOID_STICKY = "avoid-sticky"
+    PREFER_STICKY = "prefer-sticky"
+
+
+class Capability(IntFlag):
+    """What a number can do, each way."""
+
+    VOICE_INBOUND = 1
+    VOICE_OUTBOUND = 2
+    SMS_INBOUND = 4
+    SMS_OUTBOUND = 8
+    MMS_INBOUND = 16
+    MMS_OUTBOUND = 32
+
+    VOICE = 3
+    SMS = 12
+    MMS = 48
+    ALL = 63
+
+
+class Kind(StrEnum):
+    """What passed, or wants to pass."""
+
+    VOICE = "voice"
+    MESSAGE = "message"
+
+
+class LegStatus(StrEnum):
+    """State of one leg, in the platform's words."""
+
+    ACCEPTED = "accepted"
+    ANSWERED = "answered"
+    BUSY = "busy"
+    CANCELED = "canceled"
+    COMPLETED = "completed"
+    DELETED = "deleted"
+    DELIVERED = "delivered"
+    DELIVERY_UNKNOWN = "delivery-unknown"
+    FAILED = "failed"
+    IN_PROGRESS = "in-progress"
+    INITIATED = "initiated"
+    NO_ANSWER = "no-answer"
+    QUEUED = "queued"
+    RECEIVED = "received"
+    RECEIVING = "receiving"
+    RINGING = "ringing"
+    SCHEDULED = "scheduled"
+    SENDING = "sending"
+    SENT = "sent"
+    UNDELIVERED = "undelivered"
+    UNKNOWN = "unknown"
+
+
+class NoChange(Enum):
+    """The mark of a field that a request leaves as it is."""
+
+    UNSET = "unset"
+
+
+UNSET = NoChange.UNSET
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant: nothing of one account is visible to another."""
+
+    sid: str
+    """AC…"""
+    auth_token: str
+    """Password of the account SID and key of the webhook signature; 32 hex digits, kept readable for signing."""
+    friendly_name: str
+    """Free text for the operator."""
+    allow_participant_conflict: bool = False
+    """ProxyAllowParticipantConflict: the same pair may be active twice (behaviour 7)."""
+    respect_sms_stop_filter: bool = False
+    """ProxyRespectSmsStopFilterFlag: the number's own stop filtering decides (behaviour 11.2)."""
+    argentina: bool = False
+    """Insert the mobile "9" after +54 on outbound calls (behaviour 14)."""
+    date_created: float = 0.0
+    """When it was made."""
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A second credential of an account, revocable alone."""
+
+    sid: str
+    """SK…"""
+    account_sid: str
+    """Whose key it is."""
+    secret_hash: bytes
+    """SHA-256 of the secret; the secret itself is 32 random characters, shown once."""
+    friendly_name: str
+    """Free text for the operator."""
+    date_created: float
+    """When it was made."""
+    date_revoked: float | None = None
+    """When it stopped to work."""
+
+
+class ProxyNumber(msgspec.Struct, frozen=True, kw_only=True):
+    """A phone number (PN) or short code (SC) that an account owns, and its place in a service's pool."""
+
+    sid: str
+    """PN… or SC…; the pool entry has the same SID."""
+    account_sid: str
+    """The owner."""
+    address: Address
+    """E.164 of a phone number, bare digits of a short code; unique among all accounts."""
+    iso_country: str
+    """Two capital letters."""
+    capabilities: Capability
+    """What it can do."""
+    friendly_name: str
+    """Display form such as "(555) 555-5555" unless renamed."""
+    date_created: float
+    """When the account came to own it."""
+    date_updated: float
+    """Last change of the owned number."""
+    service_sid: str | None = None
+    """The service whose pool it is in; at most one."""
+    is_reserved: bool = False
+    """Left out of automatic selection."""
+    date_pooled: float | None = None
+    """When it joined the pool."""
+    date_pool_updated: float | None = None
+    """Last change of the pool entry."""
+    stop_filtering: bool = True
+    """Whether the number's own SMS stop filtering is on (behaviour 11.2)."""
+
+    @property
+    def is_short_code(self) -> bool:
+        """Tell a short code from a phone number."""
+        return self.sid.startswith("SC")
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """Configuration and number pool of one application."""
+
+    sid: str
+    """KS…"""
+    account_sid: str
+    """The owner."""
+    unique_name: str
+    """Unique in the account."""
+    default_ttl_seconds: int = 0
+    """ttl of sessions that give none; 0 = no limit."""
+    callback_url: str | None = None
+    """Informational webhook."""
+    intercept_callback_url: str | None = None
+    """Gate webhook."""
+    out_of_session_callback_url: str | None = None
+    """Fall-back webhook."""
+    geo_match_level: GeoMatchLevel = GeoMatchLevel.COUNTRY
+    """How near a selected number must be."""
+    number_selection_behavior: NumberSelectionBehavior = NumberSelectionBehavior.PREFER_STICKY
+    """Which of the fitting numbers is preferred."""
+    chat_instance_sid: str | None = None
+    """IS…; stored only."""
+    inserts_mexican_one: bool = False
+    """Outbound legs to Mexico carry the "1" after +52 (behaviour 14)."""
+    date_created: float
+    """When it was made."""
+    date_updated: float
+    """Last change."""
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """A time-bounded pairing of two people."""
+
+    sid: str
+    """KC…, minted in time order."""
+    service_sid: str
+    """Its service."""
+    account_sid: str
+    """The owner."""
+    unique_name: str | None = None
+    """Unique in the service, while the session exists."""
+    status: SessionStatus = SessionStatus.OPEN
+    """Where it is in its life."""
+    closed_reason: str | None = None
+    """A `ClosedReason`, while closed."""
+    mode: Mode = Mode.VOICE_AND_MESSAGE
+    """What it lets pass."""
+    ttl_seconds: int = 0
+    """Idle limit; 0 = none."""
+    date_expiry: float | None = None
+    """Fixed end; overrides the ttl."""
+    idle_since: float
+    """What the ttl counts from: the latest of creation, re-opening and last interaction."""
+    date_started: float | None = None
+    """First interaction."""
+    date_ended: float | None = None
+    """When it closed."""
+    date_last_interaction: float | None = None
+    """Latest interaction on either proxy number."""
+    fail_on_participant_conflict: bool = False
+    """The session asked to be strict although the account is permissive."""
+    date_created: float
+    """When it was made."""
+    date_updated: float
+    """Last change."""
+
+    @property
+    def is_active(self) -> bool:
+        """Tell whether the session routes."""
+        return self.status in ACTIVE
+
+
+class Participant(msgspec.Struct, frozen=True, kw_only=True):
+    """A real number in a session, with the proxy number that it dials."""
+
+    sid: str
+    """KP…, minted in time order."""
+    session_sid: str
+    """Its session."""
+    service_sid: str
+    """Its service."""
+    account_sid: str
+    """The owner."""
+    identifier: Address
+    """The real number; never shown to the partner."""
+    proxy_identifier: Address
+    """The number that this participant dials and is called from."""
+    proxy_identifier_sid: str
+    """PN… or SC… of it."""
+    friendly_name: str | None = None
+    """Free text."""
+    date_created: float
+    """When it was added."""
+    date_updated: float
+    """Last change."""
+    date_deleted: float | None = None
+    """When it was removed; the row stays as long as the session."""
+
+
+class Leg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One half of an interaction."""
+
+    participant_sid: str | None = None
+    """KP… at this end."""
+    resource_sid: str | None = None
+    """CA… / SM… / MM… on the platform, once known."""
+    status: LegStatus | None = None
+    """Its current state."""
+
+
+class Interaction(msgspec.Struct, frozen=True, kw_only=True):
+    """One call or message that passed."""
+
+    sid: str
+    """KI…, minted in time order."""
+    session_sid: str
+    """Its session."""
+    service_sid: str
+    """Its service."""
+    account_sid: str
+    """The owner."""
+    kind: Kind
+    """Call or message."""
+    proxy: Address
+    """The proxy number reached; for a message interaction, the one it leaves from."""
+    inbound: Leg
+    """The sender's leg; all None for a message pushed through the API."""
+    outbound: Leg
+    """The partner's leg."""
+    body: str | None = None
+    """Text of a message."""
+    media: tuple[str, ...] = ()
+    """URLs of a message's media."""
+    duration_seconds: int | None = None
+    """Length of a finished call."""
+    date_created: float
+    """When it arrived."""
+    date_updated: float
+    """Last change of a leg."""
+
+    @property
+    def is_message_interaction(self) -> bool:
+        """Tell a message that the application pushed from one that arrived."""
+        return self.inbound.participant_sid is None
+
+
+class DebuggerEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What cannot be told to a REST caller."""
+
+    code: int
+    """A `Code` of the catalogue."""
+    account_sid: str
+    """Whose debugger it belongs to."""
+    service_sid: str | None = None
+    """The service concerned."""
+    session_sid: str | None = None
+    """The session concerned."""
+    resource_sid: str | None = None
+    """Call, message or pool entry at fault."""
+    message: str
+    """What happened; phone numbers masked to their last four digits."""
+    at: float
+    """When."""

@@ -1,0 +1,97 @@
+"""What the control plane is asked to do, as plain values: one Struct per operation that carries fields.
+
+Made by `engine.api` from forms after syntax checks (types, lengths, enumerations); the rules check the rest.
+"""
+
+import msgspec
+
+from engine.core.records import (
+    UNSET,
+    Capability,
+    GeoMatchLevel,
+    Mode,
+    NoChange,
+    NumberSelectionBehavior,
+    SessionStatus,
+)
+
+
+class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Create or update a service; on create, UNSET means the default."""
+
+    unique_name: str | NoChange = UNSET
+    default_ttl_seconds: int | NoChange = UNSET
+    callback_url: str | NoChange | None = UNSET
+    intercept_callback_url: str | NoChange | None = UNSET
+    out_of_session_callback_url: str | NoChange | None = UNSET
+    geo_match_level: GeoMatchLevel | NoChange = UNSET
+    number_selection_behavior: NumberSelectionBehavior | NoChange = UNSET
+    chat_instance_sid: str | NoChange | None = UNSET
+    inserts_mexican_one: bool | NoChange = UNSET
+    """Operator's setting; not on the public wire."""
+
+
+class ParticipantRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Add a participant."""
+
+    identifier: str
+    """As the application wrote it; parsed by the rules."""
+    friendly_name: str | None = None
+    proxy_identifier: str | None = None
+    """The pool number chosen by the application."""
+    proxy_identifier_sid: str | None = None
+    """The same by PN."""
+    fail_on_participant_conflict: bool = False
+
+
+class SessionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Create a session."""
+
+    unique_name: str | None = None
+    date_expiry: float | None = None
+    ttl_seconds: int | None = None
+    """None = the service's default."""
+    mode: Mode = Mode.VOICE_AND_MESSAGE
+    status: SessionStatus = SessionStatus.OPEN
+    participants: tuple[ParticipantRequest, ...] = ()
+    fail_on_participant_conflict: bool = False
+
+
+class SessionUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """Change, close or re-open a session."""
+
+    date_expiry: float | NoChange | None = UNSET
+    """None clears it."""
+    ttl_seconds: int | NoChange = UNSET
+    status: SessionStatus | NoChange = UNSET
+    fail_on_participant_conflict: bool | NoChange = UNSET
+
+
+class NumberRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Own a number."""
+
+    address: str
+    """E.164, or the digits of a short code."""
+    iso_country: str | None = None
+    """None = read from the number; required for a short code."""
+    capabilities: Capability = Capability.ALL
+    friendly_name: str | None = None
+    """None = the national display form."""
+    stop_filtering: bool = True
+
+
+class NumberUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """Change an owned number."""
+
+    friendly_name: str | NoChange = UNSET
+    capabilities: Capability | NoChange = UNSET
+    stop_filtering: bool | NoChange = UNSET
+
+
+class AccountUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """Change an account's settings."""
+
+    friendly_name: str | NoChange = UNSET
+    allow_participant_conflict: bool | NoChange = UNSET
+    respect_sms_stop_filter: bool | NoChange = UNSET
+    argentina: bool | NoChange = UNSET

@@ -1,0 +1,101 @@
+"""What arrives on proxy numbers, and the closed set of ways it can end."""
+
+from enum import StrEnum
+
+import msgspec
+
+from engine.core.errors import Code
+from engine.core.records import Address, Interaction, Kind, LegStatus
+
+
+class InboundEvent(msgspec.Struct, frozen=True, gc=False):
+    """A call or message that reached a proxy number."""
+
+    kind: Kind
+    """Call or message."""
+    sender: Address
+    """From, as the platform sent it."""
+    proxy: Address
+    """To: the number reached."""
+    resource_sid: str
+    """CallSid or MessageSid; the key of redelivery."""
+    body: str = ""
+    """Text of a message."""
+    media: tuple[str, ...] = ()
+    """URLs of a message's media."""
+
+
+class LegReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The platform tells the state of a leg."""
+
+    proxy: Address | None
+    """The proxy number whose interaction is meant, when the report names one."""
+    interaction_sid: str | None
+    """KI… from our own status URL; None when only the platform's SID is known."""
+    is_outbound: bool
+    """Which leg."""
+    resource_sid: str
+    """CA… / SM… of the leg reported."""
+    status: LegStatus
+    """Its state."""
+    duration_seconds: int | None = None
+    """Length of a finished call."""
+
+
+class Outcome(StrEnum):
+    """How an event ended; closed."""
+
+    ROUTED = "routed"
+    REFUSED = "refused"
+    """A call is rejected before it is answered, a message is dropped."""
+    NOT_READY = "not-ready"
+    """The number is being rebuilt or the store cannot commit: try again."""
+    UNKNOWN_NUMBER = "unknown-number"
+    """The number reached is in no pool: not ours to answer."""
+
+
+class Reason(StrEnum):
+    """Why it ended so; closed."""
+
+    IN_SESSION = "in-session"
+    STOP_WORD = "stop-word"
+    NO_SESSION = "no-session"
+    SESSION_EXPIRED = "session-expired"
+    NO_PARTNER = "no-partner"
+    CALL_TO_MESSAGE_ONLY = "call-to-message-only"
+    MESSAGE_TO_VOICE_ONLY = "message-to-voice-only"
+    NOT_IN_POOL = "not-in-pool"
+    REBUILDING = "rebuilding"
+    STORE_UNAVAILABLE = "store-unavailable"
+
+
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """What becomes of an event."""
+
+    outcome: Outcome
+    reason: Reason
+    code: Code | None = None
+    """Debugger event that it raises."""
+    to: Address = ""
+    """Routed: the partner's real number in the form to dial (country prefix digits inserted)."""
+    caller_id: Address = ""
+    """Routed: the partner's own proxy number, shown to the partner."""
+    session_sid: str = ""
+    """The session met, also when it refuses the event."""
+    interaction: Interaction | None = None
+    """Routed: what was recorded."""
+
+
+class ReportOutcome(StrEnum):
+    """What became of a leg report; closed."""
+
+    RECORDED = "recorded"
+    REPEATED = "repeated"
+    """The leg was already in that state."""
+    NOT_OPEN = "not-open"
+    """80906: the leg had already ended."""
+    NOT_FOUND = "not-found"
+    """80907: no interaction with that leg."""
+
+
+__all__ = ["Decision", "InboundEvent", "Kind", "LegReport", "Outcome", "Reason", "ReportOutcome"]
