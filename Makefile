@@ -1,0 +1,58 @@
+# Every task of the project; `make` alone lists them. Needs Python 3.11 to 3.13, make and git.
+
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
+UV_VERSION := 0.13.9
+
+BIN := .venv/bin
+STAMP := .venv/.complete
+CODE := $(wildcard engine actors storage tests benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format types layers bench lock clean
+
+help: ## list the tasks
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: $(STAMP) ## fill .venv with the pinned dependencies and the maskline command (PYTHON=... chooses)
+
+run: $(STAMP) ## set up and play the recorded traffic (ARGS=--once exits after it)
+	@$(BIN)/maskline demo $(ARGS)
+
+test: $(STAMP) ## set up and run the whole test suite (ARGS=tests/core -n0 narrows it)
+	@$(BIN)/pytest -n 2 $(ARGS)
+
+lint: $(STAMP) ## check style and formatting
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && echo "lint: ok"
+
+format: $(STAMP) ## format the code and apply safe fixes
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+types: $(STAMP) ## check types, strictly
+	@$(BIN)/mypy $(CODE)
+
+layers: $(STAMP) ## check that imports follow the layers
+	@$(BIN)/lint-imports
+
+bench: $(STAMP) ## run the benchmarks (ARGS=... chooses)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lock: $(STAMP) ## pin the dependencies of pyproject.toml anew, with hashes
+	@test -x .venv/lock/bin/uv || { $(BIN)/python -m venv .venv/lock && .venv/lock/bin/pip install -q uv==$(UV_VERSION); }
+	@.venv/lock/bin/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate \
+		--no-header --python-version 3.11 --group dev --output-file requirements.lock pyproject.toml
+
+clean: ## remove .venv, caches and build output
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c '$(SUPPORTED)' || { \
+		echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); Python 3.11, 3.12 or 3.13 is needed:" \
+			"make setup PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,1 @@
+"""The REST control plane: an ASGI application over the `ControlPlane` port."""

@@ -1,0 +1,1 @@
+"""Listeners where traffic enters; each hands its events to the `DataPlane` port."""

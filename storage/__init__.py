@@ -1,0 +1,1 @@
+"""Durable records of one host in one SQLite file."""
