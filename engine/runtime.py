@@ -1,0 +1,72 @@
+"""The real clock and the real randomness, handed to everything that must not reach for them itself.
+
+A SID is 48 bits of milliseconds, 16 of counter and 64 of randomness, so later ones sort after earlier ones.
+"""
+
+import os
+import random
+import time
+from collections.abc import Callable
+
+from engine.core.sids import Mint, SidKind, ordered_sid
+
+COUNTER_END = 0x10000
+"""SIDs that one millisecond can hold; more borrow the next one."""
+
+_POOL_BYTES = 8192
+_RANDOM_BYTES = 8
+
+clock: Callable[[], float] = time.time
+"""UTC epoch seconds."""
+
+pick = random.SystemRandom().choice
+"""Chooses one of a sequence, for the last tie of number selection."""
+
+
+class RandomBits:
+    """64 random bits at a time from the operating system, fetched in bulk."""
+
+    __slots__ = ("_left", "_source")
+
+    def __init__(self, source: Callable[[int], bytes] = os.urandom) -> None:
+        """Draw from `source`, which returns that many random bytes."""
+        self._source = source
+        self._left: list[int] = []
+
+    def __call__(self) -> int:
+        """Return 64 bits that were never returned before."""
+        if not self._left:
+            pool = self._source(_POOL_BYTES)
+            self._left = [int.from_bytes(pool[at : at + _RANDOM_BYTES]) for at in range(0, _POOL_BYTES, _RANDOM_BYTES)]
+        return self._left.pop()
+
+
+class OrderedMint:
+    """Mints SIDs in time order; one of these a process, used from one thread."""
+
+    __slots__ = ("_bits", "_clock", "_counter", "_milliseconds")
+
+    def __init__(self, now: Callable[[], float] = clock, bits: Callable[[], int] | None = None) -> None:
+        """Take the time from `now` (epoch seconds; may jump back) and 64 random bits at a time from `bits`."""
+        self._clock = now
+        self._bits = bits or RandomBits()
+        self._milliseconds = 0
+        self._counter = 0
+
+    def __call__(self, kind: SidKind) -> str:
+        """Return a SID that sorts after every earlier one of this mint."""
+        milliseconds = int(self._clock() * 1000)
+        if milliseconds > self._milliseconds:
+            self._milliseconds = milliseconds
+            self._counter = 0
+        else:
+            self._counter += 1
+            if self._counter == COUNTER_END:
+                self._milliseconds += 1
+                self._counter = 0
+        return ordered_sid(kind, milliseconds=self._milliseconds, counter=self._counter, random_bits=self._bits())
+
+
+def real_mint() -> Mint:
+    """Make the process's mint."""
+    return OrderedMint()
