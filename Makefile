@@ -33,7 +33,7 @@ types: $(STAMP) ## check types, strictly
 	@$(BIN)/mypy $(CODE)
 
 layers: $(STAMP) ## check that imports follow the layers
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 bench: $(STAMP) ## run the benchmarks (ARGS=... chooses)
 	@$(BIN)/python -m benchmarks $(ARGS)
