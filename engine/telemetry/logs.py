@@ -1,0 +1,72 @@
+"""Structured logs on one stream: a record a line, human or JSON, whole phone numbers masked whatever the caller did.
+
+Built on the standard library's logging, so that the records of uvicorn and of every library take the same way.
+"""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TextIO
+
+from engine.core.e164 import mask
+
+ROOT = "maskline"
+"""Name of our loggers' common root."""
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+_NUMBER = re.compile(r"\+[1-9]\d{6,14}")
+
+
+def configure_logs(*, as_json: bool, level: str, stream: TextIO | None = None) -> None:
+    """Send everything that is logged to the stream (standard error unless told), replacing earlier handlers."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if as_json else HumanFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger(ROOT).setLevel(level.upper())
+
+
+def redact(text: str) -> str:
+    """Mask every whole phone number in a text."""
+    return _NUMBER.sub(lambda number: mask(number[0]), text)
+
+
+class HumanFormatter(logging.Formatter):
+    """`12:00:00 WARNING debugger: what happened code=80901 …`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as a line, its fields after the message, a traceback below."""
+        time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
+        fields = "".join(f" {key}={value}" for key, value in _fields(record))
+        name = record.name.removeprefix(f"{ROOT}.")
+        line = f"{time} {record.levelname:<7} {name}: {record.getMessage()}{fields}"
+        return redact(f"{line}\n{_traceback(record)}".rstrip())
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, then the record's own fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
+        entry = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **dict(_fields(record)),
+        }
+        if record.exc_info:
+            entry["traceback"] = _traceback(record)
+        return redact(json.dumps(entry, ensure_ascii=False, default=str))
+
+
+def _fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
+    return ((key, value) for key, value in vars(record).items() if key not in _STANDARD and value is not None)
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    return logging.Formatter().formatException(record.exc_info) if record.exc_info else ""

@@ -1,0 +1,118 @@
+"""Logs: shape of a line, masking, and a flood that does not drown them."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from engine.core.errors import Code
+from engine.core.records import DebuggerEvent
+from engine.telemetry.debugger import LOGGED_PER_SECOND, DebuggerLog
+from engine.telemetry.logs import ROOT, configure_logs, redact
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """Takes what is logged; the handlers of the test runner come back afterwards."""
+    root, ours = logging.getLogger(), logging.getLogger(ROOT)
+    kept = root.handlers[:], root.level, ours.level
+    yield io.StringIO()
+    root.handlers[:], root.level, ours.level = kept
+
+
+def event(at: float, code: int = Code.STOP_WORD) -> DebuggerEvent:
+    return DebuggerEvent(code=code, account_sid="AC" + "0" * 32, message="A stop word was dropped", at=at)
+
+
+def test_a_json_record_is_one_line_with_its_fields(stream: io.StringIO) -> None:
+    """Machines read time, level, logger, message and every field; what is None is left out."""
+    configure_logs(as_json=True, level="info", stream=stream)
+
+    logging.getLogger(f"{ROOT}.engine").info("started\nup", extra={"port": 8080, "session_sid": None})
+
+    lines = stream.getvalue().splitlines()
+    entry = json.loads(lines[0])
+    assert len(lines) == 1
+    assert entry.pop("time").endswith("+00:00")
+    assert entry == {"level": "info", "logger": "maskline.engine", "message": "started\nup", "port": 8080}
+
+
+def test_a_human_record_reads_as_a_sentence(stream: io.StringIO) -> None:
+    """Time, level, where, what, then the fields."""
+    configure_logs(as_json=False, level="info", stream=stream)
+
+    logging.getLogger(f"{ROOT}.engine").warning("signatures are off", extra={"port": 8080})
+
+    assert stream.getvalue()[8:] == " WARNING engine: signatures are off port=8080\n"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_whole_numbers_never_reach_the_log(stream: io.StringIO, *, as_json: bool) -> None:
+    """A caller who forgot to mask is caught: in the message, the fields and the traceback."""
+    configure_logs(as_json=as_json, level="info", stream=stream)
+    log = logging.getLogger(ROOT)
+
+    try:
+        int("+14155550123 is no number")
+    except ValueError:
+        log.exception("from %s", "+14155550123", extra={"to": "+442079460123"})
+
+    assert "0123" not in stream.getvalue()
+    assert stream.getvalue().count("+1415555XXXX") >= 2
+    assert "ValueError" in stream.getvalue()
+
+
+def test_other_libraries_are_heard_from_warning_on(stream: io.StringIO) -> None:
+    """The level is ours; a library's chatter stays out."""
+    configure_logs(as_json=False, level="debug", stream=stream)
+
+    logging.getLogger("uvicorn.error").info("chatter")
+    logging.getLogger("uvicorn.error").warning("trouble")
+    logging.getLogger(ROOT).debug("detail")
+
+    assert "chatter" not in stream.getvalue()
+    assert "trouble" in stream.getvalue()
+    assert "detail" in stream.getvalue()
+
+
+def test_a_debugger_event_carries_its_code_and_title(stream: io.StringIO) -> None:
+    """The operator can look the code up and find the account."""
+    configure_logs(as_json=True, level="info", stream=stream)
+
+    DebuggerLog().write(event(1.0))
+
+    entry = json.loads(stream.getvalue())
+    assert (entry["code"], entry["title"], entry["level"]) == (80901, "Message matched stop word", "warning")
+    assert entry["account_sid"] == "AC" + "0" * 32
+
+
+def test_a_flood_of_one_code_is_summed_up(stream: io.StringIO) -> None:
+    """A second shows its first events; the next one says how many were left out."""
+    configure_logs(as_json=True, level="info", stream=stream)
+    log = DebuggerLog()
+
+    for _ in range(LOGGED_PER_SECOND + 7):
+        log.write(event(5.0))
+    log.write(event(5.5, code=Code.NO_PARTNER))
+    log.write(event(6.0))
+
+    messages = [json.loads(line)["message"] for line in stream.getvalue().splitlines()]
+    assert messages.count("A stop word was dropped") == LOGGED_PER_SECOND + 2
+    assert "7 more events of this code, counted only" in messages
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("call from +14155550123 to +442079460123.", "call from +1415555XXXX to +44207946XXXX."),
+        (
+            "KC0193a5c0ffee0123456789abcdef01234567 took 12345678 ns",
+            "KC0193a5c0ffee0123456789abcdef01234567 took 12345678 ns",
+        ),
+    ],
+)
+def test_only_phone_numbers_are_masked(text: str, masked: str) -> None:
+    """SIDs and figures stay readable."""
+    assert redact(text) == masked
