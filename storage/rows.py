@@ -1,0 +1,336 @@
+"""Records as rows and back: which columns, in which order; cells are encoded by `storage.codec`."""
+
+from typing import Any, Final
+
+import msgspec
+
+from engine.core.legs import is_open_call
+from engine.core.records import (
+    Account,
+    ApiKey,
+    Capability,
+    GeoMatchLevel,
+    Interaction,
+    Leg,
+    NumberSelectionBehavior,
+    Participant,
+    ProxyNumber,
+    Service,
+    Session,
+)
+from engine.core.sids import SidKind, pack, unpack
+from storage.codec import (
+    KIND,
+    KIND_AT,
+    LEG_STATUS,
+    LEG_STATUS_AT,
+    MODE,
+    MODE_AT,
+    SESSION_STATUS,
+    SESSION_STATUS_AT,
+    Cell,
+    account_at,
+    address_at,
+    address_cell,
+    key,
+    proxy_at,
+    proxy_sid_at,
+    service_at,
+    tagged,
+    untagged,
+)
+
+Row = tuple[Cell, ...]
+"""Cells in the order of the columns below."""
+
+Fetched = tuple[Any, ...]
+"""A row as SQLite hands it back: its types are those of the schema."""
+
+ACCOUNT_COLUMNS: Final = (
+    "sid, auth_token, friendly_name, allow_participant_conflict, respect_sms_stop_filter, argentina, date_created"
+)
+API_KEY_COLUMNS: Final = "sid, account_sid, secret_hash, friendly_name, date_created, date_revoked"
+NUMBER_COLUMNS: Final = (
+    "sid, account_sid, address, iso_country, capabilities, friendly_name, date_created, date_updated, service_sid, "
+    "is_reserved, date_pooled, date_pool_updated, stop_filtering"
+)
+SERVICE_COLUMNS: Final = (
+    "sid, account_sid, unique_name, default_ttl_seconds, callback_url, intercept_callback_url, "
+    "out_of_session_callback_url, geo_match_level, number_selection_behavior, chat_instance_sid, "
+    "inserts_mexican_one, date_created, date_updated"
+)
+SESSION_COLUMNS: Final = (
+    "sid, service_sid, account_sid, unique_name, status, closed_reason, mode, ttl_seconds, date_expiry, idle_since, "
+    "date_started, date_ended, date_last_interaction, fail_on_participant_conflict, date_created, date_updated"
+)
+"""Without date_activated, which is the store's own."""
+PARTICIPANT_COLUMNS: Final = (
+    "session_sid, sid, service_sid, identifier, proxy_identifier, proxy_identifier_sid, friendly_name, date_created, "
+    "date_updated, date_deleted"
+)
+"""Without the account, which is the session's."""
+INTERACTION_COLUMNS: Final = (
+    "sid, session_sid, kind, proxy, inbound_participant_sid, inbound_resource_sid, inbound_status, "
+    "outbound_participant_sid, outbound_resource_sid, outbound_status, body, media, duration_seconds, date_created, "
+    "date_updated"
+)
+"""Without is_open_call, which is derived, and service and account, which are the session's."""
+
+_MEDIA = msgspec.json.Decoder(tuple[str, ...])
+
+
+def account_row(account: Account) -> Row:
+    """Return the row of an account."""
+    return (
+        pack(account.sid),
+        account.auth_token,
+        account.friendly_name,
+        account.allow_participant_conflict,
+        account.respect_sms_stop_filter,
+        account.argentina,
+        account.date_created,
+    )
+
+
+def account_of(row: Fetched) -> Account:
+    """Return the account of a row."""
+    sid, auth_token, friendly_name, allow_conflict, respect_filter, argentina, date_created = row
+    return Account(
+        sid=account_at(sid),
+        auth_token=auth_token,
+        friendly_name=friendly_name,
+        allow_participant_conflict=bool(allow_conflict),
+        respect_sms_stop_filter=bool(respect_filter),
+        argentina=bool(argentina),
+        date_created=date_created,
+    )
+
+
+def api_key_row(api_key: ApiKey) -> Row:
+    """Return the row of a key."""
+    return (
+        pack(api_key.sid),
+        pack(api_key.account_sid),
+        api_key.secret_hash,
+        api_key.friendly_name,
+        api_key.date_created,
+        api_key.date_revoked,
+    )
+
+
+def api_key_of(row: Fetched) -> ApiKey:
+    """Return the key of a row."""
+    sid, account_sid, secret_hash, friendly_name, date_created, date_revoked = row
+    return ApiKey(
+        sid=unpack(SidKind.API_KEY, sid),
+        account_sid=account_at(account_sid),
+        secret_hash=secret_hash,
+        friendly_name=friendly_name,
+        date_created=date_created,
+        date_revoked=date_revoked,
+    )
+
+
+def number_row(number: ProxyNumber) -> Row:
+    """Return the row of a number."""
+    return (
+        tagged(number.sid),
+        pack(number.account_sid),
+        address_cell(number.address),
+        number.iso_country,
+        int(number.capabilities),
+        number.friendly_name,
+        number.date_created,
+        number.date_updated,
+        key(number.service_sid),
+        number.is_reserved,
+        number.date_pooled,
+        number.date_pool_updated,
+        number.stop_filtering,
+    )
+
+
+def number_of(row: Fetched) -> ProxyNumber:
+    """Return the number of a row."""
+    return ProxyNumber(
+        sid=proxy_sid_at(row[0]),
+        account_sid=account_at(row[1]),
+        address=proxy_at(row[2]),
+        iso_country=row[3],
+        capabilities=Capability(row[4]),
+        friendly_name=row[5],
+        date_created=row[6],
+        date_updated=row[7],
+        service_sid=None if row[8] is None else service_at(row[8]),
+        is_reserved=bool(row[9]),
+        date_pooled=row[10],
+        date_pool_updated=row[11],
+        stop_filtering=bool(row[12]),
+    )
+
+
+def service_row(service: Service) -> Row:
+    """Return the row of a service."""
+    return (
+        pack(service.sid),
+        pack(service.account_sid),
+        service.unique_name,
+        service.default_ttl_seconds,
+        service.callback_url,
+        service.intercept_callback_url,
+        service.out_of_session_callback_url,
+        service.geo_match_level.value,
+        service.number_selection_behavior.value,
+        service.chat_instance_sid,
+        service.inserts_mexican_one,
+        service.date_created,
+        service.date_updated,
+    )
+
+
+def service_of(row: Fetched) -> Service:
+    """Return the service of a row."""
+    return Service(
+        sid=service_at(row[0]),
+        account_sid=account_at(row[1]),
+        unique_name=row[2],
+        default_ttl_seconds=row[3],
+        callback_url=row[4],
+        intercept_callback_url=row[5],
+        out_of_session_callback_url=row[6],
+        geo_match_level=GeoMatchLevel(row[7]),
+        number_selection_behavior=NumberSelectionBehavior(row[8]),
+        chat_instance_sid=row[9],
+        inserts_mexican_one=bool(row[10]),
+        date_created=row[11],
+        date_updated=row[12],
+    )
+
+
+def session_row(session: Session) -> Row:
+    """Return the row of a new session, date_activated last."""
+    return (
+        pack(session.sid),
+        pack(session.service_sid),
+        pack(session.account_sid),
+        session.unique_name,
+        SESSION_STATUS[session.status],
+        session.closed_reason,
+        MODE[session.mode],
+        session.ttl_seconds,
+        session.date_expiry,
+        session.idle_since,
+        session.date_started,
+        session.date_ended,
+        session.date_last_interaction,
+        int(session.fail_on_participant_conflict),
+        session.date_created,
+        session.date_updated,
+        session.date_created if session.is_active else None,
+    )
+
+
+def session_of(row: Fetched) -> Session:
+    """Return the session of a row."""
+    return Session(
+        sid=unpack(SidKind.SESSION, row[0]),
+        service_sid=service_at(row[1]),
+        account_sid=account_at(row[2]),
+        unique_name=row[3],
+        status=SESSION_STATUS_AT[row[4]],
+        closed_reason=row[5],
+        mode=MODE_AT[row[6]],
+        ttl_seconds=row[7],
+        date_expiry=row[8],
+        idle_since=row[9],
+        date_started=row[10],
+        date_ended=row[11],
+        date_last_interaction=row[12],
+        fail_on_participant_conflict=bool(row[13]),
+        date_created=row[14],
+        date_updated=row[15],
+    )
+
+
+def participant_row(participant: Participant) -> Row:
+    """Return the row of a participant."""
+    return (
+        pack(participant.session_sid),
+        pack(participant.sid),
+        pack(participant.service_sid),
+        address_cell(participant.identifier),
+        address_cell(participant.proxy_identifier),
+        tagged(participant.proxy_identifier_sid),
+        participant.friendly_name,
+        participant.date_created,
+        participant.date_updated,
+        participant.date_deleted,
+    )
+
+
+def participant_of(row: Fetched) -> Participant:
+    """Return the participant of a row, which its session's account follows."""
+    return Participant(
+        sid=unpack(SidKind.PARTICIPANT, row[1]),
+        session_sid=unpack(SidKind.SESSION, row[0]),
+        service_sid=service_at(row[2]),
+        account_sid=account_at(row[10]),
+        identifier=address_at(row[3]),
+        proxy_identifier=proxy_at(row[4]),
+        proxy_identifier_sid=proxy_sid_at(row[5]),
+        friendly_name=row[6],
+        date_created=row[7],
+        date_updated=row[8],
+        date_deleted=row[9],
+    )
+
+
+def interaction_row(interaction: Interaction) -> Row:
+    """Return the row of an interaction, is_open_call last."""
+    inbound, outbound = interaction.inbound, interaction.outbound
+    return (
+        pack(interaction.sid),
+        pack(interaction.session_sid),
+        KIND[interaction.kind],
+        address_cell(interaction.proxy),
+        key(inbound.participant_sid),
+        tagged(inbound.resource_sid),
+        LEG_STATUS[inbound.status],
+        key(outbound.participant_sid),
+        tagged(outbound.resource_sid),
+        LEG_STATUS[outbound.status],
+        interaction.body,
+        msgspec.json.encode(interaction.media).decode() if interaction.media else None,
+        interaction.duration_seconds,
+        interaction.date_created,
+        interaction.date_updated,
+        int(is_open_call(interaction)),  # a bool would go through the slow adapters
+    )
+
+
+def interaction_of(row: Fetched) -> Interaction:
+    """Return the interaction of a row, which its session's service and account follow."""
+    return Interaction(
+        sid=unpack(SidKind.INTERACTION, row[0]),
+        session_sid=unpack(SidKind.SESSION, row[1]),
+        service_sid=service_at(row[15]),
+        account_sid=account_at(row[16]),
+        kind=KIND_AT[row[2]],
+        proxy=proxy_at(row[3]),
+        inbound=_leg(row[4:7]),
+        outbound=_leg(row[7:10]),
+        body=row[10],
+        media=() if row[11] is None else _MEDIA.decode(row[11]),
+        duration_seconds=row[12],
+        date_created=row[13],
+        date_updated=row[14],
+    )
+
+
+def _leg(cells: Fetched) -> Leg:
+    participant_sid, resource_sid, status = cells
+    return Leg(
+        participant_sid=None if participant_sid is None else unpack(SidKind.PARTICIPANT, participant_sid),
+        resource_sid=None if resource_sid is None else untagged(resource_sid),
+        status=LEG_STATUS_AT[status],
+    )

@@ -1,0 +1,159 @@
+"""What the storage tests are made of: plausible records, a counting mint, an observer that remembers."""
+
+from collections.abc import Callable
+
+from engine.core.ports import DoorProblem
+from engine.core.records import (
+    Account,
+    Capability,
+    DebuggerEvent,
+    Interaction,
+    Kind,
+    Leg,
+    LegStatus,
+    Participant,
+    ProxyNumber,
+    Service,
+    Session,
+    SessionStatus,
+)
+from engine.core.sids import SidKind, ordered_sid
+from engine.core.traffic import Outcome, Reason, ReportOutcome
+
+START = 1_700_000_000.0
+"""The time at which the tests' world begins."""
+
+
+class Observed:
+    """An observer that remembers the commits."""
+
+    def __init__(self) -> None:
+        self.commits: list[tuple[int, bool]] = []
+
+    def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
+        """Remember a group commit."""
+        self.commits.append((changes, is_ok))
+
+    def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
+        """Not the store's."""
+
+    def reported(self, outcome: ReportOutcome) -> None:
+        """Not the store's."""
+
+    def turned_away(self, problem: DoorProblem) -> None:
+        """Not the store's."""
+
+    def debugger(self, event: DebuggerEvent) -> None:
+        """Not the store's."""
+
+    def requested(self, *, method: str, route: str, status: int) -> None:
+        """Not the store's."""
+
+
+def counting_mint() -> Callable[[SidKind], str]:
+    """Return a mint whose SIDs differ by a millisecond."""
+    minted = 0
+
+    def mint(kind: SidKind) -> str:
+        nonlocal minted
+        minted += 1
+        return ordered_sid(kind, milliseconds=int(START * 1000) + minted, counter=0, random_bits=minted * 7919)
+
+    return mint
+
+
+mint = counting_mint()
+"""SIDs that no two tests of a run share."""
+
+ACCOUNT_SID = mint(SidKind.ACCOUNT)
+SERVICE_SID = mint(SidKind.SERVICE)
+
+
+def account(sid: str = ACCOUNT_SID) -> Account:
+    return Account(sid=sid, auth_token="0" * 32, friendly_name="Rides", date_created=START)
+
+
+def service(sid: str = SERVICE_SID, *, unique_name: str = "rides") -> Service:
+    return Service(
+        sid=sid, account_sid=ACCOUNT_SID, unique_name=unique_name, date_created=START, date_updated=START + 0.1
+    )
+
+
+def number(address: str, *, service_sid: str | None = SERVICE_SID) -> ProxyNumber:
+    is_pooled = service_sid is not None
+    return ProxyNumber(
+        sid=mint(SidKind.PHONE_NUMBER),
+        account_sid=ACCOUNT_SID,
+        address=address,
+        iso_country="US",
+        capabilities=Capability.SMS | Capability.VOICE_INBOUND,
+        friendly_name="(555) 555-5555",
+        date_created=START,
+        date_updated=START,
+        service_sid=service_sid,
+        is_reserved=is_pooled,
+        date_pooled=START if is_pooled else None,
+        date_pool_updated=START if is_pooled else None,
+    )
+
+
+def session(
+    *,
+    at: float = START,
+    service_sid: str = SERVICE_SID,
+    unique_name: str | None = None,
+    status: SessionStatus = SessionStatus.OPEN,
+) -> Session:
+    return Session(
+        sid=mint(SidKind.SESSION),
+        service_sid=service_sid,
+        account_sid=ACCOUNT_SID,
+        unique_name=unique_name,
+        status=status,
+        ttl_seconds=600,
+        idle_since=at,
+        date_created=at,
+        date_updated=at,
+        date_ended=at if status is SessionStatus.CLOSED else None,
+    )
+
+
+def participant(
+    of: Session, *, identifier: str = "+15005550001", proxy: str = "+15105550001", at: float = START
+) -> Participant:
+    return Participant(
+        sid=mint(SidKind.PARTICIPANT),
+        session_sid=of.sid,
+        service_sid=of.service_sid,
+        account_sid=of.account_sid,
+        identifier=identifier,
+        proxy_identifier=proxy,
+        proxy_identifier_sid=mint(SidKind.PHONE_NUMBER),
+        date_created=at,
+        date_updated=at,
+    )
+
+
+def interaction(
+    of: Session,
+    *,
+    kind: Kind = Kind.VOICE,
+    sender: Participant | None = None,
+    receiver: Participant | None = None,
+    status: LegStatus | None = LegStatus.RINGING,
+    at: float = START,
+) -> Interaction:
+    inbound = Leg(participant_sid=sender.sid, resource_sid=mint(SidKind.CALL), status=status) if sender else Leg()
+    return Interaction(
+        sid=mint(SidKind.INTERACTION),
+        session_sid=of.sid,
+        service_sid=of.service_sid,
+        account_sid=of.account_sid,
+        kind=kind,
+        proxy="+15105550001",
+        inbound=inbound,
+        outbound=Leg(participant_sid=receiver.sid if receiver else None, status=LegStatus.INITIATED),
+        body="on my way" if kind is Kind.MESSAGE else None,
+        date_created=at,
+        date_updated=at,
+    )

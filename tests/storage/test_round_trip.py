@@ -1,0 +1,265 @@
+"""Every record comes back from its row as it was, whatever its fields hold."""
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.core.records import (
+    Account,
+    Address,
+    ApiKey,
+    Capability,
+    ClosedReason,
+    GeoMatchLevel,
+    Interaction,
+    Kind,
+    Leg,
+    LegStatus,
+    Mode,
+    NumberSelectionBehavior,
+    Participant,
+    ProxyNumber,
+    Service,
+    Session,
+    SessionStatus,
+)
+from engine.core.sids import SidKind, unpack
+from storage import rows
+from storage.codec import address_at, address_cell, lookup_key, tagged, untagged
+
+Record = TypeVar("Record")
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+TIMES = st.floats(min_value=0, max_value=4e9, allow_nan=False)
+ADDRESSES = st.one_of(
+    st.from_regex(r"\+[1-9][0-9]{1,14}", fullmatch=True),
+    st.from_regex(r"[0-9]{3,8}", fullmatch=True),
+    st.from_regex(r"\+0[0-9]{1,14}", fullmatch=True),
+    st.from_regex(r"(whatsapp|messenger):\+?[0-9]{4,20}", fullmatch=True),
+    TEXT,
+)
+
+
+def sids(*kinds: SidKind) -> st.SearchStrategy[str]:
+    return st.builds(unpack, st.sampled_from(kinds), st.binary(min_size=16, max_size=16))
+
+
+RESOURCE_SIDS = st.one_of(
+    sids(SidKind.CALL, SidKind.SMS, SidKind.MMS),
+    st.from_regex(r"CA[0-9a-fA-F]{32}", fullmatch=True),
+    st.from_regex(r"[0-9 ]{34}", fullmatch=True),
+    TEXT,
+)
+LEGS = st.builds(
+    Leg,
+    participant_sid=st.none() | sids(SidKind.PARTICIPANT),
+    resource_sid=st.none() | RESOURCE_SIDS,
+    status=st.none() | st.sampled_from(LegStatus),
+)
+OWNERS: dict[str, st.SearchStrategy[Any]] = {
+    "account_sid": sids(SidKind.ACCOUNT),
+    "service_sid": sids(SidKind.SERVICE),
+    "date_created": TIMES,
+    "date_updated": TIMES,
+}
+
+ACCOUNTS = st.builds(
+    Account,
+    sid=sids(SidKind.ACCOUNT),
+    auth_token=TEXT,
+    friendly_name=TEXT,
+    allow_participant_conflict=st.booleans(),
+    respect_sms_stop_filter=st.booleans(),
+    argentina=st.booleans(),
+    date_created=TIMES,
+)
+API_KEYS = st.builds(
+    ApiKey,
+    sid=sids(SidKind.API_KEY),
+    account_sid=sids(SidKind.ACCOUNT),
+    secret_hash=st.binary(),
+    friendly_name=TEXT,
+    date_created=TIMES,
+    date_revoked=st.none() | TIMES,
+)
+NUMBERS = st.builds(
+    ProxyNumber,
+    **OWNERS | {"service_sid": st.none() | sids(SidKind.SERVICE)},
+    sid=sids(SidKind.PHONE_NUMBER, SidKind.SHORT_CODE),
+    address=ADDRESSES,
+    iso_country=TEXT,
+    capabilities=st.integers(0, 63).map(Capability),
+    friendly_name=TEXT,
+    is_reserved=st.booleans(),
+    date_pooled=st.none() | TIMES,
+    date_pool_updated=st.none() | TIMES,
+    stop_filtering=st.booleans(),
+)
+SERVICES = st.builds(
+    Service,
+    sid=sids(SidKind.SERVICE),
+    account_sid=sids(SidKind.ACCOUNT),
+    unique_name=TEXT,
+    default_ttl_seconds=st.integers(0, 2**31),
+    callback_url=st.none() | TEXT,
+    intercept_callback_url=st.none() | TEXT,
+    out_of_session_callback_url=st.none() | TEXT,
+    geo_match_level=st.sampled_from(GeoMatchLevel),
+    number_selection_behavior=st.sampled_from(NumberSelectionBehavior),
+    chat_instance_sid=st.none() | TEXT,
+    inserts_mexican_one=st.booleans(),
+    date_created=TIMES,
+    date_updated=TIMES,
+)
+SESSIONS = st.builds(
+    Session,
+    **OWNERS,
+    sid=sids(SidKind.SESSION),
+    unique_name=st.none() | TEXT,
+    status=st.sampled_from(SessionStatus),
+    closed_reason=st.none() | st.sampled_from(ClosedReason) | TEXT,
+    mode=st.sampled_from(Mode),
+    ttl_seconds=st.integers(0, 2**31),
+    date_expiry=st.none() | TIMES,
+    idle_since=TIMES,
+    date_started=st.none() | TIMES,
+    date_ended=st.none() | TIMES,
+    date_last_interaction=st.none() | TIMES,
+    fail_on_participant_conflict=st.booleans(),
+)
+PARTICIPANTS = st.builds(
+    Participant,
+    **OWNERS,
+    sid=sids(SidKind.PARTICIPANT),
+    session_sid=sids(SidKind.SESSION),
+    identifier=ADDRESSES,
+    proxy_identifier=ADDRESSES,
+    proxy_identifier_sid=sids(SidKind.PHONE_NUMBER, SidKind.SHORT_CODE),
+    friendly_name=st.none() | TEXT,
+    date_deleted=st.none() | TIMES,
+)
+INTERACTIONS = st.builds(
+    Interaction,
+    **OWNERS,
+    sid=sids(SidKind.INTERACTION),
+    session_sid=sids(SidKind.SESSION),
+    kind=st.sampled_from(Kind),
+    proxy=ADDRESSES,
+    inbound=LEGS,
+    outbound=LEGS,
+    body=st.none() | TEXT,
+    media=st.lists(TEXT, max_size=3).map(tuple),
+    duration_seconds=st.none() | st.integers(0, 10**6),
+)
+
+
+def stored(record: Record, row_of: Callable[[Record], rows.Row]) -> rows.Fetched:
+    """Return the row of a record as SQLite hands it back from untyped columns."""
+    row = row_of(record)
+    connection = sqlite3.connect(":memory:")
+    try:
+        fetched: rows.Fetched = connection.execute(f"SELECT {', '.join('?' * len(row))}", row).fetchone()
+    finally:
+        connection.close()
+    return fetched
+
+
+@given(ACCOUNTS)
+def test_an_account_comes_back(account: Account) -> None:
+    """Row and record are one."""
+    assert rows.account_of(stored(account, rows.account_row)) == account
+
+
+@given(API_KEYS)
+def test_an_api_key_comes_back(api_key: ApiKey) -> None:
+    """Row and record are one."""
+    assert rows.api_key_of(stored(api_key, rows.api_key_row)) == api_key
+
+
+@given(NUMBERS)
+def test_a_number_comes_back(number: ProxyNumber) -> None:
+    """Row and record are one, the kind of its SID and of its address included."""
+    assert rows.number_of(stored(number, rows.number_row)) == number
+
+
+@given(SERVICES)
+def test_a_service_comes_back(service: Service) -> None:
+    """Row and record are one."""
+    assert rows.service_of(stored(service, rows.service_row)) == service
+
+
+@given(SESSIONS)
+def test_a_session_comes_back(session: Session) -> None:
+    """Row and record are one, but for the store's own last cell."""
+    row = stored(session, rows.session_row)
+
+    assert rows.session_of(row[:-1]) == session
+    assert row[-1] == (session.date_created if session.is_active else None)
+
+
+@given(PARTICIPANTS)
+def test_a_participant_comes_back_with_its_sessions_account(participant: Participant) -> None:
+    """Row and record are one once the session's account is added."""
+    row = stored(participant, rows.participant_row)
+
+    assert rows.participant_of((*row, bytes.fromhex(participant.account_sid[2:]))) == participant
+
+
+@given(INTERACTIONS)
+def test_an_interaction_comes_back_with_its_sessions_owners(interaction: Interaction) -> None:
+    """Row and record are one once the session's service and account are added."""
+    row = stored(interaction, rows.interaction_row)[:-1]
+    owners = bytes.fromhex(interaction.service_sid[2:]), bytes.fromhex(interaction.account_sid[2:])
+
+    assert rows.interaction_of((*row, *owners)) == interaction
+
+
+@given(st.lists(ADDRESSES, min_size=2, max_size=2, unique=True))
+def test_no_two_addresses_share_a_cell(addresses: list[Address]) -> None:
+    """A short code is never taken for a phone number with the same digits."""
+    first, second = map(address_cell, addresses)
+
+    assert (type(first), first) != (type(second), second)
+    assert [address_at(first), address_at(second)] == addresses
+
+
+def test_an_e164_number_is_an_integer() -> None:
+    """Eight bytes, not thirteen."""
+    assert address_cell("+15005550001") == 15_005_550_001
+    assert address_cell("15005550001") == "15005550001"
+    assert address_cell("+") == "+"
+    assert address_cell("+1²") == "+1²"
+
+
+@given(RESOURCE_SIDS)
+def test_a_foreign_sid_comes_back_to_the_letter(sid: str) -> None:
+    """Whatever a platform calls its calls and messages is kept."""
+    cell = tagged(sid)
+
+    assert cell is not None
+    assert untagged(cell) == sid
+
+
+@pytest.mark.parametrize("sid", ["", "KC", "KC" + "0" * 31, "KP" + "0" * 32, "KC" + "A" * 32, "KC" + "  " * 16])
+def test_what_is_no_sid_of_that_kind_is_not_looked_for(sid: str) -> None:
+    """A reader never takes one kind, spelling or form for another."""
+    assert lookup_key(SidKind.SESSION, sid) is None
+
+
+def test_records_leave_no_field_out() -> None:
+    """A field added to a record must be given a column."""
+    derived = {"account_sid"}
+
+    assert {field.name for field in msgspec.structs.fields(Session)} == set(rows.SESSION_COLUMNS.split(", "))
+    assert {field.name for field in msgspec.structs.fields(Participant)} == (
+        set(rows.PARTICIPANT_COLUMNS.split(", ")) | derived
+    )
+    assert {field.name for field in msgspec.structs.fields(Account)} == set(rows.ACCOUNT_COLUMNS.split(", "))
+    assert {field.name for field in msgspec.structs.fields(ApiKey)} == set(rows.API_KEY_COLUMNS.split(", "))
+    assert {field.name for field in msgspec.structs.fields(ProxyNumber)} == set(rows.NUMBER_COLUMNS.split(", "))
+    assert {field.name for field in msgspec.structs.fields(Service)} == set(rows.SERVICE_COLUMNS.split(", "))
