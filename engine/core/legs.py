@@ -1,0 +1,82 @@
+"""The state of a leg as reports come in, late, twice or out of order.
+
+Source: behaviour 9 (80906, 80907), 10 and 11.1.
+"""
+
+import msgspec
+
+from engine.core.changes import InteractionUpdated
+from engine.core.records import Interaction, Kind, Leg, LegStatus
+from engine.core.traffic import LegReport, ReportOutcome
+
+ENDED = frozenset(
+    {
+        LegStatus.BUSY,
+        LegStatus.CANCELED,
+        LegStatus.COMPLETED,
+        LegStatus.DELETED,
+        LegStatus.DELIVERED,
+        LegStatus.FAILED,
+        LegStatus.NO_ANSWER,
+        LegStatus.UNDELIVERED,
+    }
+)
+"""States that a leg does not leave."""
+
+_STAGE: dict[LegStatus, int] = {
+    LegStatus.SCHEDULED: 0,
+    LegStatus.ACCEPTED: 1,
+    LegStatus.RECEIVING: 1,
+    LegStatus.QUEUED: 2,
+    LegStatus.INITIATED: 3,
+    LegStatus.SENDING: 3,
+    LegStatus.RINGING: 4,
+    LegStatus.SENT: 4,
+    LegStatus.RECEIVED: 4,
+    LegStatus.ANSWERED: 5,
+    LegStatus.DELIVERY_UNKNOWN: 5,
+    LegStatus.IN_PROGRESS: 6,
+    **dict.fromkeys(ENDED, 9),
+}
+"""How far a leg has come; a report of an earlier stage came late and is not applied."""
+
+
+def apply_report(
+    interaction: Interaction, report: LegReport, *, now: float
+) -> tuple[ReportOutcome, InteractionUpdated | None]:
+    """Return what becomes of a report and, if it says something new, the change to commit."""
+    leg = interaction.outbound if report.is_outbound else interaction.inbound
+    if leg.status in ENDED:
+        return ReportOutcome.NOT_OPEN, None
+    if leg.status is not None and not _is_news(leg, report):
+        return ReportOutcome.REPEATED, None
+    moved = msgspec.structs.replace(leg, status=report.status, resource_sid=report.resource_sid)
+    duration = report.duration_seconds if _carries_duration(interaction, report) else None
+    return ReportOutcome.RECORDED, InteractionUpdated(
+        interaction_sid=interaction.sid,
+        inbound=interaction.inbound if report.is_outbound else moved,
+        outbound=moved if report.is_outbound else interaction.outbound,
+        duration_seconds=interaction.duration_seconds if duration is None else duration,
+        at=now,
+    )
+
+
+def _is_news(leg: Leg, report: LegReport) -> bool:
+    if report.status is leg.status:
+        return leg.resource_sid is None
+    return _STAGE.get(report.status, 0) >= _STAGE.get(leg.status or report.status, 0)
+
+
+def _carries_duration(interaction: Interaction, report: LegReport) -> bool:
+    """Prefer the outbound leg's length: the inbound one counts the ringing too on some platforms."""
+    return interaction.kind is Kind.VOICE and (report.is_outbound or interaction.duration_seconds is None)
+
+
+def is_open_call(interaction: Interaction) -> bool:
+    """Tell whether the inbound leg of a call has not ended."""
+    return interaction.kind is Kind.VOICE and interaction.inbound.status not in ENDED
+
+
+def ends_call(interaction: Interaction, change: InteractionUpdated) -> bool:
+    """Tell whether a change ends the inbound leg of a call that was still open."""
+    return is_open_call(interaction) and change.inbound.status in ENDED
