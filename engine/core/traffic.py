@@ -5,7 +5,7 @@ from enum import StrEnum
 import msgspec
 
 from engine.core.errors import Code
-from engine.core.records import Address, Interaction, Kind, LegStatus
+from engine.core.records import Address, Kind, LegStatus
 
 
 class InboundEvent(msgspec.Struct, frozen=True, gc=False):
@@ -28,8 +28,8 @@ class InboundEvent(msgspec.Struct, frozen=True, gc=False):
 class LegReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The platform tells the state of a leg."""
 
-    proxy: Address | None
-    """The proxy number whose interaction is meant, when the report names one."""
+    account_sid: str
+    """Whose platform account reports."""
     interaction_sid: str | None
     """KI… from our own status URL; None when only the platform's SID is known."""
     is_outbound: bool
@@ -82,8 +82,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """Routed: the partner's own proxy number, shown to the partner."""
     session_sid: str = ""
     """The session met, also when it refuses the event."""
-    interaction: Interaction | None = None
-    """Routed: what was recorded."""
+    interaction_sid: str = ""
+    """Routed: KI… of what was recorded."""
 
 
 class ReportOutcome(StrEnum):

@@ -1,0 +1,312 @@
+"""Where inbound traffic goes: `decide()`, and the active session as the hot path sees it.
+
+Source: behaviour 9, 10, 11, 14. No clock, no randomness, no await: `now` and the SID mint are arguments. A call or
+message is routed only to the other seat of the one active session that binds (sender, number reached); whatever does
+not fit is refused.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from engine.core.e164 import canonical, dial_form
+from engine.core.errors import Code
+from engine.core.keywords import is_stop_word
+from engine.core.lifecycle import expires_at, lets_pass
+from engine.core.records import (
+    Account,
+    Address,
+    Interaction,
+    Kind,
+    Leg,
+    LegStatus,
+    Mode,
+    Participant,
+    ProxyNumber,
+    Service,
+    Session,
+)
+from engine.core.sids import Mint, SidKind
+from engine.core.traffic import Decision, InboundEvent, Outcome, Reason
+
+
+class Seat(msgspec.Struct, frozen=True, gc=False):
+    """A live participant of an active session."""
+
+    participant_sid: str
+    """KP…"""
+    identifier: Address
+    """The real number."""
+    proxy: Address
+    """The proxy number that it dials, and from which the partner's calls arrive."""
+    proxy_sid: str
+    """PN… or SC… of that number."""
+
+
+class ActiveSession(msgspec.Struct, gc=False):
+    """An active session; both proxy numbers' actors share the one object, so the idle clock is exact."""
+
+    sid: str
+    """KC…"""
+    service_sid: str
+    """Its service."""
+    account_sid: str
+    """The owner."""
+    mode: Mode
+    """What it lets pass."""
+    seats: tuple[Seat, ...]
+    """The live participants, at most two."""
+    idle_since: float
+    """What the ttl counts from, UTC epoch seconds."""
+    ttl_seconds: int = 0
+    """Idle limit; 0 = none."""
+    date_expiry: float | None = None
+    """Fixed end; overrides the ttl."""
+    swept_at: float = 0.0
+    """When the expiry sweep looks at it next; 0 = it is not queued."""
+    is_bound: bool = False
+    """Its pairs are in the bindings of their numbers."""
+    is_ending: bool = False
+    """It was found expired and is being closed."""
+
+    @property
+    def expires_at(self) -> float | None:
+        """When it ends if nothing more passes; None = never."""
+        return expires_at(date_expiry=self.date_expiry, idle_since=self.idle_since, ttl_seconds=self.ttl_seconds)
+
+    def is_expired(self, now: float) -> bool:
+        """Tell whether its end has come."""
+        end = self.expires_at
+        return end is not None and end <= now
+
+    def proxies(self) -> set[Address]:
+        """Return the distinct proxy numbers in use; a shared one counts once."""
+        return {seat.proxy for seat in self.seats}
+
+
+def seat_of(participant: Participant) -> Seat:
+    """Return the seat of a live participant."""
+    return Seat(participant.sid, participant.identifier, participant.proxy_identifier, participant.proxy_identifier_sid)
+
+
+def active_session(session: Session, participants: tuple[Participant, ...]) -> ActiveSession:
+    """Return what the hot path needs of a session and its live participants."""
+    return ActiveSession(
+        session.sid,
+        session.service_sid,
+        session.account_sid,
+        session.mode,
+        tuple(seat_of(participant) for participant in participants),
+        session.idle_since,
+        session.ttl_seconds,
+        session.date_expiry,
+    )
+
+
+LAPSED_KEPT = 128
+"""Expired sessions that a number remembers for the sake of the right debugger code; the oldest are forgotten."""
+
+
+class Bindings:
+    """The active pairs of one proxy number: identifier → session.
+
+    In permissive mode (behaviour 7) an identifier may be bound several times; the session bound last is met, and the
+    one before it again when that ends.
+    """
+
+    __slots__ = ("_lapsed", "_met", "_shadowed")
+
+    def __init__(self) -> None:
+        """Start with no bindings."""
+        self._met: dict[Address, ActiveSession] = {}
+        self._lapsed: dict[Address, str] = {}
+        self._shadowed: dict[Address, list[ActiveSession]] = {}
+
+    def __len__(self) -> int:
+        """Count the identifiers bound."""
+        return len(self._met)
+
+    def find(self, sender: Address) -> ActiveSession | None:
+        """Return the session that a canonical sender meets."""
+        return self._met.get(sender)
+
+    def bind(self, identifier: Address, session: ActiveSession) -> None:
+        """Let an identifier meet a session from now on."""
+        former = self._met.get(identifier)
+        if former is not None:
+            self._shadowed.setdefault(identifier, []).append(former)
+        self._met[identifier] = session
+        self._lapsed.pop(identifier, None)
+
+    def unbind(self, identifier: Address, session: ActiveSession) -> None:
+        """End a binding; KeyError or ValueError is our bug."""
+        shadowed = self._shadowed.get(identifier)
+        if self._met[identifier] is not session:
+            self._shadowed[identifier].remove(session)
+        elif shadowed:
+            self._met[identifier] = shadowed.pop()
+        else:
+            del self._met[identifier]
+        if shadowed is not None and not shadowed:
+            del self._shadowed[identifier]
+
+    def lapse(self, identifier: Address, session_sid: str) -> None:
+        """Remember that the session an identifier met has expired, so that it is told so (80904)."""
+        if identifier in self._met:
+            return
+        self._lapsed[identifier] = session_sid
+        if len(self._lapsed) > LAPSED_KEPT:
+            del self._lapsed[next(iter(self._lapsed))]
+
+    def lapsed(self, sender: Address) -> str | None:
+        """Return the session that a canonical sender met last, if it expired lately."""
+        return self._lapsed.get(sender)
+
+    def forget_lapsed(self, identifier: Address, session_sid: str) -> None:
+        """Treat the identifier as a stranger again: its expired session was erased or re-opened."""
+        if self._lapsed.get(identifier) == session_sid:
+            del self._lapsed[identifier]
+
+    def sessions(self) -> Iterator[tuple[Address, ActiveSession]]:
+        """Walk what each identifier meets."""
+        yield from self._met.items()
+
+
+class NumberRules(msgspec.Struct, frozen=True, gc=False):
+    """What of its account, service and number shapes a proxy number's decisions."""
+
+    forwards_stop_words: bool = False
+    """The account leaves stop words to the number's own filter, and that is off (behaviour 11.2)."""
+    inserts_mexican_one: bool = False
+    """Outbound legs to Mexico carry the "1" (behaviour 14)."""
+    argentina: bool = False
+    """Outbound calls to Argentina carry the "9" (behaviour 14)."""
+
+
+class Ruling(msgspec.Struct, frozen=True, gc=False):
+    """What was decided about an event, and what that is about to change."""
+
+    decision: Decision
+    """The answer."""
+    session: ActiveSession | None = None
+    """The active session met."""
+    interaction: Interaction | None = None
+    """Routed: what to commit before the answer leaves."""
+
+
+STOPPED = Ruling(Decision(Outcome.REFUSED, Reason.STOP_WORD, Code.STOP_WORD))
+CALL_OF_STRANGER = Ruling(Decision(Outcome.REFUSED, Reason.NO_SESSION, Code.NO_ACTIVE_SESSION))
+MESSAGE_OF_STRANGER = Ruling(Decision(Outcome.REFUSED, Reason.NO_SESSION, Code.UNKNOWN_SCENARIO))
+NOT_IN_POOL = Decision(Outcome.UNKNOWN_NUMBER, Reason.NOT_IN_POOL)
+REBUILDING = Decision(Outcome.NOT_READY, Reason.REBUILDING)
+STORE_DOWN = Decision(Outcome.NOT_READY, Reason.STORE_UNAVAILABLE)
+
+
+def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: float, mint: Mint) -> Ruling:
+    """Decide what becomes of a call or message that reached a number (behaviour 9, steps 3 to 11).
+
+    A routed decision comes with the interaction to commit before the answer leaves; nothing is changed here.
+    """
+    is_call = event.kind is Kind.VOICE
+    if not is_call and not rules.forwards_stop_words and is_stop_word(event.body):
+        return STOPPED
+    sender = canonical(event.sender)
+    session = bindings.find(sender)
+    if session is None:
+        return _outside(bindings, sender, is_call=is_call)
+    if session.is_expired(now):
+        return _refused(Reason.SESSION_EXPIRED, Code.SESSION_EXPIRED, session)
+    if not lets_pass(session.mode, is_call=is_call):
+        if is_call:
+            return _refused(Reason.CALL_TO_MESSAGE_ONLY, Code.CALL_TO_MESSAGE_ONLY, session)
+        return _refused(Reason.MESSAGE_TO_VOICE_ONLY, Code.MESSAGE_TO_VOICE_ONLY, session)
+    if len(session.seats) != 2:  # noqa: PLR2004 - a pairing
+        return _refused(Reason.NO_PARTNER, Code.NO_PARTNER, session)
+    first, second = session.seats
+    caller, partner = (first, second) if first.identifier == sender else (second, first)
+    to = outbound_address(partner.identifier, is_call=is_call, rules=rules)
+    interaction = _interaction(event, session, caller, partner, sid=mint(SidKind.INTERACTION), now=now)
+    return Ruling(
+        Decision(
+            Outcome.ROUTED,
+            Reason.IN_SESSION,
+            to=to,
+            caller_id=partner.proxy,
+            session_sid=session.sid,
+            interaction_sid=interaction.sid,
+        ),
+        session,
+        interaction,
+    )
+
+
+def _outside(bindings: Bindings, sender: Address, *, is_call: bool) -> Ruling:
+    lapsed = bindings.lapsed(sender)
+    if lapsed is not None:
+        return Ruling(Decision(Outcome.REFUSED, Reason.SESSION_EXPIRED, Code.SESSION_EXPIRED, session_sid=lapsed))
+    return CALL_OF_STRANGER if is_call else MESSAGE_OF_STRANGER
+
+
+def _refused(reason: Reason, code: Code, session: ActiveSession) -> Ruling:
+    return Ruling(Decision(Outcome.REFUSED, reason, code, session_sid=session.sid), session)
+
+
+def _interaction(
+    event: InboundEvent, session: ActiveSession, caller: Seat, partner: Seat, *, sid: str, now: float
+) -> Interaction:
+    is_call = event.kind is Kind.VOICE
+    return Interaction(
+        sid=sid,
+        session_sid=session.sid,
+        service_sid=session.service_sid,
+        account_sid=session.account_sid,
+        kind=event.kind,
+        proxy=caller.proxy,
+        inbound=Leg(
+            participant_sid=caller.participant_sid,
+            resource_sid=event.resource_sid,
+            status=LegStatus.RINGING if is_call else LegStatus.RECEIVED,
+        ),
+        outbound=Leg(
+            participant_sid=partner.participant_sid,
+            status=LegStatus.INITIATED if is_call else LegStatus.QUEUED,
+        ),
+        body=None if is_call else event.body,
+        media=event.media,
+        date_created=now,
+        date_updated=now,
+    )
+
+
+def pushed_message(
+    session: ActiveSession, seat: Seat, *, sid: str, body: str, media: tuple[str, ...], now: float
+) -> Interaction:
+    """Return the record of a message that the application pushes to a participant (behaviour 3.7)."""
+    return Interaction(
+        sid=sid,
+        session_sid=session.sid,
+        service_sid=session.service_sid,
+        account_sid=session.account_sid,
+        kind=Kind.MESSAGE,
+        proxy=seat.proxy,
+        inbound=Leg(),
+        outbound=Leg(participant_sid=seat.participant_sid, status=LegStatus.QUEUED),
+        body=body,
+        media=media,
+        date_created=now,
+        date_updated=now,
+    )
+
+
+def outbound_address(identifier: Address, *, is_call: bool, rules: NumberRules) -> Address:
+    """Return an identifier in the form to dial: with the Mexican "1", or the Argentine "9" of calls."""
+    return dial_form(identifier, inserts_mexican_one=rules.inserts_mexican_one, argentina=rules.argentina and is_call)
+
+
+def rules_for(account: Account, service: Service, number: ProxyNumber) -> NumberRules:
+    """Return what shapes the decisions of a number in a service's pool."""
+    return NumberRules(
+        forwards_stop_words=account.respect_sms_stop_filter and not number.stop_filtering,
+        inserts_mexican_one=service.inserts_mexican_one,
+        argentina=account.argentina,
+    )
