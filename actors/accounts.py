@@ -1,0 +1,123 @@
+"""Accounts and API keys: who may ask for what, and the tokens that sign inbound traffic."""
+
+import hashlib
+import hmac
+import secrets
+
+import msgspec
+
+from actors.parts import Parts
+from engine.core.changes import AccountSaved, ApiKeySaved
+from engine.core.errors import ApiError, not_found
+from engine.core.records import UNSET, Account, ApiKey
+from engine.core.requests import AccountUpdate
+from engine.core.sids import SidKind
+
+_NOBODY = b"\0" * 32
+
+
+def secret_hash(secret: str) -> bytes:
+    """Return what is kept of an API key's secret."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+class AccountRegister:
+    """The accounts of a host and their keys."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Start with no accounts."""
+        self._parts = parts
+        self._accounts: dict[str, Account] = {}
+        self._keys: dict[str, ApiKey] = {}
+
+    def load(self, accounts: tuple[Account, ...], keys: tuple[ApiKey, ...]) -> None:
+        """Take up what the store holds."""
+        self._accounts = {account.sid: account for account in accounts}
+        self._keys = {key.sid: key for key in keys}
+
+    def find(self, account_sid: str) -> Account | None:
+        """Return an account, if there is one."""
+        return self._accounts.get(account_sid)
+
+    def get(self, account_sid: str) -> Account:
+        """Return an account; ApiError NOT_FOUND."""
+        account = self._accounts.get(account_sid)
+        if account is None:
+            raise not_found(f"/Accounts/{account_sid}")
+        return account
+
+    def all(self) -> tuple[Account, ...]:
+        """Return all accounts, oldest first."""
+        return tuple(sorted(self._accounts.values(), key=lambda account: account.sid))
+
+    def authenticate(self, username: str, password: str) -> Account | None:
+        """Check account SID and token, or API key and secret, in constant time."""
+        given = secret_hash(password)
+        key = self._keys.get(username)
+        if key is not None:
+            is_right = hmac.compare_digest(given, key.secret_hash) and key.date_revoked is None
+            return self._accounts.get(key.account_sid) if is_right else None
+        account = self._accounts.get(username)
+        expected = _NOBODY if account is None else secret_hash(account.auth_token)
+        return account if hmac.compare_digest(given, expected) else None
+
+    async def create(self, settings: AccountUpdate) -> Account:
+        """Make an account with a fresh token."""
+        account = Account(
+            sid=self._parts.mint(SidKind.ACCOUNT),
+            auth_token=secrets.token_hex(16),
+            friendly_name="",
+            date_created=self._parts.clock(),
+        )
+        return await self._save(_changed(account, settings))
+
+    async def update(self, account_sid: str, settings: AccountUpdate) -> Account:
+        """Change an account's settings."""
+        return await self._save(_changed(self.get(account_sid), settings))
+
+    async def _save(self, account: Account) -> Account:
+        await self._parts.store.write((AccountSaved(account),))
+        self._accounts[account.sid] = account
+        return account
+
+    async def create_key(self, account_sid: str, friendly_name: str) -> tuple[ApiKey, str]:
+        """Make a key; returns it with its secret, which is nowhere kept."""
+        shown_once = secrets.token_hex(16)
+        key = ApiKey(
+            sid=self._parts.mint(SidKind.API_KEY),
+            account_sid=self.get(account_sid).sid,
+            secret_hash=secret_hash(shown_once),
+            friendly_name=friendly_name,
+            date_created=self._parts.clock(),
+        )
+        await self._save_key(key)
+        return key, shown_once
+
+    def keys(self, account_sid: str) -> tuple[ApiKey, ...]:
+        """Return the keys of an account, oldest first."""
+        owner = self.get(account_sid).sid
+        mine = (key for key in self._keys.values() if key.account_sid == owner)
+        return tuple(sorted(mine, key=lambda key: key.sid))
+
+    async def revoke_key(self, key_sid: str) -> ApiKey:
+        """End a key at once; ending it again changes nothing."""
+        key = self._keys.get(key_sid)
+        if key is None:
+            raise _no_such_key(key_sid)
+        if key.date_revoked is None:
+            key = msgspec.structs.replace(key, date_revoked=self._parts.clock())
+            await self._save_key(key)
+        return key
+
+    async def _save_key(self, key: ApiKey) -> None:
+        await self._parts.store.write((ApiKeySaved(key),))
+        self._keys[key.sid] = key
+
+
+def _changed(account: Account, settings: AccountUpdate) -> Account:
+    given = {field: value for field in settings.__struct_fields__ if (value := getattr(settings, field)) is not UNSET}
+    return msgspec.structs.replace(account, **given)
+
+
+def _no_such_key(key_sid: str) -> ApiError:
+    return not_found(f"/Keys/{key_sid}")

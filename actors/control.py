@@ -1,0 +1,310 @@
+"""The control plane: finds whom a request concerns, within its account, and hands it to that actor.
+
+A change runs to its end even when the caller hangs up: half of it may be on disk already.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from actors.accounts import AccountRegister
+from actors.directory import Directory
+from actors.explain import explain
+from actors.numbers import NumberRegister
+from actors.paging import page_of
+from actors.parts import Parts
+from actors.services import ServiceRegister
+from engine.core.errors import ApiError, Code, not_found
+from engine.core.ports import Explanation, Page, PageCursor, PoolEntry
+from engine.core.records import Account, ApiKey, Interaction, Participant, ProxyNumber, Service, Session
+from engine.core.requests import (
+    AccountUpdate,
+    NumberRequest,
+    NumberUpdate,
+    ParticipantRequest,
+    ServiceRequest,
+    SessionRequest,
+    SessionUpdate,
+)
+from engine.core.sids import SidKind, is_sid
+
+Result = TypeVar("Result")
+
+
+class Control:
+    """Implements the port `ControlPlane` over the actors of one host."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        accounts: AccountRegister,
+        numbers: NumberRegister,
+        services: ServiceRegister,
+        directory: Directory,
+    ) -> None:
+        """Stand before these registers."""
+        self._parts = parts
+        self._accounts = accounts
+        self._numbers = numbers
+        self._services = services
+        self._directory = directory
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def finish(self) -> None:
+        """Wait for the changes whose callers hung up."""
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _to_its_end(self, change: Coroutine[Any, Any, Result]) -> Result:
+        task = asyncio.ensure_future(change)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    # -- accounts ------------------------------------------------------------------------------------------------
+
+    def authenticate(self, username: str, password: str) -> Account | None:
+        """Check account SID and token, or API key and secret, in constant time."""
+        return self._accounts.authenticate(username, password)
+
+    async def create_account(self, settings: AccountUpdate) -> Account:
+        """Make an account with a fresh token."""
+        return await self._to_its_end(self._accounts.create(settings))
+
+    async def update_account(self, account_sid: str, settings: AccountUpdate) -> Account:
+        """Change an account's settings."""
+        account = await self._to_its_end(self._accounts.update(account_sid, settings))
+        for coordinator in self._services.of(account_sid):
+            coordinator.refresh_rules()
+        return account
+
+    def account(self, account_sid: str) -> Account:
+        """Read one account."""
+        return self._accounts.get(account_sid)
+
+    def accounts(self) -> tuple[Account, ...]:
+        """Read all accounts, oldest first."""
+        return self._accounts.all()
+
+    async def create_api_key(self, account_sid: str, friendly_name: str) -> tuple[ApiKey, str]:
+        """Make a key; returns it with its secret, which is nowhere kept."""
+        return await self._to_its_end(self._accounts.create_key(account_sid, friendly_name))
+
+    def api_keys(self, account_sid: str) -> tuple[ApiKey, ...]:
+        """Read the keys of an account, oldest first."""
+        return self._accounts.keys(account_sid)
+
+    async def revoke_api_key(self, key_sid: str) -> ApiKey:
+        """End a key at once."""
+        return await self._to_its_end(self._accounts.revoke_key(key_sid))
+
+    # -- owned numbers -------------------------------------------------------------------------------------------
+
+    async def own_number(self, account_sid: str, request: NumberRequest) -> ProxyNumber:
+        """Make the account own a number."""
+        (result,) = await self.own_numbers(account_sid, (request,))
+        if isinstance(result, ApiError):
+            raise result
+        return result
+
+    async def own_numbers(
+        self, account_sid: str, requests: Sequence[NumberRequest]
+    ) -> tuple[ProxyNumber | ApiError, ...]:
+        """Own many at once in one commit: a number or the ApiError of each request, in order."""
+        owner = self._accounts.get(account_sid).sid
+        return await self._to_its_end(self._numbers.own(owner, requests))
+
+    def owned_number(self, account_sid: str, number_sid: str) -> ProxyNumber:
+        """Read an owned number."""
+        return self._numbers.get(account_sid, number_sid)
+
+    def owned_numbers_page(self, account_sid: str, cursor: PageCursor) -> Page[ProxyNumber]:
+        """List owned phone numbers, newest first."""
+        return self._numbers.page(account_sid, cursor)
+
+    async def update_owned_number(self, account_sid: str, number_sid: str, request: NumberUpdate) -> ProxyNumber:
+        """Rename a number or correct its capabilities."""
+        number = await self._to_its_end(self._numbers.update(account_sid, number_sid, request))
+        if number.service_sid is not None:
+            self._services.get(account_sid, number.service_sid).number_changed(number)
+        return number
+
+    async def release_number(self, account_sid: str, number_sid: str) -> None:
+        """Stop owning a number; refused with CONFLICT while it is in a pool."""
+        await self._to_its_end(self._numbers.release(account_sid, number_sid))
+
+    # -- services and pools --------------------------------------------------------------------------------------
+
+    async def create_service(self, account_sid: str, request: ServiceRequest) -> Service:
+        """Make a service."""
+        return await self._to_its_end(self._services.create(account_sid, request))
+
+    def service(self, account_sid: str, sid_or_name: str) -> Service:
+        """Read a service by SID or unique name."""
+        return self._services.named(account_sid, sid_or_name).service
+
+    def services_page(self, account_sid: str, cursor: PageCursor) -> Page[Service]:
+        """List services, newest first."""
+        return page_of((coordinator.service for coordinator in self._services.of(account_sid)), cursor)
+
+    async def update_service(self, account_sid: str, service_sid: str, request: ServiceRequest) -> Service:
+        """Change a service."""
+        return await self._to_its_end(self._services.update(account_sid, service_sid, request))
+
+    async def delete_service(self, account_sid: str, service_sid: str) -> None:
+        """Erase a service and all in it."""
+        await self._to_its_end(self._erase_service(account_sid, service_sid))
+
+    async def _erase_service(self, account_sid: str, service_sid: str) -> None:
+        await self._services.erase(account_sid, service_sid)
+        self._numbers.service_erased(service_sid)
+
+    async def add_to_pool(
+        self, account_sid: str, service_sid: str, *, number_sid: str | None, address: str | None, is_reserved: bool
+    ) -> PoolEntry:
+        """Put an owned number into the pool, named by SID or by address."""
+        coordinator = self._services.get(account_sid, service_sid)
+        number = await self._to_its_end(
+            self._numbers.pool(coordinator, number_sid=number_sid, address=address, is_reserved=is_reserved)
+        )
+        return PoolEntry(number, coordinator.in_use(number))
+
+    def pool_entry(self, account_sid: str, service_sid: str, number_sid: str) -> PoolEntry:
+        """Read a pool entry."""
+        coordinator = self._services.get(account_sid, service_sid)
+        number = coordinator.pool_number(number_sid)
+        return PoolEntry(number, coordinator.in_use(number))
+
+    def pool_page(
+        self, account_sid: str, service_sid: str, cursor: PageCursor, *, short_codes: bool
+    ) -> Page[PoolEntry]:
+        """List phone numbers or short codes of the pool, newest first."""
+        coordinator = self._services.get(account_sid, service_sid)
+        wanted = (number for number in coordinator.pool_numbers() if number.is_short_code == short_codes)
+        page = page_of(wanted, cursor)
+        entries = tuple(PoolEntry(number, coordinator.in_use(number)) for number in page.records)
+        return Page(entries, has_next=page.has_next, has_previous=page.has_previous)
+
+    async def reserve(
+        self, account_sid: str, service_sid: str, number_sid: str, *, is_reserved: bool | None
+    ) -> PoolEntry:
+        """Reserve or free a pool entry; None leaves it."""
+        coordinator = self._services.get(account_sid, service_sid)
+        number = await self._to_its_end(self._numbers.reserve(coordinator, number_sid, is_reserved=is_reserved))
+        return PoolEntry(number, coordinator.in_use(number))
+
+    async def remove_from_pool(self, account_sid: str, service_sid: str, number_sid: str) -> None:
+        """Take a number out of the pool."""
+        await self._to_its_end(self._numbers.unpool(self._services.get(account_sid, service_sid), number_sid))
+
+    # -- sessions ------------------------------------------------------------------------------------------------
+
+    async def create_session(self, account_sid: str, service_sid: str, request: SessionRequest) -> Session:
+        """Make a session with its participants."""
+        return await self._to_its_end(self._services.get(account_sid, service_sid).create_session(request))
+
+    def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
+        """Read a session by SID or unique name."""
+        coordinator = self._services.get(account_sid, service_sid)
+        if is_sid(sid_or_name, SidKind.SESSION):
+            return coordinator.session(sid_or_name)
+        session_sid = self._parts.store.session_sid_by_name(service_sid, sid_or_name)
+        if session_sid is None:
+            raise ApiError(Code.SESSION_NAME_NOT_FOUND, "The service has no session with this unique name")
+        return coordinator.session(session_sid)
+
+    def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
+        """Read any account's session with all its participants, as the operator."""
+        session = self._parts.store.session(session_sid) if is_sid(session_sid, SidKind.SESSION) else None
+        if session is None:
+            raise not_found(f"/Sessions/{session_sid}")
+        return session, self._parts.store.participants(session_sid)
+
+    async def sessions_page(self, account_sid: str, service_sid: str, cursor: PageCursor) -> Page[Session]:
+        """List sessions, newest first."""
+        self._services.get(account_sid, service_sid)
+        return await self._parts.store.sessions_page(service_sid, cursor)
+
+    async def update_session(
+        self, account_sid: str, service_sid: str, session_sid: str, update: SessionUpdate
+    ) -> Session:
+        """Change, close or re-open a session."""
+        coordinator = self._services.get(account_sid, service_sid)
+        return await self._to_its_end(coordinator.update_session(session_sid, update))
+
+    async def delete_session(self, account_sid: str, service_sid: str, session_sid: str) -> None:
+        """Erase a session."""
+        await self._to_its_end(self._services.get(account_sid, service_sid).delete_session(session_sid))
+
+    # -- participants and interactions ---------------------------------------------------------------------------
+
+    async def add_participant(
+        self, account_sid: str, service_sid: str, session_sid: str, request: ParticipantRequest
+    ) -> Participant:
+        """Add a participant to a session."""
+        coordinator = self._services.get(account_sid, service_sid)
+        return await self._to_its_end(coordinator.add_participant(session_sid, request))
+
+    def participant(self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str) -> Participant:
+        """Read a participant."""
+        return self._services.get(account_sid, service_sid).participant(session_sid, participant_sid)
+
+    async def participants_page(
+        self, account_sid: str, service_sid: str, session_sid: str, cursor: PageCursor
+    ) -> Page[Participant]:
+        """List participants."""
+        self._services.get(account_sid, service_sid).session(session_sid)
+        return await self._parts.store.participants_page(session_sid, cursor)
+
+    async def remove_participant(
+        self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str
+    ) -> None:
+        """Remove a participant; its row stays with the session."""
+        coordinator = self._services.get(account_sid, service_sid)
+        await self._to_its_end(coordinator.remove_participant(session_sid, participant_sid))
+
+    def interaction(self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str) -> Interaction:
+        """Read an interaction."""
+        return self._services.get(account_sid, service_sid).interaction(session_sid, interaction_sid)
+
+    async def interactions_page(
+        self,
+        account_sid: str,
+        service_sid: str,
+        session_sid: str,
+        cursor: PageCursor,
+        *,
+        participant_sid: str | None = None,
+    ) -> Page[Interaction]:
+        """List interactions, oldest first; with a participant, the message interactions sent to it."""
+        coordinator = self._services.get(account_sid, service_sid)
+        if participant_sid is None:
+            coordinator.session(session_sid)
+        else:
+            coordinator.participant(session_sid, participant_sid)
+        return await self._parts.store.interactions_page(session_sid, cursor, sent_to=participant_sid)
+
+    async def delete_interaction(
+        self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str
+    ) -> None:
+        """Erase an interaction."""
+        coordinator = self._services.get(account_sid, service_sid)
+        await self._to_its_end(coordinator.delete_interaction(session_sid, interaction_sid))
+
+    async def send_message(
+        self,
+        account_sid: str,
+        service_sid: str,
+        session_sid: str,
+        participant_sid: str,
+        *,
+        body: str,
+        media: tuple[str, ...],
+    ) -> Interaction:
+        """Push a text to a participant from their own proxy number; left `queued` until egress takes it."""
+        coordinator = self._services.get(account_sid, service_sid)
+        return await self._to_its_end(coordinator.send_message(session_sid, participant_sid, body=body, media=media))
+
+    def explain(self, *, proxy: str, sender: str) -> Explanation:
+        """Tell, as the operator, what would happen to a sender on a proxy number, and why; changes nothing."""
+        return explain(proxy, sender, directory=self._directory, parts=self._parts)

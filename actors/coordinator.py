@@ -1,0 +1,533 @@
+"""The coordinator of one service: allocates proxy numbers, enforces the conflict rules, changes all bindings.
+
+It decides in one turn, reserves what it decided, commits, publishes the bindings and only then answers. A session
+that ends is withdrawn from routing before its end is committed: if in doubt, do not route. Changes of one session
+go one after the other. Source: behaviour 3 to 8.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+from actors.directory import Directory
+from actors.locks import KeyedLocks
+from actors.parts import Parts
+from engine.core.allocation import Surroundings, admit, allot, not_in_service, pair_in_use
+from engine.core.changes import (
+    Change,
+    InteractionErased,
+    ParticipantAdded,
+    ParticipantRemoved,
+    ServiceErased,
+    ServiceSaved,
+    SessionChanged,
+    SessionCreated,
+    SessionErased,
+)
+from engine.core.e164 import mask
+from engine.core.errors import ApiError, Code, StoreUnavailable, not_found
+from engine.core.holdings import Holdings
+from engine.core.lifecycle import closing, expiry_reason, new_session, plan_update
+from engine.core.pool import Pool
+from engine.core.records import (
+    UNSET,
+    Account,
+    Address,
+    ClosedReason,
+    Interaction,
+    Mode,
+    Participant,
+    ProxyNumber,
+    Service,
+    Session,
+)
+from engine.core.requests import ParticipantRequest, SessionRequest, SessionUpdate
+from engine.core.routing import ActiveSession, active_session, rules_for, seat_of
+from engine.core.sids import SidKind, is_sid
+
+EXPIRY_RETRY_SECONDS = 1.0
+"""How long an expired session waits for the store that could not close it."""
+
+
+class ServiceCoordinator:
+    """One service with its pool, its sessions and its pairs."""
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        account: Callable[[], Account],
+        owns: Callable[[str], bool],
+        parts: Parts,
+        directory: Directory,
+        watch: Callable[[ActiveSession, float | None], None],
+    ) -> None:
+        """Coordinate a service; `watch` puts a session into the expiry sweep, to be looked at at its end or then."""
+        self.service = service
+        self.is_erased = False
+        self._account = account
+        self._parts = parts
+        self._directory = directory
+        self._watch = watch
+        self._pool = Pool()
+        self._holdings = Holdings()
+        self._active: dict[str, ActiveSession] = {}
+        self._claimed_names: set[str] = set()
+        self._locks = KeyedLocks()
+        self._owns = owns
+
+    # -- the service and its pool --------------------------------------------------------------------------------
+
+    async def change(self, service: Service) -> Service:
+        """Take new settings; they affect later selections and traffic only."""
+        self._check_present()
+        await self._parts.store.write((ServiceSaved(service),))
+        self.service = service
+        self.refresh_rules()
+        return service
+
+    async def erase(self) -> None:
+        """Erase the service with all its sessions; its numbers leave the pool."""
+        self._check_present()
+        self.is_erased = True
+        for session in self._active.values():
+            self._directory.withdraw(session)
+        try:
+            await self._parts.store.write((ServiceErased(self.service.sid, self._parts.clock()),))
+        except BaseException:
+            self.is_erased = False
+            for session in self._active.values():
+                self._directory.publish(session)
+            raise
+        for number in self._pool:
+            self._directory.close(number.address)
+        self._active.clear()
+
+    def refresh_rules(self) -> None:
+        """Give the number actors the rules of the service and account as they are now."""
+        for number in self._pool:
+            self._open_actor(number)
+
+    def check_room(self, *, is_reserved: bool, number_sid: str) -> None:
+        """Refuse one more reserved (or unreserved) number with POOL_FULL; warn with 80624 when room gets short."""
+        self._check_present()
+        if self._pool.check_room(is_reserved=is_reserved):
+            self._tell(Code.POOL_NEARLY_FULL, "The pool is at 85 % of its limit", resource_sid=number_sid)
+
+    def number_joined(self, number: ProxyNumber) -> None:
+        """Let a pooled number be selected and routed."""
+        if not self.is_erased:
+            self._pool.add(number)
+            self._open_actor(number)
+
+    def number_changed(self, number: ProxyNumber) -> None:
+        """Take over the changed record of a pooled number."""
+        if self._pool.get_by_sid(number.sid) is not None:
+            self._pool.replace(number)
+            self._open_actor(number)
+
+    def number_leaves(self, number: ProxyNumber) -> None:
+        """Let a number be selected no more; NUMBER_IN_ACTIVE_SESSIONS while it is in use."""
+        in_use = self._pool.in_use(number.address)
+        if in_use:
+            problem = f"{mask(number.address)} is used by {in_use} active sessions; reserve it and let them end"
+            raise ApiError(Code.NUMBER_IN_ACTIVE_SESSIONS, problem)
+        self._pool.remove(number.sid)
+        self._directory.close(number.address)
+
+    def pool_number(self, number_sid: str) -> ProxyNumber:
+        """Return a number of the pool; ApiError NOT_FOUND."""
+        number = None if self.is_erased else self._pool.get_by_sid(number_sid)
+        if number is None:
+            raise not_found(
+                f"{self._path}/{'ShortCodes' if number_sid.startswith('SC') else 'PhoneNumbers'}/{number_sid}"
+            )
+        return number
+
+    def pool_numbers(self) -> Iterable[ProxyNumber]:
+        """Walk the pool."""
+        return self._pool
+
+    def in_use(self, number: ProxyNumber) -> int:
+        """Count the active sessions that use a number; one whose participants share it counts once."""
+        return self._pool.in_use(number.address)
+
+    @property
+    def active_sessions(self) -> int:
+        """Count the sessions that route."""
+        return len(self._active)
+
+    def _open_actor(self, number: ProxyNumber) -> None:
+        rules = rules_for(self._account(), self.service, number)
+        self._directory.open(number, service_sid=self.service.sid, rules=rules)
+
+    # -- sessions ------------------------------------------------------------------------------------------------
+
+    def reload(self, session: Session, participants: tuple[Participant, ...]) -> None:
+        """Take up an active session that the store holds."""
+        self._reserve(participants)
+        self._activate(session, participants)
+
+    async def create_session(self, request: SessionRequest) -> Session:
+        """Make a session with its participants, all or nothing."""
+        self._check_present()
+        session = new_session(
+            request,
+            sid=self._parts.mint(SidKind.SESSION),
+            service_sid=self.service.sid,
+            account_sid=self.service.account_sid,
+            default_ttl_seconds=self.service.default_ttl_seconds,
+            now=self._parts.clock(),
+        )
+        self._check_name_is_free(session.unique_name)
+        participants = self._join(session, request.participants)
+        self._reserve(participants if session.is_active else ())
+        if session.unique_name is not None:
+            self._claimed_names.add(session.unique_name)
+        try:
+            await self._parts.store.write((SessionCreated(session, participants),))
+        except BaseException:
+            self._let_go(participants if session.is_active else ())
+            raise
+        finally:
+            self._claimed_names.discard(session.unique_name or "")
+        if session.is_active:
+            self._activate(session, participants)
+        self._check_present()
+        return session
+
+    def session(self, session_sid: str) -> Session:
+        """Return a session of this service; NOT_FOUND, or UNAUTHORIZED_OPERATION for one of a sister service."""
+        session = self._parts.store.session(session_sid) if is_sid(session_sid, SidKind.SESSION) else None
+        if session is None or self.is_erased or session.account_sid != self.service.account_sid:
+            raise not_found(f"{self._path}/Sessions/{session_sid}")
+        if session.service_sid != self.service.sid:
+            problem = f"Session {session_sid} does not belong to service {self.service.sid}"
+            raise ApiError(Code.UNAUTHORIZED_OPERATION, problem)
+        return session
+
+    async def update_session(self, session_sid: str, update: SessionUpdate) -> Session:
+        """Change, close or re-open a session."""
+        async with self._locks.hold(session_sid):
+            session = await self._unexpired(session_sid)
+            plan = plan_update(session, update, now=self._parts.clock())
+            if plan.change is None:
+                return session
+            if plan.reopens:
+                is_strict = self._is_strict(session, asked=update.fail_on_participant_conflict is True)
+                await self._reopen(session, plan.change, is_strict=is_strict)
+            elif plan.closes:
+                await self._end(session_sid, plan.change)
+            else:
+                await self._parts.store.write((plan.change,))
+                self._take_over(plan.change)
+            return self.session(session_sid)
+
+    async def delete_session(self, session_sid: str) -> None:
+        """Erase a session with its participants and interactions."""
+        async with self._locks.hold(session_sid):
+            self.session(session_sid)
+            participants = self._parts.store.participants(session_sid)
+            await self._end(session_sid, SessionErased(session_sid))
+        for participant in participants:
+            self._directory.forget_lapsed(session_sid, participant.identifier, participant.proxy_identifier)
+
+    async def erase_if_closed(self, session_sid: str, *, before: float) -> bool:
+        """Erase a session that is still closed and was so before a time; tell whether it was."""
+        async with self._locks.hold(session_sid):
+            session = self._parts.store.session(session_sid)
+            if session is None or session.is_active or session.date_ended is None or session.date_ended >= before:
+                return False
+            await self._end(session_sid, SessionErased(session_sid))
+            return True
+
+    async def expire(self, active: ActiveSession) -> None:
+        """Close a session whose end has come; a store that cannot is asked again later."""
+        async with self._locks.hold(active.sid):
+            try:
+                await self._close_expired(active)
+            except StoreUnavailable:
+                self._watch(active, self._parts.clock() + EXPIRY_RETRY_SECONDS)
+            finally:
+                active.is_ending = False
+
+    async def send_message(
+        self, session_sid: str, participant_sid: str, *, body: str, media: tuple[str, ...]
+    ) -> Interaction:
+        """Record a message to a participant, from their own proxy number; egress will take it from the queue."""
+        self.participant(session_sid, participant_sid)
+        active = self._active.get(session_sid)
+        if active is None or active.is_expired(self._parts.clock()):
+            raise _closed()
+        if active.mode is Mode.VOICE_ONLY:
+            raise ApiError(Code.IDENTIFIER_TYPE_UNSUPPORTED, "A voice-only session carries no messages")
+        seat = next((seat for seat in active.seats if seat.participant_sid == participant_sid), None)
+        actor = None if seat is None else self._directory.find(seat.proxy)
+        if seat is None or actor is None:
+            raise not_found(f"{self._path}/Sessions/{session_sid}/Participants/{participant_sid}")
+        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def settled(problem: StoreUnavailable | None) -> None:
+            if committed.done():
+                return  # the request was given up meanwhile
+            if problem is None:
+                committed.set_result(None)
+            else:
+                committed.set_exception(problem)
+
+        interaction = actor.push(active, seat, body=body, media=media, settled=settled)
+        await committed
+        return interaction
+
+    def touch(self, session_sid: str, at: float) -> None:
+        """Restart the idle clock of a session, if it is active."""
+        active = self._active.get(session_sid)
+        if active is not None:
+            active.idle_since = max(active.idle_since, at)
+
+    # -- participants and interactions ---------------------------------------------------------------------------
+
+    async def add_participant(self, session_sid: str, request: ParticipantRequest) -> Participant:
+        """Add a participant to an active session."""
+        async with self._locks.hold(session_sid):
+            session = await self._unexpired(session_sid)
+            active = self._active.get(session_sid)
+            if active is None:
+                raise _closed()
+            present = self._parts.store.participants(session_sid)
+            (participant,) = self._join(session, (request,), present=present)
+            seat = seat_of(participant)
+            is_new_proxy = seat.proxy not in active.proxies()
+            self._hold(participant, is_new_proxy=is_new_proxy)
+            try:
+                await self._parts.store.write((ParticipantAdded(participant),))
+            except BaseException:
+                self._free(participant.identifier, seat.proxy, is_last_use=is_new_proxy)
+                raise
+            self._directory.publish_seat(active, seat)
+            self._check_present()
+            return participant
+
+    def participant(self, session_sid: str, participant_sid: str) -> Participant:
+        """Return a participant of a session, a removed one too; NOT_FOUND."""
+        self.session(session_sid)
+        for participant in self._parts.store.participants(session_sid):
+            if participant.sid == participant_sid:
+                return participant
+        raise not_found(f"{self._path}/Sessions/{session_sid}/Participants/{participant_sid}")
+
+    async def remove_participant(self, session_sid: str, participant_sid: str) -> None:
+        """Remove a participant; removing one again is NOT_FOUND."""
+        async with self._locks.hold(session_sid):
+            participant = self.participant(session_sid, participant_sid)
+            if participant.date_deleted is not None:
+                raise not_found(f"{self._path}/Sessions/{session_sid}/Participants/{participant_sid}")
+            active = self._active.get(session_sid)
+            seat = None
+            if active is not None:
+                seat = next(seat for seat in active.seats if seat.participant_sid == participant_sid)
+                self._directory.withdraw_seat(active, seat)
+            try:
+                change = ParticipantRemoved(participant_sid, session_sid, self._parts.clock())
+                await self._parts.store.write((change,))
+            except BaseException:
+                if active is not None and seat is not None:
+                    self._directory.publish_seat(active, seat)
+                raise
+            if active is not None and seat is not None:
+                self._free(seat.identifier, seat.proxy, is_last_use=seat.proxy not in active.proxies())
+
+    def interaction(self, session_sid: str, interaction_sid: str) -> Interaction:
+        """Return an interaction of a session; NOT_FOUND."""
+        self.session(session_sid)
+        store = self._parts.store
+        interaction = store.interaction(interaction_sid) if is_sid(interaction_sid, SidKind.INTERACTION) else None
+        if interaction is None or interaction.session_sid != session_sid:
+            raise not_found(f"{self._path}/Sessions/{session_sid}/Interactions/{interaction_sid}")
+        return interaction
+
+    async def delete_interaction(self, session_sid: str, interaction_sid: str) -> None:
+        """Erase an interaction."""
+        self.interaction(session_sid, interaction_sid)
+        await self._parts.store.write((InteractionErased(interaction_sid),))
+
+    # -- joining, pairs and ends ---------------------------------------------------------------------------------
+
+    def _join(
+        self, session: Session, requests: tuple[ParticipantRequest, ...], present: tuple[Participant, ...] = ()
+    ) -> tuple[Participant, ...]:
+        """Choose the proxy numbers of those who join, and make their records; nothing is reserved yet."""
+        around = self._surroundings()
+        joined = []
+        identifiers = admit(requests, present=present, mode=session.mode, around=around)
+        for request, identifier in zip(requests, identifiers, strict=True):
+            is_strict = self._is_strict(session, asked=request.fail_on_participant_conflict)
+            allotment = allot(request, identifier, mode=session.mode, is_strict=is_strict, around=around)
+            participant = Participant(
+                sid=self._parts.mint(SidKind.PARTICIPANT),
+                session_sid=session.sid,
+                service_sid=session.service_sid,
+                account_sid=session.account_sid,
+                identifier=identifier,
+                proxy_identifier=allotment.number.address,
+                proxy_identifier_sid=allotment.number.sid,
+                friendly_name=request.friendly_name,
+                date_created=self._parts.clock(),
+                date_updated=self._parts.clock(),
+            )
+            if allotment.is_conflict:
+                self._tell_conflict(Code.SIMULTANEOUS_REQUESTS, participant)
+            joined.append(participant)
+        return tuple(joined)
+
+    def _surroundings(self) -> Surroundings:
+        def history(identifier: Address) -> Mapping[Address, float]:
+            return self._parts.store.proxies_held_before(self.service.sid, identifier)
+
+        return Surroundings(
+            service=self.service,
+            pool=self._pool,
+            holdings=self._holdings,
+            owns=self._owns,
+            history=history,
+            pick=self._parts.pick,
+            joins_us_and_canada=self._parts.settings.joins_us_and_canada,
+        )
+
+    def _is_strict(self, session: Session, *, asked: bool) -> bool:
+        is_permissive = self._account().allow_participant_conflict
+        return not is_permissive or asked or session.fail_on_participant_conflict
+
+    def _reserve(self, participants: Iterable[Participant]) -> None:
+        used: set[Address] = set()
+        for participant in participants:
+            self._hold(participant, is_new_proxy=participant.proxy_identifier not in used)
+            used.add(participant.proxy_identifier)
+
+    def _let_go(self, participants: Iterable[Participant]) -> None:
+        freed: set[Address] = set()
+        for participant in participants:
+            proxy = participant.proxy_identifier
+            self._free(participant.identifier, proxy, is_last_use=proxy not in freed)
+            freed.add(proxy)
+
+    def _hold(self, participant: Participant, *, is_new_proxy: bool) -> None:
+        self._holdings.hold(participant.identifier, participant.proxy_identifier)
+        if is_new_proxy:
+            self._pool.use(participant.proxy_identifier)
+
+    def _free(self, identifier: Address, proxy: Address, *, is_last_use: bool) -> None:
+        self._holdings.let_go(identifier, proxy)
+        if is_last_use:
+            self._pool.release(proxy)
+
+    def _activate(self, session: Session, participants: tuple[Participant, ...]) -> None:
+        active = active_session(session, participants)
+        self._active[session.sid] = active
+        if not self.is_erased:
+            self._directory.publish(active)
+        self._watch(active, None)
+
+    def _take_over(self, change: SessionChanged) -> None:
+        active = self._active.get(change.session_sid)
+        if active is None:
+            return
+        if change.ttl_seconds is not UNSET:
+            active.ttl_seconds = change.ttl_seconds
+        if change.date_expiry is not UNSET:
+            active.date_expiry = change.date_expiry
+        self._watch(active, None)
+
+    async def _reopen(self, session: Session, change: SessionChanged, *, is_strict: bool) -> None:
+        participants = self._live(session.sid)
+        for participant in participants:
+            if self._pool.get_by_sid(participant.proxy_identifier_sid) is None:
+                raise not_in_service(participant.proxy_identifier)
+            if participant.proxy_identifier not in self._holdings.of(participant.identifier):
+                continue
+            if is_strict:
+                raise pair_in_use(participant.identifier, participant.proxy_identifier)
+            self._tell_conflict(Code.INVALID_REOPEN, participant)
+        self._reserve(participants)
+        try:
+            await self._parts.store.write((change,))
+        except BaseException:
+            self._let_go(participants)
+            raise
+        self._activate(self._parts.store.session(session.sid) or session, participants)
+
+    async def _end(self, session_sid: str, change: Change) -> ActiveSession | None:
+        """Stop routing a session, commit why, free its pairs; if the commit fails it routes again."""
+        active = self._active.get(session_sid)
+        if active is not None:
+            self._directory.withdraw(active)
+        try:
+            await self._parts.store.write((change,))
+        except BaseException:
+            if active is not None and not self.is_erased:
+                self._directory.publish(active)
+                self._watch(active, None)
+            raise
+        if active is not None and self._active.pop(session_sid, None) is not None:
+            self._directory.withdraw(active)  # an erasure of the service that failed meanwhile published it again
+            freed: set[Address] = set()
+            for seat in active.seats:
+                self._free(seat.identifier, seat.proxy, is_last_use=seat.proxy not in freed)
+                freed.add(seat.proxy)
+        return active
+
+    async def _unexpired(self, session_sid: str) -> Session:
+        """Return a session as it is now: one past its end is closed first."""
+        session = self.session(session_sid)
+        active = self._active.get(session_sid)
+        if active is None or not active.is_expired(self._parts.clock()):
+            return session
+        await self._close_expired(active)
+        return self.session(session_sid)
+
+    async def _close_expired(self, active: ActiveSession) -> None:
+        now = self._parts.clock()
+        if self._active.get(active.sid) is not active:
+            return
+        if not active.is_expired(now):
+            self._watch(active, None)
+            return
+        reason: ClosedReason = expiry_reason(date_expiry=active.date_expiry)
+        await self._end(active.sid, closing(active.sid, reason, at=now))
+        self._directory.lapse(active)
+
+    def _live(self, session_sid: str) -> tuple[Participant, ...]:
+        participants = self._parts.store.participants(session_sid)
+        return tuple(participant for participant in participants if participant.date_deleted is None)
+
+    def _check_name_is_free(self, unique_name: str | None) -> None:
+        if unique_name is None:
+            return
+        owner = self._parts.store.session_sid_by_name(self.service.sid, unique_name)
+        if owner is not None or unique_name in self._claimed_names:
+            raise ApiError(Code.SESSION_NAME_TAKEN, "Another session of the service has this UniqueName")
+
+    def _check_present(self) -> None:
+        if self.is_erased:
+            raise not_found(self._path)
+
+    @property
+    def _path(self) -> str:
+        return f"/Services/{self.service.sid}"
+
+    def _tell_conflict(self, code: Code, participant: Participant) -> None:
+        problem = f"{mask(participant.identifier)} holds {mask(participant.proxy_identifier)} in two active sessions"
+        self._tell(code, problem, session_sid=participant.session_sid, resource_sid=participant.sid)
+
+    def _tell(self, code: Code, message: str, *, session_sid: str | None = None, resource_sid: str | None) -> None:
+        self._parts.tell(
+            code,
+            message,
+            account_sid=self.service.account_sid,
+            service_sid=self.service.sid,
+            session_sid=session_sid,
+            resource_sid=resource_sid,
+        )
+
+
+def _closed() -> ApiError:
+    return ApiError(Code.SESSION_CLOSED, "The session is closed; Status=in-progress re-opens it")

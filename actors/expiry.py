@@ -1,0 +1,45 @@
+"""When sessions expire: a queue that the host's sweep asks for what is due.
+
+A session is queued once. Traffic moves its end without touching the queue; when its turn comes too early, it is
+queued again for the later end.
+"""
+
+import heapq
+from collections.abc import Iterator
+from itertools import count
+
+from engine.core.routing import ActiveSession
+
+
+class ExpiryQueue:
+    """Active sessions with an end, soonest first."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._heap: list[tuple[float, int, ActiveSession]] = []
+        self._order = count()
+
+    def watch(self, session: ActiveSession) -> None:
+        """Look at the session no later than its end; to be called again whenever its end may have moved nearer."""
+        end = session.expires_at
+        if end is not None and not 0 < session.swept_at <= end:
+            self.look_again(session, at=end)
+
+    def look_again(self, session: ActiveSession, *, at: float) -> None:
+        """Look at the session at that time, and no longer at the time queued before."""
+        session.swept_at = at
+        heapq.heappush(self._heap, (at, next(self._order), session))
+
+    def due(self, now: float) -> Iterator[ActiveSession]:
+        """Take out the bound sessions whose end has come."""
+        while self._heap and self._heap[0][0] <= now:
+            at, _, session = heapq.heappop(self._heap)
+            if at != session.swept_at:
+                continue  # queued again since, for an earlier or a later look
+            session.swept_at = 0.0
+            if not session.is_bound:
+                continue
+            if session.is_expired(now):
+                yield session
+            else:
+                self.watch(session)

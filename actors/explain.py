@@ -1,0 +1,74 @@
+"""Why an event goes where it goes, told to the operator in sentences, without whole numbers of people."""
+
+import msgspec
+
+from actors.directory import Directory
+from actors.number import NumberActor
+from actors.parts import Parts
+from engine.core.e164 import canonical, mask
+from engine.core.errors import CATALOGUE
+from engine.core.ports import Explanation
+from engine.core.records import Address, Kind, Session
+from engine.core.routing import NOT_IN_POOL
+from engine.core.traffic import Decision, InboundEvent, Outcome, Reason
+
+_WHY = {
+    Reason.IN_SESSION: "both are in an active session",
+    Reason.STOP_WORD: "the message is an opt-out word",
+    Reason.NO_SESSION: "no active session pairs this sender with this number",
+    Reason.SESSION_EXPIRED: "the session that pairs them has expired",
+    Reason.NO_PARTNER: "the session has no second participant",
+    Reason.CALL_TO_MESSAGE_ONLY: "the session lets messages pass only",
+    Reason.MESSAGE_TO_VOICE_ONLY: "the session lets calls pass only",
+    Reason.NOT_IN_POOL: "the number is in no service's pool",
+    Reason.REBUILDING: "the number is being rebuilt",
+    Reason.STORE_UNAVAILABLE: "the store cannot commit",
+}
+
+
+def explain(proxy: str, sender: str, *, directory: Directory, parts: Parts) -> Explanation:
+    """Tell what would become of a call and a message now; nothing is recorded."""
+    actor = directory.find(proxy)
+    if actor is None:
+        nowhere = (f"{mask(proxy)} is in no service's pool.",)
+        return Explanation(proxy=proxy, sender=mask(sender), call=NOT_IN_POOL, message=NOT_IN_POOL, story=nowhere)
+    call = _would_be(actor, Kind.VOICE, sender)
+    message = _would_be(actor, Kind.MESSAGE, sender)
+    session = _session(actor, canonical(sender), call, parts)
+    active = actor.bindings.find(canonical(sender))
+    story = [f"{mask(proxy)} is in the pool of service {actor.service_sid}, with {len(actor.bindings)} bindings."]
+    if canonical(sender) != sender:
+        story.append(f"The sender is known as {mask(canonical(sender))}.")
+    if session is not None:
+        story.append(f"Session {session.sid} pairs them; it is {session.status}.")
+    story += [_sentence("A call", call), _sentence("A message", message)]
+    return Explanation(
+        proxy=actor.address,
+        sender=mask(canonical(sender)),
+        account_sid=actor.account_sid,
+        service_sid=actor.service_sid,
+        call=call,
+        message=message,
+        session=session,
+        expires_at=None if active is None else active.expires_at,
+        story=tuple(story),
+    )
+
+
+def _would_be(actor: NumberActor, kind: Kind, sender: Address) -> Decision:
+    decision = actor.would_decide(InboundEvent(kind, sender, actor.address, "")).decision
+    return msgspec.structs.replace(decision, to=mask(decision.to), interaction_sid="")
+
+
+def _session(actor: NumberActor, sender: Address, met: Decision, parts: Parts) -> Session | None:
+    if met.session_sid:
+        return parts.store.session(met.session_sid)
+    return parts.store.last_session_of(actor.service_sid, sender, actor.address)
+
+
+def _sentence(what: str, decision: Decision) -> str:
+    why = _WHY[decision.reason]
+    if decision.outcome is Outcome.ROUTED:
+        return f"{what} reaches {decision.to}, who sees {decision.caller_id}: {why}."
+    title = "" if decision.code is None else f" (debugger {int(decision.code)}, {CATALOGUE[decision.code].title})"
+    return f"{what} is refused: {why}{title}."

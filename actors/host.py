@@ -1,0 +1,242 @@
+"""The host: carries the number actors and coordinators of one process, loads them, sweeps what expires.
+
+It decides nothing about masking. `Host.control` is the control plane; the host itself is the data plane.
+"""
+
+import asyncio
+import gc
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from actors.accounts import AccountRegister
+from actors.control import Control
+from actors.coordinator import ServiceCoordinator
+from actors.directory import Directory
+from actors.expiry import ExpiryQueue
+from actors.ledger import Ledger
+from actors.numbers import NumberRegister
+from actors.parts import HostSettings, Parts
+from actors.reload import reload_answers
+from actors.services import ServiceRegister
+from engine.core.errors import StoreUnavailable
+from engine.core.ports import Clock, Observer, Store
+from engine.core.records import Address, Interaction, Service
+from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession
+from engine.core.sids import Mint
+from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
+
+SWEEP_CHUNK = 1_000
+"""Sessions that are closed side by side; they share group commits."""
+
+_log = logging.getLogger("maskline.host")
+
+
+class Host:
+    """Implements the port `DataPlane`; one per process or per Ray actor."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        mint: Mint,
+        pick: Callable[[int], int],
+        observer: Observer,
+        settings: HostSettings | None = None,
+    ) -> None:
+        """Carry actors over a store; `pick` returns a random index below n."""
+        parts = Parts(store, clock, mint, pick, observer, settings or HostSettings())
+        self._parts = parts
+        self._expiries = ExpiryQueue()
+        self._ledger = Ledger(parts, touch=self._touch)
+        self._directory = Directory(parts, self._ledger, expired=self._found_expired)
+        self._accounts = AccountRegister(parts)
+        self._numbers = NumberRegister(parts)
+        self._services = ServiceRegister(parts, self._accounts, self._coordinator)
+        self._is_loaded = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.control = Control(
+            parts,
+            accounts=self._accounts,
+            numbers=self._numbers,
+            services=self._services,
+            directory=self._directory,
+        )
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether traffic is answered: everything is loaded and the store can commit."""
+        return self._is_loaded and self._parts.store.is_writable
+
+    @property
+    def active_sessions(self) -> int:
+        """Count the sessions that route."""
+        return sum(coordinator.active_sessions for coordinator in self._services)
+
+    @property
+    def open_calls(self) -> int:
+        """Count the calls whose inbound leg has not ended."""
+        return self._ledger.open_calls
+
+    @property
+    def bindings(self) -> int:
+        """Count the active pairs."""
+        return sum(len(actor.bindings) for actor in self._directory)
+
+    async def start(self) -> None:
+        """Load what the store holds, then begin to sweep; until then traffic is told to come again."""
+        gc.disable()  # nothing that is loaded is garbage
+        try:
+            self._load()
+            gc.freeze()
+        finally:
+            gc.enable()
+        self._is_loaded = True
+        self._spawn(self._sweep())
+        self._spawn(self._retain())
+
+    async def stop(self) -> None:
+        """End the sweeps and wait for the changes under way; the store is the caller's to close."""
+        self._is_loaded = False
+        await self.control.finish()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- data plane ----------------------------------------------------------------------------------------------
+
+    def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
+        """Decide about an event; `answer` is called once, at once or after the commit, on the event loop."""
+        observer = self._parts.observer
+
+        def counted(decision: Decision) -> None:
+            observer.decided(event.kind, decision.outcome, decision.reason)
+            answer(decision)
+
+        if not self._is_loaded:
+            counted(REBUILDING)
+            return
+        actor = self._directory.find(event.proxy)
+        if actor is None:
+            counted(NOT_IN_POOL)
+        else:
+            actor.receive(event, counted)
+
+    def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        """Take a leg's state; `answer` gets None when it could not be taken and the platform should retry."""
+        if not self._is_loaded:
+            answer(None)
+            return
+
+        def counted(outcome: ReportOutcome | None) -> None:
+            if outcome is not None:
+                self._parts.observer.reported(outcome)
+            answer(outcome)
+
+        self._ledger.report(report, counted)
+
+    def signing_token(self, proxy: Address) -> str | None:
+        """Return the auth token of the account that owns a proxy number in a pool."""
+        actor = self._directory.find(proxy)
+        return None if actor is None else self.account_token(actor.account_sid)
+
+    def account_token(self, account_sid: str) -> str | None:
+        """Return the auth token of an account."""
+        account = self._accounts.find(account_sid)
+        return None if account is None else account.auth_token
+
+    # -- loading -------------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        store = self._parts.store
+        registry = store.registry()
+        self._accounts.load(registry.accounts, registry.api_keys)
+        self._numbers.load(registry.numbers)
+        self._services.load(registry.services)
+        for number in self._numbers.pooled():
+            coordinator = self._services.find(number.service_sid or "")
+            if coordinator is not None:
+                coordinator.number_joined(number)
+        for session, participants in store.active_sessions():
+            coordinator = self._services.find(session.service_sid)
+            if coordinator is not None:
+                coordinator.reload(session, participants)
+        reload_answers(self._parts, self._ledger, self._directory)
+
+    def _coordinator(self, service: Service) -> ServiceCoordinator:
+        return ServiceCoordinator(
+            service,
+            account=lambda: self._accounts.get(service.account_sid),
+            owns=lambda named: self._numbers.owns(service.account_sid, named),
+            parts=self._parts,
+            directory=self._directory,
+            watch=self._watch,
+        )
+
+    # -- expiry and retention ------------------------------------------------------------------------------------
+
+    def _touch(self, interaction: Interaction, at: float) -> None:
+        coordinator = self._services.find(interaction.service_sid)
+        if coordinator is not None:
+            coordinator.touch(interaction.session_sid, at)
+
+    def _watch(self, session: ActiveSession, at: float | None) -> None:
+        if at is None:
+            self._expiries.watch(session)
+        else:
+            self._expiries.look_again(session, at=at)
+
+    def _found_expired(self, session: ActiveSession) -> None:
+        if not session.is_ending:
+            session.is_ending = True
+            self._spawn(self._expire(session))
+
+    async def _expire(self, session: ActiveSession) -> None:
+        coordinator = self._services.find(session.service_sid)
+        if coordinator is not None:
+            await coordinator.expire(session)
+
+    async def sweep(self) -> None:
+        """Close every session whose end has come."""
+        due = list(self._expiries.due(self._parts.clock()))
+        for start in range(0, len(due), SWEEP_CHUNK):
+            await asyncio.gather(*(self._expire(session) for session in due[start : start + SWEEP_CHUNK]))
+
+    async def erase_old(self) -> None:
+        """Erase the sessions that closed longer ago than they are kept."""
+        parts = self._parts
+        before = parts.clock() - parts.settings.retention_seconds
+        while True:
+            old = await parts.store.sessions_closed_before(before, limit=SWEEP_CHUNK)
+            erased = await asyncio.gather(*(self._erase(session_sid, before) for session_sid in old))
+            if not any(erased):
+                return
+
+    async def _erase(self, session_sid: str, before: float) -> bool:
+        session = self._parts.store.session(session_sid)
+        coordinator = None if session is None else self._services.find(session.service_sid)
+        return coordinator is not None and await coordinator.erase_if_closed(session_sid, before=before)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._parts.settings.sweep_interval_seconds)
+            await self._guarded(self.sweep)
+
+    async def _retain(self) -> None:
+        while True:
+            await self._guarded(self.erase_old)
+            await asyncio.sleep(self._parts.settings.retention_interval_seconds)
+
+    async def _guarded(self, sweep: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await sweep()
+        except StoreUnavailable:
+            _log.warning("The store cannot commit; sessions stay as they are until it can")
+        except Exception:  # noqa: BLE001 - the loop of an actor: the unforeseen is logged, the next turn goes on
+            _log.exception("A sweep failed")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
