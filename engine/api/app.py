@@ -1,0 +1,92 @@
+"""The REST control plane as one ASGI application: routes from the table of operations, plus the OpenAPI document."""
+
+from collections.abc import Callable, Sequence
+
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from engine.api import interactions, owned, participants, pool, services, sessions
+from engine.api.endpoint import Desk, Endpoint, tell
+from engine.api.http import Reply, encode, raw_path, refusal, send_reply, shown_path
+from engine.api.openapi import openapi_document
+from engine.api.operations import AnyOperation
+from engine.api.settings import ApiSettings
+from engine.core.errors import Code, not_found
+from engine.core.ports import Clock, ControlPlane, Observer
+from engine.core.rate import SlidingWindow
+from engine.wire.rest_values import OwnHost
+
+OPERATIONS: tuple[AnyOperation, ...] = (
+    *services.OPERATIONS,
+    *sessions.OPERATIONS,
+    *participants.OPERATIONS,
+    *interactions.OPERATIONS,
+    *pool.OPERATIONS,
+    *owned.OPERATIONS,
+)
+"""Everything that is served, in the order of the document."""
+
+
+def create_app(
+    control: ControlPlane,
+    *,
+    settings: ApiSettings,
+    clock: Clock,
+    observer: Observer,
+    is_ready: Callable[[], bool] | None = None,
+    extra_routes: Sequence[BaseRoute] = (),
+) -> ASGIApp:
+    """Make the application; `extra_routes` are served beside it, without authentication and rate limit."""
+    desk = Desk(
+        control=control,
+        settings=settings,
+        clock=clock,
+        observer=observer,
+        is_ready=is_ready,
+        own_host=OwnHost(settings.base),
+        limit=SlidingWindow(
+            rate_per_second=settings.rate_limit_per_second, window_seconds=settings.rate_limit_window_seconds
+        ),
+    )
+    by_path: dict[str, dict[str, AnyOperation]] = {}
+    for operation in OPERATIONS:
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+    routes = [Route(path, Endpoint(path, operations, desk)) for path, operations in by_path.items()]
+    document = Route("/openapi.json", _document(settings))
+    router = Router([*routes, document, *extra_routes], redirect_slashes=False, default=_unknown(observer))
+    return _undecoded(router)
+
+
+def _undecoded(app: ASGIApp) -> ASGIApp:
+    async def route_by_raw_path(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "path": raw_path(scope)}
+        await app(scope, receive, send)
+
+    return route_by_raw_path
+
+
+def _document(settings: ApiSettings) -> ASGIApp:
+    body = encode(openapi_document(OPERATIONS, settings.base))
+
+    async def document(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's form
+        if scope["method"] in {"GET", "HEAD"}:
+            await send_reply(Reply(200, body), send)
+        else:
+            message = f"{scope['method']} is not allowed on /openapi.json"
+            headers = ((b"allow", b"GET, HEAD"),)
+            await send_reply(refusal(Code.METHOD_NOT_ALLOWED, message, status=405, headers=headers), send)
+
+    return document
+
+
+def _unknown(observer: Observer) -> ASGIApp:
+    async def unknown(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's form
+        if scope["type"] != "http":
+            await send({"type": "websocket.close"})
+            return
+        tell(observer, scope, "unknown", 404)
+        problem = not_found(shown_path(raw_path(scope)))
+        await send_reply(refusal(problem.code, problem.message, status=404), send)
+
+    return unknown

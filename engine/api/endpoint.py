@@ -1,0 +1,178 @@
+"""One path of the REST interface: from a request to the operation's handler and back, every refusal in one shape.
+
+The order of the checks: method, readiness, credentials, rate, path, body, form, then the control plane. Source:
+behaviour 2.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from engine.api.http import (
+    BodyTooLarge,
+    Disconnected,
+    Headers,
+    Reply,
+    credentials,
+    encode,
+    is_form,
+    raw_path,
+    read_body,
+    refusal,
+    send_reply,
+    shown_path,
+)
+from engine.api.operations import PARENT_KINDS, AnyOperation, Call
+from engine.api.settings import ApiSettings
+from engine.core.errors import ApiError, Code, StoreUnavailable, invalid_parameter, not_found
+from engine.core.ports import Clock, ControlPlane, Observer
+from engine.core.rate import SlidingWindow
+from engine.core.records import DebuggerEvent
+from engine.core.sids import SidKind, is_sid
+from engine.wire.rest_values import OwnHost, path_segment
+
+_log = logging.getLogger("maskline.api")
+
+_CHALLENGE: Headers = ((b"www-authenticate", b'Basic realm="Twilio API"'),)
+_COME_BACK: Headers = ((b"retry-after", b"1"),)
+_KNOWN_METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
+
+
+class Desk(msgspec.Struct, frozen=True, kw_only=True):
+    """What all paths share."""
+
+    control: ControlPlane
+    settings: ApiSettings
+    clock: Clock
+    observer: Observer
+    is_ready: Callable[[], bool] | None
+    own_host: OwnHost
+    limit: SlidingWindow
+
+
+class Endpoint:
+    """The ASGI application of one path."""
+
+    def __init__(self, route: str, operations: dict[str, AnyOperation], desk: Desk) -> None:
+        """Serve the operations, by method, of a path template."""
+        self._route = route
+        self._operations = operations
+        self._desk = desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            reply = await self._reply(scope, receive)
+        except Disconnected:
+            return
+        tell(self._desk.observer, scope, self._route, reply.status)
+        await send_reply(reply, send)
+
+    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+        path = raw_path(scope)
+        try:
+            return await self._operate(scope, receive)
+        except ApiError as problem:
+            message = not_found(shown_path(path)).message if problem.code is Code.NOT_FOUND else problem.message
+            headers = _CHALLENGE if problem.code is Code.PERMISSION_DENIED else ()
+            return refusal(problem.code, message, status=problem.http_status, headers=headers)
+        except BodyTooLarge:
+            most = self._desk.settings.max_body_bytes
+            return refusal(Code.INVALID_PARAMETER, f"The request body is larger than {most} bytes", status=413)
+        except StoreUnavailable:
+            _log.error("the store could not commit %s %s", scope["method"], self._route)
+            return refusal(Code.STORAGE_FAILED, _STORAGE_ADVICE, status=500)
+        except Exception:  # noqa: BLE001 - the boundary of the listener's task: logged and answered
+            _log.exception("unforeseen failure of %s %s", scope["method"], self._route)
+            return refusal(Code.INTERNAL_ERROR, "An internal error occurred; it has been logged", status=500)
+
+    async def _operate(self, scope: Scope, receive: Receive) -> Reply:
+        operation = self._operations.get(scope["method"])
+        if operation is None:
+            allowed = ", ".join(sorted(self._operations)).encode()
+            message = f"{scope['method']} is not allowed on {shown_path(raw_path(scope))}"
+            return refusal(Code.METHOD_NOT_ALLOWED, message, status=405, headers=((b"allow", allowed),))
+        if self._desk.is_ready is not None and not self._desk.is_ready():
+            return refusal(Code.UNAVAILABLE, "The engine is starting; try again", status=503, headers=_COME_BACK)
+        account_sid = self._authenticated(scope)
+        names = {name: path_segment(value) for name, value in scope["path_params"].items()}
+        limited = self._limited(operation, account_sid, names)
+        if limited is not None:
+            return limited
+        call = self._call(scope, operation, account_sid, names)
+        body = await self._body(scope, receive, operation)
+        shape = await operation.handler(call, operation.reads.read(scope["query_string"], body))
+        return Reply(operation.status, b"" if shape is None else encode(shape))
+
+    def _authenticated(self, scope: Scope) -> str:
+        given = credentials(scope)
+        account = None if given is None else self._desk.control.authenticate(*given)
+        if account is None or scope["path_params"].get("AccountSid", account.sid) != account.sid:
+            raise ApiError(
+                Code.PERMISSION_DENIED,
+                "Authenticate with the account SID and its auth token, or with an API key and its secret",
+            )
+        return account.sid
+
+    def _limited(self, operation: AnyOperation, account_sid: str, names: dict[str, str | None]) -> Reply | None:
+        desk = self._desk
+        service_sid = names.get("ServiceSid") or (names.get("Sid") if self._route == "/v1/Services/{Sid}" else None)
+        now = desk.clock()
+        verdict = desk.limit.take((account_sid, service_sid, operation.name), now=now)
+        if verdict.is_allowed:
+            return None
+        most = desk.settings.rate_limit_per_second
+        message = f"{operation.method} {self._route} is limited to {most} requests a second per service"
+        if verdict.is_first_refusal:
+            is_known = service_sid is not None and is_sid(service_sid, SidKind.SERVICE)
+            desk.observer.debugger(
+                DebuggerEvent(
+                    code=Code.RATE_LIMITED,
+                    account_sid=account_sid,
+                    service_sid=service_sid if is_known else None,
+                    message=message,
+                    at=now,
+                )
+            )
+        wait = str(max(1, math.ceil(verdict.retry_after_seconds))).encode()
+        return refusal(Code.TOO_MANY_REQUESTS, message, status=429, headers=((b"retry-after", wait),))
+
+    def _call(self, scope: Scope, operation: AnyOperation, account_sid: str, names: dict[str, str | None]) -> Call:
+        path = raw_path(scope)
+        checked: dict[str, str] = {}
+        for name, value in names.items():
+            kind = PARENT_KINDS.get(name, operation.sid)
+            if not value or (kind is not None and not is_sid(value, kind)):
+                raise not_found(path)
+            checked[name] = value
+        return Call(
+            control=self._desk.control,
+            account_sid=account_sid,
+            base=self._desk.settings.base,
+            own_host=self._desk.own_host,
+            path=path,
+            names=checked,
+        )
+
+    async def _body(self, scope: Scope, receive: Receive, operation: AnyOperation) -> bytes:
+        if not operation.takes_body:
+            return b""
+        body = await read_body(scope, receive, limit=self._desk.settings.max_body_bytes)
+        if body and not is_form(scope):
+            raise invalid_parameter("body", "send an application/x-www-form-urlencoded form")
+        return body
+
+
+_STORAGE_ADVICE = (
+    "Nothing was stored: the disk refused the commit. Free space or restore write access to the data directory; the"
+    " engine recovers by itself and /readyz turns green"
+)
+
+
+def tell(observer: Observer, scope: Scope, route: str, status: int) -> None:
+    """Count a request under a closed set of methods."""
+    method = scope["method"]
+    observer.requested(method=method if method in _KNOWN_METHODS else "OTHER", route=route, status=status)

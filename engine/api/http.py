@@ -1,0 +1,111 @@
+"""The bytes of HTTP around an operation: reading a limited body and credentials, answering JSON; over bare ASGI.
+
+Starlette's request object and form parser are left out: they cost more than everything else an operation does.
+"""
+
+import base64
+import binascii
+import re
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from engine.core.e164 import mask
+from engine.core.errors import Code, MasklineError
+from engine.core.sids import is_sid
+from engine.wire.rest_show import error_body
+
+_FORM = b"application/x-www-form-urlencoded"
+_LONG_NUMBER = re.compile(r"[0-9]{7,}")
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+encode = msgspec.json.Encoder().encode
+
+
+class BodyTooLarge(MasklineError):  # noqa: N818 - a state of the request, answered as 413
+    """The caller sent more than is taken."""
+
+
+class Disconnected(MasklineError):  # noqa: N818 - nobody is left to answer
+    """The caller left before the request was whole."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What goes back."""
+
+    status: int
+    body: bytes = b""
+    headers: Headers = ()
+
+
+def refusal(code: Code, message: str, *, status: int, headers: Headers = ()) -> Reply:
+    """Answer with the error body."""
+    return Reply(status, encode(error_body(code, message, status)), headers)
+
+
+async def send_reply(reply: Reply, send: Send) -> None:
+    """Send a reply; one without a body has no content type."""
+    headers = [*reply.headers]
+    if reply.body:
+        headers.append((b"content-type", b"application/json"))
+        headers.append((b"content-length", str(len(reply.body)).encode()))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
+    """Read the whole body; raises BodyTooLarge as soon as that is certain, and Disconnected."""
+    declared = header(scope, b"content-length")
+    if declared.isdigit() and int(declared) > limit:
+        raise BodyTooLarge
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body", False) and len(body) <= limit:
+        message = await receive()
+        body += message.get("body", b"")
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    if len(body) > limit:
+        raise BodyTooLarge
+    return body
+
+
+def header(scope: Scope, name: bytes) -> bytes:
+    """Return the first header of a (lower-case) name, empty when there is none."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return b""
+
+
+def is_form(scope: Scope) -> bool:
+    """Tell whether the body claims to be an urlencoded form; one without a type does."""
+    media_type = header(scope, b"content-type").partition(b";")[0].strip().lower()
+    return media_type in {b"", _FORM}
+
+
+def credentials(scope: Scope) -> tuple[str, str] | None:
+    """Read HTTP Basic credentials; None when there are none that can be read."""
+    scheme, _, encoded = header(scope, b"authorization").partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        username, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return (username, password) if colon else None
+
+
+def raw_path(scope: Scope) -> str:
+    """Return the path as it was sent, percent-encoded, so that a `%2F` in a name is no separator."""
+    raw: bytes = scope["raw_path"]
+    return raw.decode("latin-1")
+
+
+def shown_path(path: str) -> str:
+    """Return a path that is fit for an error message: what looks like a phone number is masked."""
+    return "/".join(
+        segment if is_sid(segment.removesuffix(".json")) or not _LONG_NUMBER.search(segment) else mask(segment)
+        for segment in path.split("/")
+    )

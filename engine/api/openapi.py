@@ -1,0 +1,139 @@
+"""The OpenAPI 3.1 document, made from the table of operations, their forms and the shapes of their answers."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from engine.api.operations import PARENT_KINDS, AnyOperation, FormOf, PageOf
+from engine.core.sids import SidKind
+from engine.wire.rest_fields import Form, JsonSchema, sid_pattern
+from engine.wire.rest_shapes import ErrorBody
+from engine.wire.rest_values import DEFAULT_PAGE_SIZE, MAX_PAGE, MAX_PAGE_SIZE
+
+_NAME = re.compile(r"\{(\w+)\}")
+_SCHEMAS = "#/components/schemas/{name}"
+
+_MEANINGS = {
+    200: "Done",
+    201: "Made",
+    204: "Gone",
+    400: "A parameter is missing or wrong, or the rules refuse the request; the code says which",
+    401: "Credentials are missing or wrong (20003)",
+    404: "No such resource (20404)",
+    405: "The path does not know the method (20004)",
+    409: "Another request or state is in the way",
+    413: "The body is too large",
+    429: "Too many requests; Retry-After says when to come back (20429)",
+    500: "Storage refused the commit (80501), or an internal error (20500)",
+    503: "The engine is starting (20503)",
+}
+_EVERYWHERE = (401, 404, 405, 429, 500, 503)
+
+
+def openapi_document(operations: Sequence[AnyOperation], base: str) -> dict[str, Any]:
+    """Describe the operations as served at `base`."""
+    shapes = [operation.answer for operation in operations if operation.answer is not None]
+    _, components = msgspec.json.schema_components([*dict.fromkeys(shapes), ErrorBody], ref_template=_SCHEMAS)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Maskline",
+            "version": "v1",
+            "description": "Masked calls and messages; compatible with Twilio Proxy v1.",
+        },
+        "servers": [{"url": base}],
+        "security": [{"basic": []}],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "basic": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "Account SID and auth token, or API key SID and secret",
+                }
+            },
+        },
+    }
+
+
+def _operation(operation: AnyOperation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "parameters": _path_parameters(operation),
+        "responses": {str(status): _response(operation, status) for status in _statuses(operation)},
+    }
+    if isinstance(operation.reads, PageOf):
+        described["parameters"] += _PAGE_PARAMETERS
+    if isinstance(operation.reads, FormOf):
+        described["requestBody"] = _request_body(operation.reads.form)
+    return described
+
+
+def _statuses(operation: AnyOperation) -> list[int]:
+    statuses = {operation.status, *_EVERYWHERE, *operation.refusals}
+    if isinstance(operation.reads, PageOf):
+        statuses.add(400)
+    if operation.takes_body:
+        statuses |= {400, 413}
+    return sorted(statuses)
+
+
+def _response(operation: AnyOperation, status: int) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": _MEANINGS[status]}
+    shape = operation.answer if status == operation.status else ErrorBody
+    if shape is not None:
+        described["content"] = {"application/json": {"schema": {"$ref": _SCHEMAS.format(name=shape.__name__)}}}
+    return described
+
+
+def _path_parameters(operation: AnyOperation) -> list[dict[str, Any]]:
+    described = []
+    for name in _NAME.findall(operation.path):
+        kind = PARENT_KINDS.get(name, operation.sid)
+        schema: JsonSchema = {"type": "string", "minLength": 1}
+        if isinstance(kind, SidKind):
+            schema = {"type": "string", "pattern": sid_pattern(kind)}
+        described.append({"name": name, "in": "path", "required": True, "schema": schema})
+    return described
+
+
+def _request_body(form: Form[Any]) -> dict[str, Any]:
+    properties = {field.name: field.schema for field in form.fields}
+    required = [field.name for field in form.fields if field.is_required]
+    schema: JsonSchema = {"type": "object", "properties": properties}
+    if required:
+        schema["required"] = required
+    content: dict[str, Any] = {"schema": schema}
+    repeated = [field.name for field in form.fields if field.parse_all is not None]
+    if repeated:
+        content["encoding"] = {name: {"style": "form", "explode": True} for name in repeated}
+    return {"required": bool(required), "content": {"application/x-www-form-urlencoded": content}}
+
+
+_PAGE_PARAMETERS: list[dict[str, Any]] = [
+    {
+        "name": "PageSize",
+        "in": "query",
+        "description": f"Records on a page; more than {MAX_PAGE_SIZE} count as {MAX_PAGE_SIZE}",
+        "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE_SIZE},
+    },
+    {
+        "name": "Page",
+        "in": "query",
+        "description": "What the client calls this page; the token decides",
+        "schema": {"type": "integer", "minimum": 0, "maximum": MAX_PAGE},
+    },
+    {
+        "name": "PageToken",
+        "in": "query",
+        "description": "From the URL of a neighbouring page",
+        "schema": {"type": "string"},
+    },
+]

@@ -1,0 +1,146 @@
+"""What an operation is: one row that says what is asked, who answers, and with which statuses and shape.
+
+The tables of rows are in the modules of the resources; `engine.api.app` makes the routes from them and
+`engine.api.openapi` the document, so that what is described is what is served.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from engine.core.ports import ControlPlane, Page, Record
+from engine.core.sids import SidKind
+from engine.wire.rest_fields import Form
+from engine.wire.rest_shapes import Meta
+from engine.wire.rest_show import page_links, page_meta
+from engine.wire.rest_values import OwnHost, PageRequest, page_request, parse_form
+
+Asked = TypeVar("Asked")
+Asked_co = TypeVar("Asked_co", covariant=True)
+
+PARENT_KINDS = {
+    "ServiceSid": SidKind.SERVICE,
+    "SessionSid": SidKind.SESSION,
+    "ParticipantSid": SidKind.PARTICIPANT,
+    "AccountSid": SidKind.ACCOUNT,
+}
+"""Path parameters that name a parent, and what they must be."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One authenticated request, as a handler sees it."""
+
+    control: ControlPlane
+    account_sid: str
+    """Whose credentials came with it."""
+    base: str
+    """Public base URL without a trailing slash."""
+    own_host: OwnHost
+    path: str
+    """Path of the request, percent-encoded."""
+    names: dict[str, str]
+    """Path parameters, decoded; SIDs have been checked for their form."""
+
+    @property
+    def sid(self) -> str:
+        """The resource itself."""
+        return self.names["Sid"]
+
+    @property
+    def service_sid(self) -> str:
+        """The parent service."""
+        return self.names["ServiceSid"]
+
+    @property
+    def session_sid(self) -> str:
+        """The parent session."""
+        return self.names["SessionSid"]
+
+    @property
+    def participant_sid(self) -> str:
+        """The parent participant."""
+        return self.names["ParticipantSid"]
+
+
+class Reader(Protocol[Asked_co]):
+    """Makes what a handler is asked from what was sent."""
+
+    def read(self, query: bytes, body: bytes, /) -> Asked_co:
+        """Read it; raises ApiError."""
+
+
+class FormOf(msgspec.Struct, Generic[Asked], frozen=True):
+    """The operation takes a form."""
+
+    form: Form[Asked]
+
+    def read(self, _query: bytes, body: bytes, /) -> Asked:
+        """Read the body."""
+        return self.form.read(parse_form(body))
+
+
+class PageOf(msgspec.Struct, frozen=True):
+    """The operation lists resources of a kind."""
+
+    kind: SidKind
+
+    def read(self, query: bytes, _body: bytes, /) -> PageRequest:
+        """Read the page wanted."""
+        return page_request(parse_form(query), self.kind)
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """The operation takes nothing beyond its path."""
+
+    def read(self, _query: bytes, _body: bytes, /) -> None:
+        """Ignore both."""
+
+
+class Operation(msgspec.Struct, Generic[Asked], frozen=True, kw_only=True):
+    """One method on one path."""
+
+    method: str
+    path: str
+    """Template; `{Sid}` is the resource, other names are parents."""
+    name: str
+    """operationId."""
+    summary: str
+    handler: Callable[[Call, Asked], Awaitable[msgspec.Struct | None]]
+    reads: Reader[Asked]
+    status: int = 200
+    """When it succeeds."""
+    answer: type[msgspec.Struct] | None = None
+    """Shape of the body; None when there is none."""
+    sid: SidKind | None = None
+    """What `{Sid}` must be; None when it may also be a unique name."""
+    refusals: tuple[int, ...] = ()
+    """Statuses of refusals beyond those that every operation has."""
+
+    @property
+    def takes_body(self) -> bool:
+        """Tell whether the operation reads a form."""
+        return isinstance(self.reads, FormOf)
+
+
+AnyOperation = Operation[Any]
+
+
+class HasSid(Protocol):
+    """A shape that shows the SID of its record."""
+
+    @property
+    def sid(self) -> str:
+        """The SID."""
+
+
+Shape = TypeVar("Shape", bound=HasSid)
+
+
+def listed(
+    call: Call, key: str, *, asked: PageRequest, page: Page[Record], show: Callable[[Record, str], Shape]
+) -> tuple[tuple[Shape, ...], Meta]:
+    """Show a page of records and where it stands in its list."""
+    shapes = tuple(show(record, call.base) for record in page.records)
+    ends = (shapes[0].sid, shapes[-1].sid) if shapes else None
+    return shapes, page_meta(key, asked, page_links(call.base + call.path, asked, page, ends))

@@ -1,0 +1,112 @@
+"""Owned phone numbers, at the path and in the shapes of the neighbouring 2010 API, so that `PN` SIDs exist.
+
+Buying is not ours: a number is declared to be owned. Webhook settings that clients send along are ignored.
+"""
+
+from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf
+from engine.core.e164 import mask
+from engine.core.errors import ApiError, Code
+from engine.core.requests import NumberRequest, NumberUpdate
+from engine.core.sids import SidKind
+from engine.wire.rest_forms import OWN_NUMBER, UPDATE_OWNED_NUMBER
+from engine.wire.rest_shapes import OwnedNumberPage, OwnedNumberShape
+from engine.wire.rest_show import owned_number_shape, page_links
+from engine.wire.rest_values import PageRequest
+
+_ALL = "/2010-04-01/Accounts/{AccountSid}/IncomingPhoneNumbers.json"
+_ONE = "/2010-04-01/Accounts/{AccountSid}/IncomingPhoneNumbers/{Sid}.json"
+
+
+async def create(call: Call, request: NumberRequest) -> OwnedNumberShape:
+    """Own a phone number."""
+    if not request.address.startswith("+"):
+        raise ApiError(Code.NUMBER_INVALID, f"{mask(request.address)} is not in E.164 form, such as +14155550100")
+    return owned_number_shape(await call.control.own_number(call.account_sid, request))
+
+
+async def page(call: Call, asked: PageRequest) -> OwnedNumberPage:
+    """List owned phone numbers."""
+    found = call.control.owned_numbers_page(call.account_sid, asked.cursor)
+    records = found.records
+    links = page_links(call.path, asked, found, (records[0].sid, records[-1].sid) if records else None)
+    start = asked.page * asked.cursor.limit
+    return OwnedNumberPage(
+        incoming_phone_numbers=tuple(owned_number_shape(number) for number in records),
+        page=asked.page,
+        page_size=asked.cursor.limit,
+        start=start,
+        end=start + max(len(records) - 1, 0),
+        uri=links.this,
+        first_page_uri=links.first,
+        previous_page_uri=links.previous,
+        next_page_uri=links.next,
+    )
+
+
+async def fetch(call: Call, _: None) -> OwnedNumberShape:
+    """Read an owned phone number."""
+    return owned_number_shape(call.control.owned_number(call.account_sid, call.sid))
+
+
+async def update(call: Call, request: NumberUpdate) -> OwnedNumberShape:
+    """Rename an owned phone number."""
+    return owned_number_shape(await call.control.update_owned_number(call.account_sid, call.sid, request))
+
+
+async def release(call: Call, _: None) -> None:
+    """Stop owning a phone number."""
+    await call.control.release_number(call.account_sid, call.sid)
+
+
+OPERATIONS: tuple[AnyOperation, ...] = (
+    Operation(
+        method="POST",
+        path=_ALL,
+        name="CreateIncomingPhoneNumber",
+        summary="Own a phone number",
+        handler=create,
+        reads=FormOf(OWN_NUMBER),
+        status=201,
+        answer=OwnedNumberShape,
+    ),
+    Operation(
+        method="GET",
+        path=_ALL,
+        name="ListIncomingPhoneNumber",
+        summary="List owned phone numbers, newest first",
+        handler=page,
+        reads=PageOf(SidKind.PHONE_NUMBER),
+        answer=OwnedNumberPage,
+    ),
+    Operation(
+        method="GET",
+        path=_ONE,
+        name="FetchIncomingPhoneNumber",
+        summary="Read an owned phone number",
+        handler=fetch,
+        reads=Nothing(),
+        answer=OwnedNumberShape,
+        sid=SidKind.PHONE_NUMBER,
+    ),
+    Operation(
+        method="POST",
+        path=_ONE,
+        name="UpdateIncomingPhoneNumber",
+        summary="Rename an owned phone number",
+        handler=update,
+        reads=FormOf(UPDATE_OWNED_NUMBER),
+        answer=OwnedNumberShape,
+        sid=SidKind.PHONE_NUMBER,
+    ),
+    Operation(
+        method="DELETE",
+        path=_ONE,
+        name="DeleteIncomingPhoneNumber",
+        summary="Stop owning a phone number; refused while it is in a pool",
+        handler=release,
+        reads=Nothing(),
+        status=204,
+        sid=SidKind.PHONE_NUMBER,
+        refusals=(409,),
+    ),
+)

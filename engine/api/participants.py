@@ -1,0 +1,79 @@
+"""Participants. Source: behaviour 3.5."""
+
+from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf, listed
+from engine.core.requests import ParticipantRequest
+from engine.core.sids import SidKind
+from engine.wire.rest_forms import ADD_PARTICIPANT
+from engine.wire.rest_shapes import ParticipantPage, ParticipantShape
+from engine.wire.rest_show import participant_shape
+from engine.wire.rest_values import PageRequest
+
+_ALL = "/v1/Services/{ServiceSid}/Sessions/{SessionSid}/Participants"
+_ONE = "/v1/Services/{ServiceSid}/Sessions/{SessionSid}/Participants/{Sid}"
+
+
+async def create(call: Call, request: ParticipantRequest) -> ParticipantShape:
+    """Add a participant."""
+    participant = await call.control.add_participant(call.account_sid, call.service_sid, call.session_sid, request)
+    return participant_shape(participant, call.base)
+
+
+async def page(call: Call, asked: PageRequest) -> ParticipantPage:
+    """List participants."""
+    found = await call.control.participants_page(call.account_sid, call.service_sid, call.session_sid, asked.cursor)
+    return ParticipantPage(*listed(call, "participants", asked=asked, page=found, show=participant_shape))
+
+
+async def fetch(call: Call, _: None) -> ParticipantShape:
+    """Read a participant."""
+    participant = call.control.participant(call.account_sid, call.service_sid, call.session_sid, call.sid)
+    return participant_shape(participant, call.base)
+
+
+async def delete(call: Call, _: None) -> None:
+    """Remove a participant."""
+    await call.control.remove_participant(call.account_sid, call.service_sid, call.session_sid, call.sid)
+
+
+OPERATIONS: tuple[AnyOperation, ...] = (
+    Operation(
+        method="POST",
+        path=_ALL,
+        name="CreateParticipant",
+        summary="Add a participant to a session",
+        handler=create,
+        reads=FormOf(ADD_PARTICIPANT),
+        status=201,
+        answer=ParticipantShape,
+        refusals=(409,),
+    ),
+    Operation(
+        method="GET",
+        path=_ALL,
+        name="ListParticipant",
+        summary="List the participants of a session, the removed ones too",
+        handler=page,
+        reads=PageOf(SidKind.PARTICIPANT),
+        answer=ParticipantPage,
+    ),
+    Operation(
+        method="GET",
+        path=_ONE,
+        name="FetchParticipant",
+        summary="Read a participant",
+        handler=fetch,
+        reads=Nothing(),
+        answer=ParticipantShape,
+        sid=SidKind.PARTICIPANT,
+    ),
+    Operation(
+        method="DELETE",
+        path=_ONE,
+        name="DeleteParticipant",
+        summary="Remove a participant; its row stays with the session",
+        handler=delete,
+        reads=Nothing(),
+        status=204,
+        sid=SidKind.PARTICIPANT,
+    ),
+)

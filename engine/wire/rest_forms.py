@@ -1,0 +1,195 @@
+"""The forms of the REST interface: which fields each operation takes, as tables; sans-IO.
+
+`Participants` comes repeated, each value a JSON object, or as one JSON array of objects. Source: behaviour 3, 4, 5.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from engine.core.errors import ApiError, Code
+from engine.core.records import GeoMatchLevel, Mode, NumberSelectionBehavior, SessionStatus
+from engine.core.requests import (
+    NumberRequest,
+    NumberUpdate,
+    ParticipantRequest,
+    ServiceRequest,
+    SessionRequest,
+    SessionUpdate,
+)
+from engine.core.sids import SidKind, is_sid
+from engine.wire.rest_fields import (
+    MAX_URL,
+    Field,
+    Form,
+    address,
+    choice,
+    date,
+    flag,
+    repeated,
+    seconds,
+    sid,
+    sid_pattern,
+    text,
+    url,
+)
+from engine.wire.rest_values import FormValues, parse_url
+
+MAX_NAME = 191
+MAX_FRIENDLY_NAME = 255
+MAX_OWNED_FRIENDLY_NAME = 64
+MAX_PROXY_IDENTIFIER = 255
+MAX_BODY = 65_536
+"""Characters of a message; carriers take fewer and say so."""
+
+
+class PoolRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Put an owned number into a pool."""
+
+    number_sid: str | None = None
+    """PN… or SC…"""
+    address: str | None = None
+    """The same by its digits."""
+    is_reserved: bool = False
+
+
+class ReserveRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Reserve or free a pool entry."""
+
+    is_reserved: bool | None = None
+    """None leaves it."""
+
+
+class MessageRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Push a text to a participant."""
+
+    body: str = ""
+    media: tuple[str, ...] = ()
+
+
+def _pooled_sid(value: str) -> str:
+    if not is_sid(value, SidKind.PHONE_NUMBER):
+        raise ApiError(Code.NUMBER_SID_INVALID, "Sid is not the SID of a phone number: expected PN and 32 hex digits")
+    return value
+
+
+def _media(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(parse_url(value, max_length=MAX_URL) for value in values if value)
+
+
+_STRICT = flag("FailOnParticipantConflict", "fail_on_participant_conflict", aliases=("ReturnErrorOnDuplicateRequest",))
+_STATUS = choice("Status", "status", SessionStatus, misspellings={"in-progess": SessionStatus.IN_PROGRESS})
+_SERVICE_SETTINGS = (
+    seconds("DefaultTtl", "default_ttl_seconds"),
+    url("CallbackUrl", "callback_url"),
+    choice("GeoMatchLevel", "geo_match_level", GeoMatchLevel),
+    choice("NumberSelectionBehavior", "number_selection_behavior", NumberSelectionBehavior),
+    url("InterceptCallbackUrl", "intercept_callback_url"),
+    url("OutOfSessionCallbackUrl", "out_of_session_callback_url"),
+    sid("ChatInstanceSid", "chat_instance_sid", SidKind.CHAT_SERVICE, is_clearable=True),
+)
+
+CREATE_SERVICE = Form(
+    ServiceRequest, (text("UniqueName", "unique_name", max_length=MAX_NAME, is_required=True), *_SERVICE_SETTINGS)
+)
+UPDATE_SERVICE = Form(ServiceRequest, (text("UniqueName", "unique_name", max_length=MAX_NAME), *_SERVICE_SETTINGS))
+
+ADD_PARTICIPANT = Form(
+    ParticipantRequest,
+    (
+        address("Identifier", "identifier", max_length=MAX_NAME, is_required=True),
+        text("FriendlyName", "friendly_name", max_length=MAX_FRIENDLY_NAME),
+        address("ProxyIdentifier", "proxy_identifier", max_length=MAX_PROXY_IDENTIFIER),
+        sid("ProxyIdentifierSid", "proxy_identifier_sid", SidKind.PHONE_NUMBER, SidKind.SHORT_CODE),
+        _STRICT,
+    ),
+)
+
+
+def read_participants(values: Sequence[str]) -> tuple[ParticipantRequest, ...]:
+    """Read every value as a JSON object or an array of them; raises ValueError or, for a field, ApiError."""
+    objects = [entry for value in values if value for entry in _objects(value)]
+    return tuple(
+        ADD_PARTICIPANT.read(_as_form(entry), prefix=f"Participants[{index}].") for index, entry in enumerate(objects)
+    )
+
+
+_PARTICIPANTS = repeated(
+    "Participants",
+    "participants",
+    read_participants,
+    {"type": "string", "contentMediaType": "application/json", "examples": ['{"Identifier": "+14155550100"}']},
+)
+
+CREATE_SESSION = Form(
+    SessionRequest,
+    (
+        text("UniqueName", "unique_name", max_length=MAX_NAME),
+        date("DateExpiry", "date_expiry"),
+        seconds("Ttl", "ttl_seconds"),
+        choice("Mode", "mode", Mode),
+        _STATUS,
+        _PARTICIPANTS,
+        _STRICT,
+    ),
+)
+UPDATE_SESSION = Form(
+    SessionUpdate, (date("DateExpiry", "date_expiry"), seconds("Ttl", "ttl_seconds"), _STATUS, _STRICT)
+)
+
+ADD_PHONE_NUMBER = Form(
+    PoolRequest,
+    (
+        Field(
+            name="Sid",
+            attribute="number_sid",
+            parse=_pooled_sid,
+            schema={"type": "string", "pattern": sid_pattern(SidKind.PHONE_NUMBER)},
+        ),
+        address("PhoneNumber", "address", max_length=MAX_NAME),
+        flag("IsReserved", "is_reserved"),
+    ),
+)
+ADD_SHORT_CODE = Form(PoolRequest, (sid("Sid", "number_sid", SidKind.SHORT_CODE, is_required=True),))
+RESERVE = Form(ReserveRequest, (flag("IsReserved", "is_reserved"),))
+
+SEND_MESSAGE = Form(
+    MessageRequest,
+    (
+        text("Body", "body", max_length=MAX_BODY),
+        repeated("MediaUrl", "media", _media, {"type": "string", "format": "uri", "maxLength": MAX_URL}),
+    ),
+)
+
+OWN_NUMBER = Form(
+    NumberRequest,
+    (
+        address("PhoneNumber", "address", max_length=MAX_NAME, is_required=True),
+        text("FriendlyName", "friendly_name", max_length=MAX_OWNED_FRIENDLY_NAME),
+    ),
+)
+UPDATE_OWNED_NUMBER = Form(NumberUpdate, (text("FriendlyName", "friendly_name", max_length=MAX_OWNED_FRIENDLY_NAME),))
+
+
+def _objects(value: str) -> list[dict[str, Any]]:
+    try:
+        decoded = msgspec.json.decode(value, type=dict[str, Any] | list[dict[str, Any]])
+    except (msgspec.MsgspecError, RecursionError) as problem:
+        raise ValueError("expected a JSON object, or one JSON array of objects") from problem
+    return decoded if isinstance(decoded, list) else [decoded]
+
+
+def _as_form(entry: dict[str, Any]) -> FormValues:
+    values: FormValues = {}
+    for key, value in entry.items():
+        name = key[:1].upper() + key[1:]  # camelCase as a courtesy
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            values[name] = ["true" if value else "false"]
+        elif isinstance(value, str | int):
+            values[name] = [str(value)]
+        elif any(field.name == name for field in ADD_PARTICIPANT.fields):
+            raise ValueError(f"{name} must be a string")
+    return values

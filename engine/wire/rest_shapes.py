@@ -1,0 +1,298 @@
+"""What the REST interface answers: one Struct per resource and list; `engine.wire.rest_show` makes them from records.
+
+Every field is always present, null when there is nothing to say. Source: behaviour 2.5, 2.7, 3; owned numbers follow
+the neighbouring 2010 API.
+"""
+
+import msgspec
+
+from engine.core.records import GeoMatchLevel, Kind, LegStatus, Mode, NumberSelectionBehavior, SessionStatus
+
+API_VERSION = "2010-04-01"
+"""Version, and first path segment, of the API of owned numbers."""
+
+
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a request was refused; exactly these four keys."""
+
+    code: int
+    message: str
+    more_info: str
+    status: int
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a page stands in its list; `key` names the array."""
+
+    page: int
+    page_size: int
+    first_page_url: str
+    previous_page_url: str | None
+    url: str
+    next_page_url: str | None
+    key: str
+
+
+class ServiceLinks(msgspec.Struct, frozen=True, kw_only=True):
+    """Lists below a service."""
+
+    sessions: str
+    phone_numbers: str
+    short_codes: str
+
+
+class ServiceShape(msgspec.Struct, frozen=True, kw_only=True):
+    """A service."""
+
+    sid: str
+    account_sid: str
+    chat_instance_sid: str | None
+    unique_name: str
+    default_ttl: int
+    callback_url: str | None
+    geo_match_level: GeoMatchLevel
+    number_selection_behavior: NumberSelectionBehavior
+    intercept_callback_url: str | None
+    out_of_session_callback_url: str | None
+    date_created: str
+    date_updated: str
+    url: str
+    links: ServiceLinks
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a number in a pool can do, each way."""
+
+    mms_inbound: bool
+    mms_outbound: bool
+    sms_inbound: bool
+    sms_outbound: bool
+    voice_inbound: bool
+    voice_outbound: bool
+
+
+class PhoneNumberShape(msgspec.Struct, frozen=True, kw_only=True):
+    """A phone number in a pool."""
+
+    sid: str
+    account_sid: str
+    service_sid: str
+    date_created: str
+    date_updated: str
+    phone_number: str
+    friendly_name: str
+    iso_country: str
+    capabilities: Capabilities
+    url: str
+    is_reserved: bool
+    in_use: int
+
+
+class ShortCodeShape(msgspec.Struct, frozen=True, kw_only=True):
+    """A short code in a pool."""
+
+    sid: str
+    account_sid: str
+    service_sid: str
+    date_created: str
+    date_updated: str
+    short_code: str
+    iso_country: str
+    capabilities: Capabilities
+    url: str
+    is_reserved: bool
+
+
+class SessionLinks(msgspec.Struct, frozen=True, kw_only=True):
+    """Lists below a session."""
+
+    interactions: str
+    participants: str
+
+
+class SessionShape(msgspec.Struct, frozen=True, kw_only=True):
+    """A session."""
+
+    sid: str
+    service_sid: str
+    account_sid: str
+    date_started: str | None
+    date_ended: str | None
+    date_last_interaction: str | None
+    date_expiry: str | None
+    unique_name: str | None
+    status: SessionStatus
+    closed_reason: str | None
+    ttl: int
+    mode: Mode
+    date_created: str
+    date_updated: str
+    url: str
+    links: SessionLinks
+
+
+class ParticipantLinks(msgspec.Struct, frozen=True, kw_only=True):
+    """Lists below a participant."""
+
+    message_interactions: str
+
+
+class ParticipantShape(msgspec.Struct, frozen=True, kw_only=True):
+    """A participant."""
+
+    sid: str
+    session_sid: str
+    service_sid: str
+    account_sid: str
+    friendly_name: str | None
+    identifier: str
+    proxy_identifier: str
+    proxy_identifier_sid: str
+    date_deleted: str | None
+    date_created: str
+    date_updated: str
+    url: str
+    links: ParticipantLinks
+
+
+class InteractionShape(msgspec.Struct, frozen=True, kw_only=True):
+    """A call or message that passed; `data` holds JSON as text."""
+
+    sid: str
+    session_sid: str
+    service_sid: str
+    account_sid: str
+    data: str
+    type: Kind
+    inbound_participant_sid: str | None
+    inbound_resource_sid: str | None
+    inbound_resource_status: LegStatus | None
+    inbound_resource_type: str | None
+    inbound_resource_url: str | None
+    outbound_participant_sid: str | None
+    outbound_resource_sid: str | None
+    outbound_resource_status: LegStatus | None
+    outbound_resource_type: str | None
+    outbound_resource_url: str | None
+    date_created: str
+    date_updated: str
+    url: str
+
+
+class MessageInteractionShape(InteractionShape, frozen=True, kw_only=True):
+    """A message that the application pushed to a participant."""
+
+    participant_sid: str
+
+
+class OwnedCapabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What an owned number can do."""
+
+    voice: bool
+    sms: bool
+    mms: bool
+    fax: bool
+
+
+class OwnedNumberShape(msgspec.Struct, frozen=True, kw_only=True):
+    """An owned phone number, as the 2010 API shows it; what we do not keep is null."""
+
+    sid: str
+    account_sid: str
+    friendly_name: str
+    phone_number: str
+    capabilities: OwnedCapabilities
+    date_created: str
+    date_updated: str
+    uri: str
+    api_version: str = API_VERSION
+    origin: str = "hosted"
+    status: str = "in-use"
+    beta: bool = False
+    address_requirements: str = "none"
+    address_sid: str | None = None
+    bundle_sid: str | None = None
+    emergency_address_sid: str | None = None
+    emergency_address_status: str | None = None
+    emergency_status: str | None = None
+    identity_sid: str | None = None
+    sms_application_sid: str | None = None
+    sms_fallback_method: str | None = None
+    sms_fallback_url: str | None = None
+    sms_method: str | None = None
+    sms_url: str | None = None
+    status_callback: str | None = None
+    status_callback_method: str | None = None
+    trunk_sid: str | None = None
+    type: str | None = None
+    voice_application_sid: str | None = None
+    voice_caller_id_lookup: bool | None = None
+    voice_fallback_method: str | None = None
+    voice_fallback_url: str | None = None
+    voice_method: str | None = None
+    voice_receive_mode: str | None = None
+    voice_url: str | None = None
+    subresource_uris: dict[str, str] = {}
+
+
+class ServicePage(msgspec.Struct, frozen=True):
+    """A page of services."""
+
+    services: tuple[ServiceShape, ...]
+    meta: Meta
+
+
+class PhoneNumberPage(msgspec.Struct, frozen=True):
+    """A page of a pool's phone numbers."""
+
+    phone_numbers: tuple[PhoneNumberShape, ...]
+    meta: Meta
+
+
+class ShortCodePage(msgspec.Struct, frozen=True):
+    """A page of a pool's short codes."""
+
+    short_codes: tuple[ShortCodeShape, ...]
+    meta: Meta
+
+
+class SessionPage(msgspec.Struct, frozen=True):
+    """A page of sessions."""
+
+    sessions: tuple[SessionShape, ...]
+    meta: Meta
+
+
+class ParticipantPage(msgspec.Struct, frozen=True):
+    """A page of participants."""
+
+    participants: tuple[ParticipantShape, ...]
+    meta: Meta
+
+
+class InteractionPage(msgspec.Struct, frozen=True):
+    """A page of interactions."""
+
+    interactions: tuple[InteractionShape, ...]
+    meta: Meta
+
+
+class MessageInteractionPage(msgspec.Struct, frozen=True):
+    """A page of message interactions; the key is `interactions` here too."""
+
+    interactions: tuple[MessageInteractionShape, ...]
+    meta: Meta
+
+
+class OwnedNumberPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of owned numbers, in the 2010 API's paging; URIs are relative to the base URL."""
+
+    incoming_phone_numbers: tuple[OwnedNumberShape, ...]
+    page: int
+    page_size: int
+    start: int
+    end: int
+    uri: str
+    first_page_uri: str
+    previous_page_uri: str | None
+    next_page_uri: str | None

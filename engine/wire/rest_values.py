@@ -1,0 +1,182 @@
+"""Single values of the REST wire: dates, form bodies, page tokens, addresses of our own host; sans-IO.
+
+Sources: behaviour 2.3 (scalars), 2.7 (paging), 3.1 (callback addresses).
+"""
+
+import base64
+import binascii
+import re
+import time
+from datetime import UTC, datetime
+from email.utils import formatdate
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+import msgspec
+
+from engine.core.errors import ApiError, Code, invalid_parameter
+from engine.core.ports import PageCursor
+from engine.core.sids import SidKind, is_sid
+
+FormValues = dict[str, list[str]]
+"""A decoded form: each name with its values, in the order sent."""
+
+DEFAULT_PAGE_SIZE = 50
+MAX_PAGE_SIZE = 100
+"""Records on a page, whatever was asked for."""
+MAX_PAGE = 2**31 - 1
+"""Highest page number; the number is the client's bookkeeping only."""
+MAX_FORM_FIELDS = 1000
+"""Name-value pairs of one form."""
+_END_OF_TIME = 253402300800.0
+"""First second of the year 10000."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_RAW_PLUS = re.compile(r"\A((?:[A-Za-z]+:)?) (?=[0-9])")
+_DECIMAL = re.compile(r"[0-9]{1,19}")
+_FORWARD, _BACKWARD = "A", "B"
+
+
+class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Which page of a list is asked for."""
+
+    cursor: PageCursor
+    page: int = 0
+    """What the client calls this page."""
+    token: str | None = None
+    """The token that it came with."""
+
+
+def format_date(at: float) -> str:
+    """Write a time as official SDKs parse it: UTC, whole seconds, a literal Z."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def optional_date(at: float | None) -> str | None:
+    """Write a time that may be missing."""
+    return None if at is None else format_date(at)
+
+
+def format_rfc2822(at: float) -> str:
+    """Write a time as the 2010 API does: `Thu, 30 Jul 2015 20:00:00 +0000`."""
+    return formatdate(int(at))
+
+
+def parse_date(text: str) -> float:
+    """Read a date or date-time with or without offset, UTC by default; raises ValueError."""
+    restored = text.strip()
+    if "T" in restored:
+        restored = restored.replace(" ", "+")  # a raw "+" of the offset
+    moment = datetime.fromisoformat(restored)
+    at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if not 0 <= at < _END_OF_TIME:
+        raise ValueError("a year from 1970 to 9999")
+    return at
+
+
+def parse_decimal(text: str, *, low: int, high: int) -> int:
+    """Read a whole number in decimal digits; raises ValueError."""
+    digits = text.strip()
+    if _DECIMAL.fullmatch(digits) is None or not low <= int(digits) <= high:
+        raise ValueError(f"expected a whole number from {low} to {high}")
+    return int(digits)
+
+
+def parse_form(body: bytes) -> FormValues:
+    """Decode `application/x-www-form-urlencoded`; raises ApiError INVALID_PARAMETER when it is none."""
+    values: FormValues = {}
+    try:
+        pairs = parse_qsl(
+            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS, separator="&"
+        )
+    except ValueError as problem:
+        raise invalid_parameter("body", "expected an urlencoded form in UTF-8 of at most 1000 fields") from problem
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    return values
+
+
+def restore_plus(text: str) -> str:
+    """Give back the "+" of a number that was not percent-encoded and so arrived as a space."""
+    return _RAW_PLUS.sub(r"\1+", text)
+
+
+def path_segment(text: str) -> str | None:
+    """Decode one segment of a path; None when it is no UTF-8."""
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        return None
+
+
+def page_token(*, after: str | None = None, before: str | None = None) -> str:
+    """Make the opaque token of the page after, or before, a SID."""
+    text = _FORWARD + after if after is not None else _BACKWARD + (before or "")
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def parse_page_token(token: str, kind: SidKind, *, limit: int) -> PageCursor:
+    """Read a token of a list of that kind of SID; raises ApiError BAD_PAGE_TOKEN."""
+    try:
+        text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        text = ""
+    direction, sid = text[:1], text[1:]
+    if direction not in {_FORWARD, _BACKWARD} or not is_sid(sid, kind):
+        raise ApiError(Code.BAD_PAGE_TOKEN, "PageToken is not one that this list has issued: start at the first page")
+    if direction == _FORWARD:
+        return PageCursor(limit=limit, after=sid)
+    return PageCursor(limit=limit, before=sid)
+
+
+def page_request(query: FormValues, kind: SidKind) -> PageRequest:
+    """Read PageSize, Page and PageToken; an excessive PageSize is clamped, others are refused with ApiError."""
+    size = _page_number(query, "PageSize", low=1, default=DEFAULT_PAGE_SIZE)
+    page = _page_number(query, "Page", low=0, default=0)
+    token = (query.get("PageToken") or [""])[-1]
+    limit = min(size, MAX_PAGE_SIZE)
+    if not token:
+        return PageRequest(cursor=PageCursor(limit=limit), page=page)
+    return PageRequest(cursor=parse_page_token(token, kind, limit=limit), page=page, token=token)
+
+
+class OwnHost:
+    """Tells addresses of this server from others, so that a webhook never calls its sender."""
+
+    def __init__(self, public_base_url: str) -> None:
+        """Remember the host and port that clients reach us by."""
+        self._host, self._ports = _authority(urlsplit(public_base_url))
+
+    def covers(self, url: str) -> bool:
+        """Tell whether an `http` or `https` address that `parse_url` took names this server."""
+        host, ports = _authority(urlsplit(url))
+        return host == self._host and not ports.isdisjoint(self._ports)
+
+
+def parse_url(text: str, *, max_length: int) -> str:
+    """Check an absolute http or https address; raises ValueError."""
+    if len(text) > max_length:
+        raise ValueError(f"longer than {max_length} characters")
+    if not text.isprintable() or " " in text:
+        raise ValueError("expected an absolute http or https URL without blanks")
+    parts = urlsplit(text)
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.port == 0:
+        raise ValueError("expected an absolute http or https URL")
+    return text
+
+
+def _authority(parts: SplitResult) -> tuple[str, frozenset[int]]:
+    default = _DEFAULT_PORTS.get(parts.scheme, 0)
+    port = parts.port or default
+    # A public name serves both schemes: http://name refers to the same machine as https://name.
+    ports = frozenset(_DEFAULT_PORTS.values()) if port in _DEFAULT_PORTS.values() else frozenset({port})
+    return (parts.hostname or "").rstrip("."), ports
+
+
+def _page_number(query: FormValues, name: str, *, low: int, default: int) -> int:
+    text = (query.get(name) or [""])[-1]
+    if not text:
+        return default
+    try:
+        return parse_decimal(text, low=low, high=MAX_PAGE)
+    except ValueError as problem:
+        raise invalid_parameter(name, str(problem)) from problem
