@@ -326,6 +326,9 @@ class ControlPlane(Protocol):
     ) -> Interaction:
         """Push a text to a participant from their own proxy number; left `queued` until egress takes it."""
 
+    def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
+        """Read, as the operator, a session of any account and its participants, the removed ones too, oldest first."""
+
     def explain(self, *, proxy: str, sender: str) -> Explanation:
         """Tell, as the operator, what would happen to a sender on a proxy number, and why; changes nothing."""
 
