@@ -1,0 +1,206 @@
+"""Changes become rows: gathers what may be written together and writes the rest in its place.
+
+Inserts, touches and leg reports of a transaction are gathered by table, since their order among each other does not
+matter; a change that depends on gathered ones has them written first. Transactions are `storage.writer`'s.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from engine.core.changes import (
+    AccountSaved,
+    ApiKeySaved,
+    Change,
+    InteractionErased,
+    InteractionRecorded,
+    InteractionUpdated,
+    NumberReleased,
+    NumberSaved,
+    ParticipantAdded,
+    ParticipantRemoved,
+    ServiceErased,
+    ServiceSaved,
+    SessionChanged,
+    SessionCreated,
+    SessionErased,
+    SessionTouched,
+)
+from engine.core.legs import ENDED
+from engine.core.records import ACTIVE, NoChange
+from engine.core.sids import pack
+from storage import statements as sql
+from storage.codec import LEG_STATUS, SESSION_STATUS, Cell, key, tagged
+from storage.rows import (
+    Row,
+    account_row,
+    api_key_row,
+    interaction_row,
+    number_row,
+    participant_row,
+    service_row,
+    session_row,
+)
+
+_PLAIN_FIELDS = (
+    "closed_reason",
+    "ttl_seconds",
+    "date_expiry",
+    "date_ended",
+    "date_started",
+    "idle_since",
+    "fail_on_participant_conflict",
+)
+"""Fields of SessionChanged that are columns as they are."""
+
+
+class Applier:
+    """Writes changes in order; `flush` ends the work."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Write through a connection whose transaction the caller begins and ends."""
+        self._connection = connection
+        self._sessions: dict[str, Row] = {}
+        self._participants: list[Row] = []
+        self._interactions: list[Row] = []
+        self._touches: dict[str, tuple[float, float, float]] = {}
+        self._updates: dict[str, Row] = {}
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Write or gather the changes."""
+        for change in changes:
+            _WRITERS[type(change)](self, change)
+
+    def flush(self) -> None:
+        """Write all that was gathered; what is inserted comes before what changes it."""
+        if self._sessions:
+            sql.INSERT_SESSIONS.execute(self._connection, tuple(self._sessions.values()))
+            self._sessions.clear()
+        if self._participants:
+            sql.INSERT_PARTICIPANTS.execute(self._connection, self._participants)
+            self._participants.clear()
+        if self._interactions:
+            sql.INSERT_INTERACTIONS.execute(self._connection, self._interactions)
+            self._interactions.clear()
+        if self._touches:
+            touches = [(pack(sid), *times) for sid, times in self._touches.items()]
+            sql.TOUCH_SESSIONS.execute(self._connection, touches)
+            self._touches.clear()
+        if self._updates:
+            sql.UPDATE_INTERACTIONS.execute(self._connection, tuple(self._updates.values()))
+            self._updates.clear()
+
+    def _created(self, change: SessionCreated) -> None:
+        sid = change.session.sid
+        if sid in self._touches or sid in self._sessions:
+            self.flush()
+        self._sessions[sid] = session_row(change.session)
+        self._participants.extend(map(participant_row, change.participants))
+
+    def _touched(self, change: SessionTouched) -> None:
+        at = change.at
+        seen = self._touches.get(change.session_sid)
+        self._touches[change.session_sid] = (at, at, at) if seen is None else (seen[0], max(seen[1], at), at)
+
+    def _changed(self, change: SessionChanged) -> None:
+        if change.session_sid in self._sessions or change.session_sid in self._touches:
+            self.flush()
+        settings, cells = _settings(change)
+        # Only names of this module are spliced in.
+        self._connection.execute(f"UPDATE sessions SET {settings} WHERE sid = ?", (*cells, pack(change.session_sid)))  # noqa: S608
+
+    def _joined(self, change: ParticipantAdded) -> None:
+        self._participants.append(participant_row(change.participant))
+
+    def _left(self, change: ParticipantRemoved) -> None:
+        self.flush()
+        cells = (change.at, pack(change.session_sid), pack(change.participant_sid))
+        self._connection.execute(sql.REMOVE_PARTICIPANT, cells)
+
+    def _recorded(self, change: InteractionRecorded) -> None:
+        if change.interaction.sid in self._updates:
+            self.flush()
+        self._interactions.append(interaction_row(change.interaction))
+
+    def _reported(self, change: InteractionUpdated) -> None:
+        inbound, outbound = change.inbound, change.outbound
+        self._updates[change.interaction_sid] = (
+            pack(change.interaction_sid),
+            key(inbound.participant_sid),
+            tagged(inbound.resource_sid),
+            LEG_STATUS[inbound.status],
+            key(outbound.participant_sid),
+            tagged(outbound.resource_sid),
+            LEG_STATUS[outbound.status],
+            change.duration_seconds,
+            change.at,
+            int(inbound.status not in ENDED),
+        )
+
+    def _session_erased(self, change: SessionErased) -> None:
+        self._run_all(sql.ERASE_SESSION, pack(change.session_sid))
+
+    def _service_erased(self, change: ServiceErased) -> None:
+        self._run_all(sql.ERASE_SERVICE, pack(change.service_sid))
+
+    def _interaction_erased(self, change: InteractionErased) -> None:
+        self._run_all((sql.ERASE_INTERACTION,), pack(change.interaction_sid))
+
+    def _account_saved(self, change: AccountSaved) -> None:
+        self._connection.execute(sql.SAVE_ACCOUNT, account_row(change.account))
+
+    def _api_key_saved(self, change: ApiKeySaved) -> None:
+        self._connection.execute(sql.SAVE_API_KEY, api_key_row(change.key))
+
+    def _number_saved(self, change: NumberSaved) -> None:
+        self._connection.execute(sql.SAVE_NUMBER, number_row(change.number))
+
+    def _number_released(self, change: NumberReleased) -> None:
+        self._connection.execute(sql.RELEASE_NUMBER, (tagged(change.number_sid),))
+
+    def _service_saved(self, change: ServiceSaved) -> None:
+        self._connection.execute(sql.SAVE_SERVICE, service_row(change.service))
+
+    def _run_all(self, texts: Sequence[str], packed: bytes) -> None:
+        self.flush()
+        for text in texts:
+            self._connection.execute(text, (packed,))
+
+
+def _settings(change: SessionChanged) -> tuple[str, list[Cell]]:
+    """Return the assignments of what a change names, and their cells."""
+    settings = ["date_updated = ?"]
+    cells: list[Cell] = [change.at]
+    for name in _PLAIN_FIELDS:
+        value: Cell | NoChange = getattr(change, name)
+        if not isinstance(value, NoChange):
+            settings.append(f"{name} = ?")
+            cells.append(value)
+    if not isinstance(change.status, NoChange):
+        settings.append("status = ?")
+        cells.append(SESSION_STATUS[change.status])
+        if change.status in ACTIVE:
+            settings.append("date_activated = coalesce(date_activated, ?)")
+            cells.append(change.at)
+        else:
+            settings.append("date_activated = NULL")
+    return ", ".join(settings), cells
+
+
+_WRITERS: dict[type[Change], Callable[[Applier, Any], None]] = {
+    AccountSaved: Applier._account_saved,  # noqa: SLF001 - the table of its own methods
+    ApiKeySaved: Applier._api_key_saved,  # noqa: SLF001
+    NumberSaved: Applier._number_saved,  # noqa: SLF001
+    NumberReleased: Applier._number_released,  # noqa: SLF001
+    ServiceSaved: Applier._service_saved,  # noqa: SLF001
+    ServiceErased: Applier._service_erased,  # noqa: SLF001
+    SessionCreated: Applier._created,  # noqa: SLF001
+    SessionChanged: Applier._changed,  # noqa: SLF001
+    SessionTouched: Applier._touched,  # noqa: SLF001
+    SessionErased: Applier._session_erased,  # noqa: SLF001
+    ParticipantAdded: Applier._joined,  # noqa: SLF001
+    ParticipantRemoved: Applier._left,  # noqa: SLF001
+    InteractionRecorded: Applier._recorded,  # noqa: SLF001
+    InteractionUpdated: Applier._reported,  # noqa: SLF001
+    InteractionErased: Applier._interaction_erased,  # noqa: SLF001
+}

@@ -1,0 +1,75 @@
+"""What can go wrong with the data directory and the database, and which SQLite failures are whose.
+
+MasklineError
+├── DataDirBusy         another process owns the data directory
+├── DatabaseTooNew      a newer version wrote the database
+└── StoreUnavailable    (core) the disk refused: nothing was committed
+    └── ChangeRefused   one changeset contradicts what is stored: our bug, the rest of its group was committed
+"""
+
+import sqlite3
+from pathlib import Path
+
+from engine.core.errors import MasklineError, StoreUnavailable
+
+
+class DataDirBusy(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """Another process has the data directory open."""
+
+    def __init__(self, data_dir: Path, pid: str) -> None:
+        """Name the directory and the process that holds it."""
+        super().__init__(
+            f"The data directory {data_dir} is in use by process {pid or 'unknown'}; "
+            "stop that process or choose another --data-dir"
+        )
+        self.data_dir = data_dir
+        self.pid = pid
+
+
+class DatabaseTooNew(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """The database carries migrations that this version does not know."""
+
+    def __init__(self, database: Path, unknown: tuple[str, ...]) -> None:
+        """Name the file and the migrations."""
+        super().__init__(
+            f"The database {database} was written by a newer version of Maskline (it has {', '.join(unknown)}); "
+            "install that version or restore a backup made before the upgrade"
+        )
+        self.unknown = unknown
+
+
+class ChangeRefused(StoreUnavailable):
+    """A changeset could not be applied, by itself: a duplicate or a malformed value; nothing of it was committed."""
+
+
+_ADVICE: dict[int, str] = {
+    sqlite3.SQLITE_FULL: "the disk is full; free some space on the disk of the data directory",
+    sqlite3.SQLITE_READONLY: "the data directory is read-only; make it writable for the user that runs Maskline",
+    sqlite3.SQLITE_IOERR: "the disk reports errors; check it and the space left on it",
+    sqlite3.SQLITE_CANTOPEN: "the database cannot be opened; check that the data directory exists and is writable",
+    sqlite3.SQLITE_PERM: "access to the database is denied; check the owner and mode of the data directory",
+    sqlite3.SQLITE_BUSY: "another program keeps the database locked; end it",
+    sqlite3.SQLITE_LOCKED: "another program keeps the database locked; end it",
+    sqlite3.SQLITE_PROTOCOL: "another program keeps the database locked; end it",
+    sqlite3.SQLITE_CORRUPT: "the database is damaged; stop Maskline and restore a backup",
+    sqlite3.SQLITE_NOTADB: "maskline.db is no SQLite database; stop Maskline and restore a backup",
+}
+"""What to do, by primary result code; any other code is our bug."""
+
+_PRIMARY = 0xFF
+
+
+def is_disk_failure(error: Exception) -> bool:
+    """Tell a refusal of the disk, which may pass, from a fault in what was asked."""
+    return isinstance(error, sqlite3.Error) and _primary_code(error) in _ADVICE
+
+
+def unavailable(error: sqlite3.Error) -> StoreUnavailable:
+    """Return what the callers are told about a disk failure."""
+    advice = _ADVICE.get(_primary_code(error), "see the log")
+    name = getattr(error, "sqlite_errorname", "SQLite error")
+    return StoreUnavailable(f"Nothing was saved: {advice}. It is tried again by itself ({name})")
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & _PRIMARY

@@ -1,0 +1,267 @@
+"""Everything that is read: single records, walks at start, pages of lists."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from engine.core.ports import Page, PageCursor, Registry
+from engine.core.records import Address, Interaction, Participant, Session
+from engine.core.sids import SidKind, first_sid_at, pack, unpack
+from storage.codec import address_at, address_cell, lookup_key, proxy_at, proxy_sid_at
+from storage.connections import open_reader
+from storage.rows import (
+    ACCOUNT_COLUMNS,
+    API_KEY_COLUMNS,
+    INTERACTION_COLUMNS,
+    NUMBER_COLUMNS,
+    PARTICIPANT_COLUMNS,
+    SERVICE_COLUMNS,
+    SESSION_COLUMNS,
+    Fetched,
+    account_of,
+    api_key_of,
+    interaction_of,
+    number_of,
+    participant_of,
+    service_of,
+    session_of,
+)
+
+Record = TypeVar("Record")
+
+_MINT_SLACK_SECONDS = 60.0
+"""How far the clock that minted a SID may have been ahead of the time in its record."""
+
+
+def _columns(table: str, columns: str) -> str:
+    return ", ".join(f"{table}.{name}" for name in columns.split(", "))
+
+
+_SESSIONS: Final = f"SELECT {SESSION_COLUMNS} FROM sessions"  # noqa: S608 - names of this package, as in all of these
+_PARTICIPANTS: Final = (
+    f"SELECT {_columns('participants', PARTICIPANT_COLUMNS)}, sessions.account_sid"  # noqa: S608
+    " FROM participants JOIN sessions ON sessions.sid = participants.session_sid"
+)
+_INTERACTIONS: Final = (
+    f"SELECT {_columns('interactions', INTERACTION_COLUMNS)}, sessions.service_sid, sessions.account_sid"  # noqa: S608
+    " FROM interactions CROSS JOIN sessions ON sessions.sid = interactions.session_sid"
+)
+_LAST_SESSION: Final = (
+    f"{_SESSIONS} WHERE sid = (SELECT max(session_sid) FROM participants"  # noqa: S608
+    " WHERE service_sid = ? AND identifier = ? AND proxy_identifier = ?)"
+)
+_ACTIVE_SESSIONS: Final = f"{_SESSIONS} WHERE date_activated IS NOT NULL ORDER BY date_activated, sid"
+_LIVE_PARTICIPANTS: Final = (
+    "SELECT participants.session_sid, participants.sid, identifier, proxy_identifier, proxy_identifier_sid,"
+    " friendly_name, participants.date_created, participants.date_updated"
+    " FROM sessions CROSS JOIN participants ON participants.session_sid = sessions.sid"
+    " WHERE date_activated IS NOT NULL AND date_deleted IS NULL"
+    " ORDER BY date_activated, sessions.sid, participants.sid"
+)
+
+
+class _List(msgspec.Struct, Generic[Record], frozen=True, kw_only=True):
+    """A list that is read in pages."""
+
+    select: str
+    scope: str
+    """Condition, with marks, of what belongs to the list."""
+    key: str
+    """Column that orders it."""
+    is_newest_first: bool
+    record_of: Callable[[Fetched], Record]
+
+
+_SESSIONS_OF_SERVICE: Final = _List(
+    select=_SESSIONS,
+    scope="service_sid = ?",
+    key="sid",
+    is_newest_first=True,
+    record_of=session_of,
+)
+_PARTICIPANTS_OF_SESSION: Final = _List(
+    select=_PARTICIPANTS,
+    scope="participants.session_sid = ?",
+    key="participants.sid",
+    is_newest_first=True,
+    record_of=participant_of,
+)
+_INTERACTIONS_OF_SESSION: Final = _List(
+    select=_INTERACTIONS,
+    scope="interactions.session_sid = ?",
+    key="interactions.sid",
+    is_newest_first=False,
+    record_of=interaction_of,
+)
+_MESSAGES_SENT: Final = _List(
+    select=_INTERACTIONS,
+    scope="interactions.session_sid = ? AND outbound_participant_sid = ? AND inbound_participant_sid IS NULL",
+    key="interactions.sid",
+    is_newest_first=False,
+    record_of=interaction_of,
+)
+
+
+class Reader:
+    """Reads through one connection, so on one thread at a time; every answer is as of the latest commit."""
+
+    def __init__(self, database: Path) -> None:
+        """Open the connection."""
+        self._database = database
+        self._connection = open_reader(database)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def registry(self) -> Registry:
+        """Read accounts, keys, services and numbers, oldest first."""
+        return Registry(
+            accounts=tuple(map(account_of, self._all(f"SELECT {ACCOUNT_COLUMNS} FROM accounts ORDER BY sid"))),  # noqa: S608
+            api_keys=tuple(map(api_key_of, self._all(f"SELECT {API_KEY_COLUMNS} FROM api_keys ORDER BY sid"))),  # noqa: S608
+            services=tuple(map(service_of, self._all(f"SELECT {SERVICE_COLUMNS} FROM services ORDER BY sid"))),  # noqa: S608
+            numbers=tuple(map(number_of, self._all(f"SELECT {NUMBER_COLUMNS} FROM numbers ORDER BY sid"))),  # noqa: S608
+        )
+
+    def session(self, session_sid: str) -> Session | None:
+        """Read one session."""
+        key = lookup_key(SidKind.SESSION, session_sid)
+        rows = self._all(f"{_SESSIONS} WHERE sid = ?", key)
+        return session_of(rows[0]) if rows else None
+
+    def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
+        """Find the session that owns a name."""
+        key = lookup_key(SidKind.SERVICE, service_sid)
+        rows = self._all("SELECT sid FROM sessions WHERE service_sid = ? AND unique_name = ?", key, unique_name)
+        return unpack(SidKind.SESSION, rows[0][0]) if rows else None
+
+    def participants(self, session_sid: str) -> tuple[Participant, ...]:
+        """Read all participants of a session, oldest first."""
+        key = lookup_key(SidKind.SESSION, session_sid)
+        rows = self._all(f"{_PARTICIPANTS} WHERE participants.session_sid = ? ORDER BY participants.sid", key)
+        return tuple(map(participant_of, rows))
+
+    def interaction(self, interaction_sid: str) -> Interaction | None:
+        """Read one interaction."""
+        key = lookup_key(SidKind.INTERACTION, interaction_sid)
+        rows = self._all(f"{_INTERACTIONS} WHERE interactions.sid = ?", key)
+        return interaction_of(rows[0]) if rows else None
+
+    def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
+        """Find the newest session in which the identifier held the proxy number."""
+        rows = self._all(
+            _LAST_SESSION,
+            lookup_key(SidKind.SERVICE, service_sid),
+            address_cell(identifier),
+            address_cell(proxy),
+        )
+        return session_of(rows[0]) if rows else None
+
+    def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
+        """Tell which proxy numbers an identifier has had, and since when."""
+        rows = self._all(
+            "SELECT proxy_identifier, max(date_created) FROM participants"
+            " WHERE service_sid = ? AND identifier = ? GROUP BY proxy_identifier",
+            lookup_key(SidKind.SERVICE, service_sid),
+            address_cell(identifier),
+        )
+        return {proxy_at(proxy): given for proxy, given in rows}
+
+    def sessions_page(self, service_sid: str, cursor: PageCursor) -> Page[Session]:
+        """Read a page of a service's sessions."""
+        return self._page(_SESSIONS_OF_SERVICE, cursor, lookup_key(SidKind.SERVICE, service_sid))
+
+    def participants_page(self, session_sid: str, cursor: PageCursor) -> Page[Participant]:
+        """Read a page of a session's participants."""
+        return self._page(_PARTICIPANTS_OF_SESSION, cursor, lookup_key(SidKind.SESSION, session_sid))
+
+    def interactions_page(self, session_sid: str, cursor: PageCursor, sent_to: str | None) -> Page[Interaction]:
+        """Read a page of a session's interactions, or of the messages pushed to a participant."""
+        session = lookup_key(SidKind.SESSION, session_sid)
+        if sent_to is None:
+            return self._page(_INTERACTIONS_OF_SESSION, cursor, session)
+        return self._page(_MESSAGES_SENT, cursor, session, lookup_key(SidKind.PARTICIPANT, sent_to))
+
+    def sessions_closed_before(self, at: float, limit: int) -> tuple[str, ...]:
+        """Find sessions that ended before a time, the longest closed first."""
+        rows = self._all("SELECT sid FROM sessions WHERE date_ended < ? ORDER BY date_ended, sid LIMIT ?", at, limit)
+        return tuple(unpack(SidKind.SESSION, sid) for (sid,) in rows)
+
+    def active_sessions(self) -> Iterator[tuple[Session, tuple[Participant, ...]]]:
+        """Walk the active sessions and their live participants, as of one moment."""
+        with closing(open_reader(self._database)) as connection:
+            connection.execute("BEGIN")
+            participants = connection.execute(_LIVE_PARTICIPANTS)
+            row: Fetched | None = participants.fetchone()
+            for cells in connection.execute(_ACTIVE_SESSIONS):
+                session = session_of(cells)
+                key = cells[0]
+                live: list[Participant] = []
+                while row is not None and row[0] == key:
+                    live.append(_live_participant(row, session))
+                    row = participants.fetchone()
+                yield session, tuple(live)
+
+    def interactions_since(self, at: float) -> Iterator[Interaction]:
+        """Walk the interactions that arrived at or after a time, oldest first, as of one moment."""
+        first = pack(first_sid_at(SidKind.INTERACTION, at=at - _MINT_SLACK_SECONDS))
+        return self._walk(
+            f"{_INTERACTIONS} WHERE interactions.sid >= ? AND interactions.date_created >= ? ORDER BY interactions.sid",
+            first,
+            at,
+        )
+
+    def open_calls(self) -> Iterator[Interaction]:
+        """Walk the calls whose inbound leg has not ended, oldest first, as of one moment."""
+        return self._walk(f"{_INTERACTIONS} WHERE is_open_call = 1 ORDER BY interactions.sid")
+
+    def _walk(self, text: str, *values: object) -> Iterator[Interaction]:
+        with closing(open_reader(self._database)) as connection:
+            yield from map(interaction_of, connection.execute(text, values))
+
+    def _page(self, listing: _List[Record], cursor: PageCursor, *scope: object) -> Page[Record]:
+        start = cursor.before if cursor.after is None else cursor.after
+        is_backward = cursor.after is None and cursor.before is not None
+        is_descending = listing.is_newest_first is not is_backward
+        beyond, order = ("<", "DESC") if is_descending else (">", "ASC")
+        values: list[Any] = [*scope]
+        condition = listing.scope
+        if start is not None:
+            condition += f" AND {listing.key} {beyond} ?"
+            values.append(pack(start))
+        text = f"{listing.select} WHERE {condition} ORDER BY {listing.key} {order} LIMIT ?"
+        rows = self._all(text, *values, cursor.limit + 1)
+        has_more = len(rows) > cursor.limit
+        records = tuple(map(listing.record_of, rows[: cursor.limit]))
+        has_passed = start is not None and self._has_passed(listing, is_descending, *values)
+        if is_backward:
+            return Page(records[::-1], has_next=has_passed, has_previous=has_more)
+        return Page(records, has_next=has_more, has_previous=has_passed)
+
+    def _has_passed(self, listing: _List[Any], is_descending: bool, *values: Any) -> bool:  # noqa: ANN401, FBT001 - cells
+        """Tell whether the list has records on the near side of where a page starts."""
+        near = ">=" if is_descending else "<="
+        text = f"{listing.select} WHERE {listing.scope} AND {listing.key} {near} ? LIMIT 1"
+        return bool(self._all(text, *values))
+
+    def _all(self, text: str, *values: object) -> list[Fetched]:
+        """Fetch every row at once: a statement left open would keep the connection in the past."""
+        return self._connection.execute(text, values).fetchall()
+
+
+def _live_participant(row: Fetched, session: Session) -> Participant:
+    return Participant(
+        sid=unpack(SidKind.PARTICIPANT, row[1]),
+        session_sid=session.sid,
+        service_sid=session.service_sid,
+        account_sid=session.account_sid,
+        identifier=address_at(row[2]),
+        proxy_identifier=proxy_at(row[3]),
+        proxy_identifier_sid=proxy_sid_at(row[4]),
+        friendly_name=row[5],
+        date_created=row[6],
+        date_updated=row[7],
+    )

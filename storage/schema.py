@@ -1,0 +1,115 @@
+"""The tables and their numbered migrations; how the cells are encoded is `storage.codec`.
+
+Every table is WITHOUT ROWID: the SID is the key, and SIDs are minted in time order, so the large tables append.
+An interaction's and a participant's account follow from the session, an interaction's service too.
+"""
+
+import sqlite3
+from pathlib import Path
+
+from sqlite_utils import Database, Migrations
+
+from storage.errors import DatabaseTooNew
+
+migrations = Migrations("maskline")
+"""Applied at start, in order, each in its own transaction; recorded by name in `_sqlite_migrations`."""
+
+_FIRST_TABLES = (
+    """
+    CREATE TABLE accounts (
+        sid BLOB NOT NULL PRIMARY KEY, auth_token TEXT NOT NULL, friendly_name TEXT NOT NULL,
+        allow_participant_conflict INTEGER NOT NULL, respect_sms_stop_filter INTEGER NOT NULL,
+        argentina INTEGER NOT NULL, date_created REAL NOT NULL
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE api_keys (
+        sid BLOB NOT NULL PRIMARY KEY, account_sid BLOB NOT NULL, secret_hash BLOB NOT NULL,
+        friendly_name TEXT NOT NULL, date_created REAL NOT NULL, date_revoked REAL
+    ) WITHOUT ROWID
+    """,
+    # sid is tagged (PN or SC); address is unique across accounts; capabilities are the bits of `Capability`
+    """
+    CREATE TABLE numbers (
+        sid BLOB NOT NULL PRIMARY KEY, account_sid BLOB NOT NULL, address NOT NULL UNIQUE, iso_country TEXT NOT NULL,
+        capabilities INTEGER NOT NULL, friendly_name TEXT NOT NULL, date_created REAL NOT NULL,
+        date_updated REAL NOT NULL, service_sid BLOB, is_reserved INTEGER NOT NULL, date_pooled REAL,
+        date_pool_updated REAL, stop_filtering INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX numbers_by_service ON numbers (service_sid) WHERE service_sid IS NOT NULL",
+    """
+    CREATE TABLE services (
+        sid BLOB NOT NULL PRIMARY KEY, account_sid BLOB NOT NULL, unique_name TEXT NOT NULL,
+        default_ttl_seconds INTEGER NOT NULL, callback_url TEXT, intercept_callback_url TEXT,
+        out_of_session_callback_url TEXT, geo_match_level TEXT NOT NULL, number_selection_behavior TEXT NOT NULL,
+        chat_instance_sid TEXT, inserts_mexican_one INTEGER NOT NULL, date_created REAL NOT NULL,
+        date_updated REAL NOT NULL
+    ) WITHOUT ROWID
+    """,
+    "CREATE UNIQUE INDEX services_by_name ON services (account_sid, unique_name)",
+    # date_activated: when it last became active (created, re-opened); NULL while closed
+    """
+    CREATE TABLE sessions (
+        sid BLOB NOT NULL PRIMARY KEY, service_sid BLOB NOT NULL, account_sid BLOB NOT NULL, unique_name TEXT,
+        status INTEGER NOT NULL, closed_reason TEXT, mode INTEGER NOT NULL, ttl_seconds INTEGER NOT NULL,
+        date_expiry REAL, idle_since REAL NOT NULL, date_started REAL, date_ended REAL, date_last_interaction REAL,
+        fail_on_participant_conflict INTEGER NOT NULL, date_created REAL NOT NULL, date_updated REAL NOT NULL,
+        date_activated REAL
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX sessions_by_service ON sessions (service_sid)",
+    "CREATE UNIQUE INDEX sessions_by_name ON sessions (service_sid, unique_name) WHERE unique_name IS NOT NULL",
+    "CREATE INDEX sessions_active ON sessions (date_activated) WHERE date_activated IS NOT NULL",
+    "CREATE INDEX sessions_ended ON sessions (date_ended) WHERE date_ended IS NOT NULL",
+    # a session's participants lie together; proxy_identifier_sid is tagged
+    """
+    CREATE TABLE participants (
+        session_sid BLOB NOT NULL, sid BLOB NOT NULL, service_sid BLOB NOT NULL, identifier NOT NULL,
+        proxy_identifier NOT NULL, proxy_identifier_sid NOT NULL, friendly_name TEXT, date_created REAL NOT NULL,
+        date_updated REAL NOT NULL, date_deleted REAL, PRIMARY KEY (session_sid, sid)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE INDEX participants_by_identifier
+        ON participants (service_sid, identifier, proxy_identifier, date_created)
+    """,
+    # the resource SIDs are tagged; media is a JSON array; is_open_call: the inbound leg of a call has not ended
+    """
+    CREATE TABLE interactions (
+        sid BLOB NOT NULL PRIMARY KEY, session_sid BLOB NOT NULL, kind INTEGER NOT NULL, proxy NOT NULL,
+        inbound_participant_sid BLOB, inbound_resource_sid, inbound_status INTEGER,
+        outbound_participant_sid BLOB, outbound_resource_sid, outbound_status INTEGER,
+        body TEXT, media TEXT, duration_seconds INTEGER, date_created REAL NOT NULL, date_updated REAL NOT NULL,
+        is_open_call INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX interactions_by_session ON interactions (session_sid)",
+    "CREATE INDEX interactions_open_calls ON interactions (is_open_call) WHERE is_open_call = 1",
+    """
+    CREATE INDEX interactions_sent ON interactions (outbound_participant_sid)
+        WHERE inbound_participant_sid IS NULL AND outbound_participant_sid IS NOT NULL
+    """,
+    # written and emptied again by the probe that looks whether a failed disk has recovered
+    "CREATE TABLE probe (id INTEGER PRIMARY KEY, filler BLOB NOT NULL)",
+)
+
+
+@migrations(name="0001_first_tables")
+def _first_tables(db: Database) -> None:
+    for statement in _FIRST_TABLES:
+        db.execute(statement)
+
+
+def migrate(connection: sqlite3.Connection, database: Path) -> None:
+    """Bring the schema up to date.
+
+    Raises:
+        DatabaseTooNew: the file carries a migration that this version does not know.
+    """
+    db = Database(connection)
+    known = {migration.name for migration in migrations.pending(Database(memory=True))}
+    foreign = tuple(migration.name for migration in migrations.applied(db) if migration.name not in known)
+    if foreign:
+        raise DatabaseTooNew(database, foreign)
+    migrations.apply(db)

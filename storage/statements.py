@@ -1,0 +1,105 @@
+"""Every statement that writes, and how many rows are written at once.
+
+One execution per row would hand the interpreter lock to the event loop and back for every row; while the loop is busy
+each hand-over costs up to a switch interval. A statement of 64 rows is executed once for all of them.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from itertools import chain
+from typing import Final
+
+from storage.rows import (
+    ACCOUNT_COLUMNS,
+    API_KEY_COLUMNS,
+    INTERACTION_COLUMNS,
+    NUMBER_COLUMNS,
+    PARTICIPANT_COLUMNS,
+    SERVICE_COLUMNS,
+    SESSION_COLUMNS,
+    Row,
+)
+
+_CHUNKS: Final = (64, 8, 1)
+"""Rows per execution; each size is one prepared statement."""
+
+
+class ManyRows:
+    """A statement with a list of rows in it, executed for any number of rows."""
+
+    def __init__(self, head: str, *, columns: int, tail: str = "") -> None:
+        """Compose the texts: `head`, "(?, …), (?, …)", `tail`."""
+        row = f"({', '.join('?' * columns)})"
+        self._texts = tuple((size, f"{head} {', '.join([row] * size)} {tail}") for size in _CHUNKS)
+
+    def execute(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        """Write the rows, in their order."""
+        start = 0
+        for size, text in self._texts:
+            while len(rows) - start >= size:
+                connection.execute(text, tuple(chain.from_iterable(rows[start : start + size])))
+                start += size
+
+
+def _insert(table: str, columns: str) -> ManyRows:
+    """Compose an insert; OR FAIL spares a statement journal, since a failure rolls the transaction back anyway."""
+    return ManyRows(f"INSERT OR FAIL INTO {table} ({columns}) VALUES", columns=columns.count(",") + 1)
+
+
+def _upsert(table: str, columns: str) -> str:
+    names = columns.split(", ")
+    settings = ", ".join(f"{name} = excluded.{name}" for name in names if name != "sid")
+    marks = ", ".join("?" * len(names))
+    return f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT (sid) DO UPDATE SET {settings}"  # noqa: S608 - names of this package
+
+
+INSERT_SESSIONS: Final = _insert("sessions", f"{SESSION_COLUMNS}, date_activated")
+INSERT_PARTICIPANTS: Final = _insert("participants", PARTICIPANT_COLUMNS)
+INSERT_INTERACTIONS: Final = _insert("interactions", f"{INTERACTION_COLUMNS}, is_open_call")
+
+TOUCH_SESSIONS: Final = ManyRows(
+    "UPDATE sessions SET status = 1, date_started = coalesce(date_started, touch.column2),"
+    " date_last_interaction = max(coalesce(date_last_interaction, touch.column3), touch.column3),"
+    " idle_since = max(idle_since, touch.column3), date_updated = touch.column4"
+    " FROM (VALUES",
+    columns=4,
+    tail=") AS touch WHERE sessions.sid = touch.column1 AND sessions.status <> 2",
+)
+"""Rows: session, first, latest and last time of its touches; 1 is in-progress, 2 closed."""
+
+UPDATE_INTERACTIONS: Final = ManyRows(
+    "UPDATE interactions SET inbound_participant_sid = news.column2, inbound_resource_sid = news.column3,"
+    " inbound_status = news.column4, outbound_participant_sid = news.column5, outbound_resource_sid = news.column6,"
+    " outbound_status = news.column7, duration_seconds = news.column8, date_updated = news.column9,"
+    " is_open_call = kind = 0 AND news.column10 FROM (VALUES",
+    columns=10,
+    tail=") AS news WHERE interactions.sid = news.column1",
+)
+"""Rows: interaction, both legs, duration, time, whether the inbound leg goes on; kind 0 is a call."""
+
+SAVE_ACCOUNT: Final = _upsert("accounts", ACCOUNT_COLUMNS)
+SAVE_API_KEY: Final = _upsert("api_keys", API_KEY_COLUMNS)
+SAVE_NUMBER: Final = _upsert("numbers", NUMBER_COLUMNS)
+SAVE_SERVICE: Final = _upsert("services", SERVICE_COLUMNS)
+
+RELEASE_NUMBER: Final = "DELETE FROM numbers WHERE sid = ?"
+REMOVE_PARTICIPANT: Final = (
+    "UPDATE participants SET date_deleted = ?1, date_updated = ?1 WHERE session_sid = ?2 AND sid = ?3"
+)
+ERASE_INTERACTION: Final = "DELETE FROM interactions WHERE sid = ?"
+ERASE_SESSION: Final = (
+    "DELETE FROM interactions WHERE session_sid = ?",
+    "DELETE FROM participants WHERE session_sid = ?",
+    "DELETE FROM sessions WHERE sid = ?",
+)
+_UNPOOL: Final = (
+    "UPDATE numbers SET service_sid = NULL, is_reserved = 0, date_pooled = NULL, date_pool_updated = NULL"
+    " WHERE service_sid = ?"
+)
+ERASE_SERVICE: Final = (
+    "DELETE FROM interactions WHERE session_sid IN (SELECT sid FROM sessions WHERE service_sid = ?)",
+    "DELETE FROM participants WHERE service_sid = ?",
+    "DELETE FROM sessions WHERE service_sid = ?",
+    _UNPOOL,
+    "DELETE FROM services WHERE sid = ?",
+)

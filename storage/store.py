@@ -1,0 +1,181 @@
+"""The store of a host: one SQLite file, written by one thread, read beside it."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self, TypeVar, TypeVarTuple
+
+import msgspec
+
+from engine.core.changes import Change
+from engine.core.errors import StoreUnavailable
+from engine.core.ports import Observer, Page, PageCursor, Registry
+from engine.core.records import Address, Interaction, Participant, Session
+from storage.connections import OLDEST_SQLITE, Synchronous, open_writer
+from storage.datadir import DataDirLock
+from storage.errors import is_disk_failure, unavailable
+from storage.reader import Reader
+from storage.schema import migrate
+from storage.writer import GroupWriter
+
+Args = TypeVarTuple("Args")
+Result = TypeVar("Result")
+
+
+class StoreSizes(msgspec.Struct, frozen=True, gc=False):
+    """What the store takes on disk."""
+
+    database_bytes: int
+    """The database file."""
+    wal_bytes: int
+    """The write-ahead log beside it; bounded while no walk is under way."""
+
+
+class SqliteStore:
+    """`engine.core.ports.Store` on one SQLite file; used on one event loop."""
+
+    def __init__(self, lock: DataDirLock, connection: sqlite3.Connection, observer: Observer) -> None:
+        """Take over a locked directory and a connection that writes; `open` is how to make one."""
+        self._lock = lock
+        self._writer = GroupWriter(connection, observer)
+        self._points = Reader(lock.database)
+        self._pages = Reader(lock.database)
+        self._page_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-pages")
+        self._is_closed = False
+
+    @classmethod
+    def open(cls, data_dir: Path, *, synchronous: Synchronous = "FULL", observer: Observer) -> Self:
+        """Lock the data directory, bring its database up to date and open it.
+
+        Raises:
+            DataDirBusy: another process has it open.
+            DatabaseTooNew: a newer version wrote it.
+            StoreUnavailable: the disk does not let us write.
+        """
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise StoreUnavailable(
+                f"SQLite {sqlite3.sqlite_version} is too old; Python must be linked with 3.33 or newer"
+            )
+        lock = DataDirLock(data_dir)
+        with ExitStack() as undo:
+            undo.callback(lock.release)
+            try:
+                connection = open_writer(lock.database, synchronous)
+                undo.callback(connection.close)
+                migrate(connection, lock.database)
+                store = cls(lock, connection, observer)
+            except sqlite3.Error as failure:
+                if is_disk_failure(failure):
+                    raise unavailable(failure) from failure
+                raise
+            undo.pop_all()
+        return store
+
+    async def start(self) -> None:
+        """Bind to the running loop; the first commit does so too."""
+        self._writer.start()
+
+    async def close(self) -> None:
+        """Commit what is queued, tidy the file up and let the directory go; closing twice does nothing twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._points.close()
+        await asyncio.to_thread(self._page_thread.shutdown)
+        self._pages.close()
+        await self._writer.stop()
+        self._lock.release()
+
+    def sizes(self) -> StoreSizes:
+        """Measure the files."""
+        database = self._lock.database
+        wal = database.with_name(f"{database.name}-wal")
+        return StoreSizes(database_bytes=database.stat().st_size, wal_bytes=wal.stat().st_size if wal.exists() else 0)
+
+    def commit(self, changes: Sequence[Change], done: Callable[[StoreUnavailable | None], None]) -> None:
+        """Commit the changes with the next group; see `Store.commit`."""
+        self._writer.put(changes, done)
+
+    async def write(self, changes: Sequence[Change]) -> None:
+        """Commit and wait; raises StoreUnavailable."""
+        outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def settle(error: StoreUnavailable | None) -> None:
+            if outcome.done():
+                return  # the caller was cancelled; the commit stands
+            if error is None:
+                outcome.set_result(None)
+            else:
+                outcome.set_exception(error)
+
+        self.commit(changes, settle)
+        await outcome
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the last commit (or probe) succeeded."""
+        return self._writer.is_writable
+
+    def registry(self) -> Registry:
+        """Read accounts, keys, services and numbers."""
+        return self._points.registry()
+
+    def active_sessions(self) -> Iterator[tuple[Session, tuple[Participant, ...]]]:
+        """Walk the active sessions in the order of activation, each with its live participants."""
+        return self._points.active_sessions()
+
+    def interactions_since(self, at: float) -> Iterator[Interaction]:
+        """Walk the interactions that arrived at or after a time, oldest first."""
+        return self._points.interactions_since(at)
+
+    def open_calls(self) -> Iterator[Interaction]:
+        """Walk the calls whose inbound leg has not ended."""
+        return self._points.open_calls()
+
+    def session(self, session_sid: str) -> Session | None:
+        """Read one session."""
+        return self._points.session(session_sid)
+
+    def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
+        """Find the session that owns a name."""
+        return self._points.session_sid_by_name(service_sid, unique_name)
+
+    def participants(self, session_sid: str) -> tuple[Participant, ...]:
+        """Read all participants of a session, the removed ones too, oldest first."""
+        return self._points.participants(session_sid)
+
+    def interaction(self, interaction_sid: str) -> Interaction | None:
+        """Read one interaction."""
+        return self._points.interaction(interaction_sid)
+
+    def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
+        """Find the newest session, active or not, in which the identifier held the proxy number."""
+        return self._points.last_session_of(service_sid, identifier, proxy)
+
+    def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
+        """Tell which proxy numbers an identifier has had, each with when it was last given."""
+        return self._points.proxies_held_before(service_sid, identifier)
+
+    async def sessions_page(self, service_sid: str, cursor: PageCursor) -> Page[Session]:
+        """List sessions, newest first."""
+        return await self._on_page_thread(self._pages.sessions_page, service_sid, cursor)
+
+    async def participants_page(self, session_sid: str, cursor: PageCursor) -> Page[Participant]:
+        """List participants (removed ones too), newest first."""
+        return await self._on_page_thread(self._pages.participants_page, session_sid, cursor)
+
+    async def interactions_page(
+        self, session_sid: str, cursor: PageCursor, *, sent_to: str | None = None
+    ) -> Page[Interaction]:
+        """List interactions, oldest first; with `sent_to`, the message interactions of that participant only."""
+        return await self._on_page_thread(self._pages.interactions_page, session_sid, cursor, sent_to)
+
+    async def sessions_closed_before(self, at: float, *, limit: int) -> tuple[str, ...]:
+        """Find sessions that ended before a time, the longest closed first."""
+        return await self._on_page_thread(self._pages.sessions_closed_before, at, limit)
+
+    async def _on_page_thread(self, read: Callable[[*Args], Result], *args: *Args) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._page_thread, read, *args)

@@ -1,0 +1,226 @@
+"""The one thread that writes: group commit.
+
+Whatever is queued while a transaction runs forms the next one. Changesets are all or none each, and keep their order.
+The event loop and the thread meet in a deque, a wake-up per idle spell and one call back to the loop per group.
+"""
+
+import asyncio
+import contextlib
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from engine.core.changes import Change
+from engine.core.errors import StoreUnavailable
+from engine.core.ports import Observer
+from storage.apply import Applier
+from storage.errors import ChangeRefused, is_disk_failure, unavailable
+
+Done = Callable[[StoreUnavailable | None], None]
+Changeset = tuple[Sequence[Change], Done]
+
+MAX_GROUP = 4_096
+"""Changesets in one transaction; bounds how long the first of a group waits."""
+
+PROBE_SECONDS = 1.0
+"""How often a store that failed looks whether the disk has recovered."""
+
+_PROBE_BYTES = 65_536
+
+_log = logging.getLogger("maskline.storage")
+
+
+class GroupWriter:
+    """Commits changesets in groups on a thread of its own; its methods are for the event loop's thread."""
+
+    def __init__(self, connection: sqlite3.Connection, observer: Observer) -> None:
+        """Take over a connection; nothing runs before `start`."""
+        self.is_writable = True
+        self._connection = connection
+        self._observer = observer
+        self._queue: deque[Changeset] = deque()
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._is_idle = False
+        self._is_stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._stopped: asyncio.Future[None] | None = None
+
+    def start(self) -> asyncio.AbstractEventLoop:
+        """Bind to the running loop, once, and start the thread."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._stopped = self._loop.create_future()
+            self._thread = threading.Thread(target=self._run, args=(self._loop,), name="maskline-store", daemon=True)
+            self._thread.start()
+        return self._loop
+
+    def put(self, changes: Sequence[Change], done: Done) -> None:
+        """Queue a changeset; the thread is woken at the end of the loop's turn, for all that the turn queues."""
+        loop = self._loop or self.start()
+        if self._is_stopping:
+            loop.call_soon(done, StoreUnavailable("Nothing was saved: the engine is shutting down"))
+            return
+        self._queue.append((changes, done))
+        if self._is_idle:
+            self._is_idle = False
+            loop.call_soon(self._wake.put, None)
+
+    async def stop(self) -> None:
+        """Commit what is queued, move it all into the database file and end the thread."""
+        self._is_stopping = True
+        if self._stopped is None:
+            self._end()
+            return
+        self._wake.put(None)
+        await asyncio.shield(self._stopped)
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            group = self._next_group()
+            if group:
+                self._commit_and_tell(group, loop)
+            elif self._is_stopping and not self._queue:
+                break
+            else:
+                self._rest()
+        self._end()
+        if self._stopped is not None:
+            _call(loop, self._tell_stopped)
+
+    def _next_group(self) -> list[Changeset]:
+        group: list[Changeset] = []
+        with contextlib.suppress(IndexError):
+            while len(group) < MAX_GROUP:
+                group.append(self._queue.popleft())
+        return group
+
+    def _rest(self) -> None:
+        self._is_idle = True
+        if not self._queue:
+            # Whatever is queued from here on finds the mark above and wakes the thread.
+            try:
+                self._wake.get(timeout=None if self.is_writable else PROBE_SECONDS)
+            except queue.Empty:
+                self._probe()
+        self._is_idle = False
+
+    def _commit_and_tell(self, group: list[Changeset], loop: asyncio.AbstractEventLoop) -> None:
+        changes = sum(len(changeset) for changeset, _ in group)
+        began = time.perf_counter()
+        errors = self._commit(group) if changes else [None] * len(group)
+        _call(loop, self._tell, group, errors, changes, time.perf_counter() - began)
+
+    def _tell(
+        self, group: list[Changeset], errors: list[StoreUnavailable | None], changes: int, seconds: float, /
+    ) -> None:
+        if changes:
+            self._observer.committed(changes=changes, seconds=seconds, is_ok=not any(map(_is_of_the_disk, errors)))
+        for (_, done), error in zip(group, errors, strict=True):
+            try:
+                done(error)
+            except Exception as failure:  # noqa: BLE001 - one caller's fault must not keep the others waiting
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "a caller failed to take the outcome of its commit", "exception": failure}
+                )
+
+    def _tell_stopped(self) -> None:
+        if self._stopped is not None and not self._stopped.done():
+            self._stopped.set_result(None)
+
+    def _commit(self, group: list[Changeset]) -> list[StoreUnavailable | None]:
+        """Commit a group as one transaction; only if something in it is refused, find out what."""
+        try:
+            self._begin()
+            applier = Applier(self._connection)
+            for changes, _ in group:
+                applier.apply(changes)
+            applier.flush()
+            self._connection.execute("COMMIT")
+        except Exception as failure:  # noqa: BLE001 - the writer's loop: whatever fails is told to those who wait
+            self._roll_back()
+            if isinstance(failure, sqlite3.Error) and is_disk_failure(failure):
+                return self._failed(group, failure)
+        else:
+            self.is_writable = True
+            return [None] * len(group)
+        return self._commit_one_by_one(group)
+
+    def _commit_one_by_one(self, group: list[Changeset]) -> list[StoreUnavailable | None]:
+        try:
+            self._begin()
+            errors = [self._apply_alone(changes) for changes, _ in group]
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as failure:
+            self._roll_back()
+            return self._failed(group, failure)
+        self.is_writable = True
+        return errors
+
+    def _apply_alone(self, changes: Sequence[Change]) -> StoreUnavailable | None:
+        self._connection.execute("SAVEPOINT alone")
+        try:
+            applier = Applier(self._connection)
+            applier.apply(changes)
+            applier.flush()
+        except Exception as failure:  # the writer's loop: the fault is the changeset's own
+            if is_disk_failure(failure):
+                raise
+            self._connection.execute("ROLLBACK TO alone")
+            self._connection.execute("RELEASE alone")
+            _log.exception("A changeset was refused, which is a fault of the engine")
+            return _refusal(failure)
+        self._connection.execute("RELEASE alone")
+        return None
+
+    def _failed(self, group: list[Changeset], failure: sqlite3.Error) -> list[StoreUnavailable | None]:
+        self.is_writable = False
+        return [unavailable(failure) for _ in group]
+
+    def _begin(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):  # the next _begin tries again
+                self._connection.execute("ROLLBACK")
+
+    def _probe(self) -> None:
+        """Write as much as a small group would, and empty it again."""
+        try:
+            self._begin()
+            self._connection.execute("REPLACE INTO probe VALUES (1, zeroblob(?))", (_PROBE_BYTES,))
+            self._connection.execute("COMMIT")
+            self._connection.execute("DELETE FROM probe")
+        except sqlite3.Error:
+            self._roll_back()
+        else:
+            self.is_writable = True
+
+    def _end(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # the log is replayed at the next start
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+
+
+def _is_of_the_disk(error: StoreUnavailable | None) -> bool:
+    return error is not None and not isinstance(error, ChangeRefused)
+
+
+def _call(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *args: object) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(call, *args)
+
+
+def _refusal(failure: Exception) -> ChangeRefused:
+    """Name the constraint or the kind of error; never the values, which may be phone numbers."""
+    what = str(failure) if isinstance(failure, sqlite3.IntegrityError) else type(failure).__name__
+    refusal = ChangeRefused(f"Nothing of this change was saved, it contradicts what is stored: {what}")
+    refusal.__cause__ = failure
+    return refusal

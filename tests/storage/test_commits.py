@@ -1,0 +1,279 @@
+"""Group commit: order, atomicity, refusals, and what is seen when."""
+
+import asyncio
+import gc
+from collections.abc import Callable, Sequence
+
+import msgspec
+import pytest
+
+from engine.core.changes import (
+    Change,
+    InteractionErased,
+    InteractionRecorded,
+    InteractionUpdated,
+    NumberSaved,
+    ServiceSaved,
+    SessionChanged,
+    SessionCreated,
+    SessionErased,
+    SessionTouched,
+)
+from engine.core.errors import StoreUnavailable
+from engine.core.records import ClosedReason, Leg, LegStatus, SessionStatus
+from engine.core.sids import SidKind
+from storage import ChangeRefused, SqliteStore
+from tests.storage.material import START, Observed, interaction, mint, number, participant, service, session
+
+pytestmark = pytest.mark.anyio
+
+
+async def outcomes(store: SqliteStore, *changesets: Sequence[Change]) -> list[StoreUnavailable | None]:
+    """Commit several changesets in one turn of the loop and return their outcomes in the order they came."""
+    came: list[tuple[int, StoreUnavailable | None]] = []
+    all_came = asyncio.Event()
+
+    def done_for(index: int) -> Callable[[StoreUnavailable | None], None]:
+        def done(error: StoreUnavailable | None) -> None:
+            came.append((index, error))
+            if len(came) == len(changesets):
+                all_came.set()
+
+        return done
+
+    for index, changes in enumerate(changesets):
+        store.commit(changes, done_for(index))
+    await all_came.wait()
+    assert [index for index, _ in came] == list(range(len(changesets)))
+    return [error for _, error in came]
+
+
+async def test_what_is_committed_is_read(store: SqliteStore) -> None:
+    """A point read that follows a commit sees it."""
+    made = session()
+    people = participant(made), participant(made, identifier="+15005550002")
+
+    await store.write([SessionCreated(made, people)])
+
+    assert store.session(made.sid) == made
+    assert store.participants(made.sid) == people
+
+
+async def test_one_turn_of_the_loop_is_one_transaction(store: SqliteStore, observer: Observed) -> None:
+    """What a turn decides shares one wait for the disk."""
+    await outcomes(store, *([SessionCreated(session(), ())] for _ in range(200)))
+
+    assert len(observer.commits) <= 2
+    assert sum(changes for changes, _ in observer.commits) == 200
+
+
+async def test_an_empty_changeset_is_answered_in_its_turn(store: SqliteStore) -> None:
+    """Whoever waits for nothing still waits for what was queued before."""
+    made = session()
+    seen: list[object] = []
+    finished = asyncio.Event()
+
+    store.commit([SessionCreated(made, ())], lambda _: seen.append("made"))
+    store.commit([], lambda error: seen.append((error, store.session(made.sid))))
+    store.commit([], lambda _: finished.set())
+    await finished.wait()
+
+    assert seen == ["made", (None, made)]
+
+
+async def test_a_duplicate_fails_alone_and_whole(store: SqliteStore, observer: Observed) -> None:
+    """A changeset that contradicts the store takes nothing of its group with it."""
+    first, taken, last = session(unique_name="ride"), session(unique_name="ride"), session()
+    beside = session()
+
+    before, refused, after = await outcomes(
+        store,
+        [SessionCreated(first, ())],
+        [SessionCreated(beside, ()), SessionCreated(taken, ())],
+        [SessionCreated(last, ()), SessionTouched(first.sid, START + 9)],
+    )
+
+    assert (before, after) == (None, None)
+    assert isinstance(refused, ChangeRefused)
+    assert "unique_name" in str(refused)
+    assert store.session(beside.sid) is None
+    assert store.session(taken.sid) is None
+    assert store.session(last.sid) == last
+    touched = store.session(first.sid)
+    assert touched is not None
+    assert touched.idle_since == START + 9
+    assert store.is_writable
+    assert all(is_ok for _, is_ok in observer.commits)
+
+
+async def test_a_value_that_cannot_be_stored_fails_alone(store: SqliteStore) -> None:
+    """Half a surrogate pair is no text: the writer answers and lives on."""
+    made, malformed = session(), session(unique_name="\ud800")
+
+    refused, kept = await outcomes(store, [SessionCreated(malformed, ())], [SessionCreated(made, ())])
+
+    assert isinstance(refused, ChangeRefused)
+    assert kept is None
+    assert store.session(made.sid) == made
+
+
+@pytest.mark.parametrize("kind", ["session", "service", "number", "interaction"])
+async def test_what_must_be_unique_is(store: SqliteStore, kind: str) -> None:
+    """Names within their owner, addresses and SIDs everywhere."""
+    made, call = session(unique_name="ride"), interaction(session())
+    again: dict[str, tuple[Change, Change]] = {
+        "session": (SessionCreated(made, ()), SessionCreated(session(unique_name="ride"), ())),
+        "service": (ServiceSaved(service()), ServiceSaved(service(mint(SidKind.SERVICE)))),
+        "number": (NumberSaved(number("+15105550001")), NumberSaved(number("+15105550001", service_sid=None))),
+        "interaction": (InteractionRecorded(call), InteractionRecorded(call)),
+    }
+    first, second = again[kind]
+
+    await store.write([first])
+
+    with pytest.raises(ChangeRefused, match="UNIQUE"):
+        await store.write([second])
+
+
+async def test_a_name_is_free_once_its_session_is_erased(store: SqliteStore) -> None:
+    """Also within one group; a closed session keeps its name."""
+    first, second, third = (session(unique_name="ride") for _ in range(3))
+    elsewhere = session(unique_name="ride", service_sid=mint(SidKind.SERVICE))
+
+    await store.write([SessionCreated(first, ()), SessionCreated(elsewhere, ())])
+    errors = await outcomes(store, [SessionErased(first.sid)], [SessionCreated(second, ())])
+    await store.write([SessionChanged(session_sid=second.sid, at=START, status=SessionStatus.CLOSED)])
+
+    assert errors == [None, None]
+    assert store.session_sid_by_name(second.service_sid, "ride") == second.sid
+    with pytest.raises(ChangeRefused):
+        await store.write([SessionCreated(third, ())])
+
+
+async def test_traffic_and_control_keep_their_order_in_one_group(store: SqliteStore) -> None:
+    """Gathering by table changes no outcome: a touch before a close counts, one after it does not."""
+    made = session(at=START)
+    call = interaction(made, sender=participant(made))
+    ended = msgspec.structs.replace(call.inbound, status=LegStatus.COMPLETED)
+
+    await outcomes(
+        store,
+        [SessionCreated(made, ())],
+        [InteractionRecorded(call), SessionTouched(made.sid, START + 5)],
+        [SessionTouched(made.sid, START + 3)],
+        [
+            SessionChanged(
+                session_sid=made.sid,
+                at=START + 6,
+                status=SessionStatus.CLOSED,
+                closed_reason=ClosedReason.API,
+                date_ended=START + 6,
+            )
+        ],
+        [SessionTouched(made.sid, START + 7)],
+        [InteractionUpdated(interaction_sid=call.sid, inbound=ended, outbound=Leg(), duration_seconds=4, at=START + 8)],
+    )
+
+    assert store.session(made.sid) == msgspec.structs.replace(
+        made,
+        status=SessionStatus.CLOSED,
+        closed_reason="api",
+        idle_since=START + 5,
+        date_started=START + 5,
+        date_last_interaction=START + 5,
+        date_ended=START + 6,
+        date_updated=START + 6,
+    )
+    updated = store.interaction(call.sid)
+    assert updated is not None
+    assert (updated.inbound, updated.duration_seconds, updated.date_updated) == (ended, 4, START + 8)
+    assert list(store.open_calls()) == []
+
+
+async def test_what_comes_before_its_record_has_no_effect(store: SqliteStore) -> None:
+    """A report or touch of a thing that is made later in the group stays without effect, as it would one by one."""
+    made = session()
+    call = interaction(made)
+
+    await store.write(
+        [
+            SessionTouched(made.sid, START + 1),
+            SessionCreated(made, ()),
+            InteractionUpdated(
+                interaction_sid=call.sid, inbound=Leg(), outbound=Leg(), duration_seconds=1, at=START + 1
+            ),
+            InteractionErased(call.sid),
+            InteractionRecorded(call),
+        ]
+    )
+
+    assert store.session(made.sid) == made
+    assert store.interaction(call.sid) == call
+
+
+async def test_a_write_that_is_cancelled_still_commits(store: SqliteStore) -> None:
+    """Giving up waiting takes nothing back and disturbs nobody."""
+    made = session()
+    waiting = asyncio.ensure_future(store.write([SessionCreated(made, ())]))
+    await asyncio.sleep(0)
+
+    waiting.cancel()
+    await store.write([])
+
+    assert store.session(made.sid) == made
+
+
+async def test_a_caller_that_fails_keeps_nobody_waiting(store: SqliteStore) -> None:
+    """The others of its group get their answer; the fault reaches the loop's handler."""
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
+
+    def fail(_: StoreUnavailable | None) -> None:
+        raise LookupError
+
+    store.commit([SessionCreated(session(), ())], fail)
+    await store.write([SessionCreated(session(), ())])
+
+    assert [type(fault) for fault in faults] == [LookupError]
+
+
+async def test_after_close_nothing_is_taken(store: SqliteStore) -> None:
+    """Closing commits what was queued; what comes later is told so."""
+    queued, late = session(), session()
+    came: list[StoreUnavailable | None] = []
+
+    store.commit([SessionCreated(queued, ())], came.append)
+    await store.close()
+    await store.close()
+
+    assert came == [None]
+    with pytest.raises(StoreUnavailable, match="shutting down"):
+        await store.write([SessionCreated(late, ())])
+
+
+async def test_a_walk_sees_one_moment(store: SqliteStore) -> None:
+    """Sessions made while a walk is under way are not in it, and reads beside it are not held back."""
+    first, second, third = session(), session(), session()
+    await store.write([SessionCreated(first, ()), SessionCreated(second, ())])
+
+    walk = store.active_sessions()
+    met = [next(walk)[0]]
+    await store.write([SessionCreated(third, ())])
+    beside = store.session(third.sid)
+    met.extend(made for made, _ in walk)
+
+    assert beside == third
+    assert met == [first, second]
+
+
+async def test_a_walk_given_up_leaves_nothing_open(store: SqliteStore) -> None:
+    """The log can be tidied after it."""
+    await store.write([SessionCreated(session(), ()), SessionCreated(session(), ())])
+
+    walk = store.active_sessions()
+    next(walk)
+    del walk
+    gc.collect()
+    await store.close()
+
+    assert store.sizes().wal_bytes == 0

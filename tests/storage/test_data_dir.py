@@ -1,0 +1,172 @@
+"""The data directory: its modes, its lock, its schema, and what cannot be used is refused clearly."""
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from engine.core.changes import AccountSaved
+from engine.core.errors import StoreUnavailable
+from storage import DatabaseTooNew, DataDirBusy, SqliteStore
+from tests.storage.material import Observed, account
+
+pytestmark = pytest.mark.anyio
+
+NOBODY = 65_534
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def names_in(path: Path) -> set[str]:
+    return {child.name for child in path.iterdir()}
+
+
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Give up root's right to write everywhere, where the tests have it."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def readable_dir() -> Iterator[Path]:
+    """Make a directory that any user may enter but not write; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        path.chmod(0o555)
+        yield path
+        path.chmod(0o755)
+
+
+async def test_directory_and_files_are_the_owners_alone(tmp_path: Path) -> None:
+    """0700 and 0600, the log beside the database included, whatever the file had before."""
+    data_dir = tmp_path / "deep" / "data"
+    data_dir.parent.mkdir()
+    store = SqliteStore.open(data_dir, observer=Observed())
+
+    await store.write([AccountSaved(account())])
+
+    assert mode_of(data_dir) == 0o700
+    assert {path.name: mode_of(path) for path in data_dir.iterdir()} == {
+        "maskline.db": 0o600,
+        "maskline.db-shm": 0o600,
+        "maskline.db-wal": 0o600,
+        "maskline.lock": 0o600,
+    }
+    await store.close()
+
+
+async def test_closing_leaves_one_file_and_everything_in_it(tmp_path: Path) -> None:
+    """A copy of a stopped engine's maskline.db is a whole backup."""
+    store = SqliteStore.open(tmp_path, observer=Observed())
+    await store.write([AccountSaved(account())])
+    assert store.sizes().wal_bytes > 0
+
+    await store.close()
+
+    assert names_in(tmp_path) == {"maskline.db", "maskline.lock"}
+    assert store.sizes().database_bytes > 0
+    again = SqliteStore.open(tmp_path, observer=Observed())
+    assert again.registry().accounts == (account(),)
+    await again.close()
+
+
+async def test_a_second_process_is_refused_by_name(tmp_path: Path, store: SqliteStore) -> None:
+    """It is told the directory and who has it, and leaves the first alone."""
+    program = (
+        "import sys; from pathlib import Path; from storage import SqliteStore\n"
+        "from tests.storage.material import Observed\n"
+        "try: SqliteStore.open(Path(sys.argv[1]), observer=Observed())\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+
+    told = subprocess.run(  # noqa: S603, ASYNC221 - our own interpreter; nothing else runs on this loop
+        [sys.executable, "-c", program, str(tmp_path / "data")], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert told.startswith("DataDirBusy")
+    assert str(tmp_path / "data") in told
+    assert f"process {os.getpid()};" in told
+    await store.write([AccountSaved(account())])
+
+
+async def test_the_directory_is_free_after_close(tmp_path: Path) -> None:
+    """Also when opening failed half way."""
+    first = SqliteStore.open(tmp_path, observer=Observed())
+    with pytest.raises(DataDirBusy):
+        SqliteStore.open(tmp_path, observer=Observed())
+    await first.close()
+
+    second = SqliteStore.open(tmp_path, observer=Observed())
+    await second.close()
+
+
+async def test_migrations_are_recorded_by_name(tmp_path: Path) -> None:
+    """And not applied twice."""
+    for _ in range(2):
+        store = SqliteStore.open(tmp_path, observer=Observed())
+        await store.close()
+
+    with closing(sqlite3.connect(tmp_path / "maskline.db")) as connection:
+        names = connection.execute("SELECT migration_set, name FROM _sqlite_migrations").fetchall()
+    assert names == [("maskline", "0001_first_tables")]
+
+
+async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """It is left as it is, and the message says what to do."""
+    store = SqliteStore.open(tmp_path, observer=Observed())
+    await store.close()
+    with closing(sqlite3.connect(tmp_path / "maskline.db")) as connection, connection:
+        connection.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('maskline', '0099_later', '')"
+        )
+
+    with pytest.raises(DatabaseTooNew, match="newer version of Maskline") as refused:
+        SqliteStore.open(tmp_path, observer=Observed())
+
+    assert refused.value.unknown == ("0099_later",)
+    with pytest.raises(DatabaseTooNew):  # the lock was given back
+        SqliteStore.open(tmp_path, observer=Observed())
+
+
+async def test_a_directory_that_cannot_be_written_is_refused(readable_dir: Path) -> None:
+    """The message names it and says what it must be."""
+    with ordinary_user(), pytest.raises(StoreUnavailable, match="writable") as refused:
+        SqliteStore.open(readable_dir, observer=Observed())
+    assert str(readable_dir) in str(refused.value)
+
+    with ordinary_user(), pytest.raises(StoreUnavailable, match="writable"):
+        SqliteStore.open(readable_dir / "data", observer=Observed())
+
+
+async def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
+    """Not with a traceback about a lock."""
+    (tmp_path / "data").write_text("")
+
+    with pytest.raises(StoreUnavailable, match="must be a directory"):
+        SqliteStore.open(tmp_path / "data", observer=Observed())
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """And not overwritten."""
+    (tmp_path / "maskline.db").write_text("not a database, but somebody's notes" * 100)
+
+    with pytest.raises(StoreUnavailable, match="no SQLite database"):
+        SqliteStore.open(tmp_path, observer=Observed())
+
+    assert (tmp_path / "maskline.db").read_text().startswith("not a database")
