@@ -6,6 +6,7 @@ serve which is `engine.core.countries`. Source: behaviour 2.3, 3.5, 14.
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -13,6 +14,7 @@ import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumber, PhoneNumberFormat, ValidationResult
 
 from engine.core.errors import ApiError, Code
+from engine.core.nanp import area_code, overlay_of
 from engine.core.records import E164, Address
 
 CHANNELS: Final = frozenset({"whatsapp", "messenger", "viber"})
@@ -147,7 +149,7 @@ def _parse_person(text: str) -> E164:
     if number is not None:
         address = _format(number)
         # Kept without the mobile "9", most Argentine mobiles are outside the plan's patterns (behaviour 14).
-        if _ARGENTINE.fullmatch(address) is not None or phonenumbers.is_valid_number(number):
+        if _ARGENTINE.fullmatch(address) is not None or any(map(phonenumbers.is_valid_number, _readings(number))):
             return address
     raise ApiError(
         Code.IDENTIFIER_INVALID,
@@ -155,6 +157,7 @@ def _parse_person(text: str) -> E164:
     )
 
 
+@lru_cache(maxsize=4096)
 def _parse(text: str) -> PhoneNumber | None:
     number = canonical(_SEPARATORS.sub("", canonical(text)))
     if _E164_SHAPE.fullmatch(number) is None:
@@ -169,8 +172,23 @@ def _format(number: PhoneNumber) -> E164:
     return E164(canonical(phonenumbers.format_number(number, PhoneNumberFormat.E164)))
 
 
+def _readings(number: PhoneNumber) -> Iterator[PhoneNumber]:
+    """Yield the number, then the same with the other area codes of its territory.
+
+    NANPA opens overlays before libphonenumber knows them (a dozen in 2026); their older siblings it does know.
+    """
+    yield number
+    address = _format(number)
+    code = area_code(address)
+    if code is not None:
+        for sibling in overlay_of(code) - {code}:
+            yield PhoneNumber(country_code=1, national_number=int(sibling + address[5:]))
+
+
 @lru_cache(maxsize=4096)
 def _region_of(number: str) -> str | None:
     parsed = _parse(number)
-    region = None if parsed is None else phonenumbers.region_code_for_number(parsed)
-    return None if region == _NON_GEOGRAPHIC_REGION else region
+    if parsed is None:
+        return None
+    regions = filter(None, map(phonenumbers.region_code_for_number, _readings(parsed)))
+    return next((region for region in regions if region != _NON_GEOGRAPHIC_REGION), None)

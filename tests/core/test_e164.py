@@ -95,6 +95,19 @@ def test_an_identifier_that_nobody_can_have_is_refused(text: str) -> None:
     assert refusal.value.code is Code.IDENTIFIER_INVALID
 
 
+@pytest.mark.parametrize("text", ["+16792345678", "+18372345678", "+14652345678"])
+def test_an_overlay_younger_than_the_numbering_plan_data_is_accepted(text: str) -> None:
+    """Opened in 2025 and 2026; their numbers are as good as those of the codes they overlay."""
+    assert parse_identifier(text) == text
+    assert country_of(text) == "US"
+
+
+def test_an_overlay_takes_no_number_that_its_siblings_cannot_have() -> None:
+    """No exchange begins with 1."""
+    with pytest.raises(ApiError):
+        parse_identifier("+16791345678")
+
+
 def test_a_refusal_does_not_repeat_the_number() -> None:
     """The message masks the last four digits."""
     with pytest.raises(ApiError, match=re.escape("+1555123XXXX")):

@@ -198,6 +198,23 @@ def test_the_area_code_is_a_hard_requirement() -> None:
     assert refusal_of(pool, BOB, geo=GeoMatchLevel.AREA_CODE) is Code.NO_AVAILABLE_PROXY
 
 
+@pytest.mark.parametrize("geo", [GeoMatchLevel.OVERLAY, GeoMatchLevel.EXTENDED_AREA_CODE, GeoMatchLevel.RADIUS])
+def test_an_overlay_serves_the_same_territory(geo: GeoMatchLevel) -> None:
+    """214 and 972 are both Dallas; 415 is San Francisco."""
+    pool = pool_of(N3, N1)
+
+    assert choose(pool, BOB, geo=geo) == N1
+    assert refusal_of(pool_of(N3), BOB, geo=geo) is Code.NO_AVAILABLE_PROXY
+
+
+def test_radius_reaches_neighbouring_territories_only() -> None:
+    """Fort Worth (817) is near Dallas, not in it."""
+    pool = pool_of("+18175550001")
+
+    assert choose(pool, BOB, geo=GeoMatchLevel.RADIUS) == "+18175550001"
+    assert refusal_of(pool, BOB, geo=GeoMatchLevel.OVERLAY) is Code.NO_AVAILABLE_PROXY
+
+
 def test_finer_levels_mean_nothing_outside_plus_one() -> None:
     """GeoMatchLevel is for NANP identifiers (behaviour 6.3 step 4)."""
     pool = Pool([number("+442079460018", country="GB")])
