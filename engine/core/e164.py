@@ -31,7 +31,7 @@ _E164_SHAPE = re.compile(r"\+[1-9][0-9]{6,14}")
 _SHORT_CODE = re.compile(r"[0-9]{3,8}")
 _CHAT_CHANNEL = re.compile(r"CH[0-9a-fA-F]{32}")
 _ARGENTINE = re.compile(r"\+54(?:11|[23][0-9])[0-9]{8}")
-_NANP = re.compile(r"\+1([0-9]{3})([0-9]{3})([0-9]{4})")
+_NANP = re.compile(r"\+1([2-9][0-9]{2})([0-9]{3})([0-9]{4})")
 _LAST_DIGITS_OF_RUN = re.compile(r"\d{1,4}(?!\d)")
 
 
@@ -162,6 +162,8 @@ def _parse(text: str) -> PhoneNumber | None:
     number = canonical(_SEPARATORS.sub("", canonical(text)))
     if _E164_SHAPE.fullmatch(number) is None:
         return None
+    if _NANP.fullmatch(number) is not None:
+        return PhoneNumber(country_code=1, national_number=int(number[2:]))  # as phonenumbers.parse, at a tenth
     try:
         return phonenumbers.parse(number, None)
     except NumberParseException:

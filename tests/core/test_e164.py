@@ -2,6 +2,7 @@
 
 import re
 
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from engine.core.e164 import (
     parse_short_code,
 )
 from engine.core.errors import ApiError, Code
+from engine.core.nanp import overlay_of
 
 CHAT_CHANNEL = "CH" + "0a" * 16
 
@@ -106,6 +108,21 @@ def test_an_overlay_takes_no_number_that_its_siblings_cannot_have() -> None:
     """No exchange begins with 1."""
     with pytest.raises(ApiError):
         parse_identifier("+16791345678")
+
+
+@given(st.integers(min_value=2_000_000_000, max_value=9_999_999_999))
+def test_the_short_way_to_read_plus_one_agrees_with_the_long_one(national: int) -> None:
+    """A number in +1 is accepted exactly when phonenumbers.parse says it is valid (or an overlay's sibling is)."""
+    parsed = phonenumbers.parse(f"+1{national}", None)
+    is_valid = phonenumbers.is_valid_number(parsed)
+
+    try:
+        kept = parse_identifier(f"+1{national}")
+    except ApiError:
+        assert not is_valid
+    else:
+        assert kept == phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+        assert is_valid or overlay_of(kept[2:5]) != {kept[2:5]}
 
 
 def test_a_refusal_does_not_repeat_the_number() -> None:
