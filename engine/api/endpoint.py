@@ -12,6 +12,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from engine.api.http import (
+    STORAGE_ADVICE,
     BodyTooLarge,
     Disconnected,
     Headers,
@@ -84,7 +85,7 @@ class Endpoint:
             return refusal(Code.INVALID_PARAMETER, f"The request body is larger than {most} bytes", status=413)
         except StoreUnavailable:
             _log.error("the store could not commit %s %s", scope["method"], self._route)
-            return refusal(Code.STORAGE_FAILED, _STORAGE_ADVICE, status=500)
+            return refusal(Code.STORAGE_FAILED, STORAGE_ADVICE, status=500)
         except Exception:  # noqa: BLE001 - the boundary of the listener's task: logged and answered
             _log.exception("unforeseen failure of %s %s", scope["method"], self._route)
             return refusal(Code.INTERNAL_ERROR, "An internal error occurred; it has been logged", status=500)
@@ -164,12 +165,6 @@ class Endpoint:
         if body and not is_form(scope):
             raise invalid_parameter("body", "send an application/x-www-form-urlencoded form")
         return body
-
-
-_STORAGE_ADVICE = (
-    "Nothing was stored: the disk refused the commit. Free space or restore write access to the data directory; the"
-    " engine recovers by itself and /readyz turns green"
-)
 
 
 def tell(observer: Observer, scope: Scope, route: str, status: int) -> None:

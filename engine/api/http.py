@@ -18,6 +18,12 @@ from engine.wire.rest_show import error_body
 _FORM = b"application/x-www-form-urlencoded"
 _LONG_NUMBER = re.compile(r"[0-9]{7,}")
 
+STORAGE_ADVICE = (
+    "Nothing was stored: the disk refused the commit. Free space or restore write access to the data directory; the"
+    " engine recovers by itself and /readyz turns green"
+)
+"""What an operator does about 80501."""
+
 Headers = tuple[tuple[bytes, bytes], ...]
 
 encode = msgspec.json.Encoder().encode

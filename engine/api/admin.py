@@ -1,0 +1,211 @@
+"""The operator's admin API: accounts, keys, number import, sessions and explanations, as `engine.wire.admin` says.
+
+Served on a Unix socket that only the operator can open, or called in process; it asks for no credentials and has no
+rate limit.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from engine.api.http import STORAGE_ADVICE, encode
+from engine.core.errors import ApiError, Code, StoreUnavailable, invalid_parameter
+from engine.core.ports import ControlPlane, PageCursor
+from engine.core.records import ProxyNumber
+from engine.core.requests import NumberRequest
+from engine.core.sids import SidKind
+from engine.wire.admin import (
+    MAX_IMPORT_ROWS,
+    AccountChange,
+    AccountCreate,
+    AccountCreated,
+    AccountList,
+    AccountShape,
+    ApiKeyCreate,
+    ApiKeyCreated,
+    ApiKeyList,
+    ApiKeyShape,
+    ExplanationShape,
+    NumberResult,
+    NumbersImport,
+    NumbersImported,
+    SessionReport,
+)
+from engine.wire.admin_show import (
+    account_shape,
+    account_update,
+    api_key_shape,
+    explanation_shape,
+    number_request,
+    number_result,
+    session_report,
+)
+from engine.wire.rest_show import error_body
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+RECENT_INTERACTIONS = 20
+"""How many a session report shows."""
+
+_LATER_THAN_ALL = f"{SidKind.INTERACTION}{'f' * 32}"
+
+_log = logging.getLogger("maskline.admin")
+
+Body = TypeVar("Body")
+Answer = Callable[[ControlPlane, Request], Awaitable[msgspec.Struct]]
+
+
+def create_admin_app(control: ControlPlane) -> ASGIApp:
+    """Make the application."""
+
+    def route(method: str, path: str, answer: Answer, *, status: int = 200) -> Route:
+        return Route(path, _endpoint(control, answer, status), methods=[method], name=f"{method} {path}")
+
+    return Starlette(
+        routes=[
+            route("POST", "/accounts", _create_account, status=201),
+            route("GET", "/accounts", _list_accounts),
+            route("GET", "/accounts/{account}", _show_account),
+            route("PATCH", "/accounts/{account}", _change_account),
+            route("POST", "/accounts/{account}/keys", _create_key, status=201),
+            route("GET", "/accounts/{account}/keys", _list_keys),
+            route("DELETE", "/keys/{key}", _revoke_key),
+            route("POST", "/accounts/{account}/numbers", _import_numbers),
+            route("GET", "/sessions/{session}", _show_session),
+            route("GET", "/explain", _explain),
+        ],
+        exception_handlers={HTTPException: _unknown},
+    )
+
+
+async def _create_account(control: ControlPlane, request: Request) -> AccountCreated:
+    account = await control.create_account(account_update(await _body(request, AccountCreate)))
+    return AccountCreated(account=account_shape(account), auth_token=account.auth_token)
+
+
+async def _list_accounts(control: ControlPlane, _: Request) -> AccountList:
+    return AccountList(tuple(account_shape(account) for account in control.accounts()))
+
+
+async def _show_account(control: ControlPlane, request: Request) -> AccountShape:
+    return account_shape(control.account(request.path_params["account"]))
+
+
+async def _change_account(control: ControlPlane, request: Request) -> AccountShape:
+    change = account_update(await _body(request, AccountChange))
+    return account_shape(await control.update_account(request.path_params["account"], change))
+
+
+async def _create_key(control: ControlPlane, request: Request) -> ApiKeyCreated:
+    asked = await _body(request, ApiKeyCreate)
+    key, secret = await control.create_api_key(request.path_params["account"], asked.friendly_name)
+    return ApiKeyCreated(key=api_key_shape(key), secret=secret)
+
+
+async def _list_keys(control: ControlPlane, request: Request) -> ApiKeyList:
+    return ApiKeyList(tuple(api_key_shape(key) for key in control.api_keys(request.path_params["account"])))
+
+
+async def _revoke_key(control: ControlPlane, request: Request) -> ApiKeyShape:
+    return api_key_shape(await control.revoke_api_key(request.path_params["key"]))
+
+
+async def _import_numbers(control: ControlPlane, request: Request) -> NumbersImported:
+    account_sid = request.path_params["account"]
+    asked = await _body(request, NumbersImport)
+    if len(asked.rows) > MAX_IMPORT_ROWS:
+        raise invalid_parameter("rows", f"at most {MAX_IMPORT_ROWS} at once")
+    service_sid = None if asked.service is None else control.service(account_sid, asked.service).sid
+    requests = [number_request(row) for row in asked.rows]
+    owned = iter(await control.own_numbers(account_sid, [one for one in requests if isinstance(one, NumberRequest)]))
+    outcomes = [next(owned) if isinstance(one, NumberRequest) else one for one in requests]
+    if service_sid is None:
+        return NumbersImported(
+            results=tuple(
+                number_result(outcome, is_unpooled_reserved=row.is_reserved)
+                for outcome, row in zip(outcomes, asked.rows, strict=True)
+            )
+        )
+    reserved = [row.is_reserved for row in asked.rows]
+    return NumbersImported(results=await _pool_all(control, service_sid, outcomes, reserved))
+
+
+async def _pool_all(
+    control: ControlPlane, service_sid: str, outcomes: Sequence[ProxyNumber | Exception], reserved: Sequence[bool]
+) -> tuple[NumberResult, ...]:
+    async def pool(outcome: ProxyNumber | Exception, *, is_reserved: bool) -> NumberResult:
+        if not isinstance(outcome, ProxyNumber):
+            return number_result(outcome)
+        try:
+            await control.add_to_pool(
+                outcome.account_sid, service_sid, number_sid=outcome.sid, address=None, is_reserved=is_reserved
+            )
+        except ApiError as problem:
+            return number_result(problem, number_sid=outcome.sid)
+        return number_result(outcome)
+
+    pairs = zip(outcomes, reserved, strict=True)
+    return tuple(await asyncio.gather(*(pool(outcome, is_reserved=is_reserved) for outcome, is_reserved in pairs)))
+
+
+async def _show_session(control: ControlPlane, request: Request) -> SessionReport:
+    session, participants = control.find_session(request.path_params["session"])
+    cursor = PageCursor(limit=RECENT_INTERACTIONS, before=_LATER_THAN_ALL)
+    page = await control.interactions_page(session.account_sid, session.service_sid, session.sid, cursor)
+    return session_report(session, participants, page)
+
+
+async def _explain(control: ControlPlane, request: Request) -> ExplanationShape:
+    proxy, sender = request.query_params.get("to"), request.query_params.get("from")
+    if not proxy or not sender:
+        raise invalid_parameter("to" if not proxy else "from", "is required")
+    return explanation_shape(control.explain(proxy=proxy, sender=sender))
+
+
+async def _body(request: Request, shape: type[Body]) -> Body:
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAX_BODY_BYTES:
+            raise invalid_parameter("body", f"larger than {MAX_BODY_BYTES} bytes")
+    try:
+        return msgspec.json.decode(content or b"{}", type=shape)
+    except msgspec.MsgspecError as problem:
+        raise invalid_parameter("body", str(problem)) from problem
+
+
+def _endpoint(control: ControlPlane, answer: Answer, status: int) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            return _json(await answer(control, request), status)
+        except ApiError as problem:
+            return _refusal(problem.code, problem.message, problem.http_status)
+        except StoreUnavailable:
+            return _refusal(Code.STORAGE_FAILED, STORAGE_ADVICE, 500)
+        except Exception:  # noqa: BLE001 - the boundary of the listener's task: logged and answered
+            _log.exception("unforeseen failure of an admin request")
+            return _refusal(Code.INTERNAL_ERROR, "An internal error occurred; the server's log has it", 500)
+
+    return endpoint
+
+
+async def _unknown(_: Request, problem: Exception) -> Response:
+    status = problem.status_code if isinstance(problem, HTTPException) else 500
+    code = Code.METHOD_NOT_ALLOWED if status == 405 else Code.NOT_FOUND  # noqa: PLR2004 - the router raises 404 and 405
+    return _refusal(code, "The admin API has no such path and method", status)
+
+
+def _refusal(code: Code, message: str, status: int) -> Response:
+    return _json(error_body(code, message, status), status)
+
+
+def _json(shape: msgspec.Struct, status: int) -> Response:
+    return Response(encode(shape), status_code=status, media_type="application/json")
