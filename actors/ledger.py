@@ -104,7 +104,7 @@ class Ledger:
         """Take the state of a leg; answers None when it could not be committed."""
         interaction = self._find(report)
         if interaction is None:
-            if report.resource_sid.startswith("CA"):
+            if report.kind is Kind.VOICE:
                 self._tell(Code.OPEN_INTERACTION_NOT_FOUND, report, None)
             answer(ReportOutcome.NOT_FOUND)
             return
@@ -162,7 +162,7 @@ class Ledger:
         if sid is None:
             return None
         interaction = self._in_flight.get(sid) or self._parts.store.interaction(sid)
-        if interaction is None or interaction.account_sid != report.account_sid:
+        if interaction is None or interaction.kind is not report.kind or interaction.account_sid != report.account_sid:
             return None
         leg = interaction.outbound if report.is_outbound else interaction.inbound
         if leg.participant_sid is None or leg.resource_sid not in (None, report.resource_sid):

@@ -207,7 +207,7 @@ def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: 
 
     A routed decision comes with the interaction to commit before the answer leaves; nothing is changed here.
     """
-    is_call = event.kind is Kind.VOICE
+    is_call = event.is_call
     if not is_call and not rules.forwards_stop_words and is_stop_word(event.body):
         return STOPPED
     sender = canonical(event.sender)
@@ -254,7 +254,7 @@ def _refused(reason: Reason, code: Code, session: ActiveSession) -> Ruling:
 def _interaction(
     event: InboundEvent, session: ActiveSession, caller: Seat, partner: Seat, *, sid: str, now: float
 ) -> Interaction:
-    is_call = event.kind is Kind.VOICE
+    is_call = event.is_call
     return Interaction(
         sid=sid,
         session_sid=session.sid,

@@ -24,10 +24,17 @@ class InboundEvent(msgspec.Struct, frozen=True, gc=False):
     media: tuple[str, ...] = ()
     """URLs of a message's media."""
 
+    @property
+    def is_call(self) -> bool:
+        """Tell a call from a message."""
+        return self.kind is Kind.VOICE
+
 
 class LegReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The platform tells the state of a leg."""
 
+    kind: Kind
+    """Whether it is a leg of a call or of a message."""
     account_sid: str
     """Whose platform account reports."""
     interaction_sid: str | None

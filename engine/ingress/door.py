@@ -1,0 +1,213 @@
+"""The inbound door: one webhook's bytes to one HTTP answer; signature, form, decision, TwiML.
+
+It knows no connection (`engine.ingress.http` does) and decides nothing (the data plane does).
+"""
+
+import hmac
+from collections.abc import Callable
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import msgspec
+
+from engine.core.errors import CATALOGUE, Code
+from engine.core.ports import Clock, DataPlane, DoorProblem, Observer
+from engine.core.records import DebuggerEvent
+from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
+from engine.wire.twiml import EMPTY, REJECT, dial, message
+from engine.wire.webhooks import (
+    Form,
+    MalformedForm,
+    call_event,
+    leg_report,
+    message_event,
+    parse_form,
+    signature,
+    status_query,
+)
+
+VOICE_PATH, MESSAGE_PATH, STATUS_PATH = b"/inbound/voice", b"/inbound/message", b"/inbound/status"
+PATHS = frozenset({VOICE_PATH, MESSAGE_PATH, STATUS_PATH})
+"""Where a platform posts; everything else on the port is the REST interface's."""
+
+FORM_TYPE = b"application/x-www-form-urlencoded"
+
+Reply = Callable[[bytes], None]
+"""Takes one whole HTTP response."""
+
+
+class DoorSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the door behaves where an operator may choose."""
+
+    public_url: str
+    """Scheme, host and path prefix at which the platform reaches us; no slash at the end."""
+    verify_signatures: bool = True
+    """Refuse webhooks without a right X-Twilio-Signature."""
+    max_body_bytes: int = 65_536
+    """Largest form."""
+
+
+class Webhook(msgspec.Struct):
+    """One inbound request as it was read."""
+
+    path: bytes
+    """One of `PATHS`."""
+    query: bytes
+    """What follows the question mark."""
+    signature: bytes
+    """X-Twilio-Signature, or empty."""
+    content_type: bytes
+    """Content-Type, or empty."""
+    body: bytes
+    """The form."""
+
+
+def _response(status: HTTPStatus, content_type: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}", f"content-type: {content_type}"]
+    head = "\r\n".join([*lines, f"content-length: {len(body)}", *headers])
+    return f"{head}\r\n\r\n".encode("latin-1") + body
+
+
+def _problem(status: HTTPStatus, code: Code, text: str, *headers: str) -> bytes:
+    url = f"https://www.twilio.com/docs/errors/{int(code)}"
+    body = msgspec.json.encode({"code": int(code), "message": text, "more_info": url, "status": status.value})
+    return _response(status, "application/json", body, *headers)
+
+
+_XML_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/xml; charset=utf-8\r\ncontent-length: "
+
+
+def _twiml(document: bytes) -> bytes:
+    return b"%b%d\r\n\r\n%b" % (_XML_HEAD, len(document), document)
+
+
+_REJECTED, _DROPPED = _twiml(REJECT), _twiml(EMPTY)
+_TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
+_NOT_READY = _problem(HTTPStatus.SERVICE_UNAVAILABLE, Code.UNAVAILABLE, "Not ready; try again", "retry-after: 1")
+_UNKNOWN_NUMBER = _problem(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, "The number reached is in no service's pool")
+_BAD_SIGNATURE = _problem(HTTPStatus.FORBIDDEN, Code.BAD_SIGNATURE, "X-Twilio-Signature is missing or wrong")
+NOT_POST = _problem(HTTPStatus.METHOD_NOT_ALLOWED, Code.METHOD_NOT_ALLOWED, "Webhooks are sent by POST", "allow: POST")
+FAILED = _problem(HTTPStatus.INTERNAL_SERVER_ERROR, Code.INTERNAL_ERROR, "An error of ours; it is logged")
+TOO_LARGE = _problem(
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.INVALID_PARAMETER, "The form is too large", "connection: close"
+)
+
+
+class Door:
+    """Answers webhooks from a data plane."""
+
+    def __init__(self, data: DataPlane, *, observer: Observer, clock: Clock, settings: DoorSettings) -> None:
+        """Let webhooks in to a data plane."""
+        self.settings = settings
+        self._data = data
+        self._observer = observer
+        self._clock = clock
+        self._bases = _signed_bases(settings.public_url)
+        self._status_url = f"{settings.public_url}{STATUS_PATH.decode()}?"
+
+    def turn_away(self, problem: DoorProblem) -> None:
+        """Count a request that was refused before it was read."""
+        self._observer.turned_away(problem)
+
+    def answer(self, webhook: Webhook, reply: Reply) -> None:
+        """Answer one webhook, at once or after its commit; `reply` is called once, on the event loop."""
+        form = parse_form(webhook.body)
+        try:
+            _check_type(webhook.content_type)
+            if webhook.path is STATUS_PATH:
+                self._report(webhook, form, leg_report(form.fields, webhook.query.decode("latin-1")), reply)
+            elif webhook.path is VOICE_PATH:
+                self._receive(webhook, form, call_event(form.fields), reply)
+            else:
+                self._receive(webhook, form, message_event(form.fields), reply)
+        except MalformedForm as problem:
+            self._observer.turned_away(DoorProblem.MALFORMED)
+            reply(_problem(HTTPStatus.BAD_REQUEST, Code.INVALID_PARAMETER, f"Invalid parameter {problem}"))
+
+    def _receive(self, webhook: Webhook, form: Form, event: InboundEvent, reply: Reply) -> None:
+        if self.settings.verify_signatures:
+            token = self._data.signing_token(event.proxy) or self._account_token(form)
+            if not self._is_signed(webhook, form, token):
+                self._refuse_signature(form, event.resource_sid, reply)
+                return
+
+        def answered(decision: Decision) -> None:
+            reply(self._rendered(event, decision))
+
+        self._data.receive(event, answered)
+
+    def _report(self, webhook: Webhook, form: Form, report: LegReport, reply: Reply) -> None:
+        if self.settings.verify_signatures and not self._is_signed(webhook, form, self._account_token(form)):
+            self._refuse_signature(form, report.resource_sid, reply)
+            return
+
+        def taken(outcome: ReportOutcome | None) -> None:
+            reply(_NOT_READY if outcome is None else _TAKEN)
+
+        self._data.report(report, taken)
+
+    def _rendered(self, event: InboundEvent, decision: Decision) -> bytes:
+        is_call = event.is_call
+        if decision.outcome is Outcome.ROUTED:
+            status_url = self._status_url + status_query(decision.interaction_sid)
+            if is_call:
+                return _twiml(dial(to=decision.to, caller_id=decision.caller_id, status_url=status_url))
+            return _twiml(
+                message(
+                    to=decision.to,
+                    sender=decision.caller_id,
+                    body=event.body,
+                    media=event.media,
+                    status_url=status_url,
+                )
+            )
+        if decision.outcome is Outcome.REFUSED:
+            return _REJECTED if is_call else _DROPPED
+        if decision.outcome is Outcome.UNKNOWN_NUMBER:
+            self._observer.turned_away(DoorProblem.UNKNOWN_NUMBER)
+            return _UNKNOWN_NUMBER
+        return _NOT_READY
+
+    def _account_token(self, form: Form) -> str | None:
+        account_sid = form.fields.get("AccountSid")
+        return None if account_sid is None else self._data.account_token(account_sid)
+
+    def _is_signed(self, webhook: Webhook, form: Form, token: str | None) -> bool:
+        if token is None or not webhook.signature:
+            return False
+        tail = webhook.path + b"?" + webhook.query if webhook.query else webhook.path
+        key, text = token.encode(), tail.decode("latin-1")
+        return any(hmac.compare_digest(signature(key, base + text, form), webhook.signature) for base in self._bases)
+
+    def _refuse_signature(self, form: Form, resource_sid: str, reply: Reply) -> None:
+        self._observer.turned_away(DoorProblem.BAD_SIGNATURE)
+        account_sid = form.fields.get("AccountSid", "")
+        if self._data.account_token(account_sid) is not None:
+            self._observer.debugger(
+                DebuggerEvent(
+                    code=Code.BAD_SIGNATURE,
+                    account_sid=account_sid,
+                    resource_sid=resource_sid,
+                    message=CATALOGUE[Code.BAD_SIGNATURE].title,
+                    at=self._clock(),
+                )
+            )
+        reply(_BAD_SIGNATURE)
+
+
+def _check_type(content_type: bytes) -> None:
+    if content_type[: len(FORM_TYPE)].lower() != FORM_TYPE:
+        raise MalformedForm("Content-Type", f"must be {FORM_TYPE.decode()}")
+
+
+def _signed_bases(public_url: str) -> tuple[str, ...]:
+    """Return the URL bases that a platform may sign: with and without the scheme's own port."""
+    parts = urlsplit(public_url)
+    port = {"http": 80, "https": 443}.get(parts.scheme)
+    if parts.port is None:
+        other = public_url.replace(parts.netloc, f"{parts.netloc}:{port}", 1)
+    elif parts.port == port:
+        other = public_url.replace(parts.netloc, parts.netloc.removesuffix(f":{port}"), 1)
+    else:
+        return (public_url,)
+    return (public_url, other)
