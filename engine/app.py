@@ -1,0 +1,212 @@
+"""The composition root: the one place where store, host, interfaces and telemetry are made and wired together.
+
+Start: port, data directory (locked), store, host (rebuilt), listeners. Stop: the same backwards, so that nothing is
+accepted that cannot be committed.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from pathlib import Path
+
+import msgspec
+import uvloop
+from starlette.types import ASGIApp
+
+from actors.host import Host
+from actors.parts import SECONDS_PER_DAY, HostSettings
+from engine.api.admin import create_admin_app
+from engine.api.app import create_app
+from engine.api.settings import ApiSettings
+from engine.ingress.door import Door, DoorSettings
+from engine.ingress.http import inbound_protocol
+from engine.listeners import Listener, bind_tcp, bind_unix
+from engine.runtime import OrderedMint, clock, pick
+from engine.settings import MexicanOne, Settings, Synchronous
+from engine.telemetry.logs import ROOT
+from engine.telemetry.observer import Telemetry
+from engine.telemetry.routes import operations_routes
+from storage.store import SqliteStore
+
+ADMIN_SOCKET = "maskline.sock"
+"""Name of the operator's socket in the data directory."""
+
+_MEXICAN_ONE = {MexicanOne.BY_DATE: None, MexicanOne.ALWAYS: True, MexicanOne.NEVER: False}
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told apart, not bound
+
+_log = logging.getLogger(f"{ROOT}.engine")
+
+
+class RunningEngine(msgspec.Struct, frozen=True):
+    """An engine that answers."""
+
+    address: str
+    """http://host:port where it listens."""
+    public_url: str
+    """What its answers and signatures call it."""
+    host: Host
+    """Its actors; `host.control` is what the operator may ask."""
+
+
+def admin_socket(data_dir: Path) -> Path:
+    """Say where a running server of a data directory takes the operator's commands."""
+    return data_dir / ADMIN_SOCKET
+
+
+@asynccontextmanager
+async def running_engine(settings: Settings) -> AsyncIterator[RunningEngine]:
+    """Run the whole engine; it answers inside the context and is stopped in order after it.
+
+    Raises:
+        MasklineError: the port, the data directory or its database cannot be used.
+    """
+    telemetry = Telemetry()
+    async with AsyncExitStack() as stack:
+        tcp = stack.enter_context(closing(bind_tcp(settings.listen)))
+        address = _address(tcp)
+        host = await stack.enter_async_context(_started_host(settings, telemetry))
+        unix = stack.enter_context(_unix_socket(settings.data_dir))
+        engine = RunningEngine(address, (settings.public_url or address).rstrip("/"), host)
+        await stack.enter_async_context(_listening(settings, engine, telemetry, (tcp, unix)))
+        _warn(settings)
+        yield engine
+
+
+@asynccontextmanager
+async def offline_admin(settings: Settings) -> AsyncIterator[ASGIApp]:
+    """Open a data directory that no server has, for the operator's commands only.
+
+    Raises:
+        MasklineError: the data directory or its database cannot be used.
+    """
+    async with _started_host(settings, Telemetry()) as host:
+        yield create_admin_app(host.control)
+
+
+def serve_until_stopped(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Run the engine until SIGTERM or SIGINT; `announce` gets one line when it is ready."""
+    uvloop.run(_serve(settings, announce))
+
+
+async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with running_engine(settings) as engine:
+        announce(f"Maskline is ready at {engine.address} (data in {settings.data_dir})")
+        await stop.wait()
+        _log.info("stopping: finishing what is in flight")
+    _log.info("stopped")
+
+
+@asynccontextmanager
+async def _started_host(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Host]:
+    store = SqliteStore.open(settings.data_dir, synchronous=settings.synchronous.value, observer=telemetry)
+    try:
+        await store.start()
+        host = Host(
+            store=store,
+            clock=clock,
+            mint=OrderedMint(),
+            pick=pick,
+            observer=telemetry,
+            settings=_host_settings(settings),
+        )
+        await host.start()
+        try:
+            yield host
+        finally:
+            await host.stop()
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def _listening(
+    settings: Settings, engine: RunningEngine, telemetry: Telemetry, sockets: tuple[socket.socket, socket.socket]
+) -> AsyncIterator[None]:
+    host, stopping = engine.host, asyncio.Event()
+
+    def is_ready() -> bool:
+        return host.is_ready and not stopping.is_set()
+
+    telemetry.watch(
+        is_ready=is_ready,
+        active_sessions=lambda: host.active_sessions,
+        bindings=lambda: host.bindings,
+        open_calls=lambda: host.open_calls,
+    )
+    rest = create_app(
+        host.control,
+        settings=_api_settings(settings, engine.public_url),
+        clock=clock,
+        observer=telemetry,
+        is_ready=is_ready,
+        extra_routes=operations_routes(telemetry, is_ready=is_ready),
+    )
+    door = Door(host, observer=telemetry, clock=clock, settings=_door_settings(settings, engine.public_url))
+    grace = settings.shutdown_grace_seconds
+    listeners = (
+        Listener(rest, grace_seconds=grace, protocol=inbound_protocol(door)),
+        Listener(create_admin_app(host.control), grace_seconds=grace),
+    )
+    try:
+        for listener, bound in zip(listeners, sockets, strict=True):
+            await listener.open(bound)
+        yield
+    finally:
+        stopping.set()
+        await asyncio.gather(*(listener.close() for listener in listeners))
+
+
+@contextmanager
+def _unix_socket(data_dir: Path) -> Iterator[socket.socket]:
+    path = admin_socket(data_dir)
+    with closing(bind_unix(path)) as bound:
+        try:
+            yield bound
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _address(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    host = _WILDCARDS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _host_settings(settings: Settings) -> HostSettings:
+    return HostSettings(
+        redelivery_window_seconds=settings.redelivery_window_seconds,
+        retention_seconds=float(settings.retention_days * SECONDS_PER_DAY),
+        every_number_is_ours=settings.every_number_is_ours,
+        joins_us_and_canada=settings.joins_us_and_canada,
+        inserts_mexican_one=_MEXICAN_ONE[settings.inserts_mexican_one],
+    )
+
+
+def _api_settings(settings: Settings, public_url: str) -> ApiSettings:
+    return ApiSettings(
+        public_base_url=public_url,
+        rate_limit_per_second=settings.rate_limit_per_second,
+        rate_limit_window_seconds=settings.rate_limit_window_seconds,
+        max_body_bytes=settings.max_api_body_bytes,
+    )
+
+
+def _door_settings(settings: Settings, public_url: str) -> DoorSettings:
+    return DoorSettings(
+        public_url=public_url,
+        verify_signatures=settings.verify_signatures,
+        max_body_bytes=settings.max_inbound_body_bytes,
+    )
+
+
+def _warn(settings: Settings) -> None:
+    if not settings.verify_signatures:
+        _log.warning("SIGNATURES ARE NOT CHECKED: anybody who reaches this port can inject calls and messages")
+    if settings.synchronous is Synchronous.NORMAL:
+        _log.warning("synchronous=NORMAL: a power cut may lose the last acknowledged commits")

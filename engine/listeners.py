@@ -1,0 +1,106 @@
+"""Listening sockets and the uvicorn servers on them, started and stopped by the composition root.
+
+The sockets are bound before anything else is opened, so that a port in use is told at once.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from engine.core.errors import MasklineError
+from engine.settings import ListenAddress
+
+_BACKLOG = 2048
+_KEEP_ALIVE_SECONDS = 75
+_PRIVATE_UMASK = 0o177
+
+
+class CannotListen(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """A socket cannot be bound; the message says which and why."""
+
+
+class Listener(uvicorn.Server):
+    """A uvicorn server that leaves signals and lifespan to the composition root."""
+
+    def __init__(
+        self, app: ASGIApp, *, grace_seconds: int, protocol: type[HttpToolsProtocol] = HttpToolsProtocol
+    ) -> None:
+        """Serve `app` behind `protocol`; requests in flight get `grace_seconds` when it stops."""
+        config = uvicorn.Config(
+            app,
+            http=protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=grace_seconds,
+        )
+        super().__init__(config)
+        self._is_listening = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self, bound: socket.socket) -> None:
+        """Accept connections on a bound socket from now on."""
+        self._task = asyncio.create_task(self.serve(sockets=[bound]), name="listener")
+        listening = asyncio.create_task(self._is_listening.wait())
+        await asyncio.wait((self._task, listening), return_when=asyncio.FIRST_COMPLETED)
+        listening.cancel()
+        if self._task.done():
+            self._task.result()
+
+    async def close(self) -> None:
+        """Accept no more, let requests in flight end, then close."""
+        self.should_exit = True
+        if self._task is not None:
+            await self._task
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then tell who waits in `open`."""
+        await super().startup(sockets)
+        self._is_listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+def bind_tcp(address: ListenAddress) -> socket.socket:
+    """Take a port; raises CannotListen."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    bound = socket.socket(family)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((address.host, address.port))
+    except OSError as failure:
+        bound.close()
+        raise CannotListen(
+            f"cannot listen on {address}: {failure.strerror}; choose another address with --listen"
+        ) from failure
+    return bound
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """Make a socket that only its owner may open, in place of one left behind; raises CannotListen."""
+    bound = socket.socket(socket.AF_UNIX)
+    umask = os.umask(_PRIVATE_UMASK)
+    try:
+        path.unlink(missing_ok=True)
+        bound.bind(str(path))
+    except OSError as failure:
+        bound.close()
+        raise CannotListen(f"cannot make the admin socket {path}: {failure.strerror or failure}") from failure
+    finally:
+        os.umask(umask)
+    return bound
