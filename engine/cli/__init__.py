@@ -1,0 +1,18 @@
+"""The command `maskline`: a tree of commands, each imported only when it is called, so that `serve` starts fast."""
+
+from engine.cli.tree import CommandTree
+
+main = CommandTree(
+    name="maskline",
+    help="Masked calls and messages: the engine and its operator's commands.",
+    commands={
+        "serve": "engine.cli.serve:serve",
+        "demo": "engine.cli.demo:demo",
+        "account": "engine.cli.accounts:account",
+        "apikey": "engine.cli.apikeys:apikey",
+        "numbers": "engine.cli.numbers:numbers",
+        "sessions": "engine.cli.sessions:sessions",
+        "explain": "engine.cli.sessions:explain",
+    },
+)
+"""Entry point of the console command."""

@@ -1,0 +1,28 @@
+"""`maskline serve`: run the engine until it is told to stop."""
+
+from pathlib import Path
+
+import click
+
+from engine.app import serve_until_stopped
+from engine.cli.options import setting_options, settings_from
+from engine.settings import LogFormat, render_settings
+from engine.telemetry.logs import configure_logs
+
+
+@click.command()
+@click.option("--print-settings", is_flag=True, help="Print the settings as TOML, with meaning and origin, and exit.")
+@setting_options
+def serve(*, print_settings: bool, config: Path | None, **flags: object) -> None:
+    """Run the engine: REST, inbound webhooks and metrics on one port.
+
+    Every option is also a key of the TOML file and, in capitals after MASKLINE_, an environment variable. SIGTERM
+    stops accepting, finishes what is in flight, commits, and ends within 5 seconds.
+    """
+    loaded = settings_from(config=config, **flags)
+    if print_settings:
+        click.echo(render_settings(loaded), nl=False)
+        return
+    settings = loaded.settings
+    configure_logs(as_json=settings.log_format is LogFormat.JSON, level=settings.log_level)
+    serve_until_stopped(settings, click.echo)
