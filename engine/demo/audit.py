@@ -1,0 +1,93 @@
+"""What the engine itself says about the traffic: its counters and its interactions, held against the recorded file.
+
+TwiML shows who is reached but not why somebody is not; the reasons are checked here, in sum.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from engine.app import RunningEngine
+from engine.core.ports import DoorProblem
+from engine.core.records import Kind
+from engine.core.traffic import Outcome, Reason
+from engine.demo.provision import Application, Stage
+from engine.demo.scene import SCENE
+from engine.demo.script import Door, Refused, Reported, Routed, TurnedAway, Webhook
+
+Key = tuple[str, ...]
+"""A metric's name and its label values."""
+
+_LABELS = {
+    "maskline_events": ("kind", "outcome", "reason"),
+    "maskline_leg_reports": ("outcome",),
+    "maskline_turned_away_requests": ("problem",),
+}
+_KINDS = {Door.VOICE: Kind.VOICE, Door.MESSAGE: Kind.MESSAGE}
+
+
+async def audit(engine: RunningEngine, stage: Stage, webhooks: Iterable[Webhook]) -> list[str]:
+    """Say, a sentence each, where the engine's own counts differ from the file's."""
+    webhooks = list(webhooks)
+    async with httpx.AsyncClient(base_url=engine.address) as client:
+        exposition = (await client.get("/metrics")).raise_for_status().text
+    wanted, counted = expected_counts(webhooks), _counts(exposition)
+    problems = [
+        f"{' '.join(key)}: expected {wanted[key]}, the engine counted {counted[key]}"
+        for key in sorted(wanted.keys() | counted.keys())
+        if wanted[key] != counted[key]
+    ]
+    recorded, routed = await _interactions(engine, stage), expected_interactions(webhooks)
+    if recorded != routed:
+        problems.append(f"expected {routed} interactions on record, found {recorded}")
+    return problems
+
+
+def expected_counts(webhooks: Iterable[Webhook]) -> Counter[Key]:
+    """Count what the engine's metrics must say."""
+    counts: Counter[Key] = Counter()
+    for webhook in webhooks:
+        kind = _KINDS.get(webhook.door, "")
+        match webhook.expect:
+            case Routed():
+                counts["maskline_events", kind, Outcome.ROUTED, Reason.IN_SESSION] += 1
+            case Refused(reason=reason):
+                counts["maskline_events", kind, Outcome.REFUSED, reason] += 1
+            case Reported(outcome=outcome):
+                counts["maskline_leg_reports", outcome] += 1
+            case TurnedAway(problem=problem):
+                counts["maskline_turned_away_requests", problem] += 1
+                if problem is DoorProblem.UNKNOWN_NUMBER:
+                    counts["maskline_events", kind, Outcome.UNKNOWN_NUMBER, Reason.NOT_IN_POOL] += 1
+    return counts
+
+
+def expected_interactions(webhooks: Iterable[Webhook]) -> int:
+    """Count the calls and messages that pass; a redelivered one counts once."""
+    return len({tuple(webhook.form.items()) for webhook in webhooks if isinstance(webhook.expect, Routed)})
+
+
+def _counts(exposition: str) -> Counter[Key]:
+    return Counter(
+        {
+            (family.name, *(sample.labels[label] for label in _LABELS[family.name])): int(sample.value)
+            for family in text_string_to_metric_families(exposition)
+            if family.name in _LABELS
+            for sample in family.samples
+            if sample.name.endswith("_total") and sample.value
+        }
+    )
+
+
+async def _interactions(engine: RunningEngine, stage: Stage) -> int:
+    count = 0
+    for service in SCENE:
+        application = Application(engine.address, stage.accounts[service.account])
+        try:
+            for session in service.sessions:
+                count += await application.interactions(stage.services[service.name], stage.sessions[session.name])
+        finally:
+            await application.close()
+    return count

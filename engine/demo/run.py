@@ -1,0 +1,76 @@
+"""The demo from start to end: engine on a temporary data directory, scene, traffic, comparison, report."""
+
+import asyncio
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+import uvloop
+from rich.console import Console
+
+from engine.app import RunningEngine, running_engine
+from engine.demo.audit import audit
+from engine.demo.carrier import Carrier, Played
+from engine.demo.compose import recorded
+from engine.demo.provision import Stage, set_up
+from engine.demo.report import DemoReport, make_report, show_how_to_try, show_report
+from engine.demo.script import Door, Routed
+from engine.settings import ListenAddress, Settings
+from engine.telemetry.logs import configure_logs
+
+
+class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How the demo is run."""
+
+    listen: ListenAddress
+    """Where the engine listens; port 0 picks a free one."""
+    is_once: bool
+    """End after the traffic."""
+    as_json: bool
+    """Print the report for machines and nothing else."""
+
+
+def run_demo(options: DemoOptions, console: Console) -> DemoReport:
+    """Run the demo; returns when it is over, at the latest on SIGINT or SIGTERM."""
+    with tempfile.TemporaryDirectory(prefix="maskline-demo-") as name:
+        data_dir = Path(name)
+        with (data_dir / "demo.log").open("w", encoding="utf-8") as log:
+            configure_logs(as_json=True, level="info", stream=log)
+            return uvloop.run(_run(options, console, data_dir))
+
+
+async def _run(options: DemoOptions, console: Console, data_dir: Path) -> DemoReport:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with running_engine(Settings(data_dir=data_dir, listen=options.listen)) as engine:
+        stage = await set_up(engine)
+        played, seconds = await _play(engine, stage)
+        problems = await audit(engine, stage, [one.webhook for one in played])
+        report = make_report(engine, played, problems, seconds=seconds)
+        if options.as_json:
+            console.print_json(msgspec.json.encode(report).decode())
+        else:
+            show_report(console, report, played)
+        if not options.is_once:
+            if not options.as_json:
+                call = next(
+                    one.webhook
+                    for one in played
+                    if one.webhook.door is Door.VOICE and isinstance(one.webhook.expect, Routed)
+                )
+                show_how_to_try(console, engine, stage, webhook=call, data_dir=data_dir)
+            await stop.wait()
+    return report
+
+
+async def _play(engine: RunningEngine, stage: Stage) -> tuple[list[Played], float]:
+    """Play what can be played at once, then what waits for a session to expire; only the first is timed."""
+    webhooks = recorded()
+    carrier = Carrier(engine.address, engine.public_url, stage)
+    started = time.perf_counter()
+    played = await carrier.play(one for one in webhooks if one.waits_for_end_of is None)
+    seconds = time.perf_counter() - started
+    return played + await carrier.play(one for one in webhooks if one.waits_for_end_of is not None), seconds
