@@ -1,0 +1,28 @@
+"""Run all benchmarks, or those named: `python -m benchmarks [resolve] [webhook] [creates] [memory] [--json]`."""
+
+import sys
+from collections.abc import Callable
+
+from benchmarks import creates, memory, resolve, webhook
+
+BENCHMARKS: dict[str, Callable[[], None]] = {
+    "resolve": resolve.main,
+    "webhook": webhook.main,
+    "creates": creates.main,
+    "memory": memory.main,
+}
+
+
+def main() -> None:
+    """Run what was asked for, in the order of the table."""
+    asked = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    unknown = set(asked) - set(BENCHMARKS)
+    if unknown:
+        sys.exit(f"unknown benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    for name, run in BENCHMARKS.items():
+        if not asked or name in asked:
+            run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""An embedded host on a real store, filled through its own control plane."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from actors.host import Host
+from actors.parts import HostSettings
+from engine.core.records import Account, Service
+from engine.core.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest
+from engine.runtime import OrderedMint, clock, pick
+from engine.telemetry.observer import Telemetry
+from storage.store import SqliteStore
+
+NUMBERS = 100
+"""Proxy numbers of the pool."""
+
+IN_FLIGHT = 200
+"""Creates that wait for their commit side by side."""
+
+
+class Filled(msgspec.Struct, frozen=True):
+    """A host with one account, one service and a pool."""
+
+    host: Host
+    account: Account
+    service: Service
+
+
+def proxy_number(index: int) -> str:
+    """Return a proxy number, fictitious."""
+    return f"+1415555{index:04d}"
+
+
+def person(index: int) -> str:
+    """Return a person's number; distinct for 8 million of them."""
+    return f"+1213{2_000_000 + index}"
+
+
+@asynccontextmanager
+async def host_on(data_dir: Path, *, settings: HostSettings | None = None) -> AsyncIterator[Host]:
+    """Run a host on a data directory, commits FULL."""
+    telemetry = Telemetry()
+    store = SqliteStore.open(data_dir, synchronous="FULL", observer=telemetry)
+    await store.start()
+    host = Host(store=store, clock=clock, mint=OrderedMint(), pick=pick, observer=telemetry, settings=settings)
+    await host.start()
+    try:
+        yield host
+    finally:
+        await host.stop()
+        await store.close()
+
+
+async def filled(host: Host, *, sessions: int) -> Filled:
+    """Give a host an account, a service, a pool and that many sessions of two people each."""
+    control = host.control
+    account = await control.create_account(AccountUpdate(friendly_name="benchmark"))
+    service = await control.create_service(account.sid, ServiceRequest(unique_name="benchmark"))
+    for index in range(NUMBERS):
+        await control.add_to_pool(
+            account.sid, service.sid, number_sid=None, address=proxy_number(index), is_reserved=False
+        )
+    ready = Filled(host, account, service)
+    await create_sessions(ready, first=0, count=sessions)
+    return ready
+
+
+async def create_sessions(ready: Filled, *, first: int, count: int) -> None:
+    """Create sessions durably, `IN_FLIGHT` at a time, each with two people nobody else meets."""
+    numbers = iter(range(first, first + count))
+
+    async def creator() -> None:
+        for index in numbers:
+            await ready.host.control.create_session(
+                ready.account.sid,
+                ready.service.sid,
+                SessionRequest(
+                    participants=(
+                        ParticipantRequest(identifier=person(2 * index)),
+                        ParticipantRequest(identifier=person(2 * index + 1)),
+                    )
+                ),
+            )
+
+    await asyncio.gather(*(creator() for _ in range(IN_FLIGHT)))

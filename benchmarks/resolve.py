@@ -1,0 +1,114 @@
+"""Resolve in process: event bytes to decision bytes, beside a dict look-up between the same decode and encode."""
+
+import random
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from benchmarks.engines import NUMBERS, person, proxy_number
+from benchmarks.report import Figure, median, show
+from engine.core.records import Kind, Mode
+from engine.core.routing import ActiveSession, Bindings, NumberRules, Seat, decide
+from engine.core.sids import SidKind
+from engine.core.traffic import Decision, InboundEvent
+from engine.runtime import OrderedMint
+
+BINDINGS = 100_000
+EVENTS = 100_000
+ROUNDS = 7
+
+_decoder = msgspec.msgpack.Decoder(InboundEvent)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def bindings_of_numbers() -> dict[str, Bindings]:
+    """Return numbers with `BINDINGS` active pairs in all."""
+    numbers = {proxy_number(index): Bindings() for index in range(NUMBERS)}
+    mint = OrderedMint()
+    for index in range(BINDINGS // 2):
+        seats = tuple(_seat(mint(SidKind.PARTICIPANT), 2 * index + side) for side in (0, 1))
+        session = ActiveSession(
+            mint(SidKind.SESSION), "KS" + "0" * 32, "AC" + "0" * 32, Mode.VOICE_AND_MESSAGE, seats, idle_since=0.0
+        )
+        for seat in seats:
+            numbers[seat.proxy].bind(seat.identifier, session)
+    return numbers
+
+
+def _seat(sid: str, index: int) -> Seat:
+    return Seat(sid, person(index), proxy_number(index % NUMBERS), "PN" + "0" * 32)
+
+
+def events(*, are_strangers: bool) -> list[bytes]:
+    """Return calls as bytes, in random order."""
+    chosen = random.Random(7)  # noqa: S311 - a repeatable load
+    frames = []
+    for number in range(EVENTS):
+        index = chosen.randrange(BINDINGS)
+        sender = person(index + (4 * BINDINGS if are_strangers else 0))
+        event = InboundEvent(Kind.VOICE, sender, proxy_number(index % NUMBERS), f"CA{number:032x}")
+        frames.append(_encoder.encode(event))
+    return frames
+
+
+def ours(numbers: dict[str, Bindings], frames: list[bytes]) -> None:
+    """Decode, find the number, decide, encode."""
+    decode, encode = _decoder.decode, _encoder.encode
+    rules, mint, now = NumberRules(), OrderedMint(), 1.0
+    for frame in frames:
+        event = decode(frame)
+        encode(decide(numbers[event.proxy], event, rules=rules, now=now, mint=mint).decision)
+
+
+def peer(answers: dict[tuple[str, str], Decision], refusal: Decision, frames: list[bytes]) -> None:
+    """Decode, look up, encode."""
+    decode, encode = _decoder.decode, _encoder.encode
+    for frame in frames:
+        event = decode(frame)
+        encode(answers.get((event.sender, event.proxy), refusal))
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure and print."""
+    numbers = bindings_of_numbers()
+    rules, mint = NumberRules(), OrderedMint()
+    answers: dict[tuple[str, str], Decision] = {}
+    for address, bindings in numbers.items():
+        for identifier, _ in bindings.sessions():
+            event = InboundEvent(Kind.VOICE, identifier, address, "CA")
+            answers[identifier, address] = decide(bindings, event, rules=rules, now=1.0, mint=mint).decision
+    stranger = InboundEvent(Kind.VOICE, "+1", proxy_number(0), "CA")
+    refusal = decide(numbers[proxy_number(0)], stranger, rules=rules, now=1.0, mint=mint).decision
+    figures = []
+    for what, are_strangers in (("in session", False), ("stranger", True)):
+        frames = events(are_strangers=are_strangers)
+        times = [
+            (_seconds(lambda f=frames: ours(numbers, f)), _seconds(lambda f=frames: peer(answers, refusal, f)))  # type: ignore[misc]
+            for _ in range(ROUNDS)
+        ]
+        own = median([mine for mine, _ in times])
+        ratio = median([theirs / mine for mine, theirs in times])
+        note = f"{BINDINGS:,} bindings, {NUMBERS} numbers, msgpack in and out, no disk, no network"
+        figures += [
+            Figure(
+                what=f"resolve, {what}",
+                value=EVENTS / own,
+                unit="events/s",
+                peer="dict look-up, same bytes",
+                ratio=ratio,
+                note=note,
+            ),
+            Figure(what=f"resolve, {what}", value=own / EVENTS * 1e9, unit="ns/event", note=note),
+        ]
+    show("resolve in process", figures)
+
+
+if __name__ == "__main__":
+    main()
