@@ -75,9 +75,10 @@ class ActiveSession(msgspec.Struct, gc=False):
         return expires_at(date_expiry=self.date_expiry, idle_since=self.idle_since, ttl_seconds=self.ttl_seconds)
 
     def is_expired(self, now: float) -> bool:
-        """Tell whether its end has come."""
-        end = self.expires_at
-        return end is not None and end <= now
+        """Tell whether its end has come; `expires_at`, spelt out for the hot path."""
+        if self.date_expiry is not None:
+            return self.date_expiry <= now
+        return self.ttl_seconds > 0 and self.idle_since + self.ttl_seconds <= now
 
     def proxies(self) -> set[Address]:
         """Return the distinct proxy numbers in use; a shared one counts once."""
