@@ -52,7 +52,7 @@ def create_app(
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
     routes = [Route(path, Endpoint(path, operations, desk)) for path, operations in by_path.items()]
-    document = Route("/openapi.json", _document(settings))
+    document = Route("/openapi.json", _Document(settings))
     router = Router([*routes, document, *extra_routes], redirect_slashes=False, default=_unknown(observer))
     return _undecoded(router)
 
@@ -66,18 +66,19 @@ def _undecoded(app: ASGIApp) -> ASGIApp:
     return route_by_raw_path
 
 
-def _document(settings: ApiSettings) -> ASGIApp:
-    body = encode(openapi_document(OPERATIONS, settings.base))
+class _Document:
+    """Answers with the OpenAPI document; a class, because the router takes functions for something else."""
 
-    async def document(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's form
+    def __init__(self, settings: ApiSettings) -> None:
+        self._reply = Reply(200, encode(openapi_document(OPERATIONS, settings.base)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's form
         if scope["method"] in {"GET", "HEAD"}:
-            await send_reply(Reply(200, body), send)
-        else:
-            message = f"{scope['method']} is not allowed on /openapi.json"
-            headers = ((b"allow", b"GET, HEAD"),)
-            await send_reply(refusal(Code.METHOD_NOT_ALLOWED, message, status=405, headers=headers), send)
-
-    return document
+            await send_reply(self._reply, send)
+            return
+        message = f"{scope['method']} is not allowed on /openapi.json"
+        headers = ((b"allow", b"GET, HEAD"),)
+        await send_reply(refusal(Code.METHOD_NOT_ALLOWED, message, status=405, headers=headers), send)
 
 
 def _unknown(observer: Observer) -> ASGIApp:

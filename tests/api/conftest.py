@@ -1,0 +1,117 @@
+"""The REST application over a control plane in memory, and a client that has an account on it."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import msgspec
+import pytest
+from starlette.types import ASGIApp
+
+from engine.api.app import create_app
+from engine.api.settings import ApiSettings
+from engine.core.ports import DoorProblem
+from engine.core.records import Account, DebuggerEvent, Kind
+from engine.core.requests import NumberRequest
+from engine.core.traffic import Outcome, Reason, ReportOutcome
+from tests.api.fake_control import NOW, FakeControl
+
+BASE = "https://masks.example.com"
+
+
+class FakeObserver:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str, int]] = []
+        self.events: list[DebuggerEvent] = []
+
+    def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
+        """Is not told by the REST interface."""
+
+    def reported(self, outcome: ReportOutcome) -> None:
+        """Is not told by the REST interface."""
+
+    def turned_away(self, problem: DoorProblem) -> None:
+        """Is not told by the REST interface."""
+
+    def debugger(self, event: DebuggerEvent) -> None:
+        """Remember an event."""
+        self.events.append(event)
+
+    def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
+        """Is not told by the REST interface."""
+
+    def requested(self, *, method: str, route: str, status: int) -> None:
+        """Remember a request."""
+        self.requests.append((method, route, status))
+
+
+class FakeClock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.now
+
+
+class Rest(msgspec.Struct):
+    """The application and everything around it."""
+
+    control: FakeControl
+    observer: FakeObserver
+    clock: FakeClock
+    account: Account
+    app: ASGIApp
+    client: httpx.AsyncClient
+    is_ready: list[bool]
+
+    def url(self, *parts: str) -> str:
+        """Return the path of something below the services."""
+        return "/".join(("/v1/Services", *parts))
+
+    async def make(self, path: str, **form: str) -> str:
+        """Make a resource and return its SID."""
+        response = await self.client.post(path, data=form)
+        assert response.status_code == 201, response.text
+        return str(response.json()["sid"])
+
+    async def own_short_code(self, digits: str) -> str:
+        """Own a short code, as the operator's import does, and return its SID."""
+        request = NumberRequest(address=digits, iso_country="US")
+        return (await self.control.own_number(self.account.sid, request)).sid
+
+    async def make_session(self) -> tuple[str, str]:
+        """Make a service and a session in it; returns the session's path and SID."""
+        service = await self.make(self.url(), UniqueName="shop")
+        session = await self.make(self.url(service, "Sessions"))
+        return self.url(service, "Sessions", session), session
+
+
+def client_of(app: ASGIApp, username: str, password: str) -> httpx.AsyncClient:
+    """Make a client with credentials; an unforeseen exception of the application fails the test."""
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE, auth=(username, password))
+
+
+@pytest.fixture
+def api_settings() -> ApiSettings:
+    """Leave the rate limit off where a test is about something else."""
+    return ApiSettings(public_base_url=BASE + "/", rate_limit_per_second=0, max_body_bytes=10_000)
+
+
+@pytest.fixture
+def account() -> Account:
+    """Return the account whose credentials the client has."""
+    return Account(sid="AC" + "a" * 32, auth_token="b" * 32, friendly_name="first")
+
+
+@pytest.fixture
+async def rest(anyio_backend: object, api_settings: ApiSettings, account: Account) -> AsyncIterator[Rest]:
+    """Serve in process."""
+    control, observer, clock, is_ready = FakeControl(), FakeObserver(), FakeClock(), [True]
+    control.accounts_by_sid[account.sid] = account
+    app = create_app(control, settings=api_settings, clock=clock, observer=observer, is_ready=lambda: is_ready[0])
+    async with client_of(app, account.sid, account.auth_token) as client:
+        yield Rest(control, observer, clock, account, app, client, is_ready)

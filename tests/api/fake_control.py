@@ -1,0 +1,449 @@
+"""A control plane in memory: enough rules for the REST interface to be tested against, none of the engine's own."""
+
+# ruff: noqa: D102 - the docstrings are those of the port
+
+from collections.abc import Sequence
+from itertools import count
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from engine.core.errors import ApiError, Code, not_found
+from engine.core.ports import Explanation, Page, PageCursor, PoolEntry
+from engine.core.records import (
+    Account,
+    ApiKey,
+    Interaction,
+    Kind,
+    Leg,
+    LegStatus,
+    NoChange,
+    Participant,
+    ProxyNumber,
+    Service,
+    Session,
+)
+from engine.core.requests import (
+    AccountUpdate,
+    NumberRequest,
+    NumberUpdate,
+    ParticipantRequest,
+    ServiceRequest,
+    SessionRequest,
+    SessionUpdate,
+)
+from engine.core.sids import SidKind, ordered_sid
+from engine.core.traffic import Decision, Outcome, Reason
+
+NOW = 1_438_286_400.0
+"""2015-07-30T20:00:00Z, the moment of the contract's samples."""
+
+
+class HasSid(Protocol):
+    """A record."""
+
+    @property
+    def sid(self) -> str:
+        """Its SID."""
+
+
+Record = TypeVar("Record", bound=HasSid)
+
+
+def sid_of(kind: SidKind, counter: int) -> str:
+    return ordered_sid(kind, milliseconds=0, counter=counter, random_bits=0)
+
+
+def paged(records: Sequence[Record], cursor: PageCursor, *, is_newest_first: bool = True) -> Page[Record]:
+    """Cut a page the way a store does."""
+    ordered = sorted(records, key=lambda record: record.sid, reverse=is_newest_first)
+    sids = [record.sid for record in ordered]
+    if cursor.before is not None:
+        end = sum(1 for sid in sids if (sid > cursor.before if is_newest_first else sid < cursor.before))
+        start = max(0, end - cursor.limit)
+    else:
+        after = cursor.after
+        start = 0 if after is None else sum(1 for sid in sids if (sid >= after if is_newest_first else sid <= after))
+        end = start + cursor.limit
+    chosen = tuple(ordered[start:end])
+    return Page(chosen, has_next=end < len(ordered), has_previous=start > 0)
+
+
+def settled(request: msgspec.Struct) -> dict[str, object]:
+    """Return what a request really gives."""
+    given = {name: getattr(request, name) for name in request.__struct_fields__}
+    return {name: value for name, value in given.items() if not isinstance(value, NoChange)}
+
+
+class FakeControl:
+    """Satisfies `ControlPlane`; `failure`, when set, is raised by whatever commits."""
+
+    def __init__(self) -> None:
+        self._counter = count(1)
+        self.failure: Exception | None = None
+        self.accounts_by_sid: dict[str, Account] = {}
+        self.keys: dict[str, tuple[ApiKey, str]] = {}
+        self.numbers: dict[str, ProxyNumber] = {}
+        self.services: dict[str, Service] = {}
+        self.sessions: dict[str, Session] = {}
+        self.people: dict[str, Participant] = {}
+        self.passed: dict[str, Interaction] = {}
+        self.asked: list[msgspec.Struct] = []
+
+    def mint(self, kind: SidKind) -> str:
+        return sid_of(kind, next(self._counter))
+
+    def _commit(self, request: msgspec.Struct | None = None) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if request is not None:
+            self.asked.append(request)
+
+    def authenticate(self, username: str, password: str) -> Account | None:
+        account = self.accounts_by_sid.get(username)
+        if account is not None:
+            return account if account.auth_token == password else None
+        key, secret = self.keys.get(username, (None, None))
+        is_good = key is not None and secret == password and key.date_revoked is None
+        return self.accounts_by_sid[key.account_sid] if key is not None and is_good else None
+
+    async def create_account(self, settings: AccountUpdate) -> Account:
+        self._commit(settings)
+        given = {"friendly_name": "", **settled(settings)}
+        sid = self.mint(SidKind.ACCOUNT)
+        account = msgspec.convert({**given, "sid": sid, "auth_token": f"token-{sid}", "date_created": NOW}, Account)
+        self.accounts_by_sid[sid] = account
+        return account
+
+    async def update_account(self, account_sid: str, settings: AccountUpdate) -> Account:
+        self._commit(settings)
+        changed = msgspec.structs.replace(self.account(account_sid), **settled(settings))
+        self.accounts_by_sid[account_sid] = changed
+        return changed
+
+    def account(self, account_sid: str) -> Account:
+        if account_sid not in self.accounts_by_sid:
+            raise not_found(account_sid)
+        return self.accounts_by_sid[account_sid]
+
+    def accounts(self) -> tuple[Account, ...]:
+        return tuple(self.accounts_by_sid.values())
+
+    async def create_api_key(self, account_sid: str, friendly_name: str) -> tuple[ApiKey, str]:
+        self._commit()
+        sid = self.mint(SidKind.API_KEY)
+        key = ApiKey(
+            sid=sid,
+            account_sid=self.account(account_sid).sid,
+            secret_hash=b"",
+            friendly_name=friendly_name,
+            date_created=NOW,
+        )
+        self.keys[sid] = (key, f"secret-{sid}")
+        return self.keys[sid]
+
+    def api_keys(self, account_sid: str) -> tuple[ApiKey, ...]:
+        return tuple(key for key, _ in self.keys.values() if key.account_sid == self.account(account_sid).sid)
+
+    async def revoke_api_key(self, key_sid: str) -> ApiKey:
+        self._commit()
+        if key_sid not in self.keys:
+            raise not_found(key_sid)
+        key, secret = self.keys[key_sid]
+        self.keys[key_sid] = (msgspec.structs.replace(key, date_revoked=NOW), secret)
+        return self.keys[key_sid][0]
+
+    async def own_number(self, account_sid: str, request: NumberRequest) -> ProxyNumber:
+        self._commit(request)
+        if any(number.address == request.address for number in self.numbers.values()):
+            raise ApiError(Code.NUMBER_NOT_AVAILABLE, "this number is taken")
+        kind = SidKind.PHONE_NUMBER if request.address.startswith("+") else SidKind.SHORT_CODE
+        number = ProxyNumber(
+            sid=self.mint(kind),
+            account_sid=account_sid,
+            address=request.address,
+            iso_country=request.iso_country or "US",
+            capabilities=request.capabilities,
+            friendly_name=request.friendly_name or request.address,
+            date_created=NOW,
+            date_updated=NOW,
+        )
+        self.numbers[number.sid] = number
+        return number
+
+    async def own_numbers(
+        self, account_sid: str, requests: Sequence[NumberRequest]
+    ) -> tuple[ProxyNumber | Exception, ...]:
+        self.account(account_sid)
+        results: list[ProxyNumber | Exception] = []
+        for request in requests:
+            try:
+                results.append(await self.own_number(account_sid, request))
+            except ApiError as problem:
+                results.append(problem)
+        return tuple(results)
+
+    def owned_number(self, account_sid: str, number_sid: str) -> ProxyNumber:
+        number = self.numbers.get(number_sid)
+        if number is None or number.account_sid != account_sid:
+            raise not_found(number_sid)
+        return number
+
+    def owned_numbers_page(self, account_sid: str, cursor: PageCursor) -> Page[ProxyNumber]:
+        owned = [number for number in self.numbers.values() if number.account_sid == account_sid]
+        return paged([number for number in owned if not number.is_short_code], cursor)
+
+    async def update_owned_number(self, account_sid: str, number_sid: str, request: NumberUpdate) -> ProxyNumber:
+        self._commit(request)
+        changed = msgspec.structs.replace(self.owned_number(account_sid, number_sid), **settled(request))
+        self.numbers[number_sid] = changed
+        return changed
+
+    async def release_number(self, account_sid: str, number_sid: str) -> None:
+        self._commit()
+        if self.owned_number(account_sid, number_sid).service_sid is not None:
+            raise ApiError(Code.CONFLICT, "take it out of the pool first")
+        del self.numbers[number_sid]
+
+    async def create_service(self, account_sid: str, request: ServiceRequest) -> Service:
+        self._commit(request)
+        if any(service.unique_name == request.unique_name for service in self.services.values()):
+            raise ApiError(Code.SERVICE_NAME_TAKEN, "this name is taken")
+        fields: dict[str, object] = {"account_sid": account_sid, "date_created": NOW, "date_updated": NOW}
+        service = msgspec.convert(fields | settled(request) | {"sid": self.mint(SidKind.SERVICE)}, Service)
+        self.services[service.sid] = service
+        return service
+
+    def service(self, account_sid: str, sid_or_name: str) -> Service:
+        for service in self.services.values():
+            if service.account_sid == account_sid and sid_or_name in {service.sid, service.unique_name}:
+                return service
+        raise not_found(sid_or_name)
+
+    def services_page(self, account_sid: str, cursor: PageCursor) -> Page[Service]:
+        return paged([service for service in self.services.values() if service.account_sid == account_sid], cursor)
+
+    async def update_service(self, account_sid: str, service_sid: str, request: ServiceRequest) -> Service:
+        self._commit(request)
+        changed = msgspec.structs.replace(self.service(account_sid, service_sid), **settled(request))
+        self.services[service_sid] = changed
+        return changed
+
+    async def delete_service(self, account_sid: str, service_sid: str) -> None:
+        self._commit()
+        del self.services[self.service(account_sid, service_sid).sid]
+
+    async def add_to_pool(
+        self, account_sid: str, service_sid: str, *, number_sid: str | None, address: str | None, is_reserved: bool
+    ) -> PoolEntry:
+        self._commit()
+        self.service(account_sid, service_sid)
+        by_address = next((number.sid for number in self.numbers.values() if number.address == address), "")
+        number = self.numbers.get(number_sid or by_address)
+        if number is None:
+            raise ApiError(Code.NUMBER_SID_NOT_FOUND, "no such number")
+        if number.service_sid == service_sid:
+            raise ApiError(Code.NUMBER_ALREADY_IN_SERVICE, "already there")
+        pooled = msgspec.structs.replace(
+            number, service_sid=service_sid, is_reserved=is_reserved, date_pooled=NOW, date_pool_updated=NOW
+        )
+        self.numbers[number.sid] = pooled
+        return PoolEntry(pooled, 0)
+
+    def pool_entry(self, account_sid: str, service_sid: str, number_sid: str) -> PoolEntry:
+        self.service(account_sid, service_sid)
+        number = self.numbers.get(number_sid)
+        if number is None or number.service_sid != service_sid:
+            raise not_found(number_sid)
+        return PoolEntry(number, 0)
+
+    def pool_page(
+        self, account_sid: str, service_sid: str, cursor: PageCursor, *, short_codes: bool
+    ) -> Page[PoolEntry]:
+        self.service(account_sid, service_sid)
+        pool = [number for number in self.numbers.values() if number.service_sid == service_sid]
+        page = paged([number for number in pool if number.is_short_code is short_codes], cursor)
+        return Page(tuple(PoolEntry(number, 0) for number in page.records), page.has_next, page.has_previous)
+
+    async def reserve(
+        self, account_sid: str, service_sid: str, number_sid: str, *, is_reserved: bool | None
+    ) -> PoolEntry:
+        self._commit()
+        number = self.pool_entry(account_sid, service_sid, number_sid).number
+        if is_reserved is not None:
+            self.numbers[number_sid] = msgspec.structs.replace(number, is_reserved=is_reserved)
+        return PoolEntry(self.numbers[number_sid], 0)
+
+    async def remove_from_pool(self, account_sid: str, service_sid: str, number_sid: str) -> None:
+        self._commit()
+        number = self.pool_entry(account_sid, service_sid, number_sid).number
+        self.numbers[number_sid] = msgspec.structs.replace(number, service_sid=None)
+
+    async def create_session(self, account_sid: str, service_sid: str, request: SessionRequest) -> Session:
+        self._commit(request)
+        self.service(account_sid, service_sid)
+        session = Session(
+            sid=self.mint(SidKind.SESSION),
+            service_sid=service_sid,
+            account_sid=account_sid,
+            unique_name=request.unique_name,
+            status=request.status,
+            mode=request.mode,
+            ttl_seconds=request.ttl_seconds or 0,
+            date_expiry=request.date_expiry,
+            idle_since=NOW,
+            date_created=NOW,
+            date_updated=NOW,
+        )
+        self.sessions[session.sid] = session
+        for participant in request.participants:
+            await self.add_participant(account_sid, service_sid, session.sid, participant)
+        return session
+
+    def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
+        self.service(account_sid, service_sid)
+        for session in self.sessions.values():
+            if session.service_sid == service_sid and sid_or_name in {session.sid, session.unique_name}:
+                return session
+        raise not_found(sid_or_name)
+
+    async def sessions_page(self, account_sid: str, service_sid: str, cursor: PageCursor) -> Page[Session]:
+        self.service(account_sid, service_sid)
+        return paged([session for session in self.sessions.values() if session.service_sid == service_sid], cursor)
+
+    async def update_session(
+        self, account_sid: str, service_sid: str, session_sid: str, update: SessionUpdate
+    ) -> Session:
+        self._commit(update)
+        changed = msgspec.structs.replace(self.session(account_sid, service_sid, session_sid), **settled(update))
+        self.sessions[session_sid] = changed
+        return changed
+
+    async def delete_session(self, account_sid: str, service_sid: str, session_sid: str) -> None:
+        self._commit()
+        del self.sessions[self.session(account_sid, service_sid, session_sid).sid]
+
+    def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
+        if session_sid not in self.sessions:
+            raise not_found(session_sid)
+        people = tuple(person for person in self.people.values() if person.session_sid == session_sid)
+        return self.sessions[session_sid], people
+
+    async def add_participant(
+        self, account_sid: str, service_sid: str, session_sid: str, request: ParticipantRequest
+    ) -> Participant:
+        self._commit(request)
+        self.session(account_sid, service_sid, session_sid)
+        participant = Participant(
+            sid=self.mint(SidKind.PARTICIPANT),
+            session_sid=session_sid,
+            service_sid=service_sid,
+            account_sid=account_sid,
+            identifier=request.identifier,
+            proxy_identifier=request.proxy_identifier or "+14155550199",
+            proxy_identifier_sid=request.proxy_identifier_sid or sid_of(SidKind.PHONE_NUMBER, 0),
+            friendly_name=request.friendly_name,
+            date_created=NOW,
+            date_updated=NOW,
+        )
+        self.people[participant.sid] = participant
+        return participant
+
+    def participant(self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str) -> Participant:
+        self.session(account_sid, service_sid, session_sid)
+        person = self.people.get(participant_sid)
+        if person is None or person.session_sid != session_sid:
+            raise not_found(participant_sid)
+        return person
+
+    async def participants_page(
+        self, account_sid: str, service_sid: str, session_sid: str, cursor: PageCursor
+    ) -> Page[Participant]:
+        self.session(account_sid, service_sid, session_sid)
+        return paged([person for person in self.people.values() if person.session_sid == session_sid], cursor)
+
+    async def remove_participant(
+        self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str
+    ) -> None:
+        self._commit()
+        person = self.participant(account_sid, service_sid, session_sid, participant_sid)
+        self.people[participant_sid] = msgspec.structs.replace(person, date_deleted=NOW)
+
+    def interaction(self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str) -> Interaction:
+        self.session(account_sid, service_sid, session_sid)
+        interaction = self.passed.get(interaction_sid)
+        if interaction is None or interaction.session_sid != session_sid:
+            raise not_found(interaction_sid)
+        return interaction
+
+    async def interactions_page(
+        self,
+        account_sid: str,
+        service_sid: str,
+        session_sid: str,
+        cursor: PageCursor,
+        *,
+        participant_sid: str | None = None,
+    ) -> Page[Interaction]:
+        self.session(account_sid, service_sid, session_sid)
+        passed = [interaction for interaction in self.passed.values() if interaction.session_sid == session_sid]
+        if participant_sid is not None:
+            pushed = [interaction for interaction in passed if interaction.is_message_interaction]
+            passed = [interaction for interaction in pushed if interaction.outbound.participant_sid == participant_sid]
+        return paged(passed, cursor, is_newest_first=False)
+
+    async def delete_interaction(
+        self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str
+    ) -> None:
+        self._commit()
+        del self.passed[self.interaction(account_sid, service_sid, session_sid, interaction_sid).sid]
+
+    async def send_message(
+        self,
+        account_sid: str,
+        service_sid: str,
+        session_sid: str,
+        participant_sid: str,
+        *,
+        body: str,
+        media: tuple[str, ...],
+    ) -> Interaction:
+        self._commit()
+        person = self.participant(account_sid, service_sid, session_sid, participant_sid)
+        outbound = Leg(participant_sid=person.sid, status=LegStatus.QUEUED)
+        return self.record(self.sessions[session_sid], Kind.MESSAGE, Leg(), outbound, body=body, media=media)
+
+    def explain(self, *, proxy: str, sender: str) -> Explanation:
+        routed = Decision(Outcome.ROUTED, Reason.IN_SESSION, None, sender, proxy, sid_of(SidKind.SESSION, 7))
+        refused = Decision(Outcome.REFUSED, Reason.NO_SESSION, Code.NO_ACTIVE_SESSION)
+        return Explanation(proxy=proxy, sender="+1415555XXXX", call=routed, message=refused, story=("It is ours.",))
+
+    def record(
+        self,
+        session: Session,
+        kind: Kind,
+        inbound: Leg,
+        outbound: Leg,
+        *,
+        body: str | None = None,
+        media: tuple[str, ...] = (),
+        duration_seconds: int | None = None,
+    ) -> Interaction:
+        """Let something pass in a session."""
+        interaction = Interaction(
+            sid=self.mint(SidKind.INTERACTION),
+            session_sid=session.sid,
+            service_sid=session.service_sid,
+            account_sid=session.account_sid,
+            kind=kind,
+            proxy="+14155550199",
+            inbound=inbound,
+            outbound=outbound,
+            body=body,
+            media=media,
+            duration_seconds=duration_seconds,
+            date_created=NOW,
+            date_updated=NOW,
+        )
+        self.passed[interaction.sid] = interaction
+        return interaction
