@@ -492,8 +492,9 @@ class ServiceCoordinator:
             self._watch(active, None)
             return
         reason: ClosedReason = expiry_reason(date_expiry=active.date_expiry)
+        self._directory.withdraw(active)
+        self._directory.lapse(active)  # before the commit: whoever comes meanwhile is told that it expired
         await self._end(active.sid, closing(active.sid, reason, at=now))
-        self._directory.lapse(active)
 
     def _live(self, session_sid: str) -> tuple[Participant, ...]:
         participants = self._parts.store.participants(session_sid)
