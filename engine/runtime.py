@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable
 
-from engine.core.sids import Mint, SidKind, ordered_sid
+from engine.core.sids import SidKind, ordered_sid
 
 COUNTER_END = 0x10000
 """SIDs that one millisecond can hold; more borrow the next one."""
@@ -19,8 +19,8 @@ _RANDOM_BYTES = 8
 clock: Callable[[], float] = time.time
 """UTC epoch seconds."""
 
-pick = random.SystemRandom().choice
-"""Chooses one of a sequence, for the last tie of number selection."""
+pick: Callable[[int], int] = random.SystemRandom().randrange
+"""A random index below n, for the last tie of number selection."""
 
 
 class RandomBits:
@@ -65,8 +65,3 @@ class OrderedMint:
                 self._milliseconds += 1
                 self._counter = 0
         return ordered_sid(kind, milliseconds=self._milliseconds, counter=self._counter, random_bits=self._bits())
-
-
-def real_mint() -> Mint:
-    """Make the process's mint."""
-    return OrderedMint()

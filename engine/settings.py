@@ -162,7 +162,7 @@ def load_settings(
 
 def render_settings(loaded: LoadedSettings) -> str:
     """Write the settings as TOML that can be loaded again, each with its meaning and origin as comments."""
-    meanings = _meanings()
+    meanings = setting_meanings()
     blocks = []
     for key, origin in loaded.origins.items():
         value = getattr(loaded.settings, key)
@@ -208,7 +208,7 @@ _NotEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 _PARSERS: dict[type, Callable[[str], object]] = {Path: _path, ListenAddress: ListenAddress.parse}
 
 
-def _meanings() -> dict[str, str]:
+def setting_meanings() -> dict[str, str]:
     """Read the string under each field, so that the record is documented in one place only."""
     body = ast.parse(inspect.getsource(Settings)).body[0]
     assert isinstance(body, ast.ClassDef)  # noqa: S101 - the source of a class is a class
