@@ -6,10 +6,12 @@ overwrite each other.
 
 import msgspec
 
+from engine.core.effects import Effect
 from engine.core.records import (
     UNSET,
     Account,
     ApiKey,
+    DebuggerEvent,
     Interaction,
     Leg,
     NoChange,
@@ -108,6 +110,12 @@ class ParticipantRemoved(msgspec.Struct, frozen=True, gc=False):
     at: float
 
 
+class ParticipantChanged(msgspec.Struct, frozen=True, gc=False):
+    """A participant's identifier, proxy number or friendly name changed; the record as it is now."""
+
+    participant: Participant
+
+
 class InteractionRecorded(msgspec.Struct, frozen=True, gc=False):
     """A call or message passed."""
 
@@ -130,6 +138,46 @@ class InteractionErased(msgspec.Struct, frozen=True, gc=False):
     interaction_sid: str
 
 
+class EffectOwed(msgspec.Struct, frozen=True, gc=False):
+    """Something is owed from now on."""
+
+    effect: Effect
+
+
+class EffectSettled(msgspec.Struct, frozen=True, gc=False):
+    """Something was delivered, or dropped by the operator: nothing is owed any more."""
+
+    effect_sid: str
+
+
+class EffectFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A delivery failed; with `is_dead`, it was the last try."""
+
+    effect_sid: str
+    attempts: int
+    error: str
+    at: float
+    is_dead: bool
+
+
+class EffectRevived(msgspec.Struct, frozen=True, gc=False):
+    """The operator has a dead effect tried again, from the first attempt."""
+
+    effect_sid: str
+
+
+class AlertRaised(msgspec.Struct, frozen=True, gc=False):
+    """An event joined the account's debugger list."""
+
+    event: DebuggerEvent
+
+
+class AlertsErased(msgspec.Struct, frozen=True, gc=False):
+    """Events from before a time left the debugger lists (bounded retention)."""
+
+    before: float
+
+
 Change = (
     AccountSaved
     | ApiKeySaved
@@ -143,8 +191,15 @@ Change = (
     | SessionErased
     | ParticipantAdded
     | ParticipantRemoved
+    | ParticipantChanged
     | InteractionRecorded
     | InteractionUpdated
     | InteractionErased
+    | EffectOwed
+    | EffectSettled
+    | EffectFailed
+    | EffectRevived
+    | AlertRaised
+    | AlertsErased
 )
 """Everything that can be committed."""

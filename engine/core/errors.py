@@ -41,6 +41,11 @@ class Code(IntEnum):
     INTERNAL_ERROR = 20500
     UNAVAILABLE = 20503
     BAD_PAGE_TOKEN = 21481
+    WEBHOOK_FETCH_FAILED = 11200
+    WEBHOOK_UNREACHABLE = 11205
+    WEBHOOK_RESPONSE_TOO_LARGE = 11750
+    TWIML_INVALID = 12100
+    TWIML_CONTENT_TYPE = 12300
 
     NUMBER_IN_ANOTHER_SERVICE = 80101
     PARTICIPANT_ALREADY_IN_INTERACTION = 80102
@@ -135,6 +140,11 @@ CATALOGUE: dict[Code, CatalogueEntry] = {
     Code.INTERNAL_ERROR: _error("Internal server error", 500),
     Code.UNAVAILABLE: _error("Service unavailable", 503),
     Code.BAD_PAGE_TOKEN: _error("Invalid PageToken", 400),
+    Code.WEBHOOK_FETCH_FAILED: _error("HTTP retrieval failure", None),
+    Code.WEBHOOK_UNREACHABLE: _error("HTTP connection failure", None),
+    Code.WEBHOOK_RESPONSE_TOO_LARGE: _error("Response body too large", None),
+    Code.TWIML_INVALID: _error("Document parse failure", None),
+    Code.TWIML_CONTENT_TYPE: _error("Invalid Content-Type", None),
     Code.NUMBER_IN_ANOTHER_SERVICE: _error("Number already added to another Service", 400),
     Code.PARTICIPANT_ALREADY_IN_INTERACTION: _warning("Participant already in Interaction", 400),
     Code.PARTICIPANT_ALREADY_IN_SESSION: _error("Participant already in Session", 400),

@@ -10,7 +10,8 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from engine.core.changes import Change
-from engine.core.errors import StoreUnavailable
+from engine.core.effects import Effect
+from engine.core.errors import Code, Level, StoreUnavailable
 from engine.core.records import (
     Account,
     Address,
@@ -18,16 +19,19 @@ from engine.core.records import (
     DebuggerEvent,
     Interaction,
     Kind,
+    Mode,
     Participant,
     ProxyNumber,
     Service,
     Session,
+    WebhookTrace,
 )
 from engine.core.requests import (
     AccountUpdate,
     NumberRequest,
     NumberUpdate,
     ParticipantRequest,
+    ParticipantUpdate,
     ServiceRequest,
     SessionRequest,
     SessionUpdate,
@@ -96,6 +100,38 @@ class Registry(msgspec.Struct, frozen=True):
     numbers: tuple[ProxyNumber, ...]
 
 
+class OutboxFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which effects the operator means; None = any."""
+
+    account_sid: str | None = None
+    service_sid: str | None = None
+    session_sid: str | None = None
+    is_dead: bool | None = None
+    created_before: float | None = None
+    """UTC epoch seconds."""
+    error: str | None = None
+    """Text that the last error contains."""
+
+
+class AlertFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which debugger events are listed; None = any."""
+
+    level: Level | None = None
+    since: float | None = None
+    """At or after, UTC epoch seconds."""
+    before: float | None = None
+    """Before, UTC epoch seconds."""
+
+
+class OutboxDepth(msgspec.Struct, frozen=True):
+    """How much is owed."""
+
+    pending: int
+    dead: int
+    oldest: float | None
+    """When the oldest pending effect came to be owed."""
+
+
 class Store(Protocol):
     """Durable records of one host. Point reads are synchronous and see every commit that was acknowledged."""
 
@@ -155,6 +191,101 @@ class Store(Protocol):
 
     async def sessions_closed_before(self, at: float, *, limit: int) -> tuple[str, ...]:
         """Find sessions that ended before a time, for retention."""
+
+    async def destinations_owed(self) -> tuple[str, ...]:
+        """Name the destinations of effects that are pending."""
+
+    async def effects_owed(self, destination: str, *, after: str | None, limit: int) -> tuple[Effect, ...]:
+        """Read pending (not dead) effects of a destination, oldest first, from after a SID."""
+
+    async def effects_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
+        """List effects, oldest first."""
+
+    async def outbox_depth(self) -> OutboxDepth:
+        """Count what is owed."""
+
+    async def alerts_page(self, account_sid: str, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
+        """List the debugger events of an account, newest first."""
+
+    def alert(self, event_sid: str) -> DebuggerEvent | None:
+        """Read one debugger event."""
+
+
+class InterceptVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What an intercept hook came to."""
+
+    is_blocked: bool = False
+    """It answered 403."""
+    is_failed: bool = False
+    """It could not be asked in time, or its answer was no answer; `trace` tells (80908)."""
+    body: str | None = None
+    """Text that it wants sent instead, from a JSON answer."""
+    trace: WebhookTrace | None = None
+
+
+class SessionWanted(msgspec.Struct, frozen=True, kw_only=True):
+    """The session that an out-of-session hook asks for (behaviour 13.1)."""
+
+    identifier: str
+    """participantIdentifier: the second participant."""
+    proxy_identifier: str | None = None
+    """participantProxyIdentifier."""
+    unique_name: str | None = None
+    mode: Mode | None = None
+    """None = to be guessed."""
+    ttl_seconds: int | None = None
+    date_expiry: float | None = None
+
+
+class OutOfSessionVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What an out-of-session hook came to; at most one of `twiml` and `wanted` is given."""
+
+    twiml: str | None = None
+    """A parsed and checked document."""
+    wanted: SessionWanted | None = None
+    code: Code | None = None
+    """80905 neither one nor the other, 80913 no 2xx, 12100 / 12300 bad TwiML, 11200 / 11205 not reached."""
+    trace: WebhookTrace | None = None
+
+
+class OutOfSessionCase(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that met no session, and the last session that paired sender and number."""
+
+    event: InboundEvent
+    service_sid: str
+    account_sid: str
+    session: Session | None = None
+    inbound: Participant | None = None
+    outbound: Participant | None = None
+
+
+class Hooks(Protocol):
+    """The webhooks that decide about an event while it waits; implemented by `engine.egress`, never raises."""
+
+    async def intercept(
+        self, url: str, interaction: Interaction, *, may_rewrite: bool, timeout_seconds: float
+    ) -> InterceptVerdict:
+        """Ask an InterceptCallbackUrl (behaviour 12.3)."""
+
+    async def out_of_session(self, url: str, case: OutOfSessionCase, *, timeout_seconds: float) -> OutOfSessionVerdict:
+        """Ask an OutOfSessionCallbackUrl (behaviour 12.4, 13)."""
+
+
+class Outbox(Protocol):
+    """Where committed effects are handed for delivery; implemented by `engine.egress`, never raises."""
+
+    def owed(self, effects: Sequence[Effect]) -> None:
+        """Deliver these in time; they are on disk."""
+
+
+class Carriers(Protocol):
+    """Which carrier sends for which proxy number; read from the settings."""
+
+    def sender_for(self, proxy: Address) -> str | None:
+        """Return the carrier that sends messages from a number, None = the inbound webhook's answer does."""
+
+    def caller_for(self, proxy: Address) -> str | None:
+        """Return the carrier that can end running calls of a number, None = there is none."""
 
 
 class DataPlane(Protocol):
@@ -328,6 +459,26 @@ class ControlPlane(Protocol):
 
     def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
         """Read, as the operator, a session of any account and its participants, the removed ones too, oldest first."""
+
+    async def update_participant(
+        self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str, update: ParticipantUpdate
+    ) -> Participant:
+        """Change a participant; METHOD_NOT_ALLOWED unless the service lets it."""
+
+    async def alerts_page(self, account_sid: str, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
+        """List the debugger events of an account, newest first."""
+
+    def alert(self, account_sid: str, event_sid: str) -> DebuggerEvent:
+        """Read a debugger event."""
+
+    async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
+        """List, as the operator, what is owed, oldest first."""
+
+    async def replay(self, effect_sids: Sequence[str]) -> int:
+        """Have dead effects tried again; returns how many were."""
+
+    async def drop(self, effect_sids: Sequence[str]) -> int:
+        """Owe effects no more; returns how many were."""
 
     def explain(self, *, proxy: str, sender: str) -> Explanation:
         """Tell, as the operator, what would happen to a sender on a proxy number, and why; changes nothing."""

@@ -136,6 +136,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """ProxyRespectSmsStopFilterFlag: the number's own stop filtering decides (behaviour 11.2)."""
     argentina: bool = False
     """Insert the mobile "9" after +54 on outbound calls (behaviour 14)."""
+    debugger_url: str | None = None
+    """Debugger webhook: where its events are posted (behaviour 16)."""
     date_created: float = 0.0
     """When it was made."""
 
@@ -193,6 +195,31 @@ class ProxyNumber(msgspec.Struct, frozen=True, kw_only=True):
         return self.sid.startswith("SC")
 
 
+class ServiceOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a service may have beyond the product it is compatible with; all off by default, set by the operator."""
+
+    intercept_fails_closed: bool = False
+    """An intercept hook that cannot be asked blocks; otherwise the event goes on (behaviour 12.3)."""
+    respect_sms_stop_filter: bool | None = None
+    """Per-service word on ProxyRespectSmsStopFilterFlag; None = the account's."""
+    hangs_up_on_close: bool = False
+    """Closing a session ends its running calls, through the carrier."""
+    closes_after_first_call: bool = False
+    """A session closes when its first answered call ends."""
+    intercept_may_rewrite: bool = False
+    """An intercept answer in JSON with `body` replaces the text of a message."""
+    participants_may_change: bool = False
+    """POST on a participant updates it, and a removed identifier may come back."""
+    has_rich_callbacks: bool = False
+    """Callbacks carry the session's name and both participants' SIDs and friendly names."""
+    no_session_twiml: str | None = None
+    """Answer for a call or message that meets no session and no out-of-session hook."""
+    no_partner_twiml: str | None = None
+    """Answer when the partner is missing."""
+    closed_twiml: str | None = None
+    """Answer when the session that paired them has closed or expired."""
+
+
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """Configuration and number pool of one application."""
 
@@ -218,6 +245,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """IS…; stored only."""
     inserts_mexican_one: bool = False
     """Outbound legs to Mexico carry the "1" after +52 (behaviour 14)."""
+    options: ServiceOptions = ServiceOptions()
+    """Extensions."""
     date_created: float
     """When it was made."""
     date_updated: float
@@ -357,3 +386,22 @@ class DebuggerEvent(msgspec.Struct, frozen=True, kw_only=True):
     """What happened; phone numbers masked to their last four digits."""
     at: float
     """When."""
+    sid: str = ""
+    """NO…, minted in time order, once it is kept."""
+    webhook: "WebhookTrace | None" = None
+    """The request at fault and its response, when one is (behaviour 16)."""
+
+
+class WebhookTrace(msgspec.Struct, frozen=True, kw_only=True):
+    """A request of ours and what came back, cut to a size that may be kept; phone numbers masked."""
+
+    url: str
+    method: str = "POST"
+    parameters: str = ""
+    """The form sent."""
+    status: int | None = None
+    """None: no response came."""
+    headers: str = ""
+    """Response headers, a line each."""
+    body: str = ""
+    """Response body, cut."""

@@ -12,6 +12,7 @@ from engine.core.records import (
     Mode,
     NoChange,
     NumberSelectionBehavior,
+    ServiceOptions,
     SessionStatus,
 )
 
@@ -29,6 +30,8 @@ class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True):
     chat_instance_sid: str | NoChange | None = UNSET
     inserts_mexican_one: bool | NoChange = UNSET
     """Operator's setting; not on the public wire."""
+    options: ServiceOptions | NoChange = UNSET
+    """Operator's setting; not on the public wire."""
 
 
 class ParticipantRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +45,15 @@ class ParticipantRequest(msgspec.Struct, frozen=True, kw_only=True):
     proxy_identifier_sid: str | None = None
     """The same by PN."""
     fail_on_participant_conflict: bool = False
+
+
+class ParticipantUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """Change a participant, where the service lets it (an extension)."""
+
+    identifier: str | NoChange = UNSET
+    friendly_name: str | NoChange | None = UNSET
+    proxy_identifier: str | NoChange = UNSET
+    proxy_identifier_sid: str | NoChange = UNSET
 
 
 class SessionRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,3 +107,4 @@ class AccountUpdate(msgspec.Struct, frozen=True, kw_only=True):
     allow_participant_conflict: bool | NoChange = UNSET
     respect_sms_stop_filter: bool | NoChange = UNSET
     argentina: bool | NoChange = UNSET
+    debugger_url: str | NoChange | None = UNSET

@@ -29,6 +29,7 @@ class SidKind(StrEnum):
     MMS = "MM"
     CHAT_SERVICE = "IS"
     DEBUGGER_EVENT = "NO"
+    EFFECT = "EF"
 
 
 Mint = Callable[[SidKind], str]

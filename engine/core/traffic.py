@@ -1,5 +1,6 @@
 """What arrives on proxy numbers, and the closed set of ways it can end."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -23,6 +24,8 @@ class InboundEvent(msgspec.Struct, frozen=True, gc=False):
     """Text of a message."""
     media: tuple[str, ...] = ()
     """URLs of a message's media."""
+    form: Mapping[str, str] | None = None
+    """All that the platform sent, for an out-of-session hook (behaviour 12.4)."""
 
     @property
     def is_call(self) -> bool:
@@ -53,6 +56,8 @@ class Outcome(StrEnum):
     """How an event ended; closed."""
 
     ROUTED = "routed"
+    ANSWERED = "answered"
+    """The application's own TwiML is the answer, or nothing is to be done any more."""
     REFUSED = "refused"
     """A call is rejected before it is answered, a message is dropped."""
     NOT_READY = "not-ready"
@@ -71,6 +76,18 @@ class Reason(StrEnum):
     NO_PARTNER = "no-partner"
     CALL_TO_MESSAGE_ONLY = "call-to-message-only"
     MESSAGE_TO_VOICE_ONLY = "message-to-voice-only"
+    INTERCEPTED = "intercepted"
+    """The intercept hook blocked it."""
+    OUT_OF_SESSION = "out-of-session"
+    """The out-of-session hook answered with TwiML."""
+    LEFT_TO_APPLICATION = "left-to-application"
+    """The out-of-session hook answered with neither TwiML nor a session."""
+    OUT_OF_SESSION_FAILED = "out-of-session-failed"
+    """The out-of-session hook could not be asked, or answered with an error."""
+    AUTO_CREATE_FAILED = "auto-create-failed"
+    """The session that the out-of-session hook asked for could not be made."""
+    FALL_BACK = "fall-back"
+    """The service's own fall-back TwiML answers."""
     NOT_IN_POOL = "not-in-pool"
     REBUILDING = "rebuilding"
     STORE_UNAVAILABLE = "store-unavailable"
@@ -91,6 +108,12 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """The session met, also when it refuses the event."""
     interaction_sid: str = ""
     """Routed: KI… of what was recorded."""
+    twiml: str = ""
+    """Answered: the document to pass on; empty = do nothing."""
+    body: str | None = None
+    """Routed message: the text that replaces the one that came."""
+    is_sent_by_us: bool = False
+    """Routed message: a carrier of ours sends it; the answer asks the platform for nothing."""
 
 
 class ReportOutcome(StrEnum):
