@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+import msgspec
+
 from actors.accounts import AccountRegister
 from actors.directory import Directory
 from actors.explain import explain
@@ -14,14 +16,17 @@ from actors.numbers import NumberRegister
 from actors.paging import page_of
 from actors.parts import Parts
 from actors.services import ServiceRegister
+from engine.core.changes import EffectRevived, EffectSettled
+from engine.core.effects import Effect
 from engine.core.errors import ApiError, Code, not_found
-from engine.core.ports import Explanation, Page, PageCursor, PoolEntry
-from engine.core.records import Account, ApiKey, Interaction, Participant, ProxyNumber, Service, Session
+from engine.core.ports import AlertFilter, Explanation, OutboxFilter, Page, PageCursor, PoolEntry
+from engine.core.records import Account, ApiKey, DebuggerEvent, Interaction, Participant, ProxyNumber, Service, Session
 from engine.core.requests import (
     AccountUpdate,
     NumberRequest,
     NumberUpdate,
     ParticipantRequest,
+    ParticipantUpdate,
     ServiceRequest,
     SessionRequest,
     SessionUpdate,
@@ -256,6 +261,13 @@ class Control:
         self._services.get(account_sid, service_sid).session(session_sid)
         return await self._parts.store.participants_page(session_sid, cursor)
 
+    async def update_participant(
+        self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str, *, update: ParticipantUpdate
+    ) -> Participant:
+        """Change a participant; METHOD_NOT_ALLOWED unless the service lets it."""
+        coordinator = self._services.get(account_sid, service_sid)
+        return await self._to_its_end(coordinator.update_participant(session_sid, participant_sid, update))
+
     async def remove_participant(
         self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str
     ) -> None:
@@ -304,6 +316,37 @@ class Control:
         """Push a text to a participant from their own proxy number; left `queued` until egress takes it."""
         coordinator = self._services.get(account_sid, service_sid)
         return await self._to_its_end(coordinator.send_message(session_sid, participant_sid, body=body, media=media))
+
+    # -- debugger and outbox -------------------------------------------------------------------------------------
+
+    async def alerts_page(self, account_sid: str, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
+        """List the debugger events of an account, newest first."""
+        return await self._parts.store.alerts_page(account_sid, wanted, cursor)
+
+    def alert(self, account_sid: str, event_sid: str) -> DebuggerEvent:
+        """Read a debugger event."""
+        event = self._parts.store.alert(event_sid) if is_sid(event_sid, SidKind.DEBUGGER_EVENT) else None
+        if event is None or event.account_sid != account_sid:
+            raise not_found(f"/Alerts/{event_sid}")
+        return event
+
+    async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
+        """List, as the operator, what is owed, oldest first."""
+        return await self._parts.store.effects_page(wanted, cursor)
+
+    async def replay(self, effects: Sequence[Effect]) -> int:
+        """Have dead effects tried again, from the first attempt; returns how many were dead."""
+        dead = [effect for effect in effects if effect.date_died is not None]
+        revived = [msgspec.structs.replace(one, date_died=None, attempts=0, last_error="") for one in dead]
+        await self._to_its_end(self._parts.store.write(tuple(EffectRevived(effect.sid) for effect in dead)))
+        self._parts.egress.outbox.owed(revived)
+        return len(dead)
+
+    async def drop(self, effects: Sequence[Effect]) -> int:
+        """Owe dead effects no more; returns how many were dead."""
+        dead = [effect.sid for effect in effects if effect.date_died is not None]
+        await self._to_its_end(self._parts.store.write(tuple(EffectSettled(sid) for sid in dead)))
+        return len(dead)
 
     def explain(self, *, proxy: str, sender: str) -> Explanation:
         """Tell, as the operator, what would happen to a sender on a proxy number, and why; changes nothing."""

@@ -7,15 +7,20 @@ go one after the other. Source: behaviour 3 to 8.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+
+import msgspec
 
 from actors.directory import Directory
 from actors.locks import KeyedLocks
+from actors.owing import hang_up
 from actors.parts import Parts
 from engine.core.allocation import Surroundings, admit, allot, not_in_service, pair_in_use
 from engine.core.changes import (
     Change,
     InteractionErased,
     ParticipantAdded,
+    ParticipantChanged,
     ParticipantRemoved,
     ServiceErased,
     ServiceSaved,
@@ -24,6 +29,7 @@ from engine.core.changes import (
     SessionErased,
 )
 from engine.core.e164 import mask
+from engine.core.effects import Effect
 from engine.core.errors import ApiError, Code, StoreUnavailable, not_found
 from engine.core.holdings import Holdings
 from engine.core.lifecycle import closing, expiry_reason, new_session, plan_update
@@ -34,14 +40,17 @@ from engine.core.records import (
     Address,
     ClosedReason,
     Interaction,
+    LegStatus,
     Mode,
+    NoChange,
     Participant,
     ProxyNumber,
     Service,
     Session,
+    SessionStatus,
 )
-from engine.core.requests import ParticipantRequest, SessionRequest, SessionUpdate
-from engine.core.routing import ActiveSession, active_session, rules_for, seat_of
+from engine.core.requests import ParticipantRequest, ParticipantUpdate, SessionRequest, SessionUpdate
+from engine.core.routing import ActiveSession, Seat, active_session, rules_for, seat_of
 from engine.core.sids import SidKind, is_sid
 
 EXPIRY_RETRY_SECONDS = 1.0
@@ -60,14 +69,20 @@ class ServiceCoordinator:
         parts: Parts,
         directory: Directory,
         watch: Callable[[ActiveSession, float | None], None],
+        calls_of: Callable[[str], Iterable[Interaction]],
     ) -> None:
-        """Coordinate a service; `watch` puts a session into the expiry sweep, to be looked at at its end or then."""
+        """Coordinate a service.
+
+        `watch` puts a session into the expiry sweep, to be looked at at its end or then; `calls_of` returns the open
+        calls of a session.
+        """
         self.service = service
         self.is_erased = False
         self._account = account
         self._parts = parts
         self._directory = directory
         self._watch = watch
+        self._calls_of = calls_of
         self._pool = Pool()
         self._holdings = Holdings()
         self._active: dict[str, ActiveSession] = {}
@@ -143,6 +158,13 @@ class ServiceCoordinator:
             )
         return number
 
+    def number_at(self, address: Address) -> ProxyNumber:
+        """Return a number of the pool by its address; ApiError PROXY_IDENTIFIER_NOT_IN_SERVICE."""
+        number = self._pool.get(address)
+        if number is None:
+            raise not_in_service(address)
+        return number
+
     def pool_numbers(self) -> Iterable[ProxyNumber]:
         """Walk the pool."""
         return self._pool
@@ -157,7 +179,8 @@ class ServiceCoordinator:
         return len(self._active)
 
     def _open_actor(self, number: ProxyNumber) -> None:
-        rules = rules_for(self._account(), self.service, number)
+        carrier = self._parts.egress.carriers.sender_for(number.address)
+        rules = rules_for(self._account(), self.service, number, carrier=carrier)
         self._directory.open(number, service_sid=self.service.sid, rules=rules)
 
     # -- sessions ------------------------------------------------------------------------------------------------
@@ -239,6 +262,74 @@ class ServiceCoordinator:
                 return False
             await self._end(session_sid, SessionErased(session_sid))
             return True
+
+    async def close_after_call(self, interaction: Interaction) -> None:
+        """Close the session of a call that was answered and has ended (an extension)."""
+        if interaction.inbound.status is not LegStatus.COMPLETED or interaction.session_sid not in self._active:
+            return
+        with suppress(ApiError):  # it was closed or erased meanwhile
+            await self.update_session(interaction.session_sid, SessionUpdate(status=SessionStatus.CLOSED))
+
+    async def update_participant(
+        self, session_sid: str, participant_sid: str, update: ParticipantUpdate
+    ) -> Participant:
+        """Change a participant of an active session, where the service lets it; their pairs change with them."""
+        if not self.service.options.participants_may_change:
+            raise ApiError(Code.METHOD_NOT_ALLOWED, "The service does not let participants be changed")
+        async with self._locks.hold(session_sid):
+            session = await self._unexpired(session_sid)
+            before = self.participant(session_sid, participant_sid)
+            active = self._active.get(session_sid)
+            if active is None or before.date_deleted is not None:
+                raise _closed() if active is None else not_found(f"{self._path}/Participants/{participant_sid}")
+            seat = next(seat for seat in active.seats if seat.participant_sid == participant_sid)
+            self._free(seat.identifier, seat.proxy, is_last_use=not _is_shared(active, seat))
+            try:
+                after = self._changed_participant(session, before, update)
+            except BaseException:
+                self._hold(before, is_new_proxy=not _is_shared(active, seat))
+                raise
+            await self._replace_seat(active, seat, before, after)
+            return after
+
+    def _changed_participant(self, session: Session, before: Participant, update: ParticipantUpdate) -> Participant:
+        """Decide what a participant becomes; a new identifier gets a number anew unless one is named."""
+        others = tuple(one for one in self._parts.store.participants(session.sid) if one.sid != before.sid)
+        is_same_person = update.identifier is UNSET
+        keeps_number = is_same_person and update.proxy_identifier is UNSET and update.proxy_identifier_sid is UNSET
+        request = ParticipantRequest(
+            identifier=before.identifier if isinstance(update.identifier, NoChange) else update.identifier,
+            friendly_name=(
+                before.friendly_name if isinstance(update.friendly_name, NoChange) else update.friendly_name
+            ),
+            proxy_identifier=None if isinstance(update.proxy_identifier, NoChange) else update.proxy_identifier,
+            proxy_identifier_sid=(
+                before.proxy_identifier_sid
+                if keeps_number
+                else None
+                if isinstance(update.proxy_identifier_sid, NoChange)
+                else update.proxy_identifier_sid
+            ),
+        )
+        (joined,) = self._join(session, (request,), present=others)
+        return msgspec.structs.replace(
+            joined, sid=before.sid, date_created=before.date_created, date_updated=self._parts.clock()
+        )
+
+    async def _replace_seat(self, active: ActiveSession, seat: Seat, before: Participant, after: Participant) -> None:
+        """Withdraw the old seat, commit, publish the new one; if the commit fails the old one routes again."""
+        is_shared = _is_shared(active, seat)
+        self._directory.withdraw_seat(active, seat)
+        new = seat_of(after)
+        self._hold(after, is_new_proxy=new.proxy not in active.proxies())
+        try:
+            await self._parts.write((ParticipantChanged(after),))
+        except BaseException:
+            self._free(new.identifier, new.proxy, is_last_use=new.proxy not in active.proxies())
+            self._hold(before, is_new_proxy=not is_shared)
+            self._directory.publish_seat(active, seat)
+            raise
+        self._directory.publish_seat(active, new)
 
     async def expire(self, active: ActiveSession) -> None:
         """Close a session whose end has come; a store that cannot is asked again later."""
@@ -358,7 +449,8 @@ class ServiceCoordinator:
         """Choose the proxy numbers of those who join, and make their records; nothing is reserved yet."""
         around = self._surroundings()
         joined = []
-        identifiers = admit(requests, present=present, mode=session.mode, around=around)
+        may_return = self.service.options.participants_may_change
+        identifiers = admit(requests, present=present, mode=session.mode, around=around, may_return=may_return)
         for request, identifier in zip(requests, identifiers, strict=True):
             is_strict = self._is_strict(session, asked=request.fail_on_participant_conflict)
             allotment = allot(request, identifier, mode=session.mode, is_strict=is_strict, around=around)
@@ -461,7 +553,7 @@ class ServiceCoordinator:
         if active is not None:
             self._directory.withdraw(active)
         try:
-            await self._parts.store.write((change,))
+            await self._parts.write((change,), self._hang_ups(session_sid))
         except BaseException:
             if active is not None and not self.is_erased:
                 self._directory.publish(active)
@@ -474,6 +566,12 @@ class ServiceCoordinator:
                 self._free(seat.identifier, seat.proxy, is_last_use=seat.proxy not in freed)
                 freed.add(seat.proxy)
         return active
+
+    def _hang_ups(self, session_sid: str) -> tuple[Effect, ...]:
+        """Return the ends of a session's running calls, where the service wants them ended with it."""
+        if not self.service.options.hangs_up_on_close:
+            return ()
+        return tuple(effect for call in self._calls_of(session_sid) for effect in hang_up(call, self._parts))
 
     async def _unexpired(self, session_sid: str) -> Session:
         """Return a session as it is now: one past its end is closed first."""
@@ -528,6 +626,11 @@ class ServiceCoordinator:
             session_sid=session_sid,
             resource_sid=resource_sid,
         )
+
+
+def _is_shared(active: ActiveSession, seat: Seat) -> bool:
+    """Tell whether another seat of the session has the same proxy number."""
+    return any(other is not seat and other.proxy == seat.proxy for other in active.seats)
 
 
 def _closed() -> ApiError:

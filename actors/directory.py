@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from actors.hooked import HookedEvents
 from actors.ledger import Ledger
 from actors.number import NumberActor
 from actors.parts import Parts
@@ -13,9 +14,12 @@ from engine.core.routing import ActiveSession, NumberRules, Seat
 class Directory:
     """The number actors of a host, by the number."""
 
-    def __init__(self, parts: Parts, ledger: Ledger, *, expired: Callable[[ActiveSession], None]) -> None:
+    def __init__(
+        self, parts: Parts, ledger: Ledger, hooked: HookedEvents, *, expired: Callable[[ActiveSession], None]
+    ) -> None:
         """Make actors with these collaborators."""
         self._parts = parts
+        self._hooked = hooked
         self._ledger = ledger
         self._expired = expired
         self._actors: dict[Address, NumberActor] = {}
@@ -41,6 +45,7 @@ class Directory:
             rules=rules,
             parts=self._parts,
             ledger=self._ledger,
+            hooked=self._hooked,
             expired=self._expired,
         )
 

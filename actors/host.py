@@ -7,24 +7,29 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from actors.accounts import AccountRegister
+from actors.alerts import AlertBook
 from actors.control import Control
 from actors.coordinator import ServiceCoordinator
 from actors.directory import Directory
 from actors.expiry import ExpiryQueue
+from actors.hooked import HookedEvents
 from actors.ledger import Ledger
+from actors.number import NumberActor
 from actors.numbers import NumberRegister
-from actors.parts import HostSettings, Parts
+from actors.parts import Egress, HostSettings, Parts
 from actors.reload import reload_answers
 from actors.services import ServiceRegister
-from engine.core.errors import StoreUnavailable
+from engine.core.allocation import session_wanted
+from engine.core.errors import StoreUnavailable, not_found
 from engine.core.ports import Clock, Observer, Store
-from engine.core.records import Address, Interaction, Service
+from engine.core.records import Address, DebuggerEvent, Interaction, Service
 from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession
 from engine.core.sids import Mint
-from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
+from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome, SessionWanted
 
 SWEEP_CHUNK = 1_000
 """Sessions that are closed side by side; they share group commits."""
@@ -44,14 +49,17 @@ class Host:
         pick: Callable[[int], int],
         observer: Observer,
         settings: HostSettings | None = None,
+        egress: Egress | None = None,
     ) -> None:
-        """Carry actors over a store; `pick` returns a random index below n."""
-        parts = Parts(store, clock, mint, pick, observer, settings or HostSettings())
+        """Carry actors over a store; `pick` returns a random index below n; without egress, what is owed waits."""
+        parts = Parts(store, clock, mint, pick, observer, settings or HostSettings(), egress or Egress())
         self._parts = parts
         self._expiries = ExpiryQueue()
-        self._ledger = Ledger(parts, touch=self._touch)
-        self._directory = Directory(parts, self._ledger, expired=self._found_expired)
+        self._ledger = Ledger(parts, touch=self._touch, ended=self._call_ended, service_of=self._service_of)
+        self._hooked = HookedEvents(parts, self._ledger, make_session=self._make_session)
+        self._directory = Directory(parts, self._ledger, self._hooked, expired=self._found_expired)
         self._accounts = AccountRegister(parts)
+        self._alerts = AlertBook(parts, account=self._accounts.find)
         self._numbers = NumberRegister(parts)
         self._services = ServiceRegister(parts, self._accounts, self._coordinator)
         self._is_loaded = False
@@ -99,10 +107,21 @@ class Host:
     async def stop(self) -> None:
         """End the sweeps and wait for the changes under way; the store is the caller's to close."""
         self._is_loaded = False
+        await self._hooked.finish()
         await self.control.finish()
+        await self._guarded(self._alerts.flush)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def waiting_events(self) -> int:
+        """Count the events that wait for webhooks of applications."""
+        return self._hooked.waiting
+
+    def keep_event(self, event: DebuggerEvent) -> None:
+        """Keep a debugger event for its account's list and webhook."""
+        self._alerts.keep(event)
 
     # -- data plane ----------------------------------------------------------------------------------------------
 
@@ -172,6 +191,7 @@ class Host:
             parts=self._parts,
             directory=self._directory,
             watch=self._watch,
+            calls_of=self._ledger.calls_of,
         )
 
     # -- expiry and retention ------------------------------------------------------------------------------------
@@ -180,6 +200,21 @@ class Host:
         coordinator = self._services.find(interaction.service_sid)
         if coordinator is not None:
             coordinator.touch(interaction.session_sid, at)
+
+    def _service_of(self, service_sid: str) -> Service | None:
+        coordinator = self._services.find(service_sid)
+        return None if coordinator is None else coordinator.service
+
+    def _call_ended(self, interaction: Interaction) -> None:
+        coordinator = self._services.find(interaction.service_sid)
+        if coordinator is not None and coordinator.service.options.closes_after_first_call:
+            self._spawn(self._guarded(partial(coordinator.close_after_call, interaction)))
+
+    async def _make_session(self, actor: NumberActor, event: InboundEvent, wanted: SessionWanted) -> None:
+        coordinator = self._services.find(actor.service_sid)
+        if coordinator is None:
+            raise not_found(f"/Services/{actor.service_sid}")
+        await coordinator.create_session(session_wanted(wanted, event, coordinator.number_at(actor.address)))
 
     def _watch(self, session: ActiveSession, at: float | None) -> None:
         if at is None:
@@ -222,10 +257,12 @@ class Host:
         while True:
             await asyncio.sleep(self._parts.settings.sweep_interval_seconds)
             await self._guarded(self.sweep)
+            await self._guarded(self._alerts.flush)
 
     async def _retain(self) -> None:
         while True:
             await self._guarded(self.erase_old)
+            await self._guarded(self._alerts.erase_old)
             await asyncio.sleep(self._parts.settings.retention_interval_seconds)
 
     async def _guarded(self, sweep: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -3,20 +3,24 @@
 Everything here is also on disk; after a restart it is read back. Nothing is answered before its commit.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 
 import msgspec
 
+from actors.owing import callback
 from actors.parts import Parts
 from actors.recents import Recents
 from engine.core.changes import Change, InteractionRecorded, InteractionUpdated, SessionTouched
+from engine.core.effects import Effect
 from engine.core.errors import CATALOGUE, Code, StoreUnavailable
 from engine.core.legs import apply_report, ends_call, is_open_call
-from engine.core.records import Interaction, Kind, LegStatus
-from engine.core.routing import STORE_DOWN, ActiveSession
-from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
+from engine.core.records import Interaction, Kind, LegStatus, Service
+from engine.core.routing import BUSY, STORE_DOWN, ActiveSession
+from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
 
 Settled = Callable[[StoreUnavailable | None], None]
+Answer = Callable[[Decision], None]
 
 _REFUSED_DOWNSTREAM = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})
 
@@ -24,15 +28,29 @@ _REFUSED_DOWNSTREAM = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})
 class Ledger:
     """The interactions of a host that are still of interest."""
 
-    def __init__(self, parts: Parts, *, touch: Callable[[Interaction, float], None]) -> None:
-        """Record through these parts; `touch` restarts the idle clock of an interaction's session."""
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        touch: Callable[[Interaction, float], None],
+        ended: Callable[[Interaction], None],
+        service_of: Callable[[str], Service | None],
+    ) -> None:
+        """Record through these parts.
+
+        `touch` restarts the idle clock of an interaction's session, `ended` is told of a call whose end is committed,
+        `service_of` returns the service that wants to know about an interaction.
+        """
         window = parts.settings.redelivery_window_seconds
         self._parts = parts
         self._touch = touch
+        self._ended = ended
+        self._service_of = service_of
         self._routed = Recents(window_seconds=window)
         self._refused = Recents(window_seconds=window, capacity=parts.settings.refusals_remembered)
         self._open_calls: dict[str, str] = {}
         self._in_flight: dict[str, Interaction] = {}
+        self._waiting: dict[str, list[tuple[InboundEvent, Answer]]] = {}
 
     @property
     def open_calls(self) -> int:
@@ -48,8 +66,33 @@ class Ledger:
         """Take up an answer that was given before the host stopped."""
         self._routed.remember(event, decision, now=now)
 
-    def answer_again(self, event: InboundEvent, answer: Callable[[Decision], None]) -> bool:
+    def calls_of(self, session_sid: str) -> list[Interaction]:
+        """Return the open calls of a session."""
+        latest = (self._latest(sid) for sid in self._open_calls.values())
+        return [call for call in latest if call is not None and call.session_sid == session_sid]
+
+    def wait(self, event: InboundEvent, answer: Answer) -> None:
+        """Keep an event that waits for a hook; its redeliveries will wait beside it."""
+        self._waiting[event.resource_sid] = [(event, answer)]
+
+    def answer_waiting(self, event: InboundEvent, decision: Decision, *, is_final: bool) -> None:
+        """Answer an event that waited, and its redeliveries; keep a final answer for later ones."""
+        if is_final:
+            recents = self._routed if decision.outcome is Outcome.ROUTED else self._refused
+            recents.remember(event, decision, now=self._parts.clock())
+        for _, answer in self._waiting.pop(event.resource_sid, ()):
+            answer(decision)
+
+    def answer_again(self, event: InboundEvent, answer: Answer) -> bool:
         """Answer a redelivery as before, once what it answers is on disk; tell whether it was one."""
+        waiting = self._waiting.get(event.resource_sid) if self._waiting else None
+        if waiting is not None:
+            first = waiting[0][0]
+            if (first.sender, first.proxy) == (event.sender, event.proxy):
+                waiting.append((event, answer))
+            else:
+                answer(BUSY)  # the SID of another event that is being decided: a forgery or a platform's mistake
+            return True
         refusal = self._refused.find(event)
         if refusal is not None:
             answer(refusal)
@@ -80,7 +123,9 @@ class Ledger:
         """Drop an answer whose commit failed."""
         self._routed.forget(resource_sid)
 
-    def record(self, interaction: Interaction, session: ActiveSession, settled: Settled) -> None:
+    def record(
+        self, interaction: Interaction, session: ActiveSession, settled: Settled, effects: Sequence[Effect] = ()
+    ) -> None:
         """Commit an interaction and what it does to its session; the idle clock restarts at once."""
         before, now = session.idle_since, interaction.date_created
         call_sid = interaction.inbound.resource_sid if is_open_call(interaction) else None
@@ -98,7 +143,34 @@ class Ledger:
                     self._open_calls.pop(call_sid, None)
             settled(problem)
 
-        self._parts.store.commit((InteractionRecorded(interaction), SessionTouched(session.sid, now)), done)
+        self._parts.commit((InteractionRecorded(interaction), SessionTouched(session.sid, now)), done, effects)
+
+    async def recorded(self, interaction: Interaction, session: ActiveSession, effects: Sequence[Effect] = ()) -> None:
+        """Do the same and wait for it; raises StoreUnavailable."""
+        landed = _Landing()
+        self.record(interaction, session, landed.settled, effects)
+        await landed.future
+
+    async def connected(self, interaction: Interaction, effects: Sequence[Effect]) -> None:
+        """Commit the outbound leg of an interaction that was recorded without; raises StoreUnavailable."""
+        latest = self._latest(interaction.sid) or interaction
+        whole = msgspec.structs.replace(latest, outbound=interaction.outbound, date_updated=self._parts.clock())
+        change = InteractionUpdated(
+            interaction_sid=whole.sid,
+            inbound=whole.inbound,
+            outbound=whole.outbound,
+            duration_seconds=whole.duration_seconds,
+            at=whole.date_updated,
+        )
+        landed = _Landing()
+        self._in_flight[whole.sid] = whole
+
+        def done(problem: StoreUnavailable | None) -> None:
+            self._land(whole)
+            landed.settled(problem)
+
+        self._parts.commit((change,), done, effects)
+        await landed.future
 
     def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take the state of a leg; answers None when it could not be committed."""
@@ -145,13 +217,20 @@ class Ledger:
                     self.reload_call(interaction)
             elif report.is_outbound and report.status in _REFUSED_DOWNSTREAM:
                 self._tell(Code.DOWNSTREAM_REJECTED, report, interaction)
+            if problem is None and is_end:
+                self._ended(updated)
             settled(problem is None)
 
-        self._parts.store.commit(changes, done)
+        service = self._service_of(interaction.service_sid)
+        told = () if service is None else callback(updated, service.callback_url, service.options, self._parts)
+        self._parts.commit(changes, done, told)
 
     def _land(self, interaction: Interaction) -> None:
         if self._in_flight.get(interaction.sid) is interaction:
             del self._in_flight[interaction.sid]
+
+    def _latest(self, interaction_sid: str) -> Interaction | None:
+        return self._in_flight.get(interaction_sid) or self._parts.store.interaction(interaction_sid)
 
     def _find(self, report: LegReport) -> Interaction | None:
         """Find the interaction of a report, if it is the reporter's own and the leg fits."""
@@ -161,7 +240,7 @@ class Ledger:
             sid = None if decision is None else decision.interaction_sid
         if sid is None:
             return None
-        interaction = self._in_flight.get(sid) or self._parts.store.interaction(sid)
+        interaction = self._latest(sid)
         if interaction is None or interaction.kind is not report.kind or interaction.account_sid != report.account_sid:
             return None
         leg = interaction.outbound if report.is_outbound else interaction.inbound
@@ -178,6 +257,22 @@ class Ledger:
             session_sid=None if interaction is None else interaction.session_sid,
             resource_sid=report.resource_sid,
         )
+
+
+class _Landing:
+    """Awaits one commit; harmless when nobody waits any more."""
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def settled(self, problem: StoreUnavailable | None) -> None:
+        """Take the end of the commit."""
+        if self.future.done():
+            return
+        if problem is None:
+            self.future.set_result(None)
+        else:
+            self.future.set_exception(problem)
 
 
 def event_of(interaction: Interaction, *, sender: str) -> InboundEvent:

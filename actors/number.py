@@ -6,8 +6,13 @@ changes its bindings.
 
 from collections.abc import Callable
 
+import msgspec
+
+from actors import owing
+from actors.hooked import HookedEvents
 from actors.ledger import Ledger
 from actors.parts import Parts
+from engine.core.effects import Effect
 from engine.core.errors import CATALOGUE, StoreUnavailable
 from engine.core.records import Address, Interaction
 from engine.core.routing import (
@@ -18,6 +23,8 @@ from engine.core.routing import (
     Ruling,
     Seat,
     decide,
+    fall_back,
+    outbound_address,
     pushed_message,
 )
 from engine.core.sids import SidKind
@@ -25,11 +32,24 @@ from engine.core.traffic import Decision, InboundEvent, Reason
 
 Answer = Callable[[Decision], None]
 
+OUT_OF_SESSION = frozenset({Reason.NO_SESSION, Reason.SESSION_EXPIRED})
+"""What the out-of-session hook is asked about (behaviour 9 and 13)."""
+
 
 class NumberActor:
     """One proxy number in a service's pool."""
 
-    __slots__ = ("_expired", "_ledger", "_parts", "account_sid", "address", "bindings", "rules", "service_sid")
+    __slots__ = (
+        "_expired",
+        "_hooked",
+        "_ledger",
+        "_parts",
+        "account_sid",
+        "address",
+        "bindings",
+        "rules",
+        "service_sid",
+    )
 
     def __init__(
         self,
@@ -40,6 +60,7 @@ class NumberActor:
         rules: NumberRules,
         parts: Parts,
         ledger: Ledger,
+        hooked: HookedEvents,
         expired: Callable[[ActiveSession], None],
     ) -> None:
         """Own a number; `expired` is told of a session found past its end."""
@@ -50,6 +71,7 @@ class NumberActor:
         self.bindings = Bindings()
         self._parts = parts
         self._ledger = ledger
+        self._hooked = hooked
         self._expired = expired
 
     def receive(self, event: InboundEvent, answer: Answer) -> None:
@@ -60,8 +82,10 @@ class NumberActor:
         now = parts.clock()
         ruling = decide(self.bindings, event, rules=self.rules, now=now, mint=parts.mint)
         if ruling.interaction is None:
-            self._refuse(event, ruling, now)
-            answer(ruling.decision)
+            self._refuse(event, ruling, now, answer)
+        elif self.rules.intercept_url is not None:
+            self._ledger.wait(event, answer)
+            self._hooked.intercept(self, event, ruling)
         elif ruling.session is not None:
             self._route(event, ruling.decision, ruling.interaction, ruling.session, answer)
 
@@ -75,8 +99,43 @@ class NumberActor:
         """Record a message of the application to the participant of this number; `settled` as in `Store.commit`."""
         sid, now = self._parts.mint(SidKind.INTERACTION), self._parts.clock()
         interaction = pushed_message(session, seat, sid=sid, body=body, media=media, now=now)
-        self._ledger.record(interaction, session, settled)
+        to = outbound_address(seat.identifier, is_call=False, rules=self.rules)
+        effects = (
+            *owing.callback(interaction, self.rules.callback_url, self.rules.options, self._parts),
+            *owing.message(
+                interaction, carrier=self.rules.carrier, to=to, sender=seat.proxy, body=body, parts=self._parts
+            ),
+        )
+        self._ledger.record(interaction, session, settled, effects)
         return interaction
+
+    def effects_of(self, event: InboundEvent, decision: Decision, interaction: Interaction) -> tuple[Effect, ...]:
+        """Return what a routed event makes us owe: the callback about it, the message if a carrier of ours sends it."""
+        told = owing.callback(interaction, self.rules.callback_url, self.rules.options, self._parts)
+        if event.is_call or self.rules.carrier is None:
+            return told
+        body = event.body if decision.body is None else decision.body
+        sent = owing.message(
+            interaction,
+            carrier=self.rules.carrier,
+            to=decision.to,
+            sender=decision.caller_id,
+            body=body,
+            parts=self._parts,
+        )
+        return (*told, *sent)
+
+    def tell_of(self, event: InboundEvent, decision: Decision) -> None:
+        """Raise the debugger event of a decision, if it has one."""
+        if decision.code is not None:
+            self._parts.tell(
+                decision.code,
+                CATALOGUE[decision.code].title,
+                account_sid=self.account_sid,
+                service_sid=self.service_sid,
+                session_sid=decision.session_sid or None,
+                resource_sid=event.resource_sid,
+            )
 
     def _route(  # noqa: PLR0917 - the parts of a ruling and whom to tell
         self, event: InboundEvent, decision: Decision, interaction: Interaction, session: ActiveSession, answer: Answer
@@ -88,20 +147,22 @@ class NumberActor:
                 self._ledger.forget_answer(event.resource_sid)
                 answer(STORE_DOWN)
 
+        if self.rules.carrier is not None and not event.is_call:
+            decision = msgspec.structs.replace(decision, is_sent_by_us=True)
         self._ledger.remember_answer(event, decision, now=interaction.date_created)
-        self._ledger.record(interaction, session, settled)
+        self._ledger.record(interaction, session, settled, self.effects_of(event, decision, interaction))
 
-    def _refuse(self, event: InboundEvent, ruling: Ruling, now: float) -> None:
+    def _refuse(self, event: InboundEvent, ruling: Ruling, now: float, answer: Answer) -> None:
         decision = ruling.decision
-        self._ledger.remember_refusal(event, decision, now=now)
         if decision.reason is Reason.SESSION_EXPIRED and ruling.session is not None:
             self._expired(ruling.session)
-        if decision.code is not None:
-            self._parts.tell(
-                decision.code,
-                CATALOGUE[decision.code].title,
-                account_sid=self.account_sid,
-                service_sid=self.service_sid,
-                session_sid=decision.session_sid or None,
-                resource_sid=event.resource_sid,
-            )
+        if decision.reason in OUT_OF_SESSION and self.rules.out_of_session_url is not None:
+            if decision.reason is Reason.SESSION_EXPIRED:
+                self.tell_of(event, decision)
+            self._ledger.wait(event, answer)
+            self._hooked.out_of_session(self, event, ruling)
+            return
+        self.tell_of(event, decision)
+        decision = fall_back(decision, self.rules.options)
+        self._ledger.remember_refusal(event, decision, now=now)
+        answer(decision)

@@ -1,12 +1,24 @@
-"""What the actors of one host share: its clock, mint, store and observer, handed in by the composition root."""
+"""What the actors of one host share: its clock, mint, store, egress and observer, handed in by the composition root."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from engine.core.errors import Code
-from engine.core.ports import Clock, Observer, Store
-from engine.core.records import DebuggerEvent
+from engine.core.changes import Change, EffectOwed
+from engine.core.effects import Effect
+from engine.core.errors import Code, StoreUnavailable
+from engine.core.ports import (
+    Carriers,
+    Clock,
+    Hooks,
+    InterceptVerdict,
+    Observer,
+    Outbox,
+    OutOfSessionCase,
+    OutOfSessionVerdict,
+    Store,
+)
+from engine.core.records import Address, DebuggerEvent, Interaction, WebhookTrace
 from engine.core.sids import Mint
 
 SECONDS_PER_DAY = 86_400
@@ -25,12 +37,59 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a closed session is kept."""
     retention_interval_seconds: float = 60.0
     """How often sessions past retention are looked for."""
+    intercept_timeout_seconds: float = 5.0
+    """How long an intercept hook may take; then the event goes on, or is blocked where the service says so."""
+    carrier_deadline_seconds: float = 10.0
+    """How long a carrier waits for an answer: all hooks of one event together take no longer."""
+    most_waiting_events: int = 10_000
+    """Events that may wait for hooks at once; more are told to come again."""
+    alerts_per_second: int = 20
+    """Debugger events of one account and code that are kept in a second; more are only counted."""
+    alert_retention_seconds: float = 30.0 * SECONDS_PER_DAY
+    """How long a debugger event is listed."""
     every_number_is_ours: bool = True
     """A pool takes any `PhoneNumber=`; the account comes to own it then."""
     joins_us_and_canada: bool = False
     """Numbers of the US serve Canada and the other way round (behaviour 6.5)."""
     inserts_mexican_one: bool | None = None
     """New services insert the "1" after +52; None = those made before 2020-10-05 do (behaviour 14)."""
+
+
+class Detached:
+    """Egress of a host that is only opened for the operator: what is owed waits on disk, no hook is asked."""
+
+    async def intercept(
+        self, url: str, interaction: Interaction, *, may_rewrite: bool, timeout_seconds: float
+    ) -> InterceptVerdict:
+        """Say that the hook cannot be asked."""
+        del url, interaction, may_rewrite, timeout_seconds
+        return InterceptVerdict(is_failed=True)
+
+    async def out_of_session(self, url: str, case: OutOfSessionCase, *, timeout_seconds: float) -> OutOfSessionVerdict:
+        """Say that the hook cannot be asked."""
+        del url, case, timeout_seconds
+        return OutOfSessionVerdict(code=Code.OUT_OF_SESSION_CALLBACK_FAILED)
+
+    def owed(self, effects: Sequence[Effect]) -> None:
+        """Leave them to the next start."""
+
+    def sender_for(self, proxy: Address) -> str | None:
+        """No carrier sends."""
+        del proxy
+        return None
+
+    def caller_for(self, proxy: Address) -> str | None:
+        """No carrier calls."""
+        del proxy
+        return None
+
+
+class Egress(msgspec.Struct, frozen=True):
+    """How a host reaches the world."""
+
+    hooks: Hooks = Detached()
+    outbox: Outbox = Detached()
+    carriers: Carriers = Detached()
 
 
 class Parts(msgspec.Struct, frozen=True):
@@ -43,6 +102,28 @@ class Parts(msgspec.Struct, frozen=True):
     """A random index below n."""
     observer: Observer
     settings: HostSettings
+    egress: Egress = Egress()
+
+    def commit(
+        self, changes: Sequence[Change], settled: Callable[[StoreUnavailable | None], None], effects: Sequence[Effect]
+    ) -> None:
+        """Commit changes with the effects they owe, and hand those over for delivery once they are on disk."""
+        if not effects:
+            self.store.commit(changes, settled)
+            return
+
+        def done(problem: StoreUnavailable | None) -> None:
+            settled(problem)
+            if problem is None:
+                self.egress.outbox.owed(effects)
+
+        self.store.commit((*changes, *(EffectOwed(effect) for effect in effects)), done)
+
+    async def write(self, changes: Sequence[Change], effects: Sequence[Effect] = ()) -> None:
+        """Commit and wait, as `commit`; raises StoreUnavailable."""
+        await self.store.write((*changes, *(EffectOwed(effect) for effect in effects)))
+        if effects:
+            self.egress.outbox.owed(effects)
 
     def tell(
         self,
@@ -53,6 +134,7 @@ class Parts(msgspec.Struct, frozen=True):
         service_sid: str | None = None,
         session_sid: str | None = None,
         resource_sid: str | None = None,
+        webhook: WebhookTrace | None = None,
     ) -> None:
         """Raise a debugger event; `message` holds no whole phone number."""
         self.observer.debugger(
@@ -64,5 +146,6 @@ class Parts(msgspec.Struct, frozen=True):
                 resource_sid=resource_sid,
                 message=message,
                 at=self.clock(),
+                webhook=webhook,
             )
         )

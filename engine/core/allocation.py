@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from engine.core.e164 import is_channel, is_chat_channel, mask, parse_identifier, parse_proxy_number
+from engine.core.e164 import canonical, is_channel, is_chat_channel, mask, parse_identifier, parse_proxy_number
 from engine.core.errors import ApiError, Code, MasklineError
 from engine.core.holdings import Holdings
 from engine.core.pool import Pool, capability_problem
 from engine.core.records import Address, Mode, Participant, ProxyNumber, Service
-from engine.core.requests import ParticipantRequest
+from engine.core.requests import ParticipantRequest, SessionRequest
 from engine.core.sids import SidKind, is_sid
+from engine.core.traffic import InboundEvent, SessionWanted
 
 SEATS = 2
 """Participants of a session, ever at a time (behaviour 1.7)."""
@@ -45,9 +46,16 @@ class Allotment(msgspec.Struct, frozen=True):
 
 
 def admit(
-    requests: Sequence[ParticipantRequest], *, present: Sequence[Participant] = (), mode: Mode, around: Surroundings
+    requests: Sequence[ParticipantRequest],
+    *,
+    present: Sequence[Participant] = (),
+    mode: Mode,
+    around: Surroundings,
+    may_return: bool = False,
 ) -> tuple[Address, ...]:
     """Return the identifiers of those who ask to join a session with these participants (removed ones too).
+
+    With `may_return`, one who was removed may come back (an extension).
 
     Raises:
         ApiError: TOO_MANY_PARTICIPANTS, PARTICIPANT_ALREADY_IN_SESSION, DUPLICATE_ENTRY (was removed before),
@@ -63,7 +71,7 @@ def admit(
         if identifier in live or identifier in admitted:
             problem = f"{mask(identifier)} is already a participant of the session"
             raise ApiError(Code.PARTICIPANT_ALREADY_IN_SESSION, problem)
-        if identifier in removed:
+        if identifier in removed and not may_return:
             problem = f"{mask(identifier)} was removed from the session and cannot come back"
             raise ApiError(Code.DUPLICATE_ENTRY, problem)
         _check_kind(request, identifier, mode=mode, around=around)
@@ -173,3 +181,30 @@ def _not_usable(named: str, around: Surroundings) -> ApiError:
         return not_in_service(named)
     shown = named if is_sid(named) else mask(named)
     return ApiError(Code.PROXY_IDENTIFIER_NOT_OWNED, f"Proxy number {shown} is not owned by the account")
+
+
+def session_wanted(wanted: SessionWanted, event: InboundEvent, number: ProxyNumber) -> SessionRequest:
+    """Return the session that an out-of-session hook asks for (behaviour 13.1).
+
+    The sender keeps the number they reached, reserved or not; no default ttl is applied.
+    """
+    mode = wanted.mode or guess_mode(number, wanted.identifier, is_call=event.is_call)
+    return SessionRequest(
+        unique_name=wanted.unique_name,
+        date_expiry=wanted.date_expiry,
+        ttl_seconds=wanted.ttl_seconds or 0,
+        mode=mode,
+        participants=(
+            ParticipantRequest(identifier=canonical(event.sender), proxy_identifier_sid=number.sid),
+            ParticipantRequest(identifier=wanted.identifier, proxy_identifier=wanted.proxy_identifier),
+        ),
+    )
+
+
+def guess_mode(number: ProxyNumber, identifier: str, *, is_call: bool) -> Mode:
+    """Guess a mode from who and what meets; never one that would refuse the event at hand."""
+    if is_call:
+        return Mode.VOICE_ONLY if capability_problem(number, Mode.VOICE_AND_MESSAGE) else Mode.VOICE_AND_MESSAGE
+    if is_channel(identifier) or capability_problem(number, Mode.VOICE_AND_MESSAGE):
+        return Mode.MESSAGE_ONLY
+    return Mode.VOICE_AND_MESSAGE

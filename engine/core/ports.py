@@ -19,7 +19,6 @@ from engine.core.records import (
     DebuggerEvent,
     Interaction,
     Kind,
-    Mode,
     Participant,
     ProxyNumber,
     Service,
@@ -36,7 +35,7 @@ from engine.core.requests import (
     SessionRequest,
     SessionUpdate,
 )
-from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
+from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome, SessionWanted
 
 Record = TypeVar("Record")
 
@@ -221,20 +220,6 @@ class InterceptVerdict(msgspec.Struct, frozen=True, kw_only=True):
     body: str | None = None
     """Text that it wants sent instead, from a JSON answer."""
     trace: WebhookTrace | None = None
-
-
-class SessionWanted(msgspec.Struct, frozen=True, kw_only=True):
-    """The session that an out-of-session hook asks for (behaviour 13.1)."""
-
-    identifier: str
-    """participantIdentifier: the second participant."""
-    proxy_identifier: str | None = None
-    """participantProxyIdentifier."""
-    unique_name: str | None = None
-    mode: Mode | None = None
-    """None = to be guessed."""
-    ttl_seconds: int | None = None
-    date_expiry: float | None = None
 
 
 class OutOfSessionVerdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -461,7 +446,7 @@ class ControlPlane(Protocol):
         """Read, as the operator, a session of any account and its participants, the removed ones too, oldest first."""
 
     async def update_participant(
-        self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str, update: ParticipantUpdate
+        self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str, *, update: ParticipantUpdate
     ) -> Participant:
         """Change a participant; METHOD_NOT_ALLOWED unless the service lets it."""
 
@@ -474,11 +459,11 @@ class ControlPlane(Protocol):
     async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
         """List, as the operator, what is owed, oldest first."""
 
-    async def replay(self, effect_sids: Sequence[str]) -> int:
-        """Have dead effects tried again; returns how many were."""
+    async def replay(self, effects: Sequence[Effect]) -> int:
+        """Have dead effects tried again, from the first attempt; returns how many were dead."""
 
-    async def drop(self, effect_sids: Sequence[str]) -> int:
-        """Owe effects no more; returns how many were."""
+    async def drop(self, effects: Sequence[Effect]) -> int:
+        """Owe dead effects no more; returns how many were dead."""
 
     def explain(self, *, proxy: str, sender: str) -> Explanation:
         """Tell, as the operator, what would happen to a sender on a proxy number, and why; changes nothing."""

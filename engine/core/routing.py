@@ -24,6 +24,7 @@ from engine.core.records import (
     Participant,
     ProxyNumber,
     Service,
+    ServiceOptions,
     Session,
 )
 from engine.core.sids import Mint, SidKind
@@ -182,6 +183,16 @@ class NumberRules(msgspec.Struct, frozen=True, gc=False):
     """Outbound legs to Mexico carry the "1" (behaviour 14)."""
     argentina: bool = False
     """Outbound calls to Argentina carry the "9" (behaviour 14)."""
+    callback_url: str | None = None
+    """Informational webhook of the service."""
+    intercept_url: str | None = None
+    """Gate webhook of the service."""
+    out_of_session_url: str | None = None
+    """Fall-back webhook of the service."""
+    options: ServiceOptions = ServiceOptions()
+    """Extensions of the service."""
+    carrier: str | None = None
+    """Carrier that sends messages from this number; None = the inbound webhook's answer does."""
 
 
 class Ruling(msgspec.Struct, frozen=True, gc=False):
@@ -201,6 +212,7 @@ MESSAGE_OF_STRANGER = Ruling(Decision(Outcome.REFUSED, Reason.NO_SESSION, Code.U
 NOT_IN_POOL = Decision(Outcome.UNKNOWN_NUMBER, Reason.NOT_IN_POOL)
 REBUILDING = Decision(Outcome.NOT_READY, Reason.REBUILDING)
 STORE_DOWN = Decision(Outcome.NOT_READY, Reason.STORE_UNAVAILABLE)
+BUSY = Decision(Outcome.NOT_READY, Reason.BUSY)
 
 
 def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: float, mint: Mint) -> Ruling:
@@ -304,10 +316,41 @@ def outbound_address(identifier: Address, *, is_call: bool, rules: NumberRules) 
     return dial_form(identifier, inserts_mexican_one=rules.inserts_mexican_one, argentina=rules.argentina and is_call)
 
 
-def rules_for(account: Account, service: Service, number: ProxyNumber) -> NumberRules:
+def rules_for(account: Account, service: Service, number: ProxyNumber, *, carrier: str | None = None) -> NumberRules:
     """Return what shapes the decisions of a number in a service's pool."""
+    respects_filter = service.options.respect_sms_stop_filter
+    if respects_filter is None:
+        respects_filter = account.respect_sms_stop_filter
     return NumberRules(
-        forwards_stop_words=account.respect_sms_stop_filter and not number.stop_filtering,
+        forwards_stop_words=respects_filter and not number.stop_filtering,
         inserts_mexican_one=service.inserts_mexican_one,
         argentina=account.argentina,
+        callback_url=service.callback_url,
+        intercept_url=service.intercept_callback_url,
+        out_of_session_url=service.out_of_session_callback_url,
+        options=service.options,
+        carrier=carrier,
     )
+
+
+def fall_back(decision: Decision, options: ServiceOptions) -> Decision:
+    """Return the service's own TwiML for a refusal, where it has one; the debugger code stays."""
+    twiml = None
+    if decision.reason is Reason.NO_PARTNER:
+        twiml = options.no_partner_twiml
+    elif decision.reason is Reason.SESSION_EXPIRED:
+        twiml = options.closed_twiml or options.no_session_twiml
+    elif decision.reason in {Reason.NO_SESSION, Reason.OUT_OF_SESSION_FAILED, Reason.AUTO_CREATE_FAILED}:
+        twiml = options.no_session_twiml
+    if twiml is None:
+        return decision
+    return msgspec.structs.replace(decision, outcome=Outcome.ANSWERED, reason=Reason.FALL_BACK, twiml=twiml)
+
+
+def still_meets(bindings: Bindings, session: ActiveSession, interaction: Interaction) -> bool:
+    """Tell, after a wait, whether the two of an interaction still meet in its session."""
+    people = {seat.participant_sid for seat in session.seats}
+    caller = next((seat for seat in session.seats if seat.participant_sid == interaction.inbound.participant_sid), None)
+    if caller is None or interaction.outbound.participant_sid not in people:
+        return False
+    return bindings.find(caller.identifier) is session

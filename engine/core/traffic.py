@@ -6,7 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from engine.core.errors import Code
-from engine.core.records import Address, Kind, LegStatus
+from engine.core.records import Address, Kind, LegStatus, Mode
 
 
 class InboundEvent(msgspec.Struct, frozen=True, gc=False):
@@ -91,6 +91,8 @@ class Reason(StrEnum):
     NOT_IN_POOL = "not-in-pool"
     REBUILDING = "rebuilding"
     STORE_UNAVAILABLE = "store-unavailable"
+    BUSY = "busy"
+    """Too many events wait for webhooks of applications."""
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -128,4 +130,18 @@ class ReportOutcome(StrEnum):
     """80907: no interaction with that leg."""
 
 
-__all__ = ["Decision", "InboundEvent", "Kind", "LegReport", "Outcome", "Reason", "ReportOutcome"]
+class SessionWanted(msgspec.Struct, frozen=True, kw_only=True):
+    """The session that an out-of-session hook asks for (behaviour 13.1)."""
+
+    identifier: str
+    """participantIdentifier: the second participant."""
+    proxy_identifier: str | None = None
+    """participantProxyIdentifier."""
+    unique_name: str | None = None
+    mode: Mode | None = None
+    """None = to be guessed."""
+    ttl_seconds: int | None = None
+    date_expiry: float | None = None
+
+
+__all__ = ["Decision", "InboundEvent", "Kind", "LegReport", "Outcome", "Reason", "ReportOutcome", "SessionWanted"]

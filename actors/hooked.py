@@ -1,0 +1,214 @@
+"""Events that wait for a webhook of the application: the intercept gate and the out-of-session hook.
+
+Only the one event waits; its number's actor serves others meanwhile, and nothing is held. After every wait the world
+is looked at again: if in doubt, the event is not routed. Source: behaviour 9, 12, 13.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from actors.ledger import Ledger
+from actors.parts import Parts
+from engine.core.e164 import canonical
+from engine.core.errors import CATALOGUE, ApiError, Code, StoreUnavailable
+from engine.core.ports import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
+from engine.core.records import Leg, Participant
+from engine.core.routing import (
+    BUSY,
+    CALL_OF_STRANGER,
+    MESSAGE_OF_STRANGER,
+    STORE_DOWN,
+    ActiveSession,
+    Ruling,
+    decide,
+    fall_back,
+    still_meets,
+)
+from engine.core.traffic import Decision, InboundEvent, Outcome, Reason, SessionWanted
+
+if TYPE_CHECKING:
+    from actors.number import NumberActor
+
+MakeSession = Callable[["NumberActor", InboundEvent, SessionWanted], Coroutine[Any, Any, None]]
+"""Makes the session that a hook asked for; raises ApiError or StoreUnavailable."""
+
+
+class HookedEvents:
+    """The events of a host that wait for hooks."""
+
+    def __init__(self, parts: Parts, ledger: Ledger, *, make_session: MakeSession) -> None:
+        """Ask hooks through these parts."""
+        self._parts = parts
+        self._ledger = ledger
+        self._make_session = make_session
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Count the events that wait."""
+        return len(self._tasks)
+
+    async def finish(self) -> None:
+        """Wait for the events that wait; each has its deadline."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def intercept(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling) -> None:
+        """Ask the gate about an event in session, then route or block it."""
+        self._begin(event, lambda deadline: self._gated(actor, event, ruling, deadline))
+
+    def out_of_session(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling) -> None:
+        """Ask the application what to do with an event that meets no session."""
+        self._begin(event, lambda deadline: self._outside(actor, event, ruling, deadline))
+
+    def _begin(self, event: InboundEvent, work: Callable[[float], Coroutine[Any, Any, Decision]]) -> None:
+        if len(self._tasks) >= self._parts.settings.most_waiting_events:
+            self._ledger.answer_waiting(event, BUSY, is_final=False)
+            return
+        task = asyncio.create_task(self._run(event, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, event: InboundEvent, work: Callable[[float], Coroutine[Any, Any, Decision]]) -> None:
+        deadline = self._parts.clock() + self._parts.settings.carrier_deadline_seconds
+        try:
+            decision = await work(deadline)
+        except StoreUnavailable:
+            decision = STORE_DOWN
+        except BaseException:
+            self._ledger.answer_waiting(event, STORE_DOWN, is_final=False)
+            raise
+        self._ledger.answer_waiting(event, decision, is_final=decision.outcome is not Outcome.NOT_READY)
+
+    # -- the gate ------------------------------------------------------------------------------------------------
+
+    async def _gated(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling, deadline: float) -> Decision:
+        interaction, session = ruling.interaction, ruling.session
+        if interaction is None or session is None:
+            return ruling.decision
+        url = actor.rules.intercept_url
+        if url is None:
+            effects = actor.effects_of(event, ruling.decision, interaction)
+            await self._ledger.recorded(interaction, session, effects)
+            return msgspec.structs.replace(ruling.decision, is_sent_by_us=self._is_sent_by_us(actor, event))
+        half = msgspec.structs.replace(interaction, outbound=Leg())
+        await self._ledger.recorded(half, session)
+        limit = min(self._parts.settings.intercept_timeout_seconds, deadline - self._parts.clock())
+        may_rewrite = actor.rules.options.intercept_may_rewrite and not event.is_call
+        verdict = await self._parts.egress.hooks.intercept(
+            url, half, may_rewrite=may_rewrite, timeout_seconds=max(limit, 0.0)
+        )
+        if self._blocks(verdict, actor, event, session):
+            return Decision(Outcome.REFUSED, Reason.INTERCEPTED, Code.CONTACT_REJECTED, session_sid=session.sid)
+        if not still_meets(actor.bindings, session, interaction):
+            return self._gone(actor, event, session)
+        decision = msgspec.structs.replace(ruling.decision, body=verdict.body)
+        await self._ledger.connected(interaction, actor.effects_of(event, decision, interaction))
+        return msgspec.structs.replace(decision, is_sent_by_us=self._is_sent_by_us(actor, event))
+
+    def _blocks(
+        self, verdict: InterceptVerdict, actor: "NumberActor", event: InboundEvent, session: ActiveSession
+    ) -> bool:
+        if verdict.is_failed:
+            self._tell(Code.CALLBACK_FAILED, actor, event, session_sid=session.sid, verdict=verdict)
+        if not verdict.is_blocked and not (verdict.is_failed and actor.rules.options.intercept_fails_closed):
+            return False
+        self._tell(Code.CONTACT_REJECTED, actor, event, session_sid=session.sid)
+        return True
+
+    def _gone(self, actor: "NumberActor", event: InboundEvent, session: ActiveSession) -> Decision:
+        """Refuse an event whose session ended while the gate was asked."""
+        stranger = (CALL_OF_STRANGER if event.is_call else MESSAGE_OF_STRANGER).decision
+        if stranger.code is not None:
+            self._tell(stranger.code, actor, event, session_sid=session.sid)
+        return msgspec.structs.replace(stranger, session_sid=session.sid)
+
+    @staticmethod
+    def _is_sent_by_us(actor: "NumberActor", event: InboundEvent) -> bool:
+        return not event.is_call and actor.rules.carrier is not None
+
+    # -- out of session ------------------------------------------------------------------------------------------
+
+    async def _outside(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling, deadline: float) -> Decision:
+        url = actor.rules.out_of_session_url
+        if url is None:
+            return ruling.decision
+        limit = max(deadline - self._parts.clock(), 0.0)
+        case = self._case(actor, event)
+        verdict = await self._parts.egress.hooks.out_of_session(url, case, timeout_seconds=limit)
+        session_sid = ruling.decision.session_sid
+        if verdict.twiml is not None:
+            return Decision(Outcome.ANSWERED, Reason.OUT_OF_SESSION, session_sid=session_sid, twiml=verdict.twiml)
+        if verdict.wanted is not None:
+            return await self._in_made_session(actor, event, verdict.wanted, deadline)
+        code = verdict.code or Code.UNKNOWN_SCENARIO
+        self._tell(code, actor, event, session_sid=session_sid, verdict=verdict)
+        if code is Code.UNKNOWN_SCENARIO:
+            return Decision(Outcome.ANSWERED, Reason.LEFT_TO_APPLICATION, code, session_sid=session_sid)
+        failed = Decision(Outcome.REFUSED, Reason.OUT_OF_SESSION_FAILED, code, session_sid=session_sid)
+        return fall_back(failed, actor.rules.options)
+
+    async def _in_made_session(
+        self, actor: "NumberActor", event: InboundEvent, wanted: SessionWanted, deadline: float
+    ) -> Decision:
+        """Make the session, unless the sender has got one on this number meanwhile, and go on as in session."""
+        if actor.bindings.find(canonical(event.sender)) is None:
+            try:
+                await self._make_session(actor, event, wanted)
+            except ApiError as refusal:
+                self._parts.tell(
+                    refusal.code,
+                    refusal.message,
+                    account_sid=actor.account_sid,
+                    service_sid=actor.service_sid,
+                    resource_sid=event.resource_sid,
+                )
+                failed = Decision(Outcome.REFUSED, Reason.AUTO_CREATE_FAILED, refusal.code)
+                return fall_back(failed, actor.rules.options)
+        now, mint = self._parts.clock(), self._parts.mint
+        ruling = decide(actor.bindings, event, rules=actor.rules, now=now, mint=mint)
+        if ruling.interaction is None:
+            actor.tell_of(event, ruling.decision)
+            return fall_back(ruling.decision, actor.rules.options)
+        return await self._gated(actor, event, ruling, deadline)
+
+    def _case(self, actor: "NumberActor", event: InboundEvent) -> OutOfSessionCase:
+        """Gather what is known of the last session that paired sender and number."""
+        store, sender = self._parts.store, canonical(event.sender)
+        session = store.last_session_of(actor.service_sid, sender, actor.address)
+        inbound: Participant | None = None
+        outbound: Participant | None = None
+        for participant in () if session is None else store.participants(session.sid):
+            if participant.identifier == sender and participant.proxy_identifier == actor.address:
+                inbound = participant
+            else:
+                outbound = participant
+        return OutOfSessionCase(
+            event=event,
+            service_sid=actor.service_sid,
+            account_sid=actor.account_sid,
+            session=session,
+            inbound=inbound,
+            outbound=outbound,
+        )
+
+    def _tell(
+        self,
+        code: Code,
+        actor: "NumberActor",
+        event: InboundEvent,
+        *,
+        session_sid: str,
+        verdict: InterceptVerdict | OutOfSessionVerdict | None = None,
+    ) -> None:
+        self._parts.tell(
+            code,
+            CATALOGUE[code].title,
+            account_sid=actor.account_sid,
+            service_sid=actor.service_sid,
+            session_sid=session_sid or None,
+            resource_sid=event.resource_sid,
+            webhook=None if verdict is None else verdict.trace,
+        )
