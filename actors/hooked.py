@@ -93,8 +93,12 @@ class HookedEvents:
             effects = actor.effects_of(event, ruling.decision, interaction)
             await self._ledger.recorded(interaction, session, effects)
             return msgspec.structs.replace(ruling.decision, is_sent_by_us=self._is_sent_by_us(actor, event))
+        before = self._ledger.take_unfinished(event, interaction)
+        if before is not None:
+            interaction = msgspec.structs.replace(interaction, sid=before.sid, date_created=before.date_created)
         half = msgspec.structs.replace(interaction, outbound=Leg())
-        await self._ledger.recorded(half, session)
+        if before is None:
+            await self._ledger.recorded(half, session)
         limit = min(self._parts.settings.intercept_timeout_seconds, deadline - self._parts.clock())
         may_rewrite = actor.rules.options.intercept_may_rewrite and not event.is_call
         verdict = await self._parts.egress.hooks.intercept(
@@ -104,7 +108,7 @@ class HookedEvents:
             return Decision(Outcome.REFUSED, Reason.INTERCEPTED, Code.CONTACT_REJECTED, session_sid=session.sid)
         if not still_meets(actor.bindings, session, interaction):
             return self._gone(actor, event, session)
-        decision = msgspec.structs.replace(ruling.decision, body=verdict.body)
+        decision = msgspec.structs.replace(ruling.decision, body=verdict.body, interaction_sid=interaction.sid)
         await self._ledger.connected(interaction, actor.effects_of(event, decision, interaction))
         return msgspec.structs.replace(decision, is_sent_by_us=self._is_sent_by_us(actor, event))
 

@@ -51,6 +51,7 @@ class Ledger:
         self._open_calls: dict[str, str] = {}
         self._in_flight: dict[str, Interaction] = {}
         self._waiting: dict[str, list[tuple[InboundEvent, Answer]]] = {}
+        self._unfinished: dict[str, Interaction] = {}
 
     @property
     def open_calls(self) -> int:
@@ -82,6 +83,17 @@ class Ledger:
             recents.remember(event, decision, now=self._parts.clock())
         for _, answer in self._waiting.pop(event.resource_sid, ()):
             answer(decision)
+
+    def reload_unfinished(self, interaction: Interaction) -> None:
+        """Take up an interaction whose gate was being asked when the host stopped, or that it had blocked."""
+        self._unfinished[interaction.inbound.resource_sid or ""] = interaction
+
+    def take_unfinished(self, event: InboundEvent, interaction: Interaction) -> Interaction | None:
+        """Return, once, what a redelivered event had recorded before the host stopped."""
+        known = self._unfinished.pop(event.resource_sid, None) if self._unfinished else None
+        if known is None or known.inbound.participant_sid != interaction.inbound.participant_sid:
+            return None
+        return known
 
     def answer_again(self, event: InboundEvent, answer: Answer) -> bool:
         """Answer a redelivery as before, once what it answers is on disk; tell whether it was one."""

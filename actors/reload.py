@@ -14,7 +14,11 @@ def reload_answers(parts: Parts, ledger: Ledger, directory: Directory) -> None:
         ledger.reload_call(interaction)
     since = parts.clock() - parts.settings.redelivery_window_seconds
     for interaction in parts.store.interactions_since(since):
-        if not interaction.is_message_interaction:
+        if interaction.is_message_interaction:
+            continue
+        if interaction.outbound.participant_sid is None:
+            ledger.reload_unfinished(interaction)
+        else:
             _reload(interaction, parts, ledger, directory)
 
 
