@@ -161,7 +161,7 @@ def interaction_shape(interaction: Interaction, base: str) -> InteractionShape:
         session_sid=interaction.session_sid,
         service_sid=interaction.service_sid,
         account_sid=interaction.account_sid,
-        data=_data(interaction),
+        data=interaction_data(interaction),
         type=interaction.kind,
         inbound_participant_sid=inbound.participant_sid,
         inbound_resource_sid=inbound.resource_sid,
@@ -190,6 +190,15 @@ def message_interaction_shape(interaction: Interaction, base: str) -> MessageInt
         participant_sid=participant_sid,
         url=f"{session_url}/Participants/{participant_sid}/MessageInteractions/{interaction.sid}",
     )
+
+
+def interaction_data(interaction: Interaction) -> str:
+    """Write the text of a message, or the length of a finished call, as JSON; empty before a call has ended."""
+    if interaction.kind is Kind.MESSAGE:
+        return msgspec.json.encode({"body": interaction.body or ""}).decode()
+    if interaction.duration_seconds is None:
+        return ""
+    return msgspec.json.encode({"duration": str(interaction.duration_seconds)}).decode()
 
 
 def owned_number_shape(number: ProxyNumber) -> OwnedNumberShape:
@@ -268,11 +277,3 @@ def _resource_type(leg: Leg, kind: Kind) -> str | None:
     if leg.status is None and leg.resource_sid is None:
         return None
     return "Call" if kind is Kind.VOICE else "Message"
-
-
-def _data(interaction: Interaction) -> str:
-    if interaction.kind is Kind.MESSAGE:
-        return msgspec.json.encode({"body": interaction.body or ""}).decode()
-    if interaction.duration_seconds is None:
-        return ""
-    return msgspec.json.encode({"duration": str(interaction.duration_seconds)}).decode()
