@@ -6,7 +6,7 @@ go one after the other. Source: behaviour 3 to 8.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import msgspec
@@ -15,7 +15,8 @@ from actors.directory import Directory
 from actors.locks import KeyedLocks
 from actors.owing import hang_up
 from actors.parts import Parts
-from engine.core.allocation import Surroundings, admit, allot, not_in_service, pair_in_use
+from actors.seating import Seating, is_shared
+from engine.core.allocation import not_in_service
 from engine.core.changes import (
     Change,
     InteractionErased,
@@ -31,9 +32,7 @@ from engine.core.changes import (
 from engine.core.e164 import mask
 from engine.core.effects import Effect
 from engine.core.errors import ApiError, Code, StoreUnavailable, not_found
-from engine.core.holdings import Holdings
 from engine.core.lifecycle import closing, expiry_reason, new_session, plan_update
-from engine.core.pool import Pool
 from engine.core.records import (
     UNSET,
     Account,
@@ -83,12 +82,10 @@ class ServiceCoordinator:
         self._directory = directory
         self._watch = watch
         self._calls_of = calls_of
-        self._pool = Pool()
-        self._holdings = Holdings()
+        self._seating = Seating(parts, service=lambda: self.service, account=account, owns=owns)
         self._active: dict[str, ActiveSession] = {}
         self._claimed_names: set[str] = set()
         self._locks = KeyedLocks()
-        self._owns = owns
 
     # -- the service and its pool --------------------------------------------------------------------------------
 
@@ -113,45 +110,45 @@ class ServiceCoordinator:
             for session in self._active.values():
                 self._directory.publish(session)
             raise
-        for number in self._pool:
+        for number in self._seating.pool:
             self._directory.close(number.address)
         self._active.clear()
 
     def refresh_rules(self) -> None:
         """Give the number actors the rules of the service and account as they are now."""
-        for number in self._pool:
+        for number in self._seating.pool:
             self._open_actor(number)
 
     def check_room(self, *, is_reserved: bool, number_sid: str) -> None:
         """Refuse one more reserved (or unreserved) number with POOL_FULL; warn with 80624 when room gets short."""
         self._check_present()
-        if self._pool.check_room(is_reserved=is_reserved):
+        if self._seating.pool.check_room(is_reserved=is_reserved):
             self._tell(Code.POOL_NEARLY_FULL, "The pool is at 85 % of its limit", resource_sid=number_sid)
 
     def number_joined(self, number: ProxyNumber) -> None:
         """Let a pooled number be selected and routed."""
         if not self.is_erased:
-            self._pool.add(number)
+            self._seating.pool.add(number)
             self._open_actor(number)
 
     def number_changed(self, number: ProxyNumber) -> None:
         """Take over the changed record of a pooled number."""
-        if self._pool.get_by_sid(number.sid) is not None:
-            self._pool.replace(number)
+        if self._seating.pool.get_by_sid(number.sid) is not None:
+            self._seating.pool.replace(number)
             self._open_actor(number)
 
     def number_leaves(self, number: ProxyNumber) -> None:
         """Let a number be selected no more; NUMBER_IN_ACTIVE_SESSIONS while it is in use."""
-        in_use = self._pool.in_use(number.address)
+        in_use = self._seating.pool.in_use(number.address)
         if in_use:
             problem = f"{mask(number.address)} is used by {in_use} active sessions; reserve it and let them end"
             raise ApiError(Code.NUMBER_IN_ACTIVE_SESSIONS, problem)
-        self._pool.remove(number.sid)
+        self._seating.pool.remove(number.sid)
         self._directory.close(number.address)
 
     def pool_number(self, number_sid: str) -> ProxyNumber:
         """Return a number of the pool; ApiError NOT_FOUND."""
-        number = None if self.is_erased else self._pool.get_by_sid(number_sid)
+        number = None if self.is_erased else self._seating.pool.get_by_sid(number_sid)
         if number is None:
             raise not_found(
                 f"{self._path}/{'ShortCodes' if number_sid.startswith('SC') else 'PhoneNumbers'}/{number_sid}"
@@ -160,18 +157,18 @@ class ServiceCoordinator:
 
     def number_at(self, address: Address) -> ProxyNumber:
         """Return a number of the pool by its address; ApiError PROXY_IDENTIFIER_NOT_IN_SERVICE."""
-        number = self._pool.get(address)
+        number = self._seating.pool.get(address)
         if number is None:
             raise not_in_service(address)
         return number
 
     def pool_numbers(self) -> Iterable[ProxyNumber]:
         """Walk the pool."""
-        return self._pool
+        return self._seating.pool
 
     def in_use(self, number: ProxyNumber) -> int:
         """Count the active sessions that use a number; one whose participants share it counts once."""
-        return self._pool.in_use(number.address)
+        return self._seating.pool.in_use(number.address)
 
     @property
     def active_sessions(self) -> int:
@@ -187,7 +184,7 @@ class ServiceCoordinator:
 
     def reload(self, session: Session, participants: tuple[Participant, ...]) -> None:
         """Take up an active session that the store holds."""
-        self._reserve(participants)
+        self._seating.reserve(participants)
         self._activate(session, participants)
 
     async def create_session(self, request: SessionRequest) -> Session:
@@ -202,14 +199,14 @@ class ServiceCoordinator:
             now=self._parts.clock(),
         )
         self._check_name_is_free(session.unique_name)
-        participants = self._join(session, request.participants)
-        self._reserve(participants if session.is_active else ())
+        participants = self._seating.join(session, request.participants)
+        self._seating.reserve(participants if session.is_active else ())
         if session.unique_name is not None:
             self._claimed_names.add(session.unique_name)
         try:
             await self._parts.store.write((SessionCreated(session, participants),))
         except BaseException:
-            self._let_go(participants if session.is_active else ())
+            self._seating.let_go(participants if session.is_active else ())
             raise
         finally:
             self._claimed_names.discard(session.unique_name or "")
@@ -236,7 +233,7 @@ class ServiceCoordinator:
             if plan.change is None:
                 return session
             if plan.reopens:
-                is_strict = self._is_strict(session, asked=update.fail_on_participant_conflict is True)
+                is_strict = self._seating.is_strict(session, asked=update.fail_on_participant_conflict is True)
                 await self._reopen(session, plan.change, is_strict=is_strict)
             elif plan.closes:
                 await self._end(session_sid, plan.change)
@@ -283,11 +280,11 @@ class ServiceCoordinator:
             if active is None or before.date_deleted is not None:
                 raise _closed() if active is None else not_found(f"{self._path}/Participants/{participant_sid}")
             seat = next(seat for seat in active.seats if seat.participant_sid == participant_sid)
-            self._free(seat.identifier, seat.proxy, is_last_use=not _is_shared(active, seat))
+            self._seating.free(seat.identifier, seat.proxy, is_last_use=not is_shared(active, seat))
             try:
                 after = self._changed_participant(session, before, update)
             except BaseException:
-                self._hold(before, is_new_proxy=not _is_shared(active, seat))
+                self._seating.hold(before.identifier, before.proxy_identifier, is_new_use=not is_shared(active, seat))
                 raise
             await self._replace_seat(active, seat, before, after)
             return after
@@ -311,22 +308,22 @@ class ServiceCoordinator:
                 else update.proxy_identifier_sid
             ),
         )
-        (joined,) = self._join(session, (request,), present=others)
+        (joined,) = self._seating.join(session, (request,), present=others)
         return msgspec.structs.replace(
             joined, sid=before.sid, date_created=before.date_created, date_updated=self._parts.clock()
         )
 
     async def _replace_seat(self, active: ActiveSession, seat: Seat, before: Participant, after: Participant) -> None:
         """Withdraw the old seat, commit, publish the new one; if the commit fails the old one routes again."""
-        is_shared = _is_shared(active, seat)
+        was_shared = is_shared(active, seat)
         self._directory.withdraw_seat(active, seat)
         new = seat_of(after)
-        self._hold(after, is_new_proxy=new.proxy not in active.proxies())
+        self._seating.hold(after.identifier, after.proxy_identifier, is_new_use=new.proxy not in active.proxies())
         try:
             await self._parts.write((ParticipantChanged(after),))
         except BaseException:
-            self._free(new.identifier, new.proxy, is_last_use=new.proxy not in active.proxies())
-            self._hold(before, is_new_proxy=not is_shared)
+            self._seating.free(new.identifier, new.proxy, is_last_use=new.proxy not in active.proxies())
+            self._seating.hold(before.identifier, before.proxy_identifier, is_new_use=not was_shared)
             self._directory.publish_seat(active, seat)
             raise
         self._directory.publish_seat(active, new)
@@ -385,14 +382,14 @@ class ServiceCoordinator:
             if active is None:
                 raise _closed()
             present = self._parts.store.participants(session_sid)
-            (participant,) = self._join(session, (request,), present=present)
+            (participant,) = self._seating.join(session, (request,), present=present)
             seat = seat_of(participant)
             is_new_proxy = seat.proxy not in active.proxies()
-            self._hold(participant, is_new_proxy=is_new_proxy)
+            self._seating.hold(participant.identifier, participant.proxy_identifier, is_new_use=is_new_proxy)
             try:
                 await self._parts.store.write((ParticipantAdded(participant),))
             except BaseException:
-                self._free(participant.identifier, seat.proxy, is_last_use=is_new_proxy)
+                self._seating.free(participant.identifier, seat.proxy, is_last_use=is_new_proxy)
                 raise
             self._directory.publish_seat(active, seat)
             self._check_present()
@@ -425,7 +422,7 @@ class ServiceCoordinator:
                     self._directory.publish_seat(active, seat)
                 raise
             if active is not None and seat is not None:
-                self._free(seat.identifier, seat.proxy, is_last_use=seat.proxy not in active.proxies())
+                self._seating.free(seat.identifier, seat.proxy, is_last_use=seat.proxy not in active.proxies())
 
     def interaction(self, session_sid: str, interaction_sid: str) -> Interaction:
         """Return an interaction of a session; NOT_FOUND."""
@@ -442,75 +439,6 @@ class ServiceCoordinator:
         await self._parts.store.write((InteractionErased(interaction_sid),))
 
     # -- joining, pairs and ends ---------------------------------------------------------------------------------
-
-    def _join(
-        self, session: Session, requests: tuple[ParticipantRequest, ...], present: tuple[Participant, ...] = ()
-    ) -> tuple[Participant, ...]:
-        """Choose the proxy numbers of those who join, and make their records; nothing is reserved yet."""
-        around = self._surroundings()
-        joined = []
-        may_return = self.service.options.participants_may_change
-        identifiers = admit(requests, present=present, mode=session.mode, around=around, may_return=may_return)
-        for request, identifier in zip(requests, identifiers, strict=True):
-            is_strict = self._is_strict(session, asked=request.fail_on_participant_conflict)
-            allotment = allot(request, identifier, mode=session.mode, is_strict=is_strict, around=around)
-            participant = Participant(
-                sid=self._parts.mint(SidKind.PARTICIPANT),
-                session_sid=session.sid,
-                service_sid=session.service_sid,
-                account_sid=session.account_sid,
-                identifier=identifier,
-                proxy_identifier=allotment.number.address,
-                proxy_identifier_sid=allotment.number.sid,
-                friendly_name=request.friendly_name,
-                date_created=self._parts.clock(),
-                date_updated=self._parts.clock(),
-            )
-            if allotment.is_conflict:
-                self._tell_conflict(Code.SIMULTANEOUS_REQUESTS, participant)
-            joined.append(participant)
-        return tuple(joined)
-
-    def _surroundings(self) -> Surroundings:
-        def history(identifier: Address) -> Mapping[Address, float]:
-            return self._parts.store.proxies_held_before(self.service.sid, identifier)
-
-        return Surroundings(
-            service=self.service,
-            pool=self._pool,
-            holdings=self._holdings,
-            owns=self._owns,
-            history=history,
-            pick=self._parts.pick,
-            joins_us_and_canada=self._parts.settings.joins_us_and_canada,
-        )
-
-    def _is_strict(self, session: Session, *, asked: bool) -> bool:
-        is_permissive = self._account().allow_participant_conflict
-        return not is_permissive or asked or session.fail_on_participant_conflict
-
-    def _reserve(self, participants: Iterable[Participant]) -> None:
-        used: set[Address] = set()
-        for participant in participants:
-            self._hold(participant, is_new_proxy=participant.proxy_identifier not in used)
-            used.add(participant.proxy_identifier)
-
-    def _let_go(self, participants: Iterable[Participant]) -> None:
-        freed: set[Address] = set()
-        for participant in participants:
-            proxy = participant.proxy_identifier
-            self._free(participant.identifier, proxy, is_last_use=proxy not in freed)
-            freed.add(proxy)
-
-    def _hold(self, participant: Participant, *, is_new_proxy: bool) -> None:
-        self._holdings.hold(participant.identifier, participant.proxy_identifier)
-        if is_new_proxy:
-            self._pool.use(participant.proxy_identifier)
-
-    def _free(self, identifier: Address, proxy: Address, *, is_last_use: bool) -> None:
-        self._holdings.let_go(identifier, proxy)
-        if is_last_use:
-            self._pool.release(proxy)
 
     def _activate(self, session: Session, participants: tuple[Participant, ...]) -> None:
         active = active_session(session, participants)
@@ -531,19 +459,12 @@ class ServiceCoordinator:
 
     async def _reopen(self, session: Session, change: SessionChanged, *, is_strict: bool) -> None:
         participants = self._live(session.sid)
-        for participant in participants:
-            if self._pool.get_by_sid(participant.proxy_identifier_sid) is None:
-                raise not_in_service(participant.proxy_identifier)
-            if participant.proxy_identifier not in self._holdings.of(participant.identifier):
-                continue
-            if is_strict:
-                raise pair_in_use(participant.identifier, participant.proxy_identifier)
-            self._tell_conflict(Code.INVALID_REOPEN, participant)
-        self._reserve(participants)
+        self._seating.check_return(participants, is_strict=is_strict)
+        self._seating.reserve(participants)
         try:
             await self._parts.store.write((change,))
         except BaseException:
-            self._let_go(participants)
+            self._seating.let_go(participants)
             raise
         self._activate(self._parts.store.session(session.sid) or session, participants)
 
@@ -561,10 +482,7 @@ class ServiceCoordinator:
             raise
         if active is not None and self._active.pop(session_sid, None) is not None:
             self._directory.withdraw(active)  # an erasure of the service that failed meanwhile published it again
-            freed: set[Address] = set()
-            for seat in active.seats:
-                self._free(seat.identifier, seat.proxy, is_last_use=seat.proxy not in freed)
-                freed.add(seat.proxy)
+            self._seating.let_go_seats(active)
         return active
 
     def _hang_ups(self, session_sid: str) -> tuple[Effect, ...]:
@@ -613,10 +531,6 @@ class ServiceCoordinator:
     def _path(self) -> str:
         return f"/Services/{self.service.sid}"
 
-    def _tell_conflict(self, code: Code, participant: Participant) -> None:
-        problem = f"{mask(participant.identifier)} holds {mask(participant.proxy_identifier)} in two active sessions"
-        self._tell(code, problem, session_sid=participant.session_sid, resource_sid=participant.sid)
-
     def _tell(self, code: Code, message: str, *, session_sid: str | None = None, resource_sid: str | None) -> None:
         self._parts.tell(
             code,
@@ -626,11 +540,6 @@ class ServiceCoordinator:
             session_sid=session_sid,
             resource_sid=resource_sid,
         )
-
-
-def _is_shared(active: ActiveSession, seat: Seat) -> bool:
-    """Tell whether another seat of the session has the same proxy number."""
-    return any(other is not seat and other.proxy == seat.proxy for other in active.seats)
 
 
 def _closed() -> ApiError:

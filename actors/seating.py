@@ -1,0 +1,148 @@
+"""Who holds which proxy number of one service: its pool and active pairs, reserved in the turn that decides.
+
+It reads the store for sticky history only, commits nothing and publishes nothing; the coordinator does. Source:
+behaviour 3.5, 6, 7.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from actors.parts import Parts
+from engine.core.allocation import Surroundings, admit, allot, not_in_service, pair_in_use
+from engine.core.e164 import mask
+from engine.core.errors import Code
+from engine.core.holdings import Holdings
+from engine.core.pool import Pool
+from engine.core.records import Account, Address, Participant, Service, Session
+from engine.core.requests import ParticipantRequest
+from engine.core.routing import ActiveSession, Seat
+from engine.core.sids import SidKind
+
+
+class Seating:
+    """The pool and the pairs of a service."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        service: Callable[[], Service],
+        account: Callable[[], Account],
+        owns: Callable[[str], bool],
+    ) -> None:
+        """Start with an empty pool and no pairs."""
+        self.pool = Pool()
+        self._parts = parts
+        self._service = service
+        self._account = account
+        self._owns = owns
+        self._holdings = Holdings()
+
+    def is_strict(self, session: Session, *, asked: bool) -> bool:
+        """Tell whether a request may not make a pair active twice."""
+        is_permissive = self._account().allow_participant_conflict
+        return not is_permissive or asked or session.fail_on_participant_conflict
+
+    def join(
+        self, session: Session, requests: tuple[ParticipantRequest, ...], present: tuple[Participant, ...] = ()
+    ) -> tuple[Participant, ...]:
+        """Choose the proxy numbers of those who join, and make their records; nothing is reserved yet."""
+        around = self._surroundings()
+        joined = []
+        may_return = around.service.options.participants_may_change
+        identifiers = admit(requests, present=present, mode=session.mode, around=around, may_return=may_return)
+        for request, identifier in zip(requests, identifiers, strict=True):
+            is_strict = self.is_strict(session, asked=request.fail_on_participant_conflict)
+            allotment = allot(request, identifier, mode=session.mode, is_strict=is_strict, around=around)
+            participant = Participant(
+                sid=self._parts.mint(SidKind.PARTICIPANT),
+                session_sid=session.sid,
+                service_sid=session.service_sid,
+                account_sid=session.account_sid,
+                identifier=identifier,
+                proxy_identifier=allotment.number.address,
+                proxy_identifier_sid=allotment.number.sid,
+                friendly_name=request.friendly_name,
+                date_created=self._parts.clock(),
+                date_updated=self._parts.clock(),
+            )
+            if allotment.is_conflict:
+                self._tell_conflict(Code.SIMULTANEOUS_REQUESTS, participant)
+            joined.append(participant)
+        return tuple(joined)
+
+    def check_return(self, participants: Iterable[Participant], *, is_strict: bool) -> None:
+        """Refuse to re-open a session whose numbers left the pool or whose pairs are taken."""
+        for participant in participants:
+            if self.pool.get_by_sid(participant.proxy_identifier_sid) is None:
+                raise not_in_service(participant.proxy_identifier)
+            if participant.proxy_identifier not in self._holdings.of(participant.identifier):
+                continue
+            if is_strict:
+                raise pair_in_use(participant.identifier, participant.proxy_identifier)
+            self._tell_conflict(Code.INVALID_REOPEN, participant)
+
+    def reserve(self, participants: Iterable[Participant]) -> None:
+        """Hold the pairs of a session; a number that its participants share is used once."""
+        used: set[Address] = set()
+        for participant in participants:
+            proxy = participant.proxy_identifier
+            self.hold(participant.identifier, proxy, is_new_use=proxy not in used)
+            used.add(proxy)
+
+    def let_go(self, participants: Iterable[Participant]) -> None:
+        """Undo `reserve`."""
+        self._let_go((participant.identifier, participant.proxy_identifier) for participant in participants)
+
+    def let_go_seats(self, session: ActiveSession) -> None:
+        """Free the pairs of a session that has ended."""
+        self._let_go((seat.identifier, seat.proxy) for seat in session.seats)
+
+    def _let_go(self, pairs: Iterable[tuple[Address, Address]]) -> None:
+        freed: set[Address] = set()
+        for identifier, proxy in pairs:
+            self.free(identifier, proxy, is_last_use=proxy not in freed)
+            freed.add(proxy)
+
+    def hold(self, identifier: Address, proxy: Address, *, is_new_use: bool) -> None:
+        """Hold one pair; `is_new_use` unless the session uses the number already."""
+        self._holdings.hold(identifier, proxy)
+        if is_new_use:
+            self.pool.use(proxy)
+
+    def free(self, identifier: Address, proxy: Address, *, is_last_use: bool) -> None:
+        """Free one pair; `is_last_use` unless the session uses the number still."""
+        self._holdings.let_go(identifier, proxy)
+        if is_last_use:
+            self.pool.release(proxy)
+
+    def _surroundings(self) -> Surroundings:
+        service = self._service()
+
+        def history(identifier: Address) -> Mapping[Address, float]:
+            return self._parts.store.proxies_held_before(service.sid, identifier)
+
+        return Surroundings(
+            service=service,
+            pool=self.pool,
+            holdings=self._holdings,
+            owns=self._owns,
+            history=history,
+            pick=self._parts.pick,
+            joins_us_and_canada=self._parts.settings.joins_us_and_canada,
+        )
+
+    def _tell_conflict(self, code: Code, participant: Participant) -> None:
+        held_twice = f"{mask(participant.identifier)} holds {mask(participant.proxy_identifier)}"
+        self._parts.tell(
+            code,
+            f"{held_twice} in two active sessions",
+            account_sid=participant.account_sid,
+            service_sid=participant.service_sid,
+            session_sid=participant.session_sid,
+            resource_sid=participant.sid,
+        )
+
+
+def is_shared(session: ActiveSession, seat: Seat) -> bool:
+    """Tell whether another seat of the session has the same proxy number."""
+    return any(other is not seat and other.proxy == seat.proxy for other in session.seats)
