@@ -89,6 +89,20 @@ def test_a_request_in_flight_is_finished_and_kept(start_server: StartServer, tmp
     assert httpx.get(f"{again.address}/v1/Services/late", auth=credentials).status_code == 200
 
 
+def test_a_request_that_never_ends_does_not_hold_it_up(start_server: StartServer, tmp_path: Path) -> None:
+    """After the grace the connection is cut and the exit code is still 0."""
+    server = start_server("--data-dir", str(tmp_path), "--shutdown-grace-seconds", "1")
+    url = urlsplit(server.address)
+    with socket.create_connection((url.hostname, url.port)) as connection:
+        connection.sendall(b"POST /v1/Services HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nU")
+        httpx.get(f"{server.address}/healthz")
+
+        code, _, log = server.stop()
+
+    assert code == 0
+    assert "Traceback" not in log
+
+
 def wait_until_refused(host: str, port: int) -> None:
     """Return once nothing is accepted any more."""
     while True:
