@@ -158,7 +158,7 @@ async def _listening(
         settings=_api_settings(settings, engine.public_url),
         clock=clock,
         observer=telemetry,
-        is_ready=is_ready,
+        is_ready=lambda: host.is_loaded,
         extra_routes=operations_routes(telemetry, is_ready=is_ready),
     )
     door = Door(host, observer=telemetry, clock=clock, settings=_door_settings(settings, engine.public_url))
