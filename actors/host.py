@@ -73,6 +73,11 @@ class Host:
         )
 
     @property
+    def is_loaded(self) -> bool:
+        """Whether requests can be looked at; changes fail while the store cannot commit."""
+        return self._is_loaded
+
+    @property
     def is_ready(self) -> bool:
         """Whether traffic is answered: everything is loaded and the store can commit."""
         return self._is_loaded and self._parts.store.is_writable

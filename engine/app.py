@@ -6,6 +6,7 @@ accepted that cannot be committed.
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -33,6 +34,9 @@ from storage.store import SqliteStore
 
 ADMIN_SOCKET = "maskline.sock"
 """Name of the operator's socket in the data directory."""
+
+_COMMIT_SECONDS = 0.9
+"""What is left, after the grace of the requests, to commit and close."""
 
 _MEXICAN_ONE = {MexicanOne.BY_DATE: None, MexicanOne.ALWAYS: True, MexicanOne.NEVER: False}
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told apart, not bound
@@ -99,7 +103,17 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
         announce(f"Maskline is ready at {engine.address} (data in {settings.data_dir})")
         await stop.wait()
         _log.info("stopping: finishing what is in flight")
+        deadline = asyncio.get_running_loop().call_later(
+            settings.shutdown_grace_seconds + _COMMIT_SECONDS, _give_up_stopping
+        )
+    deadline.cancel()
     _log.info("stopped")
+
+
+def _give_up_stopping() -> None:
+    """End the process although something hangs: what was acknowledged is on disk, the rest was never promised."""
+    _log.error("stopping takes too long; ending now")
+    os._exit(1)
 
 
 @asynccontextmanager
@@ -144,7 +158,7 @@ async def _listening(
         settings=_api_settings(settings, engine.public_url),
         clock=clock,
         observer=telemetry,
-        is_ready=is_ready,
+        is_ready=lambda: host.is_loaded,
         extra_routes=operations_routes(telemetry, is_ready=is_ready),
     )
     door = Door(host, observer=telemetry, clock=clock, settings=_door_settings(settings, engine.public_url))

@@ -5,6 +5,7 @@ An interaction's and a participant's account follow from the session, an interac
 """
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from sqlite_utils import Database, Migrations
@@ -108,7 +109,8 @@ def migrate(connection: sqlite3.Connection, database: Path) -> None:
         DatabaseTooNew: the file carries a migration that this version does not know.
     """
     db = Database(connection)
-    known = {migration.name for migration in migrations.pending(Database(memory=True))}
+    with closing(Database(memory=True)) as nothing_applied:
+        known = {migration.name for migration in migrations.pending(nothing_applied)}
     foreign = tuple(migration.name for migration in migrations.applied(db) if migration.name not in known)
     if foreign:
         raise DatabaseTooNew(database, foreign)

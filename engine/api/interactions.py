@@ -1,7 +1,7 @@
 """Interactions and message interactions. Source: behaviour 3.6, 3.7."""
 
 from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf, listed
-from engine.core.errors import invalid_parameter, not_found
+from engine.core.errors import not_found
 from engine.core.sids import SidKind
 from engine.wire.rest_forms import SEND_MESSAGE, MessageRequest
 from engine.wire.rest_shapes import InteractionPage, InteractionShape, MessageInteractionPage, MessageInteractionShape
@@ -33,8 +33,6 @@ async def delete(call: Call, _: None) -> None:
 
 async def send(call: Call, request: MessageRequest) -> MessageInteractionShape:
     """Push a text to a participant."""
-    if not request.body and not request.media:
-        raise invalid_parameter("Body", "give Body, MediaUrl or both")
     interaction = await call.control.send_message(
         call.account_sid,
         call.service_sid,

@@ -29,6 +29,7 @@ _MEANINGS = {
     500: "Storage refused the commit (80501), or an internal error (20500)",
     503: "The engine is starting (20503)",
 }
+_CREATED = 201
 _EVERYWHERE = (401, 404, 405, 429, 500, 503)
 
 
@@ -38,7 +39,10 @@ def openapi_document(operations: Sequence[AnyOperation], base: str) -> dict[str,
     _, components = msgspec.json.schema_components([*dict.fromkeys(shapes), ErrorBody], ref_template=_SCHEMAS)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+        described = _operation(operation)
+        if links := _links(operation, operations):
+            described["responses"][str(operation.status)]["links"] = links
+        paths.setdefault(operation.path, {})[operation.method.lower()] = described
     return {
         "openapi": "3.1.0",
         "info": {
@@ -93,6 +97,25 @@ def _response(operation: AnyOperation, status: int) -> dict[str, Any]:
     return described
 
 
+def _links(made: AnyOperation, operations: Sequence[AnyOperation]) -> dict[str, Any]:
+    """Say which operations take the SID of what was made: those on the resource itself and on its lists."""
+    if made.status != _CREATED:
+        return {}
+    resource = made.path.removesuffix(".json") + "/{Sid}"
+    parents = {name: f"$request.path.{name}" for name in _NAME.findall(made.path)}
+    links: dict[str, Any] = {}
+    for operation in operations:
+        *above, name = _NAME.findall(operation.path) or [""]
+        is_itself = name == "Sid" and operation.path.removesuffix(".json") == resource
+        is_below = name != "Sid" and operation.path.startswith(resource.replace("{Sid}", f"{{{name}}}/"))
+        if above == list(parents) and (is_itself or is_below):
+            links[operation.name] = {
+                "operationId": operation.name,
+                "parameters": {**parents, name: "$response.body#/sid"},
+            }
+    return links
+
+
 def _path_parameters(operation: AnyOperation) -> list[dict[str, Any]]:
     described = []
     for name in _NAME.findall(operation.path):
@@ -110,11 +133,13 @@ def _request_body(form: Form[Any]) -> dict[str, Any]:
     schema: JsonSchema = {"type": "object", "properties": properties}
     if required:
         schema["required"] = required
+    if form.at_least_one:
+        schema["anyOf"] = [{"required": [name]} for name in form.at_least_one]
     content: dict[str, Any] = {"schema": schema}
     repeated = [field.name for field in form.fields if field.parse_all is not None]
     if repeated:
         content["encoding"] = {name: {"style": "form", "explode": True} for name in repeated}
-    return {"required": bool(required), "content": {"application/x-www-form-urlencoded": content}}
+    return {"required": bool(required or form.at_least_one), "content": {"application/x-www-form-urlencoded": content}}
 
 
 _PAGE_PARAMETERS: list[dict[str, Any]] = [

@@ -1,7 +1,6 @@
 """Phone numbers and short codes of a service's pool. Source: behaviour 3.2, 3.3."""
 
 from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf, listed
-from engine.core.errors import invalid_parameter
 from engine.core.ports import PoolEntry
 from engine.core.sids import SidKind
 from engine.wire.rest_forms import ADD_PHONE_NUMBER, ADD_SHORT_CODE, RESERVE, PoolRequest, ReserveRequest
@@ -17,8 +16,6 @@ _CODE = "/v1/Services/{ServiceSid}/ShortCodes/{Sid}"
 
 async def add_number(call: Call, request: PoolRequest) -> PhoneNumberShape:
     """Put a phone number into the pool."""
-    if request.number_sid is None and request.address is None:
-        raise invalid_parameter("Sid", "name the number by Sid or by PhoneNumber")
     return phone_number_shape(await _add(call, request), call.base)
 
 

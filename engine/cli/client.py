@@ -14,7 +14,7 @@ import msgspec
 from engine.app import admin_socket, offline_admin
 from engine.cli.tree import Refusal, Refused
 from engine.settings import Settings
-from engine.wire.admin import ErrorShape
+from engine.wire.rest_shapes import ErrorBody
 
 Shape = TypeVar("Shape")
 Result = TypeVar("Result")
@@ -80,7 +80,7 @@ def _is_served(path: Path) -> bool:
 
 def _refused(response: httpx.Response) -> Refused:
     try:
-        error = msgspec.json.decode(response.content, type=ErrorShape)
+        error = msgspec.json.decode(response.content, type=ErrorBody)
     except msgspec.DecodeError:
         return Refused(f"the server answered {response.status_code} without saying why")
     return Refused(f"{error.message} (code {error.code})")

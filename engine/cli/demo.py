@@ -1,5 +1,7 @@
 """`maskline demo`: the main job on recorded traffic, in a temporary directory."""
 
+import sys
+
 import click
 
 from engine.cli.output import console
@@ -19,6 +21,7 @@ def demo(*, is_once: bool, listen: str, as_json: bool) -> None:
     the HTTP listener, the engine commits to disk. Then it serves until Ctrl-C, to be tried by hand.
     """
     address = load_settings(config=None, environ={}, flags={"listen": listen}).settings.listen
-    report = run_demo(DemoOptions(listen=address, is_once=is_once, as_json=as_json), console())
+    options = DemoOptions(listen=address, is_once=is_once, as_json=as_json, program=sys.argv[0])
+    report = run_demo(options, console())
     if report.differences:
         raise SystemExit(REFUSED)

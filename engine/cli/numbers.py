@@ -81,7 +81,9 @@ async def _import(
     rejected = [row for row in rows if isinstance(row, BadRow)]
     good = [row for row in rows if isinstance(row, CsvRow)]
     columns = (TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(is_error=True), transient=True, disable=is_quiet) as progress:
+    screen = console(is_error=True)
+    is_hidden = is_quiet or not screen.is_terminal
+    with Progress(*columns, console=screen, transient=True, disable=is_hidden) as progress:
         task = progress.add_task("importing", total=len(good))
         for chunk in _chunks(good):
             body = NumbersImport(rows=tuple(row.row for row in chunk), service=service)

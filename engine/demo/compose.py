@@ -45,9 +45,9 @@ def encode(webhooks: Iterable[Webhook]) -> bytes:
     return b"".join(msgspec.json.encode(webhook) + b"\n" for webhook in webhooks)
 
 
-def recorded() -> list[Webhook]:
-    """Read the recorded file."""
-    return [msgspec.json.decode(line, type=Webhook) for line in TRAFFIC.read_bytes().splitlines()]
+def recorded(file: Path = TRAFFIC) -> list[Webhook]:
+    """Read a recorded file."""
+    return [msgspec.json.decode(line, type=Webhook) for line in file.read_bytes().splitlines()]
 
 
 def _conversation(session: DemoSession, account: str, bodies: tuple[str, ...]) -> Lane:

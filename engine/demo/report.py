@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import msgspec
 from rich.console import Console
@@ -61,7 +60,9 @@ def make_report(
 
 def _rows(webhooks: Iterable[Webhook]) -> list[Row]:
     counts = Counter((outcome_of(webhook.expect), webhook.door) for webhook in webhooks)
-    endings = sorted({ending for ending, _ in counts}, key=lambda ending: -sum(counts[ending, door] for door in Door))
+    endings = sorted(
+        {ending for ending, _ in counts}, key=lambda ending: (-sum(counts[ending, door] for door in Door), ending)
+    )
     return [
         Row(*ending, *(counts[ending, door] for door in (Door.VOICE, Door.MESSAGE, Door.STATUS))) for ending in endings
     ]
@@ -97,14 +98,14 @@ def _endings_table(report: DemoReport) -> Table:
 
 
 def _examples_table(played: Sequence[Played]) -> Table:
-    """Show one webhook of every ending."""
+    """Show one webhook of every ending in every kind of conversation."""
     table = Table(title="One of each (real numbers masked)", title_justify="left")
     for column in ("what happened", "from", "to", "became"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, no_wrap=column in {"from", "to"})
     seen = set()
     for one in played:
         webhook = one.webhook
-        key = (outcome_of(webhook.expect), webhook.door)
+        key = (webhook.lane.partition("-")[0], outcome_of(webhook.expect), webhook.door)
         if key in seen or webhook.door is Door.STATUS:
             continue
         seen.add(key)
@@ -125,8 +126,8 @@ def _became(webhook: Webhook) -> str:
             return f"{outcome}"
 
 
-def show_how_to_try(console: Console, engine: RunningEngine, stage: Stage, *, webhook: Webhook, data_dir: Path) -> None:
-    """Print lines that can be pasted into another terminal."""
+def show_how_to_try(console: Console, engine: RunningEngine, stage: Stage, *, webhook: Webhook, explain: str) -> None:
+    """Print lines that can be pasted into another terminal; `explain` begins the command of that name."""
     account = stage.accounts[webhook.account]
     path = f"/inbound/{webhook.door}"
     form, headers = signed(webhook, path, public_url=engine.public_url, stage=stage)
@@ -138,7 +139,7 @@ def show_how_to_try(console: Console, engine: RunningEngine, stage: Stage, *, we
         f"curl -s {engine.address}{path} -H '{header}: {value}' {fields}",
         "",
         "# the same numbers, explained",
-        f"maskline explain --data-dir {data_dir} --to {webhook.form['To']} --from {webhook.form['From']}",
+        f"{explain} --to {webhook.form['To']} --from {webhook.form['From']}",
         "",
         "# the REST interface",
         f"curl -s -u {account.sid}:{account.auth_token} {engine.address}/v1/Services/{service}/Sessions",

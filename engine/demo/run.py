@@ -4,6 +4,7 @@ import asyncio
 import signal
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,10 +14,10 @@ from rich.console import Console
 from engine.app import RunningEngine, running_engine
 from engine.demo.audit import audit
 from engine.demo.carrier import Carrier, Played
-from engine.demo.compose import recorded
+from engine.demo.compose import TRAFFIC, recorded
 from engine.demo.provision import Stage, set_up
 from engine.demo.report import DemoReport, make_report, show_how_to_try, show_report
-from engine.demo.script import Door, Routed
+from engine.demo.script import Door, Routed, Webhook
 from engine.settings import ListenAddress, Settings
 from engine.telemetry.logs import configure_logs
 
@@ -30,6 +31,10 @@ class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
     """End after the traffic."""
     as_json: bool
     """Print the report for machines and nothing else."""
+    program: str = "maskline"
+    """How the command line is called, for lines to paste."""
+    traffic: Path = TRAFFIC
+    """The recorded file."""
 
 
 def run_demo(options: DemoOptions, console: Console) -> DemoReport:
@@ -38,7 +43,10 @@ def run_demo(options: DemoOptions, console: Console) -> DemoReport:
         data_dir = Path(name)
         with (data_dir / "demo.log").open("w", encoding="utf-8") as log:
             configure_logs(as_json=True, level="info", stream=log)
-            return uvloop.run(_run(options, console, data_dir))
+            try:
+                return uvloop.run(_run(options, console, data_dir))
+            finally:
+                configure_logs(as_json=False, level="info")
 
 
 async def _run(options: DemoOptions, console: Console, data_dir: Path) -> DemoReport:
@@ -47,28 +55,28 @@ async def _run(options: DemoOptions, console: Console, data_dir: Path) -> DemoRe
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running_engine(Settings(data_dir=data_dir, listen=options.listen)) as engine:
         stage = await set_up(engine)
-        played, seconds = await _play(engine, stage)
+        played, seconds = await _play(engine, stage, recorded(options.traffic))
         problems = await audit(engine, stage, [one.webhook for one in played])
         report = make_report(engine, played, problems, seconds=seconds)
         if options.as_json:
             console.print_json(msgspec.json.encode(report).decode())
         else:
             show_report(console, report, played)
+            if not options.is_once:
+                explain = f"{options.program} explain --data-dir {data_dir}"
+                show_how_to_try(console, engine, stage, webhook=_a_call(played), explain=explain)
         if not options.is_once:
-            if not options.as_json:
-                call = next(
-                    one.webhook
-                    for one in played
-                    if one.webhook.door is Door.VOICE and isinstance(one.webhook.expect, Routed)
-                )
-                show_how_to_try(console, engine, stage, webhook=call, data_dir=data_dir)
             await stop.wait()
     return report
 
 
-async def _play(engine: RunningEngine, stage: Stage) -> tuple[list[Played], float]:
+def _a_call(played: Sequence[Played]) -> Webhook:
+    calls = (one.webhook for one in played if one.webhook.door is Door.VOICE)
+    return next(call for call in calls if isinstance(call.expect, Routed))
+
+
+async def _play(engine: RunningEngine, stage: Stage, webhooks: Sequence[Webhook]) -> tuple[list[Played], float]:
     """Play what can be played at once, then what waits for a session to expire; only the first is timed."""
-    webhooks = recorded()
     carrier = Carrier(engine.address, engine.public_url, stage)
     started = time.perf_counter()
     played = await carrier.play(one for one in webhooks if one.waits_for_end_of is None)

@@ -41,7 +41,10 @@ class DebuggerLog:
         severity = _SEVERITIES[entry.level]
         if not self._logger.isEnabledFor(severity):
             return
-        second = self._seconds.setdefault(event.code if entry is not _UNKNOWN else 0, _Second())
+        key = 0 if entry is _UNKNOWN else event.code
+        second = self._seconds.get(key)
+        if second is None:
+            second = self._seconds[key] = _Second()
         if second.number != int(event.at):
             self._sum_up(event.code, second.seen - LOGGED_PER_SECOND, severity)
             second.number, second.seen = int(event.at), 0

@@ -2,7 +2,7 @@
 
 Not part of the public interface and without authentication: whoever may open the socket is the operator. Secrets
 appear in the answers that create them and nowhere else; dates are text as on the public wire; an error is the public
-error body (`ErrorShape`).
+error body (`engine.wire.rest_shapes.ErrorBody`).
 
     POST   /accounts                      AccountCreate    201 AccountCreated
     GET    /accounts                                       200 AccountList
@@ -22,19 +22,6 @@ from engine.core.records import LegStatus, Mode, SessionStatus
 
 MAX_IMPORT_ROWS = 1000
 """Rows of one `NumbersImport`; a longer file is sent in several."""
-
-
-class ErrorShape(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a request was not carried out."""
-
-    code: int
-    """A code of the catalogue."""
-    message: str
-    """What to change."""
-    more_info: str
-    """Page about the code."""
-    status: int
-    """The HTTP status again."""
 
 
 class AccountCreate(msgspec.Struct, frozen=True, kw_only=True):

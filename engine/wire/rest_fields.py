@@ -21,6 +21,11 @@ JsonSchema = dict[str, Any]
 MAX_SECONDS = 2**31 - 2
 MAX_URL = 4000
 
+_DATE_PATTERN = (
+    "^(19[7-9][0-9]|[2-9][0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])(T([01][0-9]|2[0-3])(:[0-5][0-9]){2}Z)?$"
+)
+"""What is promised in the document; more is read (other days that exist, offsets, no date at all to clear it)."""
+
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
     """One parameter of a form."""
@@ -47,6 +52,8 @@ class Form(msgspec.Struct, Generic[Request], frozen=True):
 
     make: Callable[..., Request]
     fields: tuple[Field, ...]
+    at_least_one: tuple[str, ...] = ()
+    """Names of fields of which one must have a value."""
 
     def read(self, values: FormValues, *, prefix: str = "") -> Request:
         """Make the request; fields that were not sent keep its defaults, unknown ones are ignored.
@@ -67,6 +74,8 @@ class Form(msgspec.Struct, Generic[Request], frozen=True):
                     given[field.attribute] = None
             except ValueError as problem:
                 raise invalid_parameter(prefix + field.name, str(problem)) from problem
+        if self.at_least_one and not any(any(values.get(name, ())) for name in self.at_least_one):
+            raise invalid_parameter(prefix + self.at_least_one[0], f"give {' or '.join(self.at_least_one)}")
         return self.make(**given)
 
 
@@ -82,7 +91,7 @@ def text(name: str, attribute: str, *, max_length: int, is_required: bool = Fals
         name=name,
         attribute=attribute,
         parse=parse,
-        schema={"type": "string", "maxLength": max_length},
+        schema={"type": "string", "minLength": int(is_required), "maxLength": max_length},
         is_required=is_required,
         is_clearable=is_clearable,
     )
@@ -96,7 +105,8 @@ def address(name: str, attribute: str, *, max_length: int, is_required: bool = F
             raise ValueError(f"longer than {max_length} characters")
         return restore_plus(value)
 
-    schema = {"type": "string", "maxLength": max_length, "examples": ["+14155550100"]}
+    schema: JsonSchema = {"type": "string", "minLength": int(is_required), "maxLength": max_length}
+    schema["examples"] = ["+14155550100"]
     return Field(name=name, attribute=attribute, parse=parse, schema=schema, is_required=is_required)
 
 
@@ -146,7 +156,7 @@ def date(name: str, attribute: str) -> Field:
         except ValueError as problem:
             raise ValueError("expected a UTC time such as 2031-07-30T20:00:00Z") from problem
 
-    schema = {"type": "string", "examples": ["2031-07-30T20:00:00Z", "2031-07-30"]}
+    schema = {"type": "string", "pattern": _DATE_PATTERN, "examples": ["2031-07-30T20:00:00Z", "2031-07-30"]}
     return Field(name=name, attribute=attribute, parse=parse, schema=schema, is_clearable=True)
 
 

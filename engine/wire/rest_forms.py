@@ -150,6 +150,7 @@ ADD_PHONE_NUMBER = Form(
         address("PhoneNumber", "address", max_length=MAX_NAME),
         flag("IsReserved", "is_reserved"),
     ),
+    at_least_one=("Sid", "PhoneNumber"),
 )
 ADD_SHORT_CODE = Form(PoolRequest, (sid("Sid", "number_sid", SidKind.SHORT_CODE, is_required=True),))
 RESERVE = Form(ReserveRequest, (flag("IsReserved", "is_reserved"),))
@@ -160,6 +161,7 @@ SEND_MESSAGE = Form(
         text("Body", "body", max_length=MAX_BODY),
         repeated("MediaUrl", "media", _media, {"type": "string", "format": "uri", "maxLength": MAX_URL}),
     ),
+    at_least_one=("Body", "MediaUrl"),
 )
 
 OWN_NUMBER = Form(

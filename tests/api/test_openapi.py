@@ -59,3 +59,21 @@ async def test_document_tells_fields_statuses_and_path_parameters(document: dict
     }
     assert sorted(operation["responses"]) == ["201", "400", "401", "404", "405", "409", "413", "429", "500", "503"]
     assert [one["schema"]["pattern"][:3] for one in operation["parameters"]] == ["^KS", "^KC"]
+
+
+async def test_what_was_made_links_to_its_operations_and_lists(document: dict[str, Any]) -> None:
+    """So that a tool can walk from a new service down to a message."""
+    made = document["paths"]["/v1/Services/{ServiceSid}/Sessions"]["post"]["responses"]["201"]["links"]
+
+    assert sorted(made) == [
+        "CreateParticipant",
+        "DeleteSession",
+        "FetchSession",
+        "ListInteraction",
+        "ListParticipant",
+        "UpdateSession",
+    ]
+    assert made["ListParticipant"]["parameters"] == {
+        "ServiceSid": "$request.path.ServiceSid",
+        "SessionSid": "$response.body#/sid",
+    }

@@ -1,0 +1,105 @@
+"""`maskline numbers import`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import Result
+
+from engine.cli.numbers import ROWS_AT_ONCE
+from tests.cli.conftest import Server
+
+StartServer = Callable[..., Server]
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def account(run: Run, tmp_path: Path) -> tuple[str, str]:
+    """SID and token of the only account of the data directory."""
+    made = json.loads(run("account", "create", "--data-dir", tmp_path / "data", "--json").output)
+    return made["account"]["sid"], made["auth_token"]
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(("number,capabilities,country,reserved", *lines)))
+    return path
+
+
+def test_numbers_come_to_be_owned(
+    run: Run, start_server: StartServer, account: tuple[str, str], tmp_path: Path
+) -> None:
+    """They are on the REST interface at once, with what the columns say."""
+    server = start_server("--data-dir", str(tmp_path / "data"))
+    file = write(tmp_path / "numbers.csv", "+12125550171,voice,US,no", "+442079460171,sms mms,GB,")
+
+    imported = run("numbers", "import", file, "--data-dir", tmp_path / "data")
+
+    url = f"{server.address}/2010-04-01/Accounts/{account[0]}/IncomingPhoneNumbers.json"
+    owned = httpx.get(url, auth=account).json()["incoming_phone_numbers"]
+    assert imported.exit_code == 0
+    assert imported.output == "2 imported, 0 rejected\n"
+    assert {one["phone_number"]: one["capabilities"]["voice"] for one in owned} == {
+        "+12125550171": True,
+        "+442079460171": False,
+    }
+
+
+def test_rejected_rows_are_named_and_the_others_imported(run: Run, account: tuple[str, str], tmp_path: Path) -> None:
+    """Both what the file gets wrong and what the engine refuses has its line, in order, numbers masked."""
+    lines = ("+12125550171,voice,US,no", "+12125550171,voice,US,no", "+1212,voice,US,no", "+12125550172,telex,US,no")
+    file = write(tmp_path / "numbers.csv", *lines)
+
+    imported = run("numbers", "import", file, "--account", account[0], "--data-dir", tmp_path / "data")
+
+    *rejected, total = imported.output.splitlines()
+    assert imported.exit_code == 1
+    assert total == "1 imported, 3 rejected"
+    assert [line.partition(":")[0] for line in rejected] == ["line 3", "line 4", "line 5"]
+    assert "0171" not in imported.output
+
+
+def test_a_long_file_is_sent_in_parts(run: Run, account: tuple[str, str], tmp_path: Path) -> None:
+    """No row is lost between two requests; the report is JSON when asked for."""
+    count = ROWS_AT_ONCE * 2 + 1
+    file = write(tmp_path / "numbers.csv", *(f"+1212556{index:04d},,," for index in range(count)))
+
+    report = json.loads(run("numbers", "import", file, "--data-dir", tmp_path / "data", "--json").output)
+
+    assert report == {"account": account[0], "imported": count, "rejected": []}
+
+
+def test_numbers_can_join_a_pool(run: Run, start_server: StartServer, account: tuple[str, str], tmp_path: Path) -> None:
+    """Named by --service; reserved ones stay out of automatic selection."""
+    server = start_server("--data-dir", str(tmp_path / "data"))
+    service = httpx.post(f"{server.address}/v1/Services", auth=account, data={"UniqueName": "rides"}).json()
+    file = write(tmp_path / "numbers.csv", "+12125550171,,,yes", "+12125550172,,,no")
+
+    imported = run("numbers", "import", file, "--service", "rides", "--data-dir", tmp_path / "data")
+
+    pool = httpx.get(service["links"]["phone_numbers"], auth=account).json()["phone_numbers"]
+    assert imported.exit_code == 0
+    assert {one["phone_number"]: one["is_reserved"] for one in pool} == {"+12125550171": True, "+12125550172": False}
+
+
+def test_with_two_accounts_the_owner_must_be_named(run: Run, account: tuple[str, str], tmp_path: Path) -> None:
+    """Guessing would give numbers to the wrong tenant."""
+    run("account", "create", "--data-dir", tmp_path / "data")
+    file = write(tmp_path / "numbers.csv", "+12125550171,,,")
+
+    refused = run("numbers", "import", file, "--data-dir", tmp_path / "data")
+
+    assert refused.exit_code == 2
+    assert "--account" in refused.output
+
+
+def test_a_file_with_a_strange_header_is_refused(run: Run, account: tuple[str, str], tmp_path: Path) -> None:
+    """Nothing is imported from a file that is not understood."""
+    file = tmp_path / "numbers.csv"
+    file.write_text("colour\nblue\n")
+
+    refused = run("numbers", "import", file, "--account", account[0], "--data-dir", tmp_path / "data")
+
+    assert refused.exit_code == 2
+    assert str(file) in refused.output

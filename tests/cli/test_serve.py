@@ -1,0 +1,203 @@
+"""`maskline serve`: what it says when it is ready, when it stops, and when it cannot start."""
+
+import json
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from click.testing import Result
+
+from tests.cli.conftest import MASKLINE, Server
+
+StartServer = Callable[..., Server]
+Run = Callable[..., Result]
+
+
+def refused(*arguments: str) -> str:
+    """Try to serve; returns the one line that says why not."""
+    tried = subprocess.run(  # noqa: S603 - our own command
+        [str(MASKLINE), "serve", *arguments], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert tried.returncode == 2
+    assert tried.stdout == ""
+    (line,) = tried.stderr.splitlines()
+    return line
+
+
+def test_it_says_in_one_line_where_it_is_ready(start_server: StartServer, tmp_path: Path) -> None:
+    """The line names address and data directory, and is all that goes to standard output."""
+    server = start_server("--data-dir", str(tmp_path))
+
+    ready = httpx.get(f"{server.address}/readyz")
+    code, out, _ = server.stop()
+
+    assert server.ready_line == f"Maskline is ready at {server.address} (data in {tmp_path})\n"
+    assert ready.status_code == 200
+    assert (code, out) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_in_time_with_connections_open(
+    start_server: StartServer, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Idle keep-alive connections do not hold it up, and it leaves no socket behind."""
+    server = start_server("--data-dir", str(tmp_path))
+    with httpx.Client(base_url=server.address) as client:
+        client.get("/healthz")
+
+        code, _, log = server.stop(number)
+
+    assert code == 0
+    assert "Traceback" not in log
+    assert not (tmp_path / "maskline.sock").exists()
+
+
+def test_a_request_in_flight_is_finished_and_kept(start_server: StartServer, tmp_path: Path, run: Run) -> None:
+    """What began before the signal is answered, committed and there after the next start."""
+    account = json.loads(run("account", "create", "--data-dir", tmp_path, "--json").output)
+    credentials = httpx.BasicAuth(account["account"]["sid"], account["auth_token"])
+    server = start_server("--data-dir", str(tmp_path))
+    url = urlsplit(server.address)
+    request = httpx.Request("POST", f"{server.address}/v1/Services", data={"UniqueName": "late"})
+    authorised = next(credentials.auth_flow(request))
+    connection = HTTPConnection(url.hostname or "", url.port)
+    connection.putrequest("POST", "/v1/Services", skip_host=True)
+    for name, value in authorised.headers.items():
+        connection.putheader(name, value)
+    connection.endheaders(authorised.content[:4])
+    assert httpx.get(f"{server.address}/healthz").status_code == 200  # the half request has been read by now
+
+    server.process.send_signal(signal.SIGTERM)
+    wait_until_refused(url.hostname or "", url.port or 0)
+    connection.send(authorised.content[4:])
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    server.process.communicate(timeout=5)
+
+    again = start_server("--data-dir", str(tmp_path))
+    assert answer.status == 201
+    assert server.process.returncode == 0
+    assert httpx.get(f"{again.address}/v1/Services/late", auth=credentials).status_code == 200
+
+
+def test_a_request_that_never_ends_does_not_hold_it_up(start_server: StartServer, tmp_path: Path) -> None:
+    """After the grace the connection is cut and the exit code is still 0."""
+    server = start_server("--data-dir", str(tmp_path), "--shutdown-grace-seconds", "1")
+    url = urlsplit(server.address)
+    with socket.create_connection((url.hostname, url.port)) as connection:
+        connection.sendall(b"POST /v1/Services HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nU")
+        httpx.get(f"{server.address}/healthz")
+
+        code, _, log = server.stop()
+
+    assert code == 0
+    assert "Traceback" not in log
+
+
+def wait_until_refused(host: str, port: int) -> None:
+    """Return once nothing is accepted any more."""
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=5).close()
+        except ConnectionError:
+            return
+
+
+def test_the_admin_socket_is_for_its_owner_only(start_server: StartServer, tmp_path: Path) -> None:
+    """Nobody else may open it: it asks for no credentials."""
+    start_server("--data-dir", str(tmp_path))
+
+    mode = (tmp_path / "maskline.sock").stat().st_mode
+
+    assert stat.S_ISSOCK(mode)
+    assert stat.S_IMODE(mode) == 0o600
+
+
+def test_a_second_server_on_the_same_directory_is_refused(start_server: StartServer, tmp_path: Path) -> None:
+    """It names the directory and the process that has it, and the first one goes on."""
+    server = start_server("--data-dir", str(tmp_path))
+
+    line = refused("--data-dir", str(tmp_path), "--listen", "127.0.0.1:0")
+
+    assert str(tmp_path) in line
+    assert str(server.process.pid) in line
+    assert httpx.get(f"{server.address}/readyz").status_code == 200
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    """Nothing is made on disk for a server that cannot listen."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+
+        line = refused("--data-dir", str(tmp_path / "data"), "--listen", address)
+
+    assert f"cannot listen on {address}" in line
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_data_directory_that_is_none_is_named(tmp_path: Path) -> None:
+    """A file in its place cannot hold a database."""
+    file = tmp_path / "file"
+    file.touch()
+
+    assert str(file) in refused("--data-dir", str(file), "--listen", "127.0.0.1:0")
+
+
+def test_a_data_directory_too_deep_for_its_socket_is_named(tmp_path: Path) -> None:
+    """The system limits the path of a socket to about a hundred characters."""
+    deep = tmp_path / ("d" * 100)
+
+    assert "maskline.sock" in refused("--data-dir", str(deep), "--listen", "127.0.0.1:0")
+
+
+def test_a_bad_setting_is_named() -> None:
+    """Key and source, before anything is opened."""
+    assert "'retention_days' (flag --retention-days)" in refused("--retention-days", "never")
+
+
+def test_unsigned_webhooks_are_loud_in_the_log(start_server: StartServer, tmp_path: Path) -> None:
+    """Whoever turns the check off reads what that means."""
+    server = start_server("--data-dir", str(tmp_path), "--no-verify-signatures", "--log-format", "json")
+
+    _, _, log = server.stop()
+
+    warnings = [json.loads(line) for line in log.splitlines()]
+    assert any(one["level"] == "warning" and "SIGNATURES ARE NOT CHECKED" in one["message"] for one in warnings)
+
+
+def test_metrics_tell_of_the_requests(start_server: StartServer, tmp_path: Path) -> None:
+    """Operations routes live on the same port, without credentials."""
+    server = start_server("--data-dir", str(tmp_path))
+    httpx.get(f"{server.address}/v1/Services")
+
+    metrics = httpx.get(f"{server.address}/metrics").text
+
+    assert "maskline_ready 1.0" in metrics
+    assert 'maskline_api_requests_total{method="GET",route="/v1/Services",status="401"} 1.0' in metrics
+
+
+def test_settings_are_printed_and_nothing_is_started(run: Run, tmp_path: Path) -> None:
+    """The answer can be kept as the settings file."""
+    printed = run("serve", "--print-settings", "--data-dir", tmp_path / "none", "--no-every-number-is-ours")
+
+    assert printed.exit_code == 0
+    assert "every_number_is_ours = false" in printed.output
+    assert not (tmp_path / "none").exists()
+
+
+def test_serving_imports_nothing_heavy() -> None:
+    """Ray, the HTTP client and the tables of the other commands would cost the start its second."""
+    listing = "import sys; from engine.cli import serve; print(*sys.modules)"
+
+    ran = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True)  # noqa: S603 - our own code
+
+    assert not {"ray", "httpx", "rich", "twilio"} & set(ran.stdout.split())

@@ -1,0 +1,133 @@
+"""Who is met on a number: the newest session in permissive mode (behaviour 7), and what is told of an expired one."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.core.errors import Code
+from engine.core.records import Kind
+from engine.core.routing import LAPSED_KEPT, ActiveSession, Bindings
+from engine.core.sids import SidKind
+from engine.core.traffic import Outcome, Reason
+from tests.core.pairings import ALICE, CAROL, P1, P2, arrival, bound, couple, mint, pairing, ruled, seat
+
+BOTH_KINDS = pytest.mark.parametrize("kind", [Kind.VOICE, Kind.MESSAGE])
+
+
+def test_the_newest_session_is_met_and_the_one_before_it_again() -> None:
+    """Behaviour 7, permissive: newest wins; when it ends, the one before routes again."""
+    first, second, third = couple(), pairing(seat(ALICE, P1), seat(CAROL, P2)), couple()
+    bindings = bound(first, second, third)
+
+    met = [bindings.find(ALICE)]
+    bindings.unbind(ALICE, third)
+    met.append(bindings.find(ALICE))
+    bindings.unbind(ALICE, second)
+    met.append(bindings.find(ALICE))
+    bindings.unbind(ALICE, first)
+    met.append(bindings.find(ALICE))
+
+    assert met == [third, second, first, None]
+
+
+def test_a_session_beneath_may_end_first() -> None:
+    """Ending a shadowed session leaves the newest met."""
+    first, second = couple(), couple()
+    bindings = bound(first, second)
+
+    bindings.unbind(ALICE, first)
+
+    assert bindings.find(ALICE) is second
+    bindings.unbind(ALICE, second)
+    assert bindings.find(ALICE) is None
+    assert len(bindings) == 0
+
+
+@given(st.lists(st.integers(0, 5), max_size=30))
+def test_bindings_are_a_stack_with_holes(steps: list[int]) -> None:
+    """Whatever begins and ends, the newest of those that go on is met."""
+    sessions = [couple() for _ in range(6)]
+    bindings, model = Bindings(), list[ActiveSession]()
+
+    for step in steps:
+        session = sessions[step]
+        if session in model:
+            bindings.unbind(ALICE, session)
+            model.remove(session)
+        else:
+            bindings.bind(ALICE, session)
+            model.append(session)
+
+        assert bindings.find(ALICE) is (model[-1] if model else None)
+        assert len(bindings) == bool(model)
+
+
+def test_unbinding_what_is_not_bound_is_loud() -> None:
+    """A binding that ends twice is our bug."""
+    session = couple()
+    bindings = bound(session)
+    bindings.unbind(ALICE, session)
+
+    with pytest.raises((KeyError, ValueError)):
+        bindings.unbind(ALICE, session)
+
+
+@BOTH_KINDS
+def test_who_met_a_session_that_expired_is_told_so(kind: Kind) -> None:
+    """80904 also after the sweep closed it, whatever the kind."""
+    session = couple()
+    bindings = bound(session)
+    bindings.unbind(ALICE, session)
+    bindings.lapse(ALICE, session.sid)
+
+    decision = ruled(bindings, arrival(kind, ALICE)).decision
+
+    assert (decision.outcome, decision.code) == (Outcome.REFUSED, Code.SESSION_EXPIRED)
+    assert decision.session_sid == session.sid
+    assert ruled(bindings, arrival(kind, CAROL)).decision.reason is Reason.NO_SESSION
+
+
+def test_a_new_session_replaces_a_lapsed_one() -> None:
+    """Once bound again, and after that session ends, the old expiry is history."""
+    bindings = Bindings()
+    bindings.lapse(ALICE, mint(SidKind.SESSION))
+    session = couple()
+
+    bindings.bind(ALICE, session)
+    bindings.unbind(ALICE, session)
+
+    assert bindings.lapsed(ALICE) is None
+
+
+def test_who_is_bound_does_not_lapse() -> None:
+    """A permissive session beneath the expired one is met as before."""
+    bindings = bound(couple())
+
+    bindings.lapse(ALICE, mint(SidKind.SESSION))
+
+    assert bindings.lapsed(ALICE) is None
+
+
+def test_only_the_session_named_is_forgotten() -> None:
+    """Erasing an older session leaves the newer one's expiry known."""
+    bindings = Bindings()
+    older, newer = mint(SidKind.SESSION), mint(SidKind.SESSION)
+    bindings.lapse(ALICE, newer)
+
+    bindings.forget_lapsed(ALICE, older)
+    assert bindings.lapsed(ALICE) == newer
+    bindings.forget_lapsed(ALICE, newer)
+
+    assert bindings.lapsed(ALICE) is None
+
+
+def test_a_number_remembers_only_so_many_expired_sessions() -> None:
+    """The oldest are forgotten, so that memory is bounded."""
+    bindings = Bindings()
+
+    for index in range(LAPSED_KEPT + 1):
+        bindings.lapse(f"+1212555{index:04d}", mint(SidKind.SESSION))
+
+    assert bindings.lapsed("+12125550000") is None
+    assert bindings.lapsed("+12125550001") is not None
+    assert bindings.lapsed(f"+1212555{LAPSED_KEPT:04d}") is not None

@@ -1,0 +1,171 @@
+"""A disk that refuses: nothing is acknowledged, the message says what to do, and it recovers by itself."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine.core.changes import InteractionRecorded, SessionCreated, SessionTouched
+from engine.core.errors import StoreUnavailable
+from engine.core.records import Kind
+from storage import SqliteStore, writer
+from storage.connections import open_writer
+from storage.datadir import DataDirLock
+from storage.schema import migrate
+from tests.storage.material import START, Observed, interaction, session
+
+pytestmark = pytest.mark.anyio
+
+BODY_BYTES = 100_000
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> sqlite3.Connection:
+    """Make the connection that the store will write through, to spoil it from outside."""
+    lock = DataDirLock(tmp_path)
+    connection = open_writer(lock.database, "NORMAL")
+    migrate(connection, lock.database)
+    lock.release()
+    return connection
+
+
+@pytest.fixture
+async def store(
+    tmp_path: Path, connection: sqlite3.Connection, observer: Observed, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[SqliteStore]:
+    """Open a store on that connection, with an impatient probe."""
+    monkeypatch.setattr(writer, "PROBE_SECONDS", 0.01)
+    store = SqliteStore(DataDirLock(tmp_path), connection, observer)
+    yield store
+    await store.close()
+
+
+def fill_disk(connection: sqlite3.Connection) -> None:
+    """Let the database grow by less than any record needs that is larger than a page."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def free_disk(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA max_page_count = 1073741823")
+
+
+async def until_writable(store: SqliteStore) -> None:
+    """Wait for the probe; the test's own time-out bounds it."""
+    while not store.is_writable:  # noqa: ASYNC110 - the store has no event for it, readiness is polled
+        await asyncio.sleep(0.01)
+
+
+async def test_a_full_disk_fails_the_whole_group_and_keeps_nothing(
+    store: SqliteStore, connection: sqlite3.Connection, observer: Observed
+) -> None:
+    """Also those of the group that would have fitted, and those that had nothing to write."""
+    made, later = session(), session()
+    await store.write([SessionCreated(made, ())])
+    large = msgspec.structs.replace(interaction(made, kind=Kind.MESSAGE), body="x" * BODY_BYTES)
+    fill_disk(connection)
+
+    came: list[StoreUnavailable | None] = []
+    store.commit([SessionTouched(made.sid, START + 5), SessionCreated(later, ())], came.append)
+    store.commit([InteractionRecorded(large)], came.append)
+    store.commit([], came.append)
+    with pytest.raises(StoreUnavailable, match="disk is full; free some space"):
+        await store.write([SessionTouched(made.sid, START + 6)])
+
+    assert [type(error) for error in came] == [StoreUnavailable] * 3
+    assert not store.is_writable
+    assert observer.commits[-1][1] is False
+    assert store.session(made.sid) == made
+    assert store.session(later.sid) is None
+    assert store.interaction(large.sid) is None
+
+
+async def test_it_recovers_by_itself_when_there_is_space(store: SqliteStore, connection: sqlite3.Connection) -> None:
+    """Nobody has to send a request for readiness to turn green."""
+    made = session()
+    await store.write([SessionCreated(made, ())])
+    large = msgspec.structs.replace(interaction(made, kind=Kind.MESSAGE), body="x" * BODY_BYTES)
+    fill_disk(connection)
+    with pytest.raises(StoreUnavailable):
+        await store.write([InteractionRecorded(large)])
+
+    free_disk(connection)
+    await until_writable(store)
+    await store.write([InteractionRecorded(large)])
+
+    assert store.interaction(large.sid) == large
+    assert store.is_writable
+
+
+async def test_the_probe_stays_red_while_the_disk_is_full(
+    store: SqliteStore, connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes as much as a small group would, so that it does not call a full disk well."""
+    monkeypatch.setattr(writer, "PROBE_SECONDS", 3600.0)
+    made = session()
+    await store.write([SessionCreated(made, ())])
+    large = msgspec.structs.replace(interaction(made, kind=Kind.MESSAGE), body="x" * BODY_BYTES)
+    fill_disk(connection)
+    with pytest.raises(StoreUnavailable):
+        await store.write([InteractionRecorded(large)])
+
+    store._writer._probe()
+    is_writable_while_full = store.is_writable
+    free_disk(connection)
+    store._writer._probe()
+
+    assert not is_writable_while_full
+    assert store.is_writable
+
+
+async def test_a_commit_is_tried_even_while_the_store_is_red(
+    store: SqliteStore, connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fits is taken, which turns it green at once."""
+    monkeypatch.setattr(writer, "PROBE_SECONDS", 3600.0)
+    made = session()
+    await store.write([SessionCreated(made, ())])
+    large = msgspec.structs.replace(interaction(made, kind=Kind.MESSAGE), body="x" * BODY_BYTES)
+    fill_disk(connection)
+    with pytest.raises(StoreUnavailable):
+        await store.write([InteractionRecorded(large)])
+
+    await store.write([SessionTouched(made.sid, START + 5)])
+
+    assert store.is_writable
+
+
+async def test_a_read_only_database_is_told_as_such(store: SqliteStore, connection: sqlite3.Connection) -> None:
+    """And reads go on."""
+    made = session()
+    await store.write([SessionCreated(made, ())])
+    connection.execute("PRAGMA query_only = ON")
+
+    with pytest.raises(StoreUnavailable, match="read-only; make it writable"):
+        await store.write([SessionTouched(made.sid, START + 5)])
+    red, read = store.is_writable, store.session(made.sid)
+    connection.execute("PRAGMA query_only = OFF")
+    await until_writable(store)
+
+    assert (red, read) == (False, made)
+    await store.write([SessionTouched(made.sid, START + 5)])
+
+
+async def test_another_program_that_locks_the_database_is_waited_out(
+    tmp_path: Path, store: SqliteStore, connection: sqlite3.Connection
+) -> None:
+    """A shell left open in a transaction makes the store red, not wrong."""
+    connection.execute("PRAGMA busy_timeout = 1")
+    other = sqlite3.connect(tmp_path / "maskline.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(StoreUnavailable, match="another program keeps the database locked"):
+        await store.write([SessionCreated(session(), ())])
+    other.execute("ROLLBACK")
+    other.close()
+    await until_writable(store)
+
+    await store.write([SessionCreated(session(), ())])
