@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engine.api import interactions, owned, participants, pool, services, sessions
+from engine.api import alerts, interactions, owned, participants, pool, services, sessions
 from engine.api.endpoint import Desk, Endpoint, tell
 from engine.api.http import Reply, encode, raw_path, refusal, send_reply, shown_path
 from engine.api.openapi import openapi_document
@@ -23,6 +23,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     *interactions.OPERATIONS,
     *pool.OPERATIONS,
     *owned.OPERATIONS,
+    *alerts.OPERATIONS,
 )
 """Everything that is served, in the order of the document."""
 

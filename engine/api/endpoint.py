@@ -6,7 +6,7 @@ behaviour 2.
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -78,7 +78,7 @@ class Endpoint:
             return await self._operate(scope, receive)
         except ApiError as problem:
             message = not_found(shown_path(path)).message if problem.code is Code.NOT_FOUND else problem.message
-            headers = _CHALLENGE if problem.code is Code.PERMISSION_DENIED else ()
+            headers = self._headers(problem.code, scope["method"])
             return refusal(problem.code, message, status=problem.http_status, headers=headers)
         except BodyTooLarge:
             most = self._desk.settings.max_body_bytes
@@ -90,12 +90,18 @@ class Endpoint:
             _log.exception("unforeseen failure of %s %s", scope["method"], self._route)
             return refusal(Code.INTERNAL_ERROR, "An internal error occurred; it has been logged", status=500)
 
+    def _headers(self, code: Code, method: str) -> Headers:
+        if code is Code.PERMISSION_DENIED:
+            return _CHALLENGE
+        if code is Code.METHOD_NOT_ALLOWED:
+            return _allow(other for other in self._operations if other != method)
+        return ()
+
     async def _operate(self, scope: Scope, receive: Receive) -> Reply:
         operation = self._operations.get(scope["method"])
         if operation is None:
-            allowed = ", ".join(sorted(self._operations)).encode()
             message = f"{scope['method']} is not allowed on {shown_path(raw_path(scope))}"
-            return refusal(Code.METHOD_NOT_ALLOWED, message, status=405, headers=((b"allow", allowed),))
+            return refusal(Code.METHOD_NOT_ALLOWED, message, status=405, headers=_allow(self._operations))
         if self._desk.is_ready is not None and not self._desk.is_ready():
             return refusal(Code.UNAVAILABLE, "The engine is starting; try again", status=503, headers=_COME_BACK)
         account_sid = self._authenticated(scope)
@@ -165,6 +171,10 @@ class Endpoint:
         if body and not is_form(scope):
             raise invalid_parameter("body", "send an application/x-www-form-urlencoded form")
         return body
+
+
+def _allow(methods: Iterable[str]) -> Headers:
+    return ((b"allow", ", ".join(sorted(methods)).encode()),)
 
 
 def tell(observer: Observer, scope: Scope, route: str, status: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from engine.api.operations import PARENT_KINDS, AnyOperation, FormOf, PageOf
+from engine.api.operations import PARENT_KINDS, AnyOperation, FilteredPageOf, FormOf, PageOf
 from engine.core.sids import SidKind
 from engine.wire.rest_fields import Form, JsonSchema, sid_pattern
 from engine.wire.rest_shapes import ErrorBody
@@ -73,7 +73,11 @@ def _operation(operation: AnyOperation) -> dict[str, Any]:
         "parameters": _path_parameters(operation),
         "responses": {str(status): _response(operation, status) for status in _statuses(operation)},
     }
-    if isinstance(operation.reads, PageOf):
+    if isinstance(operation.reads, FilteredPageOf):
+        described["parameters"] += [
+            {"name": field.name, "in": "query", "schema": field.schema} for field in operation.reads.filters.fields
+        ]
+    if isinstance(operation.reads, PageOf | FilteredPageOf):
         described["parameters"] += _PAGE_PARAMETERS
     if isinstance(operation.reads, FormOf):
         described["requestBody"] = _request_body(operation.reads.form)
@@ -82,7 +86,7 @@ def _operation(operation: AnyOperation) -> dict[str, Any]:
 
 def _statuses(operation: AnyOperation) -> list[int]:
     statuses = {operation.status, *_EVERYWHERE, *operation.refusals}
-    if isinstance(operation.reads, PageOf):
+    if isinstance(operation.reads, PageOf | FilteredPageOf):
         statuses.add(400)
     if operation.takes_body:
         statuses |= {400, 413}

@@ -6,6 +6,7 @@ The tables of rows are in the modules of the resources; `engine.api.app` makes t
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -88,6 +89,21 @@ class PageOf(msgspec.Struct, frozen=True):
     def read(self, query: bytes, _body: bytes, /) -> PageRequest:
         """Read the page wanted."""
         return page_request(parse_form(query), self.kind)
+
+
+class FilteredPageOf(msgspec.Struct, Generic[Asked], frozen=True):
+    """The operation lists those resources of a kind that its query asks for."""
+
+    kind: SidKind
+    filters: Form[Asked]
+    """Fields of the query."""
+
+    def read(self, query: bytes, _body: bytes, /) -> tuple[PageRequest, Asked]:
+        """Read the page and the filters wanted."""
+        values = parse_form(query)
+        wanted = self.filters.read(values)
+        given = {field.name: values[field.name][-1] for field in self.filters.fields if field.name in values}
+        return msgspec.structs.replace(page_request(values, self.kind), filters=urlencode(given)), wanted
 
 
 class Nothing(msgspec.Struct, frozen=True):

@@ -1,9 +1,9 @@
-"""Participants. Source: behaviour 3.5."""
+"""Participants; their update is an extension (behaviour 20). Source: behaviour 3.5."""
 
 from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf, listed
-from engine.core.requests import ParticipantRequest
+from engine.core.requests import ParticipantRequest, ParticipantUpdate
 from engine.core.sids import SidKind
-from engine.wire.rest_forms import ADD_PARTICIPANT
+from engine.wire.rest_forms import ADD_PARTICIPANT, UPDATE_PARTICIPANT
 from engine.wire.rest_shapes import ParticipantPage, ParticipantShape
 from engine.wire.rest_show import participant_shape
 from engine.wire.rest_values import PageRequest
@@ -27,6 +27,14 @@ async def page(call: Call, asked: PageRequest) -> ParticipantPage:
 async def fetch(call: Call, _: None) -> ParticipantShape:
     """Read a participant."""
     participant = call.control.participant(call.account_sid, call.service_sid, call.session_sid, call.sid)
+    return participant_shape(participant, call.base)
+
+
+async def update(call: Call, asked: ParticipantUpdate) -> ParticipantShape:
+    """Change a participant."""
+    participant = await call.control.update_participant(
+        call.account_sid, call.service_sid, call.session_sid, call.sid, update=asked
+    )
     return participant_shape(participant, call.base)
 
 
@@ -65,6 +73,17 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         reads=Nothing(),
         answer=ParticipantShape,
         sid=SidKind.PARTICIPANT,
+    ),
+    Operation(
+        method="POST",
+        path=_ONE,
+        name="UpdateParticipant",
+        summary="Change a participant; 405 (20004) unless the operator lets the service do so",
+        handler=update,
+        reads=FormOf(UPDATE_PARTICIPANT),
+        answer=ParticipantShape,
+        sid=SidKind.PARTICIPANT,
+        refusals=(409,),
     ),
     Operation(
         method="DELETE",

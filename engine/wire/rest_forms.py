@@ -14,6 +14,7 @@ from engine.core.requests import (
     NumberRequest,
     NumberUpdate,
     ParticipantRequest,
+    ParticipantUpdate,
     ServiceRequest,
     SessionRequest,
     SessionUpdate,
@@ -103,6 +104,16 @@ ADD_PARTICIPANT = Form(
         address("ProxyIdentifier", "proxy_identifier", max_length=MAX_PROXY_IDENTIFIER),
         sid("ProxyIdentifierSid", "proxy_identifier_sid", SidKind.PHONE_NUMBER, SidKind.SHORT_CODE),
         _STRICT,
+    ),
+)
+
+UPDATE_PARTICIPANT = Form(
+    ParticipantUpdate,
+    (
+        address("Identifier", "identifier", max_length=MAX_NAME),
+        text("FriendlyName", "friendly_name", max_length=MAX_FRIENDLY_NAME, is_clearable=True),
+        address("ProxyIdentifier", "proxy_identifier", max_length=MAX_PROXY_IDENTIFIER),
+        sid("ProxyIdentifierSid", "proxy_identifier_sid", SidKind.PHONE_NUMBER, SidKind.SHORT_CODE),
     ),
 )
 

@@ -226,7 +226,8 @@ def page_links(url: str, asked: PageRequest, page: Page[Record], ends: tuple[str
 
     def link(number: int, token: str | None) -> str:
         suffix = "" if token is None else f"&PageToken={token}"
-        return f"{url}?PageSize={asked.cursor.limit}&Page={number}{suffix}"
+        filters = f"{asked.filters}&" if asked.filters else ""
+        return f"{url}?{filters}PageSize={asked.cursor.limit}&Page={number}{suffix}"
 
     first, last = ends or (None, None)
     return PageLinks(

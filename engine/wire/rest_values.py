@@ -44,6 +44,8 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What the client calls this page."""
     token: str | None = None
     """The token that it came with."""
+    filters: str = ""
+    """What else the list was asked for, encoded; neighbouring pages are asked for the same."""
 
 
 def format_date(at: float) -> str:

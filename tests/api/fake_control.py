@@ -8,11 +8,13 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from engine.core.errors import ApiError, Code, not_found
-from engine.core.ports import Explanation, Page, PageCursor, PoolEntry
+from engine.core.effects import Effect
+from engine.core.errors import CATALOGUE, ApiError, Code, not_found
+from engine.core.ports import AlertFilter, Explanation, OutboxFilter, Page, PageCursor, PoolEntry
 from engine.core.records import (
     Account,
     ApiKey,
+    DebuggerEvent,
     Interaction,
     Kind,
     Leg,
@@ -28,6 +30,7 @@ from engine.core.requests import (
     NumberRequest,
     NumberUpdate,
     ParticipantRequest,
+    ParticipantUpdate,
     ServiceRequest,
     SessionRequest,
     SessionUpdate,
@@ -88,6 +91,8 @@ class FakeControl:
         self.sessions: dict[str, Session] = {}
         self.people: dict[str, Participant] = {}
         self.passed: dict[str, Interaction] = {}
+        self.events: dict[str, DebuggerEvent] = {}
+        self.effects: dict[str, Effect] = {}
         self.asked: list[msgspec.Struct] = []
 
     def mint(self, kind: SidKind) -> str:
@@ -356,6 +361,16 @@ class FakeControl:
             raise not_found(participant_sid)
         return person
 
+    async def update_participant(
+        self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str, *, update: ParticipantUpdate
+    ) -> Participant:
+        self._commit(update)
+        person = self.participant(account_sid, service_sid, session_sid, participant_sid)
+        if not self.services[service_sid].options.participants_may_change:
+            raise ApiError(Code.METHOD_NOT_ALLOWED, "the service does not let participants change")
+        self.people[participant_sid] = msgspec.structs.replace(person, **settled(update))
+        return self.people[participant_sid]
+
     async def participants_page(
         self, account_sid: str, service_sid: str, session_sid: str, cursor: PageCursor
     ) -> Page[Participant]:
@@ -412,6 +427,40 @@ class FakeControl:
         person = self.participant(account_sid, service_sid, session_sid, participant_sid)
         outbound = Leg(participant_sid=person.sid, status=LegStatus.QUEUED)
         return self.record(self.sessions[session_sid], Kind.MESSAGE, Leg(), outbound, body=body, media=media)
+
+    async def alerts_page(self, account_sid: str, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
+        self.asked.append(wanted)
+        since, before = wanted.since or 0.0, wanted.before or float("inf")
+        found = [event for event in self.events.values() if event.account_sid == account_sid]
+        found = [event for event in found if since <= event.at < before]
+        if wanted.level is not None:
+            found = [event for event in found if CATALOGUE[Code(event.code)].level is wanted.level]
+        return paged(found, cursor)
+
+    def alert(self, account_sid: str, event_sid: str) -> DebuggerEvent:
+        event = self.events.get(event_sid)
+        if event is None or event.account_sid != account_sid:
+            raise not_found(event_sid)
+        return event
+
+    async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
+        self.asked.append(wanted)
+        found = [effect for effect in self.effects.values() if wanted.account_sid in {None, effect.account_sid}]
+        found = [effect for effect in found if wanted.is_dead in {None, effect.date_died is not None}]
+        return paged(found, cursor, is_newest_first=False)
+
+    async def replay(self, effects: Sequence[Effect]) -> int:
+        self._commit()
+        dead = [effect for effect in effects if effect.date_died is not None]
+        self.effects |= {one.sid: msgspec.structs.replace(one, date_died=None, attempts=0) for one in dead}
+        return len(dead)
+
+    async def drop(self, effects: Sequence[Effect]) -> int:
+        self._commit()
+        dead = [effect.sid for effect in effects if effect.date_died is not None]
+        for sid in dead:
+            del self.effects[sid]
+        return len(dead)
 
     def explain(self, *, proxy: str, sender: str) -> Explanation:
         routed = Decision(Outcome.ROUTED, Reason.IN_SESSION, None, sender, proxy, sid_of(SidKind.SESSION, 7))

@@ -119,13 +119,13 @@ async def test_message_does_not_repeat_a_phone_number(rest: Rest) -> None:
     [
         ("PUT", "/v1/Services", "GET, POST"),
         ("PATCH", f"/v1/Services/{NOBODY}", "DELETE, GET, POST"),
-        ("POST", f"/v1/Services/{NOBODY}/Sessions/KC{'0' * 32}/Participants/KP{'0' * 32}", "DELETE, GET"),
+        ("PUT", f"/v1/Services/{NOBODY}/Sessions/KC{'0' * 32}/Participants/KP{'0' * 32}", "DELETE, GET, POST"),
         ("POST", f"/v1/Services/{NOBODY}/Sessions/KC{'0' * 32}/Interactions", "GET"),
         ("DELETE", "/openapi.json", "GET, HEAD"),
     ],
 )
 async def test_wrong_method_is_405(rest: Rest, method: str, path: str, allowed: str) -> None:
-    """20004, and which methods there are; updating a participant is such a case."""
+    """20004, and which methods there are."""
     response = await rest.client.request(method, path)
 
     assert_error(response, 405, 20004)
@@ -267,7 +267,7 @@ async def test_limit_is_per_account(rest: Rest, limited: httpx.AsyncClient) -> N
 
 
 def test_every_operation_of_the_contract_is_served() -> None:
-    """Behaviour 3.0 whole, and the owned numbers."""
+    """Behaviour 3.0 whole, the owned numbers, the debugger's events and the update of participants."""
     session = "/v1/Services/{ServiceSid}/Sessions"
     expected = {
         "/v1/Services": "GET POST",
@@ -275,11 +275,13 @@ def test_every_operation_of_the_contract_is_served() -> None:
         session: "GET POST",
         session + "/{Sid}": "DELETE GET POST",
         session + "/{SessionSid}/Participants": "GET POST",
-        session + "/{SessionSid}/Participants/{Sid}": "DELETE GET",
+        session + "/{SessionSid}/Participants/{Sid}": "DELETE GET POST",
         session + "/{SessionSid}/Interactions": "GET",
         session + "/{SessionSid}/Interactions/{Sid}": "DELETE GET",
         session + "/{SessionSid}/Participants/{ParticipantSid}/MessageInteractions": "GET POST",
         session + "/{SessionSid}/Participants/{ParticipantSid}/MessageInteractions/{Sid}": "GET",
+        "/v1/Alerts": "GET",
+        "/v1/Alerts/{Sid}": "GET",
         "/v1/Services/{ServiceSid}/PhoneNumbers": "GET POST",
         "/v1/Services/{ServiceSid}/PhoneNumbers/{Sid}": "DELETE GET POST",
         "/v1/Services/{ServiceSid}/ShortCodes": "GET POST",

@@ -14,7 +14,8 @@ from twilio.rest import Client
 
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
-from engine.core.records import Account, Kind, Leg, LegStatus
+from engine.core.records import Account, DebuggerEvent, Kind, Leg, LegStatus, WebhookTrace
+from engine.core.sids import SidKind
 from tests.api.conftest import BASE, FakeClock, FakeObserver
 from tests.api.fake_control import NOW, FakeControl
 
@@ -64,6 +65,7 @@ def sdk(control: FakeControl, account: Account) -> Client:
     client = Client(account.sid, account.auth_token, http_client=AsgiClient(app))
     client.proxy.base_url = BASE
     client.api.base_url = BASE
+    client.monitor.base_url = BASE
     return client
 
 
@@ -159,6 +161,26 @@ def test_sdk_pages_over_owned_numbers(sdk: Client) -> None:
     made = [sdk.incoming_phone_numbers.create(phone_number=f"+1415555{number:04}").sid for number in range(7)]
 
     assert [number.sid for number in sdk.incoming_phone_numbers.list(page_size=3)] == made[::-1]
+
+
+def test_sdk_reads_debugger_events(sdk: Client, control: FakeControl, account: Account) -> None:
+    """Through the Monitor API's client, over several pages and filtered."""
+    codes = [80902, 80908] * 4
+    for code in codes:
+        sid = control.mint(SidKind.DEBUGGER_EVENT)
+        trace = WebhookTrace(url="https://shop.example/", body="no")
+        control.events[sid] = DebuggerEvent(
+            code=code, account_sid=account.sid, message="it failed", at=NOW, sid=sid, webhook=trace
+        )
+
+    alerts = sdk.monitor.v1.alerts.list(page_size=3)
+    warnings = sdk.monitor.v1.alerts.list(log_level="warning", start_date=WHEN, end_date=WHEN, page_size=3)
+    fetched = alerts[0].fetch()
+
+    assert [alert.error_code for alert in alerts] == [str(code) for code in codes[::-1]]
+    assert [alert.error_code for alert in warnings] == ["80908"] * 4
+    assert (fetched.date_generated, fetched.log_level) == (WHEN, "warning")
+    assert (fetched.response_body, fetched.alert_text) == ("no", "it failed")
 
 
 @pytest.mark.parametrize(
