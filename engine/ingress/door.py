@@ -152,17 +152,21 @@ class Door:
             status_url = self._status_url + status_query(decision.interaction_sid)
             if is_call:
                 return _twiml(dial(to=decision.to, caller_id=decision.caller_id, status_url=status_url))
+            if decision.is_sent_by_us:
+                return _DROPPED
             return _twiml(
                 message(
                     to=decision.to,
                     sender=decision.caller_id,
-                    body=event.body,
+                    body=event.body if decision.body is None else decision.body,
                     media=event.media,
                     status_url=status_url,
                 )
             )
         if decision.outcome is Outcome.REFUSED:
             return _REJECTED if is_call else _DROPPED
+        if decision.outcome is Outcome.ANSWERED:
+            return _twiml(decision.twiml.encode()) if decision.twiml else _DROPPED
         if decision.outcome is Outcome.UNKNOWN_NUMBER:
             self._observer.turned_away(DoorProblem.UNKNOWN_NUMBER)
             return _UNKNOWN_NUMBER

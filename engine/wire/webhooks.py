@@ -72,7 +72,9 @@ def signature(token: bytes, url: str, form: Form) -> bytes:
 
 def call_event(fields: Mapping[str, str]) -> InboundEvent:
     """Read a call; raises MalformedForm."""
-    return InboundEvent(Kind.VOICE, _address(fields, "From"), _address(fields, "To"), _resource_sid(fields, "CallSid"))
+    return InboundEvent(
+        Kind.VOICE, _address(fields, "From"), _address(fields, "To"), _resource_sid(fields, "CallSid"), form=fields
+    )
 
 
 def message_event(fields: Mapping[str, str]) -> InboundEvent:
@@ -84,6 +86,7 @@ def message_event(fields: Mapping[str, str]) -> InboundEvent:
         _resource_sid(fields, "MessageSid" if "MessageSid" in fields else "SmsSid"),
         fields.get("Body", ""),
         _media(fields) if fields.get("NumMedia", "0") != "0" else (),
+        fields,
     )
 
 
