@@ -1,15 +1,17 @@
 """Why an event goes where it goes, told to the operator in sentences, without whole numbers of people."""
 
+from collections.abc import Iterator
+
 import msgspec
 
 from actors.directory import Directory
-from actors.number import NumberActor
+from actors.number import OUT_OF_SESSION, NumberActor
 from actors.parts import Parts
 from engine.core.e164 import canonical, mask
 from engine.core.errors import CATALOGUE
 from engine.core.ports import Explanation
 from engine.core.records import Address, Kind, Session
-from engine.core.routing import NOT_IN_POOL
+from engine.core.routing import NOT_IN_POOL, NumberRules, fall_back
 from engine.core.traffic import Decision, InboundEvent, Outcome, Reason
 
 _WHY = {
@@ -20,6 +22,13 @@ _WHY = {
     Reason.NO_PARTNER: "the session has no second participant",
     Reason.CALL_TO_MESSAGE_ONLY: "the session lets messages pass only",
     Reason.MESSAGE_TO_VOICE_ONLY: "the session lets calls pass only",
+    Reason.INTERCEPTED: "the intercept hook blocked it",
+    Reason.OUT_OF_SESSION: "the out-of-session hook answered with TwiML",
+    Reason.LEFT_TO_APPLICATION: "the out-of-session hook left nothing to do",
+    Reason.OUT_OF_SESSION_FAILED: "the out-of-session hook failed",
+    Reason.AUTO_CREATE_FAILED: "the session that the out-of-session hook asked for could not be made",
+    Reason.FALL_BACK: "the service's own TwiML answers",
+    Reason.BUSY: "too many events wait for hooks",
     Reason.NOT_IN_POOL: "the number is in no service's pool",
     Reason.REBUILDING: "the number is being rebuilt",
     Reason.STORE_UNAVAILABLE: "the store cannot commit",
@@ -41,7 +50,7 @@ def explain(proxy: str, sender: str, *, directory: Directory, parts: Parts) -> E
         story.append(f"The sender is known as {mask(canonical(sender))}.")
     if session is not None:
         story.append(f"Session {session.sid} pairs them; it is {session.status}.")
-    story += [_sentence("A call", call), _sentence("A message", message)]
+    story += [*_sentences("A call", call, actor.rules), *_sentences("A message", message, actor.rules)]
     return Explanation(
         proxy=actor.address,
         sender=mask(canonical(sender)),
@@ -66,9 +75,17 @@ def _session(actor: NumberActor, sender: Address, met: Decision, parts: Parts) -
     return parts.store.last_session_of(actor.service_sid, sender, actor.address)
 
 
-def _sentence(what: str, decision: Decision) -> str:
+def _sentences(what: str, decision: Decision, rules: NumberRules) -> Iterator[str]:
     why = _WHY[decision.reason]
     if decision.outcome is Outcome.ROUTED:
-        return f"{what} reaches {decision.to}, who sees {decision.caller_id}: {why}."
+        yield f"{what} reaches {decision.to}, who sees {decision.caller_id}: {why}."
+        if rules.intercept_url is not None:
+            yield "The intercept hook is asked first and may block it."
+        return
     title = "" if decision.code is None else f" (debugger {int(decision.code)}, {CATALOGUE[decision.code].title})"
-    return f"{what} is refused: {why}{title}."
+    if decision.reason in OUT_OF_SESSION and rules.out_of_session_url is not None:
+        yield f"{what} is left to the out-of-session hook: {why}{title}."
+        return
+    yield f"{what} is refused: {why}{title}."
+    if fall_back(decision, rules.options).outcome is Outcome.ANSWERED:
+        yield "The service's own TwiML is the answer."

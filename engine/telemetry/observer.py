@@ -39,8 +39,12 @@ _ENDINGS = {
         Reason.NO_PARTNER,
         Reason.CALL_TO_MESSAGE_ONLY,
         Reason.MESSAGE_TO_VOICE_ONLY,
+        Reason.INTERCEPTED,
+        Reason.OUT_OF_SESSION_FAILED,
+        Reason.AUTO_CREATE_FAILED,
     ),
-    Outcome.NOT_READY: (Reason.REBUILDING, Reason.STORE_UNAVAILABLE),
+    Outcome.ANSWERED: (Reason.OUT_OF_SESSION, Reason.LEFT_TO_APPLICATION, Reason.FALL_BACK),
+    Outcome.NOT_READY: (Reason.REBUILDING, Reason.STORE_UNAVAILABLE, Reason.BUSY),
     Outcome.UNKNOWN_NUMBER: (Reason.NOT_IN_POOL,),
 }
 _IMPOSSIBLE = {
@@ -95,6 +99,7 @@ class Telemetry:
         self._commit_seconds = self._histogram("maskline_commit_seconds", "Length of a group commit", _COMMIT_SECONDS)
         self._commit_changes = self._histogram("maskline_commit_changes", "Changes in a group commit", _COMMIT_CHANGES)
         self._routes: set[str] = set()
+        self._keep: Callable[[DebuggerEvent], None] | None = None
 
     def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
         """Count an inbound event that was answered."""
@@ -109,9 +114,15 @@ class Telemetry:
         self._doors.counts[(problem,)] += 1
 
     def debugger(self, event: DebuggerEvent) -> None:
-        """Count an event and log it."""
+        """Count an event, log it, and have it kept."""
         self._debugger.counts[_DEBUGGER_LABELS.get(event.code, _UNKNOWN_CODE)] += 1
         self._log.write(event)
+        if self._keep is not None:
+            self._keep(event)
+
+    def keep_events(self, keep: Callable[[DebuggerEvent], None]) -> None:
+        """Hand every debugger event from now on to whoever keeps them for their accounts."""
+        self._keep = keep
 
     def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
         """Count a group commit: its size and length, or its failure."""

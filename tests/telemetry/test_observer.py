@@ -135,3 +135,22 @@ def test_names_say_what_and_labels_hold_no_number_and_no_sid(telemetry: Telemetr
     ours = [line for line in lines if not line.startswith(("python_", "process_"))]
     assert all(line.startswith("maskline_") for line in ours)
     assert not [line for line in ours if OPEN_ENDED.search(line.rpartition(" ")[0])]
+
+
+def test_debugger_events_are_handed_on_to_be_kept(telemetry: Telemetry) -> None:
+    """Once somebody keeps them; those before are only counted and logged."""
+    kept: list[DebuggerEvent] = []
+    telemetry.debugger(event(Code.STOP_WORD))
+    telemetry.keep_events(kept.append)
+
+    telemetry.debugger(event(Code.NO_PARTNER))
+
+    assert [one.code for one in kept] == [Code.NO_PARTNER]
+    assert sum(series(telemetry, "maskline_debugger_events_total").values()) == 2
+
+
+def test_every_reason_belongs_to_a_known_ending(telemetry: Telemetry) -> None:
+    """A new reason must be given its series."""
+    events = series(telemetry, "maskline_events_total")
+
+    assert {reason for reason in Reason if any(f'reason="{reason}"' in labels for labels in events)} == set(Reason)
