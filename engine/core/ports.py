@@ -499,3 +499,55 @@ class Observer(Protocol):
 
     def requested(self, *, method: str, route: str, status: int) -> None:
         """One REST request was answered; `route` is a path template."""
+
+
+class HookKind(StrEnum):
+    """Which webhook was asked to decide; closed."""
+
+    INTERCEPT = "intercept"
+    OUT_OF_SESSION = "out-of-session"
+
+
+class HookEnd(StrEnum):
+    """What asking a webhook came to; closed."""
+
+    PASSED = "passed"
+    BLOCKED = "blocked"
+    REWRITTEN = "rewritten"
+    TWIML = "twiml"
+    SESSION = "session"
+    LEFT = "left"
+    """Neither TwiML nor a session: the application sees to it."""
+    FAILED = "failed"
+
+
+class DutyKind(StrEnum):
+    """What kind of effect was delivered; closed, the tags of `Duty`."""
+
+    CALLBACK = "callback"
+    MESSAGE = "message"
+    ALERT = "alert"
+    HANG_UP = "hang-up"
+
+
+class DeliveryEnd(StrEnum):
+    """How one try to deliver an effect ended; closed."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    """It will be tried again."""
+    DIED = "died"
+    """It was the last try."""
+
+
+class EgressObserver(Protocol):
+    """Where egress tells what is countable; implemented by `engine.telemetry`, never raises."""
+
+    def asked(self, hook: HookKind, end: HookEnd) -> None:
+        """One webhook was asked to decide."""
+
+    def delivered(self, kind: DutyKind, end: DeliveryEnd) -> None:
+        """One try to deliver an effect ended."""
+
+    def debugger(self, event: DebuggerEvent) -> None:
+        """An event for the account's debugger."""

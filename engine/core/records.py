@@ -401,6 +401,8 @@ class WebhookTrace(msgspec.Struct, frozen=True, kw_only=True):
     """The form sent."""
     status: int | None = None
     """None: no response came."""
+    problem: str = ""
+    """Why none came."""
     headers: str = ""
     """Response headers, a line each."""
     body: str = ""

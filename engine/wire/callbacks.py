@@ -216,7 +216,7 @@ def _payload(event: DebuggerEvent) -> dict[str, object]:
     if event.webhook is not None:
         more |= {
             "url": event.webhook.url,
-            "httpResponse": "" if event.webhook.status is None else str(event.webhook.status),
+            "httpResponse": event.webhook.problem if event.webhook.status is None else str(event.webhook.status),
         }
         payload["webhook"] = _webhook(event.webhook)
     return payload
