@@ -4,11 +4,13 @@ Delivery is at least once, in order per session, with the effect's SID as idempo
 behaviour 12 and 16.
 """
 
-from urllib.parse import urlsplit
+import re
 
 import msgspec
 
 from engine.core.records import Address, DebuggerEvent, Interaction
+
+_AUTHORITY_END = re.compile("[/?#]")
 
 
 class CallbackOwed(msgspec.Struct, frozen=True, kw_only=True, tag="callback"):
@@ -100,5 +102,6 @@ def destination_of(duty: Duty) -> str:
     """Return the destination of a duty: `https://host:port` or `carrier:NAME`."""
     if isinstance(duty, MessageOwed | HangUpOwed):
         return f"carrier:{duty.carrier}"
-    parts = urlsplit(duty.url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+    scheme, _, rest = duty.url.partition("://")
+    authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
+    return f"{scheme}://{authority.rpartition('@')[2]}".lower()
