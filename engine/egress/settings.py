@@ -1,0 +1,57 @@
+"""How egress behaves where an operator may choose."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits, times and tries of everything that leaves."""
+
+    allowed_networks: tuple[str, ...] = ()
+    """Networks (`10.0.0.0/8`) that may be called although they are private; none by default."""
+    connect_timeout_seconds: float = 5.0
+    """How long one try to connect may take, TLS apart."""
+    connect_tries: int = 2
+    """Tries to connect, over the addresses of a name in turn."""
+    timeout_seconds: float = 15.0
+    """How long a delivery may take in all."""
+    keep_alive_seconds: float = 4.0
+    """How long an idle connection is kept; below the 5 s after which many servers close theirs."""
+    connections_per_destination: int = 16
+    """Requests to one scheme, host and port at a time; hooks and deliveries are counted apart."""
+    window_per_destination: int = 500
+    """Effects of one destination that are kept in memory; the others wait on disk."""
+    callback_tries: int = 1
+    """Deliveries of a callback or debugger event before it joins the dead letters; 3 rides out a receiver's restart."""
+    carrier_tries: int = 5
+    """The same for messages and hang-ups; only what a carrier has surely not taken is tried again."""
+    first_wait_seconds: float = 1.0
+    """Longest wait before the second try; doubled for each further one. Every wait is drawn at random below it."""
+    longest_wait_seconds: float = 60.0
+    """Where the doubling ends."""
+
+
+class CarrierKind(StrEnum):
+    """How a carrier is spoken to; closed."""
+
+    MESSAGES_API = "messages-api"
+    """`POST /2010-04-01/Accounts/{AC}/Messages.json` and its like for calls."""
+    FILE = "file"
+    """A line of JSON for each thing that would be sent: demos and tests."""
+
+
+class CarrierSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One carrier."""
+
+    name: str
+    """What routes call it."""
+    kind: CarrierKind
+    url: str = ""
+    """messages-api: scheme, host and path prefix, `https://api.example.com`."""
+    account_sid: str = ""
+    """messages-api: user name, and account in the path."""
+    auth_token: str = ""
+    """messages-api: password."""
+    path: str = ""
+    """file: where the lines are appended."""
