@@ -1,0 +1,108 @@
+"""The two webhooks that decide about an event while it waits; implements the port `Hooks`.
+
+One try each: the caller is waiting. Source: behaviour 12.3, 12.4 and 13.
+"""
+
+from collections.abc import Callable, Mapping
+
+from engine.core.errors import Code
+from engine.core.ports import (
+    EgressObserver,
+    HookEnd,
+    HookKind,
+    InterceptVerdict,
+    OutOfSessionCase,
+    OutOfSessionVerdict,
+)
+from engine.core.records import Interaction, WebhookTrace
+from engine.egress.client import Answer, Client, NotReached
+from engine.egress.traces import trace
+from engine.wire.answers import HookAnswer, intercept_verdict, out_of_session_verdict
+from engine.wire.callbacks import intercept_fields, out_of_session_fields, signed_form
+
+Tokens = Callable[[str], str | None]
+"""Auth token of an account, by its SID."""
+
+
+class WebHooks:
+    """Asks applications over HTTP."""
+
+    def __init__(self, *, client: Client, tokens: Tokens, observer: EgressObserver) -> None:
+        """Ask through `client`, signing with the account's token."""
+        self._client = client
+        self._tokens = tokens
+        self._observer = observer
+
+    async def intercept(
+        self, url: str, interaction: Interaction, *, may_rewrite: bool, timeout_seconds: float
+    ) -> InterceptVerdict:
+        """Ask an InterceptCallbackUrl."""
+        asking = _Asking(url, intercept_fields(interaction), interaction.account_sid, interaction.sid)
+        outcome = await self._ask(asking, timeout_seconds)
+        if isinstance(outcome, NotReached):
+            verdict = InterceptVerdict(is_failed=True, trace=asking.trace(outcome))
+        else:
+            verdict = intercept_verdict(_hook_answer(outcome), may_rewrite=may_rewrite)
+            if verdict.is_failed:
+                verdict = InterceptVerdict(is_failed=True, trace=asking.trace(outcome))
+        self._observer.asked(HookKind.INTERCEPT, _intercept_end(verdict))
+        return verdict
+
+    async def out_of_session(self, url: str, case: OutOfSessionCase, *, timeout_seconds: float) -> OutOfSessionVerdict:
+        """Ask an OutOfSessionCallbackUrl."""
+        asking = _Asking(url, out_of_session_fields(case), case.account_sid, case.event.resource_sid)
+        outcome = await self._ask(asking, timeout_seconds)
+        if isinstance(outcome, NotReached):
+            verdict = OutOfSessionVerdict(code=outcome.code, trace=asking.trace(outcome))
+        else:
+            verdict = out_of_session_verdict(_hook_answer(outcome))
+            if verdict.code is not None:
+                verdict = OutOfSessionVerdict(code=verdict.code, trace=asking.trace(outcome))
+        self._observer.asked(HookKind.OUT_OF_SESSION, _out_of_session_end(verdict))
+        return verdict
+
+    async def _ask(self, asking: "_Asking", timeout_seconds: float) -> Answer | NotReached:
+        token = self._tokens(asking.account_sid)
+        if token is None:
+            problem = "no account to sign for"
+            return NotReached(Code.WEBHOOK_FETCH_FAILED, problem, may_be_taken=False, is_for_good=True)
+        form = signed_form(asking.url, asking.fields, token=token, idempotency_token=asking.about)
+        try:
+            return await self._client.post(asking.url, form.body, headers=form.headers, timeout_seconds=timeout_seconds)
+        except NotReached as problem:
+            return problem
+
+
+class _Asking:
+    """One question."""
+
+    __slots__ = ("about", "account_sid", "fields", "url")
+
+    def __init__(self, url: str, fields: Mapping[str, str], account_sid: str, about: str) -> None:
+        self.url = url
+        self.fields = fields
+        self.account_sid = account_sid
+        self.about = about
+
+    def trace(self, outcome: Answer | NotReached) -> WebhookTrace:
+        return trace(self.url, self.fields, outcome)
+
+
+def _hook_answer(answer: Answer) -> HookAnswer:
+    return HookAnswer(status=answer.status, content_type=answer.content_type, body=answer.body, is_cut=answer.is_cut)
+
+
+def _intercept_end(verdict: InterceptVerdict) -> HookEnd:
+    if verdict.is_failed:
+        return HookEnd.FAILED
+    if verdict.is_blocked:
+        return HookEnd.BLOCKED
+    return HookEnd.PASSED if verdict.body is None else HookEnd.REWRITTEN
+
+
+def _out_of_session_end(verdict: OutOfSessionVerdict) -> HookEnd:
+    if verdict.twiml is not None:
+        return HookEnd.TWIML
+    if verdict.wanted is not None:
+        return HookEnd.SESSION
+    return HookEnd.LEFT if verdict.code is Code.UNKNOWN_SCENARIO else HookEnd.FAILED
