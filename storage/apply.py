@@ -10,14 +10,21 @@ from typing import Any
 
 from engine.core.changes import (
     AccountSaved,
+    AlertRaised,
+    AlertsErased,
     ApiKeySaved,
     Change,
+    EffectFailed,
+    EffectOwed,
+    EffectRevived,
+    EffectSettled,
     InteractionErased,
     InteractionRecorded,
     InteractionUpdated,
     NumberReleased,
     NumberSaved,
     ParticipantAdded,
+    ParticipantChanged,
     ParticipantRemoved,
     ServiceErased,
     ServiceSaved,
@@ -31,6 +38,7 @@ from engine.core.records import ACTIVE, NoChange
 from engine.core.sids import pack
 from storage import statements as sql
 from storage.codec import LEG_STATUS, SESSION_STATUS, Cell, key, tagged
+from storage.owed_rows import alert_row, effect_row
 from storage.rows import (
     Row,
     account_row,
@@ -65,6 +73,10 @@ class Applier:
         self._interactions: list[Row] = []
         self._touches: dict[str, tuple[float, float, float]] = {}
         self._updates: dict[str, Row] = {}
+        self._owed: dict[str, Row] = {}
+        self._failures: dict[str, Row] = {}
+        self._settled: dict[str, Row] = {}
+        self._alerts: list[Row] = []
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Write or gather the changes."""
@@ -89,6 +101,21 @@ class Applier:
         if self._updates:
             sql.UPDATE_INTERACTIONS.execute(self._connection, tuple(self._updates.values()))
             self._updates.clear()
+        self._flush_effects()
+        if self._alerts:
+            sql.INSERT_ALERTS.execute(self._connection, self._alerts)
+            self._alerts.clear()
+
+    def _flush_effects(self) -> None:
+        if self._owed:
+            sql.INSERT_EFFECTS.execute(self._connection, tuple(self._owed.values()))
+            self._owed.clear()
+        if self._failures:
+            sql.FAIL_EFFECTS.execute(self._connection, tuple(self._failures.values()))
+            self._failures.clear()
+        if self._settled:
+            sql.SETTLE_EFFECTS.execute(self._connection, tuple(self._settled.values()))
+            self._settled.clear()
 
     def _created(self, change: SessionCreated) -> None:
         sid = change.session.sid
@@ -117,6 +144,10 @@ class Applier:
         cells = (change.at, pack(change.session_sid), pack(change.participant_sid))
         self._connection.execute(sql.REMOVE_PARTICIPANT, cells)
 
+    def _participant_changed(self, change: ParticipantChanged) -> None:
+        self.flush()
+        self._connection.execute(sql.CHANGE_PARTICIPANT, participant_row(change.participant))
+
     def _recorded(self, change: InteractionRecorded) -> None:
         if change.interaction.sid in self._updates:
             self.flush()
@@ -136,6 +167,31 @@ class Applier:
             change.at,
             int(inbound.status not in ENDED),
         )
+
+    def _effect_owed(self, change: EffectOwed) -> None:
+        sid = change.effect.sid
+        if sid in self._owed or sid in self._failures or sid in self._settled:
+            self._flush_effects()
+        self._owed[sid] = effect_row(change.effect)
+
+    def _effect_failed(self, change: EffectFailed) -> None:
+        died = change.at if change.is_dead else None
+        self._failures[change.effect_sid] = (pack(change.effect_sid), change.attempts, change.error, died)
+
+    def _effect_settled(self, change: EffectSettled) -> None:
+        self._settled[change.effect_sid] = (pack(change.effect_sid),)
+
+    def _effect_revived(self, change: EffectRevived) -> None:
+        if change.effect_sid in self._owed or change.effect_sid in self._failures:
+            self._flush_effects()
+        self._connection.execute(sql.REVIVE_EFFECT, (pack(change.effect_sid),))
+
+    def _alert_raised(self, change: AlertRaised) -> None:
+        self._alerts.append(alert_row(change.event))
+
+    def _alerts_erased(self, change: AlertsErased) -> None:
+        self.flush()
+        self._connection.execute(sql.ERASE_ALERTS, (change.before,))
 
     def _session_erased(self, change: SessionErased) -> None:
         self._run_all(sql.ERASE_SESSION, pack(change.session_sid))
@@ -200,7 +256,14 @@ _WRITERS: dict[type[Change], Callable[[Applier, Any], None]] = {
     SessionErased: Applier._session_erased,  # noqa: SLF001
     ParticipantAdded: Applier._joined,  # noqa: SLF001
     ParticipantRemoved: Applier._left,  # noqa: SLF001
+    ParticipantChanged: Applier._participant_changed,  # noqa: SLF001
     InteractionRecorded: Applier._recorded,  # noqa: SLF001
     InteractionUpdated: Applier._reported,  # noqa: SLF001
     InteractionErased: Applier._interaction_erased,  # noqa: SLF001
+    EffectOwed: Applier._effect_owed,  # noqa: SLF001
+    EffectSettled: Applier._effect_settled,  # noqa: SLF001
+    EffectFailed: Applier._effect_failed,  # noqa: SLF001
+    EffectRevived: Applier._effect_revived,  # noqa: SLF001
+    AlertRaised: Applier._alert_raised,  # noqa: SLF001
+    AlertsErased: Applier._alerts_erased,  # noqa: SLF001
 }

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
+from engine.core.errors import Level
 from engine.core.records import Address, Kind, LegStatus, Mode, SessionStatus
 from engine.core.sids import SID_LENGTH, SidKind, pack, unpack
 
@@ -26,6 +27,7 @@ SESSION_STATUS: Final[Mapping[SessionStatus, int]] = {
 }
 MODE: Final[Mapping[Mode, int]] = {Mode.VOICE_AND_MESSAGE: 0, Mode.VOICE_ONLY: 1, Mode.MESSAGE_ONLY: 2}
 KIND: Final[Mapping[Kind, int]] = {Kind.VOICE: 0, Kind.MESSAGE: 1}
+LEVEL: Final[Mapping[Level, int]] = {Level.ERROR: 0, Level.WARNING: 1}
 LEG_STATUS: Final[Mapping[LegStatus | None, int | None]] = {
     None: None,
     LegStatus.ACCEPTED: 0,

@@ -7,11 +7,13 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from engine.core.ports import Page, PageCursor, Registry
-from engine.core.records import Address, Interaction, Participant, Session
+from engine.core.effects import Effect
+from engine.core.ports import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor, Registry
+from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session
 from engine.core.sids import SidKind, first_sid_at, pack, unpack
 from storage.codec import address_at, address_cell, lookup_key, proxy_at, proxy_sid_at
 from storage.connections import open_reader
+from storage.owed_rows import EFFECT_COLUMNS, alert_of, effect_of
 from storage.rows import (
     ACCOUNT_COLUMNS,
     API_KEY_COLUMNS,
@@ -29,6 +31,7 @@ from storage.rows import (
     service_of,
     session_of,
 )
+from storage.wanted import alerts_scope, effects_scope
 
 Record = TypeVar("Record")
 
@@ -61,6 +64,24 @@ _LIVE_PARTICIPANTS: Final = (
     " WHERE date_activated IS NOT NULL AND date_deleted IS NULL"
     " ORDER BY date_activated, sessions.sid, participants.sid"
 )
+_EFFECTS: Final = f"SELECT {EFFECT_COLUMNS} FROM effects"  # noqa: S608
+_EFFECTS_OWED: Final = f"{_EFFECTS} WHERE destination = ? AND date_died IS NULL AND sid > ? ORDER BY sid LIMIT ?"
+_ALERTS: Final = "SELECT event FROM alerts"
+_DESTINATIONS: Final = (
+    "WITH RECURSIVE owed (destination) AS ("
+    "SELECT min(destination) FROM effects WHERE date_died IS NULL UNION ALL"
+    " SELECT (SELECT min(destination) FROM effects WHERE date_died IS NULL AND destination > owed.destination)"
+    " FROM owed WHERE owed.destination IS NOT NULL)"
+)
+"""Hops from destination to destination, however many effects each has."""
+_DESTINATIONS_OWED: Final = f"{_DESTINATIONS} SELECT destination FROM owed WHERE destination IS NOT NULL"  # noqa: S608
+_OUTBOX_DEPTH: Final = (
+    f"{_DESTINATIONS} SELECT (SELECT count(*) FROM effects),"  # noqa: S608
+    " (SELECT count(*) FROM effects WHERE date_died IS NOT NULL),"
+    " (SELECT min(first.date_created) FROM owed JOIN effects AS first ON first.sid = (SELECT min(sid) FROM effects"
+    " WHERE destination = owed.destination AND date_died IS NULL))"
+)
+"""Counts all from the index of SIDs, and the dead; the oldest of all is among the oldest of each destination."""
 
 
 class _List(msgspec.Struct, Generic[Record], frozen=True, kw_only=True):
@@ -189,6 +210,37 @@ class Reader:
         """Find sessions that ended before a time, the longest closed first."""
         rows = self._all("SELECT sid FROM sessions WHERE date_ended < ? ORDER BY date_ended, sid LIMIT ?", at, limit)
         return tuple(unpack(SidKind.SESSION, sid) for (sid,) in rows)
+
+    def destinations_owed(self) -> tuple[str, ...]:
+        """Name the destinations of pending effects, in the order of their names."""
+        return tuple(destination for (destination,) in self._all(_DESTINATIONS_OWED))
+
+    def effects_owed(self, destination: str, after: str | None, limit: int) -> tuple[Effect, ...]:
+        """Read pending effects of a destination, oldest first."""
+        start = b"" if after is None else pack(after)
+        return tuple(map(effect_of, self._all(_EFFECTS_OWED, destination, start, limit)))
+
+    def effects_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
+        """Read a page of the effects that are meant."""
+        scope = effects_scope(wanted)
+        listing = _List(select=_EFFECTS, scope=scope.text, key="sid", is_newest_first=False, record_of=effect_of)
+        return self._page(listing, cursor, *scope.cells)
+
+    def outbox_depth(self) -> OutboxDepth:
+        """Count what is owed."""
+        ((total, dead, oldest),) = self._all(_OUTBOX_DEPTH)
+        return OutboxDepth(pending=total - dead, dead=dead, oldest=oldest)
+
+    def alerts_page(self, account_sid: str, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
+        """Read a page of the debugger events of an account that are meant."""
+        scope = alerts_scope(account_sid, wanted)
+        listing = _List(select=_ALERTS, scope=scope.text, key="sid", is_newest_first=True, record_of=alert_of)
+        return self._page(listing, cursor, *scope.cells)
+
+    def alert(self, event_sid: str) -> DebuggerEvent | None:
+        """Read one debugger event."""
+        rows = self._all(f"{_ALERTS} WHERE sid = ?", lookup_key(SidKind.DEBUGGER_EVENT, event_sid))
+        return alert_of(rows[0]) if rows else None
 
     def active_sessions(self) -> Iterator[tuple[Session, tuple[Participant, ...]]]:
         """Walk the active sessions and their live participants, as of one moment."""

@@ -16,6 +16,7 @@ from engine.core.records import (
     Participant,
     ProxyNumber,
     Service,
+    ServiceOptions,
     Session,
 )
 from engine.core.sids import SidKind, pack, unpack
@@ -47,7 +48,8 @@ Fetched = tuple[Any, ...]
 """A row as SQLite hands it back: its types are those of the schema."""
 
 ACCOUNT_COLUMNS: Final = (
-    "sid, auth_token, friendly_name, allow_participant_conflict, respect_sms_stop_filter, argentina, date_created"
+    "sid, auth_token, friendly_name, allow_participant_conflict, respect_sms_stop_filter, argentina, debugger_url, "
+    "date_created"
 )
 API_KEY_COLUMNS: Final = "sid, account_sid, secret_hash, friendly_name, date_created, date_revoked"
 NUMBER_COLUMNS: Final = (
@@ -57,7 +59,7 @@ NUMBER_COLUMNS: Final = (
 SERVICE_COLUMNS: Final = (
     "sid, account_sid, unique_name, default_ttl_seconds, callback_url, intercept_callback_url, "
     "out_of_session_callback_url, geo_match_level, number_selection_behavior, chat_instance_sid, "
-    "inserts_mexican_one, date_created, date_updated"
+    "inserts_mexican_one, options, date_created, date_updated"
 )
 SESSION_COLUMNS: Final = (
     "sid, service_sid, account_sid, unique_name, status, closed_reason, mode, ttl_seconds, date_expiry, idle_since, "
@@ -77,6 +79,7 @@ INTERACTION_COLUMNS: Final = (
 """Without is_open_call, which is derived, and service and account, which are the session's."""
 
 _MEDIA = msgspec.json.Decoder(tuple[str, ...])
+_OPTIONS = msgspec.json.Decoder(ServiceOptions)
 
 
 def account_row(account: Account) -> Row:
@@ -88,21 +91,22 @@ def account_row(account: Account) -> Row:
         account.allow_participant_conflict,
         account.respect_sms_stop_filter,
         account.argentina,
+        account.debugger_url,
         account.date_created,
     )
 
 
 def account_of(row: Fetched) -> Account:
     """Return the account of a row."""
-    sid, auth_token, friendly_name, allow_conflict, respect_filter, argentina, date_created = row
     return Account(
-        sid=account_at(sid),
-        auth_token=auth_token,
-        friendly_name=friendly_name,
-        allow_participant_conflict=bool(allow_conflict),
-        respect_sms_stop_filter=bool(respect_filter),
-        argentina=bool(argentina),
-        date_created=date_created,
+        sid=account_at(row[0]),
+        auth_token=row[1],
+        friendly_name=row[2],
+        allow_participant_conflict=bool(row[3]),
+        respect_sms_stop_filter=bool(row[4]),
+        argentina=bool(row[5]),
+        debugger_url=row[6],
+        date_created=row[7],
     )
 
 
@@ -183,6 +187,7 @@ def service_row(service: Service) -> Row:
         service.number_selection_behavior.value,
         service.chat_instance_sid,
         service.inserts_mexican_one,
+        msgspec.json.encode(service.options).decode(),
         service.date_created,
         service.date_updated,
     )
@@ -202,8 +207,9 @@ def service_of(row: Fetched) -> Service:
         number_selection_behavior=NumberSelectionBehavior(row[8]),
         chat_instance_sid=row[9],
         inserts_mexican_one=bool(row[10]),
-        date_created=row[11],
-        date_updated=row[12],
+        options=_OPTIONS.decode(row[11]),
+        date_created=row[12],
+        date_updated=row[13],
     )
 
 

@@ -1,6 +1,7 @@
 """The tables and their numbered migrations; how the cells are encoded is `storage.codec`.
 
-Every table is WITHOUT ROWID: the SID is the key, and SIDs are minted in time order, so the large tables append.
+The SID is the key, and SIDs are minted in time order, so the large tables append. Tables are WITHOUT ROWID, except for
+`effects` and `alerts`, whose rows carry blobs: from about 1,000 bytes on, a row in a key's own tree costs a page.
 An interaction's and a participant's account follow from the session, an interaction's service too.
 """
 
@@ -96,9 +97,59 @@ _FIRST_TABLES = (
 )
 
 
+_OUTBOX = (
+    # duty is the MessagePack of a `Duty`, destination derived from it; the lane is the session or the effect itself
+    """
+    CREATE TABLE effects (
+        sid BLOB NOT NULL PRIMARY KEY, account_sid BLOB NOT NULL, service_sid BLOB, session_sid BLOB,
+        destination TEXT NOT NULL, date_created REAL NOT NULL, attempts INTEGER NOT NULL, last_error TEXT NOT NULL,
+        date_died REAL, duty BLOB NOT NULL
+    )
+    """,
+    "CREATE INDEX effects_pending ON effects (destination, sid) WHERE date_died IS NULL",
+    "CREATE INDEX effects_dead ON effects (sid) WHERE date_died IS NOT NULL",
+)
+
+_ALERTS = (
+    # level is the catalogue's for the code; event is the MessagePack of a `DebuggerEvent`
+    """
+    CREATE TABLE alerts (
+        sid BLOB NOT NULL PRIMARY KEY, account_sid BLOB NOT NULL, code INTEGER NOT NULL, level INTEGER NOT NULL,
+        at REAL NOT NULL, event BLOB NOT NULL
+    )
+    """,
+    "CREATE INDEX alerts_by_account ON alerts (account_sid, sid, level, at)",
+    "CREATE INDEX alerts_by_time ON alerts (at)",
+)
+
+_SETTINGS = (
+    # options is the JSON of `ServiceOptions`, without what is at its default
+    "ALTER TABLE services ADD COLUMN options TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE accounts ADD COLUMN debugger_url TEXT",
+)
+
+
 @migrations(name="0001_first_tables")
 def _first_tables(db: Database) -> None:
     for statement in _FIRST_TABLES:
+        db.execute(statement)
+
+
+@migrations(name="0002_outbox")
+def _outbox(db: Database) -> None:
+    for statement in _OUTBOX:
+        db.execute(statement)
+
+
+@migrations(name="0003_alerts")
+def _alerts(db: Database) -> None:
+    for statement in _ALERTS:
+        db.execute(statement)
+
+
+@migrations(name="0004_options_and_debugger_url")
+def _options_and_debugger_url(db: Database) -> None:
+    for statement in _SETTINGS:
         db.execute(statement)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Final
 
+from storage.owed_rows import ALERT_COLUMNS, EFFECT_COLUMNS
 from storage.rows import (
     ACCOUNT_COLUMNS,
     API_KEY_COLUMNS,
@@ -56,6 +57,8 @@ def _upsert(table: str, columns: str) -> str:
 INSERT_SESSIONS: Final = _insert("sessions", f"{SESSION_COLUMNS}, date_activated")
 INSERT_PARTICIPANTS: Final = _insert("participants", PARTICIPANT_COLUMNS)
 INSERT_INTERACTIONS: Final = _insert("interactions", f"{INTERACTION_COLUMNS}, is_open_call")
+INSERT_EFFECTS: Final = _insert("effects", EFFECT_COLUMNS)
+INSERT_ALERTS: Final = _insert("alerts", ALERT_COLUMNS)
 
 TOUCH_SESSIONS: Final = ManyRows(
     "UPDATE sessions SET status = 1, date_started = coalesce(date_started, touch.column2),"
@@ -77,6 +80,19 @@ UPDATE_INTERACTIONS: Final = ManyRows(
 )
 """Rows: interaction, both legs, duration, time, whether the inbound leg goes on; kind 0 is a call."""
 
+FAIL_EFFECTS: Final = ManyRows(
+    "UPDATE effects SET attempts = news.column2, last_error = news.column3, date_died = news.column4 FROM (VALUES",
+    columns=4,
+    tail=") AS news WHERE effects.sid = news.column1",
+)
+"""Rows: effect, attempts, error, when it died or NULL."""
+
+SETTLE_EFFECTS: Final = ManyRows("DELETE FROM effects WHERE sid IN (VALUES", columns=1, tail=")")
+REVIVE_EFFECT: Final = (
+    "UPDATE effects SET attempts = 0, last_error = '', date_died = NULL WHERE sid = ? AND date_died IS NOT NULL"
+)
+ERASE_ALERTS: Final = "DELETE FROM alerts WHERE at < ?"
+
 SAVE_ACCOUNT: Final = _upsert("accounts", ACCOUNT_COLUMNS)
 SAVE_API_KEY: Final = _upsert("api_keys", API_KEY_COLUMNS)
 SAVE_NUMBER: Final = _upsert("numbers", NUMBER_COLUMNS)
@@ -86,6 +102,11 @@ RELEASE_NUMBER: Final = "DELETE FROM numbers WHERE sid = ?"
 REMOVE_PARTICIPANT: Final = (
     "UPDATE participants SET date_deleted = ?1, date_updated = ?1 WHERE session_sid = ?2 AND sid = ?3"
 )
+CHANGE_PARTICIPANT: Final = (
+    "UPDATE participants SET service_sid = ?3, identifier = ?4, proxy_identifier = ?5, proxy_identifier_sid = ?6,"
+    " friendly_name = ?7, date_created = ?8, date_updated = ?9, date_deleted = ?10 WHERE session_sid = ?1 AND sid = ?2"
+)
+"""Cells: those of `PARTICIPANT_COLUMNS`."""
 ERASE_INTERACTION: Final = "DELETE FROM interactions WHERE sid = ?"
 ERASE_SESSION: Final = (
     "DELETE FROM interactions WHERE session_sid = ?",

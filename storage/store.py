@@ -11,9 +11,10 @@ from typing import Self, TypeVar, TypeVarTuple
 import msgspec
 
 from engine.core.changes import Change
+from engine.core.effects import Effect
 from engine.core.errors import StoreUnavailable
-from engine.core.ports import Observer, Page, PageCursor, Registry
-from engine.core.records import Address, Interaction, Participant, Session
+from engine.core.ports import AlertFilter, Observer, OutboxDepth, OutboxFilter, Page, PageCursor, Registry
+from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session
 from storage.connections import OLDEST_SQLITE, Synchronous, open_writer
 from storage.datadir import DataDirLock
 from storage.errors import is_disk_failure, unavailable
@@ -176,6 +177,30 @@ class SqliteStore:
     async def sessions_closed_before(self, at: float, *, limit: int) -> tuple[str, ...]:
         """Find sessions that ended before a time, the longest closed first."""
         return await self._on_page_thread(self._pages.sessions_closed_before, at, limit)
+
+    async def destinations_owed(self) -> tuple[str, ...]:
+        """Name the destinations of effects that are pending."""
+        return await self._on_page_thread(self._pages.destinations_owed)
+
+    async def effects_owed(self, destination: str, *, after: str | None, limit: int) -> tuple[Effect, ...]:
+        """Read pending (not dead) effects of a destination, oldest first, from after a SID."""
+        return await self._on_page_thread(self._pages.effects_owed, destination, after, limit)
+
+    async def effects_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
+        """List effects, oldest first."""
+        return await self._on_page_thread(self._pages.effects_page, wanted, cursor)
+
+    async def outbox_depth(self) -> OutboxDepth:
+        """Count what is owed."""
+        return await self._on_page_thread(self._pages.outbox_depth)
+
+    async def alerts_page(self, account_sid: str, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
+        """List the debugger events of an account, newest first."""
+        return await self._on_page_thread(self._pages.alerts_page, account_sid, wanted, cursor)
+
+    def alert(self, event_sid: str) -> DebuggerEvent | None:
+        """Read one debugger event."""
+        return self._points.alert(event_sid)
 
     async def _on_page_thread(self, read: Callable[[*Args], Result], *args: *Args) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._page_thread, read, *args)

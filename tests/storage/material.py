@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from engine.core.effects import CallbackOwed, Duty, Effect
+from engine.core.errors import Code
 from engine.core.ports import DoorProblem
 from engine.core.records import (
     Account,
@@ -156,4 +158,30 @@ def interaction(
         body="on my way" if kind is Kind.MESSAGE else None,
         date_created=at,
         date_updated=at,
+    )
+
+
+def callback(of: Session, *, url: str = "https://app.example/callback", at: float = START) -> CallbackOwed:
+    return CallbackOwed(url=url, interaction=interaction(of, sender=participant(of), at=at))
+
+
+def effect(of: Session, *, duty: Duty | None = None, at: float = START) -> Effect:
+    return Effect(
+        sid=mint(SidKind.EFFECT),
+        account_sid=of.account_sid,
+        service_sid=of.service_sid,
+        session_sid=of.sid,
+        duty=callback(of, at=at) if duty is None else duty,
+        date_created=at,
+    )
+
+
+def alert(*, account_sid: str = ACCOUNT_SID, code: Code = Code.NO_ACTIVE_SESSION, at: float = START) -> DebuggerEvent:
+    return DebuggerEvent(
+        sid=mint(SidKind.DEBUGGER_EVENT),
+        code=code,
+        account_sid=account_sid,
+        service_sid=SERVICE_SID,
+        message="No session pairs +1500555XXXX with +1510555XXXX",
+        at=at,
     )

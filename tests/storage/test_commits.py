@@ -13,6 +13,8 @@ from engine.core.changes import (
     InteractionRecorded,
     InteractionUpdated,
     NumberSaved,
+    ParticipantChanged,
+    ParticipantRemoved,
     ServiceSaved,
     SessionChanged,
     SessionCreated,
@@ -209,6 +211,28 @@ async def test_what_comes_before_its_record_has_no_effect(store: SqliteStore) ->
 
     assert store.session(made.sid) == made
     assert store.interaction(call.sid) == call
+
+
+async def test_a_participant_is_what_it_was_last_changed_to(store: SqliteStore) -> None:
+    """Also one that came or left in the same group; one that is not there stays away."""
+    made = session()
+    alice, bob = participant(made), participant(made, identifier="+15005550002")
+    moved = msgspec.structs.replace(alice, proxy_identifier="51055", friendly_name="Alice", date_updated=START + 1)
+    back = msgspec.structs.replace(bob, identifier="whatsapp:+15005550002", date_updated=START + 3)
+
+    await store.write(
+        [
+            SessionCreated(made, (alice, bob)),
+            ParticipantChanged(moved),
+            ParticipantRemoved(bob.sid, made.sid, START + 2),
+            ParticipantChanged(back),
+            ParticipantChanged(participant(made)),
+        ]
+    )
+
+    assert store.participants(made.sid) == (moved, back)
+    assert store.last_session_of(made.service_sid, alice.identifier, "51055") == made
+    assert store.last_session_of(made.service_sid, alice.identifier, alice.proxy_identifier) is None
 
 
 async def test_a_write_that_is_cancelled_still_commits(store: SqliteStore) -> None:

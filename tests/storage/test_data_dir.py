@@ -124,7 +124,12 @@ async def test_migrations_are_recorded_by_name(tmp_path: Path) -> None:
 
     with closing(sqlite3.connect(tmp_path / "maskline.db")) as connection:
         names = connection.execute("SELECT migration_set, name FROM _sqlite_migrations").fetchall()
-    assert names == [("maskline", "0001_first_tables")]
+    assert names == [
+        ("maskline", "0001_first_tables"),
+        ("maskline", "0002_outbox"),
+        ("maskline", "0003_alerts"),
+        ("maskline", "0004_options_and_debugger_url"),
+    ]
 
 
 async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed
+from engine.core.errors import Code
 from engine.core.records import (
     Account,
     Address,
     ApiKey,
     Capability,
     ClosedReason,
+    DebuggerEvent,
     GeoMatchLevel,
     Interaction,
     Kind,
@@ -25,11 +28,13 @@ from engine.core.records import (
     Participant,
     ProxyNumber,
     Service,
+    ServiceOptions,
     Session,
     SessionStatus,
+    WebhookTrace,
 )
 from engine.core.sids import SidKind, unpack
-from storage import rows
+from storage import owed_rows, rows
 from storage.codec import address_at, address_cell, lookup_key, tagged, untagged
 
 Record = TypeVar("Record")
@@ -76,6 +81,7 @@ ACCOUNTS = st.builds(
     allow_participant_conflict=st.booleans(),
     respect_sms_stop_filter=st.booleans(),
     argentina=st.booleans(),
+    debugger_url=st.none() | TEXT,
     date_created=TIMES,
 )
 API_KEYS = st.builds(
@@ -100,6 +106,19 @@ NUMBERS = st.builds(
     date_pool_updated=st.none() | TIMES,
     stop_filtering=st.booleans(),
 )
+OPTIONS = st.builds(
+    ServiceOptions,
+    intercept_fails_closed=st.booleans(),
+    respect_sms_stop_filter=st.none() | st.booleans(),
+    hangs_up_on_close=st.booleans(),
+    closes_after_first_call=st.booleans(),
+    intercept_may_rewrite=st.booleans(),
+    participants_may_change=st.booleans(),
+    has_rich_callbacks=st.booleans(),
+    no_session_twiml=st.none() | TEXT,
+    no_partner_twiml=st.none() | TEXT,
+    closed_twiml=st.none() | TEXT,
+)
 SERVICES = st.builds(
     Service,
     sid=sids(SidKind.SERVICE),
@@ -113,6 +132,7 @@ SERVICES = st.builds(
     number_selection_behavior=st.sampled_from(NumberSelectionBehavior),
     chat_instance_sid=st.none() | TEXT,
     inserts_mexican_one=st.booleans(),
+    options=OPTIONS,
     date_created=TIMES,
     date_updated=TIMES,
 )
@@ -155,6 +175,62 @@ INTERACTIONS = st.builds(
     body=st.none() | TEXT,
     media=st.lists(TEXT, max_size=3).map(tuple),
     duration_seconds=st.none() | st.integers(0, 10**6),
+)
+URLS = st.from_regex(
+    r"https?://([a-z]{1,9}:[a-z]{1,9}@)?[a-zA-Z0-9.]{1,20}(:[0-9]{1,4})?/[a-z?=]{0,20}", fullmatch=True
+)
+TRACES = st.builds(
+    WebhookTrace,
+    url=TEXT,
+    method=TEXT,
+    parameters=TEXT,
+    status=st.none() | st.integers(100, 599),
+    headers=TEXT,
+    body=TEXT,
+)
+EVENTS = st.builds(
+    DebuggerEvent,
+    sid=sids(SidKind.DEBUGGER_EVENT),
+    code=st.sampled_from(Code).map(int),
+    account_sid=sids(SidKind.ACCOUNT),
+    service_sid=st.none() | sids(SidKind.SERVICE),
+    session_sid=st.none() | sids(SidKind.SESSION),
+    resource_sid=st.none() | RESOURCE_SIDS,
+    message=TEXT,
+    at=TIMES,
+    webhook=st.none() | TRACES,
+)
+DUTIES = st.one_of(
+    st.builds(
+        CallbackOwed,
+        url=URLS,
+        interaction=INTERACTIONS,
+        session_name=st.none() | TEXT,
+        is_rich=st.booleans(),
+    ),
+    st.builds(
+        MessageOwed,
+        carrier=TEXT,
+        interaction_sid=sids(SidKind.INTERACTION),
+        sender=ADDRESSES,
+        to=ADDRESSES,
+        body=TEXT,
+        media=st.lists(TEXT, max_size=3).map(tuple),
+    ),
+    st.builds(AlertOwed, url=URLS, event=EVENTS),
+    st.builds(HangUpOwed, carrier=TEXT, call_sid=RESOURCE_SIDS),
+)
+EFFECTS = st.builds(
+    Effect,
+    sid=sids(SidKind.EFFECT),
+    account_sid=sids(SidKind.ACCOUNT),
+    service_sid=st.none() | sids(SidKind.SERVICE),
+    session_sid=st.none() | sids(SidKind.SESSION),
+    duty=DUTIES,
+    date_created=TIMES,
+    attempts=st.integers(0, 99),
+    last_error=TEXT,
+    date_died=st.none() | TIMES,
 )
 
 
@@ -219,6 +295,23 @@ def test_an_interaction_comes_back_with_its_sessions_owners(interaction: Interac
     assert rows.interaction_of((*row, *owners)) == interaction
 
 
+@given(EFFECTS)
+def test_an_effect_comes_back(effect: Effect) -> None:
+    """Row and record are one, whatever is owed; what the store looks for is told in columns of their own."""
+    row = stored(effect, owed_rows.effect_row)
+
+    assert owed_rows.effect_of(row) == effect
+    assert row[4] == effect.destination
+
+
+@given(EVENTS)
+def test_a_debugger_event_comes_back(event: DebuggerEvent) -> None:
+    """Row and record are one, the request at fault included."""
+    *_, blob = stored(event, owed_rows.alert_row)
+
+    assert owed_rows.alert_of((blob,)) == event
+
+
 @given(st.lists(ADDRESSES, min_size=2, max_size=2, unique=True))
 def test_no_two_addresses_share_a_cell(addresses: list[Address]) -> None:
     """A short code is never taken for a phone number with the same digits."""
@@ -263,3 +356,6 @@ def test_records_leave_no_field_out() -> None:
     assert {field.name for field in msgspec.structs.fields(ApiKey)} == set(rows.API_KEY_COLUMNS.split(", "))
     assert {field.name for field in msgspec.structs.fields(ProxyNumber)} == set(rows.NUMBER_COLUMNS.split(", "))
     assert {field.name for field in msgspec.structs.fields(Service)} == set(rows.SERVICE_COLUMNS.split(", "))
+    assert {field.name for field in msgspec.structs.fields(Effect)} == (
+        set(owed_rows.EFFECT_COLUMNS.split(", ")) - {"destination"}
+    )

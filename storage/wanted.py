@@ -1,0 +1,53 @@
+"""What an operator or an account wants listed of effects and debugger events, as conditions of SQL."""
+
+from typing import Final
+
+import msgspec
+
+from engine.core.ports import AlertFilter, OutboxFilter
+from engine.core.sids import SidKind
+from storage.codec import LEVEL, Cell, lookup_key
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """A condition with marks, and the cells that belong to them."""
+
+    text: str
+    cells: tuple[Cell, ...]
+
+
+def effects_scope(wanted: OutboxFilter) -> Scope:
+    """Return which effects are meant; a SID that cannot be one means none."""
+    conditions: list[tuple[str, Cell]] = []
+    for column, kind, sid in (
+        ("account_sid", SidKind.ACCOUNT, wanted.account_sid),
+        ("service_sid", SidKind.SERVICE, wanted.service_sid),
+        ("session_sid", SidKind.SESSION, wanted.session_sid),
+    ):
+        if sid is not None:
+            conditions.append((f"{column} = ?", lookup_key(kind, sid)))
+    if wanted.created_before is not None:
+        conditions.append(("date_created < ?", wanted.created_before))
+    if wanted.error is not None:
+        conditions.append(("instr(last_error, ?) > 0", wanted.error))
+    return _scope(_LIFE[wanted.is_dead], conditions)
+
+
+def alerts_scope(account_sid: str, wanted: AlertFilter) -> Scope:
+    """Return which debugger events of an account are meant."""
+    conditions: list[tuple[str, Cell]] = [("account_sid = ?", lookup_key(SidKind.ACCOUNT, account_sid))]
+    if wanted.level is not None:
+        conditions.append(("level = ?", LEVEL[wanted.level]))
+    if wanted.since is not None:
+        conditions.append(("at >= ?", wanted.since))
+    if wanted.before is not None:
+        conditions.append(("at < ?", wanted.before))
+    return _scope("TRUE", conditions)
+
+
+_LIFE: Final = {None: "TRUE", True: "date_died IS NOT NULL", False: "date_died IS NULL"}
+"""Without marks, so that the index of the dead fits."""
+
+
+def _scope(text: str, conditions: list[tuple[str, Cell]]) -> Scope:
+    return Scope(" AND ".join([text, *(text for text, _ in conditions)]), tuple(cell for _, cell in conditions))

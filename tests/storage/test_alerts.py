@@ -1,0 +1,71 @@
+"""Debugger events: kept per account, listed newest first, narrowed by level and time, and gone in time."""
+
+import pytest
+
+from engine.core.changes import AlertRaised, AlertsErased
+from engine.core.errors import Code, Level
+from engine.core.ports import AlertFilter, Page, PageCursor
+from engine.core.records import DebuggerEvent
+from engine.core.sids import SidKind
+from storage import SqliteStore
+from tests.storage.material import ACCOUNT_SID, START, alert, mint
+
+pytestmark = pytest.mark.anyio
+
+WHOLE = PageCursor(limit=100)
+
+
+async def test_an_event_is_read_by_its_sid(store: SqliteStore) -> None:
+    """With all that was known of it; any other text names none."""
+    event = alert()
+
+    await store.write([AlertRaised(event)])
+
+    assert store.alert(event.sid) == event
+    assert store.alert(mint(SidKind.DEBUGGER_EVENT)) is None
+    assert store.alert("NO") is None
+
+
+async def test_events_come_newest_first_in_pages(store: SqliteStore) -> None:
+    """Those of another account are elsewhere."""
+    events = [alert(at=START + n) for n in range(3)]
+    other = alert(account_sid=mint(SidKind.ACCOUNT))
+    await store.write([AlertRaised(one) for one in (*events, other)])
+
+    first = await store.alerts_page(ACCOUNT_SID, AlertFilter(), PageCursor(limit=2))
+    second = await store.alerts_page(ACCOUNT_SID, AlertFilter(), PageCursor(limit=2, after=events[1].sid))
+    back = await store.alerts_page(ACCOUNT_SID, AlertFilter(), PageCursor(limit=2, before=events[0].sid))
+
+    assert first == back == Page((events[2], events[1]), has_next=True, has_previous=False)
+    assert second == Page((events[0],), has_next=False, has_previous=True)
+    assert (await store.alerts_page(other.account_sid, AlertFilter(), WHOLE)).records == (other,)
+    assert (await store.alerts_page("no SID", AlertFilter(), WHOLE)).records == ()
+
+
+async def test_events_are_narrowed(store: SqliteStore) -> None:
+    """By the level that the catalogue gives their code, from a time on and up to before another."""
+    error = alert(code=Code.NO_ACTIVE_SESSION, at=START)
+    warning = alert(code=Code.STOP_WORD, at=START + 1)
+    late = alert(code=Code.NO_ACTIVE_SESSION, at=START + 2)
+    await store.write([AlertRaised(one) for one in (error, warning, late)])
+
+    async def listed(wanted: AlertFilter) -> tuple[DebuggerEvent, ...]:
+        return (await store.alerts_page(ACCOUNT_SID, wanted, WHOLE)).records
+
+    assert await listed(AlertFilter(level=Level.WARNING)) == (warning,)
+    assert await listed(AlertFilter(level=Level.ERROR)) == (late, error)
+    assert await listed(AlertFilter(since=START + 1)) == (late, warning)
+    assert await listed(AlertFilter(before=START + 1)) == (error,)
+    assert await listed(AlertFilter(since=START + 1, before=START + 2)) == (warning,)
+    assert await listed(AlertFilter(level=Level.ERROR, since=START + 1)) == (late,)
+
+
+async def test_retention_takes_what_is_older(store: SqliteStore) -> None:
+    """Also what was raised in the same group; whose events they are makes no difference."""
+    old, foreign, kept = alert(at=START), alert(account_sid=mint(SidKind.ACCOUNT), at=START), alert(at=START + 1)
+    late = alert(at=START)
+
+    await store.write([*map(AlertRaised, (old, foreign, kept)), AlertsErased(START + 1), AlertRaised(late)])
+
+    assert store.alert(foreign.sid) is None
+    assert (await store.alerts_page(ACCOUNT_SID, AlertFilter(), WHOLE)).records == (late, kept)

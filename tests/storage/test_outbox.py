@@ -1,0 +1,234 @@
+"""The outbox: what is owed is found by destination, listed for the operator, counted, and gone once settled."""
+
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from engine.core.changes import (
+    Change,
+    EffectFailed,
+    EffectOwed,
+    EffectRevived,
+    EffectSettled,
+    InteractionRecorded,
+    ServiceErased,
+    SessionCreated,
+    SessionErased,
+    SessionTouched,
+)
+from engine.core.effects import AlertOwed, Effect, HangUpOwed
+from engine.core.ports import OutboxDepth, OutboxFilter, Page, PageCursor
+from engine.core.sids import SidKind
+from storage import ChangeRefused, SqliteStore
+from tests.storage.material import (
+    ACCOUNT_SID,
+    SERVICE_SID,
+    START,
+    alert,
+    callback,
+    effect,
+    interaction,
+    mint,
+    session,
+)
+
+pytestmark = pytest.mark.anyio
+
+ALL = OutboxFilter()
+WHOLE = PageCursor(limit=100)
+
+
+def failed(of: Effect, *, attempts: int = 1, error: str = "", is_dead: bool = False) -> EffectFailed:
+    return EffectFailed(effect_sid=of.sid, attempts=attempts, error=error, at=START + attempts, is_dead=is_dead)
+
+
+def owed_by(effects: Sequence[Effect]) -> list[Change]:
+    return [EffectOwed(one) for one in effects]
+
+
+async def test_what_is_owed_is_read_back_in_windows(store: SqliteStore) -> None:
+    """By destination, oldest first, from after the last one seen."""
+    made = session()
+    here = [effect(made) for _ in range(5)]
+    there = effect(made, duty=callback(made, url="https://other.example/callback"))
+    await store.write([SessionCreated(made, ()), *owed_by([*here, there])])
+    destination = here[0].destination
+
+    first = await store.effects_owed(destination, after=None, limit=2)
+    rest = await store.effects_owed(destination, after=first[-1].sid, limit=9)
+
+    assert first == tuple(here[:2])
+    assert rest == tuple(here[2:])
+    assert await store.effects_owed("https://nobody.example", after=None, limit=9) == ()
+
+
+async def test_destinations_are_those_of_pending_effects(store: SqliteStore) -> None:
+    """Scheme, host and port of URLs, carriers by name; neither the dead nor the settled name one."""
+    made = session()
+    urls = ("https://b.example/1", "https://b.example/2", "https://b.example:8443/", "http://a.example/?q")
+    owed = [effect(made, duty=callback(made, url=url)) for url in urls]
+    call = effect(made, duty=HangUpOwed(carrier="backbone", call_sid=mint(SidKind.CALL)))
+    told = effect(made, duty=AlertOwed(url="https://debugger.example/", event=alert()))
+    dead, done = (effect(made, duty=callback(made, url=f"https://{name}.example/")) for name in ("dead", "done"))
+    assert await store.destinations_owed() == ()
+
+    await store.write(owed_by([*owed, call, told, dead, done]))
+    await store.write([failed(dead, is_dead=True), EffectSettled(done.sid)])
+
+    assert await store.destinations_owed() == (
+        "carrier:backbone",
+        "http://a.example",
+        "https://b.example",
+        "https://b.example:8443",
+        "https://debugger.example",
+    )
+
+
+async def test_a_decision_and_what_it_owes_are_one(store: SqliteStore) -> None:
+    """Neither is kept without the other."""
+    made = session()
+    call = interaction(made)
+    first, second = effect(made), effect(made)
+    await store.write([SessionCreated(made, ()), EffectOwed(first)])
+
+    with pytest.raises(ChangeRefused, match="UNIQUE"):
+        await store.write([InteractionRecorded(call), SessionTouched(made.sid, START + 1), *owed_by([second, first])])
+
+    assert store.interaction(call.sid) is None
+    assert store.session(made.sid) == made
+    assert (await store.effects_page(ALL, WHOLE)).records == (first,)
+
+
+async def test_a_failure_is_remembered_and_the_last_one_ends_it(store: SqliteStore) -> None:
+    """A dead effect is delivered no more, but kept."""
+    owed = effect(session())
+    await store.write([EffectOwed(owed), failed(owed, error="connection refused")])
+    tried = await store.effects_owed(owed.destination, after=None, limit=9)
+
+    await store.write([failed(owed, attempts=2, error="answered 500", is_dead=True)])
+
+    assert tried == (msgspec.structs.replace(owed, attempts=1, last_error="connection refused"),)
+    assert await store.effects_owed(owed.destination, after=None, limit=9) == ()
+    dead = msgspec.structs.replace(owed, attempts=2, last_error="answered 500", date_died=START + 2)
+    assert (await store.effects_page(ALL, WHOLE)).records == (dead,)
+
+
+async def test_reviving_starts_from_the_first_attempt(store: SqliteStore) -> None:
+    """In the old place of its lane; what is not dead keeps its count."""
+    dead, tried = effect(session()), effect(session())
+    await store.write(owed_by([dead, tried]))
+    await store.write([failed(dead, attempts=7, error="answered 500", is_dead=True), failed(tried, error="slow")])
+
+    await store.write([EffectRevived(dead.sid), EffectRevived(tried.sid), EffectRevived(mint(SidKind.EFFECT))])
+
+    assert await store.effects_owed(dead.destination, after=None, limit=9) == (
+        dead,
+        msgspec.structs.replace(tried, attempts=1, last_error="slow"),
+    )
+
+
+async def test_changes_of_one_effect_keep_their_order_in_a_group(store: SqliteStore) -> None:
+    """Whatever happens to it within one transaction happens in turn."""
+    settled, revived, owed_again, early, died_again = (effect(session()) for _ in range(5))
+
+    await store.write(
+        [
+            EffectOwed(settled),
+            failed(settled),
+            EffectSettled(settled.sid),
+            EffectOwed(revived),
+            failed(revived, attempts=9, is_dead=True),
+            EffectRevived(revived.sid),
+            EffectOwed(owed_again),
+            EffectSettled(owed_again.sid),
+            EffectOwed(owed_again),
+            failed(early, attempts=3),
+            EffectSettled(early.sid),
+            EffectOwed(early),
+            EffectOwed(died_again),
+            failed(died_again, is_dead=True),
+            EffectRevived(died_again.sid),
+            failed(died_again, attempts=2, error="again", is_dead=True),
+        ]
+    )
+
+    died = msgspec.structs.replace(died_again, attempts=2, last_error="again", date_died=START + 2)
+    assert (await store.effects_page(ALL, WHOLE)).records == (revived, owed_again, early, died)
+
+
+async def test_what_is_owed_outlives_what_it_is_about(store: SqliteStore) -> None:
+    """The application still hears of an interaction whose session or service is gone."""
+    made, other = session(), session()
+    owed = [effect(made), effect(other)]
+    await store.write([SessionCreated(made, ()), SessionCreated(other, ()), *owed_by(owed)])
+
+    await store.write([SessionErased(made.sid), ServiceErased(SERVICE_SID, START)])
+
+    assert store.session(other.sid) is None
+    assert await store.effects_owed(owed[0].destination, after=None, limit=9) == tuple(owed)
+
+
+async def test_the_operators_list_comes_oldest_first_in_pages(store: SqliteStore) -> None:
+    """Forward and back, each page knowing its neighbours among what is meant."""
+    made = session()
+    effects = [effect(made) for _ in range(6)]
+    await store.write(owed_by(effects))
+    await store.write([failed(effects[1], is_dead=True)])
+    pending = OutboxFilter(is_dead=False)
+    kept = (effects[0], *effects[2:])
+
+    first = await store.effects_page(pending, PageCursor(limit=2))
+    second = await store.effects_page(pending, PageCursor(limit=2, after=first.records[-1].sid))
+    third = await store.effects_page(pending, PageCursor(limit=2, after=second.records[-1].sid))
+    back = await store.effects_page(pending, PageCursor(limit=2, before=second.records[0].sid))
+
+    assert first == back == Page(kept[:2], has_next=True, has_previous=False)
+    assert second == Page(kept[2:4], has_next=True, has_previous=True)
+    assert third == Page(kept[4:], has_next=False, has_previous=True)
+
+
+async def test_the_operators_list_is_narrowed(store: SqliteStore) -> None:
+    """By each condition alone and by all of them; a text that is no SID means nothing."""
+    made, elsewhere = session(), session(service_sid=mint(SidKind.SERVICE))
+    ours, theirs = effect(made), effect(elsewhere, at=START + 9)
+    of_account = msgspec.structs.replace(effect(made), account_sid=mint(SidKind.ACCOUNT), service_sid=None)
+    dead = effect(made, at=START + 5)
+    await store.write(owed_by([ours, theirs, of_account, dead]))
+    await store.write([failed(dead, attempts=3, error="time-out after 10 s", is_dead=True)])
+    buried = msgspec.structs.replace(dead, attempts=3, last_error="time-out after 10 s", date_died=START + 3)
+
+    async def listed(**conditions: str | float) -> tuple[Effect, ...]:
+        return (await store.effects_page(msgspec.convert(conditions, OutboxFilter), WHOLE)).records
+
+    assert await listed() == (ours, theirs, of_account, buried)
+    assert await listed(account_sid=ACCOUNT_SID) == (ours, theirs, buried)
+    assert await listed(service_sid=elsewhere.service_sid) == (theirs,)
+    assert await listed(session_sid=made.sid) == (ours, of_account, buried)
+    assert await listed(created_before=START + 9) == (ours, of_account, buried)
+    assert await listed(is_dead=True) == (buried,)
+    assert await listed(is_dead=False) == (ours, theirs, of_account)
+    assert await listed(error="10 s") == (buried,)
+    assert await listed(error="%") == ()
+    assert await listed(account_sid=ACCOUNT_SID, session_sid=made.sid, created_before=START + 1) == (ours,)
+    assert await listed(service_sid="rides") == ()
+
+
+async def test_depth_counts_the_pending_and_the_dead(store: SqliteStore) -> None:
+    """And tells since when the oldest pending one waits, whatever its destination."""
+    made = session()
+    oldest = effect(made, at=START + 1)
+    others = [effect(made, duty=callback(made, url=f"https://{n % 3}.example/"), at=START + 2 + n) for n in range(5)]
+    nothing = await store.outbox_depth()
+
+    await store.write(owed_by([oldest, *others]))
+    everything = await store.outbox_depth()
+    await store.write([failed(oldest, is_dead=True), EffectSettled(others[0].sid)])
+    fewer = await store.outbox_depth()
+    await store.write([EffectSettled(one.sid) for one in others])
+    only_dead = await store.outbox_depth()
+
+    assert nothing == OutboxDepth(pending=0, dead=0, oldest=None)
+    assert everything == OutboxDepth(pending=6, dead=0, oldest=START + 1)
+    assert fewer == OutboxDepth(pending=4, dead=1, oldest=START + 3)
+    assert only_dead == OutboxDepth(pending=0, dead=1, oldest=None)

@@ -1,0 +1,75 @@
+"""A database that an older version made is brought up to date, with everything in it."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+from sqlite_utils import Database
+
+from engine.core.changes import AccountSaved, AlertRaised, EffectOwed, ServiceSaved, SessionCreated
+from engine.core.ports import OutboxDepth
+from engine.core.records import Account, Service, ServiceOptions, Session
+from engine.core.sids import pack
+from storage import SqliteStore, rows
+from storage.schema import migrations
+from tests.storage.material import START, Observed, account, alert, effect, service, session
+
+pytestmark = pytest.mark.anyio
+
+
+def make_version_1(data_dir: Path, account: Account, service: Service, made: Session) -> None:
+    """Make the file as the first version did, and put one of each into it."""
+    with closing(sqlite3.connect(data_dir / "maskline.db")) as connection, connection:
+        migrations.apply(Database(connection), stop_before="0002_outbox")
+        connection.execute(
+            "INSERT INTO accounts VALUES (?, ?, ?, 0, 1, 0, ?)",
+            (pack(account.sid), account.auth_token, account.friendly_name, START),
+        )
+        connection.execute(
+            "INSERT INTO services VALUES (?, ?, ?, 0, 'https://a.example', NULL, NULL, 'country',"
+            " 'prefer-sticky', NULL, 0, ?, ?)",
+            (pack(service.sid), pack(service.account_sid), service.unique_name, START, START + 0.1),
+        )
+        row = rows.session_row(made)
+        connection.execute(f"INSERT INTO sessions VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 - marks
+
+
+async def test_a_version_1_database_keeps_everything_and_learns_the_rest(tmp_path: Path) -> None:
+    """Its accounts have no debugger webhook, its services no extensions, and nothing is owed."""
+    old_account = msgspec.structs.replace(account(), respect_sms_stop_filter=True)
+    old_service = msgspec.structs.replace(service(), callback_url="https://a.example")
+    made = session()
+    make_version_1(tmp_path, old_account, old_service, made)
+
+    store = SqliteStore.open(tmp_path, observer=Observed())
+
+    assert store.registry().accounts == (old_account,)
+    assert store.registry().services == (old_service,)
+    assert old_account.debugger_url is None
+    assert old_service.options == ServiceOptions()
+    assert store.session(made.sid) == made
+    assert await store.outbox_depth() == OutboxDepth(0, 0, None)
+    await store.close()
+
+
+async def test_an_upgraded_database_takes_what_is_new(tmp_path: Path) -> None:
+    """Also after it was opened once more."""
+    make_version_1(tmp_path, account(), service(), session())
+    new_account = msgspec.structs.replace(account(), debugger_url="https://a.example/debugger")
+    new_service = msgspec.structs.replace(service(), options=ServiceOptions(hangs_up_on_close=True))
+    made, event = session(), alert()
+    owed = effect(made)
+
+    store = SqliteStore.open(tmp_path, observer=Observed())
+    await store.write([AccountSaved(new_account), ServiceSaved(new_service), SessionCreated(made, ())])
+    await store.write([EffectOwed(owed), AlertRaised(event)])
+    await store.close()
+    again = SqliteStore.open(tmp_path, observer=Observed())
+
+    assert again.registry().accounts == (new_account,)
+    assert again.registry().services == (new_service,)
+    assert await again.effects_owed(owed.destination, after=None, limit=9) == (owed,)
+    assert again.alert(event.sid) == event
+    await again.close()
