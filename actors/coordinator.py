@@ -226,10 +226,7 @@ class ServiceCoordinator:
         """Erase a session with its participants and interactions."""
         async with self._locks.hold(session_sid):
             self.session(session_sid)
-            participants = self._parts.store.participants(session_sid)
-            await self._end(session_sid, SessionErased(session_sid))
-        for participant in participants:
-            self._directory.forget_lapsed(session_sid, participant.identifier, participant.proxy_identifier)
+            await self._erase_session(session_sid)
 
     async def erase_if_closed(self, session_sid: str, *, before: float) -> bool:
         """Erase a session that is still closed and was so before a time; tell whether it was."""
@@ -237,7 +234,7 @@ class ServiceCoordinator:
             session = self._parts.store.session(session_sid)
             if session is None or session.is_active or session.date_ended is None or session.date_ended >= before:
                 return False
-            await self._end(session_sid, SessionErased(session_sid))
+            await self._erase_session(session_sid)
             return True
 
     async def expire(self, active: ActiveSession) -> None:
@@ -335,6 +332,7 @@ class ServiceCoordinator:
                 raise
             if active is not None and seat is not None:
                 self._free(seat.identifier, seat.proxy, is_last_use=seat.proxy not in active.proxies())
+            self._forget_lapsed(participant)
 
     def interaction(self, session_sid: str, interaction_sid: str) -> Interaction:
         """Return an interaction of a session; NOT_FOUND."""
@@ -474,6 +472,15 @@ class ServiceCoordinator:
                 self._free(seat.identifier, seat.proxy, is_last_use=seat.proxy not in freed)
                 freed.add(seat.proxy)
         return active
+
+    async def _erase_session(self, session_sid: str) -> None:
+        participants = self._parts.store.participants(session_sid)
+        await self._end(session_sid, SessionErased(session_sid))
+        for participant in participants:
+            self._forget_lapsed(participant)
+
+    def _forget_lapsed(self, participant: Participant) -> None:
+        self._directory.forget_lapsed(participant.session_sid, participant.identifier, participant.proxy_identifier)
 
     async def _unexpired(self, session_sid: str) -> Session:
         """Return a session as it is now: one past its end is closed first."""
