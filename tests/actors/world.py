@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -49,6 +49,9 @@ ERIN: Final = "+12125552005"
 N1: Final = "+16465550001"
 N2: Final = "+16465550002"
 N3: Final = "+16465550003"
+
+ALL: Final = range(1_000_000)
+"""Every commit in flight."""
 
 WAIT_SECONDS: Final = 20.0
 """How long anything may take before a test gives up."""
@@ -133,11 +136,11 @@ class MoodyStore(SqliteStore):
         """Count the commits in flight."""
         return len(self._kept_back or ())
 
-    def let_through(self, *, are_failing: bool = False) -> None:
-        """Let the commits in flight reach the disk, or find it full; later ones find it well."""
+    def let_through(self, *, failing: Container[int] = ()) -> None:
+        """Let the commits in flight reach the disk, those of these places find it full; later ones find it well."""
         kept, self._kept_back = self._kept_back or [], None
-        self.is_failing = are_failing
-        for changes, done in kept:
+        for place, (changes, done) in enumerate(kept):
+            self.is_failing = place in failing
             self.commit(changes, done)
         self.is_failing = False
 
