@@ -192,7 +192,6 @@ class ServiceCoordinator:
             self._claimed_names.discard(session.unique_name or "")
         if session.is_active:
             self._activate(session, participants)
-        self._check_present()
         return session
 
     def session(self, session_sid: str) -> Session:
@@ -301,7 +300,6 @@ class ServiceCoordinator:
                 self._free(participant.identifier, seat.proxy, is_last_use=is_new_proxy)
                 raise
             self._directory.publish_seat(active, seat)
-            self._check_present()
             return participant
 
     def participant(self, session_sid: str, participant_sid: str) -> Participant:
