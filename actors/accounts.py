@@ -1,5 +1,6 @@
 """Accounts and API keys: who may ask for what, and the tokens that sign inbound traffic."""
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -29,6 +30,7 @@ class AccountRegister:
         self._parts = parts
         self._accounts: dict[str, Account] = {}
         self._keys: dict[str, ApiKey] = {}
+        self._turn = asyncio.Lock()
 
     def load(self, accounts: tuple[Account, ...], keys: tuple[ApiKey, ...]) -> None:
         """Take up what the store holds."""
@@ -73,7 +75,8 @@ class AccountRegister:
 
     async def update(self, account_sid: str, settings: AccountUpdate) -> Account:
         """Change an account's settings."""
-        return await self._save(_changed(self.get(account_sid), settings))
+        async with self._turn:  # a change made from the record of before would undo one that is under way
+            return await self._save(_changed(self.get(account_sid), settings))
 
     async def _save(self, account: Account) -> Account:
         await self._parts.store.write((AccountSaved(account),))

@@ -4,6 +4,7 @@ A change runs to its end even when the caller hangs up: half of it may be on dis
 """
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from actors.parts import Parts
 from actors.services import ServiceRegister
 from engine.core.changes import EffectRevived, EffectSettled
 from engine.core.effects import Effect
-from engine.core.errors import ApiError, Code, not_found
+from engine.core.errors import ApiError, Code, MasklineError, not_found
 from engine.core.ports import AlertFilter, Explanation, OutboxFilter, Page, PageCursor, PoolEntry
 from engine.core.records import Account, ApiKey, DebuggerEvent, Interaction, Participant, ProxyNumber, Service, Session
 from engine.core.requests import (
@@ -34,6 +35,8 @@ from engine.core.requests import (
 from engine.core.sids import SidKind, is_sid
 
 Result = TypeVar("Result")
+
+_log = logging.getLogger("maskline.control")
 
 
 class Control:
@@ -64,7 +67,12 @@ class Control:
         task = asyncio.ensure_future(change)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_unforeseen)
+            raise
+        return task.result()
 
     # -- accounts ------------------------------------------------------------------------------------------------
 
@@ -78,7 +86,10 @@ class Control:
 
     async def update_account(self, account_sid: str, settings: AccountUpdate) -> Account:
         """Change an account's settings."""
-        account = await self._to_its_end(self._accounts.update(account_sid, settings))
+        return await self._to_its_end(self._update_account(account_sid, settings))
+
+    async def _update_account(self, account_sid: str, settings: AccountUpdate) -> Account:
+        account = await self._accounts.update(account_sid, settings)
         for coordinator in self._services.of(account_sid):
             coordinator.refresh_rules()
         return account
@@ -129,10 +140,7 @@ class Control:
 
     async def update_owned_number(self, account_sid: str, number_sid: str, request: NumberUpdate) -> ProxyNumber:
         """Rename a number or correct its capabilities."""
-        number = await self._to_its_end(self._numbers.update(account_sid, number_sid, request))
-        if number.service_sid is not None:
-            self._services.get(account_sid, number.service_sid).number_changed(number)
-        return number
+        return await self._to_its_end(self._numbers.update(account_sid, number_sid, request))
 
     async def release_number(self, account_sid: str, number_sid: str) -> None:
         """Stop owning a number; refused with CONFLICT while it is in a pool."""
@@ -161,8 +169,9 @@ class Control:
         await self._to_its_end(self._erase_service(account_sid, service_sid))
 
     async def _erase_service(self, account_sid: str, service_sid: str) -> None:
-        await self._services.erase(account_sid, service_sid)
-        self._numbers.service_erased(service_sid)
+        async with self._numbers.turn:
+            await self._services.erase(account_sid, service_sid)
+            self._numbers.service_erased(service_sid)
 
     async def add_to_pool(
         self, account_sid: str, service_sid: str, *, number_sid: str | None, address: str | None, is_reserved: bool
@@ -351,3 +360,10 @@ class Control:
     def explain(self, *, proxy: str, sender: str) -> Explanation:
         """Tell, as the operator, what would happen to a sender on a proxy number, and why; changes nothing."""
         return explain(proxy, sender, directory=self._directory, parts=self._parts)
+
+
+def _log_unforeseen(change: asyncio.Task[Any]) -> None:
+    """Take note of how a change ended that nobody waits for any more."""
+    failure = None if change.cancelled() else change.exception()
+    if failure is not None and not isinstance(failure, MasklineError):
+        _log.error("A change failed after its caller hung up", exc_info=failure)

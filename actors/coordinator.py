@@ -212,7 +212,6 @@ class ServiceCoordinator:
             self._claimed_names.discard(session.unique_name or "")
         if session.is_active:
             self._activate(session, participants)
-        self._check_present()
         return session
 
     def session(self, session_sid: str) -> Session:
@@ -246,10 +245,7 @@ class ServiceCoordinator:
         """Erase a session with its participants and interactions."""
         async with self._locks.hold(session_sid):
             self.session(session_sid)
-            participants = self._parts.store.participants(session_sid)
-            await self._end(session_sid, SessionErased(session_sid))
-        for participant in participants:
-            self._directory.forget_lapsed(session_sid, participant.identifier, participant.proxy_identifier)
+            await self._erase_session(session_sid)
 
     async def erase_if_closed(self, session_sid: str, *, before: float) -> bool:
         """Erase a session that is still closed and was so before a time; tell whether it was."""
@@ -257,7 +253,7 @@ class ServiceCoordinator:
             session = self._parts.store.session(session_sid)
             if session is None or session.is_active or session.date_ended is None or session.date_ended >= before:
                 return False
-            await self._end(session_sid, SessionErased(session_sid))
+            await self._erase_session(session_sid)
             return True
 
     async def close_after_call(self, interaction: Interaction) -> None:
@@ -392,7 +388,6 @@ class ServiceCoordinator:
                 self._seating.free(participant.identifier, seat.proxy, is_last_use=is_new_proxy)
                 raise
             self._directory.publish_seat(active, seat)
-            self._check_present()
             return participant
 
     def participant(self, session_sid: str, participant_sid: str) -> Participant:
@@ -423,6 +418,7 @@ class ServiceCoordinator:
                 raise
             if active is not None and seat is not None:
                 self._seating.free(seat.identifier, seat.proxy, is_last_use=seat.proxy not in active.proxies())
+            self._forget_lapsed(participant)
 
     def interaction(self, session_sid: str, interaction_sid: str) -> Interaction:
         """Return an interaction of a session; NOT_FOUND."""
@@ -490,6 +486,15 @@ class ServiceCoordinator:
         if not self.service.options.hangs_up_on_close:
             return ()
         return tuple(effect for call in self._calls_of(session_sid) for effect in hang_up(call, self._parts))
+
+    async def _erase_session(self, session_sid: str) -> None:
+        participants = self._parts.store.participants(session_sid)
+        await self._end(session_sid, SessionErased(session_sid))
+        for participant in participants:
+            self._forget_lapsed(participant)
+
+    def _forget_lapsed(self, participant: Participant) -> None:
+        self._directory.forget_lapsed(participant.session_sid, participant.identifier, participant.proxy_identifier)
 
     async def _unexpired(self, session_sid: str) -> Session:
         """Return a session as it is now: one past its end is closed first."""

@@ -60,7 +60,7 @@ class Host:
         self._directory = Directory(parts, self._ledger, self._hooked, expired=self._found_expired)
         self._accounts = AccountRegister(parts)
         self._alerts = AlertBook(parts, account=self._accounts.find)
-        self._numbers = NumberRegister(parts)
+        self._numbers = NumberRegister(parts, coordinator_of=self._find_coordinator)
         self._services = ServiceRegister(parts, self._accounts, self._coordinator)
         self._is_loaded = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -187,6 +187,9 @@ class Host:
             if coordinator is not None:
                 coordinator.reload(session, participants)
         reload_answers(self._parts, self._ledger, self._directory)
+
+    def _find_coordinator(self, service_sid: str) -> ServiceCoordinator | None:
+        return self._services.find(service_sid)
 
     def _coordinator(self, service: Service) -> ServiceCoordinator:
         return ServiceCoordinator(

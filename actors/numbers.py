@@ -4,7 +4,7 @@ All changes go one after the other, so that limits hold; they are rare beside se
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -23,12 +23,14 @@ from engine.core.sids import SidKind, is_sid
 class NumberRegister:
     """The owned numbers of a host."""
 
-    def __init__(self, parts: Parts) -> None:
-        """Start with no numbers."""
+    def __init__(self, parts: Parts, *, coordinator_of: Callable[[str], ServiceCoordinator | None]) -> None:
+        """Start with no numbers; `coordinator_of` finds who runs the pool of a service."""
         self._parts = parts
+        self._coordinator_of = coordinator_of
         self._by_sid: dict[str, ProxyNumber] = {}
         self._by_address: dict[Address, ProxyNumber] = {}
-        self._turn = asyncio.Lock()
+        self.turn = asyncio.Lock()
+        """Whoever holds it changes numbers and pools alone."""
 
     def load(self, numbers: tuple[ProxyNumber, ...]) -> None:
         """Take up what the store holds."""
@@ -60,7 +62,7 @@ class NumberRegister:
 
     async def own(self, account_sid: str, requests: Sequence[NumberRequest]) -> tuple[ProxyNumber | ApiError, ...]:
         """Make the account own numbers, in one commit; what is wrong with one does not stop the others."""
-        async with self._turn:
+        async with self.turn:
             results: list[ProxyNumber | ApiError] = []
             taken: set[Address] = set()
             for request in requests:
@@ -76,18 +78,21 @@ class NumberRegister:
 
     async def update(self, account_sid: str, number_sid: str, request: NumberUpdate) -> ProxyNumber:
         """Rename a number or correct its capabilities."""
-        async with self._turn:
+        async with self.turn:
             number = self.get(account_sid, number_sid)
             given = {
                 field: value for field in request.__struct_fields__ if (value := getattr(request, field)) is not UNSET
             }
             number = msgspec.structs.replace(number, **given, date_updated=self._parts.clock())
             await self._save(number)
+            coordinator = self._coordinator_of(number.service_sid or "")
+            if coordinator is not None:
+                coordinator.number_changed(number)
         return number
 
     async def release(self, account_sid: str, number_sid: str) -> None:
         """Stop owning a number; refused with CONFLICT while it is in a pool."""
-        async with self._turn:
+        async with self.turn:
             number = self.get(account_sid, number_sid)
             if number.service_sid is not None:
                 problem = f"The number is in the pool of service {number.service_sid}; remove it there first"
@@ -105,7 +110,7 @@ class NumberRegister:
             ApiError: NUMBER_SID_NOT_FOUND, SHORT_CODE_SID_NOT_FOUND, NUMBER_ALREADY_IN_SERVICE,
                 SHORT_CODE_ALREADY_IN_SERVICE, NUMBER_IN_ANOTHER_SERVICE, NUMBER_NOT_AVAILABLE, POOL_FULL.
         """
-        async with self._turn:
+        async with self.turn:
             service = coordinator.service
             number = self._to_pool(service.account_sid, number_sid, address)
             if number.service_sid == service.sid:
@@ -127,7 +132,7 @@ class NumberRegister:
         self, coordinator: ServiceCoordinator, number_sid: str, *, is_reserved: bool | None
     ) -> ProxyNumber:
         """Reserve or free a pool entry; None leaves it. Sessions that use it are not disturbed."""
-        async with self._turn:
+        async with self.turn:
             number = coordinator.pool_number(number_sid)
             if is_reserved is None or is_reserved == number.is_reserved:
                 return number
@@ -140,7 +145,7 @@ class NumberRegister:
 
     async def unpool(self, coordinator: ServiceCoordinator, number_sid: str) -> None:
         """Take a number out of a pool; refused with NUMBER_IN_ACTIVE_SESSIONS while sessions use it."""
-        async with self._turn:
+        async with self.turn:
             number = coordinator.pool_number(number_sid)
             coordinator.number_leaves(number)
             try:
@@ -150,7 +155,7 @@ class NumberRegister:
                 raise
 
     def service_erased(self, service_sid: str) -> None:
-        """Take the numbers of an erased service out of its pool; the store has done so."""
+        """Take the numbers of an erased service out of its pool; the store has done so, and the turn is held."""
         for number in tuple(self._by_sid.values()):
             if number.service_sid == service_sid:
                 self._keep(unpooled(number))

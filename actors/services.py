@@ -7,6 +7,7 @@ import msgspec
 
 from actors.accounts import AccountRegister
 from actors.coordinator import ServiceCoordinator
+from actors.locks import KeyedLocks
 from actors.parts import HostSettings, Parts
 from engine.core.errors import ApiError, Code, invalid_parameter, not_found
 from engine.core.records import UNSET, Service
@@ -29,6 +30,7 @@ class ServiceRegister:
         self._make = make
         self._coordinators: dict[str, ServiceCoordinator] = {}
         self._names: dict[tuple[str, str], str] = {}
+        self._locks = KeyedLocks()
 
     def load(self, services: tuple[Service, ...]) -> None:
         """Take up what the store holds."""
@@ -87,10 +89,13 @@ class ServiceRegister:
 
     async def update(self, account_sid: str, service_sid: str, request: ServiceRequest) -> Service:
         """Change a service; ApiError SERVICE_NAME_TAKEN."""
-        coordinator = self.get(account_sid, service_sid)
-        before = coordinator.service
         if request.unique_name == "":
             raise invalid_parameter("UniqueName", "it cannot be empty")
+        async with self._locks.hold(service_sid):  # a change made from the record of before would undo another
+            return await self._change(self.get(account_sid, service_sid), request)
+
+    async def _change(self, coordinator: ServiceCoordinator, request: ServiceRequest) -> Service:
+        before = coordinator.service
         after = _with(before, request, now=self._parts.clock())
         is_renamed = after.unique_name != before.unique_name
         if is_renamed:
@@ -107,10 +112,11 @@ class ServiceRegister:
 
     async def erase(self, account_sid: str, service_sid: str) -> None:
         """Erase a service with all that is in it; its name is free at once."""
-        coordinator = self.get(account_sid, service_sid)
-        await coordinator.erase()
-        self._unclaim(coordinator.service)
-        del self._coordinators[service_sid]
+        async with self._locks.hold(service_sid):
+            coordinator = self.get(account_sid, service_sid)
+            await coordinator.erase()
+            self._unclaim(coordinator.service)
+            del self._coordinators[service_sid]
 
     def _claim(self, service: Service) -> None:
         name = (service.account_sid, service.unique_name)

@@ -7,14 +7,16 @@ import ast
 import inspect
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Self, get_type_hints
+from typing import Annotated, Any, NamedTuple, Self, TypeVar, get_type_hints
 
 import msgspec
 
 from engine.core.errors import MasklineError
+from engine.egress.settings import CarrierKind, CarrierSettings
 
 VARIABLE_PREFIX = "MASKLINE_"
 """Start of every environment variable that is ours."""
@@ -79,8 +81,23 @@ class ListenAddress(NamedTuple):
         return f"{host}:{self.port}"
 
 
+Table = TypeVar("Table")
+
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0.05, le=3600)]
+Networks = tuple[str, ...]
+"""Networks as `10.0.0.0/8`; in text separated by commas."""
+Carriers = tuple[CarrierSettings, ...]
+"""The tables `[carriers.NAME]` of the file."""
+CarrierRoutes = dict[str, str]
+"""The table `[carrier_routes]` of the file."""
+
+TWIML = "twiml"
+"""Name of the carrier that is always there: the answer of the inbound webhook."""
+
+EVERY_NUMBER = "*"
+"""The route of numbers that have no other."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,12 +131,46 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Days after which a closed session is erased with its participants and interactions."""
     redelivery_window_seconds: NotNegative = 600
     """Seconds in which a repeated CallSid or MessageSid gets the same answer again."""
+    connect_timeout_seconds: Seconds = 5.0
+    """Seconds that one try to connect to a webhook or carrier may take."""
+    webhook_timeout_seconds: Seconds = 15.0
+    """Seconds that one delivery of a callback or debugger event, or one request to a carrier, may take in all."""
+    intercept_timeout_seconds: Seconds = 5.0
+    """Seconds that an intercept hook may take; past them the event goes on, or is blocked where the service says so."""
+    carrier_deadline_seconds: Seconds = 10.0
+    """Seconds that a carrier waits for our answer: all hooks of one call or message together take no longer."""
+    webhook_tries: Positive = 3
+    """Deliveries of a callback or debugger event before it joins the dead letters (`maskline outbox`)."""
+    carrier_tries: Positive = 5
+    """The same for messages and hang-ups; only what a carrier has surely not taken is tried again."""
+    longest_retry_wait_seconds: Seconds = 60.0
+    """Where the doubling of the wait between tries ends; the first waits up to a second, each is drawn at random."""
+    outgoing_allow: Networks = ()
+    """Private networks that webhooks and carriers may be in, such as 10.0.0.0/8; none of them is called otherwise."""
+    connections_per_destination: Positive = 16
+    """Requests to one scheme, host and port at a time; hooks and deliveries are counted apart."""
+    window_per_destination: Positive = 500
+    """Deliveries to one destination that are held in memory; the others wait on disk."""
+    most_waiting_events: Positive = 10_000
+    """Calls and messages that may wait for hooks at once; more are told to come again."""
+    alert_retention_days: Positive = 30
+    """Days for which debugger events are listed."""
+    alerts_per_second: Positive = 20
+    """Debugger events of one account and code that are kept in a second; more are only counted."""
     shutdown_grace_seconds: Annotated[int, msgspec.Meta(ge=1, le=60)] = 4
     """Seconds that requests in flight are given when the server stops."""
     log_format: LogFormat = LogFormat.HUMAN
     """human or json; one record a line on standard error."""
     log_level: LogLevel = LogLevel.INFO
     """debug, info, warning or error."""
+    carriers: Carriers = ()
+    """Who sends messages for us; a table [carriers.NAME] each, with kind = "messages-api" or "file"."""
+    carrier_routes: CarrierRoutes = {}
+    """Who sends from which proxy number, longest prefix first; "*" = all others, "twiml" = the webhook's answer."""
+
+
+FILE_ONLY = ("carriers", "carrier_routes")
+"""Settings that are tables, and so have no flag and no variable."""
 
 
 class LoadedSettings(msgspec.Struct, frozen=True):
@@ -157,18 +208,50 @@ def load_settings(
             )
         values[key] = _converted(key, raw, types[key])
     origins = {key: given[key].origin if key in given else "default" for key in types}
-    return LoadedSettings(Settings(**values), origins)
+    settings = Settings(**values)
+    _check_routes(settings, origins["carrier_routes"])
+    return LoadedSettings(settings, origins)
 
 
 def render_settings(loaded: LoadedSettings) -> str:
-    """Write the settings as TOML that can be loaded again, each with its meaning and origin as comments."""
+    """Write the settings as TOML that can be loaded again, each with its meaning and origin as comments.
+
+    Secrets of carriers are left out.
+    """
     meanings = setting_meanings()
     blocks = []
     for key, origin in loaded.origins.items():
-        value = getattr(loaded.settings, key)
-        plain = value if isinstance(value, bool | int) else str(value)
-        blocks.append(f"# {meanings[key]}\n# From: {origin}.\n{key} = {json.dumps(plain, ensure_ascii=False)}\n")
+        lines = [f"# {meanings[key]}", f"# From: {origin}.", *_rendered(key, getattr(loaded.settings, key))]
+        blocks.append("".join(f"{line}\n" for line in lines))
     return "\n".join(blocks)
+
+
+def _rendered(key: str, value: object) -> Iterator[str]:
+    match value:
+        case bool() | int() | float():
+            yield f"{key} = {json.dumps(value)}"
+        case dict():
+            yield f"[{key}]"
+            yield from (f"{_quoted(name)} = {_quoted(target)}" for name, target in value.items())
+        case tuple() if key == "carriers":
+            for carrier in value:
+                yield from _rendered_carrier(carrier)
+        case tuple() if not isinstance(value, ListenAddress):
+            yield f"{key} = {json.dumps(value)}"
+        case _:
+            yield f"{key} = {_quoted(str(value))}"
+
+
+def _rendered_carrier(carrier: CarrierSettings) -> Iterator[str]:
+    yield f"[carriers.{_quoted(carrier.name)}]"
+    for name in _CARRIER_KEYS:
+        text = str(getattr(carrier, name))
+        if text:
+            yield f"# {name} is not shown" if name in _SECRETS else f"{name} = {_quoted(text)}"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _from_file(path: Path) -> dict[str, _Given]:
@@ -193,19 +276,83 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, _Given]:
 def _converted(key: str, raw: _Given, wanted: Any) -> object:  # noqa: ANN401 - a type form has no better type
     parse = _PARSERS.get(wanted)
     try:
-        if parse is None:
-            return msgspec.convert(raw.value, wanted, strict=not raw.is_text)
-        return parse(msgspec.convert(raw.value, _NotEmpty))
+        return msgspec.convert(raw.value, wanted, strict=not raw.is_text) if parse is None else parse(raw)
     except ValueError as problem:
-        raise SettingsError(f"bad value for setting {key!r} ({raw.origin}): {problem}; got {raw.value!r}") from problem
+        got = "" if key in FILE_ONLY else f"; got {raw.value!r}"
+        raise SettingsError(f"bad value for setting {key!r} ({raw.origin}): {problem}{got}") from problem
 
 
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
+def _path(raw: _Given) -> Path:
+    return Path(msgspec.convert(raw.value, _NotEmpty)).expanduser()
 
 
+def _listen_address(raw: _Given) -> ListenAddress:
+    return ListenAddress.parse(msgspec.convert(raw.value, _NotEmpty))
+
+
+def _networks(raw: _Given) -> Networks:
+    if raw.is_text:
+        texts = tuple(part.strip() for part in str(raw.value).split(",") if part.strip())
+    else:
+        texts = msgspec.convert(raw.value, Networks)
+    return tuple(str(ip_network(text)) for text in texts)
+
+
+def _carriers(raw: _Given) -> Carriers:
+    return tuple(_carrier(name, table) for name, table in _table(raw, dict[str, dict[str, str]]).items())
+
+
+def _carrier(name: str, table: dict[str, str]) -> CarrierSettings:
+    if name in {"", TWIML}:
+        raise ValueError(f"{name!r} cannot be the name of a carrier")
+    if unknown := table.keys() - set(_CARRIER_KEYS):
+        raise ValueError(f"carriers.{name} has unknown keys {', '.join(sorted(unknown))}")
+    if (kind := table.get("kind")) not in set(CarrierKind):
+        raise ValueError(f"carriers.{name}.kind must be one of {', '.join(CarrierKind)}")
+    for key in _NEEDED_KEYS[CarrierKind(kind)]:
+        if not table.get(key):
+            raise ValueError(f"carriers.{name}.{key} is missing")
+    if not table.get("url", "https://").startswith(("http://", "https://")):
+        raise ValueError(f"carriers.{name}.url must begin with https:// or http://")
+    return CarrierSettings(name=name, kind=CarrierKind(kind), **{key: table[key] for key in table if key != "kind"})
+
+
+def _carrier_routes(raw: _Given) -> CarrierRoutes:
+    routes = _table(raw, CarrierRoutes)
+    for prefix in routes:
+        digits = prefix.removeprefix("+")
+        if prefix != EVERY_NUMBER and not (digits.isascii() and digits.isdecimal()):
+            raise ValueError(f'{prefix!r} is neither the start of a number, such as "+1415", nor "*"')
+    return routes
+
+
+def _check_routes(settings: Settings, origin: str) -> None:
+    known = {TWIML, *(carrier.name for carrier in settings.carriers)}
+    for prefix, name in settings.carrier_routes.items():
+        if name not in known:
+            raise SettingsError(
+                f"bad value for setting 'carrier_routes' ({origin}): {prefix!r} names the carrier {name!r}; "
+                f"there are {', '.join(sorted(known))}"
+            )
+
+
+def _table(raw: _Given, wanted: type[Table]) -> Table:
+    if raw.is_text:
+        raise ValueError("it is a table, and can only stand in the file")
+    return msgspec.convert(raw.value, wanted)
+
+
+_CARRIER_KEYS = tuple(key for key in CarrierSettings.__struct_fields__ if key != "name")
+_SECRETS = frozenset({"auth_token"})
+_NEEDED_KEYS = {CarrierKind.MESSAGES_API: ("url", "account_sid", "auth_token"), CarrierKind.FILE: ("path",)}
 _NotEmpty = Annotated[str, msgspec.Meta(min_length=1)]
-_PARSERS: dict[type, Callable[[str], object]] = {Path: _path, ListenAddress: ListenAddress.parse}
+_PARSERS: dict[Any, Callable[[_Given], object]] = {
+    Path: _path,
+    ListenAddress: _listen_address,
+    Networks: _networks,
+    Carriers: _carriers,
+    CarrierRoutes: _carrier_routes,
+}
 
 
 def setting_meanings() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Connections to the database file: one that writes, others that only read."""
 
 import sqlite3
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -19,26 +20,23 @@ _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
 def open_writer(database: Path, synchronous: Synchronous) -> sqlite3.Connection:
     """Open the connection that writes; it begins and ends its transactions itself."""
-    connection = _open(f"{database.absolute().as_uri()}?mode=rw")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-    connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    return connection
+    return _open(
+        f"{database.absolute().as_uri()}?mode=rw",
+        "journal_mode = WAL",
+        f"synchronous = {synchronous}",
+        f"cache_size = -{_CACHE_KIB}",
+        f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
+        f"journal_size_limit = {_WAL_LIMIT_BYTES}",
+    )
 
 
 def open_reader(database: Path) -> sqlite3.Connection:
     """Open a connection that cannot write."""
-    connection = _open(f"{database.absolute().as_uri()}?mode=ro")
-    connection.execute("PRAGMA query_only = ON")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    return connection
+    return _open(f"{database.absolute().as_uri()}?mode=ro", "query_only = ON")
 
 
-def _open(uri: str) -> sqlite3.Connection:
-    return sqlite3.connect(
+def _open(uri: str, *pragmas: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
         uri,
         uri=True,
         isolation_level=None,
@@ -46,3 +44,9 @@ def _open(uri: str) -> sqlite3.Connection:
         cached_statements=_STATEMENTS,
         check_same_thread=False,  # made by the caller of `open`, used by one thread at a time
     )
+    with ExitStack() as undo:
+        undo.callback(connection.close)
+        for pragma in ("temp_store = MEMORY", *pragmas):
+            connection.execute(f"PRAGMA {pragma}")
+        undo.pop_all()
+    return connection

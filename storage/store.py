@@ -84,10 +84,12 @@ class SqliteStore:
         if self._is_closed:
             return
         self._is_closed = True
-        self._points.close()
-        await asyncio.to_thread(self._page_thread.shutdown)
-        self._pages.close()
         await self._writer.stop()
+        await asyncio.to_thread(self._page_thread.shutdown)
+        self._points.close()
+        self._pages.close()
+        # Last, since only a connection that may write tidies the log away.
+        await asyncio.to_thread(self._writer.close)
         self._lock.release()
 
     def sizes(self) -> StoreSizes:

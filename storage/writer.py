@@ -71,13 +71,17 @@ class GroupWriter:
             loop.call_soon(self._wake.put, None)
 
     async def stop(self) -> None:
-        """Commit what is queued, move it all into the database file and end the thread."""
+        """Commit what is queued, answer it and end the thread; nothing more is taken."""
         self._is_stopping = True
-        if self._stopped is None:
-            self._end()
-            return
-        self._wake.put(None)
-        await asyncio.shield(self._stopped)
+        if self._stopped is not None:
+            self._wake.put(None)
+            await asyncio.shield(self._stopped)
+
+    def close(self) -> None:
+        """Move the log into the database file and close the connection, once stopped; blocks."""
+        with contextlib.suppress(sqlite3.Error):  # the log is replayed at the next start
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
@@ -88,9 +92,7 @@ class GroupWriter:
                 break
             else:
                 self._rest()
-        self._end()
-        if self._stopped is not None:
-            _call(loop, self._tell_stopped)
+        _call(loop, self._tell_stopped)
 
     def _next_group(self) -> list[Changeset]:
         group: list[Changeset] = []
@@ -146,7 +148,7 @@ class GroupWriter:
             if isinstance(failure, sqlite3.Error) and is_disk_failure(failure):
                 return self._failed(group, failure)
         else:
-            self.is_writable = True
+            self._succeeded()
             return [None] * len(group)
         return self._commit_one_by_one(group)
 
@@ -158,7 +160,7 @@ class GroupWriter:
         except sqlite3.Error as failure:
             self._roll_back()
             return self._failed(group, failure)
-        self.is_writable = True
+        self._succeeded()
         return errors
 
     def _apply_alone(self, changes: Sequence[Change]) -> StoreUnavailable | None:
@@ -178,8 +180,15 @@ class GroupWriter:
         return None
 
     def _failed(self, group: list[Changeset], failure: sqlite3.Error) -> list[StoreUnavailable | None]:
-        self.is_writable = False
+        if self.is_writable:
+            self.is_writable = False
+            _log.error("The store cannot be written. %s", unavailable(failure))
         return [unavailable(failure) for _ in group]
+
+    def _succeeded(self) -> None:
+        if not self.is_writable:
+            self.is_writable = True
+            _log.warning("The store can be written again")
 
     def _begin(self) -> None:
         if self._connection.in_transaction:
@@ -201,12 +210,7 @@ class GroupWriter:
         except sqlite3.Error:
             self._roll_back()
         else:
-            self.is_writable = True
-
-    def _end(self) -> None:
-        with contextlib.suppress(sqlite3.Error):  # the log is replayed at the next start
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._connection.close()
+            self._succeeded()
 
 
 def _is_of_the_disk(error: StoreUnavailable | None) -> bool:

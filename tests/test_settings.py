@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from engine.egress.settings import CarrierKind, CarrierSettings
 from engine.settings import (
+    FILE_ONLY,
     ListenAddress,
     LogFormat,
     Settings,
     SettingsError,
     load_settings,
     render_settings,
+    setting_meanings,
 )
 
 
@@ -60,6 +63,10 @@ def test_a_variable_names_the_file_when_no_flag_does(tmp_path: Path) -> None:
         ("verify_signatures", "perhaps", "`bool`"),
         ("data_dir", "", "length >= 1"),
         ("public_url", "masks.example.com", "matching"),
+        ("outgoing_allow", "10.0.0.0/8, 192.168.1.1/16", "host bits set"),
+        ("webhook_timeout_seconds", "0", ">= 0.05"),
+        ("carriers", "{}", "only stand in the file"),
+        ("carrier_routes", "{}", "only stand in the file"),
     ],
 )
 def test_a_bad_value_names_the_key_and_its_source(key: str, value: str, complaint: str) -> None:
@@ -125,7 +132,8 @@ def test_printed_settings_explain_every_key() -> None:
 
     printed = render_settings(loaded)
 
-    assert all(f"\n{key} = " in printed for key in Settings.__struct_fields__)
+    assert all(f"\n{key} = " in printed for key in Settings.__struct_fields__ if key not in FILE_ONLY)
+    assert all(meaning in printed for meaning in setting_meanings().values())
     assert "# From: variable MASKLINE_RETENTION_DAYS.\nretention_days = 7\n" in printed
 
 
@@ -136,3 +144,90 @@ def test_a_listen_address_is_written_as_it_was_read(text: str, host: str, port: 
 
     assert address == (host, port)
     assert str(address) == text
+
+
+CARRIERS = """
+outgoing_allow = ["10.1.0.0/16", "fd00::/8"]
+
+[carriers.main]
+kind = "messages-api"
+url = "https://api.example.com"
+account_sid = "AC1"
+auth_token = "hush"
+
+[carriers.paper]
+kind = "file"
+path = "sent.ndjson"
+
+[carrier_routes]
+"+1415" = "main"
+"12345" = "paper"
+"*" = "twiml"
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "maskline.toml"
+    file.write_text(text, "utf-8")
+    return file
+
+
+def test_carriers_and_their_routes_are_tables_of_the_file(tmp_path: Path) -> None:
+    """One table a carrier, one for which number it sends from."""
+    settings = load_settings(config=written(tmp_path, CARRIERS), environ={}, flags={}).settings
+
+    assert settings.carriers == (
+        CarrierSettings(
+            name="main",
+            kind=CarrierKind.MESSAGES_API,
+            url="https://api.example.com",
+            account_sid="AC1",
+            auth_token="hush",
+        ),
+        CarrierSettings(name="paper", kind=CarrierKind.FILE, path="sent.ndjson"),
+    )
+    assert settings.carrier_routes == {"+1415": "main", "12345": "paper", "*": "twiml"}
+
+
+def test_networks_come_as_a_list_or_separated_by_commas(tmp_path: Path) -> None:
+    """A list in the file, text in a variable or flag."""
+    listed = load_settings(config=written(tmp_path, CARRIERS), environ={}, flags={})
+    flagged = load_settings(config=None, environ={}, flags={"outgoing_allow": "10.1.0.0/16,fd00::/8"})
+
+    assert listed.settings.outgoing_allow == flagged.settings.outgoing_allow == ("10.1.0.0/16", "fd00::/8")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "complaint"),
+    [
+        ('kind = "file"', 'kind = "fax"', r"carriers\.paper\.kind must be one of messages-api, file"),
+        ('kind = "file"\n', "", r"carriers\.paper\.kind must be"),
+        ('path = "sent', 'paht = "sent', r"carriers\.paper has unknown keys paht"),
+        ('path = "sent.ndjson"', 'path = ""', r"carriers\.paper\.path is missing"),
+        ('auth_token = "hush"', "", r"carriers\.main\.auth_token is missing"),
+        ('"https://api', '"api', r"carriers\.main\.url must begin with https"),
+        ("[carriers.paper]", "[carriers.twiml]", "'twiml' cannot be the name"),
+        ('"+1415" =', '"+1415x" =', "is neither the start of a number"),
+        ('= "main"', '= "mane"', "names the carrier 'mane'; there are main, paper, twiml"),
+        ('"*" = "twiml"', '"*" = 1', "Expected `str`"),
+    ],
+)
+def test_a_carrier_that_cannot_work_is_refused_by_name(tmp_path: Path, before: str, after: str, complaint: str) -> None:
+    """Which table, which key, and what it should hold; never the secret."""
+    with pytest.raises(SettingsError, match=complaint) as caught:
+        load_settings(config=written(tmp_path, CARRIERS.replace(before, after)), environ={}, flags={})
+
+    assert "hush" not in str(caught.value)
+
+
+def test_printed_carriers_hide_their_secrets(tmp_path: Path) -> None:
+    """All else can be loaded again once the secret is filled in."""
+    first = load_settings(config=written(tmp_path, CARRIERS), environ={}, flags={})
+
+    printed = render_settings(first)
+
+    assert "hush" not in printed
+    with pytest.raises(SettingsError, match=r"carriers\.main\.auth_token is missing"):
+        load_settings(config=written(tmp_path, printed), environ={}, flags={})
+    filled = printed.replace("# auth_token is not shown", 'auth_token = "hush"', 1)
+    assert load_settings(config=written(tmp_path, filled), environ={}, flags={}).settings == first.settings

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from engine.settings import LoadedSettings, Settings, load_settings, setting_meanings
+from engine.settings import FILE_ONLY, LoadedSettings, Settings, load_settings, setting_meanings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,9 +29,9 @@ def admin_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def setting_options(command: Command) -> Command:
-    """Add an option for every setting, as the settings record describes it."""
+    """Add an option for every setting that is no table, as the settings record describes it."""
     meanings = setting_meanings()
-    for key, default in reversed([(key, getattr(Settings(), key)) for key in meanings]):
+    for key, default in reversed([(key, getattr(Settings(), key)) for key in meanings if key not in FILE_ONLY]):
         name = f"--{key.replace('_', '-')}"
         if isinstance(default, bool):
             option = click.option(f"{name}/--no-{name[2:]}", key, default=None, help=meanings[key])
@@ -50,8 +50,10 @@ def _metavar(default: object) -> str:
     match default:
         case StrEnum():
             return "|".join(type(default))
-        case int():
+        case int() | float():
             return "N"
+        case tuple():
+            return "NETWORK,…"
         case Path():
             return "DIR"
         case _:

@@ -264,13 +264,13 @@ async def test_a_caller_that_fails_keeps_nobody_waiting(store: SqliteStore) -> N
 async def test_after_close_nothing_is_taken(store: SqliteStore) -> None:
     """Closing commits what was queued; what comes later is told so."""
     queued, late = session(), session()
-    came: list[StoreUnavailable | None] = []
+    came: list[object] = []
 
-    store.commit([SessionCreated(queued, ())], came.append)
+    store.commit([SessionCreated(queued, ())], lambda error: came.append((error, store.session(queued.sid))))
     await store.close()
     await store.close()
 
-    assert came == [None]
+    assert came == [(None, queued)]
     with pytest.raises(StoreUnavailable, match="shutting down"):
         await store.write([SessionCreated(late, ())])
 

@@ -83,8 +83,10 @@ async def test_a_full_disk_fails_the_whole_group_and_keeps_nothing(
     assert store.interaction(large.sid) is None
 
 
-async def test_it_recovers_by_itself_when_there_is_space(store: SqliteStore, connection: sqlite3.Connection) -> None:
-    """Nobody has to send a request for readiness to turn green."""
+async def test_it_recovers_by_itself_when_there_is_space(
+    store: SqliteStore, connection: sqlite3.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody has to send a request for readiness to turn green; the log says once when it went and came."""
     made = session()
     await store.write([SessionCreated(made, ())])
     large = msgspec.structs.replace(interaction(made, kind=Kind.MESSAGE), body="x" * BODY_BYTES)
@@ -98,6 +100,7 @@ async def test_it_recovers_by_itself_when_there_is_space(store: SqliteStore, con
 
     assert store.interaction(large.sid) == large
     assert store.is_writable
+    assert [record.levelname for record in caplog.records if record.name == "maskline.storage"] == ["ERROR", "WARNING"]
 
 
 async def test_the_probe_stays_red_while_the_disk_is_full(

@@ -1,0 +1,403 @@
+"""A host over a real store with everything else in the test's hand: clock, mint, pick, observer, the disk's mood."""
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable, Container, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from actors.control import Control
+from actors.host import Host
+from actors.parts import HostSettings
+from engine.core.changes import Change
+from engine.core.errors import ApiError, Code, StoreUnavailable
+from engine.core.ports import DoorProblem, PoolEntry
+from engine.core.records import (
+    UNSET,
+    Account,
+    Address,
+    DebuggerEvent,
+    Kind,
+    LegStatus,
+    Mode,
+    NoChange,
+    NumberSelectionBehavior,
+    Participant,
+    Service,
+    Session,
+    SessionStatus,
+)
+from engine.core.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest, SessionUpdate
+from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
+from engine.runtime import OrderedMint
+from storage import SqliteStore
+
+START: Final = 1_800_000_000.0
+"""When the world of a test begins."""
+
+DAY: Final = 86_400.0
+
+ALICE: Final = "+12125552001"
+BOB: Final = "+12125552002"
+CAROL: Final = "+12125552003"
+DAVE: Final = "+12125552004"
+ERIN: Final = "+12125552005"
+
+N1: Final = "+16465550001"
+N2: Final = "+16465550002"
+N3: Final = "+16465550003"
+
+ALL: Final = range(1_000_000)
+"""Every commit in flight."""
+
+WAIT_SECONDS: Final = 20.0
+"""How long anything may take before a test gives up."""
+
+QUIET: Final = HostSettings(sweep_interval_seconds=3600.0, retention_interval_seconds=3600.0)
+"""The sweeps run when the test says so."""
+
+
+class FakeClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.now
+
+    def move(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+
+class Observed:
+    """An observer that remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.decisions: list[tuple[Kind, Outcome, Reason]] = []
+        self.events: list[DebuggerEvent] = []
+        self.reports: list[ReportOutcome] = []
+
+    def codes(self) -> list[int]:
+        """Return the codes of the debugger events so far, and forget these."""
+        codes = [event.code for event in self.events]
+        self.events.clear()
+        return codes
+
+    def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
+        """Remember an answer."""
+        self.decisions.append((kind, outcome, reason))
+
+    def reported(self, outcome: ReportOutcome) -> None:
+        """Remember a leg report."""
+        self.reports.append(outcome)
+
+    def debugger(self, event: DebuggerEvent) -> None:
+        """Remember an event."""
+        self.events.append(event)
+
+    def turned_away(self, problem: DoorProblem) -> None:
+        """Not the actors'."""
+
+    def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
+        """Not of interest here."""
+
+    def requested(self, *, method: str, route: str, status: int) -> None:
+        """Not the actors'."""
+
+
+class MoodyStore(SqliteStore):
+    """The real store, which refuses or keeps back commits when the test says so."""
+
+    is_failing = False
+    """Every commit fails, as with a full disk; order is kept."""
+    _kept_back: list[tuple[Sequence[Change], Callable[[StoreUnavailable | None], None]]] | None = None
+
+    def commit(self, changes: Sequence[Change], done: Callable[[StoreUnavailable | None], None]) -> None:
+        """Commit, fail, or wait to be let through."""
+        if self._kept_back is not None:
+            self._kept_back.append((changes, done))
+        elif self.is_failing:
+            super().commit((), lambda _problem: done(StoreUnavailable("The disk is full")))
+        else:
+            super().commit(changes, done)
+
+    def keep_back(self) -> None:
+        """Keep every commit in flight from now on."""
+        self._kept_back = []
+
+    @property
+    def kept_back(self) -> int:
+        """Count the commits in flight."""
+        return len(self._kept_back or ())
+
+    def let_through(self, *, failing: Container[int] = ()) -> None:
+        """Let the commits in flight reach the disk, those of these places find it full; later ones find it well."""
+        kept, self._kept_back = self._kept_back or [], None
+        for place, (changes, done) in enumerate(kept):
+            self.is_failing = place in failing
+            self.commit(changes, done)
+        self.is_failing = False
+
+
+class World:
+    """One host, its store and one account, ready for traffic."""
+
+    def __init__(self, data_dir: Path, settings: HostSettings = QUIET) -> None:
+        self.clock = FakeClock()
+        self.observer = Observed()
+        self.settings = settings
+        bits = count(1)
+        self.mint = OrderedMint(self.clock, lambda: next(bits))
+        self._data_dir = data_dir
+        self._resources = count(1)
+        self.store: MoodyStore
+        self.host: Host
+        self.account: Account
+        self.service_sid: str
+
+    @property
+    def control(self) -> Control:
+        """The control plane."""
+        return self.host.control
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the data directory and load it."""
+        self.store = MoodyStore.open(self._data_dir, synchronous="NORMAL", observer=self.observer)
+        self.host = Host(
+            store=self.store,
+            clock=self.clock,
+            mint=self.mint,
+            pick=lambda _count: 0,
+            observer=self.observer,
+            settings=self.settings,
+        )
+        await self.host.start()
+
+    async def stop(self) -> None:
+        """Stop and let the data directory go."""
+        await self.host.stop()
+        await self.store.close()
+        gc.unfreeze()
+
+    async def restart(self) -> None:
+        """Stop and start on the same data directory."""
+        await self.stop()
+        await self.start()
+
+    async def settle(self) -> None:
+        """Let everything that is under way come to its end."""
+        for _ in range(3):
+            done = asyncio.get_running_loop().create_future()
+            SqliteStore.commit(self.store, (), done.set_result)
+            await asyncio.wait_for(done, WAIT_SECONDS)
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+    # -- provisioning ----------------------------------------------------------------------------------------------
+
+    async def furnish(self, *numbers: Address, settings: AccountUpdate | None = None) -> None:
+        """Make the account, its service and a pool."""
+        self.account = await self.control.create_account(settings or AccountUpdate(friendly_name="Rides"))
+        self.service_sid = (await self.make_service("rides")).sid
+        await self.pool(*numbers)
+
+    async def make_service(
+        self,
+        unique_name: str,
+        *,
+        account: Account | None = None,
+        ttl_seconds: int = 0,
+        behavior: NumberSelectionBehavior = NumberSelectionBehavior.PREFER_STICKY,
+    ) -> Service:
+        """Make a service."""
+        request = ServiceRequest(
+            unique_name=unique_name, default_ttl_seconds=ttl_seconds, number_selection_behavior=behavior
+        )
+        return await self.control.create_service((account or self.account).sid, request)
+
+    async def pool(self, *addresses: Address, service_sid: str | None = None, is_reserved: bool = False) -> list[str]:
+        """Put numbers into the pool; return their SIDs."""
+        entries = [
+            await self.control.add_to_pool(
+                self.account.sid,
+                service_sid or self.service_sid,
+                number_sid=None,
+                address=address,
+                is_reserved=is_reserved,
+            )
+            for address in addresses
+        ]
+        return [entry.number.sid for entry in entries]
+
+    def in_use(self, address: Address) -> int:
+        """Tell how many active sessions use a number."""
+        page = (entry for entry in self._entries() if entry.number.address == address)
+        return next(page).in_use
+
+    def number_sid(self, address: Address) -> str:
+        """Tell the SID of a pooled number."""
+        return next(entry.number.sid for entry in self._entries() if entry.number.address == address)
+
+    def _entries(self) -> list[PoolEntry]:
+        coordinator = self.host._services.get(self.account.sid, self.service_sid)
+        return [
+            self.control.pool_entry(self.account.sid, self.service_sid, number.sid)
+            for number in coordinator.pool_numbers()
+        ]
+
+    # -- sessions --------------------------------------------------------------------------------------------------
+
+    async def session(
+        self,
+        *participants: Address | ParticipantRequest,
+        unique_name: str | None = None,
+        ttl_seconds: int | None = None,
+        date_expiry: float | None = None,
+        mode: Mode = Mode.VOICE_AND_MESSAGE,
+        service_sid: str | None = None,
+        fail_on: bool = False,
+    ) -> Session:
+        """Make a session; a plain address takes whatever number is chosen."""
+        request = SessionRequest(
+            unique_name=unique_name,
+            ttl_seconds=ttl_seconds,
+            date_expiry=date_expiry,
+            mode=mode,
+            participants=tuple(asking(one) for one in participants),
+            fail_on_participant_conflict=fail_on,
+        )
+        return await self.control.create_session(self.account.sid, service_sid or self.service_sid, request)
+
+    async def join(self, session: Session, participant: Address | ParticipantRequest) -> Participant:
+        """Add a participant."""
+        return await self.control.add_participant(
+            self.account.sid, session.service_sid, session.sid, asking(participant)
+        )
+
+    async def leave(self, session: Session, identifier: Address) -> None:
+        """Remove a participant."""
+        await self.control.remove_participant(
+            self.account.sid, session.service_sid, session.sid, self.seat(session, identifier).sid
+        )
+
+    async def update(
+        self,
+        session: Session,
+        *,
+        status: SessionStatus | NoChange = UNSET,
+        ttl_seconds: int | NoChange = UNSET,
+        date_expiry: float | NoChange | None = UNSET,
+        fail_on: bool | NoChange = UNSET,
+    ) -> Session:
+        """Change a session."""
+        update = SessionUpdate(
+            status=status, ttl_seconds=ttl_seconds, date_expiry=date_expiry, fail_on_participant_conflict=fail_on
+        )
+        return await self.control.update_session(self.account.sid, session.service_sid, session.sid, update)
+
+    async def close(self, session: Session) -> Session:
+        """Close a session."""
+        return await self.update(session, status=SessionStatus.CLOSED)
+
+    async def reopen(self, session: Session, *, fail_on: bool | NoChange = UNSET) -> Session:
+        """Re-open a session."""
+        return await self.update(session, status=SessionStatus.IN_PROGRESS, fail_on=fail_on)
+
+    async def delete(self, session: Session) -> None:
+        """Erase a session."""
+        await self.control.delete_session(self.account.sid, session.service_sid, session.sid)
+
+    def look(self, session: Session) -> Session:
+        """Read a session anew."""
+        return self.control.session(self.account.sid, session.service_sid, session.sid)
+
+    def seat(self, session: Session, identifier: Address) -> Participant:
+        """Return the participant of a session with that identifier, the last one if there were several."""
+        found = [one for one in self.store.participants(session.sid) if one.identifier == identifier]
+        return found[-1]
+
+    def proxy(self, session: Session, identifier: Address) -> Address:
+        """Return the proxy number that a participant dials."""
+        return self.seat(session, identifier).proxy_identifier
+
+    # -- traffic ---------------------------------------------------------------------------------------------------
+
+    def event(
+        self, kind: Kind, sender: Address, proxy: Address, *, resource_sid: str | None = None, body: str = "on my way"
+    ) -> InboundEvent:
+        """Return something that arrives, with a SID of its own unless one is given."""
+        prefix = "CA" if kind is Kind.VOICE else "SM"
+        sid = resource_sid or f"{prefix}{next(self._resources):032x}"
+        return InboundEvent(kind, sender, proxy, sid, "" if kind is Kind.VOICE else body)
+
+    def deliver(self, event: InboundEvent) -> asyncio.Future[Decision]:
+        """Hand an event in; the answer may take a commit."""
+        answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self.host.receive(event, answer.set_result)
+        return answer
+
+    async def receive(self, event: InboundEvent) -> Decision:
+        """Hand an event in and wait for the answer."""
+        return await asyncio.wait_for(self.deliver(event), WAIT_SECONDS)
+
+    async def call(self, sender: Address, proxy: Address) -> Decision:
+        """Let somebody call a proxy number."""
+        return await self.receive(self.event(Kind.VOICE, sender, proxy))
+
+    async def text(self, sender: Address, proxy: Address, body: str = "on my way") -> Decision:
+        """Let somebody text a proxy number."""
+        return await self.receive(self.event(Kind.MESSAGE, sender, proxy, body=body))
+
+    def tell(self, report: LegReport) -> asyncio.Future[ReportOutcome | None]:
+        """Hand a leg report in; the outcome may take a commit."""
+        outcome: asyncio.Future[ReportOutcome | None] = asyncio.get_running_loop().create_future()
+        self.host.report(report, outcome.set_result)
+        return outcome
+
+    async def report(
+        self,
+        status: LegStatus,
+        *,
+        resource_sid: str,
+        interaction_sid: str | None = None,
+        is_outbound: bool = False,
+        kind: Kind = Kind.VOICE,
+        seconds: int | None = None,
+        account_sid: str | None = None,
+    ) -> ReportOutcome | None:
+        """Report a leg and wait for what became of it."""
+        report = LegReport(
+            kind=kind,
+            account_sid=account_sid or self.account.sid,
+            interaction_sid=interaction_sid,
+            is_outbound=is_outbound,
+            resource_sid=resource_sid,
+            status=status,
+            duration_seconds=seconds,
+        )
+        return await asyncio.wait_for(self.tell(report), WAIT_SECONDS)
+
+
+def asking(participant: Address | ParticipantRequest) -> ParticipantRequest:
+    """Return a request to join."""
+    return ParticipantRequest(identifier=participant) if isinstance(participant, str) else participant
+
+
+def wanting(identifier: Address, proxy: Address, *, fail_on: bool = False) -> ParticipantRequest:
+    """Return a request to join with that proxy number."""
+    return ParticipantRequest(identifier=identifier, proxy_identifier=proxy, fail_on_participant_conflict=fail_on)
+
+
+async def refused(request: Awaitable[object]) -> Code:
+    """Return the code with which a request is refused."""
+    with pytest.raises(ApiError) as caught:
+        await request
+    return caught.value.code
