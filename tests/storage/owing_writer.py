@@ -1,0 +1,64 @@
+"""A process that owes and settles without end and prints what was acknowledged, to be killed: `DATA_DIR` as argument.
+
+It prints `owed N` for a session, an interaction and its callback in one changeset, `settled N` for every third of them.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import msgspec
+
+from engine.core.changes import Change, EffectOwed, EffectSettled, InteractionRecorded, SessionCreated, SessionTouched
+from engine.core.errors import StoreUnavailable
+from engine.core.sids import SidKind, ordered_sid
+from storage import SqliteStore
+from tests.storage.material import START, Observed, callback, effect, session
+
+PER_TURN = 20
+SETTLED_EVERY = 3
+
+
+def sid(kind: SidKind, number: int) -> str:
+    return ordered_sid(kind, milliseconds=number, counter=0, random_bits=number)
+
+
+def decision(number: int) -> list[Change]:
+    """Return what a routed event commits: a session here too, so that every number stands alone."""
+    made = msgspec.structs.replace(session(), sid=sid(SidKind.SESSION, number))
+    told = callback(made)
+    passed = msgspec.structs.replace(told.interaction, sid=sid(SidKind.INTERACTION, number))
+    owed = effect(made, duty=msgspec.structs.replace(told, interaction=passed))
+    return [
+        SessionCreated(made, ()),
+        InteractionRecorded(passed),
+        SessionTouched(made.sid, START + number),
+        EffectOwed(msgspec.structs.replace(owed, sid=sid(SidKind.EFFECT, number))),
+    ]
+
+
+def commit(store: SqliteStore, changes: list[Change], line: str) -> None:
+    """Commit, and print the line once it is acknowledged."""
+
+    def done(error: StoreUnavailable | None) -> None:
+        if error is None:
+            sys.stdout.write(f"{line}\n")
+
+    store.commit(changes, done)
+
+
+async def owe_for_ever(data_dir: Path) -> None:
+    store = SqliteStore.open(data_dir, observer=Observed())
+    number = 0
+    while True:
+        for _ in range(PER_TURN):
+            number += 1
+            commit(store, decision(number), f"owed {number}")
+            if number % SETTLED_EVERY == 0:
+                commit(store, [EffectSettled(sid(SidKind.EFFECT, number))], f"settled {number}")
+        await store.write([]) if number % 7 else await asyncio.sleep(0)
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(owe_for_ever(Path(sys.argv[1])))

@@ -1,0 +1,175 @@
+"""Random histories of effects and debugger events, grouped at random: the store answers as plain dictionaries do."""
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import assert_never
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.core.changes import AlertRaised, AlertsErased, EffectFailed, EffectOwed, EffectRevived, EffectSettled
+from engine.core.effects import Effect
+from engine.core.errors import CATALOGUE, Code, Level
+from engine.core.ports import AlertFilter, OutboxDepth, OutboxFilter, PageCursor
+from engine.core.records import DebuggerEvent
+from engine.core.sids import SidKind, ordered_sid
+from storage import SqliteStore
+from tests.storage.material import ACCOUNT_SID, START, Observed, alert, callback, effect, session
+
+WHOLE = PageCursor(limit=100)
+SESSIONS = (session(), session())
+URLS = ("https://a.example/1", "https://a.example:8443/2", "http://b.example/")
+MOMENTS = st.integers(0, 9).map(lambda n: START + n)
+NUMBERS = st.integers(0, 7)
+
+OutboxChange = EffectOwed | EffectSettled | EffectFailed | EffectRevived | AlertRaised | AlertsErased
+
+
+def numbered_sid(kind: SidKind, number: int) -> str:
+    return ordered_sid(kind, milliseconds=int(START * 1000) + number, counter=0, random_bits=number)
+
+
+def numbered_effect(number: int) -> Effect:
+    """Return an effect; as the real ones, it is the later the higher its SID."""
+    of = SESSIONS[number % len(SESSIONS)]
+    owed = effect(of, duty=callback(of, url=URLS[number % len(URLS)]), at=START + number)
+    return msgspec.structs.replace(owed, sid=numbered_sid(SidKind.EFFECT, number))
+
+
+def numbered_alert(number: int, at: float) -> DebuggerEvent:
+    event = alert(code=Code.STOP_WORD if number % 2 else Code.NO_ACTIVE_SESSION, at=at)
+    return msgspec.structs.replace(event, sid=numbered_sid(SidKind.DEBUGGER_EVENT, number))
+
+
+EFFECT_SIDS = NUMBERS.map(lambda number: numbered_sid(SidKind.EFFECT, number))
+CHANGES: st.SearchStrategy[OutboxChange] = st.one_of(
+    st.builds(EffectOwed, NUMBERS.map(numbered_effect)),
+    st.builds(EffectSettled, EFFECT_SIDS),
+    st.builds(
+        EffectFailed,
+        effect_sid=EFFECT_SIDS,
+        attempts=st.integers(1, 9),
+        error=st.sampled_from(["time-out", "refused"]),
+        at=MOMENTS,
+        is_dead=st.booleans(),
+    ),
+    st.builds(EffectRevived, EFFECT_SIDS),
+    st.builds(AlertRaised, st.builds(numbered_alert, NUMBERS, MOMENTS)),
+    st.builds(AlertsErased, MOMENTS),
+)
+
+
+class OutboxModel:
+    """Holds effects and debugger events by SID."""
+
+    def __init__(self) -> None:
+        self.effects: dict[str, Effect] = {}
+        self.alerts: dict[str, DebuggerEvent] = {}
+
+    def takes(self, change: OutboxChange) -> bool:
+        """Tell whether the change is one that a store may be given: nothing is made twice."""
+        match change:
+            case EffectOwed(owed):
+                return owed.sid not in self.effects
+            case AlertRaised(event):
+                return event.sid not in self.alerts
+            case _:
+                return True
+
+    def apply(self, change: OutboxChange) -> None:
+        """Do what the change says."""
+        match change:
+            case EffectOwed(owed):
+                self.effects[owed.sid] = owed
+            case EffectSettled(sid):
+                self.effects.pop(sid, None)
+            case EffectFailed():
+                died = change.at if change.is_dead else None
+                self._replace(change.effect_sid, attempts=change.attempts, last_error=change.error, date_died=died)
+            case EffectRevived(sid):
+                if sid in self.effects and self.effects[sid].date_died is not None:
+                    self._replace(sid, attempts=0, last_error="", date_died=None)
+            case AlertRaised(event):
+                self.alerts[event.sid] = event
+            case AlertsErased(before):
+                self.alerts = {sid: event for sid, event in self.alerts.items() if event.at >= before}
+            case _:
+                assert_never(change)
+
+    def listed(self) -> list[Effect]:
+        """Return all effects, oldest first."""
+        return [owed for _, owed in sorted(self.effects.items())]
+
+    def pending(self) -> list[Effect]:
+        """Return those that are to be delivered, oldest first."""
+        return [owed for owed in self.listed() if owed.date_died is None]
+
+    def _replace(self, sid: str, **fields: float | str | None) -> None:
+        if sid in self.effects:
+            self.effects[sid] = msgspec.structs.replace(self.effects[sid], **fields)
+
+
+@given(st.lists(st.lists(CHANGES, min_size=1, max_size=12), max_size=4))
+@settings(max_examples=150)
+def test_any_history_ends_as_told_one_by_one(groups: Sequence[Sequence[OutboxChange]]) -> None:
+    """Each group is one transaction, each change a changeset of its own in it."""
+    model = OutboxModel()
+    histories: list[list[OutboxChange]] = []
+    for group in groups:
+        histories.append([])
+        for change in group:
+            if model.takes(change):
+                model.apply(change)
+                histories[-1].append(change)
+
+    asyncio.run(agree(histories, model))
+
+
+async def agree(groups: Sequence[Sequence[OutboxChange]], model: OutboxModel) -> None:
+    """Commit the groups and put every question of the outbox."""
+    with tempfile.TemporaryDirectory() as name:
+        store = SqliteStore.open(Path(name), synchronous="NORMAL", observer=Observed())
+        for group in groups:
+            await asyncio.gather(*(store.write([change]) for change in group))
+        await effects_agree(store, model)
+        await alerts_agree(store, model)
+        await store.close()
+
+
+async def effects_agree(store: SqliteStore, model: OutboxModel) -> None:
+    effects, pending = model.listed(), model.pending()
+    dead = [owed for owed in effects if owed.date_died is not None]
+    destinations = sorted({owed.destination for owed in pending})
+
+    assert await store.destinations_owed() == tuple(destinations)
+    for destination in destinations:
+        there = [owed for owed in pending if owed.destination == destination]
+        assert await store.effects_owed(destination, after=None, limit=100) == tuple(there)
+        assert await store.effects_owed(destination, after=there[0].sid, limit=1) == tuple(there[1:2])
+    oldest = pending[0].date_created if pending else None
+    assert await store.outbox_depth() == OutboxDepth(pending=len(pending), dead=len(dead), oldest=oldest)
+    assert list((await store.effects_page(OutboxFilter(), WHOLE)).records) == effects
+    assert list((await store.effects_page(OutboxFilter(is_dead=True), WHOLE)).records) == dead
+    assert list((await store.effects_page(OutboxFilter(is_dead=False), WHOLE)).records) == pending
+    late = OutboxFilter(session_sid=SESSIONS[1].sid, created_before=START + 5, error="time")
+    assert list((await store.effects_page(late, WHOLE)).records) == [
+        owed
+        for owed in effects
+        if owed.session_sid == SESSIONS[1].sid and owed.date_created < START + 5 and "time" in owed.last_error
+    ]
+
+
+async def alerts_agree(store: SqliteStore, model: OutboxModel) -> None:
+    events = [event for _, event in sorted(model.alerts.items(), reverse=True)]
+
+    assert list((await store.alerts_page(ACCOUNT_SID, AlertFilter(), WHOLE)).records) == events
+    wanted = AlertFilter(level=Level.WARNING, since=START + 2, before=START + 7)
+    assert list((await store.alerts_page(ACCOUNT_SID, wanted, WHOLE)).records) == [
+        event
+        for event in events
+        if CATALOGUE[Code(event.code)].level is Level.WARNING and START + 2 <= event.at < START + 7
+    ]
+    assert all(store.alert(event.sid) == event for event in events)
