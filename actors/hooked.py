@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from actors.ledger import Ledger
+from actors.locks import KeyedLocks
 from actors.parts import Parts
 from engine.core.e164 import canonical
 from engine.core.errors import CATALOGUE, ApiError, Code, StoreUnavailable
@@ -45,6 +46,7 @@ class HookedEvents:
         self._ledger = ledger
         self._make_session = make_session
         self._tasks: set[asyncio.Task[None]] = set()
+        self._making = KeyedLocks()
 
     @property
     def waiting(self) -> int:
@@ -158,9 +160,11 @@ class HookedEvents:
         self, actor: "NumberActor", event: InboundEvent, wanted: SessionWanted, deadline: float
     ) -> Decision:
         """Make the session, unless the sender has got one on this number meanwhile, and go on as in session."""
-        if actor.bindings.find(canonical(event.sender)) is None:
+        sender = canonical(event.sender)
+        async with self._making.hold(f"{sender} {actor.address}"):
             try:
-                await self._make_session(actor, event, wanted)
+                if actor.bindings.find(sender) is None:
+                    await self._make_session(actor, event, wanted)
             except ApiError as refusal:
                 self._parts.tell(
                     refusal.code,

@@ -114,7 +114,7 @@ class Host:
         self._is_loaded = False
         await self._hooked.finish()
         await self.control.finish()
-        await self._guarded(self._alerts.flush)
+        await self._guarded(self.sweep_alerts)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -246,6 +246,10 @@ class Host:
         for start in range(0, len(due), SWEEP_CHUNK):
             await asyncio.gather(*(self._expire(session) for session in due[start : start + SWEEP_CHUNK]))
 
+    async def sweep_alerts(self) -> None:
+        """Keep the debugger events that were raised since the last time."""
+        await self._alerts.flush()
+
     async def erase_old(self) -> None:
         """Erase the sessions that closed longer ago than they are kept."""
         parts = self._parts
@@ -265,7 +269,7 @@ class Host:
         while True:
             await asyncio.sleep(self._parts.settings.sweep_interval_seconds)
             await self._guarded(self.sweep)
-            await self._guarded(self._alerts.flush)
+            await self._guarded(self.sweep_alerts)
 
     async def _retain(self) -> None:
         while True:

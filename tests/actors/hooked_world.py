@@ -1,0 +1,155 @@
+"""A world whose applications answer hooks as the test says, and which remembers what it owes."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from actors.host import Host
+from actors.parts import Egress
+from engine.core.effects import CallbackOwed, Effect, HangUpOwed, MessageOwed
+from engine.core.ports import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
+from engine.core.records import Address, Interaction, ServiceOptions
+from engine.core.requests import ServiceRequest
+from tests.actors.world import QUIET, MoodyStore, World
+
+CALLBACK, INTERCEPT, OUT_OF_SESSION = (
+    "https://app.example.net/callback",
+    "https://app.example.net/intercept",
+    "https://app.example.net/out-of-session",
+)
+
+
+class FakeHooks:
+    """Hooks that answer at once, or when they are let go on."""
+
+    def __init__(self) -> None:
+        self.intercepted: list[Interaction] = []
+        self.cases: list[OutOfSessionCase] = []
+        self.gate = InterceptVerdict()
+        self.outside = OutOfSessionVerdict(twiml="<Response><Say>Hello</Say></Response>")
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.asked = asyncio.Event()
+        self.timeouts: list[float] = []
+
+    async def intercept(
+        self, url: str, interaction: Interaction, *, may_rewrite: bool, timeout_seconds: float
+    ) -> InterceptVerdict:
+        """Answer as an InterceptCallbackUrl."""
+        assert url == INTERCEPT
+        assert may_rewrite in {True, False}
+        self.intercepted.append(interaction)
+        self.timeouts.append(timeout_seconds)
+        self.asked.set()
+        await self.go_on.wait()
+        return self.gate
+
+    async def out_of_session(self, url: str, case: OutOfSessionCase, *, timeout_seconds: float) -> OutOfSessionVerdict:
+        """Answer as an OutOfSessionCallbackUrl."""
+        assert url == OUT_OF_SESSION
+        self.cases.append(case)
+        self.timeouts.append(timeout_seconds)
+        self.asked.set()
+        await self.go_on.wait()
+        return self.outside
+
+
+class FakeOutbox:
+    """Remembers what was handed over for delivery."""
+
+    def __init__(self) -> None:
+        self.effects: list[Effect] = []
+
+    def owed(self, effects: Sequence[Effect]) -> None:
+        """Remember it."""
+        self.effects += effects
+
+    def callbacks(self) -> list[Interaction]:
+        """Return the interactions that callbacks tell of."""
+        return [one.duty.interaction for one in self.effects if isinstance(one.duty, CallbackOwed)]
+
+    def messages(self) -> list[MessageOwed]:
+        """Return the messages that carriers are to send."""
+        return [one.duty for one in self.effects if isinstance(one.duty, MessageOwed)]
+
+    def hang_ups(self) -> list[HangUpOwed]:
+        """Return the calls that carriers are to end."""
+        return [one.duty for one in self.effects if isinstance(one.duty, HangUpOwed)]
+
+
+class FakeCarriers:
+    """One carrier for everything, or none."""
+
+    name: str | None = None
+
+    def sender_for(self, proxy: Address) -> str | None:
+        """Return it."""
+        assert proxy
+        return self.name
+
+    def caller_for(self, proxy: Address) -> str | None:
+        """Return it."""
+        assert proxy
+        return self.name
+
+
+class HookedWorld(World):
+    """A world with an application behind it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir)
+        self.hooks = FakeHooks()
+        self.outbox = FakeOutbox()
+        self.carriers = FakeCarriers()
+
+    async def start(self) -> None:
+        """Open the data directory and load it."""
+        self.store = MoodyStore.open(self._data_dir, synchronous="NORMAL", observer=self.observer)
+        self.host = Host(
+            store=self.store,
+            clock=self.clock,
+            mint=self.mint,
+            pick=lambda _count: 0,
+            observer=self.observer,
+            settings=QUIET,
+            egress=Egress(hooks=self.hooks, outbox=self.outbox, carriers=self.carriers),
+        )
+        await self.host.start()
+
+    async def configure(
+        self,
+        *,
+        callback: str | None = None,
+        intercept: str | None = None,
+        out_of_session: str | None = None,
+        options: ServiceOptions | None = None,
+    ) -> None:
+        """Give the service its URLs and options."""
+        request = ServiceRequest(
+            callback_url=callback,
+            intercept_callback_url=intercept,
+            out_of_session_callback_url=out_of_session,
+            options=options or ServiceOptions(),
+        )
+        await self.control.update_service(self.account.sid, self.service_sid, request)
+
+    def recorded(self) -> list[Interaction]:
+        """Return all interactions on disk, oldest first."""
+        return list(self.store.interactions_since(0.0))
+
+    async def waits(self) -> None:
+        """Wait until a hook has been asked."""
+        await asyncio.wait_for(self.hooks.asked.wait(), 20)
+        self.hooks.asked.clear()
+
+
+def blocked() -> InterceptVerdict:
+    """Return the verdict of a 403."""
+    return InterceptVerdict(is_blocked=True)
+
+
+def replaced(verdict: InterceptVerdict, body: str) -> InterceptVerdict:
+    """Return a verdict with another text."""
+    return msgspec.structs.replace(verdict, body=body)

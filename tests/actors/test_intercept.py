@@ -1,0 +1,219 @@
+"""The intercept gate (behaviour 9 step 10, 12.3): it blocks, lets go on, rewrites; and only its own event waits."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from engine.core.errors import Code
+from engine.core.ports import InterceptVerdict
+from engine.core.records import Kind, LegStatus, ServiceOptions
+from engine.core.traffic import Outcome, Reason
+from tests.actors.hooked_world import CALLBACK, INTERCEPT, HookedWorld, blocked, replaced
+from tests.actors.world import ALICE, BOB, CAROL, N1, N2, wanting
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[HookedWorld]:
+    """Start a host whose service has a gate and a callback."""
+    world = HookedWorld(tmp_path / "data")
+    await world.start()
+    await world.furnish(N1, N2)
+    await world.configure(callback=CALLBACK, intercept=INTERCEPT)
+    yield world
+    await world.stop()
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_an_event_that_passes_the_gate_is_routed_and_told_of(world: HookedWorld, kind: Kind) -> None:
+    """The gate sees no outbound leg; the callback afterwards does."""
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+
+    decision = await world.receive(world.event(kind, ALICE, N1))
+
+    assert (decision.outcome, decision.to, decision.caller_id) == (Outcome.ROUTED, BOB, N2)
+    assert [one.outbound.participant_sid for one in world.hooks.intercepted] == [None]
+    assert [one.outbound.participant_sid for one in world.outbox.callbacks()] == [world.seat(session, BOB).sid]
+    assert [one.sid for one in world.recorded()] == [decision.interaction_sid]
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_a_blocked_event_goes_nowhere_and_stays_without_an_outbound_leg(world: HookedWorld, kind: Kind) -> None:
+    """403: refused, 80909, no callback; it is an interaction all the same and refreshes the session."""
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2), ttl_seconds=60)
+    world.hooks.gate = blocked()
+    world.clock.move(30)
+
+    decision = await world.receive(world.event(kind, ALICE, N1))
+
+    assert (decision.outcome, decision.reason) == (Outcome.REFUSED, Reason.INTERCEPTED)
+    assert decision.to == ""
+    assert world.observer.codes() == [Code.CONTACT_REJECTED]
+    assert world.outbox.effects == []
+    assert [one.outbound.participant_sid for one in world.recorded()] == [None]
+    assert world.look(session).date_last_interaction == world.clock()
+
+
+async def test_a_failed_gate_lets_the_event_go_on(world: HookedWorld) -> None:
+    """Fail-open: 80908 and routed."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    world.hooks.gate = InterceptVerdict(is_failed=True)
+
+    decision = await world.call(ALICE, N1)
+
+    assert decision.outcome is Outcome.ROUTED
+    assert world.observer.codes() == [Code.CALLBACK_FAILED]
+
+
+async def test_a_failed_gate_blocks_where_the_service_fails_closed(world: HookedWorld) -> None:
+    """The option turns a failure into a 403."""
+    await world.configure(intercept=INTERCEPT, options=ServiceOptions(intercept_fails_closed=True))
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    world.hooks.gate = InterceptVerdict(is_failed=True)
+
+    decision = await world.call(ALICE, N1)
+
+    assert (decision.outcome, decision.reason) == (Outcome.REFUSED, Reason.INTERCEPTED)
+    assert world.observer.codes() == [Code.CALLBACK_FAILED, Code.CONTACT_REJECTED]
+
+
+async def test_others_are_served_while_one_event_waits(world: HookedWorld) -> None:
+    """The number's actor is not held up by the gate."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    world.hooks.go_on.clear()
+    waiting = world.deliver(world.event(Kind.VOICE, ALICE, N1))
+    await world.waits()
+
+    stranger = await world.call(CAROL, N1)
+
+    assert stranger.reason is Reason.NO_SESSION
+    assert not waiting.done()
+
+    world.hooks.go_on.set()
+
+    assert (await waiting).outcome is Outcome.ROUTED
+
+
+async def test_a_redelivery_waits_beside_the_event_and_asks_nothing(world: HookedWorld) -> None:
+    """Both get the one answer; one interaction, one question."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    world.hooks.go_on.clear()
+    event = world.event(Kind.MESSAGE, ALICE, N1)
+    first = world.deliver(event)
+    await world.waits()
+    second = world.deliver(event)
+
+    world.hooks.go_on.set()
+
+    assert (await first) == (await second)
+    assert await world.receive(event) == await first
+    assert len(world.hooks.intercepted) == len(world.recorded()) == len(world.outbox.callbacks()) == 1
+
+
+async def test_a_session_that_closes_meanwhile_routes_nothing(world: HookedWorld) -> None:
+    """If in doubt, do not route."""
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    world.hooks.go_on.clear()
+    waiting = world.deliver(world.event(Kind.VOICE, ALICE, N1))
+    await world.waits()
+    await world.close(session)
+
+    world.hooks.go_on.set()
+    decision = await waiting
+
+    assert (decision.outcome, decision.to) == (Outcome.REFUSED, "")
+    assert world.outbox.effects == []
+
+
+async def test_a_partner_replaced_meanwhile_is_not_reached(world: HookedWorld) -> None:
+    """The call was for Bob; Carol, who took his seat, does not get it."""
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    world.hooks.go_on.clear()
+    waiting = world.deliver(world.event(Kind.VOICE, ALICE, N1))
+    await world.waits()
+    await world.leave(session, BOB)
+    await world.join(session, wanting(CAROL, N2))
+
+    world.hooks.go_on.set()
+
+    assert (await waiting).outcome is Outcome.REFUSED
+
+
+async def test_a_gate_may_rewrite_a_message_only_where_the_service_lets_it(world: HookedWorld) -> None:
+    """The replaced text is what is sent; what came is what is recorded."""
+    await world.configure(intercept=INTERCEPT, options=ServiceOptions(intercept_may_rewrite=True))
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    world.hooks.gate = replaced(InterceptVerdict(), "my number is ...")
+
+    decision = await world.text(ALICE, N1, "my number is 555")
+
+    assert decision.body == "my number is ..."
+    assert [one.body for one in world.recorded()] == ["my number is 555"]
+
+
+async def test_a_crash_while_the_gate_is_asked_keeps_the_one_interaction(world: HookedWorld) -> None:
+    """The redelivered event goes on with the interaction it had."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    event = world.event(Kind.VOICE, ALICE, N1)
+    world.hooks.go_on.clear()
+    waiting = world.deliver(event)
+    await world.waits()
+    half = world.recorded()
+    world.hooks.gate = blocked()
+    world.hooks.go_on.set()
+    await waiting
+    await world.restart()
+    world.hooks.gate = InterceptVerdict()
+
+    decision = await world.receive(event)
+
+    assert decision.outcome is Outcome.ROUTED
+    assert [one.sid for one in world.recorded()] == [one.sid for one in half] == [decision.interaction_sid]
+
+
+async def test_a_leg_that_ends_while_the_gate_is_asked_stays_ended(world: HookedWorld) -> None:
+    """What the carrier reported meanwhile is not overwritten."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    event = world.event(Kind.VOICE, ALICE, N1)
+    world.hooks.go_on.clear()
+    waiting = world.deliver(event)
+    await world.waits()
+    await world.report(LegStatus.COMPLETED, resource_sid=event.resource_sid)
+
+    world.hooks.go_on.set()
+    await waiting
+
+    (interaction,) = world.recorded()
+    assert interaction.inbound.status is LegStatus.COMPLETED
+    assert interaction.outbound.participant_sid is not None
+
+
+async def test_the_store_failing_before_or_after_the_gate_routes_nothing(world: HookedWorld) -> None:
+    """Come again: nothing is answered that is not on disk."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    world.store.is_failing = True
+
+    before = await world.call(ALICE, N1)
+
+    assert (before.outcome, world.hooks.intercepted) == (Outcome.NOT_READY, [])
+
+    world.store.is_failing = False
+    world.hooks.go_on.clear()
+    waiting = world.deliver(world.event(Kind.VOICE, ALICE, N1))
+    await world.waits()
+    world.store.is_failing = True
+    world.hooks.go_on.set()
+
+    assert (await waiting).outcome is Outcome.NOT_READY
+    assert world.outbox.effects == []
+
+
+async def test_the_gate_gets_no_longer_than_its_own_limit(world: HookedWorld) -> None:
+    """Five of the carrier's ten seconds."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+
+    await world.call(ALICE, N1)
+
+    assert world.hooks.timeouts == [5.0]

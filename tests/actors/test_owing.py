@@ -1,0 +1,222 @@
+"""What decisions owe: callbacks, messages through carriers, ended calls; committed with them, handed over after."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from engine.core.errors import ApiError, Code
+from engine.core.records import UNSET, Kind, LegStatus, NoChange, ServiceOptions, SessionStatus
+from engine.core.requests import AccountUpdate, ParticipantUpdate
+from engine.core.traffic import Outcome
+from tests.actors.hooked_world import CALLBACK, HookedWorld
+from tests.actors.world import ALICE, BOB, CAROL, N1, N2, refused, wanting
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[HookedWorld]:
+    """Start a host whose service has a callback."""
+    world = HookedWorld(tmp_path / "data")
+    await world.start()
+    await world.furnish(N1, N2)
+    await world.configure(callback=CALLBACK)
+    yield world
+    await world.stop()
+
+
+async def test_every_leg_status_is_told_of_in_order(world: HookedWorld) -> None:
+    """One callback for the new interaction and one per change."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    event = world.event(Kind.VOICE, ALICE, N1)
+    sid = (await world.receive(event)).interaction_sid
+
+    await world.report(LegStatus.RINGING, resource_sid="CA2", interaction_sid=sid, is_outbound=True)
+    await world.report(LegStatus.COMPLETED, resource_sid="CA2", interaction_sid=sid, is_outbound=True, seconds=7)
+    await world.report(LegStatus.COMPLETED, resource_sid=event.resource_sid)
+
+    told = [(one.inbound.status, one.outbound.status, one.duration_seconds) for one in world.outbox.callbacks()]
+    assert told == [
+        (LegStatus.RINGING, LegStatus.INITIATED, None),
+        (LegStatus.RINGING, LegStatus.RINGING, None),
+        (LegStatus.RINGING, LegStatus.COMPLETED, 7),
+        (LegStatus.COMPLETED, LegStatus.COMPLETED, 7),
+    ]
+
+
+async def test_what_is_owed_is_on_disk_before_it_is_handed_over(world: HookedWorld) -> None:
+    """The same effects, in the same order, survive."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+
+    await world.text(ALICE, N1)
+    await world.text(ALICE, N1)
+
+    kept = await world.store.effects_owed("https://app.example.net", after=None, limit=10)
+    assert list(kept) == world.outbox.effects
+    assert len({one.sid for one in kept}) == 2
+
+
+async def test_a_failed_commit_owes_nothing(world: HookedWorld) -> None:
+    """Neither in memory nor on disk."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    world.store.is_failing = True
+
+    await world.text(ALICE, N1)
+    world.store.is_failing = False
+
+    assert world.outbox.effects == []
+    assert await world.store.destinations_owed() == ()
+
+
+async def test_a_message_leaves_through_the_carrier_of_its_number(world: HookedWorld) -> None:
+    """The answer asks the platform for nothing; the message is owed with the right ends."""
+    world.carriers.name = "main"
+    await world.configure()
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+
+    decision = await world.text(ALICE, N1, "hello")
+
+    (owed,) = world.outbox.messages()
+    assert decision.is_sent_by_us
+    assert (owed.carrier, owed.sender, owed.to, owed.body) == ("main", N2, BOB, "hello")
+    assert owed.interaction_sid == decision.interaction_sid
+
+
+async def test_a_pushed_message_leaves_from_the_participants_own_number(world: HookedWorld) -> None:
+    """It looks as if the partner wrote; its callback has no inbound leg."""
+    world.carriers.name = "main"
+    await world.configure(callback=CALLBACK)
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    alice = world.seat(session, ALICE).sid
+
+    await world.control.send_message(
+        world.account.sid, world.service_sid, session.sid, alice, body="your car is here", media=("https://a.b/c",)
+    )
+
+    (owed,) = world.outbox.messages()
+    (told,) = world.outbox.callbacks()
+    assert (owed.sender, owed.to, owed.media) == (N1, ALICE, ("https://a.b/c",))
+    assert (told.inbound.participant_sid, told.outbound.participant_sid) == (None, alice)
+
+
+async def test_closing_hangs_up_where_the_service_wants_it(world: HookedWorld) -> None:
+    """The open calls of that session, no others, and only with the option."""
+    world.carriers.name = "main"
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    first = world.event(Kind.VOICE, ALICE, N1)
+    await world.receive(first)
+    await world.close(session)
+    assert world.outbox.hang_ups() == []
+
+    await world.reopen(session)
+    await world.configure(options=ServiceOptions(hangs_up_on_close=True))
+    await world.close(session)
+
+    assert [one.call_sid for one in world.outbox.hang_ups()] == [first.resource_sid]
+
+
+async def test_a_session_closes_after_its_first_answered_call_where_the_service_wants_it(world: HookedWorld) -> None:
+    """A busy one leaves it open."""
+    await world.configure(options=ServiceOptions(closes_after_first_call=True))
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    for status, expected in ((LegStatus.BUSY, SessionStatus.IN_PROGRESS), (LegStatus.COMPLETED, SessionStatus.CLOSED)):
+        event = world.event(Kind.VOICE, ALICE, N1)
+        await world.receive(event)
+
+        await world.report(status, resource_sid=event.resource_sid)
+        await world.settle()
+
+        assert world.look(session).status is expected
+
+
+async def test_a_service_has_its_own_word_on_stop_filtering(world: HookedWorld) -> None:
+    """Per service over per account; and the number's own filter must be off."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    await world.control.update_account(world.account.sid, AccountUpdate(respect_sms_stop_filter=True))
+    await world.configure(options=ServiceOptions(respect_sms_stop_filter=False))
+
+    decision = await world.text(ALICE, N1, "STOP")
+
+    assert decision.outcome is Outcome.REFUSED
+
+
+async def change(
+    world: HookedWorld, session_sid: str, participant_sid: str, *, identifier: str | NoChange = UNSET
+) -> None:
+    """Change a participant."""
+    await world.control.update_participant(
+        world.account.sid,
+        world.service_sid,
+        session_sid,
+        participant_sid,
+        update=ParticipantUpdate(identifier=identifier),
+    )
+
+
+async def test_participants_change_only_where_the_service_lets_them(world: HookedWorld) -> None:
+    """405 by default; with the option the new identifier routes and the old one does not."""
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    bob = world.seat(session, BOB).sid
+    assert await refused(change(world, session.sid, bob, identifier=CAROL)) is Code.METHOD_NOT_ALLOWED
+
+    await world.configure(options=ServiceOptions(participants_may_change=True))
+    await change(world, session.sid, bob, identifier=CAROL)
+
+    proxy = world.proxy(session, CAROL)
+    assert world.seat(session, CAROL).sid == bob
+    assert (await world.call(ALICE, N1)).to == CAROL
+    assert (await world.call(CAROL, proxy)).to == ALICE
+    assert (await world.call(BOB, N2)).outcome is Outcome.REFUSED
+    assert world.in_use(N1) + world.in_use(N2) in {1, 2}
+
+
+async def test_a_change_that_is_refused_or_fails_leaves_everything_as_it_was(world: HookedWorld) -> None:
+    """A bad identifier, and a full disk."""
+    await world.configure(options=ServiceOptions(participants_may_change=True))
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    bob = world.seat(session, BOB).sid
+
+    assert await refused(change(world, session.sid, bob, identifier="+1555")) is Code.IDENTIFIER_INVALID
+    world.store.is_failing = True
+    with pytest.raises(Exception, match="disk"):
+        await change(world, session.sid, bob, identifier=CAROL)
+    world.store.is_failing = False
+
+    assert (await world.call(ALICE, N1)).to == BOB
+    assert (await world.call(BOB, N2)).to == ALICE
+    assert (world.in_use(N1), world.in_use(N2)) == (1, 1)
+
+
+async def test_one_who_was_removed_may_come_back_where_the_service_lets_it(world: HookedWorld) -> None:
+    """80612 by default."""
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    await world.leave(session, BOB)
+    assert await refused(world.join(session, BOB)) is Code.DUPLICATE_ENTRY
+
+    await world.configure(options=ServiceOptions(participants_may_change=True))
+    await world.join(session, wanting(BOB, N2))
+
+    assert (await world.call(ALICE, N1)).to == BOB
+
+
+async def test_debugger_events_are_kept_listed_and_posted(world: HookedWorld) -> None:
+    """In batches; posted where the account has a debugger webhook; another account sees nothing."""
+    await world.control.update_account(
+        world.account.sid, AccountUpdate(debugger_url="https://ops.example.net/debugger")
+    )
+    await world.call(CAROL, N1)
+    for event in world.observer.events:
+        world.host.keep_event(event)
+
+    await world.host.sweep_alerts()
+
+    (sent,) = [one for one in world.outbox.effects if one.destination == "https://ops.example.net"]
+    kept = await world.store.effects_owed("https://ops.example.net", after=None, limit=10)
+    assert [one.sid for one in kept] == [sent.sid]
+    other = await world.control.create_account(AccountUpdate(friendly_name="other"))
+    alert = world.store.alert(sent.duty.event.sid)  # type: ignore[union-attr]
+    assert alert is not None
+    assert world.control.alert(world.account.sid, alert.sid).code == Code.NO_ACTIVE_SESSION
+    with pytest.raises(ApiError):
+        world.control.alert(other.sid, alert.sid)
