@@ -147,8 +147,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the doubling of the wait between tries ends; the first waits up to a second, each is drawn at random."""
     outgoing_allow: Networks = ()
     """Private networks that webhooks and carriers may be in, such as 10.0.0.0/8; none of them is called otherwise."""
-    connections_per_destination: Positive = 16
-    """Requests to one scheme, host and port at a time; hooks and deliveries are counted apart."""
+    connections_per_destination: Positive = 64
+    """Requests to one scheme, host and port at a time, hooks and deliveries together."""
+    deliveries_per_destination: Positive = 8
+    """Deliveries to one destination at a time; what is left of its connections is for hooks."""
     window_per_destination: Positive = 500
     """Deliveries to one destination that are held in memory; the others wait on disk."""
     most_waiting_events: Positive = 10_000

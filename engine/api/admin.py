@@ -7,7 +7,7 @@ rate limit.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from functools import partial
 
 import msgspec
 from starlette.applications import Starlette
@@ -17,6 +17,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from engine.api import admin_delivery, admin_services
+from engine.api.admin_request import Answer, read_body
 from engine.api.http import STORAGE_ADVICE, encode
 from engine.core.errors import ApiError, Code, StoreUnavailable, invalid_parameter
 from engine.core.ports import ControlPlane, PageCursor
@@ -50,8 +52,8 @@ from engine.wire.admin_show import (
     session_report,
 )
 from engine.wire.rest_show import error_body
+from engine.wire.rest_values import OwnHost
 
-MAX_BODY_BYTES = 8 * 1024 * 1024
 RECENT_INTERACTIONS = 20
 """How many a session report shows."""
 
@@ -59,12 +61,9 @@ _LATER_THAN_ALL = f"{SidKind.INTERACTION}{'f' * 32}"
 
 _log = logging.getLogger("maskline.admin")
 
-Body = TypeVar("Body")
-Answer = Callable[[ControlPlane, Request], Awaitable[msgspec.Struct]]
 
-
-def create_admin_app(control: ControlPlane) -> ASGIApp:
-    """Make the application."""
+def create_admin_app(control: ControlPlane, *, public_url: str = "") -> ASGIApp:
+    """Make the application; webhooks at our own `public_url` are refused."""
 
     def route(method: str, path: str, answer: Answer, *, status: int = 200) -> Route:
         return Route(path, _endpoint(control, answer, status), methods=[method], name=f"{method} {path}")
@@ -74,20 +73,28 @@ def create_admin_app(control: ControlPlane) -> ASGIApp:
             route("POST", "/accounts", _create_account, status=201),
             route("GET", "/accounts", _list_accounts),
             route("GET", "/accounts/{account}", _show_account),
-            route("PATCH", "/accounts/{account}", _change_account),
+            route("PATCH", "/accounts/{account}", partial(_change_account, OwnHost(public_url))),
             route("POST", "/accounts/{account}/keys", _create_key, status=201),
             route("GET", "/accounts/{account}/keys", _list_keys),
             route("DELETE", "/keys/{key}", _revoke_key),
             route("POST", "/accounts/{account}/numbers", _import_numbers),
             route("GET", "/sessions/{session}", _show_session),
             route("GET", "/explain", _explain),
+            route("GET", "/accounts/{account}/services", admin_services.list_services),
+            route("GET", "/services/{service}", admin_services.show_service),
+            route("PATCH", "/services/{service}", admin_services.change_service),
+            route("GET", "/outbox", admin_delivery.list_outbox),
+            route("GET", "/outbox/count", admin_delivery.count_outbox),
+            route("POST", "/outbox/replay", admin_delivery.replay),
+            route("POST", "/outbox/drop", admin_delivery.drop),
+            route("GET", "/accounts/{account}/alerts", admin_delivery.list_alerts),
         ],
         exception_handlers={HTTPException: _unknown},
     )
 
 
 async def _create_account(control: ControlPlane, request: Request) -> AccountCreated:
-    account = await control.create_account(account_update(await _body(request, AccountCreate)))
+    account = await control.create_account(account_update(await read_body(request, AccountCreate)))
     return AccountCreated(account=account_shape(account), auth_token=account.auth_token)
 
 
@@ -99,13 +106,15 @@ async def _show_account(control: ControlPlane, request: Request) -> AccountShape
     return account_shape(control.account(request.path_params["account"]))
 
 
-async def _change_account(control: ControlPlane, request: Request) -> AccountShape:
-    change = account_update(await _body(request, AccountChange))
+async def _change_account(own_host: OwnHost, control: ControlPlane, request: Request) -> AccountShape:
+    change = account_update(await read_body(request, AccountChange))
+    if isinstance(change.debugger_url, str) and own_host.covers(change.debugger_url):
+        raise invalid_parameter("debugger_url", "it points at this server, which would call itself")
     return account_shape(await control.update_account(request.path_params["account"], change))
 
 
 async def _create_key(control: ControlPlane, request: Request) -> ApiKeyCreated:
-    asked = await _body(request, ApiKeyCreate)
+    asked = await read_body(request, ApiKeyCreate)
     key, secret = await control.create_api_key(request.path_params["account"], asked.friendly_name)
     return ApiKeyCreated(key=api_key_shape(key), secret=secret)
 
@@ -120,7 +129,7 @@ async def _revoke_key(control: ControlPlane, request: Request) -> ApiKeyShape:
 
 async def _import_numbers(control: ControlPlane, request: Request) -> NumbersImported:
     account_sid = request.path_params["account"]
-    asked = await _body(request, NumbersImport)
+    asked = await read_body(request, NumbersImport)
     if len(asked.rows) > MAX_IMPORT_ROWS:
         raise invalid_parameter("rows", f"at most {MAX_IMPORT_ROWS} at once")
     service_sid = None if asked.service is None else control.service(account_sid, asked.service).sid
@@ -168,18 +177,6 @@ async def _explain(control: ControlPlane, request: Request) -> ExplanationShape:
     if not proxy or not sender:
         raise invalid_parameter("to" if not proxy else "from", "is required")
     return explanation_shape(control.explain(proxy=proxy, sender=sender))
-
-
-async def _body(request: Request, shape: type[Body]) -> Body:
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MAX_BODY_BYTES:
-            raise invalid_parameter("body", f"larger than {MAX_BODY_BYTES} bytes")
-    try:
-        return msgspec.json.decode(content or b"{}", type=shape)
-    except msgspec.MsgspecError as problem:
-        raise invalid_parameter("body", str(problem)) from problem
 
 
 def _endpoint(control: ControlPlane, answer: Answer, status: int) -> Callable[[Request], Awaitable[Response]]:

@@ -14,6 +14,8 @@ error body (`engine.wire.rest_shapes.ErrorBody`).
     POST   /accounts/{account}/numbers    NumbersImport    200 NumbersImported
     GET    /sessions/{session}                             200 SessionReport
     GET    /explain?to=…&from=…                            200 ExplanationShape
+
+Outbox and debugger events: `engine.wire.admin_delivery`; services: `engine.wire.admin_services`.
 """
 
 import msgspec
@@ -48,6 +50,8 @@ class AccountChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """The number's own stop filtering decides."""
     argentina: bool | None = None
     """Insert the mobile "9" on calls to Argentina."""
+    debugger_url: str | None = None
+    """Where its debugger events are posted; empty = nowhere."""
 
 
 class AccountShape(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +67,8 @@ class AccountShape(msgspec.Struct, frozen=True, kw_only=True):
     """The number's own stop filtering decides."""
     argentina: bool
     """Insert the mobile "9" on calls to Argentina."""
+    debugger_url: str | None
+    """Where its debugger events are posted."""
     date_created: str
     """When it was made."""
 

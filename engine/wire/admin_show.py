@@ -35,7 +35,8 @@ from engine.wire.admin import (
     ParticipantReport,
     SessionReport,
 )
-from engine.wire.rest_values import format_date, optional_date
+from engine.wire.rest_fields import MAX_URL
+from engine.wire.rest_values import format_date, optional_date, parse_url
 
 _CAPABILITIES = {
     str(capability.name).lower(): capability
@@ -53,6 +54,7 @@ def account_update(asked: AccountCreate | AccountChange) -> AccountUpdate:
         allow_participant_conflict=_given(asked.allow_participant_conflict),
         respect_sms_stop_filter=_given(asked.respect_sms_stop_filter),
         argentina=_given(asked.argentina),
+        debugger_url=_given_url(asked.debugger_url) if isinstance(asked, AccountChange) else UNSET,
     )
 
 
@@ -64,6 +66,7 @@ def account_shape(account: Account) -> AccountShape:
         allow_participant_conflict=account.allow_participant_conflict,
         respect_sms_stop_filter=account.respect_sms_stop_filter,
         argentina=account.argentina,
+        debugger_url=account.debugger_url,
         date_created=format_date(account.date_created),
     )
 
@@ -154,6 +157,15 @@ def explanation_shape(explanation: Explanation) -> ExplanationShape:
 
 def _given(value: Value | None) -> Value | NoChange:
     return UNSET if value is None else value
+
+
+def _given_url(text: str | None) -> str | NoChange | None:
+    if text is None:
+        return UNSET
+    try:
+        return parse_url(text, max_length=MAX_URL) if text else None
+    except ValueError as problem:
+        raise invalid_parameter("debugger_url", str(problem)) from problem
 
 
 def _participant_report(participant: Participant) -> ParticipantReport:

@@ -93,7 +93,7 @@ def level_of(code: int) -> Level:
 
 def alert_shape(event: DebuggerEvent, base: str) -> AlertShape:
     """Show an event as lists do; an event about no call, message or number names its session."""
-    at = format_date(event.at)
+    at, webhook = format_date(event.at), event.webhook
     return AlertShape(
         sid=event.sid,
         account_sid=event.account_sid,
@@ -101,11 +101,11 @@ def alert_shape(event: DebuggerEvent, base: str) -> AlertShape:
         resource_sid=event.resource_sid or event.session_sid,
         error_code=str(event.code),
         log_level=LogLevel(level_of(event.code).lower()),
-        alert_text=event.message,
+        alert_text=event.message if webhook is None or not webhook.problem else f"{event.message}: {webhook.problem}",
         more_info=f"https://www.twilio.com/docs/errors/{event.code}",
         api_version=API_VERSION,
-        request_method=event.webhook and event.webhook.method,
-        request_url=event.webhook and event.webhook.url,
+        request_method=None if webhook is None else webhook.method,
+        request_url=None if webhook is None else webhook.url,
         request_headers=None,
         date_generated=at,
         date_created=at,
@@ -119,9 +119,9 @@ def alert_detail(event: DebuggerEvent, base: str) -> AlertDetail:
     shape, webhook = alert_shape(event, base), event.webhook
     return AlertDetail(
         **{name: getattr(shape, name) for name in AlertShape.__struct_fields__},
-        request_variables=webhook and webhook.parameters,
-        response_headers=webhook and webhook.headers,
-        response_body=webhook and webhook.body,
+        request_variables=None if webhook is None else webhook.parameters,
+        response_headers=None if webhook is None else webhook.headers,
+        response_body=None if webhook is None else webhook.body,
     )
 
 

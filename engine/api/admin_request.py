@@ -1,0 +1,38 @@
+"""What requests of the admin API bring: a JSON body, or a query, as a Struct of `engine.wire`."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from engine.core.errors import invalid_parameter
+from engine.core.ports import ControlPlane
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+
+Answer = Callable[[ControlPlane, Request], Awaitable[msgspec.Struct]]
+"""Answers one operation."""
+
+Shape = TypeVar("Shape")
+
+
+async def read_body(request: Request, shape: type[Shape]) -> Shape:
+    """Read the body, nothing standing for an empty object; raises ApiError INVALID_PARAMETER."""
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAX_BODY_BYTES:
+            raise invalid_parameter("body", f"larger than {MAX_BODY_BYTES} bytes")
+    try:
+        return msgspec.json.decode(content or b"{}", type=shape)
+    except msgspec.MsgspecError as problem:
+        raise invalid_parameter("body", str(problem)) from problem
+
+
+def read_query(request: Request, shape: type[Shape]) -> Shape:
+    """Read the query; raises ApiError INVALID_PARAMETER."""
+    try:
+        return msgspec.convert(dict(request.query_params), shape, strict=False)
+    except msgspec.MsgspecError as problem:
+        raise invalid_parameter("query", str(problem)) from problem

@@ -1,0 +1,45 @@
+"""The admin API's part about services, as `engine.wire.admin_services` says."""
+
+from starlette.requests import Request
+
+from engine.api.admin_request import read_body
+from engine.core.errors import ApiError, Code, not_found
+from engine.core.ports import ControlPlane, PageCursor
+from engine.core.records import Service
+from engine.core.sids import SidKind, is_sid
+from engine.wire.admin_services import ServiceChange, ServiceList, ServiceReport, service_report, service_request
+
+_PAGE = 100
+
+
+async def list_services(control: ControlPlane, request: Request) -> ServiceList:
+    """List the services of an account."""
+    after = request.query_params.get("after")
+    page = control.services_page(
+        control.account(request.path_params["account"]).sid, PageCursor(limit=_PAGE, after=after)
+    )
+    shown = tuple(service_report(service) for service in page.records)
+    return ServiceList(shown, shown[-1].sid if page.has_next else None)
+
+
+async def show_service(control: ControlPlane, request: Request) -> ServiceReport:
+    """Show a service of any account."""
+    return service_report(_service(control, request.path_params["service"]))
+
+
+async def change_service(control: ControlPlane, request: Request) -> ServiceReport:
+    """Change a service of any account."""
+    change = await read_body(request, ServiceChange)
+    service = _service(control, request.path_params["service"])
+    asked = service_request(service, change)
+    return service_report(await control.update_service(service.account_sid, service.sid, asked))
+
+
+def _service(control: ControlPlane, service_sid: str) -> Service:
+    for account in control.accounts() if is_sid(service_sid, SidKind.SERVICE) else ():
+        try:
+            return control.service(account.sid, service_sid)
+        except ApiError as problem:
+            if problem.code is not Code.NOT_FOUND:
+                raise
+    raise not_found(f"/services/{service_sid}")

@@ -1,0 +1,184 @@
+"""Shapes of the admin API about what leaves: the outbox and the debugger's events; see `engine.wire.admin`.
+
+    GET    /outbox?OutboxQuery                             200 OutboxPage
+    GET    /outbox/count?OutboxQuery                       200 OutboxCount
+    POST   /outbox/replay?OutboxQuery                      200 OutboxChanged
+    POST   /outbox/drop?OutboxQuery                        200 OutboxChanged
+    GET    /accounts/{account}/alerts?AlertTail            200 AlertList
+
+Replay and drop concern dead effects only, at most `MAX_CHANGED` a request: `after` of the answer is that of the next.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from engine.core.effects import Effect
+from engine.core.errors import CATALOGUE, Code, invalid_parameter
+from engine.core.ports import OutboxFilter
+from engine.core.records import DebuggerEvent
+from engine.core.sids import SidKind, is_sid
+from engine.wire.rest_alerts import LogLevel, level_of
+from engine.wire.rest_values import format_date, optional_date
+
+MAX_CHANGED = 1_000
+"""Effects of one replay or drop."""
+
+MAX_COUNTED = 10_000
+"""Effects that are counted one by one; more are "at least" so many."""
+
+_SIDS = {
+    "account_sid": SidKind.ACCOUNT,
+    "service_sid": SidKind.SERVICE,
+    "session_sid": SidKind.SESSION,
+    "after": SidKind.EFFECT,
+}
+
+
+class OutboxQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which effects are meant; what is absent is any."""
+
+    account_sid: str | None = None
+    service_sid: str | None = None
+    session_sid: str | None = None
+    is_dead: bool | None = None
+    created_before: float | None = None
+    """UTC epoch seconds."""
+    error: str | None = None
+    """Text that the last error contains."""
+    after: str | None = None
+    """Those owed later than this one only."""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+    """Effects of one page."""
+
+    def wanted(self, *, is_dead: bool | None) -> OutboxFilter:
+        """The same for the control plane; raises ApiError for a malformed SID."""
+        for name, kind in _SIDS.items():
+            value = getattr(self, name)
+            if value is not None and not is_sid(value, kind):
+                raise invalid_parameter(name, f"expected {kind} and 32 hex digits")
+        return OutboxFilter(
+            account_sid=self.account_sid,
+            service_sid=self.service_sid,
+            session_sid=self.session_sid,
+            is_dead=is_dead,
+            created_before=self.created_before,
+            error=self.error,
+        )
+
+
+class EffectReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Something owed, without what would be said and to whom."""
+
+    sid: str
+    """EF…"""
+    kind: str
+    """`callback`, `message`, `alert` or `hang-up`."""
+    destination: str
+    """Scheme, host and port, or carrier."""
+    account_sid: str
+    service_sid: str | None
+    session_sid: str | None
+    date_created: str
+    """When it came to be owed."""
+    attempts: int
+    """Deliveries tried."""
+    last_error: str
+    """Why the last one failed."""
+    date_died: str | None
+    """When it was given up; None while it is pending."""
+
+
+class OutboxPage(msgspec.Struct, frozen=True):
+    """Effects, oldest first."""
+
+    effects: tuple[EffectReport, ...]
+    after: str | None
+    """Where the next page goes on; None at the end."""
+
+
+class OutboxCount(msgspec.Struct, frozen=True):
+    """How many effects a query means."""
+
+    count: int
+    is_whole: bool
+    """There are no more than that."""
+
+
+class OutboxChanged(msgspec.Struct, frozen=True):
+    """What became of a replay or a drop."""
+
+    changed: int
+    after: str | None
+    """Where the next request goes on; None when all are done."""
+
+
+class AlertTail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Which debugger events are shown: the latest ones of these."""
+
+    level: LogLevel | None = None
+    since: float | None = None
+    """UTC epoch seconds."""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 20
+
+
+class AlertReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A debugger event."""
+
+    sid: str
+    """NO…"""
+    date: str
+    level: LogLevel
+    code: int
+    title: str
+    message: str
+    service_sid: str | None
+    session_sid: str | None
+    resource_sid: str | None
+    webhook_url: str | None
+    """Of the request at fault."""
+    webhook_status: int | None
+    """Of its response; None when none came."""
+    webhook_problem: str | None
+    """Why none came."""
+
+
+class AlertList(msgspec.Struct, frozen=True):
+    """Debugger events, oldest of them first."""
+
+    alerts: tuple[AlertReport, ...]
+
+
+def effect_report(effect: Effect) -> EffectReport:
+    """Show what is owed."""
+    return EffectReport(
+        sid=effect.sid,
+        kind=str(type(effect.duty).__struct_config__.tag),
+        destination=effect.destination,
+        account_sid=effect.account_sid,
+        service_sid=effect.service_sid,
+        session_sid=effect.session_sid,
+        date_created=format_date(effect.date_created),
+        attempts=effect.attempts,
+        last_error=effect.last_error,
+        date_died=optional_date(effect.date_died),
+    )
+
+
+def alert_report(event: DebuggerEvent) -> AlertReport:
+    """Show a debugger event."""
+    known, webhook = {code.value: code for code in Code}, event.webhook
+    return AlertReport(
+        sid=event.sid,
+        date=format_date(event.at),
+        level=LogLevel(level_of(event.code).lower()),
+        code=event.code,
+        title=CATALOGUE[known[event.code]].title if event.code in known else "",
+        message=event.message,
+        service_sid=event.service_sid,
+        session_sid=event.session_sid,
+        resource_sid=event.resource_sid,
+        webhook_url=None if webhook is None else webhook.url,
+        webhook_status=None if webhook is None else webhook.status,
+        webhook_problem=None if webhook is None else webhook.problem or None,
+    )

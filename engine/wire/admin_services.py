@@ -1,0 +1,89 @@
+"""Shapes of the admin API about services: what the operator may set beside the public fields; see `engine.wire.admin`.
+
+    GET    /accounts/{account}/services?after=…            200 ServiceList
+    GET    /services/{service}                             200 ServiceReport
+    PATCH  /services/{service}            ServiceChange    200 ServiceReport
+
+`options` has the fields of `engine.core.records.ServiceOptions`, all of them in answers, those to change in requests.
+"""
+
+import msgspec
+
+from engine.core.errors import invalid_parameter
+from engine.core.records import UNSET, Service, ServiceOptions
+from engine.core.requests import ServiceRequest
+from engine.wire.answers import MAX_ANSWER, HookAnswer, out_of_session_verdict
+
+Options = dict[str, bool | str | None]
+
+TWIML_OPTIONS = ("no_session_twiml", "no_partner_twiml", "closed_twiml")
+"""Options that hold a document."""
+
+
+class ServiceReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A service, as the operator sets it."""
+
+    sid: str
+    account_sid: str
+    unique_name: str
+    callback_url: str | None
+    intercept_callback_url: str | None
+    out_of_session_callback_url: str | None
+    inserts_mexican_one: bool
+    options: Options
+
+
+class ServiceList(msgspec.Struct, frozen=True):
+    """Services, newest first."""
+
+    services: tuple[ServiceReport, ...]
+    after: str | None
+    """Where the next page goes on; None at the end."""
+
+
+class ServiceChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Change a service; what is absent stays."""
+
+    inserts_mexican_one: bool | None = None
+    options: Options = {}
+
+
+def service_report(service: Service) -> ServiceReport:
+    """Show a service."""
+    return ServiceReport(
+        sid=service.sid,
+        account_sid=service.account_sid,
+        unique_name=service.unique_name,
+        callback_url=service.callback_url,
+        intercept_callback_url=service.intercept_callback_url,
+        out_of_session_callback_url=service.out_of_session_callback_url,
+        inserts_mexican_one=service.inserts_mexican_one,
+        options={name: getattr(service.options, name) for name in ServiceOptions.__struct_fields__},
+    )
+
+
+def service_request(service: Service, change: ServiceChange) -> ServiceRequest:
+    """Read a change of a service; raises ApiError for an option that there is not, or whose value cannot be."""
+    options = service_report(service).options
+    for name, value in change.options.items():
+        if name not in options:
+            raise invalid_parameter(name, f"no option of a service; there are {', '.join(options)}")
+        options[name] = _document(name, value) if name in TWIML_OPTIONS and isinstance(value, str) else value
+    try:
+        read = msgspec.convert(options, ServiceOptions)
+    except msgspec.ValidationError as problem:
+        raise invalid_parameter("options", str(problem)) from problem
+    mexican = UNSET if change.inserts_mexican_one is None else change.inserts_mexican_one
+    return ServiceRequest(inserts_mexican_one=mexican, options=read if change.options else UNSET)
+
+
+def _document(name: str, text: str) -> str:
+    content = text.encode()
+    verdict = out_of_session_verdict(
+        HookAnswer(status=200, content_type="text/xml; charset=utf-8", body=content, is_cut=len(content) > MAX_ANSWER)
+    )
+    if verdict.twiml is None:
+        raise invalid_parameter(
+            name, f"expected TwiML: well-formed XML of at most {MAX_ANSWER} bytes whose root is <Response>"
+        )
+    return verdict.twiml
