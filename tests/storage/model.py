@@ -10,6 +10,7 @@ from engine.core.changes import (
     NumberReleased,
     NumberSaved,
     ParticipantAdded,
+    ParticipantChanged,
     ParticipantRemoved,
     ServiceErased,
     ServiceSaved,
@@ -67,6 +68,9 @@ class Model:
                 self._erase_service(service_sid)
             case ParticipantAdded(participant):
                 self.participants[participant.sid] = participant
+            case ParticipantChanged(participant):
+                if participant.sid in self.participants:
+                    self.participants[participant.sid] = participant
             case ParticipantRemoved(sid, _, at):
                 if sid in self.participants:
                     kept = msgspec.structs.replace(self.participants[sid], date_deleted=at, date_updated=at)

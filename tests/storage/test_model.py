@@ -22,6 +22,7 @@ from engine.core.changes import (
     NumberReleased,
     NumberSaved,
     ParticipantAdded,
+    ParticipantChanged,
     ParticipantRemoved,
     ServiceErased,
     ServiceSaved,
@@ -135,6 +136,20 @@ class StoreMachine(RuleBasedStateMachine):
     def remove_participant(self, at: float, pick: int) -> None:
         sid = self._some(self.model.participants, pick)
         self._add(ParticipantRemoved(sid, self.model.participants[sid].session_sid, at))
+
+    @precondition(lambda self: self.model.participants)
+    @rule(at=TIMES, pick=PICK, identifier=st.sampled_from(PEOPLE), proxy=st.sampled_from(PROXIES))
+    def change_participant(self, at: float, pick: int, identifier: str, proxy: str) -> None:
+        before = self.model.participants[self._some(self.model.participants, pick)]
+        changed = msgspec.structs.replace(
+            before,
+            identifier=identifier,
+            proxy_identifier=proxy,
+            friendly_name=f"number {pick}",
+            date_updated=at,
+            date_deleted=None,
+        )
+        self._add(ParticipantChanged(changed))
 
     @precondition(lambda self: self.model.participants)
     @rule(at=TIMES, pick=PICK, kind=st.sampled_from(Kind), is_pushed=st.booleans())
