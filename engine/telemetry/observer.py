@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib.metadata import version
+from itertools import product
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily
@@ -16,7 +17,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from engine.core.errors import CATALOGUE, Code, Level
-from engine.core.ports import DoorProblem
+from engine.core.ports import DeliveryEnd, DoorProblem, DutyKind, HookEnd, HookKind
 from engine.core.records import DebuggerEvent, Kind
 from engine.core.traffic import Outcome, Reason, ReportOutcome
 from engine.telemetry.debugger import DebuggerLog
@@ -47,6 +48,10 @@ _ENDINGS = {
     Outcome.NOT_READY: (Reason.REBUILDING, Reason.STORE_UNAVAILABLE, Reason.BUSY),
     Outcome.UNKNOWN_NUMBER: (Reason.NOT_IN_POOL,),
 }
+_HOOK_ENDS = [
+    *product([HookKind.INTERCEPT], [HookEnd.PASSED, HookEnd.BLOCKED, HookEnd.REWRITTEN, HookEnd.FAILED]),
+    *product([HookKind.OUT_OF_SESSION], [HookEnd.TWIML, HookEnd.SESSION, HookEnd.LEFT, HookEnd.FAILED]),
+]
 _IMPOSSIBLE = {
     (Kind.VOICE, Reason.STOP_WORD),
     (Kind.VOICE, Reason.MESSAGE_TO_VOICE_ONLY),
@@ -76,7 +81,7 @@ class Tally(Collector):
 
 
 class Telemetry:
-    """Implements the port `Observer`; has a registry of its own, so that several engines may share a process."""
+    """Implements the ports `Observer` and `EgressObserver`; its registry is its own: several engines may share a process."""
 
     def __init__(self, log: DebuggerLog | None = None) -> None:
         """Make every series that is known beforehand, so that it reads 0 and not nothing."""
@@ -95,6 +100,10 @@ class Telemetry:
         )
         self._debugger = self._tally("maskline_debugger_events", "Events for the debugger", "code level")
         self._requests = self._tally("maskline_api_requests", "REST requests answered", "method route status")
+        self._hooks = self._tally("maskline_hooks_asked", "Webhooks asked to decide", "hook end", _HOOK_ENDS)
+        self._deliveries = self._tally(
+            "maskline_deliveries", "Tries to deliver an effect", "kind end", product(DutyKind, DeliveryEnd)
+        )
         self._failed_commits = self._tally("maskline_failed_commits", "Group commits the disk refused", "", [()])
         self._commit_seconds = self._histogram("maskline_commit_seconds", "Length of a group commit", _COMMIT_SECONDS)
         self._commit_changes = self._histogram("maskline_commit_changes", "Changes in a group commit", _COMMIT_CHANGES)
@@ -123,6 +132,14 @@ class Telemetry:
     def keep_events(self, keep: Callable[[DebuggerEvent], None]) -> None:
         """Hand every debugger event from now on to whoever keeps them for their accounts."""
         self._keep = keep
+
+    def asked(self, hook: HookKind, end: HookEnd) -> None:
+        """Count a webhook that was asked to decide."""
+        self._hooks.counts[hook, end] += 1
+
+    def delivered(self, kind: DutyKind, end: DeliveryEnd) -> None:
+        """Count a try to deliver an effect."""
+        self._deliveries.counts[kind, end] += 1
 
     def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
         """Count a group commit: its size and length, or its failure."""

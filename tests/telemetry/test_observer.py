@@ -5,7 +5,7 @@ import re
 import pytest
 
 from engine.core.errors import Code
-from engine.core.ports import DoorProblem, Observer
+from engine.core.ports import DeliveryEnd, DoorProblem, DutyKind, EgressObserver, HookEnd, HookKind, Observer
 from engine.core.records import DebuggerEvent, Kind
 from engine.core.traffic import Outcome, Reason, ReportOutcome
 from engine.telemetry.observer import MAX_ROUTES, Telemetry
@@ -154,3 +154,19 @@ def test_every_reason_belongs_to_a_known_ending(telemetry: Telemetry) -> None:
     events = series(telemetry, "maskline_events_total")
 
     assert {reason for reason in Reason if any(f'reason="{reason}"' in labels for labels in events)} == set(Reason)
+
+
+def test_hooks_and_deliveries_read_zero_before_they_happen(telemetry: Telemetry) -> None:
+    """What egress tells is counted by closed labels, impossible pairs left out."""
+    egress: EgressObserver = telemetry
+
+    egress.asked(HookKind.INTERCEPT, HookEnd.BLOCKED)
+    egress.delivered(DutyKind.CALLBACK, DeliveryEnd.DIED)
+
+    hooks = series(telemetry, "maskline_hooks_asked_total")
+    deliveries = series(telemetry, "maskline_deliveries_total")
+    assert hooks['{end="blocked",hook="intercept"}'] == 1
+    assert sum(hooks.values()) == 1
+    assert '{end="twiml",hook="intercept"}' not in hooks
+    assert deliveries['{end="died",kind="callback"}'] == 1
+    assert len(deliveries) == len(DutyKind) * len(DeliveryEnd)
