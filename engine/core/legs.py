@@ -50,7 +50,7 @@ def apply_report(
         return ReportOutcome.NOT_OPEN, None
     if leg.status is not None and not _is_news(leg, report):
         return ReportOutcome.REPEATED, None
-    moved = msgspec.structs.replace(leg, status=report.status, resource_sid=report.resource_sid)
+    moved = msgspec.structs.replace(leg, status=report.status, resource_sid=report.resource_sid or leg.resource_sid)
     duration = report.duration_seconds if _carries_duration(interaction, report) else None
     return ReportOutcome.RECORDED, InteractionUpdated(
         interaction_sid=interaction.sid,

@@ -45,11 +45,13 @@ class LegReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     is_outbound: bool
     """Which leg."""
     resource_sid: str
-    """CA… / SM… of the leg reported."""
+    """CA… / SM… of the leg reported; empty when the carrier refused to make one."""
     status: LegStatus
     """Its state."""
     duration_seconds: int | None = None
     """Length of a finished call."""
+    problem: str = ""
+    """Why it failed, in the carrier's words; no phone numbers."""
 
 
 class Outcome(StrEnum):
