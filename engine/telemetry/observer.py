@@ -81,7 +81,7 @@ class Tally(Collector):
 
 
 class Telemetry:
-    """Implements the ports `Observer` and `EgressObserver`; its registry is its own: several engines may share a process."""
+    """Implements the ports `Observer` and `EgressObserver`; several engines may share a process, each its registry."""
 
     def __init__(self, log: DebuggerLog | None = None) -> None:
         """Make every series that is known beforehand, so that it reads 0 and not nothing."""
