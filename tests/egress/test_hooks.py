@@ -1,0 +1,233 @@
+"""The two hooks that decide, asked of a real server in every mood."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from engine.core.errors import Code
+from engine.core.ports import HookEnd, HookKind, Hooks, OutOfSessionCase
+from engine.core.records import Kind
+from engine.core.traffic import InboundEvent, SessionWanted
+from engine.egress.hooks import WebHooks
+from tests.egress.material import AC, KS, TOKEN, Remembered, client, interaction, tokens
+from tests.egress.receiver import Receiver, Reply, receiving
+
+pytestmark = pytest.mark.anyio
+
+STRANGER = InboundEvent(
+    Kind.VOICE,
+    "+14155550100",
+    "+15105550001",
+    "CA1",
+    form={"CallSid": "CA1", "From": "+14155550100", "To": "+15105550001", "CallerCity": "SAN FRANCISCO"},
+)
+CASE = OutOfSessionCase(event=STRANGER, service_sid=KS, account_sid=AC)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """An application."""
+    with receiving() as running:
+        yield running
+
+
+@pytest.fixture
+def observer() -> Remembered:
+    """What is told."""
+    return Remembered()
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """A URL where nothing listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/"
+
+
+async def test_the_gate_is_asked_signed_and_with_a_token_of_its_own(receiver: Receiver, observer: Remembered) -> None:
+    """The official validator accepts it, and a repeat of the same question can be told."""
+    url = f"{receiver.url}/gate?service=1"
+
+    async with client() as posting:
+        hooks: Hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        verdict = await hooks.intercept(url, interaction(), may_rewrite=False, timeout_seconds=5)
+
+    request = receiver.received[0]
+    assert not verdict.is_blocked
+    assert not verdict.is_failed
+    assert receiver.is_signed(request, TOKEN)
+    assert not receiver.is_signed(request, "another token")
+    assert request.form["inboundResourceStatus"] == "received"
+    assert request.headers["i-twilio-idempotency-token"] == interaction().sid
+    assert request.headers["content-type"].startswith("application/x-www-form-urlencoded")
+    assert observer.hooks == [(HookKind.INTERCEPT, HookEnd.PASSED)]
+
+
+async def test_user_and_password_of_a_hook_are_not_signed(receiver: Receiver, observer: Remembered) -> None:
+    """The receiver does not see them in its URL."""
+    async with client() as posting:
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        url = f"http://me:secret@127.0.0.1:{receiver.port}/gate"
+        await hooks.intercept(url, interaction(), may_rewrite=False, timeout_seconds=5)
+
+    assert receiver.is_signed(receiver.received[0], TOKEN, url=f"{receiver.url}/gate")
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_blocked", "is_failed", "end"),
+    [
+        (Reply(status=200), False, False, HookEnd.PASSED),
+        (Reply(status=200, body=b"\x00garbage"), False, False, HookEnd.PASSED),
+        (Reply(status=403), True, False, HookEnd.BLOCKED),
+        (Reply(status=500), False, True, HookEnd.FAILED),
+        (Reply(status=302, headers=("Location: /",)), False, True, HookEnd.FAILED),
+        (Reply(resets=True), False, True, HookEnd.FAILED),
+        (Reply(hangs=True), False, True, HookEnd.FAILED),
+        (Reply(is_endless=True), False, False, HookEnd.PASSED),
+    ],
+    ids=["200", "garbage", "403", "500", "redirect", "reset", "hang", "gigabyte"],
+)
+async def test_the_gate_answers_in_every_way(
+    receiver: Receiver, observer: Remembered, reply: Reply, *, is_blocked: bool, is_failed: bool, end: HookEnd
+) -> None:
+    """403 blocks; a failure is told with its trace; everything else lets pass."""
+    receiver.behaviour = lambda _: reply
+
+    async with client() as posting:
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        limit = 0.05 if reply.hangs else 5
+        verdict = await hooks.intercept(receiver.url, interaction(), may_rewrite=False, timeout_seconds=limit)
+
+    assert (verdict.is_blocked, verdict.is_failed) == (is_blocked, is_failed)
+    assert (verdict.trace is not None) is is_failed
+    assert observer.hooks == [(HookKind.INTERCEPT, end)]
+
+
+async def test_the_gate_may_rewrite_a_text(receiver: Receiver, observer: Remembered) -> None:
+    """Where the service allows it."""
+    receiver.behaviour = lambda _: Reply(headers=("Content-Type: application/json",), body=b'{"body": "call us"}')
+
+    async with client() as posting:
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        allowed = await hooks.intercept(receiver.url, interaction(), may_rewrite=True, timeout_seconds=5)
+        forbidden = await hooks.intercept(receiver.url, interaction(), may_rewrite=False, timeout_seconds=5)
+
+    assert allowed.body == "call us"
+    assert forbidden.body is None
+    assert [end for _, end in observer.hooks] == [HookEnd.REWRITTEN, HookEnd.PASSED]
+
+
+async def test_a_gate_that_nobody_keeps_has_failed(nobody: str, observer: Remembered) -> None:
+    """The trace says that no answer came, and why."""
+    async with client() as posting:
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        verdict = await hooks.intercept(nobody, interaction(), may_rewrite=False, timeout_seconds=5)
+
+    assert verdict.is_failed
+    assert verdict.trace is not None
+    assert verdict.trace.status is None
+    assert "not connected" in verdict.trace.problem
+
+
+async def test_a_gate_of_an_account_that_is_gone_has_failed(receiver: Receiver, observer: Remembered) -> None:
+    """What cannot be signed is not sent."""
+    async with client() as posting:
+        hooks = WebHooks(client=posting, tokens=lambda _: None, observer=observer)
+        verdict = await hooks.intercept(receiver.url, interaction(), may_rewrite=False, timeout_seconds=5)
+
+    assert verdict.is_failed
+    assert receiver.received == []
+
+
+async def test_a_trace_holds_no_phone_number_and_no_text(receiver: Receiver, observer: Remembered) -> None:
+    """Neither of what was sent nor of what came back."""
+    receiver.behaviour = lambda _: Reply(status=500, headers=("X-To: +14155550100",), body=b"cannot call +14155550100")
+
+    async with client() as posting:
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        url = f"{receiver.url}/?who=%2B14155550100"
+        gate = await hooks.intercept(url, interaction(), may_rewrite=False, timeout_seconds=5)
+        outside = await hooks.out_of_session(url, CASE, timeout_seconds=5)
+
+    traces = (gate.trace, outside.trace)
+    assert all(trace is not None and trace.status == 500 for trace in traces)
+    assert "4155550100" not in repr(traces)
+    assert "call me" not in repr(traces)
+    assert "1415555XXXX" in repr(traces)
+    assert interaction().sid in repr(traces)
+
+
+async def test_an_out_of_session_hook_answers_with_twiml(receiver: Receiver, observer: Remembered) -> None:
+    """It got what the platform sent, signed, with the service."""
+    receiver.behaviour = lambda _: Reply(headers=("Content-Type: text/xml",), body=b"<Response><Reject/></Response>")
+
+    async with client() as posting:
+        hooks: Hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        verdict = await hooks.out_of_session(f"{receiver.url}/oos", CASE, timeout_seconds=5)
+
+    request = receiver.received[0]
+    assert verdict.twiml is not None
+    assert verdict.twiml.endswith("<Response><Reject/></Response>")
+    assert receiver.is_signed(request, TOKEN)
+    assert request.form == {**(STRANGER.form or {}), "ServiceSid": KS}
+    assert request.headers["i-twilio-idempotency-token"] == "CA1"
+    assert observer.hooks == [(HookKind.OUT_OF_SESSION, HookEnd.TWIML)]
+
+
+async def test_an_out_of_session_hook_wants_a_session(receiver: Receiver, observer: Remembered) -> None:
+    """JSON, whatever charset it names."""
+    body = b'{"participantIdentifier": "+14155550123"}'
+    receiver.behaviour = lambda _: Reply(headers=("Content-Type: application/json; charset=utf-8",), body=body)
+
+    async with client() as posting:
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        verdict = await hooks.out_of_session(receiver.url, CASE, timeout_seconds=5)
+
+    assert verdict.wanted == SessionWanted(identifier="+14155550123")
+    assert observer.hooks == [(HookKind.OUT_OF_SESSION, HookEnd.SESSION)]
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "end"),
+    [
+        (Reply(), Code.UNKNOWN_SCENARIO, HookEnd.LEFT),
+        (Reply(status=204), Code.UNKNOWN_SCENARIO, HookEnd.LEFT),
+        (
+            Reply(headers=("Content-Type: application/json",), body=b'{"uniqueName": "x"}'),
+            Code.UNKNOWN_SCENARIO,
+            HookEnd.LEFT,
+        ),
+        (Reply(status=500), Code.OUT_OF_SESSION_CALLBACK_FAILED, HookEnd.FAILED),
+        (Reply(status=301, headers=("Location: /",)), Code.OUT_OF_SESSION_CALLBACK_FAILED, HookEnd.FAILED),
+        (Reply(headers=("Content-Type: text/xml",), body=b"<Resp"), Code.TWIML_INVALID, HookEnd.FAILED),
+        (Reply(headers=("Content-Type: text/plain",), body=b"<Response/>"), Code.TWIML_CONTENT_TYPE, HookEnd.FAILED),
+        (Reply(headers=("Content-Type: text/xml",), is_endless=True), Code.WEBHOOK_RESPONSE_TOO_LARGE, HookEnd.FAILED),
+        (Reply(resets=True), Code.WEBHOOK_FETCH_FAILED, HookEnd.FAILED),
+        (Reply(hangs=True), Code.WEBHOOK_FETCH_FAILED, HookEnd.FAILED),
+    ],
+    ids=["empty", "204", "no-identifier", "500", "redirect", "no-xml", "no-type", "gigabyte", "reset", "hang"],
+)
+async def test_an_out_of_session_hook_fails_in_every_way(
+    receiver: Receiver, observer: Remembered, reply: Reply, code: Code, *, end: HookEnd
+) -> None:
+    """Each with the code of behaviour 9 and 13, and with its trace."""
+    receiver.behaviour = lambda _: reply
+
+    async with client() as posting:
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        verdict = await hooks.out_of_session(receiver.url, CASE, timeout_seconds=0.05 if reply.hangs else 5)
+
+    assert verdict.code is code
+    assert verdict.trace is not None
+    assert observer.hooks == [(HookKind.OUT_OF_SESSION, end)]
+
+
+async def test_an_out_of_session_hook_that_nobody_keeps_is_unreachable(nobody: str, observer: Remembered) -> None:
+    """11205, not 11200: no connection was made."""
+    async with client() as posting:
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        verdict = await hooks.out_of_session(nobody, CASE, timeout_seconds=5)
+
+    assert verdict.code is Code.WEBHOOK_UNREACHABLE
