@@ -18,10 +18,14 @@ class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a delivery may take in all."""
     keep_alive_seconds: float = 4.0
     """How long an idle connection is kept; below the 5 s after which many servers close theirs."""
-    connections_per_destination: int = 16
-    """Requests to one scheme, host and port at a time; hooks and deliveries are counted apart."""
+    connections_per_destination: int = 64
+    """Requests to one scheme, host and port at a time, hooks and deliveries together."""
+    deliveries_per_destination: int = 8
+    """Effects of one destination that are delivered at a time; what is left of the connections is for hooks."""
     window_per_destination: int = 500
     """Effects of one destination that are kept in memory; the others wait on disk."""
+    most_in_memory: int = 20_000
+    """Effects of all destinations that are kept in memory, as long as each can have a few."""
     callback_tries: int = 1
     """Deliveries of a callback or debugger event before it joins the dead letters; 3 rides out a receiver's restart."""
     carrier_tries: int = 5
@@ -30,6 +34,8 @@ class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Longest wait before the second try; doubled for each further one. Every wait is drawn at random below it."""
     longest_wait_seconds: float = 60.0
     """Where the doubling ends."""
+    store_pause_seconds: float = 1.0
+    """Wait before a store that failed is asked again."""
 
 
 class CarrierKind(StrEnum):

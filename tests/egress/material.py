@@ -25,6 +25,7 @@ QUICK = EgressSettings(
     carrier_tries=3,
     first_wait_seconds=0.001,
     longest_wait_seconds=0.01,
+    store_pause_seconds=0.001,
     timeout_seconds=10.0,
 )
 """Retries without waits that matter."""

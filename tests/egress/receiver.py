@@ -104,7 +104,7 @@ class Receiver:
             return self._arrival.wait_for(lambda: len(self.received) >= count, 10)
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._talk, "127.0.0.1", self.port)
+        server = await asyncio.start_server(self._talk, "0.0.0.0", self.port)  # noqa: S104 - all of 127.0.0.0/8
         self.port = server.sockets[0].getsockname()[1]
         self._is_listening.set()
         await self._stop.wait()

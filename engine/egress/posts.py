@@ -1,0 +1,32 @@
+"""One try to post a callback or a debugger event to the application that it is owed to."""
+
+from engine.core.effects import AlertOwed, CallbackOwed, Effect
+from engine.egress.client import Client, NotReached
+from engine.egress.delivery import DELIVERED, Delivery, not_delivered
+from engine.egress.hooks import Tokens
+from engine.egress.traces import trace
+from engine.wire.callbacks import callback_fields, debugger_fields, signed_form
+
+
+class Posts:
+    """Posts what is owed to applications."""
+
+    def __init__(self, *, client: Client, tokens: Tokens) -> None:
+        """Post through `client`, signing with the account's token."""
+        self._client = client
+        self._tokens = tokens
+
+    async def deliver(self, effect: Effect, duty: CallbackOwed | AlertOwed) -> Delivery:
+        """Post once; any 2xx is a receipt, what it says is not read."""
+        token = self._tokens(effect.account_sid)
+        if token is None:
+            return Delivery(error="the account to sign for does not exist")
+        fields = callback_fields(duty) if isinstance(duty, CallbackOwed) else debugger_fields(duty)
+        form = signed_form(duty.url, fields, token=token, idempotency_token=effect.sid)
+        try:
+            answer = await self._client.post(duty.url, form.body, headers=form.headers)
+        except NotReached as problem:
+            return not_delivered(problem, trace=trace(duty.url, fields, problem))
+        if answer.is_ok:
+            return DELIVERED
+        return not_delivered(answer, trace=trace(duty.url, fields, answer))

@@ -1,0 +1,498 @@
+"""The courier against real receivers: what is owed arrives, in order, once the store has it; memory stays bounded."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+
+from engine.core.changes import EffectSettled
+from engine.core.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed
+from engine.core.errors import Code
+from engine.core.ports import DeliveryEnd, DutyKind, Outbox
+from engine.core.records import DebuggerEvent
+from engine.egress.courier import LEAST_WINDOW, Courier
+from engine.egress.delivery import DELIVERED, Delivery
+from engine.egress.settings import EgressSettings
+from engine.egress.settlements import MAX_GROUP, Settlements
+from tests.egress.material import (
+    AC,
+    NOW,
+    QUICK,
+    TOKEN,
+    MemoryStore,
+    Remembered,
+    callback,
+    client,
+    clock,
+    effect,
+    tokens,
+)
+from tests.egress.receiver import Received, Receiver, Reply, receiving
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """An application."""
+    with receiving() as running:
+        yield running
+
+
+@pytest.fixture
+def observer() -> Remembered:
+    """What is told."""
+    return Remembered()
+
+
+class FakeDesk:
+    """Carriers that do as they are told."""
+
+    def __init__(self, *answers: Delivery) -> None:
+        self.answers = list(answers)
+        self.tried: list[Effect] = []
+        self.given_up: list[Delivery] = []
+
+    async def deliver(self, effect: Effect, duty: MessageOwed | HangUpOwed) -> Delivery:
+        """Answer with the next one, the last for ever."""
+        self.tried.append(effect)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    async def gave_up(self, effect: Effect, duty: MessageOwed | HangUpOwed, delivery: Delivery) -> None:
+        """Remember."""
+        self.given_up.append(delivery)
+
+
+@asynccontextmanager
+async def courier(
+    store: MemoryStore,
+    observer: Remembered | None = None,
+    *,
+    settings: EgressSettings = QUICK,
+    desk: FakeDesk | None = None,
+    grace: float = 10,
+) -> AsyncIterator[Courier]:
+    async with client(settings) as posting:
+        made = Courier(
+            store=store,
+            client=posting,
+            tokens=tokens,
+            carriers=desk or FakeDesk(DELIVERED),
+            observer=observer or Remembered(),
+            clock=clock,
+            settings=settings,
+        )
+        await made.start()
+        try:
+            yield made
+        finally:
+            await made.stop(grace)
+
+
+def owe(store: MemoryStore, made: Outbox, *effects: Effect) -> None:
+    store.keep(effects)
+    made.owed(effects)
+
+
+def interactions(receiver: Receiver) -> list[str]:
+    return [request.form["interactionSid"] for request in receiver.received]
+
+
+def sid_of(owed: Effect) -> str:
+    assert isinstance(owed.duty, CallbackOwed)
+    return owed.duty.interaction.sid
+
+
+class Sampler(Remembered):
+    """An observer that looks, at every delivery, how many effects are in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.courier: Courier | None = None
+        self.most_held = 0
+
+    def delivered(self, kind: DutyKind, end: DeliveryEnd) -> None:
+        """Look."""
+        if self.courier is not None:
+            self.most_held = max(self.most_held, self.courier.held)
+
+
+async def test_a_callback_is_delivered_signed_with_its_idempotency_token(
+    receiver: Receiver, observer: Remembered
+) -> None:
+    """The application can check who sent it, and tell a repeat."""
+    store, owed = MemoryStore(), callback(f"{receiver.url}/cb?x=1")
+
+    async with courier(store, observer) as made:
+        owe(store, made, owed)
+        await store.until(lambda: not store.pending)
+
+    request = receiver.received[0]
+    assert receiver.is_signed(request, TOKEN)
+    assert request.headers["i-twilio-idempotency-token"] == owed.sid
+    assert request.form["interactionData"] == '{"body":"call me at +14155550100"}'
+    assert observer.deliveries == [(DutyKind.CALLBACK, DeliveryEnd.DELIVERED)]
+    assert made.held == 0
+
+
+async def test_a_debugger_event_is_posted_to_the_accounts_webhook(receiver: Receiver) -> None:
+    """Signed like the rest."""
+    store = MemoryStore()
+    event = DebuggerEvent(sid="NO1", code=Code.STOP_WORD, account_sid=AC, message="a stop word", at=NOW)
+
+    async with courier(store) as made:
+        owe(store, made, effect(AlertOwed(url=receiver.url, event=event)))
+        await store.until(lambda: not store.pending)
+
+    form = receiver.received[0].form
+    assert receiver.is_signed(receiver.received[0], TOKEN, url=f"{receiver.url}/")
+    assert form["Sid"] == "NO1"
+    assert json.loads(form["Payload"])["error_code"] == "80901"
+
+
+async def test_what_the_store_holds_is_delivered_at_start(receiver: Receiver) -> None:
+    """A process that was killed with effects outstanding goes on with them."""
+    store = MemoryStore()
+    store.keep([callback(receiver.url, number) for number in range(1, 21)])
+
+    async with courier(store):
+        await store.until(lambda: not store.pending)
+
+    assert len(set(interactions(receiver))) == 20
+
+
+async def test_effects_of_one_session_arrive_in_order(receiver: Receiver) -> None:
+    """Five sessions with twenty effects each, all at once, some of them failing on the first try."""
+    failed: set[str] = set()
+
+    def moody(request: Received) -> Reply:
+        sid = request.form["interactionSid"]
+        if int(sid[-1], 16) % 5 == 0 and sid not in failed:
+            failed.add(sid)
+            return Reply(status=503)
+        return Reply()
+
+    receiver.behaviour = moody
+    store = MemoryStore()
+    effects = [callback(receiver.url, number, session=number % 5 + 1) for number in range(1, 101)]
+
+    async with courier(store) as made:
+        owe(store, made, *effects)
+        await store.until(lambda: not store.pending)
+
+    arrived = list(dict.fromkeys(interactions(receiver)))
+    for session in range(5):
+        expected = [sid_of(owed) for number, owed in enumerate(effects, 1) if number % 5 == session]
+        assert [sid for sid in arrived if sid in expected] == expected
+    assert failed
+
+
+async def test_what_fails_is_tried_again_and_its_attempts_are_kept(receiver: Receiver, observer: Remembered) -> None:
+    """Two failures, then a success; the same token every time."""
+    answers = iter([Reply(status=500), Reply(resets=True), Reply()])
+    receiver.behaviour = lambda _: next(answers)
+    store, owed = MemoryStore(), callback(receiver.url)
+
+    async with courier(store, observer) as made:
+        owe(store, made, owed)
+        await store.until(lambda: not store.pending)
+
+    assert {request.headers["i-twilio-idempotency-token"] for request in receiver.received} == {owed.sid}
+    assert [end for _, end in observer.deliveries] == [DeliveryEnd.FAILED, DeliveryEnd.FAILED, DeliveryEnd.DELIVERED]
+    assert observer.events == []
+
+
+async def test_the_last_failure_ends_in_the_dead_letters(receiver: Receiver, observer: Remembered) -> None:
+    """With the number of tries and why; the account is told, with the trace (80908)."""
+    receiver.behaviour = lambda _: Reply(status=500, body=b"sorry, +14155550100")
+    store, owed = MemoryStore(), callback(f"{receiver.url}/cb")
+
+    async with courier(store, observer) as made:
+        owe(store, made, owed)
+        await store.until(lambda: bool(store.dead))
+
+    dead, event = store.dead[owed.sid], observer.events[0]
+    assert (dead.attempts, dead.last_error, dead.date_died) == (3, "answered 500", NOW)
+    assert len(receiver.received) == 3
+    assert observer.deliveries[-1] == (DutyKind.CALLBACK, DeliveryEnd.DIED)
+    assert len(observer.events) == 1
+    assert (event.code, event.account_sid) == (Code.CALLBACK_FAILED, AC)
+    assert f"{receiver.url}/cb" in event.message
+    assert event.webhook is not None
+    assert (event.webhook.status, event.webhook.body) == (500, "sorry, +1415555XXXX")
+
+
+async def test_there_is_one_try_unless_the_operator_asks_for_more(receiver: Receiver) -> None:
+    """Behaviour 19: no retries of callbacks by default."""
+    receiver.behaviour = lambda _: Reply(status=500)
+    store = MemoryStore()
+    settings = EgressSettings(allowed_networks=QUICK.allowed_networks)
+
+    async with courier(store, settings=settings) as made:
+        owe(store, made, callback(receiver.url))
+        await store.until(lambda: bool(store.dead))
+
+    assert len(receiver.received) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 400, 401, 404, 410])
+async def test_what_another_try_cannot_mend_is_not_tried_again(receiver: Receiver, status: int) -> None:
+    """A redirect is not followed, a 4xx is the receiver's last word."""
+    receiver.behaviour = lambda _: Reply(status=status, headers=(f"Location: {receiver.url}/x",))
+    store = MemoryStore()
+
+    async with courier(store) as made:
+        owe(store, made, callback(receiver.url))
+        await store.until(lambda: bool(store.dead))
+
+    assert len(receiver.received) == 1
+
+
+async def test_a_failed_debugger_webhook_raises_no_further_event(receiver: Receiver, observer: Remembered) -> None:
+    """Or it would never end."""
+    receiver.behaviour = lambda _: Reply(status=404)
+    store = MemoryStore()
+    event = DebuggerEvent(sid="NO1", code=Code.STOP_WORD, account_sid=AC, message="a stop word", at=NOW)
+
+    async with courier(store, observer) as made:
+        owe(store, made, effect(AlertOwed(url=receiver.url, event=event)))
+        await store.until(lambda: bool(store.dead))
+
+    assert observer.events == []
+    assert observer.deliveries == [(DutyKind.ALERT, DeliveryEnd.DIED)]
+
+
+async def test_attempts_made_before_a_restart_count(receiver: Receiver) -> None:
+    """Two of three tries are spent: one is left."""
+    receiver.behaviour = lambda _: Reply(status=500)
+    store = MemoryStore()
+    store.keep([callback(receiver.url, attempts=2)])
+
+    async with courier(store):
+        await store.until(lambda: bool(store.dead))
+
+    assert len(receiver.received) == 1
+    assert [dead.attempts for dead in store.dead.values()] == [3]
+
+
+async def test_a_dead_receiver_does_not_slow_another(receiver: Receiver) -> None:
+    """One hangs with every turn taken; everything for the other arrives meanwhile."""
+    store = MemoryStore()
+    with receiving(lambda _: Reply(hangs=True)) as dead:
+        async with courier(store, grace=0) as made:
+            owe(store, made, *(callback(dead.url, number) for number in range(1, 101)))
+            await dead.has_got(QUICK.deliveries_per_destination)
+            owe(store, made, *(callback(receiver.url, number) for number in range(101, 201)))
+            await store.until(lambda: len(store.pending) == 100)
+
+    assert len(receiver.received) == 100
+    assert dead.most_at_once == QUICK.deliveries_per_destination
+    assert len(store.pending) == 100
+
+
+async def test_memory_stays_bounded_and_the_rest_is_read_from_disk(receiver: Receiver) -> None:
+    """A thousand effects pass through a window of twenty, in order, each once."""
+    settings = msgspec.structs.replace(QUICK, window_per_destination=20, deliveries_per_destination=4)
+    store = MemoryStore()
+    effects = [callback(receiver.url, number, session=number % 7 + 1) for number in range(1, 1001)]
+    sampler = Sampler()
+
+    async with courier(store, sampler, settings=settings) as made:
+        sampler.courier = made
+        for some in (effects[at : at + 50] for at in range(0, 1000, 50)):
+            owe(store, made, *some)
+            await asyncio.sleep(0)
+        await store.until(lambda: not store.pending)
+
+    arrived = interactions(receiver)
+    assert 0 < sampler.most_held <= 40
+    assert store.most_read <= 40
+    assert Counter(arrived) == Counter(sid_of(owed) for owed in effects)
+    for session in range(7):
+        expected = [sid_of(owed) for number, owed in enumerate(effects, 1) if number % 7 == session]
+        assert [sid for sid in arrived if sid in set(expected)] == expected
+
+
+async def test_many_destinations_share_the_memory() -> None:
+    """Each has a few, all together no more than the operator gave."""
+    settings = msgspec.structs.replace(QUICK, most_in_memory=100, callback_tries=1, timeout_seconds=60.0)
+    store = MemoryStore()
+    with receiving(lambda _: Reply(hangs=True)) as dead:
+        hosts = [f"http://127.0.0.{host}:{dead.port}" for host in range(1, 11)]
+        store.keep([callback(f"{host}/", 100 * at + number) for at, host in enumerate(hosts) for number in range(50)])
+
+        async with courier(store, settings=settings, grace=0) as made:
+            await dead.has_got(QUICK.deliveries_per_destination)
+            held = made.held
+
+    assert held <= max(100, LEAST_WINDOW * len(hosts)) * 2
+    assert len(store.pending) == 500
+
+
+async def test_what_was_handed_over_twice_is_delivered_once(receiver: Receiver) -> None:
+    """By the store and by the actors, whatever the order."""
+    store = MemoryStore()
+    effects = [callback(receiver.url, number) for number in range(1, 51)]
+    store.keep(effects)
+
+    async with courier(store) as made:
+        made.owed(effects)
+        made.owed(effects)
+        await store.until(lambda: not store.pending)
+
+    assert Counter(interactions(receiver)) == Counter(sid_of(owed) for owed in effects)
+
+
+async def test_endings_are_committed_in_groups() -> None:
+    """What gathers in a tick, or while a group is being written, is one group, up to a size."""
+    store, landed = MemoryStore(), Counter[str]()
+    settlements = Settlements(store, pause_seconds=0.001)
+
+    for _ in range(MAX_GROUP + 200):
+        settlements.add(EffectSettled("EF1"), lambda: landed.update(["EF1"]))
+    await settlements.drain(10)
+
+    assert store.groups == [MAX_GROUP, 200]
+    assert landed["EF1"] == MAX_GROUP + 200
+
+
+async def test_a_store_that_fails_is_waited_for(receiver: Receiver) -> None:
+    """Endings are kept until they can be committed; nothing is delivered twice meanwhile."""
+    store = MemoryStore()
+
+    async with courier(store) as made:
+        store.is_down = True
+        owe(store, made, *(callback(receiver.url, number) for number in range(1, 11)))
+        await receiver.has_got(10)
+        store.is_down = False
+        await store.until(lambda: not store.pending)
+
+    assert len(receiver.received) == 10
+
+
+async def test_a_restart_in_the_middle_loses_nothing_and_keeps_the_order(receiver: Receiver) -> None:
+    """What was under way gets its grace; what was not stays on disk for the next start."""
+    store = MemoryStore()
+    effects = [callback(receiver.url, number, session=number % 3 + 1) for number in range(1, 301)]
+
+    async with courier(store) as made:
+        owe(store, made, *effects)
+        await receiver.has_got(50)
+    left = len(store.pending)
+    async with courier(store):
+        await store.until(lambda: not store.pending)
+
+    arrived = interactions(receiver)
+    assert 0 < left < 300
+    assert Counter(arrived) == Counter(sid_of(owed) for owed in effects)
+    for session in range(3):
+        expected = [sid_of(owed) for number, owed in enumerate(effects, 1) if number % 3 == session]
+        assert [sid for sid in arrived if sid in set(expected)] == expected
+
+
+async def test_stopping_waits_no_longer_than_its_grace(receiver: Receiver) -> None:
+    """A receiver that hangs does not hold the process; its effect is not lost."""
+    receiver.behaviour = lambda _: Reply(hangs=True)
+    store = MemoryStore()
+
+    async with courier(store, grace=0.01) as made:
+        owe(store, made, callback(receiver.url))
+        await receiver.has_got(1)
+
+    assert len(store.pending) == 1
+    assert store.dead == {}
+
+
+async def test_stopping_does_not_wait_for_those_who_wait_to_try_again(receiver: Receiver) -> None:
+    """A back-off of a minute ends at once, and counts as no further try."""
+    receiver.behaviour = lambda _: Reply(status=503)
+    store = MemoryStore()
+    patient = msgspec.structs.replace(QUICK, first_wait_seconds=1_000.0, longest_wait_seconds=1_000.0)
+
+    async with courier(store, settings=patient, grace=30) as made:
+        owe(store, made, callback(receiver.url))
+        await store.until(lambda: all(owed.attempts == 1 for owed in store.pending.values()))
+
+    assert len(store.pending) == 1
+    assert len(receiver.received) == 1
+
+
+async def test_nothing_is_taken_before_the_start_and_after_the_stop(receiver: Receiver) -> None:
+    """It is on disk."""
+    store = MemoryStore()
+
+    async with courier(store) as made:
+        pass
+    owe(store, made, callback(receiver.url))
+
+    assert made.held == 0
+    assert len(store.pending) == 1
+
+
+async def test_an_account_that_is_gone_cannot_be_signed_for(receiver: Receiver) -> None:
+    """Its effects join the dead letters unsent."""
+    store = MemoryStore()
+    orphan = msgspec.structs.replace(callback(receiver.url), account_sid="AC" + "0" * 32)
+
+    async with courier(store) as made:
+        owe(store, made, orphan)
+        await store.until(lambda: bool(store.dead))
+
+    assert receiver.received == []
+
+
+async def test_messages_go_through_the_carriers(observer: Remembered) -> None:
+    """A carrier that was not reached is tried again."""
+    desk = FakeDesk(Delivery(error="not connected", may_retry=True), DELIVERED)
+    store = MemoryStore()
+    duty = MessageOwed(carrier="main", interaction_sid="KI1", sender="+15105550001", to="+14155550100", body="hi")
+
+    async with courier(store, observer, desk=desk) as made:
+        owe(store, made, effect(duty))
+        await store.until(lambda: not store.pending)
+
+    assert len(desk.tried) == 2
+    assert desk.given_up == []
+    assert observer.deliveries == [
+        (DutyKind.MESSAGE, DeliveryEnd.FAILED),
+        (DutyKind.MESSAGE, DeliveryEnd.DELIVERED),
+    ]
+
+
+async def test_a_message_that_may_have_been_taken_is_not_sent_again() -> None:
+    """The desk is told that this was the only try."""
+    unsure = Delivery(error="no answer in time", may_be_taken=True)
+    desk, store = FakeDesk(unsure), MemoryStore()
+    duty = MessageOwed(carrier="main", interaction_sid="KI1", sender="+15105550001", to="+14155550100", body="hi")
+
+    async with courier(store, desk=desk) as made:
+        owe(store, made, effect(duty))
+        await store.until(lambda: bool(store.dead))
+
+    assert len(desk.tried) == 1
+    assert desk.given_up == [unsure]
+
+
+class BrokenDesk(FakeDesk):
+    """Carriers with a bug."""
+
+    async def deliver(self, effect: Effect, duty: MessageOwed | HangUpOwed) -> Delivery:
+        """Fail in a way that nobody foresaw."""
+        raise ZeroDivisionError
+
+
+async def test_a_bug_costs_one_effect_and_not_the_lane(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, its effect is set aside, the next one of the lane is delivered."""
+    store = MemoryStore()
+    first = effect(HangUpOwed(carrier="main", call_sid="CA1"), 1, session=1)
+    second = effect(HangUpOwed(carrier="main", call_sid="CA2"), 2, session=1)
+
+    async with courier(store, desk=BrokenDesk()) as made:
+        owe(store, made, first, second)
+        await store.until(lambda: len(store.dead) == 2)
+
+    assert "could not be handled" in caplog.text
