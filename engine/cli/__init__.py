@@ -11,8 +11,11 @@ main = CommandTree(
         "account": "engine.cli.accounts:account",
         "apikey": "engine.cli.apikeys:apikey",
         "numbers": "engine.cli.numbers:numbers",
+        "service": "engine.cli.services:service",
         "sessions": "engine.cli.sessions:sessions",
         "explain": "engine.cli.sessions:explain",
+        "alerts": "engine.cli.alerts:alerts",
+        "outbox": "engine.cli.outbox:outbox",
     },
 )
 """Entry point of the console command."""

@@ -69,10 +69,13 @@ def show(*, sid: str, settings: Settings, as_json: bool) -> None:
 )
 @click.option("--respect-sms-stop-filter/--no-respect-sms-stop-filter", default=None, help="Stop words (see create).")
 @click.option("--argentina/--no-argentina", default=None, help="Argentine mobiles (see create).")
+@click.option("--debugger-url", metavar="URL", help='Where its debugger events are posted; "" = nowhere.')
 @admin_options
-def change(*, sid: str, name: str | None, settings: Settings, as_json: bool, **flags: bool | None) -> None:
+def change(
+    *, sid: str, name: str | None, debugger_url: str | None, settings: Settings, as_json: bool, **flags: bool | None
+) -> None:
     """Change an account's settings; what is not named stays."""
-    body = AccountChange(friendly_name=name, **flags)
+    body = AccountChange(friendly_name=name, debugger_url=debugger_url, **flags)
     changed = with_admin(
         settings, lambda admin: admin.call("PATCH", f"/accounts/{sid}", answer=AccountShape, body=body)
     )
@@ -93,5 +96,6 @@ def _facts(found: AccountShape) -> list[tuple[str, object]]:
         ("conflicts allowed", found.allow_participant_conflict),
         ("own stop filter", found.respect_sms_stop_filter),
         ("argentina", found.argentina),
+        ("debugger webhook", found.debugger_url),
         ("created", found.date_created),
     ]

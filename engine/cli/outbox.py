@@ -1,0 +1,131 @@
+"""`maskline outbox`: what is owed to webhooks and carriers, and what was given up."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from engine.cli.client import AdminClient, with_admin
+from engine.cli.durations import ago, read_duration
+from engine.cli.options import admin_options
+from engine.cli.output import show_json, show_table
+from engine.runtime import clock
+from engine.settings import Settings
+from engine.wire.admin_delivery import EffectReport, OutboxChanged, OutboxCount, OutboxPage, OutboxQuery
+from engine.wire.rest_values import parse_date
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What a replay or drop came to."""
+
+    changed: int
+    """Effects that were dead and were meant."""
+
+
+@click.group()
+def outbox() -> None:
+    """Deliveries owed: callbacks, debugger events, messages, hang-ups."""
+
+
+def _filters(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the filters; the command gets them as `query`."""
+
+    @functools.wraps(command)
+    def with_query(*, older_than: float | None, **arguments: Any) -> None:  # noqa: ANN401 - what click has parsed
+        query = OutboxQuery(
+            account_sid=arguments.pop("account"),
+            service_sid=arguments.pop("service"),
+            session_sid=arguments.pop("session"),
+            created_before=None if older_than is None else clock() - older_than,
+            error=arguments.pop("error"),
+        )
+        command(query=query, **arguments)
+
+    with_query = click.option("--error", metavar="TEXT", help="Whose last error contains this.")(with_query)
+    with_query = click.option(
+        "--older-than", callback=read_duration, metavar="AGE", help="Owed for longer: 15m, 2h, 3d."
+    )(with_query)
+    with_query = click.option("--session", metavar="KC…", help="Of this session.")(with_query)
+    with_query = click.option("--service", metavar="KS…", help="Of this service.")(with_query)
+    return click.option("--account", metavar="AC…", help="Of this account.")(with_query)
+
+
+@outbox.command("list")
+@_filters
+@click.option("--dead/--pending", "is_dead", default=None, help="Only those given up, or only those not yet.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
+@click.option("--after", metavar="EF…", help="Go on behind this one.")
+@admin_options
+def list_outbox(
+    *, query: OutboxQuery, is_dead: bool | None, limit: int, after: str | None, settings: Settings, as_json: bool
+) -> None:
+    """List what is owed, oldest first; what would be said and to whom is not shown."""
+    asked = msgspec.structs.replace(query, is_dead=is_dead, limit=limit, after=after)
+    page = with_admin(settings, lambda admin: admin.call("GET", "/outbox", answer=OutboxPage, query=_query(asked)))
+    if as_json:
+        show_json(page)
+        return
+    show_table(("SID", "kind", "to", "age", "tries", "state", "last error"), [_row(effect) for effect in page.effects])
+    if page.after is not None:
+        click.echo(f"there are more: --after {page.after}")
+
+
+@outbox.command()
+@_filters
+@click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+@admin_options
+def replay(*, query: OutboxQuery, is_sure: bool, settings: Settings, as_json: bool) -> None:
+    """Deliver again what was given up, from the first try; the receiver knows repeats by their idempotency header."""
+    _change("replay", query, settings, is_sure=is_sure, as_json=as_json)
+
+
+@outbox.command()
+@_filters
+@click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+@admin_options
+def drop(*, query: OutboxQuery, is_sure: bool, settings: Settings, as_json: bool) -> None:
+    """Forget what was given up: it is never delivered."""
+    _change("drop", query, settings, is_sure=is_sure, as_json=as_json)
+
+
+def _change(verb: str, query: OutboxQuery, settings: Settings, *, is_sure: bool, as_json: bool) -> None:
+    dead = msgspec.structs.replace(query, is_dead=True)
+    if not is_sure:
+        found = with_admin(
+            settings, lambda admin: admin.call("GET", "/outbox/count", answer=OutboxCount, query=_query(dead))
+        )
+        many = f"{found.count}" if found.is_whole else f"more than {found.count}"
+        if found.count:
+            click.confirm(
+                f"{verb} {many} dead {'delivery' if found.count == 1 else 'deliveries'}?", abort=True, err=True
+            )
+    changed = with_admin(settings, lambda admin: _change_all(admin, verb, dead))
+    if as_json:
+        show_json(Change(changed))
+    else:
+        click.echo(f"{changed} {'replayed' if verb == 'replay' else 'dropped'}")
+
+
+async def _change_all(admin: AdminClient, verb: str, query: OutboxQuery) -> int:
+    changed = 0
+    while True:
+        answer = await admin.call("POST", f"/outbox/{verb}", answer=OutboxChanged, query=_query(query))
+        changed += answer.changed
+        if answer.after is None:
+            return changed
+        query = msgspec.structs.replace(query, after=answer.after)
+
+
+def _query(query: OutboxQuery) -> dict[str, str]:
+    given = {name: value for name, value in msgspec.to_builtins(query).items() if value is not None}
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
+
+
+def _row(effect: EffectReport) -> tuple[str, ...]:
+    age = ago(clock() - parse_date(effect.date_created))
+    state = "pending" if effect.date_died is None else "dead"
+    return (effect.sid, effect.kind, effect.destination, age, str(effect.attempts), state, effect.last_error)

@@ -1,0 +1,179 @@
+"""`maskline service`: what the operator may set of a service beyond the public API."""
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from engine.cli.client import AdminClient, with_admin
+from engine.cli.options import admin_options
+from engine.cli.output import show_facts, show_json, show_table, yes_no
+from engine.cli.tree import Refusal
+from engine.settings import Settings
+from engine.wire.admin import AccountList
+from engine.wire.admin_services import TWIML_OPTIONS, Options, ServiceChange, ServiceList, ServiceReport
+
+_DOCUMENTS = {name.removesuffix("_twiml").replace("_", "-"): name for name in TWIML_OPTIONS}
+_document = click.Choice(list(_DOCUMENTS))
+
+
+class Services(msgspec.Struct, frozen=True):
+    """Services of one account or of all."""
+
+    services: tuple[ServiceReport, ...]
+
+
+@click.group()
+def service() -> None:
+    """Services: options that no application can set."""
+
+
+@service.command("list")
+@click.option("--account", metavar="AC…", help="Of this account only.")
+@admin_options
+def list_services(*, account: str | None, settings: Settings, as_json: bool) -> None:
+    """List services, newest first, with the options that are on."""
+
+    async def work(admin: AdminClient) -> tuple[ServiceReport, ...]:
+        if account is not None:
+            return await _services_of(admin, account)
+        accounts = (await admin.call("GET", "/accounts", answer=AccountList)).accounts
+        return tuple([found for one in accounts for found in await _services_of(admin, one.sid)])
+
+    found = with_admin(settings, work)
+    if as_json:
+        show_json(Services(found))
+        return
+    rows = [(one.sid, one.account_sid, one.unique_name, ", ".join(_settings_of(one))) for one in found]
+    show_table(("SID", "account", "name", "options"), rows)
+
+
+@service.command()
+@click.argument("sid")
+@admin_options
+def show(*, sid: str, settings: Settings, as_json: bool) -> None:
+    """Show a service: webhooks and options."""
+    found = with_admin(settings, lambda admin: admin.call("GET", f"/services/{sid}", answer=ServiceReport))
+    _show(found, as_json=as_json)
+
+
+@service.command("set")
+@click.argument("sid")
+@click.option(
+    "--intercept-fails-closed/--no-intercept-fails-closed",
+    default=None,
+    help="An intercept hook that cannot be asked blocks; otherwise the call or message goes on.",
+)
+@click.option(
+    "--respect-sms-stop-filter/--no-respect-sms-stop-filter",
+    default=None,
+    help="Let each number's own stop filtering decide, or not, whatever the account says.",
+)
+@click.option("--account-sms-stop-filter", is_flag=True, help="Stop words: what the account says.")
+@click.option(
+    "--hangs-up-on-close/--no-hangs-up-on-close", default=None, help="Closing a session ends its calls, by a carrier."
+)
+@click.option(
+    "--closes-after-first-call/--no-closes-after-first-call",
+    default=None,
+    help="A session closes when its first answered call ends.",
+)
+@click.option(
+    "--intercept-may-rewrite/--no-intercept-may-rewrite",
+    default=None,
+    help="`body` in the intercept hook's JSON answer replaces a message's text.",
+)
+@click.option(
+    "--participants-may-change/--no-participants-may-change",
+    default=None,
+    help="POST on a participant updates it, and a removed identifier may come back.",
+)
+@click.option(
+    "--has-rich-callbacks/--no-has-rich-callbacks",
+    default=None,
+    help="Callbacks carry session name, and both participants' SIDs and friendly names.",
+)
+@click.option("--inserts-mexican-one/--no-inserts-mexican-one", default=None, help="Dial +52 as +521, as of old.")
+@click.option(
+    "--twiml-file",
+    "documents",
+    type=(_document, click.Path(path_type=Path, exists=True, dir_okay=False)),
+    multiple=True,
+    metavar=f"[{'|'.join(_DOCUMENTS)}] FILE",
+    help="Answer with this TwiML where a call or message meets no session, no partner, or a closed session.",
+)
+@click.option("--no-twiml", "without", type=_document, multiple=True, help="Answer as the documentation says again.")
+@admin_options
+def change(
+    *,
+    sid: str,
+    account_sms_stop_filter: bool,
+    inserts_mexican_one: bool | None,
+    documents: tuple[tuple[str, Path], ...],
+    without: tuple[str, ...],
+    settings: Settings,
+    as_json: bool,
+    **flags: bool | None,
+) -> None:
+    """Change options of a service; what is not named stays."""
+    options: Options = {name: value for name, value in flags.items() if value is not None}
+    if account_sms_stop_filter:
+        options["respect_sms_stop_filter"] = None
+    options |= {_DOCUMENTS[name]: None for name in without}
+    options |= {_DOCUMENTS[name]: _read(file) for name, file in documents}
+    body = ServiceChange(inserts_mexican_one=inserts_mexican_one, options=options)
+    path = f"/services/{sid}"
+    changed = with_admin(settings, lambda admin: admin.call("PATCH", path, answer=ServiceReport, body=body))
+    _show(changed, as_json=as_json)
+
+
+async def _services_of(admin: AdminClient, account: str) -> tuple[ServiceReport, ...]:
+    path = f"/accounts/{account}/services"
+    found: tuple[ServiceReport, ...] = ()
+    query: dict[str, str] = {}
+    while True:
+        page = await admin.call("GET", path, answer=ServiceList, query=query)
+        found += page.services
+        if page.after is None:
+            return found
+        query = {"after": page.after}
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise Refusal(f"cannot read {file}: {problem}") from problem
+
+
+def _settings_of(found: ServiceReport) -> list[str]:
+    names = [name.replace("_", "-") for name, value in found.options.items() if value]
+    return [*names, "inserts-mexican-one"] if found.inserts_mexican_one else names
+
+
+def _show(found: ServiceReport, *, as_json: bool) -> None:
+    if as_json:
+        show_json(found)
+        return
+    stop_filter = found.options["respect_sms_stop_filter"]
+    show_facts(
+        [
+            ("service", found.sid),
+            ("account", found.account_sid),
+            ("name", found.unique_name),
+            ("callback URL", found.callback_url),
+            ("intercept URL", found.intercept_callback_url),
+            ("out-of-session URL", found.out_of_session_callback_url),
+            ("inserts mexican one", found.inserts_mexican_one),
+            *((_named(name), value) for name, value in found.options.items() if name not in _SHOWN_APART),
+            ("respect sms stop filter", "as the account" if stop_filter is None else yes_no(stop_filter)),
+            *((_named(name), found.options[name]) for name in TWIML_OPTIONS),
+        ]
+    )
+
+
+_SHOWN_APART = {"respect_sms_stop_filter", *TWIML_OPTIONS}
+
+
+def _named(option: str) -> str:
+    return option.replace("_", " ")
