@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 MakeSession = Callable[["NumberActor", InboundEvent, SessionWanted], Coroutine[Any, Any, None]]
 """Makes the session that a hook asked for; raises ApiError or StoreUnavailable."""
 
+FINISH_SECONDS = 0.3
+"""What events that wait for hooks are given when the host stops; nobody is there any more to hear the answer."""
+
 
 class HookedEvents:
     """The events of a host that wait for hooks."""
@@ -54,8 +57,13 @@ class HookedEvents:
         return len(self._tasks)
 
     async def finish(self) -> None:
-        """Wait for the events that wait; each has its deadline."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Wait a moment for the events that wait; one that is cut off goes on when it is sent again."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=FINISH_SECONDS)
+        waiting = tuple(self._tasks)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
     def intercept(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling) -> None:
         """Ask the gate about an event in session, then route or block it."""

@@ -1,7 +1,7 @@
 """The composition root: the one place where store, host, interfaces and telemetry are made and wired together.
 
-Start: port, data directory (locked), store, host (rebuilt), listeners. Stop: the same backwards, so that nothing is
-accepted that cannot be committed.
+Start: port, data directory (locked), store, host (rebuilt), outbox, listeners. Stop: the same backwards, so that
+nothing is accepted that cannot be committed; listeners and outbox share the grace.
 """
 
 import asyncio
@@ -18,13 +18,15 @@ import uvloop
 from starlette.types import ASGIApp
 
 from actors.host import Host
-from actors.parts import SECONDS_PER_DAY, HostSettings
+from actors.parts import SECONDS_PER_DAY, Egress, HostSettings
 from engine.api.admin import create_admin_app
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
+from engine.egress.client import guarded_client
 from engine.ingress.door import Door, DoorSettings
 from engine.ingress.http import inbound_protocol
 from engine.listeners import Listener, bind_tcp, bind_unix
+from engine.outgoing import Outgoing, egress_settings
 from engine.runtime import OrderedMint, clock, pick
 from engine.settings import MexicanOne, Settings, Synchronous
 from engine.telemetry.logs import ROOT
@@ -53,6 +55,8 @@ class RunningEngine(msgspec.Struct, frozen=True):
     """What its answers and signatures call it."""
     host: Host
     """Its actors; `host.control` is what the operator may ask."""
+    outgoing: Outgoing
+    """What leaves it."""
 
 
 def admin_socket(data_dir: Path) -> Path:
@@ -71,9 +75,13 @@ async def running_engine(settings: Settings) -> AsyncIterator[RunningEngine]:
     async with AsyncExitStack() as stack:
         tcp = stack.enter_context(closing(bind_tcp(settings.listen)))
         address = _address(tcp)
-        host = await stack.enter_async_context(_started_host(settings, telemetry))
+        public_url = (settings.public_url or address).rstrip("/")
+        store = await stack.enter_async_context(_started_store(settings, telemetry))
+        client = await stack.enter_async_context(guarded_client(egress_settings(settings)))
+        outgoing = Outgoing(settings, store=store, client=client, telemetry=telemetry, public_url=public_url)
+        host = await stack.enter_async_context(_started_host(settings, store, telemetry, egress=outgoing.egress))
         unix = stack.enter_context(_unix_socket(settings.data_dir))
-        engine = RunningEngine(address, (settings.public_url or address).rstrip("/"), host)
+        engine = RunningEngine(address, public_url, host, outgoing)
         await stack.enter_async_context(_listening(settings, engine, telemetry, (tcp, unix)))
         _warn(settings)
         yield engine
@@ -86,8 +94,9 @@ async def offline_admin(settings: Settings) -> AsyncIterator[ASGIApp]:
     Raises:
         MasklineError: the data directory or its database cannot be used.
     """
-    async with _started_host(settings, Telemetry()) as host:
-        yield create_admin_app(host.control)
+    telemetry = Telemetry()
+    async with _started_store(settings, telemetry) as store, _started_host(settings, store, telemetry) as host:
+        yield create_admin_app(host.control, public_url=settings.public_url)
 
 
 def serve_until_stopped(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -117,25 +126,34 @@ def _give_up_stopping() -> None:
 
 
 @asynccontextmanager
-async def _started_host(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Host]:
+async def _started_store(settings: Settings, telemetry: Telemetry) -> AsyncIterator[SqliteStore]:
     store = SqliteStore.open(settings.data_dir, synchronous=settings.synchronous.value, observer=telemetry)
     try:
         await store.start()
-        host = Host(
-            store=store,
-            clock=clock,
-            mint=OrderedMint(),
-            pick=pick,
-            observer=telemetry,
-            settings=_host_settings(settings),
-        )
-        await host.start()
-        try:
-            yield host
-        finally:
-            await host.stop()
+        yield store
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def _started_host(
+    settings: Settings, store: SqliteStore, telemetry: Telemetry, *, egress: Egress | None = None
+) -> AsyncIterator[Host]:
+    host = Host(
+        store=store,
+        clock=clock,
+        mint=OrderedMint(),
+        pick=pick,
+        observer=telemetry,
+        settings=_host_settings(settings),
+        egress=egress,
+    )
+    telemetry.keep_events(host.keep_event)
+    await host.start()
+    try:
+        yield host
+    finally:
+        await host.stop()
 
 
 @asynccontextmanager
@@ -152,6 +170,8 @@ async def _listening(
         active_sessions=lambda: host.active_sessions,
         bindings=lambda: host.bindings,
         open_calls=lambda: host.open_calls,
+        waiting_events=lambda: host.waiting_events,
+        **engine.outgoing.gauges(),
     )
     rest = create_app(
         host.control,
@@ -165,15 +185,16 @@ async def _listening(
     grace = settings.shutdown_grace_seconds
     listeners = (
         Listener(rest, grace_seconds=grace, protocol=inbound_protocol(door)),
-        Listener(create_admin_app(host.control), grace_seconds=grace),
+        Listener(create_admin_app(host.control, public_url=engine.public_url), grace_seconds=grace),
     )
     try:
+        await engine.outgoing.start(host)
         for listener, bound in zip(listeners, sockets, strict=True):
             await listener.open(bound)
         yield
     finally:
         stopping.set()
-        await asyncio.gather(*(listener.close() for listener in listeners))
+        await asyncio.gather(engine.outgoing.stop(grace), *(listener.close() for listener in listeners))
 
 
 @contextmanager
@@ -199,6 +220,11 @@ def _host_settings(settings: Settings) -> HostSettings:
         every_number_is_ours=settings.every_number_is_ours,
         joins_us_and_canada=settings.joins_us_and_canada,
         inserts_mexican_one=_MEXICAN_ONE[settings.inserts_mexican_one],
+        intercept_timeout_seconds=settings.intercept_timeout_seconds,
+        carrier_deadline_seconds=settings.carrier_deadline_seconds,
+        most_waiting_events=settings.most_waiting_events,
+        alerts_per_second=settings.alerts_per_second,
+        alert_retention_seconds=float(settings.alert_retention_days * SECONDS_PER_DAY),
     )
 
 

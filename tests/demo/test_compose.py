@@ -28,8 +28,19 @@ def test_the_file_is_what_the_script_composes() -> None:
     assert TRAFFIC.read_bytes() == encode(compose())
 
 
+HOOKED = {
+    Reason.INTERCEPTED,
+    Reason.OUT_OF_SESSION,
+    Reason.LEFT_TO_APPLICATION,
+    Reason.OUT_OF_SESSION_FAILED,
+    Reason.AUTO_CREATE_FAILED,
+    Reason.FALL_BACK,
+    Reason.BUSY,
+}
+
+
 def test_it_covers_every_ending_that_traffic_can_have() -> None:
-    """Only the states of a host that is down cannot be recorded, and what the door tells by other means."""
+    """Only the states of a host that is down cannot be recorded, what hooks decide, and what the door tells by itself."""
     refused = {one.expect.reason for one in WEBHOOKS if isinstance(one.expect, Refused)}
     turned_away = {one.expect.problem for one in WEBHOOKS if isinstance(one.expect, TurnedAway)}
     reported = {one.expect.outcome for one in WEBHOOKS if isinstance(one.expect, Reported)}
@@ -39,6 +50,7 @@ def test_it_covers_every_ending_that_traffic_can_have() -> None:
         Reason.NOT_IN_POOL,
         Reason.REBUILDING,
         Reason.STORE_UNAVAILABLE,
+        *HOOKED,
     }
     assert turned_away == {DoorProblem.BAD_SIGNATURE, DoorProblem.UNKNOWN_NUMBER, DoorProblem.MALFORMED}
     assert reported == {ReportOutcome.RECORDED, ReportOutcome.NOT_OPEN}

@@ -1,0 +1,118 @@
+"""The wiring of what leaves: guarded client, hooks, courier, carriers, and the gauges of the outbox.
+
+Host and egress need each other: egress asks for a host's tokens and reports legs to it, so it is given the host after
+both are made.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from actors.parts import Egress
+from engine.core.errors import StoreUnavailable
+from engine.core.ports import DataPlane, OutboxDepth, Store
+from engine.core.traffic import LegReport, ReportOutcome
+from engine.egress.carriers import CarrierRoutes, Switchboard
+from engine.egress.client import Client
+from engine.egress.courier import Courier
+from engine.egress.hooks import WebHooks
+from engine.egress.settings import EgressSettings
+from engine.ingress.door import STATUS_PATH
+from engine.runtime import clock
+from engine.settings import Settings
+from engine.telemetry.logs import ROOT
+from engine.telemetry.observer import Telemetry
+
+GAUGE_SECONDS = 5.0
+"""How often the outbox is counted."""
+
+_log = logging.getLogger(f"{ROOT}.engine")
+
+
+class Outgoing:
+    """Everything that leaves one engine."""
+
+    def __init__(
+        self, settings: Settings, *, store: Store, client: Client, telemetry: Telemetry, public_url: str
+    ) -> None:
+        """Wire it; raises MasklineError for a carrier or route that cannot be used."""
+        routes = CarrierRoutes(settings.carriers, settings.carrier_routes)
+        switchboard = Switchboard(
+            routes,
+            client=client,
+            report=self._report,
+            status_url=public_url + STATUS_PATH.decode(),
+            observer=telemetry,
+            clock=clock,
+        )
+        self._courier = Courier(
+            store=store,
+            client=client,
+            tokens=self._token,
+            carriers=switchboard,
+            observer=telemetry,
+            clock=clock,
+            settings=egress_settings(settings),
+        )
+        self._store = store
+        self._plane: DataPlane | None = None
+        self._depth = OutboxDepth(0, 0, None)
+        self._counting: asyncio.Task[None] | None = None
+        hooks = WebHooks(client=client, tokens=self._token, observer=telemetry)
+        self.egress = Egress(hooks=hooks, outbox=self._courier, carriers=routes)
+
+    async def start(self, plane: DataPlane) -> None:
+        """Deliver from now on for a host that has started, beginning with what was owed before."""
+        self._plane = plane
+        await self._courier.start()
+        self._counting = asyncio.create_task(self._count(), name="outbox-gauges")
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Let deliveries under way end, but no longer than that; the others stay on disk."""
+        if self._counting is not None:
+            self._counting.cancel()
+        await self._courier.stop(grace_seconds / 2)  # once for the requests, once for their endings
+
+    def gauges(self) -> dict[str, Callable[[], int]]:
+        """Return what the metrics show of the outbox, as of the last count."""
+        return {
+            "outbox_pending": lambda: self._depth.pending,
+            "outbox_dead": lambda: self._depth.dead,
+            "outbox_oldest_seconds": self._oldest_seconds,
+            "outbox_held": lambda: self._courier.held,
+        }
+
+    def _oldest_seconds(self) -> int:
+        return 0 if self._depth.oldest is None else max(0, int(clock() - self._depth.oldest))
+
+    async def _count(self) -> None:
+        while True:
+            try:
+                self._depth = await self._store.outbox_depth()
+            except StoreUnavailable:
+                _log.warning("the outbox cannot be counted; its gauges stay as they are")
+            await asyncio.sleep(GAUGE_SECONDS)
+
+    def _token(self, account_sid: str) -> str | None:
+        return None if self._plane is None else self._plane.account_token(account_sid)
+
+    def _report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        if self._plane is None:
+            answer(None)
+        else:
+            self._plane.report(report, answer)
+
+
+def egress_settings(settings: Settings) -> EgressSettings:
+    """Pick what egress is told."""
+    return EgressSettings(
+        allowed_networks=settings.outgoing_allow,
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+        timeout_seconds=settings.webhook_timeout_seconds,
+        connections_per_destination=settings.connections_per_destination,
+        deliveries_per_destination=settings.deliveries_per_destination,
+        window_per_destination=settings.window_per_destination,
+        callback_tries=settings.webhook_tries,
+        carrier_tries=settings.carrier_tries,
+        longest_wait_seconds=settings.longest_retry_wait_seconds,
+    )
