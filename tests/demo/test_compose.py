@@ -40,7 +40,7 @@ HOOKED = {
 
 
 def test_it_covers_every_ending_that_traffic_can_have() -> None:
-    """Only the states of a host that is down cannot be recorded, what hooks decide, and what the door tells by itself."""
+    """But for the states of a host that is down, what hooks decide, and what the door tells by other means."""
     refused = {one.expect.reason for one in WEBHOOKS if isinstance(one.expect, Refused)}
     turned_away = {one.expect.problem for one in WEBHOOKS if isinstance(one.expect, TurnedAway)}
     reported = {one.expect.outcome for one in WEBHOOKS if isinstance(one.expect, Reported)}
