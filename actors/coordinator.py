@@ -340,8 +340,8 @@ class ServiceCoordinator:
         """Record a message to a participant, from their own proxy number; egress will take it from the queue."""
         self.participant(session_sid, participant_sid)
         active = self._active.get(session_sid)
-        if active is None or active.is_expired(self._parts.clock()):
-            raise _closed()
+        if active is None or not active.is_bound or active.is_expired(self._parts.clock()):
+            raise _closed()  # one that is unbound is being closed or erased
         if active.mode is Mode.VOICE_ONLY:
             raise ApiError(Code.IDENTIFIER_TYPE_UNSUPPORTED, "A voice-only session carries no messages")
         seat = next((seat for seat in active.seats if seat.participant_sid == participant_sid), None)

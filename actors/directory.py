@@ -1,6 +1,7 @@
 """Which actor owns which proxy number, and how a session reaches the actors of its numbers."""
 
 from collections.abc import Callable, Iterator
+from itertools import count
 
 from actors.hooked import HookedEvents
 from actors.ledger import Ledger
@@ -23,6 +24,7 @@ class Directory:
         self._ledger = ledger
         self._expired = expired
         self._actors: dict[Address, NumberActor] = {}
+        self._activations = count(1)
 
     def find(self, address: str) -> NumberActor | None:
         """Return the actor of a number, whichever way the carrier writes it."""
@@ -54,8 +56,11 @@ class Directory:
         self._actors.pop(address, None)
 
     def publish(self, session: ActiveSession) -> None:
-        """Let all seats of a session route from now on."""
+        """Let all seats of a session route from now on; harmless when they do."""
+        if session.is_bound:
+            return
         session.is_bound = True
+        session.activation = session.activation or next(self._activations)
         for seat in session.seats:
             self._actors[seat.proxy].bindings.bind(seat.identifier, session)
 

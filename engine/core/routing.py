@@ -5,7 +5,9 @@ message is routed only to the other seat of the one active session that binds (s
 not fit is refused.
 """
 
+from bisect import insort
 from collections.abc import Iterator
+from operator import attrgetter
 
 import msgspec
 
@@ -65,6 +67,8 @@ class ActiveSession(msgspec.Struct, gc=False):
     """Fixed end; overrides the ttl."""
     swept_at: float = 0.0
     """When the expiry sweep looks at it next; 0 = it is not queued."""
+    activation: int = 0
+    """Its place in the order in which the host's sessions became active; 0 = it never routed."""
     is_bound: bool = False
     """Its pairs are in the bindings of their numbers."""
     is_ending: bool = False
@@ -105,6 +109,8 @@ def active_session(session: Session, participants: tuple[Participant, ...]) -> A
     )
 
 
+_activation = attrgetter("activation")
+
 LAPSED_KEPT = 128
 """Expired sessions that a number remembers for the sake of the right debugger code; the oldest are forgotten."""
 
@@ -112,8 +118,8 @@ LAPSED_KEPT = 128
 class Bindings:
     """The active pairs of one proxy number: identifier → session.
 
-    In permissive mode (behaviour 7) an identifier may be bound several times; the session bound last is met, and the
-    one before it again when that ends.
+    In permissive mode (behaviour 7) an identifier may be bound several times; the session activated last is met, and
+    the one before it again when that ends.
     """
 
     __slots__ = ("_lapsed", "_met", "_shadowed")
@@ -134,10 +140,11 @@ class Bindings:
 
     def bind(self, identifier: Address, session: ActiveSession) -> None:
         """Let an identifier meet a session from now on."""
-        former = self._met.get(identifier)
-        if former is not None:
-            self._shadowed.setdefault(identifier, []).append(former)
-        self._met[identifier] = session
+        met = self._met.setdefault(identifier, session)
+        if met is not session:
+            older, newer = sorted((met, session), key=_activation)
+            insort(self._shadowed.setdefault(identifier, []), older, key=_activation)
+            self._met[identifier] = newer
         self._lapsed.pop(identifier, None)
 
     def unbind(self, identifier: Address, session: ActiveSession) -> None:

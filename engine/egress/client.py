@@ -8,6 +8,7 @@ import base64
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import lru_cache
 from http import HTTPStatus
 from importlib.metadata import version
 from urllib.parse import unquote
@@ -61,6 +62,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         return next((value for name, value in self.headers if name == "content-type"), "")
 
 
+class _Target(msgspec.Struct, frozen=True):
+    url: httpcore.URL
+    headers: tuple[tuple[bytes, bytes], ...]
+
+
 class _Body:
     """A request's body that knows whether it was asked for, that is, whether the head has been sent."""
 
@@ -97,22 +103,13 @@ class Client:
                     await response.aclose()
 
     def _request(self, url: str, body: _Body, *, headers: Mapping[str, str], limit: float) -> httpcore.Request:
-        target = httpx.URL(url)
-        if target.scheme not in _DEFAULT_PORTS or not target.host:
-            raise httpx.InvalidURL("no absolute http or https URL")
-        lines = [(b"Host", target.netloc), *_FIXED_HEADERS, (b"Content-Length", b"%d" % len(body.content))]
+        target = _target(url)
+        lines = [*target.headers, (b"Content-Length", b"%d" % len(body.content))]
         lines += [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
-        if target.userinfo:
-            lines.append((b"Authorization", b"Basic " + base64.b64encode(unquote(target.userinfo.decode()).encode())))
         connect = min(self._settings.connect_timeout_seconds, limit)
         return httpcore.Request(
             b"POST",
-            httpcore.URL(
-                scheme=target.raw_scheme,
-                host=target.raw_host,
-                port=target.port or _DEFAULT_PORTS[target.scheme],
-                target=target.raw_path,
-            ),
+            target.url,
             headers=lines,
             content=body,
             extensions={"timeout": {"connect": connect, "read": limit, "write": limit}},
@@ -135,6 +132,20 @@ async def guarded_client(settings: EgressSettings, *, resolve: Resolve | None = 
             await tidying
         await connections.close()
         resolver.close()
+
+
+@lru_cache(maxsize=1024)
+def _target(url: str) -> _Target:
+    """Read a URL; raises httpx.InvalidURL or UnicodeError."""
+    read = httpx.URL(url)
+    if read.scheme not in _DEFAULT_PORTS or not read.host:
+        raise httpx.InvalidURL("no absolute http or https URL")
+    headers = [(b"Host", read.netloc), *_FIXED_HEADERS]
+    if read.userinfo:
+        headers.append((b"Authorization", b"Basic " + base64.b64encode(unquote(read.userinfo.decode()).encode())))
+    port = read.port or _DEFAULT_PORTS[read.scheme]
+    address = httpcore.URL(scheme=read.raw_scheme, host=read.raw_host, port=port, target=read.raw_path)
+    return _Target(address, tuple(headers))
 
 
 async def _read(response: httpcore.Response) -> Answer:

@@ -4,7 +4,7 @@ Proxy fields are camelCase, platform fields PascalCase; an unknown value is empt
 """
 
 from collections.abc import Mapping
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote_plus, urlsplit, urlunsplit
 
 import msgspec
 
@@ -43,7 +43,7 @@ def signed_form(url: str, fields: Mapping[str, str], *, token: str, idempotency_
     """Encode a form, signed for the receiver at `url` with the account's auth token."""
     sent = {_sendable(name): _sendable(value) for name, value in fields.items()}
     return SignedForm(
-        urlencode(sent).encode(),
+        "&".join([f"{_quoted(name)}={_quoted(value)}" for name, value in sent.items()]).encode(),
         {
             "Content-Type": FORM_TYPE,
             SIGNATURE_HEADER: signature(token.encode(), signed_url(url), Form(sent)).decode(),
@@ -237,6 +237,10 @@ def _webhook(trace: WebhookTrace) -> dict[str, object]:
             "body": trace.body,
         },
     }
+
+
+def _quoted(text: str) -> str:
+    return text if text.isalnum() and text.isascii() else quote_plus(text)
 
 
 def _sendable(text: str) -> str:

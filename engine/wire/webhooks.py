@@ -4,8 +4,8 @@ The form is parsed once; nothing here asks what a number means. Source: behaviou
 pages on webhook parameters and request validation.
 """
 
-import base64
 import hmac
+from binascii import b2a_base64
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, unquote
 
@@ -15,6 +15,9 @@ from engine.core.errors import MasklineError
 from engine.core.records import Kind, LegStatus
 from engine.core.sids import SidKind, is_sid
 from engine.core.traffic import InboundEvent, LegReport
+
+MAX_FIELDS = 1_000
+"""Parameters of one form; platforms send a few dozen."""
 
 MAX_MEDIA = 10
 """Media of one message, as on the platform."""
@@ -44,18 +47,23 @@ class Form(msgspec.Struct, frozen=True):
 
 
 def parse_form(body: bytes) -> Form:
-    """Read an urlencoded form; what is no UTF-8 becomes U+FFFD."""
-    text = body.decode("utf-8", "replace").replace("+", " ")
-    if "%" in text:
-        text = text.replace("%2B", "+")
+    """Read an urlencoded form; what is no UTF-8 becomes U+FFFD. Raises MalformedForm when it has too many fields."""
+    # A plus before any other escape is undone: it is no part of one, so "%252B" stays right.
+    text = body.decode("utf-8", "replace").replace("+", " ").replace("%2B", "+")
+    items = text.split("&")
+    if len(items) > MAX_FIELDS:
+        raise MalformedForm("form", f"has more than {MAX_FIELDS} fields")
     fields: dict[str, str] = {}
-    count = 0
-    for item in text.split("&"):
-        if item:
+    for item in items:
+        name, _, value = item.partition("=")
+        fields[name] = value
+    if "%" in text or "" in fields:
+        items = [item for item in items if item]
+        fields = {}
+        for item in items:
             name, _, value = item.partition("=")
             fields[unquote(name) if "%" in name else name] = unquote(value) if "%" in value else value
-            count += 1
-    if count == len(fields):
+    if len(items) == len(fields):
         return Form(fields)
     return Form(fields, tuple(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)))
 
@@ -67,7 +75,7 @@ def signature(token: bytes, url: str, form: Form) -> bytes:
         signed = url + "".join([name + fields[name] for name in sorted(fields)])
     else:
         signed = url + "".join([name + value for name, value in sorted(set(form.pairs))])
-    return base64.b64encode(hmac.digest(token, signed.encode("utf-8", "surrogatepass"), "sha1"))
+    return b2a_base64(hmac.digest(token, signed.encode("utf-8", "surrogateescape"), "sha1"), newline=False)
 
 
 def call_event(fields: Mapping[str, str]) -> InboundEvent:
@@ -85,7 +93,7 @@ def message_event(fields: Mapping[str, str]) -> InboundEvent:
         _address(fields, "To"),
         _resource_sid(fields, "MessageSid" if "MessageSid" in fields else "SmsSid"),
         fields.get("Body", ""),
-        _media(fields) if fields.get("NumMedia", "0") != "0" else (),
+        _media(fields, count) if (count := fields.get("NumMedia")) and count != "0" else (),
         fields,
     )
 
@@ -140,11 +148,10 @@ def _resource_sid(fields: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _media(fields: Mapping[str, str]) -> tuple[str, ...]:
-    text = fields["NumMedia"]
-    if not text.isdecimal() or not text.isascii() or len(text) > 2 or int(text) > MAX_MEDIA:  # noqa: PLR2004 - digits
+def _media(fields: Mapping[str, str], count: str) -> tuple[str, ...]:
+    if not count.isdecimal() or not count.isascii() or len(count) > 2 or int(count) > MAX_MEDIA:  # noqa: PLR2004 - digits
         raise MalformedForm("NumMedia", f"is no number from 0 to {MAX_MEDIA}")
-    urls = tuple([fields.get(f"MediaUrl{index}", "") for index in range(int(text))])
+    urls = tuple([fields.get(f"MediaUrl{index}", "") for index in range(int(count))])
     if not all(urls):
         raise MalformedForm(f"MediaUrl{urls.index('')}", "is missing")
     return urls

@@ -1,8 +1,6 @@
 """What is asked at the same time: every request counts, in some order, none is lost or doubled (design 3, rule 1)."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
 import pytest
 
@@ -10,19 +8,9 @@ from engine.core.errors import ApiError, Code, StoreUnavailable
 from engine.core.records import GeoMatchLevel, Session, SessionStatus
 from engine.core.requests import NumberUpdate, ServiceRequest
 from engine.core.traffic import Outcome, Reason
-from tests.actors.world import ALICE, ALL, BOB, CAROL, N1, World, refused, wanting
+from tests.actors.world import ALICE, ALL, BOB, CAROL, N1, World, begun, refused, wanting
 
 pytestmark = pytest.mark.anyio
-
-
-async def begun(world: World, *requests: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
-    """Begin requests one after the other, each up to its commit, which the store must be keeping back."""
-    tasks = []
-    for request in requests:
-        tasks.append(asyncio.create_task(request))
-        for _ in range(5):
-            await asyncio.sleep(0)
-    return tasks
 
 
 # -- creations -------------------------------------------------------------------------------------------------------
@@ -97,7 +85,7 @@ async def test_a_pair_is_reopened_or_given_away_but_not_both(world: World) -> No
 async def test_a_number_that_is_being_given_does_not_leave(world: World) -> None:
     """80611 while the creation that uses it is in flight."""
     world.store.keep_back()
-    (creation,) = await begun(world, world.session(wanting(ALICE, N1)))
+    (creation,) = await begun(world.session(wanting(ALICE, N1)))
 
     removal = world.control.remove_from_pool(world.account.sid, world.service_sid, world.number_sid(N1))
     code = await refused(removal)
@@ -113,7 +101,7 @@ async def test_a_number_that_is_being_given_does_not_leave(world: World) -> None
 async def test_a_creation_whose_caller_hung_up_is_whole(world: World) -> None:
     """It commits, and then it routes: nothing is half done."""
     world.store.keep_back()
-    (creation,) = await begun(world, world.session(wanting(ALICE, N1), wanting(BOB, N1), unique_name="ride-1"))
+    (creation,) = await begun(world.session(wanting(ALICE, N1), wanting(BOB, N1), unique_name="ride-1"))
 
     creation.cancel()
     world.store.let_through()
@@ -127,7 +115,7 @@ async def test_a_creation_whose_caller_hung_up_is_whole(world: World) -> None:
 async def test_a_creation_that_failed_after_the_caller_hung_up_leaves_nothing(world: World) -> None:
     """Name, pairs and numbers are free."""
     world.store.keep_back()
-    (creation,) = await begun(world, world.session(wanting(ALICE, N1), unique_name="ride-1"))
+    (creation,) = await begun(world.session(wanting(ALICE, N1), unique_name="ride-1"))
 
     creation.cancel()
     world.store.let_through(failing=ALL)
@@ -141,7 +129,7 @@ async def test_a_close_whose_caller_hung_up_is_a_close(world: World) -> None:
     """Closed on disk and in routing."""
     session = await world.session(wanting(ALICE, N1), BOB)
     world.store.keep_back()
-    (closing,) = await begun(world, world.close(session))
+    (closing,) = await begun(world.close(session))
 
     closing.cancel()
     world.store.let_through()
@@ -206,7 +194,7 @@ async def test_a_rename_whose_caller_hung_up_reaches_the_pool(world: World) -> N
     number_sid = world.number_sid(N1)
     world.store.keep_back()
     update = world.control.update_owned_number(world.account.sid, number_sid, NumberUpdate(friendly_name="Desk"))
-    (rename,) = await begun(world, update)
+    (rename,) = await begun(update)
 
     rename.cancel()
     world.store.let_through()
@@ -226,7 +214,7 @@ async def test_nothing_routes_while_a_service_is_being_deleted(world: World) -> 
     """Before the commit already; when it fails, everything routes as before."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N1))
     world.store.keep_back()
-    (deletion,) = await begun(world, delete_service(world))
+    (deletion,) = await begun(delete_service(world))
 
     meanwhile = await world.call(ALICE, N1)
     world.store.let_through(failing=ALL)
@@ -243,7 +231,6 @@ async def test_a_number_renamed_while_its_service_is_deleted_is_free(world: Worl
     number_sid = world.number_sid(N1)
     world.store.keep_back()
     _, rename = await begun(
-        world,
         delete_service(world),
         world.control.update_owned_number(world.account.sid, number_sid, NumberUpdate(friendly_name="Desk")),
     )
@@ -261,7 +248,6 @@ async def test_a_number_whose_removal_and_service_deletion_both_fail_stays(world
     number_sid = world.number_sid(N1)
     world.store.keep_back()
     tasks = await begun(
-        world,
         world.control.remove_from_pool(world.account.sid, world.service_sid, number_sid),
         delete_service(world),
     )
@@ -278,7 +264,7 @@ async def test_a_number_whose_removal_and_service_deletion_both_fail_stays(world
 async def test_a_session_made_while_a_failing_deletion_was_in_flight_is_whole(world: World) -> None:
     """The creation came first: it is answered as made, and it is."""
     world.store.keep_back()
-    creation, deletion = await begun(world, world.session(wanting(ALICE, N1), wanting(BOB, N1)), delete_service(world))
+    creation, deletion = await begun(world.session(wanting(ALICE, N1), wanting(BOB, N1)), delete_service(world))
     world.store.let_through(failing={1})
 
     session = await creation

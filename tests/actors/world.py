@@ -2,10 +2,10 @@
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -183,6 +183,7 @@ class World:
 
     async def stop(self) -> None:
         """Stop and let the data directory go."""
+        self.store.let_through()
         await self.host.stop()
         await self.store.close()
         gc.unfreeze()
@@ -396,8 +397,18 @@ def wanting(identifier: Address, proxy: Address, *, fail_on: bool = False) -> Pa
     return ParticipantRequest(identifier=identifier, proxy_identifier=proxy, fail_on_participant_conflict=fail_on)
 
 
+async def begun(*requests: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
+    """Begin requests one after the other, each up to its commit, which the store must be keeping back."""
+    tasks = []
+    for request in requests:
+        tasks.append(asyncio.create_task(request))
+        for _ in range(5):
+            await asyncio.sleep(0)
+    return tasks
+
+
 async def refused(request: Awaitable[object]) -> Code:
     """Return the code with which a request is refused."""
     with pytest.raises(ApiError) as caught:
-        await request
+        await asyncio.wait_for(request, WAIT_SECONDS)
     return caught.value.code

@@ -43,6 +43,20 @@ def test_a_session_beneath_may_end_first() -> None:
     assert len(bindings) == 0
 
 
+def test_the_order_of_activation_counts_not_that_of_binding() -> None:
+    """Who joins an older session later, or is bound again after a failure, still meets the newest one."""
+    first, second, third = couple(), couple(), couple()
+    first.activation, second.activation, third.activation = 1, 2, 3
+    bindings = bound(third, first, second)
+
+    met = [bindings.find(ALICE)]
+    for ended in (third, second):
+        bindings.unbind(ALICE, ended)
+        met.append(bindings.find(ALICE))
+
+    assert met == [third, second, first]
+
+
 @given(st.lists(st.integers(0, 5), max_size=30))
 def test_bindings_are_a_stack_with_holes(steps: list[int]) -> None:
     """Whatever begins and ends, the newest of those that go on is met."""

@@ -31,8 +31,8 @@ MOMENTS = st.integers(min_value=0, max_value=253402300799)
 SIDS = st.builds(
     lambda kind, clock, bits: ordered_sid(kind, milliseconds=clock, counter=0, random_bits=bits),
     st.sampled_from(SidKind),
-    st.integers(min_value=0),
-    st.integers(min_value=0),
+    st.integers(min_value=0, max_value=2**48 - 1),
+    st.integers(min_value=0, max_value=2**64 - 1),
 )
 
 

@@ -1,0 +1,57 @@
+"""Live servers and fresh accounts on them."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.live import LiveServer
+from tests.e2e.tenant import Tenant, new_tenant
+
+UNLIMITED = ("--rate-limit-per-second", "0")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run the clients of async tests on the standard loop: on uvloop a connection that is reset at once trips anyio."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """Return the server of all tests that need nothing but an account of their own."""
+    server = LiveServer(tmp_path_factory.mktemp("e2e") / "data", *UNLIMITED)
+    yield server
+    code = server.stop()
+    assert (code, "Traceback" in server.log, "Warning:" in server.log) == (0, False, False), server.log[-4000:]
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
+    """Start servers of the test's own, all on one data directory; whatever still runs at the end is killed."""
+    servers: list[LiveServer] = []
+
+    def start(*arguments: str, public_url: str = "") -> LiveServer:
+        servers.append(LiveServer(tmp_path / "data", *(arguments or UNLIMITED), public_url=public_url))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+    assert not any("Traceback" in server.log for server in servers)
+
+
+@pytest.fixture
+def tenant(shared_server: LiveServer) -> Iterator[Tenant]:
+    """Return a fresh account."""
+    tenant = new_tenant(shared_server)
+    yield tenant
+    tenant.close()
+
+
+@pytest.fixture
+def neighbour(shared_server: LiveServer) -> Iterator[Tenant]:
+    """Return another account on the same server."""
+    tenant = new_tenant(shared_server)
+    yield tenant
+    tenant.close()

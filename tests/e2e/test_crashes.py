@@ -1,0 +1,98 @@
+"""What was acknowledged is there after kill -9 or SIGTERM under load, and routes as it did (issue 2, section 8)."""
+
+import asyncio
+import random
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.e2e.audit import audit
+from tests.e2e.live import STOP_SECONDS, LiveServer
+from tests.e2e.load import Load, Wire
+from tests.e2e.tenant import Tenant, new_tenant
+
+pytestmark = pytest.mark.anyio
+
+StartServer = Callable[..., LiveServer]
+
+PUBLIC = "http://maskline.example"
+"""The same before and after a restart, so that answers can be compared byte for byte."""
+
+PARTS = 4
+KILLS = 5
+"""Of each part: twenty in all."""
+STOPS = 3
+
+
+class Trouble:
+    """Sends a signal to the server some answers after the load has begun, at no particular moment of its work."""
+
+    def __init__(self, server: LiveServer, number: signal.Signals, dice: random.Random) -> None:
+        self._server = server
+        self._number = number
+        self._answers_left = dice.randrange(1, 400)
+        self._delay_seconds = dice.choice((0.0, dice.uniform(0, 0.01)))
+
+    def __call__(self) -> None:
+        """Count an answer."""
+        self._answers_left -= 1
+        if self._answers_left == 0 and not self._delay_seconds:
+            self._strike()
+        elif self._answers_left == 0:
+            asyncio.get_running_loop().call_later(self._delay_seconds, self._strike)
+
+    def _strike(self) -> None:
+        self._server.process.send_signal(self._number)
+
+
+@pytest.fixture
+def tenant(start_server: StartServer) -> Iterator[Tenant]:
+    """Return an account on a server of the test's own."""
+    tenant = new_tenant(start_server(public_url=PUBLIC))
+    yield tenant
+    tenant.close()
+
+
+def tossed(**names: object) -> int:
+    """Return a seed, and show it if the test fails."""
+    seed = random.randrange(2**32)  # noqa: S311 - a test's dice
+    print(f"seed {seed}", names)  # noqa: T201 - to be seen when it fails
+    return seed
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+async def test_kill_9_under_load_loses_nothing_acknowledged(
+    tenant: Tenant, start_server: StartServer, part: int
+) -> None:
+    """Twenty kills: every answered create, change and webhook is there, every binding routes, `in_use` is right."""
+    seed = tossed(part=part)
+    dice = random.Random(seed)  # noqa: S311 - a test's dice
+    load = Load(tenant.service(numbers=5), seed=seed, workers=12, people=40)
+    server = tenant.server
+
+    for _ in range(KILLS):
+        async with Wire(server, tenant) as wire:
+            await load.run(wire, Trouble(server, signal.SIGKILL, dice))
+        assert server.process.wait(STOP_SECONDS) == -signal.SIGKILL
+        server = start_server(public_url=PUBLIC)
+        async with Wire(server, tenant) as wire:
+            await audit(load, wire)
+
+    assert load.acknowledged >= KILLS
+
+
+async def test_sigterm_under_load_ends_in_time_and_loses_nothing(tenant: Tenant, start_server: StartServer) -> None:
+    """Exit code 0 within five seconds; no answer was a lie."""
+    seed = tossed()
+    dice = random.Random(seed)  # noqa: S311 - a test's dice
+    load = Load(tenant.service(numbers=5), seed=seed, workers=12, people=40)
+    server = tenant.server
+
+    for _ in range(STOPS):
+        async with Wire(server, tenant) as wire:
+            await load.run(wire, Trouble(server, signal.SIGTERM, dice))
+            assert server.process.wait(STOP_SECONDS) == 0
+        server = start_server(public_url=PUBLIC)
+        async with Wire(server, tenant) as wire:
+            await audit(load, wire)
