@@ -253,7 +253,9 @@ class Ledger:
         if sid is None:
             return None
         interaction = self._latest(sid)
-        if interaction is None or interaction.kind is not report.kind or interaction.account_sid != report.account_sid:
+        if interaction is None or interaction.kind is not report.kind:
+            return None
+        if report.account_sid not in (None, interaction.account_sid):
             return None
         leg = interaction.outbound if report.is_outbound else interaction.inbound
         if leg.participant_sid is None or leg.resource_sid not in (None, report.resource_sid):
@@ -261,10 +263,13 @@ class Ledger:
         return interaction
 
     def _tell(self, code: Code, report: LegReport, interaction: Interaction | None) -> None:
+        account_sid = report.account_sid if interaction is None else interaction.account_sid
+        if account_sid is None:
+            return  # a carrier's leg that is nobody's: there is no debugger to tell
         self._parts.tell(
             code,
             f"{CATALOGUE[code].title}: leg reported {report.status}",
-            account_sid=report.account_sid,
+            account_sid=account_sid,
             service_sid=None if interaction is None else interaction.service_sid,
             session_sid=None if interaction is None else interaction.session_sid,
             resource_sid=report.resource_sid,

@@ -241,6 +241,7 @@ def _door_settings(settings: Settings, public_url: str) -> DoorSettings:
     return DoorSettings(
         public_url=public_url,
         verify_signatures=settings.verify_signatures,
+        carrier_tokens={one.account_sid: one.auth_token for one in settings.carriers if one.auth_token},
         max_body_bytes=settings.max_inbound_body_bytes,
     )
 

@@ -10,6 +10,7 @@ import anyio
 import httpx
 import msgspec
 import pytest
+from twilio.request_validator import RequestValidator
 
 from engine.app import RunningEngine, running_engine
 from engine.core.records import Account
@@ -234,6 +235,50 @@ async def test_a_carrier_sends_what_its_route_says(tmp_path: Path) -> None:
 async def has_lines(file: Path, count: int) -> bool:
     path = anyio.Path(file)
     return await path.exists() and (await path.read_text()).count("\n") >= count
+
+
+async def test_a_carrier_reports_with_its_own_credentials(receiver: Receiver, tmp_path: Path) -> None:
+    """To the URL that it was given; the leg follows, and a report signed by anybody else is refused."""
+    receiver.behaviour = lambda request: Reply(status=201, body=b'{"sid": "SM77", "status": "queued"}')
+    carrier = CarrierSettings(
+        name="main", kind=CarrierKind.MESSAGES_API, url=receiver.url, account_sid="ACcarrier", auth_token="hush"
+    )
+    chosen = settings(tmp_path, carriers=(carrier,), carrier_routes={"*": "main"}, verify_signatures=True)
+    async with opened(chosen) as shop:
+        path = f"/{shop.service}/Sessions/{shop.session}"
+        (bob, _) = (await shop.client.get(f"/v1/Services{path}/Participants")).json()["participants"]
+        pushed = await shop.post(f"{path}/Participants/{bob['sid']}/MessageInteractions", Body="hello")
+        await receiver.has_got(1)
+        status_url = receiver.received[0].form["StatusCallback"]
+        form = {"AccountSid": "ACcarrier", "MessageSid": "SM77", "MessageStatus": "delivered"}
+
+        forged = await shop.client.post(status_url, data=form, headers=signed(status_url, form, "guess"))
+        taken = await shop.client.post(status_url, data=form, headers=signed(status_url, form, "hush"))
+
+        shown = (await shop.client.get(f"/v1/Services{path}/Interactions/{pushed['sid']}")).json()
+        assert (forged.status_code, taken.status_code) == (403, 204)
+        assert receiver.received[0].path == "/2010-04-01/Accounts/ACcarrier/Messages.json"
+        assert (shown["outbound_resource_sid"], shown["outbound_resource_status"]) == ("SM77", "delivered")
+
+
+async def test_a_carrier_hands_over_calls_with_its_own_credentials(tmp_path: Path) -> None:
+    """Whoever owns the number reached."""
+    carrier = CarrierSettings(
+        name="main", kind=CarrierKind.MESSAGES_API, url="https://x.example", account_sid="ACcarrier", auth_token="hush"
+    )
+    async with opened(settings(tmp_path, carriers=(carrier,), verify_signatures=True)) as shop:
+        url = f"{shop.engine.public_url}/inbound/voice"
+        form = {"AccountSid": "ACcarrier", "CallSid": "CA1", "From": ALICE, "To": shop.proxies[ALICE]}
+
+        forged = await shop.client.post(url, data=form, headers=signed(url, form, "guess"))
+        taken = await shop.client.post(url, data=form, headers=signed(url, form, "hush"))
+
+        assert (forged.status_code, taken.status_code) == (403, 200)
+        assert BOB in taken.text
+
+
+def signed(url: str, form: dict[str, str], token: str) -> dict[str, str]:
+    return {"x-twilio-signature": RequestValidator(token).compute_signature(url, form)}
 
 
 async def test_debugger_events_are_posted_to_the_account(receiver: Receiver, tmp_path: Path) -> None:

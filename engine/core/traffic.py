@@ -38,8 +38,8 @@ class LegReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     kind: Kind
     """Whether it is a leg of a call or of a message."""
-    account_sid: str
-    """Whose platform account reports."""
+    account_sid: str | None
+    """Whose platform account reports; None = a carrier of the operator's, which sends for every account."""
     interaction_sid: str | None
     """KI… from our own status URL; None when only the platform's SID is known."""
     is_outbound: bool

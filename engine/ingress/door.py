@@ -4,7 +4,7 @@ It knows no connection (`engine.ingress.http` does) and decides nothing (the dat
 """
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -43,6 +43,8 @@ class DoorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Scheme, host and path prefix at which the platform reaches us; no slash at the end."""
     verify_signatures: bool = True
     """Refuse webhooks without a right X-Twilio-Signature."""
+    carrier_tokens: Mapping[str, str] = {}
+    """Auth tokens of the operator's carriers, by the AccountSid that they send: they speak for every account."""
     max_body_bytes: int = 65_536
     """Largest form."""
 
@@ -127,7 +129,7 @@ class Door:
     def _receive(self, webhook: Webhook, form: Form, event: InboundEvent, reply: Reply) -> None:
         if self.settings.verify_signatures:
             token = self._data.signing_token(event.proxy) or self._account_token(form)
-            if not self._is_signed(webhook, form, token):
+            if not self._is_signed(webhook, form, token) and not self._is_of_carrier(webhook, form):
                 self._refuse_signature(form, event.resource_sid, reply)
                 return
 
@@ -137,7 +139,9 @@ class Door:
         self._data.receive(event, answered)
 
     def _report(self, webhook: Webhook, form: Form, report: LegReport, reply: Reply) -> None:
-        if self.settings.verify_signatures and not self._is_signed(webhook, form, self._account_token(form)):
+        if self._is_of_carrier(webhook, form):
+            report = msgspec.structs.replace(report, account_sid=None)
+        elif self.settings.verify_signatures and not self._is_signed(webhook, form, self._account_token(form)):
             self._refuse_signature(form, report.resource_sid, reply)
             return
 
@@ -171,6 +175,12 @@ class Door:
             self._observer.turned_away(DoorProblem.UNKNOWN_NUMBER)
             return _UNKNOWN_NUMBER
         return _NOT_READY
+
+    def _is_of_carrier(self, webhook: Webhook, form: Form) -> bool:
+        token = self.settings.carrier_tokens.get(form.fields.get("AccountSid", ""))
+        if token is None:
+            return False
+        return not self.settings.verify_signatures or self._is_signed(webhook, form, token)
 
     def _account_token(self, form: Form) -> str | None:
         account_sid = form.fields.get("AccountSid")
