@@ -91,7 +91,7 @@ def show(*, sid: str, settings: Settings, as_json: bool) -> None:
 @click.option(
     "--has-rich-callbacks/--no-has-rich-callbacks",
     default=None,
-    help="Callbacks carry session name, and both participants' SIDs and friendly names.",
+    help="Callbacks always carry both legs, and the session's name.",
 )
 @click.option("--inserts-mexican-one/--no-inserts-mexican-one", default=None, help="Dial +52 as +521, as of old.")
 @click.option(

@@ -1,6 +1,7 @@
 """Accounts see nothing of one another, over the wire (issue: multi-account)."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -33,6 +34,7 @@ class Possessions:
         body = {"rows": [row], "service": self.service.sid}
         code = tenant.server.admin("POST", f"/accounts/{tenant.sid}/numbers", body)["results"][0]["number_sid"]
         self.short_code: str = code
+        tenant.carrier.call(person(), self.pairing.first.proxy)
         number = self.service.numbers()[self.service.pool[0]]
         self.names = {
             "AccountSid": tenant.sid,
@@ -49,6 +51,7 @@ class Possessions:
             "PhoneNumbers": number["sid"],
             "ShortCodes": code,
             "IncomingPhoneNumbers": number["sid"],
+            "Alerts": first_alert(tenant),
         }
 
     def path(self, template: str) -> str:
@@ -56,6 +59,15 @@ class Possessions:
         leaf = self.leaves[template.removesuffix(".json").removesuffix("/{Sid}").rpartition("/")[2]]
         names = {**self.names, "Sid": leaf}
         return re.sub(r"\{(\w+)\}", lambda name: names[name[1]], template)
+
+
+def first_alert(tenant: Tenant) -> str:
+    """Wait until a debugger event of the account is kept, which happens beside the call that raised it."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if alerts := tenant.get(f"{tenant.server.address}/v1/Alerts")["alerts"]:
+            return str(alerts[0]["sid"])
+    raise AssertionError("no event was kept")
 
 
 def operations(server: LiveServer) -> Iterator[tuple[str, str]]:
