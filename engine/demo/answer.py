@@ -7,7 +7,7 @@ import msgspec
 
 from engine.core.e164 import mask
 from engine.core.ports import DoorProblem
-from engine.demo.script import Door, Refused, Reported, Routed, TurnedAway, Webhook
+from engine.demo.script import Answered, Door, Refused, Reported, Routed, TurnedAway, Webhook
 
 _STATUSES = {
     DoorProblem.BAD_SIGNATURE: HTTPStatus.FORBIDDEN,
@@ -77,11 +77,12 @@ def difference(webhook: Webhook, status: int, document: str) -> str | None:
         answer = read_answer(document)
     except ValueError as problem:
         return str(problem)
-    return (
-        _refusal_difference(webhook, answer)
-        if isinstance(expect, Refused)
-        else _route_difference(webhook, expect, answer)
-    )
+    if isinstance(expect, Refused):
+        return _refusal_difference(webhook, answer)
+    if isinstance(expect, Answered):
+        wanted_verbs = " ".join(expect.verbs) or "nothing"
+        return None if answer.verbs == expect.verbs else f"expected {wanted_verbs}, got {_shown(answer)}"
+    return _route_difference(webhook, expect, answer)
 
 
 def _refusal_difference(webhook: Webhook, answer: Answer) -> str | None:

@@ -3,8 +3,10 @@
 TwiML shows who is reached but not why somebody is not; the reasons are checked here, in sum.
 """
 
+import asyncio
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,10 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from engine.app import RunningEngine
 from engine.core.ports import DoorProblem
 from engine.core.records import Kind
-from engine.core.traffic import Outcome, Reason
+from engine.core.traffic import Outcome, Reason, ReportOutcome
+from engine.demo.application import ShopApplication
 from engine.demo.provision import Application, Stage
-from engine.demo.scene import SCENE
-from engine.demo.script import Door, Refused, Reported, Routed, TurnedAway, Webhook
+from engine.demo.scene import SCENE, SHOP_POOL
+from engine.demo.script import Answered, Door, Expected, Refused, Reported, Routed, TurnedAway, Webhook
 
 Key = tuple[str, ...]
 """A metric's name and its label values."""
@@ -25,10 +28,11 @@ _LABELS = {
     "maskline_leg_reports": ("outcome",),
     "maskline_turned_away_requests": ("problem",),
 }
+_PATIENCE_SECONDS, _PAUSE_SECONDS = 10.0, 0.02
 _KINDS = {Door.VOICE: Kind.VOICE, Door.MESSAGE: Kind.MESSAGE}
 
 
-async def audit(engine: RunningEngine, stage: Stage, webhooks: Iterable[Webhook]) -> list[str]:
+async def audit(engine: RunningEngine, stage: Stage, shop: ShopApplication, webhooks: Iterable[Webhook]) -> list[str]:
     """Say, a sentence each, where the engine's own counts differ from the file's."""
     webhooks = list(webhooks)
     async with httpx.AsyncClient(base_url=engine.address) as client:
@@ -42,7 +46,7 @@ async def audit(engine: RunningEngine, stage: Stage, webhooks: Iterable[Webhook]
     recorded, routed = await _interactions(engine, stage), expected_interactions(webhooks)
     if recorded != routed:
         problems.append(f"expected {routed} interactions on record, found {recorded}")
-    return problems
+    return [*problems, *await _told(shop, expected_callbacks(webhooks))]
 
 
 def expected_counts(webhooks: Iterable[Webhook]) -> Counter[Key]:
@@ -55,6 +59,8 @@ def expected_counts(webhooks: Iterable[Webhook]) -> Counter[Key]:
                 counts["maskline_events", kind, Outcome.ROUTED, Reason.IN_SESSION] += 1
             case Refused(reason=reason):
                 counts["maskline_events", kind, Outcome.REFUSED, reason] += 1
+            case Answered(reason=reason):
+                counts["maskline_events", kind, Outcome.ANSWERED, reason] += 1
             case Reported(outcome=outcome):
                 counts["maskline_leg_reports", outcome] += 1
             case TurnedAway(problem=problem):
@@ -65,8 +71,40 @@ def expected_counts(webhooks: Iterable[Webhook]) -> Counter[Key]:
 
 
 def expected_interactions(webhooks: Iterable[Webhook]) -> int:
-    """Count the calls and messages that pass; a redelivered one counts once."""
-    return len({tuple(webhook.form.items()) for webhook in webhooks if isinstance(webhook.expect, Routed)})
+    """Count the calls and messages that pass or are blocked at the gate; a redelivered one counts once."""
+    return len({tuple(webhook.form.items()) for webhook in webhooks if _is_recorded(webhook.expect)})
+
+
+def expected_callbacks(webhooks: Sequence[Webhook]) -> int:
+    """Count what the shop's application must be told of: what passes on its numbers, and each new state of a leg."""
+    passed = {
+        webhook.id: tuple(webhook.form.items())
+        for webhook in webhooks
+        if isinstance(webhook.expect, Routed) and webhook.form["To"] in SHOP_POOL
+    }
+    reports = [
+        webhook
+        for webhook in webhooks
+        if webhook.leg_of in passed and webhook.expect == Reported(ReportOutcome.RECORDED)
+    ]
+    return len(set(passed.values())) + len(reports)
+
+
+def _is_recorded(expect: Expected) -> bool:
+    return isinstance(expect, Routed) or expect == Refused(Reason.INTERCEPTED)
+
+
+async def _told(shop: ShopApplication, wanted: int) -> list[str]:
+    """Wait for the last callbacks, which leave after their webhook is answered."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while len(shop.told) < wanted and time.monotonic() < deadline:  # noqa: ASYNC110 - too many would be wrong as well
+        await asyncio.sleep(_PAUSE_SECONDS)
+    problems = []
+    if len(shop.told) != wanted:
+        problems.append(f"expected {wanted} callbacks, the application got {len(shop.told)}")
+    if shop.forged:
+        problems.append(f"{shop.forged} webhooks to the application were not signed rightly")
+    return problems
 
 
 def _counts(exposition: str) -> Counter[Key]:
@@ -86,8 +124,9 @@ async def _interactions(engine: RunningEngine, stage: Stage) -> int:
     for service in SCENE:
         application = Application(engine.address, stage.accounts[service.account])
         try:
-            for session in service.sessions:
-                count += await application.interactions(stage.services[service.name], stage.sessions[session.name])
+            service_sid = stage.services[service.name]
+            for session_sid in await application.sessions(service_sid):
+                count += await application.interactions(service_sid, session_sid)
         finally:
             await application.close()
     return count

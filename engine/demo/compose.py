@@ -14,7 +14,7 @@ from engine.core.traffic import Reason, ReportOutcome
 from engine.demo import scene, texts
 from engine.demo.lane import Lane
 from engine.demo.scene import ARGENTINE_ACCOUNT, PLAIN_ACCOUNT, DemoSession, Person
-from engine.demo.script import Refused, Routed, Signature, TurnedAway, Webhook
+from engine.demo.script import Answered, Refused, Routed, Signature, TurnedAway, Webhook
 
 TRAFFIC = Path(__file__).with_name("traffic.ndjson")
 """The recorded file."""
@@ -35,6 +35,9 @@ def compose() -> list[Webhook]:
         _without_partner(),
         *_after_the_end(),
         _bad_requests(),
+        _gate(),
+        *_first_calls(),
+        *_out_of_session(),
     ]
     rows = zip_longest(*(lane.webhooks for lane in lanes))
     return [webhook for webhook in chain.from_iterable(rows) if webhook is not None]
@@ -160,6 +163,60 @@ def _bad_requests() -> Lane:
         _call(lane, rider, driver)
         lane.spoil(expect=TurnedAway(DoorProblem.MALFORMED), story=f"a call without {field}", without=field)
     return lane
+
+
+def _gate() -> Lane:
+    """A session whose messages and calls the application is asked about first."""
+    lane = Lane(scene.GATED.name, account=PLAIN_ACCOUNT)
+    for sender, partner in _both_ways(scene.GATED) * 2:
+        sent = _text(lane, sender, partner, "Is the blue one still there?")
+        lane.leg(sent, "delivered", ReportOutcome.RECORDED)
+        blocked, story = Refused(Reason.INTERCEPTED), f"{sender.name} asks for a real number"
+        lane.text(sender.number, sender.proxy, scene.FORBIDDEN_TEXT, expect=blocked, story=story)
+        lane.again(lane.webhooks[-1])
+        called = _call(lane, sender, partner)
+        for status in ("ringing", "completed"):
+            lane.leg(called, status, ReportOutcome.RECORDED)
+    return lane
+
+
+def _first_calls() -> Iterator[Lane]:
+    """Buyers reach the seller over one published number: the application has each session made at the first call."""
+    for index, (number, sellers_proxy) in enumerate(scene.BUYERS.items()):
+        lane = Lane(f"buyer-{index + 1}", account=PLAIN_ACCOUNT)
+        buyer = Person(f"buyer {index + 1}", number, scene.PUBLISHED)
+        seller = Person("the seller", scene.SELLER, sellers_proxy)
+        if index % 2:
+            _text(lane, buyer, seller, "Do you have it in green?")
+        else:
+            _call(lane, buyer, seller)
+        lane.again(lane.webhooks[-1])
+        _text(lane, seller, buyer, "We do!")
+        _call(lane, buyer, seller)
+        yield lane
+
+
+def _out_of_session() -> Iterator[Lane]:
+    """Strangers whom the application answers in its own way, and a desk with a document of its own."""
+    for name, number, proxy, call, text in (
+        ("closed", scene.CURIOUS_CALLER, scene.PUBLISHED, _TOLD, Answered(Reason.OUT_OF_SESSION, ("Message",))),
+        ("handled", scene.HANDLED_CALLER, scene.PUBLISHED, _LEFT, _LEFT),
+        ("failing", scene.UNLUCKY_CALLER, scene.PUBLISHED, _FAILED, _FAILED),
+        ("impossible", scene.IMPOSSIBLE_CALLER, scene.PUBLISHED, _IMPOSSIBLE, _IMPOSSIBLE),
+        ("desk", scene.CURIOUS_CALLER, scene.DESK_POOL[0], _OWN_DOCUMENT, _OWN_DOCUMENT),
+    ):
+        lane = Lane(f"outside-{name}", account=PLAIN_ACCOUNT)
+        lane.call(number, proxy, expect=call, story=f"a stranger calls: {name}")
+        lane.text(number, proxy, "Are you open?", expect=text, story=f"a stranger writes: {name}")
+        lane.again(lane.webhooks[-1])
+        yield lane
+
+
+_TOLD = Answered(Reason.OUT_OF_SESSION, ("Say",))
+_LEFT = Answered(Reason.LEFT_TO_APPLICATION)
+_FAILED = Refused(Reason.OUT_OF_SESSION_FAILED)
+_IMPOSSIBLE = Refused(Reason.AUTO_CREATE_FAILED)
+_OWN_DOCUMENT = Answered(Reason.FALL_BACK, ("Pause",))
 
 
 def _both_ways(session: DemoSession) -> tuple[tuple[Person, Person], tuple[Person, Person]]:

@@ -7,8 +7,9 @@ import httpx
 import msgspec
 
 from engine.app import RunningEngine
-from engine.core.records import Account, SessionStatus
-from engine.core.requests import AccountUpdate
+from engine.core.records import Account, ServiceOptions, SessionStatus
+from engine.core.requests import AccountUpdate, ServiceRequest
+from engine.demo.application import ShopApplication
 from engine.demo.scene import ARGENTINE_ACCOUNT, PLAIN_ACCOUNT, SCENE, DemoService, DemoSession
 
 
@@ -44,6 +45,16 @@ class Application:
         answer: dict[str, str] = response.json()
         return answer
 
+    async def sessions(self, service: str) -> list[str]:
+        """Name a service's sessions, page by page."""
+        url: str | None = f"/Services/{service}/Sessions?PageSize=100"
+        found: list[str] = []
+        while url is not None:
+            page = (await self._http.get(url)).raise_for_status().json()
+            found += [session["sid"] for session in page["sessions"]]
+            url = page["meta"]["next_page_url"]
+        return found
+
     async def interactions(self, service: str, session: str) -> int:
         """Count a session's interactions, page by page."""
         url: str | None = f"/Services/{service}/Sessions/{session}/Interactions?PageSize=100"
@@ -55,8 +66,8 @@ class Application:
         return count
 
 
-async def set_up(engine: RunningEngine) -> Stage:
-    """Make accounts, services, pools and sessions."""
+async def set_up(engine: RunningEngine, shop: ShopApplication) -> Stage:
+    """Make accounts, services, pools and sessions; webhooks lead to the shop's application."""
     control = engine.host.control
     accounts = {
         PLAIN_ACCOUNT: await control.create_account(AccountUpdate(friendly_name="Demo rides")),
@@ -66,17 +77,24 @@ async def set_up(engine: RunningEngine) -> Stage:
     for service in SCENE:
         application = Application(engine.address, accounts[service.account])
         try:
-            await _make_service(application, service, stage)
+            await _make_service(application, service, stage, urls=shop.urls if service.has_application else {})
         finally:
             await application.close()
+        if service.has_application:
+            shop.token = accounts[service.account].auth_token
+        if service.document is not None:
+            options = ServiceRequest(options=ServiceOptions(no_session_twiml=service.document))
+            await control.update_service(accounts[service.account].sid, stage.services[service.name], options)
     return stage
 
 
-async def _make_service(application: Application, service: DemoService, stage: Stage) -> None:
-    sid = (await application.post("/Services", UniqueName=service.name))["sid"]
+async def _make_service(application: Application, service: DemoService, stage: Stage, *, urls: dict[str, str]) -> None:
+    sid = (await application.post("/Services", UniqueName=service.name, **urls))["sid"]
     stage.services[service.name] = sid
     for number in service.pool:
-        await application.post(f"/Services/{sid}/PhoneNumbers", PhoneNumber=number)
+        await application.post(
+            f"/Services/{sid}/PhoneNumbers", PhoneNumber=number, IsReserved=number in service.reserved
+        )
     for session in service.sessions:
         names_proxies = len(service.pool) > 1
         made = await application.post(

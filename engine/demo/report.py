@@ -11,7 +11,7 @@ from engine.app import RunningEngine
 from engine.core.e164 import mask
 from engine.demo.carrier import Played, signed
 from engine.demo.provision import Stage
-from engine.demo.script import Door, Refused, Reported, Routed, TurnedAway, Webhook, outcome_of
+from engine.demo.script import Answered, Door, Refused, Reported, Routed, TurnedAway, Webhook, outcome_of
 
 _SHOWN_DIFFERENCES = 20
 
@@ -120,6 +120,8 @@ def _became(webhook: Webhook) -> str:
             return f"{verb} {mask(to)}, who sees {caller_id}"
         case Refused(reason=reason):
             return f"{'rejected' if webhook.door is Door.VOICE else 'dropped'}: {reason}"
+        case Answered(reason=reason):
+            return f"answered: {reason}"
         case TurnedAway(problem=problem):
             return f"turned away: {problem}"
         case Reported(outcome=outcome):

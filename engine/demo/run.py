@@ -12,6 +12,7 @@ import uvloop
 from rich.console import Console
 
 from engine.app import RunningEngine, running_engine
+from engine.demo.application import shop_application
 from engine.demo.audit import audit
 from engine.demo.carrier import Carrier, Played
 from engine.demo.compose import TRAFFIC, recorded
@@ -53,10 +54,11 @@ async def _run(options: DemoOptions, console: Console, data_dir: Path) -> DemoRe
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with running_engine(Settings(data_dir=data_dir, listen=options.listen)) as engine:
-        stage = await set_up(engine)
+    settings = Settings(data_dir=data_dir, listen=options.listen, outgoing_allow=("127.0.0.1/32",))
+    async with shop_application() as shop, running_engine(settings) as engine:
+        stage = await set_up(engine, shop)
         played, seconds = await _play(engine, stage, recorded(options.traffic))
-        problems = await audit(engine, stage, [one.webhook for one in played])
+        problems = await audit(engine, stage, shop, [one.webhook for one in played])
         report = make_report(engine, played, problems, seconds=seconds)
         if options.as_json:
             console.print_json(msgspec.json.encode(report).decode())

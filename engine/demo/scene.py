@@ -44,14 +44,24 @@ class DemoService(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the account that has it."""
     pool: tuple[str, ...]
     """Its proxy numbers. With a single one the engine chooses it; otherwise sessions name theirs."""
-    sessions: tuple[DemoSession, ...]
+    sessions: tuple[DemoSession, ...] = ()
     """Its pairings."""
+    reserved: tuple[str, ...] = ()
+    """Those of the pool that are never selected."""
+    has_application: bool = False
+    """Its webhooks lead to the demo's application."""
+    document: str | None = None
+    """Its own answer for whoever meets no session."""
 
 
 RIDE_POOL = tuple(f"+121255501{last}" for last in range(71, 75))
 DATE_POOL = ("+442079460171", "+442079460172")
 MEXICAN_POOL = ("+525555550171",)
 ARGENTINE_POOL = ("+541155550171",)
+SHOP_POOL = tuple(f"+131255501{last}" for last in range(71, 78))
+PUBLISHED = SHOP_POOL[0]
+"""The number of the shop that everybody may call; reserved, so that no seller gets it."""
+DESK_POOL = ("+13125550170",)
 NOT_IN_ANY_POOL = "+12125550199"
 
 _RIDER_AREAS = ("206", "303", "312", "404", "415", "503", "512", "602", "617", "702", "713", "718")
@@ -103,6 +113,21 @@ DATES = _pairs("date", ("Ana", "Ben"), DATE_POOL)
 MEXICAN = _pairs("paquete", ("remitente", "mensajero"), MEXICAN_POOL)
 ARGENTINE = _pairs("envio", ("vendedora", "cliente"), ARGENTINE_POOL)
 
+SELLER = "+16465550139"
+BUYERS = {f"+177355501{20 + index}": proxy for index, proxy in enumerate(SHOP_POOL[1:5])}
+"""Who may call the shop unannounced: the application has them reach the seller behind this number."""
+CURIOUS_CALLER, HANDLED_CALLER, UNLUCKY_CALLER, IMPOSSIBLE_CALLER = (f"+177355501{last}" for last in range(30, 34))
+"""Others: the application answers with a document, sees to it itself, fails, asks for a session that cannot be."""
+FORBIDDEN_TEXT = "What is your real number?"
+"""What the gate of the shop blocks."""
+GATED = DemoSession(
+    name="gated",
+    people=(
+        Person("regular", "+17735550140", SHOP_POOL[5]),
+        Person("clerk", "+17735550141", SHOP_POOL[6]),
+    ),
+)
+
 PLAIN_ACCOUNT = "rides"
 ARGENTINE_ACCOUNT = "parcels"
 """The account whose calls to Argentine mobiles carry the "9"."""
@@ -117,5 +142,19 @@ SCENE = (
     DemoService(name="dates", account=PLAIN_ACCOUNT, pool=DATE_POOL, sessions=DATES),
     DemoService(name="paquetes", account=ARGENTINE_ACCOUNT, pool=MEXICAN_POOL, sessions=MEXICAN),
     DemoService(name="envios", account=ARGENTINE_ACCOUNT, pool=ARGENTINE_POOL, sessions=ARGENTINE),
+    DemoService(
+        name="shop",
+        account=PLAIN_ACCOUNT,
+        pool=SHOP_POOL,
+        sessions=(GATED,),
+        reserved=(PUBLISHED,),
+        has_application=True,
+    ),
+    DemoService(
+        name="desk",
+        account=PLAIN_ACCOUNT,
+        pool=DESK_POOL,
+        document="<Response><Pause/></Response>",
+    ),
 )
 """All of it."""

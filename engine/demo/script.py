@@ -40,6 +40,15 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """Why not."""
 
 
+class Answered(msgspec.Struct, frozen=True, tag="answered"):
+    """The application's own document, or the service's, is the answer."""
+
+    reason: Reason
+    """Whose, and why."""
+    verbs: tuple[str, ...] = ()
+    """What it makes the carrier do."""
+
+
 class TurnedAway(msgspec.Struct, frozen=True, tag="turned-away"):
     """The request is refused at the door."""
 
@@ -54,7 +63,7 @@ class Reported(msgspec.Struct, frozen=True, tag="reported"):
     """What becomes of it."""
 
 
-Expected = Routed | Refused | TurnedAway | Reported
+Expected = Routed | Refused | Answered | TurnedAway | Reported
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -89,6 +98,8 @@ def outcome_of(expected: Expected) -> tuple[str, str]:
             return Outcome.ROUTED.value, Reason.IN_SESSION.value
         case Refused(reason=reason):
             return Outcome.REFUSED.value, reason.value
+        case Answered(reason=reason):
+            return Outcome.ANSWERED.value, reason.value
         case TurnedAway(problem=problem):
             return "turned away", problem.value
         case Reported(outcome=outcome):

@@ -6,7 +6,7 @@ import pytest
 from engine.core.ports import DoorProblem
 from engine.core.traffic import Reason, ReportOutcome
 from engine.demo.answer import difference
-from engine.demo.script import Door, Expected, Refused, Reported, Routed, TurnedAway, Webhook
+from engine.demo.script import Answered, Door, Expected, Refused, Reported, Routed, TurnedAway, Webhook
 
 ROUTED = Routed(to="+16465550130", caller_id="+12125550172")
 CALL = Webhook(id="1", lane="a", door=Door.VOICE, account="rides", form={}, expect=ROUTED, story="")
@@ -38,6 +38,8 @@ def expecting(webhook: Webhook, expect: Expected) -> Webhook:
         (TEXT, 200, MESSAGE),
         (expecting(CALL, Refused(Reason.NO_SESSION)), 200, REJECT),
         (expecting(TEXT, Refused(Reason.STOP_WORD)), 200, EMPTY),
+        (expecting(CALL, Answered(Reason.OUT_OF_SESSION, ("Say",))), 200, "<Response><Say>No</Say></Response>"),
+        (expecting(TEXT, Answered(Reason.LEFT_TO_APPLICATION)), 200, EMPTY),
         (expecting(CALL, TurnedAway(DoorProblem.BAD_SIGNATURE)), 403, "{}"),
         (expecting(CALL, TurnedAway(DoorProblem.UNKNOWN_NUMBER)), 404, "{}"),
         (expecting(CALL, TurnedAway(DoorProblem.MALFORMED)), 400, "{}"),
@@ -53,6 +55,8 @@ def test_the_expected_answer_does_not_differ(webhook: Webhook, status: int, docu
     ("webhook", "status", "document", "said"),
     [
         (CALL, 503, "", "expected HTTP 200, got 503"),
+        (expecting(CALL, Answered(Reason.FALL_BACK, ("Say",))), 200, REJECT, "expected Say, got Reject"),
+        (expecting(CALL, Answered(Reason.LEFT_TO_APPLICATION)), 200, REJECT, "expected nothing, got Reject"),
         (CALL, 200, "not ready", "no XML"),
         (CALL, 200, REJECT, "expected +1646555XXXX to see +12125550172, got Reject"),
         (CALL, 200, EMPTY, "got nothing"),

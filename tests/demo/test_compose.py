@@ -10,7 +10,7 @@ from engine.core.ports import DoorProblem
 from engine.core.traffic import Reason, ReportOutcome
 from engine.demo.compose import TRAFFIC, compose, encode, recorded
 from engine.demo.scene import SCENE, DemoService
-from engine.demo.script import Door, Refused, Reported, Routed, TurnedAway
+from engine.demo.script import Answered, Door, Refused, Reported, Routed, TurnedAway
 
 WEBHOOKS = recorded()
 """The file in the repository."""
@@ -28,29 +28,18 @@ def test_the_file_is_what_the_script_composes() -> None:
     assert TRAFFIC.read_bytes() == encode(compose())
 
 
-HOOKED = {
-    Reason.INTERCEPTED,
-    Reason.OUT_OF_SESSION,
-    Reason.LEFT_TO_APPLICATION,
-    Reason.OUT_OF_SESSION_FAILED,
-    Reason.AUTO_CREATE_FAILED,
-    Reason.FALL_BACK,
-    Reason.BUSY,
-}
-
-
 def test_it_covers_every_ending_that_traffic_can_have() -> None:
-    """But for the states of a host that is down, what hooks decide, and what the door tells by other means."""
-    refused = {one.expect.reason for one in WEBHOOKS if isinstance(one.expect, Refused)}
+    """But for the states of a host that is down or overrun, and what the door tells by other means."""
+    reasons = {one.expect.reason for one in WEBHOOKS if isinstance(one.expect, Refused | Answered)}
     turned_away = {one.expect.problem for one in WEBHOOKS if isinstance(one.expect, TurnedAway)}
     reported = {one.expect.outcome for one in WEBHOOKS if isinstance(one.expect, Reported)}
 
-    assert refused == set(Reason) - {
+    assert reasons == set(Reason) - {
         Reason.IN_SESSION,
         Reason.NOT_IN_POOL,
         Reason.REBUILDING,
         Reason.STORE_UNAVAILABLE,
-        *HOOKED,
+        Reason.BUSY,
     }
     assert turned_away == {DoorProblem.BAD_SIGNATURE, DoorProblem.UNKNOWN_NUMBER, DoorProblem.MALFORMED}
     assert reported == {ReportOutcome.RECORDED, ReportOutcome.NOT_OPEN}
