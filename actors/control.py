@@ -36,6 +36,9 @@ from engine.core.sids import SidKind, is_sid
 
 Result = TypeVar("Result")
 
+EFFECTS_AT_ONCE = 1_000
+"""Effects that the operator changes in one commit, so that calls need not wait for a million of them."""
+
 _log = logging.getLogger("maskline.control")
 
 
@@ -347,14 +350,18 @@ class Control:
         """Have dead effects tried again, from the first attempt; returns how many were dead."""
         dead = [effect for effect in effects if effect.date_died is not None]
         revived = [msgspec.structs.replace(one, date_died=None, attempts=0, last_error="") for one in dead]
-        await self._to_its_end(self._parts.store.write(tuple(EffectRevived(effect.sid) for effect in dead)))
-        self._parts.egress.outbox.owed(revived)
+        for start in range(0, len(dead), EFFECTS_AT_ONCE):
+            some = revived[start : start + EFFECTS_AT_ONCE]
+            await self._to_its_end(self._parts.store.write(tuple(EffectRevived(effect.sid) for effect in some)))
+            self._parts.egress.outbox.owed(some)
         return len(dead)
 
     async def drop(self, effects: Sequence[Effect]) -> int:
         """Owe dead effects no more; returns how many were dead."""
         dead = [effect.sid for effect in effects if effect.date_died is not None]
-        await self._to_its_end(self._parts.store.write(tuple(EffectSettled(sid) for sid in dead)))
+        for start in range(0, len(dead), EFFECTS_AT_ONCE):
+            some = dead[start : start + EFFECTS_AT_ONCE]
+            await self._to_its_end(self._parts.store.write(tuple(EffectSettled(sid) for sid in some)))
         return len(dead)
 
     def explain(self, *, proxy: str, sender: str) -> Explanation:

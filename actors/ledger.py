@@ -268,7 +268,7 @@ class Ledger:
             return  # a carrier's leg that is nobody's: there is no debugger to tell
         self._parts.tell(
             code,
-            f"{CATALOGUE[code].title}: leg reported {report.status}",
+            f"{CATALOGUE[code].title}: leg reported {report.status}{f' ({report.problem})' if report.problem else ''}",
             account_sid=account_sid,
             service_sid=None if interaction is None else interaction.service_sid,
             session_sid=None if interaction is None else interaction.session_sid,

@@ -211,7 +211,7 @@ class ServiceOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     participants_may_change: bool = False
     """POST on a participant updates it, and a removed identifier may come back."""
     has_rich_callbacks: bool = False
-    """Callbacks carry the session's name and both participants' SIDs and friendly names."""
+    """Callbacks carry the session's name, and both participants' SIDs from the first one on."""
     no_session_twiml: str | None = None
     """Answer for a call or message that meets no session and no out-of-session hook."""
     no_partner_twiml: str | None = None
