@@ -274,11 +274,9 @@ class ServiceCoordinator:
         await committed
         return interaction
 
-    def touch(self, session_sid: str, at: float) -> None:
-        """Restart the idle clock of a session, if it is active."""
-        active = self._active.get(session_sid)
-        if active is not None:
-            active.idle_since = max(active.idle_since, at)
+    def active_session(self, session_sid: str) -> ActiveSession | None:
+        """Return what routes of a session, if it is active."""
+        return self._active.get(session_sid)
 
     # -- participants and interactions ---------------------------------------------------------------------------
 
