@@ -76,6 +76,7 @@ def _problem(status: HTTPStatus, code: Code, text: str, *headers: str) -> bytes:
     return _response(status, "application/json", body, *headers)
 
 
+_REFUSED, _ROUTED = Outcome.REFUSED, Outcome.ROUTED  # a member is found tenfold faster here than in its class (3.11)
 _XML_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/xml; charset=utf-8\r\ncontent-length: "
 
 
@@ -155,26 +156,22 @@ class Door:
         self._data.report(report, taken)
 
     def _rendered(self, event: InboundEvent, decision: Decision) -> bytes:
-        is_call = event.is_call
-        if decision.outcome is Outcome.ROUTED:
-            status_url = self._status_url + status_query(decision.interaction_sid)
-            if is_call:
-                return _twiml(dial(to=decision.to, caller_id=decision.caller_id, status_url=status_url))
-            return _twiml(
-                message(
-                    to=decision.to,
-                    sender=decision.caller_id,
-                    body=event.body,
-                    media=event.media,
-                    status_url=status_url,
-                )
-            )
-        if decision.outcome is Outcome.REFUSED:
-            return _REJECTED if is_call else _DROPPED
-        if decision.outcome is Outcome.UNKNOWN_NUMBER:
+        outcome = decision.outcome
+        if outcome is _REFUSED:
+            return _REJECTED if event.is_call else _DROPPED
+        if outcome is _ROUTED:
+            return self._routed(event, decision)
+        if outcome is Outcome.UNKNOWN_NUMBER:
             self._observer.turned_away(DoorProblem.UNKNOWN_NUMBER)
             return _UNKNOWN_NUMBER
         return _NOT_READY
+
+    def _routed(self, event: InboundEvent, decision: Decision) -> bytes:
+        to, shown = decision.to, decision.caller_id
+        status_url = self._status_url + status_query(decision.interaction_sid)
+        if event.is_call:
+            return _twiml(dial(to=to, caller_id=shown, status_url=status_url))
+        return _twiml(message(to=to, sender=shown, body=event.body, media=event.media, status_url=status_url))
 
     def _account_token(self, form: Form) -> str | None:
         account_sid = form.fields.get("AccountSid")
@@ -183,11 +180,9 @@ class Door:
     def _is_signed(self, webhook: Webhook, form: Form, token: str | None) -> bool:
         if token is None or not webhook.signature:
             return False
-        key, tail = token.encode(), ""
-        if webhook.query:
-            tail = "?" + webhook.query.decode("utf-8", "surrogateescape")
+        tail = "?" + webhook.query.decode("utf-8", "surrogateescape") if webhook.query else ""
         for url in self._signed_urls[webhook.path]:
-            if hmac.compare_digest(signature(key, url + tail, form), webhook.signature):
+            if hmac.compare_digest(signature(token, url + tail, form), webhook.signature):
                 return True
         return False
 

@@ -159,7 +159,7 @@ class InboundProtocol(HttpToolsProtocol):
                 self._ignore()
                 self.door.turn_away(DoorProblem.NOT_POST)
                 self._is_ending = webhook.is_last
-                self._slot().fill(_head_of(NOT_POST) if method == b"HEAD" else NOT_POST)
+                self._answer(_head_of(NOT_POST) if method == b"HEAD" else NOT_POST)
 
     def _read_headers(self, webhook: Webhook) -> None:
         expects, has_connection = False, False
@@ -220,12 +220,13 @@ class InboundProtocol(HttpToolsProtocol):
             return
         self._is_ending = webhook.is_last
         webhook.body = b"".join(self._body)
-        slot = self._slot()
+        slot = _Slot(self)
         try:
             self.door.answer(webhook, slot.fill)
         except Exception:  # noqa: BLE001 - the listener's task: the unforeseen is logged and answered
             _log.exception("A webhook could not be answered")
-            slot.fill(FAILED)
+            slot.response = FAILED
+        self._take(slot)
 
     # -- refusing ------------------------------------------------------------------------------------------------
 
@@ -255,14 +256,21 @@ class InboundProtocol(HttpToolsProtocol):
             return
         self._ignore()
         self._is_ending = self._lingers = True
-        self._slot().fill(response)
+        self._answer(response)
 
     # -- answering -----------------------------------------------------------------------------------------------
 
-    def _slot(self) -> _Slot:
+    def _answer(self, response: bytes) -> None:
         slot = _Slot(self)
-        self._waiting.append(slot)
-        return slot
+        slot.response = response
+        self._take(slot)
+
+    def _take(self, slot: _Slot) -> None:
+        """Put a slot behind those that wait, or have its answer leave with this burst."""
+        if self._waiting or slot.response is None:
+            self._waiting.append(slot)
+        else:
+            self._ready.append(_saying_close(slot.response) if self._is_ending else slot.response)
 
     def advance(self, slot: _Slot) -> None:
         """Let the answers leave that are next in order, if this one was what they waited for."""

@@ -239,7 +239,7 @@ def text(**changed: str) -> dict[str, str]:
 
 def signed(form: dict[str, str], target: str, *, token: str = TOKEN, base: str = PUBLIC_URL) -> str:
     """Return the signature header's value."""
-    return signature(token.encode(), base + target, Form(form)).decode()
+    return signature(token, base + target, Form(form)).decode()
 
 
 def post(form: dict[str, str], target: str = "/inbound/voice", *, sign_as: str | None = None, **headers: str) -> bytes:
