@@ -109,6 +109,7 @@ class ServiceCoordinator:
             self.is_erased = False
             for session in self._active.values():
                 self._directory.publish(session)
+                self._watch(session, None)  # the sweep passes over what does not route
             raise
         for number in self._seating.pool:
             self._directory.close(number.address)
@@ -224,6 +225,13 @@ class ServiceCoordinator:
             raise ApiError(Code.UNAUTHORIZED_OPERATION, problem)
         return session
 
+    def _saved(self, session_sid: str) -> Session:
+        """Return a session as it was just committed, unless the service was erased since."""
+        session = self._parts.store.session(session_sid)
+        if session is None:
+            raise not_found(f"{self._path}/Sessions/{session_sid}")
+        return session
+
     async def update_session(self, session_sid: str, update: SessionUpdate) -> Session:
         """Change, close or re-open a session."""
         async with self._locks.hold(session_sid):
@@ -239,7 +247,7 @@ class ServiceCoordinator:
             else:
                 await self._parts.store.write((plan.change,))
                 self._take_over(plan.change)
-            return self.session(session_sid)
+            return self._saved(session_sid)
 
     async def delete_session(self, session_sid: str) -> None:
         """Erase a session with its participants and interactions."""
@@ -362,11 +370,9 @@ class ServiceCoordinator:
         await committed
         return interaction
 
-    def touch(self, session_sid: str, at: float) -> None:
-        """Restart the idle clock of a session, if it is active."""
-        active = self._active.get(session_sid)
-        if active is not None:
-            active.idle_since = max(active.idle_since, at)
+    def active_session(self, session_sid: str) -> ActiveSession | None:
+        """Return what routes of a session, if it is active."""
+        return self._active.get(session_sid)
 
     # -- participants and interactions ---------------------------------------------------------------------------
 

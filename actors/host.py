@@ -55,7 +55,7 @@ class Host:
         parts = Parts(store, clock, mint, pick, observer, settings or HostSettings(), egress or Egress())
         self._parts = parts
         self._expiries = ExpiryQueue()
-        self._ledger = Ledger(parts, touch=self._touch, ended=self._call_ended, service_of=self._service_of)
+        self._ledger = Ledger(parts, active=self._active_session, ended=self._call_ended, service_of=self._service_of)
         self._hooked = HookedEvents(parts, self._ledger, make_session=self._make_session)
         self._directory = Directory(parts, self._ledger, self._hooked, expired=self._found_expired)
         self._accounts = AccountRegister(parts)
@@ -186,7 +186,7 @@ class Host:
             coordinator = self._services.find(session.service_sid)
             if coordinator is not None:
                 coordinator.reload(session, participants)
-        reload_answers(self._parts, self._ledger, self._directory)
+        reload_answers(self._parts, self._ledger, self._directory, active=self._active_session)
 
     def _find_coordinator(self, service_sid: str) -> ServiceCoordinator | None:
         return self._services.find(service_sid)
@@ -204,10 +204,9 @@ class Host:
 
     # -- expiry and retention ------------------------------------------------------------------------------------
 
-    def _touch(self, interaction: Interaction, at: float) -> None:
+    def _active_session(self, interaction: Interaction) -> ActiveSession | None:
         coordinator = self._services.find(interaction.service_sid)
-        if coordinator is not None:
-            coordinator.touch(interaction.session_sid, at)
+        return None if coordinator is None else coordinator.active_session(interaction.session_sid)
 
     def _service_of(self, service_sid: str) -> Service | None:
         coordinator = self._services.find(service_sid)

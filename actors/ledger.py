@@ -32,18 +32,18 @@ class Ledger:
         self,
         parts: Parts,
         *,
-        touch: Callable[[Interaction, float], None],
+        active: Callable[[Interaction], ActiveSession | None],
         ended: Callable[[Interaction], None],
         service_of: Callable[[str], Service | None],
     ) -> None:
         """Record through these parts.
 
-        `touch` restarts the idle clock of an interaction's session, `ended` is told of a call whose end is committed,
-        `service_of` returns the service that wants to know about an interaction.
+        `active` finds the session of an interaction, while it is active, `ended` is told of a call whose end is
+        committed, `service_of` returns the service that wants to know about an interaction.
         """
         window = parts.settings.redelivery_window_seconds
         self._parts = parts
-        self._touch = touch
+        self._active = active
         self._ended = ended
         self._service_of = service_of
         self._routed = Recents(window_seconds=window)
@@ -110,7 +110,7 @@ class Ledger:
             answer(refusal)
             return True
         decision = self._routed.find(event)
-        if decision is None:
+        if decision is None or self._is_erased(event.resource_sid, decision):
             return False
 
         def settled(problem: StoreUnavailable | None) -> None:
@@ -121,6 +121,14 @@ class Ledger:
             self._parts.store.commit((), settled)  # waits for the commits before it
         else:
             answer(decision)
+        return True
+
+    def _is_erased(self, resource_sid: str, decision: Decision) -> bool:
+        """Tell whether what was answered is on disk no more, alone or with its session, and if so forget the answer."""
+        sid = decision.interaction_sid
+        if sid in self._in_flight or self._parts.store.interaction(sid) is not None:
+            return False
+        self._routed.forget(resource_sid)
         return True
 
     def remember_refusal(self, event: InboundEvent, decision: Decision, *, now: float) -> None:
@@ -139,18 +147,19 @@ class Ledger:
         self, interaction: Interaction, session: ActiveSession, settled: Settled, effects: Sequence[Effect] = ()
     ) -> None:
         """Commit an interaction and what it does to its session; the idle clock restarts at once."""
-        before, now = session.idle_since, interaction.date_created
+        now = interaction.date_created
         call_sid = interaction.inbound.resource_sid if is_open_call(interaction) else None
-        session.idle_since = max(before, now)
+        session.touch(now)
         self._in_flight[interaction.sid] = interaction
         if call_sid is not None:
             self._open_calls[call_sid] = interaction.sid
 
         def done(problem: StoreUnavailable | None) -> None:
             self._land(interaction)
-            if problem is not None:
-                if session.idle_since == now:
-                    session.idle_since = before
+            if problem is None:
+                session.keep_touch(now)
+            else:
+                session.undo_touch(now)
                 if call_sid is not None:
                     self._open_calls.pop(call_sid, None)
             settled(problem)
@@ -216,14 +225,18 @@ class Ledger:
         )
         changes: tuple[Change, ...] = (change,)
         is_end = ends_call(interaction, change)
+        touched = self._touched_by_end(interaction, change.at) if is_end else None
         if is_end:
-            changes = (change, SessionTouched(interaction.session_sid, change.at))
-            self._touch(interaction, change.at)
             self._open_calls.pop(interaction.inbound.resource_sid or "", None)
+        if touched is not None:
+            touched.touch(change.at)
+            changes = (change, SessionTouched(touched.sid, change.at))
         self._in_flight[interaction.sid] = updated
 
         def done(problem: StoreUnavailable | None) -> None:
             self._land(updated)
+            if touched is not None:
+                (touched.keep_touch if problem is None else touched.undo_touch)(change.at)
             if problem is not None:
                 if is_end:
                     self.reload_call(interaction)
@@ -236,6 +249,11 @@ class Ledger:
         service = self._service_of(interaction.service_sid)
         told = () if service is None else callback(updated, service.callback_url, service.options, self._parts)
         self._parts.commit(changes, done, told)
+
+    def _touched_by_end(self, interaction: Interaction, at: float) -> ActiveSession | None:
+        """Return the session whose ttl the end of a call restarts; one past its end is not revived."""
+        session = self._active(interaction)
+        return None if session is None or session.is_expired(at) else session
 
     def _land(self, interaction: Interaction) -> None:
         if self._in_flight.get(interaction.sid) is interaction:
@@ -253,6 +271,8 @@ class Ledger:
         if sid is None:
             return None
         interaction = self._latest(sid)
+        if interaction is None and self._open_calls.get(report.resource_sid) == sid:
+            del self._open_calls[report.resource_sid]  # erased while the call went on
         if interaction is None or interaction.kind is not report.kind:
             return None
         if report.account_sid not in (None, interaction.account_sid):

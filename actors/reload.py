@@ -1,44 +1,71 @@
 """What a host reads back at its start besides bindings: open calls, and the answers that may be asked for again."""
 
+from collections.abc import Callable
+
 from actors.directory import Directory
 from actors.ledger import Ledger, event_of
 from actors.parts import Parts
-from engine.core.records import Address, Interaction, Kind
-from engine.core.routing import outbound_address
+from engine.core.ports import Store
+from engine.core.records import Interaction, Kind
+from engine.core.routing import ActiveSession, Seat, outbound_address, seat_of
 from engine.core.traffic import Decision, Outcome, Reason
 
+FindActive = Callable[[Interaction], ActiveSession | None]
 
-def reload_answers(parts: Parts, ledger: Ledger, directory: Directory) -> None:
-    """Take up the open calls, and the answers given within the redelivery window."""
+
+def reload_answers(parts: Parts, ledger: Ledger, directory: Directory, *, active: FindActive) -> None:
+    """Take up the open calls, and the answers given within the redelivery window.
+
+    `active` finds the session of an interaction, if it is active: most are, and then nothing more has to be read.
+    """
     for interaction in parts.store.open_calls():
         ledger.reload_call(interaction)
     since = parts.clock() - parts.settings.redelivery_window_seconds
+    seats = _Seats(parts.store, active)
     for interaction in parts.store.interactions_since(since):
         if interaction.is_message_interaction:
             continue
         if interaction.outbound.participant_sid is None:
             ledger.reload_unfinished(interaction)
         else:
-            _reload(interaction, parts, ledger, directory)
+            _reload(interaction, ledger, directory, seats)
 
 
-def _reload(interaction: Interaction, parts: Parts, ledger: Ledger, directory: Directory) -> None:
-    seats: dict[str, tuple[Address, Address]] = {
-        participant.sid: (participant.identifier, participant.proxy_identifier)
-        for participant in parts.store.participants(interaction.session_sid)
-    }
+class _Seats:
+    """Where the two ends of interactions sat; each ended session is read once."""
+
+    def __init__(self, store: Store, active: FindActive) -> None:
+        self._store = store
+        self._active = active
+        self._read: dict[str, dict[str, Seat]] = {}
+
+    def find(self, interaction: Interaction, participant_sid: str | None) -> Seat | None:
+        active = self._active(interaction)
+        if active is not None:
+            for seat in active.seats:
+                if seat.participant_sid == participant_sid:
+                    return seat
+        seats = self._read.get(interaction.session_sid)
+        if seats is None:
+            participants = self._store.participants(interaction.session_sid)
+            seats = {participant.sid: seat_of(participant) for participant in participants}
+            self._read[interaction.session_sid] = seats
+        return seats.get(participant_sid or "")
+
+
+def _reload(interaction: Interaction, ledger: Ledger, directory: Directory, seats: _Seats) -> None:
     actor = directory.find(interaction.proxy)
-    sender = seats.get(interaction.inbound.participant_sid or "")
-    partner = seats.get(interaction.outbound.participant_sid or "")
+    sender = seats.find(interaction, interaction.inbound.participant_sid)
+    partner = seats.find(interaction, interaction.outbound.participant_sid)
     if actor is None or sender is None or partner is None:
         return  # the session is erased or the number left its pool: a redelivery is decided anew
     is_call = interaction.kind is Kind.VOICE
     decision = Decision(
         Outcome.ROUTED,
         Reason.IN_SESSION,
-        to=outbound_address(partner[0], is_call=is_call, rules=actor.rules),
-        caller_id=partner[1],
+        to=outbound_address(partner.identifier, is_call=is_call, rules=actor.rules),
+        caller_id=partner.proxy,
         session_sid=interaction.session_sid,
         interaction_sid=interaction.sid,
     )
-    ledger.reload_answer(event_of(interaction, sender=sender[0]), decision, now=interaction.date_created)
+    ledger.reload_answer(event_of(interaction, sender=sender.identifier), decision, now=interaction.date_created)

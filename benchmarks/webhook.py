@@ -69,7 +69,7 @@ def _webhook(ready: Ready, *, sender: str, proxy: str, call_sid: str) -> bytes:
         **{side + part: value for side in ("Called", "Caller", "From", "To") for part, value in place.items()},
     }
     body = urlencode(fields)
-    signed = signature(ready.token.encode(), f"{PUBLIC_URL}/inbound/voice", Form(fields)).decode()
+    signed = signature(ready.token, f"{PUBLIC_URL}/inbound/voice", Form(fields)).decode()
     return (
         "POST /inbound/voice HTTP/1.1\r\n"
         "Host: masks.example.com\r\n"

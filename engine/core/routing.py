@@ -69,6 +69,8 @@ class ActiveSession(msgspec.Struct, gc=False):
     """When the expiry sweep looks at it next; 0 = it is not queued."""
     activation: int = 0
     """Its place in the order in which the host's sessions became active; 0 = it never routed."""
+    kept_idle_since: float = 0.0
+    """What of `idle_since` is on disk; 0 = what the session began with."""
     is_bound: bool = False
     """Its pairs are in the bindings of their numbers."""
     is_ending: bool = False
@@ -84,6 +86,21 @@ class ActiveSession(msgspec.Struct, gc=False):
         if self.date_expiry is not None:
             return self.date_expiry <= now
         return self.ttl_seconds > 0 and self.idle_since + self.ttl_seconds <= now
+
+    def touch(self, at: float) -> None:
+        """Restart the idle clock, for an interaction that is being committed."""
+        self.kept_idle_since = self.kept_idle_since or self.idle_since
+        self.idle_since = max(self.idle_since, at)
+
+    def keep_touch(self, at: float) -> None:
+        """Note that a touch is on disk."""
+        self.kept_idle_since = max(self.kept_idle_since, at)
+        self.idle_since = max(self.idle_since, at)
+
+    def undo_touch(self, at: float) -> None:
+        """Set the idle clock back to what is on disk, unless a later touch is under way."""
+        if self.idle_since <= at:
+            self.idle_since = self.kept_idle_since
 
     def proxies(self) -> set[Address]:
         """Return the distinct proxy numbers in use; a shared one counts once."""

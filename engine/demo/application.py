@@ -73,7 +73,7 @@ class ShopApplication:
 
     async def _form(self, request: Request) -> dict[str, str]:
         form: Form = parse_form(await request.body())
-        right = signature(self.token.encode(), f"{self.url}{request.url.path}", form).decode()
+        right = signature(self.token, f"{self.url}{request.url.path}", form).decode()
         self.forged += request.headers.get("x-twilio-signature") != right
         return form.fields
 

@@ -80,4 +80,4 @@ def signed(webhook: Webhook, path: str, *, public_url: str, stage: Stage) -> tup
     if webhook.signature is Signature.MISSING:
         return form, {}
     token = account.auth_token if webhook.signature is Signature.RIGHT else account.auth_token[::-1]
-    return form, {"X-Twilio-Signature": signature(token.encode(), public_url + path, Form(form)).decode()}
+    return form, {"X-Twilio-Signature": signature(token, public_url + path, Form(form)).decode()}

@@ -50,18 +50,20 @@ class DoorSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Webhook(msgspec.Struct):
-    """One inbound request as it was read."""
+    """One inbound request as it is read."""
 
     path: bytes
     """One of `PATHS`."""
-    query: bytes
+    query: bytes = b""
     """What follows the question mark."""
-    signature: bytes
-    """X-Twilio-Signature, or empty."""
-    content_type: bytes
-    """Content-Type, or empty."""
-    body: bytes
+    signature: bytes = b""
+    """X-Twilio-Signature."""
+    content_type: bytes = b""
+    """Content-Type."""
+    body: bytes = b""
     """The form."""
+    is_last: bool = False
+    """The client sends no more on its connection."""
 
 
 def _response(status: HTTPStatus, content_type: str, body: bytes, *headers: str) -> bytes:
@@ -76,6 +78,7 @@ def _problem(status: HTTPStatus, code: Code, text: str, *headers: str) -> bytes:
     return _response(status, "application/json", body, *headers)
 
 
+_REFUSED, _ROUTED = Outcome.REFUSED, Outcome.ROUTED  # a member is found tenfold faster here than in its class (3.11)
 _XML_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/xml; charset=utf-8\r\ncontent-length: "
 
 
@@ -90,9 +93,12 @@ _UNKNOWN_NUMBER = _problem(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, "The number rea
 _BAD_SIGNATURE = _problem(HTTPStatus.FORBIDDEN, Code.BAD_SIGNATURE, "X-Twilio-Signature is missing or wrong")
 NOT_POST = _problem(HTTPStatus.METHOD_NOT_ALLOWED, Code.METHOD_NOT_ALLOWED, "Webhooks are sent by POST", "allow: POST")
 FAILED = _problem(HTTPStatus.INTERNAL_SERVER_ERROR, Code.INTERNAL_ERROR, "An error of ours; it is logged")
-TOO_LARGE = _problem(
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.INVALID_PARAMETER, "The form is too large", "connection: close"
+TOO_LARGE = _problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, Code.INVALID_PARAMETER, "The form is too large")
+HEAD_TOO_LARGE = _problem(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, Code.INVALID_PARAMETER, "The headers are too large"
 )
+BAD_REQUEST = _problem(HTTPStatus.BAD_REQUEST, Code.INVALID_PARAMETER, "This is no HTTP/1.1 request")
+UPGRADE = _problem(HTTPStatus.BAD_REQUEST, Code.INVALID_PARAMETER, "Upgrade: a webhook is sent in plain HTTP/1.1")
 
 
 class Door:
@@ -100,11 +106,14 @@ class Door:
 
     def __init__(self, data: DataPlane, *, observer: Observer, clock: Clock, settings: DoorSettings) -> None:
         """Let webhooks in to a data plane."""
+        prefix = urlsplit(settings.public_url).path.encode()
         self.settings = settings
+        self.paths = {given: path for path in PATHS for given in (path, prefix + path)}
+        """Path of a request to one of `PATHS`: a proxy may strip the public URL's prefix, or not."""
         self._data = data
         self._observer = observer
         self._clock = clock
-        self._bases = _signed_bases(settings.public_url)
+        self._signed_urls = {path: _signed_urls(settings.public_url + path.decode()) for path in PATHS}
         self._status_url = f"{settings.public_url}{STATUS_PATH.decode()}?"
 
     def turn_away(self, problem: DoorProblem) -> None:
@@ -113,9 +122,9 @@ class Door:
 
     def answer(self, webhook: Webhook, reply: Reply) -> None:
         """Answer one webhook, at once or after its commit; `reply` is called once, on the event loop."""
-        form = parse_form(webhook.body)
         try:
             _check_type(webhook.content_type)
+            form = parse_form(webhook.body)
             if webhook.path is STATUS_PATH:
                 self._report(webhook, form, leg_report(form.fields, webhook.query.decode("latin-1")), reply)
             elif webhook.path is VOICE_PATH:
@@ -151,30 +160,27 @@ class Door:
         self._data.report(report, taken)
 
     def _rendered(self, event: InboundEvent, decision: Decision) -> bytes:
-        is_call = event.is_call
-        if decision.outcome is Outcome.ROUTED:
-            status_url = self._status_url + status_query(decision.interaction_sid)
-            if is_call:
-                return _twiml(dial(to=decision.to, caller_id=decision.caller_id, status_url=status_url))
-            if decision.is_sent_by_us:
-                return _DROPPED
-            return _twiml(
-                message(
-                    to=decision.to,
-                    sender=decision.caller_id,
-                    body=event.body if decision.body is None else decision.body,
-                    media=event.media,
-                    status_url=status_url,
-                )
-            )
-        if decision.outcome is Outcome.REFUSED:
-            return _REJECTED if is_call else _DROPPED
-        if decision.outcome is Outcome.ANSWERED:
+        outcome = decision.outcome
+        if outcome is _REFUSED:
+            return _REJECTED if event.is_call else _DROPPED
+        if outcome is _ROUTED:
+            return self._routed(event, decision)
+        if outcome is Outcome.ANSWERED:
             return _twiml(decision.twiml.encode()) if decision.twiml else _DROPPED
-        if decision.outcome is Outcome.UNKNOWN_NUMBER:
+        if outcome is Outcome.UNKNOWN_NUMBER:
             self._observer.turned_away(DoorProblem.UNKNOWN_NUMBER)
             return _UNKNOWN_NUMBER
         return _NOT_READY
+
+    def _routed(self, event: InboundEvent, decision: Decision) -> bytes:
+        to, shown = decision.to, decision.caller_id
+        status_url = self._status_url + status_query(decision.interaction_sid)
+        if event.is_call:
+            return _twiml(dial(to=to, caller_id=shown, status_url=status_url))
+        if decision.is_sent_by_us:
+            return _DROPPED
+        body = event.body if decision.body is None else decision.body
+        return _twiml(message(to=to, sender=shown, body=body, media=event.media, status_url=status_url))
 
     def _is_of_carrier(self, webhook: Webhook, form: Form) -> bool:
         token = self.settings.carrier_tokens.get(form.fields.get("AccountSid", ""))
@@ -189,9 +195,11 @@ class Door:
     def _is_signed(self, webhook: Webhook, form: Form, token: str | None) -> bool:
         if token is None or not webhook.signature:
             return False
-        tail = webhook.path + b"?" + webhook.query if webhook.query else webhook.path
-        key, text = token.encode(), tail.decode("latin-1")
-        return any(hmac.compare_digest(signature(key, base + text, form), webhook.signature) for base in self._bases)
+        tail = "?" + webhook.query.decode("utf-8", "surrogateescape") if webhook.query else ""
+        for url in self._signed_urls[webhook.path]:
+            if hmac.compare_digest(signature(token, url + tail, form), webhook.signature):
+                return True
+        return False
 
     def _refuse_signature(self, form: Form, resource_sid: str, reply: Reply) -> None:
         self._observer.turned_away(DoorProblem.BAD_SIGNATURE)
@@ -210,18 +218,16 @@ class Door:
 
 
 def _check_type(content_type: bytes) -> None:
-    if content_type[: len(FORM_TYPE)].lower() != FORM_TYPE:
+    if not content_type.startswith(FORM_TYPE) and not content_type.lower().startswith(FORM_TYPE):
         raise MalformedForm("Content-Type", f"must be {FORM_TYPE.decode()}")
 
 
-def _signed_bases(public_url: str) -> tuple[str, ...]:
-    """Return the URL bases that a platform may sign: with and without the scheme's own port."""
-    parts = urlsplit(public_url)
+def _signed_urls(url: str) -> tuple[str, ...]:
+    """Return what a platform may sign for a URL: without user-info, with and without the scheme's own port."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
     port = {"http": 80, "https": 443}.get(parts.scheme)
-    if parts.port is None:
-        other = public_url.replace(parts.netloc, f"{parts.netloc}:{port}", 1)
-    elif parts.port == port:
-        other = public_url.replace(parts.netloc, parts.netloc.removesuffix(f":{port}"), 1)
-    else:
-        return (public_url,)
-    return (public_url, other)
+    if parts.port not in (None, port):
+        return (parts._replace(netloc=host).geturl(),)
+    host = host.removesuffix(f":{port}")
+    return tuple(parts._replace(netloc=netloc).geturl() for netloc in (host, f"{host}:{port}"))

@@ -1,41 +1,54 @@
 """The HTTP protocol of the one port: answers inbound webhooks below ASGI, hands everything else to the ASGI app.
 
 uvicorn's own protocol class is the base; a webhook never becomes an ASGI scope, a task or a timer. Answers leave in
-the order of their requests, those of one readable burst in one write.
+the order of their requests, those of one readable burst in one write. Webhooks and ASGI requests may alternate on a
+connection but not overlap: one that would overtake another is not taken, and the connection ends after what was.
 """
 
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from engine.core.ports import DoorProblem
-from engine.ingress.door import FAILED, NOT_POST, PATHS, TOO_LARGE, Door, Webhook
+from engine.ingress.door import BAD_REQUEST, FAILED, HEAD_TOO_LARGE, NOT_POST, TOO_LARGE, UPGRADE, Door, Webhook
 
 _log = logging.getLogger("maskline.ingress")
 
-_PREFIX = b"/inbound/"
-_INTERNED = {path: path for path in PATHS}
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_SIGNATURE, _CONTENT_TYPE, _EXPECT = b"x-twilio-signature", b"content-type", b"expect"
-_WANTED_LENGTHS = frozenset({len(_SIGNATURE), len(_CONTENT_TYPE), len(_EXPECT)})
+MAX_HEAD_BYTES = 65_536
+"""Largest request line with headers, not counting what its first read brought."""
 
 MAX_WAITING = 256
 """Webhooks of one connection that wait for their commit before no more are read from it."""
+
+LINGER_SECONDS = 2.0
+"""How long a peer may go on sending what was refused, so that it comes to read the refusal."""
+
+_END_OF_HEAD = b"\r\n\r\n"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_SIGNATURE, _CONTENT_TYPE, _EXPECT, _CONNECTION = b"x-twilio-signature", b"content-type", b"expect", b"connection"
+_WANTED_LENGTHS = frozenset(map(len, (_SIGNATURE, _CONTENT_TYPE, _EXPECT, _CONNECTION)))
 
 
 class _Slot:
     """The place of one answer in the order of a connection."""
 
-    __slots__ = ("closes", "response")
+    __slots__ = ("_protocol", "response")
 
-    def __init__(self, *, closes: bool) -> None:
+    def __init__(self, protocol: "InboundProtocol") -> None:
         self.response: bytes | None = None
-        self.closes = closes
+        self._protocol = protocol
+
+    def fill(self, response: bytes) -> None:
+        """Take the answer; it leaves when all before it have left."""
+        self.response = response
+        self._protocol.advance(self)
 
 
 class InboundProtocol(HttpToolsProtocol):
@@ -52,192 +65,309 @@ class InboundProtocol(HttpToolsProtocol):
     ) -> None:
         """Take a connection over, as uvicorn makes its protocols."""
         super().__init__(config, server_state, app_state, _loop)
-        self._path: bytes | None = None
-        self._is_head_open = False
-        self._query = b""
-        self._signature = b""
-        self._content_type = b""
-        self._body = b""
-        self._is_turned_away = False
+        self._webhook: Webhook | None = None
+        self._body: list[bytes] = []
+        self._body_bytes = 0
+        self._is_ignored = False
+        self._is_unfinished = False
+        self._unfinished_bytes = 0
         self._waiting: deque[_Slot] = deque()
         self._ready: list[bytes] = []
         self._is_feeding = False
-        self._closes = False
-        self._is_reading_paused = False
+        self._is_ending = False
+        self._lingers = False
         self._used_at = 0.0
-        self._idle_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     # -- reading -------------------------------------------------------------------------------------------------
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the base does
+        """Start the one timer that the connection needs for webhooks."""
+        super().connection_made(transport)
+        self._used_at = self.loop.time()
+        self._timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+
     def data_received(self, data: bytes) -> None:
         """Parse what came and write the answers that are ready in one go."""
+        if self._is_ending:
+            return
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        self._used_at = self.loop.time()
         self._is_feeding = True
         try:
-            super().data_received(data)
-        finally:
-            self._is_feeding = False
-            if self._ready:
-                self._flush()
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if self._webhook is None:
+                self._unsupported_upgrade_warning()
+        except httptools.HttpParserError as problem:
+            self._parser_failed(problem)
+        if self._is_unfinished:
+            self._limit(len(data))
+        self._is_feeding = False
+        if self._ready:
+            self._flush()
+        if len(self._waiting) >= MAX_WAITING:
+            self._regulate()
+
+    def _parser_failed(self, problem: httptools.HttpParserError) -> None:
+        cause = problem.__context__
+        if cause is None or isinstance(cause, httptools.HttpParserError):
+            self._turn_away(DoorProblem.MALFORMED, BAD_REQUEST)
+        else:
+            _log.error("A request could not be read", exc_info=cause)
+            self._refuse(FAILED)
+
+    def _limit(self, received: int) -> None:
+        """Count what an unfinished request brings after its first read, which may hold others."""
+        self._unfinished_bytes = 0 if self._unfinished_bytes < 0 else self._unfinished_bytes + received
+        if self._webhook is None and self._unfinished_bytes > MAX_HEAD_BYTES:
+            self._turn_away(DoorProblem.TOO_LARGE, HEAD_TOO_LARGE)
+        elif self._unfinished_bytes > MAX_HEAD_BYTES + self.door.settings.max_body_bytes:
+            self._turn_away(DoorProblem.TOO_LARGE, TOO_LARGE)
 
     def on_message_begin(self) -> None:
-        """Start a request; its scope is made only when it turns out to be the ASGI app's."""
+        """Start a request; whose it is shows when its head is complete."""
         self.url = b""
-        self._path = None
-        self._is_head_open = True
-
-    def _begin(self) -> None:
-        """Look at the complete URL: ours, or the ASGI app's."""
-        self._is_head_open = False
-        url = self.url
-        if url.startswith(_PREFIX):
-            path, _, query = url.partition(b"?")
-            self._path = _INTERNED.get(path)
-            if self._path is not None:
-                self._query = query
-                self._signature = self._content_type = self._body = b""
-                self._is_turned_away = False
-                return
-        super().on_message_begin()
-        self.url = url
+        self.headers = []
+        self._webhook = None
+        self._is_ignored = False
+        self._is_unfinished = True
+        self._unfinished_bytes = -1
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the headers that a webhook needs."""
-        if self._is_head_open:
-            self._begin()
-        if self._path is None:
-            super().on_header(name, value)
-        elif len(name) in _WANTED_LENGTHS:
-            name = name.lower()
-            if name == _SIGNATURE:
-                self._signature = value
-            elif name == _CONTENT_TYPE:
-                self._content_type = value
-            elif name == _EXPECT and value.lower() == b"100-continue":
-                self.transport.write(_CONTINUE)
+        """Keep a header as it came."""
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Refuse what is no POST; an ASGI request while webhooks wait would overtake them, so the line is cut."""
-        if self._is_head_open:
-            self._begin()
-        if self._path is None:
-            if self._waiting:
-                self.transport.close()
-            else:
-                super().on_headers_complete()
+        """Tell a webhook from a request of the ASGI app, and refuse at once what is no POST."""
+        if self._is_ending:
+            self._ignore()
+            return
+        path, _, query = self.url.partition(b"?")
+        known = self.door.paths.get(path)
+        if known is None:
+            self._begin_asgi()
         elif self._is_asgi_busy:
-            self.transport.close()
-        elif self.parser.get_method() != b"POST":
-            self._turn_away(DoorProblem.NOT_POST, NOT_POST)
+            self._end_after_asgi()
+        else:
+            self._webhook = webhook = Webhook(known, query)
+            self._body, self._body_bytes = [], 0
+            self._read_headers(webhook)
+            method = self.parser.get_method()
+            if method != b"POST":
+                self._ignore()
+                self.door.turn_away(DoorProblem.NOT_POST)
+                self._is_ending = webhook.is_last
+                self._answer(_head_of(NOT_POST) if method == b"HEAD" else NOT_POST)
+
+    def _read_headers(self, webhook: Webhook) -> None:
+        expects, has_connection = False, False
+        for name, value in self.headers:
+            if len(name) in _WANTED_LENGTHS:
+                wanted = name.lower()
+                if wanted == _SIGNATURE:
+                    webhook.signature = value
+                elif wanted == _CONTENT_TYPE:
+                    webhook.content_type = value
+                elif wanted == _CONNECTION:
+                    has_connection = True
+                elif wanted == _EXPECT:
+                    expects = value.lower() == b"100-continue"
+        # HTTP/1.0 would have to be told that the connection stays; as uvicorn does, it does not.
+        if not self.parser.should_keep_alive() or (has_connection and self.parser.get_http_version() == "1.0"):
+            webhook.is_last = True
+        elif expects and not self._waiting and not self._ready:
+            self.transport.write(_CONTINUE)
+
+    def _begin_asgi(self) -> None:
+        """Let the base class see the head from its start, unless webhooks before it wait."""
+        if self._waiting:
+            self._ignore()
+            self._is_ending = True
+            return
+        url, headers = self.url, self.headers
+        self._is_unfinished = False
+        super().on_message_begin()
+        self.url = url
+        for name, value in headers:
+            super().on_header(name, value)
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Collect the form."""
-        if self._path is None:
-            if self.cycle is not None:
-                super().on_body(body)
-        elif not self._is_turned_away:
-            self._body = self._body + body if self._body else body
-            if len(self._body) > self.door.settings.max_body_bytes:
-                self._turn_away(DoorProblem.TOO_LARGE, TOO_LARGE, closes=True)
+        if self._is_ignored:
+            return
+        if self._webhook is None:
+            super().on_body(body)
+            return
+        self._body.append(body)
+        self._body_bytes += len(body)
+        if self._body_bytes > self.door.settings.max_body_bytes:
+            self._turn_away(DoorProblem.TOO_LARGE, TOO_LARGE)
 
     def on_message_complete(self) -> None:
         """Hand a complete webhook to the door."""
-        if self._path is None:
-            if self.cycle is not None:
-                super().on_message_complete()
+        if self._is_ignored:
             return
-        if self._is_turned_away or self.transport.is_closing():
+        webhook = self._webhook
+        if webhook is None:
+            super().on_message_complete()
             return
-        slot = self._slot(closes=not self.parser.should_keep_alive())
-        webhook = Webhook(self._path, self._query, self._signature, self._content_type, self._body)
+        self._is_unfinished = False
+        if not self._body and self.parser.should_upgrade():  # the parser leaves the body to the other protocol
+            self._turn_away(DoorProblem.MALFORMED, UPGRADE)
+            return
+        self._is_ending = webhook.is_last
+        webhook.body = b"".join(self._body)
+        slot = _Slot(self)
         try:
-            self.door.answer(webhook, lambda response: self._fill(slot, response))
+            self.door.answer(webhook, slot.fill)
         except Exception:  # noqa: BLE001 - the listener's task: the unforeseen is logged and answered
             _log.exception("A webhook could not be answered")
-            self._fill(slot, FAILED)
+            slot.response = FAILED
+        self._take(slot)
+
+    # -- refusing ------------------------------------------------------------------------------------------------
 
     @property
     def _is_asgi_busy(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
 
-    def _turn_away(self, problem: DoorProblem, response: bytes, *, closes: bool = False) -> None:
-        self._is_turned_away = True
+    def _ignore(self) -> None:
+        self._is_ignored = True
+        self._is_unfinished = False
+
+    def _end_after_asgi(self) -> None:
+        """Take no more, and let the base class close when it has answered what it has begun."""
+        self._ignore()
+        self._is_ending = True
+        self.cycle.keep_alive = False
+
+    def _turn_away(self, problem: DoorProblem, response: bytes) -> None:
         self.door.turn_away(problem)
-        self._fill(self._slot(closes=closes or not self.parser.should_keep_alive()), response)
+        self._refuse(response)
+
+    def _refuse(self, response: bytes) -> None:
+        """Answer what cannot be read to its end, and end the connection."""
+        if self._is_asgi_busy:
+            self._end_after_asgi()
+            return
+        self._ignore()
+        self._is_ending = self._lingers = True
+        self._answer(response)
 
     # -- answering -----------------------------------------------------------------------------------------------
 
-    def _slot(self, *, closes: bool) -> _Slot:
-        slot = _Slot(closes=closes)
-        self._waiting.append(slot)
-        if len(self._waiting) >= MAX_WAITING and not self._is_reading_paused:
-            self._is_reading_paused = True
-            self.flow.pause_reading()
-        return slot
-
-    def _fill(self, slot: _Slot, response: bytes) -> None:
+    def _answer(self, response: bytes) -> None:
+        slot = _Slot(self)
         slot.response = response
-        waiting = self._waiting
-        while waiting and waiting[0].response is not None:
-            first = waiting.popleft()
-            self._ready.append(first.response or b"")
-            self.server_state.total_requests += 1
-            if first.closes:
-                self._closes = True
-                waiting.clear()
-        if self._ready and not self._is_feeding:
+        self._take(slot)
+
+    def _take(self, slot: _Slot) -> None:
+        """Put a slot behind those that wait, or have its answer leave with this burst."""
+        if self._waiting or slot.response is None:
+            self._waiting.append(slot)
+        else:
+            self._ready.append(_saying_close(slot.response) if self._is_ending else slot.response)
+
+    def advance(self, slot: _Slot) -> None:
+        """Let the answers leave that are next in order, if this one was what they waited for."""
+        waiting, ready = self._waiting, self._ready
+        if not waiting or waiting[0] is not slot:
+            return
+        while waiting and (response := waiting[0].response) is not None:
+            waiting.popleft()
+            ready.append(response)
+        if self._is_ending and not waiting:
+            ready[-1] = _saying_close(ready[-1])
+        if not self._is_feeding:
             self._flush()
 
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
+        self.server_state.total_requests += len(ready)
         if self.transport.is_closing():
             return
         self.transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
-        if self._closes and not self._waiting:
+        if self._is_ending and not self._waiting and not self._is_asgi_busy:
+            self._end()
+        elif self.flow.read_paused:
+            self._regulate()
+
+    def _end(self) -> None:
+        """Close; when there may be more to read, go on reading for a while, or the peer's system drops the answer."""
+        if not self._lingers or not self.transport.can_write_eof():
             self.transport.close()
             return
-        if self._is_reading_paused and len(self._waiting) < MAX_WAITING:
-            self._is_reading_paused = False
-            self.flow.resume_reading()
-        self._used_at = self.loop.time()
-        if self._idle_timer is None:
-            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._set_timer(LINGER_SECONDS, self.transport.close)
+
+    def _set_timer(self, seconds: float, callback: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(seconds, callback)
 
     def _close_if_idle(self) -> None:
-        """Close a connection that carried nothing for the keep-alive time; one timer serves all its webhooks."""
+        """Close a connection that carried nothing for the keep-alive time."""
         left = self._used_at + self.timeout_keep_alive - self.loop.time()
         if left > 0 or self._waiting or self._is_asgi_busy:
-            self._idle_timer = self.loop.call_later(max(left, 1.0), self._close_if_idle)
-        elif not self.transport.is_closing():
+            self._set_timer(max(left, 1.0), self._close_if_idle)
+        elif self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
             self.transport.close()
+
+    # -- back-pressure -------------------------------------------------------------------------------------------
+
+    def _regulate(self) -> None:
+        if len(self._waiting) >= MAX_WAITING or self.flow.write_paused:
+            self.flow.pause_reading()
+        elif not self.pipeline:
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         """Read no more from a peer that does not take its answers."""
         super().pause_writing()
-        self.flow.pause_reading()
+        self._regulate()
 
     def resume_writing(self) -> None:
         """Read again."""
         super().resume_writing()
-        if not self._is_reading_paused:
-            self.flow.resume_reading()
+        self._regulate()
 
     # -- the connection's end ------------------------------------------------------------------------------------
 
     def shutdown(self) -> None:
         """Let the webhooks that wait be answered, then close; called by the server."""
         if self._waiting:
-            self._closes = True
+            self._is_ending = True
         else:
             super().shutdown()
+
+    def eof_received(self) -> bool:  # type: ignore[override] # the base class always closes
+        """Stay open towards a peer that has said all it wants and waits for answers."""
+        if self._waiting:
+            self._is_ending = True
+        return bool(self._waiting)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the answers that nobody awaits; what they answer is committed all the same."""
         self._waiting.clear()
         self._ready.clear()
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         super().connection_lost(exc)
+
+
+def _head_of(response: bytes) -> bytes:
+    return response[: response.index(_END_OF_HEAD) + len(_END_OF_HEAD)]
+
+
+def _saying_close(response: bytes) -> bytes:
+    return response.replace(_END_OF_HEAD, b"\r\nconnection: close" + _END_OF_HEAD, 1)
 
 
 def inbound_protocol(door: Door) -> type[InboundProtocol]:

@@ -46,7 +46,7 @@ def signed_form(url: str, fields: Mapping[str, str], *, token: str, idempotency_
         "&".join([f"{_quoted(name)}={_quoted(value)}" for name, value in sent.items()]).encode(),
         {
             "Content-Type": FORM_TYPE,
-            SIGNATURE_HEADER: signature(token.encode(), signed_url(url), Form(sent)).decode(),
+            SIGNATURE_HEADER: signature(token, signed_url(url), Form(sent)).decode(),
             IDEMPOTENCY_HEADER: idempotency_token,
         },
     )

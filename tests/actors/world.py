@@ -116,6 +116,8 @@ class MoodyStore(SqliteStore):
 
     is_failing = False
     """Every commit fails, as with a full disk; order is kept."""
+    participants_read = 0
+    """How often the participants of a session were read."""
     _kept_back: list[tuple[Sequence[Change], Callable[[StoreUnavailable | None], None]]] | None = None
 
     def commit(self, changes: Sequence[Change], done: Callable[[StoreUnavailable | None], None]) -> None:
@@ -126,6 +128,11 @@ class MoodyStore(SqliteStore):
             super().commit((), lambda _problem: done(StoreUnavailable("The disk is full")))
         else:
             super().commit(changes, done)
+
+    def participants(self, session_sid: str) -> tuple[Participant, ...]:
+        """Read the participants of a session, and count it."""
+        self.participants_read += 1
+        return super().participants(session_sid)
 
     def keep_back(self) -> None:
         """Keep every commit in flight from now on."""
@@ -199,8 +206,12 @@ class World:
             done = asyncio.get_running_loop().create_future()
             SqliteStore.commit(self.store, (), done.set_result)
             await asyncio.wait_for(done, WAIT_SECONDS)
-            for _ in range(10):
-                await asyncio.sleep(0)
+            await self.breathe()
+
+    async def breathe(self) -> None:
+        """Let the loop turn, without waiting for the disk."""
+        for _ in range(10):
+            await asyncio.sleep(0)
 
     # -- provisioning ----------------------------------------------------------------------------------------------
 
@@ -362,6 +373,21 @@ class World:
         outcome: asyncio.Future[ReportOutcome | None] = asyncio.get_running_loop().create_future()
         self.host.report(report, outcome.set_result)
         return outcome
+
+    def tell_report(
+        self, status: LegStatus, resource_sid: str, interaction_sid: str | None, *, is_outbound: bool
+    ) -> asyncio.Future[ReportOutcome | None]:
+        """Report a leg of a call, without waiting."""
+        return self.tell(
+            LegReport(
+                kind=Kind.VOICE,
+                account_sid=self.account.sid,
+                interaction_sid=interaction_sid,
+                is_outbound=is_outbound,
+                resource_sid=resource_sid,
+                status=status,
+            )
+        )
 
     async def report(
         self,

@@ -69,7 +69,7 @@ class LiveServer:
         """Ask it to stop; returns its exit code, at the latest when its promise is broken."""
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.communicate(timeout=STOP_SECONDS)
+            self.process.wait(STOP_SECONDS)
         finally:
             self.kill()
         return self.process.returncode
@@ -77,7 +77,9 @@ class LiveServer:
     def kill(self) -> None:
         """Kill it with -9; harmless when it has ended."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
 
 def clean_environment() -> dict[str, str]:

@@ -131,6 +131,23 @@ def test_a_permissive_account_may_activate_a_pair_twice(shared_server: LiveServe
     assert [code for code in ("80801", "80802") if any(f"code={code}" in line for line in told)] == ["80801", "80802"]
 
 
+def test_a_permissive_account_meets_the_same_session_after_a_restart(start_server: Callable[..., LiveServer]) -> None:
+    """The one activated last, also when the pair joined an older session later (behaviour 7)."""
+    tenant = new_tenant(start_server(), allow_participant_conflict=True)
+    service, alice = tenant.service(), person()
+    older = f"{service.path}/Sessions/{service.session(person())['sid']}"
+    newer = service.pairing(alice)
+    service.join(older, alice, ProxyIdentifier=service.pool[0])
+
+    before = tenant.carrier.call(alice, service.pool[0]).reached
+    tenant.server.kill()
+    tenant = tenant.moved(start_server())
+    after = tenant.carrier.call(alice, service.pool[0]).reached
+    tenant.close()
+
+    assert before == after == (newer.second.identifier, newer.second.proxy)
+
+
 def test_every_interaction_restarts_the_idle_clock(tenant: Tenant) -> None:
     """Traffic from either side keeps a session alive past its ttl; idle, it closes with reason ttl (item 10)."""
     ttl = 2
@@ -158,6 +175,31 @@ def test_every_interaction_restarts_the_idle_clock(tenant: Tenant) -> None:
     assert_routes_nowhere(tenant, pairing)
     assert any("code=80904" in line and pairing.sid in line for line in tenant.server.log.splitlines())
     assert {one["in_use"] for one in service.numbers().values()} == {0}
+
+
+def test_a_session_that_ends_while_the_server_is_down_is_closed_at_its_start(
+    start_server: Callable[..., LiveServer],
+) -> None:
+    """Its clock goes on; not one call passes, and its numbers are free."""
+    tenant = new_tenant(start_server())
+    service = tenant.service()
+    ending, going_on = service.pairing(Ttl=1), service.pairing(Ttl=3600)
+    tenant.server.kill()
+    Event().wait(1.5)  # the ttl runs out
+    tenant = tenant.moved(start_server())
+
+    late = tenant.carrier.call(ending.first.identifier, ending.first.proxy)
+    closed = wait_until_closed(tenant, ending.path)
+    service = Service(tenant, service.path, service.sid, service.pool)
+    (number,) = service.numbers().values()
+    goes_on = tenant.carrier.call(going_on.first.identifier, going_on.first.proxy).reached
+    tenant.close()
+
+    assert late.verbs == REJECTED
+    assert "code=80904" in tenant.server.log
+    assert closed["closed_reason"] == "ttl"
+    assert number["in_use"] == 1
+    assert goes_on == (going_on.second.identifier, going_on.second.proxy)
 
 
 def test_a_fixed_end_overrides_the_idle_limit(tenant: Tenant) -> None:

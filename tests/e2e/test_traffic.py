@@ -174,6 +174,34 @@ def test_a_restart_in_between_changes_nothing(start_server: Callable[..., LiveSe
     tenant.close()
 
 
+def test_a_redelivery_of_what_was_erased_is_decided_anew(start_server: Callable[..., LiveServer]) -> None:
+    """Nobody is reached through a deleted session, nor is an answer repeated whose record is gone; restarted or not."""
+    tenant = new_tenant(start_server(public_url="http://maskline.example"))
+    service = tenant.service(numbers=2)
+    kept, deleted = service.pairing(), service.pairing()
+    again, never_again = resource_sid("CA"), resource_sid("CA")
+    tenant.carrier.call(kept.first.identifier, kept.first.proxy, sid=again)
+    tenant.carrier.call(deleted.first.identifier, deleted.first.proxy, sid=never_again)
+    (recorded,) = tenant.get(f"{kept.path}/Interactions")["interactions"]
+    tenant.delete(f"{kept.path}/Interactions/{recorded['sid']}")
+    tenant.delete(deleted.path)
+
+    anew = tenant.carrier.call(kept.first.identifier, kept.first.proxy, sid=again)
+    refused = tenant.carrier.call(deleted.first.identifier, deleted.first.proxy, sid=never_again)
+    tenant.server.kill()
+    tenant = tenant.moved(start_server(public_url="http://maskline.example"))
+    anew_later = tenant.carrier.call(kept.first.identifier, kept.first.proxy, sid=again)
+    refused_later = tenant.carrier.call(deleted.first.identifier, deleted.first.proxy, sid=never_again)
+
+    (recorded_anew,) = tenant.get(f"{kept.path}/Interactions")["interactions"]
+    tenant.close()
+    assert refused.verbs == refused_later.verbs == REJECTED
+    assert anew.reached == (kept.second.identifier, kept.second.proxy)
+    assert anew.content == anew_later.content
+    assert recorded_anew["sid"] in anew.twiml.status_url
+    assert recorded_anew["sid"] != recorded["sid"]
+
+
 def test_a_removed_participant_neither_reaches_nor_is_reached(tenant: Tenant) -> None:
     """The one who is left is told there is no partner; a successor takes the seat (behaviour 3.5)."""
     service = tenant.service(numbers=2)

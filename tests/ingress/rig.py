@@ -1,0 +1,256 @@
+"""A real server with the door in front of a data plane that a test controls, and a raw client."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from http.client import HTTPMessage, parse_headers
+from io import BytesIO
+from urllib.parse import urlencode
+
+import msgspec
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from engine.core.ports import DoorProblem
+from engine.core.records import DebuggerEvent, Kind
+from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
+from engine.ingress.door import Door, DoorSettings
+from engine.ingress.http import InboundProtocol, inbound_protocol
+from engine.listeners import Listener, bind_tcp
+from engine.settings import ListenAddress
+from engine.wire.webhooks import Form, signature
+
+ACCOUNT, TOKEN = "AC" + "1" * 32, "a-token"
+OTHER_ACCOUNT, OTHER_TOKEN = "AC" + "2" * 32, "another-token"
+PROXY, SENDER = "+14155550199", "+14155550100"
+PUBLIC_URL = "https://masks.example.com"
+NOW = 1_700_000_000.0
+PATIENCE = 10.0
+"""Seconds after which something that should have happened has not."""
+
+REFUSED = Decision(Outcome.REFUSED, Reason.NO_SESSION)
+ROUTED = Decision(
+    Outcome.ROUTED,
+    Reason.IN_SESSION,
+    to="+14155550101",
+    caller_id="+14155550198",
+    session_sid="KC" + "1" * 32,
+    interaction_sid="KI" + "1" * 32,
+)
+
+
+class FakePlane:
+    """Answers at once; keeps the answers back while it is holding; raises when told to."""
+
+    def __init__(self) -> None:
+        self.decision = REFUSED
+        self.report_outcome: ReportOutcome | None = ReportOutcome.RECORDED
+        self.failure: Exception | None = None
+        self.is_holding = False
+        self.events: list[InboundEvent] = []
+        self.reports: list[LegReport] = []
+        self.held: list[Callable[[], None]] = []
+
+    def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
+        """Take an event."""
+        if self.failure is not None:
+            raise self.failure
+        self.events.append(event)
+        decision = self.decision
+        self._answer(lambda: answer(decision))
+
+    def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        """Take a report."""
+        self.reports.append(report)
+        outcome = self.report_outcome
+        self._answer(lambda: answer(outcome))
+
+    def signing_token(self, proxy: str) -> str | None:
+        """Know one number."""
+        return TOKEN if proxy == PROXY else None
+
+    def account_token(self, account_sid: str) -> str | None:
+        """Know two accounts."""
+        return {ACCOUNT: TOKEN, OTHER_ACCOUNT: OTHER_TOKEN}.get(account_sid)
+
+    def _answer(self, answer: Callable[[], None]) -> None:
+        if self.is_holding:
+            self.held.append(answer)
+        else:
+            answer()
+
+
+class FakeObserver:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.problems: list[DoorProblem] = []
+        self.events: list[DebuggerEvent] = []
+
+    def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
+        """Is told by the data plane."""
+
+    def reported(self, outcome: ReportOutcome) -> None:
+        """Is told by the data plane."""
+
+    def turned_away(self, problem: DoorProblem) -> None:
+        """Remember a problem."""
+        self.problems.append(problem)
+
+    def debugger(self, event: DebuggerEvent) -> None:
+        """Remember an event."""
+        self.events.append(event)
+
+    def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
+        """Is told by the store."""
+
+    def requested(self, *, method: str, route: str, status: int) -> None:
+        """Is told by the REST interface."""
+
+
+class Answer(msgspec.Struct):
+    """One HTTP response."""
+
+    status: int
+    headers: HTTPMessage
+    body: bytes
+
+    @property
+    def code(self) -> int:
+        """The API's error code."""
+        return int(msgspec.json.decode(self.body)["code"])
+
+    @property
+    def message(self) -> str:
+        """The API's error message."""
+        return str(msgspec.json.decode(self.body)["message"])
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, *parts: bytes) -> None:
+        """Send parts, each in a segment of its own as far as the system allows."""
+        for part in parts:
+            self.writer.write(part)
+            await self.writer.drain()
+            await asyncio.sleep(0)
+
+    async def answer(self, *, is_head: bool = False) -> Answer:
+        """Read one response."""
+        async with asyncio.timeout(PATIENCE):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            status_line, _, fields = head.partition(b"\r\n")
+            headers = parse_headers(BytesIO(fields))
+            length = 0 if is_head else int(headers.get("content-length", 0))
+            return Answer(int(status_line.split()[1]), headers, await self.reader.readexactly(length))
+
+    async def ask(self, *parts: bytes) -> Answer:
+        """Send one request and read its response."""
+        await self.send(*parts)
+        return await self.answer()
+
+    async def ended(self) -> bytes:
+        """Wait until the server has closed; return what came before."""
+        async with asyncio.timeout(PATIENCE):
+            return await self.reader.read()
+
+
+class Running(msgspec.Struct):
+    """A server and everything around it."""
+
+    plane: FakePlane
+    observer: FakeObserver
+    listener: Listener
+    port: int
+    asgi_gate: asyncio.Event
+    """ASGI requests are answered when it is set."""
+
+    @property
+    def protocols(self) -> list[InboundProtocol]:
+        """The connections that are open."""
+        return [one for one in self.listener.server_state.connections if isinstance(one, InboundProtocol)]
+
+
+@asynccontextmanager
+async def serving(
+    *, settings: DoorSettings | None = None, keep_alive_seconds: int = 75, grace_seconds: int = 5
+) -> AsyncIterator[Running]:
+    """Run a server whose ASGI side answers every request with its method and path."""
+    plane, observer, gate = FakePlane(), FakeObserver(), asyncio.Event()
+    gate.set()
+    door = Door(plane, observer=observer, clock=lambda: NOW, settings=settings or DoorSettings(public_url=PUBLIC_URL))
+    listener = Listener(_echo(gate), grace_seconds=grace_seconds, protocol=inbound_protocol(door))
+    listener.config.timeout_keep_alive = keep_alive_seconds
+    bound = bind_tcp(ListenAddress("127.0.0.1", 0))
+    await listener.open(bound)
+    try:
+        yield Running(plane, observer, listener, bound.getsockname()[1], gate)
+    finally:
+        await listener.close()
+
+
+def _echo(gate: asyncio.Event) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message["body"]
+            if not message["more_body"]:
+                break
+        await gate.wait()
+        said = f"{scope['method']} {scope['path']} ".encode() + body
+        headers = [(b"content-length", b"%d" % len(said)), *((b"seen", name) for name, _ in scope["headers"])]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": said})
+
+    return app
+
+
+@asynccontextmanager
+async def connected(running: Running) -> AsyncIterator[Client]:
+    """Open a connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port, limit=1 << 20)
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.close()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, as the loop turns."""
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110 - what is awaited has no event of its own
+            await asyncio.sleep(0.001)
+
+
+def call(**changed: str) -> dict[str, str]:
+    """Return the form of a call on our number; an empty value leaves a field out."""
+    fields = {"AccountSid": ACCOUNT, "CallSid": "CA" + "1" * 32, "From": SENDER, "To": PROXY, **changed}
+    return {name: value for name, value in fields.items() if value}
+
+
+def text(**changed: str) -> dict[str, str]:
+    """Return the form of a message on our number."""
+    return call(**{"CallSid": "", "MessageSid": "SM" + "1" * 32, "Body": "hello", **changed})
+
+
+def signed(form: dict[str, str], target: str, *, token: str = TOKEN, base: str = PUBLIC_URL) -> str:
+    """Return the signature header's value."""
+    return signature(token, base + target, Form(form)).decode()
+
+
+def post(form: dict[str, str], target: str = "/inbound/voice", *, sign_as: str | None = None, **headers: str) -> bytes:
+    """Return a signed webhook; `sign_as` replaces the signature, headers are named with underscores."""
+    body = urlencode(form).encode()
+    fields = {
+        "Host": "masks.example.com",
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Content-Length": str(len(body)),
+        "X-Twilio-Signature": signed(form, target) if sign_as is None else sign_as,
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items() if value)]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

@@ -1,0 +1,519 @@
+"""The HTTP protocol under everything clients do: order, pieces, pipelines, limits, endings. Over a real server."""
+
+import asyncio
+import socket
+import struct
+from urllib.parse import urlencode
+
+import pytest
+
+from engine.core.ports import DoorProblem
+from engine.core.traffic import Decision, Outcome, Reason
+from engine.ingress.door import DoorSettings
+from engine.ingress.http import MAX_HEAD_BYTES, MAX_WAITING
+from tests.ingress.rig import (
+    PUBLIC_URL,
+    REFUSED,
+    ROUTED,
+    Client,
+    Running,
+    call,
+    connected,
+    post,
+    serving,
+    signed,
+    text,
+    until,
+)
+
+pytestmark = pytest.mark.anyio
+
+GET = b"GET /v1/Services HTTP/1.1\r\nHost: a\r\n\r\n"
+RESET = struct.pack("ii", 1, 0)
+"""Linger for no time: closing a socket resets the connection."""
+
+UNSIGNED = DoorSettings(public_url=PUBLIC_URL, verify_signatures=False)
+
+
+def numbered(number: int) -> dict[str, str]:
+    return call(CallSid=f"CA{number:032x}")
+
+
+def routed(number: int) -> Decision:
+    return Decision(Outcome.ROUTED, Reason.IN_SESSION, to=f"+1{number}", caller_id="+12", interaction_sid="KI1")
+
+
+async def held(running: Running, count: int) -> None:
+    """Wait until at least so many webhooks wait for their commit."""
+    await until(lambda: len(running.plane.held) >= count)
+
+
+async def numbers_answered(client: Client, count: int) -> list[int]:
+    """Read answers to calls that were routed to their own number."""
+    bodies = [(await client.answer()).body.decode() for _ in range(count)]
+    return [int(body.partition(">+1")[2].partition("<")[0]) for body in bodies]
+
+
+# -- order ---------------------------------------------------------------------------------------------------------
+
+
+async def test_answers_leave_in_the_order_of_their_requests() -> None:
+    """Also when later ones are ready first."""
+    async with serving() as running, connected(running) as client:
+        running.plane.is_holding = True
+        for number in range(5):
+            running.plane.decision = routed(number)
+            await client.send(post(numbered(number)))
+            await held(running, number + 1)
+
+        for number in (3, 1, 0, 4, 2):
+            running.plane.held[number]()
+
+        assert await numbers_answered(client, 5) == [0, 1, 2, 3, 4]
+
+
+async def test_an_answer_at_once_waits_for_the_slower_ones_before_it() -> None:
+    """A refusal does not overtake a call that is being committed."""
+    async with serving() as running, connected(running) as client:
+        running.plane.is_holding, running.plane.decision = True, ROUTED
+        await client.send(post(numbered(1)))
+        await held(running, 1)
+        running.plane.is_holding, running.plane.decision = False, REFUSED
+        await client.send(post(numbered(2)))
+        await until(lambda: len(running.plane.events) == 2)
+
+        running.plane.held[0]()
+
+        assert [b"<Dial" in (await client.answer()).body for _ in range(2)] == [True, False]
+
+
+async def test_a_thousand_pipelined_webhooks_are_answered_in_order() -> None:
+    """Of one write, each of them after its own commit."""
+    async with serving(settings=UNSIGNED) as running, connected(running) as client:
+        running.plane.is_holding = True
+        await client.send(b"".join(post(numbered(number)) for number in range(1000)))
+
+        answered = 0
+        while answered < 1000:
+            await held(running, answered + 1)
+            now = running.plane.held[answered:]
+            for answer in reversed(now):
+                answer()
+            answered += len(now)
+        answers = [await client.answer() for _ in range(1000)]
+
+        assert {answer.status for answer in answers} == {200}
+        assert [event.resource_sid for event in running.plane.events] == [f"CA{n:032x}" for n in range(1000)]
+
+
+async def test_a_connection_with_many_waiting_webhooks_is_not_read_on() -> None:
+    """Memory stays bounded while the disk is slow; reading goes on with the first answers."""
+    count = 20 * MAX_WAITING
+    async with serving(settings=UNSIGNED) as running, connected(running) as client:
+        running.plane.is_holding = True
+        sending = asyncio.create_task(client.send(b"".join(post(numbered(number)) for number in range(count))))
+        await until(lambda: any(protocol.flow.read_paused for protocol in running.protocols))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        taken_while_paused = len(running.plane.events)
+
+        running.plane.is_holding = False
+        for answer in running.plane.held:
+            answer()
+        for _ in range(count):
+            assert (await client.answer()).status == 200
+        await sending
+
+        assert MAX_WAITING <= taken_while_paused < count
+
+
+# -- pieces --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_webhook_may_come_byte_by_byte() -> None:
+    """Head, header names, values and body split anywhere."""
+    async with serving() as running, connected(running) as client:
+        for byte in post(call()):
+            await client.send(bytes([byte]))
+
+        assert (await client.answer()).status == 200
+
+
+@pytest.mark.parametrize("at", [1, 9, 20, 60, 150, 230])
+async def test_a_webhook_may_be_split_in_two(at: int) -> None:
+    """Two webhooks, so that the second begins in the same segment as the rest of the first."""
+    both = post(call()) + post(text(), "/inbound/message")
+    async with serving() as running, connected(running) as client:
+        await client.send(both[:at], both[at:])
+
+        assert [(await client.answer()).status for _ in range(2)] == [200, 200]
+
+
+async def test_a_chunked_form_is_read() -> None:
+    """With extensions and a trailer, which cannot replace the signature of the head."""
+    form = call()
+    body = urlencode(form).encode()
+    chunks = b"".join(b"%x;note=1\r\n%b\r\n" % (len(part), part) for part in (body[:7], body[7:40], body[40:]))
+    request = post(form, Content_Length="", Transfer_Encoding="chunked").partition(b"\r\n\r\n")[0]
+    async with serving() as running, connected(running) as client:
+        answer = await client.ask(request, b"\r\n\r\n", chunks, b"0\r\nX-Twilio-Signature: forged\r\n\r\n")
+
+        assert answer.status == 200
+
+
+async def test_a_client_that_waits_for_100_continue_gets_it() -> None:
+    """Before it sends the body."""
+    head, end, body = post(call(), Expect="100-continue").partition(b"\r\n\r\n")
+    async with serving() as running, connected(running) as client:
+        interim = await client.ask(head + end)
+        final = await client.ask(body)
+
+        assert (interim.status, final.status) == (100, 200)
+
+
+async def test_100_continue_does_not_overtake_an_answer() -> None:
+    """A client may not wait for ever for it, and would take it for the answer to the webhook before."""
+    head, end, body = post(numbered(2), Expect="100-continue").partition(b"\r\n\r\n")
+    async with serving() as running, connected(running) as client:
+        running.plane.is_holding = True
+        await client.send(post(numbered(1)) + head + end)
+        await held(running, 1)
+        running.plane.held[0]()
+
+        first = await client.answer()
+        running.plane.is_holding = False
+        second = await client.ask(body)
+
+        assert (first.status, second.status) == (200, 200)
+
+
+# -- endings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "connection"),
+    [("1.1", "close"), ("1.1", "Close"), ("1.0", ""), ("1.0", "close"), ("1.0", "keep-alive")],
+)
+async def test_the_connection_ends_when_the_client_wants_it(version: str, connection: str) -> None:
+    """The answer says so; what was sent after it is not taken."""
+    first = post(call(), Connection=connection).replace(b"HTTP/1.1", f"HTTP/{version}".encode())
+    async with serving() as running, connected(running) as client:
+        await client.send(first + post(numbered(2)))
+
+        answer = await client.answer()
+
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await client.ended() == b""
+        assert len(running.plane.events) == 1
+
+
+async def test_a_late_answer_ends_the_connection_too() -> None:
+    """Connection: close on a webhook that waits for its commit."""
+    async with serving() as running, connected(running) as client:
+        running.plane.is_holding = True
+        await client.send(post(call(), Connection="close"))
+        await held(running, 1)
+
+        running.plane.held[0]()
+
+        assert (await client.answer()).headers["connection"] == "close"
+        assert await client.ended() == b""
+
+
+async def test_keep_alive_is_the_rule() -> None:
+    """No header says so: it is HTTP/1.1."""
+    async with serving() as running, connected(running) as client:
+        answers = [await client.ask(post(numbered(number), Connection="keep-alive")) for number in range(3)]
+
+        assert [(answer.status, answer.headers["connection"]) for answer in answers] == [(200, None)] * 3
+
+
+async def test_an_idle_connection_is_closed() -> None:
+    """After a webhook, and when it never sent anything."""
+    async with serving(keep_alive_seconds=1) as running, connected(running) as used, connected(running) as silent:
+        await used.ask(post(call()))
+
+        assert (await used.ended(), await silent.ended()) == (b"", b"")
+
+
+async def test_a_connection_whose_webhook_waits_is_not_idle() -> None:
+    """However slow the disk is."""
+    async with serving(keep_alive_seconds=1) as running, connected(running) as client, connected(running) as silent:
+        running.plane.is_holding = True
+        await client.send(post(call()))
+        await silent.ended()
+
+        running.plane.held[0]()
+
+        assert (await client.answer()).status == 200
+
+
+async def test_a_client_that_closed_its_side_still_gets_its_answer() -> None:
+    """Half-closed is not gone."""
+    async with serving() as running, connected(running) as client:
+        running.plane.is_holding = True
+        await client.send(post(call()))
+        await held(running, 1)
+        client.writer.write_eof()
+        await until(lambda: running.protocols[0]._is_ending)
+
+        running.plane.held[0]()
+
+        assert (await client.answer()).status == 200
+        assert await client.ended() == b""
+
+
+async def test_an_answer_to_nobody_is_dropped() -> None:
+    """The client went away; what it sent is committed all the same, and the server serves on."""
+    async with serving() as running:
+        running.plane.is_holding = True
+        async with connected(running) as client:
+            await client.send(post(call()))
+            await held(running, 1)
+            client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        await until(lambda: not running.protocols)
+
+        running.plane.held[0]()
+
+        running.plane.is_holding = False
+        async with connected(running) as client:
+            assert (await client.ask(post(call()))).status == 200
+
+
+async def test_a_server_that_stops_lets_waiting_webhooks_be_answered() -> None:
+    """Then it closes; what arrives meanwhile is not taken."""
+    async with serving() as running, connected(running) as client, connected(running) as idle:
+        running.plane.is_holding = True
+        await client.send(post(numbered(1)))
+        await held(running, 1)
+        closing = asyncio.create_task(running.listener.close())
+        assert await idle.ended() == b""
+        await client.send(post(numbered(2)))
+
+        running.plane.held[0]()
+
+        answer = await client.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await client.ended() == b""
+        await closing
+        assert len(running.plane.events) == 1
+
+
+# -- refusals ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS"])
+async def test_only_post_is_a_webhook(method: str) -> None:
+    """Told at once, counted, and the connection serves on."""
+    async with serving() as running, connected(running) as client:
+        refused = await client.ask(post(call()).replace(b"POST", method.encode(), 1))
+        after = await client.ask(post(call()))
+
+        assert (refused.status, refused.code, refused.headers["allow"], after.status) == (405, 20004, "POST", 200)
+        assert running.observer.problems == [DoorProblem.NOT_POST]
+
+
+async def test_head_is_refused_without_a_body() -> None:
+    """Or the client would take it for the next answer."""
+    async with serving() as running, connected(running) as client:
+        await client.send(b"HEAD /inbound/voice HTTP/1.1\r\nHost: a\r\n\r\n" + post(call()))
+
+        assert (await client.answer(is_head=True)).status == 405
+        assert (await client.answer()).status == 200
+
+
+@pytest.mark.parametrize("framing", ["Content-Length", "chunked"])
+async def test_a_form_that_is_too_large_is_refused(framing: str) -> None:
+    """As soon as that is known, and so that a client which sends all of it first can read why."""
+    settings = DoorSettings(public_url=PUBLIC_URL, max_body_bytes=1000)
+    form = text(Body="x" * 3_000_000)
+    request = post(form, "/inbound/message", sign_as="none")
+    if framing == "chunked":
+        head, _, body = post(form, "/inbound/message", Content_Length="", Transfer_Encoding="chunked").partition(
+            b"\r\n\r\n"
+        )
+        request = head + b"\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    async with serving(settings=settings) as running, connected(running) as client:
+        answer = await client.ask(request)
+
+        assert (answer.status, answer.headers["connection"]) == (413, "close")
+        assert await client.ended() == b""
+        assert running.observer.problems == [DoorProblem.TOO_LARGE]
+        assert running.plane.events == []
+
+
+async def test_a_form_of_just_the_limit_is_taken() -> None:
+    """The limit counts the form, not the head."""
+    form = text(Body="x" * 500)
+    limit = len(urlencode(form))
+    for max_body_bytes, status in ((limit, 200), (limit - 1, 413)):
+        settings = DoorSettings(public_url=PUBLIC_URL, max_body_bytes=max_body_bytes)
+        async with serving(settings=settings) as running, connected(running) as client:
+            assert (await client.ask(post(form, "/inbound/message"))).status == status
+
+
+@pytest.mark.parametrize("start", [b"POST /inbound/voice HTTP/1.1\r\nX: ", b"GET /v1 HTTP/1.1\r\nX: ", b"POST /"])
+async def test_a_head_without_end_is_refused(start: bytes) -> None:
+    """Whoever it is for: nobody can fill our memory with it."""
+    async with serving() as running, connected(running) as client:
+        await client.send(start)
+        for _ in range(20):
+            await client.send(b"x" * (MAX_HEAD_BYTES // 4))
+
+        assert (await client.answer()).status == 431
+        assert await client.ended() == b""
+        assert running.observer.problems == [DoorProblem.TOO_LARGE]
+
+
+async def test_a_body_of_endless_chunk_framing_is_refused() -> None:
+    """One byte of form in each chunk, or none but extensions and trailers: what is read counts, not what is kept."""
+    head = post({}, Content_Length="", Transfer_Encoding="chunked")
+    async with serving() as running, connected(running) as client:
+        await client.send(head, b"1;" + b"x" * 1000)
+        for _ in range(200):
+            await client.send(b"x" * 1000)
+
+        assert (await client.answer()).status == 413
+
+
+async def test_a_long_head_is_read() -> None:
+    """Platforms sign and trace at length."""
+    async with serving() as running, connected(running) as client:
+        answer = await client.ask(post(call(), X_Trace="x" * (MAX_HEAD_BYTES - 2000)))
+
+        assert answer.status == 200
+
+
+async def test_what_is_no_http_is_refused_after_the_answers_before_it() -> None:
+    """A pipelined webhook before it keeps its answer."""
+    async with serving() as running, connected(running) as client:
+        await client.send(post(call()) + b"\x16\x03\x01 this is no HTTP\r\n\r\n")
+
+        answers = [await client.answer(), await client.answer()]
+
+        assert [answer.status for answer in answers] == [200, 400]
+        assert await client.ended() == b""
+        assert running.observer.problems == [DoorProblem.MALFORMED]
+
+
+async def test_a_form_of_two_lengths_is_refused() -> None:
+    """Or a proxy before us might see another request than we do."""
+    async with serving() as running, connected(running) as client:
+        answer = await client.ask(post(call(), Transfer_Encoding="chunked"))
+
+        assert (answer.status, running.plane.events) == (400, [])
+
+
+async def test_an_upgrade_is_not_offered_to_webhooks() -> None:
+    """The parser gives the body away with it, so the client is told instead of being misread."""
+    headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2_Settings": "AAMAAABk"}
+    async with serving() as running, connected(running) as client:
+        answer = await client.ask(post(call(), **headers))
+
+        assert (answer.status, answer.message.partition(":")[0]) == (400, "Upgrade")
+        assert await client.ended() == b""
+
+
+# -- beside the ASGI app -------------------------------------------------------------------------------------------
+
+
+async def test_webhooks_and_asgi_requests_alternate_on_one_connection() -> None:
+    """Everything but the three paths is the ASGI app's, with its headers and body."""
+    rest = b"POST /v1/Services?x=1 HTTP/1.1\r\nHost: a\r\nCookie: b\r\nCookie: c\r\nContent-Length: 3\r\n\r\nabc"
+    async with serving() as running, connected(running) as client:
+        for _ in range(3):
+            assert (await client.ask(post(call()))).status == 200
+            answer = await client.ask(rest)
+            assert answer.body == b"POST /v1/Services abc"
+            assert answer.headers.get_all("seen") == ["host", "cookie", "cookie", "content-length"]
+
+
+@pytest.mark.parametrize("target", ["/inbound", "/inbound/", "/inbound/voice/", "/inbound/other", "/x/inbound/voice"])
+async def test_other_paths_are_the_asgi_apps(target: str) -> None:
+    """Also those that begin like ours."""
+    async with serving() as running, connected(running) as client:
+        answer = await client.ask(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+
+        assert answer.body == f"GET {target} ".encode()
+
+
+async def test_an_asgi_request_behind_answered_webhooks_is_served() -> None:
+    """In one write, in order."""
+    async with serving() as running, connected(running) as client:
+        await client.send(post(call()) + GET)
+
+        assert [(await client.answer()).body[:5] for _ in range(2)] == [b"<?xml", b"GET /"]
+
+
+async def test_an_asgi_request_does_not_overtake_a_waiting_webhook() -> None:
+    """It is not taken; the connection ends after what was, and the client asks again."""
+    async with serving() as running, connected(running) as client:
+        running.plane.is_holding = True
+        await client.send(post(call()) + GET + post(numbered(2)))
+        await held(running, 1)
+
+        running.plane.held[0]()
+
+        assert (await client.answer()).headers["connection"] == "close"
+        assert await client.ended() == b""
+        assert len(running.plane.events) == 1
+
+
+async def test_a_webhook_does_not_overtake_an_asgi_request() -> None:
+    """The same the other way round, for what is malformed too."""
+    for later in (post(call()), b"\x00\x01"):
+        async with serving() as running, connected(running) as client:
+            running.asgi_gate.clear()
+            await client.send(GET + later)
+            await until(lambda: any(protocol._is_ending for protocol in running.protocols))
+
+            running.asgi_gate.set()
+
+            assert (await client.answer()).body == b"GET /v1/Services "
+            assert await client.ended() == b""
+            assert running.plane.events == []
+
+
+# -- back-pressure -------------------------------------------------------------------------------------------------
+
+
+async def test_a_client_that_never_reads_is_not_read_on() -> None:
+    """Neither its requests nor our answers pile up; what it sent in time is answered once it reads."""
+    request = post(text(Body="x" * 1000), "/inbound/message")
+    count = 30_000
+    async with serving(settings=UNSIGNED) as running, connected(running) as client:
+        running.plane.decision = ROUTED
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        sending = asyncio.create_task(client.send(request * count))
+        await until(lambda: any(protocol.flow.write_paused for protocol in running.protocols))
+        await until(lambda: all(protocol.flow.read_paused for protocol in running.protocols))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        taken = len(running.plane.events)
+
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        for _ in range(count):
+            assert (await client.answer()).status == 200
+        await sending
+
+        assert taken < count
+
+
+async def test_a_client_that_never_reads_is_cut_off_when_idle() -> None:
+    """Its answers would be kept for ever."""
+    request = post(text(Body="x" * 1000), "/inbound/message")
+    async with serving(settings=UNSIGNED, keep_alive_seconds=1) as running, connected(running) as client:
+        running.plane.decision = ROUTED
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        sending = asyncio.create_task(client.send(request * 30_000))
+        await until(lambda: any(protocol.flow.write_paused for protocol in running.protocols))
+
+        await until(lambda: not running.protocols)
+
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+
+def test_signing_helper_signs_what_it_says() -> None:
+    """The rig is not the engine: one look at it."""
+    assert signed(call(), "/inbound/voice") in post(call()).decode()
