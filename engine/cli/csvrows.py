@@ -1,6 +1,7 @@
 """Numbers as operators keep them: CSV rows to the admin API's shapes, each with its line number or what is wrong.
 
-Columns by header, in any order: `number` (also `phone_number`, `e164`), `capabilities`, `country`, `reserved`, `name`.
+Columns by header, in any order: `number` (also `phone_number`, `e164`), `capabilities`, `country`, `reserved`, `name`,
+`stop_filtering` (yes unless it says no).
 Without a header: number, capabilities, country, reserved.
 """
 
@@ -27,6 +28,7 @@ _NAMES = {
     "is_reserved": "reserved",
     "name": "name",
     "friendly_name": "name",
+    "stop_filtering": "stop_filtering",
 }
 _WITHOUT_HEADER = ["number", "capabilities", "country", "reserved"]
 _TRUTHS = {
@@ -80,7 +82,7 @@ def _columns(first: list[str]) -> list[str]:
         return _WITHOUT_HEADER
     unknown = [name for name in names if name not in _NAMES]
     if unknown or "number" not in {_NAMES[name] for name in names}:
-        wanted = "number, capabilities, country, reserved, name"
+        wanted = "number, capabilities, country, reserved, name, stop_filtering"
         raise ValueError(f"the header must name its columns {wanted} (number is needed); found {', '.join(names)}")
     return [_NAMES[name] for name in names]
 
@@ -92,6 +94,9 @@ def _row(line: int, cells: dict[str, str]) -> CsvRow | BadRow:
         return BadRow(line, "no number")
     if reserved is None:
         return BadRow(line, f"reserved must be yes or no, not {mask(cells['reserved'])!r}")
+    filters = _TRUTHS.get(cells.get("stop_filtering", "").lower() or "yes")
+    if filters is None:
+        return BadRow(line, f"stop_filtering must be yes or no, not {mask(cells['stop_filtering'])!r}")
     unknown = [mask(word) for word in words if word not in CAPABILITIES]
     if unknown:
         return BadRow(line, f"unknown capability {', '.join(unknown)}; known are {', '.join(sorted(CAPABILITIES))}")
@@ -103,6 +108,7 @@ def _row(line: int, cells: dict[str, str]) -> CsvRow | BadRow:
             capabilities=tuple(words) or None,
             friendly_name=cells.get("name") or None,
             is_reserved=reserved,
+            stop_filtering=filters,
         ),
     )
 

@@ -136,6 +136,8 @@ class NumberRow(msgspec.Struct, frozen=True, kw_only=True):
     """None = the national display form."""
     is_reserved: bool = False
     """Left out of automatic selection; takes effect when the import names a service."""
+    stop_filtering: bool = True
+    """False leaves stop words to the application, where account or service respect the number's filter."""
 
 
 class NumbersImport(msgspec.Struct, frozen=True, kw_only=True):

@@ -96,7 +96,11 @@ def number_request(row: NumberRow) -> NumberRequest | ApiError:
     if not capabilities:
         return invalid_parameter("capabilities", "name at least one, or leave them out for all")
     return NumberRequest(
-        address=row.number.strip(), iso_country=country, capabilities=capabilities, friendly_name=row.friendly_name
+        address=row.number.strip(),
+        iso_country=country,
+        capabilities=capabilities,
+        friendly_name=row.friendly_name,
+        stop_filtering=row.stop_filtering,
     )
 
 

@@ -180,9 +180,16 @@ OWN_NUMBER = Form(
     (
         address("PhoneNumber", "address", max_length=MAX_NAME, is_required=True),
         text("FriendlyName", "friendly_name", max_length=MAX_OWNED_FRIENDLY_NAME),
+        flag("StopFiltering", "stop_filtering"),
     ),
 )
-UPDATE_OWNED_NUMBER = Form(NumberUpdate, (text("FriendlyName", "friendly_name", max_length=MAX_OWNED_FRIENDLY_NAME),))
+UPDATE_OWNED_NUMBER = Form(
+    NumberUpdate,
+    (
+        text("FriendlyName", "friendly_name", max_length=MAX_OWNED_FRIENDLY_NAME),
+        flag("StopFiltering", "stop_filtering"),
+    ),
+)
 
 
 def _objects(value: str) -> list[dict[str, Any]]:

@@ -32,6 +32,14 @@ def test_without_a_header_the_order_is_fixed() -> None:
     ]
 
 
+def test_a_number_may_leave_stop_words_to_the_application() -> None:
+    """Its filter is on unless the column says no."""
+    rows = list(read_rows(["number,stop_filtering\n", "+12125550171,no\n", "+12125550172,\n", "+12125550173,maybe\n"]))
+
+    assert [isinstance(row, CsvRow) and row.row.stop_filtering for row in rows[:2]] == [False, True]
+    assert rows[2] == BadRow(4, "stop_filtering must be yes or no, not 'maybe'")
+
+
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
