@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.application import Application, serving
 from tests.e2e.live import LiveServer
 from tests.e2e.tenant import Tenant, new_tenant
 
-UNLIMITED = ("--rate-limit-per-second", "0")
+UNLIMITED = ("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8")
 
 
 @pytest.fixture
@@ -55,3 +56,10 @@ def neighbour(shared_server: LiveServer) -> Iterator[Tenant]:
     tenant = new_tenant(shared_server)
     yield tenant
     tenant.close()
+
+
+@pytest.fixture
+def application() -> Iterator[Application]:
+    """Return an application whose webhooks all answer 200."""
+    with serving() as application:
+        yield application

@@ -19,6 +19,8 @@ class Received(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     """Names in lower case."""
     body: bytes
+    at: float = 0.0
+    """When, in seconds of a clock that only goes forward."""
 
     @property
     def form(self) -> dict[str, str]:
@@ -43,6 +45,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """Read the request, close the connection without an answer."""
     is_endless: bool = False
     """Send a gigabyte, or as much of it as is taken."""
+    raw: bytes | None = None
+    """Send this instead of HTTP, and hang up."""
 
 
 Behaviour = Callable[[Received], Reply]
@@ -78,7 +82,12 @@ class Receiver:
 
     async def has_got(self, count: int) -> None:
         """Wait until so many requests have come, ten seconds at most."""
-        assert await asyncio.to_thread(self._wait, count)
+        assert await asyncio.to_thread(self.waits_for, lambda: len(self.received) >= count)
+
+    def waits_for(self, is_so: Callable[[], bool], *, seconds: float = 10.0) -> bool:
+        """Wait until something is so that requests bring about; tell whether it came to be in time."""
+        with self._arrival:
+            return self._arrival.wait_for(is_so, seconds)
 
     def release(self) -> None:
         """Let the requests that hang be answered."""
@@ -98,10 +107,6 @@ class Receiver:
     def wait_until_it_listens(self) -> None:
         """Return when connections are accepted."""
         assert self._is_listening.wait(10)
-
-    def _wait(self, count: int) -> bool:
-        with self._arrival:
-            return self._arrival.wait_for(lambda: len(self.received) >= count, 10)
 
     async def _serve(self) -> None:
         server = await asyncio.start_server(self._talk, "0.0.0.0", self.port)  # noqa: S104 - all of 127.0.0.0/8
@@ -140,6 +145,10 @@ class Receiver:
         if reply.resets:
             writer.transport.abort()
             return False
+        if reply.raw is not None:
+            writer.write(reply.raw)
+            await writer.drain()
+            return False
         length = GIGABYTE if reply.is_endless else len(reply.body)
         head = [f"HTTP/1.1 {reply.status} Whatever", f"content-length: {length}", *reply.headers]
         writer.write("\r\n".join([*head, "", ""]).encode() + reply.body)
@@ -173,4 +182,5 @@ async def _read(reader: asyncio.StreamReader) -> Received | None:
         return None
     first, *lines = head.decode("latin-1").rstrip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return Received(first.split(" ")[1], headers, await reader.readexactly(int(headers.get("content-length", "0"))))
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Received(first.split(" ")[1], headers, body, asyncio.get_running_loop().time())
