@@ -63,6 +63,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Target(msgspec.Struct, frozen=True):
+    seen: str
     url: httpcore.URL
     headers: tuple[tuple[bytes, bytes], ...]
 
@@ -134,6 +135,14 @@ async def guarded_client(settings: EgressSettings, *, resolve: Resolve | None = 
         resolver.close()
 
 
+def sent_url(url: str) -> str:
+    """Return a URL as its receiver sees it: encoded, without user-info and fragment; an unusable one as it is."""
+    try:
+        return _target(url).seen
+    except (httpx.InvalidURL, UnicodeError):
+        return url
+
+
 @lru_cache(maxsize=1024)
 def _target(url: str) -> _Target:
     """Read a URL; raises httpx.InvalidURL or UnicodeError."""
@@ -145,7 +154,8 @@ def _target(url: str) -> _Target:
         headers.append((b"Authorization", b"Basic " + base64.b64encode(unquote(read.userinfo.decode()).encode())))
     port = read.port or _DEFAULT_PORTS[read.scheme]
     address = httpcore.URL(scheme=read.raw_scheme, host=read.raw_host, port=port, target=read.raw_path)
-    return _Target(address, tuple(headers))
+    seen = b"%b://%b%b" % (read.raw_scheme, read.netloc, read.raw_path)
+    return _Target(seen.decode("ascii"), address, tuple(headers))
 
 
 async def _read(response: httpcore.Response) -> Answer:

@@ -15,7 +15,7 @@ from engine.core.ports import (
     OutOfSessionVerdict,
 )
 from engine.core.records import Interaction, WebhookTrace
-from engine.egress.client import Answer, Client, NotReached
+from engine.egress.client import Answer, Client, NotReached, sent_url
 from engine.egress.traces import trace
 from engine.wire.answers import HookAnswer, intercept_verdict, out_of_session_verdict
 from engine.wire.callbacks import intercept_fields, out_of_session_fields, signed_form
@@ -66,7 +66,7 @@ class WebHooks:
         if token is None:
             problem = "no account to sign for"
             return NotReached(Code.WEBHOOK_FETCH_FAILED, problem, may_be_taken=False, is_for_good=True)
-        form = signed_form(asking.url, asking.fields, token=token, idempotency_token=asking.about)
+        form = signed_form(sent_url(asking.url), asking.fields, token=token, idempotency_token=asking.about)
         try:
             return await self._client.post(asking.url, form.body, headers=form.headers, timeout_seconds=timeout_seconds)
         except NotReached as problem:

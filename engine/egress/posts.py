@@ -1,7 +1,7 @@
 """One try to post a callback or a debugger event to the application that it is owed to."""
 
 from engine.core.effects import AlertOwed, CallbackOwed, Effect
-from engine.egress.client import Client, NotReached
+from engine.egress.client import Client, NotReached, sent_url
 from engine.egress.delivery import DELIVERED, Delivery, not_delivered
 from engine.egress.hooks import Tokens
 from engine.egress.traces import trace
@@ -22,7 +22,7 @@ class Posts:
         if token is None:
             return Delivery(error="the account to sign for does not exist")
         fields = callback_fields(duty) if isinstance(duty, CallbackOwed) else debugger_fields(duty)
-        form = signed_form(duty.url, fields, token=token, idempotency_token=effect.sid)
+        form = signed_form(sent_url(duty.url), fields, token=token, idempotency_token=effect.sid)
         try:
             answer = await self._client.post(duty.url, form.body, headers=form.headers)
         except NotReached as problem:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from engine.core.errors import Code
-from engine.egress.client import Client, NotReached, guarded_client
+from engine.egress.client import Client, NotReached, guarded_client, sent_url
 from engine.egress.settings import EgressSettings
 from engine.wire.answers import MAX_ANSWER
 from tests.egress.material import LOCAL, client
@@ -62,6 +62,17 @@ async def test_credentials_in_the_url_are_sent_as_basic_authentication(receiver:
     assert receiver.received[0].headers["authorization"] == "Basic bWU6cEBzcw=="
     assert receiver.received[0].headers["host"] == f"127.0.0.1:{receiver.port}"
     assert receiver.received[0].path == "/x"
+
+
+@pytest.mark.parametrize("tail", ["", "/ü b%20%zz?q=ä&x='[]|", "/a/../b/./c", "?x=1#part", "/'{}`<>\"^"])
+async def test_what_is_signed_is_what_the_receiver_sees(receiver: Receiver, tail: str) -> None:
+    """Encoded, dots resolved, without user and fragment: a validator has nothing else to go by."""
+    url = f"HTTP://me:pass@127.0.0.1:{receiver.port}{tail}"
+    async with client() as posting:
+        await posting.post(url, b"a=b", headers={})
+
+    (request,) = receiver.received
+    assert sent_url(url) == f"http://{request.headers['host']}{request.path}"
 
 
 async def test_a_redirect_is_an_answer_and_is_not_followed(receiver: Receiver) -> None:
