@@ -109,9 +109,9 @@ def owed(server: LiveServer, **wanted: str) -> int:
     return count
 
 
-def settled(tenant: Tenant) -> bool:
+def settled(tenant: Tenant, *, seconds: float = BOUND_SECONDS) -> bool:
     """Wait until nothing is owed on behalf of an account; what was not told by then never will be."""
-    return eventually(lambda: owed(tenant.server, account_sid=tenant.sid) == 0)
+    return eventually(lambda: owed(tenant.server, account_sid=tenant.sid) == 0, seconds=seconds)
 
 
 def alerts(tenant: Tenant) -> list[Json]:

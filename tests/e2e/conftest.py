@@ -1,6 +1,7 @@
 """Live servers and fresh accounts on them."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,13 @@ def neighbour(shared_server: LiveServer) -> Iterator[Tenant]:
     tenant = new_tenant(shared_server)
     yield tenant
     tenant.close()
+
+
+@pytest.fixture
+def keep() -> Iterator[Callable[[Tenant], Tenant]]:
+    """Close the connections of tenants that a test has made itself, when it is over."""
+    with ExitStack() as stack:
+        yield lambda tenant: stack.enter_context(closing(tenant))
 
 
 @pytest.fixture

@@ -163,13 +163,16 @@ def test_a_session_that_cannot_be_made_refuses_the_event(
 
 
 def test_a_handler_may_do_it_all_over_rest_and_the_text_is_sent_once(
-    start_server: Callable[..., LiveServer], application: Application, tmp_path: Path
+    start_server: Callable[..., LiveServer],
+    keep: Callable[[Tenant], Tenant],
+    application: Application,
+    tmp_path: Path,
 ) -> None:
     """While its hook is asked it adds the stranger, pushes their text to who waits, and answers 201 (13.2)."""
     sent, config = tmp_path / "sent.ndjson", tmp_path / "maskline.toml"
     config.write_text(f'[carriers.paper]\nkind = "file"\npath = "{sent}"\n[carrier_routes]\n"*" = "paper"\n')
     flags = ("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8", "--config", str(config))
-    tenant = new_tenant(start_server(*flags))
+    tenant = keep(new_tenant(start_server(*flags)))
     service = tenant.service(numbers=1, **application.hooks)
     path = f"{service.path}/Sessions/{service.session(UniqueName='waiting')['sid']}"
     alice, stranger = service.join(path, person()), person()
@@ -197,7 +200,6 @@ def test_a_handler_may_do_it_all_over_rest_and_the_text_is_sent_once(
     assert [request.path for request in application.receiver.received if request.path == GATE] == [GATE]
     assert len(tenant.get(f"{path}/Interactions")["interactions"]) == 2
     assert application.told(2)
-    tenant.close()
 
 
 def test_a_session_made_while_the_hook_is_asked_is_met_at_once(tenant: Tenant, application: Application) -> None:

@@ -173,10 +173,10 @@ def hasty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServe
 
 @pytest.mark.parametrize("kind", [CALL, MESSAGE])
 def test_a_hook_that_hangs_is_given_up_at_the_carriers_deadline(
-    hasty_server: LiveServer, application: Application, kind: str
+    hasty_server: LiveServer, keep: Callable[[Tenant], Tenant], application: Application, kind: str
 ) -> None:
     """11200; a session that a late gate would decide about goes on within the same time (issue 3, item 2)."""
-    tenant = new_tenant(hasty_server)
+    tenant = keep(new_tenant(hasty_server))
     service = tenant.service(numbers=2, **application.hooks)
     application.answers(
         OUTSIDE, Reply(hangs=True), typed(JSON, json.dumps({"participantIdentifier": person()}).encode())
@@ -189,7 +189,6 @@ def test_a_hook_that_hangs_is_given_up_at_the_carriers_deadline(
     assert outside.verbs == (REJECTED if kind == CALL else DROPPED)
     assert gated.reached is not None
     assert codes(tenant, 2) == [11200, 80908]
-    tenant.close()
 
 
 def test_a_refused_connection_is_told_as_such(tenant: Tenant) -> None:
@@ -284,10 +283,12 @@ def test_the_last_known_session_is_told(tenant: Tenant, application: Application
     assert codes(tenant, 1 if ending == "expired" else 0) == ([80904] if ending == "expired" else [])
 
 
-def test_a_hook_in_a_private_network_is_not_called(start_server: Callable[..., LiveServer]) -> None:
+def test_a_hook_in_a_private_network_is_not_called(
+    start_server: Callable[..., LiveServer], keep: Callable[[Tenant], Tenant]
+) -> None:
     """Neither by address, nor by a name that resolves to one, nor by way of a redirect; own hosts are refused (8)."""
     server = start_server("--rate-limit-per-second", "0")
-    tenant = new_tenant(server)
+    tenant = keep(new_tenant(server))
     with serving() as application:
         by_name = f"http://localhost:{application.receiver.port}/outside"
         for url in (application.url(OUTSIDE), by_name):
@@ -304,7 +305,6 @@ def test_a_hook_in_a_private_network_is_not_called(start_server: Callable[..., L
     for own in (server.public_url, f"{server.public_url}/v1/Services"):
         for name in ("CallbackUrl", "InterceptCallbackUrl", "OutOfSessionCallbackUrl"):
             assert tenant.refused("POST", "/Services", UniqueName="own", **{name: own}) == (400, 80701)
-    tenant.close()
 
 
 def test_a_redirect_into_a_private_network_is_not_followed(tenant: Tenant, application: Application) -> None:
