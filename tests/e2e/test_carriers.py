@@ -136,7 +136,7 @@ def test_a_message_leaves_by_the_carrier_and_not_by_the_answer(
         "To": [bob.identifier],
         "Body": ["¿sí? 🎉 & +"],
         "MediaUrl": list(media),
-        "StatusCallback": [f"{client.server.public_url}/inbound/status?interaction={interaction['sid']}"],
+        "StatusCallback": [f"{client.server.public_url}/inbound/status?interaction={interaction['sid']}&leg=outbound"],
     }
     assert eventually(lambda: leg(client, pairing) == ("queued", platform.made[0]))
     assert [form["outboundResourceSid"] for form in application.told(2)] == ["", platform.made[0]]
