@@ -25,6 +25,8 @@ from engine.core.traffic import Decision, InboundEvent, Reason
 
 Answer = Callable[[Decision], None]
 
+_EXPIRED = Reason.SESSION_EXPIRED  # a member is found tenfold faster here than in its class (3.11)
+
 
 class NumberActor:
     """One proxy number in a service's pool."""
@@ -94,7 +96,7 @@ class NumberActor:
     def _refuse(self, event: InboundEvent, ruling: Ruling, now: float) -> None:
         decision = ruling.decision
         self._ledger.remember_refusal(event, decision, now=now)
-        if decision.reason is Reason.SESSION_EXPIRED and ruling.session is not None:
+        if decision.reason is _EXPIRED and ruling.session is not None:
             self._expired(ruling.session)
         if decision.code is not None:
             self._parts.tell(
