@@ -215,6 +215,8 @@ class NumberRules(msgspec.Struct, frozen=True, gc=False):
     """Fall-back webhook of the service."""
     options: ServiceOptions = ServiceOptions()
     """Extensions of the service."""
+    has_fall_backs: bool = False
+    """The options hold TwiML for refusals."""
     carrier: str | None = None
     """Carrier that sends messages from this number; None = the inbound webhook's answer does."""
 
@@ -229,6 +231,20 @@ class Ruling(msgspec.Struct, frozen=True, gc=False):
     interaction: Interaction | None = None
     """Routed: what to commit before the answer leaves."""
 
+
+# A member of an enumeration is found tenfold faster here than in its class (3.11).
+_REFUSED, _ROUTED, _IN_SESSION = Outcome.REFUSED, Outcome.ROUTED, Reason.IN_SESSION
+_RINGING, _INITIATED, _RECEIVED, _QUEUED = (
+    LegStatus.RINGING,
+    LegStatus.INITIATED,
+    LegStatus.RECEIVED,
+    LegStatus.QUEUED,
+)
+_INTERACTION = SidKind.INTERACTION
+_EXPIRED = (Reason.SESSION_EXPIRED, Code.SESSION_EXPIRED)
+_NO_PARTNER = (Reason.NO_PARTNER, Code.NO_PARTNER)
+_CALL_TO_MESSAGE_ONLY = (Reason.CALL_TO_MESSAGE_ONLY, Code.CALL_TO_MESSAGE_ONLY)
+_MESSAGE_TO_VOICE_ONLY = (Reason.MESSAGE_TO_VOICE_ONLY, Code.MESSAGE_TO_VOICE_ONLY)
 
 STOPPED = Ruling(Decision(Outcome.REFUSED, Reason.STOP_WORD, Code.STOP_WORD))
 CALL_OF_STRANGER = Ruling(Decision(Outcome.REFUSED, Reason.NO_SESSION, Code.NO_ACTIVE_SESSION))
@@ -252,21 +268,19 @@ def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: 
     if session is None:
         return _outside(bindings, sender, is_call=is_call)
     if session.is_expired(now):
-        return _refused(Reason.SESSION_EXPIRED, Code.SESSION_EXPIRED, session)
+        return _refused(_EXPIRED, session)
     if not lets_pass(session.mode, is_call=is_call):
-        if is_call:
-            return _refused(Reason.CALL_TO_MESSAGE_ONLY, Code.CALL_TO_MESSAGE_ONLY, session)
-        return _refused(Reason.MESSAGE_TO_VOICE_ONLY, Code.MESSAGE_TO_VOICE_ONLY, session)
+        return _refused(_CALL_TO_MESSAGE_ONLY if is_call else _MESSAGE_TO_VOICE_ONLY, session)
     if len(session.seats) != 2:  # noqa: PLR2004 - a pairing
-        return _refused(Reason.NO_PARTNER, Code.NO_PARTNER, session)
+        return _refused(_NO_PARTNER, session)
     first, second = session.seats
     caller, partner = (first, second) if first.identifier == sender else (second, first)
     to = outbound_address(partner.identifier, is_call=is_call, rules=rules)
-    interaction = _interaction(event, session, caller, partner, sid=mint(SidKind.INTERACTION), now=now)
+    interaction = _interaction(event, session, caller, partner, sid=mint(_INTERACTION), now=now)
     return Ruling(
         Decision(
-            Outcome.ROUTED,
-            Reason.IN_SESSION,
+            _ROUTED,
+            _IN_SESSION,
             to=to,
             caller_id=partner.proxy,
             session_sid=session.sid,
@@ -284,8 +298,9 @@ def _outside(bindings: Bindings, sender: Address, *, is_call: bool) -> Ruling:
     return CALL_OF_STRANGER if is_call else MESSAGE_OF_STRANGER
 
 
-def _refused(reason: Reason, code: Code, session: ActiveSession) -> Ruling:
-    return Ruling(Decision(Outcome.REFUSED, reason, code, session_sid=session.sid), session)
+def _refused(why: tuple[Reason, Code], session: ActiveSession) -> Ruling:
+    reason, code = why
+    return Ruling(Decision(_REFUSED, reason, code, session_sid=session.sid), session)
 
 
 def _interaction(
@@ -302,11 +317,11 @@ def _interaction(
         inbound=Leg(
             participant_sid=caller.participant_sid,
             resource_sid=event.resource_sid,
-            status=LegStatus.RINGING if is_call else LegStatus.RECEIVED,
+            status=_RINGING if is_call else _RECEIVED,
         ),
         outbound=Leg(
             participant_sid=partner.participant_sid,
-            status=LegStatus.INITIATED if is_call else LegStatus.QUEUED,
+            status=_INITIATED if is_call else _QUEUED,
         ),
         body=None if is_call else event.body,
         media=event.media,
@@ -342,7 +357,8 @@ def outbound_address(identifier: Address, *, is_call: bool, rules: NumberRules) 
 
 def rules_for(account: Account, service: Service, number: ProxyNumber, *, carrier: str | None = None) -> NumberRules:
     """Return what shapes the decisions of a number in a service's pool."""
-    respects_filter = service.options.respect_sms_stop_filter
+    options = service.options
+    respects_filter = options.respect_sms_stop_filter
     if respects_filter is None:
         respects_filter = account.respect_sms_stop_filter
     return NumberRules(
@@ -352,7 +368,8 @@ def rules_for(account: Account, service: Service, number: ProxyNumber, *, carrie
         callback_url=service.callback_url,
         intercept_url=service.intercept_callback_url,
         out_of_session_url=service.out_of_session_callback_url,
-        options=service.options,
+        options=options,
+        has_fall_backs=any((options.no_session_twiml, options.no_partner_twiml, options.closed_twiml)),
         carrier=carrier,
     )
 

@@ -37,6 +37,10 @@ class DebuggerLog:
 
     def write(self, event: DebuggerEvent) -> None:
         """Write an event unless its code has filled this second; the event's own time is the clock."""
+        flood = self._seconds.get(event.code)
+        if flood is not None and flood.seen >= LOGGED_PER_SECOND and flood.number == int(event.at):
+            flood.seen += 1
+            return
         entry = _ENTRIES.get(event.code, _UNKNOWN)
         severity = _SEVERITIES[entry.level]
         if not self._logger.isEnabledFor(severity):

@@ -56,15 +56,20 @@ def parse_form(body: bytes) -> Form:
     if len(items) > MAX_FIELDS:
         raise MalformedForm("form", f"has more than {MAX_FIELDS} fields")
     fields: dict[str, str] = {}
-    for item in items:
-        name, _, value = item.partition("=")
-        fields[name] = value
-    if "%" in text or "" in fields:
-        items = [item for item in items if item]
-        fields = {}
+    if "%" not in text:
         for item in items:
             name, _, value = item.partition("=")
-            fields[unquote(name) if "%" in name else name] = unquote(value) if "%" in value else value
+            fields[name] = value
+        if len(items) == len(fields) and "" not in fields:
+            return Form(fields)
+    return _parse_thoroughly(body, [item for item in items if item])
+
+
+def _parse_thoroughly(body: bytes, items: list[str]) -> Form:
+    fields = {}
+    for item in items:
+        name, _, value = item.partition("=")
+        fields[unquote(name) if "%" in name else name] = unquote(value) if "%" in value else value
     if len(items) == len(fields):
         return Form(fields)
     return Form(fields, tuple(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)))

@@ -27,6 +27,8 @@ NOW = 1_700_000_000.0
 PATIENCE = 10.0
 """Seconds after which something that should have happened has not."""
 
+UNSIGNED = DoorSettings(public_url=PUBLIC_URL, verify_signatures=False)
+
 REFUSED = Decision(Outcome.REFUSED, Reason.NO_SESSION)
 ROUTED = Decision(
     Outcome.ROUTED,
@@ -226,10 +228,20 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
+async def held(running: Running, count: int) -> None:
+    """Wait until at least so many webhooks wait for their commit."""
+    await until(lambda: len(running.plane.held) >= count)
+
+
 def call(**changed: str) -> dict[str, str]:
     """Return the form of a call on our number; an empty value leaves a field out."""
     fields = {"AccountSid": ACCOUNT, "CallSid": "CA" + "1" * 32, "From": SENDER, "To": PROXY, **changed}
     return {name: value for name, value in fields.items() if value}
+
+
+def numbered(number: int) -> dict[str, str]:
+    """Return the form of one of many calls."""
+    return call(CallSid=f"CA{number:032x}")
 
 
 def text(**changed: str) -> dict[str, str]:

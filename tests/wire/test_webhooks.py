@@ -33,7 +33,9 @@ FEW_NAMES = st.lists(st.tuples(st.sampled_from(["From", "To", "a"]), st.text(max
 """Names that come twice."""
 
 FORM_LIKE = st.lists(
-    st.sampled_from(["a", "B", "=", "&", "+", "%", "%2B", "%2b", "%25", "2B", "%26", "%3D", "%C3", "%BC", "ü", " "])
+    st.sampled_from(
+        ["a", "B", "=", "&", "+", "%", "%2B", "%2b", "%25", "2B", "%26", "%3D", "%C3", "%BC", "ü", " ", "\0", "%00"]
+    )
 ).map("".join)
 """Bodies of the pieces that decoders get wrong."""
 
