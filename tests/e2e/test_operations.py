@@ -3,10 +3,12 @@
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 
 from tests.e2e.carrier import resource_sid
 from tests.e2e.live import MASKLINE, NO_TLS, LiveServer, clean_environment
@@ -130,6 +132,24 @@ def test_too_many_requests_to_one_service_do_not_slow_another(start_server: Star
     assert {(one.status_code, one.json()["code"]) for one in refused} == {(429, 20429)}
     assert all(1 <= int(one.headers["retry-after"]) <= 5 for one in refused)
     assert elsewhere == [200, 200]
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_writes_are_limited_as_reads_are(start_server: StartServer, method: str) -> None:
+    """Each for itself: more than 150 in five seconds meet 429/20429, reads go on (changelog 6)."""
+    tenant = new_tenant(start_server("--log-level", "info"))  # the default limit: 30 a second over 5 seconds
+    service = tenant.service(numbers=0)
+    path = f"{service.path}/Sessions/KC{'0' * 32}"
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: tenant.http.request(method, path), range(400)))
+    read = tenant.http.get(path)
+    tenant.close()
+
+    counts = Counter(one.status_code for one in answers)
+    assert counts.keys() == {404, 429}
+    assert counts[404] >= 150
+    assert read.status_code == 404
 
 
 def test_a_second_process_on_the_same_data_is_refused_while_the_first_serves(start_server: StartServer) -> None:
