@@ -293,6 +293,57 @@ def test_the_file_carrier_writes_what_it_would_send(client: Tenant, platform: Pl
     assert platform.forms == []
 
 
+def test_a_platform_that_hangs_up_after_each_answer_is_not_taken_for_one_that_fails(
+    client: Tenant, platform: Platform
+) -> None:
+    """Without saying so: the next message gets a connection of its own, and none is in doubt."""
+    pairings = [client.service(numbers=2).pairing() for _ in range(5)]
+    answer = b'HTTP/1.1 201 Created\r\ncontent-length: 33\r\n\r\n{"sid":"SM1","status":"accepted"}'
+    platform.replies = [Reply(raw=answer)] * 10
+
+    for count, pairing in enumerate(pairings * 2, 1):
+        client.carrier.message(pairing.first.identifier, pairing.first.proxy)
+        platform.got(count)
+
+    assert settled(client)
+    assert len(platform.forms) == 10
+    assert alerts(client) == []
+
+
+@pytest.mark.parametrize("ending", ["kill -9", "SIGTERM"])
+def test_a_message_on_its_way_when_the_server_ends_is_sent_again_under_the_same_key(
+    start_server: Callable[..., LiveServer],
+    keep: Callable[[Tenant], Tenant],
+    platform: Platform,
+    tmp_path: Path,
+    *,
+    ending: str,
+) -> None:
+    """At least once: the platform knows the repeat by its idempotency header (design section 5)."""
+    config = tmp_path / "maskline.toml"
+    config.write_text(
+        f'rate_limit_per_second = 0\noutgoing_allow = ["127.0.0.0/8"]\n[carriers.main]\nkind = "messages-api"\n'
+        f'url = "{platform.receiver.url}"\naccount_sid = "{CARRIER_SID}"\nauth_token = "x"\n'
+        '[carrier_routes]\n"*" = "main"\n'
+    )
+    tenant = keep(new_tenant(start_server("--config", str(config), public_url="http://maskline.example")))
+    pairing = tenant.service(numbers=2).pairing()
+    platform.replies = [Reply(hangs=True)]
+    tenant.carrier.message(pairing.first.identifier, pairing.first.proxy)
+    platform.got(1)
+
+    if ending == "SIGTERM":
+        assert tenant.server.stop() == 0
+    else:
+        tenant.server.kill()
+    tenant = keep(tenant.moved(start_server("--config", str(config), public_url="http://maskline.example")))
+
+    first, again = platform.got(2)
+    assert first == again
+    assert len({request.headers["i-twilio-idempotency-token"] for request in platform.receiver.received}) == 1
+    assert eventually(lambda: leg(tenant, pairing) == ("queued", platform.made[0]))
+
+
 def test_numbers_without_a_route_are_the_answers(
     start_server: Callable[..., LiveServer], keep: Callable[[Tenant], Tenant], tmp_path: Path
 ) -> None:

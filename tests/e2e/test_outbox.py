@@ -235,6 +235,19 @@ def test_the_operator_replays_one_session(letters: Letters) -> None:
     assert [one["session_sid"] for one in letters.listed()] == [second] * 3
 
 
+def test_the_operator_replays_while_no_server_runs(letters: Letters, start_server: StartServer, keep: Keep) -> None:
+    """The next start delivers it."""
+    letters.application.answers(TOLD, Reply())
+    assert letters.server.stop() == 0
+
+    assert "6 replayed" in letters.run("replay", "--yes")
+
+    assert letters.application.receiver.received == []
+    tenant = keep(letters.tenant.moved(start_server(*FLAGS)))
+    assert settled(tenant)
+    assert texts_told(letters.application.asked(TOLD)) == {pairing.sid: [0, 1, 2] for pairing in letters.pairings}
+
+
 def test_the_operator_drops_the_rest(letters: Letters) -> None:
     """It is owed no more, also after a restart."""
     letters.application.answers(TOLD, Reply())
