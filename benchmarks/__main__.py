@@ -1,13 +1,14 @@
-"""Run all benchmarks, or those named: `python -m benchmarks [resolve] [webhook] [creates] [memory] [--json]`."""
+"""Run all benchmarks, or those named: `python -m benchmarks [NAME …] [--json]`; the names are in `BENCHMARKS`."""
 
 import sys
 from collections.abc import Callable
 
-from benchmarks import creates, memory, resolve, webhook
+from benchmarks import creates, hooks, memory, resolve, webhook
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "resolve": resolve.main,
     "webhook": webhook.main,
+    "hooks": hooks.main,
     "creates": creates.main,
     "memory": memory.main,
 }

@@ -56,30 +56,32 @@ def webhooks(ready: Ready, callers: Iterable[tuple[str, str]], *, first: int, co
 
 
 def _webhook(ready: Ready, *, sender: str, proxy: str, call_sid: str) -> bytes:
+    fields = {"CallSid": call_sid, "CallStatus": "ringing", "Called": proxy, "Caller": sender, "Direction": "inbound"}
+    return posted(ready, "/inbound/voice", fields, sender=sender, proxy=proxy)
+
+
+def posted(ready: Ready, path: str, given: dict[str, str], *, sender: str, proxy: str) -> bytes:
+    """Return a signed webhook with these fields and those that come with every call and message."""
     place = {"City": "SAN FRANCISCO", "Country": "US", "State": "CA", "Zip": "94105"}
     fields = {
         "AccountSid": ready.account_sid,
         "ApiVersion": "2010-04-01",
-        "CallSid": call_sid,
-        "CallStatus": "ringing",
-        "Called": proxy,
-        "Caller": sender,
-        "Direction": "inbound",
         "From": sender,
         "To": proxy,
+        **given,
         **{side + part: value for side in ("Called", "Caller", "From", "To") for part, value in place.items()},
     }
     body = urlencode(fields)
-    signed = signature(ready.token, f"{PUBLIC_URL}/inbound/voice", Form(fields)).decode()
+    signed = signature(ready.token, f"{PUBLIC_URL}{path}", Form(fields)).decode()
     return (
-        "POST /inbound/voice HTTP/1.1\r\n"
+        f"POST {path} HTTP/1.1\r\n"
         "Host: masks.example.com\r\n"
         "User-Agent: TwilioProxy/1.1\r\n"
         "Accept: */*\r\n"
         "Cache-Control: max-age=259200\r\n"
         "Content-Type: application/x-www-form-urlencoded; charset=UTF-8\r\n"
         f"Content-Length: {len(body)}\r\n"
-        f"I-Twilio-Idempotency-Token: {call_sid[2:]}\r\n"
+        f"I-Twilio-Idempotency-Token: {hash(body):x}\r\n"
         f"X-Twilio-Signature: {signed}\r\n"
         "\r\n"
         f"{body}"
@@ -102,14 +104,20 @@ async def _serve_engine(told: Connection, *, is_signed: bool) -> None:
 
 async def _provisioned(engine: RunningEngine) -> Ready:
     ready = await filled(engine.host, sessions=SESSIONS)
-    port, account = urlsplit(engine.address).port, ready.account
+    account = ready.account
+    in_session = await pairs_of(ready, first=SESSIONS, mode=Mode.VOICE_AND_MESSAGE)
+    wrong_mode = await pairs_of(ready, first=SESSIONS + PAIRS, mode=Mode.MESSAGE_ONLY)
+    return Ready(port_of(engine), account.sid, account.auth_token, in_session, wrong_mode)
+
+
+def port_of(engine: RunningEngine) -> int:
+    """Return where an engine listens on 127.0.0.1."""
+    port = urlsplit(engine.address).port
     assert port is not None
-    in_session = await _pairs(ready, first=SESSIONS, mode=Mode.VOICE_AND_MESSAGE)
-    wrong_mode = await _pairs(ready, first=SESSIONS + PAIRS, mode=Mode.MESSAGE_ONLY)
-    return Ready(port, account.sid, account.auth_token, in_session, wrong_mode)
+    return port
 
 
-async def _pairs(ready: Filled, *, first: int, mode: Mode) -> tuple[tuple[str, str], ...]:
+async def pairs_of(ready: Filled, *, first: int, mode: Mode) -> tuple[tuple[str, str], ...]:
     """Create sessions whose proxy numbers are chosen here; return (identifier, proxy number) of their participants."""
     pairs = [(person(index), proxy_number(index % NUMBERS)) for index in range(2 * first, 2 * (first + PAIRS))]
     for seats in zip(pairs[::2], pairs[1::2], strict=True):
