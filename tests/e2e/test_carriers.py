@@ -69,14 +69,14 @@ def platform(platform_port: Receiver) -> Platform:
 
 @pytest.fixture(scope="module")
 def server(platform_port: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """Return a server that sends everything through that platform, and gives a request two seconds."""
+    """Return a server that sends everything through that platform, and gives a request three seconds."""
     directory = tmp_path_factory.mktemp("carriers")
     config = directory / "maskline.toml"
     config.write_text(
         f"""
         rate_limit_per_second = 0
         outgoing_allow = ["127.0.0.0/8"]
-        webhook_timeout_seconds = 1.0
+        webhook_timeout_seconds = 3.0
         longest_retry_wait_seconds = 0.05
         carrier_tries = 4
         [carriers.main]

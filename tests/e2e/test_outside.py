@@ -165,7 +165,7 @@ def test_an_answer_that_cannot_be_used_refuses(
 @pytest.fixture(scope="module")
 def hasty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """Return a server whose hooks have little time."""
-    flags = ("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8", "--carrier-deadline-seconds", "0.5")
+    flags = ("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8", "--carrier-deadline-seconds", "1.5")
     server = LiveServer(tmp_path_factory.mktemp("hasty") / "data", *flags)
     yield server
     assert (server.stop(), "Traceback" in server.log) == (0, False), server.log[-4000:]
