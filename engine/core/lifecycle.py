@@ -47,8 +47,8 @@ MOVES: dict[tuple[SessionStatus, Move], SessionStatus] = {
 
 _MOVE_ASKED = {_OPEN: Move.ASK_OPEN, _IN_PROGRESS: Move.ASK_IN_PROGRESS, _CLOSED: Move.ASK_CLOSED}
 
-MAX_TTL_SECONDS = 2_147_483_647
-"""ttl stays below this."""
+MAX_TTL_SECONDS = 2**31 - 2
+"""The longest ttl (behaviour 5)."""
 
 
 def expires_at(*, date_expiry: float | None, idle_since: float, ttl_seconds: int) -> float | None:

@@ -13,6 +13,7 @@ from xml.parsers import expat
 import msgspec
 
 from engine.core.errors import Code
+from engine.core.lifecycle import MAX_TTL_SECONDS
 from engine.core.ports import InterceptVerdict, OutOfSessionVerdict
 from engine.core.records import Mode
 from engine.core.traffic import SessionWanted
@@ -23,8 +24,6 @@ MAX_ANSWER = 65_536
 
 MAX_IDENTIFIER, MAX_PROXY_IDENTIFIER, MAX_UNIQUE_NAME = 191, 255, 191
 """Characters (behaviour 5)."""
-
-MAX_TTL_SECONDS = 2**31 - 1
 
 _FORBIDDEN = 403
 _NO_CONTENT = 204

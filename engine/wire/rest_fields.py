@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from engine.core.errors import invalid_parameter
+from engine.core.lifecycle import MAX_TTL_SECONDS
 from engine.core.sids import SidKind, is_sid
 from engine.wire.rest_values import FormValues, parse_date, parse_decimal, parse_url, restore_plus
 
@@ -18,7 +19,6 @@ Request = TypeVar("Request")
 JsonSchema = dict[str, Any]
 """A JSON schema, as it stands in the OpenAPI document."""
 
-MAX_SECONDS = 2**31 - 2
 MAX_URL = 4000
 
 _DATE_PATTERN = (
@@ -127,8 +127,8 @@ def seconds(name: str, attribute: str) -> Field:
     return Field(
         name=name,
         attribute=attribute,
-        parse=lambda value: parse_decimal(value, low=0, high=MAX_SECONDS),
-        schema={"type": "integer", "minimum": 0, "maximum": MAX_SECONDS},
+        parse=lambda value: parse_decimal(value, low=0, high=MAX_TTL_SECONDS),
+        schema={"type": "integer", "minimum": 0, "maximum": MAX_TTL_SECONDS},
     )
 
 
