@@ -60,6 +60,7 @@ class ServiceCoordinator:
         parts: Parts,
         directory: Directory,
         watch: Callable[[ActiveSession, float | None], None],
+        unwatch: Callable[[ActiveSession], None],
     ) -> None:
         """Coordinate a service; `watch` puts a session into the expiry sweep, to be looked at at its end or then."""
         self.service = service
@@ -68,6 +69,7 @@ class ServiceCoordinator:
         self._parts = parts
         self._directory = directory
         self._watch = watch
+        self._unwatch = unwatch
         self._pool = Pool()
         self._holdings = Holdings()
         self._active: dict[str, ActiveSession] = {}
@@ -101,6 +103,8 @@ class ServiceCoordinator:
             raise
         for number in self._pool:
             self._directory.close(number.address)
+        for session in self._active.values():
+            self._unwatch(session)
         self._active.clear()
 
     def refresh_rules(self) -> None:
@@ -471,6 +475,7 @@ class ServiceCoordinator:
             raise
         if active is not None and self._active.pop(session_sid, None) is not None:
             self._directory.withdraw(active)  # an erasure of the service that failed meanwhile published it again
+            self._unwatch(active)
             freed: set[Address] = set()
             for seat in active.seats:
                 self._free(seat.identifier, seat.proxy, is_last_use=seat.proxy not in freed)

@@ -180,6 +180,7 @@ class Host:
             parts=self._parts,
             directory=self._directory,
             watch=self._watch,
+            unwatch=self._expiries.forget,
         )
 
     # -- expiry and retention ------------------------------------------------------------------------------------
