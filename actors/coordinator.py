@@ -68,12 +68,13 @@ class ServiceCoordinator:
         parts: Parts,
         directory: Directory,
         watch: Callable[[ActiveSession, float | None], None],
+        unwatch: Callable[[ActiveSession], None],
         calls_of: Callable[[str], Iterable[Interaction]],
     ) -> None:
         """Coordinate a service.
 
-        `watch` puts a session into the expiry sweep, to be looked at at its end or then; `calls_of` returns the open
-        calls of a session.
+        `watch` puts a session into the expiry sweep, to be looked at at its end or then, `unwatch` takes it out;
+        `calls_of` returns the open calls of a session.
         """
         self.service = service
         self.is_erased = False
@@ -81,6 +82,7 @@ class ServiceCoordinator:
         self._parts = parts
         self._directory = directory
         self._watch = watch
+        self._unwatch = unwatch
         self._calls_of = calls_of
         self._seating = Seating(parts, service=lambda: self.service, account=account, owns=owns)
         self._active: dict[str, ActiveSession] = {}
@@ -113,6 +115,8 @@ class ServiceCoordinator:
             raise
         for number in self._seating.pool:
             self._directory.close(number.address)
+        for session in self._active.values():
+            self._unwatch(session)
         self._active.clear()
 
     def refresh_rules(self) -> None:
@@ -484,6 +488,7 @@ class ServiceCoordinator:
             raise
         if active is not None and self._active.pop(session_sid, None) is not None:
             self._directory.withdraw(active)  # an erasure of the service that failed meanwhile published it again
+            self._unwatch(active)
             self._seating.let_go_seats(active)
         return active
 

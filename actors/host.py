@@ -199,6 +199,7 @@ class Host:
             parts=self._parts,
             directory=self._directory,
             watch=self._watch,
+            unwatch=self._expiries.forget,
             calls_of=self._ledger.calls_of,
         )
 

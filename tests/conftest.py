@@ -4,6 +4,7 @@ import pytest
 from hypothesis import settings
 
 settings.register_profile("house", deadline=None)
+settings.register_profile("deep", deadline=None, max_examples=2_000)  # by hand: --hypothesis-profile=deep
 settings.load_profile("house")
 
 
