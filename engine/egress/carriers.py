@@ -1,6 +1,6 @@
 """Which carrier sends for which proxy number, and how it is spoken to; implements the port `Carriers`.
 
-A message that a carrier may have taken is never sent again by itself: after a time-out behind the request, or a 5xx
+A message that a carrier may have taken is not sent again while we run: after a time-out behind the request, or a 5xx
 other than 503, the leg reads `delivery-unknown` (a later status callback still corrects it) and the effect joins the
 dead letters, where the operator may replay it. Not connected, 429 and 503 mean not taken: those are tried again.
 Source: behaviour 9, 11 and the issue's section on messages out.
