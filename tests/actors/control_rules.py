@@ -29,12 +29,12 @@ from tests.actors.model import Pairing, Place
 class ControlRules(Driver):
     """Requests to the control plane, each beside what the model says of it; some find the store failing."""
 
-    @initialize(pairs=st.lists(st.tuples(services, couples, ttls), min_size=1, max_size=4))
-    def begin(self, pairs: list[tuple[int, list[str], int]]) -> None:
+    @initialize(pairs=st.lists(st.tuples(services, couples, ttls, expiries), min_size=1, max_size=4))
+    def begin(self, pairs: list[tuple[int, list[str], int, float | None]]) -> None:
         """Start a host with two numbers in each service, and with some pairs."""
         self.furnish()
-        for service, couple, ttl_seconds in pairs:
-            self.pair(service=service, couple=couple, ttl_seconds=ttl_seconds, is_failing=False)
+        for service, couple, ttl_seconds, expires_in in pairs:
+            self.pair(service=service, couple=couple, ttl_seconds=ttl_seconds, expires_in=expires_in, is_failing=False)
 
     # -- sessions --------------------------------------------------------------------------------------------------
 
@@ -69,11 +69,13 @@ class ControlRules(Driver):
             is_failing=is_failing,
         )
 
-    @rule(service=services, couple=couples, ttl_seconds=ttls, is_failing=seldom)
-    def pair(self, *, service: int, couple: list[str], ttl_seconds: int, is_failing: bool) -> None:
+    @rule(service=services, couple=couples, ttl_seconds=ttls, expires_in=expiries, is_failing=seldom)
+    def pair(
+        self, *, service: int, couple: list[str], ttl_seconds: int, expires_in: float | None, is_failing: bool
+    ) -> None:
         """Make a session of two people, with whatever numbers are free."""
         joining = [(person, None if person in AMERICANS else NUMBERS[service * 2]) for person in couple]
-        self._create(service, joining, ttl_seconds=ttl_seconds, is_failing=is_failing)
+        self._create(service, joining, ttl_seconds=ttl_seconds, expires_in=expires_in, is_failing=is_failing)
 
     @rule(service=services, couple=couples, proxies=st.tuples(which, which), fail_on=seldom)
     def assign(self, *, service: int, couple: list[str], proxies: tuple[int, int], fail_on: bool) -> None:
@@ -83,14 +85,19 @@ class ControlRules(Driver):
         self._create(service, joining, fail_on=fail_on)
 
     @precondition(has_sessions)
-    @rule(one=which, seat=which, other=people, fail_on=seldom)
-    def rival(self, *, one: int, seat: int, other: str, fail_on: bool) -> None:
-        """Ask for a pair that another session has, or had."""
+    @rule(one=which, seat=which, other=people, fail_on=seldom, is_closed=st.booleans())
+    def rival(self, *, one: int, seat: int, other: str, fail_on: bool, is_closed: bool) -> None:
+        """Ask for a pair that another session has, or had and wants back."""
         pairing = self.chosen(one)
-        if pairing.places:
-            place = pairing.places[seat % len(pairing.places)]
-            joining = [(place.identifier, place.proxy), (other, place.proxy)]
-            self._create(self.service_sids.index(pairing.service_sid), joining, fail_on=fail_on)
+        if not pairing.places:
+            return
+        place = pairing.places[seat % len(pairing.places)]
+        joining = [(place.identifier, place.proxy), (other, place.proxy)]
+        if is_closed:
+            self.close(one=one, is_failing=False)
+        self._create(self.service_sids.index(pairing.service_sid), joining, fail_on=fail_on)
+        if is_closed:
+            self._reopen(pairing, fail_on=False, is_failing=False)
 
     def _create(
         self,
@@ -221,7 +228,9 @@ class ControlRules(Driver):
     @rule(one=which, fail_on=seldom, is_failing=seldom)
     def reopen(self, *, one: int, fail_on: bool, is_failing: bool) -> None:
         """Re-open a session, or ask an active one to be in progress."""
-        pairing = self.chosen(one)
+        self._reopen(self.chosen(one), fail_on=fail_on, is_failing=is_failing)
+
+    def _reopen(self, pairing: Pairing, *, fail_on: bool, is_failing: bool) -> None:
         now = self.now + 0.001
         is_ended = not pairing.is_active or pairing.is_past_end(now)
         past = pairing.is_active and is_ended
