@@ -1,0 +1,92 @@
+"""The documents say what is there: commands and their flags, metrics, files, the size of the recorded traffic."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import httpx
+import pytest
+
+from engine.app import running_engine
+from engine.cli import main
+from engine.settings import ListenAddress, Settings
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOREIGN_FLAGS = {"--once", "--json"}
+"""`--once` is passed through make; the benchmarks read `--json` themselves."""
+
+
+def words(pattern: str) -> set[str]:
+    """Return everything in the documents that has this form."""
+    return {found for document in DOCUMENTS for found in re.findall(pattern, document.read_text("utf-8"))}
+
+
+def commands(group: click.Command, context: click.Context) -> Iterator[click.Command]:
+    """Walk the command tree."""
+    yield group
+    if isinstance(group, click.Group):
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None
+            yield from commands(command, context)
+
+
+def test_every_flag_that_is_named_is_a_flag_of_some_command() -> None:
+    """In any document, of any command."""
+    context = click.Context(main)
+    known = {
+        flag
+        for command in commands(main, context)
+        for option in command.params
+        for flag in (*option.opts, *option.secondary_opts)
+    }
+
+    named = words(r"(?<![\w-])(--[a-z][a-z-]*[a-z])(?!-)") - FOREIGN_FLAGS
+
+    assert len(named) > 10
+    assert named <= known, named - known
+
+
+@pytest.mark.anyio
+async def test_every_metric_that_is_named_is_served(tmp_path: Path) -> None:
+    """By a fresh engine, before any traffic."""
+    settings = Settings(data_dir=tmp_path, listen=ListenAddress("127.0.0.1", 0))
+    async with running_engine(settings) as engine, httpx.AsyncClient(base_url=engine.address) as client:
+        served = (await client.get("/metrics")).text
+
+    named = words(r"`(maskline_[a-z_]+)")
+
+    assert len(named) > 10
+    assert {name for name in named if name not in served} == set()
+
+
+def test_every_setting_that_is_shown_with_a_value_exists() -> None:
+    """`name = value` in the documents."""
+    named = words(r"`([a-z_]+) = [^`]+`")
+
+    assert named
+    assert named <= set(Settings.__struct_fields__)
+
+
+def test_every_file_that_is_named_is_there() -> None:
+    """Paths below the packages, and links between documents."""
+    named = words(r"`((?:engine|actors|storage|benchmarks|tests)/[\w./]+\.py)`")
+    links = {
+        (document.parent / link).resolve()
+        for document in DOCUMENTS
+        for link in re.findall(r"\]\(([\w./]+\.md)", document.read_text("utf-8"))
+    }
+
+    assert {name for name in named if not (ROOT / name).is_file()} == set()
+    assert {link for link in links if not link.is_file()} == set()
+
+
+def test_the_readme_counts_the_recorded_webhooks() -> None:
+    """As many as the file has lines."""
+    traffic = (ROOT / "engine" / "demo" / "traffic.ndjson").read_text("utf-8").splitlines()
+
+    (counted,) = re.findall(r"plays (\d+) recorded", (ROOT / "README.md").read_text("utf-8"))
+
+    assert int(counted) == len(traffic)
