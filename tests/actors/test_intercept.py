@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.core.errors import Code
@@ -151,6 +152,19 @@ async def test_a_gate_may_rewrite_a_message_only_where_the_service_lets_it(world
 
     assert decision.body == "my number is ..."
     assert [one.body for one in world.recorded()] == ["my number is 555"]
+
+
+async def test_a_gate_that_empties_a_message_blocks_it(world: HookedWorld) -> None:
+    """There is nothing left to send; with media there is."""
+    await world.configure(intercept=INTERCEPT, options=ServiceOptions(intercept_may_rewrite=True))
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    world.hooks.gate = replaced(InterceptVerdict(), "")
+    picture = msgspec.structs.replace(world.event(Kind.MESSAGE, ALICE, N1), media=("https://a.b/c.png",))
+
+    bare, with_media = await world.text(ALICE, N1, "my number is 555"), await world.receive(picture)
+
+    assert (bare.outcome, bare.reason) == (Outcome.REFUSED, Reason.INTERCEPTED)
+    assert (with_media.outcome, with_media.body) == (Outcome.ROUTED, "")
 
 
 async def test_a_crash_while_the_gate_is_asked_keeps_the_one_interaction(world: HookedWorld) -> None:
