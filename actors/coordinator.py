@@ -16,7 +16,7 @@ from actors.locks import KeyedLocks
 from actors.owing import hang_up
 from actors.parts import Parts
 from actors.seating import Seating, is_shared
-from engine.core.allocation import not_in_service
+from engine.core.allocation import not_in_service, request_after
 from engine.core.changes import (
     Change,
     InteractionErased,
@@ -41,7 +41,6 @@ from engine.core.records import (
     Interaction,
     LegStatus,
     Mode,
-    NoChange,
     Participant,
     ProxyNumber,
     Service,
@@ -298,25 +297,8 @@ class ServiceCoordinator:
             return after
 
     def _changed_participant(self, session: Session, before: Participant, update: ParticipantUpdate) -> Participant:
-        """Decide what a participant becomes; a new identifier gets a number anew unless one is named."""
         others = tuple(one for one in self._parts.store.participants(session.sid) if one.sid != before.sid)
-        is_same_person = update.identifier is UNSET
-        keeps_number = is_same_person and update.proxy_identifier is UNSET and update.proxy_identifier_sid is UNSET
-        request = ParticipantRequest(
-            identifier=before.identifier if isinstance(update.identifier, NoChange) else update.identifier,
-            friendly_name=(
-                before.friendly_name if isinstance(update.friendly_name, NoChange) else update.friendly_name
-            ),
-            proxy_identifier=None if isinstance(update.proxy_identifier, NoChange) else update.proxy_identifier,
-            proxy_identifier_sid=(
-                before.proxy_identifier_sid
-                if keeps_number
-                else None
-                if isinstance(update.proxy_identifier_sid, NoChange)
-                else update.proxy_identifier_sid
-            ),
-        )
-        (joined,) = self._seating.join(session, (request,), present=others)
+        (joined,) = self._seating.join(session, (request_after(before, update),), present=others)
         return msgspec.structs.replace(
             joined, sid=before.sid, date_created=before.date_created, date_updated=self._parts.clock()
         )

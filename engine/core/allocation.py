@@ -11,8 +11,8 @@ from engine.core.e164 import canonical, is_channel, is_chat_channel, mask, parse
 from engine.core.errors import ApiError, Code, MasklineError
 from engine.core.holdings import Holdings
 from engine.core.pool import Pool, capability_problem
-from engine.core.records import Address, Mode, Participant, ProxyNumber, Service
-from engine.core.requests import ParticipantRequest, SessionRequest
+from engine.core.records import UNSET, Address, Mode, Participant, ProxyNumber, Service
+from engine.core.requests import ParticipantRequest, ParticipantUpdate, SessionRequest
 from engine.core.sids import SidKind, is_sid
 from engine.core.traffic import InboundEvent, SessionWanted
 
@@ -181,6 +181,18 @@ def _not_usable(named: str, around: Surroundings) -> ApiError:
         return not_in_service(named)
     shown = named if is_sid(named) else mask(named)
     return ApiError(Code.PROXY_IDENTIFIER_NOT_OWNED, f"Proxy number {shown} is not owned by the account")
+
+
+def request_after(before: Participant, update: ParticipantUpdate) -> ParticipantRequest:
+    """Return how somebody would ask to join as what an update makes of them (an extension).
+
+    A new identifier gets a number anew unless one is named; otherwise the number stays.
+    """
+    given = {field: value for field in update.__struct_fields__ if (value := getattr(update, field)) is not UNSET}
+    kept: dict[str, object] = {"identifier": before.identifier, "friendly_name": before.friendly_name}
+    if not given.keys() & {"identifier", "proxy_identifier", "proxy_identifier_sid"}:
+        kept["proxy_identifier_sid"] = before.proxy_identifier_sid
+    return msgspec.convert(kept | given, ParticipantRequest)
 
 
 def session_wanted(wanted: SessionWanted, event: InboundEvent, number: ProxyNumber) -> SessionRequest:
