@@ -32,6 +32,7 @@ from engine.core.changes import (
 from engine.core.e164 import mask
 from engine.core.effects import Effect
 from engine.core.errors import ApiError, Code, StoreUnavailable, not_found
+from engine.core.legs import was_answered
 from engine.core.lifecycle import closing, expiry_reason, new_session, plan_update
 from engine.core.records import (
     UNSET,
@@ -39,7 +40,6 @@ from engine.core.records import (
     Address,
     ClosedReason,
     Interaction,
-    LegStatus,
     Mode,
     Participant,
     ProxyNumber,
@@ -269,7 +269,7 @@ class ServiceCoordinator:
 
     async def close_after_call(self, interaction: Interaction) -> None:
         """Close the session of a call that was answered and has ended (an extension)."""
-        if interaction.inbound.status is not LegStatus.COMPLETED or interaction.session_sid not in self._active:
+        if not was_answered(interaction) or interaction.session_sid not in self._active:
             return
         with suppress(ApiError):  # it was closed or erased meanwhile
             await self.update_session(interaction.session_sid, SessionUpdate(status=SessionStatus.CLOSED))

@@ -80,3 +80,11 @@ def is_open_call(interaction: Interaction) -> bool:
 def ends_call(interaction: Interaction, change: InteractionUpdated) -> bool:
     """Tell whether a change ends the inbound leg of a call that was still open."""
     return is_open_call(interaction) and change.inbound.status in ENDED
+
+
+def was_answered(interaction: Interaction) -> bool:
+    """Tell whether the partner took the call, as far as the outbound leg was reported."""
+    return interaction.kind is Kind.VOICE and interaction.outbound.status in _ANSWERED
+
+
+_ANSWERED = frozenset({LegStatus.ANSWERED, LegStatus.IN_PROGRESS, LegStatus.COMPLETED})

@@ -117,14 +117,18 @@ async def test_closing_hangs_up_where_the_service_wants_it(world: HookedWorld) -
 
 
 async def test_a_session_closes_after_its_first_answered_call_where_the_service_wants_it(world: HookedWorld) -> None:
-    """A busy one leaves it open."""
+    """A missed one leaves it open, although the caller's own leg reads completed."""
     await world.configure(options=ServiceOptions(closes_after_first_call=True))
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
-    for status, expected in ((LegStatus.BUSY, SessionStatus.IN_PROGRESS), (LegStatus.COMPLETED, SessionStatus.CLOSED)):
+    for status, expected in (
+        (LegStatus.NO_ANSWER, SessionStatus.IN_PROGRESS),
+        (LegStatus.COMPLETED, SessionStatus.CLOSED),
+    ):
         event = world.event(Kind.VOICE, ALICE, N1)
-        await world.receive(event)
+        sid = (await world.receive(event)).interaction_sid
+        await world.report(status, resource_sid=f"{event.resource_sid}-2", interaction_sid=sid, is_outbound=True)
 
-        await world.report(status, resource_sid=event.resource_sid)
+        await world.report(LegStatus.COMPLETED, resource_sid=event.resource_sid)
         await world.settle()
 
         assert world.look(session).status is expected
