@@ -48,13 +48,14 @@ class HookedEvents:
         self._parts = parts
         self._ledger = ledger
         self._make_session = make_session
+        self._waiting = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._making = KeyedLocks()
 
     @property
     def waiting(self) -> int:
         """Count the events that wait."""
-        return len(self._tasks)
+        return self._waiting
 
     async def finish(self) -> None:
         """Wait a moment for the events that wait; one that is cut off goes on when it is sent again."""
@@ -74,9 +75,10 @@ class HookedEvents:
         self._begin(event, lambda deadline: self._outside(actor, event, ruling, deadline))
 
     def _begin(self, event: InboundEvent, work: Callable[[float], Coroutine[Any, Any, Decision]]) -> None:
-        if len(self._tasks) >= self._parts.settings.most_waiting_events:
+        if self._waiting >= self._parts.settings.most_waiting_events:
             self._ledger.answer_waiting(event, BUSY, is_final=False)
             return
+        self._waiting += 1
         task = asyncio.create_task(self._run(event, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -90,6 +92,8 @@ class HookedEvents:
         except BaseException:
             self._ledger.answer_waiting(event, STORE_DOWN, is_final=False)
             raise
+        finally:
+            self._waiting -= 1  # before the answer: whoever hears it may come again at once
         self._ledger.answer_waiting(event, decision, is_final=decision.outcome is not Outcome.NOT_READY)
 
     # -- the gate ------------------------------------------------------------------------------------------------

@@ -214,9 +214,15 @@ async def test_too_many_waiting_events_are_told_to_come_again(world: HookedWorld
     decision = await world.call(CAROL, N1)
 
     assert (decision.outcome, decision.reason) == (Outcome.NOT_READY, Reason.BUSY)
+    assert world.host.waiting_events == most
 
+    room: list[int] = []
+    waiting[0].add_done_callback(lambda _: room.append(most - world.host.waiting_events))
     world.hooks.go_on.set()
     await asyncio.gather(*waiting)
+
+    assert room[0] > 0
+    assert world.host.waiting_events == 0
 
 
 @pytest.mark.parametrize("kind", list(Kind))
