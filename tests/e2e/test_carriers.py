@@ -33,6 +33,10 @@ class Platform:
         """The messages asked for, in order."""
         return [request.lists for request in self.receiver.received]
 
+    def hung_up(self, count: int) -> None:
+        """Wait until so many connections have ended."""
+        assert self.receiver.waits_for(lambda: self.receiver.hung_up >= count)
+
     def got(self, count: int) -> list[dict[str, list[str]]]:
         """Wait for so many requests, and return their forms."""
         assert self.receiver.waits_for(lambda: len(self.receiver.received) >= count), self.forms
@@ -304,6 +308,7 @@ def test_a_platform_that_hangs_up_after_each_answer_is_not_taken_for_one_that_fa
     for count, pairing in enumerate(pairings * 2, 1):
         client.carrier.message(pairing.first.identifier, pairing.first.proxy)
         platform.got(count)
+        platform.hung_up(count)
 
     assert settled(client)
     assert len(platform.forms) == 10

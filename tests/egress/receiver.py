@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import parse_qs, parse_qsl
 
 import msgspec
@@ -58,6 +58,7 @@ class Receiver:
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
         self.received: list[Received] = []
+        self.hung_up = 0
         self.bytes_sent = 0
         self.connections = 0
         self.most_at_once = 0
@@ -138,6 +139,11 @@ class Receiver:
             pass
         finally:
             writer.close()
+            with suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+            with self._arrival:
+                self.hung_up += 1
+                self._arrival.notify_all()
 
     async def _answer(self, writer: asyncio.StreamWriter, reply: Reply) -> bool:
         if reply.hangs:
