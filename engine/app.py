@@ -37,7 +37,7 @@ from storage.store import SqliteStore
 ADMIN_SOCKET = "maskline.sock"
 """Name of the operator's socket in the data directory."""
 
-_COMMIT_SECONDS = 0.9
+_COMMIT_SECONDS = 1.9
 """What is left, after the grace of the requests, to commit and close."""
 
 _MEXICAN_ONE = {MexicanOne.BY_DATE: None, MexicanOne.ALWAYS: True, MexicanOne.NEVER: False}

@@ -159,7 +159,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Days for which debugger events are listed."""
     alerts_per_second: Positive = 20
     """Debugger events of one account and code that are kept in a second; more are only counted."""
-    shutdown_grace_seconds: Annotated[int, msgspec.Meta(ge=1, le=60)] = 4
+    shutdown_grace_seconds: Annotated[int, msgspec.Meta(ge=1, le=60)] = 3
     """Seconds that requests in flight are given when the server stops."""
     log_format: LogFormat = LogFormat.HUMAN
     """human or json; one record a line on standard error."""
