@@ -63,10 +63,6 @@ class Ledger:
         if interaction.inbound.resource_sid is not None:
             self._open_calls[interaction.inbound.resource_sid] = interaction.sid
 
-    def reload_answer(self, event: InboundEvent, decision: Decision, *, now: float) -> None:
-        """Take up an answer that was given before the host stopped."""
-        self._routed.remember(event, decision, now=now)
-
     def calls_of(self, session_sid: str) -> list[Interaction]:
         """Return the open calls of a session."""
         latest = (self._latest(sid) for sid in self._open_calls.values())
@@ -136,7 +132,7 @@ class Ledger:
         self._refused.remember(event, decision, now=now)
 
     def remember_answer(self, event: InboundEvent, decision: Decision, *, now: float) -> None:
-        """Keep a routed answer for its redelivery."""
+        """Keep a routed answer for its redelivery, also one given before the host stopped."""
         self._routed.remember(event, decision, now=now)
 
     def forget_answer(self, resource_sid: str) -> None:

@@ -68,4 +68,4 @@ def _reload(interaction: Interaction, ledger: Ledger, directory: Directory, seat
         session_sid=interaction.session_sid,
         interaction_sid=interaction.sid,
     )
-    ledger.reload_answer(event_of(interaction, sender=sender.identifier), decision, now=interaction.date_created)
+    ledger.remember_answer(event_of(interaction, sender=sender.identifier), decision, now=interaction.date_created)
