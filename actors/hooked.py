@@ -106,7 +106,7 @@ class HookedEvents:
         if url is None:
             effects = actor.effects_of(event, ruling.decision, interaction)
             await self._ledger.recorded(interaction, session, effects)
-            return msgspec.structs.replace(ruling.decision, is_sent_by_us=self._is_sent_by_us(actor, event))
+            return ruling.decision
         before = self._ledger.take_unfinished(event, interaction)
         if before is not None:
             interaction = msgspec.structs.replace(interaction, sid=before.sid, date_created=before.date_created)
@@ -124,7 +124,7 @@ class HookedEvents:
             return self._gone(actor, event, session)
         decision = msgspec.structs.replace(ruling.decision, body=verdict.body, interaction_sid=interaction.sid)
         await self._ledger.connected(interaction, actor.effects_of(event, decision, interaction))
-        return msgspec.structs.replace(decision, is_sent_by_us=self._is_sent_by_us(actor, event))
+        return decision
 
     def _blocks(
         self, verdict: InterceptVerdict, actor: "NumberActor", event: InboundEvent, session: ActiveSession
@@ -144,10 +144,6 @@ class HookedEvents:
         if stranger.code is not None:
             self._tell(stranger.code, actor, event, session_sid=session.sid)
         return msgspec.structs.replace(stranger, session_sid=session.sid)
-
-    @staticmethod
-    def _is_sent_by_us(actor: "NumberActor", event: InboundEvent) -> bool:
-        return not event.is_call and actor.rules.carrier is not None
 
     # -- out of session ------------------------------------------------------------------------------------------
 

@@ -6,8 +6,6 @@ changes its bindings.
 
 from collections.abc import Callable
 
-import msgspec
-
 from actors import owing
 from actors.hooked import HookedEvents
 from actors.ledger import Ledger
@@ -114,7 +112,7 @@ class NumberActor:
     def effects_of(self, event: InboundEvent, decision: Decision, interaction: Interaction) -> tuple[Effect, ...]:
         """Return what a routed event makes us owe: the callback about it, the message if a carrier of ours sends it."""
         told = owing.callback(interaction, self.rules.callback_url, self.rules.options, self._parts)
-        if event.is_call or self.rules.carrier is None:
+        if not decision.is_sent_by_us:
             return told
         body = event.body if decision.body is None else decision.body
         sent = owing.message(
@@ -149,8 +147,6 @@ class NumberActor:
                 self._ledger.forget_answer(event.resource_sid)
                 answer(STORE_DOWN)
 
-        if self.rules.carrier is not None and not event.is_call:
-            decision = msgspec.structs.replace(decision, is_sent_by_us=True)
         self._ledger.remember_answer(event, decision, now=interaction.date_created)
         self._ledger.record(interaction, session, settled, self.effects_of(event, decision, interaction))
 

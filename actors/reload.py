@@ -7,8 +7,7 @@ from actors.ledger import Ledger, event_of
 from actors.parts import Parts
 from engine.core.ports import Store
 from engine.core.records import Interaction, Kind
-from engine.core.routing import ActiveSession, Seat, outbound_address, seat_of
-from engine.core.traffic import Decision, Outcome, Reason
+from engine.core.routing import ActiveSession, Seat, routed, seat_of
 
 FindActive = Callable[[Interaction], ActiveSession | None]
 
@@ -59,12 +58,10 @@ def _reload(interaction: Interaction, ledger: Ledger, directory: Directory, seat
     partner = seats.find(interaction, interaction.outbound.participant_sid)
     if actor is None or sender is None or partner is None:
         return  # the session is erased or the number left its pool: a redelivery is decided anew
-    is_call = interaction.kind is Kind.VOICE
-    decision = Decision(
-        Outcome.ROUTED,
-        Reason.IN_SESSION,
-        to=outbound_address(partner.identifier, is_call=is_call, rules=actor.rules),
-        caller_id=partner.proxy,
+    decision = routed(
+        partner,
+        is_call=interaction.kind is Kind.VOICE,
+        rules=actor.rules,
         session_sid=interaction.session_sid,
         interaction_sid=interaction.sid,
     )

@@ -275,19 +275,24 @@ def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: 
         return _refused(_NO_PARTNER, session)
     first, second = session.seats
     caller, partner = (first, second) if first.identifier == sender else (second, first)
-    to = outbound_address(partner.identifier, is_call=is_call, rules=rules)
     interaction = _interaction(event, session, caller, partner, sid=mint(_INTERACTION), now=now)
     return Ruling(
-        Decision(
-            _ROUTED,
-            _IN_SESSION,
-            to=to,
-            caller_id=partner.proxy,
-            session_sid=session.sid,
-            interaction_sid=interaction.sid,
-        ),
+        routed(partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=interaction.sid),
         session,
         interaction,
+    )
+
+
+def routed(partner: Seat, *, is_call: bool, rules: NumberRules, session_sid: str, interaction_sid: str) -> Decision:
+    """Return the decision that an event reaches this partner; the same again after a restart."""
+    return Decision(
+        _ROUTED,
+        _IN_SESSION,
+        to=outbound_address(partner.identifier, is_call=is_call, rules=rules),
+        caller_id=partner.proxy,
+        session_sid=session_sid,
+        interaction_sid=interaction_sid,
+        is_sent_by_us=rules.carrier is not None and not is_call,
     )
 
 

@@ -83,6 +83,22 @@ async def test_a_message_leaves_through_the_carrier_of_its_number(world: HookedW
     assert owed.interaction_sid == decision.interaction_sid
 
 
+async def test_a_message_sent_by_a_carrier_is_not_sent_again_by_a_redelivery(world: HookedWorld) -> None:
+    """Not after a restart either: the answer asks the platform for nothing, and nothing new is owed."""
+    world.carriers.name = "main"
+    await world.configure()
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    event = world.event(Kind.MESSAGE, ALICE, N1)
+    first = await world.receive(event)
+
+    await world.restart()
+    again = await world.receive(event)
+
+    assert again == first
+    assert again.is_sent_by_us
+    assert len(world.outbox.messages()) == 1
+
+
 async def test_a_pushed_message_leaves_from_the_participants_own_number(world: HookedWorld) -> None:
     """It looks as if the partner wrote; its callback has no inbound leg."""
     world.carriers.name = "main"
