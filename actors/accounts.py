@@ -10,8 +10,8 @@ import msgspec
 from actors.parts import Parts
 from engine.core.changes import AccountSaved, ApiKeySaved
 from engine.core.errors import ApiError, not_found
-from engine.core.records import UNSET, Account, ApiKey
-from engine.core.requests import AccountUpdate
+from engine.core.records import Account, ApiKey
+from engine.core.requests import AccountUpdate, given
 from engine.core.sids import SidKind
 
 _NOBODY = b"\0" * 32
@@ -118,8 +118,7 @@ class AccountRegister:
 
 
 def _changed(account: Account, settings: AccountUpdate) -> Account:
-    given = {field: value for field in settings.__struct_fields__ if (value := getattr(settings, field)) is not UNSET}
-    return msgspec.structs.replace(account, **given)
+    return msgspec.structs.replace(account, **given(settings))
 
 
 def _no_such_key(key_sid: str) -> ApiError:

@@ -15,8 +15,8 @@ from engine.core.changes import NumberReleased, NumberSaved
 from engine.core.e164 import country_of, mask, national_display, parse_proxy_number, parse_short_code
 from engine.core.errors import ApiError, Code, invalid_parameter, not_found
 from engine.core.ports import Page, PageCursor
-from engine.core.records import UNSET, Address, Capability, ProxyNumber
-from engine.core.requests import NumberRequest, NumberUpdate
+from engine.core.records import Address, Capability, ProxyNumber
+from engine.core.requests import NumberRequest, NumberUpdate, given
 from engine.core.sids import SidKind, is_sid
 
 
@@ -80,10 +80,7 @@ class NumberRegister:
         """Rename a number or correct its capabilities."""
         async with self.turn:
             number = self.get(account_sid, number_sid)
-            given = {
-                field: value for field in request.__struct_fields__ if (value := getattr(request, field)) is not UNSET
-            }
-            number = msgspec.structs.replace(number, **given, date_updated=self._parts.clock())
+            number = msgspec.structs.replace(number, **given(request), date_updated=self._parts.clock())
             await self._save(number)
             coordinator = self._coordinator_of(number.service_sid or "")
             if coordinator is not None:

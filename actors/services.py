@@ -10,8 +10,8 @@ from actors.coordinator import ServiceCoordinator
 from actors.locks import KeyedLocks
 from actors.parts import HostSettings, Parts
 from engine.core.errors import ApiError, Code, invalid_parameter, not_found
-from engine.core.records import UNSET, Service
-from engine.core.requests import ServiceRequest
+from engine.core.records import Service
+from engine.core.requests import ServiceRequest, given
 from engine.core.sids import SidKind, is_sid
 
 MEXICAN_ONE_UNTIL = datetime(2020, 10, 5, tzinfo=UTC).timestamp()
@@ -136,5 +136,4 @@ def inserts_mexican_one(settings: HostSettings, *, date_created: float) -> bool:
 
 
 def _with(service: Service, request: ServiceRequest, *, now: float) -> Service:
-    given = {field: value for field in request.__struct_fields__ if (value := getattr(request, field)) is not UNSET}
-    return msgspec.structs.replace(service, **given, date_updated=now)
+    return msgspec.structs.replace(service, **given(request), date_updated=now)

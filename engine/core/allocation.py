@@ -11,8 +11,8 @@ from engine.core.e164 import canonical, is_channel, is_chat_channel, mask, parse
 from engine.core.errors import ApiError, Code, MasklineError
 from engine.core.holdings import Holdings
 from engine.core.pool import Pool, capability_problem
-from engine.core.records import UNSET, Address, Mode, Participant, ProxyNumber, Service
-from engine.core.requests import ParticipantRequest, ParticipantUpdate, SessionRequest
+from engine.core.records import Address, Mode, Participant, ProxyNumber, Service
+from engine.core.requests import ParticipantRequest, ParticipantUpdate, SessionRequest, given
 from engine.core.sids import SidKind, is_sid
 from engine.core.traffic import InboundEvent, SessionWanted
 
@@ -188,11 +188,11 @@ def request_after(before: Participant, update: ParticipantUpdate) -> Participant
 
     A new identifier gets a number anew unless one is named; otherwise the number stays.
     """
-    given = {field: value for field in update.__struct_fields__ if (value := getattr(update, field)) is not UNSET}
+    asked = given(update)
     kept: dict[str, object] = {"identifier": before.identifier, "friendly_name": before.friendly_name}
-    if not given.keys() & {"identifier", "proxy_identifier", "proxy_identifier_sid"}:
+    if not asked.keys() & {"identifier", "proxy_identifier", "proxy_identifier_sid"}:
         kept["proxy_identifier_sid"] = before.proxy_identifier_sid
-    return msgspec.convert(kept | given, ParticipantRequest)
+    return msgspec.convert(kept | asked, ParticipantRequest)
 
 
 def session_wanted(wanted: SessionWanted, event: InboundEvent, number: ProxyNumber) -> SessionRequest:

@@ -3,6 +3,8 @@
 Made by `engine.api` from forms after syntax checks (types, lengths, enumerations); the rules check the rest.
 """
 
+from typing import Any
+
 import msgspec
 
 from engine.core.records import (
@@ -15,6 +17,11 @@ from engine.core.records import (
     ServiceOptions,
     SessionStatus,
 )
+
+
+def given(request: msgspec.Struct) -> dict[str, Any]:
+    """Return the fields that a request names, with their values; those that are UNSET are left as they are."""
+    return {field: value for field in request.__struct_fields__ if (value := getattr(request, field)) is not UNSET}
 
 
 class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True):
