@@ -5,7 +5,6 @@ that ends is withdrawn from routing before its end is committed: if in doubt, do
 go one after the other. Source: behaviour 3 to 8.
 """
 
-import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
@@ -342,19 +341,7 @@ class ServiceCoordinator:
         actor = None if seat is None else self._directory.find(seat.proxy)
         if seat is None or actor is None:
             raise not_found(f"{self._path}/Sessions/{session_sid}/Participants/{participant_sid}")
-        committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def settled(problem: StoreUnavailable | None) -> None:
-            if committed.done():
-                return  # the request was given up meanwhile
-            if problem is None:
-                committed.set_result(None)
-            else:
-                committed.set_exception(problem)
-
-        interaction = actor.push(active, seat, body=body, media=media, settled=settled)
-        await committed
-        return interaction
+        return await actor.push(active, seat, body=body, media=media)
 
     def active_session(self, session_sid: str) -> ActiveSession | None:
         """Return what routes of a session, if it is active."""

@@ -93,10 +93,8 @@ class NumberActor:
         """Tell what would become of an event now, and change nothing."""
         return decide(self.bindings, event, rules=self.rules, now=self._parts.clock(), mint=self._parts.mint)
 
-    def push(
-        self, session: ActiveSession, seat: Seat, *, body: str, media: tuple[str, ...], settled: Callable[..., None]
-    ) -> Interaction:
-        """Record a message of the application to the participant of this number; `settled` as in `Store.commit`."""
+    async def push(self, session: ActiveSession, seat: Seat, *, body: str, media: tuple[str, ...]) -> Interaction:
+        """Record a message of the application to the participant of this number; raises StoreUnavailable."""
         sid, now = self._parts.mint(SidKind.INTERACTION), self._parts.clock()
         interaction = pushed_message(session, seat, sid=sid, body=body, media=media, now=now)
         to = outbound_address(seat.identifier, is_call=False, rules=self.rules)
@@ -106,7 +104,7 @@ class NumberActor:
                 interaction, carrier=self.rules.carrier, to=to, sender=seat.proxy, body=body, parts=self._parts
             ),
         )
-        self._ledger.record(interaction, session, settled, effects)
+        await self._ledger.recorded(interaction, session, effects)
         return interaction
 
     def effects_of(self, event: InboundEvent, decision: Decision, interaction: Interaction) -> tuple[Effect, ...]:
