@@ -58,11 +58,15 @@ def _reload(interaction: Interaction, ledger: Ledger, directory: Directory, seat
     partner = seats.find(interaction, interaction.outbound.participant_sid)
     if actor is None or sender is None or partner is None:
         return  # the session is erased or the number left its pool: a redelivery is decided anew
+    is_call = interaction.kind is Kind.VOICE
     decision = routed(
         partner,
-        is_call=interaction.kind is Kind.VOICE,
+        is_call=is_call,
         rules=actor.rules,
         session_sid=interaction.session_sid,
         interaction_sid=interaction.sid,
     )
+    if actor.rules.options.intercept_may_rewrite and not is_call and not decision.is_sent_by_us:
+        ledger.reload_unfinished(interaction)  # the text that the gate put in its place is not kept: it is asked again
+        return
     ledger.remember_answer(event_of(interaction, sender=sender.identifier), decision, now=interaction.date_created)

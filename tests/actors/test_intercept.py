@@ -154,6 +154,22 @@ async def test_a_gate_may_rewrite_a_message_only_where_the_service_lets_it(world
     assert [one.body for one in world.recorded()] == ["my number is 555"]
 
 
+async def test_a_rewritten_message_stays_rewritten_after_a_restart(world: HookedWorld) -> None:
+    """Its redelivery asks the gate again, for the one interaction; what came is never sent in its place."""
+    await world.configure(intercept=INTERCEPT, options=ServiceOptions(intercept_may_rewrite=True))
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    world.hooks.gate = replaced(InterceptVerdict(), "my number is ...")
+    event = world.event(Kind.MESSAGE, ALICE, N1, body="my number is 555")
+    first = await world.receive(event)
+
+    await world.restart()
+    again = await world.receive(event)
+
+    assert again == first
+    assert again.body == "my number is ..."
+    assert len(world.recorded()) == 1
+
+
 async def test_a_gate_that_empties_a_message_blocks_it(world: HookedWorld) -> None:
     """There is nothing left to send; with media there is."""
     await world.configure(intercept=INTERCEPT, options=ServiceOptions(intercept_may_rewrite=True))
