@@ -147,6 +147,17 @@ class Host:
         else:
             actor.receive(event, counted)
 
+    def resolve(self, event: InboundEvent) -> Decision | None:
+        """Tell what would become of an event now, with nothing recorded."""
+        if not self._is_loaded:
+            return REBUILDING
+        actor = self._directory.find(event.proxy)
+        return NOT_IN_POOL if actor is None else actor.would_decide(event).decision
+
+    def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
+        """Do the same about a number of another host; there is none."""
+        answer(self.resolve(event) or NOT_IN_POOL)
+
     def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take a leg's state; `answer` gets None when it could not be taken and the platform should retry."""
         if not self._is_loaded:

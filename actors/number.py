@@ -91,7 +91,7 @@ class NumberActor:
 
     def would_decide(self, event: InboundEvent) -> Ruling:
         """Tell what would become of an event now, and change nothing."""
-        return decide(self.bindings, event, rules=self.rules, now=self._parts.clock(), mint=self._parts.mint)
+        return decide(self.bindings, event, rules=self.rules, now=self._parts.clock(), mint=None)
 
     async def push(self, session: ActiveSession, seat: Seat, *, body: str, media: tuple[str, ...]) -> Interaction:
         """Record a message of the application to the participant of this number; raises StoreUnavailable."""

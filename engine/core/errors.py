@@ -2,7 +2,8 @@
 
     MasklineError
     ├── ApiError            the caller must change or retry: carries a code of the catalogue
-    └── StoreUnavailable    the disk refused the commit: nothing was acknowledged
+    ├── StoreUnavailable    the disk refused the commit: nothing was acknowledged
+    └── PeerUnavailable     another host did not answer: what it did is not known
 
 Any other exception is our bug. Levels, titles and statuses: behaviour 2.5 and 17.
 """
@@ -244,6 +245,10 @@ class ApiError(MasklineError):
 
 class StoreUnavailable(MasklineError):  # noqa: N818 - names a state of the store, not a fault of the caller
     """The store could not commit (disk full, read-only, gone); retry when readiness is green again."""
+
+
+class PeerUnavailable(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """Another host of the cluster did not answer; whether it did what was asked is not known."""
 
 
 def not_found(path: str) -> ApiError:

@@ -289,6 +289,16 @@ class DataPlane(Protocol):
         """Return the auth token of an account."""
 
 
+class FeedPlane(DataPlane, Protocol):
+    """What the feed may ask besides."""
+
+    def resolve(self, event: InboundEvent) -> Decision | None:
+        """Tell what would become of an event now, with nothing recorded; None where another host owns the number."""
+
+    def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
+        """Do the same about a number of another host; `answer` is called once, later."""
+
+
 class ControlPlane(Protocol):
     """What the REST interface and the operator's commands may ask.
 
@@ -467,6 +477,45 @@ class ControlPlane(Protocol):
 
     def explain(self, *, proxy: str, sender: str) -> Explanation:
         """Tell, as the operator, what would happen to a sender on a proxy number, and why; changes nothing."""
+
+
+class HostAddress(msgspec.Struct, frozen=True):
+    """Where one host of a cluster is reached."""
+
+    name: str
+    """As `engine.core.placement` weighs it: "host-0" and so on."""
+    feed: str
+    """host:port of its feed; empty while it has none."""
+
+
+class HostDirectory(msgspec.Struct, frozen=True):
+    """Who the hosts are; which of them owns a number follows from `engine.core.placement`."""
+
+    epoch: int
+    """Grows with every change of an address."""
+    me: int
+    """The place of the host that is asked."""
+    hosts: tuple[HostAddress, ...]
+    """All hosts, in the order of their places."""
+
+
+class Peers(Protocol):
+    """The other hosts of a cluster, as one of them sees them."""
+
+    @property
+    def me(self) -> int:
+        """The place of this host."""
+
+    @property
+    def count(self) -> int:
+        """How many hosts there are."""
+
+    async def ask(self, host: int, message: bytes) -> bytes:
+        """Have a host answer a message; it may be carried out twice, or carried out and not answered.
+
+        Raises:
+            PeerUnavailable: no answer came; whether the message was carried out is not known.
+        """
 
 
 class DoorProblem(StrEnum):

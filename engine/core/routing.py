@@ -255,10 +255,11 @@ STORE_DOWN = Decision(Outcome.NOT_READY, Reason.STORE_UNAVAILABLE)
 BUSY = Decision(Outcome.NOT_READY, Reason.BUSY)
 
 
-def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: float, mint: Mint) -> Ruling:
+def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: float, mint: Mint | None) -> Ruling:
     """Decide what becomes of a call or message that reached a number (behaviour 9, steps 3 to 11).
 
-    A routed decision comes with the interaction to commit before the answer leaves; nothing is changed here.
+    A routed decision comes with the interaction to commit before the answer leaves; nothing is changed here. Without
+    a mint the decision is for information: nothing is to be recorded.
     """
     is_call = event.is_call
     if not is_call and not rules.forwards_stop_words and is_stop_word(event.body):
@@ -275,6 +276,10 @@ def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: 
         return _refused(_NO_PARTNER, session)
     first, second = session.seats
     caller, partner = (first, second) if first.identifier == sender else (second, first)
+    if mint is None:
+        return Ruling(
+            routed(partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=""), session
+        )
     interaction = _interaction(event, session, caller, partner, sid=mint(_INTERACTION), now=now)
     return Ruling(
         routed(partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=interaction.sid),

@@ -23,6 +23,7 @@ from engine.core.routing import (
     NumberRules,
     Seat,
     active_session,
+    decide,
     outbound_address,
     pushed_message,
     rules_for,
@@ -115,6 +116,17 @@ def test_a_routed_message_leaves_body_and_media() -> None:
     assert interaction is not None
     assert (interaction.inbound.status, interaction.outbound.status) == (LegStatus.RECEIVED, LegStatus.QUEUED)
     assert (interaction.body, interaction.media) == ("", ("https://media.example/1",))
+
+
+def test_a_decision_for_information_leaves_nothing_to_record() -> None:
+    """Without a mint: who would be reached is the same, and no interaction is made."""
+    session = couple()
+
+    ruling = decide(bound(session), call(ALICE), rules=PLAIN, now=NOW, mint=None)
+
+    assert ruling.interaction is None
+    assert (ruling.decision.outcome, ruling.decision.to, ruling.decision.caller_id) == (Outcome.ROUTED, BOB, P2)
+    assert (ruling.decision.session_sid, ruling.decision.interaction_sid) == (session.sid, "")
 
 
 def test_deciding_changes_nothing() -> None:
