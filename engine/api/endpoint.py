@@ -17,29 +17,33 @@ from engine.api.http import (
     Disconnected,
     Headers,
     Reply,
+    UnknownMediaType,
     credentials,
     encode,
     is_form,
+    media_type,
     raw_path,
     read_body,
     refusal,
     send_reply,
     shown_path,
 )
-from engine.api.operations import PARENT_KINDS, AnyOperation, Call
+from engine.api.operations import PARENT_KINDS, AnyOperation, Batch, Call, Stream
 from engine.api.settings import ApiSettings
 from engine.core.errors import ApiError, Code, StoreUnavailable, invalid_parameter, not_found
 from engine.core.ports import Clock, ControlPlane, Observer
 from engine.core.rate import SlidingWindow
 from engine.core.records import DebuggerEvent
 from engine.core.sids import SidKind, is_sid
+from engine.wire.rest_batch import BatchForm
 from engine.wire.rest_values import OwnHost, path_segment
 
 _log = logging.getLogger("maskline.api")
 
 _CHALLENGE: Headers = ((b"www-authenticate", b'Basic realm="Twilio API"'),)
 _COME_BACK: Headers = ((b"retry-after", b"1"),)
-_KNOWN_METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
+KNOWN_METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
+"""Methods that are told apart when requests are counted."""
 
 
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,9 +84,10 @@ class Endpoint:
             message = not_found(shown_path(path)).message if problem.code is Code.NOT_FOUND else problem.message
             headers = self._headers(problem.code, scope["method"])
             return refusal(problem.code, message, status=problem.http_status, headers=headers)
-        except BodyTooLarge:
-            most = self._desk.settings.max_body_bytes
-            return refusal(Code.INVALID_PARAMETER, f"The request body is larger than {most} bytes", status=413)
+        except BodyTooLarge as problem:
+            return refusal(Code.INVALID_PARAMETER, str(problem), status=413)
+        except UnknownMediaType as problem:
+            return refusal(Code.INVALID_PARAMETER, str(problem), status=415)
         except StoreUnavailable:
             _log.error("the store could not commit %s %s", scope["method"], self._route)
             return refusal(Code.STORAGE_FAILED, STORAGE_ADVICE, status=500)
@@ -110,8 +115,10 @@ class Endpoint:
         if limited is not None:
             return limited
         call = self._call(scope, operation, account_sid, names)
-        body = await self._body(scope, receive, operation)
+        body = await self._body(scope, receive, operation, call.media_type)
         shape = await operation.handler(call, operation.reads.read(scope["query_string"], body))
+        if isinstance(shape, Stream):
+            return Reply(operation.status, media_type=shape.media_type, parts=shape.parts)
         return Reply(operation.status, b"" if shape is None else encode(shape))
 
     def _authenticated(self, scope: Scope) -> str:
@@ -161,14 +168,20 @@ class Endpoint:
             base=self._desk.settings.base,
             own_host=self._desk.own_host,
             path=path,
+            media_type=media_type(scope),
             names=checked,
         )
 
-    async def _body(self, scope: Scope, receive: Receive, operation: AnyOperation) -> bytes:
+    async def _body(self, scope: Scope, receive: Receive, operation: AnyOperation, claimed: str) -> bytes:
+        settings = self._desk.settings
         if not operation.takes_body:
             return b""
-        body = await read_body(scope, receive, limit=self._desk.settings.max_body_bytes)
-        if body and not is_form(scope):
+        if isinstance(operation.reads, Batch):
+            if claimed not in set(BatchForm):
+                raise UnknownMediaType(f"Send a batch with Content-Type {' or '.join(BatchForm)}")
+            return await read_body(scope, receive, limit=settings.max_batch_body_bytes)
+        body = await read_body(scope, receive, limit=settings.max_body_bytes)
+        if body and not is_form(claimed):
             raise invalid_parameter("body", "send an application/x-www-form-urlencoded form")
         return body
 
@@ -180,4 +193,4 @@ def _allow(methods: Iterable[str]) -> Headers:
 def tell(observer: Observer, scope: Scope, route: str, status: int) -> None:
     """Count a request under a closed set of methods."""
     method = scope["method"]
-    observer.requested(method=method if method in _KNOWN_METHODS else "OTHER", route=route, status=status)
+    observer.requested(method=method if method in KNOWN_METHODS else "OTHER", route=route, status=status)
