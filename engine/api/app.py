@@ -1,5 +1,6 @@
 """The REST control plane as one ASGI application: routes from the table of operations, plus the OpenAPI document."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from starlette.routing import BaseRoute, Route, Router
@@ -49,6 +50,7 @@ def create_app(
         limit=SlidingWindow(
             rate_per_second=settings.rate_limit_per_second, window_seconds=settings.rate_limit_window_seconds
         ),
+        batches=Counter(),
     )
     by_path: dict[str, dict[str, AnyOperation]] = {}
     for operation in OPERATIONS:

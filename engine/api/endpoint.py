@@ -6,7 +6,9 @@ behaviour 2.
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -46,6 +48,10 @@ KNOWN_METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPT
 """Methods that are told apart when requests are counted."""
 
 
+BATCHES_AT_ONCE = 8
+"""Batches of one account that are read, carried out or answered at a time: each may hold megabytes."""
+
+
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
     """What all paths share."""
 
@@ -56,6 +62,8 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     is_ready: Callable[[], bool] | None
     own_host: OwnHost
     limit: SlidingWindow
+    batches: Counter[str]
+    """Batches under way, by account."""
 
 
 class Endpoint:
@@ -69,17 +77,18 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        try:
-            reply = await self._reply(scope, receive)
-        except Disconnected:
-            return
-        tell(self._desk.observer, scope, self._route, reply.status)
-        await send_reply(reply, send)
+        with ExitStack() as until_sent:
+            try:
+                reply = await self._reply(scope, receive, until_sent)
+            except Disconnected:
+                return
+            tell(self._desk.observer, scope, self._route, reply.status)
+            await send_reply(reply, send)
 
-    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+    async def _reply(self, scope: Scope, receive: Receive, until_sent: ExitStack) -> Reply:
         path = raw_path(scope)
         try:
-            return await self._operate(scope, receive)
+            return await self._operate(scope, receive, until_sent)
         except ApiError as problem:
             message = not_found(shown_path(path)).message if problem.code is Code.NOT_FOUND else problem.message
             headers = self._headers(problem.code, scope["method"])
@@ -102,7 +111,7 @@ class Endpoint:
             return _allow(other for other in self._operations if other != method)
         return ()
 
-    async def _operate(self, scope: Scope, receive: Receive) -> Reply:
+    async def _operate(self, scope: Scope, receive: Receive, until_sent: ExitStack) -> Reply:
         operation = self._operations.get(scope["method"])
         if operation is None:
             message = f"{scope['method']} is not allowed on {shown_path(raw_path(scope))}"
@@ -115,11 +124,27 @@ class Endpoint:
         if limited is not None:
             return limited
         call = self._call(scope, operation, account_sid, names)
+        if isinstance(operation.reads, Batch):
+            if self._desk.batches[account_sid] >= BATCHES_AT_ONCE:
+                message = f"{BATCHES_AT_ONCE} batches of the account are under way; wait for the answer to one of them"
+                return refusal(Code.TOO_MANY_REQUESTS, message, status=429, headers=_COME_BACK)
+            until_sent.enter_context(self._under_way(account_sid))
         body = await self._body(scope, receive, operation, call.media_type)
         shape = await operation.handler(call, operation.reads.read(scope["query_string"], body))
         if isinstance(shape, Stream):
             return Reply(operation.status, media_type=shape.media_type, parts=shape.parts)
         return Reply(operation.status, b"" if shape is None else encode(shape))
+
+    @contextmanager
+    def _under_way(self, account_sid: str) -> Iterator[None]:
+        batches = self._desk.batches
+        batches[account_sid] += 1
+        try:
+            yield
+        finally:
+            batches[account_sid] -= 1
+            if not batches[account_sid]:
+                del batches[account_sid]
 
     def _authenticated(self, scope: Scope) -> str:
         given = credentials(scope)

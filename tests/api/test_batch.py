@@ -1,6 +1,8 @@
 """The batch of sessions over REST: two forms in, the same form out, one result per item."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -177,6 +179,32 @@ async def test_batches_are_limited_as_an_endpoint_of_their_own(rest: Rest, api_s
     assert [one.status_code for one in answers] == [200, 429]
     assert single.status_code == 201
     assert ("POST", "/v1/Services/{ServiceSid}/Sessions/Batch", 200) in rest.observer.requests
+
+
+async def test_an_account_may_have_some_batches_under_way_and_no_more(rest: Rest) -> None:
+    """429 until one of them has been answered; those of another account make no difference."""
+    path = await service_of(rest)
+    held = asyncio.Event()
+    begun = asyncio.Semaphore(0)
+
+    async def upload() -> AsyncIterator[bytes]:
+        begun.release()
+        await held.wait()
+        yield b"[]"
+
+    headers = {"content-type": ARRAY}
+    uploads = [asyncio.create_task(rest.client.post(path, content=upload(), headers=headers)) for _ in range(8)]
+    for _ in range(8):
+        await asyncio.wait_for(begun.acquire(), 10)
+
+    refused = await send(rest, path, [])
+    held.set()
+    answers = await asyncio.gather(*uploads)
+    taken = await send(rest, path, [])
+
+    assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (429, 20429, "1")
+    assert [one.status_code for one in answers] == [200] * 8
+    assert taken.status_code == 200
 
 
 async def test_a_session_named_as_the_path_is_still_read_by_its_name(rest: Rest) -> None:

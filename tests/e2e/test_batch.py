@@ -64,7 +64,7 @@ class Sender(msgspec.Struct):
 
     def batch(self, number: int) -> bytes:
         """Return a batch, the same whenever it is asked for."""
-        makes = [
+        makes: list[Json] = [
             {
                 "IdempotencyKey": f"make {self.name} {number} {item}",
                 "UniqueName": f"{self.name}-{number}-{item}",
@@ -72,7 +72,7 @@ class Sender(msgspec.Struct):
             }
             for item in range(ITEMS)
         ]
-        closes = [
+        closes: list[Json] = [
             {
                 "Operation": "close",
                 "IdempotencyKey": f"close {self.name} {number} {item}",
