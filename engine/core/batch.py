@@ -39,14 +39,14 @@ class KeyUse(msgspec.Struct, frozen=True, gc=False):
     """The session that it made or changed."""
 
 
-class CreateItem(msgspec.Struct, frozen=True, kw_only=True, tag="create"):
+class CreateItem(msgspec.Struct, frozen=True, kw_only=True, tag="create", gc=False):
     """Make a session."""
 
     request: SessionRequest
     key: ItemKey | None = None
 
 
-class UpdateItem(msgspec.Struct, frozen=True, kw_only=True, tag="update"):
+class UpdateItem(msgspec.Struct, frozen=True, kw_only=True, tag="update", gc=False):
     """Change, close or re-open a session."""
 
     session: str
@@ -59,7 +59,7 @@ BatchItem = CreateItem | UpdateItem
 """Everything that an item can ask for."""
 
 
-class ItemDone(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
+class ItemDone(msgspec.Struct, frozen=True, kw_only=True, tag="done", gc=False):
     """The item is on disk."""
 
     session: Session
@@ -69,7 +69,7 @@ class ItemDone(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     """Its key was used before: nothing was done now, the session is shown as it is."""
 
 
-class ItemRefused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
+class ItemRefused(msgspec.Struct, frozen=True, kw_only=True, tag="refused", gc=False):
     """The item changed nothing."""
 
     code: int

@@ -80,6 +80,7 @@ class BatchCreate(
     omit_defaults=True,
     tag_field="Operation",
     tag="create",
+    gc=False,
 ):
     """Make a session; `Operation` may be left out."""
 
@@ -102,6 +103,7 @@ class BatchUpdate(
     omit_defaults=True,
     tag_field="Operation",
     tag="update",
+    gc=False,
 ):
     """Change, close or re-open a session, named by `Sid` or by `UniqueName`; a `DateExpiry` of null clears it."""
 
@@ -123,6 +125,7 @@ class BatchClose(
     omit_defaults=True,
     tag_field="Operation",
     tag="close",
+    gc=False,
 ):
     """Close a session, named by `Sid` or by `UniqueName`."""
 
@@ -131,7 +134,7 @@ class BatchClose(
     unique_name: _Name | None = None
 
 
-class BatchResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class BatchResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What became of one item."""
 
     index: int
