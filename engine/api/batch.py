@@ -9,6 +9,7 @@ import msgspec
 from engine.api.operations import AnyOperation, Batch, Call, Operation, Stream
 from engine.core.batch import BatchItem, ItemResult
 from engine.core.errors import ApiError
+from engine.core.ports import ControlPlane
 from engine.wire.rest_batch import BatchForm, BatchResult, read_items, result_shape
 
 READ_AT_ONCE = 250
@@ -23,14 +24,22 @@ _encoder = msgspec.json.Encoder()
 async def batch(call: Call, body: bytes) -> Stream:
     """Make, change and close many sessions."""
     form = BatchForm(call.media_type)
-    asked = await _read(body, form)
-    items = [one for one in asked if not isinstance(one, ApiError)]
-    results = iter(await call.control.batch_sessions(call.account_sid, call.service_sid, items))
-    outcomes = [one if isinstance(one, ApiError) else next(results) for one in asked]
+    asked = await read(body, form)
+    outcomes = await carry_out(call.control, call.account_sid, call.service_sid, asked)
     return Stream(media_type=form, parts=_written(asked, outcomes, form, call.base))
 
 
-async def _read(body: bytes, form: BatchForm) -> list[BatchItem | ApiError]:
+async def carry_out(
+    control: ControlPlane, account_sid: str, service_sid: str, asked: Sequence[BatchItem | ApiError]
+) -> list[ItemResult | ApiError]:
+    """Carry out what could be read; returns what each item came to, those that could not in their places."""
+    items = [one for one in asked if not isinstance(one, ApiError)]
+    results = iter(await control.batch_sessions(account_sid, service_sid, items))
+    return [one if isinstance(one, ApiError) else next(results) for one in asked]
+
+
+async def read(body: bytes, form: BatchForm) -> list[BatchItem | ApiError]:
+    """Read a batch, as `read_items` does; other work is done in between."""
     asked: list[BatchItem | ApiError] = []
     unread = read_items(body, form)
     while some := list(islice(unread, READ_AT_ONCE)):
