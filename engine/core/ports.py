@@ -150,6 +150,9 @@ class Store(Protocol):
     def registry(self) -> Registry:
         """Read accounts, keys, services and numbers."""
 
+    def registry_version(self) -> int:
+        """Tell which version of the registry is held; 0 = none was ever counted. Read it before `registry`."""
+
     def active_sessions(self) -> Iterator[tuple[Session, tuple[Participant, ...]]]:
         """Walk the active sessions in the order of activation, each with its live participants."""
 
