@@ -89,13 +89,7 @@ class Control:
 
     async def update_account(self, account_sid: str, settings: AccountUpdate) -> Account:
         """Change an account's settings."""
-        return await self._to_its_end(self._update_account(account_sid, settings))
-
-    async def _update_account(self, account_sid: str, settings: AccountUpdate) -> Account:
-        account = await self._accounts.update(account_sid, settings)
-        for coordinator in self._services.of(account_sid):
-            coordinator.refresh_rules()
-        return account
+        return await self._to_its_end(self._accounts.update(account_sid, settings))
 
     def account(self, account_sid: str) -> Account:
         """Read one account."""
@@ -157,11 +151,11 @@ class Control:
 
     def service(self, account_sid: str, sid_or_name: str) -> Service:
         """Read a service by SID or unique name."""
-        return self._services.named(account_sid, sid_or_name).service
+        return self._services.record(account_sid, sid_or_name)
 
     def services_page(self, account_sid: str, cursor: PageCursor) -> Page[Service]:
         """List services, newest first."""
-        return page_of((coordinator.service for coordinator in self._services.of(account_sid)), cursor)
+        return page_of(self._services.of(account_sid), cursor)
 
     async def update_service(self, account_sid: str, service_sid: str, request: ServiceRequest) -> Service:
         """Change a service."""
@@ -174,7 +168,6 @@ class Control:
     async def _erase_service(self, account_sid: str, service_sid: str) -> None:
         async with self._numbers.turn:
             await self._services.erase(account_sid, service_sid)
-            self._numbers.service_erased(service_sid)
 
     async def add_to_pool(
         self, account_sid: str, service_sid: str, *, number_sid: str | None, address: str | None, is_reserved: bool
