@@ -28,6 +28,7 @@ from engine.core.changes import (
     ParticipantAdded,
     ParticipantChanged,
     ParticipantRemoved,
+    RegistryAdvanced,
     ServiceErased,
     ServiceSaved,
     SessionChanged,
@@ -166,7 +167,7 @@ class Applier:
     def _recorded(self, change: InteractionRecorded) -> None:
         if change.interaction.sid in self._updates:
             self.flush()
-        self._interactions.append(interaction_row(change.interaction))
+        self._interactions.append(interaction_row(change.interaction, is_elsewhere=change.is_elsewhere))
 
     def _reported(self, change: InteractionUpdated) -> None:
         inbound, outbound = change.inbound, change.outbound
@@ -232,6 +233,9 @@ class Applier:
     def _service_saved(self, change: ServiceSaved) -> None:
         self._connection.execute(sql.SAVE_SERVICE, service_row(change.service))
 
+    def _registry_advanced(self, change: RegistryAdvanced) -> None:
+        self._connection.execute(sql.SAVE_REGISTRY_VERSION, (change.version,))
+
     def _run_all(self, texts: Sequence[str], packed: bytes) -> None:
         self.flush()
         for text in texts:
@@ -265,6 +269,7 @@ _WRITERS: dict[type[Change], Callable[[Applier, Any], None]] = {
     NumberReleased: Applier._number_released,  # noqa: SLF001
     ServiceSaved: Applier._service_saved,  # noqa: SLF001
     ServiceErased: Applier._service_erased,  # noqa: SLF001
+    RegistryAdvanced: Applier._registry_advanced,  # noqa: SLF001
     BatchKeyUsed: Applier._key_used,  # noqa: SLF001
     BatchKeysErased: Applier._keys_erased,  # noqa: SLF001
     SessionCreated: Applier._created,  # noqa: SLF001

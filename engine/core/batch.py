@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from engine.core.records import Participant, Session
+from engine.core.records import Participant, Session, SessionStatus
 from engine.core.requests import SessionRequest, SessionUpdate
 
 Thing = str | bytes
@@ -39,6 +39,9 @@ class KeyUse(msgspec.Struct, frozen=True, gc=False):
     """The session that it made or changed."""
 
 
+_CHANGES = SessionUpdate.__struct_fields__
+
+
 class CreateItem(msgspec.Struct, frozen=True, kw_only=True, tag="create", gc=False):
     """Make a session."""
 
@@ -47,12 +50,21 @@ class CreateItem(msgspec.Struct, frozen=True, kw_only=True, tag="create", gc=Fal
 
 
 class UpdateItem(msgspec.Struct, frozen=True, kw_only=True, tag="update", gc=False):
-    """Change, close or re-open a session."""
+    """Change, close or re-open a session; a field that is UNSET stays, as in `SessionUpdate`."""
 
     session: str
     """KC… or unique name."""
-    update: SessionUpdate
+    date_expiry: float | msgspec.UnsetType | None = msgspec.UNSET
+    ttl_seconds: int | msgspec.UnsetType = msgspec.UNSET
+    status: SessionStatus | msgspec.UnsetType = msgspec.UNSET
+    fail_on_participant_conflict: bool | msgspec.UnsetType = msgspec.UNSET
     key: ItemKey | None = None
+
+    @property
+    def update(self) -> SessionUpdate:
+        """What changes."""
+        given = {field: value for field in _CHANGES if (value := getattr(self, field)) is not msgspec.UNSET}
+        return SessionUpdate(**given)
 
 
 BatchItem = CreateItem | UpdateItem
@@ -70,7 +82,7 @@ class ItemDone(msgspec.Struct, frozen=True, kw_only=True, tag="done", gc=False):
 
 
 class ItemRefused(msgspec.Struct, frozen=True, kw_only=True, tag="refused", gc=False):
-    """The item changed nothing."""
+    """The item changed nothing; only where a host of a cluster did not answer, that is not known."""
 
     code: int
     message: str

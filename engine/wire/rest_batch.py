@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from hashlib import blake2b
 from itertools import islice
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -25,16 +25,14 @@ from engine.core.batch import (
 )
 from engine.core.errors import ApiError, invalid_parameter
 from engine.core.lifecycle import MAX_TTL_SECONDS
-from engine.core.records import UNSET, Mode, NoChange, SessionStatus
-from engine.core.requests import ParticipantRequest, SessionRequest, SessionUpdate
+from engine.core.records import Mode, SessionStatus
+from engine.core.requests import ParticipantRequest, SessionRequest
 from engine.core.sids import SidKind
 from engine.wire.rest_fields import JsonSchema, sid_pattern
 from engine.wire.rest_forms import MAX_FRIENDLY_NAME, MAX_NAME, MAX_PROXY_IDENTIFIER
 from engine.wire.rest_shapes import ParticipantShape, SessionShape
 from engine.wire.rest_show import participant_shape, session_shape
 from engine.wire.rest_values import parse_date
-
-Value = TypeVar("Value")
 
 MAX_KEY = 255
 """Characters of an idempotency key."""
@@ -288,10 +286,9 @@ def _item_of(written: _Written, index: int) -> BatchItem:
         case BatchCreate():
             return CreateItem(request=_creation(written, index), key=key)
         case BatchUpdate():
-            return UpdateItem(session=_named(written, index), update=_update(written, index), key=key)
+            return _update(written, index, key)
         case BatchClose():
-            closing = SessionUpdate(status=SessionStatus.CLOSED)
-            return UpdateItem(session=_named(written, index), update=closing, key=key)
+            return UpdateItem(session=_named(written, index), status=SessionStatus.CLOSED, key=key)
 
 
 def _key(key: str, written: _Written) -> ItemKey:
@@ -323,18 +320,16 @@ def _creation(written: BatchCreate, index: int) -> SessionRequest:
     )
 
 
-def _update(written: BatchUpdate, index: int) -> SessionUpdate:
+def _update(written: BatchUpdate, index: int, key: ItemKey | None) -> UpdateItem:
     date_expiry = written.date_expiry
-    return SessionUpdate(
-        date_expiry=UNSET if isinstance(date_expiry, msgspec.UnsetType) else _date(date_expiry, index),
-        ttl_seconds=_given(written.ttl),
-        status=_given(written.status),
-        fail_on_participant_conflict=_given(written.fail_on_participant_conflict),
+    return UpdateItem(
+        session=_named(written, index),
+        date_expiry=date_expiry if isinstance(date_expiry, msgspec.UnsetType) else _date(date_expiry, index),
+        ttl_seconds=written.ttl,
+        status=written.status,
+        fail_on_participant_conflict=written.fail_on_participant_conflict,
+        key=key,
     )
-
-
-def _given(value: Value | msgspec.UnsetType) -> Value | NoChange:
-    return UNSET if isinstance(value, msgspec.UnsetType) else value
 
 
 def _named(written: BatchUpdate | BatchClose, index: int) -> str:

@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from actors.batch import erase_old_keys
+from actors.front import BATCH_CHUNK, Front
+from actors.mesh import Mesh
 from engine.core.batch import BatchItem, CreateItem, ItemDone, ItemKey, ItemRefused, ItemResult, UpdateItem
-from engine.core.errors import Code
-from engine.core.records import UNSET, NoChange, NumberSelectionBehavior, Session, SessionStatus
-from engine.core.requests import AccountUpdate, ParticipantRequest, SessionRequest, SessionUpdate
+from engine.core.errors import Code, PeerUnavailable
+from engine.core.records import NumberSelectionBehavior, Session, SessionStatus
+from engine.core.requests import AccountUpdate, ParticipantRequest, SessionRequest
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, World, asking, begun, refused, wanting
 
 pytestmark = pytest.mark.anyio
@@ -32,12 +35,12 @@ def create(
 def update(
     session: Session | str,
     *,
-    status: SessionStatus | NoChange = UNSET,
-    ttl_seconds: int | NoChange = UNSET,
+    status: SessionStatus | msgspec.UnsetType = msgspec.UNSET,
+    ttl_seconds: int | msgspec.UnsetType = msgspec.UNSET,
     of: ItemKey | None = None,
 ) -> UpdateItem:
     named = session if isinstance(session, str) else session.sid
-    return UpdateItem(session=named, update=SessionUpdate(status=status, ttl_seconds=ttl_seconds), key=of)
+    return UpdateItem(session=named, status=status, ttl_seconds=ttl_seconds, key=of)
 
 
 def close(session: Session | str, *, of: ItemKey | None = None) -> UpdateItem:
@@ -78,7 +81,7 @@ async def test_a_batch_makes_changes_and_closes_and_answers_in_order(world: Worl
     assert isinstance(ended, ItemDone)
     assert made.participants == world.store.participants(made.session.sid)
     assert [one.identifier for one in made.participants or ()] == [ALICE, BOB]
-    assert (longer.session, longer.participants) == (world.look(changed), None)
+    assert (longer.session, longer.participants) == (await world.look(changed), None)
     assert longer.session.ttl_seconds == 60
     assert ended.session.status is SessionStatus.CLOSED
     assert (await world.call(ALICE, world.proxy(made.session, ALICE))).to == BOB
@@ -186,7 +189,8 @@ async def test_changes_of_one_session_are_done_in_order(world: World) -> None:
     )
 
     assert codes(results) == [None, Code.SESSION_CLOSED, None, None]
-    assert (world.look(session).status, world.look(session).ttl_seconds) == (SessionStatus.IN_PROGRESS, 7)
+    now = await world.look(session)
+    assert (now.status, now.ttl_seconds) == (SessionStatus.IN_PROGRESS, 7)
 
 
 async def test_a_permissive_account_may_bind_a_pair_twice_in_one_batch(world: World) -> None:
@@ -302,7 +306,7 @@ async def test_a_change_that_changes_nothing_uses_its_key_too(world: World) -> N
     results = await run(world, close(session, of=key(1)))
 
     assert codes(results) == [None]
-    assert world.look(session).status is SessionStatus.IN_PROGRESS
+    assert (await world.look(session)).status is SessionStatus.IN_PROGRESS
 
 
 @pytest.mark.parametrize("status", [SessionStatus.CLOSED, SessionStatus.IN_PROGRESS])
@@ -363,7 +367,7 @@ async def test_a_disk_that_fails_in_the_middle_fails_those_items_only(world: Wor
     assert codes(again) == [None] * 3
     assert [one.is_repeat for one in again if isinstance(one, ItemDone)] == [True, False, True]
     assert await count(world) == 3
-    assert world.in_use(N1) + world.in_use(N2) == 3
+    assert await world.in_use(N1) + await world.in_use(N2) == 3
 
 
 async def test_a_batch_is_carried_out_although_its_caller_hung_up(world: World) -> None:
@@ -386,7 +390,7 @@ async def test_a_host_that_stops_begins_no_more_items(world: World) -> None:
     (batch,) = await begun(run(world, *items))
     await world.breathe()
 
-    finishing = asyncio.create_task(world.control.finish())
+    finishing = asyncio.create_task(world.host._local.finish())
     await asyncio.sleep(0)
     world.store.let_through()
     await finishing
@@ -410,3 +414,72 @@ async def test_a_service_that_is_erased_under_a_batch_refuses_the_rest(world: Wo
     await erasing
 
     assert Code.NOT_FOUND in codes(await batch)
+
+
+# -- in a cluster ----------------------------------------------------------------------------------------------------
+
+
+class Wire:
+    """Two hosts, of which the other one answers some messages and then no more."""
+
+    me = 0
+    count = 2
+
+    def __init__(self, other: Mesh | None = None, *, answers: int = 1_000) -> None:
+        self._other = other
+        self.answers = answers
+
+    async def ask(self, host: int, message: bytes) -> bytes:
+        """Have the other host answer."""
+        assert host == 1
+        if self._other is None or not self.answers:
+            raise PeerUnavailable("Host 1 is silent")
+        self.answers -= 1
+        return await self._other.answer(message)
+
+
+def front_of(world: World, *, answers: int = 1_000) -> Front:
+    """Return the control plane of a host beside the world's."""
+    other = Mesh(Wire())
+    other.serve(world.host._local)
+    return Front(world.host._local, Mesh(Wire(other, answers=answers)), lambda _: 1)
+
+
+async def test_a_batch_is_carried_out_by_the_host_of_its_service(world: World) -> None:
+    """Items and results are the same, whichever host is asked."""
+    session = await world.session(CAROL)
+    items = (
+        create(ALICE, BOB, unique_name="ride", of=key(1)),
+        update(session, ttl_seconds=5),
+        create("+1", of=key(2)),
+        update("ride", status=SessionStatus.CLOSED),
+        UpdateItem(session=session.sid, date_expiry=None, fail_on_participant_conflict=True),
+    )
+
+    results = await front_of(world).batch_sessions(world.account.sid, world.service_sid, items)
+
+    assert codes(results) == [None, None, Code.IDENTIFIER_INVALID, None, None]
+    first, *_, last = results
+    assert isinstance(first, ItemDone)
+    assert isinstance(last, ItemDone)
+    assert [one.identifier for one in first.participants or ()] == [ALICE, BOB]
+    assert last.session == await world.look(session)
+    assert (last.session.ttl_seconds, last.session.fail_on_participant_conflict) == (5, True)
+
+
+async def test_a_host_that_falls_silent_leaves_the_rest_unknown(world: World) -> None:
+    """What it answered before stands; sent again with its keys, nothing is done twice."""
+    items = [create(f"+1212{5_000_000 + index}", of=key(index)) for index in range(BATCH_CHUNK + 5)]
+
+    results = await front_of(world, answers=1).batch_sessions(world.account.sid, world.service_sid, items)
+    again = await front_of(world).batch_sessions(world.account.sid, world.service_sid, items)
+
+    assert codes(results) == [None] * BATCH_CHUNK + [Code.UNAVAILABLE] * 5
+    assert codes(again) == [None] * len(items)
+    assert await count(world) == len(items)
+
+
+async def test_an_empty_batch_finds_out_whether_the_service_is_there(world: World) -> None:
+    """On whatever host."""
+    assert await front_of(world).batch_sessions(world.account.sid, world.service_sid, ()) == ()
+    assert await refused(front_of(world).batch_sessions(world.account.sid, "KS" + "0" * 32, ())) is Code.NOT_FOUND

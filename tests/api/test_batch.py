@@ -13,7 +13,6 @@ from engine.api.app import create_app
 from engine.api.settings import ApiSettings
 from engine.core.batch import CreateItem, UpdateItem
 from engine.core.records import SessionStatus
-from engine.core.requests import SessionUpdate
 from tests.api.conftest import BASE, Rest, client_of
 
 pytestmark = pytest.mark.anyio
@@ -102,7 +101,7 @@ async def test_the_control_plane_is_asked_once_for_what_can_be_read(rest: Rest) 
     first, second = asked
     assert isinstance(first, CreateItem)
     assert first.request.ttl_seconds == 5
-    assert second == UpdateItem(session="ride", update=SessionUpdate(status=SessionStatus.CLOSED))
+    assert second == UpdateItem(session="ride", status=SessionStatus.CLOSED)
 
 
 @pytest.mark.parametrize("form", [ARRAY, LINES])

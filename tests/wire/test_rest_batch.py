@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.core.batch import MAX_ITEMS, BatchItem, CreateItem, UpdateItem
 from engine.core.errors import ApiError
-from engine.core.records import UNSET, Mode, SessionStatus
+from engine.core.records import Mode, SessionStatus
 from engine.core.requests import ParticipantRequest, SessionRequest, SessionUpdate
 from engine.wire.rest_batch import MAX_ITEM_BYTES, BatchForm, read_items
 
@@ -92,9 +92,10 @@ def test_an_item_without_operation_makes_a_session() -> None:
 
 def test_an_update_names_a_session_and_what_changes() -> None:
     """Fields that are not there stay, a DateExpiry of null is cleared."""
-    assert item(Operation="update", Sid=SID, DateExpiry=None, Ttl=5) == UpdateItem(
-        session=SID, update=SessionUpdate(date_expiry=None, ttl_seconds=5)
-    )
+    cleared = item(Operation="update", Sid=SID, DateExpiry=None, Ttl=5)
+    assert cleared == UpdateItem(session=SID, date_expiry=None, ttl_seconds=5)
+    assert isinstance(cleared, UpdateItem)
+    assert cleared.update == SessionUpdate(date_expiry=None, ttl_seconds=5)
     assert item(
         Operation="update",
         UniqueName="ride",
@@ -103,17 +104,15 @@ def test_an_update_names_a_session_and_what_changes() -> None:
         FailOnParticipantConflict=True,
     ) == UpdateItem(
         session="ride",
-        update=SessionUpdate(
-            status=SessionStatus.IN_PROGRESS, date_expiry=1_943_136_000.0, fail_on_participant_conflict=True
-        ),
+        status=SessionStatus.IN_PROGRESS,
+        date_expiry=1_943_136_000.0,
+        fail_on_participant_conflict=True,
     )
 
 
 def test_a_close_needs_no_more_than_a_session() -> None:
     """By SID or by name."""
-    assert item(Operation="close", Sid=SID) == UpdateItem(
-        session=SID, update=SessionUpdate(status=SessionStatus.CLOSED, date_expiry=UNSET)
-    )
+    assert item(Operation="close", Sid=SID) == UpdateItem(session=SID, status=SessionStatus.CLOSED)
 
 
 def test_a_key_is_kept_as_a_digest_with_a_fingerprint_of_its_item() -> None:
