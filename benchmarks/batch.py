@@ -169,11 +169,21 @@ def _beside_calls(server: Serving, application: Application, requests: list[byte
     return msgspec.structs.replace(sample, beside=beside)
 
 
+@contextmanager
+def _cores() -> Iterator[int]:
+    """Leave one core to the engine, and return it."""
+    ours = os.sched_getaffinity(0)
+    first, *others = sorted(ours)
+    os.sched_setaffinity(0, others or ours)
+    try:
+        yield first
+    finally:
+        os.sched_setaffinity(0, ours)
+
+
 def _measure(data_dir: Path) -> dict[str, list[Sample]]:
     samples: dict[str, list[Sample]] = {}
-    first, *others = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, others or {first})
-    with serving(partial(serve, data_dir=data_dir, core=first), {}) as server:
+    with _cores() as core, serving(partial(serve, data_dir=data_dir, core=core), {}) as server:
         shop = server.ready
         assert isinstance(shop, Shop)
         application = Application(server, shop)
