@@ -146,6 +146,11 @@ class Host:
         return self._is_loaded and self._parts.store.is_writable
 
     @property
+    def unheard(self) -> tuple[int, ...]:
+        """The other hosts of which too little is heard: their services' numbers here do not route, or ours there."""
+        return () if self._membership is None else self._membership.unheard
+
+    @property
     def active_sessions(self) -> int:
         """Count the sessions that route."""
         return sum(coordinator.active_sessions for coordinator in self._services)
@@ -320,8 +325,7 @@ class Host:
     async def _catch_up(self) -> None:
         """Hear of all that passed on other hosts, and have it on disk."""
         if self._membership is not None:
-            await self._routes.catch_up()
-            await self._parts.store.write(())
+            await self._membership.catch_up()
 
     def _source_of(self, service_sid: str) -> Mirror | None:
         return None if self._membership is None else self._membership.mirror_of(service_sid)
