@@ -13,9 +13,10 @@ from actors.coordinator import not_in_this_service
 from actors.mesh import Mesh
 from actors.paging import merged
 from actors.routes import Place
+from engine.core.batch import BatchItem, ItemRefused, ItemResult
 from engine.core.e164 import canonical
 from engine.core.effects import Effect
-from engine.core.errors import ApiError, Code
+from engine.core.errors import ApiError, Code, PeerUnavailable
 from engine.core.ports import AlertFilter, Explanation, OutboxFilter, Page, PageCursor, PoolEntry
 from engine.core.records import Account, ApiKey, DebuggerEvent, Interaction, Participant, ProxyNumber, Service, Session
 from engine.core.requests import (
@@ -34,6 +35,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Method = Callable[Concatenate[Control, P], Coroutine[Any, Any, R]]
+
+
+BATCH_CHUNK = 500
+"""Items of a batch in one message: a few milliseconds to read, and as long to answer."""
+
+
+_NOT_KNOWN = ItemRefused(
+    code=Code.UNAVAILABLE,
+    message="A host did not answer, and may have carried the item out; send it again, with the same IdempotencyKey",
+    http_status=503,
+)
 
 
 class Front:
@@ -166,6 +178,22 @@ class Front:
     async def create_session(self, account_sid: str, service_sid: str, request: SessionRequest) -> Session:
         """Make a session with its participants."""
         return await self._at(service_sid, Control.create_session, account_sid, service_sid, request)
+
+    async def batch_sessions(
+        self, account_sid: str, service_sid: str, items: Sequence[BatchItem]
+    ) -> tuple[ItemResult, ...]:
+        """Carry out many changes of sessions, so many in a message; what a silent host has done is not known."""
+        if self._place(service_sid) == self._mesh.me:
+            return await self._control.batch_sessions(account_sid, service_sid, items)
+        results: list[ItemResult] = []
+        for start in range(0, max(len(items), 1), BATCH_CHUNK):
+            some = tuple(items[start : start + BATCH_CHUNK])
+            try:
+                results += await self._at(service_sid, Control.batch_sessions, account_sid, service_sid, some)
+            except PeerUnavailable:
+                results += [_NOT_KNOWN] * (len(items) - start)
+                break
+        return tuple(results)
 
     async def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
         """Read a session by SID or unique name."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from actors.accounts import AccountRegister
 from actors.alerts import AlertBook
+from actors.batch import erase_old_keys
 from actors.control import Control
 from actors.coordinator import ServiceCoordinator
 from actors.directory import Directory
@@ -413,6 +414,7 @@ class Host:
         while True:
             await self._guarded(self.erase_old)
             await self._guarded(self._alerts.erase_old)
+            await self._guarded(partial(erase_old_keys, self._parts))
             await asyncio.sleep(self._parts.settings.retention_interval_seconds)
 
     async def _guarded(self, sweep: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -219,6 +219,7 @@ def _host_settings(settings: Settings) -> HostSettings:
     return HostSettings(
         redelivery_window_seconds=settings.redelivery_window_seconds,
         retention_seconds=float(settings.retention_days * SECONDS_PER_DAY),
+        batch_key_seconds=settings.batch_key_hours * 3600.0,
         every_number_is_ours=settings.every_number_is_ours,
         joins_us_and_canada=settings.joins_us_and_canada,
         inserts_mexican_one=_MEXICAN_ONE[settings.inserts_mexican_one],
@@ -236,6 +237,7 @@ def _api_settings(settings: Settings, public_url: str) -> ApiSettings:
         rate_limit_per_second=settings.rate_limit_per_second,
         rate_limit_window_seconds=settings.rate_limit_window_seconds,
         max_body_bytes=settings.max_api_body_bytes,
+        max_batch_body_bytes=settings.max_batch_body_bytes,
     )
 
 

@@ -127,6 +127,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Largest inbound webhook, in bytes."""
     max_api_body_bytes: Positive = 1_048_576
     """Largest REST request, in bytes."""
+    max_batch_body_bytes: Positive = 16_777_216
+    """Largest batch of sessions, in bytes."""
+    batch_key_hours: Positive = 24
+    """Hours for which an item of a batch is known again by its idempotency key."""
     retention_days: Positive = 90
     """Days after which a closed session is erased with its participants and interactions."""
     redelivery_window_seconds: NotNegative = 600
