@@ -142,7 +142,7 @@ class Host:
             counted(REBUILDING)
             return
         actor = self._directory.find(event.proxy)
-        if actor is None:
+        if actor is None or event.account_sid not in (None, actor.account_sid):
             counted(NOT_IN_POOL)
         else:
             actor.receive(event, counted)
@@ -152,7 +152,9 @@ class Host:
         if not self._is_loaded:
             return REBUILDING
         actor = self._directory.find(event.proxy)
-        return NOT_IN_POOL if actor is None else actor.would_decide(event).decision
+        if actor is None or event.account_sid not in (None, actor.account_sid):
+            return NOT_IN_POOL
+        return actor.would_decide(event).decision
 
     def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Do the same about a number of another host; there is none."""

@@ -278,17 +278,19 @@ def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: 
     caller, partner = (first, second) if first.identifier == sender else (second, first)
     if mint is None:
         return Ruling(
-            routed(partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=""), session
+            routed(caller, partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=""), session
         )
     interaction = _interaction(event, session, caller, partner, sid=mint(_INTERACTION), now=now)
     return Ruling(
-        routed(partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=interaction.sid),
+        routed(caller, partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=interaction.sid),
         session,
         interaction,
     )
 
 
-def routed(partner: Seat, *, is_call: bool, rules: NumberRules, session_sid: str, interaction_sid: str) -> Decision:
+def routed(
+    caller: Seat, partner: Seat, *, is_call: bool, rules: NumberRules, session_sid: str, interaction_sid: str
+) -> Decision:
     """Return the decision that an event reaches this partner; the same again after a restart."""
     return Decision(
         _ROUTED,
@@ -297,6 +299,8 @@ def routed(partner: Seat, *, is_call: bool, rules: NumberRules, session_sid: str
         caller_id=partner.proxy,
         session_sid=session_sid,
         interaction_sid=interaction_sid,
+        inbound_participant_sid=caller.participant_sid,
+        outbound_participant_sid=partner.participant_sid,
         is_sent_by_us=rules.carrier is not None and not is_call,
     )
 

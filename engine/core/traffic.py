@@ -28,6 +28,8 @@ class InboundEvent(msgspec.Struct, frozen=True, gc=False):
     """URLs of a message's media."""
     form: Mapping[str, str] | None = None
     """All that the platform sent, for an out-of-session hook (behaviour 12.4)."""
+    account_sid: str | None = None
+    """Whose numbers it may reach, others are unknown to it; None = all: who sends it is told by other means."""
 
     @property
     def is_call(self) -> bool:
@@ -114,6 +116,10 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """The session met, also when it refuses the event."""
     interaction_sid: str = ""
     """Routed: KI… of what was recorded."""
+    inbound_participant_sid: str = ""
+    """Routed: KP… of who calls or writes."""
+    outbound_participant_sid: str = ""
+    """Routed: KP… of who is reached."""
     twiml: str = ""
     """Answered: the document to pass on; empty = do nothing."""
     body: str | None = None

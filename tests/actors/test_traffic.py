@@ -1,10 +1,12 @@
 """Traffic through the host: who reaches whom, in strict and permissive accounts, and what is told (behaviour 7, 9)."""
 
+import msgspec
 import pytest
 
 from engine.core.errors import Code
 from engine.core.records import Kind, LegStatus, Mode, SessionStatus
 from engine.core.requests import AccountUpdate, NumberUpdate, ServiceRequest
+from engine.core.routing import NOT_IN_POOL
 from engine.core.traffic import Outcome, Reason
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, START, World, begun, refused, wanting
 
@@ -35,6 +37,21 @@ async def test_partners_reach_each_other_through_their_own_numbers(world: World,
     assert (interaction.session_sid, interaction.proxy) == (session.sid, N1)
     assert interaction.inbound.participant_sid == world.seat(session, ALICE).sid
     assert interaction.outbound.participant_sid == world.seat(session, BOB).sid
+
+
+async def test_a_number_is_unknown_to_the_traffic_of_another_account(world: World) -> None:
+    """Recorded or not, and nothing is kept of it; the owner's traffic passes."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    event = world.event(Kind.VOICE, ALICE, N1)
+    foreign = msgspec.structs.replace(event, account_sid="AC" + "f" * 32)
+    own = msgspec.structs.replace(event, account_sid=world.account.sid)
+
+    decisions = [world.host.resolve(foreign), await world.receive(foreign), world.host.resolve(own)]
+
+    assert decisions[:2] == [NOT_IN_POOL, NOT_IN_POOL]
+    assert decisions[2] is not None
+    assert decisions[2].to == BOB
+    assert (await world.receive(own)).to == BOB
 
 
 async def test_every_answer_is_counted_once(world: World) -> None:

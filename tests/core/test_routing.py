@@ -67,6 +67,8 @@ def test_a_participant_reaches_the_partner_who_sees_their_own_number(kind: Kind)
     decision = ruling.decision
     assert (decision.outcome, decision.reason, decision.code) == (Outcome.ROUTED, Reason.IN_SESSION, None)
     assert (decision.to, decision.caller_id, decision.session_sid) == (BOB, P2, session.sid)
+    alice, bob = (seat.participant_sid for seat in session.seats)
+    assert (decision.inbound_participant_sid, decision.outbound_participant_sid) == (alice, bob)
     assert ruling.session is session
 
 
