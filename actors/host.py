@@ -6,7 +6,7 @@ It decides nothing about masking. `Host.control` is the control plane; the host 
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,9 +27,9 @@ from engine.core.allocation import session_wanted
 from engine.core.errors import StoreUnavailable, not_found
 from engine.core.ports import Clock, Observer, Store
 from engine.core.records import Address, DebuggerEvent, Interaction, Service
-from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession
+from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession, foresee
 from engine.core.sids import Mint
-from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome, SessionWanted
+from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome, SessionWanted
 
 SWEEP_CHUNK = 1_000
 """Sessions that are closed side by side; they share group commits."""
@@ -38,7 +38,7 @@ _log = logging.getLogger("maskline.host")
 
 
 class Host:
-    """Implements the port `DataPlane`; one per process or per Ray actor."""
+    """Implements the port `FeedPlane`; one per process or per Ray actor."""
 
     def __init__(
         self,
@@ -159,6 +159,23 @@ class Host:
     def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Do the same about a number of another host; there is none."""
         answer(self.resolve(event) or NOT_IN_POOL)
+
+    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision] | None:
+        """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
+        if not self._is_loaded:
+            return [REBUILDING] * len(questions)
+        find, now, decisions = self._directory.find, self._parts.clock(), []
+        for question in questions:
+            actor = find(question.proxy)
+            if actor is None or account_sid not in (None, actor.account_sid):
+                decisions.append(NOT_IN_POOL)
+            else:
+                decisions.append(foresee(actor.bindings, question, rules=actor.rules, now=now))
+        return decisions
+
+    def settle(self, done: Callable[[], None]) -> None:
+        """Call `done` when nothing that was received or reported before this waits for its commit any more."""
+        self._parts.store.commit((), lambda _: done())
 
     def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take a leg's state; `answer` gets None when it could not be taken and the platform should retry."""

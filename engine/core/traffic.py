@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Protocol
 
 import msgspec
 
@@ -35,6 +36,26 @@ class InboundEvent(msgspec.Struct, frozen=True, gc=False):
     def is_call(self) -> bool:
         """Tell a call from a message."""
         return self.kind is _VOICE
+
+
+class Question(Protocol):
+    """What is asked to be resolved, nothing being recorded."""
+
+    @property
+    def is_call(self) -> bool:
+        """Tell a call from a message."""
+
+    @property
+    def sender(self) -> Address:
+        """From, as it came."""
+
+    @property
+    def proxy(self) -> Address:
+        """To: the number reached."""
+
+    @property
+    def body(self) -> str:
+        """Text of a message."""
 
 
 class LegReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -154,4 +175,14 @@ class SessionWanted(msgspec.Struct, frozen=True, kw_only=True):
     date_expiry: float | None = None
 
 
-__all__ = ["Decision", "InboundEvent", "Kind", "LegReport", "Outcome", "Reason", "ReportOutcome", "SessionWanted"]
+__all__ = [
+    "Decision",
+    "InboundEvent",
+    "Kind",
+    "LegReport",
+    "Outcome",
+    "Question",
+    "Reason",
+    "ReportOutcome",
+    "SessionWanted",
+]
