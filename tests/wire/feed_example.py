@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from engine.core.ports import FeedProblem
-from engine.core.traffic import Decision, InboundEvent, Outcome, Reason
+from engine.core.traffic import Decision, Outcome, Question, Reason
 from engine.wire.feed import (
     Answers,
     Directory,
@@ -59,7 +59,7 @@ LIMITS = Limits(1_048_576, MAX_EVENTS, 64, 4_194_304)
 TERMS = Terms(1, ACCOUNT, WANTS, LIMITS, Directory(1, 0, (FeedHost("host-0", "127.0.0.1:9090"),)))
 
 
-def decision(event: InboundEvent) -> Decision:
+def decision(event: Question) -> Decision:
     """Decide as the example tells it."""
     if event.sender == "+12125550111":
         return ROUTED
