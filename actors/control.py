@@ -5,16 +5,18 @@ A change runs to its end even when the caller hangs up: half of it may be on dis
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from actors.accounts import AccountRegister
+from actors.coordinators import Coordinators
 from actors.directory import Directory
+from actors.elsewhere import Elsewhere
 from actors.explain import explain
 from actors.numbers import NumberRegister
-from actors.paging import page_of
+from actors.paging import merged, page_of
 from actors.parts import Parts
 from actors.services import ServiceRegister
 from engine.core.changes import EffectRevived, EffectSettled
@@ -53,13 +55,19 @@ class Control:
         numbers: NumberRegister,
         services: ServiceRegister,
         directory: Directory,
+        coordinators: Coordinators,
+        elsewhere: Elsewhere,
+        catch_up: Callable[[], Awaitable[None]],
     ) -> None:
-        """Stand before these registers."""
+        """Stand before these registers; `catch_up` hears of all that has passed on other hosts."""
         self._parts = parts
         self._accounts = accounts
         self._numbers = numbers
         self._services = services
         self._directory = directory
+        self._coordinators = coordinators
+        self._elsewhere = elsewhere
+        self._catch_up = catch_up
         self._running: set[asyncio.Task[Any]] = set()
 
     async def finish(self) -> None:
@@ -89,13 +97,7 @@ class Control:
 
     async def update_account(self, account_sid: str, settings: AccountUpdate) -> Account:
         """Change an account's settings."""
-        return await self._to_its_end(self._update_account(account_sid, settings))
-
-    async def _update_account(self, account_sid: str, settings: AccountUpdate) -> Account:
-        account = await self._accounts.update(account_sid, settings)
-        for coordinator in self._services.of(account_sid):
-            coordinator.refresh_rules()
-        return account
+        return await self._to_its_end(self._accounts.update(account_sid, settings))
 
     def account(self, account_sid: str) -> Account:
         """Read one account."""
@@ -157,11 +159,11 @@ class Control:
 
     def service(self, account_sid: str, sid_or_name: str) -> Service:
         """Read a service by SID or unique name."""
-        return self._services.named(account_sid, sid_or_name).service
+        return self._services.record(account_sid, sid_or_name)
 
     def services_page(self, account_sid: str, cursor: PageCursor) -> Page[Service]:
         """List services, newest first."""
-        return page_of((coordinator.service for coordinator in self._services.of(account_sid)), cursor)
+        return page_of(self._services.of(account_sid), cursor)
 
     async def update_service(self, account_sid: str, service_sid: str, request: ServiceRequest) -> Service:
         """Change a service."""
@@ -174,7 +176,6 @@ class Control:
     async def _erase_service(self, account_sid: str, service_sid: str) -> None:
         async with self._numbers.turn:
             await self._services.erase(account_sid, service_sid)
-            self._numbers.service_erased(service_sid)
 
     async def add_to_pool(
         self, account_sid: str, service_sid: str, *, number_sid: str | None, address: str | None, is_reserved: bool
@@ -186,13 +187,13 @@ class Control:
         )
         return PoolEntry(number, coordinator.in_use(number))
 
-    def pool_entry(self, account_sid: str, service_sid: str, number_sid: str) -> PoolEntry:
+    async def pool_entry(self, account_sid: str, service_sid: str, number_sid: str) -> PoolEntry:
         """Read a pool entry."""
         coordinator = self._services.get(account_sid, service_sid)
         number = coordinator.pool_number(number_sid)
         return PoolEntry(number, coordinator.in_use(number))
 
-    def pool_page(
+    async def pool_page(
         self, account_sid: str, service_sid: str, cursor: PageCursor, *, short_codes: bool
     ) -> Page[PoolEntry]:
         """List phone numbers or short codes of the pool, newest first."""
@@ -220,9 +221,10 @@ class Control:
         """Make a session with its participants."""
         return await self._to_its_end(self._services.get(account_sid, service_sid).create_session(request))
 
-    def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
+    async def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
         """Read a session by SID or unique name."""
         coordinator = self._services.get(account_sid, service_sid)
+        await self._catch_up()
         if is_sid(sid_or_name, SidKind.SESSION):
             return coordinator.session(sid_or_name)
         session_sid = self._parts.store.session_sid_by_name(service_sid, sid_or_name)
@@ -230,16 +232,18 @@ class Control:
             raise ApiError(Code.SESSION_NAME_NOT_FOUND, "The service has no session with this unique name")
         return coordinator.session(session_sid)
 
-    def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
+    async def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
         """Read any account's session with all its participants, as the operator."""
         session = self._parts.store.session(session_sid) if is_sid(session_sid, SidKind.SESSION) else None
         if session is None:
             raise not_found(f"/Sessions/{session_sid}")
-        return session, self._parts.store.participants(session_sid)
+        await self._catch_up()
+        return self._parts.store.session(session_sid) or session, self._parts.store.participants(session_sid)
 
     async def sessions_page(self, account_sid: str, service_sid: str, cursor: PageCursor) -> Page[Session]:
         """List sessions, newest first."""
         self._services.get(account_sid, service_sid)
+        await self._catch_up()
         return await self._parts.store.sessions_page(service_sid, cursor)
 
     async def update_session(
@@ -247,6 +251,7 @@ class Control:
     ) -> Session:
         """Change, close or re-open a session."""
         coordinator = self._services.get(account_sid, service_sid)
+        await self._catch_up()
         return await self._to_its_end(coordinator.update_session(session_sid, update))
 
     async def delete_session(self, account_sid: str, service_sid: str, session_sid: str) -> None:
@@ -262,7 +267,9 @@ class Control:
         coordinator = self._services.get(account_sid, service_sid)
         return await self._to_its_end(coordinator.add_participant(session_sid, request))
 
-    def participant(self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str) -> Participant:
+    async def participant(
+        self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str
+    ) -> Participant:
         """Read a participant."""
         return self._services.get(account_sid, service_sid).participant(session_sid, participant_sid)
 
@@ -287,9 +294,11 @@ class Control:
         coordinator = self._services.get(account_sid, service_sid)
         await self._to_its_end(coordinator.remove_participant(session_sid, participant_sid))
 
-    def interaction(self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str) -> Interaction:
+    async def interaction(
+        self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str
+    ) -> Interaction:
         """Read an interaction."""
-        return self._services.get(account_sid, service_sid).interaction(session_sid, interaction_sid)
+        return await self._services.get(account_sid, service_sid).interaction(session_sid, interaction_sid)
 
     async def interactions_page(
         self,
@@ -306,7 +315,9 @@ class Control:
             coordinator.session(session_sid)
         else:
             coordinator.participant(session_sid, participant_sid)
-        return await self._parts.store.interactions_page(session_sid, cursor, sent_to=participant_sid)
+        page = await self._parts.store.interactions_page(session_sid, cursor, sent_to=participant_sid)
+        others = await self._elsewhere.interactions_pages(session_sid, cursor, participant_sid)
+        return merged((page, *others), cursor, is_newest_first=False) if others else page
 
     async def delete_interaction(
         self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str
@@ -335,7 +346,7 @@ class Control:
         """List the debugger events of an account, newest first."""
         return await self._parts.store.alerts_page(account_sid, wanted, cursor)
 
-    def alert(self, account_sid: str, event_sid: str) -> DebuggerEvent:
+    async def alert(self, account_sid: str, event_sid: str) -> DebuggerEvent:
         """Read a debugger event."""
         event = self._parts.store.alert(event_sid) if is_sid(event_sid, SidKind.DEBUGGER_EVENT) else None
         if event is None or event.account_sid != account_sid:
@@ -348,7 +359,8 @@ class Control:
 
     async def replay(self, effects: Sequence[Effect]) -> int:
         """Have dead effects tried again, from the first attempt; returns how many were dead."""
-        dead = [effect for effect in effects if effect.date_died is not None]
+        held = await self._parts.store.effects_held([effect.sid for effect in effects])
+        dead = [effect for effect in effects if effect.sid in held and effect.date_died is not None]
         revived = [msgspec.structs.replace(one, date_died=None, attempts=0, last_error="") for one in dead]
         for start in range(0, len(dead), EFFECTS_AT_ONCE):
             some = revived[start : start + EFFECTS_AT_ONCE]
@@ -358,15 +370,16 @@ class Control:
 
     async def drop(self, effects: Sequence[Effect]) -> int:
         """Owe dead effects no more; returns how many were dead."""
-        dead = [effect.sid for effect in effects if effect.date_died is not None]
+        held = await self._parts.store.effects_held([effect.sid for effect in effects])
+        dead = [effect.sid for effect in effects if effect.sid in held and effect.date_died is not None]
         for start in range(0, len(dead), EFFECTS_AT_ONCE):
             some = dead[start : start + EFFECTS_AT_ONCE]
             await self._to_its_end(self._parts.store.write(tuple(EffectSettled(sid) for sid in some)))
         return len(dead)
 
-    def explain(self, *, proxy: str, sender: str) -> Explanation:
+    async def explain(self, *, proxy: str, sender: str) -> Explanation:
         """Tell, as the operator, what would happen to a sender on a proxy number, and why; changes nothing."""
-        return explain(proxy, sender, directory=self._directory, parts=self._parts)
+        return await explain(proxy, sender, directory=self._directory, coordinators=self._coordinators)
 
 
 def _log_unforeseen(change: asyncio.Task[Any]) -> None:

@@ -11,9 +11,12 @@ from contextlib import suppress
 import msgspec
 
 from actors.directory import Directory
+from actors.elsewhere import Elsewhere
 from actors.locks import KeyedLocks
 from actors.owing import hang_up
 from actors.parts import Parts
+from actors.registry import Registry
+from actors.routes import Routes
 from actors.seating import Seating, is_shared
 from engine.core.allocation import not_in_service, request_after
 from engine.core.changes import (
@@ -23,7 +26,6 @@ from engine.core.changes import (
     ParticipantChanged,
     ParticipantRemoved,
     ServiceErased,
-    ServiceSaved,
     SessionChanged,
     SessionCreated,
     SessionErased,
@@ -47,7 +49,7 @@ from engine.core.records import (
     SessionStatus,
 )
 from engine.core.requests import ParticipantRequest, ParticipantUpdate, SessionRequest, SessionUpdate
-from engine.core.routing import ActiveSession, Seat, active_session, rules_for, seat_of
+from engine.core.routing import ActiveSession, Seat, active_session, seat_of
 from engine.core.sids import SidKind, is_sid
 
 EXPIRY_RETRY_SECONDS = 1.0
@@ -61,10 +63,12 @@ class ServiceCoordinator:
         self,
         service: Service,
         *,
-        account: Callable[[], Account],
-        owns: Callable[[str], bool],
         parts: Parts,
+        registry: Registry,
+        owns: Callable[[str], bool],
         directory: Directory,
+        routes: Routes,
+        elsewhere: Elsewhere,
         watch: Callable[[ActiveSession, float | None], None],
         unwatch: Callable[[ActiveSession], None],
         calls_of: Callable[[str], Iterable[Interaction]],
@@ -76,78 +80,71 @@ class ServiceCoordinator:
         """
         self.service = service
         self.is_erased = False
-        self._account = account
         self._parts = parts
+        self._registry = registry
         self._directory = directory
+        self._routes = routes
+        self._elsewhere = elsewhere
         self._watch = watch
         self._unwatch = unwatch
         self._calls_of = calls_of
-        self._seating = Seating(parts, service=lambda: self.service, account=account, owns=owns)
+        self._seating = Seating(parts, service=lambda: self.service, account=self._account, owns=owns)
         self._active: dict[str, ActiveSession] = {}
         self._claimed_names: set[str] = set()
         self._locks = KeyedLocks()
 
     # -- the service and its pool --------------------------------------------------------------------------------
 
-    async def change(self, service: Service) -> Service:
-        """Take new settings; they affect later selections and traffic only."""
-        self._check_present()
-        await self._parts.store.write((ServiceSaved(service),))
-        self.service = service
-        self.refresh_rules()
-        return service
-
     async def erase(self) -> None:
         """Erase the service with all its sessions; its numbers leave the pool."""
-        self._check_present()
+        self.check_present()
         self.is_erased = True
-        for session in self._active.values():
-            self._directory.withdraw(session)
+        await self._routes.withdraw(*self._active.values())
         try:
-            await self._parts.store.write((ServiceErased(self.service.sid, self._parts.clock()),))
+            await self._registry.write(ServiceErased(self.service.sid, self._parts.clock()))
         except BaseException:
             self.is_erased = False
+            await self._routes.publish(*self._active.values())
             for session in self._active.values():
-                self._directory.publish(session)
                 self._watch(session, None)  # the sweep passes over what does not route
             raise
-        for number in self._seating.pool:
-            self._directory.close(number.address)
         for session in self._active.values():
             self._unwatch(session)
         self._active.clear()
 
-    def refresh_rules(self) -> None:
-        """Give the number actors the rules of the service and account as they are now."""
-        for number in self._seating.pool:
-            self._open_actor(number)
-
     def check_room(self, *, is_reserved: bool, number_sid: str) -> None:
         """Refuse one more reserved (or unreserved) number with POOL_FULL; warn with 80624 when room gets short."""
-        self._check_present()
+        self.check_present()
         if self._seating.pool.check_room(is_reserved=is_reserved):
             self._tell(Code.POOL_NEARLY_FULL, "The pool is at 85 % of its limit", resource_sid=number_sid)
 
     def number_joined(self, number: ProxyNumber) -> None:
-        """Let a pooled number be selected and routed."""
-        if not self.is_erased:
+        """Let a pooled number be selected, or take over its changed record."""
+        if self.is_erased:
+            return
+        if self._seating.pool.get_by_sid(number.sid) is None:
             self._seating.pool.add(number)
-            self._open_actor(number)
-
-    def number_changed(self, number: ProxyNumber) -> None:
-        """Take over the changed record of a pooled number."""
-        if self._seating.pool.get_by_sid(number.sid) is not None:
+        else:
             self._seating.pool.replace(number)
-            self._open_actor(number)
+
+    def number_left(self, number_sid: str) -> None:
+        """Let a number that is out of the pool be selected no more."""
+        if self._seating.pool.get_by_sid(number_sid) is not None:
+            self._seating.pool.remove(number_sid)
 
     def number_leaves(self, number: ProxyNumber) -> None:
-        """Let a number be selected no more; NUMBER_IN_ACTIVE_SESSIONS while it is in use."""
+        """Let a number be selected no more, and not route; NUMBER_IN_ACTIVE_SESSIONS while it is in use."""
         in_use = self._seating.pool.in_use(number.address)
         if in_use:
             problem = f"{mask(number.address)} is used by {in_use} active sessions; reserve it and let them end"
             raise ApiError(Code.NUMBER_IN_ACTIVE_SESSIONS, problem)
         self._seating.pool.remove(number.sid)
         self._directory.close(number.address)
+
+    def number_stays(self, number: ProxyNumber) -> None:
+        """Undo `number_leaves`."""
+        self.number_joined(number)
+        self._directory.open(number)
 
     def pool_number(self, number_sid: str) -> ProxyNumber:
         """Return a number of the pool; ApiError NOT_FOUND."""
@@ -178,21 +175,19 @@ class ServiceCoordinator:
         """Count the sessions that route."""
         return len(self._active)
 
-    def _open_actor(self, number: ProxyNumber) -> None:
-        carrier = self._parts.egress.carriers.sender_for(number.address)
-        rules = rules_for(self._account(), self.service, number, carrier=carrier)
-        self._directory.open(number, service_sid=self.service.sid, rules=rules)
-
     # -- sessions ------------------------------------------------------------------------------------------------
 
     def reload(self, session: Session, participants: tuple[Participant, ...]) -> None:
         """Take up an active session that the store holds."""
         self._seating.reserve(participants)
-        self._activate(session, participants)
+        active = active_session(session, participants)
+        self._active[session.sid] = active
+        self._routes.restore(active)
+        self._watch(active, None)
 
     async def create_session(self, request: SessionRequest) -> Session:
         """Make a session with its participants, all or nothing."""
-        self._check_present()
+        self.check_present()
         session = new_session(
             request,
             sid=self._parts.mint(SidKind.SESSION),
@@ -214,7 +209,7 @@ class ServiceCoordinator:
         finally:
             self._claimed_names.discard(session.unique_name or "")
         if session.is_active:
-            self._activate(session, participants)
+            await self._activate(session, participants)
         return session
 
     def session(self, session_sid: str) -> Session:
@@ -248,7 +243,7 @@ class ServiceCoordinator:
                 await self._end(session_sid, plan.change)
             else:
                 await self._parts.store.write((plan.change,))
-                self._take_over(plan.change)
+                await self._take_over(plan.change)
             return self._saved(session_sid)
 
     async def delete_session(self, session_sid: str) -> None:
@@ -305,7 +300,7 @@ class ServiceCoordinator:
     async def _replace_seat(self, active: ActiveSession, seat: Seat, before: Participant, after: Participant) -> None:
         """Withdraw the old seat, commit, publish the new one; if the commit fails the old one routes again."""
         was_shared = is_shared(active, seat)
-        self._directory.withdraw_seat(active, seat)
+        await self._routes.withdraw_seat(active, seat)
         new = seat_of(after)
         self._seating.hold(after.identifier, after.proxy_identifier, is_new_use=new.proxy not in active.proxies())
         try:
@@ -313,9 +308,9 @@ class ServiceCoordinator:
         except BaseException:
             self._seating.free(new.identifier, new.proxy, is_last_use=new.proxy not in active.proxies())
             self._seating.hold(before.identifier, before.proxy_identifier, is_new_use=not was_shared)
-            self._directory.publish_seat(active, seat)
+            await self._routes.publish_seat(active, seat)
             raise
-        self._directory.publish_seat(active, new)
+        await self._routes.publish_seat(active, new)
 
     async def expire(self, active: ActiveSession) -> None:
         """Close a session whose end has come; a store that cannot is asked again later."""
@@ -338,10 +333,18 @@ class ServiceCoordinator:
         if active.mode is Mode.VOICE_ONLY:
             raise ApiError(Code.IDENTIFIER_TYPE_UNSUPPORTED, "A voice-only session carries no messages")
         seat = next((seat for seat in active.seats if seat.participant_sid == participant_sid), None)
-        actor = None if seat is None else self._directory.find(seat.proxy)
-        if seat is None or actor is None:
+        if seat is None:
+            raise not_found(f"{self._path}/Sessions/{session_sid}/Participants/{participant_sid}")
+        if not self._routes.is_here(seat.proxy):
+            return await self._elsewhere.push(seat, session_sid, body=body, media=media)
+        actor = self._directory.find(seat.proxy)
+        if actor is None:
             raise not_found(f"{self._path}/Sessions/{session_sid}/Participants/{participant_sid}")
         return await actor.push(active, seat, body=body, media=media)
+
+    def sessions(self) -> Iterable[ActiveSession]:
+        """Walk the active sessions."""
+        return self._active.values()
 
     def active_session(self, session_sid: str) -> ActiveSession | None:
         """Return what routes of a session, if it is active."""
@@ -366,7 +369,7 @@ class ServiceCoordinator:
             except BaseException:
                 self._seating.free(participant.identifier, seat.proxy, is_last_use=is_new_proxy)
                 raise
-            self._directory.publish_seat(active, seat)
+            await self._routes.publish_seat(active, seat)
             return participant
 
     def participant(self, session_sid: str, participant_sid: str) -> Participant:
@@ -387,42 +390,46 @@ class ServiceCoordinator:
             seat = None
             if active is not None:
                 seat = next(seat for seat in active.seats if seat.participant_sid == participant_sid)
-                self._directory.withdraw_seat(active, seat)
+                await self._routes.withdraw_seat(active, seat)
             try:
                 change = ParticipantRemoved(participant_sid, session_sid, self._parts.clock())
                 await self._parts.store.write((change,))
             except BaseException:
                 if active is not None and seat is not None:
-                    self._directory.publish_seat(active, seat)
+                    await self._routes.publish_seat(active, seat)
                 raise
             if active is not None and seat is not None:
                 self._seating.free(seat.identifier, seat.proxy, is_last_use=seat.proxy not in active.proxies())
             self._forget_lapsed(participant)
 
-    def interaction(self, session_sid: str, interaction_sid: str) -> Interaction:
+    async def interaction(self, session_sid: str, interaction_sid: str) -> Interaction:
         """Return an interaction of a session; NOT_FOUND."""
         self.session(session_sid)
-        store = self._parts.store
-        interaction = store.interaction(interaction_sid) if is_sid(interaction_sid, SidKind.INTERACTION) else None
+        interaction: Interaction | None = None
+        if is_sid(interaction_sid, SidKind.INTERACTION):
+            interaction = self._parts.store.interaction(interaction_sid)
+            if interaction is None:
+                interaction = await self._elsewhere.interaction(interaction_sid)
         if interaction is None or interaction.session_sid != session_sid:
             raise not_found(f"{self._path}/Sessions/{session_sid}/Interactions/{interaction_sid}")
         return interaction
 
     async def delete_interaction(self, session_sid: str, interaction_sid: str) -> None:
         """Erase an interaction."""
-        self.interaction(session_sid, interaction_sid)
+        await self.interaction(session_sid, interaction_sid)
+        await self._elsewhere.erase_interaction(interaction_sid)
         await self._parts.store.write((InteractionErased(interaction_sid),))
 
     # -- joining, pairs and ends ---------------------------------------------------------------------------------
 
-    def _activate(self, session: Session, participants: tuple[Participant, ...]) -> None:
+    async def _activate(self, session: Session, participants: tuple[Participant, ...]) -> None:
         active = active_session(session, participants)
         self._active[session.sid] = active
-        if not self.is_erased:
-            self._directory.publish(active)
         self._watch(active, None)
+        if not self.is_erased:
+            await self._routes.publish(active)
 
-    def _take_over(self, change: SessionChanged) -> None:
+    async def _take_over(self, change: SessionChanged) -> None:
         active = self._active.get(change.session_sid)
         if active is None:
             return
@@ -431,6 +438,7 @@ class ServiceCoordinator:
         if change.date_expiry is not UNSET:
             active.date_expiry = change.date_expiry
         self._watch(active, None)
+        await self._routes.amend(active)
 
     async def _reopen(self, session: Session, change: SessionChanged, *, is_strict: bool) -> None:
         participants = self._live(session.sid)
@@ -441,25 +449,32 @@ class ServiceCoordinator:
         except BaseException:
             self._seating.let_go(participants)
             raise
-        self._activate(self._parts.store.session(session.sid) or session, participants)
+        await self._activate(self._parts.store.session(session.sid) or session, participants)
 
     async def _end(self, session_sid: str, change: Change) -> ActiveSession | None:
         """Stop routing a session, commit why, free its pairs; if the commit fails it routes again."""
         active = self._active.get(session_sid)
         if active is not None:
-            self._directory.withdraw(active)
+            await self._routes.withdraw(active)
         try:
+            if isinstance(change, SessionErased):
+                await self._elsewhere.erase_session(session_sid)
             await self._parts.write((change,), self._hang_ups(session_sid))
         except BaseException:
             if active is not None and not self.is_erased:
-                self._directory.publish(active)
+                await self._routes.publish(active)
                 self._watch(active, None)
             raise
         if active is not None and self._active.pop(session_sid, None) is not None:
-            self._directory.withdraw(active)  # an erasure of the service that failed meanwhile published it again
+            await self._routes.withdraw(active)  # an erasure of the service that failed meanwhile published it again
             self._unwatch(active)
             self._seating.let_go_seats(active)
+            if self.service.options.hangs_up_on_close:
+                await self._elsewhere.hang_up(session_sid)
         return active
+
+    def _account(self) -> Account:
+        return self._registry.accounts[self.service.account_sid]
 
     def _hang_ups(self, session_sid: str) -> tuple[Effect, ...]:
         """Return the ends of a session's running calls, where the service wants them ended with it."""
@@ -474,7 +489,7 @@ class ServiceCoordinator:
             self._forget_lapsed(participant)
 
     def _forget_lapsed(self, participant: Participant) -> None:
-        self._directory.forget_lapsed(participant.session_sid, participant.identifier, participant.proxy_identifier)
+        self._routes.forget_lapsed(participant.session_sid, participant.identifier, participant.proxy_identifier)
 
     async def _unexpired(self, session_sid: str) -> Session:
         """Return a session as it is now: one past its end is closed first."""
@@ -486,15 +501,19 @@ class ServiceCoordinator:
         return self.session(session_sid)
 
     async def _close_expired(self, active: ActiveSession) -> None:
-        now = self._parts.clock()
         if self._active.get(active.sid) is not active:
             return
-        if not active.is_expired(now):
+        if not active.is_expired(self._parts.clock()):
             self._watch(active, None)
             return
+        is_certain = await self._routes.withdraw(active)
+        now = self._parts.clock()
+        if not active.is_expired(now) or not (is_certain or active.date_expiry is not None):
+            await self._routes.publish(active)
+            self._watch(active, None if is_certain else now + EXPIRY_RETRY_SECONDS)
+            return
         reason: ClosedReason = expiry_reason(date_expiry=active.date_expiry)
-        self._directory.withdraw(active)
-        self._directory.lapse(active)  # before the commit: whoever comes meanwhile is told that it expired
+        self._routes.lapse(active)  # before the commit: whoever comes meanwhile is told that it expired
         await self._end(active.sid, closing(active.sid, reason, at=now))
 
     def _live(self, session_sid: str) -> tuple[Participant, ...]:
@@ -508,7 +527,8 @@ class ServiceCoordinator:
         if owner is not None or unique_name in self._claimed_names:
             raise ApiError(Code.SESSION_NAME_TAKEN, "Another session of the service has this UniqueName")
 
-    def _check_present(self) -> None:
+    def check_present(self) -> None:
+        """Refuse with NOT_FOUND what concerns an erased service."""
         if self.is_erased:
             raise not_found(self._path)
 

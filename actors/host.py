@@ -15,26 +15,42 @@ from actors.alerts import AlertBook
 from actors.control import Control
 from actors.coordinator import ServiceCoordinator
 from actors.directory import Directory
+from actors.elsewhere import Elsewhere, Nowhere
 from actors.expiry import ExpiryQueue
+from actors.front import Front
 from actors.hooked import HookedEvents
 from actors.ledger import Ledger
-from actors.number import NumberActor
+from actors.membership import Membership
+from actors.mesh import Mesh
+from actors.mirror import Mirror
 from actors.numbers import NumberRegister
 from actors.parts import Egress, HostSettings, Parts
-from actors.reload import reload_answers
+from actors.registry import Registry
+from actors.reload import reload_answers, reload_calls
+from actors.roster import Roster
+from actors.routes import Routes
 from actors.services import ServiceRegister
-from engine.core.allocation import session_wanted
-from engine.core.errors import StoreUnavailable, not_found
-from engine.core.ports import Clock, Observer, Store
+from actors.sides import AnyCoordinators, CoordinatorSide, OtherHosts
+from engine.core.errors import PeerUnavailable, StoreUnavailable
+from engine.core.placement import Placement
+from engine.core.ports import Clock, ControlPlane, Observer, Peers, Store
 from engine.core.records import Address, DebuggerEvent, Interaction, Service
 from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession, foresee
 from engine.core.sids import Mint
-from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome, SessionWanted
+from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
+
+LOAD_CHUNK = 1_000
+"""Sessions that are loaded between two turns of the loop."""
 
 SWEEP_CHUNK = 1_000
 """Sessions that are closed side by side; they share group commits."""
 
 _log = logging.getLogger("maskline.host")
+
+
+def _alone(_: str) -> int:
+    """Place everything on the only host."""
+    return 0
 
 
 class Host:
@@ -50,27 +66,74 @@ class Host:
         observer: Observer,
         settings: HostSettings | None = None,
         egress: Egress | None = None,
+        peers: Peers | None = None,
     ) -> None:
-        """Carry actors over a store; `pick` returns a random index below n; without egress, what is owed waits."""
+        """Carry actors over a store.
+
+        `pick` returns a random index below n; without egress, what is owed waits; without peers, the host is alone.
+        """
         parts = Parts(store, clock, mint, pick, observer, settings or HostSettings(), egress or Egress())
+        mesh = None if peers is None else Mesh(peers)
+        me, place = (0, _alone) if peers is None else (peers.me, Placement(peers.count))
         self._parts = parts
+        self._mesh = mesh
         self._expiries = ExpiryQueue()
-        self._ledger = Ledger(parts, active=self._active_session, ended=self._call_ended, service_of=self._service_of)
-        self._hooked = HookedEvents(parts, self._ledger, make_session=self._make_session)
-        self._directory = Directory(parts, self._ledger, self._hooked, expired=self._found_expired)
-        self._accounts = AccountRegister(parts)
+        self._registry = Registry(store)
+        self._services = ServiceRegister(
+            parts, self._registry, make=self._coordinator, is_ours=lambda service_sid: place(service_sid) == me
+        )
+        self._side = CoordinatorSide(parts, self._services, catch_up=self._catch_up)
+        self._coordinators = AnyCoordinators(self._side, mesh=mesh, place=place)
+        self._elsewhere: Elsewhere = Nowhere() if mesh is None else OtherHosts(mesh, place)
+        self._ledger = Ledger(
+            parts,
+            active=self._active_session,
+            ended=self._call_ended,
+            touched=self._touched_elsewhere,
+            service_of=self._registry.services.get,
+        )
+        self._hooked = HookedEvents(parts, self._ledger, self._coordinators)
+        self._directory = Directory(
+            parts,
+            self._registry,
+            self._ledger,
+            self._hooked,
+            expired=self._found_expired,
+            is_here=lambda address: place(address) == me,
+            source_of=self._source_of,
+        )
+        self._routes = Routes(self._directory, me=me, place=place)
+        self._accounts = AccountRegister(parts, self._registry)
         self._alerts = AlertBook(parts, account=self._accounts.find)
-        self._numbers = NumberRegister(parts, coordinator_of=self._find_coordinator)
-        self._services = ServiceRegister(parts, self._accounts, self._coordinator)
+        self._numbers = NumberRegister(parts, self._registry)
+        self._roster = Roster(self._registry, self._directory, self._services)
         self._is_loaded = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self.control = Control(
+        local = Control(
             parts,
             accounts=self._accounts,
             numbers=self._numbers,
             services=self._services,
             directory=self._directory,
+            coordinators=self._coordinators,
+            elsewhere=self._elsewhere,
+            catch_up=self._catch_up,
         )
+        self._local = local
+        self.control: ControlPlane = local if mesh is None else Front(local, mesh, place)
+        self._membership = None
+        if mesh is not None:
+            self._membership = Membership(
+                mesh,
+                parts,
+                place=place,
+                registry=self._registry,
+                ledger=self._ledger,
+                directory=self._directory,
+                services=self._services,
+                routes=self._routes,
+            )
+            self._roster.service_gone = self._membership.service_gone
 
     @property
     def is_loaded(self) -> bool:
@@ -99,12 +162,25 @@ class Host:
 
     async def start(self) -> None:
         """Load what the store holds, then begin to sweep; until then traffic is told to come again."""
+        if self._membership is not None:
+            self._membership.speak()
         gc.disable()  # nothing that is loaded is garbage
         try:
-            self._load()
+            await self._load()
             gc.freeze()
         finally:
             gc.enable()
+        if self._membership is None:
+            self._begin()
+        else:
+            self._membership.listen(self)
+            self._spawn(self._join(self._membership))
+
+    async def _join(self, membership: Membership) -> None:
+        await membership.join(self._side, self._local)
+        self._begin()
+
+    def _begin(self) -> None:
         self._is_loaded = True
         self._spawn(self._sweep())
         self._spawn(self._retain())
@@ -113,7 +189,9 @@ class Host:
         """End the sweeps and wait for the changes under way; the store is the caller's to close."""
         self._is_loaded = False
         await self._hooked.finish()
-        await self.control.finish()
+        await self._local.finish()
+        if self._membership is not None:
+            await self._membership.leave()
         await self._guarded(self.sweep_alerts)
         for task in self._tasks:
             task.cancel()
@@ -132,6 +210,14 @@ class Host:
 
     def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Decide about an event; `answer` is called once, at once or after the commit, on the event loop."""
+        owner = self._owner_elsewhere(event.proxy)
+        if self._membership is None or owner is None:
+            self.receive_here(event, answer)
+        else:
+            self._membership.forwarder.receive(owner, event, answer)
+
+    def receive_here(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
+        """Decide about an event on a number of this host."""
         observer = self._parts.observer
 
         def counted(decision: Decision) -> None:
@@ -152,13 +238,29 @@ class Host:
         if not self._is_loaded:
             return REBUILDING
         actor = self._directory.find(event.proxy)
-        if actor is None or event.account_sid not in (None, actor.account_sid):
+        if actor is None:
+            return NOT_IN_POOL if self._owner_elsewhere(event.proxy) is None else None
+        if event.account_sid not in (None, actor.account_sid):
             return NOT_IN_POOL
+        if not actor.is_ready:
+            return REBUILDING
         return actor.would_decide(event).decision
 
     def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
-        """Do the same about a number of another host; there is none."""
-        answer(self.resolve(event) or NOT_IN_POOL)
+        """Do the same about a number of another host; `answer` is called once, later."""
+        owner = self._owner_elsewhere(event.proxy)
+        if self._membership is None or owner is None:
+            answer(self.resolve(event) or NOT_IN_POOL)
+        else:
+            self._membership.forwarder.resolve(owner, event, answer)
+
+    def _owner_elsewhere(self, proxy: Address) -> int | None:
+        """Return the host that owns the number reached, None for this one and for a number in no pool."""
+        membership = self._membership
+        if membership is None or not self._is_loaded or self._directory.find(proxy) is not None:
+            return None
+        owner = membership.owner_of(proxy)
+        return None if owner == membership.me else owner
 
     def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision] | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
@@ -167,8 +269,14 @@ class Host:
         find, now, decisions = self._directory.find, self._parts.clock(), []
         for question in questions:
             actor = find(question.proxy)
-            if actor is None or account_sid not in (None, actor.account_sid):
+            if actor is None:
+                if self._owner_elsewhere(question.proxy) is not None:
+                    return None
                 decisions.append(NOT_IN_POOL)
+            elif account_sid not in (None, actor.account_sid):
+                decisions.append(NOT_IN_POOL)
+            elif not actor.is_ready:
+                decisions.append(REBUILDING)
             else:
                 decisions.append(foresee(actor.bindings, question, rules=actor.rules, now=now))
         return decisions
@@ -181,7 +289,13 @@ class Host:
         """Take a leg's state; `answer` gets None when it could not be taken and the platform should retry."""
         if not self._is_loaded:
             answer(None)
-            return
+        elif self._membership is None or self._ledger.knows(report):
+            self.report_here(report, answer)
+        else:
+            self._membership.forwarder.report(report, answer, lambda: self.report_here(report, answer))
+
+    def report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        """Take the state of a leg that this host knows, or that no host does."""
 
         def counted(outcome: ReportOutcome | None) -> None:
             if outcome is not None:
@@ -192,8 +306,8 @@ class Host:
 
     def signing_token(self, proxy: Address) -> str | None:
         """Return the auth token of the account that owns a proxy number in a pool."""
-        actor = self._directory.find(proxy)
-        return None if actor is None else self.account_token(actor.account_sid)
+        number = self._registry.number_at(proxy)
+        return None if number is None or number.service_sid is None else self.account_token(number.account_sid)
 
     def account_token(self, account_sid: str) -> str | None:
         """Return the auth token of an account."""
@@ -202,32 +316,54 @@ class Host:
 
     # -- loading -------------------------------------------------------------------------------------------------
 
-    def _load(self) -> None:
+    async def _load(self) -> None:
         store = self._parts.store
-        registry = store.registry()
-        self._accounts.load(registry.accounts, registry.api_keys)
-        self._numbers.load(registry.numbers)
-        self._services.load(registry.services)
-        for number in self._numbers.pooled():
-            coordinator = self._services.find(number.service_sid or "")
-            if coordinator is not None:
-                coordinator.number_joined(number)
-        for session, participants in store.active_sessions():
+        version = store.registry_version()
+        self._registry.load(store.registry(), version=version)
+        self._roster.load()
+        for place, (session, participants) in enumerate(store.active_sessions()):
             coordinator = self._services.find(session.service_sid)
             if coordinator is not None:
                 coordinator.reload(session, participants)
-        reload_answers(self._parts, self._ledger, self._directory, active=self._active_session)
+            if self._membership is not None and place % LOAD_CHUNK == 0:
+                await asyncio.sleep(0)  # the other hosts are to hear that this one is there
+        reload_calls(self._parts, self._ledger)
+        reload_answers(
+            self._parts,
+            self._ledger,
+            self._directory,
+            is_meant=lambda interaction: self._services.find(interaction.service_sid) is not None,
+            active=self._active_session,
+        )
 
-    def _find_coordinator(self, service_sid: str) -> ServiceCoordinator | None:
-        return self._services.find(service_sid)
+    async def answer(self, source: int, message: bytes) -> bytes:
+        """Carry out what the host at that place asks; PeerUnavailable on a host that is alone."""
+        if self._mesh is None:
+            raise PeerUnavailable(f"Host {source} speaks to a host that is alone")
+        return await self._mesh.answer(message)
+
+    async def _catch_up(self) -> None:
+        """Hear of all that passed on other hosts, and have it on disk."""
+        if self._membership is not None:
+            await self._routes.catch_up()
+            await self._parts.store.write(())
+
+    def _source_of(self, service_sid: str) -> Mirror | None:
+        return None if self._membership is None else self._membership.mirror_of(service_sid)
+
+    def _touched_elsewhere(self, session: ActiveSession, at: float) -> None:
+        if self._membership is not None:
+            self._membership.touched(session, at)
 
     def _coordinator(self, service: Service) -> ServiceCoordinator:
         return ServiceCoordinator(
             service,
-            account=lambda: self._accounts.get(service.account_sid),
-            owns=lambda named: self._numbers.owns(service.account_sid, named),
             parts=self._parts,
+            registry=self._registry,
+            owns=lambda named: self._numbers.owns(service.account_sid, named),
             directory=self._directory,
+            routes=self._routes,
+            elsewhere=self._elsewhere,
             watch=self._watch,
             unwatch=self._expiries.forget,
             calls_of=self._ledger.calls_of,
@@ -237,22 +373,15 @@ class Host:
 
     def _active_session(self, interaction: Interaction) -> ActiveSession | None:
         coordinator = self._services.find(interaction.service_sid)
-        return None if coordinator is None else coordinator.active_session(interaction.session_sid)
-
-    def _service_of(self, service_sid: str) -> Service | None:
-        coordinator = self._services.find(service_sid)
-        return None if coordinator is None else coordinator.service
+        if coordinator is not None:
+            return coordinator.active_session(interaction.session_sid)
+        mirror = self._source_of(interaction.service_sid)
+        return None if mirror is None else mirror.sessions.get(interaction.session_sid)
 
     def _call_ended(self, interaction: Interaction) -> None:
-        coordinator = self._services.find(interaction.service_sid)
-        if coordinator is not None and coordinator.service.options.closes_after_first_call:
-            self._spawn(self._guarded(partial(coordinator.close_after_call, interaction)))
-
-    async def _make_session(self, actor: NumberActor, event: InboundEvent, wanted: SessionWanted) -> None:
-        coordinator = self._services.find(actor.service_sid)
-        if coordinator is None:
-            raise not_found(f"/Services/{actor.service_sid}")
-        await coordinator.create_session(session_wanted(wanted, event, coordinator.number_at(actor.address)))
+        service = self._registry.services.get(interaction.service_sid)
+        if service is not None and service.options.closes_after_first_call:
+            self._spawn(self._guarded(partial(self._coordinators.call_ended, interaction)))
 
     def _watch(self, session: ActiveSession, at: float | None) -> None:
         if at is None:
@@ -312,6 +441,8 @@ class Host:
             await sweep()
         except StoreUnavailable:
             _log.warning("The store cannot commit; sessions stay as they are until it can")
+        except PeerUnavailable as problem:
+            _log.warning("Another host does not answer; sessions stay as they are until it does: %s", problem)
         except Exception:  # noqa: BLE001 - the loop of an actor: the unforeseen is logged, the next turn goes on
             _log.exception("A sweep failed")
 

@@ -126,6 +126,10 @@ class SqliteStore:
         """Read accounts, keys, services and numbers."""
         return self._points.registry()
 
+    def registry_version(self) -> int:
+        """Tell which version of the registry is held; 0 = none was ever counted."""
+        return self._points.registry_version()
+
     def active_sessions(self) -> Iterator[tuple[Session, tuple[Participant, ...]]]:
         """Walk the active sessions in the order of activation, each with its live participants."""
         return self._points.active_sessions()
@@ -191,6 +195,10 @@ class SqliteStore:
     async def effects_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
         """List effects, oldest first."""
         return await self._on_page_thread(self._pages.effects_page, wanted, cursor)
+
+    async def effects_held(self, effect_sids: Sequence[str]) -> frozenset[str]:
+        """Tell which of these effects are in the outbox, pending or dead."""
+        return await self._on_page_thread(self._pages.effects_held, effect_sids)
 
     async def outbox_depth(self) -> OutboxDepth:
         """Count what is owed."""

@@ -23,41 +23,48 @@ from engine.core.records import (
 )
 
 
-class AccountSaved(msgspec.Struct, frozen=True, gc=False):
+class AccountSaved(msgspec.Struct, frozen=True, gc=False, tag=True):
     """An account was made or its settings changed."""
 
     account: Account
 
 
-class ApiKeySaved(msgspec.Struct, frozen=True, gc=False):
+class ApiKeySaved(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A key was made or revoked."""
 
     key: ApiKey
 
 
-class NumberSaved(msgspec.Struct, frozen=True, gc=False):
+class NumberSaved(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A number was bought, renamed, pooled, reserved or unpooled."""
 
     number: ProxyNumber
 
 
-class NumberReleased(msgspec.Struct, frozen=True, gc=False):
+class NumberReleased(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A number is no longer owned."""
 
     number_sid: str
 
 
-class ServiceSaved(msgspec.Struct, frozen=True, gc=False):
+class ServiceSaved(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A service was made or its settings changed."""
 
     service: Service
 
 
-class ServiceErased(msgspec.Struct, frozen=True, gc=False):
+class ServiceErased(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A service is gone with sessions, participants and interactions; its numbers leave the pool."""
 
     service_sid: str
     at: float
+
+
+class RegistryAdvanced(msgspec.Struct, frozen=True, gc=False):
+    """The changes of accounts, keys, services and numbers in this changeset lead to this version of the registry."""
+
+    version: int
+    """Counted from 1 by the one host that writes the registry."""
 
 
 class SessionCreated(msgspec.Struct, frozen=True, gc=False):
@@ -120,6 +127,8 @@ class InteractionRecorded(msgspec.Struct, frozen=True, gc=False):
     """A call or message passed."""
 
     interaction: Interaction
+    is_elsewhere: bool = False
+    """The session's row lies in the file of another host, so that service and account are kept with the interaction."""
 
 
 class InteractionUpdated(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -185,6 +194,7 @@ Change = (
     | NumberReleased
     | ServiceSaved
     | ServiceErased
+    | RegistryAdvanced
     | SessionCreated
     | SessionChanged
     | SessionTouched
