@@ -113,6 +113,7 @@ def _reload(interaction: Interaction, ledger: Ledger, directory: Directory, seat
         return  # the session is erased or the number left its pool: a redelivery is decided anew
     is_call = interaction.kind is Kind.VOICE
     decision = routed(
+        sender,
         partner,
         is_call=is_call,
         rules=actor.rules,
