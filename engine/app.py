@@ -9,12 +9,13 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import msgspec
 import uvloop
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from actors.host import Host
@@ -22,6 +23,7 @@ from actors.parts import SECONDS_PER_DAY, Egress, HostSettings
 from engine.api.admin import create_admin_app
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
+from engine.core.ports import Peers
 from engine.egress.client import guarded_client
 from engine.ingress.door import Door, DoorSettings
 from engine.ingress.http import inbound_protocol
@@ -58,6 +60,8 @@ class RunningEngine(msgspec.Struct, frozen=True):
     """Its actors; `host.control` is what the operator may ask."""
     outgoing: Outgoing
     """What leaves it."""
+    operations: str
+    """http://host:port where metrics and health are served alone; empty where they are not."""
 
 
 def admin_socket(data_dir: Path) -> Path:
@@ -66,24 +70,35 @@ def admin_socket(data_dir: Path) -> Path:
 
 
 @asynccontextmanager
-async def running_engine(settings: Settings) -> AsyncIterator[RunningEngine]:
+async def running_engine(settings: Settings, *, peers: Peers | None = None) -> AsyncIterator[RunningEngine]:
     """Run the whole engine; it answers inside the context and is stopped in order after it.
+
+    With peers it is one host of a cluster: the settings are this host's own (engine.cluster.plan makes them), the
+    ports on one node are shared, and whose the data directory is has been checked.
 
     Raises:
         MasklineError: the port, the data directory or its database cannot be used.
     """
     telemetry = Telemetry()
     async with AsyncExitStack() as stack:
-        tcp = stack.enter_context(closing(bind_tcp(settings.listen)))
-        address = _address(tcp)
+        sockets = [stack.enter_context(closing(bind_tcp(settings.listen, is_shared=peers is not None)))]
+        address = _address(sockets[0])
         public_url = (settings.public_url or address).rstrip("/")
+        operations = ""
+        if settings.operations_listen is not None:
+            sockets.append(stack.enter_context(closing(bind_tcp(settings.operations_listen))))
+            operations = _address(sockets[1])
+        if peers is None:
+            claim(settings.data_dir, hosts=1)
         store = await stack.enter_async_context(_started_store(settings, telemetry))
         client = await stack.enter_async_context(guarded_client(egress_settings(settings)))
         outgoing = Outgoing(settings, store=store, client=client, telemetry=telemetry, public_url=public_url)
-        host = await stack.enter_async_context(_started_host(settings, store, telemetry, egress=outgoing.egress))
+        host = await stack.enter_async_context(
+            _started_host(settings, store, telemetry, egress=outgoing.egress, peers=peers)
+        )
         unix = stack.enter_context(_unix_socket(settings.data_dir))
-        engine = RunningEngine(address, public_url, host, outgoing)
-        await stack.enter_async_context(_listening(settings, engine, telemetry, (tcp, unix)))
+        engine = RunningEngine(address, public_url, host, outgoing, operations)
+        await stack.enter_async_context(_listening(settings, engine, telemetry, (unix, *sockets)))
         _warn(settings)
         yield engine
 
@@ -96,6 +111,7 @@ async def offline_admin(settings: Settings) -> AsyncIterator[ASGIApp]:
         MasklineError: the data directory or its database cannot be used.
     """
     telemetry = Telemetry()
+    claim(settings.data_dir, hosts=1)
     async with _started_store(settings, telemetry) as store, _started_host(settings, store, telemetry) as host:
         yield create_admin_app(host.control, public_url=settings.public_url)
 
@@ -128,7 +144,6 @@ def _give_up_stopping() -> None:
 
 @asynccontextmanager
 async def _started_store(settings: Settings, telemetry: Telemetry) -> AsyncIterator[SqliteStore]:
-    claim(settings.data_dir, hosts=1)
     store = SqliteStore.open(settings.data_dir, synchronous=settings.synchronous.value, observer=telemetry)
     try:
         await store.start()
@@ -139,7 +154,12 @@ async def _started_store(settings: Settings, telemetry: Telemetry) -> AsyncItera
 
 @asynccontextmanager
 async def _started_host(
-    settings: Settings, store: SqliteStore, telemetry: Telemetry, *, egress: Egress | None = None
+    settings: Settings,
+    store: SqliteStore,
+    telemetry: Telemetry,
+    *,
+    egress: Egress | None = None,
+    peers: Peers | None = None,
 ) -> AsyncIterator[Host]:
     host = Host(
         store=store,
@@ -149,6 +169,7 @@ async def _started_host(
         observer=telemetry,
         settings=_host_settings(settings),
         egress=egress,
+        peers=peers,
     )
     telemetry.keep_events(host.keep_event)
     await host.start()
@@ -160,7 +181,7 @@ async def _started_host(
 
 @asynccontextmanager
 async def _listening(
-    settings: Settings, engine: RunningEngine, telemetry: Telemetry, sockets: tuple[socket.socket, socket.socket]
+    settings: Settings, engine: RunningEngine, telemetry: Telemetry, sockets: Sequence[socket.socket]
 ) -> AsyncIterator[None]:
     host, stopping = engine.host, asyncio.Event()
 
@@ -175,23 +196,25 @@ async def _listening(
         waiting_events=lambda: host.waiting_events,
         **engine.outgoing.gauges(),
     )
+    routes = operations_routes(telemetry, is_ready=is_ready)
     rest = create_app(
         host.control,
         settings=_api_settings(settings, engine.public_url),
         clock=clock,
         observer=telemetry,
         is_ready=lambda: host.is_loaded,
-        extra_routes=operations_routes(telemetry, is_ready=is_ready),
+        extra_routes=routes,
     )
     door = Door(host, observer=telemetry, clock=clock, settings=_door_settings(settings, engine.public_url))
     grace = settings.shutdown_grace_seconds
     listeners = (
-        Listener(rest, grace_seconds=grace, protocol=inbound_protocol(door)),
         Listener(create_admin_app(host.control, public_url=engine.public_url), grace_seconds=grace),
+        Listener(rest, grace_seconds=grace, protocol=inbound_protocol(door)),
+        Listener(Starlette(routes=routes), grace_seconds=grace),
     )
     try:
         await engine.outgoing.start(host)
-        for listener, bound in zip(listeners, sockets, strict=True):
+        for listener, bound in zip(listeners, sockets, strict=False):  # the last has no socket unless it is set
             await listener.open(bound)
         yield
     finally:

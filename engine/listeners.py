@@ -76,12 +76,14 @@ class Listener(uvicorn.Server):
         yield
 
 
-def bind_tcp(address: ListenAddress) -> socket.socket:
-    """Take a port; raises CannotListen."""
+def bind_tcp(address: ListenAddress, *, is_shared: bool = False) -> socket.socket:
+    """Take a port, or a share of it (the kernel spreads connections over its holders); raises CannotListen."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     bound = socket.socket(family)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind((address.host, address.port))
     except OSError as failure:
         bound.close()
