@@ -315,6 +315,10 @@ class RayCluster:
         finally:
             ray.kill(self._supervisor)
 
+    def restart_supervisor(self) -> None:
+        """End the supervisor's process, so that Ray starts another: it may hang."""
+        ray.kill(self._supervisor, no_restart=False)
+
     @staticmethod
     def kill_hosts(hosts: int) -> None:
         """End the hosts of a cluster whose supervisor does not answer."""

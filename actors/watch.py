@@ -98,6 +98,12 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         return host_name(self.place)
 
 
+LATE_SECONDS: Final = 15.0
+"""After which it is said of a host that starts what may hold it up."""
+
+_LATE: Final = "it loads, or Ray has not started its process: each host needs a free CPU of Ray's count on its node"
+
+
 class Sign(StrEnum):
     """Why a beat brought no report; closed."""
 
@@ -158,7 +164,8 @@ def _silent(member: Member, now: float, patience: Patience) -> tuple[Member, Act
     quiet_since = member.since if is_starting or member.heard_at is None else member.heard_at
     limit = patience.start_seconds if is_starting else patience.silence_seconds
     if now - quiet_since < limit:
-        return member, Act.NOTHING
+        is_late = is_starting and not member.problem and now - quiet_since > LATE_SECONDS
+        return msgspec.structs.replace(member, problem=_LATE) if is_late else member, Act.NOTHING
     problem = f"it did not answer for {now - quiet_since:.0f} seconds and was killed; Ray starts another"
     return msgspec.structs.replace(_moved(member, HostState.DOWN, now, problem), since=now), Act.KILL
 

@@ -67,7 +67,7 @@ async def _transport(data_dir: Path, settings: Settings) -> AsyncIterator[httpx.
             yield httpx.AsyncHTTPTransport(uds=str(path))
             return
     if hosts > 1:
-        raise Refusal(f"no host of the cluster of {data_dir} runs here; its data changes only while it serves")
+        raise Refusal(f"{data_dir} is laid out for {hosts} hosts and none of them runs here; start the cluster first")
     async with offline_admin(settings) as app:
         yield httpx.ASGITransport(app, raise_app_exceptions=False)
 

@@ -85,6 +85,8 @@ def start_head(data_dir: Path, *, hosts: int) -> RayLink:
     Raises:
         RayNotStarted: it ended, or was not there in time.
     """
+    if not sys.platform.startswith("linux"):
+        raise RayNotStarted("a Ray of Maskline's own needs Linux; start one by hand and name it with --address")
     _clean_up(data_dir)
     temp_dir = _make_temp_dir()
     with (data_dir / LOG).open("wb") as log:
@@ -162,6 +164,8 @@ def _arguments(temp_dir: Path, hosts: int) -> tuple[str, ...]:
 
 _HEAD_ENVIRONMENT: Final = {
     "RAY_BACKEND_LOG_LEVEL": "warning",
+    "RAY_ROTATION_MAX_BYTES": "10000000",
+    "RAY_ROTATION_BACKUP_COUNT": "2",
     "RAY_memory_monitor_refresh_ms": "0",  # the kernel decides whom to end when memory is short, not Ray
 }
 

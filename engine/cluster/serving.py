@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from actors.supervisor import Membership
 from actors.watch import HostState, Member
-from engine.cluster.head import RayLink, is_running, read_link, start_head, stop_head, write_link
+from engine.cluster.head import LOOPBACK, RayLink, is_running, read_link, start_head, stop_head, write_link
 from engine.cluster.hosting import make_host, make_supervisor, places_here
 from engine.cluster.link import joined
 from engine.cluster.plan import decode_plan, encode_plan, reached_at, settled
@@ -45,6 +44,10 @@ class ClusterEnded(MasklineError):  # noqa: N818 - names a state, as StoreUnavai
     """The cluster is gone, or never came up; the message says what to do."""
 
 
+class NothingStarts(ClusterEnded):
+    """No host of it can start."""
+
+
 class StoppedElsewhere(ClusterEnded):
     """Somebody else stopped it, as they may."""
 
@@ -52,28 +55,56 @@ class StoppedElsewhere(ClusterEnded):
 def serve_cluster(settings: Settings, announce: Announce, progress: Announce) -> None:
     """Serve until SIGTERM or SIGINT; `announce` gets the line of readiness, `progress` a line per host.
 
+    What ends it in any other way, once the cluster has begun, leaves that serving, as kill -9 does.
+
     Raises:
         MasklineError: the data directory, a port or Ray cannot be used, or the cluster ended without being told to.
     """
     settings = msgspec.structs.replace(settings, data_dir=settings.data_dir.absolute())
     claim(settings.data_dir, settings.hosts)
-    stop = threading.Event()
-    with _sole_server(settings.data_dir), _linked(settings, progress) as link, joined(settings, link):
-        for number in (signal.SIGTERM, signal.SIGINT):  # after Ray, which sets its own
-            signal.signal(number, lambda *_: stop.set())
-        cluster = _attached(settings) or _begun(settings)
+    with _sole_server(settings.data_dir):
+        link, must_end = _linked(settings, progress)
         try:
-            _await_hosts(cluster, link, stop, progress)
-            if not stop.is_set():
-                announce(
-                    f"Maskline is ready at {_address(cluster)} ({_counted(settings)}, data in {settings.data_dir})"
-                )
-            _watch(cluster, link, stop)
-        except StoppedElsewhere as end:
-            _log.info("%s", end)
+            with joined(settings, link):
+                stop = _told_to_stop()
+                cluster = _attached(settings) or _begun(settings)
+                must_end = False
+                _serve(cluster, link, stop, announce=announce, progress=progress)
+                must_end = True
+        except ClusterEnded:
+            must_end = True
+            raise
         finally:
-            if not link.is_ours or is_running(link):
-                _stop(cluster, settings)
+            if must_end and link.is_ours:
+                stop_head(settings.data_dir, link)
+
+
+def _told_to_stop() -> threading.Event:
+    """Return what SIGTERM and SIGINT set; asked for after Ray has been joined, which sets its own."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _serve(
+    cluster: "RayCluster", link: RayLink, stop: threading.Event, *, announce: Announce, progress: Announce
+) -> None:
+    """Watch over a cluster until told to stop, then stop its hosts; raises ClusterEnded."""
+    settings = decode_plan(cluster.plan())
+    try:
+        _await_hosts(cluster, link, stop, progress)
+        if not stop.is_set():
+            where = f"{_counted(settings)}, data in {settings.data_dir}"
+            announce(f"Maskline is ready at {_address(settings)} ({where})")
+        _watch(cluster, link, stop)
+    except StoppedElsewhere as end:
+        _log.info("%s", end)
+        return
+    except NothingStarts:
+        _stop(cluster, settings)
+        raise
+    _stop(cluster, settings)
 
 
 @contextmanager
@@ -90,27 +121,23 @@ def _sole_server(data_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-@contextmanager
-def _linked(settings: Settings, progress: Announce) -> Iterator[RayLink]:
-    """Have a Ray: the one named, the one of this data directory that runs, or a new one; ours is ended afterwards."""
+def _linked(settings: Settings, progress: Announce) -> tuple[RayLink, bool]:
+    """Have a Ray: the one named, the one of this data directory that runs, or a new one; tells whether it is new."""
     data_dir = settings.data_dir
     if settings.ray_address:
         link = RayLink(address=settings.ray_address)
         write_link(data_dir, link)
-        yield link
-        return
+        return link, False
     found = read_link(data_dir)
-    if found is not None and found.is_ours and not found.address:
+    if found is not None and found.is_ours and found.address:
+        progress(f"Ray: runs at {found.address}, process {found.pid}")
+        return found, False
+    if found is not None and found.is_ours:
         stop_head(data_dir, found)  # whoever started it was killed before it was there
-        found = None
-    if found is None or not found.is_ours:
-        progress("Ray: starting")
-        found = start_head(data_dir, hosts=settings.hosts)
-    progress(f"Ray: runs at {found.address}, process {found.pid}")
-    try:
-        yield found
-    finally:
-        stop_head(data_dir, found)
+    progress("Ray: starting")
+    started = start_head(data_dir, hosts=settings.hosts)
+    progress(f"Ray: runs at {started.address}, process {started.pid}")
+    return started, True
 
 
 def _attached(settings: Settings) -> "RayCluster | None":
@@ -156,16 +183,16 @@ def _await_hosts(cluster: "RayCluster", link: RayLink, stop: threading.Event, pr
     """Wait until every host serves or says why it does not; raises ClusterEnded when none does."""
     shown: dict[int, str] = {}
     while not stop.is_set():
-        members = _members(cluster, link).members
+        members = _members(cluster, link)
         for member in members:
             line = f"{member.name}: {told(member)}"
             is_news = shown.get(member.place) != line and member.state is not HostState.UNKNOWN
             if is_news and (member.state is not HostState.UNPLACED or member.problem):
                 shown[member.place] = line
                 progress(line)
-        if all(_is_settled(member) for member in members):
+        if members and all(_is_settled(member) for member in members):
             if not any(member.state in _SERVING for member in members):
-                raise ClusterEnded("no host can start; the lines above say why")
+                raise NothingStarts("no host can start; the lines above say why")
             return
         stop.wait(_POLL_SECONDS)
 
@@ -187,30 +214,32 @@ def told(member: Member) -> str:
 
 
 def _watch(cluster: "RayCluster", link: RayLink, stop: threading.Event) -> None:
-    """Log what changes until told to stop; raises ClusterEnded when it stops by itself."""
+    """Log what changes until told to stop; raises ClusterEnded when the cluster ends by itself."""
     known: dict[int, str] = {}
     while not stop.wait(_WATCH_SECONDS):
-        for member in _members(cluster, link).members:
-            line = told(member)
+        for member in _members(cluster, link):
+            line = f"{member.name}: {told(member)}"
             if known.setdefault(member.place, line) != line:
                 known[member.place] = line
-                _log.log(logging.INFO if member.state in _SERVING else logging.WARNING, "%s: %s", member.name, line)
+                _log.log(logging.INFO if member.state in _SERVING else logging.WARNING, "%s", line)
 
 
-def _members(cluster: "RayCluster", link: RayLink) -> Membership:
-    """Ask the supervisor, which Ray restarts too; raises ClusterEnded when it or its Ray is gone."""
+def _members(cluster: "RayCluster", link: RayLink) -> tuple[Member, ...]:
+    """Ask the supervisor; none while it does not answer, and is ended for that. Raises ClusterEnded when it is gone."""
     from actors.cluster import ClusterUnreachable, RayCluster  # noqa: PLC0415 - ray is imported by now
 
     if link.is_ours and not is_running(link):
         raise ClusterEnded(_HEAD_ENDED)
     try:
-        return cluster.membership()
-    except ClusterUnreachable:
+        return cluster.membership().members
+    except ClusterUnreachable as problem:
         if link.is_ours and not is_running(link):
             raise ClusterEnded(_HEAD_ENDED) from None
         if RayCluster.found() is None:
             raise StoppedElsewhere("the cluster was stopped from elsewhere") from None
-        raise
+        _log.warning("%s; the hosts serve on, and it is started anew", problem)
+        cluster.restart_supervisor()
+        return ()
 
 
 _HEAD_ENDED: Final = (
@@ -219,10 +248,9 @@ _HEAD_ENDED: Final = (
 )
 
 
-def _address(cluster: "RayCluster") -> str:
+def _address(settings: Settings) -> str:
     """Return what the hosts of this node share."""
-    settings = decode_plan(cluster.plan())
-    return settings.public_url or f"http://{reached_at(settings.listen, '127.0.0.1')}"
+    return f"http://{reached_at(settings.listen, LOOPBACK)}"
 
 
 def _counted(settings: Settings) -> str:
