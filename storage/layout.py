@@ -82,6 +82,13 @@ def replace_layout(data_dir: Path, layout: Layout) -> None:
     sync(data_dir)
 
 
+def write_durably(path: Path, text: str) -> None:
+    """Write a file (0600) whose content is on disk when this returns; its name is, once its directory is synced."""
+    path.touch(PRIVATE_FILE)
+    path.write_text(text, "utf-8")
+    sync(path)
+
+
 def sync(path: Path) -> None:
     """Make the content of a file, or the names in a directory, durable; raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -113,9 +120,7 @@ def _create(data_dir: Path, layout: Layout) -> None:
 
 def _draft(data_dir: Path, layout: Layout) -> Path:
     path = data_dir / f"{LAYOUT}.{os.getpid()}"
-    path.touch(PRIVATE_FILE)
-    path.write_text(f"{_HEAD}{_toml(layout)}", "utf-8")
-    sync(path)
+    write_durably(path, f"{_HEAD}{_toml(layout)}")
     return path
 
 
