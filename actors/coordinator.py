@@ -232,8 +232,7 @@ class ServiceCoordinator:
         if session is None or self.is_erased or session.account_sid != self.service.account_sid:
             raise not_found(f"{self._path}/Sessions/{session_sid}")
         if session.service_sid != self.service.sid:
-            problem = f"Session {session_sid} does not belong to service {self.service.sid}"
-            raise ApiError(Code.UNAUTHORIZED_OPERATION, problem)
+            raise not_in_this_service(session_sid, self.service.sid)
         return session
 
     def session_sid(self, sid_or_name: str) -> str:
@@ -338,13 +337,17 @@ class ServiceCoordinator:
             raise
         await self._routes.publish_seat(active, new)
 
-    async def expire(self, active: ActiveSession) -> None:
-        """Close a session whose end has come; a store that cannot is asked again later."""
+    async def expire(self, active: ActiveSession) -> bool:
+        """Close a session whose end has come; a store that cannot is asked again later.
+
+        Returns whether it is over: False when it is not, or when a host that may know better does not answer.
+        """
         async with self._locks.hold(active.sid):
             try:
-                await self._close_expired(active)
+                return await self._close_expired(active)
             except StoreUnavailable:
                 self._watch(active, self._parts.clock() + EXPIRY_RETRY_SECONDS)
+                return True
             finally:
                 active.is_ending = False
 
@@ -528,21 +531,23 @@ class ServiceCoordinator:
         await self._close_expired(active)
         return self.session(session_sid)
 
-    async def _close_expired(self, active: ActiveSession) -> None:
+    async def _close_expired(self, active: ActiveSession) -> bool:
         if self._active.get(active.sid) is not active:
-            return
+            return True
         if not active.is_expired(self._parts.clock()):
             self._watch(active, None)
-            return
+            await self._routes.amend(active)  # whoever asks has not heard of what restarted its ttl
+            return False
         is_certain = await self._routes.withdraw(active)
         now = self._parts.clock()
         if not active.is_expired(now) or not (is_certain or active.date_expiry is not None):
             await self._routes.publish(active)
             self._watch(active, None if is_certain else now + EXPIRY_RETRY_SECONDS)
-            return
+            return False
         reason: ClosedReason = expiry_reason(date_expiry=active.date_expiry)
         self._routes.lapse(active)  # before the commit: whoever comes meanwhile is told that it expired
         await self._end(active.sid, closing(active.sid, reason, at=now))
+        return True
 
     def _live(self, session_sid: str) -> tuple[Participant, ...]:
         participants = self._parts.store.participants(session_sid)
@@ -573,6 +578,11 @@ class ServiceCoordinator:
             session_sid=session_sid,
             resource_sid=resource_sid,
         )
+
+
+def not_in_this_service(session_sid: str, service_sid: str) -> ApiError:
+    """Return the refusal of an odd mix of SIDs of one account (80610)."""
+    return ApiError(Code.UNAUTHORIZED_OPERATION, f"Session {session_sid} does not belong to service {service_sid}")
 
 
 def _closed() -> ApiError:

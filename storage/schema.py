@@ -194,10 +194,20 @@ def migrate(connection: sqlite3.Connection, database: Path) -> None:
     Raises:
         DatabaseTooNew: the file carries a migration that this version does not know.
     """
+    pending_migrations(connection, database)
+    migrations.apply(Database(connection))
+
+
+def pending_migrations(connection: sqlite3.Connection, database: Path) -> tuple[str, ...]:
+    """Name the migrations that a file lacks; writes nothing.
+
+    Raises:
+        DatabaseTooNew: the file carries a migration that this version does not know.
+    """
     db = Database(connection)
     with closing(Database(memory=True)) as nothing_applied:
         known = {migration.name for migration in migrations.pending(nothing_applied)}
     foreign = tuple(migration.name for migration in migrations.applied(db) if migration.name not in known)
     if foreign:
         raise DatabaseTooNew(database, foreign)
-    migrations.apply(db)
+    return tuple(migration.name for migration in migrations.pending(db))

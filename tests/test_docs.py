@@ -23,6 +23,7 @@ from engine.wire.rest_batch import (
     BatchUpdate,
     read_items,
 )
+from storage.rebalancing.tables import OWNED, SHARED
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -129,3 +130,14 @@ def test_the_readme_counts_the_recorded_webhooks() -> None:
     (counted,) = re.findall(r"plays (\d+) recorded", (ROOT / "README.md").read_text("utf-8"))
 
     assert int(counted) == len(traffic)
+
+
+def test_the_owner_of_every_table_is_told() -> None:
+    """Those that all hosts have, and those whose rows have an owner each."""
+    text = (ROOT / "docs" / "rebalance.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`[^|]+`) \| (.+) \|$", text, re.MULTILINE)
+
+    told = {name: where for names, where in rows for name in re.findall(r"`(\w+)`", names)}
+
+    assert {name for name, where in told.items() if where == "every host"} == {*SHARED}
+    assert {name for name, where in told.items() if where != "every host"} == {table.name for table in OWNED}
