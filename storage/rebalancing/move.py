@@ -10,7 +10,7 @@ import msgspec
 
 from storage.connections import open_still
 from storage.errors import MoveRefused, MoveUnfinished
-from storage.layout import Layout, read_layout
+from storage.layout import Layout, read_note
 from storage.rebalancing.copying import (
     Counted,
     RegistryCopies,
@@ -153,6 +153,7 @@ def _move(data_dir: Path, layout: Layout, *, hosts: int, told: Told, free_on: Fr
         for done, database in enumerate(databases):
             told("check", done, len(databases))
             make_current(database)
+        told("check", len(databases), len(databases))
         with ExitStack() as reading:
             old = [reading.enter_context(closing(open_still(database))) for database in databases]
             demand_space(data_dir, _needed_bytes(databases, old, hosts), free_on(data_dir))
@@ -192,7 +193,7 @@ def _demand_possible(hosts: int | None) -> None:
 
 
 def _laid_out(data_dir: Path) -> Layout:
-    layout = read_layout(data_dir)
+    layout = read_note(data_dir)
     if layout is None:
         raise MoveRefused(f"There is nothing to move in {data_dir}; start as many hosts on it as you like")
     return layout
