@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -22,8 +23,12 @@ from actors.parts import SECONDS_PER_DAY, Egress, HostSettings
 from engine.api.admin import create_admin_app
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
+from engine.core.placement import host_name
+from engine.core.ports import HostAddress, HostDirectory
 from engine.egress.client import guarded_client
 from engine.ingress.door import Door, DoorSettings
+from engine.ingress.feed import FeedSettings
+from engine.ingress.feed_server import FeedServer, tls_context
 from engine.ingress.http import inbound_protocol
 from engine.listeners import Listener, bind_tcp, bind_unix
 from engine.outgoing import Outgoing, egress_settings
@@ -44,6 +49,9 @@ _COMMIT_SECONDS = 1.9
 _MEXICAN_ONE = {MexicanOne.BY_DATE: None, MexicanOne.ALWAYS: True, MexicanOne.NEVER: False}
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told apart, not bound
 
+FeedDoor = tuple[socket.socket, ssl.SSLContext | None]
+"""Where the feed will listen, and its certificate."""
+
 _log = logging.getLogger(f"{ROOT}.engine")
 
 
@@ -58,6 +66,8 @@ class RunningEngine(msgspec.Struct, frozen=True):
     """Its actors; `host.control` is what the operator may ask."""
     outgoing: Outgoing
     """What leaves it."""
+    feed_address: str
+    """host:port of its feed; empty where it has none."""
 
 
 def admin_socket(data_dir: Path) -> Path:
@@ -76,14 +86,16 @@ async def running_engine(settings: Settings) -> AsyncIterator[RunningEngine]:
     async with AsyncExitStack() as stack:
         tcp = stack.enter_context(closing(bind_tcp(settings.listen)))
         address = _address(tcp)
+        feed = stack.enter_context(_feed_door(settings))
         public_url = (settings.public_url or address).rstrip("/")
         store = await stack.enter_async_context(_started_store(settings, telemetry))
         client = await stack.enter_async_context(guarded_client(egress_settings(settings)))
         outgoing = Outgoing(settings, store=store, client=client, telemetry=telemetry, public_url=public_url)
         host = await stack.enter_async_context(_started_host(settings, store, telemetry, egress=outgoing.egress))
         unix = stack.enter_context(_unix_socket(settings.data_dir))
-        engine = RunningEngine(address, public_url, host, outgoing)
-        await stack.enter_async_context(_listening(settings, engine, telemetry, (tcp, unix)))
+        feed_address = "" if feed is None else _address(feed[0]).removeprefix("http://")
+        engine = RunningEngine(address, public_url, host, outgoing, feed_address)
+        await stack.enter_async_context(_listening(settings, engine, telemetry, (tcp, unix), feed))
         _warn(settings)
         yield engine
 
@@ -110,7 +122,8 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running_engine(settings) as engine:
-        announce(f"Maskline is ready at {engine.address} (data in {settings.data_dir})")
+        feed = f", feed at {engine.feed_address}" if engine.feed_address else ""
+        announce(f"Maskline is ready at {engine.address} (data in {settings.data_dir}{feed})")
         await stop.wait()
         _log.info("stopping: finishing what is in flight")
         deadline = asyncio.get_running_loop().call_later(
@@ -159,10 +172,15 @@ async def _started_host(
 
 
 @asynccontextmanager
-async def _listening(
-    settings: Settings, engine: RunningEngine, telemetry: Telemetry, sockets: tuple[socket.socket, socket.socket]
+async def _listening(  # noqa: PLR0917 - what listens, and on what
+    settings: Settings,
+    engine: RunningEngine,
+    telemetry: Telemetry,
+    sockets: tuple[socket.socket, socket.socket],
+    feed_door: FeedDoor | None,
 ) -> AsyncIterator[None]:
     host, stopping = engine.host, asyncio.Event()
+    feed = _feed_server(settings, engine, telemetry)
 
     def is_ready() -> bool:
         return host.is_ready and not stopping.is_set()
@@ -173,6 +191,7 @@ async def _listening(
         bindings=lambda: host.bindings,
         open_calls=lambda: host.open_calls,
         waiting_events=lambda: host.waiting_events,
+        feed_connections=lambda: feed.connections,
         **engine.outgoing.gauges(),
     )
     rest = create_app(
@@ -193,10 +212,43 @@ async def _listening(
         await engine.outgoing.start(host)
         for listener, bound in zip(listeners, sockets, strict=True):
             await listener.open(bound)
+        if feed_door is not None:
+            bound, tls = feed_door
+            await feed.open(bound, tls=tls)
         yield
     finally:
         stopping.set()
-        await asyncio.gather(engine.outgoing.stop(grace), *(listener.close() for listener in listeners))
+        await asyncio.gather(
+            engine.outgoing.stop(grace), feed.close(grace), *(listener.close() for listener in listeners)
+        )
+
+
+def _feed_server(settings: Settings, engine: RunningEngine, telemetry: Telemetry) -> FeedServer:
+    only_host = HostDirectory(1, 0, (HostAddress(host_name(0), engine.feed_address),))
+    return FeedServer(
+        engine.host,
+        authenticate=engine.host.control.authenticate,
+        carrier_tokens=_carrier_tokens(settings),
+        directory=lambda: only_host,
+        observer=telemetry,
+        settings=FeedSettings(
+            max_frame_bytes=settings.max_feed_frame_bytes,
+            window_frames=settings.feed_window_frames,
+            window_bytes=settings.feed_window_bytes,
+            hello_timeout_seconds=settings.feed_hello_timeout_seconds,
+        ),
+    )
+
+
+@contextmanager
+def _feed_door(settings: Settings) -> Iterator[FeedDoor | None]:
+    if settings.feed_listen is None:
+        yield None
+        return
+    certificate, key = settings.feed_tls_certificate, settings.feed_tls_key
+    tls = tls_context(Path(certificate).expanduser(), Path(key).expanduser()) if certificate else None
+    with closing(bind_tcp(settings.feed_listen, option="--feed-listen")) as bound:
+        yield bound, tls
 
 
 @contextmanager
@@ -219,6 +271,7 @@ def _host_settings(settings: Settings) -> HostSettings:
     return HostSettings(
         redelivery_window_seconds=settings.redelivery_window_seconds,
         retention_seconds=float(settings.retention_days * SECONDS_PER_DAY),
+        batch_key_seconds=settings.batch_key_hours * 3600.0,
         every_number_is_ours=settings.every_number_is_ours,
         joins_us_and_canada=settings.joins_us_and_canada,
         inserts_mexican_one=_MEXICAN_ONE[settings.inserts_mexican_one],
@@ -236,6 +289,7 @@ def _api_settings(settings: Settings, public_url: str) -> ApiSettings:
         rate_limit_per_second=settings.rate_limit_per_second,
         rate_limit_window_seconds=settings.rate_limit_window_seconds,
         max_body_bytes=settings.max_api_body_bytes,
+        max_batch_body_bytes=settings.max_batch_body_bytes,
     )
 
 
@@ -243,9 +297,13 @@ def _door_settings(settings: Settings, public_url: str) -> DoorSettings:
     return DoorSettings(
         public_url=public_url,
         verify_signatures=settings.verify_signatures,
-        carrier_tokens={one.account_sid: one.auth_token for one in settings.carriers if one.auth_token},
+        carrier_tokens=_carrier_tokens(settings),
         max_body_bytes=settings.max_inbound_body_bytes,
     )
+
+
+def _carrier_tokens(settings: Settings) -> dict[str, str]:
+    return {one.account_sid: one.auth_token for one in settings.carriers if one.auth_token}
 
 
 def _warn(settings: Settings) -> None:

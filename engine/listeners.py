@@ -76,8 +76,8 @@ class Listener(uvicorn.Server):
         yield
 
 
-def bind_tcp(address: ListenAddress) -> socket.socket:
-    """Take a port; raises CannotListen."""
+def bind_tcp(address: ListenAddress, *, option: str = "--listen") -> socket.socket:
+    """Take a port, which the option names; raises CannotListen."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     bound = socket.socket(family)
     try:
@@ -86,7 +86,7 @@ def bind_tcp(address: ListenAddress) -> socket.socket:
     except OSError as failure:
         bound.close()
         raise CannotListen(
-            f"cannot listen on {address}: {failure.strerror}; choose another address with --listen"
+            f"cannot listen on {address}: {failure.strerror}; choose another address with {option}"
         ) from failure
     return bound
 

@@ -86,6 +86,8 @@ Table = TypeVar("Table")
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0.05, le=3600)]
+MaybeAddress = ListenAddress | None
+"""Where to listen, or nowhere: empty text."""
 Networks = tuple[str, ...]
 """Networks as `10.0.0.0/8`; in text separated by commas."""
 Carriers = tuple[CarrierSettings, ...]
@@ -107,6 +109,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Directory of the database, the lock and the admin socket; made when missing."""
     listen: ListenAddress = ListenAddress("127.0.0.1", 8080)
     """host:port of REST, inbound webhooks and operations; port 0 picks a free one."""
+    feed_listen: MaybeAddress = None
+    """host:port of the feed for carriers; empty = no feed, port 0 picks a free one."""
+    feed_tls_certificate: str = ""
+    """PEM file of the certificate chain of the feed, with feed_tls_key; empty = in clear."""
+    feed_tls_key: str = ""
+    """PEM file of the key of that certificate."""
+    max_feed_frame_bytes: Positive = 1_048_576
+    """Largest frame of the feed, in bytes."""
+    feed_window_frames: Positive = 64
+    """Frames of one feed connection that wait for their answer; past them no more are read from it."""
+    feed_window_bytes: Positive = 4_194_304
+    """The same, in bytes of all those frames."""
+    feed_hello_timeout_seconds: Seconds = 10.0
+    """Seconds that a connection of the feed may take to say hello."""
     public_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^/?#\s]+[^?#\s]*)?$")] = ""
     """URL that clients and carriers reach us by, in every answered URL and signature. Empty = http:// and listen."""
     synchronous: Synchronous = Synchronous.FULL
@@ -127,6 +143,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Largest inbound webhook, in bytes."""
     max_api_body_bytes: Positive = 1_048_576
     """Largest REST request, in bytes."""
+    max_batch_body_bytes: Positive = 16_777_216
+    """Largest batch of sessions, in bytes."""
+    batch_key_hours: Positive = 24
+    """Hours for which an item of a batch is known again by its idempotency key."""
     retention_days: Positive = 90
     """Days after which a closed session is erased with its participants and interactions."""
     redelivery_window_seconds: NotNegative = 600
@@ -212,6 +232,7 @@ def load_settings(
     origins = {key: given[key].origin if key in given else "default" for key in types}
     settings = Settings(**values)
     _check_routes(settings, origins["carrier_routes"])
+    _check_feed(settings, origins)
     return LoadedSettings(settings, origins)
 
 
@@ -232,6 +253,8 @@ def _rendered(key: str, value: object) -> Iterator[str]:
     match value:
         case bool() | int() | float():
             yield f"{key} = {json.dumps(value)}"
+        case None:
+            yield f'{key} = ""'
         case dict():
             yield f"[{key}]"
             yield from (f"{_quoted(name)} = {_quoted(target)}" for name, target in value.items())
@@ -292,6 +315,10 @@ def _listen_address(raw: _Given) -> ListenAddress:
     return ListenAddress.parse(msgspec.convert(raw.value, _NotEmpty))
 
 
+def _maybe_address(raw: _Given) -> MaybeAddress:
+    return None if raw.value == "" else _listen_address(raw)
+
+
 def _networks(raw: _Given) -> Networks:
     if raw.is_text:
         texts = tuple(part.strip() for part in str(raw.value).split(",") if part.strip())
@@ -338,6 +365,13 @@ def _check_routes(settings: Settings, origin: str) -> None:
             )
 
 
+def _check_feed(settings: Settings, origins: dict[str, str]) -> None:
+    if bool(settings.feed_tls_certificate) != bool(settings.feed_tls_key):
+        given, other = ("certificate", "key") if settings.feed_tls_certificate else ("key", "certificate")
+        origin = origins[f"feed_tls_{given}"]
+        raise SettingsError(f"bad value for setting 'feed_tls_{given}' ({origin}): feed_tls_{other} is needed with it")
+
+
 def _table(raw: _Given, wanted: type[Table]) -> Table:
     if raw.is_text:
         raise ValueError("it is a table, and can only stand in the file")
@@ -351,6 +385,7 @@ _NotEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 _PARSERS: dict[Any, Callable[[_Given], object]] = {
     Path: _path,
     ListenAddress: _listen_address,
+    MaybeAddress: _maybe_address,
     Networks: _networks,
     Carriers: _carriers,
     CarrierRoutes: _carrier_routes,

@@ -140,6 +140,18 @@ _HOSTS = (
 )
 
 
+_BATCH_KEYS = (
+    # digests of idempotency keys and of the items that came with them
+    """
+    CREATE TABLE batch_keys (
+        service_sid BLOB NOT NULL, digest BLOB NOT NULL, fingerprint BLOB NOT NULL, session_sid BLOB NOT NULL,
+        at REAL NOT NULL, PRIMARY KEY (service_sid, digest)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX batch_keys_by_time ON batch_keys (at)",
+)
+
+
 @migrations(name="0001_first_tables")
 def _first_tables(db: Database) -> None:
     for statement in _FIRST_TABLES:
@@ -167,6 +179,12 @@ def _options_and_debugger_url(db: Database) -> None:
 @migrations(name="0005_hosts_of_a_cluster")
 def _hosts(db: Database) -> None:
     for statement in _HOSTS:
+        db.execute(statement)
+
+
+@migrations(name="0006_batch_keys")
+def _batch_keys(db: Database) -> None:
+    for statement in _BATCH_KEYS:
         db.execute(statement)
 
 
