@@ -91,6 +91,7 @@ def _effect_key(cells: tuple[bytes, bytes | None, bytes]) -> str:
 OWNED: Final = (
     OwnedTable(name="sessions", owned_by=("service_sid",), owner_key=service_at, order="sid"),
     OwnedTable(name="participants", owned_by=("service_sid",), owner_key=service_at, order="session_sid, sid"),
+    OwnedTable(name="batch_keys", owned_by=("service_sid",), owner_key=service_at, order="service_sid, digest"),
     OwnedTable(
         name="interactions", owned_by=("proxy",), owner_key=proxy_at, order="interactions.sid", follows_session=True
     ),
