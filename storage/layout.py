@@ -51,9 +51,9 @@ def claim(data_dir: Path, hosts: int) -> None:
     """
     try:
         data_dir.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-        if read_note(data_dir) is None:
+        if read_layout(data_dir) is None:
             _create(data_dir, Layout(hosts))
-        found = read_note(data_dir)
+        found = read_layout(data_dir)
     except OSError as failure:
         raise unusable(data_dir, failure) from failure
     if found is None:
@@ -64,17 +64,8 @@ def claim(data_dir: Path, hosts: int) -> None:
         raise LayoutMismatch(data_dir, found=found.hosts, wanted=hosts)
 
 
-def read_layout(data_dir: Path) -> int | None:
-    """Return for how many hosts a data directory is laid out, None where nothing lies in it.
-
-    Raises LayoutDamaged, OSError.
-    """
-    layout = read_note(data_dir)
-    return None if layout is None else layout.hosts
-
-
-def read_note(data_dir: Path) -> Layout | None:
-    """Return what the note says, or would say; None where nothing lies in the directory; raises as `read_layout`."""
+def read_layout(data_dir: Path) -> Layout | None:
+    """Return what a data directory is laid out for, None where nothing lies in it; raises LayoutDamaged, OSError."""
     path = data_dir / LAYOUT
     try:
         return msgspec.toml.decode(path.read_bytes(), type=Layout)
@@ -88,28 +79,23 @@ def replace_layout(data_dir: Path, layout: Layout) -> None:
     """Put another note in place of the one that is there: after a crash there is one of them, whole; raises OSError."""
     draft = _draft(data_dir, layout)
     draft.replace(data_dir / LAYOUT)
-    sync_directory(data_dir)
+    sync(data_dir)
 
 
 def write_durably(path: Path, text: str) -> None:
     """Write a file (0600) whose content is on disk when this returns; its name is, once its directory is synced."""
     path.touch(PRIVATE_FILE)
     path.write_text(text, "utf-8")
-    sync_file(path)
+    sync(path)
 
 
-def sync_file(path: Path) -> None:
-    """Make the content of a file durable; raises OSError."""
+def sync(path: Path) -> None:
+    """Make the content of a file, or the names in a directory, durable; raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable; raises OSError."""
-    sync_file(directory)
 
 
 def _layout_without_note(data_dir: Path) -> Layout | None:
@@ -129,7 +115,7 @@ def _create(data_dir: Path, layout: Layout) -> None:
             (data_dir / LAYOUT).hardlink_to(draft)
     finally:
         draft.unlink()
-    sync_directory(data_dir)
+    sync(data_dir)
 
 
 def _draft(data_dir: Path, layout: Layout) -> Path:

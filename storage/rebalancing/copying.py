@@ -15,7 +15,7 @@ import msgspec
 from storage.connections import close_loaded, open_loader, open_still
 from storage.datadir import DATABASE, PRIVATE_DIRECTORY, PRIVATE_FILE
 from storage.errors import MoveRefused
-from storage.layout import host_dir, sync_directory, sync_file
+from storage.layout import host_dir, sync
 from storage.rebalancing.tables import OWNED, SHARED, OwnedTable, columns_of, inserting
 from storage.rebalancing.tally import Tally
 from storage.rows import Fetched
@@ -88,9 +88,9 @@ def build(
             connection.execute("COMMIT")
             close_loaded(connection)
     for each in directories:
-        sync_file(each / DATABASE)
-        sync_directory(each)
-    sync_directory(directory)
+        sync(each / DATABASE)
+        sync(each)
+    sync(directory)
     return counted
 
 

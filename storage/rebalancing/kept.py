@@ -15,7 +15,7 @@ import msgspec
 from engine.core.placement import host_name
 from storage.datadir import DATABASE, PRIVATE_DIRECTORY
 from storage.errors import LayoutDamaged, MoveRefused, MoveUnfinished
-from storage.layout import Layout, read_note, replace_layout, sync_directory
+from storage.layout import Layout, read_layout, replace_layout, sync
 from storage.rebalancing.copying import Told
 from storage.rebalancing.files import translated
 
@@ -77,16 +77,16 @@ def put_in_place(data_dir: Path, moving: Layout, told: Told) -> None:
         told("switch", done, steps)
         if (data_dir / name).exists() and not (kept / name).exists():
             (data_dir / name).rename(kept / name)
-    sync_directory(kept)
-    sync_directory(data_dir)
+    sync(kept)
+    sync(data_dir)
     told("switch", len(old), steps)
     replace_layout(kept, Layout(moving.hosts))
     for done, name in enumerate(new, start=len(old) + 1):
         told("switch", done, steps)
         if (build / name).exists():
             (build / name).rename(data_dir / name)
-    sync_directory(build)
-    sync_directory(data_dir)
+    sync(build)
+    sync(data_dir)
     told("switch", steps - 1, steps)
     replace_layout(data_dir, Layout(moving.moving_to))
     discard_build(data_dir)
@@ -99,7 +99,7 @@ def kept_files(data_dir: Path) -> tuple[Kept, ...]:
     Raises:
         MoveUnfinished: a move is to be finished first.
     """
-    layout = read_note(data_dir)
+    layout = read_layout(data_dir)
     if layout is not None and layout.moving_to is not None:
         raise MoveUnfinished(data_dir, layout.moving_to)
     return tuple(_kept(data_dir / f"{_KEPT}{number}") for number in _numbers(data_dir))
@@ -120,7 +120,7 @@ def _names(hosts: int) -> tuple[str, ...]:
 
 def _kept(path: Path) -> Kept:
     try:
-        layout = read_note(path)
+        layout = read_layout(path)
     except LayoutDamaged:
         layout = None
     size = sum(file.lstat().st_size for file in path.rglob("*"))

@@ -10,7 +10,7 @@ import msgspec
 
 from storage.connections import open_still
 from storage.errors import MoveRefused, MoveUnfinished
-from storage.layout import Layout, read_note
+from storage.layout import Layout, read_layout
 from storage.rebalancing.copying import (
     Counted,
     RegistryCopies,
@@ -193,7 +193,7 @@ def _demand_possible(hosts: int | None) -> None:
 
 
 def _laid_out(data_dir: Path) -> Layout:
-    layout = read_note(data_dir)
+    layout = read_layout(data_dir)
     if layout is None:
         raise MoveRefused(f"There is nothing to move in {data_dir}; start as many hosts on it as you like")
     return layout

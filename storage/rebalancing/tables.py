@@ -91,11 +91,11 @@ def _effect_key(cells: tuple[bytes, bytes | None, bytes]) -> str:
 OWNED: Final = (
     OwnedTable(name="sessions", owned_by=("service_sid",), owner_key=service_at, order="sid"),
     OwnedTable(name="participants", owned_by=("service_sid",), owner_key=service_at, order="session_sid, sid"),
-    OwnedTable(name="batch_keys", owned_by=("service_sid",), owner_key=service_at, order="service_sid, digest"),
     OwnedTable(
         name="interactions", owned_by=("proxy",), owner_key=proxy_at, order="interactions.sid", follows_session=True
     ),
     OwnedTable(name="effects", owned_by=("duty", "service_sid", "account_sid"), owner_key=_effect_key, order=None),
+    OwnedTable(name="batch_keys", owned_by=("service_sid",), owner_key=service_at, order="service_sid, digest"),
     OwnedTable(name="alerts", owned_by=("account_sid",), owner_key=account_at, order=None),
 )
 """In the order of writing."""

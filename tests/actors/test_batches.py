@@ -59,11 +59,16 @@ def codes(results: Sequence[ItemResult]) -> list[int | None]:
     return [result.code if isinstance(result, ItemRefused) else None for result in results]
 
 
+async def erase_keys(world: World) -> None:
+    """Forget the keys that are past their time, on every host."""
+    for host in world.hosts.values():
+        await erase_old_keys(host._parts)
+
+
 async def count(world: World) -> int:
     """Return how many sessions the service has."""
-    coordinator = world.host._services.get(world.account.sid, world.service_sid)
     closed = await world.store.sessions_closed_before(world.clock.now + 1, limit=100_000)
-    return coordinator.active_sessions + len(closed)
+    return world.host.active_sessions + len(closed)
 
 
 # -- results ---------------------------------------------------------------------------------------------------------
@@ -338,11 +343,11 @@ async def test_a_key_is_forgotten_after_its_time(world: World) -> None:
     item = create(ALICE, BOB, of=key(1))
     (first,) = sids(await run(world, item))
     world.clock.move(86_399)
-    await erase_old_keys(world.host._parts)
+    await erase_keys(world)
     (kept,) = sids(await run(world, item))
     world.clock.move(2)
 
-    await erase_old_keys(world.host._parts)
+    await erase_keys(world)
 
     assert kept == first
     assert sids(await run(world, item)) != [first]
@@ -383,6 +388,7 @@ async def test_a_batch_is_carried_out_although_its_caller_hung_up(world: World) 
     assert await count(world) == 1
 
 
+@pytest.mark.parametrize("host_count", [1])
 async def test_a_host_that_stops_begins_no_more_items(world: World) -> None:
     """What was begun is finished, the rest is told to come again."""
     items = [create(f"+1212{5_000_000 + index}", of=key(index)) for index in range(1_000)]
@@ -390,7 +396,7 @@ async def test_a_host_that_stops_begins_no_more_items(world: World) -> None:
     (batch,) = await begun(run(world, *items))
     await world.breathe()
 
-    finishing = asyncio.create_task(world.host._local.finish())
+    finishing = asyncio.create_task(world.hosts[0]._local.finish())
     await asyncio.sleep(0)
     world.store.let_through()
     await finishing
@@ -441,10 +447,11 @@ class Wire:
 def front_of(world: World, *, answers: int = 1_000) -> Front:
     """Return the control plane of a host beside the world's."""
     other = Mesh(Wire())
-    other.serve(world.host._local)
-    return Front(world.host._local, Mesh(Wire(other, answers=answers)), lambda _: 1)
+    other.serve(world.hosts[0]._local)
+    return Front(world.hosts[0]._local, Mesh(Wire(other, answers=answers)), lambda _: 1)
 
 
+@pytest.mark.parametrize("host_count", [1])  # the other host is the test\'s own
 async def test_a_batch_is_carried_out_by_the_host_of_its_service(world: World) -> None:
     """Items and results are the same, whichever host is asked."""
     session = await world.session(CAROL)
@@ -467,6 +474,7 @@ async def test_a_batch_is_carried_out_by_the_host_of_its_service(world: World) -
     assert (last.session.ttl_seconds, last.session.fail_on_participant_conflict) == (5, True)
 
 
+@pytest.mark.parametrize("host_count", [1])  # the other host is the test\'s own
 async def test_a_host_that_falls_silent_leaves_the_rest_unknown(world: World) -> None:
     """What it answered before stands; sent again with its keys, nothing is done twice."""
     items = [create(f"+1212{5_000_000 + index}", of=key(index)) for index in range(BATCH_CHUNK + 5)]
@@ -479,6 +487,7 @@ async def test_a_host_that_falls_silent_leaves_the_rest_unknown(world: World) ->
     assert await count(world) == len(items)
 
 
+@pytest.mark.parametrize("host_count", [1])  # the other host is the test\'s own
 async def test_an_empty_batch_finds_out_whether_the_service_is_there(world: World) -> None:
     """On whatever host."""
     assert await front_of(world).batch_sessions(world.account.sid, world.service_sid, ()) == ()

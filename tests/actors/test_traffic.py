@@ -53,14 +53,14 @@ async def test_a_number_is_unknown_to_the_traffic_of_another_account(world: Worl
     foreign = msgspec.structs.replace(event, account_sid="AC" + "f" * 32)
     own = msgspec.structs.replace(event, account_sid=world.account.sid)
 
-    decisions = [world.host.resolve(foreign), await world.receive(foreign), world.host.resolve(own)]
+    decisions = [await world.host.resolve(foreign), await world.receive(foreign), await world.host.resolve(own)]
 
     assert decisions[:2] == [NOT_IN_POOL, NOT_IN_POOL]
-    assert decisions[2] is not None
     assert decisions[2].to == BOB
     assert (await world.receive(own)).to == BOB
 
 
+@pytest.mark.parametrize("host_count", [1])
 async def test_many_resolved_at_once_are_what_each_of_them_resolves_to(world: World) -> None:
     """In order, with the numbers of other accounts unknown; nothing is counted or recorded."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2), mode=Mode.VOICE_ONLY)
@@ -73,13 +73,14 @@ async def test_many_resolved_at_once_are_what_each_of_them_resolves_to(world: Wo
 
     for account_sid in (None, world.account.sid, "AC" + "f" * 32):
         scoped = [msgspec.structs.replace(event, account_sid=account_sid) for event in asked]
-        resolved = world.host.resolve_all(asked, account_sid=account_sid)
-        assert resolved == [world.host.resolve(event) for event in scoped]
+        resolved = world.hosts[0].resolve_all(asked, account_sid=account_sid)
+        assert resolved == [world.hosts[0].resolve(event) for event in scoped]
 
     assert (await world.look(session)).date_last_interaction is None
     assert world.observer.decisions == []
 
 
+@pytest.mark.parametrize("host_count", [1])
 async def test_a_host_settles_when_what_came_before_is_answered(world: World) -> None:
     """Not before: the answers of earlier events come first, whatever comes after."""
     await world.session(wanting(ALICE, N1), wanting(BOB, N2))
@@ -88,9 +89,9 @@ async def test_a_host_settles_when_what_came_before_is_answered(world: World) ->
 
     for number in ("first", "second", "third"):
         answers = partial(_tell, told, number)
-        world.host.receive(world.event(Kind.VOICE, ALICE, N1), answers)
-    world.host.settle(lambda: told.append("settled"))
-    world.host.receive(world.event(Kind.VOICE, ALICE, N1), lambda _: is_settled.set())
+        world.hosts[0].receive(world.event(Kind.VOICE, ALICE, N1), answers)
+    world.hosts[0].settle(lambda: told.append("settled"))
+    world.hosts[0].receive(world.event(Kind.VOICE, ALICE, N1), lambda _: is_settled.set())
     assert told == []
     await asyncio.wait_for(is_settled.wait(), WAIT_SECONDS)
 

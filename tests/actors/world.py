@@ -214,6 +214,10 @@ class Stores:
         pages = [await store.interactions_page(session_sid, cursor) for store in self.all]
         return merged(pages, cursor, is_newest_first=False)
 
+    async def sessions_closed_before(self, at: float, *, limit: int) -> tuple[str, ...]:
+        """Find sessions that ended before a time."""
+        return tuple([sid for store in self.all for sid in await store.sessions_closed_before(at, limit=limit)])
+
     async def destinations_owed(self) -> tuple[str, ...]:
         """Name the destinations of effects that are pending."""
         return tuple(sorted({one for store in self.all for one in await store.destinations_owed()}))
@@ -291,6 +295,16 @@ class Hosts:
     def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Hand an event to the next host."""
         next(self._turns).receive(event, answer)
+
+    async def resolve(self, event: InboundEvent) -> Decision:
+        """Ask the next host what would become of an event."""
+        host, waiting = next(self._turns), asyncio.get_running_loop().create_future()
+        decision = host.resolve(event)
+        if decision is not None:
+            return decision
+        host.resolve_elsewhere(event, waiting.set_result)
+        told: Decision = await waiting
+        return told
 
     def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Hand a report to the next host."""

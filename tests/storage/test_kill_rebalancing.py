@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from storage import MoveUnfinished, claim
-from storage.layout import Layout, read_note
+from storage.layout import Layout, read_layout
 from storage.rebalancing import rebalance
 from tests.storage.cluster import astray, joined, read_cluster, small_world, write_cluster
 
@@ -44,7 +44,7 @@ async def ended(process: asyncio.subprocess.Process) -> int | None:
 
 def demand_startable_or_told(data_dir: Path, before: int) -> bool:
     """Check what a start would meet after a kill; returns whether the new files count already."""
-    layout = read_note(data_dir)
+    layout = read_layout(data_dir)
     assert layout is not None
     if layout.moving_to is None:
         claim(data_dir, layout.hosts)
@@ -77,7 +77,7 @@ async def test_a_kill_at_any_step_loses_nothing(tmp_path: Path, before: int, aft
         rebalance(data_dir, after, quiet)
 
         assert killed == -signal.SIGKILL
-        assert read_note(data_dir) == Layout(after)
+        assert read_layout(data_dir) == Layout(after)
         held = await read_cluster(data_dir, after)
         assert joined(held) == world
         assert astray(held) == []
@@ -94,7 +94,7 @@ async def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
     killed = 0
 
     for turn in range(KILLS_AT_RANDOM):
-        layout = read_note(tmp_path)
+        layout = read_layout(tmp_path)
         assert layout is not None
         process = await mover(tmp_path, 1 + turn % 3)
         await asyncio.sleep(chance.uniform(0.1, 0.6))

@@ -7,7 +7,7 @@ import pytest
 
 from engine.core.errors import MasklineError, StoreUnavailable
 from storage import LayoutDamaged, LayoutMismatch, MoveUnfinished, SqliteStore, claim, host_dir
-from storage.layout import LAYOUT, Layout, read_layout, read_note, replace_layout
+from storage.layout import LAYOUT, Layout, read_layout, replace_layout
 from tests.storage.material import Observed
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +29,7 @@ def test_the_first_claim_of_a_directory_lays_it_out(tmp_path: Path, hosts: int) 
     claim(data_dir, hosts)
 
     assert [path.name for path in data_dir.iterdir()] == [LAYOUT]
-    assert read_note(data_dir) == Layout(hosts)
+    assert read_layout(data_dir) == Layout(hosts)
     assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
     assert stat.S_IMODE((data_dir / LAYOUT).stat().st_mode) == 0o600
 
@@ -42,7 +42,7 @@ def test_another_number_of_hosts_is_refused_with_the_way_out(tmp_path: Path, lai
     with pytest.raises(LayoutMismatch, match=f"maskline rebalance --hosts {wanted} --data-dir {tmp_path}"):
         claim(tmp_path, wanted)
 
-    assert read_note(tmp_path) == Layout(laid_out)
+    assert read_layout(tmp_path) == Layout(laid_out)
 
 
 async def test_a_database_without_a_note_is_of_one_host(tmp_path: Path) -> None:
@@ -75,15 +75,6 @@ def test_a_note_that_tells_nothing_is_refused(tmp_path: Path, text: bytes) -> No
         claim(tmp_path, 1)
 
     assert isinstance(refused.value, MasklineError)
-
-
-def test_it_can_be_asked_how_many_hosts_there_are(tmp_path: Path) -> None:
-    """None of an empty directory; while data moves, those that it had."""
-    before = read_layout(tmp_path)
-    replace_layout(tmp_path, Layout(hosts=3, moving_to=5, kept_in="before-rebalance-1"))
-
-    assert before is None
-    assert read_layout(tmp_path) == 3
 
 
 def test_an_operator_can_read_and_write_the_note(tmp_path: Path) -> None:
@@ -122,5 +113,5 @@ def test_a_note_is_replaced_whole(tmp_path: Path) -> None:
 
     replace_layout(tmp_path, moving)
 
-    assert read_note(tmp_path) == moving
+    assert read_layout(tmp_path) == moving
     assert [path.name for path in tmp_path.iterdir()] == [LAYOUT]
