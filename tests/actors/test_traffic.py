@@ -9,7 +9,7 @@ import pytest
 from engine.core.errors import Code
 from engine.core.records import Kind, LegStatus, Mode, SessionStatus
 from engine.core.requests import AccountUpdate, NumberUpdate, ServiceRequest
-from engine.core.routing import NOT_IN_POOL
+from engine.core.routing import NOT_IN_POOL, Passage
 from engine.core.traffic import Decision, Outcome, Reason
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, START, WAIT_SECONDS, World, begun, refused, wanting
 
@@ -61,9 +61,10 @@ async def test_a_number_is_unknown_to_the_traffic_of_another_account(world: Worl
     assert (await world.receive(own)).to == BOB
 
 
-async def test_many_resolved_at_once_are_what_each_of_them_resolves_to(world: World) -> None:
+@pytest.mark.parametrize("mode", Mode)
+async def test_many_resolved_at_once_are_what_each_of_them_resolves_to(world: World, mode: Mode) -> None:
     """In order, with the numbers of other accounts unknown; nothing is counted or recorded."""
-    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2), mode=Mode.VOICE_ONLY)
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2), mode=mode)
     asked = [
         world.event(kind, sender, proxy)
         for kind in Kind
@@ -74,7 +75,9 @@ async def test_many_resolved_at_once_are_what_each_of_them_resolves_to(world: Wo
     for account_sid in (None, world.account.sid, "AC" + "f" * 32):
         scoped = [msgspec.structs.replace(event, account_sid=account_sid) for event in asked]
         resolved = world.host.resolve_all(asked, account_sid=account_sid)
-        assert resolved == [world.host.resolve(event) for event in scoped]
+        assert resolved is not None
+        decisions = [one.decision() if isinstance(one, Passage) else one for one in resolved]
+        assert decisions == [world.host.resolve(event) for event in scoped]
 
     assert (await world.look(session)).date_last_interaction is None
     assert world.observer.decisions == []
