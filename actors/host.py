@@ -12,6 +12,7 @@ from typing import Any
 
 from actors.accounts import AccountRegister
 from actors.alerts import AlertBook
+from actors.batch import erase_old_keys
 from actors.control import Control
 from actors.coordinator import ServiceCoordinator
 from actors.directory import Directory
@@ -144,6 +145,11 @@ class Host:
     def is_ready(self) -> bool:
         """Whether traffic is answered: everything is loaded and the store can commit."""
         return self._is_loaded and self._parts.store.is_writable
+
+    @property
+    def unheard(self) -> tuple[int, ...]:
+        """The other hosts of which too little is heard: their services' numbers here do not route, or ours there."""
+        return () if self._membership is None else self._membership.unheard
 
     @property
     def active_sessions(self) -> int:
@@ -349,8 +355,7 @@ class Host:
     async def _catch_up(self) -> None:
         """Hear of all that passed on other hosts, and have it on disk."""
         if self._membership is not None:
-            await self._routes.catch_up()
-            await self._parts.store.write(())
+            await self._membership.catch_up()
 
     def _source_of(self, service_sid: str) -> Mirror | None:
         return None if self._membership is None else self._membership.mirror_of(service_sid)
@@ -438,6 +443,7 @@ class Host:
         while True:
             await self._guarded(self.erase_old)
             await self._guarded(self._alerts.erase_old)
+            await self._guarded(partial(erase_old_keys, self._parts))
             await asyncio.sleep(self._parts.settings.retention_interval_seconds)
 
     async def _guarded(self, sweep: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -10,12 +10,13 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import msgspec
 import uvloop
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from actors.host import Host
@@ -24,7 +25,7 @@ from engine.api.admin import create_admin_app
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
 from engine.core.placement import host_name
-from engine.core.ports import HostAddress, HostDirectory
+from engine.core.ports import HostAddress, HostDirectory, Peers
 from engine.egress.client import guarded_client
 from engine.ingress.door import Door, DoorSettings
 from engine.ingress.feed import FeedSettings
@@ -52,6 +53,9 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told apart, n
 FeedDoor = tuple[socket.socket, ssl.SSLContext | None]
 """Where the feed will listen, and its certificate."""
 
+FindHosts = Callable[[], HostDirectory]
+"""Tells who the hosts of the cluster are."""
+
 _log = logging.getLogger(f"{ROOT}.engine")
 
 
@@ -68,6 +72,8 @@ class RunningEngine(msgspec.Struct, frozen=True):
     """What leaves it."""
     feed_address: str
     """host:port of its feed; empty where it has none."""
+    operations: str
+    """http://host:port where metrics and health are served alone; empty where they are not."""
 
 
 def admin_socket(data_dir: Path) -> Path:
@@ -76,26 +82,41 @@ def admin_socket(data_dir: Path) -> Path:
 
 
 @asynccontextmanager
-async def running_engine(settings: Settings) -> AsyncIterator[RunningEngine]:
+async def running_engine(
+    settings: Settings, *, peers: Peers | None = None, directory: FindHosts | None = None
+) -> AsyncIterator[RunningEngine]:
     """Run the whole engine; it answers inside the context and is stopped in order after it.
+
+    With peers it is one host of a cluster, which `directory` tells of: the settings are this host's own
+    (`engine.cluster.plan` makes them), the ports on one node are shared, and whose the data directory is was checked.
 
     Raises:
         MasklineError: the port, the data directory or its database cannot be used.
     """
     telemetry = Telemetry()
     async with AsyncExitStack() as stack:
-        tcp = stack.enter_context(closing(bind_tcp(settings.listen)))
-        address = _address(tcp)
+        sockets = [stack.enter_context(closing(bind_tcp(settings.listen, is_shared=peers is not None)))]
+        address = _address(sockets[0])
         feed = stack.enter_context(_feed_door(settings))
         public_url = (settings.public_url or address).rstrip("/")
+        operations = ""
+        if settings.operations_listen is not None:
+            sockets.append(stack.enter_context(closing(bind_tcp(settings.operations_listen))))
+            operations = _address(sockets[1])
+        if peers is None:
+            claim(settings.data_dir, hosts=1)
         store = await stack.enter_async_context(_started_store(settings, telemetry))
         client = await stack.enter_async_context(guarded_client(egress_settings(settings)))
         outgoing = Outgoing(settings, store=store, client=client, telemetry=telemetry, public_url=public_url)
-        host = await stack.enter_async_context(_started_host(settings, store, telemetry, egress=outgoing.egress))
+        host = await stack.enter_async_context(
+            _started_host(settings, store, telemetry, egress=outgoing.egress, peers=peers)
+        )
         unix = stack.enter_context(_unix_socket(settings.data_dir))
         feed_address = "" if feed is None else _address(feed[0]).removeprefix("http://")
-        engine = RunningEngine(address, public_url, host, outgoing, feed_address)
-        await stack.enter_async_context(_listening(settings, engine, telemetry, (tcp, unix), feed))
+        engine = RunningEngine(address, public_url, host, outgoing, feed_address, operations)
+        await stack.enter_async_context(
+            _listening(settings, engine, telemetry, sockets=(unix, *sockets), feed_door=feed, directory=directory)
+        )
         _warn(settings)
         yield engine
 
@@ -108,6 +129,7 @@ async def offline_admin(settings: Settings) -> AsyncIterator[ASGIApp]:
         MasklineError: the data directory or its database cannot be used.
     """
     telemetry = Telemetry()
+    claim(settings.data_dir, hosts=1)
     async with _started_store(settings, telemetry) as store, _started_host(settings, store, telemetry) as host:
         yield create_admin_app(host.control, public_url=settings.public_url)
 
@@ -141,7 +163,6 @@ def _give_up_stopping() -> None:
 
 @asynccontextmanager
 async def _started_store(settings: Settings, telemetry: Telemetry) -> AsyncIterator[SqliteStore]:
-    claim(settings.data_dir, hosts=1)
     store = SqliteStore.open(settings.data_dir, synchronous=settings.synchronous.value, observer=telemetry)
     try:
         await store.start()
@@ -152,7 +173,12 @@ async def _started_store(settings: Settings, telemetry: Telemetry) -> AsyncItera
 
 @asynccontextmanager
 async def _started_host(
-    settings: Settings, store: SqliteStore, telemetry: Telemetry, *, egress: Egress | None = None
+    settings: Settings,
+    store: SqliteStore,
+    telemetry: Telemetry,
+    *,
+    egress: Egress | None = None,
+    peers: Peers | None = None,
 ) -> AsyncIterator[Host]:
     host = Host(
         store=store,
@@ -162,6 +188,7 @@ async def _started_host(
         observer=telemetry,
         settings=_host_settings(settings),
         egress=egress,
+        peers=peers,
     )
     telemetry.keep_events(host.keep_event)
     await host.start()
@@ -172,15 +199,17 @@ async def _started_host(
 
 
 @asynccontextmanager
-async def _listening(  # noqa: PLR0917 - what listens, and on what
+async def _listening(
     settings: Settings,
     engine: RunningEngine,
     telemetry: Telemetry,
-    sockets: tuple[socket.socket, socket.socket],
+    *,
+    sockets: Sequence[socket.socket],
     feed_door: FeedDoor | None,
+    directory: FindHosts | None,
 ) -> AsyncIterator[None]:
     host, stopping = engine.host, asyncio.Event()
-    feed = _feed_server(settings, engine, telemetry)
+    feed = _feed_server(settings, engine, telemetry, directory)
 
     def is_ready() -> bool:
         return host.is_ready and not stopping.is_set()
@@ -194,23 +223,25 @@ async def _listening(  # noqa: PLR0917 - what listens, and on what
         feed_connections=lambda: feed.connections,
         **engine.outgoing.gauges(),
     )
+    routes = operations_routes(telemetry, is_ready=is_ready)
     rest = create_app(
         host.control,
         settings=_api_settings(settings, engine.public_url),
         clock=clock,
         observer=telemetry,
         is_ready=lambda: host.is_loaded,
-        extra_routes=operations_routes(telemetry, is_ready=is_ready),
+        extra_routes=routes,
     )
     door = Door(host, observer=telemetry, clock=clock, settings=_door_settings(settings, engine.public_url))
     grace = settings.shutdown_grace_seconds
     listeners = (
-        Listener(rest, grace_seconds=grace, protocol=inbound_protocol(door)),
         Listener(create_admin_app(host.control, public_url=engine.public_url), grace_seconds=grace),
+        Listener(rest, grace_seconds=grace, protocol=inbound_protocol(door)),
+        Listener(Starlette(routes=routes), grace_seconds=grace),
     )
     try:
         await engine.outgoing.start(host)
-        for listener, bound in zip(listeners, sockets, strict=True):
+        for listener, bound in zip(listeners, sockets, strict=False):  # the last has no socket unless it is set
             await listener.open(bound)
         if feed_door is not None:
             bound, tls = feed_door
@@ -223,13 +254,15 @@ async def _listening(  # noqa: PLR0917 - what listens, and on what
         )
 
 
-def _feed_server(settings: Settings, engine: RunningEngine, telemetry: Telemetry) -> FeedServer:
+def _feed_server(
+    settings: Settings, engine: RunningEngine, telemetry: Telemetry, directory: FindHosts | None
+) -> FeedServer:
     only_host = HostDirectory(1, 0, (HostAddress(host_name(0), engine.feed_address),))
     return FeedServer(
         engine.host,
         authenticate=engine.host.control.authenticate,
         carrier_tokens=_carrier_tokens(settings),
-        directory=lambda: only_host,
+        directory=directory or (lambda: only_host),
         observer=telemetry,
         settings=FeedSettings(
             max_frame_bytes=settings.max_feed_frame_bytes,
@@ -271,6 +304,7 @@ def _host_settings(settings: Settings) -> HostSettings:
     return HostSettings(
         redelivery_window_seconds=settings.redelivery_window_seconds,
         retention_seconds=float(settings.retention_days * SECONDS_PER_DAY),
+        batch_key_seconds=settings.batch_key_hours * 3600.0,
         every_number_is_ours=settings.every_number_is_ours,
         joins_us_and_canada=settings.joins_us_and_canada,
         inserts_mexican_one=_MEXICAN_ONE[settings.inserts_mexican_one],
@@ -288,6 +322,7 @@ def _api_settings(settings: Settings, public_url: str) -> ApiSettings:
         rate_limit_per_second=settings.rate_limit_per_second,
         rate_limit_window_seconds=settings.rate_limit_window_seconds,
         max_body_bytes=settings.max_api_body_bytes,
+        max_batch_body_bytes=settings.max_batch_body_bytes,
     )
 
 

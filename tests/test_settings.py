@@ -99,6 +99,27 @@ def test_a_bad_value_names_the_key_and_its_source(key: str, value: str, complain
     assert complaint in str(caught.value)
 
 
+def test_several_hosts_need_ray() -> None:
+    """One process carries one host."""
+    with pytest.raises(SettingsError, match=r"'hosts' \(flag --hosts\): more than one needs --runtime ray"):
+        load_settings(config=None, environ={}, flags={"hosts": "2"})
+
+
+def test_the_variable_that_a_node_reads_is_no_setting() -> None:
+    """It may stand in the environment of every command."""
+    loaded = load_settings(config=None, environ={"MASKLINE_NODE_DATA_DIR": "/srv"}, flags={})
+
+    assert loaded.settings == Settings()
+
+
+@pytest.mark.parametrize(("text", "address"), [("", None), ("[::]:9100", ListenAddress("::", 9100))])
+def test_an_address_may_be_left_out(text: str, address: ListenAddress | None) -> None:
+    """Empty text means that nothing listens."""
+    loaded = load_settings(config=None, environ={"MASKLINE_OPERATIONS_LISTEN": text}, flags={})
+
+    assert loaded.settings.operations_listen == address
+
+
 def test_an_unknown_variable_is_refused_by_name() -> None:
     """A misspelt variable never passes unnoticed."""
     with pytest.raises(SettingsError, match=r"unknown setting 'retention' \(variable MASKLINE_RETENTION\)"):

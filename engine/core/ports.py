@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from engine.core.batch import BatchItem, ItemResult, KeyUse
 from engine.core.changes import Change
 from engine.core.effects import Effect
 from engine.core.errors import Code, Level, StoreUnavailable
@@ -177,6 +178,12 @@ class Store(Protocol):
 
     def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
         """Find the session that owns a name."""
+
+    def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
+        """Find what an idempotency key was used for."""
+
+    async def oldest_batch_key(self) -> float | None:
+        """Tell when the oldest idempotency key was used, for retention."""
 
     def participants(self, session_sid: str) -> tuple[Participant, ...]:
         """Read all participants of a session, the removed ones too, oldest first."""
@@ -413,6 +420,14 @@ class ControlPlane(Protocol):
 
     async def create_session(self, account_sid: str, service_sid: str, request: SessionRequest) -> Session:
         """Make a session with its participants."""
+
+    async def batch_sessions(
+        self, account_sid: str, service_sid: str, items: Sequence[BatchItem]
+    ) -> tuple[ItemResult, ...]:
+        """Carry out many changes of sessions, those that touch the same things in their order; see `ItemResult`.
+
+        What fails, even the disk, is the result of its item; only a service that is not there is raised.
+        """
 
     async def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
         """Read a session by SID or unique name."""

@@ -2,11 +2,13 @@
 
 import asyncio
 from functools import partial
+from itertools import product
 
 import msgspec
 import pytest
 
 from engine.core.errors import Code
+from engine.core.placement import owner_of
 from engine.core.records import Kind, LegStatus, Mode, SessionStatus
 from engine.core.requests import AccountUpdate, NumberUpdate, ServiceRequest
 from engine.core.routing import NOT_IN_POOL, Passage
@@ -53,10 +55,9 @@ async def test_a_number_is_unknown_to_the_traffic_of_another_account(world: Worl
     foreign = msgspec.structs.replace(event, account_sid="AC" + "f" * 32)
     own = msgspec.structs.replace(event, account_sid=world.account.sid)
 
-    decisions = [world.host.resolve(foreign), await world.receive(foreign), world.host.resolve(own)]
+    decisions = [await world.host.resolve(foreign), await world.receive(foreign), await world.host.resolve(own)]
 
     assert decisions[:2] == [NOT_IN_POOL, NOT_IN_POOL]
-    assert decisions[2] is not None
     assert decisions[2].to == BOB
     assert (await world.receive(own)).to == BOB
 
@@ -72,17 +73,21 @@ async def test_many_resolved_at_once_are_what_each_of_them_resolves_to(world: Wo
         for proxy in (N1, N2, "+16465559999")
     ]
 
-    for account_sid in (None, world.account.sid, "AC" + "f" * 32):
-        scoped = [msgspec.structs.replace(event, account_sid=account_sid) for event in asked]
-        resolved = world.host.resolve_all(asked, account_sid=account_sid)
+    for account_sid, (place, host) in product((None, world.account.sid, "AC" + "f" * 32), world.hosts.items()):
+        own = [event for event in asked if owner_of(event.proxy, len(world.hosts)) == place]
+        scoped = [msgspec.structs.replace(event, account_sid=account_sid) for event in own]
+        resolved = host.resolve_all(own, account_sid=account_sid)
         assert resolved is not None
         decisions = [one.decision() if isinstance(one, Passage) else one for one in resolved]
-        assert decisions == [world.host.resolve(event) for event in scoped]
+        assert decisions == [host.resolve(event) for event in scoped]
+        if len(own) < len(asked):
+            assert host.resolve_all(asked, account_sid=account_sid) is None
 
     assert (await world.look(session)).date_last_interaction is None
     assert world.observer.decisions == []
 
 
+@pytest.mark.parametrize("host_count", [1])
 async def test_a_host_settles_when_what_came_before_is_answered(world: World) -> None:
     """Not before: the answers of earlier events come first, whatever comes after."""
     await world.session(wanting(ALICE, N1), wanting(BOB, N2))
@@ -91,9 +96,9 @@ async def test_a_host_settles_when_what_came_before_is_answered(world: World) ->
 
     for number in ("first", "second", "third"):
         answers = partial(_tell, told, number)
-        world.host.receive(world.event(Kind.VOICE, ALICE, N1), answers)
-    world.host.settle(lambda: told.append("settled"))
-    world.host.receive(world.event(Kind.VOICE, ALICE, N1), lambda _: is_settled.set())
+        world.hosts[0].receive(world.event(Kind.VOICE, ALICE, N1), answers)
+    world.hosts[0].settle(lambda: told.append("settled"))
+    world.hosts[0].receive(world.event(Kind.VOICE, ALICE, N1), lambda _: is_settled.set())
     assert told == []
     await asyncio.wait_for(is_settled.wait(), WAIT_SECONDS)
 

@@ -229,6 +229,18 @@ def test_metrics_tell_of_the_requests(start_server: StartServer, tmp_path: Path)
     assert 'maskline_api_requests_total{method="GET",route="/v1/Services",status="401"} 1.0' in metrics
 
 
+def test_metrics_can_have_a_port_of_their_own(start_server: StartServer, tmp_path: Path) -> None:
+    """There, nothing else is served."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    start_server("--data-dir", str(tmp_path), "--operations-listen", f"127.0.0.1:{port}")
+
+    answers = [httpx.get(f"http://127.0.0.1:{port}{path}") for path in ("/metrics", "/readyz", "/v1/Services")]
+
+    assert [one.status_code for one in answers] == [200, 200, 404]
+    assert "maskline_ready 1.0" in answers[0].text
+
+
 def test_settings_are_printed_and_nothing_is_started(run: Run, tmp_path: Path) -> None:
     """The answer can be kept as the settings file."""
     printed = run("serve", "--print-settings", "--data-dir", tmp_path / "none", "--no-every-number-is-ours")
