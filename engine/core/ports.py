@@ -36,6 +36,7 @@ from engine.core.requests import (
     SessionRequest,
     SessionUpdate,
 )
+from engine.core.routing import Passage
 from engine.core.traffic import (
     Decision,
     InboundEvent,
@@ -320,7 +321,7 @@ class FeedPlane(DataPlane, Protocol):
     def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Do the same about a number of another host; `answer` is called once, later."""
 
-    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision] | None:
+    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision | Passage] | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
 
     def settle(self, done: Callable[[], None]) -> None:
