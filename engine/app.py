@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -23,9 +24,12 @@ from actors.parts import SECONDS_PER_DAY, Egress, HostSettings
 from engine.api.admin import create_admin_app
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
-from engine.core.ports import Peers
+from engine.core.placement import host_name
+from engine.core.ports import HostAddress, HostDirectory, Peers
 from engine.egress.client import guarded_client
 from engine.ingress.door import Door, DoorSettings
+from engine.ingress.feed import FeedSettings
+from engine.ingress.feed_server import FeedServer, tls_context
 from engine.ingress.http import inbound_protocol
 from engine.listeners import Listener, bind_tcp, bind_unix
 from engine.outgoing import Outgoing, egress_settings
@@ -46,6 +50,12 @@ _COMMIT_SECONDS = 1.9
 _MEXICAN_ONE = {MexicanOne.BY_DATE: None, MexicanOne.ALWAYS: True, MexicanOne.NEVER: False}
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told apart, not bound
 
+FeedDoor = tuple[socket.socket, ssl.SSLContext | None]
+"""Where the feed will listen, and its certificate."""
+
+FindHosts = Callable[[], HostDirectory]
+"""Tells who the hosts of the cluster are."""
+
 _log = logging.getLogger(f"{ROOT}.engine")
 
 
@@ -60,6 +70,8 @@ class RunningEngine(msgspec.Struct, frozen=True):
     """Its actors; `host.control` is what the operator may ask."""
     outgoing: Outgoing
     """What leaves it."""
+    feed_address: str
+    """host:port of its feed; empty where it has none."""
     operations: str
     """http://host:port where metrics and health are served alone; empty where they are not."""
 
@@ -70,11 +82,13 @@ def admin_socket(data_dir: Path) -> Path:
 
 
 @asynccontextmanager
-async def running_engine(settings: Settings, *, peers: Peers | None = None) -> AsyncIterator[RunningEngine]:
+async def running_engine(
+    settings: Settings, *, peers: Peers | None = None, directory: FindHosts | None = None
+) -> AsyncIterator[RunningEngine]:
     """Run the whole engine; it answers inside the context and is stopped in order after it.
 
-    With peers it is one host of a cluster: the settings are this host's own (engine.cluster.plan makes them), the
-    ports on one node are shared, and whose the data directory is has been checked.
+    With peers it is one host of a cluster, which `directory` tells of: the settings are this host's own
+    (`engine.cluster.plan` makes them), the ports on one node are shared, and whose the data directory is was checked.
 
     Raises:
         MasklineError: the port, the data directory or its database cannot be used.
@@ -83,6 +97,7 @@ async def running_engine(settings: Settings, *, peers: Peers | None = None) -> A
     async with AsyncExitStack() as stack:
         sockets = [stack.enter_context(closing(bind_tcp(settings.listen, is_shared=peers is not None)))]
         address = _address(sockets[0])
+        feed = stack.enter_context(_feed_door(settings))
         public_url = (settings.public_url or address).rstrip("/")
         operations = ""
         if settings.operations_listen is not None:
@@ -97,8 +112,11 @@ async def running_engine(settings: Settings, *, peers: Peers | None = None) -> A
             _started_host(settings, store, telemetry, egress=outgoing.egress, peers=peers)
         )
         unix = stack.enter_context(_unix_socket(settings.data_dir))
-        engine = RunningEngine(address, public_url, host, outgoing, operations)
-        await stack.enter_async_context(_listening(settings, engine, telemetry, (unix, *sockets)))
+        feed_address = "" if feed is None else _address(feed[0]).removeprefix("http://")
+        engine = RunningEngine(address, public_url, host, outgoing, feed_address, operations)
+        await stack.enter_async_context(
+            _listening(settings, engine, telemetry, sockets=(unix, *sockets), feed_door=feed, directory=directory)
+        )
         _warn(settings)
         yield engine
 
@@ -126,7 +144,8 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running_engine(settings) as engine:
-        announce(f"Maskline is ready at {engine.address} (data in {settings.data_dir})")
+        feed = f", feed at {engine.feed_address}" if engine.feed_address else ""
+        announce(f"Maskline is ready at {engine.address} (data in {settings.data_dir}{feed})")
         await stop.wait()
         _log.info("stopping: finishing what is in flight")
         deadline = asyncio.get_running_loop().call_later(
@@ -181,9 +200,16 @@ async def _started_host(
 
 @asynccontextmanager
 async def _listening(
-    settings: Settings, engine: RunningEngine, telemetry: Telemetry, sockets: Sequence[socket.socket]
+    settings: Settings,
+    engine: RunningEngine,
+    telemetry: Telemetry,
+    *,
+    sockets: Sequence[socket.socket],
+    feed_door: FeedDoor | None,
+    directory: FindHosts | None,
 ) -> AsyncIterator[None]:
     host, stopping = engine.host, asyncio.Event()
+    feed = _feed_server(settings, engine, telemetry, directory)
 
     def is_ready() -> bool:
         return host.is_ready and not stopping.is_set()
@@ -194,6 +220,7 @@ async def _listening(
         bindings=lambda: host.bindings,
         open_calls=lambda: host.open_calls,
         waiting_events=lambda: host.waiting_events,
+        feed_connections=lambda: feed.connections,
         **engine.outgoing.gauges(),
     )
     routes = operations_routes(telemetry, is_ready=is_ready)
@@ -216,10 +243,45 @@ async def _listening(
         await engine.outgoing.start(host)
         for listener, bound in zip(listeners, sockets, strict=False):  # the last has no socket unless it is set
             await listener.open(bound)
+        if feed_door is not None:
+            bound, tls = feed_door
+            await feed.open(bound, tls=tls)
         yield
     finally:
         stopping.set()
-        await asyncio.gather(engine.outgoing.stop(grace), *(listener.close() for listener in listeners))
+        await asyncio.gather(
+            engine.outgoing.stop(grace), feed.close(grace), *(listener.close() for listener in listeners)
+        )
+
+
+def _feed_server(
+    settings: Settings, engine: RunningEngine, telemetry: Telemetry, directory: FindHosts | None
+) -> FeedServer:
+    only_host = HostDirectory(1, 0, (HostAddress(host_name(0), engine.feed_address),))
+    return FeedServer(
+        engine.host,
+        authenticate=engine.host.control.authenticate,
+        carrier_tokens=_carrier_tokens(settings),
+        directory=directory or (lambda: only_host),
+        observer=telemetry,
+        settings=FeedSettings(
+            max_frame_bytes=settings.max_feed_frame_bytes,
+            window_frames=settings.feed_window_frames,
+            window_bytes=settings.feed_window_bytes,
+            hello_timeout_seconds=settings.feed_hello_timeout_seconds,
+        ),
+    )
+
+
+@contextmanager
+def _feed_door(settings: Settings) -> Iterator[FeedDoor | None]:
+    if settings.feed_listen is None:
+        yield None
+        return
+    certificate, key = settings.feed_tls_certificate, settings.feed_tls_key
+    tls = tls_context(Path(certificate).expanduser(), Path(key).expanduser()) if certificate else None
+    with closing(bind_tcp(settings.feed_listen, option="--feed-listen")) as bound:
+        yield bound, tls
 
 
 @contextmanager
@@ -242,6 +304,7 @@ def _host_settings(settings: Settings) -> HostSettings:
     return HostSettings(
         redelivery_window_seconds=settings.redelivery_window_seconds,
         retention_seconds=float(settings.retention_days * SECONDS_PER_DAY),
+        batch_key_seconds=settings.batch_key_hours * 3600.0,
         every_number_is_ours=settings.every_number_is_ours,
         joins_us_and_canada=settings.joins_us_and_canada,
         inserts_mexican_one=_MEXICAN_ONE[settings.inserts_mexican_one],
@@ -259,6 +322,7 @@ def _api_settings(settings: Settings, public_url: str) -> ApiSettings:
         rate_limit_per_second=settings.rate_limit_per_second,
         rate_limit_window_seconds=settings.rate_limit_window_seconds,
         max_body_bytes=settings.max_api_body_bytes,
+        max_batch_body_bytes=settings.max_batch_body_bytes,
     )
 
 
@@ -266,9 +330,13 @@ def _door_settings(settings: Settings, public_url: str) -> DoorSettings:
     return DoorSettings(
         public_url=public_url,
         verify_signatures=settings.verify_signatures,
-        carrier_tokens={one.account_sid: one.auth_token for one in settings.carriers if one.auth_token},
+        carrier_tokens=_carrier_tokens(settings),
         max_body_bytes=settings.max_inbound_body_bytes,
     )
+
+
+def _carrier_tokens(settings: Settings) -> dict[str, str]:
+    return {one.account_sid: one.auth_token for one in settings.carriers if one.auth_token}
 
 
 def _warn(settings: Settings) -> None:

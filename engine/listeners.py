@@ -76,8 +76,12 @@ class Listener(uvicorn.Server):
         yield
 
 
-def bind_tcp(address: ListenAddress, *, is_shared: bool = False) -> socket.socket:
-    """Take a port, or a share of it (the kernel spreads connections over its holders); raises CannotListen."""
+def bind_tcp(address: ListenAddress, *, option: str = "--listen", is_shared: bool = False) -> socket.socket:
+    """Take a port, which the option names, or a share of it (the kernel spreads connections over its holders).
+
+    Raises:
+        CannotListen: it is taken, or not ours to take.
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     bound = socket.socket(family)
     try:
@@ -88,7 +92,7 @@ def bind_tcp(address: ListenAddress, *, is_shared: bool = False) -> socket.socke
     except OSError as failure:
         bound.close()
         raise CannotListen(
-            f"cannot listen on {address}: {failure.strerror}; choose another address with --listen"
+            f"cannot listen on {address}: {failure.strerror}; choose another address with {option}"
         ) from failure
     return bound
 

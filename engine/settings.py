@@ -91,15 +91,14 @@ class ListenAddress(NamedTuple):
         return f"{host}:{self.port}"
 
 
-MaybeAddress = ListenAddress | None
-"""None where nothing listens; empty text."""
-
 Table = TypeVar("Table")
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 HostCount = Annotated[int, msgspec.Meta(ge=1, le=64)]
 Seconds = Annotated[float, msgspec.Meta(ge=0.05, le=3600)]
+MaybeAddress = ListenAddress | None
+"""Where to listen, or nowhere: empty text."""
 Networks = tuple[str, ...]
 """Networks as `10.0.0.0/8`; in text separated by commas."""
 Carriers = tuple[CarrierSettings, ...]
@@ -121,6 +120,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Directory of the database, the lock and the admin socket; made when missing."""
     listen: ListenAddress = ListenAddress("127.0.0.1", 8080)
     """host:port of REST, inbound webhooks and operations; port 0 picks a free one."""
+    feed_listen: MaybeAddress = None
+    """host:port of the feed for carriers; empty = no feed, port 0 picks a free one."""
+    feed_tls_certificate: str = ""
+    """PEM file of the certificate chain of the feed, with feed_tls_key; empty = in clear."""
+    feed_tls_key: str = ""
+    """PEM file of the key of that certificate."""
+    max_feed_frame_bytes: Positive = 1_048_576
+    """Largest frame of the feed, in bytes."""
+    feed_window_frames: Positive = 64
+    """Frames of one feed connection that wait for their answer; past them no more are read from it."""
+    feed_window_bytes: Positive = 4_194_304
+    """The same, in bytes of all those frames."""
+    feed_hello_timeout_seconds: Seconds = 10.0
+    """Seconds that a connection of the feed may take to say hello."""
     operations_listen: MaybeAddress = None
     """host:port of metrics and health alone, beside those on listen; a cluster's host N takes the port plus N."""
     runtime: Runtime = Runtime.EMBEDDED
@@ -155,6 +168,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Largest inbound webhook, in bytes."""
     max_api_body_bytes: Positive = 1_048_576
     """Largest REST request, in bytes."""
+    max_batch_body_bytes: Positive = 16_777_216
+    """Largest batch of sessions, in bytes."""
+    batch_key_hours: Positive = 24
+    """Hours for which an item of a batch is known again by its idempotency key."""
     retention_days: Positive = 90
     """Days after which a closed session is erased with its participants and interactions."""
     redelivery_window_seconds: NotNegative = 600
@@ -240,6 +257,7 @@ def load_settings(
     origins = {key: given[key].origin if key in given else "default" for key in types}
     settings = Settings(**values)
     _check_routes(settings, origins["carrier_routes"])
+    _check_feed(settings, origins)
     if settings.runtime is Runtime.EMBEDDED and settings.hosts > 1:
         raise SettingsError(f"bad value for setting 'hosts' ({origins['hosts']}): more than one needs --runtime ray")
     return LoadedSettings(settings, origins)
@@ -262,6 +280,8 @@ def _rendered(key: str, value: object) -> Iterator[str]:
     match value:
         case bool() | int() | float():
             yield f"{key} = {json.dumps(value)}"
+        case None:
+            yield f'{key} = ""'
         case dict():
             yield f"[{key}]"
             yield from (f"{_quoted(name)} = {_quoted(target)}" for name, target in value.items())
@@ -325,7 +345,7 @@ def _listen_address(raw: _Given) -> ListenAddress:
 
 
 def _maybe_address(raw: _Given) -> MaybeAddress:
-    return _listen_address(raw) if raw.value != "" else None
+    return None if raw.value == "" else _listen_address(raw)
 
 
 def _networks(raw: _Given) -> Networks:
@@ -372,6 +392,13 @@ def _check_routes(settings: Settings, origin: str) -> None:
                 f"bad value for setting 'carrier_routes' ({origin}): {prefix!r} names the carrier {name!r}; "
                 f"there are {', '.join(sorted(known))}"
             )
+
+
+def _check_feed(settings: Settings, origins: dict[str, str]) -> None:
+    if bool(settings.feed_tls_certificate) != bool(settings.feed_tls_key):
+        given, other = ("certificate", "key") if settings.feed_tls_certificate else ("key", "certificate")
+        origin = origins[f"feed_tls_{given}"]
+        raise SettingsError(f"bad value for setting 'feed_tls_{given}' ({origin}): feed_tls_{other} is needed with it")
 
 
 def _table(raw: _Given, wanted: type[Table]) -> Table:

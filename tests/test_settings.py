@@ -42,6 +42,23 @@ def test_a_flag_beats_a_variable_beats_the_file(tmp_path: Path) -> None:
     assert loaded.origins["data_dir"] == "default"
 
 
+def test_the_feed_listens_nowhere_unless_told() -> None:
+    """Empty text is nowhere, in every source."""
+    given = load_settings(config=None, environ={}, flags={"feed_listen": "[::1]:0"})
+    taken_back = load_settings(config=None, environ={"MASKLINE_FEED_LISTEN": "1.2.3.4:5"}, flags={"feed_listen": ""})
+
+    assert Settings().feed_listen is None
+    assert given.settings.feed_listen == ListenAddress("::1", 0)
+    assert taken_back.settings.feed_listen is None
+
+
+@pytest.mark.parametrize(("given", "missing"), [("certificate", "key"), ("key", "certificate")])
+def test_certificate_and_key_of_the_feed_go_together(given: str, missing: str) -> None:
+    """One without the other is told with its source."""
+    with pytest.raises(SettingsError, match=f"'feed_tls_{given}' .flag.*feed_tls_{missing} is needed"):
+        load_settings(config=None, environ={}, flags={f"feed_tls_{given}": "some.pem"})
+
+
 def test_a_variable_names_the_file_when_no_flag_does(tmp_path: Path) -> None:
     """MASKLINE_CONFIG stands in for --config."""
     file = tmp_path / "maskline.toml"
@@ -56,6 +73,8 @@ def test_a_variable_names_the_file_when_no_flag_does(tmp_path: Path) -> None:
     ("key", "value", "complaint"),
     [
         ("listen", "8080", "expected host:port"),
+        ("feed_listen", "9090", "expected host:port"),
+        ("feed_window_frames", "0", ">= 1"),
         ("listen", "127.0.0.1:65536", "expected host:port"),
         ("retention_days", "0", ">= 1"),
         ("retention_days", "many", "`int`"),

@@ -60,7 +60,8 @@ def with_admin(settings: Settings, work: Callable[[AdminClient], Awaitable[Resul
 
 @asynccontextmanager
 async def _transport(data_dir: Path, settings: Settings) -> AsyncIterator[httpx.AsyncBaseTransport]:
-    hosts = read_layout(data_dir) or 1
+    layout = read_layout(data_dir)
+    hosts = 1 if layout is None else layout.hosts
     for place in range(hosts):
         path = admin_socket(host_dir(data_dir, place, hosts))
         if _is_served(path):

@@ -127,11 +127,12 @@ class HostedEngine:
         state, problem = report.state, report.problem
         if state is HostState.READY and not engine.host.is_ready:
             state, problem = HostState.WAITING, "its numbers are not rebuilt, or the disk refuses commits"
-        operations = self._own.operations_listen
+        feed, operations = self._own.feed_listen, self._own.operations_listen
         return msgspec.structs.replace(
             report,
             state=state,
             problem=problem,
+            feed=str(reached_at(feed, self._seat.node_address)) if feed else "",
             http=f"http://{reached_at(self._own.listen, self._seat.node_address)}",
             operations=f"http://{reached_at(operations, self._seat.node_address)}" if operations else "",
             bindings=engine.host.bindings,
@@ -191,7 +192,8 @@ class HostedEngine:
         until = time.monotonic() + _PREDECESSOR_SECONDS
         while True:
             try:
-                return await stack.enter_async_context(running_engine(self._own, peers=self._peers))
+                engine = running_engine(self._own, peers=self._peers, directory=lambda: self.directory)
+                return await stack.enter_async_context(engine)
             except (DataDirBusy, CannotListen):
                 if time.monotonic() > until:
                     raise

@@ -12,7 +12,7 @@ import msgspec
 
 from actors.watch import ClusterRecord, Member
 from engine.core.ports import HostDirectory
-from storage.layout import sync_directory, write_durably
+from storage.layout import sync, write_durably
 
 HOST_NOTE = "host.json"
 RECORD = "cluster.json"
@@ -56,7 +56,7 @@ def write_note(path: Path, note: object) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     write_durably(draft, msgspec.json.format(msgspec.json.encode(note)).decode() + "\n")
     draft.replace(path)
-    sync_directory(path.parent)
+    sync(path.parent)
 
 
 def save_cluster(data_dir: Path, record: ClusterRecord, members: tuple[Member, ...]) -> None:

@@ -41,6 +41,7 @@ def settled(settings: Settings) -> Settings:
         settings,
         data_dir=settings.data_dir.absolute(),
         listen=listen,
+        feed_listen=_settled(settings.feed_listen, settings.hosts, taken),
         operations_listen=_settled(settings.operations_listen, settings.hosts, taken),
     )
 
@@ -98,5 +99,6 @@ def host_settings(settings: Settings, place: int, data_dir: Path) -> Settings:
     return msgspec.structs.replace(
         settings,
         data_dir=host_dir(data_dir, place, settings.hosts),
+        feed_listen=own(settings.feed_listen),
         operations_listen=own(settings.operations_listen),
     )

@@ -81,6 +81,11 @@ def canonical(text: str) -> str:
     return _canonical_number(_with_plus(text))
 
 
+def bare(text: str) -> str:
+    """Bring an identifier, however its separators are set, to the form that tells whose it is; cheap, never fails."""
+    return canonical(_SEPARATORS.sub("", canonical(text)))
+
+
 def country_of(address: Address) -> str | None:
     """Tell the ISO country of a canonical address, or None when it has none or cannot be known."""
     address = address.removeprefix("whatsapp:")
@@ -159,7 +164,7 @@ def _parse_person(text: str) -> E164:
 
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> PhoneNumber | None:
-    number = canonical(_SEPARATORS.sub("", canonical(text)))
+    number = bare(text)
     if _E164_SHAPE.fullmatch(number) is None:
         return None
     if _NANP.fullmatch(number) is not None:

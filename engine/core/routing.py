@@ -30,7 +30,7 @@ from engine.core.records import (
     Session,
 )
 from engine.core.sids import Mint, SidKind
-from engine.core.traffic import Decision, InboundEvent, Outcome, Reason
+from engine.core.traffic import Decision, InboundEvent, Outcome, Question, Reason
 
 
 class Seat(msgspec.Struct, frozen=True, gc=False):
@@ -272,9 +272,39 @@ def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: 
     a mint the decision is for information: nothing is to be recorded.
     """
     is_call = event.is_call
-    if not is_call and not rules.forwards_stop_words and is_stop_word(event.body):
+    met = _meet(bindings, event, is_call=is_call, rules=rules, now=now)
+    if isinstance(met, Ruling):
+        return met
+    session, caller, partner = met
+    if mint is None:
+        return Ruling(
+            routed(caller, partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=""), session
+        )
+    interaction = _interaction(event, session, caller, partner, sid=mint(_INTERACTION), now=now)
+    return Ruling(
+        routed(caller, partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=interaction.sid),
+        session,
+        interaction,
+    )
+
+
+def foresee(bindings: Bindings, question: Question, *, rules: NumberRules, now: float) -> Decision:
+    """Tell what `decide` would decide; no hook is asked, and nothing is to be recorded."""
+    is_call = question.is_call
+    met = _meet(bindings, question, is_call=is_call, rules=rules, now=now)
+    if isinstance(met, Ruling):
+        return met.decision
+    session, caller, partner = met
+    return routed(caller, partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid="")
+
+
+def _meet(
+    bindings: Bindings, question: Question, *, is_call: bool, rules: NumberRules, now: float
+) -> tuple[ActiveSession, Seat, Seat] | Ruling:
+    """Find the session, who sends and who is to be reached, or the refusal."""
+    if not is_call and not rules.forwards_stop_words and is_stop_word(question.body):
         return STOPPED
-    sender = canonical(event.sender)
+    sender = canonical(question.sender)
     session = bindings.find(sender)
     if session is None:
         return _outside(bindings, sender, is_call=is_call)
@@ -285,20 +315,12 @@ def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: 
     if len(session.seats) != 2:  # noqa: PLR2004 - a pairing
         return _refused(_NO_PARTNER, session)
     first, second = session.seats
-    caller, partner = (first, second) if first.identifier == sender else (second, first)
-    if mint is None:
-        return Ruling(
-            routed(partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=""), session
-        )
-    interaction = _interaction(event, session, caller, partner, sid=mint(_INTERACTION), now=now)
-    return Ruling(
-        routed(partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=interaction.sid),
-        session,
-        interaction,
-    )
+    return (session, first, second) if first.identifier == sender else (session, second, first)
 
 
-def routed(partner: Seat, *, is_call: bool, rules: NumberRules, session_sid: str, interaction_sid: str) -> Decision:
+def routed(
+    caller: Seat, partner: Seat, *, is_call: bool, rules: NumberRules, session_sid: str, interaction_sid: str
+) -> Decision:
     """Return the decision that an event reaches this partner; the same again after a restart."""
     return Decision(
         _ROUTED,
@@ -307,6 +329,8 @@ def routed(partner: Seat, *, is_call: bool, rules: NumberRules, session_sid: str
         caller_id=partner.proxy,
         session_sid=session_sid,
         interaction_sid=interaction_sid,
+        inbound_participant_sid=caller.participant_sid,
+        outbound_participant_sid=partner.participant_sid,
         is_sent_by_us=rules.carrier is not None and not is_call,
     )
 

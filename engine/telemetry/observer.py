@@ -17,7 +17,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from engine.core.errors import CATALOGUE, Code, Level
-from engine.core.ports import DeliveryEnd, DoorProblem, DutyKind, HookEnd, HookKind
+from engine.core.ports import DeliveryEnd, DoorProblem, DutyKind, FeedProblem, HookEnd, HookKind
 from engine.core.records import DebuggerEvent, Kind
 from engine.core.traffic import Outcome, Reason, ReportOutcome
 from engine.telemetry.debugger import DebuggerLog
@@ -81,7 +81,7 @@ class Tally(Collector):
 
 
 class Telemetry:
-    """Implements the ports `Observer` and `EgressObserver`; several engines may share a process, each its registry."""
+    """Implements the ports `Observer`, `EgressObserver` and `FeedObserver`; each engine of a process has its own."""
 
     def __init__(self, log: DebuggerLog | None = None) -> None:
         """Make every series that is known beforehand, so that it reads 0 and not nothing."""
@@ -98,6 +98,10 @@ class Telemetry:
         self._doors = self._tally(
             "maskline_turned_away_requests", "Requests refused undecided", "problem", zip(DoorProblem)
         )
+        self._feed_problems = self._tally(
+            "maskline_feed_problems", "Frames, events and connections of the feed refused", "problem", zip(FeedProblem)
+        )
+        self._resolved = self._tally("maskline_resolved_events", "Events resolved, nothing recorded", "", [()])
         self._debugger = self._tally("maskline_debugger_events", "Events for the debugger", "code level")
         self._requests = self._tally("maskline_api_requests", "REST requests answered", "method route status")
         self._hooks = self._tally("maskline_hooks_asked", "Webhooks asked to decide", "hook end", _HOOK_ENDS)
@@ -140,6 +144,14 @@ class Telemetry:
     def delivered(self, kind: DutyKind, end: DeliveryEnd) -> None:
         """Count a try to deliver an effect."""
         self._deliveries.counts[kind, end] += 1
+
+    def feed_refused(self, problem: FeedProblem) -> None:
+        """Count a frame, event or connection of the feed that was refused."""
+        self._feed_problems.counts[(problem,)] += 1
+
+    def resolved(self, count: int) -> None:
+        """Count events that were resolved with nothing recorded."""
+        self._resolved.counts[()] += count
 
     def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
         """Count a group commit: its size and length, or its failure."""

@@ -1,5 +1,6 @@
 """What becomes of inbound traffic: behaviour 9's table as far as it needs no webhook, and 14's digits."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from engine.core.routing import (
     Seat,
     active_session,
     decide,
+    foresee,
     outbound_address,
     pushed_message,
     rules_for,
@@ -67,6 +69,8 @@ def test_a_participant_reaches_the_partner_who_sees_their_own_number(kind: Kind)
     decision = ruling.decision
     assert (decision.outcome, decision.reason, decision.code) == (Outcome.ROUTED, Reason.IN_SESSION, None)
     assert (decision.to, decision.caller_id, decision.session_sid) == (BOB, P2, session.sid)
+    alice, bob = (seat.participant_sid for seat in session.seats)
+    assert (decision.inbound_participant_sid, decision.outbound_participant_sid) == (alice, bob)
     assert ruling.session is session
 
 
@@ -477,6 +481,26 @@ def pairings(draw: st.DrawFn) -> ActiveSession:
     mode = draw(st.sampled_from(Mode))
     date_expiry = draw(st.none() | st.sampled_from([NOW - 1, NOW + 1]))
     return pairing(*map(seat, people, proxies), mode=mode, date_expiry=date_expiry)
+
+
+@given(
+    sessions=st.lists(pairings(), max_size=6),
+    sender=st.sampled_from([*PEOPLE, "+525512345678", "+5215512345678", " 12125552001", "anonymous"]),
+    body=st.sampled_from(["on my way", " Stop", ""]),
+    kind=st.sampled_from(Kind),
+    rules=st.builds(NumberRules, st.booleans(), st.booleans(), st.booleans(), carrier=st.sampled_from([None, "main"])),
+)
+def test_what_is_foreseen_is_what_is_decided(
+    *, sessions: list[ActiveSession], sender: Address, body: str, kind: Kind, rules: NumberRules
+) -> None:
+    """The same decision in every respect but the interaction, which is not made."""
+    bindings = bound(*sessions)
+    bindings.lapse(PEOPLE[0], "KC" + "9" * 32)
+    event = msgspec.structs.replace(arrival(kind, sender), body=body)
+
+    decision = ruled(bindings, event, rules=rules).decision
+
+    assert foresee(bindings, event, rules=rules, now=NOW) == msgspec.structs.replace(decision, interaction_sid="")
 
 
 @given(

@@ -5,7 +5,17 @@ import re
 import pytest
 
 from engine.core.errors import Code
-from engine.core.ports import DeliveryEnd, DoorProblem, DutyKind, EgressObserver, HookEnd, HookKind, Observer
+from engine.core.ports import (
+    DeliveryEnd,
+    DoorProblem,
+    DutyKind,
+    EgressObserver,
+    FeedObserver,
+    FeedProblem,
+    HookEnd,
+    HookKind,
+    Observer,
+)
 from engine.core.records import DebuggerEvent, Kind
 from engine.core.traffic import Outcome, Reason, ReportOutcome
 from engine.telemetry.observer import MAX_ROUTES, Telemetry
@@ -39,6 +49,19 @@ def test_it_is_an_observer(telemetry: Telemetry) -> None:
     observer.turned_away(DoorProblem.NOT_POST)
 
     assert series(telemetry, "maskline_turned_away_requests_total")['{problem="not-post"}'] == 1
+
+
+def test_the_feed_is_counted_by_problem_and_by_what_it_resolved(telemetry: Telemetry) -> None:
+    """Every problem reads 0 before it happens; resolved events are no events of the host."""
+    observer: FeedObserver = telemetry
+
+    observer.feed_refused(FeedProblem.NOT_MSGPACK)
+    observer.resolved(64)
+    observer.resolved(3)
+
+    problems = series(telemetry, "maskline_feed_problems_total")
+    assert (len(problems), problems['{problem="not-msgpack"}'], sum(problems.values())) == (len(FeedProblem), 1, 1)
+    assert series(telemetry, "maskline_resolved_events_total") == {"": 67}
 
 
 def test_every_ending_reads_zero_before_it_happens(telemetry: Telemetry) -> None:
