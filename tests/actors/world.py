@@ -423,6 +423,12 @@ class World:
             for store in self.store.all:
                 await store.land()
             await self.breathe()
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Let every host hear of what passed on the others, and have it on disk."""
+        for host in self.host.all:
+            await host._catch_up()
 
     async def breathe(self) -> None:
         """Let the loop turn, without waiting for the disk."""
