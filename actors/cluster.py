@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.supervisor import Membership, Order, Supervisor
@@ -182,11 +182,11 @@ class RayFleet:
             return Sign.SILENT
         except ActorUnavailableError:
             return Sign.DOWN
-        except (RayActorError, ValueError) as problem:
+        except (RayActorError, ActorUnschedulableError, ValueError) as problem:
             self._handles.forget(name, problem)
             return Sign.GONE
         except RayError as problem:
-            _log.warning("%s answered a beat with %s", name, problem)
+            _log.debug("%s answered a beat with %s", name, problem)
             return Sign.SILENT
         return _read_report(answer)
 
