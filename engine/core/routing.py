@@ -361,32 +361,34 @@ def foresee_all(
     """Foresee many at once for an account (None = for all), the plain ones of them here, in one loop.
 
     Plain is a call or a message without a text, in a session of mode voice-and-message, whose partner is dialled as the
-    number is kept. `otherwise` tells of any other; where it returns None, so does this.
+    number is kept. `otherwise` tells of numbers that are not among these, or not to be looked at; where it returns
+    None, so does this.
     """
     foreseen: list[Decision | Passage] = []
     add, find, both = foreseen.append, numbers.get, Mode.VOICE_AND_MESSAGE
     for question in questions:
         number = find(question.proxy)
-        if number is not None and (account_sid is None or number.account_sid == account_sid) and not question.body:
-            rules = number.rules
-            session = number.bindings.find(question.sender)  # a canonical sender is found as it came
-            if (
-                session is not None
-                and session.mode is both
-                and session.date_expiry is None
-                and (not session.ttl_seconds or session.idle_since + session.ttl_seconds > now)
-                and len(session.seats) == 2  # noqa: PLR2004 - a pairing
-                and not (rules.inserts_mexican_one or rules.argentina or rules.carrier is not None)
-                and number.is_ready
-            ):
-                first, second = session.seats
-                is_first = first.identifier == question.sender
-                add(Passage(session, first, second) if is_first else Passage(session, second, first))
-                continue
-        decision = otherwise(question)
-        if decision is None:
-            return None
-        add(decision)
+        if number is None or (account_sid is not None and number.account_sid != account_sid) or not number.is_ready:
+            decision = otherwise(question)
+            if decision is None:
+                return None
+            add(decision)
+            continue
+        bindings, rules = number.bindings, number.rules
+        session = bindings.find(question.sender)  # a canonical sender is found as it came
+        if (
+            session is not None
+            and session.mode is both
+            and session.date_expiry is None
+            and (not session.ttl_seconds or session.idle_since + session.ttl_seconds > now)
+            and len(session.seats) == 2  # noqa: PLR2004 - a pairing
+            and not (question.body or rules.inserts_mexican_one or rules.argentina or rules.carrier is not None)
+        ):
+            first, second = session.seats
+            is_first = first.identifier == question.sender
+            add(Passage(session, first, second) if is_first else Passage(session, second, first))
+        else:
+            add(foresee(bindings, question, rules=rules, now=now))
     return foreseen
 
 
