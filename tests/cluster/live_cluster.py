@@ -45,7 +45,7 @@ class LiveCluster(LiveServer):
         self.environ = clean_environment() | (environ or {})
         self.arguments = (
             *("--data-dir", str(data_dir), "--runtime", "ray", "--hosts", str(hosts)),
-            *("--listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0"),
+            *("--listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0", "--feed-listen", "127.0.0.1:0"),
             *("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8", "--host-silence-seconds", "3"),
             *arguments,
         )

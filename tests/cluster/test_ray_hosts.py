@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.cluster.live_cluster import LiveCluster, eventually, session_of
+from tests.e2e.feed import Feed
 from tests.e2e.live import MASKLINE, NO_TLS, clean_environment
 from tests.e2e.tenant import Tenant, new_tenant
 
@@ -52,11 +53,29 @@ def test_each_host_has_metrics_of_its_own(cluster: LiveCluster) -> None:
         assert elsewhere.status_code == 404
 
 
+def directory(cluster: LiveCluster, tenant: Tenant, place: int) -> tuple[int, int, list[dict[str, str]]]:
+    """Ask a host's feed: epoch, whose answer it is, names and addresses of all hosts."""
+    with Feed(cluster.status()[place]["feed"], tenant.sid, tenant.token) as feed:
+        told = feed.welcome[2]["directory"]
+    return told["epoch"], told["me"], told["hosts"]
+
+
+def test_every_host_tells_clients_of_the_feed_who_the_hosts_are(cluster: LiveCluster, tenant: Tenant) -> None:
+    """The same names, addresses and epoch on each."""
+    addresses = [{"name": one["host"], "address": one["feed"]} for one in cluster.status()]
+
+    epochs, asked, hosts = zip(*(directory(cluster, tenant, place) for place in range(2)), strict=True)
+
+    assert asked == (0, 1)
+    assert hosts == (addresses, addresses)
+    assert epochs[0] == epochs[1] >= 1
+
+
 def test_a_killed_host_comes_back_with_all_that_was_acknowledged(cluster: LiveCluster, tenant: Tenant) -> None:
     """At the same address; the other host serves on, and the directory is the same."""
     service = tenant.service(numbers=2)
     pairings = [service.pairing() for _ in range(3)]
-    before = cluster.status()
+    before, epoch = cluster.status(), directory(cluster, tenant, 1)
 
     old = {1: cluster.kill_host(1)}
     served_on = cluster.is_ready(0)
@@ -64,8 +83,10 @@ def test_a_killed_host_comes_back_with_all_that_was_acknowledged(cluster: LiveCl
     eventually(lambda: cluster.status()[1]["state"] == "ready", "the supervisor has heard of it")
     after = cluster.status()
     tenant = tenant.moved(cluster)
+    epoch_after = directory(cluster, tenant, 1)
 
     assert served_on
+    assert epoch_after == epoch
     assert after[1]["pid"] != old[1]
     assert after[1]["operations"] == before[1]["operations"]
     assert after[1]["incarnation"] == before[1]["incarnation"] + 1

@@ -48,7 +48,7 @@ def test_a_lost_node_takes_its_hosts_along_until_it_is_back(nodes: Nodes) -> Non
     assert [one["node"] for one in started] == [HEAD, SECOND]
     assert (nodes.data_dir_of(SECOND) / "host-1" / "maskline.db").exists()
     assert lost[0]["state"] == "ready"
-    assert f"no node that is up has its files; it ran on {SECOND} last" in lost[1]["problem"]
+    assert f"no node that is up has its files, which were on {SECOND}" in lost[1]["problem"]
     assert not files_elsewhere
     assert served_on
     assert back[1]["node_id"] != started[1]["node_id"]
