@@ -36,8 +36,16 @@ def eventually(holds: Callable[[], bool], what: str, *, seconds: float = WAIT_SE
 class LiveCluster(LiveServer):
     """A cluster on free ports; `serve` starts it or attaches to it."""
 
-    def __init__(self, data_dir: Path, *arguments: str, hosts: int = 2, environ: dict[str, str] | None = None) -> None:
-        """Know its place; nothing is started yet."""
+    def __init__(
+        self,
+        data_dir: Path,
+        *arguments: str,
+        hosts: int = 2,
+        environ: dict[str, str] | None = None,
+        prefix: tuple[str, ...] = (),
+    ) -> None:
+        """Know its place; nothing is started yet. `prefix` is put before each command."""
+        self.prefix = prefix
         self.data_dir = data_dir
         self.log_path = data_dir.with_suffix(".log")
         self.hosts = hosts
@@ -54,7 +62,7 @@ class LiveCluster(LiveServer):
         """Start or attach, and wait for the ready line."""
         with self.log_path.open("ab") as log_file:
             self.process = subprocess.Popen(  # noqa: S603 - our own command
-                [str(MASKLINE), "serve", *self.arguments],
+                [*self.prefix, str(MASKLINE), "serve", *self.arguments],
                 stdout=subprocess.PIPE,
                 stderr=log_file,
                 text=True,
@@ -69,7 +77,7 @@ class LiveCluster(LiveServer):
     def run(self, *arguments: str, seconds: float = WAIT_SECONDS) -> subprocess.CompletedProcess[str]:
         """Run a command of the operator's on this data directory."""
         return subprocess.run(  # noqa: S603 - our own command
-            [str(MASKLINE), *arguments, "--data-dir", str(self.data_dir)],
+            [*self.prefix, str(MASKLINE), *arguments, "--data-dir", str(self.data_dir)],
             capture_output=True,
             text=True,
             timeout=seconds,
