@@ -128,10 +128,11 @@ class LiveCluster(LiveServer):
         eventually(lambda: self.pid(place) != old and self.is_ready(place), f"host-{place} is ready")
 
     def admin(self, method: str, path: str, body: Json | None = None) -> Json:
-        """Ask the operator's socket of the first host."""
-        transport = httpx.HTTPTransport(uds=str(self.host_dir(0) / "maskline.sock"), verify=NO_TLS)
-        with httpx.Client(transport=transport, base_url="http://maskline", timeout=30.0) as http:
-            answer: Json = http.request(method, path, json=body).raise_for_status().json()
+        """Ask the operator's socket of the first host; a new account is waited for on every host."""
+        answer = ask_operator(self.host_dir(0), method, path, body)
+        if (method, path) == ("POST", "/accounts"):
+            sid = answer["account"]["sid"]
+            eventually(lambda: all(sid in accounts(self.host_dir(place)) for place in range(self.hosts)), "all know it")
         return answer
 
     def stop(self) -> int:
@@ -147,6 +148,20 @@ class LiveCluster(LiveServer):
     def head(self) -> int:
         """The process that holds Ray together."""
         return int(json.loads((self.data_dir / "ray.json").read_bytes())["pid"])
+
+
+def ask_operator(host_dir: Path, method: str, path: str, body: Json | None = None) -> Json:
+    """Ask a host's operator socket."""
+    transport = httpx.HTTPTransport(uds=str(host_dir / "maskline.sock"), verify=NO_TLS)
+    with httpx.Client(transport=transport, base_url="http://maskline", timeout=30.0) as http:
+        answer: Json = http.request(method, path, json=body).raise_for_status().json()
+    return answer
+
+
+def accounts(host_dir: Path) -> dict[str, str]:
+    """Return the accounts that a host knows: SID to name."""
+    listed = ask_operator(host_dir, "GET", "/accounts")["accounts"]
+    return {one["sid"]: one["friendly_name"] for one in listed}
 
 
 def first_line(process: "subprocess.Popen[str]", seconds: float) -> str:

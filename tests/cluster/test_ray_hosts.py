@@ -207,26 +207,24 @@ def test_operator_commands_reach_whichever_host_runs(cluster: LiveCluster) -> No
 def test_a_host_that_cannot_open_its_file_is_reported_and_does_not_loop(tmp_path: Path) -> None:
     """The other one runs; when the file is right again, `undrain` starts it. `cluster stop` ends it all."""
     cluster = LiveCluster(tmp_path / "data")
-    cluster.serve()
-    cluster.stop()
     database = cluster.host_dir(1) / "maskline.db"
-    good = database.read_bytes()
+    database.parent.mkdir(parents=True)
     database.write_bytes(b"this is no database" * 1000)
 
     cluster.serve()
     head = cluster.head
     failed, incarnation = cluster.status()[1], host_note(cluster, 1)["incarnation"]
+    database.unlink()
     later = cluster.status()[1]
-    database.write_bytes(good)
     mended = cluster.run("cluster", "undrain", "host-1")
-    eventually(lambda: cluster.status()[1]["state"] == "ready", "it runs again")
+    eventually(lambda: cluster.status()[1]["state"] == "ready", "it runs")
     stopped = cluster.run("cluster", "stop")
     code = cluster.process.wait(30)
     cluster.kill()
 
     assert failed["state"] == later["state"] == "failed"
     assert "no SQLite database" in failed["problem"]
-    assert later["incarnation"] == incarnation == failed["incarnation"]
+    assert later["incarnation"] == incarnation == failed["incarnation"] == 1
     assert "host-1: failed" in cluster.log
     assert mended.returncode == 0, mended.stderr
     assert (stopped.returncode, code) == (0, 0), stopped.stderr

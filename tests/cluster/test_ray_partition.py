@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.cluster.live_cluster import LiveCluster, eventually
+from tests.cluster.live_cluster import LiveCluster, accounts, ask_operator, eventually
 from tests.cluster.nodes import Nodes
-from tests.e2e.live import NO_TLS
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(300)]
 
@@ -88,14 +86,6 @@ def nodes(network: Network, tmp_path: Path) -> Iterator[Nodes]:
         nodes.stop()
 
 
-def accounts(host_dir: Path) -> list[str]:
-    """Ask a host's operator socket, which no cable reaches, for the accounts that it knows."""
-    transport = httpx.HTTPTransport(uds=str(host_dir / "maskline.sock"), verify=NO_TLS)
-    with httpx.Client(transport=transport, base_url="http://maskline", timeout=10.0) as http:
-        listed = http.get("/accounts").raise_for_status().json()["accounts"]
-    return [one["friendly_name"] for one in listed]
-
-
 def test_a_node_that_was_cut_off_comes_back_with_its_hosts(network: Network, nodes: Nodes) -> None:
     """Meanwhile its hosts run nowhere else, and those on this side serve on."""
     nodes.add(SECOND)
@@ -109,19 +99,19 @@ def test_a_node_that_was_cut_off_comes_back_with_its_hosts(network: Network, nod
     )
     cluster.serve()
     started = cluster.status()
-    cluster.admin("POST", "/accounts", {"friendly_name": "before"})
-    eventually(lambda: accounts(second_dir) == ["before"], "both hosts know the account")
+    ask_operator(nodes.data_dir / "host-0", "POST", "/accounts", {"friendly_name": "before"})
+    eventually(lambda: [*accounts(second_dir).values()] == ["before"], "both hosts know the account")
 
     network.cut()
     eventually(lambda: cluster.status()[1]["state"] == "unplaced", "the loss is noticed")
     lost = cluster.status()
-    here = accounts(nodes.data_dir / "host-0")
+    here = [*accounts(nodes.data_dir / "host-0").values()]
     network.join()
     cut_off = nodes.nodes[-1]
     eventually(lambda: cut_off.poll() is not None, "Ray ends the node that it had counted as lost", seconds=90)
     nodes.add(SECOND)
     eventually(lambda: [one["state"] for one in cluster.status()] == ["ready", "ready"], "both are ready again")
-    back = cluster.status()
+    back, there = cluster.status(), [*accounts(second_dir).values()]
     targets = json.loads((nodes.data_dir / "prometheus-targets.json").read_bytes())
     code = cluster.stop()
 
@@ -131,7 +121,7 @@ def test_a_node_that_was_cut_off_comes_back_with_its_hosts(network: Network, nod
     assert lost[0]["state"] == "ready"
     assert f"which were on {SECOND}" in lost[1]["problem"]
     assert not (nodes.data_dir / "host-1").exists()
-    assert here == ["before"]
+    assert here == there == ["before"]
     assert back[1]["incarnation"] > started[1]["incarnation"]
     assert back[1]["node_id"] != started[1]["node_id"]
     assert code == 0
