@@ -36,7 +36,7 @@ from engine.core.errors import PeerUnavailable, StoreUnavailable
 from engine.core.placement import Placement
 from engine.core.ports import Clock, ControlPlane, Observer, Peers, Store
 from engine.core.records import Address, DebuggerEvent, Interaction, Service
-from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession, foresee
+from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession, Passage, foresee, foresee_all
 from engine.core.sids import Mint
 from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
 
@@ -268,24 +268,28 @@ class Host:
         owner = membership.owner_of(proxy)
         return None if owner == membership.me else owner
 
-    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision] | None:
+    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision | Passage] | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
         if not self._is_loaded:
             return [REBUILDING] * len(questions)
-        find, now, decisions = self._directory.find, self._parts.clock(), []
-        for question in questions:
-            actor = find(question.proxy)
-            if actor is None:
-                if self._owner_elsewhere(question.proxy) is not None:
-                    return None
-                decisions.append(NOT_IN_POOL)
-            elif account_sid not in (None, actor.account_sid):
-                decisions.append(NOT_IN_POOL)
-            elif not actor.is_ready:
-                decisions.append(REBUILDING)
-            else:
-                decisions.append(foresee(actor.bindings, question, rules=actor.rules, now=now))
-        return decisions
+        now = self._parts.clock()
+        return foresee_all(
+            questions,
+            self._directory.by_address,
+            account_sid=account_sid,
+            now=now,
+            otherwise=lambda question: self._foresee(question, account_sid, now),
+        )
+
+    def _foresee(self, question: Question, account_sid: str | None, now: float) -> Decision | None:
+        actor = self._directory.find(question.proxy)
+        if actor is None:
+            return NOT_IN_POOL if self._owner_elsewhere(question.proxy) is None else None
+        if account_sid not in (None, actor.account_sid):
+            return NOT_IN_POOL
+        if not actor.is_ready:
+            return REBUILDING
+        return foresee(actor.bindings, question, rules=actor.rules, now=now)
 
     def settle(self, done: Callable[[], None]) -> None:
         """Call `done` when nothing that was received or reported before this waits for its commit any more."""
@@ -327,10 +331,10 @@ class Host:
         version = store.registry_version()
         self._registry.load(store.registry(), version=version)
         self._roster.load()
-        for place, (session, participants) in enumerate(store.active_sessions()):
+        for place, session in enumerate(store.active_sessions()):
             coordinator = self._services.find(session.service_sid)
             if coordinator is not None:
-                coordinator.reload(session, participants)
+                coordinator.reload(session)
             if self._membership is not None and place % LOAD_CHUNK == 0:
                 await asyncio.sleep(0)  # the other hosts are to hear that this one is there
         reload_calls(self._parts, self._ledger)

@@ -36,6 +36,7 @@ from engine.core.requests import (
     SessionRequest,
     SessionUpdate,
 )
+from engine.core.routing import ActiveSession, Passage
 from engine.core.traffic import (
     Decision,
     InboundEvent,
@@ -163,8 +164,8 @@ class Store(Protocol):
     def registry_version(self) -> int:
         """Tell which version of the registry is held; 0 = none was ever counted. Read it before `registry`."""
 
-    def active_sessions(self) -> Iterator[tuple[Session, tuple[Participant, ...]]]:
-        """Walk the active sessions in the order of activation, each with its live participants."""
+    def active_sessions(self) -> Iterator[ActiveSession]:
+        """Walk the active sessions in the order of activation, each with its live participants' seats."""
 
     def interactions_since(self, at: float) -> Iterator[Interaction]:
         """Walk the interactions that arrived at or after a time, oldest first."""
@@ -320,7 +321,7 @@ class FeedPlane(DataPlane, Protocol):
     def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Do the same about a number of another host; `answer` is called once, later."""
 
-    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision] | None:
+    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision | Passage] | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
 
     def settle(self, done: Callable[[], None]) -> None:

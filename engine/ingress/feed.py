@@ -231,7 +231,7 @@ class FeedConnection(asyncio.Protocol):
             decisions = self._parts.plane.resolve_all(questions, account_sid=client.account_sid)
             if decisions is not None:
                 self._parts.observer.resolved(len(decisions))
-                self._say_all(list(map(client.shape, decisions)))
+                self._say_all(client.shape.all(decisions))
                 return
         frame = self._stand(size=len(payload))
         frame.begin(events, client.shape)

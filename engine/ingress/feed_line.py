@@ -39,7 +39,7 @@ class Frame:
 
     def decided(self, index: int, decision: Decision) -> None:
         """Take the decision about an event."""
-        self.say(index, self._shape(decision))
+        self.say(index, self._shape.decided(decision))
 
     def reported(self, index: int, outcome: ReportOutcome | None) -> None:
         """Take what became of a leg status."""

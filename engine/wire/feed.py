@@ -12,6 +12,7 @@ import msgspec
 
 from engine.core.errors import MasklineError
 from engine.core.ports import FeedProblem
+from engine.core.routing import Passage
 from engine.core.traffic import Decision
 
 VERSION: Final = 1
@@ -140,23 +141,32 @@ class _Versioned(msgspec.Struct):
 
 
 FIELDS: Final = {
-    "outcome": "outcome",
-    "reason": "reason",
-    "to": "to",
-    "caller_id": "caller_id",
-    "sent_by_us": "is_sent_by_us",
-    "body": "body",
-    "twiml": "twiml",
-    "session": "session_sid",
-    "interaction": "interaction_sid",
-    "inbound_participant": "inbound_participant_sid",
-    "outbound_participant": "outbound_participant_sid",
-    "code": "code",
+    "outcome": ("outcome", "outcome"),
+    "reason": ("reason", "reason"),
+    "to": ("to", "partner.identifier"),
+    "caller_id": ("caller_id", "partner.proxy"),
+    "sent_by_us": ("is_sent_by_us", "is_sent_by_us"),
+    "body": ("body", "body"),
+    "twiml": ("twiml", "twiml"),
+    "session": ("session_sid", "session.sid"),
+    "interaction": ("interaction_sid", "interaction_sid"),
+    "inbound_participant": ("inbound_participant_sid", "caller.participant_sid"),
+    "outbound_participant": ("outbound_participant_sid", "partner.participant_sid"),
+    "code": ("code", "code"),
 }
-"""What a decision can say, each with the field of `Decision` that holds it."""
+"""What a decision can say, each with where a `Decision` and where a `Passage` has it."""
 
-Shape = Callable[[Decision], tuple[Any, ...]]
-"""Makes what a decision is on the wire."""
+
+class Shape(msgspec.Struct, frozen=True):
+    """What the decisions of a client are made of."""
+
+    decided: Callable[[Decision], tuple[Any, ...]]
+    passing: Callable[[Passage], tuple[Any, ...]]
+
+    def all(self, decisions: Iterable[Decision | Passage]) -> "list[Said]":
+        """Return what decisions are on the wire."""
+        decided, passing = self.decided, self.passing
+        return [passing(one) if isinstance(one, Passage) else decided(one) for one in decisions]
 
 
 def shape_of(wants: tuple[str, ...] | None) -> Shape:
@@ -165,11 +175,13 @@ def shape_of(wants: tuple[str, ...] | None) -> Shape:
     unknown = [name for name in names if name not in FIELDS]
     if unknown or not names:
         raise Refused(FeedProblem.BAD_HELLO, f"a decision has the fields {', '.join(FIELDS)}; name some", field="wants")
-    attributes = [FIELDS[name] for name in names]
-    if len(attributes) == 1:
-        (only,) = attributes
-        return lambda decision: (getattr(decision, only),)
-    return attrgetter(*attributes)
+    decided, passing = zip(*(FIELDS[name] for name in names), strict=True)
+    return Shape(_getter(*decided), _getter(*passing))
+
+
+def _getter(*paths: str) -> Callable[[Any], tuple[Any, ...]]:
+    get = attrgetter(*paths)
+    return (lambda one: (get(one),)) if len(paths) == 1 else get
 
 
 def is_hello(payload: Payload) -> bool:

@@ -153,6 +153,7 @@ def _move(data_dir: Path, layout: Layout, *, hosts: int, told: Told, free_on: Fr
         for done, database in enumerate(databases):
             told("check", done, len(databases))
             make_current(database)
+        told("check", len(databases), len(databases))
         with ExitStack() as reading:
             old = [reading.enter_context(closing(open_still(database))) for database in databases]
             demand_space(data_dir, _needed_bytes(databases, old, hosts), free_on(data_dir))

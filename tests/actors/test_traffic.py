@@ -2,14 +2,16 @@
 
 import asyncio
 from functools import partial
+from itertools import product
 
 import msgspec
 import pytest
 
 from engine.core.errors import Code
+from engine.core.placement import owner_of
 from engine.core.records import Kind, LegStatus, Mode, SessionStatus
 from engine.core.requests import AccountUpdate, NumberUpdate, ServiceRequest
-from engine.core.routing import NOT_IN_POOL
+from engine.core.routing import NOT_IN_POOL, Passage
 from engine.core.traffic import Decision, Outcome, Reason
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, START, WAIT_SECONDS, World, begun, refused, wanting
 
@@ -60,10 +62,10 @@ async def test_a_number_is_unknown_to_the_traffic_of_another_account(world: Worl
     assert (await world.receive(own)).to == BOB
 
 
-@pytest.mark.parametrize("host_count", [1])
-async def test_many_resolved_at_once_are_what_each_of_them_resolves_to(world: World) -> None:
+@pytest.mark.parametrize("mode", Mode)
+async def test_many_resolved_at_once_are_what_each_of_them_resolves_to(world: World, mode: Mode) -> None:
     """In order, with the numbers of other accounts unknown; nothing is counted or recorded."""
-    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2), mode=Mode.VOICE_ONLY)
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2), mode=mode)
     asked = [
         world.event(kind, sender, proxy)
         for kind in Kind
@@ -71,10 +73,15 @@ async def test_many_resolved_at_once_are_what_each_of_them_resolves_to(world: Wo
         for proxy in (N1, N2, "+16465559999")
     ]
 
-    for account_sid in (None, world.account.sid, "AC" + "f" * 32):
-        scoped = [msgspec.structs.replace(event, account_sid=account_sid) for event in asked]
-        resolved = world.hosts[0].resolve_all(asked, account_sid=account_sid)
-        assert resolved == [world.hosts[0].resolve(event) for event in scoped]
+    for account_sid, (place, host) in product((None, world.account.sid, "AC" + "f" * 32), world.hosts.items()):
+        own = [event for event in asked if owner_of(event.proxy, len(world.hosts)) == place]
+        scoped = [msgspec.structs.replace(event, account_sid=account_sid) for event in own]
+        resolved = host.resolve_all(own, account_sid=account_sid)
+        assert resolved is not None
+        decisions = [one.decision() if isinstance(one, Passage) else one for one in resolved]
+        assert decisions == [host.resolve(event) for event in scoped]
+        if len(own) < len(asked):
+            assert host.resolve_all(asked, account_sid=account_sid) is None
 
     assert (await world.look(session)).date_last_interaction is None
     assert world.observer.decisions == []

@@ -10,6 +10,7 @@ import msgspec
 
 from engine.core.ports import FeedProblem, HostAddress, HostDirectory
 from engine.core.records import Account
+from engine.core.routing import Passage
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Question, ReportOutcome
 from engine.ingress.feed import FeedSettings
 from engine.ingress.feed_server import FeedServer
@@ -76,7 +77,7 @@ class FakePlane:
         decision = self.decide(event)
         self.hooks.append(lambda: answer(decision))
 
-    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision] | None:
+    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision | Passage] | None:
         """Tell what would be decided about many."""
         if self.failure is not None:
             raise self.failure

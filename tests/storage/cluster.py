@@ -1,13 +1,17 @@
 """Clusters as their hosts leave them on disk: records written to the file of their owner, and read back from all."""
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
+from engine.core.batch import ItemKey
 from engine.core.changes import (
     AccountSaved,
     AlertRaised,
+    BatchKeyUsed,
     Change,
     EffectOwed,
     InteractionRecorded,
@@ -20,7 +24,7 @@ from engine.core.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, Mes
 from engine.core.placement import owner_of
 from engine.core.ports import AlertFilter, OutboxFilter, PageCursor, Registry
 from engine.core.records import DebuggerEvent, Interaction, Kind, Participant, Session, SessionStatus
-from engine.core.sids import SidKind, ordered_sid
+from engine.core.sids import SidKind, ordered_sid, pack, unpack
 from storage import SqliteStore, claim, host_dir
 from tests.storage.material import (
     ACCOUNT_SID,
@@ -49,6 +53,7 @@ class World(msgspec.Struct):
     interactions: list[Interaction]
     effects: list[Effect]
     alerts: list[DebuggerEvent]
+    keys: list[BatchKeyUsed]
     activated: list[str] = []
     """SIDs of the active sessions in the order of activation."""
 
@@ -82,6 +87,8 @@ def shares(world: World, hosts: int) -> list[list[Change]]:
     found = [[*shared, RegistryAdvanced(len(shared))] for _ in range(hosts)]
     for made, people in world.sessions:
         found[owner_of(made.service_sid, hosts)].append(SessionCreated(made, people))
+    for used in world.keys:
+        found[owner_of(used.service_sid, hosts)].append(used)
     for passed in world.interactions:
         place = owner_of(passed.proxy, hosts)
         is_elsewhere = owner_of(passed.service_sid, hosts) != place
@@ -116,6 +123,7 @@ def joined(held: Sequence[Held]) -> World:
         interactions=sorted((one for each in held for one in each.world.interactions), key=lambda one: one.sid),
         effects=sorted((one for each in held for one in each.world.effects), key=lambda one: one.sid),
         alerts=sorted((one for each in held for one in each.world.alerts), key=lambda one: one.sid),
+        keys=sorted((one for each in held for one in each.world.keys), key=lambda one: one.session_sid),
     )
 
 
@@ -127,6 +135,7 @@ def astray(held: Sequence[Held]) -> list[object]:
         for place, each in enumerate(held)
         for one, owner in [
             *((one, owner_of(one.service_sid, hosts)) for one, _ in each.world.sessions),
+            *((one, owner_of(one.service_sid, hosts)) for one in each.world.keys),
             *((one, owner_of(one.proxy, hosts)) for one in each.world.interactions),
             *((one, owner_of_effect(one, hosts)) for one in each.world.effects),
             *((one, owner_of(one.account_sid, hosts)) for one in each.world.alerts),
@@ -139,7 +148,7 @@ def empty_world() -> World:
     """Return a world with a registry and no traffic."""
     services = [service(sid, unique_name=f"service {place}") for place, sid in enumerate(SERVICES)]
     numbers = [number(proxy, service_sid=None) for proxy in PROXIES if proxy.startswith("+")]
-    return World(Registry((account(),), (), tuple(services), tuple(numbers)), [], [], [], [])
+    return World(Registry((account(),), (), tuple(services), tuple(numbers)), [], [], [], [], [])
 
 
 def small_world(sessions: int = 12) -> World:
@@ -157,6 +166,8 @@ def add_session(world: World, service_sid: str, proxies: Sequence[str], *, at: f
     made = session(at=at, service_sid=service_sid, status=status)
     alice, bob = participant(made, at=at), participant(made, identifier="whatsapp:+15005550002", at=at)
     world.sessions.append((made, (alice, bob)))
+    key = ItemKey(digest=pack(made.sid)[::-1], fingerprint=b"f" * 16)
+    world.keys.append(BatchKeyUsed(service_sid, key, made.sid, at))
     for proxy in proxies:
         passed = interaction(made, kind=Kind.MESSAGE, sender=alice, receiver=bob, at=at)
         world.interactions.append(msgspec.structs.replace(passed, proxy=proxy))
@@ -175,13 +186,22 @@ def add_session(world: World, service_sid: str, proxies: Sequence[str], *, at: f
 async def _read_host(directory: Path) -> Held:
     store = SqliteStore.open(directory, synchronous="NORMAL", observer=Observed())
     every = PageCursor(limit=10_000)
-    world = World(store.registry(), [], list(store.interactions_since(0.0)), [], [])
+    world = World(store.registry(), [], list(store.interactions_since(0.0)), [], [], _keys_in(directory))
     for one in world.registry.services:
         for made in (await store.sessions_page(one.sid, every)).records:
             world.sessions.append((made, store.participants(made.sid)))
     world.effects += (await store.effects_page(OutboxFilter(), every)).records
     world.alerts += (await store.alerts_page(ACCOUNT_SID, AlertFilter(), every)).records
-    world.activated += [made.sid for made, _ in store.active_sessions()]
+    world.activated += [made.sid for made in store.active_sessions()]
     held = Held(store.registry_version(), world)
     await store.close()
     return held
+
+
+def _keys_in(directory: Path) -> list[BatchKeyUsed]:
+    text = "SELECT service_sid, digest, fingerprint, session_sid, at FROM batch_keys"
+    with closing(sqlite3.connect(directory / "maskline.db")) as connection:
+        return [
+            BatchKeyUsed(unpack(SidKind.SERVICE, service), ItemKey(*key), unpack(SidKind.SESSION, made), at)
+            for service, *key, made, at in connection.execute(text)
+        ]

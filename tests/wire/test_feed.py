@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from engine.core.ports import FeedProblem
 from engine.core.records import Kind, LegStatus
-from engine.core.traffic import Decision, InboundEvent, LegReport
+from engine.core.routing import Passage
+from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason
 from engine.wire.feed import (
     FIELDS,
     READ_OVER,
@@ -41,6 +42,7 @@ from engine.wire.feed_events import (
     read_events,
     read_resolves,
 )
+from tests.core.pairings import couple
 from tests.wire.feed_example import EVENTS, FRAMES, HELLO, ROUTED, dumps, hexes
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "feed.md"
@@ -172,13 +174,25 @@ def test_a_hello_does_not_show_its_secret() -> None:
 
 def test_a_decision_is_made_of_the_wanted_fields_in_the_wanted_order() -> None:
     """All of them where none are named; never of fields that there are not."""
-    assert shape_of(("to", "code", "outcome"))(ROUTED) == (ROUTED.to, None, "routed")
-    assert shape_of(("caller_id",))(ROUTED) == (ROUTED.caller_id,)
-    assert len(shape_of(None)(ROUTED)) == len(FIELDS) == len(Decision.__struct_fields__)
+    assert shape_of(("to", "code", "outcome")).decided(ROUTED) == (ROUTED.to, None, "routed")
+    assert shape_of(("caller_id",)).decided(ROUTED) == (ROUTED.caller_id,)
+    assert len(shape_of(None).decided(ROUTED)) == len(FIELDS) == len(Decision.__struct_fields__)
     for wants in ((), ("to", "colour")):
         with pytest.raises(Refused) as caught:
             shape_of(wants)
         assert (caught.value.refusal.error, caught.value.refusal.field) == (FeedProblem.BAD_HELLO, "wants")
+
+
+@given(wants=st.none() | st.lists(st.sampled_from(sorted(FIELDS)), min_size=1).map(tuple))
+def test_a_passage_says_what_its_decision_says(wants: tuple[str, ...] | None) -> None:
+    """Whatever of it is wanted."""
+    session = couple()
+    passage = Passage(session, *session.seats)
+
+    said = shape_of(wants).all([passage, passage.decision()])
+
+    assert said[0] == said[1]
+    assert msgspec.structs.replace(passage.decision(), to="") != Decision(Outcome.ROUTED, Reason.IN_SESSION)
 
 
 # -- events ----------------------------------------------------------------------------------------------------------
