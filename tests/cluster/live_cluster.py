@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class LiveCluster(LiveServer):
         self.data_dir = data_dir
         self.log_path = data_dir.with_suffix(".log")
         self.hosts = hosts
+        self.elsewhere: dict[int, Path] = {}
         self.address = self.public_url = ""
         self.environ = clean_environment() | (environ or {})
         self.arguments = (
@@ -93,8 +95,8 @@ class LiveCluster(LiveServer):
         return hosts
 
     def host_dir(self, place: int) -> Path:
-        """Return the directory of a host."""
-        return self.data_dir / f"host-{place}"
+        """Return the directory of a host: in the cluster's, or in that of another node."""
+        return self.elsewhere.get(place, self.data_dir) / f"host-{place}"
 
     def pid(self, place: int) -> int:
         """Return the process that opened a host's database last, as its lock says; 0 in the moment of a change."""
@@ -146,8 +148,18 @@ class LiveCluster(LiveServer):
 
     @property
     def head(self) -> int:
-        """The process that holds Ray together."""
-        return int(json.loads((self.data_dir / "ray.json").read_bytes())["pid"])
+        """The process that holds Ray together; 0 when none does, or the Ray was joined."""
+        try:
+            return int(json.loads((self.data_dir / "ray.json").read_bytes()).get("pid", 0))
+        except FileNotFoundError:
+            return 0
+
+    def end(self) -> None:
+        """End whatever a test that failed has left running."""
+        if hasattr(self, "process"):
+            self.kill()
+        if self.head:
+            end_session(self.head)
 
 
 def ask_operator(host_dir: Path, method: str, path: str, body: Json | None = None) -> Json:
@@ -179,6 +191,14 @@ def first_line(process: "subprocess.Popen[str]", seconds: float) -> str:
                 break
             time.sleep(0.05)
     return line
+
+
+def end_session(leader: int) -> None:
+    """Kill the processes of a session that was started here."""
+    for pid in session_of(leader):
+        with suppress(ProcessLookupError):  # it may follow its parent
+            os.kill(pid, signal.SIGKILL)
+    eventually(lambda: session_of(leader) == [], "the processes of the session ended")
 
 
 def session_of(leader: int) -> list[int]:

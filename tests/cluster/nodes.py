@@ -1,15 +1,12 @@
 """Nodes of a Ray that an operator started by hand, each with a data directory of its own, all on this machine."""
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
-from tests.cluster.live_cluster import START_SECONDS, eventually, session_of
+from tests.cluster.live_cluster import START_SECONDS, end_session, eventually, session_of
 from tests.e2e.live import clean_environment
 
 HEAD, SECOND = "127.0.0.2", "127.0.0.3"
@@ -58,11 +55,8 @@ class Nodes:
     def stop(self) -> None:
         """End all that was started."""
         for node in self.nodes:
-            for pid in session_of(node.pid):
-                with suppress(ProcessLookupError):  # it may follow its parent
-                    os.kill(pid, signal.SIGKILL)
+            end_session(node.pid)
             node.wait()
-        eventually(lambda: not any(session_of(node.pid) for node in self.nodes), "the processes of all nodes ended")
         shutil.rmtree(self.temp_dir, ignore_errors=True)
 
     def _joined(self, address: str, *arguments: str, data_dir: Path | None = None) -> "subprocess.Popen[bytes]":

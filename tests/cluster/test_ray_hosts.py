@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,8 @@ from tests.cluster.live_cluster import LiveCluster, eventually, session_of
 from tests.e2e.feed import Feed
 from tests.e2e.live import MASKLINE, NO_TLS, clean_environment
 from tests.e2e.tenant import Tenant, new_tenant
+
+NewCluster = Callable[..., LiveCluster]
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(180)]
 
@@ -204,9 +207,11 @@ def test_operator_commands_reach_whichever_host_runs(cluster: LiveCluster) -> No
     assert listed.returncode == 0, listed.stderr
 
 
-def test_a_host_that_cannot_open_its_file_is_reported_and_does_not_loop(tmp_path: Path) -> None:
+def test_a_host_that_cannot_open_its_file_is_reported_and_does_not_loop(
+    new_cluster: NewCluster, tmp_path: Path
+) -> None:
     """The other one runs; when the file is right again, `undrain` starts it. `cluster stop` ends it all."""
-    cluster = LiveCluster(tmp_path / "data")
+    cluster = new_cluster(tmp_path / "data")
     database = cluster.host_dir(1) / "maskline.db"
     database.parent.mkdir(parents=True)
     database.write_bytes(b"this is no database" * 1000)
@@ -231,9 +236,9 @@ def test_a_host_that_cannot_open_its_file_is_reported_and_does_not_loop(tmp_path
     eventually(lambda: session_of(head) == [], "all processes of Ray ended")
 
 
-def test_the_end_of_ray_ends_the_server_and_loses_nothing(tmp_path: Path) -> None:
+def test_the_end_of_ray_ends_the_server_and_loses_nothing(new_cluster: NewCluster, tmp_path: Path) -> None:
     """It says so; the next one starts everything again on the same directory."""
-    cluster = LiveCluster(tmp_path / "data")
+    cluster = new_cluster(tmp_path / "data")
     cluster.serve()
     tenant = new_tenant(cluster)
     service = tenant.create("/Services", UniqueName="kept")

@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import pytest
 
 from tests.cluster.live_cluster import LiveCluster, accounts, ask_operator, eventually
 from tests.cluster.nodes import Nodes
+
+NewCluster = Callable[..., LiveCluster]
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(300)]
 
@@ -86,11 +88,13 @@ def nodes(network: Network, tmp_path: Path) -> Iterator[Nodes]:
         nodes.stop()
 
 
-def test_a_node_that_was_cut_off_comes_back_with_its_hosts(network: Network, nodes: Nodes) -> None:
+def test_a_node_that_was_cut_off_comes_back_with_its_hosts(
+    network: Network, nodes: Nodes, new_cluster: NewCluster
+) -> None:
     """Meanwhile its hosts run nowhere else, and those on this side serve on."""
     nodes.add(SECOND)
     second_dir = nodes.data_dir_of(SECOND) / "host-1"
-    cluster = LiveCluster(
+    cluster = new_cluster(
         nodes.data_dir,
         *("--address", nodes.address, "--listen", "0.0.0.0:0", "--operations-listen", "0.0.0.0:0"),
         *("--feed-listen", "0.0.0.0:0"),
