@@ -27,8 +27,9 @@ from storage.rebalancing.tables import OWNED, SHARED
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FOREIGN_FLAGS = {"--once", "--json", "--data-binary"}
-"""`--once` is passed through make; the benchmarks read `--json` themselves; the last is curl's."""
+RAYS_FLAGS = {"--head", "--block", "--num-cpus", "--include-dashboard", "--disable-usage-stats"}
+FOREIGN_FLAGS = {"--once", "--json", "--data-binary"} | RAYS_FLAGS
+"""`--once` is passed through make; the benchmarks read `--json` themselves; the third is curl's."""
 
 
 def words(pattern: str) -> set[str]:
