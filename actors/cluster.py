@@ -315,7 +315,7 @@ class RayCluster:
         """Return what the cluster runs by; raises ClusterUnreachable, as all that follow."""
         return bytes(self._asked(self._supervisor.plan.remote(), timeout_seconds))
 
-    def membership(self, *, timeout_seconds: float = 10.0) -> Membership:
+    def membership(self, *, timeout_seconds: float = 5.0) -> Membership:
         """Tell who the hosts are and how they fare."""
         return _read_membership(self._asked(self._supervisor.membership.remote(), timeout_seconds))
 

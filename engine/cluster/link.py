@@ -25,6 +25,7 @@ def joined(settings: Settings, link: RayLink) -> Iterator[None]:
         ClusterUnreachable: it does not answer, or refuses.
     """
     if link.is_ours:
+        os.environ.pop("RAY_AUTH_TOKEN", None)  # another Ray's, and it would win over the file
         os.environ.update(ray_environment(settings.data_dir))
     from actors import cluster  # noqa: PLC0415 - costs a second, and reads the environment when it is imported
 

@@ -62,6 +62,7 @@ def serve_cluster(settings: Settings, announce: Announce, progress: Announce) ->
     """
     settings = msgspec.structs.replace(settings, data_dir=settings.data_dir.absolute())
     claim(settings.data_dir, settings.hosts)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until it is known how to stop, it undoes what was begun
     with _sole_server(settings.data_dir):
         link, must_end = _linked(settings, progress)
         try:
