@@ -8,6 +8,7 @@ import click
 import httpx
 import pytest
 
+from actors.stream import BEAT_SECONDS, LEASE_SECONDS
 from engine.api.endpoint import BATCHES_AT_ONCE
 from engine.app import running_engine
 from engine.cli import main
@@ -142,3 +143,12 @@ def test_the_owner_of_every_table_is_told() -> None:
 
     assert {name for name, where in told.items() if where == "every host"} == {*SHARED}
     assert {name for name, where in told.items() if where != "every host"} == {table.name for table in OWNED}
+
+
+def test_the_leases_between_hosts_are_as_told() -> None:
+    """Seconds that a host routes unheard, and how often it is told."""
+    told = (ROOT / "docs" / "between-hosts.md").read_text("utf-8")
+
+    assert f"`LEASE_SECONDS` ({LEASE_SECONDS:g})" in told
+    assert "at least twice a second" in told
+    assert BEAT_SECONDS == 0.5
