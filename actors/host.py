@@ -132,20 +132,14 @@ class Host:
 
     def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Decide about an event; `answer` is called once, at once or after the commit, on the event loop."""
-        observer = self._parts.observer
-
-        def counted(decision: Decision) -> None:
-            observer.decided(event.kind, decision.outcome, decision.reason)
-            answer(decision)
-
         if not self._is_loaded:
-            counted(REBUILDING)
+            answer(REBUILDING)
             return
         actor = self._directory.find(event.proxy)
         if actor is None:
-            counted(NOT_IN_POOL)
+            answer(NOT_IN_POOL)
         else:
-            actor.receive(event, counted)
+            actor.receive(event, answer)
 
     def resolve(self, event: InboundEvent) -> Decision | None:
         """Tell what would become of an event now, with nothing recorded."""

@@ -20,17 +20,20 @@ from starlette.types import ASGIApp
 from actors.host import Host
 from actors.parts import SECONDS_PER_DAY, Egress, HostSettings
 from engine.api.admin import create_admin_app
-from engine.api.app import create_app
+from engine.api.app import OPERATIONS, create_app
 from engine.api.settings import ApiSettings
+from engine.core.observing import Ingress
 from engine.egress.client import guarded_client
+from engine.gauges import watch_engine
 from engine.ingress.door import Door, DoorSettings
 from engine.ingress.http import inbound_protocol
 from engine.listeners import Listener, bind_tcp, bind_unix
 from engine.outgoing import Outgoing, egress_settings
-from engine.runtime import OrderedMint, clock, pick
+from engine.runtime import OrderedMint, clock, monotonic, pick
 from engine.settings import MexicanOne, Settings, Synchronous
 from engine.telemetry.logs import ROOT
 from engine.telemetry.observer import Telemetry
+from engine.telemetry.readiness import Readiness
 from engine.telemetry.routes import operations_routes
 from storage.store import SqliteStore
 
@@ -57,6 +60,8 @@ class RunningEngine(msgspec.Struct, frozen=True):
     """Its actors; `host.control` is what the operator may ask."""
     outgoing: Outgoing
     """What leaves it."""
+    store: SqliteStore
+    """What it keeps."""
 
 
 def admin_socket(data_dir: Path) -> Path:
@@ -81,7 +86,7 @@ async def running_engine(settings: Settings) -> AsyncIterator[RunningEngine]:
         outgoing = Outgoing(settings, store=store, client=client, telemetry=telemetry, public_url=public_url)
         host = await stack.enter_async_context(_started_host(settings, store, telemetry, egress=outgoing.egress))
         unix = stack.enter_context(_unix_socket(settings.data_dir))
-        engine = RunningEngine(address, public_url, host, outgoing)
+        engine = RunningEngine(address, public_url, host, outgoing, store)
         await stack.enter_async_context(_listening(settings, engine, telemetry, (tcp, unix)))
         _warn(settings)
         yield engine
@@ -160,28 +165,34 @@ async def _started_host(
 async def _listening(
     settings: Settings, engine: RunningEngine, telemetry: Telemetry, sockets: tuple[socket.socket, socket.socket]
 ) -> AsyncIterator[None]:
-    host, stopping = engine.host, asyncio.Event()
+    host, store, stopping = engine.host, engine.store, asyncio.Event()
 
-    def is_ready() -> bool:
-        return host.is_ready and not stopping.is_set()
-
-    telemetry.watch(
-        is_ready=is_ready,
-        active_sessions=lambda: host.active_sessions,
-        bindings=lambda: host.bindings,
-        open_calls=lambda: host.open_calls,
-        waiting_events=lambda: host.waiting_events,
-        **engine.outgoing.gauges(),
+    readiness = Readiness(
+        {
+            "not-stopping": lambda: not stopping.is_set(),
+            "numbers-rebuilt": lambda: host.is_loaded,
+            "disk-writable": lambda: store.is_writable,
+        }
     )
+    readiness.show(telemetry)
+    watch_engine(telemetry, host, engine.outgoing)
+    telemetry.expect_requests((one.method, one.path, one.status) for one in OPERATIONS)
     rest = create_app(
         host.control,
         settings=_api_settings(settings, engine.public_url),
         clock=clock,
         observer=telemetry,
         is_ready=lambda: host.is_loaded,
-        extra_routes=operations_routes(telemetry, is_ready=is_ready),
+        extra_routes=operations_routes(telemetry, readiness),
     )
-    door = Door(host, observer=telemetry, clock=clock, settings=_door_settings(settings, engine.public_url))
+    door = Door(
+        host,
+        observer=telemetry,
+        meter=telemetry.meter(Ingress.HTTP),
+        clock=clock,
+        monotonic=monotonic,
+        settings=_door_settings(settings, engine.public_url),
+    )
     grace = settings.shutdown_grace_seconds
     listeners = (
         Listener(rest, grace_seconds=grace, protocol=inbound_protocol(door)),

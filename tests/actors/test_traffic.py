@@ -37,21 +37,6 @@ async def test_partners_reach_each_other_through_their_own_numbers(world: World,
     assert interaction.outbound.participant_sid == world.seat(session, BOB).sid
 
 
-async def test_every_answer_is_counted_once(world: World) -> None:
-    """By kind, outcome and reason."""
-    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
-
-    await world.call(ALICE, N1)
-    await world.text(CAROL, N1)
-    await world.call(CAROL, "+16465559999")
-
-    assert world.observer.decisions == [
-        (Kind.VOICE, Outcome.ROUTED, Reason.IN_SESSION),
-        (Kind.MESSAGE, Outcome.REFUSED, Reason.NO_SESSION),
-        (Kind.VOICE, Outcome.UNKNOWN_NUMBER, Reason.NOT_IN_POOL),
-    ]
-
-
 @pytest.mark.parametrize(
     ("mode", "kind", "code"),
     [
@@ -355,7 +340,6 @@ async def test_an_explanation_tells_the_decision_and_changes_nothing(world: Worl
     assert not any(number in " ".join(told.story) + told.sender + told.message.to for number in (ALICE, BOB))
     assert world.look(session) == session
     assert world.observer.events == []
-    assert world.observer.decisions == []
 
 
 async def test_an_explanation_knows_what_was(world: World) -> None:

@@ -14,7 +14,7 @@ from actors.host import Host
 from actors.parts import HostSettings
 from engine.core.changes import Change
 from engine.core.errors import ApiError, Code, StoreUnavailable
-from engine.core.ports import DoorProblem, PoolEntry
+from engine.core.ports import PoolEntry
 from engine.core.records import (
     UNSET,
     Account,
@@ -31,9 +31,10 @@ from engine.core.records import (
     SessionStatus,
 )
 from engine.core.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest, SessionUpdate
-from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
+from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 from engine.runtime import OrderedMint
 from storage import SqliteStore
+from tests.silent import SilentObserver
 
 START: Final = 1_800_000_000.0
 """When the world of a test begins."""
@@ -75,11 +76,10 @@ class FakeClock:
         self.now += seconds
 
 
-class Observed:
+class Observed(SilentObserver):
     """An observer that remembers what it is told."""
 
     def __init__(self) -> None:
-        self.decisions: list[tuple[Kind, Outcome, Reason]] = []
         self.events: list[DebuggerEvent] = []
         self.reports: list[ReportOutcome] = []
 
@@ -89,10 +89,6 @@ class Observed:
         self.events.clear()
         return codes
 
-    def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
-        """Remember an answer."""
-        self.decisions.append((kind, outcome, reason))
-
     def reported(self, outcome: ReportOutcome) -> None:
         """Remember a leg report."""
         self.reports.append(outcome)
@@ -100,15 +96,6 @@ class Observed:
     def debugger(self, event: DebuggerEvent) -> None:
         """Remember an event."""
         self.events.append(event)
-
-    def turned_away(self, problem: DoorProblem) -> None:
-        """Not the actors'."""
-
-    def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
-        """Not of interest here."""
-
-    def requested(self, *, method: str, route: str, status: int) -> None:
-        """Not the actors'."""
 
 
 class MoodyStore(SqliteStore):
