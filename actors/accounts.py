@@ -8,6 +8,7 @@ import secrets
 import msgspec
 
 from actors.parts import Parts
+from actors.registry import Registry
 from engine.core.changes import AccountSaved, ApiKeySaved
 from engine.core.errors import ApiError, not_found
 from engine.core.records import Account, ApiKey
@@ -23,43 +24,37 @@ def secret_hash(secret: str) -> bytes:
 
 
 class AccountRegister:
-    """The accounts of a host and their keys."""
+    """The accounts and their keys."""
 
-    def __init__(self, parts: Parts) -> None:
-        """Start with no accounts."""
+    def __init__(self, parts: Parts, registry: Registry) -> None:
+        """Look after the accounts and keys of a registry."""
         self._parts = parts
-        self._accounts: dict[str, Account] = {}
-        self._keys: dict[str, ApiKey] = {}
+        self._registry = registry
         self._turn = asyncio.Lock()
-
-    def load(self, accounts: tuple[Account, ...], keys: tuple[ApiKey, ...]) -> None:
-        """Take up what the store holds."""
-        self._accounts = {account.sid: account for account in accounts}
-        self._keys = {key.sid: key for key in keys}
 
     def find(self, account_sid: str) -> Account | None:
         """Return an account, if there is one."""
-        return self._accounts.get(account_sid)
+        return self._registry.accounts.get(account_sid)
 
     def get(self, account_sid: str) -> Account:
         """Return an account; ApiError NOT_FOUND."""
-        account = self._accounts.get(account_sid)
+        account = self._registry.accounts.get(account_sid)
         if account is None:
             raise not_found(f"/Accounts/{account_sid}")
         return account
 
     def all(self) -> tuple[Account, ...]:
         """Return all accounts, oldest first."""
-        return tuple(sorted(self._accounts.values(), key=lambda account: account.sid))
+        return tuple(sorted(self._registry.accounts.values(), key=lambda account: account.sid))
 
     def authenticate(self, username: str, password: str) -> Account | None:
         """Check account SID and token, or API key and secret, in constant time."""
         given = secret_hash(password)
-        key = self._keys.get(username)
+        key = self._registry.keys.get(username)
         if key is not None:
             is_right = hmac.compare_digest(given, key.secret_hash) and key.date_revoked is None
-            return self._accounts.get(key.account_sid) if is_right else None
-        account = self._accounts.get(username)
+            return self._registry.accounts.get(key.account_sid) if is_right else None
+        account = self._registry.accounts.get(username)
         expected = _NOBODY if account is None else secret_hash(account.auth_token)
         return account if hmac.compare_digest(given, expected) else None
 
@@ -79,8 +74,7 @@ class AccountRegister:
             return await self._save(_changed(self.get(account_sid), settings))
 
     async def _save(self, account: Account) -> Account:
-        await self._parts.store.write((AccountSaved(account),))
-        self._accounts[account.sid] = account
+        await self._registry.write(AccountSaved(account))
         return account
 
     async def create_key(self, account_sid: str, friendly_name: str) -> tuple[ApiKey, str]:
@@ -93,28 +87,24 @@ class AccountRegister:
             friendly_name=friendly_name,
             date_created=self._parts.clock(),
         )
-        await self._save_key(key)
+        await self._registry.write(ApiKeySaved(key))
         return key, shown_once
 
     def keys(self, account_sid: str) -> tuple[ApiKey, ...]:
         """Return the keys of an account, oldest first."""
         owner = self.get(account_sid).sid
-        mine = (key for key in self._keys.values() if key.account_sid == owner)
+        mine = (key for key in self._registry.keys.values() if key.account_sid == owner)
         return tuple(sorted(mine, key=lambda key: key.sid))
 
     async def revoke_key(self, key_sid: str) -> ApiKey:
         """End a key at once; ending it again changes nothing."""
-        key = self._keys.get(key_sid)
+        key = self._registry.keys.get(key_sid)
         if key is None:
             raise _no_such_key(key_sid)
         if key.date_revoked is None:
             key = msgspec.structs.replace(key, date_revoked=self._parts.clock())
-            await self._save_key(key)
+            await self._registry.write(ApiKeySaved(key))
         return key
-
-    async def _save_key(self, key: ApiKey) -> None:
-        await self._parts.store.write((ApiKeySaved(key),))
-        self._keys[key.sid] = key
 
 
 def _changed(account: Account, settings: AccountUpdate) -> Account:

@@ -89,13 +89,7 @@ class Control:
 
     async def update_account(self, account_sid: str, settings: AccountUpdate) -> Account:
         """Change an account's settings."""
-        return await self._to_its_end(self._update_account(account_sid, settings))
-
-    async def _update_account(self, account_sid: str, settings: AccountUpdate) -> Account:
-        account = await self._accounts.update(account_sid, settings)
-        for coordinator in self._services.of(account_sid):
-            coordinator.refresh_rules()
-        return account
+        return await self._to_its_end(self._accounts.update(account_sid, settings))
 
     def account(self, account_sid: str) -> Account:
         """Read one account."""
@@ -157,11 +151,11 @@ class Control:
 
     def service(self, account_sid: str, sid_or_name: str) -> Service:
         """Read a service by SID or unique name."""
-        return self._services.named(account_sid, sid_or_name).service
+        return self._services.record(account_sid, sid_or_name)
 
     def services_page(self, account_sid: str, cursor: PageCursor) -> Page[Service]:
         """List services, newest first."""
-        return page_of((coordinator.service for coordinator in self._services.of(account_sid)), cursor)
+        return page_of(self._services.of(account_sid), cursor)
 
     async def update_service(self, account_sid: str, service_sid: str, request: ServiceRequest) -> Service:
         """Change a service."""
@@ -174,7 +168,6 @@ class Control:
     async def _erase_service(self, account_sid: str, service_sid: str) -> None:
         async with self._numbers.turn:
             await self._services.erase(account_sid, service_sid)
-            self._numbers.service_erased(service_sid)
 
     async def add_to_pool(
         self, account_sid: str, service_sid: str, *, number_sid: str | None, address: str | None, is_reserved: bool
@@ -186,13 +179,13 @@ class Control:
         )
         return PoolEntry(number, coordinator.in_use(number))
 
-    def pool_entry(self, account_sid: str, service_sid: str, number_sid: str) -> PoolEntry:
+    async def pool_entry(self, account_sid: str, service_sid: str, number_sid: str) -> PoolEntry:
         """Read a pool entry."""
         coordinator = self._services.get(account_sid, service_sid)
         number = coordinator.pool_number(number_sid)
         return PoolEntry(number, coordinator.in_use(number))
 
-    def pool_page(
+    async def pool_page(
         self, account_sid: str, service_sid: str, cursor: PageCursor, *, short_codes: bool
     ) -> Page[PoolEntry]:
         """List phone numbers or short codes of the pool, newest first."""
@@ -220,7 +213,7 @@ class Control:
         """Make a session with its participants."""
         return await self._to_its_end(self._services.get(account_sid, service_sid).create_session(request))
 
-    def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
+    async def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
         """Read a session by SID or unique name."""
         coordinator = self._services.get(account_sid, service_sid)
         if is_sid(sid_or_name, SidKind.SESSION):
@@ -230,7 +223,7 @@ class Control:
             raise ApiError(Code.SESSION_NAME_NOT_FOUND, "The service has no session with this unique name")
         return coordinator.session(session_sid)
 
-    def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
+    async def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
         """Read any account's session with all its participants, as the operator."""
         session = self._parts.store.session(session_sid) if is_sid(session_sid, SidKind.SESSION) else None
         if session is None:
@@ -262,7 +255,9 @@ class Control:
         coordinator = self._services.get(account_sid, service_sid)
         return await self._to_its_end(coordinator.add_participant(session_sid, request))
 
-    def participant(self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str) -> Participant:
+    async def participant(
+        self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str
+    ) -> Participant:
         """Read a participant."""
         return self._services.get(account_sid, service_sid).participant(session_sid, participant_sid)
 
@@ -287,7 +282,9 @@ class Control:
         coordinator = self._services.get(account_sid, service_sid)
         await self._to_its_end(coordinator.remove_participant(session_sid, participant_sid))
 
-    def interaction(self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str) -> Interaction:
+    async def interaction(
+        self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str
+    ) -> Interaction:
         """Read an interaction."""
         return self._services.get(account_sid, service_sid).interaction(session_sid, interaction_sid)
 
@@ -335,7 +332,7 @@ class Control:
         """List the debugger events of an account, newest first."""
         return await self._parts.store.alerts_page(account_sid, wanted, cursor)
 
-    def alert(self, account_sid: str, event_sid: str) -> DebuggerEvent:
+    async def alert(self, account_sid: str, event_sid: str) -> DebuggerEvent:
         """Read a debugger event."""
         event = self._parts.store.alert(event_sid) if is_sid(event_sid, SidKind.DEBUGGER_EVENT) else None
         if event is None or event.account_sid != account_sid:
@@ -364,7 +361,7 @@ class Control:
             await self._to_its_end(self._parts.store.write(tuple(EffectSettled(sid) for sid in some)))
         return len(dead)
 
-    def explain(self, *, proxy: str, sender: str) -> Explanation:
+    async def explain(self, *, proxy: str, sender: str) -> Explanation:
         """Tell, as the operator, what would happen to a sender on a proxy number, and why; changes nothing."""
         return explain(proxy, sender, directory=self._directory, parts=self._parts)
 

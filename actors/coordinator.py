@@ -14,6 +14,7 @@ from actors.directory import Directory
 from actors.locks import KeyedLocks
 from actors.owing import hang_up
 from actors.parts import Parts
+from actors.registry import Registry
 from actors.seating import Seating, is_shared
 from engine.core.allocation import not_in_service, request_after
 from engine.core.changes import (
@@ -23,7 +24,6 @@ from engine.core.changes import (
     ParticipantChanged,
     ParticipantRemoved,
     ServiceErased,
-    ServiceSaved,
     SessionChanged,
     SessionCreated,
     SessionErased,
@@ -47,7 +47,7 @@ from engine.core.records import (
     SessionStatus,
 )
 from engine.core.requests import ParticipantRequest, ParticipantUpdate, SessionRequest, SessionUpdate
-from engine.core.routing import ActiveSession, Seat, active_session, rules_for, seat_of
+from engine.core.routing import ActiveSession, Seat, active_session, seat_of
 from engine.core.sids import SidKind, is_sid
 
 EXPIRY_RETRY_SECONDS = 1.0
@@ -61,9 +61,9 @@ class ServiceCoordinator:
         self,
         service: Service,
         *,
-        account: Callable[[], Account],
-        owns: Callable[[str], bool],
         parts: Parts,
+        registry: Registry,
+        owns: Callable[[str], bool],
         directory: Directory,
         watch: Callable[[ActiveSession, float | None], None],
         unwatch: Callable[[ActiveSession], None],
@@ -76,78 +76,70 @@ class ServiceCoordinator:
         """
         self.service = service
         self.is_erased = False
-        self._account = account
         self._parts = parts
+        self._registry = registry
         self._directory = directory
         self._watch = watch
         self._unwatch = unwatch
         self._calls_of = calls_of
-        self._seating = Seating(parts, service=lambda: self.service, account=account, owns=owns)
+        self._seating = Seating(parts, service=lambda: self.service, account=self._account, owns=owns)
         self._active: dict[str, ActiveSession] = {}
         self._claimed_names: set[str] = set()
         self._locks = KeyedLocks()
 
     # -- the service and its pool --------------------------------------------------------------------------------
 
-    async def change(self, service: Service) -> Service:
-        """Take new settings; they affect later selections and traffic only."""
-        self._check_present()
-        await self._parts.store.write((ServiceSaved(service),))
-        self.service = service
-        self.refresh_rules()
-        return service
-
     async def erase(self) -> None:
         """Erase the service with all its sessions; its numbers leave the pool."""
-        self._check_present()
+        self.check_present()
         self.is_erased = True
         for session in self._active.values():
             self._directory.withdraw(session)
         try:
-            await self._parts.store.write((ServiceErased(self.service.sid, self._parts.clock()),))
+            await self._registry.write(ServiceErased(self.service.sid, self._parts.clock()))
         except BaseException:
             self.is_erased = False
             for session in self._active.values():
                 self._directory.publish(session)
                 self._watch(session, None)  # the sweep passes over what does not route
             raise
-        for number in self._seating.pool:
-            self._directory.close(number.address)
         for session in self._active.values():
             self._unwatch(session)
         self._active.clear()
 
-    def refresh_rules(self) -> None:
-        """Give the number actors the rules of the service and account as they are now."""
-        for number in self._seating.pool:
-            self._open_actor(number)
-
     def check_room(self, *, is_reserved: bool, number_sid: str) -> None:
         """Refuse one more reserved (or unreserved) number with POOL_FULL; warn with 80624 when room gets short."""
-        self._check_present()
+        self.check_present()
         if self._seating.pool.check_room(is_reserved=is_reserved):
             self._tell(Code.POOL_NEARLY_FULL, "The pool is at 85 % of its limit", resource_sid=number_sid)
 
     def number_joined(self, number: ProxyNumber) -> None:
-        """Let a pooled number be selected and routed."""
-        if not self.is_erased:
+        """Let a pooled number be selected, or take over its changed record."""
+        if self.is_erased:
+            return
+        if self._seating.pool.get_by_sid(number.sid) is None:
             self._seating.pool.add(number)
-            self._open_actor(number)
-
-    def number_changed(self, number: ProxyNumber) -> None:
-        """Take over the changed record of a pooled number."""
-        if self._seating.pool.get_by_sid(number.sid) is not None:
+        else:
             self._seating.pool.replace(number)
-            self._open_actor(number)
+
+    def number_left(self, number_sid: str) -> None:
+        """Let a number that is out of the pool be selected no more."""
+        if self._seating.pool.get_by_sid(number_sid) is not None:
+            self._seating.pool.remove(number_sid)
 
     def number_leaves(self, number: ProxyNumber) -> None:
-        """Let a number be selected no more; NUMBER_IN_ACTIVE_SESSIONS while it is in use."""
+        """Let a number be selected no more, and not route; NUMBER_IN_ACTIVE_SESSIONS while it is in use."""
         in_use = self._seating.pool.in_use(number.address)
         if in_use:
             problem = f"{mask(number.address)} is used by {in_use} active sessions; reserve it and let them end"
             raise ApiError(Code.NUMBER_IN_ACTIVE_SESSIONS, problem)
         self._seating.pool.remove(number.sid)
         self._directory.close(number.address)
+
+    def number_stays(self, number: ProxyNumber) -> None:
+        """Undo `number_leaves`."""
+        self.number_joined(number)
+        self._directory.open(number)
 
     def pool_number(self, number_sid: str) -> ProxyNumber:
         """Return a number of the pool; ApiError NOT_FOUND."""
@@ -178,11 +170,6 @@ class ServiceCoordinator:
         """Count the sessions that route."""
         return len(self._active)
 
-    def _open_actor(self, number: ProxyNumber) -> None:
-        carrier = self._parts.egress.carriers.sender_for(number.address)
-        rules = rules_for(self._account(), self.service, number, carrier=carrier)
-        self._directory.open(number, service_sid=self.service.sid, rules=rules)
-
     # -- sessions ------------------------------------------------------------------------------------------------
 
     def reload(self, session: Session, participants: tuple[Participant, ...]) -> None:
@@ -192,7 +179,7 @@ class ServiceCoordinator:
 
     async def create_session(self, request: SessionRequest) -> Session:
         """Make a session with its participants, all or nothing."""
-        self._check_present()
+        self.check_present()
         session = new_session(
             request,
             sid=self._parts.mint(SidKind.SESSION),
@@ -461,6 +448,9 @@ class ServiceCoordinator:
             self._seating.let_go_seats(active)
         return active
 
+    def _account(self) -> Account:
+        return self._registry.accounts[self.service.account_sid]
+
     def _hang_ups(self, session_sid: str) -> tuple[Effect, ...]:
         """Return the ends of a session's running calls, where the service wants them ended with it."""
         if not self.service.options.hangs_up_on_close:
@@ -508,7 +498,8 @@ class ServiceCoordinator:
         if owner is not None or unique_name in self._claimed_names:
             raise ApiError(Code.SESSION_NAME_TAKEN, "Another session of the service has this UniqueName")
 
-    def _check_present(self) -> None:
+    def check_present(self) -> None:
+        """Refuse with NOT_FOUND what concerns an erased service."""
         if self.is_erased:
             raise not_found(self._path)
 

@@ -1,25 +1,33 @@
 """Which actor owns which proxy number, and how a session reaches the actors of its numbers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 
 from actors.hooked import HookedEvents
 from actors.ledger import Ledger
 from actors.number import NumberActor
 from actors.parts import Parts
+from actors.registry import Registry
 from engine.core.e164 import canonical
 from engine.core.records import Address, ProxyNumber
-from engine.core.routing import ActiveSession, NumberRules, Seat
+from engine.core.routing import ActiveSession, Seat, rules_for
 
 
 class Directory:
     """The number actors of a host, by the number."""
 
     def __init__(
-        self, parts: Parts, ledger: Ledger, hooked: HookedEvents, *, expired: Callable[[ActiveSession], None]
+        self,
+        parts: Parts,
+        registry: Registry,
+        ledger: Ledger,
+        hooked: HookedEvents,
+        *,
+        expired: Callable[[ActiveSession], None],
     ) -> None:
         """Make actors with these collaborators."""
         self._parts = parts
+        self._registry = registry
         self._hooked = hooked
         self._ledger = ledger
         self._expired = expired
@@ -34,8 +42,11 @@ class Directory:
         """Walk all actors."""
         return iter(self._actors.values())
 
-    def open(self, number: ProxyNumber, *, service_sid: str, rules: NumberRules) -> None:
-        """Make the actor of a number that joins a pool, or give the one there new rules."""
+    def open(self, number: ProxyNumber) -> None:
+        """Make the actor of a pooled number, or give the one there the rules that hold now."""
+        service = self._registry.services[number.service_sid or ""]
+        carrier = self._parts.egress.carriers.sender_for(number.address)
+        rules = rules_for(self._registry.accounts[number.account_sid], service, number, carrier=carrier)
         actor = self._actors.get(number.address)
         if actor is not None:
             actor.rules = rules
@@ -43,7 +54,7 @@ class Directory:
         self._actors[number.address] = NumberActor(
             number.address,
             account_sid=number.account_sid,
-            service_sid=service_sid,
+            service_sid=service.sid,
             rules=rules,
             parts=self._parts,
             ledger=self._ledger,
@@ -54,6 +65,12 @@ class Directory:
     def close(self, address: Address) -> None:
         """End the actor of a number that leaves its pool; its traffic is not ours from now on."""
         self._actors.pop(address, None)
+
+    def refresh(self, numbers: Iterable[ProxyNumber]) -> None:
+        """Give the actors of numbers the rules that hold now."""
+        for number in numbers:
+            if number.address in self._actors:
+                self.open(number)
 
     def publish(self, session: ActiveSession) -> None:
         """Let all seats of a session route from now on; harmless when they do."""

@@ -21,7 +21,9 @@ from actors.ledger import Ledger
 from actors.number import NumberActor
 from actors.numbers import NumberRegister
 from actors.parts import Egress, HostSettings, Parts
+from actors.registry import Registry
 from actors.reload import reload_answers
+from actors.roster import Roster
 from actors.services import ServiceRegister
 from engine.core.allocation import session_wanted
 from engine.core.errors import StoreUnavailable, not_found
@@ -57,11 +59,13 @@ class Host:
         self._expiries = ExpiryQueue()
         self._ledger = Ledger(parts, active=self._active_session, ended=self._call_ended, service_of=self._service_of)
         self._hooked = HookedEvents(parts, self._ledger, make_session=self._make_session)
-        self._directory = Directory(parts, self._ledger, self._hooked, expired=self._found_expired)
-        self._accounts = AccountRegister(parts)
+        self._registry = Registry(store)
+        self._directory = Directory(parts, self._registry, self._ledger, self._hooked, expired=self._found_expired)
+        self._accounts = AccountRegister(parts, self._registry)
         self._alerts = AlertBook(parts, account=self._accounts.find)
-        self._numbers = NumberRegister(parts, coordinator_of=self._find_coordinator)
-        self._services = ServiceRegister(parts, self._accounts, self._coordinator)
+        self._numbers = NumberRegister(parts, self._registry)
+        self._services = ServiceRegister(parts, self._registry, make=self._coordinator, is_ours=lambda _: True)
+        self._roster = Roster(self._registry, self._directory, self._services)
         self._is_loaded = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.control = Control(
@@ -167,8 +171,8 @@ class Host:
 
     def signing_token(self, proxy: Address) -> str | None:
         """Return the auth token of the account that owns a proxy number in a pool."""
-        actor = self._directory.find(proxy)
-        return None if actor is None else self.account_token(actor.account_sid)
+        number = self._registry.number_at(proxy)
+        return None if number is None or number.service_sid is None else self.account_token(number.account_sid)
 
     def account_token(self, account_sid: str) -> str | None:
         """Return the auth token of an account."""
@@ -179,29 +183,20 @@ class Host:
 
     def _load(self) -> None:
         store = self._parts.store
-        registry = store.registry()
-        self._accounts.load(registry.accounts, registry.api_keys)
-        self._numbers.load(registry.numbers)
-        self._services.load(registry.services)
-        for number in self._numbers.pooled():
-            coordinator = self._services.find(number.service_sid or "")
-            if coordinator is not None:
-                coordinator.number_joined(number)
+        self._registry.load(store.registry())
+        self._roster.load()
         for session, participants in store.active_sessions():
             coordinator = self._services.find(session.service_sid)
             if coordinator is not None:
                 coordinator.reload(session, participants)
         reload_answers(self._parts, self._ledger, self._directory, active=self._active_session)
 
-    def _find_coordinator(self, service_sid: str) -> ServiceCoordinator | None:
-        return self._services.find(service_sid)
-
     def _coordinator(self, service: Service) -> ServiceCoordinator:
         return ServiceCoordinator(
             service,
-            account=lambda: self._accounts.get(service.account_sid),
-            owns=lambda named: self._numbers.owns(service.account_sid, named),
             parts=self._parts,
+            registry=self._registry,
+            owns=lambda named: self._numbers.owns(service.account_sid, named),
             directory=self._directory,
             watch=self._watch,
             unwatch=self._expiries.forget,
@@ -215,8 +210,7 @@ class Host:
         return None if coordinator is None else coordinator.active_session(interaction.session_sid)
 
     def _service_of(self, service_sid: str) -> Service | None:
-        coordinator = self._services.find(service_sid)
-        return None if coordinator is None else coordinator.service
+        return self._registry.services.get(service_sid)
 
     def _call_ended(self, interaction: Interaction) -> None:
         coordinator = self._services.find(interaction.service_sid)

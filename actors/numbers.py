@@ -4,16 +4,18 @@ All changes go one after the other, so that limits hold; they are rare beside se
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from actors.coordinator import ServiceCoordinator
 from actors.paging import page_of
 from actors.parts import Parts
+from actors.registry import Registry
 from engine.core.changes import NumberReleased, NumberSaved
 from engine.core.e164 import country_of, mask, national_display, parse_proxy_number, parse_short_code
 from engine.core.errors import ApiError, Code, invalid_parameter, not_found
+from engine.core.pool import unpooled
 from engine.core.ports import Page, PageCursor
 from engine.core.records import Address, Capability, ProxyNumber
 from engine.core.requests import NumberRequest, NumberUpdate, given
@@ -21,34 +23,23 @@ from engine.core.sids import SidKind, is_sid
 
 
 class NumberRegister:
-    """The owned numbers of a host."""
+    """The owned numbers."""
 
-    def __init__(self, parts: Parts, *, coordinator_of: Callable[[str], ServiceCoordinator | None]) -> None:
-        """Start with no numbers; `coordinator_of` finds who runs the pool of a service."""
+    def __init__(self, parts: Parts, registry: Registry) -> None:
+        """Look after the numbers of a registry."""
         self._parts = parts
-        self._coordinator_of = coordinator_of
-        self._by_sid: dict[str, ProxyNumber] = {}
-        self._by_address: dict[Address, ProxyNumber] = {}
+        self._registry = registry
         self.turn = asyncio.Lock()
         """Whoever holds it changes numbers and pools alone."""
 
-    def load(self, numbers: tuple[ProxyNumber, ...]) -> None:
-        """Take up what the store holds."""
-        for number in numbers:
-            self._keep(number)
-
-    def pooled(self) -> tuple[ProxyNumber, ...]:
-        """Return the numbers that are in a pool."""
-        return tuple(number for number in self._by_sid.values() if number.service_sid is not None)
-
     def owns(self, account_sid: str, named: str) -> bool:
         """Tell whether an account owns a number, by SID or by address."""
-        number = self._by_sid.get(named) or self._by_address.get(named)
+        number = self._registry.numbers.get(named) or self._registry.number_at(named)
         return number is not None and number.account_sid == account_sid
 
     def get(self, account_sid: str, number_sid: str) -> ProxyNumber:
         """Return an owned number; ApiError NOT_FOUND."""
-        number = self._by_sid.get(number_sid)
+        number = self._registry.numbers.get(number_sid)
         if number is None or number.account_sid != account_sid:
             raise not_found(f"/IncomingPhoneNumbers/{number_sid}")
         return number
@@ -56,7 +47,9 @@ class NumberRegister:
     def page(self, account_sid: str, cursor: PageCursor) -> Page[ProxyNumber]:
         """List owned phone numbers, newest first."""
         mine = (
-            number for number in self._by_sid.values() if number.account_sid == account_sid and not number.is_short_code
+            number
+            for number in self._registry.numbers.values()
+            if number.account_sid == account_sid and not number.is_short_code
         )
         return page_of(mine, cursor)
 
@@ -82,9 +75,6 @@ class NumberRegister:
             number = self.get(account_sid, number_sid)
             number = msgspec.structs.replace(number, **given(request), date_updated=self._parts.clock())
             await self._save(number)
-            coordinator = self._coordinator_of(number.service_sid or "")
-            if coordinator is not None:
-                coordinator.number_changed(number)
         return number
 
     async def release(self, account_sid: str, number_sid: str) -> None:
@@ -94,9 +84,7 @@ class NumberRegister:
             if number.service_sid is not None:
                 problem = f"The number is in the pool of service {number.service_sid}; remove it there first"
                 raise ApiError(Code.CONFLICT, problem)
-            await self._parts.store.write((NumberReleased(number_sid),))
-            del self._by_sid[number.sid]
-            del self._by_address[number.address]
+            await self._registry.write(NumberReleased(number_sid))
 
     async def pool(
         self, coordinator: ServiceCoordinator, *, number_sid: str | None, address: str | None, is_reserved: bool
@@ -122,7 +110,6 @@ class NumberRegister:
                 number, service_sid=service.sid, is_reserved=is_reserved, date_pooled=now, date_pool_updated=now
             )
             await self._save(number)
-            coordinator.number_joined(number)
         return number
 
     async def reserve(
@@ -137,7 +124,6 @@ class NumberRegister:
             now = self._parts.clock()
             number = msgspec.structs.replace(number, is_reserved=is_reserved, date_pool_updated=now)
             await self._save(number)
-            coordinator.number_changed(number)
         return number
 
     async def unpool(self, coordinator: ServiceCoordinator, number_sid: str) -> None:
@@ -148,14 +134,8 @@ class NumberRegister:
             try:
                 await self._save(unpooled(number))
             except BaseException:
-                coordinator.number_joined(number)
+                coordinator.number_stays(number)
                 raise
-
-    def service_erased(self, service_sid: str) -> None:
-        """Take the numbers of an erased service out of its pool; the store has done so, and the turn is held."""
-        for number in tuple(self._by_sid.values()):
-            if number.service_sid == service_sid:
-                self._keep(unpooled(number))
 
     def _to_pool(self, account_sid: str, number_sid: str | None, address: str | None) -> ProxyNumber:
         if number_sid is not None:
@@ -165,7 +145,7 @@ class NumberRegister:
             return named
         if address is None:
             raise invalid_parameter("Sid", "give Sid or PhoneNumber")
-        number = self._by_address.get(parse_proxy_number(address))
+        number = self._registry.number_at(parse_proxy_number(address))
         if number is not None and number.account_sid == account_sid:
             return number
         if number is None and self._parts.settings.every_number_is_ours:
@@ -176,7 +156,7 @@ class NumberRegister:
         is_short_code = is_sid(number_sid, SidKind.SHORT_CODE)
         if not is_short_code and not is_sid(number_sid, SidKind.PHONE_NUMBER):
             raise ApiError(Code.NUMBER_SID_INVALID, "Sid must be a PN… or SC… SID")
-        number = self._by_sid.get(number_sid)
+        number = self._registry.numbers.get(number_sid)
         if number is None or number.account_sid != account_sid:
             code = Code.SHORT_CODE_SID_NOT_FOUND if is_short_code else Code.NUMBER_SID_NOT_FOUND
             raise ApiError(code, f"The account owns no number {number_sid}")
@@ -185,7 +165,7 @@ class NumberRegister:
     def _new(self, account_sid: str, request: NumberRequest, taken: set[Address]) -> ProxyNumber:
         is_short_code = request.address.isdecimal() and len(request.address) <= LONGEST_SHORT_CODE
         address = parse_short_code(request.address) if is_short_code else parse_proxy_number(request.address)
-        if address in self._by_address or address in taken:
+        if self._registry.number_at(address) is not None or address in taken:
             raise ApiError(Code.NUMBER_NOT_AVAILABLE, f"{mask(address)} is owned already")
         country = request.iso_country or country_of(address)
         if country is None:
@@ -205,22 +185,8 @@ class NumberRegister:
         )
 
     async def _save(self, *numbers: ProxyNumber) -> None:
-        if numbers:
-            await self._parts.store.write(tuple(NumberSaved(number) for number in numbers))
-        for number in numbers:
-            self._keep(number)
-
-    def _keep(self, number: ProxyNumber) -> None:
-        self._by_sid[number.sid] = number
-        self._by_address[number.address] = number
+        await self._registry.write(*(NumberSaved(number) for number in numbers))
 
 
 LONGEST_SHORT_CODE = 8
 """Digits of a short code at most; more digits without "+" are a mistyped phone number."""
-
-
-def unpooled(number: ProxyNumber) -> ProxyNumber:
-    """Return a number outside of any pool."""
-    return msgspec.structs.replace(
-        number, service_sid=None, is_reserved=False, date_pooled=None, date_pool_updated=None
-    )

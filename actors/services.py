@@ -1,14 +1,15 @@
-"""The services of a host: their names, and the coordinator of each."""
+"""The services: their names, their settings, and the coordinator of each."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import msgspec
 
-from actors.accounts import AccountRegister
 from actors.coordinator import ServiceCoordinator
 from actors.locks import KeyedLocks
 from actors.parts import HostSettings, Parts
+from actors.registry import Registry
+from engine.core.changes import ServiceSaved
 from engine.core.errors import ApiError, Code, invalid_parameter, not_found
 from engine.core.records import Service
 from engine.core.requests import ServiceRequest, given
@@ -21,70 +22,78 @@ MakeCoordinator = Callable[[Service], ServiceCoordinator]
 
 
 class ServiceRegister:
-    """All coordinators of a host."""
+    """The services, and the coordinators of those that this host coordinates."""
 
-    def __init__(self, parts: Parts, accounts: AccountRegister, make: MakeCoordinator) -> None:
-        """Start with no services; `make` gives a service its coordinator."""
+    def __init__(
+        self, parts: Parts, registry: Registry, *, make: MakeCoordinator, is_ours: Callable[[str], bool]
+    ) -> None:
+        """Look after the services of a registry.
+
+        `make` gives a service its coordinator; `is_ours` tells whether this host is the one to coordinate it.
+        """
         self._parts = parts
-        self._accounts = accounts
+        self._registry = registry
         self._make = make
+        self._is_ours = is_ours
         self._coordinators: dict[str, ServiceCoordinator] = {}
-        self._names: dict[tuple[str, str], str] = {}
+        self._claimed: set[tuple[str, str]] = set()
         self._locks = KeyedLocks()
 
-    def load(self, services: tuple[Service, ...]) -> None:
-        """Take up what the store holds."""
-        for service in services:
+    def take_up(self, service: Service) -> None:
+        """Coordinate a service that is new or changed, if that is for this host to do."""
+        coordinator = self._coordinators.get(service.sid)
+        if coordinator is not None:
+            coordinator.service = service
+        elif self._is_ours(service.sid):
             self._coordinators[service.sid] = self._make(service)
-            self._names[service.account_sid, service.unique_name] = service.sid
+
+    def let_go(self, service_sid: str) -> None:
+        """Coordinate a service no more."""
+        self._coordinators.pop(service_sid, None)
 
     def find(self, service_sid: str) -> ServiceCoordinator | None:
-        """Return the coordinator of a service, whoever owns it."""
+        """Return the coordinator of a service of this host, whoever owns it."""
         return self._coordinators.get(service_sid)
 
     def __iter__(self) -> Iterator[ServiceCoordinator]:
         """Walk all coordinators."""
         return iter(self._coordinators.values())
 
-    def of(self, account_sid: str) -> tuple[ServiceCoordinator, ...]:
-        """Return the coordinators of an account's services."""
-        return tuple(one for one in self._coordinators.values() if one.service.account_sid == account_sid)
+    def of(self, account_sid: str) -> tuple[Service, ...]:
+        """Return an account's services."""
+        return tuple(one for one in self._registry.services.values() if one.account_sid == account_sid)
+
+    def record(self, account_sid: str, sid_or_name: str) -> Service:
+        """Return an account's service, by SID or unique name; ApiError NOT_FOUND."""
+        sid = sid_or_name
+        if not is_sid(sid_or_name, SidKind.SERVICE):
+            sid = self._registry.service_named(account_sid, sid_or_name) or sid_or_name
+        service = self._registry.services.get(sid)
+        if service is None or service.account_sid != account_sid:
+            raise not_found(f"/Services/{sid_or_name}")
+        return service
 
     def get(self, account_sid: str, service_sid: str) -> ServiceCoordinator:
-        """Return the coordinator of an account's service; ApiError NOT_FOUND."""
-        coordinator = self._coordinators.get(service_sid)
-        if coordinator is None or coordinator.service.account_sid != account_sid:
-            raise not_found(f"/Services/{service_sid}")
-        return coordinator
-
-    def named(self, account_sid: str, sid_or_name: str) -> ServiceCoordinator:
-        """Return the same by SID or unique name."""
-        if not is_sid(sid_or_name, SidKind.SERVICE):
-            sid_or_name = self._names.get((account_sid, sid_or_name), sid_or_name)
-        return self.get(account_sid, sid_or_name)
+        """Return the coordinator of an account's service, which must be this host's; ApiError NOT_FOUND."""
+        return self._coordinators[self.record(account_sid, service_sid).sid]
 
     async def create(self, account_sid: str, request: ServiceRequest) -> Service:
         """Make a service; ApiError SERVICE_NAME_TAKEN."""
         if not isinstance(request.unique_name, str) or not request.unique_name:
             raise invalid_parameter("UniqueName", "it is required")
+        if account_sid not in self._registry.accounts:
+            raise not_found(f"/Accounts/{account_sid}")
         now = self._parts.clock()
         blank = Service(
             sid=self._parts.mint(SidKind.SERVICE),
-            account_sid=self._accounts.get(account_sid).sid,
+            account_sid=account_sid,
             unique_name=request.unique_name,
             inserts_mexican_one=inserts_mexican_one(self._parts.settings, date_created=now),
             date_created=now,
             date_updated=now,
         )
         service = _with(blank, request, now=now)
-        coordinator = self._make(service)
-        self._claim(service)
-        try:
-            await coordinator.change(service)
-        except BaseException:
-            self._unclaim(service)
-            raise
-        self._coordinators[service.sid] = coordinator
+        await self._save(service)
         return service
 
     async def update(self, account_sid: str, service_sid: str, request: ServiceRequest) -> Service:
@@ -92,40 +101,33 @@ class ServiceRegister:
         if request.unique_name == "":
             raise invalid_parameter("UniqueName", "it cannot be empty")
         async with self._locks.hold(service_sid):  # a change made from the record of before would undo another
-            return await self._change(self.get(account_sid, service_sid), request)
-
-    async def _change(self, coordinator: ServiceCoordinator, request: ServiceRequest) -> Service:
-        before = coordinator.service
-        after = _with(before, request, now=self._parts.clock())
-        is_renamed = after.unique_name != before.unique_name
-        if is_renamed:
-            self._claim(after)
-        try:
-            await coordinator.change(after)
-        except BaseException:
-            if is_renamed:
-                self._unclaim(after)
-            raise
-        if is_renamed:
-            self._unclaim(before)
-        return after
+            coordinator = self.get(account_sid, service_sid)
+            coordinator.check_present()
+            after = _with(coordinator.service, request, now=self._parts.clock())
+            await self._save(after)
+            return after
 
     async def erase(self, account_sid: str, service_sid: str) -> None:
         """Erase a service with all that is in it; its name is free at once."""
         async with self._locks.hold(service_sid):
-            coordinator = self.get(account_sid, service_sid)
-            await coordinator.erase()
-            self._unclaim(coordinator.service)
-            del self._coordinators[service_sid]
+            await self.get(account_sid, service_sid).erase()
 
-    def _claim(self, service: Service) -> None:
+    async def _save(self, service: Service) -> None:
+        """Commit a service, whose name is claimed meanwhile; ApiError SERVICE_NAME_TAKEN."""
         name = (service.account_sid, service.unique_name)
-        if name in self._names:
-            raise ApiError(Code.SERVICE_NAME_TAKEN, "Another service of the account has this UniqueName")
-        self._names[name] = service.sid
+        owner = self._registry.service_named(*name)
+        if owner not in {None, service.sid} or (owner is None and name in self._claimed):
+            raise name_taken()
+        self._claimed.add(name)
+        try:
+            await self._registry.write(ServiceSaved(service))
+        finally:
+            self._claimed.discard(name)
 
-    def _unclaim(self, service: Service) -> None:
-        self._names.pop((service.account_sid, service.unique_name), None)
+
+def name_taken() -> ApiError:
+    """Return the refusal of a UniqueName that another service of the account has."""
+    return ApiError(Code.SERVICE_NAME_TAKEN, "Another service of the account has this UniqueName")
 
 
 def inserts_mexican_one(settings: HostSettings, *, date_created: float) -> bool:

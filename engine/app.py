@@ -35,6 +35,7 @@ from engine.telemetry.logs import ROOT
 from engine.telemetry.observer import Telemetry
 from engine.telemetry.readiness import Readiness
 from engine.telemetry.routes import operations_routes
+from storage.layout import claim
 from storage.store import SqliteStore
 
 ADMIN_SOCKET = "maskline.sock"
@@ -132,6 +133,7 @@ def _give_up_stopping() -> None:
 
 @asynccontextmanager
 async def _started_store(settings: Settings, telemetry: Telemetry) -> AsyncIterator[SqliteStore]:
+    claim(settings.data_dir, hosts=1)
     store = SqliteStore.open(settings.data_dir, synchronous=settings.synchronous.value, observer=telemetry)
     try:
         await store.start()

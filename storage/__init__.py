@@ -1,6 +1,17 @@
 """Durable records of one host in one SQLite file."""
 
-from storage.errors import ChangeRefused, DatabaseTooNew, DataDirBusy
+from storage.errors import ChangeRefused, DatabaseTooNew, DataDirBusy, LayoutDamaged, LayoutMismatch
+from storage.layout import claim, host_dir
 from storage.store import SqliteStore, StoreSizes
 
-__all__ = ["ChangeRefused", "DataDirBusy", "DatabaseTooNew", "SqliteStore", "StoreSizes"]
+__all__ = [
+    "ChangeRefused",
+    "DataDirBusy",
+    "DatabaseTooNew",
+    "LayoutDamaged",
+    "LayoutMismatch",
+    "SqliteStore",
+    "StoreSizes",
+    "claim",
+    "host_dir",
+]

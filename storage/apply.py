@@ -26,6 +26,7 @@ from engine.core.changes import (
     ParticipantAdded,
     ParticipantChanged,
     ParticipantRemoved,
+    RegistryAdvanced,
     ServiceErased,
     ServiceSaved,
     SessionChanged,
@@ -151,7 +152,7 @@ class Applier:
     def _recorded(self, change: InteractionRecorded) -> None:
         if change.interaction.sid in self._updates:
             self.flush()
-        self._interactions.append(interaction_row(change.interaction))
+        self._interactions.append(interaction_row(change.interaction, is_elsewhere=change.is_elsewhere))
 
     def _reported(self, change: InteractionUpdated) -> None:
         inbound, outbound = change.inbound, change.outbound
@@ -217,6 +218,9 @@ class Applier:
     def _service_saved(self, change: ServiceSaved) -> None:
         self._connection.execute(sql.SAVE_SERVICE, service_row(change.service))
 
+    def _registry_advanced(self, change: RegistryAdvanced) -> None:
+        self._connection.execute(sql.SAVE_REGISTRY_VERSION, (change.version,))
+
     def _run_all(self, texts: Sequence[str], packed: bytes) -> None:
         self.flush()
         for text in texts:
@@ -250,6 +254,7 @@ _WRITERS: dict[type[Change], Callable[[Applier, Any], None]] = {
     NumberReleased: Applier._number_released,  # noqa: SLF001
     ServiceSaved: Applier._service_saved,  # noqa: SLF001
     ServiceErased: Applier._service_erased,  # noqa: SLF001
+    RegistryAdvanced: Applier._registry_advanced,  # noqa: SLF001
     SessionCreated: Applier._created,  # noqa: SLF001
     SessionChanged: Applier._changed,  # noqa: SLF001
     SessionTouched: Applier._touched,  # noqa: SLF001

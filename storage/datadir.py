@@ -11,8 +11,8 @@ from storage.errors import DataDirBusy
 DATABASE = "maskline.db"
 LOCK = "maskline.lock"
 
-_PRIVATE_DIRECTORY = 0o700
-_PRIVATE_FILE = 0o600
+PRIVATE_DIRECTORY = 0o700
+PRIVATE_FILE = 0o600
 _MAX_PID_BYTES = 32
 
 
@@ -28,17 +28,17 @@ class DataDirLock:
         """
         self.database = data_dir / DATABASE
         try:
-            data_dir.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-            self._descriptor = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT, _PRIVATE_FILE)
+            data_dir.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+            self._descriptor = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
         except OSError as failure:
-            raise _unusable(data_dir, failure) from failure
+            raise unusable(data_dir, failure) from failure
         try:
             self._take(data_dir)
-            os.close(os.open(self.database, os.O_RDWR | os.O_CREAT, _PRIVATE_FILE))
-            self.database.chmod(_PRIVATE_FILE)
+            os.close(os.open(self.database, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
+            self.database.chmod(PRIVATE_FILE)
         except OSError as failure:
             os.close(self._descriptor)
-            raise _unusable(data_dir, failure) from failure
+            raise unusable(data_dir, failure) from failure
         except DataDirBusy:
             os.close(self._descriptor)
             raise
@@ -57,7 +57,8 @@ class DataDirLock:
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
 
 
-def _unusable(data_dir: Path, failure: OSError) -> StoreUnavailable:
+def unusable(data_dir: Path, failure: OSError) -> StoreUnavailable:
+    """Return what the operator is told about a directory that the system does not let us use."""
     reason = os.strerror(failure.errno or errno.EIO)
     return StoreUnavailable(
         f"The data directory {data_dir} cannot be used ({reason}); "

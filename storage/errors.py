@@ -3,6 +3,8 @@
 MasklineError
 ├── DataDirBusy         another process owns the data directory
 ├── DatabaseTooNew      a newer version wrote the database
+├── LayoutMismatch      the data directory is laid out for another number of hosts
+├── LayoutDamaged       nothing tells for how many hosts
 └── StoreUnavailable    (core) the disk refused: nothing was committed
     └── ChangeRefused   one changeset contradicts what is stored: our bug, the rest of its group was committed
 """
@@ -38,6 +40,30 @@ class DatabaseTooNew(MasklineError):  # noqa: N818 - names a state, as StoreUnav
         self.unknown = unknown
 
 
+class LayoutMismatch(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """The data directory is laid out for another number of hosts."""
+
+    def __init__(self, data_dir: Path, *, found: int | None, wanted: int) -> None:
+        """Name the directory and both numbers."""
+        super().__init__(
+            f"The data directory {data_dir} is laid out for {_hosts(found or 0)}, not for {_hosts(wanted)}; "
+            f"run as many hosts as it has, or move the data: maskline rebalance --hosts {wanted} --data-dir {data_dir}"
+        )
+        self.found = found
+        self.wanted = wanted
+
+
+class LayoutDamaged(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """The note of how many hosts a data directory is laid out for is lost or damaged."""
+
+    def __init__(self, note: Path) -> None:
+        """Name the file and say how to write it anew."""
+        super().__init__(
+            f"{note} does not tell for how many hosts the data directory is laid out; restore it: one line, "
+            "hosts = N, where N is how many host-0, host-1, ... it has had (1 if maskline.db lies in it)"
+        )
+
+
 class ChangeRefused(StoreUnavailable):
     """A changeset could not be applied, by itself: a duplicate or a malformed value; nothing of it was committed."""
 
@@ -57,6 +83,10 @@ _ADVICE: dict[int, str] = {
 """What to do, by primary result code; any other code is our bug."""
 
 _PRIMARY = 0xFF
+
+
+def _hosts(count: int) -> str:
+    return "1 host" if count == 1 else f"{count} hosts"
 
 
 def is_disk_failure(error: Exception) -> bool:

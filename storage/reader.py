@@ -50,9 +50,13 @@ _PARTICIPANTS: Final = (
     " FROM participants JOIN sessions ON sessions.sid = participants.session_sid"
 )
 _INTERACTIONS: Final = (
-    f"SELECT {_columns('interactions', INTERACTION_COLUMNS)}, sessions.service_sid, sessions.account_sid"  # noqa: S608
-    " FROM interactions CROSS JOIN sessions ON sessions.sid = interactions.session_sid"
+    f"SELECT {_columns('interactions', INTERACTION_COLUMNS)},"  # noqa: S608
+    " coalesce(interactions.service_sid, sessions.service_sid) AS owner,"
+    " coalesce(interactions.account_sid, sessions.account_sid)"
+    " FROM interactions LEFT JOIN sessions ON sessions.sid = interactions.session_sid"
 )
+_HAS_OWNER: Final = "owner IS NOT NULL"
+"""Leaves out what was recorded after its session was erased."""
 _LAST_SESSION: Final = (
     f"{_SESSIONS} WHERE sid = (SELECT max(session_sid) FROM participants"  # noqa: S608
     " WHERE service_sid = ? AND identifier = ? AND proxy_identifier = ?)"
@@ -115,14 +119,17 @@ _PARTICIPANTS_OF_SESSION: Final = _List(
 )
 _INTERACTIONS_OF_SESSION: Final = _List(
     select=_INTERACTIONS,
-    scope="interactions.session_sid = ?",
+    scope=f"interactions.session_sid = ? AND {_HAS_OWNER}",
     key="interactions.sid",
     is_newest_first=False,
     record_of=interaction_of,
 )
 _MESSAGES_SENT: Final = _List(
     select=_INTERACTIONS,
-    scope="interactions.session_sid = ? AND outbound_participant_sid = ? AND inbound_participant_sid IS NULL",
+    scope=(
+        "interactions.session_sid = ? AND outbound_participant_sid = ? AND inbound_participant_sid IS NULL"
+        f" AND {_HAS_OWNER}"
+    ),
     key="interactions.sid",
     is_newest_first=False,
     record_of=interaction_of,
@@ -150,6 +157,11 @@ class Reader:
             numbers=tuple(map(number_of, self._all(f"SELECT {NUMBER_COLUMNS} FROM numbers ORDER BY sid"))),  # noqa: S608
         )
 
+    def registry_version(self) -> int:
+        """Tell which version of the registry is held."""
+        ((version,),) = self._all("SELECT version FROM registry_version")
+        return int(version)
+
     def session(self, session_sid: str) -> Session | None:
         """Read one session."""
         key = lookup_key(SidKind.SESSION, session_sid)
@@ -171,7 +183,7 @@ class Reader:
     def interaction(self, interaction_sid: str) -> Interaction | None:
         """Read one interaction."""
         key = lookup_key(SidKind.INTERACTION, interaction_sid)
-        rows = self._all(f"{_INTERACTIONS} WHERE interactions.sid = ?", key)
+        rows = self._all(f"{_INTERACTIONS} WHERE interactions.sid = ? AND {_HAS_OWNER}", key)
         return interaction_of(rows[0]) if rows else None
 
     def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
@@ -266,14 +278,15 @@ class Reader:
         """Walk the interactions that arrived at or after a time, oldest first, as of one moment."""
         first = pack(first_sid_at(SidKind.INTERACTION, at=at - _MINT_SLACK_SECONDS))
         return self._walk(
-            f"{_INTERACTIONS} WHERE interactions.sid >= ? AND interactions.date_created >= ? ORDER BY interactions.sid",
+            f"{_INTERACTIONS} WHERE interactions.sid >= ? AND interactions.date_created >= ? AND {_HAS_OWNER}"
+            " ORDER BY interactions.sid",
             first,
             at,
         )
 
     def open_calls(self) -> Iterator[Interaction]:
         """Walk the calls whose inbound leg has not ended, oldest first, as of one moment."""
-        return self._walk(f"{_INTERACTIONS} WHERE is_open_call = 1 ORDER BY interactions.sid")
+        return self._walk(f"{_INTERACTIONS} WHERE is_open_call = 1 AND {_HAS_OWNER} ORDER BY interactions.sid")
 
     def _walk(self, text: str, *values: object) -> Iterator[Interaction]:
         with closing(open_reader(self._database)) as connection:

@@ -76,7 +76,7 @@ INTERACTION_COLUMNS: Final = (
     "outbound_participant_sid, outbound_resource_sid, outbound_status, body, media, duration_seconds, date_created, "
     "date_updated"
 )
-"""Without is_open_call, which is derived, and service and account, which are the session's."""
+"""Without is_open_call, which is derived, and service and account, which are the session's unless it is elsewhere."""
 
 _MEDIA = msgspec.json.Decoder(tuple[str, ...])
 _OPTIONS = msgspec.json.Decoder(ServiceOptions)
@@ -291,8 +291,8 @@ def participant_of(row: Fetched) -> Participant:
     )
 
 
-def interaction_row(interaction: Interaction) -> Row:
-    """Return the row of an interaction, is_open_call last."""
+def interaction_row(interaction: Interaction, *, is_elsewhere: bool) -> Row:
+    """Return the row of an interaction, then is_open_call, and service and account if its session is elsewhere."""
     inbound, outbound = interaction.inbound, interaction.outbound
     return (
         pack(interaction.sid),
@@ -311,11 +311,13 @@ def interaction_row(interaction: Interaction) -> Row:
         interaction.date_created,
         interaction.date_updated,
         int(is_open_call(interaction)),  # a bool would go through the slow adapters
+        pack(interaction.service_sid) if is_elsewhere else None,
+        pack(interaction.account_sid) if is_elsewhere else None,
     )
 
 
 def interaction_of(row: Fetched) -> Interaction:
-    """Return the interaction of a row, which its session's service and account follow."""
+    """Return the interaction of a row, which its service and account follow."""
     return Interaction(
         sid=unpack(SidKind.INTERACTION, row[0]),
         session_sid=unpack(SidKind.SESSION, row[1]),

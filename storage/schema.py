@@ -2,7 +2,8 @@
 
 The SID is the key, and SIDs are minted in time order, so the large tables append. Tables are WITHOUT ROWID, except for
 `effects` and `alerts`, whose rows carry blobs: from about 1,000 bytes on, a row in a key's own tree costs a page.
-An interaction's and a participant's account follow from the session, an interaction's service too.
+An interaction's and a participant's account follow from the session, an interaction's service too, unless the session
+lies in the file of another host: then the interaction's row has both.
 """
 
 import sqlite3
@@ -128,6 +129,16 @@ _SETTINGS = (
     "ALTER TABLE accounts ADD COLUMN debugger_url TEXT",
 )
 
+_HOSTS = (
+    # NULL: the session's row, in this file, tells; otherwise the session lies in the file of another host
+    "ALTER TABLE interactions ADD COLUMN service_sid BLOB",
+    "ALTER TABLE interactions ADD COLUMN account_sid BLOB",
+    "CREATE INDEX interactions_elsewhere ON interactions (service_sid) WHERE service_sid IS NOT NULL",
+    # one row: how far this copy of accounts, keys, services and numbers has come
+    "CREATE TABLE registry_version (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL)",
+    "INSERT INTO registry_version VALUES (1, 0)",
+)
+
 
 @migrations(name="0001_first_tables")
 def _first_tables(db: Database) -> None:
@@ -150,6 +161,12 @@ def _alerts(db: Database) -> None:
 @migrations(name="0004_options_and_debugger_url")
 def _options_and_debugger_url(db: Database) -> None:
     for statement in _SETTINGS:
+        db.execute(statement)
+
+
+@migrations(name="0005_hosts_of_a_cluster")
+def _hosts(db: Database) -> None:
+    for statement in _HOSTS:
         db.execute(statement)
 
 

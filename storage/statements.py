@@ -56,7 +56,7 @@ def _upsert(table: str, columns: str) -> str:
 
 INSERT_SESSIONS: Final = _insert("sessions", f"{SESSION_COLUMNS}, date_activated")
 INSERT_PARTICIPANTS: Final = _insert("participants", PARTICIPANT_COLUMNS)
-INSERT_INTERACTIONS: Final = _insert("interactions", f"{INTERACTION_COLUMNS}, is_open_call")
+INSERT_INTERACTIONS: Final = _insert("interactions", f"{INTERACTION_COLUMNS}, is_open_call, service_sid, account_sid")
 INSERT_EFFECTS: Final = _insert("effects", EFFECT_COLUMNS)
 INSERT_ALERTS: Final = _insert("alerts", ALERT_COLUMNS)
 
@@ -98,6 +98,8 @@ SAVE_API_KEY: Final = _upsert("api_keys", API_KEY_COLUMNS)
 SAVE_NUMBER: Final = _upsert("numbers", NUMBER_COLUMNS)
 SAVE_SERVICE: Final = _upsert("services", SERVICE_COLUMNS)
 
+SAVE_REGISTRY_VERSION: Final = "UPDATE registry_version SET version = ?"
+
 RELEASE_NUMBER: Final = "DELETE FROM numbers WHERE sid = ?"
 REMOVE_PARTICIPANT: Final = (
     "UPDATE participants SET date_deleted = ?1, date_updated = ?1 WHERE session_sid = ?2 AND sid = ?3"
@@ -118,6 +120,7 @@ _UNPOOL: Final = (
     " WHERE service_sid = ?"
 )
 ERASE_SERVICE: Final = (
+    "DELETE FROM interactions WHERE service_sid = ?",
     "DELETE FROM interactions WHERE session_sid IN (SELECT sid FROM sessions WHERE service_sid = ?)",
     "DELETE FROM participants WHERE service_sid = ?",
     "DELETE FROM sessions WHERE service_sid = ?",

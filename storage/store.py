@@ -126,6 +126,10 @@ class SqliteStore:
         """Read accounts, keys, services and numbers."""
         return self._points.registry()
 
+    def registry_version(self) -> int:
+        """Tell which version of the registry is held; 0 = none was ever counted."""
+        return self._points.registry_version()
+
     def active_sessions(self) -> Iterator[tuple[Session, tuple[Participant, ...]]]:
         """Walk the active sessions in the order of activation, each with its live participants."""
         return self._points.active_sessions()

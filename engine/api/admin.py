@@ -166,7 +166,7 @@ async def _pool_all(
 
 
 async def _show_session(control: ControlPlane, request: Request) -> SessionReport:
-    session, participants = control.find_session(request.path_params["session"])
+    session, participants = await control.find_session(request.path_params["session"])
     cursor = PageCursor(limit=RECENT_INTERACTIONS, before=_LATER_THAN_ALL)
     page = await control.interactions_page(session.account_sid, session.service_sid, session.sid, cursor)
     return session_report(session, participants, page)
@@ -176,7 +176,7 @@ async def _explain(control: ControlPlane, request: Request) -> ExplanationShape:
     proxy, sender = request.query_params.get("to"), request.query_params.get("from")
     if not proxy or not sender:
         raise invalid_parameter("to" if not proxy else "from", "is required")
-    return explanation_shape(control.explain(proxy=proxy, sender=sender))
+    return explanation_shape(await control.explain(proxy=proxy, sender=sender))
 
 
 def _endpoint(control: ControlPlane, answer: Answer, status: int) -> Callable[[Request], Awaitable[Response]]:

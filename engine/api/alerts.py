@@ -20,7 +20,7 @@ async def page(call: Call, query: tuple[PageRequest, AlertQuery]) -> AlertPage:
 
 async def fetch(call: Call, _: None) -> AlertDetail:
     """Read a debugger event."""
-    return alert_detail(call.control.alert(call.account_sid, call.sid), call.base)
+    return alert_detail(await call.control.alert(call.account_sid, call.sid), call.base)
 
 
 OPERATIONS: tuple[AnyOperation, ...] = (

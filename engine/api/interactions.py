@@ -22,7 +22,7 @@ async def page(call: Call, asked: PageRequest) -> InteractionPage:
 
 async def fetch(call: Call, _: None) -> InteractionShape:
     """Read an interaction."""
-    interaction = call.control.interaction(call.account_sid, call.service_sid, call.session_sid, call.sid)
+    interaction = await call.control.interaction(call.account_sid, call.service_sid, call.session_sid, call.sid)
     return interaction_shape(interaction, call.base)
 
 
@@ -60,7 +60,7 @@ async def pushed_page(call: Call, asked: PageRequest) -> MessageInteractionPage:
 
 async def fetch_pushed(call: Call, _: None) -> MessageInteractionShape:
     """Read one that was pushed to a participant."""
-    interaction = call.control.interaction(call.account_sid, call.service_sid, call.session_sid, call.sid)
+    interaction = await call.control.interaction(call.account_sid, call.service_sid, call.session_sid, call.sid)
     if not interaction.is_message_interaction or interaction.outbound.participant_sid != call.participant_sid:
         raise not_found(call.path)
     return message_interaction_shape(interaction, call.base)

@@ -26,7 +26,7 @@ async def page(call: Call, asked: PageRequest) -> ParticipantPage:
 
 async def fetch(call: Call, _: None) -> ParticipantShape:
     """Read a participant."""
-    participant = call.control.participant(call.account_sid, call.service_sid, call.session_sid, call.sid)
+    participant = await call.control.participant(call.account_sid, call.service_sid, call.session_sid, call.sid)
     return participant_shape(participant, call.base)
 
 

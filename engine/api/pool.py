@@ -21,13 +21,13 @@ async def add_number(call: Call, request: PoolRequest) -> PhoneNumberShape:
 
 async def page_of_numbers(call: Call, asked: PageRequest) -> PhoneNumberPage:
     """List the pool's phone numbers."""
-    found = call.control.pool_page(call.account_sid, call.service_sid, asked.cursor, short_codes=False)
+    found = await call.control.pool_page(call.account_sid, call.service_sid, asked.cursor, short_codes=False)
     return PhoneNumberPage(*listed(call, "phone_numbers", asked=asked, page=found, show=phone_number_shape))
 
 
 async def fetch_number(call: Call, _: None) -> PhoneNumberShape:
     """Read a phone number of the pool."""
-    return phone_number_shape(call.control.pool_entry(call.account_sid, call.service_sid, call.sid), call.base)
+    return phone_number_shape(await call.control.pool_entry(call.account_sid, call.service_sid, call.sid), call.base)
 
 
 async def update_number(call: Call, request: ReserveRequest) -> PhoneNumberShape:
@@ -42,13 +42,13 @@ async def add_code(call: Call, request: PoolRequest) -> ShortCodeShape:
 
 async def page_of_codes(call: Call, asked: PageRequest) -> ShortCodePage:
     """List the pool's short codes."""
-    found = call.control.pool_page(call.account_sid, call.service_sid, asked.cursor, short_codes=True)
+    found = await call.control.pool_page(call.account_sid, call.service_sid, asked.cursor, short_codes=True)
     return ShortCodePage(*listed(call, "short_codes", asked=asked, page=found, show=short_code_shape))
 
 
 async def fetch_code(call: Call, _: None) -> ShortCodeShape:
     """Read a short code of the pool."""
-    return short_code_shape(call.control.pool_entry(call.account_sid, call.service_sid, call.sid), call.base)
+    return short_code_shape(await call.control.pool_entry(call.account_sid, call.service_sid, call.sid), call.base)
 
 
 async def update_code(call: Call, request: ReserveRequest) -> ShortCodeShape:

@@ -26,7 +26,7 @@ async def page(call: Call, asked: PageRequest) -> SessionPage:
 
 async def fetch(call: Call, _: None) -> SessionShape:
     """Read a session by SID or unique name."""
-    return session_shape(call.control.session(call.account_sid, call.service_sid, call.sid), call.base)
+    return session_shape(await call.control.session(call.account_sid, call.service_sid, call.sid), call.base)
 
 
 async def update(call: Call, request: SessionUpdate) -> SessionShape:

@@ -60,6 +60,13 @@ class ServiceErased(msgspec.Struct, frozen=True, gc=False):
     at: float
 
 
+class RegistryAdvanced(msgspec.Struct, frozen=True, gc=False):
+    """The changes of accounts, keys, services and numbers in this changeset lead to this version of the registry."""
+
+    version: int
+    """Counted from 1 by the one host that writes the registry."""
+
+
 class SessionCreated(msgspec.Struct, frozen=True, gc=False):
     """A session and the participants it was made with."""
 
@@ -120,6 +127,8 @@ class InteractionRecorded(msgspec.Struct, frozen=True, gc=False):
     """A call or message passed."""
 
     interaction: Interaction
+    is_elsewhere: bool = False
+    """The session's row lies in the file of another host, so that service and account are kept with the interaction."""
 
 
 class InteractionUpdated(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -185,6 +194,7 @@ Change = (
     | NumberReleased
     | ServiceSaved
     | ServiceErased
+    | RegistryAdvanced
     | SessionCreated
     | SessionChanged
     | SessionTouched

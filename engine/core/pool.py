@@ -307,3 +307,10 @@ def _spots(entries: Iterable[_Entry], want: _Want) -> Iterator[Spot]:
         shelf = entry.shelf_for(want)
         if shelf is not None:
             yield shelf, entry.in_use, entry.number.address
+
+
+def unpooled(number: ProxyNumber) -> ProxyNumber:
+    """Return a number outside of any pool."""
+    return msgspec.structs.replace(
+        number, service_sid=None, is_reserved=False, date_pooled=None, date_pool_updated=None
+    )

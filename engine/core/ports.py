@@ -150,6 +150,9 @@ class Store(Protocol):
     def registry(self) -> Registry:
         """Read accounts, keys, services and numbers."""
 
+    def registry_version(self) -> int:
+        """Tell which version of the registry is held; 0 = none was ever counted. Read it before `registry`."""
+
     def active_sessions(self) -> Iterator[tuple[Session, tuple[Participant, ...]]]:
         """Walk the active sessions in the order of activation, each with its live participants."""
 
@@ -370,10 +373,10 @@ class ControlPlane(Protocol):
     ) -> PoolEntry:
         """Put an owned number into the pool, named by SID or by address."""
 
-    def pool_entry(self, account_sid: str, service_sid: str, number_sid: str) -> PoolEntry:
+    async def pool_entry(self, account_sid: str, service_sid: str, number_sid: str) -> PoolEntry:
         """Read a pool entry."""
 
-    def pool_page(
+    async def pool_page(
         self, account_sid: str, service_sid: str, cursor: PageCursor, *, short_codes: bool
     ) -> Page[PoolEntry]:
         """List phone numbers or short codes of the pool, newest first."""
@@ -389,7 +392,7 @@ class ControlPlane(Protocol):
     async def create_session(self, account_sid: str, service_sid: str, request: SessionRequest) -> Session:
         """Make a session with its participants."""
 
-    def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
+    async def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
         """Read a session by SID or unique name."""
 
     async def sessions_page(self, account_sid: str, service_sid: str, cursor: PageCursor) -> Page[Session]:
@@ -408,7 +411,9 @@ class ControlPlane(Protocol):
     ) -> Participant:
         """Add a participant to a session."""
 
-    def participant(self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str) -> Participant:
+    async def participant(
+        self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str
+    ) -> Participant:
         """Read a participant."""
 
     async def participants_page(
@@ -421,7 +426,9 @@ class ControlPlane(Protocol):
     ) -> None:
         """Remove a participant; its row stays with the session."""
 
-    def interaction(self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str) -> Interaction:
+    async def interaction(
+        self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str
+    ) -> Interaction:
         """Read an interaction."""
 
     async def interactions_page(
@@ -452,7 +459,7 @@ class ControlPlane(Protocol):
     ) -> Interaction:
         """Push a text to a participant from their own proxy number; left `queued` until egress takes it."""
 
-    def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
+    async def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
         """Read, as the operator, a session of any account and its participants, the removed ones too, oldest first."""
 
     async def update_participant(
@@ -463,7 +470,7 @@ class ControlPlane(Protocol):
     async def alerts_page(self, account_sid: str, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
         """List the debugger events of an account, newest first."""
 
-    def alert(self, account_sid: str, event_sid: str) -> DebuggerEvent:
+    async def alert(self, account_sid: str, event_sid: str) -> DebuggerEvent:
         """Read a debugger event."""
 
     async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
@@ -475,7 +482,7 @@ class ControlPlane(Protocol):
     async def drop(self, effects: Sequence[Effect]) -> int:
         """Owe dead effects no more; returns how many were dead."""
 
-    def explain(self, *, proxy: str, sender: str) -> Explanation:
+    async def explain(self, *, proxy: str, sender: str) -> Explanation:
         """Tell, as the operator, what would happen to a sender on a proxy number, and why; changes nothing."""
 
 

@@ -158,7 +158,7 @@ class Driver(RuleBasedStateMachine):
         """Whoever would call or text any number now: only partners are reached, through their own numbers."""
         for sender in PEOPLE:
             for number in NUMBERS:
-                told = self.world.control.explain(proxy=number, sender=sender)
+                told = self.run(self.world.control.explain(proxy=number, sender=sender))
                 met = self.model.met(sender, number)
                 assert told.expires_at == pytest.approx(None if met is None else met.expires_at, abs=1e-6)
                 for kind, decision in ((Kind.VOICE, told.call), (Kind.MESSAGE, told.message)):
@@ -172,7 +172,8 @@ class Driver(RuleBasedStateMachine):
         """In_use is the count of active sessions, each once; strict accounts have no pair twice."""
         for number, service_sid in self.model.pools.items():
             if service_sid is not None:
-                entry = self.world.control.pool_entry(self.world.account.sid, service_sid, self.number_sids[number])
+                sid = self.number_sids[number]
+                entry = self.run(self.world.control.pool_entry(self.world.account.sid, service_sid, sid))
                 assert entry.in_use == self.model.in_use(number)
         pairs = list(self.model.pairs())
         assert self.is_permissive or len(pairs) == len(set(pairs))

@@ -83,7 +83,7 @@ async def test_another_account_sees_nothing(world: World) -> None:
     other = (await stranger(world)).sid
     session = await world.session(ALICE, BOB, unique_name="ride-1")
     decision = await world.text(ALICE, world.proxy(session, ALICE))
-    service, control, number = world.service_sid, world.control, world.number_sid(N1)
+    service, control, number = world.service_sid, world.control, await world.number_sid(N1)
     participant = world.seat(session, ALICE).sid
     attempts: list[Callable[[], Awaitable[object]]] = [
         lambda: control.update_service(other, service, ServiceRequest(unique_name="mine")),
@@ -116,16 +116,19 @@ async def test_another_account_reads_nothing(world: World) -> None:
     other = (await stranger(world)).sid
     session = await world.session(ALICE, BOB, unique_name="ride-1")
     decision = await world.text(ALICE, world.proxy(session, ALICE))
-    service, control = world.service_sid, world.control
+    service, control, number_sid = world.service_sid, world.control, await world.number_sid(N1)
     reads: list[Callable[[], object]] = [
         lambda: control.service(other, service),
         lambda: control.service(other, "rides"),
-        lambda: control.pool_entry(other, service, world.number_sid(N1)),
+        lambda: control.owned_number(other, number_sid),
+    ]
+    participant_sid = world.seat(session, ALICE).sid
+    reads_of_actors: list[Callable[[], Awaitable[object]]] = [
+        lambda: control.pool_entry(other, service, number_sid),
         lambda: control.pool_page(other, service, PAGE, short_codes=False),
-        lambda: control.owned_number(other, world.number_sid(N1)),
         lambda: control.session(other, service, session.sid),
         lambda: control.session(other, service, "ride-1"),
-        lambda: control.participant(other, service, session.sid, world.seat(session, ALICE).sid),
+        lambda: control.participant(other, service, session.sid, participant_sid),
         lambda: control.interaction(other, service, session.sid, decision.interaction_sid),
     ]
 
@@ -133,6 +136,8 @@ async def test_another_account_reads_nothing(world: World) -> None:
         with pytest.raises(ApiError) as caught:
             read()
         assert caught.value.code is Code.NOT_FOUND
+    codes = [await refused(read()) for read in reads_of_actors]
+    assert codes == [Code.NOT_FOUND] * len(reads_of_actors)
     assert control.services_page(other, PAGE).records == ()
     assert control.owned_numbers_page(other, PAGE).records == ()
 
@@ -146,7 +151,7 @@ async def test_a_session_of_ones_own_sister_service_is_an_odd_mix(world: World) 
     code = await refused(world.control.update_session(world.account.sid, sister.sid, session.sid, update))
 
     assert code is Code.UNAUTHORIZED_OPERATION
-    assert world.look(session).is_active
+    assert (await world.look(session)).is_active
 
 
 async def test_a_participant_of_a_sister_session_is_not_found(world: World) -> None:

@@ -79,7 +79,7 @@ async def test_a_pair_is_reopened_or_given_away_but_not_both(world: World) -> No
 
     codes = [result.code for result in results if isinstance(result, ApiError)]
     assert codes == [Code.PROXY_IDENTIFIER_IN_USE]
-    assert world.in_use(N1) == 1
+    assert await world.in_use(N1) == 1
 
 
 async def test_a_number_that_is_being_given_does_not_leave(world: World) -> None:
@@ -87,7 +87,7 @@ async def test_a_number_that_is_being_given_does_not_leave(world: World) -> None
     world.store.keep_back()
     (creation,) = await begun(world.session(wanting(ALICE, N1)))
 
-    removal = world.control.remove_from_pool(world.account.sid, world.service_sid, world.number_sid(N1))
+    removal = world.control.remove_from_pool(world.account.sid, world.service_sid, await world.number_sid(N1))
     code = await refused(removal)
     world.store.let_through()
     await creation
@@ -107,9 +107,9 @@ async def test_a_creation_whose_caller_hung_up_is_whole(world: World) -> None:
     world.store.let_through()
     await world.settle()
 
-    session = world.control.session(world.account.sid, world.service_sid, "ride-1")
+    session = await world.control.session(world.account.sid, world.service_sid, "ride-1")
     assert (await world.call(ALICE, N1)).session_sid == session.sid
-    assert world.in_use(N1) == 1
+    assert await world.in_use(N1) == 1
 
 
 async def test_a_creation_that_failed_after_the_caller_hung_up_leaves_nothing(world: World) -> None:
@@ -121,7 +121,7 @@ async def test_a_creation_that_failed_after_the_caller_hung_up_leaves_nothing(wo
     world.store.let_through(failing=ALL)
     await world.settle()
 
-    assert world.in_use(N1) == 0
+    assert await world.in_use(N1) == 0
     assert (await world.session(wanting(ALICE, N1), unique_name="ride-1")).is_active
 
 
@@ -135,8 +135,8 @@ async def test_a_close_whose_caller_hung_up_is_a_close(world: World) -> None:
     world.store.let_through()
     await world.settle()
 
-    assert world.look(session).status is SessionStatus.CLOSED
-    assert world.in_use(N1) == 0
+    assert (await world.look(session)).status is SessionStatus.CLOSED
+    assert await world.in_use(N1) == 0
     assert (await world.call(ALICE, N1)).reason is Reason.NO_SESSION
 
 
@@ -148,7 +148,7 @@ async def test_stopping_waits_for_the_changes_under_way(world: World) -> None:
     await world.restart()
 
     assert (await creation).unique_name == "ride-1"
-    assert world.control.session(world.account.sid, world.service_sid, "ride-1").is_active
+    assert (await world.control.session(world.account.sid, world.service_sid, "ride-1")).is_active
 
 
 # -- updates ---------------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ async def test_simultaneous_changes_of_a_service_all_count(world: World) -> None
 
 async def test_a_number_renamed_and_reserved_at_once_is_both(world: World) -> None:
     """Neither change is made from the record of before the other."""
-    number_sid = world.number_sid(N1)
+    number_sid = await world.number_sid(N1)
     account, service = world.account.sid, world.service_sid
 
     await asyncio.gather(
@@ -184,14 +184,14 @@ async def test_a_number_renamed_and_reserved_at_once_is_both(world: World) -> No
         world.control.reserve(account, service, number_sid, is_reserved=True),
     )
 
-    number = world.control.pool_entry(account, service, number_sid).number
+    number = (await world.control.pool_entry(account, service, number_sid)).number
     assert (number.friendly_name, number.is_reserved) == ("Front desk", True)
     assert world.control.owned_number(account, number_sid) == number
 
 
 async def test_a_rename_whose_caller_hung_up_reaches_the_pool(world: World) -> None:
     """The record of the pool is that of the account."""
-    number_sid = world.number_sid(N1)
+    number_sid = await world.number_sid(N1)
     world.store.keep_back()
     update = world.control.update_owned_number(world.account.sid, number_sid, NumberUpdate(friendly_name="Desk"))
     (rename,) = await begun(update)
@@ -200,7 +200,9 @@ async def test_a_rename_whose_caller_hung_up_reaches_the_pool(world: World) -> N
     world.store.let_through()
     await world.settle()
 
-    assert world.control.pool_entry(world.account.sid, world.service_sid, number_sid).number.friendly_name == "Desk"
+    assert (
+        await world.control.pool_entry(world.account.sid, world.service_sid, number_sid)
+    ).number.friendly_name == "Desk"
 
 
 # -- a service that is being deleted ---------------------------------------------------------------------------------
@@ -223,12 +225,12 @@ async def test_nothing_routes_while_a_service_is_being_deleted(world: World) -> 
 
     assert meanwhile.outcome is Outcome.REFUSED
     assert (await world.call(ALICE, N1)).session_sid == session.sid
-    assert world.in_use(N1) == 1
+    assert await world.in_use(N1) == 1
 
 
 async def test_a_number_renamed_while_its_service_is_deleted_is_free(world: World) -> None:
     """It belongs to no pool afterwards, in memory and on disk, and may be released."""
-    number_sid = world.number_sid(N1)
+    number_sid = await world.number_sid(N1)
     world.store.keep_back()
     _, rename = await begun(
         delete_service(world),
@@ -245,7 +247,7 @@ async def test_a_number_renamed_while_its_service_is_deleted_is_free(world: Worl
 
 async def test_a_number_whose_removal_and_service_deletion_both_fail_stays(world: World) -> None:
     """Both are undone, whichever fails first."""
-    number_sid = world.number_sid(N1)
+    number_sid = await world.number_sid(N1)
     world.store.keep_back()
     tasks = await begun(
         world.control.remove_from_pool(world.account.sid, world.service_sid, number_sid),
@@ -257,7 +259,7 @@ async def test_a_number_whose_removal_and_service_deletion_both_fail_stays(world
     world.store.is_failing = False
 
     assert [type(outcome) for outcome in outcomes] == [StoreUnavailable, StoreUnavailable]
-    assert world.control.pool_entry(world.account.sid, world.service_sid, number_sid).in_use == 0
+    assert (await world.control.pool_entry(world.account.sid, world.service_sid, number_sid)).in_use == 0
     assert (await world.session(wanting(ALICE, N1))).is_active
 
 

@@ -54,7 +54,7 @@ async def test_a_blocked_event_goes_nowhere_and_stays_without_an_outbound_leg(wo
     assert world.observer.codes() == [Code.CONTACT_REJECTED]
     assert world.outbox.effects == []
     assert [one.outbound.participant_sid for one in world.recorded()] == [None]
-    assert world.look(session).date_last_interaction == world.clock()
+    assert (await world.look(session)).date_last_interaction == world.clock()
 
 
 async def test_a_failed_gate_lets_the_event_go_on(world: HookedWorld) -> None:

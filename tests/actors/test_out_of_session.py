@@ -106,7 +106,7 @@ async def test_a_session_made_to_order_routes_the_event_that_made_it(world: Hook
 
     decision = await world.receive(world.event(kind, CAROL, N1, body="hello"))
 
-    session = world.control.session(world.account.sid, world.service_sid, "order-77")
+    session = await world.control.session(world.account.sid, world.service_sid, "order-77")
     assert (decision.outcome, decision.to) == (Outcome.ROUTED, BOB)
     assert world.proxy(session, CAROL) == N1
     assert decision.caller_id == world.proxy(session, BOB)

@@ -147,7 +147,7 @@ async def test_a_session_closes_after_its_first_answered_call_where_the_service_
         await world.report(LegStatus.COMPLETED, resource_sid=event.resource_sid)
         await world.settle()
 
-        assert world.look(session).status is expected
+        assert (await world.look(session)).status is expected
 
 
 async def test_a_service_has_its_own_word_on_stop_filtering(world: HookedWorld) -> None:
@@ -188,7 +188,7 @@ async def test_participants_change_only_where_the_service_lets_them(world: Hooke
     assert (await world.call(ALICE, N1)).to == CAROL
     assert (await world.call(CAROL, proxy)).to == ALICE
     assert (await world.call(BOB, N2)).outcome is Outcome.REFUSED
-    assert world.in_use(N1) + world.in_use(N2) in {1, 2}
+    assert await world.in_use(N1) + await world.in_use(N2) in {1, 2}
 
 
 async def test_a_change_that_is_refused_or_fails_leaves_everything_as_it_was(world: HookedWorld) -> None:
@@ -205,7 +205,7 @@ async def test_a_change_that_is_refused_or_fails_leaves_everything_as_it_was(wor
 
     assert (await world.call(ALICE, N1)).to == BOB
     assert (await world.call(BOB, N2)).to == ALICE
-    assert (world.in_use(N1), world.in_use(N2)) == (1, 1)
+    assert (await world.in_use(N1), await world.in_use(N2)) == (1, 1)
 
 
 async def test_one_who_was_removed_may_come_back_where_the_service_lets_it(world: HookedWorld) -> None:
@@ -237,6 +237,6 @@ async def test_debugger_events_are_kept_listed_and_posted(world: HookedWorld) ->
     other = await world.control.create_account(AccountUpdate(friendly_name="other"))
     alert = world.store.alert(sent.duty.event.sid)  # type: ignore[union-attr]
     assert alert is not None
-    assert world.control.alert(world.account.sid, alert.sid).code == Code.NO_ACTIVE_SESSION
+    assert (await world.control.alert(world.account.sid, alert.sid)).code == Code.NO_ACTIVE_SESSION
     with pytest.raises(ApiError):
-        world.control.alert(other.sid, alert.sid)
+        await world.control.alert(other.sid, alert.sid)

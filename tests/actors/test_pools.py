@@ -43,7 +43,7 @@ async def reserve(world: World, number_sid: str, *, is_reserved: bool | None) ->
 
 
 async def remove(world: World, address: str) -> None:
-    await world.control.remove_from_pool(world.account.sid, world.service_sid, world.number_sid(address))
+    await world.control.remove_from_pool(world.account.sid, world.service_sid, await world.number_sid(address))
 
 
 async def crowd(world: World, how_many: int, *, is_reserved: bool = False) -> None:
@@ -94,7 +94,7 @@ async def test_one_wrong_number_does_not_stop_the_others(world: World) -> None:
 async def test_a_number_in_a_pool_is_not_released(world: World) -> None:
     """20409 until it has left; then anyone may own it."""
     release = world.control.release_number
-    number_sid = world.number_sid(N1)
+    number_sid = await world.number_sid(N1)
 
     assert await refused(release(world.account.sid, number_sid)) is Code.CONFLICT
     await remove(world, N1)
@@ -106,12 +106,12 @@ async def test_a_number_in_a_pool_is_not_released(world: World) -> None:
 
 async def test_a_number_may_be_renamed_while_pooled(world: World) -> None:
     """Pool and account show the same record, and selection uses the new capabilities."""
-    number_sid = world.number_sid(N1)
+    number_sid = await world.number_sid(N1)
     update = NumberUpdate(friendly_name="Front desk", capabilities=Capability.SMS)
 
     await world.control.update_owned_number(world.account.sid, number_sid, update)
 
-    entry = world.control.pool_entry(world.account.sid, world.service_sid, number_sid)
+    entry = await world.control.pool_entry(world.account.sid, world.service_sid, number_sid)
     assert entry.number == world.control.owned_number(world.account.sid, number_sid)
     assert entry.number.friendly_name == "Front desk"
     assert await refused(world.session(wanting(ALICE, N1))) is Code.NO_VOICE_PROXY
@@ -220,7 +220,7 @@ async def test_the_501st_unreserved_number_is_refused_and_the_425th_warns(world:
     assert world.observer.codes() == []
     entry = await add(world, address="+17185559001", is_reserved=True)
     assert await refused(reserve(world, entry.number.sid, is_reserved=False)) is Code.POOL_FULL
-    assert (await reserve(world, world.number_sid(N1), is_reserved=True)).number.is_reserved
+    assert (await reserve(world, await world.number_sid(N1), is_reserved=True)).number.is_reserved
     assert not (await reserve(world, entry.number.sid, is_reserved=False)).number.is_reserved
 
 
@@ -250,7 +250,7 @@ async def test_reserving_does_not_disturb_a_session(world: World) -> None:
     """Selection leaves the number alone; whoever has it keeps it."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N1))
 
-    entry = await reserve(world, world.number_sid(N1), is_reserved=True)
+    entry = await reserve(world, await world.number_sid(N1), is_reserved=True)
 
     assert (entry.number.is_reserved, entry.in_use) == (True, 1)
     assert (await world.call(ALICE, N1)).session_sid == session.sid
@@ -260,7 +260,7 @@ async def test_reserving_does_not_disturb_a_session(world: World) -> None:
 
 async def test_reserving_nothing_changes_nothing(world: World) -> None:
     """An update without IsReserved, or with the same, returns the entry."""
-    entry = await reserve(world, world.number_sid(N1), is_reserved=None)
+    entry = await reserve(world, await world.number_sid(N1), is_reserved=None)
 
     assert entry.number.date_pool_updated == START
     world.clock.move(5)
@@ -270,11 +270,11 @@ async def test_reserving_nothing_changes_nothing(world: World) -> None:
 async def test_a_number_in_use_does_not_leave(world: World) -> None:
     """80611; drained by reserving it and letting its sessions end."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N1))
-    await reserve(world, world.number_sid(N1), is_reserved=True)
+    await reserve(world, await world.number_sid(N1), is_reserved=True)
 
     assert await refused(remove(world, N1)) is Code.NUMBER_IN_ACTIVE_SESSIONS
     await world.close(session)
-    number_sid = world.number_sid(N1)
+    number_sid = await world.number_sid(N1)
     await remove(world, N1)
 
     owned = world.control.owned_number(world.account.sid, number_sid)
@@ -298,8 +298,10 @@ async def test_pools_are_listed_by_kind_newest_first(world: World) -> None:
     code = await own(world, "12345", iso_country="US")
     await add(world, number_sid=code.sid)
 
-    numbers = world.control.pool_page(world.account.sid, world.service_sid, PageCursor(limit=1), short_codes=False)
-    codes = world.control.pool_page(world.account.sid, world.service_sid, PageCursor(limit=9), short_codes=True)
+    numbers = await world.control.pool_page(
+        world.account.sid, world.service_sid, PageCursor(limit=1), short_codes=False
+    )
+    codes = await world.control.pool_page(world.account.sid, world.service_sid, PageCursor(limit=9), short_codes=True)
 
     assert ([entry.number.address for entry in numbers.records], numbers.has_next) == ([N2], True)
     assert [entry.number.address for entry in codes.records] == ["12345"]

@@ -47,7 +47,7 @@ async def test_a_redelivery_restarts_no_idle_clock(world: World) -> None:
     world.clock.move(1)
     await world.host.sweep()
 
-    assert not world.look(session).is_active
+    assert not (await world.look(session)).is_active
 
 
 async def test_a_redelivery_waits_for_the_commit_of_the_first(world: World) -> None:

@@ -231,7 +231,7 @@ async def test_a_report_after_the_close_is_recorded_and_revives_nothing(world: W
 
     assert outcome is ReportOutcome.RECORDED
     assert interaction(world, decision).duration_seconds == 5
-    assert not world.look(session).is_active
+    assert not (await world.look(session)).is_active
     assert (await world.call(ALICE, N1)).outcome is Outcome.REFUSED
 
 

@@ -78,11 +78,11 @@ async def test_in_use_counts_a_session_once_per_number(world: World) -> None:
     shared = await world.session(wanting(ALICE, N1), wanting(BOB, N1))
     apart = await world.session(wanting(CAROL, N1), wanting(DAVE, N2))
 
-    assert (world.in_use(N1), world.in_use(N2)) == (2, 1)
+    assert (await world.in_use(N1), await world.in_use(N2)) == (2, 1)
     await world.close(shared)
     await world.delete(apart)
 
-    assert (world.in_use(N1), world.in_use(N2)) == (0, 0)
+    assert (await world.in_use(N1), await world.in_use(N2)) == (0, 0)
 
 
 async def test_a_service_without_numbers_refuses_participants_only(world: World) -> None:
@@ -108,7 +108,7 @@ async def test_a_name_is_owned_until_the_session_is_deleted(world: World) -> Non
     second = await world.session(unique_name="ride-1")
 
     assert code is Code.SESSION_NAME_TAKEN
-    assert world.control.session(world.account.sid, world.service_sid, "ride-1").sid == second.sid
+    assert (await world.control.session(world.account.sid, world.service_sid, "ride-1")).sid == second.sid
 
 
 async def test_services_do_not_share_session_names(world: World) -> None:
@@ -122,7 +122,7 @@ async def test_services_do_not_share_session_names(world: World) -> None:
 async def test_a_name_that_nobody_owns_is_not_found(world: World) -> None:
     """80308."""
     with pytest.raises(ApiError) as caught:
-        world.control.session(world.account.sid, world.service_sid, "nobody")
+        await world.control.session(world.account.sid, world.service_sid, "nobody")
 
     assert caught.value.code is Code.SESSION_NAME_NOT_FOUND
 
@@ -132,7 +132,7 @@ async def test_a_refused_creation_leaves_nothing(world: World) -> None:
     code = await refused(world.session(ALICE, "+15551234567", unique_name="ride-1"))
 
     assert code is Code.IDENTIFIER_INVALID
-    assert world.in_use(N1) == world.in_use(N2) == 0
+    assert await world.in_use(N1) == await world.in_use(N2) == 0
     assert (await world.session(ALICE, BOB, unique_name="ride-1")).unique_name == "ride-1"
 
 
@@ -163,7 +163,7 @@ async def test_participants_may_join_later_in_any_order(world: World) -> None:
     await world.join(session, ALICE)
 
     assert alone.reason is Reason.NO_PARTNER
-    assert world.look(session).status is SessionStatus.OPEN
+    assert (await world.look(session)).status is SessionStatus.OPEN
     assert (await world.call(BOB, world.proxy(session, BOB))).to == ALICE
 
 
@@ -174,7 +174,7 @@ async def test_a_removed_participant_neither_calls_nor_is_reached(world: World) 
 
     assert (await world.call(ALICE, N1)).reason is Reason.NO_SESSION
     assert (await world.call(BOB, N2)).reason is Reason.NO_PARTNER
-    assert (world.in_use(N1), world.in_use(N2)) == (0, 1)
+    assert (await world.in_use(N1), await world.in_use(N2)) == (0, 1)
     assert await refused(world.join(session, ALICE)) is Code.DUPLICATE_ENTRY
     elsewhere = await world.session(wanting(ALICE, N1), CAROL)
     assert (await world.call(ALICE, N1)).session_sid == elsewhere.sid
@@ -227,7 +227,7 @@ async def test_the_first_interaction_starts_a_session(world: World) -> None:
     world.clock.move(5)
     await world.call(BOB, world.proxy(session, BOB))
 
-    seen = world.look(session)
+    seen = await world.look(session)
 
     assert seen.status is SessionStatus.IN_PROGRESS
     assert (seen.date_started, seen.date_last_interaction) == (START + 5, START + 10)
@@ -242,7 +242,7 @@ async def test_what_is_refused_starts_nothing(world: World) -> None:
     await world.call(ALICE, proxy)
     await world.text(CAROL, proxy)
 
-    assert world.look(session).status is SessionStatus.OPEN
+    assert (await world.look(session)).status is SessionStatus.OPEN
     assert world.observer.codes() == [80901, 80911, 80905]
 
 
@@ -257,7 +257,7 @@ async def test_closing_ends_routing_at_once_and_frees_the_numbers(world: World) 
     assert closed.date_started is None
     assert (await world.call(ALICE, proxy)).code is Code.NO_ACTIVE_SESSION
     assert (await world.text(ALICE, proxy)).code is Code.UNKNOWN_SCENARIO
-    assert world.in_use(proxy) == 0
+    assert await world.in_use(proxy) == 0
 
 
 async def test_reopening_keeps_the_numbers(world: World) -> None:
@@ -281,9 +281,9 @@ async def test_reopening_after_the_pair_was_given_away_is_refused(world: World) 
     second = await world.session(wanting(ALICE, N1), wanting(CAROL, N1))
 
     assert await refused(world.reopen(first)) is Code.PROXY_IDENTIFIER_IN_USE
-    assert world.look(first).status is SessionStatus.CLOSED
+    assert (await world.look(first)).status is SessionStatus.CLOSED
     assert (await world.call(ALICE, N1)).session_sid == second.sid
-    assert world.in_use(N1) == 1
+    assert await world.in_use(N1) == 1
     await world.close(second)
     assert (await world.reopen(first)).is_active
 
@@ -292,7 +292,7 @@ async def test_reopening_needs_the_number_still_in_the_pool(world: World) -> Non
     """80605 when it left meanwhile."""
     session = await world.session(wanting(ALICE, N1))
     await world.close(session)
-    await world.control.remove_from_pool(world.account.sid, world.service_sid, world.number_sid(N1))
+    await world.control.remove_from_pool(world.account.sid, world.service_sid, await world.number_sid(N1))
 
     assert await refused(world.reopen(session)) is Code.PROXY_IDENTIFIER_NOT_IN_SERVICE
 
@@ -318,7 +318,7 @@ async def test_deleting_a_session_leaves_strangers(world: World) -> None:
 
     assert await refused(world.delete(session)) is Code.NOT_FOUND
     assert (await world.call(ALICE, proxy)).reason is Reason.NO_SESSION
-    assert world.in_use(proxy) == 0
+    assert await world.in_use(proxy) == 0
     assert world.store.participants(session.sid) == ()
 
 
@@ -335,7 +335,7 @@ async def test_an_interaction_on_either_number_keeps_a_session_alive(world: Worl
     world.clock.move(1.5)
     await world.host.sweep()
 
-    assert world.look(session).is_active
+    assert (await world.look(session)).is_active
     world.clock.move(0.5)
     late = await world.call(ALICE, N1)
 
@@ -354,13 +354,13 @@ async def test_traffic_past_the_end_closes_the_session(world: World) -> None:
 
     assert (first.code, second.code) == (Code.SESSION_EXPIRED, Code.SESSION_EXPIRED)
     assert first.session_sid == second.session_sid == session.sid
-    closed = world.look(session)
+    closed = await world.look(session)
     assert (closed.status, closed.closed_reason, closed.date_ended) == (
         SessionStatus.CLOSED,
         ClosedReason.TTL,
         START + 60,
     )
-    assert world.in_use(proxy) == 0
+    assert await world.in_use(proxy) == 0
 
 
 async def test_the_sweep_closes_what_has_ended(world: World) -> None:
@@ -372,11 +372,11 @@ async def test_the_sweep_closes_what_has_ended(world: World) -> None:
 
     await world.host.sweep()
 
-    assert world.look(idle).closed_reason == ClosedReason.TTL
-    assert world.look(dated).closed_reason == ClosedReason.DATE_EXPIRY
-    assert world.look(lasting).is_active
+    assert (await world.look(idle)).closed_reason == ClosedReason.TTL
+    assert (await world.look(dated)).closed_reason == ClosedReason.DATE_EXPIRY
+    assert (await world.look(lasting)).is_active
     assert world.host.active_sessions == 1
-    assert world.in_use(N1) + world.in_use(N2) == 1
+    assert await world.in_use(N1) + await world.in_use(N2) == 1
 
 
 async def test_the_expiry_date_wins_over_the_ttl(world: World) -> None:
@@ -388,7 +388,7 @@ async def test_the_expiry_date_wins_over_the_ttl(world: World) -> None:
     world.clock.move(1)
     assert not await routes(world, ALICE, N1)
     await world.settle()
-    assert world.look(session).closed_reason == ClosedReason.DATE_EXPIRY
+    assert (await world.look(session)).closed_reason == ClosedReason.DATE_EXPIRY
 
 
 async def test_an_expiry_moves_on_the_fly(world: World) -> None:
@@ -399,7 +399,7 @@ async def test_an_expiry_moves_on_the_fly(world: World) -> None:
     await world.update(session, date_expiry=START + 20)
     world.clock.move(10)
     await world.host.sweep()
-    assert world.look(session).is_active
+    assert (await world.look(session)).is_active
 
     await world.update(session, date_expiry=None, ttl_seconds=0)
     world.clock.move(DAY)
@@ -424,7 +424,7 @@ async def test_an_update_finds_an_expired_session_closed(world: World) -> None:
     world.clock.move(10)
 
     assert await refused(world.update(session, date_expiry=START + 99)) is Code.SESSION_CLOSED
-    assert world.look(session).closed_reason == ClosedReason.DATE_EXPIRY
+    assert (await world.look(session)).closed_reason == ClosedReason.DATE_EXPIRY
     again = await world.update(session, status=SessionStatus.IN_PROGRESS, date_expiry=START + 99)
     assert (again.is_active, again.date_expiry) == (True, START + 99)
 
@@ -460,7 +460,7 @@ async def test_reopening_with_a_past_expiry_ends_again(world: World) -> None:
 
     assert (await world.call(ALICE, N1)).reason is Reason.SESSION_EXPIRED
     await world.settle()
-    assert world.look(session).closed_reason == ClosedReason.DATE_EXPIRY
+    assert (await world.look(session)).closed_reason == ClosedReason.DATE_EXPIRY
 
 
 async def test_a_deleted_session_is_not_remembered_as_expired(world: World) -> None:
@@ -487,7 +487,7 @@ async def test_a_restart_keeps_idle_clocks(world: World) -> None:
     world.clock.move(10)
     await world.host.sweep()
 
-    assert world.look(session).closed_reason == ClosedReason.TTL
+    assert (await world.look(session)).closed_reason == ClosedReason.TTL
 
 
 # -- retention -------------------------------------------------------------------------------------------------------
@@ -500,13 +500,13 @@ async def test_a_session_closed_for_ninety_days_is_erased(world: World) -> None:
     await world.close(session)
     world.clock.move(90 * DAY)
     await world.host.erase_old()
-    assert world.look(session).status is SessionStatus.CLOSED
+    assert (await world.look(session)).status is SessionStatus.CLOSED
 
     world.clock.move(1)
     await world.host.erase_old()
 
     with pytest.raises(ApiError):
-        world.look(session)
+        await world.look(session)
     assert world.store.interaction(decision.interaction_sid) is None
     assert (await world.session(unique_name="ride-1")).unique_name == "ride-1"
 
@@ -519,13 +519,13 @@ async def test_reopening_on_day_89_restarts_the_count(world: World) -> None:
     await world.reopen(session)
     world.clock.move(30 * DAY)
     await world.host.erase_old()
-    assert world.look(session).is_active
+    assert (await world.look(session)).is_active
 
     await world.close(session)
     world.clock.move(89 * DAY)
     await world.host.erase_old()
 
-    assert world.look(session).status is SessionStatus.CLOSED
+    assert (await world.look(session)).status is SessionStatus.CLOSED
 
 
 async def test_an_erased_session_is_not_remembered_as_expired(world: World) -> None:

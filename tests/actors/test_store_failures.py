@@ -26,7 +26,7 @@ async def test_a_creation_that_fails_leaves_pairs_numbers_and_name_free(world: W
     """The next one succeeds with the same."""
     await fails(world, world.session(wanting(ALICE, N1), wanting(BOB, N1), unique_name="ride-1"))
 
-    assert (world.in_use(N1), world.host.bindings, world.host.active_sessions) == (0, 0, 0)
+    assert (await world.in_use(N1), world.host.bindings, world.host.active_sessions) == (0, 0, 0)
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N1), unique_name="ride-1")
     assert (await world.call(ALICE, N1)).session_sid == session.sid
 
@@ -37,7 +37,7 @@ async def test_a_joining_that_fails_leaves_the_seat_free(world: World, proxy: st
     session = await world.session(wanting(ALICE, N1))
     await fails(world, world.join(session, wanting(BOB, proxy)))
 
-    assert (world.in_use(N1), world.in_use(N2)) == (1, 0)
+    assert (await world.in_use(N1), await world.in_use(N2)) == (1, 0)
     assert (await world.call(BOB, proxy)).reason is Reason.NO_SESSION
     assert (await world.call(ALICE, N1)).reason is Reason.NO_PARTNER
     await world.join(session, wanting(BOB, proxy))
@@ -49,11 +49,11 @@ async def test_a_removal_that_fails_leaves_the_participant(world: World) -> None
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
     await fails(world, world.leave(session, ALICE))
 
-    assert (world.in_use(N1), world.in_use(N2)) == (1, 1)
+    assert (await world.in_use(N1), await world.in_use(N2)) == (1, 1)
     assert (await world.call(ALICE, N1)).to == BOB
     assert (await world.call(BOB, N2)).to == ALICE
     await world.leave(session, ALICE)
-    assert (world.in_use(N1), world.in_use(N2)) == (0, 1)
+    assert (await world.in_use(N1), await world.in_use(N2)) == (0, 1)
 
 
 @pytest.mark.parametrize("how", ["close", "delete"])
@@ -63,11 +63,11 @@ async def test_an_end_that_fails_leaves_the_session_routing(world: World, how: s
     end = world.close if how == "close" else world.delete
     await fails(world, end(session))
 
-    assert world.look(session).is_active
+    assert (await world.look(session)).is_active
     assert (await world.call(ALICE, N1)).to == BOB
     await end(session)
     assert (await world.call(ALICE, N1)).reason is Reason.NO_SESSION
-    assert (world.in_use(N1), world.host.bindings) == (0, 0)
+    assert (await world.in_use(N1), world.host.bindings) == (0, 0)
 
 
 async def test_nothing_routes_while_a_close_is_in_flight(world: World) -> None:
@@ -89,7 +89,7 @@ async def test_a_reopening_that_fails_leaves_the_session_closed(world: World) ->
     await world.close(session)
     await fails(world, world.reopen(session))
 
-    assert world.look(session).status is SessionStatus.CLOSED
+    assert (await world.look(session)).status is SessionStatus.CLOSED
     assert (await world.call(ALICE, N1)).reason is Reason.NO_SESSION
     assert (await world.session(wanting(ALICE, N1))).is_active
 
@@ -101,7 +101,7 @@ async def test_new_limits_that_could_not_be_kept_do_not_hold(world: World) -> No
     world.clock.move(60)
 
     assert (await world.call(ALICE, N1)).outcome is Outcome.ROUTED
-    assert world.look(session).ttl_seconds == 0
+    assert (await world.look(session)).ttl_seconds == 0
 
 
 async def test_an_interaction_that_could_not_be_kept_never_was(world: World) -> None:
@@ -118,10 +118,10 @@ async def test_an_interaction_that_could_not_be_kept_never_was(world: World) -> 
 
     assert outcomes == [Outcome.NOT_READY] * 3
     assert world.host.open_calls == 0
-    assert world.look(session).status is SessionStatus.OPEN
+    assert (await world.look(session)).status is SessionStatus.OPEN
     world.clock.move(3)
     await world.host.sweep()
-    assert world.look(session).closed_reason == ClosedReason.TTL
+    assert (await world.look(session)).closed_reason == ClosedReason.TTL
 
 
 @pytest.mark.parametrize("lost", [{0}, {1}, {0, 1}, set[int]()])
@@ -139,10 +139,10 @@ async def test_the_idle_clock_is_that_of_the_last_interaction_kept(world: World,
     end = START + 10 + max(({4 * (place + 1) for place in (0, 1) if place not in lost}), default=0)
 
     world.clock.now = end - 0.5
-    explained = world.control.explain(proxy=N1, sender=ALICE)
+    explained = await world.control.explain(proxy=N1, sender=ALICE)
     assert explained.expires_at == end
     await world.restart()
-    assert world.control.explain(proxy=N1, sender=ALICE).expires_at == end
+    assert (await world.control.explain(proxy=N1, sender=ALICE)).expires_at == end
 
 
 async def test_a_pushed_message_that_could_not_be_kept_never_was(world: World) -> None:
@@ -155,7 +155,7 @@ async def test_a_pushed_message_that_could_not_be_kept_never_was(world: World) -
         world.control.send_message(world.account.sid, world.service_sid, session.sid, alice, body="Hi", media=()),
     )
 
-    assert world.look(session).status is SessionStatus.OPEN
+    assert (await world.look(session)).status is SessionStatus.OPEN
 
 
 async def test_a_sweep_that_fails_tries_again(world: World) -> None:
@@ -169,14 +169,14 @@ async def test_a_sweep_that_fails_tries_again(world: World) -> None:
     world.store.is_failing = False
 
     assert refused.reason is Reason.SESSION_EXPIRED
-    assert world.look(session).is_active
+    assert (await world.look(session)).is_active
     await world.host.sweep()
-    assert world.look(session).is_active
+    assert (await world.look(session)).is_active
     world.clock.move(1)
     await world.host.sweep()
 
-    assert world.look(session).closed_reason == ClosedReason.TTL
-    assert (world.in_use(N1), world.host.bindings) == (0, 0)
+    assert (await world.look(session)).closed_reason == ClosedReason.TTL
+    assert (await world.in_use(N1), world.host.bindings) == (0, 0)
 
 
 async def test_a_deletion_of_a_service_that_fails_leaves_it_whole(world: World) -> None:
@@ -186,10 +186,10 @@ async def test_a_deletion_of_a_service_that_fails_leaves_it_whole(world: World) 
     await fails(world, world.control.delete_service(world.account.sid, world.service_sid))
 
     assert (await world.call(ALICE, N1)).to == BOB
-    assert (world.in_use(N1), world.host.bindings) == (2, 3)
+    assert (await world.in_use(N1), world.host.bindings) == (2, 3)
     world.clock.move(10)
     await world.host.sweep()
-    assert world.look(brief).closed_reason == ClosedReason.TTL
+    assert (await world.look(brief)).closed_reason == ClosedReason.TTL
     await world.close(session)
     assert (await world.call(ALICE, N1)).reason is Reason.NO_SESSION
     await world.control.delete_service(world.account.sid, world.service_sid)
@@ -209,7 +209,7 @@ async def test_a_session_that_ended_while_a_deletion_failed_is_swept(world: Worl
 
     await world.host.sweep()
 
-    assert world.look(session).closed_reason == ClosedReason.TTL
+    assert (await world.look(session)).closed_reason == ClosedReason.TTL
 
 
 async def test_an_expiry_and_a_deletion_that_both_fail_bind_nothing_twice(world: World) -> None:
@@ -230,7 +230,7 @@ async def test_an_expiry_and_a_deletion_that_both_fail_bind_nothing_twice(world:
 
     await world.close(session)
 
-    assert (world.in_use(N1), world.host.bindings) == (0, 0)
+    assert (await world.in_use(N1), world.host.bindings) == (0, 0)
     assert (await world.call(ALICE, N1)).reason is Reason.SESSION_EXPIRED
 
 
@@ -250,8 +250,8 @@ async def test_a_session_made_while_a_deletion_fails_is_swept_too(world: World) 
 
     await world.host.sweep()
 
-    assert world.look(session).closed_reason == ClosedReason.TTL
-    assert world.in_use(N1) == 0
+    assert (await world.look(session)).closed_reason == ClosedReason.TTL
+    assert await world.in_use(N1) == 0
 
 
 async def test_an_update_beside_a_deletion_that_fails_is_answered_as_made(world: World) -> None:
@@ -271,7 +271,7 @@ async def test_an_update_beside_a_deletion_that_fails_is_answered_as_made(world:
 
 async def test_a_number_whose_removal_fails_stays_in_the_pool(world: World) -> None:
     """Selected, routed, listed as before."""
-    number_sid = world.number_sid(N1)
+    number_sid = await world.number_sid(N1)
     await fails(world, world.control.remove_from_pool(world.account.sid, world.service_sid, number_sid))
 
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N1))
@@ -282,7 +282,7 @@ async def test_a_number_whose_removal_fails_stays_in_the_pool(world: World) -> N
 async def test_changes_of_numbers_that_fail_change_nothing(world: World) -> None:
     """Owning, pooling, reserving, renaming, releasing."""
     account, service, control = world.account.sid, world.service_sid, world.control
-    number_sid = world.number_sid(N1)
+    number_sid = await world.number_sid(N1)
     before = control.owned_number(account, number_sid)
 
     await fails(world, control.own_number(account, NumberRequest(address=N3)))
@@ -291,7 +291,7 @@ async def test_changes_of_numbers_that_fail_change_nothing(world: World) -> None
     await fails(world, control.update_owned_number(account, number_sid, NumberUpdate(friendly_name="Desk")))
 
     assert control.owned_number(account, number_sid) == before
-    assert control.pool_entry(account, service, number_sid).number == before
+    assert (await control.pool_entry(account, service, number_sid)).number == before
     assert (await world.call(ALICE, N3)).outcome is Outcome.UNKNOWN_NUMBER
     number = await control.own_number(account, NumberRequest(address=N3))
     await fails(world, control.release_number(account, number.sid))
@@ -323,7 +323,7 @@ async def test_retention_that_fails_comes_again(world: World) -> None:
     world.clock.move(91 * 86_400)
 
     await fails(world, world.host.erase_old())
-    assert world.look(session).status is SessionStatus.CLOSED
+    assert (await world.look(session)).status is SessionStatus.CLOSED
     await world.host.erase_old()
 
     assert world.store.session(session.sid) is None

@@ -89,7 +89,9 @@ async def test_stop_words_follow_the_account_and_the_number(world: World) -> Non
     await world.control.update_account(world.account.sid, AccountUpdate(respect_sms_stop_filter=True))
     codes.append((await world.text(ALICE, N1, "STOP")).code)
 
-    await world.control.update_owned_number(world.account.sid, world.number_sid(N1), NumberUpdate(stop_filtering=False))
+    await world.control.update_owned_number(
+        world.account.sid, await world.number_sid(N1), NumberUpdate(stop_filtering=False)
+    )
     codes += [(await world.text(ALICE, N1, "STOP")).code, (await world.text(BOB, N2, "STOP")).code]
 
     assert codes == [Code.STOP_WORD, Code.STOP_WORD, None, Code.STOP_WORD]
@@ -146,13 +148,13 @@ async def test_a_restart_changes_no_answer(world: World) -> None:
         return found
 
     before = await answers()
-    counts = (world.in_use(N1), world.in_use(N2), world.host.active_sessions, world.host.bindings)
+    counts = (await world.in_use(N1), await world.in_use(N2), world.host.active_sessions, world.host.bindings)
     await world.restart()
 
     assert await answers() == before
-    assert (world.in_use(N1), world.in_use(N2), world.host.active_sessions, world.host.bindings) == counts
+    assert (await world.in_use(N1), await world.in_use(N2), world.host.active_sessions, world.host.bindings) == counts
     assert counts == (2, 1, 2, 4)
-    assert world.look(voice_only).status is SessionStatus.IN_PROGRESS
+    assert (await world.look(voice_only)).status is SessionStatus.IN_PROGRESS
 
 
 # -- permissive accounts ---------------------------------------------------------------------------------------------
@@ -166,12 +168,12 @@ async def test_a_permissive_account_may_pair_twice_and_the_newest_is_met(world: 
     assert world.observer.codes() == [80802]
 
     met = [(await world.call(ALICE, N1)).to]
-    in_use = world.in_use(N1)
+    in_use = await world.in_use(N1)
     await world.close(second)
     met.append((await world.call(ALICE, N1)).to)
     await world.close(first)
 
-    assert (met, in_use, world.in_use(N1)) == ([CAROL, BOB], 2, 0)
+    assert (met, in_use, await world.in_use(N1)) == ([CAROL, BOB], 2, 0)
     assert (await world.call(ALICE, N1)).reason is Reason.NO_SESSION
 
 
@@ -267,11 +269,11 @@ async def test_a_pushed_message_comes_from_the_recipients_own_number(world: Worl
 
     assert sent.is_message_interaction
     assert (sent.proxy, sent.outbound.participant_sid, sent.outbound.status) == (N1, alice, LegStatus.QUEUED)
-    assert world.look(session).status is SessionStatus.IN_PROGRESS
-    assert world.control.interaction(world.account.sid, world.service_sid, session.sid, sent.sid) == sent
+    assert (await world.look(session)).status is SessionStatus.IN_PROGRESS
+    assert await world.control.interaction(world.account.sid, world.service_sid, session.sid, sent.sid) == sent
     world.clock.move(9)
     await world.host.sweep()
-    assert world.look(session).is_active
+    assert (await world.look(session)).is_active
 
 
 async def test_where_no_message_may_be_pushed(world: World) -> None:
@@ -328,7 +330,7 @@ async def test_an_explanation_tells_the_decision_and_changes_nothing(world: Worl
     """Masked numbers, the session, its end, a sentence per step; no interaction, no debugger event."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2), mode=Mode.MESSAGE_ONLY, ttl_seconds=60)
 
-    told = world.control.explain(proxy=N1, sender=ALICE)
+    told = await world.control.explain(proxy=N1, sender=ALICE)
 
     assert (told.message.outcome, told.message.caller_id, told.call.code) == (
         Outcome.ROUTED,
@@ -338,7 +340,7 @@ async def test_an_explanation_tells_the_decision_and_changes_nothing(world: Worl
     assert told.session == session
     assert (told.expires_at, told.service_sid) == (START + 60, world.service_sid)
     assert not any(number in " ".join(told.story) + told.sender + told.message.to for number in (ALICE, BOB))
-    assert world.look(session) == session
+    assert await world.look(session) == session
     assert world.observer.events == []
 
 
@@ -347,9 +349,9 @@ async def test_an_explanation_knows_what_was(world: World) -> None:
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
     await world.close(session)
 
-    closed = world.control.explain(proxy=N1, sender=ALICE)
-    stranger = world.control.explain(proxy=N1, sender=CAROL)
-    nowhere = world.control.explain(proxy="+16465559999", sender=ALICE)
+    closed = await world.control.explain(proxy=N1, sender=ALICE)
+    stranger = await world.control.explain(proxy=N1, sender=CAROL)
+    nowhere = await world.control.explain(proxy="+16465559999", sender=ALICE)
 
     assert closed.session is not None
     assert (closed.session.sid, closed.call.reason) == (session.sid, Reason.NO_SESSION)
@@ -362,8 +364,8 @@ async def test_an_explanation_of_an_expired_session_does_not_close_it(world: Wor
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2), ttl_seconds=10)
     world.clock.move(10)
 
-    told = world.control.explain(proxy=N1, sender=ALICE)
+    told = await world.control.explain(proxy=N1, sender=ALICE)
     await world.settle()
 
     assert told.call.code is Code.SESSION_EXPIRED
-    assert world.look(session).is_active
+    assert (await world.look(session)).is_active

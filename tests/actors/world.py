@@ -14,7 +14,7 @@ from actors.host import Host
 from actors.parts import HostSettings
 from engine.core.changes import Change
 from engine.core.errors import ApiError, Code, StoreUnavailable
-from engine.core.ports import PoolEntry
+from engine.core.ports import PageCursor, PoolEntry
 from engine.core.records import (
     UNSET,
     Account,
@@ -236,21 +236,26 @@ class World:
         ]
         return [entry.number.sid for entry in entries]
 
-    def in_use(self, address: Address) -> int:
+    async def in_use(self, address: Address) -> int:
         """Tell how many active sessions use a number."""
-        page = (entry for entry in self._entries() if entry.number.address == address)
-        return next(page).in_use
+        return (await self._entry(address)).in_use
 
-    def number_sid(self, address: Address) -> str:
+    async def number_sid(self, address: Address) -> str:
         """Tell the SID of a pooled number."""
-        return next(entry.number.sid for entry in self._entries() if entry.number.address == address)
+        return (await self._entry(address)).number.sid
 
-    def _entries(self) -> list[PoolEntry]:
-        coordinator = self.host._services.get(self.account.sid, self.service_sid)
-        return [
-            self.control.pool_entry(self.account.sid, self.service_sid, number.sid)
-            for number in coordinator.pool_numbers()
-        ]
+    async def _entry(self, address: Address) -> PoolEntry:
+        for short_codes in (False, True):
+            page, after = None, None
+            while page is None or page.has_next:
+                page = await self.control.pool_page(
+                    self.account.sid, self.service_sid, PageCursor(limit=100, after=after), short_codes=short_codes
+                )
+                for entry in page.records:
+                    if entry.number.address == address:
+                        return entry
+                    after = entry.number.sid
+        raise LookupError(f"{address} is not in the pool")
 
     # -- sessions --------------------------------------------------------------------------------------------------
 
@@ -314,9 +319,9 @@ class World:
         """Erase a session."""
         await self.control.delete_session(self.account.sid, session.service_sid, session.sid)
 
-    def look(self, session: Session) -> Session:
+    async def look(self, session: Session) -> Session:
         """Read a session anew."""
-        return self.control.session(self.account.sid, session.service_sid, session.sid)
+        return await self.control.session(self.account.sid, session.service_sid, session.sid)
 
     def seat(self, session: Session, identifier: Address) -> Participant:
         """Return the participant of a session with that identifier, the last one if there were several."""

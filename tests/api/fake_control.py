@@ -255,14 +255,14 @@ class FakeControl:
         self.numbers[number.sid] = pooled
         return PoolEntry(pooled, 0)
 
-    def pool_entry(self, account_sid: str, service_sid: str, number_sid: str) -> PoolEntry:
+    async def pool_entry(self, account_sid: str, service_sid: str, number_sid: str) -> PoolEntry:
         self.service(account_sid, service_sid)
         number = self.numbers.get(number_sid)
         if number is None or number.service_sid != service_sid:
             raise not_found(number_sid)
         return PoolEntry(number, 0)
 
-    def pool_page(
+    async def pool_page(
         self, account_sid: str, service_sid: str, cursor: PageCursor, *, short_codes: bool
     ) -> Page[PoolEntry]:
         self.service(account_sid, service_sid)
@@ -274,14 +274,14 @@ class FakeControl:
         self, account_sid: str, service_sid: str, number_sid: str, *, is_reserved: bool | None
     ) -> PoolEntry:
         self._commit()
-        number = self.pool_entry(account_sid, service_sid, number_sid).number
+        number = (await self.pool_entry(account_sid, service_sid, number_sid)).number
         if is_reserved is not None:
             self.numbers[number_sid] = msgspec.structs.replace(number, is_reserved=is_reserved)
         return PoolEntry(self.numbers[number_sid], 0)
 
     async def remove_from_pool(self, account_sid: str, service_sid: str, number_sid: str) -> None:
         self._commit()
-        number = self.pool_entry(account_sid, service_sid, number_sid).number
+        number = (await self.pool_entry(account_sid, service_sid, number_sid)).number
         self.numbers[number_sid] = msgspec.structs.replace(number, service_sid=None)
 
     async def create_session(self, account_sid: str, service_sid: str, request: SessionRequest) -> Session:
@@ -305,7 +305,7 @@ class FakeControl:
             await self.add_participant(account_sid, service_sid, session.sid, participant)
         return session
 
-    def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
+    async def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
         self.service(account_sid, service_sid)
         for session in self.sessions.values():
             if session.service_sid == service_sid and sid_or_name in {session.sid, session.unique_name}:
@@ -320,15 +320,15 @@ class FakeControl:
         self, account_sid: str, service_sid: str, session_sid: str, update: SessionUpdate
     ) -> Session:
         self._commit(update)
-        changed = msgspec.structs.replace(self.session(account_sid, service_sid, session_sid), **settled(update))
+        changed = msgspec.structs.replace(await self.session(account_sid, service_sid, session_sid), **settled(update))
         self.sessions[session_sid] = changed
         return changed
 
     async def delete_session(self, account_sid: str, service_sid: str, session_sid: str) -> None:
         self._commit()
-        del self.sessions[self.session(account_sid, service_sid, session_sid).sid]
+        del self.sessions[(await self.session(account_sid, service_sid, session_sid)).sid]
 
-    def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
+    async def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
         if session_sid not in self.sessions:
             raise not_found(session_sid)
         people = tuple(person for person in self.people.values() if person.session_sid == session_sid)
@@ -338,7 +338,7 @@ class FakeControl:
         self, account_sid: str, service_sid: str, session_sid: str, request: ParticipantRequest
     ) -> Participant:
         self._commit(request)
-        self.session(account_sid, service_sid, session_sid)
+        await self.session(account_sid, service_sid, session_sid)
         participant = Participant(
             sid=self.mint(SidKind.PARTICIPANT),
             session_sid=session_sid,
@@ -354,8 +354,10 @@ class FakeControl:
         self.people[participant.sid] = participant
         return participant
 
-    def participant(self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str) -> Participant:
-        self.session(account_sid, service_sid, session_sid)
+    async def participant(
+        self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str
+    ) -> Participant:
+        await self.session(account_sid, service_sid, session_sid)
         person = self.people.get(participant_sid)
         if person is None or person.session_sid != session_sid:
             raise not_found(participant_sid)
@@ -365,7 +367,7 @@ class FakeControl:
         self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str, *, update: ParticipantUpdate
     ) -> Participant:
         self._commit(update)
-        person = self.participant(account_sid, service_sid, session_sid, participant_sid)
+        person = await self.participant(account_sid, service_sid, session_sid, participant_sid)
         if not self.services[service_sid].options.participants_may_change:
             raise ApiError(Code.METHOD_NOT_ALLOWED, "the service does not let participants change")
         self.people[participant_sid] = msgspec.structs.replace(person, **settled(update))
@@ -374,18 +376,20 @@ class FakeControl:
     async def participants_page(
         self, account_sid: str, service_sid: str, session_sid: str, cursor: PageCursor
     ) -> Page[Participant]:
-        self.session(account_sid, service_sid, session_sid)
+        await self.session(account_sid, service_sid, session_sid)
         return paged([person for person in self.people.values() if person.session_sid == session_sid], cursor)
 
     async def remove_participant(
         self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str
     ) -> None:
         self._commit()
-        person = self.participant(account_sid, service_sid, session_sid, participant_sid)
+        person = await self.participant(account_sid, service_sid, session_sid, participant_sid)
         self.people[participant_sid] = msgspec.structs.replace(person, date_deleted=NOW)
 
-    def interaction(self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str) -> Interaction:
-        self.session(account_sid, service_sid, session_sid)
+    async def interaction(
+        self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str
+    ) -> Interaction:
+        await self.session(account_sid, service_sid, session_sid)
         interaction = self.passed.get(interaction_sid)
         if interaction is None or interaction.session_sid != session_sid:
             raise not_found(interaction_sid)
@@ -400,7 +404,7 @@ class FakeControl:
         *,
         participant_sid: str | None = None,
     ) -> Page[Interaction]:
-        self.session(account_sid, service_sid, session_sid)
+        await self.session(account_sid, service_sid, session_sid)
         passed = [interaction for interaction in self.passed.values() if interaction.session_sid == session_sid]
         if participant_sid is not None:
             pushed = [interaction for interaction in passed if interaction.is_message_interaction]
@@ -411,7 +415,8 @@ class FakeControl:
         self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str
     ) -> None:
         self._commit()
-        del self.passed[self.interaction(account_sid, service_sid, session_sid, interaction_sid).sid]
+        interaction = await self.interaction(account_sid, service_sid, session_sid, interaction_sid)
+        del self.passed[interaction.sid]
 
     async def send_message(
         self,
@@ -424,7 +429,7 @@ class FakeControl:
         media: tuple[str, ...],
     ) -> Interaction:
         self._commit()
-        person = self.participant(account_sid, service_sid, session_sid, participant_sid)
+        person = await self.participant(account_sid, service_sid, session_sid, participant_sid)
         outbound = Leg(participant_sid=person.sid, status=LegStatus.QUEUED)
         return self.record(self.sessions[session_sid], Kind.MESSAGE, Leg(), outbound, body=body, media=media)
 
@@ -437,7 +442,7 @@ class FakeControl:
             found = [event for event in found if CATALOGUE[Code(event.code)].level is wanted.level]
         return paged(found, cursor)
 
-    def alert(self, account_sid: str, event_sid: str) -> DebuggerEvent:
+    async def alert(self, account_sid: str, event_sid: str) -> DebuggerEvent:
         event = self.events.get(event_sid)
         if event is None or event.account_sid != account_sid:
             raise not_found(event_sid)
@@ -462,7 +467,7 @@ class FakeControl:
             del self.effects[sid]
         return len(dead)
 
-    def explain(self, *, proxy: str, sender: str) -> Explanation:
+    async def explain(self, *, proxy: str, sender: str) -> Explanation:
         routed = Decision(Outcome.ROUTED, Reason.IN_SESSION, None, sender, proxy, sid_of(SidKind.SESSION, 7))
         refused = Decision(Outcome.REFUSED, Reason.NO_SESSION, Code.NO_ACTIVE_SESSION)
         return Explanation(proxy=proxy, sender="+1415555XXXX", call=routed, message=refused, story=("It is ours.",))

@@ -130,7 +130,9 @@ async def test_import_fills_the_pool_of_a_service(
 
     results = msgspec.json.decode(response.content, type=NumbersImported).results
     assert [result.is_ok for result in results] == [True, True]
-    pooled = [control.pool_entry(account.sid, service.sid, result.number_sid or "").number for result in results]
+    pooled = [
+        (await control.pool_entry(account.sid, service.sid, result.number_sid or "")).number for result in results
+    ]
     assert [number.is_reserved for number in pooled] == [True, False]
 
 

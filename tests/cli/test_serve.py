@@ -15,6 +15,7 @@ import httpx
 import pytest
 from click.testing import Result
 
+from storage import claim
 from tests.cli.conftest import MASKLINE, Server
 
 StartServer = Callable[..., Server]
@@ -150,6 +151,19 @@ def test_a_data_directory_that_is_none_is_named(tmp_path: Path) -> None:
     file.touch()
 
     assert str(file) in refused("--data-dir", str(file), "--listen", "127.0.0.1:0")
+
+
+def test_a_data_directory_of_a_cluster_is_refused_with_the_way_out(tmp_path: Path, run: Run) -> None:
+    """Neither the server nor an offline command makes a second, empty database in it."""
+    claim(tmp_path, hosts=3)
+
+    line = refused("--listen", "127.0.0.1:0", "--data-dir", str(tmp_path))
+    offline = run("account", "list", "--data-dir", tmp_path)
+
+    assert "laid out for 3 hosts" in line
+    assert f"maskline rebalance --hosts 1 --data-dir {tmp_path}" in line
+    assert "laid out for 3 hosts" in offline.output
+    assert [path.name for path in tmp_path.iterdir()] == ["maskline.layout"]
 
 
 def test_a_data_directory_too_deep_for_its_socket_is_named(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ async def test_migrations_are_recorded_by_name(tmp_path: Path) -> None:
         ("maskline", "0002_outbox"),
         ("maskline", "0003_alerts"),
         ("maskline", "0004_options_and_debugger_url"),
+        ("maskline", "0005_hosts_of_a_cluster"),
     ]
 
 

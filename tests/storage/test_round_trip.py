@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -289,10 +290,19 @@ def test_a_participant_comes_back_with_its_sessions_account(participant: Partici
 @given(INTERACTIONS)
 def test_an_interaction_comes_back_with_its_sessions_owners(interaction: Interaction) -> None:
     """Row and record are one once the session's service and account are added."""
-    row = stored(interaction, rows.interaction_row)[:-1]
+    row = stored(interaction, partial(rows.interaction_row, is_elsewhere=False))
     owners = bytes.fromhex(interaction.service_sid[2:]), bytes.fromhex(interaction.account_sid[2:])
 
-    assert rows.interaction_of((*row, *owners)) == interaction
+    assert row[-2:] == (None, None)
+    assert rows.interaction_of((*row[:-3], *owners)) == interaction
+
+
+@given(INTERACTIONS)
+def test_an_interaction_whose_session_is_elsewhere_comes_back_by_itself(interaction: Interaction) -> None:
+    """Its row ends with whether it is an open call, and its owners."""
+    row = stored(interaction, partial(rows.interaction_row, is_elsewhere=True))
+
+    assert rows.interaction_of((*row[:-3], *row[-2:])) == interaction
 
 
 @given(EFFECTS)

@@ -1,0 +1,132 @@
+"""The registry: the accounts, keys, services and numbers as they were last committed, known whole to every host.
+
+It keeps and tells; what may change is decided by the registers that write through it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from engine.core import ports
+from engine.core.changes import (
+    AccountSaved,
+    ApiKeySaved,
+    NumberReleased,
+    NumberSaved,
+    ServiceErased,
+    ServiceSaved,
+)
+from engine.core.e164 import canonical
+from engine.core.pool import unpooled
+from engine.core.ports import Store
+from engine.core.records import Account, Address, ApiKey, ProxyNumber, Service
+
+RegistryChange = AccountSaved | ApiKeySaved | NumberSaved | NumberReleased | ServiceSaved | ServiceErased
+
+Changed = Callable[[RegistryChange], None]
+"""Told of a change before the registry takes it over, so that what was before can still be looked up."""
+
+
+class RegistryWriter(Protocol):
+    """Commits changes of the registry wherever it is held."""
+
+    async def write(self, changes: Sequence[RegistryChange]) -> None:
+        """Commit changes and have `Registry.apply` take them over; StoreUnavailable or ApiError change nothing."""
+
+
+class Registry:
+    """What every host knows of accounts, keys, services and numbers."""
+
+    def __init__(self, store: Store) -> None:
+        """Start with nothing; changes are committed to this store unless another writer is set."""
+        self.accounts: dict[str, Account] = {}
+        self.keys: dict[str, ApiKey] = {}
+        self.services: dict[str, Service] = {}
+        self.numbers: dict[str, ProxyNumber] = {}
+        self.writer: RegistryWriter = _LocalWriter(store, self)
+        self.changing: Changed = _ignore
+        self.changed: Changed = _ignore
+        self._numbers_at: dict[Address, ProxyNumber] = {}
+        self._names: dict[tuple[str, str], str] = {}
+
+    def load(self, held: ports.Registry) -> None:
+        """Take up what the store holds."""
+        self.accounts = {account.sid: account for account in held.accounts}
+        self.keys = {key.sid: key for key in held.api_keys}
+        for service in held.services:
+            self._keep_service(service)
+        for number in held.numbers:
+            self._keep_number(number)
+
+    async def write(self, *changes: RegistryChange) -> None:
+        """Commit changes and take them over; StoreUnavailable or ApiError change nothing."""
+        if changes:
+            await self.writer.write(changes)
+
+    def apply(self, changes: Sequence[RegistryChange]) -> None:
+        """Take over committed changes and tell of each."""
+        for change in changes:
+            self.changing(change)
+            self._take_over(change)
+            self.changed(change)
+
+    def number_at(self, address: str) -> ProxyNumber | None:
+        """Return the number at an address, whichever way a carrier writes it."""
+        return self._numbers_at.get(address) or self._numbers_at.get(canonical(address))
+
+    def service_named(self, account_sid: str, unique_name: str) -> str | None:
+        """Return the SID of an account's service of that name."""
+        return self._names.get((account_sid, unique_name))
+
+    def numbers_of(self, service_sid: str) -> tuple[ProxyNumber, ...]:
+        """Return the numbers in the pool of a service."""
+        return tuple(number for number in self.numbers.values() if number.service_sid == service_sid)
+
+    def _take_over(self, change: RegistryChange) -> None:
+        match change:
+            case AccountSaved(account):
+                self.accounts[account.sid] = account
+            case ApiKeySaved(key):
+                self.keys[key.sid] = key
+            case NumberSaved(number):
+                self._keep_number(number)
+            case NumberReleased(number_sid):
+                number = self.numbers.pop(number_sid)
+                del self._numbers_at[number.address]
+            case ServiceSaved(service):
+                self._keep_service(service)
+            case ServiceErased(service_sid):
+                self._forget_service(service_sid)
+
+    def _keep_number(self, number: ProxyNumber) -> None:
+        self.numbers[number.sid] = number
+        self._numbers_at[number.address] = number
+
+    def _keep_service(self, service: Service) -> None:
+        before = self.services.get(service.sid)
+        if before is not None:
+            self._names.pop((before.account_sid, before.unique_name), None)
+        self.services[service.sid] = service
+        self._names[service.account_sid, service.unique_name] = service.sid
+
+    def _forget_service(self, service_sid: str) -> None:
+        service = self.services.pop(service_sid, None)
+        if service is not None:
+            self._names.pop((service.account_sid, service.unique_name), None)
+        for number in self.numbers_of(service_sid):
+            self._keep_number(unpooled(number))
+
+
+class _LocalWriter:
+    """Commits to the store of the only host."""
+
+    def __init__(self, store: Store, registry: Registry) -> None:
+        self._store = store
+        self._registry = registry
+
+    async def write(self, changes: Sequence[RegistryChange]) -> None:
+        await self._store.write(changes)
+        self._registry.apply(changes)
+
+
+def _ignore(_: RegistryChange) -> None:
+    """Nobody wants to know."""

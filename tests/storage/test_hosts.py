@@ -1,0 +1,162 @@
+"""The file of one host of several: interactions whose session lies elsewhere, and how far the registry has come."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine.core.changes import (
+    AccountSaved,
+    Change,
+    InteractionRecorded,
+    InteractionUpdated,
+    RegistryAdvanced,
+    ServiceErased,
+    ServiceSaved,
+    SessionCreated,
+    SessionErased,
+    SessionTouched,
+)
+from engine.core.ports import Page, PageCursor
+from engine.core.records import Kind, LegStatus, Session
+from engine.core.sids import SidKind
+from storage import ChangeRefused, SqliteStore
+from storage.statements import ERASE_SERVICE, ERASE_SESSION
+from tests.storage.material import START, Observed, account, interaction, mint, participant, service, session
+
+pytestmark = pytest.mark.anyio
+
+
+def elsewhere(of: Session, *, kind: Kind = Kind.VOICE, at: float = START) -> InteractionRecorded:
+    return InteractionRecorded(interaction(of, kind=kind, sender=participant(of), at=at), is_elsewhere=True)
+
+
+async def test_an_interaction_is_read_without_its_session(store: SqliteStore) -> None:
+    """By SID, in the walks of a start and in pages, with its service and account."""
+    of = session()
+    recorded = [elsewhere(of, at=START + n) for n in range(3)]
+    passed = [one.interaction for one in recorded]
+
+    await store.write(recorded)
+
+    assert [store.interaction(one.sid) for one in passed] == passed
+    assert list(store.interactions_since(START + 1)) == passed[1:]
+    assert list(store.open_calls()) == passed
+    first = await store.interactions_page(of.sid, PageCursor(limit=2))
+    rest = await store.interactions_page(of.sid, PageCursor(limit=2, after=passed[1].sid))
+    assert first == Page(tuple(passed[:2]), has_next=True, has_previous=False)
+    assert rest == Page(tuple(passed[2:]), has_next=False, has_previous=True)
+
+
+async def test_a_pushed_message_is_listed_without_its_session(store: SqliteStore) -> None:
+    """In the list of its receiver."""
+    of = session()
+    receiver = participant(of)
+    pushed = interaction(of, kind=Kind.MESSAGE, receiver=receiver)
+
+    await store.write([InteractionRecorded(pushed, is_elsewhere=True)])
+
+    page = await store.interactions_page(of.sid, PageCursor(limit=9), sent_to=receiver.sid)
+    assert page.records == (pushed,)
+
+
+async def test_an_interaction_with_its_session_follows_it(store: SqliteStore) -> None:
+    """One recorded after its session was erased, here, stays out of sight."""
+    of, gone = session(), session()
+    seen, late = interaction(of), interaction(gone)
+
+    await store.write([SessionCreated(of, ()), InteractionRecorded(seen), InteractionRecorded(late)])
+
+    assert store.interaction(seen.sid) == seen
+    assert store.interaction(late.sid) is None
+    assert list(store.open_calls()) == [seen]
+    assert (await store.interactions_page(gone.sid, PageCursor(limit=9))).records == ()
+
+
+async def test_reports_change_an_interaction_without_its_session(store: SqliteStore) -> None:
+    """And touching a session that lies elsewhere changes nothing here."""
+    of = session()
+    recorded = elsewhere(of)
+    before = recorded.interaction
+    ended = msgspec.structs.replace(before.inbound, status=LegStatus.COMPLETED)
+    report = InteractionUpdated(
+        interaction_sid=before.sid, inbound=ended, outbound=before.outbound, duration_seconds=7, at=START + 9
+    )
+
+    await store.write([recorded, SessionTouched(of.sid, START), report])
+
+    after = msgspec.structs.replace(before, inbound=ended, duration_seconds=7, date_updated=START + 9)
+    assert store.interaction(before.sid) == after
+    assert list(store.open_calls()) == []
+    assert store.session(of.sid) is None
+
+
+async def test_erasing_a_session_elsewhere_erases_its_interactions_here(store: SqliteStore) -> None:
+    """And no others."""
+    gone, kept = elsewhere(session()), elsewhere(session())
+    await store.write([gone, kept])
+
+    await store.write([SessionErased(gone.interaction.session_sid)])
+
+    assert store.interaction(gone.interaction.sid) is None
+    assert store.interaction(kept.interaction.sid) == kept.interaction
+
+
+async def test_erasing_a_service_elsewhere_erases_its_interactions_here(store: SqliteStore) -> None:
+    """Those of sessions here and elsewhere, and none of another service."""
+    here = session()
+    near, far = interaction(here), elsewhere(session())
+    kept = elsewhere(session(service_sid=mint(SidKind.SERVICE)))
+    await store.write([ServiceSaved(service()), SessionCreated(here, ()), InteractionRecorded(near), far, kept])
+
+    await store.write([ServiceErased(here.service_sid, START + 1)])
+
+    assert list(store.interactions_since(0.0)) == [kept.interaction]
+
+
+async def test_no_erasing_scans_a_table(tmp_path: Path, store: SqliteStore) -> None:
+    """A cluster erases at every host, most of which hold little or nothing of it."""
+    with closing(sqlite3.connect(tmp_path / "data" / "maskline.db")) as connection:
+        plans = [
+            step[3]
+            for text in (*ERASE_SESSION, *ERASE_SERVICE)
+            for step in connection.execute(f"EXPLAIN QUERY PLAN {text}", (b"",))
+        ]
+
+    assert not [plan for plan in plans if plan.startswith("SCAN")]
+
+
+async def test_the_registry_version_starts_at_none(store: SqliteStore) -> None:
+    """And is what the last changeset said."""
+    before = store.registry_version()
+
+    await store.write([AccountSaved(account()), RegistryAdvanced(1)])
+    await store.write([ServiceSaved(service()), RegistryAdvanced(41)])
+
+    assert before == 0
+    assert store.registry_version() == 41
+
+
+async def test_the_registry_version_outlives_a_restart(tmp_path: Path) -> None:
+    """It is as durable as what it numbers."""
+    store = SqliteStore.open(tmp_path, observer=Observed())
+    await store.write([AccountSaved(account()), RegistryAdvanced(7)])
+    await store.close()
+
+    again = SqliteStore.open(tmp_path, observer=Observed())
+
+    assert again.registry_version() == 7
+    await again.close()
+
+
+async def test_a_refused_registry_change_leaves_the_version(store: SqliteStore) -> None:
+    """Both are of one changeset, in whatever order they stand in it."""
+    await store.write([ServiceSaved(service()), RegistryAdvanced(1)])
+    double: list[Change] = [RegistryAdvanced(2), ServiceSaved(service(mint(SidKind.SERVICE)))]
+
+    with pytest.raises(ChangeRefused):
+        await store.write(double)
+
+    assert store.registry_version() == 1
