@@ -10,9 +10,9 @@ import msgspec
 
 from engine.core.effects import Effect
 from engine.core.ports import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor, Registry
-from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session
+from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.sids import SidKind, first_sid_at, pack, unpack
-from storage.codec import address_at, address_cell, lookup_key, proxy_at, proxy_sid_at
+from storage.codec import SESSION_STATUS_AT, address_at, address_cell, lookup_key, proxy_at, proxy_sid_at
 from storage.connections import open_reader
 from storage.owed_rows import EFFECT_COLUMNS, alert_of, effect_of
 from storage.rows import (
@@ -161,6 +161,11 @@ class Reader:
         """Tell which version of the registry is held."""
         ((version,),) = self._all("SELECT version FROM registry_version")
         return int(version)
+
+    def session_counts(self) -> dict[SessionStatus, int]:
+        """Tell how many sessions the file holds of each status."""
+        rows = self._all("SELECT status, sessions FROM session_counts")
+        return {SESSION_STATUS_AT[status]: sessions for status, sessions in rows}
 
     def session(self, session_sid: str) -> Session | None:
         """Read one session."""

@@ -51,6 +51,11 @@ class GroupWriter:
         self._thread: threading.Thread | None = None
         self._stopped: asyncio.Future[None] | None = None
 
+    @property
+    def backlog(self) -> int:
+        """Count the changesets that wait for a transaction to begin."""
+        return len(self._queue)
+
     def start(self) -> asyncio.AbstractEventLoop:
         """Bind to the running loop, once, and start the thread."""
         if self._loop is None:
