@@ -12,6 +12,7 @@ import msgspec
 
 from actors.directory import Directory
 from actors.locks import KeyedLocks
+from actors.operations import Counted, update_asked
 from actors.owing import hang_up
 from actors.parts import Parts
 from actors.registry import Registry
@@ -33,6 +34,8 @@ from engine.core.effects import Effect
 from engine.core.errors import ApiError, Code, StoreUnavailable, not_found
 from engine.core.legs import was_answered
 from engine.core.lifecycle import closing, expiry_reason, new_session, plan_update
+from engine.core.observing import OperationEnd, SessionOperation
+from engine.core.pool import PoolState
 from engine.core.records import (
     UNSET,
     Account,
@@ -170,6 +173,11 @@ class ServiceCoordinator:
         """Count the sessions that route."""
         return len(self._active)
 
+    @property
+    def pool_state(self) -> PoolState:
+        """How full the pool is."""
+        return self._seating.pool_state
+
     # -- sessions ------------------------------------------------------------------------------------------------
 
     def reload(self, session: Session, participants: tuple[Participant, ...]) -> None:
@@ -177,6 +185,7 @@ class ServiceCoordinator:
         self._seating.reserve(participants)
         self._activate(session, participants)
 
+    @Counted(SessionOperation.CREATE)
     async def create_session(self, request: SessionRequest) -> Session:
         """Make a session with its participants, all or nothing."""
         self.check_present()
@@ -221,6 +230,7 @@ class ServiceCoordinator:
             raise not_found(f"{self._path}/Sessions/{session_sid}")
         return session
 
+    @Counted(update_asked)
     async def update_session(self, session_sid: str, update: SessionUpdate) -> Session:
         """Change, close or re-open a session."""
         async with self._locks.hold(session_sid):
@@ -238,6 +248,7 @@ class ServiceCoordinator:
                 self._take_over(plan.change)
             return self._saved(session_sid)
 
+    @Counted(SessionOperation.DELETE)
     async def delete_session(self, session_sid: str) -> None:
         """Erase a session with its participants and interactions."""
         async with self._locks.hold(session_sid):
@@ -260,6 +271,7 @@ class ServiceCoordinator:
         with suppress(ApiError):  # it was closed or erased meanwhile
             await self.update_session(interaction.session_sid, SessionUpdate(status=SessionStatus.CLOSED))
 
+    @Counted(SessionOperation.UPDATE_PARTICIPANT)
     async def update_participant(
         self, session_sid: str, participant_sid: str, update: ParticipantUpdate
     ) -> Participant:
@@ -310,10 +322,12 @@ class ServiceCoordinator:
             try:
                 await self._close_expired(active)
             except StoreUnavailable:
+                self._parts.observer.operated(SessionOperation.EXPIRE, OperationEnd.UNAVAILABLE)
                 self._watch(active, self._parts.clock() + EXPIRY_RETRY_SECONDS)
             finally:
                 active.is_ending = False
 
+    @Counted(SessionOperation.SEND_MESSAGE)
     async def send_message(
         self, session_sid: str, participant_sid: str, *, body: str, media: tuple[str, ...]
     ) -> Interaction:
@@ -336,6 +350,7 @@ class ServiceCoordinator:
 
     # -- participants and interactions ---------------------------------------------------------------------------
 
+    @Counted(SessionOperation.ADD_PARTICIPANT)
     async def add_participant(self, session_sid: str, request: ParticipantRequest) -> Participant:
         """Add a participant to an active session."""
         async with self._locks.hold(session_sid):
@@ -364,6 +379,7 @@ class ServiceCoordinator:
                 return participant
         raise not_found(f"{self._path}/Sessions/{session_sid}/Participants/{participant_sid}")
 
+    @Counted(SessionOperation.REMOVE_PARTICIPANT)
     async def remove_participant(self, session_sid: str, participant_sid: str) -> None:
         """Remove a participant; removing one again is NOT_FOUND."""
         async with self._locks.hold(session_sid):
@@ -486,6 +502,7 @@ class ServiceCoordinator:
         self._directory.withdraw(active)
         self._directory.lapse(active)  # before the commit: whoever comes meanwhile is told that it expired
         await self._end(active.sid, closing(active.sid, reason, at=now))
+        self._parts.observer.expired(self._parts.clock() - (active.expires_at or now))
 
     def _live(self, session_sid: str) -> tuple[Participant, ...]:
         participants = self._parts.store.participants(session_sid)

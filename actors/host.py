@@ -6,7 +6,7 @@ It decides nothing about masking. `Host.control` is the control plane; the host 
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from actors.roster import Roster
 from actors.services import ServiceRegister
 from engine.core.allocation import session_wanted
 from engine.core.errors import StoreUnavailable, not_found
+from engine.core.pool import PoolState
 from engine.core.ports import Clock, Observer, Store
 from engine.core.records import Address, DebuggerEvent, Interaction, Service
 from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession
@@ -90,6 +91,11 @@ class Host:
     def active_sessions(self) -> int:
         """Count the sessions that route."""
         return sum(coordinator.active_sessions for coordinator in self._services)
+
+    def pools(self) -> Iterator[tuple[Service, PoolState, int]]:
+        """Walk the services that are coordinated here: how full the pool is, and how many sessions route."""
+        for coordinator in self._services:
+            yield coordinator.service, coordinator.pool_state, coordinator.active_sessions
 
     @property
     def open_calls(self) -> int:
@@ -256,6 +262,7 @@ class Host:
         while True:
             old = await parts.store.sessions_closed_before(before, limit=SWEEP_CHUNK)
             erased = await asyncio.gather(*(self._erase(session_sid, before) for session_sid in old))
+            parts.observer.retained(erased=sum(erased), is_up_to_date=not any(erased))
             if not any(erased):
                 return
 

@@ -30,8 +30,6 @@ class SessionOperation(StrEnum):
     """An update that asks for Status=in-progress."""
     DELETE = "delete"
     EXPIRE = "expire"
-    ERASE = "erase"
-    """Retention."""
     ADD_PARTICIPANT = "add-participant"
     UPDATE_PARTICIPANT = "update-participant"
     REMOVE_PARTICIPANT = "remove-participant"

@@ -182,7 +182,8 @@ class Telemetry:
                 self._exhausted.counts[(str(int(code)),)] += 1
 
     def expired(self, lag_seconds: float) -> None:
-        """Count how late a session was closed."""
+        """Count a session that was closed because its end had come, and how late."""
+        self._operations.counts[SessionOperation.EXPIRE, OperationEnd.DONE] += 1
         self._expiry_lag.observe(lag_seconds)
 
     def retained(self, *, erased: int, is_up_to_date: bool) -> None:

@@ -14,6 +14,7 @@ from actors.host import Host
 from actors.parts import HostSettings
 from engine.core.changes import Change
 from engine.core.errors import ApiError, Code, StoreUnavailable
+from engine.core.observing import OperationEnd, SessionOperation
 from engine.core.ports import PageCursor, PoolEntry
 from engine.core.records import (
     UNSET,
@@ -82,6 +83,9 @@ class Observed(SilentObserver):
     def __init__(self) -> None:
         self.events: list[DebuggerEvent] = []
         self.reports: list[ReportOutcome] = []
+        self.operations: list[tuple[SessionOperation, OperationEnd, int | None]] = []
+        self.expiry_lags: list[float] = []
+        self.erasures: list[tuple[int, bool]] = []
 
     def codes(self) -> list[int]:
         """Return the codes of the debugger events so far, and forget these."""
@@ -96,6 +100,18 @@ class Observed(SilentObserver):
     def debugger(self, event: DebuggerEvent) -> None:
         """Remember an event."""
         self.events.append(event)
+
+    def operated(self, operation: SessionOperation, end: OperationEnd, code: int | None = None) -> None:
+        """Remember how an operation ended."""
+        self.operations.append((operation, end, code))
+
+    def expired(self, lag_seconds: float) -> None:
+        """Remember how late a session was closed."""
+        self.expiry_lags.append(lag_seconds)
+
+    def retained(self, *, erased: int, is_up_to_date: bool) -> None:
+        """Remember what retention did."""
+        self.erasures.append((erased, is_up_to_date))
 
 
 class MoodyStore(SqliteStore):
