@@ -22,9 +22,10 @@ from actors.parts import SECONDS_PER_DAY, Egress, HostSettings
 from engine.api.admin import create_admin_app
 from engine.api.app import OPERATIONS, create_app
 from engine.api.settings import ApiSettings
-from engine.core.observing import Ingress
+from engine.core.observing import ClusterView, Ingress
+from engine.core.placement import host_name
 from engine.egress.client import guarded_client
-from engine.gauges import watch_engine
+from engine.gauges import Watch
 from engine.ingress.door import Door, DoorSettings
 from engine.ingress.http import inbound_protocol
 from engine.listeners import Listener, bind_tcp, bind_unix
@@ -32,6 +33,7 @@ from engine.outgoing import Outgoing, egress_settings
 from engine.runtime import OrderedMint, clock, monotonic, pick
 from engine.settings import MexicanOne, Settings, Synchronous
 from engine.telemetry.logs import ROOT
+from engine.telemetry.loop_lag import watch_loop_lag
 from engine.telemetry.observer import Telemetry
 from engine.telemetry.readiness import Readiness
 from engine.telemetry.routes import operations_routes
@@ -87,6 +89,7 @@ async def running_engine(settings: Settings) -> AsyncIterator[RunningEngine]:
         outgoing = Outgoing(settings, store=store, client=client, telemetry=telemetry, public_url=public_url)
         host = await stack.enter_async_context(_started_host(settings, store, telemetry, egress=outgoing.egress))
         unix = stack.enter_context(_unix_socket(settings.data_dir))
+        await stack.enter_async_context(_watched_loop(telemetry))
         engine = RunningEngine(address, public_url, host, outgoing, store)
         await stack.enter_async_context(_listening(settings, engine, telemetry, (tcp, unix)))
         _warn(settings)
@@ -156,7 +159,12 @@ async def _started_host(
         egress=egress,
     )
     telemetry.keep_events(host.keep_event)
+    began = monotonic()
     await host.start()
+    rebuild_seconds = monotonic() - began
+    Watch(telemetry).one(
+        "rebuild_seconds", "How long the last start took to rebuild all numbers", lambda: rebuild_seconds
+    )
     try:
         yield host
     finally:
@@ -167,18 +175,18 @@ async def _started_host(
 async def _listening(
     settings: Settings, engine: RunningEngine, telemetry: Telemetry, sockets: tuple[socket.socket, socket.socket]
 ) -> AsyncIterator[None]:
-    host, store, stopping = engine.host, engine.store, asyncio.Event()
+    host, stopping = engine.host, asyncio.Event()
 
     readiness = Readiness(
         {
             "not-stopping": lambda: not stopping.is_set(),
             "numbers-rebuilt": lambda: host.is_loaded,
-            "disk-writable": lambda: store.is_writable,
+            "disk-writable": lambda: engine.store.is_writable,
+            "outbox-within-limit": lambda: engine.outgoing.depth.pending <= settings.outbox_limit,
         }
     )
     readiness.show(telemetry)
-    watch_engine(telemetry, host, engine.outgoing)
-    telemetry.expect_requests((one.method, one.path, one.status) for one in OPERATIONS)
+    _watch(telemetry, engine, settings)
     rest = create_app(
         host.control,
         settings=_api_settings(settings, engine.public_url),
@@ -208,6 +216,25 @@ async def _listening(
     finally:
         stopping.set()
         await asyncio.gather(engine.outgoing.stop(grace), *(listener.close() for listener in listeners))
+
+
+def _watch(telemetry: Telemetry, engine: RunningEngine, settings: Settings) -> None:
+    watch = Watch(telemetry)
+    watch.host(engine.host)
+    watch.pools(engine.host, most_services=settings.metrics_services)
+    watch.outbox(engine.outgoing)
+    watch.store(engine.store)
+    watch.cluster(lambda: ClusterView(1, {host_name(0): True}))
+    telemetry.expect_requests((one.method, one.path, one.status) for one in OPERATIONS)
+
+
+@asynccontextmanager
+async def _watched_loop(telemetry: Telemetry) -> AsyncIterator[None]:
+    watching = asyncio.create_task(watch_loop_lag(telemetry.lagged, monotonic), name="loop-lag")
+    try:
+        yield
+    finally:
+        watching.cancel()
 
 
 @contextmanager

@@ -3,8 +3,11 @@
 The ports of the other adapters, `Observer` and `EgressObserver`, are in `engine.core.ports`.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol
+
+import msgspec
 
 from engine.core.records import Kind
 from engine.core.traffic import Reason
@@ -46,6 +49,15 @@ class OperationEnd(StrEnum):
     """The store, or another host, did not take it."""
     FAILED = "failed"
     """An error of ours."""
+
+
+class ClusterView(msgspec.Struct, frozen=True):
+    """The hosts of a cluster, as one of them sees them."""
+
+    epoch: int
+    """Grows with every change of an address."""
+    hosts: Mapping[str, bool]
+    """Whether each answers, by its name in `engine.core.placement`."""
 
 
 class TrafficMeter(Protocol):

@@ -1,5 +1,6 @@
 """The closed sets that labels come from, where they are more than one enumeration."""
 
+import re
 from itertools import product
 
 from engine.core.errors import CATALOGUE, Code, Level
@@ -41,3 +42,13 @@ EXHAUSTION_CODES = (
     Code.NO_UNUSED_PROXY,
 )
 """Codes of refusals because the pool has no number that fits."""
+
+LONGEST_NAME = 64
+"""Characters of a name that an account chose, as a label."""
+
+_TELLING = re.compile(r"\+?(?:\d[ ().-]{0,2}){6,}\d|[A-Z]{2}[0-9a-f]{32}")
+
+
+def safe_label(name: str) -> str:
+    """Return a name that an account chose with everything taken out that might be a phone number or a SID."""
+    return _TELLING.sub("#", name)[:LONGEST_NAME]

@@ -41,12 +41,15 @@ class Telemetry:
         self._keep: Callable[[DebuggerEvent], None] | None = None
         self._routes: set[str] = set()
         self._page = Exposition()
+        self.scrapes = 0
+        """How often the metrics were asked for."""
         build = (version("maskline"), platform.python_version())
         self.gauge("build_info", "1; the labels say what runs", "version python", lambda: [(build, 1)])
         self._count_traffic()
         self._count_control()
         self._count_outgoing()
         self._count_storage()
+        self._loop_lag = self._histogram_of("loop_lag_seconds", "How late the event loop woke who slept", LAG_SECONDS)
 
     def _count_traffic(self) -> None:
         self._meters = meters = {ingress: Meter() for ingress in Ingress}
@@ -197,12 +200,17 @@ class Telemetry:
 
     # -- what is read --------------------------------------------------------------------------------------------
 
+    def lagged(self, seconds: float) -> None:
+        """Count how late the event loop woke who slept."""
+        self._loop_lag.observe(seconds)
+
     def gauge(self, name: str, meaning: str, labels: str, read: Reading) -> None:
         """Read gauge `maskline_<name>` whenever the metrics are asked for."""
         self._page.add(Gauge(f"maskline_{name}", meaning, labels, read))
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Write all metrics in the format that an Accept header asks for; returns them and their content type."""
+        self.scrapes += 1
         return self._page.write(accept)
 
     def _tally(self, name: str, meaning: str, labels: str = "", known: Iterable[Labels] = ()) -> Tally:
