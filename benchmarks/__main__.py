@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import creates, hooks, memory, resolve, webhook
+from benchmarks import creates, hooks, memory, metrics, resolve, webhook
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "resolve": resolve.main,
@@ -11,6 +11,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "hooks": hooks.main,
     "creates": creates.main,
     "memory": memory.main,
+    "metrics": metrics.main,
 }
 
 

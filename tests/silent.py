@@ -1,9 +1,11 @@
 """An observer and a meter that take everything and remember nothing: what a fake is made from."""
 
+from collections.abc import Sequence
+
 from engine.core.observing import OperationEnd, SessionOperation
 from engine.core.ports import DoorProblem
 from engine.core.records import DebuggerEvent, Kind
-from engine.core.traffic import Reason, ReportOutcome
+from engine.core.traffic import Decision, Reason, ReportOutcome
 
 
 class SilentObserver:
@@ -44,19 +46,19 @@ class SilentMeter:
         self.calls = [0] * len(Reason)
         self.messages = [0] * len(Reason)
 
-    def arrived(self, events: int = 1) -> None:
-        """Ignore it."""
-
-    def left(self, events: int = 1) -> None:
-        """Ignore it."""
-
     def decided(self, kind: Kind, reason: Reason) -> None:
         """Ignore it."""
 
     def deciding(self, seconds: float, events: int = 1) -> None:
         """Ignore it."""
 
-    def answered(self, seconds: float, answers: int = 1) -> None:
+    def resolved(self, decisions: Sequence[Decision], seconds: float) -> None:
+        """Ignore it."""
+
+    def answered(self, seconds: float, events: int = 1) -> None:
+        """Ignore it."""
+
+    def lost(self, events: int) -> None:
         """Ignore it."""
 
     def burst(self, events: int) -> None:

@@ -3,14 +3,14 @@
 The ports of the other adapters, `Observer` and `EgressObserver`, are in `engine.core.ports`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
 import msgspec
 
 from engine.core.records import Kind
-from engine.core.traffic import Reason
+from engine.core.traffic import Decision, Reason
 
 
 class Ingress(StrEnum):
@@ -18,8 +18,6 @@ class Ingress(StrEnum):
 
     HTTP = "http"
     FEED = "feed"
-    RESOLVE = "resolve"
-    """Asked on the feed for information only; nothing is recorded."""
 
 
 class SessionOperation(StrEnum):
@@ -63,8 +61,8 @@ class ClusterView(msgspec.Struct, frozen=True):
 class TrafficMeter(Protocol):
     """Where one ingress tells what passes; implemented by `engine.telemetry`, never raises, for one thread.
 
-    Whoever decides many events in a loop may count them by `Reason.slot` in `calls` and `messages` instead of telling
-    each by `decided`, and then tells `left` of them all. Durations are seconds of a monotonic clock.
+    An ingress in a hurry adds to `calls` and `messages` itself instead of calling `decided`. Durations are seconds of a
+    monotonic clock.
     """
 
     @property
@@ -75,20 +73,20 @@ class TrafficMeter(Protocol):
     def messages(self) -> list[int]:
         """Decisions about messages, by `Reason.slot`."""
 
-    def arrived(self, events: int = 1) -> None:
-        """Events are about to be decided."""
-
-    def left(self, events: int = 1) -> None:
-        """Events that had arrived have their decision, or will get none."""
+    def burst(self, events: int) -> None:
+        """So many events were read at once; they are in flight until they are answered or lost."""
 
     def decided(self, kind: Kind, reason: Reason) -> None:
-        """One event has left with a decision."""
+        """One event was decided."""
 
     def deciding(self, seconds: float, events: int = 1) -> None:
         """Deciding these events took so long, all together."""
 
-    def answered(self, seconds: float, answers: int = 1) -> None:
-        """So many answers were written so long after the bytes were read that asked for them."""
+    def resolved(self, decisions: Sequence[Decision], seconds: float) -> None:
+        """These were decided for information only, in so long a time all together; nothing is recorded."""
 
-    def burst(self, events: int) -> None:
-        """So many events were read at once."""
+    def answered(self, seconds: float, events: int = 1) -> None:
+        """So many events had their answers written so long after their bytes were read."""
+
+    def lost(self, events: int) -> None:
+        """Events in flight whose asker is gone: nobody is answered."""

@@ -157,19 +157,16 @@ class Door:
                 return
 
         meter = self.meter
+        counts = meter.calls if event.is_call else meter.messages
 
         def answered(decision: Decision) -> None:
-            meter.decided(event.kind, decision.reason)
+            counts[decision.reason.slot] += 1
             reply(self._rendered(event, decision))
 
-        meter.arrived()
-        began = self.monotonic()
-        try:
-            self._data.receive(event, answered)
-        except Exception:
-            meter.left()
-            raise
-        meter.deciding(self.monotonic() - began)
+        monotonic = self.monotonic
+        began = monotonic()
+        self._data.receive(event, answered)
+        meter.deciding(monotonic() - began)
 
     def _report(self, webhook: Webhook, form: Form, report: LegReport, reply: Reply) -> None:
         if self._is_of_carrier(webhook, form):

@@ -228,7 +228,6 @@ class InboundProtocol(HttpToolsProtocol):
             return
         self._is_ending = webhook.is_last
         webhook.body = b"".join(self._body)
-        self._burst += 1
         slot = _Slot(self, read_at=self._read_at)
         try:
             self.door.answer(webhook, slot.fill)
@@ -276,6 +275,7 @@ class InboundProtocol(HttpToolsProtocol):
 
     def _take(self, slot: _Slot) -> None:
         """Put a slot behind those that wait, or have its answer leave with this burst."""
+        self._burst += 1
         if self._waiting or slot.response is None:
             self._waiting.append(slot)
         else:
@@ -300,6 +300,7 @@ class InboundProtocol(HttpToolsProtocol):
         since, self._ready_since = self._ready_since, []
         self.server_state.total_requests += len(ready)
         if self.transport.is_closing():
+            self.door.meter.lost(len(since))
             return
         self.transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
         now = self.door.monotonic()
@@ -369,12 +370,16 @@ class InboundProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the answers that nobody awaits; what they answer is committed all the same."""
-        self._waiting.clear()
-        self._ready.clear()
-        self._ready_since.clear()
+        self._forget()
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
+
+    def _forget(self) -> None:
+        self.door.meter.lost(len(self._waiting) + len(self._ready))
+        self._waiting.clear()
+        self._ready.clear()
+        self._ready_since.clear()
 
 
 def _head_of(response: bytes) -> bytes:

@@ -1,10 +1,11 @@
 """The meter of one ingress: decisions by reason, durations, bursts; implements the port `TrafficMeter`."""
 
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 
 from engine.core.observing import Ingress
 from engine.core.records import Kind
-from engine.core.traffic import ENDINGS, Reason
+from engine.core.traffic import ENDINGS, Decision, Reason
 from engine.telemetry.instruments import Buckets, Starts
 
 SECONDS = (
@@ -18,6 +19,19 @@ EVENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 """Bounds of the sizes of bursts."""
 
 _VOICE = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
+_COMMON = (Reason.IN_SESSION, Reason.NO_SESSION)
+_FORESEEN = {
+    *_COMMON,
+    Reason.STOP_WORD,
+    Reason.SESSION_EXPIRED,
+    Reason.NO_PARTNER,
+    Reason.CALL_TO_MESSAGE_ONLY,
+    Reason.MESSAGE_TO_VOICE_ONLY,
+    Reason.REBUILDING,
+    Reason.NOT_IN_POOL,
+}
+"""How something that is not recorded can end: no hook is asked, nothing is committed."""
+
 _IMPOSSIBLE = {
     (Kind.VOICE, Reason.STOP_WORD),
     (Kind.VOICE, Reason.MESSAGE_TO_VOICE_ONLY),
@@ -26,44 +40,87 @@ _IMPOSSIBLE = {
 
 
 class Meter:
-    """What passes through one ingress."""
+    """What passes through one ingress; what is told of every event is spelt out, a call less each."""
 
-    __slots__ = ("answer_seconds", "bursts", "calls", "decision_seconds", "in_flight", "messages")
+    __slots__ = ("answer_seconds", "bursts", "calls", "decision_seconds", "in_flight", "messages", "resolutions")
 
     def __init__(self) -> None:
         """Start at zero."""
         self.calls = [0] * len(Reason)
         self.messages = [0] * len(Reason)
+        self.resolutions = [0] * len(Reason)
+        """Decisions for information only, by `Reason.slot`."""
         self.decision_seconds = Buckets(SECONDS)
         self.answer_seconds = Buckets(SECONDS)
         self.bursts = Buckets(EVENTS)
         self.in_flight = 0
-        """Events that have arrived and not left."""
+        """Events that were read and are not answered."""
 
-    def arrived(self, events: int = 1) -> None:
-        """Events are about to be decided."""
+    def burst(self, events: int) -> None:
+        """Count a burst."""
         self.in_flight += events
-
-    def left(self, events: int = 1) -> None:
-        """Events that had arrived have their decision, or will get none."""
-        self.in_flight -= events
+        bursts = self.bursts
+        bursts.counts[bisect_left(EVENTS, events)] += 1
+        bursts.total += events
 
     def decided(self, kind: Kind, reason: Reason) -> None:
         """Count a decision."""
         (self.calls if kind is _VOICE else self.messages)[reason.slot] += 1
-        self.in_flight -= 1
 
     def deciding(self, seconds: float, events: int = 1) -> None:
         """Count how long deciding took, shared evenly by the events that were decided together."""
-        self.decision_seconds.observe(seconds / events, events)
+        spent = self.decision_seconds
+        spent.counts[bisect_left(SECONDS, seconds if events == 1 else seconds / events)] += events
+        spent.total += seconds
 
-    def answered(self, seconds: float, answers: int = 1) -> None:
+    def resolved(self, decisions: Sequence[Decision], seconds: float) -> None:
+        """Count decisions for information; the common ones first, which costs least (20 ns each)."""
+        if not decisions:
+            return
+        self.deciding(seconds, len(decisions))
+        reasons, counts = [one.reason for one in decisions], self.resolutions
+        left = len(reasons)
+        for reason in _COMMON:
+            found = reasons.count(reason)
+            counts[reason.slot] += found
+            left -= found
+            if not left:
+                return
+        for reason in reasons:
+            if reason not in _COMMON:
+                counts[reason.slot] += 1
+
+    def answered(self, seconds: float, events: int = 1) -> None:
         """Count how long answers took."""
-        self.answer_seconds.observe(seconds, answers)
+        self.in_flight -= events
+        spent = self.answer_seconds
+        spent.counts[bisect_left(SECONDS, seconds)] += events
+        spent.total += seconds * events
 
-    def burst(self, events: int) -> None:
-        """Count a burst."""
-        self.bursts.observe(events)
+    def lost(self, events: int) -> None:
+        """Wait for these no more."""
+        self.in_flight -= events
+
+
+class Resolutions:
+    """The decisions for information only of all meters, as one counter."""
+
+    name = "maskline_resolved"
+    kind = "counter"
+    meaning = "Decisions asked for without an event, for information only"
+
+    def __init__(self, meters: Mapping[Ingress, Meter]) -> None:
+        """Tell of these."""
+        self._meters = meters
+        self._starts = Starts(f"{self.name}_total", "outcome reason")
+
+    def lines(self) -> Iterator[str]:
+        """Write all of them."""
+        for outcome, reasons in ENDINGS.items():
+            for reason in reasons:
+                count = sum(meter.resolutions[reason.slot] for meter in self._meters.values())
+                if count or reason in _FORESEEN:
+                    yield f"{self._starts[outcome, reason]}{count}.0\n"
 
 
 class Decisions:

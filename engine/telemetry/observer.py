@@ -17,7 +17,7 @@ from engine.telemetry.debugger import DebuggerLog
 from engine.telemetry.exposition import Exposition
 from engine.telemetry.instruments import Buckets, Gauge, Histograms, Labels, Reading, Tally
 from engine.telemetry.labels import CONFLICT_RULES, DEBUGGER_LABELS, EXHAUSTION_CODES, HOOK_ENDS, OTHER, UNKNOWN_CODE
-from engine.telemetry.meter import SECONDS, Decisions, Meter
+from engine.telemetry.meter import SECONDS, Decisions, Meter, Resolutions
 
 MAX_ROUTES = 200
 """Path templates that get a series of their own; far above what the API has."""
@@ -54,6 +54,7 @@ class Telemetry:
     def _count_traffic(self) -> None:
         self._meters = meters = {ingress: Meter() for ingress in Ingress}
         self._page.add(Decisions(meters))
+        self._page.add(Resolutions(meters))
         self._histogram(
             "decision_seconds",
             "Time inside the decision of one event",
@@ -69,7 +70,7 @@ class Telemetry:
         )
         self.gauge(
             "events_in_flight",
-            "Events that wait for their decision or its commit",
+            "Events that were read and are not answered",
             "ingress",
             lambda: [((one,), meter.in_flight) for one, meter in meters.items()],
         )

@@ -11,7 +11,7 @@ import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.core.ports import DoorProblem
-from engine.core.records import DebuggerEvent, Kind
+from engine.core.records import DebuggerEvent
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from engine.ingress.door import Door, DoorSettings
 from engine.ingress.http import InboundProtocol, inbound_protocol
@@ -108,29 +108,22 @@ class FakeMeter(SilentMeter):
         self.told: list[tuple[object, ...]] = []
         self.in_flight = 0
 
-    def arrived(self, events: int = 1) -> None:
-        """Count events in."""
-        self.in_flight += events
-
-    def left(self, events: int = 1) -> None:
-        """Count events out."""
-        self.in_flight -= events
-
-    def decided(self, kind: Kind, reason: Reason) -> None:
-        """Remember a decision."""
-        self.in_flight -= 1
-        self.told.append((kind, reason))
-
     def deciding(self, seconds: float, events: int = 1) -> None:
         """Remember how long a decision took."""
         self.told.append(("deciding", seconds, events))
 
-    def answered(self, seconds: float, answers: int = 1) -> None:
+    def answered(self, seconds: float, events: int = 1) -> None:
         """Remember how long an answer took."""
-        self.told.append(("answered", seconds, answers))
+        self.in_flight -= events
+        self.told.append(("answered", seconds, events))
+
+    def lost(self, events: int) -> None:
+        """Wait no more for events."""
+        self.in_flight -= events
 
     def burst(self, events: int) -> None:
         """Remember a burst."""
+        self.in_flight += events
         self.told.append(("burst", events))
 
 

@@ -1,8 +1,10 @@
 """What the door tells the meter: each decision once, what is under way, and for how long."""
 
+import struct
+from socket import SO_LINGER, SOL_SOCKET
+
 import pytest
 
-from engine.core.records import Kind
 from engine.core.traffic import Reason
 from tests.ingress.rig import ROUTED, connected, held, numbered, post, serving, text, until
 
@@ -16,8 +18,8 @@ async def test_each_decision_is_told_once_by_kind_and_reason() -> None:
         running.plane.decision = ROUTED
         await client.ask(post(text(), "/inbound/message"))
 
-    decisions = [told for told in running.meter.told if isinstance(told[0], Kind)]
-    assert decisions == [(Kind.VOICE, Reason.NO_SESSION), (Kind.MESSAGE, Reason.IN_SESSION)]
+    assert running.meter.calls[Reason.NO_SESSION.slot] == sum(running.meter.calls) == 1
+    assert running.meter.messages[Reason.IN_SESSION.slot] == sum(running.meter.messages) == 1
 
 
 async def test_a_webhook_is_in_flight_until_its_commit_is_answered() -> None:
@@ -51,8 +53,8 @@ async def test_deciding_is_timed_without_the_wait_for_the_commit() -> None:
     assert ("answered", 9.25, 1) in running.meter.told
 
 
-async def test_an_event_that_breaks_the_plane_is_in_flight_no_more() -> None:
-    """It has no decision, and its answer is timed like any other."""
+async def test_an_event_that_breaks_the_plane_is_answered_like_any_other() -> None:
+    """It has no decision, and is in flight no more."""
     async with serving() as running, connected(running) as client:
         running.plane.failure = RuntimeError("a fault of ours")
         answer = await client.ask(post(numbered(1)))
@@ -77,10 +79,28 @@ async def test_webhooks_that_are_read_at_once_are_one_burst() -> None:
     assert bursts[-1] == 1
 
 
-async def test_what_is_refused_unread_is_timed_but_not_in_flight() -> None:
+async def test_what_is_refused_unread_is_timed_and_not_decided() -> None:
     """A GET on a webhook's path never becomes an event."""
     async with serving() as running, connected(running) as client:
         await client.ask(b"GET /inbound/voice HTTP/1.1\r\nHost: x\r\n\r\n")
 
-    assert running.meter.told == [("answered", 0.0, 1)]
+    assert running.meter.told == [("burst", 1), ("answered", 0.0, 1)]
+    assert running.meter.in_flight == 0
+
+
+async def test_webhooks_of_a_platform_that_hung_up_are_in_flight_no_more() -> None:
+    """The connection is reset while their commits are under way."""
+    async with serving() as running:
+        running.plane.is_holding = True
+        async with connected(running) as client:
+            await client.send(post(numbered(1)) + post(numbered(2)))
+            await held(running, 2)
+            in_flight = running.meter.in_flight
+            client.writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+            client.writer.transport.abort()
+            await until(lambda: running.meter.in_flight == 0)
+        for answer in running.plane.held:
+            answer()
+
+    assert in_flight == 2
     assert running.meter.in_flight == 0

@@ -9,7 +9,8 @@ from engine.core.errors import Code
 from engine.core.observing import Ingress, OperationEnd, SessionOperation
 from engine.core.ports import DeliveryEnd, DoorProblem, DutyKind, EgressObserver, HookEnd, HookKind, Observer
 from engine.core.records import DebuggerEvent, Kind
-from engine.core.traffic import Reason, ReportOutcome
+from engine.core.routing import NOT_IN_POOL
+from engine.core.traffic import Decision, Outcome, Reason, ReportOutcome
 from engine.telemetry.observer import MAX_ROUTES, Telemetry
 
 OPEN_ENDED = re.compile(r"\+?\d{7,}|[A-Z]{2}[0-9a-f]{32}")
@@ -107,16 +108,36 @@ def test_durations_fall_into_buckets_that_the_objectives_bound(telemetry: Teleme
     assert {f'{{ingress="http",le="{bound}"}}' for bound in ("0.0001", "0.001", "0.5", "1.0")} <= answers.keys()
 
 
-def test_events_are_in_flight_until_they_are_decided_or_lost(telemetry: Telemetry) -> None:
-    """Whichever way they are counted."""
+def test_events_are_in_flight_until_they_are_answered_or_lost(telemetry: Telemetry) -> None:
+    """From the moment in which they were read."""
     meter = telemetry.meter(Ingress.HTTP)
-    meter.arrived(5)
-    meter.decided(Kind.VOICE, Reason.IN_SESSION)
-    meter.left(2)
+    meter.burst(5)
+    meter.answered(0.001)
+    meter.lost(2)
 
     in_flight = series(telemetry, "maskline_events_in_flight")
 
-    assert in_flight == {'{ingress="http"}': 2, '{ingress="feed"}': 0, '{ingress="resolve"}': 0}
+    assert in_flight == {'{ingress="http"}': 2, '{ingress="feed"}': 0}
+
+
+def test_what_is_resolved_for_information_is_counted_apart(telemetry: Telemetry) -> None:
+    """Common reasons and rare ones, in any mixture; no event has happened."""
+    refused = Decision(Outcome.REFUSED, Reason.NO_SESSION)
+    meter = telemetry.meter(Ingress.FEED)
+    meter.resolved([refused, Decision(Outcome.ROUTED, Reason.IN_SESSION), refused, NOT_IN_POOL], 0.0004)
+    meter.resolved([refused, refused], 0.0004)
+    meter.resolved([], 0.0)
+
+    resolved = series(telemetry, "maskline_resolved_total")
+
+    assert {labels: count for labels, count in resolved.items() if count} == {
+        '{outcome="refused",reason="no-session"}': 4,
+        '{outcome="routed",reason="in-session"}': 1,
+        '{outcome="unknown-number",reason="not-in-pool"}': 1,
+    }
+    assert '{outcome="refused",reason="intercepted"}' not in resolved
+    assert series(telemetry, "maskline_decision_seconds_count")['{ingress="feed"}'] == 6
+    assert sum(series(telemetry, "maskline_events_total").values()) == 0
 
 
 def test_debugger_events_are_counted_by_code_and_level(telemetry: Telemetry) -> None:
