@@ -5,16 +5,18 @@ A change runs to its end even when the caller hangs up: half of it may be on dis
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from actors.accounts import AccountRegister
+from actors.coordinators import Coordinators
 from actors.directory import Directory
+from actors.elsewhere import Elsewhere
 from actors.explain import explain
 from actors.numbers import NumberRegister
-from actors.paging import page_of
+from actors.paging import merged, page_of
 from actors.parts import Parts
 from actors.services import ServiceRegister
 from engine.core.changes import EffectRevived, EffectSettled
@@ -53,13 +55,19 @@ class Control:
         numbers: NumberRegister,
         services: ServiceRegister,
         directory: Directory,
+        coordinators: Coordinators,
+        elsewhere: Elsewhere,
+        catch_up: Callable[[], Awaitable[None]],
     ) -> None:
-        """Stand before these registers."""
+        """Stand before these registers; `catch_up` hears of all that has passed on other hosts."""
         self._parts = parts
         self._accounts = accounts
         self._numbers = numbers
         self._services = services
         self._directory = directory
+        self._coordinators = coordinators
+        self._elsewhere = elsewhere
+        self._catch_up = catch_up
         self._running: set[asyncio.Task[Any]] = set()
 
     async def finish(self) -> None:
@@ -216,6 +224,7 @@ class Control:
     async def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
         """Read a session by SID or unique name."""
         coordinator = self._services.get(account_sid, service_sid)
+        await self._catch_up()
         if is_sid(sid_or_name, SidKind.SESSION):
             return coordinator.session(sid_or_name)
         session_sid = self._parts.store.session_sid_by_name(service_sid, sid_or_name)
@@ -228,11 +237,13 @@ class Control:
         session = self._parts.store.session(session_sid) if is_sid(session_sid, SidKind.SESSION) else None
         if session is None:
             raise not_found(f"/Sessions/{session_sid}")
-        return session, self._parts.store.participants(session_sid)
+        await self._catch_up()
+        return self._parts.store.session(session_sid) or session, self._parts.store.participants(session_sid)
 
     async def sessions_page(self, account_sid: str, service_sid: str, cursor: PageCursor) -> Page[Session]:
         """List sessions, newest first."""
         self._services.get(account_sid, service_sid)
+        await self._catch_up()
         return await self._parts.store.sessions_page(service_sid, cursor)
 
     async def update_session(
@@ -240,6 +251,7 @@ class Control:
     ) -> Session:
         """Change, close or re-open a session."""
         coordinator = self._services.get(account_sid, service_sid)
+        await self._catch_up()
         return await self._to_its_end(coordinator.update_session(session_sid, update))
 
     async def delete_session(self, account_sid: str, service_sid: str, session_sid: str) -> None:
@@ -286,7 +298,7 @@ class Control:
         self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str
     ) -> Interaction:
         """Read an interaction."""
-        return self._services.get(account_sid, service_sid).interaction(session_sid, interaction_sid)
+        return await self._services.get(account_sid, service_sid).interaction(session_sid, interaction_sid)
 
     async def interactions_page(
         self,
@@ -303,7 +315,9 @@ class Control:
             coordinator.session(session_sid)
         else:
             coordinator.participant(session_sid, participant_sid)
-        return await self._parts.store.interactions_page(session_sid, cursor, sent_to=participant_sid)
+        page = await self._parts.store.interactions_page(session_sid, cursor, sent_to=participant_sid)
+        others = await self._elsewhere.interactions_pages(session_sid, cursor, participant_sid)
+        return merged((page, *others), cursor, is_newest_first=False) if others else page
 
     async def delete_interaction(
         self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str
@@ -345,7 +359,8 @@ class Control:
 
     async def replay(self, effects: Sequence[Effect]) -> int:
         """Have dead effects tried again, from the first attempt; returns how many were dead."""
-        dead = [effect for effect in effects if effect.date_died is not None]
+        held = await self._parts.store.effects_held([effect.sid for effect in effects])
+        dead = [effect for effect in effects if effect.sid in held and effect.date_died is not None]
         revived = [msgspec.structs.replace(one, date_died=None, attempts=0, last_error="") for one in dead]
         for start in range(0, len(dead), EFFECTS_AT_ONCE):
             some = revived[start : start + EFFECTS_AT_ONCE]
@@ -355,7 +370,8 @@ class Control:
 
     async def drop(self, effects: Sequence[Effect]) -> int:
         """Owe dead effects no more; returns how many were dead."""
-        dead = [effect.sid for effect in effects if effect.date_died is not None]
+        held = await self._parts.store.effects_held([effect.sid for effect in effects])
+        dead = [effect.sid for effect in effects if effect.sid in held and effect.date_died is not None]
         for start in range(0, len(dead), EFFECTS_AT_ONCE):
             some = dead[start : start + EFFECTS_AT_ONCE]
             await self._to_its_end(self._parts.store.write(tuple(EffectSettled(sid) for sid in some)))
@@ -363,7 +379,7 @@ class Control:
 
     async def explain(self, *, proxy: str, sender: str) -> Explanation:
         """Tell, as the operator, what would happen to a sender on a proxy number, and why; changes nothing."""
-        return explain(proxy, sender, directory=self._directory, parts=self._parts)
+        return await explain(proxy, sender, directory=self._directory, coordinators=self._coordinators)
 
 
 def _log_unforeseen(change: asyncio.Task[Any]) -> None:

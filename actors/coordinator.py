@@ -11,11 +11,13 @@ from contextlib import suppress
 import msgspec
 
 from actors.directory import Directory
+from actors.elsewhere import Elsewhere
 from actors.locks import KeyedLocks
 from actors.operations import Counted, update_asked
 from actors.owing import hang_up
 from actors.parts import Parts
 from actors.registry import Registry
+from actors.routes import Routes
 from actors.seating import Seating, is_shared
 from engine.core.allocation import not_in_service, request_after
 from engine.core.changes import (
@@ -68,6 +70,8 @@ class ServiceCoordinator:
         registry: Registry,
         owns: Callable[[str], bool],
         directory: Directory,
+        routes: Routes,
+        elsewhere: Elsewhere,
         watch: Callable[[ActiveSession, float | None], None],
         unwatch: Callable[[ActiveSession], None],
         calls_of: Callable[[str], Iterable[Interaction]],
@@ -82,6 +86,8 @@ class ServiceCoordinator:
         self._parts = parts
         self._registry = registry
         self._directory = directory
+        self._routes = routes
+        self._elsewhere = elsewhere
         self._watch = watch
         self._unwatch = unwatch
         self._calls_of = calls_of
@@ -96,14 +102,13 @@ class ServiceCoordinator:
         """Erase the service with all its sessions; its numbers leave the pool."""
         self.check_present()
         self.is_erased = True
-        for session in self._active.values():
-            self._directory.withdraw(session)
+        await self._routes.withdraw(*self._active.values())
         try:
             await self._registry.write(ServiceErased(self.service.sid, self._parts.clock()))
         except BaseException:
             self.is_erased = False
+            await self._routes.publish(*self._active.values())
             for session in self._active.values():
-                self._directory.publish(session)
                 self._watch(session, None)  # the sweep passes over what does not route
             raise
         for session in self._active.values():
@@ -183,7 +188,10 @@ class ServiceCoordinator:
     def reload(self, session: Session, participants: tuple[Participant, ...]) -> None:
         """Take up an active session that the store holds."""
         self._seating.reserve(participants)
-        self._activate(session, participants)
+        active = active_session(session, participants)
+        self._active[session.sid] = active
+        self._routes.restore(active)
+        self._watch(active, None)
 
     @Counted(SessionOperation.CREATE)
     async def create_session(self, request: SessionRequest) -> Session:
@@ -210,7 +218,7 @@ class ServiceCoordinator:
         finally:
             self._claimed_names.discard(session.unique_name or "")
         if session.is_active:
-            self._activate(session, participants)
+            await self._activate(session, participants)
         return session
 
     def session(self, session_sid: str) -> Session:
@@ -245,7 +253,7 @@ class ServiceCoordinator:
                 await self._end(session_sid, plan.change)
             else:
                 await self._parts.store.write((plan.change,))
-                self._take_over(plan.change)
+                await self._take_over(plan.change)
             return self._saved(session_sid)
 
     @Counted(SessionOperation.DELETE)
@@ -304,7 +312,7 @@ class ServiceCoordinator:
     async def _replace_seat(self, active: ActiveSession, seat: Seat, before: Participant, after: Participant) -> None:
         """Withdraw the old seat, commit, publish the new one; if the commit fails the old one routes again."""
         was_shared = is_shared(active, seat)
-        self._directory.withdraw_seat(active, seat)
+        await self._routes.withdraw_seat(active, seat)
         new = seat_of(after)
         self._seating.hold(after.identifier, after.proxy_identifier, is_new_use=new.proxy not in active.proxies())
         try:
@@ -312,9 +320,9 @@ class ServiceCoordinator:
         except BaseException:
             self._seating.free(new.identifier, new.proxy, is_last_use=new.proxy not in active.proxies())
             self._seating.hold(before.identifier, before.proxy_identifier, is_new_use=not was_shared)
-            self._directory.publish_seat(active, seat)
+            await self._routes.publish_seat(active, seat)
             raise
-        self._directory.publish_seat(active, new)
+        await self._routes.publish_seat(active, new)
 
     async def expire(self, active: ActiveSession) -> None:
         """Close a session whose end has come; a store that cannot is asked again later."""
@@ -339,10 +347,18 @@ class ServiceCoordinator:
         if active.mode is Mode.VOICE_ONLY:
             raise ApiError(Code.IDENTIFIER_TYPE_UNSUPPORTED, "A voice-only session carries no messages")
         seat = next((seat for seat in active.seats if seat.participant_sid == participant_sid), None)
-        actor = None if seat is None else self._directory.find(seat.proxy)
-        if seat is None or actor is None:
+        if seat is None:
+            raise not_found(f"{self._path}/Sessions/{session_sid}/Participants/{participant_sid}")
+        if not self._routes.is_here(seat.proxy):
+            return await self._elsewhere.push(seat, session_sid, body=body, media=media)
+        actor = self._directory.find(seat.proxy)
+        if actor is None:
             raise not_found(f"{self._path}/Sessions/{session_sid}/Participants/{participant_sid}")
         return await actor.push(active, seat, body=body, media=media)
+
+    def sessions(self) -> Iterable[ActiveSession]:
+        """Walk the active sessions."""
+        return self._active.values()
 
     def active_session(self, session_sid: str) -> ActiveSession | None:
         """Return what routes of a session, if it is active."""
@@ -368,7 +384,7 @@ class ServiceCoordinator:
             except BaseException:
                 self._seating.free(participant.identifier, seat.proxy, is_last_use=is_new_proxy)
                 raise
-            self._directory.publish_seat(active, seat)
+            await self._routes.publish_seat(active, seat)
             return participant
 
     def participant(self, session_sid: str, participant_sid: str) -> Participant:
@@ -390,42 +406,46 @@ class ServiceCoordinator:
             seat = None
             if active is not None:
                 seat = next(seat for seat in active.seats if seat.participant_sid == participant_sid)
-                self._directory.withdraw_seat(active, seat)
+                await self._routes.withdraw_seat(active, seat)
             try:
                 change = ParticipantRemoved(participant_sid, session_sid, self._parts.clock())
                 await self._parts.store.write((change,))
             except BaseException:
                 if active is not None and seat is not None:
-                    self._directory.publish_seat(active, seat)
+                    await self._routes.publish_seat(active, seat)
                 raise
             if active is not None and seat is not None:
                 self._seating.free(seat.identifier, seat.proxy, is_last_use=seat.proxy not in active.proxies())
             self._forget_lapsed(participant)
 
-    def interaction(self, session_sid: str, interaction_sid: str) -> Interaction:
+    async def interaction(self, session_sid: str, interaction_sid: str) -> Interaction:
         """Return an interaction of a session; NOT_FOUND."""
         self.session(session_sid)
-        store = self._parts.store
-        interaction = store.interaction(interaction_sid) if is_sid(interaction_sid, SidKind.INTERACTION) else None
+        interaction: Interaction | None = None
+        if is_sid(interaction_sid, SidKind.INTERACTION):
+            interaction = self._parts.store.interaction(interaction_sid)
+            if interaction is None:
+                interaction = await self._elsewhere.interaction(interaction_sid)
         if interaction is None or interaction.session_sid != session_sid:
             raise not_found(f"{self._path}/Sessions/{session_sid}/Interactions/{interaction_sid}")
         return interaction
 
     async def delete_interaction(self, session_sid: str, interaction_sid: str) -> None:
         """Erase an interaction."""
-        self.interaction(session_sid, interaction_sid)
+        await self.interaction(session_sid, interaction_sid)
+        await self._elsewhere.erase_interaction(interaction_sid)
         await self._parts.store.write((InteractionErased(interaction_sid),))
 
     # -- joining, pairs and ends ---------------------------------------------------------------------------------
 
-    def _activate(self, session: Session, participants: tuple[Participant, ...]) -> None:
+    async def _activate(self, session: Session, participants: tuple[Participant, ...]) -> None:
         active = active_session(session, participants)
         self._active[session.sid] = active
-        if not self.is_erased:
-            self._directory.publish(active)
         self._watch(active, None)
+        if not self.is_erased:
+            await self._routes.publish(active)
 
-    def _take_over(self, change: SessionChanged) -> None:
+    async def _take_over(self, change: SessionChanged) -> None:
         active = self._active.get(change.session_sid)
         if active is None:
             return
@@ -434,6 +454,7 @@ class ServiceCoordinator:
         if change.date_expiry is not UNSET:
             active.date_expiry = change.date_expiry
         self._watch(active, None)
+        await self._routes.amend(active)
 
     async def _reopen(self, session: Session, change: SessionChanged, *, is_strict: bool) -> None:
         participants = self._live(session.sid)
@@ -444,24 +465,28 @@ class ServiceCoordinator:
         except BaseException:
             self._seating.let_go(participants)
             raise
-        self._activate(self._parts.store.session(session.sid) or session, participants)
+        await self._activate(self._parts.store.session(session.sid) or session, participants)
 
     async def _end(self, session_sid: str, change: Change) -> ActiveSession | None:
         """Stop routing a session, commit why, free its pairs; if the commit fails it routes again."""
         active = self._active.get(session_sid)
         if active is not None:
-            self._directory.withdraw(active)
+            await self._routes.withdraw(active)
         try:
+            if isinstance(change, SessionErased):
+                await self._elsewhere.erase_session(session_sid)
             await self._parts.write((change,), self._hang_ups(session_sid))
         except BaseException:
             if active is not None and not self.is_erased:
-                self._directory.publish(active)
+                await self._routes.publish(active)
                 self._watch(active, None)
             raise
         if active is not None and self._active.pop(session_sid, None) is not None:
-            self._directory.withdraw(active)  # an erasure of the service that failed meanwhile published it again
+            await self._routes.withdraw(active)  # an erasure of the service that failed meanwhile published it again
             self._unwatch(active)
             self._seating.let_go_seats(active)
+            if self.service.options.hangs_up_on_close:
+                await self._elsewhere.hang_up(session_sid)
         return active
 
     def _account(self) -> Account:
@@ -480,7 +505,7 @@ class ServiceCoordinator:
             self._forget_lapsed(participant)
 
     def _forget_lapsed(self, participant: Participant) -> None:
-        self._directory.forget_lapsed(participant.session_sid, participant.identifier, participant.proxy_identifier)
+        self._routes.forget_lapsed(participant.session_sid, participant.identifier, participant.proxy_identifier)
 
     async def _unexpired(self, session_sid: str) -> Session:
         """Return a session as it is now: one past its end is closed first."""
@@ -492,15 +517,19 @@ class ServiceCoordinator:
         return self.session(session_sid)
 
     async def _close_expired(self, active: ActiveSession) -> None:
-        now = self._parts.clock()
         if self._active.get(active.sid) is not active:
             return
-        if not active.is_expired(now):
+        if not active.is_expired(self._parts.clock()):
             self._watch(active, None)
             return
+        is_certain = await self._routes.withdraw(active)
+        now = self._parts.clock()
+        if not active.is_expired(now) or not (is_certain or active.date_expiry is not None):
+            await self._routes.publish(active)
+            self._watch(active, None if is_certain else now + EXPIRY_RETRY_SECONDS)
+            return
         reason: ClosedReason = expiry_reason(date_expiry=active.date_expiry)
-        self._directory.withdraw(active)
-        self._directory.lapse(active)  # before the commit: whoever comes meanwhile is told that it expired
+        self._routes.lapse(active)  # before the commit: whoever comes meanwhile is told that it expired
         await self._end(active.sid, closing(active.sid, reason, at=now))
         self._parts.observer.expired(self._parts.clock() - (active.expires_at or now))
 

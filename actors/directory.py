@@ -1,7 +1,7 @@
-"""Which actor owns which proxy number, and how a session reaches the actors of its numbers."""
+"""Which actor of this host owns which proxy number."""
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import count
+from typing import TYPE_CHECKING
 
 from actors.hooked import HookedEvents
 from actors.ledger import Ledger
@@ -11,6 +11,9 @@ from actors.registry import Registry
 from engine.core.e164 import canonical
 from engine.core.records import Address, ProxyNumber
 from engine.core.routing import ActiveSession, Seat, rules_for
+
+if TYPE_CHECKING:
+    from actors.mirror import Mirror
 
 
 class Directory:
@@ -24,15 +27,22 @@ class Directory:
         hooked: HookedEvents,
         *,
         expired: Callable[[ActiveSession], None],
+        is_here: Callable[[Address], bool],
+        source_of: Callable[[str], "Mirror | None"],
     ) -> None:
-        """Make actors with these collaborators."""
+        """Make actors with these collaborators.
+
+        `is_here` tells whether this host owns a number, `source_of` what mirrors the sessions of a service whose
+        coordinator is elsewhere.
+        """
         self._parts = parts
         self._registry = registry
         self._hooked = hooked
         self._ledger = ledger
         self._expired = expired
+        self._is_here = is_here
+        self._source_of = source_of
         self._actors: dict[Address, NumberActor] = {}
-        self._activations = count(1)
 
     def find(self, address: str) -> NumberActor | None:
         """Return the actor of a number, whichever way the carrier writes it."""
@@ -43,7 +53,9 @@ class Directory:
         return iter(self._actors.values())
 
     def open(self, number: ProxyNumber) -> None:
-        """Make the actor of a pooled number, or give the one there the rules that hold now."""
+        """Make the actor of a pooled number of this host, or give the one there the rules that hold now."""
+        if not self._is_here(number.address):
+            return
         service = self._registry.services[number.service_sid or ""]
         carrier = self._parts.egress.carriers.sender_for(number.address)
         rules = rules_for(self._registry.accounts[number.account_sid], service, number, carrier=carrier)
@@ -60,6 +72,7 @@ class Directory:
             ledger=self._ledger,
             hooked=self._hooked,
             expired=self._expired,
+            source=self._source_of(service.sid),
         )
 
     def close(self, address: Address) -> None:
@@ -72,38 +85,25 @@ class Directory:
             if number.address in self._actors:
                 self.open(number)
 
-    def publish(self, session: ActiveSession) -> None:
-        """Let all seats of a session route from now on; harmless when they do."""
-        if session.is_bound:
-            return
-        session.is_bound = True
-        session.activation = session.activation or next(self._activations)
-        for seat in session.seats:
-            self._actors[seat.proxy].bindings.bind(seat.identifier, session)
+    def has(self, address: Address) -> bool:
+        """Tell whether a number has an actor here."""
+        return address in self._actors
 
-    def withdraw(self, session: ActiveSession) -> None:
-        """Let no seat of a session route any more; harmless when none does."""
-        if session.is_bound:
-            session.is_bound = False
-            for seat in session.seats:
-                self._actors[seat.proxy].bindings.unbind(seat.identifier, session)
+    def bind(self, seat: Seat, session: ActiveSession) -> None:
+        """Let a participant meet a session on the number that it dials."""
+        self._actors[seat.proxy].bindings.bind(seat.identifier, session)
 
-    def publish_seat(self, session: ActiveSession, seat: Seat) -> None:
-        """Let a participant who joined a session route, if the session does."""
-        session.seats = (*session.seats, seat)
-        if session.is_bound:
-            self._actors[seat.proxy].bindings.bind(seat.identifier, session)
+    def unbind(self, seat: Seat, session: ActiveSession) -> None:
+        """Let it meet the session no more; harmless when the number is not ours any more."""
+        actor = self._actors.get(seat.proxy)
+        if actor is not None:
+            actor.bindings.unbind(seat.identifier, session)
 
-    def withdraw_seat(self, session: ActiveSession, seat: Seat) -> None:
-        """Let a participant of a session route no more, and nobody reach them."""
-        session.seats = tuple(other for other in session.seats if other is not seat)
-        if session.is_bound:
-            self._actors[seat.proxy].bindings.unbind(seat.identifier, session)
-
-    def lapse(self, session: ActiveSession) -> None:
-        """Let the numbers remember that a withdrawn session expired."""
-        for seat in session.seats:
-            self._actors[seat.proxy].bindings.lapse(seat.identifier, session.sid)
+    def lapse(self, proxy: Address, identifier: Address, session_sid: str) -> None:
+        """Let a number remember that a session which was withdrawn has expired."""
+        actor = self._actors.get(proxy)
+        if actor is not None:
+            actor.bindings.lapse(identifier, session_sid)
 
     def forget_lapsed(self, session_sid: str, identifier: Address, proxy: Address) -> None:
         """Let a number forget an expired session that was erased."""

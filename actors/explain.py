@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import msgspec
 
+from actors.coordinators import Coordinators
 from actors.directory import Directory
-from actors.number import OUT_OF_SESSION, NumberActor
-from actors.parts import Parts
+from actors.number import NumberActor
 from engine.core.e164 import canonical, mask
 from engine.core.errors import CATALOGUE
 from engine.core.ports import Explanation
 from engine.core.records import Address, Kind, Session
-from engine.core.routing import NOT_IN_POOL, NumberRules, fall_back
+from engine.core.routing import NOT_IN_POOL, OUT_OF_SESSION, REBUILDING, ActiveSession, NumberRules, fall_back
 from engine.core.traffic import Decision, InboundEvent, Outcome, Reason
 
 _WHY = {
@@ -35,16 +35,16 @@ _WHY = {
 }
 
 
-def explain(proxy: str, sender: str, *, directory: Directory, parts: Parts) -> Explanation:
+async def explain(proxy: str, sender: str, *, directory: Directory, coordinators: Coordinators) -> Explanation:
     """Tell what would become of a call and a message now; nothing is recorded."""
     actor = directory.find(proxy)
     if actor is None:
         nowhere = (f"{mask(proxy)} is in no service's pool.",)
         return Explanation(proxy=proxy, sender=mask(sender), call=NOT_IN_POOL, message=NOT_IN_POOL, story=nowhere)
+    active = await _met(actor, canonical(sender), coordinators)
     call = _would_be(actor, Kind.VOICE, sender)
     message = _would_be(actor, Kind.MESSAGE, sender)
-    session = _session(actor, canonical(sender), call, parts)
-    active = actor.bindings.find(canonical(sender))
+    session = await _session(actor, canonical(sender), call, coordinators)
     story = [f"{mask(proxy)} is in the pool of service {actor.service_sid}, with {len(actor.bindings)} bindings."]
     if canonical(sender) != sender:
         story.append(f"The sender is known as {mask(canonical(sender))}.")
@@ -64,15 +64,27 @@ def explain(proxy: str, sender: str, *, directory: Directory, parts: Parts) -> E
     )
 
 
+async def _met(actor: NumberActor, sender: Address, coordinators: Coordinators) -> ActiveSession | None:
+    """Return the session that a sender meets, with its idle clock as every host has moved it."""
+    session = actor.bindings.find(sender)
+    if session is not None and session.is_spread:
+        idle_since = await coordinators.idle_since(actor.service_sid, session.sid)
+        session.idle_since = max(session.idle_since, idle_since or 0.0)
+    return session
+
+
 def _would_be(actor: NumberActor, kind: Kind, sender: Address) -> Decision:
+    if not actor.is_ready:
+        return REBUILDING
     decision = actor.would_decide(InboundEvent(kind, sender, actor.address, "")).decision
     return msgspec.structs.replace(decision, to=mask(decision.to), interaction_sid="")
 
 
-def _session(actor: NumberActor, sender: Address, met: Decision, parts: Parts) -> Session | None:
+async def _session(actor: NumberActor, sender: Address, met: Decision, coordinators: Coordinators) -> Session | None:
     if met.session_sid:
-        return parts.store.session(met.session_sid)
-    return parts.store.last_session_of(actor.service_sid, sender, actor.address)
+        return await coordinators.session(actor.service_sid, met.session_sid)
+    last = await coordinators.last_session(actor.service_sid, sender, actor.address)
+    return None if last is None else last.session
 
 
 def _sentences(what: str, decision: Decision, rules: NumberRules) -> Iterator[str]:

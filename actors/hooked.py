@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from actors.coordinators import Coordinators
 from actors.ledger import Ledger
 from actors.locks import KeyedLocks
 from actors.parts import Parts
 from engine.core.e164 import canonical
-from engine.core.errors import CATALOGUE, ApiError, Code, StoreUnavailable
+from engine.core.errors import CATALOGUE, ApiError, Code, PeerUnavailable, StoreUnavailable
 from engine.core.ports import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
 from engine.core.records import Leg, Participant
 from engine.core.routing import (
     BUSY,
     CALL_OF_STRANGER,
     MESSAGE_OF_STRANGER,
+    OUT_OF_SESSION,
+    REBUILDING,
     STORE_DOWN,
     ActiveSession,
     Ruling,
@@ -33,9 +36,6 @@ from engine.core.traffic import Decision, InboundEvent, Outcome, Reason, Session
 if TYPE_CHECKING:
     from actors.number import NumberActor
 
-MakeSession = Callable[["NumberActor", InboundEvent, SessionWanted], Coroutine[Any, Any, None]]
-"""Makes the session that a hook asked for; raises ApiError or StoreUnavailable."""
-
 FINISH_SECONDS = 0.3
 """What events that wait for hooks are given when the host stops; nobody is there any more to hear the answer."""
 
@@ -43,11 +43,11 @@ FINISH_SECONDS = 0.3
 class HookedEvents:
     """The events of a host that wait for hooks."""
 
-    def __init__(self, parts: Parts, ledger: Ledger, *, make_session: MakeSession) -> None:
-        """Ask hooks through these parts."""
+    def __init__(self, parts: Parts, ledger: Ledger, coordinators: Coordinators) -> None:
+        """Ask hooks through these parts, and coordinators wherever they are."""
         self._parts = parts
         self._ledger = ledger
-        self._make_session = make_session
+        self._coordinators = coordinators
         self._waiting = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._making = KeyedLocks()
@@ -74,6 +74,10 @@ class HookedEvents:
         """Ask the application what to do with an event that meets no session."""
         self._begin(event, lambda deadline: self._outside(actor, event, ruling, deadline))
 
+    def expired(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling) -> None:
+        """Have the coordinator say whether a session has expired: its participants' numbers are on several hosts."""
+        self._begin(event, lambda deadline: self._after_expiry(actor, event, ruling, deadline))
+
     def _begin(self, event: InboundEvent, work: Callable[[float], Coroutine[Any, Any, Decision]]) -> None:
         if self._waiting >= self._parts.settings.most_waiting_events:
             self._ledger.answer_waiting(event, BUSY, is_final=False)
@@ -87,7 +91,7 @@ class HookedEvents:
         deadline = self._parts.clock() + self._parts.settings.carrier_deadline_seconds
         try:
             decision = await work(deadline)
-        except StoreUnavailable:
+        except (StoreUnavailable, PeerUnavailable):
             decision = STORE_DOWN
         except BaseException:
             self._ledger.answer_waiting(event, STORE_DOWN, is_final=False)
@@ -104,7 +108,7 @@ class HookedEvents:
             return ruling.decision
         url = actor.rules.intercept_url
         if url is None:
-            effects = actor.effects_of(event, ruling.decision, interaction)
+            effects = actor.effects_of(event, ruling.decision, interaction, session)
             await self._ledger.recorded(interaction, session, effects)
             return ruling.decision
         before = self._ledger.take_unfinished(event, interaction)
@@ -123,7 +127,7 @@ class HookedEvents:
         if not still_meets(actor.bindings, session, interaction):
             return self._gone(actor, event, session)
         decision = msgspec.structs.replace(ruling.decision, body=verdict.body, interaction_sid=interaction.sid)
-        await self._ledger.connected(interaction, actor.effects_of(event, decision, interaction))
+        await self._ledger.connected(interaction, actor.effects_of(event, decision, interaction, session))
         return decision
 
     def _blocks(
@@ -145,6 +149,24 @@ class HookedEvents:
             self._tell(stranger.code, actor, event, session_sid=session.sid)
         return msgspec.structs.replace(stranger, session_sid=session.sid)
 
+    # -- past the end of a session ---------------------------------------------------------------------------------
+
+    async def _after_expiry(
+        self, actor: "NumberActor", event: InboundEvent, ruling: Ruling, deadline: float
+    ) -> Decision:
+        if ruling.session is not None:
+            await self._coordinators.expire(actor.service_sid, ruling.session.sid)
+        now, mint = self._parts.clock(), self._parts.mint
+        ruling = decide(actor.bindings, event, rules=actor.rules, now=now, mint=mint)
+        if ruling.interaction is not None:
+            return await self._gated(actor, event, ruling, deadline)
+        if ruling.session is not None and ruling.decision.reason is Reason.SESSION_EXPIRED:
+            return REBUILDING  # a host that knows what passed does not answer: in doubt it may not be refused either
+        actor.tell_of(event, ruling.decision)
+        if ruling.decision.reason in OUT_OF_SESSION and actor.rules.out_of_session_url is not None:
+            return await self._outside(actor, event, ruling, deadline)
+        return fall_back(ruling.decision, actor.rules.options)
+
     # -- out of session ------------------------------------------------------------------------------------------
 
     async def _outside(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling, deadline: float) -> Decision:
@@ -152,7 +174,7 @@ class HookedEvents:
         if url is None:
             return ruling.decision
         limit = max(deadline - self._parts.clock(), 0.0)
-        case = self._case(actor, event)
+        case = await self._case(actor, event)
         verdict = await self._parts.egress.hooks.out_of_session(url, case, timeout_seconds=limit)
         session_sid = ruling.decision.session_sid
         if verdict.twiml is not None:
@@ -174,7 +196,7 @@ class HookedEvents:
         async with self._making.hold(f"{sender} {actor.address}"):
             try:
                 if actor.bindings.find(sender) is None:
-                    await self._make_session(actor, event, wanted)
+                    await self._coordinators.make_session(actor.service_sid, actor.address, event, wanted)
             except ApiError as refusal:
                 self._parts.tell(
                     refusal.code,
@@ -192,13 +214,13 @@ class HookedEvents:
             return fall_back(ruling.decision, actor.rules.options)
         return await self._gated(actor, event, ruling, deadline)
 
-    def _case(self, actor: "NumberActor", event: InboundEvent) -> OutOfSessionCase:
+    async def _case(self, actor: "NumberActor", event: InboundEvent) -> OutOfSessionCase:
         """Gather what is known of the last session that paired sender and number."""
-        store, sender = self._parts.store, canonical(event.sender)
-        session = store.last_session_of(actor.service_sid, sender, actor.address)
+        sender = canonical(event.sender)
+        last = await self._coordinators.last_session(actor.service_sid, sender, actor.address)
         inbound: Participant | None = None
         outbound: Participant | None = None
-        for participant in () if session is None else store.participants(session.sid):
+        for participant in () if last is None else last.participants:
             if participant.identifier == sender and participant.proxy_identifier == actor.address:
                 inbound = participant
             else:
@@ -207,7 +229,7 @@ class HookedEvents:
             event=event,
             service_sid=actor.service_sid,
             account_sid=actor.account_sid,
-            session=session,
+            session=None if last is None else last.session,
             inbound=inbound,
             outbound=outbound,
         )

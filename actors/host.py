@@ -15,29 +15,43 @@ from actors.alerts import AlertBook
 from actors.control import Control
 from actors.coordinator import ServiceCoordinator
 from actors.directory import Directory
+from actors.elsewhere import Elsewhere, Nowhere
 from actors.expiry import ExpiryQueue
+from actors.front import Front
 from actors.hooked import HookedEvents
 from actors.ledger import Ledger
-from actors.number import NumberActor
+from actors.membership import Membership
+from actors.mesh import Mesh
+from actors.mirror import Mirror
 from actors.numbers import NumberRegister
 from actors.parts import Egress, HostSettings, Parts
 from actors.registry import Registry
-from actors.reload import reload_answers
+from actors.reload import reload_answers, reload_calls
 from actors.roster import Roster
+from actors.routes import Routes
 from actors.services import ServiceRegister
-from engine.core.allocation import session_wanted
-from engine.core.errors import StoreUnavailable, not_found
+from actors.sides import AnyCoordinators, CoordinatorSide, OtherHosts
+from engine.core.errors import PeerUnavailable, StoreUnavailable
+from engine.core.placement import Placement
 from engine.core.pool import PoolState
-from engine.core.ports import Clock, Observer, Store
+from engine.core.ports import Clock, ControlPlane, Observer, Peers, Store
 from engine.core.records import Address, DebuggerEvent, Interaction, Service
 from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession
 from engine.core.sids import Mint
-from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome, SessionWanted
+from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
+
+LOAD_CHUNK = 1_000
+"""Sessions that are loaded between two turns of the loop."""
 
 SWEEP_CHUNK = 1_000
 """Sessions that are closed side by side; they share group commits."""
 
 _log = logging.getLogger("maskline.host")
+
+
+def _alone(_: str) -> int:
+    """Place everything on the only host."""
+    return 0
 
 
 class Host:
@@ -53,29 +67,77 @@ class Host:
         observer: Observer,
         settings: HostSettings | None = None,
         egress: Egress | None = None,
+        peers: Peers | None = None,
     ) -> None:
-        """Carry actors over a store; `pick` returns a random index below n; without egress, what is owed waits."""
+        """Carry actors over a store.
+
+        `pick` returns a random index below n; without egress, what is owed waits; without peers, the host is alone.
+        """
         parts = Parts(store, clock, mint, pick, observer, settings or HostSettings(), egress or Egress())
+        mesh = None if peers is None else Mesh(peers)
+        me, place = (0, _alone) if peers is None else (peers.me, Placement(peers.count))
         self._parts = parts
+        self._mesh = mesh
         self._expiries = ExpiryQueue()
-        self._ledger = Ledger(parts, active=self._active_session, ended=self._call_ended, service_of=self._service_of)
-        self._hooked = HookedEvents(parts, self._ledger, make_session=self._make_session)
         self._registry = Registry(store)
-        self._directory = Directory(parts, self._registry, self._ledger, self._hooked, expired=self._found_expired)
+        self._services = ServiceRegister(
+            parts, self._registry, make=self._coordinator, is_ours=lambda service_sid: place(service_sid) == me
+        )
+        self._side = CoordinatorSide(parts, self._services, catch_up=self._catch_up)
+        self._coordinators = AnyCoordinators(self._side, mesh=mesh, place=place)
+        self._elsewhere: Elsewhere = Nowhere() if mesh is None else OtherHosts(mesh, place)
+        self._ledger = Ledger(
+            parts,
+            active=self._active_session,
+            ended=self._call_ended,
+            touched=self._touched_elsewhere,
+            service_of=self._registry.services.get,
+        )
+        self._hooked = HookedEvents(parts, self._ledger, self._coordinators)
+        self._directory = Directory(
+            parts,
+            self._registry,
+            self._ledger,
+            self._hooked,
+            expired=self._found_expired,
+            is_here=lambda address: place(address) == me,
+            source_of=self._source_of,
+        )
+        self._routes = Routes(self._directory, me=me, place=place)
         self._accounts = AccountRegister(parts, self._registry)
         self._alerts = AlertBook(parts, account=self._accounts.find)
         self._numbers = NumberRegister(parts, self._registry)
-        self._services = ServiceRegister(parts, self._registry, make=self._coordinator, is_ours=lambda _: True)
         self._roster = Roster(self._registry, self._directory, self._services)
         self._is_loaded = False
+        self._started_at = 0.0
+        self.rebuild_seconds = 0.0
+        """How long the last start took until everything was loaded."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self.control = Control(
+        local = Control(
             parts,
             accounts=self._accounts,
             numbers=self._numbers,
             services=self._services,
             directory=self._directory,
+            coordinators=self._coordinators,
+            elsewhere=self._elsewhere,
+            catch_up=self._catch_up,
         )
+        self._local = local
+        self.control: ControlPlane = local if mesh is None else Front(local, mesh, place)
+        self._membership = None
+        if mesh is not None:
+            self._membership = Membership(
+                mesh,
+                parts,
+                place=place,
+                registry=self._registry,
+                ledger=self._ledger,
+                directory=self._directory,
+                services=self._services,
+                routes=self._routes,
+            )
+            self._roster.service_gone = self._membership.service_gone
 
     @property
     def is_loaded(self) -> bool:
@@ -103,19 +165,39 @@ class Host:
         return self._ledger.open_calls
 
     @property
+    def rebuilding_numbers(self) -> int:
+        """Count the numbers of this host that wait for their bindings."""
+        return sum(not actor.is_ready for actor in self._directory)
+
+    @property
     def bindings(self) -> int:
         """Count the active pairs."""
         return sum(len(actor.bindings) for actor in self._directory)
 
     async def start(self) -> None:
         """Load what the store holds, then begin to sweep; until then traffic is told to come again."""
+        self._started_at = self._parts.clock()
+        if self._membership is not None:
+            self._membership.speak()
         gc.disable()  # nothing that is loaded is garbage
         try:
-            self._load()
+            await self._load()
             gc.freeze()
         finally:
             gc.enable()
+        if self._membership is None:
+            self._begin()
+        else:
+            self._membership.listen(self)
+            self._spawn(self._join(self._membership))
+
+    async def _join(self, membership: Membership) -> None:
+        await membership.join(self._side, self._local)
+        self._begin()
+
+    def _begin(self) -> None:
         self._is_loaded = True
+        self.rebuild_seconds = self._parts.clock() - self._started_at
         self._spawn(self._sweep())
         self._spawn(self._retain())
 
@@ -123,7 +205,9 @@ class Host:
         """End the sweeps and wait for the changes under way; the store is the caller's to close."""
         self._is_loaded = False
         await self._hooked.finish()
-        await self.control.finish()
+        await self._local.finish()
+        if self._membership is not None:
+            await self._membership.leave()
         await self._guarded(self.sweep_alerts)
         for task in self._tasks:
             task.cancel()
@@ -142,6 +226,14 @@ class Host:
 
     def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Decide about an event; `answer` is called once, at once or after the commit, on the event loop."""
+        owner = self._owner_elsewhere(event)
+        if self._membership is None or owner is None:
+            self.receive_here(event, answer)
+        else:
+            self._membership.forwarder.receive(owner, event, answer)
+
+    def receive_here(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
+        """Decide about an event on a number of this host."""
         if not self._is_loaded:
             answer(REBUILDING)
             return
@@ -156,17 +248,39 @@ class Host:
         if not self._is_loaded:
             return REBUILDING
         actor = self._directory.find(event.proxy)
-        return NOT_IN_POOL if actor is None else actor.would_decide(event).decision
+        if actor is None:
+            return NOT_IN_POOL if self._owner_elsewhere(event) is None else None
+        if not actor.is_ready:
+            return REBUILDING
+        return actor.would_decide(event).decision
 
     def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
-        """Do the same about a number of another host; there is none."""
-        answer(self.resolve(event) or NOT_IN_POOL)
+        """Do the same about a number of another host; `answer` is called once, later."""
+        owner = self._owner_elsewhere(event)
+        if self._membership is None or owner is None:
+            answer(self.resolve(event) or NOT_IN_POOL)
+        else:
+            self._membership.forwarder.resolve(owner, event, answer)
+
+    def _owner_elsewhere(self, event: InboundEvent) -> int | None:
+        """Return the host that owns the number reached, None for this one and for a number in no pool."""
+        membership = self._membership
+        if membership is None or not self._is_loaded or self._directory.find(event.proxy) is not None:
+            return None
+        owner = membership.owner_of(event.proxy)
+        return None if owner == membership.me else owner
 
     def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take a leg's state; `answer` gets None when it could not be taken and the platform should retry."""
         if not self._is_loaded:
             answer(None)
-            return
+        elif self._membership is None or self._ledger.knows(report):
+            self.report_here(report, answer)
+        else:
+            self._membership.forwarder.report(report, answer, lambda: self.report_here(report, answer))
+
+    def report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        """Take the state of a leg that this host knows, or that no host does."""
 
         def counted(outcome: ReportOutcome | None) -> None:
             if outcome is not None:
@@ -187,15 +301,44 @@ class Host:
 
     # -- loading -------------------------------------------------------------------------------------------------
 
-    def _load(self) -> None:
+    async def _load(self) -> None:
         store = self._parts.store
-        self._registry.load(store.registry())
+        version = store.registry_version()
+        self._registry.load(store.registry(), version=version)
         self._roster.load()
-        for session, participants in store.active_sessions():
+        for place, (session, participants) in enumerate(store.active_sessions()):
             coordinator = self._services.find(session.service_sid)
             if coordinator is not None:
                 coordinator.reload(session, participants)
-        reload_answers(self._parts, self._ledger, self._directory, active=self._active_session)
+            if self._membership is not None and place % LOAD_CHUNK == 0:
+                await asyncio.sleep(0)  # the other hosts are to hear that this one is there
+        reload_calls(self._parts, self._ledger)
+        reload_answers(
+            self._parts,
+            self._ledger,
+            self._directory,
+            is_meant=lambda interaction: self._services.find(interaction.service_sid) is not None,
+            active=self._active_session,
+        )
+
+    async def answer(self, source: int, message: bytes) -> bytes:
+        """Carry out what the host at that place asks; PeerUnavailable on a host that is alone."""
+        if self._mesh is None:
+            raise PeerUnavailable(f"Host {source} speaks to a host that is alone")
+        return await self._mesh.answer(message)
+
+    async def _catch_up(self) -> None:
+        """Hear of all that passed on other hosts, and have it on disk."""
+        if self._membership is not None:
+            await self._routes.catch_up()
+            await self._parts.store.write(())
+
+    def _source_of(self, service_sid: str) -> Mirror | None:
+        return None if self._membership is None else self._membership.mirror_of(service_sid)
+
+    def _touched_elsewhere(self, session: ActiveSession, at: float) -> None:
+        if self._membership is not None:
+            self._membership.touched(session, at)
 
     def _coordinator(self, service: Service) -> ServiceCoordinator:
         return ServiceCoordinator(
@@ -204,6 +347,8 @@ class Host:
             registry=self._registry,
             owns=lambda named: self._numbers.owns(service.account_sid, named),
             directory=self._directory,
+            routes=self._routes,
+            elsewhere=self._elsewhere,
             watch=self._watch,
             unwatch=self._expiries.forget,
             calls_of=self._ledger.calls_of,
@@ -213,21 +358,15 @@ class Host:
 
     def _active_session(self, interaction: Interaction) -> ActiveSession | None:
         coordinator = self._services.find(interaction.service_sid)
-        return None if coordinator is None else coordinator.active_session(interaction.session_sid)
-
-    def _service_of(self, service_sid: str) -> Service | None:
-        return self._registry.services.get(service_sid)
+        if coordinator is not None:
+            return coordinator.active_session(interaction.session_sid)
+        mirror = self._source_of(interaction.service_sid)
+        return None if mirror is None else mirror.sessions.get(interaction.session_sid)
 
     def _call_ended(self, interaction: Interaction) -> None:
-        coordinator = self._services.find(interaction.service_sid)
-        if coordinator is not None and coordinator.service.options.closes_after_first_call:
-            self._spawn(self._guarded(partial(coordinator.close_after_call, interaction)))
-
-    async def _make_session(self, actor: NumberActor, event: InboundEvent, wanted: SessionWanted) -> None:
-        coordinator = self._services.find(actor.service_sid)
-        if coordinator is None:
-            raise not_found(f"/Services/{actor.service_sid}")
-        await coordinator.create_session(session_wanted(wanted, event, coordinator.number_at(actor.address)))
+        service = self._registry.services.get(interaction.service_sid)
+        if service is not None and service.options.closes_after_first_call:
+            self._spawn(self._guarded(partial(self._coordinators.call_ended, interaction)))
 
     def _watch(self, session: ActiveSession, at: float | None) -> None:
         if at is None:
@@ -288,6 +427,8 @@ class Host:
             await sweep()
         except StoreUnavailable:
             _log.warning("The store cannot commit; sessions stay as they are until it can")
+        except PeerUnavailable as problem:
+            _log.warning("Another host does not answer; sessions stay as they are until it does: %s", problem)
         except Exception:  # noqa: BLE001 - the loop of an actor: the unforeseen is logged, the next turn goes on
             _log.exception("A sweep failed")
 

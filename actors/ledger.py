@@ -34,17 +34,20 @@ class Ledger:
         *,
         active: Callable[[Interaction], ActiveSession | None],
         ended: Callable[[Interaction], None],
+        touched: Callable[[ActiveSession, float], None],
         service_of: Callable[[str], Service | None],
     ) -> None:
         """Record through these parts.
 
         `active` finds the session of an interaction, while it is active, `ended` is told of a call whose end is
-        committed, `service_of` returns the service that wants to know about an interaction.
+        committed, `touched` of a committed touch of a mirrored session; `service_of` returns the service that wants
+        to know about an interaction.
         """
         window = parts.settings.redelivery_window_seconds
         self._parts = parts
         self._active = active
         self._ended = ended
+        self._touched = touched
         self._service_of = service_of
         self._routed = Recents(window_seconds=window)
         self._refused = Recents(window_seconds=window, capacity=parts.settings.refusals_remembered)
@@ -152,15 +155,23 @@ class Ledger:
 
         def done(problem: StoreUnavailable | None) -> None:
             self._land(interaction)
-            if problem is None:
-                session.keep_touch(now)
-            else:
-                session.undo_touch(now)
-                if call_sid is not None:
-                    self._open_calls.pop(call_sid, None)
+            self._settle_touch(session, now, is_kept=problem is None)
+            if problem is not None and call_sid is not None:
+                self._open_calls.pop(call_sid, None)
             settled(problem)
 
-        self._parts.commit((InteractionRecorded(interaction), SessionTouched(session.sid, now)), done, effects)
+        changes: tuple[Change, ...] = (InteractionRecorded(interaction, session.is_mirrored),)
+        if not session.is_mirrored:
+            changes = (*changes, SessionTouched(session.sid, now))
+        self._parts.commit(changes, done, effects)
+
+    def _settle_touch(self, session: ActiveSession, at: float, *, is_kept: bool) -> None:
+        if not is_kept:
+            session.undo_touch(at)
+            return
+        session.keep_touch(at)
+        if session.is_mirrored:
+            self._touched(session, at)
 
     async def recorded(self, interaction: Interaction, session: ActiveSession, effects: Sequence[Effect] = ()) -> None:
         """Do the same and wait for it; raises StoreUnavailable."""
@@ -188,6 +199,10 @@ class Ledger:
 
         self._parts.commit((change,), done, effects)
         await landed.future
+
+    def knows(self, report: LegReport) -> bool:
+        """Tell whether a report is about a leg of an interaction of this host."""
+        return self._find(report) is not None
 
     def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take the state of a leg; answers None when it could not be committed."""
@@ -226,13 +241,14 @@ class Ledger:
             self._open_calls.pop(interaction.inbound.resource_sid or "", None)
         if touched is not None:
             touched.touch(change.at)
-            changes = (change, SessionTouched(touched.sid, change.at))
+            if not touched.is_mirrored:
+                changes = (change, SessionTouched(touched.sid, change.at))
         self._in_flight[interaction.sid] = updated
 
         def done(problem: StoreUnavailable | None) -> None:
             self._land(updated)
             if touched is not None:
-                (touched.keep_touch if problem is None else touched.undo_touch)(change.at)
+                self._settle_touch(touched, change.at, is_kept=problem is None)
             if problem is not None:
                 if is_end:
                     self.reload_call(interaction)
@@ -242,9 +258,15 @@ class Ledger:
                 self._ended(updated)
             settled(problem is None)
 
+        self._parts.commit(changes, done, self._told_of(updated))
+
+    def _told_of(self, interaction: Interaction) -> tuple[Effect, ...]:
+        """Return the callback about an interaction that has changed, where its service wants one."""
         service = self._service_of(interaction.service_sid)
-        told = () if service is None else callback(updated, service.callback_url, service.options, self._parts)
-        self._parts.commit(changes, done, told)
+        if service is None:
+            return ()
+        session = self._active(interaction)
+        return callback(interaction, service.callback_url, service.options, session=session, parts=self._parts)
 
     def _touched_by_end(self, interaction: Interaction, at: float) -> ActiveSession | None:
         """Return the session whose ttl the end of a call restarts; one past its end is not revived."""

@@ -5,6 +5,7 @@ changes its bindings.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from actors import owing
 from actors.hooked import HookedEvents
@@ -14,6 +15,8 @@ from engine.core.effects import Effect
 from engine.core.errors import CATALOGUE, StoreUnavailable
 from engine.core.records import Address, Interaction
 from engine.core.routing import (
+    OUT_OF_SESSION,
+    REBUILDING,
     STORE_DOWN,
     ActiveSession,
     Bindings,
@@ -28,10 +31,10 @@ from engine.core.routing import (
 from engine.core.sids import SidKind
 from engine.core.traffic import Decision, InboundEvent, Reason
 
-Answer = Callable[[Decision], None]
+if TYPE_CHECKING:
+    from actors.mirror import Mirror
 
-OUT_OF_SESSION = frozenset({Reason.NO_SESSION, Reason.SESSION_EXPIRED})
-"""What the out-of-session hook is asked about (behaviour 9 and 13)."""
+Answer = Callable[[Decision], None]
 
 _EXPIRED = Reason.SESSION_EXPIRED  # a member is found tenfold faster here than in its class (3.11)
 
@@ -49,6 +52,7 @@ class NumberActor:
         "bindings",
         "rules",
         "service_sid",
+        "source",
     )
 
     def __init__(
@@ -62,20 +66,33 @@ class NumberActor:
         ledger: Ledger,
         hooked: HookedEvents,
         expired: Callable[[ActiveSession], None],
+        source: "Mirror | None" = None,
     ) -> None:
-        """Own a number; `expired` is told of a session found past its end."""
+        """Own a number; `expired` is told of a session found past its end.
+
+        `source` mirrors the sessions of a coordinator on another host.
+        """
         self.address = address
         self.account_sid = account_sid
         self.service_sid = service_sid
         self.rules = rules
         self.bindings = Bindings()
+        self.source = source
         self._parts = parts
         self._ledger = ledger
         self._hooked = hooked
         self._expired = expired
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it knows its bindings: those of a coordinator elsewhere have to be heard, and kept up."""
+        return self.source is None or self.source.is_ready
+
     def receive(self, event: InboundEvent, answer: Answer) -> None:
         """Decide about an event; a routed one is answered after its commit, every other at once."""
+        if self.source is not None and not self.source.is_ready:
+            answer(REBUILDING)
+            return
         if self._ledger.answer_again(event, answer):
             return
         parts = self._parts
@@ -99,7 +116,7 @@ class NumberActor:
         interaction = pushed_message(session, seat, sid=sid, body=body, media=media, now=now)
         to = outbound_address(seat.identifier, is_call=False, rules=self.rules)
         effects = (
-            *owing.callback(interaction, self.rules.callback_url, self.rules.options, self._parts),
+            *self._callback(interaction, session),
             *owing.message(
                 interaction, carrier=self.rules.carrier, to=to, sender=seat.proxy, body=body, parts=self._parts
             ),
@@ -107,9 +124,11 @@ class NumberActor:
         await self._ledger.recorded(interaction, session, effects)
         return interaction
 
-    def effects_of(self, event: InboundEvent, decision: Decision, interaction: Interaction) -> tuple[Effect, ...]:
+    def effects_of(
+        self, event: InboundEvent, decision: Decision, interaction: Interaction, session: ActiveSession
+    ) -> tuple[Effect, ...]:
         """Return what a routed event makes us owe: the callback about it, the message if a carrier of ours sends it."""
-        told = owing.callback(interaction, self.rules.callback_url, self.rules.options, self._parts)
+        told = self._callback(interaction, session)
         if not decision.is_sent_by_us:
             return told
         body = event.body if decision.body is None else decision.body
@@ -146,11 +165,19 @@ class NumberActor:
                 answer(STORE_DOWN)
 
         self._ledger.remember_answer(event, decision, now=interaction.date_created)
-        self._ledger.record(interaction, session, settled, self.effects_of(event, decision, interaction))
+        self._ledger.record(interaction, session, settled, self.effects_of(event, decision, interaction, session))
+
+    def _callback(self, interaction: Interaction, session: ActiveSession) -> tuple[Effect, ...]:
+        rules = self.rules
+        return owing.callback(interaction, rules.callback_url, rules.options, session=session, parts=self._parts)
 
     def _refuse(self, event: InboundEvent, ruling: Ruling, now: float, answer: Answer) -> None:
         decision = ruling.decision
         if decision.reason is _EXPIRED and ruling.session is not None:
+            if ruling.session.is_spread:
+                self._ledger.wait(event, answer)
+                self._hooked.expired(self, event, ruling)
+                return
             self._expired(ruling.session)
         if self.rules.out_of_session_url is not None and decision.reason in OUT_OF_SESSION:
             if decision.reason is _EXPIRED:

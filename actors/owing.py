@@ -3,6 +3,7 @@
 from actors.parts import Parts
 from engine.core.effects import CallbackOwed, Duty, Effect, HangUpOwed, MessageOwed
 from engine.core.records import Address, Interaction, ServiceOptions
+from engine.core.routing import ActiveSession
 from engine.core.sids import SidKind
 
 
@@ -18,14 +19,24 @@ def owed(duty: Duty, about: Interaction, parts: Parts) -> Effect:
     )
 
 
-def callback(interaction: Interaction, url: str | None, options: ServiceOptions, parts: Parts) -> tuple[Effect, ...]:
-    """Return the callback about an interaction as it is now; none without a CallbackUrl."""
+def callback(
+    interaction: Interaction,
+    url: str | None,
+    options: ServiceOptions,
+    *,
+    session: ActiveSession | None,
+    parts: Parts,
+) -> tuple[Effect, ...]:
+    """Return the callback about an interaction as it is now; none without a CallbackUrl.
+
+    `session` is its session while that is active.
+    """
     if url is None:
         return ()
     name = None
     if options.has_rich_callbacks:
-        session = parts.store.session(interaction.session_sid)
-        name = None if session is None else session.unique_name
+        named = session or parts.store.session(interaction.session_sid)
+        name = None if named is None else named.unique_name
     duty = CallbackOwed(url=url, interaction=interaction, session_name=name, is_rich=options.has_rich_callbacks)
     return (owed(duty, interaction, parts),)
 

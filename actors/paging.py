@@ -1,6 +1,6 @@
-"""Pages of what is held in memory, newest first."""
+"""Pages of what is held in memory, newest first, and of what lies on several hosts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from engine.core.ports import Page, PageCursor
@@ -28,3 +28,19 @@ def page_of(records: Iterable[Record], cursor: PageCursor) -> Page[Record]:
         stop = sum(record.sid > cursor.before for record in newest_first)
         start = max(0, stop - cursor.limit)
     return Page(tuple(newest_first[start:stop]), has_next=stop < len(newest_first), has_previous=start > 0)
+
+
+def merged(pages: Sequence[Page[Record]], cursor: PageCursor, *, is_newest_first: bool) -> Page[Record]:
+    """Return one page of a list that lies on several hosts, from the same page of each of them."""
+    is_backward = cursor.after is None and cursor.before is not None
+    records = sorted((one for page in pages for one in page.records), key=_sid_of, reverse=is_newest_first)
+    kept = records[-cursor.limit :] if is_backward else records[: cursor.limit]
+    is_cut = len(kept) < len(records)
+    has_next, has_previous = (any(page.has_next for page in pages), any(page.has_previous for page in pages))
+    if is_backward:
+        return Page(tuple(kept), has_next=has_next, has_previous=has_previous or is_cut)
+    return Page(tuple(kept), has_next=has_next or is_cut, has_previous=has_previous)
+
+
+def _sid_of(record: HasSid) -> str:
+    return record.sid

@@ -1,5 +1,6 @@
 """What the actors of one host share: its clock, mint, store, egress and observer, handed in by the composition root."""
 
+import time
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -103,6 +104,8 @@ class Parts(msgspec.Struct, frozen=True):
     observer: Observer
     settings: HostSettings
     egress: Egress = Egress()
+    monotonic: Clock = time.monotonic
+    """Seconds of a clock that only runs forward."""
 
     def commit(
         self, changes: Sequence[Change], settled: Callable[[StoreUnavailable | None], None], effects: Sequence[Effect]

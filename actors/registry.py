@@ -38,6 +38,7 @@ class Registry:
 
     def __init__(self, store: Store) -> None:
         """Start with nothing; changes are committed to this store unless another writer is set."""
+        self.version = 0
         self.accounts: dict[str, Account] = {}
         self.keys: dict[str, ApiKey] = {}
         self.services: dict[str, Service] = {}
@@ -48,8 +49,9 @@ class Registry:
         self._numbers_at: dict[Address, ProxyNumber] = {}
         self._names: dict[tuple[str, str], str] = {}
 
-    def load(self, held: ports.Registry) -> None:
+    def load(self, held: ports.Registry, *, version: int = 0) -> None:
         """Take up what the store holds."""
+        self.version = version
         self.accounts = {account.sid: account for account in held.accounts}
         self.keys = {key.sid: key for key in held.api_keys}
         for service in held.services:
@@ -102,18 +104,18 @@ class Registry:
         self._numbers_at[number.address] = number
 
     def _keep_service(self, service: Service) -> None:
-        before = self.services.get(service.sid)
-        if before is not None:
-            self._names.pop((before.account_sid, before.unique_name), None)
+        self._forget_name(self.services.get(service.sid))
         self.services[service.sid] = service
         self._names[service.account_sid, service.unique_name] = service.sid
 
     def _forget_service(self, service_sid: str) -> None:
-        service = self.services.pop(service_sid, None)
-        if service is not None:
-            self._names.pop((service.account_sid, service.unique_name), None)
+        self._forget_name(self.services.pop(service_sid, None))
         for number in self.numbers_of(service_sid):
             self._keep_number(unpooled(number))
+
+    def _forget_name(self, service: Service | None) -> None:
+        if service is not None and self.service_named(service.account_sid, service.unique_name) == service.sid:
+            del self._names[service.account_sid, service.unique_name]
 
 
 class _LocalWriter:

@@ -1,40 +1,74 @@
 """What a host reads back at its start besides bindings: open calls, and the answers that may be asked for again."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from actors.directory import Directory
 from actors.ledger import Ledger, event_of
 from actors.parts import Parts
-from engine.core.ports import Store
-from engine.core.records import Interaction, Kind
+from engine.core.records import Interaction, Kind, Participant
 from engine.core.routing import ActiveSession, Seat, routed, seat_of
 
 FindActive = Callable[[Interaction], ActiveSession | None]
 
 
-def reload_answers(parts: Parts, ledger: Ledger, directory: Directory, *, active: FindActive) -> None:
-    """Take up the open calls, and the answers given within the redelivery window.
+IsMeant = Callable[[Interaction], bool]
+ReadParticipants = Callable[[tuple[str, ...]], Awaitable[Sequence[tuple[Participant, ...]]]]
+
+SESSIONS_AT_ONCE = 1_000
+"""Ended sessions that are asked of another host in one message."""
+
+
+def reload_calls(parts: Parts, ledger: Ledger) -> None:
+    """Take up the open calls."""
+    for interaction in parts.store.open_calls():
+        ledger.reload_call(interaction)
+
+
+def reload_answers(
+    parts: Parts, ledger: Ledger, directory: Directory, *, is_meant: IsMeant, active: FindActive
+) -> None:
+    """Take up the answers given within the redelivery window, of interactions that are meant.
 
     `active` finds the session of an interaction, if it is active: most are, and then nothing more has to be read.
     """
-    for interaction in parts.store.open_calls():
-        ledger.reload_call(interaction)
+    seats = _Seats(parts.store.participants, active)
+    for interaction in _answered_lately(parts, is_meant):
+        _reload(interaction, ledger, directory, seats)
+
+
+async def reload_elsewhere(
+    parts: Parts,
+    ledger: Ledger,
+    directory: Directory,
+    *,
+    is_meant: IsMeant,
+    active: FindActive,
+    participants: ReadParticipants,
+) -> None:
+    """Do the same where the sessions' records are on another host, which `participants` reads."""
+    lately = list(_answered_lately(parts, is_meant))
+    ended = tuple({one.session_sid for one in lately if active(one) is None})
+    known: dict[str, tuple[Participant, ...]] = {}
+    for start in range(0, len(ended), SESSIONS_AT_ONCE):
+        some = ended[start : start + SESSIONS_AT_ONCE]
+        known |= zip(some, await participants(some), strict=True)
+    seats = _Seats(lambda session_sid: known.get(session_sid, ()), active)
+    for interaction in lately:
+        _reload(interaction, ledger, directory, seats)
+
+
+def _answered_lately(parts: Parts, is_meant: IsMeant) -> Iterator[Interaction]:
     since = parts.clock() - parts.settings.redelivery_window_seconds
-    seats = _Seats(parts.store, active)
     for interaction in parts.store.interactions_since(since):
-        if interaction.is_message_interaction:
-            continue
-        if interaction.outbound.participant_sid is None:
-            ledger.reload_unfinished(interaction)
-        else:
-            _reload(interaction, ledger, directory, seats)
+        if not interaction.is_message_interaction and is_meant(interaction):
+            yield interaction
 
 
 class _Seats:
     """Where the two ends of interactions sat; each ended session is read once."""
 
-    def __init__(self, store: Store, active: FindActive) -> None:
-        self._store = store
+    def __init__(self, participants: Callable[[str], tuple[Participant, ...]], active: FindActive) -> None:
+        self._participants = participants
         self._active = active
         self._read: dict[str, dict[str, Seat]] = {}
 
@@ -46,13 +80,16 @@ class _Seats:
                     return seat
         seats = self._read.get(interaction.session_sid)
         if seats is None:
-            participants = self._store.participants(interaction.session_sid)
+            participants = self._participants(interaction.session_sid)
             seats = {participant.sid: seat_of(participant) for participant in participants}
             self._read[interaction.session_sid] = seats
         return seats.get(participant_sid or "")
 
 
 def _reload(interaction: Interaction, ledger: Ledger, directory: Directory, seats: _Seats) -> None:
+    if interaction.outbound.participant_sid is None:
+        ledger.reload_unfinished(interaction)
+        return
     actor = directory.find(interaction.proxy)
     sender = seats.find(interaction, interaction.inbound.participant_sid)
     partner = seats.find(interaction, interaction.outbound.participant_sid)

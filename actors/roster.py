@@ -1,5 +1,7 @@
 """The roster: lets actors come, change and go as the registry of accounts, services and numbers does."""
 
+from collections.abc import Callable
+
 from actors.directory import Directory
 from actors.registry import Registry, RegistryChange
 from actors.services import ServiceRegister
@@ -15,6 +17,8 @@ class Roster:
         self._registry = registry
         self._directory = directory
         self._services = services
+        self.service_gone: Callable[[str], None] = _ignore
+        """Told of a service that is erased."""
         registry.changing = self._prepare
         registry.changed = self._follow
 
@@ -40,6 +44,7 @@ class Roster:
                 for number in self._registry.numbers_of(service_sid):
                     self._directory.close(number.address)
                 self._services.let_go(service_sid)
+                self.service_gone(service_sid)
             case _:
                 pass
 
@@ -72,3 +77,7 @@ class Roster:
         if coordinator is not None:
             coordinator.number_left(number.sid)
         self._directory.close(number.address)
+
+
+def _ignore(_: str) -> None:
+    """Nobody else wants to know."""

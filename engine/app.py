@@ -159,12 +159,7 @@ async def _started_host(
         egress=egress,
     )
     telemetry.keep_events(host.keep_event)
-    began = monotonic()
     await host.start()
-    rebuild_seconds = monotonic() - began
-    Watch(telemetry).one(
-        "rebuild_seconds", "How long the last start took to rebuild all numbers", lambda: rebuild_seconds
-    )
     try:
         yield host
     finally:
@@ -180,7 +175,7 @@ async def _listening(
     readiness = Readiness(
         {
             "not-stopping": lambda: not stopping.is_set(),
-            "numbers-rebuilt": lambda: host.is_loaded,
+            "numbers-rebuilt": lambda: host.is_loaded and not host.rebuilding_numbers,
             "disk-writable": lambda: engine.store.is_writable,
             "outbox-within-limit": lambda: engine.outgoing.depth.pending <= settings.outbox_limit,
         }

@@ -37,6 +37,8 @@ class Watch:
         """Show what a host holds in memory."""
         self.one("active_sessions", "Sessions that route", lambda: host.active_sessions)
         self.one("bindings", "Active pairs of an identifier and a proxy number", lambda: host.bindings)
+        self.one("rebuild_seconds", "How long the last start took to rebuild all numbers", lambda: host.rebuild_seconds)
+        self.one("rebuilding_numbers", "Numbers that wait for their bindings", lambda: host.rebuilding_numbers)
         self.one("open_calls", "Calls whose inbound leg has not ended", lambda: host.open_calls)
         self.one("waiting_events", "Events that wait for webhooks of applications", lambda: host.waiting_events)
 

@@ -1,6 +1,6 @@
 """Everything that is read: single records, walks at start, pages of lists."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from operator import attrgetter
 from pathlib import Path
@@ -11,7 +11,7 @@ import msgspec
 from engine.core.effects import Effect
 from engine.core.ports import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor, Registry
 from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
-from engine.core.sids import SidKind, first_sid_at, pack, unpack
+from engine.core.sids import SidKind, first_sid_at, is_sid, pack, unpack
 from storage.codec import SESSION_STATUS_AT, address_at, address_cell, lookup_key, proxy_at, proxy_sid_at
 from storage.connections import open_reader
 from storage.owed_rows import EFFECT_COLUMNS, alert_of, effect_of
@@ -245,6 +245,11 @@ class Reader:
         scope = effects_scope(wanted)
         listing = _List(select=_EFFECTS, scope=scope.text, key="sid", is_newest_first=False, record_of=effect_of)
         return self._page(listing, cursor, *scope.cells)
+
+    def effects_held(self, effect_sids: Sequence[str]) -> frozenset[str]:
+        """Tell which of these effects are in the outbox."""
+        asked = (sid for sid in effect_sids if is_sid(sid, SidKind.EFFECT))
+        return frozenset(sid for sid in asked if self._all("SELECT 1 FROM effects WHERE sid = ?", pack(sid)))
 
     def outbox_depth(self) -> OutboxDepth:
         """Count what is owed."""

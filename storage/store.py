@@ -213,6 +213,10 @@ class SqliteStore:
         """List effects, oldest first."""
         return await self._on_page_thread(self._pages.effects_page, wanted, cursor)
 
+    async def effects_held(self, effect_sids: Sequence[str]) -> frozenset[str]:
+        """Tell which of these effects are in the outbox, pending or dead."""
+        return await self._on_page_thread(self._pages.effects_held, effect_sids)
+
     async def outbox_depth(self) -> OutboxDepth:
         """Count what is owed."""
         return await self._on_page_thread(self._pages.outbox_depth)

@@ -23,37 +23,37 @@ from engine.core.records import (
 )
 
 
-class AccountSaved(msgspec.Struct, frozen=True, gc=False):
+class AccountSaved(msgspec.Struct, frozen=True, gc=False, tag=True):
     """An account was made or its settings changed."""
 
     account: Account
 
 
-class ApiKeySaved(msgspec.Struct, frozen=True, gc=False):
+class ApiKeySaved(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A key was made or revoked."""
 
     key: ApiKey
 
 
-class NumberSaved(msgspec.Struct, frozen=True, gc=False):
+class NumberSaved(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A number was bought, renamed, pooled, reserved or unpooled."""
 
     number: ProxyNumber
 
 
-class NumberReleased(msgspec.Struct, frozen=True, gc=False):
+class NumberReleased(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A number is no longer owned."""
 
     number_sid: str
 
 
-class ServiceSaved(msgspec.Struct, frozen=True, gc=False):
+class ServiceSaved(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A service was made or its settings changed."""
 
     service: Service
 
 
-class ServiceErased(msgspec.Struct, frozen=True, gc=False):
+class ServiceErased(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A service is gone with sessions, participants and interactions; its numbers leave the pool."""
 
     service_sid: str

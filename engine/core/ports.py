@@ -203,6 +203,9 @@ class Store(Protocol):
     async def effects_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
         """List effects, oldest first."""
 
+    async def effects_held(self, effect_sids: Sequence[str]) -> frozenset[str]:
+        """Tell which of these effects are in the outbox, pending or dead."""
+
     async def outbox_depth(self) -> OutboxDepth:
         """Count what is owed."""
 

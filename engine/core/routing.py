@@ -75,6 +75,12 @@ class ActiveSession(msgspec.Struct, gc=False):
     """Its pairs are in the bindings of their numbers."""
     is_ending: bool = False
     """It was found expired and is being closed."""
+    is_spread: bool = False
+    """A seat's number is on another host than the coordinator: no one host knows all that passes."""
+    is_mirrored: bool = False
+    """Its coordinator is on another host, and so is its record."""
+    unique_name: str | None = None
+    """UniqueName."""
 
     @property
     def expires_at(self) -> float | None:
@@ -123,6 +129,7 @@ def active_session(session: Session, participants: tuple[Participant, ...]) -> A
         session.idle_since,
         session.ttl_seconds,
         session.date_expiry,
+        unique_name=session.unique_name,
     )
 
 
@@ -253,6 +260,9 @@ NOT_IN_POOL = Decision(Outcome.UNKNOWN_NUMBER, Reason.NOT_IN_POOL)
 REBUILDING = Decision(Outcome.NOT_READY, Reason.REBUILDING)
 STORE_DOWN = Decision(Outcome.NOT_READY, Reason.STORE_UNAVAILABLE)
 BUSY = Decision(Outcome.NOT_READY, Reason.BUSY)
+
+OUT_OF_SESSION = frozenset({Reason.NO_SESSION, Reason.SESSION_EXPIRED})
+"""What the out-of-session hook is asked about (behaviour 9 and 13)."""
 
 
 def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: float, mint: Mint | None) -> Ruling:

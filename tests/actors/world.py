@@ -86,6 +86,7 @@ class Observed(SilentObserver):
         self.operations: list[tuple[SessionOperation, OperationEnd, int | None]] = []
         self.expiry_lags: list[float] = []
         self.erasures: list[tuple[int, bool]] = []
+        self.forwards: list[tuple[int, bool]] = []
 
     def codes(self) -> list[int]:
         """Return the codes of the debugger events so far, and forget these."""
@@ -112,6 +113,10 @@ class Observed(SilentObserver):
     def retained(self, *, erased: int, is_up_to_date: bool) -> None:
         """Remember what retention did."""
         self.erasures.append((erased, is_up_to_date))
+
+    def forwarded(self, events: int, *, is_answered: bool) -> None:
+        """Remember events of other hosts."""
+        self.forwards.append((events, is_answered))
 
 
 class MoodyStore(SqliteStore):

@@ -1,0 +1,63 @@
+"""The number actors and interactions on other hosts, as a coordinator sees them."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from engine.core.errors import not_found
+from engine.core.ports import Page, PageCursor
+from engine.core.records import Interaction
+from engine.core.routing import Seat
+
+
+class Elsewhere(Protocol):
+    """The number actors and interactions on other hosts, as a coordinator needs them."""
+
+    async def push(self, seat: Seat, session_sid: str, *, body: str, media: tuple[str, ...]) -> Interaction:
+        """Record a message of the application to a participant whose number is on another host."""
+
+    async def interaction(self, interaction_sid: str) -> Interaction | None:
+        """Find an interaction."""
+
+    async def interactions_pages(
+        self, session_sid: str, cursor: PageCursor, sent_to: str | None
+    ) -> Sequence[Page[Interaction]]:
+        """Read a page of a session's interactions on every other host."""
+
+    async def erase_interaction(self, interaction_sid: str) -> None:
+        """Erase an interaction wherever it is."""
+
+    async def erase_session(self, session_sid: str) -> None:
+        """Erase the interactions of a session that routes no more."""
+
+    async def hang_up(self, session_sid: str) -> None:
+        """End the running calls of a session."""
+
+
+class Nowhere:
+    """The other hosts of a host that is alone."""
+
+    async def push(self, seat: Seat, session_sid: str, *, body: str, media: tuple[str, ...]) -> Interaction:
+        """Not find the number."""
+        del body, media
+        raise not_found(f"/Sessions/{session_sid}/Participants/{seat.participant_sid}")
+
+    async def interaction(self, interaction_sid: str) -> Interaction | None:
+        """Find nothing."""
+        del interaction_sid
+        return None
+
+    async def interactions_pages(
+        self, session_sid: str, cursor: PageCursor, sent_to: str | None
+    ) -> Sequence[Page[Interaction]]:
+        """Find nothing."""
+        del session_sid, cursor, sent_to
+        return ()
+
+    async def erase_interaction(self, interaction_sid: str) -> None:
+        """Erase nothing."""
+
+    async def erase_session(self, session_sid: str) -> None:
+        """Erase nothing."""
+
+    async def hang_up(self, session_sid: str) -> None:
+        """End nothing."""

@@ -1,0 +1,224 @@
+"""What makes a host one of several: its mesh, its links and mirrors, its part in keeping the registry.
+
+A host that is alone has none of this. Source: design sections 3 and 4; `docs/cluster.md` tells it in words.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from actors.control import Control
+from actors.directory import Directory
+from actors.forward import Forwarder, decide_soon
+from actors.ledger import Ledger
+from actors.link import Link
+from actors.mesh import Mesh
+from actors.mirror import Mirror
+from actors.parts import Parts
+from actors.registry import Registry
+from actors.reload import reload_elsewhere
+from actors.replication import REGISTRAR, Follower, Registrar, ReplicatedWriter
+from actors.routes import Place, Routes
+from actors.services import ServiceRegister
+from actors.sides import CoordinatorSide, NumberSide
+from actors.stream import Touch
+from engine.core.changes import SessionTouched
+from engine.core.errors import MasklineError, StoreUnavailable
+from engine.core.records import Interaction, Participant
+from engine.core.routing import ActiveSession
+from engine.core.sids import SidKind
+from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
+
+JOIN_SECONDS = 0.2
+"""How long a host waits before it asks a registrar again that did not answer."""
+
+_log = logging.getLogger("maskline.host")
+
+
+class Membership:
+    """A host's place among the others."""
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        parts: Parts,
+        *,
+        place: Place,
+        registry: Registry,
+        ledger: Ledger,
+        directory: Directory,
+        services: ServiceRegister,
+        routes: Routes,
+    ) -> None:
+        """Take a place; nothing is said before `speak`, nothing is answered before `listen`."""
+        self.forwarder = Forwarder(mesh, parts)
+        self._mesh = mesh
+        self._parts = parts
+        self._place = place
+        self._registry = registry
+        self._ledger = ledger
+        self._directory = directory
+        self._services = services
+        self._routes = routes
+        self._is_read = False
+        self._incarnation = parts.mint(SidKind.EFFECT)
+        self._follower = Follower(parts.store, registry, mesh, clock=parts.clock)
+        self._registrar = Registrar(parts.store, registry, mesh, reached=lambda host: self.links[host].is_up)
+        self.mirrors = {host: self._mirror(host) for host in mesh.others}
+        self.links = {host: self._link(host) for host in mesh.others}
+        self._tasks: list[asyncio.Task[None]] = []
+        routes.links = self.links
+        registry.writer = ReplicatedWriter(registry, mesh, registrar=self._registrar, follower=self._follower)
+
+    @property
+    def me(self) -> int:
+        """The place of this host."""
+        return self._mesh.me
+
+    @property
+    def unheard(self) -> tuple[int, ...]:
+        """The hosts whose services' numbers here do not route, because nothing is heard of those hosts."""
+        return tuple(host for host, mirror in self.mirrors.items() if not mirror.is_ready)
+
+    def owner_of(self, proxy: str) -> int | None:
+        """Return the place of the host that owns a number, None for a number that is in no pool."""
+        number = self._registry.number_at(proxy)
+        return None if number is None or number.service_sid is None else self._place(number.address)
+
+    def mirror_of(self, service_sid: str) -> Mirror | None:
+        """Return what mirrors the sessions of a service; None for one that is coordinated here."""
+        return self.mirrors.get(self._place(service_sid))
+
+    def touched(self, session: ActiveSession, at: float) -> None:
+        """Have a session's coordinator know what passed here."""
+        mirror = self.mirror_of(session.service_sid)
+        if mirror is not None:
+            mirror.touch(session, at)
+
+    def service_gone(self, service_sid: str) -> None:
+        """Forget the sessions of an erased service."""
+        mirror = self.mirror_of(service_sid)
+        if mirror is not None:
+            mirror.service_erased(service_sid)
+
+    def speak(self) -> None:
+        """Say to the other hosts that this one is there; what it knows follows once it has read its file."""
+        for host, link in self.links.items():
+            self._tasks.append(asyncio.create_task(link.run(), name=f"link to host {host}"))
+
+    def listen(self, plane: "Plane") -> None:
+        """Answer the other hosts, now that this one has read its file."""
+        number_side = NumberSide(
+            self._parts,
+            directory=self._directory,
+            ledger=self._ledger,
+            mirrors=self.mirrors,
+            decide=lambda events: decide_soon(events, plane.receive_here),
+            resolve=plane.resolve,
+            report=plane.report_here,
+            know_registry=self._follower.know,
+        )
+        self._mesh.serve(number_side)
+        self._mesh.serve(self._follower)
+        self._mesh.serve(self._registrar)
+        self._is_read = True
+
+    async def join(self, side: CoordinatorSide, control: Control) -> None:
+        """Wait until the registry is held as the registrar holds it, then let others ask coordinators."""
+        while self.me != REGISTRAR:
+            try:
+                await self._follower.synchronise()
+                break
+            except MasklineError as problem:
+                _log.info("Waiting for the registrar: %s", problem)
+                await asyncio.sleep(JOIN_SECONDS)
+        self._mesh.serve(side)
+        self._mesh.serve(control)
+
+    async def leave(self) -> None:
+        """Fall silent."""
+        await self.forwarder.finish()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _mirror(self, host: int) -> Mirror:
+        async def landed() -> None:
+            await self._parts.store.write(())
+
+        async def reload(mirror: Mirror) -> None:
+            await self._reload(host, mirror)
+
+        return Mirror(
+            self._directory,
+            incarnation=self._incarnation,
+            is_here=self._routes.is_here,
+            landed=landed,
+            reload=reload,
+            monotonic=self._parts.monotonic,
+        )
+
+    def _link(self, host: int) -> Link:
+        return Link(
+            source=self.me,
+            incarnation=self._incarnation,
+            send=lambda batch: self._mesh.ask(host, NumberSide.take, batch),
+            sessions=lambda: self._sessions_on(host),
+            heard=self._heard,
+            is_loaded=lambda: self._is_read,
+            registry_version=lambda: self._registry.version,
+            monotonic=self._parts.monotonic,
+        )
+
+    def _sessions_on(self, host: int) -> Iterator[ActiveSession]:
+        for coordinator in self._services:
+            for session in coordinator.sessions():
+                if any(self._place(seat.proxy) == host for seat in session.seats):
+                    yield session
+
+    def _heard(self, touches: tuple[Touch, ...], kept: Callable[[], None]) -> None:
+        changes: list[SessionTouched] = []
+        for touch in touches:
+            coordinator = self._services.find(touch.service_sid)
+            session = None if coordinator is None else coordinator.active_session(touch.session_sid)
+            if session is not None:
+                session.keep_touch(touch.at)
+            changes += (SessionTouched(touch.session_sid, at) for at in sorted({touch.first, touch.at}))
+
+        def done(problem: StoreUnavailable | None) -> None:
+            if problem is None:
+                kept()
+
+        self._parts.store.commit(changes, done)
+
+    async def _reload(self, host: int, mirror: Mirror) -> None:
+        """Take up the answers given before this host started, about the sessions of a mirror."""
+
+        def active(interaction: Interaction) -> ActiveSession | None:
+            return mirror.sessions.get(interaction.session_sid)
+
+        async def participants(session_sids: tuple[str, ...]) -> Sequence[tuple[Participant, ...]]:
+            return await self._mesh.ask(host, CoordinatorSide.participants, session_sids)
+
+        await reload_elsewhere(
+            self._parts,
+            self._ledger,
+            self._directory,
+            is_meant=lambda interaction: self._place(interaction.service_sid) == host,
+            active=active,
+            participants=participants,
+        )
+
+
+class Plane(Protocol):
+    """The data plane of a host, for what is its own."""
+
+    def receive_here(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
+        """Decide about an event on a number of this host."""
+
+    def resolve(self, event: InboundEvent) -> Decision | None:
+        """Tell what would become of an event; None for a number of another host."""
+
+    def report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        """Take the state of a leg that this host knows."""

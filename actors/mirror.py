@@ -1,0 +1,206 @@
+"""What this host's number actors know of sessions whose coordinators are on another host.
+
+One mirror per other host. It believes what the stream says, in order, once each; until a stream is complete the numbers
+concerned are "not ready", and so they are when the other host has not been heard of for the length of a lease.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+from actors.directory import Directory
+from actors.stream import (
+    LEASE_SECONDS,
+    Batch,
+    Begun,
+    Checked,
+    Completed,
+    Lapsed,
+    LapseForgotten,
+    Operation,
+    Routed,
+    Taken,
+    Touch,
+    Withdrawn,
+)
+from engine.core.ports import Clock
+from engine.core.records import Address
+from engine.core.routing import ActiveSession, Seat
+
+
+class Mirror:
+    """The sessions of one other host's coordinators, as far as numbers of this host are in them."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        *,
+        incarnation: str,
+        is_here: Callable[[Address], bool],
+        landed: Callable[[], Awaitable[None]],
+        reload: Callable[["Mirror"], Awaitable[None]],
+        monotonic: Clock,
+    ) -> None:
+        """Begin with nothing.
+
+        `landed` waits for every commit under way, `reload` reads back what the number actors answered before this host
+        started, once the sessions are known.
+        """
+        self.sessions: dict[str, ActiveSession] = {}
+        self._directory = directory
+        self._incarnation = incarnation
+        self._is_here = is_here
+        self._landed = landed
+        self._reload = reload
+        self._monotonic = monotonic
+        self._stream = ""
+        self._applied = 0
+        self._building: dict[str, Routed] | None = None
+        self._is_complete = False
+        self._serves_until = 0.0
+        self._touched: dict[str, Touch] = {}
+        self._reported: dict[str, Touch] = {}
+        self._report = 0
+        self._turn = asyncio.Lock()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its sessions route: the stream was complete, and the other host was heard of lately."""
+        return self._is_complete and self._monotonic() < self._serves_until
+
+    def touch(self, session: ActiveSession, at: float) -> None:
+        """Take note of an interaction that is on disk, for the coordinator."""
+        touch = Touch(session.service_sid, session.sid, at, at)
+        self._touched[session.sid] = touch.beside(self._touched.get(session.sid))
+
+    def service_erased(self, service_sid: str) -> None:
+        """Forget the sessions of a service that is gone; its numbers' actors are."""
+        for session in tuple(self.sessions.values()):
+            if session.service_sid == service_sid:
+                del self.sessions[session.sid]
+
+    async def take(self, batch: Batch) -> Taken:
+        """Carry out what is new in a batch, and tell what has passed."""
+        async with self._turn:
+            if batch.taken == self._report:
+                self._reported.clear()
+            applied = await self._apply(batch)
+            if batch.operations:
+                await self._landed()
+            if batch.echo is not None and self._is_complete:
+                self._serves_until = max(self._serves_until, batch.echo + LEASE_SECONDS)
+            return self._told(applied)
+
+    async def _apply(self, batch: Batch) -> int:
+        """Return the number of the last operation carried out, 0 when the stream must begin anew."""
+        if batch.incarnation != self._stream:
+            if not batch.operations or not isinstance(batch.operations[0], Begun):
+                return 0
+            self._stream, self._applied = batch.incarnation, 0
+        skipped = self._applied + 1 - batch.first
+        if skipped < 0:
+            self._stream = ""
+            return 0
+        for operation in batch.operations[skipped:]:
+            if isinstance(operation, Completed):
+                await self._swap()
+            else:
+                self._carry_out(operation)
+            self._applied += 1
+        return self._applied
+
+    def _carry_out(self, operation: Operation) -> None:
+        match operation:
+            case Begun():
+                self._building = {}
+            case Routed() if self._building is not None:
+                self._building[operation.sid] = operation
+            case Routed():
+                self._route(operation)
+            case Withdrawn(sid):
+                self._withdraw(sid)
+            case Lapsed(sid, pairs):
+                for identifier, proxy in pairs:
+                    self._directory.lapse(proxy, identifier, sid)
+            case LapseForgotten(sid, identifier, proxy):
+                self._directory.forget_lapsed(sid, identifier, proxy)
+            case Completed() | Checked():
+                pass
+
+    async def _swap(self) -> None:
+        """Let what was said since the stream began take the place of what held before."""
+        building = self._building or {}
+        for sid in [sid for sid in self.sessions if sid not in building]:
+            self._withdraw(sid)
+        for operation in building.values():
+            self._route(operation)
+        if not self._is_complete:
+            await self._reload(self)
+        self._is_complete = True
+        self._building = None
+
+    def _route(self, said: Routed) -> None:
+        session = self.sessions.get(said.sid)
+        if not any(self._is_here(seat.proxy) for seat in said.seats):
+            self._withdraw(said.sid)
+            return
+        if session is None:
+            session = self.sessions[said.sid] = _mirrored(said)
+            self._bind(session, said.seats)
+            return
+        gone = [seat for seat in session.seats if seat not in said.seats]
+        come = [seat for seat in said.seats if seat not in session.seats]
+        self._unbind(session, gone)
+        session.seats = said.seats
+        session.ttl_seconds, session.date_expiry = said.ttl_seconds, said.date_expiry
+        session.idle_since = max(session.idle_since, said.idle_since)
+        if session.activation != said.activation:
+            self._unbind(session, [seat for seat in session.seats if seat not in come])
+            session.activation, come = said.activation, list(said.seats)
+        self._bind(session, come)
+
+    def _withdraw(self, sid: str) -> None:
+        session = self.sessions.pop(sid, None)
+        if session is not None:
+            self._unbind(session, session.seats)
+            session.is_bound = False
+
+    def _bind(self, session: ActiveSession, seats: Iterable[Seat]) -> None:
+        session.is_bound = True
+        for seat in seats:
+            if self._is_here(seat.proxy) and self._directory.has(seat.proxy):  # its service may have been erased
+                self._directory.bind(seat, session)
+
+    def _unbind(self, session: ActiveSession, seats: Iterable[Seat]) -> None:
+        for seat in seats:
+            if self._is_here(seat.proxy):
+                self._directory.unbind(seat, session)
+
+    def _told(self, applied: int) -> Taken:
+        for sid, touch in self._touched.items():
+            self._reported[sid] = touch.beside(self._reported.get(sid))
+        self._touched.clear()
+        self._report += 1
+        return Taken(
+            incarnation=self._incarnation,
+            applied=applied,
+            stamp=self._monotonic(),
+            report=self._report,
+            touches=tuple(self._reported.values()),
+        )
+
+
+def _mirrored(said: Routed) -> ActiveSession:
+    return ActiveSession(
+        said.sid,
+        said.service_sid,
+        said.account_sid,
+        said.mode,
+        said.seats,
+        said.idle_since,
+        said.ttl_seconds,
+        said.date_expiry,
+        activation=said.activation,
+        is_spread=True,
+        is_mirrored=True,
+        unique_name=said.unique_name,
+    )
