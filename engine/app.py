@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 import msgspec
@@ -220,7 +221,11 @@ def _watch(telemetry: Telemetry, engine: RunningEngine, settings: Settings) -> N
     watch.outbox(engine.outgoing)
     watch.store(engine.store)
     watch.cluster(lambda: ClusterView(1, {host_name(0): True}))
-    telemetry.expect_requests((one.method, one.path, one.status) for one in OPERATIONS)
+    telemetry.expect_requests(
+        (one.method, one.path, status)
+        for one in OPERATIONS
+        for status in (one.status, HTTPStatus.INTERNAL_SERVER_ERROR)
+    )
 
 
 @asynccontextmanager

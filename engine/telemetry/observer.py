@@ -163,7 +163,7 @@ class Telemetry:
         """Let requests of these (method, path template, status) read 0 before they happen."""
         for method, route, status in requests:
             self._routes.add(route)
-            self._requests.counts.setdefault((method, route, str(status)), 0)
+            self._requests.counts.setdefault((method, route, str(int(status))), 0)
 
     def requested(self, *, method: str, route: str, status: int) -> None:
         """Count a REST request."""
