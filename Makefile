@@ -23,7 +23,7 @@ run: $(STAMP) ## set up and play the recorded traffic (ARGS=--once exits after i
 	@$(BIN)/maskline demo $(ARGS)
 
 test: $(STAMP) ## set up and run the whole test suite (ARGS=tests/core -n0 narrows it)
-	@$(BIN)/pytest -n 2 $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: $(STAMP) ## check style and formatting
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && echo "lint: ok"

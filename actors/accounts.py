@@ -8,7 +8,7 @@ import secrets
 import msgspec
 
 from actors.parts import Parts
-from actors.registry import Registry
+from actors.registry import Registry, redecided
 from engine.core.changes import AccountSaved, ApiKeySaved
 from engine.core.errors import ApiError, not_found
 from engine.core.records import Account, ApiKey
@@ -68,6 +68,7 @@ class AccountRegister:
         )
         return await self._save(_changed(account, settings))
 
+    @redecided
     async def update(self, account_sid: str, settings: AccountUpdate) -> Account:
         """Change an account's settings."""
         async with self._turn:  # a change made from the record of before would undo one that is under way
@@ -96,6 +97,7 @@ class AccountRegister:
         mine = (key for key in self._registry.keys.values() if key.account_sid == owner)
         return tuple(sorted(mine, key=lambda key: key.sid))
 
+    @redecided
     async def revoke_key(self, key_sid: str) -> ApiKey:
         """End a key at once; ending it again changes nothing."""
         key = self._registry.keys.get(key_sid)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from actors.accounts import AccountRegister
+from actors.batch import SessionBatches
 from actors.coordinators import Coordinators
 from actors.directory import Directory
 from actors.elsewhere import Elsewhere
@@ -19,9 +20,10 @@ from actors.numbers import NumberRegister
 from actors.paging import merged, page_of
 from actors.parts import Parts
 from actors.services import ServiceRegister
+from engine.core.batch import BatchItem, ItemResult
 from engine.core.changes import EffectRevived, EffectSettled
 from engine.core.effects import Effect
-from engine.core.errors import ApiError, Code, MasklineError, not_found
+from engine.core.errors import ApiError, MasklineError, not_found
 from engine.core.ports import AlertFilter, Explanation, OutboxFilter, Page, PageCursor, PoolEntry
 from engine.core.records import Account, ApiKey, DebuggerEvent, Interaction, Participant, ProxyNumber, Service, Session
 from engine.core.requests import (
@@ -65,13 +67,15 @@ class Control:
         self._numbers = numbers
         self._services = services
         self._directory = directory
+        self._batches = SessionBatches(parts)
         self._coordinators = coordinators
         self._elsewhere = elsewhere
         self._catch_up = catch_up
         self._running: set[asyncio.Task[Any]] = set()
 
     async def finish(self) -> None:
-        """Wait for the changes whose callers hung up."""
+        """Wait for the changes whose callers hung up; batches end early."""
+        self._batches.stop()
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _to_its_end(self, change: Coroutine[Any, Any, Result]) -> Result:
@@ -225,12 +229,7 @@ class Control:
         """Read a session by SID or unique name."""
         coordinator = self._services.get(account_sid, service_sid)
         await self._catch_up()
-        if is_sid(sid_or_name, SidKind.SESSION):
-            return coordinator.session(sid_or_name)
-        session_sid = self._parts.store.session_sid_by_name(service_sid, sid_or_name)
-        if session_sid is None:
-            raise ApiError(Code.SESSION_NAME_NOT_FOUND, "The service has no session with this unique name")
-        return coordinator.session(session_sid)
+        return coordinator.session(coordinator.session_sid(sid_or_name))
 
     async def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
         """Read any account's session with all its participants, as the operator."""
@@ -253,6 +252,14 @@ class Control:
         coordinator = self._services.get(account_sid, service_sid)
         await self._catch_up()
         return await self._to_its_end(coordinator.update_session(session_sid, update))
+
+    async def batch_sessions(
+        self, account_sid: str, service_sid: str, items: Sequence[BatchItem]
+    ) -> tuple[ItemResult, ...]:
+        """Carry out many changes of sessions; returns what each came to."""
+        coordinator = self._services.get(account_sid, service_sid)
+        await self._catch_up()
+        return await self._to_its_end(self._batches.run(coordinator, items))
 
     async def delete_session(self, account_sid: str, service_sid: str, session_sid: str) -> None:
         """Erase a session."""

@@ -20,7 +20,9 @@ from actors.registry import Registry
 from actors.routes import Routes
 from actors.seating import Seating, is_shared
 from engine.core.allocation import not_in_service, request_after
+from engine.core.batch import ItemKey
 from engine.core.changes import (
+    BatchKeyUsed,
     Change,
     InteractionErased,
     ParticipantAdded,
@@ -193,9 +195,16 @@ class ServiceCoordinator:
         self._routes.restore(active)
         self._watch(active, None)
 
-    @Counted(SessionOperation.CREATE)
     async def create_session(self, request: SessionRequest) -> Session:
         """Make a session with its participants, all or nothing."""
+        session, _ = await self.seat_session(request)
+        return session
+
+    @Counted(SessionOperation.CREATE)
+    async def seat_session(
+        self, request: SessionRequest, *, key: ItemKey | None = None
+    ) -> tuple[Session, tuple[Participant, ...]]:
+        """Make a session, as `create_session`, and return its participants too; `key` is committed with it."""
         self.check_present()
         session = new_session(
             request,
@@ -211,7 +220,7 @@ class ServiceCoordinator:
         if session.unique_name is not None:
             self._claimed_names.add(session.unique_name)
         try:
-            await self._parts.store.write((SessionCreated(session, participants),))
+            await self._parts.store.write((SessionCreated(session, participants), *self._used(key, session.sid)))
         except BaseException:
             self._seating.let_go(participants if session.is_active else ())
             raise
@@ -219,7 +228,12 @@ class ServiceCoordinator:
             self._claimed_names.discard(session.unique_name or "")
         if session.is_active:
             await self._activate(session, participants)
-        return session
+        return session, participants
+
+    def _used(self, key: ItemKey | None, session_sid: str) -> tuple[Change, ...]:
+        if key is None:
+            return ()
+        return (BatchKeyUsed(self.service.sid, key, session_sid, self._parts.clock()),)
 
     def session(self, session_sid: str) -> Session:
         """Return a session of this service; NOT_FOUND, or UNAUTHORIZED_OPERATION for one of a sister service."""
@@ -227,9 +241,17 @@ class ServiceCoordinator:
         if session is None or self.is_erased or session.account_sid != self.service.account_sid:
             raise not_found(f"{self._path}/Sessions/{session_sid}")
         if session.service_sid != self.service.sid:
-            problem = f"Session {session_sid} does not belong to service {self.service.sid}"
-            raise ApiError(Code.UNAUTHORIZED_OPERATION, problem)
+            raise not_in_this_service(session_sid, self.service.sid)
         return session
+
+    def session_sid(self, sid_or_name: str) -> str:
+        """Return the SID that a SID or a unique name stands for; SESSION_NAME_NOT_FOUND."""
+        if is_sid(sid_or_name, SidKind.SESSION):
+            return sid_or_name
+        session_sid = self._parts.store.session_sid_by_name(self.service.sid, sid_or_name)
+        if session_sid is None:
+            raise ApiError(Code.SESSION_NAME_NOT_FOUND, "The service has no session with this unique name")
+        return session_sid
 
     def _saved(self, session_sid: str) -> Session:
         """Return a session as it was just committed, unless the service was erased since."""
@@ -239,20 +261,23 @@ class ServiceCoordinator:
         return session
 
     @Counted(update_asked)
-    async def update_session(self, session_sid: str, update: SessionUpdate) -> Session:
-        """Change, close or re-open a session."""
+    async def update_session(self, session_sid: str, update: SessionUpdate, *, key: ItemKey | None = None) -> Session:
+        """Change, close or re-open a session; `key` is committed with it, also when nothing changes."""
         async with self._locks.hold(session_sid):
             session = await self._unexpired(session_sid)
             plan = plan_update(session, update, now=self._parts.clock())
+            beside = self._used(key, session_sid)
             if plan.change is None:
+                if beside:
+                    await self._parts.store.write(beside)
                 return session
             if plan.reopens:
                 is_strict = self._seating.is_strict(session, asked=update.fail_on_participant_conflict is True)
-                await self._reopen(session, plan.change, is_strict=is_strict)
+                await self._reopen(session, plan.change, beside, is_strict=is_strict)
             elif plan.closes:
-                await self._end(session_sid, plan.change)
+                await self._end(session_sid, plan.change, beside)
             else:
-                await self._parts.store.write((plan.change,))
+                await self._parts.store.write((plan.change, *beside))
                 await self._take_over(plan.change)
             return self._saved(session_sid)
 
@@ -324,14 +349,18 @@ class ServiceCoordinator:
             raise
         await self._routes.publish_seat(active, new)
 
-    async def expire(self, active: ActiveSession) -> None:
-        """Close a session whose end has come; a store that cannot is asked again later."""
+    async def expire(self, active: ActiveSession) -> bool:
+        """Close a session whose end has come; a store that cannot is asked again later.
+
+        Returns whether it is over: False when it is not, or when a host that may know better does not answer.
+        """
         async with self._locks.hold(active.sid):
             try:
-                await self._close_expired(active)
+                return await self._close_expired(active)
             except StoreUnavailable:
                 self._parts.observer.operated(SessionOperation.EXPIRE, OperationEnd.UNAVAILABLE)
                 self._watch(active, self._parts.clock() + EXPIRY_RETRY_SECONDS)
+                return True
             finally:
                 active.is_ending = False
 
@@ -456,18 +485,20 @@ class ServiceCoordinator:
         self._watch(active, None)
         await self._routes.amend(active)
 
-    async def _reopen(self, session: Session, change: SessionChanged, *, is_strict: bool) -> None:
+    async def _reopen(
+        self, session: Session, change: SessionChanged, beside: tuple[Change, ...], *, is_strict: bool
+    ) -> None:
         participants = self._live(session.sid)
         self._seating.check_return(participants, is_strict=is_strict)
         self._seating.reserve(participants)
         try:
-            await self._parts.store.write((change,))
+            await self._parts.store.write((change, *beside))
         except BaseException:
             self._seating.let_go(participants)
             raise
         await self._activate(self._parts.store.session(session.sid) or session, participants)
 
-    async def _end(self, session_sid: str, change: Change) -> ActiveSession | None:
+    async def _end(self, session_sid: str, change: Change, beside: tuple[Change, ...] = ()) -> ActiveSession | None:
         """Stop routing a session, commit why, free its pairs; if the commit fails it routes again."""
         active = self._active.get(session_sid)
         if active is not None:
@@ -475,7 +506,7 @@ class ServiceCoordinator:
         try:
             if isinstance(change, SessionErased):
                 await self._elsewhere.erase_session(session_sid)
-            await self._parts.write((change,), self._hang_ups(session_sid))
+            await self._parts.write((change, *beside), self._hang_ups(session_sid))
         except BaseException:
             if active is not None and not self.is_erased:
                 await self._routes.publish(active)
@@ -516,22 +547,24 @@ class ServiceCoordinator:
         await self._close_expired(active)
         return self.session(session_sid)
 
-    async def _close_expired(self, active: ActiveSession) -> None:
+    async def _close_expired(self, active: ActiveSession) -> bool:
         if self._active.get(active.sid) is not active:
-            return
+            return True
         if not active.is_expired(self._parts.clock()):
             self._watch(active, None)
-            return
+            await self._routes.amend(active)  # whoever asks has not heard of what restarted its ttl
+            return False
         is_certain = await self._routes.withdraw(active)
         now = self._parts.clock()
         if not active.is_expired(now) or not (is_certain or active.date_expiry is not None):
             await self._routes.publish(active)
             self._watch(active, None if is_certain else now + EXPIRY_RETRY_SECONDS)
-            return
+            return False
         reason: ClosedReason = expiry_reason(date_expiry=active.date_expiry)
         self._routes.lapse(active)  # before the commit: whoever comes meanwhile is told that it expired
         await self._end(active.sid, closing(active.sid, reason, at=now))
         self._parts.observer.expired(self._parts.clock() - (active.expires_at or now))
+        return True
 
     def _live(self, session_sid: str) -> tuple[Participant, ...]:
         participants = self._parts.store.participants(session_sid)
@@ -562,6 +595,11 @@ class ServiceCoordinator:
             session_sid=session_sid,
             resource_sid=resource_sid,
         )
+
+
+def not_in_this_service(session_sid: str, service_sid: str) -> ApiError:
+    """Return the refusal of an odd mix of SIDs of one account (80610)."""
+    return ApiError(Code.UNAUTHORIZED_OPERATION, f"Session {session_sid} does not belong to service {service_sid}")
 
 
 def _closed() -> ApiError:

@@ -18,8 +18,11 @@ class LastSession(msgspec.Struct, frozen=True):
 class Coordinators(Protocol):
     """What number actors ask; PeerUnavailable where the coordinator is on a host that does not answer."""
 
-    async def expire(self, service_sid: str, session_sid: str) -> None:
-        """Close a session if its end has come, counting what passed on every host."""
+    async def expire(self, service_sid: str, session_sid: str) -> bool:
+        """Close a session if its end has come, counting what passed on every host.
+
+        Returns whether it is over: False when it is not, or when a host that may know better does not answer.
+        """
 
     async def make_session(self, service_sid: str, proxy: Address, event: InboundEvent, wanted: SessionWanted) -> None:
         """Make the session that an out-of-session hook asked for; ApiError or StoreUnavailable."""

@@ -1,6 +1,6 @@
 """Which actor of this host owns which proxy number."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from actors.hooked import HookedEvents
@@ -47,6 +47,11 @@ class Directory:
     def find(self, address: str) -> NumberActor | None:
         """Return the actor of a number, whichever way the carrier writes it."""
         return self._actors.get(address) or self._actors.get(canonical(address))
+
+    @property
+    def by_address(self) -> Mapping[Address, NumberActor]:
+        """The actors by the number in canonical form."""
+        return self._actors
 
     def __iter__(self) -> Iterator[NumberActor]:
         """Walk all actors."""

@@ -6,6 +6,7 @@ does not hold up the others: it is asked about again, alone, as a carrier's rede
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 from actors.mesh import Mesh
@@ -16,10 +17,12 @@ from engine.core.routing import NOT_IN_POOL, REBUILDING
 from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 
 Answer = Callable[[Decision], None]
-Ask = Callable[[NumberSide, tuple[InboundEvent, ...]], Coroutine[Any, Any, tuple[Decision | None, ...]]]
 
-DECIDE_SECONDS = 0.25
+PROMPT_SECONDS = 0.25
 """How long the decisions of a message wait for each other, a group commit included."""
+
+PATIENT_SECONDS = 1.0
+"""The same for events that are known to wait for a webhook."""
 
 _Waiting = tuple[InboundEvent, Answer]
 
@@ -33,16 +36,18 @@ class Forwarder:
         """Events that were handed on."""
         self._mesh = mesh
         self._parts = parts
-        self._gathered: dict[tuple[int, Ask], list[_Waiting]] = {}
+        self._asked: dict[int, list[_Waiting]] = {}
+        self._resolved: dict[int, list[_Waiting]] = {}
+        self._late: dict[int, list[tuple[float, InboundEvent, Answer]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def receive(self, host: int, event: InboundEvent, answer: Answer) -> None:
         """Have a host decide about an event; REBUILDING when it does not answer."""
-        self._gather(host, NumberSide.decide, event, answer)
+        self._gather(self._asked, host, (event, answer), self._ask)
 
     def resolve(self, host: int, event: InboundEvent, answer: Answer) -> None:
         """Have a host tell what would become of an event."""
-        self._gather(host, NumberSide.resolve, event, answer)
+        self._gather(self._resolved, host, (event, answer), self._resolve)
 
     def report(
         self, report: LegReport, answer: Callable[[ReportOutcome | None], None], here: Callable[[], None]
@@ -56,45 +61,69 @@ class Forwarder:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _gather(self, host: int, ask: Ask, event: InboundEvent, answer: Answer) -> None:
-        gathered = self._gathered.get((host, ask))
+    def _gather(
+        self,
+        by_host: dict[int, list[_Waiting]],
+        host: int,
+        waiting: _Waiting,
+        send: Callable[[int, list[_Waiting]], Coroutine[Any, Any, None]],
+    ) -> None:
+        gathered = by_host.get(host)
         if gathered is None:
-            gathered = self._gathered[host, ask] = []
-            asyncio.get_running_loop().call_soon(self._flush, host, ask)
-        gathered.append((event, answer))
+            gathered = by_host[host] = []
+            asyncio.get_running_loop().call_soon(lambda: self._spawn(send(host, by_host.pop(host))))
+        gathered.append(waiting)
+        self.forwarded += 1
 
-    def _flush(self, host: int, ask: Ask) -> None:
-        gathered = self._gathered.pop((host, ask))
-        self.forwarded += len(gathered)
-        self._spawn(self._send(host, ask, gathered))
-
-    async def _send(self, host: int, ask: Ask, gathered: Sequence[_Waiting]) -> None:
+    async def _ask(self, host: int, gathered: list[_Waiting]) -> None:
         decisions: Sequence[Decision | None]
+        events = tuple(event for event, _ in gathered)
         try:
-            decisions = await self._mesh.ask(host, ask, tuple(event for event, _ in gathered))
+            decisions = await self._mesh.ask(host, NumberSide.decide, events, PROMPT_SECONDS)
         except (MasklineError, asyncio.CancelledError):
             decisions = (REBUILDING,) * len(gathered)
             self._parts.observer.forwarded(len(gathered), is_answered=False)
         else:
             self._parts.observer.forwarded(len(gathered), is_answered=True)
+        deadline = self._parts.monotonic() + self._parts.settings.carrier_deadline_seconds
         for (event, answer), decision in zip(gathered, decisions, strict=True):
-            if decision is not None:
-                answer(decision)
-            elif ask is NumberSide.resolve:
-                answer(NOT_IN_POOL)
+            if decision is None:
+                self._wait(host, deadline, event, answer)
             else:
-                self._spawn(self._wait(host, event, answer))
+                answer(decision)
 
-    async def _wait(self, host: int, event: InboundEvent, answer: Answer) -> None:
-        """Ask again about an event that waits for a webhook, until the carrier will not wait any longer."""
-        decision: Decision | None = None
-        deadline = self._parts.clock() + self._parts.settings.carrier_deadline_seconds
+    def _wait(self, host: int, deadline: float, event: InboundEvent, answer: Answer) -> None:
+        late = self._late.get(host)
+        if late is None:
+            late = self._late[host] = []
+            self._spawn(self._ask_again(host, late))
+        late.append((deadline, event, answer))
+
+    async def _ask_again(self, host: int, late: list[tuple[float, InboundEvent, Answer]]) -> None:
+        """Ask again about events that wait for webhooks, until their carriers will not wait any longer."""
+        while late:
+            asked, late[:] = tuple(late), ()
+            decisions: Sequence[Decision | None]
+            try:
+                events = tuple(event for _, event, _ in asked)
+                decisions = await self._mesh.ask(host, NumberSide.decide, events, PATIENT_SECONDS)
+            except (MasklineError, asyncio.CancelledError):
+                decisions = (REBUILDING,) * len(asked)
+            for (deadline, event, answer), decision in zip(asked, decisions, strict=True):
+                if decision is not None or deadline < self._parts.monotonic():
+                    answer(decision or REBUILDING)
+                else:
+                    late.append((deadline, event, answer))
+        del self._late[host]
+
+    async def _resolve(self, host: int, gathered: list[_Waiting]) -> None:
+        decisions: Sequence[Decision | None]
         try:
-            while decision is None and self._parts.clock() < deadline:
-                (decision,) = await self._mesh.ask(host, NumberSide.decide, (event,))
+            decisions = await self._mesh.ask(host, NumberSide.resolve, tuple(event for event, _ in gathered))
         except (MasklineError, asyncio.CancelledError):
-            decision = None
-        answer(decision or REBUILDING)
+            decisions = (REBUILDING,) * len(gathered)
+        for (_, answer), decision in zip(gathered, decisions, strict=True):
+            answer(decision or NOT_IN_POOL)
 
     async def _report(
         self, report: LegReport, answer: Callable[[ReportOutcome | None], None], here: Callable[[], None]
@@ -115,13 +144,13 @@ class Forwarder:
         task.add_done_callback(self._tasks.discard)
 
 
-async def decide_soon(
-    events: Sequence[InboundEvent], receive: Callable[[InboundEvent, Answer], None]
+async def decided(
+    events: Sequence[InboundEvent], receive: Callable[[InboundEvent, Answer], None], *, patience_seconds: float
 ) -> tuple[Decision | None, ...]:
-    """Have events decided; None for one that takes longer than the others need wait for."""
+    """Have events decided; None for one that takes longer than that."""
     decisions: list[Decision | None] = [None] * len(events)
     left = len(events)
-    all_decided = asyncio.Event()
+    is_done = asyncio.Event()
 
     def answer_to(place: int) -> Answer:
         def answer(decision: Decision) -> None:
@@ -129,16 +158,14 @@ async def decide_soon(
             decisions[place] = decision
             left -= 1
             if not left:
-                all_decided.set()
+                is_done.set()
 
         return answer
 
     for place, event in enumerate(events):
         receive(event, answer_to(place))
-    if left:
-        try:
-            async with asyncio.timeout(DECIDE_SECONDS):
-                await all_decided.wait()
-        except TimeoutError:
-            pass
+    with suppress(TimeoutError):
+        async with asyncio.timeout(patience_seconds):
+            if left:
+                await is_done.wait()
     return tuple(decisions)

@@ -9,12 +9,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from actors.control import Control
+from actors.coordinator import not_in_this_service
 from actors.mesh import Mesh
 from actors.paging import merged
 from actors.routes import Place
+from engine.core.batch import BatchItem, ItemRefused, ItemResult
 from engine.core.e164 import canonical
 from engine.core.effects import Effect
-from engine.core.errors import ApiError, Code
+from engine.core.errors import ApiError, Code, PeerUnavailable
 from engine.core.ports import AlertFilter, Explanation, OutboxFilter, Page, PageCursor, PoolEntry
 from engine.core.records import Account, ApiKey, DebuggerEvent, Interaction, Participant, ProxyNumber, Service, Session
 from engine.core.requests import (
@@ -27,11 +29,23 @@ from engine.core.requests import (
     SessionRequest,
     SessionUpdate,
 )
+from engine.core.sids import SidKind, is_sid
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 Method = Callable[Concatenate[Control, P], Coroutine[Any, Any, R]]
+
+
+BATCH_CHUNK = 500
+"""Items of a batch in one message: a few milliseconds to read, and as long to answer."""
+
+
+_NOT_KNOWN = ItemRefused(
+    code=Code.UNAVAILABLE,
+    message="A host did not answer, and may have carried the item out; send it again, with the same IdempotencyKey",
+    http_status=503,
+)
 
 
 class Front:
@@ -165,9 +179,25 @@ class Front:
         """Make a session with its participants."""
         return await self._at(service_sid, Control.create_session, account_sid, service_sid, request)
 
+    async def batch_sessions(
+        self, account_sid: str, service_sid: str, items: Sequence[BatchItem]
+    ) -> tuple[ItemResult, ...]:
+        """Carry out many changes of sessions, so many in a message; what a silent host has done is not known."""
+        if self._place(service_sid) == self._mesh.me:
+            return await self._control.batch_sessions(account_sid, service_sid, items)
+        results: list[ItemResult] = []
+        for start in range(0, max(len(items), 1), BATCH_CHUNK):
+            some = tuple(items[start : start + BATCH_CHUNK])
+            try:
+                results += await self._at(service_sid, Control.batch_sessions, account_sid, service_sid, some)
+            except PeerUnavailable:
+                results += [_NOT_KNOWN] * (len(items) - start)
+                break
+        return tuple(results)
+
     async def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
         """Read a session by SID or unique name."""
-        return await self._at(service_sid, Control.session, account_sid, service_sid, sid_or_name)
+        return await self._of_session(Control.session, account_sid, service_sid, sid_or_name)
 
     async def sessions_page(self, account_sid: str, service_sid: str, cursor: PageCursor) -> Page[Session]:
         """List sessions, newest first."""
@@ -177,36 +207,35 @@ class Front:
         self, account_sid: str, service_sid: str, session_sid: str, update: SessionUpdate
     ) -> Session:
         """Change, close or re-open a session."""
-        return await self._at(service_sid, Control.update_session, account_sid, service_sid, session_sid, update)
+        return await self._of_session(Control.update_session, account_sid, service_sid, session_sid, update)
 
     async def delete_session(self, account_sid: str, service_sid: str, session_sid: str) -> None:
         """Erase a session."""
-        await self._at(service_sid, Control.delete_session, account_sid, service_sid, session_sid)
+        await self._of_session(Control.delete_session, account_sid, service_sid, session_sid)
 
     async def add_participant(
         self, account_sid: str, service_sid: str, session_sid: str, request: ParticipantRequest
     ) -> Participant:
         """Add a participant to a session."""
-        return await self._at(service_sid, Control.add_participant, account_sid, service_sid, session_sid, request)
+        return await self._of_session(Control.add_participant, account_sid, service_sid, session_sid, request)
 
     async def participant(
         self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str
     ) -> Participant:
         """Read a participant."""
-        return await self._at(service_sid, Control.participant, account_sid, service_sid, session_sid, participant_sid)
+        return await self._of_session(Control.participant, account_sid, service_sid, session_sid, participant_sid)
 
     async def participants_page(
         self, account_sid: str, service_sid: str, session_sid: str, cursor: PageCursor
     ) -> Page[Participant]:
         """List participants."""
-        return await self._at(service_sid, Control.participants_page, account_sid, service_sid, session_sid, cursor)
+        return await self._of_session(Control.participants_page, account_sid, service_sid, session_sid, cursor)
 
     async def update_participant(
         self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str, *, update: ParticipantUpdate
     ) -> Participant:
         """Change a participant; METHOD_NOT_ALLOWED unless the service lets it."""
-        return await self._at(
-            service_sid,
+        return await self._of_session(
             Control.update_participant,
             account_sid,
             service_sid,
@@ -219,13 +248,13 @@ class Front:
         self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str
     ) -> None:
         """Remove a participant; its row stays with the session."""
-        await self._at(service_sid, Control.remove_participant, account_sid, service_sid, session_sid, participant_sid)
+        await self._of_session(Control.remove_participant, account_sid, service_sid, session_sid, participant_sid)
 
     async def interaction(
         self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str
     ) -> Interaction:
         """Read an interaction."""
-        return await self._at(service_sid, Control.interaction, account_sid, service_sid, session_sid, interaction_sid)
+        return await self._of_session(Control.interaction, account_sid, service_sid, session_sid, interaction_sid)
 
     async def interactions_page(
         self,
@@ -237,8 +266,7 @@ class Front:
         participant_sid: str | None = None,
     ) -> Page[Interaction]:
         """List interactions, oldest first; with a participant, the message interactions sent to it."""
-        return await self._at(
-            service_sid,
+        return await self._of_session(
             Control.interactions_page,
             account_sid,
             service_sid,
@@ -251,7 +279,7 @@ class Front:
         self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str
     ) -> None:
         """Erase an interaction."""
-        await self._at(service_sid, Control.delete_interaction, account_sid, service_sid, session_sid, interaction_sid)
+        await self._of_session(Control.delete_interaction, account_sid, service_sid, session_sid, interaction_sid)
 
     async def send_message(
         self,
@@ -264,8 +292,7 @@ class Front:
         media: tuple[str, ...],
     ) -> Interaction:
         """Push a text to a participant from their own proxy number."""
-        return await self._at(
-            service_sid,
+        return await self._of_session(
             Control.send_message,
             account_sid,
             service_sid,
@@ -313,6 +340,33 @@ class Front:
         if host == self._mesh.me:
             return await method(self._control, *args, **kwargs)
         return await self._mesh.ask(host, method, *args, **kwargs)
+
+    async def _of_session(
+        self,
+        method: Callable[Concatenate[Control, str, str, str, P], Coroutine[Any, Any, R]],
+        account_sid: str,
+        service_sid: str,
+        session_sid: str,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Ask the host of a service about one of its sessions; UNAUTHORIZED_OPERATION for one of a sister service."""
+        try:
+            return await self._at(service_sid, method, account_sid, service_sid, session_sid, *args, **kwargs)
+        except ApiError as refusal:
+            if refusal.code is not Code.NOT_FOUND or not is_sid(session_sid, SidKind.SESSION):
+                raise
+            await self._check_sister(account_sid, service_sid, session_sid)
+            raise
+
+    async def _check_sister(self, account_sid: str, service_sid: str, session_sid: str) -> None:
+        try:
+            session, _ = await self._found(Control.find_session, session_sid)
+        except ApiError:
+            return
+        if session.account_sid == account_sid and session.service_sid != service_sid:
+            self._control.service(account_sid, service_sid)
+            raise not_in_this_service(session_sid, service_sid)
 
     async def _everywhere(self, method: Method[P, R], *args: P.args, **kwargs: P.kwargs) -> list[R]:
         others = (self._mesh.ask(host, method, *args, **kwargs) for host in self._mesh.others)

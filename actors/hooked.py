@@ -154,14 +154,16 @@ class HookedEvents:
     async def _after_expiry(
         self, actor: "NumberActor", event: InboundEvent, ruling: Ruling, deadline: float
     ) -> Decision:
-        if ruling.session is not None:
-            await self._coordinators.expire(actor.service_sid, ruling.session.sid)
+        session = ruling.session
+        is_over = session is None or await self._coordinators.expire(actor.service_sid, session.sid)
         now, mint = self._parts.clock(), self._parts.mint
         ruling = decide(actor.bindings, event, rules=actor.rules, now=now, mint=mint)
         if ruling.interaction is not None:
             return await self._gated(actor, event, ruling, deadline)
-        if ruling.session is not None and ruling.decision.reason is Reason.SESSION_EXPIRED:
-            return REBUILDING  # a host that knows what passed does not answer: in doubt it may not be refused either
+        if not is_over and ruling.session is not None:
+            return (
+                REBUILDING  # a host that may know better does not answer: the event can be neither routed nor refused
+            )
         actor.tell_of(event, ruling.decision)
         if ruling.decision.reason in OUT_OF_SESSION and actor.rules.out_of_session_url is not None:
             return await self._outside(actor, event, ruling, deadline)

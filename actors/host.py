@@ -6,12 +6,13 @@ It decides nothing about masking. `Host.control` is the control plane; the host 
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from actors.accounts import AccountRegister
 from actors.alerts import AlertBook
+from actors.batch import erase_old_keys
 from actors.control import Control
 from actors.coordinator import ServiceCoordinator
 from actors.directory import Directory
@@ -32,13 +33,13 @@ from actors.routes import Routes
 from actors.services import ServiceRegister
 from actors.sides import AnyCoordinators, CoordinatorSide, OtherHosts
 from engine.core.errors import PeerUnavailable, StoreUnavailable
-from engine.core.placement import Placement
+from engine.core.placement import Placement, host_name
 from engine.core.pool import PoolState
 from engine.core.ports import Clock, ControlPlane, Observer, Peers, Store
 from engine.core.records import Address, DebuggerEvent, Interaction, Service
-from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession
+from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession, Passage, foresee, foresee_all
 from engine.core.sids import Mint
-from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
+from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
 
 LOAD_CHUNK = 1_000
 """Sessions that are loaded between two turns of the loop."""
@@ -55,7 +56,7 @@ def _alone(_: str) -> int:
 
 
 class Host:
-    """Implements the port `DataPlane`; one per process or per Ray actor."""
+    """Implements the port `FeedPlane`; one per process or per Ray actor."""
 
     def __init__(
         self,
@@ -150,6 +151,11 @@ class Host:
         return self._is_loaded and self._parts.store.is_writable
 
     @property
+    def unheard(self) -> tuple[int, ...]:
+        """The other hosts of which too little is heard: their services' numbers here do not route, or ours there."""
+        return () if self._membership is None else self._membership.unheard
+
+    @property
     def active_sessions(self) -> int:
         """Count the sessions that route."""
         return sum(coordinator.active_sessions for coordinator in self._services)
@@ -163,6 +169,12 @@ class Host:
     def open_calls(self) -> int:
         """Count the calls whose inbound leg has not ended."""
         return self._ledger.open_calls
+
+    def hosts_heard(self) -> dict[str, bool]:
+        """Tell of each host, by its name, whether it is heard here; a host always hears itself."""
+        unheard = () if self._membership is None else self._membership.unheard
+        count = 1 if self._mesh is None else len(self._mesh.others) + 1
+        return {host_name(place): place not in unheard for place in range(count)}
 
     @property
     def rebuilding_numbers(self) -> int:
@@ -226,7 +238,7 @@ class Host:
 
     def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Decide about an event; `answer` is called once, at once or after the commit, on the event loop."""
-        owner = self._owner_elsewhere(event)
+        owner = self._owner_elsewhere(event.proxy)
         if self._membership is None or owner is None:
             self.receive_here(event, answer)
         else:
@@ -238,7 +250,7 @@ class Host:
             answer(REBUILDING)
             return
         actor = self._directory.find(event.proxy)
-        if actor is None:
+        if actor is None or event.account_sid not in (None, actor.account_sid):
             answer(NOT_IN_POOL)
         else:
             actor.receive(event, answer)
@@ -249,26 +261,55 @@ class Host:
             return REBUILDING
         actor = self._directory.find(event.proxy)
         if actor is None:
-            return NOT_IN_POOL if self._owner_elsewhere(event) is None else None
+            return NOT_IN_POOL if self._owner_elsewhere(event.proxy) is None else None
+        if event.account_sid not in (None, actor.account_sid):
+            return NOT_IN_POOL
         if not actor.is_ready:
             return REBUILDING
         return actor.would_decide(event).decision
 
     def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Do the same about a number of another host; `answer` is called once, later."""
-        owner = self._owner_elsewhere(event)
+        owner = self._owner_elsewhere(event.proxy)
         if self._membership is None or owner is None:
             answer(self.resolve(event) or NOT_IN_POOL)
         else:
             self._membership.forwarder.resolve(owner, event, answer)
 
-    def _owner_elsewhere(self, event: InboundEvent) -> int | None:
+    def _owner_elsewhere(self, proxy: Address) -> int | None:
         """Return the host that owns the number reached, None for this one and for a number in no pool."""
         membership = self._membership
-        if membership is None or not self._is_loaded or self._directory.find(event.proxy) is not None:
+        if membership is None or not self._is_loaded or self._directory.find(proxy) is not None:
             return None
-        owner = membership.owner_of(event.proxy)
+        owner = membership.owner_of(proxy)
         return None if owner == membership.me else owner
+
+    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision | Passage] | None:
+        """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
+        if not self._is_loaded:
+            return [REBUILDING] * len(questions)
+        now = self._parts.clock()
+        return foresee_all(
+            questions,
+            self._directory.by_address,
+            account_sid=account_sid,
+            now=now,
+            otherwise=lambda question: self._foresee(question, account_sid, now),
+        )
+
+    def _foresee(self, question: Question, account_sid: str | None, now: float) -> Decision | None:
+        actor = self._directory.find(question.proxy)
+        if actor is None:
+            return NOT_IN_POOL if self._owner_elsewhere(question.proxy) is None else None
+        if account_sid not in (None, actor.account_sid):
+            return NOT_IN_POOL
+        if not actor.is_ready:
+            return REBUILDING
+        return foresee(actor.bindings, question, rules=actor.rules, now=now)
+
+    def settle(self, done: Callable[[], None]) -> None:
+        """Call `done` when nothing that was received or reported before this waits for its commit any more."""
+        self._parts.store.commit((), lambda _: done())
 
     def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take a leg's state; `answer` gets None when it could not be taken and the platform should retry."""
@@ -330,8 +371,7 @@ class Host:
     async def _catch_up(self) -> None:
         """Hear of all that passed on other hosts, and have it on disk."""
         if self._membership is not None:
-            await self._routes.catch_up()
-            await self._parts.store.write(())
+            await self._membership.catch_up()
 
     def _source_of(self, service_sid: str) -> Mirror | None:
         return None if self._membership is None else self._membership.mirror_of(service_sid)
@@ -420,6 +460,7 @@ class Host:
         while True:
             await self._guarded(self.erase_old)
             await self._guarded(self._alerts.erase_old)
+            await self._guarded(partial(erase_old_keys, self._parts))
             await asyncio.sleep(self._parts.settings.retention_interval_seconds)
 
     async def _guarded(self, sweep: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -4,7 +4,7 @@ Everything here is also on disk; after a restart it is read back. Nothing is ans
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -70,6 +70,11 @@ class Ledger:
         """Return the open calls of a session."""
         latest = (self._latest(sid) for sid in self._open_calls.values())
         return [call for call in latest if call is not None and call.session_sid == session_sid]
+
+    async def landed(self, session_sids: Collection[str]) -> None:
+        """Wait for the interactions of sessions that are being committed."""
+        if any(interaction.session_sid in session_sids for interaction in self._in_flight.values()):
+            await self._parts.store.write(())
 
     def wait(self, event: InboundEvent, answer: Answer) -> None:
         """Keep an event that waits for a hook; its redeliveries will wait beside it."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from actors.control import Control
 from actors.directory import Directory
-from actors.forward import Forwarder, decide_soon
+from actors.forward import Forwarder, decided
 from actors.ledger import Ledger
 from actors.link import Link
 from actors.mesh import Mesh
@@ -62,6 +62,7 @@ class Membership:
         self._services = services
         self._routes = routes
         self._is_read = False
+        self._unkept = 0
         self._incarnation = parts.mint(SidKind.EFFECT)
         self._follower = Follower(parts.store, registry, mesh, clock=parts.clock)
         self._registrar = Registrar(parts.store, registry, mesh, reached=lambda host: self.links[host].is_up)
@@ -78,8 +79,8 @@ class Membership:
 
     @property
     def unheard(self) -> tuple[int, ...]:
-        """The hosts whose services' numbers here do not route, because nothing is heard of those hosts."""
-        return tuple(host for host, mirror in self.mirrors.items() if not mirror.is_ready)
+        """The hosts of which too little is heard: their services' numbers here do not route, or ours there."""
+        return tuple(host for host in self._mesh.others if not (self.mirrors[host].is_ready and self.links[host].is_up))
 
     def owner_of(self, proxy: str) -> int | None:
         """Return the place of the host that owns a number, None for a number that is in no pool."""
@@ -114,7 +115,7 @@ class Membership:
             directory=self._directory,
             ledger=self._ledger,
             mirrors=self.mirrors,
-            decide=lambda events: decide_soon(events, plane.receive_here),
+            decide=lambda events, patience: decided(events, plane.receive_here, patience_seconds=patience),
             resolve=plane.resolve,
             report=plane.report_here,
             know_registry=self._follower.know,
@@ -136,6 +137,12 @@ class Membership:
         self._mesh.serve(side)
         self._mesh.serve(control)
 
+    async def catch_up(self) -> None:
+        """Hear of all that passed on other hosts, and have it on disk."""
+        await self._routes.catch_up()
+        if self._unkept:
+            await self._parts.store.write(())
+
     async def leave(self) -> None:
         """Fall silent."""
         await self.forwarder.finish()
@@ -144,9 +151,6 @@ class Membership:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _mirror(self, host: int) -> Mirror:
-        async def landed() -> None:
-            await self._parts.store.write(())
-
         async def reload(mirror: Mirror) -> None:
             await self._reload(host, mirror)
 
@@ -154,7 +158,7 @@ class Membership:
             self._directory,
             incarnation=self._incarnation,
             is_here=self._routes.is_here,
-            landed=landed,
+            landed=self._ledger.landed,
             reload=reload,
             monotonic=self._parts.monotonic,
         )
@@ -187,9 +191,11 @@ class Membership:
             changes += (SessionTouched(touch.session_sid, at) for at in sorted({touch.first, touch.at}))
 
         def done(problem: StoreUnavailable | None) -> None:
+            self._unkept -= 1
             if problem is None:
                 kept()
 
+        self._unkept += 1
         self._parts.store.commit(changes, done)
 
     async def _reload(self, host: int, mirror: Mirror) -> None:
@@ -208,6 +214,7 @@ class Membership:
             is_meant=lambda interaction: self._place(interaction.service_sid) == host,
             active=active,
             participants=participants,
+            touched=mirror.touch,
         )
 
 

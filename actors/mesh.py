@@ -13,6 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
+from actors.registry import RegistryMoved
 from actors.shapes import ArgumentShape, argument_shape, result_decoder
 from engine.core.errors import ApiError, Code, MasklineError, PeerUnavailable, StoreUnavailable
 from engine.core.ports import Peers
@@ -36,11 +37,11 @@ class _Answered(msgspec.Struct, array_like=True):
 
     result: msgspec.Raw = msgspec.Raw(b"\xc0")
     refusal: int = 0
-    """A code of the catalogue; 0 = none, `_STORE` = the store is unavailable, `_PEER` = a third host is."""
+    """A code of the catalogue, or one of those below; 0 = none."""
     message: str = ""
 
 
-_STORE, _PEER = 1, 2
+_STORE, _PEER, _MOVED = 1, 2, 3
 _encode = msgspec.msgpack.Encoder().encode
 _read_asked = msgspec.msgpack.Decoder(tuple[_Asked, ...]).decode
 _read_answered = msgspec.msgpack.Decoder(tuple[_Answered, ...]).decode
@@ -157,6 +158,8 @@ class Mesh:
             return _Answered(refusal=_STORE, message=str(problem))
         except PeerUnavailable as problem:
             return _Answered(refusal=_PEER, message=str(problem))
+        except RegistryMoved:
+            return _Answered(refusal=_MOVED)
         except Exception:  # noqa: BLE001 - the boundary of a listener: logged, and answered with a generic error
             _log.exception("Another host's call of %s failed", asked.method)
             return _Answered(refusal=int(Code.INTERNAL_ERROR), message="An error of another host; it is logged there")
@@ -177,4 +180,6 @@ def _raised(answered: _Answered) -> MasklineError:
         return StoreUnavailable(answered.message)
     if answered.refusal == _PEER:
         return PeerUnavailable(answered.message)
+    if answered.refusal == _MOVED:
+        return RegistryMoved()
     return ApiError(Code(answered.refusal), answered.message)

@@ -5,7 +5,7 @@ concerned are "not ready", and so they are when the other host has not been hear
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 
 from actors.directory import Directory
 from actors.stream import (
@@ -36,14 +36,14 @@ class Mirror:
         *,
         incarnation: str,
         is_here: Callable[[Address], bool],
-        landed: Callable[[], Awaitable[None]],
+        landed: Callable[[Collection[str]], Awaitable[None]],
         reload: Callable[["Mirror"], Awaitable[None]],
         monotonic: Clock,
     ) -> None:
         """Begin with nothing.
 
-        `landed` waits for every commit under way, `reload` reads back what the number actors answered before this host
-        started, once the sessions are known.
+        `landed` waits for what is being committed in sessions; `reload` reads back what the number actors answered
+        before this host started, once the sessions are known.
         """
         self.sessions: dict[str, ActiveSession] = {}
         self._directory = directory
@@ -84,8 +84,9 @@ class Mirror:
             if batch.taken == self._report:
                 self._reported.clear()
             applied = await self._apply(batch)
-            if batch.operations:
-                await self._landed()
+            withdrawn = {one.sid for one in batch.operations if isinstance(one, Withdrawn)}
+            if withdrawn:
+                await self._landed(withdrawn)
             if batch.echo is not None and self._is_complete:
                 self._serves_until = max(self._serves_until, batch.echo + LEASE_SECONDS)
             return self._told(applied)

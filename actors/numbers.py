@@ -11,7 +11,7 @@ import msgspec
 from actors.coordinator import ServiceCoordinator
 from actors.paging import page_of
 from actors.parts import Parts
-from actors.registry import Registry
+from actors.registry import Registry, redecided
 from engine.core.changes import NumberReleased, NumberSaved
 from engine.core.e164 import country_of, mask, national_display, parse_proxy_number, parse_short_code
 from engine.core.errors import ApiError, Code, invalid_parameter, not_found
@@ -53,6 +53,7 @@ class NumberRegister:
         )
         return page_of(mine, cursor)
 
+    @redecided
     async def own(self, account_sid: str, requests: Sequence[NumberRequest]) -> tuple[ProxyNumber | ApiError, ...]:
         """Make the account own numbers, in one commit; what is wrong with one does not stop the others."""
         async with self.turn:
@@ -69,6 +70,7 @@ class NumberRegister:
             await self._save(*(result for result in results if isinstance(result, ProxyNumber)))
         return tuple(results)
 
+    @redecided
     async def update(self, account_sid: str, number_sid: str, request: NumberUpdate) -> ProxyNumber:
         """Rename a number or correct its capabilities."""
         async with self.turn:
@@ -77,6 +79,7 @@ class NumberRegister:
             await self._save(number)
         return number
 
+    @redecided
     async def release(self, account_sid: str, number_sid: str) -> None:
         """Stop owning a number; refused with CONFLICT while it is in a pool."""
         async with self.turn:
@@ -86,6 +89,7 @@ class NumberRegister:
                 raise ApiError(Code.CONFLICT, problem)
             await self._registry.write(NumberReleased(number_sid))
 
+    @redecided
     async def pool(
         self, coordinator: ServiceCoordinator, *, number_sid: str | None, address: str | None, is_reserved: bool
     ) -> ProxyNumber:
@@ -112,6 +116,7 @@ class NumberRegister:
             await self._save(number)
         return number
 
+    @redecided
     async def reserve(
         self, coordinator: ServiceCoordinator, number_sid: str, *, is_reserved: bool | None
     ) -> ProxyNumber:
@@ -126,6 +131,7 @@ class NumberRegister:
             await self._save(number)
         return number
 
+    @redecided
     async def unpool(self, coordinator: ServiceCoordinator, number_sid: str) -> None:
         """Take a number out of a pool; refused with NUMBER_IN_ACTIVE_SESSIONS while sessions use it."""
         async with self.turn:

@@ -56,9 +56,9 @@ class Counted:
         return counted
 
 
-def update_asked(session_sid: str, update: SessionUpdate) -> SessionOperation:
+def update_asked(session_sid: str, update: SessionUpdate, *, key: object = None) -> SessionOperation:
     """Tell a close and a re-opening from other updates, by the status that they ask for."""
-    del session_sid
+    del session_sid, key
     match update.status:
         case SessionStatus.CLOSED:
             return SessionOperation.CLOSE

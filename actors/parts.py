@@ -48,6 +48,8 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Debugger events of one account and code that are kept in a second; more are only counted."""
     alert_retention_seconds: float = 30.0 * SECONDS_PER_DAY
     """How long a debugger event is listed."""
+    batch_key_seconds: float = 1.0 * SECONDS_PER_DAY
+    """How long an item of a batch is known again by its idempotency key."""
     every_number_is_ours: bool = True
     """A pool takes any `PhoneNumber=`; the account comes to own it then."""
     joins_us_and_canada: bool = False

@@ -3,8 +3,10 @@
 It keeps and tells; what may change is decided by the registers that write through it.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from functools import wraps
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from engine.core import ports
 from engine.core.changes import (
@@ -16,9 +18,16 @@ from engine.core.changes import (
     ServiceSaved,
 )
 from engine.core.e164 import canonical
+from engine.core.errors import ApiError, Code, MasklineError
 from engine.core.pool import unpooled
 from engine.core.ports import Store
 from engine.core.records import Account, Address, ApiKey, ProxyNumber, Service
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MOST_DECISIONS = 20
+"""How often a change is decided again while other hosts change the same record."""
 
 RegistryChange = AccountSaved | ApiKeySaved | NumberSaved | NumberReleased | ServiceSaved | ServiceErased
 
@@ -26,11 +35,20 @@ Changed = Callable[[RegistryChange], None]
 """Told of a change before the registry takes it over, so that what was before can still be looked up."""
 
 
+class RegistryMoved(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """A record has changed since a change of it was decided; nothing was committed, and the newest is held now."""
+
+
 class RegistryWriter(Protocol):
     """Commits changes of the registry wherever it is held."""
 
     async def write(self, changes: Sequence[RegistryChange]) -> None:
-        """Commit changes and have `Registry.apply` take them over; StoreUnavailable or ApiError change nothing."""
+        """Commit changes and have `Registry.apply` take them over.
+
+        Raises:
+            RegistryMoved, ApiError, StoreUnavailable: nothing was committed.
+            PeerUnavailable: what was committed is not known.
+        """
 
 
 class Registry:
@@ -60,7 +78,7 @@ class Registry:
             self._keep_number(number)
 
     async def write(self, *changes: RegistryChange) -> None:
-        """Commit changes and take them over; StoreUnavailable or ApiError change nothing."""
+        """Commit changes and take them over; raises as `RegistryWriter.write`."""
         if changes:
             await self.writer.write(changes)
 
@@ -128,6 +146,19 @@ class _LocalWriter:
     async def write(self, changes: Sequence[RegistryChange]) -> None:
         await self._store.write(changes)
         self._registry.apply(changes)
+
+
+def redecided(method: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Let a method decide again when the registry has moved since; ApiError CONFLICT when it will not rest."""
+
+    @wraps(method)
+    async def again(*args: P.args, **kwargs: P.kwargs) -> R:
+        for _ in range(MOST_DECISIONS):
+            with suppress(RegistryMoved):
+                return await method(*args, **kwargs)
+        raise ApiError(Code.CONFLICT, "Other requests keep changing the same record; try again")
+
+    return again
 
 
 def _ignore(_: RegistryChange) -> None:

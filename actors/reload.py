@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from actors.directory import Directory
 from actors.ledger import Ledger, event_of
 from actors.parts import Parts
+from engine.core.legs import is_open_call
 from engine.core.records import Interaction, Kind, Participant
 from engine.core.routing import ActiveSession, Seat, routed, seat_of
 
@@ -44,8 +45,12 @@ async def reload_elsewhere(
     is_meant: IsMeant,
     active: FindActive,
     participants: ReadParticipants,
+    touched: Callable[[ActiveSession, float], None],
 ) -> None:
-    """Do the same where the sessions' records are on another host, which `participants` reads."""
+    """Do the same where the sessions' records are on another host, which `participants` reads.
+
+    `touched` is told what passed: before this host stopped, it may not have come to tell the coordinator.
+    """
     lately = list(_answered_lately(parts, is_meant))
     ended = tuple({one.session_sid for one in lately if active(one) is None})
     known: dict[str, tuple[Participant, ...]] = {}
@@ -55,6 +60,9 @@ async def reload_elsewhere(
     seats = _Seats(lambda session_sid: known.get(session_sid, ()), active)
     for interaction in lately:
         _reload(interaction, ledger, directory, seats)
+        session = active(interaction)
+        if session is not None:
+            touched(session, _last_touch(interaction, session))
 
 
 def _answered_lately(parts: Parts, is_meant: IsMeant) -> Iterator[Interaction]:
@@ -62,6 +70,14 @@ def _answered_lately(parts: Parts, is_meant: IsMeant) -> Iterator[Interaction]:
     for interaction in parts.store.interactions_since(since):
         if not interaction.is_message_interaction and is_meant(interaction):
             yield interaction
+
+
+def _last_touch(interaction: Interaction, session: ActiveSession) -> float:
+    """Return when an interaction last restarted the ttl: the end of a call does, unless it came past the session's."""
+    began, ended = interaction.date_created, interaction.date_updated
+    if interaction.kind is not Kind.VOICE or is_open_call(interaction):
+        return began
+    return began if 0 < session.ttl_seconds <= ended - began else ended
 
 
 class _Seats:
@@ -97,6 +113,7 @@ def _reload(interaction: Interaction, ledger: Ledger, directory: Directory, seat
         return  # the session is erased or the number left its pool: a redelivery is decided anew
     is_call = interaction.kind is Kind.VOICE
     decision = routed(
+        sender,
         partner,
         is_call=is_call,
         rules=actor.rules,

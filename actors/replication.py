@@ -13,7 +13,7 @@ from itertools import chain
 import msgspec
 
 from actors.mesh import Mesh
-from actors.registry import Registry, RegistryChange
+from actors.registry import Registry, RegistryChange, RegistryMoved
 from engine.core import ports
 from engine.core.changes import (
     AccountSaved,
@@ -58,7 +58,8 @@ class Registrar:
         """Commit changes that were decided upon the records `seen`; returns the version they lead to.
 
         Raises:
-            ApiError: CONFLICT when a record has changed since; NUMBER_NOT_AVAILABLE, SERVICE_NAME_TAKEN.
+            RegistryMoved: a record has changed since.
+            ApiError: NUMBER_NOT_AVAILABLE, SERVICE_NAME_TAKEN.
             StoreUnavailable: nothing was committed.
         """
         async with self._turn:
@@ -73,10 +74,11 @@ class Registrar:
 
     async def held(self, version: int) -> Held | None:
         """Return the whole registry, None where the asker's version is the latest."""
-        async with self._turn:
-            if version == self._registry.version:
-                return None
-            return Held(self._registry.version, self._store.registry())
+        # Takes no turn: whoever holds it may be waiting for the asker. A version that is on disk already and not yet
+        # counted is told again, and changes nothing then.
+        if version == self._registry.version:
+            return None
+        return Held(self._registry.version, self._store.registry())
 
     async def _tell(self, version: int, changes: tuple[RegistryChange, ...]) -> None:
         told = (
@@ -90,7 +92,7 @@ class Registrar:
 
     def _check(self, change: RegistryChange, digest: str) -> None:
         if digest_of(record_before(self._registry, change)) != digest:
-            raise ApiError(Code.CONFLICT, "Another request has changed the same record; try again")
+            raise RegistryMoved
         match change:
             case NumberSaved(number):
                 other = self._registry.number_at(number.address)
@@ -164,8 +166,13 @@ class ReplicatedWriter:
         seen = tuple(digest_of(record_before(self._registry, change)) for change in some)
         if self._mesh.me == REGISTRAR:
             await self._registrar.write(some, seen)
-        else:
-            await self._follower.know(await self._mesh.ask(REGISTRAR, Registrar.write, some, seen))
+            return
+        try:
+            version = await self._mesh.ask(REGISTRAR, Registrar.write, some, seen)
+        except RegistryMoved:
+            await self._follower.synchronise()
+            raise
+        await self._follower.know(version)
 
 
 def record_before(registry: Registry, change: RegistryChange) -> Record | None:

@@ -8,7 +8,7 @@ import msgspec
 from actors.coordinator import ServiceCoordinator
 from actors.locks import KeyedLocks
 from actors.parts import HostSettings, Parts
-from actors.registry import Registry
+from actors.registry import Registry, redecided
 from engine.core.changes import ServiceSaved
 from engine.core.errors import ApiError, Code, invalid_parameter, not_found
 from engine.core.records import Service
@@ -96,6 +96,7 @@ class ServiceRegister:
         await self._save(service)
         return service
 
+    @redecided
     async def update(self, account_sid: str, service_sid: str, request: ServiceRequest) -> Service:
         """Change a service; ApiError SERVICE_NAME_TAKEN."""
         if request.unique_name == "":
@@ -107,6 +108,7 @@ class ServiceRegister:
             await self._save(after)
             return after
 
+    @redecided
     async def erase(self, account_sid: str, service_sid: str) -> None:
         """Erase a service with all that is in it; its name is free at once."""
         async with self._locks.hold(service_sid):

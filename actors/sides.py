@@ -43,7 +43,7 @@ class NumberSide:
         directory: Directory,
         ledger: Ledger,
         mirrors: Mapping[int, Mirror],
-        decide: Callable[[Sequence[InboundEvent]], Awaitable[tuple[Decision | None, ...]]],
+        decide: Callable[[Sequence[InboundEvent], float], Awaitable[tuple[Decision | None, ...]]],
         resolve: Callable[[InboundEvent], Decision | None],
         report: Callable[[LegReport, Callable[[ReportOutcome | None], None]], None],
         know_registry: Callable[[int], Awaitable[None]],
@@ -63,9 +63,9 @@ class NumberSide:
         await self._know_registry(batch.registry_version)
         return await self._mirrors[batch.source].take(batch)
 
-    async def decide(self, events: tuple[InboundEvent, ...]) -> tuple[Decision | None, ...]:
-        """Decide about events; None for one that waits for a webhook: it is to be asked again, alone."""
-        return await self._decide(events)
+    async def decide(self, events: tuple[InboundEvent, ...], patience_seconds: float) -> tuple[Decision | None, ...]:
+        """Decide about events; None for one that is not decided in that time: it is to be asked about again."""
+        return await self._decide(events, patience_seconds)
 
     async def resolve(self, events: tuple[InboundEvent, ...]) -> tuple[Decision | None, ...]:
         """Tell what would become of events; None for a number that is not here."""
@@ -125,12 +125,11 @@ class CoordinatorSide:
         self._services = services
         self._catch_up = catch_up
 
-    async def expire(self, service_sid: str, session_sid: str) -> None:
-        """Close a session if its end has come, counting what passed on every host."""
+    async def expire(self, service_sid: str, session_sid: str) -> bool:
+        """Close a session if its end has come, counting what passed on every host; tell whether it is over."""
         coordinator = self._services.find(service_sid)
         active = None if coordinator is None else coordinator.active_session(session_sid)
-        if coordinator is not None and active is not None:
-            await coordinator.expire(active)
+        return coordinator is None or active is None or await coordinator.expire(active)
 
     async def make_session(self, service_sid: str, proxy: Address, event: InboundEvent, wanted: SessionWanted) -> None:
         """Make the session that an out-of-session hook asked for about an event on a number."""
@@ -220,9 +219,9 @@ class AnyCoordinators:
         self._mesh = mesh
         self._place = place
 
-    async def expire(self, service_sid: str, session_sid: str) -> None:
-        """Close a session if its end has come, counting what passed on every host."""
-        await self._ask(service_sid, CoordinatorSide.expire, service_sid, session_sid)
+    async def expire(self, service_sid: str, session_sid: str) -> bool:
+        """Close a session if its end has come, counting what passed on every host; tell whether it is over."""
+        return await self._ask(service_sid, CoordinatorSide.expire, service_sid, session_sid)
 
     async def make_session(self, service_sid: str, proxy: Address, event: InboundEvent, wanted: SessionWanted) -> None:
         """Make the session that an out-of-session hook asked for about an event on a number."""

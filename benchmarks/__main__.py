@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import creates, hooks, memory, metrics, resolve, webhook
+from benchmarks import batch, creates, hooks, memory, metrics, resolve, webhook
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "resolve": resolve.main,
     "webhook": webhook.main,
     "hooks": hooks.main,
     "creates": creates.main,
+    "batch": batch.main,
     "memory": memory.main,
     "metrics": metrics.main,
 }

@@ -27,7 +27,7 @@ from engine.app import running_engine
 from engine.core.observing import Ingress, TrafficMeter
 from engine.core.pool import MOST_RESERVED, MOST_UNRESERVED
 from engine.core.records import Kind, Mode
-from engine.core.routing import Bindings, NumberRules, decide
+from engine.core.routing import Bindings, NumberRules, Passage, decide
 from engine.core.traffic import Decision, InboundEvent, Reason
 from engine.ingress.door import Door, DoorSettings
 from engine.ingress.http import inbound_protocol
@@ -53,6 +53,7 @@ class SilentMeter:
         """Have what a meter has."""
         self.calls = [0] * len(Reason)
         self.messages = [0] * len(Reason)
+        self.resolutions = [0] * len(Reason)
 
     def decided(self, kind: Kind, reason: Reason) -> None:
         """Do nothing."""
@@ -60,7 +61,7 @@ class SilentMeter:
     def deciding(self, seconds: float, events: int = 1) -> None:
         """Do nothing."""
 
-    def resolved(self, decisions: Sequence[Decision], seconds: float) -> None:
+    def resolved(self, decisions: Sequence[Decision | Passage], seconds: float) -> None:
         """Do nothing."""
 
     def answered(self, seconds: float, events: int = 1) -> None:

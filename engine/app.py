@@ -9,13 +9,15 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
 import msgspec
 import uvloop
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from actors.host import Host
@@ -25,9 +27,12 @@ from engine.api.app import OPERATIONS, create_app
 from engine.api.settings import ApiSettings
 from engine.core.observing import ClusterView, Ingress
 from engine.core.placement import host_name
+from engine.core.ports import HostAddress, HostDirectory, Peers
 from engine.egress.client import guarded_client
 from engine.gauges import Watch
 from engine.ingress.door import Door, DoorSettings
+from engine.ingress.feed import FeedSettings
+from engine.ingress.feed_server import FeedServer, tls_context
 from engine.ingress.http import inbound_protocol
 from engine.listeners import Listener, bind_tcp, bind_unix
 from engine.outgoing import Outgoing, egress_settings
@@ -36,7 +41,7 @@ from engine.settings import MexicanOne, Settings, Synchronous
 from engine.telemetry.logs import ROOT
 from engine.telemetry.loop_lag import watch_loop_lag
 from engine.telemetry.observer import Telemetry
-from engine.telemetry.readiness import Readiness
+from engine.telemetry.readiness import Latch, Readiness
 from engine.telemetry.routes import operations_routes
 from storage.layout import claim
 from storage.store import SqliteStore
@@ -49,6 +54,12 @@ _COMMIT_SECONDS = 1.9
 
 _MEXICAN_ONE = {MexicanOne.BY_DATE: None, MexicanOne.ALWAYS: True, MexicanOne.NEVER: False}
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told apart, not bound
+
+FeedDoor = tuple[socket.socket, ssl.SSLContext | None]
+"""Where the feed will listen, and its certificate."""
+
+FindHosts = Callable[[], HostDirectory]
+"""Tells who the hosts of the cluster are."""
 
 _log = logging.getLogger(f"{ROOT}.engine")
 
@@ -66,6 +77,10 @@ class RunningEngine(msgspec.Struct, frozen=True):
     """What leaves it."""
     store: SqliteStore
     """What it keeps."""
+    feed_address: str
+    """host:port of its feed; empty where it has none."""
+    operations: str
+    """http://host:port where metrics and health are served alone; empty where they are not."""
 
 
 def admin_socket(data_dir: Path) -> Path:
@@ -74,25 +89,42 @@ def admin_socket(data_dir: Path) -> Path:
 
 
 @asynccontextmanager
-async def running_engine(settings: Settings) -> AsyncIterator[RunningEngine]:
+async def running_engine(
+    settings: Settings, *, peers: Peers | None = None, directory: FindHosts | None = None
+) -> AsyncIterator[RunningEngine]:
     """Run the whole engine; it answers inside the context and is stopped in order after it.
+
+    With peers it is one host of a cluster, which `directory` tells of: the settings are this host's own
+    (`engine.cluster.plan` makes them), the ports on one node are shared, and whose the data directory is was checked.
 
     Raises:
         MasklineError: the port, the data directory or its database cannot be used.
     """
     telemetry = Telemetry()
     async with AsyncExitStack() as stack:
-        tcp = stack.enter_context(closing(bind_tcp(settings.listen)))
-        address = _address(tcp)
+        sockets = [stack.enter_context(closing(bind_tcp(settings.listen, is_shared=peers is not None)))]
+        address = _address(sockets[0])
+        feed = stack.enter_context(_feed_door(settings))
         public_url = (settings.public_url or address).rstrip("/")
+        operations = ""
+        if settings.operations_listen is not None:
+            sockets.append(stack.enter_context(closing(bind_tcp(settings.operations_listen))))
+            operations = _address(sockets[1])
+        if peers is None:
+            claim(settings.data_dir, hosts=1)
         store = await stack.enter_async_context(_started_store(settings, telemetry))
         client = await stack.enter_async_context(guarded_client(egress_settings(settings)))
         outgoing = Outgoing(settings, store=store, client=client, telemetry=telemetry, public_url=public_url)
-        host = await stack.enter_async_context(_started_host(settings, store, telemetry, egress=outgoing.egress))
+        host = await stack.enter_async_context(
+            _started_host(settings, store, telemetry, egress=outgoing.egress, peers=peers)
+        )
         unix = stack.enter_context(_unix_socket(settings.data_dir))
         await stack.enter_async_context(_watched_loop(telemetry))
-        engine = RunningEngine(address, public_url, host, outgoing, store)
-        await stack.enter_async_context(_listening(settings, engine, telemetry, (tcp, unix)))
+        feed_address = "" if feed is None else _address(feed[0]).removeprefix("http://")
+        engine = RunningEngine(address, public_url, host, outgoing, store, feed_address, operations)
+        await stack.enter_async_context(
+            _listening(settings, engine, telemetry, sockets=(unix, *sockets), feed_door=feed, directory=directory)
+        )
         _warn(settings)
         yield engine
 
@@ -105,6 +137,7 @@ async def offline_admin(settings: Settings) -> AsyncIterator[ASGIApp]:
         MasklineError: the data directory or its database cannot be used.
     """
     telemetry = Telemetry()
+    claim(settings.data_dir, hosts=1)
     async with _started_store(settings, telemetry) as store, _started_host(settings, store, telemetry) as host:
         yield create_admin_app(host.control, public_url=settings.public_url)
 
@@ -119,7 +152,8 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running_engine(settings) as engine:
-        announce(f"Maskline is ready at {engine.address} (data in {settings.data_dir})")
+        feed = f", feed at {engine.feed_address}" if engine.feed_address else ""
+        announce(f"Maskline is ready at {engine.address} (data in {settings.data_dir}{feed})")
         await stop.wait()
         _log.info("stopping: finishing what is in flight")
         deadline = asyncio.get_running_loop().call_later(
@@ -137,7 +171,6 @@ def _give_up_stopping() -> None:
 
 @asynccontextmanager
 async def _started_store(settings: Settings, telemetry: Telemetry) -> AsyncIterator[SqliteStore]:
-    claim(settings.data_dir, hosts=1)
     store = SqliteStore.open(settings.data_dir, synchronous=settings.synchronous.value, observer=telemetry)
     try:
         await store.start()
@@ -148,7 +181,12 @@ async def _started_store(settings: Settings, telemetry: Telemetry) -> AsyncItera
 
 @asynccontextmanager
 async def _started_host(
-    settings: Settings, store: SqliteStore, telemetry: Telemetry, *, egress: Egress | None = None
+    settings: Settings,
+    store: SqliteStore,
+    telemetry: Telemetry,
+    *,
+    egress: Egress | None = None,
+    peers: Peers | None = None,
 ) -> AsyncIterator[Host]:
     host = Host(
         store=store,
@@ -158,6 +196,7 @@ async def _started_host(
         observer=telemetry,
         settings=_host_settings(settings),
         egress=egress,
+        peers=peers,
     )
     telemetry.keep_events(host.keep_event)
     await host.start()
@@ -169,27 +208,37 @@ async def _started_host(
 
 @asynccontextmanager
 async def _listening(
-    settings: Settings, engine: RunningEngine, telemetry: Telemetry, sockets: tuple[socket.socket, socket.socket]
+    settings: Settings,
+    engine: RunningEngine,
+    telemetry: Telemetry,
+    *,
+    sockets: Sequence[socket.socket],
+    feed_door: FeedDoor | None,
+    directory: FindHosts | None,
 ) -> AsyncIterator[None]:
     host, stopping = engine.host, asyncio.Event()
-
+    directory = directory or _only_host(engine.feed_address)
+    feed = _feed_server(settings, engine, telemetry, directory)
+    # Once: numbers that lose their coordinator later must not take the host's other numbers out of a balancer.
+    rebuilt = Latch(lambda: host.is_loaded and not host.rebuilding_numbers)
     readiness = Readiness(
         {
             "not-stopping": lambda: not stopping.is_set(),
-            "numbers-rebuilt": lambda: host.is_loaded and not host.rebuilding_numbers,
+            "numbers-rebuilt": lambda: rebuilt() and host.is_loaded,
             "disk-writable": lambda: engine.store.is_writable,
             "outbox-within-limit": lambda: engine.outgoing.depth.pending <= settings.outbox_limit,
         }
     )
     readiness.show(telemetry)
-    _watch(telemetry, engine, settings)
+    _watch(telemetry, engine, settings, feed=feed, directory=directory)
+    routes = operations_routes(telemetry, readiness)
     rest = create_app(
         host.control,
         settings=_api_settings(settings, engine.public_url),
         clock=clock,
         observer=telemetry,
         is_ready=lambda: host.is_loaded,
-        extra_routes=operations_routes(telemetry, readiness),
+        extra_routes=routes,
     )
     door = Door(
         host,
@@ -201,26 +250,69 @@ async def _listening(
     )
     grace = settings.shutdown_grace_seconds
     listeners = (
-        Listener(rest, grace_seconds=grace, protocol=inbound_protocol(door)),
         Listener(create_admin_app(host.control, public_url=engine.public_url), grace_seconds=grace),
+        Listener(rest, grace_seconds=grace, protocol=inbound_protocol(door)),
+        Listener(Starlette(routes=routes), grace_seconds=grace),
     )
     try:
         await engine.outgoing.start(host)
-        for listener, bound in zip(listeners, sockets, strict=True):
+        for listener, bound in zip(listeners, sockets, strict=False):  # the last has no socket unless it is set
             await listener.open(bound)
+        if feed_door is not None:
+            bound, tls = feed_door
+            await feed.open(bound, tls=tls)
         yield
     finally:
         stopping.set()
-        await asyncio.gather(engine.outgoing.stop(grace), *(listener.close() for listener in listeners))
+        await asyncio.gather(
+            engine.outgoing.stop(grace), feed.close(grace), *(listener.close() for listener in listeners)
+        )
 
 
-def _watch(telemetry: Telemetry, engine: RunningEngine, settings: Settings) -> None:
+def _only_host(feed_address: str) -> FindHosts:
+    alone = HostDirectory(1, 0, (HostAddress(host_name(0), feed_address),))
+    return lambda: alone
+
+
+def _feed_server(settings: Settings, engine: RunningEngine, telemetry: Telemetry, directory: FindHosts) -> FeedServer:
+    return FeedServer(
+        engine.host,
+        authenticate=engine.host.control.authenticate,
+        carrier_tokens=_carrier_tokens(settings),
+        directory=directory,
+        observer=telemetry,
+        meter=telemetry.meter(Ingress.FEED),
+        monotonic=monotonic,
+        settings=FeedSettings(
+            max_frame_bytes=settings.max_feed_frame_bytes,
+            window_frames=settings.feed_window_frames,
+            window_bytes=settings.feed_window_bytes,
+            hello_timeout_seconds=settings.feed_hello_timeout_seconds,
+        ),
+    )
+
+
+@contextmanager
+def _feed_door(settings: Settings) -> Iterator[FeedDoor | None]:
+    if settings.feed_listen is None:
+        yield None
+        return
+    certificate, key = settings.feed_tls_certificate, settings.feed_tls_key
+    tls = tls_context(Path(certificate).expanduser(), Path(key).expanduser()) if certificate else None
+    with closing(bind_tcp(settings.feed_listen, option="--feed-listen")) as bound:
+        yield bound, tls
+
+
+def _watch(
+    telemetry: Telemetry, engine: RunningEngine, settings: Settings, *, feed: FeedServer, directory: FindHosts
+) -> None:
     watch = Watch(telemetry)
     watch.host(engine.host)
     watch.pools(engine.host, most_services=settings.metrics_services)
     watch.outbox(engine.outgoing)
     watch.store(engine.store)
-    watch.cluster(lambda: ClusterView(1, {host_name(0): True}))
+    watch.cluster(lambda: ClusterView(directory().epoch, engine.host.hosts_heard()))
+    watch.one("feed_connections", "Open connections of the feed", lambda: feed.connections)
     telemetry.expect_requests(
         (one.method, one.path, status)
         for one in OPERATIONS
@@ -257,6 +349,7 @@ def _host_settings(settings: Settings) -> HostSettings:
     return HostSettings(
         redelivery_window_seconds=settings.redelivery_window_seconds,
         retention_seconds=float(settings.retention_days * SECONDS_PER_DAY),
+        batch_key_seconds=settings.batch_key_hours * 3600.0,
         every_number_is_ours=settings.every_number_is_ours,
         joins_us_and_canada=settings.joins_us_and_canada,
         inserts_mexican_one=_MEXICAN_ONE[settings.inserts_mexican_one],
@@ -274,6 +367,7 @@ def _api_settings(settings: Settings, public_url: str) -> ApiSettings:
         rate_limit_per_second=settings.rate_limit_per_second,
         rate_limit_window_seconds=settings.rate_limit_window_seconds,
         max_body_bytes=settings.max_api_body_bytes,
+        max_batch_body_bytes=settings.max_batch_body_bytes,
     )
 
 
@@ -281,9 +375,13 @@ def _door_settings(settings: Settings, public_url: str) -> DoorSettings:
     return DoorSettings(
         public_url=public_url,
         verify_signatures=settings.verify_signatures,
-        carrier_tokens={one.account_sid: one.auth_token for one in settings.carriers if one.auth_token},
+        carrier_tokens=_carrier_tokens(settings),
         max_body_bytes=settings.max_inbound_body_bytes,
     )
+
+
+def _carrier_tokens(settings: Settings) -> dict[str, str]:
+    return {one.account_sid: one.auth_token for one in settings.carriers if one.auth_token}
 
 
 def _warn(settings: Settings) -> None:

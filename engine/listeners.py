@@ -76,17 +76,23 @@ class Listener(uvicorn.Server):
         yield
 
 
-def bind_tcp(address: ListenAddress) -> socket.socket:
-    """Take a port; raises CannotListen."""
+def bind_tcp(address: ListenAddress, *, option: str = "--listen", is_shared: bool = False) -> socket.socket:
+    """Take a port, which the option names, or a share of it (the kernel spreads connections over its holders).
+
+    Raises:
+        CannotListen: it is taken, or not ours to take.
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     bound = socket.socket(family)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind((address.host, address.port))
     except OSError as failure:
         bound.close()
         raise CannotListen(
-            f"cannot listen on {address}: {failure.strerror}; choose another address with --listen"
+            f"cannot listen on {address}: {failure.strerror}; choose another address with {option}"
         ) from failure
     return bound
 

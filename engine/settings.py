@@ -24,6 +24,9 @@ VARIABLE_PREFIX = "MASKLINE_"
 CONFIG_VARIABLE = "MASKLINE_CONFIG"
 """Names the TOML file when `--config` does not."""
 
+NODE_DATA_DIR_VARIABLE = "MASKLINE_NODE_DATA_DIR"
+"""Read where a host runs: the data directory on that node, where it is another one than the cluster's `data_dir`."""
+
 
 class SettingsError(MasklineError):
     """A setting is unknown or its value is unusable; the message names the key and where it came from."""
@@ -49,6 +52,13 @@ class LogFormat(StrEnum):
 
     HUMAN = "human"
     JSON = "json"
+
+
+class Runtime(StrEnum):
+    """What carries the hosts."""
+
+    EMBEDDED = "embedded"
+    RAY = "ray"
 
 
 class LogLevel(StrEnum):
@@ -85,7 +95,10 @@ Table = TypeVar("Table")
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+HostCount = Annotated[int, msgspec.Meta(ge=1, le=64)]
 Seconds = Annotated[float, msgspec.Meta(ge=0.05, le=3600)]
+MaybeAddress = ListenAddress | None
+"""Where to listen, or nowhere: empty text."""
 Networks = tuple[str, ...]
 """Networks as `10.0.0.0/8`; in text separated by commas."""
 Carriers = tuple[CarrierSettings, ...]
@@ -107,6 +120,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Directory of the database, the lock and the admin socket; made when missing."""
     listen: ListenAddress = ListenAddress("127.0.0.1", 8080)
     """host:port of REST, inbound webhooks and operations; port 0 picks a free one."""
+    feed_listen: MaybeAddress = None
+    """host:port of the feed for carriers; empty = no feed, port 0 picks a free one."""
+    feed_tls_certificate: str = ""
+    """PEM file of the certificate chain of the feed, with feed_tls_key; empty = in clear."""
+    feed_tls_key: str = ""
+    """PEM file of the key of that certificate."""
+    max_feed_frame_bytes: Positive = 1_048_576
+    """Largest frame of the feed, in bytes."""
+    feed_window_frames: Positive = 64
+    """Frames of one feed connection that wait for their answer; past them no more are read from it."""
+    feed_window_bytes: Positive = 4_194_304
+    """The same, in bytes of all those frames."""
+    feed_hello_timeout_seconds: Seconds = 10.0
+    """Seconds that a connection of the feed may take to say hello."""
+    operations_listen: MaybeAddress = None
+    """host:port of metrics and health alone, beside those on listen; a cluster's host N takes the port plus N."""
+    runtime: Runtime = Runtime.EMBEDDED
+    """embedded = one host in this process; ray = hosts that Ray starts and restarts."""
+    hosts: HostCount = 1
+    """Hosts of a cluster; `maskline rebalance` moves the data to another number."""
+    ray_address: str = ""
+    """host:port of a Ray to join. Empty = a local one is started for this data directory alone."""
+    peer_timeout_seconds: Seconds = 5.0
+    """Seconds that a host waits for another host's answer."""
+    host_silence_seconds: Seconds = 5.0
+    """Seconds after which a host that does not answer is killed and started again."""
+    host_start_seconds: Seconds = 300.0
+    """The same while it starts and loads."""
     public_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://[^/?#\s]+[^?#\s]*)?$")] = ""
     """URL that clients and carriers reach us by, in every answered URL and signature. Empty = http:// and listen."""
     synchronous: Synchronous = Synchronous.FULL
@@ -127,6 +168,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Largest inbound webhook, in bytes."""
     max_api_body_bytes: Positive = 1_048_576
     """Largest REST request, in bytes."""
+    max_batch_body_bytes: Positive = 16_777_216
+    """Largest batch of sessions, in bytes."""
+    batch_key_hours: Positive = 24
+    """Hours for which an item of a batch is known again by its idempotency key."""
     retention_days: Positive = 90
     """Days after which a closed session is erased with its participants and interactions."""
     redelivery_window_seconds: NotNegative = 600
@@ -216,6 +261,9 @@ def load_settings(
     origins = {key: given[key].origin if key in given else "default" for key in types}
     settings = Settings(**values)
     _check_routes(settings, origins["carrier_routes"])
+    _check_feed(settings, origins)
+    if settings.runtime is Runtime.EMBEDDED and settings.hosts > 1:
+        raise SettingsError(f"bad value for setting 'hosts' ({origins['hosts']}): more than one needs --runtime ray")
     return LoadedSettings(settings, origins)
 
 
@@ -236,12 +284,16 @@ def _rendered(key: str, value: object) -> Iterator[str]:
     match value:
         case bool() | int() | float():
             yield f"{key} = {json.dumps(value)}"
+        case None:
+            yield f'{key} = ""'
         case dict():
             yield f"[{key}]"
             yield from (f"{_quoted(name)} = {_quoted(target)}" for name, target in value.items())
         case tuple() if key == "carriers":
             for carrier in value:
                 yield from _rendered_carrier(carrier)
+        case None:
+            yield f'{key} = ""'
         case tuple() if not isinstance(value, ListenAddress):
             yield f"{key} = {json.dumps(value)}"
         case _:
@@ -275,7 +327,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, _Given]:
     return {
         name.removeprefix(VARIABLE_PREFIX).lower(): _Given(value, f"variable {name}", is_text=True)
         for name, value in environ.items()
-        if name.startswith(VARIABLE_PREFIX) and name != CONFIG_VARIABLE
+        if name.startswith(VARIABLE_PREFIX) and name not in {CONFIG_VARIABLE, NODE_DATA_DIR_VARIABLE}
     }
 
 
@@ -294,6 +346,10 @@ def _path(raw: _Given) -> Path:
 
 def _listen_address(raw: _Given) -> ListenAddress:
     return ListenAddress.parse(msgspec.convert(raw.value, _NotEmpty))
+
+
+def _maybe_address(raw: _Given) -> MaybeAddress:
+    return None if raw.value == "" else _listen_address(raw)
 
 
 def _networks(raw: _Given) -> Networks:
@@ -342,6 +398,13 @@ def _check_routes(settings: Settings, origin: str) -> None:
             )
 
 
+def _check_feed(settings: Settings, origins: dict[str, str]) -> None:
+    if bool(settings.feed_tls_certificate) != bool(settings.feed_tls_key):
+        given, other = ("certificate", "key") if settings.feed_tls_certificate else ("key", "certificate")
+        origin = origins[f"feed_tls_{given}"]
+        raise SettingsError(f"bad value for setting 'feed_tls_{given}' ({origin}): feed_tls_{other} is needed with it")
+
+
 def _table(raw: _Given, wanted: type[Table]) -> Table:
     if raw.is_text:
         raise ValueError("it is a table, and can only stand in the file")
@@ -355,6 +418,7 @@ _NotEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 _PARSERS: dict[Any, Callable[[_Given], object]] = {
     Path: _path,
     ListenAddress: _listen_address,
+    MaybeAddress: _maybe_address,
     Networks: _networks,
     Carriers: _carriers,
     CarrierRoutes: _carrier_routes,

@@ -1,6 +1,14 @@
 """Durable records of one host in one SQLite file."""
 
-from storage.errors import ChangeRefused, DatabaseTooNew, DataDirBusy, LayoutDamaged, LayoutMismatch
+from storage.errors import (
+    ChangeRefused,
+    DatabaseTooNew,
+    DataDirBusy,
+    LayoutDamaged,
+    LayoutMismatch,
+    MoveRefused,
+    MoveUnfinished,
+)
 from storage.layout import claim, host_dir
 from storage.store import SqliteStore, StoreSizes
 
@@ -10,6 +18,8 @@ __all__ = [
     "DatabaseTooNew",
     "LayoutDamaged",
     "LayoutMismatch",
+    "MoveRefused",
+    "MoveUnfinished",
     "SqliteStore",
     "StoreSizes",
     "claim",

@@ -13,6 +13,8 @@ from engine.core.changes import (
     AlertRaised,
     AlertsErased,
     ApiKeySaved,
+    BatchKeysErased,
+    BatchKeyUsed,
     Change,
     EffectFailed,
     EffectOwed,
@@ -71,6 +73,7 @@ class Applier:
         self._connection = connection
         self._sessions: dict[str, Row] = {}
         self._participants: list[Row] = []
+        self._batch_keys: list[Row] = []
         self._interactions: list[Row] = []
         self._touches: dict[str, tuple[float, float, float]] = {}
         self._updates: dict[str, Row] = {}
@@ -92,6 +95,9 @@ class Applier:
         if self._participants:
             sql.INSERT_PARTICIPANTS.execute(self._connection, self._participants)
             self._participants.clear()
+        if self._batch_keys:
+            sql.INSERT_BATCH_KEYS.execute(self._connection, self._batch_keys)
+            self._batch_keys.clear()
         if self._interactions:
             sql.INSERT_INTERACTIONS.execute(self._connection, self._interactions)
             self._interactions.clear()
@@ -124,6 +130,15 @@ class Applier:
             self.flush()
         self._sessions[sid] = session_row(change.session)
         self._participants.extend(map(participant_row, change.participants))
+
+    def _key_used(self, change: BatchKeyUsed) -> None:
+        key = change.key
+        row = (pack(change.service_sid), key.digest, key.fingerprint, pack(change.session_sid), change.at)
+        self._batch_keys.append(row)
+
+    def _keys_erased(self, change: BatchKeysErased) -> None:
+        self.flush()
+        self._connection.execute(sql.ERASE_BATCH_KEYS, (change.before, change.most))
 
     def _touched(self, change: SessionTouched) -> None:
         at = change.at
@@ -255,6 +270,8 @@ _WRITERS: dict[type[Change], Callable[[Applier, Any], None]] = {
     ServiceSaved: Applier._service_saved,  # noqa: SLF001
     ServiceErased: Applier._service_erased,  # noqa: SLF001
     RegistryAdvanced: Applier._registry_advanced,  # noqa: SLF001
+    BatchKeyUsed: Applier._key_used,  # noqa: SLF001
+    BatchKeysErased: Applier._keys_erased,  # noqa: SLF001
     SessionCreated: Applier._created,  # noqa: SLF001
     SessionChanged: Applier._changed,  # noqa: SLF001
     SessionTouched: Applier._touched,  # noqa: SLF001

@@ -35,6 +35,31 @@ def open_reader(database: Path) -> sqlite3.Connection:
     return _open(f"{database.absolute().as_uri()}?mode=ro", "query_only = ON")
 
 
+def open_still(database: Path) -> sqlite3.Connection:
+    """Open a connection that reads a file which nobody writes meanwhile; it leaves no files beside a clean one."""
+    is_clean = not database.with_name(f"{database.name}-wal").exists()
+    mode = "mode=ro&immutable=1" if is_clean else "mode=ro"
+    return _open(f"{database.absolute().as_uri()}?{mode}", "query_only = ON")
+
+
+def open_loader(database: Path, *, cache_kib: int) -> sqlite3.Connection:
+    """Open a connection that fills a new file: a crash meanwhile spoils the file, and `close_loaded` ends it."""
+    return _open(
+        f"{database.absolute().as_uri()}?mode=rwc",
+        "journal_mode = OFF",
+        "synchronous = OFF",
+        "locking_mode = EXCLUSIVE",
+        f"cache_size = -{cache_kib}",
+    )
+
+
+def close_loaded(connection: sqlite3.Connection) -> None:
+    """Leave the file as one that a server has closed; it is not yet synced."""
+    connection.execute("PRAGMA locking_mode = NORMAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.close()
+
+
 def _open(uri: str, *pragmas: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         uri,

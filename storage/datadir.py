@@ -19,8 +19,10 @@ _MAX_PID_BYTES = 32
 class DataDirLock:
     """A data directory that this process owns until `release`."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, makes_database: bool = True) -> None:
         """Make the directory (0700) and its database file (0600) where they are missing, and lock it.
+
+        Without `makes_database`, only what is there already is locked.
 
         Raises:
             DataDirBusy: another process has it.
@@ -34,8 +36,9 @@ class DataDirLock:
             raise unusable(data_dir, failure) from failure
         try:
             self._take(data_dir)
-            os.close(os.open(self.database, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
-            self.database.chmod(PRIVATE_FILE)
+            if makes_database:
+                os.close(os.open(self.database, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
+                self.database.chmod(PRIVATE_FILE)
         except OSError as failure:
             os.close(self._descriptor)
             raise unusable(data_dir, failure) from failure

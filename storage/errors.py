@@ -5,6 +5,8 @@ MasklineError
 ├── DatabaseTooNew      a newer version wrote the database
 ├── LayoutMismatch      the data directory is laid out for another number of hosts
 ├── LayoutDamaged       nothing tells for how many hosts
+├── MoveUnfinished      its data was being moved to another number of hosts when the process ended
+├── MoveRefused         something is to be put right before data can be moved: nothing was changed
 └── StoreUnavailable    (core) the disk refused: nothing was committed
     └── ChangeRefused   one changeset contradicts what is stored: our bug, the rest of its group was committed
 """
@@ -43,10 +45,10 @@ class DatabaseTooNew(MasklineError):  # noqa: N818 - names a state, as StoreUnav
 class LayoutMismatch(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
     """The data directory is laid out for another number of hosts."""
 
-    def __init__(self, data_dir: Path, *, found: int | None, wanted: int) -> None:
+    def __init__(self, data_dir: Path, *, found: int, wanted: int) -> None:
         """Name the directory and both numbers."""
         super().__init__(
-            f"The data directory {data_dir} is laid out for {_hosts(found or 0)}, not for {_hosts(wanted)}; "
+            f"The data directory {data_dir} is laid out for {hosts_text(found)}, not for {hosts_text(wanted)}; "
             f"run as many hosts as it has, or move the data: maskline rebalance --hosts {wanted} --data-dir {data_dir}"
         )
         self.found = found
@@ -62,6 +64,21 @@ class LayoutDamaged(MasklineError):  # noqa: N818 - names a state, as StoreUnava
             f"{note} does not tell for how many hosts the data directory is laid out; restore it: one line, "
             "hosts = N, where N is how many host-0, host-1, ... it has had (1 if maskline.db lies in it)"
         )
+
+
+class MoveUnfinished(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """The data directory's data was being moved to another number of hosts when the process ended."""
+
+    def __init__(self, data_dir: Path, hosts: int) -> None:
+        """Name the directory and where it was going."""
+        super().__init__(
+            f"The data of {data_dir} was being moved to {hosts_text(hosts)} when that was interrupted; "
+            f"nothing is lost. Finish it: maskline rebalance --data-dir {data_dir}"
+        )
+
+
+class MoveRefused(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """The data cannot be moved as things are; the message says what to put right. Nothing was changed."""
 
 
 class ChangeRefused(StoreUnavailable):
@@ -85,7 +102,8 @@ _ADVICE: dict[int, str] = {
 _PRIMARY = 0xFF
 
 
-def _hosts(count: int) -> str:
+def hosts_text(count: int) -> str:
+    """Say a number of hosts in words."""
     return "1 host" if count == 1 else f"{count} hosts"
 
 
@@ -96,9 +114,14 @@ def is_disk_failure(error: Exception) -> bool:
 
 def unavailable(error: sqlite3.Error) -> StoreUnavailable:
     """Return what the callers are told about a disk failure."""
-    advice = _ADVICE.get(_primary_code(error), "see the log")
+    advice = advice_for(error) or "see the log"
     name = getattr(error, "sqlite_errorname", "SQLite error")
     return StoreUnavailable(f"Nothing was saved: {advice}. It is tried again by itself ({name})")
+
+
+def advice_for(error: sqlite3.Error) -> str | None:
+    """Say what is wrong with the disk and what to do about it; None if it is not the disk."""
+    return _ADVICE.get(_primary_code(error))
 
 
 def _primary_code(error: sqlite3.Error) -> int:

@@ -1,25 +1,38 @@
 """Which directory holds which host's file, and the note in the data directory of how many hosts it is laid out for.
 
 One host has the data directory itself, several have `host-0`, `host-1`, … in it. The note is written before the first
-database and replaced only when the data moves to another number of hosts.
+database and replaced only when the data moves to another number of hosts (`storage.rebalancing`).
 """
 
 import os
-import tomllib
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+import msgspec
 
 from engine.core.placement import host_name
 from storage.datadir import DATABASE, PRIVATE_DIRECTORY, PRIVATE_FILE, unusable
-from storage.errors import LayoutDamaged, LayoutMismatch
+from storage.errors import LayoutDamaged, LayoutMismatch, MoveUnfinished
 
 LAYOUT: Final = "maskline.layout"
 
-_TEXT: Final = """\
+_HEAD: Final = """\
 # How many hosts this data directory is laid out for. Do not edit: `maskline rebalance` moves the data and changes this.
-hosts = {hosts}
 """
+
+_Hosts = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Layout(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the note says."""
+
+    hosts: _Hosts
+    """How many hosts the data directory is laid out for."""
+    moving_to: _Hosts | None = None
+    """How many it is being laid out for: their files are complete and only wait to be put in place."""
+    kept_in: str | None = None
+    """Name of the directory in it that the old files go to."""
 
 
 def host_dir(data_dir: Path, place: int, hosts: int) -> Path:
@@ -33,72 +46,84 @@ def claim(data_dir: Path, hosts: int) -> None:
     Raises:
         LayoutMismatch: it is laid out for another number of hosts.
         LayoutDamaged: what it is laid out for cannot be told.
+        MoveUnfinished: its data was being moved when the process ended.
         StoreUnavailable: it cannot be read or written.
     """
     try:
         data_dir.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+        if read_layout(data_dir) is None:
+            _create(data_dir, Layout(hosts))
         found = read_layout(data_dir)
-        if found is None:
-            _create(data_dir, hosts)
-            found = read_layout(data_dir)
     except OSError as failure:
         raise unusable(data_dir, failure) from failure
-    if found != hosts:
-        raise LayoutMismatch(data_dir, found=found, wanted=hosts)
+    if found is None:
+        raise LayoutDamaged(data_dir / LAYOUT)
+    if found.moving_to is not None:
+        raise MoveUnfinished(data_dir, found.moving_to)
+    if found.hosts != hosts:
+        raise LayoutMismatch(data_dir, found=found.hosts, wanted=hosts)
 
 
-def read_layout(data_dir: Path) -> int | None:
-    """Return for how many hosts a data directory is laid out, None where nothing lies in it; raises LayoutDamaged."""
+def read_layout(data_dir: Path) -> Layout | None:
+    """Return what a data directory is laid out for, None where nothing lies in it; raises LayoutDamaged, OSError."""
     path = data_dir / LAYOUT
     try:
-        text = path.read_text("utf-8")
+        return msgspec.toml.decode(path.read_bytes(), type=Layout)
     except FileNotFoundError:
-        return _hosts_without_note(data_dir)
-    except UnicodeDecodeError:
-        raise LayoutDamaged(path) from None
-    try:
-        hosts = tomllib.loads(text).get("hosts")
-    except tomllib.TOMLDecodeError:
-        raise LayoutDamaged(path) from None
-    if type(hosts) is not int or hosts < 1:
-        raise LayoutDamaged(path)
-    return hosts
+        return _layout_without_note(data_dir)
+    except (msgspec.DecodeError, UnicodeDecodeError) as failure:
+        raise LayoutDamaged(path) from failure
 
 
-def _hosts_without_note(data_dir: Path) -> int | None:
-    """Tell a directory from before the note, or one into which a backup was copied, from a cluster's that lost it."""
-    if (data_dir / DATABASE).exists():
-        return 1
-    if (data_dir / host_name(0)).exists():
-        raise LayoutDamaged(data_dir / LAYOUT)
-    return None
-
-
-def _create(data_dir: Path, hosts: int) -> None:
-    """Write the note whole and durably, unless another process has done so meanwhile."""
-    draft = data_dir / f"{LAYOUT}.{os.getpid()}"
-    write_durably(draft, _TEXT.format(hosts=hosts))
-    try:
-        with suppress(FileExistsError):
-            (data_dir / LAYOUT).hardlink_to(draft)
-    finally:
-        draft.unlink(missing_ok=True)
-    sync_directory(data_dir)
+def replace_layout(data_dir: Path, layout: Layout) -> None:
+    """Put another note in place of the one that is there: after a crash there is one of them, whole; raises OSError."""
+    draft = _draft(data_dir, layout)
+    draft.replace(data_dir / LAYOUT)
+    sync(data_dir)
 
 
 def write_durably(path: Path, text: str) -> None:
     """Write a file (0600) whose content is on disk when this returns; its name is, once its directory is synced."""
     path.touch(PRIVATE_FILE)
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    path.write_text(text, "utf-8")
+    sync(path)
 
 
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make the content of a file, or the names in a directory, durable; raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _layout_without_note(data_dir: Path) -> Layout | None:
+    """Tell a directory from before the note, or one into which a backup was copied, from a cluster's that lost it."""
+    if (data_dir / DATABASE).exists():
+        return Layout(hosts=1)
+    if (data_dir / host_name(0)).exists():
+        raise LayoutDamaged(data_dir / LAYOUT)
+    return None
+
+
+def _create(data_dir: Path, layout: Layout) -> None:
+    """Write the first note, unless another process has done so meanwhile."""
+    draft = _draft(data_dir, layout)
+    try:
+        with suppress(FileExistsError):
+            (data_dir / LAYOUT).hardlink_to(draft)
+    finally:
+        draft.unlink()
+    sync(data_dir)
+
+
+def _draft(data_dir: Path, layout: Layout) -> Path:
+    path = data_dir / f"{LAYOUT}.{os.getpid()}"
+    write_durably(path, f"{_HEAD}{_toml(layout)}")
+    return path
+
+
+def _toml(layout: Layout) -> str:
+    facts = msgspec.to_builtins(layout)
+    return "".join(f"{name} = {msgspec.json.encode(fact).decode()}\n" for name, fact in facts.items())

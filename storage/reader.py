@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from engine.core.batch import KeyUse
 from engine.core.effects import Effect
 from engine.core.ports import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor, Registry
 from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
@@ -178,6 +179,19 @@ class Reader:
         key = lookup_key(SidKind.SERVICE, service_sid)
         rows = self._all("SELECT sid FROM sessions WHERE service_sid = ? AND unique_name = ?", key, unique_name)
         return unpack(SidKind.SESSION, rows[0][0]) if rows else None
+
+    def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
+        """Find what an idempotency key was used for."""
+        key = lookup_key(SidKind.SERVICE, service_sid)
+        rows = self._all(
+            "SELECT fingerprint, session_sid FROM batch_keys WHERE service_sid = ? AND digest = ?", key, digest
+        )
+        return KeyUse(rows[0][0], unpack(SidKind.SESSION, rows[0][1])) if rows else None
+
+    def oldest_batch_key(self) -> float | None:
+        """Tell when the oldest idempotency key was used."""
+        ((at,),) = self._all("SELECT min(at) FROM batch_keys")
+        return at  # type: ignore[no-any-return] # a row's cells are those of the schema
 
     def participants(self, session_sid: str) -> tuple[Participant, ...]:
         """Read all participants of a session, oldest first."""

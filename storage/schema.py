@@ -162,6 +162,18 @@ _SESSION_COUNTS = (
 )
 
 
+_BATCH_KEYS = (
+    # digests of idempotency keys and of the items that came with them
+    """
+    CREATE TABLE batch_keys (
+        service_sid BLOB NOT NULL, digest BLOB NOT NULL, fingerprint BLOB NOT NULL, session_sid BLOB NOT NULL,
+        at REAL NOT NULL, PRIMARY KEY (service_sid, digest)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX batch_keys_by_time ON batch_keys (at)",
+)
+
+
 @migrations(name="0001_first_tables")
 def _first_tables(db: Database) -> None:
     for statement in _FIRST_TABLES:
@@ -192,7 +204,13 @@ def _hosts(db: Database) -> None:
         db.execute(statement)
 
 
-@migrations(name="0006_session_counts")
+@migrations(name="0006_batch_keys")
+def _batch_keys(db: Database) -> None:
+    for statement in _BATCH_KEYS:
+        db.execute(statement)
+
+
+@migrations(name="0007_session_counts")
 def _session_counts(db: Database) -> None:
     for statement in _SESSION_COUNTS:
         db.execute(statement)
@@ -204,10 +222,20 @@ def migrate(connection: sqlite3.Connection, database: Path) -> None:
     Raises:
         DatabaseTooNew: the file carries a migration that this version does not know.
     """
+    pending_migrations(connection, database)
+    migrations.apply(Database(connection))
+
+
+def pending_migrations(connection: sqlite3.Connection, database: Path) -> tuple[str, ...]:
+    """Name the migrations that a file lacks; writes nothing.
+
+    Raises:
+        DatabaseTooNew: the file carries a migration that this version does not know.
+    """
     db = Database(connection)
     with closing(Database(memory=True)) as nothing_applied:
         known = {migration.name for migration in migrations.pending(nothing_applied)}
     foreign = tuple(migration.name for migration in migrations.applied(db) if migration.name not in known)
     if foreign:
         raise DatabaseTooNew(database, foreign)
-    migrations.apply(db)
+    return tuple(migration.name for migration in migrations.pending(db))

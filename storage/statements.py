@@ -57,6 +57,7 @@ def _upsert(table: str, columns: str) -> str:
 INSERT_SESSIONS: Final = _insert("sessions", f"{SESSION_COLUMNS}, date_activated")
 INSERT_PARTICIPANTS: Final = _insert("participants", PARTICIPANT_COLUMNS)
 INSERT_INTERACTIONS: Final = _insert("interactions", f"{INTERACTION_COLUMNS}, is_open_call, service_sid, account_sid")
+INSERT_BATCH_KEYS: Final = _insert("batch_keys", "service_sid, digest, fingerprint, session_sid, at")
 INSERT_EFFECTS: Final = _insert("effects", EFFECT_COLUMNS)
 INSERT_ALERTS: Final = _insert("alerts", ALERT_COLUMNS)
 
@@ -92,6 +93,10 @@ REVIVE_EFFECT: Final = (
     "UPDATE effects SET attempts = 0, last_error = '', date_died = NULL WHERE sid = ? AND date_died IS NOT NULL"
 )
 ERASE_ALERTS: Final = "DELETE FROM alerts WHERE at < ?"
+ERASE_BATCH_KEYS: Final = (
+    "DELETE FROM batch_keys WHERE (service_sid, digest) IN"
+    " (SELECT service_sid, digest FROM batch_keys WHERE at < ? ORDER BY at LIMIT ?)"
+)
 
 SAVE_ACCOUNT: Final = _upsert("accounts", ACCOUNT_COLUMNS)
 SAVE_API_KEY: Final = _upsert("api_keys", API_KEY_COLUMNS)
@@ -124,6 +129,7 @@ ERASE_SERVICE: Final = (
     "DELETE FROM interactions WHERE session_sid IN (SELECT sid FROM sessions WHERE service_sid = ?)",
     "DELETE FROM participants WHERE service_sid = ?",
     "DELETE FROM sessions WHERE service_sid = ?",
+    "DELETE FROM batch_keys WHERE service_sid = ?",
     _UNPOOL,
     "DELETE FROM services WHERE sid = ?",
 )

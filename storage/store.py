@@ -11,6 +11,7 @@ from typing import Self, TypeVar, TypeVarTuple
 
 import msgspec
 
+from engine.core.batch import KeyUse
 from engine.core.changes import Change
 from engine.core.effects import Effect
 from engine.core.errors import StoreUnavailable
@@ -166,6 +167,14 @@ class SqliteStore:
     def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
         """Find the session that owns a name."""
         return self._points.session_sid_by_name(service_sid, unique_name)
+
+    def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
+        """Find what an idempotency key was used for."""
+        return self._points.batch_key(service_sid, digest)
+
+    async def oldest_batch_key(self) -> float | None:
+        """Tell when the oldest idempotency key was used."""
+        return await self._on_page_thread(self._pages.oldest_batch_key)
 
     def participants(self, session_sid: str) -> tuple[Participant, ...]:
         """Read all participants of a session, the removed ones too, oldest first."""

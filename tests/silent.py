@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from engine.core.observing import OperationEnd, SessionOperation
 from engine.core.ports import DoorProblem
 from engine.core.records import DebuggerEvent, Kind
+from engine.core.routing import Passage
 from engine.core.traffic import Decision, Reason, ReportOutcome
 
 
@@ -45,6 +46,7 @@ class SilentMeter:
     def __init__(self) -> None:
         self.calls = [0] * len(Reason)
         self.messages = [0] * len(Reason)
+        self.resolutions = [0] * len(Reason)
 
     def decided(self, kind: Kind, reason: Reason) -> None:
         """Ignore it."""
@@ -52,7 +54,7 @@ class SilentMeter:
     def deciding(self, seconds: float, events: int = 1) -> None:
         """Ignore it."""
 
-    def resolved(self, decisions: Sequence[Decision], seconds: float) -> None:
+    def resolved(self, decisions: Sequence[Decision | Passage], seconds: float) -> None:
         """Ignore it."""
 
     def answered(self, seconds: float, events: int = 1) -> None:

@@ -9,15 +9,28 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from engine.api.endpoint import BATCHES_AT_ONCE
 from engine.app import running_engine
 from engine.cli import main
+from engine.core.batch import MAX_ITEMS, CreateItem, UpdateItem
 from engine.core.requests import AccountUpdate, ServiceRequest
 from engine.settings import ListenAddress, Settings
+from engine.wire.rest_batch import (
+    MAX_ITEM_BYTES,
+    MAX_KEY,
+    BatchClose,
+    BatchCreate,
+    BatchForm,
+    BatchParticipant,
+    BatchUpdate,
+    read_items,
+)
+from storage.rebalancing.tables import OWNED, SHARED
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FOREIGN_FLAGS = {"--once", "--json"}
-"""`--once` is passed through make; the benchmarks read `--json` themselves."""
+FOREIGN_FLAGS = {"--once", "--json", "--data-binary"}
+"""`--once` is passed through make; the benchmarks read `--json` themselves; the last is curl's."""
 
 
 def words(pattern: str) -> set[str]:
@@ -119,6 +132,33 @@ def test_every_file_that_is_named_is_there() -> None:
     assert {link for link in links if not link.is_file()} == set()
 
 
+def test_the_items_of_the_batch_document_can_be_read() -> None:
+    """Its example, its fields of every operation, its limits."""
+    document = (ROOT / "docs" / "batch.md").read_text("utf-8")
+    example = "\n".join(re.findall(r"^\{.*(?:Participants|Operation).*\}$", document, re.MULTILINE)).replace(
+        "KC…", "KC" + "0" * 32
+    )
+
+    items = list(read_items(example.encode(), BatchForm.LINES))
+
+    assert [type(item) for item in items] == [CreateItem, UpdateItem, UpdateItem]
+    fields = {"IdempotencyKey"}
+    for shape, operation in (
+        (BatchCreate, "`create`, or left out"),
+        (BatchUpdate, "`update`"),
+        (BatchClose, "`close`"),
+    ):
+        (row,) = re.findall(rf"^\| {operation} \| (.*) \|$", document, re.MULTILINE)
+        named = {*re.findall(r"`([A-Z]\w+)`", row), *fields}
+        of_people = set(BatchParticipant.__struct_encode_fields__) if shape is BatchCreate else set()
+        assert named == set(shape.__struct_encode_fields__) | of_people
+    for limit in (MAX_ITEMS, MAX_ITEM_BYTES, MAX_KEY):
+        assert f"{limit:,}" in document
+    assert f"`batch_key_hours` ({Settings().batch_key_hours})" in document
+    assert f"{Settings().max_batch_body_bytes // 2**20} MiB" in document
+    assert f"{BATCHES_AT_ONCE} batches of the account" in document
+
+
 def test_the_readme_counts_the_recorded_webhooks() -> None:
     """As many as the file has lines."""
     traffic = (ROOT / "engine" / "demo" / "traffic.ndjson").read_text("utf-8").splitlines()
@@ -126,3 +166,14 @@ def test_the_readme_counts_the_recorded_webhooks() -> None:
     (counted,) = re.findall(r"plays (\d+) recorded", (ROOT / "README.md").read_text("utf-8"))
 
     assert int(counted) == len(traffic)
+
+
+def test_the_owner_of_every_table_is_told() -> None:
+    """Those that all hosts have, and those whose rows have an owner each."""
+    text = (ROOT / "docs" / "rebalance.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`[^|]+`) \| (.+) \|$", text, re.MULTILINE)
+
+    told = {name: where for names, where in rows for name in re.findall(r"`(\w+)`", names)}
+
+    assert {name for name, where in told.items() if where == "every host"} == {*SHARED}
+    assert {name for name, where in told.items() if where != "every host"} == {table.name for table in OWNED}

@@ -42,6 +42,23 @@ def test_a_flag_beats_a_variable_beats_the_file(tmp_path: Path) -> None:
     assert loaded.origins["data_dir"] == "default"
 
 
+def test_the_feed_listens_nowhere_unless_told() -> None:
+    """Empty text is nowhere, in every source."""
+    given = load_settings(config=None, environ={}, flags={"feed_listen": "[::1]:0"})
+    taken_back = load_settings(config=None, environ={"MASKLINE_FEED_LISTEN": "1.2.3.4:5"}, flags={"feed_listen": ""})
+
+    assert Settings().feed_listen is None
+    assert given.settings.feed_listen == ListenAddress("::1", 0)
+    assert taken_back.settings.feed_listen is None
+
+
+@pytest.mark.parametrize(("given", "missing"), [("certificate", "key"), ("key", "certificate")])
+def test_certificate_and_key_of_the_feed_go_together(given: str, missing: str) -> None:
+    """One without the other is told with its source."""
+    with pytest.raises(SettingsError, match=f"'feed_tls_{given}' .flag.*feed_tls_{missing} is needed"):
+        load_settings(config=None, environ={}, flags={f"feed_tls_{given}": "some.pem"})
+
+
 def test_a_variable_names_the_file_when_no_flag_does(tmp_path: Path) -> None:
     """MASKLINE_CONFIG stands in for --config."""
     file = tmp_path / "maskline.toml"
@@ -56,6 +73,8 @@ def test_a_variable_names_the_file_when_no_flag_does(tmp_path: Path) -> None:
     ("key", "value", "complaint"),
     [
         ("listen", "8080", "expected host:port"),
+        ("feed_listen", "9090", "expected host:port"),
+        ("feed_window_frames", "0", ">= 1"),
         ("listen", "127.0.0.1:65536", "expected host:port"),
         ("retention_days", "0", ">= 1"),
         ("retention_days", "many", "`int`"),
@@ -78,6 +97,27 @@ def test_a_bad_value_names_the_key_and_its_source(key: str, value: str, complain
 
     assert f"'{key}' (variable {name})" in str(caught.value)
     assert complaint in str(caught.value)
+
+
+def test_several_hosts_need_ray() -> None:
+    """One process carries one host."""
+    with pytest.raises(SettingsError, match=r"'hosts' \(flag --hosts\): more than one needs --runtime ray"):
+        load_settings(config=None, environ={}, flags={"hosts": "2"})
+
+
+def test_the_variable_that_a_node_reads_is_no_setting() -> None:
+    """It may stand in the environment of every command."""
+    loaded = load_settings(config=None, environ={"MASKLINE_NODE_DATA_DIR": "/srv"}, flags={})
+
+    assert loaded.settings == Settings()
+
+
+@pytest.mark.parametrize(("text", "address"), [("", None), ("[::]:9100", ListenAddress("::", 9100))])
+def test_an_address_may_be_left_out(text: str, address: ListenAddress | None) -> None:
+    """Empty text means that nothing listens."""
+    loaded = load_settings(config=None, environ={"MASKLINE_OPERATIONS_LISTEN": text}, flags={})
+
+    assert loaded.settings.operations_listen == address
 
 
 def test_an_unknown_variable_is_refused_by_name() -> None:

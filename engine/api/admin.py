@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from engine.api import admin_delivery, admin_services
+from engine.api import admin_batches, admin_delivery, admin_services
 from engine.api.admin_request import Answer, read_body
 from engine.api.http import STORAGE_ADVICE, encode
 from engine.core.errors import ApiError, Code, StoreUnavailable, invalid_parameter
@@ -83,6 +83,7 @@ def create_admin_app(control: ControlPlane, *, public_url: str = "") -> ASGIApp:
             route("GET", "/accounts/{account}/services", admin_services.list_services),
             route("GET", "/services/{service}", admin_services.show_service),
             route("PATCH", "/services/{service}", admin_services.change_service),
+            route("POST", "/services/{service}/sessions", admin_batches.batch_sessions),
             route("GET", "/outbox", admin_delivery.list_outbox),
             route("GET", "/outbox/count", admin_delivery.count_outbox),
             route("POST", "/outbox/replay", admin_delivery.replay),

@@ -19,15 +19,20 @@ Shape = TypeVar("Shape")
 
 async def read_body(request: Request, shape: type[Shape]) -> Shape:
     """Read the body, nothing standing for an empty object; raises ApiError INVALID_PARAMETER."""
+    try:
+        return msgspec.json.decode(await read_bytes(request) or b"{}", type=shape)
+    except msgspec.MsgspecError as problem:
+        raise invalid_parameter("body", str(problem)) from problem
+
+
+async def read_bytes(request: Request) -> bytes:
+    """Read the body as it is; raises ApiError INVALID_PARAMETER when it is too large."""
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
         if len(content) > MAX_BODY_BYTES:
             raise invalid_parameter("body", f"larger than {MAX_BODY_BYTES} bytes")
-    try:
-        return msgspec.json.decode(content or b"{}", type=shape)
-    except msgspec.MsgspecError as problem:
-        raise invalid_parameter("body", str(problem)) from problem
+    return bytes(content)
 
 
 def read_query(request: Request, shape: type[Shape]) -> Shape:

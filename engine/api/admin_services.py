@@ -24,18 +24,19 @@ async def list_services(control: ControlPlane, request: Request) -> ServiceList:
 
 async def show_service(control: ControlPlane, request: Request) -> ServiceReport:
     """Show a service of any account."""
-    return service_report(_service(control, request.path_params["service"]))
+    return service_report(service_of(control, request.path_params["service"]))
 
 
 async def change_service(control: ControlPlane, request: Request) -> ServiceReport:
     """Change a service of any account."""
     change = await read_body(request, ServiceChange)
-    service = _service(control, request.path_params["service"])
+    service = service_of(control, request.path_params["service"])
     asked = service_request(service, change)
     return service_report(await control.update_service(service.account_sid, service.sid, asked))
 
 
-def _service(control: ControlPlane, service_sid: str) -> Service:
+def service_of(control: ControlPlane, service_sid: str) -> Service:
+    """Find a service of any account by its SID; ApiError NOT_FOUND."""
     for account in control.accounts() if is_sid(service_sid, SidKind.SERVICE) else ():
         try:
             return control.service(account.sid, service_sid)

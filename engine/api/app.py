@@ -1,15 +1,16 @@
 """The REST control plane as one ASGI application: routes from the table of operations, plus the OpenAPI document."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engine.api import alerts, interactions, owned, participants, pool, services, sessions
-from engine.api.endpoint import Desk, Endpoint, tell
+from engine.api import alerts, batch, interactions, owned, participants, pool, services, sessions
+from engine.api.endpoint import KNOWN_METHODS, Desk, Endpoint, tell
 from engine.api.http import Reply, encode, raw_path, refusal, send_reply, shown_path
 from engine.api.openapi import openapi_document
-from engine.api.operations import AnyOperation
+from engine.api.operations import AnyOperation, Batch
 from engine.api.settings import ApiSettings
 from engine.core.errors import Code, not_found
 from engine.core.ports import Clock, ControlPlane, Observer
@@ -18,6 +19,7 @@ from engine.wire.rest_values import OwnHost
 
 OPERATIONS: tuple[AnyOperation, ...] = (
     *services.OPERATIONS,
+    *batch.OPERATIONS,
     *sessions.OPERATIONS,
     *participants.OPERATIONS,
     *interactions.OPERATIONS,
@@ -48,14 +50,22 @@ def create_app(
         limit=SlidingWindow(
             rate_per_second=settings.rate_limit_per_second, window_seconds=settings.rate_limit_window_seconds
         ),
+        batches=Counter(),
     )
     by_path: dict[str, dict[str, AnyOperation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
-    routes = [Route(path, Endpoint(path, operations, desk)) for path, operations in by_path.items()]
+    routes = [_route(path, operations, desk) for path, operations in by_path.items()]
     document = Route("/openapi.json", _Document(settings))
     router = Router([*routes, document, *extra_routes], redirect_slashes=False, default=_unknown(observer))
     return _undecoded(router)
+
+
+def _route(path: str, operations: dict[str, AnyOperation], desk: Desk) -> Route:
+    # A session may be named as the path of a batch ends: reading it is left to the next route.
+    is_batch = any(isinstance(operation.reads, Batch) for operation in operations.values())
+    methods = [*KNOWN_METHODS - {"GET", "HEAD"}] if is_batch else None
+    return Route(path, Endpoint(path, operations, desk), methods=methods)
 
 
 def _undecoded(app: ASGIApp) -> ASGIApp:

@@ -6,7 +6,9 @@ behaviour 2.
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -17,29 +19,37 @@ from engine.api.http import (
     Disconnected,
     Headers,
     Reply,
+    UnknownMediaType,
     credentials,
     encode,
     is_form,
+    media_type,
     raw_path,
     read_body,
     refusal,
     send_reply,
     shown_path,
 )
-from engine.api.operations import PARENT_KINDS, AnyOperation, Call
+from engine.api.operations import PARENT_KINDS, AnyOperation, Batch, Call, Stream
 from engine.api.settings import ApiSettings
 from engine.core.errors import ApiError, Code, StoreUnavailable, invalid_parameter, not_found
 from engine.core.ports import Clock, ControlPlane, Observer
 from engine.core.rate import SlidingWindow
 from engine.core.records import DebuggerEvent
 from engine.core.sids import SidKind, is_sid
+from engine.wire.rest_batch import BatchForm
 from engine.wire.rest_values import OwnHost, path_segment
 
 _log = logging.getLogger("maskline.api")
 
 _CHALLENGE: Headers = ((b"www-authenticate", b'Basic realm="Twilio API"'),)
 _COME_BACK: Headers = ((b"retry-after", b"1"),)
-_KNOWN_METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
+KNOWN_METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
+"""Methods that are told apart when requests are counted."""
+
+
+BATCHES_AT_ONCE = 8
+"""Batches of one account that are read, carried out or answered at a time: each may hold megabytes."""
 
 
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +62,8 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     is_ready: Callable[[], bool] | None
     own_host: OwnHost
     limit: SlidingWindow
+    batches: Counter[str]
+    """Batches under way, by account."""
 
 
 class Endpoint:
@@ -65,24 +77,26 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        try:
-            reply = await self._reply(scope, receive)
-        except Disconnected:
-            return
-        tell(self._desk.observer, scope, self._route, reply.status)
-        await send_reply(reply, send)
+        with ExitStack() as until_sent:
+            try:
+                reply = await self._reply(scope, receive, until_sent)
+            except Disconnected:
+                return
+            tell(self._desk.observer, scope, self._route, reply.status)
+            await send_reply(reply, send)
 
-    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+    async def _reply(self, scope: Scope, receive: Receive, until_sent: ExitStack) -> Reply:
         path = raw_path(scope)
         try:
-            return await self._operate(scope, receive)
+            return await self._operate(scope, receive, until_sent)
         except ApiError as problem:
             message = not_found(shown_path(path)).message if problem.code is Code.NOT_FOUND else problem.message
             headers = self._headers(problem.code, scope["method"])
             return refusal(problem.code, message, status=problem.http_status, headers=headers)
-        except BodyTooLarge:
-            most = self._desk.settings.max_body_bytes
-            return refusal(Code.INVALID_PARAMETER, f"The request body is larger than {most} bytes", status=413)
+        except BodyTooLarge as problem:
+            return refusal(Code.INVALID_PARAMETER, str(problem), status=413)
+        except UnknownMediaType as problem:
+            return refusal(Code.INVALID_PARAMETER, str(problem), status=415)
         except StoreUnavailable:
             _log.error("the store could not commit %s %s", scope["method"], self._route)
             return refusal(Code.STORAGE_FAILED, STORAGE_ADVICE, status=500)
@@ -97,7 +111,7 @@ class Endpoint:
             return _allow(other for other in self._operations if other != method)
         return ()
 
-    async def _operate(self, scope: Scope, receive: Receive) -> Reply:
+    async def _operate(self, scope: Scope, receive: Receive, until_sent: ExitStack) -> Reply:
         operation = self._operations.get(scope["method"])
         if operation is None:
             message = f"{scope['method']} is not allowed on {shown_path(raw_path(scope))}"
@@ -110,9 +124,27 @@ class Endpoint:
         if limited is not None:
             return limited
         call = self._call(scope, operation, account_sid, names)
-        body = await self._body(scope, receive, operation)
+        if isinstance(operation.reads, Batch):
+            if self._desk.batches[account_sid] >= BATCHES_AT_ONCE:
+                message = f"{BATCHES_AT_ONCE} batches of the account are under way; wait for the answer to one of them"
+                return refusal(Code.TOO_MANY_REQUESTS, message, status=429, headers=_COME_BACK)
+            until_sent.enter_context(self._under_way(account_sid))
+        body = await self._body(scope, receive, operation, call.media_type)
         shape = await operation.handler(call, operation.reads.read(scope["query_string"], body))
+        if isinstance(shape, Stream):
+            return Reply(operation.status, media_type=shape.media_type, parts=shape.parts)
         return Reply(operation.status, b"" if shape is None else encode(shape))
+
+    @contextmanager
+    def _under_way(self, account_sid: str) -> Iterator[None]:
+        batches = self._desk.batches
+        batches[account_sid] += 1
+        try:
+            yield
+        finally:
+            batches[account_sid] -= 1
+            if not batches[account_sid]:
+                del batches[account_sid]
 
     def _authenticated(self, scope: Scope) -> str:
         given = credentials(scope)
@@ -161,14 +193,20 @@ class Endpoint:
             base=self._desk.settings.base,
             own_host=self._desk.own_host,
             path=path,
+            media_type=media_type(scope),
             names=checked,
         )
 
-    async def _body(self, scope: Scope, receive: Receive, operation: AnyOperation) -> bytes:
+    async def _body(self, scope: Scope, receive: Receive, operation: AnyOperation, claimed: str) -> bytes:
+        settings = self._desk.settings
         if not operation.takes_body:
             return b""
-        body = await read_body(scope, receive, limit=self._desk.settings.max_body_bytes)
-        if body and not is_form(scope):
+        if isinstance(operation.reads, Batch):
+            if claimed not in set(BatchForm):
+                raise UnknownMediaType(f"Send a batch with Content-Type {' or '.join(BatchForm)}")
+            return await read_body(scope, receive, limit=settings.max_batch_body_bytes)
+        body = await read_body(scope, receive, limit=settings.max_body_bytes)
+        if body and not is_form(claimed):
             raise invalid_parameter("body", "send an application/x-www-form-urlencoded form")
         return body
 
@@ -180,4 +218,4 @@ def _allow(methods: Iterable[str]) -> Headers:
 def tell(observer: Observer, scope: Scope, route: str, status: int) -> None:
     """Count a request under a closed set of methods."""
     method = scope["method"]
-    observer.requested(method=method if method in _KNOWN_METHODS else "OTHER", route=route, status=status)
+    observer.requested(method=method if method in KNOWN_METHODS else "OTHER", route=route, status=status)

@@ -6,6 +6,7 @@ Starlette's request object and form parser are left out: they cost more than eve
 import base64
 import binascii
 import re
+from collections.abc import AsyncIterator
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -15,7 +16,7 @@ from engine.core.errors import Code, MasklineError
 from engine.core.sids import is_sid
 from engine.wire.rest_show import error_body
 
-_FORM = b"application/x-www-form-urlencoded"
+_FORM = "application/x-www-form-urlencoded"
 _LONG_NUMBER = re.compile(r"[0-9]{7,}")
 
 STORAGE_ADVICE = (
@@ -32,6 +33,14 @@ encode = msgspec.json.Encoder().encode
 class BodyTooLarge(MasklineError):  # noqa: N818 - a state of the request, answered as 413
     """The caller sent more than is taken."""
 
+    def __init__(self, limit: int) -> None:
+        """Say how many bytes are taken."""
+        super().__init__(f"The request body is larger than {limit} bytes")
+
+
+class UnknownMediaType(MasklineError):  # noqa: N818 - a state of the request, answered as 415
+    """The caller sent something in a form that is not taken."""
+
 
 class Disconnected(MasklineError):  # noqa: N818 - nobody is left to answer
     """The caller left before the request was whole."""
@@ -43,6 +52,10 @@ class Reply(msgspec.Struct, frozen=True):
     status: int
     body: bytes = b""
     headers: Headers = ()
+    media_type: str = "application/json"
+    """Of a body."""
+    parts: AsyncIterator[bytes] | None = None
+    """The body, when it is sent in parts."""
 
 
 def refusal(code: Code, message: str, *, status: int, headers: Headers = ()) -> Reply:
@@ -53,10 +66,14 @@ def refusal(code: Code, message: str, *, status: int, headers: Headers = ()) -> 
 async def send_reply(reply: Reply, send: Send) -> None:
     """Send a reply; one without a body has no content type."""
     headers = [*reply.headers]
+    if reply.body or reply.parts is not None:
+        headers.append((b"content-type", reply.media_type.encode()))
     if reply.body:
-        headers.append((b"content-type", b"application/json"))
         headers.append((b"content-length", str(len(reply.body)).encode()))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    if reply.parts is not None:
+        async for part in reply.parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
     await send({"type": "http.response.body", "body": reply.body})
 
 
@@ -64,17 +81,19 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
     """Read the whole body; raises BodyTooLarge as soon as that is certain, and Disconnected."""
     declared = header(scope, b"content-length")
     if declared.isdigit() and int(declared) > limit:
-        raise BodyTooLarge
+        raise BodyTooLarge(limit)
     message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body", False) and len(body) <= limit:
+    parts: list[bytes] = [message.get("body", b"")]
+    size = len(parts[0])
+    while message.get("more_body", False) and size <= limit:
         message = await receive()
-        body += message.get("body", b"")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
     if message["type"] == "http.disconnect":
         raise Disconnected
-    if len(body) > limit:
-        raise BodyTooLarge
-    return body
+    if size > limit:
+        raise BodyTooLarge(limit)
+    return b"".join(parts)
 
 
 def header(scope: Scope, name: bytes) -> bytes:
@@ -85,10 +104,14 @@ def header(scope: Scope, name: bytes) -> bytes:
     return b""
 
 
-def is_form(scope: Scope) -> bool:
-    """Tell whether the body claims to be an urlencoded form; one without a type does."""
-    media_type = header(scope, b"content-type").partition(b";")[0].strip().lower()
-    return media_type in {b"", _FORM}
+def media_type(scope: Scope) -> str:
+    """Return what the body claims to be, without parameters; empty when it does not say."""
+    return header(scope, b"content-type").partition(b";")[0].strip().lower().decode("latin-1")
+
+
+def is_form(claimed: str) -> bool:
+    """Tell whether a media type is that of an urlencoded form; no type is one."""
+    return claimed in {"", _FORM}
 
 
 def credentials(scope: Scope) -> tuple[str, str] | None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 
-from engine.api.operations import PARENT_KINDS, AnyOperation, FilteredPageOf, FormOf, PageOf
+from engine.api.operations import PARENT_KINDS, AnyOperation, Batch, FilteredPageOf, FormOf, PageOf
+from engine.core.batch import MAX_ITEMS
 from engine.core.sids import SidKind
+from engine.wire.rest_batch import BatchForm, item_schemas
 from engine.wire.rest_fields import Form, JsonSchema, sid_pattern
 from engine.wire.rest_shapes import ErrorBody
 from engine.wire.rest_values import DEFAULT_PAGE_SIZE, MAX_PAGE, MAX_PAGE_SIZE
@@ -25,6 +27,7 @@ _MEANINGS = {
     405: "The path does not know the method (20004)",
     409: "Another request or state is in the way",
     413: "The body is too large",
+    415: "The body is in no form that is taken",
     429: "Too many requests; Retry-After says when to come back (20429)",
     500: "Storage refused the commit (80501), or an internal error (20500)",
     503: "The engine is starting (20503)",
@@ -37,6 +40,7 @@ def openapi_document(operations: Sequence[AnyOperation], base: str) -> dict[str,
     """Describe the operations as served at `base`."""
     shapes = [operation.answer for operation in operations if operation.answer is not None]
     _, components = msgspec.json.schema_components([*dict.fromkeys(shapes), ErrorBody], ref_template=_SCHEMAS)
+    components |= item_schemas()[1]
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         described = _operation(operation)
@@ -81,6 +85,8 @@ def _operation(operation: AnyOperation) -> dict[str, Any]:
         described["parameters"] += _PAGE_PARAMETERS
     if isinstance(operation.reads, FormOf):
         described["requestBody"] = _request_body(operation.reads.form)
+    if isinstance(operation.reads, Batch):
+        described["requestBody"] = _batch_body()
     return described
 
 
@@ -96,8 +102,13 @@ def _statuses(operation: AnyOperation) -> list[int]:
 def _response(operation: AnyOperation, status: int) -> dict[str, Any]:
     described: dict[str, Any] = {"description": _MEANINGS[status]}
     shape = operation.answer if status == operation.status else ErrorBody
-    if shape is not None:
-        described["content"] = {"application/json": {"schema": {"$ref": _SCHEMAS.format(name=shape.__name__)}}}
+    if shape is None:
+        return described
+    reference = {"$ref": _SCHEMAS.format(name=shape.__name__)}
+    if isinstance(operation.reads, Batch) and status == operation.status:
+        described["content"] = _batch_content({"type": "array", "items": reference})
+    else:
+        described["content"] = {"application/json": {"schema": reference}}
     return described
 
 
@@ -144,6 +155,17 @@ def _request_body(form: Form[Any]) -> dict[str, Any]:
     if repeated:
         content["encoding"] = {name: {"style": "form", "explode": True} for name in repeated}
     return {"required": bool(required or form.at_least_one), "content": {"application/x-www-form-urlencoded": content}}
+
+
+def _batch_body() -> dict[str, Any]:
+    references, _ = item_schemas()
+    items: JsonSchema = {"type": "array", "items": {"oneOf": references}, "maxItems": MAX_ITEMS}
+    return {"required": True, "content": _batch_content(items)}
+
+
+def _batch_content(array: JsonSchema) -> dict[str, Any]:
+    lines: JsonSchema = {"type": "string", "description": "The members of the array, one a line"}
+    return {BatchForm.ARRAY: {"schema": array}, BatchForm.LINES: {"schema": lines}}
 
 
 _PAGE_PARAMETERS: list[dict[str, Any]] = [

@@ -4,7 +4,7 @@ The tables of rows are in the modules of the resources; `engine.api.app` makes t
 `engine.api.openapi` the document, so that what is described is what is served.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 
@@ -40,6 +40,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     own_host: OwnHost
     path: str
     """Path of the request, percent-encoded."""
+    media_type: str
+    """What the body claims to be, without parameters; empty when it does not say."""
     names: dict[str, str]
     """Path parameters, decoded; SIDs have been checked for their form."""
 
@@ -113,6 +115,21 @@ class Nothing(msgspec.Struct, frozen=True):
         """Ignore both."""
 
 
+class Batch(msgspec.Struct, frozen=True):
+    """The operation takes many items; its handler reads them, in slices."""
+
+    def read(self, _query: bytes, body: bytes, /) -> bytes:
+        """Leave the body as it is."""
+        return body
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer that is sent in parts."""
+
+    media_type: str
+    parts: AsyncIterator[bytes]
+
+
 class Operation(msgspec.Struct, Generic[Asked], frozen=True, kw_only=True):
     """One method on one path."""
 
@@ -122,12 +139,12 @@ class Operation(msgspec.Struct, Generic[Asked], frozen=True, kw_only=True):
     name: str
     """operationId."""
     summary: str
-    handler: Callable[[Call, Asked], Awaitable[msgspec.Struct | None]]
+    handler: Callable[[Call, Asked], Awaitable[msgspec.Struct | Stream | None]]
     reads: Reader[Asked]
     status: int = 200
     """When it succeeds."""
     answer: type[msgspec.Struct] | None = None
-    """Shape of the body; None when there is none."""
+    """Shape of the body, of each result of a batch; None when there is none."""
     sid: SidKind | None = None
     """What `{Sid}` must be; None when it may also be a unique name."""
     refusals: tuple[int, ...] = ()
@@ -135,8 +152,8 @@ class Operation(msgspec.Struct, Generic[Asked], frozen=True, kw_only=True):
 
     @property
     def takes_body(self) -> bool:
-        """Tell whether the operation reads a form."""
-        return isinstance(self.reads, FormOf)
+        """Tell whether the operation reads a form or a batch."""
+        return isinstance(self.reads, FormOf | Batch)
 
 
 AnyOperation = Operation[Any]

@@ -14,6 +14,8 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of the sliding window."""
     max_body_bytes: int = 1_048_576
     """Largest request body, in bytes."""
+    max_batch_body_bytes: int = 16_777_216
+    """The same of a batch."""
 
     @property
     def base(self) -> str:

@@ -7,6 +7,7 @@ main = CommandTree(
     help="Masked calls and messages: the engine and its operator's commands.",
     commands={
         "serve": "engine.cli.serve:serve",
+        "cluster": "engine.cli.cluster:cluster",
         "demo": "engine.cli.demo:demo",
         "account": "engine.cli.accounts:account",
         "apikey": "engine.cli.apikeys:apikey",
@@ -16,6 +17,7 @@ main = CommandTree(
         "explain": "engine.cli.sessions:explain",
         "alerts": "engine.cli.alerts:alerts",
         "outbox": "engine.cli.outbox:outbox",
+        "rebalance": "engine.cli.rebalance:rebalance_command",
     },
 )
 """Entry point of the console command."""

@@ -1,4 +1,4 @@
-"""The admin API as commands call it: through the running server's socket, or in this process when none runs."""
+"""The admin API as commands call it: through the socket of a running host, or in this process when none runs."""
 
 import asyncio
 import errno
@@ -15,6 +15,7 @@ from engine.app import admin_socket, offline_admin
 from engine.cli.tree import Refusal, Refused
 from engine.settings import Settings
 from engine.wire.rest_shapes import ErrorBody
+from storage.layout import host_dir, read_layout
 
 Shape = TypeVar("Shape")
 Result = TypeVar("Result")
@@ -59,10 +60,15 @@ def with_admin(settings: Settings, work: Callable[[AdminClient], Awaitable[Resul
 
 @asynccontextmanager
 async def _transport(data_dir: Path, settings: Settings) -> AsyncIterator[httpx.AsyncBaseTransport]:
-    path = admin_socket(data_dir)
-    if _is_served(path):
-        yield httpx.AsyncHTTPTransport(uds=str(path))
-        return
+    layout = read_layout(data_dir)
+    hosts = 1 if layout is None else layout.hosts
+    for place in range(hosts):
+        path = admin_socket(host_dir(data_dir, place, hosts))
+        if _is_served(path):
+            yield httpx.AsyncHTTPTransport(uds=str(path))
+            return
+    if hosts > 1:
+        raise Refusal(f"{data_dir} is laid out for {hosts} hosts and none of them runs here; start the cluster first")
     async with offline_admin(settings) as app:
         yield httpx.ASGITransport(app, raise_app_exceptions=False)
 

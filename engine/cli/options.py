@@ -18,6 +18,10 @@ _data_dir = click.option("--data-dir", metavar="DIR", help="Directory of the dat
 _json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 
 
+_ALSO = {"ray_address": ("--address",)}
+"""Shorter names of flags."""
+
+
 def admin_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add `--config`, `--data-dir` and `--json`; the command gets `settings` and `as_json`."""
 
@@ -36,7 +40,8 @@ def setting_options(command: Command) -> Command:
         if isinstance(default, bool):
             option = click.option(f"{name}/--no-{name[2:]}", key, default=None, help=meanings[key])
         else:
-            option = click.option(name, key, metavar=_metavar(default), help=meanings[key])
+            also = _ALSO.get(key, ())
+            option = click.option(name, *also, key, metavar=_metavar(default), help=meanings[key])
         command = option(command)
     return _config(command)
 

@@ -6,7 +6,7 @@ import click
 
 from engine.app import serve_until_stopped
 from engine.cli.options import setting_options, settings_from
-from engine.settings import LogFormat, render_settings
+from engine.settings import LogFormat, Runtime, render_settings
 from engine.telemetry.logs import configure_logs
 
 
@@ -15,6 +15,8 @@ from engine.telemetry.logs import configure_logs
 @setting_options
 def serve(*, print_settings: bool, config: Path | None, **flags: object) -> None:
     """Run the engine: REST, inbound webhooks and metrics on one port.
+
+    With --runtime ray it runs as a cluster of --hosts N, on a Ray of its own or the one at --address.
 
     Every option is also a key of the TOML file and, in capitals after MASKLINE_, an environment variable. SIGTERM
     stops accepting, finishes what is in flight, commits, and ends within 5 seconds.
@@ -25,4 +27,9 @@ def serve(*, print_settings: bool, config: Path | None, **flags: object) -> None
         return
     settings = loaded.settings
     configure_logs(as_json=settings.log_format is LogFormat.JSON, level=settings.log_level)
-    serve_until_stopped(settings, click.echo)
+    if settings.runtime is Runtime.RAY:
+        from engine.cluster.serving import serve_cluster  # noqa: PLC0415 - the embedded engine needs none of it
+
+        serve_cluster(settings, click.echo, lambda line: click.echo(line, err=True))
+    else:
+        serve_until_stopped(settings, click.echo)

@@ -2,6 +2,7 @@
 
 import click
 
+from engine.cli.batches import batch
 from engine.cli.client import with_admin
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table
@@ -12,6 +13,9 @@ from engine.wire.admin import DecisionShape, ExplanationShape, SessionReport
 @click.group()
 def sessions() -> None:
     """Sessions, as the operator may see them: real numbers masked, no text of messages."""
+
+
+sessions.add_command(batch)
 
 
 @sessions.command()

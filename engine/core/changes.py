@@ -6,6 +6,7 @@ overwrite each other.
 
 import msgspec
 
+from engine.core.batch import ItemKey
 from engine.core.effects import Effect
 from engine.core.records import (
     UNSET,
@@ -88,6 +89,22 @@ class SessionChanged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     date_started: float | NoChange | None = UNSET
     idle_since: float | NoChange = UNSET
     fail_on_participant_conflict: bool | NoChange = UNSET
+
+
+class BatchKeyUsed(msgspec.Struct, frozen=True, gc=False):
+    """An item of a batch was carried out under a key; committed with what it did."""
+
+    service_sid: str
+    key: ItemKey
+    session_sid: str
+    at: float
+
+
+class BatchKeysErased(msgspec.Struct, frozen=True, gc=False):
+    """The oldest keys from before a time are known no more (bounded retention), `most` of them."""
+
+    before: float
+    most: int
 
 
 class SessionTouched(msgspec.Struct, frozen=True, gc=False):
@@ -197,6 +214,8 @@ Change = (
     | RegistryAdvanced
     | SessionCreated
     | SessionChanged
+    | BatchKeyUsed
+    | BatchKeysErased
     | SessionTouched
     | SessionErased
     | ParticipantAdded

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from engine.core.records import Kind
+from engine.core.routing import Passage
 from engine.core.traffic import Decision, Reason
 
 
@@ -82,8 +83,12 @@ class TrafficMeter(Protocol):
     def deciding(self, seconds: float, events: int = 1) -> None:
         """Deciding these events took so long, all together."""
 
-    def resolved(self, decisions: Sequence[Decision], seconds: float) -> None:
-        """These were decided for information only, in so long a time all together; nothing is recorded."""
+    @property
+    def resolutions(self) -> list[int]:
+        """Decisions for information only, by `Reason.slot`; nothing is recorded of them."""
+
+    def resolved(self, decisions: Sequence[Decision | Passage], seconds: float) -> None:
+        """These were decided for information only, in so long a time all together."""
 
     def answered(self, seconds: float, events: int = 1) -> None:
         """So many events had their answers written so long after their bytes were read."""

@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from engine.core.batch import BatchItem, ItemResult, KeyUse
 from engine.core.changes import Change
 from engine.core.effects import Effect
 from engine.core.errors import Code, Level, StoreUnavailable
@@ -35,7 +36,8 @@ from engine.core.requests import (
     SessionRequest,
     SessionUpdate,
 )
-from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome, SessionWanted
+from engine.core.routing import Passage
+from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome, SessionWanted
 
 Record = TypeVar("Record")
 
@@ -167,6 +169,12 @@ class Store(Protocol):
 
     def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
         """Find the session that owns a name."""
+
+    def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
+        """Find what an idempotency key was used for."""
+
+    async def oldest_batch_key(self) -> float | None:
+        """Tell when the oldest idempotency key was used, for retention."""
 
     def participants(self, session_sid: str) -> tuple[Participant, ...]:
         """Read all participants of a session, the removed ones too, oldest first."""
@@ -304,6 +312,15 @@ class FeedPlane(DataPlane, Protocol):
     def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Do the same about a number of another host; `answer` is called once, later."""
 
+    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision | Passage] | None:
+        """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
+
+    def settle(self, done: Callable[[], None]) -> None:
+        """Call `done`, later, when nothing that was received or reported before this waits for its commit any more.
+
+        Whatever is unanswered by then waits for a webhook of an application or for another host.
+        """
+
 
 class ControlPlane(Protocol):
     """What the REST interface and the operator's commands may ask.
@@ -394,6 +411,14 @@ class ControlPlane(Protocol):
 
     async def create_session(self, account_sid: str, service_sid: str, request: SessionRequest) -> Session:
         """Make a session with its participants."""
+
+    async def batch_sessions(
+        self, account_sid: str, service_sid: str, items: Sequence[BatchItem]
+    ) -> tuple[ItemResult, ...]:
+        """Carry out many changes of sessions, those that touch the same things in their order; see `ItemResult`.
+
+        What fails, even the disk, is the result of its item; only a service that is not there is raised.
+        """
 
     async def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
         """Read a session by SID or unique name."""
@@ -536,6 +561,34 @@ class DoorProblem(StrEnum):
     BAD_SIGNATURE = "bad-signature"
     TOO_LARGE = "too-large"
     NOT_POST = "not-post"
+
+
+class FeedProblem(StrEnum):
+    """What is wrong with a frame of the feed, or with one event in it; closed."""
+
+    FRAME_TOO_LONG = "frame-too-long"
+    NOT_MSGPACK = "not-msgpack"
+    NOT_AN_ARRAY = "not-an-array"
+    """Neither an array of events nor the map of a hello."""
+    TOO_MANY_EVENTS = "too-many-events"
+    HELLO_EXPECTED = "hello-expected"
+    """Events came before the hello, or nothing in time."""
+    BAD_HELLO = "bad-hello"
+    UNKNOWN_VERSION = "unknown-version"
+    BAD_CREDENTIALS = "bad-credentials"
+    """Wrong, or revoked since the hello."""
+    UNKNOWN_EVENT = "unknown-event"
+    MISSING_FIELD = "missing-field"
+    BAD_FIELD = "bad-field"
+    INTERNAL_ERROR = "internal-error"
+    """A bug of ours; its traceback is in the log."""
+
+
+class FeedObserver(Protocol):
+    """Where the feed tells what is countable; implemented by `engine.telemetry`, never raises."""
+
+    def feed_refused(self, problem: FeedProblem) -> None:
+        """One frame, event or connection was refused."""
 
 
 class Observer(Protocol):

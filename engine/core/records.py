@@ -253,7 +253,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """Last change."""
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True):
+class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A time-bounded pairing of two people."""
 
     sid: str
@@ -295,7 +295,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in ACTIVE
 
 
-class Participant(msgspec.Struct, frozen=True, kw_only=True):
+class Participant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A real number in a session, with the proxy number that it dials."""
 
     sid: str

@@ -41,7 +41,7 @@ class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Operator's setting; not on the public wire."""
 
 
-class ParticipantRequest(msgspec.Struct, frozen=True, kw_only=True):
+class ParticipantRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Add a participant."""
 
     identifier: str
@@ -63,7 +63,7 @@ class ParticipantUpdate(msgspec.Struct, frozen=True, kw_only=True):
     proxy_identifier_sid: str | NoChange = UNSET
 
 
-class SessionRequest(msgspec.Struct, frozen=True, kw_only=True):
+class SessionRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Create a session."""
 
     unique_name: str | None = None
@@ -76,7 +76,7 @@ class SessionRequest(msgspec.Struct, frozen=True, kw_only=True):
     fail_on_participant_conflict: bool = False
 
 
-class SessionUpdate(msgspec.Struct, frozen=True, kw_only=True):
+class SessionUpdate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Change, close or re-open a session."""
 
     date_expiry: float | NoChange | None = UNSET

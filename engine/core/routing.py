@@ -6,8 +6,9 @@ not fit is refused.
 """
 
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -30,7 +31,7 @@ from engine.core.records import (
     Session,
 )
 from engine.core.sids import Mint, SidKind
-from engine.core.traffic import Decision, InboundEvent, Outcome, Reason
+from engine.core.traffic import Decision, InboundEvent, Outcome, Question, Reason
 
 
 class Seat(msgspec.Struct, frozen=True, gc=False):
@@ -146,21 +147,21 @@ class Bindings:
     the one before it again when that ends.
     """
 
-    __slots__ = ("_lapsed", "_met", "_shadowed")
+    __slots__ = ("_lapsed", "_met", "_shadowed", "find")
+
+    find: Callable[[Address], ActiveSession | None]
+    """Returns the session that a canonical sender meets."""
 
     def __init__(self) -> None:
         """Start with no bindings."""
         self._met: dict[Address, ActiveSession] = {}
+        self.find = self._met.get  # a call less for every call and message
         self._lapsed: dict[Address, str] = {}
         self._shadowed: dict[Address, list[ActiveSession]] = {}
 
     def __len__(self) -> int:
         """Count the identifiers bound."""
         return len(self._met)
-
-    def find(self, sender: Address) -> ActiveSession | None:
-        """Return the session that a canonical sender meets."""
-        return self._met.get(sender)
 
     def bind(self, identifier: Address, session: ActiveSession) -> None:
         """Let an identifier meet a session from now on."""
@@ -203,6 +204,57 @@ class Bindings:
     def sessions(self) -> Iterator[tuple[Address, ActiveSession]]:
         """Walk what each identifier meets."""
         yield from self._met.items()
+
+
+class Passage(msgspec.Struct, frozen=True, gc=False):
+    """A decision that somebody would reach their partner, with what it says left where it is until it is asked for.
+
+    Each string that is touched is a miss of the processor's cache, and most who ask want two of them.
+    """
+
+    session: ActiveSession
+    caller: Seat
+    partner: Seat
+
+    outcome: ClassVar[Outcome] = Outcome.ROUTED
+    reason: ClassVar[Reason] = Reason.IN_SESSION
+    interaction_sid: ClassVar[str] = ""
+    code: ClassVar[None] = None
+    body: ClassVar[None] = None
+    twiml: ClassVar[str] = ""
+    is_sent_by_us: ClassVar[bool] = False
+
+    def decision(self) -> Decision:
+        """Return the whole decision."""
+        return Decision(
+            self.outcome,
+            self.reason,
+            to=self.partner.identifier,
+            caller_id=self.partner.proxy,
+            session_sid=self.session.sid,
+            inbound_participant_sid=self.caller.participant_sid,
+            outbound_participant_sid=self.partner.participant_sid,
+        )
+
+
+class Reached(Protocol):
+    """A number of ours, as `foresee_all` looks at it."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its active pairs are known."""
+
+    @property
+    def account_sid(self) -> str:
+        """Its owner."""
+
+    @property
+    def bindings(self) -> Bindings:
+        """Its active pairs."""
+
+    @property
+    def rules(self) -> "NumberRules":
+        """What shapes its decisions."""
 
 
 class NumberRules(msgspec.Struct, frozen=True, gc=False):
@@ -272,9 +324,79 @@ def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: 
     a mint the decision is for information: nothing is to be recorded.
     """
     is_call = event.is_call
-    if not is_call and not rules.forwards_stop_words and is_stop_word(event.body):
+    met = _meet(bindings, event, is_call=is_call, rules=rules, now=now)
+    if isinstance(met, Ruling):
+        return met
+    session, caller, partner = met
+    if mint is None:
+        return Ruling(
+            routed(caller, partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=""), session
+        )
+    interaction = _interaction(event, session, caller, partner, sid=mint(_INTERACTION), now=now)
+    return Ruling(
+        routed(caller, partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=interaction.sid),
+        session,
+        interaction,
+    )
+
+
+def foresee(bindings: Bindings, question: Question, *, rules: NumberRules, now: float) -> Decision:
+    """Tell what `decide` would decide; no hook is asked, and nothing is to be recorded."""
+    is_call = question.is_call
+    met = _meet(bindings, question, is_call=is_call, rules=rules, now=now)
+    if isinstance(met, Ruling):
+        return met.decision
+    session, caller, partner = met
+    return routed(caller, partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid="")
+
+
+def foresee_all(
+    questions: Sequence[Question],
+    numbers: Mapping[Address, Reached],
+    *,
+    account_sid: str | None,
+    now: float,
+    otherwise: Callable[[Question], Decision | None],
+) -> list[Decision | Passage] | None:
+    """Foresee many at once for an account (None = for all), the plain ones of them here, in one loop.
+
+    Plain is a call or a message without a text, in a session of mode voice-and-message, whose partner is dialled as the
+    number is kept. `otherwise` tells of any other; where it returns None, so does this.
+    """
+    foreseen: list[Decision | Passage] = []
+    add, find, both = foreseen.append, numbers.get, Mode.VOICE_AND_MESSAGE
+    for question in questions:
+        number = find(question.proxy)
+        if number is not None and (account_sid is None or number.account_sid == account_sid) and not question.body:
+            rules = number.rules
+            session = number.bindings.find(question.sender)  # a canonical sender is found as it came
+            if (
+                session is not None
+                and session.mode is both
+                and session.date_expiry is None
+                and (not session.ttl_seconds or session.idle_since + session.ttl_seconds > now)
+                and len(session.seats) == 2  # noqa: PLR2004 - a pairing
+                and not (rules.inserts_mexican_one or rules.argentina or rules.carrier is not None)
+                and number.is_ready
+            ):
+                first, second = session.seats
+                is_first = first.identifier == question.sender
+                add(Passage(session, first, second) if is_first else Passage(session, second, first))
+                continue
+        decision = otherwise(question)
+        if decision is None:
+            return None
+        add(decision)
+    return foreseen
+
+
+def _meet(
+    bindings: Bindings, question: Question, *, is_call: bool, rules: NumberRules, now: float
+) -> tuple[ActiveSession, Seat, Seat] | Ruling:
+    """Find the session, who sends and who is to be reached, or the refusal."""
+    if not is_call and not rules.forwards_stop_words and is_stop_word(question.body):
         return STOPPED
-    sender = canonical(event.sender)
+    sender = canonical(question.sender)
     session = bindings.find(sender)
     if session is None:
         return _outside(bindings, sender, is_call=is_call)
@@ -285,20 +407,12 @@ def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: 
     if len(session.seats) != 2:  # noqa: PLR2004 - a pairing
         return _refused(_NO_PARTNER, session)
     first, second = session.seats
-    caller, partner = (first, second) if first.identifier == sender else (second, first)
-    if mint is None:
-        return Ruling(
-            routed(partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=""), session
-        )
-    interaction = _interaction(event, session, caller, partner, sid=mint(_INTERACTION), now=now)
-    return Ruling(
-        routed(partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=interaction.sid),
-        session,
-        interaction,
-    )
+    return (session, first, second) if first.identifier == sender else (session, second, first)
 
 
-def routed(partner: Seat, *, is_call: bool, rules: NumberRules, session_sid: str, interaction_sid: str) -> Decision:
+def routed(
+    caller: Seat, partner: Seat, *, is_call: bool, rules: NumberRules, session_sid: str, interaction_sid: str
+) -> Decision:
     """Return the decision that an event reaches this partner; the same again after a restart."""
     return Decision(
         _ROUTED,
@@ -307,6 +421,8 @@ def routed(partner: Seat, *, is_call: bool, rules: NumberRules, session_sid: str
         caller_id=partner.proxy,
         session_sid=session_sid,
         interaction_sid=interaction_sid,
+        inbound_participant_sid=caller.participant_sid,
+        outbound_participant_sid=partner.participant_sid,
         is_sent_by_us=rules.carrier is not None and not is_call,
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Protocol
 
 import msgspec
 
@@ -28,11 +29,33 @@ class InboundEvent(msgspec.Struct, frozen=True, gc=False):
     """URLs of a message's media."""
     form: Mapping[str, str] | None = None
     """All that the platform sent, for an out-of-session hook (behaviour 12.4)."""
+    account_sid: str | None = None
+    """Whose numbers it may reach, others are unknown to it; None = all: who sends it is told by other means."""
 
     @property
     def is_call(self) -> bool:
         """Tell a call from a message."""
         return self.kind is _VOICE
+
+
+class Question(Protocol):
+    """What is asked to be resolved, nothing being recorded."""
+
+    @property
+    def is_call(self) -> bool:
+        """Tell a call from a message."""
+
+    @property
+    def sender(self) -> Address:
+        """From, as it came."""
+
+    @property
+    def proxy(self) -> Address:
+        """To: the number reached."""
+
+    @property
+    def body(self) -> str:
+        """Text of a message."""
 
 
 class LegReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -140,6 +163,10 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """The session met, also when it refuses the event."""
     interaction_sid: str = ""
     """Routed: KI… of what was recorded."""
+    inbound_participant_sid: str = ""
+    """Routed: KP… of who calls or writes."""
+    outbound_participant_sid: str = ""
+    """Routed: KP… of who is reached."""
     twiml: str = ""
     """Answered: the document to pass on; empty = do nothing."""
     body: str | None = None
@@ -174,4 +201,14 @@ class SessionWanted(msgspec.Struct, frozen=True, kw_only=True):
     date_expiry: float | None = None
 
 
-__all__ = ["Decision", "InboundEvent", "Kind", "LegReport", "Outcome", "Reason", "ReportOutcome", "SessionWanted"]
+__all__ = [
+    "Decision",
+    "InboundEvent",
+    "Kind",
+    "LegReport",
+    "Outcome",
+    "Question",
+    "Reason",
+    "ReportOutcome",
+    "SessionWanted",
+]

@@ -20,9 +20,11 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _NUMBER = re.compile(r"\+[1-9]\d{6,14}")
 
 
-def configure_logs(*, as_json: bool, level: str, stream: TextIO | None = None) -> None:
-    """Send everything that is logged to the stream (standard error unless told), replacing earlier handlers."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+def configure_logs(
+    *, as_json: bool, level: str, stream: TextIO | None = None, handler: logging.Handler | None = None
+) -> None:
+    """Send everything that is logged to the handler or stream (standard error unless told), and nowhere else."""
+    handler = handler or logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else HumanFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -65,7 +67,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def _fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
-    return ((key, value) for key, value in vars(record).items() if key not in _STANDARD and value is not None)
+    known = ((key, value) for key, value in vars(record).items() if key not in _STANDARD and value is not None)
+    return ((key, value) for key, value in known if not key.startswith("_"))  # Ray adds some of those to every record
 
 
 def _traceback(record: logging.LogRecord) -> str:

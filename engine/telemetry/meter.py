@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from engine.core.observing import Ingress
 from engine.core.records import Kind
+from engine.core.routing import Passage
 from engine.core.traffic import ENDINGS, Decision, Reason
 from engine.telemetry.instruments import Buckets, Starts
 
@@ -73,7 +74,7 @@ class Meter:
         spent.counts[bisect_left(SECONDS, seconds if events == 1 else seconds / events)] += events
         spent.total += seconds
 
-    def resolved(self, decisions: Sequence[Decision], seconds: float) -> None:
+    def resolved(self, decisions: Sequence[Decision | Passage], seconds: float) -> None:
         """Count decisions for information; the common ones first, which costs least (20 ns each)."""
         if not decisions:
             return

@@ -1,4 +1,4 @@
-"""The observer: counts for Prometheus, logs the debugger's events; implements `Observer` and `EgressObserver`.
+"""The observer: counts for Prometheus, logs the debugger's events; `Observer`, `EgressObserver`, `FeedObserver`.
 
 Labels come from closed enums, path templates and catalogue codes only: never a phone number, never a SID. What is read
 at scrape and not counted is in `engine.telemetry.gauges`.
@@ -10,7 +10,7 @@ from importlib.metadata import version
 from itertools import product
 
 from engine.core.observing import Ingress, OperationEnd, SessionOperation
-from engine.core.ports import DeliveryEnd, DoorProblem, DutyKind, HookEnd, HookKind
+from engine.core.ports import DeliveryEnd, DoorProblem, DutyKind, FeedProblem, HookEnd, HookKind
 from engine.core.records import DebuggerEvent
 from engine.core.traffic import ReportOutcome
 from engine.telemetry.debugger import DebuggerLog
@@ -76,6 +76,9 @@ class Telemetry:
         )
         self._reports = self._tally("leg_reports", "Leg states reported", "outcome", zip(ReportOutcome))
         self._doors = self._tally("turned_away_requests", "Requests refused undecided", "problem", zip(DoorProblem))
+        self._feed_problems = self._tally(
+            "feed_problems", "Frames, events and connections of the feed refused", "problem", zip(FeedProblem)
+        )
         self._forwarded = self._tally(
             "forwarded_events", "Events handed to the host that owns their number", "end", [("answered",), ("failed",)]
         )
@@ -149,6 +152,10 @@ class Telemetry:
     def delivered(self, kind: DutyKind, end: DeliveryEnd) -> None:
         """Count a try to deliver an effect."""
         self._deliveries.counts[kind, end] += 1
+
+    def feed_refused(self, problem: FeedProblem) -> None:
+        """Count a frame, event or connection of the feed that was refused."""
+        self._feed_problems.counts[(problem,)] += 1
 
     def committed(self, *, changes: int, seconds: float, sync_seconds: float, is_ok: bool) -> None:
         """Count a group commit: its size and length, or its failure."""

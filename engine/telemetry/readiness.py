@@ -5,6 +5,20 @@ from collections.abc import Callable, Mapping
 from engine.telemetry.observer import Telemetry
 
 
+class Latch:
+    """Holds for good from when its condition first holds."""
+
+    def __init__(self, holds: Callable[[], bool]) -> None:
+        """Ask this until then."""
+        self._holds = holds
+        self._has_held = False
+
+    def __call__(self) -> bool:
+        """Tell whether it holds, or has held."""
+        self._has_held = self._has_held or self._holds()
+        return self._has_held
+
+
 class Readiness:
     """The checks that must all hold; each is named by what holds then."""
 

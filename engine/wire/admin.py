@@ -15,7 +15,8 @@ error body (`engine.wire.rest_shapes.ErrorBody`).
     GET    /sessions/{session}                             200 SessionReport
     GET    /explain?to=…&from=…                            200 ExplanationShape
 
-Outbox and debugger events: `engine.wire.admin_delivery`; services: `engine.wire.admin_services`.
+Outbox and debugger events: `engine.wire.admin_delivery`; services: `engine.wire.admin_services`; batches of sessions:
+`engine.wire.admin_batches`.
 """
 
 import msgspec

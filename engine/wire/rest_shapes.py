@@ -103,14 +103,14 @@ class ShortCodeShape(msgspec.Struct, frozen=True, kw_only=True):
     is_reserved: bool
 
 
-class SessionLinks(msgspec.Struct, frozen=True, kw_only=True):
+class SessionLinks(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Lists below a session."""
 
     interactions: str
     participants: str
 
 
-class SessionShape(msgspec.Struct, frozen=True, kw_only=True):
+class SessionShape(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A session."""
 
     sid: str
@@ -131,13 +131,13 @@ class SessionShape(msgspec.Struct, frozen=True, kw_only=True):
     links: SessionLinks
 
 
-class ParticipantLinks(msgspec.Struct, frozen=True, kw_only=True):
+class ParticipantLinks(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Lists below a participant."""
 
     message_interactions: str
 
 
-class ParticipantShape(msgspec.Struct, frozen=True, kw_only=True):
+class ParticipantShape(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A participant."""
 
     sid: str

@@ -9,6 +9,7 @@ import re
 import time
 from datetime import UTC, datetime
 from email.utils import formatdate
+from functools import lru_cache
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import msgspec
@@ -50,7 +51,12 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 def format_date(at: float) -> str:
     """Write a time as official SDKs parse it: UTC, whole seconds, a literal Z."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+    return _format_second(int(at))
+
+
+@lru_cache(maxsize=1024)
+def _format_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
 
 
 def optional_date(at: float | None) -> str | None:

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import msgspec
 
-from actors.host import Host
 from actors.parts import Egress
 from engine.core.effects import CallbackOwed, Effect, HangUpOwed, MessageOwed
 from engine.core.ports import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
 from engine.core.records import Address, Interaction, ServiceOptions
 from engine.core.requests import ServiceRequest
-from tests.actors.world import QUIET, MoodyStore, World
+from tests.actors.world import World
 
 CALLBACK, INTERCEPT, OUT_OF_SESSION = (
     "https://app.example.net/callback",
@@ -98,25 +97,12 @@ class FakeCarriers:
 class HookedWorld(World):
     """A world with an application behind it."""
 
-    def __init__(self, data_dir: Path) -> None:
-        super().__init__(data_dir)
+    def __init__(self, data_dir: Path, *, count: int = 1) -> None:
+        super().__init__(data_dir, count=count)
         self.hooks = FakeHooks()
         self.outbox = FakeOutbox()
         self.carriers = FakeCarriers()
-
-    async def start(self) -> None:
-        """Open the data directory and load it."""
-        self.store = MoodyStore.open(self._data_dir, synchronous="NORMAL", observer=self.observer)
-        self.host = Host(
-            store=self.store,
-            clock=self.clock,
-            mint=self.mint,
-            pick=lambda _count: 0,
-            observer=self.observer,
-            settings=QUIET,
-            egress=Egress(hooks=self.hooks, outbox=self.outbox, carriers=self.carriers),
-        )
-        await self.host.start()
+        self.egress = Egress(hooks=self.hooks, outbox=self.outbox, carriers=self.carriers)
 
     async def configure(
         self,
@@ -137,7 +123,7 @@ class HookedWorld(World):
 
     def recorded(self) -> list[Interaction]:
         """Return all interactions on disk, oldest first."""
-        return list(self.store.interactions_since(0.0))
+        return self.store.interactions_since(0.0)
 
     async def waits(self) -> None:
         """Wait until a hook has been asked."""

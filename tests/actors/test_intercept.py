@@ -17,9 +17,9 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[HookedWorld]:
+async def world(tmp_path: Path, host_count: int) -> AsyncIterator[HookedWorld]:
     """Start a host whose service has a gate and a callback."""
-    world = HookedWorld(tmp_path / "data")
+    world = HookedWorld(tmp_path / "data", count=host_count)
     await world.start()
     await world.furnish(N1, N2)
     await world.configure(callback=CALLBACK, intercept=INTERCEPT)

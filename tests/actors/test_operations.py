@@ -81,7 +81,9 @@ async def test_retention_tells_what_it_erased_and_that_it_came_to_its_end(world:
 
     await world.host.erase_old()
 
-    assert world.observer.erasures[-2:] == [(2, False), (0, True)]
+    assert sum(erased for erased, _ in world.observer.erasures) == 2
+    assert (2, False) in world.observer.erasures
+    assert world.observer.erasures[-1] == (0, True)
 
 
 async def test_the_pools_tell_how_full_they_are(world: World) -> None:
@@ -89,7 +91,7 @@ async def test_the_pools_tell_how_full_they_are(world: World) -> None:
     await world.session(wanting(ALICE, N1), wanting(BOB, N2))
     await world.session(wanting(ALICE, N2), wanting(CAROL, N2))
 
-    ((service, state, sessions),) = world.host.pools()
+    ((service, state, sessions),) = (one for host in world.hosts.values() for one in host.pools())
 
     assert (service.sid, sessions) == (world.service_sid, 2)
     assert state == PoolState(free=0, in_use=2, reserved=0, most_held=2)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.core.errors import Code
@@ -12,15 +13,19 @@ from engine.core.records import Kind, Mode, ServiceOptions
 from engine.core.requests import ParticipantRequest
 from engine.core.traffic import Outcome, Reason, SessionWanted
 from tests.actors.hooked_world import CALLBACK, INTERCEPT, OUT_OF_SESSION, HookedWorld
-from tests.actors.world import ALICE, BOB, CAROL, N1, N2, N3, wanting
+from tests.actors.world import ALICE, BOB, CAROL, N1, N2, N3, QUIET, wanting
 
 pytestmark = pytest.mark.anyio
 
+MOST_WAITING = 500
+"""Events that may wait for hooks at once."""
+
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[HookedWorld]:
+async def world(tmp_path: Path, host_count: int) -> AsyncIterator[HookedWorld]:
     """Start a host whose service has all three hooks."""
-    world = HookedWorld(tmp_path / "data")
+    world = HookedWorld(tmp_path / "data", count=host_count)
+    world.settings = msgspec.structs.replace(QUIET, most_waiting_events=MOST_WAITING)
     await world.start()
     await world.furnish(N1, N2)
     await world.configure(callback=CALLBACK, intercept=INTERCEPT, out_of_session=OUT_OF_SESSION)
@@ -208,8 +213,9 @@ async def test_the_application_may_write_to_the_service_while_its_hook_is_outsta
 async def test_too_many_waiting_events_are_told_to_come_again(world: HookedWorld) -> None:
     """Memory stays bounded."""
     world.hooks.go_on.clear()
-    most = world.host._parts.settings.most_waiting_events
+    most = MOST_WAITING
     waiting = [world.deliver(world.event(Kind.VOICE, CAROL, N1)) for _ in range(most)]
+    await world.breathe()
 
     decision = await world.call(CAROL, N1)
 

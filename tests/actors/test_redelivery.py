@@ -72,6 +72,7 @@ async def test_a_redelivery_of_what_could_not_be_kept_is_decided_anew(world: Wor
     event = world.event(Kind.MESSAGE, ALICE, N1)
     world.store.keep_back()
     first, second = world.deliver(event), world.deliver(event)
+    await world.breathe()
     world.store.let_through(failing=ALL)
 
     outcomes = [(await first).outcome, (await second).outcome]

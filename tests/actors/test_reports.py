@@ -189,8 +189,7 @@ async def test_the_end_of_a_call_restarts_the_ttl(world: World) -> None:
     world.clock.move(9)
 
     assert (await world.call(ALICE, N1)).outcome is Outcome.ROUTED
-    session = world.store.session(decision.session_sid)
-    assert session is not None
+    session, _ = await world.control.find_session(decision.session_sid)
     assert session.date_last_interaction == world.clock.now
 
 
@@ -254,6 +253,7 @@ async def test_a_report_that_could_not_be_kept_is_to_come_again(world: World) ->
     world.clock.move(9)
     world.store.keep_back()
     lost = world.tell_report(LegStatus.COMPLETED, inbound_sid, None, is_outbound=False)
+    await world.breathe()
     world.store.let_through(failing=ALL)
 
     assert await lost is None
@@ -269,6 +269,7 @@ async def test_a_lost_end_of_a_call_does_not_restart_the_ttl(world: World) -> No
     world.clock.move(9)
     world.store.keep_back()
     lost = world.tell_report(LegStatus.COMPLETED, inbound_sid, None, is_outbound=False)
+    await world.breathe()
     world.store.let_through(failing=ALL)
     await lost
     world.clock.move(1)

@@ -110,8 +110,10 @@ async def test_an_interaction_that_could_not_be_kept_never_was(world: World) -> 
     world.clock.move(6)
     world.store.keep_back()
     answers = [world.deliver(world.event(Kind.VOICE, sender, proxy)) for sender, proxy in ((ALICE, N1), (BOB, N2))]
+    await world.breathe()
     world.clock.move(1)
     answers.append(world.deliver(world.event(Kind.MESSAGE, ALICE, N1)))
+    await world.breathe()
     world.store.let_through(failing=ALL)
 
     outcomes = [(await answer).outcome for answer in answers]
@@ -133,6 +135,7 @@ async def test_the_idle_clock_is_that_of_the_last_interaction_kept(world: World,
     for _ in range(2):
         world.clock.move(4)
         answers.append(world.deliver(world.event(Kind.MESSAGE, ALICE, N1)))
+        await world.breathe()
     world.store.let_through(failing=lost)
     for answer in answers:
         await answer
@@ -212,6 +215,7 @@ async def test_a_session_that_ended_while_a_deletion_failed_is_swept(world: Worl
     assert (await world.look(session)).closed_reason == ClosedReason.TTL
 
 
+@pytest.mark.parametrize("host_count", [1])  # on several hosts which of the two comes first is not for the test to say
 async def test_an_expiry_and_a_deletion_that_both_fail_bind_nothing_twice(world: World) -> None:
     """After both were undone, a close ends the routing for good."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N1), ttl_seconds=10)

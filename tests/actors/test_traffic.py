@@ -1,12 +1,19 @@
 """Traffic through the host: who reaches whom, in strict and permissive accounts, and what is told (behaviour 7, 9)."""
 
+import asyncio
+from functools import partial
+from itertools import product
+
+import msgspec
 import pytest
 
 from engine.core.errors import Code
+from engine.core.placement import owner_of
 from engine.core.records import Kind, LegStatus, Mode, SessionStatus
 from engine.core.requests import AccountUpdate, NumberUpdate, ServiceRequest
-from engine.core.traffic import Outcome, Reason
-from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, START, World, begun, refused, wanting
+from engine.core.routing import NOT_IN_POOL, Passage
+from engine.core.traffic import Decision, Outcome, Reason
+from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, START, WAIT_SECONDS, World, begun, refused, wanting
 
 pytestmark = pytest.mark.anyio
 
@@ -15,6 +22,10 @@ MEXICAN = "+525512345678"
 
 async def permit_conflicts(world: World) -> None:
     await world.control.update_account(world.account.sid, AccountUpdate(allow_participant_conflict=True))
+
+
+def _tell(told: list[str], what: str, decision: Decision) -> None:
+    told.append(what if decision.outcome is Outcome.ROUTED else decision.reason)
 
 
 # -- deciding --------------------------------------------------------------------------------------------------------
@@ -35,6 +46,62 @@ async def test_partners_reach_each_other_through_their_own_numbers(world: World,
     assert (interaction.session_sid, interaction.proxy) == (session.sid, N1)
     assert interaction.inbound.participant_sid == world.seat(session, ALICE).sid
     assert interaction.outbound.participant_sid == world.seat(session, BOB).sid
+
+
+async def test_a_number_is_unknown_to_the_traffic_of_another_account(world: World) -> None:
+    """Recorded or not, and nothing is kept of it; the owner's traffic passes."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    event = world.event(Kind.VOICE, ALICE, N1)
+    foreign = msgspec.structs.replace(event, account_sid="AC" + "f" * 32)
+    own = msgspec.structs.replace(event, account_sid=world.account.sid)
+
+    decisions = [await world.host.resolve(foreign), await world.receive(foreign), await world.host.resolve(own)]
+
+    assert decisions[:2] == [NOT_IN_POOL, NOT_IN_POOL]
+    assert decisions[2].to == BOB
+    assert (await world.receive(own)).to == BOB
+
+
+@pytest.mark.parametrize("mode", Mode)
+async def test_many_resolved_at_once_are_what_each_of_them_resolves_to(world: World, mode: Mode) -> None:
+    """In order, with the numbers of other accounts unknown; nothing is counted or recorded."""
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2), mode=mode)
+    asked = [
+        world.event(kind, sender, proxy)
+        for kind in Kind
+        for sender in (ALICE, BOB, CAROL)
+        for proxy in (N1, N2, "+16465559999")
+    ]
+
+    for account_sid, (place, host) in product((None, world.account.sid, "AC" + "f" * 32), world.hosts.items()):
+        own = [event for event in asked if owner_of(event.proxy, len(world.hosts)) == place]
+        scoped = [msgspec.structs.replace(event, account_sid=account_sid) for event in own]
+        resolved = host.resolve_all(own, account_sid=account_sid)
+        assert resolved is not None
+        decisions = [one.decision() if isinstance(one, Passage) else one for one in resolved]
+        assert decisions == [host.resolve(event) for event in scoped]
+        if len(own) < len(asked):
+            assert host.resolve_all(asked, account_sid=account_sid) is None
+
+    assert (await world.look(session)).date_last_interaction is None
+
+
+@pytest.mark.parametrize("host_count", [1])
+async def test_a_host_settles_when_what_came_before_is_answered(world: World) -> None:
+    """Not before: the answers of earlier events come first, whatever comes after."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    told: list[str] = []
+    is_settled = asyncio.Event()
+
+    for number in ("first", "second", "third"):
+        answers = partial(_tell, told, number)
+        world.hosts[0].receive(world.event(Kind.VOICE, ALICE, N1), answers)
+    world.hosts[0].settle(lambda: told.append("settled"))
+    world.hosts[0].receive(world.event(Kind.VOICE, ALICE, N1), lambda _: is_settled.set())
+    assert told == []
+    await asyncio.wait_for(is_settled.wait(), WAIT_SECONDS)
+
+    assert told == ["first", "second", "third", "settled"]
 
 
 @pytest.mark.parametrize(

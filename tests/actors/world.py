@@ -1,26 +1,29 @@
-"""A host over a real store with everything else in the test's hand: clock, mint, pick, observer, the disk's mood."""
+"""Hosts over real stores, everything else in the test's hand: clock, mint, pick, observer, network, the disks' mood."""
 
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Container, Coroutine, Sequence
-from itertools import count
+from itertools import count as count_from
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from actors.control import Control
 from actors.host import Host
-from actors.parts import HostSettings
+from actors.paging import merged
+from actors.parts import Egress, HostSettings
 from engine.core.changes import Change
-from engine.core.errors import ApiError, Code, StoreUnavailable
+from engine.core.effects import Effect
+from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
 from engine.core.observing import OperationEnd, SessionOperation
-from engine.core.ports import PageCursor, PoolEntry
+from engine.core.ports import ControlPlane, Page, PageCursor, PoolEntry
 from engine.core.records import (
     UNSET,
     Account,
     Address,
     DebuggerEvent,
+    Interaction,
     Kind,
     LegStatus,
     Mode,
@@ -35,6 +38,7 @@ from engine.core.requests import AccountUpdate, ParticipantRequest, ServiceReque
 from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 from engine.runtime import OrderedMint
 from storage import SqliteStore
+from storage.layout import host_dir
 from tests.silent import SilentObserver
 
 START: Final = 1_800_000_000.0
@@ -119,20 +123,29 @@ class Observed(SilentObserver):
         self.forwards.append((events, is_answered))
 
 
+Done = Callable[[StoreUnavailable | None], None]
+
+
+class Mood:
+    """How the disks of a world are: well, full, or slow."""
+
+    def __init__(self) -> None:
+        self.is_failing = False
+        self.kept_back: list[tuple[MoodyStore, Sequence[Change], Done]] | None = None
+
+
 class MoodyStore(SqliteStore):
     """The real store, which refuses or keeps back commits when the test says so."""
 
-    is_failing = False
-    """Every commit fails, as with a full disk; order is kept."""
+    mood = Mood()
     participants_read = 0
     """How often the participants of a session were read."""
-    _kept_back: list[tuple[Sequence[Change], Callable[[StoreUnavailable | None], None]]] | None = None
 
-    def commit(self, changes: Sequence[Change], done: Callable[[StoreUnavailable | None], None]) -> None:
+    def commit(self, changes: Sequence[Change], done: Done) -> None:
         """Commit, fail, or wait to be let through."""
-        if self._kept_back is not None:
-            self._kept_back.append((changes, done))
-        elif self.is_failing:
+        if self.mood.kept_back is not None:
+            self.mood.kept_back.append((self, changes, done))
+        elif self.mood.is_failing:
             super().commit((), lambda _problem: done(StoreUnavailable("The disk is full")))
         else:
             super().commit(changes, done)
@@ -142,84 +155,299 @@ class MoodyStore(SqliteStore):
         self.participants_read += 1
         return super().participants(session_sid)
 
+    async def land(self) -> None:
+        """Wait for every commit that the disk was given."""
+        done = asyncio.get_running_loop().create_future()
+        SqliteStore.commit(self, (), done.set_result)
+        await asyncio.wait_for(done, WAIT_SECONDS)
+
+
+class Stores:
+    """The stores of all hosts of a world, as if they were one."""
+
+    def __init__(self, mood: Mood, stores: Sequence[MoodyStore]) -> None:
+        self.all = stores
+        self._mood = mood
+
+    @property
+    def is_failing(self) -> bool:
+        """Every commit fails, as with a full disk; order is kept."""
+        return self._mood.is_failing
+
+    @is_failing.setter
+    def is_failing(self, is_failing: bool) -> None:
+        self._mood.is_failing = is_failing
+
     def keep_back(self) -> None:
         """Keep every commit in flight from now on."""
-        self._kept_back = []
+        self._mood.kept_back = []
 
     @property
     def kept_back(self) -> int:
         """Count the commits in flight."""
-        return len(self._kept_back or ())
+        return len(self._mood.kept_back or ())
 
     def let_through(self, *, failing: Container[int] = ()) -> None:
         """Let the commits in flight reach the disk, those of these places find it full; later ones find it well."""
-        kept, self._kept_back = self._kept_back or [], None
-        for place, (changes, done) in enumerate(kept):
+        kept, self._mood.kept_back = self._mood.kept_back or [], None
+        for place, (store, changes, done) in enumerate(kept):
             self.is_failing = place in failing
-            self.commit(changes, done)
+            store.commit(changes, done)
         self.is_failing = False
+
+    @property
+    def participants_read(self) -> int:
+        """Tell how often the participants of a session were read."""
+        return sum(store.participants_read for store in self.all)
+
+    def session(self, session_sid: str) -> Session | None:
+        """Read one session."""
+        return next((found for store in self.all if (found := store.session(session_sid))), None)
+
+    def participants(self, session_sid: str) -> tuple[Participant, ...]:
+        """Read all participants of a session."""
+        return tuple(one for store in self.all for one in store.participants(session_sid))
+
+    def interaction(self, interaction_sid: str) -> Interaction | None:
+        """Read one interaction."""
+        return next((found for store in self.all if (found := store.interaction(interaction_sid))), None)
+
+    def interactions_since(self, at: float) -> list[Interaction]:
+        """Read the interactions since a time, oldest first."""
+        found = [one for store in self.all for one in store.interactions_since(at)]
+        return sorted(found, key=lambda interaction: interaction.sid)
+
+    async def interactions_page(self, session_sid: str, cursor: PageCursor) -> Page[Interaction]:
+        """List interactions, oldest first."""
+        pages = [await store.interactions_page(session_sid, cursor) for store in self.all]
+        return merged(pages, cursor, is_newest_first=False)
+
+    async def sessions_closed_before(self, at: float, *, limit: int) -> tuple[str, ...]:
+        """Find sessions that ended before a time."""
+        return tuple([sid for store in self.all for sid in await store.sessions_closed_before(at, limit=limit)])
+
+    async def destinations_owed(self) -> tuple[str, ...]:
+        """Name the destinations of effects that are pending."""
+        return tuple(sorted({one for store in self.all for one in await store.destinations_owed()}))
+
+    async def effects_owed(self, destination: str, *, after: str | None, limit: int) -> tuple[Effect, ...]:
+        """Read pending effects of a destination, oldest first."""
+        owed = [await store.effects_owed(destination, after=after, limit=limit) for store in self.all]
+        return tuple(sorted((one for some in owed for one in some), key=lambda effect: effect.sid))[:limit]
+
+    def alert(self, event_sid: str) -> DebuggerEvent | None:
+        """Read one debugger event."""
+        return next((found for store in self.all if (found := store.alert(event_sid))), None)
+
+
+class Wire:
+    """The network of a world, as one host sees it: every message arrives, unless the test cuts it."""
+
+    def __init__(self, world: "World", me: int) -> None:
+        self.me = me
+        self._world = world
+
+    @property
+    def count(self) -> int:
+        """How many hosts there are."""
+        return self._world.count
+
+    async def ask(self, host: int, message: bytes) -> bytes:
+        """Carry a message over and the answer back."""
+        await asyncio.sleep(0)
+        if not self._world.is_joined(self.me, host):
+            raise PeerUnavailable(f"Host {host} does not answer")
+        answer = await self._world.hosts[host].answer(self.me, message)
+        if not self._world.is_joined(self.me, host):
+            raise PeerUnavailable(f"Host {host} did not answer")
+        return answer
+
+
+class Hosts:
+    """All hosts of a world, as if they were one: whatever arrives, arrives at each in turn."""
+
+    def __init__(self, hosts: Sequence[Host]) -> None:
+        self.all = hosts
+        self._turns = cycle(hosts)
+
+    @property
+    def control(self) -> ControlPlane:
+        """The control plane of the next host."""
+        return next(self._turns).control
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all are."""
+        return all(host.is_ready and not host.unheard for host in self.all)
+
+    @property
+    def active_sessions(self) -> int:
+        """Count the sessions that route."""
+        return sum(host.active_sessions for host in self.all)
+
+    @property
+    def open_calls(self) -> int:
+        """Count the calls whose inbound leg has not ended."""
+        return sum(host.open_calls for host in self.all)
+
+    @property
+    def bindings(self) -> int:
+        """Count the active pairs."""
+        return sum(host.bindings for host in self.all)
+
+    @property
+    def waiting_events(self) -> int:
+        """Count the events that wait for webhooks of applications."""
+        return sum(host.waiting_events for host in self.all)
+
+    def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
+        """Hand an event to the next host."""
+        next(self._turns).receive(event, answer)
+
+    async def resolve(self, event: InboundEvent) -> Decision:
+        """Ask the next host what would become of an event."""
+        host, waiting = next(self._turns), asyncio.get_running_loop().create_future()
+        decision = host.resolve(event)
+        if decision is not None:
+            return decision
+        host.resolve_elsewhere(event, waiting.set_result)
+        told: Decision = await waiting
+        return told
+
+    def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        """Hand a report to the next host."""
+        next(self._turns).report(report, answer)
+
+    def signing_token(self, proxy: Address) -> str | None:
+        """Ask the next host."""
+        return next(self._turns).signing_token(proxy)
+
+    def account_token(self, account_sid: str) -> str | None:
+        """Ask the next host."""
+        return next(self._turns).account_token(account_sid)
+
+    def keep_event(self, event: DebuggerEvent) -> None:
+        """Have the next host keep a debugger event."""
+        next(self._turns).keep_event(event)
+
+    async def sweep(self) -> None:
+        """Close every session whose end has come."""
+        for host in self.all:
+            await host.sweep()
+
+    async def sweep_alerts(self) -> None:
+        """Keep the debugger events that were raised since the last time."""
+        for host in self.all:
+            await host.sweep_alerts()
+
+    async def erase_old(self) -> None:
+        """Erase the sessions that closed longer ago than they are kept."""
+        for host in self.all:
+            await host.erase_old()
+
+    async def stop(self) -> None:
+        """Stop all at once."""
+        await asyncio.gather(*(host.stop() for host in self.all))
 
 
 class World:
-    """One host, its store and one account, ready for traffic."""
+    """One host or several, their stores and one account, ready for traffic."""
 
-    def __init__(self, data_dir: Path, settings: HostSettings = QUIET) -> None:
+    egress: Egress | None = None
+
+    def __init__(self, data_dir: Path, settings: HostSettings = QUIET, *, count: int = 1) -> None:
+        self.count = count
         self.clock = FakeClock()
         self.observer = Observed()
         self.settings = settings
-        bits = count(1)
+        self.mood = Mood()
+        bits = count_from(1)
         self.mint = OrderedMint(self.clock, lambda: next(bits))
         self._data_dir = data_dir
-        self._resources = count(1)
-        self.store: MoodyStore
-        self.host: Host
+        self._resources = count_from(1)
+        self._cut: set[frozenset[int]] = set()
+        self.hosts: dict[int, Host] = {}
+        self.stores: dict[int, MoodyStore] = {}
+        self.store: Stores
+        self.host: Hosts
         self.account: Account
         self.service_sid: str
 
     @property
-    def control(self) -> Control:
+    def control(self) -> ControlPlane:
         """The control plane."""
         return self.host.control
 
     # -- life ------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Open the data directory and load it."""
-        self.store = MoodyStore.open(self._data_dir, synchronous="NORMAL", observer=self.observer)
-        self.host = Host(
-            store=self.store,
+        """Open the data directories and load them."""
+        for place in range(self.count):
+            await self.start_host(place)
+        self.store = Stores(self.mood, tuple(self.stores.values()))
+        self.host = Hosts(tuple(self.hosts.values()))
+        await self.joined()
+
+    async def start_host(self, place: int) -> None:
+        """Open the data directory of one host and load it."""
+        data_dir = host_dir(self._data_dir, place, self.count)
+        store = MoodyStore.open(data_dir, synchronous="NORMAL", observer=self.observer)
+        store.mood = self.mood
+        self.stores[place] = store
+        self.hosts[place] = Host(
+            store=store,
             clock=self.clock,
             mint=self.mint,
             pick=lambda _count: 0,
             observer=self.observer,
             settings=self.settings,
+            egress=self.egress,
+            peers=Wire(self, place) if self.count > 1 else None,
         )
-        await self.host.start()
+        await self.hosts[place].start()
+
+    async def joined(self) -> None:
+        """Wait until every host has heard of every other."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not self.host.is_ready:  # noqa: ASYNC110 - hosts tell nobody when they are
+                await asyncio.sleep(0.005)
 
     async def stop(self) -> None:
-        """Stop and let the data directory go."""
+        """Stop and let the data directories go."""
         self.store.let_through()
         await self.host.stop()
-        await self.store.close()
+        for store in self.store.all:
+            await store.close()
         gc.unfreeze()
 
     async def restart(self) -> None:
-        """Stop and start on the same data directory."""
+        """Stop and start on the same data directories."""
         await self.stop()
         await self.start()
 
     async def settle(self) -> None:
         """Let everything that is under way come to its end."""
         for _ in range(3):
-            done = asyncio.get_running_loop().create_future()
-            SqliteStore.commit(self.store, (), done.set_result)
-            await asyncio.wait_for(done, WAIT_SECONDS)
+            for store in self.store.all:
+                await store.land()
             await self.breathe()
 
     async def breathe(self) -> None:
         """Let the loop turn, without waiting for the disk."""
-        for _ in range(10):
+        for _ in range(10 if self.count == 1 else 40):
             await asyncio.sleep(0)
+
+    def is_joined(self, one: int, other: int) -> bool:
+        """Tell whether two hosts reach each other."""
+        return frozenset((one, other)) not in self._cut
+
+    def cut(self, one: int, other: int) -> None:
+        """Let no message pass between two hosts any more."""
+        self._cut.add(frozenset((one, other)))
+
+    def mend(self) -> None:
+        """Let messages pass again."""
+        self._cut.clear()
 
     # -- provisioning ----------------------------------------------------------------------------------------------
 
@@ -441,7 +669,7 @@ async def begun(*requests: Coroutine[Any, Any, Any]) -> list[asyncio.Task[Any]]:
     tasks = []
     for request in requests:
         tasks.append(asyncio.create_task(request))
-        for _ in range(5):
+        for _ in range(40):
             await asyncio.sleep(0)
     return tasks
 

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from engine.core.batch import BatchItem, ItemDone, ItemRefused, ItemResult, UpdateItem
 from engine.core.effects import Effect
 from engine.core.errors import CATALOGUE, ApiError, Code, not_found
 from engine.core.ports import AlertFilter, Explanation, OutboxFilter, Page, PageCursor, PoolEntry
@@ -94,6 +95,7 @@ class FakeControl:
         self.events: dict[str, DebuggerEvent] = {}
         self.effects: dict[str, Effect] = {}
         self.asked: list[msgspec.Struct] = []
+        self.batches: list[tuple[BatchItem, ...]] = []
 
     def mint(self, kind: SidKind) -> str:
         return sid_of(kind, next(self._counter))
@@ -304,6 +306,23 @@ class FakeControl:
         for participant in request.participants:
             await self.add_participant(account_sid, service_sid, session.sid, participant)
         return session
+
+    async def batch_sessions(
+        self, account_sid: str, service_sid: str, items: Sequence[BatchItem]
+    ) -> tuple[ItemResult, ...]:
+        self.service(account_sid, service_sid)
+        self.batches.append(tuple(items))
+        return tuple([await self._carried_out(account_sid, service_sid, item) for item in items])
+
+    async def _carried_out(self, account_sid: str, service_sid: str, item: BatchItem) -> ItemResult:
+        try:
+            if isinstance(item, UpdateItem):
+                sid = (await self.session(account_sid, service_sid, item.session)).sid
+                return ItemDone(session=await self.update_session(account_sid, service_sid, sid, item.update))
+            session = await self.create_session(account_sid, service_sid, item.request)
+        except ApiError as problem:
+            return ItemRefused(code=problem.code, message=problem.message, http_status=problem.http_status)
+        return ItemDone(session=session, participants=(await self.find_session(session.sid))[1])
 
     async def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
         self.service(account_sid, service_sid)

@@ -267,12 +267,13 @@ async def test_limit_is_per_account(rest: Rest, limited: httpx.AsyncClient) -> N
 
 
 def test_every_operation_of_the_contract_is_served() -> None:
-    """Behaviour 3.0 whole, the owned numbers, the debugger's events and the update of participants."""
+    """Behaviour 3.0 whole, the owned numbers, the debugger's events, batches and the update of participants."""
     session = "/v1/Services/{ServiceSid}/Sessions"
     expected = {
         "/v1/Services": "GET POST",
         "/v1/Services/{Sid}": "DELETE GET POST",
         session: "GET POST",
+        session + "/Batch": "POST",
         session + "/{Sid}": "DELETE GET POST",
         session + "/{SessionSid}/Participants": "GET POST",
         session + "/{SessionSid}/Participants/{Sid}": "DELETE GET POST",

@@ -1,6 +1,7 @@
 """`maskline serve`: what it says when it is ready, when it stops, and when it cannot start."""
 
 import json
+import re
 import signal
 import socket
 import stat
@@ -43,6 +44,19 @@ def test_it_says_in_one_line_where_it_is_ready(start_server: StartServer, tmp_pa
     assert server.ready_line == f"Maskline is ready at {server.address} (data in {tmp_path})\n"
     assert ready.status_code == 200
     assert (code, out) == (0, "")
+
+
+def test_it_says_where_the_feed_listens(start_server: StartServer, tmp_path: Path) -> None:
+    """In the same line; somebody answers there."""
+    server = start_server("--data-dir", str(tmp_path), "--feed-listen", "127.0.0.1:0")
+
+    (address,) = re.findall(r", feed at (127\.0\.0\.1:\d+)\)\n$", server.ready_line)
+    with socket.create_connection(("127.0.0.1", int(address.partition(":")[2])), timeout=5) as connection:
+        connection.sendall(b"\0\0\0\x01\x90")
+        assert b"hello-expected" in connection.recv(1_000)
+    code, _, log = server.stop()
+
+    assert (code, "Traceback" in log) == (0, False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -145,6 +159,22 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+def test_what_keeps_the_feed_from_listening_is_named(tmp_path: Path) -> None:
+    """Its option, or its certificate; nothing is made on disk."""
+    place = ("--data-dir", str(tmp_path / "data"), "--listen", "127.0.0.1:0")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+
+        taken = refused(*place, "--feed-listen", address)
+    files = ("--feed-tls-certificate", str(tmp_path / "none.pem"), "--feed-tls-key", str(tmp_path / "key.pem"))
+    no_certificate = refused(*place, "--feed-listen", "127.0.0.1:0", *files)
+
+    assert f"cannot listen on {address}" in taken
+    assert "--feed-listen" in taken
+    assert f"cannot use the certificate {tmp_path / 'none.pem'}" in no_certificate
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_data_directory_that_is_none_is_named(tmp_path: Path) -> None:
     """A file in its place cannot hold a database."""
     file = tmp_path / "file"
@@ -197,6 +227,18 @@ def test_metrics_tell_of_the_requests(start_server: StartServer, tmp_path: Path)
 
     assert "maskline_ready 1.0" in metrics
     assert 'maskline_api_requests_total{method="GET",route="/v1/Services",status="401"} 1.0' in metrics
+
+
+def test_metrics_can_have_a_port_of_their_own(start_server: StartServer, tmp_path: Path) -> None:
+    """There, nothing else is served."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    start_server("--data-dir", str(tmp_path), "--operations-listen", f"127.0.0.1:{port}")
+
+    answers = [httpx.get(f"http://127.0.0.1:{port}{path}") for path in ("/metrics", "/readyz", "/v1/Services")]
+
+    assert [one.status_code for one in answers] == [200, 200, 404]
+    assert "maskline_ready 1.0" in answers[0].text
 
 
 def test_settings_are_printed_and_nothing_is_started(run: Run, tmp_path: Path) -> None:

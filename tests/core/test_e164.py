@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.e164 import (
+    _american_numbers,
     canonical,
     country_of,
     dial_form,
@@ -123,6 +124,18 @@ def test_the_short_way_to_read_plus_one_agrees_with_the_long_one(national: int) 
     else:
         assert kept == phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
         assert is_valid or overlay_of(kept[2:5]) != {kept[2:5]}
+
+
+@given(st.integers(min_value=200, max_value=999), st.integers(min_value=0, max_value=9_999_999))
+def test_a_valid_number_in_plus_one_is_where_the_library_says(area: int, line: int) -> None:
+    """The United States are found the short way, the other twenty-odd countries the long one."""
+    address = f"+1{area}{line:07d}"
+    parsed = phonenumbers.parse(address, None)
+
+    if phonenumbers.is_valid_number(parsed):
+        assert country_of(address) == phonenumbers.region_code_for_number(parsed)
+    else:
+        assert _american_numbers().fullmatch(address) is None
 
 
 def test_a_refusal_does_not_repeat_the_number() -> None:

@@ -1,5 +1,6 @@
 """What becomes of inbound traffic: behaviour 9's table as far as it needs no webhook, and 14's digits."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,16 +21,20 @@ from engine.core.records import (
 )
 from engine.core.routing import (
     ActiveSession,
+    Bindings,
     NumberRules,
+    Passage,
     Seat,
     active_session,
     decide,
+    foresee,
+    foresee_all,
     outbound_address,
     pushed_message,
     rules_for,
 )
 from engine.core.sids import SidKind
-from engine.core.traffic import InboundEvent, Outcome, Reason
+from engine.core.traffic import InboundEvent, Outcome, Question, Reason
 from tests.core.pairings import (
     ALICE,
     ARGENTINE,
@@ -67,6 +72,8 @@ def test_a_participant_reaches_the_partner_who_sees_their_own_number(kind: Kind)
     decision = ruling.decision
     assert (decision.outcome, decision.reason, decision.code) == (Outcome.ROUTED, Reason.IN_SESSION, None)
     assert (decision.to, decision.caller_id, decision.session_sid) == (BOB, P2, session.sid)
+    alice, bob = (seat.participant_sid for seat in session.seats)
+    assert (decision.inbound_participant_sid, decision.outbound_participant_sid) == (alice, bob)
     assert ruling.session is session
 
 
@@ -477,6 +484,71 @@ def pairings(draw: st.DrawFn) -> ActiveSession:
     mode = draw(st.sampled_from(Mode))
     date_expiry = draw(st.none() | st.sampled_from([NOW - 1, NOW + 1]))
     return pairing(*map(seat, people, proxies), mode=mode, date_expiry=date_expiry)
+
+
+@given(
+    sessions=st.lists(pairings(), max_size=6),
+    sender=st.sampled_from([*PEOPLE, "+525512345678", "+5215512345678", " 12125552001", "anonymous"]),
+    body=st.sampled_from(["on my way", " Stop", ""]),
+    kind=st.sampled_from(Kind),
+    rules=st.just(PLAIN)
+    | st.builds(NumberRules, st.booleans(), st.booleans(), st.booleans(), carrier=st.sampled_from([None, "main"])),
+    account_sid=st.sampled_from([None, "AC1", "AC2"]),
+    is_ready=st.booleans(),
+)
+def test_what_is_foreseen_is_what_is_decided(
+    *,
+    sessions: list[ActiveSession],
+    sender: Address,
+    body: str,
+    kind: Kind,
+    rules: NumberRules,
+    account_sid: str | None,
+    is_ready: bool,
+) -> None:
+    """Alone or among many, the same decision in every respect but the interaction, which is not made."""
+    bindings = bound(*sessions)
+    bindings.lapse(PEOPLE[0], "KC" + "9" * 32)
+    event = msgspec.structs.replace(arrival(kind, sender), body=body)
+
+    decision = msgspec.structs.replace(ruled(bindings, event, rules=rules).decision, interaction_sid="")
+    foreseen = foresee(bindings, event, rules=rules, now=NOW)
+    together = foresee_all(
+        [event, event],
+        {P1: Number(bindings, rules, "AC1", is_ready=is_ready)},
+        account_sid=account_sid,
+        now=NOW,
+        otherwise=lambda _: decision,
+    )
+
+    assert foreseen == decision
+    assert together is not None
+    assert [one.decision() if isinstance(one, Passage) else one for one in together] == [decision, decision]
+
+
+@pytest.mark.parametrize(
+    ("account_sid", "is_ready", "to"), [("AC2", True, P1), ("AC1", False, P1), ("AC1", True, P2), (None, False, P1)]
+)
+def test_many_are_foreseen_only_where_one_may_look(account_sid: str | None, to: Address, *, is_ready: bool) -> None:
+    """Not of another account, not before its pairs are known; and one that nobody can tell is told of none."""
+    numbers = {P1: Number(bound(couple()), PLAIN, "AC1", is_ready=is_ready)}
+    asked: list[Question] = []
+
+    def otherwise(question: Question) -> None:
+        asked.append(question)
+
+    told = foresee_all([call(ALICE, to)], numbers, account_sid=account_sid, now=NOW, otherwise=otherwise)
+
+    assert (told, asked) == (None, [call(ALICE, to)])
+
+
+class Number(msgspec.Struct):
+    """A proxy number as `foresee_all` sees it."""
+
+    bindings: Bindings
+    rules: NumberRules
+    account_sid: str
+    is_ready: bool
 
 
 @given(

@@ -10,7 +10,14 @@ from tests.e2e.application import Application, serving
 from tests.e2e.live import LiveServer
 from tests.e2e.tenant import Tenant, new_tenant
 
-UNLIMITED = ("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8")
+UNLIMITED = (
+    "--rate-limit-per-second",
+    "0",
+    "--outgoing-allow",
+    "127.0.0.0/8",
+    "--feed-listen",
+    "127.0.0.1:0",
+)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ STOP_SECONDS = 5.0
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Never used: the engine listens in clear. Without it every client reads the system's certificates."""
 
-_READY = re.compile(r"Maskline is ready at (http://\S+) ")
+_READY = re.compile(r"Maskline is ready at (http://\S+) \(data in .*?(?:, feed at (\S+))?\)$")
 
 
 class LiveServer:
@@ -47,6 +47,7 @@ class LiveServer:
             self.kill()
             raise AssertionError(f"the server did not start:\n{self.log}")
         self.address = ready[1]
+        self.feed = ready[2] or ""
         self.public_url = public_url or self.address
 
     @property

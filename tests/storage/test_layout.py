@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from engine.core.errors import MasklineError, StoreUnavailable
-from storage import LayoutDamaged, LayoutMismatch, SqliteStore, claim, host_dir
-from storage.layout import LAYOUT, read_layout
+from storage import LayoutDamaged, LayoutMismatch, MoveUnfinished, SqliteStore, claim, host_dir
+from storage.layout import LAYOUT, Layout, read_layout, replace_layout
 from tests.storage.material import Observed
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +29,7 @@ def test_the_first_claim_of_a_directory_lays_it_out(tmp_path: Path, hosts: int) 
     claim(data_dir, hosts)
 
     assert [path.name for path in data_dir.iterdir()] == [LAYOUT]
-    assert read_layout(data_dir) == hosts
+    assert read_layout(data_dir) == Layout(hosts)
     assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
     assert stat.S_IMODE((data_dir / LAYOUT).stat().st_mode) == 0o600
 
@@ -42,7 +42,7 @@ def test_another_number_of_hosts_is_refused_with_the_way_out(tmp_path: Path, lai
     with pytest.raises(LayoutMismatch, match=f"maskline rebalance --hosts {wanted} --data-dir {tmp_path}"):
         claim(tmp_path, wanted)
 
-    assert read_layout(tmp_path) == laid_out
+    assert read_layout(tmp_path) == Layout(laid_out)
 
 
 async def test_a_database_without_a_note_is_of_one_host(tmp_path: Path) -> None:
@@ -95,3 +95,23 @@ def test_a_file_in_place_of_the_directory_is_not_claimed(tmp_path: Path) -> None
 
     with pytest.raises(StoreUnavailable, match="must be a directory"):
         claim(tmp_path / "data", 1)
+
+
+def test_a_directory_whose_move_was_interrupted_is_refused_to_all(tmp_path: Path) -> None:
+    """Old files may be gone and new ones not yet in place; the message says how to go on."""
+    replace_layout(tmp_path, Layout(hosts=3, moving_to=5, kept_in="before-rebalance-1"))
+
+    for hosts in (3, 5):
+        with pytest.raises(MoveUnfinished, match=f"Finish it: maskline rebalance --data-dir {tmp_path}"):
+            claim(tmp_path, hosts)
+
+
+def test_a_note_is_replaced_whole(tmp_path: Path) -> None:
+    """And no draft stays behind."""
+    claim(tmp_path, 3)
+    moving = Layout(hosts=3, moving_to=5, kept_in="before-rebalance-1")
+
+    replace_layout(tmp_path, moving)
+
+    assert read_layout(tmp_path) == moving
+    assert [path.name for path in tmp_path.iterdir()] == [LAYOUT]

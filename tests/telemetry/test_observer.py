@@ -7,7 +7,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engine.core.errors import Code
 from engine.core.observing import Ingress, OperationEnd, SessionOperation
-from engine.core.ports import DeliveryEnd, DoorProblem, DutyKind, EgressObserver, HookEnd, HookKind, Observer
+from engine.core.ports import (
+    DeliveryEnd,
+    DoorProblem,
+    DutyKind,
+    EgressObserver,
+    FeedObserver,
+    FeedProblem,
+    HookEnd,
+    HookKind,
+    Observer,
+)
 from engine.core.records import DebuggerEvent, Kind
 from engine.core.routing import NOT_IN_POOL
 from engine.core.traffic import Decision, Outcome, Reason, ReportOutcome
@@ -46,6 +56,16 @@ def test_it_is_an_observer(telemetry: Telemetry) -> None:
     observer.turned_away(DoorProblem.NOT_POST)
 
     assert series(telemetry, "maskline_turned_away_requests_total")['{problem="not-post"}'] == 1
+
+
+def test_the_feed_is_counted_by_problem(telemetry: Telemetry) -> None:
+    """Every problem reads 0 before it happens."""
+    observer: FeedObserver = telemetry
+
+    observer.feed_refused(FeedProblem.NOT_MSGPACK)
+
+    problems = series(telemetry, "maskline_feed_problems_total")
+    assert (len(problems), problems['{problem="not-msgpack"}'], sum(problems.values())) == (len(FeedProblem), 1, 1)
 
 
 def test_every_ending_reads_zero_before_it_happens(telemetry: Telemetry) -> None:

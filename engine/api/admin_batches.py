@@ -1,0 +1,18 @@
+"""The admin API's batch of sessions: as that of the public interface, with results that name no real number."""
+
+from starlette.requests import Request
+
+from engine.api.admin_request import read_bytes
+from engine.api.admin_services import service_of
+from engine.api.batch import carry_out, read
+from engine.core.ports import ControlPlane
+from engine.wire.admin_batches import SessionsBatched, session_outcome
+from engine.wire.rest_batch import BatchForm
+
+
+async def batch_sessions(control: ControlPlane, request: Request) -> SessionsBatched:
+    """Make, change and close sessions of any account's service."""
+    service = service_of(control, request.path_params["service"])
+    asked = await read(await read_bytes(request), BatchForm.ARRAY)
+    outcomes = await carry_out(control, service.account_sid, service.sid, asked)
+    return SessionsBatched(results=tuple(map(session_outcome, outcomes)))

@@ -1,0 +1,183 @@
+"""`maskline cluster`: how the hosts of a cluster fare, taking one out and in again, stopping it."""
+
+import click
+import msgspec
+
+from actors.supervisor import Membership
+from actors.watch import HostState, Member
+from engine.cli.durations import ago
+from engine.cli.options import admin_options
+from engine.cli.output import show_json, show_table
+from engine.cli.tree import Refused
+from engine.cluster.link import running_cluster
+from engine.cluster.stopping import stop_cluster
+from engine.core.placement import host_name
+from engine.settings import Settings
+
+_ORDER_MARGIN_SECONDS = 10.0
+"""What a host is given to commit and close, or to open and load, beyond the grace of requests."""
+
+_RED = frozenset({HostState.FAILED, HostState.UNPLACED, HostState.DOWN})
+
+
+class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A host, as `status --json` tells it."""
+
+    host: str
+    state: HostState
+    node: str | None
+    """IP address."""
+    node_id: str | None
+    """Ray's name of the node."""
+    pid: int | None
+    incarnation: int
+    restarts: int
+    http: str
+    feed: str
+    operations: str
+    bindings: int
+    sessions: int
+    last_beat_seconds: float | None
+    """Age of its last answer to the supervisor."""
+    problem: str
+
+
+class ClusterStatus(msgspec.Struct, frozen=True):
+    """A cluster, as `status --json` tells it."""
+
+    epoch: int
+    supervisor_pid: int
+    hosts: tuple[HostStatus, ...]
+
+
+@click.group()
+def cluster() -> None:
+    """Hosts on Ray: how they fare, taking one out, stopping all."""
+
+
+@cluster.command()
+@admin_options
+def status(*, settings: Settings, as_json: bool) -> None:
+    """Show every host; exits with 1 unless all are ready or drained."""
+    with running_cluster(settings) as running:
+        told = _status(running.membership())
+    if as_json:
+        show_json(told)
+    else:
+        show_table(_COLUMNS, [_row(host) for host in told.hosts])
+        click.echo(f"directory epoch {told.epoch}, supervisor process {told.supervisor_pid}")
+    if not all(host.state in {HostState.READY, HostState.DRAINED} for host in told.hosts):
+        raise click.exceptions.Exit(1)
+
+
+@cluster.command()
+@click.argument("host")
+@admin_options
+def drain(*, host: str, settings: Settings, as_json: bool) -> None:
+    """Take HOST (its name or place) out: it finishes what is in flight, and its numbers are told to come again.
+
+    It stays out, also over restarts of its process, until `undrain` or the next `serve`.
+    """
+    _ordered(settings, host, "drain", as_json=as_json)
+
+
+@cluster.command()
+@click.argument("host")
+@admin_options
+def undrain(*, host: str, settings: Settings, as_json: bool) -> None:
+    """Take HOST in again; also has one try again that could not start."""
+    _ordered(settings, host, "undrain", as_json=as_json)
+
+
+@cluster.command()
+@admin_options
+def stop(*, settings: Settings, as_json: bool) -> None:
+    """Stop all hosts in order, and the Ray that was started for them."""
+    stop_cluster(settings)
+    if as_json:
+        show_json({"stopped": True})
+    else:
+        click.echo("the cluster is stopped")
+
+
+def _ordered(settings: Settings, host: str, verb: str, *, as_json: bool) -> None:
+    with running_cluster(settings) as running:
+        members = running.membership().members
+        place = _place(host, members)
+        seconds = settings.shutdown_grace_seconds + _ORDER_MARGIN_SECONDS
+        if not running.order(place, verb, timeout_seconds=seconds):
+            raise Refused(
+                f"{host_name(place)} did not {verb} within {seconds:g} seconds; see `maskline cluster status`"
+            )
+    if as_json:
+        show_json({"host": host_name(place), "done": verb})
+    else:
+        click.echo(f"{host_name(place)}: {verb}ed")
+
+
+def _place(host: str, members: tuple[Member, ...]) -> int:
+    for member in members:
+        if host in {member.name, str(member.place)}:
+            return member.place
+    raise Refused(f"there is no host {host!r}; there are {', '.join(member.name for member in members)}")
+
+
+def _status(membership: Membership) -> ClusterStatus:
+    hosts = tuple(_host_status(member, membership.now) for member in membership.members)
+    return ClusterStatus(membership.epoch, membership.pid, hosts)
+
+
+def _host_status(member: Member, now: float) -> HostStatus:
+    report = member.report
+    is_there = report is not None and member.state not in {HostState.DOWN, HostState.UNPLACED}
+    return HostStatus(
+        host=member.name,
+        state=member.state,
+        node=report.node_address if report else None,
+        node_id=member.node or None,
+        pid=report.pid if report and is_there else None,
+        incarnation=report.incarnation if report else 0,
+        restarts=report.restarts if report else 0,
+        http=report.http if report else "",
+        feed=report.feed if report else "",
+        operations=report.operations if report else "",
+        bindings=report.bindings if report else 0,
+        sessions=report.sessions if report else 0,
+        last_beat_seconds=None if member.heard_at is None else round(now - member.heard_at, 1),
+        problem=member.problem,
+    )
+
+
+_COLUMNS = (
+    "host",
+    "node",
+    "pid",
+    "state",
+    "incarnation",
+    "restarts",
+    "HTTP",
+    "feed",
+    "operations",
+    "bindings",
+    "sessions",
+    "last beat",
+    "problem",
+)
+
+
+def _row(host: HostStatus) -> tuple[str, ...]:
+    return (
+        host.host,
+        host.node or "",
+        str(host.pid or ""),
+        host.state,
+        str(host.incarnation),
+        str(host.restarts),
+        host.http.removeprefix("http://"),
+        host.feed,
+        host.operations.removeprefix("http://"),
+        str(host.bindings),
+        str(host.sessions),
+        "" if host.last_beat_seconds is None else ago(host.last_beat_seconds),
+        host.problem,
+    )

@@ -1,0 +1,250 @@
+"""A local Ray for one data directory: its processes are started here, found again, and ended, these and no others.
+
+It listens on loopback only, wants a token of its own, and outlives whoever started it. `ray stop` is never used: it
+would end every Ray of the machine.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from engine.cluster.notes import read_note, write_note
+from engine.core.errors import MasklineError
+
+LINK: Final = "ray.json"
+TOKEN: Final = "ray.token"  # noqa: S105 - a file's name
+LOG: Final = "ray.log"
+LOOPBACK: Final = "127.0.0.1"
+
+START_SECONDS: Final = 90.0
+STOP_SECONDS: Final = 10.0
+
+_OBJECT_STORE_BYTES: Final = 80_000_000
+"""Close to Ray's least: what hosts say to each other travels in the calls themselves."""
+_LONGEST_TEMP: Final = 40
+"""Ray makes sockets below it, and the system limits their paths to about a hundred characters."""
+_PREFIX: Final = "maskline-ray-"
+_POLL_SECONDS: Final = 0.05
+_ADDRESS_FILE: Final = "ray_current_cluster"
+_LOG_TAIL: Final = 1_000
+
+
+class RayNotStarted(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """A local Ray cannot be started; the message says why."""
+
+
+class RayLink(msgspec.Struct, frozen=True, kw_only=True):
+    """How the Ray of a data directory is reached."""
+
+    address: str
+    """host:port; empty while it starts."""
+    pid: int = 0
+    """Process that holds a local one together; 0 = it was joined, and is not ours to end."""
+    born: int = 0
+    """When that process started, in the kernel's ticks: it tells it from a later one of the same number."""
+    temp_dir: str = ""
+    """Its sockets and logs."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it was started for this data directory."""
+        return self.pid > 0
+
+
+def read_link(data_dir: Path) -> RayLink | None:
+    """Return how the Ray of a data directory is reached; None when it has none that runs. Raises OSError."""
+    link = read_note(data_dir / LINK, RayLink)
+    if link is None or (link.is_ours and not is_running(link)):
+        return None
+    return link
+
+
+def write_link(data_dir: Path, link: RayLink) -> None:
+    """Note how the Ray of a data directory is reached."""
+    write_note(data_dir / LINK, link)
+
+
+def is_running(link: RayLink) -> bool:
+    """Whether the process that holds a local Ray together is there."""
+    return link.is_ours and _born(link.pid) == link.born
+
+
+def start_head(data_dir: Path, *, hosts: int) -> RayLink:
+    """Start a Ray of this machine with a CPU for each host, in a session of its own.
+
+    Raises:
+        RayNotStarted: it ended, or was not there in time.
+    """
+    if not sys.platform.startswith("linux"):
+        raise RayNotStarted("a Ray of Maskline's own needs Linux; start one by hand and name it with --address")
+    _clean_up(data_dir)
+    temp_dir = _make_temp_dir()
+    with (data_dir / LOG).open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter
+            [sys.executable, "-m", "ray.scripts.scripts", "start", *_arguments(temp_dir, hosts)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**_kept_environment(), **ray_environment(data_dir), **_HEAD_ENVIRONMENT},
+            start_new_session=True,
+        )
+    link = RayLink(address="", pid=process.pid, born=_born(process.pid), temp_dir=str(temp_dir))
+    write_link(data_dir, link)
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        address = _read_address(temp_dir)
+        if address:
+            link = msgspec.structs.replace(link, address=address)
+            write_link(data_dir, link)
+            return link
+        time.sleep(_POLL_SECONDS)
+    stop_head(data_dir, link)
+    raise RayNotStarted(f"Ray did not start; the end of {data_dir / LOG} says: {_tail(data_dir / LOG)}")
+
+
+def stop_head(data_dir: Path, link: RayLink) -> None:
+    """End the processes of a local Ray, in order first, and remove what they left."""
+    if is_running(link):
+        _signal(link.pid, signal.SIGTERM)
+        until = time.monotonic() + STOP_SECONDS
+        while is_running(link) and time.monotonic() < until:
+            _reap(link.pid)
+            time.sleep(_POLL_SECONDS)
+    for pid in _session(link):
+        _signal(pid, signal.SIGKILL)
+    _reap(link.pid)
+    _clean_up(data_dir)
+
+
+def ray_environment(data_dir: Path) -> dict[str, str]:
+    """Return the variables that a local Ray and whoever joins it need, the latter before ray is imported."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(_token(data_dir)),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the same on Linux: one machine, so loopback instead of its address
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+
+
+def is_reachable(address: str, *, timeout_seconds: float = 5.0) -> bool:
+    """Whether something listens at host:port; Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout_seconds).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _arguments(temp_dir: Path, hosts: int) -> tuple[str, ...]:
+    return (
+        "--head",
+        "--block",
+        f"--node-ip-address={LOOPBACK}",
+        "--port=0",
+        f"--num-cpus={hosts}",
+        f"--object-store-memory={_OBJECT_STORE_BYTES}",
+        f"--temp-dir={temp_dir}",
+        "--include-dashboard=false",
+        "--include-log-monitor=false",
+        "--no-monitor",
+        "--disable-usage-stats",
+    )
+
+
+_HEAD_ENVIRONMENT: Final = {
+    "RAY_BACKEND_LOG_LEVEL": "warning",
+    "RAY_ROTATION_MAX_BYTES": "10000000",
+    "RAY_ROTATION_BACKUP_COUNT": "2",
+    "RAY_memory_monitor_refresh_ms": "0",  # the kernel decides whom to end when memory is short, not Ray
+}
+
+
+def _kept_environment() -> dict[str, str]:
+    """Leave out what belongs to another Ray."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
+def _token(data_dir: Path) -> Path:
+    path = data_dir.absolute() / TOKEN
+    if not path.exists():
+        path.touch(0o600)
+        path.write_text(secrets.token_hex(32), "ascii")
+    return path
+
+
+def _make_temp_dir() -> Path:
+    where = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=where if len(where) <= _LONGEST_TEMP else "/tmp"))  # noqa: S108 - mkdtemp makes it ours
+
+
+def _read_address(temp_dir: Path) -> str:
+    try:
+        return (temp_dir / _ADDRESS_FILE).read_text("ascii").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _clean_up(data_dir: Path) -> None:
+    link = read_note(data_dir / LINK, RayLink)
+    if link is not None and link.temp_dir and Path(link.temp_dir).name.startswith(_PREFIX):
+        shutil.rmtree(link.temp_dir, ignore_errors=True)
+    (data_dir / LINK).unlink(missing_ok=True)
+
+
+def _tail(log: Path) -> str:
+    return " ".join(log.read_text("utf-8", "replace")[-_LOG_TAIL:].split())
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _reap(pid: int) -> None:
+    """Take leave of a child; one that is another process's child is left to it."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _born(pid: int) -> int:
+    """Return when a process started, in ticks since the machine did; -1 when there is none, or it is a zombie."""
+    state, *fields = _stat(pid)
+    return -1 if state in {"", "Z"} else int(fields[_STARTED])
+
+
+def _session(link: RayLink) -> list[int]:
+    """Find the processes of the session that a local Ray was started in, whose number is its first process's."""
+    numbers = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    return [pid for pid in numbers if link.is_ours and _of_session(_stat(pid), link)]
+
+
+def _of_session(stat: list[str], link: RayLink) -> bool:
+    state, *fields = stat
+    return bool(state) and int(fields[_SESSION]) == link.pid and int(fields[_STARTED]) >= link.born
+
+
+_SESSION, _STARTED = 2, 18
+"""Where they stand after the state in /proc/PID/stat."""
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what the kernel says of a process, from its state on; an empty state when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    except OSError:
+        return [""]

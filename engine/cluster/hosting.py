@@ -1,0 +1,262 @@
+"""A host of a cluster, as its process runs it: the same composition as the embedded engine, told what to do by others.
+
+Never raises what would end its process: a host that cannot start says why in its report, and waits to be told.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from actors.supervisor import Fleet, Order, Supervisor
+from actors.watch import BEAT_SECONDS, Beat, ClusterRecord, HostReport, HostState, Patience, empty_record
+from engine.app import RunningEngine, running_engine
+from engine.cluster.notes import HOST_NOTE, RECORD, HostNote, read_note, save_cluster, write_note
+from engine.cluster.plan import decode_plan, host_settings, node_data_dir, reached_at
+from engine.core.errors import MasklineError
+from engine.core.ports import HostDirectory, Peers
+from engine.listeners import CannotListen
+from engine.settings import LogFormat, Settings
+from engine.telemetry.logs import ROOT, configure_logs
+from storage.datadir import DATABASE
+from storage.errors import DataDirBusy
+from storage.layout import claim, host_dir
+
+HOST_LOG: Final = "host.log"
+SUPERVISOR_LOG: Final = "supervisor.log"
+
+MOST_ATTEMPTS: Final = 5
+"""Processes that may end while they start, one after the other; then the host waits to be told."""
+
+_PREDECESSOR_SECONDS: Final = 10.0
+"""How long a process that was killed may still hold the file or a port."""
+_DOWN_BEATS: Final = 3
+"""Beats for which the supervisor's word holds that a host is down."""
+_LOG_BYTES: Final = 10_000_000
+_LOG_FILES: Final = 5
+_PRIVATE: Final = 0o700
+
+_log = logging.getLogger(f"{ROOT}.cluster")
+
+
+class Seated(Protocol):
+    """Where a host runs."""
+
+    @property
+    def place(self) -> int:
+        """Its place, counted from 0."""
+
+    @property
+    def node(self) -> str:
+        """The runtime's name of the node."""
+
+    @property
+    def node_address(self) -> str:
+        """IP address of the node."""
+
+    @property
+    def placing(self) -> str:
+        """One for each time that it was placed on a node."""
+
+
+class ClusterPeers(Peers, Protocol):
+    """Peers that can be told who is down."""
+
+    def expect_down(self, places: tuple[int, ...], *, seconds: float) -> None:
+        """Answer for hosts that are known to be down, for so long, without asking them."""
+
+
+class HostedEngine:
+    """One host; `report` tells how far it came."""
+
+    def __init__(self, settings: Settings, seat: Seated, peers: ClusterPeers, *, data_dir: Path) -> None:
+        """Take the cluster's settings and its data directory on this node; nothing is opened before `start`."""
+        self._settings = settings
+        self._own = host_settings(settings, seat.place, data_dir)
+        self._seat = seat
+        self._peers = peers
+        self._data_dir = data_dir
+        self._note = HostNote()
+        self._state = HostState.STARTING
+        self._problem = ""
+        self._engine: RunningEngine | None = None
+        self._leaving = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to start."""
+        self._state, self._problem, self._leaving = HostState.STARTING, "", asyncio.Event()
+        self._running = asyncio.create_task(self._run(self._leaving), name="engine")
+
+    @property
+    def directory(self) -> HostDirectory:
+        """The hosts, as far as this one has heard."""
+        known = self._note.directory or empty_record(self._settings.hosts).directory
+        return msgspec.structs.replace(known, me=self._seat.place)
+
+    async def ask(self, source: int, message: bytes) -> bytes | None:
+        """Carry out what another host asks; None while this one does not run."""
+        return None if self._engine is None else await self._engine.host.answer(source, message)
+
+    def report(self, beat: Beat) -> HostReport:
+        """Take the supervisor's word and tell how this host fares."""
+        self._peers.expect_down(beat.down, seconds=_DOWN_BEATS * BEAT_SECONDS)
+        if beat.directory.epoch > self.directory.epoch:
+            self._noted(directory=beat.directory)
+        report = HostReport(
+            place=self._seat.place,
+            state=self._state,
+            pid=os.getpid(),
+            node=self._seat.node,
+            node_address=self._seat.node_address,
+            incarnation=self._note.incarnation,
+            restarts=self._note.restarts,
+            epoch=self.directory.epoch,
+            problem=self._problem,
+        )
+        return report if self._engine is None else self._with_engine(report, self._engine)
+
+    def _with_engine(self, report: HostReport, engine: RunningEngine) -> HostReport:
+        state, problem = report.state, report.problem
+        if state is HostState.READY and not engine.host.is_ready:
+            state, problem = HostState.WAITING, "its numbers are not rebuilt, or the disk refuses commits"
+        feed, operations = self._own.feed_listen, self._own.operations_listen
+        return msgspec.structs.replace(
+            report,
+            state=state,
+            problem=problem,
+            feed=str(reached_at(feed, self._seat.node_address)) if feed else "",
+            http=f"http://{reached_at(self._own.listen, self._seat.node_address)}",
+            operations=f"http://{reached_at(operations, self._seat.node_address)}" if operations else "",
+            bindings=engine.host.bindings,
+            sessions=engine.host.active_sessions,
+        )
+
+    async def order(self, order: Order) -> None:
+        """Do as told; returns when it is done."""
+        match order.verb:
+            case "drain":
+                self._noted(is_drained=True)
+                await self._stop()
+                self._state = HostState.DRAINED
+            case "stop":
+                await self._stop()
+            case _ if self._running is None or self._running.done():
+                self._noted(is_drained=False, attempts=0)
+                self.start()
+
+    async def _stop(self) -> None:
+        self._leaving.set()
+        if self._running is not None:
+            await self._running
+
+    async def _run(self, leaving: asyncio.Event) -> None:
+        try:
+            await self._serve(leaving)
+        except MasklineError as problem:
+            self._failed(str(problem))
+        except Exception as problem:  # noqa: BLE001 - the loop of an actor: logged, and told to the operator
+            _log.exception("The host cannot start")
+            self._failed(f"an unforeseen error, see {self._own.data_dir / HOST_LOG}: {type(problem).__name__}")
+        finally:
+            self._engine = None
+
+    async def _serve(self, leaving: asyncio.Event) -> None:
+        claim(self._data_dir, self._settings.hosts)
+        self._own.data_dir.mkdir(mode=_PRIVATE, exist_ok=True)
+        log_to_file(self._own.data_dir / HOST_LOG, self._settings)
+        self._begin_note()
+        if self._note.is_drained:
+            self._state = HostState.DRAINED
+            return
+        if self._note.attempts > MOST_ATTEMPTS:
+            self._failed(f"its process ended {MOST_ATTEMPTS} times while it started; see {HOST_LOG} in its directory")
+            return
+        async with AsyncExitStack() as stack:
+            self._engine = await self._entered(stack)
+            self._state = HostState.READY
+            self._noted(attempts=0)
+            _log.info("host %d runs, process %d", self._seat.place, os.getpid())
+            await leaving.wait()
+            self._state = HostState.STOPPING
+
+    async def _entered(self, stack: AsyncExitStack) -> RunningEngine:
+        """Start the engine, with patience for a process of this host that was killed a moment ago."""
+        until = time.monotonic() + _PREDECESSOR_SECONDS
+        while True:
+            try:
+                engine = running_engine(self._own, peers=self._peers, directory=lambda: self.directory)
+                return await stack.enter_async_context(engine)
+            except (DataDirBusy, CannotListen):
+                if time.monotonic() > until:
+                    raise
+                await asyncio.sleep(BEAT_SECONDS / 5)
+
+    def _failed(self, problem: str) -> None:
+        _log.error("%s", problem)
+        self._state, self._problem = HostState.FAILED, problem
+
+    def _begin_note(self) -> None:
+        note = read_note(self._note_path, HostNote) or HostNote()
+        is_restart = note.placing == self._seat.placing
+        self._note = note
+        self._noted(
+            incarnation=note.incarnation + 1,
+            placing=self._seat.placing,
+            restarts=note.restarts + 1 if is_restart else 0,
+            attempts=note.attempts + 1 if is_restart else 1,
+        )
+
+    def _noted(self, **changes: object) -> None:
+        self._note = msgspec.structs.replace(self._note, **changes)
+        try:
+            write_note(self._note_path, self._note)
+        except OSError as failure:
+            _log.warning("The note of this host cannot be written: %s", failure.strerror)
+
+    @property
+    def _note_path(self) -> Path:
+        return self._own.data_dir / HOST_NOTE
+
+
+def make_host(plan: bytes, seat: Seated, peers: ClusterPeers) -> HostedEngine:
+    """Make the host at a seat of the cluster that runs by a plan."""
+    settings = decode_plan(plan)
+    return HostedEngine(settings, seat, peers, data_dir=node_data_dir(settings))
+
+
+def make_supervisor(plan: bytes, fleet: Fleet) -> Supervisor:
+    """Make the supervisor of the cluster that runs by a plan, on the node where its record is."""
+    settings = decode_plan(plan)
+    data_dir = settings.data_dir
+    log_to_file(data_dir / SUPERVISOR_LOG, settings)
+    save: Callable[..., None] = lambda record, members: save_cluster(data_dir, record, members)  # noqa: E731
+    return Supervisor(
+        fleet,
+        record=read_note(data_dir / RECORD, ClusterRecord) or empty_record(settings.hosts),
+        patience=Patience(settings.host_silence_seconds, settings.host_start_seconds),
+        clock=time.monotonic,
+        save=save,
+    )
+
+
+def places_here(plan: bytes) -> frozenset[int]:
+    """Tell which hosts' files lie on the node where this is called."""
+    settings = decode_plan(plan)
+    data_dir = node_data_dir(settings)
+    return frozenset(
+        place for place in range(settings.hosts) if (host_dir(data_dir, place, settings.hosts) / DATABASE).exists()
+    )
+
+
+def log_to_file(path: Path, settings: Settings) -> None:
+    """Send the log of this process to a file that is turned over when it is full; raises OSError."""
+    handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8")
+    configure_logs(as_json=settings.log_format is LogFormat.JSON, level=settings.log_level, handler=handler)

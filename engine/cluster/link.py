@@ -1,0 +1,57 @@
+"""How a process of ours gets to speak to the cluster of a data directory; here ray is imported, and not before."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from engine.cluster.head import LOOPBACK, RayLink, is_reachable, ray_environment, read_link
+from engine.core.errors import MasklineError
+from engine.settings import Settings
+
+if TYPE_CHECKING:
+    from actors.cluster import RayCluster
+
+
+class NoCluster(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """No cluster runs on the data directory."""
+
+
+@contextmanager
+def joined(settings: Settings, link: RayLink) -> Iterator[None]:
+    """Be a driver of a Ray.
+
+    Raises:
+        ClusterUnreachable: it does not answer, or refuses.
+    """
+    if link.is_ours:
+        os.environ.update(ray_environment(settings.data_dir))
+    from actors import cluster  # noqa: PLC0415 - costs a second, and reads the environment when it is imported
+
+    if not is_reachable(link.address):
+        raise cluster.ClusterUnreachable(f"nothing listens at {link.address}, where Ray should be")
+    cluster.connect(link.address, node_address=LOOPBACK if link.is_ours else None)
+    try:
+        yield
+    finally:
+        cluster.disconnect()
+
+
+@contextmanager
+def running_cluster(settings: Settings) -> "Iterator[RayCluster]":
+    """Speak to the cluster that runs on a data directory, or in the Ray that the settings name.
+
+    Raises:
+        NoCluster: none does.
+        ClusterUnreachable: Ray does not answer.
+    """
+    link = RayLink(address=settings.ray_address) if settings.ray_address else read_link(settings.data_dir)
+    if link is None or not link.address:
+        raise NoCluster(f"no cluster runs on the data directory {settings.data_dir}")
+    with joined(settings, link):
+        from actors.cluster import RayCluster  # noqa: PLC0415 - as above
+
+        cluster = RayCluster.found()
+        if cluster is None:
+            raise NoCluster(f"the Ray at {link.address} carries no cluster of Maskline")
+        yield cluster

@@ -1,0 +1,269 @@
+"""`maskline serve --runtime ray`: starts or joins a Ray, starts the cluster or attaches to it, watches, stops it.
+
+SIGTERM and Ctrl-C stop the cluster in order. Killed with -9, it leaves the cluster serving; the next one attaches.
+"""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from actors.watch import HostState, Member
+from engine.cluster.head import LOOPBACK, RayLink, is_running, read_link, start_head, stop_head, write_link
+from engine.cluster.hosting import make_host, make_supervisor, places_here
+from engine.cluster.link import joined
+from engine.cluster.plan import decode_plan, encode_plan, reached_at, settled
+from engine.cluster.stopping import HOST_MARGIN_SECONDS, serving_process, take_lock
+from engine.core.errors import MasklineError
+from engine.settings import Settings
+from engine.telemetry.logs import ROOT
+from storage.layout import claim
+
+if TYPE_CHECKING:
+    from actors.cluster import RayCluster
+
+_POLL_SECONDS: Final = 0.25
+_WATCH_SECONDS: Final = 2.0
+
+_log = logging.getLogger(f"{ROOT}.cluster")
+
+Announce = Callable[[str], None]
+
+
+class AlreadyServed(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """Another `maskline serve` watches over the cluster, or another cluster is where ours should be."""
+
+
+class ClusterEnded(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """The cluster is gone, or never came up; the message says what to do."""
+
+
+class NothingStarts(ClusterEnded):
+    """No host of it can start."""
+
+
+class StoppedElsewhere(ClusterEnded):
+    """Somebody else stopped it, as they may."""
+
+
+def serve_cluster(settings: Settings, announce: Announce, progress: Announce) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` gets the line of readiness, `progress` a line per host.
+
+    What ends it in any other way, once the cluster has begun, leaves that serving, as kill -9 does.
+
+    Raises:
+        MasklineError: the data directory, a port or Ray cannot be used, or the cluster ended without being told to.
+    """
+    settings = msgspec.structs.replace(settings, data_dir=settings.data_dir.absolute())
+    claim(settings.data_dir, settings.hosts)
+    with _sole_server(settings.data_dir):
+        link, must_end = _linked(settings, progress)
+        try:
+            with joined(settings, link):
+                stop = _told_to_stop()
+                cluster = _attached(settings) or _begun(settings)
+                must_end = False
+                _serve(cluster, link, stop, announce=announce, progress=progress)
+                must_end = True
+        except ClusterEnded:
+            must_end = True
+            raise
+        finally:
+            if must_end and link.is_ours:
+                stop_head(settings.data_dir, link)
+
+
+def _told_to_stop() -> threading.Event:
+    """Return what SIGTERM and SIGINT set; asked for after Ray has been joined, which sets its own."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _serve(
+    cluster: "RayCluster", link: RayLink, stop: threading.Event, *, announce: Announce, progress: Announce
+) -> None:
+    """Watch over a cluster until told to stop, then stop its hosts; raises ClusterEnded."""
+    settings = decode_plan(cluster.plan())
+    try:
+        _await_hosts(cluster, link, stop, progress)
+        if not stop.is_set():
+            where = f"{_counted(settings)}, data in {settings.data_dir}"
+            announce(f"Maskline is ready at {_address(settings)} ({where})")
+        _watch(cluster, link, stop)
+    except StoppedElsewhere as end:
+        _log.info("%s", end)
+        return
+    except NothingStarts:
+        _stop(cluster, settings)
+        raise
+    _stop(cluster, settings)
+
+
+@contextmanager
+def _sole_server(data_dir: Path) -> Iterator[None]:
+    """Hold the lock of whoever watches over the cluster of a data directory."""
+    try:
+        descriptor = take_lock(data_dir)
+    except BlockingIOError:
+        holder = serving_process(data_dir)
+        raise AlreadyServed(f"process {holder} watches over the cluster of {data_dir}; stop that one first") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _linked(settings: Settings, progress: Announce) -> tuple[RayLink, bool]:
+    """Have a Ray: the one named, the one of this data directory that runs, or a new one; tells whether it is new."""
+    data_dir = settings.data_dir
+    if settings.ray_address:
+        link = RayLink(address=settings.ray_address)
+        write_link(data_dir, link)
+        return link, False
+    found = read_link(data_dir)
+    if found is not None and found.is_ours and found.address:
+        progress(f"Ray: runs at {found.address}, process {found.pid}")
+        return found, False
+    if found is not None and found.is_ours:
+        stop_head(data_dir, found)  # whoever started it was killed before it was there
+    progress("Ray: starting")
+    started = start_head(data_dir, hosts=settings.hosts)
+    progress(f"Ray: runs at {started.address}, process {started.pid}")
+    return started, True
+
+
+def _attached(settings: Settings) -> "RayCluster | None":
+    from actors.cluster import RayCluster  # noqa: PLC0415 - ray is imported by now
+
+    cluster = RayCluster.found()
+    if cluster is None:
+        return None
+    running = decode_plan(cluster.plan())
+    if (running.data_dir, running.hosts) != (settings.data_dir, settings.hosts):
+        raise AlreadyServed(
+            f"the Ray at {settings.ray_address} carries the cluster of {running.data_dir} "
+            f"({_counted(running)}) already; stop that one or join another Ray"
+        )
+    if _comparable(running) != _comparable(settings):
+        _log.warning("the cluster runs on with the settings of its start; stop it and serve again to change them")
+    cluster.revive()
+    return cluster
+
+
+def _comparable(settings: Settings) -> Settings:
+    """Leave out the ports that 0 leaves open."""
+    listen, operations = settings.listen, settings.operations_listen
+    return msgspec.structs.replace(
+        settings,
+        listen=listen._replace(port=0),
+        operations_listen=operations and operations._replace(port=0),
+    )
+
+
+def _begun(settings: Settings) -> "RayCluster":
+    from actors.cluster import Makers, RayCluster  # noqa: PLC0415 - ray is imported by now
+
+    return RayCluster.begun(
+        Makers(make_host, make_supervisor, places_here),
+        encode_plan(settled(settings)),
+        hosts=settings.hosts,
+        peer_timeout_seconds=settings.peer_timeout_seconds,
+    )
+
+
+def _await_hosts(cluster: "RayCluster", link: RayLink, stop: threading.Event, progress: Announce) -> None:
+    """Wait until every host serves or says why it does not; raises ClusterEnded when none does."""
+    shown: dict[int, str] = {}
+    while not stop.is_set():
+        members = _members(cluster, link)
+        for member in members:
+            line = f"{member.name}: {told(member)}"
+            is_news = shown.get(member.place) != line and member.state is not HostState.UNKNOWN
+            if is_news and (member.state is not HostState.UNPLACED or member.problem):
+                shown[member.place] = line
+                progress(line)
+        if members and all(_is_settled(member) for member in members):
+            if not any(member.state in _SERVING for member in members):
+                raise NothingStarts("no host can start; the lines above say why")
+            return
+        stop.wait(_POLL_SECONDS)
+
+
+_SERVING: Final = frozenset({HostState.READY, HostState.WAITING})
+_GIVEN_UP: Final = frozenset({HostState.FAILED, HostState.DRAINED})
+
+
+def _is_settled(member: Member) -> bool:
+    return member.state in _SERVING | _GIVEN_UP or (member.state is HostState.UNPLACED and bool(member.problem))
+
+
+def told(member: Member) -> str:
+    """Say in a line how a host fares."""
+    report = member.report
+    where = f" at {report.http}, process {report.pid}" if report and report.http and member.state in _SERVING else ""
+    why = f": {member.problem}" if member.problem else ""
+    return f"{member.state}{where}{why}"
+
+
+def _watch(cluster: "RayCluster", link: RayLink, stop: threading.Event) -> None:
+    """Log what changes until told to stop; raises ClusterEnded when the cluster ends by itself."""
+    known: dict[int, str] = {}
+    while not stop.wait(_WATCH_SECONDS):
+        for member in _members(cluster, link):
+            line = f"{member.name}: {told(member)}"
+            if known.setdefault(member.place, line) != line:
+                known[member.place] = line
+                _log.log(logging.INFO if member.state in _SERVING else logging.WARNING, "%s", line)
+
+
+def _members(cluster: "RayCluster", link: RayLink) -> tuple[Member, ...]:
+    """Ask the supervisor; none while it does not answer, and is ended for that. Raises ClusterEnded when it is gone."""
+    from actors.cluster import ClusterUnreachable, RayCluster  # noqa: PLC0415 - ray is imported by now
+
+    if link.is_ours and not is_running(link):
+        raise ClusterEnded(_HEAD_ENDED)
+    try:
+        return cluster.membership().members
+    except ClusterUnreachable as problem:
+        if link.is_ours and not is_running(link):
+            raise ClusterEnded(_HEAD_ENDED) from None
+        if RayCluster.found() is None:
+            raise StoppedElsewhere("the cluster was stopped from elsewhere") from None
+        _log.warning("%s; the hosts serve on, and it is started anew", problem)
+        cluster.restart_supervisor()
+        return ()
+
+
+_HEAD_ENDED: Final = (
+    "Ray's head process ended, and the hosts with it; what was acknowledged is on disk: "
+    "serve again on the same directory"
+)
+
+
+def _address(settings: Settings) -> str:
+    """Return what the hosts of this node share."""
+    return f"http://{reached_at(settings.listen, LOOPBACK)}"
+
+
+def _counted(settings: Settings) -> str:
+    return f"{settings.hosts} host{'' if settings.hosts == 1 else 's'}"
+
+
+def _stop(cluster: "RayCluster", settings: Settings) -> None:
+    from actors.cluster import ClusterUnreachable  # noqa: PLC0415 - ray is imported by now
+
+    _log.info("stopping the cluster: finishing what is in flight")
+    try:
+        cluster.stop(timeout_seconds=settings.shutdown_grace_seconds + HOST_MARGIN_SECONDS)
+    except ClusterUnreachable as problem:
+        _log.warning("%s; its hosts are ended", problem)
+        cluster.kill_hosts(settings.hosts)
+    _log.info("stopped")

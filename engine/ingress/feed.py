@@ -1,0 +1,415 @@
+"""One connection of the feed: frames of events in, frames of decisions out, in the same order.
+
+It decides nothing (the data plane does) and knows no bytes (`engine.wire.feed` does). A burst that was read is decided
+in one turn of the loop and answered with one write; an event is at most a callback, never a task or a future.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import msgspec
+
+from engine.core.observing import TrafficMeter
+from engine.core.ports import Clock, FeedObserver, FeedPlane, FeedProblem, HostDirectory
+from engine.ingress.feed_line import Frame, Line
+from engine.wire.feed import (
+    FIELDS,
+    LENGTH_BYTES,
+    MAX_HELLO_BYTES,
+    UNREADABLE,
+    VERSION,
+    Answers,
+    Directory,
+    FeedHost,
+    Hello,
+    Later,
+    Limits,
+    Payload,
+    Problem,
+    Refusal,
+    Refused,
+    Said,
+    ServerFrame,
+    Shape,
+    Splitter,
+    Terms,
+    Welcome,
+    is_hello,
+    read_hello,
+    shape_of,
+)
+from engine.wire.feed_events import MAX_EVENTS, Event, Resolve, Status, read_events, read_resolves
+
+LINGER_SECONDS = 1.0
+"""How long a peer may go on sending what is not read any more, so that it comes to read its last answers."""
+
+_NO_LENGTH = bytes(LENGTH_BYTES)
+
+_log = logging.getLogger("maskline.feed")
+
+
+class FeedSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the feed behaves where an operator may choose."""
+
+    max_frame_bytes: int = 1_048_576
+    """Largest frame."""
+    window_frames: int = 64
+    """Frames of a connection that wait for their answer, past which no more are read."""
+    window_bytes: int = 4_194_304
+    """Bytes of such frames, past which no more are read."""
+    hello_timeout_seconds: float = 10.0
+    """How long a connection may take to say hello."""
+    most_late: int = 10_000
+    """Events of a connection that wait for hooks or other hosts, past which no more frames are read."""
+    check_seconds: float = 1.0
+    """How often the credentials of open connections are looked at again, so that a revoked key ends them."""
+
+    @property
+    def limits(self) -> Limits:
+        """What a client is told."""
+        return Limits(self.max_frame_bytes, MAX_EVENTS, self.window_frames, self.window_bytes)
+
+
+class FeedParts(msgspec.Struct, frozen=True):
+    """What all connections share."""
+
+    plane: FeedPlane
+    admit: Callable[[Hello], str | None]
+    """Returns whose numbers a client may use, None = all; raises Refused."""
+    directory: Callable[[], HostDirectory]
+    observer: FeedObserver
+    meter: TrafficMeter
+    """Is told what passes."""
+    monotonic: Clock
+    """Measures durations."""
+    settings: FeedSettings
+    opened: Callable[["FeedConnection"], None]
+    """Is told of a connection that is there."""
+    closed: Callable[["FeedConnection"], None]
+    """Is told when it is gone."""
+
+
+class _Client(msgspec.Struct, frozen=True):
+    """Who speaks on a connection."""
+
+    account_sid: str | None
+    """Whose numbers it may use; None = all."""
+    hello: Hello
+    """What it said, to be checked again."""
+    shape: Shape
+    """What its decisions are made of."""
+
+
+class FeedConnection(asyncio.Protocol):
+    """A connection, from its hello to its end."""
+
+    def __init__(self, parts: FeedParts) -> None:
+        """Take a connection over."""
+        self._parts = parts
+        self._splitter = Splitter(MAX_HELLO_BYTES)
+        self._encode_into = msgspec.msgpack.Encoder().encode_into
+        self._client: _Client | None = None
+        self._next_number = 0
+        self._expects_resolves = True
+        self._line = Line(self._turn)
+        self._out = bytearray()
+        self._read_at = 0.0
+        self._burst = 0
+        self._answered: list[tuple[float, int]] = []
+        self._in_flight = 0
+        self._is_turning = False
+        self._is_paused = False
+        self._is_write_paused = False
+        self._is_ending = False
+        self._has_ended = False
+
+    # -- the connection ------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # a server makes these
+        """Wait for the hello."""
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(self._parts.settings.hello_timeout_seconds, self._miss_hello)
+        self._parts.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the answers that nobody awaits; what they answer is committed all the same."""
+        del exc
+        self._timer.cancel()
+        self._has_ended = self._is_ending = True
+        self._parts.meter.lost(self._in_flight)
+        self._in_flight = 0
+        self._parts.closed(self)
+
+    def eof_received(self) -> bool:
+        """Stay open towards a peer that has said all it wants and waits for answers; TLS cannot."""
+        if self._has_ended:
+            return False
+        self._is_ending = True
+        return not self._line.is_done and self._transport.can_write_eof()
+
+    def finish(self) -> None:
+        """Take no more frames, and close when those that were taken are answered."""
+        if not self._is_ending:
+            self._is_ending = True
+            self._turn()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def check(self) -> None:
+        """End the connection of a client whose credentials hold no more."""
+        if self._client is None or self._is_ending:
+            return
+        try:
+            self._parts.admit(self._client.hello)
+        except Refused as problem:
+            self._refuse(problem.refusal, is_last=True)
+            self._turn()
+
+    def _miss_hello(self) -> None:
+        self._refuse(Refusal(FeedProblem.HELLO_EXPECTED, detail="no hello came in time"), is_last=True)
+        self._turn()
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Decide what came, and answer what can be answered with one write."""
+        if self._is_ending:
+            return
+        self._is_turning = True
+        first = self._next_number
+        self._read_at = self._parts.monotonic()
+        self._burst = 0
+        self._read(data)
+        if self._burst:
+            self._in_flight += self._burst
+            self._parts.meter.burst(self._burst)
+        if self._line.waits_since(first):
+            self._parts.plane.settle(partial(self._line.settle, self._next_number))
+        self._turn_over()
+
+    def _read(self, data: bytes) -> None:
+        try:
+            for payload in self._splitter.split(data):
+                self._take(payload)
+                if self._is_ending:
+                    break
+        except Refused as problem:
+            self._refuse(problem.refusal, is_last=True)
+
+    def _take(self, payload: Payload | Refusal) -> None:
+        try:
+            if isinstance(payload, Refusal):
+                self._refuse(payload, is_last=self._client is None)
+            elif is_hello(payload):
+                self._greet(payload)
+            elif self._client is None:
+                problem = Refusal(FeedProblem.HELLO_EXPECTED, detail="the first frame is a hello, which is a map")
+                self._refuse(problem, is_last=True)
+            else:
+                self._take_events(payload, self._client)
+        except Refused as problem:
+            is_kept = self._client is not None or problem.refusal.error is FeedProblem.UNKNOWN_VERSION
+            self._refuse(problem.refusal, is_last=not is_kept)
+        except Exception:  # noqa: BLE001 - the listener's task: the unforeseen is logged and answered
+            _log.exception("A frame could not be answered")
+            self._refuse(Refusal(FeedProblem.INTERNAL_ERROR), is_last=False)
+
+    def _greet(self, payload: Payload) -> None:
+        hello = read_hello(payload)
+        shape = shape_of(hello.wants)
+        try:
+            account_sid = self._parts.admit(hello)
+        except Refused as problem:
+            self._refuse(problem.refusal, is_last=True)
+            return
+        self._timer.cancel()
+        self._client = _Client(account_sid, hello, shape)
+        settings, directory = self._parts.settings, self._parts.directory()
+        self._splitter.allow(settings.max_frame_bytes)
+        hosts = tuple(FeedHost(host.name, host.feed) for host in directory.hosts)
+        terms = Terms(
+            VERSION,
+            account_sid,
+            tuple(FIELDS) if hello.wants is None else hello.wants,
+            settings.limits,
+            Directory(directory.epoch, directory.me, hosts),
+        )
+        self._answer(Welcome(self._next_number, terms))
+
+    def _take_events(self, payload: Payload, client: _Client) -> None:
+        questions, events = self._read_events(payload)
+        self._burst += len(events)
+        meter, monotonic = self._parts.meter, self._parts.monotonic
+        began = monotonic()
+        if questions is not None:
+            decisions = self._parts.plane.resolve_all(questions, account_sid=client.account_sid)
+            if decisions is not None:
+                meter.resolved(decisions, monotonic() - began)
+                self._say_all(client.shape.all(decisions))
+                return
+        frame = self._stand(size=len(payload))
+        frame.begin(events, client.shape)
+        for index, event in enumerate(events):
+            self._ask(frame, index, event, client.account_sid)
+        if events:
+            meter.deciding(monotonic() - began, len(events))
+
+    def _read_events(self, payload: Payload) -> tuple[Sequence[Resolve] | None, Sequence[Event | Refusal]]:
+        """Return the events, and the same as questions if they are nothing else; a client mostly goes on as it was."""
+        if self._expects_resolves:
+            try:
+                questions = read_resolves(payload)
+            except UNREADABLE:
+                pass
+            else:
+                return questions, questions
+        events = read_events(payload)
+        questions = [event for event in events if isinstance(event, Resolve)]
+        self._expects_resolves = len(questions) == len(events)
+        return questions if self._expects_resolves else None, events
+
+    def _ask(self, frame: Frame, index: int, event: Event | Refusal, account_sid: str | None) -> None:
+        plane = self._parts.plane
+        try:
+            if isinstance(event, Resolve):
+                self._resolve(frame, index, event, account_sid)
+            elif isinstance(event, Status):
+                plane.report(event.report(account_sid), partial(frame.reported, index))
+            elif isinstance(event, Refusal):
+                self._say_refused(frame, index, event)
+            else:
+                inbound = event.event(account_sid)
+                counts = self._parts.meter.calls if inbound.is_call else self._parts.meter.messages
+                plane.receive(inbound, partial(frame.decided, index, counts))
+        except Refused as problem:
+            self._say_refused(frame, index, problem.refusal)
+        except Exception:  # noqa: BLE001 - the listener's task: the unforeseen is logged and answered
+            _log.exception("An event could not be answered")
+            self._say_refused(frame, index, Refusal(FeedProblem.INTERNAL_ERROR))
+
+    def _resolve(self, frame: Frame, index: int, question: Resolve, account_sid: str | None) -> None:
+        event = question.event(account_sid)
+        decided = partial(frame.decided, index, self._parts.meter.resolutions)
+        decision = self._parts.plane.resolve(event)
+        if decision is None:
+            self._parts.plane.resolve_elsewhere(event, decided)
+        else:
+            decided(decision)
+
+    # -- refusing ------------------------------------------------------------------------------------------------
+
+    def _say_refused(self, frame: Frame, index: int, refusal: Refusal) -> None:
+        self._parts.observer.feed_refused(refusal.error)
+        frame.say(index, refusal)
+
+    def _refuse(self, refusal: Refusal, *, is_last: bool) -> None:
+        """Refuse the frame that is next in number; after the last one nothing more is read."""
+        self._parts.observer.feed_refused(refusal.error)
+        self._answer(Problem(self._next_number, refusal))
+        self._is_ending = self._is_ending or is_last
+
+    # -- answering -----------------------------------------------------------------------------------------------
+
+    def _stand(self, *, size: int = 0) -> Frame:
+        """Put the frame that is next in number at the end of the line."""
+        frame = self._line.stand(self._next_number, size=size, read_at=self._read_at)
+        self._next_number += 1
+        return frame
+
+    def _answer(self, answer: Welcome | Problem) -> None:
+        self._stand().answer = answer
+
+    def _say_all(self, said: list[Said]) -> None:
+        """Answer the frame that is next in number, at once where none is before it."""
+        if self._line:
+            self._stand().said = said
+        else:
+            self._write(Answers(self._next_number, self._parts.directory().epoch, said))
+            self._answered.append((self._read_at, len(said)))
+            self._next_number += 1
+
+    def _turn(self) -> None:
+        """Let what has become ready leave, at the end of the loop's turn."""
+        if not self._is_turning and not self._has_ended:
+            self._is_turning = True
+            self._loop.call_soon(self._turn_over)
+
+    def _turn_over(self) -> None:
+        self._is_turning = False
+        if self._has_ended:
+            return
+        line = self._line
+        for frame in line.leaving():
+            self._answered.append((frame.read_at, len(frame.said) - frame.waiting))
+            self._write(frame.answer or Answers(frame.number, self._parts.directory().epoch, frame.said))
+        if late := line.late_answers():
+            self._write(Later(self._parts.directory().epoch, late))
+            self._answered += [(read_at, 1) for read_at in line.late_since]
+            line.late_since.clear()
+        if self._out:
+            out, self._out = self._out, bytearray()
+            self._transport.write(out)
+            self._tell_answered()
+        if self._is_ending and line.is_done:
+            self._end()
+        else:
+            self._regulate()
+
+    def _tell_answered(self) -> None:
+        now = self._parts.monotonic()
+        for read_at, events in self._answered:
+            if events:
+                self._in_flight -= events
+                self._parts.meter.answered(now - read_at, events)
+        self._answered.clear()
+
+    def _write(self, answer: ServerFrame) -> None:
+        out = self._out
+        at = len(out)
+        start = at + LENGTH_BYTES
+        out += _NO_LENGTH
+        self._encode_into(answer, out, start)
+        out[at:start] = (len(out) - start).to_bytes(LENGTH_BYTES)
+
+    def _end(self) -> None:
+        """Close; go on reading for a while where there may be more, or the peer's system drops the last answers."""
+        self._has_ended = True
+        if not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self._transport.write_eof()
+        self._transport.resume_reading()
+        self._timer.cancel()
+        self._timer = self._loop.call_later(LINGER_SECONDS, self._transport.close)
+
+    # -- back-pressure -------------------------------------------------------------------------------------------
+
+    def _regulate(self) -> None:
+        settings = self._parts.settings
+        is_full = (
+            self._is_write_paused
+            or len(self._line) >= settings.window_frames
+            or self._line.size >= settings.window_bytes
+            or self._line.awaited_late >= settings.most_late
+        )
+        if is_full and not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
+        elif self._is_paused and not is_full:
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """Read no more from a peer that does not take its answers."""
+        self._is_write_paused = True
+        self._turn()
+
+    def resume_writing(self) -> None:
+        """Read again."""
+        self._is_write_paused = False
+        self._turn()

@@ -1,0 +1,124 @@
+"""The listener of the feed: a socket, the connections on it, and who may speak on them."""
+
+import asyncio
+import contextlib
+import hmac
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from engine.core.errors import MasklineError
+from engine.core.observing import TrafficMeter
+from engine.core.ports import Clock, FeedObserver, FeedPlane, FeedProblem, HostDirectory
+from engine.core.records import Account
+from engine.ingress.feed import FeedConnection, FeedParts, FeedSettings
+from engine.wire.feed import Hello, Refused
+
+_BACKLOG = 1024
+_IDLE_SECONDS, _PROBE_SECONDS, _PROBES = 60, 15, 4
+
+Authenticate = Callable[[str, str], Account | None]
+"""Checks account SID and token, or API key and secret, in constant time."""
+
+
+class BadCertificate(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """Certificate or key of the feed cannot be used; the message says why."""
+
+
+class FeedServer:
+    """Accepts connections and ends them in order."""
+
+    def __init__(
+        self,
+        plane: FeedPlane,
+        *,
+        authenticate: Authenticate,
+        carrier_tokens: Mapping[str, str],
+        directory: Callable[[], HostDirectory],
+        observer: FeedObserver,
+        meter: TrafficMeter,
+        monotonic: Clock,
+        settings: FeedSettings,
+    ) -> None:
+        """Feed a data plane; who gives a token of `carrier_tokens`, by AccountSid, speaks for every account."""
+        self._authenticate = authenticate
+        self._carrier_tokens = carrier_tokens
+        self._connections: set[FeedConnection] = set()
+        self._parts = FeedParts(
+            plane, self._admit, directory, observer, meter, monotonic, settings, self._opened, self._closed
+        )
+        self._is_quiet = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._checks: asyncio.TimerHandle | None = None
+
+    @property
+    def connections(self) -> int:
+        """Count the open connections."""
+        return len(self._connections)
+
+    async def open(self, bound: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
+        """Accept connections on a bound socket from now on."""
+        _keep_alive(bound)
+        loop = asyncio.get_running_loop()
+        patience = self._parts.settings.hello_timeout_seconds if tls is not None else None
+        self._server = await loop.create_server(
+            lambda: FeedConnection(self._parts), sock=bound, backlog=_BACKLOG, ssl=tls, ssl_handshake_timeout=patience
+        )
+        self._check()
+
+    async def close(self, grace_seconds: float) -> None:
+        """Accept no more, answer what was taken within the grace, then close."""
+        if self._checks is not None:
+            self._checks.cancel()
+        if self._server is not None:
+            self._server.close()
+        for connection in tuple(self._connections):
+            connection.finish()
+        if self._connections:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_quiet.wait(), grace_seconds)
+        for connection in tuple(self._connections):
+            connection.abort()
+
+    def _admit(self, hello: Hello) -> str | None:
+        token = self._carrier_tokens.get(hello.key)
+        if token is not None and hmac.compare_digest(token.encode(), hello.secret.encode()):
+            return None
+        account = self._authenticate(hello.key, hello.secret)
+        if account is None:
+            raise Refused(FeedProblem.BAD_CREDENTIALS, "no such key, or its secret is another one")
+        return account.sid
+
+    def _opened(self, connection: FeedConnection) -> None:
+        self._connections.add(connection)
+        self._is_quiet.clear()
+
+    def _closed(self, connection: FeedConnection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._is_quiet.set()
+
+    def _check(self) -> None:
+        for connection in tuple(self._connections):
+            connection.check()
+        self._checks = asyncio.get_running_loop().call_later(self._parts.settings.check_seconds, self._check)
+
+
+def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Read a certificate chain and its key, both PEM; raises BadCertificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as problem:  # an SSLError is one
+        raise BadCertificate(f"cannot use the certificate {certificate} with the key {key}: {problem}") from problem
+    return context
+
+
+def _keep_alive(bound: socket.socket) -> None:
+    """Have the system look whether idle peers are still there; accepted sockets inherit it."""
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", _IDLE_SECONDS), ("TCP_KEEPINTVL", _PROBE_SECONDS), ("TCP_KEEPCNT", _PROBES)):
+        if hasattr(socket, option):  # not everywhere
+            bound.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -1,0 +1,172 @@
+"""A real `maskline serve --runtime ray` in a process of its own, as an operator runs it, and what it left running."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.e2e.live import MASKLINE, NO_TLS, LiveServer, clean_environment
+
+START_SECONDS = 120.0
+"""Bound on the wait for the ready line; it is not an expectation."""
+WAIT_SECONDS = 60.0
+"""Bound on every other wait."""
+
+Json = dict[str, Any]
+
+_READY = re.compile(r"Maskline is ready at (http://\S+) \((\d+) hosts?, ")
+_POLL_SECONDS = 0.2
+
+
+def eventually(holds: Callable[[], bool], what: str, *, seconds: float = WAIT_SECONDS) -> None:
+    """Wait until something holds."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, f"not in {seconds:g} seconds: {what}"
+        time.sleep(_POLL_SECONDS)
+
+
+class LiveCluster(LiveServer):
+    """A cluster on free ports; `serve` starts it or attaches to it."""
+
+    def __init__(self, data_dir: Path, *arguments: str, hosts: int = 2, environ: dict[str, str] | None = None) -> None:
+        """Know its place; nothing is started yet."""
+        self.data_dir = data_dir
+        self.log_path = data_dir.with_suffix(".log")
+        self.hosts = hosts
+        self.address = self.public_url = ""
+        self.environ = clean_environment() | (environ or {})
+        self.arguments = (
+            *("--data-dir", str(data_dir), "--runtime", "ray", "--hosts", str(hosts)),
+            *("--listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0"),
+            *("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8", "--host-silence-seconds", "3"),
+            *arguments,
+        )
+
+    def serve(self) -> None:
+        """Start or attach, and wait for the ready line."""
+        with self.log_path.open("ab") as log_file:
+            self.process = subprocess.Popen(  # noqa: S603 - our own command
+                [str(MASKLINE), "serve", *self.arguments],
+                stdout=subprocess.PIPE,
+                stderr=log_file,
+                text=True,
+                env=self.environ,
+            )
+        line = first_line(self.process, START_SECONDS)
+        ready = _READY.match(line)
+        assert ready is not None, f"no ready line but {line!r}:\n{self.log}"
+        assert int(ready[2]) == self.hosts
+        self.address = self.public_url = ready[1]
+
+    def run(self, *arguments: str, seconds: float = WAIT_SECONDS) -> subprocess.CompletedProcess[str]:
+        """Run a command of the operator's on this data directory."""
+        return subprocess.run(  # noqa: S603 - our own command
+            [str(MASKLINE), *arguments, "--data-dir", str(self.data_dir)],
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            env=self.environ,
+        )
+
+    def status(self) -> list[Json]:
+        """Ask how the hosts fare."""
+        told = self.run("cluster", "status", "--json")
+        assert told.returncode in {0, 1}, told.stderr
+        hosts: list[Json] = json.loads(told.stdout)["hosts"]
+        return hosts
+
+    def host_dir(self, place: int) -> Path:
+        """Return the directory of a host."""
+        return self.data_dir / f"host-{place}"
+
+    def pid(self, place: int) -> int:
+        """Return the process that opened a host's database last, as its lock says; 0 in the moment of a change."""
+        return int((self.host_dir(place) / "maskline.lock").read_text("ascii") or 0)
+
+    def kill_host(self, place: int, number: signal.Signals = signal.SIGKILL) -> int:
+        """Send a signal to a host's process; returns the process."""
+        pid = self.pid(place)
+        os.kill(pid, number)
+        return pid
+
+    def is_ready(self, place: int) -> bool:
+        """Ask a host's own operations port."""
+        try:
+            return httpx.get(f"{self.operations(place)}/readyz", verify=NO_TLS, timeout=1.0).is_success
+        except httpx.TransportError:
+            return False
+
+    def operations(self, place: int) -> str:
+        """Read from the list of scrape targets where a host's metrics are."""
+        groups = json.loads((self.data_dir / "prometheus-targets.json").read_bytes())
+        (found,) = (one["targets"][0] for one in groups if one["labels"]["host"] == f"host-{place}")
+        return f"http://{found}"
+
+    def await_ready(self, *, other_than: dict[int, int] | None = None) -> None:
+        """Wait until every host is ready, those given by another process than before."""
+        for place in range(self.hosts):
+            self._await_host(place, (other_than or {}).get(place))
+
+    def _await_host(self, place: int, old: int | None) -> None:
+        eventually(lambda: self.pid(place) != old and self.is_ready(place), f"host-{place} is ready")
+
+    def admin(self, method: str, path: str, body: Json | None = None) -> Json:
+        """Ask the operator's socket of the first host."""
+        transport = httpx.HTTPTransport(uds=str(self.host_dir(0) / "maskline.sock"), verify=NO_TLS)
+        with httpx.Client(transport=transport, base_url="http://maskline", timeout=30.0) as http:
+            answer: Json = http.request(method, path, json=body).raise_for_status().json()
+        return answer
+
+    def stop(self) -> int:
+        """Ask `serve` to stop the cluster; returns its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(WAIT_SECONDS)
+        finally:
+            self.kill()
+        return self.process.returncode
+
+    @property
+    def head(self) -> int:
+        """The process that holds Ray together."""
+        return int(json.loads((self.data_dir / "ray.json").read_bytes())["pid"])
+
+
+def first_line(process: "subprocess.Popen[str]", seconds: float) -> str:
+    """Wait for the first line of standard output; empty when the process ends without one."""
+    until = time.monotonic() + seconds
+    assert process.stdout is not None
+    os.set_blocking(process.stdout.fileno(), False)
+    line = ""
+    while not line.endswith("\n") and time.monotonic() < until:
+        has_ended = process.poll() is not None
+        read = process.stdout.readline()
+        line += read
+        if not read:
+            if has_ended:
+                break
+            time.sleep(0.05)
+    return line
+
+
+def session_of(leader: int) -> list[int]:
+    """List the processes of a session that still run."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                state, *fields = (entry / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+            except OSError:
+                continue
+            if state != "Z" and int(fields[2]) == leader:
+                found.append(int(entry.name))
+    return found

@@ -1,0 +1,115 @@
+"""A driver that speaks to hosts through `RayPeers`; prints as JSON what came of it. Run with the data directory."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable
+from pathlib import Path
+
+from actors.supervisor import Order
+from actors.watch import Beat, HostReport, HostState
+from engine.cluster.head import read_link
+from engine.cluster.link import joined
+from engine.core.errors import PeerUnavailable
+from engine.settings import Settings
+
+TIMEOUT_SECONDS = 1.0
+HOSTS = 40
+"""More than the cluster has, so that the names from 10 on are this script's own."""
+
+
+class Echo:
+    """A host that answers, refuses, hangs or breaks as the message says."""
+
+    def __init__(self, plan: bytes, seat: object, peers: object) -> None:
+        """Say who it is in every answer."""
+        self.name = plan
+
+    def start(self) -> None:
+        """Be there."""
+
+    def report(self, beat: Beat) -> HostReport:
+        """Be ready."""
+        return HostReport(place=10, state=HostState.READY, pid=1, node="", node_address="")
+
+    async def ask(self, source: int, message: bytes) -> bytes | None:
+        """Do as the message says."""
+        match message:
+            case b"refuse":
+                return None
+            case b"hang":
+                await asyncio.sleep(60)
+            case b"break":
+                raise ZeroDivisionError
+        return self.name + b" to %d: " % source + message
+
+    async def order(self, order: Order) -> None:
+        """Do nothing."""
+
+
+async def came_of(asked: Awaitable[bytes]) -> str:
+    """Say what an ask came to."""
+    try:
+        return (await asked)[:60].decode()
+    except PeerUnavailable as problem:
+        return f"PeerUnavailable: {problem}"
+
+
+async def all_cases() -> dict[str, object]:
+    """Ask in every way."""
+    import ray  # noqa: PLC0415 - after the environment is set
+
+    from actors.cluster import NAMESPACE, HostActor, RayPeers  # noqa: PLC0415 - as above
+
+    def made(name: bytes) -> object:
+        actor = ray.remote(HostActor).options(name="host-10", namespace=NAMESPACE, num_cpus=0, max_concurrency=100)
+        return actor.remote(Echo, name, 10, count=HOSTS, timeout=TIMEOUT_SECONDS)
+
+    peers = RayPeers(me=3, count=HOSTS, timeout_seconds=TIMEOUT_SECONDS)
+    came: dict[str, object] = {"nobody": await came_of(peers.ask(11, b"hello"))}
+    first = made(b"first")
+    for word in ("hello", "refuse", "break"):
+        came[word] = await came_of(peers.ask(10, word.encode()))
+    came["hang"] = await came_of(peers.ask(10, b"hang"))
+    came["large"] = len(await peers.ask(10, bytes(300_000)))
+    many = await asyncio.gather(*(peers.ask(10, b"%d" % number) for number in range(500)))
+    came["many"] = many == [b"first to 3: %d" % number for number in range(500)]
+    peers.expect_down((3, 10), seconds=0.5)
+    came["known_down"] = await came_of(peers.ask(10, b"hello"))
+    await asyncio.sleep(0.6)
+    came["no_longer_down"] = await came_of(peers.ask(10, b"hello"))
+    ray.kill(first)
+    came["killed"] = await came_of(peers.ask(10, b"hello"))
+    second = made(b"second")
+    came["replaced"] = await answered(peers)
+    del second
+    return came
+
+
+async def answered(peers: "object") -> str:
+    """Ask until the new host is reached: its name is free a moment after the old one's end."""
+    from actors.cluster import RayPeers  # noqa: PLC0415 - as above
+
+    assert isinstance(peers, RayPeers)
+    came = ""
+    for _ in range(10):
+        came = await came_of(peers.ask(10, b"hello"))
+        if not came.startswith("PeerUnavailable"):
+            break
+        await asyncio.sleep(0.1)
+    return came
+
+
+def main() -> None:
+    """Join the Ray of a data directory and print what came of it."""
+    settings = Settings(data_dir=Path(sys.argv[1]))
+    link = read_link(settings.data_dir)
+    assert link is not None
+    with joined(settings, link):
+        print(json.dumps(asyncio.run(all_cases())))  # noqa: T201 - for the test
+
+
+if __name__ == "__main__":
+    from tests.cluster import peers_script  # by its name, so that Ray's workers find the class
+
+    peers_script.main()
