@@ -37,7 +37,7 @@ from engine.core.placement import Placement, host_name
 from engine.core.pool import PoolState
 from engine.core.ports import Clock, ControlPlane, Observer, Peers, Store
 from engine.core.records import Address, DebuggerEvent, Interaction, Service
-from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession, Passage, foresee, foresee_all
+from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession, Foreseen, foresee, foresee_all
 from engine.core.sids import Mint
 from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
 
@@ -284,10 +284,10 @@ class Host:
         owner = membership.owner_of(proxy)
         return None if owner == membership.me else owner
 
-    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision | Passage] | None:
+    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> Foreseen | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
         if not self._is_loaded:
-            return [REBUILDING] * len(questions)
+            return Foreseen([REBUILDING] * len(questions), len(questions))
         now = self._parts.clock()
         return foresee_all(
             questions,

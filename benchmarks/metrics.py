@@ -1,15 +1,17 @@
 """What the metrics cost: a scrape of a host with 5,500 numbers, and telling the meter of resolves and of webhooks.
 
-Each is measured with and without in alternating rounds of one run. Without: resolve makes no call to the meter and
-takes no time; the door calls a meter that does nothing and a clock that stands still.
+Each is measured with and without in alternating rounds of one run. Without: feed and door call a meter that does
+nothing and a clock that stands still. What counts is the processor time of the server.
 """
 
 import http.client
 import io
+import random
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -20,26 +22,33 @@ from benchmarks.engines import NUMBERS, Filled, create_sessions, filled, host_on
 from benchmarks.load import drive
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.report import Figure, median, show
-from benchmarks.resolve import BINDINGS, bindings_of_numbers
-from benchmarks.resolve import events as frames_of
 from benchmarks.webhook import PUBLIC_URL, SESSIONS, STRANGERS, Workload, pairs_of, port_of, webhooks
 from engine.app import running_engine
-from engine.core.observing import Ingress, TrafficMeter
+from engine.core.observing import Ingress
+from engine.core.placement import host_name
 from engine.core.pool import MOST_RESERVED, MOST_UNRESERVED
+from engine.core.ports import HostAddress, HostDirectory
 from engine.core.records import Kind, Mode
-from engine.core.routing import Bindings, NumberRules, Passage, decide
-from engine.core.traffic import Decision, InboundEvent, Reason
+from engine.core.routing import Foreseen
+from engine.core.traffic import Reason
 from engine.ingress.door import Door, DoorSettings
+from engine.ingress.feed import FeedSettings
+from engine.ingress.feed_server import FeedServer
 from engine.ingress.http import inbound_protocol
 from engine.listeners import Listener, bind_tcp
 from engine.runtime import clock, monotonic
 from engine.settings import ListenAddress, Settings
 from engine.telemetry.logs import configure_logs
 from engine.telemetry.observer import Telemetry
+from storage.datadir import DATABASE
+from storage.reader import Reader
 
 BATCH = 64
-PART = 20
-"""Frames that are measured in one go: so short that a busy machine disturbs both sides alike."""
+FRAMES = 1_500
+UNDER_WAY = 4
+"""Frames of a connection that wait for their answer."""
+ASKED_ROUNDS = 25
+"""So short and so many that a busy machine disturbs both sides alike."""
 ROUNDS = 9
 SCRAPES = 100
 REQUESTS = 6_000
@@ -61,7 +70,7 @@ class SilentMeter:
     def deciding(self, seconds: float, events: int = 1) -> None:
         """Do nothing."""
 
-    def resolved(self, decisions: Sequence[Decision | Passage], seconds: float) -> None:
+    def resolved(self, foreseen: Foreseen, seconds: float) -> None:
         """Do nothing."""
 
     def answered(self, seconds: float, events: int = 1) -> None:
@@ -74,74 +83,133 @@ class SilentMeter:
         """Do nothing."""
 
 
+class Sample(msgspec.Struct, frozen=True):
+    """One run against one server."""
+
+    per_second: float
+    cpu: float
+    """Seconds of the server's processor per request."""
+
+
 # -- resolve -----------------------------------------------------------------------------------------------------------
 
-_decoder = msgspec.msgpack.Decoder(list[InboundEvent])
-_encoder = msgspec.msgpack.Encoder()
+
+async def _serve_feed(told: Connection, *, is_metered: bool) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        telemetry = Telemetry()
+        async with host_on(Path(directory, "data")) as host:
+            ready = await filled(host, sessions=SESSIONS)
+            server = FeedServer(
+                host,
+                authenticate=host.control.authenticate,
+                carrier_tokens={},
+                directory=lambda: HostDirectory(1, 0, (HostAddress(host_name(0), ""),)),
+                observer=telemetry,
+                meter=telemetry.meter(Ingress.FEED) if is_metered else SilentMeter(),
+                monotonic=monotonic if is_metered else lambda: 0.0,
+                settings=FeedSettings(),
+            )
+            bound = bind_tcp(ListenAddress("127.0.0.1", 0))
+            await server.open(bound)
+            pairs = _pairs(Path(directory, "data", DATABASE))
+            told.send(Ready(bound.getsockname()[1], ready.account.sid, ready.account.auth_token, pairs))
+            await until_told(told)
+            await server.close(1)
 
 
-def batches(frames: Sequence[bytes]) -> list[bytes]:
-    """Return events as frames of `BATCH` of them."""
-    decode = msgspec.msgpack.Decoder(InboundEvent).decode
-    events = [decode(frame) for frame in frames]
-    return [_encoder.encode(events[start : start + BATCH]) for start in range(0, len(events), BATCH)]
+def _pairs(database: Path) -> tuple[tuple[str, str], ...]:
+    """Return (identifier, proxy number) of the sessions that route."""
+    with closing(Reader(database)) as reader:
+        people = [one for _, participants in reader.active_sessions() for one in participants]
+    return tuple((one.identifier, one.proxy_identifier) for one in people)
 
 
-def resolve(numbers: dict[str, Bindings], frames: Sequence[bytes]) -> None:
-    """Decode a frame, decide, encode; nothing is told."""
-    decode, encode, rules = _decoder.decode, _encoder.encode, NumberRules()
-    for frame in frames:
-        encode([decide(numbers[one.proxy], one, rules=rules, now=1.0, mint=None).decision for one in decode(frame)])
+async def serve_metered_feed(told: Connection, _: Routes) -> None:
+    """Serve the feed, each frame told to the meter."""
+    await _serve_feed(told, is_metered=True)
 
 
-def resolve_and_tell(numbers: dict[str, Bindings], frames: Sequence[bytes], meter: TrafficMeter) -> None:
-    """Do the same, and tell the meter as an ingress of frames does."""
-    decode, encode, rules = _decoder.decode, _encoder.encode, NumberRules()
-    for frame in frames:
-        read_at = monotonic()
-        events = decode(frame)
-        began = monotonic()
-        decisions = [decide(numbers[one.proxy], one, rules=rules, now=1.0, mint=None).decision for one in events]
-        meter.resolved(decisions, monotonic() - began)
-        encode(decisions)
-        meter.burst(len(events))
-        meter.answered(monotonic() - read_at, len(events))
+async def serve_unmetered_feed(told: Connection, _: Routes) -> None:
+    """Serve the feed, nothing told."""
+    await _serve_feed(told, is_metered=False)
 
 
-def _pair(
-    numbers: dict[str, Bindings], frames: Sequence[bytes], meter: TrafficMeter, *, is_turned: bool
-) -> tuple[float, float]:
-    """Return the seconds with and without a meter, of the same frames, right after each other."""
-    works = (lambda: resolve_and_tell(numbers, frames, meter), lambda: resolve(numbers, frames))
-    if is_turned:
-        untold = _seconds(works[1])
-        return _seconds(works[0]), untold
-    return _seconds(works[0]), _seconds(works[1])
+class Asker:
+    """One connection to a feed, which keeps some frames under way."""
+
+    def __init__(self, ready: Ready) -> None:
+        """Connect and say hello."""
+        self._socket = socket.create_connection(("127.0.0.1", ready.port))
+        self._file = self._socket.makefile("rb")
+        hello = {"version": 1, "key": ready.account_sid, "secret": ready.token, "wants": ["outcome", "to", "caller_id"]}
+        self._socket.sendall(framed(hello))
+        self._read()
+
+    def ask(self, frames: Sequence[bytes]) -> None:
+        """Send frames, `UNDER_WAY` at a time, and read their answers."""
+        for start in range(0, len(frames), UNDER_WAY):
+            some = frames[start : start + UNDER_WAY]
+            self._socket.sendall(b"".join(some))
+            for _ in some:
+                self._read()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._file.close()
+        self._socket.close()
+
+    def _read(self) -> None:
+        length = int.from_bytes(self._file.read(4))
+        assert len(self._file.read(length)) == length
 
 
-def _seconds(work: Callable[[], None]) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
+def framed(message: object) -> bytes:
+    """Return the bytes of a frame."""
+    payload = msgspec.msgpack.encode(message)
+    return len(payload).to_bytes(4) + payload
+
+
+def questions(callers: Sequence[tuple[str, str]]) -> list[bytes]:
+    """Return frames of `BATCH` questions each, in random order."""
+    chosen = random.Random(7)  # noqa: S311 - a repeatable load
+    return [framed([["resolve", "call", *chosen.choice(callers)] for _ in range(BATCH)]) for _ in range(FRAMES)]
+
+
+def _asked(server: Serving, frames: Sequence[bytes]) -> Sample:
+    asker = Asker(server.ready)
+    before, start = server.cpu_seconds(), time.perf_counter()
+    asker.ask(frames)
+    cpu, seconds = server.cpu_seconds() - before, time.perf_counter() - start
+    asker.close()
+    events = len(frames) * BATCH
+    return Sample(events / seconds, cpu / events)
 
 
 def resolve_figures() -> Iterator[Figure]:
-    """Measure resolves with and without a meter."""
-    numbers, meter = bindings_of_numbers(), Telemetry().meter(Ingress.FEED)
-    for what, are_strangers in (("in session", False), ("stranger", True)):
-        frames = batches(frames_of(are_strangers=are_strangers))
-        parts = [frames[start : start + PART] for start in range(0, len(frames) - PART, PART)] * ROUNDS
-        times = [_pair(numbers, part, meter, is_turned=bool(turn % 2)) for turn, part in enumerate(parts)]
-        events = PART * BATCH
-        more = median([told - untold for told, untold in times])
-        yield Figure(
-            what=f"resolve, {what}, metered",
-            value=events / median([told for told, _ in times]),
-            unit="events/s",
-            peer="not metered",
-            ratio=median([untold / told for told, untold in times]),
-            note=f"{more / events * 1e9:.0f} ns more an event; frames of {BATCH}, {BINDINGS:,} bindings, no network",
-        )
+    """Measure resolves over the feed with and without a meter."""
+    with ExitStack() as stack:
+        metered = stack.enter_context(serving(serve_metered_feed, {}))
+        silent = stack.enter_context(serving(serve_unmetered_feed, {}))
+        strangers = [(person(STRANGERS + index), proxy_number(index % NUMBERS)) for index in range(2 * SESSIONS)]
+        workloads: list[tuple[str, Callable[[Ready], Sequence[tuple[str, str]]]]] = [
+            ("in session", lambda ready: ready.in_session),
+            ("strangers", lambda _: strangers),
+        ]
+        for what, callers in workloads:
+            frames = {server.pid: questions(callers(server.ready)) for server in (metered, silent)}
+            pairs = [
+                (_asked(metered, frames[metered.pid]), _asked(silent, frames[silent.pid])) for _ in range(ASKED_ROUNDS)
+            ]
+            more = median([told.cpu - untold.cpu for told, untold in pairs])
+            yield Figure(
+                what=f"resolve over the feed, {what}, metered",
+                value=median([told.per_second for told, _ in pairs]),
+                unit="events/s",
+                peer="not metered",
+                ratio=median([untold.cpu / told.cpu for told, untold in pairs]),
+                note=f"ratio of processor time; {more * 1e9:.0f} ns more an event; frames of {BATCH}, "
+                f"{UNDER_WAY} under way, {2 * SESSIONS:,} bindings, loopback",
+            )
 
 
 # -- webhooks ----------------------------------------------------------------------------------------------------------
@@ -178,14 +246,6 @@ async def serve_metered(told: Connection, _: Routes) -> None:
 async def serve_unmetered(told: Connection, _: Routes) -> None:
     """Serve webhooks, none told."""
     await _serve_door(told, is_metered=False)
-
-
-class Sample(msgspec.Struct, frozen=True):
-    """One run against one server."""
-
-    per_second: float
-    cpu: float
-    """Seconds of the server's processor per request."""
 
 
 def _sample(server: Serving, workload: Workload, *, first: int) -> Sample:

@@ -1,12 +1,10 @@
 """An observer and a meter that take everything and remember nothing: what a fake is made from."""
 
-from collections.abc import Sequence
-
 from engine.core.observing import OperationEnd, SessionOperation
 from engine.core.ports import DoorProblem
 from engine.core.records import DebuggerEvent, Kind
-from engine.core.routing import Passage
-from engine.core.traffic import Decision, Reason, ReportOutcome
+from engine.core.routing import Foreseen
+from engine.core.traffic import Reason, ReportOutcome
 
 
 class SilentObserver:
@@ -54,7 +52,7 @@ class SilentMeter:
     def deciding(self, seconds: float, events: int = 1) -> None:
         """Ignore it."""
 
-    def resolved(self, decisions: Sequence[Decision | Passage], seconds: float) -> None:
+    def resolved(self, foreseen: Foreseen, seconds: float) -> None:
         """Ignore it."""
 
     def answered(self, seconds: float, events: int = 1) -> None:

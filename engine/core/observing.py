@@ -3,15 +3,15 @@
 The ports of the other adapters, `Observer` and `EgressObserver`, are in `engine.core.ports`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol
 
 import msgspec
 
 from engine.core.records import Kind
-from engine.core.routing import Passage
-from engine.core.traffic import Decision, Reason
+from engine.core.routing import Foreseen
+from engine.core.traffic import Reason
 
 
 class Ingress(StrEnum):
@@ -87,7 +87,7 @@ class TrafficMeter(Protocol):
     def resolutions(self) -> list[int]:
         """Decisions for information only, by `Reason.slot`; nothing is recorded of them."""
 
-    def resolved(self, decisions: Sequence[Decision | Passage], seconds: float) -> None:
+    def resolved(self, foreseen: Foreseen, seconds: float) -> None:
         """These were decided for information only, in so long a time all together."""
 
     def answered(self, seconds: float, events: int = 1) -> None:

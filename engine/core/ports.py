@@ -36,7 +36,7 @@ from engine.core.requests import (
     SessionRequest,
     SessionUpdate,
 )
-from engine.core.routing import Passage
+from engine.core.routing import Foreseen
 from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome, SessionWanted
 
 Record = TypeVar("Record")
@@ -312,7 +312,7 @@ class FeedPlane(DataPlane, Protocol):
     def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Do the same about a number of another host; `answer` is called once, later."""
 
-    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision | Passage] | None:
+    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> Foreseen | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
 
     def settle(self, done: Callable[[], None]) -> None:

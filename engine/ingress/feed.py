@@ -247,10 +247,10 @@ class FeedConnection(asyncio.Protocol):
         meter, monotonic = self._parts.meter, self._parts.monotonic
         began = monotonic()
         if questions is not None:
-            decisions = self._parts.plane.resolve_all(questions, account_sid=client.account_sid)
-            if decisions is not None:
-                meter.resolved(decisions, monotonic() - began)
-                self._say_all(client.shape.all(decisions))
+            foreseen = self._parts.plane.resolve_all(questions, account_sid=client.account_sid)
+            if foreseen is not None:
+                meter.resolved(foreseen, monotonic() - began)
+                self._say_all(client.shape.all(foreseen.decisions))
                 return
         frame = self._stand(size=len(payload))
         frame.begin(events, client.shape)

@@ -1,12 +1,12 @@
 """The meter of one ingress: decisions by reason, durations, bursts; implements the port `TrafficMeter`."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from engine.core.observing import Ingress
 from engine.core.records import Kind
-from engine.core.routing import Passage
-from engine.core.traffic import ENDINGS, Decision, Reason
+from engine.core.routing import Foreseen, Passage
+from engine.core.traffic import ENDINGS, Reason
 from engine.telemetry.instruments import Buckets, Starts
 
 SECONDS = (
@@ -20,9 +20,10 @@ EVENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 """Bounds of the sizes of bursts."""
 
 _VOICE = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
-_COMMON = (Reason.IN_SESSION, Reason.NO_SESSION)
+_NO_SESSION, _PASSAGE = Reason.NO_SESSION, Passage.reason.slot
 _FORESEEN = {
-    *_COMMON,
+    Reason.IN_SESSION,
+    Reason.NO_SESSION,
     Reason.STOP_WORD,
     Reason.SESSION_EXPIRED,
     Reason.NO_PARTNER,
@@ -74,22 +75,26 @@ class Meter:
         spent.counts[bisect_left(SECONDS, seconds if events == 1 else seconds / events)] += events
         spent.total += seconds
 
-    def resolved(self, decisions: Sequence[Decision | Passage], seconds: float) -> None:
-        """Count decisions for information; the common ones first, which costs least (20 ns each)."""
-        if not decisions:
+    def resolved(self, foreseen: Foreseen, seconds: float) -> None:
+        """Count decisions for information: nothing for each passage, 15 ns for each of the others."""
+        events = len(foreseen.decisions)
+        if not events:
             return
-        self.deciding(seconds, len(decisions))
-        reasons, counts = [one.reason for one in decisions], self.resolutions
-        left = len(reasons)
-        for reason in _COMMON:
-            found = reasons.count(reason)
-            counts[reason.slot] += found
-            left -= found
-            if not left:
-                return
-        for reason in reasons:
-            if reason not in _COMMON:
-                counts[reason.slot] += 1
+        self.deciding(seconds, events)
+        others, counts = foreseen.others, self.resolutions
+        counts[_PASSAGE] += events - others
+        if not others:
+            return
+        if others == events:
+            reasons = [one.reason for one in foreseen.decisions]
+        else:
+            reasons = [one.reason for one in foreseen.decisions if type(one) is not Passage]
+        strangers = reasons.count(_NO_SESSION)
+        counts[_NO_SESSION.slot] += strangers
+        if strangers != others:
+            for reason in reasons:
+                if reason is not _NO_SESSION:
+                    counts[reason.slot] += 1
 
     def answered(self, seconds: float, events: int = 1) -> None:
         """Count how long answers took."""

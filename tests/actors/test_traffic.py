@@ -78,7 +78,8 @@ async def test_many_resolved_at_once_are_what_each_of_them_resolves_to(world: Wo
         scoped = [msgspec.structs.replace(event, account_sid=account_sid) for event in own]
         resolved = host.resolve_all(own, account_sid=account_sid)
         assert resolved is not None
-        decisions = [one.decision() if isinstance(one, Passage) else one for one in resolved]
+        decisions = [one.decision() if isinstance(one, Passage) else one for one in resolved.decisions]
+        assert resolved.others == sum(not isinstance(one, Passage) for one in resolved.decisions)
         assert decisions == [host.resolve(event) for event in scoped]
         if len(own) < len(asked):
             assert host.resolve_all(asked, account_sid=account_sid) is None

@@ -10,7 +10,7 @@ import msgspec
 
 from engine.core.ports import FeedProblem, HostAddress, HostDirectory
 from engine.core.records import Account
-from engine.core.routing import Passage
+from engine.core.routing import Foreseen
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Question, ReportOutcome
 from engine.ingress.feed import FeedSettings
 from engine.ingress.feed_server import FeedServer
@@ -77,14 +77,14 @@ class FakePlane:
         decision = self.decide(event)
         self.hooks.append(lambda: answer(decision))
 
-    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision | Passage] | None:
+    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> Foreseen | None:
         """Tell what would be decided about many."""
         if self.failure is not None:
             raise self.failure
         if any(question.sender == FAR for question in questions):
             return None
         self.accounts.append(account_sid)
-        return [self.decide(question) for question in questions]
+        return Foreseen([self.decide(question) for question in questions], len(questions))
 
     def settle(self, done: Callable[[], None]) -> None:
         """Tell when all before it is committed."""

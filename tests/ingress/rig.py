@@ -1,7 +1,7 @@
 """A real server with the door in front of a data plane that a test controls, and a raw client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http.client import HTTPMessage, parse_headers
 from io import BytesIO
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.core.ports import DoorProblem
 from engine.core.records import DebuggerEvent
-from engine.core.routing import Passage
+from engine.core.routing import Foreseen
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from engine.ingress.door import Door, DoorSettings
 from engine.ingress.http import InboundProtocol, inbound_protocol
@@ -118,11 +118,11 @@ class FakeMeter(SilentMeter):
         self.in_flight -= events
         self.told.append(("answered", seconds, events))
 
-    def resolved(self, decisions: Sequence[Decision | Passage], seconds: float) -> None:
+    def resolved(self, foreseen: Foreseen, seconds: float) -> None:
         """Remember what was decided for information."""
-        for decision in decisions:
+        for decision in foreseen.decisions:
             self.resolutions[decision.reason.slot] += 1
-        self.told.append(("resolved", len(decisions), seconds))
+        self.told.append(("resolved", len(foreseen.decisions), seconds))
 
     def lost(self, events: int) -> None:
         """Wait no more for events."""

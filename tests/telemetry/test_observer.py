@@ -18,8 +18,8 @@ from engine.core.ports import (
     HookKind,
     Observer,
 )
-from engine.core.records import DebuggerEvent, Kind
-from engine.core.routing import NOT_IN_POOL
+from engine.core.records import DebuggerEvent, Kind, Mode
+from engine.core.routing import NOT_IN_POOL, ActiveSession, Foreseen, Passage, Seat
 from engine.core.traffic import Decision, Outcome, Reason, ReportOutcome
 from engine.telemetry.observer import MAX_ROUTES, Telemetry
 
@@ -141,22 +141,25 @@ def test_events_are_in_flight_until_they_are_answered_or_lost(telemetry: Telemet
 
 
 def test_what_is_resolved_for_information_is_counted_apart(telemetry: Telemetry) -> None:
-    """Common reasons and rare ones, in any mixture; no event has happened."""
-    refused = Decision(Outcome.REFUSED, Reason.NO_SESSION)
+    """Passages, strangers and what is rare, alone and in a mixture; no event has happened."""
+    refused, routed = Decision(Outcome.REFUSED, Reason.NO_SESSION), Decision(Outcome.ROUTED, Reason.IN_SESSION)
+    seats = [Seat("KP", "+1", "+2", "PN"), Seat("KP", "+3", "+4", "PN")]
+    passage = Passage(ActiveSession("KC", "KS", "AC", Mode.VOICE_ONLY, tuple(seats), 0.0), *seats)
     meter = telemetry.meter(Ingress.FEED)
-    meter.resolved([refused, Decision(Outcome.ROUTED, Reason.IN_SESSION), refused, NOT_IN_POOL], 0.0004)
-    meter.resolved([refused, refused], 0.0004)
-    meter.resolved([], 0.0)
+    meter.resolved(Foreseen([refused, routed, passage, refused, NOT_IN_POOL], 4), 0.0005)
+    meter.resolved(Foreseen([refused, refused], 2), 0.0004)
+    meter.resolved(Foreseen([passage, passage], 0), 0.0004)
+    meter.resolved(Foreseen([], 0), 0.0)
 
     resolved = series(telemetry, "maskline_resolved_total")
 
     assert {labels: count for labels, count in resolved.items() if count} == {
         '{outcome="refused",reason="no-session"}': 4,
-        '{outcome="routed",reason="in-session"}': 1,
+        '{outcome="routed",reason="in-session"}': 4,
         '{outcome="unknown-number",reason="not-in-pool"}': 1,
     }
     assert '{outcome="refused",reason="intercepted"}' not in resolved
-    assert series(telemetry, "maskline_decision_seconds_count")['{ingress="feed"}'] == 6
+    assert series(telemetry, "maskline_decision_seconds_count")['{ingress="feed"}'] == 9
     assert sum(series(telemetry, "maskline_events_total").values()) == 0
 
 
