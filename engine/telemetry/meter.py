@@ -16,6 +16,9 @@ SECONDS = (
 )
 """Bounds of durations: the objectives (100 us, 1 ms, 500 ms, 1 s) and what stands around them, up to a hook's time."""
 
+DECISION_SECONDS = (0.000001, 0.0000025, 0.000005, *(bound for bound in SECONDS if bound <= 1))
+"""Bounds of the time inside a decision, which never waits."""
+
 EVENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 """Bounds of the sizes of bursts."""
 
@@ -52,7 +55,7 @@ class Meter:
         self.messages = [0] * len(Reason)
         self.resolutions = [0] * len(Reason)
         """Decisions for information only, by `Reason.slot`."""
-        self.decision_seconds = Buckets(SECONDS)
+        self.decision_seconds = Buckets(DECISION_SECONDS)
         self.answer_seconds = Buckets(SECONDS)
         self.bursts = Buckets(EVENTS)
         self.in_flight = 0
@@ -72,7 +75,7 @@ class Meter:
     def deciding(self, seconds: float, events: int = 1) -> None:
         """Count how long deciding took, shared evenly by the events that were decided together."""
         spent = self.decision_seconds
-        spent.counts[bisect_left(SECONDS, seconds if events == 1 else seconds / events)] += events
+        spent.counts[bisect_left(DECISION_SECONDS, seconds if events == 1 else seconds / events)] += events
         spent.total += seconds
 
     def resolved(self, foreseen: Foreseen, seconds: float) -> None:

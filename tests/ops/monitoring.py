@@ -26,7 +26,10 @@ from tests.ops.traffic import traffic_on
 LOAD_SECONDS = float(os.environ.get("OPS_SECONDS", "60"))
 """How long the engine is loaded before Prometheus is asked."""
 
-SERVE = ("--metrics-services", "3", "--rate-limit-per-second", "40", "--webhook-tries", "2", "--outgoing-allow")
+SERVE = (
+    *("--metrics-services", "3", "--rate-limit-per-second", "40", "--webhook-tries", "2"),
+    *("--feed-listen", "127.0.0.1:0", "--outgoing-allow", "127.0.0.0/8"),
+)
 GRAFANA = {"$__rate_interval": "10s", "$instance": ".*"}
 SEEN = ROOT / "build" / "ops" / "panels.json"
 
@@ -69,7 +72,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveSer
     """Load an engine under the eyes of Prometheus, and hand both over while it goes on."""
     directory = tmp_path_factory.mktemp("ops")
     with serving() as application:
-        server = LiveServer(directory / "data", *SERVE, "127.0.0.0/8")
+        server = LiveServer(directory / "data", *SERVE)
         try:
             target = server.address.removeprefix("http://")
             with (

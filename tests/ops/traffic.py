@@ -4,10 +4,11 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from tests.e2e.application import GATE, OUTSIDE, TOLD, Application
 from tests.e2e.carrier import resource_sid
+from tests.e2e.feed import Feed
 from tests.e2e.live import LiveServer
 from tests.e2e.tenant import Pairing, Service, Tenant, client, new_tenant, person, written
 from tests.egress.receiver import Reply
@@ -36,13 +37,14 @@ class Traffic:
         application.answers(GATE, *[Reply()] * 6, Reply(status=403), Reply(status=500), Reply())
         application.answers(OUTSIDE, Reply())
         application.answers(TOLD, *[Reply()] * 30, Reply(status=500), Reply())
-        workers: list[Callable[[Tenant], Callable[[int], None]]] = [
-            lambda tenant: _rides(
+        workers: list[Callable[[Tenant, ExitStack], Callable[[int], None]]] = [
+            lambda tenant, _: _rides(
                 tenant, tenant.service(numbers=40, UniqueName="rides", CallbackUrl=application.url(TOLD))
             ),
-            lambda tenant: _shops(tenant, tenant.service(numbers=4, UniqueName="shops", **application.hooks)),
-            lambda tenant: _clinics(tenant, tenant.service(numbers=3, UniqueName="clinics", CallbackUrl=NOBODY)),
+            lambda tenant, _: _shops(tenant, tenant.service(numbers=4, UniqueName="shops", **application.hooks)),
+            lambda tenant, _: _clinics(tenant, tenant.service(numbers=3, UniqueName="clinics", CallbackUrl=NOBODY)),
         ]
+        workers.append(lambda tenant, stack: _carrier(tenant, tenant.service(numbers=2, UniqueName="carrier"), stack))
         self._threads = [threading.Thread(target=self._work, args=(begin,)) for begin in workers]
         for thread in self._threads:
             thread.start()
@@ -55,13 +57,14 @@ class Traffic:
         if self.failures:
             raise self.failures[0]
 
-    def _work(self, begin: Callable[[Tenant], Callable[[int], None]]) -> None:
+    def _work(self, begin: Callable[[Tenant, ExitStack], Callable[[int], None]]) -> None:
         tenant = new_tenant(self._server)
         try:
-            play, number = begin(tenant), 0
-            while not self._stop.wait(ROUND_SECONDS):
-                play(number)
-                number += 1
+            with ExitStack() as stack:
+                play, number = begin(tenant, stack), 0
+                while not self._stop.wait(ROUND_SECONDS):
+                    play(number)
+                    number += 1
         except BaseException as failure:  # noqa: BLE001 - told to whoever stops the traffic
             self.failures.append(failure)
         finally:
@@ -131,6 +134,31 @@ def _clinics(tenant: Tenant, service: Service) -> Callable[[int], None]:
             tenant.http.get("/Services/KS" + "0" * 32)
             tenant.carrier.report("/inbound/status", CallSid=resource_sid("CA"), CallStatus="completed")
         tenant.update(pairing.path, Status="closed")
+
+    return play
+
+
+def _carrier(tenant: Tenant, service: Service, stack: ExitStack) -> Callable[[int], None]:
+    """Play a carrier on the feed: frames of calls, texts, questions and mistakes, and a wrong key at times."""
+    pairing = service.pairing()
+    sender, proxy = pairing.first.identifier, pairing.first.proxy
+    feed = stack.enter_context(Feed(tenant.server.feed, tenant.sid, tenant.token))
+
+    def play(number: int) -> None:
+        questions: list[list[object]] = [
+            ["resolve", "call", sender if turn % 4 else person(), proxy] for turn in range(64)
+        ]
+        sids = [resource_sid("CA") for _ in range(8)]
+        calls: list[list[object]] = [["call", sender, proxy, sid] for sid in sids]
+        ends: list[list[object]] = [["status", "call", "inbound", sid, "completed", proxy] for sid in sids]
+        texts: list[list[object]] = [["message", sender, proxy, resource_sid("SM"), "hello"] for _ in range(4)]
+        stranger: list[object] = ["call", person(), proxy, resource_sid("CA")]
+        feed.decide(*questions)
+        feed.decide(*calls, *texts, stranger, stranger[:3])
+        feed.decide(*ends)
+        if number % 10 == 0:
+            with Feed(tenant.server.feed, tenant.sid, "guessed"):
+                pass
 
     return play
 
