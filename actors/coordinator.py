@@ -187,11 +187,10 @@ class ServiceCoordinator:
 
     # -- sessions ------------------------------------------------------------------------------------------------
 
-    def reload(self, session: Session, participants: tuple[Participant, ...]) -> None:
+    def reload(self, active: ActiveSession) -> None:
         """Take up an active session that the store holds."""
-        self._seating.reserve(participants)
-        active = active_session(session, participants)
-        self._active[session.sid] = active
+        self._seating.reserve_seats(active)
+        self._active[active.sid] = active
         self._routes.restore(active)
         self._watch(active, None)
 

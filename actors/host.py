@@ -347,10 +347,10 @@ class Host:
         version = store.registry_version()
         self._registry.load(store.registry(), version=version)
         self._roster.load()
-        for place, (session, participants) in enumerate(store.active_sessions()):
+        for place, session in enumerate(store.active_sessions()):
             coordinator = self._services.find(session.service_sid)
             if coordinator is not None:
-                coordinator.reload(session, participants)
+                coordinator.reload(session)
             if self._membership is not None and place % LOAD_CHUNK == 0:
                 await asyncio.sleep(0)  # the other hosts are to hear that this one is there
         reload_calls(self._parts, self._ledger)

@@ -94,6 +94,13 @@ class Seating:
             self.hold(participant.identifier, proxy, is_new_use=proxy not in used)
             used.add(proxy)
 
+    def reserve_seats(self, session: ActiveSession) -> None:
+        """Hold the pairs of an active session."""
+        used: set[Address] = set()
+        for seat in session.seats:
+            self.hold(seat.identifier, seat.proxy, is_new_use=seat.proxy not in used)
+            used.add(seat.proxy)
+
     def let_go(self, participants: Iterable[Participant]) -> None:
         """Undo `reserve`."""
         self._let_go((participant.identifier, participant.proxy_identifier) for participant in participants)

@@ -120,8 +120,8 @@ async def _serve_feed(told: Connection, *, is_metered: bool) -> None:
 def _pairs(database: Path) -> tuple[tuple[str, str], ...]:
     """Return (identifier, proxy number) of the sessions that route."""
     with closing(Reader(database)) as reader:
-        people = [one for _, participants in reader.active_sessions() for one in participants]
-    return tuple((one.identifier, one.proxy_identifier) for one in people)
+        seats = [seat for session in reader.active_sessions() for seat in session.seats]
+    return tuple((seat.identifier, seat.proxy) for seat in seats)
 
 
 async def serve_metered_feed(told: Connection, _: Routes) -> None:

@@ -12,8 +12,19 @@ from engine.core.batch import KeyUse
 from engine.core.effects import Effect
 from engine.core.ports import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor, Registry
 from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
+from engine.core.routing import ActiveSession, Seat
 from engine.core.sids import SidKind, first_sid_at, is_sid, pack, unpack
-from storage.codec import SESSION_STATUS_AT, address_at, address_cell, lookup_key, proxy_at, proxy_sid_at
+from storage.codec import (
+    MODE_AT,
+    SESSION_STATUS_AT,
+    account_at,
+    address_at,
+    address_cell,
+    lookup_key,
+    proxy_at,
+    proxy_sid_at,
+    service_at,
+)
 from storage.connections import open_reader
 from storage.owed_rows import EFFECT_COLUMNS, alert_of, effect_of
 from storage.rows import (
@@ -62,10 +73,12 @@ _LAST_SESSION: Final = (
     f"{_SESSIONS} WHERE sid = (SELECT max(session_sid) FROM participants"  # noqa: S608
     " WHERE service_sid = ? AND identifier = ? AND proxy_identifier = ?)"
 )
-_ACTIVE_SESSIONS: Final = f"{_SESSIONS} WHERE date_activated IS NOT NULL ORDER BY date_activated, sid"
+_ACTIVE_SESSIONS: Final = (
+    "SELECT sid, service_sid, account_sid, mode, idle_since, ttl_seconds, date_expiry, unique_name FROM sessions"
+    " WHERE date_activated IS NOT NULL ORDER BY date_activated, sid"
+)
 _LIVE_PARTICIPANTS: Final = (
-    "SELECT participants.session_sid, participants.sid, identifier, proxy_identifier, proxy_identifier_sid,"
-    " friendly_name, participants.date_created, participants.date_updated"
+    "SELECT participants.session_sid, participants.sid, identifier, proxy_identifier, proxy_identifier_sid"
     " FROM sessions CROSS JOIN participants ON participants.session_sid = sessions.sid"
     " WHERE date_activated IS NOT NULL AND date_deleted IS NULL"
     " ORDER BY date_activated, sessions.sid"
@@ -89,7 +102,7 @@ _OUTBOX_DEPTH: Final = (
     " WHERE destination = owed.destination AND date_died IS NULL))"
 )
 """Counts all from the index of SIDs, and the dead; the oldest of all is among the oldest of each destination."""
-_sid_of = attrgetter("sid")
+_sid_of = attrgetter("participant_sid")
 
 
 class _List(msgspec.Struct, Generic[Record], frozen=True, kw_only=True):
@@ -281,22 +294,21 @@ class Reader:
         rows = self._all(f"{_ALERTS} WHERE sid = ?", lookup_key(SidKind.DEBUGGER_EVENT, event_sid))
         return alert_of(rows[0]) if rows else None
 
-    def active_sessions(self) -> Iterator[tuple[Session, tuple[Participant, ...]]]:
-        """Walk the active sessions and their live participants, oldest first, as of one moment."""
+    def active_sessions(self) -> Iterator[ActiveSession]:
+        """Walk the active sessions in the order of activation, as of one moment; only what routing needs is read."""
         with closing(open_reader(self._database)) as connection:
             connection.execute("BEGIN")
             people = connection.execute(_LIVE_PARTICIPANTS)
             row: Fetched | None = next(people, None)
             for cells in connection.execute(_ACTIVE_SESSIONS):
-                session = session_of(cells)
                 key = cells[0]
-                live: list[Participant] = []
+                seats: list[Seat] = []
                 while row is not None and row[0] == key:
-                    live.append(_live_participant(row, session))
+                    seats.append(_seat_of(row))
                     row = next(people, None)
-                if len(live) > 1:
-                    live.sort(key=_sid_of)
-                yield session, tuple(live)
+                if len(seats) > 1:
+                    seats.sort(key=_sid_of)
+                yield _active_session_of(cells, tuple(seats))
 
     def interactions_since(self, at: float) -> Iterator[Interaction]:
         """Walk the interactions that arrived at or after a time, oldest first, as of one moment."""
@@ -346,18 +358,22 @@ class Reader:
         return self._connection.execute(text, values).fetchall()
 
 
-def _live_participant(row: Fetched, session: Session) -> Participant:
-    """Return the participant of a short row; a start has two of them per session, so it is spelled out."""
-    _, sid, identifier, proxy, proxy_sid, friendly_name, date_created, date_updated = row
-    return Participant(
-        sid="KP" + sid.hex(),
-        session_sid=session.sid,
-        service_sid=session.service_sid,
-        account_sid=session.account_sid,
-        identifier=address_at(identifier),
-        proxy_identifier=proxy_at(proxy),
-        proxy_identifier_sid=proxy_sid_at(proxy_sid),
-        friendly_name=friendly_name,
-        date_created=date_created,
-        date_updated=date_updated,
+def _seat_of(row: Fetched) -> Seat:
+    """Return the seat of a short row; a start has two of them per session, so it is spelled out."""
+    _, sid, identifier, proxy, proxy_sid = row
+    return Seat("KP" + sid.hex(), address_at(identifier), proxy_at(proxy), proxy_sid_at(proxy_sid))
+
+
+def _active_session_of(row: Fetched, seats: tuple[Seat, ...]) -> ActiveSession:
+    sid, service_sid, account_sid, mode, idle_since, ttl_seconds, date_expiry, unique_name = row
+    return ActiveSession(
+        "KC" + sid.hex(),
+        service_at(service_sid),
+        account_at(account_sid),
+        MODE_AT[mode],
+        seats,
+        idle_since,
+        ttl_seconds,
+        date_expiry,
+        unique_name=unique_name,
     )

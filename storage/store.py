@@ -17,6 +17,7 @@ from engine.core.effects import Effect
 from engine.core.errors import StoreUnavailable
 from engine.core.ports import AlertFilter, Observer, OutboxDepth, OutboxFilter, Page, PageCursor, Registry
 from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
+from engine.core.routing import ActiveSession
 from storage.connections import OLDEST_SQLITE, Synchronous, open_writer
 from storage.datadir import DataDirLock
 from storage.errors import is_disk_failure, unavailable
@@ -148,8 +149,8 @@ class SqliteStore:
         """Tell which version of the registry is held; 0 = none was ever counted."""
         return self._points.registry_version()
 
-    def active_sessions(self) -> Iterator[tuple[Session, tuple[Participant, ...]]]:
-        """Walk the active sessions in the order of activation, each with its live participants."""
+    def active_sessions(self) -> Iterator[ActiveSession]:
+        """Walk the active sessions in the order of activation, each with its live participants' seats."""
         return self._points.active_sessions()
 
     def interactions_since(self, at: float) -> Iterator[Interaction]:

@@ -36,7 +36,7 @@ from engine.core.requests import (
     SessionRequest,
     SessionUpdate,
 )
-from engine.core.routing import Foreseen
+from engine.core.routing import ActiveSession, Foreseen
 from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome, SessionWanted
 
 Record = TypeVar("Record")
@@ -155,8 +155,8 @@ class Store(Protocol):
     def registry_version(self) -> int:
         """Tell which version of the registry is held; 0 = none was ever counted. Read it before `registry`."""
 
-    def active_sessions(self) -> Iterator[tuple[Session, tuple[Participant, ...]]]:
-        """Walk the active sessions in the order of activation, each with its live participants."""
+    def active_sessions(self) -> Iterator[ActiveSession]:
+        """Walk the active sessions in the order of activation, each with its live participants' seats."""
 
     def interactions_since(self, at: float) -> Iterator[Interaction]:
         """Walk the interactions that arrived at or after a time, oldest first."""

@@ -192,7 +192,7 @@ async def _read_host(directory: Path) -> Held:
             world.sessions.append((made, store.participants(made.sid)))
     world.effects += (await store.effects_page(OutboxFilter(), every)).records
     world.alerts += (await store.alerts_page(ACCOUNT_SID, AlertFilter(), every)).records
-    world.activated += [made.sid for made, _ in store.active_sessions()]
+    world.activated += [made.sid for made in store.active_sessions()]
     held = Held(store.registry_version(), world)
     await store.close()
     return held

@@ -289,13 +289,13 @@ async def test_a_walk_sees_one_moment(store: SqliteStore) -> None:
     await store.write([SessionCreated(first, ()), SessionCreated(second, ())])
 
     walk = store.active_sessions()
-    met = [next(walk)[0]]
+    met = [next(walk).sid]
     await store.write([SessionCreated(third, ())])
     beside = store.session(third.sid)
-    met.extend(made for made, _ in walk)
+    met.extend(made.sid for made in walk)
 
     assert beside == third
-    assert met == [first, second]
+    assert met == [first.sid, second.sid]
 
 
 async def test_a_walk_given_up_leaves_nothing_open(store: SqliteStore) -> None:

@@ -49,13 +49,15 @@ async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
 
     store = SqliteStore.open(tmp_path, observer=Observed())
     walked = list(store.active_sessions())
-    present = {made.sid for made, _ in walked}
+    present = {made.sid for made in walked}
     assert {sid(SidKind.SESSION, number) for number in acknowledged} <= present
-    for made, people in walked:
-        number = int(made.sid[2:14], 16)
+    for active in walked:
+        number = int(active.sid[2:14], 16)
+        made = store.session(active.sid)
+        assert made is not None
         assert made.status is SessionStatus.IN_PROGRESS
-        assert made.idle_since == START + number
-        assert [person.sid for person in people] == [sid(SidKind.PARTICIPANT, number)]
+        assert made.idle_since == active.idle_since == START + number
+        assert [seat.participant_sid for seat in active.seats] == [sid(SidKind.PARTICIPANT, number)]
         assert store.interaction(sid(SidKind.INTERACTION, number)) is not None
     assert len(list(store.open_calls())) == len(walked)
     await store.close()

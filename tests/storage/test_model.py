@@ -34,6 +34,7 @@ from engine.core.changes import (
 )
 from engine.core.ports import Page, PageCursor
 from engine.core.records import UNSET, ClosedReason, Kind, Leg, LegStatus, SessionStatus
+from engine.core.routing import active_session
 from engine.core.sids import SidKind, ordered_sid
 from storage import SqliteStore
 from tests.storage.material import START, Observed, counting_mint, interaction, number, participant, service, session
@@ -225,7 +226,7 @@ class StoreMachine(RuleBasedStateMachine):
         registry = store.registry()
         assert registry.services == tuple(one for _, one in sorted(model.services.items()))
         assert registry.numbers == tuple(one for _, one in sorted(model.numbers.items()))
-        assert list(store.active_sessions()) == model.active_sessions()
+        assert list(store.active_sessions()) == [active_session(*one) for one in model.active_sessions()]
         assert list(store.open_calls()) == model.open_calls()
         everything = sorted(model.interactions.items())
         assert list(store.interactions_since(START + 3)) == [

@@ -19,6 +19,7 @@ from engine.core.changes import (
 )
 from engine.core.ports import Page, PageCursor
 from engine.core.records import Kind, LegStatus, SessionStatus
+from engine.core.routing import seat_of
 from engine.core.sids import SidKind
 from storage import SqliteStore
 from tests.storage.material import (
@@ -153,8 +154,8 @@ async def test_active_sessions_come_in_the_order_of_activation(store: SqliteStor
     await store.write([reopened(second.sid, START + 6), ParticipantRemoved(alice.sid, first.sid, START + 7)])
     await store.write([reopened(first.sid, START + 8)])
 
-    walked = [(made.sid, people) for made, people in store.active_sessions()]
-    assert walked == [(first.sid, (bob,)), (third.sid, ()), (second.sid, ())]
+    walked = [(made.sid, made.seats) for made in store.active_sessions()]
+    assert walked == [(first.sid, (seat_of(bob),)), (third.sid, ()), (second.sid, ())]
 
 
 async def test_interactions_since_a_time_and_open_calls_come_oldest_first(store: SqliteStore) -> None:
@@ -249,7 +250,7 @@ async def test_erasing_a_service_frees_its_numbers(store: SqliteStore) -> None:
     assert store.participants(made.sid) == ()
     assert store.interaction(call.sid) is None
     assert list(store.interactions_since(0.0)) == []
-    assert [one for one, _ in store.active_sessions()] == [kept]
+    assert [one.sid for one in store.active_sessions()] == [kept.sid]
 
 
 async def test_saving_again_replaces_and_releasing_removes(store: SqliteStore) -> None:
