@@ -67,8 +67,8 @@ class Watch:
         """Show which hosts there are and answer, as one of them sees it."""
         self.telemetry.gauge(
             "host_up",
-            "1 while this host of the cluster answers",
-            "host",
+            "1 while this host of the cluster is heard by the one that tells",
+            "peer",
             lambda: [((name,), is_up) for name, is_up in view().hosts.items()],
         )
         self.one("directory_epoch", "Grows with every change of a host's address", lambda: view().epoch)

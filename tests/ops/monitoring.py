@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import httpx
 import msgspec
 import pytest
 
+from tests.cluster.live_cluster import LiveCluster, eventually
 from tests.e2e.application import serving
 from tests.e2e.live import NO_TLS, LiveServer
 from tests.ops.kit import DEPLOY, PROMETHEUS, ROOT, panels, rules, selectors
@@ -155,6 +157,32 @@ def test_alerts_fire_for_what_the_traffic_does_wrong(observed: tuple[LiveServer,
     print("firing:", ", ".join(sorted(firing)))  # noqa: T201
     assert {"MasklineDeadLetters", "MasklinePoolExhausted"} <= firing
     assert not firing & {"MasklineDown", "MasklineNotReady", "MasklineCommitsFail", "MasklineOperationsFail"}
+
+
+def test_prometheus_follows_the_hosts_of_a_cluster(tmp_path: Path) -> None:
+    """It finds them in their file; one that hangs is seen by the other, and is back after its restart."""
+    cluster = LiveCluster(tmp_path / "data")
+    cluster.serve()
+    try:
+        cluster.await_ready()
+        with prometheus(tmp_path / "prometheus", discovery=cluster.data_dir / "prometheus-targets.json") as server:
+            eventually(lambda: len(server.now('up{job="maskline"} == 1')) == 2, "both hosts are scraped")
+            both = {one["metric"]["host"]: one["metric"]["instance"] for one in server.now("maskline_ready == 1")}
+            old = cluster.kill_host(1, signal.SIGSTOP)
+            eventually(lambda: down(server) == {("host-0", "host-1")}, "host-0 hears host-1 no more")
+            cluster.await_ready(other_than={1: old})
+            eventually(lambda: down(server) == set(), "host-0 hears host-1 again")
+            again = {one["metric"]["host"]: one["metric"]["instance"] for one in server.now("maskline_ready == 1")}
+    finally:
+        cluster.stop()
+
+    assert set(both) == {"host-0", "host-1"}
+    assert again == both
+
+
+def down(server: PrometheusServer) -> set[tuple[str, str]]:
+    """Return (who tells, who is not heard)."""
+    return {(one["metric"]["host"], one["metric"]["peer"]) for one in server.now("maskline_host_up == 0")}
 
 
 def filled_in(expr: str) -> str:

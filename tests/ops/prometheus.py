@@ -68,11 +68,16 @@ class PrometheusServer:
 
 
 @contextmanager
-def prometheus(directory: Path, *, target: str) -> Iterator[PrometheusServer]:
-    """Run Prometheus on the kit's files, with this target and a scrape a second."""
+def prometheus(directory: Path, *, target: str = "", discovery: Path | None = None) -> Iterator[PrometheusServer]:
+    """Run Prometheus on the kit's files, a scrape a second of this target, or of those that a file lists."""
     configuration = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text("utf-8"))
     configuration["global"] = {f"{what}_interval": f"{SCRAPE_SECONDS}s" for what in ("scrape", "evaluation")}
-    configuration["scrape_configs"][0]["static_configs"] = [{"targets": [target]}]
+    job = configuration["scrape_configs"][0]
+    if discovery is None:
+        job["static_configs"] = [{"targets": [target]}]
+    else:
+        del job["static_configs"]
+        job["file_sd_configs"] = [{"files": [str(discovery)]}]
     directory.mkdir()
     (directory / "prometheus.yml").write_text(yaml.safe_dump(configuration), "utf-8")
     shutil.copy(PROMETHEUS / "maskline.rules.yml", directory)
