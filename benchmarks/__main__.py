@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import batch, creates, feed, hooks, memory, resolve, webhook
+from benchmarks import batch, creates, feed, hooks, memory, metrics, resolve, webhook
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "resolve": resolve.main,
@@ -13,6 +13,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "creates": creates.main,
     "batch": batch.main,
     "memory": memory.main,
+    "metrics": metrics.main,
 }
 
 
