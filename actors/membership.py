@@ -118,8 +118,8 @@ class Membership:
             decide=lambda events, patience: decided(events, plane.receive_here, patience_seconds=patience),
             resolve=plane.resolve,
             report=plane.report_here,
-            know_registry=self._follower.know,
         )
+        self._mesh.follow(version=lambda: self._registry.version, know=self._follower.know)
         self._mesh.serve(number_side)
         self._mesh.serve(self._follower)
         self._mesh.serve(self._registrar)
@@ -172,7 +172,6 @@ class Membership:
             sessions=lambda: self._sessions_on(host),
             heard=self._heard,
             is_loaded=lambda: self._is_read,
-            registry_version=lambda: self._registry.version,
             monotonic=self._parts.monotonic,
         )
 

@@ -174,7 +174,7 @@ class NumberActor:
     def _refuse(self, event: InboundEvent, ruling: Ruling, now: float, answer: Answer) -> None:
         decision = ruling.decision
         if decision.reason is _EXPIRED and ruling.session is not None:
-            if ruling.session.is_spread:
+            if ruling.session.is_spread and ruling.session.date_expiry is None:
                 self._ledger.wait(event, answer)
                 self._hooked.expired(self, event, ruling)
                 return
