@@ -560,8 +560,11 @@ class ServiceCoordinator:
             self._watch(active, None if is_certain else now + EXPIRY_RETRY_SECONDS)
             return False
         reason: ClosedReason = expiry_reason(date_expiry=active.date_expiry)
-        self._routes.lapse(active)  # before the commit: whoever comes meanwhile is told that it expired
-        await self._end(active.sid, closing(active.sid, reason, at=now))
+        lapsed = self._routes.lapse(active)  # before the commit: whoever comes meanwhile is told that it expired
+        try:
+            await self._end(active.sid, closing(active.sid, reason, at=now))
+        finally:
+            await lapsed
         self._parts.observer.expired(self._parts.clock() - (active.expires_at or now))
         return True
 

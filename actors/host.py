@@ -401,7 +401,7 @@ class Host:
         if coordinator is not None:
             return coordinator.active_session(interaction.session_sid)
         mirror = self._source_of(interaction.service_sid)
-        return None if mirror is None else mirror.sessions.get(interaction.session_sid)
+        return None if mirror is None else mirror.find(interaction.session_sid)
 
     def _call_ended(self, interaction: Interaction) -> None:
         service = self._registry.services.get(interaction.service_sid)

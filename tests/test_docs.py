@@ -9,6 +9,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from actors.stream import BEAT_SECONDS, LEASE_SECONDS
 from engine.api.endpoint import BATCHES_AT_ONCE
 from engine.app import running_engine
 from engine.cli import main
@@ -29,8 +30,9 @@ from storage.rebalancing.tables import OWNED, SHARED
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FOREIGN_FLAGS = {"--once", "--json", "--data-binary"}
-"""`--once` is passed through make; the benchmarks read `--json` themselves; the last is curl's."""
+RAYS_FLAGS = {"--head", "--block", "--num-cpus", "--include-dashboard", "--disable-usage-stats"}
+FOREIGN_FLAGS = {"--once", "--json", "--data-binary"} | RAYS_FLAGS
+"""`--once` is passed through make; the benchmarks read `--json` themselves; the third is curl's."""
 
 
 def words(pattern: str) -> set[str]:
@@ -177,3 +179,12 @@ def test_the_owner_of_every_table_is_told() -> None:
 
     assert {name for name, where in told.items() if where == "every host"} == {*SHARED}
     assert {name for name, where in told.items() if where != "every host"} == {table.name for table in OWNED}
+
+
+def test_the_leases_between_hosts_are_as_told() -> None:
+    """Seconds that a host routes unheard, and how often it is told."""
+    told = (ROOT / "docs" / "between-hosts.md").read_text("utf-8")
+
+    assert f"`LEASE_SECONDS` ({LEASE_SECONDS:g})" in told
+    assert "at least twice a second" in told
+    assert BEAT_SECONDS == 0.5

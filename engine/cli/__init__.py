@@ -17,6 +17,7 @@ main = CommandTree(
         "explain": "engine.cli.sessions:explain",
         "alerts": "engine.cli.alerts:alerts",
         "outbox": "engine.cli.outbox:outbox",
+        "feed": "engine.cli.feed:feed",
         "rebalance": "engine.cli.rebalance:rebalance_command",
     },
 )

@@ -369,7 +369,8 @@ def foresee_all(
     """Foresee many at once for an account (None = for all), the plain ones of them here, in one loop.
 
     Plain is a call or a message without a text, in a session of mode voice-and-message, whose partner is dialled as the
-    number is kept. `otherwise` tells of any other; where it returns None, so does this.
+    number is kept. `otherwise` tells of numbers that are not among these, or not to be looked at; where it returns
+    None, so does this.
     """
     foreseen: list[Decision | Passage] = []
     others = 0

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Container, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterator, Sequence
 from itertools import count as count_from
 from itertools import cycle
 from pathlib import Path
@@ -255,10 +255,15 @@ class Wire:
     async def ask(self, host: int, message: bytes) -> bytes:
         """Carry a message over and the answer back."""
         await asyncio.sleep(0)
-        if not self._world.is_joined(self.me, host):
+        fate = next(self._world.fates, "through")
+        if fate == "late":
+            await asyncio.sleep(0.02)
+        if fate == "lost" or not self._world.is_joined(self.me, host):
             raise PeerUnavailable(f"Host {host} does not answer")
         answer = await self._world.hosts[host].answer(self.me, message)
-        if not self._world.is_joined(self.me, host):
+        if fate == "twice":
+            answer = await self._world.hosts[host].answer(self.me, message)
+        if fate == "unanswered" or not self._world.is_joined(self.me, host):
             raise PeerUnavailable(f"Host {host} did not answer")
         return answer
 
@@ -366,6 +371,8 @@ class World:
         self._data_dir = data_dir
         self._resources = count_from(1)
         self._cut: set[frozenset[int]] = set()
+        self.fates: Iterator[str] = iter(())
+        """What becomes of the next messages: through (as of all after them), lost, unanswered, twice, late."""
         self.hosts: dict[int, Host] = {}
         self.stores: dict[int, MoodyStore] = {}
         self.store: Stores
@@ -384,9 +391,13 @@ class World:
         """Open the data directories and load them."""
         for place in range(self.count):
             await self.start_host(place)
+        self.renew()
+        await self.joined()
+
+    def renew(self) -> None:
+        """Speak from now on to the hosts that there are now."""
         self.store = Stores(self.mood, tuple(self.stores.values()))
         self.host = Hosts(tuple(self.hosts.values()))
-        await self.joined()
 
     async def start_host(self, place: int) -> None:
         """Open the data directory of one host and load it."""
@@ -431,6 +442,12 @@ class World:
             for store in self.store.all:
                 await store.land()
             await self.breathe()
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Let every host hear of what passed on the others, and have it on disk."""
+        for host in self.host.all:
+            await host._catch_up()
 
     async def breathe(self) -> None:
         """Let the loop turn, without waiting for the disk."""
