@@ -197,7 +197,7 @@ def test_the_metrics_tell_of_the_feed(start_server: StartServer) -> None:
 
     assert "\nmaskline_feed_connections 1.0" in metrics
     assert '\nmaskline_feed_problems_total{problem="bad-field"} 1.0' in metrics
-    assert "\nmaskline_resolved_events_total 1.0" in metrics
+    assert '\nmaskline_resolved_total{outcome="unknown-number",reason="not-in-pool"} 1.0' in metrics
 
 
 # -- the end of a server ---------------------------------------------------------------------------------------------
