@@ -236,6 +236,7 @@ async def _listening(
         host.control,
         settings=_api_settings(settings, engine.public_url),
         clock=clock,
+        monotonic=monotonic,
         observer=telemetry,
         is_ready=lambda: host.is_loaded,
         extra_routes=routes,

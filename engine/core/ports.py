@@ -606,8 +606,8 @@ class Observer(Protocol):
     def committed(self, *, changes: int, seconds: float, sync_seconds: float, is_ok: bool) -> None:
         """One group commit ended; `sync_seconds` of it were spent in making it durable."""
 
-    def requested(self, *, method: str, route: str, status: int) -> None:
-        """One REST request was answered; `route` is a path template."""
+    def requested(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        """One REST request had its answer made after so long; `route` is a path template."""
 
     def operated(self, operation: SessionOperation, end: OperationEnd, code: int | None = None) -> None:
         """One operation on a session ended; REFUSED with the code of the refusal."""

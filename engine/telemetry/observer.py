@@ -29,6 +29,7 @@ LAG_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 1
 """Bounds of how late something is."""
 
 _METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _TOO_MANY_REQUESTS = 429
 
 
@@ -85,6 +86,15 @@ class Telemetry:
 
     def _count_control(self) -> None:
         self._requests = self._tally("api_requests", "REST requests answered", "method route status")
+        self._request_seconds = {is_read: Buckets(SECONDS) for is_read in (True, False)}
+        self._page.add(
+            Histograms(
+                "maskline_api_seconds",
+                "From a REST request's head to its answer",
+                "access",
+                {("read" if is_read else "write",): one for is_read, one in self._request_seconds.items()},
+            )
+        )
         self._limited = self._tally("rate_limited_requests", "REST requests refused with 429")
         self._operations = self._tally(
             "session_operations",
@@ -172,8 +182,9 @@ class Telemetry:
             self._routes.add(route)
             self._requests.counts.setdefault((method, route, str(int(status))), 0)
 
-    def requested(self, *, method: str, route: str, status: int) -> None:
-        """Count a REST request."""
+    def requested(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a REST request and how long it took."""
+        self._request_seconds[method in _READING].observe(seconds)
         if route not in self._routes:
             if len(self._routes) < MAX_ROUTES:
                 self._routes.add(route)
