@@ -37,6 +37,7 @@ from engine.core.effects import Effect
 from engine.core.errors import ApiError, Code, StoreUnavailable, not_found
 from engine.core.legs import was_answered
 from engine.core.lifecycle import closing, expiry_reason, new_session, plan_update
+from engine.core.pool import PoolState
 from engine.core.records import (
     UNSET,
     Account,
@@ -176,6 +177,11 @@ class ServiceCoordinator:
     def active_sessions(self) -> int:
         """Count the sessions that route."""
         return len(self._active)
+
+    @property
+    def pool_state(self) -> PoolState:
+        """How full the pool is."""
+        return self._seating.pool_state
 
     # -- sessions ------------------------------------------------------------------------------------------------
 

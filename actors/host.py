@@ -13,6 +13,7 @@ from typing import Any
 from actors.accounts import AccountRegister
 from actors.alerts import AlertBook
 from actors.batch import erase_old_keys
+from actors.console import ConsoleFront, ConsoleSide
 from actors.control import Control
 from actors.coordinator import ServiceCoordinator
 from actors.directory import Directory
@@ -33,7 +34,8 @@ from actors.routes import Routes
 from actors.services import ServiceRegister
 from actors.sides import AnyCoordinators, CoordinatorSide, OtherHosts
 from engine.core.errors import PeerUnavailable, StoreUnavailable
-from engine.core.placement import Placement
+from engine.core.overview import ConsolePlane, HostFigures, HostStatus, ReadFigures
+from engine.core.placement import Placement, host_name
 from engine.core.ports import Clock, ControlPlane, Observer, Peers, Store
 from engine.core.records import Address, DebuggerEvent, Interaction, Service
 from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession, Passage, foresee, foresee_all
@@ -68,10 +70,12 @@ class Host:
         settings: HostSettings | None = None,
         egress: Egress | None = None,
         peers: Peers | None = None,
+        figures: ReadFigures = HostFigures,
     ) -> None:
         """Carry actors over a store.
 
-        `pick` returns a random index below n; without egress, what is owed waits; without peers, the host is alone.
+        `pick` returns a random index below n; without egress, what is owed waits; without peers, the host is alone;
+        `figures` are shown to the operator.
         """
         parts = Parts(store, clock, mint, pick, observer, settings or HostSettings(), egress or Egress())
         mesh = None if peers is None else Mesh(peers)
@@ -122,6 +126,10 @@ class Host:
         )
         self._local = local
         self.control: ControlPlane = local if mesh is None else Front(local, mesh, place)
+        self._begun_at = clock()
+        self._figures = figures
+        self._console = ConsoleSide(parts, self._services, place=me, status=self._status)
+        self.console: ConsolePlane = self._console if mesh is None else ConsoleFront(self._console, mesh)
         self._membership = None
         if mesh is not None:
             self._membership = Membership(
@@ -166,6 +174,25 @@ class Host:
         """Count the active pairs."""
         return sum(len(actor.bindings) for actor in self._directory)
 
+    def _status(self, name: str) -> HostStatus:
+        unheard = ", ".join(map(host_name, self.unheard))
+        problem = f"too little is heard of {unheard}" if unheard else ""
+        if not self._is_loaded:
+            problem = "it is starting or stopping"
+        elif not self._parts.store.is_writable:
+            problem = "its disk refuses commits"
+        return HostStatus(
+            name=name,
+            is_ready=self.is_ready,
+            problem=problem,
+            started_at=self._begun_at,
+            active_sessions=self.active_sessions,
+            bindings=self.bindings,
+            open_calls=self.open_calls,
+            waiting_events=self.waiting_events,
+            figures=self._figures(),
+        )
+
     async def start(self) -> None:
         """Load what the store holds, then begin to sweep; until then traffic is told to come again."""
         if self._membership is not None:
@@ -179,7 +206,7 @@ class Host:
         if self._membership is None:
             self._begin()
         else:
-            self._membership.listen(self)
+            self._membership.listen(self, self._console)
             self._spawn(self._join(self._membership))
 
     async def _join(self, membership: Membership) -> None:

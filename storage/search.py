@@ -17,7 +17,7 @@ from storage.connections import open_reader
 from storage.reader import PARTICIPANTS, SESSIONS
 from storage.rows import participant_of, session_of
 
-SEARCH_SECONDS: Final = 2.0
+SEARCH_SECONDS: Final = 1.0
 """After which a search is given up: the last four digits alone are looked for in every participant of a service."""
 
 _BY_NAME: Final = "SELECT sid FROM sessions WHERE service_sid = ? AND unique_name = ?"

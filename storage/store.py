@@ -17,8 +17,8 @@ from engine.core.effects import Effect
 from engine.core.errors import StoreUnavailable
 from engine.core.ports import AlertFilter, Observer, OutboxDepth, OutboxFilter, Page, PageCursor, Registry
 from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session
-from engine.core.search import FoundSessions, SessionSought
 from engine.core.routing import ActiveSession
+from engine.core.search import FoundSessions, SessionSought
 from storage.connections import OLDEST_SQLITE, Synchronous, open_writer
 from storage.datadir import DataDirLock
 from storage.errors import is_disk_failure, unavailable
