@@ -17,6 +17,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from engine.core.errors import CATALOGUE, Code, Level
+from engine.core.overview import TrafficCount
 from engine.core.ports import DeliveryEnd, DoorProblem, DutyKind, FeedProblem, HookEnd, HookKind
 from engine.core.records import DebuggerEvent, Kind
 from engine.core.traffic import Outcome, Reason, ReportOutcome
@@ -117,6 +118,13 @@ class Telemetry:
     def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
         """Count an inbound event that was answered."""
         self._events.counts[kind, outcome, reason] += 1
+
+    def traffic(self) -> tuple[TrafficCount, ...]:
+        """Return how the inbound events so far ended, those that never happened as 0."""
+        return tuple(
+            TrafficCount(Kind(kind), Outcome(outcome), Reason(reason), count)
+            for (kind, outcome, reason), count in self._events.counts.items()
+        )
 
     def reported(self, outcome: ReportOutcome) -> None:
         """Count a leg report."""

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from engine.core.errors import Code
+from engine.core.overview import TrafficCount
 from engine.core.ports import (
     DeliveryEnd,
     DoorProblem,
@@ -49,6 +50,17 @@ def test_it_is_an_observer(telemetry: Telemetry) -> None:
     observer.turned_away(DoorProblem.NOT_POST)
 
     assert series(telemetry, "maskline_turned_away_requests_total")['{problem="not-post"}'] == 1
+
+
+def test_the_traffic_so_far_is_told_to_the_console(telemetry: Telemetry) -> None:
+    """The same counts that the metrics show."""
+    telemetry.decided(Kind.VOICE, Outcome.ROUTED, Reason.IN_SESSION)
+    telemetry.decided(Kind.VOICE, Outcome.ROUTED, Reason.IN_SESSION)
+
+    counts = telemetry.traffic()
+
+    assert [one for one in counts if one.count] == [TrafficCount(Kind.VOICE, Outcome.ROUTED, Reason.IN_SESSION, 2)]
+    assert len(counts) > 20
 
 
 def test_the_feed_is_counted_by_problem_and_by_what_it_resolved(telemetry: Telemetry) -> None:
