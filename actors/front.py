@@ -388,8 +388,11 @@ class Front:
         return [own, *pages, Page((), has_next=False, has_previous=False, silent=silent)]
 
     async def _found(self, method: Method[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Return what one of the hosts has; ApiError NOT_FOUND when none does."""
-        refusal: ApiError | None = None
+        """Return what one of the hosts has.
+
+        ApiError NOT_FOUND when none does, PeerUnavailable when one that may does not answer.
+        """
+        refusal: ApiError | PeerUnavailable
         try:
             return await method(self._control, *args, **kwargs)
         except ApiError as problem:
@@ -400,4 +403,6 @@ class Front:
             except ApiError as problem:
                 if problem.code is not Code.NOT_FOUND:
                     raise
+            except PeerUnavailable as problem:
+                refusal = problem
         raise refusal

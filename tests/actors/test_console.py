@@ -3,6 +3,7 @@
 import pytest
 
 from actors.host import Host
+from engine.core.errors import PeerUnavailable
 from engine.core.ports import AlertFilter, OutboxFilter, PageCursor
 from engine.core.search import SessionSought, read_search
 from tests.actors.world import ALICE, BOB, World
@@ -130,6 +131,22 @@ async def test_a_silent_host_is_named_and_the_others_are_told(world: World, host
     name = f"host-{silent}"
     assert [status.name for status in statuses if not status.is_answering] == [name]
     assert (pools.silent, found.silent, events.silent, owed.silent) == ((name,),) * 4
+
+
+@pytest.mark.parametrize("host_count", [3], indirect=True, ids=["three hosts"])
+async def test_a_session_is_found_past_a_silent_host(world: World) -> None:
+    """One that is nowhere else may be there: it is not said to be absent."""
+    session = await world.session(ALICE, BOB)
+    holders = {place for place, store in world.stores.items() if store.session(session.sid) is not None}
+    (asked, silent) = sorted(set(world.hosts) - holders)
+    world.cut(asked, silent)
+
+    found, _ = await world.hosts[asked].control.find_session(session.sid)
+    with pytest.raises(PeerUnavailable):
+        await world.hosts[asked].control.find_session("KC" + "0" * 32)
+    world.mend()
+
+    assert found.sid == session.sid
 
 
 async def test_a_host_that_has_not_started_says_so(world: World) -> None:
