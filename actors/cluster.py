@@ -6,8 +6,11 @@ actors. Source: design section 4; Ray 2.60's actor, scheduling and fault-toleran
 
 import asyncio
 import logging
+import os
+import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -133,6 +136,7 @@ class RayFleet:
         self._hosts = hosts
         self._peer_timeout = peer_timeout_seconds
         self._handles = _Handles()
+        self._heard: dict[int, HostReport] = {}
         self._find = ray.remote(num_cpus=0, max_retries=0)(makers.places)
 
     async def node_names(self) -> frozenset[str]:
@@ -188,7 +192,8 @@ class RayFleet:
         except RayError as problem:
             _log.debug("%s answered a beat with %s", name, problem)
             return Sign.SILENT
-        return _read_report(answer)
+        report = self._heard[place] = _read_report(answer)
+        return report
 
     async def order(self, place: int, order: Order, *, timeout_seconds: float) -> bool:
         """Have a host do something; False when it did not in time."""
@@ -202,11 +207,26 @@ class RayFleet:
 
     async def kill(self, place: int, *, for_good: bool) -> None:
         """End a host's process; unless it is for good, Ray starts another."""
+        if not for_good and self._ended_here(place):
+            return
         try:
             handle = await self._handles.get(host_name(place))
             await asyncio.to_thread(ray.kill, handle, no_restart=for_good)
         except (RayError, ValueError) as problem:
             _log.info("%s could not be killed: %s", host_name(place), type(problem).__name__)
+
+    def _ended_here(self, place: int) -> bool:
+        """End a process of this node at once: one that hangs is given five seconds by Ray before it is forced."""
+        report = self._heard.get(place)
+        if report is None or report.node != ray.get_runtime_context().get_node_id():
+            return False
+        try:
+            is_ray = Path(f"/proc/{report.pid}/comm").read_text("utf-8").startswith("ray::")
+            if is_ray:
+                os.kill(report.pid, signal.SIGKILL)
+        except OSError:
+            return False
+        return is_ray
 
 
 class HostActor:

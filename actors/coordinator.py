@@ -13,6 +13,7 @@ import msgspec
 from actors.directory import Directory
 from actors.elsewhere import Elsewhere
 from actors.locks import KeyedLocks
+from actors.operations import Counted, update_asked
 from actors.owing import hang_up
 from actors.parts import Parts
 from actors.registry import Registry
@@ -37,6 +38,7 @@ from engine.core.effects import Effect
 from engine.core.errors import ApiError, Code, StoreUnavailable, not_found
 from engine.core.legs import was_answered
 from engine.core.lifecycle import closing, expiry_reason, new_session, plan_update
+from engine.core.observing import OperationEnd, SessionOperation
 from engine.core.pool import PoolState
 from engine.core.records import (
     UNSET,
@@ -197,6 +199,7 @@ class ServiceCoordinator:
         session, _ = await self.seat_session(request)
         return session
 
+    @Counted(SessionOperation.CREATE)
     async def seat_session(
         self, request: SessionRequest, *, key: ItemKey | None = None
     ) -> tuple[Session, tuple[Participant, ...]]:
@@ -256,6 +259,7 @@ class ServiceCoordinator:
             raise not_found(f"{self._path}/Sessions/{session_sid}")
         return session
 
+    @Counted(update_asked)
     async def update_session(self, session_sid: str, update: SessionUpdate, *, key: ItemKey | None = None) -> Session:
         """Change, close or re-open a session; `key` is committed with it, also when nothing changes."""
         async with self._locks.hold(session_sid):
@@ -276,6 +280,7 @@ class ServiceCoordinator:
                 await self._take_over(plan.change)
             return self._saved(session_sid)
 
+    @Counted(SessionOperation.DELETE)
     async def delete_session(self, session_sid: str) -> None:
         """Erase a session with its participants and interactions."""
         async with self._locks.hold(session_sid):
@@ -298,6 +303,7 @@ class ServiceCoordinator:
         with suppress(ApiError):  # it was closed or erased meanwhile
             await self.update_session(interaction.session_sid, SessionUpdate(status=SessionStatus.CLOSED))
 
+    @Counted(SessionOperation.UPDATE_PARTICIPANT)
     async def update_participant(
         self, session_sid: str, participant_sid: str, update: ParticipantUpdate
     ) -> Participant:
@@ -351,11 +357,13 @@ class ServiceCoordinator:
             try:
                 return await self._close_expired(active)
             except StoreUnavailable:
+                self._parts.observer.operated(SessionOperation.EXPIRE, OperationEnd.UNAVAILABLE)
                 self._watch(active, self._parts.clock() + EXPIRY_RETRY_SECONDS)
                 return True
             finally:
                 active.is_ending = False
 
+    @Counted(SessionOperation.SEND_MESSAGE)
     async def send_message(
         self, session_sid: str, participant_sid: str, *, body: str, media: tuple[str, ...]
     ) -> Interaction:
@@ -386,6 +394,7 @@ class ServiceCoordinator:
 
     # -- participants and interactions ---------------------------------------------------------------------------
 
+    @Counted(SessionOperation.ADD_PARTICIPANT)
     async def add_participant(self, session_sid: str, request: ParticipantRequest) -> Participant:
         """Add a participant to an active session."""
         async with self._locks.hold(session_sid):
@@ -414,6 +423,7 @@ class ServiceCoordinator:
                 return participant
         raise not_found(f"{self._path}/Sessions/{session_sid}/Participants/{participant_sid}")
 
+    @Counted(SessionOperation.REMOVE_PARTICIPANT)
     async def remove_participant(self, session_sid: str, participant_sid: str) -> None:
         """Remove a participant; removing one again is NOT_FOUND."""
         async with self._locks.hold(session_sid):
@@ -550,8 +560,12 @@ class ServiceCoordinator:
             self._watch(active, None if is_certain else now + EXPIRY_RETRY_SECONDS)
             return False
         reason: ClosedReason = expiry_reason(date_expiry=active.date_expiry)
-        self._routes.lapse(active)  # before the commit: whoever comes meanwhile is told that it expired
-        await self._end(active.sid, closing(active.sid, reason, at=now))
+        lapsed = self._routes.lapse(active)  # before the commit: whoever comes meanwhile is told that it expired
+        try:
+            await self._end(active.sid, closing(active.sid, reason, at=now))
+        finally:
+            await lapsed
+        self._parts.observer.expired(self._parts.clock() - (active.expires_at or now))
         return True
 
     def _live(self, session_sid: str) -> tuple[Participant, ...]:

@@ -155,15 +155,13 @@ class HookedEvents:
         self, actor: "NumberActor", event: InboundEvent, ruling: Ruling, deadline: float
     ) -> Decision:
         session = ruling.session
-        is_over = session is None or await self._coordinators.expire(actor.service_sid, session.sid)
-        now, mint = self._parts.clock(), self._parts.mint
-        ruling = decide(actor.bindings, event, rules=actor.rules, now=now, mint=mint)
-        if ruling.interaction is not None:
-            return await self._gated(actor, event, ruling, deadline)
-        if not is_over and ruling.session is not None:
-            return (
-                REBUILDING  # a host that may know better does not answer: the event can be neither routed nor refused
-            )
+        if session is not None and not await self._coordinators.expire(actor.service_sid, session.sid):
+            now, mint = self._parts.clock(), self._parts.mint
+            ruling = decide(actor.bindings, event, rules=actor.rules, now=now, mint=mint)
+            if ruling.interaction is not None:
+                return await self._gated(actor, event, ruling, deadline)
+            if ruling.decision.reason is Reason.SESSION_EXPIRED:
+                return REBUILDING  # a host that may know better does not answer: neither routed nor refused
         actor.tell_of(event, ruling.decision)
         if ruling.decision.reason in OUT_OF_SESSION and actor.rules.out_of_session_url is not None:
             return await self._outside(actor, event, ruling, deadline)

@@ -6,7 +6,7 @@ It decides nothing about masking. `Host.control` is the control plane; the host 
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,9 +36,10 @@ from actors.sides import AnyCoordinators, CoordinatorSide, OtherHosts
 from engine.core.errors import PeerUnavailable, StoreUnavailable
 from engine.core.overview import ConsolePlane, HostFigures, HostStatus, ReadFigures
 from engine.core.placement import Placement, host_name
+from engine.core.pool import PoolState
 from engine.core.ports import Clock, ControlPlane, Observer, Peers, Store
 from engine.core.records import Address, DebuggerEvent, Interaction, Service
-from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession, Passage, foresee, foresee_all
+from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession, Foreseen, foresee, foresee_all
 from engine.core.sids import Mint
 from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
 
@@ -113,6 +114,9 @@ class Host:
         self._numbers = NumberRegister(parts, self._registry)
         self._roster = Roster(self._registry, self._directory, self._services)
         self._is_loaded = False
+        self._started_at = 0.0
+        self.rebuild_seconds = 0.0
+        """How long the last start took until everything was loaded."""
         self._tasks: set[asyncio.Task[None]] = set()
         local = Control(
             parts,
@@ -126,7 +130,6 @@ class Host:
         )
         self._local = local
         self.control: ControlPlane = local if mesh is None else Front(local, mesh, place)
-        self._begun_at = clock()
         self._figures = figures
         self._console = ConsoleSide(parts, self._services, place=me, status=self._status)
         self.console: ConsolePlane = self._console if mesh is None else ConsoleFront(self._console, mesh)
@@ -164,10 +167,26 @@ class Host:
         """Count the sessions that route."""
         return sum(coordinator.active_sessions for coordinator in self._services)
 
+    def pools(self) -> Iterator[tuple[Service, PoolState, int]]:
+        """Walk the services that are coordinated here: how full the pool is, and how many sessions route."""
+        for coordinator in self._services:
+            yield coordinator.service, coordinator.pool_state, coordinator.active_sessions
+
     @property
     def open_calls(self) -> int:
         """Count the calls whose inbound leg has not ended."""
         return self._ledger.open_calls
+
+    def hosts_heard(self) -> dict[str, bool]:
+        """Tell of each host, by its name, whether it is heard here; a host always hears itself."""
+        unheard = () if self._membership is None else self._membership.unheard
+        count = 1 if self._mesh is None else len(self._mesh.others) + 1
+        return {host_name(place): place not in unheard for place in range(count)}
+
+    @property
+    def rebuilding_numbers(self) -> int:
+        """Count the numbers of this host that wait for their bindings."""
+        return sum(not actor.is_ready for actor in self._directory)
 
     @property
     def bindings(self) -> int:
@@ -175,17 +194,11 @@ class Host:
         return sum(len(actor.bindings) for actor in self._directory)
 
     def _status(self, name: str) -> HostStatus:
-        unheard = ", ".join(map(host_name, self.unheard))
-        problem = f"too little is heard of {unheard}" if unheard else ""
-        if not self._is_loaded:
-            problem = "it is starting or stopping"
-        elif not self._parts.store.is_writable:
-            problem = "its disk refuses commits"
         return HostStatus(
             name=name,
-            is_ready=self.is_ready,
-            problem=problem,
-            started_at=self._begun_at,
+            is_ready=self.is_ready and not self.rebuilding_numbers,
+            problem=self._problem(),
+            started_at=self._started_at,
             active_sessions=self.active_sessions,
             bindings=self.bindings,
             open_calls=self.open_calls,
@@ -193,8 +206,19 @@ class Host:
             figures=self._figures(),
         )
 
+    def _problem(self) -> str:
+        if not self._is_loaded:
+            return "it is starting or stopping"
+        if not self._parts.store.is_writable:
+            return "its disk refuses commits"
+        if self.unheard:
+            return f"too little is heard of {', '.join(map(host_name, self.unheard))}"
+        waiting = self.rebuilding_numbers
+        return f"{waiting} numbers wait to be rebuilt" if waiting else ""
+
     async def start(self) -> None:
         """Load what the store holds, then begin to sweep; until then traffic is told to come again."""
+        self._started_at = self._parts.clock()
         if self._membership is not None:
             self._membership.speak()
         gc.disable()  # nothing that is loaded is garbage
@@ -215,6 +239,7 @@ class Host:
 
     def _begin(self) -> None:
         self._is_loaded = True
+        self.rebuild_seconds = self._parts.clock() - self._started_at
         self._spawn(self._sweep())
         self._spawn(self._retain())
 
@@ -251,20 +276,14 @@ class Host:
 
     def receive_here(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Decide about an event on a number of this host."""
-        observer = self._parts.observer
-
-        def counted(decision: Decision) -> None:
-            observer.decided(event.kind, decision.outcome, decision.reason)
-            answer(decision)
-
         if not self._is_loaded:
-            counted(REBUILDING)
+            answer(REBUILDING)
             return
         actor = self._directory.find(event.proxy)
         if actor is None or event.account_sid not in (None, actor.account_sid):
-            counted(NOT_IN_POOL)
+            answer(NOT_IN_POOL)
         else:
-            actor.receive(event, counted)
+            actor.receive(event, answer)
 
     def resolve(self, event: InboundEvent) -> Decision | None:
         """Tell what would become of an event now, with nothing recorded."""
@@ -295,10 +314,10 @@ class Host:
         owner = membership.owner_of(proxy)
         return None if owner == membership.me else owner
 
-    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision | Passage] | None:
+    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> Foreseen | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
         if not self._is_loaded:
-            return [REBUILDING] * len(questions)
+            return Foreseen([REBUILDING] * len(questions), len(questions))
         now = self._parts.clock()
         return foresee_all(
             questions,
@@ -412,7 +431,7 @@ class Host:
         if coordinator is not None:
             return coordinator.active_session(interaction.session_sid)
         mirror = self._source_of(interaction.service_sid)
-        return None if mirror is None else mirror.sessions.get(interaction.session_sid)
+        return None if mirror is None else mirror.find(interaction.session_sid)
 
     def _call_ended(self, interaction: Interaction) -> None:
         service = self._registry.services.get(interaction.service_sid)
@@ -452,6 +471,7 @@ class Host:
         while True:
             old = await parts.store.sessions_closed_before(before, limit=SWEEP_CHUNK)
             erased = await asyncio.gather(*(self._erase(session_sid, before) for session_sid in old))
+            parts.observer.retained(erased=sum(erased), is_up_to_date=not any(erased))
             if not any(erased):
                 return
 

@@ -162,6 +162,7 @@ class Membership:
             is_here=self._routes.is_here,
             landed=self._ledger.landed,
             reload=reload,
+            clock=self._parts.clock,
             monotonic=self._parts.monotonic,
         )
 

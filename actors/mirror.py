@@ -26,6 +26,9 @@ from engine.core.ports import Clock
 from engine.core.records import Address
 from engine.core.routing import ActiveSession, Seat
 
+WITHDRAWN_KEPT = 10_000
+"""Sessions withdrawn lately that are kept for the ends of their calls."""
+
 
 class Mirror:
     """The sessions of one other host's coordinators, as far as numbers of this host are in them."""
@@ -38,6 +41,7 @@ class Mirror:
         is_here: Callable[[Address], bool],
         landed: Callable[[Collection[str]], Awaitable[None]],
         reload: Callable[["Mirror"], Awaitable[None]],
+        clock: Clock,
         monotonic: Clock,
     ) -> None:
         """Begin with nothing.
@@ -46,11 +50,13 @@ class Mirror:
         before this host started, once the sessions are known.
         """
         self.sessions: dict[str, ActiveSession] = {}
+        self._withdrawn: dict[str, ActiveSession] = {}
         self._directory = directory
         self._incarnation = incarnation
         self._is_here = is_here
         self._landed = landed
         self._reload = reload
+        self._clock = clock
         self._monotonic = monotonic
         self._stream = ""
         self._applied = 0
@@ -66,6 +72,10 @@ class Mirror:
     def is_ready(self) -> bool:
         """Whether its sessions route: the stream was complete, and the other host was heard of lately."""
         return self._is_complete and self._monotonic() < self._serves_until
+
+    def find(self, session_sid: str) -> ActiveSession | None:
+        """Return a session, also one withdrawn lately: its end may not come to pass, and its calls go on."""
+        return self.sessions.get(session_sid) or self._withdrawn.get(session_sid)
 
     def touch(self, session: ActiveSession, at: float) -> None:
         """Take note of an interaction that is on disk, for the coordinator."""
@@ -141,6 +151,7 @@ class Mirror:
 
     def _route(self, said: Routed) -> None:
         session = self.sessions.get(said.sid)
+        self._withdrawn.pop(said.sid, None)
         if not any(self._is_here(seat.proxy) for seat in said.seats):
             self._withdraw(said.sid)
             return
@@ -164,6 +175,15 @@ class Mirror:
         if session is not None:
             self._unbind(session, session.seats)
             session.is_bound = False
+            if session.is_expired(self._clock()):
+                self._lapse(session)  # most likely that is why; if not, it will be said anew that it routes
+            self._withdrawn[sid] = session
+            if len(self._withdrawn) > WITHDRAWN_KEPT:
+                del self._withdrawn[next(iter(self._withdrawn))]
+
+    def _lapse(self, session: ActiveSession) -> None:
+        for seat in session.seats:
+            self._directory.lapse(seat.proxy, seat.identifier, session.sid)
 
     def _bind(self, session: ActiveSession, seats: Iterable[Seat]) -> None:
         session.is_bound = True

@@ -16,7 +16,7 @@ IsMeant = Callable[[Interaction], bool]
 ReadParticipants = Callable[[tuple[str, ...]], Awaitable[Sequence[tuple[Participant, ...]]]]
 
 SESSIONS_AT_ONCE = 1_000
-"""Ended sessions that are asked of another host in one message."""
+"""Sessions whose participants are asked of another host in one message."""
 
 
 def reload_calls(parts: Parts, ledger: Ledger) -> None:
@@ -52,10 +52,10 @@ async def reload_elsewhere(
     `touched` is told what passed: before this host stopped, it may not have come to tell the coordinator.
     """
     lately = list(_answered_lately(parts, is_meant))
-    ended = tuple({one.session_sid for one in lately if active(one) is None})
+    unseated = tuple({one.session_sid for one in lately if not _are_seated(one, active(one))})
     known: dict[str, tuple[Participant, ...]] = {}
-    for start in range(0, len(ended), SESSIONS_AT_ONCE):
-        some = ended[start : start + SESSIONS_AT_ONCE]
+    for start in range(0, len(unseated), SESSIONS_AT_ONCE):
+        some = unseated[start : start + SESSIONS_AT_ONCE]
         known |= zip(some, await participants(some), strict=True)
     seats = _Seats(lambda session_sid: known.get(session_sid, ()), active)
     for interaction in lately:
@@ -72,12 +72,21 @@ def _answered_lately(parts: Parts, is_meant: IsMeant) -> Iterator[Interaction]:
             yield interaction
 
 
+def _are_seated(interaction: Interaction, session: ActiveSession | None) -> bool:
+    """Tell whether both ends of an interaction still sit in its session, which then says all there is to know."""
+    seated = set() if session is None else {seat.participant_sid for seat in session.seats}
+    return {interaction.inbound.participant_sid, interaction.outbound.participant_sid} <= seated
+
+
 def _last_touch(interaction: Interaction, session: ActiveSession) -> float:
     """Return when an interaction last restarted the ttl: the end of a call does, unless it came past the session's."""
     began, ended = interaction.date_created, interaction.date_updated
     if interaction.kind is not Kind.VOICE or is_open_call(interaction):
         return began
-    return began if 0 < session.ttl_seconds <= ended - began else ended
+    end = session.date_expiry
+    if end is None and session.ttl_seconds > 0:
+        end = began + session.ttl_seconds
+    return ended if end is None or ended < end else began
 
 
 class _Seats:

@@ -5,8 +5,9 @@ awaited here has been heard by every host concerned: after `publish` the next ca
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from itertools import count
+from typing import Any
 
 from actors.directory import Directory
 from actors.link import Link
@@ -85,13 +86,12 @@ class Routes:
         if session.is_bound:
             await _all(self._say(session, session.seats, routed))
 
-    def lapse(self, session: ActiveSession) -> None:
-        """Let the numbers remember that a withdrawn session expired."""
+    def lapse(self, session: ActiveSession) -> Coroutine[Any, Any, bool]:
+        """Let the numbers remember that a withdrawn session expired; to be awaited until all have heard of it."""
         pairs = tuple((seat.identifier, seat.proxy) for seat in session.seats)
         for identifier, proxy in pairs:
             self._directory.lapse(proxy, identifier, session.sid)
-        for link in self._links_to(session.seats):
-            link.tell(Lapsed(session.sid, pairs))
+        return _all([link.put(Lapsed(session.sid, pairs)) for link in self._links_to(session.seats)])
 
     def forget_lapsed(self, session_sid: str, identifier: Address, proxy: Address) -> None:
         """Let a number forget an expired session that was erased."""

@@ -175,7 +175,6 @@ class Supervisor:
         changed, act = missed(member, answer, now, self._patience)
         self._replace(changed)
         if act is Act.KILL:
-            _log.warning("%s: %s", changed.name, changed.problem)
             await self._fleet.kill(place, for_good=False)
         return act
 
@@ -209,7 +208,9 @@ class Supervisor:
     def _replace(self, member: Member) -> None:
         before = self._members[member.place]
         if before.state is not member.state and (member.state is not HostState.UNPLACED or member.problem):
-            _log.info("%s is %s%s", member.name, member.state, f": {member.problem}" if member.problem else "")
+            level = logging.WARNING if member.state in _UNANSWERING else logging.INFO
+            why = f": {member.problem}" if member.problem else ""
+            _log.log(level, "%s is %s%s", member.name, member.state, why)
         members = list(self._members)
         members[member.place] = member
         self._members = tuple(members)

@@ -251,7 +251,7 @@ def choose_node(place: int, nodes: tuple[Node, ...], record: ClusterRecord, load
         where = " and ".join(sorted(node.address for node in holders))
         return NoNode(f"its files are on several nodes ({where}); move all but the right ones away")
     if placed is not None and placed.has_files:
-        return NoNode(f"no node that is up has its files; it ran on {placed.node_address} last")
+        return NoNode(f"no node that is up has its files, which were on {placed.node_address}")
     if not nodes:
         return NoNode("no node is up")
     return min(nodes, key=lambda node: (load.get(node.name, 0), node.address, node.name))

@@ -3,15 +3,17 @@
 import sys
 from collections.abc import Callable
 
-from benchmarks import batch, creates, hooks, memory, resolve, webhook
+from benchmarks import batch, creates, feed, hooks, memory, metrics, resolve, webhook
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "resolve": resolve.main,
     "webhook": webhook.main,
+    "feed": feed.main,
     "hooks": hooks.main,
     "creates": creates.main,
     "batch": batch.main,
     "memory": memory.main,
+    "metrics": metrics.main,
 }
 
 

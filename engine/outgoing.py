@@ -74,17 +74,14 @@ class Outgoing:
             self._counting.cancel()
         await self._courier.stop(grace_seconds / 2)  # once for the requests, once for their endings
 
-    def gauges(self) -> dict[str, Callable[[], int]]:
-        """Return what the metrics show of the outbox, as of the last count."""
-        return {
-            "outbox_pending": lambda: self.depth.pending,
-            "outbox_dead": lambda: self.depth.dead,
-            "outbox_oldest_seconds": self._oldest_seconds,
-            "outbox_held": lambda: self._courier.held,
-        }
+    @property
+    def held(self) -> int:
+        """Count the deliveries in memory."""
+        return self._courier.held
 
-    def _oldest_seconds(self) -> int:
-        return 0 if self.depth.oldest is None else max(0, int(clock() - self.depth.oldest))
+    def oldest_seconds(self) -> float:
+        """Return the age of the oldest delivery that was owed at the last count."""
+        return 0.0 if self.depth.oldest is None else max(0.0, clock() - self.depth.oldest)
 
     async def _count(self) -> None:
         while True:

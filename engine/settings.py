@@ -200,6 +200,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Deliveries to one destination at a time; what is left of its connections is for hooks."""
     window_per_destination: Positive = 500
     """Deliveries to one destination that are held in memory; the others wait on disk."""
+    outbox_limit: Positive = 1_000_000
+    """Deliveries that may be owed before /readyz turns red."""
     most_waiting_events: Positive = 10_000
     """Calls and messages that may wait for hooks at once; more are told to come again."""
     alert_retention_days: Positive = 30
@@ -208,6 +210,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Debugger events of one account and code that are kept in a second; more are only counted."""
     shutdown_grace_seconds: Annotated[int, msgspec.Meta(ge=1, le=60)] = 3
     """Seconds that requests in flight are given when the server stops."""
+    metrics_services: NotNegative = 0
+    """Services, the oldest first, whose pools have metrics of their own, by their unique name; 0 = none."""
     log_format: LogFormat = LogFormat.HUMAN
     """human or json; one record a line on standard error."""
     log_level: LogLevel = LogLevel.INFO

@@ -11,11 +11,12 @@ import msgspec
 from engine.core.batch import KeyUse
 from engine.core.effects import Effect
 from engine.core.ports import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor, Registry
-from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session
+from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.routing import ActiveSession, Seat
 from engine.core.sids import SidKind, first_sid_at, is_sid, pack, unpack
 from storage.codec import (
     MODE_AT,
+    SESSION_STATUS_AT,
     account_at,
     address_at,
     address_cell,
@@ -174,6 +175,11 @@ class Reader:
         """Tell which version of the registry is held."""
         ((version,),) = self._all("SELECT version FROM registry_version")
         return int(version)
+
+    def session_counts(self) -> dict[SessionStatus, int]:
+        """Tell how many sessions the file holds of each status."""
+        rows = self._all("SELECT status, sessions FROM session_counts")
+        return {SESSION_STATUS_AT[status]: sessions for status, sessions in rows}
 
     def session(self, session_sid: str) -> Session | None:
         """Read one session."""

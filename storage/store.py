@@ -1,6 +1,7 @@
 """The store of a host: one SQLite file, written by one thread, read beside it."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from engine.core.changes import Change
 from engine.core.effects import Effect
 from engine.core.errors import StoreUnavailable
 from engine.core.ports import AlertFilter, Observer, OutboxDepth, OutboxFilter, Page, PageCursor, Registry
-from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session
+from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.routing import ActiveSession
 from engine.core.search import FoundSessions, SessionSought
 from storage.connections import OLDEST_SQLITE, Synchronous, open_writer
@@ -38,6 +39,8 @@ class StoreSizes(msgspec.Struct, frozen=True, gc=False):
     """The database file."""
     wal_bytes: int
     """The write-ahead log beside it; bounded while no walk is under way."""
+    free_bytes: int
+    """What the disk has left for us."""
 
 
 class SqliteStore:
@@ -103,7 +106,21 @@ class SqliteStore:
         """Measure the files."""
         database = self._lock.database
         wal = database.with_name(f"{database.name}-wal")
-        return StoreSizes(database_bytes=database.stat().st_size, wal_bytes=wal.stat().st_size if wal.exists() else 0)
+        disk = os.statvfs(database.parent)
+        return StoreSizes(
+            database_bytes=database.stat().st_size,
+            wal_bytes=wal.stat().st_size if wal.exists() else 0,
+            free_bytes=disk.f_bavail * disk.f_frsize,
+        )
+
+    @property
+    def backlog(self) -> int:
+        """Count the changesets that wait for a group commit to begin."""
+        return self._writer.backlog
+
+    def session_counts(self) -> dict[SessionStatus, int]:
+        """Tell how many sessions are kept of each status."""
+        return self._points.session_counts()
 
     def commit(self, changes: Sequence[Change], done: Callable[[StoreUnavailable | None], None]) -> None:
         """Commit the changes with the next group; see `Store.commit`."""

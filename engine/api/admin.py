@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from engine.api import admin_batches, admin_delivery, admin_services
 from engine.api.admin_request import Answer, read_body
 from engine.api.http import STORAGE_ADVICE, encode
-from engine.core.errors import ApiError, Code, StoreUnavailable, invalid_parameter
+from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, invalid_parameter
 from engine.core.ports import ControlPlane, PageCursor
 from engine.core.records import ProxyNumber
 from engine.core.requests import NumberRequest
@@ -204,6 +204,8 @@ def _endpoint(control: ControlPlane, answer: Answer, status: int) -> Callable[[R
             return _refusal(problem.code, problem.message, problem.http_status)
         except StoreUnavailable:
             return _refusal(Code.STORAGE_FAILED, STORAGE_ADVICE, 500)
+        except PeerUnavailable as problem:
+            return _refusal(Code.UNAVAILABLE, str(problem), 503)
         except Exception:  # noqa: BLE001 - the boundary of the listener's task: logged and answered
             _log.exception("unforeseen failure of an admin request")
             return _refusal(Code.INTERNAL_ERROR, "An internal error occurred; the server's log has it", 500)

@@ -14,6 +14,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from engine.api.http import (
+    PEER_ADVICE,
     STORAGE_ADVICE,
     BodyTooLarge,
     Disconnected,
@@ -32,7 +33,7 @@ from engine.api.http import (
 )
 from engine.api.operations import PARENT_KINDS, AnyOperation, Batch, Call, Stream
 from engine.api.settings import ApiSettings
-from engine.core.errors import ApiError, Code, StoreUnavailable, invalid_parameter, not_found
+from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, invalid_parameter, not_found
 from engine.core.ports import Clock, ControlPlane, Observer
 from engine.core.rate import SlidingWindow
 from engine.core.records import DebuggerEvent
@@ -100,6 +101,9 @@ class Endpoint:
         except StoreUnavailable:
             _log.error("the store could not commit %s %s", scope["method"], self._route)
             return refusal(Code.STORAGE_FAILED, STORAGE_ADVICE, status=500)
+        except PeerUnavailable as problem:
+            _log.warning("no answer to %s %s: %s", scope["method"], self._route, problem)
+            return refusal(Code.UNAVAILABLE, PEER_ADVICE, status=503, headers=_COME_BACK)
         except Exception:  # noqa: BLE001 - the boundary of the listener's task: logged and answered
             _log.exception("unforeseen failure of %s %s", scope["method"], self._route)
             return refusal(Code.INTERNAL_ERROR, "An internal error occurred; it has been logged", status=500)

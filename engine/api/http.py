@@ -25,6 +25,9 @@ STORAGE_ADVICE = (
 )
 """What an operator does about 80501."""
 
+PEER_ADVICE = "The host of the cluster that this concerns does not answer; try again"
+"""What a caller does about a host that is away: whether a change was made is not known."""
+
 Headers = tuple[tuple[bytes, bytes], ...]
 
 encode = msgspec.json.Encoder().encode

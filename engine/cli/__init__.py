@@ -18,6 +18,7 @@ main = CommandTree(
         "alerts": "engine.cli.alerts:alerts",
         "console": "engine.cli.console:console",
         "outbox": "engine.cli.outbox:outbox",
+        "feed": "engine.cli.feed:feed",
         "rebalance": "engine.cli.rebalance:rebalance_command",
     },
 )

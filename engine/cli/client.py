@@ -60,17 +60,26 @@ def with_admin(settings: Settings, work: Callable[[AdminClient], Awaitable[Resul
 
 @asynccontextmanager
 async def _transport(data_dir: Path, settings: Settings) -> AsyncIterator[httpx.AsyncBaseTransport]:
-    layout = read_layout(data_dir)
-    hosts = 1 if layout is None else layout.hosts
-    for place in range(hosts):
-        path = admin_socket(host_dir(data_dir, place, hosts))
-        if _is_served(path):
-            yield httpx.AsyncHTTPTransport(uds=str(path))
-            return
-    if hosts > 1:
+    path = served_socket(data_dir)
+    if path is not None:
+        yield httpx.AsyncHTTPTransport(uds=str(path))
+        return
+    if (hosts := _hosts(data_dir)) > 1:
         raise Refusal(f"{data_dir} is laid out for {hosts} hosts and none of them runs here; start the cluster first")
     async with offline_admin(settings) as app:
         yield httpx.ASGITransport(app, raise_app_exceptions=False)
+
+
+def served_socket(data_dir: Path) -> Path | None:
+    """Find the socket of a running host of a data directory."""
+    hosts = _hosts(data_dir)
+    places = (admin_socket(host_dir(data_dir, place, hosts)) for place in range(hosts))
+    return next((path for path in places if _is_served(path)), None)
+
+
+def _hosts(data_dir: Path) -> int:
+    layout = read_layout(data_dir)
+    return 1 if layout is None else layout.hosts
 
 
 def _is_served(path: Path) -> bool:

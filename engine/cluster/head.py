@@ -52,6 +52,8 @@ class RayLink(msgspec.Struct, frozen=True, kw_only=True):
     """Process that holds a local one together; 0 = it was joined, and is not ours to end."""
     born: int = 0
     """When that process started, in the kernel's ticks: it tells it from a later one of the same number."""
+    boot: str = ""
+    """Which start of the machine `born` counts from."""
     temp_dir: str = ""
     """Its sockets and logs."""
 
@@ -76,7 +78,7 @@ def write_link(data_dir: Path, link: RayLink) -> None:
 
 def is_running(link: RayLink) -> bool:
     """Whether the process that holds a local Ray together is there."""
-    return link.is_ours and _born(link.pid) == link.born
+    return link.is_ours and link.boot == _boot() and _born(link.pid) == link.born
 
 
 def start_head(data_dir: Path, *, hosts: int) -> RayLink:
@@ -87,7 +89,9 @@ def start_head(data_dir: Path, *, hosts: int) -> RayLink:
     """
     if not sys.platform.startswith("linux"):
         raise RayNotStarted("a Ray of Maskline's own needs Linux; start one by hand and name it with --address")
-    _clean_up(data_dir)
+    left = read_note(data_dir / LINK, RayLink)
+    if left is not None and left.is_ours:
+        stop_head(data_dir, left)
     temp_dir = _make_temp_dir()
     with (data_dir / LOG).open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter
@@ -98,7 +102,8 @@ def start_head(data_dir: Path, *, hosts: int) -> RayLink:
             env={**_kept_environment(), **ray_environment(data_dir), **_HEAD_ENVIRONMENT},
             start_new_session=True,
         )
-    link = RayLink(address="", pid=process.pid, born=_born(process.pid), temp_dir=str(temp_dir))
+    _children[process.pid] = process
+    link = RayLink(address="", pid=process.pid, born=_born(process.pid), boot=_boot(), temp_dir=str(temp_dir))
     write_link(data_dir, link)
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and process.poll() is None:
@@ -123,6 +128,7 @@ def stop_head(data_dir: Path, link: RayLink) -> None:
     for pid in _session(link):
         _signal(pid, signal.SIGKILL)
     _reap(link.pid)
+    _children.pop(link.pid, None)
     _clean_up(data_dir)
 
 
@@ -202,6 +208,10 @@ def _clean_up(data_dir: Path) -> None:
     (data_dir / LINK).unlink(missing_ok=True)
 
 
+_children: Final[dict[int, "subprocess.Popen[bytes]"]] = {}
+"""The Ray that this process started: it is waited for when it ends."""
+
+
 def _tail(log: Path) -> str:
     return " ".join(log.read_text("utf-8", "replace")[-_LOG_TAIL:].split())
 
@@ -214,11 +224,9 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 def _reap(pid: int) -> None:
-    """Take leave of a child; one that is another process's child is left to it."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return
+    """Take leave of a child that has ended; another process's child is left to that."""
+    if pid in _children:
+        _children[pid].poll()
 
 
 def _born(pid: int) -> int:
@@ -229,13 +237,25 @@ def _born(pid: int) -> int:
 
 def _session(link: RayLink) -> list[int]:
     """Find the processes of the session that a local Ray was started in, whose number is its first process's."""
+    leader = _stat(link.pid)
+    is_another = bool(leader[0]) and int(leader[1 + _STARTED]) != link.born
+    if not link.is_ours or link.boot != _boot() or is_another:
+        return []  # the number was given again
     numbers = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
-    return [pid for pid in numbers if link.is_ours and _of_session(_stat(pid), link)]
+    return [pid for pid in numbers if _is_of_session(_stat(pid), link.pid)]
 
 
-def _of_session(stat: list[str], link: RayLink) -> bool:
+def _is_of_session(stat: list[str], leader: int) -> bool:
     state, *fields = stat
-    return bool(state) and int(fields[_SESSION]) == link.pid and int(fields[_STARTED]) >= link.born
+    return bool(state) and int(fields[_SESSION]) == leader
+
+
+def _boot() -> str:
+    """Name this start of the machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
 _SESSION, _STARTED = 2, 18

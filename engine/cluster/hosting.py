@@ -16,9 +16,9 @@ from typing import Final, Protocol
 import msgspec
 
 from actors.supervisor import Fleet, Order, Supervisor
-from actors.watch import BEAT_SECONDS, Beat, ClusterRecord, HostReport, HostState, Patience, empty_record
+from actors.watch import BEAT_SECONDS, Beat, HostReport, HostState, Patience, empty_record
 from engine.app import RunningEngine, running_engine
-from engine.cluster.notes import HOST_NOTE, RECORD, HostNote, read_note, save_cluster, write_note
+from engine.cluster.notes import HOST_NOTE, HostNote, read_note, read_record, save_cluster, write_note
 from engine.cluster.plan import decode_plan, host_settings, node_data_dir, reached_at
 from engine.core.errors import MasklineError
 from engine.core.ports import HostDirectory, Peers
@@ -98,7 +98,9 @@ class HostedEngine:
     @property
     def directory(self) -> HostDirectory:
         """The hosts, as far as this one has heard."""
-        known = self._note.directory or empty_record(self._settings.hosts).directory
+        known = self._note.directory
+        if known is None or len(known.hosts) != self._settings.hosts:
+            known = empty_record(self._settings.hosts).directory
         return msgspec.structs.replace(known, me=self._seat.place)
 
     async def ask(self, source: int, message: bytes) -> bytes | None:
@@ -240,7 +242,7 @@ def make_supervisor(plan: bytes, fleet: Fleet) -> Supervisor:
     save: Callable[..., None] = lambda record, members: save_cluster(data_dir, record, members)  # noqa: E731
     return Supervisor(
         fleet,
-        record=read_note(data_dir / RECORD, ClusterRecord) or empty_record(settings.hosts),
+        record=read_record(data_dir, settings.hosts),
         patience=Patience(settings.host_silence_seconds, settings.host_start_seconds),
         clock=time.monotonic,
         save=save,
@@ -258,5 +260,8 @@ def places_here(plan: bytes) -> frozenset[int]:
 
 def log_to_file(path: Path, settings: Settings) -> None:
     """Send the log of this process to a file that is turned over when it is full; raises OSError."""
+    for earlier in logging.getLogger().handlers:
+        if isinstance(earlier, RotatingFileHandler):
+            earlier.close()
     handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8")
     configure_logs(as_json=settings.log_format is LogFormat.JSON, level=settings.log_level, handler=handler)

@@ -5,12 +5,12 @@ Each is replaced whole, so that whoever reads one sees the last that was written
 
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
-from actors.watch import ClusterRecord, Member
+from actors.watch import ClusterRecord, Member, Placed, empty_record
 from engine.core.ports import HostDirectory
 from storage.layout import sync, write_durably
 
@@ -57,6 +57,22 @@ def write_note(path: Path, note: object) -> None:
     write_durably(draft, msgspec.json.format(msgspec.json.encode(note)).decode() + "\n")
     draft.replace(path)
     sync(path.parent)
+
+
+def read_record(data_dir: Path, hosts: int) -> ClusterRecord:
+    """Read the supervisor's record, for so many hosts. Raises OSError.
+
+    One of another number is from before the data was moved: all files are somewhere, and every address is another one.
+    """
+    known = read_note(data_dir / RECORD, ClusterRecord)
+    record = empty_record(hosts)
+    if known is None or len(known.directory.hosts) == hosts:
+        return known or record
+    directory = msgspec.structs.replace(record.directory, epoch=known.directory.epoch + 1)
+    return ClusterRecord(directory, {place: Placed(_BEFORE, has_files=True) for place in range(hosts)})
+
+
+_BEFORE: Final = "the nodes of another number of hosts"
 
 
 def save_cluster(data_dir: Path, record: ClusterRecord, members: tuple[Member, ...]) -> None:

@@ -160,10 +160,11 @@ def _attached(settings: Settings) -> "RayCluster | None":
 
 def _comparable(settings: Settings) -> Settings:
     """Leave out the ports that 0 leaves open."""
-    listen, operations = settings.listen, settings.operations_listen
+    feed, operations = settings.feed_listen, settings.operations_listen
     return msgspec.structs.replace(
         settings,
-        listen=listen._replace(port=0),
+        listen=settings.listen._replace(port=0),
+        feed_listen=feed and feed._replace(port=0),
         operations_listen=operations and operations._replace(port=0),
     )
 

@@ -13,13 +13,13 @@ from engine.core.batch import BatchItem, ItemResult, KeyUse
 from engine.core.changes import Change
 from engine.core.effects import Effect
 from engine.core.errors import Code, Level, StoreUnavailable
+from engine.core.observing import OperationEnd, SessionOperation
 from engine.core.records import (
     Account,
     Address,
     ApiKey,
     DebuggerEvent,
     Interaction,
-    Kind,
     Participant,
     ProxyNumber,
     Service,
@@ -36,18 +36,9 @@ from engine.core.requests import (
     SessionRequest,
     SessionUpdate,
 )
-from engine.core.routing import ActiveSession, Passage
+from engine.core.routing import ActiveSession, Foreseen
 from engine.core.search import FoundSessions, SessionSought
-from engine.core.traffic import (
-    Decision,
-    InboundEvent,
-    LegReport,
-    Outcome,
-    Question,
-    Reason,
-    ReportOutcome,
-    SessionWanted,
-)
+from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome, SessionWanted
 
 Record = TypeVar("Record")
 
@@ -331,7 +322,7 @@ class FeedPlane(DataPlane, Protocol):
     def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Do the same about a number of another host; `answer` is called once, later."""
 
-    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision | Passage] | None:
+    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> Foreseen | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
 
     def settle(self, done: Callable[[], None]) -> None:
@@ -611,15 +602,9 @@ class FeedObserver(Protocol):
     def feed_refused(self, problem: FeedProblem) -> None:
         """One frame, event or connection was refused."""
 
-    def resolved(self, count: int) -> None:
-        """So many events were resolved with nothing recorded."""
-
 
 class Observer(Protocol):
     """Where everything countable is told; implemented by `engine.telemetry`, never raises."""
-
-    def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
-        """One inbound event was answered."""
 
     def reported(self, outcome: ReportOutcome) -> None:
         """One leg report was taken."""
@@ -630,11 +615,23 @@ class Observer(Protocol):
     def debugger(self, event: DebuggerEvent) -> None:
         """An event for the account's debugger."""
 
-    def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
-        """One group commit ended."""
+    def committed(self, *, changes: int, seconds: float, sync_seconds: float, is_ok: bool) -> None:
+        """One group commit ended; `sync_seconds` of it were spent in making it durable."""
 
     def requested(self, *, method: str, route: str, status: int) -> None:
         """One REST request was answered; `route` is a path template."""
+
+    def operated(self, operation: SessionOperation, end: OperationEnd, code: int | None = None) -> None:
+        """One operation on a session ended; REFUSED with the code of the refusal."""
+
+    def expired(self, lag_seconds: float) -> None:
+        """One session was closed because its end had come, so long before."""
+
+    def retained(self, *, erased: int, is_up_to_date: bool) -> None:
+        """Retention erased so many sessions; `is_up_to_date` when none is left that is due."""
+
+    def forwarded(self, events: int, *, is_answered: bool) -> None:
+        """Events that arrived here were handed to the host that owns their number, which answered or did not."""
 
 
 class HookKind(StrEnum):

@@ -237,6 +237,14 @@ class Passage(msgspec.Struct, frozen=True, gc=False):
         )
 
 
+class Foreseen(msgspec.Struct, frozen=True):
+    """What would become of many, in their order."""
+
+    decisions: list[Decision | Passage]
+    others: int
+    """How many of them are no `Passage`."""
+
+
 class Reached(Protocol):
     """A number of ours, as `foresee_all` looks at it."""
 
@@ -357,13 +365,15 @@ def foresee_all(
     account_sid: str | None,
     now: float,
     otherwise: Callable[[Question], Decision | None],
-) -> list[Decision | Passage] | None:
+) -> Foreseen | None:
     """Foresee many at once for an account (None = for all), the plain ones of them here, in one loop.
 
     Plain is a call or a message without a text, in a session of mode voice-and-message, whose partner is dialled as the
-    number is kept. `otherwise` tells of any other; where it returns None, so does this.
+    number is kept. `otherwise` tells of numbers that are not among these, or not to be looked at; where it returns
+    None, so does this.
     """
     foreseen: list[Decision | Passage] = []
+    others = 0
     add, find, both = foreseen.append, numbers.get, Mode.VOICE_AND_MESSAGE
     for question in questions:
         number = find(question.proxy)
@@ -386,8 +396,9 @@ def foresee_all(
         decision = otherwise(question)
         if decision is None:
             return None
+        others += 1
         add(decision)
-    return foreseen
+    return Foreseen(foreseen, others)
 
 
 def _meet(

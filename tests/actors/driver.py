@@ -60,15 +60,16 @@ expiries = st.sampled_from([None, None, None, 5.0, 50.0])
 
 
 class Driver(RuleBasedStateMachine):
-    """A host of one account with two services and four numbers, and the model of it."""
+    """Hosts of one account with two services and four numbers, and the model of it."""
 
     is_permissive = False
+    hosts = 1
 
     def furnish(self) -> None:
         """Start a host with two numbers in each service."""
         self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self.directory = tempfile.TemporaryDirectory()
-        self.world = World(Path(self.directory.name) / "data", FOREVER)
+        self.world = World(Path(self.directory.name) / "data", FOREVER, count=self.hosts)
         self.model = Model()
         self.names = 0
         self.run(self._furnish())

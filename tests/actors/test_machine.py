@@ -1,4 +1,4 @@
-"""A host driven against a plain model: traffic, control, time, restarts and a failing store in any order.
+"""Hosts driven against a plain model: traffic, control, time, restarts and a failing store in any order.
 
 What must never happen is said as invariants. For a deep run: `--hypothesis-profile=deep`.
 """
@@ -81,8 +81,15 @@ LIMITS: Final = settings(
 )
 
 
+FEWER: Final = settings(LIMITS, max_examples=1_000 if IS_DEEP else 12)
+"""Several hosts say the same much more slowly."""
+
+
 @pytest.mark.timeout(0 if IS_DEEP else 300)
 @pytest.mark.parametrize("machine", [Machine, PermissiveMachine], ids=["strict", "permissive"])
-def test_a_host_does_what_the_model_says(machine: type[Machine]) -> None:
-    """Whatever is asked, sent, lost and restarted in whatever order."""
-    run_state_machine_as_test(machine, settings=LIMITS)
+@pytest.mark.parametrize("hosts", [1, 2, 3])
+def test_hosts_do_what_the_model_says(machine: type[Machine], hosts: int) -> None:
+    """Whatever is asked, sent, lost and restarted in whatever order, on however many hosts."""
+    of_hosts = type(f"{machine.__name__}On{hosts}", (machine,), {"hosts": hosts})
+
+    run_state_machine_as_test(of_hosts, settings=LIMITS if hosts == 1 else FEWER)

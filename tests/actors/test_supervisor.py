@@ -162,7 +162,7 @@ async def test_a_host_whose_node_is_lost_waits_for_a_node_with_its_files() -> No
     await desk.ticks(21.5, 22.0)
 
     assert (lost.state, searched) == (HostState.UNPLACED, 2)
-    assert "it ran on b last" in lost.problem
+    assert "which were on b" in lost.problem
     assert fleet.done == [("launch", 1, "b2")]
     assert desk.states() == [HostState.READY, HostState.READY]
 

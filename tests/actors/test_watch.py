@@ -135,7 +135,7 @@ def test_a_host_whose_files_no_node_has_is_not_started_empty() -> None:
     refused = choose_node(1, (node("n1", 0),), was_ready, {})
 
     assert isinstance(refused, NoNode)
-    assert "it ran on 10.0.0.2 last" in refused.problem
+    assert "which were on 10.0.0.2" in refused.problem
     assert choose_node(1, (node("n1", 0),), never_was, {}) == node("n1", 0)
 
 

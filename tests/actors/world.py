@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Container, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterator, Sequence
 from itertools import count as count_from
 from itertools import cycle
 from pathlib import Path
@@ -16,7 +16,8 @@ from actors.parts import Egress, HostSettings
 from engine.core.changes import Change
 from engine.core.effects import Effect
 from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
-from engine.core.ports import ControlPlane, DoorProblem, Page, PageCursor, PoolEntry
+from engine.core.observing import OperationEnd, SessionOperation
+from engine.core.ports import ControlPlane, Page, PageCursor, PoolEntry
 from engine.core.records import (
     UNSET,
     Account,
@@ -34,10 +35,11 @@ from engine.core.records import (
     SessionStatus,
 )
 from engine.core.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest, SessionUpdate
-from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
+from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 from engine.runtime import OrderedMint
 from storage import SqliteStore
 from storage.layout import host_dir
+from tests.silent import SilentObserver
 
 START: Final = 1_800_000_000.0
 """When the world of a test begins."""
@@ -79,23 +81,22 @@ class FakeClock:
         self.now += seconds
 
 
-class Observed:
+class Observed(SilentObserver):
     """An observer that remembers what it is told."""
 
     def __init__(self) -> None:
-        self.decisions: list[tuple[Kind, Outcome, Reason]] = []
         self.events: list[DebuggerEvent] = []
         self.reports: list[ReportOutcome] = []
+        self.operations: list[tuple[SessionOperation, OperationEnd, int | None]] = []
+        self.expiry_lags: list[float] = []
+        self.erasures: list[tuple[int, bool]] = []
+        self.forwards: list[tuple[int, bool]] = []
 
     def codes(self) -> list[int]:
         """Return the codes of the debugger events so far, and forget these."""
         codes = [event.code for event in self.events]
         self.events.clear()
         return codes
-
-    def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
-        """Remember an answer."""
-        self.decisions.append((kind, outcome, reason))
 
     def reported(self, outcome: ReportOutcome) -> None:
         """Remember a leg report."""
@@ -105,14 +106,21 @@ class Observed:
         """Remember an event."""
         self.events.append(event)
 
-    def turned_away(self, problem: DoorProblem) -> None:
-        """Not the actors'."""
+    def operated(self, operation: SessionOperation, end: OperationEnd, code: int | None = None) -> None:
+        """Remember how an operation ended."""
+        self.operations.append((operation, end, code))
 
-    def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
-        """Not of interest here."""
+    def expired(self, lag_seconds: float) -> None:
+        """Remember how late a session was closed."""
+        self.expiry_lags.append(lag_seconds)
 
-    def requested(self, *, method: str, route: str, status: int) -> None:
-        """Not the actors'."""
+    def retained(self, *, erased: int, is_up_to_date: bool) -> None:
+        """Remember what retention did."""
+        self.erasures.append((erased, is_up_to_date))
+
+    def forwarded(self, events: int, *, is_answered: bool) -> None:
+        """Remember events of other hosts."""
+        self.forwards.append((events, is_answered))
 
 
 Done = Callable[[StoreUnavailable | None], None]
@@ -247,10 +255,15 @@ class Wire:
     async def ask(self, host: int, message: bytes) -> bytes:
         """Carry a message over and the answer back."""
         await asyncio.sleep(0)
-        if not self._world.is_joined(self.me, host):
+        fate = next(self._world.fates, "through")
+        if fate == "late":
+            await asyncio.sleep(0.02)
+        if fate == "lost" or not self._world.is_joined(self.me, host):
             raise PeerUnavailable(f"Host {host} does not answer")
         answer = await self._world.hosts[host].answer(self.me, message)
-        if not self._world.is_joined(self.me, host):
+        if fate == "twice":
+            answer = await self._world.hosts[host].answer(self.me, message)
+        if fate == "unanswered" or not self._world.is_joined(self.me, host):
             raise PeerUnavailable(f"Host {host} did not answer")
         return answer
 
@@ -358,6 +371,8 @@ class World:
         self._data_dir = data_dir
         self._resources = count_from(1)
         self._cut: set[frozenset[int]] = set()
+        self.fates: Iterator[str] = iter(())
+        """What becomes of the next messages: through (as of all after them), lost, unanswered, twice, late."""
         self.hosts: dict[int, Host] = {}
         self.stores: dict[int, MoodyStore] = {}
         self.store: Stores
@@ -376,9 +391,13 @@ class World:
         """Open the data directories and load them."""
         for place in range(self.count):
             await self.start_host(place)
+        self.renew()
+        await self.joined()
+
+    def renew(self) -> None:
+        """Speak from now on to the hosts that there are now."""
         self.store = Stores(self.mood, tuple(self.stores.values()))
         self.host = Hosts(tuple(self.hosts.values()))
-        await self.joined()
 
     async def start_host(self, place: int) -> None:
         """Open the data directory of one host and load it."""
@@ -423,6 +442,12 @@ class World:
             for store in self.store.all:
                 await store.land()
             await self.breathe()
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Let every host hear of what passed on the others, and have it on disk."""
+        for host in self.host.all:
+            await host._catch_up()
 
     async def breathe(self) -> None:
         """Let the loop turn, without waiting for the disk."""

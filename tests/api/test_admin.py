@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from engine.api.admin import create_admin_app
-from engine.core.errors import StoreUnavailable
+from engine.core.errors import PeerUnavailable, StoreUnavailable
 from engine.core.records import Account, Capability, Kind, Leg, LegStatus
 from engine.core.requests import ParticipantRequest, ServiceRequest, SessionRequest
 from engine.wire.admin import (
@@ -204,13 +204,16 @@ async def test_refusals_have_the_public_error_body(  # noqa: PLR0917 - a table o
 
 
 async def test_failures_of_the_engine_are_answered(admin: httpx.AsyncClient, control: FakeControl) -> None:
-    """A full disk as 80501, anything unforeseen as 20500."""
+    """A full disk as 80501, a host that is away as 20503, anything unforeseen as 20500."""
     control.failure = StoreUnavailable("disk full")
     full = await admin.post("/accounts")
+    control.failure = PeerUnavailable("host-1 is down")
+    away = await admin.post("/accounts")
     control.failure = RuntimeError("secret detail")
     broken = await admin.post("/accounts")
 
     assert (full.status_code, full.json()["code"]) == (500, 80501)
+    assert (away.status_code, away.json()["code"]) == (503, 20503)
     assert (broken.status_code, broken.json()["code"]) == (500, 20500)
     assert "secret" not in broken.text
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,25 @@ def eventually(holds: Callable[[], bool], what: str, *, seconds: float = WAIT_SE
 class LiveCluster(LiveServer):
     """A cluster on free ports; `serve` starts it or attaches to it."""
 
-    def __init__(self, data_dir: Path, *arguments: str, hosts: int = 2, environ: dict[str, str] | None = None) -> None:
-        """Know its place; nothing is started yet."""
+    def __init__(
+        self,
+        data_dir: Path,
+        *arguments: str,
+        hosts: int = 2,
+        environ: dict[str, str] | None = None,
+        prefix: tuple[str, ...] = (),
+    ) -> None:
+        """Know its place; nothing is started yet. `prefix` is put before each command."""
+        self.prefix = prefix
         self.data_dir = data_dir
         self.log_path = data_dir.with_suffix(".log")
         self.hosts = hosts
+        self.elsewhere: dict[int, Path] = {}
         self.address = self.public_url = ""
         self.environ = clean_environment() | (environ or {})
         self.arguments = (
             *("--data-dir", str(data_dir), "--runtime", "ray", "--hosts", str(hosts)),
-            *("--listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0"),
+            *("--listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0", "--feed-listen", "127.0.0.1:0"),
             *("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8", "--host-silence-seconds", "3"),
             *arguments,
         )
@@ -54,7 +64,7 @@ class LiveCluster(LiveServer):
         """Start or attach, and wait for the ready line."""
         with self.log_path.open("ab") as log_file:
             self.process = subprocess.Popen(  # noqa: S603 - our own command
-                [str(MASKLINE), "serve", *self.arguments],
+                [*self.prefix, str(MASKLINE), "serve", *self.arguments],
                 stdout=subprocess.PIPE,
                 stderr=log_file,
                 text=True,
@@ -69,7 +79,7 @@ class LiveCluster(LiveServer):
     def run(self, *arguments: str, seconds: float = WAIT_SECONDS) -> subprocess.CompletedProcess[str]:
         """Run a command of the operator's on this data directory."""
         return subprocess.run(  # noqa: S603 - our own command
-            [str(MASKLINE), *arguments, "--data-dir", str(self.data_dir)],
+            [*self.prefix, str(MASKLINE), *arguments, "--data-dir", str(self.data_dir)],
             capture_output=True,
             text=True,
             timeout=seconds,
@@ -85,8 +95,8 @@ class LiveCluster(LiveServer):
         return hosts
 
     def host_dir(self, place: int) -> Path:
-        """Return the directory of a host."""
-        return self.data_dir / f"host-{place}"
+        """Return the directory of a host: in the cluster's, or in that of another node."""
+        return self.elsewhere.get(place, self.data_dir) / f"host-{place}"
 
     def pid(self, place: int) -> int:
         """Return the process that opened a host's database last, as its lock says; 0 in the moment of a change."""
@@ -120,10 +130,11 @@ class LiveCluster(LiveServer):
         eventually(lambda: self.pid(place) != old and self.is_ready(place), f"host-{place} is ready")
 
     def admin(self, method: str, path: str, body: Json | None = None) -> Json:
-        """Ask the operator's socket of the first host."""
-        transport = httpx.HTTPTransport(uds=str(self.host_dir(0) / "maskline.sock"), verify=NO_TLS)
-        with httpx.Client(transport=transport, base_url="http://maskline", timeout=30.0) as http:
-            answer: Json = http.request(method, path, json=body).raise_for_status().json()
+        """Ask the operator's socket of the first host; a new account is waited for on every host."""
+        answer = ask_operator(self.host_dir(0), method, path, body)
+        if (method, path) == ("POST", "/accounts"):
+            sid = answer["account"]["sid"]
+            eventually(lambda: all(sid in accounts(self.host_dir(place)) for place in range(self.hosts)), "all know it")
         return answer
 
     def stop(self) -> int:
@@ -137,8 +148,32 @@ class LiveCluster(LiveServer):
 
     @property
     def head(self) -> int:
-        """The process that holds Ray together."""
-        return int(json.loads((self.data_dir / "ray.json").read_bytes())["pid"])
+        """The process that holds Ray together; 0 when none does, or the Ray was joined."""
+        try:
+            return int(json.loads((self.data_dir / "ray.json").read_bytes()).get("pid", 0))
+        except FileNotFoundError:
+            return 0
+
+    def end(self) -> None:
+        """End whatever a test that failed has left running."""
+        if hasattr(self, "process"):
+            self.kill()
+        if self.head:
+            end_session(self.head)
+
+
+def ask_operator(host_dir: Path, method: str, path: str, body: Json | None = None) -> Json:
+    """Ask a host's operator socket."""
+    transport = httpx.HTTPTransport(uds=str(host_dir / "maskline.sock"), verify=NO_TLS)
+    with httpx.Client(transport=transport, base_url="http://maskline", timeout=30.0) as http:
+        answer: Json = http.request(method, path, json=body).raise_for_status().json()
+    return answer
+
+
+def accounts(host_dir: Path) -> dict[str, str]:
+    """Return the accounts that a host knows: SID to name."""
+    listed = ask_operator(host_dir, "GET", "/accounts")["accounts"]
+    return {one["sid"]: one["friendly_name"] for one in listed}
 
 
 def first_line(process: "subprocess.Popen[str]", seconds: float) -> str:
@@ -156,6 +191,14 @@ def first_line(process: "subprocess.Popen[str]", seconds: float) -> str:
                 break
             time.sleep(0.05)
     return line
+
+
+def end_session(leader: int) -> None:
+    """Kill the processes of a session that was started here."""
+    for pid in session_of(leader):
+        with suppress(ProcessLookupError):  # it may follow its parent
+            os.kill(pid, signal.SIGKILL)
+    eventually(lambda: session_of(leader) == [], "the processes of the session ended")
 
 
 def session_of(leader: int) -> list[int]:

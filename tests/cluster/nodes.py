@@ -1,22 +1,21 @@
 """Nodes of a Ray that an operator started by hand, each with a data directory of its own, all on this machine."""
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
-from tests.cluster.live_cluster import START_SECONDS, eventually, session_of
+from tests.cluster.live_cluster import START_SECONDS, end_session, eventually, session_of
 from tests.e2e.live import clean_environment
 
 HEAD, SECOND = "127.0.0.2", "127.0.0.3"
 """Not 127.0.0.1, for which Ray takes an address that other machines reach."""
 
-_QUICK = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"}
-"""So that a lost node is noticed within seconds."""
+_QUICK = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"} | {
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "15"
+}
+"""So that a lost node is noticed within seconds, by both sides."""
 
 
 class Nodes:
@@ -56,11 +55,8 @@ class Nodes:
     def stop(self) -> None:
         """End all that was started."""
         for node in self.nodes:
-            for pid in session_of(node.pid):
-                with suppress(ProcessLookupError):  # it may follow its parent
-                    os.kill(pid, signal.SIGKILL)
+            end_session(node.pid)
             node.wait()
-        eventually(lambda: not any(session_of(node.pid) for node in self.nodes), "the processes of all nodes ended")
         shutil.rmtree(self.temp_dir, ignore_errors=True)
 
     def _joined(self, address: str, *arguments: str, data_dir: Path | None = None) -> "subprocess.Popen[bytes]":

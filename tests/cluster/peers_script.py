@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Awaitable
 from pathlib import Path
+from typing import Any
 
 from actors.supervisor import Order
 from actors.watch import Beat, HostReport, HostState
@@ -61,7 +62,7 @@ async def all_cases() -> dict[str, object]:
 
     from actors.cluster import NAMESPACE, HostActor, RayPeers  # noqa: PLC0415 - as above
 
-    def made(name: bytes) -> object:
+    def made(name: bytes) -> Any:  # noqa: ANN401 - Ray's handle
         actor = ray.remote(HostActor).options(name="host-10", namespace=NAMESPACE, num_cpus=0, max_concurrency=100)
         return actor.remote(Echo, name, 10, count=HOSTS, timeout=TIMEOUT_SECONDS)
 

@@ -4,14 +4,18 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.cluster.live_cluster import LiveCluster, eventually, session_of
+from tests.e2e.feed import Feed
 from tests.e2e.live import MASKLINE, NO_TLS, clean_environment
 from tests.e2e.tenant import Tenant, new_tenant
+
+NewCluster = Callable[..., LiveCluster]
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(180)]
 
@@ -52,11 +56,29 @@ def test_each_host_has_metrics_of_its_own(cluster: LiveCluster) -> None:
         assert elsewhere.status_code == 404
 
 
+def directory(cluster: LiveCluster, tenant: Tenant, place: int) -> tuple[int, int, list[dict[str, str]]]:
+    """Ask a host's feed: epoch, whose answer it is, names and addresses of all hosts."""
+    with Feed(cluster.status()[place]["feed"], tenant.sid, tenant.token) as feed:
+        told = feed.welcome[2]["directory"]
+    return told["epoch"], told["me"], told["hosts"]
+
+
+def test_every_host_tells_clients_of_the_feed_who_the_hosts_are(cluster: LiveCluster, tenant: Tenant) -> None:
+    """The same names, addresses and epoch on each."""
+    addresses = [{"name": one["host"], "address": one["feed"]} for one in cluster.status()]
+
+    epochs, asked, hosts = zip(*(directory(cluster, tenant, place) for place in range(2)), strict=True)
+
+    assert asked == (0, 1)
+    assert hosts == (addresses, addresses)
+    assert epochs[0] == epochs[1] >= 1
+
+
 def test_a_killed_host_comes_back_with_all_that_was_acknowledged(cluster: LiveCluster, tenant: Tenant) -> None:
     """At the same address; the other host serves on, and the directory is the same."""
     service = tenant.service(numbers=2)
     pairings = [service.pairing() for _ in range(3)]
-    before = cluster.status()
+    before, epoch = cluster.status(), directory(cluster, tenant, 1)
 
     old = {1: cluster.kill_host(1)}
     served_on = cluster.is_ready(0)
@@ -64,8 +86,10 @@ def test_a_killed_host_comes_back_with_all_that_was_acknowledged(cluster: LiveCl
     eventually(lambda: cluster.status()[1]["state"] == "ready", "the supervisor has heard of it")
     after = cluster.status()
     tenant = tenant.moved(cluster)
+    epoch_after = directory(cluster, tenant, 1)
 
     assert served_on
+    assert epoch_after == epoch
     assert after[1]["pid"] != old[1]
     assert after[1]["operations"] == before[1]["operations"]
     assert after[1]["incarnation"] == before[1]["incarnation"] + 1
@@ -183,38 +207,38 @@ def test_operator_commands_reach_whichever_host_runs(cluster: LiveCluster) -> No
     assert listed.returncode == 0, listed.stderr
 
 
-def test_a_host_that_cannot_open_its_file_is_reported_and_does_not_loop(tmp_path: Path) -> None:
+def test_a_host_that_cannot_open_its_file_is_reported_and_does_not_loop(
+    new_cluster: NewCluster, tmp_path: Path
+) -> None:
     """The other one runs; when the file is right again, `undrain` starts it. `cluster stop` ends it all."""
-    cluster = LiveCluster(tmp_path / "data")
-    cluster.serve()
-    cluster.stop()
+    cluster = new_cluster(tmp_path / "data")
     database = cluster.host_dir(1) / "maskline.db"
-    good = database.read_bytes()
+    database.parent.mkdir(parents=True)
     database.write_bytes(b"this is no database" * 1000)
 
     cluster.serve()
     head = cluster.head
     failed, incarnation = cluster.status()[1], host_note(cluster, 1)["incarnation"]
+    database.unlink()
     later = cluster.status()[1]
-    database.write_bytes(good)
     mended = cluster.run("cluster", "undrain", "host-1")
-    eventually(lambda: cluster.status()[1]["state"] == "ready", "it runs again")
+    eventually(lambda: cluster.status()[1]["state"] == "ready", "it runs")
     stopped = cluster.run("cluster", "stop")
     code = cluster.process.wait(30)
     cluster.kill()
 
     assert failed["state"] == later["state"] == "failed"
     assert "no SQLite database" in failed["problem"]
-    assert later["incarnation"] == incarnation == failed["incarnation"]
+    assert later["incarnation"] == incarnation == failed["incarnation"] == 1
     assert "host-1: failed" in cluster.log
     assert mended.returncode == 0, mended.stderr
     assert (stopped.returncode, code) == (0, 0), stopped.stderr
     eventually(lambda: session_of(head) == [], "all processes of Ray ended")
 
 
-def test_the_end_of_ray_ends_the_server_and_loses_nothing(tmp_path: Path) -> None:
+def test_the_end_of_ray_ends_the_server_and_loses_nothing(new_cluster: NewCluster, tmp_path: Path) -> None:
     """It says so; the next one starts everything again on the same directory."""
-    cluster = LiveCluster(tmp_path / "data")
+    cluster = new_cluster(tmp_path / "data")
     cluster.serve()
     tenant = new_tenant(cluster)
     service = tenant.create("/Services", UniqueName="kept")

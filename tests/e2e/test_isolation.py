@@ -56,7 +56,8 @@ class Possessions:
 
     def path(self, template: str) -> str:
         """Fill a path template with what the account has."""
-        leaf = self.leaves[template.removesuffix(".json").removesuffix("/{Sid}").rpartition("/")[2]]
+        resource = template.removesuffix(".json").removesuffix("/{Sid}").removesuffix("/Batch")
+        leaf = self.leaves[resource.rpartition("/")[2]]
         names = {**self.names, "Sid": leaf}
         return re.sub(r"\{(\w+)\}", lambda name: names[name[1]], template)
 
@@ -101,7 +102,8 @@ def test_every_resource_of_one_account_is_not_found_by_another(tenant: Tenant, n
         form = VALID | {"Sid": mine.leaves["ShortCodes" if "ShortCodes" in path else "PhoneNumbers"]}
         url = mine.path(path).replace(tenant.sid, neighbour.sid)
         url = f"{neighbour.server.address}{url}"
-        response = neighbour.http.request(method, url, data=form if method == "POST" else None)
+        body = {"json": [{"UniqueName": "theirs"}]} if path.endswith("/Batch") else {"data": form}
+        response = neighbour.http.request(method, url, **(body if method == "POST" else {}))
         answers[method, path] = (response.status_code, response.json()["code"])
 
     assert len(answers) >= 28

@@ -42,6 +42,7 @@ from engine.wire.feed_events import (
     read_events,
     read_resolves,
 )
+from engine.wire.feed_records import read_lines
 from tests.core.pairings import couple
 from tests.wire.feed_example import EVENTS, FRAMES, HELLO, ROUTED, dumps, hexes
 
@@ -379,6 +380,15 @@ def test_the_example_is_read_as_it_is_told() -> None:
     assert [type(event).__name__ for event in read_events(payloads[2])] == ["Call", "Resolve", "Message", "Refusal"]
     for place in (1, 3, 4):
         assert encode(read_server_frame(payloads[place])) == payloads[place]
+
+
+def test_the_document_shows_the_form_of_files() -> None:
+    """Each line is a record, one of each kind."""
+    (block,) = re.findall(r"```json\n(.*?)\n```", DOCUMENT.read_text("utf-8"), re.DOTALL)
+
+    events = [record.event for record in read_lines(line.encode() for line in block.splitlines())]
+
+    assert [type(event) for event in events] == [Call, Message, Status, Resolve]
 
 
 def test_every_problem_and_field_is_documented() -> None:

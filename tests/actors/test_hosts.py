@@ -1,0 +1,395 @@
+"""What only several hosts can do: lose each other, hear late, hear twice, come back with nothing in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from actors.stream import LEASE_SECONDS
+from engine.core.errors import ApiError, Code, PeerUnavailable
+from engine.core.placement import owner_of
+from engine.core.ports import PageCursor
+from engine.core.records import Address, ClosedReason, Kind, LegStatus, Service, SessionStatus
+from engine.core.requests import AccountUpdate, SessionRequest, SessionUpdate
+from engine.core.traffic import Outcome, Reason, ReportOutcome
+from tests.actors.world import ALICE, BOB, CAROL, WAIT_SECONDS, World, wanting
+
+pytestmark = pytest.mark.anyio
+
+HOSTS = 3
+PAGE = PageCursor(limit=100)
+
+
+def number_of(host: int, nth: int = 0) -> Address:
+    """Return a proxy number that a host owns."""
+    owned = (number for line in range(10_000) if owner_of(number := f"+1646555{line:04}", HOSTS) == host)
+    return next(number for place, number in enumerate(owned) if place == nth)
+
+
+FIRST, SECOND, THIRD = (number_of(host) for host in range(HOSTS))
+"""A proxy number of each host."""
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """Start three hosts and a service whose numbers are on all of them."""
+    world = World(tmp_path / "data", count=HOSTS)
+    await world.start()
+    await world.furnish()
+    await coordinated_by(world, 0)
+    yield world
+    world.mend()
+    await world.stop()
+
+
+async def coordinated_by(world: World, host: int) -> Service:
+    """Give the world a service that this host coordinates, with a number of each host."""
+    for _ in range(100):
+        world.clock.move(0.001)
+        service = await world.make_service(f"rides-{world.clock.now}")
+        if owner_of(service.sid, HOSTS) == host:
+            world.service_sid = service.sid
+            await world.pool(FIRST, SECOND, THIRD)
+            return service
+    raise AssertionError("no SID of a hundred is this host's")
+
+
+async def silenced(world: World, host: int) -> None:
+    """Cut a host off, and wait until nobody routes for it or hears from it."""
+    for other in range(HOSTS):
+        if other != host:
+            world.cut(host, other)
+    await asyncio.sleep(LEASE_SECONDS + 0.3)
+
+
+async def outcomes(world: World, sender: Address, proxy: Address) -> set[Outcome]:
+    """Let somebody text a number through each host; return what became of it."""
+    decisions = [await world.text(sender, proxy) for _ in range(HOSTS)]
+    return {decision.outcome for decision in decisions}
+
+
+# -- reaching each other ---------------------------------------------------------------------------------------------
+
+
+async def test_partners_reach_each_other_whichever_hosts_they_come_to(world: World) -> None:
+    """Coordinator, both numbers and the listener may be four different hosts; what passed is found on any."""
+    session = await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD))
+
+    for _ in range(HOSTS):
+        assert (await world.text(ALICE, SECOND)).to == BOB
+        assert (await world.text(BOB, THIRD)).to == ALICE
+
+    for _ in range(HOSTS):
+        page = await world.control.interactions_page(world.account.sid, world.service_sid, session.sid, PAGE)
+        assert [one.proxy for one in page.records] == [SECOND, THIRD] * HOSTS
+    assert (await world.look(session)).status is SessionStatus.IN_PROGRESS
+
+
+async def test_pages_of_interactions_on_several_hosts_fit_together(world: World) -> None:
+    """Forwards and backwards, each once, in order."""
+    session = await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD))
+    for _ in range(4):
+        world.clock.move(0.01)
+        await world.text(ALICE, SECOND)
+        await world.text(BOB, THIRD)
+
+    async def page(*, after: str | None = None, before: str | None = None) -> list[str]:
+        cursor = PageCursor(limit=3, after=after, before=before)
+        found = await world.control.interactions_page(world.account.sid, world.service_sid, session.sid, cursor)
+        return [one.sid for one in found.records]
+
+    whole = await world.control.interactions_page(world.account.sid, world.service_sid, session.sid, PAGE)
+    first = await page()
+    second = await page(after=first[-1])
+    third = await page(after=second[-1])
+    assert [*first, *second, *third] == [one.sid for one in whole.records]
+    assert await page(before=third[0]) == second
+
+
+async def test_a_leg_is_reported_to_any_host(world: World) -> None:
+    """The host of the interaction takes it; what nobody knows is 80907 once."""
+    await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD))
+    decision = await world.call(ALICE, SECOND)
+    world.observer.codes()
+
+    told = [
+        await world.report(
+            status, resource_sid="CA" + "9" * 32, interaction_sid=decision.interaction_sid, is_outbound=True
+        )
+        for status in (LegStatus.RINGING, LegStatus.IN_PROGRESS, LegStatus.COMPLETED)
+    ]
+    unknown = await world.report(LegStatus.COMPLETED, resource_sid="CA" + "8" * 32)
+
+    assert told == [ReportOutcome.RECORDED] * 3
+    assert unknown is ReportOutcome.NOT_FOUND
+    assert world.observer.codes() == [Code.OPEN_INTERACTION_NOT_FOUND]
+
+
+async def test_the_ttl_counts_what_passed_on_the_partners_number(world: World) -> None:
+    """An actor that finds a session idle past its ttl asks before it refuses."""
+    await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD), ttl_seconds=10)
+    world.clock.move(8)
+    await world.text(BOB, THIRD)
+    world.clock.move(8)
+
+    assert (await world.text(ALICE, SECOND)).outcome is Outcome.ROUTED
+    world.clock.move(11)
+    assert (await world.text(BOB, THIRD)).code is Code.SESSION_EXPIRED
+
+
+async def test_a_service_erased_anywhere_is_gone_everywhere(world: World) -> None:
+    """Its numbers are nobody's on any host, its interactions on no disk."""
+    session = await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD))
+    await world.text(ALICE, SECOND)
+
+    await world.control.delete_service(world.account.sid, world.service_sid)
+
+    assert await outcomes(world, ALICE, SECOND) == {Outcome.UNKNOWN_NUMBER}
+    assert not any(list(store.interactions_since(0.0)) for store in world.stores.values())
+    assert world.store.session(session.sid) is None
+    assert not any(host.bindings for host in world.hosts.values())
+
+
+async def test_one_address_is_owned_once_though_two_hosts_are_asked_at_once(world: World) -> None:
+    """The registrar decides."""
+    other = await coordinated_by_other_account(world)
+    number = number_of(1, nth=5)
+
+    attempts = [
+        world.control.add_to_pool(account, service, number_sid=None, address=number, is_reserved=False)
+        for account, service in ((world.account.sid, world.service_sid), other)
+    ]
+    results = await asyncio.gather(*attempts, return_exceptions=True)
+
+    codes = [result.code for result in results if isinstance(result, ApiError)]
+    assert codes == [Code.NUMBER_NOT_AVAILABLE]
+
+
+async def coordinated_by_other_account(world: World) -> tuple[str, str]:
+    """Return account and service of another tenant."""
+    account = await world.control.create_account(AccountUpdate(friendly_name="Other"))
+    service = await world.make_service("other", account=account)
+    return account.sid, service.sid
+
+
+# -- losing each other -----------------------------------------------------------------------------------------------
+
+
+async def test_a_host_that_hears_nothing_of_a_coordinator_stops_to_route_for_it(world: World) -> None:
+    """In doubt it does not route; what is its own goes on; joined again, all is as before."""
+    await world.session(wanting(ALICE, FIRST), wanting(BOB, SECOND))
+
+    await silenced(world, 1)
+    here = await direct(world, 0, ALICE, FIRST)
+    there = await direct(world, 1, BOB, SECOND)
+    world.mend()
+    await world.joined()
+
+    assert here is Outcome.ROUTED
+    assert there is Outcome.NOT_READY
+    assert await direct(world, 1, BOB, SECOND) is Outcome.ROUTED
+
+
+async def direct(world: World, host: int, sender: Address, proxy: Address) -> Outcome:
+    """Let an event arrive at a certain host."""
+    answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    event = world.event(Kind.MESSAGE, sender, proxy)
+    world.hosts[host].receive(event, lambda decision: answer.set_result(decision.outcome))
+    return await asyncio.wait_for(answer, WAIT_SECONDS)
+
+
+async def test_a_close_waits_for_a_host_that_may_still_route(world: World) -> None:
+    """It is answered when the lease has run out, and from then on nothing routes, on either side of the cut."""
+    session = await world.session(wanting(ALICE, FIRST), wanting(BOB, SECOND))
+    for other in (0, 2):
+        world.cut(1, other)
+    assert await direct(world, 1, BOB, SECOND) is Outcome.ROUTED
+
+    closed = await world.hosts[0].control.update_session(
+        world.account.sid, world.service_sid, session.sid, closing_update()
+    )
+
+    assert closed.status is SessionStatus.CLOSED
+    assert await direct(world, 1, BOB, SECOND) is Outcome.NOT_READY
+    assert await direct(world, 0, ALICE, FIRST) is Outcome.REFUSED
+    world.mend()
+    await world.joined()
+    assert await direct(world, 1, BOB, SECOND) is Outcome.REFUSED
+
+
+def closing_update() -> SessionUpdate:
+    """Return the request to close."""
+    return SessionUpdate(status=SessionStatus.CLOSED)
+
+
+async def test_a_session_made_while_a_host_is_away_routes_there_when_it_is_back(world: World) -> None:
+    """Until then its traffic is told to come again, never refused."""
+    await silenced(world, 1)
+    request = session_request(ALICE, FIRST, BOB, SECOND)
+
+    await world.hosts[0].control.create_session(world.account.sid, world.service_sid, request)
+
+    assert await direct(world, 1, BOB, SECOND) is Outcome.NOT_READY
+    world.mend()
+    await world.joined()
+    assert await direct(world, 1, BOB, SECOND) is Outcome.ROUTED
+
+
+def session_request(one: Address, first: Address, other: Address, second: Address) -> SessionRequest:
+    """Return the request to pair two people on these numbers."""
+    return SessionRequest(participants=(wanting(one, first), wanting(other, second)))
+
+
+async def test_a_session_past_its_ttl_is_not_closed_while_a_host_may_know_better(world: World) -> None:
+    """Neither routed nor refused; the host is back and tells what passed: it goes on."""
+    session = await world.session(wanting(ALICE, FIRST), wanting(BOB, SECOND), ttl_seconds=10)
+    world.clock.move(8)
+    await direct(world, 1, BOB, SECOND)
+    for other in (0, 2):
+        world.cut(1, other)
+    await asyncio.sleep(LEASE_SECONDS + 0.3)
+    world.clock.move(8)
+    await world.hosts[0].sweep()
+
+    waiting = await direct(world, 0, ALICE, FIRST)
+    world.mend()
+    await world.joined()
+
+    assert waiting in {Outcome.NOT_READY, Outcome.ROUTED}  # the touch may have been told before the cut
+    assert await direct(world, 0, ALICE, FIRST) is Outcome.ROUTED
+    assert (await world.look(session)).is_active
+
+
+async def test_rest_is_told_of_a_host_that_does_not_answer(world: World) -> None:
+    """As unavailable, not as not found."""
+    session = await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD))
+    await silenced(world, 0)
+
+    with pytest.raises(PeerUnavailable):
+        await world.hosts[1].control.session(world.account.sid, world.service_sid, session.sid)
+    assert await direct(world, 2, ALICE, SECOND) is Outcome.NOT_READY
+
+
+async def test_the_registry_is_caught_up_with_by_a_host_that_was_away(world: World) -> None:
+    """A number pooled meanwhile routes there, a key revoked meanwhile opens nothing."""
+    key, secret = await world.control.create_api_key(world.account.sid, "till")
+    await silenced(world, 2)
+    number = number_of(2, nth=7)
+    control = world.hosts[0].control
+    await control.add_to_pool(world.account.sid, world.service_sid, number_sid=None, address=number, is_reserved=False)
+    await control.revoke_api_key(key.sid)
+
+    world.mend()
+    await world.joined()
+    await world.session(wanting(ALICE, number), wanting(BOB, FIRST))
+
+    assert await direct(world, 2, ALICE, number) is Outcome.ROUTED
+    assert world.hosts[2].control.authenticate(key.sid, secret) is None
+
+
+# -- coming back -----------------------------------------------------------------------------------------------------
+
+
+async def stopped(world: World, host: int) -> None:
+    """Stop one host and let its directory go; the others hear nothing of it."""
+    await world.hosts[host].stop()
+    await world.stores[host].close()
+
+
+@pytest.mark.parametrize("host", range(HOSTS))
+async def test_a_host_that_comes_back_knows_all_that_was_acknowledged(world: World, host: int) -> None:
+    """Whether it coordinated or had a number: bindings, redelivered answers, idle clocks, the registry."""
+    session = await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD), ttl_seconds=60)
+    ended = await world.session(wanting(CAROL, SECOND), wanting(BOB, SECOND))
+    event = world.event(Kind.MESSAGE, ALICE, SECOND)
+    before = world.event(Kind.MESSAGE, CAROL, SECOND)
+    answers = [await world.receive(event), await world.receive(before)]
+    await world.close(ended)
+    world.clock.move(30)
+    await world.text(BOB, THIRD)
+
+    await stopped(world, host)
+    await world.start_host(host)
+    world.renew()
+    await world.joined()
+
+    assert [await world.receive(event), await world.receive(before)] == answers
+    assert (await world.text(CAROL, SECOND)).reason is Reason.NO_SESSION
+    world.clock.move(45)
+    assert (await world.text(ALICE, SECOND)).outcome is Outcome.ROUTED
+    assert (await world.look(session)).status is SessionStatus.IN_PROGRESS
+    assert (await world.look(ended)).closed_reason == ClosedReason.API
+
+
+async def test_traffic_of_a_host_that_is_away_is_told_to_come_again(world: World) -> None:
+    """Whichever host it comes to; the numbers of the others go on."""
+    await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD))
+    await stopped(world, 1)
+    world.cut(0, 1)
+    world.cut(2, 1)
+
+    away = {await direct(world, host, ALICE, SECOND) for host in (0, 2)}
+    here = {await direct(world, host, BOB, THIRD) for host in (0, 2)}
+
+    assert away == {Outcome.NOT_READY}
+    assert here == {Outcome.ROUTED}
+    world.mend()
+    await world.start_host(1)
+    world.renew()
+    await world.joined()
+    assert await outcomes(world, ALICE, SECOND) == {Outcome.ROUTED}
+
+
+# -- a network that loses, repeats and delays ------------------------------------------------------------------------
+
+fates = st.lists(st.sampled_from(["through", "through", "lost", "unanswered", "twice", "late"]), max_size=60)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(fates=fates, closes=st.lists(st.booleans(), min_size=4, max_size=4))
+async def test_whatever_the_network_does_nobody_reaches_anyone_but_their_partner(
+    tmp_path_factory: pytest.TempPathFactory, fates: list[str], closes: list[bool]
+) -> None:
+    """And after a close is answered nothing routes; joined again, what was made routes."""
+    world = World(tmp_path_factory.mktemp("hosts"), count=HOSTS)
+    await world.start()
+    await world.furnish()
+    await coordinated_by(world, 0)
+    world.fates = iter(fates)
+    try:
+        await pairings_under_faults(world, closes)
+    finally:
+        world.fates = iter(())
+        await world.stop()
+
+
+async def pairings_under_faults(world: World, closes: list[bool]) -> None:
+    """Pair four couples, text both ways, close some of them."""
+    couples = [(f"+1212300{n}000", f"+1212301{n}000") for n in range(4)]
+    made = []
+    for (one, other), is_closed in zip(couples, closes, strict=True):
+        session = await world.hosts[0].control.create_session(
+            world.account.sid, world.service_sid, session_request(one, SECOND, other, THIRD)
+        )
+        partners = {(one, SECOND): other, (other, THIRD): one}
+        for (sender, proxy), partner in partners.items():
+            decision = await world.text(sender, proxy)
+            assert decision.to in {"", partner}
+            assert decision.outcome in {Outcome.ROUTED, Outcome.NOT_READY}
+        if is_closed:
+            await world.hosts[0].control.update_session(
+                world.account.sid, world.service_sid, session.sid, closing_update()
+            )
+        made.append((partners, is_closed))
+        for earlier, was_closed in made:
+            for (sender, proxy), partner in earlier.items():
+                decision = await world.text(sender, proxy)
+                assert decision.to in ({""} if was_closed else {"", partner})
+    world.fates = iter(())
+    await world.joined()
+    for partners, is_closed in made:
+        for (sender, proxy), partner in partners.items():
+            assert (await world.text(sender, proxy)).to == ("" if is_closed else partner)
