@@ -49,9 +49,9 @@ class Lookout:
     async def look(self) -> Seen:
         """Return how the hosts fare, as of a moment ago."""
         async with self._turn:
-            now = self._monotonic()
-            if self._seen is None or now - self._seen.at >= FRESH_SECONDS:
+            if self._seen is None or self._monotonic() - self._seen.at >= FRESH_SECONDS:
                 hosts = await self._plane.hosts()
+                now = self._monotonic()  # a host that does not answer has taken its time
                 self._seen = Seen(now, hosts, self._rates.lines(hosts, now=now))
             return self._seen
 

@@ -3,6 +3,7 @@
 import hmac
 import logging
 import math
+import re
 import secrets
 from collections.abc import Mapping
 
@@ -17,7 +18,8 @@ from engine.core.visits import Visit
 _log = logging.getLogger("maskline.console")
 
 _FORM_SECRET_BYTES = 24
-_MOST_SECRET = 200
+_FORM_SECRET = re.compile(r"[\w-]{32}", re.ASCII)
+_MOST_CODE = 200
 
 STALE = "That form has expired, or the browser keeps no cookies here: try again, over the server's public URL."
 WRONG = "That is not the SID and token of an account, nor an API key and its secret."
@@ -50,7 +52,7 @@ async def login(desk: Desk, request: Request) -> Response:
 
 async def show_link(desk: Desk, request: Request) -> Response:
     """Ask whether to come in: a link that is only fetched, by a preview, is not used up."""
-    return _form(desk, request, "open.html", code=request.query_params.get("code", "")[:_MOST_SECRET])
+    return _form(desk, request, "open.html", code=request.query_params.get("code", "")[:_MOST_CODE])
 
 
 async def follow_link(desk: Desk, request: Request) -> Response:
@@ -58,7 +60,7 @@ async def follow_link(desk: Desk, request: Request) -> Response:
     form = await read_form(request)
     if not _is_ours(request, form.get("form", "")):
         return _form(desk, request, "login.html", problem=STALE, status=403)
-    visit = await desk.plane.follow_link(form.get("code", "")[:_MOST_SECRET])
+    visit = await desk.plane.follow_link(form.get("code", "")[:_MOST_CODE])
     if visit is None:
         return _form(desk, request, "login.html", problem=USED, status=403)
     _log.info("the operator's link was followed", extra={"source": _source(request)})
@@ -101,7 +103,7 @@ def _form(
 ) -> Response:
     """Answer with a form whose secret is in a cookie too: another site can read neither."""
     known = request.cookies.get(FORM_COOKIE, "")
-    secret = known if 0 < len(known) <= _MOST_SECRET else secrets.token_urlsafe(_FORM_SECRET_BYTES)
+    secret = known if _FORM_SECRET.fullmatch(known) else secrets.token_urlsafe(_FORM_SECRET_BYTES)
     response = page(request, template, {"form": secret, "problem": problem, "code": code}, visit=None, status=status)
     keep(response, FORM_COOKIE, secret, is_secure=desk.settings.is_secure)
     return response

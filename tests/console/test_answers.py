@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable
 
+import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -242,6 +244,24 @@ async def test_the_hosts_are_read_once_for_all_who_look(console: Console, accoun
     await screens[0].get("/live")
 
     assert (before, console.plane.readings) == (1, 2)
+
+
+async def test_nobody_waits_for_the_reading_of_another(console: Console, account: Account) -> None:
+    """Those who ask while a silent host holds one up are all served by that one."""
+    screen = await console.screen_of(account)
+    reading = console.plane.hosts
+
+    async def slowly() -> tuple[HostStatus, ...]:
+        await anyio.lowlevel.checkpoint()
+        console.monotonic.now += 2
+        return await reading()
+
+    console.plane.hosts = slowly  # type: ignore[method-assign]
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(screen.get, "/live")
+
+    assert console.plane.readings == 1
 
 
 async def test_lists_are_turned_page_by_page(console: Console, account: Account) -> None:

@@ -1,5 +1,7 @@
 """Who is let in, how, for how long, and who is not."""
 
+import re
+
 import pytest
 
 from engine.console.app import PRIVATE
@@ -81,6 +83,17 @@ async def test_a_login_that_another_site_sends_is_refused(console: Console, acco
 
     assert [one.status_code for one in refused] == [403, 403]
     assert all("expired" in one.text for one in refused)
+
+
+@pytest.mark.parametrize(
+    "known", ["short", '"a\\015\\012Set-Cookie: b=c\\073 Path=/ 12345"', "x" * 500, '"\\042><script>"']
+)
+async def test_a_form_secret_that_is_not_ours_is_replaced(console: Console, known: str) -> None:
+    """It would end up in a header and in the page."""
+    response = await console.screen().http.get("/console/login", headers={"cookie": f"maskline_console_form={known}"})
+
+    (kept,) = response.headers.get_list("set-cookie")
+    assert re.fullmatch(r"maskline_console_form=[\w-]{32}; HttpOnly; SameSite=Strict", kept)
 
 
 @pytest.mark.parametrize("path", ["/search", "/explain", "/logout"])
