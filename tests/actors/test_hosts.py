@@ -96,8 +96,8 @@ async def test_pages_of_interactions_on_several_hosts_fit_together(world: World)
         await world.text(ALICE, SECOND)
         await world.text(BOB, THIRD)
 
-    async def page(**where: str | None) -> list[str]:
-        cursor = PageCursor(limit=3, **where)
+    async def page(*, after: str | None = None, before: str | None = None) -> list[str]:
+        cursor = PageCursor(limit=3, after=after, before=before)
         found = await world.control.interactions_page(world.account.sid, world.service_sid, session.sid, cursor)
         return [one.sid for one in found.records]
 

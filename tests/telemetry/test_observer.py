@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engine.core.errors import Code
 from engine.core.observing import Ingress, OperationEnd, SessionOperation
+from engine.core.overview import TrafficCount
 from engine.core.ports import (
     DeliveryEnd,
     DoorProblem,
@@ -56,6 +57,17 @@ def test_it_is_an_observer(telemetry: Telemetry) -> None:
     observer.turned_away(DoorProblem.NOT_POST)
 
     assert series(telemetry, "maskline_turned_away_requests_total")['{problem="not-post"}'] == 1
+
+
+def test_the_traffic_so_far_is_told_to_the_console(telemetry: Telemetry) -> None:
+    """The same counts that the metrics show, of all ingresses together."""
+    for ingress in Ingress:
+        telemetry.meter(ingress).decided(Kind.VOICE, Reason.IN_SESSION)
+
+    counts = telemetry.traffic()
+
+    assert [one for one in counts if one.count] == [TrafficCount(Kind.VOICE, Outcome.ROUTED, Reason.IN_SESSION, 2)]
+    assert len(counts) == 2 * len(Reason)
 
 
 def test_the_feed_is_counted_by_problem(telemetry: Telemetry) -> None:
