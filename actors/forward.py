@@ -82,6 +82,9 @@ class Forwarder:
             decisions = await self._mesh.ask(host, NumberSide.decide, events, PROMPT_SECONDS)
         except (MasklineError, asyncio.CancelledError):
             decisions = (REBUILDING,) * len(gathered)
+            self._parts.observer.forwarded(len(gathered), is_answered=False)
+        else:
+            self._parts.observer.forwarded(len(gathered), is_answered=True)
         deadline = self._parts.monotonic() + self._parts.settings.carrier_deadline_seconds
         for (event, answer), decision in zip(gathered, decisions, strict=True):
             if decision is None:

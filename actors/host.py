@@ -6,13 +6,14 @@ It decides nothing about masking. `Host.control` is the control plane; the host 
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from actors.accounts import AccountRegister
 from actors.alerts import AlertBook
 from actors.batch import erase_old_keys
+from actors.console import ConsoleFront, ConsoleSide
 from actors.control import Control
 from actors.coordinator import ServiceCoordinator
 from actors.directory import Directory
@@ -33,10 +34,20 @@ from actors.routes import Routes
 from actors.services import ServiceRegister
 from actors.sides import AnyCoordinators, CoordinatorSide, OtherHosts
 from engine.core.errors import PeerUnavailable, StoreUnavailable
-from engine.core.placement import Placement
-from engine.core.ports import Clock, ControlPlane, Observer, Peers, Store
+from engine.core.observing import (
+    Observer,
+)
+from engine.core.overview import ConsolePlane, HostFigures, HostStatus, ReadFigures
+from engine.core.placement import Placement, host_name
+from engine.core.pool import PoolState
+from engine.core.ports import (
+    Clock,
+    ControlPlane,
+    Peers,
+    Store,
+)
 from engine.core.records import Address, DebuggerEvent, Interaction, Service
-from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession, Passage, foresee, foresee_all
+from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession, Foreseen, foresee, foresee_all
 from engine.core.sids import Mint
 from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
 
@@ -68,10 +79,12 @@ class Host:
         settings: HostSettings | None = None,
         egress: Egress | None = None,
         peers: Peers | None = None,
+        figures: ReadFigures = HostFigures,
     ) -> None:
         """Carry actors over a store.
 
-        `pick` returns a random index below n; without egress, what is owed waits; without peers, the host is alone.
+        `pick` returns a random index below n; without egress, what is owed waits; without peers, the host is alone;
+        `figures` are shown to the operator.
         """
         parts = Parts(store, clock, mint, pick, observer, settings or HostSettings(), egress or Egress())
         mesh = None if peers is None else Mesh(peers)
@@ -109,6 +122,9 @@ class Host:
         self._numbers = NumberRegister(parts, self._registry)
         self._roster = Roster(self._registry, self._directory, self._services)
         self._is_loaded = False
+        self._started_at = 0.0
+        self.rebuild_seconds = 0.0
+        """How long the last start took until everything was loaded."""
         self._tasks: set[asyncio.Task[None]] = set()
         local = Control(
             parts,
@@ -122,6 +138,9 @@ class Host:
         )
         self._local = local
         self.control: ControlPlane = local if mesh is None else Front(local, mesh, place)
+        self._figures = figures
+        self._console = ConsoleSide(parts, self._services, place=me, status=self._status)
+        self.console: ConsolePlane = self._console if mesh is None else ConsoleFront(self._console, mesh)
         self._membership = None
         if mesh is not None:
             self._membership = Membership(
@@ -156,18 +175,58 @@ class Host:
         """Count the sessions that route."""
         return sum(coordinator.active_sessions for coordinator in self._services)
 
+    def pools(self) -> Iterator[tuple[Service, PoolState, int]]:
+        """Walk the services that are coordinated here: how full the pool is, and how many sessions route."""
+        for coordinator in self._services:
+            yield coordinator.service, coordinator.pool_state, coordinator.active_sessions
+
     @property
     def open_calls(self) -> int:
         """Count the calls whose inbound leg has not ended."""
         return self._ledger.open_calls
+
+    def hosts_heard(self) -> dict[str, bool]:
+        """Tell of each host, by its name, whether it is heard here; a host always hears itself."""
+        unheard = () if self._membership is None else self._membership.unheard
+        count = 1 if self._mesh is None else len(self._mesh.others) + 1
+        return {host_name(place): place not in unheard for place in range(count)}
+
+    @property
+    def rebuilding_numbers(self) -> int:
+        """Count the numbers of this host that wait for their bindings."""
+        return sum(not actor.is_ready for actor in self._directory)
 
     @property
     def bindings(self) -> int:
         """Count the active pairs."""
         return sum(len(actor.bindings) for actor in self._directory)
 
+    def _status(self, name: str) -> HostStatus:
+        return HostStatus(
+            name=name,
+            is_ready=self.is_ready and not self.rebuilding_numbers,
+            problem=self._problem(),
+            started_at=self._started_at,
+            active_sessions=self.active_sessions,
+            bindings=self.bindings,
+            open_calls=self.open_calls,
+            waiting_events=self.waiting_events,
+            figures=self._figures(),
+        )
+
+    def _problem(self) -> str:
+        if not self._is_loaded:
+            return "it is starting or stopping"
+        if not self._parts.store.is_writable:
+            return "its disk refuses commits"
+        if self.unheard:
+            return f"too little is heard of {', '.join(map(host_name, self.unheard))}"
+        waiting = self.rebuilding_numbers
+        return f"{waiting} numbers wait to be rebuilt" if waiting else ""
+
     async def start(self) -> None:
         """Load what the store holds, then begin to sweep; until then traffic is told to come again."""
+        self._started_at = self._parts.clock()
         if self._membership is not None:
             self._membership.speak()
         gc.disable()  # nothing that is loaded is garbage
@@ -179,7 +238,7 @@ class Host:
         if self._membership is None:
             self._begin()
         else:
-            self._membership.listen(self)
+            self._membership.listen(self, self._console)
             self._spawn(self._join(self._membership))
 
     async def _join(self, membership: Membership) -> None:
@@ -188,6 +247,7 @@ class Host:
 
     def _begin(self) -> None:
         self._is_loaded = True
+        self.rebuild_seconds = self._parts.clock() - self._started_at
         self._spawn(self._sweep())
         self._spawn(self._retain())
 
@@ -224,20 +284,14 @@ class Host:
 
     def receive_here(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Decide about an event on a number of this host."""
-        observer = self._parts.observer
-
-        def counted(decision: Decision) -> None:
-            observer.decided(event.kind, decision.outcome, decision.reason)
-            answer(decision)
-
         if not self._is_loaded:
-            counted(REBUILDING)
+            answer(REBUILDING)
             return
         actor = self._directory.find(event.proxy)
         if actor is None or event.account_sid not in (None, actor.account_sid):
-            counted(NOT_IN_POOL)
+            answer(NOT_IN_POOL)
         else:
-            actor.receive(event, counted)
+            actor.receive(event, answer)
 
     def resolve(self, event: InboundEvent) -> Decision | None:
         """Tell what would become of an event now, with nothing recorded."""
@@ -268,10 +322,10 @@ class Host:
         owner = membership.owner_of(proxy)
         return None if owner == membership.me else owner
 
-    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision | Passage] | None:
+    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> Foreseen | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
         if not self._is_loaded:
-            return [REBUILDING] * len(questions)
+            return Foreseen([REBUILDING] * len(questions), len(questions))
         now = self._parts.clock()
         return foresee_all(
             questions,
@@ -425,6 +479,7 @@ class Host:
         while True:
             old = await parts.store.sessions_closed_before(before, limit=SWEEP_CHUNK)
             erased = await asyncio.gather(*(self._erase(session_sid, before) for session_sid in old))
+            parts.observer.retained(erased=sum(erased), is_up_to_date=not any(erased))
             if not any(erased):
                 return
 

@@ -11,7 +11,7 @@ from engine.core.allocation import Surroundings, admit, allot, not_in_service, p
 from engine.core.e164 import mask
 from engine.core.errors import Code
 from engine.core.holdings import Holdings
-from engine.core.pool import Pool
+from engine.core.pool import Pool, PoolState
 from engine.core.records import Account, Address, Participant, Service, Session
 from engine.core.requests import ParticipantRequest
 from engine.core.routing import ActiveSession, Seat
@@ -36,6 +36,11 @@ class Seating:
         self._account = account
         self._owns = owns
         self._holdings = Holdings()
+
+    @property
+    def pool_state(self) -> PoolState:
+        """How full the pool is."""
+        return self.pool.state(most_held=self._holdings.most_held)
 
     def is_strict(self, session: Session, *, asked: bool) -> bool:
         """Tell whether a request may not make a pair active twice."""

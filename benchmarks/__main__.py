@@ -6,7 +6,7 @@ The soak runs only when it is named; `--minutes` and `--kill-seconds` are its ow
 import argparse
 from collections.abc import Callable
 
-from benchmarks import batch, creates, feed, hooks, memory, resolve, soak, webhook
+from benchmarks import batch, creates, feed, hooks, memory, metrics, resolve, soak, webhook
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "resolve": resolve.main,
@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "creates": creates.main,
     "batch": batch.main,
     "memory": memory.main,
+    "metrics": metrics.main,
 }
 BY_NAME: dict[str, Callable[[], None]] = {"soak": soak.main}
 """Those that last too long to be among all."""

@@ -12,31 +12,40 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 import msgspec
 import uvloop
 from starlette.applications import Starlette
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from actors.host import Host
-from actors.parts import SECONDS_PER_DAY, Egress, HostSettings
+from actors.parts import SECONDS_PER_DAY, HostSettings
 from engine.api.admin import create_admin_app
-from engine.api.app import create_app
+from engine.api.app import OPERATIONS, create_app
 from engine.api.settings import ApiSettings
+from engine.console.app import LINK_PATH, console_routes, create_console
+from engine.console.settings import ConsoleSettings
+from engine.core.observing import ClusterView, Ingress
+from engine.core.overview import HostFigures
 from engine.core.placement import host_name
 from engine.core.ports import HostAddress, HostDirectory, Peers
 from engine.egress.client import guarded_client
+from engine.gauges import Watch
 from engine.ingress.door import Door, DoorSettings
 from engine.ingress.feed import FeedSettings
 from engine.ingress.feed_server import FeedServer, tls_context
 from engine.ingress.http import inbound_protocol
 from engine.listeners import Listener, bind_tcp, bind_unix
 from engine.outgoing import Outgoing, egress_settings
-from engine.runtime import OrderedMint, clock, pick
+from engine.runtime import OrderedMint, clock, monotonic, pick
 from engine.settings import MexicanOne, Settings, Synchronous
 from engine.telemetry.logs import ROOT
+from engine.telemetry.loop_lag import watch_loop_lag
 from engine.telemetry.observer import Telemetry
+from engine.telemetry.readiness import Latch, Readiness
 from engine.telemetry.routes import operations_routes
 from storage.layout import claim
 from storage.store import SqliteStore
@@ -70,6 +79,8 @@ class RunningEngine(msgspec.Struct, frozen=True):
     """Its actors; `host.control` is what the operator may ask."""
     outgoing: Outgoing
     """What leaves it."""
+    store: SqliteStore
+    """What it keeps."""
     feed_address: str
     """host:port of its feed; empty where it has none."""
     operations: str
@@ -109,11 +120,12 @@ async def running_engine(
         client = await stack.enter_async_context(guarded_client(egress_settings(settings)))
         outgoing = Outgoing(settings, store=store, client=client, telemetry=telemetry, public_url=public_url)
         host = await stack.enter_async_context(
-            _started_host(settings, store, telemetry, egress=outgoing.egress, peers=peers)
+            _started_host(settings, store, telemetry, outgoing=outgoing, peers=peers)
         )
         unix = stack.enter_context(_unix_socket(settings.data_dir))
+        await stack.enter_async_context(_watched_loop(telemetry))
         feed_address = "" if feed is None else _address(feed[0]).removeprefix("http://")
-        engine = RunningEngine(address, public_url, host, outgoing, feed_address, operations)
+        engine = RunningEngine(address, public_url, host, outgoing, store, feed_address, operations)
         await stack.enter_async_context(
             _listening(settings, engine, telemetry, sockets=(unix, *sockets), feed_door=feed, directory=directory)
         )
@@ -177,9 +189,12 @@ async def _started_host(
     store: SqliteStore,
     telemetry: Telemetry,
     *,
-    egress: Egress | None = None,
+    outgoing: Outgoing | None = None,
     peers: Peers | None = None,
 ) -> AsyncIterator[Host]:
+    def figures() -> HostFigures:
+        return HostFigures() if outgoing is None else HostFigures(traffic=telemetry.traffic(), outbox=outgoing.depth)
+
     host = Host(
         store=store,
         clock=clock,
@@ -187,8 +202,9 @@ async def _started_host(
         pick=pick,
         observer=telemetry,
         settings=_host_settings(settings),
-        egress=egress,
+        egress=None if outgoing is None else outgoing.egress,
         peers=peers,
+        figures=figures,
     )
     telemetry.keep_events(host.keep_event)
     await host.start()
@@ -209,33 +225,41 @@ async def _listening(
     directory: FindHosts | None,
 ) -> AsyncIterator[None]:
     host, stopping = engine.host, asyncio.Event()
+    directory = directory or _only_host(engine.feed_address)
     feed = _feed_server(settings, engine, telemetry, directory)
-
-    def is_ready() -> bool:
-        return host.is_ready and not stopping.is_set()
-
-    telemetry.watch(
-        is_ready=is_ready,
-        active_sessions=lambda: host.active_sessions,
-        bindings=lambda: host.bindings,
-        open_calls=lambda: host.open_calls,
-        waiting_events=lambda: host.waiting_events,
-        feed_connections=lambda: feed.connections,
-        **engine.outgoing.gauges(),
+    # Once: numbers that lose their coordinator later must not take the host's other numbers out of a balancer.
+    rebuilt = Latch(lambda: host.is_loaded and not host.rebuilding_numbers)
+    readiness = Readiness(
+        {
+            "not-stopping": lambda: not stopping.is_set(),
+            "numbers-rebuilt": lambda: rebuilt() and host.is_loaded,
+            "disk-writable": lambda: engine.store.is_writable,
+            "outbox-within-limit": lambda: engine.outgoing.depth.pending <= settings.outbox_limit,
+        }
     )
-    routes = operations_routes(telemetry, is_ready=is_ready)
+    readiness.show(telemetry)
+    _watch(telemetry, engine, settings, feed=feed, directory=directory)
+    routes = operations_routes(telemetry, readiness)
     rest = create_app(
         host.control,
         settings=_api_settings(settings, engine.public_url),
         clock=clock,
+        monotonic=monotonic,
         observer=telemetry,
         is_ready=lambda: host.is_loaded,
-        extra_routes=routes,
+        extra_routes=[*routes, *_console(settings, engine)],
     )
-    door = Door(host, observer=telemetry, clock=clock, settings=_door_settings(settings, engine.public_url))
+    door = Door(
+        host,
+        observer=telemetry,
+        meter=telemetry.meter(Ingress.HTTP),
+        clock=clock,
+        monotonic=monotonic,
+        settings=_door_settings(settings, engine.public_url),
+    )
     grace = settings.shutdown_grace_seconds
     listeners = (
-        Listener(create_admin_app(host.control, public_url=engine.public_url), grace_seconds=grace),
+        Listener(_admin(settings, engine), grace_seconds=grace),
         Listener(rest, grace_seconds=grace, protocol=inbound_protocol(door)),
         Listener(Starlette(routes=routes), grace_seconds=grace),
     )
@@ -254,16 +278,43 @@ async def _listening(
         )
 
 
-def _feed_server(
-    settings: Settings, engine: RunningEngine, telemetry: Telemetry, directory: FindHosts | None
-) -> FeedServer:
-    only_host = HostDirectory(1, 0, (HostAddress(host_name(0), engine.feed_address),))
+def _console(settings: Settings, engine: RunningEngine) -> list[BaseRoute]:
+    if not settings.console:
+        return []
+    host = engine.host
+    console = create_console(
+        host.control,
+        host.console,
+        settings=ConsoleSettings(is_secure=engine.public_url.startswith("https://")),
+        clock=clock,
+        is_ready=lambda: host.is_loaded,
+    )
+    return console_routes(console)
+
+
+def _admin(settings: Settings, engine: RunningEngine) -> ASGIApp:
+    async def link() -> str:
+        return f"{engine.public_url}{LINK_PATH}?code={await engine.host.console.offer_link()}"
+
+    return create_admin_app(
+        engine.host.control, public_url=engine.public_url, console_link=link if settings.console else None
+    )
+
+
+def _only_host(feed_address: str) -> FindHosts:
+    alone = HostDirectory(1, 0, (HostAddress(host_name(0), feed_address),))
+    return lambda: alone
+
+
+def _feed_server(settings: Settings, engine: RunningEngine, telemetry: Telemetry, directory: FindHosts) -> FeedServer:
     return FeedServer(
         engine.host,
         authenticate=engine.host.control.authenticate,
         carrier_tokens=_carrier_tokens(settings),
-        directory=directory or (lambda: only_host),
+        directory=directory,
         observer=telemetry,
+        meter=telemetry.meter(Ingress.FEED),
+        monotonic=monotonic,
         settings=FeedSettings(
             max_frame_bytes=settings.max_feed_frame_bytes,
             window_frames=settings.feed_window_frames,
@@ -282,6 +333,32 @@ def _feed_door(settings: Settings) -> Iterator[FeedDoor | None]:
     tls = tls_context(Path(certificate).expanduser(), Path(key).expanduser()) if certificate else None
     with closing(bind_tcp(settings.feed_listen, option="--feed-listen")) as bound:
         yield bound, tls
+
+
+def _watch(
+    telemetry: Telemetry, engine: RunningEngine, settings: Settings, *, feed: FeedServer, directory: FindHosts
+) -> None:
+    watch = Watch(telemetry)
+    watch.host(engine.host)
+    watch.pools(engine.host, most_services=settings.metrics_services)
+    watch.outbox(engine.outgoing)
+    watch.store(engine.store)
+    watch.cluster(lambda: ClusterView(directory().epoch, engine.host.hosts_heard()))
+    watch.one("feed_connections", "Open connections of the feed", lambda: feed.connections)
+    telemetry.expect_requests(
+        (one.method, one.path, status)
+        for one in OPERATIONS
+        for status in (one.status, HTTPStatus.INTERNAL_SERVER_ERROR)
+    )
+
+
+@asynccontextmanager
+async def _watched_loop(telemetry: Telemetry) -> AsyncIterator[None]:
+    watching = asyncio.create_task(watch_loop_lag(telemetry.lagged, monotonic), name="loop-lag")
+    try:
+        yield
+    finally:
+        watching.cancel()
 
 
 @contextmanager

@@ -56,7 +56,8 @@ class Outgoing:
         )
         self._store = store
         self._plane: DataPlane | None = None
-        self._depth = OutboxDepth(0, 0, None)
+        self.depth = OutboxDepth(0, 0, None)
+        """What was owed at the last count."""
         self._counting: asyncio.Task[None] | None = None
         hooks = WebHooks(client=client, tokens=self._token, observer=telemetry)
         self.egress = Egress(hooks=hooks, outbox=self._courier, carriers=routes)
@@ -73,22 +74,19 @@ class Outgoing:
             self._counting.cancel()
         await self._courier.stop(grace_seconds / 2)  # once for the requests, once for their endings
 
-    def gauges(self) -> dict[str, Callable[[], int]]:
-        """Return what the metrics show of the outbox, as of the last count."""
-        return {
-            "outbox_pending": lambda: self._depth.pending,
-            "outbox_dead": lambda: self._depth.dead,
-            "outbox_oldest_seconds": self._oldest_seconds,
-            "outbox_held": lambda: self._courier.held,
-        }
+    @property
+    def held(self) -> int:
+        """Count the deliveries in memory."""
+        return self._courier.held
 
-    def _oldest_seconds(self) -> int:
-        return 0 if self._depth.oldest is None else max(0, int(clock() - self._depth.oldest))
+    def oldest_seconds(self) -> float:
+        """Return the age of the oldest delivery that was owed at the last count."""
+        return 0.0 if self.depth.oldest is None else max(0.0, clock() - self.depth.oldest)
 
     async def _count(self) -> None:
         while True:
             try:
-                self._depth = await self._store.outbox_depth()
+                self.depth = await self._store.outbox_depth()
             except StoreUnavailable:
                 _log.warning("the outbox cannot be counted; its gauges stay as they are")
             await asyncio.sleep(GAUGE_SECONDS)

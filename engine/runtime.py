@@ -19,6 +19,9 @@ _RANDOM_BYTES = 8
 clock: Callable[[], float] = time.time
 """UTC epoch seconds."""
 
+monotonic: Callable[[], float] = time.perf_counter
+"""Seconds since some moment, for durations; never set back."""
+
 pick: Callable[[int], int] = random.SystemRandom().randrange
 """A random index below n, for the last tie of number selection."""
 

@@ -136,6 +136,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that a connection of the feed may take to say hello."""
     operations_listen: MaybeAddress = None
     """host:port of metrics and health alone, beside those on listen; a cluster's host N takes the port plus N."""
+    console: bool = True
+    """Serve the operator's console at /console of listen: read-only pages behind a login."""
     runtime: Runtime = Runtime.EMBEDDED
     """embedded = one host in this process; ray = hosts that Ray starts and restarts."""
     hosts: HostCount = 1
@@ -198,6 +200,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Deliveries to one destination at a time; what is left of its connections is for hooks."""
     window_per_destination: Positive = 500
     """Deliveries to one destination that are held in memory; the others wait on disk."""
+    outbox_limit: Positive = 1_000_000
+    """Deliveries that may be owed before /readyz turns red."""
     most_waiting_events: Positive = 10_000
     """Calls and messages that may wait for hooks at once; more are told to come again."""
     alert_retention_days: Positive = 30
@@ -206,6 +210,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Debugger events of one account and code that are kept in a second; more are only counted."""
     shutdown_grace_seconds: Annotated[int, msgspec.Meta(ge=1, le=60)] = 3
     """Seconds that requests in flight are given when the server stops."""
+    metrics_services: NotNegative = 0
+    """Services, the oldest first, whose pools have metrics of their own, by their unique name; 0 = none."""
     log_format: LogFormat = LogFormat.HUMAN
     """human or json; one record a line on standard error."""
     log_level: LogLevel = LogLevel.INFO

@@ -139,6 +139,28 @@ _HOSTS = (
     "INSERT INTO registry_version VALUES (1, 0)",
 )
 
+_SESSION_COUNTS = (
+    # how many rows of `sessions` have each status, kept by the triggers: counting them would walk the table
+    "CREATE TABLE session_counts (status INTEGER NOT NULL PRIMARY KEY, sessions INTEGER NOT NULL) WITHOUT ROWID",
+    "INSERT INTO session_counts VALUES (0, 0), (1, 0), (2, 0), (3, 0), (4, 0)",
+    "REPLACE INTO session_counts SELECT status, count(*) FROM sessions GROUP BY status",
+    """
+    CREATE TRIGGER sessions_count_in AFTER INSERT ON sessions
+        BEGIN UPDATE session_counts SET sessions = sessions + 1 WHERE status = NEW.status; END
+    """,
+    """
+    CREATE TRIGGER sessions_count_out AFTER DELETE ON sessions
+        BEGIN UPDATE session_counts SET sessions = sessions - 1 WHERE status = OLD.status; END
+    """,
+    """
+    CREATE TRIGGER sessions_count_on AFTER UPDATE OF status ON sessions WHEN NEW.status <> OLD.status
+        BEGIN
+            UPDATE session_counts SET sessions = sessions - 1 WHERE status = OLD.status;
+            UPDATE session_counts SET sessions = sessions + 1 WHERE status = NEW.status;
+        END
+    """,
+)
+
 
 _BATCH_KEYS = (
     # digests of idempotency keys and of the items that came with them
@@ -185,6 +207,12 @@ def _hosts(db: Database) -> None:
 @migrations(name="0006_batch_keys")
 def _batch_keys(db: Database) -> None:
     for statement in _BATCH_KEYS:
+        db.execute(statement)
+
+
+@migrations(name="0007_session_counts")
+def _session_counts(db: Database) -> None:
+    for statement in _SESSION_COUNTS:
         db.execute(statement)
 
 

@@ -16,7 +16,9 @@ from collections.abc import Callable, Sequence
 
 from engine.core.changes import Change
 from engine.core.errors import StoreUnavailable
-from engine.core.ports import Observer
+from engine.core.observing import (
+    Observer,
+)
 from storage.apply import Applier
 from storage.errors import ChangeRefused, is_disk_failure, unavailable
 
@@ -44,11 +46,17 @@ class GroupWriter:
         self._observer = observer
         self._queue: deque[Changeset] = deque()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._sync_seconds = 0.0
         self._is_idle = False
         self._is_stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopped: asyncio.Future[None] | None = None
+
+    @property
+    def backlog(self) -> int:
+        """Count the changesets that wait for a transaction to begin."""
+        return len(self._queue)
 
     def start(self) -> asyncio.AbstractEventLoop:
         """Bind to the running loop, once, and start the thread."""
@@ -113,15 +121,23 @@ class GroupWriter:
 
     def _commit_and_tell(self, group: list[Changeset], loop: asyncio.AbstractEventLoop) -> None:
         changes = sum(len(changeset) for changeset, _ in group)
-        began = time.perf_counter()
+        began, self._sync_seconds = time.perf_counter(), 0.0
         errors = self._commit(group) if changes else [None] * len(group)
-        _call(loop, self._tell, group, errors, changes, time.perf_counter() - began)
+        spent = (time.perf_counter() - began, self._sync_seconds)
+        _call(loop, self._tell, group, errors, changes, spent)
 
     def _tell(
-        self, group: list[Changeset], errors: list[StoreUnavailable | None], changes: int, seconds: float, /
+        self,
+        group: list[Changeset],
+        errors: list[StoreUnavailable | None],
+        changes: int,
+        spent: tuple[float, float],
+        /,
     ) -> None:
         if changes:
-            self._observer.committed(changes=changes, seconds=seconds, is_ok=not any(map(_is_of_the_disk, errors)))
+            seconds, sync_seconds = spent
+            is_ok = not any(map(_is_of_the_disk, errors))
+            self._observer.committed(changes=changes, seconds=seconds, sync_seconds=sync_seconds, is_ok=is_ok)
         for (_, done), error in zip(group, errors, strict=True):
             try:
                 done(error)
@@ -142,7 +158,7 @@ class GroupWriter:
             for changes, _ in group:
                 applier.apply(changes)
             applier.flush()
-            self._connection.execute("COMMIT")
+            self._end()
         except Exception as failure:  # noqa: BLE001 - the writer's loop: whatever fails is told to those who wait
             self._roll_back()
             if isinstance(failure, sqlite3.Error) and is_disk_failure(failure):
@@ -156,7 +172,7 @@ class GroupWriter:
         try:
             self._begin()
             errors = [self._apply_alone(changes) for changes, _ in group]
-            self._connection.execute("COMMIT")
+            self._end()
         except sqlite3.Error as failure:
             self._roll_back()
             return self._failed(group, failure)
@@ -189,6 +205,12 @@ class GroupWriter:
         if not self.is_writable:
             self.is_writable = True
             _log.warning("The store can be written again")
+
+    def _end(self) -> None:
+        """Commit: SQLite writes the log and, at FULL, waits until the disk has it."""
+        began = time.perf_counter()
+        self._connection.execute("COMMIT")
+        self._sync_seconds = time.perf_counter() - began
 
     def _begin(self) -> None:
         if self._connection.in_transaction:

@@ -7,11 +7,18 @@ from pathlib import Path
 import click
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from actors.patience import PATIENCE_SECONDS
+from actors.stream import BEAT_SECONDS, LEASE_SECONDS
 from engine.api.endpoint import BATCHES_AT_ONCE
 from engine.app import running_engine
 from engine.cli import main
+from engine.console.rates import WINDOW_SECONDS
+from engine.console.settings import MAX_FORM_BYTES, PAGE_ROWS, ConsoleSettings
 from engine.core.batch import MAX_ITEMS, CreateItem, UpdateItem
+from engine.core.requests import AccountUpdate, ServiceRequest
+from engine.core.visits import VisitLimits
 from engine.settings import ListenAddress, Settings
 from engine.wire.rest_batch import (
     MAX_ITEM_BYTES,
@@ -63,17 +70,51 @@ def test_every_flag_that_is_named_is_a_flag_of_some_command() -> None:
     assert named <= known, named - known
 
 
-@pytest.mark.anyio
-async def test_every_metric_that_is_named_is_served(tmp_path: Path) -> None:
-    """By a fresh engine, before any traffic."""
-    settings = Settings(data_dir=tmp_path, listen=ListenAddress("127.0.0.1", 0))
+def documented_metrics() -> dict[str, set[str]]:
+    """Return the metrics in the tables of the operations guide, each with its labels."""
+    found = {}
+    for line in (ROOT / "docs" / "operations.md").read_text("utf-8").splitlines():
+        if line.startswith("| `maskline_"):
+            names, labels = (re.findall(r"`(\w+)`", cell) for cell in line.split("|")[1:3])
+            found.update({name: set(labels) for name in names})
+    return found
+
+
+async def served_metrics(settings: Settings) -> dict[str, set[str]]:
+    """Return the metrics of ours that a fresh engine serves before any traffic, each with its labels."""
     async with running_engine(settings) as engine, httpx.AsyncClient(base_url=engine.address) as client:
-        served = (await client.get("/metrics")).text
+        control = engine.host.control
+        account = await control.create_account(AccountUpdate(friendly_name="Rides"))
+        await control.create_service(account.sid, ServiceRequest(unique_name="rides"))
+        page = (await client.get("/metrics")).text
+    served: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(page):
+        if family.name.startswith("maskline_"):
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            served[name] = {label for sample in family.samples for label in sample.labels} - {"le"}
+    return served
 
-    named = words(r"`(maskline_[a-z_]+)")
 
-    assert len(named) > 10
-    assert {name for name in named if name not in served} == set()
+@pytest.mark.anyio
+async def test_the_metrics_that_are_documented_are_those_that_are_served(tmp_path: Path) -> None:
+    """By a fresh engine, before any traffic, with the labels that the guide says."""
+    settings = Settings(data_dir=tmp_path, listen=ListenAddress("127.0.0.1", 0), metrics_services=1)
+
+    served = await served_metrics(settings)
+
+    assert documented_metrics() == served
+    assert words(r"`(maskline_[a-z_]+)") <= served.keys()
+
+
+@pytest.mark.anyio
+async def test_no_service_has_a_metric_unless_it_is_asked_for(tmp_path: Path) -> None:
+    """Its name may be nobody else's to see, and the series would grow with the services."""
+    settings = Settings(data_dir=tmp_path, listen=ListenAddress("127.0.0.1", 0))
+
+    served = await served_metrics(settings)
+
+    assert {name for name, labels in served.items() if "service" in labels} == set()
+    assert len(served) == len(documented_metrics()) - 3
 
 
 def test_every_setting_that_is_shown_with_a_value_exists() -> None:
@@ -142,3 +183,32 @@ def test_the_owner_of_every_table_is_told() -> None:
 
     assert {name for name, where in told.items() if where == "every host"} == {*SHARED}
     assert {name for name, where in told.items() if where != "every host"} == {table.name for table in OWNED}
+
+
+def test_the_leases_between_hosts_are_as_told() -> None:
+    """Seconds that a host routes unheard, and how often it is told."""
+    told = (ROOT / "docs" / "between-hosts.md").read_text("utf-8")
+
+    assert f"`LEASE_SECONDS` ({LEASE_SECONDS:g})" in told
+    assert "at least twice a second" in told
+    assert BEAT_SECONDS == 0.5
+
+
+def test_the_limits_of_the_console_are_told() -> None:
+    """As the code has them."""
+    text = " ".join((ROOT / "docs" / "console.md").read_text("utf-8").split())
+    visits, console = VisitLimits(), ConsoleSettings()
+
+    for told in (
+        f"good once, for {visits.link_seconds / 60:g} minutes",
+        f"after {visits.idle_seconds / 60:g} minutes without activity, after {visits.longest_seconds / 3600:g} hours",
+        f"{visits.most_of_owner} at a time for an account",
+        f"{console.failed_logins} failed logins within {console.login_window_seconds / 60:g} minutes",
+        f"{console.failed_logins_in_all} make everybody wait",
+        f"{console.requests_per_second} requests a second of a visit on average over {console.window_seconds} seconds",
+        f"forms of at most {MAX_FORM_BYTES} bytes",
+        f"the latest {PAGE_ROWS} interactions",
+        f"averages of the last {WINDOW_SECONDS:g} seconds",
+        f"Hosts are given {PATIENCE_SECONDS:g} seconds",
+    ):
+        assert told in text

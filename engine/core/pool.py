@@ -49,6 +49,11 @@ class _Entry:
         self.by_country: Shelf | None = None
         self.by_area: Shelf | None = None
 
+    @property
+    def is_used(self) -> bool:
+        """Whether it is unreserved and in an active session."""
+        return self.in_use > 0 and not self.number.is_reserved
+
     def shelf_for(self, want: "_Want") -> Shelf | None:
         return self.by_country if want.area_codes is None else self.by_area
 
@@ -64,10 +69,34 @@ class _Want(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     geo: GeoMatchLevel
 
 
+class PoolState(msgspec.Struct, frozen=True, gc=False):
+    """How full a pool is."""
+
+    free: int
+    """Unreserved numbers that no active session uses."""
+    in_use: int
+    """Unreserved numbers that one does."""
+    reserved: int
+    """Numbers that are given on demand only, in use or not."""
+    most_held: int = 0
+    """How many numbers the participant has who has the most."""
+
+    @property
+    def saturation(self) -> float:
+        """Share of the unreserved numbers that the busiest participant has: at 1 the next session refuses them."""
+        unreserved = self.free + self.in_use
+        return self.most_held / unreserved if unreserved else 0.0
+
+    @property
+    def fill(self) -> float:
+        """Share of its limit of unreserved or reserved numbers that the pool has, the larger of both."""
+        return max((self.free + self.in_use) / MOST_UNRESERVED, self.reserved / MOST_RESERVED)
+
+
 class Pool:
     """The numbers of one service and how many active sessions use each."""
 
-    __slots__ = ("_by_sid", "_entries", "_reserved", "_shelves")
+    __slots__ = ("_by_sid", "_entries", "_reserved", "_shelves", "_used")
 
     def __init__(self, numbers: Iterable[ProxyNumber] = ()) -> None:
         """Start with these numbers, none of them in use."""
@@ -75,6 +104,7 @@ class Pool:
         self._by_sid: dict[str, _Entry] = {}
         self._shelves: dict[_ShelfKey, Shelf] = {}
         self._reserved = 0
+        self._used = 0
         for number in numbers:
             self.add(number)
 
@@ -98,6 +128,11 @@ class Pool:
         """Tell how many active sessions use a number; 0 for one that is not here."""
         entry = self._entries.get(address)
         return 0 if entry is None else entry.in_use
+
+    def state(self, *, most_held: int = 0) -> PoolState:
+        """Tell how full the pool is."""
+        unreserved = len(self._entries) - self._reserved
+        return PoolState(unreserved - self._used, self._used, self._reserved, most_held)
 
     def check_room(self, *, is_reserved: bool, adding: int = 1) -> bool:
         """Tell whether that many more reserved (or unreserved) entries bring the pool to its warning mark.
@@ -125,7 +160,9 @@ class Pool:
         entry = self._by_sid[number.sid]
         self._unshelve(entry)
         self._reserved += number.is_reserved - entry.number.is_reserved
+        self._used -= entry.is_used
         entry.number = number
+        self._used += entry.is_used
         self._shelve(entry)
 
     def remove(self, number_sid: str) -> None:
@@ -133,6 +170,7 @@ class Pool:
         entry = self._by_sid.pop(number_sid)
         del self._entries[entry.number.address]
         self._reserved -= entry.number.is_reserved
+        self._used -= entry.is_used
         self._unshelve(entry)
 
     def use(self, address: Address) -> None:
@@ -214,7 +252,9 @@ class Pool:
         for shelf in (entry.by_country, entry.by_area):
             if shelf is not None:
                 shelf.move(entry.number.address, entry.in_use, entry.in_use + step)
+        self._used -= entry.is_used
         entry.in_use += step
+        self._used += entry.is_used
 
     def _shelves_for(self, want: _Want) -> list[Shelf]:
         codes = (None,) if want.area_codes is None else want.area_codes

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -19,7 +18,6 @@ from engine.core.records import (
     ApiKey,
     DebuggerEvent,
     Interaction,
-    Kind,
     Participant,
     ProxyNumber,
     Service,
@@ -36,17 +34,9 @@ from engine.core.requests import (
     SessionRequest,
     SessionUpdate,
 )
-from engine.core.routing import ActiveSession, Passage
-from engine.core.traffic import (
-    Decision,
-    InboundEvent,
-    LegReport,
-    Outcome,
-    Question,
-    Reason,
-    ReportOutcome,
-    SessionWanted,
-)
+from engine.core.routing import ActiveSession, Foreseen
+from engine.core.search import FoundSessions, SessionSought
+from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome, SessionWanted
 
 Record = TypeVar("Record")
 
@@ -63,6 +53,8 @@ class PageCursor(msgspec.Struct, frozen=True, kw_only=True):
     """The last SID of the page before."""
     before: str | None = None
     """The first SID of the page after."""
+    is_part_enough: bool = False
+    """In a cluster: a page without the records of hosts that do not answer is wanted rather than none."""
 
 
 class Page(msgspec.Struct, Generic[Record], frozen=True):
@@ -71,6 +63,8 @@ class Page(msgspec.Struct, Generic[Record], frozen=True):
     records: tuple[Record, ...]
     has_next: bool
     has_previous: bool
+    silent: tuple[str, ...] = ()
+    """Hosts that did not answer, whose records are missing."""
 
 
 class PoolEntry(msgspec.Struct, frozen=True):
@@ -226,11 +220,16 @@ class Store(Protocol):
     async def outbox_depth(self) -> OutboxDepth:
         """Count what is owed."""
 
-    async def alerts_page(self, account_sid: str, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
-        """List the debugger events of an account, newest first."""
+    async def alerts_page(
+        self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
+    ) -> Page[DebuggerEvent]:
+        """List the debugger events of an account (None = of all), newest first."""
 
     def alert(self, event_sid: str) -> DebuggerEvent | None:
         """Read one debugger event."""
+
+    async def find_sessions(self, service_sids: Sequence[str], sought: SessionSought, *, most: int) -> FoundSessions:
+        """Search the sessions of these services, newest first."""
 
 
 class InterceptVerdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -321,7 +320,7 @@ class FeedPlane(DataPlane, Protocol):
     def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Do the same about a number of another host; `answer` is called once, later."""
 
-    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision | Passage] | None:
+    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> Foreseen | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
 
     def settle(self, done: Callable[[], None]) -> None:
@@ -504,11 +503,13 @@ class ControlPlane(Protocol):
     ) -> Participant:
         """Change a participant; METHOD_NOT_ALLOWED unless the service lets it."""
 
-    async def alerts_page(self, account_sid: str, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
-        """List the debugger events of an account, newest first."""
+    async def alerts_page(
+        self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
+    ) -> Page[DebuggerEvent]:
+        """List the debugger events of an account (None = of all), newest first."""
 
-    async def alert(self, account_sid: str, event_sid: str) -> DebuggerEvent:
-        """Read a debugger event."""
+    async def alert(self, account_sid: str | None, event_sid: str) -> DebuggerEvent:
+        """Read a debugger event of an account (None = of any)."""
 
     async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
         """List, as the operator, what is owed, oldest first."""
@@ -560,118 +561,3 @@ class Peers(Protocol):
         Raises:
             PeerUnavailable: no answer came; whether the message was carried out is not known.
         """
-
-
-class DoorProblem(StrEnum):
-    """Why a listener turned a request away before any decision; closed."""
-
-    UNKNOWN_NUMBER = "unknown-number"
-    MALFORMED = "malformed"
-    BAD_SIGNATURE = "bad-signature"
-    TOO_LARGE = "too-large"
-    NOT_POST = "not-post"
-
-
-class FeedProblem(StrEnum):
-    """What is wrong with a frame of the feed, or with one event in it; closed."""
-
-    FRAME_TOO_LONG = "frame-too-long"
-    NOT_MSGPACK = "not-msgpack"
-    NOT_AN_ARRAY = "not-an-array"
-    """Neither an array of events nor the map of a hello."""
-    TOO_MANY_EVENTS = "too-many-events"
-    HELLO_EXPECTED = "hello-expected"
-    """Events came before the hello, or nothing in time."""
-    BAD_HELLO = "bad-hello"
-    UNKNOWN_VERSION = "unknown-version"
-    BAD_CREDENTIALS = "bad-credentials"
-    """Wrong, or revoked since the hello."""
-    UNKNOWN_EVENT = "unknown-event"
-    MISSING_FIELD = "missing-field"
-    BAD_FIELD = "bad-field"
-    INTERNAL_ERROR = "internal-error"
-    """A bug of ours; its traceback is in the log."""
-
-
-class FeedObserver(Protocol):
-    """Where the feed tells what is countable; implemented by `engine.telemetry`, never raises."""
-
-    def feed_refused(self, problem: FeedProblem) -> None:
-        """One frame, event or connection was refused."""
-
-    def resolved(self, count: int) -> None:
-        """So many events were resolved with nothing recorded."""
-
-
-class Observer(Protocol):
-    """Where everything countable is told; implemented by `engine.telemetry`, never raises."""
-
-    def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
-        """One inbound event was answered."""
-
-    def reported(self, outcome: ReportOutcome) -> None:
-        """One leg report was taken."""
-
-    def turned_away(self, problem: DoorProblem) -> None:
-        """One inbound request was refused before any decision."""
-
-    def debugger(self, event: DebuggerEvent) -> None:
-        """An event for the account's debugger."""
-
-    def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
-        """One group commit ended."""
-
-    def requested(self, *, method: str, route: str, status: int) -> None:
-        """One REST request was answered; `route` is a path template."""
-
-
-class HookKind(StrEnum):
-    """Which webhook was asked to decide; closed."""
-
-    INTERCEPT = "intercept"
-    OUT_OF_SESSION = "out-of-session"
-
-
-class HookEnd(StrEnum):
-    """What asking a webhook came to; closed."""
-
-    PASSED = "passed"
-    BLOCKED = "blocked"
-    REWRITTEN = "rewritten"
-    TWIML = "twiml"
-    SESSION = "session"
-    LEFT = "left"
-    """Neither TwiML nor a session: the application sees to it."""
-    FAILED = "failed"
-
-
-class DutyKind(StrEnum):
-    """What kind of effect was delivered; closed, the tags of `Duty`."""
-
-    CALLBACK = "callback"
-    MESSAGE = "message"
-    ALERT = "alert"
-    HANG_UP = "hang-up"
-
-
-class DeliveryEnd(StrEnum):
-    """How one try to deliver an effect ended; closed."""
-
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    """It will be tried again."""
-    DIED = "died"
-    """It was the last try."""
-
-
-class EgressObserver(Protocol):
-    """Where egress tells what is countable; implemented by `engine.telemetry`, never raises."""
-
-    def asked(self, hook: HookKind, end: HookEnd) -> None:
-        """One webhook was asked to decide."""
-
-    def delivered(self, kind: DutyKind, end: DeliveryEnd) -> None:
-        """One try to deliver an effect ended."""
-
-    def debugger(self, event: DebuggerEvent) -> None:
-        """An event for the account's debugger."""

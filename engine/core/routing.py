@@ -237,6 +237,14 @@ class Passage(msgspec.Struct, frozen=True, gc=False):
         )
 
 
+class Foreseen(msgspec.Struct, frozen=True):
+    """What would become of many, in their order."""
+
+    decisions: list[Decision | Passage]
+    others: int
+    """How many of them are no `Passage`."""
+
+
 class Reached(Protocol):
     """A number of ours, as `foresee_all` looks at it."""
 
@@ -357,7 +365,7 @@ def foresee_all(
     account_sid: str | None,
     now: float,
     otherwise: Callable[[Question], Decision | None],
-) -> list[Decision | Passage] | None:
+) -> Foreseen | None:
     """Foresee many at once for an account (None = for all), the plain ones of them here, in one loop.
 
     Plain is a call or a message without a text, in a session of mode voice-and-message, whose partner is dialled as the
@@ -365,31 +373,32 @@ def foresee_all(
     None, so does this.
     """
     foreseen: list[Decision | Passage] = []
+    others = 0
     add, find, both = foreseen.append, numbers.get, Mode.VOICE_AND_MESSAGE
     for question in questions:
         number = find(question.proxy)
-        if number is None or (account_sid is not None and number.account_sid != account_sid) or not number.is_ready:
-            decision = otherwise(question)
-            if decision is None:
-                return None
-            add(decision)
-            continue
-        bindings, rules = number.bindings, number.rules
-        session = bindings.find(question.sender)  # a canonical sender is found as it came
-        if (
-            session is not None
-            and session.mode is both
-            and session.date_expiry is None
-            and (not session.ttl_seconds or session.idle_since + session.ttl_seconds > now)
-            and len(session.seats) == 2  # noqa: PLR2004 - a pairing
-            and not (question.body or rules.inserts_mexican_one or rules.argentina or rules.carrier is not None)
-        ):
-            first, second = session.seats
-            is_first = first.identifier == question.sender
-            add(Passage(session, first, second) if is_first else Passage(session, second, first))
-        else:
-            add(foresee(bindings, question, rules=rules, now=now))
-    return foreseen
+        if number is not None and (account_sid is None or number.account_sid == account_sid) and not question.body:
+            rules = number.rules
+            session = number.bindings.find(question.sender)  # a canonical sender is found as it came
+            if (
+                session is not None
+                and session.mode is both
+                and session.date_expiry is None
+                and (not session.ttl_seconds or session.idle_since + session.ttl_seconds > now)
+                and len(session.seats) == 2  # noqa: PLR2004 - a pairing
+                and not (rules.inserts_mexican_one or rules.argentina or rules.carrier is not None)
+                and number.is_ready
+            ):
+                first, second = session.seats
+                is_first = first.identifier == question.sender
+                add(Passage(session, first, second) if is_first else Passage(session, second, first))
+                continue
+        decision = otherwise(question)
+        if decision is None:
+            return None
+        others += 1
+        add(decision)
+    return Foreseen(foreseen, others)
 
 
 def _meet(

@@ -121,6 +121,32 @@ class Reason(StrEnum):
     BUSY = "busy"
     """Too many events wait for webhooks of applications."""
 
+    slot: int
+    """Its place among all reasons, for counts in a list."""
+
+
+for _slot, _reason in enumerate(Reason):
+    _reason.slot = _slot
+
+ENDINGS: dict[Outcome, tuple[Reason, ...]] = {
+    Outcome.ROUTED: (Reason.IN_SESSION,),
+    Outcome.REFUSED: (
+        Reason.STOP_WORD,
+        Reason.NO_SESSION,
+        Reason.SESSION_EXPIRED,
+        Reason.NO_PARTNER,
+        Reason.CALL_TO_MESSAGE_ONLY,
+        Reason.MESSAGE_TO_VOICE_ONLY,
+        Reason.INTERCEPTED,
+        Reason.OUT_OF_SESSION_FAILED,
+        Reason.AUTO_CREATE_FAILED,
+    ),
+    Outcome.ANSWERED: (Reason.OUT_OF_SESSION, Reason.LEFT_TO_APPLICATION, Reason.FALL_BACK),
+    Outcome.NOT_READY: (Reason.REBUILDING, Reason.STORE_UNAVAILABLE, Reason.BUSY),
+    Outcome.UNKNOWN_NUMBER: (Reason.NOT_IN_POOL,),
+}
+"""Which reasons an outcome can have; a reason belongs to one outcome only."""
+
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
     """What becomes of an event."""

@@ -12,7 +12,10 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.app import RunningEngine
-from engine.core.ports import DoorProblem
+from engine.core.observing import (
+    DoorProblem,
+    Ingress,
+)
 from engine.core.records import Kind
 from engine.core.traffic import Outcome, Reason, ReportOutcome
 from engine.demo.application import ShopApplication
@@ -24,7 +27,7 @@ Key = tuple[str, ...]
 """A metric's name and its label values."""
 
 _LABELS = {
-    "maskline_events": ("kind", "outcome", "reason"),
+    "maskline_events": ("ingress", "kind", "outcome", "reason"),
     "maskline_leg_reports": ("outcome",),
     "maskline_turned_away_requests": ("problem",),
 }
@@ -56,17 +59,17 @@ def expected_counts(webhooks: Iterable[Webhook]) -> Counter[Key]:
         kind = _KINDS.get(webhook.door, "")
         match webhook.expect:
             case Routed():
-                counts["maskline_events", kind, Outcome.ROUTED, Reason.IN_SESSION] += 1
+                counts["maskline_events", Ingress.HTTP, kind, Outcome.ROUTED, Reason.IN_SESSION] += 1
             case Refused(reason=reason):
-                counts["maskline_events", kind, Outcome.REFUSED, reason] += 1
+                counts["maskline_events", Ingress.HTTP, kind, Outcome.REFUSED, reason] += 1
             case Answered(reason=reason):
-                counts["maskline_events", kind, Outcome.ANSWERED, reason] += 1
+                counts["maskline_events", Ingress.HTTP, kind, Outcome.ANSWERED, reason] += 1
             case Reported(outcome=outcome):
                 counts["maskline_leg_reports", outcome] += 1
             case TurnedAway(problem=problem):
                 counts["maskline_turned_away_requests", problem] += 1
                 if problem is DoorProblem.UNKNOWN_NUMBER:
-                    counts["maskline_events", kind, Outcome.UNKNOWN_NUMBER, Reason.NOT_IN_POOL] += 1
+                    counts["maskline_events", Ingress.HTTP, kind, Outcome.UNKNOWN_NUMBER, Reason.NOT_IN_POOL] += 1
     return counts
 
 

@@ -11,7 +11,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from engine.core.errors import CATALOGUE, Code
-from engine.core.ports import Clock, DataPlane, DoorProblem, Observer
+from engine.core.observing import (
+    DoorProblem,
+    Observer,
+    TrafficMeter,
+)
+from engine.core.ports import Clock, DataPlane
 from engine.core.records import DebuggerEvent
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
 from engine.wire.twiml import EMPTY, REJECT, dial, message
@@ -104,12 +109,25 @@ UPGRADE = _problem(HTTPStatus.BAD_REQUEST, Code.INVALID_PARAMETER, "Upgrade: a w
 class Door:
     """Answers webhooks from a data plane."""
 
-    def __init__(self, data: DataPlane, *, observer: Observer, clock: Clock, settings: DoorSettings) -> None:
-        """Let webhooks in to a data plane."""
+    def __init__(
+        self,
+        data: DataPlane,
+        *,
+        observer: Observer,
+        meter: TrafficMeter,
+        clock: Clock,
+        monotonic: Clock,
+        settings: DoorSettings,
+    ) -> None:
+        """Let webhooks in to a data plane; `monotonic` counts seconds from wherever it likes."""
         prefix = urlsplit(settings.public_url).path.encode()
         self.settings = settings
         self.paths = {given: path for path in PATHS for given in (path, prefix + path)}
         """Path of a request to one of `PATHS`: a proxy may strip the public URL's prefix, or not."""
+        self.meter = meter
+        """Is told what passes."""
+        self.monotonic = monotonic
+        """Measures durations."""
         self._data = data
         self._observer = observer
         self._clock = clock
@@ -142,10 +160,17 @@ class Door:
                 self._refuse_signature(form, event.resource_sid, reply)
                 return
 
+        meter = self.meter
+        counts = meter.calls if event.is_call else meter.messages
+
         def answered(decision: Decision) -> None:
+            counts[decision.reason.slot] += 1
             reply(self._rendered(event, decision))
 
+        monotonic = self.monotonic
+        began = monotonic()
         self._data.receive(event, answered)
+        meter.deciding(monotonic() - began)
 
     def _report(self, webhook: Webhook, form: Form, report: LegReport, reply: Reply) -> None:
         if self._is_of_carrier(webhook, form):

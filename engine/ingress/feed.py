@@ -11,7 +11,12 @@ from functools import partial
 
 import msgspec
 
-from engine.core.ports import FeedObserver, FeedPlane, FeedProblem, HostDirectory
+from engine.core.observing import (
+    FeedObserver,
+    FeedProblem,
+    TrafficMeter,
+)
+from engine.core.ports import Clock, FeedPlane, HostDirectory
 from engine.ingress.feed_line import Frame, Line
 from engine.wire.feed import (
     FIELDS,
@@ -79,6 +84,10 @@ class FeedParts(msgspec.Struct, frozen=True):
     """Returns whose numbers a client may use, None = all; raises Refused."""
     directory: Callable[[], HostDirectory]
     observer: FeedObserver
+    meter: TrafficMeter
+    """Is told what passes."""
+    monotonic: Clock
+    """Measures durations."""
     settings: FeedSettings
     opened: Callable[["FeedConnection"], None]
     """Is told of a connection that is there."""
@@ -110,6 +119,10 @@ class FeedConnection(asyncio.Protocol):
         self._expects_resolves = True
         self._line = Line(self._turn)
         self._out = bytearray()
+        self._read_at = 0.0
+        self._burst = 0
+        self._answered: list[tuple[float, int]] = []
+        self._in_flight = 0
         self._is_turning = False
         self._is_paused = False
         self._is_write_paused = False
@@ -130,6 +143,8 @@ class FeedConnection(asyncio.Protocol):
         del exc
         self._timer.cancel()
         self._has_ended = self._is_ending = True
+        self._parts.meter.lost(self._in_flight)
+        self._in_flight = 0
         self._parts.closed(self)
 
     def eof_received(self) -> bool:
@@ -171,7 +186,12 @@ class FeedConnection(asyncio.Protocol):
             return
         self._is_turning = True
         first = self._next_number
+        self._read_at = self._parts.monotonic()
+        self._burst = 0
         self._read(data)
+        if self._burst:
+            self._in_flight += self._burst
+            self._parts.meter.burst(self._burst)
         if self._line.waits_since(first):
             self._parts.plane.settle(partial(self._line.settle, self._next_number))
         self._turn_over()
@@ -227,16 +247,21 @@ class FeedConnection(asyncio.Protocol):
 
     def _take_events(self, payload: Payload, client: _Client) -> None:
         questions, events = self._read_events(payload)
+        self._burst += len(events)
+        meter, monotonic = self._parts.meter, self._parts.monotonic
+        began = monotonic()
         if questions is not None:
-            decisions = self._parts.plane.resolve_all(questions, account_sid=client.account_sid)
-            if decisions is not None:
-                self._parts.observer.resolved(len(decisions))
-                self._say_all(client.shape.all(decisions))
+            foreseen = self._parts.plane.resolve_all(questions, account_sid=client.account_sid)
+            if foreseen is not None:
+                meter.resolved(foreseen, monotonic() - began)
+                self._say_all(client.shape.all(foreseen.decisions))
                 return
         frame = self._stand(size=len(payload))
         frame.begin(events, client.shape)
         for index, event in enumerate(events):
             self._ask(frame, index, event, client.account_sid)
+        if events:
+            meter.deciding(monotonic() - began, len(events))
 
     def _read_events(self, payload: Payload) -> tuple[Sequence[Resolve] | None, Sequence[Event | Refusal]]:
         """Return the events, and the same as questions if they are nothing else; a client mostly goes on as it was."""
@@ -262,7 +287,9 @@ class FeedConnection(asyncio.Protocol):
             elif isinstance(event, Refusal):
                 self._say_refused(frame, index, event)
             else:
-                plane.receive(event.event(account_sid), partial(frame.decided, index))
+                inbound = event.event(account_sid)
+                counts = self._parts.meter.calls if inbound.is_call else self._parts.meter.messages
+                plane.receive(inbound, partial(frame.decided, index, counts))
         except Refused as problem:
             self._say_refused(frame, index, problem.refusal)
         except Exception:  # noqa: BLE001 - the listener's task: the unforeseen is logged and answered
@@ -271,12 +298,12 @@ class FeedConnection(asyncio.Protocol):
 
     def _resolve(self, frame: Frame, index: int, question: Resolve, account_sid: str | None) -> None:
         event = question.event(account_sid)
+        decided = partial(frame.decided, index, self._parts.meter.resolutions)
         decision = self._parts.plane.resolve(event)
-        self._parts.observer.resolved(1)
         if decision is None:
-            self._parts.plane.resolve_elsewhere(event, partial(frame.decided, index))
+            self._parts.plane.resolve_elsewhere(event, decided)
         else:
-            frame.decided(index, decision)
+            decided(decision)
 
     # -- refusing ------------------------------------------------------------------------------------------------
 
@@ -294,7 +321,7 @@ class FeedConnection(asyncio.Protocol):
 
     def _stand(self, *, size: int = 0) -> Frame:
         """Put the frame that is next in number at the end of the line."""
-        frame = self._line.stand(self._next_number, size=size)
+        frame = self._line.stand(self._next_number, size=size, read_at=self._read_at)
         self._next_number += 1
         return frame
 
@@ -307,6 +334,7 @@ class FeedConnection(asyncio.Protocol):
             self._stand().said = said
         else:
             self._write(Answers(self._next_number, self._parts.directory().epoch, said))
+            self._answered.append((self._read_at, len(said)))
             self._next_number += 1
 
     def _turn(self) -> None:
@@ -321,16 +349,28 @@ class FeedConnection(asyncio.Protocol):
             return
         line = self._line
         for frame in line.leaving():
+            self._answered.append((frame.read_at, len(frame.said) - frame.waiting))
             self._write(frame.answer or Answers(frame.number, self._parts.directory().epoch, frame.said))
         if late := line.late_answers():
             self._write(Later(self._parts.directory().epoch, late))
+            self._answered += [(read_at, 1) for read_at in line.late_since]
+            line.late_since.clear()
         if self._out:
             out, self._out = self._out, bytearray()
             self._transport.write(out)
+            self._tell_answered()
         if self._is_ending and line.is_done:
             self._end()
         else:
             self._regulate()
+
+    def _tell_answered(self) -> None:
+        now = self._parts.monotonic()
+        for read_at, events in self._answered:
+            if events:
+                self._in_flight -= events
+                self._parts.meter.answered(now - read_at, events)
+        self._answered.clear()
 
     def _write(self, answer: ServerFrame) -> None:
         out = self._out

@@ -13,12 +13,13 @@ from engine.wire.feed import NOT_READY, LateAnswer, Problem, Said, Shape, Welcom
 class Frame:
     """A frame that cannot be answered yet, or comes after one."""
 
-    __slots__ = ("_line", "_shape", "answer", "is_sent", "is_settled", "number", "said", "size", "waiting")
+    __slots__ = ("_line", "_shape", "answer", "is_sent", "is_settled", "number", "read_at", "said", "size", "waiting")
 
-    def __init__(self, line: "Line", number: int, *, size: int) -> None:
-        """Stand in a line; `size` is its bytes."""
+    def __init__(self, line: "Line", number: int, *, size: int, read_at: float) -> None:
+        """Stand in a line; `size` is its bytes, which were read at a time of a monotonic clock."""
         self.number = number
         self.size = size
+        self.read_at = read_at
         self.answer: Welcome | Problem | None = None
         """The whole answer, where it is not about events."""
         self.said: list[Said] = []
@@ -37,8 +38,9 @@ class Frame:
         self.waiting = len(events)
         self._shape = shape
 
-    def decided(self, index: int, decision: Decision) -> None:
-        """Take the decision about an event."""
+    def decided(self, index: int, counts: list[int], decision: Decision) -> None:
+        """Take the decision about an event, and count it by `Reason.slot`."""
+        counts[decision.reason.slot] += 1
         self.say(index, self._shape.decided(decision))
 
     def reported(self, index: int, outcome: ReportOutcome | None) -> None:
@@ -49,7 +51,7 @@ class Frame:
         """Take the answer to an event."""
         self.waiting -= 1
         if self.is_sent:
-            self._line.take_late(LateAnswer(self.number, index, said))
+            self._line.take_late(LateAnswer(self.number, index, said), read_at=self.read_at)
         else:
             self.said[index] = said
             if not self.waiting:
@@ -59,7 +61,7 @@ class Frame:
 class Line:
     """The frames in their order, and the late answers."""
 
-    __slots__ = ("_frames", "_late", "advanced", "awaited_late", "size")
+    __slots__ = ("_frames", "_late", "advanced", "awaited_late", "late_since", "size")
 
     def __init__(self, advanced: Callable[[], None]) -> None:
         """Call `advanced` when something may have become ready to leave."""
@@ -70,6 +72,8 @@ class Line:
         """Events whose answers are still to come, by themselves."""
         self._frames: deque[Frame] = deque()
         self._late: list[LateAnswer] = []
+        self.late_since: list[float] = []
+        """When what the late answers are about was read."""
 
     def __len__(self) -> int:
         """Count the frames."""
@@ -80,9 +84,9 @@ class Line:
         """Whether nothing waits any more."""
         return not self._frames and not self.awaited_late and not self._late
 
-    def stand(self, number: int, *, size: int = 0) -> Frame:
+    def stand(self, number: int, *, read_at: float, size: int = 0) -> Frame:
         """Put a frame at the end."""
-        frame = Frame(self, number, size=size)
+        frame = Frame(self, number, size=size, read_at=read_at)
         self._frames.append(frame)
         self.size += size
         return frame
@@ -114,10 +118,11 @@ class Line:
             self.awaited_late += frame.waiting
             yield frame
 
-    def take_late(self, answer: LateAnswer) -> None:
+    def take_late(self, answer: LateAnswer, *, read_at: float) -> None:
         """Take the answer to an event whose frame has left."""
         self.awaited_late -= 1
         self._late.append(answer)
+        self.late_since.append(read_at)
         self.advanced()
 
     def late_answers(self) -> list[LateAnswer]:

@@ -9,7 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from engine.core.errors import MasklineError
-from engine.core.ports import FeedObserver, FeedPlane, FeedProblem, HostDirectory
+from engine.core.observing import (
+    FeedObserver,
+    FeedProblem,
+    TrafficMeter,
+)
+from engine.core.ports import Clock, FeedPlane, HostDirectory
 from engine.core.records import Account
 from engine.ingress.feed import FeedConnection, FeedParts, FeedSettings
 from engine.wire.feed import Hello, Refused
@@ -36,13 +41,17 @@ class FeedServer:
         carrier_tokens: Mapping[str, str],
         directory: Callable[[], HostDirectory],
         observer: FeedObserver,
+        meter: TrafficMeter,
+        monotonic: Clock,
         settings: FeedSettings,
     ) -> None:
         """Feed a data plane; who gives a token of `carrier_tokens`, by AccountSid, speaks for every account."""
         self._authenticate = authenticate
         self._carrier_tokens = carrier_tokens
         self._connections: set[FeedConnection] = set()
-        self._parts = FeedParts(plane, self._admit, directory, observer, settings, self._opened, self._closed)
+        self._parts = FeedParts(
+            plane, self._admit, directory, observer, meter, monotonic, settings, self._opened, self._closed
+        )
         self._is_quiet = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._checks: asyncio.TimerHandle | None = None

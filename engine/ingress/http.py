@@ -16,7 +16,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from engine.core.ports import DoorProblem
+from engine.core.observing import (
+    DoorProblem,
+)
 from engine.ingress.door import BAD_REQUEST, FAILED, HEAD_TOO_LARGE, NOT_POST, TOO_LARGE, UPGRADE, Door, Webhook
 
 _log = logging.getLogger("maskline.ingress")
@@ -39,10 +41,11 @@ _WANTED_LENGTHS = frozenset(map(len, (_SIGNATURE, _CONTENT_TYPE, _EXPECT, _CONNE
 class _Slot:
     """The place of one answer in the order of a connection."""
 
-    __slots__ = ("_protocol", "response")
+    __slots__ = ("_protocol", "read_at", "response")
 
-    def __init__(self, protocol: "InboundProtocol") -> None:
+    def __init__(self, protocol: "InboundProtocol", *, read_at: float) -> None:
         self.response: bytes | None = None
+        self.read_at = read_at
         self._protocol = protocol
 
     def fill(self, response: bytes) -> None:
@@ -73,6 +76,9 @@ class InboundProtocol(HttpToolsProtocol):
         self._unfinished_bytes = 0
         self._waiting: deque[_Slot] = deque()
         self._ready: list[bytes] = []
+        self._ready_since: list[float] = []
+        self._read_at = 0.0
+        self._burst = 0
         self._is_feeding = False
         self._is_ending = False
         self._lingers = False
@@ -94,6 +100,8 @@ class InboundProtocol(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         self._used_at = self.loop.time()
+        self._read_at = self.door.monotonic()
+        self._burst = 0
         self._is_feeding = True
         try:
             self.parser.feed_data(data)
@@ -105,6 +113,8 @@ class InboundProtocol(HttpToolsProtocol):
         if self._is_unfinished:
             self._limit(len(data))
         self._is_feeding = False
+        if self._burst:
+            self.door.meter.burst(self._burst)
         if self._ready:
             self._flush()
         if len(self._waiting) >= MAX_WAITING:
@@ -220,7 +230,7 @@ class InboundProtocol(HttpToolsProtocol):
             return
         self._is_ending = webhook.is_last
         webhook.body = b"".join(self._body)
-        slot = _Slot(self)
+        slot = _Slot(self, read_at=self._read_at)
         try:
             self.door.answer(webhook, slot.fill)
         except Exception:  # noqa: BLE001 - the listener's task: the unforeseen is logged and answered
@@ -261,16 +271,18 @@ class InboundProtocol(HttpToolsProtocol):
     # -- answering -----------------------------------------------------------------------------------------------
 
     def _answer(self, response: bytes) -> None:
-        slot = _Slot(self)
+        slot = _Slot(self, read_at=self._read_at)
         slot.response = response
         self._take(slot)
 
     def _take(self, slot: _Slot) -> None:
         """Put a slot behind those that wait, or have its answer leave with this burst."""
+        self._burst += 1
         if self._waiting or slot.response is None:
             self._waiting.append(slot)
         else:
             self._ready.append(_saying_close(slot.response) if self._is_ending else slot.response)
+            self._ready_since.append(slot.read_at)
 
     def advance(self, slot: _Slot) -> None:
         """Let the answers leave that are next in order, if this one was what they waited for."""
@@ -278,8 +290,8 @@ class InboundProtocol(HttpToolsProtocol):
         if not waiting or waiting[0] is not slot:
             return
         while waiting and (response := waiting[0].response) is not None:
-            waiting.popleft()
             ready.append(response)
+            self._ready_since.append(waiting.popleft().read_at)
         if self._is_ending and not waiting:
             ready[-1] = _saying_close(ready[-1])
         if not self._is_feeding:
@@ -287,10 +299,15 @@ class InboundProtocol(HttpToolsProtocol):
 
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
+        since, self._ready_since = self._ready_since, []
         self.server_state.total_requests += len(ready)
         if self.transport.is_closing():
+            self.door.meter.lost(len(since))
             return
         self.transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
+        now = self.door.monotonic()
+        for read_at in since:
+            self.door.meter.answered(now - read_at)
         if self._is_ending and not self._waiting and not self._is_asgi_busy:
             self._end()
         elif self.flow.read_paused:
@@ -355,11 +372,16 @@ class InboundProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the answers that nobody awaits; what they answer is committed all the same."""
-        self._waiting.clear()
-        self._ready.clear()
+        self._forget()
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(exc)
+
+    def _forget(self) -> None:
+        self.door.meter.lost(len(self._waiting) + len(self._ready))
+        self._waiting.clear()
+        self._ready.clear()
+        self._ready_since.clear()
 
 
 def _head_of(response: bytes) -> bytes:

@@ -1,122 +1,161 @@
-"""The observer: counts for Prometheus, logs the debugger's events, reads gauges when asked.
+"""The observer: counts for Prometheus, logs the debugger's events; `Observer`, `EgressObserver`, `FeedObserver`.
 
-Labels come from closed enums, path templates and catalogue codes only: never a phone number, never a SID.
+Labels come from closed enums, path templates and catalogue codes only: never a phone number, never a SID. What is read
+at scrape and not counted is in `engine.telemetry.gauges`.
 """
 
 import platform
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from itertools import product
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.gc_collector import GCCollector
-from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
-
-from engine.core.errors import CATALOGUE, Code, Level
-from engine.core.ports import DeliveryEnd, DoorProblem, DutyKind, FeedProblem, HookEnd, HookKind
+from engine.core.observing import (
+    DeliveryEnd,
+    DoorProblem,
+    DutyKind,
+    FeedProblem,
+    HookEnd,
+    HookKind,
+    Ingress,
+    OperationEnd,
+    SessionOperation,
+)
+from engine.core.overview import TrafficCount
 from engine.core.records import DebuggerEvent, Kind
-from engine.core.traffic import Outcome, Reason, ReportOutcome
+from engine.core.traffic import ENDINGS, ReportOutcome
 from engine.telemetry.debugger import DebuggerLog
-
-OTHER = "other"
-"""Label of what is outside its closed set."""
+from engine.telemetry.exposition import Exposition
+from engine.telemetry.instruments import Buckets, Gauge, Histograms, Labels, Reading, Tally
+from engine.telemetry.labels import CONFLICT_RULES, DEBUGGER_LABELS, EXHAUSTION_CODES, HOOK_ENDS, OTHER, UNKNOWN_CODE
+from engine.telemetry.meter import SECONDS, Decisions, Meter, Resolutions
 
 MAX_ROUTES = 200
 """Path templates that get a series of their own; far above what the API has."""
 
+COMMIT_CHANGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+"""Bounds of the sizes of group commits."""
+
+LAG_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+"""Bounds of how late something is."""
+
 _METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
-_COMMIT_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-_COMMIT_CHANGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
-_ENDINGS = {
-    Outcome.ROUTED: (Reason.IN_SESSION,),
-    Outcome.REFUSED: (
-        Reason.STOP_WORD,
-        Reason.NO_SESSION,
-        Reason.SESSION_EXPIRED,
-        Reason.NO_PARTNER,
-        Reason.CALL_TO_MESSAGE_ONLY,
-        Reason.MESSAGE_TO_VOICE_ONLY,
-        Reason.INTERCEPTED,
-        Reason.OUT_OF_SESSION_FAILED,
-        Reason.AUTO_CREATE_FAILED,
-    ),
-    Outcome.ANSWERED: (Reason.OUT_OF_SESSION, Reason.LEFT_TO_APPLICATION, Reason.FALL_BACK),
-    Outcome.NOT_READY: (Reason.REBUILDING, Reason.STORE_UNAVAILABLE, Reason.BUSY),
-    Outcome.UNKNOWN_NUMBER: (Reason.NOT_IN_POOL,),
-}
-_HOOK_ENDS = [
-    *product([HookKind.INTERCEPT], [HookEnd.PASSED, HookEnd.BLOCKED, HookEnd.REWRITTEN, HookEnd.FAILED]),
-    *product([HookKind.OUT_OF_SESSION], [HookEnd.TWIML, HookEnd.SESSION, HookEnd.LEFT, HookEnd.FAILED]),
-]
-_IMPOSSIBLE = {
-    (Kind.VOICE, Reason.STOP_WORD),
-    (Kind.VOICE, Reason.MESSAGE_TO_VOICE_ONLY),
-    (Kind.MESSAGE, Reason.CALL_TO_MESSAGE_ONLY),
-}
-_UNKNOWN_CODE = (OTHER, Level.ERROR.value)
-_DEBUGGER_LABELS = {code.value: (str(code.value), CATALOGUE[code].level.value) for code in Code}
-
-
-class Tally(Collector):
-    """A counter as plain integers by label values, told to Prometheus when it asks.
-
-    For one thread, the event loop's: an addition costs a third of that of the library's counter, which takes a lock.
-    """
-
-    def __init__(self, name: str, meaning: str, labels: str, known: Iterable[tuple[str, ...]] = ()) -> None:
-        """Count under `name` with these labels; the label values `known` beforehand read 0 and not nothing."""
-        self.counts: Counter[tuple[str, ...]] = Counter(dict.fromkeys(known, 0))
-        self._family = partial(CounterMetricFamily, name, meaning, labels=labels.split())
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        """Tell all counts."""
-        family = self._family()
-        for labels, count in self.counts.items():
-            family.add_metric(labels, count)
-        yield family
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_TOO_MANY_REQUESTS = 429
 
 
 class Telemetry:
-    """Implements the ports `Observer`, `EgressObserver` and `FeedObserver`; each engine of a process has its own."""
+    """Everything that one engine counts; several engines may share a process, each its registry."""
 
     def __init__(self, log: DebuggerLog | None = None) -> None:
         """Make every series that is known beforehand, so that it reads 0 and not nothing."""
         self._log = log or DebuggerLog()
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        GCCollector(registry=self._registry)
-        self._describe_build()
-        self._ready = self._gauge("maskline_ready", "1 while the engine answers traffic")
-        self._events = self._tally(
-            "maskline_events", "Inbound events answered", "kind outcome reason", _known_endings()
-        )
-        self._reports = self._tally("maskline_leg_reports", "Leg states reported", "outcome", zip(ReportOutcome))
-        self._doors = self._tally(
-            "maskline_turned_away_requests", "Requests refused undecided", "problem", zip(DoorProblem)
-        )
-        self._feed_problems = self._tally(
-            "maskline_feed_problems", "Frames, events and connections of the feed refused", "problem", zip(FeedProblem)
-        )
-        self._resolved = self._tally("maskline_resolved_events", "Events resolved, nothing recorded", "", [()])
-        self._debugger = self._tally("maskline_debugger_events", "Events for the debugger", "code level")
-        self._requests = self._tally("maskline_api_requests", "REST requests answered", "method route status")
-        self._hooks = self._tally("maskline_hooks_asked", "Webhooks asked to decide", "hook end", _HOOK_ENDS)
-        self._deliveries = self._tally(
-            "maskline_deliveries", "Tries to deliver an effect", "kind end", product(DutyKind, DeliveryEnd)
-        )
-        self._failed_commits = self._tally("maskline_failed_commits", "Group commits the disk refused", "", [()])
-        self._commit_seconds = self._histogram("maskline_commit_seconds", "Length of a group commit", _COMMIT_SECONDS)
-        self._commit_changes = self._histogram("maskline_commit_changes", "Changes in a group commit", _COMMIT_CHANGES)
-        self._routes: set[str] = set()
         self._keep: Callable[[DebuggerEvent], None] | None = None
+        self._routes: set[str] = set()
+        self._page = Exposition()
+        self.scrapes = 0
+        """How often the metrics were asked for."""
+        build = (version("maskline"), platform.python_version())
+        self.gauge("build_info", "1; the labels say what runs", "version python", lambda: [(build, 1)])
+        self._count_traffic()
+        self._count_control()
+        self._count_outgoing()
+        self._count_storage()
+        self._loop_lag = self._histogram_of("loop_lag_seconds", "How late the event loop woke who slept", LAG_SECONDS)
 
-    def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
-        """Count an inbound event that was answered."""
-        self._events.counts[kind, outcome, reason] += 1
+    def _count_traffic(self) -> None:
+        self._meters = meters = {ingress: Meter() for ingress in Ingress}
+        self._page.add(Decisions(meters))
+        self._page.add(Resolutions(meters))
+        self._histogram(
+            "decision_seconds",
+            "Time inside the decision of one event",
+            {(one,): meter.decision_seconds for one, meter in meters.items()},
+        )
+        self._histogram(
+            "answer_seconds",
+            "From bytes read to the answer written",
+            {(one,): meter.answer_seconds for one, meter in meters.items()},
+        )
+        self._histogram(
+            "burst_events", "Events that were read at once", {(one,): meter.bursts for one, meter in meters.items()}
+        )
+        self.gauge(
+            "events_in_flight",
+            "Events that were read and are not answered",
+            "ingress",
+            lambda: [((one,), meter.in_flight) for one, meter in meters.items()],
+        )
+        self._reports = self._tally("leg_reports", "Leg states reported", "outcome", zip(ReportOutcome))
+        self._doors = self._tally("turned_away_requests", "Requests refused undecided", "problem", zip(DoorProblem))
+        self._feed_problems = self._tally(
+            "feed_problems", "Frames, events and connections of the feed refused", "problem", zip(FeedProblem)
+        )
+        self._forwarded = self._tally(
+            "forwarded_events", "Events handed to the host that owns their number", "end", [("answered",), ("failed",)]
+        )
+
+    def _count_control(self) -> None:
+        self._requests = self._tally("api_requests", "REST requests answered", "method route status")
+        self._request_seconds = {is_read: Buckets(SECONDS) for is_read in (True, False)}
+        self._page.add(
+            Histograms(
+                "maskline_api_seconds",
+                "From a REST request's head to its answer",
+                "access",
+                {("read" if is_read else "write",): one for is_read, one in self._request_seconds.items()},
+            )
+        )
+        self._limited = self._tally("rate_limited_requests", "REST requests refused with 429")
+        self._operations = self._tally(
+            "session_operations",
+            "Operations on sessions and participants",
+            "operation outcome",
+            product(SessionOperation, OperationEnd),
+        )
+        self._conflicts = self._tally(
+            "participant_conflicts", "Requests that met a rule about participants", "rule", zip(CONFLICT_RULES.values())
+        )
+        self._exhausted = self._tally(
+            "pool_exhausted_requests",
+            "Participants for whom the pool had no number",
+            "code",
+            ((str(code.value),) for code in EXHAUSTION_CODES),
+        )
+        self._expiry_lag = self._histogram_of("session_expiry_lag_seconds", "From a session's end to its close on disk")
+        self._debugger = self._tally("debugger_events", "Events for the debugger", "code level", _known_codes())
+
+    def _count_outgoing(self) -> None:
+        self._hooks = self._tally("hooks_asked", "Webhooks asked to decide", "hook end", HOOK_ENDS)
+        self._deliveries = self._tally(
+            "deliveries", "Tries to deliver an effect", "kind end", product(DutyKind, DeliveryEnd)
+        )
+
+    def _count_storage(self) -> None:
+        self._failed_commits = self._tally("failed_commits", "Group commits the disk refused")
+        self._commit_seconds = self._histogram_of("commit_seconds", "Length of a group commit", SECONDS)
+        self._sync_seconds = self._histogram_of("commit_sync_seconds", "Its part that waits for the disk", SECONDS)
+        self._commit_changes = self._histogram_of("commit_changes", "Changes in a group commit", COMMIT_CHANGES)
+        self._erased = self._tally("retention_erased_sessions", "Sessions erased because they are past retention")
+        self._passes = self._tally("retention_passes", "Times that retention left nothing that was due")
+
+    # -- what is told --------------------------------------------------------------------------------------------
+
+    def meter(self, ingress: Ingress) -> Meter:
+        """Return where an ingress tells what passes."""
+        return self._meters[ingress]
+
+    def traffic(self) -> tuple[TrafficCount, ...]:
+        """Return how the inbound events so far ended, of all ingresses, those that never happened as 0."""
+        meters = self._meters.values()
+        return tuple(
+            TrafficCount(kind, outcome, reason, sum(counts[reason.slot] for counts in told))
+            for kind, told in (
+                (Kind.VOICE, [meter.calls for meter in meters]),
+                (Kind.MESSAGE, [meter.messages for meter in meters]),
+            )
+            for outcome, reasons in ENDINGS.items()
+            for reason in reasons
+        )
 
     def reported(self, outcome: ReportOutcome) -> None:
         """Count a leg report."""
@@ -128,7 +167,9 @@ class Telemetry:
 
     def debugger(self, event: DebuggerEvent) -> None:
         """Count an event, log it, and have it kept."""
-        self._debugger.counts[_DEBUGGER_LABELS.get(event.code, _UNKNOWN_CODE)] += 1
+        self._debugger.counts[DEBUGGER_LABELS.get(event.code, UNKNOWN_CODE)] += 1
+        if event.code in CONFLICT_RULES:
+            self._conflicts.counts[(CONFLICT_RULES[event.code],)] += 1
         self._log.write(event)
         if self._keep is not None:
             self._keep(event)
@@ -149,56 +190,84 @@ class Telemetry:
         """Count a frame, event or connection of the feed that was refused."""
         self._feed_problems.counts[(problem,)] += 1
 
-    def resolved(self, count: int) -> None:
-        """Count events that were resolved with nothing recorded."""
-        self._resolved.counts[()] += count
-
-    def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
+    def committed(self, *, changes: int, seconds: float, sync_seconds: float, is_ok: bool) -> None:
         """Count a group commit: its size and length, or its failure."""
         if is_ok:
             self._commit_seconds.observe(seconds)
+            self._sync_seconds.observe(sync_seconds)
             self._commit_changes.observe(changes)
         else:
             self._failed_commits.counts[()] += 1
 
-    def requested(self, *, method: str, route: str, status: int) -> None:
-        """Count a REST request."""
+    def expect_requests(self, requests: Iterable[tuple[str, str, int]]) -> None:
+        """Let requests of these (method, path template, status) read 0 before they happen."""
+        for method, route, status in requests:
+            self._routes.add(route)
+            self._requests.counts.setdefault((method, route, str(int(status))), 0)
+
+    def requested(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a REST request and how long it took."""
+        self._request_seconds[method in _READING].observe(seconds)
         if route not in self._routes:
             if len(self._routes) < MAX_ROUTES:
                 self._routes.add(route)
             else:
                 route = OTHER
         self._requests.counts[method if method in _METHODS else OTHER, route, str(status)] += 1
+        if status == _TOO_MANY_REQUESTS:
+            self._limited.counts[()] += 1
 
-    def watch(self, *, is_ready: Callable[[], bool], **sizes: Callable[[], int]) -> None:
-        """Read readiness, and each size as gauge `maskline_<name>`, whenever the metrics are asked for."""
-        self._ready.set_function(is_ready)
-        for name, size in sizes.items():
-            self._gauge(f"maskline_{name}", f"{name.replace('_', ' ').capitalize()} now").set_function(size)
+    def operated(self, operation: SessionOperation, end: OperationEnd, code: int | None = None) -> None:
+        """Count an operation on a session, and what its refusal tells of participants and pools."""
+        self._operations.counts[operation, end] += 1
+        if code is not None:
+            if code in CONFLICT_RULES:
+                self._conflicts.counts[(CONFLICT_RULES[code],)] += 1
+            if code in EXHAUSTION_CODES:
+                self._exhausted.counts[(str(int(code)),)] += 1
 
-    def exposition(self) -> bytes:
-        """Write all metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
+    def expired(self, lag_seconds: float) -> None:
+        """Count a session that was closed because its end had come, and how late."""
+        self._operations.counts[SessionOperation.EXPIRE, OperationEnd.DONE] += 1
+        self._expiry_lag.observe(lag_seconds)
 
-    def _tally(self, name: str, meaning: str, labels: str, known: Iterable[tuple[str, ...]] = ()) -> Tally:
-        tally = Tally(name, meaning, labels, known)
-        self._registry.register(tally)
+    def retained(self, *, erased: int, is_up_to_date: bool) -> None:
+        """Count what retention erased, and that it came to its end."""
+        self._erased.counts[()] += erased
+        self._passes.counts[()] += is_up_to_date
+
+    def forwarded(self, events: int, *, is_answered: bool) -> None:
+        """Count events that were handed to another host."""
+        self._forwarded.counts[("answered" if is_answered else "failed",)] += events
+
+    # -- what is read --------------------------------------------------------------------------------------------
+
+    def lagged(self, seconds: float) -> None:
+        """Count how late the event loop woke who slept."""
+        self._loop_lag.observe(seconds)
+
+    def gauge(self, name: str, meaning: str, labels: str, read: Reading) -> None:
+        """Read gauge `maskline_<name>` whenever the metrics are asked for."""
+        self._page.add(Gauge(f"maskline_{name}", meaning, labels, read))
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """Write all metrics in the format that an Accept header asks for; returns them and their content type."""
+        self.scrapes += 1
+        return self._page.write(accept)
+
+    def _tally(self, name: str, meaning: str, labels: str = "", known: Iterable[Labels] = ()) -> Tally:
+        tally = Tally(f"maskline_{name}", meaning, labels, known)
+        self._page.add(tally)
         return tally
 
-    def _gauge(self, name: str, meaning: str) -> Gauge:
-        return Gauge(name, meaning, registry=self._registry)
+    def _histogram(self, name: str, meaning: str, buckets: dict[Labels, Buckets]) -> None:
+        self._page.add(Histograms(f"maskline_{name}", meaning, "ingress", buckets))
 
-    def _histogram(self, name: str, meaning: str, bounds: tuple[float, ...]) -> Histogram:
-        return Histogram(name, meaning, buckets=bounds, registry=self._registry)
-
-    def _describe_build(self) -> None:
-        build = Gauge(
-            "maskline_build_info", "1; the labels say what runs", ("version", "python"), registry=self._registry
-        )
-        build.labels(version("maskline"), platform.python_version()).set(1)
+    def _histogram_of(self, name: str, meaning: str, bounds: tuple[float, ...] = LAG_SECONDS) -> Buckets:
+        buckets = Buckets(bounds)
+        self._page.add(Histograms(f"maskline_{name}", meaning, "", {(): buckets}))
+        return buckets
 
 
-def _known_endings() -> Iterator[tuple[str, ...]]:
-    for outcome, reasons in _ENDINGS.items():
-        for reason in reasons:
-            yield from ((kind, outcome, reason) for kind in Kind if (kind, reason) not in _IMPOSSIBLE)
+def _known_codes() -> Iterable[Labels]:
+    return (*DEBUGGER_LABELS.values(), UNKNOWN_CODE)

@@ -17,7 +17,8 @@ from actors.parts import Egress, HostSettings
 from engine.core.changes import Change
 from engine.core.effects import Effect
 from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
-from engine.core.ports import ControlPlane, DoorProblem, Page, PageCursor, PoolEntry
+from engine.core.observing import OperationEnd, SessionOperation
+from engine.core.ports import ControlPlane, Page, PageCursor, PoolEntry
 from engine.core.records import (
     UNSET,
     Account,
@@ -35,10 +36,11 @@ from engine.core.records import (
     SessionStatus,
 )
 from engine.core.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest, SessionUpdate
-from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
+from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 from engine.runtime import OrderedMint
 from storage import SqliteStore
 from storage.layout import host_dir
+from tests.silent import SilentObserver
 
 START: Final = 1_800_000_000.0
 """When the world of a test begins."""
@@ -80,23 +82,22 @@ class FakeClock:
         self.now += seconds
 
 
-class Observed:
+class Observed(SilentObserver):
     """An observer that remembers what it is told."""
 
     def __init__(self) -> None:
-        self.decisions: list[tuple[Kind, Outcome, Reason]] = []
         self.events: list[DebuggerEvent] = []
         self.reports: list[ReportOutcome] = []
+        self.operations: list[tuple[SessionOperation, OperationEnd, int | None]] = []
+        self.expiry_lags: list[float] = []
+        self.erasures: list[tuple[int, bool]] = []
+        self.forwards: list[tuple[int, bool]] = []
 
     def codes(self) -> list[int]:
         """Return the codes of the debugger events so far, and forget these."""
         codes = [event.code for event in self.events]
         self.events.clear()
         return codes
-
-    def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
-        """Remember an answer."""
-        self.decisions.append((kind, outcome, reason))
 
     def reported(self, outcome: ReportOutcome) -> None:
         """Remember a leg report."""
@@ -106,14 +107,21 @@ class Observed:
         """Remember an event."""
         self.events.append(event)
 
-    def turned_away(self, problem: DoorProblem) -> None:
-        """Not the actors'."""
+    def operated(self, operation: SessionOperation, end: OperationEnd, code: int | None = None) -> None:
+        """Remember how an operation ended."""
+        self.operations.append((operation, end, code))
 
-    def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
-        """Not of interest here."""
+    def expired(self, lag_seconds: float) -> None:
+        """Remember how late a session was closed."""
+        self.expiry_lags.append(lag_seconds)
 
-    def requested(self, *, method: str, route: str, status: int) -> None:
-        """Not the actors'."""
+    def retained(self, *, erased: int, is_up_to_date: bool) -> None:
+        """Remember what retention did."""
+        self.erasures.append((erased, is_up_to_date))
+
+    def forwarded(self, events: int, *, is_answered: bool) -> None:
+        """Remember events of other hosts."""
+        self.forwards.append((events, is_answered))
 
 
 Done = Callable[[StoreUnavailable | None], None]

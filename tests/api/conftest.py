@@ -9,41 +9,30 @@ from starlette.types import ASGIApp
 
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
-from engine.core.ports import DoorProblem
-from engine.core.records import Account, DebuggerEvent, Kind
+from engine.core.records import Account, DebuggerEvent
 from engine.core.requests import NumberRequest
-from engine.core.traffic import Outcome, Reason, ReportOutcome
 from tests.api.fake_control import NOW, FakeControl
+from tests.silent import SilentObserver
 
 BASE = "https://masks.example.com"
 
 
-class FakeObserver:
+class FakeObserver(SilentObserver):
     """Remembers what it is told."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, int]] = []
+        self.durations: list[float] = []
         self.events: list[DebuggerEvent] = []
-
-    def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
-        """Is not told by the REST interface."""
-
-    def reported(self, outcome: ReportOutcome) -> None:
-        """Is not told by the REST interface."""
-
-    def turned_away(self, problem: DoorProblem) -> None:
-        """Is not told by the REST interface."""
 
     def debugger(self, event: DebuggerEvent) -> None:
         """Remember an event."""
         self.events.append(event)
 
-    def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
-        """Is not told by the REST interface."""
-
-    def requested(self, *, method: str, route: str, status: int) -> None:
-        """Remember a request."""
+    def requested(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        """Remember a request, and how long it took."""
         self.requests.append((method, route, status))
+        self.durations.append(seconds)
 
 
 class FakeClock:

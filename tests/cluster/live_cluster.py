@@ -75,11 +75,11 @@ class LiveCluster(LiveServer):
         scraped = (httpx.get(f"{self.operations(place)}/metrics", verify=NO_TLS) for place in range(self.hosts))
         return "".join(one.raise_for_status().text for one in scraped)
 
-    def serve(self) -> None:
+    def serve(self, *more: str) -> None:
         """Start or attach, and wait for the ready line."""
         with self.log_path.open("ab") as log_file:
             self.process = subprocess.Popen(  # noqa: S603 - our own command
-                [*self.prefix, str(MASKLINE), "serve", *self.arguments],
+                [*self.prefix, str(MASKLINE), "serve", *self.arguments, *more],
                 stdout=subprocess.PIPE,
                 stderr=log_file,
                 text=True,

@@ -78,6 +78,7 @@ def test_holdings_are_a_count_of_pairs(steps: list[tuple[str, str, bool]]) -> No
             model[identifier, proxy] -= 1
 
     assert Counter(holdings.pairs()) == +model
+    assert holdings.most_held == max(len(holdings.of(ALICE)), len(holdings.of(BOB)))
     for identifier in (ALICE, BOB):
         assert Counter(holdings.of(identifier)) == +Counter(
             {proxy: count for (person, proxy), count in model.items() if person == identifier}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.errors import ApiError, Code
-from engine.core.pool import Pool, capability_problem
+from engine.core.pool import Pool, PoolState, capability_problem
 from engine.core.records import Address, Capability, GeoMatchLevel, Mode, NumberSelectionBehavior, ProxyNumber
 
 ALICE = "+19728041234"
@@ -424,11 +424,26 @@ def test_any_history_of_the_pool_leaves_the_order_right(steps: list[tuple[str, i
         _apply(pool, step, number(ADDRESSES[index % 5]))
 
         open_numbers = {entry.address: pool.in_use(entry.address) for entry in pool if not entry.is_reserved}
+        used = sum(count > 0 for count in open_numbers.values())
+        assert pool.state() == PoolState(len(open_numbers) - used, used, len(pool) - len(open_numbers))
         if open_numbers:
             for pick in (first, last):
                 assert open_numbers[choose(pool, ALICE, pick=pick)] == min(open_numbers.values())
         elif len(pool):
             assert refusal_of(pool, ALICE) is Code.NO_UNRESERVED_PROXY
+
+
+def test_a_pool_is_saturated_when_somebody_has_all_that_is_given_freely() -> None:
+    """Reserved numbers do not count; an empty pool is no ratio."""
+    assert PoolState(free=3, in_use=1, reserved=9, most_held=1).saturation == 0.25
+    assert PoolState(free=0, in_use=2, reserved=9, most_held=2).saturation == 1.0
+    assert PoolState(free=0, in_use=0, reserved=9, most_held=2).saturation == 0.0
+
+
+def test_a_pool_is_full_by_the_nearer_of_its_two_limits() -> None:
+    """500 unreserved numbers, 5,000 reserved ones."""
+    assert PoolState(free=100, in_use=25, reserved=1000).fill == 0.25
+    assert PoolState(free=100, in_use=25, reserved=5000).fill == 1.0
 
 
 def _apply(pool: Pool, step: str, record: ProxyNumber) -> None:

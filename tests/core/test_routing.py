@@ -523,7 +523,8 @@ def test_what_is_foreseen_is_what_is_decided(
 
     assert foreseen == decision
     assert together is not None
-    assert [one.decision() if isinstance(one, Passage) else one for one in together] == [decision, decision]
+    assert [one.decision() if isinstance(one, Passage) else one for one in together.decisions] == [decision, decision]
+    assert together.others == sum(not isinstance(one, Passage) for one in together.decisions)
 
 
 @pytest.mark.parametrize(

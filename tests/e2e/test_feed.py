@@ -191,13 +191,14 @@ def test_the_metrics_tell_of_the_feed(start_server: StartServer) -> None:
     tenant = new_tenant(start_server())
     with Feed(tenant.server.feed, tenant.sid, tenant.token) as feed:
         feed.decide(["resolve", "call", person(), proxy_number()], ["resolve", "fax"])
+        feed.decide(["resolve", "call", person(), proxy_number()])
 
         metrics = tenant.server.metrics()
     tenant.close()
 
     assert "\nmaskline_feed_connections 1.0" in metrics
     assert '\nmaskline_feed_problems_total{problem="bad-field"} 1.0' in metrics
-    assert "\nmaskline_resolved_events_total 1.0" in metrics
+    assert '\nmaskline_resolved_total{outcome="unknown-number",reason="not-in-pool"} 2.0' in metrics
 
 
 # -- the end of a server ---------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def test_neither_metrics_nor_log_tell_a_phone_number(start_server: StartServer) 
     tenant.close()
     assert server.stop() == 0
 
-    assert 'maskline_events_total{kind="voice",outcome="routed",reason="in-session"} 2.0' in metrics
+    assert 'maskline_events_total{ingress="http",kind="voice",outcome="routed",reason="in-session"} 2.0' in metrics
     assert 'maskline_turned_away_requests_total{problem="bad-signature"} 2.0' in metrics
     assert "code=80901" in server.log
     assert holds_any(metrics, numbers) == []

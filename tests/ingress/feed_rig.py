@@ -8,15 +8,18 @@ from typing import Any
 
 import msgspec
 
-from engine.core.ports import FeedProblem, HostAddress, HostDirectory
+from engine.core.observing import (
+    FeedProblem,
+)
+from engine.core.ports import HostAddress, HostDirectory
 from engine.core.records import Account
-from engine.core.routing import Passage
+from engine.core.routing import Foreseen
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Question, ReportOutcome
 from engine.ingress.feed import FeedSettings
 from engine.ingress.feed_server import FeedServer
 from engine.listeners import bind_tcp
 from engine.settings import ListenAddress
-from tests.ingress.rig import ACCOUNT, PATIENCE, PROXY, REFUSED, ROUTED, SENDER, until
+from tests.ingress.rig import ACCOUNT, PATIENCE, PROXY, REFUSED, ROUTED, SENDER, FakeMeter, FakeMonotonic, until
 
 KEY, SECRET = "SK" + "0" * 32, "a secret"
 CARRIER, CARRIER_TOKEN = "AC" + "9" * 32, "a carrier's token"
@@ -77,14 +80,14 @@ class FakePlane:
         decision = self.decide(event)
         self.hooks.append(lambda: answer(decision))
 
-    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> list[Decision | Passage] | None:
+    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> Foreseen | None:
         """Tell what would be decided about many."""
         if self.failure is not None:
             raise self.failure
         if any(question.sender == FAR for question in questions):
             return None
         self.accounts.append(account_sid)
-        return [self.decide(question) for question in questions]
+        return Foreseen([self.decide(question) for question in questions], len(questions))
 
     def settle(self, done: Callable[[], None]) -> None:
         """Tell when all before it is committed."""
@@ -122,15 +125,10 @@ class FakeObserver:
 
     def __init__(self) -> None:
         self.problems: list[FeedProblem] = []
-        self.resolved_count = 0
 
     def feed_refused(self, problem: FeedProblem) -> None:
         """Remember a problem."""
         self.problems.append(problem)
-
-    def resolved(self, count: int) -> None:
-        """Add up."""
-        self.resolved_count += count
 
 
 class Running(msgspec.Struct):
@@ -138,6 +136,8 @@ class Running(msgspec.Struct):
 
     plane: FakePlane
     observer: FakeObserver
+    meter: FakeMeter
+    monotonic: FakeMonotonic
     server: FeedServer
     port: int
     keys: dict[str, str]
@@ -196,16 +196,19 @@ async def feeding(
     def authenticate(key: str, secret: str) -> Account | None:
         return Account(sid=ACCOUNT, auth_token="", friendly_name="") if keys.get(key) == secret else None
 
+    meter, monotonic = FakeMeter(), FakeMonotonic()
     server = FeedServer(
         plane,
         authenticate=authenticate,
         carrier_tokens={CARRIER: CARRIER_TOKEN},
         directory=lambda: running.directory,
         observer=observer,
+        meter=meter,
+        monotonic=monotonic,
         settings=settings or FeedSettings(),
     )
     bound = bind_tcp(ListenAddress("127.0.0.1", 0))
-    running = Running(plane, observer, server, bound.getsockname()[1], keys, directory)
+    running = Running(plane, observer, meter, monotonic, server, bound.getsockname()[1], keys, directory)
     await server.open(bound, tls=tls)
     try:
         yield running

@@ -10,14 +10,18 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engine.core.ports import DoorProblem
-from engine.core.records import DebuggerEvent, Kind
+from engine.core.observing import (
+    DoorProblem,
+)
+from engine.core.records import DebuggerEvent
+from engine.core.routing import Foreseen
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from engine.ingress.door import Door, DoorSettings
 from engine.ingress.http import InboundProtocol, inbound_protocol
 from engine.listeners import Listener, bind_tcp
 from engine.settings import ListenAddress
 from engine.wire.webhooks import Form, signature
+from tests.silent import SilentMeter, SilentObserver
 
 ACCOUNT, TOKEN = "AC" + "1" * 32, "a-token"
 OTHER_ACCOUNT, OTHER_TOKEN = "AC" + "2" * 32, "another-token"
@@ -47,6 +51,7 @@ class FakePlane:
         self.decision = REFUSED
         self.report_outcome: ReportOutcome | None = ReportOutcome.RECORDED
         self.failure: Exception | None = None
+        self.on_receive: Callable[[], None] = lambda: None
         self.is_holding = False
         self.events: list[InboundEvent] = []
         self.reports: list[LegReport] = []
@@ -56,6 +61,7 @@ class FakePlane:
         """Take an event."""
         if self.failure is not None:
             raise self.failure
+        self.on_receive()
         self.events.append(event)
         decision = self.decision
         self._answer(lambda: answer(decision))
@@ -81,18 +87,12 @@ class FakePlane:
             answer()
 
 
-class FakeObserver:
+class FakeObserver(SilentObserver):
     """Remembers what it is told."""
 
     def __init__(self) -> None:
         self.problems: list[DoorProblem] = []
         self.events: list[DebuggerEvent] = []
-
-    def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
-        """Is told by the data plane."""
-
-    def reported(self, outcome: ReportOutcome) -> None:
-        """Is told by the data plane."""
 
     def turned_away(self, problem: DoorProblem) -> None:
         """Remember a problem."""
@@ -102,11 +102,49 @@ class FakeObserver:
         """Remember an event."""
         self.events.append(event)
 
-    def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
-        """Is told by the store."""
 
-    def requested(self, *, method: str, route: str, status: int) -> None:
-        """Is told by the REST interface."""
+class FakeMeter(SilentMeter):
+    """Remembers what it is told, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[object, ...]] = []
+        self.in_flight = 0
+
+    def deciding(self, seconds: float, events: int = 1) -> None:
+        """Remember how long a decision took."""
+        self.told.append(("deciding", seconds, events))
+
+    def answered(self, seconds: float, events: int = 1) -> None:
+        """Remember how long an answer took."""
+        self.in_flight -= events
+        self.told.append(("answered", seconds, events))
+
+    def resolved(self, foreseen: Foreseen, seconds: float) -> None:
+        """Remember what was decided for information."""
+        for decision in foreseen.decisions:
+            self.resolutions[decision.reason.slot] += 1
+        self.told.append(("resolved", len(foreseen.decisions), seconds))
+
+    def lost(self, events: int) -> None:
+        """Wait no more for events."""
+        self.in_flight -= events
+
+    def burst(self, events: int) -> None:
+        """Remember a burst."""
+        self.in_flight += events
+        self.told.append(("burst", events))
+
+
+class FakeMonotonic:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.now
 
 
 class Answer(msgspec.Struct):
@@ -166,6 +204,8 @@ class Running(msgspec.Struct):
 
     plane: FakePlane
     observer: FakeObserver
+    meter: FakeMeter
+    monotonic: FakeMonotonic
     listener: Listener
     port: int
     asgi_gate: asyncio.Event
@@ -184,13 +224,21 @@ async def serving(
     """Run a server whose ASGI side answers every request with its method and path."""
     plane, observer, gate = FakePlane(), FakeObserver(), asyncio.Event()
     gate.set()
-    door = Door(plane, observer=observer, clock=lambda: NOW, settings=settings or DoorSettings(public_url=PUBLIC_URL))
+    meter, monotonic = FakeMeter(), FakeMonotonic()
+    door = Door(
+        plane,
+        observer=observer,
+        meter=meter,
+        clock=lambda: NOW,
+        monotonic=monotonic,
+        settings=settings or DoorSettings(public_url=PUBLIC_URL),
+    )
     listener = Listener(_echo(gate), grace_seconds=grace_seconds, protocol=inbound_protocol(door))
     listener.config.timeout_keep_alive = keep_alive_seconds
     bound = bind_tcp(ListenAddress("127.0.0.1", 0))
     await listener.open(bound)
     try:
-        yield Running(plane, observer, listener, bound.getsockname()[1], gate)
+        yield Running(plane, observer, meter, monotonic, listener, bound.getsockname()[1], gate)
     finally:
         await listener.close()
 

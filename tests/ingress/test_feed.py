@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.ports import FeedProblem, HostAddress, HostDirectory
+from engine.core.observing import (
+    FeedProblem,
+)
+from engine.core.ports import HostAddress, HostDirectory
 from engine.core.records import Kind, LegStatus
 from engine.core.traffic import InboundEvent, ReportOutcome
 from engine.ingress.feed import FeedConnection, FeedParts, FeedSettings
@@ -33,6 +36,7 @@ from tests.ingress.feed_rig import (
     resolve,
     until,
 )
+from tests.ingress.rig import FakeMeter
 from tests.wire import feed_example
 from tests.wire.feed_example import FRAMES
 
@@ -166,7 +170,7 @@ async def test_every_event_is_answered_in_its_place() -> None:
     assert (said[4]["error"], said[4]["field"]) == ("missing-field", "proxy")
     assert said[5] == TOLD[STRANGER]
     assert running.observer.problems == [FeedProblem.MISSING_FIELD]
-    assert running.observer.resolved_count == 2
+    assert sum(running.meter.resolutions) == 2
 
 
 async def test_questions_alone_are_answered_at_once() -> None:
@@ -176,7 +180,7 @@ async def test_questions_alone_are_answered_at_once() -> None:
         answers = await client.ask([resolve(), resolve(STRANGER)])
 
     assert answers == ["answers", 1, 1, [TOLD[SENDER], TOLD[STRANGER]]]
-    assert (running.plane.events, running.plane.uncommitted, running.observer.resolved_count) == ([], [], 2)
+    assert (running.plane.events, running.plane.uncommitted, sum(running.meter.resolutions)) == ([], [], 2)
 
 
 async def test_an_array_of_nothing_is_answered_with_one() -> None:
@@ -251,7 +255,7 @@ async def test_another_hosts_decision_may_come_later() -> None:
 
     assert answers == ["answers", 1, 1, [TOLD[SENDER], None]]
     assert later == ["later", 1, [[1, 1, TOLD[FAR]]]]
-    assert running.observer.resolved_count == 2
+    assert sum(running.meter.resolutions) == 2
 
 
 async def test_a_later_answer_has_the_fields_wanted_when_its_event_came() -> None:
@@ -366,6 +370,8 @@ async def answered(chunks: list[bytes]) -> bytes:
         lambda hello: ACCOUNT,
         lambda: HostDirectory(1, 0, ()),
         FakeObserver(),
+        FakeMeter(),
+        lambda: 0.0,
         FeedSettings(),
         lambda connection: None,
         lambda connection: None,

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.ports import FeedProblem
+from engine.core.observing import (
+    FeedProblem,
+)
 from engine.ingress.feed import FeedSettings
 from engine.ingress.feed_server import BadCertificate, tls_context
 from tests.ingress.feed_rig import (
@@ -125,7 +127,7 @@ async def test_a_client_that_reads_no_answers_is_read_no_more() -> None:
         client.writer.write(frame(HELLO) + questions * count)
         await until(lambda: [one._is_paused for one in running.server._connections] == [True])
         assert client.writer.transport.get_write_buffer_size() > 0
-        assert running.observer.resolved_count < count * each
+        assert sum(running.meter.resolutions) < count * each
         await client.read()
         for number in range(1, count + 1):
             kind, place, _, said = await client.read()

@@ -6,10 +6,9 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
-from engine.core.ports import DoorProblem
-from engine.core.records import DebuggerEvent, Kind
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from engine.ingress.door import MESSAGE_PATH, VOICE_PATH, Door, DoorSettings, Webhook
+from tests.silent import SilentMeter, SilentObserver
 
 ROUTED = Decision(
     Outcome.ROUTED, Reason.IN_SESSION, to="+14155550101", caller_id="+14155550198", interaction_sid="KI" + "0" * 32
@@ -42,33 +41,18 @@ class FakeData:
         return None
 
 
-class SilentObserver:
-    """Counts nothing."""
-
-    def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
-        """Ignore it."""
-
-    def reported(self, outcome: ReportOutcome) -> None:
-        """Ignore it."""
-
-    def turned_away(self, problem: DoorProblem) -> None:
-        """Ignore it."""
-
-    def debugger(self, event: DebuggerEvent) -> None:
-        """Ignore it."""
-
-    def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
-        """Ignore it."""
-
-    def requested(self, *, method: str, route: str, status: int) -> None:
-        """Ignore it."""
-
-
 def answered(decision: Decision, path: bytes, **fields: str) -> tuple[bytes, bytes, InboundEvent]:
     """Post a webhook; returns head and body of the answer, and the event."""
     data = FakeData(decision)
     settings = DoorSettings(public_url="https://masks.example.com", verify_signatures=False)
-    door = Door(data, observer=SilentObserver(), clock=lambda: 0.0, settings=settings)
+    door = Door(
+        data,
+        observer=SilentObserver(),
+        meter=SilentMeter(),
+        clock=lambda: 0.0,
+        monotonic=lambda: 0.0,
+        settings=settings,
+    )
     form = {"From": "+14155550100", "To": "+14155550199", **fields}
     body = urlencode(form).encode()
     replies: list[bytes] = []

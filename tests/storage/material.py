@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from engine.core.effects import CallbackOwed, Duty, Effect
 from engine.core.errors import Code
-from engine.core.ports import DoorProblem
 from engine.core.records import (
     Account,
     Capability,
@@ -20,36 +19,23 @@ from engine.core.records import (
     SessionStatus,
 )
 from engine.core.sids import SidKind, ordered_sid
-from engine.core.traffic import Outcome, Reason, ReportOutcome
+from tests.silent import SilentObserver
 
 START = 1_700_000_000.0
 """The time at which the tests' world begins."""
 
 
-class Observed:
+class Observed(SilentObserver):
     """An observer that remembers the commits."""
 
     def __init__(self) -> None:
         self.commits: list[tuple[int, bool]] = []
+        self.durations: list[tuple[float, float]] = []
 
-    def committed(self, *, changes: int, seconds: float, is_ok: bool) -> None:
+    def committed(self, *, changes: int, seconds: float, sync_seconds: float, is_ok: bool) -> None:
         """Remember a group commit."""
         self.commits.append((changes, is_ok))
-
-    def decided(self, kind: Kind, outcome: Outcome, reason: Reason) -> None:
-        """Not the store's."""
-
-    def reported(self, outcome: ReportOutcome) -> None:
-        """Not the store's."""
-
-    def turned_away(self, problem: DoorProblem) -> None:
-        """Not the store's."""
-
-    def debugger(self, event: DebuggerEvent) -> None:
-        """Not the store's."""
-
-    def requested(self, *, method: str, route: str, status: int) -> None:
-        """Not the store's."""
+        self.durations.append((seconds, sync_seconds))
 
 
 def counting_mint() -> Callable[[SidKind], str]:

@@ -69,6 +69,14 @@ async def test_one_turn_of_the_loop_is_one_transaction(store: SqliteStore, obser
     assert sum(changes for changes, _ in observer.commits) == 200
 
 
+async def test_the_wait_for_the_disk_is_told_apart(store: SqliteStore, observer: Observed) -> None:
+    """It is a part of the commit's length."""
+    await outcomes(store, *([SessionCreated(session(), ())] for _ in range(50)))
+
+    assert observer.durations
+    assert all(0 < sync_seconds < seconds for seconds, sync_seconds in observer.durations)
+
+
 async def test_an_empty_changeset_is_answered_in_its_turn(store: SqliteStore) -> None:
     """Whoever waits for nothing still waits for what was queued before."""
     made = session()

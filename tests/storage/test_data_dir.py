@@ -81,6 +81,7 @@ async def test_closing_leaves_one_file_and_everything_in_it(tmp_path: Path) -> N
 
     assert names_in(tmp_path) == {"maskline.db", "maskline.lock"}
     assert store.sizes().database_bytes > 0
+    assert store.sizes().free_bytes > 0
     again = SqliteStore.open(tmp_path, observer=Observed())
     assert again.registry().accounts == (account(),)
     await again.close()
@@ -131,6 +132,7 @@ async def test_migrations_are_recorded_by_name(tmp_path: Path) -> None:
         ("maskline", "0004_options_and_debugger_url"),
         ("maskline", "0005_hosts_of_a_cluster"),
         ("maskline", "0006_batch_keys"),
+        ("maskline", "0007_session_counts"),
     ]
 
 

@@ -4,6 +4,7 @@
 
 import asyncio
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -238,6 +239,7 @@ class StoreMachine(RuleBasedStateMachine):
                 assert store.session_sid_by_name(made.service_sid, made.unique_name) == sid
         for sid, passed in everything:
             assert store.interaction(sid) == passed
+        assert Counter(store.session_counts()) == Counter(one.status for one in model.sessions.values())
         self._histories_agree()
         self.runner.run(self._lists_agree())
 

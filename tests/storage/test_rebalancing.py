@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import stat
 import tempfile
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from engine.core.changes import AccountSaved, InteractionRecorded, RegistryAdvanced, SessionCreated, SessionErased
 from engine.core.placement import owner_of
 from engine.core.ports import PageCursor
+from engine.core.records import SessionStatus
 from storage import (
     DatabaseTooNew,
     DataDirBusy,
@@ -219,6 +221,25 @@ async def test_hosts_work_on_their_new_files(tmp_path: Path) -> None:
     with closing(database_of(tmp_path, 0, 3)) as connection:
         (plan,) = connection.execute("EXPLAIN QUERY PLAN SELECT 1 FROM sessions WHERE service_sid = ?", (b"",))
     assert "sessions_by_service" in plan[3]
+
+
+async def test_new_files_know_how_many_sessions_they_hold(tmp_path: Path) -> None:
+    """By status, each its own, without walking them."""
+    world = small_world()
+    await write_cluster(tmp_path, world, 1)
+    before = opened(tmp_path)
+    counted = Counter(before.session_counts())
+    await before.close()
+
+    rebalance(tmp_path, 3, quiet)
+
+    after: Counter[SessionStatus] = Counter()
+    for place in range(3):
+        store = opened(host_dir(tmp_path, place, 3))
+        after.update(store.session_counts())
+        await store.close()
+    assert sum(counted.values()) > 0
+    assert +after == +counted
 
 
 async def test_the_newest_copy_of_the_registry_counts(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ async def test_a_version_1_database_keeps_everything_and_learns_the_rest(tmp_pat
     assert old_account.debugger_url is None
     assert old_service.options == ServiceOptions()
     assert store.session(made.sid) == made
+    assert store.session_counts()[made.status] == 1
+    assert sum(store.session_counts().values()) == 1
     assert await store.outbox_depth() == OutboxDepth(0, 0, None)
     await store.close()
 

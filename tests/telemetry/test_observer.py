@@ -3,9 +3,10 @@
 import re
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from engine.core.errors import Code
-from engine.core.ports import (
+from engine.core.observing import (
     DeliveryEnd,
     DoorProblem,
     DutyKind,
@@ -14,10 +15,15 @@ from engine.core.ports import (
     FeedProblem,
     HookEnd,
     HookKind,
+    Ingress,
     Observer,
+    OperationEnd,
+    SessionOperation,
 )
-from engine.core.records import DebuggerEvent, Kind
-from engine.core.traffic import Outcome, Reason, ReportOutcome
+from engine.core.overview import TrafficCount
+from engine.core.records import DebuggerEvent, Kind, Mode
+from engine.core.routing import NOT_IN_POOL, ActiveSession, Foreseen, Passage, Seat
+from engine.core.traffic import Decision, Outcome, Reason, ReportOutcome
 from engine.telemetry.observer import MAX_ROUTES, Telemetry
 
 OPEN_ENDED = re.compile(r"\+?\d{7,}|[A-Z]{2}[0-9a-f]{32}")
@@ -30,8 +36,12 @@ def telemetry() -> Telemetry:
     return Telemetry()
 
 
+def page(telemetry: Telemetry) -> str:
+    return telemetry.exposition()[0].decode()
+
+
 def series(telemetry: Telemetry, name: str) -> dict[str, float]:
-    lines = telemetry.exposition().decode().splitlines()
+    lines = page(telemetry).splitlines()
     found = [line.rpartition(" ") for line in lines if re.match(rf"{name}[{{ ]", line)]
     return {labels.removeprefix(name): float(value) for labels, _, value in found}
 
@@ -51,17 +61,25 @@ def test_it_is_an_observer(telemetry: Telemetry) -> None:
     assert series(telemetry, "maskline_turned_away_requests_total")['{problem="not-post"}'] == 1
 
 
-def test_the_feed_is_counted_by_problem_and_by_what_it_resolved(telemetry: Telemetry) -> None:
-    """Every problem reads 0 before it happens; resolved events are no events of the host."""
+def test_the_traffic_so_far_is_told_to_the_console(telemetry: Telemetry) -> None:
+    """The same counts that the metrics show, of all ingresses together."""
+    for ingress in Ingress:
+        telemetry.meter(ingress).decided(Kind.VOICE, Reason.IN_SESSION)
+
+    counts = telemetry.traffic()
+
+    assert [one for one in counts if one.count] == [TrafficCount(Kind.VOICE, Outcome.ROUTED, Reason.IN_SESSION, 2)]
+    assert len(counts) == 2 * len(Reason)
+
+
+def test_the_feed_is_counted_by_problem(telemetry: Telemetry) -> None:
+    """Every problem reads 0 before it happens."""
     observer: FeedObserver = telemetry
 
     observer.feed_refused(FeedProblem.NOT_MSGPACK)
-    observer.resolved(64)
-    observer.resolved(3)
 
     problems = series(telemetry, "maskline_feed_problems_total")
     assert (len(problems), problems['{problem="not-msgpack"}'], sum(problems.values())) == (len(FeedProblem), 1, 1)
-    assert series(telemetry, "maskline_resolved_events_total") == {"": 67}
 
 
 def test_every_ending_reads_zero_before_it_happens(telemetry: Telemetry) -> None:
@@ -69,33 +87,94 @@ def test_every_ending_reads_zero_before_it_happens(telemetry: Telemetry) -> None
     events = series(telemetry, "maskline_events_total")
 
     assert set(events.values()) == {0}
-    assert '{kind="message",outcome="refused",reason="stop-word"}' in events
-    assert '{kind="voice",outcome="refused",reason="stop-word"}' not in events
+    assert '{ingress="http",kind="message",outcome="refused",reason="stop-word"}' in events
+    assert '{ingress="http",kind="voice",outcome="refused",reason="stop-word"}' not in events
 
 
-def test_events_are_counted_by_kind_outcome_and_reason(telemetry: Telemetry) -> None:
-    """Two routed calls and one refused message are two series."""
-    telemetry.decided(Kind.VOICE, Outcome.ROUTED, Reason.IN_SESSION)
-    telemetry.decided(Kind.VOICE, Outcome.ROUTED, Reason.IN_SESSION)
-    telemetry.decided(Kind.MESSAGE, Outcome.REFUSED, Reason.STOP_WORD)
+def test_events_are_counted_by_ingress_kind_outcome_and_reason(telemetry: Telemetry) -> None:
+    """Two routed calls and one refused message on HTTP, and a burst of the feed that was counted in its loop."""
+    door, feed = telemetry.meter(Ingress.HTTP), telemetry.meter(Ingress.FEED)
+    door.decided(Kind.VOICE, Reason.IN_SESSION)
+    door.decided(Kind.VOICE, Reason.IN_SESSION)
+    door.decided(Kind.MESSAGE, Reason.STOP_WORD)
+    feed.calls[Reason.IN_SESSION.slot] += 64
 
     events = series(telemetry, "maskline_events_total")
 
-    assert events['{kind="voice",outcome="routed",reason="in-session"}'] == 2
-    assert events['{kind="message",outcome="refused",reason="stop-word"}'] == 1
+    assert events['{ingress="http",kind="voice",outcome="routed",reason="in-session"}'] == 2
+    assert events['{ingress="http",kind="message",outcome="refused",reason="stop-word"}'] == 1
+    assert events['{ingress="feed",kind="voice",outcome="routed",reason="in-session"}'] == 64
+    assert sum(events.values()) == 67
 
 
-def test_every_combination_of_the_closed_enums_can_be_counted(telemetry: Telemetry) -> None:
-    """An ending that nobody foresaw is counted, not raised."""
-    for kind in Kind:
-        for outcome in Outcome:
+def test_what_cannot_happen_is_counted_when_it_does(telemetry: Telemetry) -> None:
+    """An ending that nobody foresaw shows up, and is not lost."""
+    for ingress in Ingress:
+        for kind in Kind:
             for reason in Reason:
-                telemetry.decided(kind, outcome, reason)
+                telemetry.meter(ingress).decided(kind, reason)
     for report in ReportOutcome:
         telemetry.reported(report)
 
-    assert set(series(telemetry, "maskline_events_total").values()) == {1}
+    events = series(telemetry, "maskline_events_total")
+    assert set(events.values()) == {1}
+    assert len(events) == len(Ingress) * len(Kind) * len(Reason)
     assert set(series(telemetry, "maskline_leg_reports_total").values()) == {1}
+
+
+def test_durations_fall_into_buckets_that_the_objectives_bound(telemetry: Telemetry) -> None:
+    """Not above a bound is inside it; events that were decided together share their time."""
+    meter = telemetry.meter(Ingress.FEED)
+    meter.deciding(0.0064, 64)
+    meter.answered(0.0005)
+    meter.answered(0.7)
+    meter.burst(64)
+
+    decisions = series(telemetry, "maskline_decision_seconds_bucket")
+    answers = series(telemetry, "maskline_answer_seconds_bucket")
+    assert decisions['{ingress="feed",le="0.0001"}'] == 64
+    assert decisions['{ingress="feed",le="5e-05"}'] == 0
+    assert answers['{ingress="feed",le="0.0005"}'] == 1
+    assert answers['{ingress="feed",le="0.5"}'] == 1
+    assert answers['{ingress="feed",le="1.0"}'] == answers['{ingress="feed",le="+Inf"}'] == 2
+    assert series(telemetry, "maskline_answer_seconds_sum")['{ingress="feed"}'] == pytest.approx(0.7005)
+    assert series(telemetry, "maskline_burst_events_bucket")['{ingress="feed",le="64.0"}'] == 1
+    assert {f'{{ingress="http",le="{bound}"}}' for bound in ("0.0001", "0.001", "0.5", "1.0")} <= answers.keys()
+
+
+def test_events_are_in_flight_until_they_are_answered_or_lost(telemetry: Telemetry) -> None:
+    """From the moment in which they were read."""
+    meter = telemetry.meter(Ingress.HTTP)
+    meter.burst(5)
+    meter.answered(0.001)
+    meter.lost(2)
+
+    in_flight = series(telemetry, "maskline_events_in_flight")
+
+    assert in_flight == {'{ingress="http"}': 2, '{ingress="feed"}': 0}
+
+
+def test_what_is_resolved_for_information_is_counted_apart(telemetry: Telemetry) -> None:
+    """Passages, strangers and what is rare, alone and in a mixture; no event has happened."""
+    refused, routed = Decision(Outcome.REFUSED, Reason.NO_SESSION), Decision(Outcome.ROUTED, Reason.IN_SESSION)
+    seats = [Seat("KP", "+1", "+2", "PN"), Seat("KP", "+3", "+4", "PN")]
+    passage = Passage(ActiveSession("KC", "KS", "AC", Mode.VOICE_ONLY, tuple(seats), 0.0), *seats)
+    meter = telemetry.meter(Ingress.FEED)
+    meter.resolved(Foreseen([refused, routed, passage, refused, NOT_IN_POOL], 4), 0.0005)
+    meter.resolved(Foreseen([refused, refused], 2), 0.0004)
+    meter.resolved(Foreseen([passage, passage], 0), 0.0004)
+    meter.resolved(Foreseen([], 0), 0.0)
+
+    resolved = series(telemetry, "maskline_resolved_total")
+
+    assert {labels: count for labels, count in resolved.items() if count} == {
+        '{outcome="refused",reason="no-session"}': 4,
+        '{outcome="routed",reason="in-session"}': 4,
+        '{outcome="unknown-number",reason="not-in-pool"}': 1,
+    }
+    assert '{outcome="refused",reason="intercepted"}' not in resolved
+    assert series(telemetry, "maskline_decision_seconds_count")['{ingress="feed"}'] == 9
+    assert sum(series(telemetry, "maskline_events_total").values()) == 0
 
 
 def test_debugger_events_are_counted_by_code_and_level(telemetry: Telemetry) -> None:
@@ -106,14 +185,17 @@ def test_debugger_events_are_counted_by_code_and_level(telemetry: Telemetry) -> 
 
     counted = series(telemetry, "maskline_debugger_events_total")
 
-    assert counted == {'{code="80901",level="WARNING"}': 1, '{code="other",level="ERROR"}': 2}
+    assert counted['{code="80901",level="WARNING"}'] == 1
+    assert counted['{code="other",level="ERROR"}'] == 2
+    assert sum(counted.values()) == 3
+    assert len(counted) == len(Code) + 1
 
 
 def test_requests_cannot_grow_the_number_of_series_without_bound(telemetry: Telemetry) -> None:
     """Odd methods and a flood of routes end in `other`."""
     for number in range(MAX_ROUTES + 5):
-        telemetry.requested(method="GET", route=f"/v1/made-up/{number}", status=404)
-    telemetry.requested(method="BREW", route="/v1/made-up/0", status=405)
+        telemetry.requested(method="GET", route=f"/v1/made-up/{number}", status=404, seconds=0.004)
+    telemetry.requested(method="BREW", route="/v1/made-up/0", status=405, seconds=0.004)
 
     counted = series(telemetry, "maskline_api_requests_total")
 
@@ -124,36 +206,62 @@ def test_requests_cannot_grow_the_number_of_series_without_bound(telemetry: Tele
 
 def test_commits_are_measured_and_failures_counted_apart(telemetry: Telemetry) -> None:
     """A refused commit does not enter the histogram of lengths."""
-    telemetry.committed(changes=3, seconds=0.004, is_ok=True)
-    telemetry.committed(changes=9, seconds=9.0, is_ok=False)
+    telemetry.committed(changes=3, seconds=0.004, sync_seconds=0.003, is_ok=True)
+    telemetry.committed(changes=9, seconds=9.0, sync_seconds=0.0, is_ok=False)
 
     assert series(telemetry, "maskline_commit_seconds_count") == {"": 1}
     assert series(telemetry, "maskline_commit_seconds_bucket")['{le="0.005"}'] == 1
+    assert series(telemetry, "maskline_commit_sync_seconds_sum") == {"": 0.003}
     assert series(telemetry, "maskline_commit_changes_sum") == {"": 3}
     assert series(telemetry, "maskline_failed_commits_total") == {"": 1}
 
 
 def test_gauges_are_read_when_asked_for(telemetry: Telemetry) -> None:
-    """Readiness and sizes are functions, so that nothing has to keep them up to date."""
+    """They are functions, so that nothing has to keep them up to date."""
     sessions: set[str] = set()
-    telemetry.watch(is_ready=lambda: "KC1" in sessions, active_sessions=lambda: len(sessions))
-    before = telemetry.exposition()
+    telemetry.gauge("sizes", "How much there is", "what", lambda: [(("sessions",), len(sessions))])
+    before = series(telemetry, "maskline_sizes")
 
     sessions.add("KC1")
 
-    after = telemetry.exposition()
-    assert b"maskline_ready 0.0" in before
-    assert b"maskline_active_sessions 0.0" in before
-    assert b"maskline_ready 1.0" in after
-    assert b"maskline_active_sessions 1.0" in after
+    assert before == {'{what="sessions"}': 0}
+    assert series(telemetry, "maskline_sizes") == {'{what="sessions"}': 1}
+
+
+def test_a_gauge_that_cannot_be_read_is_absent_and_spoils_nothing(telemetry: Telemetry) -> None:
+    """Such as the size of a file that was taken away."""
+
+    def gone() -> list[tuple[tuple[str, ...], float]]:
+        raise FileNotFoundError
+
+    telemetry.gauge("file_bytes", "Size of a file", "", gone)
+
+    assert series(telemetry, "maskline_file_bytes") == {}
+    assert series(telemetry, "maskline_failed_commits_total") == {"": 0}
+
+
+def test_no_two_metrics_have_one_name(telemetry: Telemetry) -> None:
+    """The second is a mistake of ours, found at start."""
+    with pytest.raises(ValueError, match="maskline_events"):
+        telemetry.gauge("events", "Something else", "", list)
+
+
+def test_label_values_are_escaped(telemetry: Telemetry) -> None:
+    """Whatever stands in a name, the page stays readable."""
+    name = 'a "quoted" \\ name\nof two lines'
+    telemetry.gauge("named", "Something with a name", "name", lambda: [((name,), 1)])
+
+    (family,) = (one for one in text_string_to_metric_families(page(telemetry)) if one.name == "maskline_named")
+
+    assert [sample.labels for sample in family.samples] == [{"name": name}]
 
 
 def test_names_say_what_and_labels_hold_no_number_and_no_sid(telemetry: Telemetry) -> None:
     """Whatever is told, our names start alike and no label can name a person or a resource."""
     telemetry.debugger(event(Code.NO_ACTIVE_SESSION))
-    telemetry.requested(method="GET", route="/v1/Services/{Sid}", status=200)
+    telemetry.requested(method="GET", route="/v1/Services/{Sid}", status=200, seconds=0.004)
 
-    lines = [line for line in telemetry.exposition().decode().splitlines() if not line.startswith("#")]
+    lines = [line for line in page(telemetry).splitlines() if not line.startswith("#")]
 
     ours = [line for line in lines if not line.startswith(("python_", "process_"))]
     assert all(line.startswith("maskline_") for line in ours)
@@ -177,6 +285,60 @@ def test_every_reason_belongs_to_a_known_ending(telemetry: Telemetry) -> None:
     events = series(telemetry, "maskline_events_total")
 
     assert {reason for reason in Reason if any(f'reason="{reason}"' in labels for labels in events)} == set(Reason)
+
+
+def test_operations_tell_of_conflicts_and_of_exhausted_pools(telemetry: Telemetry) -> None:
+    """By the code of the refusal; where conflicts are allowed, by the debugger event."""
+    telemetry.operated(SessionOperation.CREATE, OperationEnd.DONE)
+    telemetry.operated(SessionOperation.CREATE, OperationEnd.REFUSED, Code.PROXY_IDENTIFIER_IN_USE)
+    telemetry.operated(SessionOperation.ADD_PARTICIPANT, OperationEnd.REFUSED, Code.NO_UNUSED_PROXY)
+    telemetry.debugger(event(Code.SIMULTANEOUS_REQUESTS))
+
+    operations = series(telemetry, "maskline_session_operations_total")
+    conflicts = series(telemetry, "maskline_participant_conflicts_total")
+    assert operations['{operation="create",outcome="done"}'] == 1
+    assert operations['{operation="create",outcome="refused"}'] == 1
+    assert len(operations) == len(SessionOperation) * len(OperationEnd)
+    assert conflicts['{rule="pair-in-use"}'] == conflicts['{rule="allowed-join"}'] == 1
+    assert sum(conflicts.values()) == 2
+    assert series(telemetry, "maskline_pool_exhausted_requests_total")['{code="80208"}'] == 1
+
+
+def test_rate_limited_requests_are_counted_beside_their_route(telemetry: Telemetry) -> None:
+    """And what is expected reads zero before."""
+    telemetry.expect_requests([("GET", "/v1/Services", 200)])
+    telemetry.requested(method="GET", route="/v1/Services", status=429, seconds=0.004)
+
+    requests = series(telemetry, "maskline_api_requests_total")
+
+    assert requests['{method="GET",route="/v1/Services",status="200"}'] == 0
+    assert requests['{method="GET",route="/v1/Services",status="429"}'] == 1
+    assert series(telemetry, "maskline_rate_limited_requests_total") == {"": 1}
+
+
+def test_requests_are_timed_by_whether_they_change_something(telemetry: Telemetry) -> None:
+    """A read waits for no commit."""
+    telemetry.requested(method="GET", route="/v1/Services", status=200, seconds=0.002)
+    telemetry.requested(method="POST", route="/v1/Services", status=201, seconds=0.02)
+    telemetry.requested(method="DELETE", route="/v1/Services/{Sid}", status=204, seconds=0.03)
+
+    assert series(telemetry, "maskline_api_seconds_count") == {'{access="read"}': 1, '{access="write"}': 2}
+    assert series(telemetry, "maskline_api_seconds_sum")['{access="write"}'] == pytest.approx(0.05)
+
+
+def test_what_is_late_or_elsewhere_is_counted(telemetry: Telemetry) -> None:
+    """Expiry, retention and events of other hosts."""
+    telemetry.expired(0.2)
+    telemetry.retained(erased=1000, is_up_to_date=False)
+    telemetry.retained(erased=7, is_up_to_date=True)
+    telemetry.forwarded(64, is_answered=True)
+    telemetry.forwarded(3, is_answered=False)
+
+    lag = series(telemetry, "maskline_session_expiry_lag_seconds_bucket")
+    assert (lag['{le="0.1"}'], lag['{le="0.25"}']) == (0, 1)
+    assert series(telemetry, "maskline_retention_erased_sessions_total") == {"": 1007}
+    assert series(telemetry, "maskline_retention_passes_total") == {"": 1}
+    assert series(telemetry, "maskline_forwarded_events_total") == {'{end="answered"}': 64, '{end="failed"}': 3}
 
 
 def test_hooks_and_deliveries_read_zero_before_they_happen(telemetry: Telemetry) -> None:

@@ -1,0 +1,339 @@
+"""What the metrics cost: a scrape of a host with 5,500 numbers, and telling the meter of resolves and of webhooks.
+
+Each is measured with and without in alternating rounds of one run. Without: feed and door call a meter that does
+nothing and a clock that stands still. What counts is the processor time of the server.
+"""
+
+import http.client
+import io
+import random
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import msgspec
+from starlette.applications import Starlette
+
+from benchmarks.engines import NUMBERS, Filled, create_sessions, filled, host_on, person, proxy_number
+from benchmarks.load import drive
+from benchmarks.peers import Ready, Routes, Serving, serving, until_told
+from benchmarks.report import Figure, median, show
+from benchmarks.webhook import PUBLIC_URL, SESSIONS, STRANGERS, Workload, pairs_of, port_of, webhooks
+from engine.app import running_engine
+from engine.core.observing import Ingress
+from engine.core.placement import host_name
+from engine.core.pool import MOST_RESERVED, MOST_UNRESERVED
+from engine.core.ports import HostAddress, HostDirectory
+from engine.core.records import Kind, Mode
+from engine.core.routing import Foreseen
+from engine.core.traffic import Reason
+from engine.ingress.door import Door, DoorSettings
+from engine.ingress.feed import FeedSettings
+from engine.ingress.feed_server import FeedServer
+from engine.ingress.http import inbound_protocol
+from engine.listeners import Listener, bind_tcp
+from engine.runtime import clock, monotonic
+from engine.settings import ListenAddress, Settings
+from engine.telemetry.logs import configure_logs
+from engine.telemetry.observer import Telemetry
+from storage.datadir import DATABASE
+from storage.reader import Reader
+
+BATCH = 64
+FRAMES = 1_500
+UNDER_WAY = 4
+"""Frames of a connection that wait for their answer."""
+ASKED_ROUNDS = 25
+"""So short and so many that a busy machine disturbs both sides alike."""
+ROUNDS = 9
+SCRAPES = 100
+REQUESTS = 6_000
+ACCEPTED = ("text/plain;version=0.0.4", "application/openmetrics-text;version=1.0.0")
+
+
+class SilentMeter:
+    """A meter that does nothing."""
+
+    def __init__(self) -> None:
+        """Have what a meter has."""
+        self.calls = [0] * len(Reason)
+        self.messages = [0] * len(Reason)
+        self.resolutions = [0] * len(Reason)
+
+    def decided(self, kind: Kind, reason: Reason) -> None:
+        """Do nothing."""
+
+    def deciding(self, seconds: float, events: int = 1) -> None:
+        """Do nothing."""
+
+    def resolved(self, foreseen: Foreseen, seconds: float) -> None:
+        """Do nothing."""
+
+    def answered(self, seconds: float, events: int = 1) -> None:
+        """Do nothing."""
+
+    def lost(self, events: int) -> None:
+        """Do nothing."""
+
+    def burst(self, events: int) -> None:
+        """Do nothing."""
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One run against one server."""
+
+    per_second: float
+    cpu: float
+    """Seconds of the server's processor per request."""
+
+
+# -- resolve -----------------------------------------------------------------------------------------------------------
+
+
+async def _serve_feed(told: Connection, *, is_metered: bool) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        telemetry = Telemetry()
+        async with host_on(Path(directory, "data")) as host:
+            ready = await filled(host, sessions=SESSIONS)
+            server = FeedServer(
+                host,
+                authenticate=host.control.authenticate,
+                carrier_tokens={},
+                directory=lambda: HostDirectory(1, 0, (HostAddress(host_name(0), ""),)),
+                observer=telemetry,
+                meter=telemetry.meter(Ingress.FEED) if is_metered else SilentMeter(),
+                monotonic=monotonic if is_metered else lambda: 0.0,
+                settings=FeedSettings(),
+            )
+            bound = bind_tcp(ListenAddress("127.0.0.1", 0))
+            await server.open(bound)
+            pairs = _pairs(Path(directory, "data", DATABASE))
+            told.send(Ready(bound.getsockname()[1], ready.account.sid, ready.account.auth_token, pairs))
+            await until_told(told)
+            await server.close(1)
+
+
+def _pairs(database: Path) -> tuple[tuple[str, str], ...]:
+    """Return (identifier, proxy number) of the sessions that route."""
+    with closing(Reader(database)) as reader:
+        seats = [seat for session in reader.active_sessions() for seat in session.seats]
+    return tuple((seat.identifier, seat.proxy) for seat in seats)
+
+
+async def serve_metered_feed(told: Connection, _: Routes) -> None:
+    """Serve the feed, each frame told to the meter."""
+    await _serve_feed(told, is_metered=True)
+
+
+async def serve_unmetered_feed(told: Connection, _: Routes) -> None:
+    """Serve the feed, nothing told."""
+    await _serve_feed(told, is_metered=False)
+
+
+class Asker:
+    """One connection to a feed, which keeps some frames under way."""
+
+    def __init__(self, ready: Ready) -> None:
+        """Connect and say hello."""
+        self._socket = socket.create_connection(("127.0.0.1", ready.port))
+        self._file = self._socket.makefile("rb")
+        hello = {"version": 1, "key": ready.account_sid, "secret": ready.token, "wants": ["outcome", "to", "caller_id"]}
+        self._socket.sendall(framed(hello))
+        self._read()
+
+    def ask(self, frames: Sequence[bytes]) -> None:
+        """Send frames, `UNDER_WAY` at a time, and read their answers."""
+        for start in range(0, len(frames), UNDER_WAY):
+            some = frames[start : start + UNDER_WAY]
+            self._socket.sendall(b"".join(some))
+            for _ in some:
+                self._read()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._file.close()
+        self._socket.close()
+
+    def _read(self) -> None:
+        length = int.from_bytes(self._file.read(4))
+        assert len(self._file.read(length)) == length
+
+
+def framed(message: object) -> bytes:
+    """Return the bytes of a frame."""
+    payload = msgspec.msgpack.encode(message)
+    return len(payload).to_bytes(4) + payload
+
+
+def questions(callers: Sequence[tuple[str, str]]) -> list[bytes]:
+    """Return frames of `BATCH` questions each, in random order."""
+    chosen = random.Random(7)  # noqa: S311 - a repeatable load
+    return [framed([["resolve", "call", *chosen.choice(callers)] for _ in range(BATCH)]) for _ in range(FRAMES)]
+
+
+def _asked(server: Serving, frames: Sequence[bytes]) -> Sample:
+    asker = Asker(server.ready)
+    before, start = server.cpu_seconds(), time.perf_counter()
+    asker.ask(frames)
+    cpu, seconds = server.cpu_seconds() - before, time.perf_counter() - start
+    asker.close()
+    events = len(frames) * BATCH
+    return Sample(events / seconds, cpu / events)
+
+
+def resolve_figures() -> Iterator[Figure]:
+    """Measure resolves over the feed with and without a meter."""
+    with ExitStack() as stack:
+        metered = stack.enter_context(serving(serve_metered_feed, {}))
+        silent = stack.enter_context(serving(serve_unmetered_feed, {}))
+        strangers = [(person(STRANGERS + index), proxy_number(index % NUMBERS)) for index in range(2 * SESSIONS)]
+        workloads: list[tuple[str, Callable[[Ready], Sequence[tuple[str, str]]]]] = [
+            ("in session", lambda ready: ready.in_session),
+            ("strangers", lambda _: strangers),
+        ]
+        for what, callers in workloads:
+            frames = {server.pid: questions(callers(server.ready)) for server in (metered, silent)}
+            pairs = [
+                (_asked(metered, frames[metered.pid]), _asked(silent, frames[silent.pid])) for _ in range(ASKED_ROUNDS)
+            ]
+            more = median([told.cpu - untold.cpu for told, untold in pairs])
+            yield Figure(
+                what=f"resolve over the feed, {what}, metered",
+                value=median([told.per_second for told, _ in pairs]),
+                unit="events/s",
+                peer="not metered",
+                ratio=median([untold.cpu / told.cpu for told, untold in pairs]),
+                note=f"ratio of processor time; {more * 1e9:.0f} ns more an event; frames of {BATCH}, "
+                f"{UNDER_WAY} under way, {2 * SESSIONS:,} bindings, loopback",
+            )
+
+
+# -- webhooks ----------------------------------------------------------------------------------------------------------
+
+
+async def _serve_door(told: Connection, *, is_metered: bool) -> None:
+    configure_logs(as_json=True, level="info", stream=io.StringIO())
+    with tempfile.TemporaryDirectory() as directory:
+        telemetry = Telemetry()
+        async with host_on(Path(directory, "data")) as host:
+            ready = await filled(host, sessions=SESSIONS)
+            in_session = await pairs_of(ready, first=SESSIONS, mode=Mode.VOICE_AND_MESSAGE)
+            door = Door(
+                host,
+                observer=telemetry,
+                meter=telemetry.meter(Ingress.HTTP) if is_metered else SilentMeter(),
+                clock=clock,
+                monotonic=monotonic if is_metered else lambda: 0.0,
+                settings=DoorSettings(public_url=PUBLIC_URL),
+            )
+            listener = Listener(Starlette(), grace_seconds=1, protocol=inbound_protocol(door))
+            bound = bind_tcp(ListenAddress("127.0.0.1", 0))
+            await listener.open(bound)
+            told.send(Ready(bound.getsockname()[1], ready.account.sid, ready.account.auth_token, in_session))
+            await until_told(told)
+            await listener.close()
+
+
+async def serve_metered(told: Connection, _: Routes) -> None:
+    """Serve webhooks, each told to the meter."""
+    await _serve_door(told, is_metered=True)
+
+
+async def serve_unmetered(told: Connection, _: Routes) -> None:
+    """Serve webhooks, none told."""
+    await _serve_door(told, is_metered=False)
+
+
+def _sample(server: Serving, workload: Workload, *, first: int) -> Sample:
+    requests = webhooks(server.ready, workload.callers, first=first, count=REQUESTS)
+    before = server.cpu_seconds()
+    load = drive(server.address, requests, depth=workload.depth)
+    return Sample(load.per_second, (server.cpu_seconds() - before) / load.requests)
+
+
+def webhook_figures() -> Iterator[Figure]:
+    """Measure webhooks with and without a meter."""
+    strangers = tuple((person(STRANGERS + index), proxy_number(index % NUMBERS)) for index in range(1_000))
+    with ExitStack() as stack:
+        metered = stack.enter_context(serving(serve_metered, {}))
+        silent = stack.enter_context(serving(serve_unmetered, {}))
+        for number, workload in enumerate(
+            (Workload("call of a stranger", strangers), Workload("call routed, on disk", metered.ready.in_session))
+        ):
+            pairs = []
+            for turn in range(ROUNDS):
+                first = (turn + number * ROUNDS) * 2 * REQUESTS
+                order = (metered, silent) if turn % 2 else (silent, metered)
+                taken = {server.pid: _sample(server, workload, first=first) for server in order}
+                pairs.append((taken[metered.pid], taken[silent.pid]))
+            more = median([told.cpu - untold.cpu for told, untold in pairs])
+            yield Figure(
+                what=f"{workload.name}, metered",
+                value=median([told.per_second for told, _ in pairs]),
+                unit="requests/s",
+                peer="not metered",
+                ratio=median([untold.cpu / told.cpu for told, untold in pairs]),
+                note=f"ratio of processor time; {more * 1e6:.2f} us more a request",
+            )
+
+
+# -- scrapes -----------------------------------------------------------------------------------------------------------
+
+
+async def serve_large(told: Connection, _: Routes) -> None:
+    """Serve a whole engine with as many numbers as one service can have."""
+    configure_logs(as_json=True, level="info", stream=io.StringIO())
+    with tempfile.TemporaryDirectory() as directory:
+        settings = Settings(data_dir=Path(directory, "data"), listen=ListenAddress("127.0.0.1", 0), metrics_services=20)
+        async with running_engine(settings) as engine:
+            ready = await filled(engine.host, sessions=0)
+            await _fill_pool(ready)
+            await create_sessions(ready, first=0, count=SESSIONS)
+            told.send(Ready(port_of(engine)))
+            await until_told(told)
+
+
+async def _fill_pool(ready: Filled) -> None:
+    for index in range(NUMBERS, MOST_UNRESERVED + MOST_RESERVED):
+        await ready.host.control.add_to_pool(
+            ready.account.sid,
+            ready.service.sid,
+            number_sid=None,
+            address=f"+1{415 if index < MOST_RESERVED else 628}555{index % 10_000:04d}",
+            is_reserved=index >= MOST_UNRESERVED,
+        )
+
+
+def scrape_figures() -> Iterator[Figure]:
+    """Measure scrapes of a large host."""
+    with serving(serve_large, {}) as server:
+        for accepted in ACCEPTED:
+            connection = http.client.HTTPConnection(*server.address)
+            before, started, page = server.cpu_seconds(), time.perf_counter(), b""
+            for _ in range(SCRAPES):
+                connection.request("GET", "/metrics", headers={"accept": accepted})
+                page = connection.getresponse().read()
+            cpu = (server.cpu_seconds() - before) / SCRAPES
+            seconds = (time.perf_counter() - started) / SCRAPES
+            connection.close()
+            samples = sum(not line.startswith(b"#") for line in page.splitlines())
+            yield Figure(
+                what=f"scrape, {accepted.partition(';')[0]}",
+                value=cpu * 1e6,
+                unit="us of a core",
+                note=f"{cpu:.3%} of a core once a second; {seconds * 1e3:.1f} ms; {samples} samples, "
+                f"{len(page):,} bytes; {MOST_UNRESERVED + MOST_RESERVED:,} numbers, {SESSIONS:,} sessions",
+            )
+
+
+def main() -> None:
+    """Measure and print."""
+    show("metrics", [*resolve_figures(), *webhook_figures(), *scrape_figures()])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""What the metrics read of a running engine at each scrape, once a scrape and without walking what can be large."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+import msgspec
+
+from actors.host import Host
+from engine.core.observing import ClusterView
+from engine.core.pool import PoolState
+from engine.core.records import ACTIVE, Service, SessionStatus
+from engine.outgoing import Outgoing
+from engine.telemetry.instruments import Labels
+from engine.telemetry.labels import OTHER, safe_label
+from engine.telemetry.observer import Telemetry
+from storage.store import SqliteStore
+
+Read = TypeVar("Read")
+
+STATUSES = (*ACTIVE, SessionStatus.CLOSED)
+"""Statuses that a session can have on disk."""
+
+
+class Watch:
+    """Adds gauges to a telemetry."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        """Add to this one."""
+        self.telemetry = telemetry
+
+    def one(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+        """Show one value."""
+        self.telemetry.gauge(name, meaning, "", lambda: [((), read())])
+
+    def host(self, host: Host) -> None:
+        """Show what a host holds in memory."""
+        self.one("active_sessions", "Sessions that route", lambda: host.active_sessions)
+        self.one("bindings", "Active pairs of an identifier and a proxy number", lambda: host.bindings)
+        self.one("rebuild_seconds", "How long the last start took to rebuild all numbers", lambda: host.rebuild_seconds)
+        self.one("rebuilding_numbers", "Numbers that wait for their bindings", lambda: host.rebuilding_numbers)
+        self.one("open_calls", "Calls whose inbound leg has not ended", lambda: host.open_calls)
+        self.one("waiting_events", "Events that wait for webhooks of applications", lambda: host.waiting_events)
+
+    def outbox(self, outgoing: Outgoing) -> None:
+        """Show what is owed, as of the last count."""
+        self.one("outbox_pending", "Deliveries that are owed", lambda: outgoing.depth.pending)
+        self.one("outbox_dead", "Deliveries given up until they are replayed", lambda: outgoing.depth.dead)
+        self.one("outbox_held", "Owed deliveries that are in memory", lambda: outgoing.held)
+        self.one("outbox_oldest_seconds", "Age of the oldest delivery that is owed", outgoing.oldest_seconds)
+
+    def store(self, store: SqliteStore) -> None:
+        """Show what a store keeps and takes."""
+        sizes = OncePerScrape(self.telemetry, store.sizes)
+        self.one("database_bytes", "The database file", lambda: sizes().database_bytes)
+        self.one("wal_bytes", "The write-ahead log beside the database", lambda: sizes().wal_bytes)
+        self.one("disk_free_bytes", "What the disk of the database has left", lambda: sizes().free_bytes)
+        self.one("commit_backlog", "Changesets that wait for a group commit to begin", lambda: store.backlog)
+
+        def sessions() -> list[tuple[Labels, float]]:
+            counts = store.session_counts()
+            return [((status,), counts.get(status, 0)) for status in STATUSES]
+
+        self.telemetry.gauge("sessions", "Sessions on disk", "status", sessions)
+
+    def cluster(self, view: Callable[[], ClusterView]) -> None:
+        """Show which hosts there are and answer, as one of them sees it."""
+        self.telemetry.gauge(
+            "host_up",
+            "1 while this host of the cluster is heard by the one that tells",
+            "peer",
+            lambda: [((name,), is_up) for name, is_up in view().hosts.items()],
+        )
+        self.one("directory_epoch", "Grows with every change of a host's address", lambda: view().epoch)
+
+    def pools(self, host: Host, *, most_services: int) -> None:
+        """Show how full the pools are: all together, and `most_services` of the services by name, the oldest first."""
+        all_pools = OncePerScrape(self.telemetry, lambda: summed(host.pools(), most_services=most_services))
+        gauge = self.telemetry.gauge
+        gauge("pool_numbers", "Numbers in pools", "state", lambda: _by_state(all_pools().total))
+        self.one("pool_saturation_ratio", "The fullest pool's saturation", lambda: all_pools().most_saturated)
+        self.one("pool_limit_ratio", "The largest pool's share of its limit", lambda: all_pools().fullest)
+        if not most_services:
+            return
+        gauge(
+            "service_pool_numbers",
+            "Numbers in the pool of a service",
+            "service state",
+            lambda: [
+                ((name, *state), count)
+                for name, one in all_pools().by_service.items()
+                for state, count in _by_state(one.numbers)
+            ],
+        )
+        gauge(
+            "service_pool_saturation_ratio",
+            "Saturation of the pool of a service",
+            "service",
+            lambda: [((name,), one.saturation) for name, one in all_pools().by_service.items()],
+        )
+        gauge(
+            "service_active_sessions",
+            "Sessions of a service that route",
+            "service",
+            lambda: [((name,), one.sessions) for name, one in all_pools().by_service.items()],
+        )
+
+
+class OncePerScrape(Generic[Read]):
+    """Reads at the first question of a scrape and remembers the answer until the next scrape."""
+
+    def __init__(self, telemetry: Telemetry, read: Callable[[], Read]) -> None:
+        """Read when a scrape of `telemetry` asks."""
+        self._telemetry = telemetry
+        self._read = read
+        self._known: tuple[int, Read] | None = None
+
+    def __call__(self) -> Read:
+        """Return what was read in this scrape."""
+        scrape = self._telemetry.scrapes
+        if self._known is None or self._known[0] != scrape:
+            self._known = (scrape, self._read())
+        return self._known[1]
+
+
+class ServiceSum(msgspec.Struct):
+    """What services of one label have."""
+
+    numbers: Counter[str]
+    """By state."""
+    saturation: float = 0.0
+    """Of the fullest pool."""
+    sessions: int = 0
+    """That route."""
+
+
+class PoolsSum(msgspec.Struct):
+    """What all services have."""
+
+    total: Counter[str]
+    """Numbers by state."""
+    by_service: dict[str, ServiceSum]
+    """By the service's name as a label; services of one label are added up, those beyond the cap are `other`."""
+    most_saturated: float = 0.0
+    fullest: float = 0.0
+
+
+def summed(pools: Iterable[tuple[Service, PoolState, int]], *, most_services: int) -> PoolsSum:
+    """Add pools up."""
+    found = PoolsSum(Counter(_states()), {})
+    for index, (service, state, sessions) in enumerate(pools):
+        numbers = _states(state)
+        found.total.update(numbers)
+        found.most_saturated = max(found.most_saturated, state.saturation)
+        found.fullest = max(found.fullest, state.fill)
+        if most_services:
+            label = safe_label(service.unique_name) if index < most_services else OTHER
+            one = found.by_service.setdefault(label, ServiceSum(Counter()))
+            one.numbers.update(numbers)
+            one.saturation = max(one.saturation, state.saturation)
+            one.sessions += sessions
+    return found
+
+
+_NO_NUMBERS = PoolState(0, 0, 0)
+
+
+def _states(state: PoolState = _NO_NUMBERS) -> dict[str, int]:
+    return {"free": state.free, "in-use": state.in_use, "reserved": state.reserved}
+
+
+def _by_state(numbers: Counter[str]) -> list[tuple[Labels, float]]:
+    return [((state,), count) for state, count in numbers.items()]

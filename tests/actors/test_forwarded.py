@@ -1,0 +1,79 @@
+"""What is told of events that are handed to the host that owns their number."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from actors.forward import Forwarder
+from actors.mesh import Mesh
+from actors.parts import HostSettings, Parts
+from engine.core.errors import PeerUnavailable
+from engine.core.records import Kind
+from engine.core.routing import NOT_IN_POOL, REBUILDING
+from engine.core.traffic import Decision, InboundEvent
+from engine.runtime import OrderedMint
+from storage import SqliteStore
+from tests.actors.world import ALICE, N1, WAIT_SECONDS, FakeClock, Observed
+
+pytestmark = pytest.mark.anyio
+
+EVENTS = [InboundEvent(Kind.VOICE, ALICE, N1, f"CA{number:032x}") for number in range(3)]
+
+
+class Wire:
+    """Peers of which the other one answers, or does not."""
+
+    me = 0
+    count = 2
+
+    def __init__(self, other: Mesh | None) -> None:
+        self._other = other
+
+    async def ask(self, host: int, message: bytes) -> bytes:
+        """Hand a message over."""
+        if self._other is None:
+            raise PeerUnavailable(f"host-{host}")
+        return await self._other.answer(message)
+
+
+class NumberSide:
+    """Stands for the one that another host serves."""
+
+    async def decide(self, events: tuple[InboundEvent, ...]) -> tuple[Decision | None, ...]:
+        """Know no number."""
+        return (NOT_IN_POOL,) * len(events)
+
+
+async def decided(wire: Wire, observer: Observed, data_dir: Path) -> list[Decision]:
+    """Forward the events in one turn of the loop, and wait for what becomes of them."""
+    store = SqliteStore.open(data_dir, observer=observer)
+    parts = Parts(store, FakeClock(), OrderedMint(), lambda _: 0, observer, HostSettings())
+    forwarder = Forwarder(Mesh(wire), parts)
+    answers: list[asyncio.Future[Decision]] = [asyncio.get_running_loop().create_future() for _ in EVENTS]
+    for event, answer in zip(EVENTS, answers, strict=True):
+        forwarder.receive(1, event, answer.set_result)
+    decisions = await asyncio.wait_for(asyncio.gather(*answers), WAIT_SECONDS)
+    await store.close()
+    return decisions
+
+
+async def test_events_that_the_owner_answered_are_told_together(tmp_path: Path) -> None:
+    """One message, one count."""
+    observer, other = Observed(), Mesh(Wire(None))
+    other.serve(NumberSide())
+
+    decisions = await decided(Wire(other), observer, tmp_path)
+
+    assert decisions == [NOT_IN_POOL] * 3
+    assert observer.forwards == [(3, True)]
+
+
+async def test_events_that_the_owner_did_not_answer_are_told_apart(tmp_path: Path) -> None:
+    """Their carriers are told to come again."""
+    observer = Observed()
+
+    decisions = await decided(Wire(None), observer, tmp_path)
+
+    assert decisions == [REBUILDING] * 3
+    assert observer.forwards == [(3, False)]

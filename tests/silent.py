@@ -1,0 +1,68 @@
+"""An observer and a meter that take everything and remember nothing: what a fake is made from."""
+
+from engine.core.observing import (
+    DoorProblem,
+    OperationEnd,
+    SessionOperation,
+)
+from engine.core.records import DebuggerEvent, Kind
+from engine.core.routing import Foreseen
+from engine.core.traffic import Reason, ReportOutcome
+
+
+class SilentObserver:
+    """Satisfies the port `Observer`."""
+
+    def reported(self, outcome: ReportOutcome) -> None:
+        """Ignore it."""
+
+    def turned_away(self, problem: DoorProblem) -> None:
+        """Ignore it."""
+
+    def debugger(self, event: DebuggerEvent) -> None:
+        """Ignore it."""
+
+    def committed(self, *, changes: int, seconds: float, sync_seconds: float, is_ok: bool) -> None:
+        """Ignore it."""
+
+    def requested(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        """Ignore it."""
+
+    def operated(self, operation: SessionOperation, end: OperationEnd, code: int | None = None) -> None:
+        """Ignore it."""
+
+    def expired(self, lag_seconds: float) -> None:
+        """Ignore it."""
+
+    def retained(self, *, erased: int, is_up_to_date: bool) -> None:
+        """Ignore it."""
+
+    def forwarded(self, events: int, *, is_answered: bool) -> None:
+        """Ignore it."""
+
+
+class SilentMeter:
+    """Satisfies the port `TrafficMeter`."""
+
+    def __init__(self) -> None:
+        self.calls = [0] * len(Reason)
+        self.messages = [0] * len(Reason)
+        self.resolutions = [0] * len(Reason)
+
+    def decided(self, kind: Kind, reason: Reason) -> None:
+        """Ignore it."""
+
+    def deciding(self, seconds: float, events: int = 1) -> None:
+        """Ignore it."""
+
+    def resolved(self, foreseen: Foreseen, seconds: float) -> None:
+        """Ignore it."""
+
+    def answered(self, seconds: float, events: int = 1) -> None:
+        """Ignore it."""
+
+    def lost(self, events: int) -> None:
+        """Ignore it."""
+
+    def burst(self, events: int) -> None:
+        """Ignore it."""

@@ -1,0 +1,203 @@
+"""The ops kit fits the engine: metrics, labels, flags, settings, files. promtool and Prometheus are `make ops-test`."""
+
+import configparser
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable, Mapping
+from itertools import combinations
+from pathlib import Path
+
+import click
+import httpx
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from engine.app import running_engine
+from engine.cli import main
+from engine.core.requests import AccountUpdate, ServiceRequest
+from engine.settings import VARIABLE_PREFIX, ListenAddress, Settings
+from tests.ops.kit import DEPLOY, PROMETHEUS, ROOT, Selector, alert_cases, dashboard, panels, rules, selectors
+
+SCRAPED = {"job", "instance"}
+"""Labels that Prometheus adds."""
+
+Series = Mapping[str, list[dict[str, str]]]
+"""Label sets by the name of the sample."""
+
+
+async def served_series(data_dir: Path) -> Series:
+    """Return the series of a fresh engine with one service."""
+    settings = Settings(data_dir=data_dir, listen=ListenAddress("127.0.0.1", 0), metrics_services=1)
+    async with running_engine(settings) as engine, httpx.AsyncClient(base_url=engine.address) as client:
+        control = engine.host.control
+        account = await control.create_account(AccountUpdate(friendly_name="Rides"))
+        await control.create_service(account.sid, ServiceRequest(unique_name="rides"))
+        page = (await client.get("/metrics")).text
+    found: dict[str, list[dict[str, str]]] = {"up": [{}]}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append(sample.labels)
+    return found
+
+
+def is_served(selector: Selector, series: Series) -> bool:
+    """Tell whether some series meets what is asked, as far as the engine gives the labels."""
+    matchers = [one for one in selector.matchers if one.label not in SCRAPED]
+    return any(
+        all(one.label in labels and one.meets(labels[one.label]) for one in matchers)
+        for labels in series.get(selector.metric, [])
+    )
+
+
+def unserved(expressions: Iterable[str], series: Series) -> list[Selector]:
+    """Return what expressions ask for and no series meets."""
+    recorded = {rule.name for rule in rules() if not rule.is_alert}
+    asked = [one for expr in expressions for one in selectors(expr)]
+    assert asked
+    return [one for one in asked if one.metric not in recorded and not is_served(one, series)]
+
+
+@pytest.mark.anyio
+async def test_rules_and_panels_ask_for_series_that_are_served(tmp_path: Path) -> None:
+    """By a fresh engine: names, labels and label values."""
+    series = await served_series(tmp_path)
+
+    wanted = [
+        *(rule.expr for rule in rules()),
+        *(expr for panel in panels() for expr, _ in panel.targets),
+    ]
+
+    assert unserved(wanted, series) == []
+
+
+def test_an_expression_that_asks_for_something_else_is_found() -> None:
+    """What the test above stands on."""
+    series: Series = {"maskline_events_total": [{"outcome": "routed"}], "maskline_ready": [{}]}
+    good = 'rate(maskline_events_total{outcome=~"rou.*",instance=~"$instance"}[5m]) / on () maskline_ready'
+    bad = 'maskline_event_total + maskline_events_total{outcome="lost"} + maskline_events_total{result="routed"}'
+
+    assert unserved([good], series) == []
+    assert len(unserved([bad], series)) == 3
+
+
+def test_legends_and_groupings_name_labels_that_there_are() -> None:
+    """A legend's label is one that its query keeps."""
+    for panel in panels():
+        for expr, legend in panel.targets:
+            kept = {label.strip() for found in re.findall(r"by \(([^)]*)\)", expr) for label in found.split(",")}
+            named = set(re.findall(r"\{\{(\w+)\}\}", legend))
+            assert named <= kept | SCRAPED, (panel.title, named - kept)
+
+
+def test_panels_do_not_overlap_and_say_what_they_show() -> None:
+    """On the grid of 24 columns, each with an id of its own."""
+    all_panels = dashboard()["panels"]
+    cells = [
+        {
+            (x, y)
+            for x in range(one["gridPos"]["x"], one["gridPos"]["x"] + one["gridPos"]["w"])
+            for y in range(one["gridPos"]["y"], one["gridPos"]["y"] + one["gridPos"]["h"])
+        }
+        for one in all_panels
+    ]
+
+    assert len({one["id"] for one in all_panels}) == len(all_panels)
+    assert all(not first & second for first, second in combinations(cells, 2))
+    assert all(x < 24 for found in cells for x, _ in found)
+    assert all(panel.title and panel.targets for panel in panels())
+
+
+def test_every_alert_has_a_runbook_and_a_case() -> None:
+    """And there is none of either for an alert that does not exist."""
+    alerts = {rule.name: rule for rule in rules() if rule.is_alert}
+    guide = (ROOT / "docs" / "operations.md").read_text("utf-8")
+
+    assert re.findall(r"^### (Maskline\w+)$", guide, re.MULTILINE) == list(alerts)
+    assert [case["name"] for case in alert_cases()] == list(alerts)
+    for name, alert in alerts.items():
+        assert alert.annotations["runbook"] == f"docs/operations.md#{name.lower()}"
+        assert alert.severity in {"critical", "warning", "info"}
+
+
+def test_links_within_the_guide_lead_somewhere() -> None:
+    """Runbooks point to each other."""
+    guide = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    titles = re.findall(r"^#+ (.*)$", guide, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+    links = set(re.findall(r"\]\(#([\w-]+)\)", guide))
+
+    assert len(links) > 5
+    assert links <= anchors, links - anchors
+
+
+def test_prometheus_scrapes_the_job_that_the_alerts_ask_for() -> None:
+    """And reads the rules beside its configuration."""
+    configuration = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text("utf-8"))
+    asked = {
+        one.value for rule in rules() for found in selectors(rule.expr) for one in found.matchers if one.label == "job"
+    }
+
+    assert {job["job_name"] for job in configuration["scrape_configs"]} == asked
+    assert all((PROMETHEUS / name).is_file() for name in configuration["rule_files"])
+
+
+def test_the_unit_runs_a_command_that_exists() -> None:
+    """With flags of `maskline serve`, and as nobody important."""
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign] # keys of a unit are case-sensitive
+    unit.read(DEPLOY / "systemd" / "maskline.service", "utf-8")
+    program, command, *rest = unit["Service"]["ExecStart"].split()
+    serve = main.get_command(click.Context(main), command)
+
+    assert serve is not None
+    assert Path(program).name == "maskline"
+    assert {word for word in rest if word.startswith("--")} <= {flag for one in serve.params for flag in one.opts}
+    assert unit["Service"]["User"] == "maskline"
+
+
+def test_the_image_is_made_of_what_is_there() -> None:
+    """Files that are copied exist and reach the builder; variables are settings of ours."""
+    dockerfile = (DEPLOY / "docker" / "Dockerfile").read_text("utf-8")
+    let_in = (DEPLOY / "docker" / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
+    copied = [
+        name
+        for line in dockerfile.splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for name in line.split()[1:-1]
+    ]
+    variables = re.findall(rf"\b{VARIABLE_PREFIX}(\w+)=", dockerfile)
+
+    assert {"runtime.lock", "engine"} <= set(copied)
+    assert all((ROOT / name).exists() for name in copied)
+    assert {f"!{name}" for name in copied} <= set(let_in)
+    assert {name.lower() for name in variables} <= set(Settings.__struct_fields__)
+
+
+def test_the_image_has_the_versions_that_are_tested() -> None:
+    """Its lock is part of the other one."""
+    pins = {
+        name: set(re.findall(r"^([\w.-]+==\S+)", (ROOT / name).read_text("utf-8"), re.MULTILINE))
+        for name in ("runtime.lock", "requirements.lock")
+    }
+
+    assert len(pins["runtime.lock"]) > 20
+    assert pins["runtime.lock"] <= pins["requirements.lock"]
+    assert not any(pin.startswith(("pytest==", "mypy==", "fastapi==")) for pin in pins["runtime.lock"])
+
+
+def test_the_wheel_carries_the_kit(tmp_path: Path) -> None:
+    """Below the share directory of whatever it is installed into."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # noqa: S603 - the locked build backend
+
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name.partition(".data/data/share/maskline/")[2] for name in archive.namelist()}
+
+    here = {str(path.relative_to(DEPLOY)) for path in DEPLOY.rglob("*") if path.is_file()}
+    assert here
+    assert here <= names

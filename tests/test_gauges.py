@@ -1,0 +1,132 @@
+"""What the metrics read of a running engine: sums of pools, once a scrape, and what readiness says."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from engine.app import running_engine
+from engine.core.pool import PoolState
+from engine.core.ports import OutboxDepth
+from engine.core.records import Service
+from engine.core.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest
+from engine.gauges import OncePerScrape, summed
+from engine.settings import ListenAddress, Settings
+from engine.telemetry.observer import Telemetry
+from tests.storage.material import service
+
+
+def named(name: str) -> Service:
+    return service(unique_name=name)
+
+
+def test_pools_are_added_up_and_the_fullest_is_known() -> None:
+    """Without a cap no service has a name in the metrics."""
+    pools = [
+        (named("rides"), PoolState(free=1, in_use=3, reserved=2, most_held=2), 7),
+        (named("shops"), PoolState(free=399, in_use=1, reserved=0, most_held=1), 1),
+    ]
+
+    found = summed(pools, most_services=0)
+
+    assert found.total == {"free": 400, "in-use": 4, "reserved": 2}
+    assert found.most_saturated == 0.5
+    assert found.fullest == 0.8
+    assert found.by_service == {}
+
+
+def test_services_beyond_the_cap_are_one() -> None:
+    """The oldest have their names."""
+    pools = [(named(f"s{index}"), PoolState(free=index, in_use=0, reserved=0), 1) for index in range(5)]
+
+    found = summed(pools, most_services=2)
+
+    assert list(found.by_service) == ["s0", "s1", "other"]
+    assert found.by_service["other"].numbers["free"] == 2 + 3 + 4
+    assert found.by_service["other"].sessions == 3
+
+
+def test_services_of_one_label_are_added_up() -> None:
+    """Two accounts may use one name; a number in a name is taken out."""
+    pools = [
+        (named("desk 4155550100"), PoolState(free=1, in_use=0, reserved=0), 1),
+        (named("desk 4155550101"), PoolState(free=0, in_use=1, reserved=0, most_held=1), 1),
+    ]
+
+    found = summed(pools, most_services=9)
+
+    assert list(found.by_service) == ["desk #"]
+    assert found.by_service["desk #"].numbers == {"free": 1, "in-use": 1, "reserved": 0}
+    assert found.by_service["desk #"].saturation == 1.0
+
+
+def test_without_services_there_are_no_numbers() -> None:
+    """And still every state reads zero."""
+    assert summed([], most_services=3).total == {"free": 0, "in-use": 0, "reserved": 0}
+
+
+def test_what_several_gauges_share_is_read_once_a_scrape() -> None:
+    """And anew at the next one."""
+    telemetry = Telemetry()
+    counted: Iterator[int] = iter(range(9))
+    shared = OncePerScrape(telemetry, lambda: next(counted))
+    telemetry.gauge("first", "One", "", lambda: [((), shared())])
+    telemetry.gauge("second", "Another", "", lambda: [((), shared())])
+
+    pages = [telemetry.exposition()[0].decode() for _ in range(2)]
+
+    assert [f"maskline_first {n}.0" in page and f"maskline_second {n}.0" in page for n, page in enumerate(pages)] == [
+        True,
+        True,
+    ]
+
+
+@pytest.mark.anyio
+async def test_a_running_engine_shows_its_sessions_pools_and_files(tmp_path: Path) -> None:
+    """In OpenMetrics, as the strict parser reads it."""
+    settings = Settings(data_dir=tmp_path, listen=ListenAddress("127.0.0.1", 0), metrics_services=1)
+    async with running_engine(settings) as engine, httpx.AsyncClient(base_url=engine.address) as client:
+        control = engine.host.control
+        account = await control.create_account(AccountUpdate(friendly_name="Rides"))
+        rides = await control.create_service(account.sid, ServiceRequest(unique_name="rides"))
+        for address in ("+16465550001", "+16465550002"):
+            await control.add_to_pool(account.sid, rides.sid, number_sid=None, address=address, is_reserved=False)
+        request = SessionRequest(participants=(ParticipantRequest(identifier="+12125552001"),))
+        await control.create_session(account.sid, rides.sid, request)
+        page = (await client.get("/metrics", headers={"accept": "application/openmetrics-text;version=1.0.0"})).text
+
+    values = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(page)  # type: ignore[no-untyped-call] # the library's
+        for sample in family.samples
+    }
+    assert values["maskline_sessions", "open"] == 1
+    assert values["maskline_sessions", "closed"] == 0
+    assert values["maskline_pool_numbers", "in-use"] == values["maskline_pool_numbers", "free"] == 1
+    assert values["maskline_service_pool_numbers", "rides", "free"] == 1
+    assert values["maskline_service_pool_saturation_ratio", "rides"] == 0.5
+    assert values["maskline_service_active_sessions", "rides"] == 1
+    assert values["maskline_session_operations_total", "create", "done"] == 1
+    assert values["maskline_host_up", "host-0"] == values["maskline_directory_epoch",] == 1
+    assert values["maskline_database_bytes",] > 0
+    assert values["maskline_disk_free_bytes",] > 0
+    assert values["maskline_rebuild_seconds",] > 0
+
+
+@pytest.mark.anyio
+async def test_an_outbox_past_its_limit_is_named(tmp_path: Path) -> None:
+    """Readiness turns red and shows which condition does not hold."""
+    settings = Settings(data_dir=tmp_path, listen=ListenAddress("127.0.0.1", 0), outbox_limit=2)
+    async with running_engine(settings) as engine, httpx.AsyncClient(base_url=engine.address) as client:
+        within = await client.get("/readyz")
+        engine.outgoing.depth = OutboxDepth(pending=3, dead=0, oldest=None)
+        beyond = await client.get("/readyz")
+        page = (await client.get("/metrics")).text
+
+    assert within.status_code == 200
+    assert (beyond.status_code, "outbox-within-limit" in beyond.text) == (503, True)
+    assert 'maskline_ready_check{check="outbox-within-limit"} 0.0' in page
+    assert 'maskline_ready_check{check="disk-writable"} 1.0' in page
+    assert "maskline_ready 0.0" in page
