@@ -349,14 +349,16 @@ class Control:
 
     # -- debugger and outbox -------------------------------------------------------------------------------------
 
-    async def alerts_page(self, account_sid: str, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
-        """List the debugger events of an account, newest first."""
+    async def alerts_page(
+        self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
+    ) -> Page[DebuggerEvent]:
+        """List the debugger events of an account (None = of all), newest first."""
         return await self._parts.store.alerts_page(account_sid, wanted, cursor)
 
-    async def alert(self, account_sid: str, event_sid: str) -> DebuggerEvent:
-        """Read a debugger event."""
+    async def alert(self, account_sid: str | None, event_sid: str) -> DebuggerEvent:
+        """Read a debugger event of an account (None = of any)."""
         event = self._parts.store.alert(event_sid) if is_sid(event_sid, SidKind.DEBUGGER_EVENT) else None
-        if event is None or event.account_sid != account_sid:
+        if event is None or account_sid not in {None, event.account_sid}:
             raise not_found(f"/Alerts/{event_sid}")
         return event
 

@@ -100,8 +100,6 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """`Taken.stamp` as last heard: routing may go on until LEASE_SECONDS after it. None = it is not prolonged."""
     taken: int = 0
     """The latest report of touches that is on disk."""
-    registry_version: int = 0
-    """What the operations take for known."""
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from benchmarks import (
     resolve,
     restart,
     route,
+    soak,
     sql,
     webhook,
 )
@@ -42,6 +43,9 @@ BENCHMARKS: dict[str, Callable[[Scale], Section]] = {
 }
 """In the order in which they are run."""
 
+SOAK = "soak"
+"""Runs only when it is named, alone: it asks for a verdict, and lasts."""
+
 SMALL = 0.02
 """Share of the long runs with `--quick`."""
 
@@ -49,10 +53,14 @@ SMALL = 0.02
 def options() -> argparse.ArgumentParser:
     """Return what may be asked for."""
     parser = argparse.ArgumentParser(prog="make bench", description="Measure beside peers in the same run.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHMARKS)}; all without")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHMARKS)}, or {SOAK} alone")
     parser.add_argument("--json", action="store_true", help="a JSON line per figure instead of tables")
     parser.add_argument("--out", type=Path, metavar="DIR", default=Path("bench-results"), help="where the files go")
     parser.add_argument("--quick", action="store_true", help="one short round: shows that it runs, not how fast")
+    parser.add_argument("--minutes", type=float, default=10.0, help=f"how long `{SOAK}` lasts")
+    parser.add_argument(
+        "--kill-seconds", type=float, default=soak.KILL_SECONDS, help=f"how often `{SOAK}` kills a host; 0 = never"
+    )
     parser.add_argument("--rounds", type=int, default=Scale().rounds, help="alternating runs, of which the median")
     return parser
 
@@ -61,9 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run what was asked for, in the order of the table."""
     parser = options()
     asked = parser.parse_args(arguments)
+    if asked.names == [SOAK]:
+        soak.run(minutes=asked.minutes, kill_seconds=asked.kill_seconds)
+        return
     unknown = set(asked.names) - set(BENCHMARKS)
     if unknown:
-        parser.error(f"unknown benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+        parser.error(
+            f"unknown benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}, and {SOAK} alone"
+        )
     scale = Scale(rounds=1, share=SMALL) if asked.quick else Scale(rounds=asked.rounds)
     where = surroundings()
     sections: list[Section] = []

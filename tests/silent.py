@@ -22,7 +22,7 @@ class SilentObserver:
     def committed(self, *, changes: int, seconds: float, sync_seconds: float, is_ok: bool) -> None:
         """Ignore it."""
 
-    def requested(self, *, method: str, route: str, status: int) -> None:
+    def requested(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """Ignore it."""
 
     def operated(self, operation: SessionOperation, end: OperationEnd, code: int | None = None) -> None:

@@ -106,7 +106,7 @@ class Link:
 
     def ask_directory(self) -> None:
         """Have the server say where the hosts are."""
-        if self._connection is not None and self._limits is not None:
+        if self._connection is not None and self._limits is not None and self._connection.is_writable:
             self._connection.greet()
 
     def take_all(self) -> Iterator[Pending]:

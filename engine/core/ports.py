@@ -37,6 +37,7 @@ from engine.core.requests import (
     SessionUpdate,
 )
 from engine.core.routing import ActiveSession, Foreseen
+from engine.core.search import FoundSessions, SessionSought
 from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome, SessionWanted
 
 Record = TypeVar("Record")
@@ -54,6 +55,8 @@ class PageCursor(msgspec.Struct, frozen=True, kw_only=True):
     """The last SID of the page before."""
     before: str | None = None
     """The first SID of the page after."""
+    is_part_enough: bool = False
+    """In a cluster: a page without the records of hosts that do not answer is wanted rather than none."""
 
 
 class Page(msgspec.Struct, Generic[Record], frozen=True):
@@ -62,6 +65,8 @@ class Page(msgspec.Struct, Generic[Record], frozen=True):
     records: tuple[Record, ...]
     has_next: bool
     has_previous: bool
+    silent: tuple[str, ...] = ()
+    """Hosts that did not answer, whose records are missing."""
 
 
 class PoolEntry(msgspec.Struct, frozen=True):
@@ -217,11 +222,16 @@ class Store(Protocol):
     async def outbox_depth(self) -> OutboxDepth:
         """Count what is owed."""
 
-    async def alerts_page(self, account_sid: str, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
-        """List the debugger events of an account, newest first."""
+    async def alerts_page(
+        self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
+    ) -> Page[DebuggerEvent]:
+        """List the debugger events of an account (None = of all), newest first."""
 
     def alert(self, event_sid: str) -> DebuggerEvent | None:
         """Read one debugger event."""
+
+    async def find_sessions(self, service_sids: Sequence[str], sought: SessionSought, *, most: int) -> FoundSessions:
+        """Search the sessions of these services, newest first."""
 
 
 class InterceptVerdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -495,11 +505,13 @@ class ControlPlane(Protocol):
     ) -> Participant:
         """Change a participant; METHOD_NOT_ALLOWED unless the service lets it."""
 
-    async def alerts_page(self, account_sid: str, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
-        """List the debugger events of an account, newest first."""
+    async def alerts_page(
+        self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
+    ) -> Page[DebuggerEvent]:
+        """List the debugger events of an account (None = of all), newest first."""
 
-    async def alert(self, account_sid: str, event_sid: str) -> DebuggerEvent:
-        """Read a debugger event."""
+    async def alert(self, account_sid: str | None, event_sid: str) -> DebuggerEvent:
+        """Read a debugger event of an account (None = of any)."""
 
     async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
         """List, as the operator, what is owed, oldest first."""
@@ -606,8 +618,8 @@ class Observer(Protocol):
     def committed(self, *, changes: int, seconds: float, sync_seconds: float, is_ok: bool) -> None:
         """One group commit ended; `sync_seconds` of it were spent in making it durable."""
 
-    def requested(self, *, method: str, route: str, status: int) -> None:
-        """One REST request was answered; `route` is a path template."""
+    def requested(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        """One REST request had its answer made after so long; `route` is a path template."""
 
     def operated(self, operation: SessionOperation, end: OperationEnd, code: int | None = None) -> None:
         """One operation on a session ended; REFUSED with the code of the refusal."""

@@ -96,8 +96,8 @@ async def test_pages_of_interactions_on_several_hosts_fit_together(world: World)
         await world.text(ALICE, SECOND)
         await world.text(BOB, THIRD)
 
-    async def page(**where: str | None) -> list[str]:
-        cursor = PageCursor(limit=3, **where)
+    async def page(*, after: str | None = None, before: str | None = None) -> list[str]:
+        cursor = PageCursor(limit=3, after=after, before=before)
         found = await world.control.interactions_page(world.account.sid, world.service_sid, session.sid, cursor)
         return [one.sid for one in found.records]
 
@@ -393,3 +393,27 @@ async def pairings_under_faults(world: World, closes: list[bool]) -> None:
     for partners, is_closed in made:
         for (sender, proxy), partner in partners.items():
             assert (await world.text(sender, proxy)).to == ("" if is_closed else partner)
+
+
+async def test_a_service_is_known_to_a_host_that_missed_its_creation(world: World) -> None:
+    """Whoever asks says which version of the registry it takes for known."""
+    for host in world.hosts.values():
+        assert host._membership is not None
+        for link in host._membership.links.values():
+            link.is_up = False  # the registrar does not wait for hosts that it does not reach
+
+    services = [await world.make_service(f"new-{nth}") for nth in range(6)]
+
+    for service in services:
+        page = await world.control.pool_page(world.account.sid, service.sid, PAGE, short_codes=False)
+        assert page.records == ()
+
+
+async def test_a_fixed_end_needs_nobodys_word(world: World) -> None:
+    """What has come to it is refused although the coordinator does not answer."""
+    await world.session(wanting(ALICE, FIRST), wanting(BOB, SECOND), date_expiry=world.clock.now + 10)
+    world.clock.move(11)
+    for other in (0, 2):
+        world.cut(1, other)
+
+    assert await direct(world, 1, BOB, SECOND) is Outcome.REFUSED
