@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from benchmarks.engines import NUMBERS, Filled, create_sessions, filled, host_on, person, proxy_number
 from benchmarks.load import drive
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
-from benchmarks.report import Figure, median, show
+from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.webhook import PUBLIC_URL, SESSIONS, STRANGERS, Workload, pairs_of, port_of, webhooks
 from engine.app import running_engine
 from engine.core.observing import Ingress
@@ -330,10 +330,7 @@ def scrape_figures() -> Iterator[Figure]:
             )
 
 
-def main() -> None:
-    """Measure and print."""
-    show("metrics", [*resolve_figures(), *webhook_figures(), *scrape_figures()])
-
-
-if __name__ == "__main__":
-    main()
+def measure(scale: Scale) -> Section:
+    """Measure."""
+    del scale  # short alternating rounds of its own, see ASKED_ROUNDS
+    return Section("metrics", (*resolve_figures(), *webhook_figures(), *scrape_figures()))

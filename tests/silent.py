@@ -1,7 +1,10 @@
 """An observer and a meter that take everything and remember nothing: what a fake is made from."""
 
-from engine.core.observing import OperationEnd, SessionOperation
-from engine.core.ports import DoorProblem
+from engine.core.observing import (
+    DoorProblem,
+    OperationEnd,
+    SessionOperation,
+)
 from engine.core.records import DebuggerEvent, Kind
 from engine.core.routing import Foreseen
 from engine.core.traffic import Reason, ReportOutcome
@@ -22,7 +25,7 @@ class SilentObserver:
     def committed(self, *, changes: int, seconds: float, sync_seconds: float, is_ok: bool) -> None:
         """Ignore it."""
 
-    def requested(self, *, method: str, route: str, status: int) -> None:
+    def requested(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """Ignore it."""
 
     def operated(self, operation: SessionOperation, end: OperationEnd, code: int | None = None) -> None:

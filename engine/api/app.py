@@ -1,5 +1,6 @@
 """The REST control plane as one ASGI application: routes from the table of operations, plus the OpenAPI document."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -13,7 +14,10 @@ from engine.api.openapi import openapi_document
 from engine.api.operations import AnyOperation, Batch
 from engine.api.settings import ApiSettings
 from engine.core.errors import Code, not_found
-from engine.core.ports import Clock, ControlPlane, Observer
+from engine.core.observing import (
+    Observer,
+)
+from engine.core.ports import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
 from engine.wire.rest_values import OwnHost
 
@@ -36,6 +40,7 @@ def create_app(
     settings: ApiSettings,
     clock: Clock,
     observer: Observer,
+    monotonic: Clock = time.perf_counter,
     is_ready: Callable[[], bool] | None = None,
     extra_routes: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
@@ -44,6 +49,7 @@ def create_app(
         control=control,
         settings=settings,
         clock=clock,
+        monotonic=monotonic,
         observer=observer,
         is_ready=is_ready,
         own_host=OwnHost(settings.base),
@@ -97,7 +103,7 @@ def _unknown(observer: Observer) -> ASGIApp:
         if scope["type"] != "http":
             await send({"type": "websocket.close"})
             return
-        tell(observer, scope, "unknown", 404)
+        tell(observer, scope, "unknown", 404, seconds=0.0)
         problem = not_found(shown_path(raw_path(scope)))
         await send_reply(refusal(problem.code, problem.message, status=404), send)
 

@@ -34,7 +34,10 @@ from engine.api.http import (
 from engine.api.operations import PARENT_KINDS, AnyOperation, Batch, Call, Stream
 from engine.api.settings import ApiSettings
 from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, invalid_parameter, not_found
-from engine.core.ports import Clock, ControlPlane, Observer
+from engine.core.observing import (
+    Observer,
+)
+from engine.core.ports import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
 from engine.core.records import DebuggerEvent
 from engine.core.sids import SidKind, is_sid
@@ -59,6 +62,8 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     control: ControlPlane
     settings: ApiSettings
     clock: Clock
+    monotonic: Clock
+    """Measures durations."""
     observer: Observer
     is_ready: Callable[[], bool] | None
     own_host: OwnHost
@@ -78,12 +83,14 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        began = self._desk.monotonic()
         with ExitStack() as until_sent:
             try:
                 reply = await self._reply(scope, receive, until_sent)
             except Disconnected:
                 return
-            tell(self._desk.observer, scope, self._route, reply.status)
+            took = self._desk.monotonic() - began
+            tell(self._desk.observer, scope, self._route, reply.status, seconds=took)
             await send_reply(reply, send)
 
     async def _reply(self, scope: Scope, receive: Receive, until_sent: ExitStack) -> Reply:
@@ -219,7 +226,8 @@ def _allow(methods: Iterable[str]) -> Headers:
     return ((b"allow", ", ".join(sorted(methods)).encode()),)
 
 
-def tell(observer: Observer, scope: Scope, route: str, status: int) -> None:
+def tell(observer: Observer, scope: Scope, route: str, status: int, *, seconds: float) -> None:
     """Count a request under a closed set of methods."""
     method = scope["method"]
-    observer.requested(method=method if method in KNOWN_METHODS else "OTHER", route=route, status=status)
+    method = method if method in KNOWN_METHODS else "OTHER"
+    observer.requested(method=method, route=route, status=status, seconds=seconds)

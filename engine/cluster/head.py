@@ -179,6 +179,7 @@ _HEAD_ENVIRONMENT: Final = {
     "RAY_BACKEND_LOG_LEVEL": "warning",
     "RAY_ROTATION_MAX_BYTES": "10000000",
     "RAY_ROTATION_BACKUP_COUNT": "2",
+    "RAY_worker_niceness": "0",  # Ray's own 15 lets whatever else the machine does go before calls
     "RAY_memory_monitor_refresh_ms": "0",  # the kernel decides whom to end when memory is short, not Ray
 }
 

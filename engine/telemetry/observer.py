@@ -9,10 +9,20 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from itertools import product
 
-from engine.core.observing import Ingress, OperationEnd, SessionOperation
-from engine.core.ports import DeliveryEnd, DoorProblem, DutyKind, FeedProblem, HookEnd, HookKind
-from engine.core.records import DebuggerEvent
-from engine.core.traffic import ReportOutcome
+from engine.core.observing import (
+    DeliveryEnd,
+    DoorProblem,
+    DutyKind,
+    FeedProblem,
+    HookEnd,
+    HookKind,
+    Ingress,
+    OperationEnd,
+    SessionOperation,
+)
+from engine.core.overview import TrafficCount
+from engine.core.records import DebuggerEvent, Kind
+from engine.core.traffic import ENDINGS, ReportOutcome
 from engine.telemetry.debugger import DebuggerLog
 from engine.telemetry.exposition import Exposition
 from engine.telemetry.instruments import Buckets, Gauge, Histograms, Labels, Reading, Tally
@@ -29,6 +39,7 @@ LAG_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 1
 """Bounds of how late something is."""
 
 _METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _TOO_MANY_REQUESTS = 429
 
 
@@ -85,6 +96,15 @@ class Telemetry:
 
     def _count_control(self) -> None:
         self._requests = self._tally("api_requests", "REST requests answered", "method route status")
+        self._request_seconds = {is_read: Buckets(SECONDS) for is_read in (True, False)}
+        self._page.add(
+            Histograms(
+                "maskline_api_seconds",
+                "From a REST request's head to its answer",
+                "access",
+                {("read" if is_read else "write",): one for is_read, one in self._request_seconds.items()},
+            )
+        )
         self._limited = self._tally("rate_limited_requests", "REST requests refused with 429")
         self._operations = self._tally(
             "session_operations",
@@ -123,6 +143,19 @@ class Telemetry:
     def meter(self, ingress: Ingress) -> Meter:
         """Return where an ingress tells what passes."""
         return self._meters[ingress]
+
+    def traffic(self) -> tuple[TrafficCount, ...]:
+        """Return how the inbound events so far ended, of all ingresses, those that never happened as 0."""
+        meters = self._meters.values()
+        return tuple(
+            TrafficCount(kind, outcome, reason, sum(counts[reason.slot] for counts in told))
+            for kind, told in (
+                (Kind.VOICE, [meter.calls for meter in meters]),
+                (Kind.MESSAGE, [meter.messages for meter in meters]),
+            )
+            for outcome, reasons in ENDINGS.items()
+            for reason in reasons
+        )
 
     def reported(self, outcome: ReportOutcome) -> None:
         """Count a leg report."""
@@ -172,8 +205,9 @@ class Telemetry:
             self._routes.add(route)
             self._requests.counts.setdefault((method, route, str(int(status))), 0)
 
-    def requested(self, *, method: str, route: str, status: int) -> None:
-        """Count a REST request."""
+    def requested(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a REST request and how long it took."""
+        self._request_seconds[method in _READING].observe(seconds)
         if route not in self._routes:
             if len(self._routes) < MAX_ROUTES:
                 self._routes.add(route)

@@ -95,3 +95,11 @@ async def test_the_pools_tell_how_full_they_are(world: World) -> None:
 
     assert (service.sid, sessions) == (world.service_sid, 2)
     assert state == PoolState(free=0, in_use=2, reserved=0, most_held=2)
+
+
+async def test_every_host_hears_all_and_waits_for_no_number(world: World) -> None:
+    """Alone, it hears itself."""
+    names = {f"host-{place}" for place in world.hosts}
+
+    assert [host.hosts_heard() for host in world.hosts.values()] == [dict.fromkeys(names, True)] * len(names)
+    assert [host.rebuilding_numbers for host in world.hosts.values()] == [0] * len(names)

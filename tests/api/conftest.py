@@ -22,15 +22,17 @@ class FakeObserver(SilentObserver):
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, int]] = []
+        self.durations: list[float] = []
         self.events: list[DebuggerEvent] = []
 
     def debugger(self, event: DebuggerEvent) -> None:
         """Remember an event."""
         self.events.append(event)
 
-    def requested(self, *, method: str, route: str, status: int) -> None:
-        """Remember a request."""
+    def requested(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        """Remember a request, and how long it took."""
         self.requests.append((method, route, status))
+        self.durations.append(seconds)
 
 
 class FakeClock:

@@ -2,6 +2,7 @@
 
 import base64
 import logging
+from itertools import count
 
 import httpx
 import pytest
@@ -305,3 +306,19 @@ def test_every_operation_of_the_contract_is_served() -> None:
         served.setdefault(operation.path, []).append(operation.method)
 
     assert {path: " ".join(sorted(methods)) for path, methods in served.items()} == expected
+
+
+async def test_a_request_is_timed_until_its_answer_is_made(rest: Rest) -> None:
+    """By a clock that nobody sets back; here each look at it takes a second."""
+    ticks = count()
+    app = create_app(
+        rest.control,
+        settings=ApiSettings(public_base_url=BASE),
+        clock=rest.clock,
+        monotonic=lambda: float(next(ticks)),
+        observer=rest.observer,
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as client:
+        await client.get("/v1/Services")
+
+    assert rest.observer.durations == [1.0]

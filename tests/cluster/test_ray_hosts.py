@@ -57,6 +57,16 @@ def test_each_host_has_metrics_of_its_own(cluster: LiveCluster) -> None:
         assert elsewhere.status_code == 404
 
 
+def test_hosts_and_supervisor_have_the_priority_of_the_server(cluster: LiveCluster) -> None:
+    """Ray would have them wait for every other process of the machine."""
+    told = json.loads(cluster.run("cluster", "status", "--json").stdout)
+    pids = (told["supervisor_pid"], *(one["pid"] for one in told["hosts"]))
+
+    priorities = {os.getpriority(os.PRIO_PROCESS, pid) for pid in pids}
+
+    assert priorities == {os.getpriority(os.PRIO_PROCESS, cluster.process.pid)}
+
+
 def directory(cluster: LiveCluster, tenant: Tenant, place: int) -> tuple[int, int, list[dict[str, str]]]:
     """Ask a host's feed: epoch, whose answer it is, names and addresses of all hosts."""
     with Feed(cluster.status()[place]["feed"], tenant.sid, tenant.token) as feed:

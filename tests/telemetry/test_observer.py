@@ -6,8 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.core.errors import Code
-from engine.core.observing import Ingress, OperationEnd, SessionOperation
-from engine.core.ports import (
+from engine.core.observing import (
     DeliveryEnd,
     DoorProblem,
     DutyKind,
@@ -16,8 +15,12 @@ from engine.core.ports import (
     FeedProblem,
     HookEnd,
     HookKind,
+    Ingress,
     Observer,
+    OperationEnd,
+    SessionOperation,
 )
+from engine.core.overview import TrafficCount
 from engine.core.records import DebuggerEvent, Kind, Mode
 from engine.core.routing import NOT_IN_POOL, ActiveSession, Foreseen, Passage, Seat
 from engine.core.traffic import Decision, Outcome, Reason, ReportOutcome
@@ -56,6 +59,17 @@ def test_it_is_an_observer(telemetry: Telemetry) -> None:
     observer.turned_away(DoorProblem.NOT_POST)
 
     assert series(telemetry, "maskline_turned_away_requests_total")['{problem="not-post"}'] == 1
+
+
+def test_the_traffic_so_far_is_told_to_the_console(telemetry: Telemetry) -> None:
+    """The same counts that the metrics show, of all ingresses together."""
+    for ingress in Ingress:
+        telemetry.meter(ingress).decided(Kind.VOICE, Reason.IN_SESSION)
+
+    counts = telemetry.traffic()
+
+    assert [one for one in counts if one.count] == [TrafficCount(Kind.VOICE, Outcome.ROUTED, Reason.IN_SESSION, 2)]
+    assert len(counts) == 2 * len(Reason)
 
 
 def test_the_feed_is_counted_by_problem(telemetry: Telemetry) -> None:
@@ -180,8 +194,8 @@ def test_debugger_events_are_counted_by_code_and_level(telemetry: Telemetry) -> 
 def test_requests_cannot_grow_the_number_of_series_without_bound(telemetry: Telemetry) -> None:
     """Odd methods and a flood of routes end in `other`."""
     for number in range(MAX_ROUTES + 5):
-        telemetry.requested(method="GET", route=f"/v1/made-up/{number}", status=404)
-    telemetry.requested(method="BREW", route="/v1/made-up/0", status=405)
+        telemetry.requested(method="GET", route=f"/v1/made-up/{number}", status=404, seconds=0.004)
+    telemetry.requested(method="BREW", route="/v1/made-up/0", status=405, seconds=0.004)
 
     counted = series(telemetry, "maskline_api_requests_total")
 
@@ -245,7 +259,7 @@ def test_label_values_are_escaped(telemetry: Telemetry) -> None:
 def test_names_say_what_and_labels_hold_no_number_and_no_sid(telemetry: Telemetry) -> None:
     """Whatever is told, our names start alike and no label can name a person or a resource."""
     telemetry.debugger(event(Code.NO_ACTIVE_SESSION))
-    telemetry.requested(method="GET", route="/v1/Services/{Sid}", status=200)
+    telemetry.requested(method="GET", route="/v1/Services/{Sid}", status=200, seconds=0.004)
 
     lines = [line for line in page(telemetry).splitlines() if not line.startswith("#")]
 
@@ -293,13 +307,23 @@ def test_operations_tell_of_conflicts_and_of_exhausted_pools(telemetry: Telemetr
 def test_rate_limited_requests_are_counted_beside_their_route(telemetry: Telemetry) -> None:
     """And what is expected reads zero before."""
     telemetry.expect_requests([("GET", "/v1/Services", 200)])
-    telemetry.requested(method="GET", route="/v1/Services", status=429)
+    telemetry.requested(method="GET", route="/v1/Services", status=429, seconds=0.004)
 
     requests = series(telemetry, "maskline_api_requests_total")
 
     assert requests['{method="GET",route="/v1/Services",status="200"}'] == 0
     assert requests['{method="GET",route="/v1/Services",status="429"}'] == 1
     assert series(telemetry, "maskline_rate_limited_requests_total") == {"": 1}
+
+
+def test_requests_are_timed_by_whether_they_change_something(telemetry: Telemetry) -> None:
+    """A read waits for no commit."""
+    telemetry.requested(method="GET", route="/v1/Services", status=200, seconds=0.002)
+    telemetry.requested(method="POST", route="/v1/Services", status=201, seconds=0.02)
+    telemetry.requested(method="DELETE", route="/v1/Services/{Sid}", status=204, seconds=0.03)
+
+    assert series(telemetry, "maskline_api_seconds_count") == {'{access="read"}': 1, '{access="write"}': 2}
+    assert series(telemetry, "maskline_api_seconds_sum")['{access="write"}'] == pytest.approx(0.05)
 
 
 def test_what_is_late_or_elsewhere_is_counted(telemetry: Telemetry) -> None:

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain_tex
 from starlette.applications import Starlette
 
 from engine.telemetry.observer import Telemetry
-from engine.telemetry.readiness import Readiness
+from engine.telemetry.readiness import Latch, Readiness
 from engine.telemetry.routes import operations_routes
 
 pytestmark = pytest.mark.anyio
@@ -74,3 +74,16 @@ async def test_readiness_names_what_does_not_hold() -> None:
     assert "outbox-within-limit" in not_ready.text
     assert "numbers-rebuilt" not in not_ready.text
     assert healthy.status_code == 200
+
+
+def test_a_latch_holds_for_good_once_it_held() -> None:
+    """Numbers that lose their coordinator later do not take the host out of a balancer."""
+    now: list[bool] = [False]
+    latch = Latch(lambda: now[0])
+
+    before = latch()
+    now[0] = True
+    then = latch()
+    now[0] = False
+
+    assert (before, then, latch()) == (False, True, True)
