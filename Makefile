@@ -12,7 +12,7 @@ STAMP := .venv/.complete
 CODE := $(wildcard engine actors storage tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format types layers bench lock ops-test ops-pictures clean
+.PHONY: help setup run test console-test lint format types layers bench lock ops-test ops-pictures clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,12 @@ run: $(STAMP) ## set up and play the recorded traffic (ARGS=--once exits after i
 
 test: $(STAMP) ## set up and run the whole test suite (ARGS=tests/core -n0 narrows it)
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+console-test: $(STAMP) ## open the console in headless Chromium, installed with apt-get where it is missing
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+		DEBIAN_FRONTEND=noninteractive timeout 600 sh -c 'apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-dejavu-core' >/dev/null; }
+	@$(BIN)/pytest -n0 -p no:randomly tests/console/browser.py $(ARGS)
 
 lint: $(STAMP) ## check style and formatting
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && echo "lint: ok"

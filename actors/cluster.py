@@ -9,20 +9,20 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import ray
 from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.supervisor import Membership, Order, Supervisor
+from actors.seats import ClusterPeers, ClusterUnreachable, MakeHost, Makers, Seat
+from actors.supervisor import Fleet, Membership, Order
 from actors.watch import Beat, HostReport, Node, Sign
-from engine.core.errors import MasklineError, PeerUnavailable
+from engine.core.errors import PeerUnavailable
 from engine.core.placement import host_name
-from engine.core.ports import Peers
 
 NAMESPACE: Final = "maskline"
 SUPERVISOR: Final = "supervisor"
@@ -33,52 +33,6 @@ _CONCURRENT_CALLS: Final = 10_000
 """Calls that an actor carries out at a time; Ray's own limit is 1,000, and asks may wait for disks."""
 
 _log = logging.getLogger("maskline.cluster")
-
-
-class ClusterUnreachable(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
-    """Ray, or the supervisor in it, does not answer; the message says which and what to do."""
-
-
-class Seat(msgspec.Struct, frozen=True):
-    """Where a host runs."""
-
-    place: int
-    node: str
-    """Ray's name of the node."""
-    node_address: str
-    """IP address of the node."""
-    placing: str
-    """One for each time that the host was placed on a node; the same for all restarts there."""
-
-
-class HostedEngine(Protocol):
-    """A host as the composition root makes it."""
-
-    def start(self) -> None:
-        """Begin to start; how far it came is in the report."""
-
-    def report(self, beat: Beat) -> HostReport:
-        """Take the supervisor's word and tell how it fares."""
-
-    async def ask(self, source: int, message: bytes) -> bytes | None:
-        """Carry out what another host asks; None while it cannot."""
-
-    async def order(self, order: Order) -> None:
-        """Do as told; returns when it is done."""
-
-
-MakeHost = Callable[[bytes, Seat, "RayPeers"], HostedEngine]
-MakeSupervisor = Callable[[bytes, "RayFleet"], Supervisor]
-FindPlaces = Callable[[bytes], frozenset[int]]
-
-
-class Makers(msgspec.Struct, frozen=True):
-    """What the composition root hands in; each is importable on every node."""
-
-    host: MakeHost
-    supervisor: MakeSupervisor
-    places: FindPlaces
-    """Tells which hosts' files lie on the node where it is called."""
 
 
 class RayPeers:
@@ -315,7 +269,7 @@ class RayCluster:
         """Return what the cluster runs by; raises ClusterUnreachable, as all that follow."""
         return bytes(self._asked(self._supervisor.plan.remote(), timeout_seconds))
 
-    def membership(self, *, timeout_seconds: float = 10.0) -> Membership:
+    def membership(self, *, timeout_seconds: float = 5.0) -> Membership:
         """Tell who the hosts are and how they fare."""
         return _read_membership(self._asked(self._supervisor.membership.remote(), timeout_seconds))
 
@@ -340,13 +294,12 @@ class RayCluster:
         ray.kill(self._supervisor, no_restart=False)
 
     @staticmethod
-    def kill_hosts(hosts: int) -> None:
+    def kill_hosts() -> None:
         """End the hosts of a cluster whose supervisor does not answer."""
-        for place in range(hosts):
-            try:
-                ray.kill(ray.get_actor(host_name(place), NAMESPACE))
-            except ValueError:
-                continue
+        for actor in ray.util.list_named_actors(all_namespaces=True):
+            if actor["namespace"] == NAMESPACE and actor["name"] != SUPERVISOR:
+                with suppress(ValueError):  # it has ended meanwhile
+                    ray.kill(ray.get_actor(actor["name"], NAMESPACE))
 
     @staticmethod
     def _asked(asked: Any, timeout_seconds: float) -> Any:  # noqa: ANN401 - what the method returns
@@ -432,5 +385,6 @@ _read_order = msgspec.msgpack.Decoder(Order).decode
 _read_report = msgspec.msgpack.Decoder(HostReport).decode
 _read_membership = msgspec.msgpack.Decoder(Membership).decode
 
-_PEERS: type[Peers] = RayPeers
-"""Checked: it satisfies the port."""
+_PEERS: type[ClusterPeers] = RayPeers
+_FLEET: type[Fleet] = RayFleet
+"""Checked: they satisfy their ports."""

@@ -1,19 +1,15 @@
 """Which actor of this host owns which proxy number."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from actors.hooked import HookedEvents
 from actors.ledger import Ledger
-from actors.number import NumberActor
+from actors.number import NumberActor, Source
 from actors.parts import Parts
 from actors.registry import Registry
 from engine.core.e164 import canonical
 from engine.core.records import Address, ProxyNumber
 from engine.core.routing import ActiveSession, Seat, rules_for
-
-if TYPE_CHECKING:
-    from actors.mirror import Mirror
 
 
 class Directory:
@@ -28,7 +24,7 @@ class Directory:
         *,
         expired: Callable[[ActiveSession], None],
         is_here: Callable[[Address], bool],
-        source_of: Callable[[str], "Mirror | None"],
+        source_of: Callable[[str], Source | None],
     ) -> None:
         """Make actors with these collaborators.
 

@@ -12,6 +12,7 @@ from actors.control import Control
 from actors.coordinator import not_in_this_service
 from actors.mesh import Mesh
 from actors.paging import merged
+from actors.patience import heard
 from actors.routes import Place
 from engine.core.batch import BatchItem, ItemRefused, ItemResult
 from engine.core.e164 import canonical
@@ -312,18 +313,21 @@ class Front:
         """Read any account's session with all its participants, as the operator."""
         return await self._found(Control.find_session, session_sid)
 
-    async def alerts_page(self, account_sid: str, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
-        """List the debugger events of an account, newest first."""
-        pages = await self._everywhere(Control.alerts_page, account_sid, wanted, cursor)
+    async def alerts_page(
+        self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
+    ) -> Page[DebuggerEvent]:
+        """List the debugger events of an account (None = of all), newest first."""
+        pages = await self._pages(cursor, Control.alerts_page, account_sid, wanted, cursor)
         return merged(pages, cursor, is_newest_first=True)
 
-    async def alert(self, account_sid: str, event_sid: str) -> DebuggerEvent:
-        """Read a debugger event."""
+    async def alert(self, account_sid: str | None, event_sid: str) -> DebuggerEvent:
+        """Read a debugger event of an account (None = of any)."""
         return await self._found(Control.alert, account_sid, event_sid)
 
     async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
         """List, as the operator, what is owed, oldest first."""
-        return merged(await self._everywhere(Control.outbox_page, wanted, cursor), cursor, is_newest_first=False)
+        pages = await self._pages(cursor, Control.outbox_page, wanted, cursor)
+        return merged(pages, cursor, is_newest_first=False)
 
     async def replay(self, effects: Sequence[Effect]) -> int:
         """Have dead effects tried again, from the first attempt; returns how many were dead."""
@@ -372,9 +376,23 @@ class Front:
         others = (self._mesh.ask(host, method, *args, **kwargs) for host in self._mesh.others)
         return list(await asyncio.gather(method(self._control, *args, **kwargs), *others))
 
+    async def _pages(
+        self, cursor: PageCursor, method: Method[P, Page[R]], *args: P.args, **kwargs: P.kwargs
+    ) -> list[Page[R]]:
+        """Read a page on every host; one that is silent has an empty one where a part is enough."""
+        if not cursor.is_part_enough:
+            return await self._everywhere(method, *args, **kwargs)
+        own = await method(self._control, *args, **kwargs)
+        others = {host: self._mesh.ask(host, method, *args, **kwargs) for host in self._mesh.others}
+        pages, silent = await heard(others)
+        return [own, *pages, Page((), has_next=False, has_previous=False, silent=silent)]
+
     async def _found(self, method: Method[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Return what one of the hosts has; ApiError NOT_FOUND when none does."""
-        refusal: ApiError | None = None
+        """Return what one of the hosts has.
+
+        ApiError NOT_FOUND when none does, PeerUnavailable when one that may does not answer.
+        """
+        refusal: ApiError | PeerUnavailable
         try:
             return await method(self._control, *args, **kwargs)
         except ApiError as problem:
@@ -385,4 +403,6 @@ class Front:
             except ApiError as problem:
                 if problem.code is not Code.NOT_FOUND:
                     raise
+            except PeerUnavailable as problem:
+                refusal = problem
         raise refusal

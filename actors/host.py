@@ -13,6 +13,7 @@ from typing import Any
 from actors.accounts import AccountRegister
 from actors.alerts import AlertBook
 from actors.batch import erase_old_keys
+from actors.console import ConsoleFront, ConsoleSide
 from actors.control import Control
 from actors.coordinator import ServiceCoordinator
 from actors.directory import Directory
@@ -33,9 +34,18 @@ from actors.routes import Routes
 from actors.services import ServiceRegister
 from actors.sides import AnyCoordinators, CoordinatorSide, OtherHosts
 from engine.core.errors import PeerUnavailable, StoreUnavailable
+from engine.core.observing import (
+    Observer,
+)
+from engine.core.overview import ConsolePlane, HostFigures, HostStatus, ReadFigures
 from engine.core.placement import Placement, host_name
 from engine.core.pool import PoolState
-from engine.core.ports import Clock, ControlPlane, Observer, Peers, Store
+from engine.core.ports import (
+    Clock,
+    ControlPlane,
+    Peers,
+    Store,
+)
 from engine.core.records import Address, DebuggerEvent, Interaction, Service
 from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession, Foreseen, foresee, foresee_all
 from engine.core.sids import Mint
@@ -69,10 +79,12 @@ class Host:
         settings: HostSettings | None = None,
         egress: Egress | None = None,
         peers: Peers | None = None,
+        figures: ReadFigures = HostFigures,
     ) -> None:
         """Carry actors over a store.
 
-        `pick` returns a random index below n; without egress, what is owed waits; without peers, the host is alone.
+        `pick` returns a random index below n; without egress, what is owed waits; without peers, the host is alone;
+        `figures` are shown to the operator.
         """
         parts = Parts(store, clock, mint, pick, observer, settings or HostSettings(), egress or Egress())
         mesh = None if peers is None else Mesh(peers)
@@ -126,6 +138,9 @@ class Host:
         )
         self._local = local
         self.control: ControlPlane = local if mesh is None else Front(local, mesh, place)
+        self._figures = figures
+        self._console = ConsoleSide(parts, self._services, place=me, status=self._status)
+        self.console: ConsolePlane = self._console if mesh is None else ConsoleFront(self._console, mesh)
         self._membership = None
         if mesh is not None:
             self._membership = Membership(
@@ -186,6 +201,29 @@ class Host:
         """Count the active pairs."""
         return sum(len(actor.bindings) for actor in self._directory)
 
+    def _status(self, name: str) -> HostStatus:
+        return HostStatus(
+            name=name,
+            is_ready=self.is_ready and not self.rebuilding_numbers,
+            problem=self._problem(),
+            started_at=self._started_at,
+            active_sessions=self.active_sessions,
+            bindings=self.bindings,
+            open_calls=self.open_calls,
+            waiting_events=self.waiting_events,
+            figures=self._figures(),
+        )
+
+    def _problem(self) -> str:
+        if not self._is_loaded:
+            return "it is starting or stopping"
+        if not self._parts.store.is_writable:
+            return "its disk refuses commits"
+        if self.unheard:
+            return f"too little is heard of {', '.join(map(host_name, self.unheard))}"
+        waiting = self.rebuilding_numbers
+        return f"{waiting} numbers wait to be rebuilt" if waiting else ""
+
     async def start(self) -> None:
         """Load what the store holds, then begin to sweep; until then traffic is told to come again."""
         self._started_at = self._parts.clock()
@@ -200,7 +238,7 @@ class Host:
         if self._membership is None:
             self._begin()
         else:
-            self._membership.listen(self)
+            self._membership.listen(self, self._console)
             self._spawn(self._join(self._membership))
 
     async def _join(self, membership: Membership) -> None:
@@ -417,7 +455,14 @@ class Host:
     def _found_expired(self, session: ActiveSession) -> None:
         if not session.is_ending:
             session.is_ending = True
-            self._spawn(self._expire(session))
+            self._spawn(self._guarded(partial(self._expire_anywhere, session)))
+
+    async def _expire_anywhere(self, session: ActiveSession) -> None:
+        """Have the coordinator close a session that was found past its end, if it is."""
+        try:
+            await self._coordinators.expire(session.service_sid, session.sid)
+        finally:
+            session.is_ending = False
 
     async def _expire(self, session: ActiveSession) -> None:
         coordinator = self._services.find(session.service_sid)

@@ -5,6 +5,7 @@ lease, routes no more: a host that is cut off can hold up a change for that long
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
@@ -34,6 +35,8 @@ RETRY_SECONDS = 0.1
 Send = Callable[[Batch], Coroutine[Any, Any, Taken]]
 """Has the other host take a batch; raises MasklineError."""
 
+_log = logging.getLogger("maskline.host")
+
 Heard = Callable[[tuple[Touch, ...], Callable[[], None]], None]
 """Takes touches over; calls back once they are on disk."""
 
@@ -52,7 +55,6 @@ class Link:
         sessions: Callable[[], Iterable[ActiveSession]],
         heard: Heard,
         is_loaded: Callable[[], bool],
-        registry_version: Callable[[], int],
         monotonic: Clock,
     ) -> None:
         """Begin a link that has said nothing.
@@ -65,7 +67,6 @@ class Link:
         self._sessions = sessions
         self._heard = heard
         self._is_loaded = is_loaded
-        self._registry_version = registry_version
         self._monotonic = monotonic
         self._partner = ""
         self._streams = 0
@@ -75,6 +76,7 @@ class Link:
         self._queue: deque[_Saying] = deque()
         self._under_way: list[_Saying] = []
         self._deadlines: deque[tuple[float, asyncio.Future[bool]]] = deque()
+        self._upon = 0.0
         self._echo: float | None = None
         self._echo_heard_at = 0.0
         self._leased_until = monotonic() + LEASE_SECONDS  # an earlier life of ours may have said so
@@ -115,12 +117,16 @@ class Link:
         batch = self._next_batch()
         try:
             taken = await self._send(batch)
+            self._take(taken)
         except MasklineError:
             self.is_up = False
-            self._give_up()
-            return False
-        self._take(taken)
-        return True
+        except Exception:  # noqa: BLE001 - an actor's loop: the unforeseen is logged, and all is said anew
+            _log.exception("A link to another host failed")
+            self.is_up, self._partner = False, ""
+        else:
+            return True
+        self._give_up()
+        return False
 
     async def _rest(self) -> None:
         with suppress(TimeoutError):
@@ -131,7 +137,7 @@ class Link:
 
     @property
     def _has_more(self) -> bool:
-        return bool(self._queue or self._under_way or not self._is_complete)
+        return self._is_loaded() and bool(self._queue or self._under_way or not self._is_complete)
 
     def _next_batch(self) -> Batch:
         while len(self._under_way) < MOST_OPERATIONS:
@@ -142,17 +148,17 @@ class Link:
                 self._under_way.append(self._queue.popleft())
             else:
                 break
-        is_all = not self._queue
+        is_all = not self._queue and not self._upon_completion
         if is_all and self._echo is not None:
             self._leased_until = max(self._leased_until, self._echo_heard_at + LEASE_SECONDS)
         return Batch(
             source=self._source,
             incarnation=f"{self._life}.{self._streams}",
+            upon=self._upon,
             first=self._first,
             operations=tuple(operation for operation, _ in self._under_way),
             echo=self._echo if is_all else None,
             taken=self._kept_report,
-            registry_version=self._registry_version(),
         )
 
     def _take(self, taken: Taken) -> None:
@@ -162,9 +168,9 @@ class Link:
         if taken.incarnation != self._partner:
             self._partner = taken.incarnation
             self._kept_report = 0
-            self._begin()
+            self._begin(upon=taken.stamp)
         elif taken.applied < self._first - 1 + len(self._under_way):
-            self._begin()
+            self._begin(upon=taken.stamp)
         else:
             self._first += len(self._under_way)
             for operation, heard in self._under_way:
@@ -178,12 +184,13 @@ class Link:
     def _keep(self, report: int) -> None:
         self._kept_report = max(self._kept_report, report)
 
-    def _begin(self) -> None:
+    def _begin(self, *, upon: float) -> None:
         """Say anew all that holds; what was said before, or waited to be, is part of it."""
         self._upon_completion += (heard for _, heard in (*self._under_way, *self._queue) if heard is not None)
         self._under_way.clear()
         self._queue.clear()
         self._is_complete = self.is_up = False
+        self._upon = upon
         self._first = 1
         if self._is_loaded():
             self._streams += 1

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from actors.console import ConsoleSide
 from actors.control import Control
 from actors.directory import Directory
 from actors.forward import Forwarder, decided
@@ -108,7 +109,7 @@ class Membership:
         for host, link in self.links.items():
             self._tasks.append(asyncio.create_task(link.run(), name=f"link to host {host}"))
 
-    def listen(self, plane: "Plane") -> None:
+    def listen(self, plane: "Plane", console: ConsoleSide) -> None:
         """Answer the other hosts, now that this one has read its file."""
         number_side = NumberSide(
             self._parts,
@@ -118,11 +119,12 @@ class Membership:
             decide=lambda events, patience: decided(events, plane.receive_here, patience_seconds=patience),
             resolve=plane.resolve,
             report=plane.report_here,
-            know_registry=self._follower.know,
         )
+        self._mesh.follow(version=lambda: self._registry.version, know=self._follower.know)
         self._mesh.serve(number_side)
         self._mesh.serve(self._follower)
         self._mesh.serve(self._registrar)
+        self._mesh.serve(console)
         self._is_read = True
 
     async def join(self, side: CoordinatorSide, control: Control) -> None:
@@ -172,7 +174,6 @@ class Membership:
             sessions=lambda: self._sessions_on(host),
             heard=self._heard,
             is_loaded=lambda: self._is_read,
-            registry_version=lambda: self._registry.version,
             monotonic=self._parts.monotonic,
         )
 

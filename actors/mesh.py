@@ -32,6 +32,14 @@ class _Asked(msgspec.Struct, array_like=True):
     arguments: msgspec.Raw
 
 
+class _Message(msgspec.Struct, array_like=True):
+    """Calls, and what their asker knows."""
+
+    registry_version: int
+    """The version of the registry that the calls take for known."""
+    calls: tuple[_Asked, ...]
+
+
 class _Answered(msgspec.Struct, array_like=True):
     """What a call came to: a result, or a refusal."""
 
@@ -43,7 +51,7 @@ class _Answered(msgspec.Struct, array_like=True):
 
 _STORE, _PEER, _MOVED = 1, 2, 3
 _encode = msgspec.msgpack.Encoder().encode
-_read_asked = msgspec.msgpack.Decoder(tuple[_Asked, ...]).decode
+_read_message = msgspec.msgpack.Decoder(_Message).decode
 _read_answered = msgspec.msgpack.Decoder(tuple[_Answered, ...]).decode
 
 _Waiting = tuple[_Asked, "asyncio.Future[_Answered]"]
@@ -59,6 +67,13 @@ class Mesh:
         self._shapes: dict[str, ArgumentShape] = {}
         self._gathered: dict[int, list[_Waiting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._version: Callable[[], int] = _none_known
+        self._know: Callable[[int], Awaitable[None]] | None = None
+
+    def follow(self, *, version: Callable[[], int], know: Callable[[int], Awaitable[None]]) -> None:
+        """Say with every message which version of the registry is held, and wait for the asker's before answering."""
+        self._version = version
+        self._know = know
 
     @property
     def me(self) -> int:
@@ -91,7 +106,7 @@ class Mesh:
             PeerUnavailable: no answer came; whether it was carried out is not known.
         """
         asked = _Asked(method.__qualname__, _arguments(method, args, kwargs))
-        (answered,) = _read_answered(await self._peers.ask(host, _encode((asked,))))
+        (answered,) = _read_answered(await self._peers.ask(host, self._message((asked,))))
         result: R = _result(method, answered)
         return result
 
@@ -123,10 +138,27 @@ class Mesh:
 
     async def answer(self, message: bytes) -> bytes:
         """Carry out what another host asks; never raises what the asker could not be told."""
-        asked = _read_asked(message)
-        if len(asked) == 1:
-            return _encode((await self._carried_out(asked[0]),))
-        return _encode(await asyncio.gather(*map(self._carried_out, asked)))
+        read = _read_message(message)
+        problem = await self._behind(read)
+        if problem is not None:
+            return _encode((_Answered(refusal=_PEER, message=problem),) * len(read.calls))
+        if len(read.calls) == 1:
+            return _encode((await self._carried_out(read.calls[0]),))
+        return _encode(await asyncio.gather(*map(self._carried_out, read.calls)))
+
+    async def _behind(self, message: _Message) -> str | None:
+        """Come to know what the asker takes for known; return why that cannot be."""
+        is_of_registry = message.calls[0].method.startswith(_OF_REGISTRY)
+        if self._know is None or is_of_registry or message.registry_version <= self._version():
+            return None
+        try:
+            await self._know(message.registry_version)
+        except MasklineError as problem:
+            return f"The registry cannot be caught up with: {problem}"
+        return None
+
+    def _message(self, calls: Sequence[_Asked]) -> bytes:
+        return _encode(_Message(self._version(), tuple(calls)))
 
     def _send(self, host: int) -> None:
         task = asyncio.create_task(self._sent(host, self._gathered.pop(host)))
@@ -135,7 +167,7 @@ class Mesh:
 
     async def _sent(self, host: int, gathered: Sequence[_Waiting]) -> None:
         try:
-            answers = _read_answered(await self._peers.ask(host, _encode([asked for asked, _ in gathered])))
+            answers = _read_answered(await self._peers.ask(host, self._message([asked for asked, _ in gathered])))
         except PeerUnavailable as problem:
             for _, waiting in gathered:
                 if not waiting.done():
@@ -163,6 +195,14 @@ class Mesh:
         except Exception:  # noqa: BLE001 - the boundary of a listener: logged, and answered with a generic error
             _log.exception("Another host's call of %s failed", asked.method)
             return _Answered(refusal=int(Code.INTERNAL_ERROR), message="An error of another host; it is logged there")
+
+
+_OF_REGISTRY = ("Registrar.", "Follower.")
+"""Calls that bring a registry forward themselves."""
+
+
+def _none_known() -> int:
+    return 0
 
 
 def _arguments(method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> msgspec.Raw:

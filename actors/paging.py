@@ -37,9 +37,10 @@ def merged(pages: Sequence[Page[Record]], cursor: PageCursor, *, is_newest_first
     kept = records[-cursor.limit :] if is_backward else records[: cursor.limit]
     is_cut = len(kept) < len(records)
     has_next, has_previous = (any(page.has_next for page in pages), any(page.has_previous for page in pages))
+    silent = tuple(name for page in pages for name in page.silent)
     if is_backward:
-        return Page(tuple(kept), has_next=has_next, has_previous=has_previous or is_cut)
-    return Page(tuple(kept), has_next=has_next or is_cut, has_previous=has_previous)
+        return Page(tuple(kept), has_next=has_next, has_previous=has_previous or is_cut, silent=silent)
+    return Page(tuple(kept), has_next=has_next or is_cut, has_previous=has_previous, silent=silent)
 
 
 def _sid_of(record: HasSid) -> str:

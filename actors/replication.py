@@ -31,6 +31,9 @@ from engine.core.ports import Clock, Store
 REGISTRAR = 0
 """The place of the host that writes the registry."""
 
+UNREACHED_SECONDS = 1.0
+"""How long a change waits for a host that was not reached lately; it may just be back."""
+
 Record = msgspec.Struct
 _encode = msgspec.msgpack.Encoder().encode
 _log = logging.getLogger("maskline.registry")
@@ -47,7 +50,7 @@ class Registrar:
     """Writes the registry; served by the registrar's host."""
 
     def __init__(self, store: Store, registry: Registry, mesh: Mesh, *, reached: Callable[[int], bool]) -> None:
-        """Write to a store; `reached` tells which hosts are worth waiting for."""
+        """Write to a store; `reached` tells which hosts answered lately."""
         self._store = store
         self._registry = registry
         self._mesh = mesh
@@ -82,9 +85,11 @@ class Registrar:
 
     async def _tell(self, version: int, changes: tuple[RegistryChange, ...]) -> None:
         told = (
-            self._mesh.ask_quickly(host, Follower.advance, version, changes)
+            asyncio.wait_for(
+                self._mesh.ask_quickly(host, Follower.advance, version, changes),
+                None if self._reached(host) else UNREACHED_SECONDS,
+            )
             for host in self._mesh.others
-            if self._reached(host)
         )
         for outcome in await asyncio.gather(*told, return_exceptions=True):
             if isinstance(outcome, BaseException):

@@ -46,9 +46,8 @@ class NumberSide:
         decide: Callable[[Sequence[InboundEvent], float], Awaitable[tuple[Decision | None, ...]]],
         resolve: Callable[[InboundEvent], Decision | None],
         report: Callable[[LegReport, Callable[[ReportOutcome | None], None]], None],
-        know_registry: Callable[[int], Awaitable[None]],
     ) -> None:
-        """Answer for these; `know_registry` waits until the registry is held in that version."""
+        """Answer for these."""
         self._parts = parts
         self._directory = directory
         self._ledger = ledger
@@ -56,11 +55,9 @@ class NumberSide:
         self._decide = decide
         self._resolve = resolve
         self._report = report
-        self._know_registry = know_registry
 
     async def take(self, batch: Batch) -> Taken:
         """Take what a coordinator's host says of bindings."""
-        await self._know_registry(batch.registry_version)
         return await self._mirrors[batch.source].take(batch)
 
     async def decide(self, events: tuple[InboundEvent, ...], patience_seconds: float) -> tuple[Decision | None, ...]:

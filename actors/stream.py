@@ -93,6 +93,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """The place of the host that speaks."""
     incarnation: str
     """Which life of it."""
+    upon: float
+    """`Taken.stamp` that the stream was begun upon; one begun upon an earlier stamp is of an earlier life."""
     first: int
     """The number of the first operation; the stream begins with 1."""
     operations: tuple[Operation, ...] = ()
@@ -100,8 +102,6 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """`Taken.stamp` as last heard: routing may go on until LEASE_SECONDS after it. None = it is not prolonged."""
     taken: int = 0
     """The latest report of touches that is on disk."""
-    registry_version: int = 0
-    """What the operations take for known."""
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from actors.host import Host
 from benchmarks.engines import NUMBERS, Filled, create_sessions, filled, host_on, person, proxy_number
 from benchmarks.load import drive
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
-from benchmarks.report import Figure, median, show
+from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.webhook import PUBLIC_URL, SESSIONS, STRANGERS, pairs_of, port_of, webhooks
 from engine.app import running_engine
 from engine.core.observing import Ingress, TrafficMeter
@@ -343,14 +343,11 @@ def scrape_figures() -> Iterator[Figure]:
             )
 
 
-def main() -> None:
-    """Measure and print."""
+def measure(scale: Scale) -> Section:
+    """Measure."""
+    del scale  # short alternating rounds of its own, see ASKED_ROUNDS
     with serving(serve_doors, {}) as server:
         doors = server.ready
         assert isinstance(doors, Doors)
         figures = [*resolve_figures(server, doors), *webhook_figures(server, doors)]
-    show("metrics", [*figures, *scrape_figures()])
-
-
-if __name__ == "__main__":
-    main()
+    return Section("metrics", (*figures, *scrape_figures()))

@@ -18,14 +18,18 @@ from pathlib import Path
 import msgspec
 import uvloop
 from starlette.applications import Starlette
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from actors.host import Host
-from actors.parts import SECONDS_PER_DAY, Egress, HostSettings
+from actors.parts import SECONDS_PER_DAY, HostSettings
 from engine.api.admin import create_admin_app
 from engine.api.app import OPERATIONS, create_app
 from engine.api.settings import ApiSettings
+from engine.console.app import LINK_PATH, console_routes, create_console
+from engine.console.settings import ConsoleSettings
 from engine.core.observing import ClusterView, Ingress
+from engine.core.overview import HostFigures
 from engine.core.placement import host_name
 from engine.core.ports import HostAddress, HostDirectory, Peers
 from engine.egress.client import guarded_client
@@ -108,7 +112,8 @@ async def running_engine(
         public_url = (settings.public_url or address).rstrip("/")
         operations = ""
         if settings.operations_listen is not None:
-            sockets.append(stack.enter_context(closing(bind_tcp(settings.operations_listen))))
+            bound = bind_tcp(settings.operations_listen, option="--operations-listen")
+            sockets.append(stack.enter_context(closing(bound)))
             operations = _address(sockets[1])
         if peers is None:
             claim(settings.data_dir, hosts=1)
@@ -116,7 +121,7 @@ async def running_engine(
         client = await stack.enter_async_context(guarded_client(egress_settings(settings)))
         outgoing = Outgoing(settings, store=store, client=client, telemetry=telemetry, public_url=public_url)
         host = await stack.enter_async_context(
-            _started_host(settings, store, telemetry, egress=outgoing.egress, peers=peers)
+            _started_host(settings, store, telemetry, outgoing=outgoing, peers=peers)
         )
         unix = stack.enter_context(_unix_socket(settings.data_dir))
         await stack.enter_async_context(_watched_loop(telemetry))
@@ -185,9 +190,12 @@ async def _started_host(
     store: SqliteStore,
     telemetry: Telemetry,
     *,
-    egress: Egress | None = None,
+    outgoing: Outgoing | None = None,
     peers: Peers | None = None,
 ) -> AsyncIterator[Host]:
+    def figures() -> HostFigures:
+        return HostFigures() if outgoing is None else HostFigures(traffic=telemetry.traffic(), outbox=outgoing.depth)
+
     host = Host(
         store=store,
         clock=clock,
@@ -195,8 +203,9 @@ async def _started_host(
         pick=pick,
         observer=telemetry,
         settings=_host_settings(settings),
-        egress=egress,
+        egress=None if outgoing is None else outgoing.egress,
         peers=peers,
+        figures=figures,
     )
     telemetry.keep_events(host.keep_event)
     await host.start()
@@ -239,7 +248,7 @@ async def _listening(
         monotonic=monotonic,
         observer=telemetry,
         is_ready=lambda: host.is_loaded,
-        extra_routes=routes,
+        extra_routes=[*routes, *_console(settings, engine)],
     )
     door = Door(
         host,
@@ -251,7 +260,7 @@ async def _listening(
     )
     grace = settings.shutdown_grace_seconds
     listeners = (
-        Listener(create_admin_app(host.control, public_url=engine.public_url), grace_seconds=grace),
+        Listener(_admin(settings, engine), grace_seconds=grace),
         Listener(rest, grace_seconds=grace, protocol=inbound_protocol(door)),
         Listener(Starlette(routes=routes), grace_seconds=grace),
     )
@@ -268,6 +277,29 @@ async def _listening(
         await asyncio.gather(
             engine.outgoing.stop(grace), feed.close(grace), *(listener.close() for listener in listeners)
         )
+
+
+def _console(settings: Settings, engine: RunningEngine) -> list[BaseRoute]:
+    if not settings.console:
+        return []
+    host = engine.host
+    console = create_console(
+        host.control,
+        host.console,
+        settings=ConsoleSettings(is_secure=engine.public_url.startswith("https://")),
+        clock=clock,
+        is_ready=lambda: host.is_loaded,
+    )
+    return console_routes(console)
+
+
+def _admin(settings: Settings, engine: RunningEngine) -> ASGIApp:
+    async def link() -> str:
+        return f"{engine.public_url}{LINK_PATH}?code={await engine.host.console.offer_link()}"
+
+    return create_admin_app(
+        engine.host.control, public_url=engine.public_url, console_link=link if settings.console else None
+    )
 
 
 def _only_host(feed_address: str) -> FindHosts:

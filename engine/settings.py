@@ -136,6 +136,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that a connection of the feed may take to say hello."""
     operations_listen: MaybeAddress = None
     """host:port of metrics and health alone, beside those on listen; a cluster's host N takes the port plus N."""
+    console: bool = True
+    """Serve the operator's console at /console of listen: read-only pages behind a login."""
     runtime: Runtime = Runtime.EMBEDDED
     """embedded = one host in this process; ray = hosts that Ray starts and restarts."""
     hosts: HostCount = 1

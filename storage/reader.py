@@ -56,8 +56,8 @@ def _columns(table: str, columns: str) -> str:
     return ", ".join(f"{table}.{name}" for name in columns.split(", "))
 
 
-_SESSIONS: Final = f"SELECT {SESSION_COLUMNS} FROM sessions"  # noqa: S608 - names of this package, as in all of these
-_PARTICIPANTS: Final = (
+SESSIONS: Final = f"SELECT {SESSION_COLUMNS} FROM sessions"  # noqa: S608 - names of this package, as in all of these
+PARTICIPANTS: Final = (
     f"SELECT {_columns('participants', PARTICIPANT_COLUMNS)}, sessions.account_sid"  # noqa: S608
     " FROM participants JOIN sessions ON sessions.sid = participants.session_sid"
 )
@@ -70,7 +70,7 @@ _INTERACTIONS: Final = (
 _HAS_OWNER: Final = "owner IS NOT NULL"
 """Leaves out what was recorded after its session was erased."""
 _LAST_SESSION: Final = (
-    f"{_SESSIONS} WHERE sid = (SELECT max(session_sid) FROM participants"  # noqa: S608
+    f"{SESSIONS} WHERE sid = (SELECT max(session_sid) FROM participants"  # noqa: S608
     " WHERE service_sid = ? AND identifier = ? AND proxy_identifier = ?)"
 )
 _ACTIVE_SESSIONS: Final = (
@@ -118,14 +118,14 @@ class _List(msgspec.Struct, Generic[Record], frozen=True, kw_only=True):
 
 
 _SESSIONS_OF_SERVICE: Final = _List(
-    select=_SESSIONS,
+    select=SESSIONS,
     scope="service_sid = ?",
     key="sid",
     is_newest_first=True,
     record_of=session_of,
 )
 _PARTICIPANTS_OF_SESSION: Final = _List(
-    select=_PARTICIPANTS,
+    select=PARTICIPANTS,
     scope="participants.session_sid = ?",
     key="participants.sid",
     is_newest_first=True,
@@ -184,7 +184,7 @@ class Reader:
     def session(self, session_sid: str) -> Session | None:
         """Read one session."""
         key = lookup_key(SidKind.SESSION, session_sid)
-        rows = self._all(f"{_SESSIONS} WHERE sid = ?", key)
+        rows = self._all(f"{SESSIONS} WHERE sid = ?", key)
         return session_of(rows[0]) if rows else None
 
     def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
@@ -209,7 +209,7 @@ class Reader:
     def participants(self, session_sid: str) -> tuple[Participant, ...]:
         """Read all participants of a session, oldest first."""
         key = lookup_key(SidKind.SESSION, session_sid)
-        rows = self._all(f"{_PARTICIPANTS} WHERE participants.session_sid = ? ORDER BY participants.sid", key)
+        rows = self._all(f"{PARTICIPANTS} WHERE participants.session_sid = ? ORDER BY participants.sid", key)
         return tuple(map(participant_of, rows))
 
     def interaction(self, interaction_sid: str) -> Interaction | None:
@@ -283,8 +283,8 @@ class Reader:
         ((total, dead, oldest),) = self._all(_OUTBOX_DEPTH)
         return OutboxDepth(pending=total - dead, dead=dead, oldest=oldest)
 
-    def alerts_page(self, account_sid: str, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
-        """Read a page of the debugger events of an account that are meant."""
+    def alerts_page(self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
+        """Read a page of the debugger events of an account (None = of all) that are meant."""
         scope = alerts_scope(account_sid, wanted)
         listing = _List(select=_ALERTS, scope=scope.text, key="sid", is_newest_first=True, record_of=alert_of)
         return self._page(listing, cursor, *scope.cells)

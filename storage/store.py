@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar, TypeVarTuple
 
@@ -15,14 +16,26 @@ from engine.core.batch import KeyUse
 from engine.core.changes import Change
 from engine.core.effects import Effect
 from engine.core.errors import StoreUnavailable
-from engine.core.ports import AlertFilter, Observer, OutboxDepth, OutboxFilter, Page, PageCursor, Registry
+from engine.core.observing import (
+    Observer,
+)
+from engine.core.ports import (
+    AlertFilter,
+    OutboxDepth,
+    OutboxFilter,
+    Page,
+    PageCursor,
+    Registry,
+)
 from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.routing import ActiveSession
+from engine.core.search import FoundSessions, SessionSought
 from storage.connections import OLDEST_SQLITE, Synchronous, open_writer
 from storage.datadir import DataDirLock
 from storage.errors import is_disk_failure, unavailable
 from storage.reader import Reader
 from storage.schema import migrate
+from storage.search import find_sessions
 from storage.writer import GroupWriter
 
 Args = TypeVarTuple("Args")
@@ -50,6 +63,7 @@ class SqliteStore:
         self._points = Reader(lock.database)
         self._pages = Reader(lock.database)
         self._page_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-pages")
+        self._search_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-search")
         self._is_closed = False
 
     @classmethod
@@ -91,6 +105,7 @@ class SqliteStore:
         self._is_closed = True
         await self._writer.stop()
         await asyncio.to_thread(self._page_thread.shutdown)
+        await asyncio.to_thread(self._search_thread.shutdown, cancel_futures=True)
         self._points.close()
         self._pages.close()
         # Last, since only a connection that may write tidies the log away.
@@ -231,13 +246,20 @@ class SqliteStore:
         """Count what is owed."""
         return await self._on_page_thread(self._pages.outbox_depth)
 
-    async def alerts_page(self, account_sid: str, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
-        """List the debugger events of an account, newest first."""
+    async def alerts_page(
+        self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
+    ) -> Page[DebuggerEvent]:
+        """List the debugger events of an account (None = of all), newest first."""
         return await self._on_page_thread(self._pages.alerts_page, account_sid, wanted, cursor)
 
     def alert(self, event_sid: str) -> DebuggerEvent | None:
         """Read one debugger event."""
         return self._points.alert(event_sid)
+
+    async def find_sessions(self, service_sids: Sequence[str], sought: SessionSought, *, most: int) -> FoundSessions:
+        """Search the sessions of these services, newest first; one search at a time."""
+        search = partial(find_sessions, self._lock.database, service_sids, sought, most=most)
+        return await asyncio.get_running_loop().run_in_executor(self._search_thread, search)
 
     async def _on_page_thread(self, read: Callable[[*Args], Result], *args: *Args) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._page_thread, read, *args)

@@ -33,9 +33,11 @@ def effects_scope(wanted: OutboxFilter) -> Scope:
     return _scope(_LIFE[wanted.is_dead], conditions)
 
 
-def alerts_scope(account_sid: str, wanted: AlertFilter) -> Scope:
-    """Return which debugger events of an account are meant."""
-    conditions: list[tuple[str, Cell]] = [("account_sid = ?", lookup_key(SidKind.ACCOUNT, account_sid))]
+def alerts_scope(account_sid: str | None, wanted: AlertFilter) -> Scope:
+    """Return which debugger events of an account (None = of all) are meant."""
+    conditions: list[tuple[str, Cell]] = []
+    if account_sid is not None:
+        conditions.append(("account_sid = ?", lookup_key(SidKind.ACCOUNT, account_sid)))
     if wanted.level is not None:
         conditions.append(("level = ?", LEVEL[wanted.level]))
     if wanted.since is not None:

@@ -1,7 +1,11 @@
-"""What every test rests on: the event loop that the engine itself runs on, and Hypothesis without wall-clock limits."""
+"""What every test rests on: the engine's event loop, Hypothesis without wall-clock limits, the one Ray of a run."""
+
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from tests.cluster.live_cluster import LiveCluster, eventually, session_of
 
 settings.register_profile("house", deadline=None)
 settings.register_profile("deep", deadline=None, max_examples=2_000)  # by hand: --hypothesis-profile=deep
@@ -12,3 +16,21 @@ settings.load_profile("house")
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     """Run async tests on uvloop."""
     return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCluster]:
+    """Return two hosts on a local Ray that serve; afterwards they stop in order and leave no process.
+
+    Tests that ask for it are of the xdist group "ray", so that one worker runs them all.
+    """
+    cluster = LiveCluster(tmp_path_factory.mktemp("ray") / "data")
+    try:
+        cluster.serve()
+        head = cluster.head
+        yield cluster
+        code = cluster.stop()
+        assert (code, "Traceback" in cluster.log) == (0, False), cluster.log[-4000:]
+        eventually(lambda: session_of(head) == [], "all processes of Ray ended")
+    finally:
+        cluster.end()

@@ -9,12 +9,17 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from actors.patience import PATIENCE_SECONDS
 from actors.stream import BEAT_SECONDS, LEASE_SECONDS
+from benchmarks.__main__ import BENCHMARKS, options
 from engine.api.endpoint import BATCHES_AT_ONCE
 from engine.app import running_engine
 from engine.cli import main
+from engine.console.rates import WINDOW_SECONDS
+from engine.console.settings import MAX_FORM_BYTES, PAGE_ROWS, ConsoleSettings
 from engine.core.batch import MAX_ITEMS, CreateItem, UpdateItem
 from engine.core.requests import AccountUpdate, ServiceRequest
+from engine.core.visits import VisitLimits
 from engine.settings import ListenAddress, Settings
 from engine.wire.rest_batch import (
     MAX_ITEM_BYTES,
@@ -31,8 +36,8 @@ from storage.rebalancing.tables import OWNED, SHARED
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RAYS_FLAGS = {"--head", "--block", "--num-cpus", "--include-dashboard", "--disable-usage-stats"}
-FOREIGN_FLAGS = {"--once", "--json", "--data-binary"} | RAYS_FLAGS
-"""`--once` is passed through make; the benchmarks read `--json` themselves; the third is curl's."""
+FOREIGN_FLAGS = {"--once", "--data-binary"} | RAYS_FLAGS
+"""`--once` is passed through make; the second is curl's."""
 
 
 def words(pattern: str) -> set[str]:
@@ -59,6 +64,7 @@ def test_every_flag_that_is_named_is_a_flag_of_some_command() -> None:
         for option in command.params
         for flag in (*option.opts, *option.secondary_opts)
     }
+    known |= set(options()._option_string_actions)
 
     named = words(r"(?<![\w-])(--[a-z][a-z-]*[a-z])(?!-)") - FOREIGN_FLAGS
 
@@ -111,6 +117,13 @@ async def test_no_service_has_a_metric_unless_it_is_asked_for(tmp_path: Path) ->
 
     assert {name for name, labels in served.items() if "service" in labels} == set()
     assert len(served) == len(documented_metrics()) - 3
+
+
+def test_every_benchmark_is_explained() -> None:
+    """A row each, in the order in which they run."""
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "benchmarks" / "README.md").read_text("utf-8"), re.MULTILINE)
+
+    assert rows == [*BENCHMARKS]
 
 
 def test_every_setting_that_is_shown_with_a_value_exists() -> None:
@@ -188,3 +201,23 @@ def test_the_leases_between_hosts_are_as_told() -> None:
     assert f"`LEASE_SECONDS` ({LEASE_SECONDS:g})" in told
     assert "at least twice a second" in told
     assert BEAT_SECONDS == 0.5
+
+
+def test_the_limits_of_the_console_are_told() -> None:
+    """As the code has them."""
+    text = " ".join((ROOT / "docs" / "console.md").read_text("utf-8").split())
+    visits, console = VisitLimits(), ConsoleSettings()
+
+    for told in (
+        f"good once, for {visits.link_seconds / 60:g} minutes",
+        f"after {visits.idle_seconds / 60:g} minutes without activity, after {visits.longest_seconds / 3600:g} hours",
+        f"{visits.most_of_owner} at a time for an account",
+        f"{console.failed_logins} failed logins within {console.login_window_seconds / 60:g} minutes",
+        f"{console.failed_logins_in_all} make everybody wait",
+        f"{console.requests_per_second} requests a second of a visit on average over {console.window_seconds} seconds",
+        f"forms of at most {MAX_FORM_BYTES} bytes",
+        f"the latest {PAGE_ROWS} interactions",
+        f"averages of the last {WINDOW_SECONDS:g} seconds",
+        f"Hosts are given {PATIENCE_SECONDS:g} seconds",
+    ):
+        assert told in text

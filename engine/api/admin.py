@@ -36,6 +36,7 @@ from engine.wire.admin import (
     ApiKeyCreated,
     ApiKeyList,
     ApiKeyShape,
+    ConsoleLink,
     ExplanationShape,
     NumberResult,
     NumbersImport,
@@ -57,13 +58,19 @@ from engine.wire.rest_values import OwnHost
 RECENT_INTERACTIONS = 20
 """How many a session report shows."""
 
+MakeLink = Callable[[], Awaitable[str]]
+"""Makes the URL of a link to the console."""
+
 _LATER_THAN_ALL = f"{SidKind.INTERACTION}{'f' * 32}"
 
 _log = logging.getLogger("maskline.admin")
 
 
-def create_admin_app(control: ControlPlane, *, public_url: str = "") -> ASGIApp:
-    """Make the application; webhooks at our own `public_url` are refused."""
+def create_admin_app(control: ControlPlane, *, public_url: str = "", console_link: MakeLink | None = None) -> ASGIApp:
+    """Make the application; webhooks at our own `public_url` are refused.
+
+    `console_link` makes a link to the console, once for each time it is asked for; None where no console is served.
+    """
 
     def route(method: str, path: str, answer: Answer, *, status: int = 200) -> Route:
         return Route(path, _endpoint(control, answer, status), methods=[method], name=f"{method} {path}")
@@ -89,6 +96,7 @@ def create_admin_app(control: ControlPlane, *, public_url: str = "") -> ASGIApp:
             route("POST", "/outbox/replay", admin_delivery.replay),
             route("POST", "/outbox/drop", admin_delivery.drop),
             route("GET", "/accounts/{account}/alerts", admin_delivery.list_alerts),
+            route("POST", "/console/links", partial(_make_console_link, console_link), status=201),
         ],
         exception_handlers={HTTPException: _unknown},
     )
@@ -178,6 +186,14 @@ async def _explain(control: ControlPlane, request: Request) -> ExplanationShape:
     if not proxy or not sender:
         raise invalid_parameter("to" if not proxy else "from", "is required")
     return explanation_shape(await control.explain(proxy=proxy, sender=sender))
+
+
+async def _make_console_link(console_link: MakeLink | None, _: ControlPlane, __: Request) -> ConsoleLink:
+    if console_link is None:
+        raise ApiError(
+            Code.UNAVAILABLE, "No console is served: either no server runs on this data directory, or it has none"
+        )
+    return ConsoleLink(await console_link())
 
 
 def _endpoint(control: ControlPlane, answer: Answer, status: int) -> Callable[[Request], Awaitable[Response]]:

@@ -16,6 +16,7 @@ main = CommandTree(
         "sessions": "engine.cli.sessions:sessions",
         "explain": "engine.cli.sessions:explain",
         "alerts": "engine.cli.alerts:alerts",
+        "console": "engine.cli.console:console",
         "outbox": "engine.cli.outbox:outbox",
         "feed": "engine.cli.feed:feed",
         "rebalance": "engine.cli.rebalance:rebalance_command",

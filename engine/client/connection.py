@@ -37,8 +37,6 @@ class Connection(asyncio.Protocol):
         """Say hello; `said` gets every frame, `changed` is called when more may be written, `lost` at the end."""
         self.terms: Terms | None = None
         """What the last welcome said."""
-        self.is_writable = True
-        """Whether the other side takes what it is sent."""
         self.heard_at = 0.0
         """When it last said something, in the loop's time."""
         self._hello = hello
@@ -47,6 +45,7 @@ class Connection(asyncio.Protocol):
         self._lost = lost
         self._splitter = Splitter(_LARGEST_FRAME)
         self._next_number = 0
+        self._is_paused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # a client makes these
         """Say hello."""
@@ -54,6 +53,11 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.heard_at = self._loop.time()
         self.greet()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the other side takes what it is sent; not from the moment on in which the connection is given up."""
+        return not self._is_paused and not self._transport.is_closing()
 
     def greet(self) -> None:
         """Say hello, again to hear of the directory anew."""
@@ -81,11 +85,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Send no more for now."""
-        self.is_writable = False
+        self._is_paused = True
 
     def resume_writing(self) -> None:
         """Send again."""
-        self.is_writable = True
+        self._is_paused = False
         self._changed()
 
     def eof_received(self) -> bool:

@@ -9,7 +9,9 @@ import msgspec
 
 from engine.client.connection import Connection
 from engine.core.errors import MasklineError
-from engine.core.ports import FeedProblem
+from engine.core.observing import (
+    FeedProblem,
+)
 from engine.wire.feed import Answers, Hello, Later, Limits, Problem, Refusal, Refused, Said, ServerFrame, Terms, Welcome
 from engine.wire.feed_events import Event
 
@@ -106,7 +108,7 @@ class Link:
 
     def ask_directory(self) -> None:
         """Have the server say where the hosts are."""
-        if self._connection is not None and self._limits is not None:
+        if self._connection is not None and self._limits is not None and self._connection.is_writable:
             self._connection.greet()
 
     def take_all(self) -> Iterator[Pending]:

@@ -104,16 +104,23 @@ def start_head(data_dir: Path, *, hosts: int) -> RayLink:
         )
     _children[process.pid] = process
     link = RayLink(address="", pid=process.pid, born=_born(process.pid), boot=_boot(), temp_dir=str(temp_dir))
-    write_link(data_dir, link)
+    try:
+        write_link(data_dir, link)
+        link = msgspec.structs.replace(link, address=_awaited_address(data_dir, process, temp_dir))
+        write_link(data_dir, link)
+    except BaseException:
+        stop_head(data_dir, link)
+        raise
+    return link
+
+
+def _awaited_address(data_dir: Path, process: "subprocess.Popen[bytes]", temp_dir: Path) -> str:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and process.poll() is None:
         address = _read_address(temp_dir)
         if address:
-            link = msgspec.structs.replace(link, address=address)
-            write_link(data_dir, link)
-            return link
+            return address
         time.sleep(_POLL_SECONDS)
-    stop_head(data_dir, link)
     raise RayNotStarted(f"Ray did not start; the end of {data_dir / LOG} says: {_tail(data_dir / LOG)}")
 
 
@@ -172,6 +179,7 @@ _HEAD_ENVIRONMENT: Final = {
     "RAY_BACKEND_LOG_LEVEL": "warning",
     "RAY_ROTATION_MAX_BYTES": "10000000",
     "RAY_ROTATION_BACKUP_COUNT": "2",
+    "RAY_worker_niceness": "0",  # Ray's own 15 lets whatever else the machine does go before calls
     "RAY_memory_monitor_refresh_ms": "0",  # the kernel decides whom to end when memory is short, not Ray
 }
 

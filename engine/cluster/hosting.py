@@ -11,17 +11,18 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
+from actors.seats import ClusterPeers, Seat
 from actors.supervisor import Fleet, Order, Supervisor
 from actors.watch import BEAT_SECONDS, Beat, HostReport, HostState, Patience, empty_record
 from engine.app import RunningEngine, running_engine
 from engine.cluster.notes import HOST_NOTE, HostNote, read_note, read_record, save_cluster, write_note
 from engine.cluster.plan import decode_plan, host_settings, node_data_dir, reached_at
 from engine.core.errors import MasklineError
-from engine.core.ports import HostDirectory, Peers
+from engine.core.ports import HostDirectory
 from engine.listeners import CannotListen
 from engine.settings import LogFormat, Settings
 from engine.telemetry.logs import ROOT, configure_logs
@@ -46,37 +47,10 @@ _PRIVATE: Final = 0o700
 _log = logging.getLogger(f"{ROOT}.cluster")
 
 
-class Seated(Protocol):
-    """Where a host runs."""
-
-    @property
-    def place(self) -> int:
-        """Its place, counted from 0."""
-
-    @property
-    def node(self) -> str:
-        """The runtime's name of the node."""
-
-    @property
-    def node_address(self) -> str:
-        """IP address of the node."""
-
-    @property
-    def placing(self) -> str:
-        """One for each time that it was placed on a node."""
-
-
-class ClusterPeers(Peers, Protocol):
-    """Peers that can be told who is down."""
-
-    def expect_down(self, places: tuple[int, ...], *, seconds: float) -> None:
-        """Answer for hosts that are known to be down, for so long, without asking them."""
-
-
 class HostedEngine:
     """One host; `report` tells how far it came."""
 
-    def __init__(self, settings: Settings, seat: Seated, peers: ClusterPeers, *, data_dir: Path) -> None:
+    def __init__(self, settings: Settings, seat: Seat, peers: ClusterPeers, *, data_dir: Path) -> None:
         """Take the cluster's settings and its data directory on this node; nothing is opened before `start`."""
         self._settings = settings
         self._own = host_settings(settings, seat.place, data_dir)
@@ -128,7 +102,8 @@ class HostedEngine:
     def _with_engine(self, report: HostReport, engine: RunningEngine) -> HostReport:
         state, problem = report.state, report.problem
         if state is HostState.READY and not engine.host.is_ready:
-            state, problem = HostState.WAITING, "its numbers are not rebuilt, or the disk refuses commits"
+            state = HostState.WAITING
+            problem = "the disk refuses commits" if engine.host.is_loaded else "its numbers are not rebuilt"
         feed, operations = self._own.feed_listen, self._own.operations_listen
         return msgspec.structs.replace(
             report,
@@ -228,7 +203,7 @@ class HostedEngine:
         return self._own.data_dir / HOST_NOTE
 
 
-def make_host(plan: bytes, seat: Seated, peers: ClusterPeers) -> HostedEngine:
+def make_host(plan: bytes, seat: Seat, peers: ClusterPeers) -> HostedEngine:
     """Make the host at a seat of the cluster that runs by a plan."""
     settings = decode_plan(plan)
     return HostedEngine(settings, seat, peers, data_dir=node_data_dir(settings))

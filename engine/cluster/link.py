@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from actors.seats import ClusterUnreachable
 from engine.cluster.head import LOOPBACK, RayLink, is_reachable, ray_environment, read_link
 from engine.core.errors import MasklineError
 from engine.settings import Settings
@@ -25,11 +26,12 @@ def joined(settings: Settings, link: RayLink) -> Iterator[None]:
         ClusterUnreachable: it does not answer, or refuses.
     """
     if link.is_ours:
+        os.environ.pop("RAY_AUTH_TOKEN", None)  # another Ray's, and it would win over the file
         os.environ.update(ray_environment(settings.data_dir))
     from actors import cluster  # noqa: PLC0415 - costs a second, and reads the environment when it is imported
 
     if not is_reachable(link.address):
-        raise cluster.ClusterUnreachable(f"nothing listens at {link.address}, where Ray should be")
+        raise ClusterUnreachable(f"nothing listens at {link.address}, where Ray should be")
     cluster.connect(link.address, node_address=LOOPBACK if link.is_ours else None)
     try:
         yield

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from actors.seats import ClusterUnreachable, Makers
+from actors.supervisor import Membership
 from actors.watch import HostState, Member
 from engine.cluster.head import LOOPBACK, RayLink, is_running, read_link, start_head, stop_head, write_link
 from engine.cluster.hosting import make_host, make_supervisor, places_here
 from engine.cluster.link import joined
 from engine.cluster.plan import decode_plan, encode_plan, reached_at, settled
-from engine.cluster.stopping import HOST_MARGIN_SECONDS, serving_process, take_lock
+from engine.cluster.stopping import serving_process, stop_hosts, take_lock
 from engine.core.errors import MasklineError
 from engine.settings import Settings
 from engine.telemetry.logs import ROOT
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS: Final = 0.25
 _WATCH_SECONDS: Final = 2.0
+_WAITING_SECONDS: Final = 20.0
+"""After which a host that listens, but is not ready, is no longer waited for."""
 
 _log = logging.getLogger(f"{ROOT}.cluster")
 
@@ -62,6 +66,7 @@ def serve_cluster(settings: Settings, announce: Announce, progress: Announce) ->
     """
     settings = msgspec.structs.replace(settings, data_dir=settings.data_dir.absolute())
     claim(settings.data_dir, settings.hosts)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until it is known how to stop, it undoes what was begun
     with _sole_server(settings.data_dir):
         link, must_end = _linked(settings, progress)
         try:
@@ -102,9 +107,9 @@ def _serve(
         _log.info("%s", end)
         return
     except NothingStarts:
-        _stop(cluster, settings)
+        stop_hosts(cluster, settings)
         raise
-    _stop(cluster, settings)
+    stop_hosts(cluster, settings)
 
 
 @contextmanager
@@ -146,7 +151,12 @@ def _attached(settings: Settings) -> "RayCluster | None":
     cluster = RayCluster.found()
     if cluster is None:
         return None
-    running = decode_plan(cluster.plan())
+    try:
+        running = decode_plan(cluster.plan())
+    except ClusterUnreachable as problem:
+        _log.warning("%s; it is started anew", problem)
+        cluster.restart_supervisor()
+        running = decode_plan(cluster.plan())
     if (running.data_dir, running.hosts) != (settings.data_dir, settings.hosts):
         raise AlreadyServed(
             f"the Ray at {settings.ray_address} carries the cluster of {running.data_dir} "
@@ -170,7 +180,7 @@ def _comparable(settings: Settings) -> Settings:
 
 
 def _begun(settings: Settings) -> "RayCluster":
-    from actors.cluster import Makers, RayCluster  # noqa: PLC0415 - ray is imported by now
+    from actors.cluster import RayCluster  # noqa: PLC0415 - ray is imported by now
 
     return RayCluster.begun(
         Makers(make_host, make_supervisor, places_here),
@@ -181,29 +191,35 @@ def _begun(settings: Settings) -> "RayCluster":
 
 
 def _await_hosts(cluster: "RayCluster", link: RayLink, stop: threading.Event, progress: Announce) -> None:
-    """Wait until every host serves or says why it does not; raises ClusterEnded when none does."""
+    """Wait until every host is ready or says why it is not; raises NothingStarts when none can start."""
     shown: dict[int, str] = {}
     while not stop.is_set():
-        members = _members(cluster, link)
-        for member in members:
+        told_of = _asked(cluster, link)
+        for member in told_of.members if told_of else ():
             line = f"{member.name}: {told(member)}"
             is_news = shown.get(member.place) != line and member.state is not HostState.UNKNOWN
             if is_news and (member.state is not HostState.UNPLACED or member.problem):
                 shown[member.place] = line
                 progress(line)
-        if members and all(_is_settled(member) for member in members):
-            if not any(member.state in _SERVING for member in members):
+        if told_of is not None and all(_is_settled(member, told_of.now) for member in told_of.members):
+            if not any(member.state in _SERVING for member in told_of.members):
                 raise NothingStarts("no host can start; the lines above say why")
             return
         stop.wait(_POLL_SECONDS)
 
 
 _SERVING: Final = frozenset({HostState.READY, HostState.WAITING})
-_GIVEN_UP: Final = frozenset({HostState.FAILED, HostState.DRAINED})
+_SETTLED: Final = frozenset({HostState.READY, HostState.FAILED, HostState.DRAINED})
 
 
-def _is_settled(member: Member) -> bool:
-    return member.state in _SERVING | _GIVEN_UP or (member.state is HostState.UNPLACED and bool(member.problem))
+def _is_settled(member: Member, now: float) -> bool:
+    match member.state:
+        case HostState.UNPLACED:
+            return bool(member.problem)
+        case HostState.WAITING:
+            return now - member.since > _WAITING_SECONDS
+        case state:
+            return state in _SETTLED
 
 
 def told(member: Member) -> str:
@@ -218,21 +234,22 @@ def _watch(cluster: "RayCluster", link: RayLink, stop: threading.Event) -> None:
     """Log what changes until told to stop; raises ClusterEnded when the cluster ends by itself."""
     known: dict[int, str] = {}
     while not stop.wait(_WATCH_SECONDS):
-        for member in _members(cluster, link):
+        told_of = _asked(cluster, link)
+        for member in told_of.members if told_of else ():
             line = f"{member.name}: {told(member)}"
             if known.setdefault(member.place, line) != line:
                 known[member.place] = line
                 _log.log(logging.INFO if member.state in _SERVING else logging.WARNING, "%s", line)
 
 
-def _members(cluster: "RayCluster", link: RayLink) -> tuple[Member, ...]:
-    """Ask the supervisor; none while it does not answer, and is ended for that. Raises ClusterEnded when it is gone."""
-    from actors.cluster import ClusterUnreachable, RayCluster  # noqa: PLC0415 - ray is imported by now
+def _asked(cluster: "RayCluster", link: RayLink) -> Membership | None:
+    """Ask the supervisor; None when it does not answer, and is ended for that. Raises ClusterEnded when it is gone."""
+    from actors.cluster import RayCluster  # noqa: PLC0415 - ray is imported by now
 
     if link.is_ours and not is_running(link):
         raise ClusterEnded(_HEAD_ENDED)
     try:
-        return cluster.membership().members
+        return cluster.membership()
     except ClusterUnreachable as problem:
         if link.is_ours and not is_running(link):
             raise ClusterEnded(_HEAD_ENDED) from None
@@ -240,7 +257,7 @@ def _members(cluster: "RayCluster", link: RayLink) -> tuple[Member, ...]:
             raise StoppedElsewhere("the cluster was stopped from elsewhere") from None
         _log.warning("%s; the hosts serve on, and it is started anew", problem)
         cluster.restart_supervisor()
-        return ()
+        return None
 
 
 _HEAD_ENDED: Final = (
@@ -256,15 +273,3 @@ def _address(settings: Settings) -> str:
 
 def _counted(settings: Settings) -> str:
     return f"{settings.hosts} host{'' if settings.hosts == 1 else 's'}"
-
-
-def _stop(cluster: "RayCluster", settings: Settings) -> None:
-    from actors.cluster import ClusterUnreachable  # noqa: PLC0415 - ray is imported by now
-
-    _log.info("stopping the cluster: finishing what is in flight")
-    try:
-        cluster.stop(timeout_seconds=settings.shutdown_grace_seconds + HOST_MARGIN_SECONDS)
-    except ClusterUnreachable as problem:
-        _log.warning("%s; its hosts are ended", problem)
-        cluster.kill_hosts(settings.hosts)
-    _log.info("stopped")

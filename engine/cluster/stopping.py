@@ -1,23 +1,31 @@
 """Stopping a cluster from outside the `maskline serve` that watches over it, or when nobody does."""
 
 import fcntl
+import logging
 import os
 import signal
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from actors.seats import ClusterUnreachable
 from engine.cluster.head import read_link, stop_head
 from engine.cluster.link import NoCluster, running_cluster
 from engine.core.errors import MasklineError
 from engine.settings import Settings
+from engine.telemetry.logs import ROOT
+
+if TYPE_CHECKING:
+    from actors.cluster import RayCluster
+
+_log = logging.getLogger(f"{ROOT}.cluster")
 
 LOCK: Final = "serve.lock"
 
-HOST_MARGIN_SECONDS: Final = 4.0
+_HOST_SECONDS: Final = 4.0
 """What hosts are given to commit and close, beyond the grace of requests."""
-
-_RAY_MARGIN_SECONDS: Final = 20.0
+_RAY_SECONDS: Final = 20.0
+"""What Ray is given to end."""
 _POLL_SECONDS: Final = 0.1
 _MAX_PID_BYTES: Final = 32
 _PRIVATE: Final = 0o600
@@ -35,22 +43,32 @@ def stop_cluster(settings: Settings) -> None:
         StillServing: it does not end in time.
         ClusterUnreachable: Ray does not answer.
     """
-    seconds = settings.shutdown_grace_seconds + HOST_MARGIN_SECONDS
     server = serving_process(settings.data_dir)
     if server is not None:
         os.kill(server, signal.SIGTERM)
-        _await_end(settings.data_dir, server, seconds + _RAY_MARGIN_SECONDS)
+        _await_end(settings.data_dir, server, settings.shutdown_grace_seconds + _HOST_SECONDS + _RAY_SECONDS)
         return
     link = None if settings.ray_address else read_link(settings.data_dir)
     try:
         with running_cluster(settings) as cluster:
-            cluster.stop(timeout_seconds=seconds)
+            stop_hosts(cluster, settings)
     except NoCluster:
         if link is None or not link.is_ours:
             raise
     finally:
         if link is not None and link.is_ours:
             stop_head(settings.data_dir, link)
+
+
+def stop_hosts(cluster: "RayCluster", settings: Settings) -> None:
+    """Stop the hosts of a cluster in order; where its supervisor does not answer, end them."""
+    _log.info("stopping the cluster: finishing what is in flight")
+    try:
+        cluster.stop(timeout_seconds=settings.shutdown_grace_seconds + _HOST_SECONDS)
+    except ClusterUnreachable as problem:
+        _log.warning("%s; its hosts are ended", problem)
+        cluster.kill_hosts()
+    _log.info("stopped")
 
 
 def serving_process(data_dir: Path) -> int | None:

@@ -9,10 +9,20 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from itertools import product
 
-from engine.core.observing import Ingress, OperationEnd, SessionOperation
-from engine.core.ports import DeliveryEnd, DoorProblem, DutyKind, FeedProblem, HookEnd, HookKind
-from engine.core.records import DebuggerEvent
-from engine.core.traffic import ReportOutcome
+from engine.core.observing import (
+    DeliveryEnd,
+    DoorProblem,
+    DutyKind,
+    FeedProblem,
+    HookEnd,
+    HookKind,
+    Ingress,
+    OperationEnd,
+    SessionOperation,
+)
+from engine.core.overview import TrafficCount
+from engine.core.records import DebuggerEvent, Kind
+from engine.core.traffic import ENDINGS, ReportOutcome
 from engine.telemetry.debugger import DebuggerLog
 from engine.telemetry.exposition import Exposition
 from engine.telemetry.instruments import Buckets, Gauge, Histograms, Labels, Reading, Tally
@@ -133,6 +143,19 @@ class Telemetry:
     def meter(self, ingress: Ingress) -> Meter:
         """Return where an ingress tells what passes."""
         return self._meters[ingress]
+
+    def traffic(self) -> tuple[TrafficCount, ...]:
+        """Return how the inbound events so far ended, of all ingresses, those that never happened as 0."""
+        meters = self._meters.values()
+        return tuple(
+            TrafficCount(kind, outcome, reason, sum(counts[reason.slot] for counts in told))
+            for kind, told in (
+                (Kind.VOICE, [meter.calls for meter in meters]),
+                (Kind.MESSAGE, [meter.messages for meter in meters]),
+            )
+            for outcome, reasons in ENDINGS.items()
+            for reason in reasons
+        )
 
     def reported(self, outcome: ReportOutcome) -> None:
         """Count a leg report."""

@@ -14,6 +14,7 @@ error body (`engine.wire.rest_shapes.ErrorBody`).
     POST   /accounts/{account}/numbers    NumbersImport    200 NumbersImported
     GET    /sessions/{session}                             200 SessionReport
     GET    /explain?to=…&from=…                            200 ExplanationShape
+    POST   /console/links                                  201 ConsoleLink
 
 Outbox and debugger events: `engine.wire.admin_delivery`; services: `engine.wire.admin_services`; batches of sessions:
 `engine.wire.admin_batches`.
@@ -282,3 +283,9 @@ class ExplanationShape(msgspec.Struct, frozen=True, kw_only=True):
     message: DecisionShape
     story: tuple[str, ...]
     """The steps of the decision, a sentence each."""
+
+
+class ConsoleLink(msgspec.Struct, frozen=True):
+    """A way into the console, to all accounts; good once, for five minutes."""
+
+    url: str

@@ -96,8 +96,8 @@ async def test_pages_of_interactions_on_several_hosts_fit_together(world: World)
         await world.text(ALICE, SECOND)
         await world.text(BOB, THIRD)
 
-    async def page(**where: str | None) -> list[str]:
-        cursor = PageCursor(limit=3, **where)
+    async def page(*, after: str | None = None, before: str | None = None) -> list[str]:
+        cursor = PageCursor(limit=3, after=after, before=before)
         found = await world.control.interactions_page(world.account.sid, world.service_sid, session.sid, cursor)
         return [one.sid for one in found.records]
 
@@ -311,10 +311,7 @@ async def test_a_host_that_comes_back_knows_all_that_was_acknowledged(world: Wor
     world.clock.move(30)
     await world.text(BOB, THIRD)
 
-    await stopped(world, host)
-    await world.start_host(host)
-    world.renew()
-    await world.joined()
+    await started_anew(world, host)
 
     assert [await world.receive(event), await world.receive(before)] == answers
     assert (await world.text(CAROL, SECOND)).reason is Reason.NO_SESSION
@@ -322,6 +319,30 @@ async def test_a_host_that_comes_back_knows_all_that_was_acknowledged(world: Wor
     assert (await world.text(ALICE, SECOND)).outcome is Outcome.ROUTED
     assert (await world.look(session)).status is SessionStatus.IN_PROGRESS
     assert (await world.look(ended)).closed_reason == ClosedReason.API
+
+
+async def test_what_a_host_said_in_an_earlier_life_is_not_believed_when_it_is_heard_late(world: World) -> None:
+    """A host that hung reads it last, after what the next life of the other has said; a session is closed since."""
+    session = await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD))
+    world.said.clear()
+    await started_anew(world, 0)
+    early = [what for source, to, what in world.said if (source, to) == (0, 1) and b"Begun" in what]
+    await started_anew(world, 0)
+    await world.close(session)
+
+    for message in early:
+        await world.hosts[1].answer(0, message)
+
+    assert early
+    assert await direct(world, 1, ALICE, SECOND) is Outcome.REFUSED
+
+
+async def started_anew(world: World, host: int) -> None:
+    """Stop a host and start it, and wait until all have heard of each other."""
+    await stopped(world, host)
+    await world.start_host(host)
+    world.renew()
+    await world.joined()
 
 
 async def test_traffic_of_a_host_that_is_away_is_told_to_come_again(world: World) -> None:
@@ -393,3 +414,27 @@ async def pairings_under_faults(world: World, closes: list[bool]) -> None:
     for partners, is_closed in made:
         for (sender, proxy), partner in partners.items():
             assert (await world.text(sender, proxy)).to == ("" if is_closed else partner)
+
+
+async def test_a_service_is_known_to_a_host_that_missed_its_creation(world: World) -> None:
+    """Whoever asks says which version of the registry it takes for known."""
+    for host in world.hosts.values():
+        assert host._membership is not None
+        for link in host._membership.links.values():
+            link.is_up = False  # the registrar does not wait for hosts that it does not reach
+
+    services = [await world.make_service(f"new-{nth}") for nth in range(6)]
+
+    for service in services:
+        page = await world.control.pool_page(world.account.sid, service.sid, PAGE, short_codes=False)
+        assert page.records == ()
+
+
+async def test_a_fixed_end_needs_nobodys_word(world: World) -> None:
+    """What has come to it is refused although the coordinator does not answer."""
+    await world.session(wanting(ALICE, FIRST), wanting(BOB, SECOND), date_expiry=world.clock.now + 10)
+    world.clock.move(11)
+    for other in (0, 2):
+        world.cut(1, other)
+
+    assert await direct(world, 1, BOB, SECOND) is Outcome.REFUSED

@@ -452,18 +452,20 @@ class FakeControl:
         outbound = Leg(participant_sid=person.sid, status=LegStatus.QUEUED)
         return self.record(self.sessions[session_sid], Kind.MESSAGE, Leg(), outbound, body=body, media=media)
 
-    async def alerts_page(self, account_sid: str, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
+    async def alerts_page(
+        self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
+    ) -> Page[DebuggerEvent]:
         self.asked.append(wanted)
         since, before = wanted.since or 0.0, wanted.before or float("inf")
-        found = [event for event in self.events.values() if event.account_sid == account_sid]
+        found = [event for event in self.events.values() if account_sid in {None, event.account_sid}]
         found = [event for event in found if since <= event.at < before]
         if wanted.level is not None:
             found = [event for event in found if CATALOGUE[Code(event.code)].level is wanted.level]
         return paged(found, cursor)
 
-    async def alert(self, account_sid: str, event_sid: str) -> DebuggerEvent:
+    async def alert(self, account_sid: str | None, event_sid: str) -> DebuggerEvent:
         event = self.events.get(event_sid)
-        if event is None or event.account_sid != account_sid:
+        if event is None or account_sid not in {None, event.account_sid}:
             raise not_found(event_sid)
         return event
 

@@ -9,8 +9,11 @@ import pytest
 
 from engine.client.feed import FeedClient
 from engine.client.link import ClientSettings, FeedRefused
+from engine.core.observing import (
+    FeedProblem,
+)
 from engine.core.placement import host_name, owner_of
-from engine.core.ports import FeedProblem, HostAddress, HostDirectory
+from engine.core.ports import HostAddress, HostDirectory
 from engine.core.records import LegStatus
 from engine.core.routing import BUSY, STORE_DOWN
 from engine.core.traffic import ReportOutcome
@@ -186,6 +189,19 @@ async def test_a_lost_connection_is_made_again_and_its_events_are_sent_again() -
 
         assert tuples(await asking) == [TO, TO, NOBODY]
     assert [event.resource_sid for event in running.plane.events] == ["CA1", "CA2", "CA3"] * 2
+
+
+async def test_what_is_sent_while_the_connection_goes_waits_for_the_next_one() -> None:
+    """It has ended, and nobody has noticed yet."""
+    async with feeding() as running, client_of(running) as client:
+        connection = client._seed._connection
+        assert connection is not None
+        connection.abort()
+
+        async with asyncio.timeout(PATIENCE):
+            said = await client.ask([call()])
+
+    assert tuples(said) == [TO]
 
 
 async def test_a_server_that_says_nothing_is_left() -> None:

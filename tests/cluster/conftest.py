@@ -1,4 +1,4 @@
-"""One local Ray with two hosts for all tests that leave it as they found it."""
+"""The shared cluster for tests that leave it as they found it, and clusters of a test's own."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,23 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.live_cluster import LiveCluster, eventually, session_of
+from tests.cluster.live_cluster import LiveCluster, eventually
 from tests.e2e.tenant import Tenant, new_tenant
-
-
-@pytest.fixture(scope="session")
-def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCluster]:
-    """Return a cluster that serves; afterwards it stops in order and leaves no process."""
-    cluster = LiveCluster(tmp_path_factory.mktemp("ray") / "data")
-    try:
-        cluster.serve()
-        head = cluster.head
-        yield cluster
-        code = cluster.stop()
-        assert (code, "Traceback" in cluster.log) == (0, False), cluster.log[-4000:]
-        eventually(lambda: session_of(head) == [], "all processes of Ray ended")
-    finally:
-        cluster.end()
 
 
 @pytest.fixture

@@ -13,6 +13,10 @@ from typing import Any
 
 import httpx
 
+from engine.cluster.hosting import HOST_LOG
+from engine.cluster.notes import read_record
+from engine.listeners import bind_tcp
+from engine.settings import ListenAddress
 from tests.e2e.live import MASKLINE, NO_TLS, LiveServer, clean_environment
 
 START_SECONDS = 120.0
@@ -51,20 +55,31 @@ class LiveCluster(LiveServer):
         self.log_path = data_dir.with_suffix(".log")
         self.hosts = hosts
         self.elsewhere: dict[int, Path] = {}
-        self.address = self.public_url = ""
+        self.address = self.public_url = self.feed = ""
         self.environ = clean_environment() | (environ or {})
         self.arguments = (
             *("--data-dir", str(data_dir), "--runtime", "ray", "--hosts", str(hosts)),
-            *("--listen", "127.0.0.1:0", "--operations-listen", "127.0.0.1:0", "--feed-listen", "127.0.0.1:0"),
+            *("--listen", _free_address(), "--operations-listen", "127.0.0.1:0", "--feed-listen", "127.0.0.1:0"),
             *("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8", "--host-silence-seconds", "3"),
             *arguments,
         )
 
-    def serve(self) -> None:
+    @property
+    def log(self) -> str:
+        """What `serve` and the hosts have logged so far."""
+        logs = [self.log_path, *(self.host_dir(place) / HOST_LOG for place in range(self.hosts))]
+        return "\n".join(log.read_text("utf-8") for log in logs if log.exists())
+
+    def metrics(self) -> str:
+        """Scrape all hosts."""
+        scraped = (httpx.get(f"{self.operations(place)}/metrics", verify=NO_TLS) for place in range(self.hosts))
+        return "".join(one.raise_for_status().text for one in scraped)
+
+    def serve(self, *more: str) -> None:
         """Start or attach, and wait for the ready line."""
         with self.log_path.open("ab") as log_file:
             self.process = subprocess.Popen(  # noqa: S603 - our own command
-                [*self.prefix, str(MASKLINE), "serve", *self.arguments],
+                [*self.prefix, str(MASKLINE), "serve", *self.arguments, *more],
                 stdout=subprocess.PIPE,
                 stderr=log_file,
                 text=True,
@@ -75,6 +90,7 @@ class LiveCluster(LiveServer):
         assert ready is not None, f"no ready line but {line!r}:\n{self.log}"
         assert int(ready[2]) == self.hosts
         self.address = self.public_url = ready[1]
+        self.feed = read_record(self.data_dir, self.hosts).directory.hosts[0].feed
 
     def run(self, *arguments: str, seconds: float = WAIT_SECONDS) -> subprocess.CompletedProcess[str]:
         """Run a command of the operator's on this data directory."""
@@ -93,6 +109,13 @@ class LiveCluster(LiveServer):
         assert told.returncode in {0, 1}, told.stderr
         hosts: list[Json] = json.loads(told.stdout)["hosts"]
         return hosts
+
+    def kill_supervisor(self) -> int:
+        """Kill the supervisor's process, found by the title that Ray gives it; returns the process."""
+        titles = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in session_of(self.head)}
+        (pid,) = (pid for pid, title in titles.items() if title.startswith(b"ray::SupervisorActor"))
+        os.kill(pid, signal.SIGKILL)
+        return pid
 
     def host_dir(self, place: int) -> Path:
         """Return the directory of a host: in the cluster's, or in that of another node."""
@@ -160,6 +183,12 @@ class LiveCluster(LiveServer):
             self.kill()
         if self.head:
             end_session(self.head)
+
+
+def _free_address() -> str:
+    """Choose an address that stays the same when all is started again."""
+    with bind_tcp(ListenAddress("127.0.0.1", 0)) as bound:
+        return f"127.0.0.1:{bound.getsockname()[1]}"
 
 
 def ask_operator(host_dir: Path, method: str, path: str, body: Json | None = None) -> Json:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from actors.seats import Seat
 from actors.supervisor import Order
 from actors.watch import Beat, HostReport, HostState, empty_record
 from engine.cluster.hosting import MOST_ATTEMPTS, HostedEngine
@@ -40,15 +41,6 @@ def kept_logging() -> Iterator[None]:
     root.setLevel(level)
 
 
-class Seat(msgspec.Struct, frozen=True):
-    """A seat that no runtime has given."""
-
-    place: int = 1
-    node: str = "n1"
-    node_address: str = "10.0.0.1"
-    placing: str = "first"
-
-
 class NoPeers:
     """A cluster of two whose other host is never reached."""
 
@@ -68,7 +60,7 @@ class NoPeers:
 
 def engine(data_dir: Path, *, placing: str = "first", peers: NoPeers | None = None) -> HostedEngine:
     settings = settled(Settings(data_dir=data_dir, hosts=2, listen=LOOPBACK, feed_listen=LOOPBACK))
-    return HostedEngine(settings, Seat(placing=placing), peers or NoPeers(), data_dir=data_dir)
+    return HostedEngine(settings, Seat(1, "n1", "10.0.0.1", placing), peers or NoPeers(), data_dir=data_dir)
 
 
 def beat(epoch: int = 0, *, down: tuple[int, ...] = ()) -> Beat:

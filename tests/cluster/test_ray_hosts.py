@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
@@ -54,6 +55,16 @@ def test_each_host_has_metrics_of_its_own(cluster: LiveCluster) -> None:
 
         assert "maskline_ready 1.0" in metrics.text
         assert elsewhere.status_code == 404
+
+
+def test_hosts_and_supervisor_have_the_priority_of_the_server(cluster: LiveCluster) -> None:
+    """Ray would have them wait for every other process of the machine."""
+    told = json.loads(cluster.run("cluster", "status", "--json").stdout)
+    pids = (told["supervisor_pid"], *(one["pid"] for one in told["hosts"]))
+
+    priorities = {os.getpriority(os.PRIO_PROCESS, pid) for pid in pids}
+
+    assert priorities == {os.getpriority(os.PRIO_PROCESS, cluster.process.pid)}
 
 
 def directory(cluster: LiveCluster, tenant: Tenant, place: int) -> tuple[int, int, list[dict[str, str]]]:
@@ -138,9 +149,10 @@ def test_a_killed_driver_leaves_the_cluster_serving_and_the_next_one_attaches(cl
     cluster.kill()
 
     served_on = httpx.get(f"{address}/readyz", verify=NO_TLS).status_code
-    cluster.serve()
+    cluster.serve("--retention-days", "30")
 
     assert served_on == 200
+    assert "runs on with the settings of its start" in cluster.log
     assert (cluster.address, cluster.head) == (address, head)
     assert [cluster.pid(0), cluster.pid(1)] == pids
 
@@ -210,7 +222,7 @@ def test_operator_commands_reach_whichever_host_runs(cluster: LiveCluster) -> No
 def test_a_host_that_cannot_open_its_file_is_reported_and_does_not_loop(
     new_cluster: NewCluster, tmp_path: Path
 ) -> None:
-    """The other one runs; when the file is right again, `undrain` starts it. `cluster stop` ends it all."""
+    """The other one runs; when the file is right again, `undrain` starts it. `cluster stop` needs no `serve`."""
     cluster = new_cluster(tmp_path / "data")
     database = cluster.host_dir(1) / "maskline.db"
     database.parent.mkdir(parents=True)
@@ -223,16 +235,15 @@ def test_a_host_that_cannot_open_its_file_is_reported_and_does_not_loop(
     later = cluster.status()[1]
     mended = cluster.run("cluster", "undrain", "host-1")
     eventually(lambda: cluster.status()[1]["state"] == "ready", "it runs")
-    stopped = cluster.run("cluster", "stop")
-    code = cluster.process.wait(30)
     cluster.kill()
+    stopped = cluster.run("cluster", "stop")
 
     assert failed["state"] == later["state"] == "failed"
     assert "no SQLite database" in failed["problem"]
     assert later["incarnation"] == incarnation == failed["incarnation"] == 1
     assert "host-1: failed" in cluster.log
     assert mended.returncode == 0, mended.stderr
-    assert (stopped.returncode, code) == (0, 0), stopped.stderr
+    assert stopped.returncode == 0, stopped.stderr
     eventually(lambda: session_of(head) == [], "all processes of Ray ended")
 
 
@@ -253,14 +264,47 @@ def test_the_end_of_ray_ends_the_server_and_loses_nothing(new_cluster: NewCluste
     tenant = tenant.moved(cluster)
     kept = tenant.get("/Services/kept")
     tenant.close()
-    stopped = cluster.stop()
+    stopped = cluster.run("cluster", "stop")
+    ended = cluster.process.wait(30)
 
     assert code == 2
     assert "serve again" in cluster.log
     assert unreached.returncode == 2
     assert "no cluster runs" in unreached.stderr
     assert kept["sid"] == service["sid"]
-    assert stopped == 0
+    assert (stopped.returncode, ended) == (0, 0), stopped.stderr
+
+
+def test_a_cluster_none_of_whose_hosts_can_start_ends(new_cluster: NewCluster, tmp_path: Path) -> None:
+    """In a line that says why, and with all of Ray's processes."""
+    cluster = new_cluster(tmp_path / "data", hosts=1)
+    cluster.data_dir.mkdir()
+    (cluster.data_dir / "maskline.db").write_bytes(b"this is no database" * 1000)
+
+    told = refused(*cluster.arguments)
+
+    assert "host-0: failed" in told
+    assert "no SQLite database" in told
+    assert told.splitlines()[-1] == "maskline: no host can start; the lines above say why"
+    head = re.search(r"Ray: runs at \S+, process (\d+)", told)
+    assert head is not None
+    eventually(lambda: session_of(int(head[1])) == [], "all processes of Ray ended")
+
+
+def test_a_server_told_to_stop_while_ray_starts_leaves_nothing(new_cluster: NewCluster, tmp_path: Path) -> None:
+    """It undoes what it has begun."""
+    cluster = new_cluster(tmp_path / "data")
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        [str(MASKLINE), "serve", *cluster.arguments], stderr=subprocess.PIPE, text=True, env=clean_environment()
+    )
+    eventually(lambda: cluster.head > 0, "Ray has been started")
+    head = cluster.head
+
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+
+    assert process.returncode == 1, told
+    eventually(lambda: session_of(head) == [], "all processes of Ray ended")
 
 
 def host_note(cluster: LiveCluster, place: int) -> dict[str, int]:

@@ -26,13 +26,27 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+RUNTIMES = (
+    "embedded",
+    pytest.param("ray", marks=[pytest.mark.xdist_group("ray"), pytest.mark.timeout(180)]),
+)
+
+
 @pytest.fixture(scope="session")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """Return the server of all tests that need nothing but an account of their own."""
+def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """Return one process that serves."""
     server = LiveServer(tmp_path_factory.mktemp("e2e") / "data", *UNLIMITED)
     yield server
     code = server.stop()
     assert (code, "Traceback" in server.log, "Warning:" in server.log) == (0, False, False), server.log[-4000:]
+
+
+@pytest.fixture(params=RUNTIMES)
+def shared_server(request: pytest.FixtureRequest) -> LiveServer:
+    """Return the server of all tests that need only an account of their own: a process, then two hosts on Ray."""
+    runtimes = {"embedded": "embedded_server", "ray": "shared_cluster"}
+    server: LiveServer = request.getfixturevalue(runtimes[request.param])
+    return server
 
 
 @pytest.fixture

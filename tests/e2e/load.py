@@ -8,6 +8,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Self
 
@@ -17,6 +18,8 @@ import msgspec
 from tests.e2e.carrier import Carrier, Heard, call_form, heard, message_form, resource_sid
 from tests.e2e.live import NO_TLS, LiveServer
 from tests.e2e.tenant import Json, Seat, Service, Tenant, participants, written
+
+AGAIN_SECONDS = 0.1
 
 PAIR_TAKEN = {80208, 80604, 80623}
 """Refusals that are right when people meet often: no free number, or the pair is active elsewhere."""
@@ -70,8 +73,9 @@ class Ride(msgspec.Struct, kw_only=True):
 class Wire:
     """REST and webhooks of one account on one server, asynchronously."""
 
-    def __init__(self, server: LiveServer, tenant: Tenant) -> None:
-        """Speak to a server for an account."""
+    def __init__(self, server: LiveServer, tenant: Tenant, *, patience_seconds: float = 0.0) -> None:
+        """Speak to a server for an account; what it cannot answer now is asked again for so long."""
+        self._patience_seconds = patience_seconds
         self.server = server
         self.account_sid = tenant.sid
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
@@ -113,16 +117,18 @@ class Wire:
     async def _send(
         self, method: str, path: str, *, data: dict[str, str | list[str]] | dict[str, str] | None, **options: object
     ) -> httpx.Response:
+        until = asyncio.get_running_loop().time() + self._patience_seconds
         headers = options.get("headers")
-        try:
-            response = await self._http.request(
-                method, path, data=data, headers=headers if isinstance(headers, dict) else None
-            )
-        except httpx.TransportError as problem:
-            raise ServerGone from problem
-        if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
-            raise ServerGone  # it is stopping
-        return response
+        while True:
+            with suppress(httpx.TransportError):
+                response = await self._http.request(
+                    method, path, data=data, headers=headers if isinstance(headers, dict) else None
+                )
+                if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:  # it is stopping, or a host is away
+                    return response
+            if asyncio.get_running_loop().time() >= until:
+                raise ServerGone
+            await asyncio.sleep(AGAIN_SECONDS)
 
 
 class Load:
@@ -142,13 +148,14 @@ class Load:
         for rides in self.rides:
             yield from rides
 
-    async def run(self, wire: Wire, on_answer: Callable[[], None]) -> None:
-        """Work until the server is gone; `on_answer` is called at every answer."""
+    async def run(self, wire: Wire, on_answer: Callable[[], None], *, over: asyncio.Event | None = None) -> None:
+        """Work until the server is gone for each, or all is over; `on_answer` is called at every answer."""
+        over = over or asyncio.Event()
 
         async def work(index: int) -> None:
             worker = _Worker(self, wire, self.rides[index], self._randoms[index], on_answer)
             try:
-                while True:
+                while not over.is_set():
                     await worker.step()
             except ServerGone:
                 pass

@@ -6,8 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.core.errors import Code
-from engine.core.observing import Ingress, OperationEnd, SessionOperation
-from engine.core.ports import (
+from engine.core.observing import (
     DeliveryEnd,
     DoorProblem,
     DutyKind,
@@ -16,8 +15,12 @@ from engine.core.ports import (
     FeedProblem,
     HookEnd,
     HookKind,
+    Ingress,
     Observer,
+    OperationEnd,
+    SessionOperation,
 )
+from engine.core.overview import TrafficCount
 from engine.core.records import DebuggerEvent, Kind, Mode
 from engine.core.routing import NOT_IN_POOL, STRANGERS, ActiveSession, Foreseen, Passage, Seat
 from engine.core.traffic import Decision, Outcome, Reason, ReportOutcome
@@ -56,6 +59,17 @@ def test_it_is_an_observer(telemetry: Telemetry) -> None:
     observer.turned_away(DoorProblem.NOT_POST)
 
     assert series(telemetry, "maskline_turned_away_requests_total")['{problem="not-post"}'] == 1
+
+
+def test_the_traffic_so_far_is_told_to_the_console(telemetry: Telemetry) -> None:
+    """The same counts that the metrics show, of all ingresses together."""
+    for ingress in Ingress:
+        telemetry.meter(ingress).decided(Kind.VOICE, Reason.IN_SESSION)
+
+    counts = telemetry.traffic()
+
+    assert [one for one in counts if one.count] == [TrafficCount(Kind.VOICE, Outcome.ROUTED, Reason.IN_SESSION, 2)]
+    assert len(counts) == 2 * len(Reason)
 
 
 def test_the_feed_is_counted_by_problem(telemetry: Telemetry) -> None:

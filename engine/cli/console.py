@@ -1,0 +1,20 @@
+"""`maskline console`: the operator's way into the console of a running server."""
+
+import click
+
+from engine.cli.client import with_admin
+from engine.cli.options import admin_options
+from engine.cli.output import show_json
+from engine.settings import Settings
+from engine.wire.admin import ConsoleLink
+
+
+@click.command()
+@admin_options
+def console(*, settings: Settings, as_json: bool) -> None:
+    """Print a link that opens the console to all accounts, once, within five minutes."""
+    link = with_admin(settings, lambda admin: admin.call("POST", "/console/links", answer=ConsoleLink))
+    if as_json:
+        show_json(link)
+    else:
+        click.echo(link.url)

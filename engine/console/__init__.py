@@ -1,0 +1,1 @@
+"""The operator's console: read-only pages for whoever is on call."""

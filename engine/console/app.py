@@ -1,0 +1,113 @@
+"""The console as one ASGI application: its paths, and who may ask for them. Source: docs/console.md."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from engine.console import lists, login, overview, search
+from engine.console.desk import Desk, Lookout
+from engine.console.door import LIVE, Door, Private, Public, admitted, refusal
+from engine.console.http import PREFIX, guarded, redirect
+from engine.console.limits import FailedLogins
+from engine.console.pages import STATIC
+from engine.console.settings import ConsoleSettings
+from engine.core.overview import ConsolePlane
+from engine.core.ports import Clock, ControlPlane
+from engine.core.rate import SlidingWindow
+
+LINK_PATH = f"{PREFIX}/open"
+"""Where the operator's link leads; its code is the query's `code`."""
+
+PUBLIC: Mapping[str, Mapping[str, Public]] = {
+    "/login": {"GET": login.show_login, "POST": login.login},
+    "/open": {"GET": login.show_link, "POST": login.follow_link},
+}
+"""What anybody may ask for, by path and method."""
+
+PRIVATE: Mapping[str, Mapping[str, Private]] = {
+    "": {"GET": overview.show},
+    f"/{LIVE}": {"GET": overview.show_live},
+    "/search": {"GET": search.show_search, "POST": search.search},
+    "/explain": {"GET": search.show_explain, "POST": search.explain},
+    "/services/{sid}": {"GET": lists.show_service},
+    "/sessions/{sid}": {"GET": lists.show_session},
+    "/events": {"GET": lists.show_events},
+    "/events/{sid}": {"GET": lists.show_event},
+    "/outbox": {"GET": lists.show_outbox},
+    "/logout": {"POST": login.logout},
+}
+"""What only those may ask for who are logged in."""
+
+_MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+def create_console(
+    control: ControlPlane,
+    plane: ConsolePlane,
+    *,
+    settings: ConsoleSettings,
+    clock: Clock,
+    is_ready: Callable[[], bool],
+    monotonic: Clock = time.monotonic,
+) -> ASGIApp:
+    """Make the application; it answers `/console` and all below it."""
+    desk = Desk(
+        control=control,
+        plane=plane,
+        settings=settings,
+        clock=clock,
+        monotonic=monotonic,
+        is_ready=is_ready,
+        lookout=Lookout(plane, monotonic),
+        failed_logins=FailedLogins(
+            of_source=settings.failed_logins,
+            in_all=settings.failed_logins_in_all,
+            window_seconds=settings.login_window_seconds,
+        ),
+        limit=SlidingWindow(rate_per_second=settings.requests_per_second, window_seconds=settings.window_seconds),
+    )
+    private = {
+        path: {method: admitted(handler) for method, handler in handlers.items()} for path, handlers in PRIVATE.items()
+    }
+    doors = {**PUBLIC, **private, "/": {"GET": _go_home}, **dict(map(_static, sorted(STATIC.iterdir())))}
+    routes = [Route(PREFIX + path, Door(desk, handlers)) for path, handlers in doors.items()]
+    return guarded(Router(routes, redirect_slashes=False, default=_nothing_here))
+
+
+def console_routes(console: ASGIApp) -> list[BaseRoute]:
+    """Return the routes by which another application hands its requests to the console."""
+    handed = _Handed(console)
+    return [Route(PREFIX, handed), Route(f"{PREFIX}/{{below:path}}", handed)]
+
+
+class _Handed:
+    """An application as an object, because the router takes functions for something else."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+async def _go_home(_: Desk, request: Request) -> Response:
+    return redirect(request)
+
+
+def _static(path: Path) -> tuple[str, Mapping[str, Public]]:
+    content, media_type = path.read_bytes(), _MEDIA_TYPES[path.suffix]
+
+    async def answer(_: Desk, __: Request) -> Response:
+        return Response(content, media_type=media_type)
+
+    return f"/static/{path.name}", {"GET": answer}
+
+
+async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+    response = refusal(Request(scope, receive), 404, "There is no such page.")
+    await response(scope, receive, send)

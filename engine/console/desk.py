@@ -1,0 +1,108 @@
+"""What all pages share: the ports, the limits, the templates, and who looks on."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine.console import pages
+from engine.console.limits import FailedLogins
+from engine.console.masking import masked
+from engine.console.pages import Missing
+from engine.console.rates import Rates, TrafficLine
+from engine.console.settings import ConsoleSettings
+from engine.core.errors import PeerUnavailable, StoreUnavailable
+from engine.core.overview import ConsolePlane, HostStatus
+from engine.core.ports import Clock, ControlPlane
+from engine.core.rate import SlidingWindow
+from engine.core.visits import Visit
+
+Result = TypeVar("Result")
+
+FRESH_SECONDS = 1.0
+"""For so long a reading of the hosts serves everybody who looks on."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A reading of all hosts."""
+
+    at: float
+    """Monotonic seconds."""
+    hosts: tuple[HostStatus, ...]
+    traffic: tuple[TrafficLine, ...]
+
+
+class Lookout:
+    """Reads the hosts, once for all who ask at about the same time."""
+
+    def __init__(self, plane: ConsolePlane, monotonic: Clock) -> None:
+        """Read through a port."""
+        self._plane = plane
+        self._monotonic = monotonic
+        self._rates = Rates()
+        self._turn = asyncio.Lock()
+        self._seen: Seen | None = None
+
+    async def look(self) -> Seen:
+        """Return how the hosts fare, as of a moment ago."""
+        async with self._turn:
+            if self._seen is None or self._monotonic() - self._seen.at >= FRESH_SECONDS:
+                hosts = await self._plane.hosts()
+                now = self._monotonic()  # a host that does not answer has taken its time
+                self._seen = Seen(now, hosts, self._rates.lines(hosts, now=now))
+            return self._seen
+
+
+class Desk(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a page needs."""
+
+    control: ControlPlane
+    plane: ConsolePlane
+    settings: ConsoleSettings
+    clock: Clock
+    monotonic: Clock
+    is_ready: Callable[[], bool]
+    """Whether requests can be looked at."""
+    lookout: Lookout
+    failed_logins: FailedLogins
+    limit: SlidingWindow
+    """Of the requests of each visit."""
+
+    def namer(self) -> Callable[[str], str]:
+        """Return what tells the operator's name of an account; its SID where it has none."""
+        names = {account.sid: masked(account.friendly_name) for account in self.control.accounts()}
+        return lambda account_sid: names.get(account_sid) or account_sid
+
+    def page(self, request: Request, name: str, visit: Visit, **values: object) -> Response:
+        """Answer with a page of somebody who is logged in."""
+        namer = self.namer()
+        who = "operator, all accounts" if visit.account_sid is None else namer(visit.account_sid)
+        return pages.page(request, name, {"who": who, "name_of": namer, "now": self.clock()} | values, visit=visit)
+
+    def may_see_hosts(self, visit: Visit) -> bool:
+        """Tell whether the totals of the hosts may be seen: one of several accounts would see its neighbours'."""
+        return visit.account_sid is None or len(self.control.accounts()) == 1
+
+    def is_good(self, visit: Visit) -> bool:
+        """Tell whether what opened the visit would open another."""
+        if visit.account_sid is None:
+            return True
+        known = {account.sid for account in self.control.accounts()}
+        if visit.account_sid not in known:
+            return False
+        keys = self.control.api_keys(visit.account_sid)
+        valid = {visit.account_sid, *(key.sid for key in keys if key.date_revoked is None)}
+        return visit.credential in valid
+
+
+async def told(asked: Awaitable[Result]) -> Result | Missing:
+    """Wait for a part of a page; a host or disk that fails leaves the others to be shown."""
+    try:
+        return await asked
+    except PeerUnavailable as problem:
+        return Missing(f"Not to be had now: {problem}.")
+    except StoreUnavailable:
+        return Missing("Not to be had now: the disk does not answer.")

@@ -1,0 +1,108 @@
+"""One path of the console: finds who looks on, calls what answers, turns whatever goes wrong into a page.
+
+The order of the checks: method, readiness, visit, its rate, then the page.
+"""
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from engine.console.desk import Desk
+from engine.console.http import VISIT_COOKIE, BadForm, path_below, redirect
+from engine.console.masking import masked
+from engine.console.pages import page
+from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
+from engine.core.visits import Visit
+
+Public = Callable[[Desk, Request], Awaitable[Response]]
+"""Answers anybody."""
+
+Private = Callable[[Desk, Request, Visit], Awaitable[Response]]
+"""Answers somebody who is logged in."""
+
+LIVE = "live"
+"""What the overview's script asks for: answered with a bare refusal and not with another page."""
+
+_MOST_TOKEN = 200
+
+_log = logging.getLogger("maskline.console")
+
+
+class Door:
+    """The ASGI application of one path that anybody may ask for."""
+
+    def __init__(self, desk: Desk, handlers: Mapping[str, Public]) -> None:
+        """Answer these methods; HEAD goes with GET."""
+        self._desk = desk
+        self._handlers = handlers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+        except ClientDisconnect:
+            return
+        except ApiError as problem:
+            response = _of_api_error(request, problem)
+        except BadForm as problem:
+            response = refusal(request, problem.status, str(problem))
+        except PeerUnavailable as problem:
+            response = refusal(request, 503, f"A host that is needed for this cannot be asked: {problem}.")
+        except StoreUnavailable:
+            response = refusal(request, 503, "The disk does not answer.")
+        except Exception:  # noqa: BLE001 - the boundary of the listener's task: logged and answered
+            _log.exception("unforeseen failure of %s in the console", request.method)
+            response = refusal(request, 500, "An error of the server's; its log has it.")
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        handler = self._handlers.get("GET" if request.method == "HEAD" else request.method)
+        if handler is None:
+            response = refusal(request, 405, "That cannot be done here.")
+            response.headers["allow"] = ", ".join(
+                sorted({*self._handlers, *(("HEAD",) if "GET" in self._handlers else ())})
+            )
+            return response
+        if not self._desk.is_ready():
+            response = refusal(request, 503, "The engine is starting; try again in a moment.")
+            response.headers["retry-after"] = "1"
+            return response
+        return await handler(self._desk, request)
+
+
+def admitted(handler: Private) -> Public:
+    """Let a handler answer only those who are logged in; the others are sent to log in."""
+
+    async def answer(desk: Desk, request: Request) -> Response:
+        token = request.cookies.get(VISIT_COOKIE, "")[:_MOST_TOKEN]
+        is_script = path_below(request.scope) == LIVE
+        is_active = not is_script and "auto" not in request.query_params
+        visit = await desk.plane.find_visit(token, is_active=is_active) if token else None
+        if visit is None or not desk.is_good(visit):
+            return PlainTextResponse("log in again\n", 401) if is_script else redirect(request, "login")
+        verdict = desk.limit.take(visit.token, now=desk.monotonic())
+        if not verdict.is_allowed:
+            response = refusal(request, 429, "That was too much at a time; wait a moment.")
+            response.headers["retry-after"] = str(math.ceil(verdict.retry_after_seconds))
+            return response
+        return await handler(desk, request, visit)
+
+    return answer
+
+
+def refusal(request: Request, status: int, why: str) -> Response:
+    """Answer with a page that says what is wrong."""
+    title = HTTPStatus(status).phrase
+    return page(request, "error.html", {"title": title, "why": why}, visit=None, status=status)
+
+
+def _of_api_error(request: Request, problem: ApiError) -> Response:
+    if problem.code is Code.NOT_FOUND:
+        return refusal(request, 404, "There is no such thing here, or it is another account's.")
+    return refusal(request, problem.http_status, masked(problem.message))

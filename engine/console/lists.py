@@ -1,0 +1,136 @@
+"""Pages of one thing, or of a list of them: a service, a session, debugger events, what is owed."""
+
+from contextlib import suppress
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine.console.desk import Desk, told
+from engine.console.pages import LEVELS
+from engine.console.settings import PAGE_ROWS
+from engine.core.errors import ApiError, Level, not_found
+from engine.core.lifecycle import expires_at
+from engine.core.ports import AlertFilter, OutboxFilter, PageCursor
+from engine.core.records import Service, Session
+from engine.core.sids import SidKind, is_sid
+from engine.core.visits import Visit
+
+_FEW = 10
+_LATER_THAN_ALL = f"{SidKind.INTERACTION}{'f' * 32}"
+_STATES = {"dead": True, "pending": False}
+
+
+async def show_service(desk: Desk, request: Request, visit: Visit) -> Response:
+    """Show a service: its sessions, newest first, and the numbers of its pool."""
+    service = _service(desk, visit, request.path_params["sid"])
+    owner, sid = service.account_sid, service.sid
+    numbers = PageCursor(limit=PAGE_ROWS, after=_sid_given(request, "numbers", SidKind.PHONE_NUMBER))
+    codes = PageCursor(limit=PAGE_ROWS, after=_sid_given(request, "codes", SidKind.SHORT_CODE))
+    return desk.page(
+        request,
+        "service.html",
+        visit,
+        service=service,
+        sessions=await told(desk.control.sessions_page(owner, sid, cursor(request, SidKind.SESSION))),
+        numbers=await told(desk.control.pool_page(owner, sid, numbers, short_codes=False)),
+        codes=await told(desk.control.pool_page(owner, sid, codes, short_codes=True)),
+    )
+
+
+async def show_session(desk: Desk, request: Request, visit: Visit) -> Response:
+    """Show a session: who is in it, what has passed, what is owed for it."""
+    session, participants = await desk.control.find_session(request.path_params["sid"])
+    if visit.account_sid not in {None, session.account_sid}:
+        raise not_found(session.sid)
+    passed = desk.control.interactions_page(
+        session.account_sid, session.service_sid, session.sid, PageCursor(limit=PAGE_ROWS, before=_LATER_THAN_ALL)
+    )
+    owed = desk.control.outbox_page(
+        OutboxFilter(account_sid=session.account_sid, session_sid=session.sid),
+        PageCursor(limit=_FEW, is_part_enough=True),
+    )
+    return desk.page(
+        request,
+        "session.html",
+        visit,
+        session=session,
+        ends_at=_ends_at(session),
+        participants=participants,
+        names={one.sid: place for place, one in enumerate(participants, start=1)},
+        interactions=await told(passed),
+        owed=await told(owed),
+        kind_of=_kind_of,
+    )
+
+
+async def show_events(desk: Desk, request: Request, visit: Visit) -> Response:
+    """List debugger events, newest first."""
+    level = request.query_params.get("level", "")
+    wanted = AlertFilter(level=Level(level.upper()) if level.upper() in set(Level) else None)
+    found = await told(desk.control.alerts_page(visit.account_sid, wanted, cursor(request, SidKind.DEBUGGER_EVENT)))
+    return desk.page(
+        request,
+        "events.html",
+        visit,
+        events=found,
+        level="" if wanted.level is None else wanted.level.lower(),
+    )
+
+
+async def show_event(desk: Desk, request: Request, visit: Visit) -> Response:
+    """Show a debugger event, with the webhook at fault."""
+    event = await desk.control.alert(visit.account_sid, request.path_params["sid"])
+    return desk.page(
+        request,
+        "event.html",
+        visit,
+        event=event,
+        level=LEVELS.get(event.code, Level.ERROR),
+    )
+
+
+async def show_outbox(desk: Desk, request: Request, visit: Visit) -> Response:
+    """List what is owed or was given up, oldest first."""
+    state = request.query_params.get("state", "")
+    wanted = OutboxFilter(account_sid=visit.account_sid, is_dead=_STATES.get(state))
+    return desk.page(
+        request,
+        "outbox.html",
+        visit,
+        state=state if state in _STATES else "",
+        effects=await told(desk.control.outbox_page(wanted, cursor(request, SidKind.EFFECT))),
+        kind_of=_kind_of,
+    )
+
+
+def cursor(request: Request, kind: SidKind) -> PageCursor:
+    """Read which page of a list is asked for; what is no SID of that kind means the first."""
+    after = _sid_given(request, "after", kind)
+    before = None if after else _sid_given(request, "before", kind)
+    return PageCursor(limit=PAGE_ROWS, after=after, before=before, is_part_enough=True)
+
+
+def _sid_given(request: Request, name: str, kind: SidKind) -> str | None:
+    text = request.query_params.get(name, "")
+    return text if is_sid(text, kind) else None
+
+
+def _service(desk: Desk, visit: Visit, service_sid: str) -> Service:
+    if not is_sid(service_sid, SidKind.SERVICE):
+        raise not_found(service_sid)
+    owners = (visit.account_sid,) if visit.account_sid else tuple(one.sid for one in desk.control.accounts())
+    for owner in owners:
+        with suppress(ApiError):
+            return desk.control.service(owner, service_sid)
+    raise not_found(service_sid)
+
+
+def _ends_at(session: Session) -> float | None:
+    if not session.is_active:
+        return None
+    return expires_at(date_expiry=session.date_expiry, idle_since=session.idle_since, ttl_seconds=session.ttl_seconds)
+
+
+def _kind_of(duty: msgspec.Struct) -> str:
+    return str(type(duty).__struct_config__.tag)

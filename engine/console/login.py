@@ -1,0 +1,118 @@
+"""Logging in and out: with the credentials of an account, or with the link that the operator's command line prints."""
+
+import hmac
+import logging
+import math
+import re
+import secrets
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine.console.desk import Desk
+from engine.console.http import FORM_COOKIE, VISIT_COOKIE, BadForm, forget, keep, read_form, redirect
+from engine.console.pages import page
+from engine.core.visits import Visit
+
+_log = logging.getLogger("maskline.console")
+
+_FORM_SECRET_BYTES = 24
+_FORM_SECRET = re.compile(r"[\w-]{32}", re.ASCII)
+_MOST_CODE = 200
+
+STALE = "That form has expired, or the browser keeps no cookies here: try again, over the server's public URL."
+WRONG = "That is not the SID and token of an account, nor an API key and its secret."
+USED = "That link was used already, has expired, or is none of this server's: ask for another."
+
+
+async def show_login(desk: Desk, request: Request) -> Response:
+    """Ask for credentials."""
+    return _form(desk, request, "login.html")
+
+
+async def login(desk: Desk, request: Request) -> Response:
+    """Let somebody in who has credentials of an account."""
+    form = await read_form(request)
+    if not _is_ours(request, form.get("form", "")):
+        return _form(desk, request, "login.html", problem=STALE, status=403)
+    source, now = _source(request), desk.monotonic()
+    wait = desk.failed_logins.wait_seconds(source, now=now)
+    if wait:
+        return _too_many(desk, request, wait)
+    credential = form.get("username", "").strip()
+    account = desk.control.authenticate(credential, form.get("password", "").strip())
+    if account is None:
+        desk.failed_logins.failed(source, now=now)
+        _log.warning("a login failed", extra={"source": source})
+        return _form(desk, request, "login.html", problem=WRONG, status=403)
+    _log.info("a login", extra={"account_sid": account.sid, "credential": credential, "source": source})
+    return _let_in(desk, request, await desk.plane.begin_visit(account.sid, credential))
+
+
+async def show_link(desk: Desk, request: Request) -> Response:
+    """Ask whether to come in: a link that is only fetched, by a preview, is not used up."""
+    return _form(desk, request, "open.html", code=request.query_params.get("code", "")[:_MOST_CODE])
+
+
+async def follow_link(desk: Desk, request: Request) -> Response:
+    """Let the operator in, also while logins have to wait: no code can be guessed in five minutes."""
+    form = await read_form(request)
+    if not _is_ours(request, form.get("form", "")):
+        return _form(desk, request, "login.html", problem=STALE, status=403)
+    visit = await desk.plane.follow_link(form.get("code", "")[:_MOST_CODE])
+    if visit is None:
+        return _form(desk, request, "login.html", problem=USED, status=403)
+    _log.info("the operator's link was followed", extra={"source": _source(request)})
+    return _let_in(desk, request, visit)
+
+
+async def logout(desk: Desk, request: Request, visit: Visit) -> Response:
+    """End a visit."""
+    await read_own_form(request, visit)
+    await desk.plane.end_visit(visit.token)
+    response = redirect(request, "login")
+    forget(response, VISIT_COOKIE, is_secure=desk.settings.is_secure)
+    return response
+
+
+async def read_own_form(request: Request, visit: Visit) -> Mapping[str, str]:
+    """Read a form that was made for a visit; raises BadForm."""
+    form = await read_form(request)
+    if not hmac.compare_digest(form.get("csrf", "").encode(), visit.csrf.encode()):
+        raise BadForm("That form was not made for this visit: load the page again.", 403)
+    return form
+
+
+def _let_in(desk: Desk, request: Request, visit: Visit) -> Response:
+    response = redirect(request)
+    keep(response, VISIT_COOKIE, visit.token, is_secure=desk.settings.is_secure)
+    forget(response, FORM_COOKIE, is_secure=desk.settings.is_secure)
+    return response
+
+
+def _too_many(desk: Desk, request: Request, wait: float) -> Response:
+    problem = f"Too many logins have failed: wait {math.ceil(wait)} seconds, or use the link of `maskline console`."
+    response = _form(desk, request, "login.html", problem=problem, status=429)
+    response.headers["retry-after"] = str(math.ceil(wait))
+    return response
+
+
+def _form(
+    desk: Desk, request: Request, template: str, *, problem: str = "", code: str = "", status: int = 200
+) -> Response:
+    """Answer with a form whose secret is in a cookie too: another site can read neither."""
+    known = request.cookies.get(FORM_COOKIE, "")
+    secret = known if _FORM_SECRET.fullmatch(known) else secrets.token_urlsafe(_FORM_SECRET_BYTES)
+    response = page(request, template, {"form": secret, "problem": problem, "code": code}, visit=None, status=status)
+    keep(response, FORM_COOKIE, secret, is_secure=desk.settings.is_secure)
+    return response
+
+
+def _is_ours(request: Request, secret: str) -> bool:
+    known = request.cookies.get(FORM_COOKIE, "")
+    return bool(known) and hmac.compare_digest(known.encode(), secret.encode())
+
+
+def _source(request: Request) -> str:
+    return "" if request.client is None else request.client.host

@@ -1,0 +1,90 @@
+"""The overview: hosts, traffic by outcome, pools, what is owed, the latest debugger events; and its live part alone."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from engine.console.desk import Desk, Seen, told
+from engine.console.pages import render
+from engine.console.rates import TrafficLine
+from engine.console.settings import MOST_POOLS
+from engine.core.overview import HostStatus
+from engine.core.ports import AlertFilter, OutboxDepth, PageCursor
+from engine.core.traffic import Outcome
+from engine.core.visits import Visit
+
+_LATEST = PageCursor(limit=8, is_part_enough=True)
+
+
+class OutcomeSum(msgspec.Struct, frozen=True):
+    """All traffic of one outcome."""
+
+    outcome: Outcome
+    count: int
+    per_second: float | None
+
+
+async def show(desk: Desk, request: Request, visit: Visit) -> Response:
+    """Answer with the whole page."""
+    live = await _live(desk, visit)
+    events = await told(desk.control.alerts_page(visit.account_sid, AlertFilter(), _LATEST))
+    return desk.page(
+        request,
+        "overview.html",
+        visit,
+        events=events,
+        **live,
+    )
+
+
+async def show_live(desk: Desk, request: Request, visit: Visit) -> Response:
+    """Answer with the part that changes by itself, for the page's script."""
+    live = await _live(desk, visit)
+    return HTMLResponse(render(request, "live.html", {"name_of": desk.namer(), "now": desk.clock(), **live}))
+
+
+async def _live(desk: Desk, visit: Visit) -> dict[str, object]:
+    seen = await desk.lookout.look()
+    is_whole = desk.may_see_hosts(visit)
+    return {
+        "hosts": seen.hosts,
+        "verdict": verdict(seen.hosts),
+        "is_whole": is_whole,
+        "outcomes": outcomes(seen) if is_whole else (),
+        "traffic": seen.traffic if is_whole else (),
+        "depth": depth(seen.hosts) if is_whole else None,
+        "pools": await desk.plane.pools(visit.account_sid, most=MOST_POOLS),
+        "is_operator": visit.account_sid is None,
+    }
+
+
+def verdict(hosts: Sequence[HostStatus]) -> str:
+    """Say in a sentence how the hosts fare; empty when all is well."""
+    return " ".join(_complaints(hosts))
+
+
+def _complaints(hosts: Sequence[HostStatus]) -> Iterator[str]:
+    for host in hosts:
+        if not host.is_answering:
+            yield f"{host.name} does not answer."
+        elif host.problem:
+            yield f"{host.name}: {host.problem}."
+
+
+def outcomes(seen: Seen) -> tuple[OutcomeSum, ...]:
+    """Add the traffic up by outcome; those that never happened are there too."""
+    return tuple(_summed(outcome, [line for line in seen.traffic if line.outcome is outcome]) for outcome in Outcome)
+
+
+def _summed(outcome: Outcome, lines: Sequence[TrafficLine]) -> OutcomeSum:
+    rates = [line.per_second for line in lines if line.per_second is not None]
+    return OutcomeSum(outcome, sum(line.count for line in lines), sum(rates) if rates or not lines else None)
+
+
+def depth(hosts: Sequence[HostStatus]) -> OutboxDepth:
+    """Add up what the hosts owe."""
+    depths = [host.figures.outbox for host in hosts if host.is_answering]
+    oldest = min((one.oldest for one in depths if one.oldest is not None), default=None)
+    return OutboxDepth(sum(one.pending for one in depths), sum(one.dead for one in depths), oldest)

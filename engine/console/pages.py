@@ -1,0 +1,92 @@
+"""The pages' templates: everything that is put into them is escaped, and functions that show values are at hand."""
+
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import jinja2
+import msgspec
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from engine.console.http import home_of, path_below, root_of
+from engine.console.masking import masked
+from engine.core.errors import CATALOGUE
+from engine.core.visits import Visit
+
+_HERE: Final = Path(__file__).parent
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_TITLES: Final = {code.value: entry.title for code, entry in CATALOGUE.items()}
+_FEW = 10.0
+
+LEVELS: Final = {code.value: entry.level for code, entry in CATALOGUE.items()}
+"""Severity by code."""
+
+STATIC: Final = _HERE / "static"
+"""The script and the style sheet."""
+
+
+def when(at: float | None) -> str:
+    """Write a time, UTC."""
+    return "" if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
+
+
+def lasting(seconds: float | None) -> str:
+    """Write a length of time in its largest unit."""
+    if seconds is None:
+        return ""
+    whole = max(0, int(seconds))
+    for unit, size in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
+        if whole >= size:
+            return f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
+def rate(per_second: float | None) -> str:
+    """Write how often something happens."""
+    if per_second is None:
+        return "…"
+    return f"{per_second:,.1f}" if 0 < per_second < _FEW else f"{per_second:,.0f}"
+
+
+def title_of(code: int) -> str:
+    """Return the title of a debugger event's code."""
+    return _TITLES.get(code, "")
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A part of a page that cannot be shown."""
+
+    why: str
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    """Make what compiles each template when it is first used, for all consoles of a process."""
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    templates.filters.update(masked=masked, when=when, lasting=lasting, rate=rate, title_of=title_of)
+    templates.globals["levels"] = LEVELS
+    templates.tests["missing"] = lambda part: isinstance(part, Missing)
+    return templates
+
+
+def render(request: Request, name: str, values: Mapping[str, object]) -> str:
+    """Return a template's HTML; `root` and `home` lead to what is below the console and to the overview."""
+    where = {"root": root_of(request.scope), "home": home_of(request.scope), "here": path_below(request.scope)}
+    return _templates().get_template(name).render(**where, **values)
+
+
+def page(
+    request: Request, name: str, values: Mapping[str, object], *, visit: Visit | None, status: int = 200
+) -> Response:
+    """Answer with a page."""
+    return HTMLResponse(render(request, name, {"visit": visit, **values}), status_code=status)

@@ -1,0 +1,84 @@
+"""Looking for sessions, and asking why something goes where it goes; numbers are taken from bodies, never from URLs."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine.console.desk import Desk, told
+from engine.console.http import redirect
+from engine.console.login import read_own_form
+from engine.console.pages import Missing
+from engine.console.settings import MOST_FOUND
+from engine.core.e164 import canonical
+from engine.core.errors import ApiError
+from engine.core.ports import Explanation
+from engine.core.records import Address
+from engine.core.search import read_search
+from engine.core.sids import SidKind, is_sid
+from engine.core.visits import Visit
+
+_MOST_NUMBER = 64
+
+
+async def show_search(desk: Desk, request: Request, visit: Visit) -> Response:
+    """Ask what is looked for."""
+    return desk.page(request, "search.html", visit, found=None, problem="")
+
+
+async def search(desk: Desk, request: Request, visit: Visit) -> Response:
+    """Show the sessions that fit; a session's or event's SID leads to it."""
+    form = await read_own_form(request, visit)
+    text = form.get("text", "").strip()
+    for kind, below in (
+        (SidKind.SESSION, "sessions"),
+        (SidKind.SERVICE, "services"),
+        (SidKind.DEBUGGER_EVENT, "events"),
+    ):
+        if is_sid(text, kind):
+            return redirect(request, f"{below}/{text}")
+    sought = read_search(text)
+    if sought is None:
+        problem = "Type a SID, a name, or what you know of a number."
+        return desk.page(request, "search.html", visit, found=None, problem=problem)
+    found = await told(desk.plane.find_sessions(visit.account_sid, sought, most=MOST_FOUND))
+    return desk.page(request, "search.html", visit, found=found, problem="")
+
+
+async def show_explain(desk: Desk, request: Request, visit: Visit) -> Response:
+    """Ask about whom."""
+    return desk.page(request, "explain.html", visit, explanation=None, problem="")
+
+
+async def explain(desk: Desk, request: Request, visit: Visit) -> Response:
+    """Say where a call and a message would go, and why."""
+    form = await read_own_form(request, visit)
+    proxy, sender = _number(form.get("proxy", "")), _number(form.get("sender", ""))
+    if not proxy or not sender:
+        problem = "Give both numbers, such as +14155550100."
+        return desk.page(request, "explain.html", visit, explanation=None, problem=problem)
+    told_of = await told(_explained(desk, visit, proxy, sender))
+    if isinstance(told_of, Missing):
+        return desk.page(request, "explain.html", visit, explanation=None, problem=told_of.why)
+    if told_of is None:
+        problem = "That number is in no pool of this account's services." if visit.account_sid else _IN_NO_POOL
+        return desk.page(request, "explain.html", visit, explanation=None, problem=problem)
+    return desk.page(request, "explain.html", visit, explanation=told_of, problem="")
+
+
+_IN_NO_POOL = "That number is in no service's pool."
+
+
+async def _explained(desk: Desk, visit: Visit, proxy: Address, sender: Address) -> Explanation | None:
+    """Return an explanation that this visit may see."""
+    try:
+        explanation = await desk.control.explain(proxy=proxy, sender=sender)
+    except ApiError:
+        return None
+    if explanation.account_sid is None or visit.account_sid not in {None, explanation.account_sid}:
+        return None
+    return explanation
+
+
+def _number(text: str) -> Address:
+    """Read a number as carriers send it; separators are left out."""
+    kept = "".join(one for one in text.strip()[:_MOST_NUMBER] if one not in " -.()")
+    return canonical(kept)

@@ -1,0 +1,160 @@
+"""What the console is told, on one host and on several, also when one of them is silent."""
+
+import pytest
+
+from actors.host import Host
+from engine.core.errors import PeerUnavailable
+from engine.core.ports import AlertFilter, OutboxFilter, PageCursor
+from engine.core.search import SessionSought, read_search
+from tests.actors.world import ALICE, BOB, World
+
+pytestmark = pytest.mark.anyio
+
+PART = PageCursor(limit=10, is_part_enough=True)
+
+
+def sought(text: str) -> SessionSought:
+    """Read what somebody types."""
+    read = read_search(text)
+    assert read is not None
+    return read
+
+
+async def test_every_host_tells_how_all_of_them_fare(world: World) -> None:
+    """In the order of their places; sessions and bindings are counted where they are."""
+    await world.session(ALICE, BOB)
+    await world.settle()
+
+    for host in world.hosts.values():
+        statuses = await host.console.hosts()
+
+        assert [status.name for status in statuses] == [f"host-{place}" for place in range(world.count)]
+        assert all(status.is_answering and status.is_ready and not status.problem for status in statuses)
+        assert sum(status.active_sessions for status in statuses) == 1
+        assert sum(status.bindings for status in statuses) == 2
+
+
+async def test_the_pools_are_told_wherever_their_service_is(world: World) -> None:
+    """The most saturated first; those of other accounts only to the operator."""
+    await world.make_service("empty")
+    await world.session(ALICE, BOB)
+
+    for host in world.hosts.values():
+        found = await host.console.pools(world.account.sid, most=9)
+        first = await host.console.pools(None, most=1)
+
+        assert [(pool.unique_name, pool.active_sessions) for pool in found.pools] == [("rides", 1), ("empty", 0)]
+        assert found.pools[0].state.saturation == pytest.approx(0.5)
+        assert ([pool.unique_name for pool in first.pools], first.count, first.silent) == (["rides"], 2, ())
+        assert (await host.console.pools("AC" + "0" * 32, most=9)).pools == ()
+
+
+async def test_sessions_are_found_on_every_host(world: World) -> None:
+    """By name, number and last digits; by nobody who owns them not."""
+    services = [world.service_sid, *[(await world.make_service(f"s{place}")).sid for place in range(4)]]
+    for place, service_sid in enumerate(services[1:]):
+        await world.pool(f"+1646555001{place}", service_sid=service_sid)
+    made = [(await world.session(ALICE, service_sid=service, unique_name="ride")).sid for service in services]
+
+    for host in world.hosts.values():
+        for text in ("ride", ALICE, ALICE[-4:], f"{ALICE[:-4]}XXXX"):
+            found = await host.console.find_sessions(world.account.sid, sought(text), most=9)
+            assert [one.session.sid for one in found.sessions] == sorted(made, reverse=True)
+            assert {one.participants[0].identifier for one in found.sessions} == {ALICE}
+        few = await host.console.find_sessions(None, sought("ride"), most=2)
+        assert ([one.session.sid for one in few.sessions], few.is_cut) == (sorted(made, reverse=True)[:2], True)
+        assert (await host.console.find_sessions("AC" + "0" * 32, sought("ride"), most=9)).sessions == ()
+
+
+async def test_a_visit_is_known_on_every_host_until_it_ends(world: World) -> None:
+    """Whichever host began it, whichever ends it."""
+    first, last = world.hosts[0].console, world.hosts[world.count - 1].console
+    visit = await last.begin_visit(world.account.sid, "SK1")
+
+    known = [await host.console.find_visit(visit.token, is_active=True) for host in world.hosts.values()]
+    await first.end_visit(visit.token)
+
+    assert known == [visit] * world.count
+    assert [await host.console.find_visit(visit.token, is_active=True) for host in world.hosts.values()] == (
+        [None] * world.count
+    )
+
+
+async def test_a_visit_idles_by_the_clock_of_its_host(world: World) -> None:
+    """Half an hour, and looking on does not count."""
+    console = world.hosts[0].console
+    visit = await console.begin_visit(None, "")
+
+    world.clock.move(1_700)
+    assert await console.find_visit(visit.token, is_active=False)
+    world.clock.move(100)
+    assert await console.find_visit(visit.token, is_active=False) is None
+
+
+async def test_a_link_begins_one_operators_visit_on_any_host(world: World) -> None:
+    """Made here, followed there, once."""
+    first, last = world.hosts[0].console, world.hosts[world.count - 1].console
+    code = await first.offer_link()
+
+    visit = await last.follow_link(code)
+    again = await first.follow_link(code)
+
+    assert visit is not None
+    assert (visit.account_sid, again) == (None, None)
+    assert await last.find_visit(visit.token, is_active=True) == visit
+
+
+@pytest.mark.parametrize("token", ["", "0", "7.x", "-1.x", "0.x", "\N{SUPERSCRIPT TWO}.x", "x" * 5000])
+async def test_a_made_up_token_is_nobodys(world: World, token: str) -> None:
+    """Nor a code."""
+    console = world.hosts[0].console
+
+    assert await console.find_visit(token, is_active=True) is None
+    assert await console.follow_link(token) is None
+    await console.end_visit(token)
+
+
+@pytest.mark.parametrize("host_count", [2, 3], indirect=True, ids=["two hosts", "three hosts"])
+async def test_a_silent_host_is_named_and_the_others_are_told(world: World, host_count: int) -> None:
+    """In everything that lies on several hosts; what lies on one host is missing when it is that one."""
+    await world.session(ALICE, BOB)
+    asked, silent = world.hosts[0], host_count - 1
+    world.cut(0, silent)
+
+    statuses = await asked.console.hosts()
+    pools = await asked.console.pools(None, most=9)
+    found = await asked.console.find_sessions(None, sought(ALICE), most=9)
+    events = await asked.control.alerts_page(None, AlertFilter(), PART)
+    owed = await asked.control.outbox_page(OutboxFilter(), PART)
+    world.mend()
+
+    name = f"host-{silent}"
+    assert [status.name for status in statuses if not status.is_answering] == [name]
+    assert (pools.silent, found.silent, events.silent, owed.silent) == ((name,),) * 4
+
+
+@pytest.mark.parametrize("host_count", [3], indirect=True, ids=["three hosts"])
+async def test_a_session_is_found_past_a_silent_host(world: World) -> None:
+    """One that is nowhere else may be there: it is not said to be absent."""
+    session = await world.session(ALICE, BOB)
+    holders = {place for place, store in world.stores.items() if store.session(session.sid) is not None}
+    (asked, silent) = sorted(set(world.hosts) - holders)
+    world.cut(asked, silent)
+
+    found, _ = await world.hosts[asked].control.find_session(session.sid)
+    with pytest.raises(PeerUnavailable):
+        await world.hosts[asked].control.find_session("KC" + "0" * 32)
+    world.mend()
+
+    assert found.sid == session.sid
+
+
+async def test_a_host_that_has_not_started_says_so(world: World) -> None:
+    """It answers, and is not ready."""
+    host = Host(
+        store=world.stores[0], clock=world.clock, mint=world.mint, pick=lambda _count: 0, observer=world.observer
+    )
+
+    (status,) = await host.console.hosts()
+
+    assert (status.is_answering, status.is_ready, status.problem) == (True, False, "it is starting or stopping")

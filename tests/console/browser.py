@@ -1,0 +1,247 @@
+"""The console in a real browser: opened, searched, looked at on screens wide, narrow and dark, and by keyboard alone.
+
+Not part of `make test`: `make console-test` installs Chromium where it is missing and runs this. The pictures are kept
+below `build/console`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.console.furnished import Furnished, furnished
+from tests.console.webdriver import ENTER, TAB, Browser, browsing
+
+PICTURES = Path(__file__).parents[2] / "build" / "console"
+
+WIDE, NARROW = (1280, 900), (360, 740)
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def furniture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Furnished]:
+    """Serve something to look at."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with furnished(tmp_path_factory.mktemp("console") / "data") as found:
+        yield found
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    """Open a browser; at the end it must have nothing to complain of."""
+    with browsing(tmp_path / "profile") as browser:
+        yield browser
+        assert browser.log() == []
+
+
+def enter(browser: Browser, furniture: Furnished) -> None:
+    """Come in by the operator's link."""
+    browser.go(furniture.server.admin("POST", "/console/links")["url"])
+    browser.click("main button")
+    browser.run_until("document.querySelector('#hosts')")
+
+
+def log_in(browser: Browser, furniture: Furnished) -> None:
+    """Come in with an account's credentials."""
+    browser.go(f"{furniture.server.address}/console")
+    browser.write("#username", furniture.tenant.sid)
+    browser.write("#password", furniture.tenant.token + ENTER)
+    browser.run_until("document.querySelector('#pools')")
+
+
+def pages(furniture: Furnished) -> dict[str, str]:
+    """Return the address of each kind of page, by a name."""
+    event = furniture.tenant.everything("/Alerts", "alerts")[0]["sid"]
+    below = {
+        "overview": "",
+        "search": "/search",
+        "explain": "/explain",
+        "events": "/events",
+        "event": f"/events/{event}",
+        "outbox": "/outbox",
+        "service": f"/services/{furniture.service.sid}",
+        "session": f"/sessions/{furniture.pairing.sid}",
+    }
+    return {name: f"{furniture.server.address}/console{path}" for name, path in below.items()}
+
+
+def test_somebody_on_call_finds_out_why(browser: Browser, furniture: Furnished) -> None:
+    """Logs in, searches by a number, sees the session, asks why a stranger went nowhere, logs out."""
+    log_in(browser, furniture)
+    person = furniture.pairing.first
+    assert "Rides Ltd" in browser.text("header")
+
+    browser.click("nav a[href$=search]")
+    browser.write("#text", person.identifier + ENTER)
+    browser.run_until("document.querySelector('#found')")
+    found, where = browser.text("main"), browser.url
+    browser.shoot(PICTURES / "search-found.png")
+    browser.click("td a")
+    browser.run_until("document.querySelector('#people')")
+    session = browser.text("main")
+    browser.click("nav a[href$=explain]")
+    browser.write("#sender", furniture.stranger)
+    browser.write("#proxy", person.proxy + ENTER)
+    browser.run_until("document.querySelector('#answer')")
+    explanation = browser.text("main")
+    browser.shoot(PICTURES / "explained.png")
+    browser.click("header button")
+    browser.run_until("document.querySelector('#username')")
+
+    assert "1 session" in found
+    assert furniture.pairing.sid in found
+    assert "participant 1" in session
+    assert "no active session pairs this sender with this number" in explanation
+    for number in (person.identifier, furniture.pairing.second.identifier, furniture.stranger):
+        assert not [text for text in (found, where, session, explanation) if number[1:] in text]
+    assert browser.url.endswith("/console/login")
+
+
+def test_the_overview_keeps_itself_fresh(browser: Browser, furniture: Furnished) -> None:
+    """Without a reload; not while it is paused."""
+    enter(browser, furniture)
+    count = "[...document.querySelectorAll('.tiles li')][2].textContent"
+    browser.run_until("document.querySelector('#live-state').textContent.includes('live')")
+    before = browser.run(f"return {count}")
+    browser.run("window.isTheSamePage = true")
+
+    furniture.tenant.carrier.call(furniture.stranger, furniture.pairing.first.proxy)
+    browser.run_until(f"{count} !== {before!r}")
+    browser.run_until(f"!{count}.includes('…')")
+    browser.click("#live-pause")
+    paused = browser.run("return document.querySelector('#live-pause').getAttribute('aria-pressed')")
+
+    assert browser.run("return window.isTheSamePage") is True
+    assert paused == "true"
+
+
+def test_every_page_fits_screens_wide_narrow_and_dark(browser: Browser, furniture: Furnished) -> None:
+    """Nothing is wider than the screen; a picture of each is kept to be looked at."""
+    browser.go(f"{furniture.server.address}/console/login")
+    browser.shoot(PICTURES / "login.png")
+    enter(browser, furniture)
+
+    for look, size, is_dark in (("wide", WIDE, False), ("narrow", NARROW, False), ("dark", WIDE, True)):
+        browser.resize(*size)
+        browser.darken(is_dark=is_dark)
+        for name, url in pages(furniture).items():
+            browser.go(url)
+            width = browser.run("return document.documentElement.scrollWidth")
+            browser.shoot(PICTURES / f"{name}-{look}.png")
+            assert width <= size[0], (name, look)
+
+
+def test_text_can_be_read_in_light_and_in_dark(browser: Browser, furniture: Furnished) -> None:
+    """At least 4.5 to 1 between any text and what is behind it, as WCAG asks."""
+    enter(browser, furniture)
+
+    for is_dark in (False, True):
+        browser.darken(is_dark=is_dark)
+        for name, url in pages(furniture).items():
+            browser.go(url)
+            worst = browser.run(_CONTRAST)
+            assert worst["ratio"] >= 4.5, (name, is_dark, worst)
+
+
+def test_everything_is_reached_by_keyboard(browser: Browser, furniture: Furnished) -> None:
+    """The first stop skips to the content; links, fields and buttons follow, each seen to have the focus."""
+    enter(browser, furniture)
+    browser.go(f"{furniture.server.address}/console/events")
+
+    stops = []
+    for _ in range(12):
+        browser.press(TAB)
+        stops.append(browser.run(_FOCUSED))
+    browser.go(f"{furniture.server.address}/console/events")
+    browser.press(TAB + ENTER)
+    skipped = browser.run("return document.activeElement.id")
+
+    assert [stop["text"] for stop in stops[:8]] == [
+        "Skip to the content",
+        "Maskline",
+        "Overview",
+        "Search",
+        "Explain",
+        "Events",
+        "Outbox",
+        "Log out",
+    ]
+    assert all(stop["outline"] >= 2 for stop in stops)
+    assert skipped == "main"
+
+
+def test_screen_readers_are_told_what_is_what(browser: Browser, furniture: Furnished) -> None:
+    """Landmarks, one heading of the page, labels of fields, captions and headers of tables: on a narrow screen too."""
+    enter(browser, furniture)
+
+    for size in (WIDE, NARROW):
+        browser.resize(*size)
+        for name, url in pages(furniture).items():
+            browser.go(url)
+            assert browser.run(_STRUCTURE) == [], (name, size)
+
+
+def test_pages_are_of_use_without_scripts(browser: Browser, furniture: Furnished) -> None:
+    """All figures are there, and the overview loads itself again."""
+    enter(browser, furniture)
+
+    browser.chrome("Emulation.setScriptExecutionDisabled", value=True)
+    browser.go(f"{furniture.server.address}/console")
+    overview = browser.text("main")
+
+    assert "Traffic by outcome" in overview
+    assert "dead letters" in overview
+    assert "Pause" not in overview
+
+
+_FOCUSED = """
+const one = document.activeElement, style = getComputedStyle(one);
+return { text: (one.textContent || one.name || "").trim(),
+         outline: style.outlineStyle === "none" ? 0 : parseFloat(style.outlineWidth) };
+"""
+
+_STRUCTURE = """
+const wrong = [], all = (selector) => [...document.querySelectorAll(selector)];
+for (const landmark of ["header", "nav", "main", "footer"]) if (!all(landmark).length) wrong.push("no " + landmark);
+if (all("h1").length !== 1) wrong.push("h1");
+if (!document.documentElement.lang) wrong.push("lang");
+for (const field of all("input:not([type=hidden])")) if (!field.labels.length) wrong.push("label of " + field.id);
+for (const table of all("table")) {
+  if (!table.caption || !table.caption.textContent.trim()) wrong.push("caption");
+  if (table.getAttribute("role") !== "table") wrong.push("role");
+  const heads = table.tHead.rows[0].cells.length;
+  for (const row of table.tBodies[0].rows) if (row.cells.length !== heads) wrong.push("cells of " + row.textContent);
+}
+for (const one of all("nav")) if (!one.getAttribute("aria-label")) wrong.push("name of nav");
+for (const one of all("meter")) if (!one.textContent.trim()) wrong.push("text of meter");
+const ids = all("[id]").map((one) => one.id);
+if (new Set(ids).size !== ids.length) wrong.push("ids");
+return wrong;
+"""
+
+_CONTRAST = """
+const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+const linear = (value) => value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+const light = (rgb) => {
+  const [r, g, b] = rgb.slice(0, 3).map((value) => linear(value / 255));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const behind = (one) => {
+  for (let at = one; at; at = at.parentElement) {
+    const colour = parse(getComputedStyle(at).backgroundColor);
+    if (colour.length < 4 || colour[3] > 0) return colour;
+  }
+  return [255, 255, 255];
+};
+let worst = { ratio: 99, text: "" };
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const one = walker.currentNode.parentElement, text = walker.currentNode.textContent.trim();
+  if (!text || !one.checkVisibility() || one.closest("meter, script, noscript")) continue;
+  const [a, b] = [light(parse(getComputedStyle(one).color)), light(behind(one))].sort((x, y) => y - x);
+  const ratio = (a + 0.05) / (b + 0.05);
+  if (ratio < worst.ratio) worst = { ratio, text };
+}
+return worst;
+"""

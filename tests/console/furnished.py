@@ -1,0 +1,66 @@
+"""A live server with something to look at: two accounts, traffic of all sorts, dead letters, a pool that is full."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from tests.e2e.application import TOLD, Application, eventually, serving
+from tests.e2e.live import LiveServer
+from tests.e2e.tenant import Pairing, Service, Tenant, new_tenant, person
+from tests.egress.receiver import Reply
+
+ARGUMENTS = ("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8", "--webhook-tries", "1")
+
+
+class Furnished(msgspec.Struct, frozen=True):
+    """What there is."""
+
+    server: LiveServer
+    tenant: Tenant
+    neighbour: Tenant
+    service: Service
+    pairing: Pairing
+    """A session named "ride 17", through which calls and messages have passed."""
+    stranger: str
+
+
+@contextmanager
+def furnished(data_dir: Path) -> Iterator[Furnished]:
+    """Serve it."""
+    with serving() as application:
+        server = LiveServer(data_dir, *ARGUMENTS)
+        tenant, neighbour = new_tenant(server), new_tenant(server)
+        try:
+            yield _filled(server, tenant, neighbour, application)
+        finally:
+            tenant.close()
+            neighbour.close()
+            server.kill()
+
+
+def _filled(server: LiveServer, tenant: Tenant, neighbour: Tenant, application: Application) -> Furnished:
+    server.admin("PATCH", f"/accounts/{tenant.sid}", {"friendly_name": "Rides Ltd"})
+    server.admin("PATCH", f"/accounts/{neighbour.sid}", {"friendly_name": "Clinic & Sons"})
+    application.answers(TOLD, Reply(status=500))
+    service = tenant.service(numbers=4, UniqueName="rides", CallbackUrl=application.url(TOLD))
+    pairing = service.pairing(UniqueName="ride 17")
+    busy = person()
+    for place in range(3):
+        service.session(busy, person(), UniqueName=f"shift {place}")
+    tenant.service(numbers=2, UniqueName="parcels")
+    clinic = neighbour.service(numbers=1, UniqueName="clinic")
+    clinic.pairing()
+    stranger = person()
+    for _ in range(6):
+        tenant.carrier.call(pairing.first.identifier, pairing.first.proxy)
+        tenant.carrier.message(pairing.second.identifier, pairing.second.proxy, "I am at the corner")
+    for _ in range(3):
+        tenant.carrier.call(stranger, pairing.first.proxy)
+        neighbour.carrier.call(stranger, clinic.pool[0])
+    tenant.carrier.message(pairing.first.identifier, pairing.first.proxy, "STOP")
+    dead = lambda: server.admin("GET", "/outbox/count?is_dead=true")["count"] >= 12  # noqa: E731
+    assert eventually(dead), json.dumps(server.admin("GET", "/outbox"))
+    return Furnished(server, tenant, neighbour, service, pairing, stranger)
