@@ -272,13 +272,13 @@ class Control:
     ) -> Participant:
         """Add a participant to a session."""
         coordinator = self._services.get(account_sid, service_sid)
-        return await self._to_its_end(coordinator.add_participant(session_sid, request))
+        return await self._to_its_end(coordinator.participation.add(session_sid, request))
 
     async def participant(
         self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str
     ) -> Participant:
         """Read a participant."""
-        return self._services.get(account_sid, service_sid).participant(session_sid, participant_sid)
+        return self._services.get(account_sid, service_sid).participation.get(session_sid, participant_sid)
 
     async def participants_page(
         self, account_sid: str, service_sid: str, session_sid: str, cursor: PageCursor
@@ -292,14 +292,14 @@ class Control:
     ) -> Participant:
         """Change a participant; METHOD_NOT_ALLOWED unless the service lets it."""
         coordinator = self._services.get(account_sid, service_sid)
-        return await self._to_its_end(coordinator.update_participant(session_sid, participant_sid, update))
+        return await self._to_its_end(coordinator.participation.update(session_sid, participant_sid, update))
 
     async def remove_participant(
         self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str
     ) -> None:
         """Remove a participant; its row stays with the session."""
         coordinator = self._services.get(account_sid, service_sid)
-        await self._to_its_end(coordinator.remove_participant(session_sid, participant_sid))
+        await self._to_its_end(coordinator.participation.remove(session_sid, participant_sid))
 
     async def interaction(
         self, account_sid: str, service_sid: str, session_sid: str, interaction_sid: str
@@ -321,7 +321,7 @@ class Control:
         if participant_sid is None:
             coordinator.session(session_sid)
         else:
-            coordinator.participant(session_sid, participant_sid)
+            coordinator.participation.get(session_sid, participant_sid)
         page = await self._parts.store.interactions_page(session_sid, cursor, sent_to=participant_sid)
         others = await self._elsewhere.interactions_pages(session_sid, cursor, participant_sid)
         return merged((page, *others), cursor, is_newest_first=False) if others else page
@@ -345,7 +345,9 @@ class Control:
     ) -> Interaction:
         """Push a text to a participant from their own proxy number; left `queued` until egress takes it."""
         coordinator = self._services.get(account_sid, service_sid)
-        return await self._to_its_end(coordinator.send_message(session_sid, participant_sid, body=body, media=media))
+        return await self._to_its_end(
+            coordinator.participation.send_message(session_sid, participant_sid, body=body, media=media)
+        )
 
     # -- debugger and outbox -------------------------------------------------------------------------------------
 

@@ -8,26 +8,22 @@ go one after the other. Source: behaviour 3 to 8.
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-import msgspec
-
 from actors.directory import Directory
 from actors.elsewhere import Elsewhere
 from actors.locks import KeyedLocks
 from actors.operations import Counted, update_asked
 from actors.owing import hang_up
+from actors.participation import Participation, forget_lapsed
 from actors.parts import Parts
 from actors.registry import Registry
 from actors.routes import Routes
-from actors.seating import Seating, is_shared
-from engine.core.allocation import not_in_service, request_after
+from actors.seating import Seating
+from engine.core.allocation import not_in_service
 from engine.core.batch import ItemKey
 from engine.core.changes import (
     BatchKeyUsed,
     Change,
     InteractionErased,
-    ParticipantAdded,
-    ParticipantChanged,
-    ParticipantRemoved,
     ServiceErased,
     SessionChanged,
     SessionCreated,
@@ -46,15 +42,14 @@ from engine.core.records import (
     Address,
     ClosedReason,
     Interaction,
-    Mode,
     Participant,
     ProxyNumber,
     Service,
     Session,
     SessionStatus,
 )
-from engine.core.requests import ParticipantRequest, ParticipantUpdate, SessionRequest, SessionUpdate
-from engine.core.routing import ActiveSession, Seat, active_session, seat_of
+from engine.core.requests import SessionRequest, SessionUpdate
+from engine.core.routing import ActiveSession, active_session
 from engine.core.sids import SidKind, is_sid
 
 EXPIRY_RETRY_SECONDS = 1.0
@@ -97,6 +92,9 @@ class ServiceCoordinator:
         self._active: dict[str, ActiveSession] = {}
         self._claimed_names: set[str] = set()
         self._locks = KeyedLocks()
+        self.participation = Participation(
+            parts, self, self._seating, self._locks, directory=directory, routes=routes, elsewhere=elsewhere
+        )
 
     # -- the service and its pool --------------------------------------------------------------------------------
 
@@ -263,7 +261,7 @@ class ServiceCoordinator:
     async def update_session(self, session_sid: str, update: SessionUpdate, *, key: ItemKey | None = None) -> Session:
         """Change, close or re-open a session; `key` is committed with it, also when nothing changes."""
         async with self._locks.hold(session_sid):
-            session = await self._unexpired(session_sid)
+            session = await self.unexpired(session_sid)
             plan = plan_update(session, update, now=self._parts.clock())
             beside = self._used(key, session_sid)
             if plan.change is None:
@@ -303,51 +301,6 @@ class ServiceCoordinator:
         with suppress(ApiError):  # it was closed or erased meanwhile
             await self.update_session(interaction.session_sid, SessionUpdate(status=SessionStatus.CLOSED))
 
-    @Counted(SessionOperation.UPDATE_PARTICIPANT)
-    async def update_participant(
-        self, session_sid: str, participant_sid: str, update: ParticipantUpdate
-    ) -> Participant:
-        """Change a participant of an active session, where the service lets it; their pairs change with them."""
-        if not self.service.options.participants_may_change:
-            raise ApiError(Code.METHOD_NOT_ALLOWED, "The service does not let participants be changed")
-        async with self._locks.hold(session_sid):
-            session = await self._unexpired(session_sid)
-            before = self.participant(session_sid, participant_sid)
-            active = self._active.get(session_sid)
-            if active is None or before.date_deleted is not None:
-                raise _closed() if active is None else not_found(f"{self._path}/Participants/{participant_sid}")
-            seat = next(seat for seat in active.seats if seat.participant_sid == participant_sid)
-            self._seating.free(seat.identifier, seat.proxy, is_last_use=not is_shared(active, seat))
-            try:
-                after = self._changed_participant(session, before, update)
-            except BaseException:
-                self._seating.hold(before.identifier, before.proxy_identifier, is_new_use=not is_shared(active, seat))
-                raise
-            await self._replace_seat(active, seat, before, after)
-            return after
-
-    def _changed_participant(self, session: Session, before: Participant, update: ParticipantUpdate) -> Participant:
-        others = tuple(one for one in self._parts.store.participants(session.sid) if one.sid != before.sid)
-        (joined,) = self._seating.join(session, (request_after(before, update),), present=others)
-        return msgspec.structs.replace(
-            joined, sid=before.sid, date_created=before.date_created, date_updated=self._parts.clock()
-        )
-
-    async def _replace_seat(self, active: ActiveSession, seat: Seat, before: Participant, after: Participant) -> None:
-        """Withdraw the old seat, commit, publish the new one; if the commit fails the old one routes again."""
-        was_shared = is_shared(active, seat)
-        await self._routes.withdraw_seat(active, seat)
-        new = seat_of(after)
-        self._seating.hold(after.identifier, after.proxy_identifier, is_new_use=new.proxy not in active.proxies())
-        try:
-            await self._parts.write((ParticipantChanged(after),))
-        except BaseException:
-            self._seating.free(new.identifier, new.proxy, is_last_use=new.proxy not in active.proxies())
-            self._seating.hold(before.identifier, before.proxy_identifier, is_new_use=not was_shared)
-            await self._routes.publish_seat(active, seat)
-            raise
-        await self._routes.publish_seat(active, new)
-
     async def expire(self, active: ActiveSession) -> bool:
         """Close a session whose end has come; a store that cannot is asked again later.
 
@@ -363,27 +316,6 @@ class ServiceCoordinator:
             finally:
                 active.is_ending = False
 
-    @Counted(SessionOperation.SEND_MESSAGE)
-    async def send_message(
-        self, session_sid: str, participant_sid: str, *, body: str, media: tuple[str, ...]
-    ) -> Interaction:
-        """Record a message to a participant, from their own proxy number; egress will take it from the queue."""
-        self.participant(session_sid, participant_sid)
-        active = self._active.get(session_sid)
-        if active is None or not active.is_bound or active.is_expired(self._parts.clock()):
-            raise _closed()  # one that is unbound is being closed or erased
-        if active.mode is Mode.VOICE_ONLY:
-            raise ApiError(Code.IDENTIFIER_TYPE_UNSUPPORTED, "A voice-only session carries no messages")
-        seat = next((seat for seat in active.seats if seat.participant_sid == participant_sid), None)
-        if seat is None:
-            raise not_found(f"{self._path}/Sessions/{session_sid}/Participants/{participant_sid}")
-        if not self._routes.is_here(seat.proxy):
-            return await self._elsewhere.push(seat, session_sid, body=body, media=media)
-        actor = self._directory.find(seat.proxy)
-        if actor is None:
-            raise not_found(f"{self._path}/Sessions/{session_sid}/Participants/{participant_sid}")
-        return await actor.push(active, seat, body=body, media=media)
-
     def sessions(self) -> Iterable[ActiveSession]:
         """Walk the active sessions."""
         return self._active.values()
@@ -392,59 +324,7 @@ class ServiceCoordinator:
         """Return what routes of a session, if it is active."""
         return self._active.get(session_sid)
 
-    # -- participants and interactions ---------------------------------------------------------------------------
-
-    @Counted(SessionOperation.ADD_PARTICIPANT)
-    async def add_participant(self, session_sid: str, request: ParticipantRequest) -> Participant:
-        """Add a participant to an active session."""
-        async with self._locks.hold(session_sid):
-            session = await self._unexpired(session_sid)
-            active = self._active.get(session_sid)
-            if active is None:
-                raise _closed()
-            present = self._parts.store.participants(session_sid)
-            (participant,) = self._seating.join(session, (request,), present=present)
-            seat = seat_of(participant)
-            is_new_proxy = seat.proxy not in active.proxies()
-            self._seating.hold(participant.identifier, participant.proxy_identifier, is_new_use=is_new_proxy)
-            try:
-                await self._parts.store.write((ParticipantAdded(participant),))
-            except BaseException:
-                self._seating.free(participant.identifier, seat.proxy, is_last_use=is_new_proxy)
-                raise
-            await self._routes.publish_seat(active, seat)
-            return participant
-
-    def participant(self, session_sid: str, participant_sid: str) -> Participant:
-        """Return a participant of a session, a removed one too; NOT_FOUND."""
-        self.session(session_sid)
-        for participant in self._parts.store.participants(session_sid):
-            if participant.sid == participant_sid:
-                return participant
-        raise not_found(f"{self._path}/Sessions/{session_sid}/Participants/{participant_sid}")
-
-    @Counted(SessionOperation.REMOVE_PARTICIPANT)
-    async def remove_participant(self, session_sid: str, participant_sid: str) -> None:
-        """Remove a participant; removing one again is NOT_FOUND."""
-        async with self._locks.hold(session_sid):
-            participant = self.participant(session_sid, participant_sid)
-            if participant.date_deleted is not None:
-                raise not_found(f"{self._path}/Sessions/{session_sid}/Participants/{participant_sid}")
-            active = self._active.get(session_sid)
-            seat = None
-            if active is not None:
-                seat = next(seat for seat in active.seats if seat.participant_sid == participant_sid)
-                await self._routes.withdraw_seat(active, seat)
-            try:
-                change = ParticipantRemoved(participant_sid, session_sid, self._parts.clock())
-                await self._parts.store.write((change,))
-            except BaseException:
-                if active is not None and seat is not None:
-                    await self._routes.publish_seat(active, seat)
-                raise
-            if active is not None and seat is not None:
-                self._seating.free(seat.identifier, seat.proxy, is_last_use=seat.proxy not in active.proxies())
-            self._forget_lapsed(participant)
+    # -- interactions ---------------------------------------------------------------------------
 
     async def interaction(self, session_sid: str, interaction_sid: str) -> Interaction:
         """Return an interaction of a session; NOT_FOUND."""
@@ -532,12 +412,9 @@ class ServiceCoordinator:
         participants = self._parts.store.participants(session_sid)
         await self._end(session_sid, SessionErased(session_sid))
         for participant in participants:
-            self._forget_lapsed(participant)
+            forget_lapsed(self._routes, participant)
 
-    def _forget_lapsed(self, participant: Participant) -> None:
-        self._routes.forget_lapsed(participant.session_sid, participant.identifier, participant.proxy_identifier)
-
-    async def _unexpired(self, session_sid: str) -> Session:
+    async def unexpired(self, session_sid: str) -> Session:
         """Return a session as it is now: one past its end is closed first."""
         session = self.session(session_sid)
         active = self._active.get(session_sid)
@@ -602,7 +479,3 @@ class ServiceCoordinator:
 def not_in_this_service(session_sid: str, service_sid: str) -> ApiError:
     """Return the refusal of an odd mix of SIDs of one account (80610)."""
     return ApiError(Code.UNAUTHORIZED_OPERATION, f"Session {session_sid} does not belong to service {service_sid}")
-
-
-def _closed() -> ApiError:
-    return ApiError(Code.SESSION_CLOSED, "The session is closed; Status=in-progress re-opens it")

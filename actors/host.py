@@ -34,10 +34,18 @@ from actors.routes import Routes
 from actors.services import ServiceRegister
 from actors.sides import AnyCoordinators, CoordinatorSide, OtherHosts
 from engine.core.errors import PeerUnavailable, StoreUnavailable
+from engine.core.observing import (
+    Observer,
+)
 from engine.core.overview import ConsolePlane, HostFigures, HostStatus, ReadFigures
 from engine.core.placement import Placement, host_name
 from engine.core.pool import PoolState
-from engine.core.ports import Clock, ControlPlane, Observer, Peers, Store
+from engine.core.ports import (
+    Clock,
+    ControlPlane,
+    Peers,
+    Store,
+)
 from engine.core.records import Address, DebuggerEvent, Interaction, Service
 from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession, Foreseen, foresee, foresee_all
 from engine.core.sids import Mint
@@ -447,7 +455,14 @@ class Host:
     def _found_expired(self, session: ActiveSession) -> None:
         if not session.is_ending:
             session.is_ending = True
-            self._spawn(self._expire(session))
+            self._spawn(self._guarded(partial(self._expire_anywhere, session)))
+
+    async def _expire_anywhere(self, session: ActiveSession) -> None:
+        """Have the coordinator close a session that was found past its end, if it is."""
+        try:
+            await self._coordinators.expire(session.service_sid, session.sid)
+        finally:
+            session.is_ending = False
 
     async def _expire(self, session: ActiveSession) -> None:
         coordinator = self._services.find(session.service_sid)

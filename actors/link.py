@@ -76,6 +76,7 @@ class Link:
         self._queue: deque[_Saying] = deque()
         self._under_way: list[_Saying] = []
         self._deadlines: deque[tuple[float, asyncio.Future[bool]]] = deque()
+        self._upon = 0.0
         self._echo: float | None = None
         self._echo_heard_at = 0.0
         self._leased_until = monotonic() + LEASE_SECONDS  # an earlier life of ours may have said so
@@ -153,6 +154,7 @@ class Link:
         return Batch(
             source=self._source,
             incarnation=f"{self._life}.{self._streams}",
+            upon=self._upon,
             first=self._first,
             operations=tuple(operation for operation, _ in self._under_way),
             echo=self._echo if is_all else None,
@@ -166,9 +168,9 @@ class Link:
         if taken.incarnation != self._partner:
             self._partner = taken.incarnation
             self._kept_report = 0
-            self._begin()
+            self._begin(upon=taken.stamp)
         elif taken.applied < self._first - 1 + len(self._under_way):
-            self._begin()
+            self._begin(upon=taken.stamp)
         else:
             self._first += len(self._under_way)
             for operation, heard in self._under_way:
@@ -182,12 +184,13 @@ class Link:
     def _keep(self, report: int) -> None:
         self._kept_report = max(self._kept_report, report)
 
-    def _begin(self) -> None:
+    def _begin(self, *, upon: float) -> None:
         """Say anew all that holds; what was said before, or waited to be, is part of it."""
         self._upon_completion += (heard for _, heard in (*self._under_way, *self._queue) if heard is not None)
         self._under_way.clear()
         self._queue.clear()
         self._is_complete = self.is_up = False
+        self._upon = upon
         self._first = 1
         if self._is_loaded():
             self._streams += 1

@@ -59,6 +59,7 @@ class Mirror:
         self._clock = clock
         self._monotonic = monotonic
         self._stream = ""
+        self._upon = 0.0
         self._applied = 0
         self._building: dict[str, Routed] | None = None
         self._is_complete = False
@@ -104,9 +105,9 @@ class Mirror:
     async def _apply(self, batch: Batch) -> int:
         """Return the number of the last operation carried out, 0 when the stream must begin anew."""
         if batch.incarnation != self._stream:
-            if not batch.operations or not isinstance(batch.operations[0], Begun):
+            if not batch.operations or not isinstance(batch.operations[0], Begun) or batch.upon < self._upon:
                 return 0
-            self._stream, self._applied = batch.incarnation, 0
+            self._stream, self._applied, self._upon = batch.incarnation, 0, batch.upon
         skipped = self._applied + 1 - batch.first
         if skipped < 0:
             self._stream = ""

@@ -1,6 +1,8 @@
 """What a host reads back at its start besides bindings: open calls, and the answers that may be asked for again."""
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from actors.directory import Directory
 from actors.ledger import Ledger, event_of
@@ -8,6 +10,8 @@ from actors.parts import Parts
 from engine.core.legs import is_open_call
 from engine.core.records import Interaction, Kind, Participant
 from engine.core.routing import ActiveSession, Seat, routed, seat_of
+
+T = TypeVar("T")
 
 FindActive = Callable[[Interaction], ActiveSession | None]
 
@@ -17,6 +21,9 @@ ReadParticipants = Callable[[tuple[str, ...]], Awaitable[Sequence[tuple[Particip
 
 SESSIONS_AT_ONCE = 1_000
 """Sessions whose participants are asked of another host in one message."""
+
+BREATH = 500
+"""Interactions that a host which serves already reads between two turns of its loop: some ten milliseconds."""
 
 
 def reload_calls(parts: Parts, ledger: Ledger) -> None:
@@ -50,26 +57,38 @@ async def reload_elsewhere(
     """Do the same where the sessions' records are on another host, which `participants` reads.
 
     `touched` is told what passed: before this host stopped, it may not have come to tell the coordinator.
+    The host serves meanwhile, and is killed if it does not answer: the loop turns.
     """
-    lately = list(_answered_lately(parts, is_meant))
+    since = parts.clock() - parts.settings.redelivery_window_seconds
+    lately = [one async for one in in_breaths(parts.store.interactions_since(since)) if _is_answer(one, is_meant)]
     unseated = tuple({one.session_sid for one in lately if not _are_seated(one, active(one))})
     known: dict[str, tuple[Participant, ...]] = {}
     for start in range(0, len(unseated), SESSIONS_AT_ONCE):
         some = unseated[start : start + SESSIONS_AT_ONCE]
         known |= zip(some, await participants(some), strict=True)
     seats = _Seats(lambda session_sid: known.get(session_sid, ()), active)
-    for interaction in lately:
+    async for interaction in in_breaths(lately):
         _reload(interaction, ledger, directory, seats)
         session = active(interaction)
         if session is not None:
             touched(session, _last_touch(interaction, session))
 
 
+async def in_breaths(things: Iterable[T]) -> AsyncIterator[T]:
+    """Walk many things and let the loop turn now and then."""
+    for number, thing in enumerate(things, 1):
+        yield thing
+        if number % BREATH == 0:
+            await asyncio.sleep(0)
+
+
 def _answered_lately(parts: Parts, is_meant: IsMeant) -> Iterator[Interaction]:
     since = parts.clock() - parts.settings.redelivery_window_seconds
-    for interaction in parts.store.interactions_since(since):
-        if not interaction.is_message_interaction and is_meant(interaction):
-            yield interaction
+    return (one for one in parts.store.interactions_since(since) if _is_answer(one, is_meant))
+
+
+def _is_answer(interaction: Interaction, is_meant: IsMeant) -> bool:
+    return not interaction.is_message_interaction and is_meant(interaction)
 
 
 def _are_seated(interaction: Interaction, session: ActiveSession | None) -> bool:

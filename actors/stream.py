@@ -93,6 +93,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """The place of the host that speaks."""
     incarnation: str
     """Which life of it."""
+    upon: float
+    """`Taken.stamp` that the stream was begun upon; one begun upon an earlier stamp is of an earlier life."""
     first: int
     """The number of the first operation; the stream begins with 1."""
     operations: tuple[Operation, ...] = ()

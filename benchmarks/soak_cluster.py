@@ -24,6 +24,8 @@ from storage.datadir import LOCK
 from storage.layout import host_dir
 
 START_SECONDS = 120.0
+REDELIVERY_SECONDS = 60
+"""How long an answer is kept in memory, and read back by a host that starts; up to twice as long."""
 STOP_SECONDS = 60.0
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Never used: the engine listens in clear. Without it every client reads the system's certificates."""
@@ -49,7 +51,8 @@ class Cluster:
     async def started(cls, data_dir: Path, *, hosts: int) -> Self:
         """Start one on free ports, and wait until every host serves."""
         where = ("--data-dir", str(data_dir), "--listen", "127.0.0.1:0", "--feed-listen", "127.0.0.1:0")
-        command = ("serve", "--runtime", "ray", "--hosts", str(hosts), "--rate-limit-per-second", "0", *where)
+        limits = ("--rate-limit-per-second", "0", "--redelivery-window-seconds", str(REDELIVERY_SECONDS))
+        command = ("serve", "--runtime", "ray", "--hosts", str(hosts), *limits, *where)
         with data_dir.with_suffix(".log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 str(Path(sys.executable).with_name("maskline")), *command, stdout=subprocess.PIPE, stderr=log

@@ -18,7 +18,7 @@ from typing import Any, Self
 import httpx
 import msgspec
 
-from benchmarks.soak_cluster import NO_TLS, Cluster, Json, Shop
+from benchmarks.soak_cluster import NO_TLS, REDELIVERY_SECONDS, Cluster, Json, Shop
 from engine.client.feed import FeedClient
 from engine.client.link import ClientSettings
 from engine.core.traffic import Outcome
@@ -26,12 +26,13 @@ from engine.wire.feed import Said
 from engine.wire.feed_events import Message
 
 WANTS = ("outcome", "reason", "to", "caller_id", "interaction")
-PATIENT = ClientSettings(patience_seconds=60.0, silence_seconds=5.0)
+PATIENT = ClientSettings(patience_seconds=float(REDELIVERY_SECONDS), silence_seconds=5.0)
 
 TICK_SECONDS = 0.01
 """How often what is due is sent."""
 AGAIN_EVERY = 50
-"""One message in so many is followed by an earlier one of the ride, delivered again with the same SID."""
+"""One message in so many is followed by one of the last of the ride, delivered again with the same SID."""
+LAST = 5
 READERS = 8
 """Rides that are audited side by side."""
 RETRY_SECONDS = 0.2
@@ -231,7 +232,7 @@ class Traffic:
         ride.acknowledged += _NONE
         await self._send(ride, place)
         if place % AGAIN_EVERY == AGAIN_EVERY - 1:
-            await self._send(ride, self._dice.randrange(place))
+            await self._send(ride, place - self._dice.randint(1, LAST))
 
     async def _send(self, ride: Ride, place: int) -> None:
         ride.waiting += 1

@@ -16,7 +16,17 @@ from engine.core.batch import KeyUse
 from engine.core.changes import Change
 from engine.core.effects import Effect
 from engine.core.errors import StoreUnavailable
-from engine.core.ports import AlertFilter, Observer, OutboxDepth, OutboxFilter, Page, PageCursor, Registry
+from engine.core.observing import (
+    Observer,
+)
+from engine.core.ports import (
+    AlertFilter,
+    OutboxDepth,
+    OutboxFilter,
+    Page,
+    PageCursor,
+    Registry,
+)
 from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.routing import ActiveSession
 from engine.core.search import FoundSessions, SessionSought

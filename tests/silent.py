@@ -1,7 +1,10 @@
 """An observer and a meter that take everything and remember nothing: what a fake is made from."""
 
-from engine.core.observing import OperationEnd, SessionOperation
-from engine.core.ports import DoorProblem
+from engine.core.observing import (
+    DoorProblem,
+    OperationEnd,
+    SessionOperation,
+)
 from engine.core.records import DebuggerEvent, Kind
 from engine.core.routing import Foreseen
 from engine.core.traffic import Reason, ReportOutcome

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -13,7 +12,6 @@ from engine.core.batch import BatchItem, ItemResult, KeyUse
 from engine.core.changes import Change
 from engine.core.effects import Effect
 from engine.core.errors import Code, Level, StoreUnavailable
-from engine.core.observing import OperationEnd, SessionOperation
 from engine.core.records import (
     Account,
     Address,
@@ -563,124 +561,3 @@ class Peers(Protocol):
         Raises:
             PeerUnavailable: no answer came; whether the message was carried out is not known.
         """
-
-
-class DoorProblem(StrEnum):
-    """Why a listener turned a request away before any decision; closed."""
-
-    UNKNOWN_NUMBER = "unknown-number"
-    MALFORMED = "malformed"
-    BAD_SIGNATURE = "bad-signature"
-    TOO_LARGE = "too-large"
-    NOT_POST = "not-post"
-
-
-class FeedProblem(StrEnum):
-    """What is wrong with a frame of the feed, or with one event in it; closed."""
-
-    FRAME_TOO_LONG = "frame-too-long"
-    NOT_MSGPACK = "not-msgpack"
-    NOT_AN_ARRAY = "not-an-array"
-    """Neither an array of events nor the map of a hello."""
-    TOO_MANY_EVENTS = "too-many-events"
-    HELLO_EXPECTED = "hello-expected"
-    """Events came before the hello, or nothing in time."""
-    BAD_HELLO = "bad-hello"
-    UNKNOWN_VERSION = "unknown-version"
-    BAD_CREDENTIALS = "bad-credentials"
-    """Wrong, or revoked since the hello."""
-    UNKNOWN_EVENT = "unknown-event"
-    MISSING_FIELD = "missing-field"
-    BAD_FIELD = "bad-field"
-    INTERNAL_ERROR = "internal-error"
-    """A bug of ours; its traceback is in the log."""
-
-
-class FeedObserver(Protocol):
-    """Where the feed tells what is countable; implemented by `engine.telemetry`, never raises."""
-
-    def feed_refused(self, problem: FeedProblem) -> None:
-        """One frame, event or connection was refused."""
-
-
-class Observer(Protocol):
-    """Where everything countable is told; implemented by `engine.telemetry`, never raises."""
-
-    def reported(self, outcome: ReportOutcome) -> None:
-        """One leg report was taken."""
-
-    def turned_away(self, problem: DoorProblem) -> None:
-        """One inbound request was refused before any decision."""
-
-    def debugger(self, event: DebuggerEvent) -> None:
-        """An event for the account's debugger."""
-
-    def committed(self, *, changes: int, seconds: float, sync_seconds: float, is_ok: bool) -> None:
-        """One group commit ended; `sync_seconds` of it were spent in making it durable."""
-
-    def requested(self, *, method: str, route: str, status: int, seconds: float) -> None:
-        """One REST request had its answer made after so long; `route` is a path template."""
-
-    def operated(self, operation: SessionOperation, end: OperationEnd, code: int | None = None) -> None:
-        """One operation on a session ended; REFUSED with the code of the refusal."""
-
-    def expired(self, lag_seconds: float) -> None:
-        """One session was closed because its end had come, so long before."""
-
-    def retained(self, *, erased: int, is_up_to_date: bool) -> None:
-        """Retention erased so many sessions; `is_up_to_date` when none is left that is due."""
-
-    def forwarded(self, events: int, *, is_answered: bool) -> None:
-        """Events that arrived here were handed to the host that owns their number, which answered or did not."""
-
-
-class HookKind(StrEnum):
-    """Which webhook was asked to decide; closed."""
-
-    INTERCEPT = "intercept"
-    OUT_OF_SESSION = "out-of-session"
-
-
-class HookEnd(StrEnum):
-    """What asking a webhook came to; closed."""
-
-    PASSED = "passed"
-    BLOCKED = "blocked"
-    REWRITTEN = "rewritten"
-    TWIML = "twiml"
-    SESSION = "session"
-    LEFT = "left"
-    """Neither TwiML nor a session: the application sees to it."""
-    FAILED = "failed"
-
-
-class DutyKind(StrEnum):
-    """What kind of effect was delivered; closed, the tags of `Duty`."""
-
-    CALLBACK = "callback"
-    MESSAGE = "message"
-    ALERT = "alert"
-    HANG_UP = "hang-up"
-
-
-class DeliveryEnd(StrEnum):
-    """How one try to deliver an effect ended; closed."""
-
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    """It will be tried again."""
-    DIED = "died"
-    """It was the last try."""
-
-
-class EgressObserver(Protocol):
-    """Where egress tells what is countable; implemented by `engine.telemetry`, never raises."""
-
-    def asked(self, hook: HookKind, end: HookEnd) -> None:
-        """One webhook was asked to decide."""
-
-    def delivered(self, kind: DutyKind, end: DeliveryEnd) -> None:
-        """One try to deliver an effect ended."""
-
-    def debugger(self, event: DebuggerEvent) -> None:
-        """An event for the account's debugger."""

@@ -4,7 +4,9 @@ from enum import StrEnum
 
 import msgspec
 
-from engine.core.ports import DoorProblem
+from engine.core.observing import (
+    DoorProblem,
+)
 from engine.core.traffic import Outcome, Reason, ReportOutcome
 
 

@@ -9,9 +9,18 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from itertools import product
 
-from engine.core.observing import Ingress, OperationEnd, SessionOperation
+from engine.core.observing import (
+    DeliveryEnd,
+    DoorProblem,
+    DutyKind,
+    FeedProblem,
+    HookEnd,
+    HookKind,
+    Ingress,
+    OperationEnd,
+    SessionOperation,
+)
 from engine.core.overview import TrafficCount
-from engine.core.ports import DeliveryEnd, DoorProblem, DutyKind, FeedProblem, HookEnd, HookKind
 from engine.core.records import DebuggerEvent, Kind
 from engine.core.traffic import ENDINGS, ReportOutcome
 from engine.telemetry.debugger import DebuggerLog

@@ -11,7 +11,9 @@ from typing import Any, Final
 import msgspec
 
 from engine.core.errors import MasklineError
-from engine.core.ports import FeedProblem
+from engine.core.observing import (
+    FeedProblem,
+)
 from engine.core.routing import Passage
 from engine.core.traffic import Decision
 

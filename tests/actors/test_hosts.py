@@ -311,10 +311,7 @@ async def test_a_host_that_comes_back_knows_all_that_was_acknowledged(world: Wor
     world.clock.move(30)
     await world.text(BOB, THIRD)
 
-    await stopped(world, host)
-    await world.start_host(host)
-    world.renew()
-    await world.joined()
+    await started_anew(world, host)
 
     assert [await world.receive(event), await world.receive(before)] == answers
     assert (await world.text(CAROL, SECOND)).reason is Reason.NO_SESSION
@@ -322,6 +319,30 @@ async def test_a_host_that_comes_back_knows_all_that_was_acknowledged(world: Wor
     assert (await world.text(ALICE, SECOND)).outcome is Outcome.ROUTED
     assert (await world.look(session)).status is SessionStatus.IN_PROGRESS
     assert (await world.look(ended)).closed_reason == ClosedReason.API
+
+
+async def test_what_a_host_said_in_an_earlier_life_is_not_believed_when_it_is_heard_late(world: World) -> None:
+    """A host that hung reads it last, after what the next life of the other has said; a session is closed since."""
+    session = await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD))
+    world.said.clear()
+    await started_anew(world, 0)
+    early = [what for source, to, what in world.said if (source, to) == (0, 1) and b"Begun" in what]
+    await started_anew(world, 0)
+    await world.close(session)
+
+    for message in early:
+        await world.hosts[1].answer(0, message)
+
+    assert early
+    assert await direct(world, 1, ALICE, SECOND) is Outcome.REFUSED
+
+
+async def started_anew(world: World, host: int) -> None:
+    """Stop a host and start it, and wait until all have heard of each other."""
+    await stopped(world, host)
+    await world.start_host(host)
+    world.renew()
+    await world.joined()
 
 
 async def test_traffic_of_a_host_that_is_away_is_told_to_come_again(world: World) -> None:

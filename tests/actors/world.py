@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections import deque
 from collections.abc import Awaitable, Callable, Container, Coroutine, Iterator, Sequence
 from itertools import count as count_from
 from itertools import cycle
@@ -255,6 +256,7 @@ class Wire:
     async def ask(self, host: int, message: bytes) -> bytes:
         """Carry a message over and the answer back."""
         await asyncio.sleep(0)
+        self._world.said.append((self.me, host, message))
         fate = next(self._world.fates, "through")
         if fate == "late":
             await asyncio.sleep(0.02)
@@ -373,6 +375,8 @@ class World:
         self._cut: set[frozenset[int]] = set()
         self.fates: Iterator[str] = iter(())
         """What becomes of the next messages: through (as of all after them), lost, unanswered, twice, late."""
+        self.said: deque[tuple[int, int, bytes]] = deque(maxlen=1_000)
+        """The latest messages between hosts: from, to, and what."""
         self.hosts: dict[int, Host] = {}
         self.stores: dict[int, MoodyStore] = {}
         self.store: Stores

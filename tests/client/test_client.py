@@ -9,8 +9,11 @@ import pytest
 
 from engine.client.feed import FeedClient
 from engine.client.link import ClientSettings, FeedRefused
+from engine.core.observing import (
+    FeedProblem,
+)
 from engine.core.placement import host_name, owner_of
-from engine.core.ports import FeedProblem, HostAddress, HostDirectory
+from engine.core.ports import HostAddress, HostDirectory
 from engine.core.records import LegStatus
 from engine.core.routing import BUSY, STORE_DOWN
 from engine.core.traffic import ReportOutcome

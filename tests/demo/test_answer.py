@@ -3,7 +3,9 @@
 import msgspec
 import pytest
 
-from engine.core.ports import DoorProblem
+from engine.core.observing import (
+    DoorProblem,
+)
 from engine.core.traffic import Reason, ReportOutcome
 from engine.demo.answer import difference
 from engine.demo.script import Answered, Door, Expected, Refused, Reported, Routed, TurnedAway, Webhook

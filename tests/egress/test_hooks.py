@@ -6,7 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 from engine.core.errors import Code
-from engine.core.ports import HookEnd, HookKind, Hooks, OutOfSessionCase
+from engine.core.observing import (
+    HookEnd,
+    HookKind,
+)
+from engine.core.ports import Hooks, OutOfSessionCase
 from engine.core.records import Kind
 from engine.core.traffic import InboundEvent, SessionWanted
 from engine.egress.hooks import WebHooks

@@ -8,7 +8,10 @@ from typing import Any
 
 import msgspec
 
-from engine.core.ports import FeedProblem, HostAddress, HostDirectory
+from engine.core.observing import (
+    FeedProblem,
+)
+from engine.core.ports import HostAddress, HostDirectory
 from engine.core.records import Account
 from engine.core.routing import Foreseen
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Question, ReportOutcome

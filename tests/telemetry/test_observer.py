@@ -6,9 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.core.errors import Code
-from engine.core.observing import Ingress, OperationEnd, SessionOperation
-from engine.core.overview import TrafficCount
-from engine.core.ports import (
+from engine.core.observing import (
     DeliveryEnd,
     DoorProblem,
     DutyKind,
@@ -17,8 +15,12 @@ from engine.core.ports import (
     FeedProblem,
     HookEnd,
     HookKind,
+    Ingress,
     Observer,
+    OperationEnd,
+    SessionOperation,
 )
+from engine.core.overview import TrafficCount
 from engine.core.records import DebuggerEvent, Kind, Mode
 from engine.core.routing import NOT_IN_POOL, ActiveSession, Foreseen, Passage, Seat
 from engine.core.traffic import Decision, Outcome, Reason, ReportOutcome

@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
-from engine.core.ports import FeedProblem
+from engine.core.observing import (
+    FeedProblem,
+)
 from engine.core.traffic import Decision, Outcome, Question, Reason
 from engine.wire.feed import (
     Answers,

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.ports import FeedProblem
+from engine.core.observing import (
+    FeedProblem,
+)
 from engine.core.records import Kind, LegStatus
 from engine.core.routing import Passage
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason
