@@ -190,7 +190,7 @@ def test_a_decision_is_made_of_the_wanted_fields_in_the_wanted_order() -> None:
 def test_a_passage_says_what_its_decision_says(wants: tuple[str, ...] | None) -> None:
     """Whatever of it is wanted."""
     session = couple()
-    passage = Passage(session, *session.seats)
+    passage = Passage(session.second, session.second_proxy, session)
 
     said = shape_of(wants).all([passage, passage.decision()])
 
