@@ -325,7 +325,7 @@ class Host:
     def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> Foreseen | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
         if not self._is_loaded:
-            return Foreseen([REBUILDING] * len(questions), len(questions))
+            return Foreseen([REBUILDING] * len(questions), strangers=0, others=len(questions))
         now = self._parts.clock()
         return foresee_all(
             questions,
