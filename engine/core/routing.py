@@ -421,8 +421,8 @@ def foresee_all(
     for question in questions:
         number = find(question.proxy)
         if number is not None and (account_sid is None or number.account_sid == account_sid) and not question.body:
-            rules, sender = number.rules, question.sender
-            session = number.bindings.find(sender)  # a canonical sender is found as it came
+            rules, who = number.rules, question.sender
+            session = number.bindings.find(who)  # a canonical sender is found as it came
             if (
                 session is not None
                 and session.mode is both
@@ -432,7 +432,7 @@ def foresee_all(
                 and not (rules.inserts_mexican_one or rules.argentina or rules.carrier is not None)
                 and number.is_ready
             ):
-                if session.first == sender:
+                if session.first == who:
                     add(Passage(session.second, session.second_proxy, session))
                 else:
                     add(Passage(session.first, session.first_proxy, session))
