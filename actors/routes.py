@@ -68,7 +68,7 @@ class Routes:
 
     async def publish_seat(self, session: ActiveSession, seat: Seat) -> None:
         """Let a participant who joined a session route, if the session does."""
-        session.seats = (*session.seats, seat)
+        session.reseat((*session.seats, seat))
         if session.is_bound:
             self._bind((seat,), session)
             await _all(self._say(session, session.seats, routed))
@@ -76,7 +76,7 @@ class Routes:
     async def withdraw_seat(self, session: ActiveSession, seat: Seat) -> None:
         """Let a participant of a session route no more, and nobody reach them."""
         before = session.seats
-        session.seats = tuple(other for other in before if other is not seat)
+        session.reseat(tuple(other for other in before if other is not seat))
         if session.is_bound:
             self._unbind((seat,), session)
             await _all(self._say(session, before, routed))

@@ -59,13 +59,22 @@ class ActiveSession(msgspec.Struct, gc=False):
     mode: Mode
     """What it lets pass."""
     seats: tuple[Seat, ...]
-    """The live participants, at most two."""
+    """The live participants, at most two; changed by `reseat` alone."""
     idle_since: float
     """What the ttl counts from, UTC epoch seconds."""
     ttl_seconds: int = 0
     """Idle limit; 0 = none."""
     date_expiry: float | None = None
     """Fixed end; overrides the ttl."""
+    first: Address = ""
+    """The identifier of the first of two seats; empty where there are not two. These four follow from the seats, each
+    of which is a miss of the processor's cache; they stand beside what else the hot path reads."""
+    second: Address = ""
+    """That of the other one."""
+    first_proxy: Address = ""
+    """The proxy number of the first of two seats."""
+    second_proxy: Address = ""
+    """That of the other one."""
     swept_at: float = 0.0
     """When the expiry sweep looks at it next; 0 = it is not queued."""
     activation: int = 0
@@ -82,6 +91,20 @@ class ActiveSession(msgspec.Struct, gc=False):
     """Its coordinator is on another host, and so is its record."""
     unique_name: str | None = None
     """UniqueName."""
+
+    def __post_init__(self) -> None:
+        """Keep what is asked for most beside each other."""
+        self.reseat(self.seats)
+
+    def reseat(self, seats: tuple[Seat, ...]) -> None:
+        """Take these as the live participants."""
+        self.seats = seats
+        if len(seats) == 2:  # noqa: PLR2004 - a pairing
+            one, other = seats
+            self.first, self.first_proxy = one.identifier, one.proxy
+            self.second, self.second_proxy = other.identifier, other.proxy
+        else:
+            self.first = self.second = self.first_proxy = self.second_proxy = ""
 
     @property
     def expires_at(self) -> float | None:
@@ -207,14 +230,17 @@ class Bindings:
 
 
 class Passage(msgspec.Struct, frozen=True, gc=False):
-    """A decision that somebody would reach their partner, with what it says left where it is until it is asked for.
+    """A decision that somebody would reach their partner; what else it says is left where it is until asked for.
 
-    Each string that is touched is a miss of the processor's cache, and most who ask want two of them.
+    Each object that is touched is a miss of the processor's cache, and most who ask want two of them.
     """
 
+    to: Address
+    """The partner."""
+    caller_id: Address
+    """The number that the partner sees."""
     session: ActiveSession
-    caller: Seat
-    partner: Seat
+    """The pairing."""
 
     outcome: ClassVar[Outcome] = Outcome.ROUTED
     reason: ClassVar[Reason] = Reason.IN_SESSION
@@ -224,13 +250,25 @@ class Passage(msgspec.Struct, frozen=True, gc=False):
     twiml: ClassVar[str] = ""
     is_sent_by_us: ClassVar[bool] = False
 
+    @property
+    def partner(self) -> Seat:
+        """Who would be reached."""
+        first, second = self.session.seats
+        return first if first.identifier == self.to else second
+
+    @property
+    def caller(self) -> Seat:
+        """Who would reach them."""
+        first, second = self.session.seats
+        return second if first.identifier == self.to else first
+
     def decision(self) -> Decision:
         """Return the whole decision."""
         return Decision(
             self.outcome,
             self.reason,
-            to=self.partner.identifier,
-            caller_id=self.partner.proxy,
+            to=self.to,
+            caller_id=self.caller_id,
             session_sid=self.session.sid,
             inbound_participant_sid=self.caller.participant_sid,
             outbound_participant_sid=self.partner.participant_sid,
@@ -383,20 +421,21 @@ def foresee_all(
     for question in questions:
         number = find(question.proxy)
         if number is not None and (account_sid is None or number.account_sid == account_sid) and not question.body:
-            rules = number.rules
-            session = number.bindings.find(question.sender)  # a canonical sender is found as it came
+            rules, who = number.rules, question.sender
+            session = number.bindings.find(who)  # a canonical sender is found as it came
             if (
                 session is not None
                 and session.mode is both
                 and session.date_expiry is None
                 and (not session.ttl_seconds or session.idle_since + session.ttl_seconds > now)
-                and len(session.seats) == 2  # noqa: PLR2004 - a pairing
+                and session.second
                 and not (rules.inserts_mexican_one or rules.argentina or rules.carrier is not None)
                 and number.is_ready
             ):
-                first, second = session.seats
-                is_first = first.identifier == question.sender
-                add(Passage(session, first, second) if is_first else Passage(session, second, first))
+                if session.first == who:
+                    add(Passage(session.second, session.second_proxy, session))
+                else:
+                    add(Passage(session.first, session.first_proxy, session))
                 continue
         decision = otherwise(question)
         if decision is None:

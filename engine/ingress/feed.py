@@ -254,7 +254,9 @@ class FeedConnection(asyncio.Protocol):
             foreseen = self._parts.plane.resolve_all(questions, account_sid=client.account_sid)
             if foreseen is not None:
                 meter.resolved(foreseen, monotonic() - began)
-                self._say_all(client.shape.all(foreseen.decisions))
+                self._say_all(
+                    client.shape.all(foreseen.decisions, is_plain=not (foreseen.others or foreseen.strangers))
+                )
                 return
         frame = self._stand(size=len(payload))
         frame.begin(events, client.shape)

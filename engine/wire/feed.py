@@ -6,7 +6,7 @@ array is events; from the server everything is an array led by a word. `docs/fee
 
 from collections.abc import Callable, Iterable
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -145,8 +145,8 @@ class _Versioned(msgspec.Struct):
 FIELDS: Final = {
     "outcome": ("outcome", "outcome"),
     "reason": ("reason", "reason"),
-    "to": ("to", "partner.identifier"),
-    "caller_id": ("caller_id", "partner.proxy"),
+    "to": ("to", "to"),
+    "caller_id": ("caller_id", "caller_id"),
     "sent_by_us": ("is_sent_by_us", "is_sent_by_us"),
     "body": ("body", "body"),
     "twiml": ("twiml", "twiml"),
@@ -165,9 +165,11 @@ class Shape(msgspec.Struct, frozen=True):
     decided: Callable[[Decision], tuple[Any, ...]]
     passing: Callable[[Passage], tuple[Any, ...]]
 
-    def all(self, decisions: Iterable[Decision | Passage]) -> "list[Said]":
-        """Return what decisions are on the wire."""
+    def all(self, decisions: Iterable[Decision | Passage], *, is_plain: bool = False) -> "list[Said]":
+        """Return what decisions are on the wire; `is_plain` says that they are passages all."""
         decided, passing = self.decided, self.passing
+        if is_plain:
+            return list(map(passing, cast("Iterable[Passage]", decisions)))
         return [passing(one) if isinstance(one, Passage) else decided(one) for one in decisions]
 
 

@@ -158,7 +158,7 @@ def test_what_is_resolved_for_information_is_counted_apart(telemetry: Telemetry)
     """Passages, strangers and what is rare, alone and in a mixture; no event has happened."""
     refused, routed = STRANGERS[0], Decision(Outcome.ROUTED, Reason.IN_SESSION)
     seats = [Seat("KP", "+1", "+2", "PN"), Seat("KP", "+3", "+4", "PN")]
-    passage = Passage(ActiveSession("KC", "KS", "AC", Mode.VOICE_ONLY, tuple(seats), 0.0), *seats)
+    passage = Passage("+3", "+4", ActiveSession("KC", "KS", "AC", Mode.VOICE_ONLY, tuple(seats), 0.0))
     meter = telemetry.meter(Ingress.FEED)
     meter.resolved(Foreseen([refused, routed, passage, refused, NOT_IN_POOL], strangers=2, others=2), 0.0005)
     meter.resolved(Foreseen([refused, STRANGERS[1]], strangers=2, others=0), 0.0004)

@@ -190,11 +190,13 @@ def test_a_decision_is_made_of_the_wanted_fields_in_the_wanted_order() -> None:
 def test_a_passage_says_what_its_decision_says(wants: tuple[str, ...] | None) -> None:
     """Whatever of it is wanted."""
     session = couple()
-    passage = Passage(session, *session.seats)
+    passage = Passage(session.second, session.second_proxy, session)
 
     said = shape_of(wants).all([passage, passage.decision()])
+    plain = shape_of(wants).all([passage, passage], is_plain=True)
 
     assert said[0] == said[1]
+    assert plain == said
     assert msgspec.structs.replace(passage.decision(), to="") != Decision(Outcome.ROUTED, Reason.IN_SESSION)
 
 
