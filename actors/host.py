@@ -325,7 +325,7 @@ class Host:
     def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> Foreseen | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
         if not self._is_loaded:
-            return Foreseen([REBUILDING] * len(questions), len(questions))
+            return Foreseen([REBUILDING] * len(questions), strangers=0, others=len(questions))
         now = self._parts.clock()
         return foresee_all(
             questions,
@@ -455,7 +455,14 @@ class Host:
     def _found_expired(self, session: ActiveSession) -> None:
         if not session.is_ending:
             session.is_ending = True
-            self._spawn(self._expire(session))
+            self._spawn(self._guarded(partial(self._expire_anywhere, session)))
+
+    async def _expire_anywhere(self, session: ActiveSession) -> None:
+        """Have the coordinator close a session that was found past its end, if it is."""
+        try:
+            await self._coordinators.expire(session.service_sid, session.sid)
+        finally:
+            session.is_ending = False
 
     async def _expire(self, session: ActiveSession) -> None:
         coordinator = self._services.find(session.service_sid)

@@ -1,6 +1,7 @@
-"""Durable session creates over REST in batches: alone and beside webhooks, beside one by one and raw SQLite.
+"""Durable session creates over REST, in batches and one by one: alone, beside webhooks or resolves; and raw SQLite.
 
-One engine in a process of its own is loaded from this one; the webhooks, calls of strangers, come from a third process.
+One engine in a process of its own is loaded from this one; webhooks (calls of strangers) and resolves (questions over
+the feed) come from a third process.
 The engine has one core to itself, with its loop and its writer; the others share what is left.
 """
 
@@ -16,20 +17,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from http.client import HTTPConnection
-from itertools import count, product
+from itertools import count, islice, product
 from multiprocessing.connection import Connection
 from pathlib import Path
 from urllib.parse import urlencode
 
 import msgspec
 
+from benchmarks.bursts import Work, saturate
+from benchmarks.cores import core_apart
 from benchmarks.creates import raw_per_second
 from benchmarks.engines import NUMBERS, filled, person, proxy_number
+from benchmarks.feed import ROUTED, bursts_of, greeted, questions
 from benchmarks.load import Load, drive
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
-from benchmarks.report import Figure, median, show
-from benchmarks.webhook import STRANGERS, port_of, webhooks
+from benchmarks.report import Figure, Scale, Section, median
+from benchmarks.webhook import STRANGERS, pairs_of, port_of, webhooks
 from engine.app import running_engine
+from engine.core.records import Mode
 from engine.settings import ListenAddress, Settings
 from engine.telemetry.logs import configure_logs
 
@@ -41,9 +46,12 @@ SENDERS = 2
 """Batches under way side by side."""
 SINGLES = 2_000
 """Requests of a round, one session each."""
-ROUNDS = 3
 WEBHOOKS = 2_000
 """Calls that are sent again and again beside the batches."""
+FRAME = 64
+"""Questions of a frame."""
+FRAMES = 500
+"""Frames that are sent again and again beside the batches."""
 TABLES = {"sessions": 1, "participants": 2}
 KEYED_TABLES = {**TABLES, "batch_keys": 1}
 """Rows of each table for a session."""
@@ -53,6 +61,7 @@ class Shop(Ready, frozen=True):
     """A server with a service."""
 
     service_sid: str = ""
+    feed_port: int = 0
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -69,13 +78,24 @@ async def serve(told: Connection, _: Routes, *, data_dir: Path, core: int) -> No
     """Serve with the engine on one core, commits FULL, without limits of requests and without signatures."""
     os.sched_setaffinity(0, {core})
     configure_logs(as_json=True, level="info", stream=io.StringIO())
+    anywhere = ListenAddress("127.0.0.1", 0)
     settings = Settings(
-        data_dir=data_dir, listen=ListenAddress("127.0.0.1", 0), rate_limit_per_second=0, verify_signatures=False
+        data_dir=data_dir, listen=anywhere, feed_listen=anywhere, rate_limit_per_second=0, verify_signatures=False
     )
     async with running_engine(settings) as engine:
         ready = await filled(engine.host, sessions=1_000)
         account = ready.account
-        told.send(Shop(port_of(engine), account.sid, account.auth_token, service_sid=ready.service.sid))
+        in_session = await pairs_of(ready, first=1_000, mode=Mode.VOICE_AND_MESSAGE)
+        told.send(
+            Shop(
+                port_of(engine),
+                account.sid,
+                account.auth_token,
+                in_session,
+                service_sid=ready.service.sid,
+                feed_port=int(engine.feed_address.rpartition(":")[2]),
+            )
+        )
         await until_told(told)
 
 
@@ -143,13 +163,28 @@ def _call_until_told(told: Connection, address: tuple[str, int], requests: list[
     told.send(Load(sum(load.requests for load in loads), sum(load.seconds for load in loads), latencies))
 
 
+def _ask_until_told(told: Connection, shop: Shop) -> None:
+    frames = list(islice(bursts_of(shop.in_session, FRAME, questions), FRAMES))
+    told.send(None)
+    loads = []
+    while not told.poll():
+        work = Work(
+            address=("127.0.0.1", shop.feed_port),
+            bursts=iter(frames),
+            events=FRAME,
+            word=ROUTED,
+            open=partial(greeted, account_sid=shop.account_sid, token=shop.token),
+        )
+        loads.append(saturate([work], bursts=len(frames), cpu_seconds=lambda: 0.0, connections=1))
+    latencies = sorted(latency for load in loads for latency in load.latencies)
+    told.send(Load(sum(load.events for load in loads), sum(load.seconds for load in loads), latencies))
+
+
 @contextmanager
-def calling(server: Serving, requests: list[bytes]) -> Iterator[Callable[[], Load]]:
-    """Send calls from another process while the context lasts; the function it yields ends them."""
+def meanwhile(work: Callable[..., None], *arguments: object) -> Iterator[Callable[[], Load]]:
+    """Load the server from another process too while the context lasts; the function it yields ends that."""
     ours, theirs = multiprocessing.Pipe()
-    target = multiprocessing.get_context("spawn").Process(
-        target=_call_until_told, args=(theirs, server.address, requests)
-    )
+    target = multiprocessing.get_context("spawn").Process(target=work, args=(theirs, *arguments))
     target.start()
     ours.recv()
 
@@ -162,40 +197,31 @@ def calling(server: Serving, requests: list[bytes]) -> Iterator[Callable[[], Loa
     target.join()
 
 
-def _beside_calls(server: Serving, application: Application, requests: list[bytes]) -> Sample:
-    with calling(server, requests) as stop:
-        sample = application.batches(has_keys=False)
+def _beside(create: Callable[[], Sample], work: Callable[..., None], *arguments: object) -> Sample:
+    with meanwhile(work, *arguments) as stop:
+        sample = create()
         beside = stop()
     return msgspec.structs.replace(sample, beside=beside)
 
 
-@contextmanager
-def _cores() -> Iterator[int]:
-    """Leave one core to the engine, and return it."""
-    ours = os.sched_getaffinity(0)
-    first, *others = sorted(ours)
-    os.sched_setaffinity(0, others or ours)
-    try:
-        yield first
-    finally:
-        os.sched_setaffinity(0, ours)
-
-
-def _measure(data_dir: Path) -> dict[str, list[Sample]]:
+def _samples(data_dir: Path, scale: Scale) -> dict[str, list[Sample]]:
     samples: dict[str, list[Sample]] = {}
-    with _cores() as core, serving(partial(serve, data_dir=data_dir, core=core), {}) as server:
+    with core_apart() as core, serving(partial(serve, data_dir=data_dir, core=core), {}) as server:
         shop = server.ready
         assert isinstance(shop, Shop)
         application = Application(server, shop)
         strangers = [(person(STRANGERS + index), proxy_number(index % NUMBERS)) for index in range(1_000)]
         requests = webhooks(shop, strangers, first=0, count=WEBHOOKS)
+        batches = partial(application.batches, has_keys=False)
         rounds: dict[str, Callable[[], Sample]] = {
-            "in batches": partial(application.batches, has_keys=False),
+            "in batches": batches,
             "in batches, each with a key": partial(application.batches, has_keys=True),
-            "in batches, beside webhooks": partial(_beside_calls, server, application, requests),
+            "in batches, beside webhooks": partial(_beside, batches, _call_until_told, server.address, requests),
+            "in batches, beside resolves": partial(_beside, batches, _ask_until_told, shop),
             "one by one, 32 connections": application.singles,
+            "one by one, beside resolves": partial(_beside, application.singles, _ask_until_told, shop),
         }
-        for _, (name, run) in product(range(ROUNDS), rounds.items()):
+        for _, (name, run) in product(range(scale.rounds), rounds.items()):
             samples.setdefault(name, []).append(run())
     return samples
 
@@ -206,7 +232,8 @@ def _figure(name: str, samples: list[Sample], raw: float) -> Figure:
     besides = [sample.beside for sample in samples if sample.beside is not None]
     if besides:
         calls, p99 = (median([read(one) for one in besides]) for read in (_rate, _p99))
-        note += f"; {calls:.0f} webhooks/s meanwhile on one connection, p99 {p99 * 1000:.1f} ms"
+        asked = "resolves" if "resolves" in name else "webhooks"
+        note += f"; {calls:,.0f} {asked}/s meanwhile on one connection, p99 {p99 * 1000:.1f} ms"
     return Figure(
         what=f"create session {name}",
         value=rate,
@@ -225,14 +252,16 @@ def _p99(load: Load) -> float:
     return load.percentile(0.99)
 
 
-def main() -> None:
-    """Measure and print."""
+def measure(scale: Scale) -> Section:
+    """Measure."""
     with tempfile.TemporaryDirectory() as directory:
         data_dir = Path(directory, "data")
-        samples = _measure(data_dir)
+        samples = _samples(data_dir, scale)
         written = data_dir / "maskline.db"
         plain, keyed = (
-            median([raw_per_second(written, Path(directory, f"{name}{turn}.db"), tables) for turn in range(ROUNDS)])
+            median(
+                [raw_per_second(written, Path(directory, f"{name}{turn}.db"), tables) for turn in range(scale.rounds)]
+            )
             for name, tables in (("plain", TABLES), ("keyed", KEYED_TABLES))
         )
     figures = [_figure(name, some, keyed if "key" in name else plain) for name, some in samples.items()]
@@ -242,8 +271,4 @@ def main() -> None:
         Figure(what="the peer, with keys", value=keyed, unit="sessions/s", note=note),
     ]
     title = f"durable session creates over REST, two participants, {ITEMS:,} a batch, {SENDERS} under way, one core"
-    show(title, figures)
-
-
-if __name__ == "__main__":
-    main()
+    return Section(title, tuple(figures))

@@ -10,10 +10,9 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.engines import IN_FLIGHT, Filled, create_sessions, filled, host_on
-from benchmarks.report import Figure, median, show
+from benchmarks.report import Figure, Scale, Section, median
 
 SESSIONS = 10_000
-ROUNDS = 3
 TABLES = {"sessions": 1, "participants": 2}
 """Rows of each table for a session."""
 
@@ -24,10 +23,10 @@ async def _creates_per_second(ready: Filled, first: int) -> float:
     return SESSIONS / (time.perf_counter() - start)
 
 
-async def _ours(data_dir: Path) -> list[float]:
+async def _ours(data_dir: Path, rounds: int) -> list[float]:
     async with host_on(data_dir) as host:
         ready = await filled(host, sessions=1_000)
-        return [await _creates_per_second(ready, 1_000 + SESSIONS * turn) for turn in range(ROUNDS)]
+        return [await _creates_per_second(ready, 1_000 + SESSIONS * turn) for turn in range(rounds)]
 
 
 def raw_per_second(written: Path, empty: Path, tables: Mapping[str, int]) -> float:
@@ -57,21 +56,21 @@ def _insert(target: sqlite3.Connection, table: str, rows: list[tuple[object, ...
     target.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608 - our own table names
 
 
-def main() -> None:
-    """Measure and print."""
+def measure(scale: Scale) -> Section:
+    """Measure."""
     with tempfile.TemporaryDirectory() as directory:
         data_dir = Path(directory, "data")
-        own = median(uvloop.run(_ours(data_dir)))
+        own = median(uvloop.run(_ours(data_dir, scale.rounds)))
         raw = median(
             [
                 raw_per_second(data_dir / "maskline.db", Path(directory, f"raw{turn}.db"), TABLES)
-                for turn in range(ROUNDS)
+                for turn in range(scale.rounds)
             ]
         )
     note = f"two participants each, {IN_FLIGHT} in flight, FULL, in process, no network"
-    show(
+    return Section(
         "durable session creates",
-        [
+        (
             Figure(
                 what="create session",
                 value=own,
@@ -81,9 +80,5 @@ def main() -> None:
                 note=note,
             ),
             Figure(what="the peer", value=raw, unit="sessions/s", note=f"transactions of {IN_FLIGHT} sessions, FULL"),
-        ],
+        ),
     )
-
-
-if __name__ == "__main__":
-    main()

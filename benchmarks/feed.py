@@ -1,30 +1,30 @@
-"""The feed over TCP: questions in frames of 64 beside Redis GET in the same pipelining and a bare look-up, and routes.
+"""The feed over TCP: questions and calls in frames of 1, 16, 64 and 256, beside Redis GET and a bare look-up.
 
-One server process at a time is loaded, from this process, over raw sockets; rounds alternate, medians are shown. Redis
-is left out where `redis-server` is not installed. The ratio is of events per second; the conditions add that of the
-server's processor time, which a busy machine disturbs less.
+Engine, Redis and the bare protocol share one core, one of them loaded at a time; this process has the others. Rounds
+alternate. Values and ratios are events per second of the server's processor, all its threads together, which a busy
+machine disturbs less than the rate; the conditions tell the rate, and the latencies at half of it.
 """
 
 import asyncio
 import io
 import random
-import select
-import shutil
 import socket
-import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from itertools import count, cycle, islice
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from itertools import count, cycle
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import msgspec
 
+from benchmarks.bursts import CONNECTIONS, Sample, Work, at_rate, connected, saturate
+from benchmarks.cores import core_apart, on_core
 from benchmarks.engines import IN_FLIGHT, NUMBERS, Filled, filled, person, proxy_number
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
-from benchmarks.report import Figure, median, show
+from benchmarks.redis import REDIS, gets, hit_word, redis
+from benchmarks.report import Figure, Scale, Section, median
 from engine.app import running_engine
 from engine.core.requests import ParticipantRequest, SessionRequest
 from engine.settings import ListenAddress, Settings
@@ -32,16 +32,19 @@ from engine.telemetry.logs import configure_logs
 from engine.wire.feed import LENGTH_BYTES, Splitter, framed
 
 BINDINGS = 100_000
-BATCH = 64
-QUESTIONS = 400_000
-ROUTES = 30_000
-ROUNDS = 5
-CONNECTIONS = 50
+DEPTHS = (1, 16, 64, 256)
+"""Events of a frame, or GETs of a write."""
+QUESTIONS = {1: 60_000, 16: 200_000, 64: 300_000, 256: 400_000}
+"""Of a round, by depth."""
+CALLS = {1: 10_000, 16: 20_000, 64: 20_000, 256: 25_600}
+"""Recorded ones, likewise."""
+HALF_SECONDS = 1.5
+"""Of a run at half of what saturates."""
 WANTS = ("outcome", "reason", "to", "caller_id")
 STRANGERS = 4_000_000
+ROUTED, REFUSED = b"\xa6routed", b"\xa7refused"
+"""Outcomes as they are on the wire."""
 
-_READ_BYTES = 1 << 20
-_SILENCE_SECONDS = 10.0
 _FRAME_LIMIT = 1 << 20
 
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode
@@ -49,13 +52,8 @@ _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().d
 Pairs = Sequence[tuple[str, str]]
 """(sender, proxy number)."""
 
-
-class Sample(msgspec.Struct, frozen=True):
-    """One server under one workload, once."""
-
-    per_second: float
-    cpu: float
-    """Seconds of the server's processor per event."""
+QUESTION, STRANGER, CALL = "question, in session", "question of a stranger", "call recorded on disk (FULL)"
+BARE = "bare uvloop + MessagePack + dict"
 
 
 # -- servers -----------------------------------------------------------------------------------------------------------
@@ -78,11 +76,12 @@ async def serve_engine(told: Connection, _: Routes) -> None:
 async def _pair_up(ready: Filled) -> None:
     """Create sessions whose proxy numbers are known beforehand."""
     numbers = iter(range(0, BINDINGS, 2))
+    everyone = all_pairs()
 
     async def creator() -> None:
         for index in numbers:
             participants = tuple(
-                ParticipantRequest(identifier=who, proxy_identifier=proxy) for who, proxy in pairs()[index : index + 2]
+                ParticipantRequest(identifier=who, proxy_identifier=proxy) for who, proxy in everyone[index : index + 2]
             )
             request = SessionRequest(participants=participants)
             await ready.host.control.create_session(ready.account.sid, ready.service.sid, request)
@@ -119,190 +118,167 @@ async def serve_bare(told: Connection, routes: Routes) -> None:
     server.close()
 
 
-@contextmanager
-def redis() -> Iterator[Serving | None]:
-    """Run Redis with the same routes, where it is installed."""
-    program = shutil.which("redis-server")
-    if program is None:
-        yield None
-        return
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [program, "--port", str(port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - made up of our own words
-    try:
-        server = Serving(Ready(port), process.pid)
-        _fill_redis(server.address)
-        yield server
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _fill_redis(address: tuple[str, int]) -> None:
-    with _first_connection(address) as connection:
-        for sender, proxy in pairs():
-            connection.sendall(_command("SET", sender + proxy, sender + proxy))
-            assert connection.recv(100) == b"+OK\r\n"
-
-
-def _first_connection(address: tuple[str, int]) -> socket.socket:
-    deadline = time.monotonic() + _SILENCE_SECONDS
-    while True:
-        try:
-            return socket.create_connection(address)
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-
-def _command(*words: str) -> bytes:
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word.encode()) for word in words)
-
-
 # -- load --------------------------------------------------------------------------------------------------------------
 
 
-def pairs() -> Pairs:
+def all_pairs() -> list[tuple[str, str]]:
     """Return all pairs in session, partners side by side."""
-    return _PAIRS
+    return [(person(index), proxy_number(index % NUMBERS)) for index in range(BINDINGS)]
 
 
-_PAIRS: Pairs = [(person(index), proxy_number(index % NUMBERS)) for index in range(BINDINGS)]
-
-
-def batches(items: Pairs, frame_of: Callable[[Pairs], bytes]) -> Iterator[bytes]:
-    """Yield bursts of `BATCH` in random order, without end."""
+def bursts_of(items: Pairs, depth: int, burst_of: Callable[[Pairs], bytes]) -> Iterator[bytes]:
+    """Yield bursts in random order, without end."""
     shuffled = random.Random(7).sample(items, len(items))  # noqa: S311 - a repeatable load
-    frames = [frame_of(shuffled[at : at + BATCH]) for at in range(0, len(shuffled) - BATCH, BATCH)]
-    return cycle(frames)
+    return cycle([burst_of(shuffled[at : at + depth]) for at in range(0, len(shuffled) - depth + 1, depth)])
 
 
-def _questions(some: Pairs) -> bytes:
+def questions(some: Pairs) -> bytes:
+    """Return a frame of questions."""
     return framed(_encode([("resolve", "call", sender, proxy) for sender, proxy in some]))
 
 
-def _gets(some: Pairs) -> bytes:
-    return b"".join(_command("GET", sender + proxy) for sender, proxy in some)
+def calls(pairs: Pairs, depth: int, events: int, *, sids: Iterator[int]) -> Iterator[bytes]:
+    """Return frames of calls that are all different, made beforehand."""
+    callers = cycle(random.Random(7).sample(pairs, len(pairs)))  # noqa: S311 - a repeatable load
+    frames = [
+        framed(_encode([("call", *next(callers), f"CA{next(sids):032x}") for _ in range(depth)]))
+        for _ in range(max(events // depth, CONNECTIONS))
+    ]
+    return iter(frames)
 
 
-def drive(server: Serving, bursts: Iterable[bytes], *, events: int, hello: bytes, answer_bytes: int = 0) -> Sample:
-    """Keep a burst under way on every connection; answers are frames, or of `answer_bytes` a burst."""
-    opened = {one.fileno(): one for one in (_connected(server.address, hello) for _ in range(CONNECTIONS))}
-    came = dict.fromkeys(opened, b"")
-    left = iter(islice(bursts, events // BATCH))
-    poller = select.epoll()
-    for descriptor in opened:
-        poller.register(descriptor, select.EPOLLIN)
-    cpu, start, under_way, answered = server.cpu_seconds(), time.perf_counter(), 0, 0
-    for connection, burst in zip(opened.values(), left, strict=False):
-        connection.sendall(burst)
-        under_way += 1
-    while under_way:
-        ready = poller.poll(_SILENCE_SECONDS)
-        assert ready, "silence"
-        for descriptor, _ in ready:
-            done, came[descriptor] = _count(came[descriptor] + opened[descriptor].recv(_READ_BYTES), answer_bytes)
-            answered += done
-            under_way -= done
-            for burst in islice(left, done):
-                opened[descriptor].sendall(burst)
-                under_way += 1
-    seconds = time.perf_counter() - start
-    cpu = server.cpu_seconds() - cpu
-    poller.close()
-    for connection in opened.values():
-        connection.close()
-    return Sample(answered * BATCH / seconds, cpu / (answered * BATCH))
-
-
-def _connected(address: tuple[str, int], hello: bytes) -> socket.socket:
-    connection = socket.create_connection(address)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hello:
-        connection.sendall(hello)
-        length = int.from_bytes(connection.recv(LENGTH_BYTES, socket.MSG_WAITALL))
-        welcome = _decode(connection.recv(length, socket.MSG_WAITALL))
-        assert welcome[0] == "welcome", welcome
+def greeted(address: tuple[str, int], *, account_sid: str, token: str) -> socket.socket:
+    """Connect to a feed and say hello."""
+    connection = connected(address)
+    connection.sendall(framed(_encode({"version": 1, "key": account_sid, "secret": token, "wants": WANTS})))
+    length = int.from_bytes(connection.recv(LENGTH_BYTES, socket.MSG_WAITALL))
+    welcome = _decode(connection.recv(length, socket.MSG_WAITALL))
+    assert welcome[0] == "welcome", welcome
     return connection
 
 
-def _count(data: bytes, answer_bytes: int) -> tuple[int, bytes]:
-    """Count whole answers; returns what is left as well."""
-    if answer_bytes:
-        done, rest = divmod(len(data), answer_bytes)
-        return done, data[len(data) - rest :]
-    done, at = 0, 0
-    while len(data) - at >= LENGTH_BYTES:
-        end = at + LENGTH_BYTES + int.from_bytes(data[at : at + LENGTH_BYTES])
-        if end > len(data):
-            break
-        done, at = done + 1, end
-    return done, data[at:]
+class Runner(msgspec.Struct, frozen=True):
+    """Asks one kind of thing of one server, at any depth."""
+
+    server: Serving
+    bursts: dict[int, Iterator[bytes]]
+    """By depth."""
+    word: bytes
+    open: Callable[[tuple[str, int]], socket.socket] = connected
+
+    def work(self, depth: int) -> Work:
+        """Return it as the load generator takes it."""
+        return Work(
+            address=self.server.address, bursts=self.bursts[depth], events=depth, word=self.word, open=self.open
+        )
 
 
 # -- figures -----------------------------------------------------------------------------------------------------------
 
 
-def _measure() -> dict[str, list[Sample]]:
-    """Return samples by what was done."""
-    samples: dict[str, list[Sample]] = {}
-    routes = {pair: person(index ^ 1) for index, pair in enumerate(pairs())}
-    strangers = [(person(STRANGERS + index), proxy) for index, (_, proxy) in enumerate(pairs())]
-    sids = count()
-    with ExitStack() as stack:
+class Run(msgspec.Struct):
+    """What was measured of one kind of thing at one depth."""
+
+    full: list[Sample] = msgspec.field(default_factory=list)
+    """At saturation, a round each."""
+    half: list[Sample] = msgspec.field(default_factory=list)
+    """At half of it."""
+
+    def rate(self) -> float:
+        """Return how many events a second saturate."""
+        return median([sample.per_second for sample in self.full])
+
+    def figure(self, what: str, peer: str, beside: "Run | None") -> Figure:
+        """Return what is told of it."""
+        ratio = note = None
+        if beside is not None:
+            both = list(zip(self.full, beside.full, strict=True))
+            ratio = median([own.per_core / other.per_core for own, other in both])
+            note = median([own.per_second / other.per_second for own, other in both])
+        told = f"{self.rate():,.0f}/s measured" + ("" if note is None else f", {note:.2f} x")
+        if self.half:
+            shares = ((0.5, "p50"), (0.99, "p99"), (0.999, "p99.9"))
+            late = [
+                f"{name} {median([sample.percentile(share) for sample in self.half]) * 1e3:.2f}"
+                for share, name in shares
+            ]
+            told += f"; at {median([sample.per_second for sample in self.half]):,.0f}/s {', '.join(late)} ms"
+        return Figure(
+            what=what,
+            value=median([sample.per_core for sample in self.full]),
+            unit="events/s/core",
+            peer=peer if beside is not None else "",
+            ratio=ratio,
+            note=told,
+        )
+
+
+def _runners(stack: ExitStack, core: int) -> dict[str, Runner]:
+    everyone = all_pairs()
+    strangers = [(person(STRANGERS + index), proxy) for index, (_, proxy) in enumerate(everyone)]
+    routes = {pair: person(index ^ 1) for index, pair in enumerate(everyone)}
+    with on_core(core):
         engine = stack.enter_context(serving(serve_engine, {}))
         bare = stack.enter_context(serving(serve_bare, routes))
-        peer = stack.enter_context(redis())
-        hello = {"version": 1, "key": engine.ready.account_sid, "secret": engine.ready.token, "wants": WANTS}
-        greeting = framed(_encode(hello))
-        asked, unknown, gets = batches(pairs(), _questions), batches(strangers, _questions), batches(pairs(), _gets)
-
-        def calls(some: Pairs) -> bytes:
-            return framed(_encode([("call", sender, proxy, f"CA{next(sids)}") for sender, proxy in some]))
-
-        for _ in range(ROUNDS):
-            work = {
-                IN_SESSION: drive(engine, asked, events=QUESTIONS, hello=greeting),
-                STRANGER: drive(engine, unknown, events=QUESTIONS, hello=greeting),
-                ROUTED: drive(engine, batches(pairs()[:ROUTES], calls), events=ROUTES, hello=greeting),
-                BARE: drive(bare, asked, events=QUESTIONS, hello=b""),
-            }
-            if peer is not None:
-                answer = len(f"${len(''.join(pairs()[0]))}\r\n{''.join(pairs()[0])}\r\n") * BATCH
-                work[REDIS] = drive(peer, gets, events=QUESTIONS, hello=b"", answer_bytes=answer)
-            for what, sample in work.items():
-                samples.setdefault(what, []).append(sample)
-    return samples
+        peer = stack.enter_context(redis(everyone))
+    hello = partial(greeted, account_sid=engine.ready.account_sid, token=engine.ready.token)
+    asked = {depth: bursts_of(everyone, depth, questions) for depth in DEPTHS}
+    unknown = {depth: bursts_of(strangers, depth, questions) for depth in DEPTHS}
+    runners = {
+        QUESTION: Runner(engine, asked, ROUTED, hello),
+        STRANGER: Runner(engine, unknown, REFUSED, hello),
+        BARE: Runner(bare, {depth: bursts_of(everyone, depth, questions) for depth in DEPTHS}, ROUTED),
+        CALL: Runner(engine, {}, ROUTED, hello),
+    }
+    if peer is not None:
+        found = {depth: bursts_of(everyone, depth, gets) for depth in DEPTHS}
+        runners[REDIS] = Runner(peer, found, hit_word(everyone))
+    return runners
 
 
-IN_SESSION, STRANGER, ROUTED = "question, in session", "question of a stranger", "call routed, on disk (FULL)"
-BARE, REDIS = "bare uvloop + MessagePack + dict", "Redis GET"
+def _samples(scale: Scale) -> dict[tuple[int, str], Run]:
+    """Return what was measured, by depth and what was done."""
+    runs: dict[tuple[int, str], Run] = {}
+    sids = count()
+    everyone = all_pairs()
+    with core_apart() as core, ExitStack() as stack:
+        runners = _runners(stack, core)
+        for turn in range(scale.rounds):
+            for depth in DEPTHS:
+                for what in sorted(runners, reverse=bool(turn % 2)):
+                    runner = runners[what]
+                    events = scale.of((CALLS if what == CALL else QUESTIONS)[depth])
+                    if what == CALL:
+                        runner.bursts[depth] = calls(everyone, depth, events, sids=sids)
+                    run = runs.setdefault((depth, what), Run())
+                    bursts = events // depth
+                    run.full.append(
+                        saturate([runner.work(depth)], bursts=bursts, cpu_seconds=runner.server.cpu_seconds)
+                    )
+        for turn in range(scale.rounds):
+            for (depth, what), run in runs.items():
+                runner, rate = runners[what], run.rate() / 2
+                seconds = HALF_SECONDS * max(scale.share, 0.1)
+                if what == CALL:
+                    runner.bursts[depth] = calls(everyone, depth, int(rate * seconds) + depth, sids=sids)
+                cpu = runner.server.cpu_seconds
+                run.half.append(at_rate([runner.work(depth)], per_second=rate, seconds=seconds, cpu_seconds=cpu))
+            del turn
+    return runs
 
 
-def _figures(samples: dict[str, list[Sample]]) -> Iterator[Figure]:
-    peer = REDIS if REDIS in samples else BARE
-    for what, own in samples.items():
-        cpu = median([one.cpu for one in own]) * 1_000_000
-        figure = Figure(
-            what=what,
-            value=median([one.per_second for one in own]),
-            unit="events/s",
-            note=f"{cpu:.2f} us of processor an event",
-        )
-        if what not in {peer, ROUTED}:  # what is written to disk has no peer here
-            both = list(zip(own, samples[peer], strict=True))
-            spared = median([other.cpu / one.cpu for one, other in both])
-            ratio = median([one.per_second / other.per_second for one, other in both])
-            figure = msgspec.structs.replace(figure, peer=peer, ratio=ratio, note=f"{figure.note}, {spared:.2f} x")
-        yield figure
-
-
-def main() -> None:
-    """Measure and print."""
-    title = f"feed over TCP, frames of {BATCH}, {CONNECTIONS} connections, loopback, {BINDINGS:,} bindings"
-    show(title, list(_figures(_measure())))
-
-
-if __name__ == "__main__":
-    main()
+def measure(scale: Scale) -> Section:
+    """Measure."""
+    runs = _samples(scale)
+    peer = REDIS if (DEPTHS[0], REDIS) in runs else BARE
+    figures = []
+    for depth in DEPTHS:
+        for what in (QUESTION, STRANGER, BARE, REDIS, CALL):
+            if (depth, what) in runs:
+                is_compared = what not in {peer, CALL}  # what is written to disk has a peer in `benchmarks.route`
+                beside = runs[depth, peer] if is_compared else None
+                figures.append(
+                    runs[depth, what].figure(f"{what}, {depth} a frame", f"{peer}, {depth} pipelined", beside)
+                )
+    title = f"feed over TCP, {CONNECTIONS} connections, loopback, {BINDINGS:,} bindings, servers on one core"
+    return Section(title, tuple(figures))

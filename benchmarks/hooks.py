@@ -19,7 +19,7 @@ import httptools
 from benchmarks.engines import filled
 from benchmarks.load import Load, drive
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
-from benchmarks.report import Figure, median, show
+from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.webhook import PUBLIC_URL, pairs_of, port_of, posted
 from engine.app import running_engine
 from engine.core.records import Mode
@@ -28,7 +28,6 @@ from engine.settings import ListenAddress, Settings
 from engine.telemetry.logs import configure_logs
 
 MESSAGES = 10_000
-ROUNDS = 3
 CONNECTIONS = 32
 SAMPLE_SECONDS = 0.1
 DRAIN_SECONDS = 120.0
@@ -143,8 +142,8 @@ def _figures(name: str, own: list[Load], plain: list[Load], note: str) -> Figure
     )
 
 
-def main() -> None:
-    """Measure and print."""
+def measure(scale: Scale) -> Section:
+    """Measure."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         application = stack.enter_context(serving(serve_application, {}))
@@ -160,7 +159,7 @@ def main() -> None:
         }
         loads: dict[str, list[Load]] = {name: [] for name in kinds}
         drains: list[tuple[int, float]] = []
-        for turn in range(ROUNDS):
+        for turn in range(scale.rounds):
             for index, (name, server) in enumerate(servers.items()):
                 depth = Depth(directory / str(index))
                 depth.start()
@@ -178,8 +177,4 @@ def main() -> None:
             note=f"of {MESSAGES:,}; empty {median([seconds for _, seconds in drains]):.1f} s after the last answer",
         )
     )
-    show(f"webhooks of applications, {CONNECTIONS} connections, loopback, FULL", figures)
-
-
-if __name__ == "__main__":
-    main()
+    return Section(f"webhooks of applications, {CONNECTIONS} connections, loopback, FULL", tuple(figures))

@@ -1,7 +1,7 @@
 """What the metrics cost: a scrape of a host with 5,500 numbers, and telling the meter of resolves and of webhooks.
 
-Each is measured with and without in alternating rounds of one run. Without: feed and door call a meter that does
-nothing and a clock that stands still. What counts is the processor time of the server.
+Each is measured with and without in alternating rounds of one run, through two doors of one process. Without: feed and
+door call a meter that does nothing and a clock that stands still. What counts is the processor time of the server.
 """
 
 import http.client
@@ -11,23 +11,25 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AsyncExitStack, closing
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import msgspec
 from starlette.applications import Starlette
 
+from actors.host import Host
 from benchmarks.engines import NUMBERS, Filled, create_sessions, filled, host_on, person, proxy_number
 from benchmarks.load import drive
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
-from benchmarks.report import Figure, median, show
-from benchmarks.webhook import PUBLIC_URL, SESSIONS, STRANGERS, Workload, pairs_of, port_of, webhooks
+from benchmarks.report import Figure, Scale, Section, median
+from benchmarks.webhook import PUBLIC_URL, SESSIONS, STRANGERS, pairs_of, port_of, webhooks
 from engine.app import running_engine
-from engine.core.observing import Ingress
+from engine.core.observing import Ingress, TrafficMeter
 from engine.core.placement import host_name
 from engine.core.pool import MOST_RESERVED, MOST_UNRESERVED
-from engine.core.ports import HostAddress, HostDirectory
+from engine.core.ports import Clock, HostAddress, HostDirectory
 from engine.core.records import Kind, Mode
 from engine.core.routing import Foreseen
 from engine.core.traffic import Reason
@@ -44,14 +46,14 @@ from storage.datadir import DATABASE
 from storage.reader import Reader
 
 BATCH = 64
-FRAMES = 1_500
+FRAMES = 400
 UNDER_WAY = 4
 """Frames of a connection that wait for their answer."""
-ASKED_ROUNDS = 25
+ASKED_ROUNDS = 60
 """So short and so many that a busy machine disturbs both sides alike."""
-ROUNDS = 9
+ROUNDS = 15
 SCRAPES = 100
-REQUESTS = 6_000
+REQUESTS = 3_000
 ACCEPTED = ("text/plain;version=0.0.4", "application/openmetrics-text;version=1.0.0")
 
 
@@ -84,37 +86,85 @@ class SilentMeter:
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One run against one server."""
+    """One run through one door."""
 
     per_second: float
     cpu: float
-    """Seconds of the server's processor per request."""
+    """Seconds of the server's processor per event."""
 
 
-# -- resolve -----------------------------------------------------------------------------------------------------------
+# -- one host with two doors of each kind ------------------------------------------------------------------------------
 
 
-async def _serve_feed(told: Connection, *, is_metered: bool) -> None:
+class Doors(Ready, frozen=True):
+    """Where the host is reached, its events told to the meter or not."""
+
+    metered_feed: int = 0
+    silent_feed: int = 0
+    metered_http: int = 0
+    silent_http: int = 0
+    on_http: tuple[tuple[str, str], ...] = ()
+    """Pairs (identifier, proxy number) whose calls come over HTTP."""
+
+
+async def serve_doors(told: Connection, _: Routes) -> None:
+    """Serve one host through all doors."""
+    configure_logs(as_json=True, level="info", stream=io.StringIO())
     with tempfile.TemporaryDirectory() as directory:
         telemetry = Telemetry()
-        async with host_on(Path(directory, "data")) as host:
+        async with host_on(Path(directory, "data")) as host, AsyncExitStack() as stack:
             ready = await filled(host, sessions=SESSIONS)
-            server = FeedServer(
-                host,
-                authenticate=host.control.authenticate,
-                carrier_tokens={},
-                directory=lambda: HostDirectory(1, 0, (HostAddress(host_name(0), ""),)),
-                observer=telemetry,
-                meter=telemetry.meter(Ingress.FEED) if is_metered else SilentMeter(),
-                monotonic=monotonic if is_metered else lambda: 0.0,
-                settings=FeedSettings(),
-            )
-            bound = bind_tcp(ListenAddress("127.0.0.1", 0))
-            await server.open(bound)
-            pairs = _pairs(Path(directory, "data", DATABASE))
-            told.send(Ready(bound.getsockname()[1], ready.account.sid, ready.account.auth_token, pairs))
+            seats = _pairs(Path(directory, "data", DATABASE))
+            on_http = await pairs_of(ready, first=SESSIONS, mode=Mode.VOICE_AND_MESSAGE)
+            doors = Doors(0, ready.account.sid, ready.account.auth_token, seats, on_http=on_http)
+            ports = {}
+            for name, timer in (("metered", monotonic), ("silent", _stand_still)):
+                is_metered = name == "metered"
+                meters = [telemetry.meter(one) if is_metered else SilentMeter() for one in (Ingress.FEED, Ingress.HTTP)]
+                ports[f"{name}_feed"] = await _open_feed(stack, host, telemetry, meters[0], timer)
+                ports[f"{name}_http"] = await _open_door(stack, host, telemetry, meters[1], timer)
+            told.send(msgspec.structs.replace(doors, **ports))
             await until_told(told)
-            await server.close(1)
+
+
+def _stand_still() -> float:
+    return 0.0
+
+
+async def _open_feed(  # noqa: PLR0917 - the parts of a door
+    stack: AsyncExitStack, host: Host, telemetry: Telemetry, meter: TrafficMeter, timer: Clock
+) -> int:
+    server = FeedServer(
+        host,
+        authenticate=host.control.authenticate,
+        carrier_tokens={},
+        directory=lambda: HostDirectory(1, 0, (HostAddress(host_name(0), ""),)),
+        observer=telemetry,
+        meter=meter,
+        monotonic=timer,
+        settings=FeedSettings(),
+    )
+    bound = bind_tcp(ListenAddress("127.0.0.1", 0))
+    await server.open(bound)
+    stack.push_async_callback(server.close, 1)
+    return _port(bound)
+
+
+async def _open_door(  # noqa: PLR0917
+    stack: AsyncExitStack, host: Host, telemetry: Telemetry, meter: TrafficMeter, timer: Clock
+) -> int:
+    settings = DoorSettings(public_url=PUBLIC_URL)
+    door = Door(host, observer=telemetry, meter=meter, clock=clock, monotonic=timer, settings=settings)
+    listener = Listener(Starlette(), grace_seconds=1, protocol=inbound_protocol(door))
+    bound = bind_tcp(ListenAddress("127.0.0.1", 0))
+    await listener.open(bound)
+    stack.push_async_callback(listener.close)
+    return _port(bound)
+
+
+def _port(bound: socket.socket) -> int:
+    port: int = bound.getsockname()[1]
+    return port
 
 
 def _pairs(database: Path) -> tuple[tuple[str, str], ...]:
@@ -124,22 +174,15 @@ def _pairs(database: Path) -> tuple[tuple[str, str], ...]:
     return tuple((seat.identifier, seat.proxy) for seat in seats)
 
 
-async def serve_metered_feed(told: Connection, _: Routes) -> None:
-    """Serve the feed, each frame told to the meter."""
-    await _serve_feed(told, is_metered=True)
-
-
-async def serve_unmetered_feed(told: Connection, _: Routes) -> None:
-    """Serve the feed, nothing told."""
-    await _serve_feed(told, is_metered=False)
+# -- resolve -----------------------------------------------------------------------------------------------------------
 
 
 class Asker:
     """One connection to a feed, which keeps some frames under way."""
 
-    def __init__(self, ready: Ready) -> None:
+    def __init__(self, port: int, ready: Ready) -> None:
         """Connect and say hello."""
-        self._socket = socket.create_connection(("127.0.0.1", ready.port))
+        self._socket = socket.create_connection(("127.0.0.1", port))
         self._file = self._socket.makefile("rb")
         hello = {"version": 1, "key": ready.account_sid, "secret": ready.token, "wants": ["outcome", "to", "caller_id"]}
         self._socket.sendall(framed(hello))
@@ -175,8 +218,8 @@ def questions(callers: Sequence[tuple[str, str]]) -> list[bytes]:
     return [framed([["resolve", "call", *chosen.choice(callers)] for _ in range(BATCH)]) for _ in range(FRAMES)]
 
 
-def _asked(server: Serving, frames: Sequence[bytes]) -> Sample:
-    asker = Asker(server.ready)
+def _asked(server: Serving, doors: Doors, port: int, frames: Sequence[bytes]) -> Sample:
+    asker = Asker(port, doors)
     before, start = server.cpu_seconds(), time.perf_counter()
     asker.ask(frames)
     cpu, seconds = server.cpu_seconds() - before, time.perf_counter() - start
@@ -185,100 +228,70 @@ def _asked(server: Serving, frames: Sequence[bytes]) -> Sample:
     return Sample(events / seconds, cpu / events)
 
 
-def resolve_figures() -> Iterator[Figure]:
+def resolve_figures(server: Serving, doors: Doors) -> Iterator[Figure]:
     """Measure resolves over the feed with and without a meter."""
-    with ExitStack() as stack:
-        metered = stack.enter_context(serving(serve_metered_feed, {}))
-        silent = stack.enter_context(serving(serve_unmetered_feed, {}))
-        strangers = [(person(STRANGERS + index), proxy_number(index % NUMBERS)) for index in range(2 * SESSIONS)]
-        workloads: list[tuple[str, Callable[[Ready], Sequence[tuple[str, str]]]]] = [
-            ("in session", lambda ready: ready.in_session),
-            ("strangers", lambda _: strangers),
-        ]
-        for what, callers in workloads:
-            frames = {server.pid: questions(callers(server.ready)) for server in (metered, silent)}
-            pairs = [
-                (_asked(metered, frames[metered.pid]), _asked(silent, frames[silent.pid])) for _ in range(ASKED_ROUNDS)
-            ]
-            more = median([told.cpu - untold.cpu for told, untold in pairs])
-            yield Figure(
-                what=f"resolve over the feed, {what}, metered",
-                value=median([told.per_second for told, _ in pairs]),
-                unit="events/s",
-                peer="not metered",
-                ratio=median([untold.cpu / told.cpu for told, untold in pairs]),
-                note=f"ratio of processor time; {more * 1e9:.0f} ns more an event; frames of {BATCH}, "
-                f"{UNDER_WAY} under way, {2 * SESSIONS:,} bindings, loopback",
-            )
+    strangers = [(person(STRANGERS + index), proxy_number(index % NUMBERS)) for index in range(2 * SESSIONS)]
+    for what, callers in (("in session", doors.in_session), ("strangers", strangers)):
+        frames = questions(callers)
+        pairs = paired(
+            ASKED_ROUNDS,
+            lambda _, asked=frames: _asked(server, doors, doors.metered_feed, asked),  # type: ignore[misc]
+            lambda _, asked=frames: _asked(server, doors, doors.silent_feed, asked),  # type: ignore[misc]
+        )
+        yield _figure(
+            f"resolve over the feed, {what}",
+            pairs,
+            f"frames of {BATCH}, {UNDER_WAY} under way, {2 * SESSIONS:,} bindings, loopback",
+        )
+
+
+def paired(
+    rounds: int, metered: Callable[[int], Sample], silent: Callable[[int], Sample]
+) -> list[tuple[Sample, Sample]]:
+    """Measure both in each round, in turn the one and the other first."""
+    pairs = []
+    for turn in range(rounds):
+        if turn % 2:
+            untold = silent(turn)
+            pairs.append((metered(turn), untold))
+        else:
+            pairs.append((metered(turn), silent(turn)))
+    return pairs
+
+
+def _figure(what: str, pairs: Sequence[tuple[Sample, Sample]], conditions: str) -> Figure:
+    more = median([told.cpu - untold.cpu for told, untold in pairs])
+    return Figure(
+        what=f"{what}, metered",
+        value=median([told.per_second for told, _ in pairs]),
+        unit="events/s",
+        peer="not metered",
+        ratio=median([untold.cpu / told.cpu for told, untold in pairs]),
+        note=f"ratio of processor time; {more * 1e9:.0f} ns more an event; {conditions}",
+    )
 
 
 # -- webhooks ----------------------------------------------------------------------------------------------------------
 
 
-async def _serve_door(told: Connection, *, is_metered: bool) -> None:
-    configure_logs(as_json=True, level="info", stream=io.StringIO())
-    with tempfile.TemporaryDirectory() as directory:
-        telemetry = Telemetry()
-        async with host_on(Path(directory, "data")) as host:
-            ready = await filled(host, sessions=SESSIONS)
-            in_session = await pairs_of(ready, first=SESSIONS, mode=Mode.VOICE_AND_MESSAGE)
-            door = Door(
-                host,
-                observer=telemetry,
-                meter=telemetry.meter(Ingress.HTTP) if is_metered else SilentMeter(),
-                clock=clock,
-                monotonic=monotonic if is_metered else lambda: 0.0,
-                settings=DoorSettings(public_url=PUBLIC_URL),
-            )
-            listener = Listener(Starlette(), grace_seconds=1, protocol=inbound_protocol(door))
-            bound = bind_tcp(ListenAddress("127.0.0.1", 0))
-            await listener.open(bound)
-            told.send(Ready(bound.getsockname()[1], ready.account.sid, ready.account.auth_token, in_session))
-            await until_told(told)
-            await listener.close()
-
-
-async def serve_metered(told: Connection, _: Routes) -> None:
-    """Serve webhooks, each told to the meter."""
-    await _serve_door(told, is_metered=True)
-
-
-async def serve_unmetered(told: Connection, _: Routes) -> None:
-    """Serve webhooks, none told."""
-    await _serve_door(told, is_metered=False)
-
-
-def _sample(server: Serving, workload: Workload, *, first: int) -> Sample:
-    requests = webhooks(server.ready, workload.callers, first=first, count=REQUESTS)
-    before = server.cpu_seconds()
-    load = drive(server.address, requests, depth=workload.depth)
-    return Sample(load.per_second, (server.cpu_seconds() - before) / load.requests)
-
-
-def webhook_figures() -> Iterator[Figure]:
+def webhook_figures(server: Serving, doors: Doors) -> Iterator[Figure]:
     """Measure webhooks with and without a meter."""
     strangers = tuple((person(STRANGERS + index), proxy_number(index % NUMBERS)) for index in range(1_000))
-    with ExitStack() as stack:
-        metered = stack.enter_context(serving(serve_metered, {}))
-        silent = stack.enter_context(serving(serve_unmetered, {}))
-        for number, workload in enumerate(
-            (Workload("call of a stranger", strangers), Workload("call routed, on disk", metered.ready.in_session))
-        ):
-            pairs = []
-            for turn in range(ROUNDS):
-                first = (turn + number * ROUNDS) * 2 * REQUESTS
-                order = (metered, silent) if turn % 2 else (silent, metered)
-                taken = {server.pid: _sample(server, workload, first=first) for server in order}
-                pairs.append((taken[metered.pid], taken[silent.pid]))
-            more = median([told.cpu - untold.cpu for told, untold in pairs])
-            yield Figure(
-                what=f"{workload.name}, metered",
-                value=median([told.per_second for told, _ in pairs]),
-                unit="requests/s",
-                peer="not metered",
-                ratio=median([untold.cpu / told.cpu for told, untold in pairs]),
-                note=f"ratio of processor time; {more * 1e6:.2f} us more a request",
-            )
+    numbers = count()
+
+    def called(port: int, callers: tuple[tuple[str, str], ...]) -> Sample:
+        requests = webhooks(doors, callers, first=next(numbers) * REQUESTS, count=REQUESTS)
+        before = server.cpu_seconds()
+        load = drive(("127.0.0.1", port), requests)
+        return Sample(load.per_second, (server.cpu_seconds() - before) / load.requests)
+
+    for what, callers in (("call of a stranger", strangers), ("call routed, on disk", doors.on_http)):
+        pairs = paired(
+            ROUNDS,
+            lambda _, some=callers: called(doors.metered_http, some),  # type: ignore[misc]
+            lambda _, some=callers: called(doors.silent_http, some),  # type: ignore[misc]
+        )
+        yield _figure(what, pairs, "32 connections, signature checked, loopback")
 
 
 # -- scrapes -----------------------------------------------------------------------------------------------------------
@@ -330,10 +343,11 @@ def scrape_figures() -> Iterator[Figure]:
             )
 
 
-def main() -> None:
-    """Measure and print."""
-    show("metrics", [*resolve_figures(), *webhook_figures(), *scrape_figures()])
-
-
-if __name__ == "__main__":
-    main()
+def measure(scale: Scale) -> Section:
+    """Measure."""
+    del scale  # short alternating rounds of its own, see ASKED_ROUNDS
+    with serving(serve_doors, {}) as server:
+        doors = server.ready
+        assert isinstance(doors, Doors)
+        figures = [*resolve_figures(server, doors), *webhook_figures(server, doors)]
+    return Section("metrics", (*figures, *scrape_figures()))

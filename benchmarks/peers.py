@@ -60,8 +60,13 @@ class Serving(msgspec.Struct, frozen=True):
         return "127.0.0.1", self.ready.port
 
     def cpu_seconds(self) -> float:
-        """Return the processor time that it has used (Linux: the clock of another process, see clock_getcpuclockid)."""
-        return time.clock_gettime((~self.pid << 3) | 2)
+        """Return the processor time that it has used."""
+        return cpu_of(self.pid)
+
+
+def cpu_of(pid: int) -> float:
+    """Return the processor time of a process, all its threads (Linux: see clock_getcpuclockid)."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 @contextmanager

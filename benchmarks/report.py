@@ -1,15 +1,17 @@
-"""How figures are shown: a table for people, one JSON line per figure for machines."""
+"""What a benchmark hands back, and what it was measured on; how it is shown is `benchmarks.show`'s."""
 
-import json
 import os
 import platform
 import statistics
-import sys
+import subprocess
 from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
+
+VERSIONS_OF = ("maskline", "msgspec", "uvloop", "uvicorn", "ray")
+"""Distributions whose versions are told."""
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +31,38 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """Conditions: batch size, bindings held, durability, network."""
 
 
+class Section(msgspec.Struct, frozen=True):
+    """What one benchmark measured."""
+
+    title: str
+    figures: tuple[Figure, ...]
+
+
+class Scale(msgspec.Struct, frozen=True):
+    """How long benchmarks run."""
+
+    rounds: int = 5
+    """Alternating runs of ours and its peers, of which the median is told."""
+    share: float = 1.0
+    """Of the events and rows of the long runs; less shows only that they work."""
+
+    def of(self, count: int) -> int:
+        """Return how many of so many a run has."""
+        return max(1, int(count * self.share))
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured on, and what else went on there."""
+
+    machine: str
+    processor: str
+    versions: dict[str, str]
+    commit: str
+    """Empty outside of a checkout."""
+    load_average: float
+    """Of one minute, just before."""
+
+
 def median(values: Sequence[float]) -> float:
     """Return the middle of repeated measurements."""
     return statistics.median(values)
@@ -40,16 +74,26 @@ def machine() -> str:
     return f"{cores} cores, {platform.system()} {platform.machine()}, CPython {platform.python_version()}"
 
 
-def show(title: str, figures: Sequence[Figure]) -> None:
-    """Print figures: JSON lines when the output is no terminal and `--json` was given, else a table."""
-    if "--json" in sys.argv:
-        for figure in figures:
-            print(json.dumps({"benchmark": title, "machine": machine(), **msgspec.to_builtins(figure)}))
-        return
-    table = Table(title=f"{title} ({machine()})", title_justify="left")
-    for column in ("what", "value", "unit", "x peer", "peer", "conditions"):
-        table.add_column(column, justify="right" if column in {"value", "x peer"} else "left")
-    for figure in figures:
-        ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
-        table.add_row(figure.what, f"{figure.value:,.0f}", figure.unit, ratio, figure.peer, figure.note)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+def surroundings() -> Surroundings:
+    """Look around."""
+    models = [line.partition(":")[2] for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
+    return Surroundings(
+        machine=machine(),
+        processor=models[0].strip() if models else platform.processor(),
+        versions={name: version(name) for name in VERSIONS_OF},
+        commit=_commit(),
+        load_average=os.getloadavg()[0],
+    )
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text("utf-8").splitlines() if file.exists() else []
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    except FileNotFoundError:
+        return ""
+    return told.stdout.strip()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from benchmarks.engines import NUMBERS, person, proxy_number
-from benchmarks.report import Figure, median, show
+from benchmarks.report import Figure, Scale, Section, median
 from engine.core.records import Kind, Mode
 from engine.core.routing import ActiveSession, Bindings, NumberRules, Seat, decide
 from engine.core.sids import SidKind
@@ -16,7 +16,6 @@ from engine.runtime import OrderedMint
 
 BINDINGS = 100_000
 EVENTS = 100_000
-ROUNDS = 7
 
 _decoder = msgspec.msgpack.Decoder(InboundEvent)
 _encoder = msgspec.msgpack.Encoder()
@@ -75,8 +74,8 @@ def _seconds(work: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    """Measure and print."""
+def measure(scale: Scale) -> Section:
+    """Measure."""
     numbers = bindings_of_numbers()
     rules, mint = NumberRules(), OrderedMint()
     answers: dict[tuple[str, str], Decision] = {}
@@ -91,7 +90,7 @@ def main() -> None:
         frames = events(are_strangers=are_strangers)
         times = [
             (_seconds(lambda f=frames: ours(numbers, f)), _seconds(lambda f=frames: peer(answers, refusal, f)))  # type: ignore[misc]
-            for _ in range(ROUNDS)
+            for _ in range(scale.rounds)
         ]
         own = median([mine for mine, _ in times])
         ratio = median([theirs / mine for mine, theirs in times])
@@ -107,8 +106,4 @@ def main() -> None:
             ),
             Figure(what=f"resolve, {what}", value=own / EVENTS * 1e9, unit="ns/event", note=note),
         ]
-    show("resolve in process", figures)
-
-
-if __name__ == "__main__":
-    main()
+    return Section("resolve in process", tuple(figures))

@@ -5,7 +5,6 @@ that over the feed while sessions open and close over batch REST. Exit code 1 wh
 with somebody else's partner, or when memory grows. `--kill-seconds 0` kills nobody: memory then tells of longer lives.
 """
 
-import argparse
 import asyncio
 import itertools
 import sys
@@ -18,7 +17,8 @@ import msgspec
 import uvloop
 
 from benchmarks.engines import proxy_number
-from benchmarks.report import Figure, show
+from benchmarks.report import Figure, Section, surroundings
+from benchmarks.show import show_table
 from benchmarks.soak_cluster import Cluster, furnished
 from benchmarks.soak_traffic import Traffic, quantiles
 
@@ -211,22 +211,14 @@ async def _soak(data_dir: Path, *, minutes: float, kill_seconds: float) -> bool:
     finally:
         code = await cluster.stop()
     title = f"soak: {HOSTS} hosts on Ray, feed at {SHARE:g} of saturation, a host killed every {kill_seconds:g} s"
-    show(title, list(_figures(soak, traffic, read)))
+    show_table(Section(title, tuple(_figures(soak, traffic, read))), surroundings())
     print(*traffic.tally.examples, sep="\n", file=sys.stderr)
     return code == 0 and not traffic.tally.wrong and not _growing(soak.minutes)
 
 
-def main() -> None:
-    """Soak for as long as `--minutes` says."""
-    parser = argparse.ArgumentParser(prog="soak")
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--kill-seconds", type=float, default=KILL_SECONDS)
-    asked, _ = parser.parse_known_args()
+def run(*, minutes: float, kill_seconds: float) -> None:
+    """Soak for so long; exits with 1 when something is found."""
     with tempfile.TemporaryDirectory(prefix="soak-") as directory:
-        is_right = uvloop.run(_soak(Path(directory, "data"), minutes=asked.minutes, kill_seconds=asked.kill_seconds))
+        is_right = uvloop.run(_soak(Path(directory, "data"), minutes=minutes, kill_seconds=kill_seconds))
     if not is_right:
         sys.exit("the soak has found something; see above")
-
-
-if __name__ == "__main__":
-    main()

@@ -18,7 +18,7 @@ import msgspec
 from benchmarks.engines import NUMBERS, Filled, filled, person, proxy_number
 from benchmarks.load import drive
 from benchmarks.peers import Ready, Routes, Serve, Serving, serve_bare, serve_fastapi, serving, until_told
-from benchmarks.report import Figure, median, show
+from benchmarks.report import Figure, Scale, Section, median
 from engine.app import RunningEngine, running_engine
 from engine.core.records import Mode
 from engine.core.requests import ParticipantRequest, SessionRequest
@@ -30,7 +30,6 @@ SESSIONS = 5_000
 PAIRS = 100
 """Sessions made for each workload that needs them."""
 REQUESTS = 10_000
-ROUNDS = 5
 CONNECTIONS = 32
 PUBLIC_URL = "https://masks.example.com"
 STRANGERS = 4_000_000
@@ -173,7 +172,7 @@ def _workloads(ready: Ready) -> list[Workload]:
     ]
 
 
-def _measure() -> dict[str, dict[str, list[Sample]]]:
+def _samples(scale: Scale) -> dict[str, dict[str, list[Sample]]]:
     """Return samples by workload and server."""
     pairs = range(2 * SESSIONS)
     routes = {(person(index), proxy_number(index % NUMBERS)): person(index ^ 1) for index in pairs}
@@ -181,7 +180,7 @@ def _measure() -> dict[str, dict[str, list[Sample]]]:
     with ExitStack() as stack:
         servers = {name: stack.enter_context(serving(serve, routes)) for name, serve in SERVERS.items()}
         workloads = _workloads(servers["engine"].ready)
-        for turn, workload, (name, server) in product(range(ROUNDS), workloads, servers.items()):
+        for turn, workload, (name, server) in product(range(scale.rounds), workloads, servers.items()):
             first = (turn * len(workloads) + workloads.index(workload)) * 2 * REQUESTS
             owner = server.ready if server.ready.token else servers["engine"].ready
             sample = _sample(server, workload, owner, first=first)
@@ -209,11 +208,7 @@ def _ratio(own: list[Sample], others: list[Sample], value: Callable[[Sample], fl
     return median([value(one) / value(other) for one, other in zip(own, others, strict=True)])
 
 
-def main() -> None:
-    """Measure and print."""
-    figures = [figure for workload, by_server in _measure().items() for figure in _figures(workload, by_server)]
-    show(f"inbound webhook, {CONNECTIONS} connections, loopback, {2 * SESSIONS:,} bindings", figures)
-
-
-if __name__ == "__main__":
-    main()
+def measure(scale: Scale) -> Section:
+    """Measure."""
+    figures = [figure for workload, by_server in _samples(scale).items() for figure in _figures(workload, by_server)]
+    return Section(f"inbound webhook, {CONNECTIONS} connections, loopback, {2 * SESSIONS:,} bindings", tuple(figures))

@@ -112,7 +112,8 @@ async def running_engine(
         public_url = (settings.public_url or address).rstrip("/")
         operations = ""
         if settings.operations_listen is not None:
-            sockets.append(stack.enter_context(closing(bind_tcp(settings.operations_listen))))
+            bound = bind_tcp(settings.operations_listen, option="--operations-listen")
+            sockets.append(stack.enter_context(closing(bound)))
             operations = _address(sockets[1])
         if peers is None:
             claim(settings.data_dir, hosts=1)

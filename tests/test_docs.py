@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from actors.patience import PATIENCE_SECONDS
 from actors.stream import BEAT_SECONDS, LEASE_SECONDS
+from benchmarks.__main__ import BENCHMARKS, options
 from engine.api.endpoint import BATCHES_AT_ONCE
 from engine.app import running_engine
 from engine.cli import main
@@ -35,8 +36,8 @@ from storage.rebalancing.tables import OWNED, SHARED
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RAYS_FLAGS = {"--head", "--block", "--num-cpus", "--include-dashboard", "--disable-usage-stats"}
-FOREIGN_FLAGS = {"--once", "--json", "--data-binary"} | RAYS_FLAGS
-"""`--once` is passed through make; the benchmarks read `--json` themselves; the third is curl's."""
+FOREIGN_FLAGS = {"--once", "--data-binary"} | RAYS_FLAGS
+"""`--once` is passed through make; the second is curl's."""
 
 
 def words(pattern: str) -> set[str]:
@@ -63,6 +64,7 @@ def test_every_flag_that_is_named_is_a_flag_of_some_command() -> None:
         for option in command.params
         for flag in (*option.opts, *option.secondary_opts)
     }
+    known |= set(options()._option_string_actions)
 
     named = words(r"(?<![\w-])(--[a-z][a-z-]*[a-z])(?!-)") - FOREIGN_FLAGS
 
@@ -115,6 +117,13 @@ async def test_no_service_has_a_metric_unless_it_is_asked_for(tmp_path: Path) ->
 
     assert {name for name, labels in served.items() if "service" in labels} == set()
     assert len(served) == len(documented_metrics()) - 3
+
+
+def test_every_benchmark_is_explained() -> None:
+    """A row each, in the order in which they run."""
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "benchmarks" / "README.md").read_text("utf-8"), re.MULTILINE)
+
+    assert rows == [*BENCHMARKS]
 
 
 def test_every_setting_that_is_shown_with_a_value_exists() -> None:

@@ -20,6 +20,7 @@ main = CommandTree(
         "outbox": "engine.cli.outbox:outbox",
         "feed": "engine.cli.feed:feed",
         "rebalance": "engine.cli.rebalance:rebalance_command",
+        "bench": "engine.cli.bench:bench",
     },
 )
 """Entry point of the console command."""

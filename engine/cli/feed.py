@@ -16,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from engine.cli.client import AdminClient, served_socket, with_admin
-from engine.cli.feedrun import WANTS, FeedReport, Tally, send_records
+from engine.cli.feedrun import WANTS, FeedReport, Pace, Tally, send_records
 from engine.cli.options import settings_from
 from engine.cli.output import console, show_json, show_table
 from engine.cli.tree import REFUSED, Refusal
@@ -54,6 +54,7 @@ class Target(msgspec.Struct, frozen=True):
     metavar="N",
     help="Events a second; else as fast as they are taken.",
 )
+@click.option("--as-recorded", is_flag=True, help="At the times that the events have as `at`, from the first one on.")
 @click.option(
     "--key", envvar="FEED_KEY", metavar="SK…", help="Key to say hello with (or FEED_KEY); else one is made for the run."
 )
@@ -69,6 +70,7 @@ def feed(
     file: Path,
     to: str,
     rate: float | None,
+    as_recorded: bool,
     key: str | None,
     secret: str | None,
     account: str | None,
@@ -79,15 +81,16 @@ def feed(
     as_json: bool,
 ) -> None:
     """Send the calls, messages, leg statuses and questions of a file over a feed; bad rows are named by line."""
+    pace = Pace(rate=rate, is_as_recorded=as_recorded)
     address, tls = _address(to), ssl.create_default_context(cafile=ca) if is_tls or ca else None
     if key is not None:
         if secret is None:
             raise Refusal("a key goes with its secret: set FEED_SECRET, or give --secret")
-        report = _run(file, Target(address, key, secret, tls), rate, is_quiet=as_json)
+        report = _run(file, Target(address, key, secret, tls), pace, is_quiet=as_json)
     else:
         settings = settings_from(config=config, data_dir=data_dir).settings
         with _made_key(settings, account) as made:
-            report = _run(file, Target(address, made.key.sid, made.secret, tls), rate, is_quiet=as_json)
+            report = _run(file, Target(address, made.key.sid, made.secret, tls), pace, is_quiet=as_json)
     if as_json:
         show_json(report)
     else:
@@ -138,13 +141,13 @@ async def _only_account(admin: AdminClient) -> str:
 # -- the run ---------------------------------------------------------------------------------------------------------
 
 
-def _run(file: Path, target: Target, rate: float | None, *, is_quiet: bool) -> FeedReport:
+def _run(file: Path, target: Target, pace: Pace, *, is_quiet: bool) -> FeedReport:
     async def work() -> FeedReport:
         address = (target.address.host, target.address.port)
         async with FeedClient(address, key=target.key, secret=target.secret, wants=WANTS, tls=target.tls) as client:
             tally = Tally()
             with file.open("rb") as data, _live(file, data, tally, is_quiet=is_quiet) as turned:
-                await send_records(client, _records(data), rate=rate, tally=tally, turned=turned)
+                await send_records(client, _records(data), pace=pace, tally=tally, turned=turned)
             return tally.report()
 
     try:

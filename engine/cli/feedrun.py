@@ -148,16 +148,33 @@ def _milliseconds(step: int) -> float:
     return float(f"{2 ** (step / _STEPS_PER_DOUBLING) / 1e3:.3g}")
 
 
+class Pace:
+    """When the events of a file are sent: a number of them a second, as their `at` says, or when they are taken."""
+
+    def __init__(self, *, rate: float | None = None, is_as_recorded: bool = False) -> None:
+        self._rate = rate
+        self._is_as_recorded = is_as_recorded
+        self._first: float | None = None
+
+    def due(self, place: int, at: float | None) -> float | None:
+        """Return how long after the beginning an event is sent, given how many were; None = now."""
+        if self._is_as_recorded and at is not None:
+            self._first = at if self._first is None else self._first
+            return at - self._first
+        return None if self._rate is None else place / self._rate
+
+
 async def send_records(
-    client: FeedClient, records: Iterable[Record], *, rate: float | None, tally: Tally, turned: Callable[[], None]
+    client: FeedClient, records: Iterable[Record], *, pace: Pace, tally: Tally, turned: Callable[[], None]
 ) -> None:
-    """Send the events of a file, `rate` of them a second or as many as are taken; `turned` is called now and then."""
+    """Send the events of a file; `turned` is called now and then."""
     for record in records:
         if isinstance(record.event, Refusal):
             tally.refuse(record.place, record.event)
             continue
-        if rate is not None:
-            ahead = tally.events / rate - (perf_counter() - tally.began)
+        due = pace.due(tally.events, record.at)
+        if due is not None:
+            ahead = due - (perf_counter() - tally.began)
             if ahead > _AHEAD_SECONDS:
                 turned()
                 await asyncio.sleep(ahead)

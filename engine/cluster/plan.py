@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from engine.listeners import bind_tcp
+from engine.runtime import pick
 from engine.settings import NODE_DATA_DIR_VARIABLE, ListenAddress, MaybeAddress, Settings
 from storage.layout import host_dir
 
@@ -35,35 +36,34 @@ def settled(settings: Settings) -> Settings:
         CannotListen: a port is taken.
     """
     taken: set[int] = set()
-    listen = _settled(settings.listen, 1, taken)
+    listen = _settled(settings.listen, 1, taken, option="--listen")
     assert listen is not None  # noqa: S101 - given an address, it returns one
     return msgspec.structs.replace(
         settings,
         data_dir=settings.data_dir.absolute(),
         listen=listen,
-        feed_listen=_settled(settings.feed_listen, settings.hosts, taken),
-        operations_listen=_settled(settings.operations_listen, settings.hosts, taken),
+        feed_listen=_settled(settings.feed_listen, settings.hosts, taken, option="--feed-listen"),
+        operations_listen=_settled(settings.operations_listen, settings.hosts, taken, option="--operations-listen"),
     )
 
 
-def _settled(address: MaybeAddress, count: int, taken: set[int]) -> MaybeAddress:
+def _settled(address: MaybeAddress, count: int, taken: set[int], *, option: str) -> MaybeAddress:
     """Return an address with `count` ports in a row that nothing uses, from its own port on or, for 0, from any."""
     if address is None:
         return None
     first = address if address.port else _any_row(address.host, count, taken)
     for place in range(count):
-        bind_tcp(beside(first, place)).close()
+        bind_tcp(beside(first, place), option=option).close()
     taken.update(range(first.port, first.port + count))
     return first
 
 
 def _any_row(host: str, count: int, taken: set[int]) -> ListenAddress:
     while True:
-        with bind_tcp(ListenAddress(host, 0)) as bound:
-            first = ListenAddress(host, int(bound.getsockname()[1]))
-        row = range(first.port, first.port + count)
-        if row.stop <= _PORTS and taken.isdisjoint(row) and all(_is_free(host, port) for port in row):
-            return first
+        first = _PORTS.start + pick(len(_PORTS) - count)
+        row = range(first, first + count)
+        if taken.isdisjoint(row) and all(_is_free(host, port) for port in row):
+            return ListenAddress(host, first)
 
 
 def _is_free(host: str, port: int) -> bool:
@@ -75,7 +75,8 @@ def _is_free(host: str, port: int) -> bool:
     return True
 
 
-_PORTS = 65_536
+_PORTS = range(20_000, 32_768)
+"""Where open ports are chosen: no outgoing connection and nothing of Ray takes one of these while a host is down."""
 
 
 def beside(address: ListenAddress, place: int) -> ListenAddress:

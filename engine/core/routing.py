@@ -241,8 +241,10 @@ class Foreseen(msgspec.Struct, frozen=True):
     """What would become of many, in their order."""
 
     decisions: list[Decision | Passage]
+    strangers: int
+    """How many of them are `STRANGERS`."""
     others: int
-    """How many of them are no `Passage`."""
+    """How many are neither, nor a `Passage`."""
 
 
 class Reached(Protocol):
@@ -316,6 +318,8 @@ _MESSAGE_TO_VOICE_ONLY = (Reason.MESSAGE_TO_VOICE_ONLY, Code.MESSAGE_TO_VOICE_ON
 STOPPED = Ruling(Decision(Outcome.REFUSED, Reason.STOP_WORD, Code.STOP_WORD))
 CALL_OF_STRANGER = Ruling(Decision(Outcome.REFUSED, Reason.NO_SESSION, Code.NO_ACTIVE_SESSION))
 MESSAGE_OF_STRANGER = Ruling(Decision(Outcome.REFUSED, Reason.NO_SESSION, Code.UNKNOWN_SCENARIO))
+STRANGERS = (CALL_OF_STRANGER.decision, MESSAGE_OF_STRANGER.decision)
+"""What somebody without a session meets, by far the most frequent refusal."""
 NOT_IN_POOL = Decision(Outcome.UNKNOWN_NUMBER, Reason.NOT_IN_POOL)
 REBUILDING = Decision(Outcome.NOT_READY, Reason.REBUILDING)
 STORE_DOWN = Decision(Outcome.NOT_READY, Reason.STORE_UNAVAILABLE)
@@ -373,7 +377,8 @@ def foresee_all(
     None, so does this.
     """
     foreseen: list[Decision | Passage] = []
-    others = 0
+    strangers = others = 0
+    caller, sender = STRANGERS
     add, find, both = foreseen.append, numbers.get, Mode.VOICE_AND_MESSAGE
     for question in questions:
         number = find(question.proxy)
@@ -396,9 +401,12 @@ def foresee_all(
         decision = otherwise(question)
         if decision is None:
             return None
-        others += 1
+        if decision is caller or decision is sender:
+            strangers += 1
+        else:
+            others += 1
         add(decision)
-    return Foreseen(foreseen, others)
+    return Foreseen(foreseen, strangers, others)
 
 
 def _meet(

@@ -1,6 +1,7 @@
 """Events as they stand in files: an object a line (NDJSON), or MessagePack maps one after the other; sans-IO.
 
-An object has the fields of its event (`engine.wire.feed_events`) by name, and its kind as `event`.
+An object has the fields of its event (`engine.wire.feed_events`) by name, its kind as `event`, and maybe when it came
+as `at`.
 """
 
 import re
@@ -27,6 +28,8 @@ class Record(msgspec.Struct, frozen=True):
     place: int
     """Line in the file, or number of the map, from 1."""
     event: Event | Refusal
+    at: float | None = None
+    """When it came, in seconds of any clock."""
 
 
 def read_lines(lines: Iterable[bytes]) -> Iterator[Record]:
@@ -35,7 +38,7 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[Record]:
         if len(line) > MAX_RECORD_BYTES:
             yield Record(place, _refusal(f"a record has at most {MAX_RECORD_BYTES} bytes"))
         elif line.strip():
-            yield Record(place, _read(_json, line))
+            yield Record(place, *_read(_json, line))
 
 
 def read_maps(chunks: Iterable[bytes]) -> Iterator[Record]:
@@ -47,7 +50,7 @@ def read_maps(chunks: Iterable[bytes]) -> Iterator[Record]:
         try:
             while (end := _end(held, at)) is not None:
                 place += 1
-                yield Record(place, _read(_msgpack, held[at:end]))
+                yield Record(place, *_read(_msgpack, held[at:end]))
                 at = end
         except Refused as problem:
             yield Record(place + 1, problem.refusal)
@@ -60,21 +63,22 @@ def read_maps(chunks: Iterable[bytes]) -> Iterator[Record]:
         yield Record(place + 1, _refusal("the file ends within it"))
 
 
-def _read(decoder: Any, data: bytes) -> Event | Refusal:  # noqa: ANN401 - the two decoders have no common type
+def _read(decoder: Any, data: bytes) -> tuple[Event | Refusal, float | None]:  # noqa: ANN401 - the two decoders have no common type
     try:
         record = decoder.decode(data)
-        event: Event = _SHAPES[type(record)](*msgspec.structs.astuple(record))
+        *fields, at = msgspec.structs.astuple(record)
+        event: Event = _SHAPES[type(record)](*fields)
         if isinstance(event, Status):
             event.report(None)
         else:
             event.event(None)
     except msgspec.ValidationError as problem:
-        return _explained(str(problem))
+        return _explained(str(problem)), None
     except Refused as problem:
-        return problem.refusal
+        return problem.refusal, None
     except UNREADABLE as problem:
-        return _refusal(str(problem))
-    return event
+        return _refusal(str(problem)), None
+    return event, at
 
 
 def _explained(problem: str) -> Refusal:
@@ -147,7 +151,7 @@ def _head(data: bytes, at: int) -> tuple[int | None, int]:
 
 # -- codecs ----------------------------------------------------------------------------------------------------------
 
-_KIND = "event"
+_KIND, _AT = "event", "at"
 
 
 def _record_of(shape: type[Event]) -> type[msgspec.Struct]:
@@ -156,6 +160,7 @@ def _record_of(shape: type[Event]) -> type[msgspec.Struct]:
     for field in msgspec.structs.fields(shape):
         default = () if field.default is msgspec.NODEFAULT else (field.default,)
         fields.append((field.name, field.type, *default))
+    fields.append((_AT, float | None, None))
     return msgspec.defstruct(
         f"{shape.__name__}Record",
         fields,

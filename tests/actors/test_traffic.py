@@ -11,7 +11,7 @@ from engine.core.errors import Code
 from engine.core.placement import owner_of
 from engine.core.records import Kind, LegStatus, Mode, SessionStatus
 from engine.core.requests import AccountUpdate, NumberUpdate, ServiceRequest
-from engine.core.routing import NOT_IN_POOL, Passage
+from engine.core.routing import NOT_IN_POOL, STRANGERS, Passage
 from engine.core.traffic import Decision, Outcome, Reason
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, START, WAIT_SECONDS, World, begun, refused, wanting
 
@@ -79,7 +79,9 @@ async def test_many_resolved_at_once_are_what_each_of_them_resolves_to(world: Wo
         resolved = host.resolve_all(own, account_sid=account_sid)
         assert resolved is not None
         decisions = [one.decision() if isinstance(one, Passage) else one for one in resolved.decisions]
-        assert resolved.others == sum(not isinstance(one, Passage) for one in resolved.decisions)
+        passages = sum(isinstance(one, Passage) for one in resolved.decisions)
+        assert resolved.strangers == sum(any(one is stranger for stranger in STRANGERS) for one in resolved.decisions)
+        assert resolved.strangers + resolved.others + passages == len(own)
         assert decisions == [host.resolve(event) for event in scoped]
         if len(own) < len(asked):
             assert host.resolve_all(asked, account_sid=account_sid) is None

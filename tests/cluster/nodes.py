@@ -12,8 +12,12 @@ from tests.e2e.live import clean_environment
 HEAD, SECOND = "127.0.0.2", "127.0.0.3"
 """Not 127.0.0.1, for which Ray takes an address that other machines reach."""
 
-_QUICK = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"} | {
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "15"
+_QUICK = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
 }
 """So that a lost node is noticed within seconds, by both sides."""
 

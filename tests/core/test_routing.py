@@ -20,6 +20,7 @@ from engine.core.records import (
     SessionStatus,
 )
 from engine.core.routing import (
+    STRANGERS,
     ActiveSession,
     Bindings,
     NumberRules,
@@ -524,7 +525,9 @@ def test_what_is_foreseen_is_what_is_decided(
     assert foreseen == decision
     assert together is not None
     assert [one.decision() if isinstance(one, Passage) else one for one in together.decisions] == [decision, decision]
-    assert together.others == sum(not isinstance(one, Passage) for one in together.decisions)
+    passages = sum(isinstance(one, Passage) for one in together.decisions)
+    strangers = sum(any(one is stranger for stranger in STRANGERS) for one in together.decisions)
+    assert (together.strangers, together.others) == (strangers, 2 - passages - strangers)
 
 
 @pytest.mark.parametrize(

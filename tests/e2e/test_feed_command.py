@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from engine.bench.workload import EXPIRED_TTL_SECONDS
 from tests.e2e.live import MASKLINE, LiveServer, clean_environment
 from tests.e2e.tenant import Pairing, Tenant, new_tenant, person
 
@@ -29,6 +31,15 @@ def feed(server: LiveServer, file: Path, *arguments: str, **environment: str) ->
         check=False,
         env=clean_environment() | environment,
     )
+
+
+def maskline(*arguments: str) -> None:
+    """Run any other command; it has to succeed."""
+    command = [str(MASKLINE), *arguments]
+    run = subprocess.run(  # noqa: S603 - our own command
+        command, capture_output=True, text=True, timeout=BOUND_SECONDS, check=False, env=clean_environment()
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def told(run: subprocess.CompletedProcess[str]) -> Any:  # noqa: ANN401 - JSON
@@ -166,3 +177,25 @@ def test_what_keeps_it_from_starting_is_one_line(
     assert (run.returncode, run.stdout) == (2, "")
     assert complaint in run.stderr
     assert len(run.stderr.splitlines()) == 1
+
+
+def test_a_workload_ends_as_it_says(start_server: StartServer, tmp_path: Path) -> None:
+    """Numbers, sessions and events are made, brought in and sent; every ending is as often as was foretold."""
+    files = tmp_path / "workload"
+    shares = ("--misses", "0.1", "--expired", "0.05", "--wrong-mode", "0.05", "--opt-out", "0.05")
+    size = ("--sessions", "200", "--numbers", "10", "--events", "3000", "--rate", "3000", "--arrivals", "poisson")
+    maskline("bench", "workload", "--out", str(files), *size, *shares)
+    server = start_server("--feed-listen", "127.0.0.1:0")
+    tenant = new_tenant(server)
+    service = tenant.create("/Services", UniqueName="workload")["sid"]
+    where = ("--service", service, "--data-dir", str(server.data_dir))
+    maskline("numbers", "import", str(files / "numbers.csv"), *where)
+    maskline("sessions", "batch", "--file", str(files / "sessions.ndjson"), *where)
+    tenant.close()
+    time.sleep(EXPIRED_TTL_SECONDS + 1)  # what is to have expired, has
+
+    sent = told(feed(server, files / "events.ndjson", "--as-recorded", "--json"))
+
+    assert sent["endings"] == json.loads((files / "expected.json").read_bytes())
+    assert len(sent["endings"]) == 6
+    assert sent["seconds"] > 0.5

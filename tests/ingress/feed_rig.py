@@ -87,7 +87,7 @@ class FakePlane:
         if any(question.sender == FAR for question in questions):
             return None
         self.accounts.append(account_sid)
-        return Foreseen([self.decide(question) for question in questions], len(questions))
+        return Foreseen([self.decide(question) for question in questions], strangers=0, others=len(questions))
 
     def settle(self, done: Callable[[], None]) -> None:
         """Tell when all before it is committed."""

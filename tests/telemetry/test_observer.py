@@ -22,7 +22,7 @@ from engine.core.observing import (
 )
 from engine.core.overview import TrafficCount
 from engine.core.records import DebuggerEvent, Kind, Mode
-from engine.core.routing import NOT_IN_POOL, ActiveSession, Foreseen, Passage, Seat
+from engine.core.routing import NOT_IN_POOL, STRANGERS, ActiveSession, Foreseen, Passage, Seat
 from engine.core.traffic import Decision, Outcome, Reason, ReportOutcome
 from engine.telemetry.observer import MAX_ROUTES, Telemetry
 
@@ -156,14 +156,14 @@ def test_events_are_in_flight_until_they_are_answered_or_lost(telemetry: Telemet
 
 def test_what_is_resolved_for_information_is_counted_apart(telemetry: Telemetry) -> None:
     """Passages, strangers and what is rare, alone and in a mixture; no event has happened."""
-    refused, routed = Decision(Outcome.REFUSED, Reason.NO_SESSION), Decision(Outcome.ROUTED, Reason.IN_SESSION)
+    refused, routed = STRANGERS[0], Decision(Outcome.ROUTED, Reason.IN_SESSION)
     seats = [Seat("KP", "+1", "+2", "PN"), Seat("KP", "+3", "+4", "PN")]
     passage = Passage(ActiveSession("KC", "KS", "AC", Mode.VOICE_ONLY, tuple(seats), 0.0), *seats)
     meter = telemetry.meter(Ingress.FEED)
-    meter.resolved(Foreseen([refused, routed, passage, refused, NOT_IN_POOL], 4), 0.0005)
-    meter.resolved(Foreseen([refused, refused], 2), 0.0004)
-    meter.resolved(Foreseen([passage, passage], 0), 0.0004)
-    meter.resolved(Foreseen([], 0), 0.0)
+    meter.resolved(Foreseen([refused, routed, passage, refused, NOT_IN_POOL], strangers=2, others=2), 0.0005)
+    meter.resolved(Foreseen([refused, STRANGERS[1]], strangers=2, others=0), 0.0004)
+    meter.resolved(Foreseen([passage, passage], strangers=0, others=0), 0.0004)
+    meter.resolved(Foreseen([], strangers=0, others=0), 0.0)
 
     resolved = series(telemetry, "maskline_resolved_total")
 

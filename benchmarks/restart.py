@@ -1,0 +1,91 @@
+"""How long a restart with a million active sessions takes, until calls are answered, beside reading the same rows."""
+
+import multiprocessing
+import sqlite3
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from benchmarks.engines import host_on
+from benchmarks.report import Figure, Scale, Section, median
+from benchmarks.rows import made, pair_at
+from engine.core.records import Kind
+from engine.core.traffic import InboundEvent, Outcome
+from storage.datadir import DATABASE
+
+SESSIONS = 1_000_000
+ROUNDS = 3
+"""Enough for what takes so long; they alternate."""
+
+
+class Took(msgspec.Struct, frozen=True):
+    """How long something took."""
+
+    seconds: float
+    cpu: float
+    """Seconds of the processor."""
+
+
+async def _restart(data_dir: Path, sessions: int) -> Took:
+    start, cpu = time.perf_counter(), time.process_time()
+    async with host_on(data_dir) as host:
+        event = InboundEvent(Kind.VOICE, *pair_at(2 * sessions - 1), "CA" + "0" * 32)
+        decision = host.resolve(event)
+        took = Took(time.perf_counter() - start, time.process_time() - cpu)
+        assert decision is not None
+        assert (decision.outcome, decision.to) == (Outcome.ROUTED, pair_at(2 * sessions - 2)[0])
+        assert host.active_sessions == sessions
+        return took
+
+
+def _ours(data_dir: Path, sessions: int) -> Took:
+    return uvloop.run(_restart(data_dir, sessions))
+
+
+def _peer(data_dir: Path, sessions: int) -> Took:
+    """Fetch every session and participant."""
+    start, cpu = time.perf_counter(), time.process_time()
+    with closing(sqlite3.connect(data_dir / DATABASE)) as database:
+        rows = sum(1 for _ in database.execute("SELECT * FROM sessions"))
+        seats = sum(1 for _ in database.execute("SELECT * FROM participants"))
+    assert (rows, seats) == (sessions, 2 * sessions)
+    return Took(time.perf_counter() - start, time.process_time() - cpu)
+
+
+def measure(scale: Scale) -> Section:
+    """Measure, each part in a fresh process."""
+    sessions = scale.of(SESSIONS)
+    ours, peers = [], []
+    fresh = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as directory, fresh.Pool(1, maxtasksperchild=1) as processes:
+        data_dir = Path(directory, "data")
+        processes.apply(made, (data_dir,), {"sessions": sessions})
+        for _ in range(min(ROUNDS, scale.rounds)):
+            ours.append(processes.apply(_ours, (data_dir, sessions)))
+            peers.append(processes.apply(_peer, (data_dir, sessions)))
+        size = (data_dir / DATABASE).stat().st_size
+    both = list(zip(ours, peers, strict=True))
+    cpu, peer_cpu = (median([took.cpu for took in some]) for some in (ours, peers))
+    note = f"{cpu:.2f} s of the processor, {median([peer.cpu / own.cpu for own, peer in both]):.2f} x; until one routes"
+    figures = (
+        Figure(
+            what="restart until calls are answered",
+            value=median([took.seconds for took in ours]),
+            unit="s",
+            peer="SELECT of the same rows",
+            ratio=median([peer.seconds / own.seconds for own, peer in both]),
+            note=note,
+        ),
+        Figure(
+            what="the peer",
+            value=median([took.seconds for took in peers]),
+            unit="s",
+            note=f"sqlite3, {sessions:,} sessions and their participants; {peer_cpu:.2f} s of the processor",
+        ),
+        Figure(what="file", value=size / sessions, unit="bytes/session", note=f"{size / 1e6:,.0f} MB"),
+    )
+    return Section(f"restart with {sessions:,} active sessions", figures)

@@ -1,0 +1,129 @@
+"""A recorded call over the feed, beside SQLite `executemany` of the very rows that it left, in large transactions."""
+
+import io
+import sqlite3
+import tempfile
+import time
+from contextlib import ExitStack, closing
+from functools import partial
+from itertools import count
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.bursts import CONNECTIONS, Sample, Work, saturate
+from benchmarks.cores import core_apart, on_core
+from benchmarks.engines import filled
+from benchmarks.feed import ROUTED, calls, greeted
+from benchmarks.peers import Ready, Routes, serving, until_told
+from benchmarks.report import Figure, Scale, Section, median
+from benchmarks.rows import pair_at
+from engine.app import running_engine
+from engine.core.requests import ParticipantRequest, SessionRequest
+from engine.settings import ListenAddress, Settings
+from engine.telemetry.logs import configure_logs
+from storage.datadir import DATABASE
+
+BINDINGS = 2_000
+DEPTHS = (16, 64, 256)
+EVENTS = 25_600
+"""Of a round."""
+TRANSACTION = 1_000
+"""Rows that the peer commits together."""
+
+
+class Written(msgspec.Struct, frozen=True):
+    """How fast the peer was."""
+
+    per_second: float
+    per_core: float
+    """Rows per second of the processor."""
+
+
+async def serve(told: Connection, _: Routes, *, data_dir: Path) -> None:
+    """Serve with the engine, commits FULL."""
+    configure_logs(as_json=True, level="info", stream=io.StringIO())
+    anywhere = ListenAddress("127.0.0.1", 0)
+    settings = Settings(data_dir=data_dir, listen=anywhere, feed_listen=anywhere)
+    async with running_engine(settings) as engine:
+        ready = await filled(engine.host, sessions=0)
+        for index in range(0, BINDINGS, 2):
+            seats = (pair_at(index), pair_at(index + 1))
+            participants = tuple(ParticipantRequest(identifier=who, proxy_identifier=proxy) for who, proxy in seats)
+            request = SessionRequest(participants=participants)
+            await ready.host.control.create_session(ready.account.sid, ready.service.sid, request)
+        told.send(Ready(int(engine.feed_address.rpartition(":")[2]), ready.account.sid, ready.account.auth_token))
+        await until_told(told)
+
+
+def written(source: Path, target: Path, *, rows: int) -> Written:
+    """Write the last `rows` interactions again into an empty table with the same indexes, FULL."""
+    with closing(sqlite3.connect(source)) as database:
+        schema = [
+            sql
+            for (sql,) in database.execute("SELECT sql FROM sqlite_master WHERE tbl_name = 'interactions'")
+            if sql is not None
+        ]
+        taken = database.execute("SELECT * FROM interactions ORDER BY sid DESC LIMIT ?", (rows,)).fetchall()[::-1]
+    assert len(taken) == rows, f"{len(taken)} interactions were recorded, not {rows}"
+    with closing(sqlite3.connect(target, isolation_level=None)) as database:
+        database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+        for sql in schema:
+            database.execute(sql)
+        statement = f"INSERT INTO interactions VALUES ({', '.join('?' * len(taken[0]))})"  # noqa: S608 - marks only
+        start, cpu = time.perf_counter(), time.process_time()
+        for at in range(0, rows, TRANSACTION):
+            database.execute("BEGIN")
+            database.executemany(statement, taken[at : at + TRANSACTION])
+            database.execute("COMMIT")
+        return Written(rows / (time.perf_counter() - start), rows / (time.process_time() - cpu))
+
+
+def _figure(depth: int, own: list[Sample], peer: list[Written]) -> Figure:
+    both = list(zip(own, peer, strict=True))
+    per_core = median([sample.per_core for sample in own])
+    spared = median([sample.per_core / raw.per_core for sample, raw in both])
+    p50, p99 = (median([sample.percentile(share) for sample in own]) * 1e3 for share in (0.5, 0.99))
+    return Figure(
+        what=f"call recorded over the feed, {depth} a frame",
+        value=median([sample.per_second for sample in own]),
+        unit="events/s",
+        peer="SQLite executemany, same rows",
+        ratio=median([sample.per_second / raw.per_second for sample, raw in both]),
+        note=f"{per_core:,.0f} events/s of a core, {spared:.2f} x; saturated p50 {p50:.1f} ms, p99 {p99:.1f} ms",
+    )
+
+
+def measure(scale: Scale) -> Section:
+    """Measure."""
+    events, sids = max(scale.of(EVENTS), CONNECTIONS * max(DEPTHS)), count()
+    own: dict[int, list[Sample]] = {depth: [] for depth in DEPTHS}
+    peer: dict[int, list[Written]] = {depth: [] for depth in DEPTHS}
+    pairs = [pair_at(index) for index in range(BINDINGS)]
+    with core_apart() as core, ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        with on_core(core):
+            server = stack.enter_context(serving(partial(serve, data_dir=directory / "data"), {}))
+        hello = partial(greeted, account_sid=server.ready.account_sid, token=server.ready.token)
+        for turn in range(scale.rounds):
+            for depth in DEPTHS:
+                frames = calls(pairs, depth, events, sids=sids)
+                work = Work(address=server.address, bursts=frames, events=depth, word=ROUTED, open=hello)
+                sample = saturate([work], bursts=events // depth, cpu_seconds=server.cpu_seconds)
+                own[depth].append(sample)
+                empty = directory / f"raw-{turn}-{depth}.db"
+                with on_core(core):
+                    peer[depth].append(written(directory / "data" / DATABASE, empty, rows=sample.events))
+                empty.unlink()
+    figures = [_figure(depth, own[depth], peer[depth]) for depth in DEPTHS]
+    raw = [one for some in peer.values() for one in some]
+    figures.append(
+        Figure(
+            what="the peer",
+            value=median([one.per_second for one in raw]),
+            unit="rows/s",
+            note=f"{TRANSACTION:,} a transaction, FULL; {median([one.per_core for one in raw]):,.0f} rows/s of a core",
+        )
+    )
+    return Section(f"durable route, {CONNECTIONS} connections, loopback, engine and peer on one core", tuple(figures))

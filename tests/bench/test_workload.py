@@ -1,0 +1,98 @@
+"""Workloads: the same for a seed, with the shares that were asked for, and endings that a real engine agrees with."""
+
+from collections import Counter
+
+import msgspec
+import pytest
+
+from engine.bench.workload import Arrivals, Workload, arrivals, batch_items, check, endings, pairs, proxy_numbers
+from engine.core.traffic import Outcome, Reason
+from engine.wire.feed import Refusal
+from engine.wire.feed_records import read_lines
+from engine.wire.rest_batch import BatchForm, read_items
+
+SMALL = Workload(sessions=100, numbers=10, events=5_000)
+
+
+def test_the_same_seed_makes_the_same_events() -> None:
+    """And another one others."""
+    assert list(arrivals(SMALL)) == list(arrivals(SMALL))
+    assert list(arrivals(SMALL)) != list(arrivals(msgspec.structs.replace(SMALL, seed=2)))
+
+
+def test_every_event_can_be_read_and_every_session_made() -> None:
+    """By the readers of `maskline feed` and `maskline sessions batch`."""
+    lines = [msgspec.json.encode({**one.record, "at": one.at}) for one in arrivals(SMALL)]
+    items = b"\n".join(map(msgspec.json.encode, batch_items(SMALL)))
+
+    records = list(read_lines(lines))
+
+    assert not any(isinstance(record.event, Refusal) for record in records)
+    assert [record.at for record in records] == [one.at for one in arrivals(SMALL)]
+    assert len(list(read_items(items, BatchForm.LINES))) == 100
+
+
+def test_the_shares_are_those_that_were_asked_for() -> None:
+    """Within what chance allows."""
+    wanted = Workload(sessions=100, numbers=10, events=20_000, misses=0.1, expired=0.05, wrong_mode=0.05, opt_out=0.0)
+
+    found = Counter(one.reason for one in arrivals(wanted))
+
+    assert found[Reason.NO_SESSION] / 20_000 == pytest.approx(0.1, rel=0.1)
+    assert found[Reason.SESSION_EXPIRED] / 20_000 == pytest.approx(0.05, rel=0.15)
+    narrow = found[Reason.CALL_TO_MESSAGE_ONLY] + found[Reason.MESSAGE_TO_VOICE_ONLY]
+    assert narrow / 20_000 == pytest.approx(0.05, rel=0.15)
+    assert found[Reason.STOP_WORD] == 0
+
+
+def test_skew_makes_some_sessions_busier_than_others() -> None:
+    """With 0 all are alike."""
+
+    def busiest(skew: float) -> int:
+        wanted = msgspec.structs.replace(SMALL, skew=skew, misses=0.0)
+        return max(Counter(one.record["sender"] for one in arrivals(wanted)).values())
+
+    assert busiest(1.2) > 5 * busiest(0.0)
+
+
+@pytest.mark.parametrize("process", Arrivals)
+def test_events_come_in_order_and_at_the_rate(process: Arrivals) -> None:
+    """On average, over enough of them."""
+    wanted = Workload(sessions=10, numbers=2, events=10_000, rate=500.0, arrivals=process)
+
+    times = [one.at for one in arrivals(wanted)]
+
+    assert times == sorted(times)
+    assert 10_000 / times[-1] == pytest.approx(500.0, rel=0.3)
+
+
+def test_no_number_is_shared_by_the_partners_of_a_session() -> None:
+    """So that each session has two."""
+    numbers = set(proxy_numbers(SMALL))
+
+    assert {proxy for pair in pairs(SMALL) for _, proxy in pair.seats} <= numbers
+    assert all(len({proxy for _, proxy in pair.seats}) == 2 for pair in pairs(SMALL))
+
+
+def test_endings_count_all_events() -> None:
+    """By the name that the report of a feed gives them."""
+    found = endings(SMALL)
+
+    assert found.total() == 5_000
+    assert found[f"{Outcome.ROUTED} {Reason.IN_SESSION}"] > 4_000
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Workload(misses=1.1),
+        Workload(misses=0.5, expired=0.5, wrong_mode=0.1),
+        Workload(numbers=1),
+        Workload(sessions=2),
+        Workload(rate=0.0),
+    ],
+)
+def test_a_workload_that_makes_no_sense_is_refused(wanted: Workload) -> None:
+    """Before anything is made."""
+    with pytest.raises(ValueError, match=r"\w"):
+        check(wanted)
