@@ -23,7 +23,7 @@ from actors.replication import REGISTRAR, Follower, Registrar, ReplicatedWriter
 from actors.routes import Place, Routes
 from actors.services import ServiceRegister
 from actors.sides import CoordinatorSide, NumberSide
-from actors.stream import Touch
+from actors.stream import LEASE_SECONDS, Touch
 from engine.core.changes import SessionTouched
 from engine.core.errors import MasklineError, StoreUnavailable
 from engine.core.records import Interaction, Participant
@@ -129,15 +129,26 @@ class Membership:
 
     async def join(self, side: CoordinatorSide, control: Control) -> None:
         """Wait until the registry is held as the registrar holds it, then let others ask coordinators."""
-        while self.me != REGISTRAR:
+        if self.me != REGISTRAR:
+            await self._synchronised()
+            await self._heard_of(REGISTRAR)
+            await self._synchronised()  # what the registrar did not wait for us to take
+        self._mesh.serve(side)
+        self._mesh.serve(control)
+
+    async def _synchronised(self) -> None:
+        while True:
             try:
-                await self._follower.synchronise()
-                break
+                return await self._follower.synchronise()
             except MasklineError as problem:
                 _log.info("Waiting for the registrar: %s", problem)
                 await asyncio.sleep(JOIN_SECONDS)
-        self._mesh.serve(side)
-        self._mesh.serve(control)
+
+    async def _heard_of(self, host: int) -> None:
+        """Wait a while until a host speaks to this one: from then on it waits for us when something changes."""
+        until = self._parts.monotonic() + LEASE_SECONDS
+        while not self.mirrors[host].is_ready and self._parts.monotonic() < until:  # noqa: ASYNC110 - it rings no bell
+            await asyncio.sleep(JOIN_SECONDS / 10)
 
     async def catch_up(self) -> None:
         """Hear of all that passed on other hosts, and have it on disk."""

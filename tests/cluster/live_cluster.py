@@ -60,7 +60,7 @@ class LiveCluster(LiveServer):
         self.arguments = (
             *("--data-dir", str(data_dir), "--runtime", "ray", "--hosts", str(hosts)),
             *("--listen", _free_address(), "--operations-listen", "127.0.0.1:0", "--feed-listen", "127.0.0.1:0"),
-            *("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8", "--host-silence-seconds", "3"),
+            *("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8", "--host-silence-seconds", "5"),
             *arguments,
         )
 

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actors.supervisor import Order
 from actors.watch import Beat, HostReport, HostState
@@ -14,7 +14,10 @@ from engine.cluster.link import joined
 from engine.core.errors import PeerUnavailable
 from engine.settings import Settings
 
-TIMEOUT_SECONDS = 1.0
+if TYPE_CHECKING:
+    from actors.cluster import RayPeers
+
+TIMEOUT_SECONDS = 2.0
 HOSTS = 40
 """More than the cluster has, so that the names from 10 on are this script's own."""
 
@@ -64,7 +67,9 @@ async def all_cases() -> dict[str, object]:
 
     def made(name: bytes) -> Any:  # noqa: ANN401 - Ray's handle
         actor = ray.remote(HostActor).options(name="host-10", namespace=NAMESPACE, num_cpus=0, max_concurrency=100)
-        return actor.remote(Echo, name, 10, count=HOSTS, timeout=TIMEOUT_SECONDS)
+        made: Any = actor.remote(Echo, name, 10, count=HOSTS, timeout=TIMEOUT_SECONDS)
+        ray.get(made.ask.remote(3, b"are you there"), timeout=60)
+        return made
 
     peers = RayPeers(me=3, count=HOSTS, timeout_seconds=TIMEOUT_SECONDS)
     came: dict[str, object] = {"nobody": await came_of(peers.ask(11, b"hello"))}
@@ -80,22 +85,19 @@ async def all_cases() -> dict[str, object]:
     await asyncio.sleep(0.6)
     came["no_longer_down"] = await came_of(peers.ask(10, b"hello"))
     ray.kill(first)
-    came["killed"] = await came_of(peers.ask(10, b"hello"))
+    came["killed"] = await came_until(peers, is_answered=False)
     second = made(b"second")
-    came["replaced"] = await answered(peers)
+    came["replaced"] = await came_until(peers, is_answered=True)
     del second
     return came
 
 
-async def answered(peers: "object") -> str:
-    """Ask until the new host is reached: its name is free a moment after the old one's end."""
-    from actors.cluster import RayPeers  # noqa: PLC0415 - as above
-
-    assert isinstance(peers, RayPeers)
+async def came_until(peers: "RayPeers", *, is_answered: bool) -> str:
+    """Ask until an answer comes, or none does: Ray ends an actor, and frees its name, in its own time."""
     came = ""
-    for _ in range(10):
+    for _ in range(50):
         came = await came_of(peers.ask(10, b"hello"))
-        if not came.startswith("PeerUnavailable"):
+        if came.startswith("PeerUnavailable") != is_answered:
             break
         await asyncio.sleep(0.1)
     return came

@@ -103,8 +103,8 @@ def test_a_killed_host_comes_back_with_all_that_was_acknowledged(cluster: LiveCl
     assert epoch_after == epoch
     assert after[1]["pid"] != old[1]
     assert after[1]["operations"] == before[1]["operations"]
-    assert after[1]["incarnation"] == before[1]["incarnation"] + 1
-    assert after[1]["restarts"] == before[1]["restarts"] + 1
+    assert after[1]["incarnation"] > before[1]["incarnation"]
+    assert after[1]["restarts"] > before[1]["restarts"]
     assert after[0]["pid"] == before[0]["pid"]
     eventually(
         lambda: all(

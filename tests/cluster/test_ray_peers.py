@@ -43,7 +43,7 @@ def test_a_message_reaches_the_host_with_its_sender(came: dict[str, Any]) -> Non
         ("nobody", "host-11 is not reached"),
         ("refuse", "host-10 does not run"),
         ("break", "host-10 is not reached (RayTaskError"),
-        ("hang", "host-10 did not answer within 1 seconds"),
+        ("hang", "host-10 did not answer within 2 seconds"),
         ("killed", "host-10 is not reached"),
         ("known_down", "host-10 is down"),
     ],
