@@ -187,10 +187,14 @@ class ServiceCoordinator:
 
     def reload(self, active: ActiveSession) -> None:
         """Take up an active session that the store holds."""
-        self._seating.reserve_seats(active)
+        self._seating.reload_seats(active)
         self._active[active.sid] = active
         self._routes.restore(active)
         self._watch(active, None)
+
+    def reloaded(self) -> None:
+        """Note that all sessions that the store holds are taken up."""
+        self._seating.reloaded()
 
     async def create_session(self, request: SessionRequest) -> Session:
         """Make a session with its participants, all or nothing."""

@@ -391,6 +391,8 @@ class Host:
                 coordinator.reload(session)
             if self._membership is not None and place % LOAD_CHUNK == 0:
                 await asyncio.sleep(0)  # the other hosts are to hear that this one is there
+        for coordinator in self._services:
+            coordinator.reloaded()
         reload_calls(self._parts, self._ledger)
         reload_answers(
             self._parts,

@@ -177,6 +177,16 @@ class Pool:
         """Count one more active session; once for a session whose participants share the number."""
         self._move(self._entries[address], 1)
 
+    def use_all(self, uses: Mapping[Address, int]) -> None:
+        """Count so many more active sessions of each number: the same as `use` for each, in one move."""
+        for address, times in uses.items():
+            entry = self._entries[address]
+            self._unshelve(entry)
+            self._used -= entry.is_used
+            entry.in_use += times
+            self._used += entry.is_used
+            self._shelve(entry)
+
     def release(self, address: Address) -> None:
         """Count one active session less; ValueError when none was counted."""
         entry = self._entries[address]

@@ -1,5 +1,6 @@
 """The number pool: who gets which number, and every way to get none (behaviour 5, 6)."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
 import msgspec
@@ -461,3 +462,25 @@ def _apply(pool: Pool, step: str, record: ProxyNumber) -> None:
             pool.remove(record.sid)
         case _:
             pass
+
+
+@given(
+    uses=st.lists(st.sampled_from([N1, N2, N3]), max_size=20),
+    before=st.lists(st.sampled_from([N1, N2, N3]), max_size=5),
+)
+def test_uses_counted_together_are_those_counted_one_by_one(uses: list[Address], before: list[Address]) -> None:
+    """Whatever was in use before; who is chosen next is the same too."""
+    together, one_by_one = pool_of(N1, N2, N3), pool_of(N1, N2, N3)
+    for address in before:
+        together.use(address)
+        one_by_one.use(address)
+
+    together.use_all(Counter(uses))
+    for address in uses:
+        one_by_one.use(address)
+
+    assert [together.in_use(one) for one in (N1, N2, N3)] == [one_by_one.in_use(one) for one in (N1, N2, N3)]
+    assert together.state() == one_by_one.state()
+    for pool in (together, one_by_one):
+        least = min(pool.in_use(one) for one in (N1, N2, N3))
+        assert pool.in_use(choose(pool, ALICE)) == least
