@@ -387,14 +387,14 @@ class ServiceCoordinator:
         if active is not None:
             await self._routes.withdraw(active)
         try:
-            if isinstance(change, SessionErased):
-                await self._elsewhere.erase_session(session_sid)
             await self._parts.write((change, *beside), self._hang_ups(session_sid))
         except BaseException:
             if active is not None and not self.is_erased:
                 await self._routes.publish(active)
                 self._watch(active, None)
             raise
+        if isinstance(change, SessionErased):
+            await self._elsewhere.erase_session(session_sid)
         if active is not None and self._active.pop(session_sid, None) is not None:
             await self._routes.withdraw(active)  # an erasure of the service that failed meanwhile published it again
             self._unwatch(active)

@@ -501,6 +501,7 @@ class Host:
         while True:
             await asyncio.sleep(self._parts.settings.sweep_interval_seconds)
             await self._guarded(self.sweep)
+            await self._guarded(self._elsewhere.erase_owed)
             await self._guarded(self.sweep_alerts)
 
     async def _retain(self) -> None:

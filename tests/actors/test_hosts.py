@@ -473,3 +473,22 @@ async def test_a_fixed_end_needs_nobodys_word(world: World) -> None:
         world.cut(1, other)
 
     assert await direct(world, 1, BOB, SECOND) is Outcome.REFUSED
+
+
+async def test_a_deletion_while_a_host_is_away_is_whole(world: World) -> None:
+    """It is gone at once, and from that host's disk when it is back; nothing of other sessions is touched."""
+    gone = await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD))
+    kept = await world.session(wanting(CAROL, SECOND), wanting(BOB, SECOND))
+    for sender, proxy in ((ALICE, SECOND), (BOB, THIRD), (CAROL, SECOND)):
+        await world.text(sender, proxy)
+    await silenced(world, 1)
+
+    await world.hosts[0].control.delete_session(world.account.sid, world.service_sid, gone.sid)
+
+    left = [one.session_sid for one in world.stores[1].interactions_since(0.0)]
+    assert sorted(left) == sorted([gone.sid, kept.sid])
+    world.mend()
+    await world.joined()
+    await world.hosts[0]._elsewhere.erase_owed()
+    assert [one.session_sid for one in world.store.interactions_since(0.0)] == [kept.sid]
+    assert world.store.session(gone.sid) is None
