@@ -7,6 +7,7 @@ concerned are "not ready", and so they are when the other host has not been hear
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
+from actors.breaths import in_breaths
 from actors.directory import Directory
 from actors.stream import (
     LEASE_SECONDS,
@@ -62,7 +63,7 @@ class Mirror:
         self._upon = 0.0
         self._applied = 0
         self._building: dict[str, Routed] | None = None
-        self._is_complete = False
+        self._is_complete = self._is_reloaded = False
         self._serves_until = 0.0
         self._touched: dict[str, Touch] = {}
         self._reported: dict[str, Touch] = {}
@@ -141,13 +142,14 @@ class Mirror:
     async def _swap(self) -> None:
         """Let what was said since the stream began take the place of what held before."""
         building = self._building or {}
-        for sid in [sid for sid in self.sessions if sid not in building]:
+        self._is_complete = False  # the loop turns before all is in its place
+        async for sid in in_breaths([sid for sid in self.sessions if sid not in building]):
             self._withdraw(sid)
-        for operation in building.values():
+        async for operation in in_breaths(building.values()):
             self._route(operation)
-        if not self._is_complete:
+        if not self._is_reloaded:
             await self._reload(self)
-        self._is_complete = True
+        self._is_reloaded = self._is_complete = True
         self._building = None
 
     def _route(self, said: Routed) -> None:

@@ -1,17 +1,14 @@
 """What a host reads back at its start besides bindings: open calls, and the answers that may be asked for again."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
+from actors.breaths import in_breaths
 from actors.directory import Directory
 from actors.ledger import Ledger, event_of
 from actors.parts import Parts
 from engine.core.legs import is_open_call
 from engine.core.records import Interaction, Kind, Participant
 from engine.core.routing import ActiveSession, Seat, routed, seat_of
-
-T = TypeVar("T")
 
 FindActive = Callable[[Interaction], ActiveSession | None]
 
@@ -21,9 +18,6 @@ ReadParticipants = Callable[[tuple[str, ...]], Awaitable[Sequence[tuple[Particip
 
 SESSIONS_AT_ONCE = 1_000
 """Sessions whose participants are asked of another host in one message."""
-
-BREATH = 500
-"""Interactions that a host which serves already reads between two turns of its loop: some ten milliseconds."""
 
 
 def reload_calls(parts: Parts, ledger: Ledger) -> None:
@@ -72,14 +66,6 @@ async def reload_elsewhere(
         session = active(interaction)
         if session is not None:
             touched(session, _last_touch(interaction, session))
-
-
-async def in_breaths(things: Iterable[T]) -> AsyncIterator[T]:
-    """Walk many things and let the loop turn now and then."""
-    for number, thing in enumerate(things, 1):
-        yield thing
-        if number % BREATH == 0:
-            await asyncio.sleep(0)
 
 
 def _answered_lately(parts: Parts, is_meant: IsMeant) -> Iterator[Interaction]:

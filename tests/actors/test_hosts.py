@@ -3,17 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actors.stream import LEASE_SECONDS
+from actors.breaths import BREATH
+from actors.stream import LEASE_SECONDS, Batch, Begun, Completed, Routed
 from engine.core.errors import ApiError, Code, PeerUnavailable
 from engine.core.placement import owner_of
 from engine.core.ports import PageCursor
-from engine.core.records import Address, ClosedReason, Kind, LegStatus, Service, SessionStatus
+from engine.core.records import Address, ClosedReason, Kind, LegStatus, Mode, Service, SessionStatus
 from engine.core.requests import AccountUpdate, SessionRequest, SessionUpdate
+from engine.core.routing import Seat
 from engine.core.traffic import Outcome, Reason, ReportOutcome
 from tests.actors.world import ALICE, BOB, CAROL, WAIT_SECONDS, World, wanting
 
@@ -343,6 +346,38 @@ async def started_anew(world: World, host: int) -> None:
     await world.start_host(host)
     world.renew()
     await world.joined()
+
+
+async def test_a_host_that_is_told_of_very_many_sessions_answers_others_meanwhile(world: World) -> None:
+    """And does not route before it has taken up all of them."""
+    membership = world.hosts[1]._membership
+    assert membership is not None
+    mirror = membership.mirrors[0]
+    said = [routed_on(SECOND, f"+1212{number:07}", number) for number in range(2_000_000, 2_000_000 + 4 * BREATH)]
+    told = Batch(
+        source=0,
+        incarnation="anew",
+        upon=monotonic(),
+        first=1,
+        operations=(Begun(), *said, Completed()),
+        echo=monotonic(),
+    )
+
+    taking = asyncio.create_task(mirror.take(told))
+    seen = []
+    while not taking.done():
+        await asyncio.sleep(0)
+        seen.append((mirror.is_ready, len(mirror.sessions)))
+
+    assert taking.result().applied == len(told.operations)
+    assert seen[-1] == (True, len(said))
+    assert {(False, times * BREATH) for times in (1, 2, 3)} <= set(seen)
+
+
+def routed_on(proxy: Address, identifier: Address, number: int) -> Routed:
+    """Return the operation that lets a session of one person route."""
+    seat = Seat(f"KP{number:032}", identifier, proxy, "PN")
+    return Routed(f"KC{number:032}", "KS", "AC", Mode.VOICE_AND_MESSAGE, (seat,), 0.0, 0, None, 1, None)
 
 
 async def test_traffic_of_a_host_that_is_away_is_told_to_come_again(world: World) -> None:

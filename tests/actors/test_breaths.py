@@ -1,15 +1,15 @@
-"""What a host reads back while it serves already."""
+"""Work on very many things by a host that serves meanwhile."""
 
 import asyncio
 
 import pytest
 
-from actors.reload import BREATH, in_breaths
+from actors.breaths import BREATH, in_breaths
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_reading_back_lets_everything_else_go_on() -> None:
+async def test_long_work_lets_everything_else_go_on() -> None:
     """Whoever waits for the loop gets it again and again; a host that does not answer for seconds is killed."""
     read: list[int] = []
     turns: list[int] = []
