@@ -8,6 +8,7 @@ import httpx
 import msgspec
 from twilio.rest import Client
 
+from engine.core.placement import owner_of
 from tests.e2e.carrier import Carrier
 from tests.e2e.live import NO_TLS, LiveServer
 
@@ -19,6 +20,12 @@ _next_number = itertools.count(2_345_000)
 def proxy_number() -> str:
     """Return a number of New York that no account owns yet."""
     return f"+1212{next(_next_number)}"
+
+
+def near_numbers() -> tuple[str, str]:
+    """Return numbers that the first of two hosts owns: what arrives for them there does not wait for another host."""
+    first, second = itertools.islice((one for one in iter(proxy_number, "") if owner_of(one, 2) == 0), 2)
+    return first, second
 
 
 def person() -> str:

@@ -13,7 +13,7 @@ from tests.e2e.application import GATE, Application
 from tests.e2e.conftest import UNLIMITED
 from tests.e2e.feed import Feed, FeedGone
 from tests.e2e.live import STOP_SECONDS, LiveServer
-from tests.e2e.tenant import Pairing, Tenant, new_tenant, person, proxy_number
+from tests.e2e.tenant import Pairing, Tenant, near_numbers, new_tenant, person, proxy_number
 from tests.egress.receiver import Received, Reply
 
 StartServer = Callable[..., LiveServer]
@@ -165,8 +165,8 @@ def test_a_revoked_key_is_shown_the_door(tenant: Tenant) -> None:
 def test_a_gate_makes_only_its_own_event_wait(tenant: Tenant, feed: Feed, application: Application) -> None:
     """Its decision comes later, by its index; all others are answered meanwhile."""
     may_answer = threading.Event()
-    gated = tenant.service(numbers=2, InterceptCallbackUrl=application.url(GATE)).pairing()
-    free = tenant.service(numbers=2).pairing()
+    gated = tenant.service(pool=near_numbers(), InterceptCallbackUrl=application.url(GATE)).pairing()
+    free = tenant.service(pool=near_numbers()).pairing()
 
     def gate(_: Received) -> Reply:
         may_answer.wait(10)

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 
 from engine.core.placement import owner_of
 from tests.e2e.application import GATE, Application
-from tests.e2e.tenant import Tenant, person, proxy_number
+from tests.e2e.tenant import Tenant, near_numbers, person
 from tests.egress.receiver import Received, Reply
 from tests.wire.feed_example import FRAMES
 
@@ -113,12 +112,6 @@ def test_it_finds_the_host_that_owns_a_number(node: str) -> None:
     found = run(node, "--owner", "3", *numbers, "+5215512345678", lines=[])
 
     assert found == [str(owner_of(number, 3)) for number in [*numbers, "+525512345678"]]
-
-
-def near_numbers() -> tuple[str, str]:
-    """Return numbers that the first of two hosts owns: what arrives for them there does not wait for another host."""
-    first, second = islice((one for one in iter(proxy_number, "") if owner_of(one, 2) == 0), 2)
-    return first, second
 
 
 def test_it_gets_decisions_from_a_live_server(talk: Talk, tenant: Tenant) -> None:
