@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from actors.breaths import in_breaths
 from actors.directory import Directory
 from actors.stream import (
+    GUARD_SECONDS,
     LEASE_SECONDS,
     Batch,
     Begun,
@@ -73,7 +74,7 @@ class Mirror:
     @property
     def is_ready(self) -> bool:
         """Whether its sessions route: the stream was complete, and the other host was heard of lately."""
-        return self._is_complete and self._monotonic() < self._serves_until
+        return self._is_complete and self._monotonic() < self._serves_until - GUARD_SECONDS
 
     def find(self, session_sid: str) -> ActiveSession | None:
         """Return a session, also one withdrawn lately: its end may not come to pass, and its calls go on."""
@@ -143,8 +144,11 @@ class Mirror:
         """Let what was said since the stream began take the place of what held before."""
         building = self._building or {}
         self._is_complete = False  # the loop turns before all is in its place
-        async for sid in in_breaths([sid for sid in self.sessions if sid not in building]):
+        gone = {sid for sid in self.sessions if sid not in building}
+        async for sid in in_breaths(gone):
             self._withdraw(sid)
+        if gone:
+            await self._landed(gone)
         async for operation in in_breaths(building.values()):
             self._route(operation)
         if not self._is_reloaded:

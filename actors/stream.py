@@ -12,6 +12,9 @@ from engine.core.routing import ActiveSession, Seat
 LEASE_SECONDS = 4.0
 """How long a host routes for a coordinator that it hears nothing of."""
 
+GUARD_SECONDS = 0.5
+"""How long before the end of a lease nothing is decided any more: what was is committed and answered by then."""
+
 BEAT_SECONDS = 0.5
 """How often a coordinator's host says that it is there, when it has nothing else to say."""
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.breaths import BREATH
-from actors.stream import LEASE_SECONDS, Batch, Begun, Completed, Routed
+from actors.stream import GUARD_SECONDS, LEASE_SECONDS, Batch, Begun, Completed, Routed
 from engine.core.errors import ApiError, Code, PeerUnavailable
 from engine.core.placement import owner_of
 from engine.core.ports import PageCursor
@@ -492,3 +492,19 @@ async def test_a_deletion_while_a_host_is_away_is_whole(world: World) -> None:
     await world.hosts[0]._elsewhere.erase_owed()
     assert [one.session_sid for one in world.store.interactions_since(0.0)] == [kept.sid]
     assert world.store.session(gone.sid) is None
+
+
+async def test_nothing_is_decided_that_might_be_answered_past_the_lease(world: World) -> None:
+    """The last half second of a lease is for what is being committed."""
+    mirror = world.hosts[1]._membership
+    assert mirror is not None
+    source = mirror.mirrors[0]
+    is_ready, end = source.is_ready, source._serves_until
+
+    source._monotonic = lambda: end - GUARD_SECONDS + 0.01
+    is_late = source.is_ready
+    source._monotonic = lambda: end - GUARD_SECONDS - 0.01
+
+    assert is_ready
+    assert not is_late
+    assert source.is_ready
