@@ -22,9 +22,9 @@ from actors.expiry import ExpiryQueue
 from actors.front import Front
 from actors.hooked import HookedEvents
 from actors.ledger import Ledger
-from actors.membership import Membership
 from actors.mesh import Mesh
 from actors.mirror import Mirror
+from actors.neighbourhood import Neighbourhood
 from actors.numbers import NumberRegister
 from actors.parts import Egress, HostSettings, Parts
 from actors.registry import Registry
@@ -141,9 +141,9 @@ class Host:
         self._figures = figures
         self._console = ConsoleSide(parts, self._services, place=me, status=self._status)
         self.console: ConsolePlane = self._console if mesh is None else ConsoleFront(self._console, mesh)
-        self._membership = None
+        self._neighbourhood = None
         if mesh is not None:
-            self._membership = Membership(
+            self._neighbourhood = Neighbourhood(
                 mesh,
                 parts,
                 place=place,
@@ -153,7 +153,7 @@ class Host:
                 services=self._services,
                 routes=self._routes,
             )
-            self._roster.service_gone = self._membership.service_gone
+            self._roster.service_gone = self._neighbourhood.service_gone
 
     @property
     def is_loaded(self) -> bool:
@@ -168,7 +168,7 @@ class Host:
     @property
     def unheard(self) -> tuple[int, ...]:
         """The other hosts of which too little is heard: their services' numbers here do not route, or ours there."""
-        return () if self._membership is None else self._membership.unheard
+        return () if self._neighbourhood is None else self._neighbourhood.unheard
 
     @property
     def active_sessions(self) -> int:
@@ -187,7 +187,7 @@ class Host:
 
     def hosts_heard(self) -> dict[str, bool]:
         """Tell of each host, by its name, whether it is heard here; a host always hears itself."""
-        unheard = () if self._membership is None else self._membership.unheard
+        unheard = () if self._neighbourhood is None else self._neighbourhood.unheard
         count = 1 if self._mesh is None else len(self._mesh.others) + 1
         return {host_name(place): place not in unheard for place in range(count)}
 
@@ -227,22 +227,22 @@ class Host:
     async def start(self) -> None:
         """Load what the store holds, then begin to sweep; until then traffic is told to come again."""
         self._started_at = self._parts.clock()
-        if self._membership is not None:
-            self._membership.speak()
+        if self._neighbourhood is not None:
+            self._neighbourhood.speak()
         gc.disable()  # nothing that is loaded is garbage
         try:
             await self._load()
             gc.freeze()
         finally:
             gc.enable()
-        if self._membership is None:
+        if self._neighbourhood is None:
             self._begin()
         else:
-            self._membership.listen(self, self._console)
-            self._spawn(self._join(self._membership))
+            self._neighbourhood.listen(self, self._console)
+            self._spawn(self._join(self._neighbourhood))
 
-    async def _join(self, membership: Membership) -> None:
-        await membership.join(self._side, self._local)
+    async def _join(self, neighbourhood: Neighbourhood) -> None:
+        await neighbourhood.join(self._side, self._local)
         self._begin()
 
     def _begin(self) -> None:
@@ -256,8 +256,8 @@ class Host:
         self._is_loaded = False
         await self._hooked.finish()
         await self._local.finish()
-        if self._membership is not None:
-            await self._membership.leave()
+        if self._neighbourhood is not None:
+            await self._neighbourhood.leave()
         await self._guarded(self.sweep_alerts)
         for task in self._tasks:
             task.cancel()
@@ -277,10 +277,10 @@ class Host:
     def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Decide about an event; `answer` is called once, at once or after the commit, on the event loop."""
         owner = self._owner_elsewhere(event.proxy)
-        if self._membership is None or owner is None:
+        if self._neighbourhood is None or owner is None:
             self.receive_here(event, answer)
         else:
-            self._membership.forwarder.receive(owner, event, answer)
+            self._neighbourhood.forwarder.receive(owner, event, answer)
 
     def receive_here(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Decide about an event on a number of this host."""
@@ -309,18 +309,18 @@ class Host:
     def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Do the same about a number of another host; `answer` is called once, later."""
         owner = self._owner_elsewhere(event.proxy)
-        if self._membership is None or owner is None:
+        if self._neighbourhood is None or owner is None:
             answer(self.resolve(event) or NOT_IN_POOL)
         else:
-            self._membership.forwarder.resolve(owner, event, answer)
+            self._neighbourhood.forwarder.resolve(owner, event, answer)
 
     def _owner_elsewhere(self, proxy: Address) -> int | None:
         """Return the host that owns the number reached, None for this one and for a number in no pool."""
-        membership = self._membership
-        if membership is None or not self._is_loaded or self._directory.find(proxy) is not None:
+        neighbourhood = self._neighbourhood
+        if neighbourhood is None or not self._is_loaded or self._directory.find(proxy) is not None:
             return None
-        owner = membership.owner_of(proxy)
-        return None if owner == membership.me else owner
+        owner = neighbourhood.owner_of(proxy)
+        return None if owner == neighbourhood.me else owner
 
     def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> Foreseen | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
@@ -353,10 +353,10 @@ class Host:
         """Take a leg's state; `answer` gets None when it could not be taken and the platform should retry."""
         if not self._is_loaded:
             answer(None)
-        elif self._membership is None or self._ledger.knows(report):
+        elif self._neighbourhood is None or self._ledger.knows(report):
             self.report_here(report, answer)
         else:
-            self._membership.forwarder.report(report, answer, lambda: self.report_here(report, answer))
+            self._neighbourhood.forwarder.report(report, answer, lambda: self.report_here(report, answer))
 
     def report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take the state of a leg that this host knows, or that no host does."""
@@ -389,7 +389,7 @@ class Host:
             coordinator = self._services.find(session.service_sid)
             if coordinator is not None:
                 coordinator.reload(session)
-            if self._membership is not None and place % LOAD_CHUNK == 0:
+            if self._neighbourhood is not None and place % LOAD_CHUNK == 0:
                 await asyncio.sleep(0)  # the other hosts are to hear that this one is there
         for coordinator in self._services:
             coordinator.reloaded()
@@ -410,15 +410,15 @@ class Host:
 
     async def _catch_up(self) -> None:
         """Hear of all that passed on other hosts, and have it on disk."""
-        if self._membership is not None:
-            await self._membership.catch_up()
+        if self._neighbourhood is not None:
+            await self._neighbourhood.catch_up()
 
     def _source_of(self, service_sid: str) -> Mirror | None:
-        return None if self._membership is None else self._membership.mirror_of(service_sid)
+        return None if self._neighbourhood is None else self._neighbourhood.mirror_of(service_sid)
 
     def _touched_elsewhere(self, session: ActiveSession, at: float) -> None:
-        if self._membership is not None:
-            self._membership.touched(session, at)
+        if self._neighbourhood is not None:
+            self._neighbourhood.touched(session, at)
 
     def _coordinator(self, service: Service) -> ServiceCoordinator:
         return ServiceCoordinator(

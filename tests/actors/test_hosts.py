@@ -350,7 +350,7 @@ async def started_anew(world: World, host: int) -> None:
 
 async def test_a_host_that_is_told_of_very_many_sessions_answers_others_meanwhile(world: World) -> None:
     """And does not route before it has taken up all of them."""
-    membership = world.hosts[1]._membership
+    membership = world.hosts[1]._neighbourhood
     assert membership is not None
     mirror = membership.mirrors[0]
     said = [routed_on(SECOND, f"+1212{number:07}", number) for number in range(2_000_000, 2_000_000 + 4 * BREATH)]
@@ -454,8 +454,8 @@ async def pairings_under_faults(world: World, closes: list[bool]) -> None:
 async def test_a_service_is_known_to_a_host_that_missed_its_creation(world: World) -> None:
     """Whoever asks says which version of the registry it takes for known."""
     for host in world.hosts.values():
-        assert host._membership is not None
-        for link in host._membership.links.values():
+        assert host._neighbourhood is not None
+        for link in host._neighbourhood.links.values():
             link.is_up = False  # the registrar does not wait for hosts that it does not reach
 
     services = [await world.make_service(f"new-{nth}") for nth in range(6)]
@@ -496,7 +496,7 @@ async def test_a_deletion_while_a_host_is_away_is_whole(world: World) -> None:
 
 async def test_nothing_is_decided_that_might_be_answered_past_the_lease(world: World) -> None:
     """The last half second of a lease is for what is being committed."""
-    mirror = world.hosts[1]._membership
+    mirror = world.hosts[1]._neighbourhood
     assert mirror is not None
     source = mirror.mirrors[0]
     is_ready, end = source.is_ready, source._serves_until

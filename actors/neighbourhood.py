@@ -37,7 +37,7 @@ JOIN_SECONDS = 0.2
 _log = logging.getLogger("maskline.host")
 
 
-class Membership:
+class Neighbourhood:
     """A host's place among the others."""
 
     def __init__(
