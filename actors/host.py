@@ -30,7 +30,7 @@ from actors.parts import Egress, HostSettings, Parts
 from actors.registry import Registry
 from actors.reload import reload_answers, reload_calls
 from actors.roster import Roster
-from actors.routes import Routes
+from actors.routes import Place, Routes
 from actors.services import ServiceRegister
 from actors.sides import AnyCoordinators, CoordinatorSide, OtherHosts
 from engine.core.errors import PeerUnavailable, StoreUnavailable
@@ -126,8 +126,16 @@ class Host:
         self.rebuild_seconds = 0.0
         """How long the last start took until everything was loaded."""
         self._tasks: set[asyncio.Task[None]] = set()
-        local = Control(
-            parts,
+        self._local = self._new_control()
+        self.control: ControlPlane = self._local if mesh is None else Front(self._local, mesh, place)
+        self._figures = figures
+        self._console = ConsoleSide(parts, self._services, place=me, status=self._status)
+        self.console: ConsolePlane = self._console if mesh is None else ConsoleFront(self._console, mesh)
+        self._neighbourhood = None if mesh is None else self._new_neighbourhood(mesh, place)
+
+    def _new_control(self) -> Control:
+        return Control(
+            self._parts,
             accounts=self._accounts,
             numbers=self._numbers,
             services=self._services,
@@ -136,24 +144,20 @@ class Host:
             elsewhere=self._elsewhere,
             catch_up=self._catch_up,
         )
-        self._local = local
-        self.control: ControlPlane = local if mesh is None else Front(local, mesh, place)
-        self._figures = figures
-        self._console = ConsoleSide(parts, self._services, place=me, status=self._status)
-        self.console: ConsolePlane = self._console if mesh is None else ConsoleFront(self._console, mesh)
-        self._neighbourhood = None
-        if mesh is not None:
-            self._neighbourhood = Neighbourhood(
-                mesh,
-                parts,
-                place=place,
-                registry=self._registry,
-                ledger=self._ledger,
-                directory=self._directory,
-                services=self._services,
-                routes=self._routes,
-            )
-            self._roster.service_gone = self._neighbourhood.service_gone
+
+    def _new_neighbourhood(self, mesh: Mesh, place: Place) -> Neighbourhood:
+        neighbourhood = Neighbourhood(
+            mesh,
+            self._parts,
+            place=place,
+            registry=self._registry,
+            ledger=self._ledger,
+            directory=self._directory,
+            services=self._services,
+            routes=self._routes,
+        )
+        self._roster.service_gone = neighbourhood.service_gone
+        return neighbourhood
 
     @property
     def is_loaded(self) -> bool:
