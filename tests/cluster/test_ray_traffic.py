@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from contextlib import suppress
 
 import httpx
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 
 from tests.cluster.live_cluster import LiveCluster, eventually
 from tests.e2e.carrier import resource_sid
-from tests.e2e.tenant import Pairing, Tenant
+from tests.e2e.tenant import Json, Pairing, Tenant
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(240)]
 
@@ -58,6 +59,20 @@ class Listed(msgspec.Struct):
     inbound_resource_sid: str
 
 
+def read_patiently(tenant: Tenant, path: str) -> list[Json]:
+    """Read a list; a host that is just back may still be told to be down, which is 503 for a moment."""
+    found: list[Json] = []
+
+    def is_read() -> bool:
+        with suppress(AssertionError):
+            found[:] = tenant.everything(path, "interactions")
+            return True
+        return False
+
+    eventually(is_read, f"{path} can be read")
+    return found
+
+
 def test_no_acknowledged_call_is_lost_when_hosts_are_killed(cluster: LiveCluster, tenant: Tenant) -> None:
     """Each in turn, under way; nothing is ever routed wrongly, and what is not acknowledged is told to come again."""
     service = tenant.service(numbers=6)
@@ -74,7 +89,7 @@ def test_no_acknowledged_call_is_lost_when_hosts_are_killed(cluster: LiveCluster
     kept = {
         msgspec.convert(one, Listed).inbound_resource_sid
         for pairing in pairings
-        for one in tenant.everything(f"{pairing.path}/Interactions", "interactions")
+        for one in read_patiently(tenant, f"{pairing.path}/Interactions")
     }
 
     assert caller.wrong == []
