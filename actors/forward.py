@@ -32,8 +32,6 @@ class Forwarder:
 
     def __init__(self, mesh: Mesh, parts: Parts) -> None:
         """Forward through a mesh."""
-        self.forwarded = 0
-        """Events that were handed on."""
         self._mesh = mesh
         self._parts = parts
         self._asked: dict[int, list[_Waiting]] = {}
@@ -73,7 +71,6 @@ class Forwarder:
             gathered = by_host[host] = []
             asyncio.get_running_loop().call_soon(lambda: self._spawn(send(host, by_host.pop(host))))
         gathered.append(waiting)
-        self.forwarded += 1
 
     async def _ask(self, host: int, gathered: list[_Waiting]) -> None:
         decisions: Sequence[Decision | None]

@@ -191,7 +191,7 @@ class Host:
 
     def hosts_heard(self) -> dict[str, bool]:
         """Tell of each host, by its name, whether it is heard here; a host always hears itself."""
-        unheard = () if self._neighbourhood is None else self._neighbourhood.unheard
+        unheard = self.unheard
         count = 1 if self._mesh is None else len(self._mesh.others) + 1
         return {host_name(place): place not in unheard for place in range(count)}
 
