@@ -132,11 +132,19 @@ def stop_head(data_dir: Path, link: RayLink) -> None:
         while is_running(link) and time.monotonic() < until:
             _reap(link.pid)
             time.sleep(_POLL_SECONDS)
-    for pid in _session(link):
-        _signal(pid, signal.SIGKILL)
+    _end_session(link)
     _reap(link.pid)
     _children.pop(link.pid, None)
     _clean_up(data_dir)
+
+
+def _end_session(link: RayLink) -> None:
+    """Kill until none is left: one that is looked at may be starting another, and holds its files until it is gone."""
+    until = time.monotonic() + STOP_SECONDS
+    while (left := _session(link)) and time.monotonic() < until:
+        for pid in left:
+            _signal(pid, signal.SIGKILL)
+        time.sleep(_POLL_SECONDS)
 
 
 def ray_environment(data_dir: Path) -> dict[str, str]:
@@ -244,7 +252,7 @@ def _born(pid: int) -> int:
 
 
 def _session(link: RayLink) -> list[int]:
-    """Find the processes of the session that a local Ray was started in, whose number is its first process's."""
+    """Find what runs of the session that a local Ray was started in, whose number is its first process's."""
     leader = _stat(link.pid)
     is_another = bool(leader[0]) and int(leader[1 + _STARTED]) != link.born
     if not link.is_ours or link.boot != _boot() or is_another:
@@ -255,7 +263,7 @@ def _session(link: RayLink) -> list[int]:
 
 def _is_of_session(stat: list[str], leader: int) -> bool:
     state, *fields = stat
-    return bool(state) and int(fields[_SESSION]) == leader
+    return state not in {"", "Z"} and int(fields[_SESSION]) == leader
 
 
 def _boot() -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from engine.cluster import head
 from engine.cluster.head import RayLink, is_reachable, is_running, ray_environment, read_link, stop_head, write_link
-from tests.cluster.live_cluster import eventually, session_of
+from tests.cluster.live_cluster import session_of
 
 Start = Callable[[], "subprocess.Popen[str]"]
 
@@ -63,7 +63,7 @@ def test_the_processes_of_a_local_ray_are_ended_and_what_they_left_is_removed(tm
     stop_head(tmp_path, link)
 
     assert found == link
-    eventually(lambda: session_of(process.pid) == [], "parent and child ended")
+    assert session_of(process.pid) == [], "parent and child have ended by now"
     assert process.wait(10) == -signal.SIGTERM
     assert read_link(tmp_path) is None
     assert not temp_dir.exists()
@@ -80,7 +80,7 @@ def test_what_is_left_of_a_session_is_ended_when_its_first_process_is_gone(tmp_p
     stop_head(tmp_path, link)
 
     assert len(left) == 1
-    eventually(lambda: session_of(process.pid) == [], "the child ended")
+    assert session_of(process.pid) == [], "the child has ended by now"
 
 
 @pytest.mark.parametrize("change", [{"born": 1}, {"boot": "another"}])
