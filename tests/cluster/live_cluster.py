@@ -17,6 +17,7 @@ from engine.cluster.hosting import HOST_LOG
 from engine.cluster.notes import read_record
 from engine.listeners import bind_tcp
 from engine.settings import ListenAddress
+from storage.layout import host_dir
 from tests.e2e.live import MASKLINE, NO_TLS, LiveServer, clean_environment
 
 START_SECONDS = 120.0
@@ -28,6 +29,7 @@ Json = dict[str, Any]
 
 _READY = re.compile(r"Maskline is ready at (http://\S+) \((\d+) hosts?, ")
 _POLL_SECONDS = 0.2
+_LOG_TAIL = 20_000
 
 
 def eventually(holds: Callable[[], bool], what: str, *, seconds: float = WAIT_SECONDS) -> None:
@@ -41,6 +43,8 @@ def eventually(holds: Callable[[], bool], what: str, *, seconds: float = WAIT_SE
 class LiveCluster(LiveServer):
     """A cluster on free ports; `serve` starts it or attaches to it."""
 
+    stop_seconds = WAIT_SECONDS
+
     def __init__(
         self,
         data_dir: Path,
@@ -48,6 +52,7 @@ class LiveCluster(LiveServer):
         hosts: int = 2,
         environ: dict[str, str] | None = None,
         prefix: tuple[str, ...] = (),
+        public_url: str = "",
     ) -> None:
         """Know its place; nothing is started yet. `prefix` is put before each command."""
         self.prefix = prefix
@@ -55,12 +60,14 @@ class LiveCluster(LiveServer):
         self.log_path = data_dir.with_suffix(".log")
         self.hosts = hosts
         self.elsewhere: dict[int, Path] = {}
-        self.address = self.public_url = self.feed = ""
+        self.address = self.feed = ""
+        self.public_url = public_url
         self.environ = clean_environment() | (environ or {})
         self.arguments = (
             *("--data-dir", str(data_dir), "--runtime", "ray", "--hosts", str(hosts)),
             *("--listen", _free_address(), "--operations-listen", "127.0.0.1:0", "--feed-listen", "127.0.0.1:0"),
             *("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8", "--host-silence-seconds", "5"),
+            *("--public-url", public_url),
             *arguments,
         )
 
@@ -89,7 +96,8 @@ class LiveCluster(LiveServer):
         ready = _READY.match(line)
         assert ready is not None, f"no ready line but {line!r}:\n{self.log}"
         assert int(ready[2]) == self.hosts
-        self.address = self.public_url = ready[1]
+        self.address = ready[1]
+        self.public_url = self.public_url or self.address
         self.feed = read_record(self.data_dir, self.hosts).directory.hosts[0].feed
 
     def run(self, *arguments: str, seconds: float = WAIT_SECONDS) -> subprocess.CompletedProcess[str]:
@@ -119,7 +127,7 @@ class LiveCluster(LiveServer):
 
     def host_dir(self, place: int) -> Path:
         """Return the directory of a host: in the cluster's, or in that of another node."""
-        return self.elsewhere.get(place, self.data_dir) / f"host-{place}"
+        return host_dir(self.elsewhere.get(place, self.data_dir), place, self.hosts)
 
     def pid(self, place: int) -> int:
         """Return the process that opened a host's database last, as its lock says; 0 in the moment of a change."""
@@ -150,7 +158,11 @@ class LiveCluster(LiveServer):
             self._await_host(place, (other_than or {}).get(place))
 
     def _await_host(self, place: int, old: int | None) -> None:
-        eventually(lambda: self.pid(place) != old and self.is_ready(place), f"host-{place} is ready")
+        try:
+            eventually(lambda: self.pid(place) != old and self.is_ready(place), f"host-{place} is ready")
+        except AssertionError as late:
+            late.add_note(f"{self.run('cluster', 'status').stdout}\n{self.log[-_LOG_TAIL:]}")
+            raise
 
     def admin(self, method: str, path: str, body: Json | None = None) -> Json:
         """Ask the operator's socket of the first host; a new account is waited for on every host."""
@@ -168,6 +180,14 @@ class LiveCluster(LiveServer):
         finally:
             self.kill()
         return self.process.returncode
+
+    def crash(self) -> None:
+        """Kill the driver, Ray, the supervisor and all hosts."""
+        self.process.kill()
+        os.kill(self.head, signal.SIGKILL)
+        for place in range(self.hosts):
+            self.kill_host(place)
+        self.kill()
 
     @property
     def head(self) -> int:
@@ -191,17 +211,17 @@ def _free_address() -> str:
         return f"127.0.0.1:{bound.getsockname()[1]}"
 
 
-def ask_operator(host_dir: Path, method: str, path: str, body: Json | None = None) -> Json:
+def ask_operator(directory: Path, method: str, path: str, body: Json | None = None) -> Json:
     """Ask a host's operator socket."""
-    transport = httpx.HTTPTransport(uds=str(host_dir / "maskline.sock"), verify=NO_TLS)
+    transport = httpx.HTTPTransport(uds=str(directory / "maskline.sock"), verify=NO_TLS)
     with httpx.Client(transport=transport, base_url="http://maskline", timeout=30.0) as http:
         answer: Json = http.request(method, path, json=body).raise_for_status().json()
     return answer
 
 
-def accounts(host_dir: Path) -> dict[str, str]:
+def accounts(directory: Path) -> dict[str, str]:
     """Return the accounts that a host knows: SID to name."""
-    listed = ask_operator(host_dir, "GET", "/accounts")["accounts"]
+    listed = ask_operator(directory, "GET", "/accounts")["accounts"]
     return {one["sid"]: one["friendly_name"] for one in listed}
 
 

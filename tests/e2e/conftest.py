@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.live_cluster import LiveCluster
 from tests.e2e.application import Application, serving
 from tests.e2e.live import LiveServer
 from tests.e2e.tenant import Tenant, new_tenant
@@ -56,17 +57,25 @@ def shared_server(request: pytest.FixtureRequest) -> LiveServer:
 
 
 @pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
-    """Start servers of the test's own, all on one data directory; whatever still runs at the end is killed."""
+def start_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
+    """Start servers of the test's own, all on one data directory; whatever still runs at the end is killed.
+
+    Each is a process, or with `on_both_runtimes` also two hosts on Ray.
+    """
     servers: list[LiveServer] = []
 
     def start(*arguments: str, public_url: str = "") -> LiveServer:
-        servers.append(LiveServer(tmp_path / "data", *(arguments or UNLIMITED), public_url=public_url))
+        given = arguments or UNLIMITED
+        if getattr(request, "param", "embedded") == "embedded":
+            servers.append(LiveServer(tmp_path / "data", *given, public_url=public_url))
+        else:
+            servers.append(cluster := LiveCluster(tmp_path / "data", *given, public_url=public_url))
+            cluster.serve()
         return servers[-1]
 
     yield start
     for server in servers:
-        server.kill()
+        server.end()
     assert not any("Traceback" in server.log for server in servers)
 
 

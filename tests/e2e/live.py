@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 MASKLINE = Path(sys.executable).with_name("maskline")
 START_SECONDS = 30.0
@@ -24,8 +25,15 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 _READY = re.compile(r"Maskline is ready at (http://\S+) \(data in .*?(?:, feed at (\S+))?\)$")
 
 
+on_both_runtimes = pytest.mark.parametrize("start_server", ["embedded", "ray"], indirect=True)
+"""For tests whose own servers are to be a process each, then clusters of two hosts on Ray."""
+
+
 class LiveServer:
     """A server on a free port; its log goes to a file, so that no full pipe can hold it up."""
+
+    stop_seconds = STOP_SECONDS
+    """Within which a stop has ended."""
 
     def __init__(self, data_dir: Path, *arguments: str, public_url: str = "") -> None:
         """Start it and wait for its ready line; a `public_url` stays the same when it is started again."""
@@ -74,6 +82,14 @@ class LiveServer:
         finally:
             self.kill()
         return self.process.returncode
+
+    def crash(self) -> None:
+        """Kill with -9 all that it consists of; when this returns it has ended."""
+        self.kill()
+
+    def end(self) -> None:
+        """Leave nothing of it running."""
+        self.kill()
 
     def kill(self) -> None:
         """Kill it with -9; harmless when it has ended."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.application import Application, alerts, codes, eventually, settled
 from tests.e2e.carrier import DROPPED, Carrier, resource_sid
-from tests.e2e.live import LiveServer
+from tests.e2e.live import LiveServer, on_both_runtimes
 from tests.e2e.tenant import Pairing, Tenant, new_tenant
 from tests.egress.receiver import Received, Receiver, Reply, receiving
 
@@ -315,6 +315,7 @@ def test_a_platform_that_hangs_up_after_each_answer_is_not_taken_for_one_that_fa
     assert alerts(client) == []
 
 
+@on_both_runtimes
 @pytest.mark.parametrize("ending", ["kill -9", "SIGTERM"])
 def test_a_message_on_its_way_when_the_server_ends_is_sent_again_under_the_same_key(
     start_server: Callable[..., LiveServer],
@@ -340,7 +341,7 @@ def test_a_message_on_its_way_when_the_server_ends_is_sent_again_under_the_same_
     if ending == "SIGTERM":
         assert tenant.server.stop() == 0
     else:
-        tenant.server.kill()
+        tenant.server.crash()
     tenant = keep(tenant.moved(start_server("--config", str(config), public_url="http://maskline.example")))
 
     first, again = platform.got(2)

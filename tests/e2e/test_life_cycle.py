@@ -18,7 +18,7 @@ from engine.runtime import OrderedMint
 from engine.telemetry.observer import Telemetry
 from storage.store import SqliteStore
 from tests.e2e.carrier import DROPPED, REJECTED
-from tests.e2e.live import LiveServer
+from tests.e2e.live import LiveServer, on_both_runtimes
 from tests.e2e.tenant import Json, Pairing, Service, Tenant, new_tenant, participants, person
 
 WAIT_SECONDS = 20.0
@@ -131,6 +131,7 @@ def test_a_permissive_account_may_activate_a_pair_twice(shared_server: LiveServe
     assert [code for code in ("80801", "80802") if any(f"code={code}" in line for line in told)] == ["80801", "80802"]
 
 
+@on_both_runtimes
 def test_a_permissive_account_meets_the_same_session_after_a_restart(start_server: Callable[..., LiveServer]) -> None:
     """The one activated last, also when the pair joined an older session later (behaviour 7)."""
     tenant = new_tenant(start_server(), allow_participant_conflict=True)
@@ -140,7 +141,7 @@ def test_a_permissive_account_meets_the_same_session_after_a_restart(start_serve
     service.join(older, alice, ProxyIdentifier=service.pool[0])
 
     before = tenant.carrier.call(alice, service.pool[0]).reached
-    tenant.server.kill()
+    tenant.server.crash()
     tenant = tenant.moved(start_server())
     after = tenant.carrier.call(alice, service.pool[0]).reached
     tenant.close()
@@ -177,6 +178,7 @@ def test_every_interaction_restarts_the_idle_clock(tenant: Tenant) -> None:
     assert {one["in_use"] for one in service.numbers().values()} == {0}
 
 
+@on_both_runtimes
 def test_a_session_that_ends_while_the_server_is_down_is_closed_at_its_start(
     start_server: Callable[..., LiveServer],
 ) -> None:
@@ -184,7 +186,7 @@ def test_a_session_that_ends_while_the_server_is_down_is_closed_at_its_start(
     tenant = new_tenant(start_server())
     service = tenant.service()
     ending, going_on = service.pairing(Ttl=1), service.pairing(Ttl=3600)
-    tenant.server.kill()
+    tenant.server.crash()
     Event().wait(1.5)  # the ttl runs out
     tenant = tenant.moved(start_server())
 

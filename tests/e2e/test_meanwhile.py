@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.application import GATE, OUTSIDE, TOLD, Application, codes, eventually, settled
 from tests.e2e.carrier import DROPPED, REJECTED, Heard, resource_sid
-from tests.e2e.live import LiveServer
+from tests.e2e.live import LiveServer, on_both_runtimes
 from tests.e2e.tenant import Pairing, Service, Tenant, new_tenant, person
 from tests.egress.receiver import Reply
 
@@ -161,6 +161,7 @@ def test_a_stranger_who_was_given_a_session_meanwhile_uses_it(tenant: Tenant, wa
     assert len(tenant.get(f"{service.path}/Sessions")["sessions"]) == 1
 
 
+@on_both_runtimes
 @pytest.mark.parametrize("kind", ["call", "message"])
 def test_kill_9_while_a_gate_is_asked_leaves_one_interaction(
     start_server: StartServer, keep: Keep, application: Application, kind: str
@@ -174,7 +175,7 @@ def test_kill_9_while_a_gate_is_asked_leaves_one_interaction(
         first = Waiting(tenant, application, threads)
         answer = first.arrives(kind, pairing.first.identifier, pairing.first.proxy, sid=sid)
         first.asked(GATE)
-        tenant.server.kill()
+        tenant.server.crash()
         assert answer.exception() is not None
 
     tenant = keep(tenant.moved(start_server(*FLAGS, public_url=PUBLIC)))

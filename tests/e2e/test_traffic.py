@@ -7,7 +7,7 @@ import pytest
 
 from engine.wire.webhooks import status_query
 from tests.e2e.carrier import DROPPED, REJECTED, call_form, resource_sid
-from tests.e2e.live import LiveServer
+from tests.e2e.live import LiveServer, on_both_runtimes
 from tests.e2e.tenant import Tenant, new_tenant, person, proxy_number
 
 TEXT = 'Grüße & <b>"küsse"</b> — 你好, שלום, 👩‍👩‍👧 e\u0301\r\nnew line\ttab'
@@ -127,6 +127,7 @@ def test_a_redelivery_gets_the_same_answer_and_creates_nothing(tenant: Tenant) -
     assert len(tenant.get(f"{pairing.path}/Interactions")["interactions"]) == 2
 
 
+@on_both_runtimes
 def test_a_restart_in_between_changes_nothing(start_server: Callable[..., LiveServer]) -> None:
     """Bindings, interactions, open calls, answers to redeliveries, names and counts are as they were."""
     public = {"public_url": "http://maskline.example:8080/masked"}
@@ -174,6 +175,7 @@ def test_a_restart_in_between_changes_nothing(start_server: Callable[..., LiveSe
     tenant.close()
 
 
+@on_both_runtimes
 def test_a_redelivery_of_what_was_erased_is_decided_anew(start_server: Callable[..., LiveServer]) -> None:
     """Nobody is reached through a deleted session, nor is an answer repeated whose record is gone; restarted or not."""
     tenant = new_tenant(start_server(public_url="http://maskline.example"))
@@ -188,7 +190,7 @@ def test_a_redelivery_of_what_was_erased_is_decided_anew(start_server: Callable[
 
     anew = tenant.carrier.call(kept.first.identifier, kept.first.proxy, sid=again)
     refused = tenant.carrier.call(deleted.first.identifier, deleted.first.proxy, sid=never_again)
-    tenant.server.kill()
+    tenant.server.crash()
     tenant = tenant.moved(start_server(public_url="http://maskline.example"))
     anew_later = tenant.carrier.call(kept.first.identifier, kept.first.proxy, sid=again)
     refused_later = tenant.carrier.call(deleted.first.identifier, deleted.first.proxy, sid=never_again)
