@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from actors.directory import Directory
 from actors.elsewhere import Elsewhere
+from actors.erasures import Erasures
 from actors.locks import KeyedLocks
 from actors.operations import Counted, update_asked
 from actors.owing import hang_up
@@ -69,6 +70,7 @@ class ServiceCoordinator:
         directory: Directory,
         routes: Routes,
         elsewhere: Elsewhere,
+        erasures: Erasures,
         watch: Callable[[ActiveSession, float | None], None],
         unwatch: Callable[[ActiveSession], None],
         calls_of: Callable[[str], Iterable[Interaction]],
@@ -85,6 +87,7 @@ class ServiceCoordinator:
         self._directory = directory
         self._routes = routes
         self._elsewhere = elsewhere
+        self._erasures = erasures
         self._watch = watch
         self._unwatch = unwatch
         self._calls_of = calls_of
@@ -394,7 +397,7 @@ class ServiceCoordinator:
                 self._watch(active, None)
             raise
         if isinstance(change, SessionErased):
-            await self._elsewhere.erase_session(session_sid)
+            await self._erasures.erase(session_sid)
         if active is not None and self._active.pop(session_sid, None) is not None:
             await self._routes.withdraw(active)  # an erasure of the service that failed meanwhile published it again
             self._unwatch(active)
@@ -414,7 +417,7 @@ class ServiceCoordinator:
 
     async def _erase_session(self, session_sid: str) -> None:
         participants = self._parts.store.participants(session_sid)
-        await self._end(session_sid, SessionErased(session_sid))
+        await self._end(session_sid, SessionErased(session_sid), self._erasures.owing(session_sid))
         for participant in participants:
             forget_lapsed(self._routes, participant)
 

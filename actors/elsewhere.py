@@ -26,12 +26,6 @@ class Elsewhere(Protocol):
     async def erase_interaction(self, interaction_sid: str) -> None:
         """Erase an interaction wherever it is."""
 
-    async def erase_session(self, session_sid: str) -> None:
-        """Erase the interactions of a session that is gone, on hosts that are away as soon as they are back."""
-
-    async def erase_owed(self) -> None:
-        """Try again what hosts that were away have not erased."""
-
     async def hang_up(self, session_sid: str) -> None:
         """End the running calls of a session."""
 
@@ -58,12 +52,6 @@ class Nowhere:
 
     async def erase_interaction(self, interaction_sid: str) -> None:
         """Erase nothing."""
-
-    async def erase_session(self, session_sid: str) -> None:
-        """Erase nothing."""
-
-    async def erase_owed(self) -> None:
-        """Owe nothing."""
 
     async def hang_up(self, session_sid: str) -> None:
         """End nothing."""

@@ -18,6 +18,7 @@ from actors.control import Control
 from actors.coordinator import ServiceCoordinator
 from actors.directory import Directory
 from actors.elsewhere import Elsewhere, Nowhere
+from actors.erasures import Erasures
 from actors.expiry import ExpiryQueue
 from actors.front import Front
 from actors.hooked import HookedEvents
@@ -98,7 +99,10 @@ class Host:
         )
         self._side = CoordinatorSide(parts, self._services, catch_up=self._catch_up)
         self._coordinators = AnyCoordinators(self._side, mesh=mesh, place=place)
-        self._elsewhere: Elsewhere = Nowhere() if mesh is None else OtherHosts(mesh, place)
+        others = None if mesh is None else OtherHosts(mesh, place)
+        self._elsewhere: Elsewhere = others or Nowhere()
+        ways = {host: partial(others.erase_sessions, host) for host in mesh.others} if mesh and others else {}
+        self._erasures = Erasures(parts.store, ways)
         self._ledger = Ledger(
             parts,
             active=self._active_session,
@@ -433,6 +437,7 @@ class Host:
             directory=self._directory,
             routes=self._routes,
             elsewhere=self._elsewhere,
+            erasures=self._erasures,
             watch=self._watch,
             unwatch=self._expiries.forget,
             calls_of=self._ledger.calls_of,
@@ -505,7 +510,7 @@ class Host:
         while True:
             await asyncio.sleep(self._parts.settings.sweep_interval_seconds)
             await self._guarded(self.sweep)
-            await self._guarded(self._elsewhere.erase_owed)
+            await self._guarded(self._erasures.pay)
             await self._guarded(self.sweep_alerts)
 
     async def _retain(self) -> None:

@@ -7,7 +7,6 @@ the other kind of actor reaches them.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from itertools import islice
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from actors.coordinators import LastSession
@@ -22,7 +21,7 @@ from actors.services import ServiceRegister
 from actors.stream import Batch, Taken
 from engine.core.allocation import session_wanted
 from engine.core.changes import InteractionErased, SessionErased
-from engine.core.errors import MasklineError, not_found
+from engine.core.errors import not_found
 from engine.core.ports import Page, PageCursor
 from engine.core.records import Address, Interaction, Participant, Session
 from engine.core.routing import Seat
@@ -30,12 +29,6 @@ from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-ERASURES_AT_ONCE = 1_000
-"""Sessions that a host erases for one message."""
-
-ERASE_SECONDS = 1.0
-"""How long a deletion waits for a host; what it has not erased by then it is asked for again."""
 
 _log = logging.getLogger("maskline.host")
 
@@ -179,7 +172,6 @@ class OtherHosts:
         """Ask through a mesh; `place` tells which host owns a number."""
         self._mesh = mesh
         self._place = place
-        self._erasures: dict[int, set[str]] = {host: set() for host in mesh.others}
 
     async def push(self, seat: Seat, session_sid: str, *, body: str, media: tuple[str, ...]) -> Interaction:
         """Record a message of the application to a participant whose number is on another host."""
@@ -203,26 +195,9 @@ class OtherHosts:
         """Erase an interaction wherever it is."""
         await self._mesh.ask_all(NumberSide.erase_interaction, interaction_sid)
 
-    async def erase_session(self, session_sid: str) -> None:
-        """Erase the interactions of a session that is gone, on hosts that are away as soon as they are back."""
-        for owed in self._erasures.values():
-            owed.add(session_sid)
-        await asyncio.gather(*(self._erase(host, (session_sid,)) for host in self._mesh.others))
-
-    async def erase_owed(self) -> None:
-        """Try again what hosts that were away have not erased."""
-        for host, owed in self._erasures.items():
-            if owed:
-                await self._erase(host, tuple(islice(owed, ERASURES_AT_ONCE)))
-
-    async def _erase(self, host: int, session_sids: tuple[str, ...]) -> None:
-        try:
-            async with asyncio.timeout(ERASE_SECONDS):
-                await self._mesh.ask_quickly(host, NumberSide.erase_sessions, session_sids)
-        except (MasklineError, TimeoutError) as problem:
-            _log.info("Host %d has %d sessions to erase: %s", host, len(self._erasures[host]), problem)
-        else:
-            self._erasures[host].difference_update(session_sids)
+    async def erase_sessions(self, host: int, session_sids: tuple[str, ...]) -> None:
+        """Have a host erase the interactions of sessions that are gone."""
+        await self._mesh.ask_quickly(host, NumberSide.erase_sessions, session_sids)
 
     async def hang_up(self, session_sid: str) -> None:
         """End the running calls of a session."""

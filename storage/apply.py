@@ -20,6 +20,8 @@ from engine.core.changes import (
     EffectOwed,
     EffectRevived,
     EffectSettled,
+    ErasureOwed,
+    ErasuresSettled,
     InteractionErased,
     InteractionRecorded,
     InteractionUpdated,
@@ -212,6 +214,12 @@ class Applier:
     def _session_erased(self, change: SessionErased) -> None:
         self._run_all(sql.ERASE_SESSION, pack(change.session_sid))
 
+    def _erasure_owed(self, change: ErasureOwed) -> None:
+        self._connection.execute(sql.OWE_ERASURE, (pack(change.session_sid),))
+
+    def _erasures_settled(self, change: ErasuresSettled) -> None:
+        sql.SETTLE_ERASURES.execute(self._connection, [(pack(sid),) for sid in change.session_sids])
+
     def _service_erased(self, change: ServiceErased) -> None:
         self._run_all(sql.ERASE_SERVICE, pack(change.service_sid))
 
@@ -276,6 +284,8 @@ _WRITERS: dict[type[Change], Callable[[Applier, Any], None]] = {
     SessionChanged: Applier._changed,  # noqa: SLF001
     SessionTouched: Applier._touched,  # noqa: SLF001
     SessionErased: Applier._session_erased,  # noqa: SLF001
+    ErasureOwed: Applier._erasure_owed,  # noqa: SLF001
+    ErasuresSettled: Applier._erasures_settled,  # noqa: SLF001
     ParticipantAdded: Applier._joined,  # noqa: SLF001
     ParticipantRemoved: Applier._left,  # noqa: SLF001
     ParticipantChanged: Applier._participant_changed,  # noqa: SLF001

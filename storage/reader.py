@@ -201,6 +201,10 @@ class Reader:
         )
         return KeyUse(rows[0][0], unpack(SidKind.SESSION, rows[0][1])) if rows else None
 
+    def erasures_owed(self) -> tuple[str, ...]:
+        """Name the erased sessions of which other hosts may have something."""
+        return tuple(unpack(SidKind.SESSION, cell) for (cell,) in self._all("SELECT session_sid FROM erasures"))
+
     def oldest_batch_key(self) -> float | None:
         """Tell when the oldest idempotency key was used."""
         ((at,),) = self._all("SELECT min(at) FROM batch_keys")

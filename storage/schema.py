@@ -174,6 +174,12 @@ _BATCH_KEYS = (
 )
 
 
+_ERASURES = (
+    # sessions that were erased here, of which other hosts' files may have interactions
+    "CREATE TABLE erasures (session_sid BLOB NOT NULL PRIMARY KEY) WITHOUT ROWID",
+)
+
+
 @migrations(name="0001_first_tables")
 def _first_tables(db: Database) -> None:
     for statement in _FIRST_TABLES:
@@ -213,6 +219,12 @@ def _batch_keys(db: Database) -> None:
 @migrations(name="0007_session_counts")
 def _session_counts(db: Database) -> None:
     for statement in _SESSION_COUNTS:
+        db.execute(statement)
+
+
+@migrations(name="0008_erasures")
+def _erasures(db: Database) -> None:
+    for statement in _ERASURES:
         db.execute(statement)
 
 

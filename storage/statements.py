@@ -124,6 +124,8 @@ _UNPOOL: Final = (
     "UPDATE numbers SET service_sid = NULL, is_reserved = 0, date_pooled = NULL, date_pool_updated = NULL"
     " WHERE service_sid = ?"
 )
+OWE_ERASURE: Final = "INSERT OR IGNORE INTO erasures (session_sid) VALUES (?)"
+SETTLE_ERASURES: Final = ManyRows("DELETE FROM erasures WHERE session_sid IN (VALUES", columns=1, tail=")")
 ERASE_SERVICE: Final = (
     "DELETE FROM interactions WHERE service_sid = ?",
     "DELETE FROM interactions WHERE session_sid IN (SELECT sid FROM sessions WHERE service_sid = ?)",

@@ -188,6 +188,10 @@ class SqliteStore:
         """Find what an idempotency key was used for."""
         return self._points.batch_key(service_sid, digest)
 
+    def erasures_owed(self) -> tuple[str, ...]:
+        """Name the erased sessions of which other hosts may have something."""
+        return self._points.erasures_owed()
+
     async def oldest_batch_key(self) -> float | None:
         """Tell when the oldest idempotency key was used."""
         return await self._on_page_thread(self._pages.oldest_batch_key)

@@ -120,6 +120,18 @@ class SessionErased(msgspec.Struct, frozen=True, gc=False):
     session_sid: str
 
 
+class ErasureOwed(msgspec.Struct, frozen=True, gc=False):
+    """Other hosts are to erase what they have of a session that is gone."""
+
+    session_sid: str
+
+
+class ErasuresSettled(msgspec.Struct, frozen=True, gc=False):
+    """No host has anything of these sessions any more."""
+
+    session_sids: tuple[str, ...]
+
+
 class ParticipantAdded(msgspec.Struct, frozen=True, gc=False):
     """A participant joined an existing session."""
 
@@ -218,6 +230,8 @@ Change = (
     | BatchKeysErased
     | SessionTouched
     | SessionErased
+    | ErasureOwed
+    | ErasuresSettled
     | ParticipantAdded
     | ParticipantRemoved
     | ParticipantChanged

@@ -214,6 +214,9 @@ class Store(Protocol):
     async def effects_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
         """List effects, oldest first."""
 
+    def erasures_owed(self) -> tuple[str, ...]:
+        """Name the erased sessions of which other hosts may have something."""
+
     async def effects_held(self, effect_sids: Sequence[str]) -> frozenset[str]:
         """Tell which of these effects are in the outbox, pending or dead."""
 

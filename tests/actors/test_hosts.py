@@ -489,9 +489,27 @@ async def test_a_deletion_while_a_host_is_away_is_whole(world: World) -> None:
     assert sorted(left) == sorted([gone.sid, kept.sid])
     world.mend()
     await world.joined()
-    await world.hosts[0]._elsewhere.erase_owed()
+    await world.hosts[0]._erasures.pay()
     assert [one.session_sid for one in world.store.interactions_since(0.0)] == [kept.sid]
     assert world.store.session(gone.sid) is None
+
+
+async def test_a_deletion_is_whole_although_all_hosts_ended_before_one_heard_of_it(world: World) -> None:
+    """What other hosts are to erase is committed with the deletion, and struck out when they have."""
+    gone = await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD))
+    await world.text(ALICE, SECOND)
+    await silenced(world, 1)
+    await world.hosts[0].control.delete_session(world.account.sid, world.service_sid, gone.sid)
+    left = [one.session_sid for one in world.stores[1].interactions_since(0.0)]
+
+    world.mend()
+    await world.restart()
+    await world.hosts[0]._erasures.pay()
+    await world.settle()
+
+    assert left == [gone.sid]
+    assert list(world.store.interactions_since(0.0)) == []
+    assert world.stores[0].erasures_owed() == ()
 
 
 async def test_nothing_is_decided_that_might_be_answered_past_the_lease(world: World) -> None:

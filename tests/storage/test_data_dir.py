@@ -133,6 +133,7 @@ async def test_migrations_are_recorded_by_name(tmp_path: Path) -> None:
         ("maskline", "0005_hosts_of_a_cluster"),
         ("maskline", "0006_batch_keys"),
         ("maskline", "0007_session_counts"),
+        ("maskline", "0008_erasures"),
     ]
 
 
