@@ -61,6 +61,12 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--kill-seconds", type=float, default=soak.KILL_SECONDS, help=f"how often `{SOAK}` kills a host; 0 = never"
     )
+    parser.add_argument(
+        "--redelivery-seconds",
+        type=int,
+        default=soak.REDELIVERY_SECONDS,
+        help=f"how long the hosts of `{SOAK}` keep an answer in memory",
+    )
     parser.add_argument("--rounds", type=int, default=Scale().rounds, help="alternating runs, of which the median")
     return parser
 
@@ -70,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = options()
     asked = parser.parse_args(arguments)
     if asked.names == [SOAK]:
-        soak.run(minutes=asked.minutes, kill_seconds=asked.kill_seconds)
+        soak.run(minutes=asked.minutes, kill_seconds=asked.kill_seconds, redelivery_seconds=asked.redelivery_seconds)
         return
     unknown = set(asked.names) - set(BENCHMARKS)
     if unknown:

@@ -7,6 +7,7 @@ with somebody else's partner, or when memory grows. `--kill-seconds 0` kills nob
 
 import asyncio
 import itertools
+import math
 import sys
 import tempfile
 import time
@@ -32,12 +33,14 @@ TURNOVER_SECONDS = 1.0
 WARM_SECONDS = 5.0
 SATURATION_SECONDS = 15.0
 KILL_SECONDS = 30.0
+REDELIVERY_SECONDS = 60
+"""How long an answer is kept in memory, and read back by a host that starts; up to twice as long."""
 WEIGH_SECONDS = 1.0
 MINUTE = 60.0
 SHARE = 0.5
 """Of what saturates it."""
 GROWTH = 1.1
-"""A process that weighs more than so many times its second minute grows."""
+"""A process that weighs more than so many times what it did when its memory had filled grows."""
 KINDS = (
     *("missing", "twice", "misrouted", "refused", "not decided", "answered twice", "not acknowledged"),
     *("routed after close", "not opened", "not closed"),
@@ -170,16 +173,21 @@ def _described(minute: Minute) -> str:
     )
 
 
-def _growing(minutes: list[Minute]) -> dict[str, float]:
-    """Return what weighs more in the last whole minute than in the second one, and how many times."""
-    if len(minutes) < 3:  # noqa: PLR2004 - too short to tell
+def _growing(minutes: list[Minute], filled: int) -> dict[str, float]:
+    """Return what weighs more in the last minute than in that when all answers to be kept were there first."""
+    if len(minutes) <= filled:  # too short to tell
         return {}
-    second, last = minutes[1].peaks, minutes[-1].peaks
-    ratios = {name: last[name] / max(second[name], 1) for name in second}
+    first, last = minutes[filled - 1].peaks, minutes[-1].peaks
+    ratios = {name: last[name] / max(first[name], 1) for name in first}
     return {name: ratio for name, ratio in ratios.items() if ratio > GROWTH}
 
 
-def _figures(soak: Soak, traffic: Traffic, read: int) -> Iterator[Figure]:
+def _filled(redelivery_seconds: int) -> int:
+    """Return the number of the minute in which memory has filled: answers are kept for up to two windows."""
+    return max(2, math.ceil(2 * redelivery_seconds / MINUTE))
+
+
+def _figures(soak: Soak, traffic: Traffic, read: int, growing: dict[str, float]) -> Iterator[Figure]:
     tally, unit = traffic.tally, "messages/s"
     yield Figure(what="saturation", value=soak.saturation, unit=unit, note=f"{SATURATION_SECONDS:g} s at will")
     for number, minute in enumerate(soak.minutes, 1):
@@ -194,13 +202,13 @@ def _figures(soak: Soak, traffic: Traffic, read: int) -> Iterator[Figure]:
             value=tally.wrong[kind],
             unit="sessions" if kind.startswith("not ") and kind != "not decided" else "messages",
         )
-    growing = ", ".join(f"{name} {ratio:.2f} x" for name, ratio in _growing(soak.minutes).items())
-    yield Figure(what="grows", value=len(_growing(soak.minutes)), unit="processes", note=growing)
+    told = ", ".join(f"{name} {ratio:.2f} x" for name, ratio in growing.items())
+    yield Figure(what="grows", value=len(growing), unit="processes", note=told)
 
 
-async def _soak(data_dir: Path, *, minutes: float, kill_seconds: float) -> bool:
+async def _soak(data_dir: Path, *, minutes: float, kill_seconds: float, redelivery_seconds: int) -> bool:
     """Run, print, and tell whether all was as it must be."""
-    cluster = await Cluster.started(data_dir, hosts=HOSTS)
+    cluster = await Cluster.started(data_dir, hosts=HOSTS, redelivery_seconds=redelivery_seconds)
     try:
         traffic = Traffic(cluster, await furnished(cluster, tuple(map(proxy_number, range(NUMBERS)))), seed=7)
         async with traffic:
@@ -210,15 +218,26 @@ async def _soak(data_dir: Path, *, minutes: float, kill_seconds: float) -> bool:
             read = await traffic.audit()
     finally:
         code = await cluster.stop()
-    title = f"soak: {HOSTS} hosts on Ray, feed at {SHARE:g} of saturation, a host killed every {kill_seconds:g} s"
-    show_table(Section(title, tuple(_figures(soak, traffic, read))), surroundings())
+    growing = _growing(soak.minutes, _filled(redelivery_seconds))
+    title = (
+        f"soak: {HOSTS} hosts on Ray, feed at {SHARE:g} of saturation, a host killed every {kill_seconds:g} s, "
+        f"answers kept for {redelivery_seconds} s"
+    )
+    show_table(Section(title, tuple(_figures(soak, traffic, read, growing))), surroundings())
     print(*traffic.tally.examples, sep="\n", file=sys.stderr)
-    return code == 0 and not traffic.tally.wrong and not _growing(soak.minutes)
+    return code == 0 and not traffic.tally.wrong and not growing
 
 
-def run(*, minutes: float, kill_seconds: float) -> None:
+def run(*, minutes: float, kill_seconds: float, redelivery_seconds: int) -> None:
     """Soak for so long; exits with 1 when something is found."""
     with tempfile.TemporaryDirectory(prefix="soak-") as directory:
-        is_right = uvloop.run(_soak(Path(directory, "data"), minutes=minutes, kill_seconds=kill_seconds))
+        is_right = uvloop.run(
+            _soak(
+                Path(directory, "data"),
+                minutes=minutes,
+                kill_seconds=kill_seconds,
+                redelivery_seconds=redelivery_seconds,
+            )
+        )
     if not is_right:
         sys.exit("the soak has found something; see above")

@@ -24,8 +24,6 @@ from storage.datadir import LOCK
 from storage.layout import host_dir
 
 START_SECONDS = 120.0
-REDELIVERY_SECONDS = 60
-"""How long an answer is kept in memory, and read back by a host that starts; up to twice as long."""
 STOP_SECONDS = 60.0
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Never used: the engine listens in clear. Without it every client reads the system's certificates."""
@@ -48,10 +46,10 @@ class Cluster:
         self._process = process
 
     @classmethod
-    async def started(cls, data_dir: Path, *, hosts: int) -> Self:
+    async def started(cls, data_dir: Path, *, hosts: int, redelivery_seconds: int) -> Self:
         """Start one on free ports, and wait until every host serves."""
         where = ("--data-dir", str(data_dir), "--listen", "127.0.0.1:0", "--feed-listen", "127.0.0.1:0")
-        limits = ("--rate-limit-per-second", "0", "--redelivery-window-seconds", str(REDELIVERY_SECONDS))
+        limits = ("--rate-limit-per-second", "0", "--redelivery-window-seconds", str(redelivery_seconds))
         command = ("serve", "--runtime", "ray", "--hosts", str(hosts), *limits, *where)
         with data_dir.with_suffix(".log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(

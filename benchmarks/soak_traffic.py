@@ -18,7 +18,7 @@ from typing import Any, Self
 import httpx
 import msgspec
 
-from benchmarks.soak_cluster import NO_TLS, REDELIVERY_SECONDS, Cluster, Json, Shop
+from benchmarks.soak_cluster import NO_TLS, Cluster, Json, Shop
 from engine.client.feed import FeedClient
 from engine.client.link import ClientSettings
 from engine.core.traffic import Outcome
@@ -26,7 +26,7 @@ from engine.wire.feed import Said
 from engine.wire.feed_events import Message
 
 WANTS = ("outcome", "reason", "to", "caller_id", "interaction")
-PATIENT = ClientSettings(patience_seconds=float(REDELIVERY_SECONDS), silence_seconds=5.0)
+PATIENT = ClientSettings(patience_seconds=60.0, silence_seconds=5.0)
 
 TICK_SECONDS = 0.01
 """How often what is due is sent."""
