@@ -30,6 +30,9 @@ class Coordinators(Protocol):
     async def last_session(self, service_sid: str, identifier: Address, proxy: Address) -> LastSession | None:
         """Find the last session in which the identifier held the proxy number."""
 
+    async def participants(self, service_sid: str, session_sid: str) -> tuple[Participant, ...]:
+        """Read all participants of a session, those who left too."""
+
     async def session(self, service_sid: str, session_sid: str) -> Session | None:
         """Read a session as it is, counting what passed on every host."""
 

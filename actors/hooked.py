@@ -17,7 +17,7 @@ from actors.parts import Parts
 from engine.core.e164 import canonical
 from engine.core.errors import CATALOGUE, ApiError, Code, PeerUnavailable, StoreUnavailable
 from engine.core.ports import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
-from engine.core.records import Leg, Participant
+from engine.core.records import Interaction, Leg, Participant
 from engine.core.routing import (
     BUSY,
     CALL_OF_STRANGER,
@@ -77,6 +77,10 @@ class HookedEvents:
     def expired(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling) -> None:
         """Have the coordinator say whether a session has expired: its participants' numbers are on several hosts."""
         self._begin(event, lambda deadline: self._after_expiry(actor, event, ruling, deadline))
+
+    def repeated(self, actor: "NumberActor", event: InboundEvent, interaction: Interaction) -> None:
+        """Answer the redelivery of an event whose session is over: its coordinator says who was in it."""
+        self._begin(event, lambda deadline: self._again(actor, event, interaction, deadline))
 
     def _begin(self, event: InboundEvent, work: Callable[[float], Coroutine[Any, Any, Decision]]) -> None:
         if self._waiting >= self._parts.settings.most_waiting_events:
@@ -162,10 +166,42 @@ class HookedEvents:
                 return await self._gated(actor, event, ruling, deadline)
             if ruling.decision.reason is Reason.SESSION_EXPIRED:
                 return REBUILDING  # a host that may know better does not answer: neither routed nor refused
-        actor.tell_of(event, ruling.decision)
-        if ruling.decision.reason in OUT_OF_SESSION and actor.rules.out_of_session_url is not None:
-            return await self._outside(actor, event, ruling, deadline)
-        return fall_back(ruling.decision, actor.rules.options)
+        return await self._turned_away(actor, event, ruling, deadline)
+
+    async def _turned_away(
+        self, actor: "NumberActor", event: InboundEvent, ruling: Ruling, deadline: float
+    ) -> Decision:
+        decision = ruling.decision
+        is_asked = decision.reason in OUT_OF_SESSION and actor.rules.out_of_session_url is not None
+        if not is_asked or decision.reason is Reason.SESSION_EXPIRED:
+            actor.tell_of(event, decision)
+        return (
+            await self._outside(actor, event, ruling, deadline)
+            if is_asked
+            else fall_back(decision, actor.rules.options)
+        )
+
+    # -- redeliveries --------------------------------------------------------------------------------------------
+
+    async def _again(
+        self, actor: "NumberActor", event: InboundEvent, interaction: Interaction, deadline: float
+    ) -> Decision:
+        participants = await self._coordinators.participants(interaction.service_sid, interaction.session_sid)
+        decision = actor.decision_again(event, interaction, participants)
+        if decision is None:
+            return await self._anew(actor, event, deadline)
+        await self._ledger.landed((interaction.session_sid,))
+        return decision if self._ledger.passed_before(event) is not None else STORE_DOWN
+
+    async def _anew(self, actor: "NumberActor", event: InboundEvent, deadline: float) -> Decision:
+        """Decide about an event that turned out to be no redelivery, as if it had just come."""
+        now, mint = self._parts.clock(), self._parts.mint
+        ruling = decide(actor.bindings, event, rules=actor.rules, now=now, mint=mint)
+        if ruling.interaction is not None:
+            return await self._gated(actor, event, ruling, deadline)
+        if ruling.decision.reason is Reason.SESSION_EXPIRED and ruling.session is not None:
+            return await self._after_expiry(actor, event, ruling, deadline)
+        return await self._turned_away(actor, event, ruling, deadline)
 
     # -- out of session ------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from actors.neighbourhood import Neighbourhood
 from actors.numbers import NumberRegister
 from actors.parts import Egress, HostSettings, Parts
 from actors.registry import Registry
-from actors.reload import reload_answers, reload_calls
+from actors.reload import reload_calls, reload_passed
 from actors.roster import Roster
 from actors.routes import Place, Routes
 from actors.services import ServiceRegister
@@ -402,13 +402,8 @@ class Host:
         for coordinator in self._services:
             coordinator.reloaded()
         reload_calls(self._parts, self._ledger)
-        reload_answers(
-            self._parts,
-            self._ledger,
-            self._directory,
-            is_meant=lambda interaction: self._services.find(interaction.service_sid) is not None,
-            active=self._active_session,
-        )
+        elsewhere = None if self._neighbourhood is None else self._neighbourhood.passed
+        await reload_passed(self._parts, self._ledger, elsewhere)
 
     async def answer(self, source: int, message: bytes) -> bytes:
         """Carry out what the host at that place asks; PeerUnavailable on a host that is alone."""

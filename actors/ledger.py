@@ -10,13 +10,15 @@ import msgspec
 
 from actors.owing import callback
 from actors.parts import Parts
-from actors.recents import Recents
+from actors.recents import Became, Recents
 from engine.core.changes import Change, InteractionRecorded, InteractionUpdated, SessionTouched
+from engine.core.e164 import canonical
 from engine.core.effects import Effect
 from engine.core.errors import CATALOGUE, Code, StoreUnavailable
 from engine.core.legs import apply_report, ends_call, is_open_call
 from engine.core.records import Interaction, Kind, LegStatus, Service
 from engine.core.routing import BUSY, STORE_DOWN, ActiveSession
+from engine.core.sids import pack
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
 
 Settled = Callable[[StoreUnavailable | None], None]
@@ -49,7 +51,8 @@ class Ledger:
         self._ended = ended
         self._touched = touched
         self._service_of = service_of
-        self._routed = Recents(window_seconds=window)
+        self._routed = Recents(window_seconds=window, capacity=parts.settings.answers_remembered)
+        self._became = Became(window_seconds=window)
         self._refused = Recents(window_seconds=window, capacity=parts.settings.refusals_remembered)
         self._open_calls: dict[str, str] = {}
         self._in_flight: dict[str, Interaction] = {}
@@ -76,6 +79,10 @@ class Ledger:
         if any(interaction.session_sid in session_sids for interaction in self._in_flight.values()):
             await self._parts.store.write(())
 
+    def session_of(self, interaction: Interaction) -> ActiveSession | None:
+        """Return the session of an interaction, while it is active."""
+        return self._active(interaction)
+
     def wait(self, event: InboundEvent, answer: Answer) -> None:
         """Keep an event that waits for a hook; its redeliveries will wait beside it."""
         self._waiting[event.resource_sid] = [(event, answer)]
@@ -83,13 +90,20 @@ class Ledger:
     def answer_waiting(self, event: InboundEvent, decision: Decision, *, is_final: bool) -> None:
         """Answer an event that waited, and its redeliveries; keep a final answer for later ones."""
         if is_final:
-            recents = self._routed if decision.outcome is Outcome.ROUTED else self._refused
-            recents.remember(event, decision, now=self._parts.clock())
+            now = self._parts.clock()
+            if decision.outcome is Outcome.ROUTED:
+                self.remember_answer(event, decision, now=now)
+            else:
+                self.remember_refusal(event, decision, now=now)
         for _, answer in self._waiting.pop(event.resource_sid, ()):
             answer(decision)
 
-    def reload_unfinished(self, interaction: Interaction) -> None:
-        """Take up an interaction whose gate was being asked when the host stopped, or that it had blocked."""
+    def reload_passed(self, resource_sid: str, interaction: bytes, *, at: float) -> None:
+        """Take note of what an event had become before the host stopped."""
+        self._became.note(resource_sid, interaction, now=at)
+
+    def resume(self, interaction: Interaction) -> None:
+        """Let the event that comes go on with an interaction whose gate has to be asked again."""
         self._unfinished[interaction.inbound.resource_sid or ""] = interaction
 
     def take_unfinished(self, event: InboundEvent, interaction: Interaction) -> Interaction | None:
@@ -114,38 +128,51 @@ class Ledger:
             answer(refusal)
             return True
         decision = self._routed.find(event)
-        if decision is None or self._is_erased(event.resource_sid, decision):
+        if decision is None or self._recorded(event.resource_sid, decision.interaction_sid) is None:
             return False
+        self.answer_kept(event, decision, answer)
+        return True
+
+    def answer_kept(self, event: InboundEvent, decision: Decision, answer: Answer) -> None:
+        """Answer a redelivery once what it answers is on disk."""
 
         def settled(problem: StoreUnavailable | None) -> None:
-            is_kept = problem is None and self._routed.find(event) is decision
+            is_kept = problem is None and self._became.find(event.resource_sid) == decision.interaction_sid
             answer(decision if is_kept else STORE_DOWN)
 
         if decision.interaction_sid in self._in_flight:
             self._parts.store.commit((), settled)  # waits for the commits before it
         else:
             answer(decision)
-        return True
 
-    def _is_erased(self, resource_sid: str, decision: Decision) -> bool:
-        """Tell whether what was answered is on disk no more, alone or with its session, and if so forget the answer."""
-        sid = decision.interaction_sid
-        if sid in self._in_flight or self._parts.store.interaction(sid) is not None:
-            return False
-        self._routed.forget(resource_sid)
-        return True
+    def passed_before(self, event: InboundEvent) -> Interaction | None:
+        """Return what an event of the same SID on the same number became; its sender is for the caller to compare."""
+        sid = self._became.find(event.resource_sid)
+        interaction = None if sid is None else self._recorded(event.resource_sid, sid)
+        if interaction is None or interaction.inbound.resource_sid != event.resource_sid:
+            return None
+        return interaction if interaction.proxy == canonical(event.proxy) else None
+
+    def _recorded(self, resource_sid: str, interaction_sid: str) -> Interaction | None:
+        """Find what an event became; it is forgotten if it is on disk no more, alone or with its session."""
+        interaction = self._latest(interaction_sid)
+        if interaction is None:
+            self.forget_answer(resource_sid)
+        return interaction
 
     def remember_refusal(self, event: InboundEvent, decision: Decision, *, now: float) -> None:
         """Keep a refusal for its redelivery."""
         self._refused.remember(event, decision, now=now)
 
     def remember_answer(self, event: InboundEvent, decision: Decision, *, now: float) -> None:
-        """Keep a routed answer for its redelivery, also one given before the host stopped."""
+        """Keep a routed answer for its redelivery."""
         self._routed.remember(event, decision, now=now)
+        self._became.note(event.resource_sid, pack(decision.interaction_sid), now=now)
 
     def forget_answer(self, resource_sid: str) -> None:
-        """Drop an answer whose commit failed."""
+        """Drop an answer whose commit failed, or whose record is gone."""
         self._routed.forget(resource_sid)
+        self._became.forget(resource_sid)
 
     def record(
         self, interaction: Interaction, session: ActiveSession, settled: Settled, effects: Sequence[Effect] = ()
@@ -289,10 +316,17 @@ class Ledger:
         """Find the interaction of a report, if it is the reporter's own and the leg fits."""
         sid = report.interaction_sid or self._open_calls.get(report.resource_sid)
         if sid is None:
-            decision = self._routed.decision(report.resource_sid)
-            sid = None if decision is None else decision.interaction_sid
-        if sid is None:
-            return None
+            return self._passed_with(report)
+        return self._fitting(report, sid)
+
+    def _passed_with(self, report: LegReport) -> Interaction | None:
+        """Find the interaction whose inbound leg a report names."""
+        sid = self._became.find(report.resource_sid)
+        interaction = None if sid is None else self._fitting(report, sid)
+        is_it = interaction is not None and interaction.inbound.resource_sid == report.resource_sid
+        return interaction if is_it else None
+
+    def _fitting(self, report: LegReport, sid: str) -> Interaction | None:
         interaction = self._latest(sid)
         if interaction is None and self._open_calls.get(report.resource_sid) == sid:
             del self._open_calls[report.resource_sid]  # erased while the call went on
@@ -333,15 +367,3 @@ class _Landing:
             self.future.set_result(None)
         else:
             self.future.set_exception(problem)
-
-
-def event_of(interaction: Interaction, *, sender: str) -> InboundEvent:
-    """Return the event that an interaction once was."""
-    return InboundEvent(
-        interaction.kind,
-        sender,
-        interaction.proxy,
-        interaction.inbound.resource_sid or "",
-        interaction.body or "" if interaction.kind is Kind.MESSAGE else "",
-        interaction.media,
-    )

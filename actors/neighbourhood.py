@@ -5,7 +5,7 @@ A host that is alone has none of this. Source: design sections 3 and 4; `docs/cl
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from actors.console import ConsoleSide
@@ -18,7 +18,7 @@ from actors.mesh import Mesh
 from actors.mirror import Mirror
 from actors.parts import Parts
 from actors.registry import Registry
-from actors.reload import reload_elsewhere
+from actors.reload import PassedElsewhere
 from actors.replication import REGISTRAR, Follower, Registrar, ReplicatedWriter
 from actors.routes import Place, Routes
 from actors.services import ServiceRegister
@@ -26,7 +26,6 @@ from actors.sides import CoordinatorSide, NumberSide
 from actors.stream import LEASE_SECONDS, Touch
 from engine.core.changes import SessionTouched
 from engine.core.errors import MasklineError, StoreUnavailable
-from engine.core.records import Interaction, Participant
 from engine.core.routing import ActiveSession
 from engine.core.sids import SidKind
 from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
@@ -62,12 +61,14 @@ class Neighbourhood:
         self._directory = directory
         self._services = services
         self._routes = routes
+        self.passed = PassedElsewhere(len(mesh.others))
+        """Filled when this host reads its file, and told when it hears of the sessions."""
         self._is_read = False
         self._unkept = 0
         self._incarnation = parts.mint(SidKind.EFFECT)
         self._follower = Follower(parts.store, registry, mesh, clock=parts.clock)
         self._registrar = Registrar(parts.store, registry, mesh, reached=lambda host: self.links[host].is_up)
-        self.mirrors = {host: self._mirror(host) for host in mesh.others}
+        self.mirrors = {host: self._mirror() for host in mesh.others}
         self.links = {host: self._link(host) for host in mesh.others}
         self._tasks: list[asyncio.Task[None]] = []
         routes.links = self.links
@@ -163,16 +164,13 @@ class Neighbourhood:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _mirror(self, host: int) -> Mirror:
-        async def reload(mirror: Mirror) -> None:
-            await self._reload(host, mirror)
-
+    def _mirror(self) -> Mirror:
         return Mirror(
             self._directory,
             incarnation=self._incarnation,
             is_here=self._routes.is_here,
             landed=self._ledger.landed,
-            reload=reload,
+            reload=self.passed.tell,
             clock=self._parts.clock,
             monotonic=self._parts.monotonic,
         )
@@ -210,25 +208,6 @@ class Neighbourhood:
 
         self._unkept += 1
         self._parts.store.commit(changes, done)
-
-    async def _reload(self, host: int, mirror: Mirror) -> None:
-        """Take up the answers given before this host started, about the sessions of a mirror."""
-
-        def active(interaction: Interaction) -> ActiveSession | None:
-            return mirror.sessions.get(interaction.session_sid)
-
-        async def participants(session_sids: tuple[str, ...]) -> Sequence[tuple[Participant, ...]]:
-            return await self._mesh.ask(host, CoordinatorSide.participants, session_sids)
-
-        await reload_elsewhere(
-            self._parts,
-            self._ledger,
-            self._directory,
-            is_meant=lambda interaction: self._place(interaction.service_sid) == host,
-            active=active,
-            participants=participants,
-            touched=mirror.touch,
-        )
 
 
 class Plane(Protocol):

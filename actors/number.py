@@ -4,16 +4,17 @@ It never awaits between deciding and recording, so its decisions cannot interlea
 changes its bindings.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from actors import owing
 from actors.hooked import HookedEvents
 from actors.ledger import Ledger
 from actors.parts import Parts
+from engine.core.e164 import canonical
 from engine.core.effects import Effect
 from engine.core.errors import CATALOGUE, StoreUnavailable
-from engine.core.records import Address, Interaction
+from engine.core.records import Address, Interaction, Kind, Participant
 from engine.core.routing import (
     OUT_OF_SESSION,
     REBUILDING,
@@ -27,6 +28,8 @@ from engine.core.routing import (
     fall_back,
     outbound_address,
     pushed_message,
+    routed,
+    seat_of,
 )
 from engine.core.sids import SidKind
 from engine.core.traffic import Decision, InboundEvent, Reason
@@ -102,7 +105,7 @@ class NumberActor:
         if self.source is not None and not self.source.is_ready:
             answer(REBUILDING)
             return
-        if self._ledger.answer_again(event, answer):
+        if self._ledger.answer_again(event, answer) or self._answer_from_record(event, answer):
             return
         parts = self._parts
         now = parts.clock()
@@ -114,6 +117,54 @@ class NumberActor:
             self._hooked.intercept(self, event, ruling)
         elif ruling.session is not None:
             self._route(event, ruling.decision, ruling.interaction, ruling.session, answer)
+
+    def _answer_from_record(self, event: InboundEvent, answer: Answer) -> bool:
+        """Answer the redelivery of an event whose answer is not at hand any more; tell whether it was one."""
+        interaction = self._ledger.passed_before(event)
+        if interaction is None or interaction.service_sid != self.service_sid:
+            return False
+        if self._is_gate_asked_again(interaction):
+            self._ledger.resume(interaction)
+            return False
+        session = self._ledger.session_of(interaction)
+        ends = None if session is None else _ends(interaction, session.seats)
+        if ends is None:  # whoever left, and sessions that are over, are read by their coordinator
+            self._ledger.wait(event, answer)
+            self._hooked.repeated(self, event, interaction)
+            return True
+        decision = self._decision_again(event, interaction, *ends)
+        if decision is None:
+            return False
+        self._ledger.answer_kept(event, decision, answer)
+        return True
+
+    def _is_gate_asked_again(self, interaction: Interaction) -> bool:
+        """Tell whether the gate was not done, or had blocked it, or may have sent another text: that is not kept."""
+        if interaction.outbound.participant_sid is None:
+            return True
+        is_sent_by_us = self.rules.carrier is not None
+        return self.rules.options.intercept_may_rewrite and interaction.kind is Kind.MESSAGE and not is_sent_by_us
+
+    def decision_again(
+        self, event: InboundEvent, interaction: Interaction, participants: Iterable[Participant]
+    ) -> Decision | None:
+        """Return what was answered when an event became this interaction; None if it did not come from its sender."""
+        ends = _ends(interaction, map(seat_of, participants))
+        return None if ends is None else self._decision_again(event, interaction, *ends)
+
+    def _decision_again(
+        self, event: InboundEvent, interaction: Interaction, caller: Seat, partner: Seat
+    ) -> Decision | None:
+        if caller.identifier != canonical(event.sender):
+            return None
+        return routed(
+            caller,
+            partner,
+            is_call=interaction.kind is Kind.VOICE,
+            rules=self.rules,
+            session_sid=interaction.session_sid,
+            interaction_sid=interaction.sid,
+        )
 
     def would_decide(self, event: InboundEvent) -> Ruling:
         """Tell what would become of an event now, and change nothing."""
@@ -199,3 +250,11 @@ class NumberActor:
             decision = fall_back(decision, self.rules.options)
         self._ledger.remember_refusal(event, decision, now=now)
         answer(decision)
+
+
+def _ends(interaction: Interaction, seats: Iterable[Seat]) -> tuple[Seat, Seat] | None:
+    """Find where the two of an interaction sit, or sat: who called or wrote, and who was reached."""
+    by_sid = {seat.participant_sid: seat for seat in seats}
+    caller = by_sid.get(interaction.inbound.participant_sid or "")
+    partner = by_sid.get(interaction.outbound.participant_sid or "")
+    return None if caller is None or partner is None else (caller, partner)

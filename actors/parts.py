@@ -32,6 +32,8 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     redelivery_window_seconds: float = 600.0
     """How long a carrier's redelivery of the same CallSid / MessageSid is known again."""
+    answers_remembered: int = 50_000
+    """Routed events whose answers are kept as they are; those of the window before them are made from the records."""
     refusals_remembered: int = 50_000
     """Refused events that are known again when redelivered; the oldest are decided anew."""
     sweep_interval_seconds: float = 0.25

@@ -1,12 +1,17 @@
-"""Answers given lately, so that a carrier's redelivery gets the same one.
+"""What was answered lately, so that a carrier's redelivery gets the same answer.
 
-Two generations: a full or old one is dropped whole, so that forgetting costs nothing per entry.
+`Recents` has the latest answers as they were given; `Became` tells of every routed event of the redelivery window which
+interaction it became, from whose record the answer is made anew. Both keep generations that are dropped whole, so
+that forgetting costs nothing per entry.
 """
+
+from collections import deque
 
 import msgspec
 
 from engine.core.e164 import canonical
 from engine.core.records import Address
+from engine.core.sids import SidKind, unpack
 from engine.core.traffic import Decision, InboundEvent
 
 
@@ -39,11 +44,6 @@ class Recents:
             return None
         return known.decision if canonical(known.proxy) == canonical(event.proxy) else None
 
-    def decision(self, resource_sid: str) -> Decision | None:
-        """Return the answer given to a SID."""
-        known = self._young.get(resource_sid) or self._old.get(resource_sid)
-        return None if known is None else known.decision
-
     def remember(self, event: InboundEvent, decision: Decision, *, now: float) -> None:
         """Keep an answer."""
         if now - self._turned_at > self._window or len(self._young) == self._capacity:
@@ -56,3 +56,55 @@ class Recents:
         """Drop an answer that was never given."""
         self._young.pop(resource_sid, None)
         self._old.pop(resource_sid, None)
+
+
+class Became:
+    """Which interaction each routed event of at least a window of time became, in some 150 bytes each.
+
+    Knows the events by the hashes of their SIDs: what is found has to be held against the record. Of two SIDs with the
+    same hash, one in some 10^12 where ten million are kept, only the later is known.
+    """
+
+    def __init__(self, *, window_seconds: float, generation: int = 1_000_000) -> None:
+        """Remember for the window; a generation takes so many: a table that grows is copied while all else waits."""
+        self._window = window_seconds
+        self._most = generation
+        self._young: dict[int, bytes] = {}
+        self._older: deque[tuple[float, dict[int, bytes]]] = deque()
+        # The newest first, each with the time of its end.
+        self._turned_at = 0.0
+
+    def note(self, resource_sid: str, interaction: bytes, *, now: float) -> None:
+        """Keep what an event became: the 16 bytes of a KI…."""
+        if now - self._turned_at > self._window or len(self._young) >= self._most:
+            self._turn(now)
+        self._young[hash(resource_sid)] = interaction
+
+    def find(self, resource_sid: str) -> str | None:
+        """Return the KI… of what an event may have become."""
+        key = hash(resource_sid)
+        found = self._young.get(key)
+        if found is None:
+            for _, generation in self._older:
+                found = generation.get(key)
+                if found is not None:
+                    break
+            else:
+                return None
+        return unpack(SidKind.INTERACTION, found)
+
+    def forget(self, resource_sid: str) -> None:
+        """Drop an event that became nothing, or whose record is gone."""
+        key = hash(resource_sid)
+        self._young.pop(key, None)
+        for _, generation in self._older:
+            generation.pop(key, None)
+
+    def _turn(self, now: float) -> None:
+        """Begin a generation; one that ended before the window is dropped."""
+        if self._young:
+            self._older.appendleft((now, self._young))
+            self._young = {}
+        while self._older and now - self._older[-1][0] > self._window:
+            self._older.pop()
+        self._turned_at = now

@@ -141,9 +141,9 @@ class CoordinatorSide:
         session = store.last_session_of(service_sid, identifier, proxy)
         return None if session is None else LastSession(session, store.participants(session.sid))
 
-    async def participants(self, session_sids: tuple[str, ...]) -> tuple[tuple[Participant, ...], ...]:
-        """Read all participants of sessions."""
-        return tuple(map(self._parts.store.participants, session_sids))
+    async def participants(self, session_sid: str) -> tuple[Participant, ...]:
+        """Read all participants of a session, those who left too."""
+        return self._parts.store.participants(session_sid)
 
     async def session(self, service_sid: str, session_sid: str) -> Session | None:
         """Read a session as it is, counting what passed on every host."""
@@ -227,6 +227,10 @@ class AnyCoordinators:
     async def last_session(self, service_sid: str, identifier: Address, proxy: Address) -> LastSession | None:
         """Find the last session in which the identifier held the proxy number."""
         return await self._ask(service_sid, CoordinatorSide.last_session, service_sid, identifier, proxy)
+
+    async def participants(self, service_sid: str, session_sid: str) -> tuple[Participant, ...]:
+        """Read all participants of a session, those who left too."""
+        return await self._ask(service_sid, CoordinatorSide.participants, session_sid)
 
     async def session(self, service_sid: str, session_sid: str) -> Session | None:
         """Read a session as it is, counting what passed on every host."""

@@ -10,11 +10,12 @@ import msgspec
 
 from engine.core.batch import KeyUse
 from engine.core.effects import Effect
-from engine.core.ports import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor, Registry
+from engine.core.ports import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor, Passed, Registry
 from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.routing import ActiveSession, Seat
 from engine.core.sids import SidKind, first_sid_at, is_sid, pack, unpack
 from storage.codec import (
+    KIND_AT,
     MODE_AT,
     SESSION_STATUS_AT,
     account_at,
@@ -24,6 +25,7 @@ from storage.codec import (
     proxy_at,
     proxy_sid_at,
     service_at,
+    untagged,
 )
 from storage.connections import open_reader
 from storage.owed_rows import EFFECT_COLUMNS, alert_of, effect_of
@@ -102,6 +104,11 @@ _OUTBOX_DEPTH: Final = (
     " WHERE destination = owed.destination AND date_died IS NULL))"
 )
 """Counts all from the index of SIDs, and the dead; the oldest of all is among the oldest of each destination."""
+_PASSED: Final = (
+    "SELECT inbound_resource_sid, sid, session_sid, service_sid IS NOT NULL, kind, date_created, date_updated,"
+    " is_open_call FROM interactions WHERE sid >= ? AND date_created >= ? AND inbound_resource_sid IS NOT NULL"
+    " ORDER BY sid"
+)
 _sid_of = attrgetter("participant_sid")
 
 
@@ -314,15 +321,22 @@ class Reader:
                     seats.sort(key=_sid_of)
                 yield _active_session_of(cells, tuple(seats))
 
-    def interactions_since(self, at: float) -> Iterator[Interaction]:
-        """Walk the interactions that arrived at or after a time, oldest first, as of one moment."""
+    def passed_since(self, at: float) -> Iterator[Passed]:
+        """Walk the calls and messages that came at or after a time, oldest first, as of one moment."""
         first = pack(first_sid_at(SidKind.INTERACTION, at=at - _MINT_SLACK_SECONDS))
-        return self._walk(
-            f"{_INTERACTIONS} WHERE interactions.sid >= ? AND interactions.date_created >= ? AND {_HAS_OWNER}"
-            " ORDER BY interactions.sid",
-            first,
-            at,
-        )
+        with closing(open_reader(self._database)) as connection:
+            for resource, interaction, session, is_elsewhere, kind, began, updated, is_open in connection.execute(
+                _PASSED, (first, at)
+            ):
+                yield Passed(
+                    untagged(resource),
+                    interaction,
+                    unpack(SidKind.SESSION, session) if is_elsewhere else None,
+                    KIND_AT[kind],
+                    began,
+                    updated,
+                    bool(is_open),
+                )
 
     def open_calls(self) -> Iterator[Interaction]:
         """Walk the calls whose inbound leg has not ended, oldest first, as of one moment."""

@@ -25,6 +25,7 @@ from engine.core.ports import (
     OutboxFilter,
     Page,
     PageCursor,
+    Passed,
     Registry,
 )
 from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
@@ -168,9 +169,9 @@ class SqliteStore:
         """Walk the active sessions in the order of activation, each with its live participants' seats."""
         return self._points.active_sessions()
 
-    def interactions_since(self, at: float) -> Iterator[Interaction]:
-        """Walk the interactions that arrived at or after a time, oldest first."""
-        return self._points.interactions_since(at)
+    def passed_since(self, at: float) -> Iterator[Passed]:
+        """Walk the calls and messages that came at or after a time, oldest first."""
+        return self._points.passed_since(at)
 
     def open_calls(self) -> Iterator[Interaction]:
         """Walk the calls whose inbound leg has not ended."""

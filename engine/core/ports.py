@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from engine.core.records import (
     ApiKey,
     DebuggerEvent,
     Interaction,
+    Kind,
     Participant,
     ProxyNumber,
     Service,
@@ -136,6 +137,21 @@ class OutboxDepth(msgspec.Struct, frozen=True):
     """When the oldest pending effect came to be owed."""
 
 
+class Passed(NamedTuple):
+    """A call or message that came, as a start reads it back."""
+
+    resource_sid: str
+    """The platform's SID."""
+    interaction: bytes
+    """The 16 bytes of its KI…."""
+    elsewhere: str | None
+    """KC… of a session whose records are on another host; None where they are here."""
+    kind: Kind
+    began: float
+    updated: float
+    is_open_call: bool
+
+
 class Store(Protocol):
     """Durable records of one host. Point reads are synchronous and see every commit that was acknowledged."""
 
@@ -161,8 +177,8 @@ class Store(Protocol):
     def active_sessions(self) -> Iterator[ActiveSession]:
         """Walk the active sessions in the order of activation, each with its live participants' seats."""
 
-    def interactions_since(self, at: float) -> Iterator[Interaction]:
-        """Walk the interactions that arrived at or after a time, oldest first."""
+    def passed_since(self, at: float) -> Iterator[Passed]:
+        """Walk the calls and messages that came at or after a time, oldest first."""
 
     def open_calls(self) -> Iterator[Interaction]:
         """Walk the calls whose inbound leg has not ended."""

@@ -39,6 +39,7 @@ FOREVER: Final = HostSettings(
     sweep_interval_seconds=3600.0,
     retention_interval_seconds=3600.0,
     redelivery_window_seconds=1e9,
+    answers_remembered=1,  # nearly all are made from the records
 )
 
 PAGE: Final = PageCursor(limit=100)

@@ -11,7 +11,7 @@ from engine.core.errors import PeerUnavailable
 from engine.core.placement import Placement
 from storage import SqliteStore, claim, host_dir
 from storage.rebalancing import rebalance
-from tests.storage.material import Observed, interaction, session
+from tests.storage.material import Observed, interaction, interactions_since, session
 
 pytestmark = pytest.mark.anyio
 
@@ -87,7 +87,7 @@ async def test_a_debt_moves_with_the_data_and_is_paid_by_whoever_has_them(tmp_pa
     await Erasures(store, {}).pay()
     await store.write(())
 
-    assert [one.session_sid for one in store.interactions_since(0.0)] == [kept.sid] * 3
+    assert [one.session_sid for one in interactions_since(store, 0.0)] == [kept.sid] * 3
     assert store.erasures_owed() == ()
     await store.close()
 

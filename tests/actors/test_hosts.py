@@ -17,8 +17,9 @@ from engine.core.ports import PageCursor
 from engine.core.records import Address, ClosedReason, Kind, LegStatus, Mode, Service, SessionStatus
 from engine.core.requests import AccountUpdate, SessionRequest, SessionUpdate
 from engine.core.routing import Seat
-from engine.core.traffic import Outcome, Reason, ReportOutcome
+from engine.core.traffic import Decision, InboundEvent, Outcome, Reason, ReportOutcome
 from tests.actors.world import ALICE, BOB, CAROL, WAIT_SECONDS, World, wanting
+from tests.storage.material import interactions_since
 
 pytestmark = pytest.mark.anyio
 
@@ -151,7 +152,7 @@ async def test_a_service_erased_anywhere_is_gone_everywhere(world: World) -> Non
     await world.control.delete_service(world.account.sid, world.service_sid)
 
     assert await outcomes(world, ALICE, SECOND) == {Outcome.UNKNOWN_NUMBER}
-    assert not any(list(store.interactions_since(0.0)) for store in world.stores.values())
+    assert not any(interactions_since(store, 0.0) for store in world.stores.values())
     assert world.store.session(session.sid) is None
     assert not any(host.bindings for host in world.hosts.values())
 
@@ -198,9 +199,13 @@ async def test_a_host_that_hears_nothing_of_a_coordinator_stops_to_route_for_it(
 
 async def direct(world: World, host: int, sender: Address, proxy: Address) -> Outcome:
     """Let an event arrive at a certain host."""
-    answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-    event = world.event(Kind.MESSAGE, sender, proxy)
-    world.hosts[host].receive(event, lambda decision: answer.set_result(decision.outcome))
+    return (await arrived(world, host, world.event(Kind.MESSAGE, sender, proxy))).outcome
+
+
+async def arrived(world: World, host: int, event: InboundEvent) -> Decision:
+    """Let this event arrive there."""
+    answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+    world.hosts[host].receive(event, answer.set_result)
     return await asyncio.wait_for(answer, WAIT_SECONDS)
 
 
@@ -485,7 +490,7 @@ async def test_a_deletion_while_a_host_is_away_is_whole(world: World) -> None:
 
     await world.hosts[0].control.delete_session(world.account.sid, world.service_sid, gone.sid)
 
-    left = [one.session_sid for one in world.stores[1].interactions_since(0.0)]
+    left = [one.session_sid for one in interactions_since(world.stores[1], 0.0)]
     assert sorted(left) == sorted([gone.sid, kept.sid])
     world.mend()
     await world.joined()
@@ -500,7 +505,7 @@ async def test_a_deletion_is_whole_although_all_hosts_ended_before_one_heard_of_
     await world.text(ALICE, SECOND)
     await silenced(world, 1)
     await world.hosts[0].control.delete_session(world.account.sid, world.service_sid, gone.sid)
-    left = [one.session_sid for one in world.stores[1].interactions_since(0.0)]
+    left = [one.session_sid for one in interactions_since(world.stores[1], 0.0)]
 
     world.mend()
     await world.restart()
@@ -508,8 +513,25 @@ async def test_a_deletion_is_whole_although_all_hosts_ended_before_one_heard_of_
     await world.settle()
 
     assert left == [gone.sid]
-    assert list(world.store.interactions_since(0.0)) == []
+    assert world.store.interactions_since(0.0) == []
     assert world.stores[0].erasures_owed() == ()
+
+
+async def test_a_redelivery_after_the_session_is_over_is_answered_from_its_record(world: World) -> None:
+    """Its coordinator, on another host, says who was in it; while that is away it is to come again."""
+    session = await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD))
+    event = world.event(Kind.MESSAGE, ALICE, SECOND)
+    first = await world.receive(event)
+    await world.close(session)
+    await world.restart()
+    world.cut(0, 1)
+
+    refused = await arrived(world, 1, event)
+    world.mend()
+    await world.joined()
+
+    assert refused.outcome is Outcome.NOT_READY
+    assert await arrived(world, 1, event) == first
 
 
 async def test_nothing_is_decided_that_might_be_answered_past_the_lease(world: World) -> None:

@@ -1,12 +1,14 @@
 """A carrier that sends the same call or message again gets the same answer; nothing new is made (design 3, rule 6)."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from actors.parts import HostSettings
-from actors.recents import Recents
+from actors.recents import Became, Recents
 from engine.core.errors import Code
 from engine.core.ports import PageCursor
 from engine.core.records import Kind
@@ -18,16 +20,33 @@ pytestmark = pytest.mark.anyio
 PAGE = PageCursor(limit=50)
 
 
+Lose = Callable[[World], None]
+
+
+@pytest.fixture(params=["at hand", "from the record"])
+def lose(request: pytest.FixtureRequest) -> Lose:
+    """Return what makes hosts forget the very answers they gave, as they do when many others followed; or does not."""
+    if request.param == "at hand":
+        return lambda _: None
+
+    def forget(world: World) -> None:
+        for host in world.hosts.values():
+            host._ledger._routed = Recents(window_seconds=600.0)
+
+    return forget
+
+
 async def recorded(world: World, session_sid: str) -> int:
     return len((await world.store.interactions_page(session_sid, PAGE)).records)
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-async def test_the_same_answer_and_no_second_interaction(world: World, kind: Kind) -> None:
+async def test_the_same_answer_and_no_second_interaction(world: World, kind: Kind, lose: Lose) -> None:
     """However often it comes, also with the other spelling of the sender."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
     event = world.event(kind, ALICE, N1)
     first = await world.receive(event)
+    lose(world)
 
     again = [await world.receive(event) for _ in range(3)]
     respelt = await world.receive(msgspec.structs.replace(event, sender=" " + ALICE[1:]))
@@ -36,11 +55,12 @@ async def test_the_same_answer_and_no_second_interaction(world: World, kind: Kin
     assert await recorded(world, session.sid) == 1
 
 
-async def test_a_redelivery_restarts_no_idle_clock(world: World) -> None:
+async def test_a_redelivery_restarts_no_idle_clock(world: World, lose: Lose) -> None:
     """It is the same interaction."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2), ttl_seconds=10)
     event = world.event(Kind.MESSAGE, ALICE, N1)
     await world.receive(event)
+    lose(world)
     world.clock.move(9)
 
     await world.receive(event)
@@ -50,13 +70,16 @@ async def test_a_redelivery_restarts_no_idle_clock(world: World) -> None:
     assert not (await world.look(session)).is_active
 
 
-async def test_a_redelivery_waits_for_the_commit_of_the_first(world: World) -> None:
+async def test_a_redelivery_waits_for_the_commit_of_the_first(world: World, lose: Lose) -> None:
     """No answer leaves before what it answers is on disk."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
     event = world.event(Kind.MESSAGE, ALICE, N1)
     world.store.keep_back()
 
-    first, second = world.deliver(event), world.deliver(event)
+    first = world.deliver(event)
+    await world.breathe()
+    lose(world)
+    second = world.deliver(event)
     await world.breathe()
 
     assert not first.done()
@@ -66,12 +89,35 @@ async def test_a_redelivery_waits_for_the_commit_of_the_first(world: World) -> N
     assert await recorded(world, session.sid) == 1
 
 
-async def test_a_redelivery_of_what_could_not_be_kept_is_decided_anew(world: World) -> None:
+@pytest.mark.parametrize("host_count", [1])
+async def test_a_redelivery_waits_for_that_commit_also_when_the_sender_is_leaving(world: World, lose: Lose) -> None:
+    """Whoever has been withdrawn is read from the records, where what passed may not be yet."""
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    event = world.event(Kind.MESSAGE, ALICE, N1)
+    world.store.keep_back()
+    first = world.deliver(event)
+    leaving = asyncio.create_task(world.leave(session, ALICE))
+    await world.breathe()
+    lose(world)
+    second = world.deliver(event)
+    await world.breathe()
+
+    assert not second.done()
+    world.store.let_through()
+    await leaving
+    assert await first == await second
+    assert await recorded(world, session.sid) == 1
+
+
+async def test_a_redelivery_of_what_could_not_be_kept_is_decided_anew(world: World, lose: Lose) -> None:
     """Both are told to come again; the third finds the store well."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
     event = world.event(Kind.MESSAGE, ALICE, N1)
     world.store.keep_back()
-    first, second = world.deliver(event), world.deliver(event)
+    first = world.deliver(event)
+    await world.breathe()
+    lose(world)
+    second = world.deliver(event)
     await world.breathe()
     world.store.let_through(failing=ALL)
 
@@ -95,18 +141,21 @@ async def test_a_redelivery_after_a_restart(world: World, kind: Kind) -> None:
     assert await recorded(world, session.sid) == 1
 
 
-async def test_a_redelivery_after_the_session_closed_gets_the_answer_it_missed(world: World) -> None:
+async def test_a_redelivery_after_the_session_closed_gets_the_answer_it_missed(world: World, lose: Lose) -> None:
     """Before and after a restart, also when the sender was removed meanwhile; a new event is refused."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
     event = world.event(Kind.VOICE, ALICE, N1)
     first = await world.receive(event)
     await world.leave(session, ALICE)
+    lose(world)
+    left = await world.receive(event)
     await world.close(session)
+    lose(world)
 
     before = await world.receive(event)
     await world.restart()
 
-    assert await world.receive(event) == before == first
+    assert await world.receive(event) == before == left == first
     assert (await world.call(ALICE, N1)).reason is Reason.NO_SESSION
 
 
@@ -121,11 +170,12 @@ async def test_a_refusal_is_the_same_again(world: World) -> None:
     assert world.observer.codes() == [Code.NO_ACTIVE_SESSION]
 
 
-async def test_the_same_sid_from_somebody_else_is_no_redelivery(world: World) -> None:
+async def test_the_same_sid_from_somebody_else_is_no_redelivery(world: World, lose: Lose) -> None:
     """Sender and number must be the same: nobody reaches a partner by quoting a SID."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
     event = world.event(Kind.VOICE, ALICE, N1)
     await world.receive(event)
+    lose(world)
 
     stranger = await world.receive(msgspec.structs.replace(event, sender=CAROL))
     elsewhere = await world.receive(msgspec.structs.replace(event, proxy=N2))
@@ -136,13 +186,65 @@ async def test_the_same_sid_from_somebody_else_is_no_redelivery(world: World) ->
     assert await recorded(world, session.sid) == 2
 
 
-async def test_an_answer_that_was_erased_is_given_no_more(world: World) -> None:
+async def test_the_same_sid_from_somebody_else_after_the_session_is_over(world: World, lose: Lose) -> None:
+    """A stranger is refused as ever, once; who has a session there by now is routed in it."""
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    event = world.event(Kind.VOICE, ALICE, N1)
+    await world.receive(event)
+    await world.close(session)
+    lose(world)
+    quoting = msgspec.structs.replace(event, sender=CAROL)
+    world.observer.codes()
+
+    stranger = await world.receive(quoting)
+    told = world.observer.codes()
+    another = await world.session(wanting(CAROL, N1), wanting(BOB, N2))
+    world.clock.move(700)
+    routed = await world.receive(msgspec.structs.replace(quoting, resource_sid="CAother"))
+    lose(world)
+    again = await world.receive(msgspec.structs.replace(quoting, resource_sid="CAother"))
+
+    assert (stranger.reason, told) == (Reason.NO_SESSION, [Code.NO_ACTIVE_SESSION])
+    assert routed == again
+    assert (routed.session_sid, routed.to) == (another.sid, BOB)
+
+
+async def test_an_answer_does_not_follow_a_number_into_another_service(world: World) -> None:
+    """What the number decided for its service before says nothing of the new one's sessions."""
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    event = world.event(Kind.MESSAGE, ALICE, N1)
+    await world.receive(event)
+    await world.close(session)
+    await world.control.remove_from_pool(world.account.sid, world.service_sid, await world.number_sid(N1))
+    world.service_sid = (await world.make_service("other")).sid
+    await world.pool(N1)
+    await world.restart()
+
+    assert (await world.receive(event)).reason is Reason.NO_SESSION
+
+
+async def test_two_sids_of_one_hash_are_told_apart(world: World) -> None:
+    """The record says which of them it was."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    known, other = world.event(Kind.MESSAGE, ALICE, N1), world.event(Kind.MESSAGE, ALICE, N1)
+    first = await world.receive(known)
+    for host in world.hosts.values():
+        host._ledger._became.note(other.resource_sid, bytes.fromhex(first.interaction_sid[2:]), now=world.clock())
+
+    second = await world.receive(other)
+
+    assert second.outcome is Outcome.ROUTED
+    assert second.interaction_sid != first.interaction_sid
+
+
+async def test_an_answer_that_was_erased_is_given_no_more(world: World, lose: Lose) -> None:
     """Deleting a session or a single interaction ends its answers, before and after a restart alike."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
     kept, erased = world.event(Kind.MESSAGE, ALICE, N1), world.event(Kind.MESSAGE, BOB, N2)
     await world.receive(kept)
     await world.receive(erased)
     await world.delete(session)
+    lose(world)
 
     before = [(await world.receive(event)).outcome for event in (kept, erased)]
     await world.restart()
@@ -164,7 +266,7 @@ async def test_a_pushed_message_is_nobodys_redelivery(world: World) -> None:
 
 
 async def test_many_answers_are_read_back_without_a_question_each(tmp_path: Path) -> None:
-    """At the start, the participants of a session are read at most once, however many interactions it has."""
+    """No session and nobody in it is looked at before an event comes again."""
     world = World(tmp_path / "data")
     await world.start()
     await world.furnish(N1, N2)
@@ -182,7 +284,7 @@ async def test_many_answers_are_read_back_without_a_question_each(tmp_path: Path
     await world.stop()
     await world.start()
 
-    assert world.store.participants_read <= 1
+    assert world.store.participants_read == 0
     assert [(await world.receive(event)).outcome for event in events] == [Outcome.ROUTED] * 40
     await world.stop()
 
@@ -252,3 +354,38 @@ def test_a_capacity_keeps_the_latest() -> None:
     known = [index for index in range(1000) if recents.find(event_of(f"CA{index}")) is not None]
     assert known[-10:] == list(range(990, 1000))
     assert len(known) <= 20
+
+
+SIXTEEN = bytes(range(16))
+
+
+def test_what_an_event_became_is_known_for_the_whole_window() -> None:
+    """Across generations, and forgotten once two windows have passed."""
+    became = Became(window_seconds=100)
+    became.note("CA1", SIXTEEN, now=START)
+    for second in range(10, 110, 10):
+        became.note(f"CA{second}", SIXTEEN, now=START + second)
+
+    assert became.find("CA1") == f"KI{SIXTEEN.hex()}"
+    became.note("CB1", SIXTEEN, now=START + 101)
+    assert became.find("CA100") is not None
+    became.note("CB2", SIXTEEN, now=START + 199)
+    assert became.find("CA100") is not None
+    became.note("CB3", SIXTEEN, now=START + 202)
+
+    assert became.find("CA100") is None
+    assert became.find("CB2") is not None
+
+
+def test_a_full_generation_makes_room_and_drops_nothing_of_the_window() -> None:
+    """However many come."""
+    became = Became(window_seconds=100, generation=10)
+    for number in range(95):
+        became.note(f"CA{number}", number.to_bytes(16), now=START + number / 10)
+
+    found = [became.find(f"CA{number}") for number in range(95)]
+    became.forget("CA3")
+
+    assert found == [f"KI{number:032x}" for number in range(95)]
+    assert became.find("CA3") is None
+    assert became.find("CA94") is not None

@@ -41,6 +41,7 @@ from engine.runtime import OrderedMint
 from storage import SqliteStore
 from storage.layout import host_dir
 from tests.silent import SilentObserver
+from tests.storage.material import interactions_since
 
 START: Final = 1_800_000_000.0
 """When the world of a test begins."""
@@ -215,7 +216,7 @@ class Stores:
 
     def interactions_since(self, at: float) -> list[Interaction]:
         """Read the interactions since a time, oldest first."""
-        found = [one for store in self.all for one in store.interactions_since(at)]
+        found = [one for store in self.all for one in interactions_since(store, at)]
         return sorted(found, key=lambda interaction: interaction.sid)
 
     async def interactions_page(self, session_sid: str, cursor: PageCursor) -> Page[Interaction]:

@@ -34,6 +34,7 @@ from tests.storage.material import (
     alert,
     effect,
     interaction,
+    interactions_since,
     mint,
     number,
     participant,
@@ -186,7 +187,7 @@ def add_session(world: World, service_sid: str, proxies: Sequence[str], *, at: f
 async def _read_host(directory: Path) -> Held:
     store = SqliteStore.open(directory, synchronous="NORMAL", observer=Observed())
     every = PageCursor(limit=10_000)
-    world = World(store.registry(), [], list(store.interactions_since(0.0)), [], [], _keys_in(directory))
+    world = World(store.registry(), [], interactions_since(store, 0.0), [], [], _keys_in(directory))
     for one in world.registry.services:
         for made in (await store.sessions_page(one.sid, every)).records:
             world.sessions.append((made, store.participants(made.sid)))

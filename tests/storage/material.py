@@ -1,6 +1,8 @@
 """What the storage tests are made of: plausible records, a counting mint, an observer that remembers."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 
 from engine.core.effects import CallbackOwed, Duty, Effect
 from engine.core.errors import Code
@@ -18,7 +20,8 @@ from engine.core.records import (
     Session,
     SessionStatus,
 )
-from engine.core.sids import SidKind, ordered_sid
+from engine.core.sids import SidKind, ordered_sid, unpack
+from storage import SqliteStore
 from tests.silent import SilentObserver
 
 START = 1_700_000_000.0
@@ -120,6 +123,14 @@ def participant(
         date_created=at,
         date_updated=at,
     )
+
+
+def interactions_since(store: SqliteStore, at: float) -> list[Interaction]:
+    """Read what was recorded at or after a time, oldest first."""
+    with closing(sqlite3.connect(store._points._database)) as connection:
+        rows = connection.execute("SELECT sid FROM interactions WHERE date_created >= ? ORDER BY sid", (at,))
+        found = [store.interaction(unpack(SidKind.INTERACTION, sid)) for (sid,) in rows]
+    return [one for one in found if one is not None]
 
 
 def interaction(

@@ -10,7 +10,7 @@ from engine.core.effects import CallbackOwed
 from engine.core.ports import OutboxFilter, PageCursor
 from engine.core.sids import SidKind
 from storage import SqliteStore
-from tests.storage.material import Observed
+from tests.storage.material import Observed, interactions_since
 from tests.storage.owing_writer import SETTLED_EVERY, sid
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +45,7 @@ async def test_what_is_owed_survives_a_kill(tmp_path: Path, enough: int) -> None
     store = SqliteStore.open(tmp_path, observer=Observed())
     (destination,) = await store.destinations_owed()
     owed = {one.sid: one for one in await store.effects_owed(destination, after=None, limit=10**6)}
-    recorded = list(store.interactions_since(0.0))
+    recorded = interactions_since(store, 0.0)
     depth = await store.outbox_depth()
     oldest = await store.effects_page(OutboxFilter(), PageCursor(limit=1))
     await store.close()

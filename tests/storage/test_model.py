@@ -37,7 +37,17 @@ from engine.core.records import UNSET, ClosedReason, Kind, Leg, LegStatus, Sessi
 from engine.core.routing import active_session
 from engine.core.sids import SidKind, ordered_sid
 from storage import SqliteStore
-from tests.storage.material import START, Observed, counting_mint, interaction, number, participant, service, session
+from tests.storage.material import (
+    START,
+    Observed,
+    counting_mint,
+    interaction,
+    interactions_since,
+    number,
+    participant,
+    service,
+    session,
+)
 from tests.storage.model import Model
 
 SERVICES = tuple(ordered_sid(SidKind.SERVICE, milliseconds=n, counter=0, random_bits=n) for n in (1, 2))
@@ -229,9 +239,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert list(store.active_sessions()) == [active_session(*one) for one in model.active_sessions()]
         assert list(store.open_calls()) == model.open_calls()
         everything = sorted(model.interactions.items())
-        assert list(store.interactions_since(START + 3)) == [
-            one for _, one in everything if one.date_created >= START + 3
-        ]
+        assert interactions_since(store, START + 3) == [one for _, one in everything if one.date_created >= START + 3]
         for sid, made in model.sessions.items():
             assert store.session(sid) == made
             assert store.participants(sid) == model.people(sid)

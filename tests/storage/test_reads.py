@@ -17,16 +17,17 @@ from engine.core.changes import (
     SessionCreated,
     SessionErased,
 )
-from engine.core.ports import Page, PageCursor
+from engine.core.ports import Page, PageCursor, Passed
 from engine.core.records import Kind, LegStatus, SessionStatus
 from engine.core.routing import seat_of
-from engine.core.sids import SidKind
+from engine.core.sids import SidKind, pack
 from storage import SqliteStore
 from tests.storage.material import (
     SERVICE_SID,
     START,
     account,
     interaction,
+    interactions_since,
     mint,
     number,
     participant,
@@ -158,7 +159,7 @@ async def test_active_sessions_come_in_the_order_of_activation(store: SqliteStor
     assert walked == [(first.sid, (seat_of(bob),)), (third.sid, ()), (second.sid, ())]
 
 
-async def test_interactions_since_a_time_and_open_calls_come_oldest_first(store: SqliteStore) -> None:
+async def test_what_passed_since_a_time_and_open_calls_come_oldest_first(store: SqliteStore) -> None:
     """The bounds of redelivery and of leg reports after a restart."""
     made = session()
     alice = participant(made)
@@ -168,9 +169,15 @@ async def test_interactions_since_a_time_and_open_calls_come_oldest_first(store:
     late = interaction(made, sender=alice, status=LegStatus.IN_PROGRESS, at=START + 3)
 
     await store.write([SessionCreated(made, (alice,))])
-    await store.write([InteractionRecorded(one) for one in (early, ended, message, late)])
+    pushed = interaction(made, kind=Kind.MESSAGE, receiver=alice, at=START + 2)
+    await store.write([InteractionRecorded(one) for one in (early, ended, message, pushed, late)])
 
-    assert list(store.interactions_since(START + 1)) == [ended, message, late]
+    assert list(store.passed_since(START + 1)) == [
+        Passed(
+            one.inbound.resource_sid or "", pack(one.sid), None, one.kind, one.date_created, one.date_updated, is_open
+        )
+        for one, is_open in ((ended, False), (message, False), (late, True))
+    ]
     assert list(store.open_calls()) == [early, late]
 
 
@@ -249,7 +256,7 @@ async def test_erasing_a_service_frees_its_numbers(store: SqliteStore) -> None:
     assert store.session(made.sid) is None
     assert store.participants(made.sid) == ()
     assert store.interaction(call.sid) is None
-    assert list(store.interactions_since(0.0)) == []
+    assert interactions_since(store, 0.0) == []
     assert [one.sid for one in store.active_sessions()] == [kept.sid]
 
 
