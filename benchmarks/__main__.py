@@ -22,6 +22,7 @@ from benchmarks import (
     soak,
     sql,
     webhook,
+    workload,
 )
 from benchmarks.report import Scale, Section, Surroundings, surroundings
 from benchmarks.show import Report, show_table, write_files
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Section]] = {
     "feed": feed.measure,
     "cluster": cluster.measure,
     "route": route.measure,
+    "workload": workload.measure,
     "webhook": webhook.measure,
     "sql": sql.measure,
     "hooks": hooks.measure,

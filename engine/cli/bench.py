@@ -8,14 +8,13 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from engine.bench.files import NAMES, WorkloadFiles
 from engine.bench.plan import Marketplace, plan
-from engine.bench.workload import EXPIRED_TTL_SECONDS, Arrivals, Workload, arrivals, batch_items, check, proxy_numbers
+from engine.bench.workload import EXPIRED_TTL_SECONDS, Arrivals, Workload, check
 from engine.cli.output import show_facts, show_json
 from engine.cli.tree import Refusal
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_FILES = ("numbers.csv", "sessions.ndjson", "events.ndjson", "expected.json")
 
 
 @click.group()
@@ -70,19 +69,8 @@ def workload(*, out: Path, process: str, **given: float) -> None:
         check(wanted)
     except ValueError as problem:
         raise Refusal(str(problem)) from problem
-    out.mkdir(parents=True, exist_ok=True)
-    numbers, sessions, events, expected = (out / name for name in _FILES)
-    numbers.write_text("number\n" + "".join(f"{number}\n" for number in proxy_numbers(wanted)), "ascii")
-    with sessions.open("wb") as file:
-        file.writelines(msgspec.json.encode(item) + b"\n" for item in batch_items(wanted))
-    endings: dict[str, int] = {}
-    with events.open("wb") as file:
-        for one in arrivals(wanted):
-            file.write(msgspec.json.encode({**one.record, "at": round(one.at, 6)}) + b"\n")
-            ending = f"{one.outcome} {one.reason}"
-            endings[ending] = endings.get(ending, 0) + 1
-    expected.write_bytes(msgspec.json.format(msgspec.json.encode(endings)) + b"\n")
-    show_facts((name, text) for name, text in zip(_FILES, _HOW, strict=True))
+    WorkloadFiles(out).write(wanted)
+    show_facts((name, text) for name, text in zip(NAMES, _HOW, strict=True))
 
 
 _HOW = (

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from http import HTTPStatus
 
 import httpx
 import msgspec
@@ -44,6 +45,18 @@ class Application:
             raise RuntimeError(f"the demo's request to {path} was refused: {response.text}")
         answer: dict[str, str] = response.json()
         return answer
+
+    async def batch(self, service: str, items: list[bytes]) -> None:
+        """Carry out the items of a batch; raises RuntimeError with the engine's own words when it refuses one."""
+        response = await self._http.post(
+            f"/Services/{service}/Sessions/Batch",
+            content=b"\n".join(items),
+            headers={"content-type": "application/x-ndjson"},
+        )
+        results = response.text.splitlines() if response.is_success else []
+        refused = [line for line in results if msgspec.json.decode(line)["status"] >= HTTPStatus.BAD_REQUEST]
+        if refused or len(results) != len(items):
+            raise RuntimeError(f"a session was refused: {(refused or [response.text])[0]}")
 
     async def sessions(self, service: str) -> list[str]:
         """Name a service's sessions, page by page."""

@@ -4,7 +4,8 @@ import asyncio
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -40,12 +41,19 @@ class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 def run_demo(options: DemoOptions, console: Console) -> DemoReport:
     """Run the demo; returns when it is over, at the latest on SIGINT or SIGTERM."""
+    with own_directory() as data_dir:
+        return uvloop.run(_run(options, console, data_dir))
+
+
+@contextmanager
+def own_directory() -> Iterator[Path]:
+    """Yield a directory that lasts as long as the context, to whose demo.log goes whatever is logged."""
     with tempfile.TemporaryDirectory(prefix="maskline-demo-") as name:
         data_dir = Path(name)
         with (data_dir / "demo.log").open("w", encoding="utf-8") as log:
             configure_logs(as_json=True, level="info", stream=log)
             try:
-                return uvloop.run(_run(options, console, data_dir))
+                yield data_dir
             finally:
                 configure_logs(as_json=False, level="info")
 

@@ -1,11 +1,16 @@
 """Workloads: the same for a seed, with the shares that were asked for, and endings that a real engine agrees with."""
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
+from engine.bench.files import WorkloadFiles
 from engine.bench.workload import Arrivals, Workload, arrivals, batch_items, check, endings, pairs, proxy_numbers
+from engine.cli import main
 from engine.core.traffic import Outcome, Reason
 from engine.wire.feed import Refusal
 from engine.wire.feed_records import read_lines
@@ -96,3 +101,30 @@ def test_a_workload_that_makes_no_sense_is_refused(wanted: Workload) -> None:
     """Before anything is made."""
     with pytest.raises(ValueError, match=r"\w"):
         check(wanted)
+
+
+TINY = Workload(sessions=40, numbers=6, events=600, rate=2_000, misses=0.1, expired=0.1, wrong_mode=0.1, opt_out=0.1)
+
+
+def test_the_demo_plays_a_workload_and_tells_whether_it_ended_as_it_says(tmp_path: Path) -> None:
+    """Exit code 1 where it did not."""
+    files = WorkloadFiles(tmp_path)
+    files.write(TINY)
+    played = CliRunner().invoke(main, ["demo", "--workload", str(tmp_path), "--json"])
+    (tmp_path / "expected.json").write_text(json.dumps({"routed in-session": 600}), "ascii")
+    differs = CliRunner().invoke(main, ["demo", "--workload", str(tmp_path)])
+
+    told = json.loads(played.stdout)
+    assert (played.exit_code, told["sessions"]) == (0, 40)
+    assert told["feed"]["endings"] == dict(endings(TINY))
+    assert differs.exit_code == 1
+    assert "the endings differ" in differs.output
+    assert "No active Session" not in differs.output, "what is logged goes to a file"
+
+
+def test_a_directory_that_is_no_workload_is_refused(tmp_path: Path) -> None:
+    """With the name of what is missing."""
+    refused = CliRunner().invoke(main, ["demo", "--workload", str(tmp_path)])
+
+    assert refused.exit_code == 2
+    assert "expected.json" in refused.output
