@@ -53,18 +53,21 @@ class Link:
         incarnation: str,
         send: Send,
         sessions: Callable[[], Iterable[ActiveSession]],
+        concerns: Callable[[ActiveSession], bool],
         heard: Heard,
         is_loaded: Callable[[], bool],
         monotonic: Clock,
     ) -> None:
         """Begin a link that has said nothing.
 
-        `sessions` returns what routes on the other host, once `is_loaded`; `heard` takes over what passed there.
+        `sessions` returns those of all coordinators here, once `is_loaded`; `concerns` tells whether one has a number
+        on the other host, and is asked message by message; `heard` takes over what passed there.
         """
         self._source = source
         self._life = incarnation
         self._send = send
         self._sessions = sessions
+        self._concerns = concerns
         self._heard = heard
         self._is_loaded = is_loaded
         self._monotonic = monotonic
@@ -201,7 +204,7 @@ class Link:
     def _whole(self, sessions: tuple[ActiveSession, ...]) -> Iterator[Operation]:
         yield Begun()
         for session in sessions:
-            if session.is_bound:
+            if session.is_bound and self._concerns(session):
                 yield routed(session)
         yield Completed()
 

@@ -180,17 +180,16 @@ class Neighbourhood:
             source=self.me,
             incarnation=self._incarnation,
             send=lambda batch: self._mesh.ask(host, NumberSide.take, batch),
-            sessions=lambda: self._sessions_on(host),
+            sessions=self._all_sessions,
+            concerns=lambda session: any(self._place(seat.proxy) == host for seat in session.seats),
             heard=self._heard,
             is_loaded=lambda: self._is_read,
             monotonic=self._parts.monotonic,
         )
 
-    def _sessions_on(self, host: int) -> Iterator[ActiveSession]:
+    def _all_sessions(self) -> Iterator[ActiveSession]:
         for coordinator in self._services:
-            for session in coordinator.sessions():
-                if any(self._place(seat.proxy) == host for seat in session.seats):
-                    yield session
+            yield from coordinator.sessions()
 
     def _heard(self, touches: tuple[Touch, ...], kept: Callable[[], None]) -> None:
         changes: list[SessionTouched] = []

@@ -228,16 +228,7 @@ async def _listening(
     host, stopping = engine.host, asyncio.Event()
     directory = directory or _only_host(engine.feed_address)
     feed = _feed_server(settings, engine, telemetry, directory)
-    # Once: numbers that lose their coordinator later must not take the host's other numbers out of a balancer.
-    rebuilt = Latch(lambda: host.is_loaded and not host.rebuilding_numbers)
-    readiness = Readiness(
-        {
-            "not-stopping": lambda: not stopping.is_set(),
-            "numbers-rebuilt": lambda: rebuilt() and host.is_loaded,
-            "disk-writable": lambda: engine.store.is_writable,
-            "outbox-within-limit": lambda: engine.outgoing.depth.pending <= settings.outbox_limit,
-        }
-    )
+    readiness = _readiness(settings, engine, stopping)
     readiness.show(telemetry)
     _watch(telemetry, engine, settings, feed=feed, directory=directory)
     routes = operations_routes(telemetry, readiness)
@@ -277,6 +268,20 @@ async def _listening(
         await asyncio.gather(
             engine.outgoing.stop(grace), feed.close(grace), *(listener.close() for listener in listeners)
         )
+
+
+def _readiness(settings: Settings, engine: RunningEngine, stopping: asyncio.Event) -> Readiness:
+    host = engine.host
+    # Once: numbers that lose their coordinator later must not take the host's other numbers out of a balancer.
+    rebuilt = Latch(lambda: host.is_loaded and not host.rebuilding_numbers)
+    return Readiness(
+        {
+            "not-stopping": lambda: not stopping.is_set(),
+            "numbers-rebuilt": lambda: rebuilt() and host.is_loaded,
+            "disk-writable": lambda: engine.store.is_writable,
+            "outbox-within-limit": lambda: engine.outgoing.depth.pending <= settings.outbox_limit,
+        }
+    )
 
 
 def _console(settings: Settings, engine: RunningEngine) -> list[BaseRoute]:

@@ -74,6 +74,7 @@ class Near:
     def __init__(self, far: Far) -> None:
         self.now = 1_000.0
         self.sessions: list[ActiveSession] = []
+        self.others: list[ActiveSession] = []
         self.is_loaded = True
         self.heard: list[Touch] = []
         self.link = Link(
@@ -81,6 +82,7 @@ class Near:
             incarnation="near-1",
             send=far.take,
             sessions=lambda: tuple(self.sessions),
+            concerns=lambda session: session not in self.others,
             heard=self.hear,
             is_loaded=lambda: self.is_loaded,
             monotonic=lambda: self.now,
@@ -111,10 +113,11 @@ def routing() -> ActiveSession:
 
 
 async def test_a_link_begins_with_all_that_routes() -> None:
-    """Between begun and completed; what does not route any more is left out."""
+    """Between begun and completed; what does not route any more, or not there, is left out."""
     far = Far()
     near = Near(far)
-    near.sessions = [routing(), couple()]
+    near.others = [routing()]
+    near.sessions = [routing(), couple(), *near.others]
 
     async with near.running() as link:
         await far.until(lambda: link.is_up)
