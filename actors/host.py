@@ -402,8 +402,9 @@ class Host:
         for coordinator in self._services:
             coordinator.reloaded()
         reload_calls(self._parts, self._ledger)
-        elsewhere = None if self._neighbourhood is None else self._neighbourhood.passed
-        await reload_passed(self._parts, self._ledger, elsewhere)
+        await reload_passed(self._parts, self._ledger)
+        if self._neighbourhood is not None:
+            await self._neighbourhood.talks.reload(self._parts)
 
     async def answer(self, source: int, message: bytes) -> bytes:
         """Carry out what the host at that place asks; PeerUnavailable on a host that is alone."""

@@ -16,6 +16,7 @@ from engine.core.e164 import canonical
 from engine.core.effects import Effect
 from engine.core.errors import CATALOGUE, Code, StoreUnavailable
 from engine.core.legs import apply_report, ends_call, is_open_call
+from engine.core.ports import Passed
 from engine.core.records import Interaction, Kind, LegStatus, Service
 from engine.core.routing import BUSY, STORE_DOWN, ActiveSession
 from engine.core.sids import pack
@@ -98,9 +99,9 @@ class Ledger:
         for _, answer in self._waiting.pop(event.resource_sid, ()):
             answer(decision)
 
-    def reload_passed(self, resource_sid: str, interaction: bytes, *, at: float) -> None:
-        """Take note of what an event had become before the host stopped."""
-        self._became.note(resource_sid, interaction, now=at)
+    def reload_passed(self, passed: Sequence[Passed]) -> None:
+        """Take note of what events had become before the host stopped."""
+        self._became.fill(passed, now=self._parts.clock())
 
     def resume(self, interaction: Interaction) -> None:
         """Let the event that comes go on with an interaction whose gate has to be asked again."""

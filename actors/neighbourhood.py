@@ -18,7 +18,7 @@ from actors.mesh import Mesh
 from actors.mirror import Mirror
 from actors.parts import Parts
 from actors.registry import Registry
-from actors.reload import PassedElsewhere
+from actors.reload import TalksElsewhere
 from actors.replication import REGISTRAR, Follower, Registrar, ReplicatedWriter
 from actors.routes import Place, Routes
 from actors.services import ServiceRegister
@@ -61,7 +61,7 @@ class Neighbourhood:
         self._directory = directory
         self._services = services
         self._routes = routes
-        self.passed = PassedElsewhere(len(mesh.others))
+        self.talks = TalksElsewhere(len(mesh.others))
         """Filled when this host reads its file, and told when it hears of the sessions."""
         self._is_read = False
         self._unkept = 0
@@ -170,7 +170,7 @@ class Neighbourhood:
             incarnation=self._incarnation,
             is_here=self._routes.is_here,
             landed=self._ledger.landed,
-            reload=self.passed.tell,
+            reload=self.talks.tell,
             clock=self._parts.clock,
             monotonic=self._parts.monotonic,
         )

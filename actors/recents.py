@@ -6,10 +6,12 @@ that forgetting costs nothing per entry.
 """
 
 from collections import deque
+from collections.abc import Iterable
 
 import msgspec
 
 from engine.core.e164 import canonical
+from engine.core.ports import Passed
 from engine.core.records import Address
 from engine.core.sids import SidKind, unpack
 from engine.core.traffic import Decision, InboundEvent
@@ -79,6 +81,12 @@ class Became:
         if now - self._turned_at > self._window or len(self._young) >= self._most:
             self._turn(now)
         self._young[hash(resource_sid)] = interaction
+
+    def fill(self, passed: Iterable[Passed], *, now: float) -> None:
+        """Keep what many events became."""
+        if not self._turned_at or len(self._young) >= self._most:
+            self._turn(now)
+        self._young.update({hash(resource_sid): interaction for resource_sid, interaction in passed})
 
     def find(self, resource_sid: str) -> str | None:
         """Return the KI… of what an event may have become."""

@@ -1,4 +1,9 @@
-"""What a host reads back at its start besides bindings: open calls, what came lately, and what that did elsewhere."""
+"""What a host reads back at its start besides bindings: open calls, what came lately, and what that did elsewhere.
+
+Of all that may be very much: the loop turns in between, or the host would be taken for dead.
+"""
+
+import asyncio
 
 import msgspec
 
@@ -6,9 +11,8 @@ from actors.breaths import in_breaths
 from actors.ledger import Ledger
 from actors.mirror import Mirror
 from actors.parts import Parts
-from engine.core.ports import Passed
-from engine.core.records import Kind
 from engine.core.routing import ActiveSession
+from engine.core.sids import pack
 
 
 def reload_calls(parts: Parts, ledger: Ledger) -> None:
@@ -17,13 +21,15 @@ def reload_calls(parts: Parts, ledger: Ledger) -> None:
         ledger.reload_call(interaction)
 
 
-async def reload_passed(parts: Parts, ledger: Ledger, elsewhere: "PassedElsewhere | None" = None) -> None:
-    """Take note of what came within the redelivery window; the loop turns meanwhile."""
-    since = parts.clock() - parts.settings.redelivery_window_seconds
-    async for passed in in_breaths(parts.store.passed_since(since)):
-        ledger.reload_passed(passed.resource_sid, passed.interaction, at=passed.began)
-        if elsewhere is not None and passed.elsewhere is not None:
-            elsewhere.add(passed.elsewhere, passed)
+async def reload_passed(parts: Parts, ledger: Ledger) -> None:
+    """Take note of what came within the redelivery window."""
+    for passed in parts.store.passed_since(_since(parts)):
+        ledger.reload_passed(passed)
+        await asyncio.sleep(0)
+
+
+def _since(parts: Parts) -> float:
+    return parts.clock() - parts.settings.redelivery_window_seconds
 
 
 class _Talk(msgspec.Struct):
@@ -35,28 +41,34 @@ class _Talk(msgspec.Struct):
     """Begin and end of those that have ended."""
 
 
-class PassedElsewhere:
+class TalksElsewhere:
     """What passed in sessions of other hosts, which before this host stopped they may not have come to hear."""
 
     def __init__(self, hosts: int) -> None:
         """Begin with nothing; so many other hosts are to be told."""
         self._untold = hosts
-        self._talks: dict[str, _Talk] = {}
+        self._talks: dict[bytes, _Talk] = {}
 
-    def add(self, session_sid: str, passed: Passed) -> None:
-        """Take note of a call or message."""
-        talk = self._talks.get(session_sid)
-        if talk is None:
-            talk = self._talks[session_sid] = _Talk(passed.began, passed.began, [])
-        talk.first = min(talk.first, passed.began)
-        talk.last = max(talk.last, passed.began)
-        if passed.kind is Kind.VOICE and not passed.is_open_call:
-            talk.calls.append((passed.began, passed.updated))
+    async def reload(self, parts: Parts) -> None:
+        """Read what passed within the redelivery window."""
+        talks = self._talks
+        for passed in parts.store.passed_elsewhere_since(_since(parts)):
+            for session, began, updated, is_ended_call in passed:
+                talk = talks.get(session)
+                if talk is None:
+                    talk = talks[session] = _Talk(began, began, [])
+                elif began > talk.last:
+                    talk.last = began
+                elif began < talk.first:
+                    talk.first = began
+                if is_ended_call:
+                    talk.calls.append((began, updated))
+            await asyncio.sleep(0)
 
     async def tell(self, mirror: Mirror) -> None:
-        """Have the host that a mirror hears, each once, know what passed in its sessions; the loop turns."""
+        """Have the host that a mirror hears, each once, know what passed in its sessions."""
         async for session in in_breaths(tuple(mirror.sessions.values())):
-            talk = self._talks.pop(session.sid, None)
+            talk = self._talks.pop(pack(session.sid), None)
             if talk is not None:
                 mirror.touch(session, talk.first)
                 mirror.touch(session, max((talk.last, *(_last_touch(session, *call) for call in talk.calls))))

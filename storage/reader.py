@@ -10,12 +10,20 @@ import msgspec
 
 from engine.core.batch import KeyUse
 from engine.core.effects import Effect
-from engine.core.ports import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor, Passed, Registry
+from engine.core.ports import (
+    AlertFilter,
+    OutboxDepth,
+    OutboxFilter,
+    Page,
+    PageCursor,
+    Passed,
+    PassedElsewhere,
+    Registry,
+)
 from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.routing import ActiveSession, Seat
 from engine.core.sids import SidKind, first_sid_at, is_sid, pack, unpack
 from storage.codec import (
-    KIND_AT,
     MODE_AT,
     SESSION_STATUS_AT,
     account_at,
@@ -104,11 +112,14 @@ _OUTBOX_DEPTH: Final = (
     " WHERE destination = owed.destination AND date_died IS NULL))"
 )
 """Counts all from the index of SIDs, and the dead; the oldest of all is among the oldest of each destination."""
-_PASSED: Final = (
-    "SELECT inbound_resource_sid, sid, session_sid, service_sid IS NOT NULL, kind, date_created, date_updated,"
-    " is_open_call FROM interactions WHERE sid >= ? AND date_created >= ? AND inbound_resource_sid IS NOT NULL"
-    " ORDER BY sid"
+_LATELY: Final = "FROM interactions WHERE sid >= ? AND date_created >= ? AND inbound_resource_sid IS NOT NULL"
+_PASSED: Final = f"SELECT inbound_resource_sid, sid {_LATELY} ORDER BY sid"
+_PASSED_ELSEWHERE: Final = (
+    f"SELECT session_sid, date_created, date_updated, kind = 0 AND NOT is_open_call {_LATELY}"
+    " AND service_sid IS NOT NULL ORDER BY sid"
 )
+_WALKED_AT_ONCE: Final = 500
+"""Rows of a walk: whoever takes them may let the loop turn in between."""
 _sid_of = attrgetter("participant_sid")
 
 
@@ -321,22 +332,23 @@ class Reader:
                     seats.sort(key=_sid_of)
                 yield _active_session_of(cells, tuple(seats))
 
-    def passed_since(self, at: float) -> Iterator[Passed]:
+    def passed_since(self, at: float) -> Iterator[Sequence[Passed]]:
         """Walk the calls and messages that came at or after a time, oldest first, as of one moment."""
+        for rows in self._lately(_PASSED, at):
+            yield [(untagged(resource), interaction) for resource, interaction in rows]
+
+    def passed_elsewhere_since(self, at: float) -> Iterator[Sequence[PassedElsewhere]]:
+        """Walk those in sessions whose records are on other hosts, as of one moment."""
+        for rows in self._lately(_PASSED_ELSEWHERE, at):
+            yield [(session, began, updated, bool(is_ended)) for session, began, updated, is_ended in rows]
+
+    def _lately(self, text: str, at: float) -> Iterator[list[Fetched]]:
+        """Fetch rows of interactions that came at or after a time, some at a time."""
         first = pack(first_sid_at(SidKind.INTERACTION, at=at - _MINT_SLACK_SECONDS))
         with closing(open_reader(self._database)) as connection:
-            for resource, interaction, session, is_elsewhere, kind, began, updated, is_open in connection.execute(
-                _PASSED, (first, at)
-            ):
-                yield Passed(
-                    untagged(resource),
-                    interaction,
-                    unpack(SidKind.SESSION, session) if is_elsewhere else None,
-                    KIND_AT[kind],
-                    began,
-                    updated,
-                    bool(is_open),
-                )
+            cursor = connection.execute(text, (first, at))
+            while rows := cursor.fetchmany(_WALKED_AT_ONCE):
+                yield rows
 
     def open_calls(self) -> Iterator[Interaction]:
         """Walk the calls whose inbound leg has not ended, oldest first, as of one moment."""

@@ -26,6 +26,7 @@ from engine.core.ports import (
     Page,
     PageCursor,
     Passed,
+    PassedElsewhere,
     Registry,
 )
 from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
@@ -169,9 +170,13 @@ class SqliteStore:
         """Walk the active sessions in the order of activation, each with its live participants' seats."""
         return self._points.active_sessions()
 
-    def passed_since(self, at: float) -> Iterator[Passed]:
-        """Walk the calls and messages that came at or after a time, oldest first."""
+    def passed_since(self, at: float) -> Iterator[Sequence[Passed]]:
+        """Walk the calls and messages that came at or after a time, oldest first, some hundreds at a time."""
         return self._points.passed_since(at)
+
+    def passed_elsewhere_since(self, at: float) -> Iterator[Sequence[PassedElsewhere]]:
+        """Walk those of them in sessions whose records are on other hosts."""
+        return self._points.passed_elsewhere_since(at)
 
     def open_calls(self) -> Iterator[Interaction]:
         """Walk the calls whose inbound leg has not ended."""

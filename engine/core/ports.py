@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -18,7 +18,6 @@ from engine.core.records import (
     ApiKey,
     DebuggerEvent,
     Interaction,
-    Kind,
     Participant,
     ProxyNumber,
     Service,
@@ -137,19 +136,11 @@ class OutboxDepth(msgspec.Struct, frozen=True):
     """When the oldest pending effect came to be owed."""
 
 
-class Passed(NamedTuple):
-    """A call or message that came, as a start reads it back."""
+Passed = tuple[str, bytes]
+"""A call or message that came: the platform's SID, and the 16 bytes of its KI…."""
 
-    resource_sid: str
-    """The platform's SID."""
-    interaction: bytes
-    """The 16 bytes of its KI…."""
-    elsewhere: str | None
-    """KC… of a session whose records are on another host; None where they are here."""
-    kind: Kind
-    began: float
-    updated: float
-    is_open_call: bool
+PassedElsewhere = tuple[bytes, float, float, bool]
+"""One in a session of another host: the 16 bytes of its KC…, begin, last change, whether it is an ended call."""
 
 
 class Store(Protocol):
@@ -177,8 +168,11 @@ class Store(Protocol):
     def active_sessions(self) -> Iterator[ActiveSession]:
         """Walk the active sessions in the order of activation, each with its live participants' seats."""
 
-    def passed_since(self, at: float) -> Iterator[Passed]:
-        """Walk the calls and messages that came at or after a time, oldest first."""
+    def passed_since(self, at: float) -> Iterator[Sequence[Passed]]:
+        """Walk the calls and messages that came at or after a time, oldest first, some hundreds at a time."""
+
+    def passed_elsewhere_since(self, at: float) -> Iterator[Sequence[PassedElsewhere]]:
+        """Walk those of them in sessions whose records are on other hosts."""
 
     def open_calls(self) -> Iterator[Interaction]:
         """Walk the calls whose inbound leg has not ended."""

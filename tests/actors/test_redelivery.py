@@ -389,3 +389,15 @@ def test_a_full_generation_makes_room_and_drops_nothing_of_the_window() -> None:
     assert found == [f"KI{number:032x}" for number in range(95)]
     assert became.find("CA3") is None
     assert became.find("CA94") is not None
+
+
+def test_what_is_read_back_is_known_for_a_window_from_then_on() -> None:
+    """It came before, but nobody knows when."""
+    became = Became(window_seconds=100, generation=10)
+    for start in range(0, 40, 10):
+        became.fill([(f"CA{number}", SIXTEEN) for number in range(start, start + 10)], now=START)
+    became.note("CA40", SIXTEEN, now=START + 99)
+
+    assert all(became.find(f"CA{number}") for number in range(41))
+    became.note("CA41", SIXTEEN, now=START + 202)
+    assert became.find("CA1") is None
