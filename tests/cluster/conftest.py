@@ -35,9 +35,7 @@ def cluster(shared_cluster: LiveCluster) -> Iterator[LiveCluster]:
     """Return the shared cluster, all hosts ready, and leave it so."""
     yield shared_cluster
     shared_cluster.await_ready()
-    eventually(
-        lambda: all(one["state"] == "ready" for one in shared_cluster.status()), "the supervisor has heard of it"
-    )
+    eventually(shared_cluster.is_whole, "the supervisor has heard of it")
 
 
 @pytest.fixture

@@ -118,6 +118,11 @@ class LiveCluster(LiveServer):
         hosts: list[Json] = json.loads(told.stdout)["hosts"]
         return hosts
 
+    def is_whole(self) -> bool:
+        """Tell whether the supervisor, if it answers at all, knows that every host is ready."""
+        told = self.run("cluster", "status", "--json")
+        return told.returncode == 0 and all(one["state"] == "ready" for one in json.loads(told.stdout)["hosts"])
+
     def kill_supervisor(self) -> int:
         """Kill the supervisor's process, found by the title that Ray gives it; returns the process."""
         titles = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in session_of(self.head)}

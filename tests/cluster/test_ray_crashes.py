@@ -89,4 +89,4 @@ def recover(cluster: LiveCluster) -> None:
         cluster.kill()
         cluster.serve()
     cluster.await_ready()
-    eventually(lambda: all(one["state"] == "ready" for one in cluster.status()), "the supervisor has heard of it")
+    eventually(cluster.is_whole, "the supervisor has heard of it")

@@ -134,7 +134,7 @@ def test_a_killed_supervisor_comes_back_and_takes_the_hosts_as_they_are(cluster:
 
     os.kill(told["supervisor_pid"], signal.SIGKILL)
     served_on = cluster.is_ready(0) and cluster.is_ready(1)
-    eventually(lambda: all(one["state"] == "ready" for one in cluster.status()), "the supervisor knows all hosts again")
+    eventually(cluster.is_whole, "the supervisor knows all hosts again")
     after = json.loads(cluster.run("cluster", "status", "--json").stdout)
 
     assert served_on
