@@ -21,6 +21,7 @@ SILENCE_SECONDS = 10.0
 """A server that is silent for so long has hung, or answers something else."""
 
 _READ_BYTES = 1 << 20
+_SHOWN_BYTES = 200
 _CLOCK_SECONDS = 1e-9
 """What the clock of a process can tell apart."""
 _SPIN_SECONDS = 0.002
@@ -76,7 +77,7 @@ def connected(address: tuple[str, int]) -> socket.socket:
 class _Connection:
     """Counts answers; a burst's is whole when all before it are."""
 
-    __slots__ = ("_came", "_due", "_each", "_tail", "_word", "bursts", "latencies", "socket")
+    __slots__ = ("_came", "_due", "_each", "_tail", "_word", "bursts", "last", "latencies", "socket")
 
     def __init__(self, work: Work) -> None:
         self.socket = work.open(work.address)
@@ -87,6 +88,13 @@ class _Connection:
         self._due: deque[float] = deque()
         self._came = 0
         self._tail = b""
+        self.last = b""
+        """The end of what came last."""
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a burst has no answer yet."""
+        return bool(self._due)
 
     def send(self, due: float) -> None:
         """Send the next burst, which was due at a time."""
@@ -97,6 +105,7 @@ class _Connection:
         """Take what came; return how many bursts are answered with it."""
         data = self.socket.recv(_READ_BYTES)
         assert data, "the server has hung up"
+        self.last = data[-_SHOWN_BYTES:]
         data = self._tail + data
         self._tail = data[max(0, len(data) - len(self._word) + 1) :]
         done, self._came = divmod(self._came + data.count(self._word), self._each)
@@ -133,6 +142,11 @@ class _Connections:
             if done:
                 yield connection, done
 
+    def silence(self, answered: int, bursts: int) -> str:
+        """Say what is missing, and what came last instead."""
+        last = next((one.last for one in self.all if one.is_awaited), b"")
+        return f"silence: {answered} of {bursts} bursts answered; the last that came where one is missing: {last!r}"
+
     def latencies(self) -> list[float]:
         """Return those of all bursts, in ascending order."""
         return sorted(latency for connection in self.all for latency in connection.latencies)
@@ -160,7 +174,7 @@ def saturate(
                 if sent < bursts:
                     connection.send(heard)
                     sent += 1
-            assert time.perf_counter() - heard < silence_seconds, "silence"
+            assert time.perf_counter() - heard < silence_seconds, opened.silence(answered, bursts)
         return _sample(opened, answered * works[0].events, since=(start, cpu), cpu_seconds=cpu_seconds)
 
 
@@ -181,7 +195,7 @@ def at_rate(works: Sequence[Work], *, per_second: float, seconds: float, cpu_sec
             for _, done in opened.answered(0.0 if wait < _SPIN_SECONDS else wait - _SPIN_SECONDS / 2):
                 answered += done
                 heard = time.perf_counter()
-            assert answered == bursts or now - heard < SILENCE_SECONDS, "silence"
+            assert answered == bursts or now - heard < SILENCE_SECONDS, opened.silence(answered, bursts)
         return _sample(opened, answered * works[0].events, since=(start, cpu), cpu_seconds=cpu_seconds)
 
 

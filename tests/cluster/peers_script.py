@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Awaitable
 from pathlib import Path
@@ -43,6 +44,8 @@ class Echo:
                 return None
             case b"hang":
                 await asyncio.sleep(60)
+            case b"inlined":
+                return os.environ.get("RAY_max_direct_call_object_size", "").encode()  # noqa: SIM112 - Ray names it
             case b"break":
                 raise ZeroDivisionError
         return self.name + b" to %d: " % source + message
@@ -74,7 +77,7 @@ async def all_cases() -> dict[str, object]:
     peers = RayPeers(me=3, count=HOSTS, timeout_seconds=TIMEOUT_SECONDS)
     came: dict[str, object] = {"nobody": await came_of(peers.ask(11, b"hello"))}
     first = made(b"first")
-    for word in ("hello", "refuse", "break"):
+    for word in ("hello", "refuse", "break", "inlined"):
         came[word] = await came_of(peers.ask(10, word.encode()))
     came["hang"] = await came_of(peers.ask(10, b"hang"))
     came["large"] = len(await peers.ask(10, bytes(300_000)))
