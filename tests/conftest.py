@@ -18,13 +18,18 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests of tests/e2e that run over Ray do so on another number of hosts."""
+    parser.addoption("--ray-hosts", type=int, default=2, help="hosts of the clusters that tests/e2e runs on")
+
+
 @pytest.fixture(scope="session")
-def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCluster]:
-    """Return two hosts on a local Ray that serve; afterwards they stop in order and leave no process.
+def shared_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCluster]:
+    """Return hosts on a local Ray that serve, two by default; afterwards they stop in order and leave no process.
 
     Tests that ask for it are of the xdist group "ray", so that one worker runs them all.
     """
-    cluster = LiveCluster(tmp_path_factory.mktemp("ray") / "data")
+    cluster = LiveCluster(tmp_path_factory.mktemp("ray") / "data", hosts=request.config.getoption("--ray-hosts"))
     try:
         cluster.serve()
         head = cluster.head

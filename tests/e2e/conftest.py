@@ -60,7 +60,7 @@ def shared_server(request: pytest.FixtureRequest) -> LiveServer:
 def start_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
     """Start servers of the test's own, all on one data directory; whatever still runs at the end is killed.
 
-    Each is a process, or with `on_both_runtimes` also two hosts on Ray.
+    Each is a process, or with `on_both_runtimes` also hosts on Ray.
     """
     servers: list[LiveServer] = []
 
@@ -69,7 +69,8 @@ def start_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cal
         if getattr(request, "param", "embedded") == "embedded":
             servers.append(LiveServer(tmp_path / "data", *given, public_url=public_url))
         else:
-            servers.append(cluster := LiveCluster(tmp_path / "data", *given, public_url=public_url))
+            hosts: int = request.config.getoption("--ray-hosts")
+            servers.append(cluster := LiveCluster(tmp_path / "data", *given, hosts=hosts, public_url=public_url))
             cluster.serve()
         return servers[-1]
 
