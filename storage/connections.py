@@ -14,7 +14,8 @@ OLDEST_SQLITE = (3, 33, 0)
 _BUSY_SECONDS = 5.0
 _STATEMENTS = 256
 _CACHE_KIB = 65_536
-_CHECKPOINT_PAGES = 8_192
+_CHECKPOINT_PAGES = 32_768
+"""At which a commit moves the log itself, should `storage.mover` not come after."""
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
 
@@ -28,6 +29,11 @@ def open_writer(database: Path, synchronous: Synchronous) -> sqlite3.Connection:
         f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
         f"journal_size_limit = {_WAL_LIMIT_BYTES}",
     )
+
+
+def open_mover(database: Path) -> sqlite3.Connection:
+    """Open the connection that moves the log; it never begins a transaction."""
+    return _open(f"{database.absolute().as_uri()}?mode=rw", "wal_autocheckpoint = 0", "cache_size = -64")
 
 
 def open_reader(database: Path) -> sqlite3.Connection:

@@ -32,9 +32,10 @@ from engine.core.ports import (
 from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.routing import ActiveSession
 from engine.core.search import FoundSessions, SessionSought
-from storage.connections import OLDEST_SQLITE, Synchronous, open_writer
+from storage.connections import OLDEST_SQLITE, Synchronous, open_mover, open_writer
 from storage.datadir import DataDirLock
 from storage.errors import is_disk_failure, unavailable
+from storage.mover import LogMover
 from storage.reader import Reader
 from storage.schema import migrate
 from storage.search import find_sessions
@@ -61,7 +62,7 @@ class SqliteStore:
     def __init__(self, lock: DataDirLock, connection: sqlite3.Connection, observer: Observer) -> None:
         """Take over a locked directory and a connection that writes; `open` is how to make one."""
         self._lock = lock
-        self._writer = GroupWriter(connection, observer)
+        self._writer = GroupWriter(connection, LogMover(open_mover(lock.database)), observer)
         self._points = Reader(lock.database)
         self._pages = Reader(lock.database)
         self._page_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-pages")

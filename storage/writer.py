@@ -21,6 +21,7 @@ from engine.core.observing import (
 )
 from storage.apply import Applier
 from storage.errors import ChangeRefused, is_disk_failure, unavailable
+from storage.mover import LogMover
 
 Done = Callable[[StoreUnavailable | None], None]
 Changeset = tuple[Sequence[Change], Done]
@@ -39,8 +40,9 @@ _log = logging.getLogger("maskline.storage")
 class GroupWriter:
     """Commits changesets in groups on a thread of its own; its methods are for the event loop's thread."""
 
-    def __init__(self, connection: sqlite3.Connection, observer: Observer) -> None:
-        """Take over a connection; nothing runs before `start`."""
+    def __init__(self, connection: sqlite3.Connection, mover: LogMover, observer: Observer) -> None:
+        """Take over a connection and who moves its log; nothing runs before `start`."""
+        self._mover = mover
         self.is_writable = True
         self._connection = connection
         self._observer = observer
@@ -86,7 +88,8 @@ class GroupWriter:
             await asyncio.shield(self._stopped)
 
     def close(self) -> None:
-        """Move the log into the database file and close the connection, once stopped; blocks."""
+        """Move the log into the database file and close the connections, once stopped; blocks."""
+        self._mover.close()
         with contextlib.suppress(sqlite3.Error):  # the log is replayed at the next start
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
@@ -125,6 +128,8 @@ class GroupWriter:
         errors = self._commit(group) if changes else [None] * len(group)
         spent = (time.perf_counter() - began, self._sync_seconds)
         _call(loop, self._tell, group, errors, changes, spent)
+        self._mover.follow(self._connection)
+        self._mover.count(changes)
 
     def _tell(
         self,
