@@ -8,9 +8,7 @@ import msgspec
 from engine.core.changes import Change, EffectOwed
 from engine.core.effects import Effect
 from engine.core.errors import Code, StoreUnavailable
-from engine.core.observing import (
-    Observer,
-)
+from engine.core.observing import Observer
 from engine.core.ports import (
     Carriers,
     Clock,

@@ -16,9 +16,7 @@ from engine.core.batch import KeyUse
 from engine.core.changes import Change
 from engine.core.effects import Effect
 from engine.core.errors import StoreUnavailable
-from engine.core.observing import (
-    Observer,
-)
+from engine.core.observing import Observer
 from engine.core.ports import (
     AlertFilter,
     OutboxDepth,

@@ -16,9 +16,7 @@ from collections.abc import Callable, Sequence
 
 from engine.core.changes import Change
 from engine.core.errors import StoreUnavailable
-from engine.core.observing import (
-    Observer,
-)
+from engine.core.observing import Observer
 from storage.apply import Applier
 from storage.errors import ChangeRefused, is_disk_failure, unavailable
 from storage.mover import LogMover

@@ -1,10 +1,6 @@
 """An observer and a meter that take everything and remember nothing: what a fake is made from."""
 
-from engine.core.observing import (
-    DoorProblem,
-    OperationEnd,
-    SessionOperation,
-)
+from engine.core.observing import DoorProblem, OperationEnd, SessionOperation
 from engine.core.records import DebuggerEvent, Kind
 from engine.core.routing import Foreseen
 from engine.core.traffic import Reason, ReportOutcome

@@ -14,9 +14,7 @@ from engine.api.openapi import openapi_document
 from engine.api.operations import AnyOperation, Batch
 from engine.api.settings import ApiSettings
 from engine.core.errors import Code, not_found
-from engine.core.observing import (
-    Observer,
-)
+from engine.core.observing import Observer
 from engine.core.ports import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
 from engine.wire.rest_values import OwnHost

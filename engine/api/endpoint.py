@@ -34,9 +34,7 @@ from engine.api.http import (
 from engine.api.operations import PARENT_KINDS, AnyOperation, Batch, Call, Stream
 from engine.api.settings import ApiSettings
 from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, invalid_parameter, not_found
-from engine.core.observing import (
-    Observer,
-)
+from engine.core.observing import Observer
 from engine.core.ports import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
 from engine.core.records import DebuggerEvent

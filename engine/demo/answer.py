@@ -6,9 +6,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from engine.core.e164 import mask
-from engine.core.observing import (
-    DoorProblem,
-)
+from engine.core.observing import DoorProblem
 from engine.demo.script import Answered, Door, Refused, Reported, Routed, TurnedAway, Webhook
 
 _STATUSES = {

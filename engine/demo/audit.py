@@ -12,10 +12,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.app import RunningEngine
-from engine.core.observing import (
-    DoorProblem,
-    Ingress,
-)
+from engine.core.observing import DoorProblem, Ingress
 from engine.core.records import Kind
 from engine.core.traffic import Outcome, Reason, ReportOutcome
 from engine.demo.application import ShopApplication

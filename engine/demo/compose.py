@@ -9,9 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.core.observing import (
-    DoorProblem,
-)
+from engine.core.observing import DoorProblem
 from engine.core.traffic import Reason, ReportOutcome
 from engine.demo import scene, texts
 from engine.demo.lane import Lane

@@ -4,9 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from engine.core.observing import (
-    DoorProblem,
-)
+from engine.core.observing import DoorProblem
 from engine.core.traffic import Outcome, Reason, ReportOutcome
 
 

@@ -16,9 +16,7 @@ import msgspec
 
 from engine.core.effects import Effect, HangUpOwed, MessageOwed
 from engine.core.errors import Code, MasklineError
-from engine.core.observing import (
-    EgressObserver,
-)
+from engine.core.observing import EgressObserver
 from engine.core.ports import Clock
 from engine.core.records import Address, DebuggerEvent, Kind, LegStatus
 from engine.core.sids import SidKind

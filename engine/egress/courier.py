@@ -14,11 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 from engine.core.changes import EffectFailed, EffectSettled
 from engine.core.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed
 from engine.core.errors import Code
-from engine.core.observing import (
-    DeliveryEnd,
-    DutyKind,
-    EgressObserver,
-)
+from engine.core.observing import DeliveryEnd, DutyKind, EgressObserver
 from engine.core.ports import Clock
 from engine.core.records import DebuggerEvent
 from engine.egress.client import Client

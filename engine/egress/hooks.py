@@ -6,11 +6,7 @@ One try each: the caller is waiting. Source: behaviour 12.3, 12.4 and 13.
 from collections.abc import Callable, Mapping
 
 from engine.core.errors import Code
-from engine.core.observing import (
-    EgressObserver,
-    HookEnd,
-    HookKind,
-)
+from engine.core.observing import EgressObserver, HookEnd, HookKind
 from engine.core.ports import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
 from engine.core.records import Interaction, WebhookTrace
 from engine.egress.client import Answer, Client, NotReached, sent_url

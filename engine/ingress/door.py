@@ -11,11 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from engine.core.errors import CATALOGUE, Code
-from engine.core.observing import (
-    DoorProblem,
-    Observer,
-    TrafficMeter,
-)
+from engine.core.observing import DoorProblem, Observer, TrafficMeter
 from engine.core.ports import Clock, DataPlane
 from engine.core.records import DebuggerEvent
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome

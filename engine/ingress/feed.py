@@ -11,11 +11,7 @@ from functools import partial
 
 import msgspec
 
-from engine.core.observing import (
-    FeedObserver,
-    FeedProblem,
-    TrafficMeter,
-)
+from engine.core.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports import Clock, FeedPlane, HostDirectory
 from engine.ingress.feed_line import Frame, Line
 from engine.wire.feed import (

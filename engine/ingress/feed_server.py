@@ -9,11 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from engine.core.errors import MasklineError
-from engine.core.observing import (
-    FeedObserver,
-    FeedProblem,
-    TrafficMeter,
-)
+from engine.core.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports import Clock, FeedPlane, HostDirectory
 from engine.core.records import Account
 from engine.ingress.feed import FeedConnection, FeedParts, FeedSettings

@@ -16,9 +16,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from engine.core.observing import (
-    DoorProblem,
-)
+from engine.core.observing import DoorProblem
 from engine.ingress.door import BAD_REQUEST, FAILED, HEAD_TOO_LARGE, NOT_POST, TOO_LARGE, UPGRADE, Door, Webhook
 
 _log = logging.getLogger("maskline.ingress")

@@ -4,10 +4,7 @@ import re
 from itertools import product
 
 from engine.core.errors import CATALOGUE, Code, Level
-from engine.core.observing import (
-    HookEnd,
-    HookKind,
-)
+from engine.core.observing import HookEnd, HookKind
 
 OTHER = "other"
 """Label of what is outside its closed set."""

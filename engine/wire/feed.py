@@ -11,9 +11,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from engine.core.errors import MasklineError
-from engine.core.observing import (
-    FeedProblem,
-)
+from engine.core.observing import FeedProblem
 from engine.core.routing import Passage
 from engine.core.traffic import Decision
 

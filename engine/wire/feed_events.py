@@ -7,9 +7,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from engine.core.e164 import mask
-from engine.core.observing import (
-    FeedProblem,
-)
+from engine.core.observing import FeedProblem
 from engine.core.records import Kind, LegStatus
 from engine.core.sids import SidKind, is_sid
 from engine.core.traffic import InboundEvent, LegReport

@@ -3,9 +3,7 @@
 import msgspec
 import pytest
 
-from engine.core.observing import (
-    DoorProblem,
-)
+from engine.core.observing import DoorProblem
 from engine.core.traffic import Reason, ReportOutcome
 from engine.demo.answer import difference
 from engine.demo.script import Answered, Door, Expected, Refused, Reported, Routed, TurnedAway, Webhook

@@ -6,9 +6,7 @@ from collections import Counter
 import pytest
 
 from engine.core.e164 import parse_identifier, parse_proxy_number
-from engine.core.observing import (
-    DoorProblem,
-)
+from engine.core.observing import DoorProblem
 from engine.core.traffic import Reason, ReportOutcome
 from engine.demo.compose import TRAFFIC, compose, encode, recorded
 from engine.demo.scene import SCENE, DemoService

@@ -9,12 +9,7 @@ import msgspec
 from engine.core.changes import Change, EffectFailed, EffectSettled
 from engine.core.effects import CallbackOwed, Duty, Effect
 from engine.core.errors import StoreUnavailable
-from engine.core.observing import (
-    DeliveryEnd,
-    DutyKind,
-    HookEnd,
-    HookKind,
-)
+from engine.core.observing import DeliveryEnd, DutyKind, HookEnd, HookKind
 from engine.core.records import DebuggerEvent, Interaction, Kind, Leg, LegStatus
 from engine.core.sids import SidKind, ordered_sid
 from engine.egress.client import Client, guarded_client

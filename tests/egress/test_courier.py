@@ -12,10 +12,7 @@ import pytest
 from engine.core.changes import EffectSettled
 from engine.core.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed
 from engine.core.errors import Code
-from engine.core.observing import (
-    DeliveryEnd,
-    DutyKind,
-)
+from engine.core.observing import DeliveryEnd, DutyKind
 from engine.core.ports import Outbox
 from engine.core.records import DebuggerEvent
 from engine.egress.courier import LEAST_WINDOW, Courier

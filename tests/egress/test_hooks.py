@@ -6,10 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from engine.core.errors import Code
-from engine.core.observing import (
-    HookEnd,
-    HookKind,
-)
+from engine.core.observing import HookEnd, HookKind
 from engine.core.ports import Hooks, OutOfSessionCase
 from engine.core.records import Kind
 from engine.core.traffic import InboundEvent, SessionWanted

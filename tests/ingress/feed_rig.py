@@ -8,9 +8,7 @@ from typing import Any
 
 import msgspec
 
-from engine.core.observing import (
-    FeedProblem,
-)
+from engine.core.observing import FeedProblem
 from engine.core.ports import HostAddress, HostDirectory
 from engine.core.records import Account
 from engine.core.routing import Foreseen

@@ -5,9 +5,7 @@ import logging
 import pytest
 
 from engine.core.errors import Code
-from engine.core.observing import (
-    DoorProblem,
-)
+from engine.core.observing import DoorProblem
 from engine.core.traffic import Decision, Outcome, Reason, ReportOutcome
 from engine.ingress.door import DoorSettings
 from tests.ingress.rig import (

@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.observing import (
-    FeedProblem,
-)
+from engine.core.observing import FeedProblem
 from engine.core.ports import HostAddress, HostDirectory
 from engine.core.records import Kind, LegStatus
 from engine.core.traffic import InboundEvent, ReportOutcome

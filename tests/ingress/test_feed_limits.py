@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.observing import (
-    FeedProblem,
-)
+from engine.core.observing import FeedProblem
 from engine.ingress.feed import FeedSettings
 from engine.ingress.feed_server import BadCertificate, tls_context
 from tests.ingress.feed_rig import (

@@ -9,9 +9,7 @@ from typing import Any
 
 import msgspec
 
-from engine.core.observing import (
-    FeedProblem,
-)
+from engine.core.observing import FeedProblem
 from engine.core.traffic import Decision, Outcome, Question, Reason
 from engine.wire.feed import (
     Answers,

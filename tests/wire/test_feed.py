@@ -11,9 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.observing import (
-    FeedProblem,
-)
+from engine.core.observing import FeedProblem
 from engine.core.records import Kind, LegStatus
 from engine.core.routing import Passage
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.observing import (
-    FeedProblem,
-)
+from engine.core.observing import FeedProblem
 from engine.core.records import LegStatus
 from engine.wire.feed import Refusal
 from engine.wire.feed_events import Call, Message, Resolve, Side, Status, Subject
