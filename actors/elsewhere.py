@@ -1,12 +1,15 @@
 """The number actors and interactions on other hosts, as a coordinator sees them."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from engine.core.errors import not_found
 from engine.core.ports import Page, PageCursor
 from engine.core.records import Interaction
 from engine.core.routing import Seat
+
+Erase = Callable[[tuple[str, ...]], Awaitable[None]]
+"""Has a host erase the interactions of sessions; raises MasklineError."""
 
 
 class Elsewhere(Protocol):
@@ -25,6 +28,9 @@ class Elsewhere(Protocol):
 
     async def erase_interaction(self, interaction_sid: str) -> None:
         """Erase an interaction wherever it is."""
+
+    def erasers(self) -> Mapping[int, Erase]:
+        """Return, by host, what has it erase the interactions of sessions that are gone."""
 
     async def hang_up(self, session_sid: str) -> None:
         """End the running calls of a session."""
@@ -52,6 +58,10 @@ class Nowhere:
 
     async def erase_interaction(self, interaction_sid: str) -> None:
         """Erase nothing."""
+
+    def erasers(self) -> Mapping[int, Erase]:
+        """Know no hosts."""
+        return {}
 
     async def hang_up(self, session_sid: str) -> None:
         """End nothing."""

@@ -6,10 +6,11 @@ end of this process, only delays it. It names the session and no host: after a m
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from itertools import islice
 from typing import Final
 
+from actors.elsewhere import Erase
 from engine.core.changes import Change, ErasureOwed, ErasuresSettled, SessionErased
 from engine.core.errors import MasklineError, StoreUnavailable
 from engine.core.ports import Store
@@ -20,16 +21,13 @@ ERASURES_AT_ONCE: Final = 1_000
 ERASE_SECONDS: Final = 1.0
 """How long a deletion waits for a host; what it has not erased by then it is asked for again."""
 
-Ask = Callable[[tuple[str, ...]], Awaitable[None]]
-"""Has a host erase the interactions of sessions; raises MasklineError."""
-
 _log = logging.getLogger("maskline.host")
 
 
 class Erasures:
     """The sessions that other hosts have not erased yet, as far as is known."""
 
-    def __init__(self, store: Store, others: Mapping[int, Ask]) -> None:
+    def __init__(self, store: Store, others: Mapping[int, Erase]) -> None:
         """Owe nothing yet; without other hosts, what a move left to be done is done here alone."""
         self._store = store
         self._others = others

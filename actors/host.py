@@ -92,10 +92,8 @@ class Host:
         )
         self._side = CoordinatorSide(parts, self._services, catch_up=self._catch_up)
         self._coordinators = AnyCoordinators(self._side, mesh=mesh, place=place)
-        others = None if mesh is None else OtherHosts(mesh, place)
-        self._elsewhere: Elsewhere = others or Nowhere()
-        ways = {host: partial(others.erase_sessions, host) for host in mesh.others} if mesh and others else {}
-        self._erasures = Erasures(parts.store, ways)
+        self._elsewhere: Elsewhere = Nowhere() if mesh is None else OtherHosts(mesh, place)
+        self._erasures = Erasures(parts.store, self._elsewhere.erasers())
         self._ledger = Ledger(
             parts,
             active=self._active_session,
@@ -104,15 +102,7 @@ class Host:
             service_of=self._registry.services.get,
         )
         self._hooked = HookedEvents(parts, self._ledger, self._coordinators)
-        self._directory = Directory(
-            parts,
-            self._registry,
-            self._ledger,
-            self._hooked,
-            expired=self._found_expired,
-            is_here=lambda address: place(address) == me,
-            source_of=self._source_of,
-        )
+        self._directory = self._new_directory(place, me)
         self._routes = Routes(self._directory, me=me, place=place)
         self._accounts = AccountRegister(parts, self._registry)
         self._alerts = AlertBook(parts, account=self._accounts.find)
@@ -129,6 +119,17 @@ class Host:
         self._console = ConsoleSide(parts, self._services, place=me, status=self._status)
         self.console: ConsolePlane = self._console if mesh is None else ConsoleFront(self._console, mesh)
         self._neighbourhood = None if mesh is None else self._new_neighbourhood(mesh, place)
+
+    def _new_directory(self, place: Place, me: int) -> Directory:
+        return Directory(
+            self._parts,
+            self._registry,
+            self._ledger,
+            self._hooked,
+            expired=self._found_expired,
+            is_here=lambda address: place(address) == me,
+            source_of=self._source_of,
+        )
 
     def _new_control(self) -> Control:
         return Control(

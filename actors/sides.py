@@ -7,10 +7,12 @@ the other kind of actor reaches them.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from actors.coordinators import LastSession
 from actors.directory import Directory
+from actors.elsewhere import Erase
 from actors.ledger import Ledger
 from actors.mesh import Mesh
 from actors.mirror import Mirror
@@ -195,9 +197,13 @@ class OtherHosts:
         """Erase an interaction wherever it is."""
         await self._mesh.ask_all(NumberSide.erase_interaction, interaction_sid)
 
-    async def erase_sessions(self, host: int, session_sids: tuple[str, ...]) -> None:
-        """Have a host erase the interactions of sessions that are gone."""
-        await self._mesh.ask_quickly(host, NumberSide.erase_sessions, session_sids)
+    def erasers(self) -> Mapping[int, Erase]:
+        """Return, by host, what has it erase the interactions of sessions that are gone."""
+
+        async def erase(host: int, session_sids: tuple[str, ...]) -> None:
+            await self._mesh.ask_quickly(host, NumberSide.erase_sessions, session_sids)
+
+        return {host: partial(erase, host) for host in self._mesh.others}
 
     async def hang_up(self, session_sid: str) -> None:
         """End the running calls of a session."""
