@@ -78,14 +78,12 @@ class Became:
 
     def note(self, resource_sid: str, interaction: bytes, *, now: float) -> None:
         """Keep what an event became: the 16 bytes of a KI…."""
-        if now - self._turned_at > self._window or len(self._young) >= self._most:
-            self._turn(now)
+        self._make_room(now)
         self._young[hash(resource_sid)] = interaction
 
     def fill(self, passed: Iterable[Passed], *, now: float) -> None:
         """Keep what many events became."""
-        if not self._turned_at or len(self._young) >= self._most:
-            self._turn(now)
+        self._make_room(now)
         self._young.update({hash(resource_sid): interaction for resource_sid, interaction in passed})
 
     def find(self, resource_sid: str) -> str | None:
@@ -108,8 +106,10 @@ class Became:
         for _, generation in self._older:
             generation.pop(key, None)
 
-    def _turn(self, now: float) -> None:
-        """Begin a generation; one that ended before the window is dropped."""
+    def _make_room(self, now: float) -> None:
+        """Begin a generation when the young one is old or full; one that ended before the window is dropped."""
+        if now - self._turned_at <= self._window and len(self._young) < self._most:
+            return
         if self._young:
             self._older.appendleft((now, self._young))
             self._young = {}
