@@ -34,7 +34,7 @@ class WorkloadFiles:
         with self.events.open("wb") as file:
             for one in arrivals(wanted):
                 file.write(msgspec.json.encode({**one.record, "at": round(one.at, 6)}) + b"\n")
-                endings[f"{one.outcome} {one.reason}"] += 1
+                endings[one.ending] += 1
         self._expected.write_bytes(msgspec.json.format(msgspec.json.encode(endings)) + b"\n")
 
     def numbers(self) -> list[Address]:

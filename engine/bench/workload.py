@@ -5,7 +5,6 @@ asked. Sessions are items of a batch (`maskline sessions batch`), events are rec
 """
 
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterator
 from enum import StrEnum
 from itertools import accumulate
@@ -80,6 +79,11 @@ class Arrival(msgspec.Struct, frozen=True):
     outcome: Outcome
     reason: Reason
 
+    @property
+    def ending(self) -> str:
+        """What must become of it, named as `maskline feed` does."""
+        return f"{self.outcome} {self.reason}"
+
 
 def check(workload: Workload) -> None:
     """Raise ValueError where a workload makes no sense."""
@@ -139,11 +143,6 @@ def arrivals(workload: Workload) -> Iterator[Arrival]:
     for place in range(workload.events):
         at = _next(at, workload, chosen)
         yield _arrival(place, at, cast=cast, workload=workload, chosen=chosen)
-
-
-def endings(workload: Workload) -> Counter[str]:
-    """Count what must become of the events, as `maskline feed` names it."""
-    return Counter(f"{one.outcome} {one.reason}" for one in arrivals(workload))
 
 
 class _Cast:

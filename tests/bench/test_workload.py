@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from engine.bench.files import WorkloadFiles
-from engine.bench.workload import Arrivals, Workload, arrivals, batch_items, check, endings, pairs, proxy_numbers
+from engine.bench.workload import Arrivals, Workload, arrivals, batch_items, check, pairs, proxy_numbers
 from engine.cli import main
 from engine.core.traffic import Outcome, Reason
 from engine.wire.feed import Refusal
@@ -17,6 +17,10 @@ from engine.wire.feed_records import read_lines
 from engine.wire.rest_batch import BatchForm, read_items
 
 SMALL = Workload(sessions=100, numbers=10, events=5_000)
+
+
+def endings(workload: Workload) -> Counter[str]:
+    return Counter(one.ending for one in arrivals(workload))
 
 
 def test_the_same_seed_makes_the_same_events() -> None:
