@@ -36,7 +36,7 @@ SUPERVISOR_LOG: Final = "supervisor.log"
 MOST_ATTEMPTS: Final = 5
 """Processes that may end while they start, one after the other; then the host waits to be told."""
 
-_PREDECESSOR_SECONDS: Final = 30.0
+_PREDECESSOR_SECONDS: Final = 10.0
 """How long a process that was killed may still hold the file or a port."""
 _DOWN_BEATS: Final = 3
 """Beats for which the supervisor's word holds that a host is down."""
