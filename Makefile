@@ -9,26 +9,30 @@ MATPLOTLIB_VERSION := 3.11.2
 
 BIN := .venv/bin
 STAMP := .venv/.complete
+COMPILED := build/.compiled
 CODE := $(wildcard engine actors storage tests benchmarks)
 
 # Clusters on Ray are killed and counted with both cores to themselves, after all the rest.
 APART := $(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cluster && $(BIN)/pytest tests/cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test console-test lint format types layers bench lock ops-test ops-pictures clean
+.PHONY: help setup run test wheel console-test lint format types layers bench lock ops-test ops-pictures clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: $(STAMP) ## fill .venv with the pinned dependencies and the maskline command (PYTHON=... chooses)
+setup: $(COMPILED) ## fill .venv with the pinned dependencies and the maskline command (PYTHON=... chooses)
 
-run: $(STAMP) ## set up and play the recorded traffic (ARGS=--once exits after it)
+run: $(COMPILED) ## set up and play the recorded traffic (ARGS=--once exits after it)
 	@$(BIN)/maskline demo $(ARGS)
 
-test: $(STAMP) ## set up and run the whole test suite (ARGS=tests/core -n0 narrows it)
+test: $(COMPILED) ## set up and run the whole test suite (ARGS=tests/core -n0 narrows it)
 	@$(if $(ARGS),$(BIN)/pytest -n 2 --dist loadgroup $(ARGS),$(APART))
 
-console-test: $(STAMP) ## open the console in headless Chromium, installed with apt-get where it is missing
+wheel: $(STAMP) ## build a compiled wheel into dist/, for this Python on machines like this one
+	@HATCH_BUILD_HOOK_ENABLE_MYPYC=true $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+console-test: $(COMPILED) ## open the console in headless Chromium, installed with apt-get where it is missing
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
 		DEBIAN_FRONTEND=noninteractive timeout 600 sh -c 'apt-get update -qq && \
 		apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-dejavu-core' >/dev/null; }
@@ -46,7 +50,7 @@ types: $(STAMP) ## check types, strictly
 layers: $(STAMP) ## check that imports follow the layers
 	@$(BIN)/lint-imports --no-logo
 
-bench: $(STAMP) ## run the benchmarks (ARGS=... chooses)
+bench: $(COMPILED) ## run the benchmarks (ARGS=... chooses)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 lock: $(STAMP) ## pin the dependencies of pyproject.toml anew, with hashes
@@ -56,7 +60,7 @@ lock: $(STAMP) ## pin the dependencies of pyproject.toml anew, with hashes
 	@.venv/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--python-version 3.11 --constraint requirements.lock --group image --output-file runtime.lock pyproject.toml
 
-ops-test: $(STAMP) .venv/ops/.complete ## check deploy/: promtool, hadolint, a real Prometheus on a loaded engine
+ops-test: $(COMPILED) .venv/ops/.complete ## check deploy/: promtool, hadolint, a real Prometheus on a loaded engine
 	@PATH="$(CURDIR)/.venv/ops/bin:$(CURDIR)/.venv/ops/root/usr/bin:$$PATH" \
 		$(BIN)/pytest -n0 --no-header -q -rA tests/ops/monitoring.py $(ARGS)
 
@@ -66,6 +70,7 @@ ops-pictures: .venv/ops/.complete ## draw the dashboard from what `make ops-test
 clean: ## remove .venv, caches and build output
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -maxdepth 3 -name '*.so' -not -path './.venv/*' -delete
 
 # Prometheus comes out of Debian's package without being installed, so that no service starts; elsewhere have it on PATH.
 .venv/ops/.complete: $(STAMP)
@@ -74,6 +79,14 @@ clean: ## remove .venv, caches and build output
 	@command -v promtool >/dev/null && command -v prometheus >/dev/null || { mkdir -p .venv/ops/root && cd .venv/ops \
 		&& timeout 300 apt-get -qq download prometheus && dpkg -x prometheus_*.deb root && rm prometheus_*.deb; }
 	@touch $@
+
+# mypyc compiles what pays; without a C compiler, or Python's headers, everything runs from the sources.
+$(COMPILED): $(STAMP) engine/core/shortcuts.py engine/wire/feed_shortcuts.py
+	@find . -maxdepth 3 -name '*.so' -not -path './.venv/*' -delete
+	@if ! command -v cc >/dev/null; then echo "No C compiler: questions over the feed run interpreted, more slowly."; \
+		else HATCH_BUILD_HOOK_ENABLE_MYPYC=true $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation \
+			--editable . || echo "Could not compile: questions over the feed run interpreted, more slowly." >&2; fi
+	@mkdir -p $(@D) && touch $@
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { \

@@ -189,7 +189,18 @@ def test_the_image_has_the_versions_that_are_tested() -> None:
 
     assert needed <= {pin.partition("==")[0] for pin in pins["runtime.lock"]}
     assert pins["runtime.lock"] <= pins["requirements.lock"]
-    assert not any(pin.startswith(("pytest==", "mypy==", "fastapi==")) for pin in pins["runtime.lock"])
+    assert not any(pin.startswith(("pytest==", "ruff==", "fastapi==")) for pin in pins["runtime.lock"])
+
+
+def test_what_builds_the_image_is_not_left_in_it() -> None:
+    """Each of the group's tools, and the type checker that compiles."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
+    tools = {wanted.partition("~=")[0] for wanted in groups["image"]} | {"mypy"}
+
+    removed = re.search(r"pip uninstall --yes (.+)", (DEPLOY / "docker" / "Dockerfile").read_text("utf-8"))
+
+    assert removed is not None
+    assert set(removed[1].split()) == tools
 
 
 def test_the_wheel_carries_the_kit(tmp_path: Path) -> None:

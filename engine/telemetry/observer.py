@@ -22,6 +22,7 @@ from engine.core.observing import (
 )
 from engine.core.overview import TrafficCount
 from engine.core.records import DebuggerEvent, Kind
+from engine.core.shortcuts import IS_COMPILED
 from engine.core.traffic import ENDINGS, ReportOutcome
 from engine.telemetry.debugger import DebuggerLog
 from engine.telemetry.exposition import Exposition
@@ -54,8 +55,8 @@ class Telemetry:
         self._page = Exposition()
         self.scrapes = 0
         """How often the metrics were asked for."""
-        build = (version("maskline"), platform.python_version())
-        self.gauge("build_info", "1; the labels say what runs", "version python", lambda: [(build, 1)])
+        build = (version("maskline"), platform.python_version(), "yes" if IS_COMPILED else "no")
+        self.gauge("build_info", "1; the labels say what runs", "version python compiled", lambda: [(build, 1)])
         self._count_traffic()
         self._count_control()
         self._count_outgoing()

@@ -1,0 +1,147 @@
+"""Flat tables of integers, compiled and interpreted: a map as any other, and numbers packed into integers."""
+
+from itertools import count
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.core.e164 import canonical
+from tests.builds import Build, compiled, interpreted
+
+ALICE, BOB, P1, P2 = "+12125552001", "+12125552002", "+16465550001", "+16465550002"
+A1, A2 = "AC" + "1" * 32, "AC" + "2" * 32
+
+ONE_BUILD = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+numbers = st.from_regex(r"\A\+[0-9]{1,15}\Z")
+others = (
+    st.text(max_size=18) | st.from_regex(r"\A\+[0-9]{16,17}\Z") | st.sampled_from(["", "+", "12345", "+12a", "+1 2"])
+)
+keys = st.integers(-(2**63), 2**63 - 1) | st.integers(1, 40)
+steps = st.lists(st.tuples(st.booleans(), keys), max_size=150)
+
+
+@pytest.fixture(params=[compiled, interpreted], ids=["compiled", "interpreted"], scope="module")
+def build(request: pytest.FixtureRequest) -> Build:
+    made: Build = request.param()
+    return made
+
+
+@given(steps)
+@ONE_BUILD
+def test_a_flat_table_is_a_map(build: Build, steps: list[tuple[bool, int]]) -> None:
+    """Whatever is put in and taken out, in whatever order; 0 is no key."""
+    table, model = build.shortcuts.FlatTable(), dict[int, tuple[int, int, int]]()
+
+    for place, (is_put, key) in enumerate(steps):
+        if is_put:
+            table.put(key, place, -place, key)
+            model[key] = (place, -place, key)
+        else:
+            table.drop(key)
+            model.pop(key, None)
+        model.pop(0, None)
+
+        assert len(table) == len(model)
+
+    for key in {key for _, key in steps}:
+        at = table.find(key)
+        assert (None if at < 0 else tuple(table.words[at + 1 + value] for value in range(3))) == model.get(key)
+    assert table.is_whole
+
+
+def test_a_table_shrinks_when_it_is_emptied(build: Build) -> None:
+    """Memory that a busy day took is given back."""
+    table = build.shortcuts.FlatTable()
+    for key in range(1, 10_001):
+        table.put(key, 1, 2, 3)
+    widest = len(table.words)
+
+    for key in range(1, 10_001):
+        table.drop(key)
+
+    assert widest <= 4 * 4 * 10_000
+    assert len(table.words) <= 64
+
+
+def test_what_would_lie_too_far_away_is_left_out_and_the_table_says_so(build: Build) -> None:
+    """A tenant that chose its numbers for that makes nobody search for long."""
+    table, spread = build.shortcuts.FlatTable(), build.shortcuts._spread
+    crowd = [key for key in range(1, 200_000) if spread(key) & 127 == 5]
+
+    for key in crowd[:64]:
+        table.put(key, 1, 2, 3)
+
+    assert table.is_whole
+    table.put(crowd[64], 1, 2, 3)
+    assert (table.is_whole, table.find(crowd[64])) == (False, -1)
+    assert table.find(crowd[63]) >= 0
+
+
+@given(numbers)
+@ONE_BUILD
+def test_numbers_are_packed_without_loss(build: Build, number: str) -> None:
+    """From the integer the number can be read; no two share one."""
+    packed = build.shortcuts.pack(number)
+
+    digits = (packed >> 60) & 15
+    assert f"+{packed & (2**60 - 1):0{digits}x}" == number
+    assert -(2**63) <= packed < 2**63
+
+
+@given(others)
+@ONE_BUILD
+def test_what_is_no_number_is_not_packed(build: Build, text: str) -> None:
+    """Short codes, names, too many digits, digits of other scripts."""
+    is_number = text.startswith("+") and text[1:].isascii() and text[1:].isdigit() and len(text) <= 16
+
+    assert (build.shortcuts.pack(text) != 0) is is_number
+
+
+@given(numbers | st.from_regex(r"\A\+5[24]1?9?[0-9]{10}\Z"))
+@ONE_BUILD
+def test_only_numbers_that_stay_as_they_are_are_surely_canonical(build: Build, number: str) -> None:
+    """A stranger must not be one of ours who is written otherwise."""
+    if build.shortcuts.is_surely_canonical(build.shortcuts.pack(number)):
+        assert canonical(number) == number
+
+
+def test_a_number_has_the_shortcuts_that_it_was_opened_with(build: Build) -> None:
+    """None after it was closed, new ones when it is opened again, and others' stay."""
+    index = build.shortcuts.ShortcutIndex()
+    first, second = index.open(P1, A1), index.open(P2, A2)
+    build.shortcuts.note(first, ALICE, BOB, P2, 100)
+
+    def tables() -> list[object]:
+        places = [index.numbers.find(build.shortcuts.pack(proxy)) for proxy in (P1, P2)]
+        return [None if at < 0 else index.tables[index.numbers.words[at + 1]] for at in places]
+
+    assert tables() == [first, second]
+    index.close(P1)
+    index.close(P1)
+    assert tables() == [None, second]
+    again = index.open(P1, A1)
+    assert tables() == [again, second]
+    assert (len(first), len(again), len(index.tables)) == (1, 0, 2)
+    assert index.open("12345", A1) is None
+
+
+def test_accounts_are_told_apart(build: Build) -> None:
+    """The same one is the same integer, all of them are none of these."""
+    index = build.shortcuts.ShortcutIndex()
+
+    told = [index.account(one) for one in (A1, A2, A1, None)]
+
+    assert told == [0, 1, 0, build.shortcuts.ANY_ACCOUNT]
+
+
+def test_stale_shortcuts_are_there_but_no_good(build: Build) -> None:
+    """Their owners are no strangers."""
+    table = build.shortcuts.FlatTable()
+    for place, who in zip(count(1), (ALICE, BOB), strict=False):
+        build.shortcuts.note(table, who, P1, P2, place)
+
+    table.stale()
+
+    ends = [table.words[table.find(build.shortcuts.pack(who)) + 3] for who in (ALICE, BOB)]
+    assert ends == [build.shortcuts.STALE] * 2
