@@ -10,6 +10,7 @@ from actors.registry import Registry
 from engine.core.e164 import canonical
 from engine.core.records import Address, ProxyNumber
 from engine.core.routing import ActiveSession, Seat, rules_for
+from engine.core.shortcuts import ShortcutIndex
 
 
 class Directory:
@@ -25,11 +26,12 @@ class Directory:
         expired: Callable[[ActiveSession], None],
         is_here: Callable[[Address], bool],
         source_of: Callable[[str], Source | None],
+        shortcuts: ShortcutIndex | None = None,
     ) -> None:
         """Make actors with these collaborators.
 
         `is_here` tells whether this host owns a number, `source_of` what mirrors the sessions of a service whose
-        coordinator is elsewhere.
+        coordinator is elsewhere; `shortcuts` are kept where somebody reads them.
         """
         self._parts = parts
         self._registry = registry
@@ -38,6 +40,7 @@ class Directory:
         self._expired = expired
         self._is_here = is_here
         self._source_of = source_of
+        self._shortcuts = shortcuts
         self._actors: dict[Address, NumberActor] = {}
 
     def find(self, address: str) -> NumberActor | None:
@@ -63,7 +66,10 @@ class Directory:
         actor = self._actors.get(number.address)
         if actor is not None:
             actor.rules = rules
+            if actor.bindings.shortcuts is not None:
+                actor.bindings.shortcuts.stale()
             return
+        shortcuts = None if self._shortcuts is None else self._shortcuts.open(number.address, number.account_sid)
         self._actors[number.address] = NumberActor(
             number.address,
             account_sid=number.account_sid,
@@ -74,11 +80,14 @@ class Directory:
             hooked=self._hooked,
             expired=self._expired,
             source=self._source_of(service.sid),
+            shortcuts=shortcuts,
         )
 
     def close(self, address: Address) -> None:
         """End the actor of a number that leaves its pool; its traffic is not ours from now on."""
         self._actors.pop(address, None)
+        if self._shortcuts is not None:
+            self._shortcuts.close(address)
 
     def refresh(self, numbers: Iterable[ProxyNumber]) -> None:
         """Give the actors of numbers the rules that hold now."""
@@ -99,6 +108,13 @@ class Directory:
         actor = self._actors.get(seat.proxy)
         if actor is not None:
             actor.bindings.unbind(seat.identifier, session)
+
+    def renew_shortcuts(self, seats: Iterable[Seat]) -> None:
+        """Look at the session of these seats in full again: its seats or its limits have changed."""
+        for seat in seats:
+            actor = self._actors.get(seat.proxy)
+            if actor is not None:
+                actor.bindings.renew_shortcut(seat.identifier)
 
     def lapse(self, proxy: Address, identifier: Address, session_sid: str) -> None:
         """Let a number remember that a session which was withdrawn has expired."""

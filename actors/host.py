@@ -42,6 +42,7 @@ from engine.core.pool import PoolState
 from engine.core.ports import Clock, ControlPlane, Peers, Store
 from engine.core.records import Address, DebuggerEvent, Interaction, Service
 from engine.core.routing import NOT_IN_POOL, REBUILDING, ActiveSession, Foreseen, foresee, foresee_all
+from engine.core.shortcuts import ShortcutIndex
 from engine.core.sids import Mint
 from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
 
@@ -74,11 +75,12 @@ class Host:
         egress: Egress | None = None,
         peers: Peers | None = None,
         figures: ReadFigures = HostFigures,
+        shortcuts: ShortcutIndex | None = None,
     ) -> None:
         """Carry actors over a store.
 
         `pick` returns a random index below n; without egress, what is owed waits; without peers, the host is alone;
-        `figures` are shown to the operator.
+        `figures` are shown to the operator; `shortcuts`, new, are kept for listeners that read them.
         """
         parts = Parts(store, clock, mint, pick, observer, settings or HostSettings(), egress or Egress())
         mesh = None if peers is None else Mesh(peers)
@@ -102,6 +104,7 @@ class Host:
             service_of=self._registry.services.get,
         )
         self._hooked = HookedEvents(parts, self._ledger, self._coordinators)
+        self._shortcuts = shortcuts
         self._directory = self._new_directory(place, me)
         self._routes = Routes(self._directory, me=me, place=place)
         self._accounts = AccountRegister(parts, self._registry)
@@ -129,6 +132,7 @@ class Host:
             expired=self._found_expired,
             is_here=lambda address: place(address) == me,
             source_of=self._source_of,
+            shortcuts=self._shortcuts,
         )
 
     def _new_control(self) -> Control:
@@ -324,7 +328,17 @@ class Host:
         owner = neighbourhood.owner_of(proxy)
         return None if owner == neighbourhood.me else owner
 
-    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> Foreseen | None:
+    def shortcuts(self) -> ShortcutIndex | None:
+        """Return what plain questions can be answered from now; None while not everything is known, or without any."""
+        if self._shortcuts is None or not self._is_loaded:
+            return None
+        if self._neighbourhood is not None and not self._neighbourhood.are_mirrors_ready:
+            return None
+        return self._shortcuts.at(self._parts.clock())
+
+    def resolve_all(
+        self, questions: Sequence[Question], *, account_sid: str | None, is_noted: bool = False
+    ) -> Foreseen | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
         if not self._is_loaded:
             return Foreseen([REBUILDING] * len(questions), strangers=0, others=len(questions))
@@ -335,6 +349,7 @@ class Host:
             account_sid=account_sid,
             now=now,
             otherwise=lambda question: self._foresee(question, account_sid, now),
+            is_noted=is_noted,
         )
 
     def _foresee(self, question: Question, account_sid: str | None, now: float) -> Decision | None:

@@ -169,6 +169,7 @@ class Mirror:
         gone = [seat for seat in session.seats if seat not in said.seats]
         come = [seat for seat in said.seats if seat not in session.seats]
         self._unbind(session, gone)
+        self._directory.renew_shortcuts((*session.seats, *said.seats))
         session.reseat(said.seats)
         session.ttl_seconds, session.date_expiry = said.ttl_seconds, said.date_expiry
         session.idle_since = max(session.idle_since, said.idle_since)

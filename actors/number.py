@@ -31,6 +31,7 @@ from engine.core.routing import (
     routed,
     seat_of,
 )
+from engine.core.shortcuts import FlatTable
 from engine.core.sids import SidKind
 from engine.core.traffic import Decision, InboundEvent, Reason
 
@@ -79,16 +80,17 @@ class NumberActor:
         hooked: HookedEvents,
         expired: Callable[[ActiveSession], None],
         source: Source | None = None,
+        shortcuts: FlatTable | None = None,
     ) -> None:
         """Own a number; `expired` is told of a session found past its end.
 
-        `source` mirrors the sessions of a coordinator on another host.
+        `source` mirrors the sessions of a coordinator on another host; `shortcuts` are kept for those who read them.
         """
         self.address = address
         self.account_sid = account_sid
         self.service_sid = service_sid
         self.rules = rules
-        self.bindings = Bindings()
+        self.bindings = Bindings(shortcuts)
         self.source = source
         self._parts = parts
         self._ledger = ledger

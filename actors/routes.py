@@ -69,6 +69,7 @@ class Routes:
     async def publish_seat(self, session: ActiveSession, seat: Seat) -> None:
         """Let a participant who joined a session route, if the session does."""
         session.reseat((*session.seats, seat))
+        self._directory.renew_shortcuts(session.seats)
         if session.is_bound:
             self._bind((seat,), session)
             await _all(self._say(session, session.seats, routed))
@@ -77,12 +78,14 @@ class Routes:
         """Let a participant of a session route no more, and nobody reach them."""
         before = session.seats
         session.reseat(tuple(other for other in before if other is not seat))
+        self._directory.renew_shortcuts(before)
         if session.is_bound:
             self._unbind((seat,), session)
             await _all(self._say(session, before, routed))
 
     async def amend(self, session: ActiveSession) -> None:
-        """Let the mirrors of a session know its limits as they are now."""
+        """Let the numbers of a session, here and elsewhere, go by its limits as they are now."""
+        self._directory.renew_shortcuts(session.seats)
         if session.is_bound:
             await _all(self._say(session, session.seats, routed))
 

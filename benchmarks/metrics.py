@@ -75,6 +75,9 @@ class SilentMeter:
     def resolved(self, foreseen: Foreseen, seconds: float) -> None:
         """Do nothing."""
 
+    def shortcut(self, events: int, strangers: int, seconds: float) -> None:
+        """Count nothing."""
+
     def answered(self, seconds: float, events: int = 1) -> None:
         """Do nothing."""
 

@@ -32,6 +32,7 @@ from engine.core.observing import ClusterView, Ingress
 from engine.core.overview import HostFigures
 from engine.core.placement import host_name
 from engine.core.ports import HostAddress, HostDirectory, Peers
+from engine.core.shortcuts import index_if_compiled
 from engine.egress.client import guarded_client
 from engine.gauges import Watch
 from engine.ingress.door import Door, DoorSettings
@@ -206,6 +207,7 @@ async def _started_host(
         egress=None if outgoing is None else outgoing.egress,
         peers=peers,
         figures=figures,
+        shortcuts=index_if_compiled(),
     )
     telemetry.keep_events(host.keep_event)
     await host.start()

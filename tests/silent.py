@@ -54,6 +54,9 @@ class SilentMeter:
     def resolved(self, foreseen: Foreseen, seconds: float) -> None:
         """Ignore it."""
 
+    def shortcut(self, events: int, strangers: int, seconds: float) -> None:
+        """Ignore it."""
+
     def answered(self, seconds: float, events: int = 1) -> None:
         """Ignore it."""
 

@@ -87,6 +87,9 @@ class TrafficMeter(Protocol):
     def resolved(self, foreseen: Foreseen, seconds: float) -> None:
         """These were decided for information only, in so long a time all together."""
 
+    def shortcut(self, events: int, strangers: int, seconds: float) -> None:
+        """So many more were answered from shortcuts, all in session but the strangers, in so long a time."""
+
     def answered(self, seconds: float, events: int = 1) -> None:
         """So many events had their answers written so long after their bytes were read."""
 

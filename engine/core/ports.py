@@ -36,6 +36,7 @@ from engine.core.requests import (
 )
 from engine.core.routing import ActiveSession, Foreseen
 from engine.core.search import FoundSessions, SessionSought
+from engine.core.shortcuts import ShortcutIndex
 from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome, SessionWanted
 
 Record = TypeVar("Record")
@@ -333,8 +334,16 @@ class FeedPlane(DataPlane, Protocol):
     def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Do the same about a number of another host; `answer` is called once, later."""
 
-    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> Foreseen | None:
-        """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
+    def resolve_all(
+        self, questions: Sequence[Question], *, account_sid: str | None, is_noted: bool = False
+    ) -> Foreseen | None:
+        """Resolve many at once for an account (None = for all); None where another host owns one of the numbers.
+
+        `is_noted` keeps shortcuts to what is found.
+        """
+
+    def shortcuts(self) -> ShortcutIndex | None:
+        """Return what plain questions can be answered from in this turn; None where each is to be looked at in full."""
 
     def settle(self, done: Callable[[], None]) -> None:
         """Call `done`, later, when nothing that was received or reported before this waits for its commit any more.

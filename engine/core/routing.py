@@ -30,6 +30,7 @@ from engine.core.records import (
     ServiceOptions,
     Session,
 )
+from engine.core.shortcuts import NEVER, FlatTable, forget, hold, note
 from engine.core.sids import Mint, SidKind
 from engine.core.traffic import Decision, InboundEvent, Outcome, Question, Reason
 
@@ -48,7 +49,10 @@ class Seat(msgspec.Struct, frozen=True, gc=False):
 
 
 class ActiveSession(msgspec.Struct, gc=False):
-    """An active session; both proxy numbers' actors share the one object, so the idle clock is exact."""
+    """An active session; both proxy numbers' actors share the one object, so the idle clock is exact.
+
+    Whoever changes its seats or its limits while it is bound has the numbers forget their shortcuts to it.
+    """
 
     sid: str
     """KC…"""
@@ -105,6 +109,13 @@ class ActiveSession(msgspec.Struct, gc=False):
             self.second, self.second_proxy = other.identifier, other.proxy
         else:
             self.first = self.second = self.first_proxy = self.second_proxy = ""
+
+    @property
+    def is_surely_open_until(self) -> int:
+        """When its ttl ends, whole UTC epoch seconds, if nothing more passes and what is being committed fails."""
+        if not self.ttl_seconds:
+            return NEVER
+        return int(min(self.idle_since, self.kept_idle_since or self.idle_since)) + self.ttl_seconds
 
     @property
     def expires_at(self) -> float | None:
@@ -170,13 +181,17 @@ class Bindings:
     the one before it again when that ends.
     """
 
-    __slots__ = ("_lapsed", "_met", "_shadowed", "find")
+    __slots__ = ("_lapsed", "_met", "_shadowed", "find", "shortcuts")
 
     find: Callable[[Address], ActiveSession | None]
     """Returns the session that a canonical sender meets."""
 
-    def __init__(self) -> None:
+    shortcuts: FlatTable | None
+    """Where the plain questions of some identifiers go (`engine.core.shortcuts`)."""
+
+    def __init__(self, shortcuts: FlatTable | None = None) -> None:
         """Start with no bindings."""
+        self.shortcuts = shortcuts
         self._met: dict[Address, ActiveSession] = {}
         self.find = self._met.get  # a call less for every call and message
         self._lapsed: dict[Address, str] = {}
@@ -194,6 +209,8 @@ class Bindings:
             insort(self._shadowed.setdefault(identifier, []), older, key=_activation)
             self._met[identifier] = newer
         self._lapsed.pop(identifier, None)
+        if self.shortcuts is not None:
+            hold(self.shortcuts, identifier)
 
     def unbind(self, identifier: Address, session: ActiveSession) -> None:
         """End a binding; KeyError or ValueError is our bug."""
@@ -206,14 +223,22 @@ class Bindings:
             del self._met[identifier]
         if shadowed is not None and not shadowed:
             del self._shadowed[identifier]
+        self.renew_shortcut(identifier)
+
+    def renew_shortcut(self, identifier: Address) -> None:
+        """Look at what an identifier meets in full again: it may have changed."""
+        if self.shortcuts is not None:
+            keep = hold if identifier in self._met or identifier in self._lapsed else forget
+            keep(self.shortcuts, identifier)
 
     def lapse(self, identifier: Address, session_sid: str) -> None:
         """Remember that the session an identifier met has expired, so that it is told so (80904)."""
         if identifier in self._met:
             return
         self._lapsed[identifier] = session_sid
+        self.renew_shortcut(identifier)
         if len(self._lapsed) > LAPSED_KEPT:
-            del self._lapsed[next(iter(self._lapsed))]
+            self._forget_lapsed(next(iter(self._lapsed)))
 
     def lapsed(self, sender: Address) -> str | None:
         """Return the session that a canonical sender met last, if it expired lately."""
@@ -222,7 +247,11 @@ class Bindings:
     def forget_lapsed(self, identifier: Address, session_sid: str) -> None:
         """Treat the identifier as a stranger again: its expired session was erased or re-opened."""
         if self._lapsed.get(identifier) == session_sid:
-            del self._lapsed[identifier]
+            self._forget_lapsed(identifier)
+
+    def _forget_lapsed(self, identifier: Address) -> None:
+        del self._lapsed[identifier]
+        self.renew_shortcut(identifier)
 
     def sessions(self) -> Iterator[tuple[Address, ActiveSession]]:
         """Walk what each identifier meets."""
@@ -407,12 +436,13 @@ def foresee_all(
     account_sid: str | None,
     now: float,
     otherwise: Callable[[Question], Decision | None],
+    is_noted: bool = False,
 ) -> Foreseen | None:
     """Foresee many at once for an account (None = for all), the plain ones of them here, in one loop.
 
     Plain is a call or a message without a text, in a session of mode voice-and-message, whose partner is dialled as the
     number is kept. `otherwise` tells of numbers that are not among these, or not to be looked at; where it returns
-    None, so does this.
+    None, so does this. `is_noted` keeps shortcuts to what is found, for those who ask again.
     """
     foreseen: list[Decision | Passage] = []
     strangers = others = 0
@@ -433,9 +463,13 @@ def foresee_all(
                 and number.is_ready
             ):
                 if session.first == who:
-                    add(Passage(session.second, session.second_proxy, session))
+                    passage = Passage(session.second, session.second_proxy, session)
                 else:
-                    add(Passage(session.first, session.first_proxy, session))
+                    passage = Passage(session.first, session.first_proxy, session)
+                add(passage)
+                if is_noted and number.bindings.shortcuts is not None:
+                    until = session.is_surely_open_until
+                    note(number.bindings.shortcuts, who, passage.to, passage.caller_id, until)
                 continue
         decision = otherwise(question)
         if decision is None:

@@ -19,6 +19,7 @@ from engine.core.records import Kind, Session
 from engine.core.requests import AccountUpdate
 from engine.core.traffic import Decision, Outcome, Reason
 from tests.actors.model import Model, Pairing, Place
+from tests.actors.shortcut_check import check_shortcuts
 from tests.actors.world import WAIT_SECONDS, World
 
 Result = TypeVar("Result")
@@ -168,6 +169,12 @@ class Driver(RuleBasedStateMachine):
                     if partner is not None:
                         partner = Place(partner.sid, mask(partner.identifier), partner.proxy)
                     self._check(decision, outcome, reason, partner)
+
+    @invariant()
+    def shortcuts_lead_where_a_full_look_finds(self) -> None:
+        """Whatever has changed since they were noted, in this step or long ago."""
+        for host in self.world.hosts.values():
+            check_shortcuts(host, (*PEOPLE, *SPELLINGS.values()), NUMBERS, account_sid=self.world.account.sid)
 
     @invariant()
     def numbers_are_used_as_the_model_says(self) -> None:

@@ -36,6 +36,7 @@ from engine.core.records import (
     SessionStatus,
 )
 from engine.core.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest, SessionUpdate
+from engine.core.shortcuts import ShortcutIndex
 from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 from engine.runtime import OrderedMint
 from storage import SqliteStore
@@ -419,6 +420,7 @@ class World:
             settings=self.settings,
             egress=self.egress,
             peers=Wire(self, place) if self.count > 1 else None,
+            shortcuts=ShortcutIndex(),
         )
         await self.hosts[place].start()
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from engine.core.errors import Code
 from engine.core.records import Kind
 from engine.core.routing import LAPSED_KEPT, ActiveSession, Bindings
+from engine.core.shortcuts import FlatTable
 from engine.core.sids import SidKind
 from engine.core.traffic import Outcome, Reason
 from tests.core.pairings import ALICE, CAROL, P1, P2, arrival, bound, couple, mint, pairing, ruled, seat
@@ -99,6 +100,26 @@ def test_who_met_a_session_that_expired_is_told_so(kind: Kind) -> None:
     assert (decision.outcome, decision.code) == (Outcome.REFUSED, Code.SESSION_EXPIRED)
     assert decision.session_sid == session.sid
     assert ruled(bindings, arrival(kind, CAROL)).decision.reason is Reason.NO_SESSION
+
+
+def test_whoever_meets_something_has_a_shortcut_and_nobody_else() -> None:
+    """Also while it is only remembered that a session expired; those who were forgotten take no memory."""
+    shortcuts, session = FlatTable(), couple()
+    bindings = Bindings(shortcuts)
+    bindings.bind(ALICE, session)
+    counts = [len(shortcuts)]
+
+    bindings.unbind(ALICE, session)
+    counts.append(len(shortcuts))
+    bindings.lapse(ALICE, session.sid)
+    counts.append(len(shortcuts))
+    for place in range(LAPSED_KEPT):
+        bindings.lapse(f"+1646555{place:04d}", session.sid)
+    counts.append(len(shortcuts))
+    bindings.forget_lapsed("+16465550000", session.sid)
+    counts.append(len(shortcuts))
+
+    assert counts == [1, 0, 1, LAPSED_KEPT, LAPSED_KEPT - 1]
 
 
 def test_a_new_session_replaces_a_lapsed_one() -> None:

@@ -12,6 +12,7 @@ from engine.core.observing import FeedProblem
 from engine.core.ports import HostAddress, HostDirectory
 from engine.core.records import Account
 from engine.core.routing import Foreseen
+from engine.core.shortcuts import ShortcutIndex
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Question, ReportOutcome
 from engine.ingress.feed import FeedSettings
 from engine.ingress.feed_server import FeedServer
@@ -42,6 +43,10 @@ class FakePlane:
         self.decide: Callable[[Question], Decision] = _decision
         self.waits = {HOOKED, FAR}
         self.failure: Exception | None = None
+        self.known: ShortcutIndex | None = None
+        """What it has shortcuts for; None while it is not ready."""
+        self.asked: list[tuple[int, bool]] = []
+        """How many questions it was asked at once, and whether shortcuts were to be kept."""
         self.is_holding_commits = False
         self.uncommitted: list[Callable[[], None]] = []
         self.hooks: list[Callable[[], None]] = []
@@ -78,13 +83,20 @@ class FakePlane:
         decision = self.decide(event)
         self.hooks.append(lambda: answer(decision))
 
-    def resolve_all(self, questions: Sequence[Question], *, account_sid: str | None) -> Foreseen | None:
+    def shortcuts(self) -> ShortcutIndex | None:
+        """Have a test's."""
+        return self.known
+
+    def resolve_all(
+        self, questions: Sequence[Question], *, account_sid: str | None, is_noted: bool = False
+    ) -> Foreseen | None:
         """Tell what would be decided about many."""
         if self.failure is not None:
             raise self.failure
         if any(question.sender == FAR for question in questions):
             return None
         self.accounts.append(account_sid)
+        self.asked.append((len(questions), is_noted))
         return Foreseen([self.decide(question) for question in questions], strangers=0, others=len(questions))
 
     def settle(self, done: Callable[[], None]) -> None:

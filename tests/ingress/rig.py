@@ -124,6 +124,10 @@ class FakeMeter(SilentMeter):
             self.resolutions[decision.reason.slot] += 1
         self.told.append(("resolved", len(foreseen.decisions), seconds))
 
+    def shortcut(self, events: int, strangers: int, seconds: float) -> None:
+        """Remember what was answered from shortcuts."""
+        self.told.append(("shortcut", events, strangers, seconds))
+
     def lost(self, events: int) -> None:
         """Wait no more for events."""
         self.in_flight -= events

@@ -1,0 +1,50 @@
+"""Holds what a host's shortcuts say against what it finds when it looks in full."""
+
+from collections.abc import Iterable
+from itertools import product
+
+import msgspec
+
+from actors.host import Host
+from engine.core.records import Kind
+from engine.core.traffic import Decision, InboundEvent
+from engine.wire.feed import completed, layout_of, shape_of
+from engine.wire.feed_events import MAX_EVENTS, read_resolves
+from engine.wire.feed_shortcuts import answer_frame
+
+WANTS = ("outcome", "reason", "to", "caller_id", "code")
+SUBJECTS = {Kind.VOICE: "call", Kind.MESSAGE: "message"}
+
+
+def check_shortcuts(host: Host, senders: Iterable[str], proxies: Iterable[str], *, account_sid: str | None) -> int:
+    """Ask of everybody and every number of a host at once, twice; return how many had shortcuts the second time.
+
+    What has none the first time has one from then on, if it is plain: whatever happens next finds it there.
+    """
+    events = [
+        InboundEvent(kind, sender, proxy, "", account_sid=account_sid)
+        for kind, sender, proxy in product(SUBJECTS, senders, proxies)
+        if host.resolve(InboundEvent(kind, sender, proxy, "")) is not None
+    ]
+    frame = msgspec.msgpack.encode([("resolve", SUBJECTS[event.kind], event.sender, event.proxy) for event in events])
+    expected = msgspec.to_builtins([_told(host.resolve(event)) for event in events])
+
+    counts = [0]
+    for _ in range(2):
+        shortcuts, layout = host.shortcuts(), layout_of(WANTS)
+        if shortcuts is None or layout is None:
+            break
+        answers = answer_frame(frame, shortcuts, shortcuts.account(account_sid), layout, MAX_EVENTS)
+        assert answers is not None
+        questions = read_resolves(answers.rest) if answers.missing else []
+        foreseen = host.resolve_all(questions, account_sid=account_sid, is_noted=True)
+        assert foreseen is not None
+        said = completed(answers, shape_of(WANTS).all(foreseen.decisions))
+        assert msgspec.msgpack.decode(said) == expected
+        counts.append(len(events) - answers.missing)
+    return counts[-1]
+
+
+def _told(decision: Decision | None) -> list[object]:
+    assert decision is not None
+    return [decision.outcome, decision.reason, decision.to, decision.caller_id, decision.code]
