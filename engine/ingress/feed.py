@@ -22,6 +22,8 @@ from engine.wire.feed import (
     VERSION,
     Answers,
     Directory,
+    Encoded,
+    EncodedAnswers,
     FeedHost,
     Hello,
     Later,
@@ -36,11 +38,14 @@ from engine.wire.feed import (
     Splitter,
     Terms,
     Welcome,
+    completed,
     is_hello,
+    layout_of,
     read_hello,
     shape_of,
 )
 from engine.wire.feed_events import MAX_EVENTS, Event, Resolve, Status, read_events, read_resolves
+from engine.wire.feed_shortcuts import AnswerLayout, answer_frame
 
 LINGER_SECONDS = 1.0
 """How long a peer may go on sending what is not read any more, so that it comes to read its last answers."""
@@ -100,6 +105,8 @@ class _Client(msgspec.Struct, frozen=True):
     """What it said, to be checked again."""
     shape: Shape
     """What its decisions are made of."""
+    layout: AnswerLayout | None
+    """The same of those from shortcuts; None where it wants more than a shortcut knows."""
 
 
 class FeedConnection(asyncio.Protocol):
@@ -228,7 +235,7 @@ class FeedConnection(asyncio.Protocol):
             self._refuse(problem.refusal, is_last=True)
             return
         self._timer.cancel()
-        self._client = _Client(account_sid, hello, shape)
+        self._client = _Client(account_sid, hello, shape, layout_of(hello.wants))
         settings, directory = self._parts.settings, self._parts.directory()
         self._splitter.allow(settings.max_frame_bytes)
         hosts = tuple(FeedHost(host.name, host.feed) for host in directory.hosts)
@@ -242,6 +249,8 @@ class FeedConnection(asyncio.Protocol):
         self._answer(Welcome(self._next_number, terms))
 
     def _take_events(self, payload: Payload, client: _Client) -> None:
+        if self._answer_from_shortcuts(payload, client):
+            return
         questions, events = self._read_events(payload)
         self._burst += len(events)
         meter, monotonic = self._parts.meter, self._parts.monotonic
@@ -250,9 +259,8 @@ class FeedConnection(asyncio.Protocol):
             foreseen = self._parts.plane.resolve_all(questions, account_sid=client.account_sid)
             if foreseen is not None:
                 meter.resolved(foreseen, monotonic() - began)
-                self._say_all(
-                    client.shape.all(foreseen.decisions, is_plain=not (foreseen.others or foreseen.strangers))
-                )
+                said = client.shape.all(foreseen.decisions, is_plain=not (foreseen.others or foreseen.strangers))
+                self._say_all(said, len(said))
                 return
         frame = self._stand(size=len(payload))
         frame.begin(events, client.shape)
@@ -260,6 +268,34 @@ class FeedConnection(asyncio.Protocol):
             self._ask(frame, index, event, client.account_sid)
         if events:
             meter.deciding(monotonic() - began, len(events))
+
+    def _answer_from_shortcuts(self, payload: Payload, client: _Client) -> bool:
+        """Answer a frame of questions, most of them without a look at what they meet; tell whether it was one."""
+        shortcuts = self._parts.plane.shortcuts()
+        if shortcuts is None or client.layout is None:
+            return False
+        meter, monotonic = self._parts.meter, self._parts.monotonic
+        began = monotonic()
+        account = shortcuts.account(client.account_sid)
+        answers = answer_frame(bytes(payload), shortcuts, account, client.layout, MAX_EVENTS)
+        if answers is None:
+            return False
+        found = monotonic()
+        missing: list[Said] = []
+        if answers.missing:
+            try:
+                questions = read_resolves(answers.rest)
+            except UNREADABLE:
+                return False
+            foreseen = self._parts.plane.resolve_all(questions, account_sid=client.account_sid, is_noted=True)
+            if foreseen is None:
+                return False
+            meter.resolved(foreseen, monotonic() - found)
+            missing = client.shape.all(foreseen.decisions)
+        meter.shortcut(answers.count - answers.missing, answers.strangers, found - began)
+        self._burst += answers.count
+        self._say_all(completed(answers, missing), answers.count)
+        return True
 
     def _read_events(self, payload: Payload) -> tuple[Sequence[Resolve] | None, Sequence[Event | Refusal]]:
         """Return the events, and the same as questions if they are nothing else; a client mostly goes on as it was."""
@@ -326,13 +362,14 @@ class FeedConnection(asyncio.Protocol):
     def _answer(self, answer: Welcome | Problem) -> None:
         self._stand().answer = answer
 
-    def _say_all(self, said: list[Said]) -> None:
+    def _say_all(self, said: list[Said] | Encoded, events: int) -> None:
         """Answer the frame that is next in number, at once where none is before it."""
         if self._line:
-            self._stand().said = said
+            frame = self._stand()
+            frame.said, frame.events = said, events
         else:
-            self._write(Answers(self._next_number, self._parts.directory().epoch, said))
-            self._answered.append((self._read_at, len(said)))
+            self._write(self._answers(self._next_number, said))
+            self._answered.append((self._read_at, events))
             self._next_number += 1
 
     def _turn(self) -> None:
@@ -347,8 +384,8 @@ class FeedConnection(asyncio.Protocol):
             return
         line = self._line
         for frame in line.leaving():
-            self._answered.append((frame.read_at, len(frame.said) - frame.waiting))
-            self._write(frame.answer or Answers(frame.number, self._parts.directory().epoch, frame.said))
+            self._answered.append((frame.read_at, frame.events - frame.waiting))
+            self._write(frame.answer or self._answers(frame.number, frame.said))
         if late := line.late_answers():
             self._write(Later(self._parts.directory().epoch, late))
             self._answered += [(read_at, 1) for read_at in line.late_since]
@@ -370,7 +407,11 @@ class FeedConnection(asyncio.Protocol):
                 self._parts.meter.answered(now - read_at, events)
         self._answered.clear()
 
-    def _write(self, answer: ServerFrame) -> None:
+    def _answers(self, number: int, said: list[Said] | Encoded) -> Answers | EncodedAnswers:
+        epoch = self._parts.directory().epoch
+        return Answers(number, epoch, said) if isinstance(said, list) else EncodedAnswers(number, epoch, said)
+
+    def _write(self, answer: ServerFrame | EncodedAnswers) -> None:
         out = self._out
         at = len(out)
         start = at + LENGTH_BYTES

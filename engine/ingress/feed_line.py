@@ -7,13 +7,16 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from engine.core.traffic import Decision, ReportOutcome
-from engine.wire.feed import NOT_READY, LateAnswer, Problem, Said, Shape, Welcome
+from engine.wire.feed import NOT_READY, Encoded, LateAnswer, Problem, Said, Shape, Welcome
 
 
 class Frame:
     """A frame that cannot be answered yet, or comes after one."""
 
-    __slots__ = ("_line", "_shape", "answer", "is_sent", "is_settled", "number", "read_at", "said", "size", "waiting")
+    __slots__ = (
+        *("_line", "_said", "_shape", "answer", "events", "is_sent", "is_settled"),
+        *("number", "read_at", "said", "size", "waiting"),
+    )
 
     def __init__(self, line: "Line", number: int, *, size: int, read_at: float) -> None:
         """Stand in a line; `size` is its bytes, which were read at a time of a monotonic clock."""
@@ -22,20 +25,23 @@ class Frame:
         self.read_at = read_at
         self.answer: Welcome | Problem | None = None
         """The whole answer, where it is not about events."""
-        self.said: list[Said] = []
+        self.said: list[Said] | Encoded = []
         """The answers to its events; None = waits."""
+        self.events = 0
+        """How many they are."""
         self.waiting = 0
         """Events without an answer."""
         self.is_settled = False
         """Whatever waits does so for more than a commit."""
         self.is_sent = False
         self._line = line
+        self._said: list[Said] = []
         self._shape: Shape
 
     def begin(self, events: Sequence[object], shape: Shape) -> None:
         """Await the answers to events, decisions in this shape."""
-        self.said = [None] * len(events)
-        self.waiting = len(events)
+        self.said = self._said = [None] * len(events)
+        self.events = self.waiting = len(events)
         self._shape = shape
 
     def decided(self, index: int, counts: list[int], decision: Decision) -> None:
@@ -53,7 +59,7 @@ class Frame:
         if self.is_sent:
             self._line.take_late(LateAnswer(self.number, index, said), read_at=self.read_at)
         else:
-            self.said[index] = said
+            self._said[index] = said
             if not self.waiting:
                 self._line.advanced()
 

@@ -12,8 +12,9 @@ import msgspec
 
 from engine.core.errors import MasklineError
 from engine.core.observing import FeedProblem
-from engine.core.routing import Passage
+from engine.core.routing import STRANGERS, Passage
 from engine.core.traffic import Decision
+from engine.wire.feed_shortcuts import NOTHING, PARTNER, SHOWN, AnswerLayout, FrameAnswers
 
 VERSION: Final = 1
 """The one version of the protocol that there is."""
@@ -181,6 +182,39 @@ def shape_of(wants: tuple[str, ...] | None) -> Shape:
     return Shape(_getter(*decided), _getter(*passing))
 
 
+def layout_of(wants: tuple[str, ...] | None) -> AnswerLayout | None:
+    """Return what an answer from a shortcut looks like; None where more is wanted than a shortcut knows."""
+    names = tuple(FIELDS) if wants is None else wants
+    if len(names) > _MOST_IN_FIXARRAY:
+        return None
+    written, numbers = [bytearray([_FIXARRAY | len(names)])], list[int]()
+    for name in names:
+        place = _NUMBERS.get(name)
+        if place is not None:
+            numbers.append(place)
+            written.append(bytearray())
+        elif name in _SAME_IN_ALL:
+            written[-1] += msgspec.msgpack.encode(getattr(Passage, FIELDS[name][1]))
+        else:
+            return None
+    if len(numbers) > len(_NUMBERS):
+        return None
+    head, between, tail = (*map(bytes, written), b"", b"")[:3]
+    first, second = (*numbers, NOTHING, NOTHING)[:2]
+    to_caller, to_sender = map(msgspec.msgpack.encode, shape_of(wants).all(STRANGERS))
+    return AnswerLayout(head, first, between, second, tail, to_caller=to_caller, to_sender=to_sender)
+
+
+def completed(answers: FrameAnswers, missing: "Iterable[Said]") -> "Encoded":
+    """Put the missing answers of a frame between those that came from shortcuts."""
+    if not answers.missing:
+        return msgspec.Raw(answers.parts[0])
+    parts = [answers.parts[0]]
+    for said, part in zip(missing, answers.parts[1:], strict=True):
+        parts += (msgspec.msgpack.encode(said), part)
+    return msgspec.Raw(b"".join(parts))
+
+
 def _getter(*paths: str) -> Callable[[Any], tuple[Any, ...]]:
     get = attrgetter(*paths)
     return (lambda one: (get(one),)) if len(paths) == 1 else get
@@ -253,6 +287,9 @@ class Terms(msgspec.Struct, frozen=True):
 Said = tuple[Any, ...] | str | Refusal | None
 """One answer: a decision's fields, what became of a leg status, a refusal; None = it comes later."""
 
+Encoded = msgspec.Raw
+"""The array of answers to a frame's events, encoded."""
+
 NOT_READY: Final = "not-ready"
 """Said of a leg status that could not be committed: send it again."""
 
@@ -270,6 +307,14 @@ class Answers(msgspec.Struct, frozen=True, array_like=True, tag="answers"):
     frame: int
     epoch: int
     said: list[Said]
+
+
+class EncodedAnswers(msgspec.Struct, frozen=True, array_like=True, tag="answers"):
+    """The same, written already."""
+
+    frame: int
+    epoch: int
+    said: Encoded
 
 
 class LateAnswer(msgspec.Struct, frozen=True, array_like=True):
@@ -309,6 +354,9 @@ def not_msgpack(problem: Exception) -> Refused:
     return Refused(FeedProblem.NOT_MSGPACK, f"the frame is no MessagePack: {problem}")
 
 
-_FIXMAP, _MAP16, _MAP32 = 0x80, 0xDE, 0xDF
+_NUMBERS: Final = {"to": PARTNER, "caller_id": SHOWN}
+_SAME_IN_ALL: Final = {"outcome", "reason", "sent_by_us", "body", "twiml", "interaction", "code"}
+_FIXMAP, _MAP16, _MAP32, _FIXARRAY = 0x80, 0xDE, 0xDF, 0x90
+_MOST_IN_FIXARRAY: Final = 15
 _versioned, _hello = msgspec.msgpack.Decoder(_Versioned), msgspec.msgpack.Decoder(Hello)
 _server_frame: msgspec.msgpack.Decoder[ServerFrame] = msgspec.msgpack.Decoder(ServerFrame)
