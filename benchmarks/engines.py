@@ -11,6 +11,7 @@ from actors.host import Host
 from actors.parts import HostSettings
 from engine.core.records import Account, Service
 from engine.core.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest
+from engine.core.shortcuts import index_if_compiled
 from engine.runtime import OrderedMint, clock, pick
 from engine.telemetry.observer import Telemetry
 from storage.store import SqliteStore
@@ -46,7 +47,15 @@ async def host_on(data_dir: Path, *, settings: HostSettings | None = None) -> As
     telemetry = Telemetry()
     store = SqliteStore.open(data_dir, synchronous="FULL", observer=telemetry)
     await store.start()
-    host = Host(store=store, clock=clock, mint=OrderedMint(), pick=pick, observer=telemetry, settings=settings)
+    host = Host(
+        store=store,
+        clock=clock,
+        mint=OrderedMint(),
+        pick=pick,
+        observer=telemetry,
+        settings=settings,
+        shortcuts=index_if_compiled(),
+    )
     await host.start()
     try:
         yield host

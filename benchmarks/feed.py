@@ -34,7 +34,7 @@ from engine.wire.feed import LENGTH_BYTES, Splitter, framed
 BINDINGS = 100_000
 DEPTHS = (1, 16, 64, 256)
 """Events of a frame, or GETs of a write."""
-QUESTIONS = {1: 60_000, 16: 200_000, 64: 300_000, 256: 400_000}
+QUESTIONS = {1: 60_000, 16: 400_000, 64: 1_000_000, 256: 2_000_000}
 """Of a round, by depth."""
 CALLS = {1: 10_000, 16: 20_000, 64: 20_000, 256: 25_600}
 """Recorded ones, likewise."""

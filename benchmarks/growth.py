@@ -30,10 +30,10 @@ SIZES = (10_000, 100_000, 1_000_000, 5_000_000)
 """Bindings: two of a session."""
 PEER_BINDINGS = 100_000
 DEPTH = 64
-EVENTS = 300_000
+EVENTS = 2_000_000
 HALF_SECONDS = 2.0
-ASKED = 200_000
-"""Bindings that are asked for, drawn from all."""
+ASKED = 1_000_000
+"""Bindings that are asked for, drawn from all; each once before anything is measured."""
 
 
 class Grown(Ready, frozen=True):
@@ -107,6 +107,8 @@ def measure(scale: Scale) -> Section:
     with core_apart() as core, ExitStack() as stack:
         processes = stack.enter_context(fresh.Pool(1, maxtasksperchild=1))
         runners = _loaded(stack, sizes, core, partial(_in_process, processes))
+        for runner in runners.values():
+            saturate([runner.work(DEPTH)], bursts=ASKED // DEPTH, cpu_seconds=runner.server.cpu_seconds)
         for turn in range(scale.rounds):
             for size in sorted(sizes, reverse=bool(turn % 2)):
                 runner = runners[size]

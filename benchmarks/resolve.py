@@ -1,8 +1,12 @@
-"""Resolve in process: event bytes to decision bytes, beside a dict look-up between the same decode and encode."""
+"""Resolve in process: event bytes to decision bytes, beside a dict look-up between the same decode and encode.
+
+One by one as events are decided, and in frames as the feed answers questions from shortcuts.
+"""
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import msgspec
 
@@ -10,12 +14,18 @@ from benchmarks.engines import NUMBERS, person, proxy_number
 from benchmarks.report import Figure, Scale, Section, median
 from engine.core.records import Kind, Mode
 from engine.core.routing import ActiveSession, Bindings, NumberRules, Seat, decide
+from engine.core.shortcuts import ANY_ACCOUNT, IS_COMPILED, NEVER, ShortcutIndex, note
 from engine.core.sids import SidKind
 from engine.core.traffic import Decision, InboundEvent
 from engine.runtime import OrderedMint
+from engine.wire.feed import layout_of
+from engine.wire.feed_events import MAX_EVENTS
+from engine.wire.feed_shortcuts import AnswerLayout, answer_frame
 
 BINDINGS = 100_000
 EVENTS = 100_000
+DEPTH = 64
+WANTS = ("outcome", "to", "caller_id")
 
 _decoder = msgspec.msgpack.Decoder(InboundEvent)
 _encoder = msgspec.msgpack.Encoder()
@@ -68,6 +78,79 @@ def peer(answers: dict[tuple[str, str], Decision], refusal: Decision, frames: li
         encode(answers.get((event.sender, event.proxy), refusal))
 
 
+def frames_of(*, are_strangers: bool) -> list[bytes]:
+    """Return frames of questions, in random order."""
+    chosen = random.Random(7)  # noqa: S311 - a repeatable load
+    frames = []
+    for _ in range(EVENTS // DEPTH):
+        some = [chosen.randrange(BINDINGS) for _ in range(DEPTH)]
+        far = 4 * BINDINGS if are_strangers else 0
+        asked = [("resolve", "call", person(index + far), proxy_number(index % NUMBERS)) for index in some]
+        frames.append(_encoder.encode(asked))
+    return frames
+
+
+def shortcuts_of(numbers: dict[str, Bindings]) -> ShortcutIndex:
+    """Return shortcuts to all pairs."""
+    index = ShortcutIndex().at(1.0)
+    for address, bindings in numbers.items():
+        table = index.open(address, "AC" + "0" * 32)
+        assert table is not None
+        for identifier, session in bindings.sessions():
+            own, other = session.seats if session.first == identifier else session.seats[::-1]
+            assert own.identifier == identifier
+            note(table, identifier, other.identifier, other.proxy, NEVER)
+    return index
+
+
+def ours_in_frames(index: ShortcutIndex, layout: AnswerLayout, frames: list[bytes]) -> None:
+    """Answer frames."""
+    for frame in frames:
+        answers = answer_frame(frame, index, ANY_ACCOUNT, layout, MAX_EVENTS)
+        assert answers is not None
+        assert not answers.missing
+
+
+def peer_in_frames(answers: Mapping[tuple[str, str], tuple[str, ...]], frames: list[bytes]) -> None:
+    """Decode, look up, encode."""
+    decode, encode, find = msgspec.msgpack.Decoder().decode, _encoder.encode, answers.get
+    refusal = ("refused", "", "")
+    for frame in frames:
+        encode([find((sender, proxy), refusal) for _, _, sender, proxy in decode(frame)])
+
+
+def _in_frames(numbers: dict[str, Bindings], scale: Scale) -> list[Figure]:
+    index, layout = shortcuts_of(numbers), layout_of(WANTS)
+    assert layout is not None
+    answers = {
+        (identifier, address): ("routed", session.second if session.first == identifier else session.first, address)
+        for address, bindings in numbers.items()
+        for identifier, session in bindings.sessions()
+    }
+    figures = []
+    for what, are_strangers in (("in session", False), ("stranger", True)):
+        frames = frames_of(are_strangers=are_strangers)
+        times = [
+            (
+                _seconds(partial(ours_in_frames, index, layout, frames)),
+                _seconds(partial(peer_in_frames, answers, frames)),
+            )
+            for _ in range(scale.rounds)
+        ]
+        events = len(frames) * DEPTH
+        figures.append(
+            Figure(
+                what=f"{DEPTH} questions a frame, {what}",
+                value=median([events / mine for mine, _ in times]),
+                unit="events/s",
+                peer="dict look-up, same bytes",
+                ratio=median([theirs / mine for mine, theirs in times]),
+                note=f"from shortcuts, {'compiled' if IS_COMPILED else 'interpreted'}; {BINDINGS:,} bindings",
+            )
+        )
+    return figures
+
+
 def _seconds(work: Callable[[], None]) -> float:
     start = time.perf_counter()
     work()
@@ -106,4 +189,4 @@ def measure(scale: Scale) -> Section:
             ),
             Figure(what=f"resolve, {what}", value=own / EVENTS * 1e9, unit="ns/event", note=note),
         ]
-    return Section("resolve in process", tuple(figures))
+    return Section("resolve in process", (*figures, *_in_frames(numbers, scale)))
