@@ -40,15 +40,15 @@ from engine.core.changes import (
 )
 from engine.core.legs import ENDED
 from engine.core.records import ACTIVE, NoChange
-from engine.core.sids import pack
 from storage import statements as sql
-from storage.codec import LEG_STATUS, SESSION_STATUS, Cell, key, tagged
+from storage.codec import ABSENT, SESSION_STATUS, Cell, blob, tagged
 from storage.owed_rows import alert_row, effect_row
 from storage.rows import (
     Row,
     account_row,
     api_key_row,
     interaction_row,
+    leg_cells,
     number_row,
     participant_row,
     service_row,
@@ -104,7 +104,7 @@ class Applier:
             sql.INSERT_INTERACTIONS.execute(self._connection, self._interactions)
             self._interactions.clear()
         if self._touches:
-            touches = [(pack(sid), *times) for sid, times in self._touches.items()]
+            touches = [(blob(sid), *times) for sid, times in self._touches.items()]
             sql.TOUCH_SESSIONS.execute(self._connection, touches)
             self._touches.clear()
         if self._updates:
@@ -135,7 +135,7 @@ class Applier:
 
     def _key_used(self, change: BatchKeyUsed) -> None:
         key = change.key
-        row = (pack(change.service_sid), key.digest, key.fingerprint, pack(change.session_sid), change.at)
+        row = (blob(change.service_sid), key.digest, key.fingerprint, blob(change.session_sid), change.at)
         self._batch_keys.append(row)
 
     def _keys_erased(self, change: BatchKeysErased) -> None:
@@ -152,14 +152,14 @@ class Applier:
             self.flush()
         settings, cells = _settings(change)
         # Only names of this module are spliced in.
-        self._connection.execute(f"UPDATE sessions SET {settings} WHERE sid = ?", (*cells, pack(change.session_sid)))  # noqa: S608
+        self._connection.execute(f"UPDATE sessions SET {settings} WHERE sid = ?", (*cells, blob(change.session_sid)))  # noqa: S608
 
     def _joined(self, change: ParticipantAdded) -> None:
         self._participants.append(participant_row(change.participant))
 
     def _left(self, change: ParticipantRemoved) -> None:
         self.flush()
-        cells = (change.at, pack(change.session_sid), pack(change.participant_sid))
+        cells = (change.at, blob(change.session_sid), blob(change.participant_sid))
         self._connection.execute(sql.REMOVE_PARTICIPANT, cells)
 
     def _participant_changed(self, change: ParticipantChanged) -> None:
@@ -174,14 +174,10 @@ class Applier:
     def _reported(self, change: InteractionUpdated) -> None:
         inbound, outbound = change.inbound, change.outbound
         self._updates[change.interaction_sid] = (
-            pack(change.interaction_sid),
-            key(inbound.participant_sid),
-            tagged(inbound.resource_sid),
-            LEG_STATUS[inbound.status],
-            key(outbound.participant_sid),
-            tagged(outbound.resource_sid),
-            LEG_STATUS[outbound.status],
-            change.duration_seconds,
+            blob(change.interaction_sid),
+            *leg_cells(inbound),
+            *leg_cells(outbound),
+            ABSENT if change.duration_seconds is None else change.duration_seconds,
             change.at,
             int(inbound.status not in ENDED),
         )
@@ -194,15 +190,15 @@ class Applier:
 
     def _effect_failed(self, change: EffectFailed) -> None:
         died = change.at if change.is_dead else None
-        self._failures[change.effect_sid] = (pack(change.effect_sid), change.attempts, change.error, died)
+        self._failures[change.effect_sid] = (blob(change.effect_sid), change.attempts, change.error, died)
 
     def _effect_settled(self, change: EffectSettled) -> None:
-        self._settled[change.effect_sid] = (pack(change.effect_sid),)
+        self._settled[change.effect_sid] = (blob(change.effect_sid),)
 
     def _effect_revived(self, change: EffectRevived) -> None:
         if change.effect_sid in self._owed or change.effect_sid in self._failures:
             self._flush_effects()
-        self._connection.execute(sql.REVIVE_EFFECT, (pack(change.effect_sid),))
+        self._connection.execute(sql.REVIVE_EFFECT, (blob(change.effect_sid),))
 
     def _alert_raised(self, change: AlertRaised) -> None:
         self._alerts.append(alert_row(change.event))
@@ -212,19 +208,19 @@ class Applier:
         self._connection.execute(sql.ERASE_ALERTS, (change.before,))
 
     def _session_erased(self, change: SessionErased) -> None:
-        self._run_all(sql.ERASE_SESSION, pack(change.session_sid))
+        self._run_all(sql.ERASE_SESSION, blob(change.session_sid))
 
     def _erasure_owed(self, change: ErasureOwed) -> None:
-        self._connection.execute(sql.OWE_ERASURE, (pack(change.session_sid),))
+        self._connection.execute(sql.OWE_ERASURE, (blob(change.session_sid),))
 
     def _erasures_settled(self, change: ErasuresSettled) -> None:
-        sql.SETTLE_ERASURES.execute(self._connection, [(pack(sid),) for sid in change.session_sids])
+        sql.SETTLE_ERASURES.execute(self._connection, [(blob(sid),) for sid in change.session_sids])
 
     def _service_erased(self, change: ServiceErased) -> None:
-        self._run_all(sql.ERASE_SERVICE, pack(change.service_sid))
+        self._run_all(sql.ERASE_SERVICE, blob(change.service_sid))
 
     def _interaction_erased(self, change: InteractionErased) -> None:
-        self._run_all((sql.ERASE_INTERACTION,), pack(change.interaction_sid))
+        self._run_all((sql.ERASE_INTERACTION,), blob(change.interaction_sid))
 
     def _account_saved(self, change: AccountSaved) -> None:
         self._connection.execute(sql.SAVE_ACCOUNT, account_row(change.account))
@@ -244,7 +240,7 @@ class Applier:
     def _registry_advanced(self, change: RegistryAdvanced) -> None:
         self._connection.execute(sql.SAVE_REGISTRY_VERSION, (change.version,))
 
-    def _run_all(self, texts: Sequence[str], packed: bytes) -> None:
+    def _run_all(self, texts: Sequence[str], packed: bytearray) -> None:
         self.flush()
         for text in texts:
             self._connection.execute(text, (packed,))

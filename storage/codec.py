@@ -4,6 +4,8 @@
   *tagged* SID: the two letters and the 16 bytes; what has not the form of a SID stays text.
 - An address that is an E.164 number is the integer of its digits; short codes and channel addresses stay text. Columns
   of addresses have no type affinity, so that the short code "12345" stays text.
+- What is to be written is a bytearray, not bytes, and `ABSENT`, not None, where the statement makes NULL of it: sqlite3
+  looks for adapters of all that is no int, float, str or bytearray, a fifth of a microsecond each.
 - Times are REAL, the very float. Enumerations of the large tables are the numbers below: append, never renumber.
 """
 
@@ -15,8 +17,11 @@ from engine.core.errors import Level
 from engine.core.records import Address, Kind, LegStatus, Mode, SessionStatus
 from engine.core.sids import SID_LENGTH, SidKind, pack, unpack
 
-Cell = None | int | float | str | bytes
+Cell = None | int | float | str | bytes | bytearray
 """A value that SQLite stores."""
+
+ABSENT: Final = bytearray()
+"""NULL, in the statements that say so; no column of theirs holds an empty blob."""
 
 SESSION_STATUS: Final[Mapping[SessionStatus, int]] = {
     SessionStatus.OPEN: 0,
@@ -63,9 +68,14 @@ _SHARED_NUMBERS = 65_536
 _SHARED_OWNERS = 8_192
 
 
-def key(sid: str | None) -> bytes | None:
+def blob(sid: str) -> bytearray:
     """Return the cell of a SID whose kind its column implies."""
-    return None if sid is None else pack(sid)
+    return bytearray.fromhex(sid[2:])
+
+
+def key(sid: str | None) -> bytearray | None:
+    """Return the same of a SID that may be missing."""
+    return None if sid is None else blob(sid)
 
 
 def lookup_key(kind: SidKind, sid: str) -> bytes | None:
@@ -79,19 +89,19 @@ def lookup_key(kind: SidKind, sid: str) -> bytes | None:
     return packed if unpack(kind, packed) == sid else None
 
 
-def tagged(sid: str | None) -> bytes | str | None:
+def tagged(sid: str | None) -> bytearray | str | None:
     """Return the cell of a SID of any kind, ours or a platform's."""
     if sid is None or len(sid) != SID_LENGTH or not sid.isascii():
         return sid
     digits = sid[2:]
     try:
-        packed = bytes.fromhex(digits)
+        packed = bytearray.fromhex(digits)
     except ValueError:
         return sid
-    return sid[:2].encode("ascii") + packed if packed.hex() == digits else sid
+    return bytearray(sid[:2], "ascii") + packed if packed.hex() == digits else sid
 
 
-def untagged(cell: bytes | str) -> str:
+def untagged(cell: bytes | bytearray | str) -> str:
     """Return the SID of a tagged cell."""
     return cell if isinstance(cell, str) else cell[:2].decode("ascii") + cell[2:].hex()
 

@@ -7,8 +7,8 @@ import msgspec
 from engine.core.effects import Duty, Effect
 from engine.core.errors import CATALOGUE, Code
 from engine.core.records import DebuggerEvent
-from engine.core.sids import SidKind, pack, unpack
-from storage.codec import LEVEL, account_at, key, service_at
+from engine.core.sids import SidKind, unpack
+from storage.codec import LEVEL, account_at, blob, key, service_at
 from storage.rows import Fetched, Row
 
 EFFECT_COLUMNS: Final = (
@@ -24,8 +24,8 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 def effect_row(effect: Effect) -> Row:
     """Return the row of an effect."""
     return (
-        pack(effect.sid),
-        pack(effect.account_sid),
+        blob(effect.sid),
+        blob(effect.account_sid),
         key(effect.service_sid),
         key(effect.session_sid),
         effect.destination,
@@ -55,7 +55,7 @@ def effect_of(row: Fetched) -> Effect:
 def alert_row(event: DebuggerEvent) -> Row:
     """Return the row of a debugger event."""
     level = LEVEL[CATALOGUE[Code(event.code)].level]
-    return pack(event.sid), pack(event.account_sid), event.code, level, event.at, _ENCODER.encode(event)
+    return blob(event.sid), blob(event.account_sid), event.code, level, event.at, _ENCODER.encode(event)
 
 
 def alert_of(row: Fetched) -> DebuggerEvent:

@@ -19,8 +19,9 @@ from engine.core.records import (
     ServiceOptions,
     Session,
 )
-from engine.core.sids import SidKind, pack, unpack
+from engine.core.sids import SidKind, unpack
 from storage.codec import (
+    ABSENT,
     KIND,
     KIND_AT,
     LEG_STATUS,
@@ -33,6 +34,7 @@ from storage.codec import (
     account_at,
     address_at,
     address_cell,
+    blob,
     key,
     proxy_at,
     proxy_sid_at,
@@ -85,7 +87,7 @@ _OPTIONS = msgspec.json.Decoder(ServiceOptions)
 def account_row(account: Account) -> Row:
     """Return the row of an account."""
     return (
-        pack(account.sid),
+        blob(account.sid),
         account.auth_token,
         account.friendly_name,
         account.allow_participant_conflict,
@@ -113,8 +115,8 @@ def account_of(row: Fetched) -> Account:
 def api_key_row(api_key: ApiKey) -> Row:
     """Return the row of a key."""
     return (
-        pack(api_key.sid),
-        pack(api_key.account_sid),
+        blob(api_key.sid),
+        blob(api_key.account_sid),
         api_key.secret_hash,
         api_key.friendly_name,
         api_key.date_created,
@@ -139,7 +141,7 @@ def number_row(number: ProxyNumber) -> Row:
     """Return the row of a number."""
     return (
         tagged(number.sid),
-        pack(number.account_sid),
+        blob(number.account_sid),
         address_cell(number.address),
         number.iso_country,
         int(number.capabilities),
@@ -176,8 +178,8 @@ def number_of(row: Fetched) -> ProxyNumber:
 def service_row(service: Service) -> Row:
     """Return the row of a service."""
     return (
-        pack(service.sid),
-        pack(service.account_sid),
+        blob(service.sid),
+        blob(service.account_sid),
         service.unique_name,
         service.default_ttl_seconds,
         service.callback_url,
@@ -216,9 +218,9 @@ def service_of(row: Fetched) -> Service:
 def session_row(session: Session) -> Row:
     """Return the row of a new session, date_activated last."""
     return (
-        pack(session.sid),
-        pack(session.service_sid),
-        pack(session.account_sid),
+        blob(session.sid),
+        blob(session.service_sid),
+        blob(session.account_sid),
         session.unique_name,
         SESSION_STATUS[session.status],
         session.closed_reason,
@@ -261,9 +263,9 @@ def session_of(row: Fetched) -> Session:
 def participant_row(participant: Participant) -> Row:
     """Return the row of a participant."""
     return (
-        pack(participant.session_sid),
-        pack(participant.sid),
-        pack(participant.service_sid),
+        blob(participant.session_sid),
+        blob(participant.sid),
+        blob(participant.service_sid),
         address_cell(participant.identifier),
         address_cell(participant.proxy_identifier),
         tagged(participant.proxy_identifier_sid),
@@ -295,24 +297,30 @@ def interaction_row(interaction: Interaction, *, is_elsewhere: bool) -> Row:
     """Return the row of an interaction, then is_open_call, and service and account if its session is elsewhere."""
     inbound, outbound = interaction.inbound, interaction.outbound
     return (
-        pack(interaction.sid),
-        pack(interaction.session_sid),
+        blob(interaction.sid),
+        blob(interaction.session_sid),
         KIND[interaction.kind],
         address_cell(interaction.proxy),
-        key(inbound.participant_sid),
-        tagged(inbound.resource_sid),
-        LEG_STATUS[inbound.status],
-        key(outbound.participant_sid),
-        tagged(outbound.resource_sid),
-        LEG_STATUS[outbound.status],
-        interaction.body,
-        msgspec.json.encode(interaction.media).decode() if interaction.media else None,
-        interaction.duration_seconds,
+        *leg_cells(inbound),
+        *leg_cells(outbound),
+        ABSENT if interaction.body is None else interaction.body,
+        msgspec.json.encode(interaction.media).decode() if interaction.media else ABSENT,
+        ABSENT if interaction.duration_seconds is None else interaction.duration_seconds,
         interaction.date_created,
         interaction.date_updated,
         int(is_open_call(interaction)),  # a bool would go through the slow adapters
-        pack(interaction.service_sid) if is_elsewhere else None,
-        pack(interaction.account_sid) if is_elsewhere else None,
+        blob(interaction.service_sid) if is_elsewhere else ABSENT,
+        blob(interaction.account_sid) if is_elsewhere else ABSENT,
+    )
+
+
+def leg_cells(leg: Leg) -> tuple[Cell, Cell, Cell]:
+    """Return participant, resource and status of a leg, each may be absent."""
+    status = leg.status
+    return (
+        ABSENT if leg.participant_sid is None else blob(leg.participant_sid),
+        ABSENT if leg.resource_sid is None else tagged(leg.resource_sid),
+        ABSENT if status is None else LEG_STATUS[status],
     )
 
 

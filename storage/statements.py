@@ -5,7 +5,7 @@ each hand-over costs up to a switch interval. A statement of 64 rows is executed
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import chain
 from typing import Final
 
@@ -28,9 +28,10 @@ _CHUNKS: Final = (64, 8, 1)
 class ManyRows:
     """A statement with a list of rows in it, executed for any number of rows."""
 
-    def __init__(self, head: str, *, columns: int, tail: str = "") -> None:
-        """Compose the texts: `head`, "(?, …), (?, …)", `tail`."""
-        row = f"({', '.join('?' * columns)})"
+    def __init__(self, head: str, *, columns: int, tail: str = "", nullable: Container[int] = ()) -> None:
+        """Compose the texts: `head`, "(?, …), (?, …)", `tail`; `ABSENT` in the nullable places is NULL."""
+        marks = ("nullif(?, x'')" if place in nullable else "?" for place in range(columns))
+        row = f"({', '.join(marks)})"
         self._texts = tuple((size, f"{head} {', '.join([row] * size)} {tail}") for size in _CHUNKS)
 
     def execute(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
@@ -42,9 +43,10 @@ class ManyRows:
                 start += size
 
 
-def _insert(table: str, columns: str) -> ManyRows:
+def _insert(table: str, columns: str, *, nullable: Container[int] = ()) -> ManyRows:
     """Compose an insert; OR FAIL spares a statement journal, since a failure rolls the transaction back anyway."""
-    return ManyRows(f"INSERT OR FAIL INTO {table} ({columns}) VALUES", columns=columns.count(",") + 1)
+    head = f"INSERT OR FAIL INTO {table} ({columns}) VALUES"
+    return ManyRows(head, columns=columns.count(",") + 1, nullable=nullable)
 
 
 def _upsert(table: str, columns: str) -> str:
@@ -56,7 +58,11 @@ def _upsert(table: str, columns: str) -> str:
 
 INSERT_SESSIONS: Final = _insert("sessions", f"{SESSION_COLUMNS}, date_activated")
 INSERT_PARTICIPANTS: Final = _insert("participants", PARTICIPANT_COLUMNS)
-INSERT_INTERACTIONS: Final = _insert("interactions", f"{INTERACTION_COLUMNS}, is_open_call, service_sid, account_sid")
+INSERT_INTERACTIONS: Final = _insert(
+    "interactions",
+    f"{INTERACTION_COLUMNS}, is_open_call, service_sid, account_sid",
+    nullable={*range(4, 13), 16, 17},  # both legs, body, media, duration; the owners
+)
 INSERT_BATCH_KEYS: Final = _insert("batch_keys", "service_sid, digest, fingerprint, session_sid, at")
 INSERT_EFFECTS: Final = _insert("effects", EFFECT_COLUMNS)
 INSERT_ALERTS: Final = _insert("alerts", ALERT_COLUMNS)
@@ -77,6 +83,7 @@ UPDATE_INTERACTIONS: Final = ManyRows(
     " outbound_status = news.column7, duration_seconds = news.column8, date_updated = news.column9,"
     " is_open_call = kind = 0 AND news.column10 FROM (VALUES",
     columns=10,
+    nullable=range(1, 8),
     tail=") AS news WHERE interactions.sid = news.column1",
 )
 """Rows: interaction, both legs, duration, time, whether the inbound leg goes on; kind 0 is a call."""
