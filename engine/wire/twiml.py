@@ -37,9 +37,11 @@ def _escaped(match: re.Match[str]) -> str:
 
 def dial(*, to: str, caller_id: str, status_url: str) -> bytes:
     """Connect the caller to `to`, showing `caller_id`; the call is answered when the partner answers."""
+    if _SPECIAL.search(caller_id + status_url + to):
+        caller_id, status_url, to = escape(caller_id), escape(status_url), escape(to)
     return (
-        f'{_HEAD}<Dial callerId="{escape(caller_id)}" answerOnBridge="true">'
-        f'<Number statusCallback="{escape(status_url)}" statusCallbackEvent="{LEG_EVENTS}">{escape(to)}</Number>'
+        f'{_HEAD}<Dial callerId="{caller_id}" answerOnBridge="true">'
+        f'<Number statusCallback="{status_url}" statusCallbackEvent="{LEG_EVENTS}">{to}</Number>'
         f"</Dial>{_TAIL}"
     ).encode()
 
