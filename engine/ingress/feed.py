@@ -123,8 +123,12 @@ class FeedConnection(asyncio.Protocol):
         self._line = Line(self._turn)
         self._out = bytearray()
         self._read_at = 0.0
+        self._done_at = 0.0  # when what was read before the next frame was answered
         self._burst = 0
-        self._answered: list[tuple[float, int]] = []
+        self._at_once = 0  # events of what was read last whose answers are written
+        self._answered: list[
+            tuple[float, int]
+        ] = []  # those of frames that stood in line: when they were read, how many
         self._in_flight = 0
         self._is_turning = False
         self._is_paused = False
@@ -189,15 +193,16 @@ class FeedConnection(asyncio.Protocol):
             return
         self._is_turning = True
         first = self._next_number
-        self._read_at = self._parts.monotonic()
+        self._read_at = self._done_at = self._parts.monotonic()
         self._burst = 0
         self._read(data)
-        if self._burst:
-            self._in_flight += self._burst
-            self._parts.meter.burst(self._burst)
+        self._in_flight += self._burst
         if self._line.waits_since(first):
             self._parts.plane.settle(partial(self._line.settle, self._next_number))
         self._turn_over()
+        if self._burst:
+            self._parts.meter.burst(self._burst)
+            self._burst = 0
 
     def _read(self, data: bytes) -> None:
         try:
@@ -258,7 +263,8 @@ class FeedConnection(asyncio.Protocol):
         if questions is not None:
             foreseen = self._parts.plane.resolve_all(questions, account_sid=client.account_sid)
             if foreseen is not None:
-                meter.resolved(foreseen, monotonic() - began)
+                self._done_at = done = monotonic()
+                meter.resolved(foreseen, done - began)
                 said = client.shape.all(foreseen.decisions, is_plain=not (foreseen.others or foreseen.strangers))
                 self._say_all(said, len(said))
                 return
@@ -266,21 +272,21 @@ class FeedConnection(asyncio.Protocol):
         frame.begin(events, client.shape)
         for index, event in enumerate(events):
             self._ask(frame, index, event, client.account_sid)
+        self._done_at = done = monotonic()
         if events:
-            meter.deciding(monotonic() - began, len(events))
+            meter.deciding(done - began, len(events))
 
     def _answer_from_shortcuts(self, payload: Payload, client: _Client) -> bool:
         """Answer a frame of questions, most of them without a look at what they meet; tell whether it was one."""
         shortcuts = self._parts.plane.shortcuts()
         if shortcuts is None or client.layout is None:
             return False
-        meter, monotonic = self._parts.meter, self._parts.monotonic
-        began = monotonic()
         account = shortcuts.account(client.account_sid)
         answers = answer_frame(bytes(payload), shortcuts, account, client.layout, MAX_EVENTS)
         if answers is None:
             return False
-        found = monotonic()
+        monotonic, began = self._parts.monotonic, self._done_at
+        self._done_at = found = monotonic()
         missing: list[Said] = []
         if answers.missing:
             try:
@@ -290,9 +296,12 @@ class FeedConnection(asyncio.Protocol):
             foreseen = self._parts.plane.resolve_all(questions, account_sid=client.account_sid, is_noted=True)
             if foreseen is None:
                 return False
-            meter.resolved(foreseen, monotonic() - found)
+            self._done_at = done = monotonic()
+            self._parts.meter.resolved(foreseen, done - found)
             missing = client.shape.all(foreseen.decisions)
-        meter.shortcut(answers.count - answers.missing, answers.strangers, found - began)
+        at_once = answers.count - answers.missing
+        if at_once:
+            self._parts.meter.shortcut(at_once, answers.strangers, found - began)
         self._burst += answers.count
         self._say_all(completed(answers, missing), answers.count)
         return True
@@ -369,7 +378,7 @@ class FeedConnection(asyncio.Protocol):
             frame.said, frame.events = said, events
         else:
             self._write(self._answers(self._next_number, said))
-            self._answered.append((self._read_at, events))
+            self._at_once += events
             self._next_number += 1
 
     def _turn(self) -> None:
@@ -400,11 +409,19 @@ class FeedConnection(asyncio.Protocol):
             self._regulate()
 
     def _tell_answered(self) -> None:
-        now = self._parts.monotonic()
+        meter, now = self._parts.meter, self._parts.monotonic()
+        burst, at_once = self._burst, self._at_once
+        self._burst = self._at_once = 0
+        if burst and burst == at_once:
+            self._in_flight -= burst
+            meter.served(burst, now - self._read_at)
+        elif burst:
+            meter.burst(burst)
+            self._answered.append((self._read_at, at_once))
         for read_at, events in self._answered:
             if events:
                 self._in_flight -= events
-                self._parts.meter.answered(now - read_at, events)
+                meter.answered(now - read_at, events)
         self._answered.clear()
 
     def _answers(self, number: int, said: list[Said] | Encoded) -> Answers | EncodedAnswers:

@@ -62,6 +62,21 @@ async def test_who_has_a_shortcut_and_who_is_a_stranger_is_answered_at_once() ->
     assert running.meter.in_flight == 0
 
 
+async def test_frames_that_are_read_together_are_one_burst() -> None:
+    """Told of once, however many they are; their decisions one by one."""
+    async with knowing() as (running, client):
+        client.write([resolve()], [], [resolve(), resolve(STRANGER)])
+        answers = [await client.read() for _ in range(3)]
+
+    assert [answer[3] for answer in answers] == [[THERE], [], [THERE, UNKNOWN]]
+    assert running.meter.told == [
+        ("shortcut", 1, 0, 0.0),
+        ("shortcut", 2, 1, 0.0),
+        ("burst", 3),
+        ("answered", 0.0, 3),
+    ]
+
+
 async def test_only_those_without_are_asked_about() -> None:
     """All at once, to be kept from then on; each answer stands where its question did."""
     async with knowing() as (running, client):
