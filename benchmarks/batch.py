@@ -5,7 +5,6 @@ the feed) come from a third process.
 The engine has one core to itself, with its loop and its writer; the others share what is left.
 """
 
-import io
 import json
 import multiprocessing
 import os
@@ -27,16 +26,13 @@ import msgspec
 from benchmarks.bursts import Work, saturate
 from benchmarks.cores import core_apart
 from benchmarks.creates import raw_per_second
-from benchmarks.engines import NUMBERS, filled, person, proxy_number
+from benchmarks.engines import NUMBERS, engine_on, feed_port_of, filled, person, port_of, proxy_number
 from benchmarks.feed import ROUTED, bursts_of, greeted, questions
 from benchmarks.load import Load, drive
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
-from benchmarks.webhook import STRANGERS, pairs_of, port_of, webhooks
-from engine.app import running_engine
+from benchmarks.webhook import STRANGERS, pairs_of, webhooks
 from engine.core.records import Mode
-from engine.settings import ListenAddress, Settings
-from engine.telemetry.logs import configure_logs
 
 ITEMS = 1_000
 """Of a batch."""
@@ -77,12 +73,7 @@ class Sample(msgspec.Struct, frozen=True):
 async def serve(told: Connection, _: Routes, *, data_dir: Path, core: int) -> None:
     """Serve with the engine on one core, commits FULL, without limits of requests and without signatures."""
     os.sched_setaffinity(0, {core})
-    configure_logs(as_json=True, level="info", stream=io.StringIO())
-    anywhere = ListenAddress("127.0.0.1", 0)
-    settings = Settings(
-        data_dir=data_dir, listen=anywhere, feed_listen=anywhere, rate_limit_per_second=0, verify_signatures=False
-    )
-    async with running_engine(settings) as engine:
+    async with engine_on(data_dir, rate_limit_per_second=0, verify_signatures=False) as engine:
         ready = await filled(engine.host, sessions=1_000)
         account = ready.account
         in_session = await pairs_of(ready, first=1_000, mode=Mode.VOICE_AND_MESSAGE)
@@ -93,7 +84,7 @@ async def serve(told: Connection, _: Routes, *, data_dir: Path, core: int) -> No
                 account.auth_token,
                 in_session,
                 service_sid=ready.service.sid,
-                feed_port=int(engine.feed_address.rpartition(":")[2]),
+                feed_port=feed_port_of(engine),
             )
         )
         await until_told(told)

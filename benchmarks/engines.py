@@ -1,18 +1,24 @@
 """An embedded host on a real store, filled through its own control plane."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from actors.host import Host
 from actors.parts import HostSettings
+from engine.app import RunningEngine, running_engine
 from engine.core.records import Account, Service
 from engine.core.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest
 from engine.core.shortcuts import index_if_compiled
 from engine.runtime import OrderedMint, clock, pick
+from engine.settings import ListenAddress, Settings
+from engine.telemetry.logs import configure_logs
 from engine.telemetry.observer import Telemetry
 from storage.store import SqliteStore
 
@@ -21,6 +27,8 @@ NUMBERS = 100
 
 IN_FLIGHT = 200
 """Creates that wait for their commit side by side."""
+
+_ANYWHERE = ListenAddress("127.0.0.1", 0)
 
 
 class Filled(msgspec.Struct, frozen=True):
@@ -62,6 +70,27 @@ async def host_on(data_dir: Path, *, settings: HostSettings | None = None) -> As
     finally:
         await host.stop()
         await store.close()
+
+
+@asynccontextmanager
+async def engine_on(data_dir: Path, **settings: Any) -> AsyncIterator[RunningEngine]:  # noqa: ANN401 - fields of Settings
+    """Run an engine in a process made for it: on ports that the system chooses, its log goes nowhere."""
+    configure_logs(as_json=True, level="info", stream=io.StringIO())
+    usual = Settings(data_dir=data_dir, listen=_ANYWHERE, feed_listen=_ANYWHERE)
+    async with running_engine(msgspec.structs.replace(usual, **settings)) as engine:
+        yield engine
+
+
+def port_of(engine: RunningEngine) -> int:
+    """Return where an engine listens on 127.0.0.1."""
+    port = urlsplit(engine.address).port
+    assert port is not None
+    return port
+
+
+def feed_port_of(engine: RunningEngine) -> int:
+    """Return where its feed does."""
+    return int(engine.feed_address.rpartition(":")[2])
 
 
 async def filled(host: Host, *, sessions: int) -> Filled:

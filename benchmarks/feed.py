@@ -6,7 +6,6 @@ machine disturbs less than the rate; the conditions tell the rate, and the laten
 """
 
 import asyncio
-import io
 import random
 import socket
 import tempfile
@@ -21,14 +20,11 @@ import msgspec
 
 from benchmarks.bursts import CONNECTIONS, Sample, Work, at_rate, connected, saturate
 from benchmarks.cores import core_apart, on_core
-from benchmarks.engines import IN_FLIGHT, NUMBERS, Filled, filled, person, proxy_number
+from benchmarks.engines import IN_FLIGHT, NUMBERS, Filled, engine_on, feed_port_of, filled, person, proxy_number
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.redis import REDIS, gets, hit_word, redis
 from benchmarks.report import Figure, Scale, Section, median
-from engine.app import running_engine
 from engine.core.requests import ParticipantRequest, SessionRequest
-from engine.settings import ListenAddress, Settings
-from engine.telemetry.logs import configure_logs
 from engine.wire.feed import LENGTH_BYTES, Splitter, framed
 
 BINDINGS = 100_000
@@ -61,15 +57,11 @@ BARE = "bare uvloop + MessagePack + dict"
 
 async def serve_engine(told: Connection, _: Routes) -> None:
     """Serve with the engine, `BINDINGS` pairs in session."""
-    configure_logs(as_json=True, level="info", stream=io.StringIO())
-    anywhere = ListenAddress("127.0.0.1", 0)
     with tempfile.TemporaryDirectory() as directory:
-        settings = Settings(data_dir=Path(directory, "data"), listen=anywhere, feed_listen=anywhere)
-        async with running_engine(settings) as engine:
+        async with engine_on(Path(directory, "data")) as engine:
             ready = await filled(engine.host, sessions=0)
             await _pair_up(ready)
-            port = int(engine.feed_address.rpartition(":")[2])
-            told.send(Ready(port, ready.account.sid, ready.account.auth_token))
+            told.send(Ready(feed_port_of(engine), ready.account.sid, ready.account.auth_token))
             await until_told(told)
 
 

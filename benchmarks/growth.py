@@ -4,7 +4,6 @@ An engine for each size runs in a process of its own; they are loaded in turn, o
 """
 
 import gc
-import io
 import multiprocessing
 import os
 import random
@@ -17,14 +16,11 @@ from pathlib import Path
 
 from benchmarks.bursts import CONNECTIONS, at_rate, saturate
 from benchmarks.cores import core_apart, on_core
-from benchmarks.engines import NUMBERS, person, proxy_number
+from benchmarks.engines import NUMBERS, engine_on, feed_port_of, person, proxy_number
 from benchmarks.feed import ROUTED, Run, Runner, bursts_of, greeted, questions
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.rows import Made, made, pair_at
-from engine.app import running_engine
-from engine.settings import ListenAddress, Settings
-from engine.telemetry.logs import configure_logs
 
 SIZES = (10_000, 100_000, 1_000_000, 5_000_000)
 """Bindings: two of a session."""
@@ -53,14 +49,11 @@ def resident_bytes() -> int:
 
 async def serve(told: Connection, _: Routes, *, owner: Made, bindings: int) -> None:
     """Serve what was made."""
-    configure_logs(as_json=True, level="info", stream=io.StringIO())
-    anywhere = ListenAddress("127.0.0.1", 0)
-    settings = Settings(data_dir=owner.data_dir, listen=anywhere, feed_listen=anywhere)
     gc.collect()
     before = resident_bytes()
-    async with running_engine(settings) as engine:
+    async with engine_on(owner.data_dir) as engine:
         assert engine.host.bindings == bindings
-        port = int(engine.feed_address.rpartition(":")[2])
+        port = feed_port_of(engine)
         resident = resident_bytes()
         told.send(Grown(port, owner.account_sid, owner.token, held=resident - before, resident=resident))
         await until_told(told)

@@ -4,7 +4,6 @@ The engine, the application and the load are three processes on one machine; the
 """
 
 import asyncio
-import io
 import sqlite3
 import tempfile
 import time
@@ -16,16 +15,13 @@ from threading import Event, Thread
 
 import httptools
 
-from benchmarks.engines import filled
+from benchmarks.engines import engine_on, filled, port_of
 from benchmarks.load import Load, drive
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
-from benchmarks.webhook import PUBLIC_URL, pairs_of, port_of, posted
-from engine.app import running_engine
+from benchmarks.webhook import PUBLIC_URL, pairs_of, posted
 from engine.core.records import Mode
 from engine.core.requests import ServiceRequest
-from engine.settings import ListenAddress, Settings
-from engine.telemetry.logs import configure_logs
 
 MESSAGES = 10_000
 CONNECTIONS = 32
@@ -66,14 +62,8 @@ async def serve_application(told: Connection, _: Routes) -> None:
 
 async def serve_engine(told: Connection, options: Routes) -> None:
     """Serve with the engine and the hooks that the options name."""
-    configure_logs(as_json=True, level="info", stream=io.StringIO())
-    settings = Settings(
-        data_dir=Path(options[DATA_DIR]),
-        listen=ListenAddress("127.0.0.1", 0),
-        public_url=PUBLIC_URL,
-        outgoing_allow=("127.0.0.0/8",),
-    )
-    async with running_engine(settings) as engine:
+    data_dir = Path(options[DATA_DIR])
+    async with engine_on(data_dir, public_url=PUBLIC_URL, outgoing_allow=("127.0.0.0/8",)) as engine:
         ready = await filled(engine.host, sessions=1_000)
         request = ServiceRequest(callback_url=options.get(CALLBACK), intercept_callback_url=options.get(INTERCEPT))
         await engine.host.control.update_service(ready.account.sid, ready.service.sid, request)

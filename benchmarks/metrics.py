@@ -20,12 +20,21 @@ import msgspec
 from starlette.applications import Starlette
 
 from actors.host import Host
-from benchmarks.engines import NUMBERS, Filled, create_sessions, filled, host_on, person, proxy_number
+from benchmarks.engines import (
+    NUMBERS,
+    Filled,
+    create_sessions,
+    engine_on,
+    filled,
+    host_on,
+    person,
+    port_of,
+    proxy_number,
+)
 from benchmarks.load import drive
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
-from benchmarks.webhook import PUBLIC_URL, SESSIONS, STRANGERS, pairs_of, port_of, webhooks
-from engine.app import running_engine
+from benchmarks.webhook import PUBLIC_URL, SESSIONS, STRANGERS, pairs_of, webhooks
 from engine.core.observing import Ingress, TrafficMeter
 from engine.core.placement import host_name
 from engine.core.pool import MOST_RESERVED, MOST_UNRESERVED
@@ -39,7 +48,7 @@ from engine.ingress.feed_server import FeedServer
 from engine.ingress.http import inbound_protocol
 from engine.listeners import Listener, bind_tcp
 from engine.runtime import clock, monotonic
-from engine.settings import ListenAddress, Settings
+from engine.settings import ListenAddress
 from engine.telemetry.logs import configure_logs
 from engine.telemetry.observer import Telemetry
 from storage.datadir import DATABASE
@@ -305,10 +314,8 @@ def webhook_figures(server: Serving, doors: Doors) -> Iterator[Figure]:
 
 async def serve_large(told: Connection, _: Routes) -> None:
     """Serve a whole engine with as many numbers as one service can have."""
-    configure_logs(as_json=True, level="info", stream=io.StringIO())
     with tempfile.TemporaryDirectory() as directory:
-        settings = Settings(data_dir=Path(directory, "data"), listen=ListenAddress("127.0.0.1", 0), metrics_services=20)
-        async with running_engine(settings) as engine:
+        async with engine_on(Path(directory, "data"), metrics_services=20) as engine:
             ready = await filled(engine.host, sessions=0)
             await _fill_pool(ready)
             await create_sessions(ready, first=0, count=SESSIONS)

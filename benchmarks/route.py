@@ -1,6 +1,5 @@
 """A recorded call over the feed, beside SQLite `executemany` of the very rows that it left, in large transactions."""
 
-import io
 import sqlite3
 import tempfile
 import time
@@ -14,15 +13,12 @@ import msgspec
 
 from benchmarks.bursts import CONNECTIONS, Sample, Work, saturate
 from benchmarks.cores import core_apart, on_core
-from benchmarks.engines import filled
+from benchmarks.engines import engine_on, feed_port_of, filled
 from benchmarks.feed import ROUTED, calls, greeted
 from benchmarks.peers import Ready, Routes, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.rows import pair_at
-from engine.app import running_engine
 from engine.core.requests import ParticipantRequest, SessionRequest
-from engine.settings import ListenAddress, Settings
-from engine.telemetry.logs import configure_logs
 from storage.datadir import DATABASE
 
 BINDINGS = 2_000
@@ -43,17 +39,14 @@ class Written(msgspec.Struct, frozen=True):
 
 async def serve(told: Connection, _: Routes, *, data_dir: Path) -> None:
     """Serve with the engine, commits FULL."""
-    configure_logs(as_json=True, level="info", stream=io.StringIO())
-    anywhere = ListenAddress("127.0.0.1", 0)
-    settings = Settings(data_dir=data_dir, listen=anywhere, feed_listen=anywhere)
-    async with running_engine(settings) as engine:
+    async with engine_on(data_dir) as engine:
         ready = await filled(engine.host, sessions=0)
         for index in range(0, BINDINGS, 2):
             seats = (pair_at(index), pair_at(index + 1))
             participants = tuple(ParticipantRequest(identifier=who, proxy_identifier=proxy) for who, proxy in seats)
             request = SessionRequest(participants=participants)
             await ready.host.control.create_session(ready.account.sid, ready.service.sid, request)
-        told.send(Ready(int(engine.feed_address.rpartition(":")[2]), ready.account.sid, ready.account.auth_token))
+        told.send(Ready(feed_port_of(engine), ready.account.sid, ready.account.auth_token))
         await until_told(told)
 
 

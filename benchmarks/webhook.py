@@ -4,26 +4,23 @@ One server process at a time is loaded, from this process; rounds of all servers
 is of requests per second; the conditions add that of processor time, which a busy machine disturbs less.
 """
 
-import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import cycle, product
 from multiprocessing.connection import Connection
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 
-from benchmarks.engines import NUMBERS, Filled, filled, person, proxy_number
+from benchmarks.engines import NUMBERS, Filled, engine_on, filled, person, port_of, proxy_number
 from benchmarks.load import drive
 from benchmarks.peers import Ready, Routes, Serve, Serving, serve_bare, serve_fastapi, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
-from engine.app import RunningEngine, running_engine
+from engine.app import RunningEngine
 from engine.core.records import Mode
 from engine.core.requests import ParticipantRequest, SessionRequest
-from engine.settings import ListenAddress, Settings
-from engine.telemetry.logs import configure_logs
 from engine.wire.webhooks import Form, signature
 
 SESSIONS = 5_000
@@ -88,15 +85,9 @@ def posted(ready: Ready, path: str, given: dict[str, str], *, sender: str, proxy
 
 
 async def _serve_engine(told: Connection, *, is_signed: bool) -> None:
-    configure_logs(as_json=True, level="info", stream=io.StringIO())
     with tempfile.TemporaryDirectory() as directory:
-        settings = Settings(
-            data_dir=Path(directory, "data"),
-            listen=ListenAddress("127.0.0.1", 0),
-            public_url=PUBLIC_URL,
-            verify_signatures=is_signed,
-        )
-        async with running_engine(settings) as engine:
+        data_dir = Path(directory, "data")
+        async with engine_on(data_dir, public_url=PUBLIC_URL, verify_signatures=is_signed) as engine:
             told.send(await _provisioned(engine))
             await until_told(told)
 
@@ -107,13 +98,6 @@ async def _provisioned(engine: RunningEngine) -> Ready:
     in_session = await pairs_of(ready, first=SESSIONS, mode=Mode.VOICE_AND_MESSAGE)
     wrong_mode = await pairs_of(ready, first=SESSIONS + PAIRS, mode=Mode.MESSAGE_ONLY)
     return Ready(port_of(engine), account.sid, account.auth_token, in_session, wrong_mode)
-
-
-def port_of(engine: RunningEngine) -> int:
-    """Return where an engine listens on 127.0.0.1."""
-    port = urlsplit(engine.address).port
-    assert port is not None
-    return port
 
 
 async def pairs_of(ready: Filled, *, first: int, mode: Mode) -> tuple[tuple[str, str], ...]:

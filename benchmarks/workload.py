@@ -4,7 +4,6 @@ Each round starts an engine of its own on one core, brings the sessions in over 
 they are taken; both kinds alternate. Every ending must come as often as the files say, or the run stops.
 """
 
-import io
 import tempfile
 from contextlib import ExitStack
 from functools import partial
@@ -15,16 +14,14 @@ import msgspec
 import uvloop
 
 from benchmarks.cores import core_apart, on_core
+from benchmarks.engines import engine_on, feed_port_of
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
-from engine.app import running_engine
 from engine.bench.files import WorkloadFiles
 from engine.bench.workload import Workload
 from engine.cli.feedrun import FeedReport, Pace
 from engine.cli.workload import bring_in, send_to
 from engine.core.requests import AccountUpdate
-from engine.settings import ListenAddress, Settings
-from engine.telemetry.logs import configure_logs
 
 EVENTS = 60_000
 """Of a round."""
@@ -48,16 +45,11 @@ class Sample(msgspec.Struct, frozen=True):
 
 async def serve(told: Connection, _: Routes, *, directory: Path) -> None:
     """Serve with the engine, the sessions of a workload brought in and expired where they are to be."""
-    configure_logs(as_json=True, level="info", stream=io.StringIO())
-    anywhere = ListenAddress("127.0.0.1", 0)
     with tempfile.TemporaryDirectory() as data_dir:
-        settings = Settings(
-            data_dir=Path(data_dir, "data"), listen=anywhere, feed_listen=anywhere, rate_limit_per_second=0
-        )
-        async with running_engine(settings) as engine:
+        async with engine_on(Path(data_dir, "data"), rate_limit_per_second=0) as engine:
             account = await engine.host.control.create_account(AccountUpdate(friendly_name="benchmark"))
             await bring_in(engine.address, account, WorkloadFiles(directory))
-            told.send(Ready(int(engine.feed_address.rpartition(":")[2]), account.sid, account.auth_token))
+            told.send(Ready(feed_port_of(engine), account.sid, account.auth_token))
             await until_told(told)
 
 
