@@ -69,7 +69,9 @@ class Directory:
             if actor.bindings.shortcuts is not None:
                 actor.bindings.shortcuts.stale()
             return
-        shortcuts = None if self._shortcuts is None else self._shortcuts.open(number.address, number.account_sid)
+        source, shortcuts = self._source_of(service.sid), None
+        if self._shortcuts is not None:
+            shortcuts = self._shortcuts.open(number.address, number.account_sid, source)
         self._actors[number.address] = NumberActor(
             number.address,
             account_sid=number.account_sid,
@@ -79,7 +81,7 @@ class Directory:
             ledger=self._ledger,
             hooked=self._hooked,
             expired=self._expired,
-            source=self._source_of(service.sid),
+            source=source,
             shortcuts=shortcuts,
         )
 

@@ -334,10 +334,8 @@ class Host:
         return None if owner == neighbourhood.me else owner
 
     def shortcuts(self) -> ShortcutIndex | None:
-        """Return what plain questions can be answered from now; None while not everything is known, or without any."""
+        """Return what plain questions can be answered from now; None while this host is not loaded, or without any."""
         if self._shortcuts is None or not self._is_loaded:
-            return None
-        if self._neighbourhood is not None and not self._neighbourhood.are_mirrors_ready:
             return None
         return self._shortcuts.at(self._parts.clock())
 

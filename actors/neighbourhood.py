@@ -84,11 +84,6 @@ class Neighbourhood:
         """The hosts of which too little is heard: their services' numbers here do not route, or ours there."""
         return tuple(host for host in self._mesh.others if not (self.mirrors[host].is_ready and self.links[host].is_up))
 
-    @property
-    def are_mirrors_ready(self) -> bool:
-        """Whether all that this host's numbers have to know of sessions elsewhere is known."""
-        return all(mirror.is_ready for mirror in self.mirrors.values())
-
     def owner_of(self, proxy: str) -> int | None:
         """Return the place of the host that owns a number, None for a number that is in no pool."""
         number = self._registry.number_at(proxy)

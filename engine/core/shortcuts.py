@@ -8,7 +8,7 @@ mypyc compiles this module; interpreted it does the same, only too slowly to be 
 Integers stay below 63 bits on the way, lest the two differ.
 """
 
-from typing import Final, final
+from typing import Final, Protocol, final
 
 from librt.vecs import append, vec
 from mypy_extensions import i64
@@ -32,6 +32,7 @@ WORDS: Final = 4
 
 _FEWEST_ENTRIES: Final = 8
 _MOST_DIGITS: Final = 15
+_MOST_SOURCES: Final = 62  # a bit each
 _LONGEST_SEARCH: Final = 64  # that many entries beside each other are no chance: one more is not kept
 
 
@@ -165,25 +166,43 @@ class FlatTable:
         self.words, self._mask = words, mask
 
 
+class Source(Protocol):
+    """Who tells of the sessions of some numbers."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether they are known, and kept up."""
+
+
 @final
 class ShortcutIndex:
     """The shortcuts of all numbers of a host, by the number."""
 
-    __slots__ = ("_accounts", "_free", "now", "numbers", "tables")
+    __slots__ = ("_accounts", "_free", "_sources", "now", "numbers", "ready", "tables")
 
     def __init__(self) -> None:
         self.now: i64 = 0
         """The time of the last `at`."""
+        self.ready: i64 = 0
+        """The sources that were ready then, a bit each."""
         self.numbers = FlatTable()
-        """The place of a number's shortcuts in `tables`, and what stands for its account, by `pack` of it."""
+        """By `pack` of a number: the place of its shortcuts in `tables`, its account, the bit of its source or 0."""
         self.tables: list[FlatTable] = []
         """The shortcuts of each number: `pack` of an identifier → partner, number shown, end."""
+        self._sources: list[Source] = []
         self._free: list[int] = []
         self._accounts: dict[str, int] = {}
 
     def at(self, now: float) -> "ShortcutIndex":
-        """Take note of the time, UTC epoch seconds, and return itself."""
+        """Take note of the time, UTC epoch seconds, and of who is ready, and return itself."""
         self.now = int(now)
+        ready: i64 = 0
+        bit: i64 = 1
+        for source in self._sources:
+            if source.is_ready:
+                ready |= bit
+            bit += bit  # 1 << 61 is compiled to a shift of 32 bits
+        self.ready = ready
         return self
 
     def account(self, account_sid: str | None) -> i64:
@@ -192,10 +211,16 @@ class ShortcutIndex:
             return ANY_ACCOUNT
         return self._accounts.setdefault(account_sid, len(self._accounts))
 
-    def open(self, proxy: Address, account_sid: str) -> FlatTable | None:
-        """Return the shortcuts, none yet, of a number; None for one that can have none, such as a short code."""
+    def open(self, proxy: Address, account_sid: str, source: Source | None = None) -> FlatTable | None:
+        """Return the shortcuts, none yet, of a number; None for one that can have none, such as a short code.
+
+        They are not read while `source`, who tells of its sessions, is not ready.
+        """
         key = pack(proxy)
         if key == 0:
+            return None
+        bit = 0 if source is None else self._bit_of(source)
+        if bit < 0:
             return None
         self.close(proxy)
         table = FlatTable()
@@ -205,8 +230,21 @@ class ShortcutIndex:
         else:
             place = len(self.tables)
             self.tables.append(table)
-        self.numbers.put(key, place, self.account(account_sid), 0)
+        self.numbers.put(key, place, self.account(account_sid), bit)
         return table
+
+    def _bit_of(self, source: Source) -> i64:
+        """Return the bit of a source, old or new; -1 where there are too many."""
+        if source not in self._sources:
+            if len(self._sources) == _MOST_SOURCES:
+                return -1
+            self._sources.append(source)
+        bit: i64 = 1
+        for other in self._sources:
+            if other is source:
+                break
+            bit += bit
+        return bit
 
     def close(self, proxy: Address) -> None:
         """Forget a number, if it is there."""

@@ -173,6 +173,8 @@ def _write(  # noqa: PLR0917 - called for every question, by place
     words = numbers.words
     if account != ANY_ACCOUNT and account != words[at + 2]:
         return _UNKNOWN
+    if words[at + 3] & ~index.ready != 0:
+        return _UNKNOWN
     table = index.tables[words[at + 1]]
     at = table.find(sender)
     if at < 0:

@@ -21,6 +21,12 @@ keys = st.integers(-(2**63), 2**63 - 1) | st.integers(1, 40)
 steps = st.lists(st.tuples(st.booleans(), keys), max_size=150)
 
 
+class Teller:
+    """Tells of sessions, or does not."""
+
+    is_ready = False
+
+
 @pytest.fixture(params=[compiled, interpreted], ids=["compiled", "interpreted"], scope="module")
 def build(request: pytest.FixtureRequest) -> Build:
     made: Build = request.param()
@@ -124,6 +130,22 @@ def test_a_number_has_the_shortcuts_that_it_was_opened_with(build: Build) -> Non
     assert tables() == [again, second]
     assert (len(first), len(again), len(index.tables)) == (1, 0, 2)
     assert index.open("12345", A1) is None
+
+
+def test_who_is_ready_is_told_with_the_time(build: Build) -> None:
+    """One bit a source, whatever numbers it tells of; more than have a bit go without shortcuts."""
+    index, sources = build.shortcuts.ShortcutIndex(), [Teller() for _ in range(63)]
+
+    opened = [index.open(f"+1646555{place:04d}", A1, source) for place, source in enumerate(sources)]
+    index.open(P1, A1, sources[2])
+    index.open(P2, A1)
+    sources[0].is_ready = sources[2].is_ready = sources[61].is_ready = True
+
+    assert index.at(7.9).ready == 1 | 1 << 2 | 1 << 61
+    assert index.now == 7
+    bits = [index.numbers.words[index.numbers.find(build.shortcuts.pack(proxy)) + 3] for proxy in (P1, P2)]
+    assert bits == [1 << 2, 0]
+    assert [place for place, table in enumerate(opened) if table is None] == [62]
 
 
 def test_accounts_are_told_apart(build: Build) -> None:

@@ -137,6 +137,23 @@ def test_numbers_of_other_accounts_are_left_to_be_asked(build: Build) -> None:
     assert missing == [0, 0, 2]
 
 
+def test_numbers_whose_sessions_are_not_kept_up_are_left_to_be_asked(build: Build) -> None:
+    """Until whoever tells of them is heard again; others' are answered."""
+
+    class Teller:
+        is_ready = True
+
+    index, teller = known(build), Teller()
+    build.shortcuts.note(index.open("+16465550003", ACCOUNT, teller), ALICE, BOB, P2, 1 << 60)
+    asked, missing = encode([question(), question(ALICE, "+16465550003"), question(CAROL, "+16465550003")]), []
+
+    for is_ready in (True, False, True):
+        teller.is_ready = is_ready
+        missing.append(answered(build, asked, index.at(NOW)).missing)
+
+    assert missing == [0, 2, 0]
+
+
 @pytest.mark.parametrize(
     "frame",
     [
