@@ -49,6 +49,8 @@ Pairs = Sequence[tuple[str, str]]
 """(sender, proxy number)."""
 
 QUESTION, STRANGER, CALL = "question, in session", "question of a stranger", "call recorded on disk (FULL)"
+IN_FULL = "question, its session wanted"
+"""Is in no shortcut: looked up in full, as all are where nothing is compiled."""
 BARE = "bare uvloop + MessagePack + dict"
 
 
@@ -139,10 +141,10 @@ def calls(pairs: Pairs, depth: int, events: int, *, sids: Iterator[int]) -> Iter
     return iter(frames)
 
 
-def greeted(address: tuple[str, int], *, account_sid: str, token: str) -> socket.socket:
+def greeted(address: tuple[str, int], *, account_sid: str, token: str, wants: tuple[str, ...] = WANTS) -> socket.socket:
     """Connect to a feed and say hello."""
     connection = connected(address)
-    connection.sendall(framed(_encode({"version": 1, "key": account_sid, "secret": token, "wants": WANTS})))
+    connection.sendall(framed(_encode({"version": 1, "key": account_sid, "secret": token, "wants": wants})))
     length = int.from_bytes(connection.recv(LENGTH_BYTES, socket.MSG_WAITALL))
     welcome = _decode(connection.recv(length, socket.MSG_WAITALL))
     assert welcome[0] == "welcome", welcome
@@ -218,6 +220,7 @@ def _runners(stack: ExitStack, core: int) -> dict[str, Runner]:
     unknown = {depth: bursts_of(strangers, depth, questions) for depth in DEPTHS}
     runners = {
         QUESTION: Runner(engine, asked, ROUTED, hello),
+        IN_FULL: Runner(engine, asked, ROUTED, partial(hello, wants=(*WANTS, "session"))),
         STRANGER: Runner(engine, unknown, REFUSED, hello),
         BARE: Runner(bare, {depth: bursts_of(everyone, depth, questions) for depth in DEPTHS}, ROUTED),
         CALL: Runner(engine, {}, ROUTED, hello),
@@ -265,7 +268,7 @@ def measure(scale: Scale) -> Section:
     peer = REDIS if (DEPTHS[0], REDIS) in runs else BARE
     figures = []
     for depth in DEPTHS:
-        for what in (QUESTION, STRANGER, BARE, REDIS, CALL):
+        for what in (QUESTION, IN_FULL, STRANGER, BARE, REDIS, CALL):
             if (depth, what) in runs:
                 is_compared = what not in {peer, CALL}  # what is written to disk has a peer in `benchmarks.route`
                 beside = runs[depth, peer] if is_compared else None
