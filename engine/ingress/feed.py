@@ -125,10 +125,8 @@ class FeedConnection(asyncio.Protocol):
         self._read_at = 0.0
         self._done_at = 0.0  # when what was read before the next frame was answered
         self._burst = 0
-        self._at_once = 0  # events of what was read last whose answers are written
-        self._answered: list[
-            tuple[float, int]
-        ] = []  # those of frames that stood in line: when they were read, how many
+        self._at_once = 0  # of these, how many have their answers written
+        self._answered: list[tuple[float, int]] = []  # when others were read, and how many
         self._in_flight = 0
         self._is_turning = False
         self._is_paused = False
