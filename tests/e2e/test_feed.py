@@ -201,6 +201,45 @@ def test_the_metrics_tell_of_the_feed(start_server: StartServer) -> None:
     assert '\nmaskline_resolved_total{outcome="unknown-number",reason="not-in-pool"} 2.0' in metrics
 
 
+# -- the route alone -------------------------------------------------------------------------------------------------
+
+
+@on_both_runtimes
+def test_who_asks_for_the_route_alone_hears_of_every_change(start_server: StartServer) -> None:
+    """Asked twice each time, since what was found once is answered from memory: never of a route that is gone."""
+    tenant = new_tenant(start_server())
+    service = tenant.service(numbers=4)
+    pairing = service.pairing(Ttl=3600)
+    first, second = pairing.first, pairing.second
+    asked: list[list[object]] = [
+        ["resolve", "call", first.identifier, first.proxy],
+        ["resolve", "message", second.identifier, second.proxy],
+        ["resolve", "call", person(), first.proxy],
+    ]
+    nowhere = ["refused", "", ""]
+    both = [["routed", second.identifier, second.proxy], ["routed", first.identifier, first.proxy], nowhere]
+    with Feed(tenant.server.feed, tenant.sid, tenant.token, wants=["outcome", "to", "caller_id"]) as lean:
+
+        def said() -> list[list[str]]:
+            once, again = lean.decide(*asked), lean.decide(*asked)
+            assert once == again
+            return once
+
+        assert said() == both
+        tenant.delete(f"{pairing.path}/Participants/{second.sid}")
+        assert said() == [nowhere] * 3
+        third = service.join(pairing.path, person())
+        assert said() == [["routed", third.identifier, third.proxy], nowhere, nowhere]
+        asked[1] = ["resolve", "message", third.identifier, third.proxy]
+        tenant.update(pairing.path, Status="closed")
+        assert said() == [nowhere] * 3
+        tenant.update(pairing.path, Status="in-progress")
+        assert said() == [["routed", third.identifier, third.proxy], ["routed", first.identifier, first.proxy], nowhere]
+        tenant.delete(pairing.path)
+        assert said() == [nowhere] * 3
+    tenant.close()
+
+
 # -- the end of a server ---------------------------------------------------------------------------------------------
 
 
