@@ -21,6 +21,7 @@ from actors.routes import Routes
 from actors.seating import Seating
 from engine.core.allocation import not_in_service
 from engine.core.batch import ItemKey
+from engine.core.bindings import ActiveSession, active_session
 from engine.core.changes import (
     BatchKeyUsed,
     Change,
@@ -50,7 +51,6 @@ from engine.core.records import (
     SessionStatus,
 )
 from engine.core.requests import SessionRequest, SessionUpdate
-from engine.core.routing import ActiveSession, active_session
 from engine.core.sids import SidKind, is_sid
 
 EXPIRY_RETRY_SECONDS = 1.0

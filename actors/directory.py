@@ -7,9 +7,10 @@ from actors.ledger import Ledger
 from actors.number import NumberActor, Source
 from actors.parts import Parts
 from actors.registry import Registry
+from engine.core.bindings import ActiveSession, Seat
 from engine.core.e164 import canonical
 from engine.core.records import Address, ProxyNumber
-from engine.core.routing import ActiveSession, Seat, rules_for
+from engine.core.routing import rules_for
 from engine.core.shortcuts import ShortcutIndex
 
 

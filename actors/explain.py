@@ -7,11 +7,12 @@ import msgspec
 from actors.coordinators import Coordinators
 from actors.directory import Directory
 from actors.number import NumberActor
+from engine.core.bindings import ActiveSession
 from engine.core.e164 import canonical, mask
 from engine.core.errors import CATALOGUE
 from engine.core.ports import Explanation
 from engine.core.records import Address, Kind, Session
-from engine.core.routing import NOT_IN_POOL, OUT_OF_SESSION, REBUILDING, ActiveSession, NumberRules, fall_back
+from engine.core.routing import NOT_IN_POOL, OUT_OF_SESSION, REBUILDING, NumberRules, fall_back
 from engine.core.traffic import Decision, InboundEvent, Outcome, Reason
 
 _WHY = {

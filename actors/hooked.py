@@ -14,6 +14,7 @@ from actors.coordinators import Coordinators
 from actors.ledger import Ledger
 from actors.locks import KeyedLocks
 from actors.parts import Parts
+from engine.core.bindings import ActiveSession
 from engine.core.e164 import canonical
 from engine.core.errors import CATALOGUE, ApiError, Code, PeerUnavailable, StoreUnavailable
 from engine.core.ports import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
@@ -25,7 +26,6 @@ from engine.core.routing import (
     OUT_OF_SESSION,
     REBUILDING,
     STORE_DOWN,
-    ActiveSession,
     Ruling,
     decide,
     fall_back,

@@ -11,6 +11,7 @@ import msgspec
 from actors.owing import callback
 from actors.parts import Parts
 from actors.recents import Became, Recents
+from engine.core.bindings import ActiveSession
 from engine.core.changes import Change, InteractionRecorded, InteractionUpdated, SessionTouched
 from engine.core.e164 import canonical
 from engine.core.effects import Effect
@@ -18,7 +19,7 @@ from engine.core.errors import CATALOGUE, Code, StoreUnavailable
 from engine.core.legs import apply_report, ends_call, is_open_call
 from engine.core.ports import Passed
 from engine.core.records import Interaction, Kind, LegStatus, Service
-from engine.core.routing import BUSY, STORE_DOWN, ActiveSession
+from engine.core.routing import BUSY, STORE_DOWN
 from engine.core.sids import pack
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
 

@@ -24,9 +24,9 @@ from actors.routes import Place, Routes
 from actors.services import ServiceRegister
 from actors.sides import CoordinatorSide, NumberSide
 from actors.stream import LEASE_SECONDS, Touch
+from engine.core.bindings import ActiveSession
 from engine.core.changes import SessionTouched
 from engine.core.errors import MasklineError, StoreUnavailable
-from engine.core.routing import ActiveSession
 from engine.core.sids import SidKind
 from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 

@@ -11,6 +11,7 @@ from actors import owing
 from actors.hooked import HookedEvents
 from actors.ledger import Ledger
 from actors.parts import Parts
+from engine.core.bindings import ActiveSession, Bindings, Seat, seat_of
 from engine.core.e164 import canonical
 from engine.core.effects import Effect
 from engine.core.errors import CATALOGUE, StoreUnavailable
@@ -19,17 +20,13 @@ from engine.core.routing import (
     OUT_OF_SESSION,
     REBUILDING,
     STORE_DOWN,
-    ActiveSession,
-    Bindings,
     NumberRules,
     Ruling,
-    Seat,
     decide,
     fall_back,
     outbound_address,
     pushed_message,
     routed,
-    seat_of,
 )
 from engine.core.shortcuts import FlatTable
 from engine.core.sids import SidKind

@@ -1,9 +1,9 @@
 """What an interaction makes the engine owe: the callback about it, the message that carries it, the end of a call."""
 
 from actors.parts import Parts
+from engine.core.bindings import ActiveSession
 from engine.core.effects import CallbackOwed, Duty, Effect, HangUpOwed, MessageOwed
 from engine.core.records import Address, Interaction, ServiceOptions
-from engine.core.routing import ActiveSession
 from engine.core.sids import SidKind
 
 

@@ -11,7 +11,7 @@ from actors.breaths import in_breaths
 from actors.ledger import Ledger
 from actors.mirror import Mirror
 from actors.parts import Parts
-from engine.core.routing import ActiveSession
+from engine.core.bindings import ActiveSession
 from engine.core.sids import pack
 
 

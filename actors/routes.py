@@ -12,8 +12,8 @@ from typing import Any
 from actors.directory import Directory
 from actors.link import Link
 from actors.stream import Checked, Lapsed, LapseForgotten, Operation, Withdrawn, routed
+from engine.core.bindings import ActiveSession, Seat
 from engine.core.records import Address
-from engine.core.routing import ActiveSession, Seat
 
 Place = Callable[[Address], int]
 """Returns the place of the host that owns a number."""

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 
 from actors.parts import Parts
 from engine.core.allocation import Surroundings, admit, allot, not_in_service, pair_in_use
+from engine.core.bindings import ActiveSession, Seat
 from engine.core.e164 import mask
 from engine.core.errors import Code
 from engine.core.holdings import Holdings
 from engine.core.pool import Pool, PoolState
 from engine.core.records import Account, Address, Participant, Service, Session
 from engine.core.requests import ParticipantRequest
-from engine.core.routing import ActiveSession, Seat
 from engine.core.sids import SidKind
 
 

@@ -22,11 +22,11 @@ from actors.routes import Place
 from actors.services import ServiceRegister
 from actors.stream import Batch, Taken
 from engine.core.allocation import session_wanted
+from engine.core.bindings import Seat
 from engine.core.changes import InteractionErased, SessionErased
 from engine.core.errors import not_found
 from engine.core.ports import Page, PageCursor
 from engine.core.records import Address, Interaction, Participant, Session
-from engine.core.routing import Seat
 from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome, SessionWanted
 
 P = ParamSpec("P")

@@ -12,8 +12,9 @@ import msgspec
 
 from benchmarks.engines import NUMBERS, person, proxy_number
 from benchmarks.report import Figure, Scale, Section, median
+from engine.core.bindings import ActiveSession, Bindings, Seat
 from engine.core.records import Kind, Mode
-from engine.core.routing import ActiveSession, Bindings, NumberRules, Seat, decide
+from engine.core.routing import NumberRules, decide
 from engine.core.shortcuts import ANY_ACCOUNT, IS_COMPILED, NEVER, ShortcutIndex, note
 from engine.core.sids import SidKind
 from engine.core.traffic import Decision, InboundEvent

@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from engine.core.batch import KeyUse
+from engine.core.bindings import ActiveSession, Seat
 from engine.core.effects import Effect
 from engine.core.ports import (
     AlertFilter,
@@ -21,7 +22,6 @@ from engine.core.ports import (
     Registry,
 )
 from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
-from engine.core.routing import ActiveSession, Seat
 from engine.core.sids import SidKind, first_sid_at, is_sid, pack, unpack
 from storage.codec import (
     MODE_AT,

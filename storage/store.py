@@ -13,6 +13,7 @@ from typing import Self, TypeVar, TypeVarTuple
 import msgspec
 
 from engine.core.batch import KeyUse
+from engine.core.bindings import ActiveSession
 from engine.core.changes import Change
 from engine.core.effects import Effect
 from engine.core.errors import StoreUnavailable
@@ -28,7 +29,6 @@ from engine.core.ports import (
     Registry,
 )
 from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
-from engine.core.routing import ActiveSession
 from engine.core.search import FoundSessions, SessionSought
 from storage.connections import OLDEST_SQLITE, Synchronous, open_mover, open_writer
 from storage.datadir import DataDirLock

@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from engine.core.batch import BatchItem, ItemResult, KeyUse
+from engine.core.bindings import ActiveSession
 from engine.core.changes import Change
 from engine.core.effects import Effect
 from engine.core.errors import Code, Level, StoreUnavailable
@@ -34,7 +35,7 @@ from engine.core.requests import (
     SessionRequest,
     SessionUpdate,
 )
-from engine.core.routing import ActiveSession, Foreseen
+from engine.core.routing import Foreseen
 from engine.core.search import FoundSessions, SessionSought
 from engine.core.shortcuts import ShortcutIndex
 from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome, SessionWanted

@@ -1,21 +1,20 @@
-"""Where inbound traffic goes: `decide()`, and the active session as the hot path sees it.
+"""Where inbound traffic goes: `decide()`, and what answers in bulk, `foresee_all()`.
 
 Source: behaviour 9, 10, 11, 14. No clock, no randomness, no await: `now` and the SID mint are arguments. A call or
 message is routed only to the other seat of the one active session that binds (sender, number reached); whatever does
 not fit is refused.
 """
 
-from bisect import insort
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import msgspec
 
+from engine.core.bindings import ActiveSession, Bindings, Seat
 from engine.core.e164 import canonical, dial_form
 from engine.core.errors import Code
 from engine.core.keywords import is_stop_word
-from engine.core.lifecycle import expires_at, lets_pass
+from engine.core.lifecycle import lets_pass
 from engine.core.records import (
     Account,
     Address,
@@ -24,238 +23,13 @@ from engine.core.records import (
     Leg,
     LegStatus,
     Mode,
-    Participant,
     ProxyNumber,
     Service,
     ServiceOptions,
-    Session,
 )
-from engine.core.shortcuts import NEVER, FlatTable, forget, hold, note
+from engine.core.shortcuts import note
 from engine.core.sids import Mint, SidKind
 from engine.core.traffic import Decision, InboundEvent, Outcome, Question, Reason
-
-
-class Seat(msgspec.Struct, frozen=True, gc=False):
-    """A live participant of an active session."""
-
-    participant_sid: str
-    """KP…"""
-    identifier: Address
-    """The real number."""
-    proxy: Address
-    """The proxy number that it dials, and from which the partner's calls arrive."""
-    proxy_sid: str
-    """PN… or SC… of that number."""
-
-
-class ActiveSession(msgspec.Struct, gc=False):
-    """An active session; both proxy numbers' actors share the one object, so the idle clock is exact.
-
-    Whoever changes its seats or its limits while it is bound has the numbers forget their shortcuts to it.
-    """
-
-    sid: str
-    """KC…"""
-    service_sid: str
-    """Its service."""
-    account_sid: str
-    """The owner."""
-    mode: Mode
-    """What it lets pass."""
-    seats: tuple[Seat, ...]
-    """The live participants, at most two; changed by `reseat` alone."""
-    idle_since: float
-    """What the ttl counts from, UTC epoch seconds."""
-    ttl_seconds: int = 0
-    """Idle limit; 0 = none."""
-    date_expiry: float | None = None
-    """Fixed end; overrides the ttl."""
-    first: Address = ""
-    """The identifier of the first of two seats; empty where there are not two. These four follow from the seats, each
-    of which is a miss of the processor's cache; they stand beside what else the hot path reads."""
-    second: Address = ""
-    """That of the other one."""
-    first_proxy: Address = ""
-    """The proxy number of the first of two seats."""
-    second_proxy: Address = ""
-    """That of the other one."""
-    swept_at: float = 0.0
-    """When the expiry sweep looks at it next; 0 = it is not queued."""
-    activation: int = 0
-    """Its place in the order in which the host's sessions became active; 0 = it never routed."""
-    kept_idle_since: float = 0.0
-    """What of `idle_since` is on disk; 0 = what the session began with."""
-    is_bound: bool = False
-    """Its pairs are in the bindings of their numbers."""
-    is_ending: bool = False
-    """It was found expired and is being closed."""
-    is_spread: bool = False
-    """A seat's number is on another host than the coordinator: no one host knows all that passes."""
-    is_mirrored: bool = False
-    """Its coordinator is on another host, and so is its record."""
-    unique_name: str | None = None
-    """UniqueName."""
-
-    def __post_init__(self) -> None:
-        """Keep what is asked for most beside each other."""
-        self.reseat(self.seats)
-
-    def reseat(self, seats: tuple[Seat, ...]) -> None:
-        """Take these as the live participants."""
-        self.seats = seats
-        if len(seats) == 2:  # noqa: PLR2004 - a pairing
-            one, other = seats
-            self.first, self.first_proxy = one.identifier, one.proxy
-            self.second, self.second_proxy = other.identifier, other.proxy
-        else:
-            self.first = self.second = self.first_proxy = self.second_proxy = ""
-
-    @property
-    def is_surely_open_until(self) -> int:
-        """When its ttl ends, whole UTC epoch seconds, if nothing more passes and what is being committed fails."""
-        if not self.ttl_seconds:
-            return NEVER
-        return int(min(self.idle_since, self.kept_idle_since or self.idle_since)) + self.ttl_seconds
-
-    @property
-    def expires_at(self) -> float | None:
-        """When it ends if nothing more passes; None = never."""
-        return expires_at(date_expiry=self.date_expiry, idle_since=self.idle_since, ttl_seconds=self.ttl_seconds)
-
-    def is_expired(self, now: float) -> bool:
-        """Tell whether its end has come; `expires_at`, spelt out for the hot path."""
-        if self.date_expiry is not None:
-            return self.date_expiry <= now
-        return self.ttl_seconds > 0 and self.idle_since + self.ttl_seconds <= now
-
-    def touch(self, at: float) -> None:
-        """Restart the idle clock, for an interaction that is being committed."""
-        self.kept_idle_since = self.kept_idle_since or self.idle_since
-        self.idle_since = max(self.idle_since, at)
-
-    def keep_touch(self, at: float) -> None:
-        """Note that a touch is on disk."""
-        self.kept_idle_since = max(self.kept_idle_since, at)
-        self.idle_since = max(self.idle_since, at)
-
-    def undo_touch(self, at: float) -> None:
-        """Set the idle clock back to what is on disk, unless a later touch is under way."""
-        if self.idle_since <= at:
-            self.idle_since = self.kept_idle_since
-
-    def proxies(self) -> set[Address]:
-        """Return the distinct proxy numbers in use; a shared one counts once."""
-        return {seat.proxy for seat in self.seats}
-
-
-def seat_of(participant: Participant) -> Seat:
-    """Return the seat of a live participant."""
-    return Seat(participant.sid, participant.identifier, participant.proxy_identifier, participant.proxy_identifier_sid)
-
-
-def active_session(session: Session, participants: tuple[Participant, ...]) -> ActiveSession:
-    """Return what the hot path needs of a session and its live participants."""
-    return ActiveSession(
-        session.sid,
-        session.service_sid,
-        session.account_sid,
-        session.mode,
-        tuple(seat_of(participant) for participant in participants),
-        session.idle_since,
-        session.ttl_seconds,
-        session.date_expiry,
-        unique_name=session.unique_name,
-    )
-
-
-_activation = attrgetter("activation")
-
-LAPSED_KEPT = 128
-"""Expired sessions that a number remembers for the sake of the right debugger code; the oldest are forgotten."""
-
-
-class Bindings:
-    """The active pairs of one proxy number: identifier → session.
-
-    In permissive mode (behaviour 7) an identifier may be bound several times; the session activated last is met, and
-    the one before it again when that ends.
-    """
-
-    __slots__ = ("_lapsed", "_met", "_shadowed", "find", "shortcuts")
-
-    find: Callable[[Address], ActiveSession | None]
-    """Returns the session that a canonical sender meets."""
-
-    shortcuts: FlatTable | None
-    """Where the plain questions of some identifiers go (`engine.core.shortcuts`)."""
-
-    def __init__(self, shortcuts: FlatTable | None = None) -> None:
-        """Start with no bindings."""
-        self.shortcuts = shortcuts
-        self._met: dict[Address, ActiveSession] = {}
-        self.find = self._met.get  # a call less for every call and message
-        self._lapsed: dict[Address, str] = {}
-        self._shadowed: dict[Address, list[ActiveSession]] = {}
-
-    def __len__(self) -> int:
-        """Count the identifiers bound."""
-        return len(self._met)
-
-    def bind(self, identifier: Address, session: ActiveSession) -> None:
-        """Let an identifier meet a session from now on."""
-        met = self._met.setdefault(identifier, session)
-        if met is not session:
-            older, newer = sorted((met, session), key=_activation)
-            insort(self._shadowed.setdefault(identifier, []), older, key=_activation)
-            self._met[identifier] = newer
-        self._lapsed.pop(identifier, None)
-        if self.shortcuts is not None:
-            hold(self.shortcuts, identifier)
-
-    def unbind(self, identifier: Address, session: ActiveSession) -> None:
-        """End a binding; KeyError or ValueError is our bug."""
-        shadowed = self._shadowed.get(identifier)
-        if self._met[identifier] is not session:
-            self._shadowed[identifier].remove(session)
-        elif shadowed:
-            self._met[identifier] = shadowed.pop()
-        else:
-            del self._met[identifier]
-        if shadowed is not None and not shadowed:
-            del self._shadowed[identifier]
-        self.renew_shortcut(identifier)
-
-    def renew_shortcut(self, identifier: Address) -> None:
-        """Look at what an identifier meets in full again: it may have changed."""
-        if self.shortcuts is not None:
-            keep = hold if identifier in self._met or identifier in self._lapsed else forget
-            keep(self.shortcuts, identifier)
-
-    def lapse(self, identifier: Address, session_sid: str) -> None:
-        """Remember that the session an identifier met has expired, so that it is told so (80904)."""
-        if identifier in self._met:
-            return
-        self._lapsed[identifier] = session_sid
-        self.renew_shortcut(identifier)
-        if len(self._lapsed) > LAPSED_KEPT:
-            self._forget_lapsed(next(iter(self._lapsed)))
-
-    def lapsed(self, sender: Address) -> str | None:
-        """Return the session that a canonical sender met last, if it expired lately."""
-        return self._lapsed.get(sender)
-
-    def forget_lapsed(self, identifier: Address, session_sid: str) -> None:
-        """Treat the identifier as a stranger again: its expired session was erased or re-opened."""
-        if self._lapsed.get(identifier) == session_sid:
-            self._forget_lapsed(identifier)
-
-    def _forget_lapsed(self, identifier: Address) -> None:
-        del self._lapsed[identifier]
-        self.renew_shortcut(identifier)
-
-    def sessions(self) -> Iterator[tuple[Address, ActiveSession]]:
-        """Walk what each identifier meets."""
-        yield from self._met.items()
 
 
 class Passage(msgspec.Struct, frozen=True, gc=False):

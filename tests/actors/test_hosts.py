@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from actors.breaths import BREATH
 from actors.stream import GUARD_SECONDS, LEASE_SECONDS, Batch, Begun, Completed, Routed
+from engine.core.bindings import Seat
 from engine.core.errors import ApiError, Code, PeerUnavailable
 from engine.core.placement import owner_of
 from engine.core.ports import PageCursor
 from engine.core.records import Address, ClosedReason, Kind, LegStatus, Mode, Service, SessionStatus
 from engine.core.requests import AccountUpdate, SessionRequest, SessionUpdate
-from engine.core.routing import Seat
 from engine.core.traffic import Decision, InboundEvent, Outcome, Reason, ReportOutcome
 from tests.actors.world import ALICE, BOB, CAROL, WAIT_SECONDS, World, wanting
 from tests.storage.material import interactions_since

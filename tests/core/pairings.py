@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
+from engine.core.bindings import ActiveSession, Bindings, Seat
 from engine.core.records import Address, Kind, Mode
-from engine.core.routing import ActiveSession, Bindings, NumberRules, Ruling, Seat, decide
+from engine.core.routing import NumberRules, Ruling, decide
 from engine.core.sids import SidKind, ordered_sid
 from engine.core.traffic import InboundEvent
 

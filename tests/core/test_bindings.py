@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.bindings import LAPSED_KEPT, ActiveSession, Bindings
 from engine.core.errors import Code
 from engine.core.records import Kind
-from engine.core.routing import LAPSED_KEPT, ActiveSession, Bindings
 from engine.core.shortcuts import FlatTable
 from engine.core.sids import SidKind
 from engine.core.traffic import Outcome, Reason

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.bindings import ActiveSession
 from engine.core.errors import ApiError, Code
 from engine.core.lifecycle import (
     MAX_TTL_SECONDS,
@@ -22,7 +23,6 @@ from engine.core.lifecycle import (
 )
 from engine.core.records import UNSET, ClosedReason, Mode, NoChange, Session, SessionStatus
 from engine.core.requests import SessionRequest, SessionUpdate
-from engine.core.routing import ActiveSession
 
 NOW = 1_700_000_000.0
 OPEN, IN_PROGRESS, CLOSED = SessionStatus.OPEN, SessionStatus.IN_PROGRESS, SessionStatus.CLOSED

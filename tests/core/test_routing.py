@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.bindings import ActiveSession, Bindings, Seat, active_session
 from engine.core.errors import Code
 from engine.core.records import (
     Account,
@@ -21,12 +22,8 @@ from engine.core.records import (
 )
 from engine.core.routing import (
     STRANGERS,
-    ActiveSession,
-    Bindings,
     NumberRules,
     Passage,
-    Seat,
-    active_session,
     decide,
     foresee,
     foresee_all,

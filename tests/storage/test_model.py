@@ -15,6 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from engine.core.bindings import active_session
 from engine.core.changes import (
     Change,
     InteractionErased,
@@ -34,7 +35,6 @@ from engine.core.changes import (
 )
 from engine.core.ports import Page, PageCursor
 from engine.core.records import UNSET, ClosedReason, Kind, Leg, LegStatus, SessionStatus
-from engine.core.routing import active_session
 from engine.core.sids import SidKind, ordered_sid
 from storage import SqliteStore
 from tests.storage.material import (

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from engine.core.bindings import seat_of
 from engine.core.changes import (
     AccountSaved,
     InteractionErased,
@@ -19,7 +20,6 @@ from engine.core.changes import (
 )
 from engine.core.ports import Page, PageCursor
 from engine.core.records import Kind, LegStatus, SessionStatus
-from engine.core.routing import seat_of
 from engine.core.sids import SidKind, pack
 from storage import SqliteStore
 from tests.storage.material import (
