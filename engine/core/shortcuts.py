@@ -128,7 +128,7 @@ class FlatTable:
             if key == 0:
                 break
             if ((entry - _spread(key)) & mask) >= ((entry - hole) & mask):
-                _move(words, entry * WORDS, hole * WORDS)
+                _move(words, entry * WORDS, words, hole * WORDS)
                 hole = entry
         words[hole * WORDS] = 0
         self._used -= 1
@@ -161,7 +161,7 @@ class FlatTable:
                 entry: i64 = _spread(key) & mask
                 while words[entry * WORDS] != 0:
                     entry = (entry + 1) & mask
-                _move_over(old, at, words, entry * WORDS)
+                _move(old, at, words, entry * WORDS)
             at += WORDS
         self.words, self._mask = words, mask
 
@@ -294,11 +294,7 @@ def _spread(key: i64) -> i64:
     return (low ^ high) >> 24
 
 
-def _move(words: vec[i64], start: i64, to: i64) -> None:
-    _move_over(words, start, words, to)
-
-
-def _move_over(old: vec[i64], start: i64, words: vec[i64], to: i64) -> None:
+def _move(old: vec[i64], start: i64, words: vec[i64], to: i64) -> None:
     words[to] = old[start]
     words[to + 1] = old[start + 1]
     words[to + 2] = old[start + 2]
