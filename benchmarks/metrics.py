@@ -90,9 +90,6 @@ class SilentMeter:
     def answered(self, seconds: float, events: int = 1) -> None:
         """Do nothing."""
 
-    def served(self, events: int, seconds: float) -> None:
-        """Do nothing."""
-
     def lost(self, events: int) -> None:
         """Do nothing."""
 

@@ -60,9 +60,6 @@ class SilentMeter:
     def answered(self, seconds: float, events: int = 1) -> None:
         """Ignore it."""
 
-    def served(self, events: int, seconds: float) -> None:
-        """Ignore it."""
-
     def lost(self, events: int) -> None:
         """Ignore it."""
 

@@ -93,9 +93,6 @@ class TrafficMeter(Protocol):
     def answered(self, seconds: float, events: int = 1) -> None:
         """So many events had their answers written so long after their bytes were read."""
 
-    def served(self, events: int, seconds: float) -> None:
-        """So many events were read at once, and all had their answers written so long after."""
-
     def lost(self, events: int) -> None:
         """Events in flight whose asker is gone: nobody is answered."""
 

@@ -194,13 +194,12 @@ class FeedConnection(asyncio.Protocol):
         self._read_at = self._done_at = self._parts.monotonic()
         self._burst = 0
         self._read(data)
-        self._in_flight += self._burst
+        if self._burst:
+            self._in_flight += self._burst
+            self._parts.meter.burst(self._burst)
         if self._line.waits_since(first):
             self._parts.plane.settle(partial(self._line.settle, self._next_number))
         self._turn_over()
-        if self._burst:
-            self._parts.meter.burst(self._burst)
-            self._burst = 0
 
     def _read(self, data: bytes) -> None:
         try:
@@ -408,14 +407,8 @@ class FeedConnection(asyncio.Protocol):
 
     def _tell_answered(self) -> None:
         meter, now = self._parts.meter, self._parts.monotonic()
-        burst, at_once = self._burst, self._at_once
-        self._burst = self._at_once = 0
-        if burst and burst == at_once:
-            self._in_flight -= burst
-            meter.served(burst, now - self._read_at)
-        elif burst:
-            meter.burst(burst)
-            self._answered.append((self._read_at, at_once))
+        self._answered.append((self._read_at, self._at_once))
+        self._at_once = 0
         for read_at, events in self._answered:
             if events:
                 self._in_flight -= events

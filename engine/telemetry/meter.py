@@ -48,10 +48,7 @@ _IMPOSSIBLE = {
 class Meter:
     """What passes through one ingress; what is told of every event is spelt out, a call less each."""
 
-    __slots__ = (
-        *("_burst_events", "_burst_place", "answer_seconds", "bursts", "calls"),
-        *("decision_seconds", "in_flight", "messages", "resolutions"),
-    )
+    __slots__ = ("answer_seconds", "bursts", "calls", "decision_seconds", "in_flight", "messages", "resolutions")
 
     def __init__(self) -> None:
         """Start at zero."""
@@ -64,15 +61,12 @@ class Meter:
         self.bursts = Buckets(EVENTS)
         self.in_flight = 0
         """Events that were read and are not answered."""
-        self._burst_events, self._burst_place = 1, 0
 
     def burst(self, events: int) -> None:
         """Count a burst."""
         self.in_flight += events
         bursts = self.bursts
-        if events != self._burst_events:  # most are as large as the one before
-            self._burst_events, self._burst_place = events, bisect_left(EVENTS, events)
-        bursts.counts[self._burst_place] += 1
+        bursts.counts[bisect_left(EVENTS, events)] += 1
         bursts.total += events
 
     def decided(self, kind: Kind, reason: Reason) -> None:
@@ -114,16 +108,6 @@ class Meter:
         """Count how long answers took."""
         self.in_flight -= events
         spent = self.answer_seconds
-        spent.counts[bisect_left(SECONDS, seconds)] += events
-        spent.total += seconds * events
-
-    def served(self, events: int, seconds: float) -> None:
-        """Count a burst and how long its answers took."""
-        bursts, spent = self.bursts, self.answer_seconds
-        if events != self._burst_events:
-            self._burst_events, self._burst_place = events, bisect_left(EVENTS, events)
-        bursts.counts[self._burst_place] += 1
-        bursts.total += events
         spent.counts[bisect_left(SECONDS, seconds)] += events
         spent.total += seconds * events
 

@@ -128,11 +128,6 @@ class FakeMeter(SilentMeter):
         """Remember what was answered from shortcuts."""
         self.told.append(("shortcut", events, strangers, seconds))
 
-    def served(self, events: int, seconds: float) -> None:
-        """Remember both."""
-        self.burst(events)
-        self.answered(seconds, events)
-
     def lost(self, events: int) -> None:
         """Wait no more for events."""
         self.in_flight -= events
