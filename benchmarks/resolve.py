@@ -98,10 +98,15 @@ def shortcuts_of(numbers: dict[str, Bindings]) -> ShortcutIndex:
         table = index.open(address, "AC" + "0" * 32)
         assert table is not None
         for identifier, session in bindings.sessions():
-            own, other = session.seats if session.first == identifier else session.seats[::-1]
-            assert own.identifier == identifier
-            note(table, identifier, other.identifier, other.proxy, NEVER)
+            note(table, identifier, *_reached(identifier, session), NEVER)
     return index
+
+
+def _reached(identifier: str, session: ActiveSession) -> tuple[str, str]:
+    """Return the partner, and the number that the partner sees."""
+    if session.first == identifier:
+        return session.second, session.second_proxy
+    return session.first, session.first_proxy
 
 
 def ours_in_frames(index: ShortcutIndex, layout: AnswerLayout, frames: list[bytes]) -> None:
@@ -124,7 +129,7 @@ def _in_frames(numbers: dict[str, Bindings], scale: Scale) -> list[Figure]:
     index, layout = shortcuts_of(numbers), layout_of(WANTS)
     assert layout is not None
     answers = {
-        (identifier, address): ("routed", session.second if session.first == identifier else session.first, address)
+        (identifier, address): ("routed", *_reached(identifier, session))
         for address, bindings in numbers.items()
         for identifier, session in bindings.sessions()
     }
