@@ -274,7 +274,11 @@ def test_kill_9_loses_no_route_that_was_answered(start_server: StartServer, part
 
 
 def storm(feed: Feed, pairings: list[Pairing], *, then: Callable[[], None]) -> dict[str, list[str]]:
-    """Send frames of calls, some ahead of their answers, until the server is gone; return the decisions by SID."""
+    """Send frames of calls, some ahead of their answers, until the server is gone; return the decisions by SID.
+
+    Calls `then` once, when there are a dozen frames and a routed answer of every pairing.
+    """
+    unanswered = {pairing.sid for pairing in pairings}
     answered: dict[str, list[str]] = {}
     waiting: list[list[str]] = []
     told: dict[int, list[str]] = {}
@@ -296,8 +300,10 @@ def storm(feed: Feed, pairings: list[Pairing], *, then: Callable[[], None]) -> d
             waiting.append(sids)
             if len(waiting) > 8:
                 read()
-            if number == 12:
-                then()
+            if unanswered and number >= 12:
+                unanswered -= {one[4] for one in answered.values() if one[0] == "routed"}
+                if not unanswered:
+                    then()
     with suppress(FeedGone):  # what had been answered before that
         while True:
             read()
