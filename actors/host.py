@@ -36,13 +36,14 @@ from actors.services import ServiceRegister
 from actors.sides import AnyCoordinators, CoordinatorSide, OtherHosts
 from engine.core.bindings import ActiveSession
 from engine.core.errors import PeerUnavailable, StoreUnavailable
+from engine.core.foreseen import Foreseen
 from engine.core.observing import Observer
 from engine.core.overview import ConsolePlane, HostFigures, HostStatus, ReadFigures
 from engine.core.placement import Placement, host_name
 from engine.core.pool import PoolState
 from engine.core.ports import Clock, ControlPlane, Peers, Store
 from engine.core.records import Address, DebuggerEvent, Interaction, Service
-from engine.core.routing import NOT_IN_POOL, REBUILDING, Foreseen, foresee, foresee_all
+from engine.core.routing import NOT_IN_POOL, REBUILDING, foresee, foresee_all
 from engine.core.shortcuts import ShortcutIndex
 from engine.core.sids import Mint
 from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome

@@ -1,8 +1,8 @@
 """An observer and a meter that take everything and remember nothing: what a fake is made from."""
 
+from engine.core.foreseen import Foreseen
 from engine.core.observing import DoorProblem, OperationEnd, SessionOperation
 from engine.core.records import DebuggerEvent, Kind
-from engine.core.routing import Foreseen
 from engine.core.traffic import Reason, ReportOutcome
 
 

@@ -6,8 +6,8 @@ from typing import Protocol
 
 import msgspec
 
+from engine.core.foreseen import Foreseen
 from engine.core.records import DebuggerEvent, Kind
-from engine.core.routing import Foreseen
 from engine.core.traffic import Reason, ReportOutcome
 
 

@@ -13,6 +13,7 @@ from engine.core.bindings import ActiveSession
 from engine.core.changes import Change
 from engine.core.effects import Effect
 from engine.core.errors import Code, Level, StoreUnavailable
+from engine.core.foreseen import Foreseen
 from engine.core.records import (
     Account,
     Address,
@@ -35,7 +36,6 @@ from engine.core.requests import (
     SessionRequest,
     SessionUpdate,
 )
-from engine.core.routing import Foreseen
 from engine.core.search import FoundSessions, SessionSought
 from engine.core.shortcuts import ShortcutIndex
 from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome, SessionWanted

@@ -3,9 +3,10 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 
+from engine.core.foreseen import Foreseen, Passage
 from engine.core.observing import Ingress
 from engine.core.records import Kind
-from engine.core.routing import STRANGERS, Foreseen, Passage
+from engine.core.routing import STRANGERS
 from engine.core.traffic import ENDINGS, Reason
 from engine.telemetry.instruments import Buckets, Starts
 

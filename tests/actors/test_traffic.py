@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from engine.core.errors import Code
+from engine.core.foreseen import Passage
 from engine.core.placement import owner_of
 from engine.core.records import Kind, LegStatus, Mode, SessionStatus
 from engine.core.requests import AccountUpdate, NumberUpdate, ServiceRequest
-from engine.core.routing import NOT_IN_POOL, STRANGERS, Passage
+from engine.core.routing import NOT_IN_POOL, STRANGERS
 from engine.core.traffic import Decision, Outcome, Reason
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, START, WAIT_SECONDS, World, begun, refused, wanting
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from engine.core.bindings import ActiveSession, Bindings, Seat, active_session
 from engine.core.errors import Code
+from engine.core.foreseen import Passage
 from engine.core.records import (
     Account,
     Address,
@@ -23,7 +24,6 @@ from engine.core.records import (
 from engine.core.routing import (
     STRANGERS,
     NumberRules,
-    Passage,
     decide,
     foresee,
     foresee_all,

@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from engine.core.foreseen import Foreseen
 from engine.core.observing import DoorProblem
 from engine.core.records import DebuggerEvent
-from engine.core.routing import Foreseen
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from engine.ingress.door import Door, DoorSettings
 from engine.ingress.http import InboundProtocol, inbound_protocol

@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engine.core.bindings import ActiveSession, Seat
 from engine.core.errors import Code
+from engine.core.foreseen import Foreseen, Passage
 from engine.core.observing import (
     DeliveryEnd,
     DoorProblem,
@@ -23,7 +24,7 @@ from engine.core.observing import (
 )
 from engine.core.overview import TrafficCount
 from engine.core.records import DebuggerEvent, Kind, Mode
-from engine.core.routing import NOT_IN_POOL, STRANGERS, Foreseen, Passage
+from engine.core.routing import NOT_IN_POOL, STRANGERS
 from engine.core.traffic import Decision, Outcome, Reason, ReportOutcome
 from engine.telemetry.observer import MAX_ROUTES, Telemetry
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.foreseen import Passage
 from engine.core.observing import FeedProblem
 from engine.core.records import Kind, LegStatus
-from engine.core.routing import Passage
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason
 from engine.wire.feed import (
     FIELDS,
