@@ -112,10 +112,17 @@ class LiveCluster(LiveServer):
         )
 
     def status(self) -> list[Json]:
-        """Ask how the hosts fare."""
-        told = self.run("cluster", "status", "--json")
-        assert told.returncode in {0, 1}, told.stderr
-        hosts: list[Json] = json.loads(told.stdout)["hosts"]
+        """Ask how the hosts fare, until the supervisor answers."""
+        said: list[str] = []
+
+        def answers() -> bool:
+            told = self.run("cluster", "status", "--json")
+            assert told.returncode in {0, 1}, told.stderr
+            said[:] = [told.stdout] if told.stdout else []
+            return bool(said)
+
+        eventually(answers, "the supervisor answers")
+        hosts: list[Json] = json.loads(said[0])["hosts"]
         return hosts
 
     def is_whole(self) -> bool:
