@@ -11,9 +11,12 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 COMPILED := build/.compiled
 CODE := $(wildcard engine actors storage tests benchmarks)
+TO_COMPILE := $(shell sed -n '/hooks.mypyc/,/^]/ s|^ *"/\(.*\.py\)",.*|\1|p' pyproject.toml)
 
-# Clusters on Ray are killed and counted with both cores to themselves, after all the rest.
-APART := $(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cluster && $(BIN)/pytest tests/cluster
+# Clusters on Ray are killed and counted with both cores to themselves, after all the rest. What is compiled is tested
+# once more as it stands in the sources, through which all of it is reached in process.
+ALL := $(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cluster && $(BIN)/pytest tests/cluster && \
+	$(BIN)/pytest -p tests.interpreted -n 2 --dist loadgroup tests/test_builds.py $(addprefix tests/,core wire storage actors ingress)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test wheel console-test lint format types layers bench lock ops-test ops-pictures clean
@@ -27,7 +30,7 @@ run: $(COMPILED) ## set up and play the recorded traffic (ARGS=--once exits afte
 	@$(BIN)/maskline demo $(ARGS)
 
 test: $(COMPILED) ## set up and run the whole test suite (ARGS=tests/core -n0 narrows it)
-	@$(if $(ARGS),$(BIN)/pytest -n 2 --dist loadgroup $(ARGS),$(APART))
+	@$(if $(ARGS),$(BIN)/pytest -n 2 --dist loadgroup $(ARGS),$(ALL))
 
 wheel: $(STAMP) ## build a compiled wheel into dist/, for this Python on machines like this one
 	@HATCH_BUILD_HOOK_ENABLE_MYPYC=true $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
@@ -81,11 +84,11 @@ clean: ## remove .venv, caches and build output
 	@touch $@
 
 # mypyc compiles what pays; without a C compiler, or Python's headers, everything runs from the sources.
-$(COMPILED): $(STAMP) engine/core/shortcuts.py engine/wire/feed_shortcuts.py
+$(COMPILED): $(STAMP) $(TO_COMPILE)
 	@find . -maxdepth 3 -name '*.so' -not -path './.venv/*' -delete
-	@if ! command -v cc >/dev/null; then echo "No C compiler: questions over the feed run interpreted, more slowly."; \
+	@if ! command -v cc >/dev/null; then echo "No C compiler: all runs interpreted, more slowly."; \
 		else HATCH_BUILD_HOOK_ENABLE_MYPYC=true $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation \
-			--editable . || echo "Could not compile: questions over the feed run interpreted, more slowly." >&2; fi
+			--editable . || echo "Could not compile: all runs interpreted, more slowly." >&2; fi
 	@mkdir -p $(@D) && touch $@
 
 $(STAMP): requirements.lock pyproject.toml

@@ -2,17 +2,15 @@
 
 from itertools import count
 
-import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core import shortcuts
 from engine.core.e164 import canonical
-from tests.builds import Build, compiled, interpreted
 
 ALICE, BOB, P1, P2 = "+12125552001", "+12125552002", "+16465550001", "+16465550002"
 A1, A2 = "AC" + "1" * 32, "AC" + "2" * 32
 
-ONE_BUILD = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 numbers = st.from_regex(r"\A\+[0-9]{1,15}\Z")
 others = (
     st.text(max_size=18) | st.from_regex(r"\A\+[0-9]{16,17}\Z") | st.sampled_from(["", "+", "12345", "+12a", "+1 2"])
@@ -27,17 +25,10 @@ class Teller:
     is_ready = False
 
 
-@pytest.fixture(params=[compiled, interpreted], ids=["compiled", "interpreted"], scope="module")
-def build(request: pytest.FixtureRequest) -> Build:
-    made: Build = request.param()
-    return made
-
-
 @given(steps)
-@ONE_BUILD
-def test_a_flat_table_is_a_map(build: Build, steps: list[tuple[bool, int]]) -> None:
+def test_a_flat_table_is_a_map(steps: list[tuple[bool, int]]) -> None:
     """Whatever is put in and taken out, in whatever order; 0 is no key."""
-    table, model = build.shortcuts.FlatTable(), dict[int, tuple[int, int, int]]()
+    table, model = shortcuts.FlatTable(), dict[int, tuple[int, int, int]]()
 
     for place, (is_put, key) in enumerate(steps):
         if is_put:
@@ -56,9 +47,9 @@ def test_a_flat_table_is_a_map(build: Build, steps: list[tuple[bool, int]]) -> N
     assert table.is_whole
 
 
-def test_a_table_shrinks_when_it_is_emptied(build: Build) -> None:
+def test_a_table_shrinks_when_it_is_emptied() -> None:
     """Memory that a busy day took is given back."""
-    table = build.shortcuts.FlatTable()
+    table = shortcuts.FlatTable()
     for key in range(1, 10_001):
         table.put(key, 1, 2, 3)
     widest = len(table.words)
@@ -70,9 +61,9 @@ def test_a_table_shrinks_when_it_is_emptied(build: Build) -> None:
     assert len(table.words) <= 64
 
 
-def test_what_would_lie_too_far_away_is_left_out_and_the_table_says_so(build: Build) -> None:
+def test_what_would_lie_too_far_away_is_left_out_and_the_table_says_so() -> None:
     """A tenant that chose its numbers for that makes nobody search for long."""
-    table, spread = build.shortcuts.FlatTable(), build.shortcuts._spread
+    table, spread = shortcuts.FlatTable(), shortcuts._spread
     crowd = [key for key in range(1, 200_000) if spread(key) & 127 == 5]
 
     for key in crowd[:64]:
@@ -85,10 +76,9 @@ def test_what_would_lie_too_far_away_is_left_out_and_the_table_says_so(build: Bu
 
 
 @given(numbers)
-@ONE_BUILD
-def test_numbers_are_packed_without_loss(build: Build, number: str) -> None:
+def test_numbers_are_packed_without_loss(number: str) -> None:
     """From the integer the number can be read; no two share one."""
-    packed = build.shortcuts.pack(number)
+    packed = shortcuts.pack(number)
 
     digits = (packed >> 60) & 15
     assert f"+{packed & (2**60 - 1):0{digits}x}" == number
@@ -96,30 +86,29 @@ def test_numbers_are_packed_without_loss(build: Build, number: str) -> None:
 
 
 @given(others)
-@ONE_BUILD
-def test_what_is_no_number_is_not_packed(build: Build, text: str) -> None:
+def test_what_is_no_number_is_not_packed(text: str) -> None:
     """Short codes, names, too many digits, digits of other scripts."""
     is_number = text.startswith("+") and text[1:].isascii() and text[1:].isdigit() and len(text) <= 16
 
-    assert (build.shortcuts.pack(text) != 0) is is_number
+    assert (shortcuts.pack(text) != 0) is is_number
 
 
 @given(numbers | st.from_regex(r"\A\+5[24]1?9?[0-9]{10}\Z"))
-@ONE_BUILD
-def test_only_numbers_that_stay_as_they_are_are_surely_canonical(build: Build, number: str) -> None:
+def test_only_numbers_that_stay_as_they_are_are_surely_canonical(number: str) -> None:
     """A stranger must not be one of ours who is written otherwise."""
-    if build.shortcuts.is_surely_canonical(build.shortcuts.pack(number)):
+    if shortcuts.is_surely_canonical(shortcuts.pack(number)):
         assert canonical(number) == number
 
 
-def test_a_number_has_the_shortcuts_that_it_was_opened_with(build: Build) -> None:
+def test_a_number_has_the_shortcuts_that_it_was_opened_with() -> None:
     """None after it was closed, new ones when it is opened again, and others' stay."""
-    index = build.shortcuts.ShortcutIndex()
+    index = shortcuts.ShortcutIndex()
     first, second = index.open(P1, A1), index.open(P2, A2)
-    build.shortcuts.note(first, ALICE, BOB, P2, 100)
+    assert first is not None
+    shortcuts.note(first, ALICE, BOB, P2, 100)
 
     def tables() -> list[object]:
-        places = [index.numbers.find(build.shortcuts.pack(proxy)) for proxy in (P1, P2)]
+        places = [index.numbers.find(shortcuts.pack(proxy)) for proxy in (P1, P2)]
         return [None if at < 0 else index.tables[index.numbers.words[at + 1]] for at in places]
 
     assert tables() == [first, second]
@@ -128,13 +117,14 @@ def test_a_number_has_the_shortcuts_that_it_was_opened_with(build: Build) -> Non
     assert tables() == [None, second]
     again = index.open(P1, A1)
     assert tables() == [again, second]
+    assert again is not None
     assert (len(first), len(again), len(index.tables)) == (1, 0, 2)
     assert index.open("12345", A1) is None
 
 
-def test_who_is_ready_is_told_with_the_time(build: Build) -> None:
+def test_who_is_ready_is_told_with_the_time() -> None:
     """One bit a source, whatever numbers it tells of; more than have a bit go without shortcuts."""
-    index, sources = build.shortcuts.ShortcutIndex(), [Teller() for _ in range(63)]
+    index, sources = shortcuts.ShortcutIndex(), [Teller() for _ in range(63)]
 
     opened = [index.open(f"+1646555{place:04d}", A1, source) for place, source in enumerate(sources)]
     index.open(P1, A1, sources[2])
@@ -143,27 +133,27 @@ def test_who_is_ready_is_told_with_the_time(build: Build) -> None:
 
     assert index.at(7.9).ready == 1 | 1 << 2 | 1 << 61
     assert index.now == 7
-    bits = [index.numbers.words[index.numbers.find(build.shortcuts.pack(proxy)) + 3] for proxy in (P1, P2)]
+    bits = [index.numbers.words[index.numbers.find(shortcuts.pack(proxy)) + 3] for proxy in (P1, P2)]
     assert bits == [1 << 2, 0]
     assert [place for place, table in enumerate(opened) if table is None] == [62]
 
 
-def test_accounts_are_told_apart(build: Build) -> None:
+def test_accounts_are_told_apart() -> None:
     """The same one is the same integer, all of them are none of these."""
-    index = build.shortcuts.ShortcutIndex()
+    index = shortcuts.ShortcutIndex()
 
     told = [index.account(one) for one in (A1, A2, A1, None)]
 
-    assert told == [0, 1, 0, build.shortcuts.ANY_ACCOUNT]
+    assert told == [0, 1, 0, shortcuts.ANY_ACCOUNT]
 
 
-def test_stale_shortcuts_are_there_but_no_good(build: Build) -> None:
+def test_stale_shortcuts_are_there_but_no_good() -> None:
     """Their owners are no strangers."""
-    table = build.shortcuts.FlatTable()
+    table = shortcuts.FlatTable()
     for place, who in zip(count(1), (ALICE, BOB), strict=False):
-        build.shortcuts.note(table, who, P1, P2, place)
+        shortcuts.note(table, who, P1, P2, place)
 
     table.stale()
 
-    ends = [table.words[table.find(build.shortcuts.pack(who)) + 3] for who in (ALICE, BOB)]
-    assert ends == [build.shortcuts.STALE] * 2
+    ends = [table.words[table.find(shortcuts.pack(who)) + 3] for who in (ALICE, BOB)]
+    assert ends == [shortcuts.STALE] * 2

@@ -1,0 +1,32 @@
+"""What mypyc compiles: the tests run on what they say they run on."""
+
+import importlib
+import os
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HOOKS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]
+SOURCES = [ROOT / name.removeprefix("/") for name in HOOKS["mypyc"]["include"]]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])
+def test_the_build_in_use_is_the_one_asked_for(source: Path) -> None:
+    """Compiled from the source as it is, but with `-p tests.interpreted`, which takes the source."""
+    name = ".".join(source.relative_to(ROOT).with_suffix("").parts)
+    file = importlib.import_module(name).__file__
+    assert file is not None
+    is_compiled = not file.endswith(".py")  # mypyc tells of other folders at times
+
+    if "tests.interpreted" in sys.modules:
+        assert not is_compiled
+        return
+    if not is_compiled and "CI" not in os.environ and shutil.which("cc") is None:
+        pytest.skip("there is no C compiler here")
+    assert is_compiled, "it is not: `make setup`"
+    (built,) = source.parent.glob(f"{source.stem}.*.so")
+    assert built.stat().st_mtime > source.stat().st_mtime, "it has changed since it was compiled: `make setup`"
