@@ -91,6 +91,14 @@ class FlatTable:
                 return -1
             entry = (entry + 1) & mask
 
+    def look_at(self, key: i64) -> i64:
+        """Return anything of the entry that `find` looks at first, all of which has to be fetched for it."""
+        if self._used == 0:
+            return 0
+        words = self.words
+        at: i64 = (_spread(key) & self._mask) * WORDS
+        return words[at] | words[at + 3]
+
     def put(self, key: i64, first: i64, second: i64, third: i64) -> None:
         """Set an entry; it is left out if it would lie too far from where it is looked for."""
         if key == 0:
@@ -147,11 +155,7 @@ class FlatTable:
     def _resize(self, entries: i64) -> None:
         old = self.words
         entries = max(entries, _FEWEST_ENTRIES)
-        words = vec[i64](capacity=entries * WORDS)
-        missing: i64 = entries * WORDS
-        while missing > 0:
-            words = append(words, i64(0))
-            missing -= 1
+        words = _zeros(entries * WORDS)
         mask = entries - 1
         at: i64 = 0
         end: i64 = len(old)
@@ -178,7 +182,7 @@ class Source(Protocol):
 class ShortcutIndex:
     """The shortcuts of all numbers of a host, by the number."""
 
-    __slots__ = ("_accounts", "_free", "_sources", "now", "numbers", "ready", "tables")
+    __slots__ = ("_accounts", "_free", "_room", "_sources", "now", "numbers", "ready", "tables", "touched")
 
     def __init__(self) -> None:
         self.now: i64 = 0
@@ -189,9 +193,12 @@ class ShortcutIndex:
         """By `pack` of a number: the place of its shortcuts in `tables`, its account, the bit of its source or 0."""
         self.tables: list[FlatTable] = []
         """The shortcuts of each number: `pack` of an identifier → partner, number shown, end."""
+        self.touched: i64 = 0
+        """Of no meaning: what was looked at ahead, lest a compiler leave that out."""
         self._sources: list[Source] = []
         self._free: list[int] = []
         self._accounts: dict[str, int] = {}
+        self._room = vec[i64]()
 
     def at(self, now: float) -> "ShortcutIndex":
         """Take note of the time, UTC epoch seconds, and of who is ready, and return itself."""
@@ -204,6 +211,12 @@ class ShortcutIndex:
             bit += bit  # 1 << 61 is compiled to a shift of 32 bits
         self.ready = ready
         return self
+
+    def room(self, words: i64) -> vec[i64]:
+        """Return so many integers to write on, or more; they are anybody's again when this is asked the next time."""
+        if len(self._room) < words:
+            self._room = _zeros(words)
+        return self._room
 
     def account(self, account_sid: str | None) -> i64:
         """Return what stands for an account; None = all."""
@@ -285,6 +298,14 @@ def hold(table: FlatTable, identifier: Address) -> None:
 def forget(table: FlatTable, identifier: Address) -> None:
     """Take an identifier for a stranger."""
     table.drop(pack(identifier))
+
+
+def _zeros(count: i64) -> vec[i64]:
+    words = vec[i64](capacity=count)
+    while count > 0:
+        words = append(words, i64(0))
+        count -= 1
+    return words
 
 
 def _spread(key: i64) -> i64:

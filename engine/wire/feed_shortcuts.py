@@ -7,6 +7,7 @@ be wrong in them, to `engine.wire.feed_events`. mypyc compiles this module (see 
 from typing import Final, final
 
 from librt.strings import BytesWriter
+from librt.vecs import vec
 from mypy_extensions import i64, u8
 
 from engine.core.shortcuts import ANY_ACCOUNT, ShortcutIndex, is_surely_canonical, led
@@ -68,7 +69,7 @@ def answer_frame(  # noqa: PLR0917 - called for every frame, by place
         return None
 
 
-def _answer(  # noqa: C901, PLR0917 - one loop, for speed
+def _answer(  # noqa: PLR0917 - called for every frame, by place
     payload: bytes, index: ShortcutIndex, account: i64, layout: AnswerLayout, most: i64
 ) -> FrameAnswers | None:
     first: i64 = payload[0]
@@ -81,13 +82,10 @@ def _answer(  # noqa: C901, PLR0917 - one loop, for speed
         return None
     if count > most:
         return None
-    answers = FrameAnswers(count)
-    out, rest = BytesWriter(), BytesWriter()
-    _begin_array(out, count)
-    left: i64 = count
-    while left > 0:
-        left -= 1
-        start = at
+    asked = index.room(count * _ASKED)
+    end: i64 = count * _ASKED
+    place: i64 = 0
+    while place < end:
         at = _after_subject(payload, at)
         if at == 0:
             return None
@@ -95,23 +93,68 @@ def _answer(  # noqa: C901, PLR0917 - one loop, for speed
         size: i64 = i64(payload[at]) - _FIXSTR
         if size < 0 or size > _LONGEST:
             return None
-        sender = _packed(payload, at + 1, size)
+        asked[place] = _packed(payload, at + 1, size)
         at += 1 + size
         size = i64(payload[at]) - _FIXSTR
         if size < 0 or size > _LONGEST:
             return None
-        proxy = _packed(payload, at + 1, size)
+        asked[place + 1] = _packed(payload, at + 1, size)
         at += 1 + size
-        found = _write(out, index, account, layout, sender, proxy, is_call)
+        asked[place + 2] = (at << 1) | (1 if is_call else 0)
+        place += _ASKED
+    if at != len(payload):
+        return None
+    _look_ahead(index, account, asked, end)
+    return _written(payload, index, layout, asked, count)
+
+
+def _look_ahead(index: ShortcutIndex, account: i64, asked: vec[i64], end: i64) -> None:
+    """Put the place of its table for each number reached, -1 where there is none to be looked at.
+
+    Where the entries begin is looked at on the way: in so short a loop the processor waits for many of them at once.
+    """
+    numbers, ready = index.numbers, index.ready
+    words = numbers.words
+    touched: i64 = 0
+    place: i64 = 0
+    while place < end:
+        at = numbers.find(asked[place + 1])
+        sender = asked[place]
+        found: i64 = -1
+        if (
+            at >= 0
+            and sender != 0
+            and words[at + 3] & ~ready == 0
+            and (account == ANY_ACCOUNT or account == words[at + 2])
+        ):
+            found = words[at + 1]
+            touched |= index.tables[found].look_at(sender)
+        asked[place + 1] = found
+        place += _ASKED
+    index.touched = touched
+
+
+def _written(  # noqa: PLR0917 - as above
+    payload: bytes, index: ShortcutIndex, layout: AnswerLayout, asked: vec[i64], count: i64
+) -> FrameAnswers:
+    answers = FrameAnswers(count)
+    out, rest = BytesWriter(), BytesWriter()
+    _begin_array(out, count)
+    start: i64 = 1 if payload[0] != _ARRAY16 else 3
+    place: i64 = 0
+    while place < count * _ASKED:
+        after = asked[place + 2]
+        found = _write(out, index, layout, asked[place], asked[place + 1], after & 1 == 1)
+        after >>= 1
         if found == _STRANGER:
             answers.strangers += 1
         elif found == _UNKNOWN:
             answers.parts.append(out.getvalue())
             out = BytesWriter()
-            rest.write(payload[start:at])
+            rest.write(payload[start:after])
             answers.missing += 1
-    if at != len(payload):
-        return None
+        start = after
+        place += _ASKED
     answers.parts.append(out.getvalue())
     if answers.missing != 0:
         whole = BytesWriter()
@@ -159,23 +202,15 @@ def _packed(payload: bytes, at: i64, size: i64) -> i64:
 def _write(  # noqa: PLR0917 - called for every question, by place
     out: BytesWriter,
     index: ShortcutIndex,
-    account: i64,
     layout: AnswerLayout,
     sender: i64,
-    proxy: i64,
+    number: i64,
     is_call: bool,  # noqa: FBT001
 ) -> i64:
     """Write the answer to a question and return what it is, `_UNKNOWN` where there is none."""
-    numbers = index.numbers
-    at = numbers.find(proxy)
-    if at < 0 or sender == 0:
+    if number < 0:
         return _UNKNOWN
-    words = numbers.words
-    if account != ANY_ACCOUNT and account != words[at + 2]:
-        return _UNKNOWN
-    if words[at + 3] & ~index.ready != 0:
-        return _UNKNOWN
-    table = index.tables[words[at + 1]]
+    table = index.tables[number]
     at = table.find(sender)
     if at < 0:
         if not table.is_whole or not is_surely_canonical(sender):
@@ -214,6 +249,8 @@ def _begin_array(out: BytesWriter, count: i64) -> None:
         out.append(u8(count & 0xFF))
 
 
+_ASKED: Final = 3
+"""Integers about a question: sender, number reached, and where it ends above the bit of a call."""
 _UNKNOWN: Final = 0
 _ROUTED: Final = 1
 _STRANGER: Final = 2
