@@ -23,7 +23,6 @@ from engine.core.routing import BUSY, STORE_DOWN
 from engine.core.sids import pack
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
 
-Settled = Callable[[StoreUnavailable | None], None]
 Answer = Callable[[Decision], None]
 
 _REFUSED_DOWNSTREAM = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})
@@ -115,6 +114,10 @@ class Ledger:
             return None
         return known
 
+    def may_know(self, resource_sid: str) -> bool:
+        """Tell whether an event of that SID has come before; most have not, and need not be looked for further."""
+        return resource_sid in self._waiting or self._refused.knows(resource_sid) or self._became.knows(resource_sid)
+
     def answer_again(self, event: InboundEvent, answer: Answer) -> bool:
         """Answer a redelivery as before, once what it answers is on disk; tell whether it was one."""
         waiting = self._waiting.get(event.resource_sid) if self._waiting else None
@@ -176,28 +179,48 @@ class Ledger:
         self._routed.forget(resource_sid)
         self._became.forget(resource_sid)
 
-    def record(
-        self, interaction: Interaction, session: ActiveSession, settled: Settled, effects: Sequence[Effect] = ()
+    def route(  # noqa: PLR0917 - what was decided about what, and whom to tell
+        self,
+        event: InboundEvent,
+        decision: Decision,
+        interaction: Interaction,
+        session: ActiveSession,
+        effects: Sequence[Effect],
+        answer: Answer,
     ) -> None:
-        """Commit an interaction and what it does to its session; the idle clock restarts at once."""
-        now = interaction.date_created
-        call_sid = interaction.inbound.resource_sid if is_open_call(interaction) else None
+        """Answer a routed event once its interaction is committed, and keep the answer for its redelivery."""
+        self.remember_answer(event, decision, now=interaction.date_created)
+        self._record(_Routed(self, interaction, session, decision, answer), effects)
+
+    async def recorded(self, interaction: Interaction, session: ActiveSession, effects: Sequence[Effect] = ()) -> None:
+        """Commit an interaction and what it does to its session; raises StoreUnavailable."""
+        landed = _Landing()
+        self._record(_Recorded(self, interaction, session, landed), effects)
+        await landed.future
+
+    def _record(self, recording: "_Recording", effects: Sequence[Effect]) -> None:
+        """Commit it; the idle clock of its session restarts at once."""
+        interaction, session, now = recording.interaction, recording.session, recording.at
         session.touch(now)
         self._in_flight[interaction.sid] = interaction
-        if call_sid is not None:
-            self._open_calls[call_sid] = interaction.sid
+        if recording.call_sid is not None:
+            self._open_calls[recording.call_sid] = interaction.sid
+        changes: tuple[Change, ...]
+        if session.is_mirrored:
+            changes = (InteractionRecorded(interaction, is_elsewhere=True),)
+        else:
+            changes = (InteractionRecorded(interaction), SessionTouched(session.sid, now))
+        if effects:
+            self._parts.commit(changes, recording.landed, effects)
+        else:
+            self._parts.store.commit(changes, recording.landed)
 
-        def done(problem: StoreUnavailable | None) -> None:
-            self._land(interaction)
-            self._settle_touch(session, now, is_kept=problem is None)
-            if problem is not None and call_sid is not None:
-                self._open_calls.pop(call_sid, None)
-            settled(problem)
-
-        changes: tuple[Change, ...] = (InteractionRecorded(interaction, session.is_mirrored),)
-        if not session.is_mirrored:
-            changes = (*changes, SessionTouched(session.sid, now))
-        self._parts.commit(changes, done, effects)
+    def landed_recording(self, recording: "_Recording", problem: StoreUnavailable | None) -> None:
+        """Note that a recording is on disk, or that nothing of it is."""
+        self._land(recording.interaction)
+        self._settle_touch(recording.session, recording.at, is_kept=problem is None)
+        if problem is not None and recording.call_sid is not None:
+            self._open_calls.pop(recording.call_sid, None)
 
     def _settle_touch(self, session: ActiveSession, at: float, *, is_kept: bool) -> None:
         if not is_kept:
@@ -206,12 +229,6 @@ class Ledger:
         session.keep_touch(at)
         if session.is_mirrored:
             self._touched(session, at)
-
-    async def recorded(self, interaction: Interaction, session: ActiveSession, effects: Sequence[Effect] = ()) -> None:
-        """Do the same and wait for it; raises StoreUnavailable."""
-        landed = _Landing()
-        self.record(interaction, session, landed.settled, effects)
-        await landed.future
 
     async def connected(self, interaction: Interaction, effects: Sequence[Effect]) -> None:
         """Commit the outbound leg of an interaction that was recorded without; raises StoreUnavailable."""
@@ -353,6 +370,60 @@ class Ledger:
             session_sid=None if interaction is None else interaction.session_sid,
             resource_sid=report.resource_sid,
         )
+
+
+class _Recording:
+    """An interaction on its way to disk; one object for all that is told when it is there, as there are so many."""
+
+    __slots__ = ("at", "call_sid", "interaction", "ledger", "session")
+
+    def __init__(self, ledger: Ledger, interaction: Interaction, session: ActiveSession) -> None:
+        self.ledger = ledger
+        self.interaction = interaction
+        self.session = session
+        self.at = interaction.date_created
+        self.call_sid = interaction.inbound.resource_sid if is_open_call(interaction) else None
+
+    def landed(self, problem: StoreUnavailable | None) -> None:
+        """Take the end of the commit."""
+        self.ledger.landed_recording(self, problem)
+
+
+class _Routed(_Recording):
+    """One that is answered then."""
+
+    __slots__ = ("answer", "decision")
+
+    def __init__(  # noqa: PLR0917 - as above
+        self, ledger: Ledger, interaction: Interaction, session: ActiveSession, decision: Decision, answer: Answer
+    ) -> None:
+        super().__init__(ledger, interaction, session)
+        self.decision = decision
+        self.answer = answer
+
+    def landed(self, problem: StoreUnavailable | None) -> None:
+        """Take the end of the commit, and answer."""
+        super().landed(problem)
+        if problem is None:
+            self.answer(self.decision)
+        else:
+            self.ledger.forget_answer(self.interaction.inbound.resource_sid or "")
+            self.answer(STORE_DOWN)
+
+
+class _Recorded(_Recording):
+    """One that is awaited."""
+
+    __slots__ = ("_landing",)
+
+    def __init__(self, ledger: Ledger, interaction: Interaction, session: ActiveSession, landing: "_Landing") -> None:
+        super().__init__(ledger, interaction, session)
+        self._landing = landing
+
+    def landed(self, problem: StoreUnavailable | None) -> None:
+        """Take the end of the commit, and tell who awaits it."""
+        super().landed(problem)
+        self._landing.settled(problem)
 
 
 class _Landing:

@@ -14,12 +14,11 @@ from actors.parts import Parts
 from engine.core.bindings import ActiveSession, Bindings, Seat, seat_of
 from engine.core.e164 import canonical
 from engine.core.effects import Effect
-from engine.core.errors import CATALOGUE, StoreUnavailable
+from engine.core.errors import CATALOGUE
 from engine.core.records import Address, Interaction, Kind, Participant
 from engine.core.routing import (
     OUT_OF_SESSION,
     REBUILDING,
-    STORE_DOWN,
     NumberRules,
     Ruling,
     decide,
@@ -104,7 +103,9 @@ class NumberActor:
         if self.source is not None and not self.source.is_ready:
             answer(REBUILDING)
             return
-        if self._ledger.answer_again(event, answer) or self._answer_from_record(event, answer):
+        if self._ledger.may_know(event.resource_sid) and (
+            self._ledger.answer_again(event, answer) or self._answer_from_record(event, answer)
+        ):
             return
         parts = self._parts
         now = parts.clock()
@@ -115,7 +116,9 @@ class NumberActor:
             self._ledger.wait(event, answer)
             self._hooked.intercept(self, event, ruling)
         elif ruling.session is not None:
-            self._route(event, ruling.decision, ruling.interaction, ruling.session, answer)
+            decision, interaction, session = ruling.decision, ruling.interaction, ruling.session
+            effects = self.effects_of(event, decision, interaction, session)
+            self._ledger.route(event, decision, interaction, session, effects, answer)
 
     def _answer_from_record(self, event: InboundEvent, answer: Answer) -> bool:
         """Answer the redelivery of an event whose answer is not at hand any more; tell whether it was one."""
@@ -212,19 +215,6 @@ class NumberActor:
                 session_sid=decision.session_sid or None,
                 resource_sid=event.resource_sid,
             )
-
-    def _route(  # noqa: PLR0917 - the parts of a ruling and whom to tell
-        self, event: InboundEvent, decision: Decision, interaction: Interaction, session: ActiveSession, answer: Answer
-    ) -> None:
-        def settled(problem: StoreUnavailable | None) -> None:
-            if problem is None:
-                answer(decision)
-            else:
-                self._ledger.forget_answer(event.resource_sid)
-                answer(STORE_DOWN)
-
-        self._ledger.remember_answer(event, decision, now=interaction.date_created)
-        self._ledger.record(interaction, session, settled, self.effects_of(event, decision, interaction, session))
 
     def _callback(self, interaction: Interaction, session: ActiveSession) -> tuple[Effect, ...]:
         rules = self.rules

@@ -39,6 +39,10 @@ class Recents:
         self._old: dict[str, Answered] = {}
         self._turned_at = 0.0
 
+    def knows(self, resource_sid: str) -> bool:
+        """Tell whether an answer was given to that SID."""
+        return resource_sid in self._young or resource_sid in self._old
+
     def find(self, event: InboundEvent) -> Decision | None:
         """Return the answer given before to the same SID from the same sender on the same number."""
         known = self._young.get(event.resource_sid) or self._old.get(event.resource_sid)
@@ -85,6 +89,11 @@ class Became:
         """Keep what many events became."""
         self._make_room(now)
         self._young.update({hash(resource_sid): interaction for resource_sid, interaction in passed})
+
+    def knows(self, resource_sid: str) -> bool:
+        """Tell whether an event of that SID may have become something."""
+        key = hash(resource_sid)
+        return key in self._young or any(key in generation for _, generation in self._older)
 
     def find(self, resource_sid: str) -> str | None:
         """Return the KI… of what an event may have become."""

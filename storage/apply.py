@@ -87,7 +87,12 @@ class Applier:
     def apply(self, changes: Sequence[Change]) -> None:
         """Write or gather the changes."""
         for change in changes:
-            _WRITERS[type(change)](self, change)
+            if isinstance(change, InteractionRecorded):  # these two are nearly all
+                self._recorded(change)
+            elif isinstance(change, SessionTouched):
+                self._touched(change)
+            else:
+                _WRITERS[type(change)](self, change)
 
     def flush(self) -> None:
         """Write all that was gathered; what is inserted comes before what changes it."""
@@ -143,9 +148,9 @@ class Applier:
         self._connection.execute(sql.ERASE_BATCH_KEYS, (change.before, change.most))
 
     def _touched(self, change: SessionTouched) -> None:
-        at = change.at
-        seen = self._touches.get(change.session_sid)
-        self._touches[change.session_sid] = (at, at, at) if seen is None else (seen[0], max(seen[1], at), at)
+        sid, at = change.session_sid, change.at
+        seen = self._touches.get(sid)
+        self._touches[sid] = (at, at, at) if seen is None else (seen[0], max(seen[1], at), at)
 
     def _changed(self, change: SessionChanged) -> None:
         if change.session_sid in self._sessions or change.session_sid in self._touches:
@@ -167,7 +172,7 @@ class Applier:
         self._connection.execute(sql.CHANGE_PARTICIPANT, participant_row(change.participant))
 
     def _recorded(self, change: InteractionRecorded) -> None:
-        if change.interaction.sid in self._updates:
+        if self._updates and change.interaction.sid in self._updates:
             self.flush()
         self._interactions.append(interaction_row(change.interaction, is_elsewhere=change.is_elsewhere))
 
@@ -278,14 +283,12 @@ _WRITERS: dict[type[Change], Callable[[Applier, Any], None]] = {
     BatchKeysErased: Applier._keys_erased,  # noqa: SLF001
     SessionCreated: Applier._created,  # noqa: SLF001
     SessionChanged: Applier._changed,  # noqa: SLF001
-    SessionTouched: Applier._touched,  # noqa: SLF001
     SessionErased: Applier._session_erased,  # noqa: SLF001
     ErasureOwed: Applier._erasure_owed,  # noqa: SLF001
     ErasuresSettled: Applier._erasures_settled,  # noqa: SLF001
     ParticipantAdded: Applier._joined,  # noqa: SLF001
     ParticipantRemoved: Applier._left,  # noqa: SLF001
     ParticipantChanged: Applier._participant_changed,  # noqa: SLF001
-    InteractionRecorded: Applier._recorded,  # noqa: SLF001
     InteractionUpdated: Applier._reported,  # noqa: SLF001
     InteractionErased: Applier._interaction_erased,  # noqa: SLF001
     EffectOwed: Applier._effect_owed,  # noqa: SLF001

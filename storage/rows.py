@@ -295,17 +295,23 @@ def participant_of(row: Fetched) -> Participant:
 
 def interaction_row(interaction: Interaction, *, is_elsewhere: bool) -> Row:
     """Return the row of an interaction, then is_open_call, and service and account if its session is elsewhere."""
-    inbound, outbound = interaction.inbound, interaction.outbound
+    inbound, inbound_resource, inbound_status = leg_cells(interaction.inbound)
+    outbound, outbound_resource, outbound_status = leg_cells(interaction.outbound)
+    body, media, duration = interaction.body, interaction.media, interaction.duration_seconds
     return (
         blob(interaction.sid),
         blob(interaction.session_sid),
         KIND[interaction.kind],
         address_cell(interaction.proxy),
-        *leg_cells(inbound),
-        *leg_cells(outbound),
-        ABSENT if interaction.body is None else interaction.body,
-        msgspec.json.encode(interaction.media).decode() if interaction.media else ABSENT,
-        ABSENT if interaction.duration_seconds is None else interaction.duration_seconds,
+        inbound,
+        inbound_resource,
+        inbound_status,
+        outbound,
+        outbound_resource,
+        outbound_status,
+        ABSENT if body is None else body,
+        msgspec.json.encode(media).decode() if media else ABSENT,
+        ABSENT if duration is None else duration,
         interaction.date_created,
         interaction.date_updated,
         int(is_open_call(interaction)),  # a bool would go through the slow adapters
@@ -316,10 +322,10 @@ def interaction_row(interaction: Interaction, *, is_elsewhere: bool) -> Row:
 
 def leg_cells(leg: Leg) -> tuple[Cell, Cell, Cell]:
     """Return participant, resource and status of a leg, each may be absent."""
-    status = leg.status
+    participant_sid, resource_sid, status = leg.participant_sid, leg.resource_sid, leg.status
     return (
-        ABSENT if leg.participant_sid is None else blob(leg.participant_sid),
-        ABSENT if leg.resource_sid is None else tagged(leg.resource_sid),
+        ABSENT if participant_sid is None else blob(participant_sid),
+        ABSENT if resource_sid is None else tagged(resource_sid),
         ABSENT if status is None else LEG_STATUS[status],
     )
 

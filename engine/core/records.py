@@ -333,7 +333,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Its current state."""
 
 
-class Interaction(msgspec.Struct, frozen=True, kw_only=True):
+class Interaction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call or message that passed."""
 
     sid: str

@@ -53,7 +53,7 @@ def unpack(kind: SidKind, packed: bytes) -> str:
 
 def ordered_sid(kind: SidKind, *, milliseconds: int, counter: int, random_bits: int) -> str:
     """Compose a SID that sorts by time: milliseconds below 2**48, counter below 2**16, 64 random bits."""
-    return "%s%012x%04x%016x" % (kind, milliseconds, counter, random_bits)  # noqa: UP031 - 1.7 times as fast
+    return kind + (milliseconds << 80 | counter << 64 | random_bits).to_bytes(16).hex()
 
 
 def first_sid_at(kind: SidKind, *, at: float) -> str:
