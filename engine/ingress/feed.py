@@ -13,6 +13,7 @@ import msgspec
 
 from engine.core.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports import Clock, FeedPlane, HostDirectory
+from engine.ingress.feed_desk import FeedDesk
 from engine.ingress.feed_line import Frame, Line
 from engine.wire.feed import (
     FIELDS,
@@ -44,7 +45,7 @@ from engine.wire.feed import (
     read_hello,
     shape_of,
 )
-from engine.wire.feed_events import MAX_EVENTS, Event, Resolve, Status, read_events, read_resolves
+from engine.wire.feed_events import MAX_EVENTS, Event, Resolve, read_events, read_resolves
 from engine.wire.feed_shortcuts import AnswerLayout, answer_frame
 
 LINGER_SECONDS = 1.0
@@ -121,6 +122,7 @@ class FeedConnection(asyncio.Protocol):
         self._next_number = 0
         self._expects_resolves = True
         self._line = Line(self._turn)
+        self._desk = FeedDesk(parts.plane, parts.meter, parts.observer)
         self._out = bytearray()
         self._read_at = 0.0
         self._done_at = 0.0  # when what was read before the next frame was answered
@@ -267,8 +269,7 @@ class FeedConnection(asyncio.Protocol):
                 return
         frame = self._stand(size=len(payload))
         frame.begin(events, client.shape)
-        for index, event in enumerate(events):
-            self._ask(frame, index, event, client.account_sid)
+        self._desk.ask(frame, events, client.account_sid)
         self._done_at = done = monotonic()
         if events:
             meter.deciding(done - began, len(events))
@@ -317,39 +318,7 @@ class FeedConnection(asyncio.Protocol):
         self._expects_resolves = len(questions) == len(events)
         return questions if self._expects_resolves else None, events
 
-    def _ask(self, frame: Frame, index: int, event: Event | Refusal, account_sid: str | None) -> None:
-        plane = self._parts.plane
-        try:
-            if isinstance(event, Resolve):
-                self._resolve(frame, index, event, account_sid)
-            elif isinstance(event, Status):
-                plane.report(event.report(account_sid), partial(frame.reported, index))
-            elif isinstance(event, Refusal):
-                self._say_refused(frame, index, event)
-            else:
-                inbound = event.event(account_sid)
-                counts = self._parts.meter.calls if inbound.is_call else self._parts.meter.messages
-                plane.receive(inbound, partial(frame.decided, index, counts))
-        except Refused as problem:
-            self._say_refused(frame, index, problem.refusal)
-        except Exception:  # noqa: BLE001 - the listener's task: the unforeseen is logged and answered
-            _log.exception("An event could not be answered")
-            self._say_refused(frame, index, Refusal(FeedProblem.INTERNAL_ERROR))
-
-    def _resolve(self, frame: Frame, index: int, question: Resolve, account_sid: str | None) -> None:
-        event = question.event(account_sid)
-        decided = partial(frame.decided, index, self._parts.meter.resolutions)
-        decision = self._parts.plane.resolve(event)
-        if decision is None:
-            self._parts.plane.resolve_elsewhere(event, decided)
-        else:
-            decided(decision)
-
     # -- refusing ------------------------------------------------------------------------------------------------
-
-    def _say_refused(self, frame: Frame, index: int, refusal: Refusal) -> None:
-        self._parts.observer.feed_refused(refusal.error)
-        frame.say(index, refusal)
 
     def _refuse(self, refusal: Refusal, *, is_last: bool) -> None:
         """Refuse the frame that is next in number; after the last one nothing more is read."""

@@ -1,0 +1,75 @@
+"""Hands the events of a frame to the data plane, one by one, and what becomes of each to its place in the frame."""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+
+from engine.core.observing import FeedObserver, FeedProblem, TrafficMeter
+from engine.core.ports import FeedPlane
+from engine.core.traffic import Decision
+from engine.ingress.feed_line import Frame
+from engine.wire.feed import Refusal, Refused
+from engine.wire.feed_events import Event, Resolve, Status
+
+_log = logging.getLogger("maskline.feed")
+
+
+class FeedDesk:
+    """Asks for the connections of a feed."""
+
+    __slots__ = ("_meter", "_observer", "_plane")
+
+    def __init__(self, plane: FeedPlane, meter: TrafficMeter, observer: FeedObserver) -> None:
+        """Ask a data plane; tell the meter of decisions, the observer of refusals."""
+        self._plane = plane
+        self._meter = meter
+        self._observer = observer
+
+    def ask(self, frame: Frame, events: Sequence[Event | Refusal], account_sid: str | None) -> None:
+        """Ask about every event, for an account (None = for all); each is told to the frame, now or later."""
+        calls, messages = self._meter.calls, self._meter.messages
+        receive = self._plane.receive
+        for index, event in enumerate(events):
+            try:
+                if isinstance(event, Resolve):
+                    self._resolve(frame, index, event, account_sid)
+                elif isinstance(event, Status):
+                    self._plane.report(event.report(account_sid), partial(frame.reported, index))
+                elif isinstance(event, Refusal):
+                    self._refuse(frame, index, event)
+                else:
+                    inbound = event.event(account_sid)
+                    receive(inbound, _Place(frame, index, calls if inbound.is_call else messages))
+            except Refused as problem:
+                self._refuse(frame, index, problem.refusal)
+            except Exception:  # noqa: BLE001 - the listener's task: the unforeseen is logged and answered
+                _log.exception("An event could not be answered")
+                self._refuse(frame, index, Refusal(FeedProblem.INTERNAL_ERROR))
+
+    def _resolve(self, frame: Frame, index: int, question: Resolve, account_sid: str | None) -> None:
+        event = question.event(account_sid)
+        decided = _Place(frame, index, self._meter.resolutions)
+        decision = self._plane.resolve(event)
+        if decision is None:
+            self._plane.resolve_elsewhere(event, decided)
+        else:
+            decided(decision)
+
+    def _refuse(self, frame: Frame, index: int, refusal: Refusal) -> None:
+        self._observer.feed_refused(refusal.error)
+        frame.say(index, refusal)
+
+
+class _Place:
+    """Where a decision is awaited."""
+
+    __slots__ = ("_counts", "_frame", "_index")
+
+    def __init__(self, frame: Frame, index: int, counts: list[int]) -> None:
+        self._frame = frame
+        self._index = index
+        self._counts = counts
+
+    def __call__(self, decision: Decision) -> None:
+        """Take it."""
+        self._frame.decided(self._index, self._counts, decision)
