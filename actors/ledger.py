@@ -5,8 +5,10 @@ Everything here is also on disk; after a restart it is read back. Nothing is ans
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from typing import final
 
 import msgspec
+from mypy_extensions import mypyc_attr
 
 from actors.owing import callback
 from actors.parts import Parts
@@ -372,6 +374,7 @@ class Ledger:
         )
 
 
+@mypyc_attr(acyclic=True)
 class _Recording:
     """An interaction on its way to disk; one object for all that is told when it is there, as there are so many."""
 
@@ -389,6 +392,8 @@ class _Recording:
         self.ledger.landed_recording(self, problem)
 
 
+@final
+@mypyc_attr(acyclic=True)
 class _Routed(_Recording):
     """One that is answered then."""
 
@@ -411,6 +416,8 @@ class _Routed(_Recording):
             self.answer(STORE_DOWN)
 
 
+@final
+@mypyc_attr(acyclic=True)
 class _Recorded(_Recording):
     """One that is awaited."""
 

@@ -4,7 +4,6 @@ It reads the store for sticky history only, commits nothing and publishes nothin
 behaviour 3.5, 6, 7.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from actors.parts import Parts
@@ -37,7 +36,7 @@ class Seating:
         self._account = account
         self._owns = owns
         self._holdings = Holdings()
-        self._reloaded: Counter[Address] = Counter()
+        self._reloaded: dict[Address, int] = {}
 
     @property
     def pool_state(self) -> PoolState:
@@ -98,10 +97,13 @@ class Seating:
 
     def reload_seats(self, session: ActiveSession) -> None:
         """Hold the pairs of an active session that is loaded; its numbers count as used with `reloaded`."""
+        used = ""
         for seat in session.seats:
-            self._holdings.hold(seat.identifier, seat.proxy)
-        for proxy in session.proxies():
-            self._reloaded[proxy] += 1
+            proxy = seat.proxy
+            self._holdings.hold(seat.identifier, proxy)
+            if proxy != used:  # a session has two at most
+                self._reloaded[proxy] = self._reloaded.get(proxy, 0) + 1
+            used = proxy
 
     def reloaded(self) -> None:
         """Count what was loaded as used, each number once: moving it for every session takes a third of a start."""

@@ -1,4 +1,7 @@
-"""A recorded call over the feed, beside SQLite `executemany` of the very rows that it left, in large transactions."""
+"""A recorded call over the feed, beside SQLite `executemany` of the very rows that it left, in large transactions.
+
+The peer's table grows with ours: the more an index holds, the more of it a transaction changes.
+"""
 
 import sqlite3
 import tempfile
@@ -51,7 +54,7 @@ async def serve(told: Connection, _: Routes, *, data_dir: Path) -> None:
 
 
 def written(source: Path, target: Path, *, rows: int) -> Written:
-    """Write the last `rows` interactions again into an empty table with the same indexes, FULL."""
+    """Write the last `rows` interactions again into a table of the peer's with the same indexes, FULL."""
     with closing(sqlite3.connect(source)) as database:
         schema = [
             sql
@@ -62,8 +65,9 @@ def written(source: Path, target: Path, *, rows: int) -> Written:
     assert len(taken) == rows, f"{len(taken)} interactions were recorded, not {rows}"
     with closing(sqlite3.connect(target, isolation_level=None)) as database:
         database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
-        for sql in schema:
-            database.execute(sql)
+        if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            for sql in schema:
+                database.execute(sql)
         statement = f"INSERT INTO interactions VALUES ({', '.join('?' * len(taken[0]))})"  # noqa: S608 - marks only
         start, cpu = time.perf_counter(), time.process_time()
         for at in range(0, rows, TRANSACTION):
@@ -99,16 +103,15 @@ def measure(scale: Scale) -> Section:
         with on_core(core):
             server = stack.enter_context(serving(partial(serve, data_dir=directory / "data"), {}))
         hello = partial(greeted, account_sid=server.ready.account_sid, token=server.ready.token)
-        for turn in range(scale.rounds):
+        for _ in range(scale.rounds):
             for depth in DEPTHS:
                 frames = calls(pairs, depth, events, sids=sids)
                 work = Work(address=server.address, bursts=frames, events=depth, word=ROUTED, open=hello)
                 sample = saturate([work], bursts=events // depth, cpu_seconds=server.cpu_seconds)
                 own[depth].append(sample)
-                empty = directory / f"raw-{turn}-{depth}.db"
                 with on_core(core):
-                    peer[depth].append(written(directory / "data" / DATABASE, empty, rows=sample.events))
-                empty.unlink()
+                    rows = written(directory / "data" / DATABASE, directory / "peer.db", rows=sample.events)
+                peer[depth].append(rows)
     figures = [_figure(depth, own[depth], peer[depth]) for depth in DEPTHS]
     raw = [one for some in peer.values() for one in some]
     figures.append(

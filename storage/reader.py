@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -120,7 +119,6 @@ _PASSED_ELSEWHERE: Final = (
 )
 _WALKED_AT_ONCE: Final = 500
 """Rows of a walk: whoever takes them may let the loop turn in between."""
-_sid_of = attrgetter("participant_sid")
 
 
 class _List(msgspec.Struct, Generic[Record], frozen=True, kw_only=True):
@@ -328,8 +326,8 @@ class Reader:
                 while row is not None and row[0] == key:
                     seats.append(_seat_of(row))
                     row = next(people, None)
-                if len(seats) > 1:
-                    seats.sort(key=_sid_of)
+                if len(seats) > 1 and seats[0].participant_sid > seats[1].participant_sid:
+                    seats.reverse()  # a session has two at most
                 yield _active_session_of(cells, tuple(seats))
 
     def passed_since(self, at: float) -> Iterator[Sequence[Passed]]:

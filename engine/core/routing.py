@@ -95,7 +95,7 @@ _RINGING, _INITIATED, _RECEIVED, _QUEUED = (
     LegStatus.RECEIVED,
     LegStatus.QUEUED,
 )
-_INTERACTION = SidKind.INTERACTION
+_VOICE, _INTERACTION = Kind.VOICE, SidKind.INTERACTION
 _EXPIRED = (Reason.SESSION_EXPIRED, Code.SESSION_EXPIRED)
 _NO_PARTNER = (Reason.NO_PARTNER, Code.NO_PARTNER)
 _CALL_TO_MESSAGE_ONLY = (Reason.CALL_TO_MESSAGE_ONLY, Code.CALL_TO_MESSAGE_ONLY)
@@ -121,7 +121,7 @@ def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: 
     A routed decision comes with the interaction to commit before the answer leaves; nothing is changed here. Without
     a mint the decision is for information: nothing is to be recorded.
     """
-    is_call = event.is_call
+    is_call = event.kind is _VOICE
     met = _meet(bindings, event, is_call=is_call, rules=rules, now=now)
     if isinstance(met, Ruling):
         return met
@@ -253,7 +253,7 @@ def _refused(why: tuple[Reason, Code], session: ActiveSession) -> Ruling:
 def _interaction(
     event: InboundEvent, session: ActiveSession, caller: Seat, partner: Seat, *, sid: str, now: float
 ) -> Interaction:
-    is_call = event.is_call
+    is_call = event.kind is _VOICE
     return Interaction(
         sid=sid,
         session_sid=session.sid,

@@ -3,13 +3,16 @@
 import logging
 from collections.abc import Sequence
 from functools import partial
+from typing import final
+
+from mypy_extensions import mypyc_attr
 
 from engine.core.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports import FeedPlane
 from engine.core.traffic import Decision
 from engine.ingress.feed_line import Frame
 from engine.wire.feed import Refusal, Refused
-from engine.wire.feed_events import Event, Resolve, Status
+from engine.wire.feed_events import Call, Event, Resolve, Status
 
 _log = logging.getLogger("maskline.feed")
 
@@ -38,8 +41,8 @@ class FeedDesk:
                 elif isinstance(event, Refusal):
                     self._refuse(frame, index, event)
                 else:
-                    inbound = event.event(account_sid)
-                    receive(inbound, _Place(frame, index, calls if inbound.is_call else messages))
+                    counts = calls if isinstance(event, Call) else messages
+                    receive(event.event(account_sid), _Place(frame, index, counts))
             except Refused as problem:
                 self._refuse(frame, index, problem.refusal)
             except Exception:  # noqa: BLE001 - the listener's task: the unforeseen is logged and answered
@@ -60,6 +63,8 @@ class FeedDesk:
         frame.say(index, refusal)
 
 
+@final
+@mypyc_attr(acyclic=True)
 class _Place:
     """Where a decision is awaited."""
 
