@@ -64,7 +64,7 @@ def written(source: Path, target: Path, *, rows: int) -> Written:
         taken = database.execute("SELECT * FROM interactions ORDER BY sid DESC LIMIT ?", (rows,)).fetchall()[::-1]
     assert len(taken) == rows, f"{len(taken)} interactions were recorded, not {rows}"
     with closing(sqlite3.connect(target, isolation_level=None)) as database:
-        database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+        database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536;")
         if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             for sql in schema:
                 database.execute(sql)
