@@ -51,6 +51,7 @@ from storage.rows import (
     leg_cells,
     number_row,
     participant_row,
+    routed_row,
     service_row,
     session_row,
 )
@@ -77,6 +78,7 @@ class Applier:
         self._participants: list[Row] = []
         self._batch_keys: list[Row] = []
         self._interactions: list[Row] = []
+        self._routed: list[Row] = []
         self._touches: dict[str, tuple[float, float, float]] = {}
         self._updates: dict[str, Row] = {}
         self._owed: dict[str, Row] = {}
@@ -105,6 +107,9 @@ class Applier:
         if self._batch_keys:
             sql.INSERT_BATCH_KEYS.execute(self._connection, self._batch_keys)
             self._batch_keys.clear()
+        if self._routed:
+            sql.INSERT_ROUTED.execute(self._connection, self._routed)
+            self._routed.clear()
         if self._interactions:
             sql.INSERT_INTERACTIONS.execute(self._connection, self._interactions)
             self._interactions.clear()
@@ -174,7 +179,11 @@ class Applier:
     def _recorded(self, change: InteractionRecorded) -> None:
         if self._updates and change.interaction.sid in self._updates:
             self.flush()
-        self._interactions.append(interaction_row(change.interaction, is_elsewhere=change.is_elsewhere))
+        row = None if change.is_elsewhere else routed_row(change.interaction)
+        if row is None:
+            self._interactions.append(interaction_row(change.interaction, is_elsewhere=change.is_elsewhere))
+        else:
+            self._routed.append(row)
 
     def _reported(self, change: InteractionUpdated) -> None:
         inbound, outbound = change.inbound, change.outbound

@@ -63,6 +63,7 @@ MODE_AT: Final = {code: mode for mode, code in MODE.items()}
 KIND_AT: Final = {code: kind for kind, code in KIND.items()}
 LEG_STATUS_AT: Final = {code: status for status, code in LEG_STATUS.items()}
 
+_from_hex: Final = bytearray.fromhex
 _MAX_E164_DIGITS = 15
 _SHARED_NUMBERS = 65_536
 _SHARED_OWNERS = 8_192
@@ -70,7 +71,7 @@ _SHARED_OWNERS = 8_192
 
 def blob(sid: str) -> bytearray:
     """Return the cell of a SID whose kind its column implies."""
-    return bytearray.fromhex(sid[2:])
+    return _from_hex(sid[2:])
 
 
 def key(sid: str | None) -> bytearray | None:
@@ -95,7 +96,7 @@ def tagged(sid: str | None) -> bytearray | str | None:
         return sid
     digits = sid[2:]
     try:
-        packed = bytearray.fromhex(digits)
+        packed = _from_hex(digits)
     except ValueError:
         return sid
     return bytearray(sid[:2], "ascii") + packed if packed.hex() == digits else sid

@@ -80,6 +80,12 @@ INTERACTION_COLUMNS: Final = (
 )
 """Without is_open_call, which is derived, and service and account, which are the session's unless it is elsewhere."""
 
+ROUTED_COLUMNS: Final = (
+    "sid, session_sid, kind, proxy, inbound_participant_sid, inbound_resource_sid, inbound_status, "
+    "outbound_participant_sid, outbound_status, body, date_created, date_updated"
+)
+"""The columns of a call or message as most are when they are recorded: without what only others have."""
+
 _MEDIA = msgspec.json.Decoder(tuple[str, ...])
 _OPTIONS = msgspec.json.Decoder(ServiceOptions)
 
@@ -317,6 +323,32 @@ def interaction_row(interaction: Interaction, *, is_elsewhere: bool) -> Row:
         int(is_open_call(interaction)),  # a bool would go through the slow adapters
         blob(interaction.service_sid) if is_elsewhere else ABSENT,
         blob(interaction.account_sid) if is_elsewhere else ABSENT,
+    )
+
+
+def routed_row(interaction: Interaction) -> Row | None:
+    """Return the row of a call or message that was just routed, then is_open_call; None if it says more than that."""
+    inbound, outbound = interaction.inbound, interaction.outbound
+    caller, resource, inbound_status = inbound.participant_sid, inbound.resource_sid, inbound.status
+    partner, outbound_status, body = outbound.participant_sid, outbound.status, interaction.body
+    if caller is None or resource is None or partner is None or inbound_status is None or outbound_status is None:
+        return None
+    if interaction.media or interaction.duration_seconds is not None or outbound.resource_sid is not None:
+        return None
+    return (
+        blob(interaction.sid),
+        blob(interaction.session_sid),
+        KIND[interaction.kind],
+        address_cell(interaction.proxy),
+        blob(caller),
+        tagged(resource),
+        LEG_STATUS[inbound_status],
+        blob(partner),
+        LEG_STATUS[outbound_status],
+        ABSENT if body is None else body,
+        interaction.date_created,
+        interaction.date_updated,
+        int(is_open_call(interaction)),  # a bool would go through the slow adapters
     )
 
 

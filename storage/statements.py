@@ -16,6 +16,7 @@ from storage.rows import (
     INTERACTION_COLUMNS,
     NUMBER_COLUMNS,
     PARTICIPANT_COLUMNS,
+    ROUTED_COLUMNS,
     SERVICE_COLUMNS,
     SESSION_COLUMNS,
     Row,
@@ -63,6 +64,8 @@ INSERT_INTERACTIONS: Final = _insert(
     f"{INTERACTION_COLUMNS}, is_open_call, service_sid, account_sid",
     nullable={*range(4, 13), 16, 17},  # both legs, body, media, duration; the owners
 )
+INSERT_ROUTED: Final = _insert("interactions", f"{ROUTED_COLUMNS}, is_open_call", nullable={9})  # the body
+"""A third less to bind than `INSERT_INTERACTIONS`."""
 INSERT_BATCH_KEYS: Final = _insert("batch_keys", "service_sid, digest, fingerprint, session_sid, at")
 INSERT_EFFECTS: Final = _insert("effects", EFFECT_COLUMNS)
 INSERT_ALERTS: Final = _insert("alerts", ALERT_COLUMNS)

@@ -36,7 +36,7 @@ from engine.core.records import (
 )
 from engine.core.sids import SidKind, unpack
 from storage import owed_rows, rows
-from storage.codec import address_at, address_cell, lookup_key, tagged, untagged
+from storage.codec import ABSENT, address_at, address_cell, lookup_key, tagged, untagged
 
 Record = TypeVar("Record")
 
@@ -304,6 +304,21 @@ def test_an_interaction_whose_session_is_elsewhere_comes_back_by_itself(interact
     row = stored(interaction, partial(rows.interaction_row, is_elsewhere=True), mark="nullif(?, x'')")
 
     assert rows.interaction_of((*row[:-3], *row[-2:])) == interaction
+
+
+@given(INTERACTIONS)
+def test_a_row_of_what_was_just_routed_says_all_there_is(interaction: Interaction) -> None:
+    """The same as the whole row; what has more to say has no such row."""
+    row = rows.routed_row(interaction)
+
+    whole = rows.interaction_row(interaction, is_elsewhere=False)
+    cells = dict(zip(f"{rows.INTERACTION_COLUMNS}, is_open_call".split(", "), whole, strict=False))
+    others = [cells.pop(name) for name in ("outbound_resource_sid", "media", "duration_seconds")]
+    is_plain = all(other == ABSENT for other in others)
+    needed = [cell for name, cell in cells.items() if name != "body"]
+    assert (row is not None) is (is_plain and ABSENT not in needed)
+    if row is not None:
+        assert dict(zip(f"{rows.ROUTED_COLUMNS}, is_open_call".split(", "), row, strict=True)) == cells
 
 
 @given(EFFECTS)
