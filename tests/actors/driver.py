@@ -20,7 +20,8 @@ from engine.core.requests import AccountUpdate
 from engine.core.traffic import Decision, Outcome, Reason
 from tests.actors.model import Model, Pairing, Place
 from tests.actors.shortcut_check import check_shortcuts
-from tests.actors.world import WAIT_SECONDS, World
+from tests.actors.stores import WAIT_SECONDS
+from tests.actors.world import World
 
 Result = TypeVar("Result")
 

@@ -14,7 +14,8 @@ from engine.core.routing import NOT_IN_POOL, REBUILDING
 from engine.core.traffic import Decision, InboundEvent
 from engine.runtime import OrderedMint
 from storage import SqliteStore
-from tests.actors.world import ALICE, N1, WAIT_SECONDS, FakeClock, Observed
+from tests.actors.stores import WAIT_SECONDS
+from tests.actors.world import ALICE, N1, FakeClock, Observed
 
 pytestmark = pytest.mark.anyio
 

@@ -18,7 +18,8 @@ from engine.core.ports import PageCursor
 from engine.core.records import Address, ClosedReason, Kind, LegStatus, Mode, Service, SessionStatus
 from engine.core.requests import AccountUpdate, SessionRequest, SessionUpdate
 from engine.core.traffic import Decision, InboundEvent, Outcome, Reason, ReportOutcome
-from tests.actors.world import ALICE, BOB, CAROL, WAIT_SECONDS, World, wanting
+from tests.actors.stores import WAIT_SECONDS
+from tests.actors.world import ALICE, BOB, CAROL, World, wanting
 from tests.storage.material import interactions_since
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,8 @@ from engine.core.records import Kind, LegStatus, Mode, SessionStatus
 from engine.core.requests import AccountUpdate, NumberUpdate, ServiceRequest
 from engine.core.routing import NOT_IN_POOL, STRANGERS
 from engine.core.traffic import Decision, Outcome, Reason
-from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, START, WAIT_SECONDS, World, begun, refused, wanting
+from tests.actors.stores import WAIT_SECONDS
+from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, START, World, begun, refused, wanting
 
 pytestmark = pytest.mark.anyio
 

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections import deque
-from collections.abc import Awaitable, Callable, Container, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from itertools import count as count_from
 from itertools import cycle
 from pathlib import Path
@@ -12,19 +12,15 @@ from typing import Any, Final
 import pytest
 
 from actors.host import Host
-from actors.paging import merged
 from actors.parts import Egress, HostSettings
-from engine.core.changes import Change
-from engine.core.effects import Effect
-from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
+from engine.core.errors import ApiError, Code, PeerUnavailable
 from engine.core.observing import OperationEnd, SessionOperation
-from engine.core.ports import ControlPlane, Page, PageCursor, PoolEntry
+from engine.core.ports import ControlPlane, PageCursor, PoolEntry
 from engine.core.records import (
     UNSET,
     Account,
     Address,
     DebuggerEvent,
-    Interaction,
     Kind,
     LegStatus,
     Mode,
@@ -39,10 +35,9 @@ from engine.core.requests import AccountUpdate, ParticipantRequest, ServiceReque
 from engine.core.shortcuts import ShortcutIndex
 from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 from engine.runtime import OrderedMint
-from storage import SqliteStore
 from storage.layout import host_dir
+from tests.actors.stores import WAIT_SECONDS, Mood, MoodyStore, Stores
 from tests.silent import SilentObserver
-from tests.storage.material import interactions_since
 
 START: Final = 1_800_000_000.0
 """When the world of a test begins."""
@@ -61,9 +56,6 @@ N3: Final = "+16465550003"
 
 ALL: Final = range(1_000_000)
 """Every commit in flight."""
-
-WAIT_SECONDS: Final = 20.0
-"""How long anything may take before a test gives up."""
 
 QUIET: Final = HostSettings(sweep_interval_seconds=3600.0, retention_interval_seconds=3600.0)
 """The sweeps run when the test says so."""
@@ -124,123 +116,6 @@ class Observed(SilentObserver):
     def forwarded(self, events: int, *, is_answered: bool) -> None:
         """Remember events of other hosts."""
         self.forwards.append((events, is_answered))
-
-
-Done = Callable[[StoreUnavailable | None], None]
-
-
-class Mood:
-    """How the disks of a world are: well, full, or slow."""
-
-    def __init__(self) -> None:
-        self.is_failing = False
-        self.kept_back: list[tuple[MoodyStore, Sequence[Change], Done]] | None = None
-
-
-class MoodyStore(SqliteStore):
-    """The real store, which refuses or keeps back commits when the test says so."""
-
-    mood = Mood()
-    participants_read = 0
-    """How often the participants of a session were read."""
-
-    def commit(self, changes: Sequence[Change], done: Done) -> None:
-        """Commit, fail, or wait to be let through."""
-        if self.mood.kept_back is not None:
-            self.mood.kept_back.append((self, changes, done))
-        elif self.mood.is_failing:
-            super().commit((), lambda _problem: done(StoreUnavailable("The disk is full")))
-        else:
-            super().commit(changes, done)
-
-    def participants(self, session_sid: str) -> tuple[Participant, ...]:
-        """Read the participants of a session, and count it."""
-        self.participants_read += 1
-        return super().participants(session_sid)
-
-    async def land(self) -> None:
-        """Wait for every commit that the disk was given."""
-        done = asyncio.get_running_loop().create_future()
-        SqliteStore.commit(self, (), done.set_result)
-        await asyncio.wait_for(done, WAIT_SECONDS)
-
-
-class Stores:
-    """The stores of all hosts of a world, as if they were one."""
-
-    def __init__(self, mood: Mood, stores: Sequence[MoodyStore]) -> None:
-        self.all = stores
-        self._mood = mood
-
-    @property
-    def is_failing(self) -> bool:
-        """Every commit fails, as with a full disk; order is kept."""
-        return self._mood.is_failing
-
-    @is_failing.setter
-    def is_failing(self, is_failing: bool) -> None:
-        self._mood.is_failing = is_failing
-
-    def keep_back(self) -> None:
-        """Keep every commit in flight from now on."""
-        self._mood.kept_back = []
-
-    @property
-    def kept_back(self) -> int:
-        """Count the commits in flight."""
-        return len(self._mood.kept_back or ())
-
-    def let_through(self, *, failing: Container[int] = ()) -> None:
-        """Let the commits in flight reach the disk, those of these places find it full; later ones find it well."""
-        kept, self._mood.kept_back = self._mood.kept_back or [], None
-        for place, (store, changes, done) in enumerate(kept):
-            self.is_failing = place in failing
-            store.commit(changes, done)
-        self.is_failing = False
-
-    @property
-    def participants_read(self) -> int:
-        """Tell how often the participants of a session were read."""
-        return sum(store.participants_read for store in self.all)
-
-    def session(self, session_sid: str) -> Session | None:
-        """Read one session."""
-        return next((found for store in self.all if (found := store.session(session_sid))), None)
-
-    def participants(self, session_sid: str) -> tuple[Participant, ...]:
-        """Read all participants of a session."""
-        return tuple(one for store in self.all for one in store.participants(session_sid))
-
-    def interaction(self, interaction_sid: str) -> Interaction | None:
-        """Read one interaction."""
-        return next((found for store in self.all if (found := store.interaction(interaction_sid))), None)
-
-    def interactions_since(self, at: float) -> list[Interaction]:
-        """Read the interactions since a time, oldest first."""
-        found = [one for store in self.all for one in interactions_since(store, at)]
-        return sorted(found, key=lambda interaction: interaction.sid)
-
-    async def interactions_page(self, session_sid: str, cursor: PageCursor) -> Page[Interaction]:
-        """List interactions, oldest first."""
-        pages = [await store.interactions_page(session_sid, cursor) for store in self.all]
-        return merged(pages, cursor, is_newest_first=False)
-
-    async def sessions_closed_before(self, at: float, *, limit: int) -> tuple[str, ...]:
-        """Find sessions that ended before a time."""
-        return tuple([sid for store in self.all for sid in await store.sessions_closed_before(at, limit=limit)])
-
-    async def destinations_owed(self) -> tuple[str, ...]:
-        """Name the destinations of effects that are pending."""
-        return tuple(sorted({one for store in self.all for one in await store.destinations_owed()}))
-
-    async def effects_owed(self, destination: str, *, after: str | None, limit: int) -> tuple[Effect, ...]:
-        """Read pending effects of a destination, oldest first."""
-        owed = [await store.effects_owed(destination, after=after, limit=limit) for store in self.all]
-        return tuple(sorted((one for some in owed for one in some), key=lambda effect: effect.sid))[:limit]
-
-    def alert(self, event_sid: str) -> DebuggerEvent | None:
-        """Read one debugger event."""
-        return next((found for store in self.all if (found := store.alert(event_sid))), None)
 
 
 class Wire:
