@@ -190,7 +190,8 @@ class HookedEvents:
         decision = actor.decision_again(event, interaction, participants)
         if decision is None:
             return await self._anew(actor, event, deadline)
-        await self._ledger.landed((interaction.session_sid,))
+        if self._ledger.is_landing((interaction.session_sid,)):
+            await self._parts.store.write(())
         return decision if self._ledger.passed_before(event) is not None else STORE_DOWN
 
     async def _anew(self, actor: "NumberActor", event: InboundEvent, deadline: float) -> Decision:

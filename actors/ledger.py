@@ -77,10 +77,9 @@ class Ledger:
         latest = (self._latest(sid) for sid in self._open_calls.values())
         return [call for call in latest if call is not None and call.session_sid == session_sid]
 
-    async def landed(self, session_sids: Collection[str]) -> None:
-        """Wait for the interactions of sessions that are being committed."""
-        if any(interaction.session_sid in session_sids for interaction in self._in_flight.values()):
-            await self._parts.store.write(())
+    def is_landing(self, session_sids: Collection[str]) -> bool:
+        """Tell whether an interaction of one of these sessions is being committed."""
+        return any(interaction.session_sid in session_sids for interaction in self._in_flight.values())
 
     def session_of(self, interaction: Interaction) -> ActiveSession | None:
         """Return the session of an interaction, while it is active."""
@@ -194,11 +193,13 @@ class Ledger:
         self.remember_answer(event, decision, now=interaction.date_created)
         self._record(_Routed(self, interaction, session, decision, answer), effects)
 
-    async def recorded(self, interaction: Interaction, session: ActiveSession, effects: Sequence[Effect] = ()) -> None:
-        """Commit an interaction and what it does to its session; raises StoreUnavailable."""
+    def recorded(
+        self, interaction: Interaction, session: ActiveSession, effects: Sequence[Effect] = ()
+    ) -> "asyncio.Future[None]":
+        """Commit an interaction and what it does to its session; awaited, raises StoreUnavailable."""
         landed = _Landing()
         self._record(_Recorded(self, interaction, session, landed), effects)
-        await landed.future
+        return landed.future
 
     def _record(self, recording: "_Recording", effects: Sequence[Effect]) -> None:
         """Commit it; the idle clock of its session restarts at once."""
@@ -217,7 +218,7 @@ class Ledger:
         else:
             self._parts.store.commit(changes, recording.landed)
 
-    def landed_recording(self, recording: "_Recording", problem: StoreUnavailable | None) -> None:
+    def settle(self, recording: "_Recording", problem: StoreUnavailable | None) -> None:
         """Note that a recording is on disk, or that nothing of it is."""
         self._land(recording.interaction)
         self._settle_touch(recording.session, recording.at, is_kept=problem is None)
@@ -232,8 +233,8 @@ class Ledger:
         if session.is_mirrored:
             self._touched(session, at)
 
-    async def connected(self, interaction: Interaction, effects: Sequence[Effect]) -> None:
-        """Commit the outbound leg of an interaction that was recorded without; raises StoreUnavailable."""
+    def connected(self, interaction: Interaction, effects: Sequence[Effect]) -> "asyncio.Future[None]":
+        """Commit the outbound leg of an interaction that was recorded without; awaited, raises StoreUnavailable."""
         latest = self._latest(interaction.sid) or interaction
         whole = msgspec.structs.replace(latest, outbound=interaction.outbound, date_updated=self._parts.clock())
         change = InteractionUpdated(
@@ -251,7 +252,7 @@ class Ledger:
             landed.settled(problem)
 
         self._parts.commit((change,), done, effects)
-        await landed.future
+        return landed.future
 
     def knows(self, report: LegReport) -> bool:
         """Tell whether a report is about a leg of an interaction of this host."""
@@ -389,7 +390,7 @@ class _Recording:
 
     def landed(self, problem: StoreUnavailable | None) -> None:
         """Take the end of the commit."""
-        self.ledger.landed_recording(self, problem)
+        self.ledger.settle(self, problem)
 
 
 @final

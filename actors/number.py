@@ -4,6 +4,7 @@ It never awaits between deciding and recording, so its decisions cannot interlea
 changes its bindings.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -172,8 +173,10 @@ class NumberActor:
         """Tell what would become of an event now, and change nothing."""
         return decide(self.bindings, event, rules=self.rules, now=self._parts.clock(), mint=None)
 
-    async def push(self, session: ActiveSession, seat: Seat, *, body: str, media: tuple[str, ...]) -> Interaction:
-        """Record a message of the application to the participant of this number; raises StoreUnavailable."""
+    def push(
+        self, session: ActiveSession, seat: Seat, *, body: str, media: tuple[str, ...]
+    ) -> tuple[Interaction, "asyncio.Future[None]"]:
+        """Record a message of the application to the participant of this number; awaited, raises StoreUnavailable."""
         sid, now = self._parts.mint(SidKind.INTERACTION), self._parts.clock()
         interaction = pushed_message(session, seat, sid=sid, body=body, media=media, now=now)
         to = outbound_address(seat.identifier, is_call=False, rules=self.rules)
@@ -183,8 +186,7 @@ class NumberActor:
                 interaction, carrier=self.rules.carrier, to=to, sender=seat.proxy, body=body, parts=self._parts
             ),
         )
-        await self._ledger.recorded(interaction, session, effects)
-        return interaction
+        return interaction, self._ledger.recorded(interaction, session, effects)
 
     def effects_of(
         self, event: InboundEvent, decision: Decision, interaction: Interaction, session: ActiveSession

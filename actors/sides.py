@@ -90,7 +90,9 @@ class NumberSide:
         seat = next((seat for seat in seats if seat.participant_sid == participant_sid), None)
         if actor is None or session is None or seat is None:
             raise not_found(f"/Sessions/{session_sid}/Participants/{participant_sid}")
-        return await actor.push(session, seat, body=body, media=media)
+        interaction, recorded = actor.push(session, seat, body=body, media=media)
+        await recorded
+        return interaction
 
     async def interaction(self, interaction_sid: str) -> Interaction | None:
         """Find an interaction here."""

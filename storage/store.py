@@ -104,7 +104,9 @@ class SqliteStore:
         if self._is_closed:
             return
         self._is_closed = True
-        await self._writer.stop()
+        stopped = self._writer.stop()
+        if stopped is not None:
+            await asyncio.shield(stopped)
         await asyncio.to_thread(self._page_thread.shutdown)
         await asyncio.to_thread(self._search_thread.shutdown, cancel_futures=True)
         self._points.close()

@@ -78,12 +78,15 @@ class GroupWriter:
             self._is_idle = False
             loop.call_soon(self._wake.put, None)
 
-    async def stop(self) -> None:
-        """Commit what is queued, answer it and end the thread; nothing more is taken."""
+    def stop(self) -> "asyncio.Future[None] | None":
+        """Have what is queued committed and answered, then the thread end, and take nothing more.
+
+        Returns what to wait for, None where the thread never ran.
+        """
         self._is_stopping = True
         if self._stopped is not None:
             self._wake.put(None)
-            await asyncio.shield(self._stopped)
+        return self._stopped
 
     def close(self) -> None:
         """Move the log into the database file and close the connections, once stopped; blocks."""
