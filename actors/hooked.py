@@ -190,8 +190,7 @@ class HookedEvents:
         decision = actor.decision_again(event, interaction, participants)
         if decision is None:
             return await self._anew(actor, event, deadline)
-        if self._ledger.is_landing((interaction.session_sid,)):
-            await self._parts.store.write(())
+        await self._ledger.landed((interaction.session_sid,))
         return decision if self._ledger.passed_before(event) is not None else STORE_DOWN
 
     async def _anew(self, actor: "NumberActor", event: InboundEvent, deadline: float) -> Decision:

@@ -4,7 +4,7 @@ Everything here is also on disk; after a restart it is read back. Nothing is ans
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import final
 
 import msgspec
@@ -77,9 +77,13 @@ class Ledger:
         latest = (self._latest(sid) for sid in self._open_calls.values())
         return [call for call in latest if call is not None and call.session_sid == session_sid]
 
-    def is_landing(self, session_sids: Collection[str]) -> bool:
-        """Tell whether an interaction of one of these sessions is being committed."""
-        return any(interaction.session_sid in session_sids for interaction in self._in_flight.values())
+    def landed(self, session_sids: Collection[str]) -> Awaitable[None]:
+        """Wait for the interactions of sessions that are being committed."""
+        if any(interaction.session_sid in session_sids for interaction in self._in_flight.values()):
+            return self._parts.store.write(())
+        nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        nothing.set_result(None)
+        return nothing
 
     def session_of(self, interaction: Interaction) -> ActiveSession | None:
         """Return the session of an interaction, while it is active."""
@@ -195,9 +199,9 @@ class Ledger:
 
     def recorded(
         self, interaction: Interaction, session: ActiveSession, effects: Sequence[Effect] = ()
-    ) -> "asyncio.Future[None]":
-        """Commit an interaction and what it does to its session; awaited, raises StoreUnavailable."""
-        landed = _Landing()
+    ) -> "asyncio.Future[Interaction]":
+        """Commit an interaction and what it does to its session; awaited, returns it or raises StoreUnavailable."""
+        landed = _Landing(interaction)
         self._record(_Recorded(self, interaction, session, landed), effects)
         return landed.future
 
@@ -233,8 +237,8 @@ class Ledger:
         if session.is_mirrored:
             self._touched(session, at)
 
-    def connected(self, interaction: Interaction, effects: Sequence[Effect]) -> "asyncio.Future[None]":
-        """Commit the outbound leg of an interaction that was recorded without; awaited, raises StoreUnavailable."""
+    def connected(self, interaction: Interaction, effects: Sequence[Effect]) -> "asyncio.Future[Interaction]":
+        """Commit the outbound leg of an interaction that was recorded without; awaited as `recorded`."""
         latest = self._latest(interaction.sid) or interaction
         whole = msgspec.structs.replace(latest, outbound=interaction.outbound, date_updated=self._parts.clock())
         change = InteractionUpdated(
@@ -244,7 +248,7 @@ class Ledger:
             duration_seconds=whole.duration_seconds,
             at=whole.date_updated,
         )
-        landed = _Landing()
+        landed = _Landing(whole)
         self._in_flight[whole.sid] = whole
 
         def done(problem: StoreUnavailable | None) -> None:
@@ -437,14 +441,15 @@ class _Recorded(_Recording):
 class _Landing:
     """Awaits one commit; harmless when nobody waits any more."""
 
-    def __init__(self) -> None:
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def __init__(self, interaction: Interaction) -> None:
+        self.future: asyncio.Future[Interaction] = asyncio.get_running_loop().create_future()
+        self._interaction = interaction
 
     def settled(self, problem: StoreUnavailable | None) -> None:
         """Take the end of the commit."""
         if self.future.done():
             return
         if problem is None:
-            self.future.set_result(None)
+            self.future.set_result(self._interaction)
         else:
             self.future.set_exception(problem)

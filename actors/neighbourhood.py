@@ -5,7 +5,7 @@ A host that is alone has none of this. Source: design sections 3 and 4; `docs/cl
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from actors.console import ConsoleSide
@@ -164,16 +164,12 @@ class Neighbourhood:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _landed(self, session_sids: Collection[str]) -> None:
-        if self._ledger.is_landing(session_sids):
-            await self._parts.store.write(())
-
     def _mirror(self) -> Mirror:
         return Mirror(
             self._directory,
             incarnation=self._incarnation,
             is_here=self._routes.is_here,
-            landed=self._landed,
+            landed=self._ledger.landed,
             reload=self.talks.tell,
             clock=self._parts.clock,
             monotonic=self._parts.monotonic,

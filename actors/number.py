@@ -175,8 +175,8 @@ class NumberActor:
 
     def push(
         self, session: ActiveSession, seat: Seat, *, body: str, media: tuple[str, ...]
-    ) -> tuple[Interaction, "asyncio.Future[None]"]:
-        """Record a message of the application to the participant of this number; awaited, raises StoreUnavailable."""
+    ) -> "asyncio.Future[Interaction]":
+        """Record a message of the application to the participant of this number; awaited as `Ledger.recorded`."""
         sid, now = self._parts.mint(SidKind.INTERACTION), self._parts.clock()
         interaction = pushed_message(session, seat, sid=sid, body=body, media=media, now=now)
         to = outbound_address(seat.identifier, is_call=False, rules=self.rules)
@@ -186,7 +186,7 @@ class NumberActor:
                 interaction, carrier=self.rules.carrier, to=to, sender=seat.proxy, body=body, parts=self._parts
             ),
         )
-        return interaction, self._ledger.recorded(interaction, session, effects)
+        return self._ledger.recorded(interaction, session, effects)
 
     def effects_of(
         self, event: InboundEvent, decision: Decision, interaction: Interaction, session: ActiveSession

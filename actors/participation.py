@@ -178,9 +178,7 @@ class Participation:
         actor = self._directory.find(seat.proxy)
         if actor is None:
             raise self._not_found(session_sid, participant_sid)
-        interaction, recorded = actor.push(active, seat, body=body, media=media)
-        await recorded
-        return interaction
+        return await actor.push(active, seat, body=body, media=media)
 
     def _not_found(self, session_sid: str, participant_sid: str) -> ApiError:
         return not_found(

@@ -90,9 +90,7 @@ class NumberSide:
         seat = next((seat for seat in seats if seat.participant_sid == participant_sid), None)
         if actor is None or session is None or seat is None:
             raise not_found(f"/Sessions/{session_sid}/Participants/{participant_sid}")
-        interaction, recorded = actor.push(session, seat, body=body, media=media)
-        await recorded
-        return interaction
+        return await actor.push(session, seat, body=body, media=media)
 
     async def interaction(self, interaction_sid: str) -> Interaction | None:
         """Find an interaction here."""
