@@ -125,7 +125,7 @@ class Ledger:
 
     def answer_again(self, event: InboundEvent, answer: Answer) -> bool:
         """Answer a redelivery as before, once what it answers is on disk; tell whether it was one."""
-        waiting = self._waiting.get(event.resource_sid) if self._waiting else None
+        waiting = self._waiting.get(event.resource_sid)
         if waiting is not None:
             first = waiting[0][0]
             if (first.sender, first.proxy) == (event.sender, event.proxy):

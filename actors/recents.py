@@ -92,11 +92,14 @@ class Became:
 
     def knows(self, resource_sid: str) -> bool:
         """Tell whether an event of that SID may have become something."""
-        key = hash(resource_sid)
-        return key in self._young or any(key in generation for _, generation in self._older)
+        return self._packed(resource_sid) is not None
 
     def find(self, resource_sid: str) -> str | None:
         """Return the KI… of what an event may have become."""
+        found = self._packed(resource_sid)
+        return None if found is None else unpack(SidKind.INTERACTION, found)
+
+    def _packed(self, resource_sid: str) -> bytes | None:
         key = hash(resource_sid)
         found = self._young.get(key)
         if found is None:
@@ -104,9 +107,7 @@ class Became:
                 found = generation.get(key)
                 if found is not None:
                     break
-            else:
-                return None
-        return unpack(SidKind.INTERACTION, found)
+        return found
 
     def forget(self, resource_sid: str) -> None:
         """Drop an event that became nothing, or whose record is gone."""
