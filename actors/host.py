@@ -289,10 +289,6 @@ class Host:
 
     def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Decide about an event; `answer` is called once, at once or after the commit, on the event loop."""
-        actor = self._directory.find(event.proxy) if self._is_loaded else None
-        if actor is not None and event.account_sid in (None, actor.account_sid):
-            actor.receive(event, answer)
-            return
         owner = self._owner_elsewhere(event.proxy)
         if self._neighbourhood is None or owner is None:
             self.receive_here(event, answer)
