@@ -50,7 +50,6 @@ class GroupWriter:
         self._is_idle = False
         self._is_stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._runner: threading.Thread | None = None
         self._stopped: asyncio.Future[None] | None = None
 
     @property
@@ -63,8 +62,7 @@ class GroupWriter:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._stopped = self._loop.create_future()
-            self._runner = threading.Thread(target=self._run, args=(self._loop,), name="maskline-store", daemon=True)
-            self._runner.start()
+            threading.Thread(target=self._run, args=(self._loop,), name="maskline-store", daemon=True).start()
         return self._loop
 
     def put(self, changes: Sequence[Change], done: Done) -> None:
