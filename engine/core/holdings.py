@@ -31,7 +31,7 @@ class Holdings:
         """Note that an active session pairs them."""
         held = self._held.get(identifier)
         if held is None:
-            self._held[identifier] = self._alone(proxy)
+            self._held[identifier] = self._single.setdefault(proxy, (proxy,))
             self._move(0, 1)
         else:
             self._held[identifier] = (*held, proxy)
@@ -45,15 +45,9 @@ class Holdings:
         if not held:
             del self._held[identifier]
         elif len(held) == 1:
-            self._held[identifier] = self._alone(held[0])
+            self._held[identifier] = self._single.setdefault(held[0], (held[0],))
         else:
             self._held[identifier] = tuple(held)
-
-    def _alone(self, proxy: Address) -> tuple[Address, ...]:
-        single = self._single.get(proxy)
-        if single is None:
-            single = self._single[proxy] = (proxy,)
-        return single
 
     def _move(self, before: int, after: int) -> None:
         """Count an identifier that holds more, or fewer, than before, and keep `most_held` right."""
