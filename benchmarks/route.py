@@ -81,8 +81,10 @@ def written(source: Path, target: Path, *, rows: int) -> Written:
 def _figure(depth: int, own: list[Sample], peer: list[Written], empty: list[Written]) -> Figure:
     both = list(zip(own, peer, strict=True))
     per_core = median([sample.per_core for sample in own])
-    spared = median([sample.per_core / raw.per_core for sample, raw in both])
-    of_empty = median([sample.per_core / raw.per_core for sample, raw in zip(own, empty, strict=True)])
+    spared, of_empty = (
+        median([sample.per_core / raw.per_core for sample, raw in zip(own, rounds, strict=True)])
+        for rounds in (peer, empty)
+    )
     p50, p99 = (median([sample.percentile(share) for sample in own]) * 1e3 for share in (0.5, 0.99))
     return Figure(
         what=f"call recorded over the feed, {depth} a frame",
@@ -126,8 +128,8 @@ def measure(scale: Scale) -> Section:
                 own[depth].append(sample)
                 fresh = directory / "empty.db"
                 with on_core(core):
-                    for grown, target in ((peer, directory / "peer.db"), (empty, fresh)):
-                        grown[depth].append(written(directory / "data" / DATABASE, target, rows=sample.events))
+                    for rounds, target in ((peer, directory / "peer.db"), (empty, fresh)):
+                        rounds[depth].append(written(directory / "data" / DATABASE, target, rows=sample.events))
                 fresh.unlink()
     figures = [_figure(depth, own[depth], peer[depth], empty[depth]) for depth in DEPTHS]
     figures += [_peers_figure("the peer", peer), _peers_figure("the peer, into an empty table", empty)]
