@@ -89,12 +89,7 @@ class Applier:
     def apply(self, changes: Sequence[Change]) -> None:
         """Write or gather the changes."""
         for change in changes:
-            if isinstance(change, InteractionRecorded):  # these two are nearly all
-                self._recorded(change)
-            elif isinstance(change, SessionTouched):
-                self._touched(change)
-            else:
-                _WRITERS[type(change)](self, change)
+            _WRITERS[type(change)](self, change)
 
     def flush(self) -> None:
         """Write all that was gathered; what is inserted comes before what changes it."""
@@ -177,7 +172,7 @@ class Applier:
         self._connection.execute(sql.CHANGE_PARTICIPANT, participant_row(change.participant))
 
     def _recorded(self, change: InteractionRecorded) -> None:
-        if self._updates and change.interaction.sid in self._updates:
+        if change.interaction.sid in self._updates:
             self.flush()
         row = None if change.is_elsewhere else routed_row(change.interaction)
         if row is None:
@@ -292,12 +287,14 @@ _WRITERS: dict[type[Change], Callable[[Applier, Any], None]] = {
     BatchKeysErased: Applier._keys_erased,  # noqa: SLF001
     SessionCreated: Applier._created,  # noqa: SLF001
     SessionChanged: Applier._changed,  # noqa: SLF001
+    SessionTouched: Applier._touched,  # noqa: SLF001
     SessionErased: Applier._session_erased,  # noqa: SLF001
     ErasureOwed: Applier._erasure_owed,  # noqa: SLF001
     ErasuresSettled: Applier._erasures_settled,  # noqa: SLF001
     ParticipantAdded: Applier._joined,  # noqa: SLF001
     ParticipantRemoved: Applier._left,  # noqa: SLF001
     ParticipantChanged: Applier._participant_changed,  # noqa: SLF001
+    InteractionRecorded: Applier._recorded,  # noqa: SLF001
     InteractionUpdated: Applier._reported,  # noqa: SLF001
     InteractionErased: Applier._interaction_erased,  # noqa: SLF001
     EffectOwed: Applier._effect_owed,  # noqa: SLF001
