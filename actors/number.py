@@ -192,8 +192,6 @@ class NumberActor:
         self, event: InboundEvent, decision: Decision, interaction: Interaction, session: ActiveSession
     ) -> tuple[Effect, ...]:
         """Return what a routed event makes us owe: the callback about it, the message if a carrier of ours sends it."""
-        if self.rules.callback_url is None and not decision.is_sent_by_us:
-            return ()
         told = self._callback(interaction, session)
         if not decision.is_sent_by_us:
             return told
