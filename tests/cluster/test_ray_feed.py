@@ -9,13 +9,12 @@ import pytest
 
 from engine.client.feed import FeedClient
 from engine.client.link import ClientSettings
-from engine.core.placement import owner_of
 from engine.settings import ListenAddress
 from engine.wire.feed import Said
 from engine.wire.feed_events import Call, Resolve, Subject
 from tests.cluster.live_cluster import WAIT_SECONDS, LiveCluster, eventually, session_of
 from tests.e2e.feed import Feed
-from tests.e2e.tenant import Pairing, Tenant, new_tenant
+from tests.e2e.tenant import Pairing, Tenant, new_tenant, numbers_of
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(180)]
 
@@ -26,10 +25,8 @@ _sids = itertools.count()
 
 def pairings_of(tenant: Tenant) -> list[Pairing]:
     """Return sessions on numbers of both hosts."""
-    service = tenant.service(numbers=8)
-    pairings = [service.pairing() for _ in range(8)]
-    assert {owner_of(pairing.first.proxy, 2) for pairing in pairings} == {0, 1}
-    return pairings
+    services = [tenant.service(pool=numbers_of(place, 4)) for place in (0, 1)]
+    return [service.pairing() for _ in range(4) for service in services]
 
 
 @pytest.fixture

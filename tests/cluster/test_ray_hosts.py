@@ -14,7 +14,7 @@ import pytest
 from tests.cluster.live_cluster import LiveCluster, eventually, session_of
 from tests.e2e.feed import Feed
 from tests.e2e.live import MASKLINE, NO_TLS, clean_environment
-from tests.e2e.tenant import Tenant, new_tenant
+from tests.e2e.tenant import Tenant, new_tenant, numbers_of
 
 NewCluster = Callable[..., LiveCluster]
 
@@ -87,7 +87,7 @@ def test_every_host_tells_clients_of_the_feed_who_the_hosts_are(cluster: LiveClu
 
 def test_a_killed_host_comes_back_with_all_that_was_acknowledged(cluster: LiveCluster, tenant: Tenant) -> None:
     """At the same address; the other host serves on, and the directory is the same."""
-    service = tenant.service(numbers=2)
+    service = tenant.service(pool=numbers_of(1, 2))
     pairings = [service.pairing() for _ in range(3)]
     before, epoch = cluster.status(), directory(cluster, tenant, 1)
 

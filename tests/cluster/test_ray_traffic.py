@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster.live_cluster import LiveCluster, eventually
 from tests.e2e.carrier import resource_sid
-from tests.e2e.tenant import Json, Pairing, Tenant
+from tests.e2e.tenant import Json, Pairing, Tenant, numbers_of
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(240)]
 
@@ -75,7 +75,7 @@ def read_patiently(tenant: Tenant, path: str) -> list[Json]:
 
 def test_no_acknowledged_call_is_lost_when_hosts_are_killed(cluster: LiveCluster, tenant: Tenant) -> None:
     """Each in turn, under way; nothing is ever routed wrongly, and what is not acknowledged is told to come again."""
-    service = tenant.service(numbers=6)
+    service = tenant.service(pool=numbers_of(0, 3) + numbers_of(1, 3))
     pairings = [service.pairing() for _ in range(8)]
     caller = Caller(tenant, pairings)
     caller.start()

@@ -22,11 +22,15 @@ def proxy_number() -> str:
     return f"+1212{next(_next_number)}"
 
 
-def near_numbers() -> tuple[str, str]:
-    """Return numbers that the first of two or three hosts owns: what arrives there waits for none other."""
-    near = (one for one in iter(proxy_number, "") if owner_of(one, 2) == owner_of(one, 3) == 0)
-    first, second = itertools.islice(near, 2)
-    return first, second
+def numbers_of(place: int, count: int, *, hosts: tuple[int, ...] = (2,)) -> tuple[str, ...]:
+    """Return new numbers that this host owns in clusters of all these sizes."""
+    owned = (one for one in iter(proxy_number, "") if {owner_of(one, size) for size in hosts} == {place})
+    return tuple(itertools.islice(owned, count))
+
+
+def near_numbers() -> tuple[str, ...]:
+    """Return two numbers that the first of two or three hosts owns: what arrives there waits for none other."""
+    return numbers_of(0, 2, hosts=(2, 3))
 
 
 def person() -> str:
