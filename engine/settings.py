@@ -70,6 +70,9 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+_LAST_PORT = 65535
+
+
 class ListenAddress(NamedTuple):
     """Where to listen."""
 
@@ -82,8 +85,10 @@ class ListenAddress(NamedTuple):
     def parse(cls, text: str) -> Self:
         """Read `host:port` or `[host]:port`; raises ValueError."""
         host, colon, port = text.rpartition(":")
-        if not colon or not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the last port
-            raise ValueError(f"expected host:port, got {text!r}")
+        if not colon or not host or not (port.isascii() and port.isdecimal()):
+            raise ValueError("expected host:port")
+        if int(port) > _LAST_PORT:
+            raise ValueError(f"the last port is {_LAST_PORT}")
         return cls(host.removeprefix("[").removesuffix("]"), int(port))
 
     def __str__(self) -> str:
@@ -294,8 +299,6 @@ def _rendered(key: str, value: object) -> Iterator[str]:
         case tuple() if key == "carriers":
             for carrier in value:
                 yield from _rendered_carrier(carrier)
-        case None:
-            yield f'{key} = ""'
         case tuple() if not isinstance(value, ListenAddress):
             yield f"{key} = {json.dumps(value)}"
         case _:

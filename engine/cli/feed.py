@@ -103,7 +103,7 @@ def _address(text: str) -> ListenAddress:
     try:
         return ListenAddress.parse(text)
     except ValueError as problem:
-        raise Refusal(f"--to: {problem}") from problem
+        raise Refusal(f"--to: {problem}; got {text!r}") from problem
 
 
 # -- a key for the run -----------------------------------------------------------------------------------------------

@@ -162,7 +162,7 @@ def test_without_a_key_the_operator_makes_one_for_the_run(start_server: StartSer
 @pytest.mark.parametrize(
     ("arguments", "environment", "complaint"),
     [
-        (("--to", "127.0.0.1"), {}, "expected host:port"),
+        (("--to", "127.0.0.1"), {}, "--to: expected host:port; got '127.0.0.1'"),
         (("--key", "SK1"), {}, "a key goes with its secret"),
         ((), {"FEED_KEY": "SK1", "FEED_SECRET": "wrong"}, "bad-credentials"),
         (("--data-dir", "/nowhere"), {}, "no server of /nowhere runs here"),
