@@ -328,6 +328,7 @@ def _feed_server(settings: Settings, engine: RunningEngine, telemetry: Telemetry
             window_frames=settings.feed_window_frames,
             window_bytes=settings.feed_window_bytes,
             hello_timeout_seconds=settings.feed_hello_timeout_seconds,
+            most_connections=settings.max_feed_connections,
         ),
     )
 

@@ -137,6 +137,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Frames of one feed connection that wait for their answer; past them no more are read from it."""
     feed_window_bytes: Positive = 4_194_304
     """The same, in bytes of all those frames."""
+    max_feed_connections: Positive = 1000
+    """Connections of the feed at a time; more are closed with an error."""
     feed_hello_timeout_seconds: Seconds = 10.0
     """Seconds that a connection of the feed may take to say hello."""
     operations_listen: MaybeAddress = None

@@ -11,6 +11,7 @@ from typing import Self
 
 from engine.client.link import Answer, ClientSettings, FeedRefused, Link, LinkParts, Pending
 from engine.core.e164 import canonical
+from engine.core.observing import FeedProblem
 from engine.core.placement import Placement
 from engine.core.traffic import Outcome
 from engine.wire.feed import FIELDS, NOT_READY, VERSION, Directory, Hello, Refusal, Said, Terms
@@ -222,10 +223,13 @@ class FeedClient:
         self._room.set()
         pending.answer(said)
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: Refusal) -> bool:
+        if refusal.error is FeedProblem.TOO_MANY_CONNECTIONS and self._is_ready.is_set():
+            return False  # there may be room again
         self._failure = FeedRefused(f"the feed refused us: {refusal.error} ({refusal.detail})")
         self._is_ready.set()
         self._abandon(self._links.values())
+        return True
 
     def _check(self) -> None:
         if self._failure is not None:

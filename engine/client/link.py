@@ -69,8 +69,8 @@ class LinkParts(msgspec.Struct, frozen=True):
     """Is told of every welcome."""
     heard: Callable[["Link", int], None]
     """Is told the epoch of every frame of answers."""
-    refused: Callable[[Refusal], None]
-    """Is told that a hello was not taken."""
+    refused: Callable[[Refusal], bool]
+    """Is told that a hello was not taken; tells whether that is the end."""
 
 
 class Link:
@@ -171,8 +171,7 @@ class Link:
                 self._parts.welcomed(self, terms)
             case Problem(number, refusal):
                 if self._limits is None:
-                    self._is_refused = True
-                    self._parts.refused(refusal)
+                    self._is_refused = self._parts.refused(refusal)
                 for pending in self._landed(number):
                     self._parts.answered(pending, refusal)
 

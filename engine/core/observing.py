@@ -115,6 +115,7 @@ class FeedProblem(StrEnum):
     NOT_AN_ARRAY = "not-an-array"
     """Neither an array of events nor the map of a hello."""
     TOO_MANY_EVENTS = "too-many-events"
+    TOO_MANY_CONNECTIONS = "too-many-connections"
     HELLO_EXPECTED = "hello-expected"
     """Events came before the hello, or nothing in time."""
     BAD_HELLO = "bad-hello"

@@ -67,6 +67,8 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of such frames, past which no more are read."""
     hello_timeout_seconds: float = 10.0
     """How long a connection may take to say hello."""
+    most_connections: int = 1000
+    """Connections at a time; more are told so and closed."""
     most_late: int = 10_000
     """Events of a connection that wait for hooks or other hosts, past which no more frames are read."""
     check_seconds: float = 1.0
@@ -91,8 +93,8 @@ class FeedParts(msgspec.Struct, frozen=True):
     monotonic: Clock
     """Measures durations."""
     settings: FeedSettings
-    opened: Callable[["FeedConnection"], None]
-    """Is told of a connection that is there."""
+    opened: Callable[["FeedConnection"], bool]
+    """Is told of a connection that is there; tells whether there is room for it."""
     closed: Callable[["FeedConnection"], None]
     """Is told when it is gone."""
 
@@ -143,7 +145,10 @@ class FeedConnection(asyncio.Protocol):
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(self._parts.settings.hello_timeout_seconds, self._miss_hello)
-        self._parts.opened(self)
+        if not self._parts.opened(self):
+            detail = f"there are {self._parts.settings.most_connections} connections, and may be no more"
+            self._refuse(Refusal(FeedProblem.TOO_MANY_CONNECTIONS, detail=detail), is_last=True)
+            self._turn()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the answers that nobody awaits; what they answer is committed all the same."""

@@ -45,6 +45,7 @@ class FeedServer:
         self._authenticate = authenticate
         self._carrier_tokens = carrier_tokens
         self._connections: set[FeedConnection] = set()
+        self._turned_away: set[FeedConnection] = set()  # of these, those that are told that there is no room
         self._parts = FeedParts(
             plane, self._admit, directory, observer, meter, monotonic, settings, self._opened, self._closed
         )
@@ -54,8 +55,8 @@ class FeedServer:
 
     @property
     def connections(self) -> int:
-        """Count the open connections."""
-        return len(self._connections)
+        """Count the open connections, without those that are turned away."""
+        return len(self._connections) - len(self._turned_away)
 
     async def open(self, bound: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
         """Accept connections on a bound socket from now on."""
@@ -90,12 +91,17 @@ class FeedServer:
             raise Refused(FeedProblem.BAD_CREDENTIALS, "no such key, or its secret is another one")
         return account.sid
 
-    def _opened(self, connection: FeedConnection) -> None:
+    def _opened(self, connection: FeedConnection) -> bool:
+        has_room = self.connections < self._parts.settings.most_connections
         self._connections.add(connection)
+        if not has_room:
+            self._turned_away.add(connection)
         self._is_quiet.clear()
+        return has_room
 
     def _closed(self, connection: FeedConnection) -> None:
         self._connections.discard(connection)
+        self._turned_away.discard(connection)
         if not self._connections:
             self._is_quiet.set()
 

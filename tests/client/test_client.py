@@ -1,6 +1,7 @@
 """The client of the feed: order, batches, what is sent again and for how long, and where events go in a cluster."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -227,6 +228,25 @@ async def test_wrong_credentials_are_told_and_not_tried_again() -> None:
         await until(lambda: running.observer.problems == [FeedProblem.BAD_CREDENTIALS] * 2)
         with pytest.raises(FeedRefused, match="bad-credentials"):
             await client.ask([call()])
+
+
+async def test_a_server_that_is_full_is_tried_again_by_whoever_was_in() -> None:
+    """Its events wait, and are answered; whoever begins is told at once."""
+    async with feeding(FeedSettings(most_connections=1)) as running, client_of(running) as client:
+        with pytest.raises(FeedRefused, match="too-many-connections"):
+            async with client_of(running):
+                pass
+        (own,) = running.server._connections
+        own.abort()
+        while running.server.connections:  # noqa: ASYNC110 - the client must not be faster
+            await asyncio.sleep(0)
+        with socket.create_connection(("127.0.0.1", running.port)):
+            await until(lambda: len(running.observer.problems) > 1)
+            asking = asyncio.create_task(client.ask([call()]))
+        async with asyncio.timeout(PATIENCE):
+            said = await asking
+
+    assert tuples(said) == [TO]
 
 
 async def test_closing_leaves_no_event_without_an_answer() -> None:

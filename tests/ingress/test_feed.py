@@ -371,7 +371,7 @@ async def answered(chunks: list[bytes]) -> bytes:
         FakeMeter(),
         lambda: 0.0,
         FeedSettings(),
-        lambda connection: None,
+        lambda connection: True,
         lambda connection: None,
     )
     connection, transport = FeedConnection(parts), FakeTransport()

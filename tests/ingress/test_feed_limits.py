@@ -157,6 +157,28 @@ async def test_a_connection_that_says_no_hello_is_closed() -> None:
         assert await good.ask([call(STRANGER)]) == ["answers", 1, 1, [TOLD[STRANGER]]]
 
 
+async def test_past_so_many_connections_one_more_is_told_so_and_closed() -> None:
+    """Those that are there stay; when one of them goes there is room again, however many are being turned away."""
+    async with feeding(FeedSettings(most_connections=2)) as running, greeted(running) as good:
+        async with connected(running) as second, connected(running) as third, connected(running) as fourth:
+            for client in (third, fourth):
+                client.write(HELLO)
+                kind, number, problem = await client.read()
+                assert (kind, number, problem["error"]) == ("error", 0, "too-many-connections")
+                assert "2 connections" in problem["detail"]
+            assert running.server.connections == 2
+            assert (await second.ask(HELLO))[0] == "welcome"
+            assert await third.ended() == b""
+            second.writer.close()
+            await until(lambda: running.server.connections == 1)
+            async with greeted(running) as fifth:
+                assert await fifth.ask([call(STRANGER)]) == ["answers", 1, 1, [TOLD[STRANGER]]]
+
+        assert await good.ask([call(STRANGER)]) == ["answers", 1, 1, [TOLD[STRANGER]]]
+    assert running.observer.problems == [FeedProblem.TOO_MANY_CONNECTIONS] * 2
+    assert running.plane.accounts == []
+
+
 async def test_a_revoked_key_ends_its_connections() -> None:
     """Within the time between two checks, and after what was taken is answered."""
     async with feeding(FeedSettings(check_seconds=0.01)) as running, greeted(running) as client:
