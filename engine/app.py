@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from http import HTTPStatus
@@ -37,7 +36,8 @@ from engine.egress.client import guarded_client
 from engine.gauges import Watch
 from engine.ingress.door import Door, DoorSettings
 from engine.ingress.feed import FeedSettings
-from engine.ingress.feed_server import FeedServer, tls_context
+from engine.ingress.feed_server import FeedServer
+from engine.ingress.feed_tls import Certificate
 from engine.ingress.http import inbound_protocol
 from engine.listeners import Listener, bind_tcp, bind_unix
 from engine.outgoing import Outgoing, egress_settings
@@ -60,7 +60,7 @@ _COMMIT_SECONDS = 1.9
 _MEXICAN_ONE = {MexicanOne.BY_DATE: None, MexicanOne.ALWAYS: True, MexicanOne.NEVER: False}
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told apart, not bound
 
-FeedDoor = tuple[socket.socket, ssl.SSLContext | None]
+FeedDoor = tuple[socket.socket, Certificate | None]
 """Where the feed will listen, and its certificate."""
 
 FindHosts = Callable[[], HostDirectory]
@@ -262,8 +262,8 @@ async def _listening(
         for listener, bound in zip(listeners, sockets, strict=False):  # the last has no socket unless it is set
             await listener.open(bound)
         if feed_door is not None:
-            bound, tls = feed_door
-            await feed.open(bound, tls=tls)
+            bound, certificate = feed_door
+            await feed.open(bound, certificate=certificate)
         yield
     finally:
         stopping.set()
@@ -338,10 +338,10 @@ def _feed_door(settings: Settings) -> Iterator[FeedDoor | None]:
     if settings.feed_listen is None:
         yield None
         return
-    certificate, key = settings.feed_tls_certificate, settings.feed_tls_key
-    tls = tls_context(Path(certificate).expanduser(), Path(key).expanduser()) if certificate else None
+    chain, key = settings.feed_tls_certificate, settings.feed_tls_key
+    certificate = Certificate(Path(chain).expanduser(), Path(key).expanduser()) if chain else None
     with closing(bind_tcp(settings.feed_listen, option="--feed-listen")) as bound:
-        yield bound, tls
+        yield bound, certificate
 
 
 def _watch(

@@ -128,7 +128,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     feed_listen: MaybeAddress = None
     """host:port of the feed for carriers; empty = no feed, port 0 picks a free one."""
     feed_tls_certificate: str = ""
-    """PEM file of the certificate chain of the feed, with feed_tls_key; empty = in clear."""
+    """PEM file of the feed's certificate chain, with feed_tls_key; read again when it changes; empty = in clear."""
     feed_tls_key: str = ""
     """PEM file of the key of that certificate."""
     max_feed_frame_bytes: Positive = 1_048_576

@@ -72,7 +72,7 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True):
     most_late: int = 10_000
     """Events of a connection that wait for hooks or other hosts, past which no more frames are read."""
     check_seconds: float = 1.0
-    """How often the credentials of open connections are looked at again, so that a revoked key ends them."""
+    """How often credentials of open connections are looked at again, which a revoked key ends, and the certificate."""
 
     @property
     def limits(self) -> Limits:

@@ -4,15 +4,13 @@ import asyncio
 import contextlib
 import hmac
 import socket
-import ssl
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from engine.core.errors import MasklineError
 from engine.core.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports import Clock, FeedPlane, HostDirectory
 from engine.core.records import Account
 from engine.ingress.feed import FeedConnection, FeedParts, FeedSettings
+from engine.ingress.feed_tls import Certificate
 from engine.wire.feed import Hello, Refused
 
 _BACKLOG = 1024
@@ -20,10 +18,6 @@ _IDLE_SECONDS, _PROBE_SECONDS, _PROBES = 60, 15, 4
 
 Authenticate = Callable[[str, str], Account | None]
 """Checks account SID and token, or API key and secret, in constant time."""
-
-
-class BadCertificate(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
-    """Certificate or key of the feed cannot be used; the message says why."""
 
 
 class FeedServer:
@@ -51,6 +45,7 @@ class FeedServer:
         )
         self._is_quiet = asyncio.Event()
         self._server: asyncio.Server | None = None
+        self._certificate: Certificate | None = None
         self._checks: asyncio.TimerHandle | None = None
 
     @property
@@ -58,13 +53,16 @@ class FeedServer:
         """Count the open connections, without those that are turned away."""
         return len(self._connections) - len(self._turned_away)
 
-    async def open(self, bound: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
-        """Accept connections on a bound socket from now on."""
+    async def open(self, bound: socket.socket, *, certificate: Certificate | None = None) -> None:
+        """Accept connections on a bound socket from now on; over TLS where there is a certificate."""
         _keep_alive(bound)
-        loop = asyncio.get_running_loop()
-        patience = self._parts.settings.hello_timeout_seconds if tls is not None else None
-        self._server = await loop.create_server(
-            lambda: FeedConnection(self._parts), sock=bound, backlog=_BACKLOG, ssl=tls, ssl_handshake_timeout=patience
+        self._certificate = certificate
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: FeedConnection(self._parts),
+            sock=bound,
+            backlog=_BACKLOG,
+            ssl=None if certificate is None else certificate.context,
+            ssl_handshake_timeout=None if certificate is None else self._parts.settings.hello_timeout_seconds,
         )
         self._check()
 
@@ -106,20 +104,11 @@ class FeedServer:
             self._is_quiet.set()
 
     def _check(self) -> None:
+        if self._certificate is not None:
+            self._certificate.renew()
         for connection in tuple(self._connections):
             connection.check()
         self._checks = asyncio.get_running_loop().call_later(self._parts.settings.check_seconds, self._check)
-
-
-def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Read a certificate chain and its key, both PEM; raises BadCertificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-    except OSError as problem:  # an SSLError is one
-        raise BadCertificate(f"cannot use the certificate {certificate} with the key {key}: {problem}") from problem
-    return context
 
 
 def _keep_alive(bound: socket.socket) -> None:

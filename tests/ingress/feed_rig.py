@@ -16,6 +16,7 @@ from engine.core.shortcuts import ShortcutIndex
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Question, ReportOutcome
 from engine.ingress.feed import FeedSettings
 from engine.ingress.feed_server import FeedServer
+from engine.ingress.feed_tls import Certificate
 from engine.listeners import bind_tcp
 from engine.settings import ListenAddress
 from tests.ingress.rig import ACCOUNT, PATIENCE, PROXY, REFUSED, ROUTED, SENDER, FakeMeter, FakeMonotonic, until
@@ -197,7 +198,7 @@ def frame(message: object) -> bytes:
 
 @asynccontextmanager
 async def feeding(
-    settings: FeedSettings | None = None, *, tls: ssl.SSLContext | None = None, grace_seconds: float = 0.05
+    settings: FeedSettings | None = None, *, certificate: Certificate | None = None, grace_seconds: float = 0.05
 ) -> AsyncIterator[Running]:
     """Run a feed."""
     plane, observer, keys = FakePlane(), FakeObserver(), {KEY: SECRET}
@@ -219,7 +220,7 @@ async def feeding(
     )
     bound = bind_tcp(ListenAddress("127.0.0.1", 0))
     running = Running(plane, observer, meter, monotonic, server, bound.getsockname()[1], keys, directory)
-    await server.open(bound, tls=tls)
+    await server.open(bound, certificate=certificate)
     try:
         yield running
     finally:

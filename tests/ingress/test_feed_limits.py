@@ -1,20 +1,15 @@
-"""The feed under pressure: windows, slow readers, hellos that do not come, keys that are revoked, TLS, the end."""
+"""The feed under pressure: windows, slow readers, hellos that do not come, keys that are revoked, the end."""
 
 import asyncio
-import shutil
 import socket
-import ssl
 import struct
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
 from engine.core.observing import FeedProblem
 from engine.ingress.feed import FeedSettings
-from engine.ingress.feed_server import BadCertificate, tls_context
 from tests.ingress.feed_rig import (
     HELLO,
     HOOKED,
@@ -263,67 +258,3 @@ async def test_a_stop_waits_no_longer_than_its_grace() -> None:
         await running.server.close(0.05)
 
         assert running.server.connections == 0 or await client.ended() == b""
-
-
-# -- TLS -------------------------------------------------------------------------------------------------------------
-
-
-_MAKE_CERTIFICATE = (
-    "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-    " -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return a certificate for localhost and its key."""
-    openssl, where = shutil.which("openssl"), tmp_path_factory.mktemp("tls")
-    assert openssl is not None, "the tests of TLS need openssl"
-    paths = where / "certificate.pem", where / "key.pem"
-    subprocess.run(  # noqa: S603 - made up of our own words
-        [openssl, *_MAKE_CERTIFICATE.split(), "-out", str(paths[0]), "-keyout", str(paths[1])],
-        check=True,
-        capture_output=True,
-    )
-    return paths
-
-
-async def test_the_same_goes_over_tls(certificate: tuple[Path, Path]) -> None:
-    """Late answers too, and the end is told."""
-    trusting = ssl.create_default_context(cafile=certificate[0])
-    async with feeding(tls=tls_context(*certificate)) as running, connected(running, tls=trusting) as client:
-        welcome = await client.ask(HELLO)
-        answers = await client.ask([call(), call(HOOKED)])
-        running.plane.answer_hooks()
-        later = await client.read()
-        closing = asyncio.create_task(running.server.close(PATIENCE))
-        rest = await client.ended()
-        client.writer.close()
-        await closing
-
-    assert (welcome[0], answers[3], later[0], rest) == ("welcome", [TOLD[SENDER], None], "later", b"")
-
-
-async def test_a_client_that_speaks_no_tls_is_left(certificate: tuple[Path, Path]) -> None:
-    """And others are served."""
-    trusting = ssl.create_default_context(cafile=certificate[0])
-    async with feeding(tls=tls_context(*certificate)) as running:
-        async with connected(running) as plain:
-            plain.write(HELLO)
-            await plain.ended()
-        async with connected(running, tls=trusting) as client:
-            assert (await client.ask(HELLO))[0] == "welcome"
-    assert running.plane.events == []
-
-
-def test_a_certificate_that_cannot_be_used_is_told(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
-    """A missing file, a file that is no certificate, a key of another."""
-    (tmp_path / "empty.pem").write_text("")
-
-    for pair in (
-        (tmp_path / "none.pem", certificate[1]),
-        (tmp_path / "empty.pem", certificate[1]),
-        (certificate[0],) * 2,
-    ):
-        with pytest.raises(BadCertificate, match="cannot use the certificate"):
-            tls_context(*pair)

@@ -1,0 +1,67 @@
+"""The certificate of the feed, which may be renewed in its files while connections are accepted."""
+
+import logging
+import ssl
+from pathlib import Path
+
+from engine.core.errors import MasklineError
+
+_log = logging.getLogger("maskline.feed")
+
+_Seen = tuple[tuple[int, int, int] | None, ...]
+"""Of each file when it was last looked at: inode, size, nanosecond of its change; None = it was not there."""
+
+
+class BadCertificate(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """Certificate or key of the feed cannot be used; the message says why."""
+
+
+class Certificate:
+    """A certificate chain and its key, in two PEM files."""
+
+    def __init__(self, chain: Path, key: Path) -> None:
+        """Read the files; raises BadCertificate."""
+        self._files = (chain, key)
+        self._seen = self._look()
+        self._current = self._read()
+        self.context = self._current
+        """What to listen with; every handshake gets what was read last."""
+        self.context.sni_callback = self._hand_current
+
+    def renew(self) -> None:
+        """Read files that have changed, for connections from now on; what cannot be used is logged and left out."""
+        seen = self._look()
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._current = self._read()
+        except BadCertificate as problem:
+            _log.error("The feed goes on with its old certificate: %s", problem)
+        else:
+            _log.info("The feed has a new certificate, from %s", self._files[0])
+
+    def _hand_current(self, handshake: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        """Called by every handshake, whether or not the client has named a server."""
+        handshake.context = self._current
+
+    def _read(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        chain, key = self._files
+        try:
+            context.load_cert_chain(chain, key)
+        except OSError as problem:  # an SSLError is one
+            raise BadCertificate(f"cannot use the certificate {chain} with the key {key}: {problem}") from problem
+        return context
+
+    def _look(self) -> _Seen:
+        return tuple(map(_stamp, self._files))
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
