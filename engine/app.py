@@ -241,7 +241,7 @@ async def _listening(
         monotonic=monotonic,
         observer=telemetry,
         is_ready=lambda: host.is_loaded,
-        extra_routes=[*routes, *_console(settings, engine)],
+        extra_routes=[*routes, *_console(settings, engine, telemetry)],
     )
     door = Door(
         host,
@@ -286,7 +286,7 @@ def _readiness(settings: Settings, engine: RunningEngine, stopping: asyncio.Even
     )
 
 
-def _console(settings: Settings, engine: RunningEngine) -> list[BaseRoute]:
+def _console(settings: Settings, engine: RunningEngine, telemetry: Telemetry) -> list[BaseRoute]:
     if not settings.console:
         return []
     host = engine.host
@@ -294,6 +294,7 @@ def _console(settings: Settings, engine: RunningEngine) -> list[BaseRoute]:
         host.control,
         host.console,
         settings=ConsoleSettings(is_secure=engine.public_url.startswith("https://")),
+        observer=telemetry,
         clock=clock,
         is_ready=lambda: host.is_loaded,
     )

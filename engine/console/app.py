@@ -16,6 +16,7 @@ from engine.console.http import PREFIX, guarded, redirect
 from engine.console.limits import FailedLogins
 from engine.console.pages import STATIC
 from engine.console.settings import ConsoleSettings
+from engine.core.observing import ConsoleObserver
 from engine.core.overview import ConsolePlane
 from engine.core.ports import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
@@ -51,6 +52,7 @@ def create_console(
     plane: ConsolePlane,
     *,
     settings: ConsoleSettings,
+    observer: ConsoleObserver,
     clock: Clock,
     is_ready: Callable[[], bool],
     monotonic: Clock = time.monotonic,
@@ -60,6 +62,7 @@ def create_console(
         control=control,
         plane=plane,
         settings=settings,
+        observer=observer,
         clock=clock,
         monotonic=monotonic,
         is_ready=is_ready,
@@ -76,7 +79,7 @@ def create_console(
     }
     doors = {**PUBLIC, **private, "/": {"GET": _go_home}, **dict(map(_static, sorted(STATIC.iterdir())))}
     routes = [Route(PREFIX + path, Door(desk, handlers)) for path, handlers in doors.items()]
-    return guarded(Router(routes, redirect_slashes=False, default=_nothing_here))
+    return guarded(Router(routes, redirect_slashes=False, default=_nothing_here), answered=observer.console_answered)
 
 
 def console_routes(console: ASGIApp) -> list[BaseRoute]:

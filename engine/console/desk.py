@@ -15,6 +15,7 @@ from engine.console.pages import Missing
 from engine.console.rates import Rates, TrafficLine
 from engine.console.settings import ConsoleSettings
 from engine.core.errors import PeerUnavailable, StoreUnavailable
+from engine.core.observing import ConsoleObserver
 from engine.core.overview import ConsolePlane, HostStatus
 from engine.core.ports import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
@@ -62,6 +63,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     control: ControlPlane
     plane: ConsolePlane
     settings: ConsoleSettings
+    observer: ConsoleObserver
     clock: Clock
     monotonic: Clock
     is_ready: Callable[[], bool]

@@ -4,7 +4,7 @@ Links and redirects are relative to the page, and cookies have no path of their 
 console below any prefix.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -47,13 +47,14 @@ class BadForm(MasklineError):  # noqa: N818 - a state of the request, answered a
         self.status = status
 
 
-def guarded(app: ASGIApp) -> ASGIApp:
-    """Add the headers to every answer of an application."""
+def guarded(app: ASGIApp, *, answered: Callable[[int], None]) -> ASGIApp:
+    """Add the headers to every answer of an application, and tell its status."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
+                answered(message["status"])
             await send(message)
 
         await app(scope, receive, send_guarded)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from engine.console.desk import Desk
 from engine.console.http import FORM_COOKIE, VISIT_COOKIE, BadForm, forget, keep, read_form, redirect
 from engine.console.pages import page
+from engine.core.observing import LoginEnd
 from engine.core.visits import Visit
 
 _log = logging.getLogger("maskline.console")
@@ -39,11 +40,13 @@ async def login(desk: Desk, request: Request) -> Response:
     source, now = _source(request), desk.monotonic()
     wait = desk.failed_logins.wait_seconds(source, now=now)
     if wait:
+        desk.observer.console_login(LoginEnd.HELD_BACK)
         return _too_many(desk, request, wait)
     credential = form.get("username", "").strip()
     account = desk.control.authenticate(credential, form.get("password", "").strip())
     if account is None:
         desk.failed_logins.failed(source, now=now)
+        desk.observer.console_login(LoginEnd.REFUSED)
         _log.warning("a login failed", extra={"source": source})
         return _form(desk, request, "login.html", problem=WRONG, status=403)
     _log.info("a login", extra={"account_sid": account.sid, "credential": credential, "source": source})
@@ -62,6 +65,7 @@ async def follow_link(desk: Desk, request: Request) -> Response:
         return _form(desk, request, "login.html", problem=STALE, status=403)
     visit = await desk.plane.follow_link(form.get("code", "")[:_MOST_CODE])
     if visit is None:
+        desk.observer.console_login(LoginEnd.REFUSED)
         return _form(desk, request, "login.html", problem=USED, status=403)
     _log.info("the operator's link was followed", extra={"source": _source(request)})
     return _let_in(desk, request, visit)
@@ -85,6 +89,7 @@ async def read_own_form(request: Request, visit: Visit) -> Mapping[str, str]:
 
 
 def _let_in(desk: Desk, request: Request, visit: Visit) -> Response:
+    desk.observer.console_login(LoginEnd.IN)
     response = redirect(request)
     keep(response, VISIT_COOKIE, visit.token, is_secure=desk.settings.is_secure)
     forget(response, FORM_COOKIE, is_secure=desk.settings.is_secure)

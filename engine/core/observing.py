@@ -136,6 +136,26 @@ class FeedObserver(Protocol):
         """One frame, event or connection was refused."""
 
 
+class LoginEnd(StrEnum):
+    """What trying to log in to the console came to; closed."""
+
+    IN = "in"
+    REFUSED = "refused"
+    """Wrong credentials, or a link that is good no more."""
+    HELD_BACK = "held-back"
+    """Not looked at, because too many have failed."""
+
+
+class ConsoleObserver(Protocol):
+    """Where the console tells what is countable; implemented by `engine.telemetry`, never raises."""
+
+    def console_answered(self, status: int) -> None:
+        """One request of the console was answered."""
+
+    def console_login(self, end: LoginEnd) -> None:
+        """Somebody tried to log in to the console."""
+
+
 class Observer(Protocol):
     """Where everything countable is told; implemented by `engine.telemetry`, never raises."""
 

@@ -43,6 +43,9 @@ EXHAUSTION_CODES = (
 )
 """Codes of refusals because the pool has no number that fits."""
 
+CONSOLE_STATUSES = [(str(status),) for status in (200, 303, 400, 401, 403, 404, 405, 413, 415, 429, 500, 503)]
+"""What the console answers."""
+
 LONGEST_NAME = 64
 """Characters of a name that an account chose, as a label."""
 

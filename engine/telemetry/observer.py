@@ -1,4 +1,4 @@
-"""The observer: counts for Prometheus, logs the debugger's events; `Observer`, `EgressObserver`, `FeedObserver`.
+"""The observer: counts for Prometheus, logs the debugger's events; `Observer` and its kin.
 
 Labels come from closed enums, path templates and catalogue codes only: never a phone number, never a SID. What is read
 at scrape and not counted is in `engine.telemetry.gauges`.
@@ -17,6 +17,7 @@ from engine.core.observing import (
     HookEnd,
     HookKind,
     Ingress,
+    LoginEnd,
     OperationEnd,
     SessionOperation,
 )
@@ -27,7 +28,15 @@ from engine.core.traffic import ENDINGS, ReportOutcome
 from engine.telemetry.debugger import DebuggerLog
 from engine.telemetry.exposition import Exposition
 from engine.telemetry.instruments import Buckets, Gauge, Histograms, Labels, Reading, Tally
-from engine.telemetry.labels import CONFLICT_RULES, DEBUGGER_LABELS, EXHAUSTION_CODES, HOOK_ENDS, OTHER, UNKNOWN_CODE
+from engine.telemetry.labels import (
+    CONFLICT_RULES,
+    CONSOLE_STATUSES,
+    DEBUGGER_LABELS,
+    EXHAUSTION_CODES,
+    HOOK_ENDS,
+    OTHER,
+    UNKNOWN_CODE,
+)
 from engine.telemetry.meter import SECONDS, Decisions, Meter, Resolutions
 
 MAX_ROUTES = 200
@@ -106,6 +115,8 @@ class Telemetry:
                 {("read" if is_read else "write",): one for is_read, one in self._request_seconds.items()},
             )
         )
+        self._console = self._tally("console_requests", "Requests to the console answered", "status", CONSOLE_STATUSES)
+        self._logins = self._tally("console_logins", "Attempts to log in to the console", "end", zip(LoginEnd))
         self._limited = self._tally("rate_limited_requests", "REST requests refused with 429")
         self._operations = self._tally(
             "session_operations",
@@ -217,6 +228,14 @@ class Telemetry:
         self._requests.counts[method if method in _METHODS else OTHER, route, str(status)] += 1
         if status == _TOO_MANY_REQUESTS:
             self._limited.counts[()] += 1
+
+    def console_answered(self, status: int) -> None:
+        """Count an answer of the console."""
+        self._console.counts[(str(status),)] += 1
+
+    def console_login(self, end: LoginEnd) -> None:
+        """Count somebody who tried to log in to the console."""
+        self._logins.counts[(end,)] += 1
 
     def operated(self, operation: SessionOperation, end: OperationEnd, code: int | None = None) -> None:
         """Count an operation on a session, and what its refusal tells of participants and pools."""

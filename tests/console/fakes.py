@@ -1,6 +1,7 @@
 """The console over ports in memory, and browsers that look at it."""
 
 import re
+from collections import Counter
 from itertools import count
 from typing import Final
 
@@ -12,6 +13,7 @@ from engine.console.app import create_console
 from engine.console.settings import ConsoleSettings
 from engine.core.effects import CallbackOwed, Effect
 from engine.core.errors import Code
+from engine.core.observing import LoginEnd
 from engine.core.overview import HostStatus, PoolReport, PoolReports
 from engine.core.pool import PoolState
 from engine.core.ports import Explanation
@@ -31,6 +33,7 @@ from engine.core.search import FoundSession, FoundSessions, SessionSought
 from engine.core.sids import SidKind
 from engine.core.traffic import Decision, Outcome, Reason
 from engine.core.visits import Visit, Visits
+from engine.telemetry.labels import CONSOLE_STATUSES
 from tests.api.fake_control import NOW, FakeControl
 
 BASE: Final = "http://masks.test"
@@ -138,6 +141,23 @@ class ExplainedControl(FakeControl):
         return self.explanation or await super().explain(proxy=proxy, sender=sender)
 
 
+class FakeObserver:
+    """Counts what it is told."""
+
+    def __init__(self) -> None:
+        self.statuses = Counter[int]()
+        self.logins: list[LoginEnd] = []
+
+    def console_answered(self, status: int) -> None:
+        """Count a status, one of those that read 0 before they happen."""
+        assert (str(status),) in CONSOLE_STATUSES
+        self.statuses[status] += 1
+
+    def console_login(self, end: LoginEnd) -> None:
+        """Keep how it ended."""
+        self.logins.append(end)
+
+
 class Screen:
     """A browser: keeps cookies, fills forms in with their secrets."""
 
@@ -167,6 +187,7 @@ class Console(msgspec.Struct):
     clock: FakeClock
     monotonic: FakeClock
     is_ready: list[bool]
+    observer: FakeObserver
     app: ASGIApp
 
     def screen(self, *, base: str = BASE, source: str = "192.0.2.1") -> Screen:
@@ -191,16 +212,17 @@ class Console(msgspec.Struct):
 def make_console(settings: ConsoleSettings | None = None) -> Console:
     """Make a console that nobody has furnished."""
     control, clock, monotonic, is_ready = ExplainedControl(), FakeClock(NOW), FakeClock(1_000.0), [True]
-    plane = FakePlane(control, clock)
+    plane, observer = FakePlane(control, clock), FakeObserver()
     app = create_console(
         control,
         plane,
         settings=settings or ConsoleSettings(requests_per_second=0),
+        observer=observer,
         clock=clock,
         monotonic=monotonic,
         is_ready=lambda: is_ready[0],
     )
-    return Console(control, plane, clock, monotonic, is_ready, app)
+    return Console(control, plane, clock, monotonic, is_ready, observer, app)
 
 
 def add_account(console: Console, letter: str, name: str = "") -> Account:

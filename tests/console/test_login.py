@@ -1,11 +1,13 @@
 """Who is let in, how, for how long, and who is not."""
 
 import re
+from collections import Counter
 
 import pytest
 
 from engine.console.app import PRIVATE
 from engine.console.settings import ConsoleSettings
+from engine.core.observing import LoginEnd
 from engine.core.records import Account
 from tests.console.fakes import Console, add_account, make_console
 
@@ -190,6 +192,34 @@ async def test_all_sources_together_may_not_fail_without_end(account: Account, c
     assert statuses == {403}
     assert refused.status_code == 429
     assert (await operator.get()).status_code == 200
+
+
+async def test_attempts_to_log_in_are_counted_by_how_they_end(account: Account, console: Console) -> None:
+    """Those that are held back too, and a link that was used; forms that another site sent are none."""
+    guesser = console.screen(source="198.51.100.7")
+    for _ in range(11):
+        await guesser.log_in(account.sid, "wrong")
+    code = await console.plane.offer_link()
+    await console.screen().submit(f"/open?code={code}", code=code)
+    await console.screen().submit("/open", code=code)
+    await console.screen_of(account)
+    await guesser.http.post("/console/login", data={"username": account.sid, "password": account.auth_token})
+
+    counts = Counter(console.observer.logins)
+
+    assert counts == {LoginEnd.REFUSED: 11, LoginEnd.HELD_BACK: 1, LoginEnd.IN: 2}
+
+
+async def test_every_answer_is_counted_by_its_status(account: Account, console: Console) -> None:
+    """Of pages that there are not, too."""
+    screen = await console.screen_of(account)
+    before = console.observer.statuses.copy()
+    for path in ("", "", "/static/console.css", "/nowhere", "/login/nowhere"):
+        await screen.get(path)
+    console.is_ready[0] = False
+    await screen.get()
+
+    assert console.observer.statuses - before == {200: 3, 404: 2, 503: 1}
 
 
 async def test_the_operators_link_opens_all_accounts_once(console: Console, account: Account) -> None:

@@ -9,6 +9,7 @@ from engine.core.bindings import ActiveSession, Seat
 from engine.core.errors import Code
 from engine.core.foreseen import Foreseen, Passage
 from engine.core.observing import (
+    ConsoleObserver,
     DeliveryEnd,
     DoorProblem,
     DutyKind,
@@ -18,6 +19,7 @@ from engine.core.observing import (
     HookEnd,
     HookKind,
     Ingress,
+    LoginEnd,
     Observer,
     OperationEnd,
     SessionOperation,
@@ -30,6 +32,8 @@ from engine.telemetry.observer import MAX_ROUTES, Telemetry
 
 OPEN_ENDED = re.compile(r"\+?\d{7,}|[A-Z]{2}[0-9a-f]{32}")
 """A phone number or a SID."""
+
+CONSOLE_REQUESTS, CONSOLE_LOGINS = "maskline_console_requests_total", "maskline_console_logins_total"
 
 
 @pytest.fixture
@@ -82,6 +86,19 @@ def test_the_feed_is_counted_by_problem(telemetry: Telemetry) -> None:
 
     problems = series(telemetry, "maskline_feed_problems_total")
     assert (len(problems), problems['{problem="not-msgpack"}'], sum(problems.values())) == (len(FeedProblem), 1, 1)
+
+
+def test_the_console_is_counted_by_status_and_logins_by_their_end(telemetry: Telemetry) -> None:
+    """Both read 0 before anything happens."""
+    observer: ConsoleObserver = telemetry
+    known = {name: set(series(telemetry, name).values()) for name in (CONSOLE_REQUESTS, CONSOLE_LOGINS)}
+
+    observer.console_answered(303)
+    observer.console_login(LoginEnd.HELD_BACK)
+
+    assert known == {CONSOLE_REQUESTS: {0}, CONSOLE_LOGINS: {0}}
+    assert series(telemetry, CONSOLE_REQUESTS)['{status="303"}'] == 1
+    assert series(telemetry, CONSOLE_LOGINS) == {'{end="in"}': 0, '{end="refused"}': 0, '{end="held-back"}': 1}
 
 
 def test_every_ending_reads_zero_before_it_happens(telemetry: Telemetry) -> None:
