@@ -5,6 +5,7 @@ No clock, no await: times are arguments. Source: behaviour 7, 9.
 
 from bisect import insort
 from collections.abc import Callable, Iterator
+from itertools import chain
 from operator import attrgetter
 from typing import final
 
@@ -201,17 +202,20 @@ class Bindings:
     the one before it again when that ends.
     """
 
-    __slots__ = ("_lapsed", "_met", "_shadowed", "find", "shortcuts")
+    __slots__ = ("_lapsed", "_met", "_shadowed", "_unasked", "find", "shortcuts")
 
     find: Callable[[Address], ActiveSession | None]
     """Returns the session that a canonical sender meets."""
 
     shortcuts: FlatTable | None
-    """Where the plain questions of some identifiers go (`engine.core.shortcuts`)."""
+    """Where the plain questions of some identifiers go (`engine.core.shortcuts`); None until any is asked."""
 
     def __init__(self, shortcuts: FlatTable | None = None) -> None:
-        """Start with no bindings."""
-        self.shortcuts = shortcuts
+        """Start with no bindings; `shortcuts`, an empty table, is for those who ask."""
+        if shortcuts is not None:
+            shortcuts.is_whole = False
+        self._unasked = shortcuts
+        self.shortcuts = None
         self._met: dict[Address, ActiveSession] = {}
         self.find = self._met.get  # a call less for every call and message
         self._lapsed: dict[Address, str] = {}
@@ -231,6 +235,17 @@ class Bindings:
         self._lapsed.pop(identifier, None)
         if self.shortcuts is not None:
             hold(self.shortcuts, identifier)
+
+    def keep_shortcuts(self) -> None:
+        """Have shortcuts from now on, all to be looked up in full at first: they cost memory, and time at a start."""
+        table = self._unasked
+        if table is None:
+            return
+        self._unasked = None
+        table.is_whole = True
+        for identifier in chain(self._met, self._lapsed):
+            hold(table, identifier)
+        self.shortcuts = table
 
     def unbind(self, identifier: Address, session: ActiveSession) -> None:
         """End a binding; KeyError or ValueError is our bug."""

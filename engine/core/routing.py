@@ -171,6 +171,8 @@ def foresee_all(
         number = find(question.proxy)
         if number is not None and (account_sid is None or number.account_sid == account_sid) and not question.body:
             rules, who = number.rules, question.sender
+            if is_noted:
+                number.bindings.keep_shortcuts()
             session = number.bindings.find(who)  # a canonical sender is found as it came
             if (
                 session is not None

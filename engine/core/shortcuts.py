@@ -1,8 +1,9 @@
 """Where a plain question of an identifier goes, in flat tables of integers that compiled code reads a frame at a time.
 
 A shortcut is a copy of what `routing.foresee_all` found: it is noted there and nowhere else, is good until a time, and
-is stale with whatever changes its binding, its session or its number; what it concerns is then looked up in full. A
-number has one, stale at first, for each identifier that meets anything there: who has none is a stranger.
+is stale with whatever changes its binding, its session or its number; what it concerns is then looked up in full. Once
+anything is asked about a number it has one, stale at first, for each identifier that meets anything there: who has
+none is a stranger.
 
 mypyc compiles this module; interpreted it does the same, only too slowly to be of use, so that nobody asks for it then.
 Integers stay below 63 bits on the way, lest the two differ.
@@ -69,7 +70,7 @@ class FlatTable:
     def __init__(self) -> None:
         self.words = vec[i64]()
         self.is_whole = True
-        """Nothing that was put was left out."""
+        """Nothing that was to be put was left out: who is not found has nothing here."""
         self._mask: i64 = 0
         self._used: i64 = 0
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from engine.core.bindings import LAPSED_KEPT, ActiveSession, Bindings
 from engine.core.errors import Code
 from engine.core.records import Kind
-from engine.core.shortcuts import FlatTable
+from engine.core.shortcuts import FlatTable, pack
 from engine.core.sids import SidKind
 from engine.core.traffic import Outcome, Reason
-from tests.core.pairings import ALICE, CAROL, P1, P2, arrival, bound, couple, mint, pairing, ruled, seat
+from tests.core.pairings import ALICE, BOB, CAROL, P1, P2, arrival, bound, couple, mint, pairing, ruled, seat
 
 BOTH_KINDS = pytest.mark.parametrize("kind", [Kind.VOICE, Kind.MESSAGE])
 
@@ -106,6 +106,7 @@ def test_whoever_meets_something_has_a_shortcut_and_nobody_else() -> None:
     """Also while it is only remembered that a session expired; those who were forgotten take no memory."""
     shortcuts, session = FlatTable(), couple()
     bindings = Bindings(shortcuts)
+    bindings.keep_shortcuts()
     bindings.bind(ALICE, session)
     counts = [len(shortcuts)]
 
@@ -120,6 +121,25 @@ def test_whoever_meets_something_has_a_shortcut_and_nobody_else() -> None:
     counts.append(len(shortcuts))
 
     assert counts == [1, 0, 1, LAPSED_KEPT, LAPSED_KEPT - 1]
+
+
+def test_a_number_has_no_shortcuts_before_anything_is_asked() -> None:
+    """Nobody is taken for a stranger by them until then; all who meet anything have one from then on."""
+    shortcuts, session = FlatTable(), couple()
+    bindings = Bindings(shortcuts)
+    bindings.bind(ALICE, session)
+    bindings.bind(BOB, session)
+    bindings.unbind(BOB, session)
+    bindings.lapse(BOB, session.sid)
+    before = len(shortcuts), shortcuts.is_whole
+
+    bindings.keep_shortcuts()
+    bindings.bind(CAROL, session)
+    bindings.keep_shortcuts()
+
+    assert before == (0, False)
+    assert (len(shortcuts), shortcuts.is_whole, shortcuts.find(pack("+16465550000"))) == (3, True, -1)
+    assert min(shortcuts.find(pack(one)) for one in (ALICE, BOB, CAROL)) >= 0
 
 
 def test_a_new_session_replaces_a_lapsed_one() -> None:
