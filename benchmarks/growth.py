@@ -33,17 +33,15 @@ ASKED = 1_000_000
 
 
 class Grown(Ready, frozen=True):
-    """A server that has loaded."""
+    """A server that has loaded; bytes that were resident."""
 
-    held: int = 0
-    """Bytes that it grew by in loading."""
-    resident: int = 0
-    """Bytes in all."""
+    before: int = 0
+    loaded: int = 0
 
 
-def resident_bytes() -> int:
-    """Return what this process holds of the machine's memory."""
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+def resident_bytes(pid: int | str = "self") -> int:
+    """Return what a process holds of the machine's memory."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -53,9 +51,7 @@ async def serve(told: Connection, _: Routes, *, owner: Made, bindings: int) -> N
     before = resident_bytes()
     async with engine_on(owner.data_dir) as engine:
         assert engine.host.bindings == bindings
-        port = feed_port_of(engine)
-        resident = resident_bytes()
-        told.send(Grown(port, owner.account_sid, owner.token, held=resident - before, resident=resident))
+        told.send(Grown(feed_port_of(engine), owner.account_sid, owner.token, before=before, loaded=resident_bytes()))
         await until_told(told)
 
 
@@ -113,14 +109,14 @@ def measure(scale: Scale) -> Section:
                 rate, seconds = runs[size].rate() / 2, HALF_SECONDS * max(scale.share, 0.1)
                 cpu = runner.server.cpu_seconds
                 runs[size].half.append(at_rate([runner.work(DEPTH)], per_second=rate, seconds=seconds, cpu_seconds=cpu))
-        held = {size: runner.server.ready for size, runner in runners.items()}
+        memory = {size: (runner.server.ready, resident_bytes(runner.server.pid)) for size, runner in runners.items()}
         plain = median([processes.apply(_dict_bytes, (PEER_BINDINGS,)) for _ in range(min(scale.rounds, 3))])
     smallest = sizes[0]
     figures = []
     for size in sizes:
         beside = None if size == smallest else runs[smallest]
         figures.append(runs[size].figure(f"question, {size:,} bindings", f"the same with {smallest:,}", beside))
-    figures += [_memory(size, ready, plain) for size, ready in held.items()]
+    figures += [_memory(size, ready, resident, plain) for size, (ready, resident) in memory.items()]
     return Section(f"growth, frames of {DEPTH}, {CONNECTIONS} connections, loopback, one core", tuple(figures))
 
 
@@ -129,14 +125,14 @@ def _in_process(processes: "multiprocessing.pool.Pool", data_dir: Path, *, sessi
     return owner
 
 
-def _memory(bindings: int, ready: Ready, plain: float) -> Figure:
+def _memory(bindings: int, ready: Ready, resident: int, plain: float) -> Figure:
     assert isinstance(ready, Grown)
-    each = ready.held / bindings
+    each, at_first = ((bytes_ - ready.before) / bindings for bytes_ in (resident, ready.loaded))
     return Figure(
         what=f"memory, {bindings:,} bindings",
         value=each,
         unit="bytes/binding",
         peer="a dict of tuples, same pairs",
         ratio=plain / each,
-        note=f"{ready.resident / 1e6:,.0f} MB resident in all, {ready.held / 1e6:,.0f} of it loaded",
+        note=f"{at_first:,.0f} before anything was asked; {resident / 1e6:,.0f} MB resident in all",
     )
