@@ -63,6 +63,7 @@ class SqliteStore:
         self._writer = GroupWriter(connection, LogMover(open_mover(lock.database)), observer)
         self._points = Reader(lock.database)
         self._pages = Reader(lock.database)
+        self._seeking = Reader(lock.database)
         self._page_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-pages")
         self._search_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-search")
         self._is_closed = False
@@ -111,6 +112,7 @@ class SqliteStore:
         await asyncio.to_thread(self._search_thread.shutdown, cancel_futures=True)
         self._points.close()
         self._pages.close()
+        self._seeking.close()
         # Last, since only a connection that may write tidies the log away.
         await asyncio.to_thread(self._writer.close)
         self._lock.release()
@@ -246,8 +248,8 @@ class SqliteStore:
         return await self._on_page_thread(self._pages.effects_owed, destination, after, limit)
 
     async def effects_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
-        """List effects, oldest first."""
-        return await self._on_page_thread(self._pages.effects_page, wanted, cursor)
+        """List effects, oldest first; those of one account are sought among all, so nothing else waits for it."""
+        return await self._on_search_thread(self._seeking.effects_page, wanted, cursor)
 
     async def effects_held(self, effect_sids: Sequence[str]) -> frozenset[str]:
         """Tell which of these effects are in the outbox, pending or dead."""
@@ -270,7 +272,11 @@ class SqliteStore:
     async def find_sessions(self, service_sids: Sequence[str], sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of these services, newest first; one search at a time."""
         search = partial(find_sessions, self._lock.database, service_sids, sought, most=most)
-        return await asyncio.get_running_loop().run_in_executor(self._search_thread, search)
+        return await self._on_search_thread(search)
 
     async def _on_page_thread(self, read: Callable[[*Args], Result], *args: *Args) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._page_thread, read, *args)
+
+    async def _on_search_thread(self, read: Callable[[*Args], Result], *args: *Args) -> Result:
+        """Read what may take a while."""
+        return await asyncio.get_running_loop().run_in_executor(self._search_thread, read, *args)

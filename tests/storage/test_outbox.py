@@ -1,5 +1,7 @@
 """The outbox: what is owed is found by destination, listed for the operator, counted, and gone once settled."""
 
+import asyncio
+import threading
 from collections.abc import Sequence
 
 import msgspec
@@ -186,6 +188,22 @@ async def test_the_operators_list_comes_oldest_first_in_pages(store: SqliteStore
     assert first == back == Page(kept[:2], has_next=True, has_previous=False)
     assert second == Page(kept[2:4], has_next=True, has_previous=True)
     assert third == Page(kept[4:], has_next=False, has_previous=True)
+
+
+async def test_nothing_else_waits_for_a_list_of_what_is_owed(store: SqliteStore) -> None:
+    """Neither the deliveries nor other lists: whose account has little looks through all that there is."""
+    made, may_end = session(), threading.Event()
+    await store.write([SessionCreated(made, ()), *owed_by([owed := effect(made)])])
+    store._search_thread.submit(may_end.wait, 10)  # as if one list took that long
+    listing = asyncio.create_task(store.effects_page(ALL, WHOLE))
+
+    due = await store.effects_owed(owed.destination, after=None, limit=9)
+    sessions = await store.sessions_page(SERVICE_SID, WHOLE)
+    is_waiting = not listing.done()
+    may_end.set()
+
+    assert (due, [one.sid for one in sessions.records], is_waiting) == ((owed,), [made.sid], True)
+    assert (await listing).records == (owed,)
 
 
 async def test_the_operators_list_is_narrowed(store: SqliteStore) -> None:
