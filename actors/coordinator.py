@@ -5,7 +5,7 @@ that ends is withdrawn from routing before its end is committed: if in doubt, do
 go one after the other. Source: behaviour 3 to 8.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from actors.directory import Directory
@@ -188,12 +188,13 @@ class ServiceCoordinator:
 
     # -- sessions ------------------------------------------------------------------------------------------------
 
-    def reload(self, active: ActiveSession) -> None:
-        """Take up an active session that the store holds."""
-        self._seating.reload_seats(active)
-        self._active[active.sid] = active
-        self._routes.restore(active)
-        self._watch(active, None)
+    def reload(self, sessions: Sequence[ActiveSession]) -> None:
+        """Take up active sessions that the store holds, in the order of activation."""
+        self._seating.reload_seats(sessions)
+        self._routes.restore(sessions)
+        for session in sessions:
+            self._active[session.sid] = session
+            self._watch(session, None)
 
     def reloaded(self) -> None:
         """Note that all sessions that the store holds are taken up."""

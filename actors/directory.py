@@ -106,6 +106,12 @@ class Directory:
         """Let a participant meet a session on the number that it dials."""
         self._actors[seat.proxy].bindings.bind(seat.identifier, session)
 
+    def bind_all(self, sessions: Iterable[ActiveSession]) -> None:
+        """Let all participants of sessions meet them, where every number is of this host."""
+        for session in sessions:
+            for seat in session.seats:
+                self._actors[seat.proxy].bindings.bind(seat.identifier, session)
+
     def unbind(self, seat: Seat, session: ActiveSession) -> None:
         """Let it meet the session no more; harmless when the number is not ours any more."""
         actor = self._actors.get(seat.proxy)

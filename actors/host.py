@@ -6,8 +6,10 @@ It decides nothing about masking. `Host.control` is the control plane; the host 
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from actors.accounts import AccountRegister
@@ -59,6 +61,13 @@ SWEEP_CHUNK = 1_000
 """Sessions that are closed side by side; they share group commits."""
 
 _log = logging.getLogger("maskline.host")
+
+
+def _by_service(sessions: Iterable[ActiveSession]) -> dict[str, list[ActiveSession]]:
+    found: defaultdict[str, list[ActiveSession]] = defaultdict(list)
+    for session in sessions:
+        found[session.service_sid].append(session)
+    return found
 
 
 def _alone(_: str) -> int:
@@ -407,11 +416,13 @@ class Host:
         version = store.registry_version()
         self._registry.load(store.registry(), version=version)
         self._roster.load()
-        for place, session in enumerate(store.active_sessions()):
-            coordinator = self._services.find(session.service_sid)
-            if coordinator is not None:
-                coordinator.reload(session)
-            if self._neighbourhood is not None and place % LOAD_CHUNK == 0:
+        walk = store.active_sessions()
+        while some := tuple(islice(walk, LOAD_CHUNK)):
+            for service_sid, sessions in _by_service(some).items():
+                coordinator = self._services.find(service_sid)
+                if coordinator is not None:
+                    coordinator.reload(sessions)
+            if self._neighbourhood is not None:
                 await asyncio.sleep(0)  # the other hosts are to hear that this one is there
         for coordinator in self._services:
             coordinator.reloaded()

@@ -5,7 +5,7 @@ awaited here has been heard by every host concerned: after `publish` the next ca
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -34,12 +34,17 @@ class Routes:
         """Tell whether this host owns a number."""
         return self._place(proxy) == self._me
 
-    def restore(self, session: ActiveSession) -> None:
-        """Let a session route that the store holds, before this host speaks to others; they are told all at once."""
-        session.is_bound = True
-        session.activation = next(self._activations)
-        session.is_spread = bool(self._links_to(session.seats))
-        self._bind(session.seats, session)
+    def restore(self, sessions: Sequence[ActiveSession]) -> None:
+        """Let sessions route that the store holds, before this host speaks to others; they are told all at once."""
+        for session in sessions:
+            session.is_bound = True
+            session.activation = next(self._activations)
+        if not self.links:
+            self._directory.bind_all(sessions)
+            return
+        for session in sessions:
+            session.is_spread = bool(self._links_to(session.seats))
+            self._bind(session.seats, session)
 
     async def publish(self, *sessions: ActiveSession) -> None:
         """Let all seats of sessions route from now on; harmless when they do."""

@@ -95,15 +95,17 @@ class Seating:
             self.hold(participant.identifier, proxy, is_new_use=proxy not in used)
             used.add(proxy)
 
-    def reload_seats(self, session: ActiveSession) -> None:
-        """Hold the pairs of an active session that is loaded; its numbers count as used with `reloaded`."""
-        used = ""
-        for seat in session.seats:
-            proxy = seat.proxy
-            self._holdings.hold(seat.identifier, proxy)
-            if proxy != used:  # a session has two at most
-                self._reloaded[proxy] = self._reloaded.get(proxy, 0) + 1
-            used = proxy
+    def reload_seats(self, sessions: Iterable[ActiveSession]) -> None:
+        """Hold the pairs of active sessions that are loaded; their numbers count as used with `reloaded`."""
+        holdings, reloaded = self._holdings, self._reloaded
+        for session in sessions:
+            used = ""
+            for seat in session.seats:
+                proxy = seat.proxy
+                holdings.hold(seat.identifier, proxy)
+                if proxy != used:  # a session has two at most
+                    reloaded[proxy] = reloaded.get(proxy, 0) + 1
+                used = proxy
 
     def reloaded(self) -> None:
         """Count what was loaded as used, each number once: moving it for every session takes a third of a start."""
