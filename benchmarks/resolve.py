@@ -47,7 +47,7 @@ def bindings_of_numbers() -> dict[str, Bindings]:
 
 
 def _seat(sid: str, index: int) -> Seat:
-    return Seat(sid, person(index), proxy_number(index % NUMBERS), "PN" + "0" * 32)
+    return Seat(sid, person(index), proxy_number(index % NUMBERS))
 
 
 def events(*, are_strangers: bool) -> list[bytes]:

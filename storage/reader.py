@@ -30,7 +30,6 @@ from storage.codec import (
     address_cell,
     lookup_key,
     proxy_at,
-    proxy_sid_at,
     service_at,
     untagged,
 )
@@ -87,7 +86,7 @@ _ACTIVE_SESSIONS: Final = (
     " WHERE date_activated IS NOT NULL ORDER BY date_activated, sid"
 )
 _LIVE_PARTICIPANTS: Final = (
-    "SELECT participants.session_sid, participants.sid, identifier, proxy_identifier, proxy_identifier_sid"
+    "SELECT participants.session_sid, participants.sid, identifier, proxy_identifier"
     " FROM sessions CROSS JOIN participants ON participants.session_sid = sessions.sid"
     " WHERE date_activated IS NOT NULL AND date_deleted IS NULL"
     " ORDER BY date_activated, sessions.sid"
@@ -388,8 +387,8 @@ class Reader:
 
 def _seat_of(row: Fetched) -> Seat:
     """Return the seat of a short row; a start has two of them per session, so it is spelled out."""
-    _, sid, identifier, proxy, proxy_sid = row
-    return Seat("KP" + sid.hex(), address_at(identifier), proxy_at(proxy), proxy_sid_at(proxy_sid))
+    _, sid, identifier, proxy = row
+    return Seat("KP" + sid.hex(), address_at(identifier), proxy_at(proxy))
 
 
 def _active_session_of(row: Fetched, seats: tuple[Seat, ...]) -> ActiveSession:

@@ -26,8 +26,6 @@ class Seat(msgspec.Struct, frozen=True, gc=False):
     """The real number."""
     proxy: Address
     """The proxy number that it dials, and from which the partner's calls arrive."""
-    proxy_sid: str
-    """PN… or SC… of that number."""
 
 
 @final
@@ -171,7 +169,7 @@ class ActiveSession:
 
 def seat_of(participant: Participant) -> Seat:
     """Return the seat of a live participant."""
-    return Seat(participant.sid, participant.identifier, participant.proxy_identifier, participant.proxy_identifier_sid)
+    return Seat(participant.sid, participant.identifier, participant.proxy_identifier)
 
 
 def active_session(session: Session, participants: tuple[Participant, ...]) -> ActiveSession:

@@ -382,7 +382,7 @@ async def test_a_host_that_is_told_of_very_many_sessions_answers_others_meanwhil
 
 def routed_on(proxy: Address, identifier: Address, number: int) -> Routed:
     """Return the operation that lets a session of one person route."""
-    seat = Seat(f"KP{number:032}", identifier, proxy, "PN")
+    seat = Seat(f"KP{number:032}", identifier, proxy)
     return Routed(f"KC{number:032}", "KS", "AC", Mode.VOICE_AND_MESSAGE, (seat,), 0.0, 0, None, 1, None)
 
 

@@ -31,7 +31,7 @@ mint = counting()
 
 
 def seat(identifier: Address, proxy: Address) -> Seat:
-    return Seat(mint(SidKind.PARTICIPANT), identifier, proxy, "PN" + proxy[1:].zfill(32))
+    return Seat(mint(SidKind.PARTICIPANT), identifier, proxy)
 
 
 def pairing(

@@ -445,7 +445,7 @@ def test_an_active_session_is_its_record_and_live_participants() -> None:
 
     active = active_session(session, (participant,))
 
-    assert active.seats == (Seat(participant.sid, ALICE, P1, "PN" + "1" * 32),)
+    assert active.seats == (Seat(participant.sid, ALICE, P1),)
     assert (active.mode, active.expires_at) == (Mode.VOICE_ONLY, NOW + 65)
     assert active.proxies() == {P1}
 

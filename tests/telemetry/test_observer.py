@@ -176,7 +176,7 @@ def test_events_are_in_flight_until_they_are_answered_or_lost(telemetry: Telemet
 def test_what_is_resolved_for_information_is_counted_apart(telemetry: Telemetry) -> None:
     """Passages, strangers and what is rare, alone and in a mixture; no event has happened."""
     refused, routed = STRANGERS[0], Decision(Outcome.ROUTED, Reason.IN_SESSION)
-    seats = [Seat("KP", "+1", "+2", "PN"), Seat("KP", "+3", "+4", "PN")]
+    seats = [Seat("KP", "+1", "+2"), Seat("KP", "+3", "+4")]
     passage = Passage("+3", "+4", ActiveSession("KC", "KS", "AC", Mode.VOICE_ONLY, tuple(seats), 0.0))
     meter = telemetry.meter(Ingress.FEED)
     meter.resolved(Foreseen([refused, routed, passage, refused, NOT_IN_POOL], strangers=2, others=2), 0.0005)
