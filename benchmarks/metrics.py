@@ -11,7 +11,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -51,8 +51,8 @@ from engine.runtime import clock, monotonic
 from engine.settings import ListenAddress
 from engine.telemetry.logs import configure_logs
 from engine.telemetry.observer import Telemetry
+from storage.active import chunks_in, sessions_of
 from storage.datadir import DATABASE
-from storage.reader import Reader
 
 BATCH = 64
 FRAMES = 400
@@ -181,8 +181,7 @@ def _port(bound: socket.socket) -> int:
 
 def _pairs(database: Path) -> tuple[tuple[str, str], ...]:
     """Return (identifier, proxy number) of the sessions that route."""
-    with closing(Reader(database)) as reader:
-        seats = [seat for session in reader.active_sessions() for seat in session.seats]
+    seats = [seat for session in sessions_of(chunks_in(database)) for seat in session.seats]
     return tuple((seat.identifier, seat.proxy) for seat in seats)
 
 

@@ -1,6 +1,7 @@
 """How long a restart with a million active sessions takes, until calls are answered, beside reading the same rows."""
 
 import multiprocessing
+import os
 import sqlite3
 import tempfile
 import time
@@ -27,15 +28,20 @@ class Took(msgspec.Struct, frozen=True):
 
     seconds: float
     cpu: float
-    """Seconds of the processor."""
+    """Seconds of the processor, those of other processes too that were part of it."""
+
+
+def _cpu_seconds() -> float:
+    """Return what this process and those that it has awaited have used."""
+    return sum(os.times()[:4])
 
 
 async def _restart(data_dir: Path, sessions: int) -> Took:
-    start, cpu = time.perf_counter(), time.process_time()
+    start, cpu = time.perf_counter(), _cpu_seconds()
     async with host_on(data_dir) as host:
         event = InboundEvent(Kind.VOICE, *pair_at(2 * sessions - 1), "CA" + "0" * 32)
         decision = host.resolve(event)
-        took = Took(time.perf_counter() - start, time.process_time() - cpu)
+        took = Took(time.perf_counter() - start, _cpu_seconds() - cpu)
         assert decision is not None
         assert (decision.outcome, decision.to) == (Outcome.ROUTED, pair_at(2 * sessions - 2)[0])
         assert host.active_sessions == sessions
@@ -48,12 +54,12 @@ def _ours(data_dir: Path, sessions: int) -> Took:
 
 def _peer(data_dir: Path, sessions: int) -> Took:
     """Fetch every session and participant."""
-    start, cpu = time.perf_counter(), time.process_time()
+    start, cpu = time.perf_counter(), _cpu_seconds()
     with closing(sqlite3.connect(data_dir / DATABASE)) as database:
         rows = sum(1 for _ in database.execute("SELECT * FROM sessions"))
         seats = sum(1 for _ in database.execute("SELECT * FROM participants"))
     assert (rows, seats) == (sessions, 2 * sessions)
-    return Took(time.perf_counter() - start, time.process_time() - cpu)
+    return Took(time.perf_counter() - start, _cpu_seconds() - cpu)
 
 
 def measure(scale: Scale) -> Section:

@@ -8,7 +8,6 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from engine.core.batch import KeyUse
-from engine.core.bindings import ActiveSession, Seat
 from engine.core.effects import Effect
 from engine.core.ports import (
     AlertFilter,
@@ -23,14 +22,10 @@ from engine.core.ports import (
 from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.sids import SidKind, first_sid_at, is_sid, pack, unpack
 from storage.codec import (
-    MODE_AT,
     SESSION_STATUS_AT,
-    account_at,
-    address_at,
     address_cell,
     lookup_key,
     proxy_at,
-    service_at,
     untagged,
 )
 from storage.connections import open_reader
@@ -81,17 +76,6 @@ _LAST_SESSION: Final = (
     f"{SESSIONS} WHERE sid = (SELECT max(session_sid) FROM participants"  # noqa: S608
     " WHERE service_sid = ? AND identifier = ? AND proxy_identifier = ?)"
 )
-_ACTIVE_SESSIONS: Final = (
-    "SELECT sid, service_sid, account_sid, mode, idle_since, ttl_seconds, date_expiry, unique_name FROM sessions"
-    " WHERE date_activated IS NOT NULL ORDER BY date_activated, sid"
-)
-_LIVE_PARTICIPANTS: Final = (
-    "SELECT participants.session_sid, participants.sid, identifier, proxy_identifier"
-    " FROM sessions CROSS JOIN participants ON participants.session_sid = sessions.sid"
-    " WHERE date_activated IS NOT NULL AND date_deleted IS NULL"
-    " ORDER BY date_activated, sessions.sid"
-)
-"""In the order of the sessions, which an index gives; to sort the participants too would cost a third more."""
 _EFFECTS: Final = f"SELECT {EFFECT_COLUMNS} FROM effects"  # noqa: S608
 _EFFECTS_OWED: Final = f"{_EFFECTS} WHERE destination = ? AND date_died IS NULL AND sid > ? ORDER BY sid LIMIT ?"
 _ALERTS: Final = "SELECT event FROM alerts"
@@ -313,22 +297,6 @@ class Reader:
         rows = self._all(f"{_ALERTS} WHERE sid = ?", lookup_key(SidKind.DEBUGGER_EVENT, event_sid))
         return alert_of(rows[0]) if rows else None
 
-    def active_sessions(self) -> Iterator[ActiveSession]:
-        """Walk the active sessions in the order of activation, as of one moment; only what routing needs is read."""
-        with closing(open_reader(self._database)) as connection:
-            connection.execute("BEGIN")
-            people = connection.execute(_LIVE_PARTICIPANTS)
-            row: Fetched | None = next(people, None)
-            for cells in connection.execute(_ACTIVE_SESSIONS):
-                key = cells[0]
-                seats: list[Seat] = []
-                while row is not None and row[0] == key:
-                    seats.append(_seat_of(row))
-                    row = next(people, None)
-                if len(seats) > 1 and seats[0].participant_sid > seats[1].participant_sid:
-                    seats.reverse()  # a session has two at most
-                yield _active_session_of(cells, tuple(seats))
-
     def passed_since(self, at: float) -> Iterator[Sequence[Passed]]:
         """Walk the calls and messages that came at or after a time, oldest first, as of one moment."""
         for rows in self._lately(_PASSED, at):
@@ -383,24 +351,3 @@ class Reader:
     def _all(self, text: str, *values: object) -> list[Fetched]:
         """Fetch every row at once: a statement left open would keep the connection in the past."""
         return self._connection.execute(text, values).fetchall()
-
-
-def _seat_of(row: Fetched) -> Seat:
-    """Return the seat of a short row; a start has two of them per session, so it is spelled out."""
-    _, sid, identifier, proxy = row
-    return Seat("KP" + sid.hex(), address_at(identifier), proxy_at(proxy))
-
-
-def _active_session_of(row: Fetched, seats: tuple[Seat, ...]) -> ActiveSession:
-    sid, service_sid, account_sid, mode, idle_since, ttl_seconds, date_expiry, unique_name = row
-    return ActiveSession(
-        "KC" + sid.hex(),
-        service_at(service_sid),
-        account_at(account_sid),
-        MODE_AT[mode],
-        seats,
-        idle_since,
-        ttl_seconds,
-        date_expiry,
-        unique_name=unique_name,
-    )

@@ -28,8 +28,10 @@ from engine.core.ports import (
     PassedElsewhere,
     Registry,
 )
-from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
+from engine.core.records import ACTIVE, Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.search import FoundSessions, SessionSought
+from storage import apart
+from storage.active import chunks_in, sessions_of
 from storage.connections import OLDEST_SQLITE, Synchronous, open_mover, open_writer
 from storage.datadir import DataDirLock
 from storage.errors import is_disk_failure, unavailable
@@ -171,7 +173,10 @@ class SqliteStore:
 
     def active_sessions(self) -> Iterator[ActiveSession]:
         """Walk the active sessions in the order of activation, each with its live participants' seats."""
-        return self._points.active_sessions()
+        database, counts = self._lock.database, self.session_counts()
+        if apart.is_worth_it(sum(counts.get(status, 0) for status in ACTIVE)):
+            return apart.active_sessions(database)
+        return sessions_of(chunks_in(database))
 
     def passed_since(self, at: float) -> Iterator[Sequence[Passed]]:
         """Walk the calls and messages that came at or after a time, oldest first, some hundreds at a time."""

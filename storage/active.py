@@ -1,0 +1,91 @@
+"""The active sessions as a start reads them: rows to chunks, in whichever process, and chunks to sessions."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final, final
+
+from engine.core.bindings import ActiveSession, Seat
+from storage.chunk import CHUNK_SESSIONS, Chunk, SeatRow, SessionRow
+from storage.codec import MODE_AT, account_at, address_at, service_at
+from storage.connections import open_reader
+from storage.rows import Fetched
+
+_SESSIONS: Final = (
+    "SELECT sid, service_sid, account_sid, mode, idle_since, ttl_seconds, date_expiry, unique_name FROM sessions"
+    " WHERE date_activated IS NOT NULL ORDER BY date_activated, sid"
+)
+_PARTICIPANTS: Final = (
+    "SELECT participants.session_sid, participants.sid, identifier, proxy_identifier"
+    " FROM sessions CROSS JOIN participants ON participants.session_sid = sessions.sid"
+    " WHERE date_activated IS NOT NULL AND date_deleted IS NULL"
+    " ORDER BY date_activated, sessions.sid"
+)
+"""In the order of the sessions, which an index gives; to sort the participants too would cost a third more."""
+
+
+def chunks_in(database: Path) -> Iterator[Chunk]:
+    """Walk the active sessions in the order of activation, as of one moment; only what routing needs is read."""
+    shared = _Shared()
+    services, accounts, proxies = dict[object, int](), dict[object, int](), dict[object, int]()
+    rows: list[SessionRow] = []
+    with closing(open_reader(database)) as connection:
+        connection.execute("BEGIN")
+        people = connection.execute(_PARTICIPANTS)
+        person: Fetched | None = next(people, None)
+        for key, service, account, mode, idle_since, ttl_seconds, date_expiry, name in connection.execute(_SESSIONS):
+            owners = shared.place(services, service, service_at), shared.place(accounts, account, account_at)
+            seats: list[SeatRow] = []
+            while person is not None and person[0] == key:
+                _, sid, identifier, proxy = person
+                seats.append(("KP" + sid.hex(), address_at(identifier), shared.place(proxies, proxy, address_at)))
+                person = next(people, None)
+            if len(seats) > 1 and seats[0][0] > seats[1][0]:
+                seats.reverse()  # a session has two at most
+            rows.append(("KC" + key.hex(), *owners, mode, idle_since, ttl_seconds, date_expiry, name, seats))
+            if len(rows) == CHUNK_SESSIONS:
+                yield Chunk(shared.take(), rows)
+                rows = []
+    yield Chunk(shared.take(), rows)
+
+
+@final
+class _Shared:
+    """What was said once; the cells of each kind have places of their own."""
+
+    def __init__(self) -> None:
+        self._said = 0
+        self._unsaid: list[str] = []
+
+    def place(self, places: dict[object, int], cell: Any, text_of: Callable[[Any], str]) -> int:  # noqa: ANN401 - a cell
+        """Return the place of a cell's text among all that is said."""
+        place = places.get(cell)
+        if place is None:
+            place = places[cell] = self._said + len(self._unsaid)
+            self._unsaid.append(text_of(cell))
+        return place
+
+    def take(self) -> list[str]:
+        """Say what was not said before."""
+        unsaid, self._unsaid = self._unsaid, []
+        self._said += len(unsaid)
+        return unsaid
+
+
+def sessions_of(chunks: Iterable[Chunk]) -> Iterator[ActiveSession]:
+    """Make the sessions of chunks that come in their order."""
+    shared: list[str] = []
+    for chunk in chunks:
+        shared += chunk.shared
+        for sid, service, account, mode, idle_since, ttl_seconds, date_expiry, unique_name, seats in chunk.rows:
+            yield ActiveSession(
+                sid,
+                shared[service],
+                shared[account],
+                MODE_AT[mode],
+                tuple([Seat(participant, identifier, shared[proxy]) for participant, identifier, proxy in seats]),
+                idle_since,
+                ttl_seconds,
+                date_expiry,
+                unique_name=unique_name,
+            )
