@@ -27,6 +27,8 @@ FEWEST_SESSIONS: Final = 50_000
 
 _LENGTH_BYTES: Final = 4
 _PIPE_BYTES: Final = 1 << 20
+_MOST_BYTES: Final = 1 << 26
+"""Far more than a chunk has; what says more is no length."""
 _decoder: Final = msgspec.msgpack.Decoder(Chunk)
 
 _log = logging.getLogger("maskline.storage")
@@ -63,11 +65,16 @@ def active_sessions(database: Path) -> Iterator[ActiveSession]:
 
 def _received(stream: IO[bytes]) -> Iterator[Chunk]:
     while length := int.from_bytes(_exactly(stream, _LENGTH_BYTES)):
-        yield _decoder.decode(_exactly(stream, length))
+        try:
+            yield _decoder.decode(_exactly(stream, length))
+        except msgspec.DecodeError as problem:  # whatever else writes to standard output, at the start of a Python
+            raise StoreUnavailable(
+                f"The process that reads the active sessions cannot be understood: {problem}"
+            ) from problem
 
 
 def _exactly(stream: IO[bytes], size: int) -> bytes:
-    data = stream.read(size)
+    data = stream.read(size) if size <= _MOST_BYTES else b""
     if len(data) < size:
         raise StoreUnavailable("The process that reads the active sessions ended before it had read them all")
     return data

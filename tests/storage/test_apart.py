@@ -134,7 +134,9 @@ async def test_one_that_ends_early_fails_the_start(
     assert all(one.returncode is not None for one in started)
 
 
-@pytest.mark.parametrize("then", ["exit 1", "exit 0", "head -c 3 /dev/zero", None])
+@pytest.mark.parametrize(
+    "then", ["exit 1", "exit 0", "head -c 3 /dev/zero", "echo Welcome", r"printf '\000\000\000\003abc'", None]
+)
 async def test_where_none_begins_the_sessions_are_read_here(
     *,
     database: Path,
