@@ -5,7 +5,7 @@ from collections.abc import Callable, Container, Sequence
 from typing import Final
 
 from actors.paging import merged
-from engine.core.changes import Change
+from engine.core.changes import AlertsErased, Change
 from engine.core.effects import Effect
 from engine.core.errors import StoreUnavailable
 from engine.core.ports import Page, PageCursor
@@ -33,9 +33,12 @@ class MoodyStore(SqliteStore):
     mood = Mood()
     participants_read = 0
     """How often the participants of a session were read."""
+    has_retained = False
+    """The first pass of retention, which begins with a host, commits no more."""
 
     def commit(self, changes: Sequence[Change], done: Done) -> None:
         """Commit, fail, or wait to be let through."""
+        self.has_retained = self.has_retained or any(isinstance(one, AlertsErased) for one in changes)
         if self.mood.kept_back is not None:
             self.mood.kept_back.append((self, changes, done))
         elif self.mood.is_failing:
@@ -87,6 +90,11 @@ class Stores:
             self.is_failing = place in failing
             store.commit(changes, done)
         self.is_failing = False
+
+    @property
+    def have_retained(self) -> bool:
+        """Tell whether the first pass of retention is over on all hosts."""
+        return all(store.has_retained for store in self.all)
 
     @property
     def participants_read(self) -> int:

@@ -300,10 +300,10 @@ class World:
         await self.hosts[place].start()
 
     async def joined(self) -> None:
-        """Wait until every host has heard of every other."""
+        """Wait until every host has heard of every other, and commits nothing that no test asked for."""
         async with asyncio.timeout(WAIT_SECONDS):
-            while not self.host.is_ready:  # noqa: ASYNC110 - hosts tell nobody when they are
-                await asyncio.sleep(0.005)
+            while not (self.host.is_ready and self.store.have_retained):  # noqa: ASYNC110 - hosts tell nobody when
+                await asyncio.sleep(0.001)
 
     async def stop(self) -> None:
         """Stop and let the data directories go."""
