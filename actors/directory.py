@@ -110,7 +110,7 @@ class Directory:
         """Let all participants of sessions meet them, where every number is of this host."""
         for session in sessions:
             for seat in session.seats:
-                self._actors[seat.proxy].bindings.bind(seat.identifier, session)
+                self.bind(seat, session)
 
     def unbind(self, seat: Seat, session: ActiveSession) -> None:
         """Let it meet the session no more; harmless when the number is not ours any more."""
