@@ -25,9 +25,13 @@ from engine.core.errors import StoreUnavailable
 from engine.core.records import ClosedReason, Leg, LegStatus, SessionStatus
 from engine.core.sids import SidKind
 from storage import ChangeRefused, SqliteStore
+from storage.chunk import CHUNK_SESSIONS
 from tests.storage.material import START, Observed, interaction, mint, number, participant, service, session
 
 pytestmark = pytest.mark.anyio
+
+MORE = pytest.mark.parametrize("more", [0, CHUNK_SESSIONS])
+"""Sessions beyond two: all that fit into a chunk are read at once, and only then is any of them met."""
 
 
 async def outcomes(store: SqliteStore, *changesets: Sequence[Change]) -> list[StoreUnavailable | None]:
@@ -283,10 +287,12 @@ async def test_after_close_nothing_is_taken(store: SqliteStore) -> None:
         await store.write([SessionCreated(late, ())])
 
 
-async def test_a_walk_sees_one_moment(store: SqliteStore) -> None:
+@MORE
+async def test_a_walk_sees_one_moment(store: SqliteStore, more: int) -> None:
     """Sessions made while a walk is under way are not in it, and reads beside it are not held back."""
-    first, second, third = session(), session(), session()
-    await store.write([SessionCreated(first, ()), SessionCreated(second, ())])
+    first, second, *others = (session() for _ in range(2 + more))
+    third = session()
+    await store.write([SessionCreated(one, ()) for one in (first, second, *others)])
 
     walk = store.active_sessions()
     met = [next(walk).sid]
@@ -295,12 +301,13 @@ async def test_a_walk_sees_one_moment(store: SqliteStore) -> None:
     met.extend(made.sid for made in walk)
 
     assert beside == third
-    assert met == [first.sid, second.sid]
+    assert met == [first.sid, second.sid, *(one.sid for one in others)]
 
 
-async def test_a_walk_given_up_leaves_nothing_open(store: SqliteStore) -> None:
+@MORE
+async def test_a_walk_given_up_leaves_nothing_open(store: SqliteStore, more: int) -> None:
     """The log can be tidied after it."""
-    await store.write([SessionCreated(session(), ()), SessionCreated(session(), ())])
+    await store.write([SessionCreated(session(), ()) for _ in range(2 + more)])
 
     walk = store.active_sessions()
     next(walk)
