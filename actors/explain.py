@@ -41,12 +41,12 @@ async def explain(proxy: str, sender: str, *, directory: Directory, coordinators
     actor = directory.find(proxy)
     if actor is None:
         nowhere = (f"{mask(proxy)} is in no service's pool.",)
-        return Explanation(proxy=proxy, sender=mask(sender), call=NOT_IN_POOL, message=NOT_IN_POOL, story=nowhere)
+        return Explanation(proxy=mask(proxy), sender=mask(sender), call=NOT_IN_POOL, message=NOT_IN_POOL, story=nowhere)
     active = await _met(actor, canonical(sender), coordinators)
     call = _would_be(actor, Kind.VOICE, sender)
     message = _would_be(actor, Kind.MESSAGE, sender)
     session = await _session(actor, canonical(sender), call, coordinators)
-    story = [f"{mask(proxy)} is in the pool of service {actor.service_sid}, with {len(actor.bindings)} bindings."]
+    story = [f"{actor.address} is in the pool of service {actor.service_sid}, with {len(actor.bindings)} bindings."]
     if canonical(sender) != sender:
         story.append(f"The sender is known as {mask(canonical(sender))}.")
     if session is not None:

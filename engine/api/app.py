@@ -9,11 +9,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.api import alerts, batch, interactions, owned, participants, pool, services, sessions
 from engine.api.endpoint import KNOWN_METHODS, Desk, Endpoint, tell
-from engine.api.http import Reply, encode, raw_path, refusal, send_reply, shown_path
+from engine.api.http import Reply, encode, raw_path, refusal, send_reply
 from engine.api.openapi import openapi_document
 from engine.api.operations import AnyOperation, Batch
 from engine.api.settings import ApiSettings
 from engine.core.errors import Code, not_found
+from engine.core.masking import masked
 from engine.core.observing import Observer
 from engine.core.ports import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
@@ -102,7 +103,7 @@ def _unknown(observer: Observer) -> ASGIApp:
             await send({"type": "websocket.close"})
             return
         tell(observer, scope, "unknown", 404, seconds=0.0)
-        problem = not_found(shown_path(raw_path(scope)))
+        problem = not_found(masked(raw_path(scope)))
         await send_reply(refusal(problem.code, problem.message, status=404), send)
 
     return unknown

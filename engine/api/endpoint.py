@@ -29,11 +29,11 @@ from engine.api.http import (
     read_body,
     refusal,
     send_reply,
-    shown_path,
 )
 from engine.api.operations import PARENT_KINDS, AnyOperation, Batch, Call, Stream
 from engine.api.settings import ApiSettings
 from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, invalid_parameter, not_found
+from engine.core.masking import masked
 from engine.core.observing import Observer
 from engine.core.ports import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
@@ -96,7 +96,7 @@ class Endpoint:
         try:
             return await self._operate(scope, receive, until_sent)
         except ApiError as problem:
-            message = not_found(shown_path(path)).message if problem.code is Code.NOT_FOUND else problem.message
+            message = not_found(masked(path)).message if problem.code is Code.NOT_FOUND else problem.message
             headers = self._headers(problem.code, scope["method"])
             return refusal(problem.code, message, status=problem.http_status, headers=headers)
         except BodyTooLarge as problem:
@@ -123,7 +123,7 @@ class Endpoint:
     async def _operate(self, scope: Scope, receive: Receive, until_sent: ExitStack) -> Reply:
         operation = self._operations.get(scope["method"])
         if operation is None:
-            message = f"{scope['method']} is not allowed on {shown_path(raw_path(scope))}"
+            message = f"{scope['method']} is not allowed on {masked(raw_path(scope))}"
             return refusal(Code.METHOD_NOT_ALLOWED, message, status=405, headers=_allow(self._operations))
         if self._desk.is_ready is not None and not self._desk.is_ready():
             return refusal(Code.UNAVAILABLE, "The engine is starting; try again", status=503, headers=_COME_BACK)

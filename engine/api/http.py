@@ -5,19 +5,15 @@ Starlette's request object and form parser are left out: they cost more than eve
 
 import base64
 import binascii
-import re
 from collections.abc import AsyncIterator
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from engine.core.e164 import mask
 from engine.core.errors import Code, MasklineError
-from engine.core.sids import is_sid
 from engine.wire.rest_show import error_body
 
 _FORM = "application/x-www-form-urlencoded"
-_LONG_NUMBER = re.compile(r"[0-9]{7,}")
 
 STORAGE_ADVICE = (
     "Nothing was stored: the disk refused the commit. Free space or restore write access to the data directory; the"
@@ -133,11 +129,3 @@ def raw_path(scope: Scope) -> str:
     """Return the path as it was sent, percent-encoded, so that a `%2F` in a name is no separator."""
     raw: bytes = scope["raw_path"]
     return raw.decode("latin-1")
-
-
-def shown_path(path: str) -> str:
-    """Return a path that is fit for an error message: what looks like a phone number is masked."""
-    return "/".join(
-        segment if is_sid(segment.removesuffix(".json")) or not _LONG_NUMBER.search(segment) else mask(segment)
-        for segment in path.split("/")
-    )

@@ -10,11 +10,11 @@ from starlette.responses import Response
 
 from engine.console import pages
 from engine.console.limits import FailedLogins
-from engine.console.masking import masked
 from engine.console.pages import Missing
 from engine.console.rates import Rates, TrafficLine
 from engine.console.settings import ConsoleSettings
 from engine.core.errors import PeerUnavailable, StoreUnavailable
+from engine.core.masking import masked
 from engine.core.observing import ConsoleObserver
 from engine.core.overview import ConsolePlane, HostStatus
 from engine.core.ports import Clock, ControlPlane

@@ -14,9 +14,9 @@ from starlette.types import Receive, Scope, Send
 
 from engine.console.desk import Desk
 from engine.console.http import VISIT_COOKIE, BadForm, path_below, redirect
-from engine.console.masking import masked
 from engine.console.pages import page
 from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
+from engine.core.masking import masked
 from engine.core.visits import Visit
 
 Public = Callable[[Desk, Request], Awaitable[Response]]

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from engine.console.http import home_of, path_below, root_of
-from engine.console.masking import masked
 from engine.core.errors import CATALOGUE
+from engine.core.masking import masked
 from engine.core.visits import Visit
 
 _HERE: Final = Path(__file__).parent

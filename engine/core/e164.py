@@ -32,7 +32,10 @@ _SHORT_CODE = re.compile(r"[0-9]{3,8}")
 _CHAT_CHANNEL = re.compile(r"CH[0-9a-fA-F]{32}")
 _ARGENTINE = re.compile(r"\+54(?:11|[23][0-9])[0-9]{8}")
 _NANP = re.compile(r"\+1([2-9][0-9]{2})([0-9]{3})([0-9]{4})")
-_LAST_DIGITS_OF_RUN = re.compile(r"\d{1,4}(?!\d)")
+_RUN = re.compile(r"\d+")
+_LONGEST_NUMBER = 15
+"""Digits of E.164; in a longer run there may be two numbers."""
+_HIDDEN = 4
 
 
 _KINDS = (
@@ -131,8 +134,11 @@ def dial_form(address: Address, *, inserts_mexican_one: bool, argentina: bool) -
 
 
 def mask(text: str) -> str:
-    """Hide the last four digits of every run of digits, so that no whole number is ever written down."""
-    return _LAST_DIGITS_OF_RUN.sub(lambda run: "X" * len(run[0]), text)
+    """Hide the last four digits of every run of digits, so that no whole number is ever written down.
+
+    Of a run that is too long for one number, the first four are shown.
+    """
+    return _RUN.sub(_hidden, text)
 
 
 def is_channel(address: Address) -> bool:
@@ -143,6 +149,12 @@ def is_channel(address: Address) -> bool:
 def is_chat_channel(address: Address) -> bool:
     """Tell the SID of a chat channel (`CH…`)."""
     return _CHAT_CHANNEL.fullmatch(address) is not None
+
+
+def _hidden(run: re.Match[str]) -> str:
+    digits = run[0]
+    shown = _HIDDEN if len(digits) > _LONGEST_NUMBER else max(0, len(digits) - _HIDDEN)
+    return digits[:shown] + "X" * (len(digits) - shown)
 
 
 def _canonical_number(text: str) -> str:

@@ -14,6 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 from engine.core.changes import EffectFailed, EffectSettled
 from engine.core.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed
 from engine.core.errors import Code
+from engine.core.masking import masked
 from engine.core.observing import DeliveryEnd, DutyKind, EgressObserver
 from engine.core.ports import Clock
 from engine.core.records import DebuggerEvent
@@ -24,7 +25,6 @@ from engine.egress.posts import Posts
 from engine.egress.queues import DestinationQueue, OwedReader
 from engine.egress.settings import EgressSettings
 from engine.egress.settlements import Settlements, Writer
-from engine.egress.traces import redact
 from engine.wire.callbacks import signed_url
 
 LEAST_WINDOW = 8
@@ -189,7 +189,7 @@ class Courier:
         if isinstance(effect.duty, MessageOwed | HangUpOwed):
             await self._carriers.gave_up(effect, effect.duty, delivery)
         elif isinstance(effect.duty, CallbackOwed):
-            url = redact(signed_url(effect.duty.url))
+            url = masked(signed_url(effect.duty.url))
             self._observer.debugger(
                 DebuggerEvent(
                     code=Code.CALLBACK_FAILED,

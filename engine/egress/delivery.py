@@ -4,9 +4,9 @@ from http import HTTPStatus
 
 import msgspec
 
+from engine.core.masking import masked
 from engine.core.records import WebhookTrace
 from engine.egress.client import Answer, NotReached
-from engine.egress.traces import redact
 
 MAX_ERROR = 200
 """Characters of an error that are kept with the effect."""
@@ -47,4 +47,4 @@ def not_delivered(outcome: Answer | NotReached, *, trace: WebhookTrace | None = 
 
 def cut(text: str) -> str:
     """Return an error as it may be kept."""
-    return redact(text)[:MAX_ERROR]
+    return masked(text)[:MAX_ERROR]

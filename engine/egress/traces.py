@@ -3,11 +3,10 @@
 Source: behaviour 16; house rule that no whole phone number leaves the records.
 """
 
-import re
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from engine.core.e164 import mask
+from engine.core.masking import masked
 from engine.core.records import WebhookTrace
 from engine.egress.client import Answer, NotReached
 from engine.wire.callbacks import signed_url
@@ -18,18 +17,12 @@ MAX_URL, MAX_PARAMETERS, MAX_HEADERS, MAX_BODY = 500, 4_000, 1_000, 2_000
 _PRIVATE = frozenset({"Body", "interactionData", "Payload"})
 """Parameters that carry what people wrote to one another, or a trace of their own."""
 _LEFT_OUT = "[left out]"
-_NUMBER = re.compile(r"(?:(?<=%2[Bb])|(?<![0-9A-Za-z]))\d{7,15}(?![0-9A-Za-z])")
-
-
-def redact(text: str) -> str:
-    """Mask what looks like a whole phone number, also where a URL has its plus encoded."""
-    return _NUMBER.sub(lambda digits: mask(digits[0]), text)
 
 
 def trace(url: str, fields: Mapping[str, str], outcome: Answer | NotReached) -> WebhookTrace:
     """Describe a request and what came of it."""
-    sent = {name: _LEFT_OUT if name in _PRIVATE and value else redact(value) for name, value in fields.items()}
-    kept_url, parameters = redact(signed_url(url))[:MAX_URL], urlencode(sent)[:MAX_PARAMETERS]
+    sent = {name: _LEFT_OUT if name in _PRIVATE and value else masked(value) for name, value in fields.items()}
+    kept_url, parameters = masked(signed_url(url))[:MAX_URL], urlencode(sent)[:MAX_PARAMETERS]
     if isinstance(outcome, NotReached):
         return WebhookTrace(url=kept_url, parameters=parameters, problem=str(outcome))
     lines = "\n".join(f"{name}: {value}" for name, value in outcome.headers)
@@ -37,6 +30,6 @@ def trace(url: str, fields: Mapping[str, str], outcome: Answer | NotReached) -> 
         url=kept_url,
         parameters=parameters,
         status=outcome.status,
-        headers=redact(lines)[:MAX_HEADERS],
-        body=redact(outcome.body[: MAX_BODY * 4].decode("utf-8", "replace"))[:MAX_BODY],
+        headers=masked(lines)[:MAX_HEADERS],
+        body=masked(outcome.body[: MAX_BODY * 4].decode("utf-8", "replace"))[:MAX_BODY],
     )

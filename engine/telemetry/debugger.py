@@ -65,7 +65,7 @@ class DebuggerLog:
             "session_sid": event.session_sid,
             "resource_sid": event.resource_sid,
         }
-        self._logger.log(severity, event.message, extra=fields)
+        self._logger.log(severity, "%s", event.message, extra=fields)
 
     def _sum_up(self, code: int, left_out: int, severity: int) -> None:
         if left_out > 0:

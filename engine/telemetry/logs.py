@@ -5,19 +5,17 @@ Built on the standard library's logging, so that the records of uvicorn and of e
 
 import json
 import logging
-import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TextIO
 
-from engine.core.e164 import mask
+from engine.core.masking import masked
 
 ROOT = "maskline"
 """Name of our loggers' common root."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
-_NUMBER = re.compile(r"\+[1-9]\d{6,14}")
 
 
 def configure_logs(
@@ -32,11 +30,6 @@ def configure_logs(
     logging.getLogger(ROOT).setLevel(level.upper())
 
 
-def redact(text: str) -> str:
-    """Mask every whole phone number in a text."""
-    return _NUMBER.sub(lambda number: mask(number[0]), text)
-
-
 class HumanFormatter(logging.Formatter):
     """`12:00:00 WARNING debugger: what happened code=80901 …`."""
 
@@ -45,8 +38,8 @@ class HumanFormatter(logging.Formatter):
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
         fields = "".join(f" {key}={value}" for key, value in _fields(record))
         name = record.name.removeprefix(f"{ROOT}.")
-        line = f"{time} {record.levelname:<7} {name}: {record.getMessage()}{fields}"
-        return redact(f"{line}\n{_traceback(record)}".rstrip())
+        line = f"{time} {record.levelname:<7} {name}: {_message(record)}{fields}"
+        return f"{line}\n{_traceback(record)}".rstrip()
 
 
 class JsonFormatter(logging.Formatter):
@@ -58,18 +51,35 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
             **dict(_fields(record)),
         }
         if record.exc_info:
             entry["traceback"] = _traceback(record)
-        return redact(json.dumps(entry, ensure_ascii=False, default=str))
+        return json.dumps(entry, ensure_ascii=False)
 
 
 def _fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
     known = ((key, value) for key, value in vars(record).items() if key not in _STANDARD and value is not None)
-    return ((key, value) for key, value in known if not key.startswith("_"))  # Ray adds some of those to every record
+    # Ray adds some with an underscore to every record.
+    return ((key, _shown(value)) for key, value in known if not key.startswith("_"))
+
+
+def _message(record: logging.LogRecord) -> str:
+    """Write the message; words of ours without arguments are masked too, as a library's may hold anything."""
+    match record.args:
+        case None | ():
+            return masked(str(record.msg))
+        case tuple():
+            return str(record.msg) % tuple(_shown(value) for value in record.args)
+        case _:
+            return str(record.msg) % {name: _shown(value) for name, value in record.args.items()}
+
+
+def _shown(value: object) -> object:
+    """Return a value as it may be written: figures are no phone numbers, which are text everywhere."""
+    return value if isinstance(value, int | float) else masked(str(value))
 
 
 def _traceback(record: logging.LogRecord) -> str:
-    return logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+    return masked(logging.Formatter().formatException(record.exc_info)) if record.exc_info else ""

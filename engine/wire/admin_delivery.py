@@ -15,6 +15,7 @@ import msgspec
 
 from engine.core.effects import Effect
 from engine.core.errors import CATALOGUE, Code, invalid_parameter
+from engine.core.masking import masked
 from engine.core.ports import OutboxFilter
 from engine.core.records import DebuggerEvent
 from engine.core.sids import SidKind, is_sid
@@ -154,13 +155,13 @@ def effect_report(effect: Effect) -> EffectReport:
     return EffectReport(
         sid=effect.sid,
         kind=str(type(effect.duty).__struct_config__.tag),
-        destination=effect.destination,
+        destination=masked(effect.destination),
         account_sid=effect.account_sid,
         service_sid=effect.service_sid,
         session_sid=effect.session_sid,
         date_created=format_date(effect.date_created),
         attempts=effect.attempts,
-        last_error=effect.last_error,
+        last_error=masked(effect.last_error),
         date_died=optional_date(effect.date_died),
     )
 
@@ -174,11 +175,11 @@ def alert_report(event: DebuggerEvent) -> AlertReport:
         level=LogLevel(level_of(event.code).lower()),
         code=event.code,
         title=CATALOGUE[known[event.code]].title if event.code in known else "",
-        message=event.message,
+        message=masked(event.message),
         service_sid=event.service_sid,
         session_sid=event.session_sid,
-        resource_sid=event.resource_sid,
-        webhook_url=None if webhook is None else webhook.url,
+        resource_sid=event.resource_sid and masked(event.resource_sid),
+        webhook_url=None if webhook is None else masked(webhook.url),
         webhook_status=None if webhook is None else webhook.status,
-        webhook_problem=None if webhook is None else webhook.problem or None,
+        webhook_problem=None if webhook is None else masked(webhook.problem) or None,
     )

@@ -10,9 +10,11 @@
 import msgspec
 
 from engine.core.errors import invalid_parameter
+from engine.core.masking import masked
 from engine.core.records import UNSET, Service, ServiceOptions
 from engine.core.requests import ServiceRequest
 from engine.wire.answers import MAX_ANSWER, HookAnswer, out_of_session_verdict
+from engine.wire.callbacks import signed_url
 
 Options = dict[str, bool | str | None]
 
@@ -21,7 +23,7 @@ TWIML_OPTIONS = ("no_session_twiml", "no_partner_twiml", "closed_twiml")
 
 
 class ServiceReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A service, as the operator sets it."""
+    """A service, as the operator sets it; what applications have named is masked, passwords in URLs are left out."""
 
     sid: str
     account_sid: str
@@ -53,10 +55,10 @@ def service_report(service: Service) -> ServiceReport:
     return ServiceReport(
         sid=service.sid,
         account_sid=service.account_sid,
-        unique_name=service.unique_name,
-        callback_url=service.callback_url,
-        intercept_callback_url=service.intercept_callback_url,
-        out_of_session_callback_url=service.out_of_session_callback_url,
+        unique_name=masked(service.unique_name),
+        callback_url=_shown(service.callback_url),
+        intercept_callback_url=_shown(service.intercept_callback_url),
+        out_of_session_callback_url=_shown(service.out_of_session_callback_url),
         inserts_mexican_one=service.inserts_mexican_one,
         options={name: getattr(service.options, name) for name in ServiceOptions.__struct_fields__},
     )
@@ -75,6 +77,10 @@ def service_request(service: Service, change: ServiceChange) -> ServiceRequest:
         raise invalid_parameter("options", str(problem)) from problem
     mexican = UNSET if change.inserts_mexican_one is None else change.inserts_mexican_one
     return ServiceRequest(inserts_mexican_one=mexican, options=read if change.options else UNSET)
+
+
+def _shown(url: str | None) -> str | None:
+    return None if url is None else masked(signed_url(url))
 
 
 def _document(name: str, text: str) -> str:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from engine.core.e164 import mask
 from engine.core.errors import ApiError, invalid_parameter
 from engine.core.lifecycle import expires_at
+from engine.core.masking import masked
 from engine.core.ports import Explanation, Page
 from engine.core.records import (
     UNSET,
@@ -125,7 +126,7 @@ def session_report(
         sid=session.sid,
         account_sid=session.account_sid,
         service_sid=session.service_sid,
-        unique_name=session.unique_name,
+        unique_name=session.unique_name and masked(session.unique_name),
         status=session.status,
         closed_reason=session.closed_reason,
         mode=session.mode,
@@ -177,7 +178,7 @@ def _participant_report(participant: Participant) -> ParticipantReport:
         sid=participant.sid,
         identifier=mask(participant.identifier),
         proxy_identifier=participant.proxy_identifier,
-        friendly_name=participant.friendly_name,
+        friendly_name=participant.friendly_name and masked(participant.friendly_name),
         date_created=format_date(participant.date_created),
         date_deleted=optional_date(participant.date_deleted),
     )
