@@ -6,6 +6,7 @@ Nothing else in the engine reads a configuration file; the environment arrives h
 import ast
 import inspect
 import json
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
@@ -233,12 +234,23 @@ FILE_ONLY = ("carriers", "carrier_routes")
 """Settings that are tables, and so have no flag and no variable."""
 
 
+_SERVICE_LINK = re.compile(
+    r"""MASKLINE_(?:[A-Z0-9_]+_)?  # of a Service called maskline, or maskline-feed
+        (?:SERVICE_HOST=.* | SERVICE_PORT(?:_[A-Z0-9_]+)?=\d* | PORT(?:_\d+_(?:TCP|UDP|SCTP))?=\w+://.*
+        | PORT_\d+_(?:TCP|UDP|SCTP)_(?:PROTO|PORT|ADDR)=.*)""",
+    re.VERBOSE | re.DOTALL,
+)
+"""NAME=VALUE as Kubernetes sets it in every container of a namespace, for each of its Services (service links)."""
+
+
 class LoadedSettings(msgspec.Struct, frozen=True):
     """Settings, and where each of them came from."""
 
     settings: Settings
     origins: dict[str, str]
     """Key to origin: "default", "file NAME", "variable NAME" or "flag --NAME"."""
+    service_links: tuple[str, ...] = ()
+    """Variables that begin as ours do, but are what Kubernetes says of a Service; they were passed over."""
 
 
 class _Given(NamedTuple):
@@ -253,7 +265,8 @@ def load_settings(
     """Combine the sources; a flag that is None was not given. Raises SettingsError."""
     named = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
     given = _from_file(named) if named else {}
-    given |= _from_environ(environ)
+    links = service_links(environ)
+    given |= _from_environ({name: value for name, value in environ.items() if name not in links})
     given |= {
         key: _Given(value, f"flag --{key.replace('_', '-')}", is_text=True)
         for key, value in flags.items()
@@ -273,7 +286,12 @@ def load_settings(
     _check_feed(settings, origins)
     if settings.runtime is Runtime.EMBEDDED and settings.hosts > 1:
         raise SettingsError(f"bad value for setting 'hosts' ({origins['hosts']}): more than one needs --runtime ray")
-    return LoadedSettings(settings, origins)
+    return LoadedSettings(settings, origins, links)
+
+
+def service_links(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Name the variables that Kubernetes set for a Service whose name begins with "maskline"."""
+    return tuple(sorted(name for name, value in environ.items() if _SERVICE_LINK.fullmatch(f"{name}={value}")))
 
 
 def render_settings(loaded: LoadedSettings) -> str:
@@ -322,7 +340,7 @@ def _quoted(text: str) -> str:
 def _from_file(path: Path) -> dict[str, _Given]:
     origin = f"file {path}"
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as problem:
         raise SettingsError(f"cannot read the settings {origin}: {problem.strerror}") from problem
     except ValueError as problem:

@@ -4,6 +4,7 @@ One host has the data directory itself, several have `host-0`, `host-1`, … in 
 database and replaced only when the data moves to another number of hosts (`storage.rebalancing`).
 """
 
+import codecs
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -68,7 +69,7 @@ def read_layout(data_dir: Path) -> Layout | None:
     """Return what a data directory is laid out for, None where nothing lies in it; raises LayoutDamaged, OSError."""
     path = data_dir / LAYOUT
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=Layout)
+        return msgspec.toml.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8), type=Layout)
     except FileNotFoundError:
         return _layout_without_note(data_dir)
     except (msgspec.DecodeError, UnicodeDecodeError) as failure:

@@ -13,6 +13,7 @@ from engine.settings import (
     SettingsError,
     load_settings,
     render_settings,
+    service_links,
     setting_meanings,
 )
 
@@ -272,3 +273,53 @@ def test_printed_carriers_hide_their_secrets(tmp_path: Path) -> None:
         load_settings(config=written(tmp_path, printed), environ={}, flags={})
     filled = printed.replace("# auth_token is not shown", 'auth_token = "hush"', 1)
     assert load_settings(config=written(tmp_path, filled), environ={}, flags={}).settings == first.settings
+
+
+SERVICE_LINKS = {
+    "MASKLINE_SERVICE_HOST": "10.96.0.7",
+    "MASKLINE_SERVICE_PORT": "8080",
+    "MASKLINE_SERVICE_PORT_HTTP": "8080",
+    "MASKLINE_PORT": "tcp://10.96.0.7:8080",
+    "MASKLINE_PORT_8080_TCP": "tcp://10.96.0.7:8080",
+    "MASKLINE_PORT_8080_TCP_PROTO": "tcp",
+    "MASKLINE_PORT_8080_TCP_PORT": "8080",
+    "MASKLINE_PORT_8080_TCP_ADDR": "10.96.0.7",
+}
+"""What Kubernetes sets for a Service called maskline."""
+
+
+@pytest.mark.parametrize("called", ["MASKLINE", "MASKLINE_FEED", "MASKLINE_EU_1"])
+def test_what_kubernetes_says_of_a_service_is_no_setting(called: str) -> None:
+    """Whatever the Service is called, as long as its variables begin as ours do; they are told for the log."""
+    environ = {name.replace("MASKLINE", called, 1): value for name, value in SERVICE_LINKS.items()}
+
+    loaded = load_settings(config=None, environ={**environ, "MASKLINE_HOSTS": "1"}, flags={})
+
+    assert loaded.settings == Settings()
+    assert loaded.service_links == tuple(sorted(environ))
+
+
+def test_no_setting_is_taken_for_a_service_link() -> None:
+    """The names of settings never look like those of Kubernetes, whatever their value."""
+    names = (f"MASKLINE_{key.upper()}" for key in setting_meanings())
+
+    found = {name: service_links({name: value}) for name in names for value in ("tcp://10.0.0.1:1", "1", "tcp")}
+
+    assert set(found.values()) == {()}
+
+
+@pytest.mark.parametrize("name", ["MASKLINE_PORT", "MASKLINE_SERVICE_PRT", "MASKLINE_RETENTION"])
+def test_a_variable_that_is_a_mistake_is_told(name: str) -> None:
+    """A number in MASKLINE_PORT is an operator's, not a Service's."""
+    with pytest.raises(SettingsError, match=f"unknown setting .*variable {name}"):
+        load_settings(config=None, environ={name: "8080"}, flags={})
+
+
+def test_a_settings_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """As an editor on Windows leaves it."""
+    file = tmp_path / "maskline.toml"
+    file.write_bytes(b"\xef\xbb\xbfretention_days = 7\r\n")
+
+    loaded = load_settings(config=file, environ={}, flags={})
+
+    assert loaded.settings.retention_days == 7

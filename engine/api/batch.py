@@ -1,6 +1,7 @@
 """The batch of sessions: read in slices, carried out, answered in slices, so that calls are decided in between."""
 
 import asyncio
+import codecs
 from collections.abc import AsyncIterator, Sequence
 from itertools import islice
 
@@ -41,7 +42,7 @@ async def carry_out(
 async def read(body: bytes, form: BatchForm) -> list[BatchItem | ApiError]:
     """Read a batch, as `read_items` does; other work is done in between."""
     asked: list[BatchItem | ApiError] = []
-    unread = read_items(body, form)
+    unread = read_items(body.removeprefix(codecs.BOM_UTF8), form)  # a file that Windows wrote begins with it
     while some := list(islice(unread, READ_AT_ONCE)):
         asked += some
         await asyncio.sleep(0)

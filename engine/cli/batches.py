@@ -12,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from engine.cli.client import AdminClient, with_admin
 from engine.cli.csvrows import BadRow
+from engine.cli.files import past_mark
 from engine.cli.options import admin_options
 from engine.cli.output import console, show_json
 from engine.cli.tree import REFUSED, Refusal
@@ -52,7 +53,7 @@ def batch(*, file: Path, service: str, settings: Settings, as_json: bool) -> Non
     async def work(admin: AdminClient) -> BatchReport:
         try:
             with file.open("rb") as lines:
-                return await _send(admin, service, lines, is_quiet=as_json)
+                return await _send(admin, service, past_mark(lines, name=file), is_quiet=as_json)
         except OSError as problem:
             raise Refusal(f"cannot read {file}: {problem.strerror}") from problem
 

@@ -70,6 +70,7 @@ def read_rows(lines: Iterable[str]) -> Iterator[CsvRow | BadRow]:
         if not any(cell.strip() for cell in cells):
             continue
         if columns is None:
+            cells[0] = cells[0].removeprefix("\ufeff")
             columns = _columns(cells)
             if columns is not _WITHOUT_HEADER:
                 continue
@@ -77,7 +78,7 @@ def read_rows(lines: Iterable[str]) -> Iterator[CsvRow | BadRow]:
 
 
 def _columns(first: list[str]) -> list[str]:
-    names = [cell.strip().lstrip("\ufeff").lower().replace(" ", "_") for cell in first]
+    names = [cell.strip().lower().replace(" ", "_") for cell in first]
     if names[0][:1] in {"+", *"0123456789"}:
         return _WITHOUT_HEADER
     unknown = [name for name in names if name not in _NAMES]

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from engine.cli.client import AdminClient, served_socket, with_admin
 from engine.cli.feedrun import WANTS, FeedReport, Pace, Tally, send_records
+from engine.cli.files import past_mark
 from engine.cli.options import settings_from
 from engine.cli.output import console, show_json, show_table
 from engine.cli.tree import REFUSED, Refusal
@@ -147,7 +148,8 @@ def _run(file: Path, target: Target, pace: Pace, *, is_quiet: bool) -> FeedRepor
         async with FeedClient(address, key=target.key, secret=target.secret, wants=WANTS, tls=target.tls) as client:
             tally = Tally()
             with file.open("rb") as data, _live(file, data, tally, is_quiet=is_quiet) as turned:
-                await send_records(client, _records(data), pace=pace, tally=tally, turned=turned)
+                records = _records(past_mark(data, name=file))
+                await send_records(client, records, pace=pace, tally=tally, turned=turned)
             return tally.report()
 
     try:
@@ -159,8 +161,9 @@ def _run(file: Path, target: Target, pace: Pace, *, is_quiet: bool) -> FeedRepor
 
 
 def _records(data: BinaryIO) -> Iterator[Record]:
+    start = data.tell()
     first = data.read(1)
-    data.seek(0)
+    data.seek(start)
     if first and first[0] in _MAP_HEADS:
         return read_maps(iter(lambda: data.read(_CHUNK_BYTES), b""))
     return read_lines(_lines(data))

@@ -1,5 +1,6 @@
 """`maskline serve`: run the engine until it is told to stop."""
 
+import logging
 from pathlib import Path
 
 import click
@@ -7,7 +8,9 @@ import click
 from engine.app import serve_until_stopped
 from engine.cli.options import setting_options, settings_from
 from engine.settings import LogFormat, Runtime, render_settings
-from engine.telemetry.logs import configure_logs
+from engine.telemetry.logs import ROOT, configure_logs
+
+_log = logging.getLogger(f"{ROOT}.engine")
 
 
 @click.command()
@@ -27,6 +30,8 @@ def serve(*, print_settings: bool, config: Path | None, **flags: object) -> None
         return
     settings = loaded.settings
     configure_logs(as_json=settings.log_format is LogFormat.JSON, level=settings.log_level)
+    if loaded.service_links:
+        _log.info("passed over, being what Kubernetes says of a Service: %s", ", ".join(loaded.service_links))
     if settings.runtime is Runtime.RAY:
         from engine.cluster.serving import serve_cluster  # noqa: PLC0415 - the embedded engine needs none of it
 

@@ -141,7 +141,7 @@ async def _services_of(admin: AdminClient, account: str) -> tuple[ServiceReport,
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text("utf-8")
+        return file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
         raise Refusal(f"cannot read {file}: {problem}") from problem
 

@@ -266,3 +266,14 @@ async def test_a_client_that_reads_slowly_is_sent_part_by_part(rest: Rest) -> No
     assert [one["type"] for one in sent] == ["http.response.start"] + ["http.response.body"] * 11
     assert [one.get("more_body", False) for one in sent[1:]] == [True] * 10 + [False]
     assert not [name for name, _ in sent[0]["headers"] if name == b"content-length"]
+
+
+@pytest.mark.parametrize("form", [ARRAY, LINES])
+async def test_a_body_may_begin_with_a_byte_order_mark(rest: Rest, form: str) -> None:
+    """As a file does that was written on Windows."""
+    path = await service_of(rest)
+    text = '[{"UniqueName": "ride"}]' if form == ARRAY else '{"UniqueName": "ride"}\r\n'
+
+    answers = results(await rest.client.post(path, content=f"\ufeff{text}".encode(), headers={"content-type": form}))
+
+    assert [one["status"] for one in answers] == [201]

@@ -87,3 +87,10 @@ def test_whatever_a_spreadsheet_writes_is_read_or_named(cells: list[list[str]]) 
 
     filled = [row for row in cells if any(cell.strip() for cell in row)]
     assert len(rows) == len(filled)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_number() -> None:
+    """Where no header stands before it."""
+    (row,) = read_rows(["\ufeff+12125550171\n"])
+
+    assert row == CsvRow(1, NumberRow(number="+12125550171"))

@@ -115,3 +115,10 @@ def test_a_note_is_replaced_whole(tmp_path: Path) -> None:
 
     assert read_layout(tmp_path) == moving
     assert [path.name for path in tmp_path.iterdir()] == [LAYOUT]
+
+
+def test_a_note_that_an_editor_wrote_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    """The operator restores it by hand."""
+    (tmp_path / LAYOUT).write_bytes(b"\xef\xbb\xbfhosts = 3\r\n")
+
+    assert read_layout(tmp_path) == Layout(3)
