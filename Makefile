@@ -7,6 +7,10 @@ UV_VERSION := 0.13.9
 HADOLINT_VERSION := 2.15.1
 MATPLOTLIB_VERSION := 3.11.2
 
+# hatch-mypyc hides pyproject.toml while it compiles; a build that was killed has left it so. Copied, not moved: should
+# the build still run, it puts its own back.
+$(shell test -e pyproject.toml || { cp -p pyproject.toml.bak pyproject.toml.new && mv pyproject.toml.new pyproject.toml; })
+
 BIN := .venv/bin
 STAMP := .venv/.complete
 COMPILED := build/.compiled
@@ -71,7 +75,7 @@ ops-pictures: .venv/ops/.complete ## draw the dashboard from what `make ops-test
 	@.venv/ops/bin/python tests/ops/pictures.py build/ops/panels.json docs
 
 clean: ## remove .venv, caches and build output
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@rm -rf pyproject.toml.bak .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 	@find . -maxdepth 3 -name '*.so' -not -path './.venv/*' -delete
 

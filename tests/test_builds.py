@@ -4,6 +4,7 @@ import ast
 import importlib
 import os
 import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -21,6 +22,18 @@ def test_no_coroutine_is_compiled(source: Path) -> None:
     nodes = ast.walk(ast.parse(source.read_text()))
 
     assert not any(isinstance(node, ast.AsyncFunctionDef) for node in nodes)
+
+
+def test_a_build_that_was_killed_breaks_no_later_task(tmp_path: Path) -> None:
+    """It leaves pyproject.toml renamed; whatever task is next takes it back, as old as it was, and leaves the other."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copy2(ROOT / "pyproject.toml", tmp_path / "pyproject.toml.bak")
+
+    subprocess.run(["make", "help"], cwd=tmp_path, check=True, capture_output=True, timeout=30)  # noqa: S607
+
+    found, left = tmp_path / "pyproject.toml", tmp_path / "pyproject.toml.bak"
+    assert found.read_bytes() == left.read_bytes() == (ROOT / "pyproject.toml").read_bytes()
+    assert found.stat().st_mtime == left.stat().st_mtime
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])
