@@ -149,13 +149,19 @@ async def offline_admin(settings: Settings) -> AsyncIterator[ASGIApp]:
 
 
 def serve_until_stopped(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Run the engine until SIGTERM or SIGINT; `announce` gets one line when it is ready."""
+    """Run the engine until one of `stop_signals`; `announce` gets one line when it is ready."""
     uvloop.run(_serve(settings, announce))
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that stop a server in order; SIGHUP is one unless it is ignored, as `nohup` has it."""
+    is_kept_up = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return (signal.SIGTERM, signal.SIGINT) if is_kept_up else (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running_engine(settings) as engine:
         feed = f", feed at {engine.feed_address}" if engine.feed_address else ""

@@ -20,6 +20,9 @@ from engine.settings import ListenAddress
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
 _PRIVATE_UMASK = 0o177
+_LONGEST_UNIX_PATH = 100
+"""Octets; systems take 103 or 107."""
+_OPEN_DIRECTORIES = Path("/proc/self/fd")
 
 
 class CannotListen(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
@@ -97,13 +100,30 @@ def bind_tcp(address: ListenAddress, *, option: str = "--listen", is_shared: boo
     return bound
 
 
+@contextlib.contextmanager
+def short_path(path: Path) -> Iterator[str]:
+    """Name a socket in a way that the system takes, however long its path is; good as long as the context.
+
+    Where there is no /proc, a long path stays as it is, and the system refuses it.
+    """
+    if len(os.fsencode(path)) <= _LONGEST_UNIX_PATH or not _OPEN_DIRECTORIES.is_dir():
+        yield str(path)
+        return
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield str(_OPEN_DIRECTORIES / str(directory) / path.name)
+    finally:
+        os.close(directory)
+
+
 def bind_unix(path: Path) -> socket.socket:
     """Make a socket that only its owner may open, in place of one left behind; raises CannotListen."""
     bound = socket.socket(socket.AF_UNIX)
     umask = os.umask(_PRIVATE_UMASK)
     try:
         path.unlink(missing_ok=True)
-        bound.bind(str(path))
+        with short_path(path) as short:
+            bound.bind(short)
     except OSError as failure:
         bound.close()
         raise CannotListen(f"cannot make the admin socket {path}: {failure.strerror or failure}") from failure

@@ -13,6 +13,7 @@ import msgspec
 
 from engine.app import admin_socket, offline_admin
 from engine.cli.tree import Refusal, Refused
+from engine.listeners import short_path
 from engine.settings import Settings
 from engine.wire.rest_shapes import ErrorBody
 from storage.layout import host_dir, read_layout
@@ -62,7 +63,8 @@ def with_admin(settings: Settings, work: Callable[[AdminClient], Awaitable[Resul
 async def _transport(data_dir: Path, settings: Settings) -> AsyncIterator[httpx.AsyncBaseTransport]:
     path = served_socket(data_dir)
     if path is not None:
-        yield httpx.AsyncHTTPTransport(uds=str(path))
+        with short_path(path) as short:
+            yield httpx.AsyncHTTPTransport(uds=short)
         return
     if (hosts := _hosts(data_dir)) > 1:
         raise Refusal(f"{data_dir} is laid out for {hosts} hosts and none of them runs here; start the cluster first")
@@ -85,7 +87,8 @@ def _hosts(data_dir: Path) -> int:
 def _is_served(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         try:
-            probe.connect(str(path))
+            with short_path(path) as short:
+                probe.connect(short)
         except OSError as problem:
             if problem.errno in {errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR}:
                 return False

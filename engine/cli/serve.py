@@ -21,8 +21,8 @@ def serve(*, print_settings: bool, config: Path | None, **flags: object) -> None
 
     With --runtime ray it runs as a cluster of --hosts N, on a Ray of its own or the one at --address.
 
-    Every option is also a key of the TOML file and, in capitals after MASKLINE_, an environment variable. SIGTERM
-    stops accepting, finishes what is in flight, commits, and ends within 5 seconds.
+    Every option is also a key of the TOML file and, in capitals after MASKLINE_, an environment variable. SIGTERM,
+    SIGHUP or Ctrl-C stops accepting, finishes what is in flight, commits, and ends within 5 seconds.
     """
     loaded = settings_from(config=config, **flags)
     if print_settings:

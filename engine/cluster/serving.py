@@ -1,6 +1,7 @@
 """`maskline serve --runtime ray`: starts or joins a Ray, starts the cluster or attaches to it, watches, stops it.
 
-SIGTERM and Ctrl-C stop the cluster in order. Killed with -9, it leaves the cluster serving; the next one attaches.
+SIGTERM, SIGHUP and Ctrl-C stop the cluster in order. Killed with -9, it leaves the cluster serving; the next one
+attaches.
 """
 
 import logging
@@ -17,6 +18,7 @@ import msgspec
 from actors.seats import ClusterUnreachable, Makers
 from actors.supervisor import Membership
 from actors.watch import HostState, Member
+from engine.app import stop_signals
 from engine.cluster.head import LOOPBACK, RayLink, is_running, read_link, start_head, stop_head, write_link
 from engine.cluster.hosting import make_host, make_supervisor, places_here
 from engine.cluster.link import joined
@@ -57,7 +59,7 @@ class StoppedElsewhere(ClusterEnded):
 
 
 def serve_cluster(settings: Settings, announce: Announce, progress: Announce) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` gets the line of readiness, `progress` a line per host.
+    """Serve until one of `engine.app.stop_signals`; `announce` gets the line of readiness, `progress` a line per host.
 
     What ends it in any other way, once the cluster has begun, leaves that serving, as kill -9 does.
 
@@ -66,7 +68,8 @@ def serve_cluster(settings: Settings, announce: Announce, progress: Announce) ->
     """
     settings = msgspec.structs.replace(settings, data_dir=settings.data_dir.absolute())
     claim(settings.data_dir, settings.hosts)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until it is known how to stop, it undoes what was begun
+    for number in stop_signals():  # until it is known how to stop, they undo what was begun
+        signal.signal(number, signal.default_int_handler)
     with _sole_server(settings.data_dir):
         link, must_end = _linked(settings, progress)
         try:
@@ -85,9 +88,9 @@ def serve_cluster(settings: Settings, announce: Announce, progress: Announce) ->
 
 
 def _told_to_stop() -> threading.Event:
-    """Return what SIGTERM and SIGINT set; asked for after Ray has been joined, which sets its own."""
+    """Return what the signals set; asked for after Ray has been joined, which sets its own."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         signal.signal(number, lambda *_: stop.set())
     return stop
 

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,9 +20,9 @@ STOP_SECONDS = 5.0
 class Server:
     """A running `maskline serve`."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, launcher: Sequence[str] = ()) -> None:
         self.process = subprocess.Popen(  # noqa: S603 - our own command
-            [str(MASKLINE), "serve", "--listen", "127.0.0.1:0", *arguments],
+            [*launcher, str(MASKLINE), "serve", "--listen", "127.0.0.1:0", *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
