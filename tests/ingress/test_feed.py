@@ -196,11 +196,14 @@ async def test_a_route_is_answered_after_its_commit_and_holds_the_order() -> Non
         client.write([call(STRANGER), call()], [resolve()], [])
         await until(lambda: len(running.plane.uncommitted) == 2)
         assert await client.hears_nothing()
-        running.plane.commit()
+        running.plane.commit(1)
         frames = [await client.read() for _ in range(3)]
 
-    assert [frame[1] for frame in frames] == [1, 2, 3]
-    assert frames[0][3] == [TOLD[STRANGER], TOLD[SENDER]]
+    assert frames == [
+        ["answers", 1, 1, [TOLD[STRANGER], TOLD[SENDER]]],
+        ["answers", 2, 1, [TOLD[SENDER]]],
+        ["answers", 3, 1, []],
+    ]
 
 
 async def test_a_report_that_cannot_be_kept_is_to_be_sent_again() -> None:
