@@ -1,6 +1,6 @@
 """Every row of the published changelog, of the table of inbound traffic and of the checklist: the tests that prove it.
 
-The rows are those of the behaviour dossier, sections 22, 9 and 21. A test is named by its file and function.
+The rows are those of docs/behaviour.md: behaviour 22, 9 and 21. A test is named by its file and function.
 """
 
 import ast

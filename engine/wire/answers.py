@@ -178,7 +178,7 @@ def _decoded(body: bytes, charset: str) -> str:
 
 
 def _object(answer: HookAnswer) -> dict[str, Any]:
-    """Read a JSON object, whatever charset its type names: the bytes tell (behaviour 13, 2019-04-17)."""
+    """Read a JSON object, whatever charset its type names: the bytes tell (behaviour 13; 2019-04-17)."""
     if answer.is_cut:
         raise _Unusable("too long")
     try:
