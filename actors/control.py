@@ -28,6 +28,7 @@ from engine.core.ports import AlertFilter, Explanation, OutboxFilter, Page, Page
 from engine.core.records import Account, ApiKey, DebuggerEvent, Interaction, Participant, ProxyNumber, Service, Session
 from engine.core.requests import (
     AccountUpdate,
+    NumberFilter,
     NumberRequest,
     NumberUpdate,
     ParticipantRequest,
@@ -143,9 +144,9 @@ class Control:
         """Read an owned number."""
         return self._numbers.get(account_sid, number_sid)
 
-    def owned_numbers_page(self, account_sid: str, cursor: PageCursor) -> Page[ProxyNumber]:
-        """List owned phone numbers, newest first."""
-        return self._numbers.page(account_sid, cursor)
+    def owned_numbers_page(self, account_sid: str, cursor: PageCursor, wanted: NumberFilter) -> Page[ProxyNumber]:
+        """List the owned numbers that are wanted, newest first."""
+        return self._numbers.page(account_sid, cursor, wanted)
 
     async def update_owned_number(self, account_sid: str, number_sid: str, request: NumberUpdate) -> ProxyNumber:
         """Rename a number or correct its capabilities."""

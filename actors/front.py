@@ -22,6 +22,7 @@ from engine.core.ports import AlertFilter, Explanation, OutboxFilter, Page, Page
 from engine.core.records import Account, ApiKey, DebuggerEvent, Interaction, Participant, ProxyNumber, Service, Session
 from engine.core.requests import (
     AccountUpdate,
+    NumberFilter,
     NumberRequest,
     NumberUpdate,
     ParticipantRequest,
@@ -106,9 +107,9 @@ class Front:
         """Read an owned number."""
         return self._control.owned_number(account_sid, number_sid)
 
-    def owned_numbers_page(self, account_sid: str, cursor: PageCursor) -> Page[ProxyNumber]:
+    def owned_numbers_page(self, account_sid: str, cursor: PageCursor, wanted: NumberFilter) -> Page[ProxyNumber]:
         """List owned phone numbers, newest first."""
-        return self._control.owned_numbers_page(account_sid, cursor)
+        return self._control.owned_numbers_page(account_sid, cursor, wanted)
 
     async def update_owned_number(self, account_sid: str, number_sid: str, request: NumberUpdate) -> ProxyNumber:
         """Rename a number or correct its capabilities."""

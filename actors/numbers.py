@@ -18,7 +18,7 @@ from engine.core.errors import ApiError, Code, invalid_parameter, not_found
 from engine.core.pool import unpooled
 from engine.core.ports import Page, PageCursor
 from engine.core.records import Address, Capability, ProxyNumber
-from engine.core.requests import NumberRequest, NumberUpdate, given
+from engine.core.requests import NumberFilter, NumberRequest, NumberUpdate, given
 from engine.core.sids import SidKind, is_sid
 
 
@@ -44,14 +44,10 @@ class NumberRegister:
             raise not_found(f"/IncomingPhoneNumbers/{number_sid}")
         return number
 
-    def page(self, account_sid: str, cursor: PageCursor) -> Page[ProxyNumber]:
-        """List owned phone numbers, newest first."""
-        mine = (
-            number
-            for number in self._registry.numbers.values()
-            if number.account_sid == account_sid and not number.is_short_code
-        )
-        return page_of(mine, cursor)
+    def page(self, account_sid: str, cursor: PageCursor, wanted: NumberFilter) -> Page[ProxyNumber]:
+        """List the owned numbers that are wanted, newest first."""
+        mine = (number for number in self._registry.numbers.values() if number.account_sid == account_sid)
+        return page_of(filter(wanted, mine), cursor)
 
     @redecided
     async def own(self, account_sid: str, requests: Sequence[NumberRequest]) -> tuple[ProxyNumber | ApiError, ...]:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from engine.core.errors import invalid_parameter
 from engine.core.ports import ControlPlane
+from engine.core.texts import check_all
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 
@@ -17,11 +18,16 @@ Answer = Callable[[ControlPlane, Request], Awaitable[msgspec.Struct]]
 Shape = TypeVar("Shape")
 
 
-async def read_body(request: Request, shape: type[Shape]) -> Shape:
-    """Read the body, nothing standing for an empty object; raises ApiError INVALID_PARAMETER."""
+async def read_body(request: Request, shape: type[Shape], *, takes_lines: bool = False) -> Shape:
+    """Read the body, nothing standing for an empty object; raises ApiError INVALID_PARAMETER.
+
+    Control characters are refused in every text; `takes_lines` lets tabs and ends of lines be, as in documents.
+    """
     try:
-        return msgspec.json.decode(await read_bytes(request) or b"{}", type=shape)
-    except msgspec.MsgspecError as problem:
+        given = msgspec.json.decode(await read_bytes(request) or b"{}")
+        check_all(given, place="", takes_lines=takes_lines)
+        return msgspec.convert(given, shape)
+    except (msgspec.MsgspecError, RecursionError) as problem:
         raise invalid_parameter("body", str(problem)) from problem
 
 

@@ -29,7 +29,7 @@ async def show_service(control: ControlPlane, request: Request) -> ServiceReport
 
 async def change_service(control: ControlPlane, request: Request) -> ServiceReport:
     """Change a service of any account."""
-    change = await read_body(request, ServiceChange)
+    change = await read_body(request, ServiceChange, takes_lines=True)
     service = service_of(control, request.path_params["service"])
     asked = service_request(service, change)
     return service_report(await control.update_service(service.account_sid, service.sid, asked))

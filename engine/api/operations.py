@@ -10,12 +10,21 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from engine.core.errors import invalid_parameter
 from engine.core.ports import ControlPlane, Page, Record
 from engine.core.sids import SidKind
 from engine.wire.rest_fields import Form
 from engine.wire.rest_shapes import Meta
 from engine.wire.rest_show import page_links, page_meta
-from engine.wire.rest_values import OwnHost, PageRequest, page_request, parse_form
+from engine.wire.rest_values import (
+    MAX_NAME_SHOWN,
+    PAGE_PARAMETERS,
+    OwnHost,
+    PageRequest,
+    check_known,
+    page_request,
+    parse_form,
+)
 
 Asked = TypeVar("Asked")
 Asked_co = TypeVar("Asked_co", covariant=True)
@@ -78,8 +87,9 @@ class FormOf(msgspec.Struct, Generic[Asked], frozen=True):
 
     form: Form[Asked]
 
-    def read(self, _query: bytes, body: bytes, /) -> Asked:
+    def read(self, query: bytes, body: bytes, /) -> Asked:
         """Read the body."""
+        _refuse_query(query)
         return self.form.read(parse_form(body))
 
 
@@ -90,7 +100,9 @@ class PageOf(msgspec.Struct, frozen=True):
 
     def read(self, query: bytes, _body: bytes, /) -> PageRequest:
         """Read the page wanted."""
-        return page_request(parse_form(query), self.kind)
+        values = parse_form(query)
+        check_known(values, PAGE_PARAMETERS)
+        return page_request(values, self.kind)
 
 
 class FilteredPageOf(msgspec.Struct, Generic[Asked], frozen=True):
@@ -103,7 +115,7 @@ class FilteredPageOf(msgspec.Struct, Generic[Asked], frozen=True):
     def read(self, query: bytes, _body: bytes, /) -> tuple[PageRequest, Asked]:
         """Read the page and the filters wanted."""
         values = parse_form(query)
-        wanted = self.filters.read(values)
+        wanted = self.filters.read({name: sent for name, sent in values.items() if name not in PAGE_PARAMETERS})
         given = {field.name: values[field.name][-1] for field in self.filters.fields if field.name in values}
         return msgspec.structs.replace(page_request(values, self.kind), filters=urlencode(given)), wanted
 
@@ -118,9 +130,16 @@ class Nothing(msgspec.Struct, frozen=True):
 class Batch(msgspec.Struct, frozen=True):
     """The operation takes many items; its handler reads them, in slices."""
 
-    def read(self, _query: bytes, body: bytes, /) -> bytes:
+    def read(self, query: bytes, body: bytes, /) -> bytes:
         """Leave the body as it is."""
+        _refuse_query(query)
         return body
+
+
+def _refuse_query(query: bytes) -> None:
+    """Refuse parameters behind the path of what takes a body: they would be dropped in silence."""
+    for name in parse_form(query):
+        raise invalid_parameter(name[:MAX_NAME_SHOWN], "send it in the body, not behind the path")
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,14 +1,16 @@
 """Owned phone numbers, at the path and in the shapes of the neighbouring 2010 API, so that `PN` SIDs exist.
 
-Buying is not ours: a number is declared to be owned. Webhook settings that clients send along are ignored.
+Buying is not ours: a number is declared to be owned. Its webhooks are settings of its carrier: to set them is refused.
 """
 
-from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf
+from engine.api.operations import AnyOperation, Call, FilteredPageOf, FormOf, Nothing, Operation
 from engine.core.e164 import mask
 from engine.core.errors import ApiError, Code
+from engine.core.ports import Page
+from engine.core.records import ProxyNumber
 from engine.core.requests import NumberRequest, NumberUpdate
 from engine.core.sids import SidKind
-from engine.wire.rest_forms import OWN_NUMBER, UPDATE_OWNED_NUMBER
+from engine.wire.rest_owned import LIST_OWNED_NUMBERS, OWN_NUMBER, UPDATE_OWNED_NUMBER, Origin, OwnedNumberQuery
 from engine.wire.rest_shapes import OwnedNumberPage, OwnedNumberShape
 from engine.wire.rest_show import owned_number_shape, page_links
 from engine.wire.rest_values import PageRequest
@@ -24,9 +26,12 @@ async def create(call: Call, request: NumberRequest) -> OwnedNumberShape:
     return owned_number_shape(await call.control.own_number(call.account_sid, request))
 
 
-async def page(call: Call, asked: PageRequest) -> OwnedNumberPage:
+async def page(call: Call, query: tuple[PageRequest, OwnedNumberQuery]) -> OwnedNumberPage:
     """List owned phone numbers."""
-    found = call.control.owned_numbers_page(call.account_sid, asked.cursor)
+    asked, wanted = query
+    found = Page[ProxyNumber]((), has_next=False, has_previous=False)
+    if wanted.origin in {None, Origin.HOSTED}:
+        found = call.control.owned_numbers_page(call.account_sid, asked.cursor, wanted.wanted)
     records = found.records
     links = page_links(call.path, asked, found, (records[0].sid, records[-1].sid) if records else None)
     start = asked.page * asked.cursor.limit
@@ -75,7 +80,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         name="ListIncomingPhoneNumber",
         summary="List owned phone numbers, newest first",
         handler=page,
-        reads=PageOf(SidKind.PHONE_NUMBER),
+        reads=FilteredPageOf(SidKind.PHONE_NUMBER, LIST_OWNED_NUMBERS),
         answer=OwnedNumberPage,
     ),
     Operation(

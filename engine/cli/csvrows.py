@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from engine.core.e164 import mask
+from engine.core.texts import check_text
 from engine.wire.admin import NumberRow
 
 CAPABILITIES = frozenset(f"{kind}{way}" for kind in ("voice", "sms", "mms") for way in ("", "_inbound", "_outbound"))
@@ -89,6 +90,11 @@ def _columns(first: list[str]) -> list[str]:
 
 
 def _row(line: int, cells: dict[str, str]) -> CsvRow | BadRow:
+    for name, cell in cells.items():
+        try:
+            check_text(cell)
+        except ValueError as problem:
+            return BadRow(line, f"{name} {problem}")
     reserved = _TRUTHS.get(cells.get("reserved", "").lower())
     words = cells.get("capabilities", "").lower().replace("-", "_").translate(_SEPARATORS).split()
     if not cells.get("number"):

@@ -1,5 +1,6 @@
 """`maskline numbers import`: bring the numbers that an account owns in from a CSV file."""
 
+import csv
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -64,7 +65,7 @@ def _read(file: Path) -> list[CsvRow | BadRow]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             return list(read_rows(lines))
-    except (ValueError, OSError) as problem:
+    except (ValueError, OSError, csv.Error) as problem:
         raise Refusal(f"cannot read {file}: {problem}") from problem
 
 

@@ -28,6 +28,7 @@ from engine.core.records import (
 )
 from engine.core.requests import (
     AccountUpdate,
+    NumberFilter,
     NumberRequest,
     NumberUpdate,
     ParticipantRequest,
@@ -395,8 +396,8 @@ class ControlPlane(Protocol):
     def owned_number(self, account_sid: str, number_sid: str) -> ProxyNumber:
         """Read an owned number."""
 
-    def owned_numbers_page(self, account_sid: str, cursor: PageCursor) -> Page[ProxyNumber]:
-        """List owned phone numbers, newest first."""
+    def owned_numbers_page(self, account_sid: str, cursor: PageCursor, wanted: NumberFilter) -> Page[ProxyNumber]:
+        """List the owned numbers that are wanted, newest first."""
 
     async def update_owned_number(self, account_sid: str, number_sid: str, request: NumberUpdate) -> ProxyNumber:
         """Rename a number or correct its capabilities."""

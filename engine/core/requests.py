@@ -3,17 +3,20 @@
 Made by `engine.api` from forms after syntax checks (types, lengths, enumerations); the rules check the rest.
 """
 
+import re
 from typing import Any
 
 import msgspec
 
 from engine.core.records import (
     UNSET,
+    Address,
     Capability,
     GeoMatchLevel,
     Mode,
     NoChange,
     NumberSelectionBehavior,
+    ProxyNumber,
     ServiceOptions,
     SessionStatus,
 )
@@ -105,6 +108,32 @@ class NumberUpdate(msgspec.Struct, frozen=True, kw_only=True):
     friendly_name: str | NoChange = UNSET
     capabilities: Capability | NoChange = UNSET
     stop_filtering: bool | NoChange = UNSET
+
+
+class NumberFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which owned numbers a list is asked for; None = whatever it is."""
+
+    address: str | None = None
+    """This number in canonical form, and no other."""
+    pattern: str | None = None
+    """Part of a number: digits, perhaps "+" before them, and "*" for any one digit."""
+    friendly_name: str | None = None
+    is_short_code: bool = False
+    """Short codes, else phone numbers."""
+
+    def __call__(self, number: ProxyNumber) -> bool:
+        """Tell whether a number is asked for."""
+        return (
+            number.is_short_code == self.is_short_code
+            and self.address in {None, number.address}
+            and self.friendly_name in {None, number.friendly_name}
+            and (self.pattern is None or has_part(number.address, self.pattern))
+        )
+
+
+def has_part(address: Address, pattern: str) -> bool:
+    """Tell whether a number holds what a pattern of `NumberFilter` says."""
+    return re.search(re.escape(pattern).replace(r"\*", "[0-9]"), address) is not None
 
 
 class AccountUpdate(msgspec.Struct, frozen=True, kw_only=True):

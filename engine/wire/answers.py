@@ -7,6 +7,7 @@ Source: behaviour 9, 12.3 and 13.
 import codecs
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 from xml.parsers import expat
 
@@ -16,6 +17,7 @@ from engine.core.errors import Code
 from engine.core.lifecycle import MAX_TTL_SECONDS
 from engine.core.ports import InterceptVerdict, OutOfSessionVerdict
 from engine.core.records import Mode
+from engine.core.texts import check_name, check_text
 from engine.core.traffic import SessionWanted
 from engine.wire.rest_values import parse_date
 
@@ -192,23 +194,33 @@ def _object(answer: HookAnswer) -> dict[str, Any]:
 
 
 def _session_wanted(keys: dict[str, Any]) -> SessionWanted:
-    identifier = _text(keys, "participantIdentifier", longest=MAX_IDENTIFIER)
+    identifier = _text(keys, "participantIdentifier", longest=MAX_IDENTIFIER, check=check_text)
     if not identifier:
         raise _Unusable("participantIdentifier")
+    proxy = _text(keys, "participantProxyIdentifier", longest=MAX_PROXY_IDENTIFIER, check=check_text)
     return SessionWanted(
         identifier=identifier,
-        proxy_identifier=_text(keys, "participantProxyIdentifier", longest=MAX_PROXY_IDENTIFIER) or None,
-        unique_name=_text(keys, "uniqueName", longest=MAX_UNIQUE_NAME) or None,
+        proxy_identifier=proxy or None,
+        unique_name=_text(keys, "uniqueName", longest=MAX_UNIQUE_NAME, check=check_name) or None,
         mode=_mode(keys),
         ttl_seconds=_ttl(keys),
         date_expiry=_date(keys),
     )
 
 
-def _text(keys: dict[str, Any], name: str, *, longest: int = MAX_ANSWER) -> str | None:
+def _text(
+    keys: dict[str, Any], name: str, *, longest: int = MAX_ANSWER, check: Callable[[str], None] | None = None
+) -> str | None:
     value = keys.get(name)
-    if value is not None and (not isinstance(value, str) or len(value) > longest):
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > longest:
         raise _Unusable(name)
+    if check is not None:
+        try:
+            check(value)
+        except ValueError as problem:
+            raise _Unusable(name) from problem
     return value
 
 

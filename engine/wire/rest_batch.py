@@ -28,6 +28,7 @@ from engine.core.lifecycle import MAX_TTL_SECONDS
 from engine.core.records import Mode, SessionStatus
 from engine.core.requests import ParticipantRequest, SessionRequest
 from engine.core.sids import SidKind
+from engine.core.texts import check_all, check_name
 from engine.wire.rest_fields import JsonSchema, sid_pattern
 from engine.wire.rest_forms import MAX_FRIENDLY_NAME, MAX_NAME, MAX_PROXY_IDENTIFIER
 from engine.wire.rest_shapes import ParticipantShape, SessionShape
@@ -168,6 +169,8 @@ _LINE: Final = re.compile(rb"[^\r\n]+")
 _ARRAY: Final = re.compile(rb"[ \t\r\n]*\[")
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 """A string, ended or not, or a bracket; every byte is looked at once."""
+_MAY_HOLD_CONTROL: Final = re.compile(rb"[\\\x7f]|\xc2[\x80-\x9f]")
+"""An escape, or what JSON lets stand without one; without either no text of an item holds a control character."""
 _BLANK: Final = b" \t\r\n"
 
 
@@ -266,7 +269,10 @@ def _check_gap(gap: bytes, index: int) -> None:
 def _read_item(index: int, text: bytes) -> BatchItem | ApiError:
     try:
         operation = _head.decode(text).operation if b'"Operation"' in text else "create"
-        return _item_of(_DECODERS[operation].decode(text), index)
+        written = _DECODERS[operation].decode(text)
+        if _MAY_HOLD_CONTROL.search(text) is not None:
+            check_all(msgspec.to_builtins(written), place=f"[{index}]")
+        return _item_of(written, index)
     except msgspec.ValidationError as problem:
         msgspec.json.decode(text, type=msgspec.Raw)  # raises where it is no JSON behind what was refused
         return _refusal(index, str(problem))
@@ -301,7 +307,7 @@ def _digest(text: bytes) -> bytes:
 
 def _creation(written: BatchCreate, index: int) -> SessionRequest:
     return SessionRequest(
-        unique_name=written.unique_name,
+        unique_name=_name(written.unique_name, index),
         date_expiry=_date(written.date_expiry, index),
         ttl_seconds=written.ttl,
         mode=written.mode,
@@ -330,6 +336,15 @@ def _update(written: BatchUpdate, index: int, key: ItemKey | None) -> UpdateItem
         fail_on_participant_conflict=written.fail_on_participant_conflict,
         key=key,
     )
+
+
+def _name(text: str | None, index: int) -> str | None:
+    if text is not None:
+        try:
+            check_name(text)
+        except ValueError as problem:
+            raise invalid_parameter(f"[{index}].UniqueName", str(problem)) from problem
+    return text
 
 
 def _named(written: BatchUpdate | BatchClose, index: int) -> str:

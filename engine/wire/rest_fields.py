@@ -13,13 +13,17 @@ import msgspec
 from engine.core.errors import invalid_parameter
 from engine.core.lifecycle import MAX_TTL_SECONDS
 from engine.core.sids import SidKind, is_sid
-from engine.wire.rest_values import FormValues, parse_date, parse_decimal, parse_url, restore_plus
+from engine.core.texts import check_name, check_text
+from engine.wire.rest_values import FormValues, check_known, parse_date, parse_decimal, parse_url, restore_plus, single
 
 Request = TypeVar("Request")
 JsonSchema = dict[str, Any]
 """A JSON schema, as it stands in the OpenAPI document."""
 
 MAX_URL = 4000
+
+_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
+"""How booleans are written; PHP's forms have digits."""
 
 _DATE_PATTERN = (
     "^(19[7-9][0-9]|[2-9][0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])(T([01][0-9]|2[0-3])(:[0-5][0-9]){2}Z)?$"
@@ -45,6 +49,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     """Sent empty, it becomes None; otherwise an empty value is no value."""
     parse_all: Callable[[Sequence[str]], object] | None = None
     """Repeatable: reads all values together."""
+    takes_lines: bool = False
+    """Tabs and ends of lines may stand in it; no other control character ever may."""
 
 
 class Form(msgspec.Struct, Generic[Request], frozen=True):
@@ -54,32 +60,55 @@ class Form(msgspec.Struct, Generic[Request], frozen=True):
     fields: tuple[Field, ...]
     at_least_one: tuple[str, ...] = ()
     """Names of fields of which one must have a value."""
+    idle: Mapping[str, frozenset[str] | None] = {}
+    """Parameters of the public API that do nothing here, and the values that ask for nothing; None = whatever they say.
+    An empty value never asks for anything."""
 
     def read(self, values: FormValues, *, prefix: str = "") -> Request:
-        """Make the request; fields that were not sent keep its defaults, unknown ones are ignored.
+        """Make the request; fields that were not sent keep its defaults.
 
-        Raises ApiError INVALID_PARAMETER with `prefix` and the name of the field.
+        Raises ApiError INVALID_PARAMETER with `prefix` and the name of the field as it was sent: also for one that the
+        operation does not have, since what it was to do would not be done.
         """
+        self._check_known(values, prefix)
         given: dict[str, object] = {}
         for field in self.fields:
-            sent = _sent(field, values)
+            name, sent = _sent(field, values)
             try:
+                for value in sent:
+                    check_text(value, takes_lines=field.takes_lines)
                 if field.parse_all is not None and sent:
                     given[field.attribute] = field.parse_all(sent)
-                elif sent and sent[-1]:
-                    given[field.attribute] = field.parse(sent[-1])
+                elif value := single(sent):
+                    given[field.attribute] = field.parse(value)
                 elif field.is_required:
                     raise ValueError("is required")  # noqa: TRY301 - one place names the parameter
                 elif sent and field.is_clearable:
                     given[field.attribute] = None
             except ValueError as problem:
-                raise invalid_parameter(prefix + field.name, str(problem)) from problem
+                raise invalid_parameter(prefix + name, str(problem)) from problem
         if self.at_least_one and not any(any(values.get(name, ())) for name in self.at_least_one):
             raise invalid_parameter(prefix + self.at_least_one[0], f"give {' or '.join(self.at_least_one)}")
         return self.make(**given)
 
+    def _check_known(self, values: FormValues, prefix: str) -> None:
+        known = {name for field in self.fields for name in (field.name, *field.aliases)}
+        check_known(values, known | self.idle.keys(), prefix=prefix)
+        for name in self.idle.keys() & values.keys():
+            harmless = self.idle[name]
+            if harmless is not None and not harmless.issuperset(filter(None, values[name])):
+                raise invalid_parameter(prefix + name, "is not supported: what it asks for is not done here")
 
-def text(name: str, attribute: str, *, max_length: int, is_required: bool = False, is_clearable: bool = False) -> Field:
+
+def text(
+    name: str,
+    attribute: str,
+    *,
+    max_length: int,
+    is_required: bool = False,
+    is_clearable: bool = False,
+    takes_lines: bool = False,
+) -> Field:
     """Describe free text of at most `max_length` characters."""
 
     def parse(value: str) -> str:
@@ -94,7 +123,19 @@ def text(name: str, attribute: str, *, max_length: int, is_required: bool = Fals
         schema={"type": "string", "minLength": int(is_required), "maxLength": max_length},
         is_required=is_required,
         is_clearable=is_clearable,
+        takes_lines=takes_lines,
     )
+
+
+def unique_name(*, max_length: int, is_required: bool = False, aliases: tuple[str, ...] = ()) -> Field:
+    """Describe the name by which a resource can be read."""
+    plain = text("UniqueName", "unique_name", max_length=max_length, is_required=is_required)
+
+    def parse(value: str) -> object:
+        check_name(value)
+        return plain.parse(value)
+
+    return msgspec.structs.replace(plain, parse=parse, aliases=aliases)
 
 
 def address(name: str, attribute: str, *, max_length: int, is_required: bool = False) -> Field:
@@ -114,10 +155,10 @@ def flag(name: str, attribute: str, *, aliases: tuple[str, ...] = ()) -> Field:
     """Describe a boolean."""
 
     def parse(value: str) -> bool:
-        lowered = value.strip().lower()
-        if lowered not in {"true", "false"}:
+        truth = _TRUTHS.get(value.strip().lower())
+        if truth is None:
             raise ValueError("expected true or false")
-        return lowered == "true"
+        return truth
 
     return Field(name=name, attribute=attribute, parse=parse, schema={"type": "boolean"}, aliases=aliases)
 
@@ -192,7 +233,12 @@ def sid(name: str, attribute: str, *kinds: SidKind, is_clearable: bool = False, 
 def repeated(name: str, attribute: str, parse_all: Callable[[Sequence[str]], object], items: JsonSchema) -> Field:
     """Describe a parameter that is sent once per value."""
     return Field(
-        name=name, attribute=attribute, parse=str, parse_all=parse_all, schema={"type": "array", "items": items}
+        name=name,
+        attribute=attribute,
+        parse=str,
+        parse_all=parse_all,
+        schema={"type": "array", "items": items},
+        takes_lines=True,  # JSON may have them between its values; `parse_all` judges these
     )
 
 
@@ -202,8 +248,7 @@ def sid_pattern(*kinds: SidKind) -> str:
     return f"^{prefix}[0-9a-fA-F]{{32}}$"
 
 
-def _sent(field: Field, values: FormValues) -> Sequence[str]:
-    sent = values.get(field.name)
-    if sent is None and field.aliases:
-        sent = next((values[alias] for alias in field.aliases if alias in values), None)
-    return sent or ()
+def _sent(field: Field, values: FormValues) -> tuple[str, Sequence[str]]:
+    """Return what was sent for a field, and by which of its names."""
+    name = next((name for name in (field.name, *field.aliases) if name in values), field.name)
+    return name, values.get(name, ())

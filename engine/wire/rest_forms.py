@@ -11,8 +11,6 @@ import msgspec
 from engine.core.errors import ApiError, Code
 from engine.core.records import GeoMatchLevel, Mode, NumberSelectionBehavior, SessionStatus
 from engine.core.requests import (
-    NumberRequest,
-    NumberUpdate,
     ParticipantRequest,
     ParticipantUpdate,
     ServiceRequest,
@@ -33,13 +31,13 @@ from engine.wire.rest_fields import (
     sid,
     sid_pattern,
     text,
+    unique_name,
     url,
 )
 from engine.wire.rest_values import FormValues, parse_url
 
 MAX_NAME = 191
 MAX_FRIENDLY_NAME = 255
-MAX_OWNED_FRIENDLY_NAME = 64
 MAX_PROXY_IDENTIFIER = 255
 MAX_BODY = 65_536
 """Characters of a message; carriers take fewer and say so."""
@@ -91,10 +89,16 @@ _SERVICE_SETTINGS = (
     sid("ChatInstanceSid", "chat_instance_sid", SidKind.CHAT_SERVICE, is_clearable=True),
 )
 
+_OLD_NAME = ("FriendlyName",)
+"""What a service's UniqueName was called until 2017-12."""
+
 CREATE_SERVICE = Form(
-    ServiceRequest, (text("UniqueName", "unique_name", max_length=MAX_NAME, is_required=True), *_SERVICE_SETTINGS)
+    ServiceRequest, (unique_name(max_length=MAX_NAME, is_required=True, aliases=_OLD_NAME), *_SERVICE_SETTINGS)
 )
-UPDATE_SERVICE = Form(ServiceRequest, (text("UniqueName", "unique_name", max_length=MAX_NAME), *_SERVICE_SETTINGS))
+UPDATE_SERVICE = Form(ServiceRequest, (unique_name(max_length=MAX_NAME, aliases=_OLD_NAME), *_SERVICE_SETTINGS))
+
+_OLD_TYPE = {"ParticipantType": frozenset({"phone"})}
+"""What SDKs of 2017 sent; other types took calls or messages alone, which a session's mode says today."""
 
 ADD_PARTICIPANT = Form(
     ParticipantRequest,
@@ -105,6 +109,7 @@ ADD_PARTICIPANT = Form(
         sid("ProxyIdentifierSid", "proxy_identifier_sid", SidKind.PHONE_NUMBER, SidKind.SHORT_CODE),
         _STRICT,
     ),
+    idle=_OLD_TYPE,
 )
 
 UPDATE_PARTICIPANT = Form(
@@ -115,6 +120,7 @@ UPDATE_PARTICIPANT = Form(
         address("ProxyIdentifier", "proxy_identifier", max_length=MAX_PROXY_IDENTIFIER),
         sid("ProxyIdentifierSid", "proxy_identifier_sid", SidKind.PHONE_NUMBER, SidKind.SHORT_CODE),
     ),
+    idle=_OLD_TYPE,
 )
 
 
@@ -136,7 +142,7 @@ _PARTICIPANTS = repeated(
 CREATE_SESSION = Form(
     SessionRequest,
     (
-        text("UniqueName", "unique_name", max_length=MAX_NAME),
+        unique_name(max_length=MAX_NAME),
         date("DateExpiry", "date_expiry"),
         seconds("Ttl", "ttl_seconds"),
         choice("Mode", "mode", Mode),
@@ -163,32 +169,19 @@ ADD_PHONE_NUMBER = Form(
     ),
     at_least_one=("Sid", "PhoneNumber"),
 )
-ADD_SHORT_CODE = Form(PoolRequest, (sid("Sid", "number_sid", SidKind.SHORT_CODE, is_required=True),))
+ADD_SHORT_CODE = Form(
+    PoolRequest,
+    (sid("Sid", "number_sid", SidKind.SHORT_CODE, is_required=True), flag("IsReserved", "is_reserved")),
+)
 RESERVE = Form(ReserveRequest, (flag("IsReserved", "is_reserved"),))
 
 SEND_MESSAGE = Form(
     MessageRequest,
     (
-        text("Body", "body", max_length=MAX_BODY),
+        text("Body", "body", max_length=MAX_BODY, takes_lines=True),
         repeated("MediaUrl", "media", _media, {"type": "string", "format": "uri", "maxLength": MAX_URL}),
     ),
     at_least_one=("Body", "MediaUrl"),
-)
-
-OWN_NUMBER = Form(
-    NumberRequest,
-    (
-        address("PhoneNumber", "address", max_length=MAX_NAME, is_required=True),
-        text("FriendlyName", "friendly_name", max_length=MAX_OWNED_FRIENDLY_NAME),
-        flag("StopFiltering", "stop_filtering"),
-    ),
-)
-UPDATE_OWNED_NUMBER = Form(
-    NumberUpdate,
-    (
-        text("FriendlyName", "friendly_name", max_length=MAX_OWNED_FRIENDLY_NAME),
-        flag("StopFiltering", "stop_filtering"),
-    ),
 )
 
 
@@ -203,13 +196,15 @@ def _objects(value: str) -> list[dict[str, Any]]:
 def _as_form(entry: dict[str, Any]) -> FormValues:
     values: FormValues = {}
     for key, value in entry.items():
-        name = key[:1].upper() + key[1:]  # camelCase as a courtesy
+        name = "".join(part[:1].upper() + part[1:] for part in key.split("_"))  # other spellings as a courtesy
         if value is None:
             continue
+        if name in values:
+            raise ValueError(f"{name} is given more than once")
         if isinstance(value, bool):
             values[name] = ["true" if value else "false"]
         elif isinstance(value, str | int):
             values[name] = [str(value)]
-        elif any(field.name == name for field in ADD_PARTICIPANT.fields):
-            raise ValueError(f"{name} must be a string")
+        else:
+            raise ValueError(f"{name} must be a string")  # noqa: TRY004 - wrong in the request, not in the code
     return values

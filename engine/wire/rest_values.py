@@ -7,6 +7,8 @@ import base64
 import binascii
 import re
 import time
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import lru_cache
@@ -17,6 +19,7 @@ import msgspec
 from engine.core.errors import ApiError, Code, invalid_parameter
 from engine.core.ports import PageCursor
 from engine.core.sids import SidKind, is_sid
+from engine.core.texts import check_text
 
 FormValues = dict[str, list[str]]
 """A decoded form: each name with its values, in the order sent."""
@@ -34,7 +37,12 @@ _END_OF_TIME = 253402300800.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _RAW_PLUS = re.compile(r"\A((?:[A-Za-z]+:)?) (?=[0-9])")
 _DECIMAL = re.compile(r"[0-9]{1,19}")
+_NOT_LETTERS = re.compile(r"[^A-Za-z]")
 _FORWARD, _BACKWARD = "A", "B"
+PAGE_PARAMETERS = frozenset({"PageSize", "Page", "PageToken"})
+"""What every list takes."""
+MAX_NAME_SHOWN = 64
+"""Characters of an unknown parameter's name that an error repeats."""
 
 
 class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +80,7 @@ def format_rfc2822(at: float) -> str:
 def parse_date(text: str) -> float:
     """Read a date or date-time with or without offset, UTC by default; raises ValueError."""
     restored = text.strip()
+    check_text(restored)  # the standard library lets any character part date and offset
     if "T" in restored:
         restored = restored.replace(" ", "+")  # a raw "+" of the offset
     moment = datetime.fromisoformat(restored)
@@ -101,6 +110,27 @@ def parse_form(body: bytes) -> FormValues:
     for name, value in pairs:
         values.setdefault(name, []).append(value)
     return values
+
+
+def single(sent: Sequence[str]) -> str:
+    """Return the value of a parameter that has one, empty when there is none; ValueError when it has several."""
+    if len(set(sent)) > 1:
+        raise ValueError("is given more than once, with different values")
+    return sent[-1] if sent else ""
+
+
+def check_known(values: FormValues, known: AbstractSet[str], *, prefix: str = "") -> None:
+    """Refuse parameters that an operation does not have, with what they may have meant; ApiError INVALID_PARAMETER."""
+    for name in values:
+        if name not in known:
+            meant = next((other for other in known if _plain(other) == _plain(name)), None)
+            advice = "" if meant is None else f"; did you mean {meant}?"
+            raise invalid_parameter(prefix + name[:MAX_NAME_SHOWN], f"there is no such parameter here{advice}")
+
+
+def _plain(name: str) -> str:
+    """Reduce a parameter's name to what spellings of it have in common: `Participants[0]`, `unique_name`."""
+    return _NOT_LETTERS.sub("", name.partition("[")[0]).lower()
 
 
 def restore_plus(text: str) -> str:
@@ -137,14 +167,19 @@ def parse_page_token(token: str, kind: SidKind, *, limit: int) -> PageCursor:
 
 
 def page_request(query: FormValues, kind: SidKind) -> PageRequest:
-    """Read PageSize, Page and PageToken; an excessive PageSize is clamped, others are refused with ApiError."""
+    """Read PageSize, Page and PageToken; an excessive PageSize is clamped, others are refused with ApiError.
+
+    A page is reached by its token; a number without one would show the first page under another's name.
+    """
     size = _page_number(query, "PageSize", low=1, default=DEFAULT_PAGE_SIZE)
     page = _page_number(query, "Page", low=0, default=0)
-    token = (query.get("PageToken") or [""])[-1]
+    token = _page_value(query, "PageToken")
     limit = min(size, MAX_PAGE_SIZE)
-    if not token:
-        return PageRequest(cursor=PageCursor(limit=limit), page=page)
-    return PageRequest(cursor=parse_page_token(token, kind, limit=limit), page=page, token=token)
+    if token:
+        return PageRequest(cursor=parse_page_token(token, kind, limit=limit), page=page, token=token)
+    if page:
+        raise invalid_parameter("Page", "a page is reached by its PageToken: follow the URL of the next page")
+    return PageRequest(cursor=PageCursor(limit=limit))
 
 
 class OwnHost:
@@ -181,10 +216,17 @@ def _authority(parts: SplitResult) -> tuple[str, frozenset[int]]:
 
 
 def _page_number(query: FormValues, name: str, *, low: int, default: int) -> int:
-    text = (query.get(name) or [""])[-1]
+    text = _page_value(query, name)
     if not text:
         return default
     try:
         return parse_decimal(text, low=low, high=MAX_PAGE)
+    except ValueError as problem:
+        raise invalid_parameter(name, str(problem)) from problem
+
+
+def _page_value(query: FormValues, name: str) -> str:
+    try:
+        return single(query.get(name, ()))
     except ValueError as problem:
         raise invalid_parameter(name, str(problem)) from problem

@@ -10,6 +10,7 @@ from engine.core.ports import PageCursor
 from engine.core.records import Account, SessionStatus
 from engine.core.requests import (
     AccountUpdate,
+    NumberFilter,
     NumberUpdate,
     ParticipantRequest,
     ServiceRequest,
@@ -139,7 +140,7 @@ async def test_another_account_reads_nothing(world: World) -> None:
     codes = [await refused(read()) for read in reads_of_actors]
     assert codes == [Code.NOT_FOUND] * len(reads_of_actors)
     assert control.services_page(other, PAGE).records == ()
-    assert control.owned_numbers_page(other, PAGE).records == ()
+    assert control.owned_numbers_page(other, PAGE, NumberFilter()).records == ()
 
 
 async def test_a_session_of_ones_own_sister_service_is_an_odd_mix(world: World) -> None:

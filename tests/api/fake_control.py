@@ -28,6 +28,7 @@ from engine.core.records import (
 )
 from engine.core.requests import (
     AccountUpdate,
+    NumberFilter,
     NumberRequest,
     NumberUpdate,
     ParticipantRequest,
@@ -196,9 +197,9 @@ class FakeControl:
             raise not_found(number_sid)
         return number
 
-    def owned_numbers_page(self, account_sid: str, cursor: PageCursor) -> Page[ProxyNumber]:
+    def owned_numbers_page(self, account_sid: str, cursor: PageCursor, wanted: NumberFilter) -> Page[ProxyNumber]:
         owned = [number for number in self.numbers.values() if number.account_sid == account_sid]
-        return paged([number for number in owned if not number.is_short_code], cursor)
+        return paged([number for number in owned if wanted(number)], cursor)
 
     async def update_owned_number(self, account_sid: str, number_sid: str, request: NumberUpdate) -> ProxyNumber:
         self._commit(request)

@@ -218,6 +218,29 @@ async def test_failures_of_the_engine_are_answered(admin: httpx.AsyncClient, con
     assert "secret" not in broken.text
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "place"),
+    [
+        ("/accounts", {"friendly_name": "a\0b"}, "friendly_name"),
+        ("/accounts/{sid}/keys", {"friendly_name": "a\nb"}, "friendly_name"),
+        (
+            "/accounts/{sid}/numbers",
+            {"rows": [{"number": "+14155550100"}, {"number": "+14155550101", "friendly_name": "\x1b[2J"}]},
+            "rows[1].friendly_name",
+        ),
+    ],
+)
+async def test_control_characters_are_refused_by_their_place(  # noqa: PLR0917 - a table of requests
+    admin: httpx.AsyncClient, control: FakeControl, account: Account, path: str, body: object, place: str
+) -> None:
+    """Nothing is made: what an operator reads is text."""
+    response = await admin.post(path.format(sid=account.sid), json=body)
+
+    assert (response.status_code, response.json()["code"]) == (400, 80701)
+    assert f"Invalid parameter {place}: holds the control character" in response.json()["message"]
+    assert control.numbers == {}
+
+
 async def test_too_many_rows_are_refused(admin: httpx.AsyncClient, account: Account) -> None:
     """A longer file is sent in several requests."""
     asked = NumbersImport(rows=tuple(NumberRow(number="+14155550199") for _ in range(1001)))

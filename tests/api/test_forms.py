@@ -56,21 +56,20 @@ async def test_callback_on_our_own_host_is_refused(rest: Rest, own: str, name: s
 
 
 async def test_form_of_a_service_reaches_the_rules(rest: Rest) -> None:
-    """Old spellings of enumerations included; unknown parameters are ignored."""
+    """Old spellings of enumerations included."""
     form = {
-        "UniqueName": "Übung / №1",
+        "UniqueName": "Übung №1",
         "GeoMatchLevel": "AREA_CODE",
         "NumberSelectionBehavior": "avoid_sticky",
         "DefaultTtl": " 60 ",
         "CallbackUrl": "http://masks.example.com:9000/hook",
-        "Colour": "red",
     }
 
     await rest.make("/v1/Services", **form)
 
     assert rest.control.asked == [
         ServiceRequest(
-            unique_name="Übung / №1",
+            unique_name="Übung №1",
             geo_match_level=GeoMatchLevel.AREA_CODE,
             number_selection_behavior=NumberSelectionBehavior.AVOID_STICKY,
             default_ttl_seconds=60,
@@ -80,12 +79,30 @@ async def test_form_of_a_service_reaches_the_rules(rest: Rest) -> None:
 
 
 async def test_service_is_fetched_by_a_name_with_reserved_characters(rest: Rest) -> None:
-    """A percent-encoded slash belongs to the name."""
-    await rest.make("/v1/Services", UniqueName="a/b #1?")
+    """All but the one that parts a path, which many clients and proxies decode."""
+    await rest.make("/v1/Services", UniqueName="a%2Fb #1?")
 
-    response = await rest.client.get("/v1/Services/a%2Fb%20%231%3F")
+    response = await rest.client.get("/v1/Services/a%252Fb%20%231%3F")
 
-    assert response.json()["unique_name"] == "a/b #1?"
+    assert response.json()["unique_name"] == "a%2Fb #1?"
+
+
+async def test_a_service_can_be_made_by_the_name_of_its_name_of_2017(rest: Rest) -> None:
+    """FriendlyName, before it was renamed."""
+    service = await rest.make("/v1/Services", FriendlyName="shop")
+
+    assert (await rest.client.get(rest.url(service))).json()["unique_name"] == "shop"
+
+
+@pytest.mark.parametrize("path", ["/v1/Services/KS" + "0" * 32, "/v1/Services", "/v1/Services/{}/Sessions/Batch"])
+async def test_parameters_behind_the_path_of_a_change_are_refused(rest: Rest, path: str) -> None:
+    """Not dropped, with 200 and nothing done."""
+    service = await rest.make("/v1/Services", UniqueName="shop")
+    kind = {"content-type": "application/json"} if path.endswith("Batch") else {}
+
+    response = await rest.client.post(f"{path.format(service)}?Status=closed", content=b"", headers=kind)
+
+    assert "parameter Status: send it in the body" in assert_error(response, 400, 80701)
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
@@ -149,7 +166,10 @@ async def test_update_of_a_session_clears_its_expiry_when_sent_empty(rest: Rest)
 @pytest.mark.parametrize(
     "participants",
     [
-        ['{"Identifier": "+14155550100", "FriendlyName": "A"}', '{"identifier": "+14155550101", "Extra": [1]}'],
+        [
+            '{"Identifier": "+14155550100", "FriendlyName": "A"}',
+            '{"identifier": "+14155550101", "ProxyIdentifier": null}',
+        ],
         ['[{"Identifier": "+14155550100", "friendlyName": "A"}, {"Identifier": "+14155550101"}]'],
     ],
 )

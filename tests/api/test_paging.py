@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from engine.api.app import OPERATIONS
+from engine.api.operations import PARENT_KINDS, AnyOperation, FilteredPageOf, PageOf
 from engine.core.records import Kind, Leg, LegStatus
 from engine.core.requests import NumberRequest
 from tests.api.conftest import BASE, Rest
@@ -107,13 +109,49 @@ async def test_token_of_another_list_is_400(rest: Rest) -> None:
     assert_error(await rest.client.get("/v1/Services", params={"PageToken": token}), 400, 21481)
 
 
-async def test_unknown_query_keys_are_ignored(rest: Rest) -> None:
-    """Old SDKs filter lists by them."""
-    response = await rest.client.get("/v1/Services?UniqueName=x&PageSize=&PageToken=&Page=7")
+LISTS = sorted(
+    (operation for operation in OPERATIONS if isinstance(operation.reads, PageOf | FilteredPageOf)),
+    key=lambda operation: operation.name,
+)
 
-    assert response.status_code == 200
-    assert response.json()["meta"]["page"] == 7
-    assert response.json()["meta"]["page_size"] == 50
+
+@pytest.mark.parametrize("operation", LISTS, ids=[operation.name for operation in LISTS])
+@pytest.mark.parametrize("query", ["Identifier=x", "page_size=5", "PageSize[]=5", "Status="])
+async def test_no_list_drops_a_parameter_in_silence(rest: Rest, operation: AnyOperation, query: str) -> None:
+    """A filter that does nothing would show, and let a client delete, what it did not ask for."""
+    path = _path(operation, rest)
+
+    message = assert_error(await rest.client.get(f"{path}?{query}"), 400, 80701)
+
+    assert f"parameter {query.partition('=')[0]}:" in message
+
+
+async def test_a_misspelt_parameter_is_told_its_name(rest: Rest) -> None:
+    """As other libraries write them."""
+    assert "PageSize?" in assert_error(await rest.client.get("/v1/Services?page_size=5"), 400, 80701)
+
+
+@pytest.mark.parametrize("query", ["Page=1", "Page=7&PageToken="])
+async def test_a_page_number_alone_is_400(rest: Rest, query: str) -> None:
+    """Pages are reached by their token; the first one under another's number would be read again and again."""
+    assert " Page:" in assert_error(await rest.client.get(f"/v1/Services?{query}"), 400, 80701)
+
+
+async def test_empty_page_parameters_ask_for_nothing(rest: Rest) -> None:
+    """The first page, of the usual size."""
+    response = await rest.client.get("/v1/Services?PageSize=&PageToken=&Page=0")
+
+    assert (response.status_code, response.json()["meta"]["page_size"]) == (200, 50)
+
+
+async def test_two_values_of_a_page_parameter_are_400(rest: Rest) -> None:
+    """Which one was meant is not known."""
+    assert " PageSize:" in assert_error(await rest.client.get("/v1/Services?PageSize=5&PageSize=6"), 400, 80701)
+
+
+def _path(operation: AnyOperation, rest: Rest) -> str:
+    named = {name: f"{kind}{'0' * 32}" for name, kind in PARENT_KINDS.items()} | {"AccountSid": rest.account.sid}
+    return operation.path.format_map(named)
 
 
 async def test_owned_numbers_page_as_the_2010_api_does(rest: Rest) -> None:

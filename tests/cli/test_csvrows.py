@@ -69,6 +69,15 @@ def test_a_number_in_the_wrong_column_is_masked() -> None:
     assert "0172" not in bad.message
 
 
+def test_a_control_character_is_named_by_its_column() -> None:
+    """It would stand in logs and lists."""
+    (bad,) = read_rows(["number,name", '+12125550171,"a\x1bb"'][1:])
+    _, named = read_rows(["number,name", "+12125550171,Line 1", "+12125550172,a\0b"])
+
+    assert isinstance(bad, BadRow)
+    assert named == BadRow(3, "name holds the control character U+0000")
+
+
 @pytest.mark.parametrize("header", ["capabilities,country", "number,colour", "a,b,c"])
 def test_a_header_that_cannot_be_understood_is_refused(header: str) -> None:
     """A misspelt column would silently lose what it says."""
