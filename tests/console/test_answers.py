@@ -25,6 +25,14 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 ODD_PATHS = ("/", "/nothing", "/static/../app.py", "/static/", "//", "/sessions", "/sessions/", "/events/%2e%2e", "/é")
 
 
+HARDENING = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+
+
 @pytest.mark.parametrize("path", [*PUBLIC, *PRIVATE, *STATIC_PATHS, *ODD_PATHS])
 async def test_every_answer_has_the_headers_of_all(console: Console, account: Account, path: str) -> None:
     """Whatever is asked for, and however; nothing of it is an error of ours."""
@@ -36,6 +44,7 @@ async def test_every_answer_has_the_headers_of_all(console: Console, account: Ac
                 response = await screen.http.request(method, f"/console{path.replace('{sid}', 'KC1')}")
 
                 assert {name: response.headers.get(name) for name in HEADERS} == HEADERS
+                assert {name: response.headers.get(name) for name in HARDENING} == HARDENING
                 assert response.status_code in {200, 303, 400, 401, 403, 404, 405, 415}, (method, response.text)
 
 

@@ -23,8 +23,6 @@ from engine.core.records import (
 )
 from engine.core.traffic import InboundEvent
 from engine.wire.callbacks import (
-    IDEMPOTENCY_HEADER,
-    SIGNATURE_HEADER,
     callback_fields,
     debugger_fields,
     intercept_fields,
@@ -285,8 +283,8 @@ def test_the_documented_signature_vector_comes_out() -> None:
 
     form = signed_form("https://example.com/myapp.php?foo=1&bar=2", fields, token="12345", idempotency_token="EF1")
 
-    assert form.headers[SIGNATURE_HEADER] == "L/OH5YylLD5NRKLltdqwSvS0BnU="
-    assert form.headers[IDEMPOTENCY_HEADER] == "EF1"
+    assert form.headers["X-Twilio-Signature"] == "L/OH5YylLD5NRKLltdqwSvS0BnU="
+    assert form.headers["I-Twilio-Idempotency-Token"] == "EF1"
     assert dict(parse_qsl(form.body.decode())) == fields
 
 
@@ -302,7 +300,7 @@ def test_the_official_validator_accepts_every_form(fields: dict[str, str], path:
     form = signed_form(url, fields, token="secret", idempotency_token="EF1")
 
     received = dict(parse_qsl(form.body.decode(), keep_blank_values=True))
-    assert RequestValidator("secret").validate(signed_url(url), received, form.headers[SIGNATURE_HEADER])
+    assert RequestValidator("secret").validate(signed_url(url), received, form.headers["X-Twilio-Signature"])
 
 
 def test_a_signed_url_is_what_the_receiver_sees() -> None:

@@ -51,6 +51,11 @@ ACCOUNT = "AC" + "1" * 32
 CA, SM, KI = "CA" + "1" * 32, "SM" + "1" * 32, "KI" + "1" * 32
 SENDER, PROXY = "+12125550111", "+14155550100"
 LIMIT = 64
+ALL_FIELDS = (
+    *("outcome", "reason", "to", "caller_id", "sent_by_us", "body", "twiml", "session", "interaction"),
+    *("inbound_participant", "outbound_participant", "code"),
+)
+"""The order in which clients that name no field find them."""
 CALL = ["call", SENDER, PROXY, CA]
 STATUS = ["status", "call", "outbound", CA, "completed", PROXY]
 
@@ -177,7 +182,9 @@ def test_a_decision_is_made_of_the_wanted_fields_in_the_wanted_order() -> None:
     """All of them where none are named; never of fields that there are not."""
     assert shape_of(("to", "code", "outcome")).decided(ROUTED) == (ROUTED.to, None, "routed")
     assert shape_of(("caller_id",)).decided(ROUTED) == (ROUTED.caller_id,)
-    assert len(shape_of(None).decided(ROUTED)) == len(FIELDS) == len(Decision.__struct_fields__)
+    assert tuple(FIELDS) == ALL_FIELDS
+    assert shape_of(None).decided(ROUTED) == shape_of(ALL_FIELDS).decided(ROUTED)
+    assert len(ALL_FIELDS) == len(Decision.__struct_fields__)
     for wants in ((), ("to", "colour")):
         with pytest.raises(Refused) as caught:
             shape_of(wants)
