@@ -1,0 +1,1 @@
+"""How traffic enters and leaves: one folder a protocol."""

@@ -1,0 +1,1 @@
+"""SIP: a carrier's switch asks whom a call reaches, and is redirected."""

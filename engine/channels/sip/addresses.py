@@ -1,0 +1,93 @@
+"""Addresses in SIP headers, and the numbers in them: name-addr, addr-spec, `sip:`, `sips:` and `tel:`; sans-IO.
+
+Nothing is cut at a comma or semicolon that stands in quotes or angle brackets. Source: RFC 3261 19.1, 20.10 and 25.1;
+RFC 3966.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from engine.core.errors import MasklineError
+
+
+class BadAddress(MasklineError):  # noqa: N818 - names a state of the header
+    """A header cannot be read; the text is its name."""
+
+
+class HeaderAddress(msgspec.Struct, frozen=True, gc=False):
+    """The address that a header holds."""
+
+    uri: bytes
+    """Without angle brackets."""
+    parameters: Mapping[bytes, bytes]
+    """Of the header, not of the URI, by their names in lower case; of a flag the value is empty."""
+
+
+def read_address(value: bytes, header: str) -> HeaderAddress:
+    """Read a header that holds one address. Raises BadAddress, with the header's name, where it does not."""
+    found = _NAME_ADDRESS(value) or _ADDRESS(value)
+    if found is None:
+        raise BadAddress(header)
+    parameters = {one[1].lower(): (one[2] or b"") for one in _PARAMETER(found["parameters"])}
+    return HeaderAddress(found["uri"], parameters)
+
+
+def split_addresses(value: bytes) -> list[bytes]:
+    """Cut a header that may hold several addresses at the commas between them."""
+    return [one for one in (part.strip(b" \t") for part in _ELEMENT(value)) if one]
+
+
+def scheme(uri: bytes) -> bytes:
+    """Return the scheme of a URI in lower case; empty where it has none."""
+    found = _SCHEME(uri)
+    return found[1].lower() if found else b""
+
+
+def number_in(uri: bytes) -> str:
+    """Return the telephone number of a URI as it is written, with its plus but without separators; else empty.
+
+    Read from the user part (`sip:`, `sips:`) or the whole (`tel:`), each escape decoded once, without parameters. A
+    local number with a context of digits is put behind it.
+    """
+    rest = uri.partition(b":")[2]
+    match scheme(uri):
+        case b"sip" | b"sips":
+            user, at, _ = rest.rpartition(b"@")
+            subscriber = user.partition(b":")[0] if at else b""
+        case b"tel":
+            subscriber = rest
+        case _:
+            return ""
+    number, _, parameters = unquote_to_bytes(subscriber).partition(b";")
+    digits = number.translate(None, _SEPARATORS)
+    context = _CONTEXT(parameters)
+    if context and not digits.startswith(b"+"):
+        digits = context[1].translate(None, _SEPARATORS) + digits
+    return digits.decode() if _DIGITS(digits) else ""
+
+
+_TOKEN_CHARACTERS = rb"[A-Za-z0-9.!%*_+`'~-]"
+_QUOTED = rb'"(?:[^"\\]|\\.)*+"'
+_PARAMETERS = (
+    rb"(?P<parameters>(?:[ \t]*+;[ \t]*+"
+    + _TOKEN_CHARACTERS
+    + rb"++(?:[ \t]*+=[ \t]*+(?:"
+    + _QUOTED
+    + rb'|[^\s;"]++))?+)*+)[ \t]*+'
+)
+_NAME_ADDRESS = re.compile(
+    rb"(?:" + _QUOTED + rb'[ \t]*+|[^"<>]*+)<(?P<uri>[^<>\s]++)>' + _PARAMETERS, re.DOTALL
+).fullmatch
+_ADDRESS = re.compile(rb'(?P<uri>[A-Za-z][A-Za-z0-9+.-]*+:[^<>\s;"]++)' + _PARAMETERS, re.DOTALL).fullmatch
+_PARAMETER = re.compile(
+    rb";[ \t]*(" + _TOKEN_CHARACTERS + rb"+)(?:[ \t]*=[ \t]*(" + _QUOTED + rb'|[^\s;"]+))?'
+).finditer
+_ELEMENT = re.compile(rb"(?:" + _QUOTED + rb'|<[^<>]*+>|[^",<])++', re.DOTALL).findall
+_SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*):").match
+_CONTEXT = re.compile(rb"(?:^|;)phone-context=(\+[0-9().-]+)(?:;|$)", re.IGNORECASE).search
+_DIGITS = re.compile(rb"\+?[0-9*#]{1,64}").fullmatch
+_SEPARATORS: Final = b"-.() "

@@ -1,0 +1,248 @@
+"""SIP messages as a redirect server reads them: one whole message to a request, or to what is wrong with it; sans-IO.
+
+Only the headers that an answer needs are read; an answer repeats them, so their values are kept as they came. Bodies,
+Contact and everything else are not looked at. Source: RFC 3261 7, 8.2, 18.2, 20 and 25.1, and RFC 4475 for what must
+not break it.
+"""
+
+import re
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from engine.channels.sip.addresses import BadAddress, read_address
+
+MAX_HEAD_BYTES: Final = 65_536
+"""Start line and headers of a message."""
+
+MAX_HEADERS: Final = 256
+"""Header lines of a message."""
+
+
+class Via(msgspec.Struct, frozen=True, gc=False):
+    """The topmost hop, which the answer goes back to."""
+
+    host: bytes
+    """As the sender names itself."""
+    branch: bytes
+    """Its transaction; empty where there is none (RFC 2543)."""
+    port_at: int
+    """Where in the first Via value the port it sends from belongs; 0 = it did not ask for it (RFC 3581)."""
+    end: int
+    """Where in the first Via value the first hop ends."""
+
+
+class Echo(msgspec.Struct, frozen=True, gc=False):
+    """What every answer repeats: header values, as they came."""
+
+    vias: tuple[bytes, ...]
+    """Topmost first; each may hold several hops."""
+    via: Via | None
+    """The topmost hop; None where it cannot be read."""
+    sender: bytes
+    """From."""
+    to: bytes
+    call_id: bytes
+    cseq: bytes
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """A request that can be answered by its meaning."""
+
+    method: bytes
+    uri: bytes
+    """Request-URI."""
+    echo: Echo
+    cseq_number: int
+    from_tag: bytes
+    """Empty where there is none (RFC 2543)."""
+    to_tag: bytes
+    """Of a request within a dialog; else empty."""
+    asserted: tuple[bytes, ...] = ()
+    """P-Asserted-Identity, a value a line."""
+    remote_parties: tuple[bytes, ...] = ()
+    """Remote-Party-ID, a value a line."""
+    requires: tuple[bytes, ...] = ()
+    """Require, a value a line."""
+
+
+class Malformed(msgspec.Struct, frozen=True, gc=False):
+    """A request that is refused as it stands."""
+
+    status: int
+    """400 or 505."""
+    reason: str
+    """Phrase of the answer; says nothing of what came."""
+    method: bytes
+    """Empty where it cannot be read."""
+    echo: Echo
+
+
+class Dropped(StrEnum):
+    """Why a message gets no answer; closed."""
+
+    RESPONSE = "response"
+    """We send no requests, so no response is ours."""
+    NO_VIA = "no-via"
+    """Nobody to answer, or no SIP at all."""
+
+
+def read_message(data: bytes) -> Request | Malformed | Dropped:
+    """Read one whole message: a datagram, or what the framing of a stream cut out."""
+    head, separator, body = data.partition(b"\r\n\r\n")
+    if head.startswith(b"SIP/"):
+        return Dropped.RESPONSE
+    if len(head) > MAX_HEAD_BYTES:
+        return Dropped.NO_VIA
+    lines = _FOLD.sub(b" ", head).split(b"\r\n")
+    fields = _Fields(lines)
+    echo = fields.echo()
+    if echo is None:
+        return Dropped.NO_VIA
+    method, uri, version = _start(lines[0])
+    problem = _first_problem(fields, lines, method=method, is_whole=bool(separator), body_bytes=len(body))
+    if version is not None and version != _VERSION:
+        return Malformed(505, "Version Not Supported", method, echo)
+    if problem:
+        return Malformed(400, problem, method, echo)
+    try:
+        return _request(method, uri, echo, fields)
+    except BadAddress as bad:
+        return Malformed(400, f"Bad {bad}", method, echo)
+
+
+class _Fields:
+    """The headers that are looked at."""
+
+    __slots__ = ("is_readable", "values")
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self.values: dict[bytes, list[bytes]] = {}
+        self.is_readable = True
+        values = self.values
+        for line in lines[1 : MAX_HEADERS + 1]:
+            name, colon, value = line.partition(b":")
+            key = name.rstrip(b" \t").lower()
+            wanted = _WANTED.get(key)
+            if wanted is not None:
+                values.setdefault(wanted, []).append(value.strip(b" \t"))
+            elif not colon or not _TOKEN(key):
+                self.is_readable = False
+
+    def one(self, name: bytes) -> bytes | None:
+        """Return the value of a header that stands once; None where it is missing or stands again."""
+        found = self.values.get(name)
+        return found[0] if found is not None and len(found) == 1 else None
+
+    def many(self, name: bytes) -> tuple[bytes, ...]:
+        """Return the values of a header, in their order."""
+        return tuple(self.values.get(name, ()))
+
+    def echo(self) -> Echo | None:
+        """Return what an answer repeats; None without Via."""
+        vias = self.many(b"via")
+        if not vias:
+            return None
+        first = [self.many(name)[:1] for name in (b"from", b"to", b"call-id", b"cseq")]
+        sender, to, call_id, cseq = (found[0] if found else b"" for found in first)
+        return Echo(vias, _read_via(vias[0]), sender, to, call_id, cseq)
+
+
+def _start(line: bytes) -> tuple[bytes, bytes, bytes | None]:
+    """Return method, Request-URI and version of a request line; empty, empty and None where it is none."""
+    found = _REQUEST_LINE(line)
+    return (found[1], found[2], found[3]) if found else (b"", b"", None)
+
+
+def _first_problem(fields: _Fields, lines: list[bytes], *, method: bytes, is_whole: bool, body_bytes: int) -> str:
+    """Return the phrase of what is wrong with the message as a whole; empty if nothing is."""
+    if not is_whole or not fields.is_readable or len(lines) > MAX_HEADERS + 1 or any(b"\n" in line for line in lines):
+        return "Bad Headers"
+    if not method:
+        return "Bad Request Line"
+    for name in _NEEDED:
+        if fields.one(name) is None:
+            return f"Bad {name.decode().title()}"
+    if _number(fields, b"content-length", most=body_bytes) is None:
+        return "Bad Content-Length"
+    if _number(fields, b"max-forwards", most=_MAX_HOPS) is None:
+        return "Bad Max-Forwards"
+    return ""
+
+
+def _number(fields: _Fields, name: bytes, *, most: int) -> int | None:
+    """Return the number that a header holds, 0 where it is missing; None where it is none, above `most` or repeated."""
+    values = fields.many(name)
+    if not values:
+        return 0
+    if len(values) > 1 or len(values[0]) > _MAX_DIGITS or not values[0].isdigit():
+        return None
+    number = int(values[0])
+    return number if number <= most else None
+
+
+def _request(method: bytes, uri: bytes, echo: Echo, fields: _Fields) -> Request:
+    if echo.via is None:
+        raise BadAddress("Via")
+    cseq = _CSEQ(echo.cseq)
+    if cseq is None or cseq[2] != method or int(cseq[1]) > _MAX_CSEQ:
+        raise BadAddress("Cseq")
+    if not _CALL_ID(echo.call_id):
+        raise BadAddress("Call-Id")
+    return Request(
+        method=method,
+        uri=uri,
+        echo=echo,
+        cseq_number=int(cseq[1]),
+        from_tag=read_address(echo.sender, "From").parameters.get(b"tag", b""),
+        to_tag=read_address(echo.to, "To").parameters.get(b"tag", b""),
+        asserted=fields.many(b"p-asserted-identity"),
+        remote_parties=fields.many(b"remote-party-id"),
+        requires=fields.many(b"require"),
+    )
+
+
+def _read_via(value: bytes) -> Via | None:
+    found = _VIA(value)
+    if found is None:
+        return None
+    branch, port_at = b"", 0
+    start, end = found.span("parameters")
+    for parameter in _VIA_PARAMETER(value, start, end):
+        name = parameter[1].lower()
+        if name == b"branch":
+            branch = parameter[2] or b""
+        elif name == b"rport" and not parameter[2]:
+            port_at = parameter.end(1)
+    return Via(found["host"], branch, port_at, end)
+
+
+_VERSION = b"SIP/2.0"
+_FOLD = re.compile(rb"\r\n[ \t]+")
+_TOKEN_CHARACTERS = rb"[A-Za-z0-9.!%*_+`'~-]"
+_TOKEN = re.compile(_TOKEN_CHARACTERS + rb"+").fullmatch
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN_CHARACTERS + rb"{1,64}) ([^\s<>]+) (SIP/[0-9]+\.[0-9]+)").fullmatch
+_CSEQ = re.compile(rb"([0-9]{1,10})[ \t]+(" + _TOKEN_CHARACTERS + rb"+)").fullmatch
+_CALL_ID = re.compile(rb"[!-~]+").fullmatch
+_VIA = re.compile(
+    rb"[Ss][Ii][Pp][ \t]*/[ \t]*2\.0[ \t]*/[ \t]*" + _TOKEN_CHARACTERS + rb"++[ \t]++"
+    rb"(?P<host>\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._-]++)(?:[ \t]*+:[ \t]*+[0-9]{1,5})?+"
+    rb"(?P<parameters>(?:[ \t]*+;[ \t]*+"
+    + _TOKEN_CHARACTERS
+    + rb'++(?:[ \t]*+=[ \t]*+(?:"(?:[^"\\]|\\.)*+"|[^\s;,"]++))?+)*+)'
+    rb"[ \t]*+(?:,|$)"
+).match
+_VIA_PARAMETER = re.compile(
+    rb";[ \t]*(" + _TOKEN_CHARACTERS + rb'+)(?:[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"|[^\s;,"]+))?'
+).finditer
+_LONG_NAMES: Final = (
+    *(b"via", b"from", b"to", b"call-id", b"cseq", b"max-forwards", b"content-length"),
+    *(b"require", b"p-asserted-identity", b"remote-party-id"),
+)
+_COMPACT_NAMES: Final = {b"v": b"via", b"f": b"from", b"t": b"to", b"i": b"call-id", b"l": b"content-length"}
+_WANTED: Final = {name: name for name in _LONG_NAMES} | _COMPACT_NAMES
+_NEEDED: Final = (b"from", b"to", b"call-id", b"cseq")
+_MAX_HOPS = 255
+_MAX_CSEQ = 2**31 - 1
+_MAX_DIGITS = 10
