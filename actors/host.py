@@ -399,15 +399,20 @@ class Host:
 
         self._ledger.report(report, counted)
 
-    def signing_token(self, proxy: Address) -> str | None:
-        """Return the auth token of the account that owns a proxy number in a pool."""
+    def signing_tokens(self, proxy: Address) -> tuple[str, ...]:
+        """Return the auth tokens of the account that owns a proxy number in a pool; none = it is in no pool."""
         number = self._registry.number_at(proxy)
-        return None if number is None or number.service_sid is None else self.account_token(number.account_sid)
+        return () if number is None or number.service_sid is None else self.account_tokens(number.account_sid)
 
-    def account_token(self, account_sid: str) -> str | None:
-        """Return the auth token of an account."""
+    def account_tokens(self, account_sid: str) -> tuple[str, ...]:
+        """Return the auth tokens of an account that are good now, first the one that signs what we send."""
         account = self._accounts.find(account_sid)
-        return None if account is None else account.auth_token
+        return () if account is None else (account.auth_token,)
+
+    def owner_of(self, proxy: Address) -> str | None:
+        """Return the SID of the account that owns a number, in a pool or not."""
+        number = self._registry.number_at(proxy)
+        return None if number is None else number.account_sid
 
     # -- loading -------------------------------------------------------------------------------------------------
 

@@ -149,7 +149,7 @@ async def _open_feed(  # noqa: PLR0917 - the parts of a door
     server = FeedServer(
         host,
         authenticate=host.control.authenticate,
-        carrier_tokens={},
+        carriers={},
         directory=lambda: HostDirectory(1, 0, (HostAddress(host_name(0), ""),)),
         observer=telemetry,
         meter=meter,

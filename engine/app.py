@@ -34,6 +34,7 @@ from engine.core.ports import HostAddress, HostDirectory, Peers
 from engine.core.shortcuts import index_if_compiled
 from engine.egress.client import guarded_client
 from engine.gauges import Watch
+from engine.ingress.carriers import Carrier, Carriers
 from engine.ingress.door import Door, DoorSettings
 from engine.ingress.feed import FeedSettings
 from engine.ingress.feed_server import FeedServer
@@ -325,7 +326,7 @@ def _feed_server(settings: Settings, engine: RunningEngine, telemetry: Telemetry
     return FeedServer(
         engine.host,
         authenticate=engine.host.control.authenticate,
-        carrier_tokens=_carrier_tokens(settings),
+        carriers=_carriers(settings),
         directory=directory,
         observer=telemetry,
         meter=telemetry.meter(Ingress.FEED),
@@ -423,13 +424,17 @@ def _door_settings(settings: Settings, public_url: str) -> DoorSettings:
     return DoorSettings(
         public_url=public_url,
         verify_signatures=settings.verify_signatures,
-        carrier_tokens=_carrier_tokens(settings),
+        carriers=_carriers(settings),
         max_body_bytes=settings.max_inbound_body_bytes,
     )
 
 
-def _carrier_tokens(settings: Settings) -> dict[str, str]:
-    return {one.account_sid: one.auth_token for one in settings.carriers if one.auth_token}
+def _carriers(settings: Settings) -> Carriers:
+    return {
+        one.account_sid: Carrier(name=one.name, keys=one.inbound_keys, numbers=one.numbers)
+        for one in settings.carriers
+        if one.account_sid and one.inbound_keys
+    }
 
 
 def _warn(settings: Settings) -> None:

@@ -92,7 +92,8 @@ class Outgoing:
             await asyncio.sleep(GAUGE_SECONDS)
 
     def _token(self, account_sid: str) -> str | None:
-        return None if self._plane is None else self._plane.account_token(account_sid)
+        tokens = () if self._plane is None else self._plane.account_tokens(account_sid)
+        return tokens[0] if tokens else None
 
     def _report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         if self._plane is None:

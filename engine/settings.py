@@ -16,8 +16,9 @@ from typing import Annotated, Any, NamedTuple, Self, TypeVar, get_type_hints
 
 import msgspec
 
+from engine.carrier_tables import TWIML, CarrierTable, carrier_of, is_start_of_number, rendered, with_secrets
 from engine.core.errors import MasklineError
-from engine.egress.settings import CarrierKind, CarrierSettings
+from engine.egress.settings import CarrierSettings
 
 VARIABLE_PREFIX = "MASKLINE_"
 """Start of every environment variable that is ours."""
@@ -111,9 +112,6 @@ Carriers = tuple[CarrierSettings, ...]
 """The tables `[carriers.NAME]` of the file."""
 CarrierRoutes = dict[str, str]
 """The table `[carrier_routes]` of the file."""
-
-TWIML = "twiml"
-"""Name of the carrier that is always there: the answer of the inbound webhook."""
 
 EVERY_NUMBER = "*"
 """The route of numbers that have no other."""
@@ -225,7 +223,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: LogLevel = LogLevel.INFO
     """debug, info, warning or error."""
     carriers: Carriers = ()
-    """Who sends messages for us; a table [carriers.NAME] each, with kind = "messages-api" or "file"."""
+    """Whose webhooks are taken, and who sends messages for us; a table [carriers.NAME] each (docs/connect.md)."""
     carrier_routes: CarrierRoutes = {}
     """Who sends from which proxy number, longest prefix first; "*" = all others, "twiml" = the webhook's answer."""
 
@@ -294,6 +292,16 @@ def service_links(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted(name for name, value in environ.items() if _SERVICE_LINK.fullmatch(f"{name}={value}")))
 
 
+def with_carrier_secrets(loaded: LoadedSettings, environ: Mapping[str, str]) -> Settings:
+    """Return the settings with the secrets of carriers that are kept in files and variables; raises SettingsError."""
+    settings = loaded.settings
+    try:
+        carriers = tuple(with_secrets(carrier, environ) for carrier in settings.carriers)
+    except ValueError as problem:
+        raise SettingsError(f"bad value for setting 'carriers' ({loaded.origins['carriers']}): {problem}") from problem
+    return msgspec.structs.replace(settings, carriers=carriers)
+
+
 def render_settings(loaded: LoadedSettings) -> str:
     """Write the settings as TOML that can be loaded again, each with its meaning and origin as comments.
 
@@ -318,19 +326,11 @@ def _rendered(key: str, value: object) -> Iterator[str]:
             yield from (f"{_quoted(name)} = {_quoted(target)}" for name, target in value.items())
         case tuple() if key == "carriers":
             for carrier in value:
-                yield from _rendered_carrier(carrier)
+                yield from rendered(carrier, _quoted)
         case tuple() if not isinstance(value, ListenAddress):
             yield f"{key} = {json.dumps(value)}"
         case _:
             yield f"{key} = {_quoted(str(value))}"
-
-
-def _rendered_carrier(carrier: CarrierSettings) -> Iterator[str]:
-    yield f"[carriers.{_quoted(carrier.name)}]"
-    for name in _CARRIER_KEYS:
-        text = str(getattr(carrier, name))
-        if text:
-            yield f"# {name} is not shown" if name in _SECRETS else f"{name} = {_quoted(text)}"
 
 
 def _quoted(text: str) -> str:
@@ -386,41 +386,32 @@ def _networks(raw: _Given) -> Networks:
 
 
 def _carriers(raw: _Given) -> Carriers:
-    return tuple(_carrier(name, table) for name, table in _table(raw, dict[str, dict[str, str]]).items())
-
-
-def _carrier(name: str, table: dict[str, str]) -> CarrierSettings:
-    if name in {"", TWIML}:
-        raise ValueError(f"{name!r} cannot be the name of a carrier")
-    if unknown := table.keys() - set(_CARRIER_KEYS):
-        raise ValueError(f"carriers.{name} has unknown keys {', '.join(sorted(unknown))}")
-    if (kind := table.get("kind")) not in set(CarrierKind):
-        raise ValueError(f"carriers.{name}.kind must be one of {', '.join(CarrierKind)}")
-    for key in _NEEDED_KEYS[CarrierKind(kind)]:
-        if not table.get(key):
-            raise ValueError(f"carriers.{name}.{key} is missing")
-    if not table.get("url", "https://").startswith(("http://", "https://")):
-        raise ValueError(f"carriers.{name}.url must begin with https:// or http://")
-    return CarrierSettings(name=name, kind=CarrierKind(kind), **{key: table[key] for key in table if key != "kind"})
+    carriers = tuple(carrier_of(name, table) for name, table in _table(raw, dict[str, CarrierTable]).items())
+    accounts: dict[str, str] = {}
+    for carrier in carriers:
+        other = accounts.setdefault(carrier.account_sid, carrier.name) if carrier.account_sid else carrier.name
+        if other != carrier.name:
+            raise ValueError(f"carriers.{other} and carriers.{carrier.name} have the same account_sid")
+    return carriers
 
 
 def _carrier_routes(raw: _Given) -> CarrierRoutes:
     routes = _table(raw, CarrierRoutes)
     for prefix in routes:
-        digits = prefix.removeprefix("+")
-        if prefix != EVERY_NUMBER and not (digits.isascii() and digits.isdecimal()):
+        if prefix != EVERY_NUMBER and not is_start_of_number(prefix):
             raise ValueError(f'{prefix!r} is neither the start of a number, such as "+1415", nor "*"')
     return routes
 
 
 def _check_routes(settings: Settings, origin: str) -> None:
     known = {TWIML, *(carrier.name for carrier in settings.carriers)}
+    only_receives = {one.name for one in settings.carriers if not one.url and not one.path}
     for prefix, name in settings.carrier_routes.items():
+        where = f"bad value for setting 'carrier_routes' ({origin}): {prefix!r} names the carrier {name!r}"
         if name not in known:
-            raise SettingsError(
-                f"bad value for setting 'carrier_routes' ({origin}): {prefix!r} names the carrier {name!r}; "
-                f"there are {', '.join(sorted(known))}"
-            )
+            raise SettingsError(f"{where}; there are {', '.join(sorted(known))}")
+        if name in only_receives:
+            raise SettingsError(f"{where}, which has no url to send to")
 
 
 def _check_feed(settings: Settings, origins: dict[str, str]) -> None:
@@ -436,9 +427,6 @@ def _table(raw: _Given, wanted: type[Table]) -> Table:
     return msgspec.convert(raw.value, wanted)
 
 
-_CARRIER_KEYS = tuple(key for key in CarrierSettings.__struct_fields__ if key != "name")
-_SECRETS = frozenset({"auth_token"})
-_NEEDED_KEYS = {CarrierKind.MESSAGES_API: ("url", "account_sid", "auth_token"), CarrierKind.FILE: ("path",)}
 _NotEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 _PARSERS: dict[Any, Callable[[_Given], object]] = {
     Path: _path,

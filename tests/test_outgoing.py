@@ -241,7 +241,7 @@ async def test_a_carrier_reports_with_its_own_credentials(receiver: Receiver, tm
     """To the URL that it was given; the leg follows, and a report signed by anybody else is refused."""
     receiver.behaviour = lambda request: Reply(status=201, body=b'{"sid": "SM77", "status": "queued"}')
     carrier = CarrierSettings(
-        name="main", kind=CarrierKind.MESSAGES_API, url=receiver.url, account_sid="ACcarrier", auth_token="hush"
+        name="main", kind=CarrierKind.MESSAGES_API, url=receiver.url, account_sid="ACcarrier", auth_tokens=("hush",)
     )
     chosen = settings(tmp_path, carriers=(carrier,), carrier_routes={"*": "main"}, verify_signatures=True)
     async with opened(chosen) as shop:
@@ -264,7 +264,11 @@ async def test_a_carrier_reports_with_its_own_credentials(receiver: Receiver, tm
 async def test_a_carrier_hands_over_calls_with_its_own_credentials(tmp_path: Path) -> None:
     """Whoever owns the number reached."""
     carrier = CarrierSettings(
-        name="main", kind=CarrierKind.MESSAGES_API, url="https://x.example", account_sid="ACcarrier", auth_token="hush"
+        name="main",
+        kind=CarrierKind.MESSAGES_API,
+        url="https://x.example",
+        account_sid="ACcarrier",
+        auth_tokens=("hush",),
     )
     async with opened(settings(tmp_path, carriers=(carrier,), verify_signatures=True)) as shop:
         url = f"{shop.engine.public_url}/inbound/voice"

@@ -15,6 +15,7 @@ from engine.settings import (
     render_settings,
     service_links,
     setting_meanings,
+    with_carrier_secrets,
 )
 
 
@@ -224,7 +225,7 @@ def test_carriers_and_their_routes_are_tables_of_the_file(tmp_path: Path) -> Non
             kind=CarrierKind.MESSAGES_API,
             url="https://api.example.com",
             account_sid="AC1",
-            auth_token="hush",
+            auth_tokens=("hush",),
         ),
         CarrierSettings(name="paper", kind=CarrierKind.FILE, path="sent.ndjson"),
     )
@@ -243,7 +244,15 @@ def test_networks_come_as_a_list_or_separated_by_commas(tmp_path: Path) -> None:
     ("before", "after", "complaint"),
     [
         ('kind = "file"', 'kind = "fax"', r"carriers\.paper\.kind must be one of messages-api, file"),
-        ('kind = "file"\n', "", r"carriers\.paper\.kind must be"),
+        ('kind = "file"\n', "", r"carriers\.paper\.account_sid is missing"),
+        ('url = "https://api.example.com"\n', "", r"names the carrier 'main', which has no url to send to"),
+        ('auth_token = "hush"', 'signing_key = "hush"', r"carriers\.main\.auth_token is missing"),
+        ('auth_token = "hush"', 'auth_token = ["hush", ""]', r"carriers\.main\.auth_token holds an empty text"),
+        ('auth_token = "hush"', 'auth_token = "hush"\nauth_token_file = "x"', "auth_token and auth_token_file: one"),
+        ('auth_token = "hush"', 'auth_token = "hush"\nnumbers = ["1415", "x"]', "numbers: 'x' is not the start"),
+        ('auth_token = "hush"', 'auth_token = "hush"\nnumbers = [1415]', "Expected `str`"),
+        ('url = "https://api.example.com"', 'url = ["https://api.example.com"]', r"carriers\.main\.url must be a text"),
+        ("[carriers.paper]", '[carriers.b]\naccount_sid="AC1"\nauth_token="y"\n[carriers.paper]', "same account_sid"),
         ('path = "sent', 'paht = "sent', r"carriers\.paper has unknown keys paht"),
         ('path = "sent.ndjson"', 'path = ""', r"carriers\.paper\.path is missing"),
         ('auth_token = "hush"', "", r"carriers\.main\.auth_token is missing"),
@@ -260,6 +269,61 @@ def test_a_carrier_that_cannot_work_is_refused_by_name(tmp_path: Path, before: s
         load_settings(config=written(tmp_path, CARRIERS.replace(before, after)), environ={}, flags={})
 
     assert "hush" not in str(caught.value)
+
+
+ONLY_SENDS_IN = """
+[carriers.main]
+account_sid = "AC1"
+numbers = ["+1415", "12345"]
+"""
+
+
+def test_a_carrier_that_only_sends_to_us_needs_an_account_and_a_token(tmp_path: Path) -> None:
+    """Several tokens while the platform's is changed; a key of its own where webhooks are signed with another."""
+    config = written(tmp_path, ONLY_SENDS_IN + 'auth_token = ["new", "old"]\nsigning_key = "PSK"\n')
+
+    (carrier,) = load_settings(config=config, environ={}, flags={}).settings.carriers
+
+    assert carrier == CarrierSettings(
+        name="main",
+        kind=CarrierKind.MESSAGES_API,
+        account_sid="AC1",
+        auth_tokens=("new", "old"),
+        signing_keys=("PSK",),
+        numbers=("+1415", "12345"),
+    )
+    assert (carrier.inbound_keys, carrier.is_sender) == (("PSK",), False)
+
+
+@pytest.mark.parametrize("line", ['auth_token_file = "{file}"', 'auth_token_variable = "TOKENS"'])
+def test_the_tokens_of_a_carrier_may_be_kept_in_a_file_or_a_variable(tmp_path: Path, line: str) -> None:
+    """Read when the server starts, a line each; a command that only asks needs no right to read them."""
+    file = tmp_path / "tokens"
+    loaded = load_settings(config=written(tmp_path, ONLY_SENDS_IN + line.format(file=file)), environ={}, flags={})
+    file.write_text("\ufeffnew\n\n  old \n", "utf-8")
+
+    settings = with_carrier_secrets(loaded, {"TOKENS": "new\nold"})
+
+    assert loaded.settings.carriers[0].auth_tokens == ()
+    assert settings.carriers[0].inbound_keys == ("new", "old")
+    printed = render_settings(loaded)
+    assert load_settings(config=written(tmp_path, printed), environ={}, flags={}).settings == loaded.settings
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ('auth_token_file = "/nowhere/token"', r"carriers\.main\.auth_token: cannot read /nowhere/token: No such file"),
+        ('auth_token_variable = "TOKENS"', r"carriers\.main\.auth_token: the variable TOKENS holds nothing"),
+        ('signing_key_variable = "TOKENS"', r"carriers\.main\.signing_key: the variable TOKENS holds nothing"),
+    ],
+)
+def test_a_token_that_cannot_be_read_is_an_error_of_the_start(tmp_path: Path, line: str, complaint: str) -> None:
+    """A server without it would refuse every webhook."""
+    loaded = load_settings(config=written(tmp_path, ONLY_SENDS_IN + line), environ={}, flags={})
+
+    with pytest.raises(SettingsError, match=complaint):
+        with_carrier_secrets(loaded, {"TOKENS": " \n"})
 
 
 def test_printed_carriers_hide_their_secrets(tmp_path: Path) -> None:

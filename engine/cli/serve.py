@@ -1,13 +1,14 @@
 """`maskline serve`: run the engine until it is told to stop."""
 
 import logging
+import os
 from pathlib import Path
 
 import click
 
 from engine.app import serve_until_stopped
 from engine.cli.options import setting_options, settings_from
-from engine.settings import LogFormat, Runtime, render_settings
+from engine.settings import LogFormat, Runtime, render_settings, with_carrier_secrets
 from engine.telemetry.logs import ROOT, configure_logs
 
 _log = logging.getLogger(f"{ROOT}.engine")
@@ -28,7 +29,7 @@ def serve(*, print_settings: bool, config: Path | None, **flags: object) -> None
     if print_settings:
         click.echo(render_settings(loaded), nl=False)
         return
-    settings = loaded.settings
+    settings = with_carrier_secrets(loaded, os.environ)
     configure_logs(as_json=settings.log_format is LogFormat.JSON, level=settings.log_level)
     if loaded.service_links:
         _log.info("passed over, being what Kubernetes says of a Service: %s", ", ".join(loaded.service_links))

@@ -320,11 +320,14 @@ class DataPlane(Protocol):
     def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take a leg's state; `answer` gets None when the store is unavailable and the platform should retry."""
 
-    def signing_token(self, proxy: Address) -> str | None:
-        """Return the auth token of the account that owns a proxy number in a pool."""
+    def signing_tokens(self, proxy: Address) -> tuple[str, ...]:
+        """Return the auth tokens of the account that owns a proxy number in a pool; none = it is in no pool."""
 
-    def account_token(self, account_sid: str) -> str | None:
-        """Return the auth token of an account."""
+    def account_tokens(self, account_sid: str) -> tuple[str, ...]:
+        """Return the auth tokens of an account that are good now, first the one that signs what we send."""
+
+    def owner_of(self, proxy: Address) -> str | None:
+        """Return the SID of the account that owns a number, in a pool or not."""
 
 
 class FeedPlane(DataPlane, Protocol):

@@ -59,12 +59,10 @@ class CarrierRoutes:
 
     def __init__(self, carriers: Sequence[CarrierSettings], routes: Mapping[str, str]) -> None:
         """Take routes such as `{"+1415": "main", "*": "twiml"}`; raises CarrierMisconfigured."""
-        self.carriers = {carrier.name: carrier for carrier in carriers}
-        for carrier in carriers:
-            _check(carrier)
+        self.carriers = {carrier.name: carrier for carrier in carriers if carrier.is_sender}
         for prefix, name in routes.items():
             if name != TWIML and name not in self.carriers:
-                raise CarrierMisconfigured(f"route {prefix!r} names carrier {name!r}, which is not configured")
+                raise CarrierMisconfigured(f"route {prefix!r} names carrier {name!r}, which is not configured to send")
         self._default = routes.get(ANY_NUMBER, TWIML)
         prefixes = sorted((prefix for prefix in routes if prefix != ANY_NUMBER), key=len, reverse=True)
         self._routes = [(prefix, routes[prefix]) for prefix in prefixes]
@@ -120,7 +118,7 @@ class Switchboard:
         """Try once; a message's leg is reported as the carrier answers."""
         carrier = self._carriers.get(duty.carrier)
         if carrier is None:
-            return Delivery(error="the carrier is no longer configured")
+            return Delivery(error="the carrier is no longer configured to send")
         if carrier.kind is CarrierKind.FILE:
             return await self._write(effect, duty, Path(carrier.path))
         if isinstance(duty, HangUpOwed):
@@ -171,7 +169,7 @@ class Switchboard:
     async def _post(self, effect: Effect, carrier: CarrierSettings, url: str, form: bytes) -> Answer | NotReached:
         headers = {
             "Content-Type": FORM_TYPE,
-            "Authorization": authorization(carrier.account_sid, carrier.auth_token),
+            "Authorization": authorization(carrier.account_sid, carrier.auth_tokens[0]),
             IDEMPOTENCY_HEADER: effect.sid,
         }
         try:
@@ -254,11 +252,3 @@ def _append(path: Path, line: bytes) -> None:
         os.write(file, line)
     finally:
         os.close(file)
-
-
-def _check(carrier: CarrierSettings) -> None:
-    needed = ("path",) if carrier.kind is CarrierKind.FILE else ("url", "account_sid", "auth_token")
-    missing = [name for name in needed if not getattr(carrier, name)]
-    if missing or not carrier.name or carrier.name == TWIML:
-        problem = f"lacks {', '.join(missing)}" if missing else "needs a name of its own"
-        raise CarrierMisconfigured(f"carrier {carrier.name!r} {problem}")

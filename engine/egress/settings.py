@@ -54,10 +54,32 @@ class CarrierSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What routes call it."""
     kind: CarrierKind
     url: str = ""
-    """messages-api: scheme, host and path prefix, `https://api.example.com`."""
+    """messages-api: scheme, host and path prefix, `https://api.example.com`; empty = it only sends to us."""
     account_sid: str = ""
-    """messages-api: user name, and account in the path."""
-    auth_token: str = ""
-    """messages-api: password."""
+    """messages-api: user name, account in the path, and the AccountSid of its webhooks."""
+    auth_tokens: tuple[str, ...] = ()
+    """messages-api: its passwords; the first is for our requests, any of them signs its webhooks."""
+    auth_token_file: str = ""
+    """Where `auth_tokens` are read from, a line each."""
+    auth_token_variable: str = ""
+    """The same, a variable of the environment."""
+    signing_keys: tuple[str, ...] = ()
+    """What its webhooks are signed with, where that is not the password."""
+    signing_key_file: str = ""
+    """Where `signing_keys` are read from, a line each."""
+    signing_key_variable: str = ""
+    """The same, a variable of the environment."""
+    numbers: tuple[str, ...] = ()
+    """How the proxy numbers begin for which it may deliver calls and messages; empty = all."""
     path: str = ""
     """file: where the lines are appended."""
+
+    @property
+    def is_sender(self) -> bool:
+        """Whether messages can be sent through it."""
+        return bool(self.path if self.kind is CarrierKind.FILE else self.url and self.auth_tokens)
+
+    @property
+    def inbound_keys(self) -> tuple[str, ...]:
+        """What its webhooks may be signed with, and what it says hello with on the feed."""
+        return self.signing_keys or self.auth_tokens

@@ -4,17 +4,18 @@ It knows no connection (`engine.ingress.http` does) and decides nothing (the dat
 """
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.core.errors import CATALOGUE, Code
+from engine.core.errors import Code
 from engine.core.observing import DoorProblem, Observer, TrafficMeter
 from engine.core.ports import Clock, DataPlane
-from engine.core.records import DebuggerEvent
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
+from engine.ingress.carriers import Carrier, Carriers
+from engine.ingress.unsigned import Unsigned
 from engine.wire.twiml import EMPTY, REJECT, dial, message
 from engine.wire.webhooks import (
     Form,
@@ -44,8 +45,8 @@ class DoorSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Scheme, host and path prefix at which the platform reaches us; no slash at the end."""
     verify_signatures: bool = True
     """Refuse webhooks without a right X-Twilio-Signature."""
-    carrier_tokens: Mapping[str, str] = {}
-    """Auth tokens of the operator's carriers, by the AccountSid that they send: they speak for every account."""
+    carriers: Carriers = {}
+    """The operator's carriers: they speak for every account."""
     max_body_bytes: int = 65_536
     """Largest form."""
 
@@ -126,7 +127,7 @@ class Door:
         """Measures durations."""
         self._data = data
         self._observer = observer
-        self._clock = clock
+        self._unsigned = Unsigned(data, settings.carriers, observer=observer, clock=clock, monotonic=monotonic)
         self._signed_urls = {path: _signed_urls(settings.public_url + path.decode()) for path in PATHS}
         self._status_url = f"{settings.public_url}{STATUS_PATH.decode()}?"
 
@@ -150,11 +151,9 @@ class Door:
             reply(_problem(HTTPStatus.BAD_REQUEST, Code.INVALID_PARAMETER, f"Invalid parameter {problem}"))
 
     def _receive(self, webhook: Webhook, form: Form, event: InboundEvent, reply: Reply) -> None:
-        if self.settings.verify_signatures:
-            token = self._data.signing_token(event.proxy) or self._account_token(form)
-            if not self._is_signed(webhook, form, token) and not self._is_of_carrier(webhook, form):
-                self._refuse_signature(form, event.resource_sid, reply)
-                return
+        if self.settings.verify_signatures and not self._may_deliver(webhook, form, event.proxy):
+            self._refuse_signature(webhook, form, event.resource_sid, reply, proxy=event.proxy)
+            return
 
         meter = self.meter
         counts = meter.calls if event.is_call else meter.messages
@@ -169,10 +168,12 @@ class Door:
         meter.deciding(monotonic() - began)
 
     def _report(self, webhook: Webhook, form: Form, report: LegReport, reply: Reply) -> None:
-        if self._is_of_carrier(webhook, form):
+        is_checked = self.settings.verify_signatures
+        carrier = self._carrier_of(form)
+        if carrier is not None and (not is_checked or self._is_signed(webhook, form, carrier.keys)):
             report = msgspec.structs.replace(report, account_sid=None)
-        elif self.settings.verify_signatures and not self._is_signed(webhook, form, self._account_token(form)):
-            self._refuse_signature(form, report.resource_sid, reply)
+        elif is_checked and not self._is_signed(webhook, form, self._account_tokens(form)):
+            self._refuse_signature(webhook, form, report.resource_sid, reply)
             return
 
         def taken(outcome: ReportOutcome | None) -> None:
@@ -203,38 +204,39 @@ class Door:
         body = event.body if decision.body is None else decision.body
         return _twiml(message(to=to, sender=shown, body=body, media=event.media, status_url=status_url))
 
-    def _is_of_carrier(self, webhook: Webhook, form: Form) -> bool:
-        token = self.settings.carrier_tokens.get(form.fields.get("AccountSid", ""))
-        if token is None:
-            return False
-        return not self.settings.verify_signatures or self._is_signed(webhook, form, token)
+    def _may_deliver(self, webhook: Webhook, form: Form, proxy: str) -> bool:
+        """Tell whether a call or message comes from a carrier of the operator's, or from the owner of the number."""
+        carrier = self._carrier_of(form)
+        if carrier is not None and carrier.delivers_for(proxy) and self._is_signed(webhook, form, carrier.keys):
+            return True
+        return self._is_signed(webhook, form, self._data.signing_tokens(proxy) or self._account_tokens(form))
 
-    def _account_token(self, form: Form) -> str | None:
-        account_sid = form.fields.get("AccountSid")
-        return None if account_sid is None else self._data.account_token(account_sid)
+    def _carrier_of(self, form: Form) -> Carrier | None:
+        return self.settings.carriers.get(form.fields.get("AccountSid", ""))
 
-    def _is_signed(self, webhook: Webhook, form: Form, token: str | None) -> bool:
-        if token is None or not webhook.signature:
+    def _account_tokens(self, form: Form) -> tuple[str, ...]:
+        return self._data.account_tokens(form.fields.get("AccountSid", ""))
+
+    def _is_signed(self, webhook: Webhook, form: Form, tokens: tuple[str, ...]) -> bool:
+        if not webhook.signature:
             return False
         tail = "?" + webhook.query.decode("utf-8", "surrogateescape") if webhook.query else ""
-        for url in self._signed_urls[webhook.path]:
-            if hmac.compare_digest(signature(token, url + tail, form), webhook.signature):
-                return True
+        for token in tokens:
+            for url in self._signed_urls[webhook.path]:
+                if hmac.compare_digest(signature(token, url + tail, form), webhook.signature):
+                    return True
         return False
 
-    def _refuse_signature(self, form: Form, resource_sid: str, reply: Reply) -> None:
-        self._observer.turned_away(DoorProblem.BAD_SIGNATURE)
-        account_sid = form.fields.get("AccountSid", "")
-        if self._data.account_token(account_sid) is not None:
-            self._observer.debugger(
-                DebuggerEvent(
-                    code=Code.BAD_SIGNATURE,
-                    account_sid=account_sid,
-                    resource_sid=resource_sid,
-                    message=CATALOGUE[Code.BAD_SIGNATURE].title,
-                    at=self._clock(),
-                )
-            )
+    def _refuse_signature(
+        self, webhook: Webhook, form: Form, resource_sid: str, reply: Reply, *, proxy: str = ""
+    ) -> None:
+        self._unsigned.refused(
+            account_sid=form.fields.get("AccountSid", ""),
+            proxy=proxy,
+            resource_sid=resource_sid,
+            is_signed=bool(webhook.signature),
+            path=webhook.path.decode(),
+        )
         reply(_BAD_SIGNATURE)
 
 

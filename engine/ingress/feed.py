@@ -13,6 +13,7 @@ import msgspec
 
 from engine.core.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports import Clock, FeedPlane, HostDirectory
+from engine.ingress.carriers import Carrier
 from engine.ingress.feed_desk import FeedDesk
 from engine.ingress.feed_line import Frame, Line
 from engine.wire.feed import (
@@ -80,12 +81,21 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True):
         return Limits(self.max_frame_bytes, MAX_EVENTS, self.window_frames, self.window_bytes)
 
 
+class Admitted(msgspec.Struct, frozen=True):
+    """Whose numbers a client may use."""
+
+    account_sid: str | None
+    """The account whose they are; None = of all accounts."""
+    carrier: Carrier | None = None
+    """A carrier of the operator's that may deliver for some of them only."""
+
+
 class FeedParts(msgspec.Struct, frozen=True):
     """What all connections share."""
 
     plane: FeedPlane
-    admit: Callable[[Hello], str | None]
-    """Returns whose numbers a client may use, None = all; raises Refused."""
+    admit: Callable[[Hello], Admitted]
+    """Returns whose numbers a client may use; raises Refused."""
     directory: Callable[[], HostDirectory]
     observer: FeedObserver
     meter: TrafficMeter
@@ -110,6 +120,8 @@ class _Client(msgspec.Struct, frozen=True):
     """What its decisions are made of."""
     layout: AnswerLayout | None
     """The same of those from shortcuts; None where it wants more than a shortcut knows."""
+    carrier: Carrier | None
+    """Looked at for each number, where not all are open to it."""
 
 
 class FeedConnection(asyncio.Protocol):
@@ -239,12 +251,14 @@ class FeedConnection(asyncio.Protocol):
         hello = read_hello(payload)
         shape = shape_of(hello.wants)
         try:
-            account_sid = self._parts.admit(hello)
+            admitted = self._parts.admit(hello)
         except Refused as problem:
             self._refuse(problem.refusal, is_last=True)
             return
         self._timer.cancel()
-        self._client = _Client(account_sid, hello, shape, layout_of(hello.wants))
+        account_sid, carrier = admitted.account_sid, admitted.carrier
+        layout = layout_of(hello.wants) if carrier is None else None
+        self._client = _Client(account_sid, hello, shape, layout, carrier)
         settings, directory = self._parts.settings, self._parts.directory()
         self._splitter.allow(settings.max_frame_bytes)
         hosts = tuple(FeedHost(host.name, host.feed) for host in directory.hosts)
@@ -264,7 +278,7 @@ class FeedConnection(asyncio.Protocol):
         self._burst += len(events)
         meter, monotonic = self._parts.meter, self._parts.monotonic
         began = monotonic()
-        if questions is not None:
+        if questions is not None and client.carrier is None:
             foreseen = self._parts.plane.resolve_all(questions, account_sid=client.account_sid)
             if foreseen is not None:
                 self._done_at = done = monotonic()
@@ -274,7 +288,7 @@ class FeedConnection(asyncio.Protocol):
                 return
         frame = self._stand(size=len(payload))
         frame.begin(events, client.shape)
-        self._desk.ask(frame, events, client.account_sid)
+        self._desk.ask(frame, events, client.account_sid, client.carrier)
         self._done_at = done = monotonic()
         if events:
             meter.deciding(done - began, len(events))

@@ -9,7 +9,9 @@ from mypy_extensions import mypyc_attr
 
 from engine.core.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports import FeedPlane
-from engine.core.traffic import Decision
+from engine.core.routing import NOT_IN_POOL
+from engine.core.traffic import Decision, ReportOutcome
+from engine.ingress.carriers import Carrier
 from engine.ingress.feed_line import Frame
 from engine.wire.feed import Refusal, Refused
 from engine.wire.feed_events import Call, Event, Resolve, Status
@@ -28,13 +30,20 @@ class FeedDesk:
         self._meter = meter
         self._observer = observer
 
-    def ask(self, frame: Frame, events: Sequence[Event | Refusal], account_sid: str | None) -> None:
-        """Ask about every event, for an account (None = for all); each is told to the frame, now or later."""
+    def ask(
+        self, frame: Frame, events: Sequence[Event | Refusal], account_sid: str | None, carrier: Carrier | None
+    ) -> None:
+        """Ask about every event, for an account (None = for all); each is told to the frame, now or later.
+
+        What reached a number for which the carrier, if there is one, may not deliver is in no pool that it knows.
+        """
         calls, messages = self._meter.calls, self._meter.messages
         receive = self._plane.receive
         for index, event in enumerate(events):
             try:
-                if isinstance(event, Resolve):
+                if carrier is not None and not isinstance(event, Refusal) and not carrier.delivers_for(event.proxy):
+                    self._turn_away(frame, index, event)
+                elif isinstance(event, Resolve):
                     self._resolve(frame, index, event, account_sid)
                 elif isinstance(event, Status):
                     self._plane.report(event.report(account_sid), partial(frame.reported, index))
@@ -48,6 +57,14 @@ class FeedDesk:
             except Exception:  # noqa: BLE001 - the listener's task: the unforeseen is logged and answered
                 _log.exception("An event could not be answered")
                 self._refuse(frame, index, Refusal(FeedProblem.INTERNAL_ERROR))
+
+    def _turn_away(self, frame: Frame, index: int, event: Event) -> None:
+        if isinstance(event, Status):
+            frame.reported(index, ReportOutcome.NOT_FOUND)
+            return
+        meter = self._meter
+        counts = meter.calls if isinstance(event, Call) else meter.messages
+        frame.decided(index, meter.resolutions if isinstance(event, Resolve) else counts, NOT_IN_POOL)
 
     def _resolve(self, frame: Frame, index: int, question: Resolve, account_sid: str | None) -> None:
         event = question.event(account_sid)

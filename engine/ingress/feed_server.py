@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-import hmac
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from engine.core.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports import Clock, FeedPlane, HostDirectory
 from engine.core.records import Account
-from engine.ingress.feed import FeedConnection, FeedParts, FeedSettings
+from engine.ingress.carriers import Carriers
+from engine.ingress.feed import Admitted, FeedConnection, FeedParts, FeedSettings
 from engine.ingress.feed_tls import Certificate
 from engine.wire.feed import Hello, Refused
 
@@ -28,16 +28,16 @@ class FeedServer:
         plane: FeedPlane,
         *,
         authenticate: Authenticate,
-        carrier_tokens: Mapping[str, str],
+        carriers: Carriers,
         directory: Callable[[], HostDirectory],
         observer: FeedObserver,
         meter: TrafficMeter,
         monotonic: Clock,
         settings: FeedSettings,
     ) -> None:
-        """Feed a data plane; who gives a token of `carrier_tokens`, by AccountSid, speaks for every account."""
+        """Feed a data plane; a carrier, known by its AccountSid and a key, speaks for every account."""
         self._authenticate = authenticate
-        self._carrier_tokens = carrier_tokens
+        self._carriers = carriers
         self._connections: set[FeedConnection] = set()
         self._turned_away: set[FeedConnection] = set()  # of these, those that are told that there is no room
         self._parts = FeedParts(
@@ -80,14 +80,14 @@ class FeedServer:
         for connection in tuple(self._connections):
             connection.abort()
 
-    def _admit(self, hello: Hello) -> str | None:
-        token = self._carrier_tokens.get(hello.key)
-        if token is not None and hmac.compare_digest(token.encode(), hello.secret.encode()):
-            return None
+    def _admit(self, hello: Hello) -> Admitted:
+        carrier = self._carriers.get(hello.key)
+        if carrier is not None and carrier.has(hello.secret):
+            return Admitted(None, carrier if carrier.numbers else None)
         account = self._authenticate(hello.key, hello.secret)
         if account is None:
             raise Refused(FeedProblem.BAD_CREDENTIALS, "no such key, or its secret is another one")
-        return account.sid
+        return Admitted(account.sid)
 
     def _opened(self, connection: FeedConnection) -> bool:
         has_room = self.connections < self._parts.settings.most_connections

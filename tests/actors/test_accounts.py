@@ -182,10 +182,11 @@ async def test_accounts_do_not_share_service_names_or_people(world: World) -> No
 
 async def test_the_token_that_signs_is_the_owners(world: World) -> None:
     """By proxy number in a pool; nobody's otherwise."""
-    assert world.host.signing_token(N1) == world.account.auth_token
-    assert world.host.signing_token("+16465559999") is None
-    assert world.host.account_token(world.account.sid) == world.account.auth_token
-    assert world.host.account_token("AC" + "0" * 32) is None
+    assert world.host.signing_tokens(N1) == (world.account.auth_token,)
+    assert world.host.signing_tokens("+16465559999") == ()
+    assert world.host.account_tokens(world.account.sid) == (world.account.auth_token,)
+    assert world.host.account_tokens("AC" + "0" * 32) == ()
+    assert (world.host.owner_of(N1), world.host.owner_of("+16465559999")) == (world.account.sid, None)
 
 
 async def test_settings_of_the_account_reach_traffic_at_once(world: World) -> None:

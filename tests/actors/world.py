@@ -202,13 +202,17 @@ class Hosts:
         """Hand a report to the next host."""
         next(self._turns).report(report, answer)
 
-    def signing_token(self, proxy: Address) -> str | None:
+    def signing_tokens(self, proxy: Address) -> tuple[str, ...]:
         """Ask the next host."""
-        return next(self._turns).signing_token(proxy)
+        return next(self._turns).signing_tokens(proxy)
 
-    def account_token(self, account_sid: str) -> str | None:
+    def account_tokens(self, account_sid: str) -> tuple[str, ...]:
         """Ask the next host."""
-        return next(self._turns).account_token(account_sid)
+        return next(self._turns).account_tokens(account_sid)
+
+    def owner_of(self, proxy: Address) -> str | None:
+        """Ask the next host."""
+        return next(self._turns).owner_of(proxy)
 
     def keep_event(self, event: DebuggerEvent) -> None:
         """Have the next host keep a debugger event."""

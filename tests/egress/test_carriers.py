@@ -61,7 +61,7 @@ def receiver() -> Iterator[Receiver]:
 
 def messages_api(url: str) -> CarrierSettings:
     return CarrierSettings(
-        name="main", kind=CarrierKind.MESSAGES_API, url=url, account_sid=PLATFORM_AC, auth_token="secret"
+        name="main", kind=CarrierKind.MESSAGES_API, url=url, account_sid=PLATFORM_AC, auth_tokens=("secret",)
     )
 
 
@@ -117,10 +117,9 @@ def test_the_longest_prefix_names_the_carrier() -> None:
     ("carrier", "routes"),
     [
         (messages_api("https://x"), {"*": "other"}),
-        (messages_api(""), {}),
-        (CarrierSettings(name="f", kind=CarrierKind.FILE), {}),
-        (msgspec.structs.replace(messages_api("https://x"), name="twiml"), {}),
-        (msgspec.structs.replace(messages_api("https://x"), name=""), {}),
+        (messages_api(""), {"*": "main"}),
+        (msgspec.structs.replace(messages_api("https://x"), auth_tokens=()), {"*": "main"}),
+        (CarrierSettings(name="f", kind=CarrierKind.FILE), {"+1415": "f"}),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused(carrier: CarrierSettings, routes: dict[str, str]) -> None:

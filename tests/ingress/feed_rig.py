@@ -14,6 +14,7 @@ from engine.core.ports import HostAddress, HostDirectory
 from engine.core.records import Account
 from engine.core.shortcuts import ShortcutIndex
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Question, ReportOutcome
+from engine.ingress.carriers import Carrier
 from engine.ingress.feed import FeedSettings
 from engine.ingress.feed_server import FeedServer
 from engine.ingress.feed_tls import Certificate
@@ -22,6 +23,8 @@ from engine.settings import ListenAddress
 from tests.ingress.rig import ACCOUNT, PATIENCE, PROXY, REFUSED, ROUTED, SENDER, FakeMeter, FakeMonotonic, until
 
 KEY, SECRET = "SK" + "0" * 32, "a secret"
+REGIONAL = "AC" + "8" * 32
+"""A carrier that may deliver for numbers in +1415 only."""
 CARRIER, CARRIER_TOKEN = "AC" + "9" * 32, "a carrier's token"
 HELLO = {"version": 1, "key": KEY, "secret": SECRET, "wants": ["outcome", "to"]}
 STRANGER, HOOKED, FAR = "+12125550199", "+12125550188", "+12125550177"
@@ -104,11 +107,17 @@ class FakePlane:
         """Tell when all before it is committed."""
         self._commit(done)
 
-    def signing_token(self, proxy: str) -> str | None:
+    def signing_tokens(self, proxy: str) -> tuple[str, ...]:
         """Is not asked by a feed."""
+        return ()
 
-    def account_token(self, account_sid: str) -> str | None:
+    def account_tokens(self, account_sid: str) -> tuple[str, ...]:
         """Is not asked by a feed."""
+        return ()
+
+    def owner_of(self, proxy: str) -> str | None:
+        """Is not asked by a feed."""
+        return None
 
     def commit(self, count: int | None = None) -> None:
         """Let so many commits land, or all."""
@@ -211,7 +220,10 @@ async def feeding(
     server = FeedServer(
         plane,
         authenticate=authenticate,
-        carrier_tokens={CARRIER: CARRIER_TOKEN},
+        carriers={
+            CARRIER: Carrier(name="main", keys=(CARRIER_TOKEN, "older")),
+            REGIONAL: Carrier(name="regional", keys=(CARRIER_TOKEN,), numbers=("+1415",)),
+        },
         directory=lambda: running.directory,
         observer=observer,
         meter=meter,

@@ -70,13 +70,17 @@ class FakePlane:
         outcome = self.report_outcome
         self._answer(lambda: answer(outcome))
 
-    def signing_token(self, proxy: str) -> str | None:
-        """Know one number."""
-        return TOKEN if proxy == PROXY else None
+    def signing_tokens(self, proxy: str) -> tuple[str, ...]:
+        """Know one number in a pool."""
+        return (TOKEN,) if proxy == PROXY else ()
 
-    def account_token(self, account_sid: str) -> str | None:
+    def account_tokens(self, account_sid: str) -> tuple[str, ...]:
         """Know two accounts."""
-        return {ACCOUNT: TOKEN, OTHER_ACCOUNT: OTHER_TOKEN}.get(account_sid)
+        return {ACCOUNT: (TOKEN,), OTHER_ACCOUNT: (OTHER_TOKEN,)}.get(account_sid, ())
+
+    def owner_of(self, proxy: str) -> str | None:
+        """Know that number's owner."""
+        return ACCOUNT if proxy == PROXY else None
 
     def _answer(self, answer: Callable[[], None]) -> None:
         if self.is_holding:

@@ -226,9 +226,10 @@ async def test_an_unsigned_webhook_is_refused_at_every_path(path: str, form: dic
 
 
 async def test_an_unknown_account_raises_no_event() -> None:
-    """There is no debugger to tell; it is counted all the same."""
+    """There is no debugger to tell where nobody owns the number; it is counted all the same."""
     async with serving() as running:
-        answer = await answer_to(running, post(call(AccountSid="AC" + "9" * 32), sign_as="wrong"))
+        form = call(AccountSid="AC" + "9" * 32, To="+14155550000")
+        answer = await answer_to(running, post(form, sign_as="wrong"))
 
         assert answer.status == 403
         assert (running.observer.problems, running.observer.events) == ([DoorProblem.BAD_SIGNATURE], [])

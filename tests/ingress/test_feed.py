@@ -11,7 +11,7 @@ from engine.core.observing import FeedProblem
 from engine.core.ports import HostAddress, HostDirectory
 from engine.core.records import Kind, LegStatus
 from engine.core.traffic import InboundEvent, ReportOutcome
-from engine.ingress.feed import FeedConnection, FeedParts, FeedSettings
+from engine.ingress.feed import Admitted, FeedConnection, FeedParts, FeedSettings
 from tests.ingress.feed_rig import (
     ACCOUNT,
     CARRIER,
@@ -20,6 +20,7 @@ from tests.ingress.feed_rig import (
     HELLO,
     HOOKED,
     PROXY,
+    REGIONAL,
     ROUTED,
     SENDER,
     STRANGER,
@@ -69,6 +70,21 @@ async def test_a_carrier_of_the_operators_speaks_for_every_account() -> None:
     assert running.plane.events[0].account_sid is None
     assert running.plane.reports[0].account_sid is None
     assert problem["error"] == "bad-credentials"
+
+
+async def test_a_carrier_that_serves_some_numbers_reaches_no_others() -> None:
+    """Calls, messages, statuses and questions alike, alone and in bulk; nothing of them comes to the data plane."""
+    far = "+16465550123"
+    async with feeding() as running, greeted(running, key=REGIONAL, secret=CARRIER_TOKEN) as client:
+        _, _, _, mixed = await client.ask(
+            [["call", SENDER, far, "CA1"], ["message", SENDER, far, "SM1", "hi"], [*STATUS[:5], far], call()]
+        )
+        _, _, _, asked = await client.ask([["resolve", "call", SENDER, far], resolve()])
+
+    assert [event.proxy for event in running.plane.events] == [PROXY]
+    assert running.plane.reports == []
+    assert mixed[:3] == [["unknown-number", ""], ["unknown-number", ""], "not-found"]
+    assert asked == [["unknown-number", ""], TOLD[SENDER]]
 
 
 async def test_the_events_of_an_account_name_it() -> None:
@@ -368,7 +384,7 @@ async def answered(chunks: list[bytes]) -> bytes:
     """Return all that a connection writes when these bytes arrive."""
     parts = FeedParts(
         FakePlane(),
-        lambda hello: ACCOUNT,
+        lambda hello: Admitted(ACCOUNT),
         lambda: HostDirectory(1, 0, ()),
         FakeObserver(),
         FakeMeter(),

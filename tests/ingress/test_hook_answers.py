@@ -32,11 +32,15 @@ class FakeData:
         """Take it."""
         answer(ReportOutcome.RECORDED)
 
-    def signing_token(self, proxy: str) -> str | None:
+    def signing_tokens(self, proxy: str) -> tuple[str, ...]:
         """Know none."""
-        return None
+        return ()
 
-    def account_token(self, account_sid: str) -> str | None:
+    def account_tokens(self, account_sid: str) -> tuple[str, ...]:
+        """Know none."""
+        return ()
+
+    def owner_of(self, proxy: str) -> str | None:
         """Know none."""
         return None
 

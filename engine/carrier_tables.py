@@ -1,0 +1,123 @@
+"""The tables `[carriers.NAME]` of the settings file: what they may hold, and where their secrets are read from.
+
+Whatever is wrong is a ValueError that names the key and never a secret.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from engine.egress.settings import CarrierKind, CarrierSettings
+
+TWIML = "twiml"
+"""Name of the carrier that is always there: the answer of the inbound webhook."""
+
+CarrierTable = dict[str, str | list[str]]
+"""One table as it stands in the file."""
+
+_SECRETS = {"auth_token": "auth_tokens", "signing_key": "signing_keys"}
+"""Each by its key: the field that it fills. `KEY_file` and `KEY_variable` name where it is read from instead."""
+
+_LISTS = frozenset({*_SECRETS, "numbers"})
+_TEXTS = (
+    "kind",
+    "url",
+    "account_sid",
+    "path",
+    *(f"{key}_{place}" for key in _SECRETS for place in ("file", "variable")),
+)
+_KEYS = frozenset({*_TEXTS, *_LISTS})
+
+
+def carrier_of(name: str, table: CarrierTable) -> CarrierSettings:
+    """Read a table; secrets that are kept elsewhere are not read yet."""
+    if name in {"", TWIML}:
+        raise ValueError(f"{name!r} cannot be the name of a carrier")
+    if unknown := table.keys() - _KEYS:
+        raise ValueError(f"carriers.{name} has unknown keys {', '.join(sorted(unknown))}")
+    texts = {key: _text(name, key, table[key]) for key in _TEXTS if key in table}
+    kind = texts.pop("kind", CarrierKind.MESSAGES_API)
+    if kind not in set(CarrierKind):
+        raise ValueError(f"carriers.{name}.kind must be one of {', '.join(CarrierKind)}")
+    lists = {_SECRETS.get(key, key): _texts(name, key, table[key]) for key in _LISTS if key in table}
+    carrier = msgspec.convert({"name": name, "kind": kind, **texts, **lists}, CarrierSettings)
+    _check(carrier, table)
+    return carrier
+
+
+def with_secrets(carrier: CarrierSettings, environ: Mapping[str, str]) -> CarrierSettings:
+    """Read the secrets that a table keeps in a file or a variable, a line each."""
+    for key, field in _SECRETS.items():
+        file, variable = getattr(carrier, f"{key}_file"), getattr(carrier, f"{key}_variable")
+        if not file and not variable:
+            continue
+        lines = _read(carrier, key, file) if file else environ.get(variable, "")
+        secrets = tuple(line.strip() for line in lines.splitlines() if line.strip())
+        if not secrets:
+            where = f"file {file}" if file else f"variable {variable}"
+            raise ValueError(f"carriers.{carrier.name}.{key}: the {where} holds nothing")
+        carrier = msgspec.structs.replace(carrier, **{field: secrets})
+    return carrier
+
+
+def is_start_of_number(text: str) -> bool:
+    """Tell whether a text can be how a proxy number begins: digits, behind a "+" or not."""
+    digits = text.removeprefix("+")
+    return digits.isascii() and digits.isdecimal()
+
+
+def rendered(carrier: CarrierSettings, quoted: Callable[[str], str]) -> Iterator[str]:
+    """Write a table as lines of TOML, secrets left out; `quoted` writes a text."""
+    yield f"[carriers.{quoted(carrier.name)}]"
+    for key in _TEXTS:
+        if text := str(getattr(carrier, key)):
+            yield f"{key} = {quoted(text)}"
+    if carrier.numbers:
+        yield f"numbers = [{', '.join(map(quoted, carrier.numbers))}]"
+    for key, field in _SECRETS.items():
+        if getattr(carrier, field):
+            yield f"# {key} is not shown"
+
+
+def _check(carrier: CarrierSettings, table: CarrierTable) -> None:
+    name = carrier.name
+    for key in _SECRETS:
+        given = [one for one in (key, f"{key}_file", f"{key}_variable") if table.get(one)]
+        if len(given) > 1:
+            raise ValueError(f"carriers.{name} has {' and '.join(given)}: one of them is enough")
+    has = {key: any(table.get(one) for one in (key, f"{key}_file", f"{key}_variable")) for key in _SECRETS}
+    if carrier.kind is CarrierKind.FILE:
+        missing = "" if carrier.path else "path"
+    elif not carrier.account_sid:
+        missing = "account_sid"
+    else:
+        is_known = has["auth_token"] or (has["signing_key"] and not carrier.url)
+        missing = "" if is_known else "auth_token"
+    if missing:
+        raise ValueError(f"carriers.{name}.{missing} is missing")
+    if not (carrier.url or "https://").startswith(("http://", "https://")):
+        raise ValueError(f"carriers.{name}.url must begin with https:// or http://")
+    for start in carrier.numbers:
+        if not is_start_of_number(start):
+            raise ValueError(f'carriers.{name}.numbers: {start!r} is not the start of a number, such as "+1415"')
+
+
+def _text(name: str, key: str, value: str | list[str]) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"carriers.{name}.{key} must be a text")  # noqa: TRY004 - the file's fault, as all others
+    return value
+
+
+def _texts(name: str, key: str, value: str | list[str]) -> tuple[str, ...]:
+    texts = (value,) if isinstance(value, str) else tuple(value)
+    if isinstance(value, list) and not all(texts):
+        raise ValueError(f"carriers.{name}.{key} holds an empty text")
+    return tuple(filter(None, texts))
+
+
+def _read(carrier: CarrierSettings, key: str, file: str) -> str:
+    try:
+        return Path(file).expanduser().read_text("utf-8-sig")
+    except OSError as problem:
+        raise ValueError(f"carriers.{carrier.name}.{key}: cannot read {file}: {problem.strerror}") from problem

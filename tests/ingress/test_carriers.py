@@ -1,0 +1,146 @@
+"""Webhooks of the operator's carriers, which sign with tokens of their own, and what is said where none fits."""
+
+import logging
+
+import pytest
+
+from engine.core.errors import Code
+from engine.core.observing import DoorProblem
+from engine.ingress.carriers import Carrier
+from engine.ingress.door import DoorSettings
+from tests.ingress.rig import (
+    ACCOUNT,
+    OTHER_ACCOUNT,
+    PROXY,
+    PUBLIC_URL,
+    Answer,
+    Running,
+    call,
+    connected,
+    post,
+    serving,
+    signed,
+    text,
+)
+
+pytestmark = pytest.mark.anyio
+
+PLATFORM, REGIONAL = "AC" + "7" * 32, "0f8fad5b-d9cb-469f-a165-70867728950e"
+NEW, OLD = "the-new-token", "the-old-token"
+SETTINGS = DoorSettings(
+    public_url=PUBLIC_URL,
+    carriers={
+        PLATFORM: Carrier(name="main", keys=(NEW, OLD)),
+        REGIONAL: Carrier(name="regional", keys=(NEW,), numbers=("+1646", "12345")),
+    },
+)
+ELSEWHERE = "+16465550123"
+
+
+async def ask(running: Running, form: dict[str, str], path: str = "voice", *, token: str | None = NEW) -> Answer:
+    """Post a webhook, signed with a token or not at all."""
+    target = f"/inbound/{path}"
+    async with connected(running) as client:
+        request = post(form, target, sign_as="" if token is None else signed(form, target, token=token))
+        return await client.ask(request if token is not None else request.replace(b"X-Twilio-Signature", b"X-Other"))
+
+
+@pytest.mark.parametrize("token", [NEW, OLD])
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("voice", call(AccountSid=PLATFORM)),
+        ("message", text(AccountSid=PLATFORM)),
+        ("status", call(AccountSid=PLATFORM, CallStatus="ringing")),
+    ],
+)
+async def test_a_carriers_webhooks_are_taken_with_any_of_its_keys(path: str, form: dict[str, str], token: str) -> None:
+    """For numbers of every account; so the platform's token can be changed without a webhook lost."""
+    async with serving(settings=SETTINGS) as running:
+        answer = await ask(running, form, path, token=token)
+
+        assert answer.status == (204 if path == "status" else 200)
+        assert running.observer.problems == []
+
+
+async def test_a_carrier_that_serves_some_numbers_is_refused_for_all_others() -> None:
+    """In doubt its word does not count, though its key is right."""
+    ours, short, other = (call(AccountSid=REGIONAL, To=to) for to in (ELSEWHERE, "12345", PROXY))
+    async with serving(settings=SETTINGS) as running:
+        answers = [await ask(running, form) for form in (ours, short, other)]
+
+        assert [answer.status for answer in answers] == [200, 200, 403]
+        assert [event.proxy for event in running.plane.events] == [ELSEWHERE, "12345"]
+        [told] = running.observer.events
+        assert (told.account_sid, "numbers" in told.message) == (ACCOUNT, True)
+
+
+async def test_an_account_still_signs_for_its_own_numbers_beside_carriers() -> None:
+    """With its own token, and nobody with that token for others."""
+    async with serving(settings=SETTINGS) as running:
+        async with connected(running) as client:
+            own = await client.ask(post(call()))
+        foreign = await ask(running, call(AccountSid=PLATFORM), token="a-tokem")
+
+    assert (own.status, foreign.status) == (200, 403)
+
+
+@pytest.mark.parametrize(
+    ("account_sid", "token", "advice"),
+    [
+        (PLATFORM, "guessed", "Compare auth_token (or signing_key)"),
+        ("AC" + "9" * 32, "its-own", "add [carriers.NAME]"),
+        (ACCOUNT, "its-own", "add [carriers.NAME]"),
+        (OTHER_ACCOUNT, "its-own", "add [carriers.NAME]"),
+        ("", "its-own", "add [carriers.NAME]"),
+        (PLATFORM, None, "it has no X-Twilio-Signature"),
+    ],
+)
+async def test_the_owner_of_the_number_and_the_log_are_told_what_to_do(
+    account_sid: str, token: str | None, advice: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever the webhook says it is from; with neither the number nor an identifier whole."""
+    form = call(AccountSid=account_sid)
+    async with serving(settings=SETTINGS) as running:
+        with caplog.at_level(logging.WARNING, "maskline.ingress"):
+            answer = await ask(running, form, token=token)
+
+        [event] = running.observer.events
+        [line] = caplog.messages
+        assert (answer.status, event.code, event.account_sid) == (403, Code.BAD_SIGNATURE, ACCOUNT)
+        assert advice in event.message
+        assert advice in line
+        assert "/inbound/voice for +1415555XXXX" in line
+        assert PROXY not in line + event.message
+        assert len(account_sid) < 34 or account_sid not in line + event.message
+
+
+async def test_a_flood_of_wrong_signatures_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """However many come, of however many pretended senders; each is counted."""
+    async with serving(settings=SETTINGS) as running:
+        with caplog.at_level(logging.WARNING, "maskline.ingress"):
+            for number in range(50):
+                await ask(running, call(AccountSid=f"AC{number:032x}", CallSid=f"CA{number:032x}"), token="x")
+            running.monotonic.now += 60
+            await ask(running, call(AccountSid="AC" + "5" * 32), token="x")
+
+        assert len(running.observer.problems) == 51
+        assert set(running.observer.problems) == {DoorProblem.BAD_SIGNATURE}
+        assert len(running.observer.events) == 2
+        assert len(caplog.messages) == 2
+        assert "(49 more since the last such line)" in caplog.messages[1]
+
+
+@pytest.mark.parametrize("hostile", ["+14155550199", "14155550199141555501991415555", "AC\n2026 CRITICAL all is lost"])
+async def test_what_a_stranger_writes_is_not_written_down(hostile: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A number in the place of an identifier, or a line of its own for the log."""
+    form = call(AccountSid=hostile, CallSid="CA-1-415-555-0199", To=PROXY)
+    async with serving(settings=SETTINGS) as running:
+        with caplog.at_level(logging.WARNING, "maskline.ingress"):
+            await ask(running, form, token="x")
+
+        [event] = running.observer.events
+        said = caplog.text + event.message
+        assert event.resource_sid is None
+        assert "0199" not in said
+        assert "all is lost" not in said
