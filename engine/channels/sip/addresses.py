@@ -37,8 +37,10 @@ def read_address(value: bytes, header: str) -> HeaderAddress:
 
 
 def split_addresses(value: bytes) -> list[bytes]:
-    """Cut a header that may hold several addresses at the commas between them."""
-    return [one for one in (part.strip(b" \t") for part in _ELEMENT(value)) if one]
+    """Cut a header that may hold several addresses at the commas between them; into none where one cannot be read."""
+    if not _LIST(value):
+        return []
+    return [one for one in (part.strip(b" \t") for part in _ELEMENTS(value)) if one]
 
 
 def scheme(uri: bytes) -> bytes:
@@ -86,7 +88,9 @@ _ADDRESS = re.compile(rb'(?P<uri>[A-Za-z][A-Za-z0-9+.-]*+:[^<>\s;"]++)' + _PARAM
 _PARAMETER = re.compile(
     rb";[ \t]*(" + _TOKEN_CHARACTERS + rb"+)(?:[ \t]*=[ \t]*(" + _QUOTED + rb'|[^\s;"]+))?'
 ).finditer
-_ELEMENT = re.compile(rb"(?:" + _QUOTED + rb'|<[^<>]*+>|[^",<])++', re.DOTALL).findall
+_ELEMENT = rb"(?:" + _QUOTED + rb'|<[^<>]*+>|[^",<>])++'
+_ELEMENTS = re.compile(_ELEMENT, re.DOTALL).findall
+_LIST = re.compile(rb"(?:" + _ELEMENT + rb"|,)*+", re.DOTALL).fullmatch
 _SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*):").match
 _CONTEXT = re.compile(rb"(?:^|;)phone-context=(\+[0-9().-]+)(?:;|$)", re.IGNORECASE).search
 _DIGITS = re.compile(rb"\+?[0-9*#]{1,64}").fullmatch

@@ -28,11 +28,9 @@ def invite(*more: bytes, start: bytes | None = None, body: bytes = b"") -> bytes
         lines[0] = start
     for line in more:
         name = line.lstrip(b"-").partition(b":")[0].strip().lower()
-        places = [place for place, one in enumerate(lines[1:], 1) if one.partition(b":")[0].lower() == name]
-        if line.startswith(b"-"):
-            del lines[places[0]]
-        elif places:
-            lines[places[0]] = line
+        places = [place for place, one in enumerate(LINES) if one.partition(b":")[0].lower() == name]
+        if places:
+            lines[places[0]] = b"" if line.startswith(b"-") else line
         else:
             lines.append(line)
-    return joined(lines, body)
+    return joined(filter(None, lines), body)
