@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from engine.api import admin_batches, admin_delivery, admin_services
 from engine.api.admin_request import Answer, read_body
 from engine.api.http import STORAGE_ADVICE, encode
+from engine.core.asking import explained, swapped
 from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, invalid_parameter
 from engine.core.ports import ControlPlane, PageCursor
 from engine.core.records import ProxyNumber
@@ -185,7 +186,11 @@ async def _explain(control: ControlPlane, request: Request) -> ExplanationShape:
     proxy, sender = request.query_params.get("to"), request.query_params.get("from")
     if not proxy or not sender:
         raise invalid_parameter("to" if not proxy else "from", "is required")
-    return explanation_shape(await control.explain(proxy=proxy, sender=sender))
+    told = await explained(control, to=proxy, sender=sender)
+    if told.account_sid is None and (other := await swapped(control, to=proxy, sender=sender)) is not None:
+        hint = f"{other.proxy} is, in that of service {other.service_sid}: to and from seem to be swapped."
+        told = msgspec.structs.replace(told, story=(*told.story, hint))
+    return explanation_shape(told)
 
 
 async def _make_console_link(console_link: MakeLink | None, _: ControlPlane, __: Request) -> ConsoleLink:

@@ -8,10 +8,9 @@ from engine.console.http import redirect
 from engine.console.login import read_own_form
 from engine.console.pages import Missing
 from engine.console.settings import MOST_FOUND
-from engine.core.e164 import canonical
+from engine.core.asking import explained, readings
 from engine.core.errors import ApiError
 from engine.core.ports import Explanation
-from engine.core.records import Address
 from engine.core.search import read_search
 from engine.core.sids import SidKind, is_sid
 from engine.core.visits import Visit
@@ -51,8 +50,8 @@ async def show_explain(desk: Desk, request: Request, visit: Visit) -> Response:
 async def explain(desk: Desk, request: Request, visit: Visit) -> Response:
     """Say where a call and a message would go, and why."""
     form = await read_own_form(request, visit)
-    proxy, sender = _number(form.get("proxy", "")), _number(form.get("sender", ""))
-    if not proxy or not sender:
+    proxy, sender = form.get("proxy", "")[:_MOST_NUMBER], form.get("sender", "")[:_MOST_NUMBER]
+    if not readings(proxy) or not readings(sender):
         problem = "Give both numbers, such as +14155550100."
         return desk.page(request, "explain.html", visit, explanation=None, problem=problem)
     told_of = await told(_explained(desk, visit, proxy, sender))
@@ -60,6 +59,9 @@ async def explain(desk: Desk, request: Request, visit: Visit) -> Response:
         return desk.page(request, "explain.html", visit, explanation=None, problem=told_of.why)
     if told_of is None:
         problem = "That number is in no pool of this account's services." if visit.account_sid else _IN_NO_POOL
+        other = await told(_explained(desk, visit, sender, proxy))
+        if isinstance(other, Explanation):
+            problem += f" {other.proxy} is: from and to seem to be swapped."
         return desk.page(request, "explain.html", visit, explanation=None, problem=problem)
     return desk.page(request, "explain.html", visit, explanation=told_of, problem="")
 
@@ -67,18 +69,12 @@ async def explain(desk: Desk, request: Request, visit: Visit) -> Response:
 _IN_NO_POOL = "That number is in no service's pool."
 
 
-async def _explained(desk: Desk, visit: Visit, proxy: Address, sender: Address) -> Explanation | None:
+async def _explained(desk: Desk, visit: Visit, proxy: str, sender: str) -> Explanation | None:
     """Return an explanation that this visit may see."""
     try:
-        explanation = await desk.control.explain(proxy=proxy, sender=sender)
+        explanation = await explained(desk.control, to=proxy, sender=sender)
     except ApiError:
         return None
     if explanation.account_sid is None or visit.account_sid not in {None, explanation.account_sid}:
         return None
     return explanation
-
-
-def _number(text: str) -> Address:
-    """Read a number as carriers send it; separators are left out."""
-    kept = "".join(one for one in text.strip()[:_MOST_NUMBER] if one not in " -.()")
-    return canonical(kept)
