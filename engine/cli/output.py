@@ -5,11 +5,18 @@ from collections.abc import Iterable, Sequence
 
 import click
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
 _PIPED_WIDTH = 200
-"""Columns when nobody looks: wide enough that no SID is cut."""
+"""Columns of lines and pictures when nobody looks; tables are as wide as they are."""
+
+_BETWEEN = 2
+"""Spaces between columns."""
+
+_LEAST = 24
+"""Columns to which the last one of a table may shrink, if its longest word is longer: a date fits."""
 
 
 def console(*, is_error: bool = False) -> Console:
@@ -23,14 +30,25 @@ def show_json(answer: object) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(answer)).decode())
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write rows under their columns; text of applications is never read as markup."""
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, screen: Console | None = None) -> None:
+    """Write rows under their columns; text of applications is never read as markup.
+
+    Nothing is cut: on a terminal that is too narrow the last column goes on in further lines, the others stay whole.
+    """
+    cells = [tuple(columns), *map(tuple, rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    screen = screen or console()
+    if screen.is_terminal:
+        longest = max(cell_len(word) for row in cells for word in (row[-1].split() or [""]))
+        left = screen.width - sum(widths[:-1]) - _BETWEEN * len(widths)
+        widths[-1] = min(widths[-1], max(left, min(longest, _LEAST)))
+    screen.width = sum(widths) + _BETWEEN * len(widths)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    for row in rows:
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, width=width, overflow="fold")
+    for row in cells[1:]:
         table.add_row(*(_plain(cell) for cell in row))
-    console().print(table)
+    screen.print(table)
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
