@@ -144,6 +144,10 @@ class Control:
         """Read an owned number."""
         return self._numbers.get(account_sid, number_sid)
 
+    def numbers_of(self, account_sid: str) -> tuple[ProxyNumber, ...]:
+        """Return, for the operator, all that the account owns, short codes too; in no order."""
+        return self._numbers.of(account_sid)
+
     def owned_numbers_page(self, account_sid: str, cursor: PageCursor, wanted: NumberFilter) -> Page[ProxyNumber]:
         """List the owned numbers that are wanted, newest first."""
         return self._numbers.page(account_sid, cursor, wanted)

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from engine.api import admin_batches, admin_delivery, admin_services
+from engine.api import admin_batches, admin_delivery, admin_lists, admin_services
 from engine.api.admin_request import Answer, read_body
 from engine.api.http import STORAGE_ADVICE, encode
 from engine.core.asking import explained, swapped
@@ -86,6 +86,9 @@ def create_admin_app(control: ControlPlane, *, public_url: str = "", console_lin
             route("GET", "/accounts/{account}/keys", _list_keys),
             route("DELETE", "/keys/{key}", _revoke_key),
             route("POST", "/accounts/{account}/numbers", _import_numbers),
+            route("GET", "/numbers", admin_lists.list_numbers),
+            route("GET", "/services/{service}/sessions", admin_lists.list_sessions),
+            route("GET", "/sids", admin_lists.find_sid),
             route("GET", "/sessions/{session}", _show_session),
             route("GET", "/explain", _explain),
             route("GET", "/accounts/{account}/services", admin_services.list_services),

@@ -2,7 +2,7 @@
 
 import click
 
-from engine.cli.client import with_admin
+from engine.cli.client import account_named, with_admin
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table, yes_no
 from engine.settings import Settings
@@ -53,16 +53,17 @@ def list_accounts(*, settings: Settings, as_json: bool) -> None:
 
 
 @account.command()
-@click.argument("sid")
+@click.argument("account", metavar="SID|NAME")
 @admin_options
-def show(*, sid: str, settings: Settings, as_json: bool) -> None:
+def show(*, account: str, settings: Settings, as_json: bool) -> None:
     """Show an account and its settings."""
-    found = with_admin(settings, lambda admin: admin.call("GET", f"/accounts/{sid}", answer=AccountShape))
+    path = ("/accounts/", account_named(account))
+    found = with_admin(settings, lambda admin: admin.call("GET", *path, answer=AccountShape))
     _show(found, as_json=as_json)
 
 
 @account.command("set")
-@click.argument("sid")
+@click.argument("account", metavar="SID|NAME")
 @click.option("--name", help="Free text that tells accounts apart.")
 @click.option(
     "--allow-participant-conflict/--no-allow-participant-conflict", default=None, help="Conflicts (see create)."
@@ -72,13 +73,12 @@ def show(*, sid: str, settings: Settings, as_json: bool) -> None:
 @click.option("--debugger-url", metavar="URL", help='Where its debugger events are posted; "" = nowhere.')
 @admin_options
 def change(
-    *, sid: str, name: str | None, debugger_url: str | None, settings: Settings, as_json: bool, **flags: bool | None
+    *, account: str, name: str | None, debugger_url: str | None, settings: Settings, as_json: bool, **flags: bool | None
 ) -> None:
     """Change an account's settings; what is not named stays."""
     body = AccountChange(friendly_name=name, debugger_url=debugger_url, **flags)
-    changed = with_admin(
-        settings, lambda admin: admin.call("PATCH", f"/accounts/{sid}", answer=AccountShape, body=body)
-    )
+    path = ("/accounts/", account_named(account))
+    changed = with_admin(settings, lambda admin: admin.call("PATCH", *path, answer=AccountShape, body=body))
     _show(changed, as_json=as_json)
 
 

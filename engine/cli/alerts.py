@@ -1,9 +1,8 @@
 """`maskline alerts`: the latest debugger events of an account."""
 
 import click
-import msgspec
 
-from engine.cli.client import with_admin
+from engine.cli.client import account_named, query_of, with_admin
 from engine.cli.durations import read_duration
 from engine.cli.options import admin_options
 from engine.cli.output import show_json, show_table
@@ -19,7 +18,7 @@ def alerts() -> None:
 
 
 @alerts.command("list")
-@click.argument("account")
+@click.argument("account", metavar="SID|NAME")
 @click.option("--level", type=click.Choice([LogLevel.ERROR.value, LogLevel.WARNING.value]), help="Of this level only.")
 @click.option("--since", callback=read_duration, metavar="AGE", help="No older than this: 15m, 2h, 3d.")
 @click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="At most so many.")
@@ -31,9 +30,8 @@ def list_alerts(
     tail = AlertTail(
         level=None if level is None else LogLevel(level), since=None if since is None else clock() - since, limit=limit
     )
-    query = {name: str(value) for name, value in msgspec.to_builtins(tail).items()}
-    path = f"/accounts/{account}/alerts"
-    found = with_admin(settings, lambda admin: admin.call("GET", path, answer=AlertList, query=query))
+    path = ("/accounts/", account_named(account), "/alerts")
+    found = with_admin(settings, lambda admin: admin.call("GET", *path, answer=AlertList, query=query_of(tail)))
     if as_json:
         show_json(found)
         return

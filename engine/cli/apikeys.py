@@ -2,9 +2,10 @@
 
 import click
 
-from engine.cli.client import with_admin
+from engine.cli.client import Named, account_named, with_admin
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table
+from engine.core.sids import SidKind
 from engine.settings import Settings
 from engine.wire.admin import ApiKeyCreate, ApiKeyCreated, ApiKeyList, ApiKeyShape
 
@@ -15,13 +16,13 @@ def apikey() -> None:
 
 
 @apikey.command()
-@click.argument("account")
+@click.argument("account", metavar="SID|NAME")
 @click.option("--name", default="", help="Free text that tells keys apart.")
 @admin_options
 def create(*, account: str, name: str, settings: Settings, as_json: bool) -> None:
     """Make a key; prints its SID and, this once, its secret."""
-    path, body = f"/accounts/{account}/keys", ApiKeyCreate(friendly_name=name)
-    created = with_admin(settings, lambda admin: admin.call("POST", path, answer=ApiKeyCreated, body=body))
+    path, body = ("/accounts/", account_named(account), "/keys"), ApiKeyCreate(friendly_name=name)
+    created = with_admin(settings, lambda admin: admin.call("POST", *path, answer=ApiKeyCreated, body=body))
     if as_json:
         show_json(created)
         return
@@ -29,12 +30,12 @@ def create(*, account: str, name: str, settings: Settings, as_json: bool) -> Non
 
 
 @apikey.command("list")
-@click.argument("account")
+@click.argument("account", metavar="SID|NAME")
 @admin_options
 def list_keys(*, account: str, settings: Settings, as_json: bool) -> None:
     """List the keys of an account, oldest first, the revoked ones too."""
-    path = f"/accounts/{account}/keys"
-    found = with_admin(settings, lambda admin: admin.call("GET", path, answer=ApiKeyList))
+    path = ("/accounts/", account_named(account), "/keys")
+    found = with_admin(settings, lambda admin: admin.call("GET", *path, answer=ApiKeyList))
     if as_json:
         show_json(found)
         return
@@ -43,11 +44,12 @@ def list_keys(*, account: str, settings: Settings, as_json: bool) -> None:
 
 
 @apikey.command()
-@click.argument("sid")
+@click.argument("key", metavar="SID|NAME")
 @admin_options
-def revoke(*, sid: str, settings: Settings, as_json: bool) -> None:
+def revoke(*, key: str, settings: Settings, as_json: bool) -> None:
     """End a key at once; what was signed with it before stays done."""
-    revoked = with_admin(settings, lambda admin: admin.call("DELETE", f"/keys/{sid}", answer=ApiKeyShape))
+    path = ("/keys/", Named(SidKind.API_KEY, key))
+    revoked = with_admin(settings, lambda admin: admin.call("DELETE", *path, answer=ApiKeyShape))
     if as_json:
         show_json(revoked)
         return

@@ -10,7 +10,7 @@ import click
 import msgspec
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from engine.cli.client import AdminClient, with_admin
+from engine.cli.client import AdminClient, service_named, with_admin
 from engine.cli.csvrows import BadRow
 from engine.cli.files import past_mark
 from engine.cli.options import admin_options
@@ -45,7 +45,7 @@ class _Line(msgspec.Struct, frozen=True):
 
 @click.command()
 @click.option("--file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True, help="NDJSON.")
-@click.option("--service", metavar="KS…", required=True, help="Whose sessions they are.")
+@click.option("--service", metavar="SID|NAME", required=True, help="Whose sessions they are.")
 @admin_options
 def batch(*, file: Path, service: str, settings: Settings, as_json: bool) -> None:
     """Make, change and close the sessions of an NDJSON file, an item a line; refused lines are named."""
@@ -53,7 +53,8 @@ def batch(*, file: Path, service: str, settings: Settings, as_json: bool) -> Non
     async def work(admin: AdminClient) -> BatchReport:
         try:
             with file.open("rb") as lines:
-                return await _send(admin, service, past_mark(lines, name=file), is_quiet=as_json)
+                owner = await admin.sid(service_named(service))
+                return await _send(admin, owner, past_mark(lines, name=file), is_quiet=as_json)
         except OSError as problem:
             raise Refusal(f"cannot read {file}: {problem.strerror}") from problem
 

@@ -13,8 +13,12 @@ import msgspec
 
 from engine.app import admin_socket, offline_admin
 from engine.cli.tree import Refusal, Refused
+from engine.core.sids import SidKind, is_sid
 from engine.listeners import short_path
 from engine.settings import Settings
+from engine.wire.admin import AccountList
+from engine.wire.admin_lists import SidFound
+from engine.wire.admin_services import ServiceList
 from engine.wire.rest_shapes import ErrorBody
 from storage.layout import host_dir, read_layout
 
@@ -25,6 +29,30 @@ _SECONDS = 60.0
 """How long one request may take: an import of many numbers commits to disk."""
 
 
+def account_named(text: str) -> "Named":
+    """Name an account."""
+    return Named(SidKind.ACCOUNT, text)
+
+
+def service_named(text: str) -> "Named":
+    """Name a service."""
+    return Named(SidKind.SERVICE, text)
+
+
+class Named(msgspec.Struct, frozen=True):
+    """Something that the operator names by its SID, or by the name that it was given."""
+
+    kind: SidKind
+    text: str
+    service: str | None = None
+    """Of a session: the service in which the name is unique."""
+
+
+Query = dict[str, str | Named]
+
+_NAMED = {"account_sid": SidKind.ACCOUNT, "service_sid": SidKind.SERVICE, "session_sid": SidKind.SESSION}
+
+
 class AdminClient:
     """Speaks `engine.wire.admin`."""
 
@@ -33,15 +61,69 @@ class AdminClient:
         self._http = http
 
     async def call(
-        self, method: str, path: str, *, answer: type[Shape], body: object = None, query: dict[str, str] | None = None
+        self, method: str, *path: str | Named, answer: type[Shape], body: object = None, query: Query | None = None
     ) -> Shape:
-        """Send a request and read its answer; raises Refused when the engine says no."""
+        """Send a request and read its answer; raises Refused when the engine says no.
+
+        The path is given in pieces; names in it and in the query are replaced by the SIDs that they stand for.
+        """
+        place = "".join([await self.sid(piece) for piece in path])
+        asked = {name: await self.sid(value) for name, value in (query or {}).items()}
         content = None if body is None else msgspec.json.encode(body)
         headers = {"content-type": "application/json"}
-        response = await self._http.request(method, path, content=content, headers=headers, params=query)
+        response = await self._http.request(method, place, content=content, headers=headers, params=asked)
         if response.is_success:
             return msgspec.json.decode(response.content, type=answer)
         raise _refused(response)
+
+    async def sid(self, asked: str | Named) -> str:
+        """Return the SID of what is named; raises Refused when there is none of that name, or several."""
+        if isinstance(asked, str):
+            return asked
+        if is_sid(asked.text):
+            return asked.text
+        query: Query = {"kind": asked.kind.value, "name": asked.text}
+        if asked.service is not None:
+            query["service_sid"] = Named(SidKind.SERVICE, asked.service)
+        return (await self.call("GET", "/sids", answer=SidFound, query=query)).sid
+
+
+async def the_account(admin: AdminClient, named: str | None) -> str:
+    """Return the SID of the account that is named, or of the only one."""
+    if named is not None:
+        return await admin.sid(account_named(named))
+    accounts = (await admin.call("GET", "/accounts", answer=AccountList)).accounts
+    if len(accounts) != 1:
+        raise Refusal(f"there are {len(accounts)} accounts: say which one is meant with --account")
+    return accounts[0].sid
+
+
+async def the_service(admin: AdminClient, named: str | None) -> str:
+    """Return the SID of the service that is named, or of the only one."""
+    if named is not None:
+        return await admin.sid(service_named(named))
+    accounts = (await admin.call("GET", "/accounts", answer=AccountList)).accounts
+    services = [
+        one.sid
+        for account in accounts
+        for one in (await admin.call("GET", f"/accounts/{account.sid}/services", answer=ServiceList)).services
+    ]
+    if len(services) != 1:
+        raise Refusal(f"there are {len(services) or 'no'} services: say which one is meant with --service")
+    return services[0]
+
+
+def query_of(asked: msgspec.Struct) -> Query:
+    """Write what is given of a query; names of accounts, services and sessions may stand for their SIDs."""
+    given = {name: value for name, value in msgspec.to_builtins(asked).items() if value is not None}
+    return {name: _written(name, value) for name, value in given.items()}
+
+
+def _written(field: str, value: object) -> str | Named:
+    kind = _NAMED.get(field)
+    if kind is not None:
+        return Named(kind, str(value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def with_admin(settings: Settings, work: Callable[[AdminClient], Awaitable[Result]]) -> Result:

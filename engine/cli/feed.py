@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from engine.cli.client import AdminClient, served_socket, with_admin
+from engine.cli.client import AdminClient, served_socket, the_account, with_admin
 from engine.cli.feedrun import WANTS, FeedReport, Pace, Tally, send_records
 from engine.cli.files import past_mark
 from engine.cli.options import settings_from
@@ -23,7 +23,7 @@ from engine.cli.output import console, show_json, show_table
 from engine.cli.tree import REFUSED, Refusal
 from engine.client.feed import FeedClient
 from engine.settings import ListenAddress, Settings
-from engine.wire.admin import AccountList, ApiKeyCreated, ApiKeyShape
+from engine.wire.admin import ApiKeyCreated, ApiKeyShape
 from engine.wire.feed_records import MAX_RECORD_BYTES, Record, read_lines, read_maps
 
 _CHUNK_BYTES = 262_144
@@ -60,7 +60,7 @@ class Target(msgspec.Struct, frozen=True):
     "--key", envvar="FEED_KEY", metavar="SK…", help="Key to say hello with (or FEED_KEY); else one is made for the run."
 )
 @click.option("--secret", envvar="FEED_SECRET", metavar="TEXT", help="Secret of the key; better given as FEED_SECRET.")
-@click.option("--account", metavar="AC…", help="Whose key is made; may be left out while there is only one account.")
+@click.option("--account", metavar="SID|NAME", help="Whose key is made; may be left out while there is only one.")
 @click.option("--tls", "is_tls", is_flag=True, help="Speak TLS.")
 @click.option("--ca", type=click.Path(path_type=Path, exists=True), help="PEM file of whom to trust; speaks TLS.")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings, for the data directory.")
@@ -119,7 +119,7 @@ def _made_key(settings: Settings, account: str | None) -> Iterator[ApiKeyCreated
         )
 
     async def make(admin: AdminClient) -> ApiKeyCreated:
-        owner = account or await _only_account(admin)
+        owner = await the_account(admin, account)
         body = {"friendly_name": "maskline feed"}
         return await admin.call("POST", f"/accounts/{owner}/keys", answer=ApiKeyCreated, body=body)
 
@@ -128,15 +128,6 @@ def _made_key(settings: Settings, account: str | None) -> Iterator[ApiKeyCreated
         yield made
     finally:
         with_admin(settings, lambda admin: admin.call("DELETE", f"/keys/{made.key.sid}", answer=ApiKeyShape))
-
-
-async def _only_account(admin: AdminClient) -> str:
-    accounts = (await admin.call("GET", "/accounts", answer=AccountList)).accounts
-    if len(accounts) != 1:
-        raise Refusal(
-            f"there are {len(accounts)} accounts: say whose numbers are reached with --account, or give --key"
-        )
-    return accounts[0].sid
 
 
 # -- the run ---------------------------------------------------------------------------------------------------------

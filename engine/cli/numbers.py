@@ -1,21 +1,23 @@
-"""`maskline numbers import`: bring the numbers that an account owns in from a CSV file."""
+"""`maskline numbers`: list the numbers of ours, and bring those that an account owns in from a CSV file."""
 
 import csv
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from engine.cli.client import AdminClient, with_admin
+from engine.cli.client import AdminClient, query_of, the_account, with_admin
 from engine.cli.csvrows import BadRow, CsvRow, read_rows
 from engine.cli.options import admin_options
-from engine.cli.output import console, show_json
+from engine.cli.output import console, show_json, show_table, yes_no
 from engine.cli.tree import REFUSED, Refusal
 from engine.settings import Settings
-from engine.wire.admin import AccountList, NumberResult, NumbersImport, NumbersImported
+from engine.wire.admin import NumberResult, NumbersImport, NumbersImported
+from engine.wire.admin_lists import NumberPage, NumberQuery
 
 ROWS_AT_ONCE = 250
 """Rows of one request: one commit each, and a step of the progress bar."""
@@ -37,9 +39,50 @@ def numbers() -> None:
     """Numbers that accounts own."""
 
 
+@numbers.command("list")
+@click.option("--account", metavar="SID|NAME", help="Of this account only.")
+@click.option("--service", metavar="SID|NAME", help="In this service's pool only.")
+@click.option("--reserved/--unreserved", "is_reserved", default=None, help="Only those reserved, or only the others.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="At most so many.")
+@click.option("--after", metavar="PN…", help="Go on behind this one.")
+@admin_options
+def list_numbers(
+    *,
+    account: str | None,
+    service: str | None,
+    settings: Settings,
+    as_json: bool,
+    **filters: Any,  # noqa: ANN401 - what click has parsed
+) -> None:
+    """List numbers and short codes of ours, with their SIDs, pools and how many active sessions use them."""
+    query = query_of(NumberQuery(account_sid=account, service_sid=service, **filters))
+    page = with_admin(settings, lambda admin: admin.call("GET", "/numbers", answer=NumberPage, query=query))
+    if as_json:
+        show_json(page)
+        return
+    show_table(
+        ("SID", "number", "country", "account", "service", "in use", "reserved", "capabilities"),
+        [
+            (
+                one.sid,
+                one.number,
+                one.country,
+                one.account_sid,
+                one.service_sid or "",
+                "" if one.in_use is None else str(one.in_use),
+                yes_no(one.is_reserved) if one.service_sid else "",
+                " ".join(one.capabilities),
+            )
+            for one in page.numbers
+        ],
+    )
+    if page.after is not None:
+        click.echo(f"there are more: --after {page.after}")
+
+
 @numbers.command("import")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--account", metavar="SID", help="Who owns them; may be left out while there is only one account.")
+@click.option("--account", metavar="SID|NAME", help="Who owns them; may be left out while there is only one account.")
 @click.option("--service", metavar="SID|NAME", help="Put them into this service's pool as well.")
 @admin_options
 def import_numbers(*, file: Path, account: str | None, service: str | None, settings: Settings, as_json: bool) -> None:
@@ -47,7 +90,7 @@ def import_numbers(*, file: Path, account: str | None, service: str | None, sett
     rows = _read(file)
 
     async def work(admin: AdminClient) -> ImportReport:
-        owner = account or await _only_account(admin)
+        owner = await the_account(admin, account)
         return await _import(admin, owner, service, rows, is_quiet=as_json)
 
     report = with_admin(settings, work)
@@ -67,13 +110,6 @@ def _read(file: Path) -> list[CsvRow | BadRow]:
             return list(read_rows(lines))
     except (ValueError, OSError, csv.Error) as problem:
         raise Refusal(f"cannot read {file}: {problem}") from problem
-
-
-async def _only_account(admin: AdminClient) -> str:
-    accounts = (await admin.call("GET", "/accounts", answer=AccountList)).accounts
-    if len(accounts) != 1:
-        raise Refusal(f"there are {len(accounts)} accounts: say which one owns the numbers with --account")
-    return accounts[0].sid
 
 
 async def _import(

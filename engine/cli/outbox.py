@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from engine.cli.client import AdminClient, with_admin
+from engine.cli.client import AdminClient, query_of, with_admin
 from engine.cli.durations import ago, read_duration
 from engine.cli.options import admin_options
 from engine.cli.output import show_json, show_table
@@ -49,9 +49,9 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
     with_query = click.option(
         "--older-than", callback=read_duration, metavar="AGE", help="Owed for longer: 15m, 2h, 3d."
     )(with_query)
-    with_query = click.option("--session", metavar="KC…", help="Of this session.")(with_query)
-    with_query = click.option("--service", metavar="KS…", help="Of this service.")(with_query)
-    return click.option("--account", metavar="AC…", help="Of this account.")(with_query)
+    with_query = click.option("--session", metavar="SID|NAME", help="Of this session.")(with_query)
+    with_query = click.option("--service", metavar="SID|NAME", help="Of this service.")(with_query)
+    return click.option("--account", metavar="SID|NAME", help="Of this account.")(with_query)
 
 
 @outbox.command("list")
@@ -65,7 +65,7 @@ def list_outbox(
 ) -> None:
     """List what is owed, oldest first; what would be said and to whom is not shown."""
     asked = msgspec.structs.replace(query, is_dead=is_dead, limit=limit, after=after)
-    page = with_admin(settings, lambda admin: admin.call("GET", "/outbox", answer=OutboxPage, query=_query(asked)))
+    page = with_admin(settings, lambda admin: admin.call("GET", "/outbox", answer=OutboxPage, query=query_of(asked)))
     if as_json:
         show_json(page)
         return
@@ -96,7 +96,7 @@ def _change(verb: str, query: OutboxQuery, settings: Settings, *, is_sure: bool,
     dead = msgspec.structs.replace(query, is_dead=True)
     if not is_sure:
         found = with_admin(
-            settings, lambda admin: admin.call("GET", "/outbox/count", answer=OutboxCount, query=_query(dead))
+            settings, lambda admin: admin.call("GET", "/outbox/count", answer=OutboxCount, query=query_of(dead))
         )
         many = f"{found.count}" if found.is_whole else f"more than {found.count}"
         if found.count:
@@ -113,16 +113,11 @@ def _change(verb: str, query: OutboxQuery, settings: Settings, *, is_sure: bool,
 async def _change_all(admin: AdminClient, verb: str, query: OutboxQuery) -> int:
     changed = 0
     while True:
-        answer = await admin.call("POST", f"/outbox/{verb}", answer=OutboxChanged, query=_query(query))
+        answer = await admin.call("POST", f"/outbox/{verb}", answer=OutboxChanged, query=query_of(query))
         changed += answer.changed
         if answer.after is None:
             return changed
         query = msgspec.structs.replace(query, after=answer.after)
-
-
-def _query(query: OutboxQuery) -> dict[str, str]:
-    given = {name: value for name, value in msgspec.to_builtins(query).items() if value is not None}
-    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
 
 
 def _row(effect: EffectReport) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from engine.cli.client import AdminClient, with_admin
+from engine.cli.client import AdminClient, Query, account_named, service_named, with_admin
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table, yes_no
 from engine.cli.tree import Refusal
@@ -29,7 +29,7 @@ def service() -> None:
 
 
 @service.command("list")
-@click.option("--account", metavar="AC…", help="Of this account only.")
+@click.option("--account", metavar="SID|NAME", help="Of this account only.")
 @admin_options
 def list_services(*, account: str | None, settings: Settings, as_json: bool) -> None:
     """List services, newest first, with the options that are on."""
@@ -49,16 +49,17 @@ def list_services(*, account: str | None, settings: Settings, as_json: bool) -> 
 
 
 @service.command()
-@click.argument("sid")
+@click.argument("service", metavar="SID|NAME")
 @admin_options
-def show(*, sid: str, settings: Settings, as_json: bool) -> None:
+def show(*, service: str, settings: Settings, as_json: bool) -> None:
     """Show a service: webhooks and options."""
-    found = with_admin(settings, lambda admin: admin.call("GET", f"/services/{sid}", answer=ServiceReport))
+    path = ("/services/", service_named(service))
+    found = with_admin(settings, lambda admin: admin.call("GET", *path, answer=ServiceReport))
     _show(found, as_json=as_json)
 
 
 @service.command("set")
-@click.argument("sid")
+@click.argument("service", metavar="SID|NAME")
 @click.option(
     "--intercept-fails-closed/--no-intercept-fails-closed",
     default=None,
@@ -106,7 +107,7 @@ def show(*, sid: str, settings: Settings, as_json: bool) -> None:
 @admin_options
 def change(
     *,
-    sid: str,
+    service: str,
     account_sms_stop_filter: bool,
     inserts_mexican_one: bool | None,
     documents: tuple[tuple[str, Path], ...],
@@ -122,17 +123,17 @@ def change(
     options |= {_DOCUMENTS[name]: None for name in without}
     options |= {_DOCUMENTS[name]: _read(file) for name, file in documents}
     body = ServiceChange(inserts_mexican_one=inserts_mexican_one, options=options)
-    path = f"/services/{sid}"
-    changed = with_admin(settings, lambda admin: admin.call("PATCH", path, answer=ServiceReport, body=body))
+    path = ("/services/", service_named(service))
+    changed = with_admin(settings, lambda admin: admin.call("PATCH", *path, answer=ServiceReport, body=body))
     _show(changed, as_json=as_json)
 
 
 async def _services_of(admin: AdminClient, account: str) -> tuple[ServiceReport, ...]:
-    path = f"/accounts/{account}/services"
+    path = ("/accounts/", account_named(account), "/services")
     found: tuple[ServiceReport, ...] = ()
-    query: dict[str, str] = {}
+    query: Query = {}
     while True:
-        page = await admin.call("GET", path, answer=ServiceList, query=query)
+        page = await admin.call("GET", *path, answer=ServiceList, query=query)
         found += page.services
         if page.after is None:
             return found

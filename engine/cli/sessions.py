@@ -1,13 +1,20 @@
 """`maskline sessions` and `maskline explain`: what a session holds, and why traffic goes where it goes."""
 
+from typing import Any
+
 import click
+import msgspec
 
 from engine.cli.batches import batch
-from engine.cli.client import with_admin
+from engine.cli.client import AdminClient, Named, Query, query_of, the_service, with_admin
+from engine.cli.durations import read_duration
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table
+from engine.core.sids import SidKind
+from engine.runtime import clock
 from engine.settings import Settings
 from engine.wire.admin import DecisionShape, ExplanationShape, SessionReport
+from engine.wire.admin_lists import SessionLine, SessionPage, SessionQuery
 
 
 @click.group()
@@ -18,12 +25,62 @@ def sessions() -> None:
 sessions.add_command(batch)
 
 
-@sessions.command()
-@click.argument("sid")
+@sessions.command("list")
+@click.option("--service", metavar="SID|NAME", help="Whose they are; may be left out while there is only one.")
+@click.option("--status", type=click.Choice(["open", "in-progress", "closed"]), help="Of this status only.")
+@click.option("--since", callback=read_duration, metavar="AGE", help="Made no longer ago than this: 15m, 2h, 3d.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
+@click.option("--after", metavar="KC…", help="Go on behind this one.")
 @admin_options
-def show(*, sid: str, settings: Settings, as_json: bool) -> None:
+def list_sessions(*, service: str | None, settings: Settings, as_json: bool, **filters: Any) -> None:  # noqa: ANN401 - what click has parsed
+    """List the sessions of a service, newest first."""
+    since = filters.pop("since")
+    asked = SessionQuery(created_since=None if since is None else clock() - since, **filters)
+    page = with_admin(settings, lambda admin: _listed(admin, service, asked))
+    if as_json:
+        show_json(page)
+        return
+    show_table(
+        ("SID", "status", "mode", "created", "last interaction", "expires", "closed because of", "name"),
+        [
+            (
+                one.sid,
+                one.status.value,
+                one.mode.value,
+                one.date_created,
+                one.date_last_interaction or "",
+                one.expires_at or "",
+                one.closed_reason or "",
+                one.unique_name or "",
+            )
+            for one in page.sessions
+        ],
+    )
+    if page.after is not None:
+        click.echo(f"there are more: --after {page.after}")
+
+
+async def _listed(admin: AdminClient, service: str | None, query: SessionQuery) -> SessionPage:
+    """Read on until there are as many as wanted, since a request looks at a part of a long list only."""
+    path = ("/services/", await the_service(admin, service))
+    found: tuple[SessionLine, ...] = ()
+    while True:
+        asked = msgspec.structs.replace(query, limit=query.limit - len(found))
+        page = await admin.call("GET", *path, "/sessions", answer=SessionPage, query=query_of(asked))
+        found += page.sessions
+        if page.after is None or len(found) == query.limit:
+            return SessionPage(found, page.after)
+        query = msgspec.structs.replace(query, after=page.after)
+
+
+@sessions.command()
+@click.argument("session", metavar="SID|NAME")
+@click.option("--service", metavar="SID|NAME", help="Whose name it is, where several services have such a session.")
+@admin_options
+def show(*, session: str, service: str | None, settings: Settings, as_json: bool) -> None:
     """Show a session with its participants and latest interactions."""
-    found = with_admin(settings, lambda admin: admin.call("GET", f"/sessions/{sid}", answer=SessionReport))
+    path = ("/sessions/", Named(SidKind.SESSION, session, service))
+    found = with_admin(settings, lambda admin: admin.call("GET", *path, answer=SessionReport))
     if as_json:
         show_json(found)
         return
@@ -59,7 +116,7 @@ def show(*, sid: str, settings: Settings, as_json: bool) -> None:
 @admin_options
 def explain(*, proxy: str, sender: str, settings: Settings, as_json: bool) -> None:
     """Say where a call or message would go now, and why; changes nothing."""
-    query = {"to": proxy, "from": sender}
+    query: Query = {"to": proxy, "from": sender}
     found = with_admin(settings, lambda admin: admin.call("GET", "/explain", answer=ExplanationShape, query=query))
     if as_json:
         show_json(found)

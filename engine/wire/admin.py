@@ -16,7 +16,8 @@ error body (`engine.wire.rest_shapes.ErrorBody`).
     GET    /explain?to=…&from=…                            200 ExplanationShape
     POST   /console/links                                  201 ConsoleLink
 
-Outbox and debugger events: `engine.wire.admin_delivery`; services: `engine.wire.admin_services`; batches of sessions:
+Lists and names: `engine.wire.admin_lists`; outbox and debugger events: `engine.wire.admin_delivery`; services:
+`engine.wire.admin_services`; batches of sessions:
 `engine.wire.admin_batches`.
 """
 

@@ -197,6 +197,9 @@ class FakeControl:
             raise not_found(number_sid)
         return number
 
+    def numbers_of(self, account_sid: str) -> tuple[ProxyNumber, ...]:
+        return tuple(number for number in self.numbers.values() if number.account_sid == account_sid)
+
     def owned_numbers_page(self, account_sid: str, cursor: PageCursor, wanted: NumberFilter) -> Page[ProxyNumber]:
         owned = [number for number in self.numbers.values() if number.account_sid == account_sid]
         return paged([number for number in owned if wanted(number)], cursor)
