@@ -220,7 +220,8 @@ class ServiceCoordinator:
             now=self._parts.clock(),
         )
         self._check_name_is_free(session.unique_name)
-        participants = self._seating.join(session, request.participants)
+        is_strict = request.fail_on_participant_conflict
+        participants = self._seating.join(session, request.participants, asks_strict=is_strict)
         self._seating.reserve(participants if session.is_active else ())
         if session.unique_name is not None:
             self._claimed_names.add(session.unique_name)
@@ -277,7 +278,7 @@ class ServiceCoordinator:
                     await self._parts.store.write(beside)
                 return session
             if plan.reopens:
-                is_strict = self._seating.is_strict(session, asked=update.fail_on_participant_conflict is True)
+                is_strict = self._seating.is_strict(asked=update.fail_on_participant_conflict is True)
                 await self._reopen(session, plan.change, beside, is_strict=is_strict)
             elif plan.closes:
                 await self._end(session_sid, plan.change, beside)

@@ -127,19 +127,28 @@ class Participation:
             active = self._sessions.active_session(session_sid)
             if active is None or before.date_deleted is not None:
                 raise session_closed() if active is None else self._not_found(session_sid, participant_sid)
+            request = request_after(before, update)
+            if self._seating.keeps_pair(before, request):
+                return await self._rename(before, request)
             seat = next(seat for seat in active.seats if seat.participant_sid == participant_sid)
             self._seating.free(seat.identifier, seat.proxy, is_last_use=not is_shared(active, seat))
             try:
-                after = self._changed(session, before, update)
+                after = self._changed(session, before, request)
             except BaseException:
                 self._seating.hold(before.identifier, before.proxy_identifier, is_new_use=not is_shared(active, seat))
                 raise
             await self._replace_seat(active, seat, before, after)
             return after
 
-    def _changed(self, session: Session, before: Participant, update: ParticipantUpdate) -> Participant:
+    async def _rename(self, before: Participant, request: ParticipantRequest) -> Participant:
+        """Commit what of a participant concerns nobody's routing."""
+        after = msgspec.structs.replace(before, friendly_name=request.friendly_name, date_updated=self._parts.clock())
+        await self._parts.write((ParticipantChanged(after),))
+        return after
+
+    def _changed(self, session: Session, before: Participant, request: ParticipantRequest) -> Participant:
         others = tuple(one for one in self._parts.store.participants(session.sid) if one.sid != before.sid)
-        (joined,) = self._seating.join(session, (request_after(before, update),), present=others)
+        (joined,) = self._seating.join(session, (request,), present=others)
         return msgspec.structs.replace(
             joined, sid=before.sid, date_created=before.date_created, date_updated=self._parts.clock()
         )

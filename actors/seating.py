@@ -7,7 +7,7 @@ behaviour 3.5, 6, 7.
 from collections.abc import Callable, Iterable, Mapping
 
 from actors.parts import Parts
-from engine.core.allocation import Surroundings, admit, allot, not_in_service, pair_in_use
+from engine.core.allocation import Surroundings, admit, allot, keeps_pair, not_in_service, pair_in_use
 from engine.core.bindings import ActiveSession, Seat
 from engine.core.e164 import mask
 from engine.core.errors import Code
@@ -43,21 +43,28 @@ class Seating:
         """How full the pool is."""
         return self.pool.state(most_held=self._holdings.most_held)
 
-    def is_strict(self, session: Session, *, asked: bool) -> bool:
+    def is_strict(self, *, asked: bool) -> bool:
         """Tell whether a request may not make a pair active twice."""
-        is_permissive = self._account().allow_participant_conflict
-        return not is_permissive or asked or session.fail_on_participant_conflict
+        return asked or not self._account().allow_participant_conflict
 
     def join(
-        self, session: Session, requests: tuple[ParticipantRequest, ...], present: tuple[Participant, ...] = ()
+        self,
+        session: Session,
+        requests: tuple[ParticipantRequest, ...],
+        present: tuple[Participant, ...] = (),
+        *,
+        asks_strict: bool = False,
     ) -> tuple[Participant, ...]:
-        """Choose the proxy numbers of those who join, and make their records; nothing is reserved yet."""
+        """Choose the proxy numbers of those who join, and make their records; nothing is reserved yet.
+
+        `asks_strict` has the strict rule hold for all of them, not only for those who ask for it themselves.
+        """
         around = self._surroundings()
         joined = []
         may_return = around.service.options.participants_may_change
         identifiers = admit(requests, present=present, mode=session.mode, around=around, may_return=may_return)
         for request, identifier in zip(requests, identifiers, strict=True):
-            is_strict = self.is_strict(session, asked=request.fail_on_participant_conflict)
+            is_strict = self.is_strict(asked=asks_strict or request.fail_on_participant_conflict)
             allotment = allot(request, identifier, mode=session.mode, is_strict=is_strict, around=around)
             participant = Participant(
                 sid=self._parts.mint(SidKind.PARTICIPANT),
@@ -75,6 +82,10 @@ class Seating:
                 self._tell_conflict(Code.SIMULTANEOUS_REQUESTS, participant)
             joined.append(participant)
         return tuple(joined)
+
+    def keeps_pair(self, before: Participant, request: ParticipantRequest) -> bool:
+        """Tell whether what an update makes of somebody leaves them their identifier and their number."""
+        return keeps_pair(before, request, self._surroundings())
 
     def check_return(self, participants: Iterable[Participant], *, is_strict: bool) -> None:
         """Refuse to re-open a session whose numbers left the pool or whose pairs are taken."""

@@ -63,7 +63,6 @@ _PLAIN_FIELDS = (
     "date_ended",
     "date_started",
     "idle_since",
-    "fail_on_participant_conflict",
 )
 """Fields of SessionChanged that are columns as they are."""
 

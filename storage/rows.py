@@ -65,9 +65,9 @@ SERVICE_COLUMNS: Final = (
 )
 SESSION_COLUMNS: Final = (
     "sid, service_sid, account_sid, unique_name, status, closed_reason, mode, ttl_seconds, date_expiry, idle_since, "
-    "date_started, date_ended, date_last_interaction, fail_on_participant_conflict, date_created, date_updated"
+    "date_started, date_ended, date_last_interaction, date_created, date_updated"
 )
-"""Without date_activated, which is the store's own."""
+"""Without what is the store's own: date_activated, and a rule for conflicts that is not kept any more."""
 PARTICIPANT_COLUMNS: Final = (
     "session_sid, sid, service_sid, identifier, proxy_identifier, proxy_identifier_sid, friendly_name, date_created, "
     "date_updated, date_deleted"
@@ -222,7 +222,7 @@ def service_of(row: Fetched) -> Service:
 
 
 def session_row(session: Session) -> Row:
-    """Return the row of a new session, date_activated last."""
+    """Return the row of a new session, then fail_on_participant_conflict and date_activated."""
     return (
         blob(session.sid),
         blob(session.service_sid),
@@ -237,9 +237,9 @@ def session_row(session: Session) -> Row:
         session.date_started,
         session.date_ended,
         session.date_last_interaction,
-        int(session.fail_on_participant_conflict),
         session.date_created,
         session.date_updated,
+        0,
         session.date_created if session.is_active else None,
     )
 
@@ -260,9 +260,8 @@ def session_of(row: Fetched) -> Session:
         date_started=row[10],
         date_ended=row[11],
         date_last_interaction=row[12],
-        fail_on_participant_conflict=bool(row[13]),
-        date_created=row[14],
-        date_updated=row[15],
+        date_created=row[13],
+        date_updated=row[14],
     )
 
 

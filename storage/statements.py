@@ -57,7 +57,7 @@ def _upsert(table: str, columns: str) -> str:
     return f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT (sid) DO UPDATE SET {settings}"  # noqa: S608 - names of this package
 
 
-INSERT_SESSIONS: Final = _insert("sessions", f"{SESSION_COLUMNS}, date_activated")
+INSERT_SESSIONS: Final = _insert("sessions", f"{SESSION_COLUMNS}, fail_on_participant_conflict, date_activated")
 INSERT_PARTICIPANTS: Final = _insert("participants", PARTICIPANT_COLUMNS)
 INSERT_INTERACTIONS: Final = _insert(
     "interactions",

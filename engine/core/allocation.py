@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from engine.core.e164 import canonical, is_channel, is_chat_channel, mask, parse_identifier, parse_proxy_number
-from engine.core.errors import ApiError, Code, MasklineError
+from engine.core.errors import ApiError, Code
 from engine.core.holdings import Holdings
 from engine.core.pool import Pool, capability_problem
 from engine.core.records import Address, Mode, Participant, ProxyNumber, Service
@@ -108,7 +108,8 @@ def allot(
         ApiError: 80201 to 80208 when nothing fits; the codes of an explicit number that cannot be used.
     """
     held = around.holdings.of(identifier)
-    if request.proxy_identifier is None and request.proxy_identifier_sid is None:
+    number = _number_asked_for(request, around)
+    if number is None:
         number = around.pool.select(
             mode=mode,
             identifier=identifier,
@@ -120,7 +121,6 @@ def allot(
             joins_us_and_canada=around.joins_us_and_canada,
         )
         return Allotment(identifier, number)
-    number = _number_asked_for(request, around)
     problem = capability_problem(number, mode)
     if problem is not None:
         raise problem
@@ -142,16 +142,13 @@ def not_in_service(proxy: str) -> ApiError:
     return ApiError(Code.PROXY_IDENTIFIER_NOT_IN_SERVICE, f"Proxy number {shown} is not in the service's pool")
 
 
-def _number_asked_for(request: ParticipantRequest, around: Surroundings) -> ProxyNumber:
+def _number_asked_for(request: ParticipantRequest, around: Surroundings) -> ProxyNumber | None:
     by_sid = None if request.proxy_identifier_sid is None else _by_sid(request.proxy_identifier_sid, around)
     by_address = None if request.proxy_identifier is None else _by_address(request.proxy_identifier, around)
     if by_sid is not None and by_address is not None and by_sid.sid != by_address.sid:
         problem = "ProxyIdentifier and ProxyIdentifierSid name different numbers"
         raise ApiError(Code.IDENTIFIER_PAIR_INVALID, problem)
-    number = by_sid or by_address
-    if number is None:
-        raise MasklineError  # neither was given: `allot` asks first
-    return number
+    return by_sid or by_address
 
 
 def _by_sid(sid: str, around: Surroundings) -> ProxyNumber:
@@ -186,13 +183,26 @@ def _not_usable(named: str, around: Surroundings) -> ApiError:
 def request_after(before: Participant, update: ParticipantUpdate) -> ParticipantRequest:
     """Return how somebody would ask to join as what an update makes of them (an extension).
 
-    A new identifier gets a number anew unless one is named; otherwise the number stays.
+    Another identifier gets a number anew unless one is named; otherwise the number stays, however the same identifier
+    is spelt. ApiError IDENTIFIER_INVALID when it is none.
     """
     asked = given(update)
-    kept: dict[str, object] = {"identifier": before.identifier, "friendly_name": before.friendly_name}
-    if not asked.keys() & {"identifier", "proxy_identifier", "proxy_identifier_sid"}:
+    identifier = asked.get("identifier", before.identifier)
+    if identifier != before.identifier:
+        identifier = parse_identifier(identifier)
+    kept: dict[str, object] = {"friendly_name": before.friendly_name}
+    if identifier == before.identifier and not asked.keys() & {"proxy_identifier", "proxy_identifier_sid"}:
         kept["proxy_identifier_sid"] = before.proxy_identifier_sid
-    return msgspec.convert(kept | asked, ParticipantRequest)
+    return msgspec.convert(kept | asked | {"identifier": identifier}, ParticipantRequest)
+
+
+def keeps_pair(before: Participant, request: ParticipantRequest, around: Surroundings) -> bool:
+    """Tell whether a request names the identifier and the number that somebody has: nothing is to be chosen then.
+
+    Raises ApiError as `allot` does for a number that cannot be used.
+    """
+    number = _number_asked_for(request, around)
+    return request.identifier == before.identifier and number is not None and number.sid == before.proxy_identifier_sid
 
 
 def session_wanted(wanted: SessionWanted, event: InboundEvent, number: ProxyNumber) -> SessionRequest:

@@ -88,7 +88,6 @@ class SessionChanged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     date_ended: float | NoChange | None = UNSET
     date_started: float | NoChange | None = UNSET
     idle_since: float | NoChange = UNSET
-    fail_on_participant_conflict: bool | NoChange = UNSET
 
 
 class BatchKeyUsed(msgspec.Struct, frozen=True, gc=False):

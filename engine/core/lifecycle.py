@@ -92,7 +92,6 @@ def new_session(
         date_expiry=request.date_expiry,
         idle_since=now,
         date_ended=now if is_closed else None,
-        fail_on_participant_conflict=request.fail_on_participant_conflict,
         date_created=now,
         date_updated=now,
     )
@@ -134,7 +133,6 @@ def plan_update(session: Session, update: SessionUpdate, *, now: float) -> Updat
             idle_since=now if reopens else UNSET,
             ttl_seconds=update.ttl_seconds,
             date_expiry=date_expiry,
-            fail_on_participant_conflict=update.fail_on_participant_conflict,
         ),
         closes=closes,
         reopens=reopens,

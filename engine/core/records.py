@@ -282,8 +282,6 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """When it closed."""
     date_last_interaction: float | None = None
     """Latest interaction on either proxy number."""
-    fail_on_participant_conflict: bool = False
-    """The session asked to be strict although the account is permissive."""
     date_created: float
     """When it was made."""
     date_updated: float

@@ -77,6 +77,7 @@ class SessionRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     status: SessionStatus = SessionStatus.OPEN
     participants: tuple[ParticipantRequest, ...] = ()
     fail_on_participant_conflict: bool = False
+    """Be strict although the account is permissive, in this request; nothing of it is kept."""
 
 
 class SessionUpdate(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -131,16 +131,16 @@ class ControlRules(Driver):
         if isinstance(answer, Session):
             assert code is None
             assert not is_failing
-            self._note(answer, fail_on=fail_on)
+            self._note(answer, is_strict=not self.is_permissive or fail_on)
         else:
             assert answer == (None if is_failing and code is None else code)
 
-    def _note(self, session: Session, *, fail_on: bool) -> None:
+    def _note(self, session: Session, *, is_strict: bool) -> None:
         places = [Place(one.sid, one.identifier, one.proxy_identifier) for one in self._participants(session.sid)]
         held = set(self.model.pairs())
         for place in places:
             assert self.model.pools[place.proxy] == session.service_sid
-            if not self.is_permissive or fail_on:
+            if is_strict:
                 assert (place.identifier, place.proxy) not in held
         self.model.sessions[session.sid] = Pairing(
             session.sid,
@@ -151,7 +151,6 @@ class ControlRules(Driver):
             session.date_created,
             self.model.activate(),
             places,
-            is_strict=not self.is_permissive or fail_on,
         )
 
     def _participants(self, session_sid: str) -> tuple[Participant, ...]:
@@ -166,7 +165,7 @@ class ControlRules(Driver):
         is_ended = not pairing.is_active or pairing.is_past_end(now)
         code = Code.SESSION_CLOSED if is_ended else None
         code = code or self.model.refusal_of_joining(
-            pairing.service_sid, [joiner], present=pairing.places, is_strict=pairing.is_strict
+            pairing.service_sid, [joiner], present=pairing.places, is_strict=not self.is_permissive
         )
         request = ParticipantRequest(identifier=joiner[0], proxy_identifier=joiner[1])
 
@@ -184,7 +183,7 @@ class ControlRules(Driver):
         (new,) = (each for each in self._participants(pairing.sid) if each.sid not in known)
         assert (new.identifier, self.model.pools[new.proxy_identifier]) == (joiner[0], pairing.service_sid)
         assert joiner[1] in (None, new.proxy_identifier)
-        if joiner[1] is None or pairing.is_strict:
+        if joiner[1] is None or not self.is_permissive:
             assert (new.identifier, new.proxy_identifier) not in set(self.model.pairs())
         pairing.places.append(Place(new.sid, new.identifier, new.proxy_identifier))
 
@@ -236,7 +235,7 @@ class ControlRules(Driver):
         past = pairing.is_active and is_ended
         if past and not is_failing:
             pairing.expire(now)
-        is_strict = pairing.is_strict or fail_on
+        is_strict = fail_on or not self.is_permissive
         code = self.model.refusal_of_reopening(pairing, is_strict=is_strict) if is_ended else None
 
         answer = self.ask(self.world.reopen(self.record(pairing), fail_on=fail_on or UNSET), is_failing=is_failing)
@@ -250,7 +249,6 @@ class ControlRules(Driver):
             pairing.status, pairing.closed_reason = SessionStatus.IN_PROGRESS, None
             if is_ended:
                 pairing.idle_since, pairing.activation = now, self.model.activate()
-            pairing.is_strict = is_strict
 
     @precondition(has_sessions)
     @rule(one=which, ttl_seconds=ttls, expires_in=expiries, is_failing=seldom)

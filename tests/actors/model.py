@@ -30,7 +30,6 @@ class Pairing:
     idle_since: float
     activation: int
     places: list[Place]
-    is_strict: bool
     status: SessionStatus = SessionStatus.OPEN
     closed_reason: ClosedReason | None = None
     date_ended: float = 0.0

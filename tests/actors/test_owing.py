@@ -1,12 +1,13 @@
 """What decisions owe: callbacks, messages through carriers, ended calls; committed with them, handed over after."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from engine.core.errors import ApiError, Code
-from engine.core.records import UNSET, Kind, LegStatus, NoChange, ServiceOptions, SessionStatus
+from engine.core.errors import ApiError, Code, StoreUnavailable
+from engine.core.records import UNSET, Kind, LegStatus, NoChange, Participant, ServiceOptions, SessionStatus
 from engine.core.requests import AccountUpdate, ParticipantUpdate
 from engine.core.traffic import Outcome
 from tests.actors.hooked_world import CALLBACK, HookedWorld
@@ -162,15 +163,21 @@ async def test_a_service_has_its_own_word_on_stop_filtering(world: HookedWorld) 
 
 
 async def change(
-    world: HookedWorld, session_sid: str, participant_sid: str, *, identifier: str | NoChange = UNSET
-) -> None:
+    world: HookedWorld,
+    session_sid: str,
+    participant_sid: str,
+    *,
+    identifier: str | NoChange = UNSET,
+    proxy: str | NoChange = UNSET,
+    name: str | NoChange | None = UNSET,
+) -> Participant:
     """Change a participant."""
-    await world.control.update_participant(
+    return await world.control.update_participant(
         world.account.sid,
         world.service_sid,
         session_sid,
         participant_sid,
-        update=ParticipantUpdate(identifier=identifier),
+        update=ParticipantUpdate(identifier=identifier, proxy_identifier=proxy, friendly_name=name),
     )
 
 
@@ -188,7 +195,88 @@ async def test_participants_change_only_where_the_service_lets_them(world: Hooke
     assert (await world.call(ALICE, N1)).to == CAROL
     assert (await world.call(CAROL, proxy)).to == ALICE
     assert (await world.call(BOB, N2)).outcome is Outcome.REFUSED
-    assert await world.in_use(N1) + await world.in_use(N2) in {1, 2}
+    assert (await world.in_use(N1), await world.in_use(N2)) == (1, 1)
+
+
+@pytest.mark.parametrize("is_failing", [False, True])
+@pytest.mark.parametrize(
+    ("theirs", "partners", "new", "uses"),
+    [
+        (N1, N2, N1, (1, 2)),
+        (N1, N2, N2, (0, 2)),
+        (N1, N1, N2, (1, 2)),
+        (N2, N1, N1, (1, 1)),
+        (N2, N2, N1, (1, 2)),
+    ],
+)
+async def test_a_number_is_in_use_until_nobody_of_the_session_has_it(  # noqa: PLR0917 - a table of changes
+    world: HookedWorld, theirs: str, partners: str, new: str, uses: tuple[int, int], *, is_failing: bool
+) -> None:
+    """One of two who share a number leaves it in use; another session's use stays; a full disk changes nothing."""
+    await world.configure(options=ServiceOptions(participants_may_change=True))
+    await world.session(wanting(CAROL, N2))
+    session = await world.session(wanting(ALICE, theirs), wanting(BOB, partners))
+    before = (await world.in_use(N1), await world.in_use(N2))
+    assert before == ((N1 in {theirs, partners}), 1 + (N2 in {theirs, partners}))
+
+    world.store.is_failing = is_failing
+    with suppress(StoreUnavailable):
+        await change(world, session.sid, world.seat(session, ALICE).sid, proxy=new)
+    world.store.is_failing = False
+
+    assert (await world.in_use(N1), await world.in_use(N2)) == (before if is_failing else uses)
+    assert (await world.call(ALICE, theirs if is_failing else new)).to == BOB
+    await world.close(session)
+    assert (await world.in_use(N1), await world.in_use(N2)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "proxy"),
+    [
+        (ALICE, UNSET),
+        (" 1 (212) 555-2001", UNSET),
+        ("+1.212.555.2001", UNSET),
+        (ALICE, N1),
+        ("+1 212 555 2001", "+1 646 555 0001"),
+        (UNSET, N1),
+        (UNSET, UNSET),
+    ],
+)
+async def test_who_stays_who_they_are_keeps_their_number(
+    world: HookedWorld, identifier: str | NoChange, proxy: str | NoChange
+) -> None:
+    """In whatever spelling; also where every other number is theirs too, and theirs is reserved by now."""
+    await world.configure(options=ServiceOptions(participants_may_change=True))
+    await world.session(wanting(ALICE, N2))
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    number_sid = world.seat(session, ALICE).proxy_identifier_sid
+    await world.control.reserve(world.account.sid, world.service_sid, number_sid, is_reserved=True)
+
+    after = await change(
+        world, session.sid, world.seat(session, ALICE).sid, identifier=identifier, proxy=proxy, name="Al"
+    )
+
+    assert (after.identifier, after.proxy_identifier, after.friendly_name) == (ALICE, N1, "Al")
+    assert world.seat(session, ALICE) == after
+    assert (await world.call(ALICE, N1)).to == BOB
+    assert (await world.in_use(N1), await world.in_use(N2)) == (1, 2)
+
+
+async def test_a_new_name_is_no_conflict_in_a_permissive_account(world: HookedWorld) -> None:
+    """Neither told (80802), nor refused when the account has become strict: the pair was theirs before."""
+    await world.configure(options=ServiceOptions(participants_may_change=True))
+    await world.control.update_account(world.account.sid, AccountUpdate(allow_participant_conflict=True))
+    await world.session(wanting(ALICE, N1), BOB)
+    session = await world.session(wanting(ALICE, N1), CAROL)
+    world.observer.codes()
+    alice = world.seat(session, ALICE).sid
+
+    await change(world, session.sid, alice, identifier=ALICE, name="Al")
+    await world.control.update_account(world.account.sid, AccountUpdate(allow_participant_conflict=False))
+    after = await change(world, session.sid, alice, proxy=N1, name=None)
+
+    assert (after.friendly_name, world.observer.codes()) == (None, [])
+    assert (await world.call(ALICE, N1)).to == CAROL
 
 
 async def test_a_change_that_is_refused_or_fails_leaves_everything_as_it_was(world: HookedWorld) -> None:

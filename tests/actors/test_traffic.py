@@ -250,21 +250,41 @@ async def test_a_permissive_account_may_pair_twice_and_the_newest_is_met(world: 
 
 
 async def test_fail_on_conflict_is_strict_in_a_permissive_account(world: World) -> None:
-    """On the request, on the session it was made with, and on a re-opening: 80604."""
+    """For a participant, a session with all of its participants, and a re-opening: 80604."""
     await permit_conflicts(world)
     await world.session(wanting(ALICE, N1), BOB)
     closed = await world.session(wanting(ALICE, N1))
     await world.close(closed)
-    strict = await world.session(fail_on=True)
+    other = await world.session()
 
     codes = [
         await refused(world.session(wanting(ALICE, N1, fail_on=True))),
         await refused(world.session(wanting(ALICE, N1), fail_on=True)),
-        await refused(world.join(strict, wanting(ALICE, N1))),
+        await refused(world.join(other, wanting(ALICE, N1, fail_on=True))),
         await refused(world.reopen(closed, fail_on=True)),
     ]
 
     assert codes == [Code.PROXY_IDENTIFIER_IN_USE] * 4
+
+
+async def test_fail_on_conflict_counts_for_its_request_alone(world: World) -> None:
+    """A session made with it, or changed with it, is as permissive as its account afterwards, a restart later too."""
+    await permit_conflicts(world)
+    await world.session(wanting(ALICE, N1), BOB)
+    made = await world.session(wanting(CAROL, N1), fail_on=True)
+    changed = await world.update(await world.session(), ttl_seconds=60, fail_on=True)
+    ended = await world.session(fail_on=True)
+    again = await world.session(wanting(CAROL, N2), fail_on=True)
+    await world.close(again)
+    await world.session(wanting(CAROL, N2))
+
+    joined = [await world.join(one, wanting(ALICE, N1)) for one in (made, changed)]
+    await world.restart()
+    joined.append(await world.join(ended, wanting(ALICE, N1)))
+    reopened = await world.reopen(again)
+
+    assert [one.proxy_identifier for one in joined] == [N1] * 3
+    assert reopened.status is SessionStatus.IN_PROGRESS
 
 
 async def test_a_permissive_reopening_is_met_first(world: World) -> None:

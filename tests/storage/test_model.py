@@ -140,10 +140,10 @@ class StoreMachine(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.model.sessions)
-    @rule(at=TIMES, pick=PICK, is_strict=st.booleans())
-    def change_session(self, at: float, pick: int, *, is_strict: bool) -> None:
+    @rule(at=TIMES, pick=PICK, ttl=st.integers(0, 9))
+    def change_session(self, at: float, pick: int, ttl: int) -> None:
         sid = self._some_session(pick)
-        self._add(SessionChanged(session_sid=sid, at=at, fail_on_participant_conflict=is_strict))
+        self._add(SessionChanged(session_sid=sid, at=at, ttl_seconds=ttl))
 
     @precondition(lambda self: self.model.sessions)
     @rule(at=TIMES, pick=PICK)

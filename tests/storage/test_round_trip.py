@@ -151,7 +151,6 @@ SESSIONS = st.builds(
     date_started=st.none() | TIMES,
     date_ended=st.none() | TIMES,
     date_last_interaction=st.none() | TIMES,
-    fail_on_participant_conflict=st.booleans(),
 )
 PARTICIPANTS = st.builds(
     Participant,

@@ -14,6 +14,7 @@ from engine.core.records import Account, Service, ServiceOptions, Session
 from engine.core.sids import pack
 from storage import SqliteStore, rows
 from storage.schema import migrations
+from storage.statements import INSERT_SESSIONS
 from tests.storage.material import START, Observed, account, alert, effect, service, session
 
 pytestmark = pytest.mark.anyio
@@ -32,8 +33,8 @@ def make_version_1(data_dir: Path, account: Account, service: Service, made: Ses
             " 'prefer-sticky', NULL, 0, ?, ?)",
             (pack(service.sid), pack(service.account_sid), service.unique_name, START, START + 0.1),
         )
-        row = rows.session_row(made)
-        connection.execute(f"INSERT INTO sessions VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 - marks
+        INSERT_SESSIONS.execute(connection, (rows.session_row(made),))
+        connection.execute("UPDATE sessions SET fail_on_participant_conflict = 1")  # it was kept then
 
 
 async def test_a_version_1_database_keeps_everything_and_learns_the_rest(tmp_path: Path) -> None:
