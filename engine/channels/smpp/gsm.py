@@ -1,0 +1,71 @@
+"""The GSM 7-bit default alphabet with its extension table, a septet an octet or packed; sans-IO.
+
+Source: 3GPP TS 23.038 6.
+"""
+
+from typing import Final
+
+_TABLE: Final = (
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\x1bÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+_EXTENSION: Final = {
+    0x0A: "\f",
+    0x14: "^",
+    0x28: "{",
+    0x29: "}",
+    0x2F: "\\",
+    0x3C: "[",
+    0x3D: "~",
+    0x3E: "]",
+    0x40: "|",
+    0x65: "€",
+}
+_ESCAPE: Final = 0x1B
+_UNKNOWN: Final = "\ufffd"
+
+_SEPTETS: Final = {character: bytes([septet]) for septet, character in enumerate(_TABLE) if septet != _ESCAPE} | {
+    character: bytes([_ESCAPE, septet]) for septet, character in _EXTENSION.items()
+}
+
+
+def decode_gsm(octets: bytes) -> str:
+    """Return the text of septets, one an octet; what is no septet becomes U+FFFD.
+
+    An escape before what is not in the extension table shows the plain character, as the standard asks of phones.
+    """
+    characters = []
+    is_escaped = False
+    for octet in octets:
+        if octet == _ESCAPE and not is_escaped:
+            is_escaped = True
+            continue
+        if octet >= len(_TABLE) or octet == _ESCAPE:
+            characters.append(_UNKNOWN)
+        elif is_escaped:
+            characters.append(_EXTENSION.get(octet, _TABLE[octet]))
+        else:
+            characters.append(_TABLE[octet])
+        is_escaped = False
+    return "".join(characters)
+
+
+def encode_gsm(text: str) -> bytes | None:
+    """Return the septets of a text, one an octet; None where a character is not in the alphabet."""
+    septets = [_SEPTETS.get(character) for character in text]
+    return None if None in septets else b"".join(filter(None, septets))
+
+
+def unpack_septets(octets: bytes, count: int, *, skipped_bits: int = 0) -> bytes:
+    """Return septets that were packed, seven bits each, one an octet; the first bits may be padding behind a header."""
+    bits = int.from_bytes(octets, "little") >> skipped_bits
+    held = (len(octets) * 8 - skipped_bits) // 7
+    return bytes([bits >> 7 * place & 0x7F for place in range(max(0, min(count, held)))])
+
+
+def pack_septets(septets: bytes, *, skipped_bits: int = 0) -> bytes:
+    """Return septets packed, seven bits each, behind so many bits of padding."""
+    bits = 0
+    for place, septet in enumerate(septets):
+        bits |= septet << 7 * place
+    return (bits << skipped_bits).to_bytes((len(septets) * 7 + skipped_bits + 7) // 8, "little")

@@ -1,0 +1,99 @@
+"""Delivery receipts: what a peer says became of a message, and of which; sans-IO.
+
+The text of a receipt is by custom only (SMPP 3.4 appendix B). It is read by its keys, in any order and case, up to the
+message that it may quote, and yields to the optional parameters (5.3.2.12, 5.3.2.31, 5.3.2.35).
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from engine.channels.smpp.pdu import ShortMessage, Tag
+from engine.core.records import LegStatus
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """What is said of one message, or of a part of one."""
+
+    message_id: str
+    """As the peer writes it."""
+    status: LegStatus | None
+    """None = it does not say, or nothing that a leg can be in."""
+    error: str = ""
+    """The network's code, as it stands; empty or zeros where there was none."""
+
+
+def is_receipt(message: ShortMessage) -> bool:
+    """Tell a receipt from a message; also a notification on the way and a phone's own acknowledgement."""
+    return message.esm_class & _KIND in _RECEIPTS
+
+
+def read_receipt(message: ShortMessage) -> Receipt | None:
+    """Return what a receipt says; None where it names no message."""
+    told = _QUOTED_MESSAGE.split(message.payload.decode("latin-1"), maxsplit=1)[0]
+    fields = {key.lower(): value for key, value in reversed(_FIELDS(told))}
+    given_id = message.optional.get(Tag.RECEIPTED_MESSAGE_ID, b"").rstrip(b"\0").decode("latin-1")
+    message_id = given_id or fields.get("id", "")
+    if not message_id:
+        return None
+    state = message.optional.get(Tag.MESSAGE_STATE, b"")
+    word = _STATES.get(state[0]) if len(state) == 1 else fields.get("stat", "").upper()[:7]
+    code = message.optional.get(Tag.NETWORK_ERROR_CODE, b"")
+    error = str(int.from_bytes(code[1:])) if len(code) == _NETWORK_CODE_BYTES else fields.get("err", "")
+    return Receipt(message_id, _STATUSES.get(word or ""), error)
+
+
+def write_receipt(message_id: str, state: str, *, submitted: str, done: str) -> bytes:
+    """Return the text of a receipt; `state` is a word such as DELIVRD, the times are YYMMDDhhmm in UTC."""
+    delivered = "001" if state == "DELIVRD" else "000"
+    return (
+        f"id:{message_id} sub:001 dlvrd:{delivered} submit date:{submitted} done date:{done} stat:{state} err:000 text:"
+    ).encode("latin-1")
+
+
+def forms_of(message_id: str) -> frozenset[str]:
+    """Return the forms by which an id is found: as it is, and what it is as a number, written in hex or in decimals.
+
+    Peers write one id differently in a response and in its receipt: case, leading zeros, hex here and decimals there.
+    Two ids are one where they share a form.
+    """
+    folded = message_id.strip().lower()
+    forms = {f"={folded}"}
+    if _DECIMAL(folded):
+        forms.add(f"#{int(folded)}")
+    if _HEX(folded):
+        forms.add(f"#{int(folded, 16)}")
+    return frozenset(forms)
+
+
+_KIND = 0x3C
+_RECEIPTS: Final = frozenset({0x04, 0x08, 0x10, 0x20})
+_NETWORK_CODE_BYTES = 3
+_QUOTED_MESSAGE = re.compile(r"text\s*:", re.IGNORECASE)
+_KEY = r"(?:(?<!\S)id|sub|dlvrd|submit[ _]date|done[ _]date|stat|err)\s*:"
+_FIELDS = re.compile(rf"((?<!\S)id|stat|err)\s*:\s*(.*?)\s*(?={_KEY}|$)", re.IGNORECASE | re.DOTALL).findall
+_DECIMAL = re.compile(r"[0-9]{1,20}").fullmatch
+_HEX = re.compile(r"[0-9a-f]{1,16}").fullmatch
+_STATES: Final = {
+    1: "ENROUTE",
+    2: "DELIVRD",
+    3: "EXPIRED",
+    4: "DELETED",
+    5: "UNDELIV",
+    6: "ACCEPTD",
+    7: "UNKNOWN",
+    8: "REJECTD",
+    9: "SKIPPED",
+}
+_STATUSES: Final = {
+    "ENROUTE": LegStatus.SENT,
+    "ACCEPTD": LegStatus.SENT,
+    "DELIVRD": LegStatus.DELIVERED,
+    "EXPIRED": LegStatus.UNDELIVERED,
+    "DELETED": LegStatus.UNDELIVERED,
+    "UNDELIV": LegStatus.UNDELIVERED,
+    "SKIPPED": LegStatus.UNDELIVERED,
+    "REJECTD": LegStatus.FAILED,
+}
+"""By the first seven letters of the word."""

@@ -1,0 +1,137 @@
+"""Texts of short messages: which alphabet a data_coding means, and which one a text needs; sans-IO.
+
+Source: SMPP 3.4 5.2.19, 3GPP TS 23.038 4.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from engine.channels.smpp.gsm import decode_gsm, encode_gsm, unpack_septets
+
+
+class Alphabet(StrEnum):
+    """What octets without a declared alphabet are, by agreement with a peer; closed."""
+
+    GSM = "gsm"
+    """A septet an octet."""
+    GSM_PACKED = "gsm-packed"
+    """Eight septets in seven octets."""
+    LATIN_1 = "latin1"
+    ASCII = "ascii"
+    UTF_8 = "utf8"
+
+
+class NotText(StrEnum):
+    """What is no text; closed."""
+
+    BINARY = "binary"
+    """8-bit data: passed on untouched where that is possible."""
+    WAITING = "waiting"
+    """An indication that voice mail or the like waits: dropped."""
+
+
+class EncodedText(msgspec.Struct, frozen=True):
+    """A text in octets, which may be parted between any two units."""
+
+    data_coding: int
+    units: tuple[bytes, ...]
+    """Each a character, with its escape or as a surrogate pair."""
+    alphabet: Alphabet | None
+    """The agreed one; None = UCS-2."""
+
+    @property
+    def is_septets(self) -> bool:
+        """Tell septets, an octet each, from octets."""
+        return self.alphabet in _SEPTETS
+
+
+def decode(octets: bytes, data_coding: int, *, default: Alphabet, header_bytes: int = 0) -> str | NotText:
+    """Return the text of a message; octets that are none in its alphabet become U+FFFD, never an error.
+
+    `default` is what 0 and 1 mean on this connection. `header_bytes` is the length of a user data header that stood
+    before the octets: packed septets begin at the next boundary behind it.
+    """
+    meaning = _meaning(data_coding)
+    if isinstance(meaning, NotText):
+        return meaning
+    if meaning:
+        return _by_codec(octets, meaning)
+    match default:
+        case Alphabet.GSM:
+            return decode_gsm(octets)
+        case Alphabet.GSM_PACKED:
+            padding = septet_padding(header_bytes)
+            return decode_gsm(unpack_septets(octets, (len(octets) * 8 - padding) // 7, skipped_bits=padding))
+        case Alphabet.LATIN_1 | Alphabet.ASCII | Alphabet.UTF_8:
+            return octets.decode(_CODECS[default], "replace")
+
+
+def encode(text: str, *, default: Alphabet) -> EncodedText:
+    """Return a text in the agreed alphabet where every character is in it, else in UCS-2.
+
+    UTF-16 in fact: an emoji is a surrogate pair.
+    """
+    units = [_encode_character(character, default) for character in text]
+    known = tuple([unit for unit in units if unit is not None])
+    if len(known) == len(units):
+        return EncodedText(_AGREED, known, default)
+    return EncodedText(_UCS_2, tuple([character.encode("utf-16-be", "replace") for character in text]), None)
+
+
+def septet_padding(header_bytes: int) -> int:
+    """Return how many bits stand between a user data header and the first packed septet."""
+    return -header_bytes * 8 % 7
+
+
+def _encode_character(character: str, alphabet: Alphabet) -> bytes | None:
+    if alphabet in _SEPTETS:
+        return encode_gsm(character)
+    try:
+        return character.encode(_CODECS[alphabet])
+    except UnicodeEncodeError:
+        return None
+
+
+def _meaning(data_coding: int) -> str | NotText:
+    """Return the codec that a data_coding means, `_DEFAULT` for the agreed alphabet, or what it is instead of text."""
+    low = data_coding & 0xF
+    match data_coding >> 4:
+        case 0x0:
+            return _PLAIN.get(low, _DEFAULT)
+        case 0x1:  # a message class, the alphabet in two bits
+            return (_DEFAULT, NotText.BINARY, _UTF_16, _DEFAULT)[low >> 2]
+        case 0xC | 0xD | 0xE:
+            return NotText.WAITING
+        case 0xF:  # data coding and message class
+            return NotText.BINARY if low & 0x4 else _DEFAULT
+        case _:
+            return _DEFAULT
+
+
+def _by_codec(octets: bytes, codec: str) -> str:
+    if codec == _UTF_16 and octets.startswith(b"\xff\xfe"):
+        return octets[2:].decode("utf-16-le", "replace")
+    return octets.removeprefix(_BIG_ENDIAN if codec == _UTF_16 else b"").decode(codec, "replace")
+
+
+_AGREED, _UCS_2 = 0x00, 0x08
+_DEFAULT: Final = ""
+_UTF_16: Final = "utf-16-be"
+_BIG_ENDIAN: Final = b"\xfe\xff"
+_SEPTETS: Final = frozenset({Alphabet.GSM, Alphabet.GSM_PACKED})
+_CODECS: Final = {Alphabet.LATIN_1: "latin-1", Alphabet.ASCII: "ascii", Alphabet.UTF_8: "utf-8"}
+_PLAIN: Final[dict[int, str | NotText]] = {
+    0x2: NotText.BINARY,
+    0x3: "latin-1",
+    0x4: NotText.BINARY,
+    0x5: "shift_jis",
+    0x6: "iso8859-5",
+    0x7: "iso8859-8",
+    0x8: _UTF_16,
+    0xA: "iso2022_jp",
+    0xD: "euc_jisx0213",
+    0xE: "euc_kr",
+}
+"""By the low four bits, where the high ones are 0; what is not here is the agreed alphabet."""
