@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
 from actors.mesh import Mesh
 from actors.parts import Parts
 from actors.sides import NumberSide
@@ -17,6 +19,8 @@ from engine.core.routing import NOT_IN_POOL, REBUILDING
 from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 
 Answer = Callable[[Decision], None]
+Told = Callable[[ReportOutcome | None], None]
+TakeReport = Callable[[LegReport, Told], None]
 
 PROMPT_SECONDS = 0.25
 """How long the decisions of a message wait for each other, a group commit included."""
@@ -47,11 +51,12 @@ class Forwarder:
         """Have a host tell what would become of an event."""
         self._gather(self._resolved, host, (event, answer), self._resolve)
 
-    def report(
-        self, report: LegReport, answer: Callable[[ReportOutcome | None], None], here: Callable[[], None]
-    ) -> None:
-        """Have the host that knows a leg take its state; `here` takes it when no host does."""
-        self._spawn(self._report(report, answer, here))
+    def report(self, report: LegReport, named: tuple[str, ...], answer: Told, here: TakeReport) -> None:
+        """Have the host that knows a leg take its state; `here` takes it when no host does.
+
+        `named` are the interactions of this host of which a vague report may be.
+        """
+        self._spawn(self._report(report, named, answer, here))
 
     async def finish(self) -> None:
         """Give up what is under way; carriers come again."""
@@ -122,18 +127,24 @@ class Forwarder:
         for (_, answer), decision in zip(gathered, decisions, strict=True):
             answer(decision or NOT_IN_POOL)
 
-    async def _report(
-        self, report: LegReport, answer: Callable[[ReportOutcome | None], None], here: Callable[[], None]
-    ) -> None:
+    async def _report(self, report: LegReport, named: tuple[str, ...], answer: Told, here: TakeReport) -> None:
         try:
-            for host in self._mesh.others:
-                if await self._mesh.ask_quickly(host, NumberSide.knows, report):
-                    answer(await self._mesh.ask_quickly(host, NumberSide.report, report))
+            if report.is_vague:
+                found = {*named, *(sid for some in await self._mesh.ask_all(NumberSide.named, report) for sid in some)}
+                if len(found) > 1:
+                    self._parts.observer.reported(ReportOutcome.AMBIGUOUS)
+                    answer(ReportOutcome.AMBIGUOUS)
                     return
+                report = msgspec.structs.replace(report, interaction_sid=next(iter(found), None))
+            if not report.is_vague and report.interaction_sid not in named:
+                for host in self._mesh.others:
+                    if await self._mesh.ask_quickly(host, NumberSide.knows, report):
+                        answer(await self._mesh.ask_quickly(host, NumberSide.report, report))
+                        return
         except (MasklineError, asyncio.CancelledError):
             answer(None)  # a host that may know it does not answer: the platform is to come again
             return
-        here()
+        here(report, answer)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -17,6 +17,7 @@ from actors.parts import Parts
 from engine.core.bindings import ActiveSession
 from engine.core.e164 import canonical
 from engine.core.errors import CATALOGUE, ApiError, Code, PeerUnavailable, StoreUnavailable
+from engine.core.event_keys import key_of
 from engine.core.ports import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
 from engine.core.records import Interaction, Leg, Participant
 from engine.core.routing import (
@@ -115,7 +116,7 @@ class HookedEvents:
             effects = actor.effects_of(event, ruling.decision, interaction, session)
             await self._ledger.recorded(interaction, session, effects)
             return ruling.decision
-        before = self._ledger.take_unfinished(event, interaction)
+        before = self._ledger.take_unfinished(interaction)
         if before is not None:
             interaction = msgspec.structs.replace(interaction, sid=before.sid, date_created=before.date_created)
         half = msgspec.structs.replace(interaction, outbound=Leg())
@@ -191,7 +192,7 @@ class HookedEvents:
         if decision is None:
             return await self._anew(actor, event, deadline)
         await self._ledger.landed((interaction.session_sid,))
-        return decision if self._ledger.passed_before(event) is not None else STORE_DOWN
+        return decision if self._ledger.passed_before(key_of(event)) is not None else STORE_DOWN
 
     async def _anew(self, actor: "NumberActor", event: InboundEvent, deadline: float) -> Decision:
         """Decide about an event that turned out to be no redelivery, as if it had just come."""

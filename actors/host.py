@@ -12,6 +12,8 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+import msgspec
+
 from actors.accounts import AccountRegister
 from actors.alerts import AlertBook
 from actors.batch import erase_old_keys
@@ -384,10 +386,16 @@ class Host:
         """Take a leg's state; `answer` gets None when it could not be taken and the platform should retry."""
         if not self._is_loaded:
             answer(None)
-        elif self._neighbourhood is None or self._ledger.knows(report):
+            return
+        number = None if report.proxy is None else self._registry.number_at(report.proxy)
+        proxy = None if number is None else number.address
+        if proxy != report.proxy:
+            report = msgspec.structs.replace(report, proxy=proxy)
+        if self._neighbourhood is None or (not report.is_vague and self._ledger.knows(report)):
             self.report_here(report, answer)
         else:
-            self._neighbourhood.forwarder.report(report, answer, lambda: self.report_here(report, answer))
+            named = self._ledger.named(report) if report.is_vague else ()
+            self._neighbourhood.forwarder.report(report, named, answer, self.report_here)
 
     def report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take the state of a leg that this host knows, or that no host does."""

@@ -12,10 +12,12 @@ from actors import owing
 from actors.hooked import HookedEvents
 from actors.ledger import Ledger
 from actors.parts import Parts
+from actors.recents import Answered
 from engine.core.bindings import ActiveSession, Bindings, Seat, seat_of
 from engine.core.e164 import canonical
 from engine.core.effects import Effect
 from engine.core.errors import CATALOGUE
+from engine.core.event_keys import event_key
 from engine.core.records import Address, Interaction, Kind, Participant
 from engine.core.routing import (
     OUT_OF_SESSION,
@@ -104,8 +106,10 @@ class NumberActor:
         if self.source is not None and not self.source.is_ready:
             answer(REBUILDING)
             return
-        if self._ledger.may_know(event.resource_sid) and (
-            self._ledger.answer_again(event, answer) or self._answer_from_record(event, answer)
+        key = event_key(self.address, event.kind, event.resource_sid)
+        if self._ledger.may_know(key) and (
+            self._ledger.answer_again(key, event, self.service_sid, answer)
+            or self._answer_from_record(key, event, answer)
         ):
             return
         parts = self._parts
@@ -114,16 +118,16 @@ class NumberActor:
         if ruling.interaction is None:
             self._refuse(event, ruling, now, answer)
         elif self.rules.intercept_url is not None:
-            self._ledger.wait(event, answer)
+            self._ledger.wait(event, answer, self.service_sid)
             self._hooked.intercept(self, event, ruling)
         elif ruling.session is not None:
             decision, interaction, session = ruling.decision, ruling.interaction, ruling.session
             effects = self.effects_of(event, decision, interaction, session)
             self._ledger.route(event, decision, interaction, session, effects, answer)
 
-    def _answer_from_record(self, event: InboundEvent, answer: Answer) -> bool:
+    def _answer_from_record(self, key: str, event: InboundEvent, answer: Answer) -> bool:
         """Answer the redelivery of an event whose answer is not at hand any more; tell whether it was one."""
-        interaction = self._ledger.passed_before(event)
+        interaction = self._ledger.passed_before(key)
         if interaction is None or interaction.service_sid != self.service_sid:
             return False
         if self._is_gate_asked_again(interaction):
@@ -132,13 +136,13 @@ class NumberActor:
         session = self._ledger.session_of(interaction)
         ends = None if session is None else _ends(interaction, session.seats)
         if ends is None:  # whoever left, and sessions that are over, are read by their coordinator
-            self._ledger.wait(event, answer)
+            self._ledger.wait(event, answer, self.service_sid)
             self._hooked.repeated(self, event, interaction)
             return True
         decision = self._decision_again(event, interaction, *ends)
         if decision is None:
             return False
-        self._ledger.answer_kept(event, decision, answer)
+        self._ledger.answer_kept(key, decision, answer)
         return True
 
     def _is_gate_asked_again(self, interaction: Interaction) -> bool:
@@ -226,20 +230,21 @@ class NumberActor:
         decision = ruling.decision
         if decision.reason is _EXPIRED and ruling.session is not None:
             if ruling.session.is_spread and ruling.session.date_expiry is None:
-                self._ledger.wait(event, answer)
+                self._ledger.wait(event, answer, self.service_sid)
                 self._hooked.expired(self, event, ruling)
                 return
             self._expired(ruling.session)
         if self.rules.out_of_session_url is not None and decision.reason in OUT_OF_SESSION:
             if decision.reason is _EXPIRED:
                 self.tell_of(event, decision)
-            self._ledger.wait(event, answer)
+            self._ledger.wait(event, answer, self.service_sid)
             self._hooked.out_of_session(self, event, ruling)
             return
         self.tell_of(event, decision)
         if self.rules.has_fall_backs:
             decision = fall_back(decision, self.rules.options)
-        self._ledger.remember_refusal(event, decision, now=now)
+        key = event_key(self.address, event.kind, event.resource_sid)
+        self._ledger.remember_refusal(key, Answered(event.sender, self.service_sid, decision), now=now)
         answer(decision)
 
 

@@ -11,25 +11,26 @@ from collections.abc import Iterable
 import msgspec
 
 from engine.core.e164 import canonical
+from engine.core.event_keys import event_key
 from engine.core.ports import Passed
 from engine.core.records import Address
 from engine.core.sids import SidKind, unpack
-from engine.core.traffic import Decision, InboundEvent
+from engine.core.traffic import Decision
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False):
-    """An event and what became of it."""
+    """What became of an event."""
 
     sender: Address
     """From, as it came."""
-    proxy: Address
-    """To, as it came."""
+    service_sid: str
+    """Whose number was reached: numbers move between services."""
     decision: Decision
     """The answer."""
 
 
 class Recents:
-    """Remembers answers by CallSid / MessageSid for at least a window of time, or at most a number of them."""
+    """Remembers answers by the keys of their events for at least a window of time, or at most a number of them."""
 
     def __init__(self, *, window_seconds: float, capacity: int | None = None) -> None:
         """Remember everything for the window; with a capacity, at least the last that many of the window."""
@@ -39,35 +40,35 @@ class Recents:
         self._old: dict[str, Answered] = {}
         self._turned_at = 0.0
 
-    def knows(self, resource_sid: str) -> bool:
-        """Tell whether an answer was given to that SID."""
-        return resource_sid in self._young or resource_sid in self._old
+    def knows(self, key: str) -> bool:
+        """Tell whether an answer was given to an event of that key."""
+        return key in self._young or key in self._old
 
-    def find(self, event: InboundEvent) -> Decision | None:
-        """Return the answer given before to the same SID from the same sender on the same number."""
-        known = self._young.get(event.resource_sid) or self._old.get(event.resource_sid)
-        if known is None or canonical(known.sender) != canonical(event.sender):
+    def find(self, key: str, sender: Address, service_sid: str) -> Decision | None:
+        """Return the answer given before to the same event of the same sender in the same service."""
+        known = self._young.get(key) or self._old.get(key)
+        if known is None or known.service_sid != service_sid or canonical(known.sender) != canonical(sender):
             return None
-        return known.decision if canonical(known.proxy) == canonical(event.proxy) else None
+        return known.decision
 
-    def remember(self, event: InboundEvent, decision: Decision, *, now: float) -> None:
+    def remember(self, key: str, answered: Answered, *, now: float) -> None:
         """Keep an answer."""
         if now - self._turned_at > self._window or len(self._young) == self._capacity:
             self._old = self._young if now - self._turned_at <= 2 * self._window else {}
             self._young = {}
             self._turned_at = now
-        self._young[event.resource_sid] = Answered(event.sender, event.proxy, decision)
+        self._young[key] = answered
 
-    def forget(self, resource_sid: str) -> None:
+    def forget(self, key: str) -> None:
         """Drop an answer that was never given."""
-        self._young.pop(resource_sid, None)
-        self._old.pop(resource_sid, None)
+        self._young.pop(key, None)
+        self._old.pop(key, None)
 
 
 class Became:
     """Which interaction each routed event of at least a window of time became, in some 150 bytes each.
 
-    Knows the events by the hashes of their SIDs: what is found has to be held against the record. Of two SIDs with the
+    Knows the events by the hashes of their keys: what is found has to be held against the record. Of two keys with the
     same hash, one in some 10^12 where ten million are kept, only the later is known.
     """
 
@@ -80,41 +81,46 @@ class Became:
         # The newest first, each with the time of its end.
         self._turned_at = 0.0
 
-    def note(self, resource_sid: str, interaction: bytes, *, now: float) -> None:
+    def note(self, key: str, interaction: bytes, *, now: float) -> None:
         """Keep what an event became: the 16 bytes of a KI…."""
         self._make_room(now)
-        self._young[hash(resource_sid)] = interaction
+        self._young[hash(key)] = interaction
 
     def fill(self, passed: Iterable[Passed], *, now: float) -> None:
         """Keep what many events became."""
         self._make_room(now)
-        self._young.update({hash(resource_sid): interaction for resource_sid, interaction in passed})
+        self._young.update(
+            {
+                hash(event_key(proxy, kind, resource_sid)): interaction
+                for proxy, kind, resource_sid, interaction in passed
+            }
+        )
 
-    def knows(self, resource_sid: str) -> bool:
-        """Tell whether an event of that SID may have become something."""
-        return self._packed(resource_sid) is not None
+    def knows(self, key: str) -> bool:
+        """Tell whether an event of that key may have become something."""
+        return self._packed(key) is not None
 
-    def find(self, resource_sid: str) -> str | None:
+    def find(self, key: str) -> str | None:
         """Return the KI… of what an event may have become."""
-        found = self._packed(resource_sid)
+        found = self._packed(key)
         return None if found is None else unpack(SidKind.INTERACTION, found)
 
-    def _packed(self, resource_sid: str) -> bytes | None:
-        key = hash(resource_sid)
-        found = self._young.get(key)
+    def _packed(self, key: str) -> bytes | None:
+        hashed = hash(key)
+        found = self._young.get(hashed)
         if found is None:
             for _, generation in self._older:
-                found = generation.get(key)
+                found = generation.get(hashed)
                 if found is not None:
                     break
         return found
 
-    def forget(self, resource_sid: str) -> None:
+    def forget(self, key: str) -> None:
         """Drop an event that became nothing, or whose record is gone."""
-        key = hash(resource_sid)
-        self._young.pop(key, None)
+        hashed = hash(key)
+        self._young.pop(hashed, None)
         for _, generation in self._older:
-            generation.pop(key, None)
+            generation.pop(hashed, None)
 
     def _make_room(self, now: float) -> None:
         """Begin a generation when the young one is old or full; one that ended before the window is dropped."""

@@ -74,6 +74,10 @@ class NumberSide:
         """Tell whether the leg is one of an interaction here."""
         return self._ledger.knows(report)
 
+    async def named(self, report: LegReport) -> tuple[str, ...]:
+        """Return the interactions here of which a report that does not say the number reached may be."""
+        return self._ledger.named(report)
+
     async def report(self, report: LegReport) -> ReportOutcome | None:
         """Take a leg's state."""
         settled = _Settled()

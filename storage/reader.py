@@ -22,6 +22,7 @@ from engine.core.ports import (
 from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.sids import SidKind, first_sid_at, is_sid, pack, unpack
 from storage.codec import (
+    KIND_AT,
     SESSION_STATUS_AT,
     address_cell,
     lookup_key,
@@ -95,7 +96,7 @@ _OUTBOX_DEPTH: Final = (
 )
 """Counts all from the index of SIDs, and the dead; the oldest of all is among the oldest of each destination."""
 _LATELY: Final = "FROM interactions WHERE sid >= ? AND date_created >= ? AND inbound_resource_sid IS NOT NULL"
-_PASSED: Final = f"SELECT inbound_resource_sid, sid {_LATELY} ORDER BY sid"
+_PASSED: Final = f"SELECT proxy, kind, inbound_resource_sid, sid {_LATELY} ORDER BY sid"
 _PASSED_ELSEWHERE: Final = (
     f"SELECT session_sid, date_created, date_updated, kind = 0 AND NOT is_open_call {_LATELY}"
     " AND service_sid IS NOT NULL ORDER BY sid"
@@ -300,7 +301,10 @@ class Reader:
     def passed_since(self, at: float) -> Iterator[Sequence[Passed]]:
         """Walk the calls and messages that came at or after a time, oldest first, as of one moment."""
         for rows in self._lately(_PASSED, at):
-            yield [(untagged(resource), interaction) for resource, interaction in rows]
+            yield [
+                (proxy_at(proxy), KIND_AT[kind], untagged(resource), interaction)
+                for proxy, kind, resource, interaction in rows
+            ]
 
     def passed_elsewhere_since(self, at: float) -> Iterator[Sequence[PassedElsewhere]]:
         """Walk those in sessions whose records are on other hosts, as of one moment."""

@@ -20,6 +20,7 @@ from engine.core.records import (
     ApiKey,
     DebuggerEvent,
     Interaction,
+    Kind,
     Participant,
     ProxyNumber,
     Service,
@@ -139,8 +140,8 @@ class OutboxDepth(msgspec.Struct, frozen=True):
     """When the oldest pending effect came to be owed."""
 
 
-Passed = tuple[str, bytes]
-"""A call or message that came: the platform's SID, and the 16 bytes of its KI…."""
+Passed = tuple[Address, Kind, str, bytes]
+"""A call or message that came: the number reached, the kind and the platform's SID, and the 16 bytes of its KI…."""
 
 PassedElsewhere = tuple[bytes, float, float, bool]
 """One in a session of another host: the 16 bytes of its KC…, begin, last change, whether it is an ended call."""

@@ -73,10 +73,17 @@ class LegReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """CA… / SM… of the leg reported; empty when the carrier refused to make one."""
     status: LegStatus
     """Its state."""
+    proxy: Address | None = None
+    """The number that the inbound leg reached; None = the platform does not say."""
     duration_seconds: int | None = None
     """Length of a finished call."""
     problem: str = ""
     """Why it failed, in the carrier's words; no phone numbers."""
+
+    @property
+    def is_vague(self) -> bool:
+        """Tell whether it names neither its interaction nor the number reached: a SID alone may be of several calls."""
+        return self.interaction_sid is None and self.proxy is None
 
 
 class Outcome(StrEnum):
@@ -185,6 +192,8 @@ class ReportOutcome(StrEnum):
     """80906: the leg had already ended."""
     NOT_FOUND = "not-found"
     """80907: no interaction with that leg."""
+    AMBIGUOUS = "ambiguous"
+    """Several calls have that SID, and the report does not say the number reached."""
 
 
 class SessionWanted(msgspec.Struct, frozen=True, kw_only=True):

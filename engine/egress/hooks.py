@@ -4,11 +4,14 @@ One try each: the caller is waiting. Source: behaviour 12.3, 12.4 and 13.
 """
 
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 
 from engine.core.errors import Code
+from engine.core.event_keys import key_of
 from engine.core.observing import EgressObserver, HookEnd, HookKind
 from engine.core.ports import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
 from engine.core.records import Interaction, WebhookTrace
+from engine.core.traffic import InboundEvent
 from engine.egress.client import Answer, Client, NotReached, sent_url
 from engine.egress.traces import trace
 from engine.wire.answers import HookAnswer, intercept_verdict, out_of_session_verdict
@@ -44,7 +47,7 @@ class WebHooks:
 
     async def out_of_session(self, url: str, case: OutOfSessionCase, *, timeout_seconds: float) -> OutOfSessionVerdict:
         """Ask an OutOfSessionCallbackUrl."""
-        asking = _Asking(url, out_of_session_fields(case), case.account_sid, case.event.resource_sid)
+        asking = _Asking(url, out_of_session_fields(case), case.account_sid, _token_of(case.event))
         outcome = await self._ask(asking, timeout_seconds)
         if isinstance(outcome, NotReached):
             verdict = OutOfSessionVerdict(code=outcome.code, trace=asking.trace(outcome))
@@ -80,6 +83,11 @@ class _Asking:
 
     def trace(self, outcome: Answer | NotReached) -> WebhookTrace:
         return trace(self.url, self.fields, outcome)
+
+
+def _token_of(event: InboundEvent) -> str:
+    """Return what is the same for every delivery of an event, and of no other: the SID alone may be another's too."""
+    return blake2b(key_of(event).encode(), digest_size=16).hexdigest()
 
 
 def _hook_answer(answer: Answer) -> HookAnswer:

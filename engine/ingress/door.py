@@ -92,6 +92,11 @@ _REJECTED, _DROPPED = _twiml(REJECT), _twiml(EMPTY)
 _TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
 _NOT_READY = _problem(HTTPStatus.SERVICE_UNAVAILABLE, Code.UNAVAILABLE, "Not ready; try again", "retry-after: 1")
 _UNKNOWN_NUMBER = _problem(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, "The number reached is in no service's pool")
+_AMBIGUOUS = _problem(
+    HTTPStatus.BAD_REQUEST,
+    Code.INVALID_PARAMETER,
+    "Invalid parameter To: is missing or no number of yours, and several calls have this CallSid",
+)
 _BAD_SIGNATURE = _problem(HTTPStatus.FORBIDDEN, Code.BAD_SIGNATURE, "X-Twilio-Signature is missing or wrong")
 NOT_POST = _problem(HTTPStatus.METHOD_NOT_ALLOWED, Code.METHOD_NOT_ALLOWED, "Webhooks are sent by POST", "allow: POST")
 FAILED = _problem(HTTPStatus.INTERNAL_SERVER_ERROR, Code.INTERNAL_ERROR, "An error of ours; it is logged")
@@ -177,7 +182,11 @@ class Door:
             return
 
         def taken(outcome: ReportOutcome | None) -> None:
-            reply(_NOT_READY if outcome is None else _TAKEN)
+            if outcome is ReportOutcome.AMBIGUOUS:
+                self._observer.turned_away(DoorProblem.MALFORMED)
+                reply(_AMBIGUOUS)
+            else:
+                reply(_NOT_READY if outcome is None else _TAKEN)
 
         self._data.report(report, taken)
 

@@ -112,6 +112,7 @@ class Status(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="status
             is_outbound=self.leg is Side.OUTBOUND,
             resource_sid=_printable(self.sid),
             status=self.status,
+            proxy=self.proxy,
             duration_seconds=self.duration,
             problem=mask(self.problem),
         )

@@ -136,6 +136,7 @@ def leg_report(fields: Mapping[str, str], query: str) -> LegReport:
     interaction_sid = asked.get("interaction")
     if interaction_sid is not None and not is_sid(interaction_sid, SidKind.INTERACTION):
         raise MalformedForm("interaction", "is no KI… SID")
+    is_outbound = asked.get("leg") == "outbound"
     is_call = "CallSid" in fields
     status = fields.get("CallStatus" if is_call else "MessageStatus", "")
     if status not in _STATUSES:
@@ -147,9 +148,10 @@ def leg_report(fields: Mapping[str, str], query: str) -> LegReport:
         kind=Kind.VOICE if is_call else Kind.MESSAGE,
         account_sid=fields.get("AccountSid", ""),
         interaction_sid=interaction_sid,
-        is_outbound=asked.get("leg") == "outbound",
+        is_outbound=is_outbound,
         resource_sid=_resource_sid(fields, "CallSid" if is_call else "MessageSid"),
         status=LegStatus(status),
+        proxy=None if is_outbound else fields.get("To") or fields.get("Called"),
         duration_seconds=int(duration) if duration else None,
     )
 

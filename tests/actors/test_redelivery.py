@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from actors.parts import HostSettings
-from actors.recents import Became, Recents
+from actors.recents import Answered, Became, Recents
 from engine.core.errors import Code
+from engine.core.event_keys import event_key, key_of
 from engine.core.ports import PageCursor
 from engine.core.records import Kind
 from engine.core.traffic import Decision, InboundEvent, Outcome, Reason
@@ -229,7 +230,7 @@ async def test_two_sids_of_one_hash_are_told_apart(world: World) -> None:
     known, other = world.event(Kind.MESSAGE, ALICE, N1), world.event(Kind.MESSAGE, ALICE, N1)
     first = await world.receive(known)
     for host in world.hosts.values():
-        host._ledger._became.note(other.resource_sid, bytes.fromhex(first.interaction_sid[2:]), now=world.clock())
+        host._ledger._became.note(key_of(other), bytes.fromhex(first.interaction_sid[2:]), now=world.clock())
 
     second = await world.receive(other)
 
@@ -310,38 +311,39 @@ async def test_refusals_are_remembered_up_to_a_number(tmp_path: Path) -> None:
     await world.stop()
 
 
-def event_of(sid: str) -> InboundEvent:
-    return InboundEvent(Kind.VOICE, ALICE, N1, sid)
-
-
 DECISION = Decision(Outcome.REFUSED, Reason.NO_SESSION)
+ANSWERED = Answered(ALICE, "KS1", DECISION)
+
+
+def found(recents: Recents, key: str) -> Decision | None:
+    return recents.find(key, ALICE, "KS1")
 
 
 def test_an_answer_is_known_for_the_whole_window() -> None:
     """And forgotten once two windows have passed."""
     recents = Recents(window_seconds=100)
-    recents.remember(event_of("CA1"), DECISION, now=START)
+    recents.remember("CA1", ANSWERED, now=START)
     for second in range(10, 110, 10):
-        recents.remember(event_of(f"CA{second}"), DECISION, now=START + second)
+        recents.remember(f"CA{second}", ANSWERED, now=START + second)
 
-    assert recents.find(event_of("CA1")) is DECISION
-    recents.remember(event_of("CB1"), DECISION, now=START + 101)
-    assert recents.find(event_of("CA100")) is DECISION
-    recents.remember(event_of("CB2"), DECISION, now=START + 202)
-    recents.remember(event_of("CB3"), DECISION, now=START + 303)
+    assert found(recents, "CA1") is DECISION
+    recents.remember("CB1", ANSWERED, now=START + 101)
+    assert found(recents, "CA100") is DECISION
+    recents.remember("CB2", ANSWERED, now=START + 202)
+    recents.remember("CB3", ANSWERED, now=START + 303)
 
-    assert recents.find(event_of("CA100")) is None
+    assert found(recents, "CA100") is None
 
 
 def test_what_was_silent_for_long_is_dropped_whole() -> None:
     """The first event after a long silence finds nothing old."""
     recents = Recents(window_seconds=100)
-    recents.remember(event_of("CA1"), DECISION, now=START)
+    recents.remember("CA1", ANSWERED, now=START)
 
-    recents.remember(event_of("CA2"), DECISION, now=START + 1000)
+    recents.remember("CA2", ANSWERED, now=START + 1000)
 
-    assert recents.find(event_of("CA1")) is None
-    assert recents.find(event_of("CA2")) is DECISION
+    assert found(recents, "CA1") is None
+    assert found(recents, "CA2") is DECISION
 
 
 def test_a_capacity_keeps_the_latest() -> None:
@@ -349,14 +351,18 @@ def test_a_capacity_keeps_the_latest() -> None:
     recents = Recents(window_seconds=100, capacity=10)
 
     for index in range(1000):
-        recents.remember(event_of(f"CA{index}"), DECISION, now=START)
+        recents.remember(f"CA{index}", ANSWERED, now=START)
 
-    known = [index for index in range(1000) if recents.find(event_of(f"CA{index}")) is not None]
+    known = [index for index in range(1000) if found(recents, f"CA{index}") is not None]
     assert known[-10:] == list(range(990, 1000))
     assert len(known) <= 20
 
 
 SIXTEEN = bytes(range(16))
+
+
+def key(call_sid: str) -> str:
+    return event_key(N1, Kind.VOICE, call_sid)
 
 
 def test_what_an_event_became_is_known_for_the_whole_window() -> None:
@@ -395,9 +401,9 @@ def test_what_is_read_back_is_known_for_a_window_from_then_on() -> None:
     """It came before, but nobody knows when."""
     became = Became(window_seconds=100, generation=10)
     for start in range(0, 40, 10):
-        became.fill([(f"CA{number}", SIXTEEN) for number in range(start, start + 10)], now=START)
-    became.note("CA40", SIXTEEN, now=START + 99)
+        became.fill([(N1, Kind.VOICE, f"CA{number}", SIXTEEN) for number in range(start, start + 10)], now=START)
+    became.note(key("CA40"), SIXTEEN, now=START + 99)
 
-    assert all(became.find(f"CA{number}") for number in range(41))
-    became.note("CA41", SIXTEEN, now=START + 202)
-    assert became.find("CA1") is None
+    assert all(became.find(key(f"CA{number}")) for number in range(41))
+    became.note(key("CA41"), SIXTEEN, now=START + 202)
+    assert became.find(key("CA1")) is None

@@ -543,6 +543,7 @@ class World:
         kind: Kind = Kind.VOICE,
         seconds: int | None = None,
         account_sid: str | None = None,
+        proxy: Address | None = None,
     ) -> ReportOutcome | None:
         """Report a leg and wait for what became of it."""
         report = LegReport(
@@ -552,6 +553,7 @@ class World:
             is_outbound=is_outbound,
             resource_sid=resource_sid,
             status=status,
+            proxy=proxy,
             duration_seconds=seconds,
         )
         return await asyncio.wait_for(self.tell(report), WAIT_SECONDS)

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from engine.core.errors import Code
@@ -173,8 +174,27 @@ async def test_an_out_of_session_hook_answers_with_twiml(receiver: Receiver, obs
     assert verdict.twiml.endswith("<Response><Reject/></Response>")
     assert receiver.is_signed(request, TOKEN)
     assert request.form == {**(STRANGER.form or {}), "ServiceSid": KS}
-    assert request.headers["i-twilio-idempotency-token"] == "CA1"
     assert observer.hooks == [(HookKind.OUT_OF_SESSION, HookEnd.TWIML)]
+
+
+async def test_an_out_of_session_hook_knows_each_event_by_its_token(receiver: Receiver, observer: Remembered) -> None:
+    """The same for a redelivery in another spelling, another for the same SID on another number or of a message."""
+    events = [
+        STRANGER,
+        msgspec.structs.replace(STRANGER, proxy=f" {STRANGER.proxy[1:]}"),
+        msgspec.structs.replace(STRANGER, proxy="+14155550198"),
+        msgspec.structs.replace(STRANGER, kind=Kind.MESSAGE),
+    ]
+
+    async with client() as posting:
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        for event in events:
+            case = msgspec.structs.replace(CASE, event=event)
+            await hooks.out_of_session(f"{receiver.url}/oos", case, timeout_seconds=5)
+
+    sent = [request.headers["i-twilio-idempotency-token"] for request in receiver.received]
+    assert sent[0] == sent[1]
+    assert len(set(sent)) == 3
 
 
 async def test_an_out_of_session_hook_wants_a_session(receiver: Receiver, observer: Remembered) -> None:

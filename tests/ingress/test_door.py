@@ -84,6 +84,16 @@ async def test_a_refused_call_is_rejected_and_a_refused_message_dropped(
     assert (answer.status, answer.body.decode()) == (200, DOCUMENT % verb)
 
 
+async def test_a_report_that_may_be_of_several_calls_is_refused_by_name() -> None:
+    """It is to say which number was reached."""
+    async with serving() as running:
+        running.plane.report_outcome = ReportOutcome.AMBIGUOUS
+        answer = await answer_to(running, post(call(CallStatus="completed"), "/inbound/status"))
+
+    assert (answer.status, answer.code, answer.message.split()[:3]) == (400, 80701, ["Invalid", "parameter", "To:"])
+    assert running.observer.problems == [DoorProblem.MALFORMED]
+
+
 async def test_a_leg_report_is_taken() -> None:
     """The signed query names the interaction; there is nothing to execute, so the answer has no body."""
     target = f"/inbound/status?interaction={ROUTED.interaction_sid}&leg=outbound"
@@ -95,7 +105,7 @@ async def test_a_leg_report_is_taken() -> None:
         assert (report.interaction_sid, report.is_outbound) == (ROUTED.interaction_sid, True)
 
 
-@pytest.mark.parametrize("outcome", list(ReportOutcome))
+@pytest.mark.parametrize("outcome", sorted(set(ReportOutcome) - {ReportOutcome.AMBIGUOUS}))
 async def test_a_report_that_changes_nothing_is_taken_all_the_same(outcome: ReportOutcome) -> None:
     """The carrier must not send it again."""
     async with serving() as running:

@@ -52,7 +52,9 @@ async def test_an_interaction_is_read_without_its_session(store: SqliteStore) ->
     await store.write(recorded)
 
     assert [store.interaction(one.sid) for one in passed] == passed
-    assert [key for some in store.passed_since(START + 1) for _, key in some] == [pack(one.sid) for one in passed[1:]]
+    assert [key for some in store.passed_since(START + 1) for _, _, _, key in some] == [
+        pack(one.sid) for one in passed[1:]
+    ]
     assert [one for some in store.passed_elsewhere_since(START + 1) for one in some] == [
         (pack(of.sid), one.date_created, one.date_updated, False) for one in passed[1:]
     ]

@@ -173,7 +173,7 @@ async def test_what_passed_since_a_time_and_open_calls_come_oldest_first(store: 
     await store.write([InteractionRecorded(one) for one in (early, ended, message, pushed, late)])
 
     assert [one for some in store.passed_since(START + 1) for one in some] == [
-        (one.inbound.resource_sid, pack(one.sid)) for one in (ended, message, late)
+        (one.proxy, one.kind, one.inbound.resource_sid, pack(one.sid)) for one in (ended, message, late)
     ]
     assert list(store.passed_elsewhere_since(START)) == []
     assert list(store.open_calls()) == [early, late]

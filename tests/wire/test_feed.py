@@ -241,6 +241,7 @@ def test_a_leg_status_becomes_a_report() -> None:
         is_outbound=True,
         resource_sid=CA,
         status=LegStatus.COMPLETED,
+        proxy=PROXY,
     )
     assert full.report(ACCOUNT) == LegReport(
         kind=Kind.MESSAGE,
@@ -249,6 +250,7 @@ def test_a_leg_status_becomes_a_report() -> None:
         is_outbound=False,
         resource_sid=SM,
         status=LegStatus.FAILED,
+        proxy=PROXY,
         duration_seconds=0,
         problem="no route to +1212555XXXX",
     )

@@ -236,10 +236,16 @@ def test_a_report_of_our_own_status_url_names_interaction_and_leg() -> None:
 
 
 def test_a_report_without_query_is_of_an_inbound_leg() -> None:
-    """A number's own status callback knows the call's SID only."""
-    report = leg_report(REPORT, "")
+    """A number's own status callback knows the call's SID, and which number was reached."""
+    report = leg_report({**REPORT, "From": "+14155550100", "To": "+14155550199"}, "")
 
     assert (report.interaction_sid, report.is_outbound, report.duration_seconds) == (None, False, None)
+    assert report.proxy == "+14155550199"
+
+
+def test_a_report_of_an_outbound_leg_names_no_number_reached() -> None:
+    """Its To is whom we have dialled."""
+    assert leg_report({**REPORT, "To": "+14155550199"}, status_query(INTERACTION)).proxy is None
 
 
 @pytest.mark.parametrize("status", list(LegStatus))
