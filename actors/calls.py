@@ -67,6 +67,6 @@ class Calls:
         named = self._by_sid.get(call_sid)
         found = [] if named is None else [sid for sid, (owner, _) in named.items() if account_sid in {None, owner}]
         ended = self._ended.find(f"{account_sid or ''} {call_sid}")
-        if ended is not None and ended not in found:
-            found.append(ended)
+        if ended and ended[-1] not in found:
+            found.append(ended[-1])
         return tuple(found)

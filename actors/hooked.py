@@ -5,7 +5,7 @@ is looked at again: if in doubt, the event is not routed. Source: behaviour 9, 1
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -79,9 +79,9 @@ class HookedEvents:
         """Have the coordinator say whether a session has expired: its participants' numbers are on several hosts."""
         self._begin(event, lambda deadline: self._after_expiry(actor, event, ruling, deadline))
 
-    def repeated(self, actor: "NumberActor", event: InboundEvent, interaction: Interaction) -> None:
-        """Answer the redelivery of an event whose session is over: its coordinator says who was in it."""
-        self._begin(event, lambda deadline: self._again(actor, event, interaction, deadline))
+    def repeated(self, actor: "NumberActor", event: InboundEvent, interactions: Sequence[Interaction]) -> None:
+        """Answer what may be redelivered of interactions whose sessions are over: coordinators say who was in them."""
+        self._begin(event, lambda deadline: self._again(actor, event, interactions, deadline))
 
     def _begin(self, event: InboundEvent, work: Callable[[float], Coroutine[Any, Any, Decision]]) -> None:
         if self._waiting >= self._parts.settings.most_waiting_events:
@@ -185,14 +185,16 @@ class HookedEvents:
     # -- redeliveries --------------------------------------------------------------------------------------------
 
     async def _again(
-        self, actor: "NumberActor", event: InboundEvent, interaction: Interaction, deadline: float
+        self, actor: "NumberActor", event: InboundEvent, interactions: Sequence[Interaction], deadline: float
     ) -> Decision:
-        participants = await self._coordinators.participants(interaction.service_sid, interaction.session_sid)
-        decision = actor.decision_again(event, interaction, participants)
-        if decision is None:
-            return await self._anew(actor, event, deadline)
-        await self._ledger.landed((interaction.session_sid,))
-        return decision if self._ledger.passed_before(key_of(event)) is not None else STORE_DOWN
+        for interaction in interactions:
+            participants = await self._coordinators.participants(interaction.service_sid, interaction.session_sid)
+            decision = actor.decision_again(event, interaction, participants)
+            if decision is not None:
+                await self._ledger.landed((interaction.session_sid,))
+                kept = self._ledger.passed_before(key_of(event))
+                return decision if any(one.sid == interaction.sid for one in kept) else STORE_DOWN
+        return await self._anew(actor, event, deadline)
 
     async def _anew(self, actor: "NumberActor", event: InboundEvent, deadline: float) -> Decision:
         """Decide about an event that turned out to be no redelivery, as if it had just come."""

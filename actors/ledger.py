@@ -113,14 +113,11 @@ class Ledger:
 
     def resume(self, interaction: Interaction) -> None:
         """Let the event that comes go on with an interaction whose gate has to be asked again."""
-        self._unfinished[_inbound_key(interaction)] = interaction
+        self._unfinished[_sent_by(interaction)] = interaction
 
     def take_unfinished(self, interaction: Interaction) -> Interaction | None:
         """Return, once, what a redelivered event had recorded before the host stopped."""
-        known = self._unfinished.pop(_inbound_key(interaction), None) if self._unfinished else None
-        if known is None or known.inbound.participant_sid != interaction.inbound.participant_sid:
-            return None
-        return known
+        return self._unfinished.pop(_sent_by(interaction), None) if self._unfinished else None
 
     def may_know(self, key: str) -> bool:
         """Tell whether an event of that key has come before; most have not, and need not be looked for further."""
@@ -149,7 +146,7 @@ class Ledger:
         """Answer a redelivery once what it answers is on disk."""
 
         def settled(problem: StoreUnavailable | None) -> None:
-            is_kept = problem is None and self._became.find(key) == decision.interaction_sid
+            is_kept = problem is None and decision.interaction_sid in self._became.find(key)
             answer(decision if is_kept else STORE_DOWN)
 
         if decision.interaction_sid in self._in_flight:
@@ -157,17 +154,16 @@ class Ledger:
         else:
             answer(decision)
 
-    def passed_before(self, key: str) -> Interaction | None:
-        """Return what an event of the same key became; its sender is for the caller to compare."""
-        sid = self._became.find(key)
-        interaction = None if sid is None else self._recorded(key, sid)
-        return None if interaction is None or _inbound_key(interaction) != key else interaction
+    def passed_before(self, key: str) -> list[Interaction]:
+        """Return what events of the same key became; their senders are for the caller to compare."""
+        found = [self._recorded(key, sid) for sid in dict.fromkeys(self._became.find(key))]
+        return [one for one in found if one is not None and _inbound_key(one) == key]
 
     def _recorded(self, key: str, interaction_sid: str) -> Interaction | None:
         """Find what an event became; it is forgotten if it is on disk no more, alone or with its session."""
         interaction = self._latest(interaction_sid)
         if interaction is None:
-            self.forget_answer(key)
+            self.forget_answer(key, interaction_sid)
         return interaction
 
     def remember_refusal(self, key: str, answered: Answered, *, now: float) -> None:
@@ -181,10 +177,10 @@ class Ledger:
         else:
             self._refused.remember(key, answered, now=now)
 
-    def forget_answer(self, key: str) -> None:
+    def forget_answer(self, key: str, interaction_sid: str) -> None:
         """Drop an answer whose commit failed, or whose record is gone."""
         self._routed.forget(key)
-        self._became.forget(key)
+        self._became.forget(key, interaction_sid)
 
     def route(  # noqa: PLR0917 - what was decided about what, and whom to tell
         self,
@@ -363,9 +359,12 @@ class Ledger:
             if report.proxy is None or report.is_outbound:
                 return None
             key = event_key(report.proxy, report.kind, report.resource_sid)
-            sid = self._calls.find(key) or self._became.find(key)
+            sid = self._calls.find(key)
             if sid is None:
-                return None
+                found = self._became.find(key)
+                if not found:
+                    return None
+                sid = found[-1]
         interaction = self._latest(sid)
         if interaction is None:
             self._calls.forget(report.resource_sid, sid)  # erased while the call went on
@@ -399,6 +398,11 @@ def _fits(report: LegReport, interaction: Interaction) -> bool:
 def _inbound_key(interaction: Interaction) -> str:
     """Return the key of the event that became an interaction."""
     return event_key(interaction.proxy, interaction.kind, interaction.inbound.resource_sid or "")
+
+
+def _sent_by(interaction: Interaction) -> str:
+    """Return the same with the sender."""
+    return f"{_inbound_key(interaction)} {interaction.inbound.participant_sid}"
 
 
 class _Waiting:
@@ -457,7 +461,7 @@ class _Routed(_Recording):
         if problem is None:
             self.answer(self.decision)
         else:
-            self.ledger.forget_answer(self.key)
+            self.ledger.forget_answer(self.key, self.interaction.sid)
             self.answer(STORE_DOWN)
 
 

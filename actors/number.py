@@ -127,22 +127,26 @@ class NumberActor:
 
     def _answer_from_record(self, key: str, event: InboundEvent, answer: Answer) -> bool:
         """Answer the redelivery of an event whose answer is not at hand any more; tell whether it was one."""
-        interaction = self._ledger.passed_before(key)
-        if interaction is None or interaction.service_sid != self.service_sid:
+        over = []
+        for interaction in self._ledger.passed_before(key):
+            if interaction.service_sid != self.service_sid:
+                continue
+            if self._is_gate_asked_again(interaction):
+                self._ledger.resume(interaction)
+                continue
+            session = self._ledger.session_of(interaction)
+            ends = None if session is None else _ends(interaction, session.seats)
+            if ends is None:
+                over.append(interaction)
+                continue
+            decision = self._decision_again(event, interaction, *ends)
+            if decision is not None:
+                self._ledger.answer_kept(key, decision, answer)
+                return True
+        if not over:
             return False
-        if self._is_gate_asked_again(interaction):
-            self._ledger.resume(interaction)
-            return False
-        session = self._ledger.session_of(interaction)
-        ends = None if session is None else _ends(interaction, session.seats)
-        if ends is None:  # whoever left, and sessions that are over, are read by their coordinator
-            self._ledger.wait(event, answer, self.service_sid)
-            self._hooked.repeated(self, event, interaction)
-            return True
-        decision = self._decision_again(event, interaction, *ends)
-        if decision is None:
-            return False
-        self._ledger.answer_kept(key, decision, answer)
+        self._ledger.wait(event, answer, self.service_sid)
+        self._hooked.repeated(self, event, over)  # whoever left, and sessions that are over, are read elsewhere
         return True
 
     def _is_gate_asked_again(self, interaction: Interaction) -> bool:

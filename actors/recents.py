@@ -7,6 +7,7 @@ that forgetting costs nothing per entry.
 
 from collections import deque
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
@@ -14,7 +15,7 @@ from engine.core.e164 import canonical
 from engine.core.event_keys import event_key
 from engine.core.ports import Passed
 from engine.core.records import Address
-from engine.core.sids import SidKind, unpack
+from engine.core.sids import SidKind, pack, unpack
 from engine.core.traffic import Decision
 
 
@@ -52,12 +53,14 @@ class Recents:
         return known.decision
 
     def remember(self, key: str, answered: Answered, *, now: float) -> None:
-        """Keep an answer."""
+        """Keep an answer; of two senders on one number with one SID, the first one's."""
         if now - self._turned_at > self._window or len(self._young) == self._capacity:
             self._old = self._young if now - self._turned_at <= 2 * self._window else {}
             self._young = {}
             self._turned_at = now
-        self._young[key] = answered
+        kept = self._young.setdefault(key, answered)
+        if kept is not answered and (kept.service_sid != answered.service_sid or _is_of_one(kept, answered)):
+            self._young[key] = answered
 
     def forget(self, key: str) -> None:
         """Drop an answer that was never given."""
@@ -65,11 +68,15 @@ class Recents:
         self._old.pop(key, None)
 
 
+def _is_of_one(one: Answered, other: Answered) -> bool:
+    return canonical(one.sender) == canonical(other.sender)
+
+
 class Became:
     """Which interaction each routed event of at least a window of time became, in some 150 bytes each.
 
-    Knows the events by the hashes of their keys: what is found has to be held against the record. Of two keys with the
-    same hash, one in some 10^12 where ten million are kept, only the later is known.
+    Knows the events by the hashes of their keys: what is found has to be held against the record. There are several
+    where two senders come with one SID, or two keys have the same hash.
     """
 
     def __init__(self, *, window_seconds: float, generation: int = 1_000_000) -> None:
@@ -84,43 +91,52 @@ class Became:
     def note(self, key: str, interaction: bytes, *, now: float) -> None:
         """Keep what an event became: the 16 bytes of a KI…."""
         self._make_room(now)
-        self._young[hash(key)] = interaction
+        self._keep(hash(key), interaction)
 
     def fill(self, passed: Iterable[Passed], *, now: float) -> None:
         """Keep what many events became."""
         self._make_room(now)
-        self._young.update(
-            {
-                hash(event_key(proxy, kind, resource_sid)): interaction
-                for proxy, kind, resource_sid, interaction in passed
-            }
-        )
+        for proxy, kind, resource_sid, interaction in passed:
+            self._keep(hash(event_key(proxy, kind, resource_sid)), interaction)
+
+    def _keep(self, hashed: int, interaction: bytes) -> None:
+        kept = self._young.setdefault(hashed, interaction)
+        if kept is not interaction and interaction not in _cut(kept):
+            self._young[hashed] = kept[-_MOST_BYTES + _SID_BYTES :] + interaction
 
     def knows(self, key: str) -> bool:
         """Tell whether an event of that key may have become something."""
         return self._packed(key) is not None
 
-    def find(self, key: str) -> str | None:
-        """Return the KI… of what an event may have become."""
-        found = self._packed(key)
-        return None if found is None else unpack(SidKind.INTERACTION, found)
+    def find(self, key: str) -> list[str]:
+        """Return the KI… of what events of that key may have become, the latest last."""
+        packed = self._packed(key)
+        return [] if packed is None else [unpack(SidKind.INTERACTION, one) for one in _cut(packed)]
 
     def _packed(self, key: str) -> bytes | None:
         hashed = hash(key)
         found = self._young.get(hashed)
-        if found is None:
-            for _, generation in self._older:
-                found = generation.get(hashed)
-                if found is not None:
-                    break
+        for _, generation in self._older:
+            older = generation.get(hashed)
+            if older is not None:
+                found = older if found is None else older + found
         return found
 
-    def forget(self, key: str) -> None:
-        """Drop an event that became nothing, or whose record is gone."""
+    def forget(self, key: str, interaction_sid: str) -> None:
+        """Drop what came to nothing, or whose record is gone."""
         hashed = hash(key)
-        self._young.pop(hashed, None)
+        self._drop(self._young, hashed, interaction_sid)
         for _, generation in self._older:
-            generation.pop(hashed, None)
+            self._drop(generation, hashed, interaction_sid)
+
+    def _drop(self, generation: dict[int, bytes], hashed: int, interaction_sid: str) -> None:
+        packed = generation.pop(hashed, None)
+        if packed is None or (len(packed) == _SID_BYTES and unpack(SidKind.INTERACTION, packed) == interaction_sid):
+            return
+        gone = pack(interaction_sid)
+        left = b"".join(one for one in _cut(packed) if one != gone)
+        if left:
+            generation[hashed] = left
 
     def _make_room(self, now: float) -> None:
         """Begin a generation when the young one is old or full; one that ended before the window is dropped."""
@@ -132,3 +148,12 @@ class Became:
         while self._older and now - self._older[-1][0] > self._window:
             self._older.pop()
         self._turned_at = now
+
+
+def _cut(packed: bytes) -> list[bytes]:
+    return [packed[start : start + _SID_BYTES] for start in range(0, len(packed), _SID_BYTES)]
+
+
+_SID_BYTES: Final = 16
+_MOST_BYTES: Final = 8 * _SID_BYTES
+"""Of events that only a mistake or a forgery gives one key, so many are known in a generation."""

@@ -82,6 +82,26 @@ async def test_events_of_one_sid_are_each_recorded_once(world: World, memory: st
     assert len((await world.store.interactions_page(session.sid, PAGE)).records) == 4
 
 
+@pytest.mark.parametrize("memory", ["at hand", "from the record", "after a restart", "after the close"])
+async def test_two_senders_on_one_number_with_one_sid_are_each_recorded_once(world: World, memory: str) -> None:
+    """It is a platform's mistake; neither is lost, doubled or given the other's answer."""
+    sessions = [await world.session(wanting(ALICE, N1), wanting(BOB, N2))]
+    sessions.append(await world.session(wanting(CAROL, N1), wanting(DAVE, N2)))
+    events = [world.event(Kind.MESSAGE, sender, N1, resource_sid="1001") for sender in (ALICE, CAROL)]
+
+    first = [await world.receive(event) for event in events]
+    if memory == "from the record":
+        forget_answers(world)
+    elif memory != "at hand":
+        for session in sessions if memory == "after the close" else ():
+            await world.close(session)
+        await world.restart()
+    again = [await world.receive(event) for event in (*events, *events)]
+
+    assert [decision.to for decision in first] == [BOB, DAVE]
+    assert again == first * 2
+
+
 async def test_refusals_of_one_sid_are_told_one_by_one(world: World) -> None:
     """Each raises its own debugger event, once."""
     events = one_sid(world)
