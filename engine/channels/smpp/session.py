@@ -1,0 +1,399 @@
+"""One SMPP connection as a state machine, the same for both roles; told the time, asked for its next timer; sans-IO.
+
+It numbers and pairs requests and responses, keeps the window, proves that the other side lives, and says what came as
+events. What a message means, and when its response may leave, is its owner's affair. Source: SMPP 3.4 issue 1.2, 2.2 to
+2.9.
+"""
+
+from enum import Enum, StrEnum, auto
+from typing import Final
+
+import msgspec
+
+from engine.channels.smpp.pdu import (
+    GENERIC_NACK,
+    RESPONSE,
+    BadBody,
+    BadFrame,
+    Bind,
+    Command,
+    Frame,
+    Splitter,
+    Status,
+    frame,
+    read_bind,
+)
+from engine.core.errors import MasklineError
+
+
+class Role(StrEnum):
+    """Which side we are; closed."""
+
+    ESME = "esme"
+    """We bind."""
+    SMSC = "smsc"
+    """They bind."""
+
+
+class State(Enum):
+    """How far the connection has come; closed."""
+
+    OPEN = auto()
+    """Connected; nobody is bound."""
+    BINDING = auto()
+    """A bind is not answered yet."""
+    TRANSMITTER = auto()
+    """The ESME may send messages."""
+    RECEIVER = auto()
+    """The SMSC may send messages."""
+    TRANSCEIVER = auto()
+    """Both may."""
+    UNBINDING = auto()
+    """We asked to end it."""
+    CLOSED = auto()
+    """Nothing may be sent or is read any more."""
+
+
+BOUND_BY: Final = {
+    Command.BIND_TRANSMITTER: State.TRANSMITTER,
+    Command.BIND_RECEIVER: State.RECEIVER,
+    Command.BIND_TRANSCEIVER: State.TRANSCEIVER,
+}
+"""The state that an accepted bind leads to."""
+
+_BOUND: Final = frozenset(BOUND_BY.values())
+_ANY: Final = frozenset(State) - {State.CLOSED}
+_FROM_ESME: Final = frozenset({State.TRANSMITTER, State.TRANSCEIVER})
+_FROM_SMSC: Final = frozenset({State.RECEIVER, State.TRANSCEIVER})
+_OPEN: Final = frozenset({State.OPEN})
+
+MAY_SEND: Final[dict[tuple[Role, int], frozenset[State]]] = {
+    **{(Role.ESME, bind): _OPEN for bind in BOUND_BY},
+    (Role.SMSC, Command.OUTBIND): _OPEN,
+    (Role.ESME, Command.SUBMIT_SM): _FROM_ESME,
+    (Role.ESME, Command.DATA_SM): _FROM_ESME,
+    (Role.ESME, Command.QUERY_SM): _FROM_ESME,
+    (Role.SMSC, Command.DELIVER_SM): _FROM_SMSC,
+    (Role.SMSC, Command.DATA_SM): _FROM_SMSC,
+    (Role.SMSC, Command.ALERT_NOTIFICATION): _FROM_SMSC,
+    **{(role, Command.UNBIND): _BOUND for role in Role},
+    **{(role, Command.ENQUIRE_LINK): _ANY for role in Role},
+}
+"""In which states a side may send a request; a missing key is a request that it may never send."""
+
+_UNANSWERED: Final = frozenset({Command.OUTBIND, Command.ALERT_NOTIFICATION})
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """How long one side waits for the other, in seconds."""
+
+    bind: float = 10.0
+    """From the connection to the bind's response."""
+    response: float = 30.0
+    """For the response to a request; afterwards it is unknown whether the request was carried out."""
+    quiet: float = 30.0
+    """Without a PDU from the other side until it is asked whether it lives."""
+    proof: float = 10.0
+    """For its answer; asked twice, then the connection is lost."""
+
+
+class End(StrEnum):
+    """Why a connection is over; closed."""
+
+    UNBOUND = "unbound"
+    """Either side asked for it."""
+    NOT_BOUND = "not-bound"
+    """No bind in time."""
+    REFUSED = "refused"
+    """The bind was refused."""
+    SILENT = "silent"
+    """The other side proves no life."""
+    UNFRAMED = "unframed"
+    """What came is no PDU."""
+    LOST = "lost"
+    """The connection is gone."""
+
+
+class BindAsked(msgspec.Struct, frozen=True):
+    """They want to bind: answer with `accept_bind` or `refuse_bind`."""
+
+    command: Command
+    bind: Bind
+
+
+class OutbindAsked(msgspec.Struct, frozen=True):
+    """They want us to connect and bind as receiver."""
+
+    body: bytes
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """Messages may pass, as the state says."""
+
+    state: State
+
+
+class RequestCame(msgspec.Struct, frozen=True):
+    """A request to be answered with `respond`."""
+
+    command: Command
+    sequence: int
+    body: bytes
+
+
+class ResponseCame(msgspec.Struct, frozen=True):
+    """What became of a request of ours."""
+
+    token: object
+    status: int
+    body: bytes
+
+
+class ResponseMissing(msgspec.Struct, frozen=True):
+    """A request of ours that may have been carried out, or not: nobody knows."""
+
+    token: object
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """The connection is to be closed, once what is left to send is sent; the last event of a session."""
+
+    why: End
+    status: int = Status.OK
+    """Of a refused bind."""
+
+
+Event = BindAsked | OutbindAsked | Bound | RequestCame | ResponseCame | ResponseMissing | Ended
+
+
+class NotNow(MasklineError):  # noqa: N818 - names a state of the connection
+    """Something was asked of a connection that its state does not allow: a mistake of ours."""
+
+
+class _Request(msgspec.Struct, frozen=True):
+    command: int
+    token: object
+    until: float
+
+
+class Session:
+    """One connection, from its beginning to its end."""
+
+    def __init__(self, role: Role, *, window: int, timing: Timing, now: float) -> None:
+        """Begin with the connection; `window` is how many messages of ours may wait for responses."""
+        self.state = State.OPEN
+        self._role = role
+        self._peer = Role.SMSC if role is Role.ESME else Role.ESME
+        self._window = window
+        self._timing = timing
+        self._splitter = Splitter()
+        self._events: list[Event] = []
+        self._urgent: list[bytes] = []
+        self._outgoing: list[bytes] = []
+        self._sequence = 0
+        self._waiting: dict[int, _Request] = {}
+        """In the order in which they were sent, and so in which their time runs out."""
+        self._asked_bind: tuple[Command, int] | None = None
+        self._bind_until = now + timing.bind
+        self._heard_at = now
+        self._probes = 0
+        self._probed_at = now
+
+    # -- what comes -----------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, *, now: float) -> list[Event]:
+        """Return what these octets bring; answers that need no decision are put in line to be sent."""
+        try:
+            for one in self._splitter.feed(data):
+                if self.state is State.CLOSED:
+                    break
+                self._heard_at, self._probes = now, 0
+                self._take(one)
+        except BadFrame:
+            self._put(frame(GENERIC_NACK, 0, status=Status.BAD_COMMAND_LENGTH))
+            self._end(End.UNFRAMED)
+        return self._happened()
+
+    def lose(self) -> list[Event]:
+        """Return what it means that the connection is gone."""
+        self._end(End.LOST)
+        return self._happened()
+
+    def _take(self, one: Frame) -> None:
+        if one.command & RESPONSE:
+            self._take_response(one)
+            return
+        states = MAY_SEND.get((self._peer, one.command))
+        if states is not None and self.state in states:
+            self._take_request(Command(one.command), one)
+        elif one.command not in _COMMANDS:
+            self._put(frame(GENERIC_NACK, one.sequence, status=Status.UNKNOWN_COMMAND))
+        elif one.command not in _UNANSWERED:
+            self._put(frame(one.command | RESPONSE, one.sequence, status=self._refusal(one.command)))
+
+    def _refusal(self, command: int) -> Status:
+        if self.state is State.UNBINDING:
+            return Status.SYSTEM_ERROR  # another time, on another connection
+        return Status.ALREADY_BOUND if command in BOUND_BY else Status.WRONG_BIND_STATE
+
+    def _take_request(self, command: Command, one: Frame) -> None:
+        match command:
+            case Command.ENQUIRE_LINK:
+                self._urgent.append(frame(command | RESPONSE, one.sequence))
+            case Command.UNBIND:
+                self._put(frame(command | RESPONSE, one.sequence))
+                self._end(End.UNBOUND)
+            case Command.OUTBIND:
+                self._events.append(OutbindAsked(one.body))
+            case Command.BIND_RECEIVER | Command.BIND_TRANSMITTER | Command.BIND_TRANSCEIVER:
+                self._take_bind(command, one)
+            case _:
+                self._events.append(RequestCame(command, one.sequence, one.body))
+
+    def _take_bind(self, command: Command, one: Frame) -> None:
+        try:
+            bind = read_bind(one.body)
+        except BadBody as bad:
+            self._put(frame(command | RESPONSE, one.sequence, status=bad.status))
+            self._end(End.REFUSED, bad.status)
+        else:
+            self.state = State.BINDING
+            self._asked_bind = (command, one.sequence)
+            self._events.append(BindAsked(command, bind))
+
+    def _take_response(self, one: Frame) -> None:
+        request = self._waiting.get(one.sequence)
+        if request is None or one.command not in {GENERIC_NACK, request.command | RESPONSE}:
+            return
+        del self._waiting[one.sequence]
+        if request.command == Command.UNBIND:
+            self._end(End.UNBOUND)
+        elif request.command not in BOUND_BY:
+            self._events.append(ResponseCame(request.token, one.status, one.body))
+        elif one.status == Status.OK:
+            self.state = BOUND_BY[Command(request.command)]
+            self._events.append(Bound(self.state))
+        else:
+            self._end(End.REFUSED, one.status)
+
+    # -- what is sent ---------------------------------------------------------------------------------------------
+
+    @property
+    def room(self) -> int:
+        """How many messages may be sent before a response has come."""
+        return max(0, self._window - len(self._waiting))
+
+    def request(self, command: Command, body: bytes = b"", *, now: float, token: object = None) -> None:
+        """Put a request in line; its `ResponseCame` or `ResponseMissing` has the token. The caller minds `room`.
+
+        Raises:
+            NotNow: this side may not send it in this state; a mistake of the caller's.
+        """
+        if self.state not in MAY_SEND.get((self._role, command), ()):
+            raise NotNow(f"{command.name} while {self.state.name}")
+        self._sequence = self._sequence % _LAST_SEQUENCE + 1
+        if command in _UNANSWERED or command is Command.ENQUIRE_LINK:
+            self._urgent.append(frame(command, self._sequence, body))
+            return
+        self._put(frame(command, self._sequence, body))
+        self._waiting[self._sequence] = _Request(command, token, now + self._timing.response)
+        if command in BOUND_BY:
+            self.state = State.BINDING
+        elif command is Command.UNBIND:
+            self.state = State.UNBINDING
+
+    def respond(self, request: RequestCame, body: bytes = b"", *, status: int = Status.OK) -> None:
+        """Put the response to a request in line; nothing, where the connection is over."""
+        self._put(frame(request.command | RESPONSE, request.sequence, body, status=status))
+
+    def accept_bind(self, body: bytes) -> None:
+        """Let them in; `body` is our system_id and what else the response has. Raises NotNow without `BindAsked`."""
+        command, sequence = self._taken_bind()
+        self._put(frame(command | RESPONSE, sequence, body))
+        self.state = BOUND_BY[command]
+
+    def refuse_bind(self, status: Status) -> list[Event]:
+        """Do not let them in, and end. Raises NotNow without `BindAsked`."""
+        command, sequence = self._taken_bind()
+        self._put(frame(command | RESPONSE, sequence, status=status))
+        self._end(End.REFUSED, status)
+        return self._happened()
+
+    def data_to_send(self) -> bytes:
+        """Return, once, what is in line: proofs of life first, so that no backlog delays them."""
+        data = b"".join((*self._urgent, *self._outgoing))
+        self._urgent.clear()
+        self._outgoing.clear()
+        return data
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    def next_timer(self) -> float | None:
+        """Return when `wake` is to be called at the latest; None when the connection is over."""
+        if self.state is State.CLOSED:
+            return None
+        first = next(iter(self._waiting.values()), None)
+        due = self._bind_until if self.state in _NOT_BOUND else self._proof_due()
+        return due if first is None else min(due, first.until)
+
+    def wake(self, *, now: float) -> list[Event]:
+        """Return what the time brings: requests without a response, a side that is silent."""
+        if self.state in _NOT_BOUND:
+            if now >= self._bind_until:
+                self._end(End.NOT_BOUND)
+            return self._happened()
+        for sequence in [sequence for sequence, request in self._waiting.items() if now >= request.until]:
+            request = self._waiting.pop(sequence)
+            if request.command == Command.UNBIND:
+                self._end(End.UNBOUND)
+            else:
+                self._events.append(ResponseMissing(request.token))
+        if self.state is not State.CLOSED and now >= self._proof_due():
+            self._probe(now)
+        return self._happened()
+
+    def _probe(self, now: float) -> None:
+        if self._probes == _MOST_PROBES:
+            self._end(End.SILENT)
+            return
+        self._probes += 1
+        self._probed_at = now
+        self.request(Command.ENQUIRE_LINK, now=now)
+
+    def _proof_due(self) -> float:
+        if self._probes:
+            return self._probed_at + self._timing.proof
+        return self._heard_at + self._timing.quiet
+
+    # -- within ---------------------------------------------------------------------------------------------------
+
+    def _taken_bind(self) -> tuple[Command, int]:
+        asked, self._asked_bind = self._asked_bind, None
+        if asked is None or self.state is not State.BINDING:
+            raise NotNow(f"nobody asks to bind while {self.state.name}")
+        return asked
+
+    def _put(self, pdu: bytes) -> None:
+        if self.state is not State.CLOSED:
+            self._outgoing.append(pdu)
+
+    def _end(self, why: End, status: int = Status.OK) -> None:
+        if self.state is State.CLOSED:
+            return
+        self.state = State.CLOSED
+        for request in self._waiting.values():
+            if request.command not in _WITHOUT_OUTCOME:
+                self._events.append(ResponseMissing(request.token))
+        self._waiting.clear()
+        self._events.append(Ended(why, status))
+
+    def _happened(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+
+_COMMANDS: Final = frozenset(Command)
+_NOT_BOUND: Final = frozenset({State.OPEN, State.BINDING})
+_WITHOUT_OUTCOME: Final = frozenset({*BOUND_BY, Command.UNBIND})
+_LAST_SEQUENCE = 0x7FFF_FFFF
+_MOST_PROBES = 2
