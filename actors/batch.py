@@ -26,7 +26,7 @@ from engine.core.batch import (
 )
 from engine.core.changes import BatchKeysErased
 from engine.core.e164 import bare
-from engine.core.errors import ApiError, Code, StoreUnavailable
+from engine.core.errors import ApiError, Code, StoreUnavailable, not_stored
 
 IN_FLIGHT = 256
 """Items that wait for their commit side by side: enough to share it, few enough to be answered in one turn."""
@@ -88,10 +88,9 @@ class SessionBatches:
         try:
             return await self._carry_out(coordinator, item)
         except ApiError as problem:
-            return ItemRefused(code=problem.code, message=problem.message, http_status=problem.http_status)
+            return _refused(problem)
         except StoreUnavailable:
-            message = f"Nothing was stored: the disk refused the commit; {_AGAIN}"
-            return ItemRefused(code=Code.STORAGE_FAILED, message=message, http_status=503)
+            return _refused(not_stored())
         except Exception:  # noqa: BLE001 - the boundary of an item: logged and answered, the others go on
             _log.exception("An item of a batch failed")
             code = Code.INTERNAL_ERROR
@@ -198,6 +197,10 @@ class _Batch:
             alone.add(request.unique_name)
             self._named.setdefault(request.unique_name, set()).update(people)
         return self._lanes.add(shared=people, alone=alone)
+
+
+def _refused(problem: ApiError) -> ItemRefused:
+    return ItemRefused(code=problem.code, message=problem.message, http_status=problem.http_status)
 
 
 async def _apply(coordinator: ServiceCoordinator, item: BatchItem) -> ItemDone:

@@ -19,9 +19,9 @@ from starlette.types import ASGIApp
 
 from engine.api import admin_batches, admin_delivery, admin_lists, admin_services
 from engine.api.admin_request import Answer, read_body
-from engine.api.http import STORAGE_ADVICE, encode
+from engine.api.http import encode
 from engine.core.asking import explained, swapped
-from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, invalid_parameter
+from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, invalid_parameter, not_stored
 from engine.core.ports import ControlPlane, PageCursor
 from engine.core.records import ProxyNumber
 from engine.core.requests import NumberRequest
@@ -211,7 +211,8 @@ def _endpoint(control: ControlPlane, answer: Answer, status: int) -> Callable[[R
         except ApiError as problem:
             return _refusal(problem.code, problem.message, problem.http_status)
         except StoreUnavailable:
-            return _refusal(Code.STORAGE_FAILED, STORAGE_ADVICE, 500)
+            failed = not_stored()
+            return _refusal(failed.code, failed.message, failed.http_status)
         except PeerUnavailable as problem:
             return _refusal(Code.UNAVAILABLE, str(problem), 503)
         except Exception:  # noqa: BLE001 - the boundary of the listener's task: logged and answered

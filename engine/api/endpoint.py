@@ -15,7 +15,6 @@ from starlette.types import Receive, Scope, Send
 
 from engine.api.http import (
     PEER_ADVICE,
-    STORAGE_ADVICE,
     BodyTooLarge,
     Disconnected,
     Headers,
@@ -32,7 +31,15 @@ from engine.api.http import (
 )
 from engine.api.operations import PARENT_KINDS, AnyOperation, Batch, Call, Stream
 from engine.api.settings import ApiSettings
-from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, invalid_parameter, not_found
+from engine.core.errors import (
+    ApiError,
+    Code,
+    PeerUnavailable,
+    StoreUnavailable,
+    invalid_parameter,
+    not_found,
+    not_stored,
+)
 from engine.core.masking import masked
 from engine.core.observing import Observer
 from engine.core.ports import Clock, ControlPlane
@@ -105,7 +112,8 @@ class Endpoint:
             return refusal(Code.INVALID_PARAMETER, str(problem), status=415)
         except StoreUnavailable:
             _log.error("the store could not commit %s %s", scope["method"], self._route)
-            return refusal(Code.STORAGE_FAILED, STORAGE_ADVICE, status=500)
+            failed = not_stored()
+            return refusal(failed.code, failed.message, status=failed.http_status)
         except PeerUnavailable as problem:
             _log.warning("no answer to %s %s: %s", scope["method"], self._route, problem)
             return refusal(Code.UNAVAILABLE, PEER_ADVICE, status=503, headers=_COME_BACK)

@@ -15,12 +15,6 @@ from engine.wire.rest_show import error_body
 
 _FORM = "application/x-www-form-urlencoded"
 
-STORAGE_ADVICE = (
-    "Nothing was stored: the disk refused the commit. Free space or restore write access to the data directory; the"
-    " engine recovers by itself and /readyz turns green"
-)
-"""What an operator does about 80501."""
-
 PEER_ADVICE = "The host of the cluster that this concerns does not answer; try again"
 """What a caller does about a host that is away: whether a change was made is not known."""
 

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from engine.console.desk import Desk
 from engine.console.http import VISIT_COOKIE, BadForm, path_below, redirect
 from engine.console.pages import page
-from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
+from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, not_stored
 from engine.core.masking import masked
 from engine.core.visits import Visit
 
@@ -55,7 +55,7 @@ class Door:
         except PeerUnavailable as problem:
             response = refusal(request, 503, f"A host that is needed for this cannot be asked: {problem}.")
         except StoreUnavailable:
-            response = refusal(request, 503, "The disk does not answer.")
+            response = refusal(request, not_stored().http_status, "The disk does not answer.")
         except Exception:  # noqa: BLE001 - the boundary of the listener's task: logged and answered
             _log.exception("unforeseen failure of %s in the console", request.method)
             response = refusal(request, 500, "An error of the server's; its log has it.")

@@ -251,6 +251,15 @@ class PeerUnavailable(MasklineError):  # noqa: N818 - names a state, as StoreUna
     """Another host of the cluster did not answer; whether it did what was asked is not known."""
 
 
+def not_stored() -> ApiError:
+    """Return the answer of every channel of the control plane when the disk refused a commit, and what to do then."""
+    return ApiError(
+        Code.STORAGE_FAILED,
+        "Nothing was stored: the disk refused the commit. Free space or restore write access to the data directory; the"
+        " engine recovers by itself and /readyz turns green",
+    )
+
+
 def not_found(path: str) -> ApiError:
     """Return the answer for a path that names nothing the caller can see."""
     return ApiError(Code.NOT_FOUND, f"The requested resource {path} was not found")

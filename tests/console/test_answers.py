@@ -211,7 +211,7 @@ async def test_a_part_that_cannot_be_had_leaves_the_others(
     ("problem", "status"),
     [
         (PeerUnavailable("host-1 is down"), 503),
-        (StoreUnavailable("disk I/O error"), 503),
+        (StoreUnavailable("disk I/O error"), 500),
         (ApiError(Code.INVALID_PARAMETER, "not +14155550110"), 400),
         (ZeroDivisionError("secret detail"), 500),
     ],
