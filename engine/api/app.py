@@ -7,7 +7,18 @@ from collections.abc import Callable, Sequence
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engine.api import alerts, batch, interactions, owned, participants, pool, services, sessions
+from engine.api import (
+    accounts,
+    alerts,
+    batch,
+    interactions,
+    owned,
+    participants,
+    pool,
+    services,
+    sessions,
+    short_codes,
+)
 from engine.api.endpoint import KNOWN_METHODS, Desk, Endpoint, tell
 from engine.api.http import Reply, encode, raw_path, refusal, send_reply
 from engine.api.openapi import openapi_document
@@ -27,7 +38,9 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     *participants.OPERATIONS,
     *interactions.OPERATIONS,
     *pool.OPERATIONS,
+    *accounts.OPERATIONS,
     *owned.OPERATIONS,
+    *short_codes.OPERATIONS,
     *alerts.OPERATIONS,
 )
 """Everything that is served, in the order of the document."""

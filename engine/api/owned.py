@@ -12,7 +12,7 @@ from engine.core.requests import NumberRequest, NumberUpdate
 from engine.core.sids import SidKind
 from engine.wire.rest_owned import LIST_OWNED_NUMBERS, OWN_NUMBER, UPDATE_OWNED_NUMBER, Origin, OwnedNumberQuery
 from engine.wire.rest_shapes import OwnedNumberPage, OwnedNumberShape
-from engine.wire.rest_show import owned_number_shape, page_links
+from engine.wire.rest_show import older_page, owned_number_shape
 from engine.wire.rest_values import PageRequest
 
 _ALL = "/2010-04-01/Accounts/{AccountSid}/IncomingPhoneNumbers.json"
@@ -32,20 +32,8 @@ async def page(call: Call, query: tuple[PageRequest, OwnedNumberQuery]) -> Owned
     found = Page[ProxyNumber]((), has_next=False, has_previous=False)
     if wanted.origin in {None, Origin.HOSTED}:
         found = call.control.owned_numbers_page(call.account_sid, asked.cursor, wanted.wanted)
-    records = found.records
-    links = page_links(call.path, asked, found, (records[0].sid, records[-1].sid) if records else None)
-    start = asked.page * asked.cursor.limit
-    return OwnedNumberPage(
-        incoming_phone_numbers=tuple(owned_number_shape(number) for number in records),
-        page=asked.page,
-        page_size=asked.cursor.limit,
-        start=start,
-        end=start + max(len(records) - 1, 0),
-        uri=links.this,
-        first_page_uri=links.first,
-        previous_page_uri=links.previous,
-        next_page_uri=links.next,
-    )
+    numbers = tuple(owned_number_shape(number) for number in found.records)
+    return OwnedNumberPage(incoming_phone_numbers=numbers, **older_page(call.path, asked, found))
 
 
 async def fetch(call: Call, _: None) -> OwnedNumberShape:

@@ -15,12 +15,24 @@ from engine.cli.csvrows import BadRow, CsvRow, read_rows
 from engine.cli.options import admin_options
 from engine.cli.output import console, show_json, show_table, yes_no
 from engine.cli.tree import REFUSED, Refusal
+from engine.core.sids import SidKind, is_sid
 from engine.settings import Settings
 from engine.wire.admin import NumberResult, NumbersImport, NumbersImported
 from engine.wire.admin_lists import NumberPage, NumberQuery
 
 ROWS_AT_ONCE = 250
 """Rows of one request: one commit each, and a step of the progress bar."""
+
+
+class ImportedCode(msgspec.Struct, frozen=True):
+    """A short code that is owned now."""
+
+    line: int
+    """Its line in the file, from 1."""
+    number: str
+    """Its digits."""
+    sid: str
+    """SC…, by which it is put into a pool."""
 
 
 class ImportReport(msgspec.Struct, frozen=True):
@@ -32,6 +44,8 @@ class ImportReport(msgspec.Struct, frozen=True):
     """Rows that are owned now, and pooled when a service was named."""
     rejected: tuple[BadRow, ...]
     """The others, in the order of the file."""
+    short_codes: tuple[ImportedCode, ...]
+    """Those of the file that are owned, in its order."""
 
 
 @click.group()
@@ -97,6 +111,8 @@ def import_numbers(*, file: Path, account: str | None, service: str | None, sett
     if as_json:
         show_json(report)
     else:
+        for code in report.short_codes:
+            click.echo(f"line {code.line}: short code {code.number} is {code.sid}")
         for bad in report.rejected:
             click.echo(f"line {bad.line}: {bad.message}")
         click.echo(f"{report.imported} imported, {len(report.rejected)} rejected")
@@ -117,6 +133,7 @@ async def _import(
 ) -> ImportReport:
     rejected = [row for row in rows if isinstance(row, BadRow)]
     good = [row for row in rows if isinstance(row, CsvRow)]
+    short_codes: list[ImportedCode] = []
     columns = (TextColumn("importing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     screen = console(is_error=True)
     is_hidden = is_quiet or not screen.is_terminal
@@ -126,9 +143,10 @@ async def _import(
             body = NumbersImport(rows=tuple(row.row for row in chunk), service=service)
             answer = await admin.call("POST", f"/accounts/{owner}/numbers", answer=NumbersImported, body=body)
             rejected += _rejected(chunk, answer.results)
+            short_codes += _short_codes(chunk, answer.results)
             progress.advance(task, len(chunk))
     rejected.sort(key=lambda bad: bad.line)
-    return ImportReport(owner, len(rows) - len(rejected), tuple(rejected))
+    return ImportReport(owner, len(rows) - len(rejected), tuple(rejected), tuple(short_codes))
 
 
 def _chunks(rows: Sequence[CsvRow]) -> Iterator[tuple[CsvRow, ...]]:
@@ -142,4 +160,12 @@ def _rejected(chunk: Sequence[CsvRow], results: Sequence[NumberResult]) -> list[
         BadRow(asked.line, f"{result.message} (code {result.code})")
         for asked, result in zip(chunk, results, strict=True)
         if not result.is_ok
+    ]
+
+
+def _short_codes(chunk: Sequence[CsvRow], results: Sequence[NumberResult]) -> list[ImportedCode]:
+    return [
+        ImportedCode(asked.line, asked.row.number, result.number_sid)
+        for asked, result in zip(chunk, results, strict=True)
+        if result.number_sid is not None and is_sid(result.number_sid, SidKind.SHORT_CODE)
     ]

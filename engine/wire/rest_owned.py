@@ -47,6 +47,14 @@ OWN_NUMBER = Form(
 UPDATE_OWNED_NUMBER = Form(NumberUpdate, _SETTINGS, idle=_IDLE)
 
 
+_CODE_IDLE: dict[str, frozenset[str] | None] = {
+    **dict.fromkeys(("SmsUrl", "SmsFallbackUrl"), _NOTHING),
+    **dict.fromkeys(("SmsMethod", "SmsFallbackMethod"), None),
+    "ApiVersion": frozenset({API_VERSION}),
+}
+UPDATE_SHORT_CODE = Form(NumberUpdate, _SETTINGS, idle=_CODE_IDLE)
+
+
 class Origin(StrEnum):
     """Who hosts a number; all of ours are hosted."""
 
@@ -89,5 +97,23 @@ LIST_OWNED_NUMBERS = Form(
         text("FriendlyName", "friendly_name", max_length=MAX_OWNED_FRIENDLY_NAME),
         flag("Beta", "beta"),
         choice("Origin", "origin", Origin),
+    ),
+)
+
+
+def _short_code_filter(*, number: str | None = None, friendly_name: str | None = None) -> NumberFilter:
+    return NumberFilter(address=number, friendly_name=friendly_name, is_short_code=True)
+
+
+def _digits(value: str) -> str:
+    """Read a short code; one that is none is found nowhere."""
+    return value.strip()
+
+
+LIST_SHORT_CODES = Form(
+    _short_code_filter,
+    (
+        Field(name="ShortCode", attribute="number", parse=_digits, schema={"type": "string", "maxLength": MAX_NAME}),
+        text("FriendlyName", "friendly_name", max_length=MAX_OWNED_FRIENDLY_NAME),
     ),
 )

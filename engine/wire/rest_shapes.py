@@ -235,6 +235,38 @@ class OwnedNumberShape(msgspec.Struct, frozen=True, kw_only=True):
     subresource_uris: dict[str, str] = {}
 
 
+class OwnedShortCodeShape(msgspec.Struct, frozen=True, kw_only=True):
+    """An owned short code, as the 2010 API shows it; what we do not keep is null."""
+
+    sid: str
+    account_sid: str
+    friendly_name: str
+    short_code: str
+    date_created: str
+    date_updated: str
+    uri: str
+    api_version: str = API_VERSION
+    sms_fallback_method: str | None = None
+    sms_fallback_url: str | None = None
+    sms_method: str | None = None
+    sms_url: str | None = None
+
+
+class AccountResourceShape(msgspec.Struct, frozen=True, kw_only=True):
+    """An account as the 2010 API shows it to itself; its token is told nowhere."""
+
+    sid: str
+    owner_account_sid: str
+    friendly_name: str
+    date_created: str
+    date_updated: str
+    subresource_uris: dict[str, str]
+    uri: str
+    auth_token: str | None = None
+    status: str = "active"
+    type: str = "Full"
+
+
 class ServicePage(msgspec.Struct, frozen=True):
     """A page of services."""
 
@@ -284,10 +316,9 @@ class MessageInteractionPage(msgspec.Struct, frozen=True):
     meta: Meta
 
 
-class OwnedNumberPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of owned numbers, in the 2010 API's paging; URIs are relative to the base URL."""
+class OlderPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a page stands in its list, in the 2010 API's paging; URIs are relative to the base URL."""
 
-    incoming_phone_numbers: tuple[OwnedNumberShape, ...]
     page: int
     page_size: int
     start: int
@@ -296,3 +327,15 @@ class OwnedNumberPage(msgspec.Struct, frozen=True, kw_only=True):
     first_page_uri: str
     previous_page_uri: str | None
     next_page_uri: str | None
+
+
+class OwnedNumberPage(OlderPage, frozen=True, kw_only=True):
+    """A page of owned numbers."""
+
+    incoming_phone_numbers: tuple[OwnedNumberShape, ...]
+
+
+class OwnedShortCodePage(OlderPage, frozen=True, kw_only=True):
+    """A page of owned short codes."""
+
+    short_codes: tuple[OwnedShortCodeShape, ...]

@@ -3,13 +3,16 @@
 URLs are absolute: `base` is the public base URL without a trailing slash. Source: behaviour 2.3, 2.7, 3.
 """
 
+from typing import Any
+
 import msgspec
 
 from engine.core.errors import Code
 from engine.core.ports import Page, PoolEntry, Record
-from engine.core.records import Capability, Interaction, Kind, Leg, Participant, ProxyNumber, Service, Session
+from engine.core.records import Account, Capability, Interaction, Kind, Leg, Participant, ProxyNumber, Service, Session
 from engine.wire.rest_shapes import (
     API_VERSION,
+    AccountResourceShape,
     Capabilities,
     ErrorBody,
     InteractionShape,
@@ -17,6 +20,7 @@ from engine.wire.rest_shapes import (
     Meta,
     OwnedCapabilities,
     OwnedNumberShape,
+    OwnedShortCodeShape,
     ParticipantLinks,
     ParticipantShape,
     PhoneNumberShape,
@@ -221,6 +225,36 @@ def owned_number_shape(number: ProxyNumber) -> OwnedNumberShape:
     )
 
 
+def owned_short_code_shape(number: ProxyNumber) -> OwnedShortCodeShape:
+    """Show an owned short code."""
+    return OwnedShortCodeShape(
+        sid=number.sid,
+        account_sid=number.account_sid,
+        friendly_name=number.friendly_name,
+        short_code=number.address,
+        date_created=format_rfc2822(number.date_created),
+        date_updated=format_rfc2822(number.date_updated),
+        uri=f"/{API_VERSION}/Accounts/{number.account_sid}/SMS/ShortCodes/{number.sid}.json",
+    )
+
+
+def account_resource_shape(account: Account) -> AccountResourceShape:
+    """Show an account to itself."""
+    uri = f"/{API_VERSION}/Accounts/{account.sid}"
+    return AccountResourceShape(
+        sid=account.sid,
+        owner_account_sid=account.sid,
+        friendly_name=account.friendly_name,
+        date_created=format_rfc2822(account.date_created),
+        date_updated=format_rfc2822(account.date_created),
+        subresource_uris={
+            "incoming_phone_numbers": f"{uri}/IncomingPhoneNumbers.json",
+            "short_codes": f"{uri}/SMS/ShortCodes.json",
+        },
+        uri=f"{uri}.json",
+    )
+
+
 def page_links(url: str, asked: PageRequest, page: Page[Record], ends: tuple[str, str] | None) -> PageLinks:
     """Compose the URLs around a page of the list at `url`; `ends` are the first and last SID on it."""
 
@@ -236,6 +270,23 @@ def page_links(url: str, asked: PageRequest, page: Page[Record], ends: tuple[str
         previous=link(max(asked.page - 1, 0), page_token(before=first)) if first and page.has_previous else None,
         next=link(asked.page + 1, page_token(after=last)) if last and page.has_next else None,
     )
+
+
+def older_page(path: str, asked: PageRequest, page: Page[ProxyNumber]) -> dict[str, Any]:
+    """Return the fields of an `OlderPage` of the list at `path`."""
+    records = page.records
+    links = page_links(path, asked, page, (records[0].sid, records[-1].sid) if records else None)
+    start = asked.page * asked.cursor.limit
+    return {
+        "page": asked.page,
+        "page_size": asked.cursor.limit,
+        "start": start,
+        "end": start + max(len(records) - 1, 0),
+        "uri": links.this,
+        "first_page_uri": links.first,
+        "previous_page_uri": links.previous,
+        "next_page_uri": links.next,
+    }
 
 
 def page_meta(key: str, asked: PageRequest, links: PageLinks) -> Meta:

@@ -278,7 +278,7 @@ async def test_limit_is_per_account(rest: Rest, limited: httpx.AsyncClient) -> N
 
 
 def test_every_operation_of_the_contract_is_served() -> None:
-    """Behaviour 3.0 whole, the owned numbers, the debugger's events, batches and the update of participants."""
+    """Behaviour 3.0 whole, the account, what it owns, the debugger's events, batches and the update of participants."""
     session = "/v1/Services/{ServiceSid}/Sessions"
     expected = {
         "/v1/Services": "GET POST",
@@ -298,6 +298,9 @@ def test_every_operation_of_the_contract_is_served() -> None:
         "/v1/Services/{ServiceSid}/PhoneNumbers/{Sid}": "DELETE GET POST",
         "/v1/Services/{ServiceSid}/ShortCodes": "GET POST",
         "/v1/Services/{ServiceSid}/ShortCodes/{Sid}": "DELETE GET POST",
+        "/2010-04-01/Accounts/{AccountSid}.json": "GET",
+        "/2010-04-01/Accounts/{AccountSid}/SMS/ShortCodes.json": "GET",
+        "/2010-04-01/Accounts/{AccountSid}/SMS/ShortCodes/{Sid}.json": "DELETE GET POST",
         "/2010-04-01/Accounts/{AccountSid}/IncomingPhoneNumbers.json": "GET POST",
         "/2010-04-01/Accounts/{AccountSid}/IncomingPhoneNumbers/{Sid}.json": "DELETE GET POST",
     }

@@ -90,3 +90,53 @@ async def test_a_number_is_not_moved_to_another_account_in_silence(rest: Rest, p
 
     assert "parameter AccountSid:" in assert_error(moved, 400, 80701)
     assert (await rest.client.get(number["uri"])).json()["friendly_name"] == number["friendly_name"]
+
+
+async def test_an_account_reads_itself(rest: Rest) -> None:
+    """What set-up scripts ask first; the token is told nowhere."""
+    response = await rest.client.get(f"/2010-04-01/Accounts/{rest.account.sid}.json")
+
+    shown = response.json()
+    assert response.status_code == 200
+    assert (shown["sid"], shown["friendly_name"], shown["status"]) == (rest.account.sid, "first", "active")
+    assert shown["uri"] == f"/2010-04-01/Accounts/{rest.account.sid}.json"
+    assert rest.account.auth_token not in response.text
+    assert (await rest.client.get(shown["subresource_uris"]["incoming_phone_numbers"])).status_code == 200
+    assert (await rest.client.get(shown["subresource_uris"]["short_codes"])).status_code == 200
+
+
+async def test_another_account_is_not_to_be_seen(rest: Rest) -> None:
+    """Whether there is one or not."""
+    for sid in ("AC" + "9" * 32, "nobody"):
+        assert_error(await rest.client.get(f"/2010-04-01/Accounts/{sid}.json"), 401, 20003)
+
+
+async def test_short_codes_are_listed_apart_from_numbers(rest: Rest, path: str) -> None:
+    """Found by their digits or their name, renamed, and released by their owner alone."""
+    first, second = [await rest.own_short_code(digits) for digits in ("55123", "55124")]
+    codes = f"/2010-04-01/Accounts/{rest.account.sid}/SMS/ShortCodes"
+
+    async def listed(**query: str) -> list[str]:
+        page = (await rest.client.get(f"{codes}.json", params=query)).json()
+        return [one["sid"] for one in page["short_codes"]]
+
+    renamed = (await rest.client.post(f"{codes}/{first}.json", data={"FriendlyName": "votes"})).json()
+
+    assert await listed() == [second, first]
+    assert await listed(ShortCode="55124") == [second]
+    assert await listed(ShortCode="5512") == []
+    assert await listed(FriendlyName="votes") == [first]
+    assert (renamed["short_code"], renamed["friendly_name"]) == ("55123", "votes")
+    assert len((await rest.client.get(path)).json()["incoming_phone_numbers"]) == len(NUMBERS)
+    assert_error(await rest.client.get(f"{codes}/PN{first[2:]}.json"), 404, 20404)
+    assert (await rest.client.delete(f"{codes}/{first}.json")).status_code == 204
+    assert await listed() == [second]
+
+
+async def test_webhooks_of_short_codes_are_the_carriers(rest: Rest) -> None:
+    """As those of numbers."""
+    sid = await rest.own_short_code("55123")
+    path = f"/2010-04-01/Accounts/{rest.account.sid}/SMS/ShortCodes/{sid}.json"
+
+    assert "SmsUrl" in assert_error(await rest.client.post(path, data={"SmsUrl": "https://a.example"}), 400, 80701)
+    assert (await rest.client.post(path, data={"SmsUrl": "", "SmsMethod": "POST"})).status_code == 200

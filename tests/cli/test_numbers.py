@@ -1,6 +1,7 @@
 """`maskline numbers import`."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,42 @@ def test_numbers_come_to_be_owned(
     }
 
 
+def test_a_short_code_can_be_learnt_used_and_released(
+    run: Run, start_server: StartServer, account: tuple[str, str], tmp_path: Path
+) -> None:
+    """The import tells its SID, the list of the 2010 API finds it, it joins a pool by it, and its owner lets it go."""
+    server = start_server("--data-dir", str(tmp_path / "data"))
+    file = write(tmp_path / "numbers.csv", "+12125550171,voice,US,no", "55123,sms,US,no", "55124,sms,US,no")
+    imported = run("numbers", "import", file, "--data-dir", tmp_path / "data", "--json")
+    told = json.loads(imported.output)["short_codes"]
+    codes = f"/2010-04-01/Accounts/{account[0]}/SMS/ShortCodes"
+
+    with httpx.Client(base_url=server.address, auth=account) as http:
+        (found,) = http.get(f"{codes}.json", params={"ShortCode": "55123"}).json()["short_codes"]
+        service = http.post("/v1/Services", data={"UniqueName": "codes"}).json()["sid"]
+        pool = f"/v1/Services/{service}/ShortCodes"
+        pooled = http.post(pool, data={"Sid": found["sid"], "IsReserved": "true"})
+        held = http.delete(f"{codes}/{found['sid']}.json")
+        http.delete(f"{pool}/{found['sid']}")
+        released = http.delete(f"{codes}/{found['sid']}.json")
+        left = http.get(f"{codes}.json").json()["short_codes"]
+
+    assert [(one["line"], one["number"]) for one in told] == [(3, "55123"), (4, "55124")]
+    assert found["sid"] == told[0]["sid"]
+    assert (pooled.status_code, pooled.json()["is_reserved"]) == (201, True)
+    assert (held.status_code, released.status_code) == (409, 204)
+    assert [one["sid"] for one in left] == [told[1]["sid"]]
+
+
+def test_an_import_prints_the_sids_of_short_codes(run: Run, account: tuple[str, str], tmp_path: Path) -> None:
+    """They are the only way to put one into a pool."""
+    file = write(tmp_path / "numbers.csv", "+12125550171,voice,US,no", "55123,sms,US,no")
+
+    imported = run("numbers", "import", file, "--account", account[0], "--data-dir", tmp_path / "data")
+
+    assert re.fullmatch("line 3: short code 55123 is SC[0-9a-f]{32}\n2 imported, 0 rejected\n", imported.output)
+
+
 def test_rejected_rows_are_named_and_the_others_imported(run: Run, account: tuple[str, str], tmp_path: Path) -> None:
     """Both what the file gets wrong and what the engine refuses has its line, in order, numbers masked."""
     lines = ("+12125550171,voice,US,no", "+12125550171,voice,US,no", "+1212,voice,US,no", "+12125550172,telex,US,no")
@@ -67,7 +104,7 @@ def test_a_long_file_is_sent_in_parts(run: Run, account: tuple[str, str], tmp_pa
 
     report = json.loads(run("numbers", "import", file, "--data-dir", tmp_path / "data", "--json").output)
 
-    assert report == {"account": account[0], "imported": count, "rejected": []}
+    assert report == {"account": account[0], "imported": count, "rejected": [], "short_codes": []}
 
 
 def test_numbers_can_join_a_pool(run: Run, start_server: StartServer, account: tuple[str, str], tmp_path: Path) -> None:
