@@ -46,6 +46,7 @@ from engine.ingress.door import Door, DoorSettings
 from engine.ingress.feed import FeedSettings
 from engine.ingress.feed_server import FeedServer
 from engine.ingress.http import inbound_protocol
+from engine.ingress.port import HttpPort
 from engine.listeners import Listener, bind_tcp
 from engine.runtime import clock, monotonic
 from engine.settings import ListenAddress
@@ -167,7 +168,7 @@ async def _open_door(  # noqa: PLR0917
 ) -> int:
     settings = DoorSettings(public_url=PUBLIC_URL)
     door = Door(host, observer=telemetry, meter=meter, clock=clock, monotonic=timer, settings=settings)
-    listener = Listener(Starlette(), grace_seconds=1, protocol=inbound_protocol(door))
+    listener = Listener(Starlette(), grace_seconds=1, protocol=inbound_protocol(HttpPort(telemetry, door=door)))
     bound = bind_tcp(ListenAddress("127.0.0.1", 0))
     await listener.open(bound)
     stack.push_async_callback(listener.close)

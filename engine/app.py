@@ -40,6 +40,7 @@ from engine.ingress.feed import FeedSettings
 from engine.ingress.feed_server import FeedServer
 from engine.ingress.feed_tls import Certificate
 from engine.ingress.http import inbound_protocol
+from engine.ingress.port import HttpPort, PortSettings
 from engine.listeners import Listener, bind_tcp, bind_unix
 from engine.outgoing import Outgoing, egress_settings
 from engine.runtime import OrderedMint, clock, monotonic, pick
@@ -237,9 +238,10 @@ async def _listening(
     host, stopping = engine.host, asyncio.Event()
     directory = directory or _only_host(engine.feed_address)
     feed = _feed_server(settings, engine, telemetry, directory)
+    main, beside = _ports(settings, engine, telemetry)
     readiness = _readiness(settings, engine, stopping)
     readiness.show(telemetry)
-    _watch(telemetry, engine, settings, feed=feed, directory=directory)
+    _watch(telemetry, engine, settings, feed=feed, http=main, directory=directory)
     routes = operations_routes(telemetry, readiness)
     rest = create_app(
         host.control,
@@ -250,19 +252,11 @@ async def _listening(
         is_ready=lambda: host.is_loaded,
         extra_routes=[*routes, *_console(settings, engine, telemetry)],
     )
-    door = Door(
-        host,
-        observer=telemetry,
-        meter=telemetry.meter(Ingress.HTTP),
-        clock=clock,
-        monotonic=monotonic,
-        settings=_door_settings(settings, engine.public_url),
-    )
     grace = settings.shutdown_grace_seconds
     listeners = (
-        Listener(_admin(settings, engine), grace_seconds=grace),
-        Listener(rest, grace_seconds=grace, protocol=inbound_protocol(door)),
-        Listener(Starlette(routes=routes), grace_seconds=grace),
+        Listener(_admin(settings, engine), grace_seconds=grace, protocol=inbound_protocol(beside)),
+        Listener(rest, grace_seconds=grace, protocol=inbound_protocol(main)),
+        Listener(Starlette(routes=routes), grace_seconds=grace, protocol=inbound_protocol(beside)),
     )
     try:
         await engine.outgoing.start(host)
@@ -277,6 +271,20 @@ async def _listening(
         await asyncio.gather(
             engine.outgoing.stop(grace), feed.close(grace), *(listener.close() for listener in listeners)
         )
+
+
+def _ports(settings: Settings, engine: RunningEngine, telemetry: Telemetry) -> tuple[HttpPort, HttpPort]:
+    """Make the port that has webhooks, and the one of operator and monitoring, whose connections count apart."""
+    door = Door(
+        engine.host,
+        observer=telemetry,
+        meter=telemetry.meter(Ingress.HTTP),
+        clock=clock,
+        monotonic=monotonic,
+        settings=_door_settings(settings, engine.public_url),
+    )
+    limits = PortSettings(most_connections=settings.max_http_connections)
+    return HttpPort(telemetry, door=door, settings=limits), HttpPort(telemetry, settings=limits)
 
 
 def _readiness(settings: Settings, engine: RunningEngine, stopping: asyncio.Event) -> Readiness:
@@ -353,7 +361,13 @@ def _feed_door(settings: Settings) -> Iterator[FeedDoor | None]:
 
 
 def _watch(
-    telemetry: Telemetry, engine: RunningEngine, settings: Settings, *, feed: FeedServer, directory: FindHosts
+    telemetry: Telemetry,
+    engine: RunningEngine,
+    settings: Settings,
+    *,
+    feed: FeedServer,
+    http: HttpPort,
+    directory: FindHosts,
 ) -> None:
     watch = Watch(telemetry)
     watch.host(engine.host)
@@ -361,6 +375,7 @@ def _watch(
     watch.outbox(engine.outgoing)
     watch.store(engine.store)
     watch.cluster(lambda: ClusterView(directory().epoch, engine.host.hosts_heard()))
+    watch.one("http_connections", "Open connections of the HTTP port", lambda: http.connections)
     watch.one("feed_connections", "Open connections of the feed", lambda: feed.connections)
     telemetry.expect_requests(
         (one.method, one.path, status)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from engine.core.errors import MasklineError
 from engine.settings import ListenAddress
@@ -32,13 +31,11 @@ class CannotListen(MasklineError):  # noqa: N818 - names a state, as StoreUnavai
 class Listener(uvicorn.Server):
     """A uvicorn server that leaves signals and lifespan to the composition root."""
 
-    def __init__(
-        self, app: ASGIApp, *, grace_seconds: int, protocol: type[HttpToolsProtocol] = HttpToolsProtocol
-    ) -> None:
-        """Serve `app` behind `protocol`; requests in flight get `grace_seconds` when it stops."""
+    def __init__(self, app: ASGIApp, *, grace_seconds: int, protocol: type[asyncio.Protocol] | None = None) -> None:
+        """Serve `app` behind `protocol`, or uvicorn's own; requests in flight get `grace_seconds` when it stops."""
         config = uvicorn.Config(
             app,
-            http=protocol,
+            http=protocol or "httptools",
             ws="none",
             lifespan="off",
             log_config=None,

@@ -140,6 +140,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Connections of the feed at a time; more are closed with an error."""
     feed_hello_timeout_seconds: Seconds = 10.0
     """Seconds that a connection of the feed may take to say hello."""
+    max_http_connections: Positive = 4000
+    """Connections of listen at a time; one more is answered 503 and closed. Those of operations_listen count apart."""
     operations_listen: MaybeAddress = None
     """host:port of metrics and health alone, beside those on listen; a cluster's host N takes the port plus N."""
     console: bool = True

@@ -104,7 +104,12 @@ class DoorProblem(StrEnum):
     MALFORMED = "malformed"
     BAD_SIGNATURE = "bad-signature"
     TOO_LARGE = "too-large"
+    TOO_SLOW = "too-slow"
+    """Its head or body did not come in time."""
     NOT_POST = "not-post"
+    TOO_MANY_CONNECTIONS = "too-many-connections"
+    CLIENT_LEFT = "client-left"
+    """In the middle of its request."""
 
 
 class FeedProblem(StrEnum):

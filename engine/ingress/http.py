@@ -1,28 +1,37 @@
-"""The HTTP protocol of the one port: answers inbound webhooks below ASGI, hands everything else to the ASGI app.
+"""The connections of an HTTP port: inbound webhooks are answered here, everything else by the ASGI application.
 
-uvicorn's own protocol class is the base; a webhook never becomes an ASGI scope, a task or a timer. Answers leave in
-the order of their requests, those of one readable burst in one write. Webhooks and ASGI requests may alternate on a
-connection but not overlap: one that would overtake another is not taken, and the connection ends after what was.
+A connection frames its requests itself (`engine.ingress.framing`). A webhook never becomes an ASGI scope, a task or a
+timer; many of one connection may wait for their commits, and their answers leave in the order of their requests, those
+of one readable burst in one write. Everything else is handed to the application, one request at a time and in its place
+among the webhooks. What cannot be taken yet waits as bytes, and no more are read.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
-import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from engine.core.observing import DoorProblem
-from engine.ingress.door import BAD_REQUEST, FAILED, HEAD_TOO_LARGE, NOT_POST, TOO_LARGE, UPGRADE, Door, Webhook
+from engine.ingress.door import Webhook
+from engine.ingress.exchange import MOST_SKIPPED_BYTES, Application, Exchange, Flow, Target
+from engine.ingress.framing import Framer, Unreadable
+from engine.ingress.port import HttpPort
+from engine.ingress.responses import (
+    FAILED,
+    NO_ROOM,
+    NOT_POST,
+    OPTIONS,
+    REFUSALS,
+    UNREADABLE,
+    head_of,
+    saying_close,
+)
 
 _log = logging.getLogger("maskline.ingress")
-
-MAX_HEAD_BYTES = 65_536
-"""Largest request line with headers, not counting what its first read brought."""
 
 MAX_WAITING = 256
 """Webhooks of one connection that wait for their commit before no more are read from it."""
@@ -30,10 +39,13 @@ MAX_WAITING = 256
 LINGER_SECONDS = 2.0
 """How long a peer may go on sending what was refused, so that it comes to read the refusal."""
 
-_END_OF_HEAD = b"\r\n\r\n"
+MOST_LINGERING_BYTES = 16_777_216
+"""And how much of it."""
+
+MOST_TURNED_AWAY = 64
+"""Connections beyond the limit that are told so at a time; more are just closed."""
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_SIGNATURE, _CONTENT_TYPE, _EXPECT, _CONNECTION = b"x-twilio-signature", b"content-type", b"expect", b"connection"
-_WANTED_LENGTHS = frozenset(map(len, (_SIGNATURE, _CONTENT_TYPE, _EXPECT, _CONNECTION)))
 
 
 class _Slot:
@@ -52,10 +64,12 @@ class _Slot:
         self._protocol.advance(self)
 
 
-class InboundProtocol(HttpToolsProtocol):
-    """One connection; `door` is set by `inbound_protocol`."""
+class InboundProtocol(asyncio.Protocol):
+    """One connection; `port` is set by `inbound_protocol`."""
 
-    door: Door
+    port: HttpPort
+    transport: asyncio.Transport
+    flow: Flow
 
     def __init__(
         self,
@@ -65,172 +79,219 @@ class InboundProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """Take a connection over, as uvicorn makes its protocols."""
-        super().__init__(config, server_state, app_state, _loop)
+        self.config = config
+        self.server_state = server_state
+        self.loop = _loop or asyncio.get_running_loop()
+        self._app_state = app_state
+        self._framer = Framer()
+        self._paths = self.port.paths
+        self._most_body_bytes = self.port.most_body_bytes
+        # the request that is being read
+        self._is_in_body = False
         self._webhook: Webhook | None = None
         self._body: list[bytes] = []
         self._body_bytes = 0
-        self._is_ignored = False
-        self._is_unfinished = False
-        self._unfinished_bytes = 0
+        self._skipped_bytes = 0
+        self._owes_continue = False
+        # what waits for its answer
         self._waiting: deque[_Slot] = deque()
+        self._due: Target | None = None
+        self._application: Application | None = None
+        self._exchange: Exchange | None = None
+        # what is ready to be written
         self._ready: list[bytes] = []
         self._ready_since: list[float] = []
         self._read_at = 0.0
         self._burst = 0
-        self._is_feeding = False
+        # how the connection stands
+        self._is_pumping = False
         self._is_ending = False
+        self._is_over = False
         self._lingers = False
-        self._used_at = 0.0
+        self._lingering_bytes = 0
+        self._has_eof = False
+        # the timer
         self._timer: asyncio.TimerHandle | None = None
+        self._used_at = 0.0
+        self._began_at = 0.0
+        self._received_bytes = 0
+        self._unsent_bytes = 0
+        self._unsent_since = 0.0
+        self._over_at = 0.0
 
     # -- reading -------------------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the base does
-        """Start the one timer that the connection needs for webhooks."""
-        super().connection_made(transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as asyncio's own do
+        """Let the connection in if there is room, and start its one timer."""
+        self.transport = transport
+        self.flow = Flow(self)
+        self.server_state.connections.add(self)  # type: ignore[arg-type] # all that it asks is shutdown()
         self._used_at = self.loop.time()
-        self._timer = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+        port = self.port
+        if len(port.open) < port.settings.most_connections:
+            port.open.add(self)
+            self._set_timer(self._tick_seconds)
+            return
+        port.observer.turned_away(DoorProblem.TOO_MANY_CONNECTIONS)
+        if len(port.turned_away) >= MOST_TURNED_AWAY:
+            transport.abort()
+            return
+        port.turned_away.add(self)
+        self._lingers = True
+        transport.write(saying_close(NO_ROOM))
+        self.end()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came and write the answers that are ready in one go."""
-        if self._is_ending:
+        """Read what came and write the answers that are ready in one go."""
+        if self._is_over:
+            self._lingering_bytes += len(data)
+            if self._lingering_bytes > MOST_LINGERING_BYTES:
+                self.transport.abort()
             return
-        if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
         self._used_at = self.loop.time()
-        self._read_at = self.door.monotonic()
-        self._burst = 0
-        self._is_feeding = True
+        self._received_bytes += len(data)
+        self._framer.feed(data)
+        self._pump()
+
+    def _pump(self) -> None:
+        """Read as far as there is something to read and it may be taken."""
+        if self._is_pumping or self._is_over:
+            return
+        self._is_pumping = True
+        door = self.port.door
+        if door is not None:
+            self._read_at = door.monotonic()
+        framer = self._framer
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            if self._webhook is None:
-                self._unsupported_upgrade_warning()
-        except httptools.HttpParserError as problem:
-            self._parser_failed(problem)
-        if self._is_unfinished:
-            self._limit(len(data))
-        self._is_feeding = False
-        if self._burst:
-            self.door.meter.burst(self._burst)
+            while self._read() and framer.unread:
+                pass
+        except Unreadable as problem:
+            self._refuse(problem.status)
+        except Exception:  # noqa: BLE001 - the listener's task: the unforeseen is logged and answered
+            _log.exception("A request could not be read")
+            self._turn_away(FAILED)
+        self._is_pumping = False
+        burst, self._burst = self._burst, 0
+        if burst and door is not None:
+            door.meter.burst(burst)
         if self._ready:
             self._flush()
-        if len(self._waiting) >= MAX_WAITING:
-            self._regulate()
+        if (
+            self._is_in_body
+            or self._is_ending
+            or self._has_eof
+            or framer.unread
+            or self._exchange is not None
+            or self.flow.read_paused
+        ):
+            self._settle()
 
-    def _parser_failed(self, problem: httptools.HttpParserError) -> None:
-        cause = problem.__context__
-        if cause is None or isinstance(cause, httptools.HttpParserError):
-            self._turn_away(DoorProblem.MALFORMED, BAD_REQUEST)
-        else:
-            _log.error("A request could not be read", exc_info=cause)
-            self._refuse(FAILED)
-
-    def _limit(self, received: int) -> None:
-        """Count what an unfinished request brings after its first read, which may hold others."""
-        self._unfinished_bytes = 0 if self._unfinished_bytes < 0 else self._unfinished_bytes + received
-        if self._webhook is None and self._unfinished_bytes > MAX_HEAD_BYTES:
-            self._turn_away(DoorProblem.TOO_LARGE, HEAD_TOO_LARGE)
-        elif self._unfinished_bytes > MAX_HEAD_BYTES + self.door.settings.max_body_bytes:
-            self._turn_away(DoorProblem.TOO_LARGE, TOO_LARGE)
-
-    def on_message_begin(self) -> None:
-        """Start a request; whose it is shows when its head is complete."""
-        self.url = b""
-        self.headers = []
-        self._webhook = None
-        self._is_ignored = False
-        self._is_unfinished = True
-        self._unfinished_bytes = -1
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header as it came."""
-        self.headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """Tell a webhook from a request of the ASGI app, and refuse at once what is no POST."""
-        if self._is_ending:
-            self._ignore()
-            return
-        path, _, query = self.url.partition(b"?")
-        known = self.door.paths.get(path)
+    def _read(self) -> bool:
+        """Read a head, or what there is of a body; False when no more can be read now."""
+        framer = self._framer
+        if self._is_in_body:
+            return self._read_body()
+        if self._due is not None:
+            return self._begin_exchange(self._due)
+        if (
+            self._is_ending
+            or self._exchange is not None
+            or len(self._waiting) >= MAX_WAITING
+            or self.flow.write_paused
+            or not framer.head()
+        ):
+            return False
+        self._began_at = 0.0
+        path, _, query = framer.target.partition(b"?")
+        known = self._paths.get(path)
         if known is None:
-            self._begin_asgi()
-        elif self._is_asgi_busy:
-            self._end_after_asgi()
-        else:
-            self._webhook = webhook = Webhook(known, query)
-            self._body, self._body_bytes = [], 0
-            self._read_headers(webhook)
-            method = self.parser.get_method()
-            if method != b"POST":
-                self._ignore()
-                self.door.turn_away(DoorProblem.NOT_POST)
-                self._is_ending = webhook.is_last
-                self._answer(_head_of(NOT_POST) if method == b"HEAD" else NOT_POST)
+            return self._route(Target(path, query))
+        self._begin_webhook(known, query)
+        return True
 
-    def _read_headers(self, webhook: Webhook) -> None:
-        expects, has_connection = False, False
-        for name, value in self.headers:
-            if len(name) in _WANTED_LENGTHS:
-                wanted = name.lower()
-                if wanted == _SIGNATURE:
-                    webhook.signature = value
-                elif wanted == _CONTENT_TYPE:
-                    webhook.content_type = value
-                elif wanted == _CONNECTION:
-                    has_connection = True
-                elif wanted == _EXPECT:
-                    expects = value.lower() == b"100-continue"
-        # HTTP/1.0 would have to be told that the connection stays; as uvicorn does, it does not.
-        if not self.parser.should_keep_alive() or (has_connection and self.parser.get_http_version() == "1.0"):
-            webhook.is_last = True
-        elif expects and not self._waiting and not self._ready:
-            self.transport.write(_CONTINUE)
+    def _route(self, target: Target) -> bool:
+        """Find out whose a request is whose target is not simply a path of webhooks."""
+        if target.path[:1] != b"/" and target.path != b"*":
+            target = target.absolute()
+            known = self._paths.get(target.path)
+            if known is not None:
+                self._begin_webhook(known, target.query)
+                return True
+        if b"#" in target.path or b"#" in target.query or (target.path == b"*" and self._framer.method != b"OPTIONS"):
+            raise Unreadable(HTTPStatus.BAD_REQUEST)
+        return self._begin_exchange(target)
 
-    def _begin_asgi(self) -> None:
-        """Let the base class see the head from its start, unless webhooks before it wait."""
+    def _begin_webhook(self, path: bytes, query: bytes) -> None:
+        framer = self._framer
+        if framer.method != b"POST":
+            self.port.observer.turned_away(DoorProblem.NOT_POST)
+            self._answer_unread(head_of(NOT_POST) if framer.method == b"HEAD" else NOT_POST)
+            return
+        if framer.length > self._most_body_bytes:
+            raise Unreadable(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        webhook = Webhook(path, query, framer.signature, framer.content_type, framer.content, framer.is_last)
+        if framer.is_whole:
+            self._hand_over(webhook)
+            return
+        self._webhook, self._is_in_body = webhook, True
+        self._body, self._body_bytes = [], 0
+        self._owes_continue = framer.expects_continue and not framer.unread
+
+    def _begin_exchange(self, target: Target) -> bool:
+        """Hand a request to the application, when all webhooks before it are answered."""
         if self._waiting:
-            self._ignore()
-            self._is_ending = True
-            return
-        url, headers = self.url, self.headers
-        self._is_unfinished = False
-        super().on_message_begin()
-        self.url = url
-        for name, value in headers:
-            super().on_header(name, value)
-        super().on_headers_complete()
+            self._due = target
+            return False
+        self._due = None
+        framer = self._framer
+        if target.path == b"*":
+            self._answer_unread(OPTIONS)
+            return True
+        if self._application is None:
+            self._application = Application(self, self.config, self.server_state, self._app_state)
+        self._exchange = self._application.begin(framer, target)
+        self._is_ending = framer.is_last
+        self._is_in_body = not framer.is_whole
+        return True
 
-    def on_body(self, body: bytes) -> None:
-        """Collect the form."""
-        if self._is_ignored:
-            return
-        if self._webhook is None:
-            super().on_body(body)
-            return
-        self._body.append(body)
-        self._body_bytes += len(body)
-        if self._body_bytes > self.door.settings.max_body_bytes:
-            self._turn_away(DoorProblem.TOO_LARGE, TOO_LARGE)
+    def _read_body(self) -> bool:
+        exchange, webhook = self._exchange, self._webhook
+        if exchange is not None and exchange.is_full:
+            return False
+        framer = self._framer
+        part = framer.body()
+        self._is_in_body = not framer.is_whole
+        if exchange is not None:
+            exchange.take(part, is_whole=framer.is_whole)
+        elif webhook is None:
+            self._skip(len(part))
+        else:
+            self._body.append(part)
+            self._body_bytes += len(part)
+            if self._body_bytes > self._most_body_bytes:
+                raise Unreadable(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            if framer.is_whole:
+                webhook.body = part if len(self._body) == 1 else b"".join(self._body)
+                self._webhook = None
+                self._hand_over(webhook)
+        return framer.is_whole
 
-    def on_message_complete(self) -> None:
-        """Hand a complete webhook to the door."""
-        if self._is_ignored:
-            return
-        webhook = self._webhook
-        if webhook is None:
-            super().on_message_complete()
-            return
-        self._is_unfinished = False
-        if not self._body and self.parser.should_upgrade():  # the parser leaves the body to the other protocol
-            self._turn_away(DoorProblem.MALFORMED, UPGRADE)
-            return
+    def _skip(self, count: int) -> None:
+        """Read past a body that was answered without it."""
+        self._skipped_bytes += count
+        if self._skipped_bytes > MOST_SKIPPED_BYTES:
+            self._is_in_body = False
+            self._is_ending = self._lingers = True
+
+    def _hand_over(self, webhook: Webhook) -> None:
+        """Hand a whole webhook to the door."""
         self._is_ending = webhook.is_last
-        webhook.body = b"".join(self._body)
+        self._began_at = 0.0
         slot = _Slot(self, read_at=self._read_at)
+        door = self.port.door
+        assert door is not None  # noqa: S101 - only a door has paths
         try:
-            self.door.answer(webhook, slot.fill)
+            door.answer(webhook, slot.fill)
         except Exception:  # noqa: BLE001 - the listener's task: the unforeseen is logged and answered
             _log.exception("A webhook could not be answered")
             slot.response = FAILED
@@ -238,32 +299,32 @@ class InboundProtocol(HttpToolsProtocol):
 
     # -- refusing ------------------------------------------------------------------------------------------------
 
-    @property
-    def _is_asgi_busy(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle
-        return cycle is not None and not cycle.response_complete
+    def _answer_unread(self, response: bytes) -> None:
+        """Answer a request without its body, which is skipped if it is small."""
+        framer = self._framer
+        self._is_ending = framer.is_last
+        self._skipped_bytes = 0
+        self._is_in_body = not framer.is_whole
+        if self._is_in_body and (framer.expects_continue or framer.length > MOST_SKIPPED_BYTES):
+            self._is_in_body = False
+            self._is_ending = self._lingers = True
+        self._answer(response)
 
-    def _ignore(self) -> None:
-        self._is_ignored = True
-        self._is_unfinished = False
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answer what cannot be read to its end."""
+        self.port.observer.turned_away(UNREADABLE[status][0])
+        self._turn_away(REFUSALS[status])
 
-    def _end_after_asgi(self) -> None:
-        """Take no more, and let the base class close when it has answered what it has begun."""
-        self._ignore()
-        self._is_ending = True
-        self.cycle.keep_alive = False
-
-    def _turn_away(self, problem: DoorProblem, response: bytes) -> None:
-        self.door.turn_away(problem)
-        self._refuse(response)
-
-    def _refuse(self, response: bytes) -> None:
-        """Answer what cannot be read to its end, and end the connection."""
-        if self._is_asgi_busy:
-            self._end_after_asgi()
-            return
-        self._ignore()
+    def _turn_away(self, response: bytes) -> None:
+        """Answer, and end the connection."""
+        self._webhook, self._due = None, None
+        self._is_in_body = False
         self._is_ending = self._lingers = True
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.abandon()
+            if exchange.response_started:
+                return
         self._answer(response)
 
     # -- answering -----------------------------------------------------------------------------------------------
@@ -279,7 +340,7 @@ class InboundProtocol(HttpToolsProtocol):
         if self._waiting or slot.response is None:
             self._waiting.append(slot)
         else:
-            self._ready.append(_saying_close(slot.response) if self._is_ending else slot.response)
+            self._ready.append(saying_close(slot.response) if self._is_ending else slot.response)
             self._ready_since.append(slot.read_at)
 
     def advance(self, slot: _Slot) -> None:
@@ -291,105 +352,201 @@ class InboundProtocol(HttpToolsProtocol):
             ready.append(response)
             self._ready_since.append(waiting.popleft().read_at)
         if self._is_ending and not waiting:
-            ready[-1] = _saying_close(ready[-1])
-        if not self._is_feeding:
-            self._flush()
+            ready[-1] = saying_close(ready[-1])
+        if self._is_pumping:
+            return
+        self._flush()
+        if self._due is not None or self._framer.unread:
+            self._pump()
+        else:
+            self._settle()
 
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
         since, self._ready_since = self._ready_since, []
-        self.server_state.total_requests += len(ready)
+        state, door = self.server_state, self.port.door
+        state.total_requests += len(ready)
         if self.transport.is_closing():
-            self.door.meter.lost(len(since))
+            if door is not None:
+                door.meter.lost(len(since))
             return
-        self.transport.write(ready[0] if len(ready) == 1 else b"".join(ready))
-        now = self.door.monotonic()
-        for read_at in since:
-            self.door.meter.answered(now - read_at)
-        if self._is_ending and not self._waiting and not self._is_asgi_busy:
-            self._end()
-        elif self.flow.read_paused:
-            self._regulate()
+        line_end = self.port.line_end(state)
+        dated = [one.replace(b"\r\n", line_end, 1) for one in ready]
+        self.transport.write(dated[0] if len(dated) == 1 else b"".join(dated))
+        if door is not None:
+            now = door.monotonic()
+            for read_at in since:
+                door.meter.answered(now - read_at)
 
-    def _end(self) -> None:
-        """Close; when there may be more to read, go on reading for a while, or the peer's system drops the answer."""
-        if not self._lingers or not self.transport.can_write_eof():
-            self.transport.close()
+    def exchanged(self) -> None:
+        """Go on behind an answer of the application's; what is left of its request's body is skipped."""
+        self.server_state.total_requests += 1
+        self._exchange = None
+        self._skipped_bytes = 0
+        self._used_at = self.loop.time()
+        if not self.transport.is_closing():
+            self._pump()
+
+    def read_on(self) -> None:
+        """Hand the application what waits, now that it wants it."""
+        if self._is_in_body and not self._is_over:
+            self._pump()
+
+    # -- between two reads ---------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """End if nothing more can come of it; otherwise say whether to read, and since when the client lets us wait."""
+        if self._is_over:
             return
-        self.transport.write_eof()
-        self.flow.resume_reading()
-        self._set_timer(LINGER_SECONDS, self.transport.close)
+        exchange, waits = self._exchange, bool(self._waiting) or self._due is not None
+        if self._has_eof and self._is_in_body and exchange is not None and not exchange.is_full:
+            exchange.abandon()
+            self._exchange = exchange = None
+        if (self._is_ending or self._has_eof) and not waits and exchange is None:
+            self.end()
+            return
+        if self._owes_continue and not waits:
+            self._owes_continue = False
+            self.transport.write(_CONTINUE)
+        unread = self._framer.unread
+        if unread or self._is_in_body:
+            self._wait_for_rest(is_held=self._is_held(unread))
+        elif self.flow.read_paused or self.flow.write_paused:
+            self.flow.let_read(may=not self.flow.write_paused)
 
-    def _set_timer(self, seconds: float, callback: Callable[[], None]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.loop.call_later(seconds, callback)
+    def _is_held(self, unread: int) -> bool:
+        """Tell whether it is for us that bytes wait."""
+        if self._is_in_body:
+            return self._exchange is not None and self._exchange.is_full
+        is_blocked = self._exchange is not None or self._due is not None or len(self._waiting) >= MAX_WAITING
+        return bool(unread) and (is_blocked or self._is_ending)
 
-    def _close_if_idle(self) -> None:
-        """Close a connection that carried nothing for the keep-alive time."""
-        left = self._used_at + self.timeout_keep_alive - self.loop.time()
-        if left > 0 or self._waiting or self._is_asgi_busy:
-            self._set_timer(max(left, 1.0), self._close_if_idle)
-        elif self.transport.get_write_buffer_size():
-            self.transport.abort()
-        else:
-            self.transport.close()
-
-    # -- back-pressure -------------------------------------------------------------------------------------------
-
-    def _regulate(self) -> None:
-        if len(self._waiting) >= MAX_WAITING or self.flow.write_paused:
-            self.flow.pause_reading()
-        elif not self.pipeline:
-            self.flow.resume_reading()
+    def _wait_for_rest(self, *, is_held: bool) -> None:
+        self.flow.let_read(may=not is_held and not self.flow.write_paused)
+        if is_held:
+            self._began_at = 0.0
+        elif not self._began_at:
+            self._began_at = self._used_at
+            self._received_bytes = 0
 
     def pause_writing(self) -> None:
         """Read no more from a peer that does not take its answers."""
-        super().pause_writing()
-        self._regulate()
+        self.flow.pause_writing()
+        self.flow.let_read(may=False)
 
     def resume_writing(self) -> None:
         """Read again."""
-        super().resume_writing()
-        self._regulate()
+        self.flow.resume_writing()
+        if not self._is_over:
+            self._pump()
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _tick_seconds(self) -> float:
+        return min(self.port.settings.tick_seconds, self.config.timeout_keep_alive)
+
+    def _set_timer(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(seconds, self._look_at_clock)
+
+    def _look_at_clock(self) -> None:
+        """End what takes too long: a head, a body, answers that nobody takes, an idle connection, a farewell."""
+        now = self.loop.time()
+        lingered = self._is_over and now >= self._over_at + LINGER_SECONDS
+        if self._is_unsent(now) or (lingered and not self._unsent_bytes):
+            self.transport.abort()
+            return
+        self._set_timer(self._tick_seconds)
+        if self._is_over:
+            return
+        if self._waiting or self._due is not None or (self._exchange is not None and not self._is_in_body):
+            return
+        settings = self.port.settings
+        if self._began_at:
+            seconds = settings.head_seconds
+            if self._is_in_body:
+                seconds = settings.body_seconds + self._received_bytes / settings.body_rate
+            if now >= self._began_at + seconds:
+                self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+                self._pump()
+        elif not self._is_in_body and now >= self._used_at + self.config.timeout_keep_alive:
+            self.end()
+
+    def _is_unsent(self, now: float) -> bool:
+        """Tell whether the client has taken nothing for the keep-alive time although there is something to take."""
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or not self._unsent_since or unsent < self._unsent_bytes:
+            self._unsent_since = now if unsent else 0.0
+        self._unsent_bytes = unsent
+        return bool(unsent) and now >= self._unsent_since + self.config.timeout_keep_alive
 
     # -- the connection's end ------------------------------------------------------------------------------------
 
+    def end(self) -> None:
+        """Close; when there may be more to read, go on reading for a while, or the peer's system drops the answer."""
+        if self._is_over:
+            return
+        exchange = self._exchange
+        lingers = self._lingers or self._is_in_body or bool(self._framer.unread)
+        self._is_over = self._is_ending = True
+        self._over_at = self.loop.time()
+        self._note_leaving()
+        if exchange is not None and not exchange.response_complete:
+            exchange.abandon()
+        if not lingers or self._has_eof or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.flow.let_read(may=True)
+        self._set_timer(LINGER_SECONDS)
+
+    def _note_leaving(self) -> None:
+        """Count a client that left in the middle of a webhook or of a head; the application counts its own."""
+        if self._has_eof and (self._webhook is not None or self._framer.unread):
+            _log.debug("A client left in the middle of its request")
+            self.port.observer.turned_away(DoorProblem.CLIENT_LEFT)
+
     def shutdown(self) -> None:
-        """Let the webhooks that wait be answered, then close; called by the server."""
-        if self._waiting:
+        """Let what was taken be answered, then close; called by the server."""
+        if self._waiting or self._due is not None:
             self._is_ending = True
+        elif self._exchange is not None:
+            self._is_ending = True
+            self._exchange.keep_alive = False
         else:
-            super().shutdown()
+            self.end()
 
-    def eof_received(self) -> bool:  # type: ignore[override] # the base class always closes
+    def eof_received(self) -> bool:
         """Stay open towards a peer that has said all it wants and waits for answers."""
-        if self._waiting:
-            self._is_ending = True
-        return bool(self._waiting)
+        self._has_eof = True
+        if self._is_over:
+            return False
+        self._pump()
+        return not self.transport.is_closing()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's form
         """Forget the answers that nobody awaits; what they answer is committed all the same."""
-        self._forget()
-        if self._timer is not None:
-            self._timer.cancel()
-        super().connection_lost(exc)
-
-    def _forget(self) -> None:
-        self.door.meter.lost(len(self._waiting) + len(self._ready))
+        self.server_state.connections.discard(self)
+        self.port.open.discard(self)
+        self.port.turned_away.discard(self)
+        if self.port.door is not None:
+            self.port.door.meter.lost(len(self._waiting) + len(self._ready))
         self._waiting.clear()
         self._ready.clear()
         self._ready_since.clear()
+        if not self._is_over:
+            self._has_eof = self._is_over = True
+            self._note_leaving()
+        if self._exchange is not None:
+            self._exchange.abandon()
+        self.flow.resume_writing()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._framer.close()
 
 
-def _head_of(response: bytes) -> bytes:
-    return response[: response.index(_END_OF_HEAD) + len(_END_OF_HEAD)]
-
-
-def _saying_close(response: bytes) -> bytes:
-    return response.replace(_END_OF_HEAD, b"\r\nconnection: close" + _END_OF_HEAD, 1)
-
-
-def inbound_protocol(door: Door) -> type[InboundProtocol]:
+def inbound_protocol(port: HttpPort) -> type[InboundProtocol]:
     """Return the protocol class to give to uvicorn (`http=`)."""
-    return type("InboundProtocolOfThisServer", (InboundProtocol,), {"door": door})
+    return type("InboundProtocolOfThisPort", (InboundProtocol,), {"port": port})

@@ -8,7 +8,7 @@ from io import BytesIO
 from urllib.parse import urlencode
 
 import msgspec
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from engine.core.foreseen import Foreseen
 from engine.core.observing import DoorProblem
@@ -16,6 +16,7 @@ from engine.core.records import DebuggerEvent
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from engine.ingress.door import Door, DoorSettings
 from engine.ingress.http import InboundProtocol, inbound_protocol
+from engine.ingress.port import HttpPort, PortSettings
 from engine.listeners import Listener, bind_tcp
 from engine.settings import ListenAddress
 from engine.wire.webhooks import Form, signature
@@ -205,6 +206,41 @@ class Client:
             return await self.reader.read()
 
 
+class Echo:
+    """An ASGI application that answers with method, path and body; at `/early` without reading the body."""
+
+    def __init__(self, *, in_parts: bool) -> None:
+        self.gate, self.reading_gate = asyncio.Event(), asyncio.Event()
+        self.gate.set()
+        self.reading_gate.set()
+        self.scopes: list[Scope] = []
+        self.disconnects = 0
+        self._in_parts = in_parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        self.scopes.append(scope)
+        body = bytearray()
+        await self.reading_gate.wait()
+        while scope["path"] != "/early":
+            message = await receive()
+            if message["type"] != "http.request":
+                self.disconnects += 1
+                return
+            body += message["body"]
+            if not message["more_body"]:
+                break
+        await self.gate.wait()
+        said = f"{scope['method']} {scope['path']} ".encode() + body
+        length = [] if self._in_parts else [(b"content-length", b"%d" % len(said))]
+        headers = [*length, *((b"seen", name) for name, _ in scope["headers"])]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if self._in_parts:
+            await send({"type": "http.response.body", "body": said[:3], "more_body": True})
+            said = said[3:]
+        await send({"type": "http.response.body", "body": said})
+
+
 class Running(msgspec.Struct):
     """A server and everything around it."""
 
@@ -214,8 +250,29 @@ class Running(msgspec.Struct):
     monotonic: FakeMonotonic
     listener: Listener
     port: int
-    asgi_gate: asyncio.Event
-    """ASGI requests are answered when it is set."""
+    http: HttpPort
+    echo: Echo
+    """The ASGI side."""
+
+    @property
+    def asgi_gate(self) -> asyncio.Event:
+        """ASGI requests are answered when it is set."""
+        return self.echo.gate
+
+    @property
+    def reading_gate(self) -> asyncio.Event:
+        """Their bodies are read when it is set."""
+        return self.echo.reading_gate
+
+    @property
+    def scopes(self) -> list[Scope]:
+        """What the ASGI side was asked."""
+        return self.echo.scopes
+
+    @property
+    def disconnects(self) -> int:
+        """How often the ASGI side was told that its client is gone."""
+        return self.echo.disconnects
 
     @property
     def protocols(self) -> list[InboundProtocol]:
@@ -225,11 +282,15 @@ class Running(msgspec.Struct):
 
 @asynccontextmanager
 async def serving(
-    *, settings: DoorSettings | None = None, keep_alive_seconds: int = 75, grace_seconds: int = 5
+    *,
+    settings: DoorSettings | None = None,
+    limits: PortSettings | None = None,
+    keep_alive_seconds: int = 75,
+    grace_seconds: int = 5,
+    in_parts: bool = False,
 ) -> AsyncIterator[Running]:
     """Run a server whose ASGI side answers every request with its method and path."""
-    plane, observer, gate = FakePlane(), FakeObserver(), asyncio.Event()
-    gate.set()
+    plane, observer, echo = FakePlane(), FakeObserver(), Echo(in_parts=in_parts)
     meter, monotonic = FakeMeter(), FakeMonotonic()
     door = Door(
         plane,
@@ -239,30 +300,15 @@ async def serving(
         monotonic=monotonic,
         settings=settings or DoorSettings(public_url=PUBLIC_URL),
     )
-    listener = Listener(_echo(gate), grace_seconds=grace_seconds, protocol=inbound_protocol(door))
+    port = HttpPort(observer, door=door, settings=limits)
+    listener = Listener(echo, grace_seconds=grace_seconds, protocol=inbound_protocol(port))
     listener.config.timeout_keep_alive = keep_alive_seconds
     bound = bind_tcp(ListenAddress("127.0.0.1", 0))
     await listener.open(bound)
     try:
-        yield Running(plane, observer, meter, monotonic, listener, bound.getsockname()[1], gate)
+        yield Running(plane, observer, meter, monotonic, listener, bound.getsockname()[1], port, echo)
     finally:
         await listener.close()
-
-
-def _echo(gate: asyncio.Event) -> ASGIApp:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        body = b""
-        while (message := await receive())["type"] == "http.request":
-            body += message["body"]
-            if not message["more_body"]:
-                break
-        await gate.wait()
-        said = f"{scope['method']} {scope['path']} ".encode() + body
-        headers = [(b"content-length", b"%d" % len(said)), *((b"seen", name) for name, _ in scope["headers"])]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": said})
-
-    return app
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import pytest
 
 from engine.core.observing import DoorProblem
 from engine.ingress.door import DoorSettings
-from engine.ingress.http import MAX_HEAD_BYTES
+from engine.ingress.framing import MAX_HEAD_BYTES
 from tests.ingress.rig import PUBLIC_URL, ROUTED, UNSIGNED, call, connected, held, numbered, post, serving, text, until
 
 pytestmark = pytest.mark.anyio
@@ -68,15 +68,18 @@ async def test_a_form_of_just_the_limit_is_taken() -> None:
             assert (await client.ask(post(form, "/inbound/message"))).status == status
 
 
-@pytest.mark.parametrize("start", [b"POST /inbound/voice HTTP/1.1\r\nX: ", b"GET /v1 HTTP/1.1\r\nX: ", b"POST /"])
-async def test_a_head_without_end_is_refused(start: bytes) -> None:
-    """Whoever it is for: nobody can fill our memory with it."""
+@pytest.mark.parametrize(
+    ("start", "status"),
+    [(b"POST /inbound/voice HTTP/1.1\r\nX: ", 431), (b"GET /v1 HTTP/1.1\r\nX: ", 431), (b"POST /", 414)],
+)
+async def test_a_head_without_end_is_refused(start: bytes, status: int) -> None:
+    """Whoever it is for: nobody can fill our memory with it. A long target has a status of its own (RFC 9112 3)."""
     async with serving() as running, connected(running) as client:
         await client.send(start)
         for _ in range(20):
             await client.send(b"x" * (MAX_HEAD_BYTES // 4))
 
-        assert (await client.answer()).status == 431
+        assert (await client.answer()).status == status
         assert await client.ended() == b""
         assert running.observer.problems == [DoorProblem.TOO_LARGE]
 
@@ -120,14 +123,18 @@ async def test_a_form_of_two_lengths_is_refused() -> None:
         assert (answer.status, running.plane.events) == (400, [])
 
 
-async def test_an_upgrade_is_not_offered_to_webhooks() -> None:
-    """The parser gives the body away with it, so the client is told instead of being misread."""
-    headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2_Settings": "AAMAAABk"}
+@pytest.mark.parametrize("protocol", ["h2c", "websocket", "TLS/1.0", "foo"])
+async def test_an_upgrade_is_ignored(protocol: str) -> None:
+    """The request is answered as if it did not offer one (RFC 9110 7.8), body and all, whoever it is for."""
+    headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": protocol, "HTTP2_Settings": "AAMAAABk"}
     async with serving() as running, connected(running) as client:
-        answer = await client.ask(post(call(), **headers))
+        webhook = await client.ask(post(call(), **headers))
+        rest = await client.ask(post({"Status": "closed"}, "/v1/Services", **headers))
+        after = await client.ask(GET)
 
-        assert (answer.status, answer.message.partition(":")[0]) == (400, "Upgrade")
-        assert await client.ended() == b""
+        assert (webhook.status, len(running.plane.events)) == (200, 1)
+        assert rest.body == b"POST /v1/Services Status=closed"
+        assert after.body == b"GET /v1/Services "
 
 
 # -- beside the ASGI app -------------------------------------------------------------------------------------------
@@ -162,32 +169,33 @@ async def test_an_asgi_request_behind_answered_webhooks_is_served() -> None:
 
 
 async def test_an_asgi_request_does_not_overtake_a_waiting_webhook() -> None:
-    """It is not taken; the connection ends after what was, and the client asks again."""
+    """It waits as bytes, and what is behind it too; a balancer pools what its clients send."""
     async with serving() as running, connected(running) as client:
         running.plane.is_holding = True
         await client.send(post(call()) + GET + post(numbered(2)))
         await held(running, 1)
+        taken = len(running.plane.events)
 
+        running.plane.is_holding = False
         running.plane.held[0]()
 
-        assert (await client.answer()).headers["connection"] == "close"
-        assert await client.ended() == b""
-        assert len(running.plane.events) == 1
+        assert [(await client.answer()).body[:5] for _ in range(3)] == [b"<?xml", b"GET /", b"<?xml"]
+        assert (taken, len(running.plane.events)) == (1, 2)
 
 
 async def test_a_webhook_does_not_overtake_an_asgi_request() -> None:
     """The same the other way round, for what is malformed too."""
-    for later in (post(call()), b"\x00\x01"):
+    for later, status in ((post(call()), 200), (b"\x00\x01", 400)):
         async with serving() as running, connected(running) as client:
             running.asgi_gate.clear()
             await client.send(GET + later)
-            await until(lambda: any(protocol._is_ending for protocol in running.protocols))
+            await until(lambda: any(protocol.flow.read_paused for protocol in running.protocols))
+            assert running.plane.events == []
 
             running.asgi_gate.set()
 
             assert (await client.answer()).body == b"GET /v1/Services "
-            assert await client.ended() == b""
-            assert running.plane.events == []
+            assert (await client.answer()).status == status
 
 
 # -- back-pressure -------------------------------------------------------------------------------------------------

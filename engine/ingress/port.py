@@ -1,0 +1,54 @@
+"""What the connections of one HTTP listener share: limits, how many they are, and the date of their answers."""
+
+from collections.abc import Hashable
+
+import msgspec
+from uvicorn.server import ServerState
+
+from engine.core.observing import Observer
+from engine.ingress.door import Door
+
+
+class PortSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the connections of a port behave."""
+
+    most_connections: int = 4000
+    """At a time; one more is told 503 and closed."""
+    head_seconds: float = 20.0
+    """From the first byte of a request to the end of its head."""
+    body_seconds: float = 20.0
+    """From there to the end of its body, and a second more for each `body_rate` bytes that came."""
+    body_rate: int = 500
+    """Slowest pace of a body, bytes a second."""
+    tick_seconds: float = 5.0
+    """How often a connection looks at the clock, at least."""
+
+
+class HttpPort:
+    """What the connections of one listener share."""
+
+    def __init__(self, observer: Observer, *, door: Door | None = None, settings: PortSettings | None = None) -> None:
+        """Answer webhooks through a door where there is one; all else is the ASGI application's."""
+        self.door = door
+        self.paths = {} if door is None else door.paths
+        self.most_body_bytes = 0 if door is None else door.settings.max_body_bytes
+        self.settings = settings or PortSettings()
+        self.observer = observer
+        self.open: set[Hashable] = set()
+        """Connections that were let in."""
+        self.turned_away: set[Hashable] = set()
+        """Connections that are being told that there is no room."""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._date = b"\r\n"
+
+    @property
+    def connections(self) -> int:
+        """Count the open connections, without those that are turned away."""
+        return len(self.open)
+
+    def line_end(self, state: ServerState) -> bytes:
+        """Return the end of a status line with the Date behind it, which the server writes anew each second."""
+        if state.default_headers is not self._headers:
+            self._headers = state.default_headers
+            self._date = b"\r\n" + b"".join(b"%b: %b\r\n" % header for header in self._headers)
+        return self._date
