@@ -1,0 +1,181 @@
+"""INVITEs whose answer takes longer than a commit: all that is remembered of any; told the time, sans-IO.
+
+After a fifth of a second the client is told that it is being tried, and stops repeating itself; from then on we repeat
+the answer until it is acknowledged. Source: RFC 3261 17.2.1 (server INVITE transaction), 9.2 (CANCEL).
+"""
+
+from collections.abc import Iterator
+from enum import Enum, auto
+from typing import Final
+
+import msgspec
+
+TRYING_AFTER_SECONDS: Final = 0.2
+T1_SECONDS: Final = 0.5
+T2_SECONDS: Final = 4.0
+GIVE_UP_SECONDS: Final = 64 * T1_SECONDS
+"""Timer H: how long an answer is repeated."""
+
+
+class State(Enum):
+    """How far an INVITE has come; closed."""
+
+    ASKED = auto()
+    """Its decision is awaited, and it was told nothing."""
+    TRIED = auto()
+    """It was told that it is being tried."""
+    ANSWERED = auto()
+    """Its answer is repeated until it is acknowledged."""
+    OVER = auto()
+    """Nothing is remembered any more."""
+
+
+class Event(Enum):
+    """What happens to it; closed."""
+
+    REPEATED = auto()
+    """The same INVITE has come again."""
+    LATE = auto()
+    """It has waited for a fifth of a second."""
+    DECIDED = auto()
+    """Its answer is known: the decision, the end of the time for one, or a CANCEL's."""
+    ACKNOWLEDGED = auto()
+    """The client has the answer."""
+    UNHEARD = auto()
+    """The answer was not acknowledged in time."""
+    GIVEN_UP = auto()
+    """Nor ever."""
+
+
+class Send(Enum):
+    """What goes to the client; closed."""
+
+    NOTHING = auto()
+    TRYING = auto()
+    ANSWER = auto()
+
+
+MOVES: Final[dict[tuple[State, Event], tuple[State, Send]]] = {
+    (State.ASKED, Event.REPEATED): (State.ASKED, Send.NOTHING),
+    (State.ASKED, Event.LATE): (State.TRIED, Send.TRYING),
+    (State.ASKED, Event.DECIDED): (State.OVER, Send.ANSWER),
+    (State.TRIED, Event.REPEATED): (State.TRIED, Send.TRYING),
+    (State.TRIED, Event.DECIDED): (State.ANSWERED, Send.ANSWER),
+    (State.ANSWERED, Event.REPEATED): (State.ANSWERED, Send.ANSWER),
+    (State.ANSWERED, Event.UNHEARD): (State.ANSWERED, Send.ANSWER),
+    (State.ANSWERED, Event.ACKNOWLEDGED): (State.OVER, Send.NOTHING),
+    (State.ANSWERED, Event.GIVEN_UP): (State.OVER, Send.NOTHING),
+}
+"""Every move; what is missing changes nothing.
+
+Whoever is answered before it is told anything repeats itself, and is answered anew without being remembered.
+"""
+
+
+class Key(msgspec.Struct, frozen=True):
+    """What an INVITE, its repetitions, its CANCEL and its ACK have in common."""
+
+    peer: str
+    call_id: bytes
+    cseq_number: int
+    branch: bytes
+
+
+class Transaction:
+    """One INVITE that waits."""
+
+    __slots__ = ("_answer", "_is_reliable", "_repeat_seconds", "_until", "key", "state", "timer")
+
+    def __init__(self, key: Key, *, is_reliable: bool, now: float) -> None:
+        """Begin when it is asked about; over a reliable transport no answer is repeated."""
+        self.key = key
+        self.state = State.ASKED
+        self.timer: float | None = now + TRYING_AFTER_SECONDS
+        """When `wake` is due."""
+        self._is_reliable = is_reliable
+        self._answer = b""
+        self._repeat_seconds = T1_SECONDS
+        self._until = 0.0
+
+    def repeat(self) -> Send:
+        """Take the INVITE again."""
+        return self._move(Event.REPEATED)
+
+    def acknowledge(self) -> Send:
+        """Take its ACK."""
+        return self._move(Event.ACKNOWLEDGED)
+
+    def decide(self, answer: bytes, *, now: float) -> Send:
+        """Take its answer; a second one changes nothing."""
+        if self.state in {State.ASKED, State.TRIED}:
+            self._answer = answer
+            self._until = now + GIVE_UP_SECONDS
+            self.timer = None if self._is_reliable else now + self._repeat_seconds
+        send = self._move(Event.DECIDED)
+        if self.state is State.ANSWERED and self._is_reliable:
+            self.state = State.OVER
+        return send
+
+    def wake(self, *, now: float) -> Send:
+        """Take the time."""
+        if self.timer is None or now < self.timer:
+            return Send.NOTHING
+        if self.state is State.ASKED:
+            self.timer = None
+            return self._move(Event.LATE)
+        if now >= self._until:
+            return self._move(Event.GIVEN_UP)
+        self._repeat_seconds = min(2 * self._repeat_seconds, T2_SECONDS)
+        self.timer = now + self._repeat_seconds
+        return self._move(Event.UNHEARD)
+
+    @property
+    def answer(self) -> bytes:
+        """The answer; empty before there is one."""
+        return self._answer
+
+    def _move(self, event: Event) -> Send:
+        self.state, send = MOVES.get((self.state, event), (self.state, Send.NOTHING))
+        if self.state is State.OVER:
+            self.timer = None
+        return send
+
+
+class Transactions:
+    """All that wait, each found by its key."""
+
+    def __init__(self, *, most: int) -> None:
+        """Hold so many at the most."""
+        self._most = most
+        self._held: dict[Key, Transaction] = {}
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._held)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more INVITE may wait."""
+        return len(self._held) >= self._most
+
+    def find(self, key: Key) -> Transaction | None:
+        """Return the one of a key."""
+        return self._held.get(key)
+
+    def begin(self, key: Key, *, is_reliable: bool, now: float) -> Transaction:
+        """Remember an INVITE."""
+        found = self._held[key] = Transaction(key, is_reliable=is_reliable, now=now)
+        return found
+
+    def settle(self, transaction: Transaction) -> None:
+        """Forget one that is over."""
+        if transaction.state is State.OVER and self._held.get(transaction.key) is transaction:
+            del self._held[transaction.key]
+
+    def due(self, *, now: float) -> Iterator[Transaction]:
+        """Return those to be woken."""
+        return iter([one for one in self._held.values() if one.timer is not None and one.timer <= now])
+
+    def next_timer(self) -> float | None:
+        """Return when the first is to be woken."""
+        return min((one.timer for one in self._held.values() if one.timer is not None), default=None)
