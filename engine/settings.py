@@ -203,7 +203,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     outgoing_allow: Networks = ()
     """Private networks that webhooks and carriers may be in, such as 10.0.0.0/8; none of them is called otherwise."""
     connections_per_destination: Positive = 64
-    """Requests to one scheme, host and port at a time, hooks and deliveries together."""
+    """Requests of one account to one scheme, host and port at a time, hooks and deliveries together."""
     deliveries_per_destination: Positive = 8
     """Deliveries to one destination at a time; what is left of its connections is for hooks."""
     window_per_destination: Positive = 500

@@ -21,8 +21,9 @@ from engine.core.ports import Clock
 from engine.core.records import Address, DebuggerEvent, Kind, LegStatus
 from engine.core.sids import SidKind
 from engine.core.traffic import LegReport, ReportOutcome
-from engine.egress.client import Answer, Client, NotReached
+from engine.egress.client import Client, NotReached, any_body
 from engine.egress.delivery import DELIVERED, Delivery, cut, not_delivered
+from engine.egress.exchange import Answer
 from engine.egress.settings import CarrierKind, CarrierSettings
 from engine.egress.traces import trace
 from engine.wire.callbacks import FORM_TYPE, IDEMPOTENCY_HEADER
@@ -173,7 +174,9 @@ class Switchboard:
             IDEMPOTENCY_HEADER: effect.sid,
         }
         try:
-            return await self._client.post(url, form, headers=headers)
+            return await self._client.post(
+                url, form, headers=headers, account_sid=effect.account_sid, needs_body=any_body
+            )
         except NotReached as problem:
             return problem
 

@@ -6,22 +6,21 @@ Redirects, cookies, proxies of the environment and compressed answers are not fo
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import lru_cache
-from http import HTTPStatus
 from importlib.metadata import version
 from urllib.parse import unquote
 
-import httpcore
+import h11
 import httpx
 import msgspec
 
 from engine.core.errors import Code, MasklineError
-from engine.egress.connections import Connections
-from engine.egress.guard import AddressPolicy, AddressRefused, GuardedBackend, Resolve, Resolver
+from engine.egress.connections import Connections, Destination, Origin
+from engine.egress.exchange import Answer, Connection, NeedsBody, Unanswered
+from engine.egress.guard import AddressPolicy, AddressRefused, Connector, Resolve, Resolver
 from engine.egress.settings import EgressSettings
-from engine.wire.answers import MAX_ANSWER
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _FIXED_HEADERS = (
@@ -42,42 +41,33 @@ class NotReached(MasklineError):  # noqa: N818 - names how an exchange ended
         self.is_for_good = is_for_good
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """An HTTP response, its body cut to `MAX_ANSWER` bytes."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    """Names in lower case."""
-    body: bytes
-    is_cut: bool
-
-    @property
-    def is_ok(self) -> bool:
-        """Tell a 2xx."""
-        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
-
-    @property
-    def content_type(self) -> str:
-        """The header, or empty."""
-        return next((value for name, value in self.headers if name == "content-type"), "")
-
-
 class _Target(msgspec.Struct, frozen=True):
     seen: str
-    url: httpcore.URL
+    path: bytes
     headers: tuple[tuple[bytes, bytes], ...]
+    is_secure: bool
+    host: str
+    port: int
+
+    def origin(self, account_sid: str) -> Origin:
+        return Origin(self.is_secure, self.host, self.port, account_sid)
 
 
-class _Body:
-    """A request's body that knows whether it was asked for, that is, whether the head has been sent."""
+def no_body(status: int) -> bool:
+    """Say that only the status of an answer counts."""
+    del status
+    return False
 
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.is_asked_for = False
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        self.is_asked_for = True
-        yield self.content
+def body_of_success(status: int) -> bool:
+    """Say that a 2xx is read for its content."""
+    return 200 <= status < 300  # noqa: PLR2004 - the class of successes
+
+
+def any_body(status: int) -> bool:
+    """Say that every answer is read for its content."""
+    del status
+    return True
 
 
 class Client:
@@ -89,32 +79,86 @@ class Client:
         self._connections = connections
 
     async def post(
-        self, url: str, content: bytes, *, headers: Mapping[str, str], timeout_seconds: float | None = None
+        self,
+        url: str,
+        content: bytes,
+        *,
+        headers: Mapping[str, str],
+        account_sid: str,
+        timeout_seconds: float | None = None,
+        needs_body: NeedsBody = no_body,
+        may_repeat: bool = False,
     ) -> Answer:
-        """Post a body and read the answer; raises NotReached. User and password may be in the URL."""
-        limit = self._settings.timeout_seconds if timeout_seconds is None else timeout_seconds
-        body = _Body(content)
-        with _translated(body):
-            request = self._request(url, body, headers=headers, limit=limit)
-            async with asyncio.timeout(limit), self._connections.to(request.url.origin).connection() as connection:
-                response = await connection.handle_async_request(request)
-                try:
-                    return await _read(response)
-                finally:
-                    await response.aclose()
+        """Post a body on an account's behalf and return the answer; raises NotReached.
 
-    def _request(self, url: str, body: _Body, *, headers: Mapping[str, str], limit: float) -> httpcore.Request:
-        target = _target(url)
-        lines = [*target.headers, (b"Content-Length", b"%d" % len(body.content))]
+        User and password may be in the URL. `needs_body` tells for a status whether the body is read for its content;
+        any other is waited for only briefly. With `may_repeat` the receiver knows a repeat (by a token in the headers),
+        so that a request that met the end of a kept connection is made once more, on a new one.
+        """
+        seconds = self._settings.timeout_seconds if timeout_seconds is None else timeout_seconds
+        ends_at = asyncio.get_running_loop().time() + seconds
+        try:
+            target = _target(url)
+        except (httpx.InvalidURL, UnicodeError) as problem:
+            raise NotReached(
+                Code.WEBHOOK_FETCH_FAILED, "no usable URL", may_be_taken=False, is_for_good=True
+            ) from problem
+        question = _Question(target, content, headers=headers, needs_body=needs_body, ends_at=ends_at)
+        destination = self._connections.to(target.origin(account_sid))
+        try:
+            async with asyncio.timeout_at(question.ends_at) as limit, destination.turn():
+                connection = await destination.connection()
+                limit.reschedule(None)  # the connection keeps the time: a status that has come by then counts
+                is_kept = connection.has_answered
+                try:
+                    return await _ask(question, connection, destination)
+                except Unanswered as problem:
+                    if not (is_kept and may_repeat and problem.is_lost):
+                        raise
+                limit.reschedule(question.ends_at)
+                connection = await destination.new_connection()
+                limit.reschedule(None)
+                return await _ask(question, connection, destination)
+        except AddressRefused as problem:
+            raise NotReached(
+                Code.WEBHOOK_UNREACHABLE, str(problem.strerror), may_be_taken=False, is_for_good=True
+            ) from problem
+        except Unanswered as problem:
+            raise NotReached(Code.WEBHOOK_FETCH_FAILED, str(problem), may_be_taken=True) from problem
+        except TimeoutError as problem:
+            raise question.not_reached("no answer in time") from problem
+        except OSError as problem:
+            raise question.not_reached(problem.strerror or type(problem).__name__) from problem
+
+
+class _Question:
+    """A request, and whether it has been sent."""
+
+    def __init__(
+        self, target: _Target, content: bytes, *, headers: Mapping[str, str], needs_body: NeedsBody, ends_at: float
+    ) -> None:
+        lines = [*target.headers, (b"Content-Length", b"%d" % len(content))]
         lines += [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
-        connect = min(self._settings.connect_timeout_seconds, limit)
-        return httpcore.Request(
-            b"POST",
-            target.url,
-            headers=lines,
-            content=body,
-            extensions={"timeout": {"connect": connect, "read": limit, "write": limit}},
+        self.request = h11.Request(method=b"POST", target=target.path, headers=lines)
+        self.content = content
+        self.needs_body = needs_body
+        self.ends_at = ends_at
+        self.is_sent = False
+
+    def not_reached(self, problem: str) -> NotReached:
+        if self.is_sent:
+            return NotReached(Code.WEBHOOK_FETCH_FAILED, problem, may_be_taken=True)
+        return NotReached(Code.WEBHOOK_UNREACHABLE, f"not connected: {problem}", may_be_taken=False)
+
+
+async def _ask(question: _Question, connection: Connection, destination: Destination) -> Answer:
+    question.is_sent = True
+    try:
+        return await connection.ask(
+            question.request, question.content, needs_body=question.needs_body, ends_at=question.ends_at
         )
+    finally:
+        destination.put_back(connection)
 
 
 @asynccontextmanager
@@ -122,8 +166,9 @@ async def guarded_client(settings: EgressSettings, *, resolve: Resolve | None = 
     """Make a client whose connections are closed after the context; raises ValueError for a bad allowed network."""
     resolver = Resolver()
     policy = AddressPolicy(settings.allowed_networks)
-    backend = GuardedBackend(policy, resolve or resolver, tries=settings.connect_tries)
-    connections = Connections(settings, backend, httpx.create_ssl_context(trust_env=False))
+    tls = httpx.create_ssl_context(trust_env=False)
+    tls.set_alpn_protocols(["http/1.1"])
+    connections = Connections(settings, Connector(policy, resolve or resolver, tls=tls, tries=settings.connect_tries))
     tidying = asyncio.create_task(connections.keep_tidy(), name="connections")
     try:
         yield Client(settings, connections)
@@ -131,7 +176,7 @@ async def guarded_client(settings: EgressSettings, *, resolve: Resolve | None = 
         tidying.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await tidying
-        await connections.close()
+        connections.close()
         resolver.close()
 
 
@@ -152,41 +197,12 @@ def _target(url: str) -> _Target:
     headers = [(b"Host", read.netloc), *_FIXED_HEADERS]
     if read.userinfo:
         headers.append((b"Authorization", b"Basic " + base64.b64encode(unquote(read.userinfo.decode()).encode())))
-    port = read.port or _DEFAULT_PORTS[read.scheme]
-    address = httpcore.URL(scheme=read.raw_scheme, host=read.raw_host, port=port, target=read.raw_path)
-    seen = b"%b://%b%b" % (read.raw_scheme, read.netloc, read.raw_path)
-    return _Target(seen.decode("ascii"), address, tuple(headers))
-
-
-async def _read(response: httpcore.Response) -> Answer:
-    body = bytearray()
-    async for chunk in response.aiter_stream():
-        body += chunk
-        if len(body) > MAX_ANSWER:
-            break
-    return Answer(
-        status=response.status,
-        headers=tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.headers),
-        body=bytes(body[:MAX_ANSWER]),
-        is_cut=len(body) > MAX_ANSWER,
+    path = read.raw_path if read.query else read.raw_path.removesuffix(b"?")  # most receivers do not see it
+    return _Target(
+        seen=(b"%b://%b%b" % (read.raw_scheme, read.netloc, path)).decode("ascii"),
+        path=path,
+        headers=tuple(headers),
+        is_secure=read.scheme == "https",
+        host=read.raw_host.decode("ascii"),
+        port=read.port or _DEFAULT_PORTS[read.scheme],
     )
-
-
-@contextmanager
-def _translated(body: _Body) -> Iterator[None]:
-    try:
-        yield
-    except AddressRefused as problem:
-        raise NotReached(Code.WEBHOOK_UNREACHABLE, str(problem), may_be_taken=False, is_for_good=True) from problem
-    except (httpx.InvalidURL, UnicodeError) as problem:
-        raise NotReached(Code.WEBHOOK_FETCH_FAILED, "no usable URL", may_be_taken=False, is_for_good=True) from problem
-    except (TimeoutError, httpcore.TimeoutException) as problem:
-        raise _not_reached(body, "no answer in time") from problem
-    except (httpcore.NetworkError, httpcore.ProtocolError) as problem:
-        raise _not_reached(body, str(problem) or type(problem).__name__) from problem
-
-
-def _not_reached(body: _Body, problem: str) -> NotReached:
-    if body.is_asked_for:
-        return NotReached(Code.WEBHOOK_FETCH_FAILED, problem, may_be_taken=True)
-    return NotReached(Code.WEBHOOK_UNREACHABLE, f"not connected: {problem}", may_be_taken=False)

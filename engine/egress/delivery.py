@@ -6,7 +6,8 @@ import msgspec
 
 from engine.core.masking import masked
 from engine.core.records import WebhookTrace
-from engine.egress.client import Answer, NotReached
+from engine.egress.client import NotReached
+from engine.egress.exchange import Answer
 
 MAX_ERROR = 200
 """Characters of an error that are kept with the effect."""

@@ -1,6 +1,7 @@
 """The two webhooks that decide about an event while it waits; implements the port `Hooks`.
 
-One try each: the caller is waiting. Source: behaviour 12.3, 12.4 and 13.
+One try each, since the caller is waiting; a second one only where a kept connection had ended.
+Source: behaviour 12.3, 12.4 and 13.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +13,8 @@ from engine.core.observing import EgressObserver, HookEnd, HookKind
 from engine.core.ports import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
 from engine.core.records import Interaction, WebhookTrace
 from engine.core.traffic import InboundEvent
-from engine.egress.client import Answer, Client, NotReached, sent_url
+from engine.egress.client import Client, NotReached, body_of_success, no_body, sent_url
+from engine.egress.exchange import Answer, NeedsBody
 from engine.egress.traces import trace
 from engine.wire.answers import HookAnswer, intercept_verdict, out_of_session_verdict
 from engine.wire.callbacks import intercept_fields, out_of_session_fields, signed_form
@@ -35,7 +37,7 @@ class WebHooks:
     ) -> InterceptVerdict:
         """Ask an InterceptCallbackUrl."""
         asking = _Asking(url, intercept_fields(interaction), interaction.account_sid, interaction.sid)
-        outcome = await self._ask(asking, timeout_seconds)
+        outcome = await self._ask(asking, timeout_seconds, body_of_success if may_rewrite else no_body)
         if isinstance(outcome, NotReached):
             verdict = InterceptVerdict(is_failed=True, trace=asking.trace(outcome))
         else:
@@ -48,7 +50,7 @@ class WebHooks:
     async def out_of_session(self, url: str, case: OutOfSessionCase, *, timeout_seconds: float) -> OutOfSessionVerdict:
         """Ask an OutOfSessionCallbackUrl."""
         asking = _Asking(url, out_of_session_fields(case), case.account_sid, _token_of(case.event))
-        outcome = await self._ask(asking, timeout_seconds)
+        outcome = await self._ask(asking, timeout_seconds, body_of_success)
         if isinstance(outcome, NotReached):
             verdict = OutOfSessionVerdict(code=outcome.code, trace=asking.trace(outcome))
         else:
@@ -58,14 +60,22 @@ class WebHooks:
         self._observer.asked(HookKind.OUT_OF_SESSION, _out_of_session_end(verdict))
         return verdict
 
-    async def _ask(self, asking: "_Asking", timeout_seconds: float) -> Answer | NotReached:
+    async def _ask(self, asking: "_Asking", timeout_seconds: float, needs_body: NeedsBody) -> Answer | NotReached:
         token = self._tokens(asking.account_sid)
         if token is None:
             problem = "no account to sign for"
             return NotReached(Code.WEBHOOK_FETCH_FAILED, problem, may_be_taken=False, is_for_good=True)
         form = signed_form(sent_url(asking.url), asking.fields, token=token, idempotency_token=asking.about)
         try:
-            return await self._client.post(asking.url, form.body, headers=form.headers, timeout_seconds=timeout_seconds)
+            return await self._client.post(
+                asking.url,
+                form.body,
+                headers=form.headers,
+                account_sid=asking.account_sid,
+                timeout_seconds=timeout_seconds,
+                needs_body=needs_body,
+                may_repeat=True,
+            )
         except NotReached as problem:
             return problem
 
@@ -91,7 +101,13 @@ def _token_of(event: InboundEvent) -> str:
 
 
 def _hook_answer(answer: Answer) -> HookAnswer:
-    return HookAnswer(status=answer.status, content_type=answer.content_type, body=answer.body, is_cut=answer.is_cut)
+    return HookAnswer(
+        status=answer.status,
+        content_type=answer.header("content-type"),
+        body=answer.body,
+        is_cut=answer.is_cut,
+        is_broken=bool(answer.problem),
+    )
 
 
 def _intercept_end(verdict: InterceptVerdict) -> HookEnd:

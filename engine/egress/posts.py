@@ -24,7 +24,9 @@ class Posts:
         fields = callback_fields(duty) if isinstance(duty, CallbackOwed) else debugger_fields(duty)
         form = signed_form(sent_url(duty.url), fields, token=token, idempotency_token=effect.sid)
         try:
-            answer = await self._client.post(duty.url, form.body, headers=form.headers)
+            answer = await self._client.post(
+                duty.url, form.body, headers=form.headers, account_sid=effect.account_sid, may_repeat=True
+            )
         except NotReached as problem:
             return not_delivered(problem, trace=trace(duty.url, fields, problem))
         if answer.is_ok:

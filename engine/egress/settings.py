@@ -11,7 +11,7 @@ class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_networks: tuple[str, ...] = ()
     """Networks (`10.0.0.0/8`) that may be called although they are private; none by default."""
     connect_timeout_seconds: float = 5.0
-    """How long one try to connect may take, TLS apart."""
+    """How long one try to connect may take, TLS included."""
     connect_tries: int = 2
     """Tries to connect, over the addresses of a name in turn."""
     timeout_seconds: float = 15.0
@@ -19,7 +19,7 @@ class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive_seconds: float = 4.0
     """How long an idle connection is kept; below the 5 s after which many servers close theirs."""
     connections_per_destination: int = 64
-    """Requests to one scheme, host and port at a time, hooks and deliveries together."""
+    """Requests of one account to one scheme, host and port at a time, hooks and deliveries together."""
     deliveries_per_destination: int = 8
     """Effects of one destination that are delivered at a time; what is left of the connections is for hooks."""
     window_per_destination: int = 500

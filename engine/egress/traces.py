@@ -8,7 +8,8 @@ from urllib.parse import urlencode
 
 from engine.core.masking import masked
 from engine.core.records import WebhookTrace
-from engine.egress.client import Answer, NotReached
+from engine.egress.client import NotReached
+from engine.egress.exchange import Answer
 from engine.wire.callbacks import signed_url
 
 MAX_URL, MAX_PARAMETERS, MAX_HEADERS, MAX_BODY = 500, 4_000, 1_000, 2_000
@@ -30,6 +31,7 @@ def trace(url: str, fields: Mapping[str, str], outcome: Answer | NotReached) -> 
         url=kept_url,
         parameters=parameters,
         status=outcome.status,
+        problem=outcome.problem,
         headers=masked(lines)[:MAX_HEADERS],
         body=masked(outcome.body[: MAX_BODY * 4].decode("utf-8", "replace"))[:MAX_BODY],
     )

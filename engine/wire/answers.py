@@ -60,6 +60,8 @@ class HookAnswer(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes = b""
     is_cut: bool = False
     """It was longer than `MAX_ANSWER`, and the rest was not read."""
+    is_broken: bool = False
+    """Head or body did not arrive whole; the status did."""
 
     @property
     def is_ok(self) -> bool:
@@ -88,12 +90,14 @@ class _Unusable(Exception):  # noqa: N818 - does not leave this module
 def intercept_verdict(answer: HookAnswer, *, may_rewrite: bool) -> InterceptVerdict:
     """Judge a gate's answer: 403 blocks, any other 2xx lets pass, everything else is no answer.
 
-    With `may_rewrite` a JSON object's `body` replaces the text, and JSON that cannot be read is no answer either: an
-    application that rewrites texts would not want the original to pass by mistake.
+    With `may_rewrite` a JSON object's `body` replaces the text, and JSON that cannot be read or broke off is no answer
+    either: an application that rewrites texts would not want the original to pass by mistake.
     """
     if answer.status == _FORBIDDEN:
         return InterceptVerdict(is_blocked=True)
     if not answer.is_ok:
+        return InterceptVerdict(is_failed=True)
+    if may_rewrite and answer.is_broken and answer.media_type in _JSON_TYPES | {""}:
         return InterceptVerdict(is_failed=True)
     if not may_rewrite or answer.media_type not in _JSON_TYPES or not answer.body.strip():
         return InterceptVerdict()
@@ -107,6 +111,8 @@ def out_of_session_verdict(answer: HookAnswer) -> OutOfSessionVerdict:
     """Judge an out-of-session answer: TwiML, a session that is wanted, or the code of what it is instead."""
     if not answer.is_ok:
         return OutOfSessionVerdict(code=Code.OUT_OF_SESSION_CALLBACK_FAILED)
+    if answer.is_broken:
+        return OutOfSessionVerdict(code=Code.WEBHOOK_FETCH_FAILED)
     if answer.is_cut:
         return OutOfSessionVerdict(code=Code.WEBHOOK_RESPONSE_TOO_LARGE)
     if answer.status == _NO_CONTENT or not answer.body.strip():

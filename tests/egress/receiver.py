@@ -1,8 +1,10 @@
 """A receiver in a thread of its own: a real HTTP server on a real socket that behaves as badly as it is told."""
 
 import asyncio
+import socket
+import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import parse_qs, parse_qsl
 
@@ -10,6 +12,9 @@ import msgspec
 from twilio.request_validator import RequestValidator
 
 GIGABYTE = 1 << 30
+
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: a close sends a reset."""
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -19,6 +24,7 @@ class Received(msgspec.Struct, frozen=True):
     headers: dict[str, str]
     """Names in lower case."""
     body: bytes
+    method: str = "POST"
     at: float = 0.0
     """When, in seconds of a clock that only goes forward."""
 
@@ -42,21 +48,28 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     hangs: bool = False
     """Read the request, answer nothing."""
     resets: bool = False
-    """Read the request, close the connection without an answer."""
+    """Read the request, reset the connection without an answer, or behind `raw`."""
     is_endless: bool = False
     """Send a gigabyte, or as much of it as is taken."""
     raw: bytes | None = None
-    """Send this instead of HTTP, and hang up."""
+    """Send these bytes instead, and hang up unless `stays`."""
+    late: bytes = b""
+    """And these behind `raw` once the receiver is released."""
+    stays: bool = False
+    """Keep the connection open behind `raw`."""
 
 
+_NOT_ALLOWED = Reply(status=405, headers=("Allow: POST",))
 Behaviour = Callable[[Received], Reply]
 
 
 class Receiver:
     """The server: what it got, and how it is to answer."""
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, *, methods: Container[str] = ("POST",)) -> None:
+        """Answer as told to requests of these methods, and 405 to all others."""
         self.behaviour = behaviour
+        self.methods = methods
         self.received: list[Received] = []
         self.hung_up = 0
         self.bytes_sent = 0
@@ -130,7 +143,8 @@ class Receiver:
                     self.received.append(request)
                     self._arrival.notify_all()
                 try:
-                    is_open = await self._answer(writer, self.behaviour(request))
+                    is_known = request.method in self.methods
+                    is_open = await self._answer(writer, self.behaviour(request) if is_known else _NOT_ALLOWED)
                 finally:
                     self._at_once -= 1
                 if not is_open:
@@ -149,12 +163,18 @@ class Receiver:
         if reply.hangs:
             await self._release.wait()
         if reply.resets:
+            if reply.raw is not None:
+                writer.write(reply.raw)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
             return False
         if reply.raw is not None:
             writer.write(reply.raw)
             await writer.drain()
-            return False
+            if reply.late:
+                await self._release.wait()
+                writer.write(reply.late)
+            return reply.stays
         length = GIGABYTE if reply.is_endless else len(reply.body)
         head = [f"HTTP/1.1 {reply.status} Whatever", f"content-length: {length}", *reply.headers]
         writer.write("\r\n".join([*head, "", ""]).encode() + reply.body)
@@ -189,4 +209,5 @@ async def _read(reader: asyncio.StreamReader) -> Received | None:
     first, *lines = head.decode("latin-1").rstrip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Received(first.split(" ")[1], headers, body, asyncio.get_running_loop().time())
+    method, path, _ = first.split(" ")
+    return Received(path, headers, body, method, asyncio.get_running_loop().time())

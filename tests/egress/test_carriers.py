@@ -162,6 +162,33 @@ async def test_a_good_answer_that_says_nothing_leaves_the_state_open(receiver: R
     assert desk.reports == [leg(LegStatus.DELIVERY_UNKNOWN)]
 
 
+@pytest.mark.parametrize("rest", [b"Content-Length: 99\r\n\r\n{", b"Content-Le", b"Transfer-Encoding: x\r\n\r\n"])
+async def test_a_carrier_whose_answer_broke_off_has_taken_the_message(receiver: Receiver, rest: bytes) -> None:
+    """201 says so; the SID is lost, and the message is not sent again."""
+    desk = Desk()
+    receiver.behaviour = lambda _: Reply(raw=b"HTTP/1.1 201 Created\r\n" + rest)
+
+    async with switchboard(desk, messages_api(receiver.url)) as board:
+        delivery = await board.deliver(OWED, MESSAGE)
+
+    assert delivery.is_done
+    assert desk.reports == [leg(LegStatus.DELIVERY_UNKNOWN)]
+
+
+async def test_a_message_is_not_repeated_where_a_kept_connection_had_ended(receiver: Receiver) -> None:
+    """No carrier knows a repeat by our token: whether it was taken stays unknown."""
+    desk = Desk()
+    answers = iter([answer(201, sid="SM8", status="accepted"), Reply(resets=True), answer(201, sid="SM9")])
+    receiver.behaviour = lambda _: next(answers)
+
+    async with switchboard(desk, messages_api(receiver.url)) as board:
+        await board.deliver(OWED, MESSAGE)
+        delivery = await board.deliver(OWED, MESSAGE)
+
+    assert (delivery.may_retry, delivery.may_be_taken) == (False, True)
+    assert len(receiver.received) == 2
+
+
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_carrier_that_is_busy_is_tried_again(receiver: Receiver, status: int) -> None:
     """It has surely not taken the message; the leg stays as it is."""

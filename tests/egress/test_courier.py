@@ -193,8 +193,8 @@ async def test_effects_of_one_session_arrive_in_order(receiver: Receiver) -> Non
 
 
 async def test_what_fails_is_tried_again_and_its_attempts_are_kept(receiver: Receiver, observer: Remembered) -> None:
-    """Two failures, then a success; the same token every time."""
-    answers = iter([Reply(status=500), Reply(resets=True), Reply()])
+    """Two failures, then a success; the same token every time. A lost connection that was kept is no try."""
+    answers = iter([Reply(status=500), Reply(resets=True), Reply(resets=True), Reply()])
     receiver.behaviour = lambda _: next(answers)
     store, owed = MemoryStore(), callback(receiver.url)
 

@@ -1,16 +1,20 @@
 """Which addresses are connected to, whatever names resolve to and whenever."""
 
+import asyncio
 import socket
+import threading
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 
+import msgspec
 import pytest
 
 from engine.core.errors import Code
 from engine.egress.client import NotReached, guarded_client
-from engine.egress.guard import AddressPolicy, IpAddress, Resolver
+from engine.egress.connections import Origin
+from engine.egress.guard import LOOKUPS_OF_AN_ACCOUNT, AddressPolicy, IpAddress, Resolver
 from engine.egress.settings import EgressSettings
-from tests.egress.material import LOCAL
+from tests.egress.material import AC, LOCAL
 from tests.egress.receiver import Receiver, receiving
 
 pytestmark = pytest.mark.anyio
@@ -30,9 +34,9 @@ class FakeResolver:
         self.answers = list(answers)
         self.asked: list[str] = []
 
-    async def __call__(self, host: str, port: int) -> Sequence[IpAddress]:
+    async def __call__(self, origin: Origin) -> Sequence[IpAddress]:
         """Answer."""
-        self.asked.append(host)
+        self.asked.append(origin.host)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return [ip_address(address) for address in answer]
 
@@ -67,6 +71,33 @@ class FakeResolver:
         "fe80::1",
         "fec0::1",
         "ff02::1",
+        "192.0.0.8",
+        "192.0.0.9",
+        "192.31.196.1",
+        "192.52.193.1",
+        "192.88.99.1",
+        "192.175.48.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "64:ff9b:1::808:808",
+        "100::1",
+        "100:0:0:1::1",
+        "2001::1",
+        "2001:1::1",
+        "2001:2::1",
+        "2001:3::1",
+        "2001:10::1",
+        "2001:20::1",
+        "2001:30::1",
+        "2001:1ff::1",
+        "2002:808:808::1",
+        "2620:4f:8000::1",
+        "3fff::1",
+        "3fff:fff::1",
+        "4000::1",
+        "5f00::1",
+        "::127.0.0.1",
+        "::ffff:0:127.0.0.1",
     ],
 )
 def test_addresses_that_are_not_public_are_refused(address: str) -> None:
@@ -74,7 +105,22 @@ def test_addresses_that_are_not_public_are_refused(address: str) -> None:
     assert not AddressPolicy().permits(ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "64:ff9b::808:808"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "8.8.8.8",
+        "93.184.216.34",
+        "192.0.1.1",
+        "192.88.98.255",
+        "223.255.255.255",
+        "2606:4700::1111",
+        "2001:200::1",
+        "2a00::1",
+        "3fff:1000::1",
+        "64:ff9b::808:808",
+        "::ffff:8.8.8.8",
+    ],
+)
 def test_public_addresses_are_permitted(address: str) -> None:
     """Both families, and IPv4 behind NAT64."""
     assert AddressPolicy().permits(ip_address(address))
@@ -95,7 +141,7 @@ async def test_no_spelling_of_a_local_address_is_called(receiver: Receiver, host
     """Refused for good, before a byte is sent."""
     async with guarded_client(EgressSettings()) as client:
         with pytest.raises(NotReached) as refusal:
-            await client.post(f"http://{host}:{receiver.port}/", b"a=b", headers={})
+            await client.post(f"http://{host}:{receiver.port}/", b"a=b", headers={}, account_sid=AC)
 
     assert refusal.value.code is Code.WEBHOOK_UNREACHABLE
     assert refusal.value.is_for_good
@@ -110,10 +156,10 @@ async def test_a_name_that_turns_private_is_refused_when_it_is_used(receiver: Re
     url = f"http://rebinding.example:{receiver.port}/"
 
     async with guarded_client(settings, resolve=resolver) as client:
-        first = await client.post(url, b"a=b", headers={})
+        first = await client.post(url, b"a=b", headers={}, account_sid=AC)
     async with guarded_client(settings, resolve=resolver) as client:
         with pytest.raises(NotReached, match="private"):
-            await client.post(url, b"a=b", headers={})
+            await client.post(url, b"a=b", headers={}, account_sid=AC)
 
     assert first.status == 200
     assert resolver.asked == ["rebinding.example"] * 2
@@ -125,7 +171,7 @@ async def test_a_name_is_resolved_once_for_a_connection(receiver: Receiver) -> N
     resolver = FakeResolver(["127.0.0.1"], ["10.0.0.1"])
 
     async with guarded_client(EgressSettings(allowed_networks=LOCAL), resolve=resolver) as client:
-        answer = await client.post(f"http://once.example:{receiver.port}/", b"a=b", headers={})
+        answer = await client.post(f"http://once.example:{receiver.port}/", b"a=b", headers={}, account_sid=AC)
 
     assert answer.status == 200
     assert len(resolver.asked) == 1
@@ -136,7 +182,7 @@ async def test_of_a_names_addresses_only_permitted_ones_are_tried(receiver: Rece
     resolver = FakeResolver(["10.0.0.1", "127.0.0.1", "192.168.0.1"])
 
     async with guarded_client(EgressSettings(allowed_networks=LOCAL), resolve=resolver) as client:
-        answer = await client.post(f"http://many.example:{receiver.port}/", b"a=b", headers={})
+        answer = await client.post(f"http://many.example:{receiver.port}/", b"a=b", headers={}, account_sid=AC)
 
     assert answer.status == 200
 
@@ -146,7 +192,7 @@ async def test_the_next_address_is_tried_when_one_refuses(receiver: Receiver) ->
     resolver = FakeResolver(["127.0.0.2", "127.0.0.1"])
 
     async with guarded_client(EgressSettings(allowed_networks=LOCAL), resolve=resolver) as client:
-        answer = await client.post(f"http://two.example:{receiver.port}/", b"a=b", headers={})
+        answer = await client.post(f"http://two.example:{receiver.port}/", b"a=b", headers={}, account_sid=AC)
 
     assert answer.status == 200
 
@@ -154,12 +200,12 @@ async def test_the_next_address_is_tried_when_one_refuses(receiver: Receiver) ->
 async def test_a_name_that_nobody_knows_is_not_reached() -> None:
     """An error of the look-up is one of the connection, and may pass."""
 
-    async def unknown(host: str, port: int) -> Sequence[IpAddress]:
+    async def unknown(origin: Origin) -> Sequence[IpAddress]:
         raise socket.gaierror(-2, "Name or service not known")
 
     async with guarded_client(EgressSettings(), resolve=unknown) as client:
         with pytest.raises(NotReached, match="not resolved") as refusal:
-            await client.post("http://nowhere.example/", b"a=b", headers={})
+            await client.post("http://nowhere.example/", b"a=b", headers={}, account_sid=AC)
 
     assert refusal.value.code is Code.WEBHOOK_UNREACHABLE
     assert not refusal.value.is_for_good
@@ -169,12 +215,40 @@ async def test_the_resolver_looks_a_name_up_once_at_a_time() -> None:
     """Literals and names, remembered for some seconds."""
     resolver = Resolver()
 
-    first = await resolver("127.0.0.1", 80)
-    second = await resolver("127.0.0.1", 80)
+    first = await resolver(Origin(is_secure=False, host="127.0.0.1", port=80, account_sid=AC))
+    second = await resolver(Origin(is_secure=False, host="127.0.0.1", port=80, account_sid=AC))
 
     resolver.close()
     assert first == (ip_address("127.0.0.1"),)
     assert second is first
+
+
+async def test_names_that_nobody_answers_for_hold_up_their_own_account_alone() -> None:
+    """Every look-up that one account may have hangs; another's name is looked up, the same name included."""
+    held, started = threading.Event(), threading.Semaphore(0)
+
+    def look_up(host: str, port: int) -> tuple[IpAddress, ...]:
+        if port == 1:
+            started.release()
+            assert held.wait(10)
+        return (ip_address("8.8.8.8"),)
+
+    resolver = Resolver(look_up)
+    names = [Origin(is_secure=True, host=f"h{n}.example", port=1, account_sid=AC) for n in range(100)]
+    stuck = [asyncio.ensure_future(resolver(name)) for name in names]
+    for _ in range(LOOKUPS_OF_AN_ACCOUNT):
+        assert await asyncio.to_thread(started.acquire, timeout=10)
+
+    other = msgspec.structs.replace(names[-1], account_sid="AC" + "b" * 32, port=2)
+    async with asyncio.timeout(10):
+        found = await resolver(other)
+    is_bounded = not started.acquire(blocking=False)
+    held.set()
+    await asyncio.gather(*stuck)
+
+    resolver.close()
+    assert found == (ip_address("8.8.8.8"),)
+    assert is_bounded
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 300, "\udcff"])
@@ -183,6 +257,6 @@ async def test_what_is_no_name_is_an_error_of_the_look_up(host: str) -> None:
     resolver = Resolver()
 
     with pytest.raises(OSError):  # noqa: PT011 - its text is the system's
-        await resolver(host, 80)
+        await resolver(Origin(is_secure=False, host=host, port=80, account_sid=AC))
 
     resolver.close()

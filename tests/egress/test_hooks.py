@@ -83,13 +83,32 @@ async def test_user_and_password_of_a_hook_are_not_signed(receiver: Receiver, ob
         (Reply(status=200), False, False, HookEnd.PASSED),
         (Reply(status=200, body=b"\x00garbage"), False, False, HookEnd.PASSED),
         (Reply(status=403), True, False, HookEnd.BLOCKED),
+        (Reply(raw=b"HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\nno"), True, False, HookEnd.BLOCKED),
+        (Reply(raw=b"HTTP/1.1 403 No\r\nContent-", resets=True), True, False, HookEnd.BLOCKED),
+        (Reply(raw=b"HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\nno", stays=True), True, False, HookEnd.BLOCKED),
+        (Reply(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nno"), False, False, HookEnd.PASSED),
+        (Reply(raw=b"HTTP/1.1 500 OK\r\nContent-Length: 9\r\n\r\nno"), False, True, HookEnd.FAILED),
         (Reply(status=500), False, True, HookEnd.FAILED),
         (Reply(status=302, headers=("Location: /",)), False, True, HookEnd.FAILED),
         (Reply(resets=True), False, True, HookEnd.FAILED),
         (Reply(hangs=True), False, True, HookEnd.FAILED),
         (Reply(is_endless=True), False, False, HookEnd.PASSED),
     ],
-    ids=["200", "garbage", "403", "500", "redirect", "reset", "hang", "gigabyte"],
+    ids=[
+        "200",
+        "garbage",
+        "403",
+        "403-cut",
+        "403-reset",
+        "403-stalled",
+        "200-cut",
+        "500-cut",
+        "500",
+        "redirect",
+        "reset",
+        "hang",
+        "gigabyte",
+    ],
 )
 async def test_the_gate_answers_in_every_way(
     receiver: Receiver, observer: Remembered, reply: Reply, *, is_blocked: bool, is_failed: bool, end: HookEnd
@@ -119,6 +138,46 @@ async def test_the_gate_may_rewrite_a_text(receiver: Receiver, observer: Remembe
     assert allowed.body == "call us"
     assert forbidden.body is None
     assert [end for _, end in observer.hooks] == [HookEnd.REWRITTEN, HookEnd.PASSED]
+
+
+@pytest.mark.parametrize(
+    ("head", "is_failed"),
+    [
+        (b"Content-Type: application/json\r\nContent-Length: 99\r\n\r\n", True),
+        (b"Content-Type: application/js", True),
+        (b"Content-Type: text/plain\r\nContent-Length: 99\r\n\r\n", False),
+    ],
+)
+async def test_a_gate_that_may_rewrite_fails_if_its_text_may_be_lost(
+    receiver: Receiver, observer: Remembered, head: bytes, *, is_failed: bool
+) -> None:
+    """The original would pass by mistake; what is no JSON holds no text."""
+    receiver.behaviour = lambda _: Reply(raw=b"HTTP/1.1 200 OK\r\n" + head + b'{"body":')
+
+    async with client() as posting:
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        verdict = await hooks.intercept(receiver.url, interaction(), may_rewrite=True, timeout_seconds=5)
+
+    assert (verdict.is_failed, verdict.body) == (is_failed, None)
+
+
+async def test_the_gate_is_asked_again_with_the_same_token_where_a_kept_connection_had_ended(
+    receiver: Receiver, observer: Remembered
+) -> None:
+    """What it forbids does not pass because of a connection."""
+    answers = iter([Reply(status=403), Reply(resets=True), Reply(status=403)])
+    receiver.behaviour = lambda _: next(answers)
+
+    async with client() as posting:
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        verdicts = [
+            await hooks.intercept(receiver.url, interaction(number), may_rewrite=False, timeout_seconds=5)
+            for number in (1, 2)
+        ]
+
+    assert [verdict.is_blocked for verdict in verdicts] == [True, True]
+    assert receiver.received[1].headers == receiver.received[2].headers
+    assert receiver.received[1].body == receiver.received[2].body
 
 
 async def test_a_gate_that_nobody_keeps_has_failed(nobody: str, observer: Remembered) -> None:
@@ -226,9 +285,28 @@ async def test_an_out_of_session_hook_wants_a_session(receiver: Receiver, observ
         (Reply(headers=("Content-Type: text/plain",), body=b"<Response/>"), Code.TWIML_CONTENT_TYPE, HookEnd.FAILED),
         (Reply(headers=("Content-Type: text/xml",), is_endless=True), Code.WEBHOOK_RESPONSE_TOO_LARGE, HookEnd.FAILED),
         (Reply(resets=True), Code.WEBHOOK_FETCH_FAILED, HookEnd.FAILED),
+        (Reply(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n<R"), Code.WEBHOOK_FETCH_FAILED, HookEnd.FAILED),
+        (
+            Reply(raw=b"HTTP/1.1 404 No\r\nContent-Length: 9\r\n\r\n<R"),
+            Code.OUT_OF_SESSION_CALLBACK_FAILED,
+            HookEnd.FAILED,
+        ),
         (Reply(hangs=True), Code.WEBHOOK_FETCH_FAILED, HookEnd.FAILED),
     ],
-    ids=["empty", "204", "no-identifier", "500", "redirect", "no-xml", "no-type", "gigabyte", "reset", "hang"],
+    ids=[
+        "empty",
+        "204",
+        "no-identifier",
+        "500",
+        "redirect",
+        "no-xml",
+        "no-type",
+        "gigabyte",
+        "reset",
+        "200-cut",
+        "404-cut",
+        "hang",
+    ],
 )
 async def test_an_out_of_session_hook_fails_in_every_way(
     receiver: Receiver, observer: Remembered, reply: Reply, code: Code, *, end: HookEnd
