@@ -4,7 +4,6 @@ After a fifth of a second the client is told that it is being tried, and stops r
 the answer until it is acknowledged. Source: RFC 3261 17.2.1 (server INVITE transaction), 9.2 (CANCEL).
 """
 
-from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Final
 
@@ -84,14 +83,15 @@ class Key(msgspec.Struct, frozen=True):
 class Transaction:
     """One INVITE that waits."""
 
-    __slots__ = ("_answer", "_is_reliable", "_repeat_seconds", "_until", "key", "state", "timer")
+    __slots__ = ("_answer", "_deadline", "_is_reliable", "_repeat_seconds", "_until", "key", "state", "timer")
 
-    def __init__(self, key: Key, *, is_reliable: bool, now: float) -> None:
+    def __init__(self, key: Key, *, is_reliable: bool, now: float, deadline: float) -> None:
         """Begin when it is asked about; over a reliable transport no answer is repeated."""
         self.key = key
         self.state = State.ASKED
-        self.timer: float | None = now + TRYING_AFTER_SECONDS
+        self.timer: float | None = min(now + TRYING_AFTER_SECONDS, deadline)
         """When `wake` is due."""
+        self._deadline = deadline
         self._is_reliable = is_reliable
         self._answer = b""
         self._repeat_seconds = T1_SECONDS
@@ -120,14 +120,18 @@ class Transaction:
         """Take the time."""
         if self.timer is None or now < self.timer:
             return Send.NOTHING
-        if self.state is State.ASKED:
-            self.timer = None
+        if self.state in {State.ASKED, State.TRIED}:
+            self.timer = self._deadline
             return self._move(Event.LATE)
         if now >= self._until:
             return self._move(Event.GIVEN_UP)
         self._repeat_seconds = min(2 * self._repeat_seconds, T2_SECONDS)
         self.timer = now + self._repeat_seconds
         return self._move(Event.UNHEARD)
+
+    def is_overdue(self, *, now: float) -> bool:
+        """Tell whether it has waited for its decision as long as it may: then it is to be decided without."""
+        return self.state in {State.ASKED, State.TRIED} and now >= self._deadline
 
     @property
     def answer(self) -> bytes:
@@ -162,9 +166,9 @@ class Transactions:
         """Return the one of a key."""
         return self._held.get(key)
 
-    def begin(self, key: Key, *, is_reliable: bool, now: float) -> Transaction:
+    def begin(self, key: Key, *, is_reliable: bool, now: float, deadline: float) -> Transaction:
         """Remember an INVITE."""
-        found = self._held[key] = Transaction(key, is_reliable=is_reliable, now=now)
+        found = self._held[key] = Transaction(key, is_reliable=is_reliable, now=now, deadline=deadline)
         return found
 
     def settle(self, transaction: Transaction) -> None:
@@ -172,9 +176,9 @@ class Transactions:
         if transaction.state is State.OVER and self._held.get(transaction.key) is transaction:
             del self._held[transaction.key]
 
-    def due(self, *, now: float) -> Iterator[Transaction]:
+    def due(self, *, now: float) -> list[Transaction]:
         """Return those to be woken."""
-        return iter([one for one in self._held.values() if one.timer is not None and one.timer <= now])
+        return [one for one in self._held.values() if one.timer is not None and one.timer <= now]
 
     def next_timer(self) -> float | None:
         """Return when the first is to be woken."""

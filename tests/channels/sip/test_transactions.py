@@ -10,7 +10,7 @@ KEY = Key("carrier", b"call", 1, b"z9hG4bK1")
 
 
 def waiting(*, is_reliable: bool = False) -> Transaction:
-    return Transaction(KEY, is_reliable=is_reliable, now=NOW)
+    return Transaction(KEY, is_reliable=is_reliable, now=NOW, deadline=NOW + 2)
 
 
 def tried(*, is_reliable: bool = False) -> Transaction:
@@ -35,7 +35,9 @@ def test_a_late_one_is_told_that_it_is_tried() -> None:
     assert one.wake(now=NOW + 0.19) is Send.NOTHING
     assert one.wake(now=NOW + 0.2) is Send.TRYING
     assert one.repeat() is Send.TRYING
-    assert one.wake(now=NOW + 9) is Send.NOTHING
+    assert one.timer == NOW + 2
+    assert not one.is_overdue(now=NOW + 1.9)
+    assert one.is_overdue(now=NOW + 2)
 
 
 def test_its_answer_is_repeated_until_it_is_acknowledged() -> None:
@@ -87,11 +89,11 @@ def test_the_first_answer_stays() -> None:
 def test_they_are_found_woken_and_forgotten() -> None:
     """By key and time, so many and no more."""
     held = Transactions(most=2)
-    first = held.begin(KEY, is_reliable=False, now=NOW)
-    held.begin(Key("carrier", b"call", 2, b""), is_reliable=False, now=NOW + 1)
+    first = held.begin(KEY, is_reliable=False, now=NOW, deadline=NOW + 9)
+    held.begin(Key("carrier", b"call", 2, b""), is_reliable=False, now=NOW + 1, deadline=NOW + 9)
 
     assert (held.is_full, held.find(KEY), held.next_timer()) == (True, first, NOW + 0.2)
-    assert list(held.due(now=NOW + 0.2)) == [first]
+    assert held.due(now=NOW + 0.2) == [first]
     first.decide(b"302", now=NOW)
     held.settle(first)
     assert (held.is_full, held.find(KEY), len(held)) == (False, None, 1)
