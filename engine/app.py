@@ -121,6 +121,8 @@ async def running_engine(
         if peers is None:
             claim(settings.data_dir, hosts=1)
         store = await stack.enter_async_context(_started_store(settings, telemetry))
+        if peers is None:
+            claim(settings.data_dir, hosts=1)  # a second time: now that the database is there
         client = await stack.enter_async_context(guarded_client(egress_settings(settings)))
         outgoing = Outgoing(settings, store=store, client=client, telemetry=telemetry, public_url=public_url)
         host = await stack.enter_async_context(
@@ -147,6 +149,7 @@ async def offline_admin(settings: Settings) -> AsyncIterator[ASGIApp]:
     telemetry = Telemetry()
     claim(settings.data_dir, hosts=1)
     async with _started_store(settings, telemetry) as store, _started_host(settings, store, telemetry) as host:
+        claim(settings.data_dir, hosts=1)
         yield create_admin_app(host.control, public_url=settings.public_url)
 
 
@@ -218,7 +221,8 @@ async def _started_host(
         shortcuts=index_if_compiled(),
     )
     telemetry.keep_events(host.keep_event)
-    await host.start()
+    with store.loading():
+        await host.start()
     try:
         yield host
     finally:

@@ -55,6 +55,7 @@ class Watch:
         self.one("database_bytes", "The database file", lambda: sizes().database_bytes)
         self.one("wal_bytes", "The write-ahead log beside the database", lambda: sizes().wal_bytes)
         self.one("disk_free_bytes", "What the disk of the database has left", lambda: sizes().free_bytes)
+        self.one("cut_logs", "Logs kept because part of them was cut off at a start", lambda: sizes().cut_logs)
         self.one("commit_backlog", "Changesets that wait for a group commit to begin", lambda: store.backlog)
 
         def sessions() -> list[tuple[Labels, float]]:

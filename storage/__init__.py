@@ -2,6 +2,8 @@
 
 from storage.errors import (
     ChangeRefused,
+    DatabaseDamaged,
+    DatabaseMissing,
     DatabaseTooNew,
     DataDirBusy,
     LayoutDamaged,
@@ -15,6 +17,8 @@ from storage.store import SqliteStore, StoreSizes
 __all__ = [
     "ChangeRefused",
     "DataDirBusy",
+    "DatabaseDamaged",
+    "DatabaseMissing",
     "DatabaseTooNew",
     "LayoutDamaged",
     "LayoutMismatch",

@@ -9,6 +9,7 @@ from engine.core.bindings import ActiveSession, Seat
 from storage.chunk import CHUNK_SESSIONS, Chunk, SeatRow, SessionRow
 from storage.codec import MODE_AT, account_at, address_at, service_at
 from storage.connections import open_reader
+from storage.errors import reading
 from storage.rows import Fetched
 
 _SESSIONS: Final = (
@@ -29,7 +30,7 @@ def chunks_in(database: Path) -> Iterator[Chunk]:
     shared = _Shared()
     services, accounts, proxies = dict[object, int](), dict[object, int](), dict[object, int]()
     rows: list[SessionRow] = []
-    with closing(open_reader(database)) as connection:
+    with reading(), closing(open_reader(database)) as connection:
         connection.execute("BEGIN")
         people = connection.execute(_PARTICIPANTS)
         person: Fetched | None = next(people, None)

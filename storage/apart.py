@@ -88,8 +88,11 @@ def write() -> None:
     """Be the other process: write the active sessions of the database that is the command's argument."""
     encode = msgspec.msgpack.Encoder().encode
     with suppress(BrokenPipeError), sys.stdout.buffer as out:  # a pipe that is broken: nobody reads any more
-        for chunk in chunks_in(Path(sys.argv[1])):
-            encoded = encode(chunk)
-            out.write(len(encoded).to_bytes(_LENGTH_BYTES))
-            out.write(encoded)
+        try:
+            for chunk in chunks_in(Path(sys.argv[1])):
+                encoded = encode(chunk)
+                out.write(len(encoded).to_bytes(_LENGTH_BYTES))
+                out.write(encoded)
+        except StoreUnavailable as problem:
+            sys.exit(str(problem))
         out.write(bytes(_LENGTH_BYTES))

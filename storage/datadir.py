@@ -3,17 +3,23 @@
 import errno
 import fcntl
 import os
+import struct
 from pathlib import Path
 
 from engine.core.errors import StoreUnavailable
 from storage.errors import DataDirBusy
 
 DATABASE = "maskline.db"
+LOG = f"{DATABASE}-wal"
+"""SQLite's write-ahead log beside it."""
 LOCK = "maskline.lock"
 
 PRIVATE_DIRECTORY = 0o700
 PRIVATE_FILE = 0o600
 _MAX_PID_BYTES = 32
+_OUR_OCTET = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0x4000_0000 + 0x1000, 1, 0)
+"""A `struct flock`: one octet, well behind those that SQLite locks (https://www.sqlite.org/lockingv3.html)."""
+_IS_LOCKED = frozenset({errno.EAGAIN, errno.EACCES})
 
 
 class DataDirLock:
@@ -29,6 +35,7 @@ class DataDirLock:
             StoreUnavailable: it cannot be made or written.
         """
         self.database = data_dir / DATABASE
+        self._descriptor = self._database_descriptor = -1
         try:
             data_dir.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
             self._descriptor = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
@@ -36,19 +43,23 @@ class DataDirLock:
             raise unusable(data_dir, failure) from failure
         try:
             self._take(data_dir)
-            if makes_database:
-                os.close(os.open(self.database, os.O_RDWR | os.O_CREAT, PRIVATE_FILE))
-                self.database.chmod(PRIVATE_FILE)
+            if makes_database or self.database.exists():
+                self._take_database(data_dir, makes_database=makes_database)
         except OSError as failure:
-            os.close(self._descriptor)
+            self.release()
             raise unusable(data_dir, failure) from failure
         except DataDirBusy:
-            os.close(self._descriptor)
+            self.release()
             raise
 
     def release(self) -> None:
-        """Let another process have it."""
-        os.close(self._descriptor)
+        """Let another process have it; to be called when SQLite has closed the database.
+
+        To close a descriptor of a file takes away the locks that SQLite has on it in this process.
+        """
+        for descriptor in (self._database_descriptor, self._descriptor):
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def _take(self, data_dir: Path) -> None:
         try:
@@ -58,6 +69,22 @@ class DataDirLock:
             raise DataDirBusy(data_dir, holder) from None
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+
+    def _take_database(self, data_dir: Path, *, makes_database: bool) -> None:
+        """Lock the database itself too, at an octet that SQLite leaves alone: lock files get tidied away."""
+        flags = os.O_RDWR | (os.O_CREAT if makes_database else 0)
+        self._database_descriptor = os.open(self.database, flags, PRIVATE_FILE)
+        if makes_database:
+            self.database.chmod(PRIVATE_FILE)
+        if not hasattr(fcntl, "F_OFD_SETLK"):
+            return  # macOS: what Python can lock there is in SQLite's way
+        try:
+            fcntl.fcntl(self._database_descriptor, fcntl.F_OFD_SETLK, _OUR_OCTET)
+        except OSError as failure:
+            if failure.errno in _IS_LOCKED:
+                raise DataDirBusy(data_dir, "") from None
+            if failure.errno != errno.EINVAL:  # a file system without such locks
+                raise
 
 
 def unusable(data_dir: Path, failure: OSError) -> StoreUnavailable:

@@ -3,15 +3,20 @@
 MasklineError
 ├── DataDirBusy         another process owns the data directory
 ├── DatabaseTooNew      a newer version wrote the database
+├── DatabaseMissing     something tells that there was one, and it is away
+├── DatabaseDamaged     it cannot be read, or holds what cannot be
 ├── LayoutMismatch      the data directory is laid out for another number of hosts
 ├── LayoutDamaged       nothing tells for how many hosts
 ├── MoveUnfinished      its data was being moved to another number of hosts when the process ended
 ├── MoveRefused         something is to be put right before data can be moved: nothing was changed
-└── StoreUnavailable    (core) the disk refused: nothing was committed
+└── StoreUnavailable    (core) the disk refused: nothing was committed, or read
+    ├── StoreLost       it does not come back by itself: the database is damaged, or its files were moved away
     └── ChangeRefused   one changeset contradicts what is stored: our bug, the rest of its group was committed
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from engine.core.errors import MasklineError, StoreUnavailable
@@ -40,6 +45,25 @@ class DatabaseTooNew(MasklineError):  # noqa: N818 - names a state, as StoreUnav
             "install that version or restore a backup made before the upgrade"
         )
         self.unknown = unknown
+
+
+class DatabaseMissing(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """There was a database, and it is not where it was."""
+
+    def __init__(self, database: Path, witness: str) -> None:
+        """Name the file and what tells that there was one."""
+        super().__init__(
+            f"{database} is missing or empty, although there was a database ({witness} tells); put it back (is its "
+            "disk mounted?) or restore a backup. To begin anew without its data, name another --data-dir"
+        )
+
+
+class DatabaseDamaged(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """The database cannot be read, or holds what cannot be."""
+
+    def __init__(self, database: Path, finding: str) -> None:
+        """Name the file and what is wrong with it."""
+        super().__init__(f"{database} is damaged ({finding}); restore a backup (maskline restore)")
 
 
 class LayoutMismatch(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
@@ -81,6 +105,10 @@ class MoveRefused(MasklineError):  # noqa: N818 - names a state, as StoreUnavail
     """The data cannot be moved as things are; the message says what to put right. Nothing was changed."""
 
 
+class StoreLost(StoreUnavailable):
+    """Nothing is committed any more by this process; the message says why and what to do."""
+
+
 class ChangeRefused(StoreUnavailable):
     """A changeset could not be applied, by itself: a duplicate or a malformed value; nothing of it was committed."""
 
@@ -99,6 +127,9 @@ _ADVICE: dict[int, str] = {
 }
 """What to do, by primary result code; any other code is our bug."""
 
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+"""What does not pass by itself."""
+
 _PRIMARY = 0xFF
 
 
@@ -114,14 +145,50 @@ def is_disk_failure(error: Exception) -> bool:
 
 def unavailable(error: sqlite3.Error) -> StoreUnavailable:
     """Return what the callers are told about a disk failure."""
-    advice = advice_for(error) or "see the log"
-    name = getattr(error, "sqlite_errorname", "SQLite error")
+    advice, name = advice_for(error) or "see the log", _name(error)
+    if _primary_code(error) in _DAMAGE:
+        return StoreLost(f"Nothing was saved: {advice} ({name})")
     return StoreUnavailable(f"Nothing was saved: {advice}. It is tried again by itself ({name})")
+
+
+def unopened(database: Path, error: sqlite3.Error) -> MasklineError:
+    """Return what the operator is told whose database cannot be opened."""
+    if _primary_code(error) in _DAMAGE or not is_disk_failure(error):
+        return DatabaseDamaged(database, str(error))
+    return StoreUnavailable(f"{database} cannot be opened: {advice_for(error)} ({_name(error)})")
+
+
+def unreadable(error: sqlite3.Error) -> StoreUnavailable:
+    """Return what those are told who wanted to read."""
+    return StoreUnavailable(f"Nothing was read: {advice_for(error) or error} ({_name(error)})")
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Raise StoreUnavailable for what the disk refuses meanwhile."""
+    try:
+        yield
+    except sqlite3.DatabaseError as failure:
+        if is_disk_failure(failure):
+            raise unreadable(failure) from failure
+        raise
+
+
+def moved_away(file: str) -> StoreLost:
+    """Return what the callers are told when a file of the database has no longer its name."""
+    return StoreLost(
+        f"Nothing was saved: {file} was moved, removed or replaced while Maskline runs; stop Maskline, put back what "
+        "belongs together (or restore a backup) and start it again"
+    )
 
 
 def advice_for(error: sqlite3.Error) -> str | None:
     """Say what is wrong with the disk and what to do about it; None if it is not the disk."""
     return _ADVICE.get(_primary_code(error))
+
+
+def _name(error: sqlite3.Error) -> str:
+    return getattr(error, "sqlite_errorname", "SQLite error")
 
 
 def _primary_code(error: sqlite3.Error) -> int:

@@ -1,7 +1,8 @@
 """Which directory holds which host's file, and the note in the data directory of how many hosts it is laid out for.
 
-One host has the data directory itself, several have `host-0`, `host-1`, … in it. The note is written before the first
-database and replaced only when the data moves to another number of hosts (`storage.rebalancing`).
+One host has the data directory itself, several have `host-0`, `host-1`, … in it. The note of several is written before
+the first database, that of one after it, so that it tells of a database that is missing. It is replaced only when the
+data moves to another number of hosts (`storage.rebalancing`).
 """
 
 import codecs
@@ -13,8 +14,8 @@ from typing import Annotated, Final
 import msgspec
 
 from engine.core.placement import host_name
-from storage.datadir import DATABASE, PRIVATE_DIRECTORY, PRIVATE_FILE, unusable
-from storage.errors import LayoutDamaged, LayoutMismatch, MoveUnfinished
+from storage.datadir import DATABASE, LOG, PRIVATE_DIRECTORY, PRIVATE_FILE, unusable
+from storage.errors import DatabaseMissing, LayoutDamaged, LayoutMismatch, MoveUnfinished
 
 LAYOUT: Final = "maskline.layout"
 
@@ -44,6 +45,8 @@ def host_dir(data_dir: Path, place: int, hosts: int) -> Path:
 def claim(data_dir: Path, hosts: int) -> None:
     """Make sure that a data directory is laid out for so many hosts; an empty or missing one is, from now on.
 
+    For one host, the note is written once the database is there: to be called before it is opened, and after.
+
     Raises:
         LayoutMismatch: it is laid out for another number of hosts.
         LayoutDamaged: what it is laid out for cannot be told.
@@ -52,17 +55,53 @@ def claim(data_dir: Path, hosts: int) -> None:
     """
     try:
         data_dir.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
-        if read_layout(data_dir) is None:
-            _create(data_dir, Layout(hosts))
         found = read_layout(data_dir)
+        is_to_be_noted = _size(data_dir / DATABASE) > 0 if hosts == 1 else found is None
+        if is_to_be_noted and not (data_dir / LAYOUT).exists():
+            _create(data_dir, Layout(hosts))
+            found = read_layout(data_dir)
     except OSError as failure:
         raise unusable(data_dir, failure) from failure
-    if found is None:
+    if found is None and hosts > 1:
         raise LayoutDamaged(data_dir / LAYOUT)
-    if found.moving_to is not None:
+    if found is not None and found.moving_to is not None:
         raise MoveUnfinished(data_dir, found.moving_to)
-    if found.hosts != hosts:
+    if found is not None and found.hosts != hosts:
         raise LayoutMismatch(data_dir, found=found.hosts, wanted=hosts)
+
+
+def demand_database(data_dir: Path, *, was_made: bool = False) -> None:
+    """Make sure that a database is there, or never was: one is made only where nothing tells of an earlier one.
+
+    The note of the layout of one host is written after its database; `was_made` tells the same of a cluster's host.
+
+    Raises:
+        DatabaseMissing: there was one.
+    """
+    database, log = data_dir / DATABASE, data_dir / LOG
+    if _size(database):
+        return
+    if _size(log):  # SQLite would remove it
+        raise DatabaseMissing(database, f"its log {log.name}")
+    if was_made or (data_dir / LAYOUT).exists():
+        raise DatabaseMissing(database, "the note of the host" if was_made else f"the note {LAYOUT}")
+
+
+def has_data(data_dir: Path) -> bool:
+    """Tell whether there is, or was, an installation in a directory; raises LayoutDamaged, StoreUnavailable."""
+    try:
+        return read_layout(data_dir) is not None or _size(data_dir / LOG) > 0
+    except OSError as failure:
+        raise unusable(data_dir, failure) from failure
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+    except OSError as failure:
+        raise unusable(path.parent, failure) from failure
 
 
 def read_layout(data_dir: Path) -> Layout | None:

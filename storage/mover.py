@@ -10,8 +10,10 @@ import sqlite3
 import threading
 from typing import Final
 
-MOVED_AT: Final = 4_000
-"""Changes after which the log is moved: some ten megabytes."""
+from storage.walindex import LogIndex
+
+MOVED_AT: Final = 2_560
+"""Pages after which the log is moved: ten megabytes, whether one change wrote them or thousands."""
 
 _MOVE: Final = "PRAGMA wal_checkpoint(PASSIVE)"
 
@@ -19,20 +21,23 @@ _MOVE: Final = "PRAGMA wal_checkpoint(PASSIVE)"
 class LogMover:
     """A thread with a connection of its own; its methods are for the writer's thread."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        """Take over a connection that may write; nothing runs before the first `count`."""
+    def __init__(self, connection: sqlite3.Connection, index: LogIndex) -> None:
+        """Take over a connection that may write, and the index of its log; nothing runs before the first `look`."""
         self._connection = connection
+        self._index = index
         self._wake: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._changes = 0
+        self._last = 0
         self._is_moving = self._has_moved = False
 
-    def count(self, changes: int) -> None:
-        """Take note of a commit; begin to move once there were enough."""
-        self._changes += changes
-        if self._changes < MOVED_AT or self._is_moving or self._has_moved:
+    def look(self) -> None:
+        """Begin to move what was committed, once it is enough."""
+        pages = self._index.frames
+        if pages < self._last:
+            self._last = 0  # the log has started over
+        if pages - self._last < MOVED_AT or self._is_moving or self._has_moved:
             return
-        self._changes = 0
+        self._last = pages
         self._is_moving = True
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="maskline-log", daemon=True)
@@ -51,6 +56,10 @@ class LogMover:
             self._wake.put("")
             self._thread.join()
         self._connection.close()
+
+    def drop_index(self) -> None:
+        """Let the index go, once SQLite has closed the log."""
+        self._index.close()
 
     def _run(self) -> None:
         while self._wake.get():

@@ -1,5 +1,6 @@
 """Everything that is read: single records, walks at start, pages of lists."""
 
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -30,6 +31,7 @@ from storage.codec import (
     untagged,
 )
 from storage.connections import open_reader
+from storage.errors import is_disk_failure, reading, unreadable
 from storage.owed_rows import EFFECT_COLUMNS, alert_of, effect_of
 from storage.rows import (
     ACCOUNT_COLUMNS,
@@ -314,7 +316,7 @@ class Reader:
     def _lately(self, text: str, at: float) -> Iterator[list[Fetched]]:
         """Fetch rows of interactions that came at or after a time, some at a time."""
         first = pack(first_sid_at(SidKind.INTERACTION, at=at - _MINT_SLACK_SECONDS))
-        with closing(open_reader(self._database)) as connection:
+        with reading(), closing(open_reader(self._database)) as connection:
             cursor = connection.execute(text, (first, at))
             while rows := cursor.fetchmany(_WALKED_AT_ONCE):
                 yield rows
@@ -324,7 +326,7 @@ class Reader:
         return self._walk(f"{_INTERACTIONS} WHERE is_open_call = 1 AND {_HAS_OWNER} ORDER BY interactions.sid")
 
     def _walk(self, text: str, *values: object) -> Iterator[Interaction]:
-        with closing(open_reader(self._database)) as connection:
+        with reading(), closing(open_reader(self._database)) as connection:
             yield from map(interaction_of, connection.execute(text, values))
 
     def _page(self, listing: _List[Record], cursor: PageCursor, *scope: object) -> Page[Record]:
@@ -354,4 +356,9 @@ class Reader:
 
     def _all(self, text: str, *values: object) -> list[Fetched]:
         """Fetch every row at once: a statement left open would keep the connection in the past."""
-        return self._connection.execute(text, values).fetchall()
+        try:
+            return self._connection.execute(text, values).fetchall()
+        except sqlite3.DatabaseError as failure:
+            if is_disk_failure(failure):
+                raise unreadable(failure) from failure
+            raise

@@ -14,6 +14,7 @@ from engine.core.search import ENDING_DIGITS, FoundSession, FoundSessions, Sessi
 from engine.core.sids import SidKind
 from storage.codec import Cell, address_cell, lookup_key
 from storage.connections import open_reader
+from storage.errors import reading
 from storage.reader import PARTICIPANTS, SESSIONS
 from storage.rows import participant_of, session_of
 
@@ -39,7 +40,7 @@ def find_sessions(
 ) -> FoundSessions:
     """Search the sessions of these services, newest first; what was found in time is returned."""
     conditions = tuple(_conditions(sought))
-    with closing(open_reader(database)) as connection:
+    with reading(), closing(open_reader(database)) as connection:
         until = time.monotonic() + seconds
         connection.set_progress_handler(lambda: time.monotonic() > until, _PROGRESS_STEPS)
         keys: set[bytes] = set()

@@ -1,11 +1,13 @@
 """The store of a host: one SQLite file, written by one thread, read beside it."""
 
 import asyncio
+import logging
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar, TypeVarTuple
@@ -33,13 +35,18 @@ from engine.core.search import FoundSessions, SessionSought
 from storage import apart
 from storage.active import chunks_in, sessions_of
 from storage.connections import OLDEST_SQLITE, Synchronous, open_mover, open_writer
-from storage.datadir import DataDirLock
-from storage.errors import is_disk_failure, unavailable
+from storage.datadir import DATABASE, LOG, PRIVATE_FILE, DataDirLock, unusable
+from storage.errors import DatabaseDamaged, unopened
+from storage.layout import demand_database
 from storage.mover import LogMover
+from storage.placed import Placed
 from storage.reader import Reader
 from storage.schema import migrate
 from storage.search import find_sessions
+from storage.walindex import LogFound, LogIndex, cut_off, found_log
 from storage.writer import GroupWriter
+
+_log = logging.getLogger("maskline.storage")
 
 Args = TypeVarTuple("Args")
 Result = TypeVar("Result")
@@ -54,15 +61,19 @@ class StoreSizes(msgspec.Struct, frozen=True, gc=False):
     """The write-ahead log beside it; bounded while no walk is under way."""
     free_bytes: int
     """What the disk has left for us."""
+    cut_logs: int
+    """Logs that were kept because part of them could not be taken at a start; the operator removes them."""
 
 
 class SqliteStore:
     """`engine.core.ports.Store` on one SQLite file; used on one event loop."""
 
-    def __init__(self, lock: DataDirLock, connection: sqlite3.Connection, observer: Observer) -> None:
-        """Take over a locked directory and a connection that writes; `open` is how to make one."""
+    def __init__(self, lock: DataDirLock, connection: sqlite3.Connection, index: LogIndex, observer: Observer) -> None:
+        """Take over a locked directory, a connection that writes and its log's index; `open` is how to make one."""
         self._lock = lock
-        self._writer = GroupWriter(connection, LogMover(open_mover(lock.database)), observer)
+        data_dir = lock.database.parent
+        mover = LogMover(open_mover(lock.database), index)
+        self._writer = GroupWriter(connection, mover, observer, placed=Placed(data_dir))
         self._points = Reader(lock.database)
         self._pages = Reader(lock.database)
         self._seeking = Reader(lock.database)
@@ -72,31 +83,50 @@ class SqliteStore:
 
     @classmethod
     def open(cls, data_dir: Path, *, synchronous: Synchronous = "FULL", observer: Observer) -> Self:
-        """Lock the data directory, bring its database up to date and open it.
+        """Lock the data directory, bring its database up to date and open it; make one where there never was one.
 
         Raises:
             DataDirBusy: another process has it open.
             DatabaseTooNew: a newer version wrote it.
+            DatabaseMissing: there was one, and it is away.
+            DatabaseDamaged: it cannot be read.
             StoreUnavailable: the disk does not let us write.
         """
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise StoreUnavailable(
                 f"SQLite {sqlite3.sqlite_version} is too old; Python must be linked with 3.33 or newer"
             )
+        demand_database(data_dir)
         lock = DataDirLock(data_dir)
         with ExitStack() as undo:
             undo.callback(lock.release)
+            behind = undo.enter_context(ExitStack())  # what is closed once SQLite has closed its files
             try:
+                left = found_log(data_dir)
                 connection = open_writer(lock.database, synchronous)
                 undo.callback(connection.close)
+                connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # takes the log
+                index = LogIndex(data_dir)
+                behind.callback(index.close)
+                _tell_cut_off(data_dir, left, taken=index.frames)
                 migrate(connection, lock.database)
-                store = cls(lock, connection, observer)
+                store = cls(lock, connection, index, observer)
+            except OSError as failure:
+                raise unusable(data_dir, failure) from failure
             except sqlite3.Error as failure:
-                if is_disk_failure(failure):
-                    raise unavailable(failure) from failure
-                raise
+                raise unopened(lock.database, failure) from failure
             undo.pop_all()
         return store
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Raise DatabaseDamaged for what cannot be understood of the rows that are read meanwhile."""
+        try:
+            yield
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, sqlite3.Error) as failure:
+            _log.debug("what a start met in the database", exc_info=failure)
+            finding = f"it holds what cannot be read: {type(failure).__name__}, details at log level debug"
+            raise DatabaseDamaged(self._lock.database, finding) from failure
 
     async def start(self) -> None:
         """Bind to the running loop; the first commit does so too."""
@@ -128,6 +158,7 @@ class SqliteStore:
             database_bytes=database.stat().st_size,
             wal_bytes=wal.stat().st_size if wal.exists() else 0,
             free_bytes=disk.f_bavail * disk.f_frsize,
+            cut_logs=len(kept_logs(database.parent)),
         )
 
     @property
@@ -285,3 +316,30 @@ class SqliteStore:
     async def _on_search_thread(self, read: Callable[[*Args], Result], *args: *Args) -> Result:
         """Read what may take a while."""
         return await asyncio.get_running_loop().run_in_executor(self._search_thread, read, *args)
+
+
+def kept_logs(data_dir: Path) -> tuple[Path, ...]:
+    """Find the logs that were kept because part of them was cut off."""
+    return tuple(sorted(data_dir.glob(f"{LOG}.cut-*")))
+
+
+def _tell_cut_off(data_dir: Path, left: LogFound, *, taken: int) -> None:
+    """Say how much of the log SQLite has left behind, and keep the log for whoever looks into it."""
+    cut = cut_off(left, taken=taken)
+    if cut is None:
+        return
+    kept = data_dir / f"{LOG}.cut-{len(kept_logs(data_dir)) + 1}"
+    kept.touch(PRIVATE_FILE)
+    with suppress(FileNotFoundError):
+        shutil.copyfile(data_dir / LOG, kept)
+    what = "an unknown number of transactions" if cut.transactions is None else f"{cut.transactions} transactions"
+    _log.critical(
+        "The log of %s is damaged or incomplete: %s (%d pages) behind page %d were CUT OFF, and what was acknowledged "
+        "in them is lost. After a power cut, the last of them may never have been acknowledged. The log as it was is "
+        "kept in %s; remove it when you have seen to it",
+        data_dir / DATABASE,
+        what,
+        cut.frames,
+        taken,
+        kept,
+    )

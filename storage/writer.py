@@ -18,8 +18,9 @@ from engine.core.changes import Change
 from engine.core.errors import StoreUnavailable
 from engine.core.observing import Observer
 from storage.apply import Applier
-from storage.errors import ChangeRefused, is_disk_failure, unavailable
+from storage.errors import ChangeRefused, StoreLost, is_disk_failure, moved_away, unavailable
 from storage.mover import LogMover
+from storage.placed import Placed
 
 Done = Callable[[StoreUnavailable | None], None]
 Changeset = tuple[Sequence[Change], Done]
@@ -28,9 +29,10 @@ MAX_GROUP = 4_096
 """Changesets in one transaction; bounds how long the first of a group waits."""
 
 PROBE_SECONDS = 1.0
-"""How often a store that failed looks whether the disk has recovered."""
+"""How often an idle store looks whether its files are in place and, if it failed, whether the disk has recovered."""
 
 _PROBE_BYTES = 65_536
+_EMPTY_LOG = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 _log = logging.getLogger("maskline.storage")
 
@@ -38,10 +40,12 @@ _log = logging.getLogger("maskline.storage")
 class GroupWriter:
     """Commits changesets in groups on a thread of its own; its methods are for the event loop's thread."""
 
-    def __init__(self, connection: sqlite3.Connection, mover: LogMover, observer: Observer) -> None:
+    def __init__(self, connection: sqlite3.Connection, mover: LogMover, observer: Observer, *, placed: Placed) -> None:
         """Take over a connection and who moves its log; nothing runs before `start`."""
         self._mover = mover
+        self._placed = placed
         self.is_writable = True
+        self._lost: StoreLost | None = None
         self._connection = connection
         self._observer = observer
         self._queue: deque[Changeset] = deque()
@@ -90,8 +94,9 @@ class GroupWriter:
         """Move the log into the database file and close the connections, once stopped; blocks."""
         self._mover.close()
         with contextlib.suppress(sqlite3.Error):  # the log is replayed at the next start
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._connection.execute(_EMPTY_LOG)
         self._connection.close()
+        self._mover.drop_index()
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
@@ -116,9 +121,9 @@ class GroupWriter:
         if not self._queue:
             # Whatever is queued from here on finds the mark above and wakes the thread.
             try:
-                self._wake.get(timeout=None if self.is_writable else PROBE_SECONDS)
+                self._wake.get(timeout=PROBE_SECONDS)
             except queue.Empty:
-                self._probe()
+                self._look()
         self._is_idle = False
 
     def _commit_and_tell(self, group: list[Changeset], loop: asyncio.AbstractEventLoop) -> None:
@@ -128,7 +133,7 @@ class GroupWriter:
         spent = (time.perf_counter() - began, self._sync_seconds)
         _call(loop, self._tell, group, errors, changes, spent)
         self._mover.follow(self._connection)
-        self._mover.count(changes)
+        self._mover.look()
 
     def _tell(
         self,
@@ -156,6 +161,8 @@ class GroupWriter:
 
     def _commit(self, group: list[Changeset]) -> list[StoreUnavailable | None]:
         """Commit a group as one transaction; only if something in it is refused, find out what."""
+        if self._lost is not None:
+            return [self._lost for _ in group]
         try:
             self._begin()
             applier = Applier(self._connection)
@@ -168,8 +175,7 @@ class GroupWriter:
             if isinstance(failure, sqlite3.Error) and is_disk_failure(failure):
                 return self._failed(group, failure)
         else:
-            self._succeeded()
-            return [None] * len(group)
+            return self._committed([None] * len(group))
         return self._commit_one_by_one(group)
 
     def _commit_one_by_one(self, group: list[Changeset]) -> list[StoreUnavailable | None]:
@@ -180,6 +186,14 @@ class GroupWriter:
         except sqlite3.Error as failure:
             self._roll_back()
             return self._failed(group, failure)
+        return self._committed(errors)
+
+    def _committed(self, errors: list[StoreUnavailable | None]) -> list[StoreUnavailable | None]:
+        """Acknowledge what was committed, if it is where the next start will find it."""
+        moved = self._placed.moved()
+        if moved is not None:
+            self._lose(moved_away(moved))
+            return [self._lost for _ in errors]
         self._succeeded()
         return errors
 
@@ -200,10 +214,19 @@ class GroupWriter:
         return None
 
     def _failed(self, group: list[Changeset], failure: sqlite3.Error) -> list[StoreUnavailable | None]:
-        if self.is_writable:
+        problem = unavailable(failure)
+        if isinstance(problem, StoreLost):
+            self._lose(problem)
+        elif self.is_writable:
             self.is_writable = False
-            _log.error("The store cannot be written. %s", unavailable(failure))
-        return [unavailable(failure) for _ in group]
+            _log.error("The store cannot be written. %s", problem)
+        return [problem for _ in group]
+
+    def _lose(self, problem: StoreLost) -> None:
+        """Commit nothing any more: what comes behind a commit that is lost must not be acknowledged."""
+        self.is_writable = False
+        self._lost = problem
+        _log.critical("The store cannot be written, and does not come back by itself. %s", problem)
 
     def _succeeded(self) -> None:
         if not self.is_writable:
@@ -226,15 +249,31 @@ class GroupWriter:
             with contextlib.suppress(sqlite3.Error):  # the next _begin tries again
                 self._connection.execute("ROLLBACK")
 
+    def _look(self) -> None:
+        """While nothing is to be done, see whether all is well, or well again."""
+        if self._lost is not None:
+            return
+        moved = self._placed.moved()
+        if moved is not None:
+            self._lose(moved_away(moved))
+        elif not self.is_writable:
+            self._probe()
+
     def _probe(self) -> None:
-        """Write as much as a small group would, and empty it again."""
+        """Write as much as a small group would, and empty it again.
+
+        First the disk gets back what the log takes: what is in the log may be most of what fills it.
+        """
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute(_EMPTY_LOG).fetchall()
         try:
             self._begin()
             self._connection.execute("REPLACE INTO probe VALUES (1, zeroblob(?))", (_PROBE_BYTES,))
             self._connection.execute("COMMIT")
             self._connection.execute("DELETE FROM probe")
-        except sqlite3.Error:
+        except sqlite3.Error as failure:
             self._roll_back()
+            self._failed([], failure)
         else:
             self._succeeded()
 

@@ -7,6 +7,7 @@ from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table, yes_no
 from engine.settings import Settings
 from engine.wire.admin import AccountChange, AccountCreate, AccountCreated, AccountList, AccountShape
+from storage.layout import has_data
 
 
 @click.group()
@@ -21,12 +22,20 @@ def account() -> None:
 @click.option("--argentina", is_flag=True, help='Insert the mobile "9" on calls to Argentina.')
 @admin_options
 def create(*, name: str, settings: Settings, as_json: bool, **flags: bool) -> None:
-    """Make an account; prints its SID and, this once, its auth token."""
+    """Make an account; prints its SID and, this once, its auth token.
+
+    The first account of an installation may be made before its server runs: it makes the data directory.
+    """
     body = AccountCreate(friendly_name=name, **flags)
-    created = with_admin(settings, lambda admin: admin.call("POST", "/accounts", answer=AccountCreated, body=body))
+    is_new = not has_data(settings.data_dir)
+    created = with_admin(
+        settings, lambda admin: admin.call("POST", "/accounts", answer=AccountCreated, body=body), may_create=True
+    )
     if as_json:
         show_json(created)
         return
+    if is_new:
+        click.echo(f"made the data directory {settings.data_dir}", err=True)
     show_facts([*_facts(created.account), ("auth token", f"{created.auth_token}  (shown this once: keep it)")])
 
 

@@ -20,7 +20,7 @@ from engine.wire.admin import AccountList
 from engine.wire.admin_lists import SidFound
 from engine.wire.admin_services import ServiceList
 from engine.wire.rest_shapes import ErrorBody
-from storage.layout import host_dir, read_layout
+from storage.layout import has_data, host_dir, read_layout
 
 Shape = TypeVar("Shape")
 Result = TypeVar("Result")
@@ -126,8 +126,15 @@ def _written(field: str, value: object) -> str | Named:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def with_admin(settings: Settings, work: Callable[[AdminClient], Awaitable[Result]]) -> Result:
-    """Run the work against the engine of this data directory."""
+def with_admin(
+    settings: Settings, work: Callable[[AdminClient], Awaitable[Result]], *, may_create: bool = False
+) -> Result:
+    """Run the work against the engine of this data directory, which is made where it `may_create` one."""
+    if not may_create and not has_data(settings.data_dir):
+        raise Refusal(
+            f"there is no Maskline data in {settings.data_dir}; name its directory with --data-dir (maskline serve and "
+            "maskline account create make one)"
+        )
 
     async def run() -> Result:
         async with _transport(settings.data_dir, settings) as transport:

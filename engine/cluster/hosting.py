@@ -28,7 +28,7 @@ from engine.settings import LogFormat, Settings
 from engine.telemetry.logs import ROOT, configure_logs
 from storage.datadir import DATABASE
 from storage.errors import DataDirBusy
-from storage.layout import claim, host_dir
+from storage.layout import claim, demand_database, host_dir
 
 HOST_LOG: Final = "host.log"
 SUPERVISOR_LOG: Final = "supervisor.log"
@@ -156,10 +156,12 @@ class HostedEngine:
         if self._note.attempts > MOST_ATTEMPTS:
             self._failed(f"its process ended {MOST_ATTEMPTS} times while it started; see {HOST_LOG} in its directory")
             return
+        demand_database(self._own.data_dir, was_made=self._note.has_database)
         async with AsyncExitStack() as stack:
             self._engine = await self._entered(stack)
+            claim(self._data_dir, self._settings.hosts)
             self._state = HostState.READY
-            self._noted(attempts=0)
+            self._noted(attempts=0, has_database=True)
             _log.info("host %d runs, process %d", self._seat.place, os.getpid())
             await leaving.wait()
             self._state = HostState.STOPPING

@@ -32,6 +32,8 @@ class HostNote(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     """Starts since it was ready last, this one included."""
     is_drained: bool = False
+    has_database: bool = False
+    """It has had one; should it be away, none is made in its place."""
     directory: HostDirectory | None = None
     """The last that it was told."""
 

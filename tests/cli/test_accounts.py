@@ -51,7 +51,7 @@ def test_settings_change_one_by_one(run: Run, place: Path) -> None:
 def test_people_read_a_table(run: Run, place: Path) -> None:
     """Without --json every SID is whole and names are not read as markup."""
     created = run("account", "create", "--name", "[bold]Shop", "--data-dir", place)
-    sid = created.output.split()[1]
+    sid = created.stdout.split()[1]
 
     table = run("account", "list", "--data-dir", place)
 
@@ -62,6 +62,7 @@ def test_people_read_a_table(run: Run, place: Path) -> None:
 
 def test_an_account_that_is_not_there_is_refused_in_one_line(run: Run, place: Path) -> None:
     """The engine's own words and code, exit code 1."""
+    run("account", "create", "--data-dir", place)
     refused = run("account", "show", "AC" + "0" * 32, "--data-dir", place)
 
     assert refused.exit_code == 1

@@ -124,6 +124,7 @@ def test_a_service_that_is_not_there_is_refused(run: Run, tmp_path: Path) -> Non
     file = tmp_path / "rides.ndjson"
     file.write_text("{}\n")
 
+    run("account", "create", "--data-dir", tmp_path / "data")
     sent = run("sessions", "batch", "--file", file, "--service", "KS" + "0" * 32, "--data-dir", tmp_path / "data")
 
     assert sent.exit_code == 1

@@ -65,6 +65,7 @@ def test_a_server_may_have_no_console(run: Run, start_server: StartServer, tmp_p
 
 def test_without_a_server_there_is_no_link(run: Run, tmp_path: Path) -> None:
     """One line, exit code 1."""
+    run("account", "create", "--data-dir", tmp_path)
     refused = run("console", "--data-dir", tmp_path)
 
     assert refused.exit_code == 1

@@ -147,6 +147,7 @@ def test_an_age_that_is_none_is_refused(run: Run, tmp_path: Path, age: str) -> N
 
 def test_a_sid_of_something_else_is_refused(run: Run, tmp_path: Path) -> None:
     """In one line."""
+    run("account", "create", "--data-dir", tmp_path)
     refused = run("outbox", "drop", "--yes", "--session", ACCOUNT, "--data-dir", tmp_path)
 
     assert refused.exit_code == 1

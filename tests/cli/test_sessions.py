@@ -91,6 +91,7 @@ def test_an_explanation_says_why_a_stranger_goes_nowhere(run: Run, pairing: Pair
 
 def test_a_session_that_is_not_there_is_refused(run: Run, tmp_path: Path) -> None:
     """One line, exit code 1."""
+    run("account", "create", "--data-dir", tmp_path)
     refused = run("sessions", "show", "KC" + "0" * 32, "--data-dir", tmp_path)
 
     assert refused.exit_code == 1

@@ -123,7 +123,7 @@ async def test_a_file_that_is_no_database_is_reported_and_not_tried_again(tmp_pa
     await host.order(Order("stop"))
 
     assert failed.state is HostState.FAILED
-    assert "no SQLite database" in failed.problem
+    assert "not a database" in failed.problem
     assert failed.http == ""
     assert mended.state is HostState.WAITING
 

@@ -14,7 +14,8 @@ import pytest
 
 from engine.core.changes import AccountSaved
 from engine.core.errors import StoreUnavailable
-from storage import DatabaseTooNew, DataDirBusy, SqliteStore
+from storage import DatabaseDamaged, DatabaseMissing, DatabaseTooNew, DataDirBusy, SqliteStore
+from storage.layout import LAYOUT, demand_database
 from tests.storage.material import Observed, account
 
 pytestmark = pytest.mark.anyio
@@ -176,7 +177,70 @@ async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     """And not overwritten."""
     (tmp_path / "maskline.db").write_text("not a database, but somebody's notes" * 100)
 
-    with pytest.raises(StoreUnavailable, match="no SQLite database"):
+    with pytest.raises(DatabaseDamaged, match="not a database"):
         SqliteStore.open(tmp_path, observer=Observed())
 
     assert (tmp_path / "maskline.db").read_text().startswith("not a database")
+
+
+async def test_a_log_without_its_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    """A mount that is late: SQLite would make an empty database and remove the log, and what it holds."""
+    store = SqliteStore.open(tmp_path, observer=Observed())
+    await store.write([AccountSaved(account())])
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    log = (tmp_path / "maskline.db-wal").read_bytes()
+    await store.close()
+    (copy / "maskline.db-wal").write_bytes(log)
+
+    for content in (None, b""):
+        if content is not None:
+            (copy / "maskline.db").write_bytes(content)
+        with pytest.raises(DatabaseMissing, match=r"missing or empty.*its log maskline\.db-wal tells"):
+            SqliteStore.open(copy, observer=Observed())
+
+    assert (copy / "maskline.db-wal").read_bytes() == log
+    assert "maskline.lock" not in names_in(copy)
+
+
+async def test_a_note_without_a_database_is_refused(tmp_path: Path) -> None:
+    """One host's layout is noted after its database was made; a cluster's host notes the same elsewhere."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / LAYOUT).write_text("hosts = 1\n")
+
+    with pytest.raises(DatabaseMissing, match="--data-dir"):
+        SqliteStore.open(tmp_path, observer=Observed())
+    with pytest.raises(DatabaseMissing, match="note of the host"):
+        demand_database(tmp_path / "empty", was_made=True)
+    demand_database(tmp_path / "empty")
+
+
+async def test_a_start_that_was_killed_before_there_was_a_database_may_be_repeated(tmp_path: Path) -> None:
+    """What it leaves is a lock and an empty file, with nothing that tells of data."""
+    (tmp_path / "maskline.lock").write_text("1\n")
+    (tmp_path / "maskline.db").touch()
+
+    store = SqliteStore.open(tmp_path, observer=Observed())
+
+    await store.write([AccountSaved(account())])
+    await store.close()
+
+
+async def test_who_removes_the_lock_file_lets_nobody_in(tmp_path: Path) -> None:
+    """The database itself is locked too; the store that has it goes on."""
+    store = SqliteStore.open(tmp_path, observer=Observed())
+    (tmp_path / "maskline.lock").unlink()
+    program = (
+        "import sys; from pathlib import Path; from storage import SqliteStore\n"
+        "from tests.storage.material import Observed\n"
+        "try: SqliteStore.open(Path(sys.argv[1]), observer=Observed())\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+
+    told = subprocess.run(  # noqa: S603, ASYNC221 - our own interpreter; nothing else runs on this loop
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert told.startswith("DataDirBusy")
+    await store.write([AccountSaved(account())])
+    await store.close()

@@ -15,6 +15,7 @@ from storage import SqliteStore, writer
 from storage.connections import open_writer
 from storage.datadir import DataDirLock
 from storage.schema import migrate
+from storage.walindex import LogIndex
 from tests.storage.material import START, Observed, interaction, session
 
 pytestmark = pytest.mark.anyio
@@ -38,7 +39,7 @@ async def store(
 ) -> AsyncIterator[SqliteStore]:
     """Open a store on that connection, with an impatient probe."""
     monkeypatch.setattr(writer, "PROBE_SECONDS", 0.01)
-    store = SqliteStore(DataDirLock(tmp_path), connection, observer)
+    store = SqliteStore(DataDirLock(tmp_path), connection, LogIndex(tmp_path), observer)
     yield store
     await store.close()
 

@@ -20,24 +20,36 @@ def test_one_host_has_the_data_directory_and_several_have_their_own(tmp_path: Pa
     assert host_dir(tmp_path, 2, 3).parent == tmp_path
 
 
-@pytest.mark.parametrize("hosts", [1, 3])
-def test_the_first_claim_of_a_directory_lays_it_out(tmp_path: Path, hosts: int) -> None:
+def test_the_first_claim_of_a_directory_lays_it_out(tmp_path: Path) -> None:
     """Made 0700 with a note of 0600; claiming the same again changes nothing."""
     data_dir = tmp_path / "deep" / "data"
 
-    claim(data_dir, hosts)
-    claim(data_dir, hosts)
+    claim(data_dir, 3)
+    claim(data_dir, 3)
 
     assert [path.name for path in data_dir.iterdir()] == [LAYOUT]
-    assert read_layout(data_dir) == Layout(hosts)
+    assert read_layout(data_dir) == Layout(3)
     assert stat.S_IMODE(data_dir.stat().st_mode) == 0o700
     assert stat.S_IMODE((data_dir / LAYOUT).stat().st_mode) == 0o600
+
+
+async def test_one_host_is_noted_once_its_database_is_there(tmp_path: Path) -> None:
+    """So that a note without a database tells of one that is missing, wherever a first start was killed."""
+    claim(tmp_path, 1)
+    before = read_layout(tmp_path)
+    store = SqliteStore.open(tmp_path, observer=Observed())
+    claim(tmp_path, 1)
+    await store.close()
+
+    assert before is None
+    assert (tmp_path / LAYOUT).exists()
+    assert read_layout(tmp_path) == Layout(1)
 
 
 @pytest.mark.parametrize(("laid_out", "wanted"), [(3, 1), (1, 3), (3, 4)])
 def test_another_number_of_hosts_is_refused_with_the_way_out(tmp_path: Path, laid_out: int, wanted: int) -> None:
     """The note stays as it is."""
-    claim(tmp_path, laid_out)
+    replace_layout(tmp_path, Layout(laid_out))
 
     with pytest.raises(LayoutMismatch, match=f"maskline rebalance --hosts {wanted} --data-dir {tmp_path}"):
         claim(tmp_path, wanted)

@@ -5,12 +5,14 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.core.changes import InteractionRecorded, SessionCreated
 from engine.core.records import Kind
 from storage import SqliteStore, mover
 from storage.mover import LogMover
+from storage.walindex import LogIndex
 from tests.storage.material import Observed, interaction, interactions_since, participant, session
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +26,7 @@ async def test_the_log_is_moved_beside_the_commits_and_starts_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However much is written, the log stays small and the file has it; all of it is read back."""
-    monkeypatch.setattr(mover, "MOVED_AT", 5 * ROWS)
+    monkeypatch.setattr(mover, "MOVED_AT", 50)
     store = SqliteStore.open(tmp_path, observer=Observed())
     of = session()
     alice = participant(of)
@@ -47,9 +49,28 @@ def test_a_log_that_cannot_be_moved_is_left_for_the_next_time(tmp_path: Path) ->
     """The thread goes on, and the writer is not disturbed."""
     connection = sqlite3.connect(tmp_path / "x.db", check_same_thread=False, isolation_level=None)
     connection.close()  # every statement fails from now on
+    (tmp_path / "maskline.db-shm").write_bytes(b"\xff" * 100)  # the log has pages
     with closing(sqlite3.connect(tmp_path / "y.db")) as writer:
-        moving = LogMover(connection)
+        moving = LogMover(connection, LogIndex(tmp_path))
         for _ in range(3):
-            moving.count(mover.MOVED_AT)
+            moving.look()
             moving.follow(writer)
         moving.close()
+        moving.drop_index()
+
+
+async def test_a_change_of_many_pages_counts_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few large messages fill a small disk as well as many small ones."""
+    monkeypatch.setattr(mover, "MOVED_AT", 50)
+    store = SqliteStore.open(tmp_path, observer=Observed())
+    of = session()
+    alice = participant(of)
+    await store.write([SessionCreated(of, (alice,))])
+
+    async with asyncio.timeout(WAIT_SECONDS):
+        while store.sizes().database_bytes < 5_000_000:
+            made = interaction(of, kind=Kind.MESSAGE, sender=alice)
+            await store.write([InteractionRecorded(msgspec.structs.replace(made, body="x" * 100_000))])
+
+    assert store.sizes().wal_bytes < 3_000_000
+    await store.close()

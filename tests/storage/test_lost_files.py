@@ -1,0 +1,107 @@
+"""Files that are moved, removed or damaged under a store that runs: it says so once, and acknowledges nothing more."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine.core.changes import SessionCreated, SessionTouched
+from engine.core.errors import StoreUnavailable
+from storage import SqliteStore, writer
+from tests.storage.material import START, Observed, session
+
+pytestmark = pytest.mark.anyio
+
+NAMES = ("maskline.db", "maskline.db-wal")
+
+
+@pytest.fixture
+async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SqliteStore]:
+    """Open a store that looks at its files often."""
+    monkeypatch.setattr(writer, "PROBE_SECONDS", 0.01)
+    store = SqliteStore.open(tmp_path, observer=Observed())
+    yield store
+    await store.close()
+
+
+async def until_red(store: SqliteStore) -> None:
+    """Wait until it has noticed; the test's own time-out bounds it."""
+    while store.is_writable:  # noqa: ASYNC110 - the store has no event for it, readiness is polled
+        await asyncio.sleep(0.01)
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname in {"ERROR", "CRITICAL", "WARNING"}]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("how", ["renamed", "removed", "replaced"])
+async def test_a_commit_to_a_file_that_lost_its_name_is_not_acknowledged(
+    tmp_path: Path, store: SqliteStore, caplog: pytest.LogCaptureFixture, *, name: str, how: str
+) -> None:
+    """The next start would not find it."""
+    await store.write([SessionCreated(session(), ())])
+    file = tmp_path / name
+    content = file.read_bytes()
+    if how == "renamed":
+        file.rename(tmp_path / "away")
+    else:
+        file.unlink()
+    if how == "replaced":
+        file.write_bytes(content)
+
+    with pytest.raises(StoreUnavailable, match=rf"{name} was moved, removed or replaced"):
+        await store.write([SessionCreated(session(), ())])
+    with pytest.raises(StoreUnavailable, match=name):
+        await store.write([SessionCreated(session(), ())])
+
+    assert not store.is_writable
+    assert len(errors(caplog)) == 1
+
+
+async def test_an_idle_store_notices_too(tmp_path: Path, store: SqliteStore) -> None:
+    """Readiness turns red although nobody commits, and stays so when the file is back: something may lie behind it."""
+    await store.write([SessionCreated(session(), ())])
+    (tmp_path / "maskline.db").rename(tmp_path / "away")
+    await until_red(store)
+
+    (tmp_path / "away").rename(tmp_path / "maskline.db")
+    with pytest.raises(StoreUnavailable):
+        await store.write([SessionCreated(session(), ())])
+
+    assert not store.is_writable
+
+
+async def test_a_damaged_database_is_one_sentence_and_is_never_said_to_be_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever a probe or another commit finds afterwards; reads say the same, and nothing has a traceback."""
+    monkeypatch.setattr(writer, "PROBE_SECONDS", 0.01)
+    first = SqliteStore.open(tmp_path, observer=Observed())
+    made = [session() for _ in range(500)]
+    await first.write([SessionCreated(one, ()) for one in made])
+    await first.close()
+    with closing(sqlite3.connect(tmp_path / "maskline.db")) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'sessions'").fetchone()
+    with (tmp_path / "maskline.db").open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xa5" * 4096)
+    store = SqliteStore.open(tmp_path, observer=Observed())
+
+    with pytest.raises(StoreUnavailable, match=r"the database is damaged.*restore a backup") as read:
+        store.session(made[0].sid)
+    with pytest.raises(StoreUnavailable, match=r"Nothing was saved: the database is damaged") as written:
+        await store.write([SessionTouched(made[0].sid, START + 5)])
+    await asyncio.sleep(0.1)  # some probes
+    with pytest.raises(StoreUnavailable, match="damaged"):
+        await store.write([SessionCreated(session(), ())])
+    await store.close()
+
+    assert "tried again" not in f"{read.value} {written.value}"
+    assert not store.is_writable
+    (told,) = errors(caplog)
+    assert "does not come back by itself" in told
+    assert all(record.exc_info is None for record in caplog.records)
