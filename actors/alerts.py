@@ -60,7 +60,7 @@ class AlertBook:
 
     async def erase_old(self) -> None:
         """Erase the events that are older than they are listed."""
-        before = self._parts.clock() - self._parts.settings.alert_retention_seconds
+        before = self._parts.sure_now() - self._parts.settings.alert_retention_seconds
         await self._parts.store.write((AlertsErased(before),))
 
     def _post(self, event: DebuggerEvent) -> Effect | None:

@@ -213,7 +213,7 @@ async def _apply(coordinator: ServiceCoordinator, item: BatchItem) -> ItemDone:
 
 async def erase_old_keys(parts: Parts) -> None:
     """Forget the keys that were used longer ago than they are kept."""
-    before = parts.clock() - parts.settings.batch_key_seconds
+    before = parts.sure_now() - parts.settings.batch_key_seconds
     while True:
         oldest = await parts.store.oldest_batch_key()
         if oldest is None or oldest >= before:

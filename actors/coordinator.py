@@ -439,6 +439,8 @@ class ServiceCoordinator:
             self._watch(active, None)
             await self._routes.amend(active)  # whoever asks has not heard of what restarted its ttl
             return False
+        if not active.is_expired(self._parts.sure_now()):
+            return True  # the clock has jumped: it does not route, and is closed when its end has surely come
         is_certain = await self._routes.withdraw(active)
         now = self._parts.clock()
         if not active.is_expired(now) or not (is_certain or active.date_expiry is not None):

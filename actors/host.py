@@ -93,13 +93,17 @@ class Host:
         peers: Peers | None = None,
         figures: ReadFigures = HostFigures,
         shortcuts: ShortcutIndex | None = None,
+        sure_clock: Clock | None = None,
     ) -> None:
         """Carry actors over a store.
 
         `pick` returns a random index below n; without egress, what is owed waits; without peers, the host is alone;
-        `figures` are shown to the operator; `shortcuts`, new, are kept for listeners that read them.
+        `figures` are shown to the operator; `shortcuts`, new, are kept for listeners that read them;
+        `sure_clock` says when what cannot be undone may be done, without it the clock does.
         """
-        parts = Parts(store, clock, mint, pick, observer, settings or HostSettings(), egress or Egress())
+        parts = Parts(
+            store, clock, mint, pick, observer, settings or HostSettings(), egress or Egress(), sure_clock=sure_clock
+        )
         mesh = None if peers is None else Mesh(peers)
         me, place = (0, _alone) if peers is None else (peers.me, Placement(peers.count))
         self._parts = parts
@@ -516,7 +520,7 @@ class Host:
 
     async def sweep(self) -> None:
         """Close every session whose end has come."""
-        due = list(self._expiries.due(self._parts.clock()))
+        due = list(self._expiries.due(self._parts.sure_now()))
         for start in range(0, len(due), SWEEP_CHUNK):
             await asyncio.gather(*(self._expire(session) for session in due[start : start + SWEEP_CHUNK]))
 
@@ -527,7 +531,7 @@ class Host:
     async def erase_old(self) -> None:
         """Erase the sessions that closed longer ago than they are kept."""
         parts = self._parts
-        before = parts.clock() - parts.settings.retention_seconds
+        before = parts.sure_now() - parts.settings.retention_seconds
         while True:
             old = await parts.store.sessions_closed_before(before, limit=SWEEP_CHUNK)
             erased = await asyncio.gather(*(self._erase(session_sid, before) for session_sid in old))

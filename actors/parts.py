@@ -110,6 +110,12 @@ class Parts(msgspec.Struct, frozen=True):
     egress: Egress = Egress()
     monotonic: Clock = time.monotonic
     """Seconds of a clock that only runs forward."""
+    sure_clock: Clock | None = None
+    """`engine.runtime.SureClock`; None: the clock is sure."""
+
+    def sure_now(self) -> float:
+        """Return the time that has surely come, for what cannot be undone; never later than the clock says."""
+        return self.clock() if self.sure_clock is None else self.sure_clock()
 
     def commit(
         self, changes: Sequence[Change], settled: Callable[[StoreUnavailable | None], None], effects: Sequence[Effect]

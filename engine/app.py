@@ -43,7 +43,7 @@ from engine.ingress.http import inbound_protocol
 from engine.ingress.port import HttpPort, PortSettings
 from engine.listeners import Listener, bind_tcp, bind_unix
 from engine.outgoing import Outgoing, egress_settings
-from engine.runtime import OrderedMint, clock, monotonic, pick
+from engine.runtime import OrderedMint, SureClock, clock, monotonic, pick
 from engine.settings import MexicanOne, Settings, Synchronous
 from engine.telemetry.logs import ROOT
 from engine.telemetry.loop_lag import watch_loop_lag
@@ -208,9 +208,14 @@ async def _started_host(
     def figures() -> HostFigures:
         return HostFigures() if outgoing is None else HostFigures(traffic=telemetry.traffic(), outbox=outgoing.depth)
 
+    sure_clock = SureClock()
+    Watch(telemetry).one(
+        "clock_jump_seconds", "By how much the clock has jumped ahead, negative: back", lambda: sure_clock.ahead_seconds
+    )
     host = Host(
         store=store,
         clock=clock,
+        sure_clock=sure_clock,
         mint=OrderedMint(),
         pick=pick,
         observer=telemetry,

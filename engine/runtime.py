@@ -3,16 +3,20 @@
 A SID is 48 bits of milliseconds, 16 of counter and 64 of randomness, so later ones sort after earlier ones.
 """
 
+import logging
 import os
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 
+from engine.core.clocks import ClockGuard
 from engine.core.sids import SidKind, ordered_sid
 
 COUNTER_END = 0x10000
 """SIDs that one millisecond can hold; more borrow the next one."""
 
+_HELD_BACK = "sessions past their end do not route, but none is closed or erased before its time has surely come"
 _POOL_BYTES = 8192
 _RANDOM_BYTES = 8
 
@@ -22,8 +26,46 @@ clock: Callable[[], float] = time.time
 monotonic: Callable[[], float] = time.perf_counter
 """Seconds since some moment, for durations; never set back."""
 
+steady: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
+"""Seconds since the machine was started, those included for which it slept."""
+
 pick: Callable[[int], int] = random.SystemRandom().randrange
 """A random index below n, for the last tie of number selection."""
+
+
+_log = logging.getLogger("maskline.engine")
+
+
+class SureClock:
+    """The time that has surely come, for what cannot be undone; says so in the log when the wall clock jumps."""
+
+    __slots__ = ("_guard", "_steady", "_wall")
+
+    def __init__(self, wall: Callable[[], float] = clock, steady: Callable[[], float] = steady) -> None:
+        """Compare a wall clock with one that only counts on."""
+        self._wall = wall
+        self._steady = steady
+        self._guard = ClockGuard(wall=wall(), steady=steady())
+
+    def __call__(self) -> float:
+        """Return it, in epoch seconds: what the wall clock says, or less after it has jumped ahead."""
+        before = self.ahead_seconds
+        now = self._guard.look(wall=self._wall(), steady=self._steady())
+        after = self.ahead_seconds
+        if bool(before) != bool(after):
+            if after:
+                way = "ahead" if after > 0 else "back"
+                _log.error("The clock has jumped %s by %.1f seconds: %s", way, abs(after), _HELD_BACK)
+            else:
+                _log.warning("The clock is right again")
+        return now
+
+    @property
+    def ahead_seconds(self) -> float:
+        """By how much the wall clock has jumped ahead; negative: back."""
+        return self._guard.ahead_seconds
 
 
 class RandomBits:

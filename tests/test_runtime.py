@@ -2,11 +2,12 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.sids import SidKind, is_sid
-from engine.runtime import COUNTER_END, OrderedMint, RandomBits, pick
+from engine.runtime import COUNTER_END, OrderedMint, RandomBits, SureClock, pick, steady
 
 
 @given(st.lists(st.integers(min_value=1, max_value=2**40), min_size=1, max_size=50))
@@ -50,3 +51,36 @@ def test_random_bits_are_used_once_and_fetched_in_bulk() -> None:
 def test_the_last_tie_is_broken_by_an_index_in_range() -> None:
     """What is picked can be looked up."""
     assert {pick(2) for _ in range(100)} <= {0, 1}
+
+
+class Clocks:
+    """A wall clock and one that counts on, in the test's hand."""
+
+    def __init__(self) -> None:
+        self.wall, self.steady = 1_000_000.0, 10.0
+        self.sure = SureClock(lambda: self.wall, lambda: self.steady)
+
+    def look(self, *, jump: float = 0.0) -> float:
+        """Let a second pass, and the wall clock jump."""
+        self.wall += 1 + jump
+        self.steady += 1
+        return self.sure()
+
+
+def test_a_clock_that_jumps_is_logged_once_and_once_when_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    """Looks in between say nothing more; the gauge reads what is left of the jump."""
+    clocks = Clocks()
+
+    before = clocks.look()
+    away = [clocks.look(jump=7200.0), clocks.look(), clocks.look()]
+    ahead = clocks.sure.ahead_seconds
+    back = clocks.look(jump=-7200.0)
+
+    assert (before, away, ahead, back) == (1_000_001.0, [1_000_002.0, 1_000_003.0, 1_000_004.0], 7200.0, 1_000_005.0)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+    assert "jumped ahead by 7200.0 seconds" in caplog.text
+
+
+def test_the_steady_clock_counts_on() -> None:
+    """It is not the wall clock."""
+    assert steady() <= steady()

@@ -15,7 +15,7 @@ from actors.host import Host
 from actors.parts import Egress, HostSettings
 from engine.core.errors import ApiError, Code, PeerUnavailable
 from engine.core.observing import OperationEnd, SessionOperation
-from engine.core.ports import ControlPlane, PageCursor, PoolEntry
+from engine.core.ports import Clock, ControlPlane, PageCursor, PoolEntry
 from engine.core.records import (
     UNSET,
     Account,
@@ -246,6 +246,8 @@ class World:
     def __init__(self, data_dir: Path, settings: HostSettings = QUIET, *, count: int = 1) -> None:
         self.count = count
         self.clock = FakeClock()
+        self.sure_clock: Clock | None = None
+        """Given to hosts that start from then on; None: the clock is believed."""
         self.observer = Observed()
         self.settings = settings
         self.mood = Mood()
@@ -300,6 +302,7 @@ class World:
             egress=self.egress,
             peers=Wire(self, place) if self.count > 1 else None,
             shortcuts=ShortcutIndex(),
+            sure_clock=self.sure_clock,
         )
         await self.hosts[place].start()
 
