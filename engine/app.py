@@ -124,7 +124,14 @@ async def running_engine(
         if peers is None:
             claim(settings.data_dir, hosts=1)  # a second time: now that the database is there
         client = await stack.enter_async_context(guarded_client(egress_settings(settings)))
-        outgoing = Outgoing(settings, store=store, client=client, telemetry=telemetry, public_url=public_url)
+        outgoing = Outgoing(
+            settings,
+            store=store,
+            client=client,
+            telemetry=telemetry,
+            public_url=public_url,
+            held=store.deliveries_held,
+        )
         host = await stack.enter_async_context(
             _started_host(settings, store, telemetry, outgoing=outgoing, peers=peers)
         )

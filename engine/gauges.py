@@ -47,6 +47,7 @@ class Watch:
         self.one("outbox_pending", "Deliveries that are owed", lambda: outgoing.depth.pending)
         self.one("outbox_dead", "Deliveries given up until they are replayed", lambda: outgoing.depth.dead)
         self.one("outbox_held", "Owed deliveries that are in memory", lambda: outgoing.held)
+        self.one("deliveries_held", "1 while nothing that is owed may leave", lambda: outgoing.is_held)
         self.one("outbox_oldest_seconds", "Age of the oldest delivery that is owed", outgoing.oldest_seconds)
 
     def store(self, store: SqliteStore) -> None:

@@ -26,6 +26,8 @@ from engine.telemetry.observer import Telemetry
 GAUGE_SECONDS = 5.0
 """How often the outbox is counted."""
 
+_RELEASE = "no callback, message or hang-up leaves until `maskline outbox release`"
+
 _log = logging.getLogger(f"{ROOT}.engine")
 
 
@@ -33,9 +35,16 @@ class Outgoing:
     """Everything that leaves one engine."""
 
     def __init__(
-        self, settings: Settings, *, store: Store, client: Client, telemetry: Telemetry, public_url: str
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        client: Client,
+        telemetry: Telemetry,
+        public_url: str,
+        held: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Wire it; raises MasklineError for a carrier or route that cannot be used."""
+        """Wire it; while deliveries are `held`, none is made. Raises MasklineError for a bad carrier or route."""
         routes = CarrierRoutes(settings.carriers, settings.carrier_routes)
         switchboard = Switchboard(
             routes,
@@ -55,6 +64,9 @@ class Outgoing:
             settings=egress_settings(settings),
         )
         self._store = store
+        self._held = held
+        self.is_held = False
+        """Whether nothing leaves, until the operator releases it."""
         self._plane: DataPlane | None = None
         self.depth = OutboxDepth(0, 0, None)
         """What was owed at the last count."""
@@ -65,7 +77,11 @@ class Outgoing:
     async def start(self, plane: DataPlane) -> None:
         """Deliver from now on for a host that has started, beginning with what was owed before."""
         self._plane = plane
-        await self._courier.start()
+        self.is_held = self._held()
+        if self.is_held:
+            _log.warning("DELIVERIES ARE HELD, since this is a backup that was restored: %s", _RELEASE)
+        else:
+            await self._courier.start()
         self._counting = asyncio.create_task(self._count(), name="outbox-gauges")
 
     async def stop(self, grace_seconds: float) -> None:
@@ -87,6 +103,10 @@ class Outgoing:
         while True:
             try:
                 self.depth = await self._store.outbox_depth()
+                if self.is_held and not self._held():
+                    self.is_held = False
+                    _log.warning("deliveries were released: %d are owed", self.depth.pending)
+                    await self._courier.start()
             except StoreUnavailable:
                 _log.warning("the outbox cannot be counted; its gauges stay as they are")
             await asyncio.sleep(GAUGE_SECONDS)

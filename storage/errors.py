@@ -8,6 +8,8 @@ MasklineError
 ├── LayoutMismatch      the data directory is laid out for another number of hosts
 ├── LayoutDamaged       nothing tells for how many hosts
 ├── MoveUnfinished      its data was being moved to another number of hosts when the process ended
+├── BackupRefused       no backup can be made, or none of this restored, as things are
+├── RestoreUnfinished   a backup was being restored when the process ended
 ├── MoveRefused         something is to be put right before data can be moved: nothing was changed
 └── StoreUnavailable    (core) the disk refused: nothing was committed, or read
     ├── StoreLost       it does not come back by itself: the database is damaged, or its files were moved away
@@ -107,6 +109,20 @@ class MoveRefused(MasklineError):  # noqa: N818 - names a state, as StoreUnavail
 
 class StoreLost(StoreUnavailable):
     """Nothing is committed any more by this process; the message says why and what to do."""
+
+
+class BackupRefused(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """No backup can be made, or this one not restored, as things are; the message says what to put right."""
+
+
+class RestoreUnfinished(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """A backup was being restored when the process ended."""
+
+    def __init__(self, data_dir: Path) -> None:
+        """Name the directory."""
+        super().__init__(
+            f"A backup was being restored into {data_dir} when that was interrupted; run maskline restore again"
+        )
 
 
 class ChangeRefused(StoreUnavailable):

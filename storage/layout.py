@@ -15,9 +15,11 @@ import msgspec
 
 from engine.core.placement import host_name
 from storage.datadir import DATABASE, LOG, PRIVATE_DIRECTORY, PRIVATE_FILE, unusable
-from storage.errors import DatabaseMissing, LayoutDamaged, LayoutMismatch, MoveUnfinished
+from storage.errors import DatabaseMissing, LayoutDamaged, LayoutMismatch, MoveUnfinished, RestoreUnfinished
 
 LAYOUT: Final = "maskline.layout"
+RESTORING: Final = "maskline.restoring"
+"""Directory in which a restore checks its files; while it is there, the data directory is of no worth."""
 
 _HEAD: Final = """\
 # How many hosts this data directory is laid out for. Do not edit: `maskline rebalance` moves the data and changes this.
@@ -105,8 +107,15 @@ def _size(path: Path) -> int:
 
 
 def read_layout(data_dir: Path) -> Layout | None:
-    """Return what a data directory is laid out for, None where nothing lies in it; raises LayoutDamaged, OSError."""
+    """Return what a data directory is laid out for, None where nothing lies in it; raises OSError.
+
+    Raises:
+        LayoutDamaged: it cannot be told.
+        RestoreUnfinished: nothing may be read there.
+    """
     path = data_dir / LAYOUT
+    if (data_dir / RESTORING).exists():
+        raise RestoreUnfinished(data_dir)
     try:
         return msgspec.toml.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8), type=Layout)
     except FileNotFoundError:

@@ -37,6 +37,7 @@ from storage.active import chunks_in, sessions_of
 from storage.connections import OLDEST_SQLITE, Synchronous, open_mover, open_writer
 from storage.datadir import DATABASE, LOG, PRIVATE_FILE, DataDirLock, unusable
 from storage.errors import DatabaseDamaged, unopened
+from storage.holds import is_held
 from storage.layout import demand_database
 from storage.mover import LogMover
 from storage.placed import Placed
@@ -160,6 +161,10 @@ class SqliteStore:
             free_bytes=disk.f_bavail * disk.f_frsize,
             cut_logs=len(kept_logs(database.parent)),
         )
+
+    def deliveries_held(self) -> bool:
+        """Tell whether nothing that is owed may leave: the file is a copy that the operator has not released."""
+        return is_held(self._lock.database)
 
     @property
     def backlog(self) -> int:

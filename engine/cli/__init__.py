@@ -19,6 +19,8 @@ main = CommandTree(
         "console": "engine.cli.console:console",
         "outbox": "engine.cli.outbox:outbox",
         "feed": "engine.cli.feed:feed",
+        "backup": "engine.cli.backup:backup",
+        "restore": "engine.cli.backup:restore_command",
         "rebalance": "engine.cli.rebalance:rebalance_command",
         "bench": "engine.cli.bench:bench",
     },

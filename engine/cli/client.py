@@ -130,11 +130,8 @@ def with_admin(
     settings: Settings, work: Callable[[AdminClient], Awaitable[Result]], *, may_create: bool = False
 ) -> Result:
     """Run the work against the engine of this data directory, which is made where it `may_create` one."""
-    if not may_create and not has_data(settings.data_dir):
-        raise Refusal(
-            f"there is no Maskline data in {settings.data_dir}; name its directory with --data-dir (maskline serve and "
-            "maskline account create make one)"
-        )
+    if not may_create:
+        demand_data(settings.data_dir)
 
     async def run() -> Result:
         async with _transport(settings.data_dir, settings) as transport:
@@ -146,6 +143,15 @@ def with_admin(
         return asyncio.run(run())
     except httpx.TransportError as problem:
         raise Refusal(f"the server at {admin_socket(settings.data_dir)} went away: {problem}") from problem
+
+
+def demand_data(data_dir: Path) -> None:
+    """Refuse to work on a directory in which there is nothing of ours."""
+    if not has_data(data_dir):
+        raise Refusal(
+            f"there is no Maskline data in {data_dir}; name its directory with --data-dir (maskline serve and maskline "
+            "account create make one)"
+        )
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from engine.cli.client import AdminClient, query_of, with_admin
+from engine.cli.client import AdminClient, demand_data, query_of, with_admin
 from engine.cli.durations import ago, read_duration
 from engine.cli.options import admin_options
 from engine.cli.output import show_json, show_table
@@ -15,6 +15,7 @@ from engine.runtime import clock
 from engine.settings import Settings
 from engine.wire.admin_delivery import EffectReport, OutboxChanged, OutboxCount, OutboxPage, OutboxQuery
 from engine.wire.rest_values import parse_date
+from storage.holds import held_here, release_here
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -24,6 +25,13 @@ class Change(msgspec.Struct, frozen=True):
 
     changed: int
     """Effects that were dead and were meant."""
+
+
+class Released(msgspec.Struct, frozen=True):
+    """What a release came to."""
+
+    released: int
+    """Databases that held their deliveries."""
 
 
 @click.group()
@@ -69,6 +77,8 @@ def list_outbox(
     if as_json:
         show_json(page)
         return
+    if held_here(settings.data_dir):
+        click.echo("deliveries are held until maskline outbox release", err=True)
     show_table(("SID", "kind", "to", "age", "tries", "state", "last error"), [_row(effect) for effect in page.effects])
     if page.after is not None:
         click.echo(f"there are more: --after {page.after}")
@@ -81,6 +91,22 @@ def list_outbox(
 def replay(*, query: OutboxQuery, is_sure: bool, settings: Settings, as_json: bool) -> None:
     """Deliver again what was given up, from the first try; the receiver knows repeats by their idempotency header."""
     _change("replay", query, settings, is_sure=is_sure, as_json=as_json)
+
+
+@outbox.command()
+@admin_options
+def release(*, settings: Settings, as_json: bool) -> None:
+    """Let leave what a restored backup owes, and all that comes after it; on each machine of a cluster.
+
+    Servers that run begin within seconds. What was delivered after the backup was made is delivered again, under the
+    same idempotency header.
+    """
+    demand_data(settings.data_dir)
+    released = release_here(settings.data_dir)
+    if as_json:
+        show_json(Released(released))
+    else:
+        click.echo("released" if released else "nothing was held")
 
 
 @outbox.command()

@@ -1,15 +1,14 @@
 """`maskline rebalance`: move the data of a stopped cluster, or of a stopped server, to another number of hosts."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 import msgspec
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from engine.cli.options import admin_options
-from engine.cli.output import console, show_json, show_table
+from engine.cli.output import show_json, show_table
+from engine.cli.progress import progress
 from engine.settings import Settings
 from storage.errors import hosts_text
 from storage.rebalancing import Move, Survey, TableMoved, drop, kept_files, rebalance, survey
@@ -17,8 +16,6 @@ from storage.rebalancing.files import megabytes
 
 _MOST_COLUMNS = 8
 """Hosts whose rows are shown one by one."""
-
-Told = Callable[[str, int, int], None]
 
 
 class _Dropped(msgspec.Struct, frozen=True):
@@ -49,7 +46,7 @@ def rebalance_command(
             raise click.UsageError("--drop-old goes alone: first look whether all is well on the new hosts")
         _drop_old(data_dir, is_sure=is_sure, as_json=as_json)
         return
-    with _progress() as told:
+    with progress() as told:
         done = survey(data_dir, hosts, told) if is_check else rebalance(data_dir, hosts, told)
     if as_json:
         show_json(done)
@@ -116,19 +113,3 @@ def _show_tables(tables: Sequence[TableMoved], hosts: int) -> None:
         ("table", "rows", "digest", *(f"host-{place}" for place in shown)),
         [(one.name, f"{one.rows:,}", one.digest, *(f"{one.per_host[place]:,}" for place in shown)) for one in tables],
     )
-
-
-@contextmanager
-def _progress() -> Iterator[Told]:
-    """Show on standard error, if somebody looks, how far each table is."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    shown = console(is_error=True)
-    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as progress:
-        tasks: dict[str, TaskID] = {}
-
-        def told(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what)
-            progress.update(tasks[what], completed=done, total=total)
-
-        yield told

@@ -15,6 +15,7 @@ import msgspec
 from storage.connections import close_loaded, open_loader, open_still
 from storage.datadir import DATABASE, PRIVATE_DIRECTORY, PRIVATE_FILE
 from storage.errors import MoveRefused
+from storage.holds import are_held, hold
 from storage.layout import host_dir, sync
 from storage.rebalancing.tables import OWNED, SHARED, OwnedTable, columns_of, inserting
 from storage.rebalancing.tally import Tally
@@ -84,8 +85,10 @@ def build(
         new = [_new_file(each, hosts, undo) for each in directories]
         counted = [_copy_shared(name, old[registry], new) for name in SHARED]
         counted += [_copy_owned(table, old, new, told) for table in OWNED]
+        is_held = any(map(are_held, old))
         for connection in new:
             connection.execute("COMMIT")
+            hold(connection, is_held=is_held)
             close_loaded(connection)
     for each in directories:
         sync(each / DATABASE)
