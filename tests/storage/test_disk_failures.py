@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -82,6 +83,59 @@ async def test_a_full_disk_fails_the_whole_group_and_keeps_nothing(
     assert store.session(made.sid) == made
     assert store.session(later.sid) is None
     assert store.interaction(large.sid) is None
+
+
+class FailingCommits(sqlite3.Connection):
+    """A connection whose commits fail while it is told so, as a disk that fills up just then."""
+
+    are_failing = False
+
+    def execute(self, text: str, parameters: Any = (), /) -> sqlite3.Cursor:  # noqa: ANN401 - sqlite3's own form
+        """Run a statement."""
+        if self.are_failing and text == "COMMIT":
+            problem = sqlite3.OperationalError("database or disk is full")
+            problem.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise problem
+        return super().execute(text, parameters)
+
+
+@pytest.mark.parametrize("when", ["in a changeset", "at the commit"])
+async def test_a_disk_failure_while_a_refused_group_is_replayed_fails_all_of_it(
+    tmp_path: Path, observer: Observed, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """One by one, since one of them contradicts what is stored: nothing of the others is kept or called kept."""
+    monkeypatch.setattr(writer, "PROBE_SECONDS", 3600.0)
+    await SqliteStore.open(tmp_path, observer=observer).close()
+    connection = sqlite3.connect(
+        tmp_path / "maskline.db", factory=FailingCommits, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    store = SqliteStore(DataDirLock(tmp_path), connection, LogIndex(tmp_path), observer)
+    made, before, behind = session(), session(), session()
+    await store.write([SessionCreated(made, ())])
+    large = msgspec.structs.replace(interaction(made, kind=Kind.MESSAGE), body="x" * BODY_BYTES)
+    if when == "in a changeset":
+        fill_disk(connection)
+    connection.are_failing = when == "at the commit"
+
+    came: list[StoreUnavailable | None] = []
+    group = ([SessionCreated(before, ())], [SessionCreated(made, ())], [InteractionRecorded(large)])
+    for changes in group:
+        store.commit(changes, came.append)
+    with pytest.raises(StoreUnavailable, match="disk is full"):
+        await store.write([SessionCreated(behind, ())])
+    kept = [store.session(one.sid) for one in (before, behind)]
+    connection.are_failing = False
+    free_disk(connection)
+    for changes in (group[0], group[2], [SessionCreated(behind, ())]):
+        await store.write(changes)
+
+    assert [type(error) for error in came] == [StoreUnavailable] * 3
+    assert kept == [None, None]
+    assert observer.commits[-4][1] is False
+    assert store.is_writable
+    assert (store.session(before.sid), store.interaction(large.sid)) == (before, large)
+    await store.close()
 
 
 async def test_it_recovers_by_itself_when_there_is_space(
