@@ -1,5 +1,7 @@
 """How answers are shown: tables and lines for people, JSON for machines."""
 
+import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -9,6 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _PIPED_WIDTH = 200
 """Columns of lines and pictures when nobody looks; tables are as wide as they are."""
 
@@ -27,7 +30,14 @@ def console(*, is_error: bool = False) -> Console:
 
 def show_json(answer: object) -> None:
     """Write an answer as indented JSON."""
-    click.echo(msgspec.json.format(msgspec.json.encode(answer)).decode())
+    text = msgspec.json.format(msgspec.json.encode(answer)).decode()
+    if (sys.stdout.encoding or "utf-8").lower().replace("-", "") != "utf8":
+        text = _NOT_ASCII.sub(_escaped, text)
+    click.echo(text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1]
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, screen: Console | None = None) -> None:

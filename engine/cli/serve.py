@@ -36,6 +36,14 @@ def serve(*, print_settings: bool, config: Path | None, **flags: object) -> None
     if settings.runtime is Runtime.RAY:
         from engine.cluster.serving import serve_cluster  # noqa: PLC0415 - the embedded engine needs none of it
 
-        serve_cluster(settings, click.echo, lambda line: click.echo(line, err=True))
+        serve_cluster(settings, _say, lambda line: _say(line, is_error=True))
     else:
-        serve_until_stopped(settings, click.echo)
+        serve_until_stopped(settings, _say)
+
+
+def _say(line: str, *, is_error: bool = False) -> None:
+    """Write a line to whoever looks; a server does not end because nobody does."""
+    try:
+        click.echo(line, err=is_error)
+    except OSError as problem:
+        _log.warning("cannot write %r: %s", line, problem.strerror)

@@ -3,7 +3,12 @@
 Exit codes: 0 done, 1 done in part or refused by a rule, 2 could not be tried (usage, settings, port, data directory).
 """
 
+import errno
+import os
+import sys
 from importlib import import_module
+from io import TextIOWrapper
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -15,6 +20,10 @@ UNTRIED = 2
 
 REFUSED = 1
 """Exit code when a rule said no, to all or to a part."""
+
+
+_OUTPUT_IS_GONE = frozenset({errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG})
+"""A broken pipe is click's matter: whoever reads has seen enough."""
 
 
 class Refusal(click.ClickException):
@@ -42,6 +51,18 @@ class CommandTree(click.Group):
         self._places = commands
         click.version_option(package_name="maskline", prog_name="maskline", message="%(prog)s %(version)s")(self)
 
+    def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - click's own signature
+        """Run the command line, whatever the outputs are: closed, full, of an encoding that lacks our characters."""
+        _take_any_output()
+        try:
+            return super().main(*args, **extra)
+        except OSError as problem:
+            if problem.errno not in _OUTPUT_IS_GONE:
+                raise
+            sys.stdout = _nowhere()  # what is left in its buffer would be tried again at the end
+            click.echo(f"maskline: cannot write the answer: {problem.strerror}", err=True)
+            sys.exit(UNTRIED)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's form
         """Name the commands in the order of help."""
         return list(self._places)
@@ -61,3 +82,15 @@ class CommandTree(click.Group):
             return super().invoke(ctx)
         except MasklineError as problem:
             raise Refusal(str(problem)) from problem
+
+
+def _take_any_output() -> None:
+    """Write what an output's encoding lacks in its escaped form, and what goes to a closed one nowhere."""
+    sys.stdout, sys.stderr = (_nowhere() if one is None else one for one in (sys.stdout, sys.stderr))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _nowhere() -> IO[str]:
+    return Path(os.devnull).open("w", encoding="utf-8")
