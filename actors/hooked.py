@@ -5,6 +5,7 @@ is looked at again: if in doubt, the event is not routed. Source: behaviour 9, 1
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ class HookedEvents:
         self._ledger = ledger
         self._coordinators = coordinators
         self._waiting = 0
+        self._waiting_of: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._making = KeyedLocks()
 
@@ -69,30 +71,40 @@ class HookedEvents:
 
     def intercept(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling) -> None:
         """Ask the gate about an event in session, then route or block it."""
-        self._begin(event, lambda deadline: self._gated(actor, event, ruling, deadline))
+        self._begin(actor.account_sid, event, lambda deadline: self._gated(actor, event, ruling, deadline))
 
     def out_of_session(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling) -> None:
         """Ask the application what to do with an event that meets no session."""
-        self._begin(event, lambda deadline: self._outside(actor, event, ruling, deadline))
+        self._begin(actor.account_sid, event, lambda deadline: self._outside(actor, event, ruling, deadline))
 
     def expired(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling) -> None:
         """Have the coordinator say whether a session has expired: its participants' numbers are on several hosts."""
-        self._begin(event, lambda deadline: self._after_expiry(actor, event, ruling, deadline))
+        self._begin(actor.account_sid, event, lambda deadline: self._after_expiry(actor, event, ruling, deadline))
 
     def repeated(self, actor: "NumberActor", event: InboundEvent, interactions: Sequence[Interaction]) -> None:
         """Answer what may be redelivered of interactions whose sessions are over: coordinators say who was in them."""
-        self._begin(event, lambda deadline: self._again(actor, event, interactions, deadline))
+        self._begin(actor.account_sid, event, lambda deadline: self._again(actor, event, interactions, deadline))
 
-    def _begin(self, event: InboundEvent, work: Callable[[float], Coroutine[Any, Any, Decision]]) -> None:
-        if self._waiting >= self._parts.settings.most_waiting_events:
+    def _begin(
+        self, account_sid: str, event: InboundEvent, work: Callable[[float], Coroutine[Any, Any, Decision]]
+    ) -> None:
+        """Let an event wait, unless its account would hold more of the room than it leaves free for the others.
+
+        One account alone gets half of it, a second one half of the rest, and there is always some for the next one
+        (dynamic thresholds: Choudhury and Hahne, 1998).
+        """
+        if self._waiting_of[account_sid] >= self._parts.settings.most_waiting_events - self._waiting:
             self._ledger.answer_waiting(event, BUSY, is_final=False)
             return
         self._waiting += 1
-        task = asyncio.create_task(self._run(event, work))
+        self._waiting_of[account_sid] += 1
+        task = asyncio.create_task(self._run(account_sid, event, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, event: InboundEvent, work: Callable[[float], Coroutine[Any, Any, Decision]]) -> None:
+    async def _run(
+        self, account_sid: str, event: InboundEvent, work: Callable[[float], Coroutine[Any, Any, Decision]]
+    ) -> None:
         deadline = self._parts.clock() + self._parts.settings.carrier_deadline_seconds
         try:
             decision = await work(deadline)
@@ -102,8 +114,14 @@ class HookedEvents:
             self._ledger.answer_waiting(event, STORE_DOWN, is_final=False)
             raise
         finally:
-            self._waiting -= 1  # before the answer: whoever hears it may come again at once
+            self._leave(account_sid)  # before the answer: whoever hears it may come again at once
         self._ledger.answer_waiting(event, decision, is_final=decision.outcome is not Outcome.NOT_READY)
+
+    def _leave(self, account_sid: str) -> None:
+        self._waiting -= 1
+        self._waiting_of[account_sid] -= 1
+        if not self._waiting_of[account_sid]:
+            del self._waiting_of[account_sid]
 
     # -- the gate ------------------------------------------------------------------------------------------------
 

@@ -211,7 +211,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     outbox_limit: Positive = 1_000_000
     """Deliveries that may be owed before /readyz turns red."""
     most_waiting_events: Positive = 10_000
-    """Calls and messages that may wait for hooks at once; more are told to come again."""
+    """Calls and messages that may wait for hooks at once, of one account no more than it leaves free: half of them."""
     alert_retention_days: Positive = 30
     """Days for which debugger events are listed."""
     alerts_per_second: Positive = 20

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from engine.core.errors import Code
-from engine.core.ports import OutOfSessionVerdict
+from engine.core.ports import InterceptVerdict, OutOfSessionVerdict
 from engine.core.records import Kind, Mode, ServiceOptions
 from engine.core.requests import ParticipantRequest
 from engine.core.traffic import Outcome, Reason, SessionWanted
@@ -211,9 +211,9 @@ async def test_the_application_may_write_to_the_service_while_its_hook_is_outsta
 
 
 async def test_too_many_waiting_events_are_told_to_come_again(world: HookedWorld) -> None:
-    """Memory stays bounded."""
+    """Memory stays bounded; one account alone may take half of it."""
     world.hooks.go_on.clear()
-    most = MOST_WAITING
+    most = MOST_WAITING // 2
     waiting = [world.deliver(world.event(Kind.VOICE, CAROL, N1)) for _ in range(most)]
     await world.breathe()
 
@@ -229,6 +229,31 @@ async def test_too_many_waiting_events_are_told_to_come_again(world: HookedWorld
 
     assert room[0] > 0
     assert world.host.waiting_events == 0
+
+
+async def test_there_is_always_room_for_the_events_of_another_account(world: HookedWorld) -> None:
+    """Whatever waits for the slow hooks of some: each may hold what it leaves free, and a gate still decides."""
+    numbers = [f"+141534901{n:02d}" for n in range(8)]
+    world.hooks.go_on.clear()
+    waiting = []
+    for number in (N1, *numbers[:4:2]):
+        waiting += [world.deliver(world.event(Kind.VOICE, CAROL, number)) for _ in range(MOST_WAITING)]
+        await world.breathe()
+        own = numbers[:2] if number == N1 else numbers[numbers.index(number) + 2 :][:2]
+        await world.furnish(*own)
+        await world.configure(callback=CALLBACK, intercept=INTERCEPT, out_of_session=OUT_OF_SESSION)
+    held = world.host.waiting_events
+    world.hooks.gate = InterceptVerdict(is_blocked=True)
+    session = await world.session(wanting(ALICE, numbers[4]), wanting(BOB, numbers[5]))
+    asked = world.deliver(world.event(Kind.MESSAGE, ALICE, numbers[4]))
+    await world.waits()
+    world.hooks.go_on.set()
+    told = await asyncio.gather(*waiting)
+
+    assert session.sid == (await asked).session_sid
+    assert (await asked).reason is Reason.INTERCEPTED
+    assert 0 < held < world.count * MOST_WAITING
+    assert sum(one.reason is Reason.BUSY for one in told) == 3 * MOST_WAITING - held
 
 
 @pytest.mark.parametrize("kind", list(Kind))
