@@ -211,7 +211,7 @@ INBOUND: dict[str, Proofs] = {
     ),
     "completion of a finished interaction": (
         "e2e/test_told.py::test_a_call_is_told_from_its_first_ring_to_its_end",
-        "actors/test_reports.py::test_a_completion_of_a_finished_call_is_ignored",
+        "actors/test_reports.py::test_another_end_of_a_finished_call_is_ignored",
     ),
     "call event without open interaction": ("actors/test_reports.py::test_a_report_of_an_unknown_call_is_ignored",),
 }

@@ -25,6 +25,28 @@ ENDED = frozenset(
 )
 """States that a leg does not leave."""
 
+_BOTH = frozenset(
+    {LegStatus.CANCELED, LegStatus.DELETED, LegStatus.FAILED, LegStatus.QUEUED, LegStatus.SCHEDULED, LegStatus.UNKNOWN}
+)
+_OF_CALLS = _BOTH | {
+    LegStatus.ANSWERED,
+    LegStatus.BUSY,
+    LegStatus.COMPLETED,
+    LegStatus.INITIATED,
+    LegStatus.IN_PROGRESS,
+    LegStatus.NO_ANSWER,
+    LegStatus.RINGING,
+}
+_OF_MESSAGES = _BOTH | (frozenset(LegStatus) - _OF_CALLS)
+
+_WORDS: dict[str, LegStatus] = {
+    **{str(status): status for status in LegStatus},
+    "cancelled": LegStatus.CANCELED,
+    "partially-delivered": LegStatus.SENT,
+    "read": LegStatus.DELIVERED,
+}
+"""Platforms' words, in lower case with hyphens: who has read a message has it; what came in part is under way."""
+
 _STAGE: dict[LegStatus, int] = {
     LegStatus.SCHEDULED: 0,
     LegStatus.ACCEPTED: 1,
@@ -43,12 +65,24 @@ _STAGE: dict[LegStatus, int] = {
 """How far a leg has come; a report of an earlier stage came late and is not applied."""
 
 
+def read_status(word: str, kind: Kind) -> LegStatus:
+    """Read a platform's word, however it is written; UNKNOWN for one that we do not know.
+
+    Raises:
+        ValueError: it is a status of the other kind.
+    """
+    status = _WORDS.get(word.strip().lower().replace("_", "-"), LegStatus.UNKNOWN)
+    if status not in (_OF_CALLS if kind is _VOICE else _OF_MESSAGES):
+        raise ValueError(f"{status} is no status of a {'call' if kind is _VOICE else 'message'}")
+    return status
+
+
 def apply_report(
     interaction: Interaction, report: LegReport, *, now: float
 ) -> tuple[ReportOutcome, InteractionUpdated | None]:
     """Return what becomes of a report and, if it says something new, the change to commit."""
     leg = interaction.outbound if report.is_outbound else interaction.inbound
-    if leg.status in ENDED:
+    if leg.status in ENDED and report.status in ENDED and report.status is not leg.status:
         return ReportOutcome.NOT_OPEN, None
     if leg.status is not None and not _is_news(leg, report):
         return ReportOutcome.REPEATED, None
@@ -65,7 +99,7 @@ def apply_report(
 
 def _is_news(leg: Leg, report: LegReport) -> bool:
     if report.status is leg.status:
-        return leg.resource_sid is None
+        return leg.resource_sid is None and leg.status not in ENDED
     return _STAGE.get(report.status, 0) >= _STAGE.get(leg.status or report.status, 0)
 
 

@@ -187,13 +187,15 @@ class ReportOutcome(StrEnum):
 
     RECORDED = "recorded"
     REPEATED = "repeated"
-    """The leg was already in that state."""
+    """The leg was already in that state, or has gone past it."""
     NOT_OPEN = "not-open"
-    """80906: the leg had already ended."""
+    """80906: the leg had already ended in another way."""
     NOT_FOUND = "not-found"
     """80907: no interaction with that leg."""
     AMBIGUOUS = "ambiguous"
     """Several calls have that SID, and the report does not say the number reached."""
+    UNKNOWN_STATUS = "unknown-status"
+    """The platform says a word that we do not know; nothing changes."""
 
 
 class SessionWanted(msgspec.Struct, frozen=True, kw_only=True):

@@ -64,7 +64,7 @@ def _conversation(session: DemoSession, account: str, bodies: tuple[str, ...]) -
     ]
     for status in ("sent", "delivered"):
         lane.leg(sent[0], status, ReportOutcome.RECORDED)
-    lane.leg(sent[0], "delivered", ReportOutcome.NOT_OPEN)
+    lane.leg(sent[0], "read", ReportOutcome.REPEATED)
     lane.again(sent[1])
     answered = _call(lane, first, second)
     for status in ("initiated", "ringing", "in-progress", "completed"):

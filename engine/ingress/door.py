@@ -13,6 +13,7 @@ import msgspec
 from engine.core.errors import Code
 from engine.core.observing import DoorProblem, Observer, TrafficMeter
 from engine.core.ports import Clock, DataPlane
+from engine.core.records import LegStatus
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
 from engine.ingress.carriers import Carrier, Carriers
 from engine.ingress.responses import problem as _problem
@@ -160,6 +161,11 @@ class Door:
             report = msgspec.structs.replace(report, account_sid=None)
         elif is_checked and not self._is_signed(webhook, form, self._account_tokens(form)):
             self._refuse_signature(webhook, form, report.resource_sid, reply)
+            return
+
+        if report.status is LegStatus.UNKNOWN:
+            self._observer.reported(ReportOutcome.UNKNOWN_STATUS)
+            reply(_TAKEN)
             return
 
         def taken(outcome: ReportOutcome | None) -> None:

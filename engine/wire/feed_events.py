@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from engine.core.e164 import mask
+from engine.core.legs import read_status
 from engine.core.observing import FeedProblem
 from engine.core.records import Kind, LegStatus
 from engine.core.sids import SidKind, is_sid
@@ -19,7 +20,7 @@ MAX_EVENTS: Final = 4_096
 Text = Annotated[str, Meta(min_length=1, max_length=255)]
 Sid = Annotated[str, Meta(min_length=1, max_length=64)]
 Media = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(max_length=10)]
-Seconds = Annotated[int, Meta(ge=0, lt=2**31)]
+Seconds = Annotated[float, Meta(ge=0, lt=2**31)]
 Words = Annotated[str, Meta(max_length=500)]
 
 
@@ -90,7 +91,8 @@ class Status(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="status
     leg: Side
     sid: Sid
     """CA… or SM… of the leg."""
-    status: LegStatus
+    status: Text
+    """In a platform's words."""
     proxy: Text
     """The number that the call or message had reached."""
     interaction: str | None = None
@@ -105,15 +107,16 @@ class Status(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="status
         interaction = self.interaction
         if interaction is not None and not is_sid(interaction, SidKind.INTERACTION):
             raise Refused(FeedProblem.BAD_FIELD, "is no KI… SID", field="interaction")
+        kind = _VOICE if self.subject is _CALL else _MESSAGE
         return LegReport(
-            kind=_VOICE if self.subject is _CALL else _MESSAGE,
+            kind=kind,
             account_sid=account_sid,
             interaction_sid=interaction,
             is_outbound=self.leg is Side.OUTBOUND,
             resource_sid=_printable(self.sid),
-            status=self.status,
+            status=_status(self.status, kind),
             proxy=self.proxy,
-            duration_seconds=self.duration,
+            duration_seconds=None if self.duration is None else int(self.duration),
             problem=mask(self.problem),
         )
 
@@ -182,6 +185,16 @@ def _printable(sid: str) -> str:
     if sid.isascii() and sid.isprintable() and " " not in sid:
         return sid
     raise Refused(FeedProblem.BAD_FIELD, "is not of printable ASCII", field="sid")
+
+
+def _status(word: str, kind: Kind) -> LegStatus:
+    try:
+        status = read_status(word, kind)
+    except ValueError as problem:
+        raise Refused(FeedProblem.BAD_FIELD, str(problem), field="status") from problem
+    if status is LegStatus.UNKNOWN:
+        raise Refused(FeedProblem.BAD_FIELD, "is no status that we know", field="status")
+    return status
 
 
 def _fields_of(shape: type[msgspec.Struct]) -> list[tuple[str, msgspec.msgpack.Decoder[Any], bool]]:

@@ -10,13 +10,12 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from engine.core.effects import MessageOwed
-from engine.core.records import LegStatus
+from engine.core.legs import read_status
+from engine.core.records import Kind, LegStatus
 from engine.wire.rest_shapes import API_VERSION
 
 CALL_NOT_IN_PROGRESS = 21220
 """The platform's code when the call to be ended has ended."""
-
-_STATUSES = frozenset(LegStatus)
 
 
 class CarrierAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +78,17 @@ def carrier_answer(body: bytes) -> CarrierAnswer:
     code = read.code if isinstance(read.code, int) else read.error_code
     return CarrierAnswer(
         sid=read.sid if isinstance(read.sid, str) and read.sid else None,
-        status=LegStatus(read.status) if isinstance(read.status, str) and read.status in _STATUSES else None,
+        status=_status(read.status),
         code=code if isinstance(code, int) else None,
         message=read.message if isinstance(read.message, str) else "",
     )
+
+
+def _status(word: object) -> LegStatus | None:
+    if not isinstance(word, str):
+        return None
+    try:
+        status = read_status(word, Kind.MESSAGE)
+    except ValueError:
+        return None
+    return None if status is LegStatus.UNKNOWN else status

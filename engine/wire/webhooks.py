@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from engine.core.errors import MasklineError
+from engine.core.legs import read_status
 from engine.core.records import Kind, LegStatus
 from engine.core.sids import SidKind, is_sid
 from engine.core.traffic import InboundEvent, LegReport
@@ -123,7 +124,7 @@ def message_event(fields: Mapping[str, str]) -> InboundEvent:
         Kind.MESSAGE,
         _address(fields, "From"),
         _address(fields, "To"),
-        _resource_sid(fields, "MessageSid" if "MessageSid" in fields else "SmsSid"),
+        _resource_sid(fields, _sid_of_message(fields)),
         fields.get("Body", ""),
         _media(fields, count) if (count := fields.get("NumMedia")) and count != "0" else (),
         fields,
@@ -137,22 +138,20 @@ def leg_report(fields: Mapping[str, str], query: str) -> LegReport:
     if interaction_sid is not None and not is_sid(interaction_sid, SidKind.INTERACTION):
         raise MalformedForm("interaction", "is no KI… SID")
     is_outbound = asked.get("leg") == "outbound"
-    is_call = "CallSid" in fields
-    status = fields.get("CallStatus" if is_call else "MessageStatus", "")
-    if status not in _STATUSES:
-        raise MalformedForm("CallStatus" if is_call else "MessageStatus", "is missing or unknown")
+    is_call = bool(fields.get("CallSid")) or ("CallSid" in fields and not fields.get(_sid_of_message(fields)))
+    kind = _VOICE if is_call else Kind.MESSAGE
     duration = fields.get("CallDuration", "")
-    if duration and not (duration.isascii() and duration.isdecimal() and len(duration) < 10):  # noqa: PLR2004 - int32
+    if duration and _DURATION(duration) is None:
         raise MalformedForm("CallDuration", "is no number of seconds")
     return LegReport(
-        kind=Kind.VOICE if is_call else Kind.MESSAGE,
+        kind=kind,
         account_sid=fields.get("AccountSid", ""),
         interaction_sid=interaction_sid,
         is_outbound=is_outbound,
-        resource_sid=_resource_sid(fields, "CallSid" if is_call else "MessageSid"),
-        status=LegStatus(status),
+        resource_sid=_resource_sid(fields, "CallSid" if is_call else _sid_of_message(fields)),
+        status=_status(fields, kind),
         proxy=None if is_outbound else fields.get("To") or fields.get("Called"),
-        duration_seconds=int(duration) if duration else None,
+        duration_seconds=int(float(duration)) if duration else None,
     )
 
 
@@ -162,8 +161,8 @@ def status_query(interaction_sid: str) -> str:
 
 
 _VOICE = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
-_STATUSES = frozenset(LegStatus)
 _SID_LIKE = re.compile("[!-~]+").fullmatch
+_DURATION = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,9})?").fullmatch
 _BLOCK_BYTES = 64
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
@@ -175,6 +174,23 @@ def _address(fields: Mapping[str, str], name: str) -> str:
     if len(value) > MAX_ADDRESS:
         raise MalformedForm(name, f"is longer than {MAX_ADDRESS} characters")
     return value
+
+
+def _sid_of_message(fields: Mapping[str, str]) -> str:
+    """Name the field with the SID of a message; the older one is enough."""
+    return "MessageSid" if fields.get("MessageSid") or "SmsSid" not in fields else "SmsSid"
+
+
+def _status(fields: Mapping[str, str], kind: Kind) -> LegStatus:
+    names = ("CallStatus",) if kind is _VOICE else ("MessageStatus", "SmsStatus")
+    name = next((name for name in names if fields.get(name)), names[0])
+    word = fields.get(name)
+    if not word:
+        raise MalformedForm(name, "is missing")
+    try:
+        return read_status(word, kind)
+    except ValueError as problem:
+        raise MalformedForm(name, str(problem)) from problem
 
 
 def _resource_sid(fields: Mapping[str, str], name: str) -> str:

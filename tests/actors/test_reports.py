@@ -69,12 +69,27 @@ async def test_the_inbound_leg_is_found_by_the_platforms_sid(world: World) -> No
     assert world.host.open_calls == 0
 
 
-async def test_a_completion_of_a_finished_call_is_ignored(world: World) -> None:
-    """80906, by either SID, also long after."""
+async def test_the_end_of_a_call_is_no_news_when_it_is_told_again(world: World) -> None:
+    """By either SID; nobody is alerted."""
     inbound_sid, decision = await routed(world)
     await world.report(LegStatus.COMPLETED, resource_sid=inbound_sid)
 
     by_platform = await world.report(LegStatus.COMPLETED, resource_sid=inbound_sid)
+    by_number = await world.report(LegStatus.COMPLETED, resource_sid=inbound_sid, proxy=N1)
+    by_ours = await world.report(
+        LegStatus.COMPLETED, resource_sid=inbound_sid, interaction_sid=decision.interaction_sid
+    )
+
+    assert [by_platform, by_number, by_ours] == [ReportOutcome.REPEATED] * 3
+    assert world.observer.codes() == []
+
+
+async def test_another_end_of_a_finished_call_is_ignored(world: World) -> None:
+    """80906, by either SID."""
+    inbound_sid, decision = await routed(world)
+    await world.report(LegStatus.COMPLETED, resource_sid=inbound_sid)
+
+    by_platform = await world.report(LegStatus.NO_ANSWER, resource_sid=inbound_sid)
     by_ours = await world.report(LegStatus.FAILED, resource_sid=inbound_sid, interaction_sid=decision.interaction_sid)
 
     assert (by_platform, by_ours) == (ReportOutcome.NOT_OPEN, ReportOutcome.NOT_OPEN)

@@ -208,7 +208,7 @@ class TrafficRules(Driver):
         )
 
         if call.has_ended:
-            assert outcome is ReportOutcome.NOT_OPEN
+            assert outcome is ReportOutcome.REPEATED
         elif is_failing:
             assert outcome is None
         else:

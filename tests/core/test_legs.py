@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.changes import InteractionUpdated
-from engine.core.legs import ENDED, apply_report, ends_call, is_open_call
+from engine.core.legs import ENDED, apply_report, ends_call, is_open_call, read_status
 from engine.core.records import Interaction, Kind, Leg, LegStatus
 from engine.core.traffic import LegReport, ReportOutcome
 
@@ -79,10 +79,47 @@ def test_a_report_moves_its_own_leg_only() -> None:
 @pytest.mark.parametrize("end", sorted(ENDED))
 @pytest.mark.parametrize("late", list(LegStatus))
 def test_an_ended_leg_does_not_move(end: LegStatus, late: LegStatus) -> None:
-    """Whatever is reported after the end is 80906 and changes nothing."""
-    ended = interaction(outbound=end, outbound_sid=OUTBOUND_SID)
+    """Another end is 80906; the same end, or what came before it, is told again or late and no news."""
+    expected = ReportOutcome.NOT_OPEN if late in ENDED - {end} else ReportOutcome.REPEATED
 
-    assert apply_report(ended, report(late, is_outbound=True), now=NOW) == (ReportOutcome.NOT_OPEN, None)
+    for sid in (None, OUTBOUND_SID):
+        ended = interaction(outbound=end, outbound_sid=sid)
+        assert apply_report(ended, report(late, is_outbound=True), now=NOW) == (expected, None)
+
+
+CALL_WORDS = {"initiated", "ringing", "in-progress", "answered", "completed", "busy", "no-answer"}
+MESSAGE_WORDS = {"accepted", "sending", "sent", "receiving", "received", "delivered", "undelivered", "delivery-unknown"}
+MESSAGE_WORDS |= {"read", "partially_delivered"}
+BOTH_WORDS = {"queued", "canceled", "failed", "scheduled", "deleted"}
+
+
+@pytest.mark.parametrize("word", sorted(CALL_WORDS | MESSAGE_WORDS | BOTH_WORDS))
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_status_is_of_its_kind(word: str, kind: Kind) -> None:
+    """A message cannot be busy, nor a call delivered."""
+    if word in (MESSAGE_WORDS if kind is Kind.VOICE else CALL_WORDS):
+        with pytest.raises(ValueError, match="is no status of a"):
+            read_status(word, kind)
+    else:
+        assert read_status(word, kind) is not LegStatus.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("Delivered", LegStatus.DELIVERED),
+        (" SENT ", LegStatus.SENT),
+        ("read", LegStatus.DELIVERED),
+        ("partially_delivered", LegStatus.SENT),
+        ("delivery_unknown", LegStatus.DELIVERY_UNKNOWN),
+        ("cancelled", LegStatus.CANCELED),
+        ("exploded", LegStatus.UNKNOWN),
+        ("", LegStatus.UNKNOWN),
+    ],
+)
+def test_a_platforms_word_is_read_however_it_is_written(word: str, status: LegStatus) -> None:
+    """In any case, with underscores; what nobody knows is no reason to refuse."""
+    assert read_status(word, Kind.MESSAGE) is status
 
 
 @pytest.mark.parametrize(
@@ -92,6 +129,8 @@ def test_an_ended_leg_does_not_move(end: LegStatus, late: LegStatus) -> None:
         (LegStatus.IN_PROGRESS, LegStatus.RINGING),
         (LegStatus.IN_PROGRESS, LegStatus.ANSWERED),
         (LegStatus.SENT, LegStatus.QUEUED),
+        (LegStatus.SENDING, LegStatus.QUEUED),
+        (LegStatus.QUEUED, LegStatus.ACCEPTED),
         (LegStatus.SENT, LegStatus.SENDING),
         (LegStatus.IN_PROGRESS, LegStatus.UNKNOWN),
     ],

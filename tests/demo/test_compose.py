@@ -42,7 +42,7 @@ def test_it_covers_every_ending_that_traffic_can_have() -> None:
         Reason.BUSY,
     }
     assert turned_away == {DoorProblem.BAD_SIGNATURE, DoorProblem.UNKNOWN_NUMBER, DoorProblem.MALFORMED}
-    assert reported == {ReportOutcome.RECORDED, ReportOutcome.NOT_OPEN}
+    assert reported == {ReportOutcome.RECORDED, ReportOutcome.REPEATED, ReportOutcome.NOT_OPEN}
 
 
 def test_it_has_the_shapes_of_a_day() -> None:

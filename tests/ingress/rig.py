@@ -95,7 +95,12 @@ class FakeObserver(SilentObserver):
 
     def __init__(self) -> None:
         self.problems: list[DoorProblem] = []
+        self.reports: list[ReportOutcome] = []
         self.events: list[DebuggerEvent] = []
+
+    def reported(self, outcome: ReportOutcome) -> None:
+        """Remember what became of a report."""
+        self.reports.append(outcome)
 
     def turned_away(self, problem: DoorProblem) -> None:
         """Remember a problem."""

@@ -94,6 +94,18 @@ async def test_a_report_that_may_be_of_several_calls_is_refused_by_name() -> Non
     assert running.observer.problems == [DoorProblem.MALFORMED]
 
 
+async def test_a_status_that_nobody_knows_is_taken_and_counted() -> None:
+    """The platform would send it again, or log a failed webhook; an unsigned one is refused as ever."""
+    form = call(CallStatus="exploded")
+    async with serving() as running:
+        signed_one = await answer_to(running, post(form, "/inbound/status"))
+        forged = await answer_to(running, post(form, "/inbound/status", sign_as="x"))
+
+    assert (signed_one.status, forged.status) == (204, 403)
+    assert running.observer.reports == [ReportOutcome.UNKNOWN_STATUS]
+    assert running.plane.reports == []
+
+
 async def test_a_leg_report_is_taken() -> None:
     """The signed query names the interaction; there is nothing to execute, so the answer has no body."""
     target = f"/inbound/status?interaction={ROUTED.interaction_sid}&leg=outbound"
@@ -167,9 +179,10 @@ async def test_the_unforeseen_is_logged_and_answered(caplog: pytest.LogCaptureFi
         ("voice", call(From=""), "From"),
         ("voice", call(To=""), "To"),
         ("voice", call(CallSid=""), "CallSid"),
-        ("message", text(MessageSid=""), "SmsSid"),
+        ("message", text(MessageSid=""), "MessageSid"),
         ("message", text(NumMedia="99"), "NumMedia"),
-        ("status", call(CallStatus="?"), "CallStatus"),
+        ("status", call(CallStatus=""), "CallStatus"),
+        ("status", call(CallStatus="delivered"), "CallStatus"),
         ("voice", {}, "From"),
     ],
 )

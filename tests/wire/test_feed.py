@@ -277,7 +277,10 @@ def test_a_leg_status_becomes_a_report() -> None:
         (["resolve", "fax", SENDER, PROXY], FeedProblem.BAD_FIELD, "subject"),
         (["resolve", "call", SENDER], FeedProblem.MISSING_FIELD, "proxy"),
         ([*STATUS[:2], "both", *STATUS[3:]], FeedProblem.BAD_FIELD, "leg"),
-        ([*STATUS[:4], "exploded", PROXY], FeedProblem.BAD_FIELD, "status"),
+        ([*STATUS[:4], "", PROXY], FeedProblem.BAD_FIELD, "status"),
+        ([*STATUS, None, -0.5], FeedProblem.BAD_FIELD, "duration"),
+        ([*STATUS, None, float("nan")], FeedProblem.BAD_FIELD, "duration"),
+        ([*STATUS, None, float("inf")], FeedProblem.BAD_FIELD, "duration"),
         (STATUS[:5], FeedProblem.MISSING_FIELD, "proxy"),
         ([*STATUS, KI, -1], FeedProblem.BAD_FIELD, "duration"),
     ],
@@ -302,9 +305,32 @@ def test_a_sid_is_printable_ascii(sid: str) -> None:
     assert (caught.value.refusal.error, caught.value.refusal.field) == (FeedProblem.BAD_FIELD, "sid")
 
 
+@pytest.mark.parametrize(
+    ("subject", "word"), [("call", "exploded"), ("call", "delivered"), ("message", "busy"), ("message", "unknown")]
+)
+def test_a_status_is_one_of_its_subject(subject: str, word: str) -> None:
+    """A call is not delivered; the client says the words that the feed knows."""
+    status = read_one(["status", subject, *STATUS[2:4], word, PROXY])
+
+    assert isinstance(status, Status)
+    with pytest.raises(Refused) as caught:
+        status.report(None)
+    assert (caught.value.refusal.error, caught.value.refusal.field) == (FeedProblem.BAD_FIELD, "status")
+
+
+@pytest.mark.parametrize(("word", "duration"), [("COMPLETED", 17), ("Completed", 17.9), ("completed", 17.0)])
+def test_a_status_may_be_in_any_case_and_a_duration_have_a_fraction(word: str, duration: float) -> None:
+    """As switches count it; whole seconds are kept."""
+    status = read_one([*STATUS[:4], word, PROXY, KI, duration])
+
+    assert isinstance(status, Status)
+    report = status.report(None)
+    assert (report.status, report.duration_seconds) == (LegStatus.COMPLETED, 17)
+
+
 def test_a_report_names_an_interaction_or_none() -> None:
     """Not a session."""
-    status = Status(Subject.CALL, Side.INBOUND, CA, LegStatus.RINGING, PROXY, interaction="KC" + "1" * 32)
+    status = Status(Subject.CALL, Side.INBOUND, CA, "ringing", PROXY, interaction="KC" + "1" * 32)
 
     with pytest.raises(Refused) as caught:
         status.report(None)
