@@ -12,14 +12,14 @@ from functools import partial
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from engine.api import admin_batches, admin_delivery, admin_lists, admin_services
 from engine.api.admin_request import Answer, read_body
-from engine.api.http import encode
+from engine.api.http import CLIENT_LEFT, encode
 from engine.core.asking import explained, swapped
 from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, invalid_parameter, not_stored
 from engine.core.ports import ControlPlane, PageCursor
@@ -215,6 +215,9 @@ def _endpoint(control: ControlPlane, answer: Answer, status: int) -> Callable[[R
             return _refusal(failed.code, failed.message, failed.http_status)
         except PeerUnavailable as problem:
             return _refusal(Code.UNAVAILABLE, str(problem), 503)
+        except ClientDisconnect:
+            _log.debug("the client of an admin request left in the middle of it")
+            return Response(status_code=CLIENT_LEFT)
         except Exception:  # noqa: BLE001 - the boundary of the listener's task: logged and answered
             _log.exception("unforeseen failure of an admin request")
             return _refusal(Code.INTERNAL_ERROR, "An internal error occurred; the server's log has it", 500)

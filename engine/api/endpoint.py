@@ -14,6 +14,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from engine.api.http import (
+    CLIENT_LEFT,
     PEER_ADVICE,
     BodyTooLarge,
     Disconnected,
@@ -93,6 +94,9 @@ class Endpoint:
             try:
                 reply = await self._reply(scope, receive, until_sent)
             except Disconnected:
+                took = self._desk.monotonic() - began
+                _log.debug("the client of %s %s left in the middle of its request", scope["method"], self._route)
+                tell(self._desk.observer, scope, self._route, CLIENT_LEFT, seconds=took)
                 return
             took = self._desk.monotonic() - began
             tell(self._desk.observer, scope, self._route, reply.status, seconds=took)
@@ -117,6 +121,8 @@ class Endpoint:
         except PeerUnavailable as problem:
             _log.warning("no answer to %s %s: %s", scope["method"], self._route, problem)
             return refusal(Code.UNAVAILABLE, PEER_ADVICE, status=503, headers=_COME_BACK)
+        except Disconnected:
+            raise
         except Exception:  # noqa: BLE001 - the boundary of the listener's task: logged and answered
             _log.exception("unforeseen failure of %s %s", scope["method"], self._route)
             return refusal(Code.INTERNAL_ERROR, "An internal error occurred; it has been logged", status=500)
@@ -125,11 +131,12 @@ class Endpoint:
         if code is Code.PERMISSION_DENIED:
             return _CHALLENGE
         if code is Code.METHOD_NOT_ALLOWED:
-            return _allow(other for other in self._operations if other != method)
+            return _allow({*self._operations} - {method})
         return ()
 
     async def _operate(self, scope: Scope, receive: Receive, until_sent: ExitStack) -> Reply:
-        operation = self._operations.get(scope["method"])
+        method = scope["method"]
+        operation = self._operations.get("GET" if method == "HEAD" else method)
         if operation is None:
             message = f"{scope['method']} is not allowed on {masked(raw_path(scope))}"
             return refusal(Code.METHOD_NOT_ALLOWED, message, status=405, headers=_allow(self._operations))
@@ -229,7 +236,8 @@ class Endpoint:
 
 
 def _allow(methods: Iterable[str]) -> Headers:
-    return ((b"allow", ", ".join(sorted(methods)).encode()),)
+    found = {*methods}
+    return ((b"allow", ", ".join(sorted({*found, "HEAD"} if "GET" in found else found)).encode()),)
 
 
 def tell(observer: Observer, scope: Scope, route: str, status: int, *, seconds: float) -> None:

@@ -18,6 +18,9 @@ _FORM = "application/x-www-form-urlencoded"
 PEER_ADVICE = "The host of the cluster that this concerns does not answer; try again"
 """What a caller does about a host that is away: whether a change was made is not known."""
 
+CLIENT_LEFT = 499
+"""Status under which a request is counted whose client left before it was whole; nobody is sent it."""
+
 Headers = tuple[tuple[bytes, bytes], ...]
 
 encode = msgspec.json.Encoder().encode

@@ -6,6 +6,7 @@ from itertools import count
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from engine.api.app import OPERATIONS, create_app
 from engine.api.settings import ApiSettings
@@ -118,10 +119,10 @@ async def test_message_does_not_repeat_a_phone_number(rest: Rest) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/v1/Services", "GET, POST"),
-        ("PATCH", f"/v1/Services/{NOBODY}", "DELETE, GET, POST"),
-        ("PUT", f"/v1/Services/{NOBODY}/Sessions/KC{'0' * 32}/Participants/KP{'0' * 32}", "DELETE, GET, POST"),
-        ("POST", f"/v1/Services/{NOBODY}/Sessions/KC{'0' * 32}/Interactions", "GET"),
+        ("PUT", "/v1/Services", "GET, HEAD, POST"),
+        ("PATCH", f"/v1/Services/{NOBODY}", "DELETE, GET, HEAD, POST"),
+        ("PUT", f"/v1/Services/{NOBODY}/Sessions/KC{'0' * 32}/Participants/KP{'0' * 32}", "DELETE, GET, HEAD, POST"),
+        ("POST", f"/v1/Services/{NOBODY}/Sessions/KC{'0' * 32}/Interactions", "GET, HEAD"),
         ("DELETE", "/openapi.json", "GET, HEAD"),
     ],
 )
@@ -131,6 +132,49 @@ async def test_wrong_method_is_405(rest: Rest, method: str, path: str, allowed: 
 
     assert_error(response, 405, 20004)
     assert response.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/v1/Services", f"/v1/Services/{NOBODY}", "/v1/Alerts"])
+async def test_head_is_get_without_a_body(rest: Rest, path: str) -> None:
+    """Its status and headers, also of what is not there (RFC 9110 9.3.2)."""
+    read = await rest.client.get(path)
+    head = await rest.client.head(path)
+
+    assert head.status_code == read.status_code
+    assert head.headers == read.headers
+
+
+@pytest.mark.parametrize("sent", [b"", b"UniqueName=sh"])
+async def test_a_client_that_leaves_in_its_body_is_no_failure(
+    rest: Rest, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
+    """It is counted as 499, told at debug only, and nothing is done."""
+    told: list[Message] = [{"type": "http.request", "body": sent, "more_body": True}, {"type": "http.disconnect"}]
+    messages = iter(told)
+    answered: list[Message] = []
+
+    async def receive() -> Message:
+        return next(messages)
+
+    async def send(message: Message) -> None:
+        answered.append(message)
+
+    token = base64.b64encode(f"{rest.account.sid}:{rest.account.auth_token}".encode())
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/Services",
+        "raw_path": b"/v1/Services",
+        "query_string": b"",
+        "headers": [(b"authorization", b"Basic " + token)],
+    }
+    with caplog.at_level(logging.DEBUG, logger="maskline.api"):
+        await rest.app(scope, receive, send)
+
+    assert answered == []
+    assert rest.observer.requests == [("POST", "/v1/Services", 499)]
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+    assert not (await rest.client.get("/v1/Services")).json()["services"]
 
 
 async def test_refusal_of_the_rules_keeps_its_code_and_message(rest: Rest) -> None:

@@ -25,7 +25,7 @@ async def test_update_is_not_allowed_by_default(rest: Rest) -> None:
     response = await rest.client.post(path, data={"FriendlyName": "Bob"})
 
     assert (response.status_code, response.json()["code"]) == (405, 20004)
-    assert response.headers["allow"] == "DELETE, GET"
+    assert response.headers["allow"] == "DELETE, GET, HEAD"
 
 
 async def test_update_changes_what_is_named(rest: Rest) -> None:
