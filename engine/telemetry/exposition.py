@@ -1,6 +1,6 @@
 """The page that Prometheus reads: the library's metrics of the process and our own instruments, in either text format.
 
-Source: the Prometheus text format 0.0.4 and OpenMetrics 1.0; the library chooses between them by the Accept header.
+Source: the Prometheus text format 0.0.4 and OpenMetrics 1.0; the Accept header chooses between them.
 """
 
 from prometheus_client import CollectorRegistry
@@ -11,6 +11,7 @@ from prometheus_client.process_collector import ProcessCollector
 from engine.telemetry.instruments import Instrument
 
 _OPENMETRICS = "application/openmetrics-text"
+_PLAIN = "text/plain"
 _END = b"# EOF\n"
 
 
@@ -35,6 +36,7 @@ class Exposition:
 
     def write(self, accept: str) -> tuple[bytes, str]:
         """Write all metrics in the format that an Accept header asks for; returns them and their content type."""
+        accept = _preferred(accept)
         try:
             encode, content_type = choose_encoder(accept)
         except (TypeError, ValueError):  # a version that is no version
@@ -48,6 +50,26 @@ class Exposition:
             parts.extend(instrument.lines())
         ours, theirs = "".join(parts).encode(), encode(self._library)
         return (theirs.removesuffix(_END) + ours + _END if is_openmetrics else theirs + ours), content_type
+
+
+def _preferred(accept: str) -> str:
+    """Leave of an Accept header what the library may choose from; it ignores qualities (RFC 9110 12.4.2)."""
+    ranges: dict[str, list[tuple[float, str]]] = {}
+    for one in accept.split(","):
+        name, *parameters = (part.strip() for part in one.lower().split(";"))
+        quality = next((_quality(part[2:]) for part in parameters if part.startswith("q=")), 1.0)
+        ranges.setdefault(name, []).append((quality, one))
+    plain = next((max(ranges[name])[0] for name in (_PLAIN, "text/*", "*/*") if name in ranges), 0.0)
+    open_metrics = max(ranges.get(_OPENMETRICS, [(0.0, "")]))[0]
+    chosen = ranges.get(_OPENMETRICS if open_metrics and open_metrics >= plain else _PLAIN, [])
+    return ",".join(one for quality, one in sorted(chosen, key=lambda it: -it[0]) if quality)
+
+
+def _quality(text: str) -> float:
+    try:
+        return min(max(float(text), 0.0), 1.0)
+    except ValueError:
+        return 1.0
 
 
 def _head(name: str, instrument: Instrument) -> str:

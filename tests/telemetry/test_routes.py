@@ -55,6 +55,29 @@ async def test_an_odd_accept_header_is_answered_all_the_same(accept: str) -> Non
     assert "maskline_build_info" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("application/openmetrics-text", "application/openmetrics-text"),
+        ("application/openmetrics-text;q=0", "text/plain"),
+        ("text/plain;version=0.0.4,application/openmetrics-text;q=0.0", "text/plain"),
+        ("text/plain;version=0.0.4;q=0.9,application/openmetrics-text;version=1.0.0;q=0.1", "text/plain"),
+        ("application/openmetrics-text; q=0.9 , text/plain; q=0.8", "application/openmetrics-text"),
+        ("text/plain, application/openmetrics-text", "application/openmetrics-text"),
+        ("application/openmetrics-text;q=0.5,*/*;q=0.1", "application/openmetrics-text"),
+        ("application/openmetrics-text;q=0.5,*/*", "text/plain"),
+        ("application/openmetrics-text;q=0.5,text/plain;q=0.4,*/*", "application/openmetrics-text"),
+        ("*/*", "text/plain"),
+        ("text/html", "text/plain"),
+    ],
+)
+async def test_the_better_liked_format_is_answered(accept: str, media_type: str) -> None:
+    """By quality (RFC 9110 12.4.2); OpenMetrics where both are liked alike, plain text where neither is named."""
+    answer = await ask("/metrics", accept=accept)
+
+    assert answer.headers["content-type"].partition(";")[0] == media_type
+
+
 async def test_openmetrics_of_a_later_version_is_answered_in_ours() -> None:
     """The header says which it is."""
     answer = await ask("/metrics", accept="application/openmetrics-text;version=2.0.0")
