@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, Router
+from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.console import lists, login, overview, search
@@ -85,7 +86,21 @@ def create_console(
 def console_routes(console: ASGIApp) -> list[BaseRoute]:
     """Return the routes by which another application hands its requests to the console."""
     handed = _Handed(console)
-    return [Route(PREFIX, handed), Route(f"{PREFIX}/{{below:path}}", handed)]
+    return [Route(PREFIX, handed), Route(f"{PREFIX}/{{below:path}}", handed), _FromBrowser("/", _go_there)]
+
+
+class _FromBrowser(Route):
+    """A route for those who look at pages; for all others it is not there."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match a GET that accepts HTML."""
+        looks = scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}
+        is_browser = looks and "text/html" in Headers(scope=scope).get("accept", "")
+        return super().matches(scope) if is_browser else (Match.NONE, {})
+
+
+async def _go_there(request: Request) -> Response:
+    return redirect(request)
 
 
 class _Handed:

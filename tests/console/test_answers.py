@@ -5,11 +5,13 @@ from collections.abc import Callable
 
 import anyio
 import anyio.lowlevel
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.routing import Router
 
-from engine.console.app import PRIVATE, PUBLIC
+from engine.console.app import PRIVATE, PUBLIC, console_routes
 from engine.console.http import HEADERS
 from engine.console.pages import STATIC
 from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
@@ -31,6 +33,29 @@ HARDENING = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
+
+
+@pytest.mark.parametrize(
+    ("asked", "accept", "location"),
+    [
+        ("GET /", "text/html,application/xhtml+xml,*/*;q=0.8", "console"),
+        ("HEAD /", "text/html", "console"),
+        ("GET /", "application/json", None),
+        ("GET /", "*/*", None),
+        ("POST /", "text/html", None),
+        ("GET /other", "text/html", None),
+    ],
+)
+async def test_a_browser_that_names_no_page_is_led_to_the_console(
+    console: Console, asked: str, accept: str, location: str | None
+) -> None:
+    """By a relative link, which a proxy's prefix does not spoil; whoever looks for no page gets what was there."""
+    app = Router(console_routes(console.app))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://a") as client:
+        answer = await client.request(*asked.split(), headers={"accept": accept})
+
+    assert answer.status_code == (303 if location else 404)
+    assert answer.headers.get("location") == location
 
 
 @pytest.mark.parametrize("path", [*PUBLIC, *PRIVATE, *STATIC_PATHS, *ODD_PATHS])
