@@ -41,10 +41,11 @@ from engine.ingress.feed_server import FeedServer
 from engine.ingress.feed_tls import Certificate
 from engine.ingress.http import inbound_protocol
 from engine.ingress.port import HttpPort, PortSettings
-from engine.listeners import Listener, bind_tcp, bind_unix
+from engine.listeners import Listener, allow_descriptors, bind_tcp, bind_unix
 from engine.outgoing import Outgoing, egress_settings
 from engine.runtime import OrderedMint, SureClock, clock, monotonic, pick
 from engine.settings import MexicanOne, Settings, Synchronous
+from engine.telemetry.descriptors import watch_descriptors
 from engine.telemetry.logs import ROOT
 from engine.telemetry.loop_lag import watch_loop_lag
 from engine.telemetry.observer import Telemetry
@@ -58,6 +59,9 @@ ADMIN_SOCKET = "maskline.sock"
 
 _COMMIT_SECONDS = 1.9
 """What is left, after the grace of the requests, to commit and close."""
+
+_OTHER_DESCRIPTORS = 200
+"""Files, and connections to applications and carriers, beside those of clients."""
 
 _MEXICAN_ONE = {MexicanOne.BY_DATE: None, MexicanOne.ALWAYS: True, MexicanOne.NEVER: False}
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told apart, not bound
@@ -108,6 +112,8 @@ async def running_engine(
         MasklineError: the port, the data directory or its database cannot be used.
     """
     telemetry = Telemetry()
+    feeds = settings.max_feed_connections if settings.feed_listen is not None else 0
+    allow_descriptors(settings.max_http_connections + feeds + _OTHER_DESCRIPTORS)
     async with AsyncExitStack() as stack:
         sockets = [stack.enter_context(closing(bind_tcp(settings.listen, is_shared=peers is not None)))]
         address = _address(sockets[0])
@@ -136,7 +142,7 @@ async def running_engine(
             _started_host(settings, store, telemetry, outgoing=outgoing, peers=peers)
         )
         unix = stack.enter_context(_unix_socket(settings.data_dir))
-        await stack.enter_async_context(_watched_loop(telemetry))
+        await stack.enter_async_context(_watched_process(telemetry))
         feed_address = "" if feed is None else _address(feed[0]).removeprefix("http://")
         engine = RunningEngine(address, public_url, host, outgoing, store, feed_address, operations)
         await stack.enter_async_context(
@@ -401,12 +407,16 @@ def _watch(
 
 
 @asynccontextmanager
-async def _watched_loop(telemetry: Telemetry) -> AsyncIterator[None]:
-    watching = asyncio.create_task(watch_loop_lag(telemetry.lagged, monotonic), name="loop-lag")
+async def _watched_process(telemetry: Telemetry) -> AsyncIterator[None]:
+    watching = (
+        asyncio.create_task(watch_loop_lag(telemetry.lagged, monotonic), name="loop-lag"),
+        asyncio.create_task(watch_descriptors(telemetry.lacked_descriptor, monotonic), name="descriptors"),
+    )
     try:
         yield
     finally:
-        watching.cancel()
+        for one in watching:
+            one.cancel()
 
 
 @contextmanager

@@ -5,7 +5,9 @@ The sockets are bound before anything else is opened, so that a port in use is t
 
 import asyncio
 import contextlib
+import logging
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,8 @@ from starlette.types import ASGIApp
 
 from engine.core.errors import MasklineError
 from engine.settings import ListenAddress
+
+_log = logging.getLogger("maskline.engine")
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
@@ -74,6 +78,23 @@ class Listener(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone."""
         yield
+
+
+def allow_descriptors(wanted: int) -> None:
+    """Raise the process' limit of open files to what is wanted; warn where the system does not let us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if allowed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        _log.warning(
+            "this process may open %d files, but may be asked for %d (max_http_connections and max_feed_connections);"
+            " raise its limit (ulimit -n, LimitNOFILE of the systemd unit) or lower the settings",
+            allowed,
+            wanted,
+        )
 
 
 def bind_tcp(address: ListenAddress, *, option: str = "--listen", is_shared: bool = False) -> socket.socket:

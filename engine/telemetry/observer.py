@@ -71,6 +71,7 @@ class Telemetry:
         self._count_outgoing()
         self._count_storage()
         self._loop_lag = self._histogram_of("loop_lag_seconds", "How late the event loop woke who slept", LAG_SECONDS)
+        self._lacks = self._tally("descriptor_shortages", "Looks, one a second, that found no file descriptor left")
 
     def _count_traffic(self) -> None:
         self._meters = meters = {ingress: Meter() for ingress in Ingress}
@@ -265,6 +266,10 @@ class Telemetry:
     def lagged(self, seconds: float) -> None:
         """Count how late the event loop woke who slept."""
         self._loop_lag.observe(seconds)
+
+    def lacked_descriptor(self) -> None:
+        """Count a look that found no file descriptor left."""
+        self._lacks.counts[()] += 1
 
     def gauge(self, name: str, meaning: str, labels: str, read: Reading) -> None:
         """Read gauge `maskline_<name>` whenever the metrics are asked for."""
