@@ -4,53 +4,16 @@ import asyncio
 import os
 import shutil
 import ssl
-import subprocess
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from engine.ingress.feed import FeedSettings
 from engine.ingress.feed_tls import BadCertificate, Certificate
+from tests.certificates import EC, RSA, Pems, made
 from tests.ingress.feed_rig import HELLO, HOOKED, PATIENCE, SENDER, TOLD, Running, call, connected, feeding, until
 
 pytestmark = pytest.mark.anyio
-
-_MAKE = "req -x509 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost -newkey"
-_EC = "ec -pkeyopt ec_paramgen_curve:prime256v1"
-_RSA = "rsa:2048"
-
-
-class Pems(NamedTuple):
-    """A certificate and its key."""
-
-    chain: Path
-    key: Path
-
-    @property
-    def trusting(self) -> ssl.SSLContext:
-        """What a client needs that trusts no other."""
-        return ssl.create_default_context(cafile=self.chain)
-
-    def put(self, pems: "Pems") -> None:
-        """Replace both files, as tools do that renew certificates."""
-        for own, other in zip(self, pems, strict=True):
-            shutil.copy(other, own.with_suffix(".new"))
-            own.with_suffix(".new").rename(own)
-
-
-def made(where: Path, *, key: str = _EC) -> Pems:
-    """Make a certificate for localhost."""
-    openssl = shutil.which("openssl")
-    assert openssl is not None, "the tests of TLS need openssl"
-    where.mkdir()
-    pems = Pems(where / "certificate.pem", where / "key.pem")
-    subprocess.run(  # noqa: S603 - made up of our own words
-        [openssl, *_MAKE.split(), *key.split(), "-out", str(pems.chain), "-keyout", str(pems.key)],
-        check=True,
-        capture_output=True,
-    )
-    return pems
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +22,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Pems:
     return made(tmp_path_factory.mktemp("tls") / "old")
 
 
-@pytest.fixture(scope="module", params=[_EC, _RSA], ids=["of the same kind", "of another kind"])
+@pytest.fixture(scope="module", params=[EC, RSA], ids=["of the same kind", "of another kind"])
 def new(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pems:
     """Return the one that replaces it."""
     return made(tmp_path_factory.mktemp("tls") / "new", key=request.param)

@@ -88,6 +88,12 @@ class Redirector:
             return
         self._take(message, arrival)
 
+    def send_elsewhere(self, data: bytes, arrival: Arrival) -> None:
+        """Answer a message of a peer that asks too much, without looking at what it asks."""
+        message = read_message(data)
+        if isinstance(message, Request) and message.method != b"ACK":
+            self._answer(message, arrival, HOST_NOT_READY)
+
     def next_timer(self) -> float | None:
         """Return when `wake` is due."""
         return self._transactions.next_timer()

@@ -1,0 +1,261 @@
+"""The sockets of the SIP channel: datagrams and streams of peers, to the redirector and back.
+
+Strangers get nothing over UDP, not even a refusal, and over TCP and TLS an end of the connection. The datagrams of one
+readable burst are read, decided and answered together.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from engine.channels.sip.answers import answer
+from engine.channels.sip.framing import PONG, KeepAlive, Splitter, Unframed
+from engine.channels.sip.message import Malformed, read_message
+from engine.channels.sip.observing import SipObserver, SipProblem
+from engine.channels.sip.peers import Peers
+from engine.channels.sip.redirector import Arrival, Peer, Redirector
+from engine.core.ports import Clock
+
+_log = logging.getLogger("maskline.sip")
+
+MOST_DATAGRAMS = 64
+"""Of one turn of the loop, so that others get theirs."""
+
+MOST_UNSENT = 4_096
+"""Answers that wait for room in the socket; peers ask again for the others."""
+
+MAX_DATAGRAM_BYTES = 65_535
+IDLE_SECONDS = 600.0
+"""After which a stream on which nothing was said is closed."""
+
+_BACKLOG = 1024
+_BUFFER_BYTES = 4 * 1024 * 1024
+
+
+class SipServer:
+    """Listens, and keeps the redirector's time."""
+
+    def __init__(
+        self,
+        redirector: Redirector,
+        peers: Peers,
+        *,
+        observer: SipObserver,
+        monotonic: Clock,
+        most_connections: int,
+    ) -> None:
+        """Serve peers from a redirector."""
+        self.redirector = redirector
+        self.peers = peers
+        self.observer = observer
+        self.monotonic = monotonic
+        self.streams: set[Stream] = set()
+        self._most_connections = most_connections
+        self._datagrams: list[Datagrams] = []
+        self._servers: list[asyncio.Server] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def open(
+        self,
+        *,
+        datagrams: Iterable[socket.socket] = (),
+        streams: Iterable[socket.socket] = (),
+        tls_streams: Iterable[socket.socket] = (),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Take messages on bound sockets from now on."""
+        loop = asyncio.get_running_loop()
+        self._datagrams += [Datagrams(self, bound, loop) for bound in datagrams]
+        for bound, context in [*((one, None) for one in streams), *((one, tls) for one in tls_streams)]:
+            server = await loop.create_server(lambda: Stream(self), sock=bound, ssl=context, backlog=_BACKLOG)
+            self._servers.append(server)
+
+    async def close(self) -> None:
+        """Take nothing more; what waits for a decision is left to the peers' timers."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for each in self._datagrams:
+            each.close()
+        for server in self._servers:
+            server.close()
+        for stream in tuple(self.streams):
+            stream.end()
+
+    def admit(self, stream: "Stream", peer: Peer | None) -> bool:
+        """Tell whether a connection may stay."""
+        if peer is None:
+            self.observer.sip_dropped(SipProblem.STRANGER)
+            return False
+        if len(self.streams) >= self._most_connections:
+            self.observer.sip_dropped(SipProblem.TOO_MANY_CONNECTIONS)
+            return False
+        self.streams.add(stream)
+        return True
+
+    def take(self, data: bytes, arrival: Arrival) -> None:
+        """Hand a message of a peer on, unless it asks too much."""
+        try:
+            if self.peers.may_ask(arrival.peer, now=self.monotonic()):
+                self.redirector.take(data, arrival)
+            else:
+                self.observer.sip_dropped(SipProblem.TOO_MANY_REQUESTS)
+                self.redirector.send_elsewhere(data, arrival)
+        except Exception:  # noqa: BLE001 - the listener's task: the unforeseen is logged, and the peer's timers go on
+            _log.exception("A SIP message could not be answered")
+            self.observer.sip_dropped(SipProblem.INTERNAL_ERROR)
+
+    def keep_time(self) -> None:
+        """Have the redirector woken when it asks for it."""
+        due = self.redirector.next_timer()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            wait = max(0.0, due - self.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(wait, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self.redirector.wake()
+        self.keep_time()
+
+
+class Datagrams:
+    """One UDP socket."""
+
+    def __init__(self, server: SipServer, bound: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        """Read a bound socket."""
+        self._server = server
+        self._socket = bound
+        self._loop = loop
+        self._unsent: deque[tuple[bytes, tuple[str, int]]] = deque()
+        bound.setblocking(False)  # noqa: FBT003 - takes no name
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            bound.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+        loop.add_reader(bound, self._read)
+
+    def close(self) -> None:
+        """Read no more."""
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+
+    def _read(self) -> None:
+        server = self._server
+        for _ in range(MOST_DATAGRAMS):
+            try:
+                data, source = self._socket.recvfrom(MAX_DATAGRAM_BYTES)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:  # an ICMP error of something sent before
+                continue
+            peer = server.peers.find(source[0])
+            if peer is None:
+                server.observer.sip_dropped(SipProblem.STRANGER)
+            else:
+                reply = self._reply_to(source)
+                server.take(data, Arrival(peer, (source[0], source[1]), is_reliable=False, reply=reply))
+        server.keep_time()
+
+    def _reply_to(self, source: tuple[str, int]) -> Callable[[bytes], None]:
+        def reply(data: bytes) -> None:
+            if self._unsent or not self._is_sent(data, source):
+                if not self._unsent:
+                    self._loop.add_writer(self._socket, self._write)
+                if len(self._unsent) < MOST_UNSENT:
+                    self._unsent.append((data, source))
+
+        return reply
+
+    def _is_sent(self, data: bytes, source: tuple[str, int]) -> bool:
+        try:
+            self._socket.sendto(data, source)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as problem:  # no way there: the peer asks again
+            _log.debug("A SIP answer could not be sent: %s", problem.strerror)
+        return True
+
+    def _write(self) -> None:
+        while self._unsent and self._is_sent(*self._unsent[0]):
+            self._unsent.popleft()
+        if not self._unsent:
+            self._loop.remove_writer(self._socket)
+
+
+class Stream(asyncio.Protocol):
+    """One connection over TCP or TLS."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, server: SipServer) -> None:
+        """Serve a connection."""
+        self._server = server
+        self._splitter = Splitter()
+        self._peer: Peer | None = None
+        self._source = ("", 0)
+        self._idle: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as asyncio's own do
+        """Let a peer in, and nobody else."""
+        self._transport = transport
+        host, port = transport.get_extra_info("peername")[:2]
+        self._source = (host, port)
+        self._peer = self._server.peers.find(host)
+        if not self._server.admit(self, self._peer):
+            transport.abort()
+            return
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what is whole now."""
+        if self._peer is None or self._splitter.is_broken:
+            return
+        self._wait()
+        arrival = Arrival(self._peer, self._source, is_reliable=True, reply=self._write)
+        for piece in self._splitter.feed(data):
+            if isinstance(piece, KeepAlive):
+                self._write(PONG)
+            elif isinstance(piece, Unframed):
+                self._refuse(piece.message)
+            else:
+                self._server.take(piece, arrival)
+        self._server.keep_time()
+
+    def pause_writing(self) -> None:
+        """Read no more from a peer that does not take its answers."""
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read again."""
+        self._transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's form
+        """Forget the connection."""
+        self._server.streams.discard(self)
+        if self._idle is not None:
+            self._idle.cancel()
+
+    def end(self) -> None:
+        """Close when what was written has left."""
+        self._transport.close()
+
+    def _refuse(self, message: bytes) -> None:
+        """Answer what has no end that can be told, as far as it can be answered, and close."""
+        self._server.observer.sip_dropped(SipProblem.UNFRAMED)
+        found = read_message(message)
+        if isinstance(found, Malformed):
+            self._write(answer(found.echo, found.status, self._source, reason=found.reason))
+        self.end()
+
+    def _write(self, data: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _wait(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self.end)
