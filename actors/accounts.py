@@ -3,19 +3,26 @@
 import asyncio
 import hashlib
 import hmac
+import logging
 import secrets
+from datetime import UTC, datetime
 
 import msgspec
 
 from actors.parts import Parts
 from actors.registry import Registry, redecided
-from engine.core.changes import AccountSaved, ApiKeySaved
-from engine.core.errors import ApiError, not_found
+from engine.core.changes import AccountErased, AccountSaved, ApiKeySaved
+from engine.core.errors import ApiError, Code, invalid_parameter, not_found
+from engine.core.ports import AccountHoldings
 from engine.core.records import Account, ApiKey
-from engine.core.requests import AccountUpdate, given
+from engine.core.requests import AccountUpdate, TokenRotation, given
 from engine.core.sids import SidKind
 
-_NOBODY = b"\0" * 32
+LONGEST_OVERLAP_SECONDS = 90 * 86_400.0
+"""How long two tokens may be good at most."""
+
+_NOBODY = (b"\0" * 32,)
+_log = logging.getLogger("maskline.accounts")
 
 
 def secret_hash(secret: str) -> bytes:
@@ -43,20 +50,30 @@ class AccountRegister:
             raise not_found(f"/Accounts/{account_sid}")
         return account
 
+    def holdings(self, account_sid: str) -> AccountHoldings:
+        """Return what an account has; ApiError NOT_FOUND."""
+        return self._registry.holdings_of(self.get(account_sid).sid)
+
     def all(self) -> tuple[Account, ...]:
         """Return all accounts, oldest first."""
         return tuple(sorted(self._registry.accounts.values(), key=lambda account: account.sid))
 
     def authenticate(self, username: str, password: str) -> Account | None:
-        """Check account SID and token, or API key and secret, in constant time."""
-        given = secret_hash(password)
+        """Check account SID and token, or API key and secret, in constant time; None for a disabled account too."""
+        return self.knows(username, secret_hash(password))
+
+    def knows(self, username: str, digest: bytes) -> Account | None:
+        """Check as `authenticate`, the SHA-256 of the password instead of it."""
         key = self._registry.keys.get(username)
-        if key is not None:
-            is_right = hmac.compare_digest(given, key.secret_hash) and key.date_revoked is None
-            return self._registry.accounts.get(key.account_sid) if is_right else None
-        account = self._registry.accounts.get(username)
-        expected = _NOBODY if account is None else secret_hash(account.auth_token)
-        return account if hmac.compare_digest(given, expected) else None
+        if key is None:
+            account = self._registry.accounts.get(username)
+            tokens = () if account is None else account.tokens(self._parts.clock())
+            expected = tuple(map(secret_hash, tokens)) or _NOBODY
+        else:
+            account = self._registry.accounts.get(key.account_sid)
+            expected = (key.secret_hash,) if key.date_revoked is None else _NOBODY
+        is_right = any([hmac.compare_digest(digest, one) for one in expected])  # noqa: C419 - all, in constant time
+        return account if is_right and account is not None and not account.is_disabled else None
 
     async def create(self, settings: AccountUpdate) -> Account:
         """Make an account with a fresh token."""
@@ -73,6 +90,79 @@ class AccountRegister:
         """Change an account's settings."""
         async with self._turn:  # a change made from the record of before would undo one that is under way
             return await self._save(_changed(self.get(account_sid), settings))
+
+    @redecided
+    async def rotate_token(self, account_sid: str, rotation: TokenRotation) -> Account:
+        """Give an account a fresh token; the one before signs what we send until it ends."""
+        overlap = rotation.overlap_seconds
+        if not 0 <= overlap <= LONGEST_OVERLAP_SECONDS:
+            raise invalid_parameter("overlap_seconds", f"it is from 0 to {LONGEST_OVERLAP_SECONDS:.0f}")
+        async with self._turn:
+            account, now = self.get(account_sid), self._parts.clock()
+            signing, *newer = account.tokens(now)
+            if newer and overlap and not rotation.is_instead:
+                raise ApiError(
+                    Code.CONFLICT,
+                    f"Two tokens are good until {_moment(account.date_token_ends)}: end the one before first, or ask "
+                    "for a fresh token instead of the newer one",
+                )
+            rotated = msgspec.structs.replace(
+                account,
+                auth_token=secrets.token_hex(16),
+                previous_token=signing if overlap else None,
+                date_token_ends=now + overlap if overlap else None,
+            )
+            await self._save(rotated)
+        until = f"the one before is good until {_moment(rotated.date_token_ends)} and signs webhooks until then"
+        self._tell(rotated, f"A fresh auth token; {until if overlap else 'the one before is good no more'}")
+        return rotated
+
+    @redecided
+    async def end_previous_token(self, account_sid: str) -> Account:
+        """Let only the newest token be good from now on; harmless when it is already."""
+        async with self._turn:
+            account = self.get(account_sid)
+            if len(account.tokens(self._parts.clock())) == 1:
+                return account
+            ended = msgspec.structs.replace(account, previous_token=None, date_token_ends=None)
+            await self._save(ended)
+        self._tell(ended, "The auth token before is good no more; the newest signs webhooks")
+        return ended
+
+    @redecided
+    async def enable(self, account_sid: str, *, is_enabled: bool) -> Account:
+        """Disable an account, or let it do what it did before; harmless when it is so already."""
+        async with self._turn:
+            account = self.get(account_sid)
+            if account.is_disabled is not is_enabled:
+                return account
+            changed = msgspec.structs.replace(account, date_disabled=None if is_enabled else self._parts.clock())
+            await self._save(changed)
+        if is_enabled:
+            self._tell(changed, "The account is active again")
+        else:
+            self._tell(changed, "The account was disabled by the operator", code=Code.ACCOUNT_NOT_ACTIVE)
+        return changed
+
+    @redecided
+    async def delete(self, account_sid: str) -> None:
+        """Erase an account that is disabled and has nothing left, with its keys, events and what was owed for it."""
+        async with self._turn:
+            account = self.get(account_sid)
+            if not account.is_disabled:
+                raise ApiError(Code.CONFLICT, "The account is active: disable it first")
+            await self._save(account)  # what was asked for before it was disabled has come to its end behind this
+            left = self._registry.holdings_of(account_sid)
+            if not left.is_nothing:
+                problem = f"The account still has {len(left.services)} services and {len(left.numbers)} numbers"
+                raise ApiError(Code.CONFLICT, problem)
+            await self._registry.write(AccountErased(account_sid))
+        _log.warning("The account was deleted", extra={"account_sid": account_sid})
+
+    def _tell(self, account: Account, what: str, *, code: Code = Code.ACCOUNT_CHANGED) -> None:
+        """Tell the account, and the log for those who look later who did what."""
+        self._parts.tell(code, what, account_sid=account.sid)
+        _log.warning("%s", what, extra={"account_sid": account.sid})
 
     async def _save(self, account: Account) -> Account:
         await self._registry.write(AccountSaved(account))
@@ -111,6 +201,10 @@ class AccountRegister:
 
 def _changed(account: Account, settings: AccountUpdate) -> Account:
     return msgspec.structs.replace(account, **given(settings))
+
+
+def _moment(at: float | None) -> str:
+    return "now" if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def _no_such_key(key_sid: str) -> ApiError:

@@ -57,7 +57,7 @@ class ConsoleSide:
         mine = [one.service.sid for one in self._services if account_sid in {None, one.service.account_sid}]
         return await self._parts.store.find_sessions(mine, sought, most=most)
 
-    async def begin_visit(self, account_sid: str | None, credential: str) -> Visit:
+    async def begin_visit(self, account_sid: str | None, credential: str, proof: bytes = b"") -> Visit:
         """Let somebody in."""
         visit = Visit(
             token=self._secret(),
@@ -65,6 +65,7 @@ class ConsoleSide:
             account_sid=account_sid,
             credential=credential,
             begun_at=self._parts.clock(),
+            proof=proof,
         )
         self._visits.begin(visit)
         return visit
@@ -130,9 +131,9 @@ class ConsoleFront:
         is_cut = len(found) > most or any(part.is_cut for part in parts)
         return FoundSessions(tuple(found[:most]), is_cut, silent)
 
-    async def begin_visit(self, account_sid: str | None, credential: str) -> Visit:
+    async def begin_visit(self, account_sid: str | None, credential: str, proof: bytes = b"") -> Visit:
         """Let somebody in, here."""
-        return await self._side.begin_visit(account_sid, credential)
+        return await self._side.begin_visit(account_sid, credential, proof)
 
     async def find_visit(self, token: str, *, is_active: bool) -> Visit | None:
         """Return the visit of a token, wherever it is kept; PeerUnavailable."""

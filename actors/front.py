@@ -18,7 +18,7 @@ from engine.core.batch import BatchItem, ItemRefused, ItemResult
 from engine.core.e164 import canonical
 from engine.core.effects import Effect
 from engine.core.errors import ApiError, Code, PeerUnavailable
-from engine.core.ports import AlertFilter, Explanation, OutboxFilter, Page, PageCursor, PoolEntry
+from engine.core.ports import AccountHoldings, AlertFilter, Explanation, OutboxFilter, Page, PageCursor, PoolEntry
 from engine.core.records import Account, ApiKey, DebuggerEvent, Interaction, Participant, ProxyNumber, Service, Session
 from engine.core.requests import (
     AccountUpdate,
@@ -30,6 +30,7 @@ from engine.core.requests import (
     ServiceRequest,
     SessionRequest,
     SessionUpdate,
+    TokenRotation,
 )
 from engine.core.sids import SidKind, is_sid
 
@@ -72,6 +73,30 @@ class Front:
     async def update_account(self, account_sid: str, settings: AccountUpdate) -> Account:
         """Change an account's settings."""
         return await self._control.update_account(account_sid, settings)
+
+    def knows(self, username: str, digest: bytes) -> Account | None:
+        """Check as `authenticate`, the SHA-256 of the password instead of it."""
+        return self._control.knows(username, digest)
+
+    async def rotate_token(self, account_sid: str, rotation: TokenRotation) -> Account:
+        """Give an account a fresh token; CONFLICT while two are good already, unless the rotation says otherwise."""
+        return await self._control.rotate_token(account_sid, rotation)
+
+    async def end_previous_token(self, account_sid: str) -> Account:
+        """Let only the newest token of an account be good from now on."""
+        return await self._control.end_previous_token(account_sid)
+
+    async def enable_account(self, account_sid: str, *, is_enabled: bool) -> Account:
+        """Disable an account, or let it do what it did before."""
+        return await self._control.enable_account(account_sid, is_enabled=is_enabled)
+
+    def account_holdings(self, account_sid: str) -> AccountHoldings:
+        """Tell what an account has."""
+        return self._control.account_holdings(account_sid)
+
+    async def delete_account(self, account_sid: str) -> None:
+        """Erase an account; CONFLICT unless it is disabled and has neither services nor numbers."""
+        await self._control.delete_account(account_sid)
 
     def account(self, account_sid: str) -> Account:
         """Read one account."""

@@ -24,6 +24,7 @@ from engine.core.records import Interaction, Leg, Participant
 from engine.core.routing import (
     BUSY,
     CALL_OF_STRANGER,
+    DISABLED,
     MESSAGE_OF_STRANGER,
     OUT_OF_SESSION,
     REBUILDING,
@@ -147,6 +148,9 @@ class HookedEvents:
         )
         if self._blocks(verdict, actor, event, session):
             return Decision(Outcome.REFUSED, Reason.INTERCEPTED, Code.CONTACT_REJECTED, session_sid=session.sid)
+        if actor.rules.is_disabled:
+            actor.tell_of(event, DISABLED.decision)
+            return DISABLED.decision
         if not still_meets(actor.bindings, session, interaction):
             return self._gone(actor, event, session)
         decision = msgspec.structs.replace(ruling.decision, body=verdict.body, interaction_sid=interaction.sid)

@@ -20,6 +20,7 @@ from engine.core.errors import CATALOGUE
 from engine.core.event_keys import event_key
 from engine.core.records import Address, Interaction, Kind, Participant
 from engine.core.routing import (
+    DISABLED,
     OUT_OF_SESSION,
     REBUILDING,
     NumberRules,
@@ -103,6 +104,10 @@ class NumberActor:
 
     def receive(self, event: InboundEvent, answer: Answer) -> None:
         """Decide about an event; a routed one is answered after its commit, every other at once."""
+        if self.rules.is_disabled:  # before what passed already is looked for: that would be dialled again
+            self.tell_of(event, DISABLED.decision)
+            answer(DISABLED.decision)
+            return
         if self.source is not None and not self.source.is_ready:
             answer(REBUILDING)
             return

@@ -57,6 +57,7 @@ class NumberRegister:
     async def own(self, account_sid: str, requests: Sequence[NumberRequest]) -> tuple[ProxyNumber | ApiError, ...]:
         """Make the account own numbers, in one commit; what is wrong with one does not stop the others."""
         async with self.turn:
+            self._registry.active_account(account_sid)
             results: list[ProxyNumber | ApiError] = []
             taken: set[Address] = set()
             for request in requests:

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from engine.core import ports
 from engine.core.changes import (
+    AccountErased,
     AccountSaved,
     ApiKeySaved,
     NumberReleased,
@@ -18,9 +19,9 @@ from engine.core.changes import (
     ServiceSaved,
 )
 from engine.core.e164 import canonical
-from engine.core.errors import ApiError, Code, MasklineError
+from engine.core.errors import ApiError, Code, MasklineError, not_found
 from engine.core.pool import unpooled
-from engine.core.ports import Store
+from engine.core.ports import AccountHoldings, Store
 from engine.core.records import Account, Address, ApiKey, ProxyNumber, Service
 
 P = ParamSpec("P")
@@ -29,7 +30,9 @@ R = TypeVar("R")
 MOST_DECISIONS = 20
 """How often a change is decided again while other hosts change the same record."""
 
-RegistryChange = AccountSaved | ApiKeySaved | NumberSaved | NumberReleased | ServiceSaved | ServiceErased
+RegistryChange = (
+    AccountSaved | AccountErased | ApiKeySaved | NumberSaved | NumberReleased | ServiceSaved | ServiceErased
+)
 
 Changed = Callable[[RegistryChange], None]
 """Told of a change before the registry takes it over, so that what was before can still be looked up."""
@@ -97,6 +100,22 @@ class Registry:
         """Return the SID of an account's service of that name."""
         return self._names.get((account_sid, unique_name))
 
+    def active_account(self, account_sid: str) -> Account:
+        """Return an account that may have something new; ApiError NOT_FOUND, PERMISSION_DENIED."""
+        account = self.accounts.get(account_sid)
+        if account is None:
+            raise not_found(f"/Accounts/{account_sid}")
+        if account.is_disabled:
+            raise ApiError(Code.PERMISSION_DENIED, "The account is disabled")
+        return account
+
+    def holdings_of(self, account_sid: str) -> AccountHoldings:
+        """Return what an account has."""
+        return AccountHoldings(
+            services=tuple(one.sid for one in self.services.values() if one.account_sid == account_sid),
+            numbers=tuple(one.sid for one in self.numbers.values() if one.account_sid == account_sid),
+        )
+
     def numbers_of(self, service_sid: str) -> tuple[ProxyNumber, ...]:
         """Return the numbers in the pool of a service."""
         return tuple(number for number in self.numbers.values() if number.service_sid == service_sid)
@@ -105,6 +124,9 @@ class Registry:
         match change:
             case AccountSaved(account):
                 self.accounts[account.sid] = account
+            case AccountErased(account_sid):
+                self.accounts.pop(account_sid, None)
+                self.keys = {sid: key for sid, key in self.keys.items() if key.account_sid != account_sid}
             case ApiKeySaved(key):
                 self.keys[key.sid] = key
             case NumberSaved(number):

@@ -16,6 +16,7 @@ from actors.mesh import Mesh
 from actors.registry import Registry, RegistryChange, RegistryMoved
 from engine.core import ports
 from engine.core.changes import (
+    AccountErased,
     AccountSaved,
     ApiKeySaved,
     NumberReleased,
@@ -25,7 +26,7 @@ from engine.core.changes import (
     ServiceSaved,
 )
 from engine.core.e164 import mask
-from engine.core.errors import ApiError, Code, PeerUnavailable
+from engine.core.errors import ApiError, Code, PeerUnavailable, not_found
 from engine.core.ports import Clock, Store
 
 REGISTRAR = 0
@@ -98,7 +99,13 @@ class Registrar:
     def _check(self, change: RegistryChange, digest: str) -> None:
         if digest_of(record_before(self._registry, change)) != digest:
             raise RegistryMoved
+        owner = _owner(change)
+        if owner is not None and owner not in self._registry.accounts:
+            raise not_found(f"/Accounts/{owner}")
         match change:
+            case AccountErased(account_sid):
+                if not self._registry.holdings_of(account_sid).is_nothing:
+                    raise RegistryMoved
             case NumberSaved(number):
                 other = self._registry.number_at(number.address)
                 if other is not None and other.sid != number.sid:
@@ -180,11 +187,22 @@ class ReplicatedWriter:
         await self._follower.know(version)
 
 
+def _owner(change: RegistryChange) -> str | None:
+    """Return the account of a record that is about to be kept, None where it is an account itself or goes."""
+    match change:
+        case ApiKeySaved(record) | NumberSaved(record) | ServiceSaved(record):
+            return record.account_sid
+        case _:
+            return None
+
+
 def record_before(registry: Registry, change: RegistryChange) -> Record | None:
     """Return the record that a change replaces, as it is held."""
     match change:
         case AccountSaved(account):
             return registry.accounts.get(account.sid)
+        case AccountErased(account_sid):
+            return registry.accounts.get(account_sid)
         case ApiKeySaved(key):
             return registry.keys.get(key.sid)
         case NumberSaved(number):
@@ -206,9 +224,11 @@ def _difference(mine: Registry, theirs: ports.Registry, *, at: float) -> chain[R
     """Return the changes that lead from one registry to another, what goes before what comes."""
     services = {service.sid for service in theirs.services}
     numbers = {number.sid for number in theirs.numbers}
+    accounts = {account.sid for account in theirs.accounts}
     return chain(
         (ServiceErased(sid, at) for sid in mine.services if sid not in services),
         (NumberReleased(sid) for sid in mine.numbers if sid not in numbers),
+        (AccountErased(sid) for sid in mine.accounts if sid not in accounts),
         (AccountSaved(one) for one in theirs.accounts if mine.accounts.get(one.sid) != one),
         (ApiKeySaved(one) for one in theirs.api_keys if mine.keys.get(one.sid) != one),
         (ServiceSaved(one) for one in theirs.services if mine.services.get(one.sid) != one),

@@ -81,8 +81,7 @@ class ServiceRegister:
         """Make a service; ApiError SERVICE_NAME_TAKEN."""
         if not isinstance(request.unique_name, str) or not request.unique_name:
             raise invalid_parameter("UniqueName", "it is required")
-        if account_sid not in self._registry.accounts:
-            raise not_found(f"/Accounts/{account_sid}")
+        self._registry.active_account(account_sid)
         now = self._parts.clock()
         blank = Service(
             sid=self._parts.mint(SidKind.SERVICE),

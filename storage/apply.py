@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.core.changes import (
+    AccountErased,
     AccountSaved,
     AlertRaised,
     AlertsErased,
@@ -233,6 +234,9 @@ class Applier:
     def _account_saved(self, change: AccountSaved) -> None:
         self._connection.execute(sql.SAVE_ACCOUNT, account_row(change.account))
 
+    def _account_erased(self, change: AccountErased) -> None:
+        self._run_all(sql.ERASE_ACCOUNT, blob(change.account_sid))
+
     def _api_key_saved(self, change: ApiKeySaved) -> None:
         self._connection.execute(sql.SAVE_API_KEY, api_key_row(change.key))
 
@@ -276,6 +280,7 @@ def _settings(change: SessionChanged) -> tuple[str, list[Cell]]:
 
 _WRITERS: dict[type[Change], Callable[[Applier, Any], None]] = {
     AccountSaved: Applier._account_saved,  # noqa: SLF001 - the table of its own methods
+    AccountErased: Applier._account_erased,  # noqa: SLF001
     ApiKeySaved: Applier._api_key_saved,  # noqa: SLF001
     NumberSaved: Applier._number_saved,  # noqa: SLF001
     NumberReleased: Applier._number_released,  # noqa: SLF001

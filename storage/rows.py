@@ -51,7 +51,7 @@ Fetched = tuple[Any, ...]
 
 ACCOUNT_COLUMNS: Final = (
     "sid, auth_token, friendly_name, allow_participant_conflict, respect_sms_stop_filter, argentina, debugger_url, "
-    "date_created"
+    "previous_token, date_token_ends, date_disabled, date_created"
 )
 API_KEY_COLUMNS: Final = "sid, account_sid, secret_hash, friendly_name, date_created, date_revoked"
 NUMBER_COLUMNS: Final = (
@@ -100,6 +100,9 @@ def account_row(account: Account) -> Row:
         account.respect_sms_stop_filter,
         account.argentina,
         account.debugger_url,
+        account.previous_token,
+        account.date_token_ends,
+        account.date_disabled,
         account.date_created,
     )
 
@@ -114,7 +117,10 @@ def account_of(row: Fetched) -> Account:
         respect_sms_stop_filter=bool(row[4]),
         argentina=bool(row[5]),
         debugger_url=row[6],
-        date_created=row[7],
+        previous_token=row[7],
+        date_token_ends=row[8],
+        date_disabled=row[9],
+        date_created=row[10],
     )
 
 

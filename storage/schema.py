@@ -180,6 +180,14 @@ _ERASURES = (
 )
 
 
+_TOKENS_AND_STATE = (
+    # previous_token is good beside auth_token until date_token_ends; date_disabled is NULL while the account is active
+    "ALTER TABLE accounts ADD COLUMN previous_token TEXT",
+    "ALTER TABLE accounts ADD COLUMN date_token_ends REAL",
+    "ALTER TABLE accounts ADD COLUMN date_disabled REAL",
+)
+
+
 @migrations(name="0001_first_tables")
 def _first_tables(db: Database) -> None:
     for statement in _FIRST_TABLES:
@@ -225,6 +233,12 @@ def _session_counts(db: Database) -> None:
 @migrations(name="0008_erasures")
 def _erasures(db: Database) -> None:
     for statement in _ERASURES:
+        db.execute(statement)
+
+
+@migrations(name="0009_tokens_and_state_of_accounts")
+def _tokens_and_state(db: Database) -> None:
+    for statement in _TOKENS_AND_STATE:
         db.execute(statement)
 
 

@@ -136,6 +136,12 @@ _UNPOOL: Final = (
 )
 OWE_ERASURE: Final = "INSERT OR IGNORE INTO erasures (session_sid) VALUES (?)"
 SETTLE_ERASURES: Final = ManyRows("DELETE FROM erasures WHERE session_sid IN (VALUES", columns=1, tail=")")
+ERASE_ACCOUNT: Final = (
+    "DELETE FROM effects WHERE account_sid = ?",
+    "DELETE FROM alerts WHERE account_sid = ?",
+    "DELETE FROM api_keys WHERE account_sid = ?",
+    "DELETE FROM accounts WHERE sid = ?",
+)
 ERASE_SERVICE: Final = (
     "DELETE FROM interactions WHERE service_sid = ?",
     "DELETE FROM interactions WHERE session_sid IN (SELECT sid FROM sessions WHERE service_sid = ?)",

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from engine.api import admin_batches, admin_delivery, admin_lists, admin_services
+from engine.api import admin_accounts, admin_batches, admin_delivery, admin_lists, admin_services
 from engine.api.admin_request import Answer, read_body
 from engine.api.http import CLIENT_LEFT, encode
 from engine.core.asking import explained, swapped
@@ -82,6 +82,11 @@ def create_admin_app(control: ControlPlane, *, public_url: str = "", console_lin
             route("GET", "/accounts", _list_accounts),
             route("GET", "/accounts/{account}", _show_account),
             route("PATCH", "/accounts/{account}", partial(_change_account, OwnHost(public_url))),
+            route("POST", "/accounts/{account}/token", admin_accounts.rotate_token, status=201),
+            route("DELETE", "/accounts/{account}/token", admin_accounts.end_previous_token),
+            route("POST", "/accounts/{account}/disable", admin_accounts.disable),
+            route("POST", "/accounts/{account}/enable", admin_accounts.enable),
+            route("DELETE", "/accounts/{account}", admin_accounts.delete),
             route("POST", "/accounts/{account}/keys", _create_key, status=201),
             route("GET", "/accounts/{account}/keys", _list_keys),
             route("DELETE", "/keys/{key}", _revoke_key),

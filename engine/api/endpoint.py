@@ -176,7 +176,8 @@ class Endpoint:
         if account is None or scope["path_params"].get("AccountSid", account.sid) != account.sid:
             raise ApiError(
                 Code.PERMISSION_DENIED,
-                "Authenticate with the account SID and its auth token, or with an API key and its secret",
+                "Authenticate with the account SID and its auth token, or with an API key and its secret; "
+                "an account that is disabled has no access",
             )
         return account.sid
 

@@ -2,11 +2,21 @@
 
 import click
 
-from engine.cli.client import account_named, with_admin
+from engine.cli.client import Query, account_named, with_admin
+from engine.cli.durations import read_duration
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table, yes_no
 from engine.settings import Settings
-from engine.wire.admin import AccountChange, AccountCreate, AccountCreated, AccountList, AccountShape
+from engine.wire.admin import (
+    AccountChange,
+    AccountCreate,
+    AccountCreated,
+    AccountDeleted,
+    AccountList,
+    AccountShape,
+    TokenRotate,
+    TokenRotated,
+)
 from storage.layout import has_data
 
 
@@ -55,10 +65,11 @@ def list_accounts(*, settings: Settings, as_json: bool) -> None:
             yes_no(one.respect_sms_stop_filter),
             yes_no(one.argentina),
             one.date_created,
+            one.date_disabled or "",
         )
         for one in found.accounts
     ]
-    show_table(("SID", "name", "conflicts", "own stop filter", "argentina", "created"), rows)
+    show_table(("SID", "name", "conflicts", "own stop filter", "argentina", "created", "disabled"), rows)
 
 
 @account.command()
@@ -91,6 +102,73 @@ def change(
     _show(changed, as_json=as_json)
 
 
+@account.command("rotate-token")
+@click.argument("account", metavar="SID|NAME")
+@click.option(
+    "--overlap",
+    default="24h",
+    show_default=True,
+    callback=read_duration,
+    metavar="TIME",
+    help="How long the token before is good as well (90s, 15m, 2h, 3d); it signs webhooks until then. 0s = not at all.",
+)
+@click.option("--instead", "is_instead", is_flag=True, help="While two are good: in the place of the newer one.")
+@click.option("--finish", is_flag=True, help="Make no token; end the one before now.")
+@admin_options
+def rotate_token(
+    *, account: str, overlap: float, is_instead: bool, finish: bool, settings: Settings, as_json: bool
+) -> None:
+    """Give an account a fresh auth token; prints it, this once."""
+    path = ("/accounts/", account_named(account), "/token")
+    if finish:
+        _show(with_admin(settings, lambda admin: admin.call("DELETE", *path, answer=AccountShape)), as_json=as_json)
+        return
+    body = TokenRotate(overlap_seconds=overlap, is_instead=is_instead)
+    rotated = with_admin(settings, lambda admin: admin.call("POST", *path, answer=TokenRotated, body=body))
+    if as_json:
+        show_json(rotated)
+        return
+    show_facts([*_facts(rotated.account), ("new auth token", f"{rotated.auth_token}  (shown this once: keep it)")])
+
+
+@account.command()
+@click.argument("account", metavar="SID|NAME")
+@admin_options
+def disable(*, account: str, settings: Settings, as_json: bool) -> None:
+    """Let an account do nothing: no REST, no feed, no console, and nothing is routed on its numbers."""
+    path = ("/accounts/", account_named(account), "/disable")
+    _show(with_admin(settings, lambda admin: admin.call("POST", *path, answer=AccountShape)), as_json=as_json)
+
+
+@account.command()
+@click.argument("account", metavar="SID|NAME")
+@admin_options
+def enable(*, account: str, settings: Settings, as_json: bool) -> None:
+    """Let a disabled account do what it did before."""
+    path = ("/accounts/", account_named(account), "/enable")
+    _show(with_admin(settings, lambda admin: admin.call("POST", *path, answer=AccountShape)), as_json=as_json)
+
+
+@account.command()
+@click.argument("account", metavar="SID|NAME")
+@click.option("--everything", is_flag=True, help="Its services with their sessions, and its numbers, too.")
+@click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+@admin_options
+def delete(*, account: str, everything: bool, is_sure: bool, settings: Settings, as_json: bool) -> None:
+    """Erase a disabled account for good: keys, debugger events, what is owed for it."""
+    path = ("/accounts/", account_named(account))
+    if not is_sure:
+        found = with_admin(settings, lambda admin: admin.call("GET", *path, answer=AccountShape))
+        what = f"{found.sid} {found.friendly_name!r}{' with services, sessions and numbers' if everything else ''}"
+        click.confirm(f"delete {what} for good?", abort=True, err=True)
+    query: Query = {"everything": str(everything).lower()}
+    deleted = with_admin(settings, lambda admin: admin.call("DELETE", *path, answer=AccountDeleted, query=query))
+    if as_json:
+        show_json(deleted)
+    else:
+        click.echo(f"deleted {account}, {deleted.services} services, {deleted.numbers} numbers")
+
+
 def _show(found: AccountShape, *, as_json: bool) -> None:
     if as_json:
         show_json(found)
@@ -107,4 +185,6 @@ def _facts(found: AccountShape) -> list[tuple[str, object]]:
         ("argentina", found.argentina),
         ("debugger webhook", found.debugger_url),
         ("created", found.date_created),
+        ("disabled", found.date_disabled),
+        ("token before is good until", found.previous_token_ends),
     ]

@@ -90,14 +90,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_good(self, visit: Visit) -> bool:
         """Tell whether what opened the visit would open another."""
-        if visit.account_sid is None:
-            return True
-        known = {account.sid for account in self.control.accounts()}
-        if visit.account_sid not in known:
-            return False
-        keys = self.control.api_keys(visit.account_sid)
-        valid = {visit.account_sid, *(key.sid for key in keys if key.date_revoked is None)}
-        return visit.credential in valid
+        return visit.account_sid is None or self.control.knows(visit.credential, visit.proof) is not None
 
 
 async def told(asked: Awaitable[Result]) -> Result | Missing:

@@ -6,6 +6,7 @@ import math
 import re
 import secrets
 from collections.abc import Mapping
+from hashlib import sha256
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -43,14 +44,15 @@ async def login(desk: Desk, request: Request) -> Response:
         desk.observer.console_login(LoginEnd.HELD_BACK)
         return _too_many(desk, request, wait)
     credential = form.get("username", "").strip()
-    account = desk.control.authenticate(credential, form.get("password", "").strip())
+    proof = sha256(form.get("password", "").strip().encode()).digest()
+    account = desk.control.knows(credential, proof)
     if account is None:
         desk.failed_logins.failed(source, now=now)
         desk.observer.console_login(LoginEnd.REFUSED)
         _log.warning("a login failed", extra={"source": source})
         return _form(desk, request, "login.html", problem=WRONG, status=403)
     _log.info("a login", extra={"account_sid": account.sid, "credential": credential, "source": source})
-    return _let_in(desk, request, await desk.plane.begin_visit(account.sid, credential))
+    return _let_in(desk, request, await desk.plane.begin_visit(account.sid, credential, proof))
 
 
 async def show_link(desk: Desk, request: Request) -> Response:

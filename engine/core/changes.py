@@ -30,6 +30,12 @@ class AccountSaved(msgspec.Struct, frozen=True, gc=False, tag=True):
     account: Account
 
 
+class AccountErased(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """An account is gone with its keys, its debugger events and what was owed for it; it had nothing else left."""
+
+    account_sid: str
+
+
 class ApiKeySaved(msgspec.Struct, frozen=True, gc=False, tag=True):
     """A key was made or revoked."""
 
@@ -217,6 +223,7 @@ class AlertsErased(msgspec.Struct, frozen=True, gc=False):
 
 Change = (
     AccountSaved
+    | AccountErased
     | ApiKeySaved
     | NumberSaved
     | NumberReleased

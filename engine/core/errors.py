@@ -34,6 +34,8 @@ class CatalogueEntry(msgspec.Struct, frozen=True, gc=False):
 class Code(IntEnum):
     """Every code the engine answers or raises."""
 
+    ACCOUNT_NOT_ACTIVE = 10001
+    INBOUND_TO_INACTIVE_ACCOUNT = 10003
     PERMISSION_DENIED = 20003
     METHOD_NOT_ALLOWED = 20004
     NOT_FOUND = 20404
@@ -107,6 +109,8 @@ class Code(IntEnum):
     DUPLICATE_PARTICIPANT_REQUEST = 80623
     POOL_NEARLY_FULL = 80624
     BAD_SIGNATURE = 80625
+    ACCOUNT_CHANGED = 80690
+    """Ours: the API has none for what an operator does."""
     INVALID_PARAMETER = 80701
     INVALID_REOPEN = 80801
     SIMULTANEOUS_REQUESTS = 80802
@@ -133,6 +137,8 @@ def _warning(title: str, http_status: int | None) -> CatalogueEntry:
 
 
 CATALOGUE: dict[Code, CatalogueEntry] = {
+    Code.ACCOUNT_NOT_ACTIVE: _error("Account is not active", None),
+    Code.INBOUND_TO_INACTIVE_ACCOUNT: _error("Incoming call or message rejected: account not active", None),
     Code.PERMISSION_DENIED: _error("Permission denied", 401),
     Code.METHOD_NOT_ALLOWED: _error("Method not allowed", 405),
     Code.NOT_FOUND: _error("Not found", 404),
@@ -205,6 +211,7 @@ CATALOGUE: dict[Code, CatalogueEntry] = {
     Code.DUPLICATE_PARTICIPANT_REQUEST: _error("Duplicate participant request", 409),
     Code.POOL_NEARLY_FULL: _warning("Approaching maximum pool size", None),
     Code.BAD_SIGNATURE: _error("Unauthorized: webhook signature", 403),
+    Code.ACCOUNT_CHANGED: _warning("Account changed by the operator", None),
     Code.INVALID_PARAMETER: _warning("Parameter validation failed", 400),
     Code.INVALID_REOPEN: _error("Invalid attempt to re-open a Session", None),
     Code.SIMULTANEOUS_REQUESTS: _error("Simultaneous requests for same Identifier", None),

@@ -100,8 +100,8 @@ class ConsolePlane(Protocol):
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of an account (None = of all), newest first; at most so many are found."""
 
-    async def begin_visit(self, account_sid: str | None, credential: str) -> Visit:
-        """Let somebody in who has proved who they are; None = the operator, to all accounts."""
+    async def begin_visit(self, account_sid: str | None, credential: str, proof: bytes = b"") -> Visit:
+        """Let somebody in who has proved who they are, with this; None = the operator, to all accounts."""
 
     async def find_visit(self, token: str, *, is_active: bool) -> Visit | None:
         """Return the visit of a token, if it has not ended; PeerUnavailable when its host does not answer."""

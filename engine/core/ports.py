@@ -37,6 +37,7 @@ from engine.core.requests import (
     ServiceRequest,
     SessionRequest,
     SessionUpdate,
+    TokenRotation,
 )
 from engine.core.search import FoundSessions, SessionSought
 from engine.core.shortcuts import ShortcutIndex
@@ -106,6 +107,19 @@ class Registry(msgspec.Struct, frozen=True):
     api_keys: tuple[ApiKey, ...]
     services: tuple[Service, ...]
     numbers: tuple[ProxyNumber, ...]
+
+
+class AccountHoldings(msgspec.Struct, frozen=True):
+    """What an account has, by SID."""
+
+    services: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    """Phone numbers and short codes."""
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether there is neither."""
+        return not self.services and not self.numbers
 
 
 class OutboxFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -373,6 +387,24 @@ class ControlPlane(Protocol):
 
     async def update_account(self, account_sid: str, settings: AccountUpdate) -> Account:
         """Change an account's settings."""
+
+    def knows(self, username: str, digest: bytes) -> Account | None:
+        """Check as `authenticate`, the SHA-256 of the password instead of it."""
+
+    async def rotate_token(self, account_sid: str, rotation: TokenRotation) -> Account:
+        """Give an account a fresh token; CONFLICT while two are good already, unless the rotation says otherwise."""
+
+    async def end_previous_token(self, account_sid: str) -> Account:
+        """Let only the newest token of an account be good from now on."""
+
+    async def enable_account(self, account_sid: str, *, is_enabled: bool) -> Account:
+        """Disable an account, or let it do what it did before."""
+
+    def account_holdings(self, account_sid: str) -> AccountHoldings:
+        """Tell what an account has."""
+
+    async def delete_account(self, account_sid: str) -> None:
+        """Erase an account; CONFLICT unless it is disabled and has neither services nor numbers."""
 
     def account(self, account_sid: str) -> Account:
         """Read one account."""

@@ -138,8 +138,25 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """Insert the mobile "9" after +54 on outbound calls (behaviour 14)."""
     debugger_url: str | None = None
     """Debugger webhook: where its events are posted (behaviour 16)."""
+    previous_token: str | None = None
+    """The token before `auth_token`, while both are good."""
+    date_token_ends: float | None = None
+    """When `previous_token` stops being good."""
+    date_disabled: float | None = None
+    """Since when it may do nothing and nothing is routed for it; None = it is active."""
     date_created: float = 0.0
     """When it was made."""
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether the operator has disabled it."""
+        return self.date_disabled is not None
+
+    def tokens(self, now: float) -> tuple[str, ...]:
+        """Return the tokens that are good, first the one that signs what we send: the older, while there are two."""
+        if self.previous_token is None or self.date_token_ends is None or self.date_token_ends <= now:
+            return (self.auth_token,)
+        return (self.previous_token, self.auth_token)
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):

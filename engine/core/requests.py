@@ -137,6 +137,15 @@ def has_part(address: Address, pattern: str) -> bool:
     return re.search(re.escape(pattern).replace(r"\*", "[0-9]"), address) is not None
 
 
+class TokenRotation(msgspec.Struct, frozen=True, kw_only=True):
+    """Give an account a fresh token."""
+
+    overlap_seconds: float = 86_400.0
+    """How long the token before is good as well, and signs what we send; 0 = from now on only the fresh one is."""
+    is_instead: bool = False
+    """While two are good: the fresh one takes the place of the newer, which nobody uses."""
+
+
 class AccountUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """Change an account's settings."""
 

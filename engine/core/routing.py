@@ -74,6 +74,8 @@ class NumberRules(msgspec.Struct, frozen=True, gc=False):
     """The options hold TwiML for refusals."""
     carrier: str | None = None
     """Carrier that sends messages from this number; None = the inbound webhook's answer does."""
+    is_disabled: bool = False
+    """The operator has disabled the account: nothing is routed."""
 
 
 class Ruling(msgspec.Struct, frozen=True, gc=False):
@@ -106,6 +108,7 @@ CALL_OF_STRANGER = Ruling(Decision(Outcome.REFUSED, Reason.NO_SESSION, Code.NO_A
 MESSAGE_OF_STRANGER = Ruling(Decision(Outcome.REFUSED, Reason.NO_SESSION, Code.UNKNOWN_SCENARIO))
 STRANGERS = (CALL_OF_STRANGER.decision, MESSAGE_OF_STRANGER.decision)
 """What somebody without a session meets, by far the most frequent refusal."""
+DISABLED = Ruling(Decision(Outcome.REFUSED, Reason.ACCOUNT_DISABLED, Code.INBOUND_TO_INACTIVE_ACCOUNT))
 NOT_IN_POOL = Decision(Outcome.UNKNOWN_NUMBER, Reason.NOT_IN_POOL)
 REBUILDING = Decision(Outcome.NOT_READY, Reason.REBUILDING)
 STORE_DOWN = Decision(Outcome.NOT_READY, Reason.STORE_UNAVAILABLE)
@@ -180,7 +183,7 @@ def foresee_all(
                 and session.date_expiry is None
                 and (not session.ttl_seconds or session.idle_since + session.ttl_seconds > now)
                 and session.second
-                and not (rules.inserts_mexican_one or rules.argentina or rules.carrier is not None)
+                and not (rules.inserts_mexican_one or rules.argentina or rules.is_disabled or rules.carrier is not None)
                 and number.is_ready
             ):
                 if session.first == who:
@@ -207,6 +210,8 @@ def _meet(
     bindings: Bindings, question: Question, *, is_call: bool, rules: NumberRules, now: float
 ) -> tuple[ActiveSession, Seat, Seat] | Ruling:
     """Find the session, who sends and who is to be reached, or the refusal."""
+    if rules.is_disabled:
+        return DISABLED
     if not is_call and not rules.forwards_stop_words and is_stop_word(question.body):
         return STOPPED
     sender = canonical(question.sender)
@@ -320,6 +325,7 @@ def rules_for(account: Account, service: Service, number: ProxyNumber, *, carrie
         options=options,
         has_fall_backs=any((options.no_session_twiml, options.no_partner_twiml, options.closed_twiml)),
         carrier=carrier,
+        is_disabled=account.is_disabled,
     )
 
 

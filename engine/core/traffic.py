@@ -110,6 +110,8 @@ class Reason(StrEnum):
     NO_PARTNER = "no-partner"
     CALL_TO_MESSAGE_ONLY = "call-to-message-only"
     MESSAGE_TO_VOICE_ONLY = "message-to-voice-only"
+    ACCOUNT_DISABLED = "account-disabled"
+    """The operator has disabled the account of the number."""
     INTERCEPTED = "intercepted"
     """The intercept hook blocked it."""
     OUT_OF_SESSION = "out-of-session"
@@ -144,6 +146,7 @@ ENDINGS: dict[Outcome, tuple[Reason, ...]] = {
         Reason.NO_PARTNER,
         Reason.CALL_TO_MESSAGE_ONLY,
         Reason.MESSAGE_TO_VOICE_ONLY,
+        Reason.ACCOUNT_DISABLED,
         Reason.INTERCEPTED,
         Reason.OUT_OF_SESSION_FAILED,
         Reason.AUTO_CREATE_FAILED,

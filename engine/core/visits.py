@@ -22,6 +22,8 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     """SID of the account or key that opened it; empty for the operator's."""
     begun_at: float
     """UTC epoch seconds."""
+    proof: bytes = b""
+    """SHA-256 of the password that opened it: the visit ends when that is good no more."""
 
 
 class VisitLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,11 @@ error body (`engine.wire.rest_shapes.ErrorBody`).
     GET    /accounts                                       200 AccountList
     GET    /accounts/{account}                             200 AccountShape
     PATCH  /accounts/{account}            AccountChange    200 AccountShape
+    POST   /accounts/{account}/token      TokenRotate      201 TokenRotated
+    DELETE /accounts/{account}/token                       200 AccountShape, the token before ended
+    POST   /accounts/{account}/disable                     200 AccountShape
+    POST   /accounts/{account}/enable                      200 AccountShape
+    DELETE /accounts/{account}?everything=…                200 AccountDeleted
     POST   /accounts/{account}/keys       ApiKeyCreate     201 ApiKeyCreated
     GET    /accounts/{account}/keys                        200 ApiKeyList
     DELETE /keys/{key}                                     200 ApiKeyShape
@@ -74,6 +79,43 @@ class AccountShape(msgspec.Struct, frozen=True, kw_only=True):
     """Where its debugger events are posted."""
     date_created: str
     """When it was made."""
+    date_disabled: str | None = None
+    """Since when it may do nothing; None = it is active."""
+    previous_token_ends: str | None = None
+    """Until when the auth token before is good as well, and signs webhooks; None = there is only one."""
+
+
+class TokenRotate(msgspec.Struct, frozen=True, kw_only=True):
+    """Give an account a fresh token."""
+
+    overlap_seconds: float = 86_400.0
+    """How long the token before is good as well; 0 = no longer."""
+    is_instead: bool = False
+    """While two are good: in the place of the newer."""
+
+
+class TokenRotated(msgspec.Struct, frozen=True, kw_only=True):
+    """The account and, this once, its fresh token."""
+
+    account: AccountShape
+    auth_token: str
+    """Password of the account SID; not shown again."""
+
+
+class AccountDelete(msgspec.Struct, frozen=True, kw_only=True):
+    """What may go with an account; a query."""
+
+    everything: bool = False
+    """Its services with their sessions and its numbers; otherwise it is kept while it has any."""
+
+
+class AccountDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    """What went with an account."""
+
+    services: int
+    """With their sessions."""
+    numbers: int
+    """Owned no more."""
 
 
 class AccountCreated(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,6 +69,8 @@ def account_shape(account: Account) -> AccountShape:
         argentina=account.argentina,
         debugger_url=account.debugger_url,
         date_created=format_date(account.date_created),
+        date_disabled=optional_date(account.date_disabled),
+        previous_token_ends=optional_date(account.date_token_ends),
     )
 
 

@@ -3,6 +3,7 @@
 # ruff: noqa: D102 - the docstrings are those of the port
 
 from collections.abc import Sequence
+from hashlib import sha256
 from itertools import count
 from typing import Protocol, TypeVar
 
@@ -11,7 +12,7 @@ import msgspec
 from engine.core.batch import BatchItem, ItemDone, ItemRefused, ItemResult, UpdateItem
 from engine.core.effects import Effect
 from engine.core.errors import CATALOGUE, ApiError, Code, not_found
-from engine.core.ports import AlertFilter, Explanation, OutboxFilter, Page, PageCursor, PoolEntry
+from engine.core.ports import AccountHoldings, AlertFilter, Explanation, OutboxFilter, Page, PageCursor, PoolEntry
 from engine.core.records import (
     Account,
     ApiKey,
@@ -36,6 +37,7 @@ from engine.core.requests import (
     ServiceRequest,
     SessionRequest,
     SessionUpdate,
+    TokenRotation,
 )
 from engine.core.sids import SidKind, ordered_sid
 from engine.core.traffic import Decision, Outcome, Reason
@@ -108,12 +110,45 @@ class FakeControl:
             self.asked.append(request)
 
     def authenticate(self, username: str, password: str) -> Account | None:
+        return self.knows(username, sha256(password.encode()).digest())
+
+    def knows(self, username: str, digest: bytes) -> Account | None:
         account = self.accounts_by_sid.get(username)
-        if account is not None:
-            return account if account.auth_token == password else None
-        key, secret = self.keys.get(username, (None, None))
-        is_good = key is not None and secret == password and key.date_revoked is None
-        return self.accounts_by_sid[key.account_sid] if key is not None and is_good else None
+        key, secret = self.keys.get(username, (None, ""))
+        secrets = () if account is None else account.tokens(NOW)
+        if key is not None and key.date_revoked is None:
+            account, secrets = self.accounts_by_sid.get(key.account_sid), (secret,)
+        is_good = digest in {sha256(one.encode()).digest() for one in secrets}
+        return account if account is not None and is_good and not account.is_disabled else None
+
+    async def rotate_token(self, account_sid: str, rotation: TokenRotation) -> Account:
+        self._commit(rotation)
+        before = self.account(account_sid)
+        return self._keep(before, auth_token="f" * 32, previous_token=before.auth_token, date_token_ends=NOW + 1)
+
+    async def end_previous_token(self, account_sid: str) -> Account:
+        self._commit()
+        return self._keep(self.account(account_sid), previous_token=None, date_token_ends=None)
+
+    async def enable_account(self, account_sid: str, *, is_enabled: bool) -> Account:
+        self._commit()
+        return self._keep(self.account(account_sid), date_disabled=None if is_enabled else NOW)
+
+    def account_holdings(self, account_sid: str) -> AccountHoldings:
+        return AccountHoldings(
+            services=tuple(one.sid for one in self.services.values() if one.account_sid == account_sid),
+            numbers=tuple(one.sid for one in self.numbers.values() if one.account_sid == account_sid),
+        )
+
+    async def delete_account(self, account_sid: str) -> None:
+        self._commit()
+        if not self.account_holdings(account_sid).is_nothing:
+            raise ApiError(Code.CONFLICT, "it has something")
+        del self.accounts_by_sid[account_sid]
+
+    def _keep(self, account: Account, **changed: object) -> Account:
+        self.accounts_by_sid[account.sid] = msgspec.structs.replace(account, **changed)
+        return self.accounts_by_sid[account.sid]
 
     async def create_account(self, settings: AccountUpdate) -> Account:
         self._commit(settings)

@@ -9,11 +9,12 @@ import pytest
 from engine.api.admin import create_admin_app
 from engine.core.errors import PeerUnavailable, StoreUnavailable
 from engine.core.records import Account, Capability, Kind, Leg, LegStatus
-from engine.core.requests import ParticipantRequest, ServiceRequest, SessionRequest
+from engine.core.requests import ParticipantRequest, ServiceRequest, SessionRequest, TokenRotation
 from engine.wire.admin import (
     AccountChange,
     AccountCreate,
     AccountCreated,
+    AccountDeleted,
     AccountList,
     AccountShape,
     ApiKeyCreated,
@@ -24,6 +25,8 @@ from engine.wire.admin import (
     NumbersImport,
     NumbersImported,
     SessionReport,
+    TokenRotate,
+    TokenRotated,
 )
 from tests.api.fake_control import FakeControl
 
@@ -248,3 +251,49 @@ async def test_too_many_rows_are_refused(admin: httpx.AsyncClient, account: Acco
     response = await send(admin, f"/accounts/{account.sid}/numbers", asked)
 
     assert (response.status_code, response.json()["code"]) == (400, 80701)
+
+
+async def test_a_rotated_token_is_shown_once(admin: httpx.AsyncClient, account: Account, control: FakeControl) -> None:
+    """In the answer that makes it; what was asked for reaches the control plane."""
+    path = f"/accounts/{account.sid}/token"
+
+    response = await send(admin, path, TokenRotate(overlap_seconds=60, is_instead=True))
+    shown = await admin.get(f"/accounts/{account.sid}")
+    ended = await admin.delete(path)
+
+    rotated = msgspec.json.decode(response.content, type=TokenRotated)
+    assert (response.status_code, rotated.auth_token) == (201, "f" * 32)
+    assert control.asked == [TokenRotation(overlap_seconds=60, is_instead=True)]
+    assert rotated.account.previous_token_ends is not None
+    assert rotated.auth_token not in shown.text
+    assert msgspec.json.decode(ended.content, type=AccountShape).previous_token_ends is None
+
+
+async def test_an_account_is_disabled_and_enabled(admin: httpx.AsyncClient, account: Account) -> None:
+    """Each answers with what it is now."""
+    path = f"/accounts/{account.sid}"
+    shapes = [
+        msgspec.json.decode((await admin.post(f"{path}/{act}")).content, type=AccountShape)
+        for act in ("disable", "enable")
+    ]
+
+    assert [shape.date_disabled is not None for shape in shapes] == [True, False]
+
+
+async def test_an_account_goes_with_what_it_has_only_when_asked(
+    admin: httpx.AsyncClient, account: Account, control: FakeControl
+) -> None:
+    """Refused while it is active, and while it has something that was not named."""
+    path = f"/accounts/{account.sid}"
+    await control.create_service(account.sid, ServiceRequest(unique_name="rides"))
+
+    active = await admin.delete(path, params={"everything": "true"})
+    await admin.post(f"{path}/disable")
+    owning = await admin.delete(path)
+    unread = await admin.delete(path, params={"everything": "perhaps"})
+    gone = await admin.delete(path, params={"everything": "true"})
+    again = await admin.delete(path)
+
+    assert [one.status_code for one in (active, owning, unread, gone, again)] == [409, 409, 400, 200, 404]
+    assert msgspec.json.decode(gone.content, type=AccountDeleted) == AccountDeleted(services=1, numbers=0)
+    assert control.services == {}

@@ -121,3 +121,74 @@ def test_a_socket_left_behind_does_not_mislead(run: Run, start_server: StartServ
 
     assert (tmp_path / "maskline.sock").exists()
     assert created.exit_code == 0
+
+
+def answers(server: Server, sid: str, token: str) -> int:
+    """Ask REST for services, and return the status."""
+    return httpx.get(f"{server.address}/v1/Services", auth=httpx.BasicAuth(sid, token)).status_code
+
+
+def test_a_token_is_rotated_without_anybody_cut_off(run: Run, start_server: StartServer, tmp_path: Path) -> None:
+    """Both are good, also after a kill -9; the one before ends when it is told to."""
+    here = ("--data-dir", tmp_path)
+    server = start_server(*map(str, here))
+    made = json.loads(run("account", "create", "--name", "Shop", *here, "--json").output)
+    sid, old = made["account"]["sid"], made["auth_token"]
+
+    rotated = json.loads(run("account", "rotate-token", "Shop", "--overlap", "2h", *here, "--json").output)
+    twice = run("account", "rotate-token", sid, *here)
+    server.process.kill()
+    server.process.communicate()
+    again = start_server(*map(str, here))
+    during = [answers(again, sid, token) for token in (old, rotated["auth_token"])]
+    ended = json.loads(run("account", "rotate-token", sid, "--finish", *here, "--json").output)
+    after = [answers(again, sid, token) for token in (old, rotated["auth_token"])]
+
+    assert rotated["account"]["previous_token_ends"] is not None
+    assert (twice.exit_code, "Two tokens are good until" in twice.stderr) == (1, True)
+    assert (during, after) == ([200, 200], [401, 200])
+    assert ended["previous_token_ends"] is None
+    assert rotated["auth_token"] not in json.dumps(ended)
+
+
+def test_a_disabled_account_is_refused_until_it_is_enabled(run: Run, start_server: StartServer, tmp_path: Path) -> None:
+    """By its token and by its keys, with what the public API answers for a suspended account; also after a kill -9."""
+    here = ("--data-dir", tmp_path)
+    server = start_server(*map(str, here))
+    made = json.loads(run("account", "create", *here, "--json").output)
+    sid, token = made["account"]["sid"], made["auth_token"]
+    key = json.loads(run("apikey", "create", sid, *here, "--json").output)
+
+    shown = run("account", "disable", sid, *here)
+    server.process.kill()
+    server.process.communicate()
+    server = start_server(*map(str, here))
+    refused = [answers(server, sid, token), answers(server, key["key"]["sid"], key["secret"])]
+    run("account", "enable", sid, *here)
+    let_in = [answers(server, sid, token), answers(server, key["key"]["sid"], key["secret"])]
+
+    assert "disabled" in shown.output
+    assert (refused, let_in) == ([401, 401], [200, 200])
+    _, _, log = server.stop()
+    assert f"The account is active again account_sid={sid}" in log
+
+
+def test_an_account_is_deleted_in_steps_that_cannot_happen_by_mistake(run: Run, place: Path) -> None:
+    """Disabled first, then asked about, then only when it has nothing or everything is to go."""
+    here = ("--data-dir", place)
+    sid = json.loads(run("account", "create", *here, "--json").output)["account"]["sid"]
+    numbers = place / "numbers.csv"
+    numbers.write_text("number\n+14155550100\n")
+    run("numbers", "import", numbers, "--account", sid, *here)
+
+    active = run("account", "delete", sid, "--yes", *here)
+    run("account", "disable", sid, *here)
+    unsure = run("account", "delete", sid, *here)
+    owning = run("account", "delete", sid, "--yes", *here)
+    gone = run("account", "delete", sid, "--everything", "--yes", *here)
+
+    assert (active.exit_code, "disable it first" in active.stderr) == (1, True)
+    assert unsure.exit_code == 1
+    assert (owning.exit_code, "0 services and 1 numbers" in owning.stderr) == (1, True)
+    assert (gone.exit_code, gone.output) == (0, f"deleted {sid}, 0 services, 1 numbers\n")
+    assert json.loads(run("account", "list", *here, "--json").output)["accounts"] == []

@@ -99,7 +99,7 @@ class FakePlane:
                 found.append(FoundSession(session, people))
         return FoundSessions(tuple(found[:most]), is_cut=len(found) > most, silent=self.silent)
 
-    async def begin_visit(self, account_sid: str | None, credential: str) -> Visit:
+    async def begin_visit(self, account_sid: str | None, credential: str, proof: bytes = b"") -> Visit:
         """Let somebody in."""
         number = next(self._secrets)
         visit = Visit(
@@ -108,6 +108,7 @@ class FakePlane:
             account_sid=account_sid,
             credential=credential,
             begun_at=self._clock(),
+            proof=proof,
         )
         self.visits.begin(visit)
         return visit

@@ -9,6 +9,7 @@ from engine.console.app import PRIVATE
 from engine.console.settings import ConsoleSettings
 from engine.core.observing import LoginEnd
 from engine.core.records import Account
+from engine.core.requests import TokenRotation
 from tests.console.fakes import Console, add_account, make_console
 
 pytestmark = pytest.mark.anyio
@@ -122,6 +123,24 @@ async def test_logging_out_ends_the_visit(console: Console, account: Account) ->
 
     assert left.status_code == 303
     assert (await thief.get()).status_code == (await screen.get()).status_code == 303
+
+
+async def test_a_visit_ends_when_its_token_or_its_account_is_good_no_more(console: Console, account: Account) -> None:
+    """Not while two tokens are good; a disabled account's ends at once, and is not taken up again."""
+    screen = await console.screen_of(account)
+    await console.control.rotate_token(account.sid, TokenRotation())
+    during = (await screen.get()).status_code
+    fresh = (await console.control.end_previous_token(account.sid)).auth_token
+    after = (await screen.get()).status_code
+
+    newer = console.screen()
+    await newer.log_in(account.sid, fresh)
+    with_the_new_one = (await newer.get()).status_code
+    await console.control.enable_account(account.sid, is_enabled=False)
+    disabled = (await newer.get()).status_code
+    refused = (await console.screen().log_in(account.sid, fresh)).status_code
+
+    assert (during, after, with_the_new_one, disabled, refused) == (200, 303, 200, 303, 403)
 
 
 async def test_a_visit_ends_with_the_key_that_opened_it(console: Console, account: Account) -> None:

@@ -83,6 +83,9 @@ ACCOUNTS = st.builds(
     respect_sms_stop_filter=st.booleans(),
     argentina=st.booleans(),
     debugger_url=st.none() | TEXT,
+    previous_token=st.none() | TEXT,
+    date_token_ends=st.none() | TIMES,
+    date_disabled=st.none() | TIMES,
     date_created=TIMES,
 )
 API_KEYS = st.builds(
