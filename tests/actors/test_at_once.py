@@ -8,7 +8,7 @@ from engine.core.errors import ApiError, Code, StoreUnavailable
 from engine.core.records import GeoMatchLevel, Participant, Session, SessionStatus
 from engine.core.requests import NumberUpdate, ServiceRequest
 from engine.core.traffic import Outcome, Reason
-from tests.actors.world import ALICE, ALL, BOB, CAROL, N1, World, begun, refused, wanting
+from tests.actors.world import ALICE, ALL, BOB, CAROL, N1, N3, World, begun, refused, wanting
 
 pytestmark = pytest.mark.anyio
 
@@ -239,6 +239,39 @@ async def test_a_number_renamed_while_its_service_is_deleted_is_free(world: Worl
     )
     world.store.let_through()
     await rename
+
+    assert world.control.owned_number(world.account.sid, number_sid).service_sid is None
+    await world.restart()
+    assert world.control.owned_number(world.account.sid, number_sid).service_sid is None
+    await world.control.release_number(world.account.sid, number_sid)
+
+
+@pytest.mark.parametrize("is_failing", [False, True])
+async def test_a_number_added_while_its_service_is_deleted(world: World, *, is_failing: bool) -> None:
+    """404 and in no pool, in memory and on disk, free for another service; or in the pool when the deletion fails."""
+    world.store.keep_back()
+    deletion, addition = await begun(delete_service(world), world.pool(N3))
+    world.store.let_through(failing=ALL if is_failing else ())
+    outcomes = await asyncio.gather(deletion, addition, return_exceptions=True)
+
+    if is_failing:
+        assert isinstance(outcomes[0], StoreUnavailable)
+        assert outcomes[1] == [await world.number_sid(N3)]
+        assert (await world.session(wanting(ALICE, N3))).is_active
+        return
+    assert isinstance(outcomes[1], ApiError)
+    assert outcomes[1].code is Code.NOT_FOUND
+    await world.restart()
+    other = await world.make_service("other")
+    assert len(await world.pool(N1, N3, service_sid=other.sid)) == 2
+
+
+async def test_a_service_deleted_while_a_number_is_added_lets_it_go(world: World) -> None:
+    """The addition came first: it is answered as made, and the number leaves with the pool."""
+    world.store.keep_back()
+    addition, deletion = await begun(world.pool(N3), delete_service(world))
+    world.store.let_through()
+    ((number_sid,), _) = await asyncio.gather(addition, deletion)
 
     assert world.control.owned_number(world.account.sid, number_sid).service_sid is None
     await world.restart()
