@@ -6,6 +6,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 UV_VERSION := 0.13.9
 HADOLINT_VERSION := 2.15.1
 MATPLOTLIB_VERSION := 3.11.2
+OPENAPI_PYTHON_CLIENT_VERSION := 0.29.1
+OPENAPI_TYPESCRIPT_VERSION := 7.13.0
+TYPESCRIPT_VERSION := 5.9.3
 MUTMUT_VERSION := 3.8.1
 
 # hatch-mypyc hides pyproject.toml while it compiles; a build that was killed has left it so. Copied, not moved: should
@@ -24,7 +27,7 @@ ALL := $(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cluster && $(BIN)/pyte
 	$(BIN)/pytest -p tests.interpreted -n 2 --dist loadgroup tests/test_builds.py $(addprefix tests/,core wire storage actors ingress)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test wheel console-test lint format types layers bench lock ops-test ops-pictures mutants clean
+.PHONY: help setup run test wheel console-test client-test lint format types layers bench lock ops-test ops-pictures mutants clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -45,6 +48,9 @@ console-test: $(COMPILED) ## open the console in headless Chromium, installed wi
 		DEBIAN_FRONTEND=noninteractive timeout 600 sh -c 'apt-get update -qq && \
 		apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-dejavu-core' >/dev/null; }
 	@$(BIN)/pytest -n0 -p no:randomly tests/console/browser.py $(ARGS)
+
+client-test: $(COMPILED) .venv/clients/.complete ## generate clients of /openapi.json with two generators and use them
+	@$(BIN)/pytest -n0 -rs tests/e2e/test_generated_clients.py $(ARGS)
 
 lint: $(STAMP) ## check style and formatting
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && echo "lint: ok"
@@ -97,6 +103,14 @@ clean: ## remove .venv, caches and build output
 	@.venv/mutants/bin/pip install --quiet mutmut==$(MUTMUT_VERSION)
 	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' \
 		>"$$(.venv/mutants/bin/python -c 'import site; print(site.getsitepackages()[0])')/of_the_tests.pth"
+	@touch $@
+
+# Generators of clients, each as its users install it; npm comes with Node.js.
+.venv/clients/.complete: $(STAMP)
+	@$(BIN)/python -m venv .venv/clients
+	@timeout 300 .venv/clients/bin/pip install --quiet openapi-python-client==$(OPENAPI_PYTHON_CLIENT_VERSION)
+	@timeout 300 npm install --silent --no-fund --no-audit --prefix .venv/clients \
+		openapi-typescript@$(OPENAPI_TYPESCRIPT_VERSION) typescript@$(TYPESCRIPT_VERSION)
 	@touch $@
 
 # mypyc compiles what pays; without a C compiler, or Python's headers, everything runs from the sources.

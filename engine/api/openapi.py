@@ -41,6 +41,7 @@ def openapi_document(operations: Sequence[AnyOperation], base: str) -> dict[str,
     shapes = [operation.answer for operation in operations if operation.answer is not None]
     _, components = msgspec.json.schema_components([*dict.fromkeys(shapes), ErrorBody], ref_template=_SCHEMAS)
     components |= item_schemas()[1]
+    _name_types(components)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         described = _operation(operation)
@@ -68,6 +69,16 @@ def openapi_document(operations: Sequence[AnyOperation], base: str) -> dict[str,
             },
         },
     }
+
+
+def _name_types(node: object) -> None:
+    """Say of every enumeration of texts that it is one; generators know it by its type."""
+    if isinstance(node, dict):
+        values = node.get("enum")
+        if isinstance(values, list) and all(isinstance(value, str) for value in values):
+            node.setdefault("type", "string")
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _name_types(inner)
 
 
 def _operation(operation: AnyOperation) -> dict[str, Any]:
@@ -148,8 +159,8 @@ def _request_body(form: Form[Any]) -> dict[str, Any]:
     schema: JsonSchema = {"type": "object", "properties": properties}
     if required:
         schema["required"] = required
-    if form.at_least_one:
-        schema["anyOf"] = [{"required": [name]} for name in form.at_least_one]
+    if form.at_least_one:  # as words: generators make of a choice at the root a type without fields
+        schema["description"] = f"Give {' or '.join(form.at_least_one)}"
     content: dict[str, Any] = {"schema": schema}
     repeated = [field.name for field in form.fields if field.parse_all is not None]
     if repeated:

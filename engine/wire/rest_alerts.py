@@ -12,7 +12,7 @@ from engine.core.errors import CATALOGUE, Code, Level
 from engine.core.ports import AlertFilter
 from engine.core.records import DebuggerEvent
 from engine.wire.rest_fields import Form, choice, date
-from engine.wire.rest_shapes import API_VERSION, Meta
+from engine.wire.rest_shapes import API_VERSION, DateTime, Meta, Url
 from engine.wire.rest_values import format_date, parse_date
 
 _DAY_SECONDS = 86_400.0
@@ -60,15 +60,15 @@ class AlertShape(msgspec.Struct, frozen=True, kw_only=True):
     error_code: str
     log_level: LogLevel
     alert_text: str
-    more_info: str
+    more_info: Url
     api_version: str
     request_method: str | None
     request_url: str | None
     request_headers: str | None
-    date_generated: str
-    date_created: str
-    date_updated: str
-    url: str
+    date_generated: DateTime
+    date_created: DateTime
+    date_updated: DateTime
+    url: Url
 
 
 class AlertDetail(AlertShape, frozen=True, kw_only=True):

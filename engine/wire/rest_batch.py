@@ -46,7 +46,7 @@ _CREATED, _DONE = 201, 200
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 _Seconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_TTL_SECONDS)]
 _Key = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY)]
-_Date = Annotated[str, msgspec.Meta(examples=["2031-07-30T20:00:00Z"])]
+_Date = Annotated[str, msgspec.Meta(examples=["2031-07-30T20:00:00Z"], extra_json_schema={"format": "date-time"})]
 _SessionSid = Annotated[str, msgspec.Meta(pattern=sid_pattern(SidKind.SESSION))]
 _NumberSid = Annotated[str, msgspec.Meta(pattern=sid_pattern(SidKind.PHONE_NUMBER, SidKind.SHORT_CODE))]
 

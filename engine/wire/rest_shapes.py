@@ -4,6 +4,8 @@ Every field is always present, null when there is nothing to say. Source: behavi
 the neighbouring 2010 API.
 """
 
+from typing import Annotated
+
 import msgspec
 
 from engine.core.records import GeoMatchLevel, Kind, LegStatus, Mode, NumberSelectionBehavior, SessionStatus
@@ -11,13 +13,18 @@ from engine.core.records import GeoMatchLevel, Kind, LegStatus, Mode, NumberSele
 API_VERSION = "2010-04-01"
 """Version, and first path segment, of the API of owned numbers."""
 
+DateTime = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+"""A time as `format_date` writes it."""
+Url = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uri"})]
+"""An absolute URL."""
+
 
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     """Why a request was refused; exactly these four keys."""
 
     code: int
     message: str
-    more_info: str
+    more_info: Url
     status: int
 
 
@@ -26,19 +33,19 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
 
     page: int
     page_size: int
-    first_page_url: str
-    previous_page_url: str | None
-    url: str
-    next_page_url: str | None
+    first_page_url: Url
+    previous_page_url: Url | None
+    url: Url
+    next_page_url: Url | None
     key: str
 
 
 class ServiceLinks(msgspec.Struct, frozen=True, kw_only=True):
     """Lists below a service."""
 
-    sessions: str
-    phone_numbers: str
-    short_codes: str
+    sessions: Url
+    phone_numbers: Url
+    short_codes: Url
 
 
 class ServiceShape(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,14 +56,14 @@ class ServiceShape(msgspec.Struct, frozen=True, kw_only=True):
     chat_instance_sid: str | None
     unique_name: str
     default_ttl: int
-    callback_url: str | None
+    callback_url: Url | None
     geo_match_level: GeoMatchLevel
     number_selection_behavior: NumberSelectionBehavior
-    intercept_callback_url: str | None
-    out_of_session_callback_url: str | None
-    date_created: str
-    date_updated: str
-    url: str
+    intercept_callback_url: Url | None
+    out_of_session_callback_url: Url | None
+    date_created: DateTime
+    date_updated: DateTime
+    url: Url
     links: ServiceLinks
 
 
@@ -77,13 +84,13 @@ class PhoneNumberShape(msgspec.Struct, frozen=True, kw_only=True):
     sid: str
     account_sid: str
     service_sid: str
-    date_created: str
-    date_updated: str
+    date_created: DateTime
+    date_updated: DateTime
     phone_number: str
     friendly_name: str
     iso_country: str
     capabilities: Capabilities
-    url: str
+    url: Url
     is_reserved: bool
     in_use: int
 
@@ -94,20 +101,20 @@ class ShortCodeShape(msgspec.Struct, frozen=True, kw_only=True):
     sid: str
     account_sid: str
     service_sid: str
-    date_created: str
-    date_updated: str
+    date_created: DateTime
+    date_updated: DateTime
     short_code: str
     iso_country: str
     capabilities: Capabilities
-    url: str
+    url: Url
     is_reserved: bool
 
 
 class SessionLinks(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Lists below a session."""
 
-    interactions: str
-    participants: str
+    interactions: Url
+    participants: Url
 
 
 class SessionShape(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -116,25 +123,25 @@ class SessionShape(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     sid: str
     service_sid: str
     account_sid: str
-    date_started: str | None
-    date_ended: str | None
-    date_last_interaction: str | None
-    date_expiry: str | None
+    date_started: DateTime | None
+    date_ended: DateTime | None
+    date_last_interaction: DateTime | None
+    date_expiry: DateTime | None
     unique_name: str | None
     status: SessionStatus
     closed_reason: str | None
     ttl: int
     mode: Mode
-    date_created: str
-    date_updated: str
-    url: str
+    date_created: DateTime
+    date_updated: DateTime
+    url: Url
     links: SessionLinks
 
 
 class ParticipantLinks(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Lists below a participant."""
 
-    message_interactions: str
+    message_interactions: Url
 
 
 class ParticipantShape(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -148,10 +155,10 @@ class ParticipantShape(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     identifier: str
     proxy_identifier: str
     proxy_identifier_sid: str
-    date_deleted: str | None
-    date_created: str
-    date_updated: str
-    url: str
+    date_deleted: DateTime | None
+    date_created: DateTime
+    date_updated: DateTime
+    url: Url
     links: ParticipantLinks
 
 
@@ -168,15 +175,15 @@ class InteractionShape(msgspec.Struct, frozen=True, kw_only=True):
     inbound_resource_sid: str | None
     inbound_resource_status: LegStatus | None
     inbound_resource_type: str | None
-    inbound_resource_url: str | None
+    inbound_resource_url: Url | None
     outbound_participant_sid: str | None
     outbound_resource_sid: str | None
     outbound_resource_status: LegStatus | None
     outbound_resource_type: str | None
-    outbound_resource_url: str | None
-    date_created: str
-    date_updated: str
-    url: str
+    outbound_resource_url: Url | None
+    date_created: DateTime
+    date_updated: DateTime
+    url: Url
 
 
 class MessageInteractionShape(InteractionShape, frozen=True, kw_only=True):
