@@ -83,7 +83,9 @@ class AccountRegister:
             friendly_name="",
             date_created=self._parts.clock(),
         )
-        return await self._save(_changed(account, settings))
+        await self._save(_changed(account, settings))
+        _log.info("An account was made", extra={"account_sid": account.sid})
+        return self.get(account.sid)
 
     @redecided
     async def update(self, account_sid: str, settings: AccountUpdate) -> Account:
@@ -157,12 +159,12 @@ class AccountRegister:
                 problem = f"The account still has {len(left.services)} services and {len(left.numbers)} numbers"
                 raise ApiError(Code.CONFLICT, problem)
             await self._registry.write(AccountErased(account_sid))
-        _log.warning("The account was deleted", extra={"account_sid": account_sid})
+        _log.info("The account was deleted", extra={"account_sid": account_sid})
 
     def _tell(self, account: Account, what: str, *, code: Code = Code.ACCOUNT_CHANGED) -> None:
         """Tell the account, and the log for those who look later who did what."""
         self._parts.tell(code, what, account_sid=account.sid)
-        _log.warning("%s", what, extra={"account_sid": account.sid})
+        _log.info("%s", what, extra={"account_sid": account.sid})
 
     async def _save(self, account: Account) -> Account:
         await self._registry.write(AccountSaved(account))
@@ -179,6 +181,7 @@ class AccountRegister:
             date_created=self._parts.clock(),
         )
         await self._registry.write(ApiKeySaved(key))
+        _log.info("An API key was made", extra={"account_sid": account_sid, "key_sid": key.sid})
         return key, shown_once
 
     def keys(self, account_sid: str) -> tuple[ApiKey, ...]:
@@ -196,6 +199,7 @@ class AccountRegister:
         if key.date_revoked is None:
             key = msgspec.structs.replace(key, date_revoked=self._parts.clock())
             await self._registry.write(ApiKeySaved(key))
+            _log.info("An API key was revoked", extra={"account_sid": key.account_sid, "key_sid": key_sid})
         return key
 
 

@@ -52,6 +52,7 @@ _READ: Final = frozenset(
             b"content-length",
             b"transfer-encoding",
             b"x-twilio-signature",
+            b"x-signalwire-signature",
         ),
     )
 )
@@ -271,6 +272,8 @@ class Framer:
             self.content_type = value
         elif name == b"x-twilio-signature":
             self.signature = value.rstrip()
+        elif name == b"x-signalwire-signature" and not self.signature:
+            self.signature = value.rstrip()  # the same signature under the name that this platform gives it
         elif name == b"host":
             self._hosts += 1
             if value != self._good_host:

@@ -34,6 +34,7 @@ _FORESEEN = {
     Reason.NO_PARTNER,
     Reason.CALL_TO_MESSAGE_ONLY,
     Reason.MESSAGE_TO_VOICE_ONLY,
+    Reason.ACCOUNT_DISABLED,
     Reason.REBUILDING,
     Reason.NOT_IN_POOL,
 }

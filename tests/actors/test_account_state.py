@@ -124,6 +124,7 @@ async def test_nothing_is_routed_on_the_numbers_of_a_disabled_account(world: Wor
 
     await world.control.enable_account(world.account.sid, is_enabled=False)
     calls = [await call(world, number, sid) for sid in ("CA1", "CA2")]
+    told = await world.control.explain(proxy=number, sender=ALICE)
     text = await world.text(ALICE, number)
     await world.restart()
     restarted = await call(world, number, "CA3")
@@ -134,6 +135,8 @@ async def test_nothing_is_routed_on_the_numbers_of_a_disabled_account(world: Wor
     for decision in (*calls, text, restarted):
         assert (decision.outcome, decision.reason) == (Outcome.REFUSED, Reason.ACCOUNT_DISABLED)
         assert (decision.to, decision.code) == ("", Code.INBOUND_TO_INACTIVE_ACCOUNT)
+    assert (told.call.reason, told.call.to) == (Reason.ACCOUNT_DISABLED, "")
+    assert "the operator has disabled the account" in told.story[-1]
     assert (again.to, again.interaction_sid) == (BOB, before.interaction_sid)
     assert anew.to == BOB
 

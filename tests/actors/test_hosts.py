@@ -299,6 +299,29 @@ async def test_the_registry_is_caught_up_with_by_a_host_that_was_away(world: Wor
     assert world.hosts[2].control.authenticate(key.sid, secret) is None
 
 
+async def test_a_host_that_was_away_learns_what_became_of_accounts(world: World) -> None:
+    """Disabled, its numbers there do not route; deleted, it is unknown there, and nobody else has lost anything."""
+    session = await world.session(wanting(ALICE, THIRD), wanting(BOB, FIRST))
+    gone = await world.control.create_account(AccountUpdate(friendly_name="Gone"))
+    key, secret = await world.control.create_api_key(gone.sid, "till")
+    await silenced(world, 2)
+    control = world.hosts[0].control
+    await control.enable_account(world.account.sid, is_enabled=False)
+    await control.enable_account(gone.sid, is_enabled=False)
+    await control.delete_account(gone.sid)
+
+    world.mend()
+    await world.joined()
+
+    away = world.hosts[2].control
+    assert await direct(world, 2, ALICE, THIRD) is Outcome.REFUSED
+    assert away.authenticate(world.account.sid, world.account.auth_token) is None
+    assert (away.accounts(), away.authenticate(key.sid, secret)) == (control.accounts(), None)
+    await away.enable_account(world.account.sid, is_enabled=True)
+    assert await direct(world, 2, ALICE, THIRD) is Outcome.ROUTED
+    assert (await world.look(session)).is_active
+
+
 # -- coming back -----------------------------------------------------------------------------------------------------
 
 

@@ -29,13 +29,14 @@ def test_the_file_is_what_the_script_composes() -> None:
 
 
 def test_it_covers_every_ending_that_traffic_can_have() -> None:
-    """But for the states of a host that is down or overrun, and what the door tells by other means."""
+    """But for the states of a host that is down or overrun, an operator's act, and what the door tells otherwise."""
     reasons = {one.expect.reason for one in WEBHOOKS if isinstance(one.expect, Refused | Answered)}
     turned_away = {one.expect.problem for one in WEBHOOKS if isinstance(one.expect, TurnedAway)}
     reported = {one.expect.outcome for one in WEBHOOKS if isinstance(one.expect, Reported)}
 
     assert reasons == set(Reason) - {
         Reason.IN_SESSION,
+        Reason.ACCOUNT_DISABLED,
         Reason.NOT_IN_POOL,
         Reason.REBUILDING,
         Reason.STORE_UNAVAILABLE,

@@ -63,6 +63,18 @@ async def test_a_carriers_webhooks_are_taken_with_any_of_its_keys(path: str, for
         assert running.observer.problems == []
 
 
+@pytest.mark.parametrize(("also", "status"), [("", 200), ("X-Twilio-Signature: wrong\r\n", 403)])
+async def test_a_signature_may_have_the_name_that_signalwire_gives_it(also: str, status: int) -> None:
+    """It is computed alike; where both are there, the usual one counts."""
+    form = call(AccountSid=PLATFORM)
+    request = post(form, sign_as=signed(form, "/inbound/voice", token=NEW))
+    renamed = request.replace(b"X-Twilio-Signature: ", f"{also}X-SignalWire-Signature: ".encode())
+    async with serving(settings=SETTINGS) as running, connected(running) as client:
+        answer = await client.ask(renamed)
+
+    assert answer.status == status
+
+
 async def test_a_carrier_that_serves_some_numbers_is_refused_for_all_others() -> None:
     """In doubt its word does not count, though its key is right."""
     ours, short, other = (call(AccountSid=REGIONAL, To=to) for to in (ELSEWHERE, "12345", PROXY))
