@@ -5,6 +5,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
+from storage.errors import DatabaseDamaged
+
 Synchronous = Literal["FULL", "NORMAL"]
 """FULL: what was acknowledged survives a power cut. NORMAL: it survives a crash, not always a power cut."""
 
@@ -29,6 +31,13 @@ def open_writer(database: Path, synchronous: Synchronous) -> sqlite3.Connection:
         f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
         f"journal_size_limit = {_WAL_LIMIT_BYTES}",
     )
+
+
+def demand_sound(connection: sqlite3.Connection, database: Path) -> None:
+    """Check the pages of a database; raises DatabaseDamaged, sqlite3.Error."""
+    ((finding, *_), *_) = connection.execute("PRAGMA quick_check(1)").fetchall()
+    if finding != "ok":
+        raise DatabaseDamaged(database, " ".join(finding.split()))
 
 
 def open_mover(database: Path) -> sqlite3.Connection:

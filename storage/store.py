@@ -34,7 +34,7 @@ from engine.core.records import ACTIVE, Address, DebuggerEvent, Interaction, Par
 from engine.core.search import FoundSessions, SessionSought
 from storage import apart
 from storage.active import chunks_in, sessions_of
-from storage.connections import OLDEST_SQLITE, Synchronous, open_mover, open_writer
+from storage.connections import OLDEST_SQLITE, Synchronous, demand_sound, open_mover, open_writer
 from storage.datadir import DATABASE, LOG, PRIVATE_FILE, DataDirLock, unusable
 from storage.errors import DatabaseDamaged, unopened
 from storage.holds import is_held
@@ -46,6 +46,9 @@ from storage.schema import migrate
 from storage.search import find_sessions
 from storage.walindex import LogFound, LogIndex, cut_off, found_log
 from storage.writer import GroupWriter
+
+CHECKED_BYTES = 64 * 1024 * 1024
+"""Databases up to this size are checked whole at every start: a quarter of a second at the most."""
 
 _log = logging.getLogger("maskline.storage")
 
@@ -110,6 +113,8 @@ class SqliteStore:
                 index = LogIndex(data_dir)
                 behind.callback(index.close)
                 _tell_cut_off(data_dir, left, taken=index.frames)
+                if lock.database.stat().st_size <= CHECKED_BYTES:
+                    demand_sound(connection, lock.database)
                 migrate(connection, lock.database)
                 store = cls(lock, connection, index, observer)
             except OSError as failure:

@@ -244,3 +244,19 @@ async def test_who_removes_the_lock_file_lets_nobody_in(tmp_path: Path) -> None:
     assert told.startswith("DataDirBusy")
     await store.write([AccountSaved(account())])
     await store.close()
+
+
+async def test_a_start_checks_a_small_database(tmp_path: Path) -> None:
+    """A page that nothing would have read for weeks is found, and told in one line; the file stays as it is."""
+    store = SqliteStore.open(tmp_path, observer=Observed())
+    await store.close()
+    with closing(sqlite3.connect(tmp_path / "maskline.db")) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'alerts_by_time'").fetchone()
+    with (tmp_path / "maskline.db").open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xa5" * 4096)
+
+    with pytest.raises(DatabaseDamaged, match=r"maskline\.db is damaged \(.*restore a backup") as refused:
+        SqliteStore.open(tmp_path, observer=Observed())
+
+    assert "\n" not in str(refused.value)
