@@ -24,6 +24,7 @@ _WHY = {
     Reason.CALL_TO_MESSAGE_ONLY: "the session lets messages pass only",
     Reason.MESSAGE_TO_VOICE_ONLY: "the session lets calls pass only",
     Reason.ACCOUNT_DISABLED: "the operator has disabled the account of the number",
+    Reason.EMPTY_MESSAGE: "the message has neither text nor media",
     Reason.INTERCEPTED: "the intercept hook blocked it",
     Reason.OUT_OF_SESSION: "the out-of-session hook answered with TwiML",
     Reason.LEFT_TO_APPLICATION: "the out-of-session hook left nothing to do",

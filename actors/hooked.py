@@ -163,7 +163,7 @@ class HookedEvents:
         if verdict.is_failed:
             self._tell(Code.CALLBACK_FAILED, actor, event, session_sid=session.sid, verdict=verdict)
         is_shut = verdict.is_failed and actor.rules.options.intercept_fails_closed
-        is_emptied = verdict.body == "" and not event.media  # nothing is left to send
+        is_emptied = verdict.body is not None and not verdict.body.strip() and not event.media  # nothing left to send
         if not verdict.is_blocked and not is_shut and not is_emptied:
             return False
         self._tell(Code.CONTACT_REJECTED, actor, event, session_sid=session.sid)

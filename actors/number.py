@@ -16,7 +16,7 @@ from actors.recents import Answered
 from engine.core.bindings import ActiveSession, Bindings, Seat, seat_of
 from engine.core.e164 import canonical
 from engine.core.effects import Effect
-from engine.core.errors import CATALOGUE
+from engine.core.errors import CATALOGUE, Code
 from engine.core.event_keys import event_key
 from engine.core.records import Address, Interaction, Kind, Participant
 from engine.core.routing import (
@@ -120,6 +120,8 @@ class NumberActor:
         parts = self._parts
         now = parts.clock()
         ruling = decide(self.bindings, event, rules=self.rules, now=now, mint=parts.mint)
+        if event.media_left_out and ruling.interaction is not None:
+            self._tell(Code.TOO_MANY_MEDIA, event, ruling.decision.session_sid)
         if ruling.interaction is None:
             self._refuse(event, ruling, now, answer)
         elif self.rules.intercept_url is not None:
@@ -222,14 +224,17 @@ class NumberActor:
     def tell_of(self, event: InboundEvent, decision: Decision) -> None:
         """Raise the debugger event of a decision, if it has one."""
         if decision.code is not None:
-            self._parts.tell(
-                decision.code,
-                CATALOGUE[decision.code].title,
-                account_sid=self.account_sid,
-                service_sid=self.service_sid,
-                session_sid=decision.session_sid or None,
-                resource_sid=event.resource_sid,
-            )
+            self._tell(decision.code, event, decision.session_sid)
+
+    def _tell(self, code: Code, event: InboundEvent, session_sid: str) -> None:
+        self._parts.tell(
+            code,
+            CATALOGUE[code].title,
+            account_sid=self.account_sid,
+            service_sid=self.service_sid,
+            session_sid=session_sid or None,
+            resource_sid=event.resource_sid,
+        )
 
     def _callback(self, interaction: Interaction, session: ActiveSession) -> tuple[Effect, ...]:
         rules = self.rules

@@ -44,11 +44,13 @@ class Code(IntEnum):
     INTERNAL_ERROR = 20500
     UNAVAILABLE = 20503
     BAD_PAGE_TOKEN = 21481
+    TOO_MANY_MEDIA = 21623
     WEBHOOK_FETCH_FAILED = 11200
     WEBHOOK_UNREACHABLE = 11205
     WEBHOOK_RESPONSE_TOO_LARGE = 11750
     TWIML_INVALID = 12100
     TWIML_CONTENT_TYPE = 12300
+    MESSAGE_WITHOUT_CONTENT = 14103
 
     NUMBER_IN_ANOTHER_SERVICE = 80101
     PARTICIPANT_ALREADY_IN_INTERACTION = 80102
@@ -152,6 +154,8 @@ CATALOGUE: dict[Code, CatalogueEntry] = {
     Code.WEBHOOK_RESPONSE_TOO_LARGE: _error("Response body too large", None),
     Code.TWIML_INVALID: _error("Document parse failure", None),
     Code.TWIML_CONTENT_TYPE: _error("Invalid Content-Type", None),
+    Code.TOO_MANY_MEDIA: _warning("Number of media files exceeds allowed limit", None),
+    Code.MESSAGE_WITHOUT_CONTENT: _warning("Message has neither text nor media", None),
     Code.NUMBER_IN_ANOTHER_SERVICE: _error("Number already added to another Service", 400),
     Code.PARTICIPANT_ALREADY_IN_INTERACTION: _warning("Participant already in Interaction", 400),
     Code.PARTICIPANT_ALREADY_IN_SESSION: _error("Participant already in Session", 400),

@@ -101,6 +101,7 @@ _VOICE, _INTERACTION = Kind.VOICE, SidKind.INTERACTION
 _EXPIRED = (Reason.SESSION_EXPIRED, Code.SESSION_EXPIRED)
 _NO_PARTNER = (Reason.NO_PARTNER, Code.NO_PARTNER)
 _CALL_TO_MESSAGE_ONLY = (Reason.CALL_TO_MESSAGE_ONLY, Code.CALL_TO_MESSAGE_ONLY)
+_EMPTY_MESSAGE = (Reason.EMPTY_MESSAGE, Code.MESSAGE_WITHOUT_CONTENT)
 _MESSAGE_TO_VOICE_ONLY = (Reason.MESSAGE_TO_VOICE_ONLY, Code.MESSAGE_TO_VOICE_ONLY)
 
 STOPPED = Ruling(Decision(Outcome.REFUSED, Reason.STOP_WORD, Code.STOP_WORD))
@@ -129,6 +130,8 @@ def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: 
     if isinstance(met, Ruling):
         return met
     session, caller, partner = met
+    if mint is not None and not is_call and _is_unsendable(event, rules):
+        return _refused(_EMPTY_MESSAGE, session)
     if mint is None:
         return Ruling(
             routed(caller, partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=""), session
@@ -243,6 +246,13 @@ def routed(
         outbound_participant_sid=partner.participant_sid,
         is_sent_by_us=rules.carrier is not None and not is_call,
     )
+
+
+def _is_unsendable(event: InboundEvent, rules: NumberRules) -> bool:
+    """Tell whether our answer, or a carrier of ours, would have to send nothing; a client of the feed sends itself."""
+    if event.media or (event.form is None and rules.carrier is None):
+        return False
+    return not event.body.strip()
 
 
 def _outside(bindings: Bindings, sender: Address, *, is_call: bool) -> Ruling:

@@ -92,6 +92,9 @@ def _opt_out() -> Lane:
         sender = scene.RIDES[index % len(scene.RIDES)].people[index % 2]
         stopped = Refused(Reason.STOP_WORD)
         lane.text(sender.number, sender.proxy, word, expect=stopped, story=f"{sender.name} opts out")
+    sender = scene.RIDES[0].people[0]
+    empty = Refused(Reason.EMPTY_MESSAGE)
+    lane.text(sender.number, sender.proxy, " ", expect=empty, story=f"{sender.name} sends an empty message")
     for index, word in enumerate(texts.FORWARDED):
         sender, partner = scene.RIDES[index].people
         _text(lane, sender, partner, word)

@@ -42,6 +42,7 @@ _FORESEEN = {
 
 _IMPOSSIBLE = {
     (Kind.VOICE, Reason.STOP_WORD),
+    (Kind.VOICE, Reason.EMPTY_MESSAGE),
     (Kind.VOICE, Reason.MESSAGE_TO_VOICE_ONLY),
     (Kind.MESSAGE, Reason.CALL_TO_MESSAGE_ONLY),
 }

@@ -11,7 +11,7 @@ from engine.core.legs import read_status
 from engine.core.observing import FeedProblem
 from engine.core.records import Kind, LegStatus
 from engine.core.sids import SidKind, is_sid
-from engine.core.traffic import InboundEvent, LegReport
+from engine.core.traffic import ANONYMOUS, MAX_MEDIA, InboundEvent, LegReport
 from engine.wire.feed import UNREADABLE, Payload, Refusal, Refused, not_msgpack
 
 MAX_EVENTS: Final = 4_096
@@ -19,7 +19,8 @@ MAX_EVENTS: Final = 4_096
 
 Text = Annotated[str, Meta(min_length=1, max_length=255)]
 Sid = Annotated[str, Meta(min_length=1, max_length=64)]
-Media = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(max_length=10)]
+Sender = Annotated[str, Meta(max_length=255)]
+Media = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(max_length=100)]
 Seconds = Annotated[float, Meta(ge=0, lt=2**31)]
 Words = Annotated[str, Meta(max_length=500)]
 
@@ -41,19 +42,20 @@ class Side(StrEnum):
 class Call(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="call"):
     """A call has reached a proxy number."""
 
-    sender: Text
+    sender: Sender
     proxy: Text
     sid: Sid
 
     def event(self, account_sid: str | None) -> InboundEvent:
         """Return it as the data plane takes it; raises Refused."""
-        return InboundEvent(_VOICE, self.sender, self.proxy, _printable(self.sid), account_sid=account_sid)
+        sid = _printable(self.sid)
+        return InboundEvent(_VOICE, self.sender or ANONYMOUS, self.proxy, sid, account_sid=account_sid)
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="message"):
     """A message has reached a proxy number."""
 
-    sender: Text
+    sender: Sender
     proxy: Text
     sid: Sid
     body: str = ""
@@ -62,14 +64,23 @@ class Message(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="messa
     def event(self, account_sid: str | None) -> InboundEvent:
         """Return it as the data plane takes it; raises Refused."""
         sid = _printable(self.sid)
-        return InboundEvent(_MESSAGE, self.sender, self.proxy, sid, self.body, self.media, account_sid=account_sid)
+        return InboundEvent(
+            _MESSAGE,
+            self.sender or ANONYMOUS,
+            self.proxy,
+            sid,
+            self.body,
+            self.media[:MAX_MEDIA],
+            account_sid=account_sid,
+            media_left_out=max(len(self.media) - MAX_MEDIA, 0),
+        )
 
 
 class Resolve(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="resolve"):
     """What would become of a call or message? Nothing is recorded and no hook is asked; a `core.traffic.Question`."""
 
     subject: Subject
-    sender: Text
+    sender: Sender
     proxy: Text
     body: str = ""
 

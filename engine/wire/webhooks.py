@@ -9,6 +9,7 @@ import re
 from binascii import b2a_base64
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import count, takewhile
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -17,13 +18,10 @@ from engine.core.errors import MasklineError
 from engine.core.legs import read_status
 from engine.core.records import Kind, LegStatus
 from engine.core.sids import SidKind, is_sid
-from engine.core.traffic import InboundEvent, LegReport
+from engine.core.traffic import ANONYMOUS, MAX_MEDIA, InboundEvent, LegReport
 
 MAX_FIELDS = 1_000
 """Parameters of one form; platforms send a few dozen."""
-
-MAX_MEDIA = 10
-"""Media of one message, as on the platform."""
 
 MAX_RESOURCE_SID = 64
 """Characters of a CallSid or MessageSid; 34 on the first platform, a UUID on others."""
@@ -113,21 +111,21 @@ def _prepared(token: str) -> tuple["hashlib._Hash", "hashlib._Hash"]:
 
 def call_event(fields: Mapping[str, str]) -> InboundEvent:
     """Read a call; raises MalformedForm."""
-    return InboundEvent(
-        _VOICE, _address(fields, "From"), _address(fields, "To"), _resource_sid(fields, "CallSid"), form=fields
-    )
+    return InboundEvent(_VOICE, _sender(fields), _address(fields, "To"), _resource_sid(fields, "CallSid"), form=fields)
 
 
 def message_event(fields: Mapping[str, str]) -> InboundEvent:
     """Read a message with its media; raises MalformedForm."""
+    media = _media(fields) if "MediaUrl0" in fields or fields.get("NumMedia", "0") not in _NO_MEDIA else ()
     return InboundEvent(
         Kind.MESSAGE,
-        _address(fields, "From"),
+        _sender(fields),
         _address(fields, "To"),
         _resource_sid(fields, _sid_of_message(fields)),
         fields.get("Body", ""),
-        _media(fields, count) if (count := fields.get("NumMedia")) and count != "0" else (),
+        media[:MAX_MEDIA],
         fields,
+        media_left_out=max(len(media) - MAX_MEDIA, 0),
     )
 
 
@@ -163,8 +161,15 @@ def status_query(interaction_sid: str) -> str:
 _VOICE = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
 _SID_LIKE = re.compile("[!-~]+").fullmatch
 _DURATION = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,9})?").fullmatch
+_NO_MEDIA = frozenset({"", "0"})
+_COUNT_DIGITS = 3
 _BLOCK_BYTES = 64
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+
+
+def _sender(fields: Mapping[str, str]) -> str:
+    """Return From; a caller whose number is withheld may have an empty one."""
+    return _address(fields, "From") if fields.get("From") else ANONYMOUS
 
 
 def _address(fields: Mapping[str, str], name: str) -> str:
@@ -202,10 +207,14 @@ def _resource_sid(fields: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _media(fields: Mapping[str, str], count: str) -> tuple[str, ...]:
-    if not count.isdecimal() or not count.isascii() or len(count) > 2 or int(count) > MAX_MEDIA:  # noqa: PLR2004 - digits
-        raise MalformedForm("NumMedia", f"is no number from 0 to {MAX_MEDIA}")
-    urls = tuple([fields.get(f"MediaUrl{index}", "") for index in range(int(count))])
-    if not all(urls):
+def _media(fields: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the URLs of media: as many as NumMedia says, or those that are there where it says none."""
+    given = fields.get("NumMedia", "0")
+    if given in _NO_MEDIA:
+        return tuple(takewhile(bool, (fields.get(f"MediaUrl{index}", "") for index in count())))
+    if not given.isdecimal() or not given.isascii() or len(given) > _COUNT_DIGITS:
+        raise MalformedForm("NumMedia", "is no number of media")
+    urls = tuple([fields.get(f"MediaUrl{index}", "") for index in range(int(given))])
+    if not all(urls[:MAX_MEDIA]):
         raise MalformedForm(f"MediaUrl{urls.index('')}", "is missing")
     return urls

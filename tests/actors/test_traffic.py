@@ -461,3 +461,31 @@ async def test_an_explanation_of_an_expired_session_does_not_close_it(world: Wor
 
     assert told.call.code is Code.SESSION_EXPIRED
     assert (await world.look(session)).is_active
+
+
+async def test_media_beyond_the_tenth_are_told_of(world: World) -> None:
+    """Once, also where the message comes again; the first ten are recorded."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    urls = tuple(f"https://m.example/{index}" for index in range(10))
+    event = msgspec.structs.replace(world.event(Kind.MESSAGE, ALICE, N1), media=urls, media_left_out=2)
+
+    decision = await world.receive(event)
+    await world.receive(event)
+
+    interaction = world.store.interaction(decision.interaction_sid)
+    assert interaction is not None
+    assert interaction.media == urls
+    assert world.observer.codes() == [Code.TOO_MANY_MEDIA]
+
+
+async def test_an_empty_text_is_refused_and_told_of(world: World) -> None:
+    """It would be an empty message; the session is as idle as before."""
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    event = msgspec.structs.replace(world.event(Kind.MESSAGE, ALICE, N1, body=""), form={"Body": ""})
+
+    first, again = await world.receive(event), await world.receive(event)
+
+    assert first.reason is Reason.EMPTY_MESSAGE
+    assert again == first
+    assert world.observer.codes() == [Code.MESSAGE_WITHOUT_CONTENT]
+    assert (await world.look(session)).date_last_interaction is None

@@ -60,6 +60,32 @@ BOTH_KINDS = pytest.mark.parametrize("kind", [Kind.VOICE, Kind.MESSAGE])
 # -- in session ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("body", ["", " ", "\n\t"])
+@pytest.mark.parametrize("is_ours_to_send", ["in the answer", "by a carrier"])
+def test_a_text_with_nothing_in_it_is_refused_where_we_would_send_it(body: str, is_ours_to_send: str) -> None:
+    """No platform takes an empty message; nothing is recorded."""
+    is_answered = is_ours_to_send == "in the answer"
+    rules = PLAIN if is_answered else NumberRules(carrier="main")
+    event = msgspec.structs.replace(message(ALICE, body=body), form={"Body": body} if is_answered else None)
+
+    ruling = ruled(bound(couple()), event, rules=rules)
+
+    assert (ruling.decision.outcome, ruling.decision.reason) == (Outcome.REFUSED, Reason.EMPTY_MESSAGE)
+    assert ruling.decision.code == 14103
+    assert ruling.interaction is None
+
+
+def test_a_text_with_nothing_in_it_passes_with_media_or_where_its_client_sends_it() -> None:
+    """A client of the feed may keep the text to itself; a stranger is a stranger."""
+    empty = message(ALICE, body="")
+    picture = msgspec.structs.replace(empty, form={}, media=("https://m.example/1",))
+
+    assert ruled(bound(couple()), empty).decision.outcome is Outcome.ROUTED
+    assert ruled(bound(couple()), picture).decision.outcome is Outcome.ROUTED
+    stranger = msgspec.structs.replace(empty, sender=CAROL, form={})
+    assert ruled(bound(couple()), stranger).decision.reason is Reason.NO_SESSION
+
+
 @BOTH_KINDS
 def test_a_participant_reaches_the_partner_who_sees_their_own_number(kind: Kind) -> None:
     """Alice to P1 goes from P2 to Bob: the caller id is the number that Bob would dial."""
@@ -504,12 +530,16 @@ def test_what_is_foreseen_is_what_is_decided(
     account_sid: str | None,
     is_ready: bool,
 ) -> None:
-    """Alone or among many, the same decision in every respect but the interaction, which is not made."""
+    """Alone or among many, the same decision in every respect but the interaction, which is not made.
+
+    Who asks may leave the text out: it is not told that nothing could be sent.
+    """
     bindings = bound(*sessions)
     bindings.lapse(PEOPLE[0], "KC" + "9" * 32)
     event = msgspec.structs.replace(arrival(kind, sender), body=body)
+    sent = event if body else msgspec.structs.replace(event, media=("https://m.example/1",))
 
-    decision = msgspec.structs.replace(ruled(bindings, event, rules=rules).decision, interaction_sid="")
+    decision = msgspec.structs.replace(ruled(bindings, sent, rules=rules).decision, interaction_sid="")
     foreseen = foresee(bindings, event, rules=rules, now=NOW)
     together = foresee_all(
         [event, event],

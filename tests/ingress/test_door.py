@@ -176,14 +176,14 @@ async def test_the_unforeseen_is_logged_and_answered(caplog: pytest.LogCaptureFi
 @pytest.mark.parametrize(
     ("path", "form", "named"),
     [
-        ("voice", call(From=""), "From"),
         ("voice", call(To=""), "To"),
         ("voice", call(CallSid=""), "CallSid"),
         ("message", text(MessageSid=""), "MessageSid"),
-        ("message", text(NumMedia="99"), "NumMedia"),
+        ("message", text(NumMedia="99"), "MediaUrl0"),
+        ("message", text(NumMedia="many"), "NumMedia"),
         ("status", call(CallStatus=""), "CallStatus"),
         ("status", call(CallStatus="delivered"), "CallStatus"),
-        ("voice", {}, "From"),
+        ("voice", {}, "To"),
     ],
 )
 async def test_a_malformed_form_is_told_which_field(path: str, form: dict[str, str], named: str) -> None:

@@ -227,6 +227,25 @@ def test_events_become_what_the_data_plane_takes() -> None:
     ]
 
 
+def test_the_first_ten_media_pass_and_the_rest_is_counted() -> None:
+    """The data plane tells of the rest."""
+    urls = tuple(f"https://m.example/{index}" for index in range(12))
+    message = read_one(["message", SENDER, PROXY, SM, "", urls])
+
+    assert isinstance(message, Message)
+    event = message.event(None)
+    assert (event.media, event.media_left_out) == (urls[:10], 2)
+
+
+@pytest.mark.parametrize("event", [["call", "", PROXY, CA], ["message", "", PROXY, SM], ["resolve", "call", "", PROXY]])
+def test_a_sender_whose_number_is_withheld_may_be_empty(event: list[object]) -> None:
+    """It is nobody's number."""
+    read = read_one(event)
+
+    assert isinstance(read, Call | Message | Resolve)
+    assert read.event(None).sender in {"", "anonymous"}
+
+
 def test_a_leg_status_becomes_a_report() -> None:
     """With and without what may be left out; a number in the carrier's words is masked."""
     short = read_one(STATUS)
@@ -272,7 +291,7 @@ def test_a_leg_status_becomes_a_report() -> None:
         (["call", "1" * 256, PROXY, CA], FeedProblem.BAD_FIELD, "sender"),
         (["call", SENDER, PROXY, "C" * 65], FeedProblem.BAD_FIELD, "sid"),
         (["message", SENDER, PROXY, SM, None], FeedProblem.BAD_FIELD, "body"),
-        (["message", SENDER, PROXY, SM, "", ["u"] * 11], FeedProblem.BAD_FIELD, "media"),
+        (["message", SENDER, PROXY, SM, "", ["u"] * 101], FeedProblem.BAD_FIELD, "media"),
         (["message", SENDER, PROXY, SM, "", [""]], FeedProblem.BAD_FIELD, "media"),
         (["resolve", "fax", SENDER, PROXY], FeedProblem.BAD_FIELD, "subject"),
         (["resolve", "call", SENDER], FeedProblem.MISSING_FIELD, "proxy"),

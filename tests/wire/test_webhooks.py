@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator
 
+from engine.core.e164 import parse_identifier
+from engine.core.errors import ApiError
 from engine.core.records import Kind, LegStatus
 from engine.wire.webhooks import (
     MAX_ADDRESS,
     MAX_FIELDS,
-    MAX_MEDIA,
     MAX_RESOURCE_SID,
     Form,
     MalformedForm,
@@ -182,7 +183,46 @@ def test_a_message_without_media_is_read(count: str) -> None:
     assert (event.body, event.media, event.resource_sid) == ("", (), "SM1")
 
 
-@pytest.mark.parametrize("name", ["From", "To", "CallSid"])
+@pytest.mark.parametrize("form", [{"MediaUrl0": "https://a/0"}, {"MediaUrl0": "https://a/0", "NumMedia": "0"}])
+def test_media_without_a_count_are_media(form: dict[str, str]) -> None:
+    """Some platforms do not count them; none is lost without a word."""
+    event = message_event({**MESSAGE, **form, "MediaUrl1": "https://a/1", "MediaUrl3": "https://a/3"})
+
+    assert event.media == ("https://a/0", "https://a/1")
+
+
+@pytest.mark.parametrize("count", ["12", ""])
+def test_the_first_ten_media_pass_and_the_rest_is_told(count: str) -> None:
+    """As many as a message has on the platform."""
+    urls = tuple(f"https://a/{index}" for index in range(12))
+    event = message_event({**MESSAGE, "NumMedia": count, **{f"MediaUrl{n}": url for n, url in enumerate(urls)}})
+
+    assert (event.media, event.media_left_out) == (urls[:10], 2)
+
+
+WITHHELD = [
+    "anonymous", "Anonymous", "ANONYMOUS", "Restricted", "unknown", "UNKNOWN", "Unavailable", "unavailable",
+    "Private", "private", "Blocked", "withheld", "No Caller ID", "+266696687", "266696687", "+7378742833",
+    "7378742833", "+2562533", "2562533", "+8656696", "8656696", "+86282452253", "86282452253",
+    "sip:anonymous@anonymous.invalid", "<sip:anonymous@anonymous.invalid>", "anonymous@anonymous.invalid",
+    "sip:unavailable@unknown.invalid", "+", "0", "+0", "00000000", "-", "P", "O", "N/A", "null", " ", "",
+]  # fmt: skip
+"""How platforms and networks withhold a caller: in words, on the keypad ("ANONYMOUS" is 266696687), by RFC 3323."""
+
+
+@pytest.mark.parametrize("given", [*WITHHELD, None])
+def test_a_caller_whose_number_is_withheld_is_read(given: str | None) -> None:
+    """However it is written, or not there at all; it is nobody's number."""
+    form = {**CALL} if given is None else {**CALL, "From": given}
+    if given is None:
+        del form["From"]
+
+    assert call_event(form).sender == (given or "anonymous")
+    with pytest.raises(ApiError):
+        parse_identifier(given or "anonymous")
+
+
+@pytest.mark.parametrize("name", ["To", "CallSid"])
 def test_a_call_names_the_field_that_is_missing_empty_or_too_long(name: str) -> None:
     """One field, named first, so that the carrier's log tells what to mend."""
     limit = MAX_RESOURCE_SID if name == "CallSid" else MAX_ADDRESS
@@ -202,16 +242,34 @@ def test_a_sid_is_printable_ascii_without_blanks(sid: str) -> None:
         call_event({**CALL, "CallSid": sid})
 
 
-@pytest.mark.parametrize("name", ["From", "To", "MessageSid"])
+@pytest.mark.parametrize(
+    "sid",
+    [
+        "b2a0f2c4-6a3e-4a0e-9d5b-2f6a1c7e8d90",
+        "{B2A0F2C4-6A3E-4A0E-9D5B-2F6A1C7E8D90}",
+        "1732882086.1234@pbx-1.example.com",
+        "urn:uuid:b2a0f2c4-6a3e-4a0e-9d5b-2f6a1c7e8d90",
+        "1001",
+        "!~",
+    ],
+)
+def test_a_sid_may_have_punctuation(sid: str) -> None:
+    """Other platforms send UUIDs, switches what they number calls by; the same in reports."""
+    assert call_event({**CALL, "CallSid": sid}).resource_sid == sid
+    assert message_event({**MESSAGE, "MessageSid": sid}).resource_sid == sid
+    assert leg_report({**REPORT, "CallSid": sid}, "").resource_sid == sid
+
+
+@pytest.mark.parametrize("name", ["To", "MessageSid"])
 def test_a_message_names_the_field_that_is_empty(name: str) -> None:
     """As a call does."""
     with pytest.raises(MalformedForm, match=f"^{name}: "):
         message_event({**MESSAGE, name: ""})
 
 
-@pytest.mark.parametrize("count", ["-1", "x", "٣", str(MAX_MEDIA + 1), "1.0", "0001", " 1"])
-def test_a_number_of_media_out_of_range_is_named(count: str) -> None:
-    """At most ten, in plain digits."""
+@pytest.mark.parametrize("count", ["-1", "x", "٣", "1000", "1.0", "0001", " 1"])
+def test_a_number_of_media_that_is_none_is_named(count: str) -> None:
+    """Three plain digits at most."""
     with pytest.raises(MalformedForm, match=r"^NumMedia: "):
         message_event({**MESSAGE, "NumMedia": count})
 
