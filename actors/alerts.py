@@ -43,10 +43,14 @@ class AlertBook:
         self._gathered.append(msgspec.structs.replace(event, sid=sid))
 
     async def flush(self) -> None:
-        """Commit the batch with the posts it owes; what the disk refuses is tried again with the next one."""
-        if not self._gathered:
+        """Commit the batch with the posts it owes; what the disk refuses is tried again with the next one.
+
+        An account that was deleted meanwhile leaves nothing.
+        """
+        events = [event for event in self._gathered if self._account(event.account_sid) is not None]
+        self._gathered = []
+        if not events:
             return
-        events, self._gathered = self._gathered, []
         posts = [post for event in events if (post := self._post(event)) is not None]
         changes: list[Change] = [AlertRaised(event) for event in events]
         changes += [EffectOwed(post) for post in posts]
