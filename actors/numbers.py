@@ -176,7 +176,8 @@ class NumberRegister:
             raise ApiError(Code.NUMBER_NOT_AVAILABLE, f"{mask(address)} is owned already")
         country = request.iso_country or country_of(address)
         if country is None:
-            raise invalid_parameter("IsoCountry", f"the country of {mask(address)} cannot be told")
+            problem = f"The country of {mask(address)} cannot be told; an import may name it"
+            raise ApiError(Code.INVALID_PARAMETER, problem)
         capabilities = request.capabilities & ~Capability.VOICE if is_short_code else request.capabilities
         now = self._parts.clock()
         return ProxyNumber(

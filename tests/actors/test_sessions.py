@@ -3,8 +3,8 @@
 import pytest
 
 from engine.core.errors import ApiError, Code
-from engine.core.records import ClosedReason, Kind, Mode, NumberSelectionBehavior, SessionStatus
-from engine.core.requests import ServiceRequest
+from engine.core.records import ClosedReason, Kind, Mode, NumberSelectionBehavior, Session, SessionStatus
+from engine.core.requests import ParticipantRequest, ServiceRequest, SessionRequest
 from engine.core.traffic import Outcome, Reason
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, DAY, ERIN, N1, N2, START, World, refused, wanting
 
@@ -361,6 +361,56 @@ async def test_traffic_past_the_end_closes_the_session(world: World) -> None:
         START + 60,
     )
     assert await world.in_use(proxy) == 0
+
+
+async def test_what_ended_while_the_engine_was_down_is_closed_when_it_is_back(world: World) -> None:
+    """Nothing routes past its end; `date_ended` is when that was noticed."""
+    session = await world.session(ALICE, BOB, ttl_seconds=60)
+    await world.stop()
+    world.clock.move(3600)
+    await world.start()
+
+    refusal = await world.call(ALICE, world.proxy(session, ALICE))
+    await world.settle()
+    closed = await world.look(session)
+
+    assert (refusal.outcome, refusal.code) == (Outcome.REFUSED, Code.SESSION_EXPIRED)
+    assert (closed.closed_reason, closed.date_ended) == (ClosedReason.TTL, START + 3600)
+
+
+async def test_a_session_made_closed_holds_nothing(world: World) -> None:
+    """A number named for somebody is looked at when it is made, and again when it is re-opened."""
+    await world.session(wanting(ALICE, N1), BOB)
+
+    async def made(participant: ParticipantRequest) -> Session:
+        request = SessionRequest(status=SessionStatus.CLOSED, participants=(participant,))
+        return await world.control.create_session(world.account.sid, world.service_sid, request)
+
+    code = await refused(made(wanting(ALICE, N1)))
+    closed = await made(wanting(CAROL, N1))
+    in_use = await world.in_use(N1)
+    await world.session(wanting(CAROL, N1), DAVE)
+
+    assert code is Code.PROXY_IDENTIFIER_IN_USE
+    assert (closed.status, closed.closed_reason, closed.date_ended) == (SessionStatus.CLOSED, ClosedReason.API, START)
+    assert (world.proxy(closed, CAROL), in_use) == (N1, 1)
+    assert await refused(world.reopen(closed)) is Code.PROXY_IDENTIFIER_IN_USE
+
+
+async def test_stickiness_remembers_sessions_that_still_exist(world: World) -> None:
+    """A closed one counts, and a seat that was left; a deleted one is forgotten."""
+    await world.session(wanting(BOB, N2))
+    past = await world.session(wanting(ALICE, N2))
+    await world.leave(past, ALICE)
+    await world.close(past)
+
+    sticky = await world.session(ALICE)
+    remembered = world.proxy(sticky, ALICE)
+    await world.delete(sticky)
+    await world.delete(past)
+    anew = await world.session(ALICE)
+
+    assert (remembered, world.proxy(anew, ALICE)) == (N2, N1)
 
 
 async def test_the_sweep_closes_what_has_ended(world: World) -> None:
