@@ -170,6 +170,34 @@ async def test_a_rewritten_message_stays_rewritten_after_a_restart(world: Hooked
     assert len(world.recorded()) == 1
 
 
+async def test_a_redelivered_message_that_a_carrier_of_ours_sends_asks_no_gate_again(world: HookedWorld) -> None:
+    """The carrier has the text that the gate let pass; another answer of the gate would change nothing."""
+    world.carriers.name = "main"
+    await world.configure(intercept=INTERCEPT, options=ServiceOptions(intercept_may_rewrite=True))
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    world.hooks.gate = replaced(InterceptVerdict(), "my number is ...")
+    event = world.event(Kind.MESSAGE, ALICE, N1, body="my number is 555")
+    first = await world.receive(event)
+
+    await world.restart()
+    again = await world.receive(event)
+
+    assert (first.is_sent_by_us, again.is_sent_by_us) == (True, True)
+    assert again.interaction_sid == first.interaction_sid
+    assert len(world.hooks.intercepted) == 1
+    assert [one.body for one in world.outbox.messages()] == ["my number is ..."]
+
+
+@pytest.mark.parametrize("body", ["", "  \n"])
+async def test_a_gate_that_leaves_blanks_blocks_a_message(world: HookedWorld, body: str) -> None:
+    """No carrier takes an empty one."""
+    await world.configure(intercept=INTERCEPT, options=ServiceOptions(intercept_may_rewrite=True))
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    world.hooks.gate = replaced(InterceptVerdict(), body)
+
+    assert (await world.text(ALICE, N1, "my number is 555")).reason is Reason.INTERCEPTED
+
+
 async def test_a_gate_that_empties_a_message_blocks_it(world: HookedWorld) -> None:
     """There is nothing left to send; with media there is."""
     await world.configure(intercept=INTERCEPT, options=ServiceOptions(intercept_may_rewrite=True))

@@ -104,6 +104,33 @@ async def test_stop_words_wrong_modes_and_missing_partners_are_not_asked_about(w
     assert world.observer.codes() == [Code.STOP_WORD, Code.CALL_TO_MESSAGE_ONLY, Code.NO_PARTNER]
 
 
+@pytest.mark.parametrize(
+    ("kind", "mode", "body", "reason"),
+    [
+        (Kind.MESSAGE, Mode.VOICE_AND_MESSAGE, "stop", Reason.STOP_WORD),
+        (Kind.MESSAGE, Mode.VOICE_ONLY, "hi", Reason.MESSAGE_TO_VOICE_ONLY),
+        (Kind.VOICE, Mode.MESSAGE_ONLY, "", Reason.CALL_TO_MESSAGE_ONLY),
+        (Kind.VOICE, Mode.VOICE_AND_MESSAGE, "", Reason.NO_PARTNER),
+    ],
+)
+async def test_nor_are_they_asked_about_where_the_event_had_to_be_decided_anew(
+    world: HookedWorld, *, kind: Kind, mode: Mode, body: str, reason: Reason
+) -> None:
+    """It quotes the SID of another sender's event, whose session is over."""
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    known = world.event(kind, ALICE, N1)
+    await world.receive(known)
+    await world.close(session)
+    await world.session(wanting(CAROL, N1), *([] if reason is Reason.NO_PARTNER else [wanting(BOB, N2)]), mode=mode)
+    world.observer.codes()
+
+    decision = await world.receive(msgspec.structs.replace(known, sender=CAROL, body=body))
+
+    assert decision.reason is reason
+    assert world.hooks.cases == []
+    assert world.observer.codes() == [decision.code]
+
+
 @pytest.mark.parametrize("kind", list(Kind))
 async def test_a_session_made_to_order_routes_the_event_that_made_it(world: HookedWorld, kind: Kind) -> None:
     """The caller keeps the number they reached; the event goes through gate and callbacks as in session."""

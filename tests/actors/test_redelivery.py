@@ -425,3 +425,15 @@ def test_of_one_key_the_latest_of_a_generation_are_known() -> None:
 
     assert found == [first, *others[-8:]]
     assert became.find("CA1") == others[-2:]
+
+
+def test_a_generation_never_grows_beyond_its_bound() -> None:
+    """A table that grows is copied while all else waits."""
+    became = Became(window_seconds=100, generation=10)
+    for number in range(95):
+        became.note(key(f"CA{number}"), number.to_bytes(16), now=START)
+
+    sizes = [len(became._young), *(len(generation) for _, generation in became._older)]
+
+    assert max(sizes) == 10
+    assert sum(sizes) == 95

@@ -240,6 +240,60 @@ def test_a_stranger_brings_no_context() -> None:
     assert fields["MediaUrl0"] == "https://m.example/1"
 
 
+CALL_FROM_THE_FEED = {
+    "AccountSid": AC,
+    "ApiVersion": "2010-04-01",
+    "From": "+14155550100",
+    "To": "+15105550001",
+    "CallSid": "CA1",
+    "CallStatus": "ringing",
+    "Direction": "inbound",
+    "Caller": "+14155550100",
+    "Called": "+15105550001",
+    "ServiceSid": KS,
+}
+TEXT_FROM_THE_FEED = {
+    "AccountSid": AC,
+    "ApiVersion": "2010-04-01",
+    "From": "+14155550100",
+    "To": "+15105550001",
+    "MessageSid": "SM1",
+    "SmsSid": "SM1",
+    "SmsMessageSid": "SM1",
+    "SmsStatus": "received",
+    "Body": "hello",
+    "NumMedia": "2",
+    "MediaUrl0": "https://m.example/1",
+    "MediaUrl1": "https://m.example/2",
+    "ServiceSid": KS,
+}
+
+
+def test_an_event_of_the_feed_is_told_as_a_platform_would_tell_it() -> None:
+    """It came without a form: every field, and no other."""
+    urls = ("https://m.example/1", "https://m.example/2")
+    call = InboundEvent(Kind.VOICE, "+14155550100", "+15105550001", "CA1")
+    text = InboundEvent(Kind.MESSAGE, "+14155550100", "+15105550001", "SM1", "hello", urls)
+
+    told = [out_of_session_fields(OutOfSessionCase(event=one, service_sid=KS, account_sid=AC)) for one in (call, text)]
+
+    assert told == [CALL_FROM_THE_FEED, TEXT_FROM_THE_FEED]
+
+
+def test_a_leg_has_a_type_where_it_has_a_participant_or_a_sid() -> None:
+    """A leg that is not there has neither type nor anything else."""
+    legs = [Leg(), Leg(participant_sid=KP1), Leg(resource_sid=SM1), Leg(participant_sid=KP1, resource_sid=SM1)]
+
+    types = [
+        callback_fields(CallbackOwed(url=URL, interaction=msgspec.structs.replace(text_message(), inbound=leg)))[
+            "inboundResourceType"
+        ]
+        for leg in legs
+    ]
+
+    assert types == ["", "message", "message", "message"]
+
+
 def test_a_debugger_event_is_posted_in_the_documented_shape() -> None:
     """The code is a string, the level a word, the webhook at fault spelled out."""
     trace = WebhookTrace(
