@@ -18,7 +18,7 @@ import msgspec
 
 from engine.carrier_tables import TWIML, CarrierTable, carrier_of, is_start_of_number, rendered, with_secrets
 from engine.core.errors import MasklineError
-from engine.egress.settings import CarrierSettings
+from engine.egress.settings import TRIES, CarrierSettings
 
 VARIABLE_PREFIX = "MASKLINE_"
 """Start of every environment variable that is ours."""
@@ -194,12 +194,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that an intercept hook may take; past them the event goes on, or is blocked where the service says so."""
     carrier_deadline_seconds: Seconds = 10.0
     """Seconds that a carrier waits for our answer: all hooks of one call or message together take no longer."""
-    webhook_tries: Positive = 3
+    webhook_tries: Positive = TRIES
     """Deliveries of a callback or debugger event before it joins the dead letters (`maskline outbox`)."""
-    carrier_tries: Positive = 5
+    carrier_tries: Positive = TRIES
     """The same for messages and hang-ups; only what a carrier has surely not taken is tried again."""
     longest_retry_wait_seconds: Seconds = 60.0
-    """Where the doubling of the wait between tries ends; the first waits up to a second, each is drawn at random."""
+    """Where the doubling of the wait between tries ends; the first waits up to a second, half of each is random."""
     outgoing_allow: Networks = ()
     """Private networks that webhooks and carriers may be in, such as 10.0.0.0/8; none of them is called otherwise."""
     connections_per_destination: Positive = 64

@@ -22,7 +22,7 @@ from engine.core.records import Address, DebuggerEvent, Kind, LegStatus
 from engine.core.sids import SidKind
 from engine.core.traffic import LegReport, ReportOutcome
 from engine.egress.client import Client, NotReached, any_body
-from engine.egress.delivery import DELIVERED, Delivery, cut, not_delivered
+from engine.egress.delivery import DELIVERED, Delivery, cut, not_delivered, retry_after
 from engine.egress.exchange import Answer
 from engine.egress.settings import CarrierKind, CarrierSettings
 from engine.egress.traces import trace
@@ -153,7 +153,7 @@ class Switchboard:
                 trace=trace(url, _shown(duty), outcome),
             )
         if not outcome.is_ok:
-            return _refused(outcome, url, duty)
+            return _refused(outcome, url, duty, now=self._clock())
         answer = carrier_answer(outcome.body)
         status = answer.status or LegStatus.DELIVERY_UNKNOWN
         await self._reported(_leg(effect, duty, status, resource_sid=answer.sid or ""))
@@ -163,9 +163,9 @@ class Switchboard:
         url = call_url(carrier.url, carrier.account_sid, duty.call_sid)
         outcome = await self._post(effect, carrier, url, HANG_UP_FORM)
         if isinstance(outcome, NotReached):
-            return not_delivered(outcome)
+            return not_delivered(outcome, now=self._clock())
         is_over = outcome.status == HTTPStatus.NOT_FOUND or carrier_answer(outcome.body).code == CALL_NOT_IN_PROGRESS
-        return DELIVERED if outcome.is_ok or is_over else not_delivered(outcome)
+        return DELIVERED if outcome.is_ok or is_over else not_delivered(outcome, now=self._clock())
 
     async def _post(self, effect: Effect, carrier: CarrierSettings, url: str, form: bytes) -> Answer | NotReached:
         headers = {
@@ -219,7 +219,7 @@ class Switchboard:
         )
 
 
-def _refused(outcome: Answer, url: str, duty: MessageOwed) -> Delivery:
+def _refused(outcome: Answer, url: str, duty: MessageOwed, *, now: float) -> Delivery:
     answer = carrier_answer(outcome.body)
     code = "" if answer.code is None else f" with {answer.code}"
     is_unsure = outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR and outcome.status not in _NOT_TAKEN
@@ -227,6 +227,7 @@ def _refused(outcome: Answer, url: str, duty: MessageOwed) -> Delivery:
         error=cut(f"carrier answered {outcome.status}{code}: {answer.message}".removesuffix(": ")),
         may_retry=outcome.status in _NOT_TAKEN,
         may_be_taken=is_unsure,
+        retry_after_seconds=retry_after(outcome, now=now),
         trace=trace(url, _shown(duty), outcome),
     )
 

@@ -1,15 +1,16 @@
 """The outbox's courier: delivers what is committed, at least once, in order per session; implements the port `Outbox`.
 
 Each destination has its own window, lanes and turns, so that a dead receiver slows nobody else. What fails is tried
-again with tenacity's back-off, then joins the dead letters. Source: design section 5, behaviour 12.1, 16 and 19.
+again with growing waits, then joins the dead letters. Source: design section 5, behaviour 12.1, 16 and 19.
 """
 
 import asyncio
 import logging
+import random
 from collections.abc import Sequence
 from typing import Protocol
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
 from engine.core.changes import EffectFailed, EffectSettled
 from engine.core.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed
@@ -19,7 +20,7 @@ from engine.core.observing import DeliveryEnd, DutyKind, EgressObserver
 from engine.core.ports import Clock
 from engine.core.records import DebuggerEvent
 from engine.egress.client import Client
-from engine.egress.delivery import Delivery
+from engine.egress.delivery import Delivery, Draw, wait_before
 from engine.egress.hooks import Tokens
 from engine.egress.posts import Posts
 from engine.egress.queues import DestinationQueue, OwedReader
@@ -70,15 +71,16 @@ class Courier:
         observer: EgressObserver,
         clock: Clock,
         settings: EgressSettings,
+        draw: Draw = random.uniform,
     ) -> None:
         """Deliver nothing before `start`."""
         self._store = store
-        self._posts = Posts(client=client, tokens=tokens)
+        self._posts = Posts(client=client, tokens=tokens, clock=clock)
         self._carriers = carriers
         self._observer = observer
         self._clock = clock
         self._settings = settings
-        self._wait = wait_random_exponential(multiplier=settings.first_wait_seconds, max=settings.longest_wait_seconds)
+        self._draw = draw
         self._queues: dict[str, DestinationQueue] = {}
         self._settlements = Settlements(store, pause_seconds=settings.store_pause_seconds)
         self._at_work: set[asyncio.Task[None] | None] = set()
@@ -145,7 +147,7 @@ class Courier:
     async def _deliver(self, effect: Effect, turns: asyncio.Semaphore) -> None:
         retrying = AsyncRetrying(
             stop=stop_after_attempt(max(1, self._tries(effect) - effect.attempts)),
-            wait=self._wait,
+            wait=lambda state: self._wait(effect, state),
             retry=retry_if_result(_may_retry),
             before_sleep=lambda state: self._failed(effect, state),
             retry_error_callback=_result,
@@ -179,6 +181,10 @@ class Courier:
         change = self._failure(effect, _result(state), effect.attempts + state.attempt_number, is_dead=False)
         self._settlements.add(change, _nothing)
         self._observer.delivered(_KINDS[type(effect.duty)], DeliveryEnd.FAILED)
+
+    def _wait(self, effect: Effect, state: RetryCallState) -> float:
+        tries = effect.attempts + state.attempt_number
+        return wait_before(tries, _result(state), settings=self._settings, draw=self._draw)
 
     async def _pause(self, seconds: float) -> None:
         if not self._is_running:

@@ -1,5 +1,9 @@
 """How one try to deliver an effect ended, and what that means for the next one."""
 
+import re
+from collections.abc import Callable
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import msgspec
@@ -8,10 +12,15 @@ from engine.core.masking import masked
 from engine.core.records import WebhookTrace
 from engine.egress.client import NotReached
 from engine.egress.exchange import Answer
+from engine.egress.settings import EgressSettings
 
 MAX_ERROR = 200
 """Characters of an error that are kept with the effect."""
 
+Draw = Callable[[float, float], float]
+"""Draw a number between two at random."""
+
+_SECONDS = re.compile("[0-9]{1,9}")
 _TRY_AGAIN = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 
@@ -24,6 +33,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """Another try is safe and may help."""
     may_be_taken: bool = False
     """The receiver may have acted although no good answer came."""
+    retry_after_seconds: float = 0.0
+    """How long the receiver asks us to wait."""
     trace: WebhookTrace | None = None
     """The request and its answer, of a webhook that failed."""
 
@@ -36,14 +47,41 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 DELIVERED = Delivery()
 
 
-def not_delivered(outcome: Answer | NotReached, *, trace: WebhookTrace | None = None) -> Delivery:
+def not_delivered(outcome: Answer | NotReached, *, now: float, trace: WebhookTrace | None = None) -> Delivery:
     """Judge a failed try of something that may be repeated: no connection, time-outs, 408, 425, 429 and 5xx pass."""
     if isinstance(outcome, NotReached):
         return Delivery(
             error=cut(str(outcome)), may_retry=not outcome.is_for_good, may_be_taken=outcome.may_be_taken, trace=trace
         )
     is_busy = outcome.status in _TRY_AGAIN or outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return Delivery(error=f"answered {outcome.status}", may_retry=is_busy, trace=trace)
+    return Delivery(
+        error=f"answered {outcome.status}",
+        may_retry=is_busy,
+        retry_after_seconds=retry_after(outcome, now=now),
+        trace=trace,
+    )
+
+
+def retry_after(answer: Answer, *, now: float) -> float:
+    """Read `Retry-After` as seconds from now, 0 where there is none or it cannot be read; RFC 9110, section 10.2.3."""
+    text = answer.header("retry-after").strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+        return max(0.0, at.replace(tzinfo=at.tzinfo or UTC).timestamp() - now)
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def wait_before(tries: int, last: Delivery, *, settings: EgressSettings, draw: Draw) -> float:
+    """Return the seconds to wait after `tries` tries, of which `last` was the last one.
+
+    They double up to the longest wait, and half of each is drawn at random, so that what failed together does not come
+    back together. They come on top of what the receiver asked for.
+    """
+    longest = min(settings.first_wait_seconds * 2.0 ** min(tries - 1, 32), settings.longest_wait_seconds)
+    return min(last.retry_after_seconds, settings.longest_retry_after_seconds) + draw(longest / 2, longest)
 
 
 def cut(text: str) -> str:

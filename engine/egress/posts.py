@@ -1,6 +1,7 @@
 """One try to post a callback or a debugger event to the application that it is owed to."""
 
 from engine.core.effects import AlertOwed, CallbackOwed, Effect
+from engine.core.ports import Clock
 from engine.egress.client import Client, NotReached, sent_url
 from engine.egress.delivery import DELIVERED, Delivery, not_delivered
 from engine.egress.hooks import Tokens
@@ -11,8 +12,9 @@ from engine.wire.callbacks import callback_fields, debugger_fields, signed_form
 class Posts:
     """Posts what is owed to applications."""
 
-    def __init__(self, *, client: Client, tokens: Tokens) -> None:
+    def __init__(self, *, client: Client, tokens: Tokens, clock: Clock) -> None:
         """Post through `client`, signing with the account's token."""
+        self._clock = clock
         self._client = client
         self._tokens = tokens
 
@@ -28,7 +30,7 @@ class Posts:
                 duty.url, form.body, headers=form.headers, account_sid=effect.account_sid, may_repeat=True
             )
         except NotReached as problem:
-            return not_delivered(problem, trace=trace(duty.url, fields, problem))
+            return not_delivered(problem, now=self._clock(), trace=trace(duty.url, fields, problem))
         if answer.is_ok:
             return DELIVERED
-        return not_delivered(answer, trace=trace(duty.url, fields, answer))
+        return not_delivered(answer, now=self._clock(), trace=trace(duty.url, fields, answer))

@@ -4,6 +4,9 @@ from enum import StrEnum
 
 import msgspec
 
+TRIES = 26
+"""Of each delivery: with the waits below they last between ten and twenty minutes."""
+
 
 class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Limits, times and tries of everything that leaves."""
@@ -26,14 +29,16 @@ class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Effects of one destination that are kept in memory; the others wait on disk."""
     most_in_memory: int = 20_000
     """Effects of all destinations that are kept in memory, as long as each can have a few."""
-    callback_tries: int = 1
-    """Deliveries of a callback or debugger event before it joins the dead letters; 3 rides out a receiver's restart."""
-    carrier_tries: int = 5
+    callback_tries: int = TRIES
+    """Deliveries of a callback or debugger event before it joins the dead letters."""
+    carrier_tries: int = TRIES
     """The same for messages and hang-ups; only what a carrier has surely not taken is tried again."""
     first_wait_seconds: float = 1.0
-    """Longest wait before the second try; doubled for each further one. Every wait is drawn at random below it."""
+    """Longest wait before the second try; doubled for each further one. Half of each wait is drawn at random."""
     longest_wait_seconds: float = 60.0
     """Where the doubling ends."""
+    longest_retry_after_seconds: float = 600.0
+    """How much of a receiver's `Retry-After` is waited for, before the wait that is due anyway."""
     store_pause_seconds: float = 1.0
     """Wait before a store that failed is asked again."""
 

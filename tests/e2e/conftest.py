@@ -16,6 +16,8 @@ UNLIMITED = (
     "0",
     "--outgoing-allow",
     "127.0.0.0/8",
+    "--webhook-tries",
+    "3",
     "--feed-listen",
     "127.0.0.1:0",
 )

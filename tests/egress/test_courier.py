@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from engine.core.observing import DeliveryEnd, DutyKind
 from engine.core.ports import Outbox
 from engine.core.records import DebuggerEvent
 from engine.egress.courier import LEAST_WINDOW, Courier
-from engine.egress.delivery import DELIVERED, Delivery
+from engine.egress.delivery import DELIVERED, Delivery, Draw
 from engine.egress.settings import EgressSettings
 from engine.egress.settlements import MAX_GROUP, Settlements
 from tests.egress.material import (
@@ -76,6 +77,7 @@ async def courier(
     settings: EgressSettings = QUICK,
     desk: FakeDesk | None = None,
     grace: float = 10,
+    draw: Draw = random.uniform,
 ) -> AsyncIterator[Courier]:
     async with client(settings) as posting:
         made = Courier(
@@ -86,6 +88,7 @@ async def courier(
             observer=observer or Remembered(),
             clock=clock,
             settings=settings,
+            draw=draw,
         )
         await made.start()
         try:
@@ -227,17 +230,37 @@ async def test_the_last_failure_ends_in_the_dead_letters(receiver: Receiver, obs
     assert (event.webhook.status, event.webhook.body) == (500, "sorry, +1415555XXXX")
 
 
-async def test_there_is_one_try_unless_the_operator_asks_for_more(receiver: Receiver) -> None:
-    """Behaviour 19: no retries of callbacks by default."""
-    receiver.behaviour = lambda _: Reply(status=500)
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
+async def test_what_may_pass_is_tried_again(receiver: Receiver, status: int) -> None:
+    """A receiver that is busy, or has an error of its own, may take it later; as often as the operator says."""
+    receiver.behaviour = lambda _: Reply(status=status)
     store = MemoryStore()
-    settings = EgressSettings(allowed_networks=QUICK.allowed_networks)
 
-    async with courier(store, settings=settings) as made:
+    async with courier(store) as made:
         owe(store, made, callback(receiver.url))
         await store.until(lambda: bool(store.dead))
 
-    assert len(receiver.received) == 1
+    assert len(receiver.received) == QUICK.callback_tries
+    assert [dead.last_error for dead in store.dead.values()] == [f"answered {status}"]
+
+
+@pytest.mark.parametrize("when", ["700", "Tue, 14 Nov 2023 22:24:00 GMT"])
+async def test_a_receiver_says_when_to_come_again(receiver: Receiver, when: str) -> None:
+    """`Retry-After`, in seconds or as a date, is waited for up to a bound."""
+    receiver.behaviour = lambda _: Reply(status=429, headers=(f"Retry-After: {when}",))
+    store, waits = MemoryStore(), list[float]()
+    settings = msgspec.structs.replace(QUICK, longest_retry_after_seconds=0.01, longest_wait_seconds=1.0)
+
+    def draw(low: float, high: float) -> float:
+        waits.append(high)
+        return 0.0
+
+    async with courier(store, settings=settings, draw=draw) as made:
+        owe(store, made, callback(receiver.url, attempts=1))
+        await store.until(lambda: bool(store.dead))
+
+    assert waits[0] == 0.002  # the second try's, since one was made before the start
+    assert receiver.received[1].at - receiver.received[0].at >= 0.01
 
 
 @pytest.mark.parametrize("status", [301, 302, 400, 401, 404, 410])
