@@ -419,7 +419,10 @@ class Host:
     def account_tokens(self, account_sid: str) -> tuple[str, ...]:
         """Return the auth tokens of an account that are good now, first the one that signs what we send."""
         account = self._accounts.find(account_sid)
-        return () if account is None else account.tokens(self._parts.clock())
+        if account is None:
+            return ()
+        # nearly always there is one, and every webhook asks: without the clock that is half as dear
+        return (account.auth_token,) if account.previous_token is None else account.tokens(self._parts.clock())
 
     def owner_of(self, proxy: Address) -> str | None:
         """Return the SID of the account that owns a number, in a pool or not."""

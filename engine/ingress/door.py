@@ -202,9 +202,10 @@ class Door:
 
     def _may_deliver(self, webhook: Webhook, form: Form, proxy: str) -> bool:
         """Tell whether a call or message comes from a carrier of the operator's, or from the owner of the number."""
-        carrier = self._carrier_of(form)
-        if carrier is not None and carrier.delivers_for(proxy) and self._is_signed(webhook, form, carrier.keys):
-            return True
+        if self.settings.carriers:
+            carrier = self._carrier_of(form)
+            if carrier is not None and carrier.delivers_for(proxy) and self._is_signed(webhook, form, carrier.keys):
+                return True
         return self._is_signed(webhook, form, self._data.signing_tokens(proxy) or self._account_tokens(form))
 
     def _carrier_of(self, form: Form) -> Carrier | None:
