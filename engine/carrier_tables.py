@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from engine.egress.settings import CarrierKind, CarrierSettings
+from engine.wire.urls import check_url
 
 TWIML = "twiml"
 """Name of the carrier that is always there: the answer of the inbound webhook."""
@@ -96,11 +97,20 @@ def _check(carrier: CarrierSettings, table: CarrierTable) -> None:
         missing = "" if is_known else "auth_token"
     if missing:
         raise ValueError(f"carriers.{name}.{missing} is missing")
-    if not (carrier.url or "https://").startswith(("http://", "https://")):
-        raise ValueError(f"carriers.{name}.url must begin with https:// or http://")
+    _check_url(name, carrier.url)
     for start in carrier.numbers:
         if not is_start_of_number(start):
             raise ValueError(f'carriers.{name}.numbers: {start!r} is not the start of a number, such as "+1415"')
+
+
+def _check_url(name: str, url: str) -> None:
+    if not (url or "https://").startswith(("http://", "https://")):
+        raise ValueError(f"carriers.{name}.url must begin with https:// or http://")
+    try:
+        if url:
+            check_url(url)
+    except ValueError as problem:
+        raise ValueError(f"carriers.{name}.url cannot be called: {problem}") from problem
 
 
 def _text(name: str, key: str, value: str | list[str]) -> str:

@@ -19,6 +19,7 @@ import msgspec
 from engine.carrier_tables import TWIML, CarrierTable, carrier_of, is_start_of_number, rendered, with_secrets
 from engine.core.errors import MasklineError
 from engine.egress.settings import TRIES, CarrierSettings
+from engine.wire.urls import check_url
 
 VARIABLE_PREFIX = "MASKLINE_"
 """Start of every environment variable that is ours."""
@@ -283,6 +284,7 @@ def load_settings(
     origins = {key: given[key].origin if key in given else "default" for key in types}
     settings = Settings(**values)
     _check_routes(settings, origins["carrier_routes"])
+    _check_public_url(settings.public_url, origins["public_url"])
     _check_feed(settings, origins)
     if settings.runtime is Runtime.EMBEDDED and settings.hosts > 1:
         raise SettingsError(f"bad value for setting 'hosts' ({origins['hosts']}): more than one needs --runtime ray")
@@ -414,6 +416,14 @@ def _check_routes(settings: Settings, origin: str) -> None:
             raise SettingsError(f"{where}; there are {', '.join(sorted(known))}")
         if name in only_receives:
             raise SettingsError(f"{where}, which has no url to send to")
+
+
+def _check_public_url(url: str, origin: str) -> None:
+    try:
+        if url:
+            check_url(url)
+    except ValueError as problem:
+        raise SettingsError(f"bad value for setting 'public_url' ({origin}): {problem}") from problem
 
 
 def _check_feed(settings: Settings, origins: dict[str, str]) -> None:

@@ -20,6 +20,7 @@ from engine.core.errors import ApiError, Code, invalid_parameter
 from engine.core.ports import PageCursor
 from engine.core.sids import SidKind, is_sid
 from engine.core.texts import check_text
+from engine.wire.urls import check_url
 
 FormValues = dict[str, list[str]]
 """A decoded form: each name with its values, in the order sent."""
@@ -196,14 +197,10 @@ class OwnHost:
 
 
 def parse_url(text: str, *, max_length: int) -> str:
-    """Check an absolute http or https address; raises ValueError."""
+    """Check an absolute http or https address that a client can call; raises ValueError."""
     if len(text) > max_length:
         raise ValueError(f"longer than {max_length} characters")
-    if not text.isprintable() or " " in text:
-        raise ValueError("expected an absolute http or https URL without blanks")
-    parts = urlsplit(text)
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or parts.port == 0:
-        raise ValueError("expected an absolute http or https URL")
+    check_url(text)
     return text
 
 

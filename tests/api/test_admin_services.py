@@ -143,7 +143,16 @@ async def test_debugger_webhook_is_set_and_cleared(
     assert await send(AccountChange(debugger_url="")) is None
 
 
-@pytest.mark.parametrize("url", ["shop.example", "ftp://shop.example", "https://masks.example.com/v1/Services"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "shop.example",
+        "ftp://shop.example",
+        "https://shop..example",
+        "https://shop.example/a\\b",
+        "https://masks.example.com/v1/Services",
+    ],
+)
 async def test_a_debugger_webhook_that_cannot_be_is_refused(
     admin: httpx.AsyncClient, account: Account, url: str
 ) -> None:
