@@ -162,6 +162,21 @@ async def test_a_service_has_its_own_word_on_stop_filtering(world: HookedWorld) 
     assert decision.outcome is Outcome.REFUSED
 
 
+async def test_a_call_that_no_carrier_can_end_is_left_to_end_by_itself(world: HookedWorld) -> None:
+    """Nothing is owed that nobody could deliver; the session closes all the same."""
+    world.carriers.name = None
+    await world.configure(options=ServiceOptions(hangs_up_on_close=True))
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    call = world.event(Kind.VOICE, ALICE, N1)
+    assert (await world.receive(call)).outcome is Outcome.ROUTED
+
+    await world.close(session)
+
+    assert (await world.call(ALICE, N1)).outcome is Outcome.REFUSED
+    assert world.outbox.hang_ups() == []
+    assert await world.store.destinations_owed() == ()
+
+
 async def change(
     world: HookedWorld,
     session_sid: str,
