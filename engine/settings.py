@@ -206,7 +206,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     connections_per_destination: Positive = 64
     """Requests of one account to one scheme, host and port at a time, hooks and deliveries together."""
     deliveries_per_destination: Positive = 8
-    """Deliveries to one destination at a time; what is left of its connections is for hooks."""
+    """Deliveries of one account to one destination at a time; what is left of its connections is for hooks."""
     window_per_destination: Positive = 500
     """Deliveries to one destination that are held in memory; the others wait on disk."""
     outbox_limit: Positive = 1_000_000

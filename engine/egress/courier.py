@@ -1,12 +1,13 @@
 """The outbox's courier: delivers what is committed, at least once, in order per session; implements the port `Outbox`.
 
-Each destination has its own window, lanes and turns, so that a dead receiver slows nobody else. What fails is tried
-again with growing waits, then joins the dead letters. Source: design section 5, behaviour 12.1, 16 and 19.
+Each destination has its own window and lanes, and turns for each account, so that a dead receiver slows nobody else.
+What fails is tried again with growing waits, then joins the dead letters. Source: design section 5, behaviour 12.1, 16 and 19.
 """
 
 import asyncio
 import logging
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -127,12 +128,13 @@ class Courier:
     def _queue(self, destination: str) -> DestinationQueue:
         queue = self._queues.get(destination)
         if queue is None:
-            turns = asyncio.Semaphore(self._settings.deliveries_per_destination)
+            most = self._settings.deliveries_per_destination
+            turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(most))
             queue = DestinationQueue(
                 destination,
                 store=self._store,
                 window=self._window,
-                work=lambda effect: self._deliver(effect, turns),
+                work=lambda effect: self._deliver(effect, turns[effect.account_sid]),
                 pause_seconds=self._settings.store_pause_seconds,
             )
             self._queues[destination] = queue

@@ -24,7 +24,7 @@ class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
     connections_per_destination: int = 64
     """Requests of one account to one scheme, host and port at a time, hooks and deliveries together."""
     deliveries_per_destination: int = 8
-    """Effects of one destination that are delivered at a time; what is left of the connections is for hooks."""
+    """Effects of one account and destination delivered at a time; what is left of the connections is for hooks."""
     window_per_destination: int = 500
     """Effects of one destination that are kept in memory; the others wait on disk."""
     most_in_memory: int = 20_000

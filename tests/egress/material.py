@@ -16,6 +16,7 @@ from engine.egress.client import Client, guarded_client
 from engine.egress.settings import EgressSettings
 
 AC, KS, TOKEN = "AC" + "a" * 32, "KS" + "b" * 32, "t" * 32
+OTHER_AC = "AC" + "c" * 32
 NOW = 1_700_000_000.0
 LOCAL = ("127.0.0.0/8",)
 
@@ -32,7 +33,7 @@ QUICK = EgressSettings(
 
 
 def tokens(account_sid: str) -> str | None:
-    return TOKEN if account_sid == AC else None
+    return TOKEN if account_sid in {AC, OTHER_AC} else None
 
 
 def clock() -> float:

@@ -23,6 +23,7 @@ from engine.egress.settlements import MAX_GROUP, Settlements
 from tests.egress.material import (
     AC,
     NOW,
+    OTHER_AC,
     QUICK,
     TOKEN,
     MemoryStore,
@@ -316,6 +317,22 @@ async def test_a_dead_receiver_does_not_slow_another(receiver: Receiver) -> None
     assert len(receiver.received) == 100
     assert dead.most_at_once == QUICK.deliveries_per_destination
     assert len(store.pending) == 100
+
+
+async def test_slow_callbacks_of_one_account_do_not_slow_another_at_the_same_receiver(receiver: Receiver) -> None:
+    """Every turn that one may have hangs; the other is told meanwhile."""
+    receiver.behaviour = lambda request: Reply(hangs=request.path == "/slow")
+    store = MemoryStore()
+    other = msgspec.structs.replace(callback(f"{receiver.url}/quick", 99), account_sid=OTHER_AC)
+
+    async with courier(store, grace=0) as made:
+        owe(store, made, *(callback(f"{receiver.url}/slow", number) for number in range(1, 31)))
+        await receiver.has_got(QUICK.deliveries_per_destination)
+        owe(store, made, other)
+        await store.until(lambda: other.sid not in store.pending)
+
+    assert [request.path for request in receiver.received].count("/quick") == 1
+    assert len(receiver.received) == QUICK.deliveries_per_destination + 1
 
 
 async def test_memory_stays_bounded_and_the_rest_is_read_from_disk(receiver: Receiver) -> None:
