@@ -73,6 +73,16 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
+def duration(arguments: Sequence[str]) -> str:
+    """Say how long it takes, on two cores as in docs/performance.md, what is asked for."""
+    asked = options().parse_args(arguments)
+    if asked.names == [SOAK]:
+        return f"`{SOAK}` takes {asked.minutes:g} minutes and what it needs to start"
+    count = len(asked.names or BENCHMARKS)
+    minutes = count if asked.quick else count * asked.rounds
+    return f"{count} of {len(BENCHMARKS)} benchmarks take about {minutes} minutes, in which they use all cores"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what was asked for, in the order of the table."""
     parser = options()

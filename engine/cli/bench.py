@@ -25,12 +25,18 @@ def bench() -> None:
 @bench.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run(*, arguments: tuple[str, ...]) -> None:
-    """Run the benchmarks of a checkout, as `make bench` does; --help among the arguments tells which there are."""
+    """Run the benchmarks of a checkout, as `make bench` does; --help among the arguments tells which there are.
+
+    Says how long it takes and asks; --yes does not.
+    """
     try:
         benchmarks = importlib.import_module("benchmarks.__main__")
     except ModuleNotFoundError as problem:
         raise Refusal(f"the benchmarks run from a checkout, where `make setup` was done ({problem})") from problem
-    benchmarks.main(arguments)
+    asked = [one for one in arguments if one != "--yes"]
+    if len(asked) == len(arguments) and not {"-h", "--help"} & {*asked}:
+        click.confirm(f"{benchmarks.duration(asked)}. Go on?", abort=True, err=True)
+    benchmarks.main(asked)
 
 
 def _of(struct: type[msgspec.Struct], name: str) -> object:
