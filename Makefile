@@ -27,7 +27,8 @@ ALL := $(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cluster && $(BIN)/pyte
 	$(BIN)/pytest -p tests.interpreted -n 2 --dist loadgroup tests/test_builds.py $(addprefix tests/,core wire storage actors ingress)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test wheel console-test client-test lint format types layers bench lock ops-test ops-pictures mutants clean
+.PHONY: help setup run test wheel console-test client-test lint format types layers bench lock ops-test ops-pictures \
+	sdk-test proxy-test mutants clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -78,6 +79,12 @@ ops-test: $(COMPILED) .venv/ops/.complete ## check deploy/: promtool, hadolint, 
 	@PATH="$(CURDIR)/.venv/ops/bin:$(CURDIR)/.venv/ops/root/usr/bin:$$PATH" \
 		$(BIN)/pytest -n0 --no-header -q -rA tests/ops/monitoring.py $(ARGS)
 
+sdk-test: $(COMPILED) build/sdks/.complete ## run the lines of docs/sdks.md with Node's SDK, three generations of it
+	@SDKS=build/sdks $(BIN)/pytest -n0 -rs tests/clients/test_sdks.py $(ARGS)
+
+proxy-test: $(COMPILED) build/nginx/.complete ## serve over TLS behind deploy/nginx, with the real nginx
+	@PATH="$(CURDIR)/build/nginx/root/usr/sbin:$$PATH" $(BIN)/pytest -n0 -rs tests/ops/test_nginx.py $(ARGS)
+
 ops-pictures: .venv/ops/.complete ## draw the dashboard from what `make ops-test` has seen, into docs/
 	@.venv/ops/bin/python tests/ops/pictures.py build/ops/panels.json docs
 
@@ -113,11 +120,22 @@ clean: ## remove .venv, caches and build output
 		openapi-typescript@$(OPENAPI_TYPESCRIPT_VERSION) typescript@$(TYPESCRIPT_VERSION)
 	@touch $@
 
+build/sdks/.complete: tests/clients/sdks.txt
+	@while read -r package; do \
+		npm install --silent --no-audit --no-fund --prefix "$(@D)/$$package" "$$package" || exit 1; done <$<
+	@touch $@
+
+# nginx likewise comes out of its package without being installed.
+build/nginx/.complete:
+	@command -v nginx >/dev/null || { mkdir -p $(@D)/root && cd $(@D) \
+		&& timeout 300 apt-get -qq download nginx && dpkg -x nginx_*.deb root && rm nginx_*.deb; }
+	@mkdir -p $(@D) && touch $@
+
 # mypyc compiles what pays; without a C compiler, or Python's headers, everything runs from the sources.
 $(COMPILED): $(STAMP) $(TO_COMPILE)
 	@find . -maxdepth 3 -name '*.so' -not -path './.venv/*' -delete
-	@if ! command -v cc >/dev/null; then echo "No C compiler: all runs interpreted, more slowly."; \
-		else HATCH_BUILD_HOOK_ENABLE_MYPYC=true $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation \
+	@if ! command -v cc >/dev/null; then echo "setup 3 of 3: no C compiler, so all runs interpreted, more slowly" >&2; \
+		else echo "setup 3 of 3: compiling $(words $(TO_COMPILE)) modules, a minute or two" >&2; HATCH_BUILD_HOOK_ENABLE_MYPYC=true $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation \
 			--editable . || echo "Could not compile: all runs interpreted, more slowly." >&2; fi
 	@mkdir -p $(@D) && touch $@
 
@@ -125,7 +143,9 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { \
 		echo "Python 3.11, 3.12 or 3.13 is needed, and $(or $(PYTHON),python3) is not one;" \
 			"name one: make setup PYTHON=python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@echo "setup 1 of 3: making .venv with $(PYTHON)" >&2
+	@$(PYTHON) -m venv .venv
+	@echo "setup 2 of 3: installing $$(grep -c '^[a-z]' requirements.lock) pinned packages, a minute or two" >&2
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -32,6 +32,7 @@ def demo(*, is_once: bool, listen: str, workload: Path | None, as_json: bool) ->
     if workload is not None:
         _play(workload, address, as_json=as_json)
         return
+    click.echo("an engine starts on a temporary directory, and the recorded traffic is played: some seconds", err=True)
     options = DemoOptions(listen=address, is_once=is_once, as_json=as_json, program=sys.argv[0])
     report = run_demo(options, console())
     if report.differences:
