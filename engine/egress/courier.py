@@ -1,7 +1,8 @@
 """The outbox's courier: delivers what is committed, at least once, in order per session; implements the port `Outbox`.
 
 Each destination has its own window and lanes, and turns for each account, so that a dead receiver slows nobody else.
-What fails is tried again with growing waits, then joins the dead letters. Source: design section 5, behaviour 12.1, 16 and 19.
+What fails is tried again with growing waits, then joins the dead letters.
+Source: design section 5, behaviour 12.1, 16 and 19.
 """
 
 import asyncio
