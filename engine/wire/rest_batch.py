@@ -169,8 +169,9 @@ _LINE: Final = re.compile(rb"[^\r\n]+")
 _ARRAY: Final = re.compile(rb"[ \t\r\n]*\[")
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 """A string, ended or not, or a bracket; every byte is looked at once."""
-_MAY_HOLD_CONTROL: Final = re.compile(rb"[\\\x7f]|\xc2[\x80-\x9f]")
-"""An escape, or what JSON lets stand without one; without either no text of an item holds a control character."""
+_MAY_BE_CONTROL: Final = (b"\\", b"\x7f", b"\xc2")
+"""An escape, or how those begin that JSON lets stand without one: no text of an item without them holds a control
+character, and most items have none."""
 _BLANK: Final = b" \t\r\n"
 
 
@@ -270,7 +271,7 @@ def _read_item(index: int, text: bytes) -> BatchItem | ApiError:
     try:
         operation = _head.decode(text).operation if b'"Operation"' in text else "create"
         written = _DECODERS[operation].decode(text)
-        if _MAY_HOLD_CONTROL.search(text) is not None:
+        if any(byte in text for byte in _MAY_BE_CONTROL):
             check_all(msgspec.to_builtins(written), place=f"[{index}]")
         return _item_of(written, index)
     except msgspec.ValidationError as problem:
