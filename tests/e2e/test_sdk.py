@@ -264,3 +264,22 @@ def test_a_lost_plus_is_restored(tenant: Tenant) -> None:
     )
 
     assert (response.status_code, response.json()["identifier"]) == (httpx.codes.CREATED, number)
+
+
+def test_set_up_scripts_find_their_account_and_one_number(tenant: Tenant) -> None:
+    """What they ask first, then the number to release: that one, not the newest; short codes by their digits."""
+    numbers = [proxy_number() for _ in range(3)]
+    client = tenant.sdk()
+    for number in numbers:
+        client.incoming_phone_numbers.create(phone_number=number, friendly_name=f"line {number}")
+
+    account = client.api.v2010.accounts(tenant.sid).fetch()
+    (found,) = client.incoming_phone_numbers.list(phone_number=numbers[0])
+    (named,) = client.incoming_phone_numbers.list(friendly_name=f"line {numbers[1]}", page_size=1)
+    found.delete()
+
+    assert (account.sid, account.status, account.auth_token) == (tenant.sid, "active", None)
+    assert account.date_created is not None
+    assert (found.phone_number, named.phone_number) == (numbers[0], numbers[1])
+    assert {one.phone_number for one in client.incoming_phone_numbers.list()} == set(numbers[1:])
+    assert client.short_codes.list(short_code="55123") == []
