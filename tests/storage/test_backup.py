@@ -20,6 +20,7 @@ from storage.backup import INCOMPLETE, MANIFEST, Backup, make_backup, read_backu
 from storage.errors import BackupRefused, DatabaseMissing, RestoreUnfinished
 from storage.holds import held_here, release_here
 from storage.layout import RESTORING, Layout, host_dir, read_layout
+from storage.rebalancing import rebalance
 from storage.restore import restore
 from tests.storage.material import Observed, session
 
@@ -253,7 +254,8 @@ print("begun", flush=True)
 make_backup(Path(sys.argv[1]), Path(sys.argv[2]), version="1", now=1.0, told=lambda *_: None)
 """
 _RESTORE = """
-import sys; from pathlib import Path; from storage.restore import restore
+import sys; from pathlib import Path; from storage.rebalancing import rebalance
+from storage.restore import restore
 print("begun", flush=True)
 restore(Path(sys.argv[1]), Path(sys.argv[2]), is_held=True, told=lambda *_: None)
 """
@@ -313,3 +315,13 @@ async def test_a_restore_that_is_killed_starts_nothing_and_may_be_repeated(tmp_p
 
         assert read_layout(target) == Layout(hosts)
         assert [await count_in(host_dir(target, place, hosts)) for place in range(hosts)] == [100] * hosts
+
+
+async def test_a_move_to_other_hosts_does_not_release_what_is_held(tmp_path: Path, running: SqliteStore) -> None:
+    """All of the new files hold their deliveries."""
+    backed_up(tmp_path / "data", tmp_path / "copy")
+    restore(tmp_path / "copy", tmp_path / "new", is_held=True, told=untold)
+
+    rebalance(tmp_path / "new", 3, untold)
+
+    assert release_here(tmp_path / "new") == 3

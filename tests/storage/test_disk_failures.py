@@ -227,3 +227,22 @@ async def test_another_program_that_locks_the_database_is_waited_out(
     await until_writable(store)
 
     await store.write([SessionCreated(session(), ())])
+
+
+async def test_a_full_disk_gets_back_what_the_log_takes(
+    store: SqliteStore, connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe empties it into the database: on a small disk the log may be most of what fills it."""
+    monkeypatch.setattr(writer, "PROBE_SECONDS", 3600.0)
+    made = session()
+    await store.write([SessionCreated(made, ())])
+    large = msgspec.structs.replace(interaction(made, kind=Kind.MESSAGE), body="x" * BODY_BYTES)
+    fill_disk(connection)
+    with pytest.raises(StoreUnavailable):
+        await store.write([InteractionRecorded(large)])
+    before = store.sizes().wal_bytes
+
+    store._writer._probe()
+
+    assert before > 0
+    assert store.sizes().wal_bytes == 0
