@@ -472,7 +472,9 @@ def _door_settings(settings: Settings, public_url: str) -> DoorSettings:
 
 def _carriers(settings: Settings) -> Carriers:
     return {
-        one.account_sid: Carrier(name=one.name, keys=one.inbound_keys, numbers=one.numbers)
+        one.account_sid: Carrier(
+            name=one.name, keys=one.inbound_keys, numbers=one.numbers, writes_digits=one.writes_digits
+        )
         for one in settings.carriers
         if one.account_sid and one.inbound_keys
     }

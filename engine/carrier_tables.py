@@ -14,7 +14,7 @@ from engine.wire.urls import check_url
 TWIML = "twiml"
 """Name of the carrier that is always there: the answer of the inbound webhook."""
 
-CarrierTable = dict[str, str | list[str]]
+CarrierTable = dict[str, str | list[str] | bool]
 """One table as it stands in the file."""
 
 _SECRETS = {"auth_token": "auth_tokens", "signing_key": "signing_keys"}
@@ -28,7 +28,7 @@ _TEXTS = (
     "path",
     *(f"{key}_{place}" for key in _SECRETS for place in ("file", "variable")),
 )
-_KEYS = frozenset({*_TEXTS, *_LISTS})
+_KEYS = frozenset({*_TEXTS, *_LISTS, "writes_digits"})
 
 
 def carrier_of(name: str, table: CarrierTable) -> CarrierSettings:
@@ -41,8 +41,11 @@ def carrier_of(name: str, table: CarrierTable) -> CarrierSettings:
     kind = texts.pop("kind", CarrierKind.MESSAGES_API)
     if kind not in set(CarrierKind):
         raise ValueError(f"carriers.{name}.kind must be one of {', '.join(CarrierKind)}")
+    writes_digits = _flag(name, "writes_digits", table.get("writes_digits", False))
     lists = {_SECRETS.get(key, key): _texts(name, key, table[key]) for key in _LISTS if key in table}
-    carrier = msgspec.convert({"name": name, "kind": kind, **texts, **lists}, CarrierSettings)
+    carrier = msgspec.convert(
+        {"name": name, "kind": kind, "writes_digits": writes_digits, **texts, **lists}, CarrierSettings
+    )
     _check(carrier, table)
     return carrier
 
@@ -76,6 +79,8 @@ def rendered(carrier: CarrierSettings, quoted: Callable[[str], str]) -> Iterator
             yield f"{key} = {quoted(text)}"
     if carrier.numbers:
         yield f"numbers = [{', '.join(map(quoted, carrier.numbers))}]"
+    if carrier.writes_digits:
+        yield "writes_digits = true"
     for key, field in _SECRETS.items():
         if getattr(carrier, field):
             yield f"# {key} is not shown"
@@ -113,13 +118,21 @@ def _check_url(name: str, url: str) -> None:
         raise ValueError(f"carriers.{name}.url cannot be called: {problem}") from problem
 
 
-def _text(name: str, key: str, value: str | list[str]) -> str:
+def _flag(name: str, key: str, value: str | list[str] | bool) -> bool:  # noqa: FBT001 - as it stands in the file
+    if not isinstance(value, bool):
+        raise ValueError(f"carriers.{name}.{key} must be true or false")  # noqa: TRY004 - the file's fault, as all others
+    return value
+
+
+def _text(name: str, key: str, value: str | list[str] | bool) -> str:  # noqa: FBT001 - likewise
     if not isinstance(value, str):
         raise ValueError(f"carriers.{name}.{key} must be a text")  # noqa: TRY004 - the file's fault, as all others
     return value
 
 
-def _texts(name: str, key: str, value: str | list[str]) -> tuple[str, ...]:
+def _texts(name: str, key: str, value: str | list[str] | bool) -> tuple[str, ...]:  # noqa: FBT001 - likewise
+    if isinstance(value, bool):
+        raise ValueError(f"carriers.{name}.{key} must be a text or a list of texts")  # noqa: TRY004 - likewise
     texts = (value,) if isinstance(value, str) else tuple(value)
     if isinstance(value, list) and not all(texts):
         raise ValueError(f"carriers.{name}.{key} holds an empty text")

@@ -298,6 +298,21 @@ def test_a_carrier_that_only_sends_to_us_needs_an_account_and_a_token(tmp_path: 
     assert (carrier.inbound_keys, carrier.is_sender) == (("PSK",), False)
 
 
+def test_a_carrier_may_write_numbers_without_plus(tmp_path: Path) -> None:
+    """A setting of its own, printed as it is read; nothing but true or false."""
+    table = ONLY_SENDS_IN + 'auth_token_variable = "TOKENS"\n'
+    loaded = load_settings(config=written(tmp_path, table + "writes_digits = true\n"), environ={}, flags={})
+
+    assert loaded.settings.carriers[0].writes_digits
+    printed = render_settings(loaded)
+    assert load_settings(config=written(tmp_path, printed), environ={}, flags={}).settings == loaded.settings
+    for wrong in ('writes_digits = "yes"', "numbers = true", "url = false"):
+        with pytest.raises(SettingsError, match=r"carriers\.main\.(writes_digits|numbers|url) must be"):
+            load_settings(
+                config=written(tmp_path, f'[carriers.main]\naccount_sid = "AC1"\n{wrong}\n'), environ={}, flags={}
+            )
+
+
 @pytest.mark.parametrize("line", ['auth_token_file = "{file}"', 'auth_token_variable = "TOKENS"'])
 def test_the_tokens_of_a_carrier_may_be_kept_in_a_file_or_a_variable(tmp_path: Path, line: str) -> None:
     """Read when the server starts, a line each; a command that only asks needs no right to read them."""

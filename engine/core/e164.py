@@ -28,6 +28,13 @@ _INSERTED_LENGTH = 14
 
 _SEPARATORS = re.compile(r"[ \-.()]+")
 _E164_SHAPE = re.compile(r"\+[1-9][0-9]{6,14}")
+UNCLEAR: Final = 'has no "+": write the country code behind one, or set writes_digits for the carrier'
+"""What is wrong with a number reached that `is_unclear`."""
+
+_LONGEST_SHORT_CODE = 8
+_BARE_DIGITS = re.compile(r"[1-9][0-9]{8,14}")
+_WRITTEN = re.compile(r"(?:\+|00)[ \-.]*([1-9][0-9 \-.()/]{6,24})", re.ASCII)
+_TEL_URI = re.compile(r"tel:([^;]*)(?:;.*)?", re.IGNORECASE | re.ASCII)
 _SHORT_CODE = re.compile(r"[0-9]{3,8}")
 _CHAT_CHANNEL = re.compile(r"CH[0-9a-fA-F]{32}")
 _ARGENTINE = re.compile(r"\+54(?:11|[23][0-9])[0-9]{8}")
@@ -90,14 +97,28 @@ def parse_short_code(text: str) -> Address:
 def canonical(text: str) -> str:
     """Bring an address that traffic carries to the form in which we keep it; cheap, never fails.
 
-    Removes the mobile "1" of Mexico and "9" of Argentina and restores a "+" that form decoding made a space. Bare
-    digits stay as they are: 15551234567 is a number in +1, but also a Chinese mobile number written at home.
+    Removes the mobile "1" of Mexico and "9" of Argentina and restores a "+" that form decoding made a space. Reads
+    `tel:`, "00" in the place of the "+", and separators. Bare digits stay as they are (`is_unclear`).
     """
     if text.startswith("+"):
-        return _canonical_number(text.rstrip())
+        stripped = text.rstrip()
+        return _canonical_number(stripped if stripped[1:].isdigit() else _unwritten(stripped))
     if text.startswith("whatsapp:"):
         return "whatsapp:" + _canonical_number(_with_plus(text[9:]))
-    return _canonical_number(_with_plus(text))
+    return _canonical_number(_unwritten(_with_plus(text)))
+
+
+def is_unclear(text: str) -> bool:
+    """Tell whether a text may be a number without its "+", or one as it is written at home.
+
+    15551234567 is a number in +1, but also a Chinese mobile number; short codes have fewer digits.
+    """
+    return len(text) > _LONGEST_SHORT_CODE and _BARE_DIGITS.fullmatch(text) is not None
+
+
+def with_plus(text: str) -> str:
+    """Read a number of a carrier that writes all of them without "+"."""
+    return "+" + text if is_unclear(text) else text
 
 
 def bare(text: str) -> str:
@@ -161,6 +182,16 @@ def _canonical_number(text: str) -> str:
     if len(text) == _INSERTED_LENGTH and text.startswith(("+521", "+549")):
         return text[:3] + text[4:]
     return text
+
+
+def _unwritten(text: str) -> str:
+    """Read a number that is written for people or as a URI (RFC 3966); anything else stays as it is."""
+    uri = _TEL_URI.fullmatch(text)
+    written = _WRITTEN.fullmatch((text if uri is None else uri[1]).replace("(0)", ""))
+    if written is None:
+        return text
+    number = "+" + "".join(character for character in written[1] if character.isdigit())
+    return number if _E164_SHAPE.fullmatch(number) is not None else text
 
 
 def _with_plus(text: str) -> str:

@@ -76,6 +76,8 @@ class CarrierSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The same, a variable of the environment."""
     numbers: tuple[str, ...] = ()
     """How the proxy numbers begin for which it may deliver calls and messages; empty = all."""
+    writes_digits: bool = False
+    """It writes all numbers without "+": country code and number."""
     path: str = ""
     """file: where the lines are appended."""
 

@@ -19,6 +19,9 @@ class Carrier(msgspec.Struct, frozen=True, kw_only=True):
     numbers: tuple[str, ...] = ()
     """How the proxy numbers begin for which it may deliver; empty = all."""
 
+    writes_digits: bool = False
+    """It writes all numbers without "+": country code and number."""
+
     def delivers_for(self, proxy: Address) -> bool:
         """Tell whether it may deliver what reached a number."""
         return not self.numbers or canonical(proxy).startswith(self.numbers)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from engine.core.e164 import UNCLEAR, is_unclear, with_plus
 from engine.core.errors import Code
 from engine.core.observing import DoorProblem, Observer, TrafficMeter
 from engine.core.ports import Clock, DataPlane
@@ -138,6 +139,10 @@ class Door:
             reply(_problem(HTTPStatus.BAD_REQUEST, Code.INVALID_PARAMETER, f"Invalid parameter {problem}"))
 
     def _receive(self, webhook: Webhook, form: Form, event: InboundEvent, reply: Reply) -> None:
+        if self._writes_digits(form):
+            event = msgspec.structs.replace(event, sender=with_plus(event.sender), proxy=with_plus(event.proxy))
+        if is_unclear(event.proxy):
+            raise MalformedForm("To", UNCLEAR)
         if self.settings.verify_signatures and not self._may_deliver(webhook, form, event.proxy):
             self._refuse_signature(webhook, form, event.resource_sid, reply, proxy=event.proxy)
             return
@@ -155,6 +160,8 @@ class Door:
         meter.deciding(monotonic() - began)
 
     def _report(self, webhook: Webhook, form: Form, report: LegReport, reply: Reply) -> None:
+        if report.proxy is not None and self._writes_digits(form):
+            report = msgspec.structs.replace(report, proxy=with_plus(report.proxy))
         is_checked = self.settings.verify_signatures
         carrier = self._carrier_of(form)
         if carrier is not None and (not is_checked or self._is_signed(webhook, form, carrier.keys)):
@@ -207,6 +214,10 @@ class Door:
             if carrier is not None and carrier.delivers_for(proxy) and self._is_signed(webhook, form, carrier.keys):
                 return True
         return self._is_signed(webhook, form, self._data.signing_tokens(proxy) or self._account_tokens(form))
+
+    def _writes_digits(self, form: Form) -> bool:
+        carrier = self._carrier_of(form)
+        return carrier is not None and carrier.writes_digits
 
     def _carrier_of(self, form: Form) -> Carrier | None:
         return self.settings.carriers.get(form.fields.get("AccountSid", ""))

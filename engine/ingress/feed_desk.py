@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import final
 
+import msgspec
 from mypy_extensions import mypyc_attr
 
+from engine.core.e164 import with_plus
 from engine.core.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports import FeedPlane
 from engine.core.routing import NOT_IN_POOL
@@ -41,6 +43,8 @@ class FeedDesk:
         receive = self._plane.receive
         for index, event in enumerate(events):
             try:
+                if carrier is not None and carrier.writes_digits:
+                    event = _with_plus(event)  # noqa: PLW2901 - the same event as it is meant
                 if carrier is not None and not isinstance(event, Refusal) and not carrier.delivers_for(event.proxy):
                     self._turn_away(frame, index, event)
                 elif isinstance(event, Resolve):
@@ -78,6 +82,14 @@ class FeedDesk:
     def _refuse(self, frame: Frame, index: int, refusal: Refusal) -> None:
         self._observer.feed_refused(refusal.error)
         frame.say(index, refusal)
+
+
+def _with_plus(event: Event | Refusal) -> Event | Refusal:
+    if isinstance(event, Refusal):
+        return event
+    if isinstance(event, Status):
+        return msgspec.structs.replace(event, proxy=with_plus(event.proxy))
+    return msgspec.structs.replace(event, sender=with_plus(event.sender), proxy=with_plus(event.proxy))
 
 
 @final

@@ -83,7 +83,7 @@ class FeedServer:
     def _admit(self, hello: Hello) -> Admitted:
         carrier = self._carriers.get(hello.key)
         if carrier is not None and carrier.has(hello.secret):
-            return Admitted(None, carrier if carrier.numbers else None)
+            return Admitted(None, carrier if carrier.numbers or carrier.writes_digits else None)
         account = self._authenticate(hello.key, hello.secret)
         if account is None:
             raise Refused(FeedProblem.BAD_CREDENTIALS, "no such key, or its secret is another one")

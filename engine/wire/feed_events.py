@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, get_type_hints
 import msgspec
 from msgspec import Meta, Raw
 
-from engine.core.e164 import mask
+from engine.core.e164 import UNCLEAR, is_unclear, mask
 from engine.core.legs import read_status
 from engine.core.observing import FeedProblem
 from engine.core.records import Kind, LegStatus
@@ -49,7 +49,7 @@ class Call(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="call"):
     def event(self, account_sid: str | None) -> InboundEvent:
         """Return it as the data plane takes it; raises Refused."""
         sid = _printable(self.sid)
-        return InboundEvent(_VOICE, self.sender or ANONYMOUS, self.proxy, sid, account_sid=account_sid)
+        return InboundEvent(_VOICE, self.sender or ANONYMOUS, _reached(self.proxy), sid, account_sid=account_sid)
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="message"):
@@ -67,7 +67,7 @@ class Message(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="messa
         return InboundEvent(
             _MESSAGE,
             self.sender or ANONYMOUS,
-            self.proxy,
+            _reached(self.proxy),
             sid,
             self.body,
             self.media[:MAX_MEDIA],
@@ -92,7 +92,7 @@ class Resolve(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="resol
     def event(self, account_sid: str | None) -> InboundEvent:
         """Return it as an event without a SID."""
         kind = _VOICE if self.is_call else _MESSAGE
-        return InboundEvent(kind, self.sender, self.proxy, "", self.body, account_sid=account_sid)
+        return InboundEvent(kind, self.sender, _reached(self.proxy), "", self.body, account_sid=account_sid)
 
 
 class Status(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="status"):
@@ -126,7 +126,7 @@ class Status(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="status
             is_outbound=self.leg is Side.OUTBOUND,
             resource_sid=_printable(self.sid),
             status=_status(self.status, kind),
-            proxy=self.proxy,
+            proxy=_reached(self.proxy),
             duration_seconds=None if self.duration is None else int(self.duration),
             problem=mask(self.problem),
         )
@@ -190,6 +190,13 @@ def _explained(raw: Raw) -> Refusal:
         except UNREADABLE as problem:
             return Refusal(FeedProblem.BAD_FIELD, name, f"{kind}: {name}: {problem}")
     return Refusal(FeedProblem.BAD_FIELD, detail=f"{kind}: cannot be read")
+
+
+def _reached(proxy: str) -> str:
+    """Return the number reached; whether its digits begin with a country code is not guessed."""
+    if is_unclear(proxy):
+        raise Refused(FeedProblem.BAD_FIELD, UNCLEAR, field="proxy")
+    return proxy
 
 
 def _printable(sid: str) -> str:

@@ -14,11 +14,13 @@ from engine.core.e164 import (
     dial_form,
     is_channel,
     is_chat_channel,
+    is_unclear,
     mask,
     national_display,
     parse_identifier,
     parse_proxy_number,
     parse_short_code,
+    with_plus,
 )
 from engine.core.errors import ApiError, Code
 from engine.core.nanp import overlay_of
@@ -183,6 +185,19 @@ def test_a_short_code_is_three_to_eight_digits() -> None:
         ("whatsapp: 15551234567", "whatsapp:+15551234567"),
         ("messenger:123", "messenger:123"),
         ("15551234567", "15551234567"),
+        ("tel:+19728041234", "+19728041234"),
+        ("TEL:+1-972-804-1234;phone-context=x", "+19728041234"),
+        ("0019728041234", "+19728041234"),
+        ("+1 (972) 804-1234", "+19728041234"),
+        ("+1.972.804.1234 ", "+19728041234"),
+        ("00 44 (0)20 7946 0018", "+442079460018"),
+        ("005215512345678", "+525512345678"),
+        ("00000000", "00000000"),
+        ("001", "001"),
+        ("tel:20500", "tel:20500"),
+        ("tel:tel:+19728041234", "tel:tel:+19728041234"),
+        ("+1972804123412345678", "+1972804123412345678"),
+        ("+1 972 x", "+1 972 x"),
         ("894546", "894546"),
         ("anonymous", "anonymous"),
         ("", ""),
@@ -192,6 +207,25 @@ def test_a_short_code_is_three_to_eight_digits() -> None:
 def test_traffic_is_brought_to_the_form_that_we_keep(carried: str, kept: str) -> None:
     """Inbound variants meet the stored number; what could be two numbers is left alone."""
     assert canonical(carried) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "unclear"),
+    [
+        ("19728041234", True),
+        ("123456789", True),
+        ("12345678", False),
+        ("+19728041234", False),
+        ("01234567890", False),
+        ("1" * 16, False),
+        ("anonymous", False),
+        ("", False),
+    ],
+)
+def test_bare_digits_are_a_number_only_where_the_carrier_writes_all_so(text: str, *, unclear: bool) -> None:
+    """Short codes have fewer, and what begins with 0 is no number with its country code."""
+    assert is_unclear(text) is unclear
+    assert with_plus(text) == ("+" + text if unclear else text)
 
 
 @given(st.one_of(numbers, st.text(), st.text(" +1259whatsapp:").map(lambda text: text * 3)))

@@ -24,6 +24,7 @@ from tests.ingress.rig import ACCOUNT, PATIENCE, PROXY, REFUSED, ROUTED, SENDER,
 
 KEY, SECRET = "SK" + "0" * 32, "a secret"
 REGIONAL = "AC" + "8" * 32
+DIGITS = "switch-7"
 """A carrier that may deliver for numbers in +1415 only."""
 CARRIER, CARRIER_TOKEN = "AC" + "9" * 32, "a carrier's token"
 HELLO = {"version": 1, "key": KEY, "secret": SECRET, "wants": ["outcome", "to"]}
@@ -223,6 +224,7 @@ async def feeding(
         carriers={
             CARRIER: Carrier(name="main", keys=(CARRIER_TOKEN, "older")),
             REGIONAL: Carrier(name="regional", keys=(CARRIER_TOKEN,), numbers=("+1415",)),
+            DIGITS: Carrier(name="digits", keys=(CARRIER_TOKEN,), writes_digits=True),
         },
         directory=lambda: running.directory,
         observer=observer,

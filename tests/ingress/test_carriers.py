@@ -26,12 +26,14 @@ from tests.ingress.rig import (
 pytestmark = pytest.mark.anyio
 
 PLATFORM, REGIONAL = "AC" + "7" * 32, "0f8fad5b-d9cb-469f-a165-70867728950e"
+DIGITS = "switch-7"
 NEW, OLD = "the-new-token", "the-old-token"
 SETTINGS = DoorSettings(
     public_url=PUBLIC_URL,
     carriers={
         PLATFORM: Carrier(name="main", keys=(NEW, OLD)),
         REGIONAL: Carrier(name="regional", keys=(NEW,), numbers=("+1646", "12345")),
+        DIGITS: Carrier(name="digits", keys=(NEW,), writes_digits=True),
     },
 )
 ELSEWHERE = "+16465550123"
@@ -85,6 +87,37 @@ async def test_a_carrier_that_serves_some_numbers_is_refused_for_all_others() ->
         assert [event.proxy for event in running.plane.events] == [ELSEWHERE, "12345"]
         [told] = running.observer.events
         assert (told.account_sid, "numbers" in told.message) == (ACCOUNT, True)
+
+
+async def test_a_carrier_may_write_numbers_without_plus_where_that_is_set() -> None:
+    """Calls, messages and reports; short codes and withheld callers are what they were."""
+    bare = {"AccountSid": DIGITS, "From": "14155550100", "To": PROXY[1:]}
+    async with serving(settings=SETTINGS) as running:
+        answers = [
+            await ask(running, call(**bare)),
+            await ask(running, text(**bare), "message"),
+            await ask(running, call(**{**bare, "From": "anonymous", "To": "12345"})),
+            await ask(running, call(**bare, CallStatus="ringing"), "status"),
+        ]
+
+        assert [answer.status for answer in answers] == [200, 200, 200, 204]
+        assert [(event.sender, event.proxy) for event in running.plane.events] == [
+            ("+14155550100", PROXY),
+            ("+14155550100", PROXY),
+            ("anonymous", "12345"),
+        ]
+        assert [report.proxy for report in running.plane.reports] == [PROXY]
+
+
+async def test_a_number_reached_without_plus_is_refused_where_that_is_not_set() -> None:
+    """It may be a number as it is written at home; the answer says what to do."""
+    async with serving(settings=SETTINGS) as running:
+        answer = await ask(running, call(AccountSid=PLATFORM, To=PROXY[1:]))
+
+        assert (answer.status, answer.message.split()[:3]) == (400, ["Invalid", "parameter", "To:"])
+        assert "writes_digits" in answer.message
+        assert running.observer.problems == [DoorProblem.MALFORMED]
+        assert running.plane.events == []
 
 
 async def test_an_account_still_signs_for_its_own_numbers_beside_carriers() -> None:

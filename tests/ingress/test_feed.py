@@ -16,6 +16,7 @@ from tests.ingress.feed_rig import (
     ACCOUNT,
     CARRIER,
     CARRIER_TOKEN,
+    DIGITS,
     FAR,
     HELLO,
     HOOKED,
@@ -85,6 +86,31 @@ async def test_a_carrier_that_serves_some_numbers_reaches_no_others() -> None:
     assert running.plane.reports == []
     assert mixed[:3] == [["unknown-number", ""], ["unknown-number", ""], "not-found"]
     assert asked == [["unknown-number", ""], TOLD[SENDER]]
+
+
+async def test_a_carrier_may_write_numbers_without_plus_where_that_is_set() -> None:
+    """Calls, messages, statuses and questions alike, alone and in bulk."""
+    who, number = SENDER[1:], PROXY[1:]
+    async with feeding() as running, greeted(running, key=DIGITS, secret=CARRIER_TOKEN) as client:
+        _, _, _, mixed = await client.ask([["call", who, number, "CA1"], [*STATUS[:5], number], call()])
+        _, _, _, asked = await client.ask([["resolve", "call", who, number]])
+
+    assert [(event.sender, event.proxy) for event in running.plane.events] == [(SENDER, PROXY)] * 2
+    assert [report.proxy for report in running.plane.reports] == [PROXY]
+    assert (mixed[0], asked) == (TOLD[SENDER], [TOLD[SENDER]])
+
+
+async def test_a_number_reached_without_plus_is_refused_where_that_is_not_set() -> None:
+    """It may be a number as it is written at home; the refusal says what to do."""
+    number = PROXY[1:]
+    async with feeding() as running, greeted(running) as client:
+        _, _, _, answers = await client.ask(
+            [["call", SENDER, number, "CA1"], ["message", SENDER, number, "SM1"], [*STATUS[:5], number], call()]
+        )
+
+    assert [(answer["error"], answer["field"]) for answer in answers[:3]] == [("bad-field", "proxy")] * 3
+    assert "writes_digits" in answers[0]["detail"]
+    assert answers[3] == TOLD[SENDER]
 
 
 async def test_the_events_of_an_account_name_it() -> None:
