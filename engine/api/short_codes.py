@@ -4,9 +4,9 @@ The operator's import makes an account own one; releasing is an addition, that A
 """
 
 from engine.api.operations import AnyOperation, Call, FilteredPageOf, FormOf, Nothing, Operation
-from engine.core.requests import NumberFilter, NumberUpdate
+from engine.core.requests import NumberUpdate
 from engine.core.sids import SidKind
-from engine.wire.rest_owned import LIST_SHORT_CODES, UPDATE_SHORT_CODE
+from engine.wire.rest_owned import LIST_SHORT_CODES, UPDATE_SHORT_CODE, ShortCodeQuery
 from engine.wire.rest_shapes import OwnedShortCodePage, OwnedShortCodeShape
 from engine.wire.rest_show import older_page, owned_short_code_shape
 from engine.wire.rest_values import PageRequest
@@ -15,10 +15,10 @@ _ALL = "/2010-04-01/Accounts/{AccountSid}/SMS/ShortCodes.json"
 _ONE = "/2010-04-01/Accounts/{AccountSid}/SMS/ShortCodes/{Sid}.json"
 
 
-async def page(call: Call, query: tuple[PageRequest, NumberFilter]) -> OwnedShortCodePage:
+async def page(call: Call, query: tuple[PageRequest, ShortCodeQuery]) -> OwnedShortCodePage:
     """List owned short codes."""
     asked, wanted = query
-    found = call.control.owned_numbers_page(call.account_sid, asked.cursor, wanted)
+    found = call.control.owned_numbers_page(call.account_sid, asked.cursor, wanted.wanted)
     codes = tuple(owned_short_code_shape(number) for number in found.records)
     return OwnedShortCodePage(short_codes=codes, **older_page(call.path, asked, found))
 

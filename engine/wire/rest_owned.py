@@ -101,8 +101,16 @@ LIST_OWNED_NUMBERS = Form(
 )
 
 
-def _short_code_filter(*, number: str | None = None, friendly_name: str | None = None) -> NumberFilter:
-    return NumberFilter(address=number, friendly_name=friendly_name, is_short_code=True)
+class ShortCodeQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which short codes are asked for."""
+
+    number: str | None = None
+    friendly_name: str | None = None
+
+    @property
+    def wanted(self) -> NumberFilter:
+        """The same for the control plane."""
+        return NumberFilter(address=self.number, friendly_name=self.friendly_name, is_short_code=True)
 
 
 def _digits(value: str) -> str:
@@ -111,7 +119,7 @@ def _digits(value: str) -> str:
 
 
 LIST_SHORT_CODES = Form(
-    _short_code_filter,
+    ShortCodeQuery,
     (
         Field(name="ShortCode", attribute="number", parse=_digits, schema={"type": "string", "maxLength": MAX_NAME}),
         text("FriendlyName", "friendly_name", max_length=MAX_OWNED_FRIENDLY_NAME),
