@@ -104,9 +104,9 @@ class Outgoing:
             try:
                 self.depth = await self._store.outbox_depth()
                 if self.is_held and not self._held():
+                    await self._courier.start()
                     self.is_held = False
                     _log.warning("deliveries were released: %d are owed", self.depth.pending)
-                    await self._courier.start()
             except StoreUnavailable:
                 _log.warning("the outbox cannot be counted; its gauges stay as they are")
             await asyncio.sleep(GAUGE_SECONDS)
