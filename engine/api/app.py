@@ -3,8 +3,9 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
-from starlette.routing import BaseRoute, Route, Router
+from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.api import (
@@ -75,8 +76,10 @@ def create_app(
         by_path.setdefault(operation.path, {})[operation.method] = operation
     routes = [_route(path, operations, desk) for path, operations in by_path.items()]
     document = Route("/openapi.json", _Document(settings))
-    router = Router([*routes, document, *extra_routes], redirect_slashes=False, default=_unknown(observer))
-    return _undecoded(router)
+    served = [*routes, document, *extra_routes]
+    router = Router(served, redirect_slashes=False, default=_unknown(observer))
+    tops = {route.path.split("/")[1] for route in served if isinstance(route, Route | Mount) and route.path}
+    return _undecoded(router, urlsplit(settings.base).path.rstrip("/"), frozenset(tops))
 
 
 def _route(path: str, operations: dict[str, AnyOperation], desk: Desk) -> Route:
@@ -86,10 +89,17 @@ def _route(path: str, operations: dict[str, AnyOperation], desk: Desk) -> Route:
     return Route(path, Endpoint(path, operations, desk), methods=methods)
 
 
-def _undecoded(app: ASGIApp) -> ASGIApp:
+def _undecoded(app: ASGIApp, prefix: str, tops: frozenset[str]) -> ASGIApp:
+    """Route by the path as it came; a proxy may leave the public URL's prefix, which our own links have, or not."""
+
     async def route_by_raw_path(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scope = {**scope, "path": raw_path(scope)}
+            path = raw_path(scope)
+            rest = path.removeprefix(prefix)
+            if prefix and path.startswith(f"{prefix}/") and rest.split("/", 2)[1] in tops:
+                path = rest
+                scope = {**scope, "raw_path": path.encode("latin-1")}
+            scope = {**scope, "path": path}
         await app(scope, receive, send)
 
     return route_by_raw_path

@@ -369,3 +369,27 @@ async def test_a_request_is_timed_until_its_answer_is_made(rest: Rest) -> None:
         await client.get("/v1/Services")
 
     assert rest.observer.durations == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "status"),
+    [
+        ("/tel", "/tel/v1/Services", 200),
+        ("/tel", "/v1/Services", 200),
+        ("/tel", "/telv1/Services", 404),
+        ("/tel", "/tel/tel/v1/Services", 404),
+        ("/v1", "/v1/Services", 200),
+        ("/v1", "/v1/v1/Services", 200),
+        ("", "//v1/Services", 404),
+    ],
+)
+async def test_the_prefix_of_the_public_url_may_be_there_or_not(
+    rest: Rest, prefix: str, path: str, status: int
+) -> None:
+    """A proxy strips it or leaves it; our own links have it."""
+    settings = ApiSettings(public_base_url=f"https://edge.example.com{prefix}", rate_limit_per_second=0)
+    app = create_app(rest.control, settings=settings, clock=rest.clock, observer=rest.observer)
+    async with client_of(app, rest.account.sid, rest.account.auth_token) as client:
+        answer = await client.get(BASE + path)
+
+    assert answer.status_code == status
