@@ -8,6 +8,7 @@ go one after the other. Source: behaviour 3 to 8.
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
+from actors.coordinators import Expiry
 from actors.directory import Directory
 from actors.elsewhere import Elsewhere
 from actors.erasures import Erasures
@@ -310,18 +311,15 @@ class ServiceCoordinator:
         with suppress(ApiError):  # it was closed or erased meanwhile
             await self.update_session(interaction.session_sid, SessionUpdate(status=SessionStatus.CLOSED))
 
-    async def expire(self, active: ActiveSession) -> bool:
-        """Close a session whose end has come; a store that cannot is asked again later.
-
-        Returns whether it is over: False when it is not, or when a host that may know better does not answer.
-        """
+    async def expire(self, active: ActiveSession) -> Expiry:
+        """Close a session whose end has come; a store that cannot is asked again later."""
         async with self._locks.hold(active.sid):
             try:
                 return await self._close_expired(active)
             except StoreUnavailable:
                 self._parts.observer.operated(SessionOperation.EXPIRE, OperationEnd.UNAVAILABLE)
                 self._watch(active, self._parts.clock() + EXPIRY_RETRY_SECONDS)
-                return True
+                return Expiry.OVER
             finally:
                 active.is_ending = False
 
@@ -432,21 +430,22 @@ class ServiceCoordinator:
         await self._close_expired(active)
         return self.session(session_sid)
 
-    async def _close_expired(self, active: ActiveSession) -> bool:
+    async def _close_expired(self, active: ActiveSession) -> Expiry:
         if self._active.get(active.sid) is not active:
-            return True
+            return Expiry.OVER
         if not active.is_expired(self._parts.clock()):
             self._watch(active, None)
             await self._routes.amend(active)  # whoever asks has not heard of what restarted its ttl
-            return False
+            return Expiry.NOT_OVER
         if not active.is_expired(self._parts.sure_now()):
-            return True  # the clock has jumped: it does not route, and is closed when its end has surely come
+            return Expiry.OVER  # the clock has jumped: it does not route, and is closed when its end has surely come
         is_certain = await self._routes.withdraw(active)
         now = self._parts.clock()
-        if not active.is_expired(now) or not (is_certain or active.date_expiry is not None):
+        is_over = active.is_expired(now)
+        if not is_over or not (is_certain or active.date_expiry is not None):
             await self._routes.publish(active)
             self._watch(active, None if is_certain else now + EXPIRY_RETRY_SECONDS)
-            return False
+            return Expiry.UNSURE if is_over else Expiry.NOT_OVER
         reason: ClosedReason = expiry_reason(date_expiry=active.date_expiry)
         lapsed = self._routes.lapse(active)  # before the commit: whoever comes meanwhile is told that it expired
         try:
@@ -454,7 +453,7 @@ class ServiceCoordinator:
         finally:
             await lapsed
         self._parts.observer.expired(self._parts.clock() - (active.expires_at or now))
-        return True
+        return Expiry.OVER
 
     def _live(self, session_sid: str) -> tuple[Participant, ...]:
         participants = self._parts.store.participants(session_sid)

@@ -1,11 +1,21 @@
 """The coordinators, wherever they are, as a number actor sees them."""
 
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
 
 from engine.core.records import Address, Interaction, Participant, Session
 from engine.core.traffic import InboundEvent, SessionWanted
+
+
+class Expiry(StrEnum):
+    """What a coordinator says of a session that was found past its end; closed."""
+
+    OVER = "over"
+    NOT_OVER = "not-over"
+    UNSURE = "unsure"
+    """A host that may know better does not answer."""
 
 
 class LastSession(msgspec.Struct, frozen=True):
@@ -18,11 +28,8 @@ class LastSession(msgspec.Struct, frozen=True):
 class Coordinators(Protocol):
     """What number actors ask; PeerUnavailable where the coordinator is on a host that does not answer."""
 
-    async def expire(self, service_sid: str, session_sid: str) -> bool:
-        """Close a session if its end has come, counting what passed on every host.
-
-        Returns whether it is over: False when it is not, or when a host that may know better does not answer.
-        """
+    async def expire(self, service_sid: str, session_sid: str) -> Expiry:
+        """Close a session if its end has come by its coordinator's clock, counting what passed on every host."""
 
     async def make_session(self, service_sid: str, proxy: Address, event: InboundEvent, wanted: SessionWanted) -> None:
         """Make the session that an out-of-session hook asked for; ApiError or StoreUnavailable."""

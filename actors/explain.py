@@ -62,7 +62,7 @@ async def explain(proxy: str, sender: str, *, directory: Directory, coordinators
         call=call,
         message=message,
         session=session,
-        expires_at=None if active is None else active.expires_at,
+        expires_at=None if active is None or active.expires_at is None else active.expires_at - _ahead(actor),
         story=tuple(story),
     )
 
@@ -72,8 +72,13 @@ async def _met(actor: NumberActor, sender: Address, coordinators: Coordinators) 
     session = actor.bindings.find(sender)
     if session is not None and session.is_spread:
         idle_since = await coordinators.idle_since(actor.service_sid, session.sid)
-        session.idle_since = max(session.idle_since, idle_since or 0.0)
+        session.idle_since = max(session.idle_since, (idle_since or 0.0) + _ahead(actor))
     return session
+
+
+def _ahead(actor: NumberActor) -> float:
+    """Return how far the clock of a number's host is ahead of its coordinator's, by which sessions are told."""
+    return 0.0 if actor.source is None else actor.source.offset
 
 
 def _would_be(actor: NumberActor, kind: Kind, sender: Address) -> Decision:

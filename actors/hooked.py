@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from actors.coordinators import Coordinators
+from actors.coordinators import Coordinators, Expiry
 from actors.ledger import Ledger
 from actors.locks import KeyedLocks
 from actors.parts import Parts
@@ -182,14 +182,25 @@ class HookedEvents:
         self, actor: "NumberActor", event: InboundEvent, ruling: Ruling, deadline: float
     ) -> Decision:
         session = ruling.session
-        if session is not None and not await self._coordinators.expire(actor.service_sid, session.sid):
-            now, mint = self._parts.clock(), self._parts.mint
-            ruling = decide(actor.bindings, event, rules=actor.rules, now=now, mint=mint)
-            if ruling.interaction is not None:
-                return await self._gated(actor, event, ruling, deadline)
-            if ruling.decision.reason is Reason.SESSION_EXPIRED:
-                return REBUILDING  # a host that may know better does not answer: neither routed nor refused
+        said = Expiry.OVER if session is None else await self._said_of_end(actor, session)
+        if session is None or said is Expiry.OVER:
+            return await self._turned_away(actor, event, ruling, deadline)
+        if said is Expiry.UNSURE:
+            return REBUILDING  # neither routed nor refused
+        now, mint = self._parts.clock(), self._parts.mint
+        ruling = decide(actor.bindings, event, rules=actor.rules, now=now, mint=mint, going_on=session.sid)
+        if ruling.interaction is not None:
+            return await self._gated(actor, event, ruling, deadline)
         return await self._turned_away(actor, event, ruling, deadline)
+
+    async def _said_of_end(self, actor: "NumberActor", session: ActiveSession) -> Expiry:
+        """Ask the coordinator; a fixed end that has come by its clock, as it is known here, needs nobody's word."""
+        try:
+            return await self._coordinators.expire(actor.service_sid, session.sid)
+        except PeerUnavailable:
+            if session.date_expiry is None:
+                raise
+            return Expiry.OVER
 
     async def _turned_away(
         self, actor: "NumberActor", event: InboundEvent, ruling: Ruling, deadline: float

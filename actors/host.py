@@ -212,6 +212,14 @@ class Host:
         """Count the calls whose inbound leg has not ended."""
         return self._ledger.open_calls
 
+    def clock_offsets(self) -> dict[str, float]:
+        """Tell how far the clock of each host is ahead of this one's, seconds, as far as it was measured."""
+        if self._neighbourhood is None or self._mesh is None:
+            return {host_name(0): 0.0}
+        links = self._neighbourhood.links.items()
+        measured = {place: link.offset.seconds for place, link in links if link.offset.seconds is not None}
+        return {host_name(place): seconds for place, seconds in sorted({self._mesh.me: 0.0, **measured}.items())}
+
     def hosts_heard(self) -> dict[str, bool]:
         """Tell of each host, by its name, whether it is heard here; a host always hears itself."""
         unheard = self.unheard

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
+from actors.offset import ClockOffset, Reading, is_apart
 from actors.stream import (
     BEAT_SECONDS,
     LEASE_SECONDS,
@@ -56,6 +57,7 @@ class Link:
         concerns: Callable[[ActiveSession], bool],
         heard: Heard,
         is_loaded: Callable[[], bool],
+        clock: Clock,
         monotonic: Clock,
     ) -> None:
         """Begin a link that has said nothing.
@@ -70,7 +72,10 @@ class Link:
         self._concerns = concerns
         self._heard = heard
         self._is_loaded = is_loaded
+        self._clock = clock
         self._monotonic = monotonic
+        self.offset = ClockOffset()
+        """Of the other host's clock."""
         self._partner = ""
         self._streams = 0
         self._first = 1
@@ -117,9 +122,12 @@ class Link:
             watch.cancel()
 
     async def _speak(self) -> bool:
-        batch = self._next_batch()
+        batch, asked = self._next_batch(), Reading.of(self._clock, self._monotonic)
         try:
             taken = await self._send(batch)
+            self.offset.measure(taken.clock, asked, Reading.of(self._clock, self._monotonic))
+            if is_apart(self.offset.seconds, batch.offset):
+                self._wake.set()  # it is told at once
             self._take(taken)
         except MasklineError:
             self.is_up = False
@@ -162,6 +170,7 @@ class Link:
             operations=tuple(operation for operation, _ in self._under_way),
             echo=self._echo if is_all else None,
             taken=self._kept_report,
+            offset=self.offset.seconds,
         )
 
     def _take(self, taken: Taken) -> None:
@@ -195,7 +204,7 @@ class Link:
         self._is_complete = self.is_up = False
         self._upon = upon
         self._first = 1
-        if self._is_loaded():
+        if self._is_loaded() and self.offset.seconds is not None:
             self._streams += 1
             self._snapshot = self._whole(tuple(self._sessions()))
         else:

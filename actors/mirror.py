@@ -1,14 +1,18 @@
 """What this host's number actors know of sessions whose coordinators are on another host.
 
 One mirror per other host. It believes what the stream says, in order, once each; until a stream is complete the numbers
-concerned are "not ready", and so they are when the other host has not been heard of for the length of a lease.
+concerned are "not ready", and so they are when the other host has not been heard of for the length of a lease. Times
+are kept here by this host's clock, told and reported by the coordinators': `offset` lies between.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
+import msgspec
+
 from actors.breaths import in_breaths
 from actors.directory import Directory
+from actors.offset import is_apart
 from actors.stream import (
     GUARD_SECONDS,
     LEASE_SECONDS,
@@ -52,6 +56,8 @@ class Mirror:
         before this host started, once the sessions are known.
         """
         self.sessions: dict[str, ActiveSession] = {}
+        self.offset = 0.0
+        """How far this host's clock is ahead of the coordinators', seconds."""
         self._withdrawn: dict[str, ActiveSession] = {}
         self._directory = directory
         self._incarnation = incarnation
@@ -82,7 +88,8 @@ class Mirror:
 
     def touch(self, session: ActiveSession, at: float) -> None:
         """Take note of an interaction that is on disk, for the coordinator."""
-        touch = Touch(session.service_sid, session.sid, at, at)
+        theirs = at - self.offset
+        touch = Touch(session.service_sid, session.sid, theirs, theirs)
         self._touched[session.sid] = touch.beside(self._touched.get(session.sid))
 
     def service_erased(self, service_sid: str) -> None:
@@ -96,6 +103,8 @@ class Mirror:
         async with self._turn:
             if batch.taken == self._report:
                 self._reported.clear()
+            if batch.offset is not None and is_apart(batch.offset, self.offset):
+                await self._go_by(batch.offset)
             applied = await self._apply(batch)
             withdrawn = {one.sid for one in batch.operations if isinstance(one, Withdrawn)}
             if withdrawn:
@@ -103,6 +112,18 @@ class Mirror:
             if batch.echo is not None and self._is_complete:
                 self._serves_until = max(self._serves_until, batch.echo + LEASE_SECONDS)
             return self._told(applied)
+
+    async def _go_by(self, offset: float) -> None:
+        """Translate all times anew: a clock was set, or one runs faster than the other."""
+        by, self.offset = offset - self.offset, offset
+        async for session in in_breaths((*self.sessions.values(), *self._withdrawn.values())):
+            now = self._clock()
+            session.idle_since = min(session.idle_since + by, now)  # what has passed since is of the clock as it is
+            if session.kept_idle_since:
+                session.kept_idle_since = min(session.kept_idle_since + by, now)
+            if session.date_expiry is not None:
+                session.date_expiry += by
+            self._directory.renew_shortcuts(session.seats)
 
     async def _apply(self, batch: Batch) -> int:
         """Return the number of the last operation carried out, 0 when the stream must begin anew."""
@@ -156,8 +177,8 @@ class Mirror:
         self._is_reloaded = self._is_complete = True
         self._building = None
 
-    def _route(self, said: Routed) -> None:
-        session = self.sessions.get(said.sid)
+    def _route(self, told: Routed) -> None:
+        said, session = _by_clock_ahead(told, self.offset), self.sessions.get(told.sid)
         self._withdrawn.pop(said.sid, None)
         if not any(self._is_here(seat.proxy) for seat in said.seats):
             self._withdraw(said.sid)
@@ -213,9 +234,16 @@ class Mirror:
             incarnation=self._incarnation,
             applied=applied,
             stamp=self._monotonic(),
+            clock=self._clock(),
             report=self._report,
             touches=tuple(self._reported.values()),
         )
+
+
+def _by_clock_ahead(said: Routed, seconds: float) -> Routed:
+    """Return what was said in the times of a clock that is so far ahead."""
+    end = None if said.date_expiry is None else said.date_expiry + seconds
+    return msgspec.structs.replace(said, idle_since=said.idle_since + seconds, date_expiry=end)
 
 
 def _mirrored(said: Routed) -> ActiveSession:

@@ -184,6 +184,7 @@ class Neighbourhood:
             concerns=lambda session: any(self._place(seat.proxy) == host for seat in session.seats),
             heard=self._heard,
             is_loaded=lambda: self._is_read,
+            clock=self._parts.clock,
             monotonic=self._parts.monotonic,
         )
 
@@ -193,7 +194,9 @@ class Neighbourhood:
 
     def _heard(self, touches: tuple[Touch, ...], kept: Callable[[], None]) -> None:
         changes: list[SessionTouched] = []
-        for touch in touches:
+        now = self._parts.clock()
+        for told in touches:
+            touch = told.until(now)
             coordinator = self._services.find(touch.service_sid)
             session = None if coordinator is None else coordinator.active_session(touch.session_sid)
             if session is not None:

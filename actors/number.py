@@ -51,6 +51,10 @@ class Source(Protocol):
     def sessions(self) -> Mapping[str, ActiveSession]:
         """Those that route, by their SIDs."""
 
+    @property
+    def offset(self) -> float:
+        """How far this host's clock is ahead of the coordinator's, seconds."""
+
 
 class NumberActor:
     """One proxy number in a service's pool."""
@@ -243,7 +247,7 @@ class NumberActor:
     def _refuse(self, event: InboundEvent, ruling: Ruling, now: float, answer: Answer) -> None:
         decision = ruling.decision
         if decision.reason is _EXPIRED and ruling.session is not None:
-            if ruling.session.is_spread and ruling.session.date_expiry is None:
+            if ruling.session.is_mirrored or (ruling.session.is_spread and ruling.session.date_expiry is None):
                 self._ledger.wait(event, answer, self.service_sid)
                 self._hooked.expired(self, event, ruling)
                 return

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from actors.coordinators import LastSession
+from actors.coordinators import Expiry, LastSession
 from actors.directory import Directory
 from actors.elsewhere import Erase
 from actors.ledger import Ledger
@@ -128,11 +128,11 @@ class CoordinatorSide:
         self._services = services
         self._catch_up = catch_up
 
-    async def expire(self, service_sid: str, session_sid: str) -> bool:
+    async def expire(self, service_sid: str, session_sid: str) -> Expiry:
         """Close a session if its end has come, counting what passed on every host; tell whether it is over."""
         coordinator = self._services.find(service_sid)
         active = None if coordinator is None else coordinator.active_session(session_sid)
-        return coordinator is None or active is None or await coordinator.expire(active)
+        return Expiry.OVER if coordinator is None or active is None else await coordinator.expire(active)
 
     async def make_session(self, service_sid: str, proxy: Address, event: InboundEvent, wanted: SessionWanted) -> None:
         """Make the session that an out-of-session hook asked for about an event on a number."""
@@ -226,7 +226,7 @@ class AnyCoordinators:
         self._mesh = mesh
         self._place = place
 
-    async def expire(self, service_sid: str, session_sid: str) -> bool:
+    async def expire(self, service_sid: str, session_sid: str) -> Expiry:
         """Close a session if its end has come, counting what passed on every host; tell whether it is over."""
         return await self._ask(service_sid, CoordinatorSide.expire, service_sid, session_sid)
 

@@ -78,9 +78,13 @@ class Touch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     service_sid: str
     session_sid: str
     first: float
-    """When the first of what is told passed."""
+    """When the first of what is told passed, by the coordinator's clock."""
     at: float
     """When the last did."""
+
+    def until(self, now: float) -> "Touch":
+        """Return the same, with nothing that has not passed yet: clocks are known to some milliseconds only."""
+        return Touch(self.service_sid, self.session_sid, min(self.first, now), min(self.at, now))
 
     def beside(self, other: "Touch | None") -> "Touch":
         """Return this and another of the same session in one."""
@@ -105,6 +109,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """`Taken.stamp` as last heard: routing may go on until LEASE_SECONDS after it. None = it is not prolonged."""
     taken: int = 0
     """The latest report of touches that is on disk."""
+    offset: float | None = None
+    """How far the clock of the host that listens is ahead of that of the one that speaks, seconds: what operations say
+    of times is of the latter, and so is what touches tell. None = it was not measured yet."""
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +123,8 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     """The number of the last operation carried out; 0 = the stream must begin anew."""
     stamp: float
     """Its clock: seconds of a clock that only runs forward, comparable with itself alone."""
+    clock: float = 0.0
+    """Its other clock: UTC epoch seconds, as it answers."""
     report: int = 0
     """Number of the report that follows."""
     touches: tuple[Touch, ...] = ()

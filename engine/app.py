@@ -396,7 +396,7 @@ def _watch(
     watch.pools(engine.host, most_services=settings.metrics_services)
     watch.outbox(engine.outgoing)
     watch.store(engine.store)
-    watch.cluster(lambda: ClusterView(directory().epoch, engine.host.hosts_heard()))
+    watch.cluster(lambda: ClusterView(directory().epoch, engine.host.hosts_heard(), engine.host.clock_offsets()))
     watch.one("http_connections", "Open connections of the HTTP port", lambda: http.connections)
     watch.one("feed_connections", "Open connections of the feed", lambda: feed.connections)
     telemetry.expect_requests(

@@ -73,6 +73,12 @@ class Watch:
             "peer",
             lambda: [((name,), is_up) for name, is_up in view().hosts.items()],
         )
+        self.telemetry.gauge(
+            "clock_offset_seconds",
+            "How far the clock of another host is ahead of that of the one that tells",
+            "peer",
+            lambda: [((name,), seconds) for name, seconds in view().clock_offsets.items()],
+        )
         self.one("directory_epoch", "Grows with every change of a host's address", lambda: view().epoch)
 
     def pools(self, host: Host, *, most_services: int) -> None:

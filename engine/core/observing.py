@@ -54,6 +54,8 @@ class ClusterView(msgspec.Struct, frozen=True):
     """Grows with every change of an address."""
     hosts: Mapping[str, bool]
     """Whether each answers, by its name in `engine.core.placement`."""
+    clock_offsets: Mapping[str, float]
+    """How far the clocks of the others are ahead of that of the one that sees, seconds, as far as it was measured."""
 
 
 class TrafficMeter(Protocol):

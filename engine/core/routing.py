@@ -119,14 +119,17 @@ OUT_OF_SESSION = frozenset({Reason.NO_SESSION, Reason.SESSION_EXPIRED})
 """What the out-of-session hook is asked about (behaviour 9 and 13)."""
 
 
-def decide(bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: float, mint: Mint | None) -> Ruling:
+def decide(
+    bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: float, mint: Mint | None, going_on: str = ""
+) -> Ruling:
     """Decide what becomes of a call or message that reached a number (behaviour 9, steps 3 to 11).
 
     A routed decision comes with the interaction to commit before the answer leaves; nothing is changed here. Without
-    a mint the decision is for information: nothing is to be recorded.
+    a mint the decision is for information: nothing is to be recorded. `going_on` names a session that its coordinator
+    has just said is not over, whatever the time is here.
     """
     is_call = event.kind is _VOICE
-    met = _meet(bindings, event, is_call=is_call, rules=rules, now=now)
+    met = _meet(bindings, event, is_call=is_call, rules=rules, now=now, going_on=going_on)
     if isinstance(met, Ruling):
         return met
     session, caller, partner = met
@@ -210,7 +213,7 @@ def foresee_all(
 
 
 def _meet(
-    bindings: Bindings, question: Question, *, is_call: bool, rules: NumberRules, now: float
+    bindings: Bindings, question: Question, *, is_call: bool, rules: NumberRules, now: float, going_on: str = ""
 ) -> tuple[ActiveSession, Seat, Seat] | Ruling:
     """Find the session, who sends and who is to be reached, or the refusal."""
     if rules.is_disabled:
@@ -221,7 +224,7 @@ def _meet(
     session = bindings.find(sender)
     if session is None:
         return _outside(bindings, sender, is_call=is_call)
-    if session.is_expired(now):
+    if session.is_expired(now) and session.sid != going_on:
         return _refused(_EXPIRED, session)
     if not lets_pass(session.mode, is_call=is_call):
         return _refused(_CALL_TO_MESSAGE_ONLY if is_call else _MESSAGE_TO_VOICE_ONLY, session)

@@ -346,7 +346,7 @@ class ControlRules(Driver):
             self.model.forget_number(number)
         self.every_pair_meets_what_the_model_says()
         self.names += 1
-        self.service_sids[service] = self.run(self.world.make_service(f"new-{self.names}")).sid
+        self.service_sids[service] = self.run(self.make_service(f"new-{self.names}"))
         for number in NUMBERS:
             if self.model.pools[number] is None:
                 self._pool(number=number, service=service, is_failing=False)

@@ -2,8 +2,9 @@
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from actors.parts import HostSettings
 from engine.core.e164 import mask
 from engine.core.errors import ApiError, Code, StoreUnavailable
+from engine.core.placement import owner_of
 from engine.core.ports import PageCursor
 from engine.core.records import Kind, Session
 from engine.core.requests import AccountUpdate
@@ -67,12 +69,14 @@ class Driver(RuleBasedStateMachine):
 
     is_permissive = False
     hosts = 1
+    skews: Mapping[int, float] = MappingProxyType({})
+    """Whose clock is how far ahead; both services are coordinated by a host whose clock is right."""
 
     def furnish(self) -> None:
         """Start a host with two numbers in each service."""
         self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self.directory = tempfile.TemporaryDirectory()
-        self.world = World(Path(self.directory.name) / "data", FOREVER, count=self.hosts)
+        self.world = World(Path(self.directory.name) / "data", FOREVER, count=self.hosts, skews=self.skews)
         self.model = Model()
         self.names = 0
         self.run(self._furnish())
@@ -80,11 +84,20 @@ class Driver(RuleBasedStateMachine):
     async def _furnish(self) -> None:
         await self.world.start()
         await self.world.furnish(settings=AccountUpdate(allow_participant_conflict=self.is_permissive))
-        self.service_sids = [self.world.service_sid, (await self.world.make_service("other")).sid]
+        self.world.service_sid = await self.make_service("one")
+        self.service_sids = [self.world.service_sid, await self.make_service("other")]
         self.number_sids = dict(zip(NUMBERS[:2], await self.world.pool(*NUMBERS[:2]), strict=True))
         others = await self.world.pool(*NUMBERS[2:], service_sid=self.service_sids[1])
         self.number_sids |= dict(zip(NUMBERS[2:], others, strict=True))
         self.model.pools = {number: self.service_sids[place // 2] for place, number in enumerate(NUMBERS)}
+
+    async def make_service(self, name: str) -> str:
+        """Make a service whose coordinator has the right time."""
+        for attempt in range(100):
+            service = await self.world.make_service(f"{name}-{attempt}")
+            if owner_of(service.sid, self.hosts) not in self.skews:
+                return service.sid
+        raise AssertionError("no SID of a hundred is of a host whose clock is right")
 
     def teardown(self) -> None:
         """Stop the host, if it was begun."""

@@ -85,6 +85,7 @@ class Near:
             concerns=lambda session: session not in self.others,
             heard=self.hear,
             is_loaded=lambda: self.is_loaded,
+            clock=lambda: self.now,
             monotonic=lambda: self.now,
         )
 

@@ -3,10 +3,11 @@
 import asyncio
 import gc
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from itertools import count as count_from
 from itertools import cycle
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import pytest
@@ -243,11 +244,20 @@ class World:
 
     egress: Egress | None = None
 
-    def __init__(self, data_dir: Path, settings: HostSettings = QUIET, *, count: int = 1) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        settings: HostSettings = QUIET,
+        *,
+        count: int = 1,
+        skews: Mapping[int, float] = MappingProxyType({}),
+    ) -> None:
         self.count = count
         self.clock = FakeClock()
         self.sure_clock: Clock | None = None
         """Given to hosts that start from then on; None: the clock is believed."""
+        self.skews = dict(skews)
+        """How far the clocks of hosts are ahead of the world's, seconds; 0 where nothing is said."""
         self.observer = Observed()
         self.settings = settings
         self.mood = Mood()
@@ -294,7 +304,7 @@ class World:
         self.stores[place] = store
         self.hosts[place] = Host(
             store=store,
-            clock=self.clock,
+            clock=lambda: self.clock() + self.skews.get(place, 0.0),
             mint=self.mint,
             pick=lambda _count: 0,
             observer=self.observer,
