@@ -28,6 +28,7 @@ NAMESPACE: Final = "maskline"
 SUPERVISOR: Final = "supervisor"
 
 _BEAT_TIMEOUT_SECONDS: Final = 1.0
+_CONNECT_TIMEOUT_SECONDS: Final = 0.5
 _SEARCH_TIMEOUT_SECONDS: Final = 20.0
 _CONCURRENT_CALLS: Final = 10_000
 """Calls that an actor carries out at a time; Ray's own limit is 1,000, and asks may wait for disks."""
@@ -137,9 +138,9 @@ class RayFleet:
             handle = await self._handles.get(name)
             answer = await asyncio.wait_for(_answer(handle.beat.remote(_encode(beat))), _BEAT_TIMEOUT_SECONDS)
         except TimeoutError:
-            return Sign.SILENT
+            return Sign.SILENT if await self._is_reached(place) else Sign.CUT_OFF
         except ActorUnavailableError:
-            return Sign.DOWN
+            return Sign.DOWN if await self._is_reached(place) else Sign.CUT_OFF
         except (RayActorError, ActorUnschedulableError, ValueError) as problem:
             self._handles.forget(name, problem)
             return Sign.GONE
@@ -148,6 +149,22 @@ class RayFleet:
             return Sign.SILENT
         report = self._heard[place] = _read_report(answer)
         return report
+
+    async def _is_reached(self, place: int) -> bool:
+        """Tell whether the node of a host takes a connection, as a hung process's does: the kernel answers for Ray."""
+        report = self._heard.get(place)
+        if report is None or report.node == ray.get_runtime_context().get_node_id():
+            return True
+        ports = (one["NodeManagerPort"] for one in await _nodes() if one["NodeID"] == report.node)
+        try:
+            connecting = asyncio.open_connection(report.node_address, next(ports, 0))
+            _, writer = await asyncio.wait_for(connecting, _CONNECT_TIMEOUT_SECONDS)
+        except ConnectionRefusedError:
+            return True
+        except OSError:  # TimeoutError is one
+            return False
+        writer.close()
+        return True
 
     async def order(self, place: int, order: Order, *, timeout_seconds: float) -> bool:
         """Have a host do something; False when it did not in time."""
@@ -159,15 +176,17 @@ class RayFleet:
             return False
         return True
 
-    async def kill(self, place: int, *, for_good: bool) -> None:
-        """End a host's process; unless it is for good, Ray starts another."""
+    async def kill(self, place: int, *, for_good: bool) -> bool:
+        """End a host's process; unless it is for good, Ray starts another. False when it could not be."""
         if not for_good and self._ended_here(place):
-            return
+            return True
         try:
             handle = await self._handles.get(host_name(place))
             await asyncio.to_thread(ray.kill, handle, no_restart=for_good)
         except (RayError, ValueError) as problem:
             _log.info("%s could not be killed: %s", host_name(place), type(problem).__name__)
+            return False
+        return True
 
     def _ended_here(self, place: int) -> bool:
         """End a process of this node at once: one that hangs is given five seconds by Ray before it is forced."""

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from actors.offset import WARNING_SECONDS, ClockOffset, Reading
 from actors.watch import (
     BEAT_SECONDS,
     Act,
@@ -31,14 +32,18 @@ from actors.watch import (
     heard,
     launched,
     missed,
+    not_killed,
     unplaced,
 )
+from engine.core.ports import Clock
 
 PLACING_SECONDS: Final = 10.0
 """How often nodes are searched anew for files that no node had; a new node is searched at once."""
 
 _LOADED: Final = frozenset({HostState.READY, HostState.WAITING})
-_UNANSWERING: Final = frozenset({HostState.UNPLACED, HostState.DOWN, HostState.DRAINED, HostState.FAILED})
+_UNANSWERING: Final = frozenset(
+    {HostState.UNPLACED, HostState.DOWN, HostState.UNREACHABLE, HostState.DRAINED, HostState.FAILED}
+)
 
 _log = logging.getLogger("maskline.supervisor")
 
@@ -68,8 +73,8 @@ class Fleet(Protocol):
     async def order(self, place: int, order: Order, *, timeout_seconds: float) -> bool:
         """Have a host do something; False when it did not in time."""
 
-    async def kill(self, place: int, *, for_good: bool) -> None:
-        """End a host's process; unless it is for good, another is started."""
+    async def kill(self, place: int, *, for_good: bool) -> bool:
+        """End a host's process; unless it is for good, another is started. False when it could not be."""
 
 
 class Membership(msgspec.Struct, frozen=True):
@@ -91,15 +96,24 @@ class Supervisor:
     """Watches the hosts of one cluster, on one event loop."""
 
     def __init__(
-        self, fleet: Fleet, *, record: ClusterRecord, patience: Patience, clock: Callable[[], float], save: Save
+        self,
+        fleet: Fleet,
+        *,
+        record: ClusterRecord,
+        patience: Patience,
+        clock: Clock,
+        wall: Clock,
+        save: Save,
     ) -> None:
-        """Watch what the record names; `clock` is monotonic."""
+        """Watch what the record names; `clock` is monotonic, `wall` tells UTC epoch seconds."""
         self._fleet = fleet
         self._record = record
         self._patience = patience
         self._clock = clock
+        self._wall = wall
         self._save = save
-        self._members = tuple(Member(place=place) for place in range(len(record.directory.hosts)))
+        self._members = tuple(Member(place=place, since=clock()) for place in range(len(record.directory.hosts)))
+        self._offsets = tuple(ClockOffset() for _ in self._members)
         self._unheard: set[int] = set()
         self._saved: object = None
         self._searched_at: float | None = None
@@ -163,10 +177,12 @@ class Supervisor:
             await asyncio.sleep(BEAT_SECONDS)
 
     async def _ask(self, place: int, beat: Beat) -> Act:
+        asked = Reading.of(self._wall, self._clock)
         answer = await self._fleet.beat(place, beat)
         now, member = self._clock(), self._members[place]
         if isinstance(answer, HostReport):
-            self._replace(heard(member, answer, now))
+            self._offsets[place].measure(answer.clock, asked, Reading.of(self._wall, self._clock))
+            self._replace(heard(member, answer, now, clock_offset=self._offsets[place].seconds))
             self._unheard.discard(place)
             return Act.NOTHING
         self._unheard.add(place)
@@ -174,8 +190,8 @@ class Supervisor:
             return Act.NOTHING
         changed, act = missed(member, answer, now, self._patience)
         self._replace(changed)
-        if act is Act.KILL:
-            await self._fleet.kill(place, for_good=False)
+        if act is Act.KILL and not await self._fleet.kill(place, for_good=False):
+            self._replace(not_killed(changed))
         return act
 
     async def _place(self, places: list[int]) -> None:
@@ -207,10 +223,12 @@ class Supervisor:
 
     def _replace(self, member: Member) -> None:
         before = self._members[member.place]
-        if before.state is not member.state and (member.state is not HostState.UNPLACED or member.problem):
+        if _is_news(before, member):
             level = logging.WARNING if member.state in _UNANSWERING else logging.INFO
             why = f": {member.problem}" if member.problem else ""
             _log.log(level, "%s is %s%s", member.name, member.state, why)
+        if _is_off(member) and not _is_off(before):
+            _log.warning("The clock of %s is %+.1f seconds off this machine's", member.name, member.clock_offset)
         members = list(self._members)
         members[member.place] = member
         self._members = tuple(members)
@@ -235,3 +253,14 @@ class Supervisor:
             _log.warning("The record of the cluster cannot be written: %s", failure.strerror)
         else:
             self._saved = shown
+
+
+def _is_news(before: Member, after: Member) -> bool:
+    """Tell whether to log how a host fares: another state, or why it has no node, which is found out after that."""
+    if after.state is HostState.UNPLACED:
+        return bool(after.problem) and (before.state is not after.state or before.problem != after.problem)
+    return before.state is not after.state
+
+
+def _is_off(member: Member) -> bool:
+    return abs(member.clock_offset or 0.0) > WARNING_SECONDS

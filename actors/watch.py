@@ -34,7 +34,9 @@ class HostState(StrEnum):
     FAILED = "failed"
     """It cannot start and does not try again by itself; the problem says why."""
     DOWN = "down"
-    """Its process ended, and Ray starts another."""
+    """Ray does not reach its process, or it was killed, and Ray starts another."""
+    UNREACHABLE = "unreachable"
+    """Nothing on its node answers; it may serve on there."""
 
 
 _STARTING: Final = frozenset({HostState.UNKNOWN, HostState.UNPLACED, HostState.STARTING, HostState.DOWN})
@@ -65,8 +67,10 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     sessions: int = 0
     epoch: int = 0
     """Epoch of the directory that it has."""
+    clock: float = 0.0
+    """Its clock as it answers, UTC epoch seconds."""
     problem: str = ""
-    """Why it is not ready."""
+    """Why it is not ready, or what else its operator should know."""
 
 
 class Beat(msgspec.Struct, frozen=True):
@@ -90,6 +94,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     """Ray's name of the node that it was placed on."""
     report: HostReport | None = None
     """Its last answer."""
+    clock_offset: float | None = None
+    """How far its clock is ahead of the supervisor's, seconds; None until it was measured."""
     problem: str = ""
 
     @property
@@ -110,7 +116,9 @@ class Sign(StrEnum):
     SILENT = "silent"
     """No answer in time."""
     DOWN = "down"
-    """Its process ended, and Ray starts another."""
+    """Ray does not reach its process: it ended, and Ray starts another, or the connection to it broke."""
+    CUT_OFF = "cut-off"
+    """No answer, and nothing on its node takes a connection."""
     GONE = "gone"
     """Ray has no such actor, or will not start it again."""
 
@@ -134,7 +142,7 @@ class Patience(msgspec.Struct, frozen=True):
     """One that starts: loading holds up everything else."""
 
 
-def heard(member: Member, report: HostReport, now: float) -> Member:
+def heard(member: Member, report: HostReport, now: float, *, clock_offset: float | None = None) -> Member:
     """Take a report."""
     since = member.since if member.state is report.state else now
     return msgspec.structs.replace(
@@ -144,6 +152,7 @@ def heard(member: Member, report: HostReport, now: float) -> Member:
         heard_at=now,
         node=report.node,
         report=report,
+        clock_offset=clock_offset,
         problem=report.problem,
     )
 
@@ -152,22 +161,43 @@ def missed(member: Member, sign: Sign, now: float, patience: Patience) -> tuple[
     """Decide about a host that gave no report."""
     match sign:
         case Sign.GONE:
-            return _moved(member, HostState.UNPLACED, now, member.problem), Act.PLACE
+            problem = member.problem if member.state is HostState.UNPLACED else ""  # why is found out next
+            return _moved(member, HostState.UNPLACED, now, problem), Act.PLACE
         case Sign.DOWN:
-            return _moved(member, HostState.DOWN, now, "its process ended; Ray starts another"), Act.NOTHING
+            return _moved(member, HostState.DOWN, now, _NOT_REACHED), Act.NOTHING
+        case Sign.CUT_OFF:
+            return _cut_off(member, now), Act.NOTHING
         case Sign.SILENT:
             return _silent(member, now, patience)
+
+
+_NOT_REACHED: Final = "Ray does not reach its process; if that has ended, Ray starts another"
+
+
+def _cut_off(member: Member, now: float) -> Member:
+    """Leave a host alone that may serve on, or start; `since` is when it was last seen to be cut off."""
+    where = member.report.node_address if member.report is not None else "its node"
+    problem = f"nothing at {where} answers; it may serve on there"
+    state = member.state if member.state in _STARTING else HostState.UNREACHABLE
+    return msgspec.structs.replace(member, state=state, since=now, problem=problem)
 
 
 def _silent(member: Member, now: float, patience: Patience) -> tuple[Member, Act]:
     is_starting = member.state in _STARTING
     quiet_since = member.since if is_starting or member.heard_at is None else member.heard_at
     limit = patience.start_seconds if is_starting else patience.silence_seconds
+    if member.state is HostState.UNREACHABLE:  # joined again: TCP repeats after pauses as long as the cut was
+        limit += 2 * (member.since - quiet_since)
     if now - quiet_since < limit:
         is_late = is_starting and not member.problem and now - quiet_since > LATE_SECONDS
         return msgspec.structs.replace(member, problem=_LATE) if is_late else member, Act.NOTHING
-    problem = f"it did not answer for {now - quiet_since:.0f} seconds and was killed; Ray starts another"
+    problem = f"it did not answer for {now - quiet_since:.0f} seconds and is killed; Ray starts another"
     return msgspec.structs.replace(_moved(member, HostState.DOWN, now, problem), since=now), Act.KILL
+
+
+def not_killed(member: Member) -> Member:
+    """Note that a host that was to be killed could not be; that is tried again when its patience has run out anew."""
+    return msgspec.structs.replace(member, problem="it does not answer, and Ray could not kill it")
 
 
 def launched(member: Member, node: str, now: float) -> Member:

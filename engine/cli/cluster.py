@@ -17,8 +17,6 @@ from engine.settings import Settings
 _ORDER_MARGIN_SECONDS = 10.0
 """What a host is given to commit and close, or to open and load, beyond the grace of requests."""
 
-_RED = frozenset({HostState.FAILED, HostState.UNPLACED, HostState.DOWN})
-
 
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A host, as `status --json` tells it."""
@@ -39,6 +37,8 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     sessions: int
     last_beat_seconds: float | None
     """Age of its last answer to the supervisor."""
+    clock_offset_seconds: float | None
+    """How far its clock is ahead of that of the supervisor's machine."""
     problem: str
 
 
@@ -144,6 +144,7 @@ def _host_status(member: Member, now: float) -> HostStatus:
         bindings=report.bindings if report else 0,
         sessions=report.sessions if report else 0,
         last_beat_seconds=None if member.heard_at is None else round(now - member.heard_at, 1),
+        clock_offset_seconds=None if member.clock_offset is None else round(member.clock_offset, 3),
         problem=member.problem,
     )
 
@@ -161,6 +162,7 @@ _COLUMNS = (
     "bindings",
     "sessions",
     "last beat",
+    "clock",
     "problem",
 )
 
@@ -179,5 +181,6 @@ def _row(host: HostStatus) -> tuple[str, ...]:
         str(host.bindings),
         str(host.sessions),
         "" if host.last_beat_seconds is None else ago(host.last_beat_seconds),
+        "" if host.clock_offset_seconds is None else f"{host.clock_offset_seconds:+.1f} s",
         host.problem,
     )

@@ -24,6 +24,7 @@ from engine.cluster.plan import decode_plan, host_settings, node_data_dir, reach
 from engine.core.errors import MasklineError
 from engine.core.ports import HostDirectory
 from engine.listeners import CannotListen
+from engine.runtime import clock
 from engine.settings import LogFormat, Settings
 from engine.telemetry.logs import ROOT, configure_logs
 from storage.datadir import DATABASE
@@ -95,6 +96,7 @@ class HostedEngine:
             incarnation=self._note.incarnation,
             restarts=self._note.restarts,
             epoch=self.directory.epoch,
+            clock=clock(),
             problem=self._problem,
         )
         return report if self._engine is None else self._with_engine(report, self._engine)
@@ -222,6 +224,7 @@ def make_supervisor(plan: bytes, fleet: Fleet) -> Supervisor:
         record=read_record(data_dir, settings.hosts),
         patience=Patience(settings.host_silence_seconds, settings.host_start_seconds),
         clock=time.monotonic,
+        wall=clock,
         save=save,
     )
 

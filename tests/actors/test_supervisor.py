@@ -1,7 +1,10 @@
 """The supervisor over a fleet that is told how to behave."""
 
 import asyncio
+import logging
+from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from actors.supervisor import Order, Supervisor
@@ -30,6 +33,10 @@ class FakeFleet:
         self.beats: list[Beat] = []
         self.done: list[tuple[object, ...]] = []
         self.searches = 0
+        self.can_kill = True
+        self.wall: Callable[[], float] = lambda: 0.0
+        self.ahead: dict[int, float] = {}
+        """How far clocks of hosts are ahead, seconds."""
 
     async def node_names(self) -> frozenset[str]:
         """Name the nodes."""
@@ -48,16 +55,26 @@ class FakeFleet:
     async def beat(self, place: int, beat: Beat) -> HostReport | Sign:
         """Answer as told; a host that was never launched is gone."""
         self.beats.append(beat)
-        return self.answers.get(place, Sign.GONE)
+        answer = self.answers.get(place, Sign.GONE)
+        if isinstance(answer, Sign):
+            return answer
+        return msgspec.structs.replace(answer, clock=self.wall() + self.ahead.get(place, 0.0))
 
     async def order(self, place: int, order: Order, *, timeout_seconds: float) -> bool:
         """Note it."""
         self.done.append((order.verb, place))
         return True
 
-    async def kill(self, place: int, *, for_good: bool) -> None:
+    async def kill(self, place: int, *, for_good: bool) -> bool:
         """Note it."""
         self.done.append(("kill", place, for_good))
+        return self.can_kill
+
+
+def logged(caplog: pytest.LogCaptureFixture, name: str) -> list[str]:
+    """Return the warnings that name a host."""
+    said = (one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING)
+    return [line for line in said if name in line]
 
 
 def report(place: int, node: str, state: HostState = HostState.READY) -> HostReport:
@@ -69,16 +86,24 @@ def report(place: int, node: str, state: HostState = HostState.READY) -> HostRep
 class Desk:
     """A supervisor with a clock that is set by hand, and what it saved."""
 
-    def __init__(self, fleet: FakeFleet, record: ClusterRecord | None = None, *, hosts: int = 2) -> None:
-        self.now = 0.0
+    def __init__(
+        self, fleet: FakeFleet, record: ClusterRecord | None = None, *, hosts: int = 2, now: float = 0.0
+    ) -> None:
+        self.now = now
+        fleet.wall = self.wall
         self.saved: list[ClusterRecord] = []
         self.supervisor = Supervisor(
             fleet,
             record=record or empty_record(hosts),
             patience=Patience(silence_seconds=5.0, start_seconds=60.0),
             clock=lambda: self.now,
+            wall=self.wall,
             save=self.save,
         )
+
+    def wall(self) -> float:
+        """Tell the time of the day."""
+        return 1_800_000_000.0 + self.now
 
     def save(self, record: ClusterRecord, members: tuple[Member, ...]) -> None:
         """Keep the record."""
@@ -212,7 +237,12 @@ async def test_a_record_that_cannot_be_written_is_tried_again() -> None:
         save(record, members)
 
     desk.supervisor = Supervisor(
-        fleet, record=empty_record(2), patience=Patience(5.0, 60.0), clock=lambda: desk.now, save=failing
+        fleet,
+        record=empty_record(2),
+        patience=Patience(5.0, 60.0),
+        clock=lambda: desk.now,
+        wall=lambda: desk.now,
+        save=failing,
     )
 
     await desk.ticks(0.0, 1.0)
@@ -222,3 +252,84 @@ async def test_a_record_that_cannot_be_written_is_tried_again() -> None:
 
     assert unsaved == []
     assert desk.saved[-1].directory.epoch == 1
+
+
+async def test_a_host_without_a_node_is_logged_once_with_its_own_reason(caplog: pytest.LogCaptureFixture) -> None:
+    """Not with what was wrong with it before, such as that it was killed."""
+    fleet = FakeFleet(*nodes("a", "b"))
+    desk = Desk(fleet)
+    await desk.ticks(0.0, 1.0)
+    fleet.answers[1] = Sign.SILENT
+    await desk.ticks(7.0)
+    fleet.nodes, fleet.answers[1] = (Node("a", "a", frozenset({0})),), Sign.GONE
+    caplog.clear()
+
+    await desk.ticks(20.0, 20.5, 31.0, 31.5)
+
+    assert logged(caplog, "host-1") == ["host-1 is unplaced: no node that is up has its files, which were on b"]
+    assert desk.supervisor.membership().members[1].problem == "no node that is up has its files, which were on b"
+
+
+async def test_a_host_that_could_not_be_killed_is_not_said_to_be_starting() -> None:
+    """It is killed again when its patience has run out anew."""
+    fleet = FakeFleet(*nodes("a"))
+    desk = Desk(fleet)
+    await desk.ticks(0.0, 1.0)
+    fleet.done.clear()
+    fleet.answers[1], fleet.can_kill = Sign.SILENT, False
+
+    await desk.ticks(6.0, 7.0)
+    problem = desk.supervisor.membership().members[1].problem
+    await desk.ticks(66.0)
+
+    assert problem == "it does not answer, and Ray could not kill it"
+    assert fleet.done == [("kill", 1, False)] * 2
+
+
+async def test_a_new_supervisor_gives_hosts_that_it_has_not_heard_of_the_time_of_a_start() -> None:
+    """However long the machine has run: the first beats may be late."""
+    fleet = FakeFleet(*nodes("a"))
+    fleet.answers = {0: report(0, "a"), 1: Sign.SILENT}
+    desk = Desk(fleet, now=1e6)
+
+    await desk.ticks(1e6 + 1.0, 1e6 + 59.0)
+    before = list(fleet.done)
+    await desk.ticks(1e6 + 61.0)
+
+    assert before == []
+    assert fleet.done == [("kill", 1, False)]
+
+
+async def test_a_host_whose_node_is_cut_off_is_not_killed(caplog: pytest.LogCaptureFixture) -> None:
+    """Others hear that it does not answer; joined again, it is as it was, with nothing done to it."""
+    fleet = FakeFleet(*nodes("a", "b"))
+    desk = Desk(fleet)
+    await desk.ticks(0.0, 1.0)
+    fleet.done.clear()
+    fleet.answers[1] = Sign.CUT_OFF
+
+    await desk.ticks(2.0, 8.0, 14.0)
+    cut, down = desk.supervisor.membership().members[1], fleet.beats[-1].down
+    fleet.answers[1] = Sign.SILENT
+    await desk.ticks(15.0, 20.0, 26.0)
+    fleet.answers[1] = report(1, "b")
+    await desk.ticks(27.0)
+
+    assert (cut.state, cut.problem) == (HostState.UNREACHABLE, "nothing at b answers; it may serve on there")
+    assert down == (1,)
+    assert fleet.done == []
+    assert desk.states() == [HostState.READY, HostState.READY]
+    assert logged(caplog, "host-1") == ["host-1 is unreachable: nothing at b answers; it may serve on there"]
+
+
+async def test_the_clocks_of_hosts_are_held_against_the_supervisors(caplog: pytest.LogCaptureFixture) -> None:
+    """Who is off by more than a second is logged once."""
+    fleet = FakeFleet(*nodes("a"))
+    desk = Desk(fleet)
+    await desk.ticks(0.0)
+    fleet.ahead = {0: 0.25, 1: -90.0}
+
+    await desk.ticks(1.0, 2.0)
+
+    assert [one.clock_offset for one in desk.supervisor.membership().members] == [0.25, -90.0]
+    assert logged(caplog, "clock") == ["The clock of host-1 is -90.0 seconds off this machine's"]

@@ -19,6 +19,7 @@ from actors.watch import (
     heard,
     launched,
     missed,
+    unplaced,
 )
 from engine.core.ports import HostAddress, HostDirectory
 
@@ -145,3 +146,39 @@ def test_a_host_whose_files_are_on_two_nodes_is_not_started() -> None:
 
     assert isinstance(refused, NoNode)
     assert "10.0.0.1 and 10.0.0.2" in refused.problem
+
+
+def test_a_host_that_is_cut_off_is_left_alone_and_has_as_long_again_when_it_is_joined() -> None:
+    """What was sent to it meanwhile is repeated after pauses that may be as long as the cut was."""
+    cut = ready_since(10.0)
+    for now in (12.0, 20.0, 24.0):
+        cut, act = missed(cut, Sign.CUT_OFF, now, PATIENCE)
+        assert (cut.state, act) == (HostState.UNREACHABLE, Act.NOTHING)
+
+    waiting, patient = missed(cut, Sign.SILENT, 24.0 + 14.0 + 4.9, PATIENCE)
+    _, late = missed(waiting, Sign.SILENT, 24.0 + 14.0 + 5.0, PATIENCE)
+
+    assert (waiting.state, patient) == (HostState.UNREACHABLE, Act.NOTHING)
+    assert late is Act.KILL
+
+
+def test_a_host_that_is_cut_off_while_it_loads_is_not_hurried_afterwards() -> None:
+    """It has the time of a start again."""
+    member = launched(Member(place=1), "n1", 0.0)
+
+    cut, _ = missed(member, Sign.CUT_OFF, 50.0, PATIENCE)
+
+    assert cut.state is HostState.STARTING
+    assert missed(cut, Sign.SILENT, 109.0, PATIENCE)[1] is Act.NOTHING
+    assert missed(cut, Sign.SILENT, 110.0, PATIENCE)[1] is Act.KILL
+
+
+def test_why_a_host_has_no_node_is_not_what_was_wrong_with_it_before() -> None:
+    """It is unknown until nodes were searched, and kept from then on."""
+    killed, _ = missed(ready_since(10.0), Sign.SILENT, 15.0, PATIENCE)
+
+    gone, act = missed(killed, Sign.GONE, 16.0, PATIENCE)
+    known, _ = missed(unplaced(gone, "no node is up", 17.0), Sign.GONE, 18.0, PATIENCE)
+
+    assert (gone.state, gone.problem, act) == (HostState.UNPLACED, "", Act.PLACE)
+    assert known.problem == "no node is up"
