@@ -1,0 +1,196 @@
+"""A mirror in a test's hands: what it makes of what it has missed, of services that are gone, of ends and touches."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from actors.mirror import Mirror
+from actors.stream import (
+    Batch,
+    Begun,
+    Completed,
+    Lapsed,
+    LapseForgotten,
+    Operation,
+    Routed,
+    Touch,
+    Withdrawn,
+)
+from engine.core.bindings import Seat
+from engine.core.errors import Code
+from engine.core.records import Address, Kind, Mode
+from engine.core.traffic import Decision
+from tests.actors.test_hosts import HOSTS, SECOND, THIRD, coordinated_by, number_of
+from tests.actors.world import ALICE, BOB, CAROL, START, World
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """Start three hosts and a service whose numbers are on all of them."""
+    world = World(tmp_path / "data", count=HOSTS)
+    await world.start()
+    await world.furnish()
+    await coordinated_by(world, 0)
+    yield world
+    await world.stop()
+
+
+class Mirrored:
+    """A mirror of the second host, and what a coordinator says to it."""
+
+    def __init__(self, world: World) -> None:
+        host = world.hosts[1]
+
+        async def nothing(_: Mirror) -> None:
+            """Read nothing back."""
+
+        self.world = world
+        self.directory = host._directory
+        self.mirror = Mirror(
+            self.directory,
+            incarnation="here",
+            is_here=host._routes.is_here,
+            landed=host._ledger.landed,
+            reload=nothing,
+            clock=world.clock,
+            monotonic=monotonic,
+        )
+        self.streams = 0
+        self.said = 0
+
+    async def all_that_holds(self, *operations: Operation) -> int:
+        """Begin a stream; returns how far it was taken."""
+        self.streams, self.said = self.streams + 1, 0
+        return await self.say(Begun(), *operations, Completed())
+
+    async def say(self, *operations: Operation) -> int:
+        """Say what is new; returns how far it was taken."""
+        first, self.said = self.said + 1, self.said + len(operations)
+        batch = Batch(
+            source=0,
+            incarnation=f"there.{self.streams}",
+            upon=float(self.streams),
+            first=first,
+            operations=operations,
+        )
+        return (await self.mirror.take(batch)).applied
+
+    async def touches(self, *, taken: int = 0) -> tuple[int, tuple[Touch, ...]]:
+        """Ask what has passed, where a report is on disk by now; returns its number too."""
+        batch = Batch(
+            source=0,
+            incarnation=f"there.{self.streams}",
+            upon=float(self.streams),
+            first=self.said + 1,
+            taken=taken,
+        )
+        told = await self.mirror.take(batch)
+        return told.report, told.touches
+
+    def text(self, sender: Address) -> Decision:
+        """Tell what becomes of a text to the number of this host."""
+        actor = self.directory.find(SECOND)
+        assert actor is not None
+        return actor.would_decide(self.world.event(Kind.MESSAGE, sender, SECOND)).decision
+
+
+@pytest.fixture
+def mirrored(world: World) -> Mirrored:
+    """Return a mirror that has heard nothing."""
+    return Mirrored(world)
+
+
+def routed(
+    name: str,
+    partner: Address,
+    *,
+    activation: int,
+    ttl_seconds: int = 0,
+    proxy: Address = SECOND,
+) -> Routed:
+    """Return the operation that lets Alice, on a number of this host, and a partner route."""
+    seats = (Seat(f"KP{name}1", ALICE, proxy), Seat(f"KP{name}2", partner, THIRD))
+    mode = Mode.VOICE_AND_MESSAGE
+    return Routed(f"KC{name}", "KS", "AC", mode, seats, START, ttl_seconds, None, activation, None)
+
+
+@pytest.mark.parametrize("is_missed", [True, False], ids=["end missed", "end heard"])
+async def test_a_session_that_was_opened_again_is_met_before_one_that_was_opened_meanwhile(
+    mirrored: Mirrored, *, is_missed: bool
+) -> None:
+    """Where both pair the same two, though the host was away from the close of the first until after its re-opening."""
+    await mirrored.all_that_holds(routed("a", BOB, activation=1), routed("b", CAROL, activation=2))
+    before = mirrored.text(ALICE).to
+    again = routed("a", BOB, activation=3)
+
+    if is_missed:
+        await mirrored.all_that_holds(again, routed("b", CAROL, activation=2))
+    else:
+        await mirrored.say(Withdrawn("KCa"), again)
+
+    assert (before, mirrored.text(ALICE).to) == (CAROL, BOB)
+    await mirrored.say(Withdrawn("KCa"))
+    assert mirrored.text(ALICE).to == CAROL
+    await mirrored.say(Withdrawn("KCb"))
+    assert mirrored.text(ALICE).to == ""
+
+
+async def test_what_is_said_of_a_number_whose_service_was_erased_meanwhile_does_no_harm(
+    mirrored: Mirrored,
+) -> None:
+    """The stream goes on with what comes after it."""
+    gone = routed("a", BOB, activation=1, proxy=number_of(1, nth=9))
+
+    taken = await mirrored.all_that_holds(gone, routed("b", CAROL, activation=2))
+    withdrawn = await mirrored.say(Withdrawn("KCa"))
+
+    assert (taken, withdrawn) == (4, 5)
+    assert mirrored.text(ALICE).to == CAROL
+
+
+async def test_a_host_that_only_mirrors_says_that_a_session_has_expired(
+    mirrored: Mirrored,
+) -> None:
+    """As its coordinator tells it, whatever the time is here; until the session is erased."""
+    await mirrored.all_that_holds(routed("a", BOB, activation=1, ttl_seconds=60))
+    await mirrored.say(Withdrawn("KCa"))
+    ended = mirrored.text(ALICE)
+
+    await mirrored.say(Lapsed("KCa", ((ALICE, SECOND), (BOB, THIRD))))
+    expired = mirrored.text(ALICE)
+    await mirrored.say(LapseForgotten("KCa", ALICE, SECOND))
+
+    assert ended.code is not Code.SESSION_EXPIRED
+    assert (expired.code, expired.session_sid) == (Code.SESSION_EXPIRED, "KCa")
+    assert mirrored.text(ALICE).code is not Code.SESSION_EXPIRED
+
+
+async def test_a_host_that_missed_that_a_session_expired_says_so_nevertheless(
+    mirrored: Mirrored,
+) -> None:
+    """It knows the end itself, and that the session does not route any more."""
+    await mirrored.all_that_holds(routed("a", BOB, activation=1, ttl_seconds=60))
+    mirrored.world.clock.move(61)
+
+    await mirrored.all_that_holds()
+
+    assert mirrored.text(ALICE).code is Code.SESSION_EXPIRED
+
+
+async def test_what_passed_is_told_until_it_is_known_and_no_longer(
+    mirrored: Mirrored,
+) -> None:
+    """A report counts as known when it is the one that is on disk, not when it is an earlier one."""
+    await mirrored.all_that_holds(routed("a", BOB, activation=1))
+    mirrored.mirror.touch(mirrored.mirror.sessions["KCa"], START + 5)
+
+    first, told = await mirrored.touches()
+    second, again = await mirrored.touches(taken=first - 1)
+    _, known = await mirrored.touches(taken=second)
+
+    assert told == again == (Touch("KS", "KCa", START + 5, START + 5),)
+    assert known == ()
