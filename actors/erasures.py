@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final
 
 from actors.elsewhere import Erase
+from actors.patience import told
 from engine.core.changes import Change, ErasureOwed, ErasuresSettled, SessionErased
 from engine.core.errors import MasklineError, StoreUnavailable
 from engine.core.ports import Store
@@ -66,7 +67,7 @@ class Erasures:
             async with asyncio.timeout(ERASE_SECONDS):
                 await self._others[host](session_sids)
         except (MasklineError, TimeoutError) as problem:
-            _log.info("Host %d has %d sessions to erase: %s", host, len(self._owed[host]), problem)
+            _log.info("Host %d has %d sessions to erase: %s", host, len(self._owed[host]), told(problem))
         else:
             self._owed[host].difference_update(session_sids)
             self._settle(session_sids)

@@ -34,3 +34,8 @@ async def heard(asked: Mapping[int, Awaitable[R]]) -> tuple[list[R], tuple[str, 
         else:
             results.append(answer)
     return results, tuple(silent)
+
+
+def told(problem: BaseException) -> str:
+    """Say in a log line why a host gave no answer: a time-out of Python's own says nothing."""
+    return str(problem) or ("no answer in time" if isinstance(problem, TimeoutError) else type(problem).__name__)

@@ -13,6 +13,7 @@ from itertools import chain
 import msgspec
 
 from actors.mesh import Mesh
+from actors.patience import told
 from actors.registry import Registry, RegistryChange, RegistryMoved
 from engine.core import ports
 from engine.core.changes import (
@@ -85,16 +86,18 @@ class Registrar:
         return Held(self._registry.version, self._store.registry())
 
     async def _tell(self, version: int, changes: tuple[RegistryChange, ...]) -> None:
-        told = (
+        asked = (
             asyncio.wait_for(
                 self._mesh.ask_quickly(host, Follower.advance, version, changes),
                 None if self._reached(host) else UNREACHED_SECONDS,
             )
             for host in self._mesh.others
         )
-        for outcome in await asyncio.gather(*told, return_exceptions=True):
+        for outcome in await asyncio.gather(*asked, return_exceptions=True):
             if isinstance(outcome, BaseException):
-                _log.warning("A host did not take version %s of the registry and will ask for it: %s", version, outcome)
+                _log.warning(
+                    "A host did not take version %s of the registry and will ask for it: %s", version, told(outcome)
+                )
 
     def _check(self, change: RegistryChange, digest: str) -> None:
         if digest_of(record_before(self._registry, change)) != digest:

@@ -18,6 +18,7 @@ from actors.mesh import Mesh
 from actors.mirror import Mirror
 from actors.owing import hang_up
 from actors.parts import Parts
+from actors.patience import told
 from actors.routes import Place
 from actors.services import ServiceRegister
 from actors.stream import Batch, Taken
@@ -214,7 +215,7 @@ class OtherHosts:
         hung_up = (self._mesh.ask_quickly(host, NumberSide.hang_up, session_sid) for host in self._mesh.others)
         for outcome in await asyncio.gather(*hung_up, return_exceptions=True):
             if isinstance(outcome, BaseException):
-                _log.warning("Calls of session %s may go on: %s", session_sid, outcome)
+                _log.warning("Calls of session %s may go on: %s", session_sid, told(outcome))
 
 
 class AnyCoordinators:

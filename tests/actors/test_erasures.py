@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from actors.erasures import Erasures
+from actors.patience import told
 from engine.core.changes import ErasureOwed, InteractionRecorded
 from engine.core.errors import PeerUnavailable
 from engine.core.placement import Placement
@@ -96,3 +97,10 @@ def proxy_on(place: int) -> str:
     """Return a number that a host of three owns."""
     placement = Placement(3)
     return next(one for one in (f"+1415555{n:04d}" for n in range(100)) if placement(one) == place)
+
+
+def test_a_host_that_gave_no_answer_is_logged_with_a_reason() -> None:
+    """Python's own time-out has no words."""
+    assert told(TimeoutError()) == "no answer in time"
+    assert told(PeerUnavailable("host-1 is down")) == "host-1 is down"
+    assert told(ConnectionError()) == "ConnectionError"
