@@ -260,7 +260,15 @@ async def _listening(
     host, stopping = engine.host, asyncio.Event()
     directory = directory or _only_host(engine.feed_address)
     feed = _feed_server(settings, engine, telemetry, directory)
-    main, beside = _ports(settings, engine, telemetry)
+    door = Door(
+        host,
+        observer=telemetry,
+        meter=telemetry.meter(Ingress.HTTP),
+        clock=clock,
+        monotonic=monotonic,
+        settings=_door_settings(settings, engine.public_url),
+    )
+    main = _port(settings, telemetry, door)
     readiness = _readiness(settings, engine, stopping)
     readiness.show(telemetry)
     _watch(telemetry, engine, settings, feed=feed, http=main, directory=directory)
@@ -276,9 +284,9 @@ async def _listening(
     )
     grace = settings.shutdown_grace_seconds
     listeners = (
-        Listener(_admin(settings, engine), grace_seconds=grace, protocol=inbound_protocol(beside)),
+        Listener(_admin(settings, engine), grace_seconds=grace, protocol=inbound_protocol(_port(settings, telemetry))),
         Listener(rest, grace_seconds=grace, protocol=inbound_protocol(main)),
-        Listener(Starlette(routes=routes), grace_seconds=grace, protocol=inbound_protocol(beside)),
+        Listener(Starlette(routes=routes), grace_seconds=grace, protocol=inbound_protocol(_port(settings, telemetry))),
     )
     try:
         await engine.outgoing.start(host)
@@ -295,18 +303,9 @@ async def _listening(
         )
 
 
-def _ports(settings: Settings, engine: RunningEngine, telemetry: Telemetry) -> tuple[HttpPort, HttpPort]:
-    """Make the port that has webhooks, and the one of operator and monitoring, whose connections count apart."""
-    door = Door(
-        engine.host,
-        observer=telemetry,
-        meter=telemetry.meter(Ingress.HTTP),
-        clock=clock,
-        monotonic=monotonic,
-        settings=_door_settings(settings, engine.public_url),
-    )
-    limits = PortSettings(most_connections=settings.max_http_connections)
-    return HttpPort(telemetry, door=door, settings=limits), HttpPort(telemetry, settings=limits)
+def _port(settings: Settings, telemetry: Telemetry, door: Door | None = None) -> HttpPort:
+    """Make what the connections of one listener share; each has its own room."""
+    return HttpPort(telemetry, door=door, settings=PortSettings(most_connections=settings.max_http_connections))
 
 
 def _readiness(settings: Settings, engine: RunningEngine, stopping: asyncio.Event) -> Readiness:

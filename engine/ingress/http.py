@@ -249,8 +249,9 @@ class InboundProtocol(asyncio.Protocol):
             return True
         if self._application is None:
             self._application = Application(self, self.config, self.server_state, self._app_state)
-        self._exchange = self._application.begin(framer, target)
-        self._is_ending = framer.is_last
+        self._exchange = exchange = self._application.begin(framer, target)
+        self._is_ending = self._is_ending or framer.is_last
+        exchange.keep_alive = not self._is_ending
         self._is_in_body = not framer.is_whole
         return True
 
@@ -261,6 +262,7 @@ class InboundProtocol(asyncio.Protocol):
         framer = self._framer
         part = framer.body()
         self._is_in_body = not framer.is_whole
+        self._owes_continue = self._owes_continue and not part and self._is_in_body
         if exchange is not None:
             exchange.take(part, is_whole=framer.is_whole)
         elif webhook is None:
@@ -285,7 +287,7 @@ class InboundProtocol(asyncio.Protocol):
 
     def _hand_over(self, webhook: Webhook) -> None:
         """Hand a whole webhook to the door."""
-        self._is_ending = webhook.is_last
+        self._is_ending = self._is_ending or webhook.is_last
         self._began_at = 0.0
         slot = _Slot(self, read_at=self._read_at)
         door = self.port.door
@@ -302,7 +304,7 @@ class InboundProtocol(asyncio.Protocol):
     def _answer_unread(self, response: bytes) -> None:
         """Answer a request without its body, which is skipped if it is small."""
         framer = self._framer
-        self._is_ending = framer.is_last
+        self._is_ending = self._is_ending or framer.is_last
         self._skipped_bytes = 0
         self._is_in_body = not framer.is_whole
         if self._is_in_body and (framer.expects_continue or framer.length > MOST_SKIPPED_BYTES):
@@ -318,7 +320,7 @@ class InboundProtocol(asyncio.Protocol):
     def _turn_away(self, response: bytes) -> None:
         """Answer, and end the connection."""
         self._webhook, self._due = None, None
-        self._is_in_body = False
+        self._is_in_body = self._owes_continue = False
         self._is_ending = self._lingers = True
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
@@ -351,10 +353,11 @@ class InboundProtocol(asyncio.Protocol):
         while waiting and (response := waiting[0].response) is not None:
             ready.append(response)
             self._ready_since.append(waiting.popleft().read_at)
-        if self._is_ending and not waiting:
+        if self._is_ending and not waiting and self._due is None:
             ready[-1] = saying_close(ready[-1])
         if self._is_pumping:
             return
+        self._used_at = self.loop.time()
         self._flush()
         if self._due is not None or self._framer.unread:
             self._pump()
@@ -415,14 +418,16 @@ class InboundProtocol(asyncio.Protocol):
             self.flow.let_read(may=not self.flow.write_paused)
 
     def _is_held(self, unread: int) -> bool:
-        """Tell whether it is for us that bytes wait."""
+        """Tell whether bytes are not read because of us, or of answers that the client does not take."""
+        if self.flow.write_paused:
+            return True
         if self._is_in_body:
             return self._exchange is not None and self._exchange.is_full
         is_blocked = self._exchange is not None or self._due is not None or len(self._waiting) >= MAX_WAITING
         return bool(unread) and (is_blocked or self._is_ending)
 
     def _wait_for_rest(self, *, is_held: bool) -> None:
-        self.flow.let_read(may=not is_held and not self.flow.write_paused)
+        self.flow.let_read(may=not is_held)
         if is_held:
             self._began_at = 0.0
         elif not self._began_at:
@@ -484,7 +489,7 @@ class InboundProtocol(asyncio.Protocol):
 
     # -- the connection's end ------------------------------------------------------------------------------------
 
-    def end(self) -> None:
+    def end(self, *, may_linger: bool = True) -> None:
         """Close; when there may be more to read, go on reading for a while, or the peer's system drops the answer."""
         if self._is_over:
             return
@@ -495,7 +500,7 @@ class InboundProtocol(asyncio.Protocol):
         self._note_leaving()
         if exchange is not None and not exchange.response_complete:
             exchange.abandon()
-        if not lingers or self._has_eof or not self.transport.can_write_eof():
+        if not (lingers and may_linger) or self._has_eof or not self.transport.can_write_eof():
             self.transport.close()
             return
         self.transport.write_eof()
@@ -516,7 +521,7 @@ class InboundProtocol(asyncio.Protocol):
             self._is_ending = True
             self._exchange.keep_alive = False
         else:
-            self.end()
+            self.end(may_linger=False)
 
     def eof_received(self) -> bool:
         """Stay open towards a peer that has said all it wants and waits for answers."""

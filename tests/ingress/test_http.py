@@ -173,6 +173,19 @@ async def test_100_continue_does_not_overtake_an_answer() -> None:
         assert [answer.status for answer in answers] == [200, 100, 200]
 
 
+async def test_100_continue_is_not_sent_behind_its_body() -> None:
+    """A client that did not wait for it would take it for an answer."""
+    head, end, body = post(numbered(2), Expect="100-continue").partition(b"\r\n\r\n")
+    async with serving() as running, connected(running) as client:
+        running.plane.is_holding = True
+        await client.send(post(numbered(1)) + head + end, body + post(numbered(3)))
+        await held(running, 3)
+        for answer in running.plane.held:
+            answer()
+
+        assert [(await client.answer()).status for _ in range(3)] == [200, 200, 200]
+
+
 # -- endings -------------------------------------------------------------------------------------------------------
 
 
@@ -283,3 +296,42 @@ async def test_a_server_that_stops_lets_waiting_webhooks_be_answered() -> None:
         assert await client.ended() == b""
         await closing
         assert len(running.plane.events) == 1
+
+
+@pytest.mark.parametrize("rest", [post(numbered(2))[-40:], b""])
+async def test_a_server_that_stops_does_not_wait_for_a_half_sent_webhook(rest: bytes) -> None:
+    """It lets what it took be answered; a request that comes whole meanwhile is answered too, as the last."""
+    async with serving() as running, connected(running) as client:
+        running.plane.is_holding = True
+        await client.send(post(numbered(1)) + post(numbered(2))[:-40])
+        await held(running, 1)
+        closing = asyncio.create_task(running.listener.close())
+        await until(lambda: all(protocol._is_ending for protocol in running.protocols))
+        if rest:
+            await client.send(rest)
+            await held(running, 2)
+
+        for answer in running.plane.held:
+            answer()
+
+        answers = [await client.answer() for _ in running.plane.held]
+        assert answers[-1].headers["connection"] == "close"
+        assert await client.ended() == b""
+        await closing
+
+
+async def test_a_server_that_stops_answers_the_request_behind_a_webhook() -> None:
+    """It was taken with it, and is the last."""
+    async with serving() as running, connected(running) as client:
+        running.plane.is_holding = True
+        await client.send(post(numbered(1)) + b"GET /v1/Services HTTP/1.1\r\nHost: a\r\n\r\n")
+        await held(running, 1)
+        closing = asyncio.create_task(running.listener.close())
+        await until(lambda: all(protocol._is_ending for protocol in running.protocols))
+
+        running.plane.held[0]()
+
+        answers = [await client.answer(), await client.answer()]
+        assert [answer.headers["connection"] for answer in answers] == [None, "close"]
+        assert await client.ended() == b""
+        await closing
