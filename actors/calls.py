@@ -1,42 +1,57 @@
 """The calls of a host that are open or ended lately, by what a carrier's report says of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from typing import final
+
+from mypy_extensions import mypyc_attr
 
 from actors.recents import Became
-from engine.core.event_keys import event_key
 from engine.core.records import Interaction
 from engine.core.sids import pack
 
 
+@final
+@mypyc_attr(acyclic=True)
+class _Open:
+    """An open call; `older` is another one that has the same CallSid, which is rare."""
+
+    __slots__ = ("account_sid", "older", "proxy", "sid")
+
+    def __init__(self, sid: str, account_sid: str, proxy: str, older: "_Open | None") -> None:
+        self.sid = sid
+        self.account_sid = account_sid
+        self.proxy = proxy
+        self.older = older
+
+
 class Calls:
-    """Finds a call by its key, or, for a report that does not say the number reached, those that it may mean."""
+    """Finds a call by its CallSid and the number reached, or all that a CallSid alone may mean."""
 
     def __init__(self, *, window_seconds: float) -> None:
         """Begin with none; those that ended are known for the window."""
-        self._open: dict[str, str] = {}
-        self._by_sid: dict[str, dict[str, tuple[str, str]]] = {}
-        # CallSid to the interactions of the open calls that have it, nearly always one, with account and key of each.
+        self._open: dict[str, _Open] = {}
+        """By CallSid, the one taken up last."""
+        self._count = 0
         self._ended = Became(window_seconds=window_seconds)
 
     def __len__(self) -> int:
         """Count those that are open."""
-        return len(self._open)
+        return self._count
 
-    def interactions(self) -> Iterable[str]:
+    def interactions(self) -> Iterator[str]:
         """Return the interactions of those that are open."""
-        return self._open.values()
+        return iter([call.sid for newest in self._open.values() for call in _chain(newest)])
 
     def add(self, call: Interaction) -> None:
         """Take up an open call."""
         call_sid = call.inbound.resource_sid
         if call_sid is None:
             return
-        key = event_key(call.proxy, call.kind, call_sid)
-        self._open[key] = call.sid
-        named = self._by_sid.get(call_sid)
-        if named is None:
-            named = self._by_sid[call_sid] = {}
-        named[call.sid] = (call.account_sid, key)
+        older = self._open.get(call_sid)
+        if older is not None and call.sid in [one.sid for one in _chain(older)]:
+            return
+        self._open[call_sid] = _Open(call.sid, call.account_sid, call.proxy, older)
+        self._count += 1
 
     def end(self, call: Interaction, *, now: float) -> None:
         """Note that a call is over; the last of an account with its CallSid is still known by that."""
@@ -49,24 +64,41 @@ class Calls:
 
     def forget(self, call_sid: str, interaction_sid: str) -> None:
         """Forget an open call that was not kept, or whose record is gone."""
-        named = self._by_sid.get(call_sid)
-        known = None if named is None else named.pop(interaction_sid, None)
-        if named is None or known is None:
+        newest = self._open.get(call_sid)
+        if newest is None:
             return
-        if self._open.get(known[1]) == interaction_sid:
-            del self._open[known[1]]
-        if not named:
-            del self._by_sid[call_sid]
+        kept: _Open | None = None
+        for call in reversed(_chain(newest)):
+            if call.sid == interaction_sid:
+                self._count -= 1
+            else:
+                call.older = kept
+                kept = call
+        if kept is None:
+            del self._open[call_sid]
+        else:
+            self._open[call_sid] = kept
 
-    def find(self, key: str) -> str | None:
-        """Return the interaction of an open call."""
-        return self._open.get(key)
+    def find(self, call_sid: str, proxy: str) -> str | None:
+        """Return the interaction of the open call that has a CallSid and reached a number."""
+        newest = self._open.get(call_sid)
+        return None if newest is None else next((call.sid for call in _chain(newest) if call.proxy == proxy), None)
 
     def named(self, call_sid: str, account_sid: str | None) -> tuple[str, ...]:
         """Return the interactions of an account's calls (None = of all accounts) that a CallSid alone may mean."""
-        named = self._by_sid.get(call_sid)
-        found = [] if named is None else [sid for sid, (owner, _) in named.items() if account_sid in {None, owner}]
+        newest = self._open.get(call_sid)
+        chain = [] if newest is None else _chain(newest)
+        found = [call.sid for call in chain if account_sid is None or account_sid == call.account_sid]
         ended = self._ended.find(f"{account_sid or ''} {call_sid}")
         if ended and ended[-1] not in found:
             found.append(ended[-1])
         return tuple(found)
+
+
+def _chain(newest: _Open) -> list[_Open]:
+    """Return the open calls that share a CallSid, the newest first."""
+    calls, older = [newest], newest.older
+    while older is not None:
+        calls.append(older)
+        older = older.older
+    return calls

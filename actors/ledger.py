@@ -358,10 +358,9 @@ class Ledger:
         if sid is None:
             if report.proxy is None or report.is_outbound:
                 return None
-            key = event_key(report.proxy, report.kind, report.resource_sid)
-            sid = self._calls.find(key)
+            sid = self._calls.find(report.resource_sid, report.proxy) if report.kind is Kind.VOICE else None
             if sid is None:
-                found = self._became.find(key)
+                found = self._became.find(event_key(report.proxy, report.kind, report.resource_sid))
                 if not found:
                     return None
                 sid = found[-1]
