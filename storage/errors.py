@@ -190,8 +190,16 @@ def reading() -> Iterator[None]:
         raise
 
 
+def away_now(file: str) -> StoreUnavailable:
+    """Return what the callers are told while a file of the database has no longer its name, nothing being written."""
+    return StoreUnavailable(
+        f"Nothing was saved: {file} was moved, removed or replaced while Maskline runs; put that very file back, or "
+        "stop Maskline, put back what belongs together (or restore a backup) and start it again"
+    )
+
+
 def moved_away(file: str) -> StoreLost:
-    """Return what the callers are told when a file of the database has no longer its name."""
+    """Return what the callers are told when a file lost its name under a commit, which memory and disk differ about."""
     return StoreLost(
         f"Nothing was saved: {file} was moved, removed or replaced while Maskline runs; stop Maskline, put back what "
         "belongs together (or restore a backup) and start it again"

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Self, TypeVar, TypeVarTuple
 
@@ -36,7 +36,11 @@ from storage import apart
 from storage.active import chunks_in, sessions_of
 from storage.connections import OLDEST_SQLITE, Synchronous, demand_sound, open_mover, open_writer
 from storage.datadir import DATABASE, LOG, PRIVATE_FILE, DataDirLock, unusable
-from storage.errors import DatabaseDamaged, unopened
+from storage.errors import (
+    DatabaseDamaged,
+    reading,
+    unopened,
+)
 from storage.holds import is_held
 from storage.layout import demand_database
 from storage.mover import LogMover
@@ -79,8 +83,6 @@ class SqliteStore:
         mover = LogMover(open_mover(lock.database), index)
         self._writer = GroupWriter(connection, mover, observer, placed=Placed(data_dir))
         self._points = Reader(lock.database)
-        self._pages = Reader(lock.database)
-        self._seeking = Reader(lock.database)
         self._page_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-pages")
         self._search_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-search")
         self._is_closed = False
@@ -138,6 +140,18 @@ class SqliteStore:
         """Bind to the running loop; the first commit does so too."""
         self._writer.start()
 
+    @cached_property
+    def _pages(self) -> Reader:
+        """Reads lists, on its thread; opened when the first is asked for, as descriptors may be few."""
+        with reading():
+            return Reader(self._lock.database)
+
+    @cached_property
+    def _seeking(self) -> Reader:
+        """Reads what takes a look through everything, on its thread; opened as the other."""
+        with reading():
+            return Reader(self._lock.database)
+
     async def close(self) -> None:
         """Commit what is queued, tidy the file up and let the directory go; closing twice does nothing twice."""
         if self._is_closed:
@@ -149,8 +163,9 @@ class SqliteStore:
         await asyncio.to_thread(self._page_thread.shutdown)
         await asyncio.to_thread(self._search_thread.shutdown, cancel_futures=True)
         self._points.close()
-        self._pages.close()
-        self._seeking.close()
+        for name in ("_pages", "_seeking"):
+            if name in self.__dict__:  # it was asked for
+                getattr(self, name).close()
         # Last, since only a connection that may write tidies the log away.
         await asyncio.to_thread(self._writer.close)
         self._lock.release()

@@ -18,7 +18,7 @@ from engine.core.changes import Change
 from engine.core.errors import StoreUnavailable
 from engine.core.observing import Observer
 from storage.apply import Applier
-from storage.errors import ChangeRefused, StoreLost, is_disk_failure, moved_away, unavailable
+from storage.errors import ChangeRefused, StoreLost, away_now, is_disk_failure, moved_away, unavailable
 from storage.mover import LogMover
 from storage.placed import Placed
 
@@ -163,6 +163,8 @@ class GroupWriter:
         """Commit a group as one transaction; only if something in it is refused, find out what."""
         if self._lost is not None:
             return [self._lost for _ in group]
+        if (away := self._placed.moved()) is not None:
+            return self._refused(group, away_now(away))
         try:
             self._begin()
             applier = Applier(self._connection)
@@ -217,7 +219,11 @@ class GroupWriter:
         problem = unavailable(failure)
         if isinstance(problem, StoreLost):
             self._lose(problem)
-        elif self.is_writable:
+        return self._refused(group, problem)
+
+    def _refused(self, group: list[Changeset], problem: StoreUnavailable) -> list[StoreUnavailable | None]:
+        """Write nothing of a group; say so the first time."""
+        if self.is_writable:
             self.is_writable = False
             _log.error("The store cannot be written. %s", problem)
         return [problem for _ in group]
@@ -253,9 +259,9 @@ class GroupWriter:
         """While nothing is to be done, see whether all is well, or well again."""
         if self._lost is not None:
             return
-        moved = self._placed.moved()
-        if moved is not None:
-            self._lose(moved_away(moved))
+        away = self._placed.moved()
+        if away is not None:
+            self._refused([], away_now(away))
         elif not self.is_writable:
             self._probe()
 

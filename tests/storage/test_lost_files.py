@@ -62,14 +62,38 @@ async def test_a_commit_to_a_file_that_lost_its_name_is_not_acknowledged(
     assert len(errors(caplog)) == 1
 
 
-async def test_an_idle_store_notices_too(tmp_path: Path, store: SqliteStore) -> None:
-    """Readiness turns red although nobody commits, and stays so when the file is back: something may lie behind it."""
-    await store.write([SessionCreated(session(), ())])
-    (tmp_path / "maskline.db").rename(tmp_path / "away")
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_file_that_is_put_back_is_written_again(tmp_path: Path, store: SqliteStore, name: str) -> None:
+    """Readiness turns red although nobody commits; nothing that was refused meanwhile is in the file."""
+    kept, refused, later = session(), session(), session()
+    await store.write([SessionCreated(kept, ())])
+    (tmp_path / name).rename(tmp_path / "away")
     await until_red(store)
+    with pytest.raises(StoreUnavailable, match="put that very file back"):
+        await store.write([SessionCreated(refused, ())])
+
+    (tmp_path / "away").rename(tmp_path / name)
+    await store.write([SessionCreated(later, ())])
+
+    assert store.is_writable
+    assert [store.session(one.sid) for one in (kept, refused, later)] == [kept, None, later]
+
+
+async def test_a_file_that_goes_under_a_commit_is_lost_until_a_restart(tmp_path: Path, store: SqliteStore) -> None:
+    """The file holds what was refused, and memory does not: putting it back does not help."""
+    await store.write([SessionCreated(session(), ())])
+
+    def on_commit(statement: str) -> None:
+        if statement == "COMMIT":
+            (tmp_path / "maskline.db").rename(tmp_path / "away")
+
+    store._writer._connection.set_trace_callback(on_commit)
+    with pytest.raises(StoreUnavailable, match="was moved, removed or replaced"):
+        await store.write([SessionCreated(session(), ())])
+    store._writer._connection.set_trace_callback(None)
 
     (tmp_path / "away").rename(tmp_path / "maskline.db")
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable, match="start it again"):
         await store.write([SessionCreated(session(), ())])
 
     assert not store.is_writable
