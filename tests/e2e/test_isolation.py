@@ -43,6 +43,7 @@ class Possessions:
             "ParticipantSid": self.pairing.first.sid,
         }
         self.leaves = {
+            "{AccountSid}": tenant.sid,
             "Services": self.service.sid,
             "Sessions": self.pairing.sid,
             "Participants": self.pairing.first.sid,
