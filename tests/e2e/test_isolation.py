@@ -18,7 +18,9 @@ VALID = {
     "IsReserved": "true",
     "FriendlyName": "theirs",
 }
-"""A form that every operation takes, so that a refusal is not for its fields; `Sid` and `PhoneNumber` come along."""
+"""What the fields of all forms may be, so that a refusal is not for them; `Sid` and `PhoneNumber` come along."""
+
+FORM = "application/x-www-form-urlencoded"
 
 
 class Possessions:
@@ -72,11 +74,23 @@ def first_alert(tenant: Tenant) -> str:
     raise AssertionError("no event was kept")
 
 
-def operations(server: LiveServer) -> Iterator[tuple[str, str]]:
-    """Read method and path template of everything that is served."""
+def described(server: LiveServer) -> Iterator[tuple[str, str, Json]]:
+    """Read method, path template and description of everything that is served."""
     document = httpx.get(f"{server.address}/openapi.json", verify=NO_TLS).json()
     for path, methods in document["paths"].items():
-        yield from ((method.upper(), path) for method in methods)
+        yield from ((method.upper(), path, operation) for method, operation in methods.items())
+
+
+def operations(server: LiveServer) -> Iterator[tuple[str, str]]:
+    """Read method and path template of everything that is served."""
+    return ((method, path) for method, path, _ in described(server))
+
+
+def fields_of(operation: Json) -> set[str]:
+    """Return the fields of an operation's form; none where it takes another body, or none."""
+    return set(
+        operation.get("requestBody", {}).get("content", {}).get(FORM, {}).get("schema", {}).get("properties", ())
+    )
 
 
 def picture(tenant: Tenant, mine: Possessions) -> list[Json]:
@@ -92,15 +106,12 @@ def test_every_resource_of_one_account_is_not_found_by_another(tenant: Tenant, n
     """All operations of the document below a resource, by the neighbour's credentials: 404, and nothing changes."""
     mine = Possessions(tenant)
     before = picture(tenant, mine)
-    asked = [
-        (method, path)
-        for method, path in operations(tenant.server)
-        if "{" in path.replace("{AccountSid}", neighbour.sid)
-    ]
+    asked = [one for one in described(tenant.server) if "{" in one[1].replace("{AccountSid}", neighbour.sid)]
 
     answers = {}
-    for method, path in asked:
-        form = VALID | {"Sid": mine.leaves["ShortCodes" if "ShortCodes" in path else "PhoneNumbers"]}
+    for method, path, operation in asked:
+        valid = VALID | {"Sid": mine.leaves["ShortCodes" if "ShortCodes" in path else "PhoneNumbers"]}
+        form = {name: value for name, value in valid.items() if name in fields_of(operation)}
         url = mine.path(path).replace(tenant.sid, neighbour.sid)
         url = f"{neighbour.server.address}{url}"
         body = {"json": [{"UniqueName": "theirs"}]} if path.endswith("/Batch") else {"data": form}
