@@ -1,6 +1,5 @@
 """The calls of a host that are open or ended lately, by what a carrier's report says of them."""
 
-from collections.abc import Iterator
 from typing import final
 
 from mypy_extensions import mypyc_attr
@@ -15,12 +14,13 @@ from engine.core.sids import pack
 class _Open:
     """An open call; `older` is another one that has the same CallSid, which is rare."""
 
-    __slots__ = ("account_sid", "older", "proxy", "sid")
+    __slots__ = ("account_sid", "older", "proxy", "session_sid", "sid")
 
-    def __init__(self, sid: str, account_sid: str, proxy: str, older: "_Open | None") -> None:
-        self.sid = sid
-        self.account_sid = account_sid
-        self.proxy = proxy
+    def __init__(self, call: Interaction, older: "_Open | None") -> None:
+        self.sid = call.sid
+        self.account_sid = call.account_sid
+        self.session_sid = call.session_sid
+        self.proxy = call.proxy
         self.older = older
 
 
@@ -38,9 +38,16 @@ class Calls:
         """Count those that are open."""
         return self._count
 
-    def interactions(self) -> Iterator[str]:
-        """Return the interactions of those that are open."""
-        return iter([call.sid for newest in self._open.values() for call in _chain(newest)])
+    def of_session(self, session_sid: str) -> list[str]:
+        """Return the interactions of those that are open in a session."""
+        found: list[str] = []
+        for newest in self._open.values():
+            call: _Open | None = newest
+            while call is not None:
+                if call.session_sid == session_sid:
+                    found.append(call.sid)
+                call = call.older
+        return found
 
     def add(self, call: Interaction) -> None:
         """Take up an open call."""
@@ -50,7 +57,7 @@ class Calls:
         older = self._open.get(call_sid)
         if older is not None and call.sid in [one.sid for one in _chain(older)]:
             return
-        self._open[call_sid] = _Open(call.sid, call.account_sid, call.proxy, older)
+        self._open[call_sid] = _Open(call, older)
         self._count += 1
 
     def end(self, call: Interaction, *, now: float) -> None:

@@ -76,8 +76,8 @@ class Ledger:
 
     def calls_of(self, session_sid: str) -> list[Interaction]:
         """Return the open calls of a session."""
-        latest = (self._latest(sid) for sid in self._calls.interactions())
-        return [call for call in latest if call is not None and call.session_sid == session_sid]
+        latest = (self._latest(sid) for sid in self._calls.of_session(session_sid))
+        return [call for call in latest if call is not None]
 
     def landed(self, session_sids: Collection[str]) -> Awaitable[None]:
         """Wait for the interactions of sessions that are being committed."""

@@ -121,8 +121,10 @@ async def test_closing_hangs_up_where_the_service_wants_it(world: HookedWorld) -
     """The open calls of that session, no others, and only with the option."""
     world.carriers.name = "main"
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    await world.session(wanting(BOB, N1), wanting(ALICE, N2))
     first = world.event(Kind.VOICE, ALICE, N1)
     await world.receive(first)
+    assert (await world.call(BOB, N1)).outcome is Outcome.ROUTED
     await world.close(session)
     assert world.outbox.hang_ups() == []
 
