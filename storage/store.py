@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property, partial
+from itertools import count
 from pathlib import Path
 from typing import Self, TypeVar, TypeVarTuple
 
@@ -353,7 +354,7 @@ def _tell_cut_off(data_dir: Path, left: LogFound, *, taken: int) -> None:
     cut = cut_off(left, taken=taken)
     if cut is None:
         return
-    kept = data_dir / f"{LOG}.cut-{len(kept_logs(data_dir)) + 1}"
+    kept = next(path for number in count(1) if not (path := data_dir / f"{LOG}.cut-{number}").exists())
     kept.touch(PRIVATE_FILE)
     with suppress(FileNotFoundError):
         shutil.copyfile(data_dir / LOG, kept)

@@ -193,6 +193,19 @@ async def test_a_start_says_loudly_what_it_lost_and_keeps_the_log(
     assert counted == 1
 
 
+async def test_a_kept_log_is_never_written_over(store_files: Path) -> None:
+    """An operator may have removed the first of several."""
+    earlier = store_files / f"{LOG}.cut-2"
+    earlier.write_bytes(b"kept before")
+    damaged = (store_files / LOG).read_bytes()
+    (store_files / LOG).write_bytes(damaged[: HEADER + 100] + b"\0\1\2" + damaged[HEADER + 103 :])
+
+    await SqliteStore.open(store_files, observer=Observed()).close()
+
+    assert earlier.read_bytes() == b"kept before"
+    assert len(kept_logs(store_files)) == 2
+
+
 async def test_an_ordinary_kill_is_not_told_of(store_files: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It loses nothing."""
     store = SqliteStore.open(store_files, observer=Observed())
