@@ -169,8 +169,8 @@ class Control:
         """Read an owned number."""
         return self._numbers.get(account_sid, number_sid)
 
-    def numbers_of(self, account_sid: str) -> tuple[ProxyNumber, ...]:
-        """Return, for the operator, all that the account owns, short codes too; in no order."""
+    def numbers_of(self, account_sid: str | None) -> tuple[ProxyNumber, ...]:
+        """Return, for the operator, all that an account owns (None = all accounts), short codes too; in no order."""
         return self._numbers.of(account_sid)
 
     def owned_numbers_page(self, account_sid: str, cursor: PageCursor, wanted: NumberFilter) -> Page[ProxyNumber]:

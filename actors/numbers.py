@@ -44,9 +44,10 @@ class NumberRegister:
             raise not_found(f"/IncomingPhoneNumbers/{number_sid}")
         return number
 
-    def of(self, account_sid: str) -> tuple[ProxyNumber, ...]:
-        """Return all that an account owns, in no order."""
-        return tuple(number for number in self._registry.numbers.values() if number.account_sid == account_sid)
+    def of(self, account_sid: str | None) -> tuple[ProxyNumber, ...]:
+        """Return all that an account owns (None = that all accounts own), in no order."""
+        numbers = self._registry.numbers.values()
+        return tuple(one for one in numbers if account_sid is None or one.account_sid == account_sid)
 
     def page(self, account_sid: str, cursor: PageCursor, wanted: NumberFilter) -> Page[ProxyNumber]:
         """List the owned numbers that are wanted, newest first."""

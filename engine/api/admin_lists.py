@@ -34,12 +34,11 @@ async def list_numbers(control: ControlPlane, request: Request) -> NumberPage:
     """List numbers of ours."""
     query = read_query(request, NumberQuery)
     service = None if query.service_sid is None else service_of(control, query.service_sid)
-    owners = [control.account(query.account_sid)] if query.account_sid else control.accounts()
+    owner_sid = control.account(query.account_sid).sid if query.account_sid else None
     found = sorted(
         (
             number
-            for owner in owners
-            for number in control.numbers_of(owner.sid)
+            for number in control.numbers_of(owner_sid)
             if (service is None or number.service_sid == service.sid)
             and query.is_reserved in {None, number.is_reserved}
             and (query.after is None or number.sid < query.after)

@@ -432,8 +432,8 @@ class ControlPlane(Protocol):
     def owned_number(self, account_sid: str, number_sid: str) -> ProxyNumber:
         """Read an owned number."""
 
-    def numbers_of(self, account_sid: str) -> tuple[ProxyNumber, ...]:
-        """Return, for the operator, all that the account owns, short codes too; in no order."""
+    def numbers_of(self, account_sid: str | None) -> tuple[ProxyNumber, ...]:
+        """Return, for the operator, all that an account owns (None = all accounts), short codes too; in no order."""
 
     def owned_numbers_page(self, account_sid: str, cursor: PageCursor, wanted: NumberFilter) -> Page[ProxyNumber]:
         """List the owned numbers that are wanted, newest first."""

@@ -232,8 +232,8 @@ class FakeControl:
             raise not_found(number_sid)
         return number
 
-    def numbers_of(self, account_sid: str) -> tuple[ProxyNumber, ...]:
-        return tuple(number for number in self.numbers.values() if number.account_sid == account_sid)
+    def numbers_of(self, account_sid: str | None) -> tuple[ProxyNumber, ...]:
+        return tuple(one for one in self.numbers.values() if account_sid in {None, one.account_sid})
 
     def owned_numbers_page(self, account_sid: str, cursor: PageCursor, wanted: NumberFilter) -> Page[ProxyNumber]:
         owned = [number for number in self.numbers.values() if number.account_sid == account_sid]
