@@ -10,9 +10,9 @@ import pytest
 
 from engine.client.feed import FeedClient
 from engine.client.link import ClientSettings, FeedRefused
+from engine.core.ports import HostAddress, HostDirectory
 from engine.core.observing import FeedProblem
 from engine.core.placement import host_name, owner_of
-from engine.core.ports import HostAddress, HostDirectory
 from engine.core.records import LegStatus
 from engine.core.routing import BUSY, STORE_DOWN
 from engine.core.traffic import ReportOutcome
@@ -74,14 +74,14 @@ async def test_events_are_answered_in_their_order() -> None:
         Message(SENDER, PROXY, "SM1", "hi"),
         Resolve(Subject.CALL, SENDER, PROXY),
         status(),
-        Call("", PROXY, "CA3"),
+        Call(SENDER, "", "CA3"),
     ]
     async with feeding() as running, client_of(running, msgspec.structs.replace(QUICK, batch_events=2)) as client:
         said = await client.ask(events)
 
     assert tuples(said[:5]) == [TO, NOBODY, TO, TO, "recorded"]
     assert isinstance(said[5], Refusal)
-    assert (said[5].error, said[5].field) == (FeedProblem.BAD_FIELD, "sender")
+    assert (said[5].error, said[5].field) == (FeedProblem.BAD_FIELD, "proxy")
     assert running.plane.events[0].resource_sid == "CA1"
 
 
