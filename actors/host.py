@@ -41,11 +41,12 @@ from actors.sides import AnyCoordinators, CoordinatorSide, OtherHosts
 from engine.core.bindings import ActiveSession
 from engine.core.errors import PeerUnavailable, StoreUnavailable
 from engine.core.foreseen import Foreseen
+from engine.core.hosts import Peers
 from engine.core.observing import Observer
 from engine.core.overview import ConsolePlane, HostFigures, HostStatus, ReadFigures
 from engine.core.placement import Placement, host_name
 from engine.core.pool import PoolState
-from engine.core.ports import Clock, ControlPlane, Peers, Store
+from engine.core.ports import Clock, ControlPlane, Store
 from engine.core.records import Address, DebuggerEvent, Interaction, Service
 from engine.core.routing import NOT_IN_POOL, REBUILDING, foresee, foresee_all
 from engine.core.shortcuts import ShortcutIndex
@@ -117,13 +118,7 @@ class Host:
         self._coordinators = AnyCoordinators(self._side, mesh=mesh, place=place)
         self._elsewhere: Elsewhere = Nowhere() if mesh is None else OtherHosts(mesh, place)
         self._erasures = Erasures(parts.store, self._elsewhere.erasers())
-        self._ledger = Ledger(
-            parts,
-            active=self._active_session,
-            ended=self._call_ended,
-            touched=self._touched_elsewhere,
-            service_of=self._registry.services.get,
-        )
+        self._ledger = self._new_ledger()
         self._hooked = HookedEvents(parts, self._ledger, self._coordinators)
         self._shortcuts = shortcuts
         self._directory = self._new_directory(place, me)
@@ -143,6 +138,15 @@ class Host:
         self._console = ConsoleSide(parts, self._services, place=me, status=self._status)
         self.console: ConsolePlane = self._console if mesh is None else ConsoleFront(self._console, mesh)
         self._neighbourhood = None if mesh is None else self._new_neighbourhood(mesh, place)
+
+    def _new_ledger(self) -> Ledger:
+        return Ledger(
+            self._parts,
+            active=self._active_session,
+            ended=self._call_ended,
+            touched=self._touched_elsewhere,
+            service_of=self._registry.services.get,
+        )
 
     def _new_directory(self, place: Place, me: int) -> Directory:
         return Directory(

@@ -16,7 +16,7 @@ import msgspec
 from actors.registry import RegistryMoved
 from actors.shapes import ArgumentShape, argument_shape, result_decoder
 from engine.core.errors import ApiError, Code, MasklineError, PeerUnavailable, StoreUnavailable
-from engine.core.ports import Peers
+from engine.core.hosts import Peers
 
 P = ParamSpec("P")
 R = TypeVar("R")

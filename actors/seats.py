@@ -11,7 +11,7 @@ import msgspec
 from actors.supervisor import Fleet, Order, Supervisor
 from actors.watch import Beat, HostReport
 from engine.core.errors import MasklineError
-from engine.core.ports import Peers
+from engine.core.hosts import Peers
 
 
 class ClusterUnreachable(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does

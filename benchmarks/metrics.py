@@ -36,10 +36,11 @@ from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.webhook import PUBLIC_URL, SESSIONS, STRANGERS, pairs_of, webhooks
 from engine.core.foreseen import Foreseen
+from engine.core.hosts import HostAddress, HostDirectory
 from engine.core.observing import Ingress, TrafficMeter
 from engine.core.placement import host_name
 from engine.core.pool import MOST_RESERVED, MOST_UNRESERVED
-from engine.core.ports import Clock, HostAddress, HostDirectory
+from engine.core.ports import Clock
 from engine.core.records import Kind, Mode
 from engine.core.traffic import Reason
 from engine.ingress.door import Door, DoorSettings

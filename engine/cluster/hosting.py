@@ -22,7 +22,7 @@ from engine.app import RunningEngine, running_engine
 from engine.cluster.notes import HOST_NOTE, HostNote, read_note, read_record, save_cluster, write_note
 from engine.cluster.plan import decode_plan, host_settings, node_data_dir, reached_at
 from engine.core.errors import MasklineError
-from engine.core.ports import HostDirectory
+from engine.core.hosts import HostDirectory
 from engine.listeners import CannotListen
 from engine.runtime import clock
 from engine.settings import LogFormat, Settings

@@ -5,8 +5,9 @@ import contextlib
 import socket
 from collections.abc import Callable
 
+from engine.core.hosts import HostDirectory
 from engine.core.observing import FeedObserver, FeedProblem, TrafficMeter
-from engine.core.ports import Clock, FeedPlane, HostDirectory
+from engine.core.ports import Clock, FeedPlane
 from engine.core.records import Account
 from engine.ingress.carriers import Carriers
 from engine.ingress.feed import Admitted, FeedConnection, FeedParts, FeedSettings

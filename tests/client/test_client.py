@@ -10,7 +10,7 @@ import pytest
 
 from engine.client.feed import FeedClient
 from engine.client.link import ClientSettings, FeedRefused
-from engine.core.ports import HostAddress, HostDirectory
+from engine.core.hosts import HostAddress, HostDirectory
 from engine.core.observing import FeedProblem
 from engine.core.placement import host_name, owner_of
 from engine.core.records import LegStatus

@@ -16,7 +16,7 @@ from actors.watch import Beat, HostReport, HostState, empty_record
 from engine.cluster.hosting import MOST_ATTEMPTS, HostedEngine
 from engine.cluster.plan import settled
 from engine.core.errors import PeerUnavailable
-from engine.core.ports import HostAddress, HostDirectory
+from engine.core.hosts import HostAddress, HostDirectory
 from engine.settings import ListenAddress, Settings
 from storage.layout import claim
 

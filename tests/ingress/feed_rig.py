@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from engine.core.foreseen import Foreseen
+from engine.core.hosts import HostAddress, HostDirectory
 from engine.core.observing import FeedProblem
-from engine.core.ports import HostAddress, HostDirectory
 from engine.core.records import Account
 from engine.core.shortcuts import ShortcutIndex
 from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Question, ReportOutcome

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.hosts import HostAddress, HostDirectory
 from engine.core.observing import FeedProblem
-from engine.core.ports import HostAddress, HostDirectory
 from engine.core.records import Kind, LegStatus
 from engine.core.traffic import InboundEvent, ReportOutcome
 from engine.ingress.feed import Admitted, FeedConnection, FeedParts, FeedSettings
