@@ -208,7 +208,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     deliveries_per_destination: Positive = 8
     """Deliveries of one account to one destination at a time; what is left of its connections is for hooks."""
     window_per_destination: Positive = 500
-    """Deliveries to one destination that are held in memory; the others wait on disk."""
+    """Deliveries of one account to one destination that are held in memory; the others wait on disk."""
     outbox_limit: Positive = 1_000_000
     """Deliveries that may be owed before /readyz turns red."""
     most_waiting_events: Positive = 10_000

@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from engine.core.batch import KeyUse
-from engine.core.effects import Effect
+from engine.core.effects import Effect, QueueKey
 from engine.core.ports import (
     AlertFilter,
     OutboxDepth,
@@ -25,7 +25,9 @@ from engine.core.sids import SidKind, first_sid_at, is_sid, pack, unpack
 from storage.codec import (
     KIND_AT,
     SESSION_STATUS_AT,
+    account_at,
     address_cell,
+    blob,
     lookup_key,
     proxy_at,
     untagged,
@@ -80,23 +82,27 @@ _LAST_SESSION: Final = (
     " WHERE service_sid = ? AND identifier = ? AND proxy_identifier = ?)"
 )
 _EFFECTS: Final = f"SELECT {EFFECT_COLUMNS} FROM effects"  # noqa: S608
-_EFFECTS_OWED: Final = f"{_EFFECTS} WHERE destination = ? AND date_died IS NULL AND sid > ? ORDER BY sid LIMIT ?"
+_EFFECTS_OWED: Final = (
+    f"{_EFFECTS} WHERE account_sid = ? AND destination = ? AND date_died IS NULL AND sid > ? ORDER BY sid LIMIT ?"
+)
 _ALERTS: Final = "SELECT event FROM alerts"
-_DESTINATIONS: Final = (
-    "WITH RECURSIVE owed (destination) AS ("
-    "SELECT min(destination) FROM effects WHERE date_died IS NULL UNION ALL"
-    " SELECT (SELECT min(destination) FROM effects WHERE date_died IS NULL AND destination > owed.destination)"
-    " FROM owed WHERE owed.destination IS NOT NULL)"
+_PENDING: Final = "FROM effects WHERE date_died IS NULL"
+_FIRST: Final = "ORDER BY account_sid, destination, sid LIMIT 1"
+_QUEUES: Final = (
+    "WITH RECURSIVE owed (account_sid, destination, date_created) AS ("  # noqa: S608
+    f"SELECT * FROM (SELECT account_sid, destination, date_created {_PENDING} {_FIRST}) UNION ALL"
+    " SELECT first.account_sid, first.destination, first.date_created FROM owed"
+    " JOIN effects AS first ON first.sid = coalesce("
+    f"(SELECT sid {_PENDING} AND account_sid = owed.account_sid AND destination > owed.destination {_FIRST}),"
+    f" (SELECT sid {_PENDING} AND account_sid > owed.account_sid {_FIRST})))"
 )
-"""Hops from destination to destination, however many effects each has."""
-_DESTINATIONS_OWED: Final = f"{_DESTINATIONS} SELECT destination FROM owed WHERE destination IS NOT NULL"  # noqa: S608
+"""Hops from the oldest effect of a queue to the oldest of the next, however many effects each has."""
+_QUEUES_OWED: Final = f"{_QUEUES} SELECT account_sid, destination FROM owed"  # noqa: S608
 _OUTBOX_DEPTH: Final = (
-    f"{_DESTINATIONS} SELECT (SELECT count(*) FROM effects),"  # noqa: S608
-    " (SELECT count(*) FROM effects WHERE date_died IS NOT NULL),"
-    " (SELECT min(first.date_created) FROM owed JOIN effects AS first ON first.sid = (SELECT min(sid) FROM effects"
-    " WHERE destination = owed.destination AND date_died IS NULL))"
+    f"{_QUEUES} SELECT (SELECT count(*) FROM effects),"  # noqa: S608
+    " (SELECT count(*) FROM effects WHERE date_died IS NOT NULL), (SELECT min(date_created) FROM owed)"
 )
-"""Counts all from the index of SIDs, and the dead; the oldest of all is among the oldest of each destination."""
+"""Counts all from the index of SIDs, and the dead; the oldest of all is among the oldest of each queue."""
 _LATELY: Final = "FROM interactions WHERE sid >= ? AND date_created >= ? AND inbound_resource_sid IS NOT NULL"
 _PASSED: Final = f"SELECT proxy, kind, inbound_resource_sid, sid {_LATELY} ORDER BY sid"
 _PASSED_ELSEWHERE: Final = (
@@ -264,14 +270,15 @@ class Reader:
         rows = self._all("SELECT sid FROM sessions WHERE date_ended < ? ORDER BY date_ended, sid LIMIT ?", at, limit)
         return tuple(unpack(SidKind.SESSION, sid) for (sid,) in rows)
 
-    def destinations_owed(self) -> tuple[str, ...]:
-        """Name the destinations of pending effects, in the order of their names."""
-        return tuple(destination for (destination,) in self._all(_DESTINATIONS_OWED))
+    def queues_owed(self) -> tuple[QueueKey, ...]:
+        """Name the queues of pending effects, in the order of their accounts and destinations."""
+        return tuple(QueueKey(account_at(account), destination) for account, destination in self._all(_QUEUES_OWED))
 
-    def effects_owed(self, destination: str, after: str | None, limit: int) -> tuple[Effect, ...]:
-        """Read pending effects of a destination, oldest first."""
+    def effects_owed(self, queue: QueueKey, after: str | None, limit: int) -> tuple[Effect, ...]:
+        """Read pending effects of a queue, oldest first."""
         start = b"" if after is None else pack(after)
-        return tuple(map(effect_of, self._all(_EFFECTS_OWED, destination, start, limit)))
+        rows = self._all(_EFFECTS_OWED, blob(queue.account_sid), queue.destination, start, limit)
+        return tuple(map(effect_of, rows))
 
     def effects_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
         """Read a page of the effects that are meant."""

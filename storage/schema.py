@@ -111,6 +111,11 @@ _OUTBOX = (
     "CREATE INDEX effects_dead ON effects (sid) WHERE date_died IS NOT NULL",
 )
 
+_QUEUES_OF_ACCOUNTS = (
+    "DROP INDEX effects_pending",
+    "CREATE INDEX effects_pending ON effects (account_sid, destination, sid) WHERE date_died IS NULL",
+)
+
 _ALERTS = (
     # level is the catalogue's for the code; event is the MessagePack of a `DebuggerEvent`
     """
@@ -239,6 +244,12 @@ def _erasures(db: Database) -> None:
 @migrations(name="0009_tokens_and_state_of_accounts")
 def _tokens_and_state(db: Database) -> None:
     for statement in _TOKENS_AND_STATE:
+        db.execute(statement)
+
+
+@migrations(name="0010_queues_of_accounts")
+def _queues_of_accounts(db: Database) -> None:
+    for statement in _QUEUES_OF_ACCOUNTS:
         db.execute(statement)
 
 

@@ -18,7 +18,7 @@ import msgspec
 from engine.core.batch import KeyUse
 from engine.core.bindings import ActiveSession
 from engine.core.changes import Change
-from engine.core.effects import Effect
+from engine.core.effects import Effect, QueueKey
 from engine.core.errors import StoreUnavailable
 from engine.core.observing import Observer
 from engine.core.ports import (
@@ -301,13 +301,13 @@ class SqliteStore:
         """Find sessions that ended before a time, the longest closed first."""
         return await self._on_page_thread(self._pages.sessions_closed_before, at, limit)
 
-    async def destinations_owed(self) -> tuple[str, ...]:
-        """Name the destinations of effects that are pending."""
-        return await self._on_page_thread(self._pages.destinations_owed)
+    async def queues_owed(self) -> tuple[QueueKey, ...]:
+        """Name the queues of effects that are pending."""
+        return await self._on_page_thread(self._pages.queues_owed)
 
-    async def effects_owed(self, destination: str, *, after: str | None, limit: int) -> tuple[Effect, ...]:
-        """Read pending (not dead) effects of a destination, oldest first, from after a SID."""
-        return await self._on_page_thread(self._pages.effects_owed, destination, after, limit)
+    async def effects_owed(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[Effect, ...]:
+        """Read pending (not dead) effects of a queue, oldest first, from after a SID."""
+        return await self._on_page_thread(self._pages.effects_owed, queue, after, limit)
 
     async def effects_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
         """List effects, oldest first; those of one account are sought among all, so nothing else waits for it."""

@@ -5,6 +5,7 @@ behaviour 12 and 16.
 """
 
 import re
+from typing import NamedTuple
 
 import msgspec
 
@@ -65,6 +66,15 @@ Duty = CallbackOwed | MessageOwed | AlertOwed | HangUpOwed
 """Everything that can be owed; closed."""
 
 
+class QueueKey(NamedTuple):
+    """What effects are queued by: one account never waits for another, nor one destination for another."""
+
+    account_sid: str
+    """On whose behalf."""
+    destination: str
+    """As `Effect.destination`."""
+
+
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
     """One thing owed, and how far its delivery has come."""
 
@@ -96,6 +106,11 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     def destination(self) -> str:
         """What it may share a fate with: scheme, host and port of its URL, or its carrier."""
         return destination_of(self.duty)
+
+    @property
+    def queue(self) -> QueueKey:
+        """The queue that it waits in."""
+        return QueueKey(self.account_sid, self.destination)
 
 
 def destination_of(duty: Duty) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from engine.core.batch import BatchItem, ItemResult, KeyUse
 from engine.core.bindings import ActiveSession
 from engine.core.changes import Change
-from engine.core.effects import Effect
+from engine.core.effects import Effect, QueueKey
 from engine.core.errors import Code, Level, StoreUnavailable
 from engine.core.foreseen import Foreseen
 from engine.core.records import (
@@ -233,11 +233,11 @@ class Store(Protocol):
     async def sessions_closed_before(self, at: float, *, limit: int) -> tuple[str, ...]:
         """Find sessions that ended before a time, for retention."""
 
-    async def destinations_owed(self) -> tuple[str, ...]:
-        """Name the destinations of effects that are pending."""
+    async def queues_owed(self) -> tuple[QueueKey, ...]:
+        """Name the queues of effects that are pending."""
 
-    async def effects_owed(self, destination: str, *, after: str | None, limit: int) -> tuple[Effect, ...]:
-        """Read pending (not dead) effects of a destination, oldest first, from after a SID."""
+    async def effects_owed(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[Effect, ...]:
+        """Read pending (not dead) effects of a queue, oldest first, from after a SID."""
 
     async def effects_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
         """List effects, oldest first."""

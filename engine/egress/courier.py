@@ -1,6 +1,6 @@
 """The outbox's courier: delivers what is committed, at least once, in order per session; implements the port `Outbox`.
 
-Each destination has its own window and lanes, and turns for each account, so that a dead receiver slows nobody else.
+Each account has its own window, lanes and turns for each destination: a dead receiver slows nobody else.
 What fails is tried again with growing waits, then joins the dead letters.
 Source: design section 5, behaviour 12.1, 16 and 19.
 """
@@ -8,14 +8,13 @@ Source: design section 5, behaviour 12.1, 16 and 19.
 import asyncio
 import logging
 import random
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
 from engine.core.changes import EffectFailed, EffectSettled
-from engine.core.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed
+from engine.core.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed, QueueKey
 from engine.core.errors import Code
 from engine.core.masking import masked
 from engine.core.observing import DeliveryEnd, DutyKind, EgressObserver
@@ -25,13 +24,13 @@ from engine.egress.client import Client
 from engine.egress.delivery import Delivery, Draw, wait_before
 from engine.egress.hooks import Tokens
 from engine.egress.posts import Posts
-from engine.egress.queues import DestinationQueue, OwedReader
+from engine.egress.queues import OwedQueue, OwedReader
 from engine.egress.settings import EgressSettings
 from engine.egress.settlements import Settlements, Writer
 from engine.wire.callbacks import signed_url
 
 LEAST_WINDOW = 8
-"""Effects that a destination may have in memory, however many destinations there are."""
+"""Effects that a queue may have in memory, however many queues there are."""
 
 _KINDS = {
     CallbackOwed: DutyKind.CALLBACK,
@@ -46,8 +45,8 @@ _log = logging.getLogger("maskline.egress")
 class OutboxStore(OwedReader, Writer, Protocol):
     """The part of the port `Store` that the courier uses."""
 
-    async def destinations_owed(self) -> tuple[str, ...]:
-        """Name the destinations of effects that are pending."""
+    async def queues_owed(self) -> tuple[QueueKey, ...]:
+        """Name the queues of effects that are pending."""
 
 
 class CarrierDesk(Protocol):
@@ -83,7 +82,7 @@ class Courier:
         self._clock = clock
         self._settings = settings
         self._draw = draw
-        self._queues: dict[str, DestinationQueue] = {}
+        self._queues: dict[QueueKey, OwedQueue] = {}
         self._settlements = Settlements(store, pause_seconds=settings.store_pause_seconds)
         self._at_work: set[asyncio.Task[None] | None] = set()
         self._is_running = False
@@ -101,14 +100,14 @@ class Courier:
     async def start(self) -> None:
         """Deliver from now on, beginning with what the store holds."""
         self._is_running = True
-        for destination in await self._store.destinations_owed():
-            self._queue(destination).catch_up()
+        for key in await self._store.queues_owed():
+            self._queue(key).catch_up()
 
     def owed(self, effects: Sequence[Effect]) -> None:
         """Deliver these in time; they are on disk."""
         if self._is_running:
             for effect in effects:
-                self._queue(effect.destination).offer(effect)
+                self._queue(effect.queue).offer(effect)
 
     async def stop(self, grace_seconds: float) -> None:
         """Let requests under way end, but no longer than that; everything else stays on disk."""
@@ -126,19 +125,18 @@ class Courier:
         await asyncio.gather(*lanes, return_exceptions=True)
         await self._settlements.drain(grace_seconds)
 
-    def _queue(self, destination: str) -> DestinationQueue:
-        queue = self._queues.get(destination)
+    def _queue(self, key: QueueKey) -> OwedQueue:
+        queue = self._queues.get(key)
         if queue is None:
-            most = self._settings.deliveries_per_destination
-            turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(most))
-            queue = DestinationQueue(
-                destination,
+            turns = asyncio.Semaphore(self._settings.deliveries_per_destination)
+            queue = OwedQueue(
+                key,
                 store=self._store,
                 window=self._window,
-                work=lambda effect: self._deliver(effect, turns[effect.account_sid]),
+                work=lambda effect: self._deliver(effect, turns),
                 pause_seconds=self._settings.store_pause_seconds,
             )
-            self._queues[destination] = queue
+            self._queues[key] = queue
         return queue
 
     def _window(self) -> int:
@@ -217,11 +215,12 @@ class Courier:
         self._observer.delivered(_KINDS[type(effect.duty)], end)
 
     def _landed(self, effect: Effect) -> None:
-        queue = self._queues.get(effect.destination)
+        key = effect.queue
+        queue = self._queues.get(key)
         if queue is not None:
             queue.landed(effect.sid)
             if queue.is_empty:
-                del self._queues[effect.destination]
+                del self._queues[key]
 
     def _failure(self, effect: Effect, delivery: Delivery, attempts: int, *, is_dead: bool) -> EffectFailed:
         return EffectFailed(

@@ -1,6 +1,6 @@
-"""What is owed to one destination: a bounded window of it in memory, in order within each lane; the rest on disk.
+"""What is owed to a destination for one account: a window of it in memory, in order in each lane; the rest on disk.
 
-The window is filled again from the start of what the store holds for the destination, so that no effect can be missed
+The window is filled again from the start of what the store holds for the queue, so that no effect can be missed
 however commits and reads overlap; what is known is passed over.
 """
 
@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from engine.core.effects import Effect
+from engine.core.effects import Effect, QueueKey
 
 _log = logging.getLogger("maskline.egress")
 
@@ -21,18 +21,18 @@ Work = Callable[[Effect], Awaitable[None]]
 class OwedReader(Protocol):
     """The part of the store that queues read."""
 
-    async def effects_owed(self, destination: str, *, after: str | None, limit: int) -> tuple[Effect, ...]:
-        """Read pending effects of a destination, oldest first."""
+    async def effects_owed(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[Effect, ...]:
+        """Read pending effects of a queue, oldest first."""
 
 
-class DestinationQueue:
-    """The effects owed to one destination."""
+class OwedQueue:
+    """The effects that are owed to one destination on behalf of one account."""
 
     def __init__(
-        self, destination: str, *, store: OwedReader, window: Callable[[], int], work: Work, pause_seconds: float
+        self, key: QueueKey, *, store: OwedReader, window: Callable[[], int], work: Work, pause_seconds: float
     ) -> None:
         """Hold about `window()` effects (asked anew each time, twice as many at most) and hand each to `work`."""
-        self._destination = destination
+        self._key = key
         self._store = store
         self._window = window
         self._work = work
@@ -97,7 +97,7 @@ class DestinationQueue:
         limit = self._window() + len(self._known)
         owed: tuple[Effect, ...] = ()
         try:
-            owed = await self._store.effects_owed(self._destination, after=None, limit=limit)
+            owed = await self._store.effects_owed(self._key, after=None, limit=limit)
         except Exception:  # noqa: BLE001 - around the queue's loop: it must go on
             _log.exception("what is owed could not be read; it is tried again")
             self._is_behind = True

@@ -26,9 +26,9 @@ class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
     deliveries_per_destination: int = 8
     """Effects of one account and destination delivered at a time; what is left of the connections is for hooks."""
     window_per_destination: int = 500
-    """Effects of one destination that are kept in memory; the others wait on disk."""
+    """Effects of one account and destination that are kept in memory; the others wait on disk."""
     most_in_memory: int = 20_000
-    """Effects of all destinations that are kept in memory, as long as each can have a few."""
+    """Effects of all accounts and destinations that are kept in memory, as long as each can have a few."""
     callback_tries: int = TRIES
     """Deliveries of a callback or debugger event before it joins the dead letters."""
     carrier_tries: int = TRIES

@@ -6,7 +6,7 @@ from typing import Final
 
 from actors.paging import merged
 from engine.core.changes import AlertsErased, Change
-from engine.core.effects import Effect
+from engine.core.effects import Effect, QueueKey
 from engine.core.errors import StoreUnavailable
 from engine.core.ports import Page, PageCursor
 from engine.core.records import DebuggerEvent, Interaction, Participant, Session
@@ -127,13 +127,13 @@ class Stores:
         """Find sessions that ended before a time."""
         return tuple([sid for store in self.all for sid in await store.sessions_closed_before(at, limit=limit)])
 
-    async def destinations_owed(self) -> tuple[str, ...]:
-        """Name the destinations of effects that are pending."""
-        return tuple(sorted({one for store in self.all for one in await store.destinations_owed()}))
+    async def queues_owed(self) -> tuple[QueueKey, ...]:
+        """Name the queues of effects that are pending."""
+        return tuple(sorted({one for store in self.all for one in await store.queues_owed()}))
 
-    async def effects_owed(self, destination: str, *, after: str | None, limit: int) -> tuple[Effect, ...]:
-        """Read pending effects of a destination, oldest first."""
-        owed = [await store.effects_owed(destination, after=after, limit=limit) for store in self.all]
+    async def effects_owed(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[Effect, ...]:
+        """Read pending effects of a queue, oldest first."""
+        owed = [await store.effects_owed(queue, after=after, limit=limit) for store in self.all]
         return tuple(sorted((one for some in owed for one in some), key=lambda effect: effect.sid))[:limit]
 
     def alert(self, event_sid: str) -> DebuggerEvent | None:

@@ -53,7 +53,7 @@ async def test_what_is_owed_is_on_disk_before_it_is_handed_over(world: HookedWor
     await world.text(ALICE, N1)
     await world.text(ALICE, N1)
 
-    kept = await world.store.effects_owed("https://app.example.net", after=None, limit=10)
+    kept = await world.store.effects_owed(world.outbox.effects[0].queue, after=None, limit=10)
     assert list(kept) == world.outbox.effects
     assert len({one.sid for one in kept}) == 2
 
@@ -67,7 +67,7 @@ async def test_a_failed_commit_owes_nothing(world: HookedWorld) -> None:
     world.store.is_failing = False
 
     assert world.outbox.effects == []
-    assert await world.store.destinations_owed() == ()
+    assert await world.store.queues_owed() == ()
 
 
 async def test_a_message_leaves_through_the_carrier_of_its_number(world: HookedWorld) -> None:
@@ -176,7 +176,7 @@ async def test_a_call_that_no_carrier_can_end_is_left_to_end_by_itself(world: Ho
 
     assert (await world.call(ALICE, N1)).outcome is Outcome.REFUSED
     assert world.outbox.hang_ups() == []
-    assert await world.store.destinations_owed() == ()
+    assert await world.store.queues_owed() == ()
 
 
 async def change(
@@ -337,7 +337,7 @@ async def test_debugger_events_are_kept_listed_and_posted(world: HookedWorld) ->
     await world.host.sweep_alerts()
 
     (sent,) = [one for one in world.outbox.effects if one.destination == "https://ops.example.net"]
-    kept = await world.store.effects_owed("https://ops.example.net", after=None, limit=10)
+    kept = await world.store.effects_owed(sent.queue, after=None, limit=10)
     assert [one.sid for one in kept] == [sent.sid]
     other = await world.control.create_account(AccountUpdate(friendly_name="other"))
     alert = world.store.alert(sent.duty.event.sid)  # type: ignore[union-attr]

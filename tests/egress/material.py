@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from engine.core.changes import Change, EffectFailed, EffectSettled
-from engine.core.effects import CallbackOwed, Duty, Effect
+from engine.core.effects import CallbackOwed, Duty, Effect, QueueKey
 from engine.core.errors import StoreUnavailable
 from engine.core.observing import DeliveryEnd, DutyKind, HookEnd, HookKind
 from engine.core.records import DebuggerEvent, Interaction, Kind, Leg, LegStatus
@@ -98,14 +98,14 @@ class MemoryStore:
         """Hold effects as committed."""
         self.pending |= {effect.sid: effect for effect in effects}
 
-    async def destinations_owed(self) -> tuple[str, ...]:
+    async def queues_owed(self) -> tuple[QueueKey, ...]:
         """Name them."""
-        return tuple({effect.destination for effect in self.pending.values()})
+        return tuple({effect.queue for effect in self.pending.values()})
 
-    async def effects_owed(self, destination: str, *, after: str | None, limit: int) -> tuple[Effect, ...]:
+    async def effects_owed(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[Effect, ...]:
         """Read as the port says."""
         rows = [self.pending[sid] for sid in sorted(self.pending) if sid > (after or "")]
-        found = tuple(row for row in rows if row.destination == destination)[:limit]
+        found = tuple(row for row in rows if row.queue == queue)[:limit]
         self.most_read = max(self.most_read, len(found))
         await asyncio.sleep(0)
         return found

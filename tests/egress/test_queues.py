@@ -1,4 +1,4 @@
-"""A destination's queue under any interleaving of commits, reads, deliveries: nothing lost, repeated or overtaken."""
+"""A queue under any interleaving of commits, reads, deliveries: nothing lost, repeated or overtaken."""
 
 import asyncio
 import random
@@ -7,9 +7,9 @@ from collections import defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.effects import Effect
-from engine.egress.queues import DestinationQueue
-from tests.egress.material import callback
+from engine.core.effects import Effect, QueueKey
+from engine.egress.queues import OwedQueue
+from tests.egress.material import AC, callback
 
 URL = "http://127.0.0.1:1/"
 
@@ -22,7 +22,7 @@ class SlowStore:
         self._chance = chance
         self._failures = failures
 
-    async def effects_owed(self, destination: str, *, after: str | None, limit: int) -> tuple[Effect, ...]:
+    async def effects_owed(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[Effect, ...]:
         """Read, or fail as often as was said."""
         seen = tuple(self.rows[sid] for sid in sorted(self.rows))[:limit]
         await turns(self._chance, 5)
@@ -57,7 +57,7 @@ async def play(lanes: list[int], *, window: int, failures: int, chance: random.R
         if len(delivered) >= len(lanes) and not store.rows:
             done.set()
 
-    queue = DestinationQueue(URL, store=store, window=lambda: window, work=work, pause_seconds=0)
+    queue = OwedQueue(QueueKey(AC, URL), store=store, window=lambda: window, work=work, pause_seconds=0)
     for number, lane in enumerate(lanes, 1):
         owed = callback(URL, number, session=lane)
         store.rows[owed.sid] = owed

@@ -1,22 +1,33 @@
 """The courier on the real store: what one process left the next one delivers, and dead letters can be replayed."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+import msgspec
 import pytest
+from sqlite_utils import Database
 
 from engine.core.changes import EffectOwed, EffectRevived
+from engine.core.effects import Effect
 from engine.core.ports import OutboxFilter, PageCursor
 from engine.egress.courier import Courier
 from engine.egress.delivery import DELIVERED
+from engine.egress.settings import EgressSettings
 from storage import SqliteStore
-from tests.egress.material import QUICK, Remembered, callback, client, clock, tokens
+from storage.owed_rows import effect_row
+from storage.schema import migrations
+from storage.statements import INSERT_EFFECTS
+from tests.egress.material import OTHER_AC, QUICK, Remembered, callback, client, clock, tokens
 from tests.egress.receiver import Receiver, Reply, receiving
 from tests.egress.test_courier import FakeDesk, Sampler
 from tests.storage.material import Observed
 
 pytestmark = pytest.mark.anyio
+
+PATIENT = msgspec.structs.replace(QUICK, first_wait_seconds=600.0, longest_wait_seconds=600.0)
+"""What fails keeps its place in memory for the whole test."""
 
 
 @pytest.fixture
@@ -24,6 +35,14 @@ def receiver() -> Iterator[Receiver]:
     """An application."""
     with receiving() as running:
         yield running
+
+
+def make_file_of_old(path: Path, effects: Sequence[Effect]) -> None:
+    """Make the file as a version did that queued by destination alone, and let it owe these."""
+    (path / "data").mkdir()
+    with closing(sqlite3.connect(path / "data" / "maskline.db")) as connection, connection:
+        migrations.apply(Database(connection), stop_before="0010_queues_of_accounts")
+        INSERT_EFFECTS.execute(connection, tuple(map(effect_row, effects)))
 
 
 @asynccontextmanager
@@ -37,7 +56,9 @@ async def opened(path: Path) -> AsyncIterator[SqliteStore]:
 
 
 @asynccontextmanager
-async def delivering(store: SqliteStore, observer: Remembered) -> AsyncIterator[Courier]:
+async def delivering(
+    store: SqliteStore, observer: Remembered, settings: EgressSettings = QUICK
+) -> AsyncIterator[Courier]:
     async with client() as posting:
         courier = Courier(
             store=store,
@@ -46,7 +67,7 @@ async def delivering(store: SqliteStore, observer: Remembered) -> AsyncIterator[
             carriers=FakeDesk(DELIVERED),
             observer=observer,
             clock=clock,
-            settings=QUICK,
+            settings=settings,
         )
         if isinstance(observer, Sampler):
             observer.courier = courier
@@ -97,3 +118,57 @@ async def test_a_dead_letter_is_delivered_when_it_is_replayed(receiver: Receiver
     assert [(dead.sid, dead.attempts, dead.last_error) for dead in page.records] == [(owed.sid, 1, "answered 410")]
     assert {request.headers["i-twilio-idempotency-token"] for request in receiver.received} == {owed.sid}
     assert depth.pending == depth.dead == 0
+
+
+async def test_failing_callbacks_of_one_account_hold_up_nobody_elses(receiver: Receiver, tmp_path: Path) -> None:
+    """2,000 at a host that accounts share: another's callback there goes out at once, also after a restart."""
+    receiver.behaviour = lambda request: Reply(status=500 if request.path == "/failing" else 200)
+    failing = [callback(f"{receiver.url}/failing", number) for number in range(1, 2001)]
+    first, second = (
+        msgspec.structs.replace(callback(f"{receiver.url}/told", number), account_sid=OTHER_AC)
+        for number in (2001, 2002)
+    )
+
+    async with opened(tmp_path) as store:
+        async with delivering(store, Remembered(), PATIENT) as courier:
+            await store.write([EffectOwed(owed) for owed in failing])
+            courier.owed(failing)
+            await receiver.has_got(PATIENT.window_per_destination)
+            await store.write([EffectOwed(first)])
+            courier.owed([first])
+            await receiver.has_got(PATIENT.window_per_destination + 1)
+        await store.write([EffectOwed(second)])
+    async with opened(tmp_path) as store:
+        async with delivering(store, Remembered(), PATIENT):
+            await receiver.has_got(2 * PATIENT.window_per_destination + 2)
+        kept = await store.outbox_depth()
+
+    told = [request.headers["i-twilio-idempotency-token"] for request in receiver.received if request.path == "/told"]
+    assert told == [first.sid, second.sid]
+    assert (kept.pending, kept.dead) == (len(failing), 0)
+
+
+async def test_what_an_older_version_owed_is_delivered_before_what_follows_it(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    """In the order of its session, each once, for every account."""
+    old = [callback(receiver.url, number, session=number % 5 + 1) for number in range(1, 101)]
+    others = [
+        msgspec.structs.replace(callback(receiver.url, number, session=6), account_sid=OTHER_AC)
+        for number in range(101, 151)
+    ]
+    new = [callback(receiver.url, number, session=number % 5 + 1) for number in range(151, 201)]
+    make_file_of_old(tmp_path, [*old, *others])
+
+    async with opened(tmp_path) as store:
+        async with delivering(store, Remembered()) as courier:
+            await store.write([EffectOwed(owed) for owed in new])
+            courier.owed(new)
+            await receiver.has_got(200)
+        depth = await store.outbox_depth()
+
+    assert (depth.pending, depth.dead) == (0, 0)
+    arrived = [request.headers["i-twilio-idempotency-token"] for request in receiver.received]
+    for lane in {owed.lane for owed in [*old, *others, *new]}:
+        expected = [owed.sid for owed in [*old, *others, *new] if owed.lane == lane]
+        assert [sid for sid in arrived if sid in set(expected)] == expected

@@ -43,8 +43,8 @@ async def test_what_is_owed_survives_a_kill(tmp_path: Path, enough: int) -> None
     acknowledged = await acknowledged_before_kill(tmp_path, enough)
 
     store = SqliteStore.open(tmp_path, observer=Observed())
-    (destination,) = await store.destinations_owed()
-    owed = {one.sid: one for one in await store.effects_owed(destination, after=None, limit=10**6)}
+    (queue,) = await store.queues_owed()
+    owed = {one.sid: one for one in await store.effects_owed(queue, after=None, limit=10**6)}
     recorded = interactions_since(store, 0.0)
     depth = await store.outbox_depth()
     oldest = await store.effects_page(OutboxFilter(), PageCursor(limit=1))

@@ -1,4 +1,4 @@
-"""The outbox: what is owed is found by destination, listed for the operator, counted, and gone once settled."""
+"""The outbox: what is owed is found by queue, listed for the operator, counted, and gone once settled."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ from engine.core.changes import (
     SessionErased,
     SessionTouched,
 )
-from engine.core.effects import AlertOwed, Effect, HangUpOwed
+from engine.core.effects import AlertOwed, Effect, HangUpOwed, QueueKey
 from engine.core.ports import OutboxDepth, OutboxFilter, Page, PageCursor
 from engine.core.sids import SidKind
 from storage import ChangeRefused, SqliteStore
@@ -50,41 +50,46 @@ def owed_by(effects: Sequence[Effect]) -> list[Change]:
 
 
 async def test_what_is_owed_is_read_back_in_windows(store: SqliteStore) -> None:
-    """By destination, oldest first, from after the last one seen."""
+    """By account and destination, oldest first, from after the last one seen."""
     made = session()
     here = [effect(made) for _ in range(5)]
+    other = msgspec.structs.replace(here[0], sid=mint(SidKind.EFFECT), account_sid=mint(SidKind.ACCOUNT))
     there = effect(made, duty=callback(made, url="https://other.example/callback"))
-    await store.write([SessionCreated(made, ()), *owed_by([*here, there])])
-    destination = here[0].destination
+    await store.write([SessionCreated(made, ()), *owed_by([*here, there, other])])
+    queue = here[0].queue
 
-    first = await store.effects_owed(destination, after=None, limit=2)
-    rest = await store.effects_owed(destination, after=first[-1].sid, limit=9)
+    first = await store.effects_owed(queue, after=None, limit=2)
+    rest = await store.effects_owed(queue, after=first[-1].sid, limit=9)
 
     assert first == tuple(here[:2])
     assert rest == tuple(here[2:])
-    assert await store.effects_owed("https://nobody.example", after=None, limit=9) == ()
+    assert await store.effects_owed(other.queue, after=None, limit=9) == (other,)
+    assert await store.effects_owed(QueueKey(queue.account_sid, "https://nobody.example"), after=None, limit=9) == ()
 
 
-async def test_destinations_are_those_of_pending_effects(store: SqliteStore) -> None:
-    """Scheme, host and port of URLs, carriers by name; neither the dead nor the settled name one."""
+async def test_queues_are_those_of_pending_effects(store: SqliteStore) -> None:
+    """Accounts; scheme, host and port of URLs, carriers by name; neither the dead nor the settled name one."""
     made = session()
+    other = msgspec.structs.replace(effect(made), account_sid=mint(SidKind.ACCOUNT))
     urls = ("https://b.example/1", "https://b.example/2", "https://b.example:8443/", "http://a.example/?q")
     owed = [effect(made, duty=callback(made, url=url)) for url in urls]
     call = effect(made, duty=HangUpOwed(carrier="backbone", call_sid=mint(SidKind.CALL)))
     told = effect(made, duty=AlertOwed(url="https://debugger.example/", event=alert()))
     dead, done = (effect(made, duty=callback(made, url=f"https://{name}.example/")) for name in ("dead", "done"))
-    assert await store.destinations_owed() == ()
+    assert await store.queues_owed() == ()
 
-    await store.write(owed_by([*owed, call, told, dead, done]))
+    await store.write(owed_by([*owed, call, told, dead, done, other]))
     await store.write([failed(dead, is_dead=True), EffectSettled(done.sid)])
 
-    assert await store.destinations_owed() == (
+    destinations = (
         "carrier:backbone",
         "http://a.example",
         "https://b.example",
         "https://b.example:8443",
         "https://debugger.example",
     )
+    queues = [other.queue, *(QueueKey(made.account_sid, name) for name in destinations)]
+    assert await store.queues_owed() == tuple(sorted(queues))
 
 
 async def test_a_decision_and_what_it_owes_are_one(store: SqliteStore) -> None:
@@ -106,12 +111,12 @@ async def test_a_failure_is_remembered_and_the_last_one_ends_it(store: SqliteSto
     """A dead effect is delivered no more, but kept."""
     owed = effect(session())
     await store.write([EffectOwed(owed), failed(owed, error="connection refused")])
-    tried = await store.effects_owed(owed.destination, after=None, limit=9)
+    tried = await store.effects_owed(owed.queue, after=None, limit=9)
 
     await store.write([failed(owed, attempts=2, error="answered 500", is_dead=True)])
 
     assert tried == (msgspec.structs.replace(owed, attempts=1, last_error="connection refused"),)
-    assert await store.effects_owed(owed.destination, after=None, limit=9) == ()
+    assert await store.effects_owed(owed.queue, after=None, limit=9) == ()
     dead = msgspec.structs.replace(owed, attempts=2, last_error="answered 500", date_died=START + 2)
     assert (await store.effects_page(ALL, WHOLE)).records == (dead,)
 
@@ -124,7 +129,7 @@ async def test_reviving_starts_from_the_first_attempt(store: SqliteStore) -> Non
 
     await store.write([EffectRevived(dead.sid), EffectRevived(tried.sid), EffectRevived(mint(SidKind.EFFECT))])
 
-    assert await store.effects_owed(dead.destination, after=None, limit=9) == (
+    assert await store.effects_owed(dead.queue, after=None, limit=9) == (
         dead,
         msgspec.structs.replace(tried, attempts=1, last_error="slow"),
     )
@@ -168,7 +173,7 @@ async def test_what_is_owed_outlives_what_it_is_about(store: SqliteStore) -> Non
     await store.write([SessionErased(made.sid), ServiceErased(SERVICE_SID, START)])
 
     assert store.session(other.sid) is None
-    assert await store.effects_owed(owed[0].destination, after=None, limit=9) == tuple(owed)
+    assert await store.effects_owed(owed[0].queue, after=None, limit=9) == tuple(owed)
 
 
 async def test_the_operators_list_comes_oldest_first_in_pages(store: SqliteStore) -> None:
@@ -197,7 +202,7 @@ async def test_nothing_else_waits_for_a_list_of_what_is_owed(store: SqliteStore)
     store._search_thread.submit(may_end.wait, 10)  # as if one list took that long
     listing = asyncio.create_task(store.effects_page(ALL, WHOLE))
 
-    due = await store.effects_owed(owed.destination, after=None, limit=9)
+    due = await store.effects_owed(owed.queue, after=None, limit=9)
     sessions = await store.sessions_page(SERVICE_SID, WHOLE)
     is_waiting = not listing.done()
     may_end.set()

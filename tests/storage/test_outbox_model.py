@@ -17,10 +17,11 @@ from engine.core.ports import AlertFilter, OutboxDepth, OutboxFilter, PageCursor
 from engine.core.records import DebuggerEvent
 from engine.core.sids import SidKind, ordered_sid
 from storage import SqliteStore
-from tests.storage.material import ACCOUNT_SID, START, Observed, alert, callback, effect, session
+from tests.storage.material import ACCOUNT_SID, START, Observed, alert, callback, effect, mint, session
 
 WHOLE = PageCursor(limit=100)
 SESSIONS = (session(), session())
+ACCOUNTS = (ACCOUNT_SID, mint(SidKind.ACCOUNT))
 URLS = ("https://a.example/1", "https://a.example:8443/2", "http://b.example/")
 MOMENTS = st.integers(0, 9).map(lambda n: START + n)
 NUMBERS = st.integers(0, 7)
@@ -36,7 +37,8 @@ def numbered_effect(number: int) -> Effect:
     """Return an effect; as the real ones, it is the later the higher its SID."""
     of = SESSIONS[number % len(SESSIONS)]
     owed = effect(of, duty=callback(of, url=URLS[number % len(URLS)]), at=START + number)
-    return msgspec.structs.replace(owed, sid=numbered_sid(SidKind.EFFECT, number))
+    account = ACCOUNTS[number // 2 % len(ACCOUNTS)]
+    return msgspec.structs.replace(owed, sid=numbered_sid(SidKind.EFFECT, number), account_sid=account)
 
 
 def numbered_alert(number: int, at: float) -> DebuggerEvent:
@@ -142,13 +144,13 @@ async def agree(groups: Sequence[Sequence[OutboxChange]], model: OutboxModel) ->
 async def effects_agree(store: SqliteStore, model: OutboxModel) -> None:
     effects, pending = model.listed(), model.pending()
     dead = [owed for owed in effects if owed.date_died is not None]
-    destinations = sorted({owed.destination for owed in pending})
+    queues = sorted({owed.queue for owed in pending})
 
-    assert await store.destinations_owed() == tuple(destinations)
-    for destination in destinations:
-        there = [owed for owed in pending if owed.destination == destination]
-        assert await store.effects_owed(destination, after=None, limit=100) == tuple(there)
-        assert await store.effects_owed(destination, after=there[0].sid, limit=1) == tuple(there[1:2])
+    assert await store.queues_owed() == tuple(queues)
+    for queue in queues:
+        there = [owed for owed in pending if owed.queue == queue]
+        assert await store.effects_owed(queue, after=None, limit=100) == tuple(there)
+        assert await store.effects_owed(queue, after=there[0].sid, limit=1) == tuple(there[1:2])
     oldest = pending[0].date_created if pending else None
     assert await store.outbox_depth() == OutboxDepth(pending=len(pending), dead=len(dead), oldest=oldest)
     assert list((await store.effects_page(OutboxFilter(), WHOLE)).records) == effects

@@ -73,6 +73,6 @@ async def test_an_upgraded_database_takes_what_is_new(tmp_path: Path) -> None:
 
     assert again.registry().accounts == (new_account,)
     assert again.registry().services == (new_service,)
-    assert await again.effects_owed(owed.destination, after=None, limit=9) == (owed,)
+    assert await again.effects_owed(owed.queue, after=None, limit=9) == (owed,)
     assert again.alert(event.sid) == event
     await again.close()
