@@ -1,12 +1,16 @@
 """The calls of a host that are open or ended lately, by what a carrier's report says of them."""
 
+from collections.abc import Iterable
 from typing import final
 
 from mypy_extensions import mypyc_attr
 
 from actors.recents import Became
-from engine.core.records import Interaction
+from engine.core.ports import Passed
+from engine.core.records import Interaction, Kind
 from engine.core.sids import pack
+
+_VOICE = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
 
 
 @final
@@ -60,8 +64,14 @@ class Calls:
         self._open[call_sid] = _Open(call, older)
         self._count += 1
 
+    def reload_passed(self, passed: Iterable[Passed], *, now: float) -> None:
+        """Take note of calls that came before the host stopped: those that are not open have ended."""
+        for _, kind, call_sid, interaction in passed:
+            if kind is _VOICE:
+                self._ended.note(f" {call_sid}", interaction, now=now)
+
     def end(self, call: Interaction, *, now: float) -> None:
-        """Note that a call is over; the last of an account with its CallSid is still known by that."""
+        """Note that a call is over; it is still known by its CallSid."""
         call_sid = call.inbound.resource_sid
         if call_sid is not None:
             self.forget(call_sid, call.sid)
@@ -91,15 +101,23 @@ class Calls:
         newest = self._open.get(call_sid)
         return None if newest is None else next((call.sid for call in _chain(newest) if call.proxy == proxy), None)
 
-    def named(self, call_sid: str, account_sid: str | None) -> tuple[str, ...]:
-        """Return the interactions of an account's calls (None = of all accounts) that a CallSid alone may mean."""
+    def open(self, call_sid: str, account_sid: str | None) -> tuple[str, ...]:
+        """Return the interactions of an account's open calls (None = of all accounts) that have a CallSid."""
         newest = self._open.get(call_sid)
-        chain = [] if newest is None else _chain(newest)
-        found = [call.sid for call in chain if account_sid is None or account_sid == call.account_sid]
-        ended = self._ended.find(f"{account_sid or ''} {call_sid}")
-        if ended and ended[-1] not in found:
-            found.append(ended[-1])
-        return tuple(found)
+        if newest is None:
+            return ()
+        return tuple([call.sid for call in _chain(newest) if account_sid in (None, call.account_sid)])
+
+    def ended(self, call_sid: str, account_sid: str | None) -> list[str]:
+        """Return the interactions of what may be ended calls with a CallSid, the latest first.
+
+        They are to be held against their records: after a restart some are open, and some are of other accounts.
+        """
+        found = self._ended.find(f" {call_sid}")
+        if account_sid is not None:
+            found += self._ended.find(f"{account_sid} {call_sid}")
+        found.reverse()
+        return found
 
 
 def _chain(newest: _Open) -> list[_Open]:

@@ -109,7 +109,9 @@ class Ledger:
 
     def reload_passed(self, passed: Sequence[Passed]) -> None:
         """Take note of what events had become before the host stopped."""
-        self._became.fill(passed, now=self._parts.clock())
+        now = self._parts.clock()
+        self._became.fill(passed, now=now)
+        self._calls.reload_passed(passed, now=now)
 
     def resume(self, interaction: Interaction) -> None:
         """Let the event that comes go on with an interaction whose gate has to be asked again."""
@@ -263,10 +265,18 @@ class Ledger:
         return self._find(report) is not None
 
     def named(self, report: LegReport) -> tuple[str, ...]:
-        """Return the interactions of which a report that does not say the number reached may be."""
+        """Return the interactions of which a report that does not say the number reached may be.
+
+        These are the open calls that have its SID, and of those that have ended lately the last.
+        """
         if report.kind is not _VOICE or report.is_outbound:
             return ()
-        return self._calls.named(report.resource_sid, report.account_sid)
+        going_on = self._calls.open(report.resource_sid, report.account_sid)
+        for sid in self._calls.ended(report.resource_sid, report.account_sid):
+            call = None if sid in going_on else self._latest(sid)
+            if call is not None and _fits(report, call):
+                return (*going_on, sid)
+        return going_on
 
     def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take the state of a leg; answers None when it could not be committed."""

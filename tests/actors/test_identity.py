@@ -199,6 +199,26 @@ async def test_a_report_that_may_be_of_several_calls_is_refused(world: World) ->
     assert world.observer.codes() == []
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_the_end_of_a_call_that_is_told_again_ends_no_other(world: World, *, is_restarted: bool) -> None:
+    """Each account's ended calls of a SID are known by it, whatever other accounts have, also after a restart."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    account, _ = await another_account(world)
+    calls = [await world.receive(event) for event in one_sid(world)[:2]]
+    await world.receive(world.event(Kind.VOICE, CAROL, N3, resource_sid="1001"))
+    await world.report(LegStatus.COMPLETED, resource_sid="1001", proxy=N1)
+    await world.report(LegStatus.COMPLETED, resource_sid="1001", proxy=N3, account_sid=account.sid)
+    if is_restarted:
+        await world.restart()
+
+    own = await world.report(LegStatus.COMPLETED, resource_sid="1001")
+    others = await world.report(LegStatus.COMPLETED, resource_sid="1001", account_sid=account.sid)
+
+    assert (own, others) == (ReportOutcome.AMBIGUOUS, ReportOutcome.REPEATED)
+    assert [recorded(world, call).inbound.status for call in calls] == [LegStatus.COMPLETED, LegStatus.RINGING]
+    assert world.observer.codes() == []
+
+
 async def test_a_number_that_is_nobodys_says_as_little_as_none(world: World) -> None:
     """Some platforms name the other end there."""
     await world.session(wanting(ALICE, N1), wanting(BOB, N2))

@@ -69,10 +69,16 @@ async def test_the_inbound_leg_is_found_by_the_platforms_sid(world: World) -> No
     assert world.host.open_calls == 0
 
 
-async def test_the_end_of_a_call_is_no_news_when_it_is_told_again(world: World) -> None:
+@pytest.mark.parametrize("meanwhile", ["", "a restart", "a restart, and its number left the pool"])
+async def test_the_end_of_a_call_is_no_news_when_it_is_told_again(world: World, meanwhile: str) -> None:
     """By either SID; nobody is alerted."""
     inbound_sid, decision = await routed(world)
     await world.report(LegStatus.COMPLETED, resource_sid=inbound_sid)
+    if "number" in meanwhile:
+        await world.close((await world.control.find_session(decision.session_sid))[0])
+        await world.control.remove_from_pool(world.account.sid, world.service_sid, await world.number_sid(N1))
+    if meanwhile:
+        await world.restart()
 
     by_platform = await world.report(LegStatus.COMPLETED, resource_sid=inbound_sid)
     by_number = await world.report(LegStatus.COMPLETED, resource_sid=inbound_sid, proxy=N1)
