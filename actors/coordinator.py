@@ -437,15 +437,13 @@ class ServiceCoordinator:
             self._watch(active, None)
             await self._routes.amend(active)  # whoever asks has not heard of what restarted its ttl
             return Expiry.NOT_OVER
-        if not active.is_expired(self._parts.sure_now()):
-            return Expiry.OVER  # the clock has jumped: it does not route, and is closed when its end has surely come
-        is_certain = await self._routes.withdraw(active)
+        is_certain = await self._routes.withdraw(active) or active.date_expiry is not None
         now = self._parts.clock()
-        is_over = active.is_expired(now)
-        if not is_over or not (is_certain or active.date_expiry is not None):
+        if not is_certain or not active.is_expired(self._parts.sure_now()):
+            is_over = active.is_expired(now)  # if the clock has jumped, it does not route, and is closed later
             await self._routes.publish(active)
             self._watch(active, None if is_certain else now + EXPIRY_RETRY_SECONDS)
-            return Expiry.UNSURE if is_over else Expiry.NOT_OVER
+            return Expiry.NOT_OVER if not is_over else Expiry.OVER if is_certain else Expiry.UNSURE
         reason: ClosedReason = expiry_reason(date_expiry=active.date_expiry)
         lapsed = self._routes.lapse(active)  # before the commit: whoever comes meanwhile is told that it expired
         try:

@@ -1,11 +1,16 @@
 """A wall clock that jumps ahead: what is past its end by it does not route, and nothing is closed or erased."""
 
+from collections.abc import AsyncIterator
+from pathlib import Path
+
 import pytest
 
 from engine.core.records import Session, SessionStatus
 from engine.core.traffic import Outcome, Reason
 from engine.runtime import SureClock
-from tests.actors.world import ALICE, BOB, CAROL, DAVE, DAY, FakeClock, World
+from tests.actors.test_clocks import began
+from tests.actors.test_hosts import FIRST, SECOND, THIRD, direct
+from tests.actors.world import ALICE, BOB, CAROL, DAVE, DAY, FakeClock, World, wanting
 
 pytestmark = pytest.mark.anyio
 
@@ -81,3 +86,46 @@ async def test_nothing_is_erased_by_a_jump(world: World, steady: FakeClock) -> N
     with pytest.raises(Exception, match="not found"):
         await status(world, old)
     assert await status(world, young) is SessionStatus.CLOSED
+
+
+# -- with touches that the coordinator has not heard of ----------------------------------------------------------------
+
+
+@pytest.fixture
+async def spread(tmp_path: Path) -> AsyncIterator[World]:
+    """Start three hosts, each with a number of one service, which compare their clock with one that counts on."""
+    world = await began(tmp_path / "data", {})
+    yield world
+    await world.stop()
+
+
+async def test_what_passed_elsewhere_is_heard_before_a_jump_ends_a_session(spread: World) -> None:
+    """It is not over by the clock that has jumped either, for it restarted its ttl."""
+    steady = FakeClock()
+    spread.sure_clock = SureClock(spread.clock, steady)
+    await spread.restart()
+    await spread.session(wanting(ALICE, SECOND), wanting(BOB, THIRD), ttl_seconds=60)
+    passes(spread, steady, 50)
+    await direct(spread, 1, ALICE, SECOND)
+    spread.clock.move(20)
+
+    assert await direct(spread, 2, BOB, THIRD) is Outcome.ROUTED
+
+
+async def test_what_passed_elsewhere_keeps_a_session_from_being_closed_after_a_jump(spread: World) -> None:
+    """Its end has surely come by what its coordinator knows, and not by what that hears as it closes it."""
+    steady = FakeClock()
+    spread.sure_clock = SureClock(spread.clock, steady)
+    await spread.restart()
+    made = await spread.session(wanting(ALICE, SECOND), wanting(BOB, FIRST), ttl_seconds=60)
+    passes(spread, steady, 50)
+    await direct(spread, 1, ALICE, SECOND)
+    passes(spread, steady, 20)
+    spread.clock.move(300)
+
+    meanwhile = await direct(spread, 0, BOB, FIRST)
+    kept = await status(spread, made)
+    spread.clock.move(-300)
+
+    assert (meanwhile, kept) == (Outcome.REFUSED, SessionStatus.IN_PROGRESS)
+    assert await direct(spread, 0, BOB, FIRST) is Outcome.ROUTED
