@@ -198,18 +198,19 @@ async def test_a_clock_that_is_set_under_way_ends_nothing(world: World, by: floa
     assert not (await world.look(session)).is_active
 
 
-async def test_a_ttl_that_was_restarted_as_a_clock_was_set_is_not_lengthened(world: World) -> None:
-    """What has passed by the new time, and is then translated, has not passed later than now."""
-    session = await world.session(wanting(ALICE, SECOND), wanting(BOB, FIRST), ttl_seconds=60)
+@pytest.mark.parametrize("ttl_seconds", [60, 3600])
+async def test_a_ttl_that_was_restarted_as_a_clock_was_set_is_not_lengthened(world: World, ttl_seconds: int) -> None:
+    """What has passed by the new time has not passed later than now, whether its end was asked about or not."""
+    session = await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD), ttl_seconds=ttl_seconds)
     world.skews[AHEAD] += MINUTES
     await direct(world, AHEAD, ALICE, SECOND)
     await world.settle()
     await world.settle()
     told = await idle_since(world, session)
 
-    world.clock.move(61)
+    world.clock.move(ttl_seconds + 1)
 
-    assert told == world.clock.now - 61
+    assert told == world.clock.now - ttl_seconds - 1
     assert (await world.text(ALICE, SECOND)).code is Code.SESSION_EXPIRED
 
 
