@@ -67,7 +67,7 @@ class LiveCluster(LiveServer):
             *("--data-dir", str(data_dir), "--runtime", "ray", "--hosts", str(hosts)),
             *("--listen", _free_address(), "--operations-listen", "127.0.0.1:0", "--feed-listen", "127.0.0.1:0"),
             *("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8", "--host-silence-seconds", "5"),
-            *("--public-url", public_url),
+            *("--public-url", public_url, "--webhook-tries", "3"),
             *arguments,
         )
 
