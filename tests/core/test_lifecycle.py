@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.bindings import ActiveSession
+from engine.core.changes import SessionChanged
 from engine.core.errors import ApiError, Code
 from engine.core.lifecycle import (
     MAX_TTL_SECONDS,
@@ -309,3 +310,40 @@ def test_a_plan_leaves_what_the_update_does_not_name() -> None:
     named = {field for field in plan.change.__struct_fields__ if getattr(plan.change, field) is not UNSET}
     assert named == {"session_sid", "at"}
     assert msgspec.structs.asdict(plan.change)["at"] == NOW
+
+
+def test_a_new_session_has_exactly_what_was_asked_for() -> None:
+    asked = SessionRequest(
+        unique_name="order-7", status=CLOSED, mode=Mode.VOICE_ONLY, ttl_seconds=60, date_expiry=NOW + 1
+    )
+
+    assert created(asked, default_ttl_seconds=5) == Session(
+        sid="KC" + "2" * 32,
+        service_sid="KS" + "1" * 32,
+        account_sid="AC" + "1" * 32,
+        unique_name="order-7",
+        status=CLOSED,
+        closed_reason=ClosedReason.API,
+        mode=Mode.VOICE_ONLY,
+        ttl_seconds=60,
+        date_expiry=NOW + 1,
+        idle_since=NOW,
+        date_ended=NOW,
+        date_created=NOW,
+        date_updated=NOW,
+    )
+
+
+def test_closing_changes_the_status_the_reason_and_the_end_alone() -> None:
+    sid = "KC" + "1" * 32
+
+    assert closing(sid, ClosedReason.TTL, at=NOW) == SessionChanged(
+        session_sid=sid, at=NOW, status=CLOSED, closed_reason=ClosedReason.TTL, date_ended=NOW
+    )
+
+
+def test_a_refused_expiry_is_named_by_its_field() -> None:
+    with pytest.raises(ApiError, match=r"\bDateExpiry\b") as caught:
+        created(SessionRequest(date_expiry=NOW))
+
+    assert caught.value.code is Code.INVALID_PARAMETER
