@@ -94,10 +94,11 @@ def test_leg_statuses_end_the_legs_they_name(tenant: Tenant, feed: Feed) -> None
         ["status", "call", "outbound", "CA-out", "completed", proxy, interaction, 61],
         ["status", "call", "inbound", "CA-in", "completed", proxy, None, 63],
         ["status", "call", "inbound", "CA-in", "ringing", proxy],
+        ["status", "call", "inbound", "CA-in", "busy", proxy],
         ["status", "call", "inbound", "CA-unknown", "completed", proxy],
     )
 
-    assert said == ["recorded", "recorded", "not-open", "not-found"]
+    assert said == ["recorded", "recorded", "repeated", "not-open", "not-found"]
     read = tenant.get(f"{pairing.path}/Interactions/{interaction}")
     assert (read["inbound_resource_status"], read["outbound_resource_status"]) == ("completed", "completed")
     assert read["outbound_resource_sid"] == "CA-out"
