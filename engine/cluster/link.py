@@ -1,6 +1,7 @@
 """How a process of ours gets to speak to the cluster of a data directory; here ray is imported, and not before."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -40,6 +41,27 @@ def joined(settings: Settings, link: RayLink) -> Iterator[None]:
 
 
 @contextmanager
+def sparing_stdout() -> Iterator[None]:
+    """Have what is written to standard output meanwhile go to standard error: a command's answer stands there alone.
+
+    Ray writes there from C++ too, so the descriptor itself is turned; where there is none, nothing is.
+    """
+    _flush()
+    try:
+        kept = os.dup(_STDOUT)
+        os.dup2(_STDERR, _STDOUT)
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        _flush()
+        os.dup2(kept, _STDOUT)
+        os.close(kept)
+
+
+@contextmanager
 def running_cluster(settings: Settings) -> "Iterator[RayCluster]":
     """Speak to the cluster that runs on a data directory, or in the Ray that the settings name.
 
@@ -50,10 +72,18 @@ def running_cluster(settings: Settings) -> "Iterator[RayCluster]":
     link = RayLink(address=settings.ray_address) if settings.ray_address else read_link(settings.data_dir)
     if link is None or not link.address:
         raise NoCluster(f"no cluster runs on the data directory {settings.data_dir}")
-    with joined(settings, link):
+    with sparing_stdout(), joined(settings, link):
         from actors.cluster import RayCluster  # noqa: PLC0415 - as above
 
         cluster = RayCluster.found()
         if cluster is None:
             raise NoCluster(f"the Ray at {link.address} carries no cluster of Maskline")
         yield cluster
+
+
+def _flush() -> None:
+    for stream in filter(None, (sys.stdout,)):  # None where the process began without one
+        stream.flush()
+
+
+_STDOUT, _STDERR = 1, 2
