@@ -162,7 +162,7 @@ def _bad_requests() -> Lane:
         _text(lane, rider, driver, f"You won {index} million")
         lane.spoil(expect=forged, story="an unsigned message", signature=Signature.MISSING)
         lane.call(rider.number, scene.NOT_IN_ANY_POOL, expect=unknown, story="a call to a number that is in no pool")
-    for field in ("From", "CallSid"):
+    for field in ("To", "CallSid"):
         _call(lane, rider, driver)
         lane.spoil(expect=TurnedAway(DoorProblem.MALFORMED), story=f"a call without {field}", without=field)
     return lane

@@ -109,7 +109,7 @@ def _examples_table(played: Sequence[Played]) -> Table:
         if key in seen or webhook.door is Door.STATUS:
             continue
         seen.add(key)
-        table.add_row(webhook.story, mask(webhook.form.get("From", "")), webhook.form["To"], _became(webhook))
+        table.add_row(webhook.story, mask(webhook.form.get("From", "")), webhook.form.get("To", ""), _became(webhook))
     return table
 
 
