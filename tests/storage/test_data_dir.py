@@ -136,6 +136,7 @@ async def test_migrations_are_recorded_by_name(tmp_path: Path) -> None:
         ("maskline", "0007_session_counts"),
         ("maskline", "0008_erasures"),
         ("maskline", "0009_tokens_and_state_of_accounts"),
+        ("maskline", "0010_queues_of_accounts"),
     ]
 
 
