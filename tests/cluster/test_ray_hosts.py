@@ -239,7 +239,7 @@ def test_a_host_that_cannot_open_its_file_is_reported_and_does_not_loop(
     stopped = cluster.run("cluster", "stop")
 
     assert failed["state"] == later["state"] == "failed"
-    assert "no SQLite database" in failed["problem"]
+    assert "file is not a database" in failed["problem"]
     assert later["incarnation"] == incarnation == failed["incarnation"] == 1
     assert "host-1: failed" in cluster.log
     assert mended.returncode == 0, mended.stderr
@@ -284,7 +284,7 @@ def test_a_cluster_none_of_whose_hosts_can_start_ends(new_cluster: NewCluster, t
     told = refused(*cluster.arguments)
 
     assert "host-0: failed" in told
-    assert "no SQLite database" in told
+    assert "file is not a database" in told
     assert told.splitlines()[-1] == "maskline: no host can start; the lines above say why"
     head = re.search(r"Ray: runs at \S+, process (\d+)", told)
     assert head is not None
