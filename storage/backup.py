@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from storage.connections import open_loader, open_reader, open_still, open_writer
+from storage.connections import damage, open_loader, open_reader, open_still, open_writer
 from storage.datadir import DATABASE, PRIVATE_DIRECTORY, PRIVATE_FILE, DataDirLock
 from storage.errors import BackupRefused, DatabaseMissing, DataDirBusy, MoveUnfinished, advice_for, hosts_text
 from storage.holds import databases_here, hold
@@ -117,8 +117,8 @@ def digest(path: Path) -> str:
 
 def demand_sound(connection: sqlite3.Connection, path: Path) -> None:
     """Check every page of a database; raises BackupRefused, sqlite3.Error."""
-    ((finding, *_), *_) = connection.execute("PRAGMA integrity_check(1)").fetchall()
-    if finding != "ok":
+    finding = damage(connection, is_whole=True)
+    if finding is not None:
         raise BackupRefused(f"{path} is damaged ({finding}); take another backup")
 
 

@@ -5,8 +5,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
-from storage.errors import DatabaseDamaged
-
 Synchronous = Literal["FULL", "NORMAL"]
 """FULL: what was acknowledged survives a power cut. NORMAL: it survives a crash, not always a power cut."""
 
@@ -33,11 +31,14 @@ def open_writer(database: Path, synchronous: Synchronous) -> sqlite3.Connection:
     )
 
 
-def demand_sound(connection: sqlite3.Connection, database: Path) -> None:
-    """Check the pages of a database; raises DatabaseDamaged, sqlite3.Error."""
-    ((finding, *_), *_) = connection.execute("PRAGMA quick_check(1)").fetchall()
-    if finding != "ok":
-        raise DatabaseDamaged(database, " ".join(finding.split()))
+def damage(connection: sqlite3.Connection, *, is_whole: bool) -> str | None:
+    """Return the first thing that is wrong with the pages of a database, None where nothing is; raises sqlite3.Error.
+
+    `is_whole` compares the indexes with their tables too, which takes several times as long.
+    """
+    check = "integrity_check" if is_whole else "quick_check"
+    ((finding, *_), *_) = connection.execute(f"PRAGMA {check}(1)").fetchall()
+    return None if finding == "ok" else " ".join(finding.split())
 
 
 def open_mover(database: Path) -> sqlite3.Connection:

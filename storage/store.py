@@ -35,7 +35,7 @@ from engine.core.records import ACTIVE, Address, DebuggerEvent, Interaction, Par
 from engine.core.search import FoundSessions, SessionSought
 from storage import apart
 from storage.active import chunks_in, sessions_of
-from storage.connections import OLDEST_SQLITE, Synchronous, demand_sound, open_mover, open_writer
+from storage.connections import OLDEST_SQLITE, Synchronous, damage, open_mover, open_writer
 from storage.datadir import DATABASE, LOG, PRIVATE_FILE, DataDirLock, unusable
 from storage.errors import (
     DatabaseDamaged,
@@ -116,8 +116,9 @@ class SqliteStore:
                 index = LogIndex(data_dir)
                 behind.callback(index.close)
                 _tell_cut_off(data_dir, left, taken=index.frames)
-                if lock.database.stat().st_size <= CHECKED_BYTES:
-                    demand_sound(connection, lock.database)
+                is_small = lock.database.stat().st_size <= CHECKED_BYTES
+                if is_small and (finding := damage(connection, is_whole=False)) is not None:
+                    raise DatabaseDamaged(lock.database, finding)
                 migrate(connection, lock.database)
                 store = cls(lock, connection, index, observer)
             except OSError as failure:

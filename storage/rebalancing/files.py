@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from storage.connections import open_still, open_writer
+from storage.connections import damage, open_still, open_writer
 from storage.datadir import DATABASE, DataDirLock
 from storage.errors import MoveRefused, advice_for, hosts_text
 from storage.layout import Layout, host_dir
@@ -121,8 +121,8 @@ def _demand_present(data_dir: Path, directory: Path, layout: Layout) -> None:
 
 
 def _demand_sound(connection: sqlite3.Connection, database: Path) -> None:
-    ((finding, *_), *_) = connection.execute("PRAGMA quick_check(1)").fetchall()
-    if finding != "ok":
+    finding = damage(connection, is_whole=False)
+    if finding is not None:
         raise MoveRefused(f"{database} is damaged ({finding}); restore a backup of it first")
     unknown = tables_of(connection) - UNMOVED - {*SHARED, *(table.name for table in OWNED)}
     if unknown:
