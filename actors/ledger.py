@@ -368,7 +368,7 @@ class Ledger:
         if sid is None:
             if report.proxy is None or report.is_outbound:
                 return None
-            sid = self._calls.find(report.resource_sid, report.proxy) if report.kind is Kind.VOICE else None
+            sid = self._calls.find(report.resource_sid, report.proxy) if report.kind is _VOICE else None
             if sid is None:
                 found = self._became.find(event_key(report.proxy, report.kind, report.resource_sid))
                 if not found:

@@ -11,7 +11,7 @@ import pytest
 
 from engine.core.changes import InteractionRecorded, SessionCreated, SessionTouched
 from engine.core.errors import StoreUnavailable
-from engine.core.records import Kind
+from engine.core.records import Interaction, Kind
 from storage import SqliteStore, writer
 from storage.connections import open_writer
 from storage.datadir import DataDirLock
@@ -53,6 +53,17 @@ def fill_disk(connection: sqlite3.Connection) -> None:
 
 def free_disk(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA max_page_count = 1073741823")
+
+
+async def refused_for_space(store: SqliteStore, connection: sqlite3.Connection) -> Interaction:
+    """Fill the disk and return what it refused."""
+    made = session()
+    await store.write([SessionCreated(made, ())])
+    large = msgspec.structs.replace(interaction(made, kind=Kind.MESSAGE), body="x" * BODY_BYTES)
+    fill_disk(connection)
+    with pytest.raises(StoreUnavailable):
+        await store.write([InteractionRecorded(large)])
+    return large
 
 
 async def until_writable(store: SqliteStore) -> None:
@@ -142,12 +153,7 @@ async def test_it_recovers_by_itself_when_there_is_space(
     store: SqliteStore, connection: sqlite3.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody has to send a request for readiness to turn green; the log says once when it went and came."""
-    made = session()
-    await store.write([SessionCreated(made, ())])
-    large = msgspec.structs.replace(interaction(made, kind=Kind.MESSAGE), body="x" * BODY_BYTES)
-    fill_disk(connection)
-    with pytest.raises(StoreUnavailable):
-        await store.write([InteractionRecorded(large)])
+    large = await refused_for_space(store, connection)
 
     free_disk(connection)
     await until_writable(store)
@@ -163,12 +169,7 @@ async def test_the_probe_stays_red_while_the_disk_is_full(
 ) -> None:
     """It writes as much as a small group would, so that it does not call a full disk well."""
     monkeypatch.setattr(writer, "PROBE_SECONDS", 3600.0)
-    made = session()
-    await store.write([SessionCreated(made, ())])
-    large = msgspec.structs.replace(interaction(made, kind=Kind.MESSAGE), body="x" * BODY_BYTES)
-    fill_disk(connection)
-    with pytest.raises(StoreUnavailable):
-        await store.write([InteractionRecorded(large)])
+    await refused_for_space(store, connection)
 
     store._writer._probe()
     is_writable_while_full = store.is_writable
@@ -184,14 +185,9 @@ async def test_a_commit_is_tried_even_while_the_store_is_red(
 ) -> None:
     """What fits is taken, which turns it green at once."""
     monkeypatch.setattr(writer, "PROBE_SECONDS", 3600.0)
-    made = session()
-    await store.write([SessionCreated(made, ())])
-    large = msgspec.structs.replace(interaction(made, kind=Kind.MESSAGE), body="x" * BODY_BYTES)
-    fill_disk(connection)
-    with pytest.raises(StoreUnavailable):
-        await store.write([InteractionRecorded(large)])
+    large = await refused_for_space(store, connection)
 
-    await store.write([SessionTouched(made.sid, START + 5)])
+    await store.write([SessionTouched(large.session_sid, START + 5)])
 
     assert store.is_writable
 
@@ -234,12 +230,7 @@ async def test_a_full_disk_gets_back_what_the_log_takes(
 ) -> None:
     """The probe empties it into the database: on a small disk the log may be most of what fills it."""
     monkeypatch.setattr(writer, "PROBE_SECONDS", 3600.0)
-    made = session()
-    await store.write([SessionCreated(made, ())])
-    large = msgspec.structs.replace(interaction(made, kind=Kind.MESSAGE), body="x" * BODY_BYTES)
-    fill_disk(connection)
-    with pytest.raises(StoreUnavailable):
-        await store.write([InteractionRecorded(large)])
+    await refused_for_space(store, connection)
     before = store.sizes().wal_bytes
 
     store._writer._probe()
