@@ -5,7 +5,6 @@ Told of each whole message and of the time; sockets are its listeners' affair. S
 """
 
 import hashlib
-import re
 from collections.abc import Callable
 from typing import Final
 
@@ -229,8 +228,10 @@ def call_sid(call_id: bytes) -> str:
 
 def _problem(request: Request) -> SipAnswer | None:
     """Return the refusal of a request that asks for what a redirect server does not know."""
-    if scheme(request.uri) not in _SCHEMES or (request.method == b"INVITE" and not _PLAIN_URI(request.uri)):
-        return _NO_SUCH_SCHEME if scheme(request.uri) not in _SCHEMES else _BAD_URI
+    if scheme(request.uri) not in _SCHEMES:
+        return _NO_SUCH_SCHEME
+    if request.method == b"INVITE" and b"?" in request.uri:  # headers, which no Request-URI has
+        return _BAD_URI
     if request.requires:
         return SipAnswer(420, tuple(f"Unsupported: {value.decode('latin-1')}" for value in request.requires))
     return None
@@ -245,7 +246,6 @@ _TAKEN: Final = frozenset({b"INVITE", b"OPTIONS"})
 _WITHIN_DIALOGS: Final = frozenset({b"BYE", b"UPDATE", b"PRACK", b"INFO"})
 _NOT_TAKEN: Final = frozenset({b"REGISTER", b"SUBSCRIBE", b"NOTIFY", b"MESSAGE", b"REFER", b"PUBLISH"})
 _SCHEMES: Final = frozenset({b"sip", b"sips", b"tel"})
-_PLAIN_URI = re.compile(rb"[^?]+").fullmatch
 _LONGEST_SID = 64
 _TRYING = SipAnswer(100)
 _DONE = SipAnswer(200)

@@ -57,6 +57,8 @@ class SipServer:
         self._datagrams: list[Datagrams] = []
         self._servers: list[asyncio.Server] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._due: float | None = None
+        """What the timer is set to."""
 
     async def open(
         self,
@@ -110,15 +112,18 @@ class SipServer:
     def keep_time(self) -> None:
         """Have the redirector woken when it asks for it."""
         due = self.redirector.next_timer()
+        if due == self._due:
+            return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._due = due
         if due is not None:
             wait = max(0.0, due - self.monotonic())
             self._timer = asyncio.get_running_loop().call_later(wait, self._wake)
 
     def _wake(self) -> None:
-        self._timer = None
+        self._timer = self._due = None
         self.redirector.wake()
         self.keep_time()
 
