@@ -146,7 +146,7 @@ class Bind(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return f"Bind(system_id={self.system_id!r}, interface_version={self.interface_version:#x})"
 
 
-class Address(msgspec.Struct, frozen=True, gc=False):
+class SmeAddress(msgspec.Struct, frozen=True, gc=False):
     """A number with its type and plan."""
 
     ton: int
@@ -157,8 +157,8 @@ class Address(msgspec.Struct, frozen=True, gc=False):
 class ShortMessage(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The body of submit_sm and deliver_sm; of data_sm too, which has fewer fields and its text as a payload."""
 
-    source: Address
-    destination: Address
+    source: SmeAddress
+    destination: SmeAddress
     octets: bytes = b""
     """short_message: text, or a user data header and text."""
     service_type: str = ""
@@ -308,9 +308,9 @@ class _Reader:
             raise BadBody(Status.BAD_COMMAND_LENGTH, field)
         return self.octets(field, end + 1 - self._at)[:-1].decode("latin-1")
 
-    def address(self, field: str) -> Address:
+    def address(self, field: str) -> SmeAddress:
         ton, npi = self.octets(field, 2)
-        return Address(ton, npi, self.text(field))
+        return SmeAddress(ton, npi, self.text(field))
 
     def optional(self) -> dict[int, bytes]:
         found = {}
@@ -328,7 +328,7 @@ def _text(text: str) -> bytes:
     return text.encode("latin-1") + b"\0"
 
 
-def _address(address: Address) -> bytes:
+def _address(address: SmeAddress) -> bytes:
     return bytes((address.ton, address.npi)) + _text(address.digits)
 
 

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.channels.smpp.pdu import (
-    Address,
     BadBody,
     BadFrame,
     Bind,
     Command,
     Frame,
     ShortMessage,
+    SmeAddress,
     Splitter,
     Status,
     Tag,
@@ -30,7 +30,7 @@ from engine.channels.smpp.pdu import (
 
 octets = st.integers(0, 255)
 texts = st.text(st.characters(min_codepoint=1, max_codepoint=255), max_size=20)
-addresses = st.builds(Address, octets, octets, texts)
+addresses = st.builds(SmeAddress, octets, octets, texts)
 messages = st.builds(
     ShortMessage,
     source=addresses,
@@ -66,8 +66,8 @@ def test_a_deliver_sm_is_read() -> None:
 
     assert (read.command, read.status, read.sequence) == (Command.DELIVER_SM, Status.OK, 7)
     assert message == ShortMessage(
-        source=Address(1, 1, "12125550111"),
-        destination=Address(1, 1, "14155550100"),
+        source=SmeAddress(1, 1, "12125550111"),
+        destination=SmeAddress(1, 1, "14155550100"),
         octets=b"ok",
         optional={Tag.USER_MESSAGE_REFERENCE: b"\x12\x34"},
     )
@@ -110,7 +110,7 @@ def test_a_response_may_have_an_id_or_no_body_at_all() -> None:
 
 def test_a_text_stands_in_the_message_or_in_its_payload() -> None:
     """Never in both."""
-    message = ShortMessage(source=Address(0, 0, ""), destination=Address(0, 0, ""))
+    message = ShortMessage(source=SmeAddress(0, 0, ""), destination=SmeAddress(0, 0, ""))
 
     assert message.payload == b""
     assert read_message(write_message(message)).payload == b""

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.channels.smpp.pdu import Address, ShortMessage, Tag
+from engine.channels.smpp.pdu import ShortMessage, SmeAddress, Tag
 from engine.channels.smpp.receipts import Receipt, forms_of, is_receipt, read_receipt, write_receipt
 from engine.core.records import LegStatus
 
-NOWHERE = Address(0, 0, "")
+NOWHERE = SmeAddress(0, 0, "")
 
 
 def receipt(text: str = "", *, esm_class: int = 0x04, **optional: bytes) -> ShortMessage:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.channels.smpp.gsm import decode_gsm, encode_gsm, pack_septets, unpack_septets
-from engine.channels.smpp.pdu import Address, ShortMessage, Tag
+from engine.channels.smpp.pdu import ShortMessage, SmeAddress, Tag
 from engine.channels.smpp.segments import (
     UDH_INDICATOR,
     LongForm,
@@ -19,7 +19,7 @@ from engine.channels.smpp.segments import (
 from engine.channels.smpp.texts import Alphabet, NotText, decode, encode
 
 GSM_TEXT = "@£$¥ Hello {world} [x] ~ \\ ^ | € Ça é Ñ"
-NOWHERE = Address(0, 0, "")
+NOWHERE = SmeAddress(0, 0, "")
 alphabets = st.sampled_from(Alphabet)
 parted_forms = st.sampled_from([LongForm.UDH8, LongForm.UDH16, LongForm.SAR])
 
