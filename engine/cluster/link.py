@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from actors.seats import ClusterUnreachable
@@ -47,18 +47,14 @@ def sparing_stdout() -> Iterator[None]:
     Ray writes there from C++ too, so the descriptor itself is turned; where there is none, nothing is.
     """
     _flush()
-    try:
-        kept = os.dup(_STDOUT)
-        os.dup2(_STDERR, _STDOUT)
-    except OSError:
+    with ExitStack() as back:
+        with suppress(OSError):
+            kept = os.dup(_STDOUT)
+            back.callback(os.close, kept)
+            os.dup2(_STDERR, _STDOUT)
+            back.callback(os.dup2, kept, _STDOUT)
+            back.callback(_flush)
         yield
-        return
-    try:
-        yield
-    finally:
-        _flush()
-        os.dup2(kept, _STDOUT)
-        os.close(kept)
 
 
 @contextmanager
