@@ -13,7 +13,7 @@ from engine.core.sids import SidKind, ordered_sid
 DIGITS = st.from_regex(r"[1-9][0-9]{9,14}", fullmatch=True)
 SEPARATORS = st.sampled_from(["", " ", "-", ".", "\u00a0", ") ", " ("])
 AROUND = st.sampled_from(
-    ["{}", "call {} back", "order-{}", "tel:{}?x=1", "CA{}", "x{}y", "\ufeff{}", "process {}", "{}X"]
+    ["{}", "call {} back", "order-{}", "tel:{}?x=y", "CA{}", "x{}y", "\ufeff{}", "process {}", "{}X"]
 )
 
 
