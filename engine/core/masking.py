@@ -11,15 +11,19 @@ from engine.core.e164 import mask
 _BETWEEN = r"(?:[ \u00a0\u2009\u202f.()\-\u2010-\u2013]|%[0-9A-Fa-f]{2}){0,3}"
 """What people and URLs write between the digits of a number."""
 
+_ENDS = rf"(?!{_BETWEEN}\d)"
+"""No further digit follows as those of one number do."""
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+
 _ENCODED = re.compile("(%..)")
 _KEPT_OR_NUMBER = re.compile(
     rf"""
     (?P<kept>
         \b[A-Z]{{2}}[0-9a-fA-F]{{32}}\b
       | \b[0-9a-fA-F]{{8}}(?:-[0-9a-fA-F]{{4}}){{3}}-[0-9a-fA-F]{{12}}\b
-      | (?<![\d.])\d{{1,3}}(?:\.\d{{1,3}}){{3}}(?![\d.])
-      | (?<!\d)\d{{4}}-\d\d-\d\d(?!\d)(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?
-      | (?<=process[ ])\d{{1,7}}(?!\d)
+      | (?<![\d.]){_OCTET}(?:\.{_OCTET}){{3}}{_ENDS}
+      | (?<!\d)(?:19|20)\d\d-[01]\d-[0-3]\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?{_ENDS}
+      | (?<=process[ ])\d{{1,7}}{_ENDS}
       | (?<!\d)\d{{3,9}}XXXX\b
       | %[0-9A-Fa-f]{{2}}
     )
