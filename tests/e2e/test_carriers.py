@@ -34,8 +34,9 @@ class Platform:
         return [request.lists for request in self.receiver.received]
 
     def hung_up(self, count: int) -> None:
-        """Wait until so many connections have ended."""
-        assert self.receiver.waits_for(lambda: self.receiver.hung_up >= count)
+        """Wait until it has hung up after so many answers of this test; other tests' connections may end meanwhile."""
+        receiver = self.receiver
+        assert receiver.waits_for(lambda: sum(one in receiver.received for one in receiver.hung_up_after) >= count)
 
     def got(self, count: int) -> list[dict[str, list[str]]]:
         """Wait for so many requests, and return their forms."""

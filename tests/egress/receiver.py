@@ -72,6 +72,9 @@ class Receiver:
         self.methods = methods
         self.received: list[Received] = []
         self.hung_up = 0
+        """Connections that have ended."""
+        self.hung_up_after: list[Received] = []
+        """The requests after whose answer it ended the connection of its own accord."""
         self.bytes_sent = 0
         self.connections = 0
         self.most_at_once = 0
@@ -135,6 +138,7 @@ class Receiver:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        last: Received | None = None
         try:
             while (request := await _read(reader)) is not None:
                 self._at_once += 1
@@ -148,6 +152,7 @@ class Receiver:
                 finally:
                     self._at_once -= 1
                 if not is_open:
+                    last = request
                     break
         except (ConnectionError, asyncio.CancelledError):
             pass
@@ -157,6 +162,8 @@ class Receiver:
                 await writer.wait_closed()
             with self._arrival:
                 self.hung_up += 1
+                if last is not None:
+                    self.hung_up_after.append(last)
                 self._arrival.notify_all()
 
     async def _answer(self, writer: asyncio.StreamWriter, reply: Reply) -> bool:
