@@ -21,7 +21,7 @@ from benchmarks.report import Figure, Scale, Section, median
 from engine.app import RunningEngine
 from engine.core.records import Mode
 from engine.core.requests import ParticipantRequest, SessionRequest
-from engine.wire.webhooks import Form, signature
+from engine.wire.signatures import Form, signature
 
 SESSIONS = 5_000
 PAIRS = 100

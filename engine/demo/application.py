@@ -15,7 +15,8 @@ from starlette.routing import Route
 from engine.demo import scene
 from engine.listeners import Listener, bind_tcp
 from engine.settings import ListenAddress
-from engine.wire.webhooks import Form, parse_form, signature
+from engine.wire.signatures import Form, signature
+from engine.wire.webhooks import parse_form
 
 _VOICE_DOCUMENT = "<Response><Say>The shop is closed today.</Say></Response>"
 _MESSAGE_DOCUMENT = "<Response><Message>The shop is closed today.</Message></Response>"

@@ -19,17 +19,9 @@ from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Repo
 from engine.ingress.carriers import Carrier, Carriers
 from engine.ingress.responses import problem as _problem
 from engine.ingress.unsigned import Unsigned
+from engine.wire.signatures import Form, signature
 from engine.wire.twiml import EMPTY, REJECT, dial, message
-from engine.wire.webhooks import (
-    Form,
-    MalformedForm,
-    call_event,
-    leg_report,
-    message_event,
-    parse_form,
-    signature,
-    status_query,
-)
+from engine.wire.webhooks import MalformedForm, call_event, leg_report, message_event, parse_form, status_query
 
 VOICE_PATH, MESSAGE_PATH, STATUS_PATH = b"/inbound/voice", b"/inbound/message", b"/inbound/status"
 PATHS = frozenset({VOICE_PATH, MESSAGE_PATH, STATUS_PATH})

@@ -14,7 +14,7 @@ from engine.core.masking import masked
 from engine.core.records import UNSET, Service, ServiceOptions
 from engine.core.requests import ServiceRequest
 from engine.wire.answers import MAX_ANSWER, HookAnswer, out_of_session_verdict
-from engine.wire.callbacks import signed_url
+from engine.wire.signatures import signed_url
 
 Options = dict[str, bool | str | None]
 

@@ -1,10 +1,9 @@
-"""Our own webhooks as an application receives them: four forms, their encoding, their signature; sans-IO.
+"""Our own webhooks as an application receives them: four forms, sans-IO.
 
 Proxy fields are camelCase, platform fields PascalCase; an unknown value is empty, not absent. Source: behaviour 12, 16.
 """
 
-from collections.abc import Mapping
-from urllib.parse import parse_qsl, quote_plus, urlsplit, urlunsplit
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -13,49 +12,12 @@ from engine.core.errors import CATALOGUE, Code, Level
 from engine.core.ports import OutOfSessionCase
 from engine.core.records import DebuggerEvent, Interaction, Kind, Leg, Participant, Session, WebhookTrace
 from engine.core.traffic import InboundEvent
-from engine.wire.rest_shapes import API_VERSION
-from engine.wire.rest_show import interaction_data
-from engine.wire.rest_values import format_date
-from engine.wire.webhooks import Form, signature
-
-FORM_TYPE = "application/x-www-form-urlencoded; charset=utf-8"
-"""Content-Type of every webhook."""
-
-IDEMPOTENCY_HEADER = "I-Twilio-Idempotency-Token"
-"""The same on every delivery of the same webhook."""
-
-SIGNATURE_HEADER = "X-Twilio-Signature"
+from engine.wire.rest_values import API_VERSION, format_date, interaction_data
 
 Fields = dict[str, str]
 """A form whose names are all different."""
 
 _KNOWN_CODES = {code.value: code for code in Code}
-
-
-class SignedForm(msgspec.Struct, frozen=True):
-    """What is posted."""
-
-    body: bytes
-    headers: dict[str, str]
-
-
-def signed_form(url: str, fields: Mapping[str, str], *, token: str, idempotency_token: str) -> SignedForm:
-    """Encode a form, signed for the receiver at `url` with the account's auth token."""
-    sent = {_sendable(name): _sendable(value) for name, value in fields.items()}
-    return SignedForm(
-        "&".join([f"{_quoted(name)}={_quoted(value)}" for name, value in sent.items()]).encode(),
-        {
-            "Content-Type": FORM_TYPE,
-            SIGNATURE_HEADER: signature(token, signed_url(url), Form(sent)).decode(),
-            IDEMPOTENCY_HEADER: idempotency_token,
-        },
-    )
-
-
-def signed_url(url: str) -> str:
-    """Return a URL as its receiver sees it: without user-info and fragment, the path at least a slash."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2].lower(), parts.path or "/", parts.query, ""))
 
 
 def callback_fields(owed: CallbackOwed) -> Fields:
@@ -237,12 +199,3 @@ def _webhook(trace: WebhookTrace) -> dict[str, object]:
             "body": trace.body,
         },
     }
-
-
-def _quoted(text: str) -> str:
-    return text if text.isalnum() and text.isascii() else quote_plus(text)
-
-
-def _sendable(text: str) -> str:
-    """Replace lone surrogates, which no form can carry."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -12,8 +12,8 @@ from engine.core.errors import CATALOGUE, Code, Level
 from engine.core.ports import AlertFilter
 from engine.core.records import DebuggerEvent
 from engine.wire.rest_fields import Form, choice, date
-from engine.wire.rest_shapes import API_VERSION, DateTime, Meta, Url
-from engine.wire.rest_values import format_date, parse_date
+from engine.wire.rest_shapes import DateTime, Meta, Url
+from engine.wire.rest_values import API_VERSION, format_date, parse_date
 
 _DAY_SECONDS = 86_400.0
 _KNOWN = frozenset(code.value for code in Code)

@@ -14,8 +14,7 @@ from engine.core.errors import ApiError
 from engine.core.requests import NumberFilter, NumberRequest, NumberUpdate
 from engine.wire.rest_fields import Field, Form, address, choice, flag, text
 from engine.wire.rest_forms import MAX_NAME
-from engine.wire.rest_shapes import API_VERSION
-from engine.wire.rest_values import restore_plus
+from engine.wire.rest_values import API_VERSION, restore_plus
 
 MAX_OWNED_FRIENDLY_NAME = 64
 

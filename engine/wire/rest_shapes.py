@@ -9,9 +9,7 @@ from typing import Annotated
 import msgspec
 
 from engine.core.records import GeoMatchLevel, Kind, LegStatus, Mode, NumberSelectionBehavior, SessionStatus
-
-API_VERSION = "2010-04-01"
-"""Version, and first path segment, of the API of owned numbers."""
+from engine.wire.rest_values import API_VERSION
 
 DateTime = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 """A time as `format_date` writes it."""

@@ -11,7 +11,6 @@ from engine.core.errors import Code
 from engine.core.ports import Page, PoolEntry, Record
 from engine.core.records import Account, Capability, Interaction, Kind, Leg, Participant, ProxyNumber, Service, Session
 from engine.wire.rest_shapes import (
-    API_VERSION,
     AccountResourceShape,
     Capabilities,
     ErrorBody,
@@ -30,7 +29,15 @@ from engine.wire.rest_shapes import (
     SessionShape,
     ShortCodeShape,
 )
-from engine.wire.rest_values import PageRequest, format_date, format_rfc2822, optional_date, page_token
+from engine.wire.rest_values import (
+    API_VERSION,
+    PageRequest,
+    format_date,
+    format_rfc2822,
+    interaction_data,
+    optional_date,
+    page_token,
+)
 
 
 class PageLinks(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,15 +201,6 @@ def message_interaction_shape(interaction: Interaction, base: str) -> MessageInt
         participant_sid=participant_sid,
         url=f"{session_url}/Participants/{participant_sid}/MessageInteractions/{interaction.sid}",
     )
-
-
-def interaction_data(interaction: Interaction) -> str:
-    """Write the text of a message, or the length of a finished call, as JSON; empty before a call has ended."""
-    if interaction.kind is Kind.MESSAGE:
-        return msgspec.json.encode({"body": interaction.body or ""}).decode()
-    if interaction.duration_seconds is None:
-        return ""
-    return msgspec.json.encode({"duration": str(interaction.duration_seconds)}).decode()
 
 
 def owned_number_shape(number: ProxyNumber) -> OwnedNumberShape:

@@ -18,9 +18,13 @@ import msgspec
 
 from engine.core.errors import ApiError, Code, invalid_parameter
 from engine.core.ports import PageCursor
+from engine.core.records import Interaction, Kind
 from engine.core.sids import SidKind, is_sid
 from engine.core.texts import check_text
 from engine.wire.urls import check_url
+
+API_VERSION = "2010-04-01"
+"""Version, and first path segment, of the API of owned numbers."""
 
 FormValues = dict[str, list[str]]
 """A decoded form: each name with its values, in the order sent."""
@@ -227,3 +231,12 @@ def _page_value(query: FormValues, name: str) -> str:
         return single(query.get(name, ()))
     except ValueError as problem:
         raise invalid_parameter(name, str(problem)) from problem
+
+
+def interaction_data(interaction: Interaction) -> str:
+    """Write the text of a message, or the length of a finished call, as JSON; empty before a call has ended."""
+    if interaction.kind is Kind.MESSAGE:
+        return msgspec.json.encode({"body": interaction.body or ""}).decode()
+    if interaction.duration_seconds is None:
+        return ""
+    return msgspec.json.encode({"duration": str(interaction.duration_seconds)}).decode()

@@ -1,24 +1,20 @@
-"""A TwiML platform's webhooks: form bytes to events and leg reports, and their signature.
+"""A TwiML platform's webhooks: form bytes to events and leg reports.
 
 The form is parsed once; nothing here asks what a number means. Source: behaviour 2.3, 9 to 12.1 and the platform's
-pages on webhook parameters and request validation.
+page on webhook parameters.
 """
 
-import hashlib
 import re
-from binascii import b2a_base64
 from collections.abc import Mapping
-from functools import lru_cache
 from itertools import count, takewhile
 from urllib.parse import parse_qsl, unquote
-
-import msgspec
 
 from engine.core.errors import MasklineError
 from engine.core.legs import read_status
 from engine.core.records import Kind, LegStatus
 from engine.core.sids import SidKind, is_sid
 from engine.core.traffic import ANONYMOUS, MAX_MEDIA, InboundEvent, LegReport
+from engine.wire.signatures import Form
 
 MAX_FIELDS = 1_000
 """Parameters of one form; platforms send a few dozen."""
@@ -36,15 +32,6 @@ class MalformedForm(MasklineError):  # noqa: N818 - names a state of the form
     def __init__(self, field: str, problem: str) -> None:
         """Say what is wrong with which field."""
         super().__init__(f"{field}: {problem}")
-
-
-class Form(msgspec.Struct, frozen=True):
-    """The parameters of a webhook."""
-
-    fields: dict[str, str]
-    """By name; of a name that came twice, the last value."""
-    pairs: tuple[tuple[str, str], ...] | None = None
-    """All of them, when a name came twice."""
 
 
 def parse_form(body: bytes) -> Form:
@@ -72,41 +59,6 @@ def _parse_thoroughly(body: bytes, items: list[str]) -> Form:
     if len(items) == len(fields):
         return Form(fields)
     return Form(fields, tuple(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)))
-
-
-def signature(token: str, url: str, form: Form) -> bytes:
-    """Return what X-Twilio-Signature must say: base64 of HMAC-SHA1 over the URL and the sorted parameters."""
-    if form.pairs is None:
-        fields = form.fields
-        signed = url + "".join([name + fields[name] for name in _in_order(tuple(fields))])
-    else:
-        signed = url + "".join([name + value for name, value in sorted(set(form.pairs))])
-    return b2a_base64(_hmac_sha1(token, signed.encode("utf-8", "surrogateescape")), newline=False)
-
-
-@lru_cache(maxsize=64)
-def _in_order(names: tuple[str, ...]) -> list[str]:
-    """Sort names; a platform's webhooks of one kind have the same ones."""
-    return sorted(names)
-
-
-def _hmac_sha1(token: str, message: bytes) -> bytes:
-    """Compute RFC 2104 from the token's two prepared hashes: half the time of `hmac.digest`."""
-    prepared_inner, prepared_outer = _prepared(token)
-    inner, outer = prepared_inner.copy(), prepared_outer.copy()
-    inner.update(message)
-    outer.update(inner.digest())
-    return outer.digest()
-
-
-@lru_cache(maxsize=1024)
-def _prepared(token: str) -> tuple["hashlib._Hash", "hashlib._Hash"]:
-    key = token.encode()
-    if len(key) > _BLOCK_BYTES:
-        key = hashlib.sha1(key, usedforsecurity=False).digest()
-    key = key.ljust(_BLOCK_BYTES, b"\0")
-    inner, outer = key.translate(_INNER), key.translate(_OUTER)
-    return hashlib.sha1(inner, usedforsecurity=False), hashlib.sha1(outer, usedforsecurity=False)
 
 
 def call_event(fields: Mapping[str, str]) -> InboundEvent:
@@ -163,8 +115,6 @@ _SID_LIKE = re.compile("[!-~]+").fullmatch
 _DURATION = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,9})?").fullmatch
 _NO_MEDIA = frozenset({"", "0"})
 _COUNT_DIGITS = 3
-_BLOCK_BYTES = 64
-_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
 def _sender(fields: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ from engine.ingress.http import InboundProtocol, inbound_protocol
 from engine.ingress.port import HttpPort, PortSettings
 from engine.listeners import Listener, bind_tcp
 from engine.settings import ListenAddress
-from engine.wire.webhooks import Form, signature
+from engine.wire.signatures import Form, signature
 from tests.silent import SilentMeter, SilentObserver
 
 ACCOUNT, TOKEN = "AC" + "1" * 32, "a-token"

@@ -10,17 +10,16 @@ from twilio.request_validator import RequestValidator
 from engine.core.e164 import parse_identifier
 from engine.core.errors import ApiError
 from engine.core.records import Kind, LegStatus
+from engine.wire.signatures import Form, signature
 from engine.wire.webhooks import (
     MAX_ADDRESS,
     MAX_FIELDS,
     MAX_RESOURCE_SID,
-    Form,
     MalformedForm,
     call_event,
     leg_report,
     message_event,
     parse_form,
-    signature,
     status_query,
 )
 
