@@ -7,10 +7,9 @@ awaited here has been heard by every host concerned: after `publish` the next ca
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from actors.directory import Directory
-from actors.link import Link
 from actors.stream import Checked, Lapsed, LapseForgotten, Operation, Withdrawn, routed
 from engine.core.bindings import ActiveSession, Seat
 from engine.core.records import Address
@@ -19,12 +18,22 @@ Place = Callable[[Address], int]
 """Returns the place of the host that owns a number."""
 
 
+class ToHost(Protocol):
+    """What tells another host of bindings; implemented by `actors.link`."""
+
+    def tell(self, operation: Operation) -> None:
+        """Say something that nobody waits for."""
+
+    def put(self, operation: Operation) -> "asyncio.Future[bool]":
+        """Say something in its turn; the future tells, once it is heard, whether it was acknowledged."""
+
+
 class Routes:
     """Publishes and withdraws sessions."""
 
     def __init__(self, directory: Directory, *, me: int = 0, place: Place = lambda _: 0) -> None:
         """Reach the actors of this host; `links` adds those of others."""
-        self.links: Mapping[int, Link] = {}
+        self.links: Mapping[int, ToHost] = {}
         self._directory = directory
         self._me = me
         self._place = place
@@ -123,7 +132,7 @@ class Routes:
         said = operation(session)
         return [link.put(said) for link in links]
 
-    def _links_to(self, seats: Iterable[Seat]) -> list[Link]:
+    def _links_to(self, seats: Iterable[Seat]) -> list[ToHost]:
         if not self.links:
             return []
         places = {self._place(seat.proxy) for seat in seats} - {self._me}
