@@ -88,7 +88,7 @@ proxy-test: $(COMPILED) build/nginx/.complete ## serve over TLS behind deploy/ng
 ops-pictures: .venv/ops/.complete ## draw the dashboard from what `make ops-test` has seen, into docs/
 	@.venv/ops/bin/python tests/ops/pictures.py build/ops/panels.json docs
 
-mutants: .venv/mutants/.complete ## change modules a place at a time: what do no tests notice? (ARGS="engine/core/legs.py")
+mutants: .venv/mutants/.complete ## change modules a place at a time: what do no tests notice? (ARGS="engine/core/routing/legs.py")
 	@.venv/mutants/bin/python tests/mutants.py $(ARGS)
 
 clean: ## remove .venv, caches and build output

@@ -11,12 +11,12 @@ import msgspec
 
 from actors.parts import Parts
 from actors.registry import Registry, redecided
-from engine.core.changes import AccountErased, AccountSaved, ApiKeySaved
-from engine.core.errors import ApiError, Code, invalid_parameter, not_found
-from engine.core.ports import AccountHoldings
-from engine.core.records import Account, ApiKey
-from engine.core.requests import AccountUpdate, TokenRotation, given
-from engine.core.sids import SidKind
+from engine.core.model.changes import AccountErased, AccountSaved, ApiKeySaved
+from engine.core.model.errors import ApiError, Code, invalid_parameter, not_found
+from engine.core.model.records import Account, ApiKey
+from engine.core.model.requests import AccountUpdate, TokenRotation, given
+from engine.core.model.sids import SidKind
+from engine.core.ports.operations import AccountHoldings
 
 LONGEST_OVERLAP_SECONDS = 90 * 86_400.0
 """How long two tokens may be good at most."""

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import msgspec
 
 from actors.parts import Parts
-from engine.core.changes import AlertRaised, AlertsErased, Change, EffectOwed
-from engine.core.effects import AlertOwed, Effect
-from engine.core.errors import StoreUnavailable
-from engine.core.records import Account, DebuggerEvent
-from engine.core.sids import SidKind
+from engine.core.model.changes import AlertRaised, AlertsErased, Change, EffectOwed
+from engine.core.model.effects import AlertOwed, Effect
+from engine.core.model.errors import StoreUnavailable
+from engine.core.model.records import Account, DebuggerEvent
+from engine.core.model.sids import SidKind
 
 MOST_GATHERED = 5_000
 """Events that wait for the next batch; more are only counted."""

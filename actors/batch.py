@@ -12,7 +12,10 @@ from contextlib import asynccontextmanager
 
 from actors.coordinator import ServiceCoordinator
 from actors.parts import Parts
-from engine.core.batch import (
+from engine.core.model.changes import BatchKeysErased
+from engine.core.model.errors import ApiError, Code, StoreUnavailable, not_stored
+from engine.core.numbers.e164 import bare
+from engine.core.sessions.batch import (
     BatchItem,
     CreateItem,
     ItemDone,
@@ -24,9 +27,6 @@ from engine.core.batch import (
     Thing,
     UpdateItem,
 )
-from engine.core.changes import BatchKeysErased
-from engine.core.e164 import bare
-from engine.core.errors import ApiError, Code, StoreUnavailable, not_stored
 
 IN_FLIGHT = 256
 """Items that wait for their commit side by side: enough to share it, few enough to be answered in one turn."""

@@ -21,8 +21,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.seats import ClusterPeers, ClusterUnreachable, MakeHost, Makers, Seat
 from actors.supervisor import Fleet, Membership, Order
 from actors.watch import Beat, HostReport, Node, Sign
-from engine.core.errors import PeerUnavailable
-from engine.core.placement import host_name
+from engine.core.model.errors import PeerUnavailable
+from engine.core.model.placement import host_name
 
 NAMESPACE: Final = "maskline"
 SUPERVISOR: Final = "supervisor"
@@ -37,7 +37,7 @@ _log = logging.getLogger("maskline.cluster")
 
 
 class RayPeers:
-    """`engine.core.ports.Peers` by one Ray call for each message, without retries."""
+    """`engine.core.ports.operations.Peers` by one Ray call for each message, without retries."""
 
     def __init__(self, *, me: int, count: int, timeout_seconds: float) -> None:
         """Speak for the host at place `me`, of `count`."""

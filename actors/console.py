@@ -12,10 +12,10 @@ from actors.mesh import Mesh
 from actors.parts import Parts
 from actors.patience import heard, soon
 from actors.services import ServiceRegister
-from engine.core.overview import HostStatus, PoolReport, PoolReports, most_saturated
-from engine.core.placement import host_name
-from engine.core.search import FoundSessions, SessionSought
-from engine.core.visits import Visit, Visits
+from engine.core.model.overview import HostStatus, PoolReport, PoolReports, most_saturated
+from engine.core.model.placement import host_name
+from engine.core.model.visits import Visit, Visits
+from engine.core.sessions.search import FoundSessions, SessionSought
 
 _SECRET_BYTES = 32
 

@@ -20,13 +20,20 @@ from actors.numbers import NumberRegister
 from actors.paging import merged, page_of
 from actors.parts import Parts
 from actors.services import ServiceRegister
-from engine.core.batch import BatchItem, ItemResult
-from engine.core.changes import EffectRevived, EffectSettled
-from engine.core.effects import Effect
-from engine.core.errors import ApiError, MasklineError, not_found
-from engine.core.ports import AccountHoldings, AlertFilter, Explanation, OutboxFilter, Page, PageCursor, PoolEntry
-from engine.core.records import Account, ApiKey, DebuggerEvent, Interaction, Participant, ProxyNumber, Service, Session
-from engine.core.requests import (
+from engine.core.model.changes import EffectRevived, EffectSettled
+from engine.core.model.effects import Effect
+from engine.core.model.errors import ApiError, MasklineError, not_found
+from engine.core.model.records import (
+    Account,
+    ApiKey,
+    DebuggerEvent,
+    Interaction,
+    Participant,
+    ProxyNumber,
+    Service,
+    Session,
+)
+from engine.core.model.requests import (
     AccountUpdate,
     NumberFilter,
     NumberRequest,
@@ -38,7 +45,17 @@ from engine.core.requests import (
     SessionUpdate,
     TokenRotation,
 )
-from engine.core.sids import SidKind, is_sid
+from engine.core.model.sids import SidKind, is_sid
+from engine.core.ports.operations import (
+    AccountHoldings,
+    AlertFilter,
+    Explanation,
+    OutboxFilter,
+    Page,
+    PageCursor,
+    PoolEntry,
+)
+from engine.core.sessions.batch import BatchItem, ItemResult
 
 Result = TypeVar("Result")
 

@@ -20,10 +20,7 @@ from actors.parts import Parts
 from actors.registry import Registry
 from actors.routes import Routes
 from actors.seating import Seating
-from engine.core.allocation import not_in_service
-from engine.core.batch import ItemKey
-from engine.core.bindings import ActiveSession, active_session
-from engine.core.changes import (
+from engine.core.model.changes import (
     BatchKeyUsed,
     Change,
     InteractionErased,
@@ -32,14 +29,9 @@ from engine.core.changes import (
     SessionCreated,
     SessionErased,
 )
-from engine.core.e164 import mask
-from engine.core.effects import Effect
-from engine.core.errors import ApiError, Code, StoreUnavailable, not_found
-from engine.core.legs import was_answered
-from engine.core.lifecycle import closing, expiry_reason, new_session, plan_update
-from engine.core.observing import OperationEnd, SessionOperation
-from engine.core.pool import PoolState
-from engine.core.records import (
+from engine.core.model.effects import Effect
+from engine.core.model.errors import ApiError, Code, StoreUnavailable, not_found
+from engine.core.model.records import (
     UNSET,
     Account,
     Address,
@@ -51,8 +43,16 @@ from engine.core.records import (
     Session,
     SessionStatus,
 )
-from engine.core.requests import SessionRequest, SessionUpdate
-from engine.core.sids import SidKind, is_sid
+from engine.core.model.requests import SessionRequest, SessionUpdate
+from engine.core.model.sids import SidKind, is_sid
+from engine.core.numbers.e164 import mask
+from engine.core.pools.allocation import not_in_service
+from engine.core.pools.pool import PoolState
+from engine.core.ports.observing import OperationEnd, SessionOperation
+from engine.core.routing.legs import was_answered
+from engine.core.sessions.batch import ItemKey
+from engine.core.sessions.bindings import ActiveSession, active_session
+from engine.core.sessions.lifecycle import closing, expiry_reason, new_session, plan_update
 
 EXPIRY_RETRY_SECONDS = 1.0
 """How long an expired session waits for the store that could not close it."""

@@ -5,8 +5,8 @@ from typing import Protocol
 
 import msgspec
 
-from engine.core.records import Address, Interaction, Participant, Session
-from engine.core.traffic import InboundEvent, SessionWanted
+from engine.core.model.records import Address, Interaction, Participant, Session
+from engine.core.routing.traffic import InboundEvent, SessionWanted
 
 
 class Expiry(StrEnum):

@@ -7,11 +7,11 @@ from actors.ledger import Ledger
 from actors.number import NumberActor, Source
 from actors.parts import Parts
 from actors.registry import Registry
-from engine.core.bindings import ActiveSession, Seat
-from engine.core.e164 import canonical
-from engine.core.records import Address, ProxyNumber
-from engine.core.routing import rules_for
-from engine.core.shortcuts import ShortcutIndex
+from engine.core.model.records import Address, ProxyNumber
+from engine.core.numbers.e164 import canonical
+from engine.core.routing.decide import rules_for
+from engine.core.routing.shortcuts import ShortcutIndex
+from engine.core.sessions.bindings import ActiveSession, Seat
 
 
 class Directory:

@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
-from engine.core.bindings import Seat
-from engine.core.errors import not_found
-from engine.core.ports import Page, PageCursor
-from engine.core.records import Interaction
+from engine.core.model.errors import not_found
+from engine.core.model.records import Interaction
+from engine.core.ports.operations import Page, PageCursor
+from engine.core.sessions.bindings import Seat
 
 Erase = Callable[[tuple[str, ...]], Awaitable[None]]
 """Has a host erase the interactions of sessions; raises MasklineError."""

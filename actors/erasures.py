@@ -12,9 +12,9 @@ from typing import Final
 
 from actors.elsewhere import Erase
 from actors.patience import told
-from engine.core.changes import Change, ErasureOwed, ErasuresSettled, SessionErased
-from engine.core.errors import MasklineError, StoreUnavailable
-from engine.core.ports import Store
+from engine.core.model.changes import Change, ErasureOwed, ErasuresSettled, SessionErased
+from engine.core.model.errors import MasklineError, StoreUnavailable
+from engine.core.ports.operations import Store
 
 ERASURES_AT_ONCE: Final = 1_000
 """Sessions that a host erases for one message."""

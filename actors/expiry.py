@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Iterator
 from itertools import count
 
-from engine.core.bindings import ActiveSession
+from engine.core.sessions.bindings import ActiveSession
 
 FEWEST_STALE = 256
 """Entries that are not worth tidying up."""

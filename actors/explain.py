@@ -7,13 +7,13 @@ import msgspec
 from actors.coordinators import Coordinators
 from actors.directory import Directory
 from actors.number import NumberActor
-from engine.core.bindings import ActiveSession
-from engine.core.e164 import canonical, mask
-from engine.core.errors import CATALOGUE
-from engine.core.ports import Explanation
-from engine.core.records import Address, Kind, Session
-from engine.core.routing import NOT_IN_POOL, OUT_OF_SESSION, REBUILDING, NumberRules, fall_back
-from engine.core.traffic import Decision, InboundEvent, Outcome, Reason
+from engine.core.model.errors import CATALOGUE
+from engine.core.model.records import Address, Kind, Session
+from engine.core.numbers.e164 import canonical, mask
+from engine.core.ports.operations import Explanation
+from engine.core.routing.decide import NOT_IN_POOL, OUT_OF_SESSION, REBUILDING, NumberRules, fall_back
+from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason
+from engine.core.sessions.bindings import ActiveSession
 
 _WHY = {
     Reason.IN_SESSION: "both are in an active session",

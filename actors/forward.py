@@ -14,9 +14,9 @@ import msgspec
 from actors.mesh import Mesh
 from actors.parts import Parts
 from actors.sides import NumberSide
-from engine.core.errors import MasklineError
-from engine.core.routing import NOT_IN_POOL, REBUILDING
-from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
+from engine.core.model.errors import MasklineError
+from engine.core.routing.decide import NOT_IN_POOL, REBUILDING
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 
 Answer = Callable[[Decision], None]
 Told = Callable[[ReportOutcome | None], None]

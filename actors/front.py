@@ -14,13 +14,19 @@ from actors.mesh import Mesh
 from actors.paging import merged
 from actors.patience import heard
 from actors.routes import Place
-from engine.core.batch import BatchItem, ItemRefused, ItemResult
-from engine.core.e164 import canonical
-from engine.core.effects import Effect
-from engine.core.errors import ApiError, Code, PeerUnavailable
-from engine.core.ports import AccountHoldings, AlertFilter, Explanation, OutboxFilter, Page, PageCursor, PoolEntry
-from engine.core.records import Account, ApiKey, DebuggerEvent, Interaction, Participant, ProxyNumber, Service, Session
-from engine.core.requests import (
+from engine.core.model.effects import Effect
+from engine.core.model.errors import ApiError, Code, PeerUnavailable
+from engine.core.model.records import (
+    Account,
+    ApiKey,
+    DebuggerEvent,
+    Interaction,
+    Participant,
+    ProxyNumber,
+    Service,
+    Session,
+)
+from engine.core.model.requests import (
     AccountUpdate,
     NumberFilter,
     NumberRequest,
@@ -32,7 +38,18 @@ from engine.core.requests import (
     SessionUpdate,
     TokenRotation,
 )
-from engine.core.sids import SidKind, is_sid
+from engine.core.model.sids import SidKind, is_sid
+from engine.core.numbers.e164 import canonical
+from engine.core.ports.operations import (
+    AccountHoldings,
+    AlertFilter,
+    Explanation,
+    OutboxFilter,
+    Page,
+    PageCursor,
+    PoolEntry,
+)
+from engine.core.sessions.batch import BatchItem, ItemRefused, ItemResult
 
 P = ParamSpec("P")
 R = TypeVar("R")

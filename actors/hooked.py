@@ -15,13 +15,11 @@ from actors.coordinators import Coordinators, Expiry
 from actors.ledger import Ledger
 from actors.locks import KeyedLocks
 from actors.parts import Parts
-from engine.core.bindings import ActiveSession
-from engine.core.e164 import canonical
-from engine.core.errors import CATALOGUE, ApiError, Code, PeerUnavailable, StoreUnavailable
-from engine.core.event_keys import key_of
-from engine.core.ports import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
-from engine.core.records import Interaction, Leg, Participant
-from engine.core.routing import (
+from engine.core.model.errors import CATALOGUE, ApiError, Code, PeerUnavailable, StoreUnavailable
+from engine.core.model.records import Interaction, Leg, Participant
+from engine.core.numbers.e164 import canonical
+from engine.core.ports.operations import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
+from engine.core.routing.decide import (
     BUSY,
     CALL_OF_STRANGER,
     DISABLED,
@@ -34,7 +32,9 @@ from engine.core.routing import (
     fall_back,
     still_meets,
 )
-from engine.core.traffic import Decision, InboundEvent, Outcome, Reason, SessionWanted
+from engine.core.routing.event_keys import key_of
+from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason, SessionWanted
+from engine.core.sessions.bindings import ActiveSession
 
 if TYPE_CHECKING:
     from actors.number import NumberActor

@@ -38,20 +38,20 @@ from actors.roster import Roster
 from actors.routes import Place, Routes
 from actors.services import ServiceRegister
 from actors.sides import AnyCoordinators, CoordinatorSide, OtherHosts
-from engine.core.bindings import ActiveSession
-from engine.core.errors import PeerUnavailable, StoreUnavailable
-from engine.core.foreseen import Foreseen
-from engine.core.hosts import Peers
-from engine.core.observing import Observer
-from engine.core.overview import ConsolePlane, HostFigures, HostStatus, ReadFigures
-from engine.core.placement import Placement, host_name
-from engine.core.pool import PoolState
-from engine.core.ports import Clock, ControlPlane, Store
-from engine.core.records import Address, DebuggerEvent, Interaction, Service
-from engine.core.routing import NOT_IN_POOL, REBUILDING, foresee, foresee_all
-from engine.core.shortcuts import ShortcutIndex
-from engine.core.sids import Mint
-from engine.core.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
+from engine.core.model.errors import PeerUnavailable, StoreUnavailable
+from engine.core.model.hosts import Peers
+from engine.core.model.overview import ConsolePlane, HostFigures, HostStatus, ReadFigures
+from engine.core.model.placement import Placement, host_name
+from engine.core.model.records import Address, DebuggerEvent, Interaction, Service
+from engine.core.model.sids import Mint
+from engine.core.pools.pool import PoolState
+from engine.core.ports.observing import Observer
+from engine.core.ports.operations import Clock, ControlPlane, Store
+from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, foresee, foresee_all
+from engine.core.routing.foreseen import Foreseen
+from engine.core.routing.shortcuts import ShortcutIndex
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
+from engine.core.sessions.bindings import ActiveSession
 
 YOUNG_OBJECTS = 20_000
 """Objects made since the last look for garbage, at which there is one: a call leaves none that needs it, and a look at

@@ -14,18 +14,18 @@ from actors.calls import Calls
 from actors.owing import callback
 from actors.parts import Parts
 from actors.recents import Answered, Became, Recents
-from engine.core.bindings import ActiveSession
-from engine.core.changes import Change, InteractionRecorded, InteractionUpdated, SessionTouched
-from engine.core.e164 import canonical
-from engine.core.effects import Effect
-from engine.core.errors import CATALOGUE, Code, StoreUnavailable
-from engine.core.event_keys import event_key, key_of
-from engine.core.legs import apply_report, ends_call, is_open_call
-from engine.core.ports import Passed
-from engine.core.records import Interaction, Kind, LegStatus, Service
-from engine.core.routing import BUSY, STORE_DOWN
-from engine.core.sids import pack
-from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
+from engine.core.model.changes import Change, InteractionRecorded, InteractionUpdated, SessionTouched
+from engine.core.model.effects import Effect
+from engine.core.model.errors import CATALOGUE, Code, StoreUnavailable
+from engine.core.model.records import Interaction, Kind, LegStatus, Service
+from engine.core.model.sids import pack
+from engine.core.numbers.e164 import canonical
+from engine.core.ports.operations import Passed
+from engine.core.routing.decide import BUSY, STORE_DOWN
+from engine.core.routing.event_keys import event_key, key_of
+from engine.core.routing.legs import apply_report, ends_call, is_open_call
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
+from engine.core.sessions.bindings import ActiveSession
 
 Answer = Callable[[Decision], None]
 

@@ -23,9 +23,9 @@ from actors.stream import (
     Touch,
     routed,
 )
-from engine.core.bindings import ActiveSession
-from engine.core.errors import MasklineError
-from engine.core.ports import Clock
+from engine.core.model.errors import MasklineError
+from engine.core.ports.operations import Clock
+from engine.core.sessions.bindings import ActiveSession
 
 MOST_OPERATIONS = 2_000
 """Operations in one message; bounds how long either host is busy with it."""

@@ -15,8 +15,8 @@ import msgspec
 
 from actors.registry import RegistryMoved
 from actors.shapes import ArgumentShape, argument_shape, result_decoder
-from engine.core.errors import ApiError, Code, MasklineError, PeerUnavailable, StoreUnavailable
-from engine.core.hosts import Peers
+from engine.core.model.errors import ApiError, Code, MasklineError, PeerUnavailable, StoreUnavailable
+from engine.core.model.hosts import Peers
 
 P = ParamSpec("P")
 R = TypeVar("R")

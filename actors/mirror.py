@@ -28,9 +28,9 @@ from actors.stream import (
     Touch,
     Withdrawn,
 )
-from engine.core.bindings import ActiveSession, Seat
-from engine.core.ports import Clock
-from engine.core.records import Address
+from engine.core.model.records import Address
+from engine.core.ports.operations import Clock
+from engine.core.sessions.bindings import ActiveSession, Seat
 
 WITHDRAWN_KEPT = 10_000
 """Sessions withdrawn lately that are kept for the ends of their calls."""

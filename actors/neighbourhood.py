@@ -24,11 +24,11 @@ from actors.routes import Place, Routes
 from actors.services import ServiceRegister
 from actors.sides import CoordinatorSide, NumberSide
 from actors.stream import LEASE_SECONDS, Touch
-from engine.core.bindings import ActiveSession
-from engine.core.changes import SessionTouched
-from engine.core.errors import MasklineError, StoreUnavailable
-from engine.core.sids import SidKind
-from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
+from engine.core.model.changes import SessionTouched
+from engine.core.model.errors import MasklineError, StoreUnavailable
+from engine.core.model.sids import SidKind
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
+from engine.core.sessions.bindings import ActiveSession
 
 JOIN_SECONDS = 0.2
 """How long a host waits before it asks a registrar again that did not answer."""

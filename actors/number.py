@@ -13,13 +13,12 @@ from actors.hooked import HookedEvents
 from actors.ledger import Ledger
 from actors.parts import Parts
 from actors.recents import Answered
-from engine.core.bindings import ActiveSession, Bindings, Seat, seat_of
-from engine.core.e164 import canonical
-from engine.core.effects import Effect
-from engine.core.errors import CATALOGUE, Code
-from engine.core.event_keys import event_key
-from engine.core.records import Address, Interaction, Kind, Participant
-from engine.core.routing import (
+from engine.core.model.effects import Effect
+from engine.core.model.errors import CATALOGUE, Code
+from engine.core.model.records import Address, Interaction, Kind, Participant
+from engine.core.model.sids import SidKind
+from engine.core.numbers.e164 import canonical
+from engine.core.routing.decide import (
     DISABLED,
     OUT_OF_SESSION,
     REBUILDING,
@@ -31,9 +30,10 @@ from engine.core.routing import (
     pushed_message,
     routed,
 )
-from engine.core.shortcuts import FlatTable
-from engine.core.sids import SidKind
-from engine.core.traffic import Decision, InboundEvent, Reason
+from engine.core.routing.event_keys import event_key
+from engine.core.routing.shortcuts import FlatTable
+from engine.core.routing.traffic import Decision, InboundEvent, Reason
+from engine.core.sessions.bindings import ActiveSession, Bindings, Seat, seat_of
 
 Answer = Callable[[Decision], None]
 

@@ -12,14 +12,14 @@ from actors.coordinator import ServiceCoordinator
 from actors.paging import page_of
 from actors.parts import Parts
 from actors.registry import Registry, redecided
-from engine.core.changes import NumberReleased, NumberSaved
-from engine.core.e164 import country_of, mask, national_display, parse_proxy_number, parse_short_code
-from engine.core.errors import ApiError, Code, invalid_parameter, not_found
-from engine.core.pool import unpooled
-from engine.core.ports import Page, PageCursor
-from engine.core.records import Address, Capability, ProxyNumber
-from engine.core.requests import NumberFilter, NumberRequest, NumberUpdate, given
-from engine.core.sids import SidKind, is_sid
+from engine.core.model.changes import NumberReleased, NumberSaved
+from engine.core.model.errors import ApiError, Code, invalid_parameter, not_found
+from engine.core.model.records import Address, Capability, ProxyNumber
+from engine.core.model.requests import NumberFilter, NumberRequest, NumberUpdate, given
+from engine.core.model.sids import SidKind, is_sid
+from engine.core.numbers.e164 import country_of, mask, national_display, parse_proxy_number, parse_short_code
+from engine.core.pools.pool import unpooled
+from engine.core.ports.operations import Page, PageCursor
 
 
 class NumberRegister:

@@ -6,7 +6,7 @@ the round trip took (RFC 5905, section 8). No time of one machine is compared wi
 
 from typing import Final, NamedTuple
 
-from engine.core.ports import Clock
+from engine.core.ports.operations import Clock
 
 TOLERANCE_SECONDS: Final = 0.1
 """How far a known offset may be from the one that is gone by; times are translated anew where it is further."""

@@ -5,10 +5,10 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from actors.parts import Parts
-from engine.core.errors import ApiError, PeerUnavailable, StoreUnavailable
-from engine.core.observing import OperationEnd, SessionOperation
-from engine.core.records import SessionStatus
-from engine.core.requests import SessionUpdate
+from engine.core.model.errors import ApiError, PeerUnavailable, StoreUnavailable
+from engine.core.model.records import SessionStatus
+from engine.core.model.requests import SessionUpdate
+from engine.core.ports.observing import OperationEnd, SessionOperation
 
 
 class Operated(Protocol):

@@ -1,10 +1,10 @@
 """What an interaction makes the engine owe: the callback about it, the message that carries it, the end of a call."""
 
 from actors.parts import Parts
-from engine.core.bindings import ActiveSession
-from engine.core.effects import CallbackOwed, Duty, Effect, HangUpOwed, MessageOwed
-from engine.core.records import Address, Interaction, ServiceOptions
-from engine.core.sids import SidKind
+from engine.core.model.effects import CallbackOwed, Duty, Effect, HangUpOwed, MessageOwed
+from engine.core.model.records import Address, Interaction, ServiceOptions
+from engine.core.model.sids import SidKind
+from engine.core.sessions.bindings import ActiveSession
 
 
 def owed(duty: Duty, about: Interaction, parts: Parts) -> Effect:

@@ -15,13 +15,13 @@ from actors.operations import Counted
 from actors.parts import Parts
 from actors.routes import Routes
 from actors.seating import Seating, is_shared
-from engine.core.allocation import request_after
-from engine.core.bindings import ActiveSession, Seat, seat_of
-from engine.core.changes import ParticipantAdded, ParticipantChanged, ParticipantRemoved
-from engine.core.errors import ApiError, Code, not_found
-from engine.core.observing import SessionOperation
-from engine.core.records import Interaction, Mode, Participant, Service, Session
-from engine.core.requests import ParticipantRequest, ParticipantUpdate
+from engine.core.model.changes import ParticipantAdded, ParticipantChanged, ParticipantRemoved
+from engine.core.model.errors import ApiError, Code, not_found
+from engine.core.model.records import Interaction, Mode, Participant, Service, Session
+from engine.core.model.requests import ParticipantRequest, ParticipantUpdate
+from engine.core.pools.allocation import request_after
+from engine.core.ports.observing import SessionOperation
+from engine.core.sessions.bindings import ActiveSession, Seat, seat_of
 
 
 class Sessions(Protocol):

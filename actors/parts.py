@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from engine.core.changes import Change, EffectOwed
-from engine.core.effects import Effect
-from engine.core.errors import Code, StoreUnavailable
-from engine.core.observing import Observer
-from engine.core.ports import (
+from engine.core.model.changes import Change, EffectOwed
+from engine.core.model.effects import Effect
+from engine.core.model.errors import Code, StoreUnavailable
+from engine.core.model.records import Address, DebuggerEvent, Interaction, WebhookTrace
+from engine.core.model.sids import Mint
+from engine.core.ports.observing import Observer
+from engine.core.ports.operations import (
     Carriers,
     Clock,
     Hooks,
@@ -19,8 +21,6 @@ from engine.core.ports import (
     OutOfSessionVerdict,
     Store,
 )
-from engine.core.records import Address, DebuggerEvent, Interaction, WebhookTrace
-from engine.core.sids import Mint
 
 SECONDS_PER_DAY = 86_400
 

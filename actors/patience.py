@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Mapping
 from typing import TypeVar
 
-from engine.core.errors import PeerUnavailable
-from engine.core.placement import host_name
+from engine.core.model.errors import PeerUnavailable
+from engine.core.model.placement import host_name
 
 R = TypeVar("R")
 

@@ -11,12 +11,12 @@ from typing import Final
 
 import msgspec
 
-from engine.core.e164 import canonical
-from engine.core.event_keys import event_key
-from engine.core.ports import Passed
-from engine.core.records import Address
-from engine.core.sids import SidKind, pack, unpack
-from engine.core.traffic import Decision
+from engine.core.model.records import Address
+from engine.core.model.sids import SidKind, pack, unpack
+from engine.core.numbers.e164 import canonical
+from engine.core.ports.operations import Passed
+from engine.core.routing.event_keys import event_key
+from engine.core.routing.traffic import Decision
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False):

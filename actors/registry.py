@@ -8,8 +8,7 @@ from contextlib import suppress
 from functools import wraps
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from engine.core import ports
-from engine.core.changes import (
+from engine.core.model.changes import (
     AccountErased,
     AccountSaved,
     ApiKeySaved,
@@ -18,11 +17,12 @@ from engine.core.changes import (
     ServiceErased,
     ServiceSaved,
 )
-from engine.core.e164 import canonical
-from engine.core.errors import ApiError, Code, MasklineError, not_found
-from engine.core.pool import unpooled
-from engine.core.ports import AccountHoldings, Store
-from engine.core.records import Account, Address, ApiKey, ProxyNumber, Service
+from engine.core.model.errors import ApiError, Code, MasklineError, not_found
+from engine.core.model.records import Account, Address, ApiKey, ProxyNumber, Service
+from engine.core.numbers.e164 import canonical
+from engine.core.pools.pool import unpooled
+from engine.core.ports import operations as ports
+from engine.core.ports.operations import AccountHoldings, Store
 
 P = ParamSpec("P")
 R = TypeVar("R")

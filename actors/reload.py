@@ -11,8 +11,8 @@ from actors.breaths import in_breaths
 from actors.ledger import Ledger
 from actors.mirror import Mirror
 from actors.parts import Parts
-from engine.core.bindings import ActiveSession
-from engine.core.sids import pack
+from engine.core.model.sids import pack
+from engine.core.sessions.bindings import ActiveSession
 
 
 def reload_calls(parts: Parts, ledger: Ledger) -> None:

@@ -15,8 +15,7 @@ import msgspec
 from actors.mesh import Mesh
 from actors.patience import told
 from actors.registry import Registry, RegistryChange, RegistryMoved
-from engine.core import ports
-from engine.core.changes import (
+from engine.core.model.changes import (
     AccountErased,
     AccountSaved,
     ApiKeySaved,
@@ -26,9 +25,10 @@ from engine.core.changes import (
     ServiceErased,
     ServiceSaved,
 )
-from engine.core.e164 import mask
-from engine.core.errors import ApiError, Code, PeerUnavailable, not_found
-from engine.core.ports import Clock, Store
+from engine.core.model.errors import ApiError, Code, PeerUnavailable, not_found
+from engine.core.numbers.e164 import mask
+from engine.core.ports import operations as ports
+from engine.core.ports.operations import Clock, Store
 
 REGISTRAR = 0
 """The place of the host that writes the registry."""

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from actors.directory import Directory
 from actors.registry import Registry, RegistryChange
 from actors.services import ServiceRegister
-from engine.core.changes import AccountSaved, NumberReleased, NumberSaved, ServiceErased, ServiceSaved
-from engine.core.records import ProxyNumber
+from engine.core.model.changes import AccountSaved, NumberReleased, NumberSaved, ServiceErased, ServiceSaved
+from engine.core.model.records import ProxyNumber
 
 
 class Roster:

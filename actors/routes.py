@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from actors.directory import Directory
 from actors.stream import Checked, Lapsed, LapseForgotten, Operation, Withdrawn, routed
-from engine.core.bindings import ActiveSession, Seat
-from engine.core.records import Address
+from engine.core.model.records import Address
+from engine.core.sessions.bindings import ActiveSession, Seat
 
 Place = Callable[[Address], int]
 """Returns the place of the host that owns a number."""

@@ -7,15 +7,15 @@ behaviour 3.5, 6, 7.
 from collections.abc import Callable, Iterable, Mapping
 
 from actors.parts import Parts
-from engine.core.allocation import Surroundings, admit, allot, keeps_pair, not_in_service, pair_in_use
-from engine.core.bindings import ActiveSession, Seat
-from engine.core.e164 import mask
-from engine.core.errors import Code
-from engine.core.holdings import Holdings
-from engine.core.pool import Pool, PoolState
-from engine.core.records import Account, Address, Participant, Service, Session
-from engine.core.requests import ParticipantRequest
-from engine.core.sids import SidKind
+from engine.core.model.errors import Code
+from engine.core.model.records import Account, Address, Participant, Service, Session
+from engine.core.model.requests import ParticipantRequest
+from engine.core.model.sids import SidKind
+from engine.core.numbers.e164 import mask
+from engine.core.pools.allocation import Surroundings, admit, allot, keeps_pair, not_in_service, pair_in_use
+from engine.core.pools.holdings import Holdings
+from engine.core.pools.pool import Pool, PoolState
+from engine.core.sessions.bindings import ActiveSession, Seat
 
 
 class Seating:

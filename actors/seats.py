@@ -10,8 +10,8 @@ import msgspec
 
 from actors.supervisor import Fleet, Order, Supervisor
 from actors.watch import Beat, HostReport
-from engine.core.errors import MasklineError
-from engine.core.hosts import Peers
+from engine.core.model.errors import MasklineError
+from engine.core.model.hosts import Peers
 
 
 class ClusterUnreachable(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does

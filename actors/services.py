@@ -9,11 +9,11 @@ from actors.coordinator import ServiceCoordinator
 from actors.locks import KeyedLocks
 from actors.parts import HostSettings, Parts
 from actors.registry import Registry, redecided
-from engine.core.changes import ServiceSaved
-from engine.core.errors import ApiError, Code, invalid_parameter, not_found
-from engine.core.records import Service
-from engine.core.requests import ServiceRequest, given
-from engine.core.sids import SidKind, is_sid
+from engine.core.model.changes import ServiceSaved
+from engine.core.model.errors import ApiError, Code, invalid_parameter, not_found
+from engine.core.model.records import Service
+from engine.core.model.requests import ServiceRequest, given
+from engine.core.model.sids import SidKind, is_sid
 
 MEXICAN_ONE_UNTIL = datetime(2020, 10, 5, tzinfo=UTC).timestamp()
 """Services made from this day on do not insert the "1" after +52 (behaviour 14)."""

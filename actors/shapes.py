@@ -12,8 +12,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from engine.core.records import NoChange
-from engine.core.requests import given
+from engine.core.model.records import NoChange
+from engine.core.model.requests import given
 
 _encode = msgspec.msgpack.Encoder().encode
 

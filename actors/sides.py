@@ -22,13 +22,13 @@ from actors.patience import told
 from actors.routes import Place
 from actors.services import ServiceRegister
 from actors.stream import Batch, Taken
-from engine.core.allocation import session_wanted
-from engine.core.bindings import Seat
-from engine.core.changes import InteractionErased, SessionErased
-from engine.core.errors import not_found
-from engine.core.ports import Page, PageCursor
-from engine.core.records import Address, Interaction, Participant, Session
-from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome, SessionWanted
+from engine.core.model.changes import InteractionErased, SessionErased
+from engine.core.model.errors import not_found
+from engine.core.model.records import Address, Interaction, Participant, Session
+from engine.core.pools.allocation import session_wanted
+from engine.core.ports.operations import Page, PageCursor
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome, SessionWanted
+from engine.core.sessions.bindings import Seat
 
 P = ParamSpec("P")
 R = TypeVar("R")

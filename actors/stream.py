@@ -6,8 +6,8 @@ that holds (`Begun` … `Completed`) whenever either end is new to the other. So
 
 import msgspec
 
-from engine.core.bindings import ActiveSession, Seat
-from engine.core.records import Address, Mode
+from engine.core.model.records import Address, Mode
+from engine.core.sessions.bindings import ActiveSession, Seat
 
 LEASE_SECONDS = 4.0
 """How long a host routes for a coordinator that it hears nothing of."""

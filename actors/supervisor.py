@@ -35,7 +35,7 @@ from actors.watch import (
     not_killed,
     unplaced,
 )
-from engine.core.ports import Clock
+from engine.core.ports.operations import Clock
 
 PLACING_SECONDS: Final = 10.0
 """How often nodes are searched anew for files that no node had; a new node is searched at once."""

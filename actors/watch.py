@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
-from engine.core.hosts import HostAddress, HostDirectory
-from engine.core.placement import host_name
+from engine.core.model.hosts import HostAddress, HostDirectory
+from engine.core.model.placement import host_name
 
 BEAT_SECONDS: Final = 0.5
 """How often every host is asked how it fares."""

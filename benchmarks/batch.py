@@ -32,7 +32,7 @@ from benchmarks.load import Load, drive
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.webhook import STRANGERS, pairs_of, webhooks
-from engine.core.records import Mode
+from engine.core.model.records import Mode
 
 ITEMS = 1_000
 """Of a batch."""

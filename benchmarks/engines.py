@@ -13,9 +13,9 @@ import msgspec
 from actors.host import Host
 from actors.parts import HostSettings
 from engine.app import RunningEngine, running_engine
-from engine.core.records import Account, Service
-from engine.core.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest
-from engine.core.shortcuts import index_if_compiled
+from engine.core.model.records import Account, Service
+from engine.core.model.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest
+from engine.core.routing.shortcuts import index_if_compiled
 from engine.runtime import OrderedMint, clock, pick
 from engine.settings import ListenAddress, Settings
 from engine.telemetry.logs import configure_logs

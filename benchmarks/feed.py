@@ -24,7 +24,7 @@ from benchmarks.engines import IN_FLIGHT, NUMBERS, Filled, engine_on, feed_port_
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.redis import REDIS, gets, hit_word, redis
 from benchmarks.report import Figure, Scale, Section, median
-from engine.core.requests import ParticipantRequest, SessionRequest
+from engine.core.model.requests import ParticipantRequest, SessionRequest
 from engine.wire.feed import LENGTH_BYTES, Splitter, framed
 
 BINDINGS = 100_000

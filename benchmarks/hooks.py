@@ -20,8 +20,8 @@ from benchmarks.load import Load, drive
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.webhook import PUBLIC_URL, pairs_of, posted
-from engine.core.records import Mode
-from engine.core.requests import ServiceRequest
+from engine.core.model.records import Mode
+from engine.core.model.requests import ServiceRequest
 
 MESSAGES = 10_000
 CONNECTIONS = 32

@@ -35,14 +35,14 @@ from benchmarks.load import drive
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.webhook import PUBLIC_URL, SESSIONS, STRANGERS, pairs_of, webhooks
-from engine.core.foreseen import Foreseen
-from engine.core.hosts import HostAddress, HostDirectory
-from engine.core.observing import Ingress, TrafficMeter
-from engine.core.placement import host_name
-from engine.core.pool import MOST_RESERVED, MOST_UNRESERVED
-from engine.core.ports import Clock
-from engine.core.records import Kind, Mode
-from engine.core.traffic import Reason
+from engine.core.model.hosts import HostAddress, HostDirectory
+from engine.core.model.placement import host_name
+from engine.core.model.records import Kind, Mode
+from engine.core.pools.pool import MOST_RESERVED, MOST_UNRESERVED
+from engine.core.ports.observing import Ingress, TrafficMeter
+from engine.core.ports.operations import Clock
+from engine.core.routing.foreseen import Foreseen
+from engine.core.routing.traffic import Reason
 from engine.ingress.door import Door, DoorSettings
 from engine.ingress.feed import FeedSettings
 from engine.ingress.feed_server import FeedServer

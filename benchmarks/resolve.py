@@ -12,12 +12,12 @@ import msgspec
 
 from benchmarks.engines import NUMBERS, person, proxy_number
 from benchmarks.report import Figure, Scale, Section, median
-from engine.core.bindings import ActiveSession, Bindings, Seat
-from engine.core.records import Kind, Mode
-from engine.core.routing import NumberRules, decide
-from engine.core.shortcuts import ANY_ACCOUNT, IS_COMPILED, NEVER, ShortcutIndex, note
-from engine.core.sids import SidKind
-from engine.core.traffic import Decision, InboundEvent
+from engine.core.model.records import Kind, Mode
+from engine.core.model.sids import SidKind
+from engine.core.routing.decide import NumberRules, decide
+from engine.core.routing.shortcuts import ANY_ACCOUNT, IS_COMPILED, NEVER, ShortcutIndex, note
+from engine.core.routing.traffic import Decision, InboundEvent
+from engine.core.sessions.bindings import ActiveSession, Bindings, Seat
 from engine.runtime import OrderedMint
 from engine.wire.feed import layout_of
 from engine.wire.feed_events import MAX_EVENTS

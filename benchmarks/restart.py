@@ -14,8 +14,8 @@ import uvloop
 from benchmarks.engines import host_on
 from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.rows import made, pair_at
-from engine.core.records import Kind
-from engine.core.traffic import InboundEvent, Outcome
+from engine.core.model.records import Kind
+from engine.core.routing.traffic import InboundEvent, Outcome
 from storage.datadir import DATABASE
 
 SESSIONS = 1_000_000

@@ -22,7 +22,7 @@ from benchmarks.feed import ROUTED, calls, greeted
 from benchmarks.peers import Ready, Routes, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.rows import pair_at
-from engine.core.requests import ParticipantRequest, SessionRequest
+from engine.core.model.requests import ParticipantRequest, SessionRequest
 from storage.datadir import DATABASE
 
 BINDINGS = 2_000

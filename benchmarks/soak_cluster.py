@@ -18,7 +18,7 @@ import msgspec
 
 from engine.cluster.head import read_link
 from engine.cluster.notes import read_record
-from engine.core.placement import host_name
+from engine.core.model.placement import host_name
 from engine.settings import ListenAddress
 from storage.datadir import LOCK
 from storage.layout import host_dir

@@ -21,7 +21,7 @@ import msgspec
 from benchmarks.soak_cluster import NO_TLS, Cluster, Json, Shop
 from engine.client.feed import FeedClient
 from engine.client.link import ClientSettings
-from engine.core.traffic import Outcome
+from engine.core.routing.traffic import Outcome
 from engine.wire.feed import Said
 from engine.wire.feed_events import Message
 

@@ -19,8 +19,8 @@ from benchmarks.load import drive
 from benchmarks.peers import Ready, Routes, Serve, Serving, serve_bare, serve_fastapi, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
 from engine.app import RunningEngine
-from engine.core.records import Mode
-from engine.core.requests import ParticipantRequest, SessionRequest
+from engine.core.model.records import Mode
+from engine.core.model.requests import ParticipantRequest, SessionRequest
 from engine.wire.signatures import Form, signature
 
 SESSIONS = 5_000

@@ -21,7 +21,7 @@ from engine.bench.files import WorkloadFiles
 from engine.bench.workload import Workload
 from engine.cli.feedrun import FeedReport, Pace
 from engine.cli.workload import bring_in, send_to
-from engine.core.requests import AccountUpdate
+from engine.core.model.requests import AccountUpdate
 
 EVENTS = 60_000
 """Of a round."""

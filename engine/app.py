@@ -27,11 +27,11 @@ from engine.api.app import OPERATIONS, create_app
 from engine.api.settings import ApiSettings
 from engine.console.app import LINK_PATH, console_routes, create_console
 from engine.console.settings import ConsoleSettings
-from engine.core.hosts import HostAddress, HostDirectory, Peers
-from engine.core.observing import ClusterView, Ingress
-from engine.core.overview import HostFigures
-from engine.core.placement import host_name
-from engine.core.shortcuts import index_if_compiled
+from engine.core.model.hosts import HostAddress, HostDirectory, Peers
+from engine.core.model.overview import HostFigures
+from engine.core.model.placement import host_name
+from engine.core.ports.observing import ClusterView, Ingress
+from engine.core.routing.shortcuts import index_if_compiled
 from engine.egress.client import guarded_client
 from engine.gauges import Watch
 from engine.ingress.carriers import Carrier, Carriers

@@ -7,9 +7,9 @@ from typing import Generic, TypeVar
 import msgspec
 
 from actors.host import Host
-from engine.core.observing import ClusterView
-from engine.core.pool import PoolState
-from engine.core.records import ACTIVE, Service, SessionStatus
+from engine.core.model.records import ACTIVE, Service, SessionStatus
+from engine.core.pools.pool import PoolState
+from engine.core.ports.observing import ClusterView
 from engine.outgoing import Outgoing
 from engine.telemetry.instruments import Labels
 from engine.telemetry.labels import OTHER, safe_label

@@ -15,7 +15,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from engine.core.errors import MasklineError
+from engine.core.model.errors import MasklineError
 from engine.settings import ListenAddress
 
 _log = logging.getLogger("maskline.engine")

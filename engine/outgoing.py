@@ -9,9 +9,9 @@ import logging
 from collections.abc import Callable
 
 from actors.parts import Egress
-from engine.core.errors import StoreUnavailable
-from engine.core.ports import DataPlane, OutboxDepth, Store
-from engine.core.traffic import LegReport, ReportOutcome
+from engine.core.model.errors import StoreUnavailable
+from engine.core.ports.operations import DataPlane, OutboxDepth, Store
+from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.egress.carriers import CarrierRoutes, Switchboard
 from engine.egress.client import Client
 from engine.egress.courier import Courier

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from engine.core.clocks import ClockGuard
-from engine.core.sids import SidKind, ordered_sid
+from engine.core.model.sids import SidKind, ordered_sid
 
 COUNTER_END = 0x10000
 """SIDs that one millisecond can hold; more borrow the next one."""

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NamedTuple, Self, TypeVar, get_type_hints
 import msgspec
 
 from engine.carrier_tables import TWIML, CarrierTable, carrier_of, is_start_of_number, rendered, with_secrets
-from engine.core.errors import MasklineError
+from engine.core.model.errors import MasklineError
 from engine.egress.settings import TRIES, CarrierSettings
 from engine.wire.urls import check_url
 

@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, final
 
-from engine.core.bindings import ActiveSession, Seat
+from engine.core.sessions.bindings import ActiveSession, Seat
 from storage.chunk import CHUNK_SESSIONS, Chunk, SeatRow, SessionRow
 from storage.codec import MODE_AT, account_at, address_at, service_at
 from storage.connections import open_reader

@@ -17,8 +17,8 @@ from typing import IO, Final, cast
 
 import msgspec
 
-from engine.core.bindings import ActiveSession
-from engine.core.errors import StoreUnavailable
+from engine.core.model.errors import StoreUnavailable
+from engine.core.sessions.bindings import ActiveSession
 from storage.active import chunks_in, sessions_of
 from storage.chunk import Chunk
 

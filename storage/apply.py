@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from engine.core.changes import (
+from engine.core.model.changes import (
     AccountErased,
     AccountSaved,
     AlertRaised,
@@ -39,8 +39,8 @@ from engine.core.changes import (
     SessionErased,
     SessionTouched,
 )
-from engine.core.legs import ENDED
-from engine.core.records import ACTIVE, NoChange
+from engine.core.model.records import ACTIVE, NoChange
+from engine.core.routing.legs import ENDED
 from storage import statements as sql
 from storage.codec import ABSENT, SESSION_STATUS, Cell, blob, tagged
 from storage.owed_rows import alert_row, effect_row

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-from engine.core.errors import Level
-from engine.core.records import Address, Kind, LegStatus, Mode, SessionStatus
-from engine.core.sids import SID_LENGTH, SidKind, pack, unpack
+from engine.core.model.errors import Level
+from engine.core.model.records import Address, Kind, LegStatus, Mode, SessionStatus
+from engine.core.model.sids import SID_LENGTH, SidKind, pack, unpack
 
 Cell = None | int | float | str | bytes | bytearray
 """A value that SQLite stores."""

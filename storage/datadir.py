@@ -6,7 +6,7 @@ import os
 import struct
 from pathlib import Path
 
-from engine.core.errors import StoreUnavailable
+from engine.core.model.errors import StoreUnavailable
 from storage.errors import DataDirBusy
 
 DATABASE = "maskline.db"

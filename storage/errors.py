@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.core.errors import MasklineError, StoreUnavailable
+from engine.core.model.errors import MasklineError, StoreUnavailable
 
 
 class DataDirBusy(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does

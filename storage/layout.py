@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from engine.core.placement import host_name
+from engine.core.model.placement import host_name
 from storage.datadir import DATABASE, LOG, PRIVATE_DIRECTORY, PRIVATE_FILE, unusable
 from storage.errors import DatabaseMissing, LayoutDamaged, LayoutMismatch, MoveUnfinished, RestoreUnfinished
 

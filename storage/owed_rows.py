@@ -4,10 +4,10 @@ from typing import Final
 
 import msgspec
 
-from engine.core.effects import Duty, Effect
-from engine.core.errors import CATALOGUE, Code
-from engine.core.records import DebuggerEvent
-from engine.core.sids import SidKind, unpack
+from engine.core.model.effects import Duty, Effect
+from engine.core.model.errors import CATALOGUE, Code
+from engine.core.model.records import DebuggerEvent
+from engine.core.model.sids import SidKind, unpack
 from storage.codec import LEVEL, account_at, blob, key, service_at
 from storage.rows import Fetched, Row
 

@@ -8,9 +8,10 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from engine.core.batch import KeyUse
-from engine.core.effects import Effect, QueueKey
-from engine.core.ports import (
+from engine.core.model.effects import Effect, QueueKey
+from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
+from engine.core.model.sids import SidKind, first_sid_at, is_sid, pack, unpack
+from engine.core.ports.operations import (
     AlertFilter,
     OutboxDepth,
     OutboxFilter,
@@ -20,8 +21,7 @@ from engine.core.ports import (
     PassedElsewhere,
     Registry,
 )
-from engine.core.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
-from engine.core.sids import SidKind, first_sid_at, is_sid, pack, unpack
+from engine.core.sessions.batch import KeyUse
 from storage.codec import (
     KIND_AT,
     SESSION_STATUS_AT,

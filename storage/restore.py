@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from engine.core.placement import host_name
+from engine.core.model.placement import host_name
 from storage.backup import Backup, BackupFile, Told, demand_sound, digest, read_backup, refusing
 from storage.connections import open_writer
 from storage.datadir import DATABASE, LOCK, LOG, PRIVATE_DIRECTORY, PRIVATE_FILE, DataDirLock

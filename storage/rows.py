@@ -4,8 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.core.legs import is_open_call
-from engine.core.records import (
+from engine.core.model.records import (
     Account,
     ApiKey,
     Capability,
@@ -19,7 +18,8 @@ from engine.core.records import (
     ServiceOptions,
     Session,
 )
-from engine.core.sids import SidKind, unpack
+from engine.core.model.sids import SidKind, unpack
+from engine.core.routing.legs import is_open_call
 from storage.codec import (
     ABSENT,
     KIND,

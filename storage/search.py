@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
-from engine.core.search import ENDING_DIGITS, FoundSession, FoundSessions, SessionSought
-from engine.core.sids import SidKind
+from engine.core.model.sids import SidKind
+from engine.core.sessions.search import ENDING_DIGITS, FoundSession, FoundSessions, SessionSought
 from storage.codec import Cell, address_cell, lookup_key
 from storage.connections import open_reader
 from storage.errors import reading

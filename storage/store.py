@@ -15,13 +15,12 @@ from typing import Self, TypeVar, TypeVarTuple
 
 import msgspec
 
-from engine.core.batch import KeyUse
-from engine.core.bindings import ActiveSession
-from engine.core.changes import Change
-from engine.core.effects import Effect, QueueKey
-from engine.core.errors import StoreUnavailable
-from engine.core.observing import Observer
-from engine.core.ports import (
+from engine.core.model.changes import Change
+from engine.core.model.effects import Effect, QueueKey
+from engine.core.model.errors import StoreUnavailable
+from engine.core.model.records import ACTIVE, Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
+from engine.core.ports.observing import Observer
+from engine.core.ports.operations import (
     AlertFilter,
     OutboxDepth,
     OutboxFilter,
@@ -31,8 +30,9 @@ from engine.core.ports import (
     PassedElsewhere,
     Registry,
 )
-from engine.core.records import ACTIVE, Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
-from engine.core.search import FoundSessions, SessionSought
+from engine.core.sessions.batch import KeyUse
+from engine.core.sessions.bindings import ActiveSession
+from engine.core.sessions.search import FoundSessions, SessionSought
 from storage import apart
 from storage.active import chunks_in, sessions_of
 from storage.connections import OLDEST_SQLITE, Synchronous, damage, open_mover, open_writer
@@ -75,7 +75,7 @@ class StoreSizes(msgspec.Struct, frozen=True, gc=False):
 
 
 class SqliteStore:
-    """`engine.core.ports.Store` on one SQLite file; used on one event loop."""
+    """`engine.core.ports.operations.Store` on one SQLite file; used on one event loop."""
 
     def __init__(self, lock: DataDirLock, connection: sqlite3.Connection, index: LogIndex, observer: Observer) -> None:
         """Take over a locked directory, a connection that writes and its log's index; `open` is how to make one."""

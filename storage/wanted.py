@@ -4,8 +4,8 @@ from typing import Final
 
 import msgspec
 
-from engine.core.ports import AlertFilter, OutboxFilter
-from engine.core.sids import SidKind
+from engine.core.model.sids import SidKind
+from engine.core.ports.operations import AlertFilter, OutboxFilter
 from storage.codec import LEVEL, Cell, lookup_key
 
 

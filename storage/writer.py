@@ -14,9 +14,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from engine.core.changes import Change
-from engine.core.errors import StoreUnavailable
-from engine.core.observing import Observer
+from engine.core.model.changes import Change
+from engine.core.model.errors import StoreUnavailable
+from engine.core.ports.observing import Observer
 from storage.apply import Applier
 from storage.errors import ChangeRefused, StoreLost, away_now, is_disk_failure, moved_away, unavailable
 from storage.mover import LogMover

@@ -29,7 +29,9 @@ def main(arguments: Sequence[str]) -> int:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     modules, tests = arguments[:end], arguments[end + 1 :] or IN_PROCESS
     if not modules or not all((ROOT / module).is_file() for module in modules):
-        sys.stderr.write('name modules by their path: make mutants ARGS="engine/core/legs.py actors/number.py"\n')
+        sys.stderr.write(
+            'name modules by their path: make mutants ARGS="engine/core/routing/legs.py actors/number.py"\n'
+        )
         return 2
     _copy(modules, tests)
     log = COPY / "mutmut.log"

@@ -1,9 +1,9 @@
 """An observer and a meter that take everything and remember nothing: what a fake is made from."""
 
-from engine.core.foreseen import Foreseen
-from engine.core.observing import DoorProblem, OperationEnd, SessionOperation
-from engine.core.records import DebuggerEvent, Kind
-from engine.core.traffic import Reason, ReportOutcome
+from engine.core.model.records import DebuggerEvent, Kind
+from engine.core.ports.observing import DoorProblem, OperationEnd, SessionOperation
+from engine.core.routing.foreseen import Foreseen
+from engine.core.routing.traffic import Reason, ReportOutcome
 
 
 class SilentObserver:

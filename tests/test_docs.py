@@ -17,9 +17,9 @@ from engine.app import running_engine
 from engine.cli import main
 from engine.console.rates import WINDOW_SECONDS
 from engine.console.settings import MAX_FORM_BYTES, PAGE_ROWS, ConsoleSettings
-from engine.core.batch import MAX_ITEMS, CreateItem, UpdateItem
-from engine.core.requests import AccountUpdate, ServiceRequest
-from engine.core.visits import VisitLimits
+from engine.core.model.requests import AccountUpdate, ServiceRequest
+from engine.core.model.visits import VisitLimits
+from engine.core.sessions.batch import MAX_ITEMS, CreateItem, UpdateItem
 from engine.settings import ListenAddress, Settings
 from engine.wire.rest_batch import (
     MAX_ITEM_BYTES,

@@ -8,10 +8,10 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from engine.app import running_engine
-from engine.core.pool import PoolState
-from engine.core.ports import OutboxDepth
-from engine.core.records import Service
-from engine.core.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest
+from engine.core.model.records import Service
+from engine.core.model.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest
+from engine.core.pools.pool import PoolState
+from engine.core.ports.operations import OutboxDepth
 from engine.gauges import OncePerScrape, summed
 from engine.settings import ListenAddress, Settings
 from engine.telemetry.observer import Telemetry

@@ -13,8 +13,8 @@ import pytest
 from twilio.request_validator import RequestValidator
 
 from engine.app import RunningEngine, running_engine
-from engine.core.records import Account
-from engine.core.requests import AccountUpdate
+from engine.core.model.records import Account
+from engine.core.model.requests import AccountUpdate
 from engine.egress.settings import CarrierKind, CarrierSettings
 from engine.settings import ListenAddress, Settings
 from tests.egress.receiver import Received, Receiver, Reply, receiving

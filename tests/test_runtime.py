@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.sids import SidKind, is_sid
+from engine.core.model.sids import SidKind, is_sid
 from engine.runtime import COUNTER_END, OrderedMint, RandomBits, SureClock, pick, steady
 
 

@@ -20,12 +20,12 @@ from starlette.types import ASGIApp
 from engine.api import admin_accounts, admin_batches, admin_delivery, admin_lists, admin_services
 from engine.api.admin_request import Answer, read_body
 from engine.api.http import CLIENT_LEFT, encode
-from engine.core.asking import explained, swapped
-from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, invalid_parameter, not_stored
-from engine.core.ports import ControlPlane, PageCursor
-from engine.core.records import ProxyNumber
-from engine.core.requests import NumberRequest
-from engine.core.sids import SidKind
+from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, invalid_parameter, not_stored
+from engine.core.model.records import ProxyNumber
+from engine.core.model.requests import NumberRequest
+from engine.core.model.sids import SidKind
+from engine.core.ports.operations import ControlPlane, PageCursor
+from engine.core.routing.asking import explained, swapped
 from engine.wire.admin import (
     MAX_IMPORT_ROWS,
     AccountChange,

@@ -3,9 +3,9 @@
 from starlette.requests import Request
 
 from engine.api.admin_request import read_body, read_query
-from engine.core.errors import ApiError, Code
-from engine.core.ports import ControlPlane
-from engine.core.requests import TokenRotation
+from engine.core.model.errors import ApiError, Code
+from engine.core.model.requests import TokenRotation
+from engine.core.ports.operations import ControlPlane
 from engine.wire.admin import AccountDelete, AccountDeleted, AccountShape, TokenRotate, TokenRotated
 from engine.wire.admin_show import account_shape
 

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from engine.api.admin_request import read_bytes
 from engine.api.admin_services import service_of
 from engine.api.batch import carry_out, read
-from engine.core.ports import ControlPlane
+from engine.core.ports.operations import ControlPlane
 from engine.wire.admin_batches import SessionsBatched, session_outcome
 from engine.wire.rest_batch import BatchForm
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 
 from engine.api.admin_request import read_query
-from engine.core.effects import Effect
-from engine.core.ports import ControlPlane, OutboxFilter, PageCursor
+from engine.core.model.effects import Effect
+from engine.core.ports.operations import ControlPlane, OutboxFilter, PageCursor
 from engine.wire.admin_delivery import (
     MAX_CHANGED,
     MAX_COUNTED,

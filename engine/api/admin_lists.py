@@ -7,10 +7,10 @@ from starlette.requests import Request
 
 from engine.api.admin_request import read_query
 from engine.api.admin_services import service_of
-from engine.core.errors import ApiError, Code, PeerUnavailable, not_found
-from engine.core.masking import masked
-from engine.core.ports import ControlPlane, PageCursor
-from engine.core.records import ProxyNumber, Service, Session
+from engine.core.model.errors import ApiError, Code, PeerUnavailable, not_found
+from engine.core.model.records import ProxyNumber, Service, Session
+from engine.core.numbers.masking import masked
+from engine.core.ports.operations import ControlPlane, PageCursor
 from engine.wire.admin_lists import (
     NameQuery,
     NumberPage,

@@ -6,9 +6,9 @@ from typing import TypeVar
 import msgspec
 from starlette.requests import Request
 
-from engine.core.errors import invalid_parameter
-from engine.core.ports import ControlPlane
-from engine.core.texts import check_all
+from engine.core.model.errors import invalid_parameter
+from engine.core.model.texts import check_all
+from engine.core.ports.operations import ControlPlane
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 

@@ -3,10 +3,10 @@
 from starlette.requests import Request
 
 from engine.api.admin_request import read_body
-from engine.core.errors import ApiError, Code, not_found
-from engine.core.ports import ControlPlane, PageCursor
-from engine.core.records import Service
-from engine.core.sids import SidKind, is_sid
+from engine.core.model.errors import ApiError, Code, not_found
+from engine.core.model.records import Service
+from engine.core.model.sids import SidKind, is_sid
+from engine.core.ports.operations import ControlPlane, PageCursor
 from engine.wire.admin_services import ServiceChange, ServiceList, ServiceReport, service_report, service_request
 
 _PAGE = 100

@@ -1,9 +1,9 @@
 """Debugger events, at the path and in the shapes of the neighbouring Monitor API. Source: behaviour 16."""
 
 from engine.api.operations import AnyOperation, Call, FilteredPageOf, Nothing, Operation, listed
-from engine.core.ports import Page
-from engine.core.records import DebuggerEvent
-from engine.core.sids import SidKind
+from engine.core.model.records import DebuggerEvent
+from engine.core.model.sids import SidKind
+from engine.core.ports.operations import Page
 from engine.wire.rest_alerts import LIST_ALERTS, AlertDetail, AlertPage, AlertQuery, alert_detail, alert_shape
 from engine.wire.rest_values import PageRequest
 

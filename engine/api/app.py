@@ -25,10 +25,10 @@ from engine.api.http import Reply, encode, raw_path, refusal, send_reply
 from engine.api.openapi import openapi_document
 from engine.api.operations import AnyOperation, Batch
 from engine.api.settings import ApiSettings
-from engine.core.errors import Code, not_found
-from engine.core.masking import masked
-from engine.core.observing import Observer
-from engine.core.ports import Clock, ControlPlane
+from engine.core.model.errors import Code, not_found
+from engine.core.numbers.masking import masked
+from engine.core.ports.observing import Observer
+from engine.core.ports.operations import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
 from engine.wire.rest_values import OwnHost
 

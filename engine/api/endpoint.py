@@ -32,7 +32,7 @@ from engine.api.http import (
 )
 from engine.api.operations import PARENT_KINDS, AnyOperation, Batch, Call, Stream
 from engine.api.settings import ApiSettings
-from engine.core.errors import (
+from engine.core.model.errors import (
     ApiError,
     Code,
     PeerUnavailable,
@@ -41,12 +41,12 @@ from engine.core.errors import (
     not_found,
     not_stored,
 )
-from engine.core.masking import masked
-from engine.core.observing import Observer
-from engine.core.ports import Clock, ControlPlane
+from engine.core.model.records import DebuggerEvent
+from engine.core.model.sids import SidKind, is_sid
+from engine.core.numbers.masking import masked
+from engine.core.ports.observing import Observer
+from engine.core.ports.operations import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
-from engine.core.records import DebuggerEvent
-from engine.core.sids import SidKind, is_sid
 from engine.wire.rest_batch import BatchForm
 from engine.wire.rest_values import OwnHost, path_segment
 

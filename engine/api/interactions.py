@@ -1,8 +1,8 @@
 """Interactions and message interactions. Source: behaviour 3.6, 3.7."""
 
 from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf, listed
-from engine.core.errors import not_found
-from engine.core.sids import SidKind
+from engine.core.model.errors import not_found
+from engine.core.model.sids import SidKind
 from engine.wire.rest_forms import SEND_MESSAGE, MessageRequest
 from engine.wire.rest_shapes import InteractionPage, InteractionShape, MessageInteractionPage, MessageInteractionShape
 from engine.wire.rest_show import interaction_shape, message_interaction_shape

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from engine.api.operations import PARENT_KINDS, AnyOperation, Batch, FilteredPageOf, FormOf, PageOf
-from engine.core.batch import MAX_ITEMS
-from engine.core.sids import SidKind
+from engine.core.model.sids import SidKind
+from engine.core.sessions.batch import MAX_ITEMS
 from engine.wire.rest_batch import BatchForm, item_schemas
 from engine.wire.rest_fields import Form, JsonSchema, sid_pattern
 from engine.wire.rest_shapes import ErrorBody

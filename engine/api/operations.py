@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from engine.core.errors import invalid_parameter
-from engine.core.ports import ControlPlane, Page, Record
-from engine.core.sids import SidKind
+from engine.core.model.errors import invalid_parameter
+from engine.core.model.sids import SidKind
+from engine.core.ports.operations import ControlPlane, Page, Record
 from engine.wire.rest_fields import Form
 from engine.wire.rest_shapes import Meta
 from engine.wire.rest_show import page_links, page_meta

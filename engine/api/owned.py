@@ -4,12 +4,12 @@ Buying is not ours: a number is declared to be owned. Its webhooks are settings 
 """
 
 from engine.api.operations import AnyOperation, Call, FilteredPageOf, FormOf, Nothing, Operation
-from engine.core.e164 import mask
-from engine.core.errors import ApiError, Code
-from engine.core.ports import Page
-from engine.core.records import ProxyNumber
-from engine.core.requests import NumberRequest, NumberUpdate
-from engine.core.sids import SidKind
+from engine.core.model.errors import ApiError, Code
+from engine.core.model.records import ProxyNumber
+from engine.core.model.requests import NumberRequest, NumberUpdate
+from engine.core.model.sids import SidKind
+from engine.core.numbers.e164 import mask
+from engine.core.ports.operations import Page
 from engine.wire.rest_owned import LIST_OWNED_NUMBERS, OWN_NUMBER, UPDATE_OWNED_NUMBER, Origin, OwnedNumberQuery
 from engine.wire.rest_shapes import OwnedNumberPage, OwnedNumberShape
 from engine.wire.rest_show import older_page, owned_number_shape

@@ -1,8 +1,8 @@
 """Participants; their update is an extension (behaviour 20). Source: behaviour 3.5."""
 
 from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf, listed
-from engine.core.requests import ParticipantRequest, ParticipantUpdate
-from engine.core.sids import SidKind
+from engine.core.model.requests import ParticipantRequest, ParticipantUpdate
+from engine.core.model.sids import SidKind
 from engine.wire.rest_forms import ADD_PARTICIPANT, UPDATE_PARTICIPANT
 from engine.wire.rest_shapes import ParticipantPage, ParticipantShape
 from engine.wire.rest_show import participant_shape

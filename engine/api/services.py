@@ -1,9 +1,9 @@
 """Services. Source: behaviour 3.1."""
 
 from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf, listed
-from engine.core.errors import invalid_parameter
-from engine.core.requests import ServiceRequest
-from engine.core.sids import SidKind
+from engine.core.model.errors import invalid_parameter
+from engine.core.model.requests import ServiceRequest
+from engine.core.model.sids import SidKind
 from engine.wire.rest_forms import CREATE_SERVICE, UPDATE_SERVICE
 from engine.wire.rest_shapes import ServicePage, ServiceShape
 from engine.wire.rest_show import service_shape

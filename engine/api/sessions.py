@@ -1,8 +1,8 @@
 """Sessions. Source: behaviour 3.4."""
 
 from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf, listed
-from engine.core.requests import SessionRequest, SessionUpdate
-from engine.core.sids import SidKind
+from engine.core.model.requests import SessionRequest, SessionUpdate
+from engine.core.model.sids import SidKind
 from engine.wire.rest_forms import CREATE_SESSION, UPDATE_SESSION
 from engine.wire.rest_shapes import SessionPage, SessionShape
 from engine.wire.rest_show import session_shape

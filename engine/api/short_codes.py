@@ -4,8 +4,8 @@ The operator's import makes an account own one; releasing is an addition, that A
 """
 
 from engine.api.operations import AnyOperation, Call, FilteredPageOf, FormOf, Nothing, Operation
-from engine.core.requests import NumberUpdate
-from engine.core.sids import SidKind
+from engine.core.model.requests import NumberUpdate
+from engine.core.model.sids import SidKind
 from engine.wire.rest_owned import LIST_SHORT_CODES, UPDATE_SHORT_CODE, ShortCodeQuery
 from engine.wire.rest_shapes import OwnedShortCodePage, OwnedShortCodeShape
 from engine.wire.rest_show import older_page, owned_short_code_shape

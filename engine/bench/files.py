@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from engine.bench.workload import Workload, arrivals, batch_items, proxy_numbers
-from engine.core.records import Address
+from engine.core.model.records import Address
 
 NAMES: Final = ("numbers.csv", "sessions.ndjson", "events.ndjson", "expected.json")
 

@@ -15,10 +15,10 @@ from typing import Final
 
 import msgspec
 
-from engine.core.errors import ApiError
-from engine.core.holdings import Holdings
-from engine.core.pool import MOST_UNRESERVED, Pool
-from engine.core.records import Address, Capability, GeoMatchLevel, Mode, NumberSelectionBehavior, ProxyNumber
+from engine.core.model.errors import ApiError
+from engine.core.model.records import Address, Capability, GeoMatchLevel, Mode, NumberSelectionBehavior, ProxyNumber
+from engine.core.pools.holdings import Holdings
+from engine.core.pools.pool import MOST_UNRESERVED, Pool
 
 EVENTS_PER_CORE: Final = 20_000
 """Calls and messages a second that one host records; see docs/performance.md."""

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.core.records import Address, Mode
-from engine.core.traffic import Outcome, Reason
+from engine.core.model.records import Address, Mode
+from engine.core.routing.traffic import Outcome, Reason
 
 EXPIRED_TTL_SECONDS: Final = 1
 """Of sessions that are to have expired: the events come later than that after the sessions were made."""

@@ -5,7 +5,7 @@ import click
 from engine.cli.client import Named, account_named, with_admin
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table
-from engine.core.sids import SidKind
+from engine.core.model.sids import SidKind
 from engine.settings import Settings
 from engine.wire.admin import ApiKeyCreate, ApiKeyCreated, ApiKeyList, ApiKeyShape
 

@@ -13,7 +13,7 @@ import msgspec
 
 from engine.app import admin_socket, offline_admin
 from engine.cli.tree import Refusal, Refused
-from engine.core.sids import SidKind, is_sid
+from engine.core.model.sids import SidKind, is_sid
 from engine.listeners import short_path
 from engine.settings import Settings
 from engine.wire.admin import AccountList

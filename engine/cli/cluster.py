@@ -11,7 +11,7 @@ from engine.cli.output import show_json, show_table
 from engine.cli.tree import Refused
 from engine.cluster.link import running_cluster
 from engine.cluster.stopping import stop_cluster
-from engine.core.placement import host_name
+from engine.core.model.placement import host_name
 from engine.settings import Settings
 
 _ORDER_MARGIN_SECONDS = 10.0

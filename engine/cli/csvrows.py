@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from engine.core.e164 import mask
-from engine.core.texts import check_text
+from engine.core.model.texts import check_text
+from engine.core.numbers.e164 import mask
 from engine.wire.admin import NumberRow
 
 CAPABILITIES = frozenset(f"{kind}{way}" for kind in ("voice", "sms", "mms") for way in ("", "_inbound", "_outbound"))

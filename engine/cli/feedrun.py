@@ -10,7 +10,7 @@ import msgspec
 
 from engine.cli.csvrows import BadRow
 from engine.client.feed import FeedClient
-from engine.core.e164 import mask
+from engine.core.numbers.e164 import mask
 from engine.wire.feed import Refusal, Said
 from engine.wire.feed_events import Event
 from engine.wire.feed_records import Record

@@ -15,7 +15,7 @@ from engine.cli.csvrows import BadRow, CsvRow, read_rows
 from engine.cli.options import admin_options
 from engine.cli.output import console, show_json, show_table, yes_no
 from engine.cli.tree import REFUSED, Refusal
-from engine.core.sids import SidKind, is_sid
+from engine.core.model.sids import SidKind, is_sid
 from engine.settings import Settings
 from engine.wire.admin import NumberResult, NumbersImport, NumbersImported
 from engine.wire.admin_lists import NumberPage, NumberQuery

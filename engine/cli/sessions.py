@@ -10,7 +10,7 @@ from engine.cli.client import AdminClient, Named, Query, query_of, the_service, 
 from engine.cli.durations import read_duration
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table
-from engine.core.sids import SidKind
+from engine.core.model.sids import SidKind
 from engine.runtime import clock
 from engine.settings import Settings
 from engine.wire.admin import DecisionShape, ExplanationShape, SessionReport

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import click
 
-from engine.core.errors import MasklineError
+from engine.core.model.errors import MasklineError
 
 UNTRIED = 2
 """Exit code when nothing could be tried."""

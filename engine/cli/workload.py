@@ -12,8 +12,8 @@ from engine.bench.files import WorkloadFiles
 from engine.bench.workload import EXPIRED_TTL_SECONDS
 from engine.cli.feedrun import WANTS, FeedReport, Pace, Tally, send_records
 from engine.client.feed import FeedClient
-from engine.core.records import Account
-from engine.core.requests import AccountUpdate
+from engine.core.model.records import Account
+from engine.core.model.requests import AccountUpdate
 from engine.demo.provision import Application
 from engine.demo.run import own_directory
 from engine.settings import ListenAddress, Settings

@@ -10,10 +10,10 @@ from contextlib import suppress
 from typing import Self
 
 from engine.client.link import Answer, ClientSettings, FeedRefused, Link, LinkParts, Pending
-from engine.core.e164 import canonical
-from engine.core.observing import FeedProblem
-from engine.core.placement import Placement
-from engine.core.traffic import Outcome
+from engine.core.model.placement import Placement
+from engine.core.numbers.e164 import canonical
+from engine.core.ports.observing import FeedProblem
+from engine.core.routing.traffic import Outcome
 from engine.wire.feed import FIELDS, NOT_READY, VERSION, Directory, Hello, Refusal, Said, Terms
 from engine.wire.feed_events import Event
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from engine.client.connection import Connection
-from engine.core.errors import MasklineError
-from engine.core.observing import FeedProblem
+from engine.core.model.errors import MasklineError
+from engine.core.ports.observing import FeedProblem
 from engine.wire.feed import Answers, Hello, Later, Limits, Problem, Refusal, Refused, Said, ServerFrame, Terms, Welcome
 from engine.wire.feed_events import Event
 

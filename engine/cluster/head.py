@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from engine.cluster.notes import read_note, write_note
-from engine.core.errors import MasklineError
+from engine.core.model.errors import MasklineError
 
 LINK: Final = "ray.json"
 TOKEN: Final = "ray.token"  # noqa: S105 - a file's name

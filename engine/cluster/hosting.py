@@ -21,8 +21,8 @@ from actors.watch import BEAT_SECONDS, Beat, HostReport, HostState, Patience, em
 from engine.app import RunningEngine, running_engine
 from engine.cluster.notes import HOST_NOTE, HostNote, read_note, read_record, save_cluster, write_note
 from engine.cluster.plan import decode_plan, host_settings, node_data_dir, reached_at
-from engine.core.errors import MasklineError
-from engine.core.hosts import HostDirectory
+from engine.core.model.errors import MasklineError
+from engine.core.model.hosts import HostDirectory
 from engine.listeners import CannotListen
 from engine.runtime import clock
 from engine.settings import LogFormat, Settings

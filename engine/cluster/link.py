@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from actors.seats import ClusterUnreachable
 from engine.cluster.head import LOOPBACK, RayLink, is_reachable, ray_environment, read_link
-from engine.core.errors import MasklineError
+from engine.core.model.errors import MasklineError
 from engine.settings import Settings
 
 if TYPE_CHECKING:

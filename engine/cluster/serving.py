@@ -24,7 +24,7 @@ from engine.cluster.hosting import make_host, make_supervisor, places_here
 from engine.cluster.link import joined
 from engine.cluster.plan import decode_plan, encode_plan, reached_at, settled
 from engine.cluster.stopping import serving_process, stop_hosts, take_lock
-from engine.core.errors import MasklineError
+from engine.core.model.errors import MasklineError
 from engine.settings import Settings
 from engine.telemetry.logs import ROOT
 from storage.layout import claim

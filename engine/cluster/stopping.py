@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from actors.seats import ClusterUnreachable
 from engine.cluster.head import read_link, stop_head
 from engine.cluster.link import NoCluster, running_cluster
-from engine.core.errors import MasklineError
+from engine.core.model.errors import MasklineError
 from engine.settings import Settings
 from engine.telemetry.logs import ROOT
 

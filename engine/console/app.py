@@ -17,9 +17,9 @@ from engine.console.http import PREFIX, guarded, redirect
 from engine.console.limits import FailedLogins
 from engine.console.pages import STATIC
 from engine.console.settings import ConsoleSettings
-from engine.core.observing import ConsoleObserver
-from engine.core.overview import ConsolePlane
-from engine.core.ports import Clock, ControlPlane
+from engine.core.model.overview import ConsolePlane
+from engine.core.ports.observing import ConsoleObserver
+from engine.core.ports.operations import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
 
 LINK_PATH = f"{PREFIX}/open"

@@ -13,13 +13,13 @@ from engine.console.limits import FailedLogins
 from engine.console.pages import Missing
 from engine.console.rates import Rates, TrafficLine
 from engine.console.settings import ConsoleSettings
-from engine.core.errors import PeerUnavailable, StoreUnavailable
-from engine.core.masking import masked
-from engine.core.observing import ConsoleObserver
-from engine.core.overview import ConsolePlane, HostStatus
-from engine.core.ports import Clock, ControlPlane
+from engine.core.model.errors import PeerUnavailable, StoreUnavailable
+from engine.core.model.overview import ConsolePlane, HostStatus
+from engine.core.model.visits import Visit
+from engine.core.numbers.masking import masked
+from engine.core.ports.observing import ConsoleObserver
+from engine.core.ports.operations import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
-from engine.core.visits import Visit
 
 Result = TypeVar("Result")
 

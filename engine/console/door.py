@@ -15,9 +15,9 @@ from starlette.types import Receive, Scope, Send
 from engine.console.desk import Desk
 from engine.console.http import VISIT_COOKIE, BadForm, path_below, redirect
 from engine.console.pages import page
-from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, not_stored
-from engine.core.masking import masked
-from engine.core.visits import Visit
+from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, not_stored
+from engine.core.model.visits import Visit
+from engine.core.numbers.masking import masked
 
 Public = Callable[[Desk, Request], Awaitable[Response]]
 """Answers anybody."""

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.console.settings import MAX_FIELDS, MAX_FORM_BYTES
-from engine.core.errors import MasklineError
+from engine.core.model.errors import MasklineError
 
 PREFIX: Final = "/console"
 """Where the console is, below whatever a proxy puts before it."""

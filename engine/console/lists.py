@@ -9,12 +9,12 @@ from starlette.responses import Response
 from engine.console.desk import Desk, told
 from engine.console.pages import LEVELS
 from engine.console.settings import PAGE_ROWS
-from engine.core.errors import ApiError, Level, not_found
-from engine.core.lifecycle import expires_at
-from engine.core.ports import AlertFilter, OutboxFilter, PageCursor
-from engine.core.records import Service, Session
-from engine.core.sids import SidKind, is_sid
-from engine.core.visits import Visit
+from engine.core.model.errors import ApiError, Level, not_found
+from engine.core.model.records import Service, Session
+from engine.core.model.sids import SidKind, is_sid
+from engine.core.model.visits import Visit
+from engine.core.ports.operations import AlertFilter, OutboxFilter, PageCursor
+from engine.core.sessions.lifecycle import expires_at
 
 _FEW = 10
 _LATER_THAN_ALL = f"{SidKind.INTERACTION}{'f' * 32}"

@@ -14,8 +14,8 @@ from starlette.responses import Response
 from engine.console.desk import Desk
 from engine.console.http import FORM_COOKIE, VISIT_COOKIE, BadForm, forget, keep, read_form, redirect
 from engine.console.pages import page
-from engine.core.observing import LoginEnd
-from engine.core.visits import Visit
+from engine.core.model.visits import Visit
+from engine.core.ports.observing import LoginEnd
 
 _log = logging.getLogger("maskline.console")
 

@@ -10,10 +10,10 @@ from engine.console.desk import Desk, Seen, told
 from engine.console.pages import render
 from engine.console.rates import TrafficLine
 from engine.console.settings import MOST_POOLS
-from engine.core.overview import HostStatus
-from engine.core.ports import AlertFilter, OutboxDepth, PageCursor
-from engine.core.traffic import Outcome
-from engine.core.visits import Visit
+from engine.core.model.overview import HostStatus
+from engine.core.model.visits import Visit
+from engine.core.ports.operations import AlertFilter, OutboxDepth, PageCursor
+from engine.core.routing.traffic import Outcome
 
 _LATEST = PageCursor(limit=8, is_part_enough=True)
 

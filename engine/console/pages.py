@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from engine.console.http import home_of, path_below, root_of
-from engine.core.errors import CATALOGUE
-from engine.core.masking import masked
-from engine.core.visits import Visit
+from engine.core.model.errors import CATALOGUE
+from engine.core.model.visits import Visit
+from engine.core.numbers.masking import masked
 
 _HERE: Final = Path(__file__).parent
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from engine.core.overview import HostStatus
-from engine.core.records import Kind
-from engine.core.traffic import Outcome, Reason
+from engine.core.model.overview import HostStatus
+from engine.core.model.records import Kind
+from engine.core.routing.traffic import Outcome, Reason
 
 WINDOW_SECONDS = 10.0
 """What a rate is averaged over, once readings reach back that far."""

@@ -8,12 +8,12 @@ from engine.console.http import redirect
 from engine.console.login import read_own_form
 from engine.console.pages import Missing
 from engine.console.settings import MOST_FOUND
-from engine.core.asking import explained, readings
-from engine.core.errors import ApiError
-from engine.core.ports import Explanation
-from engine.core.search import read_search
-from engine.core.sids import SidKind, is_sid
-from engine.core.visits import Visit
+from engine.core.model.errors import ApiError
+from engine.core.model.sids import SidKind, is_sid
+from engine.core.model.visits import Visit
+from engine.core.ports.operations import Explanation
+from engine.core.routing.asking import explained, readings
+from engine.core.sessions.search import read_search
 
 _MOST_NUMBER = 64
 

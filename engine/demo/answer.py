@@ -5,8 +5,8 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
-from engine.core.e164 import mask
-from engine.core.observing import DoorProblem
+from engine.core.numbers.e164 import mask
+from engine.core.ports.observing import DoorProblem
 from engine.demo.script import Answered, Door, Refused, Reported, Routed, TurnedAway, Webhook
 
 _STATUSES = {

@@ -12,9 +12,9 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.app import RunningEngine
-from engine.core.observing import DoorProblem, Ingress
-from engine.core.records import Kind
-from engine.core.traffic import Outcome, Reason, ReportOutcome
+from engine.core.model.records import Kind
+from engine.core.ports.observing import DoorProblem, Ingress
+from engine.core.routing.traffic import Outcome, Reason, ReportOutcome
 from engine.demo.application import ShopApplication
 from engine.demo.provision import Application, Stage
 from engine.demo.scene import SCENE, SHOP_POOL

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from engine.core.observing import DoorProblem
-from engine.core.traffic import Reason, ReportOutcome
+from engine.core.ports.observing import DoorProblem
+from engine.core.routing.traffic import Reason, ReportOutcome
 from engine.demo import scene, texts
 from engine.demo.lane import Lane
 from engine.demo.scene import ARGENTINE_ACCOUNT, PLAIN_ACCOUNT, DemoSession, Person

@@ -4,7 +4,7 @@ import hashlib
 
 import msgspec
 
-from engine.core.traffic import ReportOutcome
+from engine.core.routing.traffic import ReportOutcome
 from engine.demo.script import Door, Expected, Reported, Signature, Webhook
 
 _COUNTRIES = {"+1": "US", "+44": "GB", "+52": "MX", "+54": "AR"}

@@ -8,8 +8,8 @@ import httpx
 import msgspec
 
 from engine.app import RunningEngine
-from engine.core.records import Account, ServiceOptions, SessionStatus
-from engine.core.requests import AccountUpdate, ServiceRequest
+from engine.core.model.records import Account, ServiceOptions, SessionStatus
+from engine.core.model.requests import AccountUpdate, ServiceRequest
 from engine.demo.application import ShopApplication
 from engine.demo.scene import ARGENTINE_ACCOUNT, PLAIN_ACCOUNT, SCENE, DemoService, DemoSession
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.app import RunningEngine
-from engine.core.e164 import mask
+from engine.core.numbers.e164 import mask
 from engine.demo.carrier import Played, signed
 from engine.demo.provision import Stage
 from engine.demo.script import Answered, Door, Refused, Reported, Routed, TurnedAway, Webhook, outcome_of

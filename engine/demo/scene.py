@@ -6,7 +6,7 @@ Mexican and Argentine ones copy the 555-01xx pattern.
 
 import msgspec
 
-from engine.core.records import Mode
+from engine.core.model.records import Mode
 
 
 class Person(msgspec.Struct, frozen=True):

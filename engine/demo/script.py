@@ -4,8 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
-from engine.core.observing import DoorProblem
-from engine.core.traffic import Outcome, Reason, ReportOutcome
+from engine.core.ports.observing import DoorProblem
+from engine.core.routing.traffic import Outcome, Reason, ReportOutcome
 
 
 class Door(StrEnum):

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import msgspec
 
-from engine.core.effects import Effect, HangUpOwed, MessageOwed
-from engine.core.errors import Code, MasklineError
-from engine.core.observing import EgressObserver
-from engine.core.ports import Clock
-from engine.core.records import Address, DebuggerEvent, Kind, LegStatus
-from engine.core.sids import SidKind
-from engine.core.traffic import LegReport, ReportOutcome
+from engine.core.model.effects import Effect, HangUpOwed, MessageOwed
+from engine.core.model.errors import Code, MasklineError
+from engine.core.model.records import Address, DebuggerEvent, Kind, LegStatus
+from engine.core.model.sids import SidKind
+from engine.core.ports.observing import EgressObserver
+from engine.core.ports.operations import Clock
+from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.egress.client import Client, NotReached, any_body
 from engine.egress.delivery import DELIVERED, Delivery, cut, not_delivered, retry_after
 from engine.egress.exchange import Answer

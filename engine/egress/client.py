@@ -16,7 +16,7 @@ import h11
 import httpx
 import msgspec
 
-from engine.core.errors import Code, MasklineError
+from engine.core.model.errors import Code, MasklineError
 from engine.egress.connections import Connections, Destination, Origin
 from engine.egress.exchange import Answer, Connection, NeedsBody, Unanswered
 from engine.egress.guard import AddressPolicy, AddressRefused, Connector, Resolve, Resolver

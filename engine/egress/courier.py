@@ -13,13 +13,13 @@ from typing import Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
-from engine.core.changes import EffectFailed, EffectSettled
-from engine.core.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed, QueueKey
-from engine.core.errors import Code
-from engine.core.masking import masked
-from engine.core.observing import DeliveryEnd, DutyKind, EgressObserver
-from engine.core.ports import Clock
-from engine.core.records import DebuggerEvent
+from engine.core.model.changes import EffectFailed, EffectSettled
+from engine.core.model.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed, QueueKey
+from engine.core.model.errors import Code
+from engine.core.model.records import DebuggerEvent
+from engine.core.numbers.masking import masked
+from engine.core.ports.observing import DeliveryEnd, DutyKind, EgressObserver
+from engine.core.ports.operations import Clock
 from engine.egress.client import Client
 from engine.egress.delivery import Delivery, Draw, wait_before
 from engine.egress.hooks import Tokens

@@ -8,8 +8,8 @@ from http import HTTPStatus
 
 import msgspec
 
-from engine.core.masking import masked
-from engine.core.records import WebhookTrace
+from engine.core.model.records import WebhookTrace
+from engine.core.numbers.masking import masked
 from engine.egress.client import NotReached
 from engine.egress.exchange import Answer
 from engine.egress.settings import EgressSettings

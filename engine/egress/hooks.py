@@ -7,12 +7,12 @@ Source: behaviour 12.3, 12.4 and 13.
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 
-from engine.core.errors import Code
-from engine.core.event_keys import key_of
-from engine.core.observing import EgressObserver, HookEnd, HookKind
-from engine.core.ports import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
-from engine.core.records import Interaction, WebhookTrace
-from engine.core.traffic import InboundEvent
+from engine.core.model.errors import Code
+from engine.core.model.records import Interaction, WebhookTrace
+from engine.core.ports.observing import EgressObserver, HookEnd, HookKind
+from engine.core.ports.operations import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
+from engine.core.routing.event_keys import key_of
+from engine.core.routing.traffic import InboundEvent
 from engine.egress.client import Client, NotReached, body_of_success, no_body, sent_url
 from engine.egress.exchange import Answer, NeedsBody
 from engine.egress.traces import trace

@@ -1,7 +1,7 @@
 """One try to post a callback or a debugger event to the application that it is owed to."""
 
-from engine.core.effects import AlertOwed, CallbackOwed, Effect
-from engine.core.ports import Clock
+from engine.core.model.effects import AlertOwed, CallbackOwed, Effect
+from engine.core.ports.operations import Clock
 from engine.egress.client import Client, NotReached, sent_url
 from engine.egress.delivery import DELIVERED, Delivery, not_delivered
 from engine.egress.hooks import Tokens

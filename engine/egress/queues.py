@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from engine.core.effects import Effect, QueueKey
+from engine.core.model.effects import Effect, QueueKey
 
 _log = logging.getLogger("maskline.egress")
 

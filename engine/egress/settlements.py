@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from engine.core.changes import Change
-from engine.core.errors import StoreUnavailable
+from engine.core.model.changes import Change
+from engine.core.model.errors import StoreUnavailable
 
 MAX_GROUP = 500
 """Changes of one group."""

@@ -6,8 +6,8 @@ Source: behaviour 16; house rule that no whole phone number leaves the records.
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from engine.core.masking import masked
-from engine.core.records import WebhookTrace
+from engine.core.model.records import WebhookTrace
+from engine.core.numbers.masking import masked
 from engine.egress.client import NotReached
 from engine.egress.exchange import Answer
 from engine.wire.signatures import signed_url

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from engine.core.e164 import canonical
-from engine.core.records import Address
+from engine.core.model.records import Address
+from engine.core.numbers.e164 import canonical
 
 
 class Carrier(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.core.e164 import UNCLEAR, is_unclear, with_plus
-from engine.core.errors import Code
-from engine.core.observing import DoorProblem, Observer, TrafficMeter
-from engine.core.ports import Clock, DataPlane
-from engine.core.records import LegStatus
-from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
+from engine.core.model.errors import Code
+from engine.core.model.records import LegStatus
+from engine.core.numbers.e164 import UNCLEAR, is_unclear, with_plus
+from engine.core.ports.observing import DoorProblem, Observer, TrafficMeter
+from engine.core.ports.operations import Clock, DataPlane
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
 from engine.ingress.carriers import Carrier, Carriers
 from engine.ingress.responses import problem as _problem
 from engine.ingress.unsigned import Unsigned

@@ -11,9 +11,9 @@ from functools import partial
 
 import msgspec
 
-from engine.core.hosts import HostDirectory
-from engine.core.observing import FeedObserver, FeedProblem, TrafficMeter
-from engine.core.ports import Clock, FeedPlane
+from engine.core.model.hosts import HostDirectory
+from engine.core.ports.observing import FeedObserver, FeedProblem, TrafficMeter
+from engine.core.ports.operations import Clock, FeedPlane
 from engine.ingress.carriers import Carrier
 from engine.ingress.feed_desk import FeedDesk
 from engine.ingress.feed_line import Frame, Line

@@ -8,11 +8,11 @@ from typing import final
 import msgspec
 from mypy_extensions import mypyc_attr
 
-from engine.core.e164 import with_plus
-from engine.core.observing import FeedObserver, FeedProblem, TrafficMeter
-from engine.core.ports import FeedPlane
-from engine.core.routing import NOT_IN_POOL
-from engine.core.traffic import Decision, ReportOutcome
+from engine.core.numbers.e164 import with_plus
+from engine.core.ports.observing import FeedObserver, FeedProblem, TrafficMeter
+from engine.core.ports.operations import FeedPlane
+from engine.core.routing.decide import NOT_IN_POOL
+from engine.core.routing.traffic import Decision, ReportOutcome
 from engine.ingress.carriers import Carrier
 from engine.ingress.feed_line import Frame
 from engine.wire.feed import Refusal, Refused

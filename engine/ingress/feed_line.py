@@ -6,7 +6,7 @@ An event that waits for more than its commit does not hold up its frame: its ans
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from engine.core.traffic import Decision, ReportOutcome
+from engine.core.routing.traffic import Decision, ReportOutcome
 from engine.wire.feed import NOT_READY, Encoded, LateAnswer, Problem, Said, Shape, Welcome
 
 

@@ -5,10 +5,10 @@ import contextlib
 import socket
 from collections.abc import Callable
 
-from engine.core.hosts import HostDirectory
-from engine.core.observing import FeedObserver, FeedProblem, TrafficMeter
-from engine.core.ports import Clock, FeedPlane
-from engine.core.records import Account
+from engine.core.model.hosts import HostDirectory
+from engine.core.model.records import Account
+from engine.core.ports.observing import FeedObserver, FeedProblem, TrafficMeter
+from engine.core.ports.operations import Clock, FeedPlane
 from engine.ingress.carriers import Carriers
 from engine.ingress.feed import Admitted, FeedConnection, FeedParts, FeedSettings
 from engine.ingress.feed_tls import Certificate

@@ -4,7 +4,7 @@ import logging
 import ssl
 from pathlib import Path
 
-from engine.core.errors import MasklineError
+from engine.core.model.errors import MasklineError
 
 _log = logging.getLogger("maskline.feed")
 

@@ -14,7 +14,7 @@ from typing import Final, final
 
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
-from engine.core.errors import MasklineError
+from engine.core.model.errors import MasklineError
 
 MAX_HEAD_BYTES: Final = 65_536
 """Largest request line with headers."""

@@ -15,7 +15,7 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from engine.core.observing import DoorProblem
+from engine.core.ports.observing import DoorProblem
 from engine.ingress.door import Webhook
 from engine.ingress.exchange import MOST_SKIPPED_BYTES, Application, Exchange, Flow, Target
 from engine.ingress.framing import Framer, Unreadable

@@ -5,7 +5,7 @@ from collections.abc import Hashable
 import msgspec
 from uvicorn.server import ServerState
 
-from engine.core.observing import Observer
+from engine.core.ports.observing import Observer
 from engine.ingress.door import Door
 
 

@@ -4,8 +4,8 @@ from http import HTTPStatus
 
 import msgspec
 
-from engine.core.errors import Code
-from engine.core.observing import DoorProblem
+from engine.core.model.errors import Code
+from engine.core.ports.observing import DoorProblem
 
 _END_OF_HEAD = b"\r\n\r\n"
 

@@ -5,8 +5,8 @@ A stranger's flood raises one event a call; written one by one they would cost m
 
 import logging
 
-from engine.core.errors import CATALOGUE, CatalogueEntry, Code, Level
-from engine.core.records import DebuggerEvent
+from engine.core.model.errors import CATALOGUE, CatalogueEntry, Code, Level
+from engine.core.model.records import DebuggerEvent
 from engine.telemetry.logs import ROOT
 
 LOGGED_PER_SECOND = 10

@@ -3,8 +3,8 @@
 import re
 from itertools import product
 
-from engine.core.errors import CATALOGUE, Code, Level
-from engine.core.observing import HookEnd, HookKind
+from engine.core.model.errors import CATALOGUE, Code, Level
+from engine.core.ports.observing import HookEnd, HookKind
 
 OTHER = "other"
 """Label of what is outside its closed set."""

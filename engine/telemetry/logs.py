@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TextIO
 
-from engine.core.masking import masked
+from engine.core.numbers.masking import masked
 
 ROOT = "maskline"
 """Name of our loggers' common root."""

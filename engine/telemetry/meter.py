@@ -3,11 +3,11 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 
-from engine.core.foreseen import Foreseen, Passage
-from engine.core.observing import Ingress
-from engine.core.records import Kind
-from engine.core.routing import STRANGERS
-from engine.core.traffic import ENDINGS, Reason
+from engine.core.model.records import Kind
+from engine.core.ports.observing import Ingress
+from engine.core.routing.decide import STRANGERS
+from engine.core.routing.foreseen import Foreseen, Passage
+from engine.core.routing.traffic import ENDINGS, Reason
 from engine.telemetry.instruments import Buckets, Starts
 
 SECONDS = (

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from itertools import product
 
-from engine.core.observing import (
+from engine.core.model.overview import TrafficCount
+from engine.core.model.records import DebuggerEvent, Kind
+from engine.core.ports.observing import (
     DeliveryEnd,
     DoorProblem,
     DutyKind,
@@ -21,10 +23,8 @@ from engine.core.observing import (
     OperationEnd,
     SessionOperation,
 )
-from engine.core.overview import TrafficCount
-from engine.core.records import DebuggerEvent, Kind
-from engine.core.shortcuts import IS_COMPILED
-from engine.core.traffic import ENDINGS, ReportOutcome
+from engine.core.routing.shortcuts import IS_COMPILED
+from engine.core.routing.traffic import ENDINGS, ReportOutcome
 from engine.telemetry.debugger import DebuggerLog
 from engine.telemetry.exposition import Exposition
 from engine.telemetry.instruments import Buckets, Gauge, Histograms, Labels, Reading, Tally

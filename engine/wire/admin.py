@@ -28,7 +28,7 @@ Lists and names: `engine.wire.admin_lists`; outbox and debugger events: `engine.
 
 import msgspec
 
-from engine.core.records import LegStatus, Mode, SessionStatus
+from engine.core.model.records import LegStatus, Mode, SessionStatus
 
 MAX_IMPORT_ROWS = 1000
 """Rows of one `NumbersImport`; a longer file is sent in several."""

@@ -7,9 +7,9 @@ The items are a JSON array, as `engine.wire.rest_batch` reads it. Results name n
 
 import msgspec
 
-from engine.core.batch import ItemDone, ItemResult
-from engine.core.e164 import mask
-from engine.core.errors import ApiError
+from engine.core.model.errors import ApiError
+from engine.core.numbers.e164 import mask
+from engine.core.sessions.batch import ItemDone, ItemResult
 
 
 class SessionOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

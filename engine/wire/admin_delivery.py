@@ -13,12 +13,12 @@ from typing import Annotated
 
 import msgspec
 
-from engine.core.effects import Effect
-from engine.core.errors import CATALOGUE, Code, invalid_parameter
-from engine.core.masking import masked
-from engine.core.ports import OutboxFilter
-from engine.core.records import DebuggerEvent
-from engine.core.sids import SidKind, is_sid
+from engine.core.model.effects import Effect
+from engine.core.model.errors import CATALOGUE, Code, invalid_parameter
+from engine.core.model.records import DebuggerEvent
+from engine.core.model.sids import SidKind, is_sid
+from engine.core.numbers.masking import masked
+from engine.core.ports.operations import OutboxFilter
 from engine.wire.rest_alerts import LogLevel, level_of
 from engine.wire.rest_values import format_date, optional_date
 

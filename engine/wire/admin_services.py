@@ -4,15 +4,16 @@
     GET    /services/{service}                             200 ServiceReport
     PATCH  /services/{service}            ServiceChange    200 ServiceReport
 
-`options` has the fields of `engine.core.records.ServiceOptions`, all of them in answers, those to change in requests.
+`options` has the fields of `engine.core.model.records.ServiceOptions`: all of them in answers, in requests those to
+change.
 """
 
 import msgspec
 
-from engine.core.errors import invalid_parameter
-from engine.core.masking import masked
-from engine.core.records import UNSET, Service, ServiceOptions
-from engine.core.requests import ServiceRequest
+from engine.core.model.errors import invalid_parameter
+from engine.core.model.records import UNSET, Service, ServiceOptions
+from engine.core.model.requests import ServiceRequest
+from engine.core.numbers.masking import masked
 from engine.wire.answers import MAX_ANSWER, HookAnswer, out_of_session_verdict
 from engine.wire.signatures import signed_url
 

@@ -5,12 +5,8 @@ What the operator need not know is masked (real numbers) or left out (secrets, w
 
 from typing import TypeVar
 
-from engine.core.e164 import mask
-from engine.core.errors import ApiError, invalid_parameter
-from engine.core.lifecycle import expires_at
-from engine.core.masking import masked
-from engine.core.ports import Explanation, Page
-from engine.core.records import (
+from engine.core.model.errors import ApiError, invalid_parameter
+from engine.core.model.records import (
     UNSET,
     Account,
     ApiKey,
@@ -21,8 +17,12 @@ from engine.core.records import (
     ProxyNumber,
     Session,
 )
-from engine.core.requests import AccountUpdate, NumberRequest
-from engine.core.traffic import Decision
+from engine.core.model.requests import AccountUpdate, NumberRequest
+from engine.core.numbers.e164 import mask
+from engine.core.numbers.masking import masked
+from engine.core.ports.operations import Explanation, Page
+from engine.core.routing.traffic import Decision
+from engine.core.sessions.lifecycle import expires_at
 from engine.wire.admin import (
     AccountChange,
     AccountCreate,

@@ -13,12 +13,12 @@ from xml.parsers import expat
 
 import msgspec
 
-from engine.core.errors import Code
-from engine.core.lifecycle import MAX_TTL_SECONDS
-from engine.core.ports import InterceptVerdict, OutOfSessionVerdict
-from engine.core.records import Mode
-from engine.core.texts import check_name, check_text
-from engine.core.traffic import SessionWanted
+from engine.core.model.errors import Code
+from engine.core.model.records import Mode
+from engine.core.model.texts import check_name, check_text
+from engine.core.ports.operations import InterceptVerdict, OutOfSessionVerdict
+from engine.core.routing.traffic import SessionWanted
+from engine.core.sessions.lifecycle import MAX_TTL_SECONDS
 from engine.wire.rest_values import parse_date
 
 MAX_ANSWER = 65_536

@@ -7,11 +7,11 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from engine.core.effects import AlertOwed, CallbackOwed
-from engine.core.errors import CATALOGUE, Code, Level
-from engine.core.ports import OutOfSessionCase
-from engine.core.records import DebuggerEvent, Interaction, Kind, Leg, Participant, Session, WebhookTrace
-from engine.core.traffic import InboundEvent
+from engine.core.model.effects import AlertOwed, CallbackOwed
+from engine.core.model.errors import CATALOGUE, Code, Level
+from engine.core.model.records import DebuggerEvent, Interaction, Kind, Leg, Participant, Session, WebhookTrace
+from engine.core.ports.operations import OutOfSessionCase
+from engine.core.routing.traffic import InboundEvent
 from engine.wire.rest_values import API_VERSION, format_date, interaction_data
 
 Fields = dict[str, str]

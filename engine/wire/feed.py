@@ -10,11 +10,11 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from engine.core.errors import MasklineError
-from engine.core.foreseen import Passage
-from engine.core.observing import FeedProblem
-from engine.core.routing import STRANGERS
-from engine.core.traffic import Decision
+from engine.core.model.errors import MasklineError
+from engine.core.ports.observing import FeedProblem
+from engine.core.routing.decide import STRANGERS
+from engine.core.routing.foreseen import Passage
+from engine.core.routing.traffic import Decision
 from engine.wire.feed_shortcuts import NOTHING, PARTNER, SHOWN, AnswerLayout, FrameAnswers
 
 VERSION: Final = 1

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.core.observing import FeedProblem
+from engine.core.ports.observing import FeedProblem
 from engine.wire.feed import UNREADABLE, Refusal, Refused
 from engine.wire.feed_events import Call, Event, Message, Resolve, Status
 

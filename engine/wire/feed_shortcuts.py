@@ -1,7 +1,7 @@
 """Answers the plain questions of a frame from their shortcuts, bytes to bytes; sans-IO.
 
 It reads only frames that hold nothing but questions, written the shortest way, and leaves all others, with whatever may
-be wrong in them, to `engine.wire.feed_events`. mypyc compiles this module (see `engine.core.shortcuts`).
+be wrong in them, to `engine.wire.feed_events`. mypyc compiles this module (see `engine.core.routing.shortcuts`).
 """
 
 from typing import Final, final
@@ -10,7 +10,7 @@ from librt.strings import BytesWriter
 from librt.vecs import vec
 from mypy_extensions import i64, u8
 
-from engine.core.shortcuts import ANY_ACCOUNT, ShortcutIndex, is_surely_canonical, led
+from engine.core.routing.shortcuts import ANY_ACCOUNT, ShortcutIndex, is_surely_canonical, led
 
 NOTHING: Final = 0
 PARTNER: Final = 1

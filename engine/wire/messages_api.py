@@ -9,9 +9,9 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from engine.core.effects import MessageOwed
-from engine.core.legs import read_status
-from engine.core.records import Kind, LegStatus
+from engine.core.model.effects import MessageOwed
+from engine.core.model.records import Kind, LegStatus
+from engine.core.routing.legs import read_status
 from engine.wire.rest_values import API_VERSION
 
 CALL_NOT_IN_PROGRESS = 21220

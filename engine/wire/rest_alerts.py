@@ -8,9 +8,9 @@ from enum import StrEnum
 
 import msgspec
 
-from engine.core.errors import CATALOGUE, Code, Level
-from engine.core.ports import AlertFilter
-from engine.core.records import DebuggerEvent
+from engine.core.model.errors import CATALOGUE, Code, Level
+from engine.core.model.records import DebuggerEvent
+from engine.core.ports.operations import AlertFilter
 from engine.wire.rest_fields import Form, choice, date
 from engine.wire.rest_shapes import DateTime, Meta, Url
 from engine.wire.rest_values import API_VERSION, format_date, parse_date

@@ -13,7 +13,12 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from engine.core.batch import (
+from engine.core.model.errors import ApiError, invalid_parameter
+from engine.core.model.records import Mode, SessionStatus
+from engine.core.model.requests import ParticipantRequest, SessionRequest
+from engine.core.model.sids import SidKind
+from engine.core.model.texts import check_all, check_name
+from engine.core.sessions.batch import (
     DIGEST_BYTES,
     MAX_ITEMS,
     BatchItem,
@@ -23,12 +28,7 @@ from engine.core.batch import (
     ItemResult,
     UpdateItem,
 )
-from engine.core.errors import ApiError, invalid_parameter
-from engine.core.lifecycle import MAX_TTL_SECONDS
-from engine.core.records import Mode, SessionStatus
-from engine.core.requests import ParticipantRequest, SessionRequest
-from engine.core.sids import SidKind
-from engine.core.texts import check_all, check_name
+from engine.core.sessions.lifecycle import MAX_TTL_SECONDS
 from engine.wire.rest_fields import JsonSchema, sid_pattern
 from engine.wire.rest_forms import MAX_FRIENDLY_NAME, MAX_NAME, MAX_PROXY_IDENTIFIER
 from engine.wire.rest_shapes import ParticipantShape, SessionShape

@@ -1,7 +1,7 @@
 """Fields of a form: how one is read and how it is described; sans-IO.
 
-A form is a table of fields from which both the request (a Struct of `engine.core.requests`) and its description in the
-OpenAPI document are made, so that the two cannot differ. Absent and empty fields: behaviour 2.3.
+A form is a table of fields from which both the request (a Struct of `engine.core.model.requests`) and its description
+in the OpenAPI document are made, so that the two cannot differ. Absent and empty fields: behaviour 2.3.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,10 +10,10 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from engine.core.errors import invalid_parameter
-from engine.core.lifecycle import MAX_TTL_SECONDS
-from engine.core.sids import SidKind, is_sid
-from engine.core.texts import check_name, check_text
+from engine.core.model.errors import invalid_parameter
+from engine.core.model.sids import SidKind, is_sid
+from engine.core.model.texts import check_name, check_text
+from engine.core.sessions.lifecycle import MAX_TTL_SECONDS
 from engine.wire.rest_values import FormValues, check_known, parse_date, parse_decimal, parse_url, restore_plus, single
 
 Request = TypeVar("Request")

@@ -8,16 +8,16 @@ from typing import Any
 
 import msgspec
 
-from engine.core.errors import ApiError, Code
-from engine.core.records import GeoMatchLevel, Mode, NumberSelectionBehavior, SessionStatus
-from engine.core.requests import (
+from engine.core.model.errors import ApiError, Code
+from engine.core.model.records import GeoMatchLevel, Mode, NumberSelectionBehavior, SessionStatus
+from engine.core.model.requests import (
     ParticipantRequest,
     ParticipantUpdate,
     ServiceRequest,
     SessionRequest,
     SessionUpdate,
 )
-from engine.core.sids import SidKind, is_sid
+from engine.core.model.sids import SidKind, is_sid
 from engine.wire.rest_fields import (
     MAX_URL,
     Field,

@@ -9,9 +9,9 @@ from enum import StrEnum
 
 import msgspec
 
-from engine.core.e164 import parse_proxy_number
-from engine.core.errors import ApiError
-from engine.core.requests import NumberFilter, NumberRequest, NumberUpdate
+from engine.core.model.errors import ApiError
+from engine.core.model.requests import NumberFilter, NumberRequest, NumberUpdate
+from engine.core.numbers.e164 import parse_proxy_number
 from engine.wire.rest_fields import Field, Form, address, choice, flag, text
 from engine.wire.rest_forms import MAX_NAME
 from engine.wire.rest_values import API_VERSION, restore_plus

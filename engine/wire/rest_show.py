@@ -7,9 +7,19 @@ from typing import Any
 
 import msgspec
 
-from engine.core.errors import Code
-from engine.core.ports import Page, PoolEntry, Record
-from engine.core.records import Account, Capability, Interaction, Kind, Leg, Participant, ProxyNumber, Service, Session
+from engine.core.model.errors import Code
+from engine.core.model.records import (
+    Account,
+    Capability,
+    Interaction,
+    Kind,
+    Leg,
+    Participant,
+    ProxyNumber,
+    Service,
+    Session,
+)
+from engine.core.ports.operations import Page, PoolEntry, Record
 from engine.wire.rest_shapes import (
     AccountResourceShape,
     Capabilities,

@@ -16,11 +16,11 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import msgspec
 
-from engine.core.errors import ApiError, Code, invalid_parameter
-from engine.core.ports import PageCursor
-from engine.core.records import Interaction, Kind
-from engine.core.sids import SidKind, is_sid
-from engine.core.texts import check_text
+from engine.core.model.errors import ApiError, Code, invalid_parameter
+from engine.core.model.records import Interaction, Kind
+from engine.core.model.sids import SidKind, is_sid
+from engine.core.model.texts import check_text
+from engine.core.ports.operations import PageCursor
 from engine.wire.urls import check_url
 
 API_VERSION = "2010-04-01"

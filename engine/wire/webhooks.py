@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from itertools import count, takewhile
 from urllib.parse import parse_qsl, unquote
 
-from engine.core.errors import MasklineError
-from engine.core.legs import read_status
-from engine.core.records import Kind, LegStatus
-from engine.core.sids import SidKind, is_sid
-from engine.core.traffic import ANONYMOUS, MAX_MEDIA, InboundEvent, LegReport
+from engine.core.model.errors import MasklineError
+from engine.core.model.records import Kind, LegStatus
+from engine.core.model.sids import SidKind, is_sid
+from engine.core.routing.legs import read_status
+from engine.core.routing.traffic import ANONYMOUS, MAX_MEDIA, InboundEvent, LegReport
 from engine.wire.signatures import Form
 
 MAX_FIELDS = 1_000

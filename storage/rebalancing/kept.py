@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from engine.core.placement import host_name
+from engine.core.model.placement import host_name
 from storage.datadir import DATABASE, PRIVATE_DIRECTORY
 from storage.errors import LayoutDamaged, MoveRefused, MoveUnfinished
 from storage.layout import Layout, read_layout, replace_layout, sync

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.core.effects import AlertOwed, CallbackOwed, Duty, HangUpOwed, MessageOwed
-from engine.core.placement import Placement
+from engine.core.model.effects import AlertOwed, CallbackOwed, Duty, HangUpOwed, MessageOwed
+from engine.core.model.placement import Placement
 from storage.codec import account_at, proxy_at, service_at
 from storage.rows import Fetched
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from engine.core.errors import Code
-from engine.core.records import UNSET, ClosedReason, Mode, Participant, Session, SessionStatus
-from engine.core.requests import ParticipantRequest
+from engine.core.model.errors import Code
+from engine.core.model.records import UNSET, ClosedReason, Mode, Participant, Session, SessionStatus
+from engine.core.model.requests import ParticipantRequest
 from tests.actors.driver import (
     AMERICANS,
     NUMBERS,

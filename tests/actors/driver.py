@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from actors.parts import HostSettings
-from engine.core.e164 import mask
-from engine.core.errors import ApiError, Code, StoreUnavailable
-from engine.core.placement import owner_of
-from engine.core.ports import PageCursor
-from engine.core.records import Kind, Session
-from engine.core.requests import AccountUpdate
-from engine.core.traffic import Decision, Outcome, Reason
+from engine.core.model.errors import ApiError, Code, StoreUnavailable
+from engine.core.model.placement import owner_of
+from engine.core.model.records import Kind, Session
+from engine.core.model.requests import AccountUpdate
+from engine.core.numbers.e164 import mask
+from engine.core.ports.operations import PageCursor
+from engine.core.routing.traffic import Decision, Outcome, Reason
 from tests.actors.model import Model, Pairing, Place
 from tests.actors.shortcut_check import check_shortcuts
 from tests.actors.stores import WAIT_SECONDS

@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 
 from actors.parts import Egress
-from engine.core.effects import CallbackOwed, Effect, HangUpOwed, MessageOwed
-from engine.core.ports import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
-from engine.core.records import Address, Interaction, ServiceOptions
-from engine.core.requests import ServiceRequest
+from engine.core.model.effects import CallbackOwed, Effect, HangUpOwed, MessageOwed
+from engine.core.model.records import Address, Interaction, ServiceOptions
+from engine.core.model.requests import ServiceRequest
+from engine.core.ports.operations import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
 from tests.actors.world import World
 
 CALLBACK, INTERCEPT, OUT_OF_SESSION = (

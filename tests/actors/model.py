@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from engine.core.errors import Code
-from engine.core.records import Address, ClosedReason, Kind, Mode, SessionStatus
-from engine.core.traffic import Decision, InboundEvent, Outcome, Reason
+from engine.core.model.errors import Code
+from engine.core.model.records import Address, ClosedReason, Kind, Mode, SessionStatus
+from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason
 
 
 @dataclass

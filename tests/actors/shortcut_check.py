@@ -6,8 +6,8 @@ from itertools import product
 import msgspec
 
 from actors.host import Host
-from engine.core.records import Kind
-from engine.core.traffic import Decision, InboundEvent
+from engine.core.model.records import Kind
+from engine.core.routing.traffic import Decision, InboundEvent
 from engine.wire.feed import completed, layout_of, shape_of
 from engine.wire.feed_events import MAX_EVENTS, read_resolves
 from engine.wire.feed_shortcuts import answer_frame

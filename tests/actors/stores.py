@@ -5,11 +5,11 @@ from collections.abc import Callable, Container, Sequence
 from typing import Final
 
 from actors.paging import merged
-from engine.core.changes import AlertsErased, Change
-from engine.core.effects import Effect, QueueKey
-from engine.core.errors import StoreUnavailable
-from engine.core.ports import Page, PageCursor
-from engine.core.records import DebuggerEvent, Interaction, Participant, Session
+from engine.core.model.changes import AlertsErased, Change
+from engine.core.model.effects import Effect, QueueKey
+from engine.core.model.errors import StoreUnavailable
+from engine.core.model.records import DebuggerEvent, Interaction, Participant, Session
+from engine.core.ports.operations import Page, PageCursor
 from storage import SqliteStore
 from tests.storage.material import interactions_since
 

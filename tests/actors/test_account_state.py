@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from engine.core.errors import Code
-from engine.core.ports import AlertFilter, PageCursor
-from engine.core.records import Account, Kind
-from engine.core.requests import AccountUpdate, NumberRequest, ServiceRequest, TokenRotation
-from engine.core.traffic import Decision, Outcome, Reason
+from engine.core.model.errors import Code
+from engine.core.model.records import Account, Kind
+from engine.core.model.requests import AccountUpdate, NumberRequest, ServiceRequest, TokenRotation
+from engine.core.ports.operations import AlertFilter, PageCursor
+from engine.core.routing.traffic import Decision, Outcome, Reason
 from tests.actors.world import ALICE, BOB, N1, World, refused
 
 pytestmark = pytest.mark.anyio

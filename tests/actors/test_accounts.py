@@ -5,10 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from engine.core.errors import ApiError, Code
-from engine.core.ports import PageCursor
-from engine.core.records import Account, SessionStatus
-from engine.core.requests import (
+from engine.core.model.errors import ApiError, Code
+from engine.core.model.records import Account, SessionStatus
+from engine.core.model.requests import (
     AccountUpdate,
     NumberFilter,
     NumberUpdate,
@@ -17,6 +16,7 @@ from engine.core.requests import (
     SessionRequest,
     SessionUpdate,
 )
+from engine.core.ports.operations import PageCursor
 from tests.actors.world import ALICE, BOB, CAROL, N1, World, refused, wanting
 
 pytestmark = pytest.mark.anyio

@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine.core.asking import explained, swapped
-from engine.core.traffic import Outcome
+from engine.core.routing.asking import explained, swapped
+from engine.core.routing.traffic import Outcome
 from tests.actors.world import ALICE, BOB, CAROL, N1, N2, World, wanting
 
 pytestmark = pytest.mark.anyio

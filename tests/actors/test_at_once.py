@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from engine.core.errors import ApiError, Code, StoreUnavailable
-from engine.core.records import GeoMatchLevel, Participant, Session, SessionStatus
-from engine.core.requests import NumberUpdate, ServiceRequest
-from engine.core.traffic import Outcome, Reason
+from engine.core.model.errors import ApiError, Code, StoreUnavailable
+from engine.core.model.records import GeoMatchLevel, Participant, Session, SessionStatus
+from engine.core.model.requests import NumberUpdate, ServiceRequest
+from engine.core.routing.traffic import Outcome, Reason
 from tests.actors.world import ALICE, ALL, BOB, CAROL, N1, N3, World, begun, refused, wanting
 
 pytestmark = pytest.mark.anyio

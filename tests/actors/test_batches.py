@@ -9,10 +9,10 @@ import pytest
 from actors.batch import erase_old_keys
 from actors.front import BATCH_CHUNK, Front
 from actors.mesh import Mesh
-from engine.core.batch import BatchItem, CreateItem, ItemDone, ItemKey, ItemRefused, ItemResult, UpdateItem
-from engine.core.errors import Code, PeerUnavailable
-from engine.core.records import NumberSelectionBehavior, Session, SessionStatus
-from engine.core.requests import AccountUpdate, ParticipantRequest, SessionRequest
+from engine.core.model.errors import Code, PeerUnavailable
+from engine.core.model.records import NumberSelectionBehavior, Session, SessionStatus
+from engine.core.model.requests import AccountUpdate, ParticipantRequest, SessionRequest
+from engine.core.sessions.batch import BatchItem, CreateItem, ItemDone, ItemKey, ItemRefused, ItemResult, UpdateItem
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, World, asking, begun, refused, wanting
 
 pytestmark = pytest.mark.anyio

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.records import Session, SessionStatus
-from engine.core.traffic import Outcome, Reason
+from engine.core.model.records import Session, SessionStatus
+from engine.core.routing.traffic import Outcome, Reason
 from engine.runtime import SureClock
 from tests.actors.test_clocks import began
 from tests.actors.test_hosts import FIRST, SECOND, THIRD, direct

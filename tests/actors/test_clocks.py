@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 from actors.offset import TOLERANCE_SECONDS
-from engine.core.errors import Code
-from engine.core.placement import owner_of
-from engine.core.records import ClosedReason, Session
-from engine.core.traffic import Outcome, Reason
+from engine.core.model.errors import Code
+from engine.core.model.placement import owner_of
+from engine.core.model.records import ClosedReason, Session
+from engine.core.routing.traffic import Outcome, Reason
 from tests.actors.model import Pairing
 from tests.actors.test_hosts import FIRST, HOSTS, SECOND, THIRD, direct, started_anew
 from tests.actors.test_machine import FEWER, IS_DEEP, Machine, PermissiveMachine

@@ -3,9 +3,9 @@
 import pytest
 
 from actors.host import Host
-from engine.core.errors import PeerUnavailable
-from engine.core.ports import AlertFilter, OutboxFilter, PageCursor
-from engine.core.search import SessionSought, read_search
+from engine.core.model.errors import PeerUnavailable
+from engine.core.ports.operations import AlertFilter, OutboxFilter, PageCursor
+from engine.core.sessions.search import SessionSought, read_search
 from tests.actors.world import ALICE, BOB, World
 
 pytestmark = pytest.mark.anyio

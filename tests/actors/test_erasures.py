@@ -7,9 +7,9 @@ import pytest
 
 from actors.erasures import Erasures
 from actors.patience import told
-from engine.core.changes import ErasureOwed, InteractionRecorded
-from engine.core.errors import PeerUnavailable
-from engine.core.placement import Placement
+from engine.core.model.changes import ErasureOwed, InteractionRecorded
+from engine.core.model.errors import PeerUnavailable
+from engine.core.model.placement import Placement
 from storage import SqliteStore, claim, host_dir
 from storage.rebalancing import rebalance
 from tests.storage.material import Observed, interaction, interactions_since, session

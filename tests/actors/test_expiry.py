@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.expiry import FEWEST_STALE, ExpiryQueue
-from engine.core.bindings import ActiveSession
-from engine.core.records import Mode
+from engine.core.model.records import Mode
+from engine.core.sessions.bindings import ActiveSession
 from tests.actors.world import ALICE, BOB, DAY, START, World
 
 LONG = 30 * DAY

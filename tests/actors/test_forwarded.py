@@ -8,10 +8,10 @@ import pytest
 from actors.forward import Forwarder
 from actors.mesh import Mesh
 from actors.parts import HostSettings, Parts
-from engine.core.errors import PeerUnavailable
-from engine.core.records import Kind
-from engine.core.routing import NOT_IN_POOL, REBUILDING
-from engine.core.traffic import Decision, InboundEvent
+from engine.core.model.errors import PeerUnavailable
+from engine.core.model.records import Kind
+from engine.core.routing.decide import NOT_IN_POOL, REBUILDING
+from engine.core.routing.traffic import Decision, InboundEvent
 from engine.runtime import OrderedMint
 from storage import SqliteStore
 from tests.actors.stores import WAIT_SECONDS

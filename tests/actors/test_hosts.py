@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from actors.breaths import BREATH
 from actors.stream import GUARD_SECONDS, LEASE_SECONDS, Batch, Begun, Completed, Routed
-from engine.core.bindings import Seat
-from engine.core.errors import ApiError, Code, PeerUnavailable
-from engine.core.placement import owner_of
-from engine.core.ports import PageCursor
-from engine.core.records import Address, ClosedReason, Kind, LegStatus, Mode, Service, SessionStatus
-from engine.core.requests import AccountUpdate, SessionRequest, SessionUpdate
-from engine.core.traffic import Decision, InboundEvent, Outcome, Reason, ReportOutcome
+from engine.core.model.errors import ApiError, Code, PeerUnavailable
+from engine.core.model.placement import owner_of
+from engine.core.model.records import Address, ClosedReason, Kind, LegStatus, Mode, Service, SessionStatus
+from engine.core.model.requests import AccountUpdate, SessionRequest, SessionUpdate
+from engine.core.ports.operations import PageCursor
+from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason, ReportOutcome
+from engine.core.sessions.bindings import Seat
 from tests.actors.stores import WAIT_SECONDS
 from tests.actors.world import ALICE, BOB, CAROL, World, wanting
 from tests.storage.material import interactions_since

@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.core.errors import Code
-from engine.core.ports import InterceptVerdict
-from engine.core.records import Kind, LegStatus, ServiceOptions
-from engine.core.traffic import Outcome, Reason
+from engine.core.model.errors import Code
+from engine.core.model.records import Kind, LegStatus, ServiceOptions
+from engine.core.ports.operations import InterceptVerdict
+from engine.core.routing.traffic import Outcome, Reason
 from tests.actors.hooked_world import CALLBACK, INTERCEPT, HookedWorld, blocked, replaced
 from tests.actors.world import ALICE, BOB, CAROL, N1, N2, wanting
 

@@ -18,8 +18,8 @@ from actors.stream import (
     Touch,
     Withdrawn,
 )
-from engine.core.bindings import ActiveSession
-from engine.core.errors import PeerUnavailable
+from engine.core.model.errors import PeerUnavailable
+from engine.core.sessions.bindings import ActiveSession
 from tests.core.pairings import couple
 
 pytestmark = pytest.mark.anyio

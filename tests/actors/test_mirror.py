@@ -18,10 +18,10 @@ from actors.stream import (
     Touch,
     Withdrawn,
 )
-from engine.core.bindings import Seat
-from engine.core.errors import Code
-from engine.core.records import Address, Kind, Mode
-from engine.core.traffic import Decision
+from engine.core.model.errors import Code
+from engine.core.model.records import Address, Kind, Mode
+from engine.core.routing.traffic import Decision
+from engine.core.sessions.bindings import Seat
 from tests.actors.test_hosts import HOSTS, SECOND, THIRD, coordinated_by, number_of
 from tests.actors.world import ALICE, BOB, CAROL, START, World
 

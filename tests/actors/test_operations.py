@@ -2,9 +2,9 @@
 
 import pytest
 
-from engine.core.errors import Code, StoreUnavailable
-from engine.core.observing import OperationEnd, SessionOperation
-from engine.core.pool import PoolState
+from engine.core.model.errors import Code, StoreUnavailable
+from engine.core.pools.pool import PoolState
+from engine.core.ports.observing import OperationEnd, SessionOperation
 from tests.actors.world import ALICE, BOB, CAROL, DAY, N1, N2, World, refused, wanting
 
 pytestmark = pytest.mark.anyio

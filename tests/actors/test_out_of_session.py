@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.core.errors import Code
-from engine.core.ports import InterceptVerdict, OutOfSessionVerdict
-from engine.core.records import Kind, Mode, ServiceOptions
-from engine.core.requests import ParticipantRequest
-from engine.core.traffic import Outcome, Reason, SessionWanted
+from engine.core.model.errors import Code
+from engine.core.model.records import Kind, Mode, ServiceOptions
+from engine.core.model.requests import ParticipantRequest
+from engine.core.ports.operations import InterceptVerdict, OutOfSessionVerdict
+from engine.core.routing.traffic import Outcome, Reason, SessionWanted
 from tests.actors.hooked_world import CALLBACK, INTERCEPT, OUT_OF_SESSION, HookedWorld
 from tests.actors.world import ALICE, BOB, CAROL, N1, N2, N3, QUIET, wanting
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import ApiError, Code, StoreUnavailable
-from engine.core.records import UNSET, Kind, LegStatus, NoChange, Participant, ServiceOptions, SessionStatus
-from engine.core.requests import AccountUpdate, ParticipantUpdate
-from engine.core.traffic import Outcome
+from engine.core.model.errors import ApiError, Code, StoreUnavailable
+from engine.core.model.records import UNSET, Kind, LegStatus, NoChange, Participant, ServiceOptions, SessionStatus
+from engine.core.model.requests import AccountUpdate, ParticipantUpdate
+from engine.core.routing.traffic import Outcome
 from tests.actors.hooked_world import CALLBACK, HookedWorld
 from tests.actors.world import ALICE, BOB, CAROL, N1, N2, refused, wanting
 

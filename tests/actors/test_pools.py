@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from engine.core.errors import ApiError, Code
-from engine.core.ports import PageCursor, PoolEntry
-from engine.core.records import Account, Capability, ProxyNumber
-from engine.core.requests import AccountUpdate, NumberRequest, NumberUpdate
-from engine.core.traffic import Outcome
+from engine.core.model.errors import ApiError, Code
+from engine.core.model.records import Account, Capability, ProxyNumber
+from engine.core.model.requests import AccountUpdate, NumberRequest, NumberUpdate
+from engine.core.ports.operations import PageCursor, PoolEntry
+from engine.core.routing.traffic import Outcome
 from tests.actors.world import ALICE, BOB, N1, N2, N3, START, World, refused, wanting
 
 pytestmark = pytest.mark.anyio

@@ -9,11 +9,11 @@ import pytest
 
 from actors.parts import HostSettings
 from actors.recents import Answered, Became, Recents
-from engine.core.errors import Code
-from engine.core.event_keys import event_key, key_of
-from engine.core.ports import PageCursor
-from engine.core.records import Kind
-from engine.core.traffic import Decision, InboundEvent, Outcome, Reason
+from engine.core.model.errors import Code
+from engine.core.model.records import Kind
+from engine.core.ports.operations import PageCursor
+from engine.core.routing.event_keys import event_key, key_of
+from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason
 from tests.actors.world import ALICE, ALL, BOB, CAROL, N1, N2, START, World, wanting
 
 pytestmark = pytest.mark.anyio

@@ -2,9 +2,9 @@
 
 import pytest
 
-from engine.core.errors import Code
-from engine.core.records import Interaction, Kind, LegStatus
-from engine.core.traffic import Decision, Outcome, ReportOutcome
+from engine.core.model.errors import Code
+from engine.core.model.records import Interaction, Kind, LegStatus
+from engine.core.routing.traffic import Decision, Outcome, ReportOutcome
 from tests.actors.world import ALICE, ALL, BOB, CAROL, N1, N2, World, wanting
 
 pytestmark = pytest.mark.anyio

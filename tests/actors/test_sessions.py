@@ -2,10 +2,10 @@
 
 import pytest
 
-from engine.core.errors import ApiError, Code
-from engine.core.records import ClosedReason, Kind, Mode, NumberSelectionBehavior, Session, SessionStatus
-from engine.core.requests import ParticipantRequest, ServiceRequest, SessionRequest
-from engine.core.traffic import Outcome, Reason
+from engine.core.model.errors import ApiError, Code
+from engine.core.model.records import ClosedReason, Kind, Mode, NumberSelectionBehavior, Session, SessionStatus
+from engine.core.model.requests import ParticipantRequest, ServiceRequest, SessionRequest
+from engine.core.routing.traffic import Outcome, Reason
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, DAY, ERIN, N1, N2, START, World, refused, wanting
 
 pytestmark = pytest.mark.anyio

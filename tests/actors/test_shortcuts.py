@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from actors.stream import LEASE_SECONDS
-from engine.core.records import Kind
-from engine.core.requests import ServiceRequest
-from engine.core.traffic import Outcome
+from engine.core.model.records import Kind
+from engine.core.model.requests import ServiceRequest
+from engine.core.routing.traffic import Outcome
 from tests.actors.shortcut_check import check_shortcuts
 from tests.actors.world import ALICE, BOB, CAROL, N1, N2, World, wanting
 

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from engine.core.errors import StoreUnavailable
-from engine.core.records import ClosedReason, Kind, SessionStatus
-from engine.core.requests import AccountUpdate, NumberRequest, NumberUpdate, ServiceRequest
-from engine.core.traffic import Outcome, Reason
+from engine.core.model.errors import StoreUnavailable
+from engine.core.model.records import ClosedReason, Kind, SessionStatus
+from engine.core.model.requests import AccountUpdate, NumberRequest, NumberUpdate, ServiceRequest
+from engine.core.routing.traffic import Outcome, Reason
 from tests.actors.world import ALICE, ALL, BOB, CAROL, N1, N2, N3, START, World, begun, wanting
 
 pytestmark = pytest.mark.anyio

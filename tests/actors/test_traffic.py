@@ -7,13 +7,13 @@ from itertools import product
 import msgspec
 import pytest
 
-from engine.core.errors import Code
-from engine.core.foreseen import Passage
-from engine.core.placement import owner_of
-from engine.core.records import Kind, LegStatus, Mode, SessionStatus
-from engine.core.requests import AccountUpdate, NumberUpdate, ServiceRequest
-from engine.core.routing import NOT_IN_POOL, STRANGERS
-from engine.core.traffic import Decision, Outcome, Reason
+from engine.core.model.errors import Code
+from engine.core.model.placement import owner_of
+from engine.core.model.records import Kind, LegStatus, Mode, SessionStatus
+from engine.core.model.requests import AccountUpdate, NumberUpdate, ServiceRequest
+from engine.core.routing.decide import NOT_IN_POOL, STRANGERS
+from engine.core.routing.foreseen import Passage
+from engine.core.routing.traffic import Decision, Outcome, Reason
 from tests.actors.stores import WAIT_SECONDS
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, START, World, begun, refused, wanting
 

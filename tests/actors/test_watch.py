@@ -21,7 +21,7 @@ from actors.watch import (
     missed,
     unplaced,
 )
-from engine.core.hosts import HostAddress, HostDirectory
+from engine.core.model.hosts import HostAddress, HostDirectory
 
 PATIENCE = Patience(silence_seconds=5.0, start_seconds=60.0)
 READY = HostReport(place=1, state=HostState.READY, pid=7, node="n1", node_address="10.0.0.1", feed="10.0.0.1:9001")

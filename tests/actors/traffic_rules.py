@@ -7,10 +7,10 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from engine.core.e164 import canonical
-from engine.core.errors import Code
-from engine.core.records import ClosedReason, Kind, LegStatus, Mode
-from engine.core.traffic import Decision, InboundEvent, Outcome, Reason, ReportOutcome
+from engine.core.model.errors import Code
+from engine.core.model.records import ClosedReason, Kind, LegStatus, Mode
+from engine.core.numbers.e164 import canonical
+from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason, ReportOutcome
 from tests.actors.driver import SPELLINGS, Driver, has_sessions, kinds, lengths, numbers, people, seldom, which
 from tests.actors.model import Call, Pairing
 from tests.actors.world import ALL

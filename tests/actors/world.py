@@ -14,10 +14,8 @@ import pytest
 
 from actors.host import Host
 from actors.parts import Egress, HostSettings
-from engine.core.errors import ApiError, Code, PeerUnavailable
-from engine.core.observing import OperationEnd, SessionOperation
-from engine.core.ports import Clock, ControlPlane, PageCursor, PoolEntry
-from engine.core.records import (
+from engine.core.model.errors import ApiError, Code, PeerUnavailable
+from engine.core.model.records import (
     UNSET,
     Account,
     Address,
@@ -32,9 +30,11 @@ from engine.core.records import (
     Session,
     SessionStatus,
 )
-from engine.core.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest, SessionUpdate
-from engine.core.shortcuts import ShortcutIndex
-from engine.core.traffic import Decision, InboundEvent, LegReport, ReportOutcome
+from engine.core.model.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest, SessionUpdate
+from engine.core.ports.observing import OperationEnd, SessionOperation
+from engine.core.ports.operations import Clock, ControlPlane, PageCursor, PoolEntry
+from engine.core.routing.shortcuts import ShortcutIndex
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 from engine.runtime import OrderedMint
 from storage.layout import host_dir
 from tests.actors.stores import WAIT_SECONDS, Mood, MoodyStore, Stores

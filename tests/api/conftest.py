@@ -9,8 +9,8 @@ from starlette.types import ASGIApp
 
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
-from engine.core.records import Account, DebuggerEvent
-from engine.core.requests import NumberRequest
+from engine.core.model.records import Account, DebuggerEvent
+from engine.core.model.requests import NumberRequest
 from tests.api.fake_control import NOW, FakeControl
 from tests.silent import SilentObserver
 

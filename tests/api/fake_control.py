@@ -9,11 +9,9 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from engine.core.batch import BatchItem, ItemDone, ItemRefused, ItemResult, UpdateItem
-from engine.core.effects import Effect
-from engine.core.errors import CATALOGUE, ApiError, Code, not_found
-from engine.core.ports import AccountHoldings, AlertFilter, Explanation, OutboxFilter, Page, PageCursor, PoolEntry
-from engine.core.records import (
+from engine.core.model.effects import Effect
+from engine.core.model.errors import CATALOGUE, ApiError, Code, not_found
+from engine.core.model.records import (
     Account,
     ApiKey,
     DebuggerEvent,
@@ -27,7 +25,7 @@ from engine.core.records import (
     Service,
     Session,
 )
-from engine.core.requests import (
+from engine.core.model.requests import (
     AccountUpdate,
     NumberFilter,
     NumberRequest,
@@ -39,8 +37,18 @@ from engine.core.requests import (
     SessionUpdate,
     TokenRotation,
 )
-from engine.core.sids import SidKind, ordered_sid
-from engine.core.traffic import Decision, Outcome, Reason
+from engine.core.model.sids import SidKind, ordered_sid
+from engine.core.ports.operations import (
+    AccountHoldings,
+    AlertFilter,
+    Explanation,
+    OutboxFilter,
+    Page,
+    PageCursor,
+    PoolEntry,
+)
+from engine.core.routing.traffic import Decision, Outcome, Reason
+from engine.core.sessions.batch import BatchItem, ItemDone, ItemRefused, ItemResult, UpdateItem
 
 NOW = 1_438_286_400.0
 """2015-07-30T20:00:00Z, the moment of the contract's samples."""

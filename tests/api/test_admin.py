@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from engine.api.admin import create_admin_app
-from engine.core.errors import PeerUnavailable, StoreUnavailable
-from engine.core.records import Account, Capability, Kind, Leg, LegStatus
-from engine.core.requests import ParticipantRequest, ServiceRequest, SessionRequest, TokenRotation
+from engine.core.model.errors import PeerUnavailable, StoreUnavailable
+from engine.core.model.records import Account, Capability, Kind, Leg, LegStatus
+from engine.core.model.requests import ParticipantRequest, ServiceRequest, SessionRequest, TokenRotation
 from engine.wire.admin import (
     AccountChange,
     AccountCreate,

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 
 from engine.api.admin import create_admin_app
-from engine.core.effects import AlertOwed, CallbackOwed, Effect, MessageOwed
-from engine.core.errors import Code
-from engine.core.ports import AlertFilter, OutboxFilter
-from engine.core.records import Account, DebuggerEvent, Interaction, Kind, Leg, WebhookTrace
-from engine.core.sids import SidKind
+from engine.core.model.effects import AlertOwed, CallbackOwed, Effect, MessageOwed
+from engine.core.model.errors import Code
+from engine.core.model.records import Account, DebuggerEvent, Interaction, Kind, Leg, WebhookTrace
+from engine.core.model.sids import SidKind
+from engine.core.ports.operations import AlertFilter, OutboxFilter
 from engine.wire.admin_delivery import AlertList, OutboxChanged, OutboxCount, OutboxPage
 from tests.api.fake_control import NOW, FakeControl, sid_of
 

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from engine.api.admin import create_admin_app
-from engine.core.records import Account, ServiceOptions
-from engine.core.requests import ServiceRequest
+from engine.core.model.records import Account, ServiceOptions
+from engine.core.model.requests import ServiceRequest
 from engine.wire.admin import AccountChange
 from engine.wire.admin_services import Options, ServiceChange, ServiceList, ServiceReport
 from tests.api.fake_control import FakeControl

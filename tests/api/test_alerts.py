@@ -3,10 +3,10 @@
 import httpx
 import pytest
 
-from engine.core.errors import Code, Level
-from engine.core.ports import AlertFilter
-from engine.core.records import DebuggerEvent, WebhookTrace
-from engine.core.sids import SidKind
+from engine.core.model.errors import Code, Level
+from engine.core.model.records import DebuggerEvent, WebhookTrace
+from engine.core.model.sids import SidKind
+from engine.core.ports.operations import AlertFilter
 from tests.api.conftest import Rest
 from tests.api.fake_control import NOW
 

@@ -11,8 +11,8 @@ import pytest
 
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
-from engine.core.batch import CreateItem, UpdateItem
-from engine.core.records import SessionStatus
+from engine.core.model.records import SessionStatus
+from engine.core.sessions.batch import CreateItem, UpdateItem
 from tests.api.conftest import BASE, Rest, client_of
 
 pytestmark = pytest.mark.anyio

@@ -10,9 +10,9 @@ from starlette.types import Message
 
 from engine.api.app import OPERATIONS, create_app
 from engine.api.settings import ApiSettings
-from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
-from engine.core.records import Account
-from engine.core.sids import SidKind
+from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
+from engine.core.model.records import Account
+from engine.core.model.sids import SidKind
 from tests.api.conftest import BASE, Rest, client_of
 from tests.api.fake_control import NOW, sid_of
 

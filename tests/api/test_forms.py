@@ -2,9 +2,9 @@
 
 import pytest
 
-from engine.core.errors import CATALOGUE, Code
-from engine.core.records import UNSET, GeoMatchLevel, Mode, NumberSelectionBehavior, SessionStatus
-from engine.core.requests import ParticipantRequest, ServiceRequest, SessionRequest, SessionUpdate
+from engine.core.model.errors import CATALOGUE, Code
+from engine.core.model.records import UNSET, GeoMatchLevel, Mode, NumberSelectionBehavior, SessionStatus
+from engine.core.model.requests import ParticipantRequest, ServiceRequest, SessionRequest, SessionUpdate
 from tests.api.conftest import BASE, Rest
 from tests.api.test_conventions import assert_error
 

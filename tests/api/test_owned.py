@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.core.requests import NumberRequest
+from engine.core.model.requests import NumberRequest
 from tests.api.conftest import Rest
 from tests.api.test_conventions import assert_error
 

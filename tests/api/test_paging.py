@@ -6,8 +6,8 @@ import pytest
 
 from engine.api.app import OPERATIONS
 from engine.api.operations import PARENT_KINDS, AnyOperation, FilteredPageOf, PageOf
-from engine.core.records import Kind, Leg, LegStatus
-from engine.core.requests import NumberRequest
+from engine.core.model.records import Kind, Leg, LegStatus
+from engine.core.model.requests import NumberRequest
 from tests.api.conftest import BASE, Rest
 from tests.api.test_conventions import assert_error
 

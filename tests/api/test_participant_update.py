@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine.core.records import ServiceOptions
-from engine.core.requests import ParticipantUpdate, ServiceRequest
+from engine.core.model.records import ServiceOptions
+from engine.core.model.requests import ParticipantUpdate, ServiceRequest
 from tests.api.conftest import Rest
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.core.records import Kind, Leg, LegStatus
+from engine.core.model.records import Kind, Leg, LegStatus
 from tests.api.conftest import BASE, Rest
 
 pytestmark = pytest.mark.anyio

@@ -14,8 +14,8 @@ from twilio.rest import Client
 
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
-from engine.core.records import Account, DebuggerEvent, Kind, Leg, LegStatus, WebhookTrace
-from engine.core.sids import SidKind
+from engine.core.model.records import Account, DebuggerEvent, Kind, Leg, LegStatus, WebhookTrace
+from engine.core.model.sids import SidKind
 from tests.api.conftest import BASE, FakeClock, FakeObserver
 from tests.api.fake_control import NOW, FakeControl
 

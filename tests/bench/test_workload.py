@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from engine.bench.files import WorkloadFiles
 from engine.bench.workload import Arrivals, Workload, arrivals, batch_items, check, pairs, proxy_numbers
 from engine.cli import main
-from engine.core.traffic import Outcome, Reason
+from engine.core.routing.traffic import Outcome, Reason
 from engine.wire.feed import Refusal
 from engine.wire.feed_records import read_lines
 from engine.wire.rest_batch import BatchForm, read_items

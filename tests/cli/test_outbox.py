@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from engine.core.changes import AccountSaved, EffectFailed, EffectOwed
-from engine.core.effects import Effect, HangUpOwed, MessageOwed
-from engine.core.records import Account
-from engine.core.sids import SidKind, ordered_sid
+from engine.core.model.changes import AccountSaved, EffectFailed, EffectOwed
+from engine.core.model.effects import Effect, HangUpOwed, MessageOwed
+from engine.core.model.records import Account
+from engine.core.model.sids import SidKind, ordered_sid
 from engine.runtime import clock
 from engine.telemetry.observer import Telemetry
 from storage.store import SqliteStore

@@ -10,12 +10,12 @@ import pytest
 
 from engine.client.feed import FeedClient
 from engine.client.link import ClientSettings, FeedRefused
-from engine.core.hosts import HostAddress, HostDirectory
-from engine.core.observing import FeedProblem
-from engine.core.placement import host_name, owner_of
-from engine.core.records import LegStatus
-from engine.core.routing import BUSY, STORE_DOWN
-from engine.core.traffic import ReportOutcome
+from engine.core.model.hosts import HostAddress, HostDirectory
+from engine.core.model.placement import host_name, owner_of
+from engine.core.model.records import LegStatus
+from engine.core.ports.observing import FeedProblem
+from engine.core.routing.decide import BUSY, STORE_DOWN
+from engine.core.routing.traffic import ReportOutcome
 from engine.ingress.feed import FeedSettings
 from engine.wire.feed import Refusal, Said
 from engine.wire.feed_events import Call, Event, Message, Resolve, Side, Status, Subject

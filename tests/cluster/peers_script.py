@@ -12,7 +12,7 @@ from actors.supervisor import Order
 from actors.watch import Beat, HostReport, HostState
 from engine.cluster.head import read_link
 from engine.cluster.link import joined
-from engine.core.errors import PeerUnavailable
+from engine.core.model.errors import PeerUnavailable
 from engine.settings import Settings
 
 if TYPE_CHECKING:

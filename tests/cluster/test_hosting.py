@@ -15,8 +15,8 @@ from actors.supervisor import Order
 from actors.watch import Beat, HostReport, HostState, empty_record
 from engine.cluster.hosting import MOST_ATTEMPTS, HostedEngine
 from engine.cluster.plan import settled
-from engine.core.errors import PeerUnavailable
-from engine.core.hosts import HostAddress, HostDirectory
+from engine.core.model.errors import PeerUnavailable
+from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.settings import ListenAddress, Settings
 from storage.layout import claim
 

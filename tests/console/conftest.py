@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.core.records import Account
+from engine.core.model.records import Account
 from tests.console.fakes import Console, add_account, make_console
 
 

@@ -11,13 +11,10 @@ from starlette.types import ASGIApp
 
 from engine.console.app import create_console
 from engine.console.settings import ConsoleSettings
-from engine.core.effects import CallbackOwed, Effect
-from engine.core.errors import Code
-from engine.core.observing import LoginEnd
-from engine.core.overview import HostStatus, PoolReport, PoolReports
-from engine.core.pool import PoolState
-from engine.core.ports import Explanation
-from engine.core.records import (
+from engine.core.model.effects import CallbackOwed, Effect
+from engine.core.model.errors import Code
+from engine.core.model.overview import HostStatus, PoolReport, PoolReports
+from engine.core.model.records import (
     Account,
     DebuggerEvent,
     Interaction,
@@ -28,11 +25,14 @@ from engine.core.records import (
     Session,
     WebhookTrace,
 )
-from engine.core.requests import NumberRequest, ParticipantRequest, ServiceRequest, SessionRequest
-from engine.core.search import FoundSession, FoundSessions, SessionSought
-from engine.core.sids import SidKind
-from engine.core.traffic import Decision, Outcome, Reason
-from engine.core.visits import Visit, Visits
+from engine.core.model.requests import NumberRequest, ParticipantRequest, ServiceRequest, SessionRequest
+from engine.core.model.sids import SidKind
+from engine.core.model.visits import Visit, Visits
+from engine.core.pools.pool import PoolState
+from engine.core.ports.observing import LoginEnd
+from engine.core.ports.operations import Explanation
+from engine.core.routing.traffic import Decision, Outcome, Reason
+from engine.core.sessions.search import FoundSession, FoundSessions, SessionSought
 from engine.telemetry.labels import CONSOLE_STATUSES
 from tests.api.fake_control import NOW, FakeControl
 

@@ -14,10 +14,10 @@ from starlette.routing import Router
 from engine.console.app import PRIVATE, PUBLIC, console_routes
 from engine.console.http import HEADERS
 from engine.console.pages import STATIC
-from engine.core.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
-from engine.core.overview import HostStatus
-from engine.core.ports import AlertFilter, OutboxFilter, Page, PageCursor
-from engine.core.records import Account
+from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
+from engine.core.model.overview import HostStatus
+from engine.core.model.records import Account
+from engine.core.ports.operations import AlertFilter, OutboxFilter, Page, PageCursor
 from tests.console.fakes import Console, Screen, furnish, make_console
 
 pytestmark = pytest.mark.anyio

@@ -8,10 +8,10 @@ from engine.console.limits import FailedLogins
 from engine.console.overview import depth, verdict
 from engine.console.pages import lasting, rate, when
 from engine.console.rates import Rates, TrafficLine
-from engine.core.overview import HostFigures, HostStatus, TrafficCount
-from engine.core.ports import OutboxDepth
-from engine.core.records import Kind
-from engine.core.traffic import Outcome, Reason
+from engine.core.model.overview import HostFigures, HostStatus, TrafficCount
+from engine.core.model.records import Kind
+from engine.core.ports.operations import OutboxDepth
+from engine.core.routing.traffic import Outcome, Reason
 
 ROUTED = (Kind.VOICE, Outcome.ROUTED, Reason.IN_SESSION)
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from engine.core.overview import HostFigures, HostStatus, TrafficCount
-from engine.core.ports import OutboxDepth
-from engine.core.records import Account, Kind
-from engine.core.traffic import Outcome, Reason
+from engine.core.model.overview import HostFigures, HostStatus, TrafficCount
+from engine.core.model.records import Account, Kind
+from engine.core.ports.operations import OutboxDepth
+from engine.core.routing.traffic import Outcome, Reason
 from tests.api.fake_control import NOW
 from tests.console.fakes import Console, Holdings, Screen, add_account, explained, furnish
 

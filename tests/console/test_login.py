@@ -7,9 +7,9 @@ import pytest
 
 from engine.console.app import PRIVATE
 from engine.console.settings import ConsoleSettings
-from engine.core.observing import LoginEnd
-from engine.core.records import Account
-from engine.core.requests import TokenRotation
+from engine.core.model.records import Account
+from engine.core.model.requests import TokenRotation
+from engine.core.ports.observing import LoginEnd
 from tests.console.fakes import Console, add_account, make_console
 
 pytestmark = pytest.mark.anyio

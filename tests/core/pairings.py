@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from engine.core.bindings import ActiveSession, Bindings, Seat
-from engine.core.records import Address, Kind, Mode
-from engine.core.routing import NumberRules, Ruling, decide
-from engine.core.sids import SidKind, ordered_sid
-from engine.core.traffic import InboundEvent
+from engine.core.model.records import Address, Kind, Mode
+from engine.core.model.sids import SidKind, ordered_sid
+from engine.core.routing.decide import NumberRules, Ruling, decide
+from engine.core.routing.traffic import InboundEvent
+from engine.core.sessions.bindings import ActiveSession, Bindings, Seat
 
 NOW = 1_700_000_000.0
 ALICE, BOB, CAROL = "+12125552001", "+12125552002", "+12125552003"

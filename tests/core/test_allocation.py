@@ -4,12 +4,20 @@ from collections.abc import Callable, Iterable, Mapping
 
 import pytest
 
-from engine.core.allocation import Allotment, Surroundings, admit, allot, not_in_service, pair_in_use
-from engine.core.errors import ApiError, Code
-from engine.core.holdings import Holdings
-from engine.core.pool import Pool
-from engine.core.records import Address, Capability, Mode, NumberSelectionBehavior, Participant, ProxyNumber, Service
-from engine.core.requests import ParticipantRequest
+from engine.core.model.errors import ApiError, Code
+from engine.core.model.records import (
+    Address,
+    Capability,
+    Mode,
+    NumberSelectionBehavior,
+    Participant,
+    ProxyNumber,
+    Service,
+)
+from engine.core.model.requests import ParticipantRequest
+from engine.core.pools.allocation import Allotment, Surroundings, admit, allot, not_in_service, pair_in_use
+from engine.core.pools.holdings import Holdings
+from engine.core.pools.pool import Pool
 
 ALICE, BOB, CAROL, DAVE = "+12125552001", "+12125552002", "+12125552003", "+12125552004"
 JAPANESE = "+819012345678"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.core.asking import readings
+from engine.core.routing.asking import readings
 
 PROXY = "+14155550100"
 

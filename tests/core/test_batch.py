@@ -5,7 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.batch import Lanes
+from engine.core.sessions.batch import Lanes
 
 THINGS = st.frozensets(st.sampled_from(["anna", "bert", "cleo", b"key"]), max_size=2)
 

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.bindings import LAPSED_KEPT, ActiveSession, Bindings
-from engine.core.errors import Code
-from engine.core.records import Kind
-from engine.core.shortcuts import FlatTable, pack
-from engine.core.sids import SidKind
-from engine.core.traffic import Outcome, Reason
+from engine.core.model.errors import Code
+from engine.core.model.records import Kind
+from engine.core.model.sids import SidKind
+from engine.core.routing.shortcuts import FlatTable, pack
+from engine.core.routing.traffic import Outcome, Reason
+from engine.core.sessions.bindings import LAPSED_KEPT, ActiveSession, Bindings
 from tests.core.pairings import ALICE, BOB, CAROL, P1, P2, arrival, bound, couple, mint, pairing, ruled, seat
 
 BOTH_KINDS = pytest.mark.parametrize("kind", [Kind.VOICE, Kind.MESSAGE])

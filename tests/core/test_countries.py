@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.core.countries import SERVED_BY_US, may_serve, serving_countries
+from engine.core.numbers.countries import SERVED_BY_US, may_serve, serving_countries
 
 PLUS_44 = {"GB", "GG", "IM", "JE"}
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.e164 import (
+from engine.core.model.errors import ApiError, Code
+from engine.core.numbers.e164 import (
     _american_numbers,
     canonical,
     country_of,
@@ -22,8 +23,7 @@ from engine.core.e164 import (
     parse_short_code,
     with_plus,
 )
-from engine.core.errors import ApiError, Code
-from engine.core.nanp import overlay_of
+from engine.core.numbers.nanp import overlay_of
 
 CHAT_CHANNEL = "CH" + "0a" * 16
 

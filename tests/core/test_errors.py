@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.core.errors import (
+from engine.core.model.errors import (
     CATALOGUE,
     ApiError,
     Code,

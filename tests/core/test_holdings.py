@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.holdings import Holdings
+from engine.core.pools.holdings import Holdings
 
 ALICE, BOB = "+12125550101", "+12125550102"
 N1, N2 = "+16465550001", "+16465550002"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.keywords import STOP_WORDS, is_stop_word
+from engine.core.numbers.keywords import STOP_WORDS, is_stop_word
 
 PUBLISHED = "STOP UNSUBSCRIBE END CANCEL QUIT STOPALL ARRETT ARRET ARRETE UNSTOP REVOKE OPTOUT"
 

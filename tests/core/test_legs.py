@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.changes import InteractionUpdated
-from engine.core.legs import ENDED, apply_report, ends_call, is_open_call, read_status
-from engine.core.records import Interaction, Kind, Leg, LegStatus
-from engine.core.traffic import LegReport, ReportOutcome
+from engine.core.model.changes import InteractionUpdated
+from engine.core.model.records import Interaction, Kind, Leg, LegStatus
+from engine.core.routing.legs import ENDED, apply_report, ends_call, is_open_call, read_status
+from engine.core.routing.traffic import LegReport, ReportOutcome
 
 NOW = 1_700_000_000.0
 INBOUND_SID = "CA" + "1" * 32

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.bindings import ActiveSession
-from engine.core.changes import SessionChanged
-from engine.core.errors import ApiError, Code
-from engine.core.lifecycle import (
+from engine.core.model.changes import SessionChanged
+from engine.core.model.errors import ApiError, Code
+from engine.core.model.records import UNSET, ClosedReason, Mode, NoChange, Session, SessionStatus
+from engine.core.model.requests import SessionRequest, SessionUpdate
+from engine.core.sessions.bindings import ActiveSession
+from engine.core.sessions.lifecycle import (
     MAX_TTL_SECONDS,
     MOVES,
     Move,
@@ -22,8 +24,6 @@ from engine.core.lifecycle import (
     new_session,
     plan_update,
 )
-from engine.core.records import UNSET, ClosedReason, Mode, NoChange, Session, SessionStatus
-from engine.core.requests import SessionRequest, SessionUpdate
 
 NOW = 1_700_000_000.0
 OPEN, IN_PROGRESS, CLOSED = SessionStatus.OPEN, SessionStatus.IN_PROGRESS, SessionStatus.CLOSED

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from engine.core.masking import masked
-from engine.core.sids import SidKind, ordered_sid
+from engine.core.model.sids import SidKind, ordered_sid
+from engine.core.numbers.masking import masked
 
 DIGITS = st.from_regex(r"[1-9][0-9]{9,14}", fullmatch=True)
 ADDRESS_OR_DATE = re.compile(r"^\d{1,3}(?:\.\d{1,3}){3}\D*$|^\d{4}-\d\d-\d\d\D*$")

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.e164 import country_of
-from engine.core.nanp import area_code, near, overlay_of
-from engine.core.nanp_areas import TERRITORIES
+from engine.core.numbers.e164 import country_of
+from engine.core.numbers.nanp import area_code, near, overlay_of
+from engine.core.numbers.nanp_areas import TERRITORIES
 
 CODES = sorted({code for codes, _, _ in TERRITORIES for code in codes.split()})
 codes_of_plus_one = st.sampled_from(CODES)

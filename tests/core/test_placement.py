@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.placement import Placement, host_name, owner_of
+from engine.core.model.placement import Placement, host_name, owner_of
 
 EXAMPLE = [2, 1, 2, 0]
 

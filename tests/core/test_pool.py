@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.errors import ApiError, Code
-from engine.core.pool import Pool, PoolState, capability_problem
-from engine.core.records import Address, Capability, GeoMatchLevel, Mode, NumberSelectionBehavior, ProxyNumber
+from engine.core.model.errors import ApiError, Code
+from engine.core.model.records import Address, Capability, GeoMatchLevel, Mode, NumberSelectionBehavior, ProxyNumber
+from engine.core.pools.pool import Pool, PoolState, capability_problem
 
 ALICE = "+19728041234"
 BOB = "+12145551234"

@@ -5,10 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.bindings import ActiveSession, Bindings, Seat, active_session
-from engine.core.errors import Code
-from engine.core.foreseen import Passage
-from engine.core.records import (
+from engine.core.model.errors import Code
+from engine.core.model.records import (
     Account,
     Address,
     Capability,
@@ -21,7 +19,8 @@ from engine.core.records import (
     Session,
     SessionStatus,
 )
-from engine.core.routing import (
+from engine.core.model.sids import SidKind
+from engine.core.routing.decide import (
     STRANGERS,
     NumberRules,
     decide,
@@ -31,8 +30,9 @@ from engine.core.routing import (
     pushed_message,
     rules_for,
 )
-from engine.core.sids import SidKind
-from engine.core.traffic import InboundEvent, Outcome, Question, Reason
+from engine.core.routing.foreseen import Passage
+from engine.core.routing.traffic import InboundEvent, Outcome, Question, Reason
+from engine.core.sessions.bindings import ActiveSession, Bindings, Seat, active_session
 from tests.core.pairings import (
     ALICE,
     ARGENTINE,

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.e164 import mask
-from engine.core.search import SessionSought, read_search
+from engine.core.numbers.e164 import mask
+from engine.core.sessions.search import SessionSought, read_search
 
 
 @pytest.mark.parametrize(

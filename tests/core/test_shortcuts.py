@@ -5,8 +5,8 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core import shortcuts
-from engine.core.e164 import canonical
+from engine.core.numbers.e164 import canonical
+from engine.core.routing import shortcuts
 
 ALICE, BOB, P1, P2 = "+12125552001", "+12125552002", "+16465550001", "+16465550002"
 A1, A2 = "AC" + "1" * 32, "AC" + "2" * 32

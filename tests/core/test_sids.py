@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.sids import SidKind, first_sid_at, is_sid, ordered_sid, pack, unpack
+from engine.core.model.sids import SidKind, first_sid_at, is_sid, ordered_sid, pack, unpack
 
 KINDS = st.sampled_from(SidKind)
 PACKED = st.binary(min_size=16, max_size=16)

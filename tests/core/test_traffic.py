@@ -1,6 +1,6 @@
 """The closed set of ways an event can end."""
 
-from engine.core.routing import (
+from engine.core.routing.decide import (
     BUSY,
     CALL_OF_STRANGER,
     MESSAGE_OF_STRANGER,
@@ -9,7 +9,7 @@ from engine.core.routing import (
     STOPPED,
     STORE_DOWN,
 )
-from engine.core.traffic import ENDINGS, Outcome, Reason
+from engine.core.routing.traffic import ENDINGS, Outcome, Reason
 
 
 def test_every_reason_belongs_to_one_outcome() -> None:

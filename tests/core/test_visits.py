@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.core.visits import Visit, VisitLimits, Visits
+from engine.core.model.visits import Visit, VisitLimits, Visits
 
 LIMITS = VisitLimits(idle_seconds=30.0, longest_seconds=100.0, most=3, most_of_owner=2, link_seconds=5.0, most_links=2)
 

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from engine.core.observing import DoorProblem
-from engine.core.traffic import Reason, ReportOutcome
+from engine.core.ports.observing import DoorProblem
+from engine.core.routing.traffic import Reason, ReportOutcome
 from engine.demo.answer import difference
 from engine.demo.script import Answered, Door, Expected, Refused, Reported, Routed, TurnedAway, Webhook
 

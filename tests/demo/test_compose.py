@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from engine.core.e164 import parse_identifier, parse_proxy_number
-from engine.core.observing import DoorProblem
-from engine.core.traffic import Reason, ReportOutcome
+from engine.core.numbers.e164 import parse_identifier, parse_proxy_number
+from engine.core.ports.observing import DoorProblem
+from engine.core.routing.traffic import Reason, ReportOutcome
 from engine.demo.compose import TRAFFIC, compose, encode, recorded
 from engine.demo.scene import SCENE, DemoService
 from engine.demo.script import Answered, Door, Refused, Reported, Routed, TurnedAway

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from engine.core.traffic import Reason
+from engine.core.routing.traffic import Reason
 from engine.demo.compose import encode, recorded
 from engine.demo.run import DemoOptions, run_demo
 from engine.demo.script import Refused, Routed

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 from twilio.rest import Client
 
-from engine.core.placement import owner_of
+from engine.core.model.placement import owner_of
 from tests.e2e.carrier import Carrier
 from tests.e2e.live import NO_TLS, LiveServer
 

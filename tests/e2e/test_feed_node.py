@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.core.placement import owner_of
+from engine.core.model.placement import owner_of
 from tests.e2e.application import GATE, Application
 from tests.e2e.tenant import Tenant, near_numbers, person
 from tests.egress.receiver import Received, Reply

@@ -13,7 +13,7 @@ from actors.host import Host
 from actors.parts import SECONDS_PER_DAY
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
-from engine.core.requests import AccountUpdate
+from engine.core.model.requests import AccountUpdate
 from engine.runtime import OrderedMint
 from engine.telemetry.observer import Telemetry
 from storage.store import SqliteStore

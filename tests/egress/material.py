@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from engine.core.changes import Change, EffectFailed, EffectSettled
-from engine.core.effects import CallbackOwed, Duty, Effect, QueueKey
-from engine.core.errors import StoreUnavailable
-from engine.core.observing import DeliveryEnd, DutyKind, HookEnd, HookKind
-from engine.core.records import DebuggerEvent, Interaction, Kind, Leg, LegStatus
-from engine.core.sids import SidKind, ordered_sid
+from engine.core.model.changes import Change, EffectFailed, EffectSettled
+from engine.core.model.effects import CallbackOwed, Duty, Effect, QueueKey
+from engine.core.model.errors import StoreUnavailable
+from engine.core.model.records import DebuggerEvent, Interaction, Kind, Leg, LegStatus
+from engine.core.model.sids import SidKind, ordered_sid
+from engine.core.ports.observing import DeliveryEnd, DutyKind, HookEnd, HookKind
 from engine.egress.client import Client, guarded_client
 from engine.egress.settings import EgressSettings
 

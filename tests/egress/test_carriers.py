@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.core.changes import InteractionUpdated
-from engine.core.effects import Effect, HangUpOwed, MessageOwed
-from engine.core.errors import Code
-from engine.core.legs import apply_report
-from engine.core.ports import Carriers
-from engine.core.records import Kind, LegStatus
-from engine.core.traffic import LegReport, ReportOutcome
+from engine.core.model.changes import InteractionUpdated
+from engine.core.model.effects import Effect, HangUpOwed, MessageOwed
+from engine.core.model.errors import Code
+from engine.core.model.records import Kind, LegStatus
+from engine.core.ports.operations import Carriers
+from engine.core.routing.legs import apply_report
+from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.egress.carriers import CarrierMisconfigured, CarrierRoutes, Switchboard
 from engine.egress.settings import CarrierKind, CarrierSettings
 from tests.egress.material import AC, NOW, QUICK, Remembered, client, clock, effect, interaction

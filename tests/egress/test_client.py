@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from engine.core.errors import Code
+from engine.core.model.errors import Code
 from engine.egress.client import Client, NotReached, any_body, guarded_client, sent_url
 from engine.egress.settings import EgressSettings
 from engine.wire.answers import MAX_ANSWER

@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from engine.core.changes import EffectSettled
-from engine.core.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed
-from engine.core.errors import Code
-from engine.core.observing import DeliveryEnd, DutyKind
-from engine.core.ports import Outbox
-from engine.core.records import DebuggerEvent
+from engine.core.model.changes import EffectSettled
+from engine.core.model.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed
+from engine.core.model.errors import Code
+from engine.core.model.records import DebuggerEvent
+from engine.core.ports.observing import DeliveryEnd, DutyKind
+from engine.core.ports.operations import Outbox
 from engine.egress.courier import LEAST_WINDOW, Courier
 from engine.egress.delivery import DELIVERED, Delivery, Draw
 from engine.egress.settings import EgressSettings

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import msgspec
 import pytest
 
-from engine.core.errors import Code
+from engine.core.model.errors import Code
 from engine.egress.client import NotReached, guarded_client
 from engine.egress.connections import Origin
 from engine.egress.guard import LOOKUPS_OF_AN_ACCOUNT, AddressPolicy, IpAddress, Resolver

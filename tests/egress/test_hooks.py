@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from engine.core.errors import Code
-from engine.core.observing import HookEnd, HookKind
-from engine.core.ports import Hooks, OutOfSessionCase
-from engine.core.records import Kind
-from engine.core.traffic import InboundEvent, SessionWanted
+from engine.core.model.errors import Code
+from engine.core.model.records import Kind
+from engine.core.ports.observing import HookEnd, HookKind
+from engine.core.ports.operations import Hooks, OutOfSessionCase
+from engine.core.routing.traffic import InboundEvent, SessionWanted
 from engine.egress.hooks import WebHooks
 from tests.egress.material import AC, KS, TOKEN, Remembered, client, interaction, tokens
 from tests.egress.receiver import Receiver, Reply, receiving

@@ -7,7 +7,7 @@ from collections import defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.effects import Effect, QueueKey
+from engine.core.model.effects import Effect, QueueKey
 from engine.egress.queues import OwedQueue
 from tests.egress.material import AC, callback
 

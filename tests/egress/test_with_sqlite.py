@@ -9,9 +9,9 @@ import msgspec
 import pytest
 from sqlite_utils import Database
 
-from engine.core.changes import EffectOwed, EffectRevived
-from engine.core.effects import Effect
-from engine.core.ports import OutboxFilter, PageCursor
+from engine.core.model.changes import EffectOwed, EffectRevived
+from engine.core.model.effects import Effect
+from engine.core.ports.operations import OutboxFilter, PageCursor
 from engine.egress.courier import Courier
 from engine.egress.delivery import DELIVERED
 from engine.egress.settings import EgressSettings

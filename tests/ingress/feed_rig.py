@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from engine.core.foreseen import Foreseen
-from engine.core.hosts import HostAddress, HostDirectory
-from engine.core.observing import FeedProblem
-from engine.core.records import Account
-from engine.core.shortcuts import ShortcutIndex
-from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Question, ReportOutcome
+from engine.core.model.hosts import HostAddress, HostDirectory
+from engine.core.model.records import Account
+from engine.core.ports.observing import FeedProblem
+from engine.core.routing.foreseen import Foreseen
+from engine.core.routing.shortcuts import ShortcutIndex
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Question, ReportOutcome
 from engine.ingress.carriers import Carrier
 from engine.ingress.feed import FeedSettings
 from engine.ingress.feed_server import FeedServer

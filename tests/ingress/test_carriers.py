@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from engine.core.errors import Code
-from engine.core.observing import DoorProblem
+from engine.core.model.errors import Code
+from engine.core.ports.observing import DoorProblem
 from engine.ingress.carriers import Carrier
 from engine.ingress.door import DoorSettings
 from tests.ingress.rig import (

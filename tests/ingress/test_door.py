@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from engine.core.errors import Code
-from engine.core.observing import DoorProblem
-from engine.core.traffic import Decision, Outcome, Reason, ReportOutcome
+from engine.core.model.errors import Code
+from engine.core.ports.observing import DoorProblem
+from engine.core.routing.traffic import Decision, Outcome, Reason, ReportOutcome
 from engine.ingress.door import DoorSettings
 from tests.ingress.rig import (
     ACCOUNT,

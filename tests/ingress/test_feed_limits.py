@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from engine.core.observing import FeedProblem
+from engine.core.ports.observing import FeedProblem
 from engine.ingress.feed import FeedSettings
 from tests.ingress.feed_rig import (
     HELLO,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.core.traffic import Reason
+from engine.core.routing.traffic import Reason
 from tests.ingress.feed_rig import HOOKED, STRANGER, call, feeding, greeted, resolve
 from tests.ingress.rig import PROXY, SENDER, until
 from tests.ingress.test_feed import STATUS

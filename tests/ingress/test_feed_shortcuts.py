@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from engine.core.observing import FeedProblem
-from engine.core.shortcuts import NEVER, ShortcutIndex, note
+from engine.core.ports.observing import FeedProblem
+from engine.core.routing.shortcuts import NEVER, ShortcutIndex, note
 from tests.ingress.feed_rig import (
     CARRIER,
     CARRIER_TOKEN,

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
-from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from engine.ingress.door import MESSAGE_PATH, VOICE_PATH, Door, DoorSettings, Webhook
 from tests.silent import SilentMeter, SilentObserver
 

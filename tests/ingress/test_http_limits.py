@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from engine.core.observing import DoorProblem
+from engine.core.ports.observing import DoorProblem
 from engine.ingress.http import MOST_LINGERING_BYTES
 from engine.ingress.port import PortSettings
 from tests.ingress.rig import (

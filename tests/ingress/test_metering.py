@@ -5,7 +5,7 @@ from socket import SO_LINGER, SOL_SOCKET
 
 import pytest
 
-from engine.core.traffic import Reason
+from engine.core.routing.traffic import Reason
 from tests.ingress.rig import ROUTED, connected, held, numbered, post, serving, text, until
 
 pytestmark = pytest.mark.anyio

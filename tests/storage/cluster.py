@@ -7,8 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.core.batch import ItemKey
-from engine.core.changes import (
+from engine.core.model.changes import (
     AccountSaved,
     AlertRaised,
     BatchKeyUsed,
@@ -20,11 +19,12 @@ from engine.core.changes import (
     ServiceSaved,
     SessionCreated,
 )
-from engine.core.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed
-from engine.core.placement import owner_of
-from engine.core.ports import AlertFilter, OutboxFilter, PageCursor, Registry
-from engine.core.records import DebuggerEvent, Interaction, Kind, Participant, Session, SessionStatus
-from engine.core.sids import SidKind, ordered_sid, pack, unpack
+from engine.core.model.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed
+from engine.core.model.placement import owner_of
+from engine.core.model.records import DebuggerEvent, Interaction, Kind, Participant, Session, SessionStatus
+from engine.core.model.sids import SidKind, ordered_sid, pack, unpack
+from engine.core.ports.operations import AlertFilter, OutboxFilter, PageCursor, Registry
+from engine.core.sessions.batch import ItemKey
 from storage import SqliteStore, claim, host_dir
 from tests.storage.material import (
     ACCOUNT_SID,

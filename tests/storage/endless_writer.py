@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from engine.core.changes import InteractionRecorded, SessionCreated, SessionTouched
-from engine.core.errors import StoreUnavailable
-from engine.core.sids import SidKind, ordered_sid
+from engine.core.model.changes import InteractionRecorded, SessionCreated, SessionTouched
+from engine.core.model.errors import StoreUnavailable
+from engine.core.model.sids import SidKind, ordered_sid
 from storage import SqliteStore
 from tests.storage.material import START, Observed, interaction, participant, session
 

@@ -4,9 +4,9 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 
-from engine.core.effects import CallbackOwed, Duty, Effect
-from engine.core.errors import Code
-from engine.core.records import (
+from engine.core.model.effects import CallbackOwed, Duty, Effect
+from engine.core.model.errors import Code
+from engine.core.model.records import (
     Account,
     Capability,
     DebuggerEvent,
@@ -20,7 +20,7 @@ from engine.core.records import (
     Session,
     SessionStatus,
 )
-from engine.core.sids import SidKind, ordered_sid, unpack
+from engine.core.model.sids import SidKind, ordered_sid, unpack
 from storage import SqliteStore
 from tests.silent import SilentObserver
 

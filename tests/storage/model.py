@@ -2,7 +2,7 @@
 
 import msgspec
 
-from engine.core.changes import (
+from engine.core.model.changes import (
     Change,
     InteractionErased,
     InteractionRecorded,
@@ -19,8 +19,7 @@ from engine.core.changes import (
     SessionErased,
     SessionTouched,
 )
-from engine.core.legs import is_open_call
-from engine.core.records import (
+from engine.core.model.records import (
     ACTIVE,
     Address,
     Interaction,
@@ -31,6 +30,7 @@ from engine.core.records import (
     Session,
     SessionStatus,
 )
+from engine.core.routing.legs import is_open_call
 
 
 class Model:

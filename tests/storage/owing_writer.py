@@ -9,9 +9,16 @@ from pathlib import Path
 
 import msgspec
 
-from engine.core.changes import Change, EffectOwed, EffectSettled, InteractionRecorded, SessionCreated, SessionTouched
-from engine.core.errors import StoreUnavailable
-from engine.core.sids import SidKind, ordered_sid
+from engine.core.model.changes import (
+    Change,
+    EffectOwed,
+    EffectSettled,
+    InteractionRecorded,
+    SessionCreated,
+    SessionTouched,
+)
+from engine.core.model.errors import StoreUnavailable
+from engine.core.model.sids import SidKind, ordered_sid
 from storage import SqliteStore
 from tests.storage.material import START, Observed, callback, effect, session
 

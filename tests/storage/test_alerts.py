@@ -2,11 +2,11 @@
 
 import pytest
 
-from engine.core.changes import AlertRaised, AlertsErased
-from engine.core.errors import Code, Level
-from engine.core.ports import AlertFilter, Page, PageCursor
-from engine.core.records import DebuggerEvent
-from engine.core.sids import SidKind
+from engine.core.model.changes import AlertRaised, AlertsErased
+from engine.core.model.errors import Code, Level
+from engine.core.model.records import DebuggerEvent
+from engine.core.model.sids import SidKind
+from engine.core.ports.operations import AlertFilter, Page, PageCursor
 from storage import SqliteStore
 from tests.storage.material import ACCOUNT_SID, START, alert, mint
 

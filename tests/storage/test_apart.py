@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.core.bindings import ActiveSession
-from engine.core.changes import Change, ParticipantRemoved, SessionCreated
-from engine.core.errors import StoreUnavailable
-from engine.core.records import Mode, SessionStatus
-from engine.core.sids import SidKind
+from engine.core.model.changes import Change, ParticipantRemoved, SessionCreated
+from engine.core.model.errors import StoreUnavailable
+from engine.core.model.records import Mode, SessionStatus
+from engine.core.model.sids import SidKind
+from engine.core.sessions.bindings import ActiveSession
 from storage import SqliteStore, apart
 from storage.active import chunks_in, sessions_of
 from storage.chunk import CHUNK_SESSIONS

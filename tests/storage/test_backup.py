@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.changes import SessionCreated
+from engine.core.model.changes import SessionCreated
 from storage import DatabaseTooNew, DataDirBusy, SqliteStore, claim
 from storage.backup import INCOMPLETE, MANIFEST, Backup, make_backup, read_backup
 from storage.errors import BackupRefused, DatabaseMissing, RestoreUnfinished

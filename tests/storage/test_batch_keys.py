@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.batch import ItemKey, KeyUse
-from engine.core.changes import BatchKeysErased, BatchKeyUsed, ServiceErased, ServiceSaved, SessionCreated
-from engine.core.errors import StoreUnavailable
-from engine.core.sids import SidKind
+from engine.core.model.changes import BatchKeysErased, BatchKeyUsed, ServiceErased, ServiceSaved, SessionCreated
+from engine.core.model.errors import StoreUnavailable
+from engine.core.model.sids import SidKind
+from engine.core.sessions.batch import ItemKey, KeyUse
 from storage import SqliteStore
 from tests.storage.material import SERVICE_SID, START, Observed, mint, service, session
 

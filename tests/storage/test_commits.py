@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 
-from engine.core.changes import (
+from engine.core.model.changes import (
     Change,
     InteractionErased,
     InteractionRecorded,
@@ -21,9 +21,9 @@ from engine.core.changes import (
     SessionErased,
     SessionTouched,
 )
-from engine.core.errors import StoreUnavailable
-from engine.core.records import ClosedReason, Leg, LegStatus, SessionStatus
-from engine.core.sids import SidKind
+from engine.core.model.errors import StoreUnavailable
+from engine.core.model.records import ClosedReason, Leg, LegStatus, SessionStatus
+from engine.core.model.sids import SidKind
 from storage import ChangeRefused, SqliteStore
 from storage.chunk import CHUNK_SESSIONS
 from tests.storage.material import START, Observed, interaction, mint, number, participant, service, session

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.changes import AccountSaved
-from engine.core.errors import StoreUnavailable
+from engine.core.model.changes import AccountSaved
+from engine.core.model.errors import StoreUnavailable
 from storage import DatabaseDamaged, DatabaseMissing, DatabaseTooNew, DataDirBusy, SqliteStore
 from storage.layout import LAYOUT, demand_database
 from tests.storage.material import Observed, account

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.core.changes import InteractionRecorded, SessionCreated, SessionTouched
-from engine.core.errors import StoreUnavailable
-from engine.core.records import Interaction, Kind
+from engine.core.model.changes import InteractionRecorded, SessionCreated, SessionTouched
+from engine.core.model.errors import StoreUnavailable
+from engine.core.model.records import Interaction, Kind
 from storage import SqliteStore, writer
 from storage.connections import open_writer
 from storage.datadir import DataDirLock

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.core.changes import (
+from engine.core.model.changes import (
     AccountSaved,
     Change,
     InteractionRecorded,
@@ -19,9 +19,9 @@ from engine.core.changes import (
     SessionErased,
     SessionTouched,
 )
-from engine.core.ports import Page, PageCursor
-from engine.core.records import Kind, LegStatus, Session
-from engine.core.sids import SidKind, pack
+from engine.core.model.records import Kind, LegStatus, Session
+from engine.core.model.sids import SidKind, pack
+from engine.core.ports.operations import Page, PageCursor
 from storage import ChangeRefused, SqliteStore
 from storage.statements import ERASE_SERVICE, ERASE_SESSION
 from tests.storage.material import (

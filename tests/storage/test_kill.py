@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.records import SessionStatus
-from engine.core.sids import SidKind
+from engine.core.model.records import SessionStatus
+from engine.core.model.sids import SidKind
 from storage import SqliteStore
 from tests.storage.endless_writer import sid
 from tests.storage.material import START, Observed

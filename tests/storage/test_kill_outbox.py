@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.effects import CallbackOwed
-from engine.core.ports import OutboxFilter, PageCursor
-from engine.core.sids import SidKind
+from engine.core.model.effects import CallbackOwed
+from engine.core.model.sids import SidKind
+from engine.core.ports.operations import OutboxFilter, PageCursor
 from storage import SqliteStore
 from tests.storage.material import Observed, interactions_since
 from tests.storage.owing_writer import SETTLED_EVERY, sid

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import MasklineError, StoreUnavailable
+from engine.core.model.errors import MasklineError, StoreUnavailable
 from storage import LayoutDamaged, LayoutMismatch, MoveUnfinished, SqliteStore, claim, host_dir
 from storage.layout import LAYOUT, Layout, read_layout, replace_layout
 from tests.storage.material import Observed

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.changes import SessionCreated, SessionTouched
-from engine.core.errors import StoreUnavailable
+from engine.core.model.changes import SessionCreated, SessionTouched
+from engine.core.model.errors import StoreUnavailable
 from storage import SqliteStore, writer
 from tests.storage.material import START, Observed, session
 

@@ -16,8 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from engine.core.bindings import active_session
-from engine.core.changes import (
+from engine.core.model.changes import (
     Change,
     InteractionErased,
     InteractionRecorded,
@@ -34,9 +33,10 @@ from engine.core.changes import (
     SessionErased,
     SessionTouched,
 )
-from engine.core.ports import Page, PageCursor
-from engine.core.records import UNSET, ClosedReason, Kind, Leg, LegStatus, SessionStatus
-from engine.core.sids import SidKind, ordered_sid
+from engine.core.model.records import UNSET, ClosedReason, Kind, Leg, LegStatus, SessionStatus
+from engine.core.model.sids import SidKind, ordered_sid
+from engine.core.ports.operations import Page, PageCursor
+from engine.core.sessions.bindings import active_session
 from storage import SqliteStore
 from tests.storage.material import (
     START,

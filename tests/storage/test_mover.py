@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.core.changes import InteractionRecorded, SessionCreated
-from engine.core.records import Kind
+from engine.core.model.changes import InteractionRecorded, SessionCreated
+from engine.core.model.records import Kind
 from storage import SqliteStore, mover
 from storage.mover import LogMover
 from storage.walindex import LogIndex

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from engine.core.changes import (
+from engine.core.model.changes import (
     Change,
     EffectFailed,
     EffectOwed,
@@ -19,9 +19,9 @@ from engine.core.changes import (
     SessionErased,
     SessionTouched,
 )
-from engine.core.effects import AlertOwed, Effect, HangUpOwed, QueueKey
-from engine.core.ports import OutboxDepth, OutboxFilter, Page, PageCursor
-from engine.core.sids import SidKind
+from engine.core.model.effects import AlertOwed, Effect, HangUpOwed, QueueKey
+from engine.core.model.sids import SidKind
+from engine.core.ports.operations import OutboxDepth, OutboxFilter, Page, PageCursor
 from storage import ChangeRefused, SqliteStore
 from tests.storage.material import (
     ACCOUNT_SID,

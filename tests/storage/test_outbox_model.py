@@ -10,12 +10,12 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.changes import AlertRaised, AlertsErased, EffectFailed, EffectOwed, EffectRevived, EffectSettled
-from engine.core.effects import Effect
-from engine.core.errors import CATALOGUE, Code, Level
-from engine.core.ports import AlertFilter, OutboxDepth, OutboxFilter, PageCursor
-from engine.core.records import DebuggerEvent
-from engine.core.sids import SidKind, ordered_sid
+from engine.core.model.changes import AlertRaised, AlertsErased, EffectFailed, EffectOwed, EffectRevived, EffectSettled
+from engine.core.model.effects import Effect
+from engine.core.model.errors import CATALOGUE, Code, Level
+from engine.core.model.records import DebuggerEvent
+from engine.core.model.sids import SidKind, ordered_sid
+from engine.core.ports.operations import AlertFilter, OutboxDepth, OutboxFilter, PageCursor
 from storage import SqliteStore
 from tests.storage.material import ACCOUNT_SID, START, Observed, alert, callback, effect, mint, session
 

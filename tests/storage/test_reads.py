@@ -3,8 +3,7 @@
 import msgspec
 import pytest
 
-from engine.core.bindings import seat_of
-from engine.core.changes import (
+from engine.core.model.changes import (
     AccountSaved,
     InteractionErased,
     InteractionRecorded,
@@ -18,9 +17,10 @@ from engine.core.changes import (
     SessionCreated,
     SessionErased,
 )
-from engine.core.ports import Page, PageCursor
-from engine.core.records import Kind, LegStatus, SessionStatus
-from engine.core.sids import SidKind, pack
+from engine.core.model.records import Kind, LegStatus, SessionStatus
+from engine.core.model.sids import SidKind, pack
+from engine.core.ports.operations import Page, PageCursor
+from engine.core.sessions.bindings import seat_of
 from storage import SqliteStore
 from tests.storage.material import (
     SERVICE_SID,

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.changes import AccountSaved, InteractionRecorded, RegistryAdvanced, SessionCreated, SessionErased
-from engine.core.placement import owner_of
-from engine.core.ports import PageCursor
-from engine.core.records import SessionStatus
+from engine.core.model.changes import AccountSaved, InteractionRecorded, RegistryAdvanced, SessionCreated, SessionErased
+from engine.core.model.placement import owner_of
+from engine.core.model.records import SessionStatus
+from engine.core.ports.operations import PageCursor
 from storage import (
     DatabaseTooNew,
     DataDirBusy,

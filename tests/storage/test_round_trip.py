@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed
-from engine.core.errors import Code
-from engine.core.records import (
+from engine.core.model.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed
+from engine.core.model.errors import Code
+from engine.core.model.records import (
     Account,
     Address,
     ApiKey,
@@ -34,7 +34,7 @@ from engine.core.records import (
     SessionStatus,
     WebhookTrace,
 )
-from engine.core.sids import SidKind, unpack
+from engine.core.model.sids import SidKind, unpack
 from storage import owed_rows, rows
 from storage.codec import ABSENT, address_at, address_cell, lookup_key, tagged, untagged
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.changes import ParticipantRemoved, SessionCreated
-from engine.core.records import Session
-from engine.core.search import SessionSought, read_search
-from engine.core.sids import SidKind
+from engine.core.model.changes import ParticipantRemoved, SessionCreated
+from engine.core.model.records import Session
+from engine.core.model.sids import SidKind
+from engine.core.sessions.search import SessionSought, read_search
 from storage import SqliteStore
 from storage.search import find_sessions
 from tests.storage.material import SERVICE_SID, START, mint, participant, session

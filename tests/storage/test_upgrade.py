@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from sqlite_utils import Database
 
-from engine.core.changes import AccountSaved, AlertRaised, EffectOwed, ServiceSaved, SessionCreated
-from engine.core.ports import OutboxDepth
-from engine.core.records import Account, Service, ServiceOptions, Session
-from engine.core.sids import pack
+from engine.core.model.changes import AccountSaved, AlertRaised, EffectOwed, ServiceSaved, SessionCreated
+from engine.core.model.records import Account, Service, ServiceOptions, Session
+from engine.core.model.sids import pack
+from engine.core.ports.operations import OutboxDepth
 from storage import SqliteStore, rows
 from storage.schema import migrations
 from storage.statements import INSERT_SESSIONS

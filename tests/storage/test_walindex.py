@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.changes import SessionCreated
-from engine.core.records import SessionStatus
+from engine.core.model.changes import SessionCreated
+from engine.core.model.records import SessionStatus
 from storage import SqliteStore
 from storage.datadir import DATABASE, LOG
 from storage.store import kept_logs

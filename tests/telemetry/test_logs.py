@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from engine.core.errors import Code
-from engine.core.records import DebuggerEvent
+from engine.core.model.errors import Code
+from engine.core.model.records import DebuggerEvent
 from engine.telemetry.debugger import LOGGED_PER_SECOND, DebuggerLog
 from engine.telemetry.logs import ROOT, configure_logs
 

@@ -5,10 +5,10 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.core.bindings import ActiveSession, Seat
-from engine.core.errors import Code
-from engine.core.foreseen import Foreseen, Passage
-from engine.core.observing import (
+from engine.core.model.errors import Code
+from engine.core.model.overview import TrafficCount
+from engine.core.model.records import DebuggerEvent, Kind, Mode
+from engine.core.ports.observing import (
     ConsoleObserver,
     DeliveryEnd,
     DoorProblem,
@@ -24,10 +24,10 @@ from engine.core.observing import (
     OperationEnd,
     SessionOperation,
 )
-from engine.core.overview import TrafficCount
-from engine.core.records import DebuggerEvent, Kind, Mode
-from engine.core.routing import NOT_IN_POOL, STRANGERS
-from engine.core.traffic import Decision, Outcome, Reason, ReportOutcome
+from engine.core.routing.decide import NOT_IN_POOL, STRANGERS
+from engine.core.routing.foreseen import Foreseen, Passage
+from engine.core.routing.traffic import Decision, Outcome, Reason, ReportOutcome
+from engine.core.sessions.bindings import ActiveSession, Seat
 from engine.telemetry.observer import MAX_ROUTES, Telemetry
 
 OPEN_ENDED = re.compile(r"\+?\d{7,}|[A-Z]{2}[0-9a-f]{32}")

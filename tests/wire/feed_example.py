@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from engine.core.observing import FeedProblem
-from engine.core.traffic import Decision, Outcome, Question, Reason
+from engine.core.ports.observing import FeedProblem
+from engine.core.routing.traffic import Decision, Outcome, Question, Reason
 from engine.wire.feed import (
     Answers,
     Directory,

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.errors import Code
-from engine.core.ports import InterceptVerdict, OutOfSessionVerdict
-from engine.core.records import Mode
-from engine.core.traffic import SessionWanted
+from engine.core.model.errors import Code
+from engine.core.model.records import Mode
+from engine.core.ports.operations import InterceptVerdict, OutOfSessionVerdict
+from engine.core.routing.traffic import SessionWanted
 from engine.wire.answers import HookAnswer, intercept_verdict, out_of_session_verdict
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>'

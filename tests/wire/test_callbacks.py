@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator
 
-from engine.core.effects import AlertOwed, CallbackOwed
-from engine.core.errors import Code
-from engine.core.ports import OutOfSessionCase
-from engine.core.records import (
+from engine.core.model.effects import AlertOwed, CallbackOwed
+from engine.core.model.errors import Code
+from engine.core.model.records import (
     DebuggerEvent,
     Interaction,
     Kind,
@@ -21,7 +20,8 @@ from engine.core.records import (
     Session,
     WebhookTrace,
 )
-from engine.core.traffic import InboundEvent
+from engine.core.ports.operations import OutOfSessionCase
+from engine.core.routing.traffic import InboundEvent
 from engine.wire.callbacks import callback_fields, debugger_fields, intercept_fields, out_of_session_fields
 from engine.wire.signatures import signed_form, signed_url
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.foreseen import Passage
-from engine.core.observing import FeedProblem
-from engine.core.records import Kind, LegStatus
-from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason
+from engine.core.model.records import Kind, LegStatus
+from engine.core.ports.observing import FeedProblem
+from engine.core.routing.foreseen import Passage
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason
 from engine.wire.feed import (
     FIELDS,
     READ_OVER,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.observing import FeedProblem
-from engine.core.records import LegStatus
+from engine.core.model.records import LegStatus
+from engine.core.ports.observing import FeedProblem
 from engine.wire.feed import Refusal
 from engine.wire.feed_events import Call, Message, Resolve, Side, Status, Subject
 from engine.wire.feed_records import MAX_RECORD_BYTES, Record, read_lines, read_maps

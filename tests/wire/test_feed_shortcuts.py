@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.foreseen import Passage
-from engine.core.routing import STRANGERS
-from engine.core.shortcuts import NEVER, ShortcutIndex, hold, note
-from engine.core.traffic import Decision
+from engine.core.routing.decide import STRANGERS
+from engine.core.routing.foreseen import Passage
+from engine.core.routing.shortcuts import NEVER, ShortcutIndex, hold, note
+from engine.core.routing.traffic import Decision
 from engine.wire.feed import FIELDS, completed, layout_of, shape_of
 from engine.wire.feed_events import MAX_EVENTS, read_resolves
 from engine.wire.feed_shortcuts import FrameAnswers, answer_frame

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.effects import MessageOwed
-from engine.core.records import LegStatus
+from engine.core.model.effects import MessageOwed
+from engine.core.model.records import LegStatus
 from engine.wire.messages_api import (
     CarrierAnswer,
     authorization,

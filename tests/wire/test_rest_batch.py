@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.batch import MAX_ITEMS, BatchItem, CreateItem, UpdateItem
-from engine.core.errors import ApiError
-from engine.core.records import Mode, SessionStatus
-from engine.core.requests import ParticipantRequest, SessionRequest, SessionUpdate
+from engine.core.model.errors import ApiError
+from engine.core.model.records import Mode, SessionStatus
+from engine.core.model.requests import ParticipantRequest, SessionRequest, SessionUpdate
+from engine.core.sessions.batch import MAX_ITEMS, BatchItem, CreateItem, UpdateItem
 from engine.wire.rest_batch import MAX_ITEM_BYTES, BatchForm, read_items
 
 ARRAY, LINES = BatchForm.ARRAY, BatchForm.LINES

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.errors import ApiError
-from engine.core.records import GeoMatchLevel, Mode, SessionStatus
-from engine.core.requests import ParticipantRequest, ServiceRequest, SessionRequest
+from engine.core.model.errors import ApiError
+from engine.core.model.records import GeoMatchLevel, Mode, SessionStatus
+from engine.core.model.requests import ParticipantRequest, ServiceRequest, SessionRequest
 from engine.wire import rest_alerts, rest_forms, rest_owned
 from engine.wire.rest_fields import Form
 from engine.wire.rest_forms import (

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twilio.base.deserialize import iso8601_datetime, rfc2822_datetime
 
-from engine.core.errors import ApiError, Code
-from engine.core.ports import PageCursor
-from engine.core.sids import SidKind, ordered_sid
+from engine.core.model.errors import ApiError, Code
+from engine.core.model.sids import SidKind, ordered_sid
+from engine.core.ports.operations import PageCursor
 from engine.wire.rest_values import (
     OwnHost,
     format_date,

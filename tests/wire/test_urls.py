@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.errors import ApiError
+from engine.core.model.errors import ApiError
 from engine.egress.client import _target
 from engine.wire.rest_forms import CREATE_SERVICE
 from engine.wire.urls import check_url

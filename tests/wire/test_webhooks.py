@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator
 
-from engine.core.e164 import parse_identifier
-from engine.core.errors import ApiError
-from engine.core.records import Kind, LegStatus
+from engine.core.model.errors import ApiError
+from engine.core.model.records import Kind, LegStatus
+from engine.core.numbers.e164 import parse_identifier
 from engine.wire.signatures import Form, signature
 from engine.wire.webhooks import (
     MAX_ADDRESS,

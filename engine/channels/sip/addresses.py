@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from engine.core.errors import MasklineError
+from engine.core.model.errors import MasklineError
 
 
 class BadAddress(MasklineError):  # noqa: N818 - names a state of the header

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from engine.core.traffic import Decision, Outcome, Reason
+from engine.core.routing.traffic import Decision, Outcome, Reason
 
 
 class ContactStyle(StrEnum):

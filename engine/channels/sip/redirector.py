@@ -16,9 +16,9 @@ from engine.channels.sip.callers import Trust, caller, number_reached
 from engine.channels.sip.decisions import HOST_NOT_READY, AnswerStyle, SipAnswer, answer_to
 from engine.channels.sip.message import Dropped, Malformed, Request, read_message
 from engine.channels.sip.transactions import Key, Send, State, Transaction, Transactions
-from engine.core.ports import Clock, DataPlane
-from engine.core.records import Kind
-from engine.core.traffic import Decision, InboundEvent
+from engine.core.model.records import Kind
+from engine.core.ports.operations import Clock, DataPlane
+from engine.core.routing.traffic import Decision, InboundEvent
 
 Reply = Callable[[bytes], None]
 """Sends one whole message to where a request came from."""

@@ -17,7 +17,7 @@ from engine.channels.sip.message import Malformed, read_message
 from engine.channels.sip.observing import SipObserver, SipProblem
 from engine.channels.sip.peers import Peers
 from engine.channels.sip.redirector import Arrival, Peer, Redirector
-from engine.core.ports import Clock
+from engine.core.ports.operations import Clock
 
 _log = logging.getLogger("maskline.sip")
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from engine.core.errors import MasklineError
+from engine.core.model.errors import MasklineError
 
 HEAD_BYTES: Final = 16
 MAX_FRAME_BYTES: Final = 65_536

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from engine.channels.smpp.pdu import ShortMessage, Tag
-from engine.core.records import LegStatus
+from engine.core.model.records import LegStatus
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):

@@ -23,7 +23,7 @@ from engine.channels.smpp.pdu import (
     frame,
     read_bind,
 )
-from engine.core.errors import MasklineError
+from engine.core.model.errors import MasklineError
 
 
 class Role(StrEnum):

@@ -5,7 +5,7 @@ import pytest
 
 from engine.channels.sip.answers import PHRASES
 from engine.channels.sip.decisions import AnswerStyle, ContactStyle, answer_to
-from engine.core.traffic import ENDINGS, Decision, Outcome, Reason
+from engine.core.routing.traffic import ENDINGS, Decision, Outcome, Reason
 
 BOB, P2, INTERACTION = "+12125550122", "+14155550101", "KI" + "1" * 32
 ROUTED = Decision(

@@ -10,8 +10,8 @@ from engine.channels.sip.answers import Answering
 from engine.channels.sip.callers import Trust
 from engine.channels.sip.decisions import AnswerStyle
 from engine.channels.sip.redirector import Arrival, Peer, Redirector, call_sid
-from engine.core.records import Kind
-from engine.core.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
+from engine.core.model.records import Kind
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from tests.channels.sip.messages import ALICE, PROXY, invite
 
 BOB, P2, INTERACTION = "+12125550122", "+14155550101", "KI" + "1" * 32

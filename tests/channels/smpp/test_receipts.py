@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from engine.channels.smpp.pdu import ShortMessage, SmeAddress, Tag
 from engine.channels.smpp.receipts import Receipt, forms_of, is_receipt, read_receipt, write_receipt
-from engine.core.records import LegStatus
+from engine.core.model.records import LegStatus
 
 NOWHERE = SmeAddress(0, 0, "")
 

@@ -1,0 +1,1 @@
+"""The records of the engine: what is kept, what changes, what can go wrong."""

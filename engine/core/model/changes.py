@@ -1,0 +1,254 @@
+"""What a decision asks the store to commit: small facts, applied in order, all of a batch or none of it.
+
+A change touches only the fields it names, so that traffic (`SessionTouched`) and control (`SessionChanged`) never
+overwrite each other.
+"""
+
+import msgspec
+
+from engine.core.model.effects import Effect
+from engine.core.model.records import (
+    UNSET,
+    Account,
+    ApiKey,
+    DebuggerEvent,
+    Interaction,
+    Leg,
+    NoChange,
+    Participant,
+    ProxyNumber,
+    Service,
+    Session,
+    SessionStatus,
+)
+from engine.core.sessions.batch import ItemKey
+
+
+class AccountSaved(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """An account was made or its settings changed."""
+
+    account: Account
+
+
+class AccountErased(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """An account is gone with its keys, its debugger events and what was owed for it; it had nothing else left."""
+
+    account_sid: str
+
+
+class ApiKeySaved(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A key was made or revoked."""
+
+    key: ApiKey
+
+
+class NumberSaved(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A number was bought, renamed, pooled, reserved or unpooled."""
+
+    number: ProxyNumber
+
+
+class NumberReleased(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A number is no longer owned."""
+
+    number_sid: str
+
+
+class ServiceSaved(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A service was made or its settings changed."""
+
+    service: Service
+
+
+class ServiceErased(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """A service is gone with sessions, participants and interactions; its numbers leave the pool."""
+
+    service_sid: str
+    at: float
+
+
+class RegistryAdvanced(msgspec.Struct, frozen=True, gc=False):
+    """The changes of accounts, keys, services and numbers in this changeset lead to this version of the registry."""
+
+    version: int
+    """Counted from 1 by the one host that writes the registry."""
+
+
+class SessionCreated(msgspec.Struct, frozen=True, gc=False):
+    """A session and the participants it was made with."""
+
+    session: Session
+    participants: tuple[Participant, ...]
+
+
+class SessionChanged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The control plane changed some fields of a session."""
+
+    session_sid: str
+    at: float
+    """Becomes date_updated."""
+    status: SessionStatus | NoChange = UNSET
+    closed_reason: str | NoChange | None = UNSET
+    ttl_seconds: int | NoChange = UNSET
+    date_expiry: float | NoChange | None = UNSET
+    date_ended: float | NoChange | None = UNSET
+    date_started: float | NoChange | None = UNSET
+    idle_since: float | NoChange = UNSET
+
+
+class BatchKeyUsed(msgspec.Struct, frozen=True, gc=False):
+    """An item of a batch was carried out under a key; committed with what it did."""
+
+    service_sid: str
+    key: ItemKey
+    session_sid: str
+    at: float
+
+
+class BatchKeysErased(msgspec.Struct, frozen=True, gc=False):
+    """The oldest keys from before a time are known no more (bounded retention), `most` of them."""
+
+    before: float
+    most: int
+
+
+class SessionTouched(msgspec.Struct, frozen=True, gc=False):
+    """An interaction passed: open becomes in-progress, the idle clock restarts; of no effect once closed."""
+
+    session_sid: str
+    at: float
+
+
+class SessionErased(msgspec.Struct, frozen=True, gc=False):
+    """A session is gone for good, with participants and interactions."""
+
+    session_sid: str
+
+
+class ErasureOwed(msgspec.Struct, frozen=True, gc=False):
+    """Other hosts are to erase what they have of a session that is gone."""
+
+    session_sid: str
+
+
+class ErasuresSettled(msgspec.Struct, frozen=True, gc=False):
+    """No host has anything of these sessions any more."""
+
+    session_sids: tuple[str, ...]
+
+
+class ParticipantAdded(msgspec.Struct, frozen=True, gc=False):
+    """A participant joined an existing session."""
+
+    participant: Participant
+
+
+class ParticipantRemoved(msgspec.Struct, frozen=True, gc=False):
+    """A participant was removed; the row stays."""
+
+    participant_sid: str
+    session_sid: str
+    at: float
+
+
+class ParticipantChanged(msgspec.Struct, frozen=True, gc=False):
+    """A participant's identifier, proxy number or friendly name changed; the record as it is now."""
+
+    participant: Participant
+
+
+class InteractionRecorded(msgspec.Struct, frozen=True, gc=False):
+    """A call or message passed."""
+
+    interaction: Interaction
+    is_elsewhere: bool = False
+    """The session's row lies in the file of another host, so that service and account are kept with the interaction."""
+
+
+class InteractionUpdated(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A leg's state was reported."""
+
+    interaction_sid: str
+    inbound: Leg
+    outbound: Leg
+    duration_seconds: int | None
+    at: float
+
+
+class InteractionErased(msgspec.Struct, frozen=True, gc=False):
+    """The application deleted an interaction."""
+
+    interaction_sid: str
+
+
+class EffectOwed(msgspec.Struct, frozen=True, gc=False):
+    """Something is owed from now on."""
+
+    effect: Effect
+
+
+class EffectSettled(msgspec.Struct, frozen=True, gc=False):
+    """Something was delivered, or dropped by the operator: nothing is owed any more."""
+
+    effect_sid: str
+
+
+class EffectFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A delivery failed; with `is_dead`, it was the last try."""
+
+    effect_sid: str
+    attempts: int
+    error: str
+    at: float
+    is_dead: bool
+
+
+class EffectRevived(msgspec.Struct, frozen=True, gc=False):
+    """The operator has a dead effect tried again, from the first attempt."""
+
+    effect_sid: str
+
+
+class AlertRaised(msgspec.Struct, frozen=True, gc=False):
+    """An event joined the account's debugger list."""
+
+    event: DebuggerEvent
+
+
+class AlertsErased(msgspec.Struct, frozen=True, gc=False):
+    """Events from before a time left the debugger lists (bounded retention)."""
+
+    before: float
+
+
+Change = (
+    AccountSaved
+    | AccountErased
+    | ApiKeySaved
+    | NumberSaved
+    | NumberReleased
+    | ServiceSaved
+    | ServiceErased
+    | RegistryAdvanced
+    | SessionCreated
+    | SessionChanged
+    | BatchKeyUsed
+    | BatchKeysErased
+    | SessionTouched
+    | SessionErased
+    | ErasureOwed
+    | ErasuresSettled
+    | ParticipantAdded
+    | ParticipantRemoved
+    | ParticipantChanged
+    | InteractionRecorded
+    | InteractionUpdated
+    | InteractionErased
+    | EffectOwed
+    | EffectSettled
+    | EffectFailed
+    | EffectRevived
+    | AlertRaised
+    | AlertsErased
+)
+"""Everything that can be committed."""

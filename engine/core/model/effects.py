@@ -1,0 +1,122 @@
+"""What the engine owes the world after a decision: committed with it, delivered by `engine.egress` afterwards.
+
+Delivery is at least once, in order per session, with the effect's SID as idempotency key. Source: design section 5,
+behaviour 12 and 16.
+"""
+
+import re
+from typing import NamedTuple
+
+import msgspec
+
+from engine.core.model.records import Address, DebuggerEvent, Interaction
+
+_AUTHORITY_END = re.compile("[/?#]")
+
+
+class CallbackOwed(msgspec.Struct, frozen=True, kw_only=True, tag="callback"):
+    """Tell the application's CallbackUrl about an interaction (behaviour 12.2)."""
+
+    url: str
+    """CallbackUrl of the service at that moment."""
+    interaction: Interaction
+    """The interaction as it was then."""
+    session_name: str | None = None
+    """UniqueName of the session, for services with richer callbacks."""
+    is_rich: bool = False
+    """Add what the service asked for beyond the 18 fields."""
+
+
+class MessageOwed(msgspec.Struct, frozen=True, kw_only=True, tag="message"):
+    """Send a message through a carrier."""
+
+    carrier: str
+    """Name of the carrier in the settings."""
+    interaction_sid: str
+    """KI… whose outbound leg this is."""
+    sender: Address
+    """The proxy number it leaves from."""
+    to: Address
+    """The real number, in the form to dial."""
+    body: str
+    """Text."""
+    media: tuple[str, ...] = ()
+    """URLs of its media."""
+
+
+class AlertOwed(msgspec.Struct, frozen=True, kw_only=True, tag="alert"):
+    """Tell an account's debugger webhook about an event (behaviour 16)."""
+
+    url: str
+    """The account's debugger webhook at that moment."""
+    event: DebuggerEvent
+    """What happened."""
+
+
+class HangUpOwed(msgspec.Struct, frozen=True, kw_only=True, tag="hang-up"):
+    """End a running call through a carrier."""
+
+    carrier: str
+    """Name of the carrier in the settings."""
+    call_sid: str
+    """CallSid of the inbound leg."""
+
+
+Duty = CallbackOwed | MessageOwed | AlertOwed | HangUpOwed
+"""Everything that can be owed; closed."""
+
+
+class QueueKey(NamedTuple):
+    """What effects are queued by: one account never waits for another, nor one destination for another."""
+
+    account_sid: str
+    """On whose behalf."""
+    destination: str
+    """As `Effect.destination`."""
+
+
+class Effect(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing owed, and how far its delivery has come."""
+
+    sid: str
+    """EF…, minted in time order; the idempotency key of its delivery."""
+    account_sid: str
+    """On whose behalf."""
+    service_sid: str | None = None
+    """KS…, if it concerns a service."""
+    session_sid: str | None = None
+    """KC…, if it concerns a session; effects of one session are delivered one after the other."""
+    duty: Duty
+    """What is to be done."""
+    date_created: float
+    """When it came to be owed."""
+    attempts: int = 0
+    """Deliveries tried."""
+    last_error: str = ""
+    """Why the last one failed; no phone numbers."""
+    date_died: float | None = None
+    """When it was given up; it waits in the dead-letter list until it is replayed or dropped."""
+
+    @property
+    def lane(self) -> str:
+        """What it keeps its order in."""
+        return self.session_sid or self.sid
+
+    @property
+    def destination(self) -> str:
+        """What it may share a fate with: scheme, host and port of its URL, or its carrier."""
+        return destination_of(self.duty)
+
+    @property
+    def queue(self) -> QueueKey:
+        """The queue that it waits in."""
+        return QueueKey(self.account_sid, self.destination)
+
+
+def destination_of(duty: Duty) -> str:
+    """Return the destination of a duty: `https://host:port` or `carrier:NAME`."""
+    if isinstance(duty, MessageOwed | HangUpOwed):
+        return f"carrier:{duty.carrier}"
+    scheme, _, rest = duty.url.partition("://")
+    authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
+    return f"{scheme}://{authority.rpartition('@')[2]}".lower()

@@ -1,0 +1,116 @@
+"""What somebody on call asks of the engine as a whole: its hosts, its traffic by outcome, its pools.
+
+Records only. A host that does not answer is told of, not raised: when one is down the others are what is looked at.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from engine.core.model.records import Kind
+from engine.core.model.visits import Visit
+from engine.core.pools.pool import PoolState
+from engine.core.ports.operations import OutboxDepth
+from engine.core.routing.traffic import Outcome, Reason
+from engine.core.sessions.search import FoundSessions, SessionSought
+
+
+class TrafficCount(msgspec.Struct, frozen=True):
+    """How many inbound events of a host ended in one way."""
+
+    kind: Kind
+    outcome: Outcome
+    reason: Reason
+    count: int
+    """Since the host started."""
+
+
+class HostFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What is counted beside a host's actors, by telemetry and egress."""
+
+    traffic: tuple[TrafficCount, ...] = ()
+    outbox: OutboxDepth = OutboxDepth(0, 0, None)
+    """As of its last count."""
+
+
+ReadFigures = Callable[[], HostFigures]
+"""Reads the figures of this host."""
+
+
+class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How one host fares."""
+
+    name: str
+    """As in `engine.core.model.placement`."""
+    is_answering: bool = True
+    is_ready: bool = False
+    """Whether it may be sent traffic."""
+    problem: str = ""
+    """Why it does not answer or is not ready."""
+    started_at: float = 0.0
+    """UTC epoch seconds; the counts begin there."""
+    active_sessions: int = 0
+    bindings: int = 0
+    open_calls: int = 0
+    waiting_events: int = 0
+    """Events that wait for webhooks of applications."""
+    figures: HostFigures = HostFigures()
+
+
+class PoolReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The pool of one service."""
+
+    service_sid: str
+    account_sid: str
+    unique_name: str
+    """Of the service."""
+    active_sessions: int
+    state: PoolState
+
+
+class PoolReports(msgspec.Struct, frozen=True):
+    """The pools of an account, or of all, the most saturated first."""
+
+    pools: tuple[PoolReport, ...]
+    count: int
+    """How many there are; `pools` may be fewer."""
+    silent: tuple[str, ...] = ()
+    """Hosts that did not answer, whose services are missing."""
+
+
+def most_saturated(pools: list[PoolReport], *, most: int) -> tuple[PoolReport, ...]:
+    """Return so many pools, the most saturated first, then by name."""
+    ordered = sorted(pools, key=lambda pool: (-pool.state.saturation, pool.unique_name, pool.service_sid))
+    return tuple(ordered[:most])
+
+
+class ConsolePlane(Protocol):
+    """What the operator's console may ask besides the control plane.
+
+    In a cluster every host answers for all; a visit is kept by the host that began it, and any other asks that one.
+    """
+
+    async def hosts(self) -> tuple[HostStatus, ...]:
+        """Tell how the hosts fare, in the order of their places; never raises for one that does not answer."""
+
+    async def pools(self, account_sid: str | None, *, most: int) -> PoolReports:
+        """Tell how full the pools of an account (None = of all) are; at most so many are shown."""
+
+    async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
+        """Search the sessions of an account (None = of all), newest first; at most so many are found."""
+
+    async def begin_visit(self, account_sid: str | None, credential: str, proof: bytes = b"") -> Visit:
+        """Let somebody in who has proved who they are, with this; None = the operator, to all accounts."""
+
+    async def find_visit(self, token: str, *, is_active: bool) -> Visit | None:
+        """Return the visit of a token, if it has not ended; PeerUnavailable when its host does not answer."""
+
+    async def end_visit(self, token: str) -> None:
+        """End a visit."""
+
+    async def offer_link(self) -> str:
+        """Make a code that begins one operator's visit, soon and once."""
+
+    async def follow_link(self, code: str) -> Visit | None:
+        """Use a code up and begin the visit that it stands for; None for one that is not good."""

@@ -1,0 +1,104 @@
+"""Shelves: numbers of one kind in order of use, so that the least used is found without walking them.
+
+Knows addresses and counts only; what stands on which shelf is `engine.core.pools.pool`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from engine.core.model.records import Address
+
+
+class Shelf:
+    """Addresses grouped by how many active sessions use them."""
+
+    __slots__ = ("levels", "lowest", "places")
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.levels: dict[int, list[Address]] = {}
+        self.places: dict[Address, int] = {}
+        self.lowest = 0
+
+    def put(self, address: Address, in_use: int) -> None:
+        """Add an address that so many sessions use."""
+        if not self.levels or in_use < self.lowest:
+            self.lowest = in_use
+        self._append(address, in_use)
+
+    def take(self, address: Address, in_use: int) -> None:
+        """Remove an address."""
+        self._drop(address, in_use)
+        if self.lowest not in self.levels:
+            self.lowest = min(self.levels, default=0)
+
+    def move(self, address: Address, in_use: int, to: int) -> None:
+        """Note that one session more or less uses an address."""
+        self._drop(address, in_use)
+        self._append(address, to)
+        if to < self.lowest or self.lowest not in self.levels:
+            self.lowest = to
+
+    def _append(self, address: Address, in_use: int) -> None:
+        level = self.levels.setdefault(in_use, [])
+        self.places[address] = len(level)
+        level.append(address)
+
+    def _drop(self, address: Address, in_use: int) -> None:
+        level = self.levels[in_use]
+        place = self.places.pop(address)
+        last = level.pop()
+        if last != address:
+            level[place] = last
+            self.places[last] = place
+        elif not level:
+            del self.levels[in_use]
+
+
+Spot = tuple[Shelf, int, Address]
+"""Where an address stands: its shelf, and how many sessions use it."""
+
+
+def least_used(shelves: Sequence[Shelf], pick: Callable[[int], int]) -> Address:
+    """Choose one of the least used addresses; no shelf may be empty."""
+    if len(shelves) == 1:
+        level = shelves[0].levels[shelves[0].lowest]
+        return level[pick(len(level))]
+    lowest = min(shelf.lowest for shelf in shelves)
+    levels = [shelf.levels[lowest] for shelf in shelves if shelf.lowest == lowest]
+    return _at(levels, pick(sum(map(len, levels))))
+
+
+def least_used_beside(shelves: Sequence[Shelf], excluded: Iterable[Spot], pick: Callable[[int], int]) -> Address | None:
+    """Choose one of the least used addresses, leaving out some; each of those stands on one of the shelves, once."""
+    left_out: dict[int, list[tuple[Shelf, Address]]] = {}
+    for shelf, in_use, address in excluded:
+        left_out.setdefault(in_use, []).append((shelf, address))
+    for in_use in sorted({in_use for shelf in shelves for in_use in shelf.levels}):
+        levels: list[list[Address]] = []
+        starts: dict[Shelf, int] = {}
+        size = 0
+        for shelf in shelves:
+            if in_use in shelf.levels:
+                starts[shelf] = size
+                levels.append(shelf.levels[in_use])
+                size += len(shelf.levels[in_use])
+        gaps = sorted(starts[shelf] + shelf.places[address] for shelf, address in left_out.get(in_use, ()))
+        if size > len(gaps):
+            return _at(levels, _beside(pick(size - len(gaps)), gaps))
+    return None
+
+
+def _beside(place: int, gaps: Iterable[int]) -> int:
+    for gap in gaps:
+        if gap > place:
+            break
+        place += 1
+    return place
+
+
+def _at(levels: Iterable[list[Address]], place: int) -> Address:
+    for level in levels:
+        if place < len(level):
+            return level[place]
+        place -= len(level)
+    raise IndexError(place)

@@ -1,0 +1,1 @@
+"""What the adapters ask of one another, and what may be observed."""

@@ -1,0 +1,246 @@
+"""What can be observed of the engine: closed sets of names, and the ports where the adapters tell what passes."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from engine.core.model.records import DebuggerEvent, Kind
+from engine.core.routing.foreseen import Foreseen
+from engine.core.routing.traffic import Reason, ReportOutcome
+
+
+class Ingress(StrEnum):
+    """Where an event came in; closed."""
+
+    HTTP = "http"
+    FEED = "feed"
+
+
+class SessionOperation(StrEnum):
+    """What was done to a session or its participants; closed."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    CLOSE = "close"
+    """An update that asks for Status=closed."""
+    REOPEN = "reopen"
+    """An update that asks for Status=in-progress."""
+    DELETE = "delete"
+    EXPIRE = "expire"
+    ADD_PARTICIPANT = "add-participant"
+    UPDATE_PARTICIPANT = "update-participant"
+    REMOVE_PARTICIPANT = "remove-participant"
+    SEND_MESSAGE = "send-message"
+
+
+class OperationEnd(StrEnum):
+    """What an operation came to; closed."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    """By a rule; the request was at fault."""
+    UNAVAILABLE = "unavailable"
+    """The store, or another host, did not take it."""
+    FAILED = "failed"
+    """An error of ours."""
+
+
+class ClusterView(msgspec.Struct, frozen=True):
+    """The hosts of a cluster, as one of them sees them."""
+
+    epoch: int
+    """Grows with every change of an address."""
+    hosts: Mapping[str, bool]
+    """Whether each answers, by its name in `engine.core.model.placement`."""
+    clock_offsets: Mapping[str, float]
+    """How far the clocks of the others are ahead of that of the one that sees, seconds, as far as it was measured."""
+
+
+class TrafficMeter(Protocol):
+    """Where one ingress tells what passes; implemented by `engine.telemetry`, never raises, for one thread.
+
+    An ingress in a hurry adds to `calls` and `messages` itself instead of calling `decided`. Durations are seconds of a
+    monotonic clock.
+    """
+
+    @property
+    def calls(self) -> list[int]:
+        """Decisions about calls, by `Reason.slot`."""
+
+    @property
+    def messages(self) -> list[int]:
+        """Decisions about messages, by `Reason.slot`."""
+
+    def burst(self, events: int) -> None:
+        """So many events were read at once; they are in flight until they are answered or lost."""
+
+    def decided(self, kind: Kind, reason: Reason) -> None:
+        """One event was decided."""
+
+    def deciding(self, seconds: float, events: int = 1) -> None:
+        """Deciding these events took so long, all together."""
+
+    @property
+    def resolutions(self) -> list[int]:
+        """Decisions for information only, by `Reason.slot`; nothing is recorded of them."""
+
+    def resolved(self, foreseen: Foreseen, seconds: float) -> None:
+        """These were decided for information only, in so long a time all together."""
+
+    def shortcut(self, events: int, strangers: int, seconds: float) -> None:
+        """So many more were answered from shortcuts, all in session but the strangers, in so long a time."""
+
+    def answered(self, seconds: float, events: int = 1) -> None:
+        """So many events had their answers written so long after their bytes were read."""
+
+    def lost(self, events: int) -> None:
+        """Events in flight whose asker is gone: nobody is answered."""
+
+
+class DoorProblem(StrEnum):
+    """Why a listener turned a request away before any decision; closed."""
+
+    UNKNOWN_NUMBER = "unknown-number"
+    MALFORMED = "malformed"
+    BAD_SIGNATURE = "bad-signature"
+    TOO_LARGE = "too-large"
+    TOO_SLOW = "too-slow"
+    """Its head or body did not come in time."""
+    NOT_POST = "not-post"
+    TOO_MANY_CONNECTIONS = "too-many-connections"
+    CLIENT_LEFT = "client-left"
+    """In the middle of its request."""
+
+
+class FeedProblem(StrEnum):
+    """What is wrong with a frame of the feed, or with one event in it; closed."""
+
+    FRAME_TOO_LONG = "frame-too-long"
+    NOT_MSGPACK = "not-msgpack"
+    NOT_AN_ARRAY = "not-an-array"
+    """Neither an array of events nor the map of a hello."""
+    TOO_MANY_EVENTS = "too-many-events"
+    TOO_MANY_CONNECTIONS = "too-many-connections"
+    HELLO_EXPECTED = "hello-expected"
+    """Events came before the hello, or nothing in time."""
+    BAD_HELLO = "bad-hello"
+    UNKNOWN_VERSION = "unknown-version"
+    BAD_CREDENTIALS = "bad-credentials"
+    """Wrong, or revoked since the hello."""
+    UNKNOWN_EVENT = "unknown-event"
+    MISSING_FIELD = "missing-field"
+    BAD_FIELD = "bad-field"
+    INTERNAL_ERROR = "internal-error"
+    """A bug of ours; its traceback is in the log."""
+
+
+class FeedObserver(Protocol):
+    """Where the feed tells what is countable; implemented by `engine.telemetry`, never raises."""
+
+    def feed_refused(self, problem: FeedProblem) -> None:
+        """One frame, event or connection was refused."""
+
+
+class LoginEnd(StrEnum):
+    """What trying to log in to the console came to; closed."""
+
+    IN = "in"
+    REFUSED = "refused"
+    """Wrong credentials, or a link that is good no more."""
+    HELD_BACK = "held-back"
+    """Not looked at, because too many have failed."""
+
+
+class ConsoleObserver(Protocol):
+    """Where the console tells what is countable; implemented by `engine.telemetry`, never raises."""
+
+    def console_answered(self, status: int) -> None:
+        """One request of the console was answered."""
+
+    def console_login(self, end: LoginEnd) -> None:
+        """Somebody tried to log in to the console."""
+
+
+class Observer(Protocol):
+    """Where everything countable is told; implemented by `engine.telemetry`, never raises."""
+
+    def reported(self, outcome: ReportOutcome) -> None:
+        """One leg report was taken."""
+
+    def turned_away(self, problem: DoorProblem) -> None:
+        """One inbound request was refused before any decision."""
+
+    def debugger(self, event: DebuggerEvent) -> None:
+        """An event for the account's debugger."""
+
+    def committed(self, *, changes: int, seconds: float, sync_seconds: float, is_ok: bool) -> None:
+        """One group commit ended; `sync_seconds` of it were spent in making it durable."""
+
+    def requested(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        """One REST request had its answer made after so long; `route` is a path template."""
+
+    def operated(self, operation: SessionOperation, end: OperationEnd, code: int | None = None) -> None:
+        """One operation on a session ended; REFUSED with the code of the refusal."""
+
+    def expired(self, lag_seconds: float) -> None:
+        """One session was closed because its end had come, so long before."""
+
+    def retained(self, *, erased: int, is_up_to_date: bool) -> None:
+        """Retention erased so many sessions; `is_up_to_date` when none is left that is due."""
+
+    def forwarded(self, events: int, *, is_answered: bool) -> None:
+        """Events that arrived here were handed to the host that owns their number, which answered or did not."""
+
+
+class HookKind(StrEnum):
+    """Which webhook was asked to decide; closed."""
+
+    INTERCEPT = "intercept"
+    OUT_OF_SESSION = "out-of-session"
+
+
+class HookEnd(StrEnum):
+    """What asking a webhook came to; closed."""
+
+    PASSED = "passed"
+    BLOCKED = "blocked"
+    REWRITTEN = "rewritten"
+    TWIML = "twiml"
+    SESSION = "session"
+    LEFT = "left"
+    """Neither TwiML nor a session: the application sees to it."""
+    FAILED = "failed"
+
+
+class DutyKind(StrEnum):
+    """What kind of effect was delivered; closed, the tags of `Duty`."""
+
+    CALLBACK = "callback"
+    MESSAGE = "message"
+    ALERT = "alert"
+    HANG_UP = "hang-up"
+
+
+class DeliveryEnd(StrEnum):
+    """How one try to deliver an effect ended; closed."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    """It will be tried again."""
+    DIED = "died"
+    """It was the last try."""
+
+
+class EgressObserver(Protocol):
+    """Where egress tells what is countable; implemented by `engine.telemetry`, never raises."""
+
+    def asked(self, hook: HookKind, end: HookEnd) -> None:
+        """One webhook was asked to decide."""
+
+    def delivered(self, kind: DutyKind, end: DeliveryEnd) -> None:
+        """One try to deliver an effect ended."""
+
+    def debugger(self, event: DebuggerEvent) -> None:
+        """An event for the account's debugger."""

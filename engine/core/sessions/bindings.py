@@ -1,0 +1,291 @@
+"""Who meets what on a proxy number: the active session as the hot path sees it, and the bindings of one number.
+
+No clock, no await: times are arguments. Source: behaviour 7, 9.
+"""
+
+from bisect import insort
+from collections.abc import Callable, Iterator
+from itertools import chain
+from operator import attrgetter
+from typing import final
+
+import msgspec
+from mypy_extensions import mypyc_attr
+
+from engine.core.model.records import Address, Mode, Participant, Session
+from engine.core.routing.shortcuts import NEVER, FlatTable, forget, hold
+from engine.core.sessions.lifecycle import expires_at
+
+
+class Seat(msgspec.Struct, frozen=True, gc=False):
+    """A live participant of an active session."""
+
+    participant_sid: str
+    """KP…"""
+    identifier: Address
+    """The real number."""
+    proxy: Address
+    """The proxy number that it dials, and from which the partner's calls arrive."""
+
+
+@final
+@mypyc_attr(acyclic=True)
+class ActiveSession:
+    """An active session; both proxy numbers' actors share the one object, so the idle clock is exact.
+
+    Whoever changes its seats or its limits while it is bound has the numbers forget their shortcuts to it. No record of
+    msgspec's: compiled code reads its own classes many times as fast.
+    """
+
+    __slots__ = (
+        *("account_sid", "activation", "date_expiry", "first", "first_proxy", "idle_since", "is_bound", "is_ending"),
+        *("is_mirrored", "is_spread", "kept_idle_since", "mode", "seats", "second", "second_proxy", "service_sid"),
+        *("sid", "swept_at", "ttl_seconds", "unique_name"),
+    )
+
+    sid: str
+    """KC…"""
+    service_sid: str
+    """Its service."""
+    account_sid: str
+    """The owner."""
+    mode: Mode
+    """What it lets pass."""
+    seats: tuple[Seat, ...]
+    """The live participants, at most two; changed by `reseat` alone."""
+    idle_since: float
+    """What the ttl counts from, UTC epoch seconds."""
+    ttl_seconds: int
+    """Idle limit; 0 = none."""
+    date_expiry: float | None
+    """Fixed end; overrides the ttl."""
+    first: Address
+    """The identifier of the first of two seats; empty where there are not two. These four follow from the seats, each
+    of which is a miss of the processor's cache; they stand beside what else the hot path reads."""
+    second: Address
+    """That of the other one."""
+    first_proxy: Address
+    """The proxy number of the first of two seats."""
+    second_proxy: Address
+    """That of the other one."""
+    swept_at: float
+    """When the expiry sweep looks at it next; 0 = it is not queued."""
+    activation: int
+    """Its place in the order in which the host's sessions became active; 0 = it never routed."""
+    kept_idle_since: float
+    """What of `idle_since` is on disk; 0 = what the session began with."""
+    is_bound: bool
+    """Its pairs are in the bindings of their numbers."""
+    is_ending: bool
+    """It was found expired and is being closed."""
+    is_spread: bool
+    """A seat's number is on another host than the coordinator: no one host knows all that passes."""
+    is_mirrored: bool
+    """Its coordinator is on another host, and so is its record."""
+    unique_name: str | None
+    """UniqueName."""
+
+    def __init__(  # noqa: PLR0917 - the fields of a record, made by the million
+        self,
+        sid: str,
+        service_sid: str,
+        account_sid: str,
+        mode: Mode,
+        seats: tuple[Seat, ...],
+        idle_since: float,
+        ttl_seconds: int = 0,
+        date_expiry: float | None = None,
+        *,
+        activation: int = 0,
+        is_bound: bool = False,
+        is_spread: bool = False,
+        is_mirrored: bool = False,
+        unique_name: str | None = None,
+    ) -> None:
+        self.sid = sid
+        self.service_sid = service_sid
+        self.account_sid = account_sid
+        self.mode = mode
+        self.idle_since = idle_since
+        self.ttl_seconds = ttl_seconds
+        self.date_expiry = date_expiry
+        self.swept_at = 0.0
+        self.activation = activation
+        self.kept_idle_since = 0.0
+        self.is_bound = is_bound
+        self.is_ending = False
+        self.is_spread = is_spread
+        self.is_mirrored = is_mirrored
+        self.unique_name = unique_name
+        self.reseat(seats)
+
+    def reseat(self, seats: tuple[Seat, ...]) -> None:
+        """Take these as the live participants."""
+        self.seats = seats
+        if len(seats) == 2:  # noqa: PLR2004 - a pairing
+            one, other = seats
+            self.first, self.first_proxy = one.identifier, one.proxy
+            self.second, self.second_proxy = other.identifier, other.proxy
+        else:
+            self.first = self.second = self.first_proxy = self.second_proxy = ""
+
+    @property
+    def is_surely_open_until(self) -> int:
+        """When its ttl ends, whole UTC epoch seconds, if nothing more passes and what is being committed fails."""
+        if not self.ttl_seconds:
+            return NEVER
+        return int(min(self.idle_since, self.kept_idle_since or self.idle_since)) + self.ttl_seconds
+
+    @property
+    def expires_at(self) -> float | None:
+        """When it ends if nothing more passes; None = never."""
+        return expires_at(date_expiry=self.date_expiry, idle_since=self.idle_since, ttl_seconds=self.ttl_seconds)
+
+    def is_expired(self, now: float) -> bool:
+        """Tell whether its end has come; `expires_at`, spelt out for the hot path."""
+        if self.date_expiry is not None:
+            return self.date_expiry <= now
+        return self.ttl_seconds > 0 and self.idle_since + self.ttl_seconds <= now
+
+    def touch(self, at: float) -> None:
+        """Restart the idle clock, for an interaction that is being committed."""
+        self.kept_idle_since = self.kept_idle_since or self.idle_since
+        self.idle_since = max(self.idle_since, at)
+
+    def keep_touch(self, at: float) -> None:
+        """Note that a touch is on disk."""
+        self.kept_idle_since = max(self.kept_idle_since, at)
+        self.idle_since = max(self.idle_since, at)
+
+    def undo_touch(self, at: float) -> None:
+        """Set the idle clock back to what is on disk, unless a later touch is under way."""
+        if self.idle_since <= at:
+            self.idle_since = self.kept_idle_since
+
+    def proxies(self) -> set[Address]:
+        """Return the distinct proxy numbers in use; a shared one counts once."""
+        return {seat.proxy for seat in self.seats}
+
+
+def seat_of(participant: Participant) -> Seat:
+    """Return the seat of a live participant."""
+    return Seat(participant.sid, participant.identifier, participant.proxy_identifier)
+
+
+def active_session(session: Session, participants: tuple[Participant, ...]) -> ActiveSession:
+    """Return what the hot path needs of a session and its live participants."""
+    return ActiveSession(
+        session.sid,
+        session.service_sid,
+        session.account_sid,
+        session.mode,
+        tuple(seat_of(participant) for participant in participants),
+        session.idle_since,
+        session.ttl_seconds,
+        session.date_expiry,
+        unique_name=session.unique_name,
+    )
+
+
+_activation = attrgetter("activation")
+
+LAPSED_KEPT = 128
+"""Expired sessions that a number remembers for the sake of the right debugger code; the oldest are forgotten."""
+
+
+class Bindings:
+    """The active pairs of one proxy number: identifier → session.
+
+    In permissive mode (behaviour 7) an identifier may be bound several times; the session activated last is met, and
+    the one before it again when that ends.
+    """
+
+    __slots__ = ("_lapsed", "_met", "_shadowed", "_unasked", "find", "shortcuts")
+
+    find: Callable[[Address], ActiveSession | None]
+    """Returns the session that a canonical sender meets."""
+
+    shortcuts: FlatTable | None
+    """Where the plain questions of some identifiers go (`engine.core.routing.shortcuts`); None until any is asked."""
+
+    def __init__(self, shortcuts: FlatTable | None = None) -> None:
+        """Start with no bindings; `shortcuts`, an empty table, is for those who ask."""
+        if shortcuts is not None:
+            shortcuts.is_whole = False
+        self._unasked = shortcuts
+        self.shortcuts = None
+        self._met: dict[Address, ActiveSession] = {}
+        self.find = self._met.get  # a call less for every call and message
+        self._lapsed: dict[Address, str] = {}
+        self._shadowed: dict[Address, list[ActiveSession]] = {}
+
+    def __len__(self) -> int:
+        """Count the identifiers bound."""
+        return len(self._met)
+
+    def bind(self, identifier: Address, session: ActiveSession) -> None:
+        """Let an identifier meet a session from now on."""
+        met = self._met.setdefault(identifier, session)
+        if met is not session:
+            older, newer = sorted((met, session), key=_activation)
+            insort(self._shadowed.setdefault(identifier, []), older, key=_activation)
+            self._met[identifier] = newer
+        self._lapsed.pop(identifier, None)
+        if self.shortcuts is not None:
+            hold(self.shortcuts, identifier)
+
+    def keep_shortcuts(self) -> None:
+        """Have shortcuts from now on, all to be looked up in full at first: they cost memory, and time at a start."""
+        table = self._unasked
+        if table is None:
+            return
+        self._unasked = None
+        table.is_whole = True
+        for identifier in chain(self._met, self._lapsed):
+            hold(table, identifier)
+        self.shortcuts = table
+
+    def unbind(self, identifier: Address, session: ActiveSession) -> None:
+        """End a binding; KeyError or ValueError is our bug."""
+        shadowed = self._shadowed.get(identifier)
+        if self._met[identifier] is not session:
+            self._shadowed[identifier].remove(session)
+        elif shadowed:
+            self._met[identifier] = shadowed.pop()
+        else:
+            del self._met[identifier]
+        if shadowed is not None and not shadowed:
+            del self._shadowed[identifier]
+        self.renew_shortcut(identifier)
+
+    def renew_shortcut(self, identifier: Address) -> None:
+        """Look at what an identifier meets in full again: it may have changed."""
+        if self.shortcuts is not None:
+            keep = hold if identifier in self._met or identifier in self._lapsed else forget
+            keep(self.shortcuts, identifier)
+
+    def lapse(self, identifier: Address, session_sid: str) -> None:
+        """Remember that the session an identifier met has expired, so that it is told so (80904)."""
+        if identifier in self._met:
+            return
+        self._lapsed[identifier] = session_sid
+        self.renew_shortcut(identifier)
+        if len(self._lapsed) > LAPSED_KEPT:
+            self._forget_lapsed(next(iter(self._lapsed)))
+
+    def lapsed(self, sender: Address) -> str | None:
+        """Return the session that a canonical sender met last, if it expired lately."""
+        return self._lapsed.get(sender)
+
+    def forget_lapsed(self, identifier: Address, session_sid: str) -> None:
+        """Treat the identifier as a stranger again: its expired session was erased or re-opened."""
+        if self._lapsed.get(identifier) == session_sid:
+            self._forget_lapsed(identifier)
+
+    def _forget_lapsed(self, identifier: Address) -> None:
+        del self._lapsed[identifier]
+        self.renew_shortcut(identifier)
+
+    def sessions(self) -> Iterator[tuple[Address, ActiveSession]]:
+        """Walk what each identifier meets."""
+        yield from self._met.items()
