@@ -21,7 +21,7 @@ from benchmarks.report import Figure, Scale, Section, median
 from engine.app import RunningEngine
 from engine.core.model.records import Mode
 from engine.core.model.requests import ParticipantRequest, SessionRequest
-from engine.wire.signatures import Form, signature
+from engine.formats.signatures import Form, signature
 
 SESSIONS = 5_000
 PAIRS = 100

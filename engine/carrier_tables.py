@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from engine.egress.settings import CarrierKind, CarrierSettings
-from engine.wire.urls import check_url
+from engine.formats.urls import check_url
 
 TWIML = "twiml"
 """Name of the carrier that is always there: the answer of the inbound webhook."""

@@ -26,6 +26,7 @@ from engine.core.model.requests import NumberRequest
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import ControlPlane, PageCursor
 from engine.core.routing.asking import explained, swapped
+from engine.formats.values import OwnHost
 from engine.wire.admin import (
     MAX_IMPORT_ROWS,
     AccountChange,
@@ -54,7 +55,6 @@ from engine.wire.admin_show import (
     session_report,
 )
 from engine.wire.rest_show import error_body
-from engine.wire.rest_values import OwnHost
 
 RECENT_INTERACTIONS = 20
 """How many a session report shows."""

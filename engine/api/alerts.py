@@ -4,8 +4,8 @@ from engine.api.operations import AnyOperation, Call, FilteredPageOf, Nothing, O
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import Page
+from engine.formats.values import PageRequest
 from engine.wire.rest_alerts import LIST_ALERTS, AlertDetail, AlertPage, AlertQuery, alert_detail, alert_shape
-from engine.wire.rest_values import PageRequest
 
 
 async def page(call: Call, query: tuple[PageRequest, AlertQuery]) -> AlertPage:

@@ -30,7 +30,7 @@ from engine.core.numbers.masking import masked
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
-from engine.wire.rest_values import OwnHost
+from engine.formats.values import OwnHost
 
 OPERATIONS: tuple[AnyOperation, ...] = (
     *services.OPERATIONS,

@@ -47,8 +47,8 @@ from engine.core.numbers.masking import masked
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
+from engine.formats.values import OwnHost, path_segment
 from engine.wire.rest_batch import BatchForm
-from engine.wire.rest_values import OwnHost, path_segment
 
 _log = logging.getLogger("maskline.api")
 

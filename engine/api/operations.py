@@ -13,10 +13,8 @@ import msgspec
 from engine.core.model.errors import invalid_parameter
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import ControlPlane, Page, Record
-from engine.wire.rest_fields import Form
-from engine.wire.rest_shapes import Meta
-from engine.wire.rest_show import page_links, page_meta
-from engine.wire.rest_values import (
+from engine.formats.fields import Form
+from engine.formats.values import (
     MAX_NAME_SHOWN,
     PAGE_PARAMETERS,
     OwnHost,
@@ -25,6 +23,8 @@ from engine.wire.rest_values import (
     page_request,
     parse_form,
 )
+from engine.wire.rest_shapes import Meta
+from engine.wire.rest_show import page_links, page_meta
 
 Asked = TypeVar("Asked")
 Asked_co = TypeVar("Asked_co", covariant=True)

@@ -10,10 +10,10 @@ from engine.core.model.requests import NumberRequest, NumberUpdate
 from engine.core.model.sids import SidKind
 from engine.core.numbers.e164 import mask
 from engine.core.ports.operations import Page
+from engine.formats.values import PageRequest
 from engine.wire.rest_owned import LIST_OWNED_NUMBERS, OWN_NUMBER, UPDATE_OWNED_NUMBER, Origin, OwnedNumberQuery
 from engine.wire.rest_shapes import OwnedNumberPage, OwnedNumberShape
 from engine.wire.rest_show import older_page, owned_number_shape
-from engine.wire.rest_values import PageRequest
 
 _ALL = "/2010-04-01/Accounts/{AccountSid}/IncomingPhoneNumbers.json"
 _ONE = "/2010-04-01/Accounts/{AccountSid}/IncomingPhoneNumbers/{Sid}.json"

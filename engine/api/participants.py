@@ -3,10 +3,10 @@
 from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf, listed
 from engine.core.model.requests import ParticipantRequest, ParticipantUpdate
 from engine.core.model.sids import SidKind
+from engine.formats.values import PageRequest
 from engine.wire.rest_forms import ADD_PARTICIPANT, UPDATE_PARTICIPANT
 from engine.wire.rest_shapes import ParticipantPage, ParticipantShape
 from engine.wire.rest_show import participant_shape
-from engine.wire.rest_values import PageRequest
 
 _ALL = "/v1/Services/{ServiceSid}/Sessions/{SessionSid}/Participants"
 _ONE = "/v1/Services/{ServiceSid}/Sessions/{SessionSid}/Participants/{Sid}"

@@ -3,10 +3,10 @@
 from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf, listed
 from engine.core.model.requests import SessionRequest, SessionUpdate
 from engine.core.model.sids import SidKind
+from engine.formats.values import PageRequest
 from engine.wire.rest_forms import CREATE_SESSION, UPDATE_SESSION
 from engine.wire.rest_shapes import SessionPage, SessionShape
 from engine.wire.rest_show import session_shape
-from engine.wire.rest_values import PageRequest
 
 _ALL = "/v1/Services/{ServiceSid}/Sessions"
 _ONE = "/v1/Services/{ServiceSid}/Sessions/{Sid}"

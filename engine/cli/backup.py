@@ -8,9 +8,9 @@ import click
 from engine.cli.options import admin_options
 from engine.cli.output import show_json
 from engine.cli.progress import progress
+from engine.formats.values import format_date
 from engine.runtime import clock
 from engine.settings import Settings
-from engine.wire.rest_values import format_date
 from storage.backup import Backup, make_backup
 from storage.errors import hosts_text
 from storage.rebalancing.files import megabytes

@@ -11,10 +11,10 @@ from engine.cli.client import AdminClient, demand_data, query_of, with_admin
 from engine.cli.durations import ago, read_duration
 from engine.cli.options import admin_options
 from engine.cli.output import show_json, show_table
+from engine.formats.values import parse_date
 from engine.runtime import clock
 from engine.settings import Settings
 from engine.wire.admin_delivery import EffectReport, OutboxChanged, OutboxCount, OutboxPage, OutboxQuery
-from engine.wire.rest_values import parse_date
 from storage.holds import held_here, release_here
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from engine.demo import scene
+from engine.formats.signatures import Form, signature
 from engine.listeners import Listener, bind_tcp
 from engine.settings import ListenAddress
-from engine.wire.signatures import Form, signature
 from engine.wire.webhooks import parse_form
 
 _VOICE_DOCUMENT = "<Response><Say>The shop is closed today.</Say></Response>"

@@ -11,7 +11,7 @@ import msgspec
 from engine.demo.answer import difference, read_answer
 from engine.demo.provision import Stage
 from engine.demo.script import Door, Routed, Signature, Webhook
-from engine.wire.signatures import Form, signature
+from engine.formats.signatures import Form, signature
 
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Never used: the engine listens in clear. Without it every client reads the system's certificates, 16 ms each."""

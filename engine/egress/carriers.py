@@ -26,6 +26,7 @@ from engine.egress.delivery import DELIVERED, Delivery, cut, not_delivered, retr
 from engine.egress.exchange import Answer
 from engine.egress.settings import CarrierKind, CarrierSettings
 from engine.egress.traces import trace
+from engine.formats.signatures import FORM_TYPE, IDEMPOTENCY_HEADER
 from engine.wire.messages_api import (
     CALL_NOT_IN_PROGRESS,
     HANG_UP_FORM,
@@ -35,7 +36,6 @@ from engine.wire.messages_api import (
     message_form,
     messages_url,
 )
-from engine.wire.signatures import FORM_TYPE, IDEMPOTENCY_HEADER
 from engine.wire.webhooks import status_query
 
 TWIML = "twiml"

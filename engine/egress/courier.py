@@ -27,7 +27,7 @@ from engine.egress.posts import Posts
 from engine.egress.queues import OwedQueue, OwedReader
 from engine.egress.settings import EgressSettings
 from engine.egress.settlements import Settlements, Writer
-from engine.wire.signatures import signed_url
+from engine.formats.signatures import signed_url
 
 LEAST_WINDOW = 8
 """Effects that a queue may have in memory, however many queues there are."""

@@ -14,7 +14,7 @@ from typing import cast
 import h11
 import msgspec
 
-from engine.wire.answers import MAX_ANSWER
+from engine.formats.answers import MAX_ANSWER
 
 BODY_GRACE_SECONDS = 1.0
 """How long a body that nobody needs is waited for, so that the connection can be kept and a trace can show it."""

@@ -16,9 +16,9 @@ from engine.core.routing.traffic import InboundEvent
 from engine.egress.client import Client, NotReached, body_of_success, no_body, sent_url
 from engine.egress.exchange import Answer, NeedsBody
 from engine.egress.traces import trace
-from engine.wire.answers import HookAnswer, intercept_verdict, out_of_session_verdict
+from engine.formats.answers import HookAnswer, intercept_verdict, out_of_session_verdict
+from engine.formats.signatures import signed_form
 from engine.wire.callbacks import intercept_fields, out_of_session_fields
-from engine.wire.signatures import signed_form
 
 Tokens = Callable[[str], str | None]
 """Auth token of an account, by its SID."""

@@ -6,8 +6,8 @@ from engine.egress.client import Client, NotReached, sent_url
 from engine.egress.delivery import DELIVERED, Delivery, not_delivered
 from engine.egress.hooks import Tokens
 from engine.egress.traces import trace
+from engine.formats.signatures import signed_form
 from engine.wire.callbacks import callback_fields, debugger_fields
-from engine.wire.signatures import signed_form
 
 
 class Posts:

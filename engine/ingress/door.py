@@ -16,10 +16,10 @@ from engine.core.numbers.e164 import UNCLEAR, is_unclear, with_plus
 from engine.core.ports.observing import DoorProblem, Observer, TrafficMeter
 from engine.core.ports.operations import Clock, DataPlane
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
+from engine.formats.responses import problem as _problem
+from engine.formats.signatures import Form, signature
 from engine.ingress.carriers import Carrier, Carriers
-from engine.ingress.responses import problem as _problem
 from engine.ingress.unsigned import Unsigned
-from engine.wire.signatures import Form, signature
 from engine.wire.twiml import EMPTY, REJECT, dial, message
 from engine.wire.webhooks import MalformedForm, call_event, leg_report, message_event, parse_form, status_query
 

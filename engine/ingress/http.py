@@ -16,11 +16,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from engine.core.ports.observing import DoorProblem
-from engine.ingress.door import Webhook
-from engine.ingress.exchange import MOST_SKIPPED_BYTES, Application, Exchange, Flow, Target
-from engine.ingress.framing import Framer, Unreadable
-from engine.ingress.port import HttpPort
-from engine.ingress.responses import (
+from engine.formats.responses import (
     FAILED,
     NO_ROOM,
     NOT_POST,
@@ -30,6 +26,10 @@ from engine.ingress.responses import (
     head_of,
     saying_close,
 )
+from engine.ingress.door import Webhook
+from engine.ingress.exchange import MOST_SKIPPED_BYTES, Application, Exchange, Flow, Target
+from engine.ingress.framing import Framer, Unreadable
+from engine.ingress.port import HttpPort
 
 _log = logging.getLogger("maskline.ingress")
 

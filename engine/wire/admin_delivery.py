@@ -19,8 +19,8 @@ from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.numbers.masking import masked
 from engine.core.ports.operations import OutboxFilter
+from engine.formats.values import format_date, optional_date
 from engine.wire.rest_alerts import LogLevel, level_of
-from engine.wire.rest_values import format_date, optional_date
 
 MAX_CHANGED = 1_000
 """Effects of one replay or drop."""

@@ -14,7 +14,7 @@ import msgspec
 from engine.core.model.records import Capability, Mode, ProxyNumber, Session, SessionStatus
 from engine.core.numbers.masking import masked
 from engine.core.sessions.lifecycle import expires_at
-from engine.wire.rest_values import format_date, optional_date
+from engine.formats.values import format_date, optional_date
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 

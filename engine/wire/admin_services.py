@@ -14,8 +14,8 @@ from engine.core.model.errors import invalid_parameter
 from engine.core.model.records import UNSET, Service, ServiceOptions
 from engine.core.model.requests import ServiceRequest
 from engine.core.numbers.masking import masked
-from engine.wire.answers import MAX_ANSWER, HookAnswer, out_of_session_verdict
-from engine.wire.signatures import signed_url
+from engine.formats.answers import MAX_ANSWER, HookAnswer, out_of_session_verdict
+from engine.formats.signatures import signed_url
 
 Options = dict[str, bool | str | None]
 

@@ -23,6 +23,8 @@ from engine.core.numbers.masking import masked
 from engine.core.ports.operations import Explanation, Page
 from engine.core.routing.traffic import Decision
 from engine.core.sessions.lifecycle import expires_at
+from engine.formats.fields import MAX_URL
+from engine.formats.values import format_date, optional_date, parse_url
 from engine.wire.admin import (
     AccountChange,
     AccountCreate,
@@ -36,8 +38,6 @@ from engine.wire.admin import (
     ParticipantReport,
     SessionReport,
 )
-from engine.wire.rest_fields import MAX_URL
-from engine.wire.rest_values import format_date, optional_date, parse_url
 
 _CAPABILITIES = {
     str(capability.name).lower(): capability

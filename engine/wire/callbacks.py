@@ -12,7 +12,7 @@ from engine.core.model.errors import CATALOGUE, Code, Level
 from engine.core.model.records import DebuggerEvent, Interaction, Kind, Leg, Participant, Session, WebhookTrace
 from engine.core.ports.operations import OutOfSessionCase
 from engine.core.routing.traffic import InboundEvent
-from engine.wire.rest_values import API_VERSION, format_date, interaction_data
+from engine.formats.values import API_VERSION, format_date, interaction_data
 
 Fields = dict[str, str]
 """A form whose names are all different."""

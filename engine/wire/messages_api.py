@@ -12,7 +12,7 @@ import msgspec
 from engine.core.model.effects import MessageOwed
 from engine.core.model.records import Kind, LegStatus
 from engine.core.routing.legs import read_status
-from engine.wire.rest_values import API_VERSION
+from engine.formats.values import API_VERSION
 
 CALL_NOT_IN_PROGRESS = 21220
 """The platform's code when the call to be ended has ended."""

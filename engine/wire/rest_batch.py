@@ -29,11 +29,11 @@ from engine.core.sessions.batch import (
     UpdateItem,
 )
 from engine.core.sessions.lifecycle import MAX_TTL_SECONDS
-from engine.wire.rest_fields import JsonSchema, sid_pattern
+from engine.formats.fields import JsonSchema, sid_pattern
+from engine.formats.values import parse_date
 from engine.wire.rest_forms import MAX_FRIENDLY_NAME, MAX_NAME, MAX_PROXY_IDENTIFIER
 from engine.wire.rest_shapes import ParticipantShape, SessionShape
 from engine.wire.rest_show import participant_shape, session_shape
-from engine.wire.rest_values import parse_date
 
 MAX_KEY = 255
 """Characters of an idempotency key."""

@@ -18,7 +18,7 @@ from engine.core.model.requests import (
     SessionUpdate,
 )
 from engine.core.model.sids import SidKind, is_sid
-from engine.wire.rest_fields import (
+from engine.formats.fields import (
     MAX_URL,
     Field,
     Form,
@@ -34,7 +34,7 @@ from engine.wire.rest_fields import (
     unique_name,
     url,
 )
-from engine.wire.rest_values import FormValues, parse_url
+from engine.formats.values import FormValues, parse_url
 
 MAX_NAME = 191
 MAX_FRIENDLY_NAME = 255

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 
 from engine.core.model.records import GeoMatchLevel, Kind, LegStatus, Mode, NumberSelectionBehavior, SessionStatus
-from engine.wire.rest_values import API_VERSION
+from engine.formats.values import API_VERSION
 
 DateTime = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 """A time as `format_date` writes it."""

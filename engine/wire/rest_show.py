@@ -20,6 +20,15 @@ from engine.core.model.records import (
     Session,
 )
 from engine.core.ports.operations import Page, PoolEntry, Record
+from engine.formats.values import (
+    API_VERSION,
+    PageRequest,
+    format_date,
+    format_rfc2822,
+    interaction_data,
+    optional_date,
+    page_token,
+)
 from engine.wire.rest_shapes import (
     AccountResourceShape,
     Capabilities,
@@ -38,15 +47,6 @@ from engine.wire.rest_shapes import (
     SessionLinks,
     SessionShape,
     ShortCodeShape,
-)
-from engine.wire.rest_values import (
-    API_VERSION,
-    PageRequest,
-    format_date,
-    format_rfc2822,
-    interaction_data,
-    optional_date,
-    page_token,
 )
 
 

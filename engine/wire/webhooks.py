@@ -14,7 +14,7 @@ from engine.core.model.records import Kind, LegStatus
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.routing.legs import read_status
 from engine.core.routing.traffic import ANONYMOUS, MAX_MEDIA, InboundEvent, LegReport
-from engine.wire.signatures import Form
+from engine.formats.signatures import Form
 
 MAX_FIELDS = 1_000
 """Parameters of one form; platforms send a few dozen."""

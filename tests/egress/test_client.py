@@ -10,7 +10,7 @@ import pytest
 from engine.core.model.errors import Code
 from engine.egress.client import Client, NotReached, any_body, guarded_client, sent_url
 from engine.egress.settings import EgressSettings
-from engine.wire.answers import MAX_ANSWER
+from engine.formats.answers import MAX_ANSWER
 from tests.egress.material import AC, LOCAL, client
 from tests.egress.receiver import Receiver, Reply, receiving
 

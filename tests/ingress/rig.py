@@ -14,12 +14,12 @@ from engine.core.model.records import DebuggerEvent
 from engine.core.ports.observing import DoorProblem
 from engine.core.routing.foreseen import Foreseen
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
+from engine.formats.signatures import Form, signature
 from engine.ingress.door import Door, DoorSettings
 from engine.ingress.http import InboundProtocol, inbound_protocol
 from engine.ingress.port import HttpPort, PortSettings
 from engine.listeners import Listener, bind_tcp
 from engine.settings import ListenAddress
-from engine.wire.signatures import Form, signature
 from tests.silent import SilentMeter, SilentObserver
 
 ACCOUNT, TOKEN = "AC" + "1" * 32, "a-token"

@@ -10,7 +10,7 @@ from engine.core.model.errors import Code
 from engine.core.model.records import Mode
 from engine.core.ports.operations import InterceptVerdict, OutOfSessionVerdict
 from engine.core.routing.traffic import SessionWanted
-from engine.wire.answers import HookAnswer, intercept_verdict, out_of_session_verdict
+from engine.formats.answers import HookAnswer, intercept_verdict, out_of_session_verdict
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>'
 BOMB = """<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]><Response>&b;</Response>"""

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from engine.core.model.errors import ApiError
 from engine.core.model.records import GeoMatchLevel, Mode, SessionStatus
 from engine.core.model.requests import ParticipantRequest, ServiceRequest, SessionRequest
+from engine.formats.fields import Form
 from engine.wire import rest_alerts, rest_forms, rest_owned
-from engine.wire.rest_fields import Form
 from engine.wire.rest_forms import (
     ADD_PARTICIPANT,
     ADD_SHORT_CODE,

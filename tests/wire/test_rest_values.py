@@ -12,7 +12,7 @@ from twilio.base.deserialize import iso8601_datetime, rfc2822_datetime
 from engine.core.model.errors import ApiError, Code
 from engine.core.model.sids import SidKind, ordered_sid
 from engine.core.ports.operations import PageCursor
-from engine.wire.rest_values import (
+from engine.formats.values import (
     OwnHost,
     format_date,
     format_rfc2822,

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from engine.core.model.errors import ApiError
 from engine.egress.client import _target
+from engine.formats.urls import check_url
 from engine.wire.rest_forms import CREATE_SERVICE
-from engine.wire.urls import check_url
 
 CALLABLE = [
     "https://example.com",

@@ -10,7 +10,7 @@ from twilio.request_validator import RequestValidator
 from engine.core.model.errors import ApiError
 from engine.core.model.records import Kind, LegStatus
 from engine.core.numbers.e164 import parse_identifier
-from engine.wire.signatures import Form, signature
+from engine.formats.signatures import Form, signature
 from engine.wire.webhooks import (
     MAX_ADDRESS,
     MAX_FIELDS,

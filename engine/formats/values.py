@@ -21,7 +21,7 @@ from engine.core.model.records import Interaction, Kind
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.model.texts import check_text
 from engine.core.ports.operations import PageCursor
-from engine.wire.urls import check_url
+from engine.formats.urls import check_url
 
 API_VERSION = "2010-04-01"
 """Version, and first path segment, of the API of owned numbers."""

@@ -14,7 +14,7 @@ from engine.core.model.errors import invalid_parameter
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.model.texts import check_name, check_text
 from engine.core.sessions.lifecycle import MAX_TTL_SECONDS
-from engine.wire.rest_values import FormValues, check_known, parse_date, parse_decimal, parse_url, restore_plus, single
+from engine.formats.values import FormValues, check_known, parse_date, parse_decimal, parse_url, restore_plus, single
 
 Request = TypeVar("Request")
 JsonSchema = dict[str, Any]

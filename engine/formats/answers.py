@@ -19,7 +19,7 @@ from engine.core.model.texts import check_name, check_text
 from engine.core.ports.operations import InterceptVerdict, OutOfSessionVerdict
 from engine.core.routing.traffic import SessionWanted
 from engine.core.sessions.lifecycle import MAX_TTL_SECONDS
-from engine.wire.rest_values import parse_date
+from engine.formats.values import parse_date
 
 MAX_ANSWER = 65_536
 """Bytes of an answer that are read; a longer one is refused (behaviour 5)."""

@@ -1,0 +1,1 @@
+"""Values, forms, answers and addresses that interfaces share; sans-IO."""
