@@ -32,7 +32,6 @@ from engine.core.model.overview import HostFigures
 from engine.core.model.placement import host_name
 from engine.core.ports.observing import ClusterView, Ingress
 from engine.core.routing.shortcuts import index_if_compiled
-from engine.egress.client import guarded_client
 from engine.gauges import Watch
 from engine.ingress.carriers import Carrier, Carriers
 from engine.ingress.door import Door, DoorSettings
@@ -42,6 +41,7 @@ from engine.ingress.feed_tls import Certificate
 from engine.ingress.http import inbound_protocol
 from engine.ingress.port import HttpPort, PortSettings
 from engine.listeners import Listener, allow_descriptors, bind_tcp, bind_unix
+from engine.outbound.client import guarded_client
 from engine.outgoing import Outgoing, egress_settings
 from engine.runtime import OrderedMint, SureClock, clock, monotonic, pick
 from engine.settings import MexicanOne, Settings, Synchronous

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from engine.egress.settings import CarrierKind, CarrierSettings
 from engine.formats.urls import check_url
+from engine.outbound.settings import CarrierKind, CarrierSettings
 
 TWIML = "twiml"
 """Name of the carrier that is always there: the answer of the inbound webhook."""

@@ -13,11 +13,11 @@ from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.operations import DataPlane, OutboxDepth, Store
 from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.egress.carriers import CarrierRoutes, Switchboard
-from engine.egress.client import Client
 from engine.egress.courier import Courier
 from engine.egress.hooks import WebHooks
-from engine.egress.settings import EgressSettings
 from engine.ingress.door import STATUS_PATH
+from engine.outbound.client import Client
+from engine.outbound.settings import EgressSettings
 from engine.runtime import clock
 from engine.settings import Settings
 from engine.telemetry.logs import ROOT

@@ -18,8 +18,8 @@ import msgspec
 
 from engine.carrier_tables import TWIML, CarrierTable, carrier_of, is_start_of_number, rendered, with_secrets
 from engine.core.model.errors import MasklineError
-from engine.egress.settings import TRIES, CarrierSettings
 from engine.formats.urls import check_url
+from engine.outbound.settings import TRIES, CarrierSettings
 
 VARIABLE_PREFIX = "MASKLINE_"
 """Start of every environment variable that is ours."""

@@ -15,7 +15,7 @@ from twilio.request_validator import RequestValidator
 from engine.app import RunningEngine, running_engine
 from engine.core.model.records import Account
 from engine.core.model.requests import AccountUpdate
-from engine.egress.settings import CarrierKind, CarrierSettings
+from engine.outbound.settings import CarrierKind, CarrierSettings
 from engine.settings import ListenAddress, Settings
 from tests.egress.receiver import Received, Receiver, Reply, receiving
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.egress.settings import CarrierKind, CarrierSettings
+from engine.outbound.settings import CarrierKind, CarrierSettings
 from engine.settings import (
     FILE_ONLY,
     ListenAddress,

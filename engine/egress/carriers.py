@@ -21,12 +21,12 @@ from engine.core.model.sids import SidKind
 from engine.core.ports.observing import EgressObserver
 from engine.core.ports.operations import Clock
 from engine.core.routing.traffic import LegReport, ReportOutcome
-from engine.egress.client import Client, NotReached, any_body
-from engine.egress.delivery import DELIVERED, Delivery, cut, not_delivered, retry_after
-from engine.egress.exchange import Answer
-from engine.egress.settings import CarrierKind, CarrierSettings
-from engine.egress.traces import trace
 from engine.formats.signatures import FORM_TYPE, IDEMPOTENCY_HEADER
+from engine.outbound.client import Client, NotReached, any_body
+from engine.outbound.delivery import DELIVERED, Delivery, cut, not_delivered, retry_after
+from engine.outbound.exchange import Answer
+from engine.outbound.settings import CarrierKind, CarrierSettings
+from engine.outbound.traces import trace
 from engine.wire.messages_api import (
     CALL_NOT_IN_PROGRESS,
     HANG_UP_FORM,

@@ -13,11 +13,11 @@ from engine.core.ports.observing import EgressObserver, HookEnd, HookKind
 from engine.core.ports.operations import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
 from engine.core.routing.event_keys import key_of
 from engine.core.routing.traffic import InboundEvent
-from engine.egress.client import Client, NotReached, body_of_success, no_body, sent_url
-from engine.egress.exchange import Answer, NeedsBody
-from engine.egress.traces import trace
 from engine.formats.answers import HookAnswer, intercept_verdict, out_of_session_verdict
 from engine.formats.signatures import signed_form
+from engine.outbound.client import Client, NotReached, body_of_success, no_body, sent_url
+from engine.outbound.exchange import Answer, NeedsBody
+from engine.outbound.traces import trace
 from engine.wire.callbacks import intercept_fields, out_of_session_fields
 
 Tokens = Callable[[str], str | None]

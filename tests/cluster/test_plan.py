@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from engine.cluster.plan import beside, decode_plan, encode_plan, host_settings, node_data_dir, reached_at, settled
-from engine.egress.settings import CarrierKind, CarrierSettings
 from engine.listeners import CannotListen
+from engine.outbound.settings import CarrierKind, CarrierSettings
 from engine.settings import ListenAddress, Settings, Synchronous
 
 SETTINGS = Settings(

@@ -12,8 +12,8 @@ from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import DebuggerEvent, Interaction, Kind, Leg, LegStatus
 from engine.core.model.sids import SidKind, ordered_sid
 from engine.core.ports.observing import DeliveryEnd, DutyKind, HookEnd, HookKind
-from engine.egress.client import Client, guarded_client
-from engine.egress.settings import EgressSettings
+from engine.outbound.client import Client, guarded_client
+from engine.outbound.settings import EgressSettings
 
 AC, KS, TOKEN = "AC" + "a" * 32, "KS" + "b" * 32, "t" * 32
 OTHER_AC = "AC" + "c" * 32

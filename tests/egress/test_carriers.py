@@ -17,7 +17,7 @@ from engine.core.ports.operations import Carriers
 from engine.core.routing.legs import apply_report
 from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.egress.carriers import CarrierMisconfigured, CarrierRoutes, Switchboard
-from engine.egress.settings import CarrierKind, CarrierSettings
+from engine.outbound.settings import CarrierKind, CarrierSettings
 from tests.egress.material import AC, NOW, QUICK, Remembered, client, clock, effect, interaction
 from tests.egress.receiver import Receiver, Reply, receiving
 

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 import pytest
 
 from engine.core.model.errors import Code
-from engine.egress.client import Client, NotReached, any_body, guarded_client, sent_url
-from engine.egress.settings import EgressSettings
 from engine.formats.answers import MAX_ANSWER
+from engine.outbound.client import Client, NotReached, any_body, guarded_client, sent_url
+from engine.outbound.settings import EgressSettings
 from tests.egress.material import AC, LOCAL, client
 from tests.egress.receiver import Receiver, Reply, receiving
 

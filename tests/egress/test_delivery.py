@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.egress.delivery import Delivery, retry_after, wait_before
-from engine.egress.exchange import Answer
-from engine.egress.settings import TRIES, EgressSettings
+from engine.outbound.delivery import Delivery, retry_after, wait_before
+from engine.outbound.exchange import Answer
+from engine.outbound.settings import TRIES, EgressSettings
 from engine.settings import Settings
 
 NOW = 784_111_777.0

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from engine.core.model.errors import Code
-from engine.egress.client import NotReached, guarded_client
-from engine.egress.connections import Origin
-from engine.egress.guard import LOOKUPS_OF_AN_ACCOUNT, AddressPolicy, IpAddress, Resolver
-from engine.egress.settings import EgressSettings
+from engine.outbound.client import NotReached, guarded_client
+from engine.outbound.connections import Origin
+from engine.outbound.guard import LOOKUPS_OF_AN_ACCOUNT, AddressPolicy, IpAddress, Resolver
+from engine.outbound.settings import EgressSettings
 from tests.egress.material import AC, LOCAL
 from tests.egress.receiver import Receiver, receiving
 

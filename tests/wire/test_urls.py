@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.model.errors import ApiError
-from engine.egress.client import _target
 from engine.formats.urls import check_url
+from engine.outbound.client import _target
 from engine.wire.rest_forms import CREATE_SERVICE
 
 CALLABLE = [

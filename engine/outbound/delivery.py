@@ -10,9 +10,9 @@ import msgspec
 
 from engine.core.model.records import WebhookTrace
 from engine.core.numbers.masking import masked
-from engine.egress.client import NotReached
-from engine.egress.exchange import Answer
-from engine.egress.settings import EgressSettings
+from engine.outbound.client import NotReached
+from engine.outbound.exchange import Answer
+from engine.outbound.settings import EgressSettings
 
 MAX_ERROR = 200
 """Characters of an error that are kept with the effect."""

@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 
 from engine.core.model.records import WebhookTrace
 from engine.core.numbers.masking import masked
-from engine.egress.client import NotReached
-from engine.egress.exchange import Answer
 from engine.formats.signatures import signed_url
+from engine.outbound.client import NotReached
+from engine.outbound.exchange import Answer
 
 MAX_URL, MAX_PARAMETERS, MAX_HEADERS, MAX_BODY = 500, 4_000, 1_000, 2_000
 """Characters that are kept."""

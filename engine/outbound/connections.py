@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from engine.egress.exchange import Connection
-from engine.egress.settings import EgressSettings
+from engine.outbound.exchange import Connection
+from engine.outbound.settings import EgressSettings
 
 
 class Origin(msgspec.Struct, frozen=True):

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from itertools import cycle, islice
 
-from engine.egress.connections import Origin
-from engine.egress.exchange import Connection
-from engine.egress.special_ranges import is_public, unwrapped
+from engine.outbound.connections import Origin
+from engine.outbound.exchange import Connection
+from engine.outbound.special_ranges import is_public, unwrapped
 
 IpAddress = IPv4Address | IPv6Address
 

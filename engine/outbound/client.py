@@ -17,10 +17,10 @@ import httpx
 import msgspec
 
 from engine.core.model.errors import Code, MasklineError
-from engine.egress.connections import Connections, Destination, Origin
-from engine.egress.exchange import Answer, Connection, NeedsBody, Unanswered
-from engine.egress.guard import AddressPolicy, AddressRefused, Connector, Resolve, Resolver
-from engine.egress.settings import EgressSettings
+from engine.outbound.connections import Connections, Destination, Origin
+from engine.outbound.exchange import Answer, Connection, NeedsBody, Unanswered
+from engine.outbound.guard import AddressPolicy, AddressRefused, Connector, Resolve, Resolver
+from engine.outbound.settings import EgressSettings
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _FIXED_HEADERS = (

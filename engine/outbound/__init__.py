@@ -1,0 +1,1 @@
+"""The HTTP client: connections, guarded addresses, how one try ended."""
