@@ -13,8 +13,6 @@ from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.operations import DataPlane, OutboxDepth, Store
 from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.egress.carriers import CarrierRoutes, Switchboard
-from engine.egress.courier import Courier
-from engine.egress.hooks import WebHooks
 from engine.ingress.door import STATUS_PATH
 from engine.outbound.client import Client
 from engine.outbound.settings import EgressSettings
@@ -22,6 +20,8 @@ from engine.runtime import clock
 from engine.settings import Settings
 from engine.telemetry.logs import ROOT
 from engine.telemetry.observer import Telemetry
+from engine.webhooks.courier import Courier
+from engine.webhooks.hooks import WebHooks
 
 GAUGE_SECONDS = 5.0
 """How often the outbox is counted."""

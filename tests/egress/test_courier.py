@@ -16,10 +16,10 @@ from engine.core.model.errors import Code
 from engine.core.model.records import DebuggerEvent
 from engine.core.ports.observing import DeliveryEnd, DutyKind
 from engine.core.ports.operations import Outbox
-from engine.egress.courier import LEAST_WINDOW, Courier
-from engine.egress.settlements import MAX_GROUP, Settlements
 from engine.outbound.delivery import DELIVERED, Delivery, Draw
 from engine.outbound.settings import EgressSettings
+from engine.webhooks.courier import LEAST_WINDOW, Courier
+from engine.webhooks.settlements import MAX_GROUP, Settlements
 from tests.egress.material import (
     AC,
     NOW,

@@ -11,7 +11,7 @@ from engine.core.model.records import Kind
 from engine.core.ports.observing import HookEnd, HookKind
 from engine.core.ports.operations import Hooks, OutOfSessionCase
 from engine.core.routing.traffic import InboundEvent, SessionWanted
-from engine.egress.hooks import WebHooks
+from engine.webhooks.hooks import WebHooks
 from tests.egress.material import AC, KS, TOKEN, Remembered, client, interaction, tokens
 from tests.egress.receiver import Receiver, Reply, receiving
 

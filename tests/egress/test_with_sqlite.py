@@ -12,9 +12,9 @@ from sqlite_utils import Database
 from engine.core.model.changes import EffectOwed, EffectRevived
 from engine.core.model.effects import Effect
 from engine.core.ports.operations import OutboxFilter, PageCursor
-from engine.egress.courier import Courier
 from engine.outbound.delivery import DELIVERED
 from engine.outbound.settings import EgressSettings
+from engine.webhooks.courier import Courier
 from storage import SqliteStore
 from storage.owed_rows import effect_row
 from storage.schema import migrations

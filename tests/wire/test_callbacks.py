@@ -23,7 +23,7 @@ from engine.core.model.records import (
 from engine.core.ports.operations import OutOfSessionCase
 from engine.core.routing.traffic import InboundEvent
 from engine.formats.signatures import signed_form, signed_url
-from engine.wire.callbacks import callback_fields, debugger_fields, intercept_fields, out_of_session_fields
+from engine.webhooks.callbacks import callback_fields, debugger_fields, intercept_fields, out_of_session_fields
 
 AC, KS, KC, KI = "AC" + "a" * 32, "KS" + "b" * 32, "KC" + "c" * 32, "KI" + "d" * 32
 KP1, KP2, SM1, SM2 = "KP" + "1" * 32, "KP" + "2" * 32, "SM" + "1" * 32, "SM" + "2" * 32

@@ -2,12 +2,12 @@
 
 from engine.core.model.effects import AlertOwed, CallbackOwed, Effect
 from engine.core.ports.operations import Clock
-from engine.egress.hooks import Tokens
 from engine.formats.signatures import signed_form
 from engine.outbound.client import Client, NotReached, sent_url
 from engine.outbound.delivery import DELIVERED, Delivery, not_delivered
 from engine.outbound.traces import trace
-from engine.wire.callbacks import callback_fields, debugger_fields
+from engine.webhooks.callbacks import callback_fields, debugger_fields
+from engine.webhooks.hooks import Tokens
 
 
 class Posts:

@@ -20,14 +20,14 @@ from engine.core.model.records import DebuggerEvent
 from engine.core.numbers.masking import masked
 from engine.core.ports.observing import DeliveryEnd, DutyKind, EgressObserver
 from engine.core.ports.operations import Clock
-from engine.egress.hooks import Tokens
-from engine.egress.posts import Posts
-from engine.egress.queues import OwedQueue, OwedReader
-from engine.egress.settlements import Settlements, Writer
 from engine.formats.signatures import signed_url
 from engine.outbound.client import Client
 from engine.outbound.delivery import Delivery, Draw, wait_before
 from engine.outbound.settings import EgressSettings
+from engine.webhooks.hooks import Tokens
+from engine.webhooks.posts import Posts
+from engine.webhooks.queues import OwedQueue, OwedReader
+from engine.webhooks.settlements import Settlements, Writer
 
 LEAST_WINDOW = 8
 """Effects that a queue may have in memory, however many queues there are."""

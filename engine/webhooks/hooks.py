@@ -18,7 +18,7 @@ from engine.formats.signatures import signed_form
 from engine.outbound.client import Client, NotReached, body_of_success, no_body, sent_url
 from engine.outbound.exchange import Answer, NeedsBody
 from engine.outbound.traces import trace
-from engine.wire.callbacks import intercept_fields, out_of_session_fields
+from engine.webhooks.callbacks import intercept_fields, out_of_session_fields
 
 Tokens = Callable[[str], str | None]
 """Auth token of an account, by its SID."""

@@ -1,0 +1,1 @@
+"""Webhooks to applications: hooks that decide, callbacks from the outbox."""
