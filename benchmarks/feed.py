@@ -24,8 +24,8 @@ from benchmarks.engines import IN_FLIGHT, NUMBERS, Filled, engine_on, feed_port_
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.redis import REDIS, gets, hit_word, redis
 from benchmarks.report import Figure, Scale, Section, median
+from engine.channels.feed.frames import LENGTH_BYTES, Splitter, framed
 from engine.core.model.requests import ParticipantRequest, SessionRequest
-from engine.wire.feed import LENGTH_BYTES, Splitter, framed
 
 BINDINGS = 100_000
 DEPTHS = (1, 16, 64, 256)

@@ -12,6 +12,9 @@ import msgspec
 
 from benchmarks.engines import NUMBERS, person, proxy_number
 from benchmarks.report import Figure, Scale, Section, median
+from engine.channels.feed.events import MAX_EVENTS
+from engine.channels.feed.frames import layout_of
+from engine.channels.feed.shortcuts import AnswerLayout, answer_frame
 from engine.core.model.records import Kind, Mode
 from engine.core.model.sids import SidKind
 from engine.core.routing.decide import NumberRules, decide
@@ -19,9 +22,6 @@ from engine.core.routing.shortcuts import ANY_ACCOUNT, IS_COMPILED, NEVER, Short
 from engine.core.routing.traffic import Decision, InboundEvent
 from engine.core.sessions.bindings import ActiveSession, Bindings, Seat
 from engine.runtime import OrderedMint
-from engine.wire.feed import layout_of
-from engine.wire.feed_events import MAX_EVENTS
-from engine.wire.feed_shortcuts import AnswerLayout, answer_frame
 
 BINDINGS = 100_000
 EVENTS = 100_000

@@ -19,11 +19,11 @@ import httpx
 import msgspec
 
 from benchmarks.soak_cluster import NO_TLS, Cluster, Json, Shop
+from engine.channels.feed.events import Message
+from engine.channels.feed.frames import Said
 from engine.client.feed import FeedClient
 from engine.client.link import ClientSettings
 from engine.core.routing.traffic import Outcome
-from engine.wire.feed import Said
-from engine.wire.feed_events import Message
 
 WANTS = ("outcome", "reason", "to", "caller_id", "interaction")
 PATIENT = ClientSettings(patience_seconds=60.0, silence_seconds=5.0)

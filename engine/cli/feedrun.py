@@ -8,12 +8,12 @@ from time import perf_counter
 
 import msgspec
 
+from engine.channels.feed.events import Event
+from engine.channels.feed.frames import Refusal, Said
+from engine.channels.feed.records import Record
 from engine.cli.csvrows import BadRow
 from engine.client.feed import FeedClient
 from engine.core.numbers.e164 import mask
-from engine.wire.feed import Refusal, Said
-from engine.wire.feed_events import Event
-from engine.wire.feed_records import Record
 
 WANTS = ("outcome", "reason")
 """All that is counted of a decision."""

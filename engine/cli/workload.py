@@ -10,6 +10,7 @@ import uvloop
 from engine.app import running_engine
 from engine.bench.files import WorkloadFiles
 from engine.bench.workload import EXPIRED_TTL_SECONDS
+from engine.channels.feed.records import read_lines
 from engine.cli.feedrun import WANTS, FeedReport, Pace, Tally, send_records
 from engine.client.feed import FeedClient
 from engine.core.model.records import Account
@@ -17,7 +18,6 @@ from engine.core.model.requests import AccountUpdate
 from engine.demo.provision import Application
 from engine.demo.run import own_directory
 from engine.settings import ListenAddress, Settings
-from engine.wire.feed_records import read_lines
 
 ITEMS_AT_ONCE = 1_000
 """Sessions of one batch."""

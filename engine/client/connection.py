@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from engine.wire.feed import (
+from engine.channels.feed.frames import (
     UNREADABLE,
     Hello,
     Refusal,

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Self
 
+from engine.channels.feed.events import Event
+from engine.channels.feed.frames import FIELDS, NOT_READY, VERSION, Directory, Hello, Refusal, Said, Terms
 from engine.client.link import Answer, ClientSettings, FeedRefused, Link, LinkParts, Pending
 from engine.core.model.placement import Placement
 from engine.core.numbers.e164 import canonical
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.traffic import Outcome
-from engine.wire.feed import FIELDS, NOT_READY, VERSION, Directory, Hello, Refusal, Said, Terms
-from engine.wire.feed_events import Event
 
 _SWEEP_SECONDS = 0.25
 

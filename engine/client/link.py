@@ -7,11 +7,23 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from engine.channels.feed.events import Event
+from engine.channels.feed.frames import (
+    Answers,
+    Hello,
+    Later,
+    Limits,
+    Problem,
+    Refusal,
+    Refused,
+    Said,
+    ServerFrame,
+    Terms,
+    Welcome,
+)
 from engine.client.connection import Connection
 from engine.core.model.errors import MasklineError
 from engine.core.ports.observing import FeedProblem
-from engine.wire.feed import Answers, Hello, Later, Limits, Problem, Refusal, Refused, Said, ServerFrame, Terms, Welcome
-from engine.wire.feed_events import Event
 
 Answer = Callable[[Said], None]
 """Takes what the server said of an event; None = nothing, in the time that there was."""

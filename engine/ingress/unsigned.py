@@ -6,13 +6,13 @@ Anybody can send such a webhook, so both are limited, whatever comes, and hold n
 import logging
 from enum import StrEnum
 
+from engine.channels.carriers import Carriers
 from engine.core.model.errors import CATALOGUE, Code
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import is_sid
 from engine.core.numbers.e164 import mask
 from engine.core.ports.observing import DoorProblem, Observer
 from engine.core.ports.operations import Clock, DataPlane
-from engine.ingress.carriers import Carriers
 
 EVENT_SECONDS = 60.0
 """How long after an event an account is told of no other one of its cause."""

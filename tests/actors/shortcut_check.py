@@ -6,11 +6,11 @@ from itertools import product
 import msgspec
 
 from actors.host import Host
+from engine.channels.feed.events import MAX_EVENTS, read_resolves
+from engine.channels.feed.frames import completed, layout_of, shape_of
+from engine.channels.feed.shortcuts import answer_frame
 from engine.core.model.records import Kind
 from engine.core.routing.traffic import Decision, InboundEvent
-from engine.wire.feed import completed, layout_of, shape_of
-from engine.wire.feed_events import MAX_EVENTS, read_resolves
-from engine.wire.feed_shortcuts import answer_frame
 
 WANTS = ("outcome", "reason", "to", "caller_id", "code")
 SUBJECTS = {Kind.VOICE: "call", Kind.MESSAGE: "message"}

@@ -8,6 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import msgspec
 import pytest
 
+from engine.channels.feed.connection import FeedSettings
+from engine.channels.feed.events import Call, Event, Message, Resolve, Side, Status, Subject
+from engine.channels.feed.frames import Refusal, Said
 from engine.client.feed import FeedClient
 from engine.client.link import ClientSettings, FeedRefused
 from engine.core.model.hosts import HostAddress, HostDirectory
@@ -16,9 +19,6 @@ from engine.core.model.records import LegStatus
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.decide import BUSY, STORE_DOWN
 from engine.core.routing.traffic import ReportOutcome
-from engine.ingress.feed import FeedSettings
-from engine.wire.feed import Refusal, Said
-from engine.wire.feed_events import Call, Event, Message, Resolve, Side, Status, Subject
 from tests.ingress.feed_rig import (
     HOOKED,
     KEY,

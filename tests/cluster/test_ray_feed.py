@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.channels.feed.events import Call, Resolve, Subject
+from engine.channels.feed.frames import Said
 from engine.client.feed import FeedClient
 from engine.client.link import ClientSettings
 from engine.settings import ListenAddress
-from engine.wire.feed import Said
-from engine.wire.feed_events import Call, Resolve, Subject
 from tests.cluster.live_cluster import WAIT_SECONDS, LiveCluster, eventually, session_of
 from tests.e2e.feed import Feed
 from tests.e2e.tenant import Pairing, Tenant, new_tenant, numbers_of

@@ -8,16 +8,16 @@ from typing import Any
 
 import msgspec
 
+from engine.channels.carriers import Carrier
+from engine.channels.feed.connection import FeedSettings
+from engine.channels.feed.server import FeedServer
+from engine.channels.feed.tls import Certificate
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.records import Account
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.foreseen import Foreseen
 from engine.core.routing.shortcuts import ShortcutIndex
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Question, ReportOutcome
-from engine.ingress.carriers import Carrier
-from engine.ingress.feed import FeedSettings
-from engine.ingress.feed_server import FeedServer
-from engine.ingress.feed_tls import Certificate
 from engine.listeners import bind_tcp
 from engine.settings import ListenAddress
 from tests.ingress.rig import ACCOUNT, PATIENCE, PROXY, REFUSED, ROUTED, SENDER, FakeMeter, FakeMonotonic, until

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
+from engine.channels.carriers import Carrier
 from engine.core.model.errors import Code
 from engine.core.ports.observing import DoorProblem
-from engine.ingress.carriers import Carrier
 from engine.ingress.door import DoorSettings
 from tests.ingress.rig import (
     ACCOUNT,

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.channels.feed.connection import Admitted, FeedConnection, FeedParts, FeedSettings
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.records import Kind, LegStatus
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.traffic import InboundEvent, ReportOutcome
-from engine.ingress.feed import Admitted, FeedConnection, FeedParts, FeedSettings
 from tests.ingress.feed_rig import (
     ACCOUNT,
     CARRIER,

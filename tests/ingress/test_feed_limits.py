@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from engine.channels.feed.connection import FeedSettings
 from engine.core.ports.observing import FeedProblem
-from engine.ingress.feed import FeedSettings
 from tests.ingress.feed_rig import (
     HELLO,
     HOOKED,

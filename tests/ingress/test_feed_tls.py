@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.ingress.feed import FeedSettings
-from engine.ingress.feed_tls import BadCertificate, Certificate
+from engine.channels.feed.connection import FeedSettings
+from engine.channels.feed.tls import BadCertificate, Certificate
 from tests.certificates import EC, RSA, Pems, made
 from tests.ingress.feed_rig import HELLO, HOOKED, PATIENCE, SENDER, TOLD, Running, call, connected, feeding, until
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import msgspec
 
-from engine.core.ports.observing import FeedProblem
-from engine.core.routing.traffic import Decision, Outcome, Question, Reason
-from engine.wire.feed import (
+from engine.channels.feed.events import MAX_EVENTS
+from engine.channels.feed.frames import (
     Answers,
     Directory,
     FeedHost,
@@ -24,7 +23,8 @@ from engine.wire.feed import (
     Welcome,
     framed,
 )
-from engine.wire.feed_events import MAX_EVENTS
+from engine.core.ports.observing import FeedProblem
+from engine.core.routing.traffic import Decision, Outcome, Question, Reason
 
 WANTS = ("outcome", "reason", "to", "caller_id", "interaction")
 KEY, SECRET = "SK" + "0" * 32, "a secret"

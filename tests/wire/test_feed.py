@@ -11,11 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.model.records import Kind, LegStatus
-from engine.core.ports.observing import FeedProblem
-from engine.core.routing.foreseen import Passage
-from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason
-from engine.wire.feed import (
+from engine.channels.feed.events import (
+    MAX_EVENTS,
+    Call,
+    Event,
+    Message,
+    Resolve,
+    Side,
+    Status,
+    Subject,
+    read_events,
+    read_resolves,
+)
+from engine.channels.feed.frames import (
     FIELDS,
     READ_OVER,
     UNREADABLE,
@@ -30,19 +38,11 @@ from engine.wire.feed import (
     read_server_frame,
     shape_of,
 )
-from engine.wire.feed_events import (
-    MAX_EVENTS,
-    Call,
-    Event,
-    Message,
-    Resolve,
-    Side,
-    Status,
-    Subject,
-    read_events,
-    read_resolves,
-)
-from engine.wire.feed_records import read_lines
+from engine.channels.feed.records import read_lines
+from engine.core.model.records import Kind, LegStatus
+from engine.core.ports.observing import FeedProblem
+from engine.core.routing.foreseen import Passage
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason
 from tests.core.pairings import couple
 from tests.wire.feed_example import EVENTS, FRAMES, HELLO, ROUTED, dumps, hexes
 

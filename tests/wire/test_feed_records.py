@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.channels.feed.events import Call, Message, Resolve, Side, Status, Subject
+from engine.channels.feed.frames import Refusal
+from engine.channels.feed.records import MAX_RECORD_BYTES, Record, read_lines, read_maps
 from engine.core.model.records import LegStatus
 from engine.core.ports.observing import FeedProblem
-from engine.wire.feed import Refusal
-from engine.wire.feed_events import Call, Message, Resolve, Side, Status, Subject
-from engine.wire.feed_records import MAX_RECORD_BYTES, Record, read_lines, read_maps
 
 A, P = "+12125550111", "+14155550100"
 KI = "KI" + "1" * 32

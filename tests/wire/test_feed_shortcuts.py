@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.channels.feed.events import MAX_EVENTS, read_resolves
+from engine.channels.feed.frames import FIELDS, completed, layout_of, shape_of
+from engine.channels.feed.shortcuts import FrameAnswers, answer_frame
 from engine.core.routing.decide import STRANGERS
 from engine.core.routing.foreseen import Passage
 from engine.core.routing.shortcuts import NEVER, ShortcutIndex, hold, note
 from engine.core.routing.traffic import Decision
-from engine.wire.feed import FIELDS, completed, layout_of, shape_of
-from engine.wire.feed_events import MAX_EVENTS, read_resolves
-from engine.wire.feed_shortcuts import FrameAnswers, answer_frame
 from tests.core.pairings import ALICE, BOB, CAROL, MEXICAN, NOW, P1, P2, couple
 from tests.wire.test_feed import garbage
 

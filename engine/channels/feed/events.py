@@ -6,13 +6,13 @@ from typing import Annotated, Any, Final, get_type_hints
 import msgspec
 from msgspec import Meta, Raw
 
+from engine.channels.feed.frames import UNREADABLE, Payload, Refusal, Refused, not_msgpack
 from engine.core.model.records import Kind, LegStatus
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.numbers.e164 import UNCLEAR, is_unclear, mask
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.legs import read_status
 from engine.core.routing.traffic import ANONYMOUS, MAX_MEDIA, InboundEvent, LegReport
-from engine.wire.feed import UNREADABLE, Payload, Refusal, Refused, not_msgpack
 
 MAX_EVENTS: Final = 4_096
 """Events of one frame."""

@@ -1,7 +1,7 @@
 """One connection of the feed: frames of events in, frames of decisions out, in the same order.
 
-It decides nothing (the data plane does) and knows no bytes (`engine.wire.feed` does). A burst that was read is decided
-in one turn of the loop and answered with one write; an event is at most a callback, never a task or a future.
+It decides nothing (the data plane does) and knows no bytes (`engine.channels.feed.frames` does). A burst that was read
+is decided in one turn of the loop and answered with one write; an event is a callback at most, no task and no future.
 """
 
 import asyncio
@@ -11,13 +11,10 @@ from functools import partial
 
 import msgspec
 
-from engine.core.model.hosts import HostDirectory
-from engine.core.ports.observing import FeedObserver, FeedProblem, TrafficMeter
-from engine.core.ports.operations import Clock, FeedPlane
-from engine.ingress.carriers import Carrier
-from engine.ingress.feed_desk import FeedDesk
-from engine.ingress.feed_line import Frame, Line
-from engine.wire.feed import (
+from engine.channels.carriers import Carrier
+from engine.channels.feed.desk import FeedDesk
+from engine.channels.feed.events import MAX_EVENTS, Event, Resolve, read_events, read_resolves
+from engine.channels.feed.frames import (
     FIELDS,
     LENGTH_BYTES,
     MAX_HELLO_BYTES,
@@ -47,8 +44,11 @@ from engine.wire.feed import (
     read_hello,
     shape_of,
 )
-from engine.wire.feed_events import MAX_EVENTS, Event, Resolve, read_events, read_resolves
-from engine.wire.feed_shortcuts import AnswerLayout, answer_frame
+from engine.channels.feed.line import Frame, Line
+from engine.channels.feed.shortcuts import AnswerLayout, answer_frame
+from engine.core.model.hosts import HostDirectory
+from engine.core.ports.observing import FeedObserver, FeedProblem, TrafficMeter
+from engine.core.ports.operations import Clock, FeedPlane
 
 LINGER_SECONDS = 1.0
 """How long a peer may go on sending what is not read any more, so that it comes to read its last answers."""

@@ -1,7 +1,7 @@
 """Events as they stand in files: an object a line (NDJSON), or MessagePack maps one after the other; sans-IO.
 
-An object has the fields of its event (`engine.wire.feed_events`) by name, its kind as `event`, and maybe when it came
-as `at`.
+An object has the fields of its event (`engine.channels.feed.events`) by name, its kind as `event`, and maybe when it
+came as `at`.
 """
 
 import re
@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
+from engine.channels.feed.events import Call, Event, Message, Resolve, Status
+from engine.channels.feed.frames import UNREADABLE, Refusal, Refused
 from engine.core.ports.observing import FeedProblem
-from engine.wire.feed import UNREADABLE, Refusal, Refused
-from engine.wire.feed_events import Call, Event, Message, Resolve, Status
 
 MAX_RECORD_BYTES: Final = 1_048_576
 """Bytes of one record."""

@@ -1,7 +1,7 @@
 """Answers the plain questions of a frame from their shortcuts, bytes to bytes; sans-IO.
 
 It reads only frames that hold nothing but questions, written the shortest way, and leaves all others, with whatever may
-be wrong in them, to `engine.wire.feed_events`. mypyc compiles this module (see `engine.core.routing.shortcuts`).
+be wrong in them, to `engine.channels.feed.events`. mypyc compiles this module (see `engine.core.routing.shortcuts`).
 """
 
 from typing import Final, final

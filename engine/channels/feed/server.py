@@ -5,14 +5,14 @@ import contextlib
 import socket
 from collections.abc import Callable
 
+from engine.channels.carriers import Carriers
+from engine.channels.feed.connection import Admitted, FeedConnection, FeedParts, FeedSettings
+from engine.channels.feed.frames import Hello, Refused
+from engine.channels.feed.tls import Certificate
 from engine.core.model.hosts import HostDirectory
 from engine.core.model.records import Account
 from engine.core.ports.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports.operations import Clock, FeedPlane
-from engine.ingress.carriers import Carriers
-from engine.ingress.feed import Admitted, FeedConnection, FeedParts, FeedSettings
-from engine.ingress.feed_tls import Certificate
-from engine.wire.feed import Hello, Refused
 
 _BACKLOG = 1024
 _IDLE_SECONDS, _PROBE_SECONDS, _PROBES = 60, 15, 4

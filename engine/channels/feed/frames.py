@@ -10,12 +10,12 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from engine.channels.feed.shortcuts import NOTHING, PARTNER, SHOWN, AnswerLayout, FrameAnswers
 from engine.core.model.errors import MasklineError
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.decide import STRANGERS
 from engine.core.routing.foreseen import Passage
 from engine.core.routing.traffic import Decision
-from engine.wire.feed_shortcuts import NOTHING, PARTNER, SHOWN, AnswerLayout, FrameAnswers
 
 VERSION: Final = 1
 """The one version of the protocol that there is."""

@@ -8,15 +8,15 @@ from typing import final
 import msgspec
 from mypy_extensions import mypyc_attr
 
+from engine.channels.carriers import Carrier
+from engine.channels.feed.events import Call, Event, Resolve, Status
+from engine.channels.feed.frames import Refusal, Refused
+from engine.channels.feed.line import Frame
 from engine.core.numbers.e164 import with_plus
 from engine.core.ports.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports.operations import FeedPlane
 from engine.core.routing.decide import NOT_IN_POOL
 from engine.core.routing.traffic import Decision, ReportOutcome
-from engine.ingress.carriers import Carrier
-from engine.ingress.feed_line import Frame
-from engine.wire.feed import Refusal, Refused
-from engine.wire.feed_events import Call, Event, Resolve, Status
 
 _log = logging.getLogger("maskline.feed")
 

@@ -6,8 +6,8 @@ An event that waits for more than its commit does not hold up its frame: its ans
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from engine.channels.feed.frames import NOT_READY, Encoded, LateAnswer, Problem, Said, Shape, Welcome
 from engine.core.routing.traffic import Decision, ReportOutcome
-from engine.wire.feed import NOT_READY, Encoded, LateAnswer, Problem, Said, Shape, Welcome
 
 
 class Frame:

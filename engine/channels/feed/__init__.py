@@ -1,0 +1,1 @@
+"""The feed: frames of events in, frames of decisions out, over TCP or TLS."""
