@@ -26,7 +26,7 @@ from twilio.request_validator import RequestValidator
 
 from benchmarks.engines import person
 from benchmarks.peers import Ready, Routes, until_told
-from engine.wire.twiml import REJECT, dial
+from engine.channels.twiml.answers import REJECT, dial
 
 PORT = ("postgresql", "port")
 """Key of the routes under which the port of PostgreSQL is."""

@@ -37,6 +37,7 @@ from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.webhook import PUBLIC_URL, SESSIONS, STRANGERS, pairs_of, webhooks
 from engine.channels.feed.connection import FeedSettings
 from engine.channels.feed.server import FeedServer
+from engine.channels.twiml.door import Door, DoorSettings
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.placement import host_name
 from engine.core.model.records import Kind, Mode
@@ -45,7 +46,6 @@ from engine.core.ports.observing import Ingress, TrafficMeter
 from engine.core.ports.operations import Clock
 from engine.core.routing.foreseen import Foreseen
 from engine.core.routing.traffic import Reason
-from engine.ingress.door import Door, DoorSettings
 from engine.ingress.http import inbound_protocol
 from engine.ingress.port import HttpPort
 from engine.listeners import Listener, bind_tcp

@@ -18,8 +18,8 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI, Request, Response
 
-from engine.wire.twiml import REJECT, dial
-from engine.wire.webhooks import parse_form
+from engine.channels.twiml.answers import REJECT, dial
+from engine.channels.twiml.forms import parse_form
 
 Routes = dict[tuple[str, str], str]
 """(sender, proxy number) → whom to dial."""

@@ -29,6 +29,7 @@ from engine.channels.carriers import Carrier, Carriers
 from engine.channels.feed.connection import FeedSettings
 from engine.channels.feed.server import FeedServer
 from engine.channels.feed.tls import Certificate
+from engine.channels.twiml.door import Door, DoorSettings
 from engine.console.app import LINK_PATH, console_routes, create_console
 from engine.console.settings import ConsoleSettings
 from engine.core.model.hosts import HostAddress, HostDirectory, Peers
@@ -37,7 +38,6 @@ from engine.core.model.placement import host_name
 from engine.core.ports.observing import ClusterView, Ingress
 from engine.core.routing.shortcuts import index_if_compiled
 from engine.gauges import Watch
-from engine.ingress.door import Door, DoorSettings
 from engine.ingress.http import inbound_protocol
 from engine.ingress.port import HttpPort, PortSettings
 from engine.listeners import Listener, allow_descriptors, bind_tcp, bind_unix

@@ -9,11 +9,11 @@ import logging
 from collections.abc import Callable
 
 from actors.parts import Egress
+from engine.channels.senders import CarrierRoutes, Switchboard
+from engine.channels.twiml.door import STATUS_PATH
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.operations import DataPlane, OutboxDepth, Store
 from engine.core.routing.traffic import LegReport, ReportOutcome
-from engine.egress.carriers import CarrierRoutes, Switchboard
-from engine.ingress.door import STATUS_PATH
 from engine.outbound.client import Client
 from engine.outbound.settings import EgressSettings
 from engine.runtime import clock

@@ -15,6 +15,7 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from engine.channels.twiml.door import Webhook
 from engine.core.ports.observing import DoorProblem
 from engine.formats.responses import (
     FAILED,
@@ -26,7 +27,6 @@ from engine.formats.responses import (
     head_of,
     saying_close,
 )
-from engine.ingress.door import Webhook
 from engine.ingress.exchange import MOST_SKIPPED_BYTES, Application, Exchange, Flow, Target
 from engine.ingress.framing import Framer, Unreadable
 from engine.ingress.port import HttpPort

@@ -5,8 +5,8 @@ from collections.abc import Hashable
 import msgspec
 from uvicorn.server import ServerState
 
+from engine.channels.twiml.door import Door
 from engine.core.ports.observing import Observer
-from engine.ingress.door import Door
 
 
 class PortSettings(msgspec.Struct, frozen=True, kw_only=True):

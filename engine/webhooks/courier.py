@@ -50,7 +50,7 @@ class OutboxStore(OwedReader, Writer, Protocol):
 
 
 class CarrierDesk(Protocol):
-    """Sends through carriers; implemented by `engine.egress.carriers`."""
+    """Sends through carriers; implemented by `engine.channels.senders`."""
 
     async def deliver(self, effect: Effect, duty: MessageOwed | HangUpOwed) -> Delivery:
         """Try once."""

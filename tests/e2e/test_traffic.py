@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.wire.webhooks import status_query
+from engine.channels.twiml.forms import status_query
 from tests.e2e.carrier import DROPPED, REJECTED, call_form, resource_sid
 from tests.e2e.live import LiveServer, on_both_runtimes
 from tests.e2e.tenant import Tenant, new_tenant, person, proxy_number

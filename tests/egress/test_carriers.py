@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from engine.channels.senders import CarrierMisconfigured, CarrierRoutes, Switchboard
 from engine.core.model.changes import InteractionUpdated
 from engine.core.model.effects import Effect, HangUpOwed, MessageOwed
 from engine.core.model.errors import Code
@@ -16,7 +17,6 @@ from engine.core.model.records import Kind, LegStatus
 from engine.core.ports.operations import Carriers
 from engine.core.routing.legs import apply_report
 from engine.core.routing.traffic import LegReport, ReportOutcome
-from engine.egress.carriers import CarrierMisconfigured, CarrierRoutes, Switchboard
 from engine.outbound.settings import CarrierKind, CarrierSettings
 from tests.egress.material import AC, NOW, QUICK, Remembered, client, clock, effect, interaction
 from tests.egress.receiver import Receiver, Reply, receiving

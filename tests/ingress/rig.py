@@ -10,12 +10,12 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from engine.channels.twiml.door import Door, DoorSettings
 from engine.core.model.records import DebuggerEvent
 from engine.core.ports.observing import DoorProblem
 from engine.core.routing.foreseen import Foreseen
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from engine.formats.signatures import Form, signature
-from engine.ingress.door import Door, DoorSettings
 from engine.ingress.http import InboundProtocol, inbound_protocol
 from engine.ingress.port import HttpPort, PortSettings
 from engine.listeners import Listener, bind_tcp

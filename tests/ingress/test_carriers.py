@@ -5,9 +5,9 @@ import logging
 import pytest
 
 from engine.channels.carriers import Carrier
+from engine.channels.twiml.door import DoorSettings
 from engine.core.model.errors import Code
 from engine.core.ports.observing import DoorProblem
-from engine.ingress.door import DoorSettings
 from tests.ingress.rig import (
     ACCOUNT,
     OTHER_ACCOUNT,

@@ -4,10 +4,10 @@ import logging
 
 import pytest
 
+from engine.channels.twiml.door import DoorSettings
 from engine.core.model.errors import Code
 from engine.core.ports.observing import DoorProblem
 from engine.core.routing.traffic import Decision, Outcome, Reason, ReportOutcome
-from engine.ingress.door import DoorSettings
 from tests.ingress.rig import (
     ACCOUNT,
     NOW,

@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
+from engine.channels.twiml.door import MESSAGE_PATH, VOICE_PATH, Door, DoorSettings, Webhook
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
-from engine.ingress.door import MESSAGE_PATH, VOICE_PATH, Door, DoorSettings, Webhook
 from tests.silent import SilentMeter, SilentObserver
 
 ROUTED = Decision(

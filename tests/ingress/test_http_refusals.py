@@ -5,8 +5,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from engine.channels.twiml.door import DoorSettings
 from engine.core.ports.observing import DoorProblem
-from engine.ingress.door import DoorSettings
 from engine.ingress.framing import MAX_HEAD_BYTES
 from tests.ingress.rig import PUBLIC_URL, ROUTED, UNSIGNED, call, connected, held, numbered, post, serving, text, until
 

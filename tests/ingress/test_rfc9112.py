@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from engine.ingress.door import DoorSettings
+from engine.channels.twiml.door import DoorSettings
 from engine.ingress.framing import MAX_EMPTY_LINES, MAX_EXTRA_BYTES, MAX_HEAD_BYTES
 from tests.ingress.rig import PUBLIC_URL, Client, call, connected, post, serving
 

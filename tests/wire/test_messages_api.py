@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.model.effects import MessageOwed
-from engine.core.model.records import LegStatus
-from engine.wire.messages_api import (
+from engine.channels.twiml.messages_api import (
     CarrierAnswer,
     authorization,
     call_url,
@@ -16,6 +14,8 @@ from engine.wire.messages_api import (
     message_form,
     messages_url,
 )
+from engine.core.model.effects import MessageOwed
+from engine.core.model.records import LegStatus
 
 AC = "AC" + "a" * 32
 STATUS_URL = "https://mask.example/inbound/status?interaction=KI1&leg=outbound"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.wire.twiml import EMPTY, REJECT, dial, escape, message
+from engine.channels.twiml.answers import EMPTY, REJECT, dial, escape, message
 
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()))
 """Lone surrogates and control characters too."""

@@ -7,11 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator
 
-from engine.core.model.errors import ApiError
-from engine.core.model.records import Kind, LegStatus
-from engine.core.numbers.e164 import parse_identifier
-from engine.formats.signatures import Form, signature
-from engine.wire.webhooks import (
+from engine.channels.twiml.forms import (
     MAX_ADDRESS,
     MAX_FIELDS,
     MAX_RESOURCE_SID,
@@ -22,6 +18,10 @@ from engine.wire.webhooks import (
     parse_form,
     status_query,
 )
+from engine.core.model.errors import ApiError
+from engine.core.model.records import Kind, LegStatus
+from engine.core.numbers.e164 import parse_identifier
+from engine.formats.signatures import Form, signature
 
 INTERACTION = "KI" + "a" * 32
 CALL = {"From": "+14155550100", "To": "+14155550199", "CallSid": "CA" + "1" * 32}

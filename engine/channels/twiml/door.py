@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from engine.channels.carriers import Carrier, Carriers
+from engine.channels.twiml.answers import EMPTY, REJECT, dial, message
+from engine.channels.twiml.forms import MalformedForm, call_event, leg_report, message_event, parse_form, status_query
+from engine.channels.twiml.unsigned import Unsigned
 from engine.core.model.errors import Code
 from engine.core.model.records import LegStatus
 from engine.core.numbers.e164 import UNCLEAR, is_unclear, with_plus
@@ -19,9 +22,6 @@ from engine.core.ports.operations import Clock, DataPlane
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
 from engine.formats.responses import problem as _problem
 from engine.formats.signatures import Form, signature
-from engine.ingress.unsigned import Unsigned
-from engine.wire.twiml import EMPTY, REJECT, dial, message
-from engine.wire.webhooks import MalformedForm, call_event, leg_report, message_event, parse_form, status_query
 
 VOICE_PATH, MESSAGE_PATH, STATUS_PATH = b"/inbound/voice", b"/inbound/message", b"/inbound/status"
 PATHS = frozenset({VOICE_PATH, MESSAGE_PATH, STATUS_PATH})

@@ -14,6 +14,16 @@ from pathlib import Path
 
 import msgspec
 
+from engine.channels.twiml.forms import status_query
+from engine.channels.twiml.messages_api import (
+    CALL_NOT_IN_PROGRESS,
+    HANG_UP_FORM,
+    authorization,
+    call_url,
+    carrier_answer,
+    message_form,
+    messages_url,
+)
 from engine.core.model.effects import Effect, HangUpOwed, MessageOwed
 from engine.core.model.errors import Code, MasklineError
 from engine.core.model.records import Address, DebuggerEvent, Kind, LegStatus
@@ -27,16 +37,6 @@ from engine.outbound.delivery import DELIVERED, Delivery, cut, not_delivered, re
 from engine.outbound.exchange import Answer
 from engine.outbound.settings import CarrierKind, CarrierSettings
 from engine.outbound.traces import trace
-from engine.wire.messages_api import (
-    CALL_NOT_IN_PROGRESS,
-    HANG_UP_FORM,
-    authorization,
-    call_url,
-    carrier_answer,
-    message_form,
-    messages_url,
-)
-from engine.wire.webhooks import status_query
 
 TWIML = "twiml"
 """The name that routes give to the inbound webhook's own answer."""

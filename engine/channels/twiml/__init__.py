@@ -1,0 +1,1 @@
+"""TwiML platforms: webhooks in, documents out, messages through the platform's API."""
