@@ -46,8 +46,8 @@ from engine.core.ports.observing import Ingress, TrafficMeter
 from engine.core.ports.operations import Clock
 from engine.core.routing.foreseen import Foreseen
 from engine.core.routing.traffic import Reason
-from engine.ingress.http import inbound_protocol
-from engine.ingress.port import HttpPort
+from engine.http.connections import inbound_protocol
+from engine.http.port import HttpPort
 from engine.listeners import Listener, bind_tcp
 from engine.runtime import clock, monotonic
 from engine.settings import ListenAddress

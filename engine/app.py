@@ -38,8 +38,8 @@ from engine.core.model.placement import host_name
 from engine.core.ports.observing import ClusterView, Ingress
 from engine.core.routing.shortcuts import index_if_compiled
 from engine.gauges import Watch
-from engine.ingress.http import inbound_protocol
-from engine.ingress.port import HttpPort, PortSettings
+from engine.http.connections import inbound_protocol
+from engine.http.port import HttpPort, PortSettings
 from engine.listeners import Listener, allow_descriptors, bind_tcp, bind_unix
 from engine.outbound.client import guarded_client
 from engine.outgoing import Outgoing, egress_settings

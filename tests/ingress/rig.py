@@ -16,8 +16,8 @@ from engine.core.ports.observing import DoorProblem
 from engine.core.routing.foreseen import Foreseen
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from engine.formats.signatures import Form, signature
-from engine.ingress.http import InboundProtocol, inbound_protocol
-from engine.ingress.port import HttpPort, PortSettings
+from engine.http.connections import InboundProtocol, inbound_protocol
+from engine.http.port import HttpPort, PortSettings
 from engine.listeners import Listener, bind_tcp
 from engine.settings import ListenAddress
 from tests.silent import SilentMeter, SilentObserver

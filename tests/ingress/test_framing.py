@@ -8,7 +8,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.ingress.framing import CHUNKED, Framer, Unreadable, origin_form
+from engine.http.framing import CHUNKED, Framer, Unreadable, origin_form
 
 Request = tuple[bytes, bytes, bytes]
 """Method, target, body."""

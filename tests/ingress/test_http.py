@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 
 from engine.core.routing.traffic import Decision, Outcome, Reason
-from engine.ingress.http import MAX_WAITING
+from engine.http.connections import MAX_WAITING
 from tests.ingress.rig import (
     REFUSED,
     ROUTED,

@@ -6,8 +6,8 @@ import random
 import pytest
 
 from engine.core.ports.observing import DoorProblem
-from engine.ingress.http import MOST_LINGERING_BYTES
-from engine.ingress.port import PortSettings
+from engine.http.connections import MOST_LINGERING_BYTES
+from engine.http.port import PortSettings
 from tests.ingress.rig import (
     ROUTED,
     UNSIGNED,

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from engine.channels.twiml.door import DoorSettings
-from engine.ingress.framing import MAX_EMPTY_LINES, MAX_EXTRA_BYTES, MAX_HEAD_BYTES
+from engine.http.framing import MAX_EMPTY_LINES, MAX_EXTRA_BYTES, MAX_HEAD_BYTES
 from tests.ingress.rig import PUBLIC_URL, Client, call, connected, post, serving
 
 pytestmark = pytest.mark.anyio

@@ -1,6 +1,6 @@
 """The inbound door: one webhook's bytes to one HTTP answer; signature, form, decision, TwiML.
 
-It knows no connection (`engine.ingress.http` does) and decides nothing (the data plane does).
+It knows no connection (`engine.http.connections` does) and decides nothing (the data plane does).
 """
 
 import hmac

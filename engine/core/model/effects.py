@@ -1,4 +1,4 @@
-"""What the engine owes the world after a decision: committed with it, delivered by `engine.egress` afterwards.
+"""What the engine owes the world after a decision: committed with it, delivered by `engine.webhooks` afterwards.
 
 Delivery is at least once, in order per session, with the effect's SID as idempotency key. Source: design section 5,
 behaviour 12 and 16.

@@ -1,6 +1,6 @@
 """The records that are kept: accounts, numbers, services, sessions, participants, interactions.
 
-Values as the rules see them; how they look on the wire is `engine.wire`, how they lie on disk is `storage`.
+Values as the rules see them; channels and API know how they look on the wire, how they lie on disk is `storage`.
 Times are UTC epoch seconds; a SID is its full 34 characters.
 """
 

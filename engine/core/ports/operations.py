@@ -298,7 +298,7 @@ class OutOfSessionCase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hooks(Protocol):
-    """The webhooks that decide about an event while it waits; implemented by `engine.egress`, never raises."""
+    """The webhooks that decide about an event while it waits; implemented by `engine.webhooks`, never raises."""
 
     async def intercept(
         self, url: str, interaction: Interaction, *, may_rewrite: bool, timeout_seconds: float
@@ -310,7 +310,7 @@ class Hooks(Protocol):
 
 
 class Outbox(Protocol):
-    """Where committed effects are handed for delivery; implemented by `engine.egress`, never raises."""
+    """Where committed effects are handed for delivery; implemented by `engine.webhooks`, never raises."""
 
     def owed(self, effects: Sequence[Effect]) -> None:
         """Deliver these in time; they are on disk."""

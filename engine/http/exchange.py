@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
-from engine.ingress.framing import Framer, Header, Unreadable, origin_form
+from engine.http.framing import Framer, Header, Unreadable, origin_form
 
 MOST_SKIPPED_BYTES = 65_536
 """Of a body that nobody wants: up to there it is read for the sake of the next request, past it the connection ends."""

@@ -1,6 +1,6 @@
 """The connections of an HTTP port: inbound webhooks are answered here, everything else by the ASGI application.
 
-A connection frames its requests itself (`engine.ingress.framing`). A webhook never becomes an ASGI scope, a task or a
+A connection frames its requests itself (`engine.http.framing`). A webhook never becomes an ASGI scope, a task or a
 timer; many of one connection may wait for their commits, and their answers leave in the order of their requests, those
 of one readable burst in one write. Everything else is handed to the application, one request at a time and in its place
 among the webhooks. What cannot be taken yet waits as bytes, and no more are read.
@@ -27,9 +27,9 @@ from engine.formats.responses import (
     head_of,
     saying_close,
 )
-from engine.ingress.exchange import MOST_SKIPPED_BYTES, Application, Exchange, Flow, Target
-from engine.ingress.framing import Framer, Unreadable
-from engine.ingress.port import HttpPort
+from engine.http.exchange import MOST_SKIPPED_BYTES, Application, Exchange, Flow, Target
+from engine.http.framing import Framer, Unreadable
+from engine.http.port import HttpPort
 
 _log = logging.getLogger("maskline.ingress")
 

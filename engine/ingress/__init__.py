@@ -1,1 +1,0 @@
-"""Listeners where traffic enters; each hands its events to the `DataPlane` port."""
