@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 
 from actors.host import Host
 from actors.parts import SECONDS_PER_DAY, HostSettings
-from engine.api.admin import create_admin_app
+from engine.api.admin.app import create_admin_app
 from engine.api.app import OPERATIONS, create_app
 from engine.api.settings import ApiSettings
 from engine.channels.carriers import Carrier, Carriers

@@ -12,16 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from actors.patience import PATIENCE_SECONDS
 from actors.stream import BEAT_SECONDS, LEASE_SECONDS
 from benchmarks.__main__ import BENCHMARKS, options
-from engine.api.endpoint import BATCHES_AT_ONCE
-from engine.app import running_engine
-from engine.cli import main
-from engine.console.rates import WINDOW_SECONDS
-from engine.console.settings import MAX_FORM_BYTES, PAGE_ROWS, ConsoleSettings
-from engine.core.model.requests import AccountUpdate, ServiceRequest
-from engine.core.model.visits import VisitLimits
-from engine.core.sessions.batch import MAX_ITEMS, CreateItem, UpdateItem
-from engine.settings import ListenAddress, Settings
-from engine.wire.rest_batch import (
+from engine.api.batch_shapes import (
     MAX_ITEM_BYTES,
     MAX_KEY,
     BatchClose,
@@ -31,6 +22,15 @@ from engine.wire.rest_batch import (
     BatchUpdate,
     read_items,
 )
+from engine.api.endpoint import BATCHES_AT_ONCE
+from engine.app import running_engine
+from engine.cli import main
+from engine.console.rates import WINDOW_SECONDS
+from engine.console.settings import MAX_FORM_BYTES, PAGE_ROWS, ConsoleSettings
+from engine.core.model.requests import AccountUpdate, ServiceRequest
+from engine.core.model.visits import VisitLimits
+from engine.core.sessions.batch import MAX_ITEMS, CreateItem, UpdateItem
+from engine.settings import ListenAddress, Settings
 from storage.rebalancing.tables import OWNED, SHARED
 
 ROOT = Path(__file__).parent.parent

@@ -1,8 +1,8 @@
 """The account that asks, at the path and in the shape of the neighbouring 2010 API: what set-up scripts ask first."""
 
 from engine.api.operations import AnyOperation, Call, Nothing, Operation
-from engine.wire.rest_shapes import AccountResourceShape
-from engine.wire.rest_show import account_resource_shape
+from engine.api.shapes import AccountResourceShape
+from engine.api.show import account_resource_shape
 
 
 async def fetch(call: Call, _: None) -> AccountResourceShape:

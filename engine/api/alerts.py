@@ -1,11 +1,11 @@
 """Debugger events, at the path and in the shapes of the neighbouring Monitor API. Source: behaviour 16."""
 
+from engine.api.alert_shapes import LIST_ALERTS, AlertDetail, AlertPage, AlertQuery, alert_detail, alert_shape
 from engine.api.operations import AnyOperation, Call, FilteredPageOf, Nothing, Operation, listed
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import Page
 from engine.formats.values import PageRequest
-from engine.wire.rest_alerts import LIST_ALERTS, AlertDetail, AlertPage, AlertQuery, alert_detail, alert_shape
 
 
 async def page(call: Call, query: tuple[PageRequest, AlertQuery]) -> AlertPage:

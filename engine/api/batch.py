@@ -7,11 +7,11 @@ from itertools import islice
 
 import msgspec
 
+from engine.api.batch_shapes import BatchForm, BatchResult, read_items, result_shape
 from engine.api.operations import AnyOperation, Batch, Call, Operation, Stream
 from engine.core.model.errors import ApiError
 from engine.core.ports.operations import ControlPlane
 from engine.core.sessions.batch import BatchItem, ItemResult
-from engine.wire.rest_batch import BatchForm, BatchResult, read_items, result_shape
 
 READ_AT_ONCE = 250
 """Items that are decoded in one turn of the loop."""

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from engine.api.batch_shapes import BatchForm
 from engine.api.http import (
     CLIENT_LEFT,
     PEER_ADVICE,
@@ -48,7 +49,6 @@ from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
 from engine.formats.values import OwnHost, path_segment
-from engine.wire.rest_batch import BatchForm
 
 _log = logging.getLogger("maskline.api")
 

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from engine.api.show import error_body
 from engine.core.model.errors import Code, MasklineError
-from engine.wire.rest_show import error_body
 
 _FORM = "application/x-www-form-urlencoded"
 

@@ -1,12 +1,12 @@
 """Interactions and message interactions. Source: behaviour 3.6, 3.7."""
 
+from engine.api.forms import SEND_MESSAGE, MessageRequest
 from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf, listed
+from engine.api.shapes import InteractionPage, InteractionShape, MessageInteractionPage, MessageInteractionShape
+from engine.api.show import interaction_shape, message_interaction_shape
 from engine.core.model.errors import not_found
 from engine.core.model.sids import SidKind
 from engine.formats.values import PageRequest
-from engine.wire.rest_forms import SEND_MESSAGE, MessageRequest
-from engine.wire.rest_shapes import InteractionPage, InteractionShape, MessageInteractionPage, MessageInteractionShape
-from engine.wire.rest_show import interaction_shape, message_interaction_shape
 
 _ALL = "/v1/Services/{ServiceSid}/Sessions/{SessionSid}/Interactions"
 _ONE = "/v1/Services/{ServiceSid}/Sessions/{SessionSid}/Interactions/{Sid}"

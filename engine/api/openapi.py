@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
+from engine.api.batch_shapes import BatchForm, item_schemas
 from engine.api.operations import PARENT_KINDS, AnyOperation, Batch, FilteredPageOf, FormOf, PageOf
+from engine.api.shapes import ErrorBody
 from engine.core.model.sids import SidKind
 from engine.core.sessions.batch import MAX_ITEMS
 from engine.formats.fields import Form, JsonSchema, sid_pattern
 from engine.formats.values import DEFAULT_PAGE_SIZE, MAX_PAGE, MAX_PAGE_SIZE
-from engine.wire.rest_batch import BatchForm, item_schemas
-from engine.wire.rest_shapes import ErrorBody
 
 _NAME = re.compile(r"\{(\w+)\}")
 _SCHEMAS = "#/components/schemas/{name}"

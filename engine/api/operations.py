@@ -10,6 +10,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from engine.api.shapes import Meta
+from engine.api.show import page_links, page_meta
 from engine.core.model.errors import invalid_parameter
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import ControlPlane, Page, Record
@@ -23,8 +25,6 @@ from engine.formats.values import (
     page_request,
     parse_form,
 )
-from engine.wire.rest_shapes import Meta
-from engine.wire.rest_show import page_links, page_meta
 
 Asked = TypeVar("Asked")
 Asked_co = TypeVar("Asked_co", covariant=True)

@@ -4,6 +4,9 @@ Buying is not ours: a number is declared to be owned. Its webhooks are settings 
 """
 
 from engine.api.operations import AnyOperation, Call, FilteredPageOf, FormOf, Nothing, Operation
+from engine.api.owned_forms import LIST_OWNED_NUMBERS, OWN_NUMBER, UPDATE_OWNED_NUMBER, Origin, OwnedNumberQuery
+from engine.api.shapes import OwnedNumberPage, OwnedNumberShape
+from engine.api.show import older_page, owned_number_shape
 from engine.core.model.errors import ApiError, Code
 from engine.core.model.records import ProxyNumber
 from engine.core.model.requests import NumberRequest, NumberUpdate
@@ -11,9 +14,6 @@ from engine.core.model.sids import SidKind
 from engine.core.numbers.e164 import mask
 from engine.core.ports.operations import Page
 from engine.formats.values import PageRequest
-from engine.wire.rest_owned import LIST_OWNED_NUMBERS, OWN_NUMBER, UPDATE_OWNED_NUMBER, Origin, OwnedNumberQuery
-from engine.wire.rest_shapes import OwnedNumberPage, OwnedNumberShape
-from engine.wire.rest_show import older_page, owned_number_shape
 
 _ALL = "/2010-04-01/Accounts/{AccountSid}/IncomingPhoneNumbers.json"
 _ONE = "/2010-04-01/Accounts/{AccountSid}/IncomingPhoneNumbers/{Sid}.json"

@@ -1,12 +1,12 @@
 """Participants; their update is an extension (behaviour 20). Source: behaviour 3.5."""
 
+from engine.api.forms import ADD_PARTICIPANT, UPDATE_PARTICIPANT
 from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf, listed
+from engine.api.shapes import ParticipantPage, ParticipantShape
+from engine.api.show import participant_shape
 from engine.core.model.requests import ParticipantRequest, ParticipantUpdate
 from engine.core.model.sids import SidKind
 from engine.formats.values import PageRequest
-from engine.wire.rest_forms import ADD_PARTICIPANT, UPDATE_PARTICIPANT
-from engine.wire.rest_shapes import ParticipantPage, ParticipantShape
-from engine.wire.rest_show import participant_shape
 
 _ALL = "/v1/Services/{ServiceSid}/Sessions/{SessionSid}/Participants"
 _ONE = "/v1/Services/{ServiceSid}/Sessions/{SessionSid}/Participants/{Sid}"

@@ -1,12 +1,12 @@
 """Phone numbers and short codes of a service's pool. Source: behaviour 3.2, 3.3."""
 
+from engine.api.forms import ADD_PHONE_NUMBER, ADD_SHORT_CODE, RESERVE, PoolRequest, ReserveRequest
 from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf, listed
+from engine.api.shapes import PhoneNumberPage, PhoneNumberShape, ShortCodePage, ShortCodeShape
+from engine.api.show import phone_number_shape, short_code_shape
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import PoolEntry
 from engine.formats.values import PageRequest
-from engine.wire.rest_forms import ADD_PHONE_NUMBER, ADD_SHORT_CODE, RESERVE, PoolRequest, ReserveRequest
-from engine.wire.rest_shapes import PhoneNumberPage, PhoneNumberShape, ShortCodePage, ShortCodeShape
-from engine.wire.rest_show import phone_number_shape, short_code_shape
 
 _NUMBERS = "/v1/Services/{ServiceSid}/PhoneNumbers"
 _NUMBER = "/v1/Services/{ServiceSid}/PhoneNumbers/{Sid}"

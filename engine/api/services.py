@@ -1,13 +1,13 @@
 """Services. Source: behaviour 3.1."""
 
+from engine.api.forms import CREATE_SERVICE, UPDATE_SERVICE
 from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf, listed
+from engine.api.shapes import ServicePage, ServiceShape
+from engine.api.show import service_shape
 from engine.core.model.errors import invalid_parameter
 from engine.core.model.requests import ServiceRequest
 from engine.core.model.sids import SidKind
 from engine.formats.values import PageRequest
-from engine.wire.rest_forms import CREATE_SERVICE, UPDATE_SERVICE
-from engine.wire.rest_shapes import ServicePage, ServiceShape
-from engine.wire.rest_show import service_shape
 
 _ALL = "/v1/Services"
 _ONE = "/v1/Services/{Sid}"

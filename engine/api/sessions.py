@@ -1,12 +1,12 @@
 """Sessions. Source: behaviour 3.4."""
 
+from engine.api.forms import CREATE_SESSION, UPDATE_SESSION
 from engine.api.operations import AnyOperation, Call, FormOf, Nothing, Operation, PageOf, listed
+from engine.api.shapes import SessionPage, SessionShape
+from engine.api.show import session_shape
 from engine.core.model.requests import SessionRequest, SessionUpdate
 from engine.core.model.sids import SidKind
 from engine.formats.values import PageRequest
-from engine.wire.rest_forms import CREATE_SESSION, UPDATE_SESSION
-from engine.wire.rest_shapes import SessionPage, SessionShape
-from engine.wire.rest_show import session_shape
 
 _ALL = "/v1/Services/{ServiceSid}/Sessions"
 _ONE = "/v1/Services/{ServiceSid}/Sessions/{Sid}"

@@ -4,12 +4,12 @@ The operator's import makes an account own one; releasing is an addition, that A
 """
 
 from engine.api.operations import AnyOperation, Call, FilteredPageOf, FormOf, Nothing, Operation
+from engine.api.owned_forms import LIST_SHORT_CODES, UPDATE_SHORT_CODE, ShortCodeQuery
+from engine.api.shapes import OwnedShortCodePage, OwnedShortCodeShape
+from engine.api.show import older_page, owned_short_code_shape
 from engine.core.model.requests import NumberUpdate
 from engine.core.model.sids import SidKind
 from engine.formats.values import PageRequest
-from engine.wire.rest_owned import LIST_SHORT_CODES, UPDATE_SHORT_CODE, ShortCodeQuery
-from engine.wire.rest_shapes import OwnedShortCodePage, OwnedShortCodeShape
-from engine.wire.rest_show import older_page, owned_short_code_shape
 
 _ALL = "/2010-04-01/Accounts/{AccountSid}/SMS/ShortCodes.json"
 _ONE = "/2010-04-01/Accounts/{AccountSid}/SMS/ShortCodes/{Sid}.json"

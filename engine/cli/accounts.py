@@ -2,12 +2,7 @@
 
 import click
 
-from engine.cli.client import Query, account_named, with_admin
-from engine.cli.durations import read_duration
-from engine.cli.options import admin_options
-from engine.cli.output import show_facts, show_json, show_table, yes_no
-from engine.settings import Settings
-from engine.wire.admin import (
+from engine.api.admin.shapes import (
     AccountChange,
     AccountCreate,
     AccountCreated,
@@ -17,6 +12,11 @@ from engine.wire.admin import (
     TokenRotate,
     TokenRotated,
 )
+from engine.cli.client import Query, account_named, with_admin
+from engine.cli.durations import read_duration
+from engine.cli.options import admin_options
+from engine.cli.output import show_facts, show_json, show_table, yes_no
+from engine.settings import Settings
 from storage.layout import has_data
 
 

@@ -2,14 +2,14 @@
 
 import click
 
+from engine.api.admin.delivery_shapes import AlertList, AlertReport, AlertTail
+from engine.api.alert_shapes import LogLevel
 from engine.cli.client import account_named, query_of, with_admin
 from engine.cli.durations import read_duration
 from engine.cli.options import admin_options
 from engine.cli.output import show_json, show_table
 from engine.runtime import clock
 from engine.settings import Settings
-from engine.wire.admin_delivery import AlertList, AlertReport, AlertTail
-from engine.wire.rest_alerts import LogLevel
 
 
 @click.group()

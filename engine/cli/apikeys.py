@@ -2,12 +2,12 @@
 
 import click
 
+from engine.api.admin.shapes import ApiKeyCreate, ApiKeyCreated, ApiKeyList, ApiKeyShape
 from engine.cli.client import Named, account_named, with_admin
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table
 from engine.core.model.sids import SidKind
 from engine.settings import Settings
-from engine.wire.admin import ApiKeyCreate, ApiKeyCreated, ApiKeyList, ApiKeyShape
 
 
 @click.group()

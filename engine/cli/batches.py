@@ -10,6 +10,8 @@ import click
 import msgspec
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from engine.api.admin.batch_shapes import SessionsBatched
+from engine.api.batch_shapes import MAX_ITEM_BYTES
 from engine.cli.client import AdminClient, service_named, with_admin
 from engine.cli.csvrows import BadRow
 from engine.cli.files import past_mark
@@ -17,8 +19,6 @@ from engine.cli.options import admin_options
 from engine.cli.output import console, show_json
 from engine.cli.tree import REFUSED, Refusal
 from engine.settings import Settings
-from engine.wire.admin_batches import SessionsBatched
-from engine.wire.rest_batch import MAX_ITEM_BYTES
 
 LINES_AT_ONCE = 200
 """Lines of one request: a step of the progress bar, a few megabytes at the most."""

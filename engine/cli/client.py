@@ -11,15 +11,15 @@ from typing import TypeVar
 import httpx
 import msgspec
 
+from engine.api.admin.list_shapes import SidFound
+from engine.api.admin.service_shapes import ServiceList
+from engine.api.admin.shapes import AccountList
+from engine.api.shapes import ErrorBody
 from engine.app import admin_socket, offline_admin
 from engine.cli.tree import Refusal, Refused
 from engine.core.model.sids import SidKind, is_sid
 from engine.listeners import short_path
 from engine.settings import Settings
-from engine.wire.admin import AccountList
-from engine.wire.admin_lists import SidFound
-from engine.wire.admin_services import ServiceList
-from engine.wire.rest_shapes import ErrorBody
 from storage.layout import has_data, host_dir, read_layout
 
 Shape = TypeVar("Shape")
@@ -54,7 +54,7 @@ _NAMED = {"account_sid": SidKind.ACCOUNT, "service_sid": SidKind.SERVICE, "sessi
 
 
 class AdminClient:
-    """Speaks `engine.wire.admin`."""
+    """Speaks `engine.api.admin.shapes`."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         """Send through `http`, whose base URL is the admin API."""

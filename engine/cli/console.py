@@ -2,11 +2,11 @@
 
 import click
 
+from engine.api.admin.shapes import ConsoleLink
 from engine.cli.client import with_admin
 from engine.cli.options import admin_options
 from engine.cli.output import show_json
 from engine.settings import Settings
-from engine.wire.admin import ConsoleLink
 
 
 @click.command()

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from engine.api.admin.shapes import NumberRow
 from engine.core.model.texts import check_text
 from engine.core.numbers.e164 import mask
-from engine.wire.admin import NumberRow
 
 CAPABILITIES = frozenset(f"{kind}{way}" for kind in ("voice", "sms", "mms") for way in ("", "_inbound", "_outbound"))
 """Words of the capabilities column, separated by spaces, commas, semicolons or bars."""

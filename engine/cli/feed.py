@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from engine.api.admin.shapes import ApiKeyCreated, ApiKeyShape
 from engine.channels.feed.records import MAX_RECORD_BYTES, Record, read_lines, read_maps
 from engine.cli.client import AdminClient, served_socket, the_account, with_admin
 from engine.cli.feedrun import WANTS, FeedReport, Pace, Tally, send_records
@@ -24,7 +25,6 @@ from engine.cli.output import console, show_json, show_table
 from engine.cli.tree import REFUSED, Refusal
 from engine.client.feed import FeedClient
 from engine.settings import ListenAddress, Settings
-from engine.wire.admin import ApiKeyCreated, ApiKeyShape
 
 _CHUNK_BYTES = 262_144
 _BAR_WIDTH = 40

@@ -10,6 +10,8 @@ import click
 import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from engine.api.admin.list_shapes import NumberPage, NumberQuery
+from engine.api.admin.shapes import NumberResult, NumbersImport, NumbersImported
 from engine.cli.client import AdminClient, query_of, the_account, with_admin
 from engine.cli.csvrows import BadRow, CsvRow, read_rows
 from engine.cli.options import admin_options
@@ -17,8 +19,6 @@ from engine.cli.output import console, show_json, show_table, yes_no
 from engine.cli.tree import REFUSED, Refusal
 from engine.core.model.sids import SidKind, is_sid
 from engine.settings import Settings
-from engine.wire.admin import NumberResult, NumbersImport, NumbersImported
-from engine.wire.admin_lists import NumberPage, NumberQuery
 
 ROWS_AT_ONCE = 250
 """Rows of one request: one commit each, and a step of the progress bar."""

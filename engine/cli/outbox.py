@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from engine.api.admin.delivery_shapes import EffectReport, OutboxChanged, OutboxCount, OutboxPage, OutboxQuery
 from engine.cli.client import AdminClient, demand_data, query_of, with_admin
 from engine.cli.durations import ago, read_duration
 from engine.cli.options import admin_options
@@ -14,7 +15,6 @@ from engine.cli.output import show_json, show_table
 from engine.formats.values import parse_date
 from engine.runtime import clock
 from engine.settings import Settings
-from engine.wire.admin_delivery import EffectReport, OutboxChanged, OutboxCount, OutboxPage, OutboxQuery
 from storage.holds import held_here, release_here
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 import msgspec
 
+from engine.api.admin.service_shapes import TWIML_OPTIONS, Options, ServiceChange, ServiceList, ServiceReport
+from engine.api.admin.shapes import AccountList
 from engine.cli.client import AdminClient, Query, account_named, service_named, with_admin
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table, yes_no
 from engine.cli.tree import Refusal
 from engine.settings import Settings
-from engine.wire.admin import AccountList
-from engine.wire.admin_services import TWIML_OPTIONS, Options, ServiceChange, ServiceList, ServiceReport
 
 _DOCUMENTS = {name.removesuffix("_twiml").replace("_", "-"): name for name in TWIML_OPTIONS}
 _document = click.Choice(list(_DOCUMENTS))

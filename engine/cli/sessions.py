@@ -5,6 +5,8 @@ from typing import Any
 import click
 import msgspec
 
+from engine.api.admin.list_shapes import SessionLine, SessionPage, SessionQuery
+from engine.api.admin.shapes import DecisionShape, ExplanationShape, SessionReport
 from engine.cli.batches import batch
 from engine.cli.client import AdminClient, Named, Query, query_of, the_service, with_admin
 from engine.cli.durations import read_duration
@@ -13,8 +15,6 @@ from engine.cli.output import show_facts, show_json, show_table
 from engine.core.model.sids import SidKind
 from engine.runtime import clock
 from engine.settings import Settings
-from engine.wire.admin import DecisionShape, ExplanationShape, SessionReport
-from engine.wire.admin_lists import SessionLine, SessionPage, SessionQuery
 
 
 @click.group()

@@ -6,11 +6,8 @@ import httpx
 import msgspec
 import pytest
 
-from engine.api.admin import create_admin_app
-from engine.core.model.errors import PeerUnavailable, StoreUnavailable
-from engine.core.model.records import Account, Capability, Kind, Leg, LegStatus
-from engine.core.model.requests import ParticipantRequest, ServiceRequest, SessionRequest, TokenRotation
-from engine.wire.admin import (
+from engine.api.admin.app import create_admin_app
+from engine.api.admin.shapes import (
     AccountChange,
     AccountCreate,
     AccountCreated,
@@ -28,6 +25,9 @@ from engine.wire.admin import (
     TokenRotate,
     TokenRotated,
 )
+from engine.core.model.errors import PeerUnavailable, StoreUnavailable
+from engine.core.model.records import Account, Capability, Kind, Leg, LegStatus
+from engine.core.model.requests import ParticipantRequest, ServiceRequest, SessionRequest, TokenRotation
 from tests.api.fake_control import FakeControl
 
 pytestmark = pytest.mark.anyio

@@ -6,13 +6,13 @@ import httpx
 import msgspec
 import pytest
 
-from engine.api.admin import create_admin_app
+from engine.api.admin.app import create_admin_app
+from engine.api.admin.delivery_shapes import AlertList, OutboxChanged, OutboxCount, OutboxPage
 from engine.core.model.effects import AlertOwed, CallbackOwed, Effect, MessageOwed
 from engine.core.model.errors import Code
 from engine.core.model.records import Account, DebuggerEvent, Interaction, Kind, Leg, WebhookTrace
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import AlertFilter, OutboxFilter
-from engine.wire.admin_delivery import AlertList, OutboxChanged, OutboxCount, OutboxPage
 from tests.api.fake_control import NOW, FakeControl, sid_of
 
 pytestmark = pytest.mark.anyio

@@ -6,11 +6,11 @@ import httpx
 import msgspec
 import pytest
 
-from engine.api.admin import create_admin_app
+from engine.api.admin.app import create_admin_app
+from engine.api.admin.service_shapes import Options, ServiceChange, ServiceList, ServiceReport
+from engine.api.admin.shapes import AccountChange
 from engine.core.model.records import Account, ServiceOptions
 from engine.core.model.requests import ServiceRequest
-from engine.wire.admin import AccountChange
-from engine.wire.admin_services import Options, ServiceChange, ServiceList, ServiceReport
 from tests.api.fake_control import FakeControl
 
 pytestmark = pytest.mark.anyio

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from engine.api.batch_shapes import BatchForm, read_items
 from engine.bench.files import WorkloadFiles
 from engine.bench.workload import Arrivals, Workload, arrivals, batch_items, check, pairs, proxy_numbers
 from engine.channels.feed.frames import Refusal
 from engine.channels.feed.records import read_lines
 from engine.cli import main
 from engine.core.routing.traffic import Outcome, Reason
-from engine.wire.rest_batch import BatchForm, read_items
 
 SMALL = Workload(sessions=100, numbers=10, events=5_000)
 

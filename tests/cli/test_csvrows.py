@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.api.admin.shapes import NumberRow
 from engine.cli.csvrows import BadRow, CsvRow, read_rows
-from engine.wire.admin import NumberRow
 
 
 def test_columns_are_found_by_name_in_any_order() -> None:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.api.batch_shapes import MAX_ITEM_BYTES, BatchForm, read_items
 from engine.core.model.errors import ApiError
 from engine.core.model.records import Mode, SessionStatus
 from engine.core.model.requests import ParticipantRequest, SessionRequest, SessionUpdate
 from engine.core.sessions.batch import MAX_ITEMS, BatchItem, CreateItem, UpdateItem
-from engine.wire.rest_batch import MAX_ITEM_BYTES, BatchForm, read_items
 
 ARRAY, LINES = BatchForm.ARRAY, BatchForm.LINES
 

@@ -7,12 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.model.errors import ApiError
-from engine.core.model.records import GeoMatchLevel, Mode, SessionStatus
-from engine.core.model.requests import ParticipantRequest, ServiceRequest, SessionRequest
-from engine.formats.fields import Form
-from engine.wire import rest_alerts, rest_forms, rest_owned
-from engine.wire.rest_forms import (
+from engine.api import alert_shapes as rest_alerts
+from engine.api import forms as rest_forms
+from engine.api import owned_forms as rest_owned
+from engine.api.forms import (
     ADD_PARTICIPANT,
     ADD_SHORT_CODE,
     CREATE_SERVICE,
@@ -23,6 +21,10 @@ from engine.wire.rest_forms import (
     UPDATE_SESSION,
     read_participants,
 )
+from engine.core.model.errors import ApiError
+from engine.core.model.records import GeoMatchLevel, Mode, SessionStatus
+from engine.core.model.requests import ParticipantRequest, ServiceRequest, SessionRequest
+from engine.formats.fields import Form
 
 FORMS = [
     (name, form)

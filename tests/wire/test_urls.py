@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.api.forms import CREATE_SERVICE
 from engine.core.model.errors import ApiError
 from engine.formats.urls import check_url
 from engine.outbound.client import _target
-from engine.wire.rest_forms import CREATE_SERVICE
 
 CALLABLE = [
     "https://example.com",

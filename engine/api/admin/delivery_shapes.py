@@ -1,4 +1,4 @@
-"""Shapes of the admin API about what leaves: the outbox and the debugger's events; see `engine.wire.admin`.
+"""Shapes of the admin API about what leaves: the outbox and the debugger's events; see `engine.api.admin.shapes`.
 
     GET    /outbox?OutboxQuery                             200 OutboxPage
     GET    /outbox/count?OutboxQuery                       200 OutboxCount
@@ -13,6 +13,7 @@ from typing import Annotated
 
 import msgspec
 
+from engine.api.alert_shapes import LogLevel, level_of
 from engine.core.model.effects import Effect
 from engine.core.model.errors import CATALOGUE, Code, invalid_parameter
 from engine.core.model.records import DebuggerEvent
@@ -20,7 +21,6 @@ from engine.core.model.sids import SidKind, is_sid
 from engine.core.numbers.masking import masked
 from engine.core.ports.operations import OutboxFilter
 from engine.formats.values import format_date, optional_date
-from engine.wire.rest_alerts import LogLevel, level_of
 
 MAX_CHANGED = 1_000
 """Effects of one replay or drop."""

@@ -1,13 +1,13 @@
-"""The admin API's part about services, as `engine.wire.admin_services` says."""
+"""The admin API's part about services, as `engine.api.admin.service_shapes` says."""
 
 from starlette.requests import Request
 
-from engine.api.admin_request import read_body
+from engine.api.admin.request import read_body
+from engine.api.admin.service_shapes import ServiceChange, ServiceList, ServiceReport, service_report, service_request
 from engine.core.model.errors import ApiError, Code, not_found
 from engine.core.model.records import Service
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.ports.operations import ControlPlane, PageCursor
-from engine.wire.admin_services import ServiceChange, ServiceList, ServiceReport, service_report, service_request
 
 _PAGE = 100
 

@@ -1,8 +1,8 @@
-"""Shapes of the operator's admin API: JSON over a Unix socket, spoken by `engine.api.admin` and by the command line.
+"""Shapes of the operator's admin API: JSON over a Unix socket, spoken by `engine.api.admin.app` and the command line.
 
 Not part of the public interface and without authentication: whoever may open the socket is the operator. Secrets
 appear in the answers that create them and nowhere else; dates are text as on the public wire; an error is the public
-error body (`engine.wire.rest_shapes.ErrorBody`).
+error body (`engine.api.shapes.ErrorBody`).
 
     POST   /accounts                      AccountCreate    201 AccountCreated
     GET    /accounts                                       200 AccountList
@@ -21,9 +21,8 @@ error body (`engine.wire.rest_shapes.ErrorBody`).
     GET    /explain?to=…&from=…                            200 ExplanationShape
     POST   /console/links                                  201 ConsoleLink
 
-Lists and names: `engine.wire.admin_lists`; outbox and debugger events: `engine.wire.admin_delivery`; services:
-`engine.wire.admin_services`; batches of sessions:
-`engine.wire.admin_batches`.
+Lists and names: `engine.api.admin.list_shapes`; outbox and debugger events: `engine.api.admin.delivery_shapes`;
+services: `engine.api.admin.service_shapes`; batches of sessions: `engine.api.admin.batch_shapes`.
 """
 
 import msgspec

@@ -5,6 +5,19 @@ What the operator need not know is masked (real numbers) or left out (secrets, w
 
 from typing import TypeVar
 
+from engine.api.admin.shapes import (
+    AccountChange,
+    AccountCreate,
+    AccountShape,
+    ApiKeyShape,
+    DecisionShape,
+    ExplanationShape,
+    InteractionReport,
+    NumberResult,
+    NumberRow,
+    ParticipantReport,
+    SessionReport,
+)
 from engine.core.model.errors import ApiError, invalid_parameter
 from engine.core.model.records import (
     UNSET,
@@ -25,19 +38,6 @@ from engine.core.routing.traffic import Decision
 from engine.core.sessions.lifecycle import expires_at
 from engine.formats.fields import MAX_URL
 from engine.formats.values import format_date, optional_date, parse_url
-from engine.wire.admin import (
-    AccountChange,
-    AccountCreate,
-    AccountShape,
-    ApiKeyShape,
-    DecisionShape,
-    ExplanationShape,
-    InteractionReport,
-    NumberResult,
-    NumberRow,
-    ParticipantReport,
-    SessionReport,
-)
 
 _CAPABILITIES = {
     str(capability.name).lower(): capability

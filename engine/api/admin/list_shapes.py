@@ -1,4 +1,4 @@
-"""Shapes of the admin API about lists of numbers and sessions, and names; see `engine.wire.admin`.
+"""Shapes of the admin API about lists of numbers and sessions, and names; see `engine.api.admin.shapes`.
 
     GET    /numbers?NumberQuery                            200 NumberPage
     GET    /services/{service}/sessions?SessionQuery       200 SessionPage

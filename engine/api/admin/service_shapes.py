@@ -1,4 +1,4 @@
-"""Shapes of the admin API about services: what the operator may set beside the public fields; see `engine.wire.admin`.
+"""Shapes of the admin API about services: what operators set beside the public fields; see `engine.api.admin.shapes`.
 
     GET    /accounts/{account}/services?after=…            200 ServiceList
     GET    /services/{service}                             200 ServiceReport

@@ -1,4 +1,4 @@
-"""What requests of the admin API bring: a JSON body, or a query, as a Struct of `engine.wire`."""
+"""What requests of the admin API bring: a JSON body, or a query, as a Struct of the shapes here."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar

@@ -1,8 +1,8 @@
-"""Shapes of the admin API about batches of sessions; see `engine.wire.admin`.
+"""Shapes of the admin API about batches of sessions; see `engine.api.admin.shapes`.
 
     POST   /services/{service}/sessions   items            200 SessionsBatched
 
-The items are a JSON array, as `engine.wire.rest_batch` reads it. Results name no real number.
+The items are a JSON array, as `engine.api.batch_shapes` reads it. Results name no real number.
 """
 
 import msgspec

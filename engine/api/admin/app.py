@@ -1,4 +1,4 @@
-"""The operator's admin API: accounts, keys, number import, sessions and explanations, as `engine.wire.admin` says.
+"""The operator's admin API: accounts, keys, number import, sessions, explanations; shapes: `engine.api.admin.shapes`.
 
 Served on a Unix socket that only the operator can open, or called in process; it asks for no credentials and has no
 rate limit.
@@ -17,17 +17,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from engine.api import admin_accounts, admin_batches, admin_delivery, admin_lists, admin_services
-from engine.api.admin_request import Answer, read_body
-from engine.api.http import CLIENT_LEFT, encode
-from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, invalid_parameter, not_stored
-from engine.core.model.records import ProxyNumber
-from engine.core.model.requests import NumberRequest
-from engine.core.model.sids import SidKind
-from engine.core.ports.operations import ControlPlane, PageCursor
-from engine.core.routing.asking import explained, swapped
-from engine.formats.values import OwnHost
-from engine.wire.admin import (
+from engine.api.admin import accounts as admin_accounts
+from engine.api.admin import batches as admin_batches
+from engine.api.admin import delivery as admin_delivery
+from engine.api.admin import lists as admin_lists
+from engine.api.admin import services as admin_services
+from engine.api.admin.request import Answer, read_body
+from engine.api.admin.shapes import (
     MAX_IMPORT_ROWS,
     AccountChange,
     AccountCreate,
@@ -45,7 +41,7 @@ from engine.wire.admin import (
     NumbersImported,
     SessionReport,
 )
-from engine.wire.admin_show import (
+from engine.api.admin.show import (
     account_shape,
     account_update,
     api_key_shape,
@@ -54,7 +50,15 @@ from engine.wire.admin_show import (
     number_result,
     session_report,
 )
-from engine.wire.rest_show import error_body
+from engine.api.http import CLIENT_LEFT, encode
+from engine.api.show import error_body
+from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, invalid_parameter, not_stored
+from engine.core.model.records import ProxyNumber
+from engine.core.model.requests import NumberRequest
+from engine.core.model.sids import SidKind
+from engine.core.ports.operations import ControlPlane, PageCursor
+from engine.core.routing.asking import explained, swapped
+from engine.formats.values import OwnHost
 
 RECENT_INTERACTIONS = 20
 """How many a session report shows."""

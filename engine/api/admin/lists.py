@@ -1,17 +1,11 @@
-"""The admin API's lists of numbers and sessions, and what a name stands for, as `engine.wire.admin_lists` says."""
+"""The admin API's lists of numbers and sessions, and what a name stands for, as `engine.api.admin.list_shapes` says."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 from starlette.requests import Request
 
-from engine.api.admin_request import read_query
-from engine.api.admin_services import service_of
-from engine.core.model.errors import ApiError, Code, PeerUnavailable, not_found
-from engine.core.model.records import ProxyNumber, Service, Session
-from engine.core.numbers.masking import masked
-from engine.core.ports.operations import ControlPlane, PageCursor
-from engine.wire.admin_lists import (
+from engine.api.admin.list_shapes import (
     NameQuery,
     NumberPage,
     NumberQuery,
@@ -22,6 +16,12 @@ from engine.wire.admin_lists import (
     number_report,
     session_line,
 )
+from engine.api.admin.request import read_query
+from engine.api.admin.services import service_of
+from engine.core.model.errors import ApiError, Code, PeerUnavailable, not_found
+from engine.core.model.records import ProxyNumber, Service, Session
+from engine.core.numbers.masking import masked
+from engine.core.ports.operations import ControlPlane, PageCursor
 
 MOST_SCANNED = 10_000
 """Sessions that one request looks at."""

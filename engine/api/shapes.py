@@ -1,4 +1,4 @@
-"""What the REST interface answers: one Struct per resource and list; `engine.wire.rest_show` makes them from records.
+"""What the REST interface answers: one Struct per resource and list; `engine.api.show` makes them from records.
 
 Every field is always present, null when there is nothing to say. Source: behaviour 2.5, 2.7, 3; owned numbers follow
 the neighbouring 2010 API.

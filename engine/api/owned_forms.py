@@ -9,12 +9,12 @@ from enum import StrEnum
 
 import msgspec
 
+from engine.api.forms import MAX_NAME
 from engine.core.model.errors import ApiError
 from engine.core.model.requests import NumberFilter, NumberRequest, NumberUpdate
 from engine.core.numbers.e164 import parse_proxy_number
 from engine.formats.fields import Field, Form, address, choice, flag, text
 from engine.formats.values import API_VERSION, restore_plus
-from engine.wire.rest_forms import MAX_NAME
 
 MAX_OWNED_FRIENDLY_NAME = 64
 

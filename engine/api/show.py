@@ -7,6 +7,25 @@ from typing import Any
 
 import msgspec
 
+from engine.api.shapes import (
+    AccountResourceShape,
+    Capabilities,
+    ErrorBody,
+    InteractionShape,
+    MessageInteractionShape,
+    Meta,
+    OwnedCapabilities,
+    OwnedNumberShape,
+    OwnedShortCodeShape,
+    ParticipantLinks,
+    ParticipantShape,
+    PhoneNumberShape,
+    ServiceLinks,
+    ServiceShape,
+    SessionLinks,
+    SessionShape,
+    ShortCodeShape,
+)
 from engine.core.model.errors import Code
 from engine.core.model.records import (
     Account,
@@ -28,25 +47,6 @@ from engine.formats.values import (
     interaction_data,
     optional_date,
     page_token,
-)
-from engine.wire.rest_shapes import (
-    AccountResourceShape,
-    Capabilities,
-    ErrorBody,
-    InteractionShape,
-    MessageInteractionShape,
-    Meta,
-    OwnedCapabilities,
-    OwnedNumberShape,
-    OwnedShortCodeShape,
-    ParticipantLinks,
-    ParticipantShape,
-    PhoneNumberShape,
-    ServiceLinks,
-    ServiceShape,
-    SessionLinks,
-    SessionShape,
-    ShortCodeShape,
 )
 
 

@@ -2,12 +2,12 @@
 
 from starlette.requests import Request
 
-from engine.api.admin_request import read_body, read_query
+from engine.api.admin.request import read_body, read_query
+from engine.api.admin.shapes import AccountDelete, AccountDeleted, AccountShape, TokenRotate, TokenRotated
+from engine.api.admin.show import account_shape
 from engine.core.model.errors import ApiError, Code
 from engine.core.model.requests import TokenRotation
 from engine.core.ports.operations import ControlPlane
-from engine.wire.admin import AccountDelete, AccountDeleted, AccountShape, TokenRotate, TokenRotated
-from engine.wire.admin_show import account_shape
 
 
 async def rotate_token(control: ControlPlane, request: Request) -> TokenRotated:

@@ -13,6 +13,9 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from engine.api.forms import MAX_FRIENDLY_NAME, MAX_NAME, MAX_PROXY_IDENTIFIER
+from engine.api.shapes import ParticipantShape, SessionShape
+from engine.api.show import participant_shape, session_shape
 from engine.core.model.errors import ApiError, invalid_parameter
 from engine.core.model.records import Mode, SessionStatus
 from engine.core.model.requests import ParticipantRequest, SessionRequest
@@ -31,9 +34,6 @@ from engine.core.sessions.batch import (
 from engine.core.sessions.lifecycle import MAX_TTL_SECONDS
 from engine.formats.fields import JsonSchema, sid_pattern
 from engine.formats.values import parse_date
-from engine.wire.rest_forms import MAX_FRIENDLY_NAME, MAX_NAME, MAX_PROXY_IDENTIFIER
-from engine.wire.rest_shapes import ParticipantShape, SessionShape
-from engine.wire.rest_show import participant_shape, session_shape
 
 MAX_KEY = 255
 """Characters of an idempotency key."""

@@ -1,13 +1,10 @@
-"""The admin API's part about what leaves: the outbox and debugger events, as `engine.wire.admin_delivery` says."""
+"""The admin API's part about what leaves: outbox and debugger events; see `engine.api.admin.delivery_shapes`."""
 
 from collections.abc import AsyncIterator
 
 from starlette.requests import Request
 
-from engine.api.admin_request import read_query
-from engine.core.model.effects import Effect
-from engine.core.ports.operations import ControlPlane, OutboxFilter, PageCursor
-from engine.wire.admin_delivery import (
+from engine.api.admin.delivery_shapes import (
     MAX_CHANGED,
     MAX_COUNTED,
     AlertList,
@@ -19,7 +16,10 @@ from engine.wire.admin_delivery import (
     alert_report,
     effect_report,
 )
-from engine.wire.rest_alerts import AlertQuery
+from engine.api.admin.request import read_query
+from engine.api.alert_shapes import AlertQuery
+from engine.core.model.effects import Effect
+from engine.core.ports.operations import ControlPlane, OutboxFilter, PageCursor
 
 _PAGE = 100
 

@@ -8,12 +8,12 @@ from enum import StrEnum
 
 import msgspec
 
+from engine.api.shapes import DateTime, Meta, Url
 from engine.core.model.errors import CATALOGUE, Code, Level
 from engine.core.model.records import DebuggerEvent
 from engine.core.ports.operations import AlertFilter
 from engine.formats.fields import Form, choice, date
 from engine.formats.values import API_VERSION, format_date, parse_date
-from engine.wire.rest_shapes import DateTime, Meta, Url
 
 _DAY_SECONDS = 86_400.0
 _KNOWN = frozenset(code.value for code in Code)

@@ -2,12 +2,12 @@
 
 from starlette.requests import Request
 
-from engine.api.admin_request import read_bytes
-from engine.api.admin_services import service_of
+from engine.api.admin.batch_shapes import SessionsBatched, session_outcome
+from engine.api.admin.request import read_bytes
+from engine.api.admin.services import service_of
 from engine.api.batch import carry_out, read
+from engine.api.batch_shapes import BatchForm
 from engine.core.ports.operations import ControlPlane
-from engine.wire.admin_batches import SessionsBatched, session_outcome
-from engine.wire.rest_batch import BatchForm
 
 
 async def batch_sessions(control: ControlPlane, request: Request) -> SessionsBatched:

@@ -1,1 +1,0 @@
-"""Bytes to domain and back, sans-IO: REST shapes, webhook forms and signatures, TwiML."""
