@@ -17,8 +17,8 @@ from benchmarks.cores import core_apart, on_core
 from benchmarks.engines import engine_on, feed_port_of
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
-from engine.bench.files import WorkloadFiles
-from engine.bench.workload import Workload
+from engine.capacity.files import WorkloadFiles
+from engine.capacity.workload import Workload
 from engine.cli.feedrun import FeedReport, Pace
 from engine.cli.workload import bring_in, send_to
 from engine.core.model.requests import AccountUpdate

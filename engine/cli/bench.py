@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from engine.bench.files import NAMES, WorkloadFiles
-from engine.bench.plan import Marketplace, plan
-from engine.bench.workload import EXPIRED_TTL_SECONDS, Arrivals, Workload, check
+from engine.capacity.files import NAMES, WorkloadFiles
+from engine.capacity.plan import Marketplace, plan
+from engine.capacity.workload import EXPIRED_TTL_SECONDS, Arrivals, Workload, check
 from engine.cli.output import show_facts, show_json
 from engine.cli.tree import Refusal
 

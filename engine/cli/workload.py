@@ -8,8 +8,8 @@ import msgspec
 import uvloop
 
 from engine.app import running_engine
-from engine.bench.files import WorkloadFiles
-from engine.bench.workload import EXPIRED_TTL_SECONDS
+from engine.capacity.files import WorkloadFiles
+from engine.capacity.workload import EXPIRED_TTL_SECONDS
 from engine.channels.feed.records import read_lines
 from engine.cli.feedrun import WANTS, FeedReport, Pace, Tally, send_records
 from engine.client.feed import FeedClient

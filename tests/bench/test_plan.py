@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.bench.plan import Marketplace, plan
+from engine.capacity.plan import Marketplace, plan
 
 MARKET = Marketplace(drivers=50, jobs_per_hour=200.0, hours=4.0)
 

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from engine.api.batch_shapes import BatchForm, read_items
-from engine.bench.files import WorkloadFiles
-from engine.bench.workload import Arrivals, Workload, arrivals, batch_items, check, pairs, proxy_numbers
+from engine.capacity.files import WorkloadFiles
+from engine.capacity.workload import Arrivals, Workload, arrivals, batch_items, check, pairs, proxy_numbers
 from engine.channels.feed.frames import Refusal
 from engine.channels.feed.records import read_lines
 from engine.cli import main

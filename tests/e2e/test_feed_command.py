@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.bench.workload import EXPIRED_TTL_SECONDS
+from engine.capacity.workload import EXPIRED_TTL_SECONDS
 from tests.e2e.live import MASKLINE, LiveServer, clean_environment
 from tests.e2e.tenant import Pairing, Tenant, new_tenant, person
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from engine.bench.workload import Workload, arrivals, batch_items, proxy_numbers
+from engine.capacity.workload import Workload, arrivals, batch_items, proxy_numbers
 from engine.core.model.records import Address
 
 NAMES: Final = ("numbers.csv", "sessions.ndjson", "events.ndjson", "expected.json")

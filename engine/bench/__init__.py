@@ -1,1 +1,0 @@
-"""Planning and measuring: how many numbers a marketplace needs, and workloads to try a server with."""

@@ -1,0 +1,1 @@
+"""Plans and workloads for measuring how much a server carries."""
