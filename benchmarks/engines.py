@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from actors.host import Host
-from actors.parts import HostSettings
+from actors.host.host import Host
+from actors.kernel.parts import HostSettings
 from engine.app import RunningEngine, running_engine
 from engine.core.model.records import Account, Service
 from engine.core.model.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest

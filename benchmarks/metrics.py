@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 from starlette.applications import Starlette
 
-from actors.host import Host
+from actors.host.host import Host
 from benchmarks.engines import (
     NUMBERS,
     Filled,

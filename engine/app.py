@@ -20,8 +20,8 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from actors.host import Host
-from actors.parts import SECONDS_PER_DAY, HostSettings
+from actors.host.host import Host
+from actors.kernel.parts import SECONDS_PER_DAY, HostSettings
 from engine.api.admin.app import create_admin_app
 from engine.api.app import OPERATIONS, create_app
 from engine.api.settings import ApiSettings

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from actors.host import Host
+from actors.host.host import Host
 from engine.core.model.records import ACTIVE, Service, SessionStatus
 from engine.core.pools.pool import PoolState
 from engine.core.ports.observing import ClusterView

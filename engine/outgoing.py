@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from actors.parts import Egress
+from actors.kernel.parts import Egress
 from engine.channels.senders import CarrierRoutes, Switchboard
 from engine.channels.twiml.door import STATUS_PATH
 from engine.core.model.errors import StoreUnavailable

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     modules, tests = arguments[:end], arguments[end + 1 :] or IN_PROCESS
     if not modules or not all((ROOT / module).is_file() for module in modules):
         sys.stderr.write(
-            'name modules by their path: make mutants ARGS="engine/core/routing/legs.py actors/number.py"\n'
+            'name modules by their path: make mutants ARGS="engine/core/routing/legs.py actors/traffic/number.py"\n'
         )
         return 2
     _copy(modules, tests)

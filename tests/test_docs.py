@@ -9,8 +9,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from actors.patience import PATIENCE_SECONDS
-from actors.stream import BEAT_SECONDS, LEASE_SECONDS
+from actors.kernel.patience import PATIENCE_SECONDS
+from actors.traffic.stream import BEAT_SECONDS, LEASE_SECONDS
 from benchmarks.__main__ import BENCHMARKS, options
 from engine.api.batch_shapes import (
     MAX_ITEM_BYTES,

@@ -3,8 +3,8 @@
 import click
 import msgspec
 
-from actors.supervisor import Membership
-from actors.watch import HostState, Member
+from actors.cluster.supervisor import Membership
+from actors.cluster.watch import HostState, Member
 from engine.cli.durations import ago
 from engine.cli.options import admin_options
 from engine.cli.output import show_json, show_table

@@ -15,9 +15,9 @@ from typing import Final
 
 import msgspec
 
-from actors.seats import ClusterPeers, Seat
-from actors.supervisor import Fleet, Order, Supervisor
-from actors.watch import BEAT_SECONDS, Beat, HostReport, HostState, Patience, empty_record
+from actors.cluster.seats import ClusterPeers, Seat
+from actors.cluster.supervisor import Fleet, Order, Supervisor
+from actors.cluster.watch import BEAT_SECONDS, Beat, HostReport, HostState, Patience, empty_record
 from engine.app import RunningEngine, running_engine
 from engine.cluster.notes import HOST_NOTE, HostNote, read_note, read_record, save_cluster, write_note
 from engine.cluster.plan import decode_plan, host_settings, node_data_dir, reached_at

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from actors.seats import ClusterUnreachable
+from actors.cluster.seats import ClusterUnreachable
 from engine.cluster.head import LOOPBACK, RayLink, is_reachable, ray_environment, read_link
 from engine.core.model.errors import MasklineError
 from engine.settings import Settings
 
 if TYPE_CHECKING:
-    from actors.cluster import RayCluster
+    from actors.ray.cluster import RayCluster
 
 
 class NoCluster(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
@@ -29,7 +29,7 @@ def joined(settings: Settings, link: RayLink) -> Iterator[None]:
     if link.is_ours:
         os.environ.pop("RAY_AUTH_TOKEN", None)  # another Ray's, and it would win over the file
         os.environ.update(ray_environment(settings.data_dir))
-    from actors import cluster  # noqa: PLC0415 - costs a second, and reads the environment when it is imported
+    from actors.ray import cluster  # noqa: PLC0415 - costs a second, and reads the environment when it is imported
 
     if not is_reachable(link.address):
         raise ClusterUnreachable(f"nothing listens at {link.address}, where Ray should be")
@@ -69,7 +69,7 @@ def running_cluster(settings: Settings) -> "Iterator[RayCluster]":
     if link is None or not link.address:
         raise NoCluster(f"no cluster runs on the data directory {settings.data_dir}")
     with sparing_stdout(), joined(settings, link):
-        from actors.cluster import RayCluster  # noqa: PLC0415 - as above
+        from actors.ray.cluster import RayCluster  # noqa: PLC0415 - as above
 
         cluster = RayCluster.found()
         if cluster is None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from actors.watch import ClusterRecord, Member, Placed, empty_record
+from actors.cluster.watch import ClusterRecord, Member, Placed, empty_record
 from engine.core.model.hosts import HostDirectory
 from storage.layout import sync, write_durably
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from actors.seats import ClusterUnreachable, Makers
-from actors.supervisor import Membership
-from actors.watch import HostState, Member
+from actors.cluster.seats import ClusterUnreachable, Makers
+from actors.cluster.supervisor import Membership
+from actors.cluster.watch import HostState, Member
 from engine.app import stop_signals
 from engine.cluster.head import LOOPBACK, RayLink, is_running, read_link, start_head, stop_head, write_link
 from engine.cluster.hosting import make_host, make_supervisor, places_here
@@ -30,7 +30,7 @@ from engine.telemetry.logs import ROOT
 from storage.layout import claim
 
 if TYPE_CHECKING:
-    from actors.cluster import RayCluster
+    from actors.ray.cluster import RayCluster
 
 _POLL_SECONDS: Final = 0.25
 _WATCH_SECONDS: Final = 2.0
@@ -149,7 +149,7 @@ def _linked(settings: Settings, progress: Announce) -> tuple[RayLink, bool]:
 
 
 def _attached(settings: Settings) -> "RayCluster | None":
-    from actors.cluster import RayCluster  # noqa: PLC0415 - ray is imported by now
+    from actors.ray.cluster import RayCluster  # noqa: PLC0415 - ray is imported by now
 
     cluster = RayCluster.found()
     if cluster is None:
@@ -183,7 +183,7 @@ def _comparable(settings: Settings) -> Settings:
 
 
 def _begun(settings: Settings) -> "RayCluster":
-    from actors.cluster import RayCluster  # noqa: PLC0415 - ray is imported by now
+    from actors.ray.cluster import RayCluster  # noqa: PLC0415 - ray is imported by now
 
     return RayCluster.begun(
         Makers(make_host, make_supervisor, places_here),
@@ -247,7 +247,7 @@ def _watch(cluster: "RayCluster", link: RayLink, stop: threading.Event) -> None:
 
 def _asked(cluster: "RayCluster", link: RayLink) -> Membership | None:
     """Ask the supervisor; None when it does not answer, and is ended for that. Raises ClusterEnded when it is gone."""
-    from actors.cluster import RayCluster  # noqa: PLC0415 - ray is imported by now
+    from actors.ray.cluster import RayCluster  # noqa: PLC0415 - ray is imported by now
 
     if link.is_ours and not is_running(link):
         raise ClusterEnded(_HEAD_ENDED)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from actors.seats import ClusterUnreachable
+from actors.cluster.seats import ClusterUnreachable
 from engine.cluster.head import read_link, stop_head
 from engine.cluster.link import NoCluster, running_cluster
 from engine.core.model.errors import MasklineError
@@ -16,7 +16,7 @@ from engine.settings import Settings
 from engine.telemetry.logs import ROOT
 
 if TYPE_CHECKING:
-    from actors.cluster import RayCluster
+    from actors.ray.cluster import RayCluster
 
 _log = logging.getLogger(f"{ROOT}.cluster")
 

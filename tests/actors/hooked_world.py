@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from actors.parts import Egress
+from actors.kernel.parts import Egress
 from engine.core.model.effects import CallbackOwed, Effect, HangUpOwed, MessageOwed
 from engine.core.model.records import Address, Interaction, ServiceOptions
 from engine.core.model.requests import ServiceRequest

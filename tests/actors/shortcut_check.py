@@ -5,7 +5,7 @@ from itertools import product
 
 import msgspec
 
-from actors.host import Host
+from actors.host.host import Host
 from engine.channels.feed.events import MAX_EVENTS, read_resolves
 from engine.channels.feed.frames import completed, layout_of, shape_of
 from engine.channels.feed.shortcuts import answer_frame

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Container, Sequence
 from typing import Final
 
-from actors.paging import merged
+from actors.kernel.paging import merged
 from engine.core.model.changes import AlertsErased, Change
 from engine.core.model.effects import Effect, QueueKey
 from engine.core.model.errors import StoreUnavailable

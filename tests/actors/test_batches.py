@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from actors.batch import erase_old_keys
-from actors.front import BATCH_CHUNK, Front
-from actors.mesh import Mesh
+from actors.cluster.front import BATCH_CHUNK, Front
+from actors.cluster.mesh import Mesh
+from actors.control.batch import erase_old_keys
 from engine.core.model.errors import Code, PeerUnavailable
 from engine.core.model.records import NumberSelectionBehavior, Session, SessionStatus
 from engine.core.model.requests import AccountUpdate, ParticipantRequest, SessionRequest

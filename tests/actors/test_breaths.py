@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from actors.breaths import BREATH, in_breaths
+from actors.kernel.breaths import BREATH, in_breaths
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from actors.offset import TOLERANCE_SECONDS
+from actors.cluster.offset import TOLERANCE_SECONDS
 from engine.core.model.errors import Code
 from engine.core.model.placement import owner_of
 from engine.core.model.records import ClosedReason, Session

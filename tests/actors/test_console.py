@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.host import Host
+from actors.host.host import Host
 from engine.core.model.errors import PeerUnavailable
 from engine.core.ports.operations import AlertFilter, OutboxFilter, PageCursor
 from engine.core.sessions.search import SessionSought, read_search

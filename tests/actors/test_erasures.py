@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from actors.erasures import Erasures
-from actors.patience import told
+from actors.control.erasures import Erasures
+from actors.kernel.patience import told
 from engine.core.model.changes import ErasureOwed, InteractionRecorded
 from engine.core.model.errors import PeerUnavailable
 from engine.core.model.placement import Placement

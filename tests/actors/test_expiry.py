@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.expiry import FEWEST_STALE, ExpiryQueue
+from actors.kernel.expiry import FEWEST_STALE, ExpiryQueue
 from engine.core.model.records import Mode
 from engine.core.sessions.bindings import ActiveSession
 from tests.actors.world import ALICE, BOB, DAY, START, World

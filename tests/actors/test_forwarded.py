@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.forward import Forwarder
-from actors.mesh import Mesh
-from actors.parts import HostSettings, Parts
+from actors.cluster.forward import Forwarder
+from actors.cluster.mesh import Mesh
+from actors.kernel.parts import HostSettings, Parts
 from engine.core.model.errors import PeerUnavailable
 from engine.core.model.records import Kind
 from engine.core.routing.decide import NOT_IN_POOL, REBUILDING

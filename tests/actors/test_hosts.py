@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actors.breaths import BREATH
-from actors.stream import GUARD_SECONDS, LEASE_SECONDS, Batch, Begun, Completed, Routed
+from actors.kernel.breaths import BREATH
+from actors.traffic.stream import GUARD_SECONDS, LEASE_SECONDS, Batch, Begun, Completed, Routed
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.placement import owner_of
 from engine.core.model.records import Address, ClosedReason, Kind, LegStatus, Mode, Service, SessionStatus

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.recents import Recents
+from actors.traffic.recents import Recents
 from engine.core.model.errors import Code
 from engine.core.model.records import Account, Interaction, Kind, LegStatus, Session
 from engine.core.model.requests import AccountUpdate, ParticipantRequest, SessionRequest

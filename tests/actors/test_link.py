@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from actors.link import Link
-from actors.stream import (
+from actors.cluster.link import Link
+from actors.traffic.stream import (
     LEASE_SECONDS,
     Batch,
     Begun,

@@ -6,8 +6,8 @@ from time import monotonic
 
 import pytest
 
-from actors.mirror import Mirror
-from actors.stream import (
+from actors.cluster.mirror import Mirror
+from actors.traffic.stream import (
     Batch,
     Begun,
     Completed,

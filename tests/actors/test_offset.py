@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.offset import ClockOffset, Reading
+from actors.cluster.offset import ClockOffset, Reading
 from tests.actors.world import START
 
 seconds = st.floats(0.0, 2.0)

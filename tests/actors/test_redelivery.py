@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from actors.parts import HostSettings
-from actors.recents import Answered, Became, Recents
+from actors.kernel.parts import HostSettings
+from actors.traffic.recents import Answered, Became, Recents
 from engine.core.model.errors import Code
 from engine.core.model.records import Kind
 from engine.core.ports.operations import PageCursor

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from actors.stream import LEASE_SECONDS
+from actors.traffic.stream import LEASE_SECONDS
 from engine.core.model.records import Kind
 from engine.core.model.requests import ServiceRequest
 from engine.core.routing.traffic import Outcome

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from actors.supervisor import Order, Supervisor
-from actors.watch import (
+from actors.cluster.supervisor import Order, Supervisor
+from actors.cluster.watch import (
     Beat,
     ClusterRecord,
     HostReport,

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from actors.watch import (
+from actors.cluster.watch import (
     Act,
     HostReport,
     HostState,

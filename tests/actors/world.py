@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from actors.host import Host
-from actors.parts import Egress, HostSettings
+from actors.host.host import Host
+from actors.kernel.parts import Egress, HostSettings
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.records import (
     UNSET,

@@ -8,15 +8,15 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.supervisor import Order
-from actors.watch import Beat, HostReport, HostState
+from actors.cluster.supervisor import Order
+from actors.cluster.watch import Beat, HostReport, HostState
 from engine.cluster.head import read_link
 from engine.cluster.link import joined
 from engine.core.model.errors import PeerUnavailable
 from engine.settings import Settings
 
 if TYPE_CHECKING:
-    from actors.cluster import RayPeers
+    from actors.ray.cluster import RayPeers
 
 TIMEOUT_SECONDS = 2.0
 HOSTS = 40
@@ -66,7 +66,7 @@ async def all_cases() -> dict[str, object]:
     """Ask in every way."""
     import ray  # noqa: PLC0415 - after the environment is set
 
-    from actors.cluster import NAMESPACE, HostActor, RayPeers  # noqa: PLC0415 - as above
+    from actors.ray.cluster import NAMESPACE, HostActor, RayPeers  # noqa: PLC0415 - as above
 
     def made(name: bytes) -> Any:  # noqa: ANN401 - Ray's handle
         actor = ray.remote(HostActor).options(name="host-10", namespace=NAMESPACE, num_cpus=0, max_concurrency=100)

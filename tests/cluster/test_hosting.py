@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from actors.seats import Seat
-from actors.supervisor import Order
-from actors.watch import Beat, HostReport, HostState, empty_record
+from actors.cluster.seats import Seat
+from actors.cluster.supervisor import Order
+from actors.cluster.watch import Beat, HostReport, HostState, empty_record
 from engine.cluster.hosting import MOST_ATTEMPTS, HostedEngine
 from engine.cluster.plan import settled
 from engine.core.model.errors import PeerUnavailable

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.watch import HostReport, HostState, Member, Placed, empty_record
+from actors.cluster.watch import HostReport, HostState, Member, Placed, empty_record
 from engine.cluster.notes import HostNote, read_note, read_record, save_cluster, write_note
 
 MEMBERS = (

@@ -9,8 +9,8 @@ from time import monotonic
 import httpx
 import pytest
 
-from actors.host import Host
-from actors.parts import SECONDS_PER_DAY
+from actors.host.host import Host
+from actors.kernel.parts import SECONDS_PER_DAY
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
 from engine.core.model.requests import AccountUpdate

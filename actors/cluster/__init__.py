@@ -1,0 +1,1 @@
+"""Hosts among one another: what they ask, tell and copy."""

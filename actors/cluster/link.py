@@ -1,0 +1,241 @@
+"""A link: what this host's coordinators tell one other host, one message at a time, until it is heard.
+
+An operation counts as heard when it was acknowledged, or when the other host, having heard nothing for the length of a
+lease, routes no more: a host that is cut off can hold up a change for that long, and can never route against it.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from actors.cluster.offset import ClockOffset, Reading, is_apart
+from actors.traffic.stream import (
+    BEAT_SECONDS,
+    LEASE_SECONDS,
+    Batch,
+    Begun,
+    Completed,
+    Operation,
+    Taken,
+    Touch,
+    routed,
+)
+from engine.core.model.errors import MasklineError
+from engine.core.ports.operations import Clock
+from engine.core.sessions.bindings import ActiveSession
+
+MOST_OPERATIONS = 2_000
+"""Operations in one message; bounds how long either host is busy with it."""
+
+RETRY_SECONDS = 0.1
+"""How long a link rests after a message that was not answered."""
+
+Send = Callable[[Batch], Coroutine[Any, Any, Taken]]
+"""Has the other host take a batch; raises MasklineError."""
+
+_log = logging.getLogger("maskline.host")
+
+Heard = Callable[[tuple[Touch, ...], Callable[[], None]], None]
+"""Takes touches over; calls back once they are on disk."""
+
+_Saying = tuple[Operation, "asyncio.Future[bool] | None"]
+
+
+class Link:
+    """One direction between two hosts."""
+
+    def __init__(
+        self,
+        *,
+        source: int,
+        incarnation: str,
+        send: Send,
+        sessions: Callable[[], Iterable[ActiveSession]],
+        concerns: Callable[[ActiveSession], bool],
+        heard: Heard,
+        is_loaded: Callable[[], bool],
+        clock: Clock,
+        monotonic: Clock,
+    ) -> None:
+        """Begin a link that has said nothing.
+
+        `sessions` returns those of all coordinators here, once `is_loaded`; `concerns` tells whether one has a number
+        on the other host, and is asked message by message; `heard` takes over what passed there.
+        """
+        self._source = source
+        self._life = incarnation
+        self._send = send
+        self._sessions = sessions
+        self._concerns = concerns
+        self._heard = heard
+        self._is_loaded = is_loaded
+        self._clock = clock
+        self._monotonic = monotonic
+        self.offset = ClockOffset()
+        """Of the other host's clock."""
+        self._partner = ""
+        self._streams = 0
+        self._first = 1
+        self._snapshot: Iterator[Operation] = iter(())
+        self._upon_completion: list[asyncio.Future[bool]] = []
+        self._queue: deque[_Saying] = deque()
+        self._under_way: list[_Saying] = []
+        self._deadlines: deque[tuple[float, asyncio.Future[bool]]] = deque()
+        self._upon = 0.0
+        self._echo: float | None = None
+        self._echo_heard_at = 0.0
+        self._leased_until = monotonic() + LEASE_SECONDS  # an earlier life of ours may have said so
+        self._kept_report = 0
+        self._wake = asyncio.Event()
+        self._is_complete = False
+        self.is_up = False
+        """Whether the other host answered the last message and knows all that holds."""
+
+    def tell(self, operation: Operation) -> None:
+        """Say something that nobody waits for."""
+        self._queue.append((operation, None))
+        self._wake.set()
+
+    def put(self, operation: Operation) -> "asyncio.Future[bool]":
+        """Say something in its turn; the future tells, once it is heard, whether it was acknowledged."""
+        heard: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._queue.append((operation, heard))
+        self._deadlines.append((self._leased_until, heard))
+        self._wake.set()
+        if not self.is_up:
+            self._give_up()
+        return heard
+
+    async def run(self) -> None:
+        """Say what there is to say, and that this host is there, until cancelled."""
+        watch = asyncio.create_task(self._watch())
+        try:
+            while True:
+                self._wake.clear()
+                if await self._speak() and self._has_more:
+                    continue
+                await self._rest()
+        finally:
+            watch.cancel()
+
+    async def _speak(self) -> bool:
+        batch, asked = self._next_batch(), Reading.of(self._clock, self._monotonic)
+        try:
+            taken = await self._send(batch)
+            self.offset.measure(taken.clock, asked, Reading.of(self._clock, self._monotonic))
+            if is_apart(self.offset.seconds, batch.offset):
+                self._wake.set()  # it is told at once
+            self._take(taken)
+        except MasklineError:
+            self.is_up = False
+        except Exception:  # noqa: BLE001 - an actor's loop: the unforeseen is logged, and all is said anew
+            _log.exception("A link to another host failed")
+            self.is_up, self._partner = False, ""
+        else:
+            return True
+        self._give_up()
+        return False
+
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BEAT_SECONDS if self.is_up else RETRY_SECONDS):
+                await self._wake.wait()
+                if not self.is_up:
+                    await asyncio.sleep(RETRY_SECONDS)
+
+    @property
+    def _has_more(self) -> bool:
+        return self._is_loaded() and bool(self._queue or self._under_way or not self._is_complete)
+
+    def _next_batch(self) -> Batch:
+        while len(self._under_way) < MOST_OPERATIONS:
+            operation = next(self._snapshot, None)
+            if operation is not None:
+                self._under_way.append((operation, None))
+            elif self._queue and self._partner:
+                self._under_way.append(self._queue.popleft())
+            else:
+                break
+        is_all = not self._queue and not self._upon_completion
+        if is_all and self._echo is not None:
+            self._leased_until = max(self._leased_until, self._echo_heard_at + LEASE_SECONDS)
+        return Batch(
+            source=self._source,
+            incarnation=f"{self._life}.{self._streams}",
+            upon=self._upon,
+            first=self._first,
+            operations=tuple(operation for operation, _ in self._under_way),
+            echo=self._echo if is_all else None,
+            taken=self._kept_report,
+            offset=self.offset.seconds,
+        )
+
+    def _take(self, taken: Taken) -> None:
+        self._echo, self._echo_heard_at = taken.stamp, self._monotonic()
+        if taken.touches:
+            self._heard(taken.touches, lambda: self._keep(taken.report))
+        if taken.incarnation != self._partner:
+            self._partner = taken.incarnation
+            self._kept_report = 0
+            self._begin(upon=taken.stamp)
+        elif taken.applied < self._first - 1 + len(self._under_way):
+            self._begin(upon=taken.stamp)
+        else:
+            self._first += len(self._under_way)
+            for operation, heard in self._under_way:
+                if isinstance(operation, Completed):
+                    self._complete()
+                elif heard is not None and not heard.done():
+                    heard.set_result(True)
+            self._under_way.clear()
+            self.is_up = self._is_complete
+
+    def _keep(self, report: int) -> None:
+        self._kept_report = max(self._kept_report, report)
+
+    def _begin(self, *, upon: float) -> None:
+        """Say anew all that holds; what was said before, or waited to be, is part of it."""
+        self._upon_completion += (heard for _, heard in (*self._under_way, *self._queue) if heard is not None)
+        self._under_way.clear()
+        self._queue.clear()
+        self._is_complete = self.is_up = False
+        self._upon = upon
+        self._first = 1
+        if self._is_loaded() and self.offset.seconds is not None:
+            self._streams += 1
+            self._snapshot = self._whole(tuple(self._sessions()))
+        else:
+            self._partner = ""  # asked again, until there is something to say
+
+    def _whole(self, sessions: tuple[ActiveSession, ...]) -> Iterator[Operation]:
+        yield Begun()
+        for session in sessions:
+            if session.is_bound and self._concerns(session):
+                yield routed(session)
+        yield Completed()
+
+    def _complete(self) -> None:
+        self._is_complete = True
+        for heard in self._upon_completion:
+            if not heard.done():
+                heard.set_result(True)
+        self._upon_completion.clear()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS / 2)
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Let go who waits for what the other host cannot act against any more."""
+        now = self._monotonic()
+        while self._deadlines:
+            deadline, heard = self._deadlines[0]
+            if not heard.done():
+                if deadline > now:
+                    return
+                heard.set_result(False)
+            self._deadlines.popleft()

@@ -1,0 +1,85 @@
+"""What a host reads back at its start besides bindings: open calls, what came lately, and what that did elsewhere.
+
+Of all that may be very much: the loop turns in between, or the host would be taken for dead.
+"""
+
+import asyncio
+
+import msgspec
+
+from actors.cluster.mirror import Mirror
+from actors.kernel.breaths import in_breaths
+from actors.kernel.parts import Parts
+from actors.traffic.ledger import Ledger
+from engine.core.model.sids import pack
+from engine.core.sessions.bindings import ActiveSession
+
+
+def reload_calls(parts: Parts, ledger: Ledger) -> None:
+    """Take up the open calls."""
+    for interaction in parts.store.open_calls():
+        ledger.reload_call(interaction)
+
+
+async def reload_passed(parts: Parts, ledger: Ledger) -> None:
+    """Take note of what came within the redelivery window."""
+    for passed in parts.store.passed_since(_since(parts)):
+        ledger.reload_passed(passed)
+        await asyncio.sleep(0)
+
+
+def _since(parts: Parts) -> float:
+    return parts.clock() - parts.settings.redelivery_window_seconds
+
+
+class _Talk(msgspec.Struct):
+    """What passed in a session."""
+
+    first: float
+    last: float
+    calls: list[tuple[float, float]]
+    """Begin and end of those that have ended."""
+
+
+class TalksElsewhere:
+    """What passed in sessions of other hosts, which before this host stopped they may not have come to hear."""
+
+    def __init__(self, hosts: int) -> None:
+        """Begin with nothing; so many other hosts are to be told."""
+        self._untold = hosts
+        self._talks: dict[bytes, _Talk] = {}
+
+    async def reload(self, parts: Parts) -> None:
+        """Read what passed within the redelivery window."""
+        talks = self._talks
+        for passed in parts.store.passed_elsewhere_since(_since(parts)):
+            for session, began, updated, is_ended_call in passed:
+                talk = talks.get(session)
+                if talk is None:
+                    talk = talks[session] = _Talk(began, began, [])
+                elif began > talk.last:
+                    talk.last = began
+                elif began < talk.first:
+                    talk.first = began
+                if is_ended_call:
+                    talk.calls.append((began, updated))
+            await asyncio.sleep(0)
+
+    async def tell(self, mirror: Mirror) -> None:
+        """Have the host that a mirror hears, each once, know what passed in its sessions."""
+        async for session in in_breaths(tuple(mirror.sessions.values())):
+            talk = self._talks.pop(pack(session.sid), None)
+            if talk is not None:
+                mirror.touch(session, talk.first)
+                mirror.touch(session, max((talk.last, *(_last_touch(session, *call) for call in talk.calls))))
+        self._untold -= 1
+        if not self._untold:
+            self._talks.clear()  # of sessions that are over
+
+
+def _last_touch(session: ActiveSession, began: float, ended: float) -> float:
+    """Return when a call last restarted the ttl: its end does, unless it came past the session's."""
+    end = session.date_expiry
+    if end is None and session.ttl_seconds > 0:
+        end = began + session.ttl_seconds
+    return ended if end is None or ended < end else began

@@ -1,0 +1,67 @@
+"""What a cluster's runtime and the composition root tell each other: where a host runs, and how one is made.
+
+Free of any runtime; `actors.ray.cluster` is the one there is.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from actors.cluster.supervisor import Fleet, Order, Supervisor
+from actors.cluster.watch import Beat, HostReport
+from engine.core.model.errors import MasklineError
+from engine.core.model.hosts import Peers
+
+
+class ClusterUnreachable(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """The runtime, or the supervisor in it, does not answer; the message says which and what to do."""
+
+
+class Seat(msgspec.Struct, frozen=True):
+    """Where a host runs."""
+
+    place: int
+    node: str
+    """The runtime's name of the node."""
+    node_address: str
+    """IP address of the node."""
+    placing: str
+    """One for each time that the host was placed on a node; the same for all restarts there."""
+
+
+class ClusterPeers(Peers, Protocol):
+    """Peers that can be told who is down."""
+
+    def expect_down(self, places: tuple[int, ...], *, seconds: float) -> None:
+        """Answer for hosts that are known to be down, for so long, without asking them."""
+
+
+class Hosted(Protocol):
+    """A host as the composition root makes it."""
+
+    def start(self) -> None:
+        """Begin to start; how far it came is in the report."""
+
+    def report(self, beat: Beat) -> HostReport:
+        """Take the supervisor's word and tell how it fares."""
+
+    async def ask(self, source: int, message: bytes) -> bytes | None:
+        """Carry out what another host asks; None while it cannot."""
+
+    async def order(self, order: Order) -> None:
+        """Do as told; returns when it is done."""
+
+
+MakeHost = Callable[[bytes, Seat, ClusterPeers], Hosted]
+MakeSupervisor = Callable[[bytes, Fleet], Supervisor]
+FindPlaces = Callable[[bytes], frozenset[int]]
+
+
+class Makers(msgspec.Struct, frozen=True):
+    """What the composition root hands in; each is importable on every node, and takes what the cluster runs by."""
+
+    host: MakeHost
+    supervisor: MakeSupervisor
+    places: FindPlaces
+    """Tells which hosts' files lie on the node where it is called."""

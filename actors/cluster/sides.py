@@ -1,0 +1,281 @@
+"""What the actors of a host are asked by other hosts, and how they ask.
+
+`NumberSide` is served for number actors, `CoordinatorSide` for coordinators; `OtherHosts` and `AnyCoordinators` are how
+the other kind of actor reaches them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from actors.cluster.mesh import Mesh
+from actors.cluster.mirror import Mirror
+from actors.control.elsewhere import Erase
+from actors.control.routes import Place
+from actors.control.services import ServiceRegister
+from actors.kernel.parts import Parts
+from actors.kernel.patience import told
+from actors.traffic.coordinators import Expiry, LastSession
+from actors.traffic.directory import Directory
+from actors.traffic.ledger import Ledger
+from actors.traffic.owing import hang_up
+from actors.traffic.stream import Batch, Taken
+from engine.core.model.changes import InteractionErased, SessionErased
+from engine.core.model.errors import not_found
+from engine.core.model.records import Address, Interaction, Participant, Session
+from engine.core.pools.allocation import session_wanted
+from engine.core.ports.operations import Page, PageCursor
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome, SessionWanted
+from engine.core.sessions.bindings import Seat
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_log = logging.getLogger("maskline.host")
+
+
+class NumberSide:
+    """What coordinators and listeners of other hosts ask of the number actors and interactions here."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        directory: Directory,
+        ledger: Ledger,
+        mirrors: Mapping[int, Mirror],
+        decide: Callable[[Sequence[InboundEvent], float], Awaitable[tuple[Decision | None, ...]]],
+        resolve: Callable[[InboundEvent], Decision | None],
+        report: Callable[[LegReport, Callable[[ReportOutcome | None], None]], None],
+    ) -> None:
+        """Answer for these."""
+        self._parts = parts
+        self._directory = directory
+        self._ledger = ledger
+        self._mirrors = mirrors
+        self._decide = decide
+        self._resolve = resolve
+        self._report = report
+
+    async def take(self, batch: Batch) -> Taken:
+        """Take what a coordinator's host says of bindings."""
+        return await self._mirrors[batch.source].take(batch)
+
+    async def decide(self, events: tuple[InboundEvent, ...], patience_seconds: float) -> tuple[Decision | None, ...]:
+        """Decide about events; None for one that is not decided in that time: it is to be asked about again."""
+        return await self._decide(events, patience_seconds)
+
+    async def resolve(self, events: tuple[InboundEvent, ...]) -> tuple[Decision | None, ...]:
+        """Tell what would become of events; None for a number that is not here."""
+        return tuple(map(self._resolve, events))
+
+    async def knows(self, report: LegReport) -> bool:
+        """Tell whether the leg is one of an interaction here."""
+        return self._ledger.knows(report)
+
+    async def named(self, report: LegReport) -> tuple[str, ...]:
+        """Return the interactions here of which a report that does not say the number reached may be."""
+        return self._ledger.named(report)
+
+    async def report(self, report: LegReport) -> ReportOutcome | None:
+        """Take a leg's state."""
+        settled = _Settled()
+        self._report(report, settled.take)
+        return await settled.outcome()
+
+    async def push(
+        self, proxy: Address, participant_sid: str, session_sid: str, *, body: str, media: tuple[str, ...]
+    ) -> Interaction:
+        """Record a message of the application to the participant of a number here."""
+        actor = self._directory.find(proxy)
+        session = None if actor is None or actor.source is None else actor.source.sessions.get(session_sid)
+        seats = () if session is None else session.seats
+        seat = next((seat for seat in seats if seat.participant_sid == participant_sid), None)
+        if actor is None or session is None or seat is None:
+            raise not_found(f"/Sessions/{session_sid}/Participants/{participant_sid}")
+        return await actor.push(session, seat, body=body, media=media)
+
+    async def interaction(self, interaction_sid: str) -> Interaction | None:
+        """Find an interaction here."""
+        return self._parts.store.interaction(interaction_sid)
+
+    async def interactions_page(self, session_sid: str, cursor: PageCursor, sent_to: str | None) -> Page[Interaction]:
+        """Read a page of a session's interactions here."""
+        return await self._parts.store.interactions_page(session_sid, cursor, sent_to=sent_to)
+
+    async def erase_interaction(self, interaction_sid: str) -> None:
+        """Erase an interaction."""
+        await self._parts.store.write((InteractionErased(interaction_sid),))
+
+    async def erase_sessions(self, session_sids: tuple[str, ...]) -> None:
+        """Erase the interactions of sessions."""
+        await self._parts.store.write(tuple(map(SessionErased, session_sids)))
+
+    async def hang_up(self, session_sid: str) -> None:
+        """End the running calls of a session."""
+        effects = tuple(one for call in self._ledger.calls_of(session_sid) for one in hang_up(call, self._parts))
+        if effects:
+            await self._parts.write((), effects)
+
+
+class CoordinatorSide:
+    """What number actors of other hosts ask of the coordinators here."""
+
+    def __init__(self, parts: Parts, services: ServiceRegister, *, catch_up: Callable[[], Awaitable[None]]) -> None:
+        """Answer for these; `catch_up` hears of all that passed elsewhere."""
+        self._parts = parts
+        self._services = services
+        self._catch_up = catch_up
+
+    async def expire(self, service_sid: str, session_sid: str) -> Expiry:
+        """Close a session if its end has come, counting what passed on every host; tell whether it is over."""
+        coordinator = self._services.find(service_sid)
+        active = None if coordinator is None else coordinator.active_session(session_sid)
+        return Expiry.OVER if coordinator is None or active is None else await coordinator.expire(active)
+
+    async def make_session(self, service_sid: str, proxy: Address, event: InboundEvent, wanted: SessionWanted) -> None:
+        """Make the session that an out-of-session hook asked for about an event on a number."""
+        coordinator = self._services.find(service_sid)
+        if coordinator is None:
+            raise not_found(f"/Services/{service_sid}")
+        await coordinator.create_session(session_wanted(wanted, event, coordinator.number_at(proxy)))
+
+    async def last_session(self, service_sid: str, identifier: Address, proxy: Address) -> LastSession | None:
+        """Find the last session in which the identifier held the proxy number."""
+        store = self._parts.store
+        session = store.last_session_of(service_sid, identifier, proxy)
+        return None if session is None else LastSession(session, store.participants(session.sid))
+
+    async def participants(self, session_sid: str) -> tuple[Participant, ...]:
+        """Read all participants of a session, those who left too."""
+        return self._parts.store.participants(session_sid)
+
+    async def session(self, service_sid: str, session_sid: str) -> Session | None:
+        """Read a session as it is, counting what passed on every host."""
+        del service_sid
+        await self._catch_up()
+        return self._parts.store.session(session_sid)
+
+    async def idle_since(self, service_sid: str, session_sid: str) -> float | None:
+        """Tell what the ttl of an active session counts from, whatever host it passed on; None when it has ended."""
+        await self._catch_up()
+        coordinator = self._services.find(service_sid)
+        active = None if coordinator is None else coordinator.active_session(session_sid)
+        return None if active is None else active.idle_since
+
+    async def call_ended(self, interaction: Interaction) -> None:
+        """Close the session of a call that has ended, where the service wants that."""
+        coordinator = self._services.find(interaction.service_sid)
+        if coordinator is not None:
+            await coordinator.close_after_call(interaction)
+
+
+class OtherHosts:
+    """Implements `Elsewhere` over a mesh."""
+
+    def __init__(self, mesh: Mesh, place: Place) -> None:
+        """Ask through a mesh; `place` tells which host owns a number."""
+        self._mesh = mesh
+        self._place = place
+
+    async def push(self, seat: Seat, session_sid: str, *, body: str, media: tuple[str, ...]) -> Interaction:
+        """Record a message of the application to a participant whose number is on another host."""
+        host = self._place(seat.proxy)
+        return await self._mesh.ask_quickly(
+            host, NumberSide.push, seat.proxy, seat.participant_sid, session_sid, body=body, media=media
+        )
+
+    async def interaction(self, interaction_sid: str) -> Interaction | None:
+        """Find an interaction."""
+        found = await self._mesh.ask_all(NumberSide.interaction, interaction_sid)
+        return next((one for one in found if one is not None), None)
+
+    async def interactions_pages(
+        self, session_sid: str, cursor: PageCursor, sent_to: str | None
+    ) -> Sequence[Page[Interaction]]:
+        """Read a page of a session's interactions on every other host."""
+        return await self._mesh.ask_all(NumberSide.interactions_page, session_sid, cursor, sent_to)
+
+    async def erase_interaction(self, interaction_sid: str) -> None:
+        """Erase an interaction wherever it is."""
+        await self._mesh.ask_all(NumberSide.erase_interaction, interaction_sid)
+
+    def erasers(self) -> Mapping[int, Erase]:
+        """Return, by host, what has it erase the interactions of sessions that are gone."""
+
+        async def erase(host: int, session_sids: tuple[str, ...]) -> None:
+            await self._mesh.ask_quickly(host, NumberSide.erase_sessions, session_sids)
+
+        return {host: partial(erase, host) for host in self._mesh.others}
+
+    async def hang_up(self, session_sid: str) -> None:
+        """End the running calls of a session."""
+        hung_up = (self._mesh.ask_quickly(host, NumberSide.hang_up, session_sid) for host in self._mesh.others)
+        for outcome in await asyncio.gather(*hung_up, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                _log.warning("Calls of session %s may go on: %s", session_sid, told(outcome))
+
+
+class AnyCoordinators:
+    """Implements `Coordinators`: asks those here directly, and those elsewhere through a mesh."""
+
+    def __init__(self, side: CoordinatorSide, *, mesh: Mesh | None, place: Place) -> None:
+        """Ask `side` for what is here; `place` tells which host coordinates a service."""
+        self._side = side
+        self._mesh = mesh
+        self._place = place
+
+    async def expire(self, service_sid: str, session_sid: str) -> Expiry:
+        """Close a session if its end has come, counting what passed on every host; tell whether it is over."""
+        return await self._ask(service_sid, CoordinatorSide.expire, service_sid, session_sid)
+
+    async def make_session(self, service_sid: str, proxy: Address, event: InboundEvent, wanted: SessionWanted) -> None:
+        """Make the session that an out-of-session hook asked for about an event on a number."""
+        await self._ask(service_sid, CoordinatorSide.make_session, service_sid, proxy, event, wanted)
+
+    async def last_session(self, service_sid: str, identifier: Address, proxy: Address) -> LastSession | None:
+        """Find the last session in which the identifier held the proxy number."""
+        return await self._ask(service_sid, CoordinatorSide.last_session, service_sid, identifier, proxy)
+
+    async def participants(self, service_sid: str, session_sid: str) -> tuple[Participant, ...]:
+        """Read all participants of a session, those who left too."""
+        return await self._ask(service_sid, CoordinatorSide.participants, session_sid)
+
+    async def session(self, service_sid: str, session_sid: str) -> Session | None:
+        """Read a session as it is, counting what passed on every host."""
+        return await self._ask(service_sid, CoordinatorSide.session, service_sid, session_sid)
+
+    async def idle_since(self, service_sid: str, session_sid: str) -> float | None:
+        """Tell what the ttl of an active session counts from."""
+        return await self._ask(service_sid, CoordinatorSide.idle_since, service_sid, session_sid)
+
+    async def call_ended(self, interaction: Interaction) -> None:
+        """Close the session of a call that has ended, where the service wants that."""
+        await self._ask(interaction.service_sid, CoordinatorSide.call_ended, interaction)
+
+    async def _ask(
+        self,
+        service_sid: str,
+        method: Callable[Concatenate[CoordinatorSide, P], Coroutine[Any, Any, R]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        if self._mesh is None or self._place(service_sid) == self._mesh.me:
+            return await method(self._side, *args, **kwargs)
+        return await self._mesh.ask(self._place(service_sid), method, *args, **kwargs)
+
+
+class _Settled:
+    """Awaits the answer to a report."""
+
+    def __init__(self) -> None:
+        self._future: asyncio.Future[ReportOutcome | None] = asyncio.get_running_loop().create_future()
+
+    def take(self, outcome: ReportOutcome | None) -> None:
+        if not self._future.done():
+            self._future.set_result(outcome)
+
+    async def outcome(self) -> ReportOutcome | None:
+        return await self._future

@@ -1,0 +1,1 @@
+"""The control plane: coordinators, registers, and how bindings reach the numbers."""

@@ -1,0 +1,80 @@
+"""The debugger's list: events that an account may read back and have posted, kept in batches beside the hot path.
+
+A flood of one kind is kept in part and counted whole (metrics do that): it must not fill the disk. Behaviour 16.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from actors.kernel.parts import Parts
+from engine.core.model.changes import AlertRaised, AlertsErased, Change, EffectOwed
+from engine.core.model.effects import AlertOwed, Effect
+from engine.core.model.errors import StoreUnavailable
+from engine.core.model.records import Account, DebuggerEvent
+from engine.core.model.sids import SidKind
+
+MOST_GATHERED = 5_000
+"""Events that wait for the next batch; more are only counted."""
+
+
+class AlertBook:
+    """Keeps the debugger events of a host's accounts."""
+
+    def __init__(self, parts: Parts, *, account: Callable[[str], Account | None]) -> None:
+        """Keep events through these parts."""
+        self._parts = parts
+        self._account = account
+        self._gathered: list[DebuggerEvent] = []
+        self._second = 0
+        self._kept: dict[tuple[str, int], int] = {}
+
+    def keep(self, event: DebuggerEvent) -> None:
+        """Take an event for the next batch, unless its kind has filled this second."""
+        if int(event.at) != self._second:
+            self._second = int(event.at)
+            self._kept.clear()
+        kind = (event.account_sid, event.code)
+        kept = self._kept.get(kind, 0)
+        if kept >= self._parts.settings.alerts_per_second or len(self._gathered) >= MOST_GATHERED:
+            return
+        self._kept[kind] = kept + 1
+        sid = self._parts.mint(SidKind.DEBUGGER_EVENT)
+        self._gathered.append(msgspec.structs.replace(event, sid=sid))
+
+    async def flush(self) -> None:
+        """Commit the batch with the posts it owes; what the disk refuses is tried again with the next one.
+
+        An account that was deleted meanwhile leaves nothing.
+        """
+        events = [event for event in self._gathered if self._account(event.account_sid) is not None]
+        self._gathered = []
+        if not events:
+            return
+        posts = [post for event in events if (post := self._post(event)) is not None]
+        changes: list[Change] = [AlertRaised(event) for event in events]
+        changes += [EffectOwed(post) for post in posts]
+        try:
+            await self._parts.store.write(changes)
+        except StoreUnavailable:
+            self._gathered = [*events, *self._gathered][:MOST_GATHERED]
+            raise
+        if posts:
+            self._parts.egress.outbox.owed(posts)
+
+    async def erase_old(self) -> None:
+        """Erase the events that are older than they are listed."""
+        before = self._parts.sure_now() - self._parts.settings.alert_retention_seconds
+        await self._parts.store.write((AlertsErased(before),))
+
+    def _post(self, event: DebuggerEvent) -> Effect | None:
+        account = self._account(event.account_sid)
+        if account is None or account.debugger_url is None:
+            return None
+        return Effect(
+            sid=self._parts.mint(SidKind.EFFECT),
+            account_sid=event.account_sid,
+            service_sid=event.service_sid,
+            duty=AlertOwed(url=account.debugger_url, event=event),
+            date_created=self._parts.clock(),
+        )

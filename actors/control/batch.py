@@ -1,0 +1,221 @@
+"""Carries out batches of changes of sessions: side by side, in order where items touch the same things, each key once.
+
+All batches of a host share one allowance of items in flight and one slice of a turn of the loop, so that calls are
+decided in between. What an item comes to is its own; what it does to a session is the coordinator's.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from actors.control.coordinator import ServiceCoordinator
+from actors.kernel.parts import Parts
+from engine.core.model.changes import BatchKeysErased
+from engine.core.model.errors import ApiError, Code, StoreUnavailable, not_stored
+from engine.core.numbers.e164 import bare
+from engine.core.sessions.batch import (
+    BatchItem,
+    CreateItem,
+    ItemDone,
+    ItemKey,
+    ItemRefused,
+    ItemResult,
+    KeyUse,
+    Lanes,
+    Thing,
+    UpdateItem,
+)
+
+IN_FLIGHT = 256
+"""Items that wait for their commit side by side: enough to share it, few enough to be answered in one turn."""
+
+STARTED_AT_ONCE = 16
+"""Items that begin in one turn of the loop."""
+
+PLANNED_AT_ONCE = 256
+"""Items that are put in order in one turn of the loop."""
+
+KEYS_ERASED_AT_ONCE = 10_000
+"""Keys past retention that one commit erases."""
+
+_AGAIN = "send the item again, with the same IdempotencyKey"
+
+_log = logging.getLogger("maskline.batch")
+
+
+class SessionBatches:
+    """The batches of one host."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Carry batches out with these parts."""
+        self._parts = parts
+        self._room = asyncio.Semaphore(IN_FLIGHT)
+        self._slice = asyncio.Lock()
+        self._claims: dict[tuple[str, bytes], asyncio.Future[None]] = {}
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Begin no more items: what is left of the batches under way is refused."""
+        self._is_stopping = True
+
+    async def run(self, coordinator: ServiceCoordinator, items: Sequence[BatchItem]) -> tuple[ItemResult, ...]:
+        """Carry out a batch of one service; returns what each item came to, in their order."""
+        batch = _Batch(self, coordinator, items)
+        await batch.plan()
+        return await batch.finish()
+
+    @asynccontextmanager
+    async def slice(self) -> AsyncIterator[None]:
+        """Hold the one slice that batches have of a turn of the loop."""
+        async with self._slice:
+            yield
+            await asyncio.sleep(0)
+
+    async def enter(self) -> None:
+        """Wait for room for one more item."""
+        await self._room.acquire()
+
+    def leave(self) -> None:
+        """Make room for another item."""
+        self._room.release()
+
+    async def result(self, coordinator: ServiceCoordinator, item: BatchItem) -> ItemResult:
+        """Carry out one item; whatever goes wrong is its own result."""
+        if self._is_stopping:
+            return ItemRefused(code=Code.UNAVAILABLE, message=f"The engine is stopping; {_AGAIN}", http_status=503)
+        try:
+            return await self._carry_out(coordinator, item)
+        except ApiError as problem:
+            return _refused(problem)
+        except StoreUnavailable:
+            return _refused(not_stored())
+        except Exception:  # noqa: BLE001 - the boundary of an item: logged and answered, the others go on
+            _log.exception("An item of a batch failed")
+            code = Code.INTERNAL_ERROR
+            return ItemRefused(code=code, message="An internal error occurred; it has been logged", http_status=500)
+
+    def touched_by(self, coordinator: ServiceCoordinator, item: UpdateItem) -> set[str]:
+        """Return the session that an item names, and whose pairs it may take or free."""
+        try:
+            session_sid = coordinator.session_sid(item.session)
+        except ApiError:
+            return {item.session}  # it may be made by an earlier item
+        active = coordinator.active_session(session_sid)
+        seats = self._parts.store.participants(session_sid) if active is None else active.seats
+        return {item.session, session_sid, *(seat.identifier for seat in seats)}
+
+    async def _carry_out(self, coordinator: ServiceCoordinator, item: BatchItem) -> ItemDone:
+        if item.key is None:
+            return await _apply(coordinator, item)
+        async with self._claimed(coordinator.service.sid, item.key):
+            use = self._parts.store.batch_key(coordinator.service.sid, item.key.digest)
+            if use is None:
+                return await _apply(coordinator, item)
+            return self._repeated(coordinator, item, item.key, use)
+
+    @asynccontextmanager
+    async def _claimed(self, service_sid: str, key: ItemKey) -> AsyncIterator[None]:
+        """Hold a key alone, so that whoever else brings it finds what became of it."""
+        claim = (service_sid, key.digest)
+        while claim in self._claims:
+            await asyncio.wait((self._claims[claim],))
+        held = self._claims[claim] = asyncio.get_running_loop().create_future()
+        try:
+            yield
+        finally:
+            del self._claims[claim]
+            held.set_result(None)
+
+    def _repeated(self, coordinator: ServiceCoordinator, item: BatchItem, key: ItemKey, use: KeyUse) -> ItemDone:
+        if use.fingerprint != key.fingerprint:
+            raise ApiError(Code.CONFLICT, "This IdempotencyKey came with another item before")
+        session = self._parts.store.session(use.session_sid)
+        if session is None or coordinator.is_erased:
+            raise ApiError(Code.NOT_FOUND, "The item was carried out before, and its session has been erased since")
+        participants = self._parts.store.participants(session.sid) if isinstance(item, CreateItem) else None
+        return ItemDone(session=session, participants=participants, is_repeat=True)
+
+
+class _Batch:
+    """One batch under way."""
+
+    def __init__(self, host: SessionBatches, coordinator: ServiceCoordinator, items: Sequence[BatchItem]) -> None:
+        self._host = host
+        self._coordinator = coordinator
+        self._items = items
+        self._lanes = Lanes()
+        self._named: dict[str, set[str]] = {}
+        self._ready: deque[int] = deque()
+        self._freed = asyncio.Event()
+        self._results: list[ItemResult | None] = [None] * len(items)
+
+    async def plan(self) -> None:
+        """Find out which items wait for which."""
+        for start in range(0, len(self._items), PLANNED_AT_ONCE):
+            async with self._host.slice():
+                for index, item in enumerate(self._items[start : start + PLANNED_AT_ONCE], start):
+                    if self._joins(item):
+                        self._ready.append(index)
+
+    async def finish(self) -> tuple[ItemResult, ...]:
+        """Begin every item when its turn has come, and wait for the last one."""
+        left = len(self._items)
+        async with asyncio.TaskGroup() as tasks:
+            while left:
+                if not self._ready:
+                    self._freed.clear()
+                    await self._freed.wait()
+                async with self._host.slice():
+                    for _ in range(min(STARTED_AT_ONCE, len(self._ready))):
+                        await self._host.enter()
+                        index = self._ready.popleft()
+                        tasks.create_task(self._carry_out(index))
+                        self._ready.extend(self._lanes.begun(index))  # tasks begin in the order in which they are made
+                        left -= 1
+        return tuple(result for result in self._results if result is not None)
+
+    async def _carry_out(self, index: int) -> None:
+        try:
+            self._results[index] = await self._host.result(self._coordinator, self._items[index])
+        finally:
+            self._host.leave()
+        self._ready.extend(self._lanes.done(index))
+        self._freed.set()
+
+    def _joins(self, item: BatchItem) -> bool:
+        """Put an item into its lanes; tell whether it may begin at once."""
+        alone: set[Thing] = set() if item.key is None else {item.key.digest}
+        if isinstance(item, UpdateItem):
+            alone |= self._named.get(item.session, set())
+            alone |= self._host.touched_by(self._coordinator, item)
+            return self._lanes.add(alone=alone)
+        request = item.request
+        people = {bare(one.identifier) for one in request.participants}
+        if request.unique_name is not None:
+            alone.add(request.unique_name)
+            self._named.setdefault(request.unique_name, set()).update(people)
+        return self._lanes.add(shared=people, alone=alone)
+
+
+def _refused(problem: ApiError) -> ItemRefused:
+    return ItemRefused(code=problem.code, message=problem.message, http_status=problem.http_status)
+
+
+async def _apply(coordinator: ServiceCoordinator, item: BatchItem) -> ItemDone:
+    if isinstance(item, CreateItem):
+        session, participants = await coordinator.seat_session(item.request, key=item.key)
+        return ItemDone(session=session, participants=participants)
+    session_sid = coordinator.session_sid(item.session)
+    return ItemDone(session=await coordinator.update_session(session_sid, item.update, key=item.key))
+
+
+async def erase_old_keys(parts: Parts) -> None:
+    """Forget the keys that were used longer ago than they are kept."""
+    before = parts.sure_now() - parts.settings.batch_key_seconds
+    while True:
+        oldest = await parts.store.oldest_batch_key()
+        if oldest is None or oldest >= before:
+            return
+        await parts.store.write((BatchKeysErased(before, KEYS_ERASED_AT_ONCE),))

@@ -1,0 +1,83 @@
+"""What deletions owe: the interactions of an erased session lie in the files of the hosts that own its numbers.
+
+The debt is committed with the deletion and struck out when every other host has erased, so that one that is away, or an
+end of this process, only delays it. It names the session and no host: after a move to other hosts it still holds.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+from itertools import islice
+from typing import Final
+
+from actors.control.elsewhere import Erase
+from actors.kernel.patience import told
+from engine.core.model.changes import Change, ErasureOwed, ErasuresSettled, SessionErased
+from engine.core.model.errors import MasklineError, StoreUnavailable
+from engine.core.ports.operations import Store
+
+ERASURES_AT_ONCE: Final = 1_000
+"""Sessions that a host erases for one message."""
+
+ERASE_SECONDS: Final = 1.0
+"""How long a deletion waits for a host; what it has not erased by then it is asked for again."""
+
+_log = logging.getLogger("maskline.host")
+
+
+class Erasures:
+    """The sessions that other hosts have not erased yet, as far as is known."""
+
+    def __init__(self, store: Store, others: Mapping[int, Erase]) -> None:
+        """Owe nothing yet; without other hosts, what a move left to be done is done here alone."""
+        self._store = store
+        self._others = others
+        self._owed: dict[int, set[str]] = {host: set() for host in others}
+        self._is_read_back = False
+
+    def owing(self, session_sid: str) -> tuple[Change, ...]:
+        """Return what is committed beside the deletion of a session."""
+        return (ErasureOwed(session_sid),) if self._owed else ()
+
+    async def erase(self, session_sid: str) -> None:
+        """Have every other host erase a session whose deletion is committed; waits a moment only."""
+        for owed in self._owed.values():
+            owed.add(session_sid)
+        await asyncio.gather(*(self._erase(host, (session_sid,)) for host in self._owed))
+
+    async def pay(self) -> None:
+        """Try again what has not been done, first of all what was owed when this process started."""
+        if not self._is_read_back:
+            await self._read_back()
+        for host, owed in self._owed.items():
+            if owed:
+                await self._erase(host, tuple(islice(owed, ERASURES_AT_ONCE)))
+
+    async def _read_back(self) -> None:
+        left = self._store.erasures_owed()
+        if left:
+            await self._store.write(tuple(map(SessionErased, left)))  # a move may have brought some into this file
+        self._is_read_back = True
+        for owed in self._owed.values():
+            owed.update(left)
+        self._settle(left)
+
+    async def _erase(self, host: int, session_sids: tuple[str, ...]) -> None:
+        try:
+            async with asyncio.timeout(ERASE_SECONDS):
+                await self._others[host](session_sids)
+        except (MasklineError, TimeoutError) as problem:
+            _log.info("Host %d has %d sessions to erase: %s", host, len(self._owed[host]), told(problem))
+        else:
+            self._owed[host].difference_update(session_sids)
+            self._settle(session_sids)
+
+    def _settle(self, session_sids: Collection[str]) -> None:
+        """Strike out what nobody owes any more; what cannot be committed now is found again at the next start."""
+        settled = tuple(sid for sid in session_sids if not any(sid in owed for owed in self._owed.values()))
+        if settled:
+            self._store.commit((ErasuresSettled(settled),), _ignore)
+
+
+def _ignore(problem: StoreUnavailable | None) -> None:
+    del problem

@@ -1,0 +1,68 @@
+"""Tells the observer how operations on sessions end, by a line above each method."""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from actors.kernel.parts import Parts
+from engine.core.model.errors import ApiError, PeerUnavailable, StoreUnavailable
+from engine.core.model.records import SessionStatus
+from engine.core.model.requests import SessionUpdate
+from engine.core.ports.observing import OperationEnd, SessionOperation
+
+
+class Operated(Protocol):
+    """What has operations: its `_parts` know the observer."""
+
+    _parts: Parts
+
+
+Owner = TypeVar("Owner", bound=Operated)
+Asked = ParamSpec("Asked")
+Result = TypeVar("Result")
+
+
+class Counted:
+    """Has every call of a method told as one operation, or as the one that its arguments ask for."""
+
+    def __init__(self, which: SessionOperation | Callable[..., SessionOperation]) -> None:
+        """Decorate with the operation, or with a function that takes the method's arguments."""
+        self._which = which
+
+    def __call__(
+        self, method: Callable[Concatenate[Owner, Asked], Awaitable[Result]]
+    ) -> Callable[Concatenate[Owner, Asked], Coroutine[Any, Any, Result]]:
+        """Wrap a method."""
+        which = self._which
+
+        @wraps(method)
+        async def counted(owner: Owner, /, *args: Asked.args, **kwargs: Asked.kwargs) -> Result:
+            operation = which if isinstance(which, SessionOperation) else which(*args, **kwargs)
+            observer = owner._parts.observer  # noqa: SLF001 - it stands for a method of that object
+            try:
+                result = await method(owner, *args, **kwargs)
+            except ApiError as refusal:
+                observer.operated(operation, OperationEnd.REFUSED, refusal.code)
+                raise
+            except (StoreUnavailable, PeerUnavailable):
+                observer.operated(operation, OperationEnd.UNAVAILABLE)
+                raise
+            except Exception:
+                observer.operated(operation, OperationEnd.FAILED)
+                raise
+            observer.operated(operation, OperationEnd.DONE)
+            return result
+
+        return counted
+
+
+def update_asked(session_sid: str, update: SessionUpdate, *, key: object = None) -> SessionOperation:
+    """Tell a close and a re-opening from other updates, by the status that they ask for."""
+    del session_sid, key
+    match update.status:
+        case SessionStatus.CLOSED:
+            return SessionOperation.CLOSE
+        case SessionStatus.IN_PROGRESS:
+            return SessionOperation.REOPEN
+        case _:
+            return SessionOperation.UPDATE

@@ -1,0 +1,205 @@
+"""The participants of a service's sessions: who joins, changes, leaves, and is sent a message.
+
+Changes of one session go one after the other, in the coordinator's turn; a seat that ends is withdrawn from routing
+before its end is committed. Source: behaviour 3.5, 3.7.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from actors.control.elsewhere import Elsewhere
+from actors.control.operations import Counted
+from actors.control.routes import Routes
+from actors.control.seating import Seating, is_shared
+from actors.kernel.locks import KeyedLocks
+from actors.kernel.parts import Parts
+from actors.traffic.directory import Directory
+from engine.core.model.changes import ParticipantAdded, ParticipantChanged, ParticipantRemoved
+from engine.core.model.errors import ApiError, Code, not_found
+from engine.core.model.records import Interaction, Mode, Participant, Service, Session
+from engine.core.model.requests import ParticipantRequest, ParticipantUpdate
+from engine.core.pools.allocation import request_after
+from engine.core.ports.observing import SessionOperation
+from engine.core.sessions.bindings import ActiveSession, Seat, seat_of
+
+
+class Sessions(Protocol):
+    """The sessions of a coordinator, as their participants' keeper sees them."""
+
+    @property
+    def service(self) -> Service:
+        """The service as it is now."""
+
+    def session(self, session_sid: str) -> Session:
+        """Return a session; ApiError NOT_FOUND or UNAUTHORIZED_OPERATION."""
+
+    async def unexpired(self, session_sid: str) -> Session:
+        """Return a session as it is now: one past its end is closed first."""
+
+    def active_session(self, session_sid: str) -> ActiveSession | None:
+        """Return what routes of a session, if it is active."""
+
+
+class Participation:
+    """Who takes part in the sessions of one service."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        sessions: Sessions,
+        seating: Seating,
+        locks: KeyedLocks,
+        *,
+        directory: Directory,
+        routes: Routes,
+        elsewhere: Elsewhere,
+    ) -> None:
+        """Keep the participants of sessions; `locks` puts the changes of one session in order."""
+        self._parts = parts
+        self._sessions = sessions
+        self._seating = seating
+        self._locks = locks
+        self._directory = directory
+        self._routes = routes
+        self._elsewhere = elsewhere
+
+    @Counted(SessionOperation.ADD_PARTICIPANT)
+    async def add(self, session_sid: str, request: ParticipantRequest) -> Participant:
+        """Add a participant to an active session."""
+        async with self._locks.hold(session_sid):
+            session = await self._sessions.unexpired(session_sid)
+            active = self._sessions.active_session(session_sid)
+            if active is None:
+                raise session_closed()
+            present = self._parts.store.participants(session_sid)
+            (participant,) = self._seating.join(session, (request,), present=present)
+            seat = seat_of(participant)
+            is_new_proxy = seat.proxy not in active.proxies()
+            self._seating.hold(participant.identifier, participant.proxy_identifier, is_new_use=is_new_proxy)
+            try:
+                await self._parts.store.write((ParticipantAdded(participant),))
+            except BaseException:
+                self._seating.free(participant.identifier, seat.proxy, is_last_use=is_new_proxy)
+                raise
+            await self._routes.publish_seat(active, seat)
+            return participant
+
+    def get(self, session_sid: str, participant_sid: str) -> Participant:
+        """Return a participant of a session, a removed one too; NOT_FOUND."""
+        self._sessions.session(session_sid)
+        for participant in self._parts.store.participants(session_sid):
+            if participant.sid == participant_sid:
+                return participant
+        raise self._not_found(session_sid, participant_sid)
+
+    @Counted(SessionOperation.REMOVE_PARTICIPANT)
+    async def remove(self, session_sid: str, participant_sid: str) -> None:
+        """Remove a participant; removing one again is NOT_FOUND."""
+        async with self._locks.hold(session_sid):
+            participant = self.get(session_sid, participant_sid)
+            if participant.date_deleted is not None:
+                raise self._not_found(session_sid, participant_sid)
+            active = self._sessions.active_session(session_sid)
+            seat = None
+            if active is not None:
+                seat = next(seat for seat in active.seats if seat.participant_sid == participant_sid)
+                await self._routes.withdraw_seat(active, seat)
+            try:
+                change = ParticipantRemoved(participant_sid, session_sid, self._parts.clock())
+                await self._parts.store.write((change,))
+            except BaseException:
+                if active is not None and seat is not None:
+                    await self._routes.publish_seat(active, seat)
+                raise
+            if active is not None and seat is not None:
+                self._seating.free(seat.identifier, seat.proxy, is_last_use=seat.proxy not in active.proxies())
+            forget_lapsed(self._routes, participant)
+
+    @Counted(SessionOperation.UPDATE_PARTICIPANT)
+    async def update(self, session_sid: str, participant_sid: str, update: ParticipantUpdate) -> Participant:
+        """Change a participant of an active session, where the service lets it; their pairs change with them."""
+        if not self._sessions.service.options.participants_may_change:
+            raise ApiError(Code.METHOD_NOT_ALLOWED, "The service does not let participants be changed")
+        async with self._locks.hold(session_sid):
+            session = await self._sessions.unexpired(session_sid)
+            before = self.get(session_sid, participant_sid)
+            active = self._sessions.active_session(session_sid)
+            if active is None or before.date_deleted is not None:
+                raise session_closed() if active is None else self._not_found(session_sid, participant_sid)
+            request = request_after(before, update)
+            if self._seating.keeps_pair(before, request):
+                return await self._rename(before, request)
+            seat = next(seat for seat in active.seats if seat.participant_sid == participant_sid)
+            self._seating.free(seat.identifier, seat.proxy, is_last_use=not is_shared(active, seat))
+            try:
+                after = self._changed(session, before, request)
+            except BaseException:
+                self._seating.hold(before.identifier, before.proxy_identifier, is_new_use=not is_shared(active, seat))
+                raise
+            await self._replace_seat(active, seat, before, after)
+            return after
+
+    async def _rename(self, before: Participant, request: ParticipantRequest) -> Participant:
+        """Commit what of a participant concerns nobody's routing."""
+        after = msgspec.structs.replace(before, friendly_name=request.friendly_name, date_updated=self._parts.clock())
+        await self._parts.write((ParticipantChanged(after),))
+        return after
+
+    def _changed(self, session: Session, before: Participant, request: ParticipantRequest) -> Participant:
+        others = tuple(one for one in self._parts.store.participants(session.sid) if one.sid != before.sid)
+        (joined,) = self._seating.join(session, (request,), present=others)
+        return msgspec.structs.replace(
+            joined, sid=before.sid, date_created=before.date_created, date_updated=self._parts.clock()
+        )
+
+    async def _replace_seat(self, active: ActiveSession, seat: Seat, before: Participant, after: Participant) -> None:
+        """Withdraw the old seat, commit, publish the new one; if the commit fails the old one routes again."""
+        was_shared = is_shared(active, seat)
+        await self._routes.withdraw_seat(active, seat)
+        new = seat_of(after)
+        self._seating.hold(after.identifier, after.proxy_identifier, is_new_use=new.proxy not in active.proxies())
+        try:
+            await self._parts.write((ParticipantChanged(after),))
+        except BaseException:
+            self._seating.free(new.identifier, new.proxy, is_last_use=new.proxy not in active.proxies())
+            self._seating.hold(before.identifier, before.proxy_identifier, is_new_use=not was_shared)
+            await self._routes.publish_seat(active, seat)
+            raise
+        await self._routes.publish_seat(active, new)
+
+    @Counted(SessionOperation.SEND_MESSAGE)
+    async def send_message(
+        self, session_sid: str, participant_sid: str, *, body: str, media: tuple[str, ...]
+    ) -> Interaction:
+        """Record a message to a participant, from their own proxy number; egress will take it from the queue."""
+        self.get(session_sid, participant_sid)
+        active = self._sessions.active_session(session_sid)
+        if active is None or not active.is_bound or active.is_expired(self._parts.clock()):
+            raise session_closed()  # one that is unbound is being closed or erased
+        if active.mode is Mode.VOICE_ONLY:
+            raise ApiError(Code.IDENTIFIER_TYPE_UNSUPPORTED, "A voice-only session carries no messages")
+        seat = next((seat for seat in active.seats if seat.participant_sid == participant_sid), None)
+        if seat is None:
+            raise self._not_found(session_sid, participant_sid)
+        if not self._routes.is_here(seat.proxy):
+            return await self._elsewhere.push(seat, session_sid, body=body, media=media)
+        actor = self._directory.find(seat.proxy)
+        if actor is None:
+            raise self._not_found(session_sid, participant_sid)
+        return await actor.push(active, seat, body=body, media=media)
+
+    def _not_found(self, session_sid: str, participant_sid: str) -> ApiError:
+        return not_found(
+            f"/Services/{self._sessions.service.sid}/Sessions/{session_sid}/Participants/{participant_sid}"
+        )
+
+
+def forget_lapsed(routes: Routes, participant: Participant) -> None:
+    """Let the number of a participant who is gone forget a session of theirs that had expired."""
+    routes.forget_lapsed(participant.session_sid, participant.identifier, participant.proxy_identifier)
+
+
+def session_closed() -> ApiError:
+    """Return the refusal of what asks for an active session."""
+    return ApiError(Code.SESSION_CLOSED, "The session is closed; Status=in-progress re-opens it")

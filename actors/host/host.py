@@ -1,0 +1,589 @@
+"""The host: carries the number actors and coordinators of one process, loads them, sweeps what expires.
+
+It decides nothing about masking. `Host.control` is the control plane; the host itself is the data plane.
+"""
+
+import asyncio
+import gc
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from actors.cluster.console import ConsoleFront, ConsoleSide
+from actors.cluster.front import Front
+from actors.cluster.mesh import Mesh
+from actors.cluster.mirror import Mirror
+from actors.cluster.neighbourhood import Neighbourhood
+from actors.cluster.reload import reload_calls, reload_passed
+from actors.cluster.sides import AnyCoordinators, CoordinatorSide, OtherHosts
+from actors.control.accounts import AccountRegister
+from actors.control.alerts import AlertBook
+from actors.control.batch import erase_old_keys
+from actors.control.control import Control
+from actors.control.coordinator import ServiceCoordinator
+from actors.control.elsewhere import Elsewhere, Nowhere
+from actors.control.erasures import Erasures
+from actors.control.numbers import NumberRegister
+from actors.control.roster import Roster
+from actors.control.routes import Place, Routes
+from actors.control.services import ServiceRegister
+from actors.kernel.expiry import ExpiryQueue
+from actors.kernel.parts import Egress, HostSettings, Parts
+from actors.kernel.registry import Registry
+from actors.traffic.directory import Directory
+from actors.traffic.hooked import HookedEvents
+from actors.traffic.ledger import Ledger
+from engine.core.model.errors import PeerUnavailable, StoreUnavailable
+from engine.core.model.hosts import Peers
+from engine.core.model.overview import ConsolePlane, HostFigures, HostStatus, ReadFigures
+from engine.core.model.placement import Placement, host_name
+from engine.core.model.records import Address, DebuggerEvent, Interaction, Service
+from engine.core.model.sids import Mint
+from engine.core.pools.pool import PoolState
+from engine.core.ports.observing import Observer
+from engine.core.ports.operations import Clock, ControlPlane, Store
+from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, foresee, foresee_all
+from engine.core.routing.foreseen import Foreseen
+from engine.core.routing.shortcuts import ShortcutIndex
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
+from engine.core.sessions.bindings import ActiveSession
+
+YOUNG_OBJECTS = 20_000
+"""Objects made since the last look for garbage, at which there is one: a call leaves none that needs it, and a look at
+every 700, as Python has it, takes a twentieth of the processor."""
+
+LOAD_CHUNK = 1_000
+"""Sessions that are loaded between two turns of the loop."""
+
+SWEEP_CHUNK = 1_000
+"""Sessions that are closed side by side; they share group commits."""
+
+_log = logging.getLogger("maskline.host")
+
+
+def _by_service(sessions: Iterable[ActiveSession]) -> dict[str, list[ActiveSession]]:
+    found: defaultdict[str, list[ActiveSession]] = defaultdict(list)
+    for session in sessions:
+        found[session.service_sid].append(session)
+    return found
+
+
+def _alone(_: str) -> int:
+    """Place everything on the only host."""
+    return 0
+
+
+class Host:
+    """Implements the port `FeedPlane`; one per process or per Ray actor."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        mint: Mint,
+        pick: Callable[[int], int],
+        observer: Observer,
+        settings: HostSettings | None = None,
+        egress: Egress | None = None,
+        peers: Peers | None = None,
+        figures: ReadFigures = HostFigures,
+        shortcuts: ShortcutIndex | None = None,
+        sure_clock: Clock | None = None,
+    ) -> None:
+        """Carry actors over a store.
+
+        `pick` returns a random index below n; without egress, what is owed waits; without peers, the host is alone;
+        `figures` are shown to the operator; `shortcuts`, new, are kept for listeners that read them;
+        `sure_clock` says when what cannot be undone may be done, without it the clock does.
+        """
+        parts = Parts(
+            store, clock, mint, pick, observer, settings or HostSettings(), egress or Egress(), sure_clock=sure_clock
+        )
+        mesh = None if peers is None else Mesh(peers)
+        me, place = (0, _alone) if peers is None else (peers.me, Placement(peers.count))
+        self._parts = parts
+        self._mesh = mesh
+        self._expiries = ExpiryQueue()
+        self._registry = Registry(store)
+        self._services = ServiceRegister(
+            parts, self._registry, make=self._coordinator, is_ours=lambda service_sid: place(service_sid) == me
+        )
+        self._side = CoordinatorSide(parts, self._services, catch_up=self._catch_up)
+        self._coordinators = AnyCoordinators(self._side, mesh=mesh, place=place)
+        self._elsewhere: Elsewhere = Nowhere() if mesh is None else OtherHosts(mesh, place)
+        self._erasures = Erasures(parts.store, self._elsewhere.erasers())
+        self._ledger = self._new_ledger()
+        self._hooked = HookedEvents(parts, self._ledger, self._coordinators)
+        self._shortcuts = shortcuts
+        self._directory = self._new_directory(place, me)
+        self._routes = Routes(self._directory, me=me, place=place)
+        self._accounts = AccountRegister(parts, self._registry)
+        self._alerts = AlertBook(parts, account=self._accounts.find)
+        self._numbers = NumberRegister(parts, self._registry)
+        self._roster = Roster(self._registry, self._directory, self._services)
+        self._is_loaded = False
+        self._started_at = 0.0
+        self.rebuild_seconds = 0.0
+        """How long the last start took until everything was loaded."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._local = self._new_control()
+        self.control: ControlPlane = self._local if mesh is None else Front(self._local, mesh, place)
+        self._figures = figures
+        self._console = ConsoleSide(parts, self._services, place=me, status=self._status)
+        self.console: ConsolePlane = self._console if mesh is None else ConsoleFront(self._console, mesh)
+        self._neighbourhood = None if mesh is None else self._new_neighbourhood(mesh, place)
+
+    def _new_ledger(self) -> Ledger:
+        return Ledger(
+            self._parts,
+            active=self._active_session,
+            ended=self._call_ended,
+            touched=self._touched_elsewhere,
+            service_of=self._registry.services.get,
+        )
+
+    def _new_directory(self, place: Place, me: int) -> Directory:
+        return Directory(
+            self._parts,
+            self._registry,
+            self._ledger,
+            self._hooked,
+            expired=self._found_expired,
+            is_here=lambda address: place(address) == me,
+            source_of=self._source_of,
+            shortcuts=self._shortcuts,
+        )
+
+    def _new_control(self) -> Control:
+        return Control(
+            self._parts,
+            accounts=self._accounts,
+            numbers=self._numbers,
+            services=self._services,
+            directory=self._directory,
+            coordinators=self._coordinators,
+            elsewhere=self._elsewhere,
+            catch_up=self._catch_up,
+        )
+
+    def _new_neighbourhood(self, mesh: Mesh, place: Place) -> Neighbourhood:
+        neighbourhood = Neighbourhood(
+            mesh,
+            self._parts,
+            place=place,
+            registry=self._registry,
+            ledger=self._ledger,
+            directory=self._directory,
+            services=self._services,
+            routes=self._routes,
+        )
+        self._roster.service_gone = neighbourhood.service_gone
+        return neighbourhood
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether requests can be looked at; changes fail while the store cannot commit."""
+        return self._is_loaded
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether traffic is answered: everything is loaded and the store can commit."""
+        return self._is_loaded and self._parts.store.is_writable
+
+    @property
+    def unheard(self) -> tuple[int, ...]:
+        """The other hosts of which too little is heard: their services' numbers here do not route, or ours there."""
+        return () if self._neighbourhood is None else self._neighbourhood.unheard
+
+    @property
+    def active_sessions(self) -> int:
+        """Count the sessions that route."""
+        return sum(coordinator.active_sessions for coordinator in self._services)
+
+    def pools(self) -> Iterator[tuple[Service, PoolState, int]]:
+        """Walk the services that are coordinated here: how full the pool is, and how many sessions route."""
+        for coordinator in self._services:
+            yield coordinator.service, coordinator.pool_state, coordinator.active_sessions
+
+    @property
+    def open_calls(self) -> int:
+        """Count the calls whose inbound leg has not ended."""
+        return self._ledger.open_calls
+
+    def clock_offsets(self) -> dict[str, float]:
+        """Tell how far the clock of each host is ahead of this one's, seconds, as far as it was measured."""
+        if self._neighbourhood is None or self._mesh is None:
+            return {host_name(0): 0.0}
+        links = self._neighbourhood.links.items()
+        measured = {place: link.offset.seconds for place, link in links if link.offset.seconds is not None}
+        return {host_name(place): seconds for place, seconds in sorted({self._mesh.me: 0.0, **measured}.items())}
+
+    def hosts_heard(self) -> dict[str, bool]:
+        """Tell of each host, by its name, whether it is heard here; a host always hears itself."""
+        unheard = self.unheard
+        count = 1 if self._mesh is None else len(self._mesh.others) + 1
+        return {host_name(place): place not in unheard for place in range(count)}
+
+    @property
+    def rebuilding_numbers(self) -> int:
+        """Count the numbers of this host that wait for their bindings."""
+        return sum(not actor.is_ready for actor in self._directory)
+
+    @property
+    def bindings(self) -> int:
+        """Count the active pairs."""
+        return sum(len(actor.bindings) for actor in self._directory)
+
+    def _status(self, name: str) -> HostStatus:
+        return HostStatus(
+            name=name,
+            is_ready=self.is_ready and not self.rebuilding_numbers,
+            problem=self._problem(),
+            started_at=self._started_at,
+            active_sessions=self.active_sessions,
+            bindings=self.bindings,
+            open_calls=self.open_calls,
+            waiting_events=self.waiting_events,
+            figures=self._figures(),
+        )
+
+    def _problem(self) -> str:
+        if not self._is_loaded:
+            return "it is starting or stopping"
+        if not self._parts.store.is_writable:
+            return "its disk refuses commits"
+        if self.unheard:
+            return f"too little is heard of {', '.join(map(host_name, self.unheard))}"
+        waiting = self.rebuilding_numbers
+        return f"{waiting} numbers wait to be rebuilt" if waiting else ""
+
+    async def start(self) -> None:
+        """Load what the store holds, then begin to sweep; until then traffic is told to come again."""
+        self._started_at = self._parts.clock()
+        if self._neighbourhood is not None:
+            self._neighbourhood.speak()
+        gc.disable()  # nothing that is loaded is garbage
+        try:
+            await self._load()
+            gc.freeze()
+            gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
+        finally:
+            gc.enable()
+        if self._neighbourhood is None:
+            self._begin()
+        else:
+            self._neighbourhood.listen(self, self._console)
+            self._spawn(self._join(self._neighbourhood))
+
+    async def _join(self, neighbourhood: Neighbourhood) -> None:
+        await neighbourhood.join(self._side, self._local)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._is_loaded = True
+        self.rebuild_seconds = self._parts.clock() - self._started_at
+        self._spawn(self._sweep())
+        self._spawn(self._retain())
+
+    async def stop(self) -> None:
+        """End the sweeps and wait for the changes under way; the store is the caller's to close."""
+        self._is_loaded = False
+        await self._hooked.finish()
+        await self._local.finish()
+        if self._neighbourhood is not None:
+            await self._neighbourhood.leave()
+        await self._guarded(self.sweep_alerts)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def waiting_events(self) -> int:
+        """Count the events that wait for webhooks of applications."""
+        return self._hooked.waiting
+
+    def keep_event(self, event: DebuggerEvent) -> None:
+        """Keep a debugger event for its account's list and webhook."""
+        self._alerts.keep(event)
+
+    # -- data plane ----------------------------------------------------------------------------------------------
+
+    def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
+        """Decide about an event; `answer` is called once, at once or after the commit, on the event loop."""
+        owner = self._owner_elsewhere(event.proxy)
+        if self._neighbourhood is None or owner is None:
+            self.receive_here(event, answer)
+        else:
+            self._neighbourhood.forwarder.receive(owner, event, answer)
+
+    def receive_here(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
+        """Decide about an event on a number of this host."""
+        if not self._is_loaded:
+            answer(REBUILDING)
+            return
+        actor = self._directory.find(event.proxy)
+        if actor is None or event.account_sid not in (None, actor.account_sid):
+            answer(NOT_IN_POOL)
+        else:
+            actor.receive(event, answer)
+
+    def resolve(self, event: InboundEvent) -> Decision | None:
+        """Tell what would become of an event now, with nothing recorded."""
+        if not self._is_loaded:
+            return REBUILDING
+        actor = self._directory.find(event.proxy)
+        if actor is None:
+            return NOT_IN_POOL if self._owner_elsewhere(event.proxy) is None else None
+        if event.account_sid not in (None, actor.account_sid):
+            return NOT_IN_POOL
+        if not actor.is_ready:
+            return REBUILDING
+        return actor.would_decide(event).decision
+
+    def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
+        """Do the same about a number of another host; `answer` is called once, later."""
+        owner = self._owner_elsewhere(event.proxy)
+        if self._neighbourhood is None or owner is None:
+            answer(self.resolve(event) or NOT_IN_POOL)
+        else:
+            self._neighbourhood.forwarder.resolve(owner, event, answer)
+
+    def _owner_elsewhere(self, proxy: Address) -> int | None:
+        """Return the host that owns the number reached, None for this one and for a number in no pool."""
+        neighbourhood = self._neighbourhood
+        if neighbourhood is None or not self._is_loaded or self._directory.find(proxy) is not None:
+            return None
+        owner = neighbourhood.owner_of(proxy)
+        return None if owner == neighbourhood.me else owner
+
+    def shortcuts(self) -> ShortcutIndex | None:
+        """Return what plain questions can be answered from now; None while this host is not loaded, or without any."""
+        if self._shortcuts is None or not self._is_loaded:
+            return None
+        return self._shortcuts.at(self._parts.clock())
+
+    def resolve_all(
+        self, questions: Sequence[Question], *, account_sid: str | None, is_noted: bool = False
+    ) -> Foreseen | None:
+        """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
+        if not self._is_loaded:
+            return Foreseen([REBUILDING] * len(questions), strangers=0, others=len(questions))
+        now = self._parts.clock()
+        return foresee_all(
+            questions,
+            self._directory.by_address,
+            account_sid=account_sid,
+            now=now,
+            otherwise=lambda question: self._foresee(question, account_sid, now),
+            is_noted=is_noted,
+        )
+
+    def _foresee(self, question: Question, account_sid: str | None, now: float) -> Decision | None:
+        actor = self._directory.find(question.proxy)
+        if actor is None:
+            return NOT_IN_POOL if self._owner_elsewhere(question.proxy) is None else None
+        if account_sid not in (None, actor.account_sid):
+            return NOT_IN_POOL
+        if not actor.is_ready:
+            return REBUILDING
+        return foresee(actor.bindings, question, rules=actor.rules, now=now)
+
+    def settle(self, done: Callable[[], None]) -> None:
+        """Call `done` when nothing that was received or reported before this waits for its commit any more."""
+        self._parts.store.commit((), lambda _: done())
+
+    def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        """Take a leg's state; `answer` gets None when it could not be taken and the platform should retry."""
+        if not self._is_loaded:
+            answer(None)
+            return
+        number = None if report.proxy is None else self._registry.number_at(report.proxy)
+        proxy = None if number is None else number.address
+        if proxy != report.proxy:
+            report = msgspec.structs.replace(report, proxy=proxy)
+        if self._neighbourhood is None or (not report.is_vague and self._ledger.knows(report)):
+            self.report_here(report, answer)
+        else:
+            named = self._ledger.named(report) if report.is_vague else ()
+            self._neighbourhood.forwarder.report(report, named, answer, self.report_here)
+
+    def report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        """Take the state of a leg that this host knows, or that no host does."""
+
+        def counted(outcome: ReportOutcome | None) -> None:
+            if outcome is not None:
+                self._parts.observer.reported(outcome)
+            answer(outcome)
+
+        self._ledger.report(report, counted)
+
+    def signing_tokens(self, proxy: Address) -> tuple[str, ...]:
+        """Return the auth tokens of the account that owns a proxy number in a pool; none = it is in no pool."""
+        number = self._registry.number_at(proxy)
+        return () if number is None or number.service_sid is None else self.account_tokens(number.account_sid)
+
+    def account_tokens(self, account_sid: str) -> tuple[str, ...]:
+        """Return the auth tokens of an account that are good now, first the one that signs what we send."""
+        account = self._accounts.find(account_sid)
+        if account is None:
+            return ()
+        # nearly always there is one, and every webhook asks: without the clock that is half as dear
+        return (account.auth_token,) if account.previous_token is None else account.tokens(self._parts.clock())
+
+    def owner_of(self, proxy: Address) -> str | None:
+        """Return the SID of the account that owns a number, in a pool or not."""
+        number = self._registry.number_at(proxy)
+        return None if number is None else number.account_sid
+
+    # -- loading -------------------------------------------------------------------------------------------------
+
+    async def _load(self) -> None:
+        store = self._parts.store
+        version = store.registry_version()
+        self._registry.load(store.registry(), version=version)
+        self._roster.load()
+        walk = store.active_sessions()
+        while some := tuple(islice(walk, LOAD_CHUNK)):
+            for service_sid, sessions in _by_service(some).items():
+                coordinator = self._services.find(service_sid)
+                if coordinator is not None:
+                    coordinator.reload(sessions)
+            if self._neighbourhood is not None:
+                await asyncio.sleep(0)  # the other hosts are to hear that this one is there
+        for coordinator in self._services:
+            coordinator.reloaded()
+        reload_calls(self._parts, self._ledger)
+        await reload_passed(self._parts, self._ledger)
+        if self._neighbourhood is not None:
+            await self._neighbourhood.talks.reload(self._parts)
+
+    async def answer(self, source: int, message: bytes) -> bytes:
+        """Carry out what the host at that place asks; PeerUnavailable on a host that is alone."""
+        if self._mesh is None:
+            raise PeerUnavailable(f"Host {source} speaks to a host that is alone")
+        return await self._mesh.answer(message)
+
+    async def _catch_up(self) -> None:
+        """Hear of all that passed on other hosts, and have it on disk."""
+        if self._neighbourhood is not None:
+            await self._neighbourhood.catch_up()
+
+    def _source_of(self, service_sid: str) -> Mirror | None:
+        return None if self._neighbourhood is None else self._neighbourhood.mirror_of(service_sid)
+
+    def _touched_elsewhere(self, session: ActiveSession, at: float) -> None:
+        if self._neighbourhood is not None:
+            self._neighbourhood.touched(session, at)
+
+    def _coordinator(self, service: Service) -> ServiceCoordinator:
+        return ServiceCoordinator(
+            service,
+            parts=self._parts,
+            registry=self._registry,
+            owns=lambda named: self._numbers.owns(service.account_sid, named),
+            directory=self._directory,
+            routes=self._routes,
+            elsewhere=self._elsewhere,
+            erasures=self._erasures,
+            watch=self._watch,
+            unwatch=self._expiries.forget,
+            calls_of=self._ledger.calls_of,
+        )
+
+    # -- expiry and retention ------------------------------------------------------------------------------------
+
+    def _active_session(self, interaction: Interaction) -> ActiveSession | None:
+        coordinator = self._services.find(interaction.service_sid)
+        if coordinator is not None:
+            return coordinator.active_session(interaction.session_sid)
+        mirror = self._source_of(interaction.service_sid)
+        return None if mirror is None else mirror.find(interaction.session_sid)
+
+    def _call_ended(self, interaction: Interaction) -> None:
+        service = self._registry.services.get(interaction.service_sid)
+        if service is not None and service.options.closes_after_first_call:
+            self._spawn(self._guarded(partial(self._coordinators.call_ended, interaction)))
+
+    def _watch(self, session: ActiveSession, at: float | None) -> None:
+        if at is None:
+            self._expiries.watch(session)
+        else:
+            self._expiries.look_again(session, at=at)
+
+    def _found_expired(self, session: ActiveSession) -> None:
+        if not session.is_ending:
+            session.is_ending = True
+            self._spawn(self._guarded(partial(self._expire_anywhere, session)))
+
+    async def _expire_anywhere(self, session: ActiveSession) -> None:
+        """Have the coordinator close a session that was found past its end, if it is."""
+        try:
+            await self._coordinators.expire(session.service_sid, session.sid)
+        finally:
+            session.is_ending = False
+
+    async def _expire(self, session: ActiveSession) -> None:
+        coordinator = self._services.find(session.service_sid)
+        if coordinator is not None:
+            await coordinator.expire(session)
+
+    async def sweep(self) -> None:
+        """Close every session whose end has come."""
+        due = list(self._expiries.due(self._parts.sure_now()))
+        for start in range(0, len(due), SWEEP_CHUNK):
+            await asyncio.gather(*(self._expire(session) for session in due[start : start + SWEEP_CHUNK]))
+
+    async def sweep_alerts(self) -> None:
+        """Keep the debugger events that were raised since the last time."""
+        await self._alerts.flush()
+
+    async def erase_old(self) -> None:
+        """Erase the sessions that closed longer ago than they are kept."""
+        parts = self._parts
+        before = parts.sure_now() - parts.settings.retention_seconds
+        while True:
+            old = await parts.store.sessions_closed_before(before, limit=SWEEP_CHUNK)
+            erased = await asyncio.gather(*(self._erase(session_sid, before) for session_sid in old))
+            parts.observer.retained(erased=sum(erased), is_up_to_date=not any(erased))
+            if not any(erased):
+                return
+
+    async def _erase(self, session_sid: str, before: float) -> bool:
+        session = self._parts.store.session(session_sid)
+        coordinator = None if session is None else self._services.find(session.service_sid)
+        return coordinator is not None and await coordinator.erase_if_closed(session_sid, before=before)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self._parts.settings.sweep_interval_seconds)
+            await self._guarded(self.sweep)
+            await self._guarded(self._erasures.pay)
+            await self._guarded(self.sweep_alerts)
+
+    async def _retain(self) -> None:
+        while True:
+            await self._guarded(self.erase_old)
+            await self._guarded(self._alerts.erase_old)
+            await self._guarded(partial(erase_old_keys, self._parts))
+            await asyncio.sleep(self._parts.settings.retention_interval_seconds)
+
+    async def _guarded(self, sweep: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await sweep()
+        except StoreUnavailable:
+            _log.warning("The store cannot commit; sessions stay as they are until it can")
+        except PeerUnavailable as problem:
+            _log.warning("Another host does not answer; sessions stay as they are until it does: %s", problem)
+        except Exception:  # noqa: BLE001 - the loop of an actor: the unforeseen is logged, the next turn goes on
+            _log.exception("A sweep failed")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

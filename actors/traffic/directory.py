@@ -1,0 +1,138 @@
+"""Which actor of this host owns which proxy number."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from actors.kernel.parts import Parts
+from actors.kernel.registry import Registry
+from actors.traffic.hooked import HookedEvents
+from actors.traffic.ledger import Ledger
+from actors.traffic.number import NumberActor, Source
+from engine.core.model.records import Address, ProxyNumber
+from engine.core.numbers.e164 import canonical
+from engine.core.routing.decide import rules_for
+from engine.core.routing.shortcuts import ShortcutIndex
+from engine.core.sessions.bindings import ActiveSession, Seat
+
+
+class Directory:
+    """The number actors of a host, by the number."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        registry: Registry,
+        ledger: Ledger,
+        hooked: HookedEvents,
+        *,
+        expired: Callable[[ActiveSession], None],
+        is_here: Callable[[Address], bool],
+        source_of: Callable[[str], Source | None],
+        shortcuts: ShortcutIndex | None = None,
+    ) -> None:
+        """Make actors with these collaborators.
+
+        `is_here` tells whether this host owns a number, `source_of` what mirrors the sessions of a service whose
+        coordinator is elsewhere; `shortcuts` are kept where somebody reads them.
+        """
+        self._parts = parts
+        self._registry = registry
+        self._hooked = hooked
+        self._ledger = ledger
+        self._expired = expired
+        self._is_here = is_here
+        self._source_of = source_of
+        self._shortcuts = shortcuts
+        self._actors: dict[Address, NumberActor] = {}
+
+    def find(self, address: str) -> NumberActor | None:
+        """Return the actor of a number, whichever way the carrier writes it."""
+        return self._actors.get(address) or self._actors.get(canonical(address))
+
+    @property
+    def by_address(self) -> Mapping[Address, NumberActor]:
+        """The actors by the number in canonical form."""
+        return self._actors
+
+    def __iter__(self) -> Iterator[NumberActor]:
+        """Walk all actors."""
+        return iter(self._actors.values())
+
+    def open(self, number: ProxyNumber) -> None:
+        """Make the actor of a pooled number of this host, or give the one there the rules that hold now."""
+        if not self._is_here(number.address):
+            return
+        service = self._registry.services[number.service_sid or ""]
+        carrier = self._parts.egress.carriers.sender_for(number.address)
+        rules = rules_for(self._registry.accounts[number.account_sid], service, number, carrier=carrier)
+        actor = self._actors.get(number.address)
+        if actor is not None:
+            actor.rules = rules
+            if actor.bindings.shortcuts is not None:
+                actor.bindings.shortcuts.stale()
+            return
+        source, shortcuts = self._source_of(service.sid), None
+        if self._shortcuts is not None:
+            shortcuts = self._shortcuts.open(number.address, number.account_sid, source)
+        self._actors[number.address] = NumberActor(
+            number.address,
+            account_sid=number.account_sid,
+            service_sid=service.sid,
+            rules=rules,
+            parts=self._parts,
+            ledger=self._ledger,
+            hooked=self._hooked,
+            expired=self._expired,
+            source=source,
+            shortcuts=shortcuts,
+        )
+
+    def close(self, address: Address) -> None:
+        """End the actor of a number that leaves its pool; its traffic is not ours from now on."""
+        self._actors.pop(address, None)
+        if self._shortcuts is not None:
+            self._shortcuts.close(address)
+
+    def refresh(self, numbers: Iterable[ProxyNumber]) -> None:
+        """Give the actors of numbers the rules that hold now."""
+        for number in numbers:
+            if number.address in self._actors:
+                self.open(number)
+
+    def has(self, address: Address) -> bool:
+        """Tell whether a number has an actor here."""
+        return address in self._actors
+
+    def bind(self, seat: Seat, session: ActiveSession) -> None:
+        """Let a participant meet a session on the number that it dials."""
+        self._actors[seat.proxy].bindings.bind(seat.identifier, session)
+
+    def bind_all(self, sessions: Iterable[ActiveSession]) -> None:
+        """Let all participants of sessions meet them, where every number is of this host."""
+        for session in sessions:
+            for seat in session.seats:
+                self.bind(seat, session)
+
+    def unbind(self, seat: Seat, session: ActiveSession) -> None:
+        """Let it meet the session no more; harmless when the number is not ours any more."""
+        actor = self._actors.get(seat.proxy)
+        if actor is not None:
+            actor.bindings.unbind(seat.identifier, session)
+
+    def renew_shortcuts(self, seats: Iterable[Seat]) -> None:
+        """Look at the session of these seats in full again: its seats or its limits have changed."""
+        for seat in seats:
+            actor = self._actors.get(seat.proxy)
+            if actor is not None:
+                actor.bindings.renew_shortcut(seat.identifier)
+
+    def lapse(self, proxy: Address, identifier: Address, session_sid: str) -> None:
+        """Let a number remember that a session which was withdrawn has expired."""
+        actor = self._actors.get(proxy)
+        if actor is not None:
+            actor.bindings.lapse(identifier, session_sid)
+
+    def forget_lapsed(self, session_sid: str, identifier: Address, proxy: Address) -> None:
+        """Let a number forget an expired session that was erased."""
+        actor = self._actors.get(proxy)
+        if actor is not None:
+            actor.bindings.forget_lapsed(identifier, session_sid)

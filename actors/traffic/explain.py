@@ -1,0 +1,111 @@
+"""Why an event goes where it goes, told to the operator in sentences, without whole numbers of people."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from actors.traffic.coordinators import Coordinators
+from actors.traffic.directory import Directory
+from actors.traffic.number import NumberActor
+from engine.core.model.errors import CATALOGUE
+from engine.core.model.records import Address, Kind, Session
+from engine.core.numbers.e164 import canonical, mask
+from engine.core.ports.operations import Explanation
+from engine.core.routing.decide import NOT_IN_POOL, OUT_OF_SESSION, REBUILDING, NumberRules, fall_back
+from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason
+from engine.core.sessions.bindings import ActiveSession
+
+_WHY = {
+    Reason.IN_SESSION: "both are in an active session",
+    Reason.STOP_WORD: "the message is an opt-out word",
+    Reason.NO_SESSION: "no active session pairs this sender with this number",
+    Reason.SESSION_EXPIRED: "the session that pairs them has expired",
+    Reason.NO_PARTNER: "the session has no second participant",
+    Reason.CALL_TO_MESSAGE_ONLY: "the session lets messages pass only",
+    Reason.MESSAGE_TO_VOICE_ONLY: "the session lets calls pass only",
+    Reason.ACCOUNT_DISABLED: "the operator has disabled the account of the number",
+    Reason.EMPTY_MESSAGE: "the message has neither text nor media",
+    Reason.INTERCEPTED: "the intercept hook blocked it",
+    Reason.OUT_OF_SESSION: "the out-of-session hook answered with TwiML",
+    Reason.LEFT_TO_APPLICATION: "the out-of-session hook left nothing to do",
+    Reason.OUT_OF_SESSION_FAILED: "the out-of-session hook failed",
+    Reason.AUTO_CREATE_FAILED: "the session that the out-of-session hook asked for could not be made",
+    Reason.FALL_BACK: "the service's own TwiML answers",
+    Reason.BUSY: "too many events wait for hooks",
+    Reason.NOT_IN_POOL: "the number is in no service's pool",
+    Reason.REBUILDING: "the number is being rebuilt",
+    Reason.STORE_UNAVAILABLE: "the store cannot commit",
+}
+
+
+async def explain(proxy: str, sender: str, *, directory: Directory, coordinators: Coordinators) -> Explanation:
+    """Tell what would become of a call and a message now; nothing is recorded."""
+    actor = directory.find(proxy)
+    if actor is None:
+        nowhere = (f"{mask(proxy)} is in no service's pool.",)
+        return Explanation(proxy=mask(proxy), sender=mask(sender), call=NOT_IN_POOL, message=NOT_IN_POOL, story=nowhere)
+    active = await _met(actor, canonical(sender), coordinators)
+    call = _would_be(actor, Kind.VOICE, sender)
+    message = _would_be(actor, Kind.MESSAGE, sender)
+    session = await _session(actor, canonical(sender), call, coordinators)
+    story = [f"{actor.address} is in the pool of service {actor.service_sid}, with {len(actor.bindings)} bindings."]
+    if canonical(sender) != sender:
+        story.append(f"The sender is known as {mask(canonical(sender))}.")
+    if session is not None:
+        story.append(f"Session {session.sid} pairs them; it is {session.status}.")
+    story += [*_sentences("A call", call, actor.rules), *_sentences("A message", message, actor.rules)]
+    return Explanation(
+        proxy=actor.address,
+        sender=mask(canonical(sender)),
+        account_sid=actor.account_sid,
+        service_sid=actor.service_sid,
+        call=call,
+        message=message,
+        session=session,
+        expires_at=None if active is None or active.expires_at is None else active.expires_at - _ahead(actor),
+        story=tuple(story),
+    )
+
+
+async def _met(actor: NumberActor, sender: Address, coordinators: Coordinators) -> ActiveSession | None:
+    """Return the session that a sender meets, with its idle clock as every host has moved it."""
+    session = actor.bindings.find(sender)
+    if session is not None and session.is_spread:
+        idle_since = await coordinators.idle_since(actor.service_sid, session.sid)
+        session.idle_since = max(session.idle_since, (idle_since or 0.0) + _ahead(actor))
+    return session
+
+
+def _ahead(actor: NumberActor) -> float:
+    """Return how far the clock of a number's host is ahead of its coordinator's, by which sessions are told."""
+    return 0.0 if actor.source is None else actor.source.offset
+
+
+def _would_be(actor: NumberActor, kind: Kind, sender: Address) -> Decision:
+    if not actor.is_ready:
+        return REBUILDING
+    decision = actor.would_decide(InboundEvent(kind, sender, actor.address, "")).decision
+    return msgspec.structs.replace(decision, to=mask(decision.to), interaction_sid="")
+
+
+async def _session(actor: NumberActor, sender: Address, met: Decision, coordinators: Coordinators) -> Session | None:
+    if met.session_sid:
+        return await coordinators.session(actor.service_sid, met.session_sid)
+    last = await coordinators.last_session(actor.service_sid, sender, actor.address)
+    return None if last is None else last.session
+
+
+def _sentences(what: str, decision: Decision, rules: NumberRules) -> Iterator[str]:
+    why = _WHY[decision.reason]
+    if decision.outcome is Outcome.ROUTED:
+        yield f"{what} reaches {decision.to}, who sees {decision.caller_id}: {why}."
+        if rules.intercept_url is not None:
+            yield "The intercept hook is asked first and may block it."
+        return
+    title = "" if decision.code is None else f" (debugger {int(decision.code)}, {CATALOGUE[decision.code].title})"
+    if decision.reason in OUT_OF_SESSION and rules.out_of_session_url is not None:
+        yield f"{what} is left to the out-of-session hook: {why}{title}."
+        return
+    yield f"{what} is refused: {why}{title}."
+    if fall_back(decision, rules.options).outcome is Outcome.ANSWERED:
+        yield "The service's own TwiML is the answer."

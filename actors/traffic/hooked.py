@@ -1,0 +1,326 @@
+"""Events that wait for a webhook of the application: the intercept gate and the out-of-session hook.
+
+Only the one event waits; its number's actor serves others meanwhile, and nothing is held. After every wait the world
+is looked at again: if in doubt, the event is not routed. Source: behaviour 9, 12, 13.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from actors.kernel.locks import KeyedLocks
+from actors.kernel.parts import Parts
+from actors.traffic.coordinators import Coordinators, Expiry
+from actors.traffic.ledger import Ledger
+from engine.core.model.errors import CATALOGUE, ApiError, Code, PeerUnavailable, StoreUnavailable
+from engine.core.model.records import Interaction, Leg, Participant
+from engine.core.numbers.e164 import canonical
+from engine.core.ports.operations import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
+from engine.core.routing.decide import (
+    BUSY,
+    CALL_OF_STRANGER,
+    DISABLED,
+    MESSAGE_OF_STRANGER,
+    OUT_OF_SESSION,
+    REBUILDING,
+    STORE_DOWN,
+    Ruling,
+    decide,
+    fall_back,
+    still_meets,
+)
+from engine.core.routing.event_keys import key_of
+from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason, SessionWanted
+from engine.core.sessions.bindings import ActiveSession
+
+if TYPE_CHECKING:
+    from actors.traffic.number import NumberActor
+
+FINISH_SECONDS = 0.3
+"""What events that wait for hooks are given when the host stops; nobody is there any more to hear the answer."""
+
+
+class HookedEvents:
+    """The events of a host that wait for hooks."""
+
+    def __init__(self, parts: Parts, ledger: Ledger, coordinators: Coordinators) -> None:
+        """Ask hooks through these parts, and coordinators wherever they are."""
+        self._parts = parts
+        self._ledger = ledger
+        self._coordinators = coordinators
+        self._waiting = 0
+        self._waiting_of: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._making = KeyedLocks()
+
+    @property
+    def waiting(self) -> int:
+        """Count the events that wait."""
+        return self._waiting
+
+    async def finish(self) -> None:
+        """Wait a moment for the events that wait; one that is cut off goes on when it is sent again."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=FINISH_SECONDS)
+        waiting = tuple(self._tasks)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    def intercept(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling) -> None:
+        """Ask the gate about an event in session, then route or block it."""
+        self._begin(actor.account_sid, event, lambda deadline: self._gated(actor, event, ruling, deadline))
+
+    def out_of_session(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling) -> None:
+        """Ask the application what to do with an event that meets no session."""
+        self._begin(actor.account_sid, event, lambda deadline: self._outside(actor, event, ruling, deadline))
+
+    def expired(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling) -> None:
+        """Have the coordinator say whether a session has expired: its participants' numbers are on several hosts."""
+        self._begin(actor.account_sid, event, lambda deadline: self._after_expiry(actor, event, ruling, deadline))
+
+    def repeated(self, actor: "NumberActor", event: InboundEvent, interactions: Sequence[Interaction]) -> None:
+        """Answer what may be redelivered of interactions whose sessions are over: coordinators say who was in them."""
+        self._begin(actor.account_sid, event, lambda deadline: self._again(actor, event, interactions, deadline))
+
+    def _begin(
+        self, account_sid: str, event: InboundEvent, work: Callable[[float], Coroutine[Any, Any, Decision]]
+    ) -> None:
+        """Let an event wait, unless its account would hold more of the room than it leaves free for the others.
+
+        One account alone gets half of it, a second one half of the rest, and there is always some for the next one
+        (dynamic thresholds: Choudhury and Hahne, 1998).
+        """
+        if self._waiting_of[account_sid] >= self._parts.settings.most_waiting_events - self._waiting:
+            self._ledger.answer_waiting(event, BUSY, is_final=False)
+            return
+        self._waiting += 1
+        self._waiting_of[account_sid] += 1
+        task = asyncio.create_task(self._run(account_sid, event, work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(
+        self, account_sid: str, event: InboundEvent, work: Callable[[float], Coroutine[Any, Any, Decision]]
+    ) -> None:
+        deadline = self._parts.clock() + self._parts.settings.carrier_deadline_seconds
+        try:
+            decision = await work(deadline)
+        except (StoreUnavailable, PeerUnavailable):
+            decision = STORE_DOWN
+        except BaseException:
+            self._ledger.answer_waiting(event, STORE_DOWN, is_final=False)
+            raise
+        finally:
+            self._leave(account_sid)  # before the answer: whoever hears it may come again at once
+        self._ledger.answer_waiting(event, decision, is_final=decision.outcome is not Outcome.NOT_READY)
+
+    def _leave(self, account_sid: str) -> None:
+        self._waiting -= 1
+        self._waiting_of[account_sid] -= 1
+        if not self._waiting_of[account_sid]:
+            del self._waiting_of[account_sid]
+
+    # -- the gate ------------------------------------------------------------------------------------------------
+
+    async def _gated(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling, deadline: float) -> Decision:
+        interaction, session = ruling.interaction, ruling.session
+        if interaction is None or session is None:
+            return ruling.decision
+        url = actor.rules.intercept_url
+        if url is None:
+            effects = actor.effects_of(event, ruling.decision, interaction, session)
+            await self._ledger.recorded(interaction, session, effects)
+            return ruling.decision
+        before = self._ledger.take_unfinished(interaction)
+        if before is not None:
+            interaction = msgspec.structs.replace(interaction, sid=before.sid, date_created=before.date_created)
+        half = msgspec.structs.replace(interaction, outbound=Leg())
+        if before is None:
+            await self._ledger.recorded(half, session)
+        limit = min(self._parts.settings.intercept_timeout_seconds, deadline - self._parts.clock())
+        may_rewrite = actor.rules.options.intercept_may_rewrite and not event.is_call
+        verdict = await self._parts.egress.hooks.intercept(
+            url, half, may_rewrite=may_rewrite, timeout_seconds=max(limit, 0.0)
+        )
+        if self._blocks(verdict, actor, event, session):
+            return Decision(Outcome.REFUSED, Reason.INTERCEPTED, Code.CONTACT_REJECTED, session_sid=session.sid)
+        if actor.rules.is_disabled:
+            actor.tell_of(event, DISABLED.decision)
+            return DISABLED.decision
+        if not still_meets(actor.bindings, session, interaction):
+            return self._gone(actor, event, session)
+        decision = msgspec.structs.replace(ruling.decision, body=verdict.body, interaction_sid=interaction.sid)
+        await self._ledger.connected(interaction, actor.effects_of(event, decision, interaction, session))
+        return decision
+
+    def _blocks(
+        self, verdict: InterceptVerdict, actor: "NumberActor", event: InboundEvent, session: ActiveSession
+    ) -> bool:
+        if verdict.is_failed:
+            self._tell(Code.CALLBACK_FAILED, actor, event, session_sid=session.sid, verdict=verdict)
+        is_shut = verdict.is_failed and actor.rules.options.intercept_fails_closed
+        is_emptied = verdict.body is not None and not verdict.body.strip() and not event.media  # nothing left to send
+        if not verdict.is_blocked and not is_shut and not is_emptied:
+            return False
+        self._tell(Code.CONTACT_REJECTED, actor, event, session_sid=session.sid)
+        return True
+
+    def _gone(self, actor: "NumberActor", event: InboundEvent, session: ActiveSession) -> Decision:
+        """Refuse an event whose session ended while the gate was asked."""
+        stranger = (CALL_OF_STRANGER if event.is_call else MESSAGE_OF_STRANGER).decision
+        if stranger.code is not None:
+            self._tell(stranger.code, actor, event, session_sid=session.sid)
+        return msgspec.structs.replace(stranger, session_sid=session.sid)
+
+    # -- past the end of a session ---------------------------------------------------------------------------------
+
+    async def _after_expiry(
+        self, actor: "NumberActor", event: InboundEvent, ruling: Ruling, deadline: float
+    ) -> Decision:
+        session = ruling.session
+        said = Expiry.OVER if session is None else await self._said_of_end(actor, session)
+        if session is None or said is Expiry.OVER:
+            return await self._turned_away(actor, event, ruling, deadline)
+        if said is Expiry.UNSURE:
+            return REBUILDING  # neither routed nor refused
+        now, mint = self._parts.clock(), self._parts.mint
+        ruling = decide(actor.bindings, event, rules=actor.rules, now=now, mint=mint, going_on=session.sid)
+        if ruling.interaction is not None:
+            return await self._gated(actor, event, ruling, deadline)
+        return await self._turned_away(actor, event, ruling, deadline)
+
+    async def _said_of_end(self, actor: "NumberActor", session: ActiveSession) -> Expiry:
+        """Ask the coordinator; a fixed end that has come by its clock, as it is known here, needs nobody's word."""
+        try:
+            return await self._coordinators.expire(actor.service_sid, session.sid)
+        except PeerUnavailable:
+            if session.date_expiry is None:
+                raise
+            return Expiry.OVER
+
+    async def _turned_away(
+        self, actor: "NumberActor", event: InboundEvent, ruling: Ruling, deadline: float
+    ) -> Decision:
+        decision = ruling.decision
+        is_asked = decision.reason in OUT_OF_SESSION and actor.rules.out_of_session_url is not None
+        if not is_asked or decision.reason is Reason.SESSION_EXPIRED:
+            actor.tell_of(event, decision)
+        return (
+            await self._outside(actor, event, ruling, deadline)
+            if is_asked
+            else fall_back(decision, actor.rules.options)
+        )
+
+    # -- redeliveries --------------------------------------------------------------------------------------------
+
+    async def _again(
+        self, actor: "NumberActor", event: InboundEvent, interactions: Sequence[Interaction], deadline: float
+    ) -> Decision:
+        for interaction in interactions:
+            participants = await self._coordinators.participants(interaction.service_sid, interaction.session_sid)
+            decision = actor.decision_again(event, interaction, participants)
+            if decision is not None:
+                await self._ledger.landed((interaction.session_sid,))
+                kept = self._ledger.passed_before(key_of(event))
+                return decision if any(one.sid == interaction.sid for one in kept) else STORE_DOWN
+        return await self._anew(actor, event, deadline)
+
+    async def _anew(self, actor: "NumberActor", event: InboundEvent, deadline: float) -> Decision:
+        """Decide about an event that turned out to be no redelivery, as if it had just come."""
+        now, mint = self._parts.clock(), self._parts.mint
+        ruling = decide(actor.bindings, event, rules=actor.rules, now=now, mint=mint)
+        if ruling.interaction is not None:
+            return await self._gated(actor, event, ruling, deadline)
+        if ruling.decision.reason is Reason.SESSION_EXPIRED and ruling.session is not None:
+            return await self._after_expiry(actor, event, ruling, deadline)
+        return await self._turned_away(actor, event, ruling, deadline)
+
+    # -- out of session ------------------------------------------------------------------------------------------
+
+    async def _outside(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling, deadline: float) -> Decision:
+        url = actor.rules.out_of_session_url
+        if url is None:
+            return ruling.decision
+        limit = max(deadline - self._parts.clock(), 0.0)
+        case = await self._case(actor, event)
+        verdict = await self._parts.egress.hooks.out_of_session(url, case, timeout_seconds=limit)
+        session_sid = ruling.decision.session_sid
+        if verdict.twiml is not None:
+            return Decision(Outcome.ANSWERED, Reason.OUT_OF_SESSION, session_sid=session_sid, twiml=verdict.twiml)
+        if verdict.wanted is not None:
+            return await self._in_made_session(actor, event, verdict.wanted, deadline)
+        code = verdict.code or Code.UNKNOWN_SCENARIO
+        self._tell(code, actor, event, session_sid=session_sid, verdict=verdict)
+        if code is Code.UNKNOWN_SCENARIO:
+            return Decision(Outcome.ANSWERED, Reason.LEFT_TO_APPLICATION, code, session_sid=session_sid)
+        failed = Decision(Outcome.REFUSED, Reason.OUT_OF_SESSION_FAILED, code, session_sid=session_sid)
+        return fall_back(failed, actor.rules.options)
+
+    async def _in_made_session(
+        self, actor: "NumberActor", event: InboundEvent, wanted: SessionWanted, deadline: float
+    ) -> Decision:
+        """Make the session, unless the sender has got one on this number meanwhile, and go on as in session."""
+        sender = canonical(event.sender)
+        async with self._making.hold(f"{sender} {actor.address}"):
+            try:
+                if actor.bindings.find(sender) is None:
+                    await self._coordinators.make_session(actor.service_sid, actor.address, event, wanted)
+            except ApiError as refusal:
+                self._parts.tell(
+                    refusal.code,
+                    refusal.message,
+                    account_sid=actor.account_sid,
+                    service_sid=actor.service_sid,
+                    resource_sid=event.resource_sid,
+                )
+                failed = Decision(Outcome.REFUSED, Reason.AUTO_CREATE_FAILED, refusal.code)
+                return fall_back(failed, actor.rules.options)
+        now, mint = self._parts.clock(), self._parts.mint
+        ruling = decide(actor.bindings, event, rules=actor.rules, now=now, mint=mint)
+        if ruling.interaction is None:
+            actor.tell_of(event, ruling.decision)
+            return fall_back(ruling.decision, actor.rules.options)
+        return await self._gated(actor, event, ruling, deadline)
+
+    async def _case(self, actor: "NumberActor", event: InboundEvent) -> OutOfSessionCase:
+        """Gather what is known of the last session that paired sender and number."""
+        sender = canonical(event.sender)
+        last = await self._coordinators.last_session(actor.service_sid, sender, actor.address)
+        inbound: Participant | None = None
+        outbound: Participant | None = None
+        for participant in () if last is None else last.participants:
+            if participant.identifier == sender and participant.proxy_identifier == actor.address:
+                inbound = participant
+            else:
+                outbound = participant
+        return OutOfSessionCase(
+            event=event,
+            service_sid=actor.service_sid,
+            account_sid=actor.account_sid,
+            session=None if last is None else last.session,
+            inbound=inbound,
+            outbound=outbound,
+        )
+
+    def _tell(
+        self,
+        code: Code,
+        actor: "NumberActor",
+        event: InboundEvent,
+        *,
+        session_sid: str,
+        verdict: InterceptVerdict | OutOfSessionVerdict | None = None,
+    ) -> None:
+        self._parts.tell(
+            code,
+            CATALOGUE[code].title,
+            account_sid=actor.account_sid,
+            service_sid=actor.service_sid,
+            session_sid=session_sid or None,
+            resource_sid=event.resource_sid,
+            webhook=None if verdict is None else verdict.trace,
+        )

@@ -1,0 +1,508 @@
+"""What a host has recorded and not finished: answers that may be asked for again, calls that are open, legs in flight.
+
+Everything here is also on disk; after a restart it is read back. Nothing is answered before its commit.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import final
+
+import msgspec
+from mypy_extensions import mypyc_attr
+
+from actors.kernel.parts import Parts
+from actors.traffic.calls import Calls
+from actors.traffic.owing import callback
+from actors.traffic.recents import Answered, Became, Recents
+from engine.core.model.changes import Change, InteractionRecorded, InteractionUpdated, SessionTouched
+from engine.core.model.effects import Effect
+from engine.core.model.errors import CATALOGUE, Code, StoreUnavailable
+from engine.core.model.records import Interaction, Kind, LegStatus, Service
+from engine.core.model.sids import pack
+from engine.core.numbers.e164 import canonical
+from engine.core.ports.operations import Passed
+from engine.core.routing.decide import BUSY, STORE_DOWN
+from engine.core.routing.event_keys import event_key, key_of
+from engine.core.routing.legs import apply_report, ends_call, is_open_call
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
+from engine.core.sessions.bindings import ActiveSession
+
+Answer = Callable[[Decision], None]
+
+_ROUTED, _VOICE = Outcome.ROUTED, Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
+_REFUSED_DOWNSTREAM = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})
+
+
+class Ledger:
+    """The interactions of a host that are still of interest."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        active: Callable[[Interaction], ActiveSession | None],
+        ended: Callable[[Interaction], None],
+        touched: Callable[[ActiveSession, float], None],
+        service_of: Callable[[str], Service | None],
+    ) -> None:
+        """Record through these parts.
+
+        `active` finds the session of an interaction, while it is active, `ended` is told of a call whose end is
+        committed, `touched` of a committed touch of a mirrored session; `service_of` returns the service that wants
+        to know about an interaction.
+        """
+        window = parts.settings.redelivery_window_seconds
+        self._parts = parts
+        self._active = active
+        self._ended = ended
+        self._touched = touched
+        self._service_of = service_of
+        self._routed = Recents(window_seconds=window, capacity=parts.settings.answers_remembered)
+        self._became = Became(window_seconds=window)
+        self._refused = Recents(window_seconds=window, capacity=parts.settings.refusals_remembered)
+        self._calls = Calls(window_seconds=window)
+        self._in_flight: dict[str, Interaction] = {}
+        self._waiting: dict[str, _Waiting] = {}
+        self._unfinished: dict[str, Interaction] = {}
+
+    @property
+    def open_calls(self) -> int:
+        """Count the calls whose inbound leg has not ended."""
+        return len(self._calls)
+
+    def reload_call(self, interaction: Interaction) -> None:
+        """Take up a call that was open when the host stopped."""
+        self._calls.add(interaction)
+
+    def calls_of(self, session_sid: str) -> list[Interaction]:
+        """Return the open calls of a session."""
+        latest = (self._latest(sid) for sid in self._calls.of_session(session_sid))
+        return [call for call in latest if call is not None]
+
+    def landed(self, session_sids: Collection[str]) -> Awaitable[None]:
+        """Wait for the interactions of sessions that are being committed."""
+        if any(interaction.session_sid in session_sids for interaction in self._in_flight.values()):
+            return self._parts.store.write(())
+        nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        nothing.set_result(None)
+        return nothing
+
+    def session_of(self, interaction: Interaction) -> ActiveSession | None:
+        """Return the session of an interaction, while it is active."""
+        return self._active(interaction)
+
+    def wait(self, event: InboundEvent, answer: Answer, service_sid: str) -> None:
+        """Keep an event that waits for a hook of a service; its redeliveries will wait beside it."""
+        self._waiting[key_of(event)] = _Waiting(event, service_sid, answer)
+
+    def answer_waiting(self, event: InboundEvent, decision: Decision, *, is_final: bool) -> None:
+        """Answer an event that waited, and its redeliveries; keep a final answer for later ones."""
+        key = key_of(event)
+        waiting = self._waiting.pop(key, None)
+        if waiting is None:
+            return
+        if is_final:
+            answered = Answered(event.sender, waiting.service_sid, decision)
+            self._keep_answer(key, answered, now=self._parts.clock())
+        for answer in waiting.answers:
+            answer(decision)
+
+    def reload_passed(self, passed: Sequence[Passed]) -> None:
+        """Take note of what events had become before the host stopped."""
+        now = self._parts.clock()
+        self._became.fill(passed, now=now)
+        self._calls.reload_passed(passed, now=now)
+
+    def resume(self, interaction: Interaction) -> None:
+        """Let the event that comes go on with an interaction whose gate has to be asked again."""
+        self._unfinished[_sent_by(interaction)] = interaction
+
+    def take_unfinished(self, interaction: Interaction) -> Interaction | None:
+        """Return, once, what a redelivered event had recorded before the host stopped."""
+        return self._unfinished.pop(_sent_by(interaction), None) if self._unfinished else None
+
+    def may_know(self, key: str) -> bool:
+        """Tell whether an event of that key has come before; most have not, and need not be looked for further."""
+        return key in self._waiting or self._refused.knows(key) or self._became.knows(key)
+
+    def answer_again(self, key: str, event: InboundEvent, service_sid: str, answer: Answer) -> bool:
+        """Answer a redelivery as before, once what it answers is on disk; tell whether it was one."""
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            if waiting.service_sid == service_sid and canonical(waiting.sender) == canonical(event.sender):
+                waiting.answers.append(answer)
+            else:
+                answer(BUSY)  # the SID of another event that is being decided: a forgery or a platform's mistake
+            return True
+        refusal = self._refused.find(key, event.sender, service_sid)
+        if refusal is not None:
+            answer(refusal)
+            return True
+        decision = self._routed.find(key, event.sender, service_sid)
+        if decision is None or self._recorded(key, decision.interaction_sid) is None:
+            return False
+        self.answer_kept(key, decision, answer)
+        return True
+
+    def answer_kept(self, key: str, decision: Decision, answer: Answer) -> None:
+        """Answer a redelivery once what it answers is on disk."""
+
+        def settled(problem: StoreUnavailable | None) -> None:
+            is_kept = problem is None and decision.interaction_sid in self._became.find(key)
+            answer(decision if is_kept else STORE_DOWN)
+
+        if decision.interaction_sid in self._in_flight:
+            self._parts.store.commit((), settled)  # waits for the commits before it
+        else:
+            answer(decision)
+
+    def passed_before(self, key: str) -> list[Interaction]:
+        """Return what events of the same key became; their senders are for the caller to compare."""
+        found = [self._recorded(key, sid) for sid in dict.fromkeys(self._became.find(key))]
+        return [one for one in found if one is not None and _inbound_key(one) == key]
+
+    def _recorded(self, key: str, interaction_sid: str) -> Interaction | None:
+        """Find what an event became; it is forgotten if it is on disk no more, alone or with its session."""
+        interaction = self._latest(interaction_sid)
+        if interaction is None:
+            self.forget_answer(key, interaction_sid)
+        return interaction
+
+    def remember_refusal(self, key: str, answered: Answered, *, now: float) -> None:
+        """Keep a refusal for its redelivery."""
+        self._refused.remember(key, answered, now=now)
+
+    def _keep_answer(self, key: str, answered: Answered, *, now: float) -> None:
+        if answered.decision.outcome is _ROUTED:
+            self._routed.remember(key, answered, now=now)
+            self._became.note(key, pack(answered.decision.interaction_sid), now=now)
+        else:
+            self._refused.remember(key, answered, now=now)
+
+    def forget_answer(self, key: str, interaction_sid: str) -> None:
+        """Drop an answer whose commit failed, or whose record is gone."""
+        self._routed.forget(key)
+        self._became.forget(key, interaction_sid)
+
+    def route(  # noqa: PLR0917 - what was decided about what, and whom to tell
+        self,
+        event: InboundEvent,
+        decision: Decision,
+        interaction: Interaction,
+        session: ActiveSession,
+        effects: Sequence[Effect],
+        answer: Answer,
+    ) -> None:
+        """Answer a routed event once its interaction is committed, and keep the answer for its redelivery."""
+        key, now = _inbound_key(interaction), interaction.date_created
+        self._routed.remember(key, Answered(event.sender, interaction.service_sid, decision), now=now)
+        self._became.note(key, pack(interaction.sid), now=now)
+        self._record(_Routed(self, interaction, session, key, decision, answer), effects)
+
+    def recorded(
+        self, interaction: Interaction, session: ActiveSession, effects: Sequence[Effect] = ()
+    ) -> "asyncio.Future[Interaction]":
+        """Commit an interaction and what it does to its session; awaited, returns it or raises StoreUnavailable."""
+        landed = _Landing(interaction)
+        self._record(_Recorded(self, interaction, session, landed), effects)
+        return landed.future
+
+    def _record(self, recording: "_Recording", effects: Sequence[Effect]) -> None:
+        """Commit it; the idle clock of its session restarts at once."""
+        interaction, session, now = recording.interaction, recording.session, recording.at
+        session.touch(now)
+        self._in_flight[interaction.sid] = interaction
+        if recording.is_open_call:
+            self._calls.add(interaction)
+        changes: tuple[Change, ...]
+        if session.is_mirrored:
+            changes = (InteractionRecorded(interaction, is_elsewhere=True),)
+        else:
+            changes = (InteractionRecorded(interaction), SessionTouched(session.sid, now))
+        if effects:
+            self._parts.commit(changes, recording.landed, effects)
+        else:
+            self._parts.store.commit(changes, recording.landed)
+
+    def settle(self, recording: "_Recording", problem: StoreUnavailable | None) -> None:
+        """Note that a recording is on disk, or that nothing of it is."""
+        self._land(recording.interaction)
+        self._settle_touch(recording.session, recording.at, is_kept=problem is None)
+        if problem is not None and recording.is_open_call:
+            self._calls.forget(recording.interaction.inbound.resource_sid or "", recording.interaction.sid)
+
+    def _settle_touch(self, session: ActiveSession, at: float, *, is_kept: bool) -> None:
+        if not is_kept:
+            session.undo_touch(at)
+            return
+        session.keep_touch(at)
+        if session.is_mirrored:
+            self._touched(session, at)
+
+    def connected(self, interaction: Interaction, effects: Sequence[Effect]) -> "asyncio.Future[Interaction]":
+        """Commit the outbound leg of an interaction that was recorded without; awaited as `recorded`."""
+        latest = self._latest(interaction.sid) or interaction
+        whole = msgspec.structs.replace(latest, outbound=interaction.outbound, date_updated=self._parts.clock())
+        change = InteractionUpdated(
+            interaction_sid=whole.sid,
+            inbound=whole.inbound,
+            outbound=whole.outbound,
+            duration_seconds=whole.duration_seconds,
+            at=whole.date_updated,
+        )
+        landed = _Landing(whole)
+        self._in_flight[whole.sid] = whole
+
+        def done(problem: StoreUnavailable | None) -> None:
+            self._land(whole)
+            landed.settled(problem)
+
+        self._parts.commit((change,), done, effects)
+        return landed.future
+
+    def knows(self, report: LegReport) -> bool:
+        """Tell whether a report that names one leg is about an interaction of this host."""
+        return self._find(report) is not None
+
+    def named(self, report: LegReport) -> tuple[str, ...]:
+        """Return the interactions of which a report that does not say the number reached may be.
+
+        These are the open calls that have its SID, and of those that have ended lately the last.
+        """
+        if report.kind is not _VOICE or report.is_outbound:
+            return ()
+        going_on = self._calls.open(report.resource_sid, report.account_sid)
+        for sid in self._calls.ended(report.resource_sid, report.account_sid):
+            call = None if sid in going_on else self._latest(sid)
+            if call is not None and _fits(report, call):
+                return (*going_on, sid)
+        return going_on
+
+    def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        """Take the state of a leg; answers None when it could not be committed."""
+        if report.is_vague:
+            named = self.named(report)
+            if len(named) > 1:
+                answer(ReportOutcome.AMBIGUOUS)
+                return
+            if named:
+                report = msgspec.structs.replace(report, interaction_sid=named[0])
+        interaction = self._find(report)
+        if interaction is None:
+            if report.kind is _VOICE:
+                self._tell(Code.OPEN_INTERACTION_NOT_FOUND, report, None)
+            answer(ReportOutcome.NOT_FOUND)
+            return
+        outcome, change = apply_report(interaction, report, now=self._parts.clock())
+        if outcome is ReportOutcome.NOT_OPEN:
+            self._tell(Code.INTERACTION_NOT_OPEN, report, interaction)
+        if change is None:
+            answer(outcome)
+            return
+        self._commit_report(interaction, report, change, lambda is_done: answer(outcome if is_done else None))
+
+    def _commit_report(
+        self,
+        interaction: Interaction,
+        report: LegReport,
+        change: InteractionUpdated,
+        settled: Callable[[bool], None],
+    ) -> None:
+        updated = msgspec.structs.replace(
+            interaction,
+            inbound=change.inbound,
+            outbound=change.outbound,
+            duration_seconds=change.duration_seconds,
+            date_updated=change.at,
+        )
+        changes: tuple[Change, ...] = (change,)
+        is_end = ends_call(interaction, change)
+        touched = self._touched_by_end(interaction, change.at) if is_end else None
+        if is_end:
+            self._calls.end(interaction, now=change.at)
+            self._became.note(_inbound_key(interaction), pack(interaction.sid), now=change.at)
+        if touched is not None:
+            touched.touch(change.at)
+            if not touched.is_mirrored:
+                changes = (change, SessionTouched(touched.sid, change.at))
+        self._in_flight[interaction.sid] = updated
+
+        def done(problem: StoreUnavailable | None) -> None:
+            self._land(updated)
+            if touched is not None:
+                self._settle_touch(touched, change.at, is_kept=problem is None)
+            if problem is not None:
+                if is_end:
+                    self.reload_call(interaction)
+            elif report.is_outbound and report.status in _REFUSED_DOWNSTREAM:
+                self._tell(Code.DOWNSTREAM_REJECTED, report, interaction)
+            if problem is None and is_end:
+                self._ended(updated)
+            settled(problem is None)
+
+        self._parts.commit(changes, done, self._told_of(updated))
+
+    def _told_of(self, interaction: Interaction) -> tuple[Effect, ...]:
+        """Return the callback about an interaction that has changed, where its service wants one."""
+        service = self._service_of(interaction.service_sid)
+        if service is None:
+            return ()
+        session = self._active(interaction)
+        return callback(interaction, service.callback_url, service.options, session=session, parts=self._parts)
+
+    def _touched_by_end(self, interaction: Interaction, at: float) -> ActiveSession | None:
+        """Return the session whose ttl the end of a call restarts; one past its end is not revived."""
+        session = self._active(interaction)
+        return None if session is None or session.is_expired(at) else session
+
+    def _land(self, interaction: Interaction) -> None:
+        if self._in_flight.get(interaction.sid) is interaction:
+            del self._in_flight[interaction.sid]
+
+    def _latest(self, interaction_sid: str) -> Interaction | None:
+        return self._in_flight.get(interaction_sid) or self._parts.store.interaction(interaction_sid)
+
+    def _find(self, report: LegReport) -> Interaction | None:
+        """Find the interaction of a report that names it or its event, if it is the reporter's own and the leg fits."""
+        sid = report.interaction_sid
+        if sid is None:
+            if report.proxy is None or report.is_outbound:
+                return None
+            sid = self._calls.find(report.resource_sid, report.proxy) if report.kind is _VOICE else None
+            if sid is None:
+                found = self._became.find(event_key(report.proxy, report.kind, report.resource_sid))
+                if not found:
+                    return None
+                sid = found[-1]
+        interaction = self._latest(sid)
+        if interaction is None:
+            self._calls.forget(report.resource_sid, sid)  # erased while the call went on
+            return None
+        return interaction if _fits(report, interaction) else None
+
+    def _tell(self, code: Code, report: LegReport, interaction: Interaction | None) -> None:
+        account_sid = report.account_sid if interaction is None else interaction.account_sid
+        if account_sid is None:
+            return  # a carrier's leg that is nobody's: there is no debugger to tell
+        self._parts.tell(
+            code,
+            f"{CATALOGUE[code].title}: leg reported {report.status}{f' ({report.problem})' if report.problem else ''}",
+            account_sid=account_sid,
+            service_sid=None if interaction is None else interaction.service_sid,
+            session_sid=None if interaction is None else interaction.session_sid,
+            resource_sid=report.resource_sid,
+        )
+
+
+def _fits(report: LegReport, interaction: Interaction) -> bool:
+    """Tell whether a report is of a leg of an interaction, and its reporter's own."""
+    if interaction.kind is not report.kind or report.account_sid not in (None, interaction.account_sid):
+        return False
+    if report.is_outbound:
+        leg = interaction.outbound
+        return leg.participant_sid is not None and leg.resource_sid in (None, report.resource_sid)
+    return interaction.inbound.participant_sid is not None and interaction.inbound.resource_sid == report.resource_sid
+
+
+def _inbound_key(interaction: Interaction) -> str:
+    """Return the key of the event that became an interaction."""
+    return event_key(interaction.proxy, interaction.kind, interaction.inbound.resource_sid or "")
+
+
+def _sent_by(interaction: Interaction) -> str:
+    """Return the same with the sender."""
+    return f"{_inbound_key(interaction)} {interaction.inbound.participant_sid}"
+
+
+class _Waiting:
+    """An event that waits for a hook, and who is to hear what becomes of it."""
+
+    __slots__ = ("answers", "sender", "service_sid")
+
+    def __init__(self, event: InboundEvent, service_sid: str, answer: Answer) -> None:
+        self.sender = event.sender
+        self.service_sid = service_sid
+        self.answers = [answer]
+
+
+@mypyc_attr(acyclic=True)
+class _Recording:
+    """An interaction on its way to disk; one object for all that is told when it is there, as there are so many."""
+
+    __slots__ = ("at", "interaction", "is_open_call", "ledger", "session")
+
+    def __init__(self, ledger: Ledger, interaction: Interaction, session: ActiveSession) -> None:
+        self.ledger = ledger
+        self.interaction = interaction
+        self.session = session
+        self.at = interaction.date_created
+        self.is_open_call = interaction.inbound.resource_sid is not None and is_open_call(interaction)
+
+    def landed(self, problem: StoreUnavailable | None) -> None:
+        """Take the end of the commit."""
+        self.ledger.settle(self, problem)
+
+
+@final
+@mypyc_attr(acyclic=True)
+class _Routed(_Recording):
+    """One that is answered then."""
+
+    __slots__ = ("answer", "decision", "key")
+
+    def __init__(  # noqa: PLR0917 - as above
+        self,
+        ledger: Ledger,
+        interaction: Interaction,
+        session: ActiveSession,
+        key: str,
+        decision: Decision,
+        answer: Answer,
+    ) -> None:
+        super().__init__(ledger, interaction, session)
+        self.key = key
+        self.decision = decision
+        self.answer = answer
+
+    def landed(self, problem: StoreUnavailable | None) -> None:
+        """Take the end of the commit, and answer."""
+        super().landed(problem)
+        if problem is None:
+            self.answer(self.decision)
+        else:
+            self.ledger.forget_answer(self.key, self.interaction.sid)
+            self.answer(STORE_DOWN)
+
+
+@final
+@mypyc_attr(acyclic=True)
+class _Recorded(_Recording):
+    """One that is awaited."""
+
+    __slots__ = ("_landing",)
+
+    def __init__(self, ledger: Ledger, interaction: Interaction, session: ActiveSession, landing: "_Landing") -> None:
+        super().__init__(ledger, interaction, session)
+        self._landing = landing
+
+    def landed(self, problem: StoreUnavailable | None) -> None:
+        """Take the end of the commit, and tell who awaits it."""
+        super().landed(problem)
+        self._landing.settled(problem)
+
+
+class _Landing:
+    """Awaits one commit; harmless when nobody waits any more."""
+
+    def __init__(self, interaction: Interaction) -> None:
+        self.future: asyncio.Future[Interaction] = asyncio.get_running_loop().create_future()
+        self._interaction = interaction
+
+    def settled(self, problem: StoreUnavailable | None) -> None:
+        """Take the end of the commit."""
+        if self.future.done():
+            return
+        if problem is None:
+            self.future.set_result(self._interaction)
+        else:
+            self.future.set_exception(problem)

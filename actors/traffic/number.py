@@ -1,0 +1,274 @@
+"""The number actor: owns the bindings of one proxy number and decides every call and message that reaches it.
+
+It never awaits between deciding and recording, so its decisions cannot interleave. Only the service's coordinator
+changes its bindings.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from actors.kernel.parts import Parts
+from actors.traffic import owing
+from actors.traffic.hooked import HookedEvents
+from actors.traffic.ledger import Ledger
+from actors.traffic.recents import Answered
+from engine.core.model.effects import Effect
+from engine.core.model.errors import CATALOGUE, Code
+from engine.core.model.records import Address, Interaction, Kind, Participant
+from engine.core.model.sids import SidKind
+from engine.core.numbers.e164 import canonical
+from engine.core.routing.decide import (
+    DISABLED,
+    OUT_OF_SESSION,
+    REBUILDING,
+    NumberRules,
+    Ruling,
+    decide,
+    fall_back,
+    outbound_address,
+    pushed_message,
+    routed,
+)
+from engine.core.routing.event_keys import event_key
+from engine.core.routing.shortcuts import FlatTable
+from engine.core.routing.traffic import Decision, InboundEvent, Reason
+from engine.core.sessions.bindings import ActiveSession, Bindings, Seat, seat_of
+
+Answer = Callable[[Decision], None]
+
+_EXPIRED = Reason.SESSION_EXPIRED  # a member is found tenfold faster here than in its class (3.11)
+
+
+class Source(Protocol):
+    """The sessions of a number whose coordinator is on another host."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether they are known, and kept up."""
+
+    @property
+    def sessions(self) -> Mapping[str, ActiveSession]:
+        """Those that route, by their SIDs."""
+
+    @property
+    def offset(self) -> float:
+        """How far this host's clock is ahead of the coordinator's, seconds."""
+
+
+class NumberActor:
+    """One proxy number in a service's pool."""
+
+    __slots__ = (
+        "_expired",
+        "_hooked",
+        "_ledger",
+        "_parts",
+        "account_sid",
+        "address",
+        "bindings",
+        "rules",
+        "service_sid",
+        "source",
+    )
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        account_sid: str,
+        service_sid: str,
+        rules: NumberRules,
+        parts: Parts,
+        ledger: Ledger,
+        hooked: HookedEvents,
+        expired: Callable[[ActiveSession], None],
+        source: Source | None = None,
+        shortcuts: FlatTable | None = None,
+    ) -> None:
+        """Own a number; `expired` is told of a session found past its end.
+
+        `source` mirrors the sessions of a coordinator on another host; `shortcuts` are kept for those who read them.
+        """
+        self.address = address
+        self.account_sid = account_sid
+        self.service_sid = service_sid
+        self.rules = rules
+        self.bindings = Bindings(shortcuts)
+        self.source = source
+        self._parts = parts
+        self._ledger = ledger
+        self._hooked = hooked
+        self._expired = expired
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it knows its bindings: those of a coordinator elsewhere have to be heard, and kept up."""
+        return self.source is None or self.source.is_ready
+
+    def receive(self, event: InboundEvent, answer: Answer) -> None:
+        """Decide about an event; a routed one is answered after its commit, every other at once."""
+        if self.rules.is_disabled:  # before what passed already is looked for: that would be dialled again
+            self.tell_of(event, DISABLED.decision)
+            answer(DISABLED.decision)
+            return
+        if self.source is not None and not self.source.is_ready:
+            answer(REBUILDING)
+            return
+        key = event_key(self.address, event.kind, event.resource_sid)
+        if self._ledger.may_know(key) and (
+            self._ledger.answer_again(key, event, self.service_sid, answer)
+            or self._answer_from_record(key, event, answer)
+        ):
+            return
+        parts = self._parts
+        now = parts.clock()
+        ruling = decide(self.bindings, event, rules=self.rules, now=now, mint=parts.mint)
+        if event.media_left_out and ruling.interaction is not None:
+            self._tell(Code.TOO_MANY_MEDIA, event, ruling.decision.session_sid)
+        if ruling.interaction is None:
+            self._refuse(event, ruling, now, answer)
+        elif self.rules.intercept_url is not None:
+            self._ledger.wait(event, answer, self.service_sid)
+            self._hooked.intercept(self, event, ruling)
+        elif ruling.session is not None:
+            decision, interaction, session = ruling.decision, ruling.interaction, ruling.session
+            effects = self.effects_of(event, decision, interaction, session)
+            self._ledger.route(event, decision, interaction, session, effects, answer)
+
+    def _answer_from_record(self, key: str, event: InboundEvent, answer: Answer) -> bool:
+        """Answer the redelivery of an event whose answer is not at hand any more; tell whether it was one."""
+        over = []
+        for interaction in self._ledger.passed_before(key):
+            if interaction.service_sid != self.service_sid:
+                continue
+            if self._is_gate_asked_again(interaction):
+                self._ledger.resume(interaction)
+                continue
+            session = self._ledger.session_of(interaction)
+            ends = None if session is None else _ends(interaction, session.seats)
+            if ends is None:
+                over.append(interaction)
+                continue
+            decision = self._decision_again(event, interaction, *ends)
+            if decision is not None:
+                self._ledger.answer_kept(key, decision, answer)
+                return True
+        if not over:
+            return False
+        self._ledger.wait(event, answer, self.service_sid)
+        self._hooked.repeated(self, event, over)  # whoever left, and sessions that are over, are read elsewhere
+        return True
+
+    def _is_gate_asked_again(self, interaction: Interaction) -> bool:
+        """Tell whether the gate was not done, or had blocked it, or may have sent another text: that is not kept."""
+        if interaction.outbound.participant_sid is None:
+            return True
+        is_sent_by_us = self.rules.carrier is not None
+        return self.rules.options.intercept_may_rewrite and interaction.kind is Kind.MESSAGE and not is_sent_by_us
+
+    def decision_again(
+        self, event: InboundEvent, interaction: Interaction, participants: Iterable[Participant]
+    ) -> Decision | None:
+        """Return what was answered when an event became this interaction; None if it did not come from its sender."""
+        ends = _ends(interaction, map(seat_of, participants))
+        return None if ends is None else self._decision_again(event, interaction, *ends)
+
+    def _decision_again(
+        self, event: InboundEvent, interaction: Interaction, caller: Seat, partner: Seat
+    ) -> Decision | None:
+        if caller.identifier != canonical(event.sender):
+            return None
+        return routed(
+            caller,
+            partner,
+            is_call=interaction.kind is Kind.VOICE,
+            rules=self.rules,
+            session_sid=interaction.session_sid,
+            interaction_sid=interaction.sid,
+        )
+
+    def would_decide(self, event: InboundEvent) -> Ruling:
+        """Tell what would become of an event now, and change nothing."""
+        return decide(self.bindings, event, rules=self.rules, now=self._parts.clock(), mint=None)
+
+    def push(
+        self, session: ActiveSession, seat: Seat, *, body: str, media: tuple[str, ...]
+    ) -> "asyncio.Future[Interaction]":
+        """Record a message of the application to the participant of this number; awaited as `Ledger.recorded`."""
+        sid, now = self._parts.mint(SidKind.INTERACTION), self._parts.clock()
+        interaction = pushed_message(session, seat, sid=sid, body=body, media=media, now=now)
+        to = outbound_address(seat.identifier, is_call=False, rules=self.rules)
+        effects = (
+            *self._callback(interaction, session),
+            *owing.message(
+                interaction, carrier=self.rules.carrier, to=to, sender=seat.proxy, body=body, parts=self._parts
+            ),
+        )
+        return self._ledger.recorded(interaction, session, effects)
+
+    def effects_of(
+        self, event: InboundEvent, decision: Decision, interaction: Interaction, session: ActiveSession
+    ) -> tuple[Effect, ...]:
+        """Return what a routed event makes us owe: the callback about it, the message if a carrier of ours sends it."""
+        told = self._callback(interaction, session)
+        if not decision.is_sent_by_us:
+            return told
+        body = event.body if decision.body is None else decision.body
+        sent = owing.message(
+            interaction,
+            carrier=self.rules.carrier,
+            to=decision.to,
+            sender=decision.caller_id,
+            body=body,
+            parts=self._parts,
+        )
+        return (*told, *sent)
+
+    def tell_of(self, event: InboundEvent, decision: Decision) -> None:
+        """Raise the debugger event of a decision, if it has one."""
+        if decision.code is not None:
+            self._tell(decision.code, event, decision.session_sid)
+
+    def _tell(self, code: Code, event: InboundEvent, session_sid: str) -> None:
+        self._parts.tell(
+            code,
+            CATALOGUE[code].title,
+            account_sid=self.account_sid,
+            service_sid=self.service_sid,
+            session_sid=session_sid or None,
+            resource_sid=event.resource_sid,
+        )
+
+    def _callback(self, interaction: Interaction, session: ActiveSession) -> tuple[Effect, ...]:
+        rules = self.rules
+        return owing.callback(interaction, rules.callback_url, rules.options, session=session, parts=self._parts)
+
+    def _refuse(self, event: InboundEvent, ruling: Ruling, now: float, answer: Answer) -> None:
+        decision = ruling.decision
+        if decision.reason is _EXPIRED and ruling.session is not None:
+            if ruling.session.is_mirrored or (ruling.session.is_spread and ruling.session.date_expiry is None):
+                self._ledger.wait(event, answer, self.service_sid)
+                self._hooked.expired(self, event, ruling)
+                return
+            self._expired(ruling.session)
+        if self.rules.out_of_session_url is not None and decision.reason in OUT_OF_SESSION:
+            if decision.reason is _EXPIRED:
+                self.tell_of(event, decision)
+            self._ledger.wait(event, answer, self.service_sid)
+            self._hooked.out_of_session(self, event, ruling)
+            return
+        self.tell_of(event, decision)
+        if self.rules.has_fall_backs:
+            decision = fall_back(decision, self.rules.options)
+        key = event_key(self.address, event.kind, event.resource_sid)
+        self._ledger.remember_refusal(key, Answered(event.sender, self.service_sid, decision), now=now)
+        answer(decision)
+
+
+def _ends(interaction: Interaction, seats: Iterable[Seat]) -> tuple[Seat, Seat] | None:
+    """Find where the two of an interaction sit, or sat: who called or wrote, and who was reached."""
+    by_sid = {seat.participant_sid: seat for seat in seats}
+    caller = by_sid.get(interaction.inbound.participant_sid or "")
+    partner = by_sid.get(interaction.outbound.participant_sid or "")
+    return None if caller is None or partner is None else (caller, partner)
