@@ -20,7 +20,7 @@ from engine.runtime import OrderedMint, clock, pick
 from engine.settings import ListenAddress, Settings
 from engine.telemetry.logs import configure_logs
 from engine.telemetry.observer import Telemetry
-from storage.store import SqliteStore
+from storage.sqlite.store import SqliteStore
 
 NUMBERS = 100
 """Proxy numbers of the pool."""

@@ -17,7 +17,7 @@ import msgspec
 from benchmarks.peers import cpu_of
 from engine.cluster.head import is_running, read_link, stop_head
 from engine.core.model.placement import owner_of
-from storage.layout import host_dir
+from storage.sqlite.layout import host_dir
 
 START_SECONDS = 180.0
 ITEMS = 2_000

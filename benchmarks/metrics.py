@@ -53,8 +53,8 @@ from engine.runtime import clock, monotonic
 from engine.settings import ListenAddress
 from engine.telemetry.logs import configure_logs
 from engine.telemetry.observer import Telemetry
-from storage.active import chunks_in, sessions_of
-from storage.datadir import DATABASE
+from storage.sqlite.active import chunks_in, sessions_of
+from storage.sqlite.datadir import DATABASE
 
 BATCH = 64
 FRAMES = 400

@@ -16,7 +16,7 @@ from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.rows import made, pair_at
 from engine.core.model.records import Kind
 from engine.core.routing.traffic import InboundEvent, Outcome
-from storage.datadir import DATABASE
+from storage.sqlite.datadir import DATABASE
 
 SESSIONS = 1_000_000
 ROUNDS = 3

@@ -23,7 +23,7 @@ from benchmarks.peers import Ready, Routes, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.rows import pair_at
 from engine.core.model.requests import ParticipantRequest, SessionRequest
-from storage.datadir import DATABASE
+from storage.sqlite.datadir import DATABASE
 
 BINDINGS = 2_000
 DEPTHS = (16, 64, 256)

@@ -12,8 +12,8 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.engines import NUMBERS, filled, host_on, person, proxy_number
-from storage.codec import address_cell
-from storage.datadir import DATABASE
+from storage.sqlite.codec import address_cell
+from storage.sqlite.datadir import DATABASE
 
 CHUNK = 20_000
 """Sessions that are written with one transaction."""

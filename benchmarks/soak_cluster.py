@@ -20,8 +20,8 @@ from engine.cluster.head import read_link
 from engine.cluster.notes import read_record
 from engine.core.model.placement import host_name
 from engine.settings import ListenAddress
-from storage.datadir import LOCK
-from storage.layout import host_dir
+from storage.sqlite.datadir import LOCK
+from storage.sqlite.layout import host_dir
 
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0

@@ -51,8 +51,8 @@ from engine.telemetry.loop_lag import watch_loop_lag
 from engine.telemetry.observer import Telemetry
 from engine.telemetry.readiness import Latch, Readiness
 from engine.telemetry.routes import operations_routes
-from storage.layout import claim
-from storage.store import SqliteStore
+from storage.sqlite.layout import claim
+from storage.sqlite.store import SqliteStore
 
 ADMIN_SOCKET = "maskline.sock"
 """Name of the operator's socket in the data directory."""

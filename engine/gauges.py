@@ -14,7 +14,7 @@ from engine.outgoing import Outgoing
 from engine.telemetry.instruments import Labels
 from engine.telemetry.labels import OTHER, safe_label
 from engine.telemetry.observer import Telemetry
-from storage.store import SqliteStore
+from storage.sqlite.store import SqliteStore
 
 Read = TypeVar("Read")
 

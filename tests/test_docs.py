@@ -31,7 +31,7 @@ from engine.core.model.requests import AccountUpdate, ServiceRequest
 from engine.core.model.visits import VisitLimits
 from engine.core.sessions.batch import MAX_ITEMS, CreateItem, UpdateItem
 from engine.settings import ListenAddress, Settings
-from storage.rebalancing.tables import OWNED, SHARED
+from storage.sqlite.rebalance.tables import OWNED, SHARED
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -17,7 +17,7 @@ from engine.cli.durations import read_duration
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table, yes_no
 from engine.settings import Settings
-from storage.layout import has_data
+from storage.sqlite.layout import has_data
 
 
 @click.group()

@@ -11,10 +11,10 @@ from engine.cli.progress import progress
 from engine.formats.values import format_date
 from engine.runtime import clock
 from engine.settings import Settings
-from storage.backup import Backup, make_backup
-from storage.errors import hosts_text
-from storage.rebalancing.files import megabytes
-from storage.restore import restore
+from storage.sqlite.backup import Backup, make_backup
+from storage.sqlite.errors import hosts_text
+from storage.sqlite.rebalance.files import megabytes
+from storage.sqlite.restore import restore
 
 
 @click.command()

@@ -20,7 +20,7 @@ from engine.cli.tree import Refusal, Refused
 from engine.core.model.sids import SidKind, is_sid
 from engine.listeners import short_path
 from engine.settings import Settings
-from storage.layout import has_data, host_dir, read_layout
+from storage.sqlite.layout import has_data, host_dir, read_layout
 
 Shape = TypeVar("Shape")
 Result = TypeVar("Result")

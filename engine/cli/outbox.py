@@ -15,7 +15,7 @@ from engine.cli.output import show_json, show_table
 from engine.formats.values import parse_date
 from engine.runtime import clock
 from engine.settings import Settings
-from storage.holds import held_here, release_here
+from storage.sqlite.holds import held_here, release_here
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

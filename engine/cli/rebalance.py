@@ -10,9 +10,9 @@ from engine.cli.options import admin_options
 from engine.cli.output import show_json, show_table
 from engine.cli.progress import progress
 from engine.settings import Settings
-from storage.errors import hosts_text
-from storage.rebalancing import Move, Survey, TableMoved, drop, kept_files, rebalance, survey
-from storage.rebalancing.files import megabytes
+from storage.sqlite.errors import hosts_text
+from storage.sqlite.rebalance import Move, Survey, TableMoved, drop, kept_files, rebalance, survey
+from storage.sqlite.rebalance.files import megabytes
 
 _MOST_COLUMNS = 8
 """Hosts whose rows are shown one by one."""

@@ -27,9 +27,9 @@ from engine.listeners import CannotListen
 from engine.runtime import clock
 from engine.settings import LogFormat, Settings
 from engine.telemetry.logs import ROOT, configure_logs
-from storage.datadir import DATABASE
-from storage.errors import DataDirBusy
-from storage.layout import claim, demand_database, host_dir
+from storage.sqlite.datadir import DATABASE
+from storage.sqlite.errors import DataDirBusy
+from storage.sqlite.layout import claim, demand_database, host_dir
 
 HOST_LOG: Final = "host.log"
 SUPERVISOR_LOG: Final = "supervisor.log"

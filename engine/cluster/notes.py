@@ -12,7 +12,7 @@ import msgspec
 
 from actors.cluster.watch import ClusterRecord, Member, Placed, empty_record
 from engine.core.model.hosts import HostDirectory
-from storage.layout import sync, write_durably
+from storage.sqlite.layout import sync, write_durably
 
 HOST_NOTE = "host.json"
 RECORD = "cluster.json"

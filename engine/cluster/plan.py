@@ -10,7 +10,7 @@ import msgspec
 from engine.listeners import bind_tcp
 from engine.runtime import pick
 from engine.settings import NODE_DATA_DIR_VARIABLE, ListenAddress, MaybeAddress, Settings
-from storage.layout import host_dir
+from storage.sqlite.layout import host_dir
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - told apart, not bound
 

@@ -27,7 +27,7 @@ from engine.cluster.stopping import serving_process, stop_hosts, take_lock
 from engine.core.model.errors import MasklineError
 from engine.settings import Settings
 from engine.telemetry.logs import ROOT
-from storage.layout import claim
+from storage.sqlite.layout import claim
 
 if TYPE_CHECKING:
     from actors.ray.cluster import RayCluster

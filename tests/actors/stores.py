@@ -10,7 +10,7 @@ from engine.core.model.effects import Effect, QueueKey
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import DebuggerEvent, Interaction, Participant, Session
 from engine.core.ports.operations import Page, PageCursor
-from storage import SqliteStore
+from storage.sqlite import SqliteStore
 from tests.storage.material import interactions_since
 
 WAIT_SECONDS: Final = 20.0

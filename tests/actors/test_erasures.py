@@ -10,8 +10,8 @@ from actors.kernel.patience import told
 from engine.core.model.changes import ErasureOwed, InteractionRecorded
 from engine.core.model.errors import PeerUnavailable
 from engine.core.model.placement import Placement
-from storage import SqliteStore, claim, host_dir
-from storage.rebalancing import rebalance
+from storage.sqlite import SqliteStore, claim, host_dir
+from storage.sqlite.rebalance import rebalance
 from tests.storage.material import Observed, interaction, interactions_since, session
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ from engine.core.model.records import Kind
 from engine.core.routing.decide import NOT_IN_POOL, REBUILDING
 from engine.core.routing.traffic import Decision, InboundEvent
 from engine.runtime import OrderedMint
-from storage import SqliteStore
+from storage.sqlite import SqliteStore
 from tests.actors.stores import WAIT_SECONDS
 from tests.actors.world import ALICE, N1, FakeClock, Observed
 

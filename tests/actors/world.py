@@ -36,7 +36,7 @@ from engine.core.ports.operations import Clock, ControlPlane, PageCursor, PoolEn
 from engine.core.routing.shortcuts import ShortcutIndex
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 from engine.runtime import OrderedMint
-from storage.layout import host_dir
+from storage.sqlite.layout import host_dir
 from tests.actors.stores import WAIT_SECONDS, Mood, MoodyStore, Stores
 from tests.silent import SilentObserver
 

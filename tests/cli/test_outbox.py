@@ -15,7 +15,7 @@ from engine.core.model.records import Account
 from engine.core.model.sids import SidKind, ordered_sid
 from engine.runtime import clock
 from engine.telemetry.observer import Telemetry
-from storage.store import SqliteStore
+from storage.sqlite.store import SqliteStore
 from tests.cli.conftest import Server
 
 StartServer = Callable[..., Server]

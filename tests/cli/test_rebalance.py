@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from twilio.request_validator import RequestValidator
 
 from engine.cli import main
-from storage import LayoutMismatch, claim
+from storage.sqlite import LayoutMismatch, claim
 from tests.cli.conftest import Server
 
 StartServer = Callable[..., Server]

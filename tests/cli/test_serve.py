@@ -16,7 +16,7 @@ import httpx
 import pytest
 from click.testing import Result
 
-from storage import claim
+from storage.sqlite import claim
 from tests.cli.conftest import MASKLINE, Server
 
 StartServer = Callable[..., Server]

@@ -17,7 +17,7 @@ from engine.cluster.hosting import HOST_LOG
 from engine.cluster.notes import read_record
 from engine.listeners import bind_tcp
 from engine.settings import ListenAddress
-from storage.layout import host_dir
+from storage.sqlite.layout import host_dir
 from tests.e2e.live import MASKLINE, NO_TLS, LiveServer, clean_environment
 
 START_SECONDS = 120.0

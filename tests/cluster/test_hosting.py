@@ -18,7 +18,7 @@ from engine.cluster.plan import settled
 from engine.core.model.errors import PeerUnavailable
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.settings import ListenAddress, Settings
-from storage.layout import claim
+from storage.sqlite.layout import claim
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("kept_logging")]
 

@@ -16,7 +16,7 @@ from engine.api.settings import ApiSettings
 from engine.core.model.requests import AccountUpdate
 from engine.runtime import OrderedMint
 from engine.telemetry.observer import Telemetry
-from storage.store import SqliteStore
+from storage.sqlite.store import SqliteStore
 from tests.e2e.carrier import DROPPED, REJECTED
 from tests.e2e.live import LiveServer, on_both_runtimes
 from tests.e2e.tenant import Json, Pairing, Service, Tenant, new_tenant, participants, person

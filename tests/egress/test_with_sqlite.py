@@ -15,10 +15,10 @@ from engine.core.ports.operations import OutboxFilter, PageCursor
 from engine.outbound.delivery import DELIVERED
 from engine.outbound.settings import EgressSettings
 from engine.webhooks.courier import Courier
-from storage import SqliteStore
-from storage.owed_rows import effect_row
-from storage.schema import migrations
-from storage.statements import INSERT_EFFECTS
+from storage.sqlite import SqliteStore
+from storage.sqlite.owed_rows import effect_row
+from storage.sqlite.schema import migrations
+from storage.sqlite.statements import INSERT_EFFECTS
 from tests.egress.material import OTHER_AC, QUICK, Remembered, callback, client, clock, tokens
 from tests.egress.receiver import Receiver, Reply, receiving
 from tests.egress.test_courier import FakeDesk, Sampler

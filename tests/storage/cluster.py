@@ -25,7 +25,7 @@ from engine.core.model.records import DebuggerEvent, Interaction, Kind, Particip
 from engine.core.model.sids import SidKind, ordered_sid, pack, unpack
 from engine.core.ports.operations import AlertFilter, OutboxFilter, PageCursor, Registry
 from engine.core.sessions.batch import ItemKey
-from storage import SqliteStore, claim, host_dir
+from storage.sqlite import SqliteStore, claim, host_dir
 from tests.storage.material import (
     ACCOUNT_SID,
     START,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import SqliteStore
+from storage.sqlite import SqliteStore
 from tests.storage.material import Observed
 
 

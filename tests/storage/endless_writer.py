@@ -9,7 +9,7 @@ import msgspec
 from engine.core.model.changes import InteractionRecorded, SessionCreated, SessionTouched
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.sids import SidKind, ordered_sid
-from storage import SqliteStore
+from storage.sqlite import SqliteStore
 from tests.storage.material import START, Observed, interaction, participant, session
 
 PER_TURN = 20

@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from storage.rebalancing import rebalance
+from storage.sqlite.rebalance import rebalance
 
 
 def move(data_dir: Path, hosts: int | None, fatal: int) -> int:

@@ -21,7 +21,7 @@ from engine.core.model.records import (
     SessionStatus,
 )
 from engine.core.model.sids import SidKind, ordered_sid, unpack
-from storage import SqliteStore
+from storage.sqlite import SqliteStore
 from tests.silent import SilentObserver
 
 START = 1_700_000_000.0

@@ -19,7 +19,7 @@ from engine.core.model.changes import (
 )
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.sids import SidKind, ordered_sid
-from storage import SqliteStore
+from storage.sqlite import SqliteStore
 from tests.storage.material import START, Observed, callback, effect, session
 
 PER_TURN = 20

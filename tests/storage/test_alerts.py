@@ -7,7 +7,7 @@ from engine.core.model.errors import Code, Level
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import AlertFilter, Page, PageCursor
-from storage import SqliteStore
+from storage.sqlite import SqliteStore
 from tests.storage.material import ACCOUNT_SID, START, alert, mint
 
 pytestmark = pytest.mark.anyio

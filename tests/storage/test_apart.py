@@ -16,10 +16,10 @@ from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Mode, SessionStatus
 from engine.core.model.sids import SidKind
 from engine.core.sessions.bindings import ActiveSession
-from storage import SqliteStore, apart
-from storage.active import chunks_in, sessions_of
-from storage.chunk import CHUNK_SESSIONS
-from storage.datadir import DATABASE
+from storage.sqlite import SqliteStore, apart
+from storage.sqlite.active import chunks_in, sessions_of
+from storage.sqlite.chunk import CHUNK_SESSIONS
+from storage.sqlite.datadir import DATABASE
 from tests.storage.material import ACCOUNT_SID, SERVICE_SID, START, mint, participant, session
 
 pytestmark = pytest.mark.anyio

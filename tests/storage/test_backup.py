@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from engine.core.model.changes import SessionCreated
-from storage import DatabaseTooNew, DataDirBusy, SqliteStore, claim
-from storage.backup import INCOMPLETE, MANIFEST, Backup, make_backup, read_backup
-from storage.errors import BackupRefused, DatabaseMissing, RestoreUnfinished
-from storage.holds import held_here, release_here
-from storage.layout import RESTORING, Layout, host_dir, read_layout
-from storage.rebalancing import rebalance
-from storage.restore import restore
+from storage.sqlite import DatabaseTooNew, DataDirBusy, SqliteStore, claim
+from storage.sqlite.backup import INCOMPLETE, MANIFEST, Backup, make_backup, read_backup
+from storage.sqlite.errors import BackupRefused, DatabaseMissing, RestoreUnfinished
+from storage.sqlite.holds import held_here, release_here
+from storage.sqlite.layout import RESTORING, Layout, host_dir, read_layout
+from storage.sqlite.rebalance import rebalance
+from storage.sqlite.restore import restore
 from tests.storage.material import Observed, session
 
 pytestmark = pytest.mark.anyio
@@ -249,13 +249,13 @@ async def test_nothing_is_backed_up_of_a_directory_without_data(tmp_path: Path, 
 # -- kills -----------------------------------------------------------------------------------------------------------
 
 _BACKUP = """
-import sys; from pathlib import Path; from storage.backup import make_backup
+import sys; from pathlib import Path; from storage.sqlite.backup import make_backup
 print("begun", flush=True)
 make_backup(Path(sys.argv[1]), Path(sys.argv[2]), version="1", now=1.0, told=lambda *_: None)
 """
 _RESTORE = """
-import sys; from pathlib import Path; from storage.rebalancing import rebalance
-from storage.restore import restore
+import sys; from pathlib import Path; from storage.sqlite.rebalance import rebalance
+from storage.sqlite.restore import restore
 print("begun", flush=True)
 restore(Path(sys.argv[1]), Path(sys.argv[2]), is_held=True, told=lambda *_: None)
 """

@@ -8,7 +8,7 @@ from engine.core.model.changes import BatchKeysErased, BatchKeyUsed, ServiceEras
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.sids import SidKind
 from engine.core.sessions.batch import ItemKey, KeyUse
-from storage import SqliteStore
+from storage.sqlite import SqliteStore
 from tests.storage.material import SERVICE_SID, START, Observed, mint, service, session
 
 pytestmark = pytest.mark.anyio

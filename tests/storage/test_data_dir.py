@@ -14,8 +14,8 @@ import pytest
 
 from engine.core.model.changes import AccountSaved
 from engine.core.model.errors import StoreUnavailable
-from storage import DatabaseDamaged, DatabaseMissing, DatabaseTooNew, DataDirBusy, SqliteStore
-from storage.layout import LAYOUT, demand_database
+from storage.sqlite import DatabaseDamaged, DatabaseMissing, DatabaseTooNew, DataDirBusy, SqliteStore
+from storage.sqlite.layout import LAYOUT, demand_database
 from tests.storage.material import Observed, account
 
 pytestmark = pytest.mark.anyio
@@ -91,7 +91,7 @@ async def test_closing_leaves_one_file_and_everything_in_it(tmp_path: Path) -> N
 async def test_a_second_process_is_refused_by_name(tmp_path: Path, store: SqliteStore) -> None:
     """It is told the directory and who has it, and leaves the first alone."""
     program = (
-        "import sys; from pathlib import Path; from storage import SqliteStore\n"
+        "import sys; from pathlib import Path; from storage.sqlite import SqliteStore\n"
         "from tests.storage.material import Observed\n"
         "try: SqliteStore.open(Path(sys.argv[1]), observer=Observed())\n"
         "except Exception as error: print(type(error).__name__, error)\n"
@@ -233,7 +233,7 @@ async def test_who_removes_the_lock_file_lets_nobody_in(tmp_path: Path) -> None:
     store = SqliteStore.open(tmp_path, observer=Observed())
     (tmp_path / "maskline.lock").unlink()
     program = (
-        "import sys; from pathlib import Path; from storage import SqliteStore\n"
+        "import sys; from pathlib import Path; from storage.sqlite import SqliteStore\n"
         "from tests.storage.material import Observed\n"
         "try: SqliteStore.open(Path(sys.argv[1]), observer=Observed())\n"
         "except Exception as error: print(type(error).__name__, error)\n"

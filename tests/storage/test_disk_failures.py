@@ -12,11 +12,11 @@ import pytest
 from engine.core.model.changes import InteractionRecorded, SessionCreated, SessionTouched
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Interaction, Kind
-from storage import SqliteStore, writer
-from storage.connections import open_writer
-from storage.datadir import DataDirLock
-from storage.schema import migrate
-from storage.walindex import LogIndex
+from storage.sqlite import SqliteStore, writer
+from storage.sqlite.connections import open_writer
+from storage.sqlite.datadir import DataDirLock
+from storage.sqlite.schema import migrate
+from storage.sqlite.walindex import LogIndex
 from tests.storage.material import START, Observed, interaction, session
 
 pytestmark = pytest.mark.anyio

@@ -22,8 +22,8 @@ from engine.core.model.changes import (
 from engine.core.model.records import Kind, LegStatus, Session
 from engine.core.model.sids import SidKind, pack
 from engine.core.ports.operations import Page, PageCursor
-from storage import ChangeRefused, SqliteStore
-from storage.statements import ERASE_SERVICE, ERASE_SESSION
+from storage.sqlite import ChangeRefused, SqliteStore
+from storage.sqlite.statements import ERASE_SERVICE, ERASE_SESSION
 from tests.storage.material import (
     START,
     Observed,

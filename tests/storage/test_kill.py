@@ -8,7 +8,7 @@ import pytest
 
 from engine.core.model.records import SessionStatus
 from engine.core.model.sids import SidKind
-from storage import SqliteStore
+from storage.sqlite import SqliteStore
 from tests.storage.endless_writer import sid
 from tests.storage.material import START, Observed
 

@@ -9,7 +9,7 @@ import pytest
 from engine.core.model.effects import CallbackOwed
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import OutboxFilter, PageCursor
-from storage import SqliteStore
+from storage.sqlite import SqliteStore
 from tests.storage.material import Observed, interactions_since
 from tests.storage.owing_writer import SETTLED_EVERY, sid
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from storage import MoveUnfinished, claim
-from storage.layout import Layout, read_layout
-from storage.rebalancing import rebalance
+from storage.sqlite import MoveUnfinished, claim
+from storage.sqlite.layout import Layout, read_layout
+from storage.sqlite.rebalance import rebalance
 from tests.storage.cluster import astray, joined, read_cluster, small_world, write_cluster
 
 pytestmark = pytest.mark.anyio

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from engine.core.model.errors import MasklineError, StoreUnavailable
-from storage import LayoutDamaged, LayoutMismatch, MoveUnfinished, SqliteStore, claim, host_dir
-from storage.layout import LAYOUT, Layout, read_layout, replace_layout
+from storage.sqlite import LayoutDamaged, LayoutMismatch, MoveUnfinished, SqliteStore, claim, host_dir
+from storage.sqlite.layout import LAYOUT, Layout, read_layout, replace_layout
 from tests.storage.material import Observed
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ import pytest
 
 from engine.core.model.changes import SessionCreated, SessionTouched
 from engine.core.model.errors import StoreUnavailable
-from storage import SqliteStore, writer
+from storage.sqlite import SqliteStore, writer
 from tests.storage.material import START, Observed, session
 
 pytestmark = pytest.mark.anyio
@@ -113,7 +113,7 @@ async def test_a_damaged_database_is_one_sentence_and_is_never_said_to_be_well(
     with (tmp_path / "maskline.db").open("r+b") as file:
         file.seek((page - 1) * 4096)
         file.write(b"\xa5" * 4096)
-    monkeypatch.setattr("storage.store.CHECKED_BYTES", 0)  # as if it were too large to be checked at the start
+    monkeypatch.setattr("storage.sqlite.store.CHECKED_BYTES", 0)  # as if it were too large to be checked at the start
     store = SqliteStore.open(tmp_path, observer=Observed())
 
     with pytest.raises(StoreUnavailable, match=r"the database is damaged.*restore a backup") as read:

@@ -37,7 +37,7 @@ from engine.core.model.records import UNSET, ClosedReason, Kind, Leg, LegStatus,
 from engine.core.model.sids import SidKind, ordered_sid
 from engine.core.ports.operations import Page, PageCursor
 from engine.core.sessions.bindings import active_session
-from storage import SqliteStore
+from storage.sqlite import SqliteStore
 from tests.storage.material import (
     START,
     Observed,

@@ -10,9 +10,9 @@ import pytest
 
 from engine.core.model.changes import InteractionRecorded, SessionCreated
 from engine.core.model.records import Kind
-from storage import SqliteStore, mover
-from storage.mover import LogMover
-from storage.walindex import LogIndex
+from storage.sqlite import SqliteStore, mover
+from storage.sqlite.mover import LogMover
+from storage.sqlite.walindex import LogIndex
 from tests.storage.material import Observed, interaction, interactions_since, participant, session
 
 pytestmark = pytest.mark.anyio

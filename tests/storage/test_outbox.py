@@ -22,7 +22,7 @@ from engine.core.model.changes import (
 from engine.core.model.effects import AlertOwed, Effect, HangUpOwed, QueueKey
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import OutboxDepth, OutboxFilter, Page, PageCursor
-from storage import ChangeRefused, SqliteStore
+from storage.sqlite import ChangeRefused, SqliteStore
 from tests.storage.material import (
     ACCOUNT_SID,
     SERVICE_SID,

@@ -16,7 +16,7 @@ from engine.core.model.errors import CATALOGUE, Code, Level
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, ordered_sid
 from engine.core.ports.operations import AlertFilter, OutboxDepth, OutboxFilter, PageCursor
-from storage import SqliteStore
+from storage.sqlite import SqliteStore
 from tests.storage.material import ACCOUNT_SID, START, Observed, alert, callback, effect, mint, session
 
 WHOLE = PageCursor(limit=100)

@@ -21,7 +21,7 @@ from engine.core.model.records import Kind, LegStatus, SessionStatus
 from engine.core.model.sids import SidKind, pack
 from engine.core.ports.operations import Page, PageCursor
 from engine.core.sessions.bindings import seat_of
-from storage import SqliteStore
+from storage.sqlite import SqliteStore
 from tests.storage.material import (
     SERVICE_SID,
     START,

@@ -17,7 +17,7 @@ from engine.core.model.changes import AccountSaved, InteractionRecorded, Registr
 from engine.core.model.placement import owner_of
 from engine.core.model.records import SessionStatus
 from engine.core.ports.operations import PageCursor
-from storage import (
+from storage.sqlite import (
     DatabaseTooNew,
     DataDirBusy,
     LayoutDamaged,
@@ -27,10 +27,10 @@ from storage import (
     claim,
     host_dir,
 )
-from storage.layout import Layout, replace_layout
-from storage.rebalancing import drop, kept_files, rebalance, survey
-from storage.rebalancing.tables import OWNED, SHARED, UNMOVED, tables_of
-from storage.schema import migrate
+from storage.sqlite.layout import Layout, replace_layout
+from storage.sqlite.rebalance import drop, kept_files, rebalance, survey
+from storage.sqlite.rebalance.tables import OWNED, SHARED, UNMOVED, tables_of
+from storage.sqlite.schema import migrate
 from tests.storage.cluster import (
     PROXIES,
     SERVICES,

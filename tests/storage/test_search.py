@@ -8,8 +8,8 @@ from engine.core.model.changes import ParticipantRemoved, SessionCreated
 from engine.core.model.records import Session
 from engine.core.model.sids import SidKind
 from engine.core.sessions.search import SessionSought, read_search
-from storage import SqliteStore
-from storage.search import find_sessions
+from storage.sqlite import SqliteStore
+from storage.sqlite.search import find_sessions
 from tests.storage.material import SERVICE_SID, START, mint, participant, session
 
 pytestmark = pytest.mark.anyio

@@ -12,9 +12,9 @@ from engine.core.model.changes import AccountSaved, AlertRaised, EffectOwed, Ser
 from engine.core.model.records import Account, Service, ServiceOptions, Session
 from engine.core.model.sids import pack
 from engine.core.ports.operations import OutboxDepth
-from storage import SqliteStore, rows
-from storage.schema import migrations
-from storage.statements import INSERT_SESSIONS
+from storage.sqlite import SqliteStore, rows
+from storage.sqlite.schema import migrations
+from storage.sqlite.statements import INSERT_SESSIONS
 from tests.storage.material import START, Observed, account, alert, effect, service, session
 
 pytestmark = pytest.mark.anyio

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from engine.core.model.changes import SessionCreated
 from engine.core.model.records import SessionStatus
-from storage import SqliteStore
-from storage.datadir import DATABASE, LOG
-from storage.store import kept_logs
-from storage.walindex import INDEX, LogCut, LogIndex, cut_off, found_log
+from storage.sqlite import SqliteStore
+from storage.sqlite.datadir import DATABASE, LOG
+from storage.sqlite.store import kept_logs
+from storage.sqlite.walindex import INDEX, LogCut, LogIndex, cut_off, found_log
 from tests.storage.material import Observed, session
 
 pytestmark = pytest.mark.anyio

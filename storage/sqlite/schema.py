@@ -1,4 +1,4 @@
-"""The tables and their numbered migrations; how the cells are encoded is `storage.codec`.
+"""The tables and their numbered migrations; how the cells are encoded is `storage.sqlite.codec`.
 
 The SID is the key, and SIDs are minted in time order, so the large tables append. Tables are WITHOUT ROWID, except for
 `effects` and `alerts`, whose rows carry blobs: from about 1,000 bytes on, a row in a key's own tree costs a page.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-from storage.errors import DatabaseTooNew
+from storage.sqlite.errors import DatabaseTooNew
 
 migrations = Migrations("maskline")
 """Applied at start, in order, each in its own transaction; recorded by name in `_sqlite_migrations`."""

@@ -9,10 +9,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from storage.connections import open_reader, open_writer
-from storage.datadir import DATABASE
-from storage.errors import reading, unavailable
-from storage.layout import Layout, host_dir, read_layout
+from storage.sqlite.connections import open_reader, open_writer
+from storage.sqlite.datadir import DATABASE
+from storage.sqlite.errors import reading, unavailable
+from storage.sqlite.layout import Layout, host_dir, read_layout
 
 _HELD: Final = 1
 

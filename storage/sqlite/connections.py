@@ -15,7 +15,7 @@ _BUSY_SECONDS = 5.0
 _STATEMENTS = 256
 _CACHE_KIB = 65_536
 _CHECKPOINT_PAGES = 32_768
-"""At which a commit moves the log itself, should `storage.mover` not come after."""
+"""At which a commit moves the log itself, should `storage.sqlite.mover` not come after."""
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
 

@@ -19,8 +19,8 @@ import msgspec
 
 from engine.core.model.errors import StoreUnavailable
 from engine.core.sessions.bindings import ActiveSession
-from storage.active import chunks_in, sessions_of
-from storage.chunk import Chunk
+from storage.sqlite.active import chunks_in, sessions_of
+from storage.sqlite.chunk import Chunk
 
 FEWEST_SESSIONS: Final = 50_000
 """With fewer, a process takes longer to start than it saves."""

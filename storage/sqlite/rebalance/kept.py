@@ -13,11 +13,11 @@ from typing import Final
 import msgspec
 
 from engine.core.model.placement import host_name
-from storage.datadir import DATABASE, PRIVATE_DIRECTORY
-from storage.errors import LayoutDamaged, MoveRefused, MoveUnfinished
-from storage.layout import Layout, read_layout, replace_layout, sync
-from storage.rebalancing.copying import Told
-from storage.rebalancing.files import translated
+from storage.sqlite.datadir import DATABASE, PRIVATE_DIRECTORY
+from storage.sqlite.errors import LayoutDamaged, MoveRefused, MoveUnfinished
+from storage.sqlite.layout import Layout, read_layout, replace_layout, sync
+from storage.sqlite.rebalance.copying import Told
+from storage.sqlite.rebalance.files import translated
 
 BUILD: Final = "rebalance-new"
 """Where the new files are made; of no worth unless the note says `moving_to`."""

@@ -33,24 +33,24 @@ from engine.core.ports.operations import (
 from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.bindings import ActiveSession
 from engine.core.sessions.search import FoundSessions, SessionSought
-from storage import apart
-from storage.active import chunks_in, sessions_of
-from storage.connections import OLDEST_SQLITE, Synchronous, damage, open_mover, open_writer
-from storage.datadir import DATABASE, LOG, PRIVATE_FILE, DataDirLock, unusable
-from storage.errors import (
+from storage.sqlite import apart
+from storage.sqlite.active import chunks_in, sessions_of
+from storage.sqlite.connections import OLDEST_SQLITE, Synchronous, damage, open_mover, open_writer
+from storage.sqlite.datadir import DATABASE, LOG, PRIVATE_FILE, DataDirLock, unusable
+from storage.sqlite.errors import (
     DatabaseDamaged,
     reading,
     unopened,
 )
-from storage.holds import is_held
-from storage.layout import demand_database
-from storage.mover import LogMover
-from storage.placed import Placed
-from storage.reader import Reader
-from storage.schema import migrate
-from storage.search import find_sessions
-from storage.walindex import LogFound, LogIndex, cut_off, found_log
-from storage.writer import GroupWriter
+from storage.sqlite.holds import is_held
+from storage.sqlite.layout import demand_database
+from storage.sqlite.mover import LogMover
+from storage.sqlite.placed import Placed
+from storage.sqlite.reader import Reader
+from storage.sqlite.schema import migrate
+from storage.sqlite.search import find_sessions
+from storage.sqlite.walindex import LogFound, LogIndex, cut_off, found_log
+from storage.sqlite.writer import GroupWriter
 
 CHECKED_BYTES = 64 * 1024 * 1024
 """Databases up to this size are checked whole at every start: a quarter of a second at the most."""

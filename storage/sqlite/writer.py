@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 from engine.core.model.changes import Change
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.observing import Observer
-from storage.apply import Applier
-from storage.errors import ChangeRefused, StoreLost, away_now, is_disk_failure, moved_away, unavailable
-from storage.mover import LogMover
-from storage.placed import Placed
+from storage.sqlite.apply import Applier
+from storage.sqlite.errors import ChangeRefused, StoreLost, away_now, is_disk_failure, moved_away, unavailable
+from storage.sqlite.mover import LogMover
+from storage.sqlite.placed import Placed
 
 Done = Callable[[StoreUnavailable | None], None]
 Changeset = tuple[Sequence[Change], Done]

@@ -12,11 +12,11 @@ import msgspec
 
 from engine.core.model.sids import SidKind
 from engine.core.sessions.search import ENDING_DIGITS, FoundSession, FoundSessions, SessionSought
-from storage.codec import Cell, address_cell, lookup_key
-from storage.connections import open_reader
-from storage.errors import reading
-from storage.reader import PARTICIPANTS, SESSIONS
-from storage.rows import participant_of, session_of
+from storage.sqlite.codec import Cell, address_cell, lookup_key
+from storage.sqlite.connections import open_reader
+from storage.sqlite.errors import reading
+from storage.sqlite.reader import PARTICIPANTS, SESSIONS
+from storage.sqlite.rows import participant_of, session_of
 
 SEARCH_SECONDS: Final = 1.0
 """After which a search is given up: the last four digits alone are looked for in every participant of a service."""

@@ -2,7 +2,7 @@
 
 One host has the data directory itself, several have `host-0`, `host-1`, … in it. The note of several is written before
 the first database, that of one after it, so that it tells of a database that is missing. It is replaced only when the
-data moves to another number of hosts (`storage.rebalancing`).
+data moves to another number of hosts (`storage.sqlite.rebalance`).
 """
 
 import codecs
@@ -14,8 +14,8 @@ from typing import Annotated, Final
 import msgspec
 
 from engine.core.model.placement import host_name
-from storage.datadir import DATABASE, LOG, PRIVATE_DIRECTORY, PRIVATE_FILE, unusable
-from storage.errors import DatabaseMissing, LayoutDamaged, LayoutMismatch, MoveUnfinished, RestoreUnfinished
+from storage.sqlite.datadir import DATABASE, LOG, PRIVATE_DIRECTORY, PRIVATE_FILE, unusable
+from storage.sqlite.errors import DatabaseMissing, LayoutDamaged, LayoutMismatch, MoveUnfinished, RestoreUnfinished
 
 LAYOUT: Final = "maskline.layout"
 RESTORING: Final = "maskline.restoring"

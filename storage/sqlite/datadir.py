@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 from engine.core.model.errors import StoreUnavailable
-from storage.errors import DataDirBusy
+from storage.sqlite.errors import DataDirBusy
 
 DATABASE = "maskline.db"
 LOG = f"{DATABASE}-wal"

@@ -8,10 +8,10 @@ from typing import Final
 
 import msgspec
 
-from storage.connections import open_still
-from storage.errors import MoveRefused, MoveUnfinished
-from storage.layout import Layout, read_layout
-from storage.rebalancing.copying import (
+from storage.sqlite.connections import open_still
+from storage.sqlite.errors import MoveRefused, MoveUnfinished
+from storage.sqlite.layout import Layout, read_layout
+from storage.sqlite.rebalance.copying import (
     Counted,
     RegistryCopies,
     Told,
@@ -21,7 +21,7 @@ from storage.rebalancing.copying import (
     count,
     rows_in,
 )
-from storage.rebalancing.files import (
+from storage.sqlite.rebalance.files import (
     demand_current,
     demand_space,
     free_bytes,
@@ -30,8 +30,8 @@ from storage.rebalancing.files import (
     stopped,
     translated,
 )
-from storage.rebalancing.kept import commit, demand_room, discard_build, fresh_build, put_in_place
-from storage.rebalancing.tables import SHARED
+from storage.sqlite.rebalance.kept import commit, demand_room, discard_build, fresh_build, put_in_place
+from storage.sqlite.rebalance.tables import SHARED
 
 MOST_HOSTS: Final = 256
 """Far more than a directory of one machine is read by."""

@@ -6,7 +6,7 @@ import msgspec
 
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import AlertFilter, OutboxFilter
-from storage.codec import LEVEL, Cell, lookup_key
+from storage.sqlite.codec import LEVEL, Cell, lookup_key
 
 
 class Scope(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from storage.datadir import DATABASE, LOG
+from storage.sqlite.datadir import DATABASE, LOG
 
 INDEX: Final = f"{DATABASE}-shm"
 

@@ -9,14 +9,14 @@ from typing import Final
 import msgspec
 
 from engine.core.model.placement import host_name
-from storage.backup import Backup, BackupFile, Told, demand_sound, digest, read_backup, refusing
-from storage.connections import open_writer
-from storage.datadir import DATABASE, LOCK, LOG, PRIVATE_DIRECTORY, PRIVATE_FILE, DataDirLock
-from storage.errors import BackupRefused
-from storage.holds import hold
-from storage.layout import LAYOUT, RESTORING, Layout, host_dir, replace_layout, sync
-from storage.schema import migrate
-from storage.walindex import INDEX
+from storage.sqlite.backup import Backup, BackupFile, Told, demand_sound, digest, read_backup, refusing
+from storage.sqlite.connections import open_writer
+from storage.sqlite.datadir import DATABASE, LOCK, LOG, PRIVATE_DIRECTORY, PRIVATE_FILE, DataDirLock
+from storage.sqlite.errors import BackupRefused
+from storage.sqlite.holds import hold
+from storage.sqlite.layout import LAYOUT, RESTORING, Layout, host_dir, replace_layout, sync
+from storage.sqlite.schema import migrate
+from storage.sqlite.walindex import INDEX
 
 _STALE: Final = (LOG, INDEX, LAYOUT, "maskline.sock")
 """What may lie where a database was lost, and goes: a log belongs to its own database only."""

@@ -1,7 +1,7 @@
 """Changes become rows: gathers what may be written together and writes the rest in its place.
 
 Inserts, touches and leg reports of a transaction are gathered by table, since their order among each other does not
-matter; a change that depends on gathered ones has them written first. Transactions are `storage.writer`'s.
+matter; a change that depends on gathered ones has them written first. Transactions are `storage.sqlite.writer`'s.
 """
 
 import sqlite3
@@ -41,10 +41,10 @@ from engine.core.model.changes import (
 )
 from engine.core.model.records import ACTIVE, NoChange
 from engine.core.routing.legs import ENDED
-from storage import statements as sql
-from storage.codec import ABSENT, SESSION_STATUS, Cell, blob, tagged
-from storage.owed_rows import alert_row, effect_row
-from storage.rows import (
+from storage.sqlite import statements as sql
+from storage.sqlite.codec import ABSENT, SESSION_STATUS, Cell, blob, tagged
+from storage.sqlite.owed_rows import alert_row, effect_row
+from storage.sqlite.rows import (
     Row,
     account_row,
     api_key_row,

@@ -1,4 +1,4 @@
-"""Copies of a data directory, made while its servers run or not; `storage.restore` brings them back.
+"""Copies of a data directory, made while its servers run or not; `storage.sqlite.restore` brings them back.
 
 Each database is copied as of one moment, and the moments of all databases on one machine lie some milliseconds apart.
 The manifest is written last and the whole put in place with one rename: a backup that has its name is complete.
@@ -14,11 +14,11 @@ from typing import Final
 
 import msgspec
 
-from storage.connections import damage, open_loader, open_reader, open_still, open_writer
-from storage.datadir import DATABASE, PRIVATE_DIRECTORY, PRIVATE_FILE, DataDirLock
-from storage.errors import BackupRefused, DatabaseMissing, DataDirBusy, MoveUnfinished, advice_for, hosts_text
-from storage.holds import databases_here, hold
-from storage.layout import Layout, demand_database, read_layout, sync, write_durably
+from storage.sqlite.connections import damage, open_loader, open_reader, open_still, open_writer
+from storage.sqlite.datadir import DATABASE, PRIVATE_DIRECTORY, PRIVATE_FILE, DataDirLock
+from storage.sqlite.errors import BackupRefused, DatabaseMissing, DataDirBusy, MoveUnfinished, advice_for, hosts_text
+from storage.sqlite.holds import databases_here, hold
+from storage.sqlite.layout import Layout, demand_database, read_layout, sync, write_durably
 
 MANIFEST: Final = "backup.json"
 INCOMPLETE: Final = ".incomplete"
@@ -65,7 +65,7 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
 def make_backup(data_dir: Path, target: Path, *, version: str, now: float, told: Told) -> Backup:
     """Copy the databases of a data directory; killed at any instruction, it leaves no backup, or a whole one.
 
-    The copies hold their deliveries (`storage.holds`), whoever starts a server on them.
+    The copies hold their deliveries (`storage.sqlite.holds`), whoever starts a server on them.
 
     Raises:
         BackupRefused: something is to be put right first; nothing is left behind.

@@ -9,8 +9,8 @@ from collections.abc import Container, Sequence
 from itertools import chain
 from typing import Final
 
-from storage.owed_rows import ALERT_COLUMNS, EFFECT_COLUMNS
-from storage.rows import (
+from storage.sqlite.owed_rows import ALERT_COLUMNS, EFFECT_COLUMNS
+from storage.sqlite.rows import (
     ACCOUNT_COLUMNS,
     API_KEY_COLUMNS,
     INTERACTION_COLUMNS,

@@ -22,7 +22,7 @@ from engine.core.ports.operations import (
     Registry,
 )
 from engine.core.sessions.batch import KeyUse
-from storage.codec import (
+from storage.sqlite.codec import (
     KIND_AT,
     SESSION_STATUS_AT,
     account_at,
@@ -32,10 +32,10 @@ from storage.codec import (
     proxy_at,
     untagged,
 )
-from storage.connections import open_reader
-from storage.errors import is_disk_failure, reading, unreadable
-from storage.owed_rows import EFFECT_COLUMNS, alert_of, effect_of
-from storage.rows import (
+from storage.sqlite.connections import open_reader
+from storage.sqlite.errors import is_disk_failure, reading, unreadable
+from storage.sqlite.owed_rows import EFFECT_COLUMNS, alert_of, effect_of
+from storage.sqlite.rows import (
     ACCOUNT_COLUMNS,
     API_KEY_COLUMNS,
     INTERACTION_COLUMNS,
@@ -52,7 +52,7 @@ from storage.rows import (
     service_of,
     session_of,
 )
-from storage.wanted import alerts_scope, effects_scope
+from storage.sqlite.wanted import alerts_scope, effects_scope
 
 Record = TypeVar("Record")
 

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from typing import Final
 
-from storage.walindex import LogIndex
+from storage.sqlite.walindex import LogIndex
 
 MOVED_AT: Final = 2_560
 """Pages after which the log is moved: ten megabytes, whether one change wrote them or thousands."""

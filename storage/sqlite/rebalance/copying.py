@@ -12,15 +12,15 @@ from typing import Final
 
 import msgspec
 
-from storage.connections import close_loaded, open_loader, open_still
-from storage.datadir import DATABASE, PRIVATE_DIRECTORY, PRIVATE_FILE
-from storage.errors import MoveRefused
-from storage.holds import are_held, hold
-from storage.layout import host_dir, sync
-from storage.rebalancing.tables import OWNED, SHARED, OwnedTable, columns_of, inserting
-from storage.rebalancing.tally import Tally
-from storage.rows import Fetched
-from storage.schema import migrate
+from storage.sqlite.connections import close_loaded, open_loader, open_still
+from storage.sqlite.datadir import DATABASE, PRIVATE_DIRECTORY, PRIVATE_FILE
+from storage.sqlite.errors import MoveRefused
+from storage.sqlite.holds import are_held, hold
+from storage.sqlite.layout import host_dir, sync
+from storage.sqlite.rebalance.tables import OWNED, SHARED, OwnedTable, columns_of, inserting
+from storage.sqlite.rebalance.tally import Tally
+from storage.sqlite.rows import Fetched
+from storage.sqlite.schema import migrate
 
 Told = Callable[[str, int, int], None]
 """Hears what is being done, how much of it is done, and of how much in all."""

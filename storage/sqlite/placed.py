@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Final, final
 
-from storage.datadir import DATABASE, LOG
+from storage.sqlite.datadir import DATABASE, LOG
 
 _AWAY: Final = (FileNotFoundError, NotADirectoryError)
 

@@ -1,0 +1,31 @@
+"""Durable records of one host in one SQLite file."""
+
+from storage.sqlite.errors import (
+    ChangeRefused,
+    DatabaseDamaged,
+    DatabaseMissing,
+    DatabaseTooNew,
+    DataDirBusy,
+    LayoutDamaged,
+    LayoutMismatch,
+    MoveRefused,
+    MoveUnfinished,
+)
+from storage.sqlite.layout import claim, host_dir
+from storage.sqlite.store import SqliteStore, StoreSizes
+
+__all__ = [
+    "ChangeRefused",
+    "DataDirBusy",
+    "DatabaseDamaged",
+    "DatabaseMissing",
+    "DatabaseTooNew",
+    "LayoutDamaged",
+    "LayoutMismatch",
+    "MoveRefused",
+    "MoveUnfinished",
+    "SqliteStore",
+    "StoreSizes",
+    "claim",
+    "host_dir",
+]
