@@ -24,7 +24,7 @@ TO_COMPILE := $(shell sed -n '/hooks.mypyc/,/^]/ s|^ *"/\(.*\.py\)",.*|\1|p' pyp
 # Clusters on Ray are killed and counted with both cores to themselves, after all the rest. What is compiled is tested
 # once more as it stands in the sources, through which all of it is reached in process.
 ALL := $(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cluster && $(BIN)/pytest tests/cluster && \
-	$(BIN)/pytest -p tests.interpreted -n 2 --dist loadgroup tests/test_builds.py $(addprefix tests/,core wire storage actors ingress)
+	$(BIN)/pytest -p tests.interpreted -n 2 --dist loadgroup tests/test_builds.py $(addprefix tests/,core formats channels http storage actors)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test wheel console-test client-test lint format types layers bench lock ops-test ops-pictures \

@@ -18,7 +18,10 @@ MUTMUT = Path(sys.executable).with_name("mutmut")
 
 PACKAGES = ("engine", "actors", "storage")
 BESIDE = ("tests", "benchmarks", "deploy", "docs", "README.md", "CHANGELOG.md", "Makefile", "pyproject.toml")
-IN_PROCESS = tuple(f"tests/{name}" for name in ("core", "wire", "actors", "storage", "ingress", "egress", "telemetry"))
+IN_PROCESS = tuple(
+    f"tests/{name}"
+    for name in ("core", "formats", "channels", "http", "outbound", "webhooks", "actors", "storage", "telemetry")
+)
 
 NOTICED = frozenset({1, 3, 24, 36, 152, 255, -24})
 """How a run ends when a test fails, pytest fails, or nothing ends in time."""

@@ -275,7 +275,7 @@ CHECKLIST: dict[int, Proofs] = {
         "e2e/test_life_cycle.py::test_a_deleted_session_is_gone_and_its_name_free",
     ),
     19: (
-        "wire/test_callbacks.py::test_the_documented_signature_vector_comes_out",
+        "webhooks/test_callbacks.py::test_the_documented_signature_vector_comes_out",
         "e2e/test_told.py::test_the_official_validator_accepts_every_webhook",
     ),
     20: ("e2e/test_operations.py::test_too_many_requests_to_one_service_do_not_slow_another",),

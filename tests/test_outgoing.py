@@ -17,7 +17,7 @@ from engine.core.model.records import Account
 from engine.core.model.requests import AccountUpdate
 from engine.outbound.settings import CarrierKind, CarrierSettings
 from engine.settings import ListenAddress, Settings
-from tests.egress.receiver import Received, Receiver, Reply, receiving
+from tests.outbound.receiver import Received, Receiver, Reply, receiving
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,7 @@ what its length or its chunks allow. Both must agree on the end, or the request 
 requests are what smuggling lives on. What stands behind a request waits, unread, as bytes. An `Upgrade` is ignored, as
 RFC 9110 7.8 allows; llhttp would take the body for another protocol's, so it does not get to see that header.
 
-Compiled by mypyc. Source: RFC 9112 and RFC 9110; tests/ingress/test_rfc9112.py goes through what they ask of a server.
+Compiled by mypyc. Source: RFC 9112 and RFC 9110; tests/http/test_rfc9112.py goes through what they ask of a server.
 """
 
 import re

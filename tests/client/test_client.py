@@ -19,7 +19,7 @@ from engine.core.model.records import LegStatus
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.decide import BUSY, STORE_DOWN
 from engine.core.routing.traffic import ReportOutcome
-from tests.ingress.feed_rig import (
+from tests.channels.feed.feed_rig import (
     HOOKED,
     KEY,
     PATIENCE,

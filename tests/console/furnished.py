@@ -10,7 +10,7 @@ import msgspec
 from tests.e2e.application import TOLD, Application, eventually, serving
 from tests.e2e.live import LiveServer
 from tests.e2e.tenant import Pairing, Service, Tenant, new_tenant, person
-from tests.egress.receiver import Reply
+from tests.outbound.receiver import Reply
 
 ARGUMENTS = ("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8", "--webhook-tries", "1")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.e2e.live import LiveServer
 from tests.e2e.tenant import Json, Tenant
-from tests.egress.receiver import Received, Receiver, Reply, receiving
+from tests.outbound.receiver import Received, Receiver, Reply, receiving
 
 TOLD, GATE, OUTSIDE, DEBUGGER = "/told", "/gate", "/outside", "/debugger"
 """Paths of CallbackUrl, InterceptCallbackUrl, OutOfSessionCallbackUrl and the debugger webhook."""

@@ -13,7 +13,7 @@ from tests.e2e.carrier import DROPPED, REJECTED, Heard, call_form, message_form
 from tests.e2e.live import LiveServer
 from tests.e2e.load import Wire
 from tests.e2e.tenant import Service, Tenant, new_tenant, person, proxy_number
-from tests.egress.receiver import Received, Reply
+from tests.outbound.receiver import Received, Reply
 
 CALLERS, NUMBERS = 200, 150
 

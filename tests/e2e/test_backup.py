@@ -15,7 +15,7 @@ from tests.e2e.application import TOLD, owed, serving, settled
 from tests.e2e.flood import flood
 from tests.e2e.live import MASKLINE, LiveServer, clean_environment
 from tests.e2e.tenant import Tenant, new_tenant
-from tests.egress.receiver import Reply
+from tests.outbound.receiver import Reply
 
 Keep = Callable[[Tenant], Tenant]
 Start = Callable[[Path], LiveServer]

@@ -11,7 +11,7 @@ from tests.e2e.application import Application, alerts, codes, eventually, settle
 from tests.e2e.carrier import DROPPED, Carrier, resource_sid
 from tests.e2e.live import LiveServer, on_both_runtimes
 from tests.e2e.tenant import Pairing, Tenant, new_tenant
-from tests.egress.receiver import Received, Receiver, Reply, receiving
+from tests.outbound.receiver import Received, Receiver, Reply, receiving
 
 CARRIER_SID, CARRIER_TOKEN = "AC" + "c" * 32, "carrier's own secret"
 SENT_PATH = f"/2010-04-01/Accounts/{CARRIER_SID}/Messages.json"

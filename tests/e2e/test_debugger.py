@@ -22,7 +22,7 @@ from tests.e2e.application import (
 )
 from tests.e2e.carrier import resource_sid
 from tests.e2e.tenant import Tenant, person, proxy_number
-from tests.egress.receiver import Reply
+from tests.outbound.receiver import Reply
 
 
 def monitor(tenant: Tenant) -> Client:

@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.application import GATE, OUTSIDE, Application, codes, eventually, settled
 from tests.e2e.carrier import DROPPED, REJECTED, resource_sid
 from tests.e2e.tenant import Pairing, Service, Tenant, person
-from tests.egress.receiver import Reply
+from tests.outbound.receiver import Reply
 
 OWN = "<Response><Say>In our own words</Say></Response>"
 

@@ -14,7 +14,7 @@ from tests.e2e.conftest import UNLIMITED
 from tests.e2e.feed import Feed, FeedGone
 from tests.e2e.live import LiveServer, on_both_runtimes
 from tests.e2e.tenant import Pairing, Tenant, near_numbers, new_tenant, person, proxy_number
-from tests.egress.receiver import Received, Reply
+from tests.outbound.receiver import Received, Reply
 
 StartServer = Callable[..., LiveServer]
 

@@ -13,10 +13,10 @@ import msgspec
 import pytest
 
 from engine.core.model.placement import owner_of
+from tests.channels.feed.feed_example import FRAMES
 from tests.e2e.application import GATE, Application
 from tests.e2e.tenant import Tenant, near_numbers, person
-from tests.egress.receiver import Received, Reply
-from tests.wire.feed_example import FRAMES
+from tests.outbound.receiver import Received, Reply
 
 CLIENT = Path(__file__).parents[1] / "clients" / "feed.js"
 BOUND_SECONDS = 30.0

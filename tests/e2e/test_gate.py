@@ -16,7 +16,7 @@ from tests.e2e.application import (
 from tests.e2e.carrier import DROPPED, REJECTED, Heard
 from tests.e2e.live import LiveServer
 from tests.e2e.tenant import Pairing, Tenant, new_tenant, person
-from tests.egress.receiver import Reply
+from tests.outbound.receiver import Reply
 
 REFUSED_CONNECTION = "http://127.0.0.1:1/gate"
 CALL, MESSAGE = "call", "message"

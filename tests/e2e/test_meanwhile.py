@@ -11,7 +11,7 @@ from tests.e2e.application import GATE, OUTSIDE, TOLD, Application, codes, event
 from tests.e2e.carrier import DROPPED, REJECTED, Heard, resource_sid
 from tests.e2e.live import LiveServer, on_both_runtimes
 from tests.e2e.tenant import Pairing, Service, Tenant, new_tenant, person
-from tests.egress.receiver import Reply
+from tests.outbound.receiver import Reply
 
 StartServer = Callable[..., LiveServer]
 Keep = Callable[[Tenant], Tenant]

@@ -25,7 +25,7 @@ from tests.e2e.application import (
 from tests.e2e.flood import flood
 from tests.e2e.live import MASKLINE, STOP_SECONDS, LiveServer, clean_environment
 from tests.e2e.tenant import Json, Pairing, Tenant, new_tenant
-from tests.egress.receiver import Received, Reply
+from tests.outbound.receiver import Received, Reply
 
 StartServer = Callable[..., LiveServer]
 Keep = Callable[[Tenant], Tenant]

@@ -20,7 +20,7 @@ from tests.e2e.application import (
 from tests.e2e.carrier import DROPPED, REJECTED, Heard, call_form, message_form, resource_sid
 from tests.e2e.live import LiveServer
 from tests.e2e.tenant import Tenant, new_tenant, person
-from tests.egress.receiver import Reply
+from tests.outbound.receiver import Reply
 
 CALL, MESSAGE = "call", "message"
 DOCUMENT = "<Response><Say voice='alice'>Nobody is &lt;here&gt;, désolé</Say><Hangup/></Response>"

@@ -20,7 +20,7 @@ from tests.e2e.application import (
 )
 from tests.e2e.carrier import resource_sid
 from tests.e2e.tenant import Pairing, Tenant, person
-from tests.egress.receiver import Received, Reply
+from tests.outbound.receiver import Received, Reply
 
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 

@@ -11,7 +11,7 @@ from tests.e2e.carrier import resource_sid
 from tests.e2e.feed import Feed
 from tests.e2e.live import LiveServer
 from tests.e2e.tenant import Pairing, Service, Tenant, client, new_tenant, person, written
-from tests.egress.receiver import Reply
+from tests.outbound.receiver import Reply
 
 NOBODY = "http://127.0.0.1:9/told"
 """A receiver that is not there."""

@@ -9,7 +9,7 @@ import pytest
 
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from engine.http.connections import MAX_WAITING
-from tests.ingress.rig import (
+from tests.http.rig import (
     REFUSED,
     ROUTED,
     UNSIGNED,

@@ -8,7 +8,7 @@ import pytest
 from engine.core.ports.observing import DoorProblem
 from engine.http.connections import MOST_LINGERING_BYTES
 from engine.http.port import PortSettings
-from tests.ingress.rig import (
+from tests.http.rig import (
     ROUTED,
     UNSIGNED,
     Client,

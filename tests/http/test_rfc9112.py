@@ -11,7 +11,7 @@ import pytest
 
 from engine.channels.twiml.door import DoorSettings
 from engine.http.framing import MAX_EMPTY_LINES, MAX_EXTRA_BYTES, MAX_HEAD_BYTES
-from tests.ingress.rig import PUBLIC_URL, Client, call, connected, post, serving
+from tests.http.rig import PUBLIC_URL, Client, call, connected, post, serving
 
 pytestmark = pytest.mark.anyio
 

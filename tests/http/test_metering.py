@@ -6,7 +6,7 @@ from socket import SO_LINGER, SOL_SOCKET
 import pytest
 
 from engine.core.routing.traffic import Reason
-from tests.ingress.rig import ROUTED, connected, held, numbered, post, serving, text, until
+from tests.http.rig import ROUTED, connected, held, numbered, post, serving, text, until
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,9 @@ from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.records import Kind, LegStatus
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.traffic import InboundEvent, ReportOutcome
-from tests.ingress.feed_rig import (
+from tests.channels.feed import feed_example
+from tests.channels.feed.feed_example import FRAMES
+from tests.channels.feed.feed_rig import (
     ACCOUNT,
     CARRIER,
     CARRIER_TOKEN,
@@ -36,9 +38,7 @@ from tests.ingress.feed_rig import (
     resolve,
     until,
 )
-from tests.ingress.rig import FakeMeter
-from tests.wire import feed_example
-from tests.wire.feed_example import FRAMES
+from tests.http.rig import FakeMeter
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ from engine.channels.carriers import Carrier
 from engine.channels.twiml.door import DoorSettings
 from engine.core.model.errors import Code
 from engine.core.ports.observing import DoorProblem
-from tests.ingress.rig import (
+from tests.http.rig import (
     ACCOUNT,
     OTHER_ACCOUNT,
     PROXY,

@@ -7,7 +7,7 @@ import pytest
 
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.shortcuts import NEVER, ShortcutIndex, note
-from tests.ingress.feed_rig import (
+from tests.channels.feed.feed_rig import (
     CARRIER,
     CARRIER_TOKEN,
     FAR,
@@ -22,7 +22,7 @@ from tests.ingress.feed_rig import (
     greeted,
     resolve,
 )
-from tests.ingress.rig import ACCOUNT, PROXY, ROUTED, SENDER, until
+from tests.http.rig import ACCOUNT, PROXY, ROUTED, SENDER, until
 
 pytestmark = pytest.mark.anyio
 

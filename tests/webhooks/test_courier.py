@@ -20,7 +20,7 @@ from engine.outbound.delivery import DELIVERED, Delivery, Draw
 from engine.outbound.settings import EgressSettings
 from engine.webhooks.courier import LEAST_WINDOW, Courier
 from engine.webhooks.settlements import MAX_GROUP, Settlements
-from tests.egress.material import (
+from tests.outbound.material import (
     AC,
     NOW,
     OTHER_AC,
@@ -34,7 +34,7 @@ from tests.egress.material import (
     effect,
     tokens,
 )
-from tests.egress.receiver import Received, Receiver, Reply, receiving
+from tests.outbound.receiver import Received, Receiver, Reply, receiving
 
 pytestmark = pytest.mark.anyio
 

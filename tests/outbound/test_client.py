@@ -11,8 +11,8 @@ from engine.core.model.errors import Code
 from engine.formats.answers import MAX_ANSWER
 from engine.outbound.client import Client, NotReached, any_body, guarded_client, sent_url
 from engine.outbound.settings import EgressSettings
-from tests.egress.material import AC, LOCAL, client
-from tests.egress.receiver import Receiver, Reply, receiving
+from tests.outbound.material import AC, LOCAL, client
+from tests.outbound.receiver import Receiver, Reply, receiving
 
 pytestmark = pytest.mark.anyio
 

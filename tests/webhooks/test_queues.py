@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.core.model.effects import Effect, QueueKey
 from engine.webhooks.queues import OwedQueue
-from tests.egress.material import AC, callback
+from tests.outbound.material import AC, callback
 
 URL = "http://127.0.0.1:1/"
 

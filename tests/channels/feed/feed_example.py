@@ -1,4 +1,4 @@
-"""The worked example of docs/feed.md: what is sent and answered, byte by byte; `python -m tests.wire.feed_example`.
+"""The worked example of docs/feed.md, byte by byte (`python -m tests.channels.feed.feed_example`).
 
 The dump is made by a reader of MessagePack of its own, so that it holds the library's bytes against the format.
 """

@@ -19,10 +19,10 @@ from storage.sqlite import SqliteStore
 from storage.sqlite.owed_rows import effect_row
 from storage.sqlite.schema import migrations
 from storage.sqlite.statements import INSERT_EFFECTS
-from tests.egress.material import OTHER_AC, QUICK, Remembered, callback, client, clock, tokens
-from tests.egress.receiver import Receiver, Reply, receiving
-from tests.egress.test_courier import FakeDesk, Sampler
+from tests.outbound.material import OTHER_AC, QUICK, Remembered, callback, client, clock, tokens
+from tests.outbound.receiver import Receiver, Reply, receiving
 from tests.storage.material import Observed
+from tests.webhooks.test_courier import FakeDesk, Sampler
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ from engine.channels.twiml.door import DoorSettings
 from engine.core.model.errors import Code
 from engine.core.ports.observing import DoorProblem
 from engine.core.routing.traffic import Decision, Outcome, Reason, ReportOutcome
-from tests.ingress.rig import (
+from tests.http.rig import (
     ACCOUNT,
     NOW,
     OTHER_ACCOUNT,

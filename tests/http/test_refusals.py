@@ -8,7 +8,7 @@ import pytest
 from engine.channels.twiml.door import DoorSettings
 from engine.core.ports.observing import DoorProblem
 from engine.http.framing import MAX_HEAD_BYTES
-from tests.ingress.rig import PUBLIC_URL, ROUTED, UNSIGNED, call, connected, held, numbered, post, serving, text, until
+from tests.http.rig import PUBLIC_URL, ROUTED, UNSIGNED, call, connected, held, numbered, post, serving, text, until
 
 pytestmark = pytest.mark.anyio
 

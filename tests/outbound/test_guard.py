@@ -14,8 +14,8 @@ from engine.outbound.client import NotReached, guarded_client
 from engine.outbound.connections import Origin
 from engine.outbound.guard import LOOKUPS_OF_AN_ACCOUNT, AddressPolicy, IpAddress, Resolver
 from engine.outbound.settings import EgressSettings
-from tests.egress.material import AC, LOCAL
-from tests.egress.receiver import Receiver, receiving
+from tests.outbound.material import AC, LOCAL
+from tests.outbound.receiver import Receiver, receiving
 
 pytestmark = pytest.mark.anyio
 

@@ -18,8 +18,8 @@ from engine.core.ports.operations import Carriers
 from engine.core.routing.legs import apply_report
 from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.outbound.settings import CarrierKind, CarrierSettings
-from tests.egress.material import AC, NOW, QUICK, Remembered, client, clock, effect, interaction
-from tests.egress.receiver import Receiver, Reply, receiving
+from tests.outbound.material import AC, NOW, QUICK, Remembered, client, clock, effect, interaction
+from tests.outbound.receiver import Receiver, Reply, receiving
 
 pytestmark = pytest.mark.anyio
 

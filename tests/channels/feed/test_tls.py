@@ -11,7 +11,7 @@ import pytest
 from engine.channels.feed.connection import FeedSettings
 from engine.channels.feed.tls import BadCertificate, Certificate
 from tests.certificates import EC, RSA, Pems, made
-from tests.ingress.feed_rig import HELLO, HOOKED, PATIENCE, SENDER, TOLD, Running, call, connected, feeding, until
+from tests.channels.feed.feed_rig import HELLO, HOOKED, PATIENCE, SENDER, TOLD, Running, call, connected, feeding, until
 
 pytestmark = pytest.mark.anyio
 

@@ -15,8 +15,8 @@ from engine.core.routing.decide import STRANGERS
 from engine.core.routing.foreseen import Passage
 from engine.core.routing.shortcuts import NEVER, ShortcutIndex, hold, note
 from engine.core.routing.traffic import Decision
+from tests.channels.feed.test_frames import garbage
 from tests.core.pairings import ALICE, BOB, CAROL, MEXICAN, NOW, P1, P2, couple
-from tests.wire.test_feed import garbage
 
 encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode
 

@@ -3,9 +3,9 @@
 import pytest
 
 from engine.core.routing.traffic import Reason
-from tests.ingress.feed_rig import HOOKED, STRANGER, call, feeding, greeted, resolve
-from tests.ingress.rig import PROXY, SENDER, until
-from tests.ingress.test_feed import STATUS
+from tests.channels.feed.feed_rig import HOOKED, STRANGER, call, feeding, greeted, resolve
+from tests.channels.feed.test_connection import STATUS
+from tests.http.rig import PROXY, SENDER, until
 
 pytestmark = pytest.mark.anyio
 

@@ -12,8 +12,8 @@ from engine.core.ports.observing import HookEnd, HookKind
 from engine.core.ports.operations import Hooks, OutOfSessionCase
 from engine.core.routing.traffic import InboundEvent, SessionWanted
 from engine.webhooks.hooks import WebHooks
-from tests.egress.material import AC, KS, TOKEN, Remembered, client, interaction, tokens
-from tests.egress.receiver import Receiver, Reply, receiving
+from tests.outbound.material import AC, KS, TOKEN, Remembered, client, interaction, tokens
+from tests.outbound.receiver import Receiver, Reply, receiving
 
 pytestmark = pytest.mark.anyio
 

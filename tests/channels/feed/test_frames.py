@@ -43,10 +43,10 @@ from engine.core.model.records import Kind, LegStatus
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.foreseen import Passage
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason
+from tests.channels.feed.feed_example import EVENTS, FRAMES, HELLO, ROUTED, dumps, hexes
 from tests.core.pairings import couple
-from tests.wire.feed_example import EVENTS, FRAMES, HELLO, ROUTED, dumps, hexes
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "feed.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "feed.md"
 ACCOUNT = "AC" + "1" * 32
 CA, SM, KI = "CA" + "1" * 32, "SM" + "1" * 32, "KI" + "1" * 32
 SENDER, PROXY = "+12125550111", "+14155550100"
@@ -420,7 +420,7 @@ def test_read_together_or_alone_an_event_is_the_same(events: list[list[object]])
 
 
 def test_the_document_shows_the_example_byte_by_byte() -> None:
-    """Both as a dump and whole; `python -m tests.wire.feed_example` writes them."""
+    """Both as a dump and whole; `python -m tests.channels.feed.feed_example` writes them."""
     blocks = re.findall(r"```text\n(.*?)\n```", DOCUMENT.read_text("utf-8"), re.DOTALL)
 
     assert dumps() in blocks

@@ -10,7 +10,7 @@ import pytest
 
 from engine.channels.feed.connection import FeedSettings
 from engine.core.ports.observing import FeedProblem
-from tests.ingress.feed_rig import (
+from tests.channels.feed.feed_rig import (
     HELLO,
     HOOKED,
     KEY,

@@ -20,7 +20,7 @@ from engine.core.routing.shortcuts import ShortcutIndex
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Question, ReportOutcome
 from engine.listeners import bind_tcp
 from engine.settings import ListenAddress
-from tests.ingress.rig import ACCOUNT, PATIENCE, PROXY, REFUSED, ROUTED, SENDER, FakeMeter, FakeMonotonic, until
+from tests.http.rig import ACCOUNT, PATIENCE, PROXY, REFUSED, ROUTED, SENDER, FakeMeter, FakeMonotonic, until
 
 KEY, SECRET = "SK" + "0" * 32, "a secret"
 REGIONAL = "AC" + "8" * 32
