@@ -22,7 +22,7 @@ from actors.control.services import ServiceRegister
 from actors.kernel.parts import Parts
 from actors.kernel.registry import Registry
 from actors.traffic.directory import Directory
-from actors.traffic.ledger import Ledger
+from actors.traffic.interaction_log import InteractionLog
 from actors.traffic.stream import LEASE_SECONDS, Touch
 from engine.core.model.changes import SessionTouched
 from engine.core.model.errors import MasklineError, StoreUnavailable
@@ -46,7 +46,7 @@ class Neighbourhood:
         *,
         place: Place,
         registry: Registry,
-        ledger: Ledger,
+        interaction_log: InteractionLog,
         directory: Directory,
         services: ServiceRegister,
         routes: Routes,
@@ -57,7 +57,7 @@ class Neighbourhood:
         self._parts = parts
         self._place = place
         self._registry = registry
-        self._ledger = ledger
+        self._interaction_log = interaction_log
         self._directory = directory
         self._services = services
         self._routes = routes
@@ -115,7 +115,7 @@ class Neighbourhood:
         number_side = NumberSide(
             self._parts,
             directory=self._directory,
-            ledger=self._ledger,
+            interaction_log=self._interaction_log,
             mirrors=self.mirrors,
             decide=lambda events, patience: decided(events, plane.receive_here, patience_seconds=patience),
             resolve=plane.resolve,
@@ -169,7 +169,7 @@ class Neighbourhood:
             self._directory,
             incarnation=self._incarnation,
             is_here=self._routes.is_here,
-            landed=self._ledger.landed,
+            landed=self._interaction_log.landed,
             reload=self.talks.tell,
             clock=self._parts.clock,
             monotonic=self._parts.monotonic,

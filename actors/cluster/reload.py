@@ -10,21 +10,21 @@ import msgspec
 from actors.cluster.mirror import Mirror
 from actors.kernel.breaths import in_breaths
 from actors.kernel.parts import Parts
-from actors.traffic.ledger import Ledger
+from actors.traffic.interaction_log import InteractionLog
 from engine.core.model.sids import pack
 from engine.core.sessions.bindings import ActiveSession
 
 
-def reload_calls(parts: Parts, ledger: Ledger) -> None:
+def reload_calls(parts: Parts, interaction_log: InteractionLog) -> None:
     """Take up the open calls."""
     for interaction in parts.store.open_calls():
-        ledger.reload_call(interaction)
+        interaction_log.reload_call(interaction)
 
 
-async def reload_passed(parts: Parts, ledger: Ledger) -> None:
+async def reload_passed(parts: Parts, interaction_log: InteractionLog) -> None:
     """Take note of what came within the redelivery window."""
     for passed in parts.store.passed_since(_since(parts)):
-        ledger.reload_passed(passed)
+        interaction_log.reload_passed(passed)
         await asyncio.sleep(0)
 
 

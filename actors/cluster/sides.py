@@ -19,7 +19,7 @@ from actors.kernel.parts import Parts
 from actors.kernel.patience import told
 from actors.traffic.coordinators import Expiry, LastSession
 from actors.traffic.directory import Directory
-from actors.traffic.ledger import Ledger
+from actors.traffic.interaction_log import InteractionLog
 from actors.traffic.owing import hang_up
 from actors.traffic.stream import Batch, Taken
 from engine.core.model.changes import InteractionErased, SessionErased
@@ -44,7 +44,7 @@ class NumberSide:
         parts: Parts,
         *,
         directory: Directory,
-        ledger: Ledger,
+        interaction_log: InteractionLog,
         mirrors: Mapping[int, Mirror],
         decide: Callable[[Sequence[InboundEvent], float], Awaitable[tuple[Decision | None, ...]]],
         resolve: Callable[[InboundEvent], Decision | None],
@@ -53,7 +53,7 @@ class NumberSide:
         """Answer for these."""
         self._parts = parts
         self._directory = directory
-        self._ledger = ledger
+        self._interaction_log = interaction_log
         self._mirrors = mirrors
         self._decide = decide
         self._resolve = resolve
@@ -73,11 +73,11 @@ class NumberSide:
 
     async def knows(self, report: LegReport) -> bool:
         """Tell whether the leg is one of an interaction here."""
-        return self._ledger.knows(report)
+        return self._interaction_log.knows(report)
 
     async def named(self, report: LegReport) -> tuple[str, ...]:
         """Return the interactions here of which a report that does not say the number reached may be."""
-        return self._ledger.named(report)
+        return self._interaction_log.named(report)
 
     async def report(self, report: LegReport) -> ReportOutcome | None:
         """Take a leg's state."""
@@ -115,7 +115,9 @@ class NumberSide:
 
     async def hang_up(self, session_sid: str) -> None:
         """End the running calls of a session."""
-        effects = tuple(one for call in self._ledger.calls_of(session_sid) for one in hang_up(call, self._parts))
+        effects = tuple(
+            one for call in self._interaction_log.calls_of(session_sid) for one in hang_up(call, self._parts)
+        )
         if effects:
             await self._parts.write((), effects)
 

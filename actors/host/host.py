@@ -36,8 +36,8 @@ from actors.kernel.expiry import ExpiryQueue
 from actors.kernel.parts import Egress, HostSettings, Parts
 from actors.kernel.registry import Registry
 from actors.traffic.directory import Directory
-from actors.traffic.hooked import HookedEvents
-from actors.traffic.ledger import Ledger
+from actors.traffic.interaction_log import InteractionLog
+from actors.traffic.pending_hooks import PendingHooks
 from engine.core.model.errors import PeerUnavailable, StoreUnavailable
 from engine.core.model.hosts import Peers
 from engine.core.model.overview import ConsolePlane, HostFigures, HostStatus, ReadFigures
@@ -118,8 +118,8 @@ class Host:
         self._coordinators = AnyCoordinators(self._side, mesh=mesh, place=place)
         self._elsewhere: Elsewhere = Nowhere() if mesh is None else OtherHosts(mesh, place)
         self._erasures = Erasures(parts.store, self._elsewhere.erasers())
-        self._ledger = self._new_ledger()
-        self._hooked = HookedEvents(parts, self._ledger, self._coordinators)
+        self._interaction_log = self._new_interaction_log()
+        self._pending_hooks = PendingHooks(parts, self._interaction_log, self._coordinators)
         self._shortcuts = shortcuts
         self._directory = self._new_directory(place, me)
         self._routes = Routes(self._directory, me=me, place=place)
@@ -139,8 +139,8 @@ class Host:
         self.console: ConsolePlane = self._console if mesh is None else ConsoleFront(self._console, mesh)
         self._neighbourhood = None if mesh is None else self._new_neighbourhood(mesh, place)
 
-    def _new_ledger(self) -> Ledger:
-        return Ledger(
+    def _new_interaction_log(self) -> InteractionLog:
+        return InteractionLog(
             self._parts,
             active=self._active_session,
             ended=self._call_ended,
@@ -152,8 +152,8 @@ class Host:
         return Directory(
             self._parts,
             self._registry,
-            self._ledger,
-            self._hooked,
+            self._interaction_log,
+            self._pending_hooks,
             expired=self._found_expired,
             is_here=lambda address: place(address) == me,
             source_of=self._source_of,
@@ -178,7 +178,7 @@ class Host:
             self._parts,
             place=place,
             registry=self._registry,
-            ledger=self._ledger,
+            interaction_log=self._interaction_log,
             directory=self._directory,
             services=self._services,
             routes=self._routes,
@@ -214,7 +214,7 @@ class Host:
     @property
     def open_calls(self) -> int:
         """Count the calls whose inbound leg has not ended."""
-        return self._ledger.open_calls
+        return self._interaction_log.open_calls
 
     def clock_offsets(self) -> dict[str, float]:
         """Tell how far the clock of each host is ahead of this one's, seconds, as far as it was measured."""
@@ -294,7 +294,7 @@ class Host:
     async def stop(self) -> None:
         """End the sweeps and wait for the changes under way; the store is the caller's to close."""
         self._is_loaded = False
-        await self._hooked.finish()
+        await self._pending_hooks.finish()
         await self._local.finish()
         if self._neighbourhood is not None:
             await self._neighbourhood.leave()
@@ -306,7 +306,7 @@ class Host:
     @property
     def waiting_events(self) -> int:
         """Count the events that wait for webhooks of applications."""
-        return self._hooked.waiting
+        return self._pending_hooks.waiting
 
     def keep_event(self, event: DebuggerEvent) -> None:
         """Keep a debugger event for its account's list and webhook."""
@@ -407,10 +407,10 @@ class Host:
         proxy = None if number is None else number.address
         if proxy != report.proxy:
             report = msgspec.structs.replace(report, proxy=proxy)
-        if self._neighbourhood is None or (not report.is_vague and self._ledger.knows(report)):
+        if self._neighbourhood is None or (not report.is_vague and self._interaction_log.knows(report)):
             self.report_here(report, answer)
         else:
-            named = self._ledger.named(report) if report.is_vague else ()
+            named = self._interaction_log.named(report) if report.is_vague else ()
             self._neighbourhood.forwarder.report(report, named, answer, self.report_here)
 
     def report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
@@ -421,7 +421,7 @@ class Host:
                 self._parts.observer.reported(outcome)
             answer(outcome)
 
-        self._ledger.report(report, counted)
+        self._interaction_log.report(report, counted)
 
     def signing_tokens(self, proxy: Address) -> tuple[str, ...]:
         """Return the auth tokens of the account that owns a proxy number in a pool; none = it is in no pool."""
@@ -458,8 +458,8 @@ class Host:
                 await asyncio.sleep(0)  # the other hosts are to hear that this one is there
         for coordinator in self._services:
             coordinator.reloaded()
-        reload_calls(self._parts, self._ledger)
-        await reload_passed(self._parts, self._ledger)
+        reload_calls(self._parts, self._interaction_log)
+        await reload_passed(self._parts, self._interaction_log)
         if self._neighbourhood is not None:
             await self._neighbourhood.talks.reload(self._parts)
 
@@ -493,7 +493,7 @@ class Host:
             erasures=self._erasures,
             watch=self._watch,
             unwatch=self._expiries.forget,
-            calls_of=self._ledger.calls_of,
+            calls_of=self._interaction_log.calls_of,
         )
 
     # -- expiry and retention ------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import final
 
 from mypy_extensions import mypyc_attr
 
-from actors.traffic.recents import Became
+from actors.traffic.answers import RedeliveryIndex
 from engine.core.model.records import Interaction, Kind
 from engine.core.model.sids import pack
 from engine.core.ports.operations import Passed
@@ -36,7 +36,7 @@ class Calls:
         self._open: dict[str, _Open] = {}
         """By CallSid, the one taken up last."""
         self._count = 0
-        self._ended = Became(window_seconds=window_seconds)
+        self._ended = RedeliveryIndex(window_seconds=window_seconds)
 
     def __len__(self) -> int:
         """Count those that are open."""
@@ -68,7 +68,7 @@ class Calls:
         """Take note of calls that came before the host stopped: those that are not open have ended."""
         for _, kind, call_sid, interaction in passed:
             if kind is _VOICE:
-                self._ended.note(f" {call_sid}", interaction, now=now)
+                self._ended.add(f" {call_sid}", interaction, now=now)
 
     def end(self, call: Interaction, *, now: float) -> None:
         """Note that a call is over; it is still known by its CallSid."""
@@ -76,8 +76,8 @@ class Calls:
         if call_sid is not None:
             self.forget(call_sid, call.sid)
             packed = pack(call.sid)
-            self._ended.note(f"{call.account_sid} {call_sid}", packed, now=now)
-            self._ended.note(f" {call_sid}", packed, now=now)
+            self._ended.add(f"{call.account_sid} {call_sid}", packed, now=now)
+            self._ended.add(f" {call_sid}", packed, now=now)
 
     def forget(self, call_sid: str, interaction_sid: str) -> None:
         """Forget an open call that was not kept, or whose record is gone."""

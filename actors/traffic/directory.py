@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from actors.kernel.parts import Parts
 from actors.kernel.registry import Registry
-from actors.traffic.hooked import HookedEvents
-from actors.traffic.ledger import Ledger
+from actors.traffic.interaction_log import InteractionLog
 from actors.traffic.number import NumberActor, Source
+from actors.traffic.pending_hooks import PendingHooks
 from engine.core.model.records import Address, ProxyNumber
 from engine.core.numbers.e164 import canonical
 from engine.core.routing.decide import rules_for
@@ -21,8 +21,8 @@ class Directory:
         self,
         parts: Parts,
         registry: Registry,
-        ledger: Ledger,
-        hooked: HookedEvents,
+        interaction_log: InteractionLog,
+        pending_hooks: PendingHooks,
         *,
         expired: Callable[[ActiveSession], None],
         is_here: Callable[[Address], bool],
@@ -36,8 +36,8 @@ class Directory:
         """
         self._parts = parts
         self._registry = registry
-        self._hooked = hooked
-        self._ledger = ledger
+        self._pending_hooks = pending_hooks
+        self._interaction_log = interaction_log
         self._expired = expired
         self._is_here = is_here
         self._source_of = source_of
@@ -79,8 +79,8 @@ class Directory:
             service_sid=service.sid,
             rules=rules,
             parts=self._parts,
-            ledger=self._ledger,
-            hooked=self._hooked,
+            interaction_log=self._interaction_log,
+            pending_hooks=self._pending_hooks,
             expired=self._expired,
             source=source,
             shortcuts=shortcuts,

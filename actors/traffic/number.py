@@ -10,9 +10,9 @@ from typing import Protocol
 
 from actors.kernel.parts import Parts
 from actors.traffic import owing
-from actors.traffic.hooked import HookedEvents
-from actors.traffic.ledger import Ledger
-from actors.traffic.recents import Answered
+from actors.traffic.answers import Answered
+from actors.traffic.interaction_log import InteractionLog
+from actors.traffic.pending_hooks import PendingHooks
 from engine.core.model.effects import Effect
 from engine.core.model.errors import CATALOGUE, Code
 from engine.core.model.records import Address, Interaction, Kind, Participant
@@ -61,9 +61,9 @@ class NumberActor:
 
     __slots__ = (
         "_expired",
-        "_hooked",
-        "_ledger",
+        "_interaction_log",
         "_parts",
+        "_pending_hooks",
         "account_sid",
         "address",
         "bindings",
@@ -80,8 +80,8 @@ class NumberActor:
         service_sid: str,
         rules: NumberRules,
         parts: Parts,
-        ledger: Ledger,
-        hooked: HookedEvents,
+        interaction_log: InteractionLog,
+        pending_hooks: PendingHooks,
         expired: Callable[[ActiveSession], None],
         source: Source | None = None,
         shortcuts: FlatTable | None = None,
@@ -97,8 +97,8 @@ class NumberActor:
         self.bindings = Bindings(shortcuts)
         self.source = source
         self._parts = parts
-        self._ledger = ledger
-        self._hooked = hooked
+        self._interaction_log = interaction_log
+        self._pending_hooks = pending_hooks
         self._expired = expired
 
     @property
@@ -116,8 +116,8 @@ class NumberActor:
             answer(REBUILDING)
             return
         key = event_key(self.address, event.kind, event.resource_sid)
-        if self._ledger.may_know(key) and (
-            self._ledger.answer_again(key, event, self.service_sid, answer)
+        if self._interaction_log.may_know(key) and (
+            self._interaction_log.answer_again(key, event, self.service_sid, answer)
             or self._answer_from_record(key, event, answer)
         ):
             return
@@ -129,35 +129,35 @@ class NumberActor:
         if ruling.interaction is None:
             self._refuse(event, ruling, now, answer)
         elif self.rules.intercept_url is not None:
-            self._ledger.wait(event, answer, self.service_sid)
-            self._hooked.intercept(self, event, ruling)
+            self._interaction_log.wait(event, answer, self.service_sid)
+            self._pending_hooks.intercept(self, event, ruling)
         elif ruling.session is not None:
             decision, interaction, session = ruling.decision, ruling.interaction, ruling.session
             effects = self.effects_of(event, decision, interaction, session)
-            self._ledger.route(event, decision, interaction, session, effects, answer)
+            self._interaction_log.route(event, decision, interaction, session, effects, answer)
 
     def _answer_from_record(self, key: str, event: InboundEvent, answer: Answer) -> bool:
         """Answer the redelivery of an event whose answer is not at hand any more; tell whether it was one."""
         over = []
-        for interaction in self._ledger.passed_before(key):
+        for interaction in self._interaction_log.passed_before(key):
             if interaction.service_sid != self.service_sid:
                 continue
             if self._is_gate_asked_again(interaction):
-                self._ledger.resume(interaction)
+                self._interaction_log.resume(interaction)
                 continue
-            session = self._ledger.session_of(interaction)
+            session = self._interaction_log.session_of(interaction)
             ends = None if session is None else _ends(interaction, session.seats)
             if ends is None:
                 over.append(interaction)
                 continue
             decision = self._decision_again(event, interaction, *ends)
             if decision is not None:
-                self._ledger.answer_kept(key, decision, answer)
+                self._interaction_log.answer_kept(key, decision, answer)
                 return True
         if not over:
             return False
-        self._ledger.wait(event, answer, self.service_sid)
-        self._hooked.repeated(self, event, over)  # whoever left, and sessions that are over, are read elsewhere
+        self._interaction_log.wait(event, answer, self.service_sid)
+        self._pending_hooks.repeated(self, event, over)  # whoever left, and sessions that are over, are read elsewhere
         return True
 
     def _is_gate_asked_again(self, interaction: Interaction) -> bool:
@@ -195,7 +195,7 @@ class NumberActor:
     def push(
         self, session: ActiveSession, seat: Seat, *, body: str, media: tuple[str, ...]
     ) -> "asyncio.Future[Interaction]":
-        """Record a message of the application to the participant of this number; awaited as `Ledger.recorded`."""
+        """Record a message of the application to the participant of this number; awaited as `recorded`."""
         sid, now = self._parts.mint(SidKind.INTERACTION), self._parts.clock()
         interaction = pushed_message(session, seat, sid=sid, body=body, media=media, now=now)
         to = outbound_address(seat.identifier, is_call=False, rules=self.rules)
@@ -205,7 +205,7 @@ class NumberActor:
                 interaction, carrier=self.rules.carrier, to=to, sender=seat.proxy, body=body, parts=self._parts
             ),
         )
-        return self._ledger.recorded(interaction, session, effects)
+        return self._interaction_log.recorded(interaction, session, effects)
 
     def effects_of(
         self, event: InboundEvent, decision: Decision, interaction: Interaction, session: ActiveSession
@@ -248,21 +248,21 @@ class NumberActor:
         decision = ruling.decision
         if decision.reason is _EXPIRED and ruling.session is not None:
             if ruling.session.is_mirrored or (ruling.session.is_spread and ruling.session.date_expiry is None):
-                self._ledger.wait(event, answer, self.service_sid)
-                self._hooked.expired(self, event, ruling)
+                self._interaction_log.wait(event, answer, self.service_sid)
+                self._pending_hooks.expired(self, event, ruling)
                 return
             self._expired(ruling.session)
         if self.rules.out_of_session_url is not None and decision.reason in OUT_OF_SESSION:
             if decision.reason is _EXPIRED:
                 self.tell_of(event, decision)
-            self._ledger.wait(event, answer, self.service_sid)
-            self._hooked.out_of_session(self, event, ruling)
+            self._interaction_log.wait(event, answer, self.service_sid)
+            self._pending_hooks.out_of_session(self, event, ruling)
             return
         self.tell_of(event, decision)
         if self.rules.has_fall_backs:
             decision = fall_back(decision, self.rules.options)
         key = event_key(self.address, event.kind, event.resource_sid)
-        self._ledger.remember_refusal(key, Answered(event.sender, self.service_sid, decision), now=now)
+        self._interaction_log.remember_refusal(key, Answered(event.sender, self.service_sid, decision), now=now)
         answer(decision)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.traffic.recents import Recents
+from actors.traffic.answers import AnswerCache
 from engine.core.model.errors import Code
 from engine.core.model.records import Account, Interaction, Kind, LegStatus, Session
 from engine.core.model.requests import AccountUpdate, ParticipantRequest, SessionRequest
@@ -34,7 +34,7 @@ async def hooked(tmp_path: Path, host_count: int) -> AsyncIterator[HookedWorld]:
 def forget_answers(world: World) -> None:
     """Let only the records tell what was answered."""
     for host in world.hosts.values():
-        host._ledger._routed = Recents(window_seconds=600.0)
+        host._interaction_log._answers = AnswerCache(window_seconds=600.0)
 
 
 def recorded(world: World, decision: Decision) -> Interaction:

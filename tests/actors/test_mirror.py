@@ -54,7 +54,7 @@ class Mirrored:
             self.directory,
             incarnation="here",
             is_here=host._routes.is_here,
-            landed=host._ledger.landed,
+            landed=host._interaction_log.landed,
             reload=nothing,
             clock=world.clock,
             monotonic=monotonic,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from actors.kernel.parts import HostSettings
-from actors.traffic.recents import Answered, Became, Recents
+from actors.traffic.answers import AnswerCache, Answered, RedeliveryIndex
 from engine.core.model.errors import Code
 from engine.core.model.records import Kind
 from engine.core.ports.operations import PageCursor
@@ -32,7 +32,7 @@ def lose(request: pytest.FixtureRequest) -> Lose:
 
     def forget(world: World) -> None:
         for host in world.hosts.values():
-            host._ledger._routed = Recents(window_seconds=600.0)
+            host._interaction_log._answers = AnswerCache(window_seconds=600.0)
 
     return forget
 
@@ -230,7 +230,9 @@ async def test_two_sids_of_one_hash_are_told_apart(world: World) -> None:
     known, other = world.event(Kind.MESSAGE, ALICE, N1), world.event(Kind.MESSAGE, ALICE, N1)
     first = await world.receive(known)
     for host in world.hosts.values():
-        host._ledger._became.note(key_of(other), bytes.fromhex(first.interaction_sid[2:]), now=world.clock())
+        host._interaction_log._redeliveries.add(
+            key_of(other), bytes.fromhex(first.interaction_sid[2:]), now=world.clock()
+        )
 
     second = await world.receive(other)
 
@@ -315,45 +317,45 @@ DECISION = Decision(Outcome.REFUSED, Reason.NO_SESSION)
 ANSWERED = Answered(ALICE, "KS1", DECISION)
 
 
-def found(recents: Recents, key: str) -> Decision | None:
-    return recents.find(key, ALICE, "KS1")
+def found(cache: AnswerCache, key: str) -> Decision | None:
+    return cache.find(key, ALICE, "KS1")
 
 
 def test_an_answer_is_known_for_the_whole_window() -> None:
     """And forgotten once two windows have passed."""
-    recents = Recents(window_seconds=100)
-    recents.remember("CA1", ANSWERED, now=START)
+    cache = AnswerCache(window_seconds=100)
+    cache.put("CA1", ANSWERED, now=START)
     for second in range(10, 110, 10):
-        recents.remember(f"CA{second}", ANSWERED, now=START + second)
+        cache.put(f"CA{second}", ANSWERED, now=START + second)
 
-    assert found(recents, "CA1") is DECISION
-    recents.remember("CB1", ANSWERED, now=START + 101)
-    assert found(recents, "CA100") is DECISION
-    recents.remember("CB2", ANSWERED, now=START + 202)
-    recents.remember("CB3", ANSWERED, now=START + 303)
+    assert found(cache, "CA1") is DECISION
+    cache.put("CB1", ANSWERED, now=START + 101)
+    assert found(cache, "CA100") is DECISION
+    cache.put("CB2", ANSWERED, now=START + 202)
+    cache.put("CB3", ANSWERED, now=START + 303)
 
-    assert found(recents, "CA100") is None
+    assert found(cache, "CA100") is None
 
 
 def test_what_was_silent_for_long_is_dropped_whole() -> None:
     """The first event after a long silence finds nothing old."""
-    recents = Recents(window_seconds=100)
-    recents.remember("CA1", ANSWERED, now=START)
+    cache = AnswerCache(window_seconds=100)
+    cache.put("CA1", ANSWERED, now=START)
 
-    recents.remember("CA2", ANSWERED, now=START + 1000)
+    cache.put("CA2", ANSWERED, now=START + 1000)
 
-    assert found(recents, "CA1") is None
-    assert found(recents, "CA2") is DECISION
+    assert found(cache, "CA1") is None
+    assert found(cache, "CA2") is DECISION
 
 
 def test_a_capacity_keeps_the_latest() -> None:
     """At least the last so many of the window, at most twice that."""
-    recents = Recents(window_seconds=100, capacity=10)
+    cache = AnswerCache(window_seconds=100, capacity=10)
 
     for index in range(1000):
-        recents.remember(f"CA{index}", ANSWERED, now=START)
+        cache.put(f"CA{index}", ANSWERED, now=START)
 
-    known = [index for index in range(1000) if found(recents, f"CA{index}") is not None]
+    known = [index for index in range(1000) if found(cache, f"CA{index}") is not None]
     assert known[-10:] == list(range(990, 1000))
     assert len(known) <= 20
 
@@ -367,73 +369,73 @@ def key(call_sid: str) -> str:
 
 def test_what_an_event_became_is_known_for_the_whole_window() -> None:
     """Across generations, and forgotten once two windows have passed."""
-    became = Became(window_seconds=100)
-    became.note("CA1", SIXTEEN, now=START)
+    index = RedeliveryIndex(window_seconds=100)
+    index.add("CA1", SIXTEEN, now=START)
     for second in range(10, 110, 10):
-        became.note(f"CA{second}", SIXTEEN, now=START + second)
+        index.add(f"CA{second}", SIXTEEN, now=START + second)
 
-    assert became.find("CA1") == [f"KI{SIXTEEN.hex()}"]
-    became.note("CB1", SIXTEEN, now=START + 101)
-    assert became.find("CA100")
-    became.note("CB2", SIXTEEN, now=START + 199)
-    assert became.find("CA100")
-    became.note("CB3", SIXTEEN, now=START + 202)
+    assert index.find("CA1") == [f"KI{SIXTEEN.hex()}"]
+    index.add("CB1", SIXTEEN, now=START + 101)
+    assert index.find("CA100")
+    index.add("CB2", SIXTEEN, now=START + 199)
+    assert index.find("CA100")
+    index.add("CB3", SIXTEEN, now=START + 202)
 
-    assert not became.find("CA100")
-    assert became.find("CB2")
+    assert not index.find("CA100")
+    assert index.find("CB2")
 
 
 def test_a_full_generation_makes_room_and_drops_nothing_of_the_window() -> None:
     """However many come."""
-    became = Became(window_seconds=100, generation=10)
+    index = RedeliveryIndex(window_seconds=100, generation=10)
     for number in range(95):
-        became.note(f"CA{number}", number.to_bytes(16), now=START + number / 10)
+        index.add(f"CA{number}", number.to_bytes(16), now=START + number / 10)
 
-    found = [became.find(f"CA{number}") for number in range(95)]
-    became.forget("CA3", f"KI{3:032x}")
+    found = [index.find(f"CA{number}") for number in range(95)]
+    index.remove("CA3", f"KI{3:032x}")
 
     assert found == [[f"KI{number:032x}"] for number in range(95)]
-    assert not became.find("CA3")
-    assert became.find("CA94")
+    assert not index.find("CA3")
+    assert index.find("CA94")
 
 
 def test_what_is_read_back_is_known_for_a_window_from_then_on() -> None:
     """It came before, but nobody knows when."""
-    became = Became(window_seconds=100, generation=10)
+    index = RedeliveryIndex(window_seconds=100, generation=10)
     for start in range(0, 40, 10):
-        became.fill([(N1, Kind.VOICE, f"CA{number}", SIXTEEN) for number in range(start, start + 10)], now=START)
-    became.note(key("CA40"), SIXTEEN, now=START + 99)
+        index.fill([(N1, Kind.VOICE, f"CA{number}", SIXTEEN) for number in range(start, start + 10)], now=START)
+    index.add(key("CA40"), SIXTEEN, now=START + 99)
 
-    assert all(became.find(key(f"CA{number}")) for number in range(41))
-    became.note(key("CA41"), SIXTEEN, now=START + 202)
-    assert not became.find(key("CA1"))
+    assert all(index.find(key(f"CA{number}")) for number in range(41))
+    index.add(key("CA41"), SIXTEEN, now=START + 202)
+    assert not index.find(key("CA1"))
 
 
 def test_of_one_key_the_latest_of_a_generation_are_known() -> None:
     """Only a mistake or a forgery gives several events one key: no more is kept of them than so many."""
-    became = Became(window_seconds=100, generation=10)
+    index = RedeliveryIndex(window_seconds=100, generation=10)
     first, *others = (f"KI{number:032x}" for number in range(20))
-    became.note("CA1", bytes.fromhex(first[2:]), now=START)
-    became.note("CA1", bytes.fromhex(first[2:]), now=START)
-    became.note("CA2", SIXTEEN, now=START + 101)
+    index.add("CA1", bytes.fromhex(first[2:]), now=START)
+    index.add("CA1", bytes.fromhex(first[2:]), now=START)
+    index.add("CA2", SIXTEEN, now=START + 101)
     for other in others:
-        became.note("CA1", bytes.fromhex(other[2:]), now=START + 101)
+        index.add("CA1", bytes.fromhex(other[2:]), now=START + 101)
 
-    found = became.find("CA1")
+    found = index.find("CA1")
     for sid in found[:-2]:
-        became.forget("CA1", sid)
+        index.remove("CA1", sid)
 
     assert found == [first, *others[-8:]]
-    assert became.find("CA1") == others[-2:]
+    assert index.find("CA1") == others[-2:]
 
 
 def test_a_generation_never_grows_beyond_its_bound() -> None:
     """A table that grows is copied while all else waits."""
-    became = Became(window_seconds=100, generation=10)
+    index = RedeliveryIndex(window_seconds=100, generation=10)
     for number in range(95):
-        became.note(key(f"CA{number}"), number.to_bytes(16), now=START)
+        index.add(key(f"CA{number}"), number.to_bytes(16), now=START)
 
-    sizes = [len(became._young), *(len(generation) for _, generation in became._older)]
+    sizes = [len(index._young), *(len(generation) for _, generation in index._older)]
 
     assert max(sizes) == 10
     assert sum(sizes) == 95

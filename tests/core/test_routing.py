@@ -161,7 +161,7 @@ def test_a_decision_for_information_leaves_nothing_to_record() -> None:
 
 
 def test_deciding_changes_nothing() -> None:
-    """The idle clock is the ledger's to restart."""
+    """The idle clock is the interaction log's to restart."""
     session = couple(ttl_seconds=60)
 
     ruled(bound(session), call(ALICE), now=NOW + 30)

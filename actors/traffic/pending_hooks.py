@@ -14,7 +14,7 @@ import msgspec
 from actors.kernel.locks import KeyedLocks
 from actors.kernel.parts import Parts
 from actors.traffic.coordinators import Coordinators, Expiry
-from actors.traffic.ledger import Ledger
+from actors.traffic.interaction_log import InteractionLog
 from engine.core.model.errors import CATALOGUE, ApiError, Code, PeerUnavailable, StoreUnavailable
 from engine.core.model.records import Interaction, Leg, Participant
 from engine.core.numbers.e164 import canonical
@@ -43,13 +43,13 @@ FINISH_SECONDS = 0.3
 """What events that wait for hooks are given when the host stops; nobody is there any more to hear the answer."""
 
 
-class HookedEvents:
+class PendingHooks:
     """The events of a host that wait for hooks."""
 
-    def __init__(self, parts: Parts, ledger: Ledger, coordinators: Coordinators) -> None:
+    def __init__(self, parts: Parts, interaction_log: InteractionLog, coordinators: Coordinators) -> None:
         """Ask hooks through these parts, and coordinators wherever they are."""
         self._parts = parts
-        self._ledger = ledger
+        self._interaction_log = interaction_log
         self._coordinators = coordinators
         self._waiting = 0
         self._waiting_of: Counter[str] = Counter()
@@ -95,7 +95,7 @@ class HookedEvents:
         (dynamic thresholds: Choudhury and Hahne, 1998).
         """
         if self._waiting_of[account_sid] >= self._parts.settings.most_waiting_events - self._waiting:
-            self._ledger.answer_waiting(event, BUSY, is_final=False)
+            self._interaction_log.answer_waiting(event, BUSY, is_final=False)
             return
         self._waiting += 1
         self._waiting_of[account_sid] += 1
@@ -112,11 +112,11 @@ class HookedEvents:
         except (StoreUnavailable, PeerUnavailable):
             decision = STORE_DOWN
         except BaseException:
-            self._ledger.answer_waiting(event, STORE_DOWN, is_final=False)
+            self._interaction_log.answer_waiting(event, STORE_DOWN, is_final=False)
             raise
         finally:
             self._leave(account_sid)  # before the answer: whoever hears it may come again at once
-        self._ledger.answer_waiting(event, decision, is_final=decision.outcome is not Outcome.NOT_READY)
+        self._interaction_log.answer_waiting(event, decision, is_final=decision.outcome is not Outcome.NOT_READY)
 
     def _leave(self, account_sid: str) -> None:
         self._waiting -= 1
@@ -133,14 +133,14 @@ class HookedEvents:
         url = actor.rules.intercept_url
         if url is None:
             effects = actor.effects_of(event, ruling.decision, interaction, session)
-            await self._ledger.recorded(interaction, session, effects)
+            await self._interaction_log.recorded(interaction, session, effects)
             return ruling.decision
-        before = self._ledger.take_unfinished(interaction)
+        before = self._interaction_log.take_unfinished(interaction)
         if before is not None:
             interaction = msgspec.structs.replace(interaction, sid=before.sid, date_created=before.date_created)
         half = msgspec.structs.replace(interaction, outbound=Leg())
         if before is None:
-            await self._ledger.recorded(half, session)
+            await self._interaction_log.recorded(half, session)
         limit = min(self._parts.settings.intercept_timeout_seconds, deadline - self._parts.clock())
         may_rewrite = actor.rules.options.intercept_may_rewrite and not event.is_call
         verdict = await self._parts.egress.hooks.intercept(
@@ -154,7 +154,7 @@ class HookedEvents:
         if not still_meets(actor.bindings, session, interaction):
             return self._gone(actor, event, session)
         decision = msgspec.structs.replace(ruling.decision, body=verdict.body, interaction_sid=interaction.sid)
-        await self._ledger.connected(interaction, actor.effects_of(event, decision, interaction, session))
+        await self._interaction_log.connected(interaction, actor.effects_of(event, decision, interaction, session))
         return decision
 
     def _blocks(
@@ -224,8 +224,8 @@ class HookedEvents:
             participants = await self._coordinators.participants(interaction.service_sid, interaction.session_sid)
             decision = actor.decision_again(event, interaction, participants)
             if decision is not None:
-                await self._ledger.landed((interaction.session_sid,))
-                kept = self._ledger.passed_before(key_of(event))
+                await self._interaction_log.landed((interaction.session_sid,))
+                kept = self._interaction_log.passed_before(key_of(event))
                 return decision if any(one.sid == interaction.sid for one in kept) else STORE_DOWN
         return await self._anew(actor, event, deadline)
 

@@ -11,9 +11,9 @@ import msgspec
 from mypy_extensions import mypyc_attr
 
 from actors.kernel.parts import Parts
+from actors.traffic.answers import AnswerCache, Answered, RedeliveryIndex
 from actors.traffic.calls import Calls
 from actors.traffic.owing import callback
-from actors.traffic.recents import Answered, Became, Recents
 from engine.core.model.changes import Change, InteractionRecorded, InteractionUpdated, SessionTouched
 from engine.core.model.effects import Effect
 from engine.core.model.errors import CATALOGUE, Code, StoreUnavailable
@@ -33,7 +33,7 @@ _ROUTED, _VOICE = Outcome.ROUTED, Kind.VOICE  # a member is found tenfold faster
 _REFUSED_DOWNSTREAM = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})
 
 
-class Ledger:
+class InteractionLog:
     """The interactions of a host that are still of interest."""
 
     def __init__(
@@ -57,9 +57,9 @@ class Ledger:
         self._ended = ended
         self._touched = touched
         self._service_of = service_of
-        self._routed = Recents(window_seconds=window, capacity=parts.settings.answers_remembered)
-        self._became = Became(window_seconds=window)
-        self._refused = Recents(window_seconds=window, capacity=parts.settings.refusals_remembered)
+        self._answers = AnswerCache(window_seconds=window, capacity=parts.settings.answers_remembered)
+        self._redeliveries = RedeliveryIndex(window_seconds=window)
+        self._refusals = AnswerCache(window_seconds=window, capacity=parts.settings.refusals_remembered)
         self._calls = Calls(window_seconds=window)
         self._in_flight: dict[str, Interaction] = {}
         self._waiting: dict[str, _Waiting] = {}
@@ -110,7 +110,7 @@ class Ledger:
     def reload_passed(self, passed: Sequence[Passed]) -> None:
         """Take note of what events had become before the host stopped."""
         now = self._parts.clock()
-        self._became.fill(passed, now=now)
+        self._redeliveries.fill(passed, now=now)
         self._calls.reload_passed(passed, now=now)
 
     def resume(self, interaction: Interaction) -> None:
@@ -123,7 +123,7 @@ class Ledger:
 
     def may_know(self, key: str) -> bool:
         """Tell whether an event of that key has come before; most have not, and need not be looked for further."""
-        return key in self._waiting or self._refused.knows(key) or self._became.knows(key)
+        return key in self._waiting or self._refusals.knows(key) or self._redeliveries.knows(key)
 
     def answer_again(self, key: str, event: InboundEvent, service_sid: str, answer: Answer) -> bool:
         """Answer a redelivery as before, once what it answers is on disk; tell whether it was one."""
@@ -134,11 +134,11 @@ class Ledger:
             else:
                 answer(BUSY)  # the SID of another event that is being decided: a forgery or a platform's mistake
             return True
-        refusal = self._refused.find(key, event.sender, service_sid)
+        refusal = self._refusals.find(key, event.sender, service_sid)
         if refusal is not None:
             answer(refusal)
             return True
-        decision = self._routed.find(key, event.sender, service_sid)
+        decision = self._answers.find(key, event.sender, service_sid)
         if decision is None or self._recorded(key, decision.interaction_sid) is None:
             return False
         self.answer_kept(key, decision, answer)
@@ -148,7 +148,7 @@ class Ledger:
         """Answer a redelivery once what it answers is on disk."""
 
         def settled(problem: StoreUnavailable | None) -> None:
-            is_kept = problem is None and decision.interaction_sid in self._became.find(key)
+            is_kept = problem is None and decision.interaction_sid in self._redeliveries.find(key)
             answer(decision if is_kept else STORE_DOWN)
 
         if decision.interaction_sid in self._in_flight:
@@ -158,7 +158,7 @@ class Ledger:
 
     def passed_before(self, key: str) -> list[Interaction]:
         """Return what events of the same key became; their senders are for the caller to compare."""
-        found = [self._recorded(key, sid) for sid in dict.fromkeys(self._became.find(key))]
+        found = [self._recorded(key, sid) for sid in dict.fromkeys(self._redeliveries.find(key))]
         return [one for one in found if one is not None and _inbound_key(one) == key]
 
     def _recorded(self, key: str, interaction_sid: str) -> Interaction | None:
@@ -170,19 +170,19 @@ class Ledger:
 
     def remember_refusal(self, key: str, answered: Answered, *, now: float) -> None:
         """Keep a refusal for its redelivery."""
-        self._refused.remember(key, answered, now=now)
+        self._refusals.put(key, answered, now=now)
 
     def _keep_answer(self, key: str, answered: Answered, *, now: float) -> None:
         if answered.decision.outcome is _ROUTED:
-            self._routed.remember(key, answered, now=now)
-            self._became.note(key, pack(answered.decision.interaction_sid), now=now)
+            self._answers.put(key, answered, now=now)
+            self._redeliveries.add(key, pack(answered.decision.interaction_sid), now=now)
         else:
-            self._refused.remember(key, answered, now=now)
+            self._refusals.put(key, answered, now=now)
 
     def forget_answer(self, key: str, interaction_sid: str) -> None:
         """Drop an answer whose commit failed, or whose record is gone."""
-        self._routed.forget(key)
-        self._became.forget(key, interaction_sid)
+        self._answers.evict(key)
+        self._redeliveries.remove(key, interaction_sid)
 
     def route(  # noqa: PLR0917 - what was decided about what, and whom to tell
         self,
@@ -195,8 +195,8 @@ class Ledger:
     ) -> None:
         """Answer a routed event once its interaction is committed, and keep the answer for its redelivery."""
         key, now = _inbound_key(interaction), interaction.date_created
-        self._routed.remember(key, Answered(event.sender, interaction.service_sid, decision), now=now)
-        self._became.note(key, pack(interaction.sid), now=now)
+        self._answers.put(key, Answered(event.sender, interaction.service_sid, decision), now=now)
+        self._redeliveries.add(key, pack(interaction.sid), now=now)
         self._record(_Routed(self, interaction, session, key, decision, answer), effects)
 
     def recorded(
@@ -320,7 +320,7 @@ class Ledger:
         touched = self._touched_by_end(interaction, change.at) if is_end else None
         if is_end:
             self._calls.end(interaction, now=change.at)
-            self._became.note(_inbound_key(interaction), pack(interaction.sid), now=change.at)
+            self._redeliveries.add(_inbound_key(interaction), pack(interaction.sid), now=change.at)
         if touched is not None:
             touched.touch(change.at)
             if not touched.is_mirrored:
@@ -370,7 +370,7 @@ class Ledger:
                 return None
             sid = self._calls.find(report.resource_sid, report.proxy) if report.kind is _VOICE else None
             if sid is None:
-                found = self._became.find(event_key(report.proxy, report.kind, report.resource_sid))
+                found = self._redeliveries.find(event_key(report.proxy, report.kind, report.resource_sid))
                 if not found:
                     return None
                 sid = found[-1]
@@ -429,10 +429,10 @@ class _Waiting:
 class _Recording:
     """An interaction on its way to disk; one object for all that is told when it is there, as there are so many."""
 
-    __slots__ = ("at", "interaction", "is_open_call", "ledger", "session")
+    __slots__ = ("at", "interaction", "interaction_log", "is_open_call", "session")
 
-    def __init__(self, ledger: Ledger, interaction: Interaction, session: ActiveSession) -> None:
-        self.ledger = ledger
+    def __init__(self, interaction_log: InteractionLog, interaction: Interaction, session: ActiveSession) -> None:
+        self.interaction_log = interaction_log
         self.interaction = interaction
         self.session = session
         self.at = interaction.date_created
@@ -440,7 +440,7 @@ class _Recording:
 
     def landed(self, problem: StoreUnavailable | None) -> None:
         """Take the end of the commit."""
-        self.ledger.settle(self, problem)
+        self.interaction_log.settle(self, problem)
 
 
 @final
@@ -452,14 +452,14 @@ class _Routed(_Recording):
 
     def __init__(  # noqa: PLR0917 - as above
         self,
-        ledger: Ledger,
+        interaction_log: InteractionLog,
         interaction: Interaction,
         session: ActiveSession,
         key: str,
         decision: Decision,
         answer: Answer,
     ) -> None:
-        super().__init__(ledger, interaction, session)
+        super().__init__(interaction_log, interaction, session)
         self.key = key
         self.decision = decision
         self.answer = answer
@@ -470,7 +470,7 @@ class _Routed(_Recording):
         if problem is None:
             self.answer(self.decision)
         else:
-            self.ledger.forget_answer(self.key, self.interaction.sid)
+            self.interaction_log.forget_answer(self.key, self.interaction.sid)
             self.answer(STORE_DOWN)
 
 
@@ -481,8 +481,10 @@ class _Recorded(_Recording):
 
     __slots__ = ("_landing",)
 
-    def __init__(self, ledger: Ledger, interaction: Interaction, session: ActiveSession, landing: "_Landing") -> None:
-        super().__init__(ledger, interaction, session)
+    def __init__(
+        self, interaction_log: InteractionLog, interaction: Interaction, session: ActiveSession, landing: "_Landing"
+    ) -> None:
+        super().__init__(interaction_log, interaction, session)
         self._landing = landing
 
     def landed(self, problem: StoreUnavailable | None) -> None:

@@ -1,8 +1,8 @@
-"""What was answered lately, so that a carrier's redelivery gets the same answer.
+"""Recent answers, so that a carrier's redelivery gets the same answer again.
 
-`Recents` has the latest answers as they were given; `Became` tells of every routed event of the redelivery window which
-interaction it became, from whose record the answer is made anew. Both keep generations that are dropped whole, so
-that forgetting costs nothing per entry.
+`AnswerCache` keeps the latest answers themselves. `RedeliveryIndex` maps every routed event of the redelivery window to
+its interaction, from whose record the answer is rebuilt. Both keep generations that are dropped whole, so that expiry
+costs nothing per entry.
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     """The answer."""
 
 
-class Recents:
+class AnswerCache:
     """Remembers answers by the keys of their events for at least a window of time, or at most a number of them."""
 
     def __init__(self, *, window_seconds: float, capacity: int | None = None) -> None:
@@ -52,7 +52,7 @@ class Recents:
             return None
         return known.decision
 
-    def remember(self, key: str, answered: Answered, *, now: float) -> None:
+    def put(self, key: str, answered: Answered, *, now: float) -> None:
         """Keep an answer; of two senders on one number with one SID, the first one's."""
         if now - self._turned_at > self._window or len(self._young) == self._capacity:
             self._old = self._young if now - self._turned_at <= 2 * self._window else {}
@@ -62,7 +62,7 @@ class Recents:
         if kept is not answered and (kept.service_sid != answered.service_sid or _is_of_one(kept, answered)):
             self._young[key] = answered
 
-    def forget(self, key: str) -> None:
+    def evict(self, key: str) -> None:
         """Drop an answer that was never given."""
         self._young.pop(key, None)
         self._old.pop(key, None)
@@ -72,7 +72,7 @@ def _is_of_one(one: Answered, other: Answered) -> bool:
     return canonical(one.sender) == canonical(other.sender)
 
 
-class Became:
+class RedeliveryIndex:
     """Which interaction each routed event of at least a window of time became, in some 150 bytes each.
 
     Knows the events by the hashes of their keys: what is found has to be held against the record. There are several
@@ -80,7 +80,7 @@ class Became:
     """
 
     def __init__(self, *, window_seconds: float, generation: int = 1_000_000) -> None:
-        """Remember for the window; a generation takes so many: a table that grows is copied while all else waits."""
+        """Remember for the window; `generation` limits the entries of a table: growing one blocks all else."""
         self._window = window_seconds
         self._most = generation
         self._young: dict[int, bytes] = {}
@@ -88,7 +88,7 @@ class Became:
         # The newest first, each with the time of its end.
         self._turned_at = 0.0
 
-    def note(self, key: str, interaction: bytes, *, now: float) -> None:
+    def add(self, key: str, interaction: bytes, *, now: float) -> None:
         """Keep what an event became: the 16 bytes of a KI…."""
         self._make_room(now)
         self._keep(hash(key), interaction)
@@ -122,7 +122,7 @@ class Became:
                 found = older if found is None else older + found
         return found
 
-    def forget(self, key: str, interaction_sid: str) -> None:
+    def remove(self, key: str, interaction_sid: str) -> None:
         """Drop what came to nothing, or whose record is gone."""
         hashed = hash(key)
         self._drop(self._young, hashed, interaction_sid)
@@ -156,4 +156,4 @@ def _cut(packed: bytes) -> list[bytes]:
 
 _SID_BYTES: Final = 16
 _MOST_BYTES: Final = 8 * _SID_BYTES
-"""Of events that only a mistake or a forgery gives one key, so many are known in a generation."""
+"""Interactions kept per key and generation; more events with one key are a mistake or a forgery."""
