@@ -37,7 +37,7 @@ from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.webhook import PUBLIC_URL, SESSIONS, STRANGERS, pairs_of, webhooks
 from engine.channels.feed.connection import FeedSettings
 from engine.channels.feed.server import FeedServer
-from engine.channels.twiml.door import Door, DoorSettings
+from engine.channels.twiml.webhooks import WebhookEndpoint, WebhookSettings
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.placement import host_name
 from engine.core.model.records import Kind, Mode
@@ -167,9 +167,9 @@ async def _open_feed(  # noqa: PLR0917 - the parts of a door
 async def _open_door(  # noqa: PLR0917
     stack: AsyncExitStack, host: Host, telemetry: Telemetry, meter: TrafficMeter, timer: Clock
 ) -> int:
-    settings = DoorSettings(public_url=PUBLIC_URL)
-    door = Door(host, observer=telemetry, meter=meter, clock=clock, monotonic=timer, settings=settings)
-    listener = Listener(Starlette(), grace_seconds=1, protocol=inbound_protocol(HttpPort(telemetry, door=door)))
+    settings = WebhookSettings(public_url=PUBLIC_URL)
+    endpoint = WebhookEndpoint(host, observer=telemetry, meter=meter, clock=clock, monotonic=timer, settings=settings)
+    listener = Listener(Starlette(), grace_seconds=1, protocol=inbound_protocol(HttpPort(telemetry, endpoint=endpoint)))
     bound = bind_tcp(ListenAddress("127.0.0.1", 0))
     await listener.open(bound)
     stack.push_async_callback(listener.close)

@@ -29,7 +29,7 @@ from engine.channels.carriers import Carrier, Carriers
 from engine.channels.feed.connection import FeedSettings
 from engine.channels.feed.server import FeedServer
 from engine.channels.feed.tls import Certificate
-from engine.channels.twiml.door import Door, DoorSettings
+from engine.channels.twiml.webhooks import WebhookEndpoint, WebhookSettings
 from engine.console.app import LINK_PATH, console_routes, create_console
 from engine.console.settings import ConsoleSettings
 from engine.core.model.hosts import HostAddress, HostDirectory, Peers
@@ -66,7 +66,7 @@ _OTHER_DESCRIPTORS = 200
 _MEXICAN_ONE = {MexicanOne.BY_DATE: None, MexicanOne.ALWAYS: True, MexicanOne.NEVER: False}
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told apart, not bound
 
-FeedDoor = tuple[socket.socket, Certificate | None]
+FeedSocket = tuple[socket.socket, Certificate | None]
 """Where the feed will listen, and its certificate."""
 
 FindHosts = Callable[[], HostDirectory]
@@ -117,7 +117,7 @@ async def running_engine(
     async with AsyncExitStack() as stack:
         sockets = [stack.enter_context(closing(bind_tcp(settings.listen, is_shared=peers is not None)))]
         address = _address(sockets[0])
-        feed = stack.enter_context(_feed_door(settings))
+        feed = stack.enter_context(_feed_socket(settings))
         public_url = (settings.public_url or address).rstrip("/")
         operations = ""
         if settings.operations_listen is not None:
@@ -146,7 +146,7 @@ async def running_engine(
         feed_address = "" if feed is None else _address(feed[0]).removeprefix("http://")
         engine = RunningEngine(address, public_url, host, outgoing, store, feed_address, operations)
         await stack.enter_async_context(
-            _listening(settings, engine, telemetry, sockets=(unix, *sockets), feed_door=feed, directory=directory)
+            _listening(settings, engine, telemetry, sockets=(unix, *sockets), feed_socket=feed, directory=directory)
         )
         _warn(settings)
         yield engine
@@ -254,21 +254,21 @@ async def _listening(
     telemetry: Telemetry,
     *,
     sockets: Sequence[socket.socket],
-    feed_door: FeedDoor | None,
+    feed_socket: FeedSocket | None,
     directory: FindHosts | None,
 ) -> AsyncIterator[None]:
     host, stopping = engine.host, asyncio.Event()
     directory = directory or _only_host(engine.feed_address)
     feed = _feed_server(settings, engine, telemetry, directory)
-    door = Door(
+    endpoint = WebhookEndpoint(
         host,
         observer=telemetry,
         meter=telemetry.meter(Ingress.HTTP),
         clock=clock,
         monotonic=monotonic,
-        settings=_door_settings(settings, engine.public_url),
+        settings=_webhook_settings(settings, engine.public_url),
     )
-    main = _port(settings, telemetry, door)
+    main = _port(settings, telemetry, endpoint)
     readiness = _readiness(settings, engine, stopping)
     readiness.show(telemetry)
     _watch(telemetry, engine, settings, feed=feed, http=main, directory=directory)
@@ -292,8 +292,8 @@ async def _listening(
         await engine.outgoing.start(host)
         for listener, bound in zip(listeners, sockets, strict=False):  # the last has no socket unless it is set
             await listener.open(bound)
-        if feed_door is not None:
-            bound, certificate = feed_door
+        if feed_socket is not None:
+            bound, certificate = feed_socket
             await feed.open(bound, certificate=certificate)
         yield
     finally:
@@ -303,9 +303,9 @@ async def _listening(
         )
 
 
-def _port(settings: Settings, telemetry: Telemetry, door: Door | None = None) -> HttpPort:
+def _port(settings: Settings, telemetry: Telemetry, endpoint: WebhookEndpoint | None = None) -> HttpPort:
     """Make what the connections of one listener share; each has its own room."""
-    return HttpPort(telemetry, door=door, settings=PortSettings(most_connections=settings.max_http_connections))
+    return HttpPort(telemetry, endpoint=endpoint, settings=PortSettings(most_connections=settings.max_http_connections))
 
 
 def _readiness(settings: Settings, engine: RunningEngine, stopping: asyncio.Event) -> Readiness:
@@ -371,7 +371,7 @@ def _feed_server(settings: Settings, engine: RunningEngine, telemetry: Telemetry
 
 
 @contextmanager
-def _feed_door(settings: Settings) -> Iterator[FeedDoor | None]:
+def _feed_socket(settings: Settings) -> Iterator[FeedSocket | None]:
     if settings.feed_listen is None:
         yield None
         return
@@ -460,8 +460,8 @@ def _api_settings(settings: Settings, public_url: str) -> ApiSettings:
     )
 
 
-def _door_settings(settings: Settings, public_url: str) -> DoorSettings:
-    return DoorSettings(
+def _webhook_settings(settings: Settings, public_url: str) -> WebhookSettings:
+    return WebhookSettings(
         public_url=public_url,
         verify_signatures=settings.verify_signatures,
         carriers=_carriers(settings),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from actors.kernel.parts import Egress
 from engine.channels.senders import CarrierRoutes, Switchboard
-from engine.channels.twiml.door import STATUS_PATH
+from engine.channels.twiml.webhooks import STATUS_PATH
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.operations import DataPlane, OutboxDepth, Store
 from engine.core.routing.traffic import LegReport, ReportOutcome

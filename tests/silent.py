@@ -1,7 +1,7 @@
 """An observer and a meter that take everything and remember nothing: what a fake is made from."""
 
 from engine.core.model.records import DebuggerEvent, Kind
-from engine.core.ports.observing import DoorProblem, OperationEnd, SessionOperation
+from engine.core.ports.observing import OperationEnd, Rejection, SessionOperation
 from engine.core.routing.foreseen import Foreseen
 from engine.core.routing.traffic import Reason, ReportOutcome
 
@@ -12,7 +12,7 @@ class SilentObserver:
     def reported(self, outcome: ReportOutcome) -> None:
         """Ignore it."""
 
-    def turned_away(self, problem: DoorProblem) -> None:
+    def rejected(self, problem: Rejection) -> None:
         """Ignore it."""
 
     def debugger(self, event: DebuggerEvent) -> None:

@@ -6,13 +6,13 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from engine.core.numbers.e164 import mask
-from engine.core.ports.observing import DoorProblem
+from engine.core.ports.observing import Rejection
 from engine.demo.script import Answered, Door, Refused, Reported, Routed, TurnedAway, Webhook
 
 _STATUSES = {
-    DoorProblem.BAD_SIGNATURE: HTTPStatus.FORBIDDEN,
-    DoorProblem.UNKNOWN_NUMBER: HTTPStatus.NOT_FOUND,
-    DoorProblem.MALFORMED: HTTPStatus.BAD_REQUEST,
+    Rejection.BAD_SIGNATURE: HTTPStatus.FORBIDDEN,
+    Rejection.UNKNOWN_NUMBER: HTTPStatus.NOT_FOUND,
+    Rejection.MALFORMED: HTTPStatus.BAD_REQUEST,
 }
 
 

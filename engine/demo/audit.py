@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engine.app import RunningEngine
 from engine.core.model.records import Kind
-from engine.core.ports.observing import DoorProblem, Ingress
+from engine.core.ports.observing import Ingress, Rejection
 from engine.core.routing.traffic import Outcome, Reason, ReportOutcome
 from engine.demo.application import ShopApplication
 from engine.demo.provision import Application, Stage
@@ -65,7 +65,7 @@ def expected_counts(webhooks: Iterable[Webhook]) -> Counter[Key]:
                 counts["maskline_leg_reports", outcome] += 1
             case TurnedAway(problem=problem):
                 counts["maskline_turned_away_requests", problem] += 1
-                if problem is DoorProblem.UNKNOWN_NUMBER:
+                if problem is Rejection.UNKNOWN_NUMBER:
                     counts["maskline_events", Ingress.HTTP, kind, Outcome.UNKNOWN_NUMBER, Reason.NOT_IN_POOL] += 1
     return counts
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.core.ports.observing import DoorProblem
+from engine.core.ports.observing import Rejection
 from engine.core.routing.traffic import Reason, ReportOutcome
 from engine.demo import scene, texts
 from engine.demo.lane import Lane
@@ -155,7 +155,7 @@ def _bad_requests() -> Lane:
     """What the door refuses before anybody decides."""
     lane = Lane("door", account=PLAIN_ACCOUNT)
     rider, driver = scene.RIDES[0].people
-    forged, unknown = TurnedAway(DoorProblem.BAD_SIGNATURE), TurnedAway(DoorProblem.UNKNOWN_NUMBER)
+    forged, unknown = TurnedAway(Rejection.BAD_SIGNATURE), TurnedAway(Rejection.UNKNOWN_NUMBER)
     for index in range(4):
         _call(lane, rider, driver)
         lane.spoil(expect=forged, story="a forged call", signature=Signature.WRONG)
@@ -164,7 +164,7 @@ def _bad_requests() -> Lane:
         lane.call(rider.number, scene.NOT_IN_ANY_POOL, expect=unknown, story="a call to a number that is in no pool")
     for field in ("To", "CallSid"):
         _call(lane, rider, driver)
-        lane.spoil(expect=TurnedAway(DoorProblem.MALFORMED), story=f"a call without {field}", without=field)
+        lane.spoil(expect=TurnedAway(Rejection.MALFORMED), story=f"a call without {field}", without=field)
     return lane
 
 

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from engine.core.ports.observing import DoorProblem
+from engine.core.ports.observing import Rejection
 from engine.core.routing.traffic import Outcome, Reason, ReportOutcome
 
 
@@ -52,7 +52,7 @@ class Answered(msgspec.Struct, frozen=True, tag="answered"):
 class TurnedAway(msgspec.Struct, frozen=True, tag="turned-away"):
     """The request is refused at the door."""
 
-    problem: DoorProblem
+    problem: Rejection
     """What is wrong with it."""
 
 

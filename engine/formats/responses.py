@@ -1,11 +1,11 @@
-"""Whole HTTP responses of the door and of the connections under it, in the API's error shape."""
+"""Whole HTTP responses of webhook endpoints and of the connections under them, in the API's error shape."""
 
 from http import HTTPStatus
 
 import msgspec
 
 from engine.core.model.errors import Code
-from engine.core.ports.observing import DoorProblem
+from engine.core.ports.observing import Rejection
 
 _END_OF_HEAD = b"\r\n\r\n"
 
@@ -36,13 +36,13 @@ NO_ROOM = problem(
 OPTIONS = b"HTTP/1.1 204 No Content\r\nallow: GET, HEAD, POST, DELETE, OPTIONS\r\n\r\n"
 
 UNREADABLE = {
-    HTTPStatus.BAD_REQUEST: (DoorProblem.MALFORMED, "This is no HTTP/1.1 request"),
-    HTTPStatus.REQUEST_TIMEOUT: (DoorProblem.TOO_SLOW, "The request did not come in time"),
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (DoorProblem.TOO_LARGE, "What is sent is too large"),
-    HTTPStatus.REQUEST_URI_TOO_LONG: (DoorProblem.TOO_LARGE, "The URL is too long"),
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (DoorProblem.TOO_LARGE, "The headers are too large"),
-    HTTPStatus.NOT_IMPLEMENTED: (DoorProblem.MALFORMED, "The method or the transfer coding is not known here"),
-    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: (DoorProblem.MALFORMED, "HTTP/1.1 is spoken here"),
+    HTTPStatus.BAD_REQUEST: (Rejection.MALFORMED, "This is no HTTP/1.1 request"),
+    HTTPStatus.REQUEST_TIMEOUT: (Rejection.TOO_SLOW, "The request did not come in time"),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (Rejection.TOO_LARGE, "What is sent is too large"),
+    HTTPStatus.REQUEST_URI_TOO_LONG: (Rejection.TOO_LARGE, "The URL is too long"),
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (Rejection.TOO_LARGE, "The headers are too large"),
+    HTTPStatus.NOT_IMPLEMENTED: (Rejection.MALFORMED, "The method or the transfer coding is not known here"),
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: (Rejection.MALFORMED, "HTTP/1.1 is spoken here"),
 }
 """What is told of a request that cannot be read to its end, behind which the connection ends."""
 

@@ -15,8 +15,8 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from engine.channels.twiml.door import Webhook
-from engine.core.ports.observing import DoorProblem
+from engine.channels.twiml.webhooks import Webhook
+from engine.core.ports.observing import Rejection
 from engine.formats.responses import (
     FAILED,
     NO_ROOM,
@@ -42,7 +42,7 @@ LINGER_SECONDS = 2.0
 MOST_LINGERING_BYTES = 16_777_216
 """And how much of it."""
 
-MOST_TURNED_AWAY = 64
+MOST_REJECTED = 64
 """Connections beyond the limit that are told so at a time; more are just closed."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -132,11 +132,11 @@ class InboundProtocol(asyncio.Protocol):
             port.open.add(self)
             self._set_timer(self._tick_seconds)
             return
-        port.observer.turned_away(DoorProblem.TOO_MANY_CONNECTIONS)
-        if len(port.turned_away) >= MOST_TURNED_AWAY:
+        port.observer.rejected(Rejection.TOO_MANY_CONNECTIONS)
+        if len(port.rejected) >= MOST_REJECTED:
             transport.abort()
             return
-        port.turned_away.add(self)
+        port.rejected.add(self)
         self._lingers = True
         transport.write(saying_close(NO_ROOM))
         self.end()
@@ -158,9 +158,9 @@ class InboundProtocol(asyncio.Protocol):
         if self._is_pumping or self._is_over:
             return
         self._is_pumping = True
-        door = self.port.door
-        if door is not None:
-            self._read_at = door.monotonic()
+        endpoint = self.port.endpoint
+        if endpoint is not None:
+            self._read_at = endpoint.monotonic()
         framer = self._framer
         try:
             while self._read() and framer.unread:
@@ -169,11 +169,11 @@ class InboundProtocol(asyncio.Protocol):
             self._refuse(problem.status)
         except Exception:  # noqa: BLE001 - the listener's task: the unforeseen is logged and answered
             _log.exception("A request could not be read")
-            self._turn_away(FAILED)
+            self._reject(FAILED)
         self._is_pumping = False
         burst, self._burst = self._burst, 0
-        if burst and door is not None:
-            door.meter.burst(burst)
+        if burst and endpoint is not None:
+            endpoint.meter.burst(burst)
         if self._ready:
             self._flush()
         if (
@@ -224,7 +224,7 @@ class InboundProtocol(asyncio.Protocol):
     def _begin_webhook(self, path: bytes, query: bytes) -> None:
         framer = self._framer
         if framer.method != b"POST":
-            self.port.observer.turned_away(DoorProblem.NOT_POST)
+            self.port.observer.rejected(Rejection.NOT_POST)
             self._answer_unread(head_of(NOT_POST) if framer.method == b"HEAD" else NOT_POST)
             return
         if framer.length > self._most_body_bytes:
@@ -286,14 +286,14 @@ class InboundProtocol(asyncio.Protocol):
             self._is_ending = self._lingers = True
 
     def _hand_over(self, webhook: Webhook) -> None:
-        """Hand a whole webhook to the door."""
+        """Hand a whole webhook to the endpoint."""
         self._is_ending = self._is_ending or webhook.is_last
         self._began_at = 0.0
         slot = _Slot(self, read_at=self._read_at)
-        door = self.port.door
-        assert door is not None  # noqa: S101 - only a door has paths
+        endpoint = self.port.endpoint
+        assert endpoint is not None  # noqa: S101 - only an endpoint has paths
         try:
-            door.answer(webhook, slot.fill)
+            endpoint.answer(webhook, slot.fill)
         except Exception:  # noqa: BLE001 - the listener's task: the unforeseen is logged and answered
             _log.exception("A webhook could not be answered")
             slot.response = FAILED
@@ -314,10 +314,10 @@ class InboundProtocol(asyncio.Protocol):
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Answer what cannot be read to its end."""
-        self.port.observer.turned_away(UNREADABLE[status][0])
-        self._turn_away(REFUSALS[status])
+        self.port.observer.rejected(UNREADABLE[status][0])
+        self._reject(REFUSALS[status])
 
-    def _turn_away(self, response: bytes) -> None:
+    def _reject(self, response: bytes) -> None:
         """Answer, and end the connection."""
         self._webhook, self._due = None, None
         self._is_in_body = self._owes_continue = False
@@ -367,19 +367,19 @@ class InboundProtocol(asyncio.Protocol):
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
         since, self._ready_since = self._ready_since, []
-        state, door = self.server_state, self.port.door
+        state, endpoint = self.server_state, self.port.endpoint
         state.total_requests += len(ready)
         if self.transport.is_closing():
-            if door is not None:
-                door.meter.lost(len(since))
+            if endpoint is not None:
+                endpoint.meter.lost(len(since))
             return
         line_end = self.port.line_end(state)
         dated = [one.replace(b"\r\n", line_end, 1) for one in ready]
         self.transport.write(dated[0] if len(dated) == 1 else b"".join(dated))
-        if door is not None:
-            now = door.monotonic()
+        if endpoint is not None:
+            now = endpoint.monotonic()
             for read_at in since:
-                door.meter.answered(now - read_at)
+                endpoint.meter.answered(now - read_at)
 
     def exchanged(self) -> None:
         """Go on behind an answer of the application's; what is left of its request's body is skipped."""
@@ -511,7 +511,7 @@ class InboundProtocol(asyncio.Protocol):
         """Count a client that left in the middle of a webhook or of a head; the application counts its own."""
         if self._has_eof and (self._webhook is not None or self._framer.unread):
             _log.debug("A client left in the middle of its request")
-            self.port.observer.turned_away(DoorProblem.CLIENT_LEFT)
+            self.port.observer.rejected(Rejection.CLIENT_LEFT)
 
     def shutdown(self) -> None:
         """Let what was taken be answered, then close; called by the server."""
@@ -535,9 +535,9 @@ class InboundProtocol(asyncio.Protocol):
         """Forget the answers that nobody awaits; what they answer is committed all the same."""
         self.server_state.connections.discard(self)
         self.port.open.discard(self)
-        self.port.turned_away.discard(self)
-        if self.port.door is not None:
-            self.port.door.meter.lost(len(self._waiting) + len(self._ready))
+        self.port.rejected.discard(self)
+        if self.port.endpoint is not None:
+            self.port.endpoint.meter.lost(len(self._waiting) + len(self._ready))
         self._waiting.clear()
         self._ready.clear()
         self._ready_since.clear()

@@ -5,7 +5,7 @@ from collections.abc import Hashable
 import msgspec
 from uvicorn.server import ServerState
 
-from engine.channels.twiml.door import Door
+from engine.channels.twiml.webhooks import WebhookEndpoint
 from engine.core.ports.observing import Observer
 
 
@@ -27,23 +27,25 @@ class PortSettings(msgspec.Struct, frozen=True, kw_only=True):
 class HttpPort:
     """What the connections of one listener share."""
 
-    def __init__(self, observer: Observer, *, door: Door | None = None, settings: PortSettings | None = None) -> None:
-        """Answer webhooks through a door where there is one; all else is the ASGI application's."""
-        self.door = door
-        self.paths = {} if door is None else door.paths
-        self.most_body_bytes = 0 if door is None else door.settings.max_body_bytes
+    def __init__(
+        self, observer: Observer, *, endpoint: WebhookEndpoint | None = None, settings: PortSettings | None = None
+    ) -> None:
+        """Answer webhooks through an endpoint where there is one; all else is the ASGI application's."""
+        self.endpoint = endpoint
+        self.paths = {} if endpoint is None else endpoint.paths
+        self.most_body_bytes = 0 if endpoint is None else endpoint.settings.max_body_bytes
         self.settings = settings or PortSettings()
         self.observer = observer
         self.open: set[Hashable] = set()
         """Connections that were let in."""
-        self.turned_away: set[Hashable] = set()
+        self.rejected: set[Hashable] = set()
         """Connections that are being told that there is no room."""
         self._headers: list[tuple[bytes, bytes]] = []
         self._date = b"\r\n"
 
     @property
     def connections(self) -> int:
-        """Count the open connections, without those that are turned away."""
+        """Count the open connections, without those that are rejected."""
         return len(self.open)
 
     def line_end(self, state: ServerState) -> bytes:

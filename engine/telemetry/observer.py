@@ -13,7 +13,6 @@ from engine.core.model.overview import TrafficCount
 from engine.core.model.records import DebuggerEvent, Kind
 from engine.core.ports.observing import (
     DeliveryEnd,
-    DoorProblem,
     DutyKind,
     FeedProblem,
     HookEnd,
@@ -21,6 +20,7 @@ from engine.core.ports.observing import (
     Ingress,
     LoginEnd,
     OperationEnd,
+    Rejection,
     SessionOperation,
 )
 from engine.core.routing.shortcuts import IS_COMPILED
@@ -97,7 +97,7 @@ class Telemetry:
             lambda: [((one,), meter.in_flight) for one, meter in meters.items()],
         )
         self._reports = self._tally("leg_reports", "Leg states reported", "outcome", zip(ReportOutcome))
-        self._doors = self._tally("turned_away_requests", "Requests refused undecided", "problem", zip(DoorProblem))
+        self._rejections = self._tally("turned_away_requests", "Requests refused undecided", "problem", zip(Rejection))
         self._feed_problems = self._tally(
             "feed_problems", "Frames, events and connections of the feed refused", "problem", zip(FeedProblem)
         )
@@ -174,9 +174,9 @@ class Telemetry:
         """Count a leg report."""
         self._reports.counts[(outcome,)] += 1
 
-    def turned_away(self, problem: DoorProblem) -> None:
+    def rejected(self, problem: Rejection) -> None:
         """Count an inbound request that was refused before any decision."""
-        self._doors.counts[(problem,)] += 1
+        self._rejections.counts[(problem,)] += 1
 
     def debugger(self, event: DebuggerEvent) -> None:
         """Count an event, log it, and have it kept."""

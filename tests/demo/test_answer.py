@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from engine.core.ports.observing import DoorProblem
+from engine.core.ports.observing import Rejection
 from engine.core.routing.traffic import Reason, ReportOutcome
 from engine.demo.answer import difference
 from engine.demo.script import Answered, Door, Expected, Refused, Reported, Routed, TurnedAway, Webhook
@@ -40,9 +40,9 @@ def expecting(webhook: Webhook, expect: Expected) -> Webhook:
         (expecting(TEXT, Refused(Reason.STOP_WORD)), 200, EMPTY),
         (expecting(CALL, Answered(Reason.OUT_OF_SESSION, ("Say",))), 200, "<Response><Say>No</Say></Response>"),
         (expecting(TEXT, Answered(Reason.LEFT_TO_APPLICATION)), 200, EMPTY),
-        (expecting(CALL, TurnedAway(DoorProblem.BAD_SIGNATURE)), 403, "{}"),
-        (expecting(CALL, TurnedAway(DoorProblem.UNKNOWN_NUMBER)), 404, "{}"),
-        (expecting(CALL, TurnedAway(DoorProblem.MALFORMED)), 400, "{}"),
+        (expecting(CALL, TurnedAway(Rejection.BAD_SIGNATURE)), 403, "{}"),
+        (expecting(CALL, TurnedAway(Rejection.UNKNOWN_NUMBER)), 404, "{}"),
+        (expecting(CALL, TurnedAway(Rejection.MALFORMED)), 400, "{}"),
         (expecting(CALL, Reported(ReportOutcome.RECORDED)), 204, ""),
     ],
 )
@@ -68,7 +68,7 @@ def test_the_expected_answer_does_not_differ(webhook: Webhook, status: int, docu
         (TEXT, 200, MESSAGE.replace("/1?", "/2?"), "came out differently"),
         (expecting(CALL, Refused(Reason.NO_SESSION)), 200, DIAL, "expected a refusal, got +1646555XXXX"),
         (expecting(CALL, Refused(Reason.NO_SESSION)), 200, EMPTY, "expected a refusal, got nothing"),
-        (expecting(CALL, TurnedAway(DoorProblem.BAD_SIGNATURE)), 200, DIAL, "expected HTTP 403, got 200"),
+        (expecting(CALL, TurnedAway(Rejection.BAD_SIGNATURE)), 200, DIAL, "expected HTTP 403, got 200"),
         (expecting(CALL, Reported(ReportOutcome.RECORDED)), 503, "", "expected HTTP 204, got 503"),
     ],
 )

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from engine.core.numbers.e164 import parse_identifier, parse_proxy_number
-from engine.core.ports.observing import DoorProblem
+from engine.core.ports.observing import Rejection
 from engine.core.routing.traffic import Reason, ReportOutcome
 from engine.demo.compose import TRAFFIC, compose, encode, recorded
 from engine.demo.scene import SCENE, DemoService
@@ -42,7 +42,7 @@ def test_it_covers_every_ending_that_traffic_can_have() -> None:
         Reason.STORE_UNAVAILABLE,
         Reason.BUSY,
     }
-    assert turned_away == {DoorProblem.BAD_SIGNATURE, DoorProblem.UNKNOWN_NUMBER, DoorProblem.MALFORMED}
+    assert turned_away == {Rejection.BAD_SIGNATURE, Rejection.UNKNOWN_NUMBER, Rejection.MALFORMED}
     assert reported == {ReportOutcome.RECORDED, ReportOutcome.REPEATED, ReportOutcome.NOT_OPEN}
 
 

@@ -1,4 +1,4 @@
-"""A real server with the door in front of a data plane that a test controls, and a raw client."""
+"""A real server with the webhook endpoint in front of a data plane that a test controls, and a raw client."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from engine.channels.twiml.door import Door, DoorSettings
+from engine.channels.twiml.webhooks import WebhookEndpoint, WebhookSettings
 from engine.core.model.records import DebuggerEvent
-from engine.core.ports.observing import DoorProblem
+from engine.core.ports.observing import Rejection
 from engine.core.routing.foreseen import Foreseen
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from engine.formats.signatures import Form, signature
@@ -30,7 +30,7 @@ NOW = 1_700_000_000.0
 PATIENCE = 10.0
 """Seconds after which something that should have happened has not."""
 
-UNSIGNED = DoorSettings(public_url=PUBLIC_URL, verify_signatures=False)
+UNSIGNED = WebhookSettings(public_url=PUBLIC_URL, verify_signatures=False)
 
 REFUSED = Decision(Outcome.REFUSED, Reason.NO_SESSION)
 ROUTED = Decision(
@@ -94,7 +94,7 @@ class FakeObserver(SilentObserver):
     """Remembers what it is told."""
 
     def __init__(self) -> None:
-        self.problems: list[DoorProblem] = []
+        self.problems: list[Rejection] = []
         self.reports: list[ReportOutcome] = []
         self.events: list[DebuggerEvent] = []
 
@@ -102,7 +102,7 @@ class FakeObserver(SilentObserver):
         """Remember what became of a report."""
         self.reports.append(outcome)
 
-    def turned_away(self, problem: DoorProblem) -> None:
+    def rejected(self, problem: Rejection) -> None:
         """Remember a problem."""
         self.problems.append(problem)
 
@@ -288,7 +288,7 @@ class Running(msgspec.Struct):
 @asynccontextmanager
 async def serving(
     *,
-    settings: DoorSettings | None = None,
+    settings: WebhookSettings | None = None,
     limits: PortSettings | None = None,
     keep_alive_seconds: int = 75,
     grace_seconds: int = 5,
@@ -297,15 +297,15 @@ async def serving(
     """Run a server whose ASGI side answers every request with its method and path."""
     plane, observer, echo = FakePlane(), FakeObserver(), Echo(in_parts=in_parts)
     meter, monotonic = FakeMeter(), FakeMonotonic()
-    door = Door(
+    endpoint = WebhookEndpoint(
         plane,
         observer=observer,
         meter=meter,
         clock=lambda: NOW,
         monotonic=monotonic,
-        settings=settings or DoorSettings(public_url=PUBLIC_URL),
+        settings=settings or WebhookSettings(public_url=PUBLIC_URL),
     )
-    port = HttpPort(observer, door=door, settings=limits)
+    port = HttpPort(observer, endpoint=endpoint, settings=limits)
     listener = Listener(echo, grace_seconds=grace_seconds, protocol=inbound_protocol(port))
     listener.config.timeout_keep_alive = keep_alive_seconds
     bound = bind_tcp(ListenAddress("127.0.0.1", 0))

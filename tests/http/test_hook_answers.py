@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
-from engine.channels.twiml.door import MESSAGE_PATH, VOICE_PATH, Door, DoorSettings, Webhook
+from engine.channels.twiml.webhooks import MESSAGE_PATH, VOICE_PATH, Webhook, WebhookEndpoint, WebhookSettings
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from tests.silent import SilentMeter, SilentObserver
 
@@ -48,8 +48,8 @@ class FakeData:
 def answered(decision: Decision, path: bytes, **fields: str) -> tuple[bytes, bytes, InboundEvent]:
     """Post a webhook; returns head and body of the answer, and the event."""
     data = FakeData(decision)
-    settings = DoorSettings(public_url="https://masks.example.com", verify_signatures=False)
-    door = Door(
+    settings = WebhookSettings(public_url="https://masks.example.com", verify_signatures=False)
+    endpoint = WebhookEndpoint(
         data,
         observer=SilentObserver(),
         meter=SilentMeter(),
@@ -60,7 +60,7 @@ def answered(decision: Decision, path: bytes, **fields: str) -> tuple[bytes, byt
     form = {"From": "+14155550100", "To": "+14155550199", **fields}
     body = urlencode(form).encode()
     replies: list[bytes] = []
-    door.answer(
+    endpoint.answer(
         Webhook(path=path, query=b"", signature=b"", content_type=b"application/x-www-form-urlencoded", body=body),
         replies.append,
     )

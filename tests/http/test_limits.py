@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from engine.core.ports.observing import DoorProblem
+from engine.core.ports.observing import Rejection
 from engine.http.connections import MOST_LINGERING_BYTES
 from engine.http.port import PortSettings
 from tests.http.rig import (
@@ -166,7 +166,7 @@ async def test_what_does_not_come_in_time_is_408(start: bytes) -> None:
 
         assert (answer.status, answer.headers["connection"]) == (408, "close")
         await trickling
-        assert running.observer.problems == [DoorProblem.TOO_SLOW]
+        assert running.observer.problems == [Rejection.TOO_SLOW]
         assert running.plane.events == []
 
 
@@ -240,7 +240,7 @@ async def test_a_client_that_leaves_in_a_webhook_is_counted(is_reset: bool) -> N
             client.writer.write_eof()
 
         await until(lambda: not running.protocols)
-        assert running.observer.problems == [DoorProblem.CLIENT_LEFT]
+        assert running.observer.problems == [Rejection.CLIENT_LEFT]
         assert running.plane.events == []
 
 
@@ -290,7 +290,7 @@ async def test_connections_beyond_the_limit_are_told_so() -> None:
 
         assert (refused.status, refused.headers["retry-after"], refused.headers["connection"]) == (503, "1", "close")
         assert taken.status == 200
-        assert running.observer.problems == [DoorProblem.TOO_MANY_CONNECTIONS]
+        assert running.observer.problems == [Rejection.TOO_MANY_CONNECTIONS]
 
 
 async def test_a_flood_beyond_the_limit_is_closed_unheard() -> None:
@@ -300,7 +300,7 @@ async def test_a_flood_beyond_the_limit_is_closed_unheard() -> None:
         flood = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(150)]
         await until(lambda: len(running.observer.problems) == 150)
 
-        assert len(running.http.turned_away) <= 64
+        assert len(running.http.rejected) <= 64
         for _, writer in flood:
             writer.close()
         assert (await first.ask(GET)).status == 200

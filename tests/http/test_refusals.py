@@ -5,8 +5,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from engine.channels.twiml.door import DoorSettings
-from engine.core.ports.observing import DoorProblem
+from engine.channels.twiml.webhooks import WebhookSettings
+from engine.core.ports.observing import Rejection
 from engine.http.framing import MAX_HEAD_BYTES
 from tests.http.rig import PUBLIC_URL, ROUTED, UNSIGNED, call, connected, held, numbered, post, serving, text, until
 
@@ -26,7 +26,7 @@ async def test_only_post_is_a_webhook(method: str) -> None:
         after = await client.ask(post(call()))
 
         assert (refused.status, refused.code, refused.headers["allow"], after.status) == (405, 20004, "POST", 200)
-        assert running.observer.problems == [DoorProblem.NOT_POST]
+        assert running.observer.problems == [Rejection.NOT_POST]
 
 
 async def test_head_is_refused_without_a_body() -> None:
@@ -41,7 +41,7 @@ async def test_head_is_refused_without_a_body() -> None:
 @pytest.mark.parametrize("framing", ["Content-Length", "chunked"])
 async def test_a_form_that_is_too_large_is_refused(framing: str) -> None:
     """As soon as that is known, and so that a client which sends all of it first can read why."""
-    settings = DoorSettings(public_url=PUBLIC_URL, max_body_bytes=1000)
+    settings = WebhookSettings(public_url=PUBLIC_URL, max_body_bytes=1000)
     form = text(Body="x" * 3_000_000)
     request = post(form, "/inbound/message", sign_as="none")
     if framing == "chunked":
@@ -54,7 +54,7 @@ async def test_a_form_that_is_too_large_is_refused(framing: str) -> None:
 
         assert (answer.status, answer.headers["connection"]) == (413, "close")
         assert await client.ended() == b""
-        assert running.observer.problems == [DoorProblem.TOO_LARGE]
+        assert running.observer.problems == [Rejection.TOO_LARGE]
         assert running.plane.events == []
 
 
@@ -63,7 +63,7 @@ async def test_a_form_of_just_the_limit_is_taken() -> None:
     form = text(Body="x" * 500)
     limit = len(urlencode(form))
     for max_body_bytes, status in ((limit, 200), (limit - 1, 413)):
-        settings = DoorSettings(public_url=PUBLIC_URL, max_body_bytes=max_body_bytes)
+        settings = WebhookSettings(public_url=PUBLIC_URL, max_body_bytes=max_body_bytes)
         async with serving(settings=settings) as running, connected(running) as client:
             assert (await client.ask(post(form, "/inbound/message"))).status == status
 
@@ -81,7 +81,7 @@ async def test_a_head_without_end_is_refused(start: bytes, status: int) -> None:
 
         assert (await client.answer()).status == status
         assert await client.ended() == b""
-        assert running.observer.problems == [DoorProblem.TOO_LARGE]
+        assert running.observer.problems == [Rejection.TOO_LARGE]
 
 
 async def test_a_body_of_endless_chunk_framing_is_refused() -> None:
@@ -112,7 +112,7 @@ async def test_what_is_no_http_is_refused_after_the_answers_before_it() -> None:
 
         assert [answer.status for answer in answers] == [200, 400]
         assert await client.ended() == b""
-        assert running.observer.problems == [DoorProblem.MALFORMED]
+        assert running.observer.problems == [Rejection.MALFORMED]
 
 
 async def test_a_form_of_two_lengths_is_refused() -> None:

@@ -11,7 +11,6 @@ from engine.core.model.records import DebuggerEvent, Kind, Mode
 from engine.core.ports.observing import (
     ConsoleObserver,
     DeliveryEnd,
-    DoorProblem,
     DutyKind,
     EgressObserver,
     FeedObserver,
@@ -22,6 +21,7 @@ from engine.core.ports.observing import (
     LoginEnd,
     Observer,
     OperationEnd,
+    Rejection,
     SessionOperation,
 )
 from engine.core.routing.decide import NOT_IN_POOL, STRANGERS
@@ -62,7 +62,7 @@ def test_it_is_an_observer(telemetry: Telemetry) -> None:
     """The port is satisfied; the type checker agrees."""
     observer: Observer = telemetry
 
-    observer.turned_away(DoorProblem.NOT_POST)
+    observer.rejected(Rejection.NOT_POST)
 
     assert series(telemetry, "maskline_turned_away_requests_total")['{problem="not-post"}'] == 1
 

@@ -46,7 +46,7 @@ class FeedDesk:
                 if carrier is not None and carrier.writes_digits:
                     event = _with_plus(event)  # noqa: PLW2901 - the same event as it is meant
                 if carrier is not None and not isinstance(event, Refusal) and not carrier.delivers_for(event.proxy):
-                    self._turn_away(frame, index, event)
+                    self._reject(frame, index, event)
                 elif isinstance(event, Resolve):
                     self._resolve(frame, index, event, account_sid)
                 elif isinstance(event, Status):
@@ -62,7 +62,7 @@ class FeedDesk:
                 _log.exception("An event could not be answered")
                 self._refuse(frame, index, Refusal(FeedProblem.INTERNAL_ERROR))
 
-    def _turn_away(self, frame: Frame, index: int, event: Event) -> None:
+    def _reject(self, frame: Frame, index: int, event: Event) -> None:
         if isinstance(event, Status):
             frame.reported(index, ReportOutcome.NOT_FOUND)
             return

@@ -40,7 +40,7 @@ class FeedServer:
         self._authenticate = authenticate
         self._carriers = carriers
         self._connections: set[FeedConnection] = set()
-        self._turned_away: set[FeedConnection] = set()  # of these, those that are told that there is no room
+        self._rejected: set[FeedConnection] = set()  # of these, those that are told that there is no room
         self._parts = FeedParts(
             plane, self._admit, directory, observer, meter, monotonic, settings, self._opened, self._closed
         )
@@ -51,8 +51,8 @@ class FeedServer:
 
     @property
     def connections(self) -> int:
-        """Count the open connections, without those that are turned away."""
-        return len(self._connections) - len(self._turned_away)
+        """Count the open connections, without those that are rejected."""
+        return len(self._connections) - len(self._rejected)
 
     async def open(self, bound: socket.socket, *, certificate: Certificate | None = None) -> None:
         """Accept connections on a bound socket from now on; over TLS where there is a certificate."""
@@ -94,13 +94,13 @@ class FeedServer:
         has_room = self.connections < self._parts.settings.most_connections
         self._connections.add(connection)
         if not has_room:
-            self._turned_away.add(connection)
+            self._rejected.add(connection)
         self._is_quiet.clear()
         return has_room
 
     def _closed(self, connection: FeedConnection) -> None:
         self._connections.discard(connection)
-        self._turned_away.discard(connection)
+        self._rejected.discard(connection)
         if not self._connections:
             self._is_quiet.set()
 

@@ -11,7 +11,7 @@ from engine.core.model.errors import CATALOGUE, Code
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import is_sid
 from engine.core.numbers.e164 import mask
-from engine.core.ports.observing import DoorProblem, Observer
+from engine.core.ports.observing import Observer, Rejection
 from engine.core.ports.operations import Clock, DataPlane
 
 EVENT_SECONDS = 60.0
@@ -72,7 +72,7 @@ class Unsigned:
 
     def refused(self, *, account_sid: str, proxy: str, resource_sid: str, is_signed: bool, path: str) -> None:
         """Tell of one; `proxy` is the number reached, empty for the state of a leg."""
-        self._observer.turned_away(DoorProblem.BAD_SIGNATURE)
+        self._observer.rejected(Rejection.BAD_SIGNATURE)
         cause = self._cause(account_sid, proxy, is_signed=is_signed)
         now = self._monotonic()
         self._write(cause, now, account_sid=account_sid, proxy=proxy, path=path)

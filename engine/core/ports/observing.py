@@ -99,8 +99,8 @@ class TrafficMeter(Protocol):
         """Events in flight whose asker is gone: nobody is answered."""
 
 
-class DoorProblem(StrEnum):
-    """Why a listener turned a request away before any decision; closed."""
+class Rejection(StrEnum):
+    """Why a listener rejected a request before any decision; closed."""
 
     UNKNOWN_NUMBER = "unknown-number"
     MALFORMED = "malformed"
@@ -169,8 +169,8 @@ class Observer(Protocol):
     def reported(self, outcome: ReportOutcome) -> None:
         """One leg report was taken."""
 
-    def turned_away(self, problem: DoorProblem) -> None:
-        """One inbound request was refused before any decision."""
+    def rejected(self, problem: Rejection) -> None:
+        """One inbound request was rejected before any decision."""
 
     def debugger(self, event: DebuggerEvent) -> None:
         """An event for the account's debugger."""

@@ -5,9 +5,9 @@ import logging
 import pytest
 
 from engine.channels.carriers import Carrier
-from engine.channels.twiml.door import DoorSettings
+from engine.channels.twiml.webhooks import WebhookSettings
 from engine.core.model.errors import Code
-from engine.core.ports.observing import DoorProblem
+from engine.core.ports.observing import Rejection
 from tests.http.rig import (
     ACCOUNT,
     OTHER_ACCOUNT,
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 PLATFORM, REGIONAL = "AC" + "7" * 32, "0f8fad5b-d9cb-469f-a165-70867728950e"
 DIGITS = "switch-7"
 NEW, OLD = "the-new-token", "the-old-token"
-SETTINGS = DoorSettings(
+SETTINGS = WebhookSettings(
     public_url=PUBLIC_URL,
     carriers={
         PLATFORM: Carrier(name="main", keys=(NEW, OLD)),
@@ -116,7 +116,7 @@ async def test_a_number_reached_without_plus_is_refused_where_that_is_not_set() 
 
         assert (answer.status, answer.message.split()[:3]) == (400, ["Invalid", "parameter", "To:"])
         assert "writes_digits" in answer.message
-        assert running.observer.problems == [DoorProblem.MALFORMED]
+        assert running.observer.problems == [Rejection.MALFORMED]
         assert running.plane.events == []
 
 
@@ -170,7 +170,7 @@ async def test_a_flood_of_wrong_signatures_is_told_once_a_minute(caplog: pytest.
             await ask(running, call(AccountSid="AC" + "5" * 32), token="x")
 
         assert len(running.observer.problems) == 51
-        assert set(running.observer.problems) == {DoorProblem.BAD_SIGNATURE}
+        assert set(running.observer.problems) == {Rejection.BAD_SIGNATURE}
         assert len(running.observer.events) == 2
         assert len(caplog.messages) == 2
         assert "(49 more since the last such line)" in caplog.messages[1]

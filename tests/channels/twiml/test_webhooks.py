@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from engine.channels.twiml.door import DoorSettings
+from engine.channels.twiml.webhooks import WebhookSettings
 from engine.core.model.errors import Code
-from engine.core.ports.observing import DoorProblem
+from engine.core.ports.observing import Rejection
 from engine.core.routing.traffic import Decision, Outcome, Reason, ReportOutcome
 from tests.http.rig import (
     ACCOUNT,
@@ -91,7 +91,7 @@ async def test_a_report_that_may_be_of_several_calls_is_refused_by_name() -> Non
         answer = await answer_to(running, post(call(CallStatus="completed"), "/inbound/status"))
 
     assert (answer.status, answer.code, answer.message.split()[:3]) == (400, 80701, ["Invalid", "parameter", "To:"])
-    assert running.observer.problems == [DoorProblem.MALFORMED]
+    assert running.observer.problems == [Rejection.MALFORMED]
 
 
 async def test_a_status_that_nobody_knows_is_taken_and_counted() -> None:
@@ -137,7 +137,7 @@ async def test_a_number_in_no_pool_is_not_found() -> None:
         answer = await answer_to(running, post(form))
 
         assert (answer.status, answer.code) == (404, Code.NOT_FOUND)
-        assert running.observer.problems == [DoorProblem.UNKNOWN_NUMBER]
+        assert running.observer.problems == [Rejection.UNKNOWN_NUMBER]
 
 
 async def test_what_cannot_be_committed_now_is_to_be_sent_again() -> None:
@@ -192,7 +192,7 @@ async def test_a_malformed_form_is_told_which_field(path: str, form: dict[str, s
         answer = await answer_to(running, post(form, f"/inbound/{path}"))
 
         assert (answer.status, answer.message.split()[:3]) == (400, ["Invalid", "parameter", f"{named}:"])
-        assert running.observer.problems == [DoorProblem.MALFORMED]
+        assert running.observer.problems == [Rejection.MALFORMED]
         assert running.plane.events == []
 
 
@@ -229,7 +229,7 @@ async def test_a_wrong_signature_is_refused_and_told_to_the_account(signature: s
         answer = await answer_to(running, post(call(), sign_as=signature))
 
         assert (answer.status, answer.code) == (403, Code.BAD_SIGNATURE)
-        assert running.observer.problems == [DoorProblem.BAD_SIGNATURE]
+        assert running.observer.problems == [Rejection.BAD_SIGNATURE]
         [event] = running.observer.events
         assert (event.code, event.account_sid, event.at) == (Code.BAD_SIGNATURE, ACCOUNT, NOW)
         assert event.resource_sid == call()["CallSid"]
@@ -255,7 +255,7 @@ async def test_an_unknown_account_raises_no_event() -> None:
         answer = await answer_to(running, post(form, sign_as="wrong"))
 
         assert answer.status == 403
-        assert (running.observer.problems, running.observer.events) == ([DoorProblem.BAD_SIGNATURE], [])
+        assert (running.observer.problems, running.observer.events) == ([Rejection.BAD_SIGNATURE], [])
 
 
 async def test_another_account_cannot_sign_for_our_number() -> None:
@@ -277,7 +277,7 @@ async def test_the_owner_may_leave_its_account_sid_out() -> None:
 
 async def test_signatures_may_be_left_unchecked() -> None:
     """An operator's explicit choice."""
-    async with serving(settings=DoorSettings(public_url=PUBLIC_URL, verify_signatures=False)) as running:
+    async with serving(settings=WebhookSettings(public_url=PUBLIC_URL, verify_signatures=False)) as running:
         answer = await answer_to(running, post(call(), sign_as="wrong"))
 
     assert answer.status == 200
@@ -308,7 +308,7 @@ async def test_a_signature_is_right_with_and_without_the_default_port(
     public_url: str, signed_bases: tuple[str, ...]
 ) -> None:
     """Platforms differ, even between calls and messages; user-info is never signed."""
-    async with serving(settings=DoorSettings(public_url=public_url)) as running:
+    async with serving(settings=WebhookSettings(public_url=public_url)) as running:
         for base in signed_bases:
             answer = await answer_to(running, post(call(), sign_as=signed(call(), "/inbound/voice", base=base)))
             assert answer.status == 200, base
@@ -321,7 +321,7 @@ async def test_a_signature_is_right_with_and_without_the_default_port(
 async def test_a_proxy_may_strip_the_prefix_of_the_public_url_or_not(target: str) -> None:
     """Either way the platform signed the public URL, and reports go there."""
     base = f"{PUBLIC_URL}/masks"
-    async with serving(settings=DoorSettings(public_url=base)) as running:
+    async with serving(settings=WebhookSettings(public_url=base)) as running:
         running.plane.decision = ROUTED
 
         answer = await answer_to(running, post(call(), target, sign_as=signed(call(), "/inbound/voice", base=base)))

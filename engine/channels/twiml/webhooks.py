@@ -1,4 +1,4 @@
-"""The inbound door: one webhook's bytes to one HTTP answer; signature, form, decision, TwiML.
+"""Inbound webhooks of TwiML platforms: one webhook's bytes to one HTTP answer; signature, form, decision, TwiML.
 
 It knows no connection (`engine.http.connections` does) and decides nothing (the data plane does).
 """
@@ -17,7 +17,7 @@ from engine.channels.twiml.unsigned import Unsigned
 from engine.core.model.errors import Code
 from engine.core.model.records import LegStatus
 from engine.core.numbers.e164 import UNCLEAR, is_unclear, with_plus
-from engine.core.ports.observing import DoorProblem, Observer, TrafficMeter
+from engine.core.ports.observing import Observer, Rejection, TrafficMeter
 from engine.core.ports.operations import Clock, DataPlane
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
 from engine.formats.responses import problem as _problem
@@ -33,8 +33,8 @@ Reply = Callable[[bytes], None]
 """Takes one whole HTTP response."""
 
 
-class DoorSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How the door behaves where an operator may choose."""
+class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the endpoint behaves where an operator may choose."""
 
     public_url: str
     """Scheme, host and path prefix at which the platform reaches us; no slash at the end."""
@@ -83,7 +83,7 @@ _AMBIGUOUS = _problem(
 _BAD_SIGNATURE = _problem(HTTPStatus.FORBIDDEN, Code.BAD_SIGNATURE, "X-Twilio-Signature is missing or wrong")
 
 
-class Door:
+class WebhookEndpoint:
     """Answers webhooks from a data plane."""
 
     def __init__(
@@ -94,7 +94,7 @@ class Door:
         meter: TrafficMeter,
         clock: Clock,
         monotonic: Clock,
-        settings: DoorSettings,
+        settings: WebhookSettings,
     ) -> None:
         """Let webhooks in to a data plane; `monotonic` counts seconds from wherever it likes."""
         prefix = urlsplit(settings.public_url).path.encode()
@@ -111,10 +111,6 @@ class Door:
         self._signed_urls = {path: _signed_urls(settings.public_url + path.decode()) for path in PATHS}
         self._status_url = f"{settings.public_url}{STATUS_PATH.decode()}?"
 
-    def turn_away(self, problem: DoorProblem) -> None:
-        """Count a request that was refused before it was read."""
-        self._observer.turned_away(problem)
-
     def answer(self, webhook: Webhook, reply: Reply) -> None:
         """Answer one webhook, at once or after its commit; `reply` is called once, on the event loop."""
         try:
@@ -127,7 +123,7 @@ class Door:
             else:
                 self._receive(webhook, form, message_event(form.fields), reply)
         except MalformedForm as problem:
-            self._observer.turned_away(DoorProblem.MALFORMED)
+            self._observer.rejected(Rejection.MALFORMED)
             reply(_problem(HTTPStatus.BAD_REQUEST, Code.INVALID_PARAMETER, f"Invalid parameter {problem}"))
 
     def _receive(self, webhook: Webhook, form: Form, event: InboundEvent, reply: Reply) -> None:
@@ -169,7 +165,7 @@ class Door:
 
         def taken(outcome: ReportOutcome | None) -> None:
             if outcome is ReportOutcome.AMBIGUOUS:
-                self._observer.turned_away(DoorProblem.MALFORMED)
+                self._observer.rejected(Rejection.MALFORMED)
                 reply(_AMBIGUOUS)
             else:
                 reply(_NOT_READY if outcome is None else _TAKEN)
@@ -185,7 +181,7 @@ class Door:
         if outcome is Outcome.ANSWERED:
             return _twiml(decision.twiml.encode()) if decision.twiml else _DROPPED
         if outcome is Outcome.UNKNOWN_NUMBER:
-            self._observer.turned_away(DoorProblem.UNKNOWN_NUMBER)
+            self._observer.rejected(Rejection.UNKNOWN_NUMBER)
             return _UNKNOWN_NUMBER
         return _NOT_READY
 
