@@ -106,8 +106,8 @@ def _filled(data_dir: Path, address: str, *, hosts: int, pairs: Sequence[tuple[s
 
 
 def _batch(pairs: Sequence[tuple[str, str]]) -> bytes:
-    seats = [{"Identifier": who, "ProxyIdentifier": proxy} for who, proxy in pairs]
-    items = [{"Participants": seats[at : at + 2]} for at in range(0, len(seats), 2)]
+    endpoints = [{"Identifier": who, "ProxyIdentifier": proxy} for who, proxy in pairs]
+    items = [{"Participants": endpoints[at : at + 2]} for at in range(0, len(endpoints), 2)]
     return "\n".join(map(json.dumps, items)).encode()
 
 

@@ -128,9 +128,9 @@ async def serve_doors(told: Connection, _: Routes) -> None:
         telemetry = Telemetry()
         async with host_on(Path(directory, "data")) as host, AsyncExitStack() as stack:
             ready = await filled(host, sessions=SESSIONS)
-            seats = _pairs(Path(directory, "data", DATABASE))
+            endpoints = _pairs(Path(directory, "data", DATABASE))
             on_http = await pairs_of(ready, first=SESSIONS, mode=Mode.VOICE_AND_MESSAGE)
-            doors = Doors(0, ready.account.sid, ready.account.auth_token, seats, on_http=on_http)
+            doors = Doors(0, ready.account.sid, ready.account.auth_token, endpoints, on_http=on_http)
             ports = {}
             for name, timer in (("metered", monotonic), ("silent", _stand_still)):
                 is_metered = name == "metered"
@@ -183,8 +183,8 @@ def _port(bound: socket.socket) -> int:
 
 def _pairs(database: Path) -> tuple[tuple[str, str], ...]:
     """Return (identifier, proxy number) of the sessions that route."""
-    seats = [seat for session in sessions_of(chunks_in(database)) for seat in session.seats]
-    return tuple((seat.identifier, seat.proxy) for seat in seats)
+    endpoints = [endpoint for session in sessions_of(chunks_in(database)) for endpoint in session.endpoints]
+    return tuple((endpoint.identifier, endpoint.proxy) for endpoint in endpoints)
 
 
 # -- resolve -----------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from engine.core.model.sids import SidKind
 from engine.core.routing.decide import NumberRules, decide
 from engine.core.routing.shortcuts import ANY_ACCOUNT, IS_COMPILED, NEVER, ShortcutIndex, note
 from engine.core.routing.traffic import Decision, InboundEvent
-from engine.core.sessions.bindings import ActiveSession, Bindings, Seat
+from engine.core.sessions.bindings import ActiveSession, Bindings, Endpoint
 from engine.runtime import OrderedMint
 
 BINDINGS = 100_000
@@ -37,17 +37,17 @@ def bindings_of_numbers() -> dict[str, Bindings]:
     numbers = {proxy_number(index): Bindings() for index in range(NUMBERS)}
     mint = OrderedMint()
     for index in range(BINDINGS // 2):
-        seats = tuple(_seat(mint(SidKind.PARTICIPANT), 2 * index + side) for side in (0, 1))
+        endpoints = tuple(_endpoint(mint(SidKind.PARTICIPANT), 2 * index + side) for side in (0, 1))
         session = ActiveSession(
-            mint(SidKind.SESSION), "KS" + "0" * 32, "AC" + "0" * 32, Mode.VOICE_AND_MESSAGE, seats, idle_since=0.0
+            mint(SidKind.SESSION), "KS" + "0" * 32, "AC" + "0" * 32, Mode.VOICE_AND_MESSAGE, endpoints, idle_since=0.0
         )
-        for seat in seats:
-            numbers[seat.proxy].bind(seat.identifier, session)
+        for endpoint in endpoints:
+            numbers[endpoint.proxy].bind(endpoint.identifier, session)
     return numbers
 
 
-def _seat(sid: str, index: int) -> Seat:
-    return Seat(sid, person(index), proxy_number(index % NUMBERS))
+def _endpoint(sid: str, index: int) -> Endpoint:
+    return Endpoint(sid, person(index), proxy_number(index % NUMBERS))
 
 
 def events(*, are_strangers: bool) -> list[bytes]:

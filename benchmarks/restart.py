@@ -57,8 +57,8 @@ def _peer(data_dir: Path, sessions: int) -> Took:
     start, cpu = time.perf_counter(), _cpu_seconds()
     with closing(sqlite3.connect(data_dir / DATABASE)) as database:
         rows = sum(1 for _ in database.execute("SELECT * FROM sessions"))
-        seats = sum(1 for _ in database.execute("SELECT * FROM participants"))
-    assert (rows, seats) == (sessions, 2 * sessions)
+        endpoints = sum(1 for _ in database.execute("SELECT * FROM participants"))
+    assert (rows, endpoints) == (sessions, 2 * sessions)
     return Took(time.perf_counter() - start, _cpu_seconds() - cpu)
 
 

@@ -46,8 +46,8 @@ async def serve(told: Connection, _: Routes, *, data_dir: Path) -> None:
     async with engine_on(data_dir) as engine:
         ready = await filled(engine.host, sessions=0)
         for index in range(0, BINDINGS, 2):
-            seats = (pair_at(index), pair_at(index + 1))
-            participants = tuple(ParticipantRequest(identifier=who, proxy_identifier=proxy) for who, proxy in seats)
+            endpoints = (pair_at(index), pair_at(index + 1))
+            participants = tuple(ParticipantRequest(identifier=who, proxy_identifier=proxy) for who, proxy in endpoints)
             request = SessionRequest(participants=participants)
             await ready.host.control.create_session(ready.account.sid, ready.service.sid, request)
         told.send(Ready(feed_port_of(engine), ready.account.sid, ready.account.auth_token))

@@ -53,7 +53,7 @@ async def _first(data_dir: Path) -> tuple[str, str]:
 def _multiply(database: sqlite3.Connection, sessions: int) -> None:
     database.row_factory = sqlite3.Row
     session = dict(database.execute("SELECT * FROM sessions").fetchone())
-    seat = dict(database.execute("SELECT * FROM participants").fetchone())
+    endpoint = dict(database.execute("SELECT * FROM participants").fetchone())
     sids = {row["address"]: row["sid"] for row in database.execute("SELECT address, sid FROM numbers")}
     database.execute("DELETE FROM sessions")
     database.execute("DELETE FROM participants")
@@ -61,15 +61,15 @@ def _multiply(database: sqlite3.Connection, sessions: int) -> None:
         places = range(first, min(first + CHUNK, sessions))
         database.execute("BEGIN")
         _insert(database, "sessions", ({**session, "sid": _key(b"S", place)} for place in places))
-        _insert(database, "participants", (row for place in places for row in _seats(seat, sids, place)))
+        _insert(database, "participants", (row for place in places for row in _endpoints(endpoint, sids, place)))
         database.execute("COMMIT")
 
 
-def _seats(seat: dict[str, object], sids: dict[object, bytes], place: int) -> Iterator[dict[str, object]]:
+def _endpoints(endpoint: dict[str, object], sids: dict[object, bytes], place: int) -> Iterator[dict[str, object]]:
     for index in (2 * place, 2 * place + 1):
         identifier, proxy = map(address_cell, pair_at(index))
         yield {
-            **seat,
+            **endpoint,
             "session_sid": _key(b"S", place),
             "sid": _key(b"P", index),
             "identifier": identifier,

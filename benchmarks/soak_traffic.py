@@ -43,7 +43,7 @@ _NONE = bytes(_SID_BYTES)
 _LINES = {"content-type": "application/x-ndjson"}
 
 
-class Seat(msgspec.Struct, frozen=True):
+class Endpoint(msgspec.Struct, frozen=True):
     """A participant of a ride."""
 
     sid: str
@@ -56,7 +56,7 @@ class Ride(msgspec.Struct, eq=False):
 
     number: int
     sid: str
-    seats: tuple[Seat, Seat]
+    endpoints: tuple[Endpoint, Endpoint]
     sent: int = 0
     """Messages so far; they are numbered from 0."""
     waiting: int = 0
@@ -79,9 +79,9 @@ class Ride(msgspec.Struct, eq=False):
         sender, partner = self.sides(place)
         return Message(sender.identifier, sender.proxy, f"SM-{self.number}-{place}", f"{partner.identifier} {place}")
 
-    def sides(self, place: int) -> tuple[Seat, Seat]:
+    def sides(self, place: int) -> tuple[Endpoint, Endpoint]:
         """Return who writes a message, and who is to read it."""
-        first, second = self.seats
+        first, second = self.endpoints
         return (first, second) if place % 2 == 0 else (second, first)
 
 
@@ -148,11 +148,11 @@ class Traffic:
             if result["status"] != HTTPStatus.CREATED:
                 self.tally.fault("not opened", str(result))
                 continue
-            seats = {
-                one["identifier"]: Seat(one["sid"], one["identifier"], one["proxy_identifier"])
+            endpoints = {
+                one["identifier"]: Endpoint(one["sid"], one["identifier"], one["proxy_identifier"])
                 for one in result["participants"]
             }
-            first, second = (seats[one] for one in _people(number))
+            first, second = (endpoints[one] for one in _people(number))
             ride = Ride(number, result["session"]["sid"], (first, second))
             self.rides.append(ride)
             self.open.append(ride)

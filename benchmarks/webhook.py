@@ -103,8 +103,8 @@ async def _provisioned(engine: RunningEngine) -> Ready:
 async def pairs_of(ready: Filled, *, first: int, mode: Mode) -> tuple[tuple[str, str], ...]:
     """Create sessions whose proxy numbers are chosen here; return (identifier, proxy number) of their participants."""
     pairs = [(person(index), proxy_number(index % NUMBERS)) for index in range(2 * first, 2 * (first + PAIRS))]
-    for seats in zip(pairs[::2], pairs[1::2], strict=True):
-        participants = tuple(ParticipantRequest(identifier=who, proxy_identifier=proxy) for who, proxy in seats)
+    for endpoints in zip(pairs[::2], pairs[1::2], strict=True):
+        participants = tuple(ParticipantRequest(identifier=who, proxy_identifier=proxy) for who, proxy in endpoints)
         request = SessionRequest(participants=participants, mode=mode)
         await ready.host.control.create_session(ready.account.sid, ready.service.sid, request)
     return tuple(pairs)

@@ -30,7 +30,7 @@ from actors.traffic.stream import (
 )
 from engine.core.model.records import Address
 from engine.core.ports.operations import Clock
-from engine.core.sessions.bindings import ActiveSession, Seat
+from engine.core.sessions.bindings import ActiveSession, Endpoint
 
 WITHDRAWN_KEPT = 10_000
 """Sessions withdrawn lately that are kept for the ends of their calls."""
@@ -123,7 +123,7 @@ class Mirror:
                 session.kept_idle_since = min(session.kept_idle_since + by, now)
             if session.date_expiry is not None:
                 session.date_expiry += by
-            self._directory.renew_shortcuts(session.seats)
+            self._directory.renew_shortcuts(session.endpoints)
 
     async def _apply(self, batch: Batch) -> int:
         """Return the number of the last operation carried out, 0 when the stream must begin anew."""
@@ -180,29 +180,29 @@ class Mirror:
     def _route(self, told: Routed) -> None:
         said, session = _by_clock_ahead(told, self.offset), self.sessions.get(told.sid)
         self._withdrawn.pop(said.sid, None)
-        if not any(self._is_here(seat.proxy) for seat in said.seats):
+        if not any(self._is_here(endpoint.proxy) for endpoint in said.endpoints):
             self._withdraw(said.sid)
             return
         if session is None:
             session = self.sessions[said.sid] = _mirrored(said)
-            self._bind(session, said.seats)
+            self._bind(session, said.endpoints)
             return
-        gone = [seat for seat in session.seats if seat not in said.seats]
-        come = [seat for seat in said.seats if seat not in session.seats]
+        gone = [endpoint for endpoint in session.endpoints if endpoint not in said.endpoints]
+        come = [endpoint for endpoint in said.endpoints if endpoint not in session.endpoints]
         self._unbind(session, gone)
-        self._directory.renew_shortcuts((*session.seats, *said.seats))
-        session.reseat(said.seats)
+        self._directory.renew_shortcuts((*session.endpoints, *said.endpoints))
+        session.set_endpoints(said.endpoints)
         session.ttl_seconds, session.date_expiry = said.ttl_seconds, said.date_expiry
         session.idle_since = max(session.idle_since, said.idle_since)
         if session.activation != said.activation:
-            self._unbind(session, [seat for seat in session.seats if seat not in come])
-            session.activation, come = said.activation, list(said.seats)
+            self._unbind(session, [endpoint for endpoint in session.endpoints if endpoint not in come])
+            session.activation, come = said.activation, list(said.endpoints)
         self._bind(session, come)
 
     def _withdraw(self, sid: str) -> None:
         session = self.sessions.pop(sid, None)
         if session is not None:
-            self._unbind(session, session.seats)
+            self._unbind(session, session.endpoints)
             session.is_bound = False
             if session.is_expired(self._clock()):
                 self._lapse(session)  # most likely that is why; if not, it will be said anew that it routes
@@ -211,19 +211,21 @@ class Mirror:
                 del self._withdrawn[next(iter(self._withdrawn))]
 
     def _lapse(self, session: ActiveSession) -> None:
-        for seat in session.seats:
-            self._directory.lapse(seat.proxy, seat.identifier, session.sid)
+        for endpoint in session.endpoints:
+            self._directory.lapse(endpoint.proxy, endpoint.identifier, session.sid)
 
-    def _bind(self, session: ActiveSession, seats: Iterable[Seat]) -> None:
+    def _bind(self, session: ActiveSession, endpoints: Iterable[Endpoint]) -> None:
         session.is_bound = True
-        for seat in seats:
-            if self._is_here(seat.proxy) and self._directory.has(seat.proxy):  # its service may have been erased
-                self._directory.bind(seat, session)
+        for endpoint in endpoints:
+            if self._is_here(endpoint.proxy) and self._directory.has(
+                endpoint.proxy
+            ):  # its service may have been erased
+                self._directory.bind(endpoint, session)
 
-    def _unbind(self, session: ActiveSession, seats: Iterable[Seat]) -> None:
-        for seat in seats:
-            if self._is_here(seat.proxy):
-                self._directory.unbind(seat, session)
+    def _unbind(self, session: ActiveSession, endpoints: Iterable[Endpoint]) -> None:
+        for endpoint in endpoints:
+            if self._is_here(endpoint.proxy):
+                self._directory.unbind(endpoint, session)
 
     def _told(self, applied: int) -> Taken:
         for sid, touch in self._touched.items():
@@ -252,7 +254,7 @@ def _mirrored(said: Routed) -> ActiveSession:
         said.service_sid,
         said.account_sid,
         said.mode,
-        said.seats,
+        said.endpoints,
         said.idle_since,
         said.ttl_seconds,
         said.date_expiry,

@@ -181,7 +181,7 @@ class Neighbourhood:
             incarnation=self._incarnation,
             send=lambda batch: self._mesh.ask(host, NumberSide.take, batch),
             sessions=self._all_sessions,
-            concerns=lambda session: any(self._place(seat.proxy) == host for seat in session.seats),
+            concerns=lambda session: any(self._place(endpoint.proxy) == host for endpoint in session.endpoints),
             heard=self._heard,
             is_loaded=lambda: self._is_read,
             clock=self._parts.clock,

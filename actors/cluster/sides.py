@@ -28,7 +28,7 @@ from engine.core.model.records import Address, Interaction, Participant, Session
 from engine.core.pools.allocation import session_wanted
 from engine.core.ports.operations import Page, PageCursor
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome, SessionWanted
-from engine.core.sessions.bindings import Seat
+from engine.core.sessions.bindings import Endpoint
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,11 +91,11 @@ class NumberSide:
         """Record a message of the application to the participant of a number here."""
         actor = self._directory.find(proxy)
         session = None if actor is None or actor.source is None else actor.source.sessions.get(session_sid)
-        seats = () if session is None else session.seats
-        seat = next((seat for seat in seats if seat.participant_sid == participant_sid), None)
-        if actor is None or session is None or seat is None:
+        endpoints = () if session is None else session.endpoints
+        endpoint = next((endpoint for endpoint in endpoints if endpoint.participant_sid == participant_sid), None)
+        if actor is None or session is None or endpoint is None:
             raise not_found(f"/Sessions/{session_sid}/Participants/{participant_sid}")
-        return await actor.push(session, seat, body=body, media=media)
+        return await actor.push(session, endpoint, body=body, media=media)
 
     async def interaction(self, interaction_sid: str) -> Interaction | None:
         """Find an interaction here."""
@@ -182,11 +182,11 @@ class OtherHosts:
         self._mesh = mesh
         self._place = place
 
-    async def push(self, seat: Seat, session_sid: str, *, body: str, media: tuple[str, ...]) -> Interaction:
+    async def push(self, endpoint: Endpoint, session_sid: str, *, body: str, media: tuple[str, ...]) -> Interaction:
         """Record a message of the application to a participant whose number is on another host."""
-        host = self._place(seat.proxy)
+        host = self._place(endpoint.proxy)
         return await self._mesh.ask_quickly(
-            host, NumberSide.push, seat.proxy, seat.participant_sid, session_sid, body=body, media=media
+            host, NumberSide.push, endpoint.proxy, endpoint.participant_sid, session_sid, body=body, media=media
         )
 
     async def interaction(self, interaction_sid: str) -> Interaction | None:

@@ -97,14 +97,14 @@ class SessionBatches:
             return ItemRefused(code=code, message="An internal error occurred; it has been logged", http_status=500)
 
     def touched_by(self, coordinator: ServiceCoordinator, item: UpdateItem) -> set[str]:
-        """Return the session that an item names, and whose pairs it may take or free."""
+        """Return the session that an item names, and whose bindings it may add or remove."""
         try:
             session_sid = coordinator.session_sid(item.session)
         except ApiError:
             return {item.session}  # it may be made by an earlier item
         active = coordinator.active_session(session_sid)
-        seats = self._parts.store.participants(session_sid) if active is None else active.seats
-        return {item.session, session_sid, *(seat.identifier for seat in seats)}
+        endpoints = self._parts.store.participants(session_sid) if active is None else active.endpoints
+        return {item.session, session_sid, *(endpoint.identifier for endpoint in endpoints)}
 
     async def _carry_out(self, coordinator: ServiceCoordinator, item: BatchItem) -> ItemDone:
         if item.key is None:
@@ -205,7 +205,7 @@ def _refused(problem: ApiError) -> ItemRefused:
 
 async def _apply(coordinator: ServiceCoordinator, item: BatchItem) -> ItemDone:
     if isinstance(item, CreateItem):
-        session, participants = await coordinator.seat_session(item.request, key=item.key)
+        session, participants = await coordinator.endpoint_session(item.request, key=item.key)
         return ItemDone(session=session, participants=participants)
     session_sid = coordinator.session_sid(item.session)
     return ItemDone(session=await coordinator.update_session(session_sid, item.update, key=item.key))

@@ -8,12 +8,12 @@ go one after the other. Source: behaviour 3 to 8.
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
+from actors.control.allocator import Allocator
 from actors.control.elsewhere import Elsewhere
 from actors.control.erasures import Erasures
 from actors.control.operations import Counted, update_asked
 from actors.control.participation import Participation, forget_lapsed
 from actors.control.routes import Routes
-from actors.control.seating import Seating
 from actors.kernel.locks import KeyedLocks
 from actors.kernel.parts import Parts
 from actors.kernel.registry import Registry
@@ -59,7 +59,7 @@ EXPIRY_RETRY_SECONDS = 1.0
 
 
 class ServiceCoordinator:
-    """One service with its pool, its sessions and its pairs."""
+    """One service with its pool, its sessions and its bindings."""
 
     def __init__(
         self,
@@ -92,12 +92,12 @@ class ServiceCoordinator:
         self._watch = watch
         self._unwatch = unwatch
         self._calls_of = calls_of
-        self._seating = Seating(parts, service=lambda: self.service, account=self._account, owns=owns)
+        self._allocator = Allocator(parts, service=lambda: self.service, account=self._account, owns=owns)
         self._active: dict[str, ActiveSession] = {}
         self._claimed_names: set[str] = set()
         self._locks = KeyedLocks()
         self.participation = Participation(
-            parts, self, self._seating, self._locks, directory=directory, routes=routes, elsewhere=elsewhere
+            parts, self, self._allocator, self._locks, directory=directory, routes=routes, elsewhere=elsewhere
         )
 
     # -- the service and its pool --------------------------------------------------------------------------------
@@ -122,30 +122,30 @@ class ServiceCoordinator:
     def check_room(self, *, is_reserved: bool, number_sid: str) -> None:
         """Refuse one more reserved (or unreserved) number with POOL_FULL; warn with 80624 when room gets short."""
         self.check_present()
-        if self._seating.pool.check_room(is_reserved=is_reserved):
+        if self._allocator.pool.check_room(is_reserved=is_reserved):
             self._tell(Code.POOL_NEARLY_FULL, "The pool is at 85 % of its limit", resource_sid=number_sid)
 
     def number_joined(self, number: ProxyNumber) -> None:
         """Let a pooled number be selected, or take over its changed record."""
         if self.is_erased:
             return
-        if self._seating.pool.get_by_sid(number.sid) is None:
-            self._seating.pool.add(number)
+        if self._allocator.pool.get_by_sid(number.sid) is None:
+            self._allocator.pool.add(number)
         else:
-            self._seating.pool.replace(number)
+            self._allocator.pool.replace(number)
 
     def number_left(self, number_sid: str) -> None:
         """Let a number that is out of the pool be selected no more."""
-        if self._seating.pool.get_by_sid(number_sid) is not None:
-            self._seating.pool.remove(number_sid)
+        if self._allocator.pool.get_by_sid(number_sid) is not None:
+            self._allocator.pool.remove(number_sid)
 
     def number_leaves(self, number: ProxyNumber) -> None:
         """Let a number be selected no more, and not route; NUMBER_IN_ACTIVE_SESSIONS while it is in use."""
-        in_use = self._seating.pool.in_use(number.address)
+        in_use = self._allocator.pool.in_use(number.address)
         if in_use:
             problem = f"{mask(number.address)} is used by {in_use} active sessions; reserve it and let them end"
             raise ApiError(Code.NUMBER_IN_ACTIVE_SESSIONS, problem)
-        self._seating.pool.remove(number.sid)
+        self._allocator.pool.remove(number.sid)
         self._directory.close(number.address)
 
     def number_stays(self, number: ProxyNumber) -> None:
@@ -155,7 +155,7 @@ class ServiceCoordinator:
 
     def pool_number(self, number_sid: str) -> ProxyNumber:
         """Return a number of the pool; ApiError NOT_FOUND."""
-        number = None if self.is_erased else self._seating.pool.get_by_sid(number_sid)
+        number = None if self.is_erased else self._allocator.pool.get_by_sid(number_sid)
         if number is None:
             raise not_found(
                 f"{self._path}/{'ShortCodes' if number_sid.startswith('SC') else 'PhoneNumbers'}/{number_sid}"
@@ -164,18 +164,18 @@ class ServiceCoordinator:
 
     def number_at(self, address: Address) -> ProxyNumber:
         """Return a number of the pool by its address; ApiError PROXY_IDENTIFIER_NOT_IN_SERVICE."""
-        number = self._seating.pool.get(address)
+        number = self._allocator.pool.get(address)
         if number is None:
             raise not_in_service(address)
         return number
 
     def pool_numbers(self) -> Iterable[ProxyNumber]:
         """Walk the pool."""
-        return self._seating.pool
+        return self._allocator.pool
 
     def in_use(self, number: ProxyNumber) -> int:
         """Count the active sessions that use a number; one whose participants share it counts once."""
-        return self._seating.pool.in_use(number.address)
+        return self._allocator.pool.in_use(number.address)
 
     @property
     def active_sessions(self) -> int:
@@ -185,13 +185,13 @@ class ServiceCoordinator:
     @property
     def pool_state(self) -> PoolState:
         """How full the pool is."""
-        return self._seating.pool_state
+        return self._allocator.pool_state
 
     # -- sessions ------------------------------------------------------------------------------------------------
 
     def reload(self, sessions: Sequence[ActiveSession]) -> None:
         """Take up active sessions that the store holds, in the order of activation."""
-        self._seating.reload_seats(sessions)
+        self._allocator.reload(sessions)
         self._routes.restore(sessions)
         for session in sessions:
             self._active[session.sid] = session
@@ -199,15 +199,15 @@ class ServiceCoordinator:
 
     def reloaded(self) -> None:
         """Note that all sessions that the store holds are taken up."""
-        self._seating.reloaded()
+        self._allocator.reloaded()
 
     async def create_session(self, request: SessionRequest) -> Session:
         """Make a session with its participants, all or nothing."""
-        session, _ = await self.seat_session(request)
+        session, _ = await self.endpoint_session(request)
         return session
 
     @Counted(SessionOperation.CREATE)
-    async def seat_session(
+    async def endpoint_session(
         self, request: SessionRequest, *, key: ItemKey | None = None
     ) -> tuple[Session, tuple[Participant, ...]]:
         """Make a session, as `create_session`, and return its participants too; `key` is committed with it."""
@@ -222,14 +222,14 @@ class ServiceCoordinator:
         )
         self._check_name_is_free(session.unique_name)
         is_strict = request.fail_on_participant_conflict
-        participants = self._seating.join(session, request.participants, asks_strict=is_strict)
-        self._seating.reserve(participants if session.is_active else ())
+        participants = self._allocator.join(session, request.participants, asks_strict=is_strict)
+        self._allocator.reserve(participants if session.is_active else ())
         if session.unique_name is not None:
             self._claimed_names.add(session.unique_name)
         try:
             await self._parts.store.write((SessionCreated(session, participants), *self._used(key, session.sid)))
         except BaseException:
-            self._seating.let_go(participants if session.is_active else ())
+            self._allocator.release(participants if session.is_active else ())
             raise
         finally:
             self._claimed_names.discard(session.unique_name or "")
@@ -279,7 +279,7 @@ class ServiceCoordinator:
                     await self._parts.store.write(beside)
                 return session
             if plan.reopens:
-                is_strict = self._seating.is_strict(asked=update.fail_on_participant_conflict is True)
+                is_strict = self._allocator.is_strict(asked=update.fail_on_participant_conflict is True)
                 await self._reopen(session, plan.change, beside, is_strict=is_strict)
             elif plan.closes:
                 await self._end(session_sid, plan.change, beside)
@@ -351,7 +351,7 @@ class ServiceCoordinator:
         await self._elsewhere.erase_interaction(interaction_sid)
         await self._parts.store.write((InteractionErased(interaction_sid),))
 
-    # -- joining, pairs and ends ---------------------------------------------------------------------------------
+    # -- joining, bindings and ends ---------------------------------------------------------------------------------
 
     async def _activate(self, session: Session, participants: tuple[Participant, ...]) -> None:
         active = active_session(session, participants)
@@ -375,17 +375,17 @@ class ServiceCoordinator:
         self, session: Session, change: SessionChanged, beside: tuple[Change, ...], *, is_strict: bool
     ) -> None:
         participants = self._live(session.sid)
-        self._seating.check_return(participants, is_strict=is_strict)
-        self._seating.reserve(participants)
+        self._allocator.check_return(participants, is_strict=is_strict)
+        self._allocator.reserve(participants)
         try:
             await self._parts.store.write((change, *beside))
         except BaseException:
-            self._seating.let_go(participants)
+            self._allocator.release(participants)
             raise
         await self._activate(self._parts.store.session(session.sid) or session, participants)
 
     async def _end(self, session_sid: str, change: Change, beside: tuple[Change, ...] = ()) -> ActiveSession | None:
-        """Stop routing a session, commit why, free its pairs; if the commit fails it routes again."""
+        """Stop routing a session, commit why, remove its bindings; if the commit fails it routes again."""
         active = self._active.get(session_sid)
         if active is not None:
             await self._routes.withdraw(active)
@@ -401,7 +401,7 @@ class ServiceCoordinator:
         if active is not None and self._active.pop(session_sid, None) is not None:
             await self._routes.withdraw(active)  # an erasure of the service that failed meanwhile published it again
             self._unwatch(active)
-            self._seating.let_go_seats(active)
+            self._allocator.release_session(active)
             if self.service.options.hangs_up_on_close:
                 await self._elsewhere.hang_up(session_sid)
         return active

@@ -6,7 +6,7 @@ from typing import Protocol
 from engine.core.model.errors import not_found
 from engine.core.model.records import Interaction
 from engine.core.ports.operations import Page, PageCursor
-from engine.core.sessions.bindings import Seat
+from engine.core.sessions.bindings import Endpoint
 
 Erase = Callable[[tuple[str, ...]], Awaitable[None]]
 """Has a host erase the interactions of sessions; raises MasklineError."""
@@ -15,7 +15,7 @@ Erase = Callable[[tuple[str, ...]], Awaitable[None]]
 class Elsewhere(Protocol):
     """The number actors and interactions on other hosts, as a coordinator needs them."""
 
-    async def push(self, seat: Seat, session_sid: str, *, body: str, media: tuple[str, ...]) -> Interaction:
+    async def push(self, endpoint: Endpoint, session_sid: str, *, body: str, media: tuple[str, ...]) -> Interaction:
         """Record a message of the application to a participant whose number is on another host."""
 
     async def interaction(self, interaction_sid: str) -> Interaction | None:
@@ -39,10 +39,10 @@ class Elsewhere(Protocol):
 class Nowhere:
     """The other hosts of a host that is alone."""
 
-    async def push(self, seat: Seat, session_sid: str, *, body: str, media: tuple[str, ...]) -> Interaction:
+    async def push(self, endpoint: Endpoint, session_sid: str, *, body: str, media: tuple[str, ...]) -> Interaction:
         """Not find the number."""
         del body, media
-        raise not_found(f"/Sessions/{session_sid}/Participants/{seat.participant_sid}")
+        raise not_found(f"/Sessions/{session_sid}/Participants/{endpoint.participant_sid}")
 
     async def interaction(self, interaction_sid: str) -> Interaction | None:
         """Find nothing."""

@@ -1,17 +1,17 @@
 """The participants of a service's sessions: who joins, changes, leaves, and is sent a message.
 
-Changes of one session go one after the other, in the coordinator's turn; a seat that ends is withdrawn from routing
-before its end is committed. Source: behaviour 3.5, 3.7.
+Changes of one session go one after the other, in the coordinator's turn. An endpoint that ends is withdrawn from
+routing before its end is committed. Source: behaviour 3.5, 3.7.
 """
 
 from typing import Protocol
 
 import msgspec
 
+from actors.control.allocator import Allocator, is_shared
 from actors.control.elsewhere import Elsewhere
 from actors.control.operations import Counted
 from actors.control.routes import Routes
-from actors.control.seating import Seating, is_shared
 from actors.kernel.locks import KeyedLocks
 from actors.kernel.parts import Parts
 from actors.traffic.directory import Directory
@@ -21,7 +21,7 @@ from engine.core.model.records import Interaction, Mode, Participant, Service, S
 from engine.core.model.requests import ParticipantRequest, ParticipantUpdate
 from engine.core.pools.allocation import request_after
 from engine.core.ports.observing import SessionOperation
-from engine.core.sessions.bindings import ActiveSession, Seat, seat_of
+from engine.core.sessions.bindings import ActiveSession, Endpoint, endpoint_of
 
 
 class Sessions(Protocol):
@@ -48,7 +48,7 @@ class Participation:
         self,
         parts: Parts,
         sessions: Sessions,
-        seating: Seating,
+        allocator: Allocator,
         locks: KeyedLocks,
         *,
         directory: Directory,
@@ -58,7 +58,7 @@ class Participation:
         """Keep the participants of sessions; `locks` puts the changes of one session in order."""
         self._parts = parts
         self._sessions = sessions
-        self._seating = seating
+        self._allocator = allocator
         self._locks = locks
         self._directory = directory
         self._routes = routes
@@ -73,16 +73,16 @@ class Participation:
             if active is None:
                 raise session_closed()
             present = self._parts.store.participants(session_sid)
-            (participant,) = self._seating.join(session, (request,), present=present)
-            seat = seat_of(participant)
-            is_new_proxy = seat.proxy not in active.proxies()
-            self._seating.hold(participant.identifier, participant.proxy_identifier, is_new_use=is_new_proxy)
+            (participant,) = self._allocator.join(session, (request,), present=present)
+            endpoint = endpoint_of(participant)
+            is_new_proxy = endpoint.proxy not in active.proxies()
+            self._allocator.add(participant.identifier, participant.proxy_identifier, is_new_use=is_new_proxy)
             try:
                 await self._parts.store.write((ParticipantAdded(participant),))
             except BaseException:
-                self._seating.free(participant.identifier, seat.proxy, is_last_use=is_new_proxy)
+                self._allocator.remove(participant.identifier, endpoint.proxy, is_last_use=is_new_proxy)
                 raise
-            await self._routes.publish_seat(active, seat)
+            await self._routes.publish_endpoint(active, endpoint)
             return participant
 
     def get(self, session_sid: str, participant_sid: str) -> Participant:
@@ -101,24 +101,28 @@ class Participation:
             if participant.date_deleted is not None:
                 raise self._not_found(session_sid, participant_sid)
             active = self._sessions.active_session(session_sid)
-            seat = None
+            endpoint = None
             if active is not None:
-                seat = next(seat for seat in active.seats if seat.participant_sid == participant_sid)
-                await self._routes.withdraw_seat(active, seat)
+                endpoint = next(
+                    endpoint for endpoint in active.endpoints if endpoint.participant_sid == participant_sid
+                )
+                await self._routes.withdraw_endpoint(active, endpoint)
             try:
                 change = ParticipantRemoved(participant_sid, session_sid, self._parts.clock())
                 await self._parts.store.write((change,))
             except BaseException:
-                if active is not None and seat is not None:
-                    await self._routes.publish_seat(active, seat)
+                if active is not None and endpoint is not None:
+                    await self._routes.publish_endpoint(active, endpoint)
                 raise
-            if active is not None and seat is not None:
-                self._seating.free(seat.identifier, seat.proxy, is_last_use=seat.proxy not in active.proxies())
+            if active is not None and endpoint is not None:
+                self._allocator.remove(
+                    endpoint.identifier, endpoint.proxy, is_last_use=endpoint.proxy not in active.proxies()
+                )
             forget_lapsed(self._routes, participant)
 
     @Counted(SessionOperation.UPDATE_PARTICIPANT)
     async def update(self, session_sid: str, participant_sid: str, update: ParticipantUpdate) -> Participant:
-        """Change a participant of an active session, where the service lets it; their pairs change with them."""
+        """Change a participant of an active session, where the service lets it; their bindings change with them."""
         if not self._sessions.service.options.participants_may_change:
             raise ApiError(Code.METHOD_NOT_ALLOWED, "The service does not let participants be changed")
         async with self._locks.hold(session_sid):
@@ -128,16 +132,18 @@ class Participation:
             if active is None or before.date_deleted is not None:
                 raise session_closed() if active is None else self._not_found(session_sid, participant_sid)
             request = request_after(before, update)
-            if self._seating.keeps_pair(before, request):
+            if self._allocator.keeps_binding(before, request):
                 return await self._rename(before, request)
-            seat = next(seat for seat in active.seats if seat.participant_sid == participant_sid)
-            self._seating.free(seat.identifier, seat.proxy, is_last_use=not is_shared(active, seat))
+            endpoint = next(endpoint for endpoint in active.endpoints if endpoint.participant_sid == participant_sid)
+            self._allocator.remove(endpoint.identifier, endpoint.proxy, is_last_use=not is_shared(active, endpoint))
             try:
                 after = self._changed(session, before, request)
             except BaseException:
-                self._seating.hold(before.identifier, before.proxy_identifier, is_new_use=not is_shared(active, seat))
+                self._allocator.add(
+                    before.identifier, before.proxy_identifier, is_new_use=not is_shared(active, endpoint)
+                )
                 raise
-            await self._replace_seat(active, seat, before, after)
+            await self._replace_endpoint(active, endpoint, before, after)
             return after
 
     async def _rename(self, before: Participant, request: ParticipantRequest) -> Participant:
@@ -148,25 +154,27 @@ class Participation:
 
     def _changed(self, session: Session, before: Participant, request: ParticipantRequest) -> Participant:
         others = tuple(one for one in self._parts.store.participants(session.sid) if one.sid != before.sid)
-        (joined,) = self._seating.join(session, (request,), present=others)
+        (joined,) = self._allocator.join(session, (request,), present=others)
         return msgspec.structs.replace(
             joined, sid=before.sid, date_created=before.date_created, date_updated=self._parts.clock()
         )
 
-    async def _replace_seat(self, active: ActiveSession, seat: Seat, before: Participant, after: Participant) -> None:
-        """Withdraw the old seat, commit, publish the new one; if the commit fails the old one routes again."""
-        was_shared = is_shared(active, seat)
-        await self._routes.withdraw_seat(active, seat)
-        new = seat_of(after)
-        self._seating.hold(after.identifier, after.proxy_identifier, is_new_use=new.proxy not in active.proxies())
+    async def _replace_endpoint(
+        self, active: ActiveSession, endpoint: Endpoint, before: Participant, after: Participant
+    ) -> None:
+        """Withdraw the old endpoint, commit, publish the new one; if the commit fails the old one routes again."""
+        was_shared = is_shared(active, endpoint)
+        await self._routes.withdraw_endpoint(active, endpoint)
+        new = endpoint_of(after)
+        self._allocator.add(after.identifier, after.proxy_identifier, is_new_use=new.proxy not in active.proxies())
         try:
             await self._parts.write((ParticipantChanged(after),))
         except BaseException:
-            self._seating.free(new.identifier, new.proxy, is_last_use=new.proxy not in active.proxies())
-            self._seating.hold(before.identifier, before.proxy_identifier, is_new_use=not was_shared)
-            await self._routes.publish_seat(active, seat)
+            self._allocator.remove(new.identifier, new.proxy, is_last_use=new.proxy not in active.proxies())
+            self._allocator.add(before.identifier, before.proxy_identifier, is_new_use=not was_shared)
+            await self._routes.publish_endpoint(active, endpoint)
             raise
-        await self._routes.publish_seat(active, new)
+        await self._routes.publish_endpoint(active, new)
 
     @Counted(SessionOperation.SEND_MESSAGE)
     async def send_message(
@@ -179,15 +187,17 @@ class Participation:
             raise session_closed()  # one that is unbound is being closed or erased
         if active.mode is Mode.VOICE_ONLY:
             raise ApiError(Code.IDENTIFIER_TYPE_UNSUPPORTED, "A voice-only session carries no messages")
-        seat = next((seat for seat in active.seats if seat.participant_sid == participant_sid), None)
-        if seat is None:
+        endpoint = next(
+            (endpoint for endpoint in active.endpoints if endpoint.participant_sid == participant_sid), None
+        )
+        if endpoint is None:
             raise self._not_found(session_sid, participant_sid)
-        if not self._routes.is_here(seat.proxy):
-            return await self._elsewhere.push(seat, session_sid, body=body, media=media)
-        actor = self._directory.find(seat.proxy)
+        if not self._routes.is_here(endpoint.proxy):
+            return await self._elsewhere.push(endpoint, session_sid, body=body, media=media)
+        actor = self._directory.find(endpoint.proxy)
         if actor is None:
             raise self._not_found(session_sid, participant_sid)
-        return await actor.push(active, seat, body=body, media=media)
+        return await actor.push(active, endpoint, body=body, media=media)
 
     def _not_found(self, session_sid: str, participant_sid: str) -> ApiError:
         return not_found(

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from actors.traffic.directory import Directory
 from actors.traffic.stream import Checked, Lapsed, LapseForgotten, Operation, Withdrawn, routed
 from engine.core.model.records import Address
-from engine.core.sessions.bindings import ActiveSession, Seat
+from engine.core.sessions.bindings import ActiveSession, Endpoint
 
 Place = Callable[[Address], int]
 """Returns the place of the host that owns a number."""
@@ -52,22 +52,22 @@ class Routes:
             self._directory.bind_all(sessions)
             return
         for session in sessions:
-            session.is_spread = bool(self._links_to(session.seats))
-            self._bind(session.seats, session)
+            session.is_spread = bool(self._links_to(session.endpoints))
+            self._bind(session.endpoints, session)
 
     async def publish(self, *sessions: ActiveSession) -> None:
-        """Let all seats of sessions route from now on; harmless when they do."""
+        """Let all endpoints of sessions route from now on; harmless when they do."""
         said: list[asyncio.Future[bool]] = []
         for session in sessions:
             if not session.is_bound:
                 session.is_bound = True
                 session.activation = session.activation or next(self._activations)
-                self._bind(session.seats, session)
-                said += self._say(session, session.seats, routed)
+                self._bind(session.endpoints, session)
+                said += self._say(session, session.endpoints, routed)
         await _all(said)
 
     async def withdraw(self, *sessions: ActiveSession) -> bool:
-        """Let no seat of sessions route any more; harmless when none does.
+        """Let no endpoint of sessions route any more; harmless when none does.
 
         Returns whether all that passed until now is known: False when a host concerned does not answer, and routes
         no more for that reason.
@@ -76,39 +76,39 @@ class Routes:
         for session in sessions:
             if session.is_bound:
                 session.is_bound = False
-                self._unbind(session.seats, session)
-                said += self._say(session, session.seats, _withdrawn)
+                self._unbind(session.endpoints, session)
+                said += self._say(session, session.endpoints, _withdrawn)
         return await _all(said)
 
-    async def publish_seat(self, session: ActiveSession, seat: Seat) -> None:
+    async def publish_endpoint(self, session: ActiveSession, endpoint: Endpoint) -> None:
         """Let a participant who joined a session route, if the session does."""
-        session.reseat((*session.seats, seat))
-        self._directory.renew_shortcuts(session.seats)
+        session.set_endpoints((*session.endpoints, endpoint))
+        self._directory.renew_shortcuts(session.endpoints)
         if session.is_bound:
-            self._bind((seat,), session)
-            await _all(self._say(session, session.seats, routed))
+            self._bind((endpoint,), session)
+            await _all(self._say(session, session.endpoints, routed))
 
-    async def withdraw_seat(self, session: ActiveSession, seat: Seat) -> None:
+    async def withdraw_endpoint(self, session: ActiveSession, endpoint: Endpoint) -> None:
         """Let a participant of a session route no more, and nobody reach them."""
-        before = session.seats
-        session.reseat(tuple(other for other in before if other is not seat))
+        before = session.endpoints
+        session.set_endpoints(tuple(other for other in before if other is not endpoint))
         self._directory.renew_shortcuts(before)
         if session.is_bound:
-            self._unbind((seat,), session)
+            self._unbind((endpoint,), session)
             await _all(self._say(session, before, routed))
 
     async def amend(self, session: ActiveSession) -> None:
         """Let the numbers of a session, here and elsewhere, go by its limits as they are now."""
-        self._directory.renew_shortcuts(session.seats)
+        self._directory.renew_shortcuts(session.endpoints)
         if session.is_bound:
-            await _all(self._say(session, session.seats, routed))
+            await _all(self._say(session, session.endpoints, routed))
 
     def lapse(self, session: ActiveSession) -> Coroutine[Any, Any, bool]:
         """Let the numbers remember that a withdrawn session expired; to be awaited until all have heard of it."""
-        pairs = tuple((seat.identifier, seat.proxy) for seat in session.seats)
+        pairs = tuple((endpoint.identifier, endpoint.proxy) for endpoint in session.endpoints)
         for identifier, proxy in pairs:
             self._directory.lapse(proxy, identifier, session.sid)
-        return _all([link.put(Lapsed(session.sid, pairs)) for link in self._links_to(session.seats)])
+        return _all([link.put(Lapsed(session.sid, pairs)) for link in self._links_to(session.endpoints)])
 
     def forget_lapsed(self, session_sid: str, identifier: Address, proxy: Address) -> None:
         """Let a number forget an expired session that was erased."""
@@ -123,30 +123,30 @@ class Routes:
             await asyncio.gather(*(link.put(Checked()) for link in self.links.values()))
 
     def _say(
-        self, session: ActiveSession, seats: Iterable[Seat], operation: Callable[[ActiveSession], Operation]
+        self, session: ActiveSession, endpoints: Iterable[Endpoint], operation: Callable[[ActiveSession], Operation]
     ) -> "list[asyncio.Future[bool]]":
-        links = self._links_to(seats)
+        links = self._links_to(endpoints)
         if not links:
             return []
         session.is_spread = True
         said = operation(session)
         return [link.put(said) for link in links]
 
-    def _links_to(self, seats: Iterable[Seat]) -> list[ToHost]:
+    def _links_to(self, endpoints: Iterable[Endpoint]) -> list[ToHost]:
         if not self.links:
             return []
-        places = {self._place(seat.proxy) for seat in seats} - {self._me}
+        places = {self._place(endpoint.proxy) for endpoint in endpoints} - {self._me}
         return [self.links[place] for place in sorted(places)]
 
-    def _bind(self, seats: Iterable[Seat], session: ActiveSession) -> None:
-        for seat in seats:
-            if self.is_here(seat.proxy):
-                self._directory.bind(seat, session)
+    def _bind(self, endpoints: Iterable[Endpoint], session: ActiveSession) -> None:
+        for endpoint in endpoints:
+            if self.is_here(endpoint.proxy):
+                self._directory.bind(endpoint, session)
 
-    def _unbind(self, seats: Iterable[Seat], session: ActiveSession) -> None:
-        for seat in seats:
-            if self.is_here(seat.proxy):
-                self._directory.unbind(seat, session)
+    def _unbind(self, endpoints: Iterable[Endpoint], session: ActiveSession) -> None:
+        for endpoint in endpoints:
+            if self.is_here(endpoint.proxy):
+                self._directory.unbind(endpoint, session)
 
 
 async def _all(said: "list[asyncio.Future[bool]]") -> bool:

@@ -237,7 +237,7 @@ class Host:
 
     @property
     def bindings(self) -> int:
-        """Count the active pairs."""
+        """Count the bindings."""
         return sum(len(actor.bindings) for actor in self._directory)
 
     def _status(self, name: str) -> HostStatus:

@@ -18,7 +18,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.cluster.seats import ClusterPeers, ClusterUnreachable, MakeHost, Makers, Seat
+from actors.cluster.hosted import ClusterPeers, ClusterUnreachable, HostPlacement, MakeHost, Makers
 from actors.cluster.supervisor import Fleet, Membership, Order
 from actors.cluster.watch import Beat, HostReport, Node, Sign
 from engine.core.model.errors import PeerUnavailable
@@ -208,8 +208,8 @@ class HostActor:
     def __init__(self, make: MakeHost, plan: bytes, place: int, *, count: int, timeout: float) -> None:
         """Make the engine and begin to start it; run again by Ray after each restart."""
         context = ray.get_runtime_context()
-        seat = Seat(place, context.get_node_id(), _node_address(), context.get_actor_id() or "")
-        self._engine = make(plan, seat, RayPeers(me=place, count=count, timeout_seconds=timeout))
+        placement = HostPlacement(place, context.get_node_id(), _node_address(), context.get_actor_id() or "")
+        self._engine = make(plan, placement, RayPeers(me=place, count=count, timeout_seconds=timeout))
         self._engine.start()
 
     async def ask(self, source: int, message: bytes) -> bytes | None:

@@ -11,7 +11,7 @@ from engine.core.model.records import Address, ProxyNumber
 from engine.core.numbers.e164 import canonical
 from engine.core.routing.decide import rules_for
 from engine.core.routing.shortcuts import ShortcutIndex
-from engine.core.sessions.bindings import ActiveSession, Seat
+from engine.core.sessions.bindings import ActiveSession, Endpoint
 
 
 class Directory:
@@ -102,28 +102,28 @@ class Directory:
         """Tell whether a number has an actor here."""
         return address in self._actors
 
-    def bind(self, seat: Seat, session: ActiveSession) -> None:
+    def bind(self, endpoint: Endpoint, session: ActiveSession) -> None:
         """Let a participant meet a session on the number that it dials."""
-        self._actors[seat.proxy].bindings.bind(seat.identifier, session)
+        self._actors[endpoint.proxy].bindings.bind(endpoint.identifier, session)
 
     def bind_all(self, sessions: Iterable[ActiveSession]) -> None:
         """Let all participants of sessions meet them, where every number is of this host."""
         for session in sessions:
-            for seat in session.seats:
-                self.bind(seat, session)
+            for endpoint in session.endpoints:
+                self.bind(endpoint, session)
 
-    def unbind(self, seat: Seat, session: ActiveSession) -> None:
+    def unbind(self, endpoint: Endpoint, session: ActiveSession) -> None:
         """Let it meet the session no more; harmless when the number is not ours any more."""
-        actor = self._actors.get(seat.proxy)
+        actor = self._actors.get(endpoint.proxy)
         if actor is not None:
-            actor.bindings.unbind(seat.identifier, session)
+            actor.bindings.unbind(endpoint.identifier, session)
 
-    def renew_shortcuts(self, seats: Iterable[Seat]) -> None:
-        """Look at the session of these seats in full again: its seats or its limits have changed."""
-        for seat in seats:
-            actor = self._actors.get(seat.proxy)
+    def renew_shortcuts(self, endpoints: Iterable[Endpoint]) -> None:
+        """Look at the session of these endpoints in full again: its endpoints or its limits have changed."""
+        for endpoint in endpoints:
+            actor = self._actors.get(endpoint.proxy)
             if actor is not None:
-                actor.bindings.renew_shortcut(seat.identifier)
+                actor.bindings.renew_shortcut(endpoint.identifier)
 
     def lapse(self, proxy: Address, identifier: Address, session_sid: str) -> None:
         """Let a number remember that a session which was withdrawn has expired."""

@@ -33,7 +33,7 @@ from engine.core.routing.decide import (
 from engine.core.routing.event_keys import event_key
 from engine.core.routing.shortcuts import FlatTable
 from engine.core.routing.traffic import Decision, InboundEvent, Reason
-from engine.core.sessions.bindings import ActiveSession, Bindings, Seat, seat_of
+from engine.core.sessions.bindings import ActiveSession, Bindings, Endpoint, endpoint_of
 
 Answer = Callable[[Decision], None]
 
@@ -146,7 +146,7 @@ class NumberActor:
                 self._interaction_log.resume(interaction)
                 continue
             session = self._interaction_log.session_of(interaction)
-            ends = None if session is None else _ends(interaction, session.seats)
+            ends = None if session is None else _ends(interaction, session.endpoints)
             if ends is None:
                 over.append(interaction)
                 continue
@@ -171,11 +171,11 @@ class NumberActor:
         self, event: InboundEvent, interaction: Interaction, participants: Iterable[Participant]
     ) -> Decision | None:
         """Return what was answered when an event became this interaction; None if it did not come from its sender."""
-        ends = _ends(interaction, map(seat_of, participants))
+        ends = _ends(interaction, map(endpoint_of, participants))
         return None if ends is None else self._decision_again(event, interaction, *ends)
 
     def _decision_again(
-        self, event: InboundEvent, interaction: Interaction, caller: Seat, partner: Seat
+        self, event: InboundEvent, interaction: Interaction, caller: Endpoint, partner: Endpoint
     ) -> Decision | None:
         if caller.identifier != canonical(event.sender):
             return None
@@ -193,16 +193,16 @@ class NumberActor:
         return decide(self.bindings, event, rules=self.rules, now=self._parts.clock(), mint=None)
 
     def push(
-        self, session: ActiveSession, seat: Seat, *, body: str, media: tuple[str, ...]
+        self, session: ActiveSession, endpoint: Endpoint, *, body: str, media: tuple[str, ...]
     ) -> "asyncio.Future[Interaction]":
         """Record a message of the application to the participant of this number; awaited as `recorded`."""
         sid, now = self._parts.mint(SidKind.INTERACTION), self._parts.clock()
-        interaction = pushed_message(session, seat, sid=sid, body=body, media=media, now=now)
-        to = outbound_address(seat.identifier, is_call=False, rules=self.rules)
+        interaction = pushed_message(session, endpoint, sid=sid, body=body, media=media, now=now)
+        to = outbound_address(endpoint.identifier, is_call=False, rules=self.rules)
         effects = (
             *self._callback(interaction, session),
             *owing.message(
-                interaction, carrier=self.rules.carrier, to=to, sender=seat.proxy, body=body, parts=self._parts
+                interaction, carrier=self.rules.carrier, to=to, sender=endpoint.proxy, body=body, parts=self._parts
             ),
         )
         return self._interaction_log.recorded(interaction, session, effects)
@@ -266,9 +266,9 @@ class NumberActor:
         answer(decision)
 
 
-def _ends(interaction: Interaction, seats: Iterable[Seat]) -> tuple[Seat, Seat] | None:
+def _ends(interaction: Interaction, endpoints: Iterable[Endpoint]) -> tuple[Endpoint, Endpoint] | None:
     """Find where the two of an interaction sit, or sat: who called or wrote, and who was reached."""
-    by_sid = {seat.participant_sid: seat for seat in seats}
+    by_sid = {endpoint.participant_sid: endpoint for endpoint in endpoints}
     caller = by_sid.get(interaction.inbound.participant_sid or "")
     partner = by_sid.get(interaction.outbound.participant_sid or "")
     return None if caller is None or partner is None else (caller, partner)

@@ -7,7 +7,7 @@ that holds (`Begun` … `Completed`) whenever either end is new to the other. So
 import msgspec
 
 from engine.core.model.records import Address, Mode
-from engine.core.sessions.bindings import ActiveSession, Seat
+from engine.core.sessions.bindings import ActiveSession, Endpoint
 
 LEASE_SECONDS = 4.0
 """How long a host routes for a coordinator that it hears nothing of."""
@@ -28,13 +28,13 @@ class Completed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Routed(msgspec.Struct, frozen=True, tag=True):
-    """A session routes, with these seats and limits."""
+    """A session routes, with these endpoints and limits."""
 
     sid: str
     service_sid: str
     account_sid: str
     mode: Mode
-    seats: tuple[Seat, ...]
+    endpoints: tuple[Endpoint, ...]
     """Its live participants, on whichever host their numbers are."""
     idle_since: float
     ttl_seconds: int
@@ -54,7 +54,7 @@ class Lapsed(msgspec.Struct, frozen=True, tag=True):
 
     sid: str
     pairs: tuple[tuple[Address, Address], ...]
-    """Identifier and proxy number of each seat."""
+    """Identifier and proxy number of each endpoint."""
 
 
 class LapseForgotten(msgspec.Struct, frozen=True, tag=True):
@@ -138,7 +138,7 @@ def routed(session: ActiveSession) -> Routed:
         session.service_sid,
         session.account_sid,
         session.mode,
-        session.seats,
+        session.endpoints,
         session.idle_since,
         session.ttl_seconds,
         session.date_expiry,

@@ -17,7 +17,7 @@ import msgspec
 
 from engine.core.model.errors import ApiError
 from engine.core.model.records import Address, Capability, GeoMatchLevel, Mode, NumberSelectionBehavior, ProxyNumber
-from engine.core.pools.holdings import Holdings
+from engine.core.pools.binding_index import BindingIndex
 from engine.core.pools.pool import MOST_UNRESERVED, Pool
 
 EVENTS_PER_CORE: Final = 20_000
@@ -112,7 +112,7 @@ class _Simulation:
         self.sessions = self.turned_away = self.most_sessions = self.most_of_a_driver = 0
         self._market = market
         self._random = Random(market.seed)  # noqa: S311 - a repeatable simulation
-        self._holdings = Holdings()
+        self._bindings = BindingIndex()
         self._history: dict[Address, dict[Address, float]] = {}
         self._weights = list(accumulate((rank + 1) ** -market.skew for rank in range(market.drivers)))
         self._ends: list[tuple[float, int, tuple[tuple[Address, Address], ...]]] = []
@@ -130,14 +130,14 @@ class _Simulation:
     def _begin(self, at: float) -> None:
         driver = self._driver()
         most = self._market.most_at_once
-        if most and len(self._holdings.of(driver)) >= most:
+        if most and len(self._bindings.proxies_of(driver)) >= most:
             self.turned_away += 1
             return
         rider = f"+1646{2_000_000 + self._riders % 8_000_000:07d}"
         self._riders += 1
-        pairs = tuple((who, self._seat(who, at)) for who in (driver, rider))
+        pairs = tuple((who, self._endpoint(who, at)) for who in (driver, rider))
         for who, proxy in pairs:
-            self._holdings.hold(who, proxy)
+            self._bindings.add(who, proxy)
         for proxy in {proxy for _, proxy in pairs}:
             self.pool.use(proxy)
         self._history[driver] = {**self._history.get(driver, {}), pairs[0][1]: at}
@@ -145,11 +145,11 @@ class _Simulation:
         self.sessions += 1
         heapq.heappush(self._ends, (at + lasts, self.sessions, pairs))
         self.most_sessions = max(self.most_sessions, len(self._ends))
-        self.most_of_a_driver = max(self.most_of_a_driver, len(self._holdings.of(driver)))
+        self.most_of_a_driver = max(self.most_of_a_driver, len(self._bindings.proxies_of(driver)))
 
     def _end(self, pairs: tuple[tuple[Address, Address], ...]) -> None:
         for who, proxy in pairs:
-            self._holdings.let_go(who, proxy)
+            self._bindings.remove(who, proxy)
         for proxy in {proxy for _, proxy in pairs}:
             self.pool.release(proxy)
 
@@ -157,7 +157,7 @@ class _Simulation:
         place = bisect_right(self._weights, self._random.random() * self._weights[-1])
         return f"+1212{2_000_000 + min(place, self._market.drivers - 1):07d}"
 
-    def _seat(self, who: Address, at: float) -> Address:
+    def _endpoint(self, who: Address, at: float) -> Address:
         """Return the number that somebody gets, new if need be."""
         try:
             return self._select(who)
@@ -171,7 +171,7 @@ class _Simulation:
             identifier=who,
             geo=GeoMatchLevel.COUNTRY,
             behavior=NumberSelectionBehavior.PREFER_STICKY,
-            held=self._holdings.of(who),
+            held=self._bindings.proxies_of(who),
             history=self._history.get(who, _NOTHING),
             pick=self._random.randrange,
             joins_us_and_canada=False,

@@ -63,7 +63,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 class Pair(msgspec.Struct, frozen=True):
     """A session as the events meet it."""
 
-    seats: tuple[tuple[Address, Address], tuple[Address, Address]]
+    endpoints: tuple[tuple[Address, Address], tuple[Address, Address]]
     """(person, proxy number) of both."""
     mode: Mode = Mode.VOICE_AND_MESSAGE
     is_expired: bool = False
@@ -113,10 +113,10 @@ def pairs(workload: Workload) -> list[Pair]:
         mode, is_expired = Mode.VOICE_AND_MESSAGE, left <= few
         if few < left <= 2 * few:
             mode = Mode.VOICE_ONLY if left % 2 else Mode.MESSAGE_ONLY
-        seats = [
+        endpoints = [
             (f"+1213{2_000_000 + 2 * place + side:07d}", numbers[(2 * place + side) % len(numbers)]) for side in (0, 1)
         ]
-        made.append(Pair((seats[0], seats[1]), mode, is_expired))
+        made.append(Pair((endpoints[0], endpoints[1]), mode, is_expired))
     return made
 
 
@@ -125,7 +125,7 @@ def batch_items(workload: Workload) -> Iterator[dict[str, Any]]:
     for place, pair in enumerate(pairs(workload)):
         item: dict[str, Any] = {
             "IdempotencyKey": f"workload-{workload.seed}-{place}",
-            "Participants": [{"Identifier": who, "ProxyIdentifier": proxy} for who, proxy in pair.seats],
+            "Participants": [{"Identifier": who, "ProxyIdentifier": proxy} for who, proxy in pair.endpoints],
         }
         if pair.mode is not Mode.VOICE_AND_MESSAGE:
             item["Mode"] = pair.mode.value
@@ -172,7 +172,7 @@ def _arrival(place: int, at: float, *, cast: _Cast, workload: Workload, chosen: 
         pair, outcome = chosen.choice(cast.narrow), Outcome.REFUSED
         is_call = pair.mode is Mode.MESSAGE_ONLY
         reason = Reason.CALL_TO_MESSAGE_ONLY if is_call else Reason.MESSAGE_TO_VOICE_ONLY
-    sender, proxy = chosen.choice(pair.seats)
+    sender, proxy = chosen.choice(pair.endpoints)
     if reason is Reason.NO_SESSION:
         sender = _STRANGER.format(2_000_000 + chosen.randrange(_MOST_PEOPLE - 2_000_000))
     if is_call:

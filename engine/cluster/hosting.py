@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from actors.cluster.seats import ClusterPeers, Seat
+from actors.cluster.hosted import ClusterPeers, HostPlacement
 from actors.cluster.supervisor import Fleet, Order, Supervisor
 from actors.cluster.watch import BEAT_SECONDS, Beat, HostReport, HostState, Patience, empty_record
 from engine.app import RunningEngine, running_engine
@@ -51,11 +51,11 @@ _log = logging.getLogger(f"{ROOT}.cluster")
 class HostedEngine:
     """One host; `report` tells how far it came."""
 
-    def __init__(self, settings: Settings, seat: Seat, peers: ClusterPeers, *, data_dir: Path) -> None:
+    def __init__(self, settings: Settings, placement: HostPlacement, peers: ClusterPeers, *, data_dir: Path) -> None:
         """Take the cluster's settings and its data directory on this node; nothing is opened before `start`."""
         self._settings = settings
-        self._own = host_settings(settings, seat.place, data_dir)
-        self._seat = seat
+        self._own = host_settings(settings, placement.place, data_dir)
+        self._placement = placement
         self._peers = peers
         self._data_dir = data_dir
         self._note = HostNote()
@@ -76,7 +76,7 @@ class HostedEngine:
         known = self._note.directory
         if known is None or len(known.hosts) != self._settings.hosts:
             known = empty_record(self._settings.hosts).directory
-        return msgspec.structs.replace(known, me=self._seat.place)
+        return msgspec.structs.replace(known, me=self._placement.place)
 
     async def ask(self, source: int, message: bytes) -> bytes | None:
         """Carry out what another host asks; None while this one does not run."""
@@ -88,11 +88,11 @@ class HostedEngine:
         if beat.directory.epoch > self.directory.epoch:
             self._noted(directory=beat.directory)
         report = HostReport(
-            place=self._seat.place,
+            place=self._placement.place,
             state=self._state,
             pid=os.getpid(),
-            node=self._seat.node,
-            node_address=self._seat.node_address,
+            node=self._placement.node,
+            node_address=self._placement.node_address,
             incarnation=self._note.incarnation,
             restarts=self._note.restarts,
             epoch=self.directory.epoch,
@@ -111,9 +111,9 @@ class HostedEngine:
             report,
             state=state,
             problem=problem,
-            feed=str(reached_at(feed, self._seat.node_address)) if feed else "",
-            http=f"http://{reached_at(self._own.listen, self._seat.node_address)}",
-            operations=f"http://{reached_at(operations, self._seat.node_address)}" if operations else "",
+            feed=str(reached_at(feed, self._placement.node_address)) if feed else "",
+            http=f"http://{reached_at(self._own.listen, self._placement.node_address)}",
+            operations=f"http://{reached_at(operations, self._placement.node_address)}" if operations else "",
             bindings=engine.host.bindings,
             sessions=engine.host.active_sessions,
         )
@@ -164,7 +164,7 @@ class HostedEngine:
             claim(self._data_dir, self._settings.hosts)
             self._state = HostState.READY
             self._noted(attempts=0, has_database=True)
-            _log.info("host %d runs, process %d", self._seat.place, os.getpid())
+            _log.info("host %d runs, process %d", self._placement.place, os.getpid())
             await leaving.wait()
             self._state = HostState.STOPPING
 
@@ -186,11 +186,11 @@ class HostedEngine:
 
     def _begin_note(self) -> None:
         note = read_note(self._note_path, HostNote) or HostNote()
-        is_restart = note.placing == self._seat.placing
+        is_restart = note.placing == self._placement.placing
         self._note = note
         self._noted(
             incarnation=note.incarnation + 1,
-            placing=self._seat.placing,
+            placing=self._placement.placing,
             restarts=note.restarts + 1 if is_restart else 0,
             attempts=note.attempts + 1 if is_restart else 1,
         )
@@ -207,10 +207,10 @@ class HostedEngine:
         return self._own.data_dir / HOST_NOTE
 
 
-def make_host(plan: bytes, seat: Seat, peers: ClusterPeers) -> HostedEngine:
-    """Make the host at a seat of the cluster that runs by a plan."""
+def make_host(plan: bytes, placement: HostPlacement, peers: ClusterPeers) -> HostedEngine:
+    """Make the host of a placement in the cluster that runs by a plan."""
     settings = decode_plan(plan)
-    return HostedEngine(settings, seat, peers, data_dir=node_data_dir(settings))
+    return HostedEngine(settings, placement, peers, data_dir=node_data_dir(settings))
 
 
 def make_supervisor(plan: bytes, fleet: Fleet) -> Supervisor:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from actors.cluster.seats import ClusterUnreachable
+from actors.cluster.hosted import ClusterUnreachable
 from engine.cluster.head import LOOPBACK, RayLink, is_reachable, ray_environment, read_link
 from engine.core.model.errors import MasklineError
 from engine.settings import Settings

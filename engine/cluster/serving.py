@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from actors.cluster.seats import ClusterUnreachable, Makers
+from actors.cluster.hosted import ClusterUnreachable, Makers
 from actors.cluster.supervisor import Membership
 from actors.cluster.watch import HostState, Member
 from engine.app import stop_signals

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from actors.cluster.seats import ClusterUnreachable
+from actors.cluster.hosted import ClusterUnreachable
 from engine.cluster.head import read_link, stop_head
 from engine.cluster.link import NoCluster, running_cluster
 from engine.core.model.errors import MasklineError

@@ -5,8 +5,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, final
 
-from engine.core.sessions.bindings import ActiveSession, Seat
-from storage.sqlite.chunk import CHUNK_SESSIONS, Chunk, SeatRow, SessionRow
+from engine.core.sessions.bindings import ActiveSession, Endpoint
+from storage.sqlite.chunk import CHUNK_SESSIONS, Chunk, EndpointRow, SessionRow
 from storage.sqlite.codec import MODE_AT, account_at, address_at, service_at
 from storage.sqlite.connections import open_reader
 from storage.sqlite.errors import reading
@@ -36,14 +36,14 @@ def chunks_in(database: Path) -> Iterator[Chunk]:
         person: Fetched | None = next(people, None)
         for key, service, account, mode, idle_since, ttl_seconds, date_expiry, name in connection.execute(_SESSIONS):
             owners = shared.place(services, service, service_at), shared.place(accounts, account, account_at)
-            seats: list[SeatRow] = []
+            endpoints: list[EndpointRow] = []
             while person is not None and person[0] == key:
                 _, sid, identifier, proxy = person
-                seats.append(("KP" + sid.hex(), address_at(identifier), shared.place(proxies, proxy, address_at)))
+                endpoints.append(("KP" + sid.hex(), address_at(identifier), shared.place(proxies, proxy, address_at)))
                 person = next(people, None)
-            if len(seats) > 1 and seats[0][0] > seats[1][0]:
-                seats.reverse()  # a session has two at most
-            rows.append(("KC" + key.hex(), *owners, mode, idle_since, ttl_seconds, date_expiry, name, seats))
+            if len(endpoints) > 1 and endpoints[0][0] > endpoints[1][0]:
+                endpoints.reverse()  # a session has two at most
+            rows.append(("KC" + key.hex(), *owners, mode, idle_since, ttl_seconds, date_expiry, name, endpoints))
             if len(rows) == CHUNK_SESSIONS:
                 yield Chunk(shared.take(), rows)
                 rows = []
@@ -78,13 +78,15 @@ def sessions_of(chunks: Iterable[Chunk]) -> Iterator[ActiveSession]:
     shared: list[str] = []
     for chunk in chunks:
         shared += chunk.shared
-        for sid, service, account, mode, idle_since, ttl_seconds, date_expiry, unique_name, seats in chunk.rows:
+        for sid, service, account, mode, idle_since, ttl_seconds, date_expiry, unique_name, endpoints in chunk.rows:
             yield ActiveSession(
                 sid,
                 shared[service],
                 shared[account],
                 MODE_AT[mode],
-                tuple([Seat(participant, identifier, shared[proxy]) for participant, identifier, proxy in seats]),
+                tuple(
+                    [Endpoint(participant, identifier, shared[proxy]) for participant, identifier, proxy in endpoints]
+                ),
                 idle_since,
                 ttl_seconds,
                 date_expiry,

@@ -11,11 +11,11 @@ import msgspec
 CHUNK_SESSIONS: Final = 1_000
 """Sessions of a chunk, but for the last."""
 
-SeatRow = tuple[str, str, int]
+EndpointRow = tuple[str, str, int]
 """SID, identifier, and the place of the proxy number."""
 
-SessionRow = tuple[str, int, int, int, float, int, float | None, str | None, list[SeatRow]]
-"""SID, the places of service and account, mode, idle since, ttl, date of expiry, unique name, seats."""
+SessionRow = tuple[str, int, int, int, float, int, float | None, str | None, list[EndpointRow]]
+"""SID, the places of service and account, mode, idle since, ttl, date of expiry, unique name, endpoints."""
 
 
 class Chunk(msgspec.Struct, array_like=True, gc=False):

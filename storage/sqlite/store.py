@@ -230,7 +230,7 @@ class SqliteStore:
         return self._points.registry_version()
 
     def active_sessions(self) -> Iterator[ActiveSession]:
-        """Walk the active sessions in the order of activation, each with its live participants' seats."""
+        """Walk the active sessions in the order of activation, each with its live participants' endpoints."""
         database, counts = self._lock.database, self.session_counts()
         if apart.is_worth_it(sum(counts.get(status, 0) for status in ACTIVE)):
             return apart.active_sessions(database)

@@ -85,13 +85,13 @@ class ControlRules(Driver):
         self._create(service, joining, fail_on=fail_on)
 
     @precondition(has_sessions)
-    @rule(one=which, seat=which, other=people, fail_on=seldom, is_closed=st.booleans())
-    def rival(self, *, one: int, seat: int, other: str, fail_on: bool, is_closed: bool) -> None:
+    @rule(one=which, side=which, other=people, fail_on=seldom, is_closed=st.booleans())
+    def rival(self, *, one: int, side: int, other: str, fail_on: bool, is_closed: bool) -> None:
         """Ask for a pair that another session has, or had and wants back."""
         pairing = self.chosen(one)
         if not pairing.places:
             return
-        place = pairing.places[seat % len(pairing.places)]
+        place = pairing.places[side % len(pairing.places)]
         joining = [(place.identifier, place.proxy), (other, place.proxy)]
         if is_closed:
             self.close(one=one, is_failing=False)
@@ -188,13 +188,13 @@ class ControlRules(Driver):
         pairing.places.append(Place(new.sid, new.identifier, new.proxy_identifier))
 
     @precondition(has_sessions)
-    @rule(one=which, seat=which, is_failing=seldom)
-    def leave(self, *, one: int, seat: int, is_failing: bool) -> None:
+    @rule(one=which, side=which, is_failing=seldom)
+    def leave(self, *, one: int, side: int, is_failing: bool) -> None:
         """Remove a participant, of a closed session too."""
         pairing = self.chosen(one)
         if not pairing.places:
             return
-        place = pairing.places[seat % len(pairing.places)]
+        place = pairing.places[side % len(pairing.places)]
         removal = self.world.control.remove_participant(
             self.world.account.sid, pairing.service_sid, pairing.sid, place.sid
         )

@@ -85,7 +85,7 @@ async def test_another_account_sees_nothing(world: World) -> None:
     session = await world.session(ALICE, BOB, unique_name="ride-1")
     decision = await world.text(ALICE, world.proxy(session, ALICE))
     service, control, number = world.service_sid, world.control, await world.number_sid(N1)
-    participant = world.seat(session, ALICE).sid
+    participant = world.participant(session, ALICE).sid
     attempts: list[Callable[[], Awaitable[object]]] = [
         lambda: control.update_service(other, service, ServiceRequest(unique_name="mine")),
         lambda: control.delete_service(other, service),
@@ -123,7 +123,7 @@ async def test_another_account_reads_nothing(world: World) -> None:
         lambda: control.service(other, "rides"),
         lambda: control.owned_number(other, number_sid),
     ]
-    participant_sid = world.seat(session, ALICE).sid
+    participant_sid = world.participant(session, ALICE).sid
     reads_of_actors: list[Callable[[], Awaitable[object]]] = [
         lambda: control.pool_entry(other, service, number_sid),
         lambda: control.pool_page(other, service, PAGE, short_codes=False),
@@ -158,7 +158,7 @@ async def test_a_session_of_ones_own_sister_service_is_an_odd_mix(world: World) 
 async def test_a_participant_of_a_sister_session_is_not_found(world: World) -> None:
     """Every nested path checks its parents."""
     first, second = await world.session(ALICE), await world.session(BOB)
-    alice = world.seat(first, ALICE).sid
+    alice = world.participant(first, ALICE).sid
 
     remove = world.control.remove_participant(world.account.sid, world.service_sid, second.sid, alice)
 

@@ -59,16 +59,16 @@ async def test_a_service_name_is_given_once(world: World) -> None:
     assert codes == [Code.SERVICE_NAME_TAKEN] * 2
 
 
-async def test_two_join_the_last_seat(world: World) -> None:
-    """One is seated, the other is one too many."""
+async def test_two_join_for_the_last_place(world: World) -> None:
+    """One joins, the other is one too many."""
     session = await world.session(ALICE)
 
     results = await asyncio.gather(world.join(session, BOB), world.join(session, CAROL), return_exceptions=True)
 
     codes = [result.code for result in results if isinstance(result, ApiError)]
-    seated = [result.identifier for result in results if isinstance(result, Participant)]
+    joined = [result.identifier for result in results if isinstance(result, Participant)]
     assert codes == [Code.TOO_MANY_PARTICIPANTS]
-    assert [(await world.call(ALICE, world.proxy(session, ALICE))).to] == seated
+    assert [(await world.call(ALICE, world.proxy(session, ALICE))).to] == joined
 
 
 async def test_a_pair_is_reopened_or_given_away_but_not_both(world: World) -> None:

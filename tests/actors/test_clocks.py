@@ -100,14 +100,14 @@ async def test_an_end_comes_when_its_coordinators_clock_says_so(
 ) -> None:
     """On whichever host somebody calls or texts, whatever is wrong with its clock: within the tolerance, and once."""
     world = await began(tmp_path_factory.mktemp("hosts"), {AHEAD: ahead, BEHIND: behind})
-    seats = {ALICE: SECOND, BOB: THIRD}
+    endpoints = {ALICE: SECOND, BOB: THIRD}
     try:
         end = world.clock.now + 10.0
         kind = {"date_expiry": end} if is_fixed else {"ttl_seconds": 10}
-        session = await world.session(*(wanting(who, proxy) for who, proxy in seats.items()), **kind)
+        session = await world.session(*(wanting(who, proxy) for who, proxy in endpoints.items()), **kind)
         for who, seconds in texts:
             world.clock.move(seconds)
-            decision = await world.text(who, seats[who])
+            decision = await world.text(who, endpoints[who])
             if abs(world.clock.now - end) <= 2 * TOLERANCE_SECONDS:
                 return
             is_over = world.clock.now > end

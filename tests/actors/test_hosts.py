@@ -17,7 +17,7 @@ from engine.core.model.records import Address, ClosedReason, Kind, LegStatus, Mo
 from engine.core.model.requests import AccountUpdate, SessionRequest, SessionUpdate
 from engine.core.ports.operations import PageCursor
 from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason, ReportOutcome
-from engine.core.sessions.bindings import Seat
+from engine.core.sessions.bindings import Endpoint
 from tests.actors.stores import WAIT_SECONDS
 from tests.actors.world import ALICE, BOB, CAROL, World, wanting
 from tests.storage.material import interactions_since
@@ -405,8 +405,8 @@ async def test_a_host_that_is_told_of_very_many_sessions_answers_others_meanwhil
 
 def routed_on(proxy: Address, identifier: Address, number: int) -> Routed:
     """Return the operation that lets a session of one person route."""
-    seat = Seat(f"KP{number:032}", identifier, proxy)
-    return Routed(f"KC{number:032}", "KS", "AC", Mode.VOICE_AND_MESSAGE, (seat,), 0.0, 0, None, 1, None)
+    endpoint = Endpoint(f"KP{number:032}", identifier, proxy)
+    return Routed(f"KC{number:032}", "KS", "AC", Mode.VOICE_AND_MESSAGE, (endpoint,), 0.0, 0, None, 1, None)
 
 
 async def test_traffic_of_a_host_that_is_away_is_told_to_come_again(world: World) -> None:

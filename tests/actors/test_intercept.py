@@ -36,7 +36,7 @@ async def test_an_event_that_passes_the_gate_is_routed_and_told_of(world: Hooked
 
     assert (decision.outcome, decision.to, decision.caller_id) == (Outcome.ROUTED, BOB, N2)
     assert [one.outbound.participant_sid for one in world.hooks.intercepted] == [None]
-    assert [one.outbound.participant_sid for one in world.outbox.callbacks()] == [world.seat(session, BOB).sid]
+    assert [one.outbound.participant_sid for one in world.outbox.callbacks()] == [world.participant(session, BOB).sid]
     assert [one.sid for one in world.recorded()] == [decision.interaction_sid]
 
 
@@ -129,7 +129,7 @@ async def test_a_session_that_closes_meanwhile_routes_nothing(world: HookedWorld
 
 
 async def test_a_partner_replaced_meanwhile_is_not_reached(world: HookedWorld) -> None:
-    """The call was for Bob; Carol, who took his seat, does not get it."""
+    """The call was for Bob; Carol, who replaced him, does not get it."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
     world.hooks.go_on.clear()
     waiting = world.deliver(world.event(Kind.VOICE, ALICE, N1))

@@ -21,7 +21,7 @@ from actors.traffic.stream import (
 from engine.core.model.errors import Code
 from engine.core.model.records import Address, Kind, Mode
 from engine.core.routing.traffic import Decision
-from engine.core.sessions.bindings import Seat
+from engine.core.sessions.bindings import Endpoint
 from tests.actors.test_hosts import HOSTS, SECOND, THIRD, coordinated_by, number_of
 from tests.actors.world import ALICE, BOB, CAROL, START, World
 
@@ -113,9 +113,9 @@ def routed(
     proxy: Address = SECOND,
 ) -> Routed:
     """Return the operation that lets Alice, on a number of this host, and a partner route."""
-    seats = (Seat(f"KP{name}1", ALICE, proxy), Seat(f"KP{name}2", partner, THIRD))
+    endpoints = (Endpoint(f"KP{name}1", ALICE, proxy), Endpoint(f"KP{name}2", partner, THIRD))
     mode = Mode.VOICE_AND_MESSAGE
-    return Routed(f"KC{name}", "KS", "AC", mode, seats, START, ttl_seconds, None, activation, None)
+    return Routed(f"KC{name}", "KS", "AC", mode, endpoints, START, ttl_seconds, None, activation, None)
 
 
 @pytest.mark.parametrize("is_missed", [True, False], ids=["end missed", "end heard"])

@@ -218,7 +218,7 @@ async def test_a_hook_that_says_nothing_leaves_the_event_to_the_application(worl
 
 
 async def test_the_application_may_write_to_the_service_while_its_hook_is_outstanding(world: HookedWorld) -> None:
-    """REST in the handler: it seats the sender, pushes the first text, answers 204; the text is not sent twice."""
+    """The handler adds the sender over REST, pushes the first text, answers 204; the text is not sent twice."""
     session = await world.session(wanting(BOB, N1))
     world.hooks.outside = OutOfSessionVerdict(code=Code.UNKNOWN_SCENARIO)
     world.hooks.go_on.clear()
@@ -226,7 +226,7 @@ async def test_the_application_may_write_to_the_service_while_its_hook_is_outsta
     await world.waits()
 
     await world.join(session, ParticipantRequest(identifier=CAROL, proxy_identifier=N1))
-    bob = world.seat(session, BOB).sid
+    bob = world.participant(session, BOB).sid
     await world.control.send_message(
         world.account.sid, world.service_sid, session.sid, bob, body="is it free?", media=()
     )

@@ -105,7 +105,7 @@ async def test_a_pushed_message_leaves_from_the_participants_own_number(world: H
     world.carriers.name = "main"
     await world.configure(callback=CALLBACK)
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
-    alice = world.seat(session, ALICE).sid
+    alice = world.participant(session, ALICE).sid
 
     await world.control.send_message(
         world.account.sid, world.service_sid, session.sid, alice, body="your car is here", media=("https://a.b/c",)
@@ -201,14 +201,14 @@ async def change(
 async def test_participants_change_only_where_the_service_lets_them(world: HookedWorld) -> None:
     """405 by default; with the option the new identifier routes and the old one does not."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
-    bob = world.seat(session, BOB).sid
+    bob = world.participant(session, BOB).sid
     assert await refused(change(world, session.sid, bob, identifier=CAROL)) is Code.METHOD_NOT_ALLOWED
 
     await world.configure(options=ServiceOptions(participants_may_change=True))
     await change(world, session.sid, bob, identifier=CAROL)
 
     proxy = world.proxy(session, CAROL)
-    assert world.seat(session, CAROL).sid == bob
+    assert world.participant(session, CAROL).sid == bob
     assert (await world.call(ALICE, N1)).to == CAROL
     assert (await world.call(CAROL, proxy)).to == ALICE
     assert (await world.call(BOB, N2)).outcome is Outcome.REFUSED
@@ -238,7 +238,7 @@ async def test_a_number_is_in_use_until_nobody_of_the_session_has_it(  # noqa: P
 
     world.store.is_failing = is_failing
     with suppress(StoreUnavailable):
-        await change(world, session.sid, world.seat(session, ALICE).sid, proxy=new)
+        await change(world, session.sid, world.participant(session, ALICE).sid, proxy=new)
     world.store.is_failing = False
 
     assert (await world.in_use(N1), await world.in_use(N2)) == (before if is_failing else uses)
@@ -266,15 +266,15 @@ async def test_who_stays_who_they_are_keeps_their_number(
     await world.configure(options=ServiceOptions(participants_may_change=True))
     await world.session(wanting(ALICE, N2))
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
-    number_sid = world.seat(session, ALICE).proxy_identifier_sid
+    number_sid = world.participant(session, ALICE).proxy_identifier_sid
     await world.control.reserve(world.account.sid, world.service_sid, number_sid, is_reserved=True)
 
     after = await change(
-        world, session.sid, world.seat(session, ALICE).sid, identifier=identifier, proxy=proxy, name="Al"
+        world, session.sid, world.participant(session, ALICE).sid, identifier=identifier, proxy=proxy, name="Al"
     )
 
     assert (after.identifier, after.proxy_identifier, after.friendly_name) == (ALICE, N1, "Al")
-    assert world.seat(session, ALICE) == after
+    assert world.participant(session, ALICE) == after
     assert (await world.call(ALICE, N1)).to == BOB
     assert (await world.in_use(N1), await world.in_use(N2)) == (1, 2)
 
@@ -286,7 +286,7 @@ async def test_a_new_name_is_no_conflict_in_a_permissive_account(world: HookedWo
     await world.session(wanting(ALICE, N1), BOB)
     session = await world.session(wanting(ALICE, N1), CAROL)
     world.observer.codes()
-    alice = world.seat(session, ALICE).sid
+    alice = world.participant(session, ALICE).sid
 
     await change(world, session.sid, alice, identifier=ALICE, name="Al")
     await world.control.update_account(world.account.sid, AccountUpdate(allow_participant_conflict=False))
@@ -300,7 +300,7 @@ async def test_a_change_that_is_refused_or_fails_leaves_everything_as_it_was(wor
     """A bad identifier, and a full disk."""
     await world.configure(options=ServiceOptions(participants_may_change=True))
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
-    bob = world.seat(session, BOB).sid
+    bob = world.participant(session, BOB).sid
 
     assert await refused(change(world, session.sid, bob, identifier="+1555")) is Code.IDENTIFIER_INVALID
     world.store.is_failing = True

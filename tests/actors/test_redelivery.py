@@ -259,7 +259,7 @@ async def test_an_answer_that_was_erased_is_given_no_more(world: World, lose: Lo
 async def test_a_pushed_message_is_nobodys_redelivery(world: World) -> None:
     """It has no SID of a carrier; a restart does not confuse it with an event."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
-    alice = world.seat(session, ALICE).sid
+    alice = world.participant(session, ALICE).sid
     await world.control.send_message(world.account.sid, world.service_sid, session.sid, alice, body="Hi", media=())
     await world.restart()
 

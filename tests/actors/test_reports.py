@@ -314,7 +314,7 @@ async def test_the_calls_of_an_erased_session_are_open_no_more(world: World) -> 
 async def test_a_pushed_message_has_an_outbound_leg_only(world: World) -> None:
     """Nobody sent it: there is no inbound leg to report."""
     session = await world.session(wanting(CAROL, N1))
-    carol = world.seat(session, CAROL).sid
+    carol = world.participant(session, CAROL).sid
     sent = await world.control.send_message(
         world.account.sid, world.service_sid, session.sid, carol, body="Hi", media=()
     )

@@ -181,7 +181,7 @@ async def test_a_removed_participant_neither_calls_nor_is_reached(world: World) 
 
 
 async def test_a_removed_participant_may_be_replaced(world: World) -> None:
-    """Somebody else takes the seat, on the same number if asked."""
+    """Somebody else joins instead, on the same number if asked."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
     await world.leave(session, ALICE)
 
@@ -197,7 +197,7 @@ async def test_removing_twice_is_not_found(world: World) -> None:
     await world.leave(session, ALICE)
 
     assert await refused(world.leave(session, ALICE)) is Code.NOT_FOUND
-    assert world.seat(session, ALICE).date_deleted == START
+    assert world.participant(session, ALICE).date_deleted == START
 
 
 async def test_a_third_participant_is_refused(world: World) -> None:
@@ -398,7 +398,7 @@ async def test_a_session_made_closed_holds_nothing(world: World) -> None:
 
 
 async def test_stickiness_remembers_sessions_that_still_exist(world: World) -> None:
-    """A closed one counts, and a seat that was left; a deleted one is forgotten."""
+    """A closed one counts, and one whose participant left; a deleted one is forgotten."""
     await world.session(wanting(BOB, N2))
     past = await world.session(wanting(ALICE, N2))
     await world.leave(past, ALICE)

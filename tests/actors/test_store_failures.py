@@ -32,7 +32,7 @@ async def test_a_creation_that_fails_leaves_pairs_numbers_and_name_free(world: W
 
 
 @pytest.mark.parametrize("proxy", [N1, N2])
-async def test_a_joining_that_fails_leaves_the_seat_free(world: World, proxy: str) -> None:
+async def test_a_joining_that_fails_leaves_room(world: World, proxy: str) -> None:
     """The session is as before; in_use is right whether the number is shared or not."""
     session = await world.session(wanting(ALICE, N1))
     await fails(world, world.join(session, wanting(BOB, proxy)))
@@ -151,7 +151,7 @@ async def test_the_idle_clock_is_that_of_the_last_interaction_kept(world: World,
 async def test_a_pushed_message_that_could_not_be_kept_never_was(world: World) -> None:
     """Nothing in the list, nothing started."""
     session = await world.session(wanting(ALICE, N1))
-    alice = world.seat(session, ALICE).sid
+    alice = world.participant(session, ALICE).sid
 
     await fails(
         world,

@@ -46,8 +46,8 @@ async def test_partners_reach_each_other_through_their_own_numbers(world: World,
     interaction = world.store.interaction(there.interaction_sid)
     assert interaction is not None
     assert (interaction.session_sid, interaction.proxy) == (session.sid, N1)
-    assert interaction.inbound.participant_sid == world.seat(session, ALICE).sid
-    assert interaction.outbound.participant_sid == world.seat(session, BOB).sid
+    assert interaction.inbound.participant_sid == world.participant(session, ALICE).sid
+    assert interaction.outbound.participant_sid == world.participant(session, BOB).sid
 
 
 async def test_a_number_is_unknown_to_the_traffic_of_another_account(world: World) -> None:
@@ -353,7 +353,7 @@ async def test_a_pushed_message_comes_from_the_recipients_own_number(world: Worl
     """Queued, in the session's list, restarting the ttl and starting the session; one participant is enough."""
     session = await world.session(wanting(ALICE, N1), ttl_seconds=10)
     world.clock.move(6)
-    alice = world.seat(session, ALICE).sid
+    alice = world.participant(session, ALICE).sid
 
     sent = await world.control.send_message(
         world.account.sid, world.service_sid, session.sid, alice, body="Hi", media=()
@@ -373,7 +373,9 @@ async def test_where_no_message_may_be_pushed(world: World) -> None:
     closed, voice, left = await world.session(ALICE), await world.session(BOB, mode=Mode.VOICE_ONLY), None
     expired = await world.session(CAROL, ttl_seconds=10)
     left = await world.session(DAVE)
-    seats = {session.sid: world.store.participants(session.sid)[0].sid for session in (closed, voice, expired, left)}
+    endpoints = {
+        session.sid: world.store.participants(session.sid)[0].sid for session in (closed, voice, expired, left)
+    }
     await world.close(closed)
     await world.leave(left, DAVE)
     world.clock.move(10)
@@ -381,7 +383,7 @@ async def test_where_no_message_may_be_pushed(world: World) -> None:
     codes = [
         await refused(
             world.control.send_message(
-                world.account.sid, world.service_sid, session.sid, seats[session.sid], body="Hi", media=()
+                world.account.sid, world.service_sid, session.sid, endpoints[session.sid], body="Hi", media=()
             )
         )
         for session in (closed, voice, expired, left)
@@ -402,7 +404,7 @@ async def test_where_no_message_may_be_pushed(world: World) -> None:
 async def test_no_message_is_pushed_into_a_session_that_is_being_deleted(world: World) -> None:
     """It would be recorded in a session that is gone."""
     session = await world.session(ALICE)
-    alice = world.seat(session, ALICE).sid
+    alice = world.participant(session, ALICE).sid
     world.store.keep_back()
     (deletion,) = await begun(world.delete(session))
 

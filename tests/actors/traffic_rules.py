@@ -27,29 +27,29 @@ class TrafficRules(Driver):
         self._deliver(self.world.event(kind, sender, number), sender, is_failing=is_failing)
 
     @precondition(has_sessions)
-    @rule(one=which, seat=which, length=lengths, is_failing=st.booleans())
-    def call(self, *, one: int, seat: int, length: float | None, is_failing: bool) -> None:
+    @rule(one=which, side=which, length=lengths, is_failing=st.booleans())
+    def call(self, *, one: int, side: int, length: float | None, is_failing: bool) -> None:
         """Let a participant call and, perhaps, hang up, sooner or later than the session ends."""
         calls = len(self.model.calls)
-        self.converse(kind=Kind.VOICE, one=one, seat=seat, is_failing=False)
+        self.converse(kind=Kind.VOICE, one=one, side=side, is_failing=False)
         if length is not None and len(self.model.calls) > calls:
             call = self.model.calls[-1]
             self._reach_end(self.model.sessions[call.session_sid], length)
             self._hang_up(call, is_failing=is_failing)
 
     @precondition(has_sessions)
-    @rule(one=which, seat=which)
-    def text(self, *, one: int, seat: int) -> None:
+    @rule(one=which, side=which)
+    def text(self, *, one: int, side: int) -> None:
         """Let a participant text."""
-        self.converse(kind=Kind.MESSAGE, one=one, seat=seat, is_failing=False)
+        self.converse(kind=Kind.MESSAGE, one=one, side=side, is_failing=False)
 
     @precondition(has_sessions)
-    @rule(kind=kinds, one=which, seat=which, is_failing=seldom)
-    def converse(self, *, kind: Kind, one: int, seat: int, is_failing: bool) -> None:
+    @rule(kind=kinds, one=which, side=which, is_failing=seldom)
+    def converse(self, *, kind: Kind, one: int, side: int, is_failing: bool) -> None:
         """Let a participant, past or present, call or text their own number."""
         pairing = self.chosen(one)
         if pairing.places:
-            place = pairing.places[seat % len(pairing.places)]
+            place = pairing.places[side % len(pairing.places)]
             sender = SPELLINGS.get(place.identifier, place.identifier)
             self._deliver(self.world.event(kind, sender, place.proxy), place.identifier, is_failing=is_failing)
 
@@ -219,13 +219,13 @@ class TrafficRules(Driver):
                 session.touch(now)
 
     @precondition(has_sessions)
-    @rule(one=which, seat=which, is_failing=seldom)
-    def push(self, *, one: int, seat: int, is_failing: bool) -> None:
+    @rule(one=which, side=which, is_failing=seldom)
+    def push(self, *, one: int, side: int, is_failing: bool) -> None:
         """Let the application text a participant."""
         pairing = self.chosen(one)
         if not pairing.places:
             return
-        place = pairing.places[seat % len(pairing.places)]
+        place = pairing.places[side % len(pairing.places)]
         now = self.now + 0.001
         sending = self.world.control.send_message(
             self.world.account.sid, pairing.service_sid, pairing.sid, place.sid, body="Hi", media=()

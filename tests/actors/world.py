@@ -454,7 +454,7 @@ class World:
     async def leave(self, session: Session, identifier: Address) -> None:
         """Remove a participant."""
         await self.control.remove_participant(
-            self.account.sid, session.service_sid, session.sid, self.seat(session, identifier).sid
+            self.account.sid, session.service_sid, session.sid, self.participant(session, identifier).sid
         )
 
     async def update(
@@ -488,14 +488,14 @@ class World:
         """Read a session anew."""
         return await self.control.session(self.account.sid, session.service_sid, session.sid)
 
-    def seat(self, session: Session, identifier: Address) -> Participant:
+    def participant(self, session: Session, identifier: Address) -> Participant:
         """Return the participant of a session with that identifier, the last one if there were several."""
         found = [one for one in self.store.participants(session.sid) if one.identifier == identifier]
         return found[-1]
 
     def proxy(self, session: Session, identifier: Address) -> Address:
         """Return the proxy number that a participant dials."""
-        return self.seat(session, identifier).proxy_identifier
+        return self.participant(session, identifier).proxy_identifier
 
     # -- traffic ---------------------------------------------------------------------------------------------------
 

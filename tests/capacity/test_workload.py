@@ -79,8 +79,8 @@ def test_no_number_is_shared_by_the_partners_of_a_session() -> None:
     """So that each session has two."""
     numbers = set(proxy_numbers(SMALL))
 
-    assert {proxy for pair in pairs(SMALL) for _, proxy in pair.seats} <= numbers
-    assert all(len({proxy for _, proxy in pair.seats}) == 2 for pair in pairs(SMALL))
+    assert {proxy for pair in pairs(SMALL) for _, proxy in pair.endpoints} <= numbers
+    assert all(len({proxy for _, proxy in pair.endpoints}) == 2 for pair in pairs(SMALL))
 
 
 def test_endings_count_all_events() -> None:

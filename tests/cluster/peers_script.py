@@ -26,7 +26,7 @@ HOSTS = 40
 class Echo:
     """A host that answers, refuses, hangs or breaks as the message says."""
 
-    def __init__(self, plan: bytes, seat: object, peers: object) -> None:
+    def __init__(self, plan: bytes, placement: object, peers: object) -> None:
         """Say who it is in every answer."""
         self.name = plan
 

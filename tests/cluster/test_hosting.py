@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from actors.cluster.seats import Seat
+from actors.cluster.hosted import HostPlacement
 from actors.cluster.supervisor import Order
 from actors.cluster.watch import Beat, HostReport, HostState, empty_record
 from engine.cluster.hosting import MOST_ATTEMPTS, HostedEngine
@@ -60,7 +60,7 @@ class NoPeers:
 
 def engine(data_dir: Path, *, placing: str = "first", peers: NoPeers | None = None) -> HostedEngine:
     settings = settled(Settings(data_dir=data_dir, hosts=2, listen=LOOPBACK, feed_listen=LOOPBACK))
-    return HostedEngine(settings, Seat(1, "n1", "10.0.0.1", placing), peers or NoPeers(), data_dir=data_dir)
+    return HostedEngine(settings, HostPlacement(1, "n1", "10.0.0.1", placing), peers or NoPeers(), data_dir=data_dir)
 
 
 def beat(epoch: int = 0, *, down: tuple[int, ...] = ()) -> Beat:

@@ -272,8 +272,8 @@ async def furnish(
     people = tuple(ParticipantRequest(identifier=one, friendly_name=name) for one in identifiers)
     request = SessionRequest(unique_name=name, participants=people)
     session = await control.create_session(account.sid, service.sid, request)
-    seats = [one.sid for one in control.people.values() if one.session_sid == session.sid]
-    inbound, outbound = (Leg(participant_sid=seat, status=LegStatus.RECEIVED) for seat in seats)
+    endpoints = [one.sid for one in control.people.values() if one.session_sid == session.sid]
+    inbound, outbound = (Leg(participant_sid=endpoint, status=LegStatus.RECEIVED) for endpoint in endpoints)
     interaction = control.record(session, Kind.MESSAGE, inbound, outbound, body=f"{text} {identifiers[0]}")
     event = DebuggerEvent(
         code=Code.NO_ACTIVE_SESSION,

@@ -6,7 +6,7 @@ from engine.core.model.records import Address, Kind, Mode
 from engine.core.model.sids import SidKind, ordered_sid
 from engine.core.routing.decide import NumberRules, Ruling, decide
 from engine.core.routing.traffic import InboundEvent
-from engine.core.sessions.bindings import ActiveSession, Bindings, Seat
+from engine.core.sessions.bindings import ActiveSession, Bindings, Endpoint
 
 NOW = 1_700_000_000.0
 ALICE, BOB, CAROL = "+12125552001", "+12125552002", "+12125552003"
@@ -30,28 +30,39 @@ def counting() -> Callable[[SidKind], str]:
 mint = counting()
 
 
-def seat(identifier: Address, proxy: Address) -> Seat:
-    return Seat(mint(SidKind.PARTICIPANT), identifier, proxy)
+def endpoint(identifier: Address, proxy: Address) -> Endpoint:
+    return Endpoint(mint(SidKind.PARTICIPANT), identifier, proxy)
 
 
 def pairing(
-    *seats: Seat, mode: Mode = BOTH, ttl_seconds: int = 0, date_expiry: float | None = None, idle_since: float = NOW
+    *endpoints: Endpoint,
+    mode: Mode = BOTH,
+    ttl_seconds: int = 0,
+    date_expiry: float | None = None,
+    idle_since: float = NOW,
 ) -> ActiveSession:
     sid = mint(SidKind.SESSION)
     return ActiveSession(
-        sid, "KS" + "1" * 32, "AC" + "1" * 32, mode, seats, idle_since, ttl_seconds=ttl_seconds, date_expiry=date_expiry
+        sid,
+        "KS" + "1" * 32,
+        "AC" + "1" * 32,
+        mode,
+        endpoints,
+        idle_since,
+        ttl_seconds=ttl_seconds,
+        date_expiry=date_expiry,
     )
 
 
 def couple(mode: Mode = BOTH, *, ttl_seconds: int = 0, date_expiry: float | None = None) -> ActiveSession:
     """Return the session in which Alice dials P1 and Bob dials P2."""
-    return pairing(seat(ALICE, P1), seat(BOB, P2), mode=mode, ttl_seconds=ttl_seconds, date_expiry=date_expiry)
+    return pairing(endpoint(ALICE, P1), endpoint(BOB, P2), mode=mode, ttl_seconds=ttl_seconds, date_expiry=date_expiry)
 
 
 def bound(*sessions: ActiveSession, to: Address = P1) -> Bindings:
     bindings = Bindings()
     for session in sessions:
-        for one in session.seats:
+        for one in session.endpoints:
             if one.proxy == to:
                 bindings.bind(one.identifier, session)
     return bindings

@@ -15,8 +15,15 @@ from engine.core.model.records import (
     Service,
 )
 from engine.core.model.requests import ParticipantRequest
-from engine.core.pools.allocation import Allotment, Surroundings, admit, allot, not_in_service, pair_in_use
-from engine.core.pools.holdings import Holdings
+from engine.core.pools.allocation import (
+    NumberChoice,
+    Surroundings,
+    admit,
+    binding_in_use,
+    choose_number,
+    not_in_service,
+)
+from engine.core.pools.binding_index import BindingIndex
 from engine.core.pools.pool import Pool
 
 ALICE, BOB, CAROL, DAVE = "+12125552001", "+12125552002", "+12125552003", "+12125552004"
@@ -45,7 +52,7 @@ def sid_of(address: Address) -> str:
 
 def around(
     *numbers: ProxyNumber,
-    holdings: Holdings | None = None,
+    bindings: BindingIndex | None = None,
     owned: Iterable[str] = (),
     history: Mapping[Address, float] | None = None,
     behavior: NumberSelectionBehavior = NumberSelectionBehavior.PREFER_STICKY,
@@ -64,18 +71,18 @@ def around(
             date_updated=0.0,
         ),
         pool=Pool(numbers or (number(N1), number(N2))),
-        holdings=holdings or Holdings(),
+        bindings=bindings or BindingIndex(),
         owns=owned.__contains__,
         history=lambda _identifier: history or {},
         pick=pick,
     )
 
 
-def held(*pairs: tuple[Address, Address]) -> Holdings:
-    holdings = Holdings()
+def held(*pairs: tuple[Address, Address]) -> BindingIndex:
+    bindings = BindingIndex()
     for identifier, proxy in pairs:
-        holdings.hold(identifier, proxy)
-    return holdings
+        bindings.add(identifier, proxy)
+    return bindings
 
 
 def present(identifier: Address, *, date_deleted: float | None = None) -> Participant:
@@ -97,14 +104,14 @@ def joining(*identifiers: str) -> tuple[ParticipantRequest, ...]:
     return tuple(ParticipantRequest(identifier=identifier) for identifier in identifiers)
 
 
-def allotted(
+def chosen(
     request: ParticipantRequest,
     surroundings: Surroundings,
     *,
     mode: Mode = Mode.VOICE_AND_MESSAGE,
     is_strict: bool = True,
-) -> Allotment:
-    return allot(request, request.identifier, mode=mode, is_strict=is_strict, around=surroundings)
+) -> NumberChoice:
+    return choose_number(request, request.identifier, mode=mode, is_strict=is_strict, around=surroundings)
 
 
 def refusal(act: Callable[[], object]) -> ApiError:
@@ -145,7 +152,7 @@ def test_who_may_not_join(here: tuple[Participant, ...], coming: tuple[str, ...]
     assert problem.code is code
 
 
-def test_a_removed_participant_leaves_a_seat_for_another() -> None:
+def test_a_removed_participant_leaves_room_for_another() -> None:
     """Only live rows count."""
     here = (present(ALICE, date_deleted=1.0), present(BOB))
 
@@ -188,15 +195,15 @@ def test_channels_that_are_not_connected_are_refused(
 
 def test_the_worked_example_of_the_documentation() -> None:
     """Three live sessions over two numbers: the driver of two sessions holds both."""
-    holdings = Holdings()
-    surroundings = around(holdings=holdings)
+    bindings = BindingIndex()
+    surroundings = around(bindings=bindings)
     given: list[list[Address]] = []
 
     for pair in ((ALICE, DAVE), (BOB, "+12125552009"), (CAROL, DAVE)):
-        numbers = [allotted(ParticipantRequest(identifier=person), surroundings).number.address for person in pair]
+        numbers = [chosen(ParticipantRequest(identifier=person), surroundings).number.address for person in pair]
         given.append(numbers)
         for person, proxy in zip(pair, numbers, strict=True):
-            holdings.hold(person, proxy)
+            bindings.add(person, proxy)
 
     assert given[2][1] != given[0][1]
     assert {proxy for numbers in given for proxy in numbers} <= {N1, N2}
@@ -204,22 +211,22 @@ def test_the_worked_example_of_the_documentation() -> None:
 
 def test_one_number_cannot_pair_the_same_person_twice() -> None:
     """A pool of one: 80208 while the first session lives."""
-    surroundings = around(number(N1), holdings=held((ALICE, N1)))
+    surroundings = around(number(N1), bindings=held((ALICE, N1)))
 
-    problem = refusal(lambda: allotted(ParticipantRequest(identifier=ALICE), surroundings))
+    problem = refusal(lambda: chosen(ParticipantRequest(identifier=ALICE), surroundings))
 
     assert problem.code is Code.NO_UNUSED_PROXY
     assert ALICE not in problem.message
 
 
 @pytest.mark.parametrize("is_strict", [True, False])
-def test_automatic_selection_never_doubles_a_pair(is_strict: bool) -> None:  # noqa: FBT001 - a column
+def test_automatic_selection_never_doubles_a_binding(is_strict: bool) -> None:  # noqa: FBT001 - a column
     """Permissive mode, too, prefers a free number, and refuses when there is none."""
-    half = around(holdings=held((ALICE, N1)))
-    full = around(holdings=held((ALICE, N1), (ALICE, N2)))
+    half = around(bindings=held((ALICE, N1)))
+    full = around(bindings=held((ALICE, N1), (ALICE, N2)))
 
-    assert allotted(ParticipantRequest(identifier=ALICE), half, is_strict=is_strict).number.address == N2
-    problem = refusal(lambda: allotted(ParticipantRequest(identifier=ALICE), full, is_strict=is_strict))
+    assert chosen(ParticipantRequest(identifier=ALICE), half, is_strict=is_strict).number.address == N2
+    problem = refusal(lambda: chosen(ParticipantRequest(identifier=ALICE), full, is_strict=is_strict))
 
     assert problem.code is Code.NO_UNUSED_PROXY
 
@@ -229,8 +236,8 @@ def test_stickiness_follows_the_services_setting() -> None:
     sticky = around(history={N2: 5.0})
     unsticky = around(history={N1: 5.0}, behavior=NumberSelectionBehavior.AVOID_STICKY)
 
-    assert allotted(ParticipantRequest(identifier=ALICE), sticky).number.address == N2
-    assert allotted(ParticipantRequest(identifier=ALICE), unsticky).number.address == N2
+    assert chosen(ParticipantRequest(identifier=ALICE), sticky).number.address == N2
+    assert chosen(ParticipantRequest(identifier=ALICE), unsticky).number.address == N2
 
 
 def test_a_pool_of_one_asks_for_no_history() -> None:
@@ -245,13 +252,13 @@ def test_a_pool_of_one_asks_for_no_history() -> None:
     lone = Surroundings(
         service=surroundings.service,
         pool=surroundings.pool,
-        holdings=surroundings.holdings,
+        bindings=surroundings.bindings,
         owns=surroundings.owns,
         history=history,
         pick=surroundings.pick,
     )
 
-    assert allotted(ParticipantRequest(identifier=ALICE), lone).number.address == N1
+    assert chosen(ParticipantRequest(identifier=ALICE), lone).number.address == N1
     assert told == []
 
 
@@ -270,13 +277,13 @@ def test_a_pool_of_one_asks_for_no_history() -> None:
 )
 def test_a_number_may_be_asked_for(asked: ParticipantRequest) -> None:
     """By address, by SID, by both when they agree."""
-    assert allotted(asked, around()) == Allotment(ALICE, number(N2))
+    assert chosen(asked, around()) == NumberChoice(ALICE, number(N2))
 
 
 def test_an_explicit_number_skips_the_country() -> None:
     """The documented way to pair across countries."""
-    by_itself = refusal(lambda: allotted(ParticipantRequest(identifier=JAPANESE), around()))
-    asked = allotted(ParticipantRequest(identifier=JAPANESE, proxy_identifier=N1), around())
+    by_itself = refusal(lambda: chosen(ParticipantRequest(identifier=JAPANESE), around()))
+    asked = chosen(ParticipantRequest(identifier=JAPANESE, proxy_identifier=N1), around())
 
     assert by_itself.code is Code.NO_PROXY_FOR_COUNTRY
     assert asked.number.address == N1
@@ -286,8 +293,8 @@ def test_a_reserved_number_may_be_asked_for() -> None:
     """Manual assignment is what reserving is for; selection leaves it alone."""
     surroundings = around(number(N1, is_reserved=True))
 
-    by_itself = refusal(lambda: allotted(ParticipantRequest(identifier=ALICE), surroundings))
-    asked = allotted(ParticipantRequest(identifier=ALICE, proxy_identifier=N1), surroundings)
+    by_itself = refusal(lambda: chosen(ParticipantRequest(identifier=ALICE), surroundings))
+    asked = chosen(ParticipantRequest(identifier=ALICE, proxy_identifier=N1), surroundings)
 
     assert by_itself.code is Code.NO_UNRESERVED_PROXY
     assert asked.number.address == N1
@@ -311,7 +318,7 @@ def test_a_reserved_number_may_be_asked_for() -> None:
 )
 def test_a_number_that_cannot_be_had(asked: ParticipantRequest, code: Code) -> None:
     """Elsewhere, not ours, not managed, malformed, contradictory: each its code; no whole number in the message."""
-    problem = refusal(lambda: allotted(asked, around(owned=(N3, sid_of(N3)))))
+    problem = refusal(lambda: chosen(asked, around(owned=(N3, sid_of(N3)))))
 
     assert problem.code is code
     assert BOB not in problem.message
@@ -331,7 +338,7 @@ def test_an_explicit_number_must_be_able(mode: Mode, capabilities: Capability, c
     surroundings = around(number(N1, capabilities=capabilities))
 
     problem = refusal(
-        lambda: allotted(ParticipantRequest(identifier=ALICE, proxy_identifier=N1), surroundings, mode=mode)
+        lambda: chosen(ParticipantRequest(identifier=ALICE, proxy_identifier=N1), surroundings, mode=mode)
     )
 
     assert problem.code is code
@@ -339,19 +346,19 @@ def test_an_explicit_number_must_be_able(mode: Mode, capabilities: Capability, c
 
 def test_a_pair_in_use_is_refused_in_strict_mode() -> None:
     """80604; another person may have the number."""
-    surroundings = around(holdings=held((ALICE, N1)))
+    surroundings = around(bindings=held((ALICE, N1)))
 
-    problem = refusal(lambda: allotted(ParticipantRequest(identifier=ALICE, proxy_identifier=N1), surroundings))
+    problem = refusal(lambda: chosen(ParticipantRequest(identifier=ALICE, proxy_identifier=N1), surroundings))
 
     assert problem.code is Code.PROXY_IDENTIFIER_IN_USE
-    assert not allotted(ParticipantRequest(identifier=BOB, proxy_identifier=N1), surroundings).is_conflict
+    assert not chosen(ParticipantRequest(identifier=BOB, proxy_identifier=N1), surroundings).is_conflict
 
 
 def test_a_pair_in_use_is_a_conflict_in_permissive_mode() -> None:
     """Allowed, and told as 80802."""
-    surroundings = around(holdings=held((ALICE, N1)))
+    surroundings = around(bindings=held((ALICE, N1)))
 
-    asked = allotted(ParticipantRequest(identifier=ALICE, proxy_identifier=N1), surroundings, is_strict=False)
+    asked = chosen(ParticipantRequest(identifier=ALICE, proxy_identifier=N1), surroundings, is_strict=False)
 
     assert asked.is_conflict
     assert asked.number.address == N1
@@ -359,6 +366,6 @@ def test_a_pair_in_use_is_a_conflict_in_permissive_mode() -> None:
 
 def test_refusals_mask_what_they_name() -> None:
     """Neither identifier nor number is written whole; a SID is."""
-    assert ALICE not in pair_in_use(ALICE, N1).message
+    assert ALICE not in binding_in_use(ALICE, N1).message
     assert N1 not in not_in_service(N1).message
     assert sid_of(N1) in not_in_service(sid_of(N1)).message

@@ -10,14 +10,14 @@ from engine.core.model.sids import SidKind
 from engine.core.routing.shortcuts import FlatTable, pack
 from engine.core.routing.traffic import Outcome, Reason
 from engine.core.sessions.bindings import LAPSED_KEPT, ActiveSession, Bindings
-from tests.core.pairings import ALICE, BOB, CAROL, P1, P2, arrival, bound, couple, mint, pairing, ruled, seat
+from tests.core.pairings import ALICE, BOB, CAROL, P1, P2, arrival, bound, couple, endpoint, mint, pairing, ruled
 
 BOTH_KINDS = pytest.mark.parametrize("kind", [Kind.VOICE, Kind.MESSAGE])
 
 
 def test_the_newest_session_is_met_and_the_one_before_it_again() -> None:
     """Behaviour 7, permissive: newest wins; when it ends, the one before routes again."""
-    first, second, third = couple(), pairing(seat(ALICE, P1), seat(CAROL, P2)), couple()
+    first, second, third = couple(), pairing(endpoint(ALICE, P1), endpoint(CAROL, P2)), couple()
     bindings = bound(first, second, third)
 
     met = [bindings.find(ALICE)]

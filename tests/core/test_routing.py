@@ -32,7 +32,7 @@ from engine.core.routing.decide import (
 )
 from engine.core.routing.foreseen import Passage
 from engine.core.routing.traffic import InboundEvent, Outcome, Question, Reason
-from engine.core.sessions.bindings import ActiveSession, Bindings, Seat, active_session
+from engine.core.sessions.bindings import ActiveSession, Bindings, Endpoint, active_session
 from tests.core.pairings import (
     ALICE,
     ARGENTINE,
@@ -47,11 +47,11 @@ from tests.core.pairings import (
     bound,
     call,
     couple,
+    endpoint,
     message,
     mint,
     pairing,
     ruled,
-    seat,
 )
 
 BOTH_KINDS = pytest.mark.parametrize("kind", [Kind.VOICE, Kind.MESSAGE])
@@ -96,7 +96,7 @@ def test_a_participant_reaches_the_partner_who_sees_their_own_number(kind: Kind)
     decision = ruling.decision
     assert (decision.outcome, decision.reason, decision.code) == (Outcome.ROUTED, Reason.IN_SESSION, None)
     assert (decision.to, decision.caller_id, decision.session_sid) == (BOB, P2, session.sid)
-    alice, bob = (seat.participant_sid for seat in session.seats)
+    alice, bob = (endpoint.participant_sid for endpoint in session.endpoints)
     assert (decision.inbound_participant_sid, decision.outbound_participant_sid) == (alice, bob)
     assert ruling.session is session
 
@@ -112,7 +112,7 @@ def test_the_partner_reaches_back(kind: Kind) -> None:
 @BOTH_KINDS
 def test_both_may_share_one_number(kind: Kind) -> None:
     """P1 = P2 is normal in small pools."""
-    bindings = bound(pairing(seat(ALICE, P1), seat(BOB, P1)))
+    bindings = bound(pairing(endpoint(ALICE, P1), endpoint(BOB, P1)))
 
     to_bob = ruled(bindings, arrival(kind, ALICE)).decision
     to_alice = ruled(bindings, arrival(kind, BOB)).decision
@@ -128,7 +128,7 @@ def test_a_routed_call_leaves_the_interaction_to_record() -> None:
     interaction = ruled(bound(session), call(ALICE)).interaction
 
     assert interaction is not None
-    alice, bob = session.seats
+    alice, bob = session.endpoints
     assert (interaction.kind, interaction.proxy, interaction.session_sid) == (Kind.VOICE, P1, session.sid)
     assert interaction.inbound.participant_sid == alice.participant_sid
     assert interaction.inbound.resource_sid == "CA" + "1" * 32
@@ -216,7 +216,7 @@ def test_a_session_end_leaves_a_stranger(sender: str) -> None:
 @BOTH_KINDS
 def test_one_without_partner_is_refused(kind: Kind) -> None:
     """80614, without falling back to out-of-session."""
-    session = pairing(seat(ALICE, P1))
+    session = pairing(endpoint(ALICE, P1))
 
     decision = ruled(bound(session), arrival(kind, ALICE)).decision
 
@@ -227,7 +227,7 @@ def test_one_without_partner_is_refused(kind: Kind) -> None:
 @OUTSIDE
 def test_a_stranger_on_the_number_of_one_without_partner_is_a_stranger(kind: Kind, code: Code) -> None:
     """Only the participant is told that there is no partner."""
-    assert ruled(bound(pairing(seat(ALICE, P1))), arrival(kind, CAROL)).decision.code is code
+    assert ruled(bound(pairing(endpoint(ALICE, P1))), arrival(kind, CAROL)).decision.code is code
 
 
 # -- modes -----------------------------------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ def test_a_mode_lets_pass_only_what_it_names(mode: Mode, kind: Kind, refusal: tu
 @pytest.mark.parametrize(("mode", "kind", "refusal"), [row for row in MODES if row[2] is not None])
 def test_the_mode_is_asked_before_the_partner(mode: Mode, kind: Kind, refusal: tuple[Reason, Code]) -> None:
     """Step 7 comes before step 8."""
-    lonely = pairing(seat(ALICE, P1), mode=mode)
+    lonely = pairing(endpoint(ALICE, P1), mode=mode)
 
     assert ruled(bound(lonely), arrival(kind, ALICE)).decision.code is refusal[1]
 
@@ -339,7 +339,7 @@ def test_a_call_is_never_an_opt_out() -> None:
     assert ruled(bound(couple()), event).decision.outcome is Outcome.ROUTED
 
 
-@pytest.mark.parametrize("session", [couple(Mode.VOICE_ONLY), pairing(seat(ALICE, P1))], ids=["mode", "partner"])
+@pytest.mark.parametrize("session", [couple(Mode.VOICE_ONLY), pairing(endpoint(ALICE, P1))], ids=["mode", "partner"])
 def test_an_opt_out_comes_before_everything(session: ActiveSession) -> None:
     """Step 3 comes before the session is even looked for."""
     assert ruled(bound(session), message(ALICE, body="STOP")).decision.code is Code.STOP_WORD
@@ -362,7 +362,7 @@ def test_an_opt_out_comes_before_everything(session: ActiveSession) -> None:
 @BOTH_KINDS
 def test_inbound_variants_are_the_same_person(kind: Kind, identifier: Address, shown: str) -> None:
     """With or without the inserted digit, or with a "+" that became a space."""
-    bindings = bound(pairing(seat(identifier, P1), seat(BOB, P2)))
+    bindings = bound(pairing(endpoint(identifier, P1), endpoint(BOB, P2)))
 
     assert ruled(bindings, arrival(kind, shown)).decision.to == BOB
 
@@ -391,7 +391,7 @@ def test_the_outbound_leg_is_dialled_as_the_country_needs(
     partner: Address, rules: NumberRules, kind: Kind, dialled: str
 ) -> None:
     """Mexico's "1" for calls and texts, Argentina's "9" for calls alone."""
-    bindings = bound(pairing(seat(ALICE, P1), seat(partner, P2)))
+    bindings = bound(pairing(endpoint(ALICE, P1), endpoint(partner, P2)))
 
     decision = ruled(bindings, arrival(kind, ALICE), rules=rules).decision
 
@@ -471,14 +471,14 @@ def test_an_active_session_is_its_record_and_live_participants() -> None:
 
     active = active_session(session, (participant,))
 
-    assert active.seats == (Seat(participant.sid, ALICE, P1),)
+    assert active.endpoints == (Endpoint(participant.sid, ALICE, P1),)
     assert (active.mode, active.expires_at) == (Mode.VOICE_ONLY, NOW + 65)
     assert active.proxies() == {P1}
 
 
 def test_a_shared_number_is_one_of_the_sessions_numbers_once() -> None:
     """In_use counts a session once per number."""
-    assert pairing(seat(ALICE, P1), seat(BOB, P1)).proxies() == {P1}
+    assert pairing(endpoint(ALICE, P1), endpoint(BOB, P1)).proxies() == {P1}
     assert couple().proxies() == {P1, P2}
 
 
@@ -486,11 +486,11 @@ def test_a_pushed_message_leaves_from_the_recipients_own_number() -> None:
     """It looks as if the partner wrote; the inbound half is empty."""
     session = couple()
 
-    interaction = pushed_message(session, session.seats[1], sid="KI" + "1" * 32, body="Hi", media=(), now=NOW)
+    interaction = pushed_message(session, session.endpoints[1], sid="KI" + "1" * 32, body="Hi", media=(), now=NOW)
 
     assert interaction.is_message_interaction
     assert (interaction.kind, interaction.proxy, interaction.body) == (Kind.MESSAGE, P2, "Hi")
-    assert interaction.outbound.participant_sid == session.seats[1].participant_sid
+    assert interaction.outbound.participant_sid == session.endpoints[1].participant_sid
     assert interaction.outbound.status is LegStatus.QUEUED
 
 
@@ -507,7 +507,7 @@ def pairings(draw: st.DrawFn) -> ActiveSession:
     proxies = draw(st.lists(st.sampled_from([P1, P2]), min_size=2, max_size=2))
     mode = draw(st.sampled_from(Mode))
     date_expiry = draw(st.none() | st.sampled_from([NOW - 1, NOW + 1]))
-    return pairing(*map(seat, people, proxies), mode=mode, date_expiry=date_expiry)
+    return pairing(*map(endpoint, people, proxies), mode=mode, date_expiry=date_expiry)
 
 
 @given(
@@ -593,14 +593,16 @@ def test_nobody_reaches_anyone_but_their_partner(
     *, sessions: list[ActiveSession], sender: Address, to: Address, kind: Kind, rules: NumberRules
 ) -> None:
     """Whatever is bound, routed traffic goes to the partner of the newest live session, from the partner's number."""
-    met = [session for session in sessions if any((one.identifier, one.proxy) == (sender, to) for one in session.seats)]
+    met = [
+        session for session in sessions if any((one.identifier, one.proxy) == (sender, to) for one in session.endpoints)
+    ]
 
     decision = ruled(bound(*sessions, to=to), arrival(kind, sender, to), rules=rules).decision
 
     assert decision.caller_id not in PEOPLE
     if decision.outcome is Outcome.ROUTED:
         session = met[-1]
-        partner = next(one for one in session.seats if one.identifier != sender)
+        partner = next(one for one in session.endpoints if one.identifier != sender)
         assert decision.to == outbound_address(partner.identifier, is_call=kind is Kind.VOICE, rules=rules)
         assert (decision.caller_id, decision.session_sid) == (partner.proxy, session.sid)
         assert not session.is_expired(NOW)

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from tests.e2e.carrier import REJECTED, call_form
 from tests.e2e.load import Load, Passed, Ride, Wire, described
-from tests.e2e.tenant import Json, Seat
+from tests.e2e.tenant import Endpoint, Json
 
 Thing = TypeVar("Thing")
 
@@ -55,14 +55,16 @@ async def _compare(ride: Ride, wire: Wire, sessions: dict[str, Json]) -> None:
     assert (session["status"] != "closed") == ride.is_live, described(ride)
     people = await wire.everything(f"{ride.path}/Participants", "participants")
     live = {
-        one["identifier"]: Seat(one["sid"], one["identifier"], one["proxy_identifier"])
+        one["identifier"]: Endpoint(one["sid"], one["identifier"], one["proxy_identifier"])
         for one in people
         if one["date_deleted"] is None
     }
     if not ride.in_doubt:
-        assert live.keys() == ride.seats.keys(), described(ride)
-        assert all(seat is None or seat == live[seat.identifier] for seat in ride.seats.values()), described(ride)
-    ride.seats = dict(live)
+        assert live.keys() == ride.endpoints.keys(), described(ride)
+        assert all(endpoint is None or endpoint == live[endpoint.identifier] for endpoint in ride.endpoints.values()), (
+            described(ride)
+        )
+    ride.endpoints = dict(live)
     ride.in_doubt = False
 
 
@@ -80,10 +82,10 @@ def _bindings(rides: Iterable[Ride]) -> dict[tuple[str, str], Bound]:
     for ride in rides:
         if ride.is_live:
             partners = {caller.sid: (partner.identifier, partner.proxy) for caller, partner in ride.sides}
-            for seat in filter(None, ride.seats.values()):
-                pair = (seat.identifier, seat.proxy)
+            for endpoint in filter(None, ride.endpoints.values()):
+                pair = (endpoint.identifier, endpoint.proxy)
                 assert pair not in bound, f"{pair} is active twice"
-                bound[pair] = Bound(ride, partners.get(seat.sid))
+                bound[pair] = Bound(ride, partners.get(endpoint.sid))
     return bound
 
 
@@ -92,7 +94,7 @@ async def _check_in_use(load: Load, wire: Wire, rides: Iterable[Ride]) -> None:
         proxy
         for ride in rides
         if ride.is_live
-        for proxy in {seat.proxy for seat in ride.seats.values() if seat is not None}
+        for proxy in {endpoint.proxy for endpoint in ride.endpoints.values() if endpoint is not None}
     )
     numbers = await wire.everything(f"{load.service.path}/PhoneNumbers", "phone_numbers")
     assert {one["phone_number"]: one["in_use"] for one in numbers} == {
@@ -113,17 +115,17 @@ async def _check_interactions(ride: Ride, wire: Wire) -> None:
 
 async def _check_redelivery(ride: Ride, wire: Wire) -> None:
     """Deliver the latest call or message again: the same bytes."""
-    if ride.passed and len(ride.seats) == 2:
+    if ride.passed and len(ride.endpoints) == 2:
         last = ride.passed[-1]
         again = await wire.webhook(last.path, last.form)
         assert again.content == last.content, (again, last)
 
 
 async def _check_routes(ride: Ride, wire: Wire, bound: dict[tuple[str, str], Bound]) -> None:
-    """Call from every seat; one of a session that is over reaches nobody, unless its pair is active elsewhere now."""
-    for seat in filter(None, ride.seats.values()):
-        owner = bound.get((seat.identifier, seat.proxy))
-        form = call_form(wire.account_sid, seat.identifier, seat.proxy)
+    """Call from every endpoint; one of a closed session reaches nobody, unless its binding is active in another."""
+    for endpoint in filter(None, ride.endpoints.values()):
+        owner = bound.get((endpoint.identifier, endpoint.proxy))
+        form = call_form(wire.account_sid, endpoint.identifier, endpoint.proxy)
         answer = await wire.webhook("/inbound/voice", form)
         assert answer.reached == (owner and owner.reaches), (answer, described(ride))
         if owner is None or answer.reached is None:

@@ -17,7 +17,7 @@ import msgspec
 
 from tests.e2e.carrier import Carrier, Heard, call_form, heard, message_form, resource_sid
 from tests.e2e.live import NO_TLS, LiveServer
-from tests.e2e.tenant import Json, Seat, Service, Tenant, participants, written
+from tests.e2e.tenant import Endpoint, Json, Service, Tenant, participants, written
 
 AGAIN_SECONDS = 0.1
 
@@ -51,7 +51,7 @@ class Ride(msgspec.Struct, kw_only=True):
 
     path: str
     sid: str
-    seats: dict[str, Seat | None]
+    endpoints: dict[str, Endpoint | None]
     """Live participants by identifier; None = joined, the number not read yet."""
     is_live: bool = True
     is_deleted: bool = False
@@ -62,12 +62,12 @@ class Ride(msgspec.Struct, kw_only=True):
     passed: list[Passed] = msgspec.field(default_factory=list)
 
     @property
-    def sides(self) -> Iterator[tuple[Seat, Seat]]:
+    def sides(self) -> Iterator[tuple[Endpoint, Endpoint]]:
         """Who calls and who is reached, both directions; nothing unless two are there."""
-        seats = [seat for seat in self.seats.values() if seat is not None]
-        if len(seats) == len(self.seats) == 2:
-            yield seats[0], seats[1]
-            yield seats[1], seats[0]
+        endpoints = [endpoint for endpoint in self.endpoints.values() if endpoint is not None]
+        if len(endpoints) == len(self.endpoints) == 2:
+            yield endpoints[0], endpoints[1]
+            yield endpoints[1], endpoints[0]
 
 
 class Wire:
@@ -186,7 +186,7 @@ class _Worker:
         ride = self._dice.choice(rides)
         if not ride.is_live:
             await self._dice.choices((self._reopen, self._delete), (3, 1))[0](ride)
-        elif len(ride.seats) < 2:
+        elif len(ride.endpoints) < 2:
             await self._dice.choices((self._join, self._close), (5, 1))[0](ride)
         else:
             does = (self._talk, self._finish, self._close, self._remove, self._delete)
@@ -208,22 +208,22 @@ class _Worker:
         if status != HTTPStatus.CREATED:
             _assert_pair_taken(status, made)
             return
-        seats: dict[str, Seat | None] = dict.fromkeys(people if form else ())
-        ride = Ride(path=f"{path}/{made['sid']}", sid=made["sid"], seats=seats)
+        endpoints: dict[str, Endpoint | None] = dict.fromkeys(people if form else ())
+        ride = Ride(path=f"{path}/{made['sid']}", sid=made["sid"], endpoints=endpoints)
         self._rides.append(ride)
         self._answered()
         if form:
             _, page = await self._wire.ask("GET", f"{ride.path}/Participants")
-            ride.seats.update({one["identifier"]: _seat(one) for one in page["participants"]})
-            assert ride.seats.keys() == set(people)
+            ride.endpoints.update({one["identifier"]: _endpoint(one) for one in page["participants"]})
+            assert ride.endpoints.keys() == set(people)
 
     async def _join(self, ride: Ride) -> None:
-        there = [one for one in self._load.people if one not in ride.seats]
+        there = [one for one in self._load.people if one not in ride.endpoints]
         ride.in_doubt = True
         status, made = await self._wire.ask("POST", f"{ride.path}/Participants", Identifier=self._dice.choice(there))
         ride.in_doubt = False
         if status == HTTPStatus.CREATED:
-            ride.seats[made["identifier"]] = _seat(made)
+            ride.endpoints[made["identifier"]] = _endpoint(made)
             self._answered()
         else:
             assert made["code"] == 80612 or _assert_pair_taken(status, made)
@@ -274,12 +274,12 @@ class _Worker:
             _assert_pair_taken(status, answer)
 
     async def _remove(self, ride: Ride) -> None:
-        seat = self._dice.choice([one for one in ride.seats.values() if one is not None])
+        endpoint = self._dice.choice([one for one in ride.endpoints.values() if one is not None])
         ride.in_doubt = True
-        status, answer = await self._wire.ask("DELETE", f"{ride.path}/Participants/{seat.sid}")
+        status, answer = await self._wire.ask("DELETE", f"{ride.path}/Participants/{endpoint.sid}")
         ride.in_doubt = False
         assert status == HTTPStatus.NO_CONTENT, answer
-        del ride.seats[seat.identifier]
+        del ride.endpoints[endpoint.identifier]
         self._answered()
 
     async def _delete(self, ride: Ride) -> None:
@@ -291,8 +291,8 @@ class _Worker:
         self._answered()
 
 
-def _seat(shape: Json) -> Seat:
-    return Seat(shape["sid"], shape["identifier"], shape["proxy_identifier"])
+def _endpoint(shape: Json) -> Endpoint:
+    return Endpoint(shape["sid"], shape["identifier"], shape["proxy_identifier"])
 
 
 def _assert_pair_taken(status: int, answer: Json) -> bool:

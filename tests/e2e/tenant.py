@@ -119,7 +119,7 @@ def new_tenant(server: LiveServer, **settings: bool) -> Tenant:
     return Tenant(server, made["account"]["sid"], made["auth_token"])
 
 
-class Seat(msgspec.Struct, frozen=True):
+class Endpoint(msgspec.Struct, frozen=True):
     """A participant as the tests speak of one."""
 
     sid: str
@@ -132,11 +132,11 @@ class Pairing(msgspec.Struct, frozen=True):
 
     path: str
     sid: str
-    first: Seat
-    second: Seat
+    first: Endpoint
+    second: Endpoint
 
     @property
-    def sides(self) -> tuple[tuple[Seat, Seat], tuple[Seat, Seat]]:
+    def sides(self) -> tuple[tuple[Endpoint, Endpoint], tuple[Endpoint, Endpoint]]:
         """Both directions: who calls, who is reached."""
         return (self.first, self.second), (self.second, self.first)
 
@@ -160,20 +160,22 @@ class Service:
         people = (first or person(), second or person())
         sid = self.session(*people, **form)["sid"]
         path = f"{self.path}/Sessions/{sid}"
-        seats = {one.identifier: one for one in self.seats(path)}
-        return Pairing(path, sid, seats[people[0]], seats[people[1]])
+        endpoints = {one.identifier: one for one in self.endpoints(path)}
+        return Pairing(path, sid, endpoints[people[0]], endpoints[people[1]])
 
-    def seats(self, session_path: str) -> list[Seat]:
+    def endpoints(self, session_path: str) -> list[Endpoint]:
         """Read the live participants of a session."""
         found = self.tenant.everything(f"{session_path}/Participants", "participants")
         return [
-            Seat(one["sid"], one["identifier"], one["proxy_identifier"]) for one in found if one["date_deleted"] is None
+            Endpoint(one["sid"], one["identifier"], one["proxy_identifier"])
+            for one in found
+            if one["date_deleted"] is None
         ]
 
-    def join(self, session_path: str, identifier: str, **form: object) -> Seat:
+    def join(self, session_path: str, identifier: str, **form: object) -> Endpoint:
         """Add a participant."""
         made = self.tenant.create(f"{session_path}/Participants", Identifier=identifier, **form)
-        return Seat(made["sid"], made["identifier"], made["proxy_identifier"])
+        return Endpoint(made["sid"], made["identifier"], made["proxy_identifier"])
 
     def numbers(self) -> dict[str, Json]:
         """Read the pool, by address."""

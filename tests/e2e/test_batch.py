@@ -105,7 +105,7 @@ def _line(item: Json) -> bytes:
     return json.dumps(item).encode()
 
 
-def seats(result: Json) -> list[tuple[str, str, str]]:
+def endpoints(result: Json) -> list[tuple[str, str, str]]:
     """Return who sits where in a result."""
     return [(one["sid"], one["identifier"], one["proxy_identifier"]) for one in result.get("participants", ())]
 
@@ -145,7 +145,7 @@ async def assert_done_once(sender: Sender, http: httpx.AsyncClient, path: str) -
         assert [one["status"] for one in results[:ITEMS]] == [201] * ITEMS
         for first, second in zip(sender.answers.get(number, results), results, strict=True):
             assert first["session"]["sid"] == second["session"]["sid"]
-            assert seats(first) == seats(second)
+            assert endpoints(first) == endpoints(second)
         if number in sender.answers:
             assert all(one["repeated"] for one in results)
         sender.answers[number] = results

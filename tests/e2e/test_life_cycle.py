@@ -82,7 +82,10 @@ def test_a_reopened_session_keeps_its_numbers(tenant: Tenant) -> None:
     assert to_open == (400, 80608)
     assert changed == (400, 80607)
     assert (reopened["status"], reopened["closed_reason"], reopened["date_ended"]) == ("in-progress", None, None)
-    assert {seat.proxy for seat in service.seats(pairing.path)} == {pairing.first.proxy, pairing.second.proxy}
+    assert {endpoint.proxy for endpoint in service.endpoints(pairing.path)} == {
+        pairing.first.proxy,
+        pairing.second.proxy,
+    }
     assert_routes(tenant, pairing)
 
 

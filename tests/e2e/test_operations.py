@@ -54,7 +54,7 @@ def traffic_of_every_kind(tenant: Tenant) -> list[str]:
     ):
         assert refused.is_client_error
         assert not holds_any(refused.text, [stranger, mexican, joining, alice.proxy, "+15550001234"])
-    people = [seat.identifier for pairing in (talkers, closed) for seat in (pairing.first, pairing.second)]
+    people = [endpoint.identifier for pairing in (talkers, closed) for endpoint in (pairing.first, pairing.second)]
     return [*service.pool, *people, stranger, unknown, mexican, joining, "+15550001234"]
 
 

@@ -91,7 +91,10 @@ def test_json_in_any_charset_makes_a_session(
 
     application.told(1)
     (session,) = tenant.get(f"{service.path}/Sessions")["sessions"]
-    proxies = {seat.identifier: seat.proxy for seat in service.seats(f"{service.path}/Sessions/{session['sid']}")}
+    proxies = {
+        endpoint.identifier: endpoint.proxy
+        for endpoint in service.endpoints(f"{service.path}/Sessions/{session['sid']}")
+    }
     assert answer.reached == (seller, service.pool[1])
     assert proxies == {buyer: service.pool[0], seller: service.pool[1]}
     assert (session["unique_name"], session["ttl"], session["status"]) == ("orden-ñ", 1800, "in-progress")

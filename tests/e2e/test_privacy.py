@@ -164,8 +164,8 @@ def test_no_whole_number_is_written_anywhere(start_server: StartServer, applicat
     pairing = service.pairing(
         planted.whole("first"), planted.whole("second"), UniqueName=f"ride {planted.in_text('session name')}"
     )
-    seat = {"FriendlyName": planted.in_text("friendly name"), "Identifier": planted.whole("third")}
-    tenant.http.post(f"{pairing.path}/Participants", data=seat)
+    endpoint = {"FriendlyName": planted.in_text("friendly name"), "Identifier": planted.whole("third")}
+    tenant.http.post(f"{pairing.path}/Participants", data=endpoint)
     said = [response.text for response in rest(tenant, service.path, planted)]
     tenant.carrier.message(pairing.first.identifier, pairing.first.proxy, planted.in_text("text"))
     answers = [one for one in calls(tenant, pairing.first.proxy, planted) if "Dial" not in one]

@@ -155,12 +155,12 @@ async def test_a_hundred_creates_for_one_person_over_ten_numbers(tenant: Tenant)
 
     made = [f"{service.path}/Sessions/{one.json()['sid']}" for one in answers if one.status_code == httpx.codes.CREATED]
     refused = {one.json()["code"] for one in answers if one.status_code != httpx.codes.CREATED}
-    seats = [seat for path in made for seat in service.seats(path)]
+    endpoints = [endpoint for path in made for endpoint in service.endpoints(path)]
     assert len(made) == 10
     assert refused <= NUMBERS_IN_USE
-    assert {seat.proxy for seat in seats if seat.identifier == alice} == set(service.pool)
+    assert {endpoint.proxy for endpoint in endpoints if endpoint.identifier == alice} == set(service.pool)
     assert len(tenant.everything(f"{service.path}/Sessions", "sessions")) == 10
-    used = Counter(proxy for path in made for proxy in {seat.proxy for seat in service.seats(path)})
+    used = Counter(proxy for path in made for proxy in {endpoint.proxy for endpoint in service.endpoints(path)})
     assert {address: one["in_use"] for address, one in service.numbers().items()} == used
 
 

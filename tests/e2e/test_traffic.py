@@ -205,7 +205,7 @@ def test_a_redelivery_of_what_was_erased_is_decided_anew(start_server: Callable[
 
 
 def test_a_removed_participant_neither_reaches_nor_is_reached(tenant: Tenant) -> None:
-    """The one who is left is told there is no partner; a successor takes the seat (behaviour 3.5)."""
+    """The one who is left is told there is no partner; a successor may join (behaviour 3.5)."""
     service = tenant.service(numbers=2)
     pairing = service.pairing()
     alice, bob = pairing.first, pairing.second

@@ -50,10 +50,12 @@ async def database(store: SqliteStore, tmp_path: Path) -> Path:
                 date_ended=START if is_over else None,
             )
             identifiers = [f"+1500555{place:04}", f"whatsapp:+1500556{place:04}", f"+1500557{place:04}"]
-            seats = [participant(made, identifier=one, proxy=dice.choice(proxies)) for one in identifiers[: place % 4]]
+            endpoints = [
+                participant(made, identifier=one, proxy=dice.choice(proxies)) for one in identifiers[: place % 4]
+            ]
             changes += [
-                SessionCreated(made, tuple(seats)),
-                *(ParticipantRemoved(one.sid, made.sid, START) for one in seats[2:]),
+                SessionCreated(made, tuple(endpoints)),
+                *(ParticipantRemoved(one.sid, made.sid, START) for one in endpoints[2:]),
             ]
         await store.write(changes)
     return tmp_path / "data" / DATABASE
@@ -83,7 +85,7 @@ def told(walk: Iterator[ActiveSession]) -> list[Fields]:
         "service_sid",
         "account_sid",
         "mode",
-        "seats",
+        "endpoints",
         "idle_since",
         "ttl_seconds",
         "date_expiry",
@@ -113,7 +115,7 @@ async def test_numbers_that_sessions_share_are_one_object(database: Path) -> Non
     """As when they are read here: a number is shown to hundreds of thousands."""
     walked = list(apart.active_sessions(database))
 
-    assert len({id(seat.proxy) for one in walked for seat in one.seats}) == 4
+    assert len({id(endpoint.proxy) for one in walked for endpoint in one.endpoints}) == 4
     assert len({id(one.service_sid) for one in walked}) == 3
 
 

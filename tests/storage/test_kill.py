@@ -57,7 +57,7 @@ async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
         assert made is not None
         assert made.status is SessionStatus.IN_PROGRESS
         assert made.idle_since == active.idle_since == START + number
-        assert [seat.participant_sid for seat in active.seats] == [sid(SidKind.PARTICIPANT, number)]
+        assert [endpoint.participant_sid for endpoint in active.endpoints] == [sid(SidKind.PARTICIPANT, number)]
         assert store.interaction(sid(SidKind.INTERACTION, number)) is not None
     assert len(list(store.open_calls())) == len(walked)
     await store.close()

@@ -59,7 +59,7 @@ PICK = st.integers(0, 11)
 
 
 _KEPT = attrgetter(
-    *("sid", "service_sid", "account_sid", "mode", "seats"),
+    *("sid", "service_sid", "account_sid", "mode", "people"),
     *("idle_since", "ttl_seconds", "date_expiry", "unique_name"),
 )
 """What of an active session is on disk."""
@@ -92,8 +92,8 @@ class StoreMachine(RuleBasedStateMachine):
         for index, sid in enumerate(SERVICES):
             self._add(ServiceSaved(service(sid, unique_name=f"service {index}")))
 
-    @rule(at=TIMES, pick=PICK, seats=st.integers(0, 2), is_closed=st.booleans(), is_named=st.booleans())
-    def create_session(self, at: float, pick: int, seats: int, *, is_closed: bool, is_named: bool) -> None:
+    @rule(at=TIMES, pick=PICK, size=st.integers(0, 2), is_closed=st.booleans(), is_named=st.booleans())
+    def create_session(self, at: float, pick: int, size: int, *, is_closed: bool, is_named: bool) -> None:
         sid = self.mint(SidKind.SESSION)
         made = session(
             at=at,
@@ -102,7 +102,7 @@ class StoreMachine(RuleBasedStateMachine):
             status=SessionStatus.CLOSED if is_closed else SessionStatus.OPEN,
         )
         made = msgspec.structs.replace(made, sid=sid)
-        people = tuple(self._participant(sid, made.service_sid, pick + seat, at) for seat in range(seats))
+        people = tuple(self._participant(sid, made.service_sid, pick + place, at) for place in range(size))
         self._add(SessionCreated(made, people))
 
     @precondition(lambda self: self.model.sessions)
@@ -288,9 +288,9 @@ class StoreMachine(RuleBasedStateMachine):
         assert list(found) == [sid for at, sid in ended if at < START + 4]
 
     def _participant(self, session_sid: str, service_sid: str, pick: int, at: float) -> Any:  # noqa: ANN401
-        seat = session(service_sid=service_sid)
+        made = session(service_sid=service_sid)
         person = participant(
-            msgspec.structs.replace(seat, sid=session_sid),
+            msgspec.structs.replace(made, sid=session_sid),
             identifier=PEOPLE[pick % len(PEOPLE)],
             proxy=PROXIES[pick % len(PROXIES)],
             at=at,

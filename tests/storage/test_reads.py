@@ -20,7 +20,7 @@ from engine.core.model.changes import (
 from engine.core.model.records import Kind, LegStatus, SessionStatus
 from engine.core.model.sids import SidKind, pack
 from engine.core.ports.operations import Page, PageCursor
-from engine.core.sessions.bindings import seat_of
+from engine.core.sessions.bindings import endpoint_of
 from storage.sqlite import SqliteStore
 from tests.storage.material import (
     SERVICE_SID,
@@ -155,8 +155,8 @@ async def test_active_sessions_come_in_the_order_of_activation(store: SqliteStor
     await store.write([reopened(second.sid, START + 6), ParticipantRemoved(alice.sid, first.sid, START + 7)])
     await store.write([reopened(first.sid, START + 8)])
 
-    walked = [(made.sid, made.seats) for made in store.active_sessions()]
-    assert walked == [(first.sid, (seat_of(bob),)), (third.sid, ()), (second.sid, ())]
+    walked = [(made.sid, made.endpoints) for made in store.active_sessions()]
+    assert walked == [(first.sid, (endpoint_of(bob),)), (third.sid, ()), (second.sid, ())]
 
 
 async def test_what_passed_since_a_time_and_open_calls_come_oldest_first(store: SqliteStore) -> None:

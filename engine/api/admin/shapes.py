@@ -39,7 +39,7 @@ class AccountCreate(msgspec.Struct, frozen=True, kw_only=True):
     friendly_name: str = ""
     """Free text for the operator."""
     allow_participant_conflict: bool = False
-    """The same pair may be active twice."""
+    """An identifier may have one proxy number in two active sessions."""
     respect_sms_stop_filter: bool = False
     """The number's own stop filtering decides."""
     argentina: bool = False
@@ -52,7 +52,7 @@ class AccountChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     friendly_name: str | None = None
     """Free text for the operator."""
     allow_participant_conflict: bool | None = None
-    """The same pair may be active twice."""
+    """An identifier may have one proxy number in two active sessions."""
     respect_sms_stop_filter: bool | None = None
     """The number's own stop filtering decides."""
     argentina: bool | None = None
@@ -69,7 +69,7 @@ class AccountShape(msgspec.Struct, frozen=True, kw_only=True):
     friendly_name: str
     """Free text for the operator."""
     allow_participant_conflict: bool
-    """The same pair may be active twice."""
+    """An identifier may have one proxy number in two active sessions."""
     respect_sms_stop_filter: bool
     """The number's own stop filtering decides."""
     argentina: bool

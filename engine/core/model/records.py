@@ -131,7 +131,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     friendly_name: str
     """Free text for the operator."""
     allow_participant_conflict: bool = False
-    """ProxyAllowParticipantConflict: the same pair may be active twice (behaviour 7)."""
+    """ProxyAllowParticipantConflict: the same binding may be active twice (behaviour 7)."""
     respect_sms_stop_filter: bool = False
     """ProxyRespectSmsStopFilterFlag: the number's own stop filtering decides (behaviour 11.2)."""
     argentina: bool = False

@@ -12,20 +12,20 @@ from engine.core.model.records import Address, Mode, Participant, ProxyNumber, S
 from engine.core.model.requests import ParticipantRequest, ParticipantUpdate, SessionRequest, given
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.numbers.e164 import canonical, is_channel, is_chat_channel, mask, parse_identifier, parse_proxy_number
-from engine.core.pools.holdings import Holdings
+from engine.core.pools.binding_index import BindingIndex
 from engine.core.pools.pool import Pool, capability_problem
 from engine.core.routing.traffic import InboundEvent, SessionWanted
 
-SEATS = 2
+MOST_PARTICIPANTS = 2
 """Participants of a session, ever at a time (behaviour 1.7)."""
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service's numbers and pairs are at this moment; read, never changed, by an allotment."""
+    """A service's numbers and bindings at this moment, which a choice reads and never changes."""
 
     service: Service
     pool: Pool
-    holdings: Holdings
+    bindings: BindingIndex
     owns: Callable[[str], bool]
     """Whether the account owns a number, by SID or by address."""
     history: Callable[[Address], Mapping[Address, float]]
@@ -36,7 +36,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers of the US serve Canada and the other way round."""
 
 
-class Allotment(msgspec.Struct, frozen=True):
+class NumberChoice(msgspec.Struct, frozen=True):
     """The proxy number that a participant gets."""
 
     identifier: Address
@@ -63,8 +63,8 @@ def admit(
     """
     live = {participant.identifier for participant in present if participant.date_deleted is None}
     removed = {participant.identifier for participant in present} - live
-    if len(live) + len(requests) > SEATS:
-        raise ApiError(Code.TOO_MANY_PARTICIPANTS, f"A session has at most {SEATS} participants")
+    if len(live) + len(requests) > MOST_PARTICIPANTS:
+        raise ApiError(Code.TOO_MANY_PARTICIPANTS, f"A session has at most {MOST_PARTICIPANTS} participants")
     admitted: list[Address] = []
     for request in requests:
         identifier = parse_identifier(request.identifier)
@@ -99,15 +99,15 @@ def _check_kind(request: ParticipantRequest, identifier: Address, *, mode: Mode,
     raise ApiError(Code.UNMANAGED_IDENTIFIER_NOT_FOUND, problem)
 
 
-def allot(
+def choose_number(
     request: ParticipantRequest, identifier: Address, *, mode: Mode, is_strict: bool, around: Surroundings
-) -> Allotment:
+) -> NumberChoice:
     """Choose the proxy number of an admitted participant: the one asked for, or the best one free.
 
     Raises:
         ApiError: 80201 to 80208 when nothing fits; the codes of an explicit number that cannot be used.
     """
-    held = around.holdings.of(identifier)
+    held = around.bindings.proxies_of(identifier)
     number = _number_asked_for(request, around)
     if number is None:
         number = around.pool.select(
@@ -120,18 +120,18 @@ def allot(
             pick=around.pick,
             joins_us_and_canada=around.joins_us_and_canada,
         )
-        return Allotment(identifier, number)
+        return NumberChoice(identifier, number)
     problem = capability_problem(number, mode)
     if problem is not None:
         raise problem
     is_conflict = number.address in held
     if is_conflict and is_strict:
-        raise pair_in_use(identifier, number.address)
-    return Allotment(identifier, number, is_conflict=is_conflict)
+        raise binding_in_use(identifier, number.address)
+    return NumberChoice(identifier, number, is_conflict=is_conflict)
 
 
-def pair_in_use(identifier: Address, proxy: Address) -> ApiError:
-    """Return the refusal of a pair that another active session holds."""
+def binding_in_use(identifier: Address, proxy: Address) -> ApiError:
+    """Return the refusal of a binding that another active session has."""
     problem = f"{mask(identifier)} already holds proxy number {mask(proxy)} in an active session"
     return ApiError(Code.PROXY_IDENTIFIER_IN_USE, problem)
 
@@ -196,10 +196,10 @@ def request_after(before: Participant, update: ParticipantUpdate) -> Participant
     return msgspec.convert(kept | asked | {"identifier": identifier}, ParticipantRequest)
 
 
-def keeps_pair(before: Participant, request: ParticipantRequest, around: Surroundings) -> bool:
+def keeps_binding(before: Participant, request: ParticipantRequest, around: Surroundings) -> bool:
     """Tell whether a request names the identifier and the number that somebody has: nothing is to be chosen then.
 
-    Raises ApiError as `allot` does for a number that cannot be used.
+    Raises ApiError as `choose_number` does for a number that cannot be used.
     """
     number = _number_asked_for(request, around)
     return request.identifier == before.identifier and number is not None and number.sid == before.proxy_identifier_sid

@@ -184,7 +184,7 @@ class Store(Protocol):
         """Tell which version of the registry is held; 0 = none was ever counted. Read it before `registry`."""
 
     def active_sessions(self) -> Iterator[ActiveSession]:
-        """Walk the active sessions in the order of activation, each with its live participants' seats."""
+        """Walk the active sessions in the order of activation, each with its live participants' endpoints."""
 
     def passed_since(self, at: float) -> Iterator[Sequence[Passed]]:
         """Walk the calls and messages that came at or after a time, oldest first, some hundreds at a time."""

@@ -1,8 +1,8 @@
 """Where inbound traffic goes: `decide()`, and what answers in bulk, `foresee_all()`.
 
 Source: behaviour 9, 10, 11, 14. No clock, no randomness, no await: `now` and the SID mint are arguments. A call or
-message is routed only to the other seat of the one active session that binds (sender, number reached); whatever does
-not fit is refused.
+message is routed only to the other endpoint of the one active session that binds (sender, number reached); everything
+else is refused.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ from engine.core.numbers.keywords import is_stop_word
 from engine.core.routing.foreseen import Foreseen, Passage
 from engine.core.routing.shortcuts import note
 from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Question, Reason
-from engine.core.sessions.bindings import ActiveSession, Bindings, Seat
+from engine.core.sessions.bindings import ActiveSession, Bindings, Endpoint
 from engine.core.sessions.lifecycle import lets_pass
 
 
@@ -38,7 +38,7 @@ class Reached(Protocol):
 
     @property
     def is_ready(self) -> bool:
-        """Whether its active pairs are known."""
+        """Whether its bindings are known."""
 
     @property
     def account_sid(self) -> str:
@@ -46,7 +46,7 @@ class Reached(Protocol):
 
     @property
     def bindings(self) -> Bindings:
-        """Its active pairs."""
+        """Its bindings."""
 
     @property
     def rules(self) -> "NumberRules":
@@ -214,7 +214,7 @@ def foresee_all(
 
 def _meet(
     bindings: Bindings, question: Question, *, is_call: bool, rules: NumberRules, now: float, going_on: str = ""
-) -> tuple[ActiveSession, Seat, Seat] | Ruling:
+) -> tuple[ActiveSession, Endpoint, Endpoint] | Ruling:
     """Find the session, who sends and who is to be reached, or the refusal."""
     if rules.is_disabled:
         return DISABLED
@@ -228,14 +228,14 @@ def _meet(
         return _refused(_EXPIRED, session)
     if not lets_pass(session.mode, is_call=is_call):
         return _refused(_CALL_TO_MESSAGE_ONLY if is_call else _MESSAGE_TO_VOICE_ONLY, session)
-    if len(session.seats) != 2:  # noqa: PLR2004 - a pairing
+    if len(session.endpoints) != 2:  # noqa: PLR2004 - a pairing
         return _refused(_NO_PARTNER, session)
-    first, second = session.seats
+    first, second = session.endpoints
     return (session, first, second) if first.identifier == sender else (session, second, first)
 
 
 def routed(
-    caller: Seat, partner: Seat, *, is_call: bool, rules: NumberRules, session_sid: str, interaction_sid: str
+    caller: Endpoint, partner: Endpoint, *, is_call: bool, rules: NumberRules, session_sid: str, interaction_sid: str
 ) -> Decision:
     """Return the decision that an event reaches this partner; the same again after a restart."""
     return Decision(
@@ -271,7 +271,7 @@ def _refused(why: tuple[Reason, Code], session: ActiveSession) -> Ruling:
 
 
 def _interaction(
-    event: InboundEvent, session: ActiveSession, caller: Seat, partner: Seat, *, sid: str, now: float
+    event: InboundEvent, session: ActiveSession, caller: Endpoint, partner: Endpoint, *, sid: str, now: float
 ) -> Interaction:
     is_call = event.kind is _VOICE
     return Interaction(
@@ -298,7 +298,7 @@ def _interaction(
 
 
 def pushed_message(
-    session: ActiveSession, seat: Seat, *, sid: str, body: str, media: tuple[str, ...], now: float
+    session: ActiveSession, endpoint: Endpoint, *, sid: str, body: str, media: tuple[str, ...], now: float
 ) -> Interaction:
     """Return the record of a message that the application pushes to a participant (behaviour 3.7)."""
     return Interaction(
@@ -307,9 +307,9 @@ def pushed_message(
         service_sid=session.service_sid,
         account_sid=session.account_sid,
         kind=Kind.MESSAGE,
-        proxy=seat.proxy,
+        proxy=endpoint.proxy,
         inbound=Leg(),
-        outbound=Leg(participant_sid=seat.participant_sid, status=LegStatus.QUEUED),
+        outbound=Leg(participant_sid=endpoint.participant_sid, status=LegStatus.QUEUED),
         body=body,
         media=media,
         date_created=now,
@@ -358,8 +358,11 @@ def fall_back(decision: Decision, options: ServiceOptions) -> Decision:
 
 def still_meets(bindings: Bindings, session: ActiveSession, interaction: Interaction) -> bool:
     """Tell, after a wait, whether the two of an interaction still meet in its session."""
-    people = {seat.participant_sid for seat in session.seats}
-    caller = next((seat for seat in session.seats if seat.participant_sid == interaction.inbound.participant_sid), None)
+    people = {endpoint.participant_sid for endpoint in session.endpoints}
+    caller = next(
+        (endpoint for endpoint in session.endpoints if endpoint.participant_sid == interaction.inbound.participant_sid),
+        None,
+    )
     if caller is None or interaction.outbound.participant_sid not in people:
         return False
     return bindings.find(caller.identifier) is session

@@ -9,7 +9,7 @@ import msgspec
 
 from engine.core.model.records import Address
 from engine.core.routing.traffic import Decision, Outcome, Reason
-from engine.core.sessions.bindings import ActiveSession, Seat
+from engine.core.sessions.bindings import ActiveSession, Endpoint
 
 
 class Passage(msgspec.Struct, frozen=True, gc=False):
@@ -34,15 +34,15 @@ class Passage(msgspec.Struct, frozen=True, gc=False):
     is_sent_by_us: ClassVar[bool] = False
 
     @property
-    def partner(self) -> Seat:
+    def partner(self) -> Endpoint:
         """Who would be reached."""
-        first, second = self.session.seats
+        first, second = self.session.endpoints
         return first if first.identifier == self.to else second
 
     @property
-    def caller(self) -> Seat:
+    def caller(self) -> Endpoint:
         """Who would reach them."""
-        first, second = self.session.seats
+        first, second = self.session.endpoints
         return second if first.identifier == self.to else first
 
     def decision(self) -> Decision:

@@ -17,7 +17,7 @@ from engine.core.routing.shortcuts import NEVER, FlatTable, forget, hold
 from engine.core.sessions.lifecycle import expires_at
 
 
-class Seat(msgspec.Struct, frozen=True, gc=False):
+class Endpoint(msgspec.Struct, frozen=True, gc=False):
     """A live participant of an active session."""
 
     participant_sid: str
@@ -33,13 +33,13 @@ class Seat(msgspec.Struct, frozen=True, gc=False):
 class ActiveSession:
     """An active session; both proxy numbers' actors share the one object, so the idle clock is exact.
 
-    Whoever changes its seats or its limits while it is bound has the numbers forget their shortcuts to it. No record of
-    msgspec's: compiled code reads its own classes many times as fast.
+    Whoever changes its endpoints or its limits while it is bound makes the numbers look it up in full again. Not a
+    msgspec Struct: compiled code reads its own classes many times as fast.
     """
 
     __slots__ = (
         *("account_sid", "activation", "date_expiry", "first", "first_proxy", "idle_since", "is_bound", "is_ending"),
-        *("is_mirrored", "is_spread", "kept_idle_since", "mode", "seats", "second", "second_proxy", "service_sid"),
+        *("is_mirrored", "is_spread", "kept_idle_since", "mode", "endpoints", "second", "second_proxy", "service_sid"),
         *("sid", "swept_at", "ttl_seconds", "unique_name"),
     )
 
@@ -51,8 +51,8 @@ class ActiveSession:
     """The owner."""
     mode: Mode
     """What it lets pass."""
-    seats: tuple[Seat, ...]
-    """The live participants, at most two; changed by `reseat` alone."""
+    endpoints: tuple[Endpoint, ...]
+    """The live participants, at most two; changed by `set_endpoints` alone."""
     idle_since: float
     """What the ttl counts from, UTC epoch seconds."""
     ttl_seconds: int
@@ -60,12 +60,12 @@ class ActiveSession:
     date_expiry: float | None
     """Fixed end; overrides the ttl."""
     first: Address
-    """The identifier of the first of two seats; empty where there are not two. These four follow from the seats, each
-    of which is a miss of the processor's cache; they stand beside what else the hot path reads."""
+    """The identifier of the first of two endpoints; empty where there are not two. These four are copies: reading an
+    endpoint misses the processor's cache, and the hot path reads them with the rest."""
     second: Address
     """That of the other one."""
     first_proxy: Address
-    """The proxy number of the first of two seats."""
+    """The proxy number of the first of two endpoints."""
     second_proxy: Address
     """That of the other one."""
     swept_at: float
@@ -75,11 +75,11 @@ class ActiveSession:
     kept_idle_since: float
     """What of `idle_since` is on disk; 0 = what the session began with."""
     is_bound: bool
-    """Its pairs are in the bindings of their numbers."""
+    """Its numbers hold its bindings."""
     is_ending: bool
     """It was found expired and is being closed."""
     is_spread: bool
-    """A seat's number is on another host than the coordinator: no one host knows all that passes."""
+    """An endpoint's number is on another host than the coordinator: no one host knows all that passes."""
     is_mirrored: bool
     """Its coordinator is on another host, and so is its record."""
     unique_name: str | None
@@ -91,7 +91,7 @@ class ActiveSession:
         service_sid: str,
         account_sid: str,
         mode: Mode,
-        seats: tuple[Seat, ...],
+        endpoints: tuple[Endpoint, ...],
         idle_since: float,
         ttl_seconds: int = 0,
         date_expiry: float | None = None,
@@ -117,13 +117,13 @@ class ActiveSession:
         self.is_spread = is_spread
         self.is_mirrored = is_mirrored
         self.unique_name = unique_name
-        self.reseat(seats)
+        self.set_endpoints(endpoints)
 
-    def reseat(self, seats: tuple[Seat, ...]) -> None:
+    def set_endpoints(self, endpoints: tuple[Endpoint, ...]) -> None:
         """Take these as the live participants."""
-        self.seats = seats
-        if len(seats) == 2:  # noqa: PLR2004 - a pairing
-            one, other = seats
+        self.endpoints = endpoints
+        if len(endpoints) == 2:  # noqa: PLR2004 - a pairing
+            one, other = endpoints
             self.first, self.first_proxy = one.identifier, one.proxy
             self.second, self.second_proxy = other.identifier, other.proxy
         else:
@@ -164,12 +164,12 @@ class ActiveSession:
 
     def proxies(self) -> set[Address]:
         """Return the distinct proxy numbers in use; a shared one counts once."""
-        return {seat.proxy for seat in self.seats}
+        return {endpoint.proxy for endpoint in self.endpoints}
 
 
-def seat_of(participant: Participant) -> Seat:
-    """Return the seat of a live participant."""
-    return Seat(participant.sid, participant.identifier, participant.proxy_identifier)
+def endpoint_of(participant: Participant) -> Endpoint:
+    """Return the endpoint of a live participant."""
+    return Endpoint(participant.sid, participant.identifier, participant.proxy_identifier)
 
 
 def active_session(session: Session, participants: tuple[Participant, ...]) -> ActiveSession:
@@ -179,7 +179,7 @@ def active_session(session: Session, participants: tuple[Participant, ...]) -> A
         session.service_sid,
         session.account_sid,
         session.mode,
-        tuple(seat_of(participant) for participant in participants),
+        tuple(endpoint_of(participant) for participant in participants),
         session.idle_since,
         session.ttl_seconds,
         session.date_expiry,
@@ -194,7 +194,7 @@ LAPSED_KEPT = 128
 
 
 class Bindings:
-    """The active pairs of one proxy number: identifier → session.
+    """The bindings of one proxy number: identifier → session.
 
     In permissive mode (behaviour 7) an identifier may be bound several times; the session activated last is met, and
     the one before it again when that ends.

@@ -105,7 +105,7 @@ class UpdatePlan(msgspec.Struct, frozen=True, gc=False):
     closes: bool = False
     """The session stops routing."""
     reopens: bool = False
-    """The session routes again, if its pairs are still free."""
+    """The session routes again, if its bindings are still free."""
 
 
 def plan_update(session: Session, update: SessionUpdate, *, now: float) -> UpdatePlan:

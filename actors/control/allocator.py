@@ -1,4 +1,4 @@
-"""Who holds which proxy number of one service: its pool and active pairs, reserved in the turn that decides.
+"""The numbers and bindings of one service: who gets which proxy number, reserved in the turn that decides.
 
 It reads the store for sticky history only, commits nothing and publishes nothing; the coordinator does. Source:
 behaviour 3.5, 6, 7.
@@ -12,14 +12,21 @@ from engine.core.model.records import Account, Address, Participant, Service, Se
 from engine.core.model.requests import ParticipantRequest
 from engine.core.model.sids import SidKind
 from engine.core.numbers.e164 import mask
-from engine.core.pools.allocation import Surroundings, admit, allot, keeps_pair, not_in_service, pair_in_use
-from engine.core.pools.holdings import Holdings
+from engine.core.pools.allocation import (
+    Surroundings,
+    admit,
+    binding_in_use,
+    choose_number,
+    keeps_binding,
+    not_in_service,
+)
+from engine.core.pools.binding_index import BindingIndex
 from engine.core.pools.pool import Pool, PoolState
-from engine.core.sessions.bindings import ActiveSession, Seat
+from engine.core.sessions.bindings import ActiveSession, Endpoint
 
 
-class Seating:
-    """The pool and the pairs of a service."""
+class Allocator:
+    """The pool and the bindings of a service."""
 
     def __init__(
         self,
@@ -29,22 +36,22 @@ class Seating:
         account: Callable[[], Account],
         owns: Callable[[str], bool],
     ) -> None:
-        """Start with an empty pool and no pairs."""
+        """Start with an empty pool and no bindings."""
         self.pool = Pool()
         self._parts = parts
         self._service = service
         self._account = account
         self._owns = owns
-        self._holdings = Holdings()
+        self._bindings = BindingIndex()
         self._reloaded: dict[Address, int] = {}
 
     @property
     def pool_state(self) -> PoolState:
         """How full the pool is."""
-        return self.pool.state(most_held=self._holdings.most_held)
+        return self.pool.state(most_held=self._bindings.most_held)
 
     def is_strict(self, *, asked: bool) -> bool:
-        """Tell whether a request may not make a pair active twice."""
+        """Tell whether a request may not make a binding active twice."""
         return asked or not self._account().allow_participant_conflict
 
     def join(
@@ -65,55 +72,55 @@ class Seating:
         identifiers = admit(requests, present=present, mode=session.mode, around=around, may_return=may_return)
         for request, identifier in zip(requests, identifiers, strict=True):
             is_strict = self.is_strict(asked=asks_strict or request.fail_on_participant_conflict)
-            allotment = allot(request, identifier, mode=session.mode, is_strict=is_strict, around=around)
+            choice = choose_number(request, identifier, mode=session.mode, is_strict=is_strict, around=around)
             participant = Participant(
                 sid=self._parts.mint(SidKind.PARTICIPANT),
                 session_sid=session.sid,
                 service_sid=session.service_sid,
                 account_sid=session.account_sid,
                 identifier=identifier,
-                proxy_identifier=allotment.number.address,
-                proxy_identifier_sid=allotment.number.sid,
+                proxy_identifier=choice.number.address,
+                proxy_identifier_sid=choice.number.sid,
                 friendly_name=request.friendly_name,
                 date_created=self._parts.clock(),
                 date_updated=self._parts.clock(),
             )
-            if allotment.is_conflict:
+            if choice.is_conflict:
                 self._tell_conflict(Code.SIMULTANEOUS_REQUESTS, participant)
             joined.append(participant)
         return tuple(joined)
 
-    def keeps_pair(self, before: Participant, request: ParticipantRequest) -> bool:
+    def keeps_binding(self, before: Participant, request: ParticipantRequest) -> bool:
         """Tell whether what an update makes of somebody leaves them their identifier and their number."""
-        return keeps_pair(before, request, self._surroundings())
+        return keeps_binding(before, request, self._surroundings())
 
     def check_return(self, participants: Iterable[Participant], *, is_strict: bool) -> None:
-        """Refuse to re-open a session whose numbers left the pool or whose pairs are taken."""
+        """Refuse to re-open a session whose numbers left the pool or whose bindings are taken."""
         for participant in participants:
             if self.pool.get_by_sid(participant.proxy_identifier_sid) is None:
                 raise not_in_service(participant.proxy_identifier)
-            if participant.proxy_identifier not in self._holdings.of(participant.identifier):
+            if participant.proxy_identifier not in self._bindings.proxies_of(participant.identifier):
                 continue
             if is_strict:
-                raise pair_in_use(participant.identifier, participant.proxy_identifier)
+                raise binding_in_use(participant.identifier, participant.proxy_identifier)
             self._tell_conflict(Code.INVALID_REOPEN, participant)
 
     def reserve(self, participants: Iterable[Participant]) -> None:
-        """Hold the pairs of a session; a number that its participants share is used once."""
+        """Add the bindings of a session; a number that its participants share counts as used once."""
         used: set[Address] = set()
         for participant in participants:
             proxy = participant.proxy_identifier
-            self.hold(participant.identifier, proxy, is_new_use=proxy not in used)
+            self.add(participant.identifier, proxy, is_new_use=proxy not in used)
             used.add(proxy)
 
-    def reload_seats(self, sessions: Iterable[ActiveSession]) -> None:
-        """Hold the pairs of active sessions that are loaded; their numbers count as used with `reloaded`."""
-        holdings, reloaded = self._holdings, self._reloaded
+    def reload(self, sessions: Iterable[ActiveSession]) -> None:
+        """Add the bindings of active sessions that are loaded; `reloaded` counts their numbers as used."""
+        bindings, reloaded = self._bindings, self._reloaded
         for session in sessions:
             used = ""
-            for seat in session.seats:
-                proxy = seat.proxy
-                holdings.hold(seat.identifier, proxy)
+            for endpoint in session.endpoints:
+                proxy = endpoint.proxy
+                bindings.add(endpoint.identifier, proxy)
                 if proxy != used:  # a session has two at most
                     reloaded[proxy] = reloaded.get(proxy, 0) + 1
                 used = proxy
@@ -123,29 +130,29 @@ class Seating:
         self.pool.use_all(self._reloaded)
         self._reloaded.clear()
 
-    def let_go(self, participants: Iterable[Participant]) -> None:
+    def release(self, participants: Iterable[Participant]) -> None:
         """Undo `reserve`."""
-        self._let_go((participant.identifier, participant.proxy_identifier) for participant in participants)
+        self._release((participant.identifier, participant.proxy_identifier) for participant in participants)
 
-    def let_go_seats(self, session: ActiveSession) -> None:
-        """Free the pairs of a session that has ended."""
-        self._let_go((seat.identifier, seat.proxy) for seat in session.seats)
+    def release_session(self, session: ActiveSession) -> None:
+        """Remove the bindings of a session that has ended."""
+        self._release((endpoint.identifier, endpoint.proxy) for endpoint in session.endpoints)
 
-    def _let_go(self, pairs: Iterable[tuple[Address, Address]]) -> None:
+    def _release(self, bindings: Iterable[tuple[Address, Address]]) -> None:
         freed: set[Address] = set()
-        for identifier, proxy in pairs:
-            self.free(identifier, proxy, is_last_use=proxy not in freed)
+        for identifier, proxy in bindings:
+            self.remove(identifier, proxy, is_last_use=proxy not in freed)
             freed.add(proxy)
 
-    def hold(self, identifier: Address, proxy: Address, *, is_new_use: bool) -> None:
-        """Hold one pair; `is_new_use` unless the session uses the number already."""
-        self._holdings.hold(identifier, proxy)
+    def add(self, identifier: Address, proxy: Address, *, is_new_use: bool) -> None:
+        """Add one binding; `is_new_use` unless the session uses the number already."""
+        self._bindings.add(identifier, proxy)
         if is_new_use:
             self.pool.use(proxy)
 
-    def free(self, identifier: Address, proxy: Address, *, is_last_use: bool) -> None:
-        """Free one pair; `is_last_use` unless the session uses the number still."""
-        self._holdings.let_go(identifier, proxy)
+    def remove(self, identifier: Address, proxy: Address, *, is_last_use: bool) -> None:
+        """Remove one binding; `is_last_use` unless the session uses the number still."""
+        self._bindings.remove(identifier, proxy)
         if is_last_use:
             self.pool.release(proxy)
 
@@ -158,7 +165,7 @@ class Seating:
         return Surroundings(
             service=service,
             pool=self.pool,
-            holdings=self._holdings,
+            bindings=self._bindings,
             owns=self._owns,
             history=history,
             pick=self._parts.pick,
@@ -177,6 +184,6 @@ class Seating:
         )
 
 
-def is_shared(session: ActiveSession, seat: Seat) -> bool:
-    """Tell whether another seat of the session has the same proxy number."""
-    return any(other is not seat and other.proxy == seat.proxy for other in session.seats)
+def is_shared(session: ActiveSession, endpoint: Endpoint) -> bool:
+    """Tell whether another endpoint of the session has the same proxy number."""
+    return any(other is not endpoint and other.proxy == endpoint.proxy for other in session.endpoints)

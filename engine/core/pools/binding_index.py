@@ -1,6 +1,6 @@
-"""Who holds which proxy number: the (identifier, proxy number) pairs of one service's active sessions.
+"""The bindings of one service's active sessions, by identifier: which proxy numbers each identifier has.
 
-In strict mode a pair is held at most once; in permissive mode (behaviour 7) it may be held several times.
+In strict mode a binding exists once at most; in permissive mode (behaviour 7) several sessions may have the same one.
 """
 
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from engine.core.model.records import Address
 
 
-class Holdings:
-    """The active pairs of a service; every hold is let go once."""
+class BindingIndex:
+    """The bindings of a service; each that is added is removed once."""
 
     __slots__ = ("_held", "_levels", "_single", "most_held")
 
     def __init__(self) -> None:
-        """Start with no pairs."""
+        """Start with no bindings."""
         self._held: dict[Address, tuple[Address, ...]] = {}
         self._single: dict[Address, tuple[Address, ...]] = {}
         # One shared tuple per proxy number: most people hold exactly one number, by the hundred thousand.
@@ -23,12 +23,12 @@ class Holdings:
         self._levels = [0]
         # How many identifiers hold 0 (not counted), 1, 2, … numbers.
 
-    def of(self, identifier: Address) -> tuple[Address, ...]:
-        """Return the proxy numbers that an identifier holds; one held twice is there twice."""
+    def proxies_of(self, identifier: Address) -> tuple[Address, ...]:
+        """Return the proxy numbers of an identifier; one that it has in two sessions is there twice."""
         return self._held.get(identifier, ())
 
-    def hold(self, identifier: Address, proxy: Address) -> None:
-        """Note that an active session pairs them."""
+    def add(self, identifier: Address, proxy: Address) -> None:
+        """Add the binding of an active session."""
         held = self._held.get(identifier)
         if held is None:
             self._held[identifier] = self._single.setdefault(proxy, (proxy,))
@@ -37,8 +37,8 @@ class Holdings:
             self._held[identifier] = (*held, proxy)
             self._move(len(held), len(held) + 1)
 
-    def let_go(self, identifier: Address, proxy: Address) -> None:
-        """Note that an active session that paired them ended; KeyError or ValueError is our bug."""
+    def remove(self, identifier: Address, proxy: Address) -> None:
+        """Remove the binding of a session that ended; KeyError or ValueError is our bug."""
         held = list(self._held[identifier])
         held.remove(proxy)
         self._move(len(held) + 1, len(held))
@@ -59,8 +59,8 @@ class Holdings:
         if after > self.most_held or (before == self.most_held and not levels[before]):
             self.most_held = after
 
-    def pairs(self) -> Iterator[tuple[Address, Address]]:
-        """Walk all pairs."""
+    def items(self) -> Iterator[tuple[Address, Address]]:
+        """Walk all bindings as (identifier, proxy number)."""
         for identifier, held in self._held.items():
             for proxy in held:
                 yield identifier, proxy

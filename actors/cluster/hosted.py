@@ -18,7 +18,7 @@ class ClusterUnreachable(MasklineError):  # noqa: N818 - names a state, as Store
     """The runtime, or the supervisor in it, does not answer; the message says which and what to do."""
 
 
-class Seat(msgspec.Struct, frozen=True):
+class HostPlacement(msgspec.Struct, frozen=True):
     """Where a host runs."""
 
     place: int
@@ -53,7 +53,7 @@ class Hosted(Protocol):
         """Do as told; returns when it is done."""
 
 
-MakeHost = Callable[[bytes, Seat, ClusterPeers], Hosted]
+MakeHost = Callable[[bytes, HostPlacement, ClusterPeers], Hosted]
 MakeSupervisor = Callable[[bytes, Fleet], Supervisor]
 FindPlaces = Callable[[bytes], frozenset[int]]
 
