@@ -44,7 +44,7 @@ from engine.core.model.records import Kind, Mode
 from engine.core.pools.pool import MOST_RESERVED, MOST_UNRESERVED
 from engine.core.ports.observing import Ingress, TrafficMeter
 from engine.core.ports.operations import Clock
-from engine.core.routing.foreseen import Foreseen
+from engine.core.routing.resolved import Resolved
 from engine.core.routing.traffic import Reason
 from engine.http.connections import inbound_protocol
 from engine.http.port import HttpPort
@@ -83,7 +83,7 @@ class SilentMeter:
     def deciding(self, seconds: float, events: int = 1) -> None:
         """Do nothing."""
 
-    def resolved(self, foreseen: Foreseen, seconds: float) -> None:
+    def resolved(self, resolved: Resolved, seconds: float) -> None:
         """Do nothing."""
 
     def shortcut(self, events: int, strangers: int, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 from engine.core.model.records import DebuggerEvent, Kind
 from engine.core.ports.observing import OperationEnd, Rejection, SessionOperation
-from engine.core.routing.foreseen import Foreseen
+from engine.core.routing.resolved import Resolved
 from engine.core.routing.traffic import Reason, ReportOutcome
 
 
@@ -51,7 +51,7 @@ class SilentMeter:
     def deciding(self, seconds: float, events: int = 1) -> None:
         """Ignore it."""
 
-    def resolved(self, foreseen: Foreseen, seconds: float) -> None:
+    def resolved(self, resolved: Resolved, seconds: float) -> None:
         """Ignore it."""
 
     def shortcut(self, events: int, strangers: int, seconds: float) -> None:

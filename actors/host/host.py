@@ -47,8 +47,8 @@ from engine.core.model.sids import Mint
 from engine.core.pools.pool import PoolState
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock, ControlPlane, Store
-from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, foresee, foresee_all
-from engine.core.routing.foreseen import Foreseen
+from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, resolve, resolve_all
+from engine.core.routing.resolved import Resolved
 from engine.core.routing.shortcuts import ShortcutIndex
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
 from engine.core.sessions.bindings import ActiveSession
@@ -370,12 +370,12 @@ class Host:
 
     def resolve_all(
         self, questions: Sequence[Question], *, account_sid: str | None, is_noted: bool = False
-    ) -> Foreseen | None:
+    ) -> Resolved | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
         if not self._is_loaded:
-            return Foreseen([REBUILDING] * len(questions), strangers=0, others=len(questions))
+            return Resolved([REBUILDING] * len(questions), strangers=0, others=len(questions))
         now = self._parts.clock()
-        return foresee_all(
+        return resolve_all(
             questions,
             self._directory.by_address,
             account_sid=account_sid,
@@ -392,7 +392,7 @@ class Host:
             return NOT_IN_POOL
         if not actor.is_ready:
             return REBUILDING
-        return foresee(actor.bindings, question, rules=actor.rules, now=now)
+        return resolve(actor.bindings, question, rules=actor.rules, now=now)
 
     def settle(self, done: Callable[[], None]) -> None:
         """Call `done` when nothing that was received or reported before this waits for its commit any more."""

@@ -37,9 +37,9 @@ def check_shortcuts(host: Host, senders: Iterable[str], proxies: Iterable[str], 
         answers = answer_frame(frame, shortcuts, shortcuts.account(account_sid), layout, MAX_EVENTS)
         assert answers is not None
         questions = read_resolves(answers.rest) if answers.missing else []
-        foreseen = host.resolve_all(questions, account_sid=account_sid, is_noted=True)
-        assert foreseen is not None
-        said = completed(answers, shape_of(WANTS).all(foreseen.decisions))
+        resolved = host.resolve_all(questions, account_sid=account_sid, is_noted=True)
+        assert resolved is not None
+        said = completed(answers, shape_of(WANTS).all(resolved.decisions))
         assert msgspec.msgpack.decode(said) == expected
         counts.append(len(events) - answers.missing)
     return counts[-1]

@@ -12,7 +12,7 @@ from engine.core.model.placement import owner_of
 from engine.core.model.records import Kind, LegStatus, Mode, SessionStatus
 from engine.core.model.requests import AccountUpdate, NumberUpdate, ServiceRequest
 from engine.core.routing.decide import NOT_IN_POOL, STRANGERS
-from engine.core.routing.foreseen import Passage
+from engine.core.routing.resolved import Route
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from tests.actors.stores import WAIT_SECONDS
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, START, World, begun, refused, wanting
@@ -80,10 +80,10 @@ async def test_many_resolved_at_once_are_what_each_of_them_resolves_to(world: Wo
         scoped = [msgspec.structs.replace(event, account_sid=account_sid) for event in own]
         resolved = host.resolve_all(own, account_sid=account_sid)
         assert resolved is not None
-        decisions = [one.decision() if isinstance(one, Passage) else one for one in resolved.decisions]
-        passages = sum(isinstance(one, Passage) for one in resolved.decisions)
+        decisions = [one.decision() if isinstance(one, Route) else one for one in resolved.decisions]
+        routes = sum(isinstance(one, Route) for one in resolved.decisions)
         assert resolved.strangers == sum(any(one is stranger for stranger in STRANGERS) for one in resolved.decisions)
-        assert resolved.strangers + resolved.others + passages == len(own)
+        assert resolved.strangers + resolved.others + routes == len(own)
         assert decisions == [host.resolve(event) for event in scoped]
         if len(own) < len(asked):
             assert host.resolve_all(asked, account_sid=account_sid) is None

@@ -24,13 +24,13 @@ from engine.core.routing.decide import (
     STRANGERS,
     NumberRules,
     decide,
-    foresee,
-    foresee_all,
     outbound_address,
     pushed_message,
+    resolve,
+    resolve_all,
     rules_for,
 )
-from engine.core.routing.foreseen import Passage
+from engine.core.routing.resolved import Route
 from engine.core.routing.traffic import InboundEvent, Outcome, Question, Reason
 from engine.core.sessions.bindings import ActiveSession, Bindings, Endpoint, active_session
 from tests.core.pairings import (
@@ -520,7 +520,7 @@ def pairings(draw: st.DrawFn) -> ActiveSession:
     account_sid=st.sampled_from([None, "AC1", "AC2"]),
     is_ready=st.booleans(),
 )
-def test_what_is_foreseen_is_what_is_decided(
+def test_what_is_resolved_is_what_is_decided(
     *,
     sessions: list[ActiveSession],
     sender: Address,
@@ -540,8 +540,8 @@ def test_what_is_foreseen_is_what_is_decided(
     sent = event if body else msgspec.structs.replace(event, media=("https://m.example/1",))
 
     decision = msgspec.structs.replace(ruled(bindings, sent, rules=rules).decision, interaction_sid="")
-    foreseen = foresee(bindings, event, rules=rules, now=NOW)
-    together = foresee_all(
+    resolved = resolve(bindings, event, rules=rules, now=NOW)
+    together = resolve_all(
         [event, event],
         {P1: Number(bindings, rules, "AC1", is_ready=is_ready)},
         account_sid=account_sid,
@@ -549,18 +549,18 @@ def test_what_is_foreseen_is_what_is_decided(
         otherwise=lambda _: decision,
     )
 
-    assert foreseen == decision
+    assert resolved == decision
     assert together is not None
-    assert [one.decision() if isinstance(one, Passage) else one for one in together.decisions] == [decision, decision]
-    passages = sum(isinstance(one, Passage) for one in together.decisions)
+    assert [one.decision() if isinstance(one, Route) else one for one in together.decisions] == [decision, decision]
+    routes = sum(isinstance(one, Route) for one in together.decisions)
     strangers = sum(any(one is stranger for stranger in STRANGERS) for one in together.decisions)
-    assert (together.strangers, together.others) == (strangers, 2 - passages - strangers)
+    assert (together.strangers, together.others) == (strangers, 2 - routes - strangers)
 
 
 @pytest.mark.parametrize(
     ("account_sid", "is_ready", "to"), [("AC2", True, P1), ("AC1", False, P1), ("AC1", True, P2), (None, False, P1)]
 )
-def test_many_are_foreseen_only_where_one_may_look(account_sid: str | None, to: Address, *, is_ready: bool) -> None:
+def test_many_are_resolved_only_where_one_may_look(account_sid: str | None, to: Address, *, is_ready: bool) -> None:
     """Not of another account, not before its pairs are known; and one that nobody can tell is told of none."""
     numbers = {P1: Number(bound(couple()), PLAIN, "AC1", is_ready=is_ready)}
     asked: list[Question] = []
@@ -568,13 +568,13 @@ def test_many_are_foreseen_only_where_one_may_look(account_sid: str | None, to: 
     def otherwise(question: Question) -> None:
         asked.append(question)
 
-    told = foresee_all([call(ALICE, to)], numbers, account_sid=account_sid, now=NOW, otherwise=otherwise)
+    told = resolve_all([call(ALICE, to)], numbers, account_sid=account_sid, now=NOW, otherwise=otherwise)
 
     assert (told, asked) == (None, [call(ALICE, to)])
 
 
 class Number(msgspec.Struct):
-    """A proxy number as `foresee_all` sees it."""
+    """A proxy number as `resolve_all` sees it."""
 
     bindings: Bindings
     rules: NumberRules

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from engine.channels.twiml.webhooks import WebhookEndpoint, WebhookSettings
 from engine.core.model.records import DebuggerEvent
 from engine.core.ports.observing import Rejection
-from engine.core.routing.foreseen import Foreseen
+from engine.core.routing.resolved import Resolved
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from engine.formats.signatures import Form, signature
 from engine.http.connections import InboundProtocol, inbound_protocol
@@ -128,11 +128,11 @@ class FakeMeter(SilentMeter):
         self.in_flight -= events
         self.told.append(("answered", seconds, events))
 
-    def resolved(self, foreseen: Foreseen, seconds: float) -> None:
+    def resolved(self, resolved: Resolved, seconds: float) -> None:
         """Remember what was decided for information."""
-        for decision in foreseen.decisions:
+        for decision in resolved.decisions:
             self.resolutions[decision.reason.slot] += 1
-        self.told.append(("resolved", len(foreseen.decisions), seconds))
+        self.told.append(("resolved", len(resolved.decisions), seconds))
 
     def shortcut(self, events: int, strangers: int, seconds: float) -> None:
         """Remember what was answered from shortcuts."""

@@ -25,7 +25,7 @@ from engine.core.ports.observing import (
     SessionOperation,
 )
 from engine.core.routing.decide import NOT_IN_POOL, STRANGERS
-from engine.core.routing.foreseen import Foreseen, Passage
+from engine.core.routing.resolved import Resolved, Route
 from engine.core.routing.traffic import Decision, Outcome, Reason, ReportOutcome
 from engine.core.sessions.bindings import ActiveSession, Endpoint
 from engine.telemetry.observer import MAX_ROUTES, Telemetry
@@ -174,15 +174,15 @@ def test_events_are_in_flight_until_they_are_answered_or_lost(telemetry: Telemet
 
 
 def test_what_is_resolved_for_information_is_counted_apart(telemetry: Telemetry) -> None:
-    """Passages, strangers and what is rare, alone and in a mixture; no event has happened."""
+    """Routes, strangers and what is rare, alone and in a mixture; no event has happened."""
     refused, routed = STRANGERS[0], Decision(Outcome.ROUTED, Reason.IN_SESSION)
     endpoints = [Endpoint("KP", "+1", "+2"), Endpoint("KP", "+3", "+4")]
-    passage = Passage("+3", "+4", ActiveSession("KC", "KS", "AC", Mode.VOICE_ONLY, tuple(endpoints), 0.0))
+    route = Route("+3", "+4", ActiveSession("KC", "KS", "AC", Mode.VOICE_ONLY, tuple(endpoints), 0.0))
     meter = telemetry.meter(Ingress.FEED)
-    meter.resolved(Foreseen([refused, routed, passage, refused, NOT_IN_POOL], strangers=2, others=2), 0.0005)
-    meter.resolved(Foreseen([refused, STRANGERS[1]], strangers=2, others=0), 0.0004)
-    meter.resolved(Foreseen([passage, passage], strangers=0, others=0), 0.0004)
-    meter.resolved(Foreseen([], strangers=0, others=0), 0.0)
+    meter.resolved(Resolved([refused, routed, route, refused, NOT_IN_POOL], strangers=2, others=2), 0.0005)
+    meter.resolved(Resolved([refused, STRANGERS[1]], strangers=2, others=0), 0.0004)
+    meter.resolved(Resolved([route, route], strangers=0, others=0), 0.0004)
+    meter.resolved(Resolved([], strangers=0, others=0), 0.0)
 
     resolved = series(telemetry, "maskline_resolved_total")
 

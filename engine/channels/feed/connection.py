@@ -280,11 +280,11 @@ class FeedConnection(asyncio.Protocol):
         meter, monotonic = self._parts.meter, self._parts.monotonic
         began = monotonic()
         if questions is not None and client.carrier is None:
-            foreseen = self._parts.plane.resolve_all(questions, account_sid=client.account_sid)
-            if foreseen is not None:
+            resolved = self._parts.plane.resolve_all(questions, account_sid=client.account_sid)
+            if resolved is not None:
                 self._done_at = done = monotonic()
-                meter.resolved(foreseen, done - began)
-                said = client.shape.all(foreseen.decisions, is_plain=not (foreseen.others or foreseen.strangers))
+                meter.resolved(resolved, done - began)
+                said = client.shape.all(resolved.decisions, is_plain=not (resolved.others or resolved.strangers))
                 self._say_all(said, len(said))
                 return
         frame = self._stand(size=len(payload))
@@ -311,12 +311,12 @@ class FeedConnection(asyncio.Protocol):
                 questions = read_resolves(answers.rest)
             except UNREADABLE:
                 return False
-            foreseen = self._parts.plane.resolve_all(questions, account_sid=client.account_sid, is_noted=True)
-            if foreseen is None:
+            resolved = self._parts.plane.resolve_all(questions, account_sid=client.account_sid, is_noted=True)
+            if resolved is None:
                 return False
             self._done_at = done = monotonic()
-            self._parts.meter.resolved(foreseen, done - found)
-            missing = client.shape.all(foreseen.decisions)
+            self._parts.meter.resolved(resolved, done - found)
+            missing = client.shape.all(resolved.decisions)
         at_once = answers.count - answers.missing
         if at_once:
             self._parts.meter.shortcut(at_once, answers.strangers, found - began)

@@ -14,7 +14,7 @@ from engine.channels.feed.shortcuts import NOTHING, PARTNER, SHOWN, AnswerLayout
 from engine.core.model.errors import MasklineError
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.decide import STRANGERS
-from engine.core.routing.foreseen import Passage
+from engine.core.routing.resolved import Route
 from engine.core.routing.traffic import Decision
 
 VERSION: Final = 1
@@ -156,21 +156,21 @@ FIELDS: Final = {
     "outbound_participant": ("outbound_participant_sid", "partner.participant_sid"),
     "code": ("code", "code"),
 }
-"""What a decision can say, each with where a `Decision` and where a `Passage` has it."""
+"""What a decision can say, each with where a `Decision` and where a `Route` has it."""
 
 
 class Shape(msgspec.Struct, frozen=True):
     """What the decisions of a client are made of."""
 
     decided: Callable[[Decision], tuple[Any, ...]]
-    passing: Callable[[Passage], tuple[Any, ...]]
+    passing: Callable[[Route], tuple[Any, ...]]
 
-    def all(self, decisions: Iterable[Decision | Passage], *, is_plain: bool = False) -> "list[Said]":
-        """Return what decisions are on the wire; `is_plain` says that they are passages all."""
+    def all(self, decisions: Iterable[Decision | Route], *, is_plain: bool = False) -> "list[Said]":
+        """Return what decisions are on the wire; `is_plain` says that they are all routes."""
         decided, passing = self.decided, self.passing
         if is_plain:
-            return list(map(passing, cast("Iterable[Passage]", decisions)))
-        return [passing(one) if isinstance(one, Passage) else decided(one) for one in decisions]
+            return list(map(passing, cast("Iterable[Route]", decisions)))
+        return [passing(one) if isinstance(one, Route) else decided(one) for one in decisions]
 
 
 def shape_of(wants: tuple[str, ...] | None) -> Shape:
@@ -195,7 +195,7 @@ def layout_of(wants: tuple[str, ...] | None) -> AnswerLayout | None:
             numbers.append(place)
             written.append(bytearray())
         elif name in _SAME_IN_ALL:
-            written[-1] += msgspec.msgpack.encode(getattr(Passage, FIELDS[name][1]))
+            written[-1] += msgspec.msgpack.encode(getattr(Route, FIELDS[name][1]))
         else:
             return None
     if len(numbers) > len(_NUMBERS):

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from engine.core.model.records import DebuggerEvent, Kind
-from engine.core.routing.foreseen import Foreseen
+from engine.core.routing.resolved import Resolved
 from engine.core.routing.traffic import Reason, ReportOutcome
 
 
@@ -86,7 +86,7 @@ class TrafficMeter(Protocol):
     def resolutions(self) -> list[int]:
         """Decisions for information only, by `Reason.slot`; nothing is recorded of them."""
 
-    def resolved(self, foreseen: Foreseen, seconds: float) -> None:
+    def resolved(self, resolved: Resolved, seconds: float) -> None:
         """These were decided for information only, in so long a time all together."""
 
     def shortcut(self, events: int, strangers: int, seconds: float) -> None:

@@ -36,7 +36,7 @@ from engine.core.model.requests import (
     SessionUpdate,
     TokenRotation,
 )
-from engine.core.routing.foreseen import Foreseen
+from engine.core.routing.resolved import Resolved
 from engine.core.routing.shortcuts import ShortcutIndex
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome, SessionWanted
 from engine.core.sessions.batch import BatchItem, ItemResult, KeyUse
@@ -356,7 +356,7 @@ class FeedPlane(DataPlane, Protocol):
 
     def resolve_all(
         self, questions: Sequence[Question], *, account_sid: str | None, is_noted: bool = False
-    ) -> Foreseen | None:
+    ) -> Resolved | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers.
 
         `is_noted` keeps shortcuts to what is found.

@@ -1,4 +1,4 @@
-"""Where inbound traffic goes: `decide()`, and what answers in bulk, `foresee_all()`.
+"""Where inbound traffic goes: `decide()`, and what answers in bulk, `resolve_all()`.
 
 Source: behaviour 9, 10, 11, 14. No clock, no randomness, no await: `now` and the SID mint are arguments. A call or
 message is routed only to the other endpoint of the one active session that binds (sender, number reached); everything
@@ -26,7 +26,7 @@ from engine.core.model.records import (
 from engine.core.model.sids import Mint, SidKind
 from engine.core.numbers.e164 import canonical, dial_form
 from engine.core.numbers.keywords import is_stop_word
-from engine.core.routing.foreseen import Foreseen, Passage
+from engine.core.routing.resolved import Resolved, Route
 from engine.core.routing.shortcuts import note
 from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Question, Reason
 from engine.core.sessions.bindings import ActiveSession, Bindings, Endpoint
@@ -34,7 +34,7 @@ from engine.core.sessions.lifecycle import lets_pass
 
 
 class Reached(Protocol):
-    """A number of ours, as `foresee_all` looks at it."""
+    """A number of ours, as `resolve_all` looks at it."""
 
     @property
     def is_ready(self) -> bool:
@@ -147,7 +147,7 @@ def decide(
     )
 
 
-def foresee(bindings: Bindings, question: Question, *, rules: NumberRules, now: float) -> Decision:
+def resolve(bindings: Bindings, question: Question, *, rules: NumberRules, now: float) -> Decision:
     """Tell what `decide` would decide; no hook is asked, and nothing is to be recorded."""
     is_call = question.is_call
     met = _meet(bindings, question, is_call=is_call, rules=rules, now=now)
@@ -157,7 +157,7 @@ def foresee(bindings: Bindings, question: Question, *, rules: NumberRules, now: 
     return routed(caller, partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid="")
 
 
-def foresee_all(
+def resolve_all(
     questions: Sequence[Question],
     numbers: Mapping[Address, Reached],
     *,
@@ -165,17 +165,17 @@ def foresee_all(
     now: float,
     otherwise: Callable[[Question], Decision | None],
     is_noted: bool = False,
-) -> Foreseen | None:
-    """Foresee many at once for an account (None = for all), the plain ones of them here, in one loop.
+) -> Resolved | None:
+    """Resolve many at once for an account (None = for all), the plain ones of them here, in one loop.
 
     Plain is a call or a message without a text, in a session of mode voice-and-message, whose partner is dialled as the
     number is kept. `otherwise` tells of numbers that are not among these, or not to be looked at; where it returns
     None, so does this. `is_noted` keeps shortcuts to what is found, for those who ask again.
     """
-    foreseen: list[Decision | Passage] = []
+    resolved: list[Decision | Route] = []
     strangers = others = 0
     caller, sender = STRANGERS
-    add, find, both = foreseen.append, numbers.get, Mode.VOICE_AND_MESSAGE
+    add, find, both = resolved.append, numbers.get, Mode.VOICE_AND_MESSAGE
     for question in questions:
         number = find(question.proxy)
         if number is not None and (account_sid is None or number.account_sid == account_sid) and not question.body:
@@ -193,13 +193,13 @@ def foresee_all(
                 and number.is_ready
             ):
                 if session.first == who:
-                    passage = Passage(session.second, session.second_proxy, session)
+                    route = Route(session.second, session.second_proxy, session)
                 else:
-                    passage = Passage(session.first, session.first_proxy, session)
-                add(passage)
+                    route = Route(session.first, session.first_proxy, session)
+                add(route)
                 if is_noted and number.bindings.shortcuts is not None:
                     until = session.is_surely_open_until
-                    note(number.bindings.shortcuts, who, passage.to, passage.caller_id, until)
+                    note(number.bindings.shortcuts, who, route.to, route.caller_id, until)
                 continue
         decision = otherwise(question)
         if decision is None:
@@ -209,7 +209,7 @@ def foresee_all(
         else:
             others += 1
         add(decision)
-    return Foreseen(foreseen, strangers, others)
+    return Resolved(resolved, strangers, others)
 
 
 def _meet(

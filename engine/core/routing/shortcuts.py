@@ -1,6 +1,6 @@
 """Where a plain question of an identifier goes, in flat tables of integers that compiled code reads a frame at a time.
 
-A shortcut is a copy of what `routing.foresee_all` found: it is noted there and nowhere else, is good until a time, and
+A shortcut is a copy of what `routing.resolve_all` found: it is noted there and nowhere else, is good until a time, and
 is stale with whatever changes its binding, its session or its number; what it concerns is then looked up in full. Once
 anything is asked about a number it has one, stale at first, for each identifier that meets anything there: who has
 none is a stranger.

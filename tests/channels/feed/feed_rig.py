@@ -15,7 +15,7 @@ from engine.channels.feed.tls import Certificate
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.records import Account
 from engine.core.ports.observing import FeedProblem
-from engine.core.routing.foreseen import Foreseen
+from engine.core.routing.resolved import Resolved
 from engine.core.routing.shortcuts import ShortcutIndex
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Question, ReportOutcome
 from engine.listeners import bind_tcp
@@ -94,7 +94,7 @@ class FakePlane:
 
     def resolve_all(
         self, questions: Sequence[Question], *, account_sid: str | None, is_noted: bool = False
-    ) -> Foreseen | None:
+    ) -> Resolved | None:
         """Tell what would be decided about many."""
         if self.failure is not None:
             raise self.failure
@@ -102,7 +102,7 @@ class FakePlane:
             return None
         self.accounts.append(account_sid)
         self.asked.append((len(questions), is_noted))
-        return Foreseen([self.decide(question) for question in questions], strangers=0, others=len(questions))
+        return Resolved([self.decide(question) for question in questions], strangers=0, others=len(questions))
 
     def settle(self, done: Callable[[], None]) -> None:
         """Tell when all before it is committed."""

@@ -41,7 +41,7 @@ from engine.channels.feed.frames import (
 from engine.channels.feed.records import read_lines
 from engine.core.model.records import Kind, LegStatus
 from engine.core.ports.observing import FeedProblem
-from engine.core.routing.foreseen import Passage
+from engine.core.routing.resolved import Route
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason
 from tests.channels.feed.feed_example import EVENTS, FRAMES, HELLO, ROUTED, dumps, hexes
 from tests.core.pairings import couple
@@ -192,17 +192,17 @@ def test_a_decision_is_made_of_the_wanted_fields_in_the_wanted_order() -> None:
 
 
 @given(wants=st.none() | st.lists(st.sampled_from(sorted(FIELDS)), min_size=1).map(tuple))
-def test_a_passage_says_what_its_decision_says(wants: tuple[str, ...] | None) -> None:
+def test_a_route_says_what_its_decision_says(wants: tuple[str, ...] | None) -> None:
     """Whatever of it is wanted."""
     session = couple()
-    passage = Passage(session.second, session.second_proxy, session)
+    route = Route(session.second, session.second_proxy, session)
 
-    said = shape_of(wants).all([passage, passage.decision()])
-    plain = shape_of(wants).all([passage, passage], is_plain=True)
+    said = shape_of(wants).all([route, route.decision()])
+    plain = shape_of(wants).all([route, route], is_plain=True)
 
     assert said[0] == said[1]
     assert plain == said
-    assert msgspec.structs.replace(passage.decision(), to="") != Decision(Outcome.ROUTED, Reason.IN_SESSION)
+    assert msgspec.structs.replace(route.decision(), to="") != Decision(Outcome.ROUTED, Reason.IN_SESSION)
 
 
 # -- events ----------------------------------------------------------------------------------------------------------

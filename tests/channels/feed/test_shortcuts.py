@@ -12,7 +12,7 @@ from engine.channels.feed.events import MAX_EVENTS, read_resolves
 from engine.channels.feed.frames import FIELDS, completed, layout_of, shape_of
 from engine.channels.feed.shortcuts import FrameAnswers, answer_frame
 from engine.core.routing.decide import STRANGERS
-from engine.core.routing.foreseen import Passage
+from engine.core.routing.resolved import Route
 from engine.core.routing.shortcuts import NEVER, ShortcutIndex, hold, note
 from engine.core.routing.traffic import Decision
 from tests.channels.feed.test_frames import garbage
@@ -241,7 +241,7 @@ def test_answers_are_made_of_what_a_client_wants(wants: list[str]) -> None:
     answers = answered(encode([question(), question(CAROL), question(CAROL, subject="message")]), known(), wants=wants)
 
     shape = shape_of(tuple(wants))
-    decisions: list[Decision | Passage] = [Passage(BOB, P2, couple()), *STRANGERS]
+    decisions: list[Decision | Route] = [Route(BOB, P2, couple()), *STRANGERS]
     assert bytes(completed(answers, ())) == encode(shape.all(decisions))
 
 

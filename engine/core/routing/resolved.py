@@ -1,6 +1,6 @@
-"""What would become of questions: records of `engine.core.routing.decide`, with nothing recorded.
+"""Answers to questions about routing: what `engine.core.routing.decide.resolve_all` returns; nothing is recorded.
 
-Apart from it since msgspec takes the class variables of what mypyc compiled for fields.
+A module of its own, as msgspec takes the class variables of a class that mypyc compiled for fields.
 """
 
 from typing import ClassVar
@@ -12,10 +12,10 @@ from engine.core.routing.traffic import Decision, Outcome, Reason
 from engine.core.sessions.bindings import ActiveSession, Endpoint
 
 
-class Passage(msgspec.Struct, frozen=True, gc=False):
-    """A decision that somebody would reach their partner; what else it says is left where it is until asked for.
+class Route(msgspec.Struct, frozen=True, gc=False):
+    """A decision that somebody would reach their partner; the rest of it is read from the session when it is asked for.
 
-    Each object that is touched is a miss of the processor's cache, and most who ask want two of them.
+    Each object that is read is a miss of the processor's cache, and most callers want two fields.
     """
 
     to: Address
@@ -58,11 +58,11 @@ class Passage(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class Foreseen(msgspec.Struct, frozen=True):
-    """What would become of many, in their order."""
+class Resolved(msgspec.Struct, frozen=True):
+    """The answers to n questions, in their order."""
 
-    decisions: list[Decision | Passage]
+    decisions: list[Decision | Route]
     strangers: int
     """How many of them are `STRANGERS`."""
     others: int
-    """How many are neither, nor a `Passage`."""
+    """How many are neither `STRANGERS` nor a `Route`."""
