@@ -15,7 +15,7 @@ from actors.kernel.parts import HostSettings
 from engine.app import RunningEngine, running_engine
 from engine.core.model.records import Account, Service
 from engine.core.model.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest
-from engine.core.routing.shortcuts import index_if_compiled
+from engine.core.routing.route_cache import cache_if_compiled
 from engine.runtime import OrderedMint, clock, pick
 from engine.settings import ListenAddress, Settings
 from engine.telemetry.logs import configure_logs
@@ -62,7 +62,7 @@ async def host_on(data_dir: Path, *, settings: HostSettings | None = None) -> As
         pick=pick,
         observer=telemetry,
         settings=settings,
-        shortcuts=index_if_compiled(),
+        route_cache=cache_if_compiled(),
     )
     await host.start()
     try:

@@ -50,7 +50,7 @@ Pairs = Sequence[tuple[str, str]]
 
 QUESTION, STRANGER, CALL = "question, in session", "question of a stranger", "call recorded on disk (FULL)"
 IN_FULL = "question, its session wanted"
-"""Is in no shortcut: looked up in full, as all are where nothing is compiled."""
+"""Has no cached route and is looked up in full, as all are where nothing is compiled."""
 BARE = "bare uvloop + MessagePack + dict"
 
 

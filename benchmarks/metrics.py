@@ -86,7 +86,7 @@ class SilentMeter:
     def resolved(self, resolved: Resolved, seconds: float) -> None:
         """Do nothing."""
 
-    def shortcut(self, events: int, strangers: int, seconds: float) -> None:
+    def from_cache(self, events: int, strangers: int, seconds: float) -> None:
         """Count nothing."""
 
     def answered(self, seconds: float, events: int = 1) -> None:

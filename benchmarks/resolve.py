@@ -1,6 +1,6 @@
 """Resolve in process: event bytes to decision bytes, beside a dict look-up between the same decode and encode.
 
-One by one as events are decided, and in frames as the feed answers questions from shortcuts.
+One by one as events are decided, and in frames as the feed answers questions from cached routes.
 """
 
 import random
@@ -12,13 +12,13 @@ import msgspec
 
 from benchmarks.engines import NUMBERS, person, proxy_number
 from benchmarks.report import Figure, Scale, Section, median
+from engine.channels.feed.cached_answers import AnswerLayout, answer_frame
 from engine.channels.feed.events import MAX_EVENTS
 from engine.channels.feed.frames import layout_of
-from engine.channels.feed.shortcuts import AnswerLayout, answer_frame
 from engine.core.model.records import Kind, Mode
 from engine.core.model.sids import SidKind
 from engine.core.routing.decide import NumberRules, decide
-from engine.core.routing.shortcuts import ANY_ACCOUNT, IS_COMPILED, NEVER, ShortcutIndex, note
+from engine.core.routing.route_cache import ANY_ACCOUNT, IS_COMPILED, NEVER, RouteCache, put_route
 from engine.core.routing.traffic import Decision, InboundEvent
 from engine.core.sessions.bindings import ActiveSession, Bindings, Endpoint
 from engine.runtime import OrderedMint
@@ -91,14 +91,14 @@ def frames_of(*, are_strangers: bool) -> list[bytes]:
     return frames
 
 
-def shortcuts_of(numbers: dict[str, Bindings]) -> ShortcutIndex:
-    """Return shortcuts to all pairs."""
-    index = ShortcutIndex().at(1.0)
+def routes_of(numbers: dict[str, Bindings]) -> RouteCache:
+    """Return cached routes of all bindings."""
+    index = RouteCache().at(1.0)
     for address, bindings in numbers.items():
         table = index.open(address, "AC" + "0" * 32)
         assert table is not None
         for identifier, session in bindings.sessions():
-            note(table, identifier, *_reached(identifier, session), NEVER)
+            put_route(table, identifier, *_reached(identifier, session), NEVER)
     return index
 
 
@@ -109,7 +109,7 @@ def _reached(identifier: str, session: ActiveSession) -> tuple[str, str]:
     return session.first, session.first_proxy
 
 
-def ours_in_frames(index: ShortcutIndex, layout: AnswerLayout, frames: list[bytes]) -> None:
+def ours_in_frames(index: RouteCache, layout: AnswerLayout, frames: list[bytes]) -> None:
     """Answer frames."""
     for frame in frames:
         answers = answer_frame(frame, index, ANY_ACCOUNT, layout, MAX_EVENTS)
@@ -126,7 +126,7 @@ def peer_in_frames(answers: Mapping[tuple[str, str], tuple[str, ...]], frames: l
 
 
 def _in_frames(numbers: dict[str, Bindings], scale: Scale) -> list[Figure]:
-    index, layout = shortcuts_of(numbers), layout_of(WANTS)
+    index, layout = routes_of(numbers), layout_of(WANTS)
     assert layout is not None
     answers = {
         (identifier, address): ("routed", *_reached(identifier, session))
@@ -151,7 +151,7 @@ def _in_frames(numbers: dict[str, Bindings], scale: Scale) -> list[Figure]:
                 unit="events/s",
                 peer="dict look-up, same bytes",
                 ratio=median([theirs / mine for mine, theirs in times]),
-                note=f"from shortcuts, {'compiled' if IS_COMPILED else 'interpreted'}; {BINDINGS:,} bindings",
+                note=f"from cached routes, {'compiled' if IS_COMPILED else 'interpreted'}; {BINDINGS:,} bindings",
             )
         )
     return figures

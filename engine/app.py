@@ -36,7 +36,7 @@ from engine.core.model.hosts import HostAddress, HostDirectory, Peers
 from engine.core.model.overview import HostFigures
 from engine.core.model.placement import host_name
 from engine.core.ports.observing import ClusterView, Ingress
-from engine.core.routing.shortcuts import index_if_compiled
+from engine.core.routing.route_cache import cache_if_compiled
 from engine.gauges import Watch
 from engine.http.connections import inbound_protocol
 from engine.http.port import HttpPort, PortSettings
@@ -236,7 +236,7 @@ async def _started_host(
         egress=None if outgoing is None else outgoing.egress,
         peers=peers,
         figures=figures,
-        shortcuts=index_if_compiled(),
+        route_cache=cache_if_compiled(),
     )
     telemetry.keep_events(host.keep_event)
     with store.loading():

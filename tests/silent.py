@@ -54,7 +54,7 @@ class SilentMeter:
     def resolved(self, resolved: Resolved, seconds: float) -> None:
         """Ignore it."""
 
-    def shortcut(self, events: int, strangers: int, seconds: float) -> None:
+    def from_cache(self, events: int, strangers: int, seconds: float) -> None:
         """Ignore it."""
 
     def answered(self, seconds: float, events: int = 1) -> None:

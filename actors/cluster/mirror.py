@@ -123,7 +123,7 @@ class Mirror:
                 session.kept_idle_since = min(session.kept_idle_since + by, now)
             if session.date_expiry is not None:
                 session.date_expiry += by
-            self._directory.renew_shortcuts(session.endpoints)
+            self._directory.reset_routes(session.endpoints)
 
     async def _apply(self, batch: Batch) -> int:
         """Return the number of the last operation carried out, 0 when the stream must begin anew."""
@@ -190,7 +190,7 @@ class Mirror:
         gone = [endpoint for endpoint in session.endpoints if endpoint not in said.endpoints]
         come = [endpoint for endpoint in said.endpoints if endpoint not in session.endpoints]
         self._unbind(session, gone)
-        self._directory.renew_shortcuts((*session.endpoints, *said.endpoints))
+        self._directory.reset_routes((*session.endpoints, *said.endpoints))
         session.set_endpoints(said.endpoints)
         session.ttl_seconds, session.date_expiry = said.ttl_seconds, said.date_expiry
         session.idle_since = max(session.idle_since, said.idle_since)

@@ -83,7 +83,7 @@ class Routes:
     async def publish_endpoint(self, session: ActiveSession, endpoint: Endpoint) -> None:
         """Let a participant who joined a session route, if the session does."""
         session.set_endpoints((*session.endpoints, endpoint))
-        self._directory.renew_shortcuts(session.endpoints)
+        self._directory.reset_routes(session.endpoints)
         if session.is_bound:
             self._bind((endpoint,), session)
             await _all(self._say(session, session.endpoints, routed))
@@ -92,14 +92,14 @@ class Routes:
         """Let a participant of a session route no more, and nobody reach them."""
         before = session.endpoints
         session.set_endpoints(tuple(other for other in before if other is not endpoint))
-        self._directory.renew_shortcuts(before)
+        self._directory.reset_routes(before)
         if session.is_bound:
             self._unbind((endpoint,), session)
             await _all(self._say(session, before, routed))
 
     async def amend(self, session: ActiveSession) -> None:
         """Let the numbers of a session, here and elsewhere, go by its limits as they are now."""
-        self._directory.renew_shortcuts(session.endpoints)
+        self._directory.reset_routes(session.endpoints)
         if session.is_bound:
             await _all(self._say(session, session.endpoints, routed))
 

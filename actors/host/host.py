@@ -49,7 +49,7 @@ from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock, ControlPlane, Store
 from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, resolve, resolve_all
 from engine.core.routing.resolved import Resolved
-from engine.core.routing.shortcuts import ShortcutIndex
+from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
 from engine.core.sessions.bindings import ActiveSession
 
@@ -93,13 +93,13 @@ class Host:
         egress: Egress | None = None,
         peers: Peers | None = None,
         figures: ReadFigures = HostFigures,
-        shortcuts: ShortcutIndex | None = None,
+        route_cache: RouteCache | None = None,
         sure_clock: Clock | None = None,
     ) -> None:
         """Carry actors over a store.
 
         `pick` returns a random index below n; without egress, what is owed waits; without peers, the host is alone;
-        `figures` are shown to the operator; `shortcuts`, new, are kept for listeners that read them;
+        `figures` are shown to the operator; `route_cache`, new, is filled for listeners that read it;
         `sure_clock` says when what cannot be undone may be done, without it the clock does.
         """
         parts = Parts(
@@ -120,7 +120,7 @@ class Host:
         self._erasures = Erasures(parts.store, self._elsewhere.erasers())
         self._interaction_log = self._new_interaction_log()
         self._pending_hooks = PendingHooks(parts, self._interaction_log, self._coordinators)
-        self._shortcuts = shortcuts
+        self._route_cache = route_cache
         self._directory = self._new_directory(place, me)
         self._routes = Routes(self._directory, me=me, place=place)
         self._accounts = AccountRegister(parts, self._registry)
@@ -157,7 +157,7 @@ class Host:
             expired=self._found_expired,
             is_here=lambda address: place(address) == me,
             source_of=self._source_of,
-            shortcuts=self._shortcuts,
+            route_cache=self._route_cache,
         )
 
     def _new_control(self) -> Control:
@@ -362,14 +362,14 @@ class Host:
         owner = neighbourhood.owner_of(proxy)
         return None if owner == neighbourhood.me else owner
 
-    def shortcuts(self) -> ShortcutIndex | None:
+    def route_cache(self) -> RouteCache | None:
         """Return what plain questions can be answered from now; None while this host is not loaded, or without any."""
-        if self._shortcuts is None or not self._is_loaded:
+        if self._route_cache is None or not self._is_loaded:
             return None
-        return self._shortcuts.at(self._parts.clock())
+        return self._route_cache.at(self._parts.clock())
 
     def resolve_all(
-        self, questions: Sequence[Question], *, account_sid: str | None, is_noted: bool = False
+        self, questions: Sequence[Question], *, account_sid: str | None, fills_cache: bool = False
     ) -> Resolved | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
         if not self._is_loaded:
@@ -381,7 +381,7 @@ class Host:
             account_sid=account_sid,
             now=now,
             otherwise=lambda question: self._foresee(question, account_sid, now),
-            is_noted=is_noted,
+            fills_cache=fills_cache,
         )
 
     def _foresee(self, question: Question, account_sid: str | None, now: float) -> Decision | None:

@@ -10,7 +10,7 @@ from actors.traffic.pending_hooks import PendingHooks
 from engine.core.model.records import Address, ProxyNumber
 from engine.core.numbers.e164 import canonical
 from engine.core.routing.decide import rules_for
-from engine.core.routing.shortcuts import ShortcutIndex
+from engine.core.routing.route_cache import RouteCache
 from engine.core.sessions.bindings import ActiveSession, Endpoint
 
 
@@ -27,12 +27,12 @@ class Directory:
         expired: Callable[[ActiveSession], None],
         is_here: Callable[[Address], bool],
         source_of: Callable[[str], Source | None],
-        shortcuts: ShortcutIndex | None = None,
+        route_cache: RouteCache | None = None,
     ) -> None:
         """Make actors with these collaborators.
 
         `is_here` tells whether this host owns a number, `source_of` what mirrors the sessions of a service whose
-        coordinator is elsewhere; `shortcuts` are kept where somebody reads them.
+        coordinator is elsewhere; `route_cache` is filled where a listener reads it.
         """
         self._parts = parts
         self._registry = registry
@@ -41,7 +41,7 @@ class Directory:
         self._expired = expired
         self._is_here = is_here
         self._source_of = source_of
-        self._shortcuts = shortcuts
+        self._route_cache = route_cache
         self._actors: dict[Address, NumberActor] = {}
 
     def find(self, address: str) -> NumberActor | None:
@@ -67,12 +67,12 @@ class Directory:
         actor = self._actors.get(number.address)
         if actor is not None:
             actor.rules = rules
-            if actor.bindings.shortcuts is not None:
-                actor.bindings.shortcuts.stale()
+            if actor.bindings.routes is not None:
+                actor.bindings.routes.invalidate_all()
             return
-        source, shortcuts = self._source_of(service.sid), None
-        if self._shortcuts is not None:
-            shortcuts = self._shortcuts.open(number.address, number.account_sid, source)
+        source, routes = self._source_of(service.sid), None
+        if self._route_cache is not None:
+            routes = self._route_cache.open(number.address, number.account_sid, source)
         self._actors[number.address] = NumberActor(
             number.address,
             account_sid=number.account_sid,
@@ -83,14 +83,14 @@ class Directory:
             pending_hooks=self._pending_hooks,
             expired=self._expired,
             source=source,
-            shortcuts=shortcuts,
+            routes=routes,
         )
 
     def close(self, address: Address) -> None:
         """End the actor of a number that leaves its pool; its traffic is not ours from now on."""
         self._actors.pop(address, None)
-        if self._shortcuts is not None:
-            self._shortcuts.close(address)
+        if self._route_cache is not None:
+            self._route_cache.close(address)
 
     def refresh(self, numbers: Iterable[ProxyNumber]) -> None:
         """Give the actors of numbers the rules that hold now."""
@@ -118,12 +118,12 @@ class Directory:
         if actor is not None:
             actor.bindings.unbind(endpoint.identifier, session)
 
-    def renew_shortcuts(self, endpoints: Iterable[Endpoint]) -> None:
+    def reset_routes(self, endpoints: Iterable[Endpoint]) -> None:
         """Look at the session of these endpoints in full again: its endpoints or its limits have changed."""
         for endpoint in endpoints:
             actor = self._actors.get(endpoint.proxy)
             if actor is not None:
-                actor.bindings.renew_shortcut(endpoint.identifier)
+                actor.bindings.reset_route(endpoint.identifier)
 
     def lapse(self, proxy: Address, identifier: Address, session_sid: str) -> None:
         """Let a number remember that a session which was withdrawn has expired."""

@@ -31,7 +31,7 @@ from engine.core.routing.decide import (
     routed,
 )
 from engine.core.routing.event_keys import event_key
-from engine.core.routing.shortcuts import FlatTable
+from engine.core.routing.route_cache import FlatTable
 from engine.core.routing.traffic import Decision, InboundEvent, Reason
 from engine.core.sessions.bindings import ActiveSession, Bindings, Endpoint, endpoint_of
 
@@ -84,17 +84,17 @@ class NumberActor:
         pending_hooks: PendingHooks,
         expired: Callable[[ActiveSession], None],
         source: Source | None = None,
-        shortcuts: FlatTable | None = None,
+        routes: FlatTable | None = None,
     ) -> None:
-        """Own a number; `expired` is told of a session found past its end.
+        """Own a number; `expired` gets a session found past its end.
 
-        `source` mirrors the sessions of a coordinator on another host; `shortcuts` are kept for those who read them.
+        `source` mirrors the sessions of a coordinator on another host; `routes` is its table in the route cache.
         """
         self.address = address
         self.account_sid = account_sid
         self.service_sid = service_sid
         self.rules = rules
-        self.bindings = Bindings(shortcuts)
+        self.bindings = Bindings(routes)
         self.source = source
         self._parts = parts
         self._interaction_log = interaction_log

@@ -97,7 +97,7 @@ class Meter:
                 if type(one) is not Route and one is not caller and one is not sender:
                     counts[one.reason.slot] += 1
 
-    def shortcut(self, events: int, strangers: int, seconds: float) -> None:
+    def from_cache(self, events: int, strangers: int, seconds: float) -> None:
         """Count decisions for information; each takes less than the first bound, or else is looked up."""
         spent, counts = self.decision_seconds, self.resolutions
         place = 0 if seconds <= _FIRST * events else bisect_left(DECISION_SECONDS, seconds / events)

@@ -23,7 +23,7 @@ from engine.core.ports.observing import (
     Rejection,
     SessionOperation,
 )
-from engine.core.routing.shortcuts import IS_COMPILED
+from engine.core.routing.route_cache import IS_COMPILED
 from engine.core.routing.traffic import ENDINGS, ReportOutcome
 from engine.telemetry.debugger import DebuggerLog
 from engine.telemetry.exposition import Exposition

@@ -21,7 +21,7 @@ from engine.core.numbers.e164 import mask
 from engine.core.ports.operations import PageCursor
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from tests.actors.model import Model, Pairing, Place
-from tests.actors.shortcut_check import check_shortcuts
+from tests.actors.route_cache_check import check_cached_routes
 from tests.actors.stores import WAIT_SECONDS
 from tests.actors.world import World
 
@@ -185,10 +185,10 @@ class Driver(RuleBasedStateMachine):
                     self._check(decision, outcome, reason, partner)
 
     @invariant()
-    def shortcuts_lead_where_a_full_look_finds(self) -> None:
+    def cached_routes_lead_where_a_full_look_finds(self) -> None:
         """Whatever has changed since they were noted, in this step or long ago."""
         for host in self.world.hosts.values():
-            check_shortcuts(host, (*PEOPLE, *SPELLINGS.values()), NUMBERS, account_sid=self.world.account.sid)
+            check_cached_routes(host, (*PEOPLE, *SPELLINGS.values()), NUMBERS, account_sid=self.world.account.sid)
 
     @invariant()
     def numbers_are_used_as_the_model_says(self) -> None:

@@ -33,7 +33,7 @@ from engine.core.model.records import (
 from engine.core.model.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest, SessionUpdate
 from engine.core.ports.observing import OperationEnd, SessionOperation
 from engine.core.ports.operations import Clock, ControlPlane, PageCursor, PoolEntry
-from engine.core.routing.shortcuts import ShortcutIndex
+from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 from engine.runtime import OrderedMint
 from storage.sqlite.layout import host_dir
@@ -311,7 +311,7 @@ class World:
             settings=self.settings,
             egress=self.egress,
             peers=Wire(self, place) if self.count > 1 else None,
-            shortcuts=ShortcutIndex(),
+            route_cache=RouteCache(),
             sure_clock=self.sure_clock,
         )
         await self.hosts[place].start()

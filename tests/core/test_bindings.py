@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from engine.core.model.errors import Code
 from engine.core.model.records import Kind
 from engine.core.model.sids import SidKind
-from engine.core.routing.shortcuts import FlatTable, pack
+from engine.core.routing.route_cache import FlatTable, pack
 from engine.core.routing.traffic import Outcome, Reason
 from engine.core.sessions.bindings import LAPSED_KEPT, ActiveSession, Bindings
 from tests.core.pairings import ALICE, BOB, CAROL, P1, P2, arrival, bound, couple, endpoint, mint, pairing, ruled
@@ -102,44 +102,44 @@ def test_who_met_a_session_that_expired_is_told_so(kind: Kind) -> None:
     assert ruled(bindings, arrival(kind, CAROL)).decision.reason is Reason.NO_SESSION
 
 
-def test_whoever_meets_something_has_a_shortcut_and_nobody_else() -> None:
+def test_whoever_meets_something_has_a_cached_route_and_nobody_else() -> None:
     """Also while it is only remembered that a session expired; those who were forgotten take no memory."""
-    shortcuts, session = FlatTable(), couple()
-    bindings = Bindings(shortcuts)
-    bindings.keep_shortcuts()
+    route_cache, session = FlatTable(), couple()
+    bindings = Bindings(route_cache)
+    bindings.start_caching()
     bindings.bind(ALICE, session)
-    counts = [len(shortcuts)]
+    counts = [len(route_cache)]
 
     bindings.unbind(ALICE, session)
-    counts.append(len(shortcuts))
+    counts.append(len(route_cache))
     bindings.lapse(ALICE, session.sid)
-    counts.append(len(shortcuts))
+    counts.append(len(route_cache))
     for place in range(LAPSED_KEPT):
         bindings.lapse(f"+1646555{place:04d}", session.sid)
-    counts.append(len(shortcuts))
+    counts.append(len(route_cache))
     bindings.forget_lapsed("+16465550000", session.sid)
-    counts.append(len(shortcuts))
+    counts.append(len(route_cache))
 
     assert counts == [1, 0, 1, LAPSED_KEPT, LAPSED_KEPT - 1]
 
 
-def test_a_number_has_no_shortcuts_before_anything_is_asked() -> None:
+def test_a_number_has_no_cached_routes_before_anything_is_asked() -> None:
     """Nobody is taken for a stranger by them until then; all who meet anything have one from then on."""
-    shortcuts, session = FlatTable(), couple()
-    bindings = Bindings(shortcuts)
+    route_cache, session = FlatTable(), couple()
+    bindings = Bindings(route_cache)
     bindings.bind(ALICE, session)
     bindings.bind(BOB, session)
     bindings.unbind(BOB, session)
     bindings.lapse(BOB, session.sid)
-    before = len(shortcuts), shortcuts.is_whole
+    before = len(route_cache), route_cache.is_whole
 
-    bindings.keep_shortcuts()
+    bindings.start_caching()
     bindings.bind(CAROL, session)
-    bindings.keep_shortcuts()
+    bindings.start_caching()
 
     assert before == (0, False)
-    assert (len(shortcuts), shortcuts.is_whole, shortcuts.find(pack("+16465550000"))) == (3, True, -1)
-    assert min(shortcuts.find(pack(one)) for one in (ALICE, BOB, CAROL)) >= 0
+    assert (len(route_cache), route_cache.is_whole, route_cache.find(pack("+16465550000"))) == (3, True, -1)
+    assert min(route_cache.find(pack(one)) for one in (ALICE, BOB, CAROL)) >= 0
 
 
 def test_a_new_session_replaces_a_lapsed_one() -> None:

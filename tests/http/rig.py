@@ -134,9 +134,9 @@ class FakeMeter(SilentMeter):
             self.resolutions[decision.reason.slot] += 1
         self.told.append(("resolved", len(resolved.decisions), seconds))
 
-    def shortcut(self, events: int, strangers: int, seconds: float) -> None:
-        """Remember what was answered from shortcuts."""
-        self.told.append(("shortcut", events, strangers, seconds))
+    def from_cache(self, events: int, strangers: int, seconds: float) -> None:
+        """Remember what was answered from cached routes."""
+        self.told.append(("from_cache", events, strangers, seconds))
 
     def lost(self, events: int) -> None:
         """Wait no more for events."""

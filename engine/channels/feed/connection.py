@@ -12,6 +12,7 @@ from functools import partial
 import msgspec
 
 from engine.channels.carriers import Carrier
+from engine.channels.feed.cached_answers import AnswerLayout, answer_frame
 from engine.channels.feed.desk import FeedDesk
 from engine.channels.feed.events import MAX_EVENTS, Event, Resolve, read_events, read_resolves
 from engine.channels.feed.frames import (
@@ -45,7 +46,6 @@ from engine.channels.feed.frames import (
     shape_of,
 )
 from engine.channels.feed.line import Frame, Line
-from engine.channels.feed.shortcuts import AnswerLayout, answer_frame
 from engine.core.model.hosts import HostDirectory
 from engine.core.ports.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports.operations import Clock, FeedPlane
@@ -120,7 +120,7 @@ class _Client(msgspec.Struct, frozen=True):
     shape: Shape
     """What its decisions are made of."""
     layout: AnswerLayout | None
-    """The same of those from shortcuts; None where it wants more than a shortcut knows."""
+    """The same for answers from cached routes; None where the client wants more than a cached route holds."""
     carrier: Carrier | None
     """Looked at for each number, where not all are open to it."""
 
@@ -273,7 +273,7 @@ class FeedConnection(asyncio.Protocol):
         self._answer(Welcome(self._next_number, terms))
 
     def _take_events(self, payload: Payload, client: _Client) -> None:
-        if self._answer_from_shortcuts(payload, client):
+        if self._answer_from_cache(payload, client):
             return
         questions, events = self._read_events(payload)
         self._burst += len(events)
@@ -294,13 +294,13 @@ class FeedConnection(asyncio.Protocol):
         if events:
             meter.deciding(done - began, len(events))
 
-    def _answer_from_shortcuts(self, payload: Payload, client: _Client) -> bool:
+    def _answer_from_cache(self, payload: Payload, client: _Client) -> bool:
         """Answer a frame of questions, most of them without a look at what they meet; tell whether it was one."""
-        shortcuts = self._parts.plane.shortcuts()
-        if shortcuts is None or client.layout is None:
+        route_cache = self._parts.plane.route_cache()
+        if route_cache is None or client.layout is None:
             return False
-        account = shortcuts.account(client.account_sid)
-        answers = answer_frame(bytes(payload), shortcuts, account, client.layout, MAX_EVENTS)
+        account = route_cache.account(client.account_sid)
+        answers = answer_frame(bytes(payload), route_cache, account, client.layout, MAX_EVENTS)
         if answers is None:
             return False
         monotonic, began = self._parts.monotonic, self._done_at
@@ -311,7 +311,7 @@ class FeedConnection(asyncio.Protocol):
                 questions = read_resolves(answers.rest)
             except UNREADABLE:
                 return False
-            resolved = self._parts.plane.resolve_all(questions, account_sid=client.account_sid, is_noted=True)
+            resolved = self._parts.plane.resolve_all(questions, account_sid=client.account_sid, fills_cache=True)
             if resolved is None:
                 return False
             self._done_at = done = monotonic()
@@ -319,7 +319,7 @@ class FeedConnection(asyncio.Protocol):
             missing = client.shape.all(resolved.decisions)
         at_once = answers.count - answers.missing
         if at_once:
-            self._parts.meter.shortcut(at_once, answers.strangers, found - began)
+            self._parts.meter.from_cache(at_once, answers.strangers, found - began)
         self._burst += answers.count
         self._say_all(completed(answers, missing), answers.count)
         return True

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from engine.channels.feed.shortcuts import NOTHING, PARTNER, SHOWN, AnswerLayout, FrameAnswers
+from engine.channels.feed.cached_answers import NOTHING, PARTNER, SHOWN, AnswerLayout, FrameAnswers
 from engine.core.model.errors import MasklineError
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.decide import STRANGERS
@@ -184,7 +184,7 @@ def shape_of(wants: tuple[str, ...] | None) -> Shape:
 
 
 def layout_of(wants: tuple[str, ...] | None) -> AnswerLayout | None:
-    """Return what an answer from a shortcut looks like; None where more is wanted than a shortcut knows."""
+    """Return the layout of an answer from a cached route; None where more is wanted than a cached route holds."""
     names = tuple(FIELDS) if wants is None else wants
     if len(names) > _MOST_IN_FIXARRAY:
         return None
@@ -207,7 +207,7 @@ def layout_of(wants: tuple[str, ...] | None) -> AnswerLayout | None:
 
 
 def completed(answers: FrameAnswers, missing: "Iterable[Said]") -> "Encoded":
-    """Put the missing answers of a frame between those that came from shortcuts."""
+    """Put the missing answers of a frame between those that came from cached routes."""
     if not answers.missing:
         return msgspec.Raw(answers.parts[0])
     parts = [answers.parts[0]]

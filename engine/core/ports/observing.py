@@ -87,13 +87,13 @@ class TrafficMeter(Protocol):
         """Decisions for information only, by `Reason.slot`; nothing is recorded of them."""
 
     def resolved(self, resolved: Resolved, seconds: float) -> None:
-        """These were decided for information only, in so long a time all together."""
+        """Questions were decided for information only, in that time all together."""
 
-    def shortcut(self, events: int, strangers: int, seconds: float) -> None:
-        """So many more were answered from shortcuts, all in session but the strangers, in so long a time."""
+    def from_cache(self, events: int, strangers: int, seconds: float) -> None:
+        """N questions were answered from cached routes in that time, all in session but the strangers."""
 
     def answered(self, seconds: float, events: int = 1) -> None:
-        """So many events had their answers written so long after their bytes were read."""
+        """N events had their answers written that long after their bytes were read."""
 
     def lost(self, events: int) -> None:
         """Events in flight whose asker is gone: nobody is answered."""

@@ -37,7 +37,7 @@ from engine.core.model.requests import (
     TokenRotation,
 )
 from engine.core.routing.resolved import Resolved
-from engine.core.routing.shortcuts import ShortcutIndex
+from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome, SessionWanted
 from engine.core.sessions.batch import BatchItem, ItemResult, KeyUse
 from engine.core.sessions.bindings import ActiveSession
@@ -355,15 +355,15 @@ class FeedPlane(DataPlane, Protocol):
         """Do the same about a number of another host; `answer` is called once, later."""
 
     def resolve_all(
-        self, questions: Sequence[Question], *, account_sid: str | None, is_noted: bool = False
+        self, questions: Sequence[Question], *, account_sid: str | None, fills_cache: bool = False
     ) -> Resolved | None:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers.
 
-        `is_noted` keeps shortcuts to what is found.
+        `fills_cache` puts what is found into the route cache.
         """
 
-    def shortcuts(self) -> ShortcutIndex | None:
-        """Return what plain questions can be answered from in this turn; None where each is to be looked at in full."""
+    def route_cache(self) -> RouteCache | None:
+        """Return what answers plain questions in this turn; None where each is looked up in full."""
 
     def settle(self, done: Callable[[], None]) -> None:
         """Call `done`, later, when nothing that was received or reported before this waits for its commit any more.

@@ -27,7 +27,7 @@ from engine.core.model.sids import Mint, SidKind
 from engine.core.numbers.e164 import canonical, dial_form
 from engine.core.numbers.keywords import is_stop_word
 from engine.core.routing.resolved import Resolved, Route
-from engine.core.routing.shortcuts import note
+from engine.core.routing.route_cache import put_route
 from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Question, Reason
 from engine.core.sessions.bindings import ActiveSession, Bindings, Endpoint
 from engine.core.sessions.lifecycle import lets_pass
@@ -164,13 +164,13 @@ def resolve_all(
     account_sid: str | None,
     now: float,
     otherwise: Callable[[Question], Decision | None],
-    is_noted: bool = False,
+    fills_cache: bool = False,
 ) -> Resolved | None:
     """Resolve many at once for an account (None = for all), the plain ones of them here, in one loop.
 
     Plain is a call or a message without a text, in a session of mode voice-and-message, whose partner is dialled as the
     number is kept. `otherwise` tells of numbers that are not among these, or not to be looked at; where it returns
-    None, so does this. `is_noted` keeps shortcuts to what is found, for those who ask again.
+    None, so does this. `fills_cache` puts what is found into the route cache.
     """
     resolved: list[Decision | Route] = []
     strangers = others = 0
@@ -180,8 +180,8 @@ def resolve_all(
         number = find(question.proxy)
         if number is not None and (account_sid is None or number.account_sid == account_sid) and not question.body:
             rules, who = number.rules, question.sender
-            if is_noted:
-                number.bindings.keep_shortcuts()
+            if fills_cache:
+                number.bindings.start_caching()
             session = number.bindings.find(who)  # a canonical sender is found as it came
             if (
                 session is not None
@@ -197,9 +197,9 @@ def resolve_all(
                 else:
                     route = Route(session.first, session.first_proxy, session)
                 add(route)
-                if is_noted and number.bindings.shortcuts is not None:
+                if fills_cache and number.bindings.routes is not None:
                     until = session.is_surely_open_until
-                    note(number.bindings.shortcuts, who, route.to, route.caller_id, until)
+                    put_route(number.bindings.routes, who, route.to, route.caller_id, until)
                 continue
         decision = otherwise(question)
         if decision is None:

@@ -13,7 +13,7 @@ import msgspec
 from mypy_extensions import mypyc_attr
 
 from engine.core.model.records import Address, Mode, Participant, Session
-from engine.core.routing.shortcuts import NEVER, FlatTable, forget, hold
+from engine.core.routing.route_cache import NEVER, FlatTable, evict, invalidate
 from engine.core.sessions.lifecycle import expires_at
 
 
@@ -200,20 +200,20 @@ class Bindings:
     the one before it again when that ends.
     """
 
-    __slots__ = ("_lapsed", "_met", "_shadowed", "_unasked", "find", "shortcuts")
+    __slots__ = ("_lapsed", "_met", "_shadowed", "_unasked", "find", "routes")
 
     find: Callable[[Address], ActiveSession | None]
     """Returns the session that a canonical sender meets."""
 
-    shortcuts: FlatTable | None
-    """Where the plain questions of some identifiers go (`engine.core.routing.shortcuts`); None until any is asked."""
+    routes: FlatTable | None
+    """The cached routes of its identifiers (`engine.core.routing.route_cache`); None before the first question."""
 
-    def __init__(self, shortcuts: FlatTable | None = None) -> None:
-        """Start with no bindings; `shortcuts`, an empty table, is for those who ask."""
-        if shortcuts is not None:
-            shortcuts.is_whole = False
-        self._unasked = shortcuts
-        self.shortcuts = None
+    def __init__(self, routes: FlatTable | None = None) -> None:
+        """Start with no bindings; `routes`, an empty table, is used from the first question on."""
+        if routes is not None:
+            routes.is_whole = False
+        self._unasked = routes
+        self.routes = None
         self._met: dict[Address, ActiveSession] = {}
         self.find = self._met.get  # a call less for every call and message
         self._lapsed: dict[Address, str] = {}
@@ -231,19 +231,19 @@ class Bindings:
             insort(self._shadowed.setdefault(identifier, []), older, key=_activation)
             self._met[identifier] = newer
         self._lapsed.pop(identifier, None)
-        if self.shortcuts is not None:
-            hold(self.shortcuts, identifier)
+        if self.routes is not None:
+            invalidate(self.routes, identifier)
 
-    def keep_shortcuts(self) -> None:
-        """Have shortcuts from now on, all to be looked up in full at first: they cost memory, and time at a start."""
+    def start_caching(self) -> None:
+        """Cache routes from now on, all invalid at first; not from the start, as they cost memory and start time."""
         table = self._unasked
         if table is None:
             return
         self._unasked = None
         table.is_whole = True
         for identifier in chain(self._met, self._lapsed):
-            hold(table, identifier)
-        self.shortcuts = table
+            invalidate(table, identifier)
+        self.routes = table
 
     def unbind(self, identifier: Address, session: ActiveSession) -> None:
         """End a binding; KeyError or ValueError is our bug."""
@@ -256,20 +256,20 @@ class Bindings:
             del self._met[identifier]
         if shadowed is not None and not shadowed:
             del self._shadowed[identifier]
-        self.renew_shortcut(identifier)
+        self.reset_route(identifier)
 
-    def renew_shortcut(self, identifier: Address) -> None:
+    def reset_route(self, identifier: Address) -> None:
         """Look at what an identifier meets in full again: it may have changed."""
-        if self.shortcuts is not None:
-            keep = hold if identifier in self._met or identifier in self._lapsed else forget
-            keep(self.shortcuts, identifier)
+        if self.routes is not None:
+            reset = invalidate if identifier in self._met or identifier in self._lapsed else evict
+            reset(self.routes, identifier)
 
     def lapse(self, identifier: Address, session_sid: str) -> None:
         """Remember that the session an identifier met has expired, so that it is told so (80904)."""
         if identifier in self._met:
             return
         self._lapsed[identifier] = session_sid
-        self.renew_shortcut(identifier)
+        self.reset_route(identifier)
         if len(self._lapsed) > LAPSED_KEPT:
             self._forget_lapsed(next(iter(self._lapsed)))
 
@@ -284,7 +284,7 @@ class Bindings:
 
     def _forget_lapsed(self, identifier: Address) -> None:
         del self._lapsed[identifier]
-        self.renew_shortcut(identifier)
+        self.reset_route(identifier)
 
     def sessions(self) -> Iterator[tuple[Address, ActiveSession]]:
         """Walk what each identifier meets."""

@@ -16,7 +16,7 @@ from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.records import Account
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.resolved import Resolved
-from engine.core.routing.shortcuts import ShortcutIndex
+from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Question, ReportOutcome
 from engine.listeners import bind_tcp
 from engine.settings import ListenAddress
@@ -48,10 +48,10 @@ class FakePlane:
         self.decide: Callable[[Question], Decision] = _decision
         self.waits = {HOOKED, FAR}
         self.failure: Exception | None = None
-        self.known: ShortcutIndex | None = None
-        """What it has shortcuts for; None while it is not ready."""
+        self.known: RouteCache | None = None
+        """What it has cached routes for; None while it is not ready."""
         self.asked: list[tuple[int, bool]] = []
-        """How many questions it was asked at once, and whether shortcuts were to be kept."""
+        """How many questions it was asked at once, and whether cached routes were to be kept."""
         self.is_holding_commits = False
         self.uncommitted: list[Callable[[], None]] = []
         self.hooks: list[Callable[[], None]] = []
@@ -88,12 +88,12 @@ class FakePlane:
         decision = self.decide(event)
         self.hooks.append(lambda: answer(decision))
 
-    def shortcuts(self) -> ShortcutIndex | None:
+    def route_cache(self) -> RouteCache | None:
         """Have a test's."""
         return self.known
 
     def resolve_all(
-        self, questions: Sequence[Question], *, account_sid: str | None, is_noted: bool = False
+        self, questions: Sequence[Question], *, account_sid: str | None, fills_cache: bool = False
     ) -> Resolved | None:
         """Tell what would be decided about many."""
         if self.failure is not None:
@@ -101,7 +101,7 @@ class FakePlane:
         if any(question.sender == FAR for question in questions):
             return None
         self.accounts.append(account_sid)
-        self.asked.append((len(questions), is_noted))
+        self.asked.append((len(questions), fills_cache))
         return Resolved([self.decide(question) for question in questions], strangers=0, others=len(questions))
 
     def settle(self, done: Callable[[], None]) -> None:

@@ -1,7 +1,7 @@
-"""Answers the plain questions of a frame from their shortcuts, bytes to bytes; sans-IO.
+"""Answers the plain questions of a frame from their cached routes, bytes to bytes; sans-IO.
 
 It reads only frames that hold nothing but questions, written the shortest way, and leaves all others, with whatever may
-be wrong in them, to `engine.channels.feed.events`. mypyc compiles this module (see `engine.core.routing.shortcuts`).
+be wrong in them, to `engine.channels.feed.events`. mypyc compiles this module (see `engine.core.routing.route_cache`).
 """
 
 from typing import Final, final
@@ -10,12 +10,12 @@ from librt.strings import BytesWriter
 from librt.vecs import vec
 from mypy_extensions import i64, u8
 
-from engine.core.routing.shortcuts import ANY_ACCOUNT, ShortcutIndex, is_surely_canonical, led
+from engine.core.routing.route_cache import ANY_ACCOUNT, RouteCache, is_surely_canonical, led
 
 NOTHING: Final = 0
 PARTNER: Final = 1
 SHOWN: Final = 2
-"""What of a shortcut stands in a place of an answer: nothing, the partner, the number that the partner sees."""
+"""What of a cached route stands in a place of an answer: nothing, the partner, the number that the partner sees."""
 
 
 @final
@@ -42,7 +42,7 @@ class AnswerLayout:
 
 @final
 class FrameAnswers:
-    """The answers to a frame's questions, as far as they have shortcuts."""
+    """The answers to a frame's questions, as far as they have cached routes."""
 
     __slots__ = ("count", "missing", "parts", "rest", "strangers")
 
@@ -60,7 +60,7 @@ class FrameAnswers:
 
 
 def answer_frame(  # noqa: PLR0917 - called for every frame, by place
-    payload: bytes, index: ShortcutIndex, account: int, layout: AnswerLayout, most: int
+    payload: bytes, index: RouteCache, account: int, layout: AnswerLayout, most: int
 ) -> FrameAnswers | None:
     """Answer what can be answered of a frame of at most so many questions; None for a frame of anything else."""
     try:
@@ -70,7 +70,7 @@ def answer_frame(  # noqa: PLR0917 - called for every frame, by place
 
 
 def _answer(  # noqa: PLR0917 - called for every frame, by place
-    payload: bytes, index: ShortcutIndex, account: i64, layout: AnswerLayout, most: i64
+    payload: bytes, index: RouteCache, account: i64, layout: AnswerLayout, most: i64
 ) -> FrameAnswers | None:
     first: i64 = payload[0]
     count: i64 = first & 0x0F
@@ -108,7 +108,7 @@ def _answer(  # noqa: PLR0917 - called for every frame, by place
     return _written(payload, index, layout, asked, count)
 
 
-def _look_ahead(index: ShortcutIndex, account: i64, asked: vec[i64], end: i64) -> None:
+def _look_ahead(index: RouteCache, account: i64, asked: vec[i64], end: i64) -> None:
     """Put the place of its table for each number reached, -1 where there is none to be looked at.
 
     Where the entries begin is looked at on the way: in so short a loop the processor waits for many of them at once.
@@ -128,14 +128,14 @@ def _look_ahead(index: ShortcutIndex, account: i64, asked: vec[i64], end: i64) -
             and (account == ANY_ACCOUNT or account == words[at + 2])
         ):
             found = words[at + 1]
-            touched |= index.tables[found].look_at(sender)
+            touched |= index.tables[found].prefetch(sender)
         asked[place + 1] = found
         place += _ASKED
     index.touched = touched
 
 
 def _written(  # noqa: PLR0917 - as above
-    payload: bytes, index: ShortcutIndex, layout: AnswerLayout, asked: vec[i64], count: i64
+    payload: bytes, index: RouteCache, layout: AnswerLayout, asked: vec[i64], count: i64
 ) -> FrameAnswers:
     answers = FrameAnswers(count)
     out, rest = BytesWriter(), BytesWriter()
@@ -184,7 +184,7 @@ def _after(payload: bytes, at: i64, expected: bytes) -> i64:
 
 
 def _packed(payload: bytes, at: i64, size: i64) -> i64:
-    """`shortcuts.pack` of bytes."""
+    """`route_cache.pack` of bytes."""
     if size < 2 or size > 16 or payload[at] != _PLUS:  # noqa: PLR2004 - "+" and one to fifteen digits
         return 0
     packed: i64 = 0
@@ -201,7 +201,7 @@ def _packed(payload: bytes, at: i64, size: i64) -> i64:
 
 def _write(  # noqa: PLR0917 - called for every question, by place
     out: BytesWriter,
-    index: ShortcutIndex,
+    index: RouteCache,
     layout: AnswerLayout,
     sender: i64,
     number: i64,

@@ -1,4 +1,4 @@
-"""Holds what a host's shortcuts say against what it finds when it looks in full."""
+"""Holds what a host's cached routes say against what it finds when it looks in full."""
 
 from collections.abc import Iterable
 from itertools import product
@@ -6,9 +6,9 @@ from itertools import product
 import msgspec
 
 from actors.host.host import Host
+from engine.channels.feed.cached_answers import answer_frame
 from engine.channels.feed.events import MAX_EVENTS, read_resolves
 from engine.channels.feed.frames import completed, layout_of, shape_of
-from engine.channels.feed.shortcuts import answer_frame
 from engine.core.model.records import Kind
 from engine.core.routing.traffic import Decision, InboundEvent
 
@@ -16,8 +16,8 @@ WANTS = ("outcome", "reason", "to", "caller_id", "code")
 SUBJECTS = {Kind.VOICE: "call", Kind.MESSAGE: "message"}
 
 
-def check_shortcuts(host: Host, senders: Iterable[str], proxies: Iterable[str], *, account_sid: str | None) -> int:
-    """Ask of everybody and every number of a host at once, twice; return how many had shortcuts the second time.
+def check_cached_routes(host: Host, senders: Iterable[str], proxies: Iterable[str], *, account_sid: str | None) -> int:
+    """Ask of everybody and every number of a host at once, twice; return how many had cached routes the second time.
 
     What has none the first time has one from then on, if it is plain: whatever happens next finds it there.
     """
@@ -31,13 +31,13 @@ def check_shortcuts(host: Host, senders: Iterable[str], proxies: Iterable[str], 
 
     counts = [0]
     for _ in range(2):
-        shortcuts, layout = host.shortcuts(), layout_of(WANTS)
-        if shortcuts is None or layout is None:
+        route_cache, layout = host.route_cache(), layout_of(WANTS)
+        if route_cache is None or layout is None:
             break
-        answers = answer_frame(frame, shortcuts, shortcuts.account(account_sid), layout, MAX_EVENTS)
+        answers = answer_frame(frame, route_cache, route_cache.account(account_sid), layout, MAX_EVENTS)
         assert answers is not None
         questions = read_resolves(answers.rest) if answers.missing else []
-        resolved = host.resolve_all(questions, account_sid=account_sid, is_noted=True)
+        resolved = host.resolve_all(questions, account_sid=account_sid, fills_cache=True)
         assert resolved is not None
         said = completed(answers, shape_of(WANTS).all(resolved.decisions))
         assert msgspec.msgpack.decode(said) == expected

@@ -1,4 +1,4 @@
-"""Frames that are answered from shortcuts, compiled and interpreted: the same bytes as looking in full would write."""
+"""Frames answered from cached routes, compiled and interpreted: the bytes are those of a full look-up."""
 
 import re
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.channels.feed.cached_answers import FrameAnswers, answer_frame
 from engine.channels.feed.events import MAX_EVENTS, read_resolves
 from engine.channels.feed.frames import FIELDS, completed, layout_of, shape_of
-from engine.channels.feed.shortcuts import FrameAnswers, answer_frame
 from engine.core.routing.decide import STRANGERS
 from engine.core.routing.resolved import Route
-from engine.core.routing.shortcuts import NEVER, ShortcutIndex, hold, note
+from engine.core.routing.route_cache import NEVER, RouteCache, invalidate, put_route
 from engine.core.routing.traffic import Decision
 from tests.channels.feed.test_frames import garbage
 from tests.core.pairings import ALICE, BOB, CAROL, MEXICAN, NOW, P1, P2, couple
@@ -36,19 +36,19 @@ questions = st.tuples(
 frames = st.lists(questions, max_size=20)
 
 
-def known(*, until: int = NEVER) -> ShortcutIndex:
-    """Return the shortcuts of two numbers: Alice meets Bob on the first, someone in Mexico is to be looked up there."""
-    index = ShortcutIndex().at(NOW)
+def known(*, until: int = NEVER) -> RouteCache:
+    """Return cached routes of two numbers: Alice meets Bob on the first, someone in Mexico has an invalid one."""
+    index = RouteCache().at(NOW)
     table = index.open(P1, ACCOUNT)
     assert table is not None
-    note(table, ALICE, BOB, P2, until)
-    hold(table, MEXICAN)
+    put_route(table, ALICE, BOB, P2, until)
+    invalidate(table, MEXICAN)
     index.open(P2, ACCOUNT)
     return index
 
 
 def read(
-    payload: bytes, index: ShortcutIndex, *, wants: Sequence[str] = WANTS, account_sid: str | None = None
+    payload: bytes, index: RouteCache, *, wants: Sequence[str] = WANTS, account_sid: str | None = None
 ) -> FrameAnswers | None:
     layout = layout_of(tuple(wants))
     assert layout is not None
@@ -56,7 +56,7 @@ def read(
 
 
 def answered(
-    payload: bytes, index: ShortcutIndex, *, wants: Sequence[str] = WANTS, account_sid: str | None = None
+    payload: bytes, index: RouteCache, *, wants: Sequence[str] = WANTS, account_sid: str | None = None
 ) -> FrameAnswers:
     answers = read(payload, index, wants=wants, account_sid=account_sid)
     assert answers is not None
@@ -67,7 +67,7 @@ def question(sender: str = ALICE, proxy: str = P1, *, subject: str = "call") -> 
     return ["resolve", subject, sender, proxy]
 
 
-def test_who_has_a_shortcut_is_routed_and_who_is_unknown_refused() -> None:
+def test_who_has_a_cached_route_is_routed_and_who_is_unknown_refused() -> None:
     """In their order, with nothing left to ask."""
     asked = [question(), question(CAROL), question(subject="message"), question(ALICE, P2, subject="message")]
 
@@ -99,7 +99,7 @@ def test_a_frame_of_any_size_is_answered(size: int) -> None:
         question("x" * 31),
     ],
 )
-def test_what_has_no_shortcut_is_left_to_be_asked(missing: list[str]) -> None:
+def test_what_has_no_cached_route_is_left_to_be_asked(missing: list[str]) -> None:
     """Its answer goes where its question stood."""
     asked = [missing, question(), missing, missing, question(CAROL), missing]
 
@@ -110,7 +110,7 @@ def test_what_has_no_shortcut_is_left_to_be_asked(missing: list[str]) -> None:
     assert decode(said) == ["not-ready", ROUTED, None, ["late"], REFUSED, "last"]
 
 
-def test_a_shortcut_is_good_until_its_end() -> None:
+def test_a_cached_route_is_good_until_its_end() -> None:
     """And not in the second in which that falls."""
     index = known(until=int(NOW) + 5)
 
@@ -137,7 +137,7 @@ def test_numbers_whose_sessions_are_not_kept_up_are_left_to_be_asked() -> None:
     index, teller = known(), Teller()
     table = index.open("+16465550003", ACCOUNT, teller)
     assert table is not None
-    note(table, ALICE, BOB, P2, NEVER)
+    put_route(table, ALICE, BOB, P2, NEVER)
     asked, missing = encode([question(), question(ALICE, "+16465550003"), question(CAROL, "+16465550003")]), []
 
     for is_ready in (True, False, True):
@@ -247,7 +247,7 @@ def test_answers_are_made_of_what_a_client_wants(wants: list[str]) -> None:
 
 @pytest.mark.parametrize("wants", [None, ("to", "session"), ("inbound_participant",), ("outcome",) * 16])
 def test_a_client_that_wants_more_has_no_layout(wants: tuple[str, ...] | None) -> None:
-    """Sessions and participants are not in a shortcut."""
+    """Sessions and participants are not in a cached route."""
     assert layout_of(wants) is None
 
 

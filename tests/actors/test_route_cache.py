@@ -1,4 +1,4 @@
-"""Shortcuts of a host: whatever changes, they lead where a full look finds; `test_machine.py` tries all of it."""
+"""Cached routes of a host: whatever changes, they lead where a full look finds; `test_machine.py` tries all of it."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from actors.traffic.stream import LEASE_SECONDS
 from engine.core.model.records import Kind
 from engine.core.model.requests import ServiceRequest
 from engine.core.routing.traffic import Outcome
-from tests.actors.shortcut_check import check_shortcuts
+from tests.actors.route_cache_check import check_cached_routes
 from tests.actors.world import ALICE, BOB, CAROL, N1, N2, World, wanting
 
 pytestmark = pytest.mark.anyio
@@ -18,12 +18,12 @@ FOREIGN = "AC" + "f" * 32
 
 
 def checked(world: World, *, account_sid: str | None = None) -> int:
-    """Hold every host's shortcuts against a full look; return how many questions had one."""
+    """Hold every host's cached routes against a full look; return how many questions had one."""
     senders, proxies = (ALICE, BOB, CAROL, MEXICAN, AS_CARRIERS_WRITE), (N1, N2, "+16465559999")
-    return sum(check_shortcuts(host, senders, proxies, account_sid=account_sid) for host in world.hosts.values())
+    return sum(check_cached_routes(host, senders, proxies, account_sid=account_sid) for host in world.hosts.values())
 
 
-async def test_partners_and_strangers_have_shortcuts_once_they_were_looked_up(world: World) -> None:
+async def test_partners_and_strangers_have_cached_routes_once_they_were_looked_up(world: World) -> None:
     """On both numbers, calls and messages; Mexicans, who may be written otherwise, only as partners."""
     await world.session(wanting(ALICE, N1), wanting(BOB, N2))
 
@@ -45,7 +45,7 @@ async def test_what_the_rules_of_a_number_change_is_looked_up_again(world: World
     assert checked(world) == before
 
 
-async def test_a_number_that_leaves_its_pool_takes_its_shortcuts_with_it(world: World) -> None:
+async def test_a_number_that_leaves_its_pool_takes_its_cached_routes_with_it(world: World) -> None:
     """It is unknown, and knows nobody of before when it comes back."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N1))
     before = checked(world)
@@ -62,7 +62,7 @@ async def test_a_number_that_leaves_its_pool_takes_its_shortcuts_with_it(world: 
     assert checked(world) == before
 
 
-async def test_a_failed_commit_does_not_lengthen_a_shortcut(world: World) -> None:
+async def test_a_failed_commit_does_not_lengthen_a_cached_route(world: World) -> None:
     """A call that was never acknowledged keeps no session open."""
     await world.session(wanting(ALICE, N1), wanting(BOB, N1), ttl_seconds=60)
     world.clock.move(50)
@@ -80,7 +80,7 @@ async def test_a_failed_commit_does_not_lengthen_a_shortcut(world: World) -> Non
 
 
 async def test_a_limit_that_is_shortened_counts_at_once(world: World) -> None:
-    """The shortcuts that were kept before it was are no good."""
+    """The cached routes that were kept before it was are no good."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2), ttl_seconds=600)
     had = checked(world)
 

@@ -1,4 +1,4 @@
-"""Questions that the feed answers from shortcuts: nobody is asked, nothing else changes."""
+"""Questions that the feed answers from cached routes: nobody is asked, nothing else changes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from engine.core.ports.observing import FeedProblem
-from engine.core.routing.shortcuts import NEVER, ShortcutIndex, note
+from engine.core.routing.route_cache import NEVER, RouteCache, put_route
 from tests.channels.feed.feed_rig import (
     CARRIER,
     CARRIER_TOKEN,
@@ -27,38 +27,38 @@ from tests.http.rig import ACCOUNT, PROXY, ROUTED, SENDER, until
 pytestmark = pytest.mark.anyio
 
 OLD = "+12125550155"
-"""Has no shortcut: what it is bound to is to be looked at in full."""
+"""Has no cached route: what it is bound to is to be looked at in full."""
 
 THERE, UNKNOWN = TOLD[SENDER], TOLD[STRANGER]
 
 
-def known(*, account_sid: str = ACCOUNT) -> ShortcutIndex:
-    """Return shortcuts: one sender's leads somewhere, the others' are to be found in full."""
-    index = ShortcutIndex().at(100.0)
+def known(*, account_sid: str = ACCOUNT) -> RouteCache:
+    """Return cached routes: one sender's leads somewhere, the others' are to be found in full."""
+    index = RouteCache().at(100.0)
     table = index.open(PROXY, account_sid)
     assert table is not None
-    note(table, SENDER, ROUTED.to, "+14155550199", NEVER)
+    put_route(table, SENDER, ROUTED.to, "+14155550199", NEVER)
     for sender in (OLD, HOOKED, FAR):
-        note(table, sender, ROUTED.to, "+14155550199", 0)
+        put_route(table, sender, ROUTED.to, "+14155550199", 0)
     return index
 
 
 @asynccontextmanager
 async def knowing(**hello: object) -> AsyncIterator[tuple[Running, Client]]:
-    """Run a feed whose plane has shortcuts, with a client."""
+    """Run a feed whose plane has cached routes, with a client."""
     async with feeding() as running, greeted(running, **hello) as client:
         running.plane.known = known()
         yield running, client
 
 
-async def test_who_has_a_shortcut_and_who_is_a_stranger_is_answered_at_once() -> None:
+async def test_who_has_a_cached_route_and_who_is_a_stranger_is_answered_at_once() -> None:
     """The data plane is not asked; counted, timed and awaited like all others."""
     async with knowing() as (running, client):
         answers = await client.ask([resolve(), resolve(STRANGER), resolve()])
 
     assert answers == ["answers", 1, 1, [THERE, UNKNOWN, THERE]]
     assert (running.plane.asked, running.plane.accounts) == ([], [])
-    assert running.meter.told == [("shortcut", 3, 1, 0.0), ("burst", 3), ("answered", 0.0, 3)]
+    assert running.meter.told == [("from_cache", 3, 1, 0.0), ("burst", 3), ("answered", 0.0, 3)]
     assert running.meter.in_flight == 0
 
 
@@ -70,8 +70,8 @@ async def test_frames_that_are_read_together_are_one_burst() -> None:
 
     assert [answer[3] for answer in answers] == [[THERE], [], [THERE, UNKNOWN]]
     assert running.meter.told == [
-        ("shortcut", 1, 0, 0.0),
-        ("shortcut", 2, 1, 0.0),
+        ("from_cache", 1, 0, 0.0),
+        ("from_cache", 2, 1, 0.0),
         ("burst", 3),
         ("answered", 0.0, 3),
     ]
@@ -84,7 +84,7 @@ async def test_only_those_without_are_asked_about() -> None:
 
     assert said == [UNKNOWN, THERE, UNKNOWN, UNKNOWN]
     assert (running.plane.asked, running.plane.accounts) == ([(2, True)], [ACCOUNT])
-    assert running.meter.told[:2] == [("resolved", 2, 0.0), ("shortcut", 2, 1, 0.0)]
+    assert running.meter.told[:2] == [("resolved", 2, 0.0), ("from_cache", 2, 1, 0.0)]
     assert running.meter.in_flight == 0
 
 
@@ -97,7 +97,7 @@ async def test_a_host_that_is_not_ready_is_asked_about_all() -> None:
     assert running.plane.asked == [(2, False)]
 
 
-async def test_a_client_that_wants_what_no_shortcut_holds_has_all_looked_up() -> None:
+async def test_a_client_that_wants_what_no_cached_route_holds_has_all_looked_up() -> None:
     """Nothing is kept for it."""
     async with knowing(wants=["to", "session"]) as (running, client):
         _, _, _, said = await client.ask([resolve()])
@@ -174,6 +174,6 @@ async def test_what_is_said_is_what_looking_in_full_says() -> None:
     async with feeding() as running, greeted(running) as client:
         in_full = [await client.ask(frame) for frame in frames]
         running.plane.known = known()
-        from_shortcuts = [await client.ask(frame) for frame in frames]
+        from_cached_routes = [await client.ask(frame) for frame in frames]
 
-    assert [answer[3] for answer in from_shortcuts] == [answer[3] for answer in in_full]
+    assert [answer[3] for answer in from_cached_routes] == [answer[3] for answer in in_full]

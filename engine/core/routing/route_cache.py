@@ -1,12 +1,12 @@
-"""Where a plain question of an identifier goes, in flat tables of integers that compiled code reads a frame at a time.
+"""Cached routes: where a plain question goes, in flat tables of integers that compiled code reads a frame at a time.
 
-A shortcut is a copy of what `routing.resolve_all` found: it is noted there and nowhere else, is good until a time, and
-is stale with whatever changes its binding, its session or its number; what it concerns is then looked up in full. Once
-anything is asked about a number it has one, stale at first, for each identifier that meets anything there: who has
-none is a stranger.
+A cached route is a copy of what `decide.resolve_all` found, and only that function puts one. It is valid until a time;
+whatever changes its binding, its session or its number invalidates it, and the question is then looked up in full. From
+the first question about a number on, every identifier that has a session there has an entry, invalid at first: an
+identifier without an entry is a stranger.
 
-mypyc compiles this module; interpreted it does the same, only too slowly to be of use, so that nobody asks for it then.
-Integers stay below 63 bits on the way, lest the two differ.
+mypyc compiles this module. Interpreted it gives the same answers too slowly to be of use, so it is not used then.
+Integers stay below 63 bits, where both agree.
 """
 
 from typing import Final, Protocol, final
@@ -23,10 +23,10 @@ NEVER: Final = 1 << 60
 """The end of what has none, UTC epoch seconds."""
 
 STALE: Final = 0
-"""The end of a shortcut that is no good."""
+"""The end of an invalid route."""
 
 ANY_ACCOUNT: Final = -1
-"""What `ShortcutIndex.account` returns for who may use all numbers."""
+"""What `RouteCache.account` returns for who may use all numbers."""
 
 WORDS: Final = 4
 """Integers of an entry: its key and three values."""
@@ -92,8 +92,8 @@ class FlatTable:
                 return -1
             entry = (entry + 1) & mask
 
-    def look_at(self, key: i64) -> i64:
-        """Return anything of the entry that `find` looks at first, all of which has to be fetched for it."""
+    def prefetch(self, key: i64) -> i64:
+        """Read the entry that `find` reads first, so that the processor has it; what is returned means nothing."""
         if self._used == 0:
             return 0
         words = self.words
@@ -144,7 +144,7 @@ class FlatTable:
         if self._used * 8 < mask and mask >= _FEWEST_ENTRIES:
             self._resize((mask + 1) // 2)
 
-    def stale(self) -> None:
+    def invalidate_all(self) -> None:
         """Set the third value of all entries to `STALE`."""
         words = self.words
         at: i64 = 3
@@ -180,8 +180,8 @@ class Source(Protocol):
 
 
 @final
-class ShortcutIndex:
-    """The shortcuts of all numbers of a host, by the number."""
+class RouteCache:
+    """The cached routes of all numbers of a host, by the number."""
 
     __slots__ = ("_accounts", "_free", "_room", "_sources", "now", "numbers", "ready", "tables", "touched")
 
@@ -191,18 +191,18 @@ class ShortcutIndex:
         self.ready: i64 = 0
         """The sources that were ready then, a bit each."""
         self.numbers = FlatTable()
-        """By `pack` of a number: the place of its shortcuts in `tables`, its account, the bit of its source or 0."""
+        """By `pack` of a number: the index of its table in `tables`, its account, the bit of its source or 0."""
         self.tables: list[FlatTable] = []
-        """The shortcuts of each number: `pack` of an identifier → partner, number shown, end."""
+        """The cached routes of each number: `pack` of an identifier → partner, number shown, end."""
         self.touched: i64 = 0
-        """Of no meaning: what was looked at ahead, lest a compiler leave that out."""
+        """Means nothing: keeps a compiler from leaving the prefetch out."""
         self._sources: list[Source] = []
         self._free: list[int] = []
         self._accounts: dict[str, int] = {}
         self._room = vec[i64]()
 
-    def at(self, now: float) -> "ShortcutIndex":
-        """Take note of the time, UTC epoch seconds, and of who is ready, and return itself."""
+    def at(self, now: float) -> "RouteCache":
+        """Set the time, UTC epoch seconds, and who is ready; return itself."""
         self.now = int(now)
         ready: i64 = 0
         bit: i64 = 1
@@ -214,7 +214,7 @@ class ShortcutIndex:
         return self
 
     def room(self, words: i64) -> vec[i64]:
-        """Return so many integers to write on, or more; they are anybody's again when this is asked the next time."""
+        """Return scratch space of at least n integers, valid until the next call."""
         if len(self._room) < words:
             self._room = _zeros(words)
         return self._room
@@ -226,7 +226,7 @@ class ShortcutIndex:
         return self._accounts.setdefault(account_sid, len(self._accounts))
 
     def open(self, proxy: Address, account_sid: str, source: Source | None = None) -> FlatTable | None:
-        """Return the shortcuts, none yet, of a number; None for one that can have none, such as a short code.
+        """Return an empty table for the routes of a number; None for one that cannot have any, such as a short code.
 
         They are not read while `source`, who tells of its sessions, is not ready.
         """
@@ -270,9 +270,9 @@ class ShortcutIndex:
             self.numbers.drop(pack(proxy))
 
 
-def index_if_compiled() -> ShortcutIndex | None:
-    """Return shortcuts for a host where they are of use."""
-    return ShortcutIndex() if IS_COMPILED else None
+def cache_if_compiled() -> RouteCache | None:
+    """Return a route cache where it is of use."""
+    return RouteCache() if IS_COMPILED else None
 
 
 def is_surely_canonical(key: i64) -> bool:
@@ -284,20 +284,22 @@ def is_surely_canonical(key: i64) -> bool:
     return country != 0x52 and country != 0x54  # noqa: PLR1714, PLR2004 - a set would be made; +52 and +54
 
 
-def note(table: FlatTable, identifier: Address, to: Address, caller_id: Address, until: int) -> None:  # noqa: PLR0917
-    """Keep that an identifier reaches `to`, who sees `caller_id`, before a time; what cannot be packed is left out."""
+def put_route(  # noqa: PLR0917 - called for every new route, by place
+    table: FlatTable, identifier: Address, to: Address, caller_id: Address, until: int
+) -> None:
+    """Cache that an identifier reaches `to`, who sees `caller_id`, before a time; what cannot be packed is left out."""
     partner, shown = pack(to), pack(caller_id)
     if partner != 0 and shown != 0:
         table.put(pack(identifier), partner, shown, until)
 
 
-def hold(table: FlatTable, identifier: Address) -> None:
-    """Look up in full what an identifier meets."""
+def invalidate(table: FlatTable, identifier: Address) -> None:
+    """Make questions of an identifier be looked up in full."""
     table.put(pack(identifier), 0, 0, STALE)
 
 
-def forget(table: FlatTable, identifier: Address) -> None:
-    """Take an identifier for a stranger."""
+def evict(table: FlatTable, identifier: Address) -> None:
+    """Remove the entry of an identifier, which is a stranger from now on."""
     table.drop(pack(identifier))
 
 
