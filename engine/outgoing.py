@@ -7,15 +7,19 @@ both are made.
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from actors.kernel.parts import Egress
-from engine.channels.senders import CarrierRoutes, Switchboard
+from engine.channels.base import SendsMessages
+from engine.channels.clients import CarrierClients, CarrierRoutes
+from engine.channels.file.channel import FileChannel
+from engine.channels.twiml.sender import MessagesApiChannel
 from engine.channels.twiml.webhooks import STATUS_PATH
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.operations import DataPlane, OutboxDepth, Store
 from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.outbound.client import Client
-from engine.outbound.settings import EgressSettings
+from engine.outbound.settings import CarrierKind, EgressSettings
 from engine.runtime import clock
 from engine.settings import Settings
 from engine.telemetry.logs import ROOT
@@ -45,20 +49,20 @@ class Outgoing:
         held: Callable[[], bool] = lambda: False,
     ) -> None:
         """Wire it; while deliveries are `held`, none is made. Raises MasklineError for a bad carrier or route."""
-        routes = CarrierRoutes(settings.carriers, settings.carrier_routes)
-        switchboard = Switchboard(
-            routes,
-            client=client,
-            report=self._report,
-            status_url=public_url + STATUS_PATH.decode(),
-            observer=telemetry,
-            clock=clock,
-        )
+        senders: dict[str, SendsMessages] = {
+            one.name: FileChannel(one.name, Path(one.path), clock=clock)
+            if one.kind is CarrierKind.FILE
+            else MessagesApiChannel(one, client=client, status_url=public_url + STATUS_PATH.decode(), clock=clock)
+            for one in settings.carriers
+            if one.is_sender
+        }
+        routes = CarrierRoutes(senders, settings.carrier_routes)
+        carriers = CarrierClients(senders, report=self._report, observer=telemetry, clock=clock)
         self._courier = Courier(
             store=store,
             client=client,
             tokens=self._token,
-            carriers=switchboard,
+            carriers=carriers,
             observer=telemetry,
             clock=clock,
             settings=egress_settings(settings),

@@ -49,8 +49,8 @@ class OutboxStore(OwedReader, Writer, Protocol):
         """Name the queues of effects that are pending."""
 
 
-class CarrierDesk(Protocol):
-    """Sends through carriers; implemented by `engine.channels.senders`."""
+class CarrierSender(Protocol):
+    """Sends through carriers; implemented by `engine.channels.clients`."""
 
     async def deliver(self, effect: Effect, duty: MessageOwed | HangUpOwed) -> Delivery:
         """Try once."""
@@ -68,7 +68,7 @@ class Courier:
         store: OutboxStore,
         client: Client,
         tokens: Tokens,
-        carriers: CarrierDesk,
+        carriers: CarrierSender,
         observer: EgressObserver,
         clock: Clock,
         settings: EgressSettings,

@@ -52,7 +52,7 @@ def observer() -> Remembered:
     return Remembered()
 
 
-class FakeDesk:
+class FakeCarriers:
     """Carriers that do as they are told."""
 
     def __init__(self, *answers: Delivery) -> None:
@@ -76,7 +76,7 @@ async def courier(
     observer: Remembered | None = None,
     *,
     settings: EgressSettings = QUICK,
-    desk: FakeDesk | None = None,
+    carriers: FakeCarriers | None = None,
     grace: float = 10,
     draw: Draw = random.uniform,
 ) -> AsyncIterator[Courier]:
@@ -85,7 +85,7 @@ async def courier(
             store=store,
             client=posting,
             tokens=tokens,
-            carriers=desk or FakeDesk(DELIVERED),
+            carriers=carriers or FakeCarriers(DELIVERED),
             observer=observer or Remembered(),
             clock=clock,
             settings=settings,
@@ -488,16 +488,16 @@ async def test_an_account_that_is_gone_cannot_be_signed_for(receiver: Receiver) 
 
 async def test_messages_go_through_the_carriers(observer: Remembered) -> None:
     """A carrier that was not reached is tried again."""
-    desk = FakeDesk(Delivery(error="not connected", may_retry=True), DELIVERED)
+    carriers = FakeCarriers(Delivery(error="not connected", may_retry=True), DELIVERED)
     store = MemoryStore()
     duty = MessageOwed(carrier="main", interaction_sid="KI1", sender="+15105550001", to="+14155550100", body="hi")
 
-    async with courier(store, observer, desk=desk) as made:
+    async with courier(store, observer, carriers=carriers) as made:
         owe(store, made, effect(duty))
         await store.until(lambda: not store.pending)
 
-    assert len(desk.tried) == 2
-    assert desk.given_up == []
+    assert len(carriers.tried) == 2
+    assert carriers.given_up == []
     assert observer.deliveries == [
         (DutyKind.MESSAGE, DeliveryEnd.FAILED),
         (DutyKind.MESSAGE, DeliveryEnd.DELIVERED),
@@ -505,20 +505,20 @@ async def test_messages_go_through_the_carriers(observer: Remembered) -> None:
 
 
 async def test_a_message_that_may_have_been_taken_is_not_sent_again() -> None:
-    """The desk is told that this was the only try."""
+    """The carriers are told that this was the only try."""
     unsure = Delivery(error="no answer in time", may_be_taken=True)
-    desk, store = FakeDesk(unsure), MemoryStore()
+    carriers, store = FakeCarriers(unsure), MemoryStore()
     duty = MessageOwed(carrier="main", interaction_sid="KI1", sender="+15105550001", to="+14155550100", body="hi")
 
-    async with courier(store, desk=desk) as made:
+    async with courier(store, carriers=carriers) as made:
         owe(store, made, effect(duty))
         await store.until(lambda: bool(store.dead))
 
-    assert len(desk.tried) == 1
-    assert desk.given_up == [unsure]
+    assert len(carriers.tried) == 1
+    assert carriers.given_up == [unsure]
 
 
-class BrokenDesk(FakeDesk):
+class BrokenCarriers(FakeCarriers):
     """Carriers with a bug."""
 
     async def deliver(self, effect: Effect, duty: MessageOwed | HangUpOwed) -> Delivery:
@@ -532,7 +532,7 @@ async def test_a_bug_costs_one_effect_and_not_the_lane(receiver: Receiver, caplo
     first = effect(HangUpOwed(carrier="main", call_sid="CA1"), 1, session=1)
     second = effect(HangUpOwed(carrier="main", call_sid="CA2"), 2, session=1)
 
-    async with courier(store, desk=BrokenDesk()) as made:
+    async with courier(store, carriers=BrokenCarriers()) as made:
         owe(store, made, first, second)
         await store.until(lambda: len(store.dead) == 2)
 

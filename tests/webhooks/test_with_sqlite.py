@@ -22,7 +22,7 @@ from storage.sqlite.statements import INSERT_EFFECTS
 from tests.outbound.material import OTHER_AC, QUICK, Remembered, callback, client, clock, tokens
 from tests.outbound.receiver import Receiver, Reply, receiving
 from tests.storage.material import Observed
-from tests.webhooks.test_courier import FakeDesk, Sampler
+from tests.webhooks.test_courier import FakeCarriers, Sampler
 
 pytestmark = pytest.mark.anyio
 
@@ -64,7 +64,7 @@ async def delivering(
             store=store,
             client=posting,
             tokens=tokens,
-            carriers=FakeDesk(DELIVERED),
+            carriers=FakeCarriers(DELIVERED),
             observer=observer,
             clock=clock,
             settings=settings,

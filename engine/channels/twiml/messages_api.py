@@ -5,11 +5,11 @@ Message and Call resources.
 """
 
 import base64
+from collections.abc import Sequence
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from engine.core.model.effects import MessageOwed
 from engine.core.model.records import Kind, LegStatus
 from engine.core.routing.legs import read_status
 from engine.formats.values import API_VERSION
@@ -55,12 +55,12 @@ def authorization(account_sid: str, auth_token: str) -> str:
     return "Basic " + base64.b64encode(f"{account_sid}:{auth_token}".encode()).decode()
 
 
-def message_form(owed: MessageOwed, status_url: str) -> bytes:
+def message_form(*, to: str, sender: str, body: str, media: Sequence[str], status_url: str) -> bytes:
     """Write the form that sends a message; a text is left out when there is only media."""
-    pairs = [("From", owed.sender), ("To", owed.to)]
-    if owed.body or not owed.media:
-        pairs.append(("Body", owed.body))
-    pairs += [("MediaUrl", url) for url in owed.media]
+    pairs = [("From", sender), ("To", to)]
+    if body or not media:
+        pairs.append(("Body", body))
+    pairs += [("MediaUrl", url) for url in media]
     pairs.append(("StatusCallback", status_url))
     return urlencode(pairs, errors="replace").encode()
 

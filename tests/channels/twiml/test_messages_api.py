@@ -14,22 +14,20 @@ from engine.channels.twiml.messages_api import (
     message_form,
     messages_url,
 )
-from engine.core.model.effects import MessageOwed
 from engine.core.model.records import LegStatus
 
 AC = "AC" + "a" * 32
 STATUS_URL = "https://mask.example/inbound/status?interaction=KI1&leg=outbound"
 
 
-def owed(*, body: str = "hi there", media: tuple[str, ...] = ()) -> MessageOwed:
-    return MessageOwed(
-        carrier="main", interaction_sid="KI1", sender="+15105550001", to="+14155550100", body=body, media=media
-    )
+def form_of(*, body: str = "hi there", media: tuple[str, ...] = ()) -> dict[str, list[str]]:
+    form = message_form(sender="+15105550001", to="+14155550100", body=body, media=media, status_url=STATUS_URL)
+    return parse_qs(form.decode(), strict_parsing=True)
 
 
 def test_a_message_is_sent_with_our_status_url() -> None:
     """From, To, Body and where its state is to be reported."""
-    form = parse_qs(message_form(owed(), STATUS_URL).decode(), strict_parsing=True)
+    form = form_of()
 
     assert form == {
         "From": ["+15105550001"],
@@ -41,7 +39,7 @@ def test_a_message_is_sent_with_our_status_url() -> None:
 
 def test_media_are_repeated_and_need_no_text() -> None:
     """Each address is one MediaUrl."""
-    form = parse_qs(message_form(owed(body="", media=("https://m/1", "https://m/2")), STATUS_URL).decode())
+    form = form_of(body="", media=("https://m/1", "https://m/2"))
 
     assert form["MediaUrl"] == ["https://m/1", "https://m/2"]
     assert "Body" not in form

@@ -9,7 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.channels.senders import CarrierMisconfigured, CarrierRoutes, Switchboard
+from engine.channels.base import OutMessage, SendsMessages, Sent
+from engine.channels.clients import CarrierClients, CarrierMisconfigured, CarrierRoutes
+from engine.channels.file.channel import FileChannel
+from engine.channels.twiml.sender import MessagesApiChannel
 from engine.core.model.changes import InteractionUpdated
 from engine.core.model.effects import Effect, HangUpOwed, MessageOwed
 from engine.core.model.errors import Code
@@ -38,17 +41,17 @@ OWED = effect(MESSAGE, 7, session=1)
 HANGING_UP = effect(HANG_UP, 8, session=1)
 
 
-class Desk:
-    """A switchboard, the leg reports that it made, and what it told."""
+class Reports:
+    """The leg reports that carriers made, and what they told."""
 
     def __init__(self, outcomes: tuple[ReportOutcome | None, ...] = (ReportOutcome.RECORDED,)) -> None:
-        self.reports: list[LegReport] = []
+        self.made: list[LegReport] = []
         self.observer = Remembered()
         self._outcomes = list(outcomes)
 
-    def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+    def take(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take a report as the data plane does."""
-        self.reports.append(report)
+        self.made.append(report)
         answer(self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0])
 
 
@@ -66,16 +69,15 @@ def messages_api(url: str) -> CarrierSettings:
 
 
 @asynccontextmanager
-async def switchboard(desk: Desk, carrier: CarrierSettings) -> AsyncIterator[Switchboard]:
+async def clients(reports: Reports, carrier: CarrierSettings) -> AsyncIterator[CarrierClients]:
     async with client(msgspec.structs.replace(QUICK, timeout_seconds=0.5)) as posting:
-        yield Switchboard(
-            CarrierRoutes([carrier], {}),
-            client=posting,
-            report=desk.report,
-            status_url=STATUS_URL,
-            observer=desk.observer,
-            clock=clock,
-            pause_seconds=0.001,
+        sender = (
+            FileChannel(carrier.name, Path(carrier.path), clock=clock)
+            if carrier.kind is CarrierKind.FILE
+            else MessagesApiChannel(carrier, client=posting, status_url=STATUS_URL, clock=clock)
+        )
+        yield CarrierClients(
+            {carrier.name: sender}, report=reports.take, observer=reports.observer, clock=clock, pause_seconds=0.001
         )
 
 
@@ -95,46 +97,81 @@ def answer(status: int, /, **body: object) -> Reply:
     return Reply(status=status, body=json.dumps(body).encode())
 
 
+class OnlyMessages:
+    """A carrier that cannot end calls."""
+
+    async def send(self, message: OutMessage) -> Sent:
+        """Take anything."""
+        return Sent(resource_sid=f"SM{message.body}")
+
+
 def test_the_longest_prefix_names_the_carrier() -> None:
     """A route for everything else may be given; without one the webhook's answer sends."""
-    carriers = [msgspec.structs.replace(messages_api("https://x"), name=name) for name in ("west", "city", "rest")]
+    senders: dict[str, SendsMessages] = dict.fromkeys(("west", "city", "rest"), OnlyMessages())
 
     routes: Carriers = CarrierRoutes(
-        carriers, {"+1": "west", "+1415": "city", "+1510": "twiml", "*": "rest", "whatsapp:": "city"}
+        senders, {"+1": "west", "+1415": "city", "+1510": "twiml", "*": "rest", "whatsapp:": "city"}
     )
-    bare = CarrierRoutes(carriers, {"+1415": "city"})
+    bare = CarrierRoutes(senders, {"+1415": "city"})
 
     assert routes.sender_for("+12025550100") == "west"
     assert routes.sender_for("+14155550100") == "city"
     assert routes.sender_for("+15105550001") is None
     assert routes.sender_for("+441632960001") == "rest"
     assert routes.sender_for("whatsapp:+15105550001") == "city"
-    assert routes.caller_for("+14155550100") == "city"
     assert bare.sender_for("+12025550100") is None
 
 
+def test_calls_are_ended_by_carriers_that_can(tmp_path: Path) -> None:
+    """Elsewhere they go on until their parties hang up."""
+    senders: dict[str, SendsMessages] = {
+        "file": FileChannel("file", tmp_path / "sent.jsonl", clock=clock),
+        "texts": OnlyMessages(),
+    }
+
+    routes = CarrierRoutes(senders, {"+1415": "file", "+1510": "texts"})
+
+    assert routes.caller_for("+14155550100") == "file"
+    assert routes.caller_for("+15105550001") is None
+    assert routes.caller_for("+12025550100") is None
+
+
+def test_a_route_to_no_sender_is_refused() -> None:
+    """At start, not with the first message."""
+    with pytest.raises(CarrierMisconfigured, match="'\\*' names carrier 'other'"):
+        CarrierRoutes({"main": OnlyMessages()}, {"*": "other"})
+
+
 @pytest.mark.parametrize(
-    ("carrier", "routes"),
+    "carrier",
     [
-        (messages_api("https://x"), {"*": "other"}),
-        (messages_api(""), {"*": "main"}),
-        (msgspec.structs.replace(messages_api("https://x"), auth_tokens=()), {"*": "main"}),
-        (CarrierSettings(name="f", kind=CarrierKind.FILE), {"+1415": "f"}),
+        messages_api(""),
+        msgspec.structs.replace(messages_api("https://x"), auth_tokens=()),
+        CarrierSettings(name="f", kind=CarrierKind.FILE),
     ],
 )
-def test_a_configuration_that_cannot_work_is_refused(carrier: CarrierSettings, routes: dict[str, str]) -> None:
-    """At start, not with the first message."""
-    with pytest.raises(CarrierMisconfigured):
-        CarrierRoutes([carrier], routes)
+def test_a_carrier_that_lacks_what_it_needs_sends_nothing(carrier: CarrierSettings) -> None:
+    """Somewhere to send to, and who we are there."""
+    assert not carrier.is_sender
+
+
+async def test_a_hang_up_through_a_carrier_that_cannot_is_a_dead_end() -> None:
+    """It was owed before the routes were changed."""
+    reports = Reports()
+    carriers = CarrierClients({"main": OnlyMessages()}, report=reports.take, observer=reports.observer, clock=clock)
+
+    delivery = await carriers.deliver(HANGING_UP, HANG_UP)
+
+    assert (delivery.error, delivery.may_retry) == ("the carrier cannot end calls", False)
 
 
 async def test_a_message_is_sent_and_its_leg_reported(receiver: Receiver) -> None:
     """Authenticated, with our status URL and the effect's SID as idempotency token."""
-    desk = Desk()
+    reports = Reports()
     receiver.behaviour = lambda _: answer(201, sid="SM9", status="accepted")
 
-    async with switchboard(desk, messages_api(receiver.url)) as board:
-        delivery = await board.deliver(OWED, MESSAGE)
+    async with clients(reports, messages_api(receiver.url)) as carriers:
+        delivery = await carriers.deliver(OWED, MESSAGE)
 
     request = receiver.received[0]
     assert delivery.is_done
@@ -148,42 +185,42 @@ async def test_a_message_is_sent_and_its_leg_reported(receiver: Receiver) -> Non
         "MediaUrl": ["https://m.example/1"],
         "StatusCallback": [f"{STATUS_URL}?interaction={MESSAGE.interaction_sid}&leg=outbound"],
     }
-    assert desk.reports == [leg(LegStatus.ACCEPTED, resource_sid="SM9")]
+    assert reports.made == [leg(LegStatus.ACCEPTED, resource_sid="SM9")]
 
 
 async def test_a_good_answer_that_says_nothing_leaves_the_state_open(receiver: Receiver) -> None:
     """It was taken, so it is not sent again."""
-    desk = Desk()
+    reports = Reports()
 
-    async with switchboard(desk, messages_api(receiver.url)) as board:
-        delivery = await board.deliver(OWED, MESSAGE)
+    async with clients(reports, messages_api(receiver.url)) as carriers:
+        delivery = await carriers.deliver(OWED, MESSAGE)
 
     assert delivery.is_done
-    assert desk.reports == [leg(LegStatus.DELIVERY_UNKNOWN)]
+    assert reports.made == [leg(LegStatus.DELIVERY_UNKNOWN)]
 
 
 @pytest.mark.parametrize("rest", [b"Content-Length: 99\r\n\r\n{", b"Content-Le", b"Transfer-Encoding: x\r\n\r\n"])
 async def test_a_carrier_whose_answer_broke_off_has_taken_the_message(receiver: Receiver, rest: bytes) -> None:
     """201 says so; the SID is lost, and the message is not sent again."""
-    desk = Desk()
+    reports = Reports()
     receiver.behaviour = lambda _: Reply(raw=b"HTTP/1.1 201 Created\r\n" + rest)
 
-    async with switchboard(desk, messages_api(receiver.url)) as board:
-        delivery = await board.deliver(OWED, MESSAGE)
+    async with clients(reports, messages_api(receiver.url)) as carriers:
+        delivery = await carriers.deliver(OWED, MESSAGE)
 
     assert delivery.is_done
-    assert desk.reports == [leg(LegStatus.DELIVERY_UNKNOWN)]
+    assert reports.made == [leg(LegStatus.DELIVERY_UNKNOWN)]
 
 
 async def test_a_message_is_not_repeated_where_a_kept_connection_had_ended(receiver: Receiver) -> None:
     """No carrier knows a repeat by our token: whether it was taken stays unknown."""
-    desk = Desk()
+    reports = Reports()
     answers = iter([answer(201, sid="SM8", status="accepted"), Reply(resets=True), answer(201, sid="SM9")])
     receiver.behaviour = lambda _: next(answers)
 
-    async with switchboard(desk, messages_api(receiver.url)) as board:
-        await board.deliver(OWED, MESSAGE)
-        delivery = await board.deliver(OWED, MESSAGE)
+    async with clients(reports, messages_api(receiver.url)) as carriers:
+        await carriers.deliver(OWED, MESSAGE)
+        delivery = await carriers.deliver(OWED, MESSAGE)
 
     assert (delivery.may_retry, delivery.may_be_taken) == (False, True)
     assert len(receiver.received) == 2
@@ -192,23 +229,23 @@ async def test_a_message_is_not_repeated_where_a_kept_connection_had_ended(recei
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_carrier_that_is_busy_is_tried_again(receiver: Receiver, status: int) -> None:
     """It has surely not taken the message; the leg stays as it is."""
-    desk = Desk()
+    reports = Reports()
     receiver.behaviour = lambda _: answer(status, code=20429, message="Too many requests")
 
-    async with switchboard(desk, messages_api(receiver.url)) as board:
-        delivery = await board.deliver(OWED, MESSAGE)
+    async with clients(reports, messages_api(receiver.url)) as carriers:
+        delivery = await carriers.deliver(OWED, MESSAGE)
 
     assert (delivery.may_retry, delivery.may_be_taken) == (True, False)
-    assert desk.reports == []
+    assert reports.made == []
 
 
 async def test_a_carrier_that_is_not_reached_is_tried_again() -> None:
     """Nothing was sent."""
-    desk = Desk()
+    reports = Reports()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        async with switchboard(desk, messages_api(f"http://127.0.0.1:{taken.getsockname()[1]}")) as board:
-            delivery = await board.deliver(OWED, MESSAGE)
+        async with clients(reports, messages_api(f"http://127.0.0.1:{taken.getsockname()[1]}")) as carriers:
+            delivery = await carriers.deliver(OWED, MESSAGE)
 
     assert (delivery.may_retry, delivery.may_be_taken) == (True, False)
 
@@ -218,58 +255,58 @@ async def test_a_carrier_that_is_not_reached_is_tried_again() -> None:
 )
 async def test_what_may_have_been_taken_is_not_sent_again(receiver: Receiver, reply: Reply) -> None:
     """A time-out or reset behind the request, and a 5xx that does not say it was turned away."""
-    desk = Desk()
+    reports = Reports()
     receiver.behaviour = lambda _: reply
 
-    async with switchboard(desk, messages_api(receiver.url)) as board:
-        delivery = await board.deliver(OWED, MESSAGE)
-        await board.gave_up(OWED, MESSAGE, delivery)
+    async with clients(reports, messages_api(receiver.url)) as carriers:
+        delivery = await carriers.deliver(OWED, MESSAGE)
+        await carriers.gave_up(OWED, MESSAGE, delivery)
 
     assert (delivery.is_done, delivery.may_retry, delivery.may_be_taken) == (False, False, True)
-    assert desk.reports == [leg(LegStatus.DELIVERY_UNKNOWN, problem=delivery.error)]
-    assert [event.code for event in desk.observer.events] == [Code.DOWNSTREAM_ERROR]
+    assert reports.made == [leg(LegStatus.DELIVERY_UNKNOWN, problem=delivery.error)]
+    assert [event.code for event in reports.observer.events] == [Code.DOWNSTREAM_ERROR]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 async def test_a_refusal_fails_the_leg(receiver: Receiver, status: int) -> None:
     """With the platform's code and words, the number in them masked; not tried again."""
-    desk = Desk()
+    reports = Reports()
     receiver.behaviour = lambda _: answer(status, code=21610, message="+14155550100 has opted out")
 
-    async with switchboard(desk, messages_api(receiver.url)) as board:
-        delivery = await board.deliver(OWED, MESSAGE)
-        await board.gave_up(OWED, MESSAGE, delivery)
+    async with clients(reports, messages_api(receiver.url)) as carriers:
+        delivery = await carriers.deliver(OWED, MESSAGE)
+        await carriers.gave_up(OWED, MESSAGE, delivery)
 
     problem = f"carrier answered {status} with 21610: +1415555XXXX has opted out"
     assert (delivery.error, delivery.may_retry, delivery.may_be_taken) == (problem, False, False)
-    assert desk.reports == [leg(LegStatus.FAILED, problem=problem)]
+    assert reports.made == [leg(LegStatus.FAILED, problem=problem)]
     assert "4155550100" not in repr(delivery)
 
 
 async def test_a_report_that_the_store_cannot_take_is_made_again(receiver: Receiver) -> None:
     """The message is sent once all the same."""
-    desk = Desk((None, None, ReportOutcome.RECORDED))
+    reports = Reports((None, None, ReportOutcome.RECORDED))
     receiver.behaviour = lambda _: answer(201, sid="SM9", status="queued")
 
-    async with switchboard(desk, messages_api(receiver.url)) as board:
-        await board.deliver(OWED, MESSAGE)
+    async with clients(reports, messages_api(receiver.url)) as carriers:
+        await carriers.deliver(OWED, MESSAGE)
 
     assert len(receiver.received) == 1
-    assert desk.reports == [leg(LegStatus.QUEUED, resource_sid="SM9")] * 3
+    assert reports.made == [leg(LegStatus.QUEUED, resource_sid="SM9")] * 3
 
 
 async def test_a_call_is_ended(receiver: Receiver) -> None:
     """By an update of the call."""
-    desk = Desk()
+    reports = Reports()
 
-    async with switchboard(desk, messages_api(receiver.url)) as board:
-        delivery = await board.deliver(HANGING_UP, HANG_UP)
+    async with clients(reports, messages_api(receiver.url)) as carriers:
+        delivery = await carriers.deliver(HANGING_UP, HANG_UP)
 
     request = receiver.received[0]
     assert delivery.is_done
     assert request.path == f"/2010-04-01/Accounts/{PLATFORM_AC}/Calls/CA1.json"
     assert request.form == {"Status": "completed"}
-    assert desk.reports == []
+    assert reports.made == []
 
 
 @pytest.mark.parametrize(
@@ -288,31 +325,33 @@ async def test_a_call_that_is_over_needs_no_end(
     """Ending a call twice does no harm, so whatever may pass is tried again."""
     receiver.behaviour = lambda _: reply
 
-    async with switchboard(Desk(), messages_api(receiver.url)) as board:
-        delivery = await board.deliver(HANGING_UP, HANG_UP)
+    async with clients(Reports(), messages_api(receiver.url)) as carriers:
+        delivery = await carriers.deliver(HANGING_UP, HANG_UP)
 
     assert (delivery.is_done, delivery.may_retry) == (is_done, may_retry)
 
 
 async def test_a_call_that_could_not_be_ended_is_told() -> None:
     """80613, naming the call."""
-    desk = Desk()
+    reports = Reports()
 
-    async with switchboard(desk, messages_api("http://127.0.0.1:1")) as board:
-        delivery = await board.deliver(HANGING_UP, HANG_UP)
-        await board.gave_up(HANGING_UP, HANG_UP, delivery)
+    async with clients(reports, messages_api("http://127.0.0.1:1")) as carriers:
+        delivery = await carriers.deliver(HANGING_UP, HANG_UP)
+        await carriers.gave_up(HANGING_UP, HANG_UP, delivery)
 
-    assert [(event.code, event.resource_sid) for event in desk.observer.events] == [(Code.DOWNSTREAM_REJECTED, "CA1")]
+    assert [(event.code, event.resource_sid) for event in reports.observer.events] == [
+        (Code.DOWNSTREAM_REJECTED, "CA1")
+    ]
 
 
 async def test_the_file_carrier_appends_what_would_be_sent(tmp_path: Path) -> None:
     """A line each, readable by its owner alone; the leg is `sent`, since nobody will report a receipt."""
-    desk, path = Desk(), tmp_path / "sent.jsonl"
+    reports, path = Reports(), tmp_path / "sent.jsonl"
     carrier = CarrierSettings(name="main", kind=CarrierKind.FILE, path=str(path))
 
-    async with switchboard(desk, carrier) as board:
-        sent = await board.deliver(OWED, MESSAGE)
-        ended = await board.deliver(HANGING_UP, HANG_UP)
+    async with clients(reports, carrier) as carriers:
+        sent = await carriers.deliver(OWED, MESSAGE)
+        ended = await carriers.deliver(HANGING_UP, HANG_UP)
 
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert sent.is_done
@@ -320,15 +359,15 @@ async def test_the_file_carrier_appends_what_would_be_sent(tmp_path: Path) -> No
     assert [line["type"] for line in lines] == ["message", "hang-up"]
     assert lines[0].items() >= {"effect": OWED.sid, "at": NOW, "to": "+14155550100", "body": "hi"}.items()
     assert path.stat().st_mode & 0o777 == 0o600
-    assert desk.reports == [leg(LegStatus.SENT, resource_sid="SM" + OWED.sid[2:])]
+    assert reports.made == [leg(LegStatus.SENT, resource_sid="SM" + OWED.sid[2:])]
 
 
 async def test_a_file_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
     """The disk may have room later."""
     carrier = CarrierSettings(name="main", kind=CarrierKind.FILE, path=str(tmp_path / "missing" / "sent.jsonl"))
 
-    async with switchboard(Desk(), carrier) as board:
-        delivery = await board.deliver(OWED, MESSAGE)
+    async with clients(Reports(), carrier) as carriers:
+        delivery = await carriers.deliver(OWED, MESSAGE)
 
     assert delivery.may_retry
 
@@ -338,8 +377,8 @@ async def test_a_carrier_that_is_configured_no_more_is_a_dead_end() -> None:
     gone = Effect(sid=OWED.sid, account_sid=AC, duty=msgspec.structs.replace(MESSAGE, carrier="gone"), date_created=NOW)
     assert isinstance(gone.duty, MessageOwed)
 
-    async with switchboard(Desk(), messages_api("http://127.0.0.1:1")) as board:
-        delivery = await board.deliver(gone, gone.duty)
+    async with clients(Reports(), messages_api("http://127.0.0.1:1")) as carriers:
+        delivery = await carriers.deliver(gone, gone.duty)
 
     assert (delivery.is_done, delivery.may_retry) == (False, False)
 

@@ -1,0 +1,167 @@
+"""Which carrier sends for which proxy number (implements the port `Carriers`), and what becomes of what it is given.
+
+A message that a carrier may have taken is not sent again while we run: the leg reads `delivery-unknown` (a later report
+still corrects it) and the effect joins the dead letters, where the operator may replay it.
+Source: behaviour 9, 11 and the issue's section on messages out.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from engine.channels.base import EndsCalls, OutHangUp, OutMessage, SendsMessages
+from engine.core.model.effects import Effect, HangUpOwed, MessageOwed
+from engine.core.model.errors import Code, MasklineError
+from engine.core.model.records import Address, DebuggerEvent, Kind, LegStatus
+from engine.core.ports.observing import EgressObserver
+from engine.core.ports.operations import Clock
+from engine.core.routing.traffic import LegReport, ReportOutcome
+from engine.outbound.delivery import DELIVERED, Delivery
+
+TWIML = "twiml"
+"""The name that routes give to the inbound webhook's own answer."""
+
+ANY_NUMBER = "*"
+"""The route of every number that no prefix matches."""
+
+Report = Callable[[LegReport, Callable[[ReportOutcome | None], None]], None]
+"""Where legs are reported: `DataPlane.report`."""
+
+
+class CarrierMisconfigured(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """A carrier or route cannot be used; the message names it."""
+
+
+class CarrierRoutes:
+    """Longest prefix of a proxy number to carrier; implements the port `Carriers`."""
+
+    def __init__(self, senders: Mapping[str, SendsMessages], routes: Mapping[str, str]) -> None:
+        """Take routes such as `{"+1415": "main", "*": "twiml"}` to senders by name; raises CarrierMisconfigured."""
+        for prefix, name in routes.items():
+            if name != TWIML and name not in senders:
+                raise CarrierMisconfigured(f"route {prefix!r} names carrier {name!r}, which is not configured to send")
+        self._end_calls = {name for name, sender in senders.items() if isinstance(sender, EndsCalls)}
+        self._default = routes.get(ANY_NUMBER, TWIML)
+        prefixes = sorted((prefix for prefix in routes if prefix != ANY_NUMBER), key=len, reverse=True)
+        self._routes = [(prefix, routes[prefix]) for prefix in prefixes]
+
+    def sender_for(self, proxy: Address) -> str | None:
+        """Return the carrier that sends messages from a number, None = the inbound webhook's answer does."""
+        name = next((name for prefix, name in self._routes if proxy.startswith(prefix)), self._default)
+        return None if name == TWIML else name
+
+    def caller_for(self, proxy: Address) -> str | None:
+        """Return the carrier that can end running calls of a number, None = there is none."""
+        name = self.sender_for(proxy)
+        return name if name in self._end_calls else None
+
+
+class _Taken:
+    """Awaits what becomes of one report; harmless when nobody waits any more."""
+
+    def __init__(self) -> None:
+        self.outcome: asyncio.Future[ReportOutcome | None] = asyncio.get_running_loop().create_future()
+
+    def set(self, outcome: ReportOutcome | None) -> None:
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+
+class CarrierClients:
+    """Sends messages and ends calls through the configured carriers; implements `CarrierSender` of the outbox."""
+
+    def __init__(
+        self,
+        senders: Mapping[str, SendsMessages],
+        *,
+        report: Report,
+        observer: EgressObserver,
+        clock: Clock,
+        pause_seconds: float = 1.0,
+    ) -> None:
+        """Send through channels by name; what they tell at once goes to `report`.
+
+        A report that the store could not take is made again after a pause.
+        """
+        self._senders = senders
+        self._pause_seconds = pause_seconds
+        self._report = report
+        self._observer = observer
+        self._clock = clock
+
+    async def deliver(self, effect: Effect, duty: MessageOwed | HangUpOwed) -> Delivery:
+        """Try once; a message's leg is reported as the carrier answers."""
+        sender = self._senders.get(duty.carrier)
+        if sender is None:
+            return Delivery(error="the carrier is no longer configured to send")
+        if isinstance(duty, MessageOwed):
+            return await self._send(effect, duty, sender)
+        if isinstance(sender, EndsCalls):
+            return await sender.end_call(OutHangUp(effect.sid, effect.account_sid, duty.call_sid))
+        return Delivery(error="the carrier cannot end calls")
+
+    async def gave_up(self, effect: Effect, duty: MessageOwed | HangUpOwed, delivery: Delivery) -> None:
+        """Report the leg of a message that will not be tried again."""
+        if isinstance(duty, HangUpOwed):
+            problem = f"The call was not ended: {delivery.error}"
+            self._tell(Code.DOWNSTREAM_REJECTED, effect, problem, delivery=delivery, resource_sid=duty.call_sid)
+            return
+        if delivery.may_be_taken:
+            problem = f"It is unknown whether the message was sent: {delivery.error}"
+            self._tell(Code.DOWNSTREAM_ERROR, effect, problem, delivery=delivery, resource_sid=None)
+        status = LegStatus.DELIVERY_UNKNOWN if delivery.may_be_taken else LegStatus.FAILED
+        await self._reported(_leg(effect, duty, status, problem=delivery.error))
+
+    async def _send(self, effect: Effect, duty: MessageOwed, sender: SendsMessages) -> Delivery:
+        sent = await sender.send(
+            OutMessage(
+                key=effect.sid,
+                account_sid=effect.account_sid,
+                interaction_sid=duty.interaction_sid,
+                sender=duty.sender,
+                to=duty.to,
+                body=duty.body,
+                media=duty.media,
+            )
+        )
+        if not sent.is_done:
+            return sent
+        status = sent.status or LegStatus.DELIVERY_UNKNOWN
+        await self._reported(_leg(effect, duty, status, resource_sid=sent.resource_sid))
+        return DELIVERED
+
+    async def _reported(self, report: LegReport) -> None:
+        """Report until it is taken: while the store is down the message must not count as unsent."""
+        while True:
+            taken = _Taken()
+            self._report(report, taken.set)
+            if await taken.outcome is not None:
+                return
+            await asyncio.sleep(self._pause_seconds)
+
+    def _tell(self, code: Code, effect: Effect, message: str, *, delivery: Delivery, resource_sid: str | None) -> None:
+        self._observer.debugger(
+            DebuggerEvent(
+                code=code,
+                account_sid=effect.account_sid,
+                service_sid=effect.service_sid,
+                session_sid=effect.session_sid,
+                resource_sid=resource_sid,
+                message=message,
+                at=self._clock(),
+                webhook=delivery.trace,
+            )
+        )
+
+
+def _leg(
+    effect: Effect, duty: MessageOwed, status: LegStatus, *, resource_sid: str = "", problem: str = ""
+) -> LegReport:
+    return LegReport(
+        kind=Kind.MESSAGE,
+        account_sid=effect.account_sid,
+        interaction_sid=duty.interaction_sid,
+        is_outbound=True,
+        resource_sid=resource_sid,
+        status=status,
+        problem=problem,
+    )

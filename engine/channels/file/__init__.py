@@ -1,0 +1,1 @@
+"""The file carrier: what would be sent, a line each; for demos and tests."""
