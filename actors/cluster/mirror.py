@@ -20,8 +20,8 @@ from actors.traffic.stream import (
     Begun,
     Checked,
     Completed,
-    Lapsed,
-    LapseForgotten,
+    Expired,
+    ExpiredForgotten,
     Operation,
     Routed,
     Taken,
@@ -153,11 +153,11 @@ class Mirror:
                 self._route(operation)
             case Withdrawn(sid):
                 self._withdraw(sid)
-            case Lapsed(sid, pairs):
+            case Expired(sid, pairs):
                 for identifier, proxy in pairs:
-                    self._directory.lapse(proxy, identifier, sid)
-            case LapseForgotten(sid, identifier, proxy):
-                self._directory.forget_lapsed(sid, identifier, proxy)
+                    self._directory.remember_expired(proxy, identifier, sid)
+            case ExpiredForgotten(sid, identifier, proxy):
+                self._directory.forget_expired(sid, identifier, proxy)
             case Completed() | Checked():
                 pass
 
@@ -205,14 +205,14 @@ class Mirror:
             self._unbind(session, session.endpoints)
             session.is_bound = False
             if session.is_expired(self._clock()):
-                self._lapse(session)  # most likely that is why; if not, it will be said anew that it routes
+                self._remember_expired(session)  # most likely that is why; if not, it will be said anew that it routes
             self._withdrawn[sid] = session
             if len(self._withdrawn) > WITHDRAWN_KEPT:
                 del self._withdrawn[next(iter(self._withdrawn))]
 
-    def _lapse(self, session: ActiveSession) -> None:
+    def _remember_expired(self, session: ActiveSession) -> None:
         for endpoint in session.endpoints:
-            self._directory.lapse(endpoint.proxy, endpoint.identifier, session.sid)
+            self._directory.remember_expired(endpoint.proxy, endpoint.identifier, session.sid)
 
     def _bind(self, session: ActiveSession, endpoints: Iterable[Endpoint]) -> None:
         session.is_bound = True

@@ -12,7 +12,7 @@ from actors.control.allocator import Allocator
 from actors.control.elsewhere import Elsewhere
 from actors.control.erasures import Erasures
 from actors.control.operations import Counted, update_asked
-from actors.control.participation import Participation, forget_lapsed
+from actors.control.participation import Participation, forget_expired
 from actors.control.routes import Routes
 from actors.kernel.locks import KeyedLocks
 from actors.kernel.parts import Parts
@@ -419,7 +419,7 @@ class ServiceCoordinator:
         participants = self._parts.store.participants(session_sid)
         await self._end(session_sid, SessionErased(session_sid), self._erasures.owing(session_sid))
         for participant in participants:
-            forget_lapsed(self._routes, participant)
+            forget_expired(self._routes, participant)
 
     async def unexpired(self, session_sid: str) -> Session:
         """Return a session as it is now: one past its end is closed first."""
@@ -445,11 +445,13 @@ class ServiceCoordinator:
             self._watch(active, None if is_certain else now + EXPIRY_RETRY_SECONDS)
             return Expiry.NOT_OVER if not is_over else Expiry.OVER if is_certain else Expiry.UNSURE
         reason: ClosedReason = expiry_reason(date_expiry=active.date_expiry)
-        lapsed = self._routes.lapse(active)  # before the commit: whoever comes meanwhile is told that it expired
+        published = self._routes.publish_expired(
+            active
+        )  # before the commit: whoever comes meanwhile is told that it expired
         try:
             await self._end(active.sid, closing(active.sid, reason, at=now))
         finally:
-            await lapsed
+            await published
         self._parts.observer.expired(self._parts.clock() - (active.expires_at or now))
         return Expiry.OVER
 

@@ -118,7 +118,7 @@ class Participation:
                 self._allocator.remove(
                     endpoint.identifier, endpoint.proxy, is_last_use=endpoint.proxy not in active.proxies()
                 )
-            forget_lapsed(self._routes, participant)
+            forget_expired(self._routes, participant)
 
     @Counted(SessionOperation.UPDATE_PARTICIPANT)
     async def update(self, session_sid: str, participant_sid: str, update: ParticipantUpdate) -> Participant:
@@ -205,9 +205,9 @@ class Participation:
         )
 
 
-def forget_lapsed(routes: Routes, participant: Participant) -> None:
+def forget_expired(routes: Routes, participant: Participant) -> None:
     """Let the number of a participant who is gone forget a session of theirs that had expired."""
-    routes.forget_lapsed(participant.session_sid, participant.identifier, participant.proxy_identifier)
+    routes.forget_expired(participant.session_sid, participant.identifier, participant.proxy_identifier)
 
 
 def session_closed() -> ApiError:

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any, Protocol
 
 from actors.traffic.directory import Directory
-from actors.traffic.stream import Checked, Lapsed, LapseForgotten, Operation, Withdrawn, routed
+from actors.traffic.stream import Checked, Expired, ExpiredForgotten, Operation, Withdrawn, routed
 from engine.core.model.records import Address
 from engine.core.sessions.bindings import ActiveSession, Endpoint
 
@@ -103,19 +103,19 @@ class Routes:
         if session.is_bound:
             await _all(self._say(session, session.endpoints, routed))
 
-    def lapse(self, session: ActiveSession) -> Coroutine[Any, Any, bool]:
-        """Let the numbers remember that a withdrawn session expired; to be awaited until all have heard of it."""
+    def publish_expired(self, session: ActiveSession) -> Coroutine[Any, Any, bool]:
+        """Let the numbers remember that a withdrawn session expired; await it until all hosts have acknowledged."""
         pairs = tuple((endpoint.identifier, endpoint.proxy) for endpoint in session.endpoints)
         for identifier, proxy in pairs:
-            self._directory.lapse(proxy, identifier, session.sid)
-        return _all([link.put(Lapsed(session.sid, pairs)) for link in self._links_to(session.endpoints)])
+            self._directory.remember_expired(proxy, identifier, session.sid)
+        return _all([link.put(Expired(session.sid, pairs)) for link in self._links_to(session.endpoints)])
 
-    def forget_lapsed(self, session_sid: str, identifier: Address, proxy: Address) -> None:
+    def forget_expired(self, session_sid: str, identifier: Address, proxy: Address) -> None:
         """Let a number forget an expired session that was erased."""
-        self._directory.forget_lapsed(session_sid, identifier, proxy)
+        self._directory.forget_expired(session_sid, identifier, proxy)
         link = self.links.get(self._place(proxy))
         if link is not None:
-            link.tell(LapseForgotten(session_sid, identifier, proxy))
+            link.tell(ExpiredForgotten(session_sid, identifier, proxy))
 
     async def catch_up(self) -> None:
         """Hear of all that passed elsewhere until now, from every host that answers."""

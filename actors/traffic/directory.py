@@ -125,14 +125,14 @@ class Directory:
             if actor is not None:
                 actor.bindings.reset_route(endpoint.identifier)
 
-    def lapse(self, proxy: Address, identifier: Address, session_sid: str) -> None:
-        """Let a number remember that a session which was withdrawn has expired."""
+    def remember_expired(self, proxy: Address, identifier: Address, session_sid: str) -> None:
+        """Let a number remember that a withdrawn session has expired."""
         actor = self._actors.get(proxy)
         if actor is not None:
-            actor.bindings.lapse(identifier, session_sid)
+            actor.bindings.remember_expired(identifier, session_sid)
 
-    def forget_lapsed(self, session_sid: str, identifier: Address, proxy: Address) -> None:
+    def forget_expired(self, session_sid: str, identifier: Address, proxy: Address) -> None:
         """Let a number forget an expired session that was erased."""
         actor = self._actors.get(proxy)
         if actor is not None:
-            actor.bindings.forget_lapsed(identifier, session_sid)
+            actor.bindings.forget_expired(identifier, session_sid)

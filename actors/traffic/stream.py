@@ -49,7 +49,7 @@ class Withdrawn(msgspec.Struct, frozen=True, tag=True):
     sid: str
 
 
-class Lapsed(msgspec.Struct, frozen=True, tag=True):
+class Expired(msgspec.Struct, frozen=True, tag=True):
     """A session that was withdrawn had expired."""
 
     sid: str
@@ -57,7 +57,7 @@ class Lapsed(msgspec.Struct, frozen=True, tag=True):
     """Identifier and proxy number of each endpoint."""
 
 
-class LapseForgotten(msgspec.Struct, frozen=True, tag=True):
+class ExpiredForgotten(msgspec.Struct, frozen=True, tag=True):
     """An expired session was erased: whoever was in it is a stranger again."""
 
     sid: str
@@ -69,7 +69,7 @@ class Checked(msgspec.Struct, frozen=True, tag=True):
     """Nothing changes; the answer tells what has passed."""
 
 
-Operation = Begun | Completed | Routed | Withdrawn | Lapsed | LapseForgotten | Checked
+Operation = Begun | Completed | Routed | Withdrawn | Expired | ExpiredForgotten | Checked
 
 
 class Touch(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -141,7 +141,7 @@ def _without_partner() -> Lane:
 
 def _after_the_end() -> Iterator[Lane]:
     """One session was closed by the application, the other is left to expire."""
-    for session, reason in ((scene.CLOSED, Reason.NO_SESSION), (scene.LAPSED, Reason.SESSION_EXPIRED)):
+    for session, reason in ((scene.CLOSED, Reason.NO_SESSION), (scene.EXPIRED, Reason.SESSION_EXPIRED)):
         lane, refused = Lane(session.name, account=PLAIN_ACCOUNT), Refused(reason)
         after = session.name if session.ttl_seconds else None
         for person in session.people * 2:

@@ -106,7 +106,7 @@ VOICE_ONLY = DemoSession(name="hotline", mode=Mode.VOICE_ONLY, people=_pair("pat
 MESSAGE_ONLY = DemoSession(name="text-desk", mode=Mode.MESSAGE_ONLY, people=_pair("customer", "agent", "808"))
 WAITING = DemoSession(name="waiting", people=_pair("early guest", "", "813")[:1])
 CLOSED = DemoSession(name="finished", is_closed=True, people=_pair("past rider", "past driver", "816"))
-LAPSED = DemoSession(name="lapsed", ttl_seconds=1, people=_pair("late rider", "late driver", "818"))
+EXPIRED = DemoSession(name="lapsed", ttl_seconds=1, people=_pair("late rider", "late driver", "818"))
 
 RIDES = _rides()
 DATES = _pairs("date", ("Ana", "Ben"), DATE_POOL)
@@ -137,7 +137,7 @@ SCENE = (
         name="rides",
         account=PLAIN_ACCOUNT,
         pool=RIDE_POOL,
-        sessions=(*RIDES, VOICE_ONLY, MESSAGE_ONLY, WAITING, CLOSED, LAPSED),
+        sessions=(*RIDES, VOICE_ONLY, MESSAGE_ONLY, WAITING, CLOSED, EXPIRED),
     ),
     DemoService(name="dates", account=PLAIN_ACCOUNT, pool=DATE_POOL, sessions=DATES),
     DemoService(name="paquetes", account=ARGENTINE_ACCOUNT, pool=MEXICAN_POOL, sessions=MEXICAN),

@@ -11,8 +11,8 @@ from actors.traffic.stream import (
     Batch,
     Begun,
     Completed,
-    Lapsed,
-    LapseForgotten,
+    Expired,
+    ExpiredForgotten,
     Operation,
     Routed,
     Touch,
@@ -160,9 +160,9 @@ async def test_a_host_that_only_mirrors_says_that_a_session_has_expired(
     await mirrored.say(Withdrawn("KCa"))
     ended = mirrored.text(ALICE)
 
-    await mirrored.say(Lapsed("KCa", ((ALICE, SECOND), (BOB, THIRD))))
+    await mirrored.say(Expired("KCa", ((ALICE, SECOND), (BOB, THIRD))))
     expired = mirrored.text(ALICE)
-    await mirrored.say(LapseForgotten("KCa", ALICE, SECOND))
+    await mirrored.say(ExpiredForgotten("KCa", ALICE, SECOND))
 
     assert ended.code is not Code.SESSION_EXPIRED
     assert (expired.code, expired.session_sid) == (Code.SESSION_EXPIRED, "KCa")

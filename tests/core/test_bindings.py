@@ -9,7 +9,7 @@ from engine.core.model.records import Kind
 from engine.core.model.sids import SidKind
 from engine.core.routing.route_cache import FlatTable, pack
 from engine.core.routing.traffic import Outcome, Reason
-from engine.core.sessions.bindings import LAPSED_KEPT, ActiveSession, Bindings
+from engine.core.sessions.bindings import MOST_RECENTLY_EXPIRED, ActiveSession, Bindings
 from tests.core.pairings import ALICE, BOB, CAROL, P1, P2, arrival, bound, couple, endpoint, mint, pairing, ruled
 
 BOTH_KINDS = pytest.mark.parametrize("kind", [Kind.VOICE, Kind.MESSAGE])
@@ -93,7 +93,7 @@ def test_who_met_a_session_that_expired_is_told_so(kind: Kind) -> None:
     session = couple()
     bindings = bound(session)
     bindings.unbind(ALICE, session)
-    bindings.lapse(ALICE, session.sid)
+    bindings.remember_expired(ALICE, session.sid)
 
     decision = ruled(bindings, arrival(kind, ALICE)).decision
 
@@ -112,15 +112,15 @@ def test_whoever_meets_something_has_a_cached_route_and_nobody_else() -> None:
 
     bindings.unbind(ALICE, session)
     counts.append(len(route_cache))
-    bindings.lapse(ALICE, session.sid)
+    bindings.remember_expired(ALICE, session.sid)
     counts.append(len(route_cache))
-    for place in range(LAPSED_KEPT):
-        bindings.lapse(f"+1646555{place:04d}", session.sid)
+    for place in range(MOST_RECENTLY_EXPIRED):
+        bindings.remember_expired(f"+1646555{place:04d}", session.sid)
     counts.append(len(route_cache))
-    bindings.forget_lapsed("+16465550000", session.sid)
+    bindings.forget_expired("+16465550000", session.sid)
     counts.append(len(route_cache))
 
-    assert counts == [1, 0, 1, LAPSED_KEPT, LAPSED_KEPT - 1]
+    assert counts == [1, 0, 1, MOST_RECENTLY_EXPIRED, MOST_RECENTLY_EXPIRED - 1]
 
 
 def test_a_number_has_no_cached_routes_before_anything_is_asked() -> None:
@@ -130,7 +130,7 @@ def test_a_number_has_no_cached_routes_before_anything_is_asked() -> None:
     bindings.bind(ALICE, session)
     bindings.bind(BOB, session)
     bindings.unbind(BOB, session)
-    bindings.lapse(BOB, session.sid)
+    bindings.remember_expired(BOB, session.sid)
     before = len(route_cache), route_cache.is_whole
 
     bindings.start_caching()
@@ -142,47 +142,47 @@ def test_a_number_has_no_cached_routes_before_anything_is_asked() -> None:
     assert min(route_cache.find(pack(one)) for one in (ALICE, BOB, CAROL)) >= 0
 
 
-def test_a_new_session_replaces_a_lapsed_one() -> None:
+def test_a_new_session_replaces_an_expired_one() -> None:
     """Once bound again, and after that session ends, the old expiry is history."""
     bindings = Bindings()
-    bindings.lapse(ALICE, mint(SidKind.SESSION))
+    bindings.remember_expired(ALICE, mint(SidKind.SESSION))
     session = couple()
 
     bindings.bind(ALICE, session)
     bindings.unbind(ALICE, session)
 
-    assert bindings.lapsed(ALICE) is None
+    assert bindings.recently_expired(ALICE) is None
 
 
-def test_who_is_bound_does_not_lapse() -> None:
+def test_a_bound_identifier_does_not_count_as_expired() -> None:
     """A permissive session beneath the expired one is met as before."""
     bindings = bound(couple())
 
-    bindings.lapse(ALICE, mint(SidKind.SESSION))
+    bindings.remember_expired(ALICE, mint(SidKind.SESSION))
 
-    assert bindings.lapsed(ALICE) is None
+    assert bindings.recently_expired(ALICE) is None
 
 
 def test_only_the_session_named_is_forgotten() -> None:
     """Erasing an older session leaves the newer one's expiry known."""
     bindings = Bindings()
     older, newer = mint(SidKind.SESSION), mint(SidKind.SESSION)
-    bindings.lapse(ALICE, newer)
+    bindings.remember_expired(ALICE, newer)
 
-    bindings.forget_lapsed(ALICE, older)
-    assert bindings.lapsed(ALICE) == newer
-    bindings.forget_lapsed(ALICE, newer)
+    bindings.forget_expired(ALICE, older)
+    assert bindings.recently_expired(ALICE) == newer
+    bindings.forget_expired(ALICE, newer)
 
-    assert bindings.lapsed(ALICE) is None
+    assert bindings.recently_expired(ALICE) is None
 
 
 def test_a_number_remembers_only_so_many_expired_sessions() -> None:
     """The oldest are forgotten, so that memory is bounded."""
     bindings = Bindings()
 
-    for index in range(LAPSED_KEPT + 1):
-        bindings.lapse(f"+1212555{index:04d}", mint(SidKind.SESSION))
+    for index in range(MOST_RECENTLY_EXPIRED + 1):
+        bindings.remember_expired(f"+1212555{index:04d}", mint(SidKind.SESSION))
 
-    assert bindings.lapsed("+12125550000") is None
-    assert bindings.lapsed("+12125550001") is not None
-    assert bindings.lapsed(f"+1212555{LAPSED_KEPT:04d}") is not None
+    assert bindings.recently_expired("+12125550000") is None
+    assert bindings.recently_expired("+12125550001") is not None
+    assert bindings.recently_expired(f"+1212555{MOST_RECENTLY_EXPIRED:04d}") is not None

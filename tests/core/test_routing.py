@@ -535,7 +535,7 @@ def test_what_is_resolved_is_what_is_decided(
     Who asks may leave the text out: it is not told that nothing could be sent.
     """
     bindings = bound(*sessions)
-    bindings.lapse(PEOPLE[0], "KC" + "9" * 32)
+    bindings.remember_expired(PEOPLE[0], "KC" + "9" * 32)
     event = msgspec.structs.replace(arrival(kind, sender), body=body)
     sent = event if body else msgspec.structs.replace(event, media=("https://m.example/1",))
 

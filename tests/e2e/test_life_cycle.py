@@ -171,11 +171,11 @@ def test_every_interaction_restarts_the_idle_clock(tenant: Tenant) -> None:
         last = before
         Event().wait(0.4)
     closed = wait_until_closed(tenant, pairing.path)
-    lapsed = tenant.carrier.call(pairing.first.identifier, pairing.first.proxy)
+    expired = tenant.carrier.call(pairing.first.identifier, pairing.first.proxy)
 
     assert closed["closed_reason"] == "ttl"
     assert at(closed["date_ended"]) - at(closed["date_last_interaction"]) >= ttl - 1  # both without fractions
-    assert lapsed.verbs == REJECTED
+    assert expired.verbs == REJECTED
     assert_routes_nowhere(tenant, pairing)
     assert any("code=80904" in line and pairing.sid in line for line in tenant.server.log.splitlines())
     assert {one["in_use"] for one in service.numbers().values()} == {0}

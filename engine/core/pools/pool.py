@@ -1,7 +1,7 @@
 """The number pool of one service: what is in it, how busy it is, and which number a participant gets.
 
-In memory and pure; owning, storing and the rules of a session are elsewhere. Numbers stand on shelves by country,
-capability and area code (`engine.core.pools.shelves`), so that choosing does not walk the pool.
+In memory and pure; owning, storing and the rules of a session are elsewhere. Numbers are in buckets by country,
+capability and area code (`engine.core.pools.usage_buckets`), so that choosing does not walk the pool.
 Source: behaviour 3.2, 5, 6.
 """
 
@@ -15,7 +15,7 @@ from engine.core.model.records import Address, Capability, GeoMatchLevel, Mode, 
 from engine.core.numbers.countries import serving_countries
 from engine.core.numbers.e164 import country_of, mask
 from engine.core.numbers.nanp import area_code, near, overlay_of
-from engine.core.pools.shelves import Shelf, Spot, least_used, least_used_beside
+from engine.core.pools.usage_buckets import Position, UsageBucket, least_used, least_used_beside
 
 MOST_UNRESERVED: Final = 500
 """Unreserved numbers and short codes of a service."""
@@ -35,27 +35,27 @@ _SERVING_ABILITIES: Final = {
     Mode.VOICE_AND_MESSAGE: (Capability.VOICE | Capability.SMS,),
 }
 
-_ShelfKey = tuple[str, Capability, str | None]
-"""Country, abilities, and area code (None: the shelf of the whole country)."""
+_BucketKey = tuple[str, Capability, str | None]
+"""Country, abilities, and area code (None: the bucket of the whole country)."""
 
 
 class _Entry:
-    """A number of the pool; on two shelves at most, on none while it is reserved."""
+    """A number of the pool; in two buckets at most, in none while it is reserved."""
 
     __slots__ = ("by_area", "by_country", "in_use", "number")
 
     def __init__(self, number: ProxyNumber) -> None:
         self.number = number
         self.in_use = 0
-        self.by_country: Shelf | None = None
-        self.by_area: Shelf | None = None
+        self.by_country: UsageBucket | None = None
+        self.by_area: UsageBucket | None = None
 
     @property
     def is_used(self) -> bool:
         """Whether it is unreserved and in an active session."""
         return self.in_use > 0 and not self.number.is_reserved
 
-    def shelf_for(self, want: "_Want") -> Shelf | None:
+    def bucket_for(self, want: "_Want") -> UsageBucket | None:
         return self.by_country if want.area_codes is None else self.by_area
 
 
@@ -97,13 +97,13 @@ class PoolState(msgspec.Struct, frozen=True, gc=False):
 class Pool:
     """The numbers of one service and how many active sessions use each."""
 
-    __slots__ = ("_by_sid", "_entries", "_reserved", "_shelves", "_used")
+    __slots__ = ("_buckets", "_by_sid", "_entries", "_reserved", "_used")
 
     def __init__(self, numbers: Iterable[ProxyNumber] = ()) -> None:
         """Start with these numbers, none of them in use."""
         self._entries: dict[Address, _Entry] = {}
         self._by_sid: dict[str, _Entry] = {}
-        self._shelves: dict[_ShelfKey, Shelf] = {}
+        self._buckets: dict[_BucketKey, UsageBucket] = {}
         self._reserved = 0
         self._used = 0
         for number in numbers:
@@ -154,17 +154,17 @@ class Pool:
         self._entries[number.address] = entry
         self._by_sid[number.sid] = entry
         self._reserved += number.is_reserved
-        self._shelve(entry)
+        self._add_to_buckets(entry)
 
     def replace(self, number: ProxyNumber) -> None:
         """Take over the changed record of a number that is here; its sessions are not disturbed."""
         entry = self._by_sid[number.sid]
-        self._unshelve(entry)
+        self._remove_from_buckets(entry)
         self._reserved += number.is_reserved - entry.number.is_reserved
         self._used -= entry.is_used
         entry.number = number
         self._used += entry.is_used
-        self._shelve(entry)
+        self._add_to_buckets(entry)
 
     def remove(self, number_sid: str) -> None:
         """Take out a number."""
@@ -172,7 +172,7 @@ class Pool:
         del self._entries[entry.number.address]
         self._reserved -= entry.number.is_reserved
         self._used -= entry.is_used
-        self._unshelve(entry)
+        self._remove_from_buckets(entry)
 
     def use(self, address: Address) -> None:
         """Count one more active session; once for a session whose participants share the number."""
@@ -182,11 +182,11 @@ class Pool:
         """Count so many more active sessions of each number: the same as `use` for each, in one move."""
         for address, times in uses.items():
             entry = self._entries[address]
-            self._unshelve(entry)
+            self._remove_from_buckets(entry)
             self._used -= entry.is_used
             entry.in_use += times
             self._used += entry.is_used
-            self._shelve(entry)
+            self._add_to_buckets(entry)
 
     def release(self, address: Address) -> None:
         """Count one active session less; ValueError when none was counted."""
@@ -222,15 +222,17 @@ class Pool:
             area_codes=_area_codes_for(identifier, geo),
             geo=geo,
         )
-        shelves = self._shelves_for(want)
-        if not shelves:
+        buckets = self._buckets_for(want)
+        if not buckets:
             raise self._refusal(want)
         taken = frozenset(held)
-        known = self._standing(history.keys() - taken, shelves, want) if history else ()
+        known = self._entries_in(history.keys() - taken, buckets, want) if history else ()
         if known and behavior is NumberSelectionBehavior.PREFER_STICKY:
             return max(known, key=lambda entry: (history[entry.number.address], -entry.in_use)).number
-        excluded = self._standing(taken, shelves, want) + known if taken else known
-        address = least_used_beside(shelves, _spots(excluded, want), pick) if excluded else least_used(shelves, pick)
+        excluded = self._entries_in(taken, buckets, want) + known if taken else known
+        address = (
+            least_used_beside(buckets, _positions(excluded, want), pick) if excluded else least_used(buckets, pick)
+        )
         if address is not None:
             return self._entries[address].number
         if known:
@@ -238,48 +240,50 @@ class Pool:
         problem = "the participant uses every matching number in an active Session already"
         raise _refuse(Code.NO_UNUSED_PROXY, identifier, problem)
 
-    def _shelve(self, entry: _Entry) -> None:
+    def _add_to_buckets(self, entry: _Entry) -> None:
         number = entry.number
         if number.is_reserved:
             return
         abilities = _abilities(number)
-        entry.by_country = self._shelf((number.iso_country, abilities, None))
+        entry.by_country = self._bucket((number.iso_country, abilities, None))
         entry.by_country.put(number.address, entry.in_use)
         code = area_code(number.address)
         if code is not None:
-            entry.by_area = self._shelf((number.iso_country, abilities, code))
+            entry.by_area = self._bucket((number.iso_country, abilities, code))
             entry.by_area.put(number.address, entry.in_use)
 
-    def _shelf(self, key: _ShelfKey) -> Shelf:
-        return self._shelves.setdefault(key, Shelf())
+    def _bucket(self, key: _BucketKey) -> UsageBucket:
+        return self._buckets.setdefault(key, UsageBucket())
 
-    def _unshelve(self, entry: _Entry) -> None:
-        for shelf in (entry.by_country, entry.by_area):
-            if shelf is not None:
-                shelf.take(entry.number.address, entry.in_use)
+    def _remove_from_buckets(self, entry: _Entry) -> None:
+        for bucket in (entry.by_country, entry.by_area):
+            if bucket is not None:
+                bucket.take(entry.number.address, entry.in_use)
         entry.by_country = entry.by_area = None
 
     def _move(self, entry: _Entry, step: int) -> None:
-        for shelf in (entry.by_country, entry.by_area):
-            if shelf is not None:
-                shelf.move(entry.number.address, entry.in_use, entry.in_use + step)
+        for bucket in (entry.by_country, entry.by_area):
+            if bucket is not None:
+                bucket.move(entry.number.address, entry.in_use, entry.in_use + step)
         self._used -= entry.is_used
         entry.in_use += step
         self._used += entry.is_used
 
-    def _shelves_for(self, want: _Want) -> list[Shelf]:
+    def _buckets_for(self, want: _Want) -> list[UsageBucket]:
         codes = (None,) if want.area_codes is None else want.area_codes
         found = (
-            self._shelves.get((country, abilities, code))
+            self._buckets.get((country, abilities, code))
             for country in want.countries
             for abilities in _SERVING_ABILITIES[want.mode]
             for code in codes
         )
-        return [shelf for shelf in found if shelf is not None and shelf.levels]
+        return [bucket for bucket in found if bucket is not None and bucket.levels]
 
-    def _standing(self, addresses: Iterable[Address], shelves: Sequence[Shelf], want: _Want) -> tuple[_Entry, ...]:
+    def _entries_in(
+        self, addresses: Iterable[Address], buckets: Sequence[UsageBucket], want: _Want
+    ) -> tuple[_Entry, ...]:
         entries = (self._entries.get(address) for address in addresses)
-        return tuple(entry for entry in entries if entry is not None and entry.shelf_for(want) in shelves)
+        return tuple(entry for entry in entries if entry is not None and entry.bucket_for(want) in buckets)
 
     def _refusal(self, want: _Want) -> ApiError:
         """Say what the pool lacks, given that no unreserved number fits; walks the pool."""
@@ -353,11 +357,11 @@ def _area_codes_for(identifier: Address, geo: GeoMatchLevel) -> frozenset[str] |
             return overlay_of(code)
 
 
-def _spots(entries: Iterable[_Entry], want: _Want) -> Iterator[Spot]:
+def _positions(entries: Iterable[_Entry], want: _Want) -> Iterator[Position]:
     for entry in entries:
-        shelf = entry.shelf_for(want)
-        if shelf is not None:
-            yield shelf, entry.in_use, entry.number.address
+        bucket = entry.bucket_for(want)
+        if bucket is not None:
+            yield bucket, entry.in_use, entry.number.address
 
 
 def unpooled(number: ProxyNumber) -> ProxyNumber:

@@ -259,9 +259,9 @@ def _is_unsendable(event: InboundEvent, rules: NumberRules) -> bool:
 
 
 def _outside(bindings: Bindings, sender: Address, *, is_call: bool) -> Ruling:
-    lapsed = bindings.lapsed(sender)
-    if lapsed is not None:
-        return Ruling(Decision(Outcome.REFUSED, Reason.SESSION_EXPIRED, Code.SESSION_EXPIRED, session_sid=lapsed))
+    expired = bindings.recently_expired(sender)
+    if expired is not None:
+        return Ruling(Decision(Outcome.REFUSED, Reason.SESSION_EXPIRED, Code.SESSION_EXPIRED, session_sid=expired))
     return CALL_OF_STRANGER if is_call else MESSAGE_OF_STRANGER
 
 

@@ -189,8 +189,8 @@ def active_session(session: Session, participants: tuple[Participant, ...]) -> A
 
 _activation = attrgetter("activation")
 
-LAPSED_KEPT = 128
-"""Expired sessions that a number remembers for the sake of the right debugger code; the oldest are forgotten."""
+MOST_RECENTLY_EXPIRED = 128
+"""Recently expired sessions that a number remembers, for the right debugger code; the oldest are forgotten."""
 
 
 class Bindings:
@@ -200,7 +200,7 @@ class Bindings:
     the one before it again when that ends.
     """
 
-    __slots__ = ("_lapsed", "_met", "_shadowed", "_unasked", "find", "routes")
+    __slots__ = ("_met", "_recently_expired", "_shadowed", "_unasked", "find", "routes")
 
     find: Callable[[Address], ActiveSession | None]
     """Returns the session that a canonical sender meets."""
@@ -216,7 +216,7 @@ class Bindings:
         self.routes = None
         self._met: dict[Address, ActiveSession] = {}
         self.find = self._met.get  # a call less for every call and message
-        self._lapsed: dict[Address, str] = {}
+        self._recently_expired: dict[Address, str] = {}
         self._shadowed: dict[Address, list[ActiveSession]] = {}
 
     def __len__(self) -> int:
@@ -230,7 +230,7 @@ class Bindings:
             older, newer = sorted((met, session), key=_activation)
             insort(self._shadowed.setdefault(identifier, []), older, key=_activation)
             self._met[identifier] = newer
-        self._lapsed.pop(identifier, None)
+        self._recently_expired.pop(identifier, None)
         if self.routes is not None:
             invalidate(self.routes, identifier)
 
@@ -241,7 +241,7 @@ class Bindings:
             return
         self._unasked = None
         table.is_whole = True
-        for identifier in chain(self._met, self._lapsed):
+        for identifier in chain(self._met, self._recently_expired):
             invalidate(table, identifier)
         self.routes = table
 
@@ -261,29 +261,29 @@ class Bindings:
     def reset_route(self, identifier: Address) -> None:
         """Look at what an identifier meets in full again: it may have changed."""
         if self.routes is not None:
-            reset = invalidate if identifier in self._met or identifier in self._lapsed else evict
+            reset = invalidate if identifier in self._met or identifier in self._recently_expired else evict
             reset(self.routes, identifier)
 
-    def lapse(self, identifier: Address, session_sid: str) -> None:
-        """Remember that the session an identifier met has expired, so that it is told so (80904)."""
+    def remember_expired(self, identifier: Address, session_sid: str) -> None:
+        """Remember that the session of an identifier has expired, for the right debugger event (80904)."""
         if identifier in self._met:
             return
-        self._lapsed[identifier] = session_sid
+        self._recently_expired[identifier] = session_sid
         self.reset_route(identifier)
-        if len(self._lapsed) > LAPSED_KEPT:
-            self._forget_lapsed(next(iter(self._lapsed)))
+        if len(self._recently_expired) > MOST_RECENTLY_EXPIRED:
+            self._forget_expired(next(iter(self._recently_expired)))
 
-    def lapsed(self, sender: Address) -> str | None:
-        """Return the session that a canonical sender met last, if it expired lately."""
-        return self._lapsed.get(sender)
+    def recently_expired(self, sender: Address) -> str | None:
+        """Return the last session of a canonical sender, if it expired recently."""
+        return self._recently_expired.get(sender)
 
-    def forget_lapsed(self, identifier: Address, session_sid: str) -> None:
+    def forget_expired(self, identifier: Address, session_sid: str) -> None:
         """Treat the identifier as a stranger again: its expired session was erased or re-opened."""
-        if self._lapsed.get(identifier) == session_sid:
-            self._forget_lapsed(identifier)
+        if self._recently_expired.get(identifier) == session_sid:
+            self._forget_expired(identifier)
 
-    def _forget_lapsed(self, identifier: Address) -> None:
-        del self._lapsed[identifier]
+    def _forget_expired(self, identifier: Address) -> None:
+        del self._recently_expired[identifier]
         self.reset_route(identifier)
 
     def sessions(self) -> Iterator[tuple[Address, ActiveSession]]:

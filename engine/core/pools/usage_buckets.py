@@ -1,6 +1,6 @@
-"""Shelves: numbers of one kind in order of use, so that the least used is found without walking them.
+"""Usage buckets: numbers of one kind grouped by use, so that the least used is found without walking them.
 
-Knows addresses and counts only; what stands on which shelf is `engine.core.pools.pool`.
+Knows addresses and counts only; `engine.core.pools.pool` decides which number is in which bucket.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from engine.core.model.records import Address
 
 
-class Shelf:
+class UsageBucket:
     """Addresses grouped by how many active sessions use them."""
 
     __slots__ = ("levels", "lowest", "places")
@@ -20,7 +20,7 @@ class Shelf:
         self.lowest = 0
 
     def put(self, address: Address, in_use: int) -> None:
-        """Add an address that so many sessions use."""
+        """Add an address that n sessions use."""
         if not self.levels or in_use < self.lowest:
             self.lowest = in_use
         self._append(address, in_use)
@@ -54,35 +54,37 @@ class Shelf:
             del self.levels[in_use]
 
 
-Spot = tuple[Shelf, int, Address]
-"""Where an address stands: its shelf, and how many sessions use it."""
+Position = tuple[UsageBucket, int, Address]
+"""An address in its bucket: bucket, how many sessions use it, address."""
 
 
-def least_used(shelves: Sequence[Shelf], pick: Callable[[int], int]) -> Address:
-    """Choose one of the least used addresses; no shelf may be empty."""
-    if len(shelves) == 1:
-        level = shelves[0].levels[shelves[0].lowest]
+def least_used(buckets: Sequence[UsageBucket], pick: Callable[[int], int]) -> Address:
+    """Choose one of the least used addresses; no bucket may be empty."""
+    if len(buckets) == 1:
+        level = buckets[0].levels[buckets[0].lowest]
         return level[pick(len(level))]
-    lowest = min(shelf.lowest for shelf in shelves)
-    levels = [shelf.levels[lowest] for shelf in shelves if shelf.lowest == lowest]
+    lowest = min(bucket.lowest for bucket in buckets)
+    levels = [bucket.levels[lowest] for bucket in buckets if bucket.lowest == lowest]
     return _at(levels, pick(sum(map(len, levels))))
 
 
-def least_used_beside(shelves: Sequence[Shelf], excluded: Iterable[Spot], pick: Callable[[int], int]) -> Address | None:
-    """Choose one of the least used addresses, leaving out some; each of those stands on one of the shelves, once."""
-    left_out: dict[int, list[tuple[Shelf, Address]]] = {}
-    for shelf, in_use, address in excluded:
-        left_out.setdefault(in_use, []).append((shelf, address))
-    for in_use in sorted({in_use for shelf in shelves for in_use in shelf.levels}):
+def least_used_beside(
+    buckets: Sequence[UsageBucket], excluded: Iterable[Position], pick: Callable[[int], int]
+) -> Address | None:
+    """Choose one of the least used addresses, leaving out some; each of those is in one of the buckets, once."""
+    left_out: dict[int, list[tuple[UsageBucket, Address]]] = {}
+    for bucket, in_use, address in excluded:
+        left_out.setdefault(in_use, []).append((bucket, address))
+    for in_use in sorted({in_use for bucket in buckets for in_use in bucket.levels}):
         levels: list[list[Address]] = []
-        starts: dict[Shelf, int] = {}
+        starts: dict[UsageBucket, int] = {}
         size = 0
-        for shelf in shelves:
-            if in_use in shelf.levels:
-                starts[shelf] = size
-                levels.append(shelf.levels[in_use])
-                size += len(shelf.levels[in_use])
-        gaps = sorted(starts[shelf] + shelf.places[address] for shelf, address in left_out.get(in_use, ()))
+        for bucket in buckets:
+            if in_use in bucket.levels:
+                starts[bucket] = size
+                levels.append(bucket.levels[in_use])
+                size += len(bucket.levels[in_use])
+        gaps = sorted(starts[bucket] + bucket.places[address] for bucket, address in left_out.get(in_use, ()))
         if size > len(gaps):
             return _at(levels, _beside(pick(size - len(gaps)), gaps))
     return None
