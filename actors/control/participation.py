@@ -17,7 +17,7 @@ from actors.kernel.parts import Parts
 from actors.traffic.directory import Directory
 from engine.core.model.changes import ParticipantAdded, ParticipantChanged, ParticipantRemoved
 from engine.core.model.errors import ApiError, Code, not_found
-from engine.core.model.records import Interaction, Mode, Participant, Service, Session
+from engine.core.model.records import Interaction, Participant, Service, Session
 from engine.core.model.requests import ParticipantRequest, ParticipantUpdate
 from engine.core.pools.allocation import request_after
 from engine.core.ports.observing import SessionOperation
@@ -185,8 +185,8 @@ class Participation:
         active = self._sessions.active_session(session_sid)
         if active is None or not active.is_bound or active.is_expired(self._parts.clock()):
             raise session_closed()  # one that is unbound is being closed or erased
-        if active.mode is Mode.VOICE_ONLY:
-            raise ApiError(Code.IDENTIFIER_TYPE_UNSUPPORTED, "A voice-only session carries no messages")
+        if active.mode_rules.message is not None:
+            raise ApiError(Code.IDENTIFIER_TYPE_UNSUPPORTED, f"A {active.mode} session carries no messages")
         endpoint = next(
             (endpoint for endpoint in active.endpoints if endpoint.participant_sid == participant_sid), None
         )

@@ -16,6 +16,7 @@ from typing import Final
 from engine.core.model.errors import Level
 from engine.core.model.records import Address, Kind, LegStatus, Mode, SessionStatus
 from engine.core.model.sids import SID_LENGTH, SidKind, pack, unpack
+from engine.core.sessions.modes import MODES
 
 Cell = None | int | float | str | bytes | bytearray
 """A value that SQLite stores."""
@@ -30,7 +31,7 @@ SESSION_STATUS: Final[Mapping[SessionStatus, int]] = {
     SessionStatus.FAILED: 3,
     SessionStatus.UNKNOWN: 4,
 }
-MODE: Final[Mapping[Mode, int]] = {Mode.VOICE_AND_MESSAGE: 0, Mode.VOICE_ONLY: 1, Mode.MESSAGE_ONLY: 2}
+MODE: Final[Mapping[Mode, int]] = {mode: rules.number for mode, rules in MODES.items()}
 KIND: Final[Mapping[Kind, int]] = {Kind.VOICE: 0, Kind.MESSAGE: 1}
 LEVEL: Final[Mapping[Level, int]] = {Level.ERROR: 0, Level.WARNING: 1}
 LEG_STATUS: Final[Mapping[LegStatus | None, int | None]] = {

@@ -20,7 +20,6 @@ from engine.core.sessions.lifecycle import (
     closing,
     expires_at,
     expiry_reason,
-    lets_pass,
     new_session,
     plan_update,
 )
@@ -284,22 +283,6 @@ def test_a_session_is_expired_exactly_from_its_end_on(
     end = active.expires_at
 
     assert active.is_expired(now) == (end is not None and end <= now)
-
-
-PASSES = {
-    (Mode.VOICE_AND_MESSAGE, True): True,
-    (Mode.VOICE_AND_MESSAGE, False): True,
-    (Mode.VOICE_ONLY, True): True,
-    (Mode.VOICE_ONLY, False): False,
-    (Mode.MESSAGE_ONLY, True): False,
-    (Mode.MESSAGE_ONLY, False): True,
-}
-
-
-@pytest.mark.parametrize(("mode", "is_call"), list(PASSES))
-def test_a_mode_lets_pass_what_it_names(mode: Mode, is_call: bool) -> None:  # noqa: FBT001 - a column of the table
-    """Three modes by two kinds."""
-    assert lets_pass(mode, is_call=is_call) is PASSES[mode, is_call]
 
 
 def test_a_plan_leaves_what_the_update_does_not_name() -> None:

@@ -15,6 +15,7 @@ from engine.core.numbers.e164 import canonical, is_channel, is_chat_channel, mas
 from engine.core.pools.binding_index import BindingIndex
 from engine.core.pools.pool import Pool, capability_problem
 from engine.core.routing.traffic import InboundEvent, SessionWanted
+from engine.core.sessions.modes import MODES
 
 MOST_PARTICIPANTS = 2
 """Participants of a session, ever at a time (behaviour 1.7)."""
@@ -85,8 +86,9 @@ def _check_kind(request: ParticipantRequest, identifier: Address, *, mode: Mode,
         raise ApiError(Code.IDENTIFIER_INVALID, problem)
     if not is_channel(identifier) and not is_chat_channel(identifier):
         return
-    if mode is not Mode.MESSAGE_ONLY:
-        problem = f"Identifier {mask(identifier)} carries messages only; the session's mode must be message-only"
+    if MODES[mode].call is None:
+        fitting = " or ".join(mode for mode, rules in MODES.items() if rules.call is not None)
+        problem = f"Identifier {mask(identifier)} carries messages only; the session's mode must be {fitting}"
         raise ApiError(Code.IDENTIFIER_TYPE_UNSUPPORTED, problem)
     if is_chat_channel(identifier):
         if around.service.chat_instance_sid is None:

@@ -16,6 +16,7 @@ from engine.core.numbers.countries import serving_countries
 from engine.core.numbers.e164 import country_of, mask
 from engine.core.numbers.nanp import area_code, near, overlay_of
 from engine.core.pools.usage_buckets import Position, UsageBucket, least_used, least_used_beside
+from engine.core.sessions.modes import MODES
 
 MOST_UNRESERVED: Final = 500
 """Unreserved numbers and short codes of a service."""
@@ -24,15 +25,10 @@ MOST_RESERVED: Final = 5_000
 WARNING_PERCENT: Final = 85
 """Share of either limit from which each addition warns (80624)."""
 
-_NEEDS: Final = {
-    Mode.VOICE_ONLY: Capability.VOICE,
-    Mode.MESSAGE_ONLY: Capability.SMS,
-    Mode.VOICE_AND_MESSAGE: Capability.VOICE | Capability.SMS,
-}
+_ABILITIES: Final = (Capability.VOICE, Capability.SMS, Capability.VOICE | Capability.SMS)
+"""What numbers may be able to do, the least useful first."""
 _SERVING_ABILITIES: Final = {
-    Mode.VOICE_ONLY: (Capability.VOICE, Capability.VOICE | Capability.SMS),
-    Mode.MESSAGE_ONLY: (Capability.SMS, Capability.VOICE | Capability.SMS),
-    Mode.VOICE_AND_MESSAGE: (Capability.VOICE | Capability.SMS,),
+    mode: tuple(abilities for abilities in _ABILITIES if rules.needs in abilities) for mode, rules in MODES.items()
 }
 
 _BucketKey = tuple[str, Capability, str | None]
@@ -319,7 +315,7 @@ def _abilities(number: ProxyNumber) -> Capability:
 
 
 def _is_able(number: ProxyNumber, mode: Mode) -> bool:
-    return _NEEDS[mode] in _abilities(number)
+    return MODES[mode].needs in _abilities(number)
 
 
 def _lacking(numbers: Iterable[ProxyNumber], mode: Mode) -> tuple[Code, str]:
@@ -327,10 +323,11 @@ def _lacking(numbers: Iterable[ProxyNumber], mode: Mode) -> tuple[Code, str]:
     found = [_abilities(number) for number in numbers]
     has_voice = any(Capability.VOICE in abilities for abilities in found)
     has_sms = any(Capability.SMS in abilities for abilities in found)
-    if mode is Mode.MESSAGE_ONLY or (has_voice and not has_sms):
-        return Code.NO_MESSAGE_PROXY, "it takes SMS in both directions"
-    if not has_voice:
+    needs = MODES[mode].needs
+    if Capability.VOICE in needs and not has_voice:
         return Code.NO_VOICE_PROXY, "it takes voice in both directions"
+    if Capability.SMS in needs and not has_sms:
+        return Code.NO_MESSAGE_PROXY, "it takes SMS in both directions"
     return Code.NO_VOICE_PROXY, "it takes one number with both voice and SMS"
 
 

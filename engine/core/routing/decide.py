@@ -18,7 +18,6 @@ from engine.core.model.records import (
     Kind,
     Leg,
     LegStatus,
-    Mode,
     ProxyNumber,
     Service,
     ServiceOptions,
@@ -30,7 +29,7 @@ from engine.core.routing.resolved import Resolved, Route
 from engine.core.routing.route_cache import put_route
 from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Question, Reason
 from engine.core.sessions.bindings import ActiveSession, Bindings, Endpoint
-from engine.core.sessions.lifecycle import lets_pass
+from engine.core.sessions.modes import Refusal
 
 
 class Reached(Protocol):
@@ -100,9 +99,7 @@ _RINGING, _INITIATED, _RECEIVED, _QUEUED = (
 _VOICE, _INTERACTION = Kind.VOICE, SidKind.INTERACTION
 _EXPIRED = (Reason.SESSION_EXPIRED, Code.SESSION_EXPIRED)
 _NO_PARTNER = (Reason.NO_PARTNER, Code.NO_PARTNER)
-_CALL_TO_MESSAGE_ONLY = (Reason.CALL_TO_MESSAGE_ONLY, Code.CALL_TO_MESSAGE_ONLY)
 _EMPTY_MESSAGE = (Reason.EMPTY_MESSAGE, Code.MESSAGE_WITHOUT_CONTENT)
-_MESSAGE_TO_VOICE_ONLY = (Reason.MESSAGE_TO_VOICE_ONLY, Code.MESSAGE_TO_VOICE_ONLY)
 
 STOPPED = Ruling(Decision(Outcome.REFUSED, Reason.STOP_WORD, Code.STOP_WORD))
 CALL_OF_STRANGER = Ruling(Decision(Outcome.REFUSED, Reason.NO_SESSION, Code.NO_ACTIVE_SESSION))
@@ -168,14 +165,14 @@ def resolve_all(
 ) -> Resolved | None:
     """Resolve many at once for an account (None = for all), the plain ones of them here, in one loop.
 
-    Plain is a call or a message without a text, in a session of mode voice-and-message, whose partner is dialled as the
-    number is kept. `otherwise` tells of numbers that are not among these, or not to be looked at; where it returns
+    Plain is a call or a message without a text, in a session whose mode refuses nothing, whose partner is dialled as
+    the number is kept. `otherwise` tells of numbers that are not among these, or not to be looked at; where it returns
     None, so does this. `fills_cache` puts what is found into the route cache.
     """
     resolved: list[Decision | Route] = []
     strangers = others = 0
     caller, sender = STRANGERS
-    add, find, both = resolved.append, numbers.get, Mode.VOICE_AND_MESSAGE
+    add, find = resolved.append, numbers.get
     for question in questions:
         number = find(question.proxy)
         if number is not None and (account_sid is None or number.account_sid == account_sid) and not question.body:
@@ -185,7 +182,7 @@ def resolve_all(
             session = number.bindings.find(who)  # a canonical sender is found as it came
             if (
                 session is not None
-                and session.mode is both
+                and session.mode_rules.lets_all_pass
                 and session.date_expiry is None
                 and (not session.ttl_seconds or session.idle_since + session.ttl_seconds > now)
                 and session.second
@@ -226,12 +223,16 @@ def _meet(
         return _outside(bindings, sender, is_call=is_call)
     if session.is_expired(now) and session.sid != going_on:
         return _refused(_EXPIRED, session)
-    if not lets_pass(session.mode, is_call=is_call):
-        return _refused(_CALL_TO_MESSAGE_ONLY if is_call else _MESSAGE_TO_VOICE_ONLY, session)
+    mode = session.mode_rules
+    refusal = mode.call if is_call else mode.message
+    if refusal is not None:
+        return _refused(refusal, session)
     if len(session.endpoints) != 2:  # noqa: PLR2004 - a pairing
         return _refused(_NO_PARTNER, session)
     first, second = session.endpoints
-    return (session, first, second) if first.identifier == sender else (session, second, first)
+    if first.identifier == sender:
+        return session, first, second
+    return (session, second, first) if mode.reply is None else _refused(mode.reply, session)
 
 
 def routed(
@@ -265,7 +266,7 @@ def _outside(bindings: Bindings, sender: Address, *, is_call: bool) -> Ruling:
     return CALL_OF_STRANGER if is_call else MESSAGE_OF_STRANGER
 
 
-def _refused(why: tuple[Reason, Code], session: ActiveSession) -> Ruling:
+def _refused(why: Refusal, session: ActiveSession) -> Ruling:
     reason, code = why
     return Ruling(Decision(_REFUSED, reason, code, session_sid=session.sid), session)
 

@@ -15,6 +15,7 @@ from mypy_extensions import mypyc_attr
 from engine.core.model.records import Address, Mode, Participant, Session
 from engine.core.routing.route_cache import NEVER, FlatTable, evict, invalidate
 from engine.core.sessions.lifecycle import expires_at
+from engine.core.sessions.modes import MODES, ModeRules
 
 
 class Endpoint(msgspec.Struct, frozen=True, gc=False):
@@ -38,10 +39,11 @@ class ActiveSession:
     """
 
     __slots__ = (
-        *("account_sid", "activation", "date_expiry", "first", "first_proxy", "idle_since", "is_bound", "is_ending"),
-        *("is_mirrored", "is_spread", "kept_idle_since", "mode", "endpoints", "second", "second_proxy", "service_sid"),
-        *("sid", "swept_at", "ttl_seconds", "unique_name"),
+        *("account_sid", "activation", "date_expiry", "endpoints", "first", "first_proxy", "idle_since", "is_bound"),
+        *("is_ending", "is_mirrored", "is_spread", "kept_idle_since", "mode_rules", "second", "second_proxy"),
+        *("service_sid", "sid", "swept_at", "ttl_seconds", "unique_name"),
     )
+
 
     sid: str
     """KC…"""
@@ -49,7 +51,7 @@ class ActiveSession:
     """Its service."""
     account_sid: str
     """The owner."""
-    mode: Mode
+    mode_rules: ModeRules
     """What it lets pass."""
     endpoints: tuple[Endpoint, ...]
     """The live participants, at most two; changed by `set_endpoints` alone."""
@@ -105,7 +107,7 @@ class ActiveSession:
         self.sid = sid
         self.service_sid = service_sid
         self.account_sid = account_sid
-        self.mode = mode
+        self.mode_rules = MODES[mode]
         self.idle_since = idle_since
         self.ttl_seconds = ttl_seconds
         self.date_expiry = date_expiry
@@ -128,6 +130,11 @@ class ActiveSession:
             self.second, self.second_proxy = other.identifier, other.proxy
         else:
             self.first = self.second = self.first_proxy = self.second_proxy = ""
+
+    @property
+    def mode(self) -> Mode:
+        """The name of what it lets pass."""
+        return self.mode_rules.mode
 
     @property
     def is_surely_open_until(self) -> int:
