@@ -98,8 +98,8 @@ class Depth:
         with closing(sqlite3.connect(f"file:{self._data_dir}/maskline.db?mode=ro", uri=True)) as connection:
             start = time.perf_counter()
             while not self._is_over.wait(SAMPLE_SECONDS):
-                ((owed,),) = connection.execute("SELECT count(*) FROM effects WHERE date_died IS NULL")
-                self.samples.append((time.perf_counter() - start, owed))
+                ((pending,),) = connection.execute("SELECT count(*) FROM effects WHERE date_died IS NULL")
+                self.samples.append((time.perf_counter() - start, pending))
 
 
 def _messages(ready: Ready, *, first: int) -> list[bytes]:
@@ -156,7 +156,7 @@ def measure(scale: Scale) -> Section:
                 loads[name].append(_run(server, first=turn * MESSAGES))
                 drained = depth.wait_until_empty()
                 if CALLBACK in kinds[name]:
-                    drains.append((max(owed for _, owed in depth.samples), drained))
+                    drains.append((max(pending for _, pending in depth.samples), drained))
     plain = loads["routed, no hooks"]
     figures = [_figures(name, own, plain, "") for name, own in loads.items()]
     figures.append(

@@ -1,4 +1,4 @@
-"""The wiring of what leaves: guarded client, hooks, courier, carriers, and the gauges of the outbox.
+"""The wiring of what leaves: guarded client, hooks, worker, carriers, and the gauges of the outbox.
 
 Host and egress need each other: egress asks for a host's tokens and reports legs to it, so it is given the host after
 both are made.
@@ -24,8 +24,8 @@ from engine.runtime import clock
 from engine.settings import Settings
 from engine.telemetry.logs import ROOT
 from engine.telemetry.observer import Telemetry
-from engine.webhooks.courier import Courier
 from engine.webhooks.hooks import WebHooks
+from engine.webhooks.worker import OutboxWorker
 
 GAUGE_SECONDS = 5.0
 """How often the outbox is counted."""
@@ -58,7 +58,7 @@ class Outgoing:
         }
         routes = CarrierRoutes(senders, settings.carrier_routes)
         carriers = CarrierClients(senders, report=self._report, observer=telemetry, clock=clock)
-        self._courier = Courier(
+        self._worker = OutboxWorker(
             store=store,
             client=client,
             tokens=self._token,
@@ -73,34 +73,34 @@ class Outgoing:
         """Whether nothing leaves, until the operator releases it."""
         self._plane: DataPlane | None = None
         self.depth = OutboxDepth(0, 0, None)
-        """What was owed at the last count."""
+        """The outbox at the last count."""
         self._counting: asyncio.Task[None] | None = None
         hooks = WebHooks(client=client, tokens=self._token, observer=telemetry)
-        self.egress = Egress(hooks=hooks, outbox=self._courier, carriers=routes)
+        self.egress = Egress(hooks=hooks, outbox=self._worker, carriers=routes)
 
     async def start(self, plane: DataPlane) -> None:
-        """Deliver from now on for a host that has started, beginning with what was owed before."""
+        """Deliver from now on for a host that has started, beginning with what the outbox held before."""
         self._plane = plane
         self.is_held = self._held()
         if self.is_held:
             _log.warning("DELIVERIES ARE HELD, since this is a backup that was restored: %s", _RELEASE)
         else:
-            await self._courier.start()
+            await self._worker.start()
         self._counting = asyncio.create_task(self._count(), name="outbox-gauges")
 
     async def stop(self, grace_seconds: float) -> None:
         """Let deliveries under way end, but no longer than that; the others stay on disk."""
         if self._counting is not None:
             self._counting.cancel()
-        await self._courier.stop(grace_seconds / 2)  # once for the requests, once for their endings
+        await self._worker.stop(grace_seconds / 2)  # once for the requests, once for their endings
 
     @property
     def held(self) -> int:
         """Count the deliveries in memory."""
-        return self._courier.held
+        return self._worker.held
 
     def oldest_seconds(self) -> float:
-        """Return the age of the oldest delivery that was owed at the last count."""
+        """Return the age of the oldest delivery that was pending at the last count."""
         return 0.0 if self.depth.oldest is None else max(0.0, clock() - self.depth.oldest)
 
     async def _count(self) -> None:
@@ -108,7 +108,7 @@ class Outgoing:
             try:
                 self.depth = await self._store.outbox_depth()
                 if self.is_held and not self._held():
-                    await self._courier.start()
+                    await self._worker.start()
                     self.is_held = False
                     _log.warning("deliveries were released: %d are owed", self.depth.pending)
             except StoreUnavailable:

@@ -168,7 +168,7 @@ async def test_private_networks_are_not_called_unless_allowed(receiver: Receiver
         assert receiver.received == []
 
 
-async def test_what_is_owed_survives_a_restart(receiver: Receiver, tmp_path: Path) -> None:
+async def test_the_outbox_survives_a_restart(receiver: Receiver, tmp_path: Path) -> None:
     """A receiver that hangs while the engine stops is told again by the next one, under the same header."""
     receiver.behaviour = lambda request: Reply(hangs=True)
     async with opened(settings(tmp_path), CallbackUrl=receiver.url) as shop:

@@ -14,8 +14,8 @@ from actors.control.coordinator import not_in_this_service
 from actors.control.routes import Place
 from actors.kernel.paging import merged
 from actors.kernel.patience import heard
-from engine.core.model.effects import Effect
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
+from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import (
     Account,
     ApiKey,
@@ -371,18 +371,18 @@ class Front:
         """Read a debugger event of an account (None = of any)."""
         return await self._found(Control.alert, account_sid, event_sid)
 
-    async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
-        """List, as the operator, what is owed, oldest first."""
+    async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[OutboxEntry]:
+        """List, as the operator, the outbox, oldest first."""
         pages = await self._pages(cursor, Control.outbox_page, wanted, cursor)
         return merged(pages, cursor, is_newest_first=False)
 
-    async def replay(self, effects: Sequence[Effect]) -> int:
-        """Have dead effects tried again, from the first attempt; returns how many were dead."""
-        return sum(await self._everywhere(Control.replay, tuple(effects)))
+    async def replay(self, entries: Sequence[OutboxEntry]) -> int:
+        """Have dead entries tried again, from the first attempt; returns how many were dead."""
+        return sum(await self._everywhere(Control.replay, tuple(entries)))
 
-    async def drop(self, effects: Sequence[Effect]) -> int:
-        """Owe dead effects no more; returns how many were dead."""
-        return sum(await self._everywhere(Control.drop, tuple(effects)))
+    async def drop(self, entries: Sequence[OutboxEntry]) -> int:
+        """Drop dead entries; returns how many were dead."""
+        return sum(await self._everywhere(Control.drop, tuple(entries)))
 
     # -- asking --------------------------------------------------------------------------------------------------
 

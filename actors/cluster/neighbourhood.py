@@ -65,7 +65,7 @@ class Neighbourhood:
         """Filled when this host reads its file, and told when it hears of the sessions."""
         self._is_read = False
         self._unkept = 0
-        self._incarnation = parts.mint(SidKind.EFFECT)
+        self._incarnation = parts.mint(SidKind.OUTBOX_ENTRY)
         self._follower = Follower(parts.store, registry, mesh, clock=parts.clock)
         self._registrar = Registrar(parts.store, registry, mesh, reached=lambda host: self.links[host].is_up)
         self.mirrors = {host: self._mirror() for host in mesh.others}

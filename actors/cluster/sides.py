@@ -20,7 +20,7 @@ from actors.kernel.patience import told
 from actors.traffic.coordinators import Expiry, LastSession
 from actors.traffic.directory import Directory
 from actors.traffic.interaction_log import InteractionLog
-from actors.traffic.owing import hang_up
+from actors.traffic.outbox_entries import hang_up
 from actors.traffic.stream import Batch, Taken
 from engine.core.model.changes import InteractionErased, SessionErased
 from engine.core.model.errors import not_found
@@ -115,11 +115,11 @@ class NumberSide:
 
     async def hang_up(self, session_sid: str) -> None:
         """End the running calls of a session."""
-        effects = tuple(
+        entries = tuple(
             one for call in self._interaction_log.calls_of(session_sid) for one in hang_up(call, self._parts)
         )
-        if effects:
-            await self._parts.write((), effects)
+        if entries:
+            await self._parts.write((), entries)
 
 
 class CoordinatorSide:

@@ -148,7 +148,7 @@ class AccountRegister:
 
     @redecided
     async def delete(self, account_sid: str) -> None:
-        """Erase an account that is disabled and has nothing left, with its keys, events and what was owed for it."""
+        """Erase an account that is disabled and has nothing left, with its keys, events and outbox entries."""
         async with self._turn:
             account = self.get(account_sid)
             if not account.is_disabled:

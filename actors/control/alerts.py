@@ -8,9 +8,9 @@ from collections.abc import Callable
 import msgspec
 
 from actors.kernel.parts import Parts
-from engine.core.model.changes import AlertRaised, AlertsErased, Change, EffectOwed
-from engine.core.model.effects import AlertOwed, Effect
+from engine.core.model.changes import AlertRaised, AlertsErased, Change, EntryAdded
 from engine.core.model.errors import StoreUnavailable
+from engine.core.model.outbox import OutboxAlert, OutboxEntry
 from engine.core.model.records import Account, DebuggerEvent
 from engine.core.model.sids import SidKind
 
@@ -43,7 +43,7 @@ class AlertBook:
         self._gathered.append(msgspec.structs.replace(event, sid=sid))
 
     async def flush(self) -> None:
-        """Commit the batch with the posts it owes; what the disk refuses is tried again with the next one.
+        """Commit the batch with the posts to webhooks; what the disk refuses is tried again with the next one.
 
         An account that was deleted meanwhile leaves nothing.
         """
@@ -53,28 +53,28 @@ class AlertBook:
             return
         posts = [post for event in events if (post := self._post(event)) is not None]
         changes: list[Change] = [AlertRaised(event) for event in events]
-        changes += [EffectOwed(post) for post in posts]
+        changes += [EntryAdded(post) for post in posts]
         try:
             await self._parts.store.write(changes)
         except StoreUnavailable:
             self._gathered = [*events, *self._gathered][:MOST_GATHERED]
             raise
         if posts:
-            self._parts.egress.outbox.owed(posts)
+            self._parts.egress.outbox.add(posts)
 
     async def erase_old(self) -> None:
         """Erase the events that are older than they are listed."""
         before = self._parts.sure_now() - self._parts.settings.alert_retention_seconds
         await self._parts.store.write((AlertsErased(before),))
 
-    def _post(self, event: DebuggerEvent) -> Effect | None:
+    def _post(self, event: DebuggerEvent) -> OutboxEntry | None:
         account = self._account(event.account_sid)
         if account is None or account.debugger_url is None:
             return None
-        return Effect(
-            sid=self._parts.mint(SidKind.EFFECT),
+        return OutboxEntry(
+            sid=self._parts.mint(SidKind.OUTBOX_ENTRY),
             account_sid=event.account_sid,
             service_sid=event.service_sid,
-            duty=AlertOwed(url=account.debugger_url, event=event),
+            content=OutboxAlert(url=account.debugger_url, event=event),
             date_created=self._parts.clock(),
         )

@@ -20,9 +20,9 @@ from actors.kernel.parts import Parts
 from actors.traffic.coordinators import Coordinators
 from actors.traffic.directory import Directory
 from actors.traffic.explain import explain
-from engine.core.model.changes import EffectRevived, EffectSettled
-from engine.core.model.effects import Effect
+from engine.core.model.changes import EntryRevived, EntrySettled
 from engine.core.model.errors import ApiError, MasklineError, not_found
+from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import (
     Account,
     ApiKey,
@@ -59,8 +59,8 @@ from engine.core.sessions.batch import BatchItem, ItemResult
 
 Result = TypeVar("Result")
 
-EFFECTS_AT_ONCE = 1_000
-"""Effects that the operator changes in one commit, so that calls need not wait for a million of them."""
+ENTRIES_AT_ONCE = 1_000
+"""Entries that the operator changes in one commit, so that calls need not wait for a million of them."""
 
 _log = logging.getLogger("maskline.control")
 
@@ -411,28 +411,28 @@ class Control:
             raise not_found(f"/Alerts/{event_sid}")
         return event
 
-    async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
-        """List, as the operator, what is owed, oldest first."""
-        return await self._parts.store.effects_page(wanted, cursor)
+    async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[OutboxEntry]:
+        """List, as the operator, the outbox, oldest first."""
+        return await self._parts.store.outbox_page(wanted, cursor)
 
-    async def replay(self, effects: Sequence[Effect]) -> int:
-        """Have dead effects tried again, from the first attempt; returns how many were dead."""
-        held = await self._parts.store.effects_held([effect.sid for effect in effects])
-        dead = [effect for effect in effects if effect.sid in held and effect.date_died is not None]
+    async def replay(self, entries: Sequence[OutboxEntry]) -> int:
+        """Have dead entries tried again, from the first attempt; returns how many were dead."""
+        held = await self._parts.store.entries_held([entry.sid for entry in entries])
+        dead = [entry for entry in entries if entry.sid in held and entry.date_died is not None]
         revived = [msgspec.structs.replace(one, date_died=None, attempts=0, last_error="") for one in dead]
-        for start in range(0, len(dead), EFFECTS_AT_ONCE):
-            some = revived[start : start + EFFECTS_AT_ONCE]
-            await self._to_its_end(self._parts.store.write(tuple(EffectRevived(effect.sid) for effect in some)))
-            self._parts.egress.outbox.owed(some)
+        for start in range(0, len(dead), ENTRIES_AT_ONCE):
+            some = revived[start : start + ENTRIES_AT_ONCE]
+            await self._to_its_end(self._parts.store.write(tuple(EntryRevived(entry.sid) for entry in some)))
+            self._parts.egress.outbox.add(some)
         return len(dead)
 
-    async def drop(self, effects: Sequence[Effect]) -> int:
-        """Owe dead effects no more; returns how many were dead."""
-        held = await self._parts.store.effects_held([effect.sid for effect in effects])
-        dead = [effect.sid for effect in effects if effect.sid in held and effect.date_died is not None]
-        for start in range(0, len(dead), EFFECTS_AT_ONCE):
-            some = dead[start : start + EFFECTS_AT_ONCE]
-            await self._to_its_end(self._parts.store.write(tuple(EffectSettled(sid) for sid in some)))
+    async def drop(self, entries: Sequence[OutboxEntry]) -> int:
+        """Drop dead entries; returns how many were dead."""
+        held = await self._parts.store.entries_held([entry.sid for entry in entries])
+        dead = [entry.sid for entry in entries if entry.sid in held and entry.date_died is not None]
+        for start in range(0, len(dead), ENTRIES_AT_ONCE):
+            some = dead[start : start + ENTRIES_AT_ONCE]
+            await self._to_its_end(self._parts.store.write(tuple(EntrySettled(sid) for sid in some)))
         return len(dead)
 
     async def explain(self, *, proxy: str, sender: str) -> Explanation:

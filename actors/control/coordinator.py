@@ -19,7 +19,7 @@ from actors.kernel.parts import Parts
 from actors.kernel.registry import Registry
 from actors.traffic.coordinators import Expiry
 from actors.traffic.directory import Directory
-from actors.traffic.owing import hang_up
+from actors.traffic.outbox_entries import hang_up
 from engine.core.model.changes import (
     BatchKeyUsed,
     Change,
@@ -29,8 +29,8 @@ from engine.core.model.changes import (
     SessionCreated,
     SessionErased,
 )
-from engine.core.model.effects import Effect
 from engine.core.model.errors import ApiError, Code, StoreUnavailable, not_found
+from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import (
     UNSET,
     Account,
@@ -409,15 +409,15 @@ class ServiceCoordinator:
     def _account(self) -> Account:
         return self._registry.accounts[self.service.account_sid]
 
-    def _hang_ups(self, session_sid: str) -> tuple[Effect, ...]:
+    def _hang_ups(self, session_sid: str) -> tuple[OutboxEntry, ...]:
         """Return the ends of a session's running calls, where the service wants them ended with it."""
         if not self.service.options.hangs_up_on_close:
             return ()
-        return tuple(effect for call in self._calls_of(session_sid) for effect in hang_up(call, self._parts))
+        return tuple(entry for call in self._calls_of(session_sid) for entry in hang_up(call, self._parts))
 
     async def _erase_session(self, session_sid: str) -> None:
         participants = self._parts.store.participants(session_sid)
-        await self._end(session_sid, SessionErased(session_sid), self._erasures.owing(session_sid))
+        await self._end(session_sid, SessionErased(session_sid), self._erasures.planned(session_sid))
         for participant in participants:
             forget_expired(self._routes, participant)
 

@@ -1,6 +1,6 @@
-"""What deletions owe: the interactions of an erased session lie in the files of the hosts that own its numbers.
+"""Erasures that other hosts have still to carry out: a session's interactions lie with the owners of its numbers.
 
-The debt is committed with the deletion and struck out when every other host has erased, so that one that is away, or an
+The erasure is committed with the deletion and removed when every other host has erased, so that one that is away, or an
 end of this process, only delays it. It names the session and no host: after a move to other hosts it still holds.
 """
 
@@ -12,7 +12,7 @@ from typing import Final
 
 from actors.control.elsewhere import Erase
 from actors.kernel.patience import told
-from engine.core.model.changes import Change, ErasureOwed, ErasuresSettled, SessionErased
+from engine.core.model.changes import Change, ErasurePlanned, ErasuresSettled, SessionErased
 from engine.core.model.errors import MasklineError, StoreUnavailable
 from engine.core.ports.operations import Store
 
@@ -32,34 +32,34 @@ class Erasures:
         """Owe nothing yet; without other hosts, what a move left to be done is done here alone."""
         self._store = store
         self._others = others
-        self._owed: dict[int, set[str]] = {host: set() for host in others}
+        self._pending: dict[int, set[str]] = {host: set() for host in others}
         self._is_read_back = False
 
-    def owing(self, session_sid: str) -> tuple[Change, ...]:
+    def planned(self, session_sid: str) -> tuple[Change, ...]:
         """Return what is committed beside the deletion of a session."""
-        return (ErasureOwed(session_sid),) if self._owed else ()
+        return (ErasurePlanned(session_sid),) if self._pending else ()
 
     async def erase(self, session_sid: str) -> None:
         """Have every other host erase a session whose deletion is committed; waits a moment only."""
-        for owed in self._owed.values():
-            owed.add(session_sid)
-        await asyncio.gather(*(self._erase(host, (session_sid,)) for host in self._owed))
+        for pending in self._pending.values():
+            pending.add(session_sid)
+        await asyncio.gather(*(self._erase(host, (session_sid,)) for host in self._pending))
 
     async def pay(self) -> None:
-        """Try again what has not been done, first of all what was owed when this process started."""
+        """Try again what has not been done, first what was pending when this process started."""
         if not self._is_read_back:
             await self._read_back()
-        for host, owed in self._owed.items():
-            if owed:
-                await self._erase(host, tuple(islice(owed, ERASURES_AT_ONCE)))
+        for host, pending in self._pending.items():
+            if pending:
+                await self._erase(host, tuple(islice(pending, ERASURES_AT_ONCE)))
 
     async def _read_back(self) -> None:
-        left = self._store.erasures_owed()
+        left = self._store.planned_erasures()
         if left:
             await self._store.write(tuple(map(SessionErased, left)))  # a move may have brought some into this file
         self._is_read_back = True
-        for owed in self._owed.values():
-            owed.update(left)
+        for pending in self._pending.values():
+            pending.update(left)
         self._settle(left)
 
     async def _erase(self, host: int, session_sids: tuple[str, ...]) -> None:
@@ -67,14 +67,14 @@ class Erasures:
             async with asyncio.timeout(ERASE_SECONDS):
                 await self._others[host](session_sids)
         except (MasklineError, TimeoutError) as problem:
-            _log.info("Host %d has %d sessions to erase: %s", host, len(self._owed[host]), told(problem))
+            _log.info("Host %d has %d sessions to erase: %s", host, len(self._pending[host]), told(problem))
         else:
-            self._owed[host].difference_update(session_sids)
+            self._pending[host].difference_update(session_sids)
             self._settle(session_sids)
 
     def _settle(self, session_sids: Collection[str]) -> None:
         """Strike out what nobody owes any more; what cannot be committed now is found again at the next start."""
-        settled = tuple(sid for sid in session_sids if not any(sid in owed for owed in self._owed.values()))
+        settled = tuple(sid for sid in session_sids if not any(sid in pending for pending in self._pending.values()))
         if settled:
             self._store.commit((ErasuresSettled(settled),), _ignore)
 

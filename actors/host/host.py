@@ -98,7 +98,7 @@ class Host:
     ) -> None:
         """Carry actors over a store.
 
-        `pick` returns a random index below n; without egress, what is owed waits; without peers, the host is alone;
+        `pick` returns a random index below n; without egress, the outbox waits; without peers, the host is alone;
         `figures` are shown to the operator; `route_cache`, new, is filled for listeners that read it;
         `sure_clock` says when what cannot be undone may be done, without it the clock does.
         """

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from engine.core.model.changes import Change, EffectOwed
-from engine.core.model.effects import Effect
+from engine.core.model.changes import Change, EntryAdded
 from engine.core.model.errors import Code, StoreUnavailable
+from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import Address, DebuggerEvent, Interaction, WebhookTrace
 from engine.core.model.sids import Mint
 from engine.core.ports.observing import Observer
@@ -61,7 +61,7 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Detached:
-    """Egress of a host that is only opened for the operator: what is owed waits on disk, no hook is asked."""
+    """Egress of a host that is only opened for the operator: the outbox waits on disk, no hook is asked."""
 
     async def intercept(
         self, url: str, interaction: Interaction, *, may_rewrite: bool, timeout_seconds: float
@@ -75,7 +75,7 @@ class Detached:
         del url, case, timeout_seconds
         return OutOfSessionVerdict(code=Code.OUT_OF_SESSION_CALLBACK_FAILED)
 
-    def owed(self, effects: Sequence[Effect]) -> None:
+    def add(self, entries: Sequence[OutboxEntry]) -> None:
         """Leave them to the next start."""
 
     def sender_for(self, proxy: Address) -> str | None:
@@ -118,25 +118,28 @@ class Parts(msgspec.Struct, frozen=True):
         return self.clock() if self.sure_clock is None else self.sure_clock()
 
     def commit(
-        self, changes: Sequence[Change], settled: Callable[[StoreUnavailable | None], None], effects: Sequence[Effect]
+        self,
+        changes: Sequence[Change],
+        settled: Callable[[StoreUnavailable | None], None],
+        entries: Sequence[OutboxEntry],
     ) -> None:
-        """Commit changes with the effects they owe, and hand those over for delivery once they are on disk."""
-        if not effects:
+        """Commit changes with their outbox entries, and hand those over for delivery once they are on disk."""
+        if not entries:
             self.store.commit(changes, settled)
             return
 
         def done(problem: StoreUnavailable | None) -> None:
             settled(problem)
             if problem is None:
-                self.egress.outbox.owed(effects)
+                self.egress.outbox.add(entries)
 
-        self.store.commit((*changes, *(EffectOwed(effect) for effect in effects)), done)
+        self.store.commit((*changes, *(EntryAdded(entry) for entry in entries)), done)
 
-    async def write(self, changes: Sequence[Change], effects: Sequence[Effect] = ()) -> None:
+    async def write(self, changes: Sequence[Change], entries: Sequence[OutboxEntry] = ()) -> None:
         """Commit and wait, as `commit`; raises StoreUnavailable."""
-        await self.store.write((*changes, *(EffectOwed(effect) for effect in effects)))
-        if effects:
-            self.egress.outbox.owed(effects)
+        await self.store.write((*changes, *(EntryAdded(entry) for entry in entries)))
+        if entries:
+            self.egress.outbox.add(entries)
 
     def tell(
         self,

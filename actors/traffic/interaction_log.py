@@ -13,10 +13,10 @@ from mypy_extensions import mypyc_attr
 from actors.kernel.parts import Parts
 from actors.traffic.answers import AnswerCache, Answered, RedeliveryIndex
 from actors.traffic.calls import Calls
-from actors.traffic.owing import callback
+from actors.traffic.outbox_entries import callback
 from engine.core.model.changes import Change, InteractionRecorded, InteractionUpdated, SessionTouched
-from engine.core.model.effects import Effect
 from engine.core.model.errors import CATALOGUE, Code, StoreUnavailable
+from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import Interaction, Kind, LegStatus, Service
 from engine.core.model.sids import pack
 from engine.core.numbers.e164 import canonical
@@ -190,24 +190,24 @@ class InteractionLog:
         decision: Decision,
         interaction: Interaction,
         session: ActiveSession,
-        effects: Sequence[Effect],
+        entries: Sequence[OutboxEntry],
         answer: Answer,
     ) -> None:
         """Answer a routed event once its interaction is committed, and keep the answer for its redelivery."""
         key, now = _inbound_key(interaction), interaction.date_created
         self._answers.put(key, Answered(event.sender, interaction.service_sid, decision), now=now)
         self._redeliveries.add(key, pack(interaction.sid), now=now)
-        self._record(_Routed(self, interaction, session, key, decision, answer), effects)
+        self._record(_Routed(self, interaction, session, key, decision, answer), entries)
 
     def recorded(
-        self, interaction: Interaction, session: ActiveSession, effects: Sequence[Effect] = ()
+        self, interaction: Interaction, session: ActiveSession, entries: Sequence[OutboxEntry] = ()
     ) -> "asyncio.Future[Interaction]":
         """Commit an interaction and what it does to its session; awaited, returns it or raises StoreUnavailable."""
         landed = _Landing(interaction)
-        self._record(_Recorded(self, interaction, session, landed), effects)
+        self._record(_Recorded(self, interaction, session, landed), entries)
         return landed.future
 
-    def _record(self, recording: "_Recording", effects: Sequence[Effect]) -> None:
+    def _record(self, recording: "_Recording", entries: Sequence[OutboxEntry]) -> None:
         """Commit it; the idle clock of its session restarts at once."""
         interaction, session, now = recording.interaction, recording.session, recording.at
         session.touch(now)
@@ -219,8 +219,8 @@ class InteractionLog:
             changes = (InteractionRecorded(interaction, is_elsewhere=True),)
         else:
             changes = (InteractionRecorded(interaction), SessionTouched(session.sid, now))
-        if effects:
-            self._parts.commit(changes, recording.landed, effects)
+        if entries:
+            self._parts.commit(changes, recording.landed, entries)
         else:
             self._parts.store.commit(changes, recording.landed)
 
@@ -239,7 +239,7 @@ class InteractionLog:
         if session.is_mirrored:
             self._touched(session, at)
 
-    def connected(self, interaction: Interaction, effects: Sequence[Effect]) -> "asyncio.Future[Interaction]":
+    def connected(self, interaction: Interaction, entries: Sequence[OutboxEntry]) -> "asyncio.Future[Interaction]":
         """Commit the outbound leg of an interaction that was recorded without; awaited as `recorded`."""
         latest = self._latest(interaction.sid) or interaction
         whole = msgspec.structs.replace(latest, outbound=interaction.outbound, date_updated=self._parts.clock())
@@ -257,7 +257,7 @@ class InteractionLog:
             self._land(whole)
             landed.settled(problem)
 
-        self._parts.commit((change,), done, effects)
+        self._parts.commit((change,), done, entries)
         return landed.future
 
     def knows(self, report: LegReport) -> bool:
@@ -342,7 +342,7 @@ class InteractionLog:
 
         self._parts.commit(changes, done, self._told_of(updated))
 
-    def _told_of(self, interaction: Interaction) -> tuple[Effect, ...]:
+    def _told_of(self, interaction: Interaction) -> tuple[OutboxEntry, ...]:
         """Return the callback about an interaction that has changed, where its service wants one."""
         service = self._service_of(interaction.service_sid)
         if service is None:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from actors.kernel.parts import Parts
-from actors.traffic import owing
+from actors.traffic import outbox_entries
 from actors.traffic.answers import Answered
 from actors.traffic.interaction_log import InteractionLog
 from actors.traffic.pending_hooks import PendingHooks
-from engine.core.model.effects import Effect
 from engine.core.model.errors import CATALOGUE, Code
+from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import Address, Interaction, Kind, Participant
 from engine.core.model.sids import SidKind
 from engine.core.numbers.e164 import canonical
@@ -133,8 +133,8 @@ class NumberActor:
             self._pending_hooks.intercept(self, event, ruling)
         elif ruling.session is not None:
             decision, interaction, session = ruling.decision, ruling.interaction, ruling.session
-            effects = self.effects_of(event, decision, interaction, session)
-            self._interaction_log.route(event, decision, interaction, session, effects, answer)
+            entries = self.entries_of(event, decision, interaction, session)
+            self._interaction_log.route(event, decision, interaction, session, entries, answer)
 
     def _answer_from_record(self, key: str, event: InboundEvent, answer: Answer) -> bool:
         """Answer the redelivery of an event whose answer is not at hand any more; tell whether it was one."""
@@ -199,23 +199,23 @@ class NumberActor:
         sid, now = self._parts.mint(SidKind.INTERACTION), self._parts.clock()
         interaction = pushed_message(session, endpoint, sid=sid, body=body, media=media, now=now)
         to = outbound_address(endpoint.identifier, is_call=False, rules=self.rules)
-        effects = (
+        entries = (
             *self._callback(interaction, session),
-            *owing.message(
+            *outbox_entries.message(
                 interaction, carrier=self.rules.carrier, to=to, sender=endpoint.proxy, body=body, parts=self._parts
             ),
         )
-        return self._interaction_log.recorded(interaction, session, effects)
+        return self._interaction_log.recorded(interaction, session, entries)
 
-    def effects_of(
+    def entries_of(
         self, event: InboundEvent, decision: Decision, interaction: Interaction, session: ActiveSession
-    ) -> tuple[Effect, ...]:
-        """Return what a routed event makes us owe: the callback about it, the message if a carrier of ours sends it."""
+    ) -> tuple[OutboxEntry, ...]:
+        """Return the outbox entries of a routed event: its callback, and the message if a carrier of ours sends it."""
         told = self._callback(interaction, session)
         if not decision.is_sent_by_us:
             return told
         body = event.body if decision.body is None else decision.body
-        sent = owing.message(
+        sent = outbox_entries.message(
             interaction,
             carrier=self.rules.carrier,
             to=decision.to,
@@ -240,9 +240,11 @@ class NumberActor:
             resource_sid=event.resource_sid,
         )
 
-    def _callback(self, interaction: Interaction, session: ActiveSession) -> tuple[Effect, ...]:
+    def _callback(self, interaction: Interaction, session: ActiveSession) -> tuple[OutboxEntry, ...]:
         rules = self.rules
-        return owing.callback(interaction, rules.callback_url, rules.options, session=session, parts=self._parts)
+        return outbox_entries.callback(
+            interaction, rules.callback_url, rules.options, session=session, parts=self._parts
+        )
 
     def _refuse(self, event: InboundEvent, ruling: Ruling, now: float, answer: Answer) -> None:
         decision = ruling.decision

@@ -132,8 +132,8 @@ class PendingHooks:
             return ruling.decision
         url = actor.rules.intercept_url
         if url is None:
-            effects = actor.effects_of(event, ruling.decision, interaction, session)
-            await self._interaction_log.recorded(interaction, session, effects)
+            entries = actor.entries_of(event, ruling.decision, interaction, session)
+            await self._interaction_log.recorded(interaction, session, entries)
             return ruling.decision
         before = self._interaction_log.take_unfinished(interaction)
         if before is not None:
@@ -154,7 +154,7 @@ class PendingHooks:
         if not still_meets(actor.bindings, session, interaction):
             return self._gone(actor, event, session)
         decision = msgspec.structs.replace(ruling.decision, body=verdict.body, interaction_sid=interaction.sid)
-        await self._interaction_log.connected(interaction, actor.effects_of(event, decision, interaction, session))
+        await self._interaction_log.connected(interaction, actor.entries_of(event, decision, interaction, session))
         return decision
 
     def _blocks(

@@ -1,7 +1,7 @@
 """Which carrier sends for which proxy number (implements the port `Carriers`), and what becomes of what it is given.
 
 A message that a carrier may have taken is not sent again while we run: the leg reads `delivery-unknown` (a later report
-still corrects it) and the effect joins the dead letters, where the operator may replay it.
+still corrects it) and the entry joins the dead letters, where the operator may replay it.
 Source: behaviour 9, 11 and the issue's section on messages out.
 """
 
@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from engine.channels.base import EndsCalls, OutHangUp, OutMessage, SendsMessages
-from engine.core.model.effects import Effect, HangUpOwed, MessageOwed
 from engine.core.model.errors import Code, MasklineError
+from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage
 from engine.core.model.records import Address, DebuggerEvent, Kind, LegStatus
 from engine.core.ports.observing import EgressObserver
 from engine.core.ports.operations import Clock
@@ -88,45 +88,45 @@ class CarrierClients:
         self._observer = observer
         self._clock = clock
 
-    async def deliver(self, effect: Effect, duty: MessageOwed | HangUpOwed) -> Delivery:
+    async def deliver(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp) -> Delivery:
         """Try once; a message's leg is reported as the carrier answers."""
-        sender = self._senders.get(duty.carrier)
+        sender = self._senders.get(content.carrier)
         if sender is None:
             return Delivery(error="the carrier is no longer configured to send")
-        if isinstance(duty, MessageOwed):
-            return await self._send(effect, duty, sender)
+        if isinstance(content, OutboxMessage):
+            return await self._send(entry, content, sender)
         if isinstance(sender, EndsCalls):
-            return await sender.end_call(OutHangUp(effect.sid, effect.account_sid, duty.call_sid))
+            return await sender.end_call(OutHangUp(entry.sid, entry.account_sid, content.call_sid))
         return Delivery(error="the carrier cannot end calls")
 
-    async def gave_up(self, effect: Effect, duty: MessageOwed | HangUpOwed, delivery: Delivery) -> None:
+    async def gave_up(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp, delivery: Delivery) -> None:
         """Report the leg of a message that will not be tried again."""
-        if isinstance(duty, HangUpOwed):
+        if isinstance(content, OutboxHangUp):
             problem = f"The call was not ended: {delivery.error}"
-            self._tell(Code.DOWNSTREAM_REJECTED, effect, problem, delivery=delivery, resource_sid=duty.call_sid)
+            self._tell(Code.DOWNSTREAM_REJECTED, entry, problem, delivery=delivery, resource_sid=content.call_sid)
             return
         if delivery.may_be_taken:
             problem = f"It is unknown whether the message was sent: {delivery.error}"
-            self._tell(Code.DOWNSTREAM_ERROR, effect, problem, delivery=delivery, resource_sid=None)
+            self._tell(Code.DOWNSTREAM_ERROR, entry, problem, delivery=delivery, resource_sid=None)
         status = LegStatus.DELIVERY_UNKNOWN if delivery.may_be_taken else LegStatus.FAILED
-        await self._reported(_leg(effect, duty, status, problem=delivery.error))
+        await self._reported(_leg(entry, content, status, problem=delivery.error))
 
-    async def _send(self, effect: Effect, duty: MessageOwed, sender: SendsMessages) -> Delivery:
+    async def _send(self, entry: OutboxEntry, content: OutboxMessage, sender: SendsMessages) -> Delivery:
         sent = await sender.send(
             OutMessage(
-                key=effect.sid,
-                account_sid=effect.account_sid,
-                interaction_sid=duty.interaction_sid,
-                sender=duty.sender,
-                to=duty.to,
-                body=duty.body,
-                media=duty.media,
+                key=entry.sid,
+                account_sid=entry.account_sid,
+                interaction_sid=content.interaction_sid,
+                sender=content.sender,
+                to=content.to,
+                body=content.body,
+                media=content.media,
             )
         )
         if not sent.is_done:
             return sent
         status = sent.status or LegStatus.DELIVERY_UNKNOWN
-        await self._reported(_leg(effect, duty, status, resource_sid=sent.resource_sid))
+        await self._reported(_leg(entry, content, status, resource_sid=sent.resource_sid))
         return DELIVERED
 
     async def _reported(self, report: LegReport) -> None:
@@ -138,13 +138,15 @@ class CarrierClients:
                 return
             await asyncio.sleep(self._pause_seconds)
 
-    def _tell(self, code: Code, effect: Effect, message: str, *, delivery: Delivery, resource_sid: str | None) -> None:
+    def _tell(
+        self, code: Code, entry: OutboxEntry, message: str, *, delivery: Delivery, resource_sid: str | None
+    ) -> None:
         self._observer.debugger(
             DebuggerEvent(
                 code=code,
-                account_sid=effect.account_sid,
-                service_sid=effect.service_sid,
-                session_sid=effect.session_sid,
+                account_sid=entry.account_sid,
+                service_sid=entry.service_sid,
+                session_sid=entry.session_sid,
                 resource_sid=resource_sid,
                 message=message,
                 at=self._clock(),
@@ -154,12 +156,12 @@ class CarrierClients:
 
 
 def _leg(
-    effect: Effect, duty: MessageOwed, status: LegStatus, *, resource_sid: str = "", problem: str = ""
+    entry: OutboxEntry, content: OutboxMessage, status: LegStatus, *, resource_sid: str = "", problem: str = ""
 ) -> LegReport:
     return LegReport(
         kind=Kind.MESSAGE,
-        account_sid=effect.account_sid,
-        interaction_sid=duty.interaction_sid,
+        account_sid=entry.account_sid,
+        interaction_sid=content.interaction_sid,
         is_outbound=True,
         resource_sid=resource_sid,
         status=status,

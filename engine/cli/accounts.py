@@ -155,7 +155,7 @@ def enable(*, account: str, settings: Settings, as_json: bool) -> None:
 @click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
 @admin_options
 def delete(*, account: str, everything: bool, is_sure: bool, settings: Settings, as_json: bool) -> None:
-    """Erase a disabled account for good: keys, debugger events, what is owed for it."""
+    """Erase a disabled account for good: keys, debugger events, its entries in the outbox."""
     path = ("/accounts/", account_named(account))
     if not is_sure:
         found = with_admin(settings, lambda admin: admin.call("GET", *path, answer=AccountShape))

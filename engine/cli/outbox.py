@@ -1,4 +1,4 @@
-"""`maskline outbox`: what is owed to webhooks and carriers, and what was given up."""
+"""`maskline outbox`: what the outbox holds for webhooks and carriers, and what was given up."""
 
 import functools
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class Change(msgspec.Struct, frozen=True):
     """What a replay or drop came to."""
 
     changed: int
-    """Effects that were dead and were meant."""
+    """Entries that were dead and were meant."""
 
 
 class Released(msgspec.Struct, frozen=True):
@@ -79,7 +79,7 @@ def list_outbox(
         return
     if held_here(settings.data_dir):
         click.echo("deliveries are held until maskline outbox release", err=True)
-    show_table(("SID", "kind", "to", "age", "tries", "state", "last error"), [_row(effect) for effect in page.effects])
+    show_table(("SID", "kind", "to", "age", "tries", "state", "last error"), [_row(entry) for entry in page.entries])
     if page.after is not None:
         click.echo(f"there are more: --after {page.after}")
 
@@ -146,7 +146,7 @@ async def _change_all(admin: AdminClient, verb: str, query: OutboxQuery) -> int:
         query = msgspec.structs.replace(query, after=answer.after)
 
 
-def _row(effect: EffectReport) -> tuple[str, ...]:
-    age = ago(clock() - parse_date(effect.date_created))
-    state = "pending" if effect.date_died is None else "dead"
-    return (effect.sid, effect.kind, effect.destination, age, str(effect.attempts), state, effect.last_error)
+def _row(entry: EffectReport) -> tuple[str, ...]:
+    age = ago(clock() - parse_date(entry.date_created))
+    state = "pending" if entry.date_died is None else "dead"
+    return (entry.sid, entry.kind, entry.destination, age, str(entry.attempts), state, entry.last_error)

@@ -133,8 +133,8 @@ class Link:
             self._queue = deque(pending for pending in self._queue if pending.deadline > now)
             yield from overdue
         connection = self._connection
-        is_owed = bool(self._in_flight or self._late)
-        if connection is not None and is_owed and now - connection.heard_at > self._parts.settings.silence_seconds:
+        is_pending = bool(self._in_flight or self._late)
+        if connection is not None and is_pending and now - connection.heard_at > self._parts.settings.silence_seconds:
             connection.abort()
 
     def _flush(self) -> None:
@@ -250,8 +250,8 @@ class Link:
         """Queue again, first, what the lost connection owed: it is known again by its SID."""
         if self._connection is not None:
             self._connection.abort()
-        owed = [pending for _, _, batch in self._in_flight for pending in batch]
-        self._queue.extendleft(reversed([*self._late.values(), *owed]))
+        pending = [pending for _, _, batch in self._in_flight for pending in batch]
+        self._queue.extendleft(reversed([*self._late.values(), *pending]))
         self._connection = self._limits = None
         self._in_flight.clear()
         self._late.clear()

@@ -39,14 +39,14 @@ async def show_service(desk: Desk, request: Request, visit: Visit) -> Response:
 
 
 async def show_session(desk: Desk, request: Request, visit: Visit) -> Response:
-    """Show a session: who is in it, what has passed, what is owed for it."""
+    """Show a session: who is in it, what has passed, its entries in the outbox."""
     session, participants = await desk.control.find_session(request.path_params["sid"])
     if visit.account_sid not in {None, session.account_sid}:
         raise not_found(session.sid)
     passed = desk.control.interactions_page(
         session.account_sid, session.service_sid, session.sid, PageCursor(limit=PAGE_ROWS, before=_LATER_THAN_ALL)
     )
-    owed = desk.control.outbox_page(
+    outbox = desk.control.outbox_page(
         OutboxFilter(account_sid=session.account_sid, session_sid=session.sid),
         PageCursor(limit=_FEW, is_part_enough=True),
     )
@@ -59,7 +59,7 @@ async def show_session(desk: Desk, request: Request, visit: Visit) -> Response:
         participants=participants,
         names={one.sid: place for place, one in enumerate(participants, start=1)},
         interactions=await told(passed),
-        owed=await told(owed),
+        outbox=await told(outbox),
         kind_of=_kind_of,
     )
 
@@ -99,7 +99,7 @@ async def show_outbox(desk: Desk, request: Request, visit: Visit) -> Response:
         "outbox.html",
         visit,
         state=state if state in _STATES else "",
-        effects=await told(desk.control.outbox_page(wanted, cursor(request, SidKind.EFFECT))),
+        entries=await told(desk.control.outbox_page(wanted, cursor(request, SidKind.OUTBOX_ENTRY))),
         kind_of=_kind_of,
     )
 
@@ -132,5 +132,5 @@ def _ends_at(session: Session) -> float | None:
     return expires_at(date_expiry=session.date_expiry, idle_since=session.idle_since, ttl_seconds=session.ttl_seconds)
 
 
-def _kind_of(duty: msgspec.Struct) -> str:
-    return str(type(duty).__struct_config__.tag)
+def _kind_of(content: msgspec.Struct) -> str:
+    return str(type(content).__struct_config__.tag)

@@ -71,7 +71,7 @@ def any_body(status: int) -> bool:
 
 
 class Client:
-    """Posts."""
+    """WebhookSender."""
 
     def __init__(self, settings: EgressSettings, connections: Connections) -> None:
         """Use `guarded_client` to make one."""

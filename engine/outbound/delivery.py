@@ -1,4 +1,4 @@
-"""How one try to deliver an effect ended, and what that means for the next one."""
+"""How one try to deliver an entry ended, and what that means for the next one."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from engine.outbound.exchange import Answer
 from engine.outbound.settings import EgressSettings
 
 MAX_ERROR = 200
-"""Characters of an error that are kept with the effect."""
+"""Characters of an error that are kept with the entry."""
 
 Draw = Callable[[float, float], float]
 """Draw a number between two at random."""
@@ -40,7 +40,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_done(self) -> bool:
-        """Tell that nothing is owed any more."""
+        """Tell that it leaves the outbox."""
         return not self.error
 
 

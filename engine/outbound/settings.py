@@ -24,11 +24,11 @@ class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
     connections_per_destination: int = 64
     """Requests of one account to one scheme, host and port at a time, hooks and deliveries together."""
     deliveries_per_destination: int = 8
-    """Effects of one account and destination delivered at a time; what is left of the connections is for hooks."""
+    """Entries of one account and destination delivered at a time; what is left of the connections is for hooks."""
     window_per_destination: int = 500
-    """Effects of one account and destination that are kept in memory; the others wait on disk."""
+    """Entries of one account and destination that are kept in memory; the others wait on disk."""
     most_in_memory: int = 20_000
-    """Effects of all accounts and destinations that are kept in memory, as long as each can have a few."""
+    """Entries of all accounts and destinations that are kept in memory, as long as each can have a few."""
     callback_tries: int = TRIES
     """Deliveries of a callback or debugger event before it joins the dead letters."""
     carrier_tries: int = TRIES

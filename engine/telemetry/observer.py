@@ -13,13 +13,13 @@ from engine.core.model.overview import TrafficCount
 from engine.core.model.records import DebuggerEvent, Kind
 from engine.core.ports.observing import (
     DeliveryEnd,
-    DutyKind,
     FeedProblem,
     HookEnd,
     HookKind,
     Ingress,
     LoginEnd,
     OperationEnd,
+    OutboxKind,
     Rejection,
     SessionOperation,
 )
@@ -140,7 +140,7 @@ class Telemetry:
     def _count_outgoing(self) -> None:
         self._hooks = self._tally("hooks_asked", "Webhooks asked to decide", "hook end", HOOK_ENDS)
         self._deliveries = self._tally(
-            "deliveries", "Tries to deliver an effect", "kind end", product(DutyKind, DeliveryEnd)
+            "deliveries", "Tries to deliver an entry", "kind end", product(OutboxKind, DeliveryEnd)
         )
 
     def _count_storage(self) -> None:
@@ -195,8 +195,8 @@ class Telemetry:
         """Count a webhook that was asked to decide."""
         self._hooks.counts[hook, end] += 1
 
-    def delivered(self, kind: DutyKind, end: DeliveryEnd) -> None:
-        """Count a try to deliver an effect."""
+    def delivered(self, kind: OutboxKind, end: DeliveryEnd) -> None:
+        """Count a try to deliver an entry."""
         self._deliveries.counts[kind, end] += 1
 
     def feed_refused(self, problem: FeedProblem) -> None:

@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from engine.core.model.effects import AlertOwed, CallbackOwed
 from engine.core.model.errors import CATALOGUE, Code, Level
+from engine.core.model.outbox import OutboxAlert, OutboxCallback
 from engine.core.model.records import DebuggerEvent, Interaction, Kind, Leg, Participant, Session, WebhookTrace
 from engine.core.ports.operations import OutOfSessionCase
 from engine.core.routing.traffic import InboundEvent
@@ -20,14 +20,14 @@ Fields = dict[str, str]
 _KNOWN_CODES = {code.value: code for code in Code}
 
 
-def callback_fields(owed: CallbackOwed) -> Fields:
+def callback_fields(content: OutboxCallback) -> Fields:
     """Write the form for a CallbackUrl: 18 fields, without the outbound ones as long as there is no outbound leg."""
-    fields = intercept_fields(owed.interaction)
-    outbound = owed.interaction.outbound
-    if owed.is_rich or outbound.status is not None or outbound.resource_sid is not None:
-        fields |= _leg("outbound", outbound, owed.interaction.kind)
-    if owed.is_rich:
-        fields["sessionUniqueName"] = owed.session_name or ""
+    fields = intercept_fields(content.interaction)
+    outbound = content.interaction.outbound
+    if content.is_rich or outbound.status is not None or outbound.resource_sid is not None:
+        fields |= _leg("outbound", outbound, content.interaction.kind)
+    if content.is_rich:
+        fields["sessionUniqueName"] = content.session_name or ""
     return fields
 
 
@@ -60,9 +60,9 @@ def out_of_session_fields(case: OutOfSessionCase) -> Fields:
     return fields
 
 
-def debugger_fields(owed: AlertOwed) -> Fields:
+def debugger_fields(content: OutboxAlert) -> Fields:
     """Write the form for an account's debugger webhook."""
-    event = owed.event
+    event = content.event
     return {
         "Sid": event.sid,
         "AccountSid": event.account_sid,

@@ -1,6 +1,6 @@
-"""What is owed to a destination for one account: a window of it in memory, in order in each lane; the rest on disk.
+"""The outbox entries of one account and destination: a window in memory, in order in each lane, the rest on disk.
 
-The window is filled again from the start of what the store holds for the queue, so that no effect can be missed
+The window is filled again from the start of what the store holds for the queue, so that no entry can be missed
 however commits and reads overlap; what is known is passed over.
 """
 
@@ -10,28 +10,28 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from engine.core.model.effects import Effect, QueueKey
+from engine.core.model.outbox import OutboxEntry, QueueKey
 
 _log = logging.getLogger("maskline.egress")
 
-Work = Callable[[Effect], Awaitable[None]]
-"""Delivers an effect, tries included; never raises but when it is cancelled."""
+Work = Callable[[OutboxEntry], Awaitable[None]]
+"""Delivers an entry, tries included; never raises but when it is cancelled."""
 
 
-class OwedReader(Protocol):
+class EntryReader(Protocol):
     """The part of the store that queues read."""
 
-    async def effects_owed(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[Effect, ...]:
-        """Read pending effects of a queue, oldest first."""
+    async def pending_entries(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[OutboxEntry, ...]:
+        """Read pending entries of a queue, oldest first."""
 
 
-class OwedQueue:
-    """The effects that are owed to one destination on behalf of one account."""
+class EntryQueue:
+    """The entries of one destination and account."""
 
     def __init__(
-        self, key: QueueKey, *, store: OwedReader, window: Callable[[], int], work: Work, pause_seconds: float
+        self, key: QueueKey, *, store: EntryReader, window: Callable[[], int], work: Work, pause_seconds: float
     ) -> None:
-        """Hold about `window()` effects (asked anew each time, twice as many at most) and hand each to `work`."""
+        """Hold about `window()` entries (asked anew each time, twice as many at most) and hand each to `work`."""
         self._key = key
         self._store = store
         self._window = window
@@ -39,7 +39,7 @@ class OwedQueue:
         self._pause_seconds = pause_seconds
         self._known: set[str] = set()
         self._landed_while_reading: list[str] = []
-        self._lanes: dict[str, deque[Effect]] = {}
+        self._lanes: dict[str, deque[OutboxEntry]] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._reading: asyncio.Task[None] | None = None
         self._is_behind = False
@@ -47,12 +47,12 @@ class OwedQueue:
 
     @property
     def held(self) -> int:
-        """Count the effects in memory."""
+        """Count the entries in memory."""
         return len(self._known)
 
     @property
     def is_empty(self) -> bool:
-        """Tell that nothing is owed as far as is known."""
+        """Tell that no entry is known to be pending."""
         return not self._known and not self._is_behind and self._reading is None
 
     @property
@@ -60,26 +60,26 @@ class OwedQueue:
         """The tasks that work on a lane each."""
         return self._workers
 
-    def offer(self, effect: Effect) -> None:
-        """Take an effect that has been committed; beyond the window it is left on disk."""
-        if effect.sid in self._known:
+    def offer(self, entry: OutboxEntry) -> None:
+        """Take an entry that has been committed; beyond the window it is left on disk."""
+        if entry.sid in self._known:
             return
         if self._is_behind or self._reading is not None or len(self._known) >= self._window():
             self.catch_up()
         else:
-            self._take(effect)
+            self._take(entry)
 
     def catch_up(self) -> None:
         """Read what the store holds, as soon as there is room."""
         self._is_behind = True
         self._refill()
 
-    def landed(self, effect_sid: str) -> None:
-        """Make room: it is on disk that the effect is settled or dead."""
+    def landed(self, entry_sid: str) -> None:
+        """Make room: it is on disk that the entry is settled or dead."""
         if self._reading is not None:
-            self._landed_while_reading.append(effect_sid)
+            self._landed_while_reading.append(entry_sid)
         else:
-            self._known.discard(effect_sid)
+            self._known.discard(entry_sid)
             self._refill()
 
     def close(self) -> None:
@@ -95,30 +95,30 @@ class OwedQueue:
     async def _read(self) -> None:
         self._is_behind = False
         limit = self._window() + len(self._known)
-        owed: tuple[Effect, ...] = ()
+        entries: tuple[OutboxEntry, ...] = ()
         try:
-            owed = await self._store.effects_owed(self._key, after=None, limit=limit)
+            entries = await self._store.pending_entries(self._key, after=None, limit=limit)
         except Exception:  # noqa: BLE001 - around the queue's loop: it must go on
-            _log.exception("what is owed could not be read; it is tried again")
+            _log.exception("the outbox could not be read; it is tried again")
             self._is_behind = True
             await asyncio.sleep(self._pause_seconds)
-        self._is_behind = self._is_behind or len(owed) == limit
-        for effect in owed:
-            if effect.sid not in self._known:
-                self._take(effect)
+        self._is_behind = self._is_behind or len(entries) == limit
+        for entry in entries:
+            if entry.sid not in self._known:
+                self._take(entry)
         self._reading = None
         self._known.difference_update(self._landed_while_reading)
         self._landed_while_reading.clear()
         self._refill()
 
-    def _take(self, effect: Effect) -> None:
-        self._known.add(effect.sid)
-        lane = self._lanes.get(effect.lane)
+    def _take(self, entry: OutboxEntry) -> None:
+        self._known.add(entry.sid)
+        lane = self._lanes.get(entry.lane)
         if lane is not None:
-            lane.append(effect)
+            lane.append(entry)
             return
-        self._lanes[effect.lane] = deque((effect,))
-        worker = asyncio.create_task(self._run(effect.lane), name="outbox-lane")
+        self._lanes[entry.lane] = deque((entry,))
+        worker = asyncio.create_task(self._run(entry.lane), name="outbox-lane")
         self._workers.add(worker)
         worker.add_done_callback(self._workers.discard)
 

@@ -17,11 +17,11 @@ from engine.core.model.changes import (
     BatchKeysErased,
     BatchKeyUsed,
     Change,
-    EffectFailed,
-    EffectOwed,
-    EffectRevived,
-    EffectSettled,
-    ErasureOwed,
+    EntryAdded,
+    EntryFailed,
+    EntryRevived,
+    EntrySettled,
+    ErasurePlanned,
     ErasuresSettled,
     InteractionErased,
     InteractionRecorded,
@@ -43,7 +43,7 @@ from engine.core.model.records import ACTIVE, NoChange
 from engine.core.routing.legs import ENDED
 from storage.sqlite import statements as sql
 from storage.sqlite.codec import ABSENT, SESSION_STATUS, Cell, blob, tagged
-from storage.sqlite.owed_rows import alert_row, effect_row
+from storage.sqlite.outbox_rows import alert_row, entry_row
 from storage.sqlite.rows import (
     Row,
     account_row,
@@ -81,7 +81,7 @@ class Applier:
         self._routed: list[Row] = []
         self._touches: dict[str, tuple[float, float, float]] = {}
         self._updates: dict[str, Row] = {}
-        self._owed: dict[str, Row] = {}
+        self._added: dict[str, Row] = {}
         self._failures: dict[str, Row] = {}
         self._settled: dict[str, Row] = {}
         self._alerts: list[Row] = []
@@ -115,20 +115,20 @@ class Applier:
         if self._updates:
             sql.UPDATE_INTERACTIONS.execute(self._connection, tuple(self._updates.values()))
             self._updates.clear()
-        self._flush_effects()
+        self._flush_entries()
         if self._alerts:
             sql.INSERT_ALERTS.execute(self._connection, self._alerts)
             self._alerts.clear()
 
-    def _flush_effects(self) -> None:
-        if self._owed:
-            sql.INSERT_EFFECTS.execute(self._connection, tuple(self._owed.values()))
-            self._owed.clear()
+    def _flush_entries(self) -> None:
+        if self._added:
+            sql.INSERT_ENTRIES.execute(self._connection, tuple(self._added.values()))
+            self._added.clear()
         if self._failures:
-            sql.FAIL_EFFECTS.execute(self._connection, tuple(self._failures.values()))
+            sql.FAIL_ENTRIES.execute(self._connection, tuple(self._failures.values()))
             self._failures.clear()
         if self._settled:
-            sql.SETTLE_EFFECTS.execute(self._connection, tuple(self._settled.values()))
+            sql.SETTLE_ENTRIES.execute(self._connection, tuple(self._settled.values()))
             self._settled.clear()
 
     def _created(self, change: SessionCreated) -> None:
@@ -191,23 +191,23 @@ class Applier:
             int(inbound.status not in ENDED),
         )
 
-    def _effect_owed(self, change: EffectOwed) -> None:
-        sid = change.effect.sid
-        if sid in self._owed or sid in self._failures or sid in self._settled:
-            self._flush_effects()
-        self._owed[sid] = effect_row(change.effect)
+    def _entry_added(self, change: EntryAdded) -> None:
+        sid = change.entry.sid
+        if sid in self._added or sid in self._failures or sid in self._settled:
+            self._flush_entries()
+        self._added[sid] = entry_row(change.entry)
 
-    def _effect_failed(self, change: EffectFailed) -> None:
+    def _entry_failed(self, change: EntryFailed) -> None:
         died = change.at if change.is_dead else None
-        self._failures[change.effect_sid] = (blob(change.effect_sid), change.attempts, change.error, died)
+        self._failures[change.entry_sid] = (blob(change.entry_sid), change.attempts, change.error, died)
 
-    def _effect_settled(self, change: EffectSettled) -> None:
-        self._settled[change.effect_sid] = (blob(change.effect_sid),)
+    def _entry_settled(self, change: EntrySettled) -> None:
+        self._settled[change.entry_sid] = (blob(change.entry_sid),)
 
-    def _effect_revived(self, change: EffectRevived) -> None:
-        if change.effect_sid in self._owed or change.effect_sid in self._failures:
-            self._flush_effects()
-        self._connection.execute(sql.REVIVE_EFFECT, (blob(change.effect_sid),))
+    def _entry_revived(self, change: EntryRevived) -> None:
+        if change.entry_sid in self._added or change.entry_sid in self._failures:
+            self._flush_entries()
+        self._connection.execute(sql.REVIVE_ENTRY, (blob(change.entry_sid),))
 
     def _alert_raised(self, change: AlertRaised) -> None:
         self._alerts.append(alert_row(change.event))
@@ -219,7 +219,7 @@ class Applier:
     def _session_erased(self, change: SessionErased) -> None:
         self._run_all(sql.ERASE_SESSION, blob(change.session_sid))
 
-    def _erasure_owed(self, change: ErasureOwed) -> None:
+    def _erasure_planned(self, change: ErasurePlanned) -> None:
         self._connection.execute(sql.OWE_ERASURE, (blob(change.session_sid),))
 
     def _erasures_settled(self, change: ErasuresSettled) -> None:
@@ -293,7 +293,7 @@ _WRITERS: dict[type[Change], Callable[[Applier, Any], None]] = {
     SessionChanged: Applier._changed,  # noqa: SLF001
     SessionTouched: Applier._touched,  # noqa: SLF001
     SessionErased: Applier._session_erased,  # noqa: SLF001
-    ErasureOwed: Applier._erasure_owed,  # noqa: SLF001
+    ErasurePlanned: Applier._erasure_planned,  # noqa: SLF001
     ErasuresSettled: Applier._erasures_settled,  # noqa: SLF001
     ParticipantAdded: Applier._joined,  # noqa: SLF001
     ParticipantRemoved: Applier._left,  # noqa: SLF001
@@ -301,10 +301,10 @@ _WRITERS: dict[type[Change], Callable[[Applier, Any], None]] = {
     InteractionRecorded: Applier._recorded,  # noqa: SLF001
     InteractionUpdated: Applier._reported,  # noqa: SLF001
     InteractionErased: Applier._interaction_erased,  # noqa: SLF001
-    EffectOwed: Applier._effect_owed,  # noqa: SLF001
-    EffectSettled: Applier._effect_settled,  # noqa: SLF001
-    EffectFailed: Applier._effect_failed,  # noqa: SLF001
-    EffectRevived: Applier._effect_revived,  # noqa: SLF001
+    EntryAdded: Applier._entry_added,  # noqa: SLF001
+    EntrySettled: Applier._entry_settled,  # noqa: SLF001
+    EntryFailed: Applier._entry_failed,  # noqa: SLF001
+    EntryRevived: Applier._entry_revived,  # noqa: SLF001
     AlertRaised: Applier._alert_raised,  # noqa: SLF001
     AlertsErased: Applier._alerts_erased,  # noqa: SLF001
 }

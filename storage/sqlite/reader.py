@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from engine.core.model.effects import Effect, QueueKey
+from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.model.sids import SidKind, first_sid_at, is_sid, pack, unpack
 from engine.core.ports.operations import (
@@ -34,7 +34,7 @@ from storage.sqlite.codec import (
 )
 from storage.sqlite.connections import open_reader
 from storage.sqlite.errors import is_disk_failure, reading, unreadable
-from storage.sqlite.owed_rows import EFFECT_COLUMNS, alert_of, effect_of
+from storage.sqlite.outbox_rows import ENTRY_COLUMNS, alert_of, entry_of
 from storage.sqlite.rows import (
     ACCOUNT_COLUMNS,
     API_KEY_COLUMNS,
@@ -52,7 +52,7 @@ from storage.sqlite.rows import (
     service_of,
     session_of,
 )
-from storage.sqlite.wanted import alerts_scope, effects_scope
+from storage.sqlite.wanted import alerts_scope, entries_scope
 
 Record = TypeVar("Record")
 
@@ -81,26 +81,26 @@ _LAST_SESSION: Final = (
     f"{SESSIONS} WHERE sid = (SELECT max(session_sid) FROM participants"  # noqa: S608
     " WHERE service_sid = ? AND identifier = ? AND proxy_identifier = ?)"
 )
-_EFFECTS: Final = f"SELECT {EFFECT_COLUMNS} FROM effects"  # noqa: S608
-_EFFECTS_OWED: Final = (
-    f"{_EFFECTS} WHERE account_sid = ? AND destination = ? AND date_died IS NULL AND sid > ? ORDER BY sid LIMIT ?"
+_ENTRIES: Final = f"SELECT {ENTRY_COLUMNS} FROM effects"  # noqa: S608
+_PENDING_ENTRIES: Final = (
+    f"{_ENTRIES} WHERE account_sid = ? AND destination = ? AND date_died IS NULL AND sid > ? ORDER BY sid LIMIT ?"
 )
 _ALERTS: Final = "SELECT event FROM alerts"
 _PENDING: Final = "FROM effects WHERE date_died IS NULL"
 _FIRST: Final = "ORDER BY account_sid, destination, sid LIMIT 1"
 _QUEUES: Final = (
-    "WITH RECURSIVE owed (account_sid, destination, date_created) AS ("  # noqa: S608
+    "WITH RECURSIVE queue (account_sid, destination, date_created) AS ("  # noqa: S608
     f"SELECT * FROM (SELECT account_sid, destination, date_created {_PENDING} {_FIRST}) UNION ALL"
-    " SELECT first.account_sid, first.destination, first.date_created FROM owed"
+    " SELECT first.account_sid, first.destination, first.date_created FROM queue"
     " JOIN effects AS first ON first.sid = coalesce("
-    f"(SELECT sid {_PENDING} AND account_sid = owed.account_sid AND destination > owed.destination {_FIRST}),"
-    f" (SELECT sid {_PENDING} AND account_sid > owed.account_sid {_FIRST})))"
+    f"(SELECT sid {_PENDING} AND account_sid = queue.account_sid AND destination > queue.destination {_FIRST}),"
+    f" (SELECT sid {_PENDING} AND account_sid > queue.account_sid {_FIRST})))"
 )
-"""Hops from the oldest effect of a queue to the oldest of the next, however many effects each has."""
-_QUEUES_OWED: Final = f"{_QUEUES} SELECT account_sid, destination FROM owed"  # noqa: S608
+"""Hops from the oldest entry of a queue to the oldest of the next, however many entries each has."""
+_PENDING_QUEUES: Final = f"{_QUEUES} SELECT account_sid, destination FROM queue"  # noqa: S608
 _OUTBOX_DEPTH: Final = (
     f"{_QUEUES} SELECT (SELECT count(*) FROM effects),"  # noqa: S608
-    " (SELECT count(*) FROM effects WHERE date_died IS NOT NULL), (SELECT min(date_created) FROM owed)"
+    " (SELECT count(*) FROM effects WHERE date_died IS NOT NULL), (SELECT min(date_created) FROM queue)"
 )
 """Counts all from the index of SIDs, and the dead; the oldest of all is among the oldest of each queue."""
 _LATELY: Final = "FROM interactions WHERE sid >= ? AND date_created >= ? AND inbound_resource_sid IS NOT NULL"
@@ -209,7 +209,7 @@ class Reader:
         )
         return KeyUse(rows[0][0], unpack(SidKind.SESSION, rows[0][1])) if rows else None
 
-    def erasures_owed(self) -> tuple[str, ...]:
+    def planned_erasures(self) -> tuple[str, ...]:
         """Name the erased sessions of which other hosts may have something."""
         return tuple(unpack(SidKind.SESSION, cell) for (cell,) in self._all("SELECT session_sid FROM erasures"))
 
@@ -270,29 +270,29 @@ class Reader:
         rows = self._all("SELECT sid FROM sessions WHERE date_ended < ? ORDER BY date_ended, sid LIMIT ?", at, limit)
         return tuple(unpack(SidKind.SESSION, sid) for (sid,) in rows)
 
-    def queues_owed(self) -> tuple[QueueKey, ...]:
-        """Name the queues of pending effects, in the order of their accounts and destinations."""
-        return tuple(QueueKey(account_at(account), destination) for account, destination in self._all(_QUEUES_OWED))
+    def pending_queues(self) -> tuple[QueueKey, ...]:
+        """Name the queues of pending entries, in the order of their accounts and destinations."""
+        return tuple(QueueKey(account_at(account), destination) for account, destination in self._all(_PENDING_QUEUES))
 
-    def effects_owed(self, queue: QueueKey, after: str | None, limit: int) -> tuple[Effect, ...]:
-        """Read pending effects of a queue, oldest first."""
+    def pending_entries(self, queue: QueueKey, after: str | None, limit: int) -> tuple[OutboxEntry, ...]:
+        """Read pending entries of a queue, oldest first."""
         start = b"" if after is None else pack(after)
-        rows = self._all(_EFFECTS_OWED, blob(queue.account_sid), queue.destination, start, limit)
-        return tuple(map(effect_of, rows))
+        rows = self._all(_PENDING_ENTRIES, blob(queue.account_sid), queue.destination, start, limit)
+        return tuple(map(entry_of, rows))
 
-    def effects_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
-        """Read a page of the effects that are meant."""
-        scope = effects_scope(wanted)
-        listing = _List(select=_EFFECTS, scope=scope.text, key="sid", is_newest_first=False, record_of=effect_of)
+    def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[OutboxEntry]:
+        """Read a page of the entries that are meant."""
+        scope = entries_scope(wanted)
+        listing = _List(select=_ENTRIES, scope=scope.text, key="sid", is_newest_first=False, record_of=entry_of)
         return self._page(listing, cursor, *scope.cells)
 
-    def effects_held(self, effect_sids: Sequence[str]) -> frozenset[str]:
-        """Tell which of these effects are in the outbox."""
-        asked = (sid for sid in effect_sids if is_sid(sid, SidKind.EFFECT))
+    def entries_held(self, entry_sids: Sequence[str]) -> frozenset[str]:
+        """Tell which of these entries are in the outbox."""
+        asked = (sid for sid in entry_sids if is_sid(sid, SidKind.OUTBOX_ENTRY))
         return frozenset(sid for sid in asked if self._all("SELECT 1 FROM effects WHERE sid = ?", pack(sid)))
 
     def outbox_depth(self) -> OutboxDepth:
-        """Count what is owed."""
+        """Count what is queue."""
         ((total, dead, oldest),) = self._all(_OUTBOX_DEPTH)
         return OutboxDepth(pending=total - dead, dead=dead, oldest=oldest)
 

@@ -29,7 +29,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     backup: Backup
     is_held: bool
     """Deliveries wait for `maskline outbox release`."""
-    owed: int
+    pending: int
     """Deliveries that are pending."""
     removed: tuple[str, ...]
     """Names of stale files that were in the way."""
@@ -63,10 +63,10 @@ def _restored(source: Path, data_dir: Path, backup: Backup, *, is_held: bool, to
     with ExitStack() as undo:
         if not is_repeated:
             undo.callback(shutil.rmtree, checking, ignore_errors=True)
-        owed = 0
+        pending = 0
         for number, file in enumerate(backup.files):
             told("check", number, len(backup.files))
-            owed += _checked(source, checking, file, is_held=is_held)
+            pending += _checked(source, checking, file, is_held=is_held)
         told("check", len(backup.files), len(backup.files))
         undo.pop_all()
     removed = tuple(_cleared(data_dir))
@@ -78,7 +78,7 @@ def _restored(source: Path, data_dir: Path, backup: Backup, *, is_held: bool, to
     replace_layout(data_dir, Layout(backup.hosts))
     shutil.rmtree(checking)  # last: while it is there, nothing starts
     sync(data_dir)
-    return Restored(backup=backup, is_held=is_held, owed=owed, removed=removed)
+    return Restored(backup=backup, is_held=is_held, pending=pending, removed=removed)
 
 
 def _checked(source: Path, checking: Path, file: BackupFile, *, is_held: bool) -> int:
@@ -93,9 +93,9 @@ def _checked(source: Path, checking: Path, file: BackupFile, *, is_held: bool) -
         demand_sound(connection, original)
         migrate(connection, original)
         hold(connection, is_held=is_held)
-        ((owed,),) = connection.execute("SELECT count(*) FROM effects WHERE date_died IS NULL").fetchall()
+        ((pending,),) = connection.execute("SELECT count(*) FROM effects WHERE date_died IS NULL").fetchall()
     sync(copy)
-    return int(owed)
+    return int(pending)
 
 
 def _draft(checking: Path, file: BackupFile) -> Path:

@@ -99,7 +99,7 @@ _FIRST_TABLES = (
 
 
 _OUTBOX = (
-    # duty is the MessagePack of a `Duty`, destination derived from it; the lane is the session or the effect itself
+    # the outbox: duty is the MessagePack of an `OutboxContent`, destination derived from it; lane: session or entry
     """
     CREATE TABLE effects (
         sid BLOB NOT NULL PRIMARY KEY, account_sid BLOB NOT NULL, service_sid BLOB, session_sid BLOB,

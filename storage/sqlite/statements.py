@@ -9,7 +9,7 @@ from collections.abc import Container, Sequence
 from itertools import chain
 from typing import Final
 
-from storage.sqlite.owed_rows import ALERT_COLUMNS, EFFECT_COLUMNS
+from storage.sqlite.outbox_rows import ALERT_COLUMNS, ENTRY_COLUMNS
 from storage.sqlite.rows import (
     ACCOUNT_COLUMNS,
     API_KEY_COLUMNS,
@@ -67,7 +67,7 @@ INSERT_INTERACTIONS: Final = _insert(
 INSERT_ROUTED: Final = _insert("interactions", f"{ROUTED_COLUMNS}, is_open_call", nullable={9})  # the body
 """A third less to bind than `INSERT_INTERACTIONS`."""
 INSERT_BATCH_KEYS: Final = _insert("batch_keys", "service_sid, digest, fingerprint, session_sid, at")
-INSERT_EFFECTS: Final = _insert("effects", EFFECT_COLUMNS)
+INSERT_ENTRIES: Final = _insert("effects", ENTRY_COLUMNS)
 INSERT_ALERTS: Final = _insert("alerts", ALERT_COLUMNS)
 
 TOUCH_SESSIONS: Final = ManyRows(
@@ -91,15 +91,15 @@ UPDATE_INTERACTIONS: Final = ManyRows(
 )
 """Rows: interaction, both legs, duration, time, whether the inbound leg goes on; kind 0 is a call."""
 
-FAIL_EFFECTS: Final = ManyRows(
+FAIL_ENTRIES: Final = ManyRows(
     "UPDATE effects SET attempts = news.column2, last_error = news.column3, date_died = news.column4 FROM (VALUES",
     columns=4,
     tail=") AS news WHERE effects.sid = news.column1",
 )
-"""Rows: effect, attempts, error, when it died or NULL."""
+"""Rows: entry, attempts, error, when it died or NULL."""
 
-SETTLE_EFFECTS: Final = ManyRows("DELETE FROM effects WHERE sid IN (VALUES", columns=1, tail=")")
-REVIVE_EFFECT: Final = (
+SETTLE_ENTRIES: Final = ManyRows("DELETE FROM effects WHERE sid IN (VALUES", columns=1, tail=")")
+REVIVE_ENTRY: Final = (
     "UPDATE effects SET attempts = 0, last_error = '', date_died = NULL WHERE sid = ? AND date_died IS NOT NULL"
 )
 ERASE_ALERTS: Final = "DELETE FROM alerts WHERE at < ?"

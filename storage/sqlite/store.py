@@ -16,8 +16,8 @@ from typing import Self, TypeVar, TypeVarTuple
 import msgspec
 
 from engine.core.model.changes import Change
-from engine.core.model.effects import Effect, QueueKey
 from engine.core.model.errors import StoreUnavailable
+from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import ACTIVE, Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import (
@@ -185,7 +185,7 @@ class SqliteStore:
         )
 
     def deliveries_held(self) -> bool:
-        """Tell whether nothing that is owed may leave: the file is a copy that the operator has not released."""
+        """Tell whether deliveries are held: the file is a copy that the operator has not released."""
         return is_held(self._lock.database)
 
     @property
@@ -260,9 +260,9 @@ class SqliteStore:
         """Find what an idempotency key was used for."""
         return self._points.batch_key(service_sid, digest)
 
-    def erasures_owed(self) -> tuple[str, ...]:
+    def planned_erasures(self) -> tuple[str, ...]:
         """Name the erased sessions of which other hosts may have something."""
-        return self._points.erasures_owed()
+        return self._points.planned_erasures()
 
     async def oldest_batch_key(self) -> float | None:
         """Tell when the oldest idempotency key was used."""
@@ -302,24 +302,24 @@ class SqliteStore:
         """Find sessions that ended before a time, the longest closed first."""
         return await self._on_page_thread(self._pages.sessions_closed_before, at, limit)
 
-    async def queues_owed(self) -> tuple[QueueKey, ...]:
-        """Name the queues of effects that are pending."""
-        return await self._on_page_thread(self._pages.queues_owed)
+    async def pending_queues(self) -> tuple[QueueKey, ...]:
+        """Name the queues that have pending entries."""
+        return await self._on_page_thread(self._pages.pending_queues)
 
-    async def effects_owed(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[Effect, ...]:
-        """Read pending (not dead) effects of a queue, oldest first, from after a SID."""
-        return await self._on_page_thread(self._pages.effects_owed, queue, after, limit)
+    async def pending_entries(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[OutboxEntry, ...]:
+        """Read pending (not dead) entries of a queue, oldest first, from after a SID."""
+        return await self._on_page_thread(self._pages.pending_entries, queue, after, limit)
 
-    async def effects_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
-        """List effects, oldest first; those of one account are sought among all, so nothing else waits for it."""
-        return await self._on_search_thread(self._seeking.effects_page, wanted, cursor)
+    async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[OutboxEntry]:
+        """List entries, oldest first; those of one account are sought among all, so nothing else waits for it."""
+        return await self._on_search_thread(self._seeking.outbox_page, wanted, cursor)
 
-    async def effects_held(self, effect_sids: Sequence[str]) -> frozenset[str]:
-        """Tell which of these effects are in the outbox, pending or dead."""
-        return await self._on_page_thread(self._pages.effects_held, effect_sids)
+    async def entries_held(self, entry_sids: Sequence[str]) -> frozenset[str]:
+        """Tell which of these entries are in the outbox, pending or dead."""
+        return await self._on_page_thread(self._pages.entries_held, entry_sids)
 
     async def outbox_depth(self) -> OutboxDepth:
-        """Count what is owed."""
+        """Count the outbox."""
         return await self._on_page_thread(self._pages.outbox_depth)
 
     async def alerts_page(

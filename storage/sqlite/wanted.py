@@ -1,4 +1,4 @@
-"""What an operator or an account wants listed of effects and debugger events, as conditions of SQL."""
+"""What an operator or an account wants listed of entries and debugger events, as conditions of SQL."""
 
 from typing import Final
 
@@ -16,8 +16,8 @@ class Scope(msgspec.Struct, frozen=True):
     cells: tuple[Cell, ...]
 
 
-def effects_scope(wanted: OutboxFilter) -> Scope:
-    """Return which effects are meant; a SID that cannot be one means none."""
+def entries_scope(wanted: OutboxFilter) -> Scope:
+    """Return which entries are meant; a SID that cannot be one means none."""
     conditions: list[tuple[str, Cell]] = []
     for column, kind, sid in (
         ("account_sid", SidKind.ACCOUNT, wanted.account_sid),

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from actors.kernel.parts import Egress
-from engine.core.model.effects import CallbackOwed, Effect, HangUpOwed, MessageOwed
+from engine.core.model.outbox import OutboxCallback, OutboxEntry, OutboxHangUp, OutboxMessage
 from engine.core.model.records import Address, Interaction, ServiceOptions
 from engine.core.model.requests import ServiceRequest
 from engine.core.ports.operations import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
@@ -59,23 +59,23 @@ class FakeOutbox:
     """Remembers what was handed over for delivery."""
 
     def __init__(self) -> None:
-        self.effects: list[Effect] = []
+        self.entries: list[OutboxEntry] = []
 
-    def owed(self, effects: Sequence[Effect]) -> None:
+    def add(self, entries: Sequence[OutboxEntry]) -> None:
         """Remember it."""
-        self.effects += effects
+        self.entries += entries
 
     def callbacks(self) -> list[Interaction]:
         """Return the interactions that callbacks tell of."""
-        return [one.duty.interaction for one in self.effects if isinstance(one.duty, CallbackOwed)]
+        return [one.content.interaction for one in self.entries if isinstance(one.content, OutboxCallback)]
 
-    def messages(self) -> list[MessageOwed]:
+    def messages(self) -> list[OutboxMessage]:
         """Return the messages that carriers are to send."""
-        return [one.duty for one in self.effects if isinstance(one.duty, MessageOwed)]
+        return [one.content for one in self.entries if isinstance(one.content, OutboxMessage)]
 
-    def hang_ups(self) -> list[HangUpOwed]:
+    def hang_ups(self) -> list[OutboxHangUp]:
         """Return the calls that carriers are to end."""
-        return [one.duty for one in self.effects if isinstance(one.duty, HangUpOwed)]
+        return [one.content for one in self.entries if isinstance(one.content, OutboxHangUp)]
 
 
 class FakeCarriers:

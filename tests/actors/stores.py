@@ -6,8 +6,8 @@ from typing import Final
 
 from actors.kernel.paging import merged
 from engine.core.model.changes import AlertsErased, Change
-from engine.core.model.effects import Effect, QueueKey
 from engine.core.model.errors import StoreUnavailable
+from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import DebuggerEvent, Interaction, Participant, Session
 from engine.core.ports.operations import Page, PageCursor
 from storage.sqlite import SqliteStore
@@ -127,14 +127,14 @@ class Stores:
         """Find sessions that ended before a time."""
         return tuple([sid for store in self.all for sid in await store.sessions_closed_before(at, limit=limit)])
 
-    async def queues_owed(self) -> tuple[QueueKey, ...]:
-        """Name the queues of effects that are pending."""
-        return tuple(sorted({one for store in self.all for one in await store.queues_owed()}))
+    async def pending_queues(self) -> tuple[QueueKey, ...]:
+        """Name the queues that have pending entries."""
+        return tuple(sorted({one for store in self.all for one in await store.pending_queues()}))
 
-    async def effects_owed(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[Effect, ...]:
-        """Read pending effects of a queue, oldest first."""
-        owed = [await store.effects_owed(queue, after=after, limit=limit) for store in self.all]
-        return tuple(sorted((one for some in owed for one in some), key=lambda effect: effect.sid))[:limit]
+    async def pending_entries(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[OutboxEntry, ...]:
+        """Read pending entries of a queue, oldest first."""
+        entry = [await store.pending_entries(queue, after=after, limit=limit) for store in self.all]
+        return tuple(sorted((one for some in entry for one in some), key=lambda entry: entry.sid))[:limit]
 
     def alert(self, event_sid: str) -> DebuggerEvent | None:
         """Read one debugger event."""

@@ -125,12 +125,12 @@ async def test_a_silent_host_is_named_and_the_others_are_told(world: World, host
     pools = await asked.console.pools(None, most=9)
     found = await asked.console.find_sessions(None, sought(ALICE), most=9)
     events = await asked.control.alerts_page(None, AlertFilter(), PART)
-    owed = await asked.control.outbox_page(OutboxFilter(), PART)
+    entry = await asked.control.outbox_page(OutboxFilter(), PART)
     world.mend()
 
     name = f"host-{silent}"
     assert [status.name for status in statuses if not status.is_answering] == [name]
-    assert (pools.silent, found.silent, events.silent, owed.silent) == ((name,),) * 4
+    assert (pools.silent, found.silent, events.silent, entry.silent) == ((name,),) * 4
 
 
 @pytest.mark.parametrize("host_count", [3], indirect=True, ids=["three hosts"])

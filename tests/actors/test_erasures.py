@@ -7,7 +7,7 @@ import pytest
 
 from actors.control.erasures import Erasures
 from actors.kernel.patience import told
-from engine.core.model.changes import ErasureOwed, InteractionRecorded
+from engine.core.model.changes import ErasurePlanned, InteractionRecorded
 from engine.core.model.errors import PeerUnavailable
 from engine.core.model.placement import Placement
 from storage.sqlite import SqliteStore, claim, host_dir
@@ -44,13 +44,13 @@ async def test_a_debt_is_struck_out_when_the_last_host_has_paid(tmp_path: Path) 
     """Not before: after a restart both are asked again, which does no harm."""
     others, gone = Others(), session()
     store = opened(tmp_path)
-    owing = erasures(store, others)
-    await store.write(owing.owing(gone.sid))
+    outbox_entries = erasures(store, others)
+    await store.write(outbox_entries.planned(gone.sid))
     others.away = {2}
 
-    await owing.erase(gone.sid)
+    await outbox_entries.erase(gone.sid)
     await store.write(())
-    half_paid = store.erasures_owed()
+    half_paid = store.planned_erasures()
     await store.close()
     store = opened(tmp_path)
     others.away = set()
@@ -59,7 +59,7 @@ async def test_a_debt_is_struck_out_when_the_last_host_has_paid(tmp_path: Path) 
 
     assert half_paid == (gone.sid,)
     assert others.erased == [(1, (gone.sid,)), (1, (gone.sid,)), (2, (gone.sid,))]
-    assert store.erasures_owed() == ()
+    assert store.planned_erasures() == ()
     await store.close()
 
 
@@ -67,7 +67,7 @@ async def test_who_is_alone_owes_nothing(tmp_path: Path) -> None:
     """No row is written for nobody."""
     store = opened(tmp_path)
 
-    assert Erasures(store, {}).owing(session().sid) == ()
+    assert Erasures(store, {}).planned(session().sid) == ()
     await store.close()
 
 
@@ -80,7 +80,7 @@ async def test_a_debt_moves_with_the_data_and_is_paid_by_whoever_has_them(tmp_pa
         passed = [msgspec.structs.replace(interaction(one), proxy=proxy_on(place)) for one in (gone, kept)]
         await store.write([InteractionRecorded(one, is_elsewhere=True) for one in passed])
         if place == 0:
-            await store.write([ErasureOwed(gone.sid)])
+            await store.write([ErasurePlanned(gone.sid)])
         await store.close()
 
     rebalance(tmp_path, 1, lambda *_: None)
@@ -89,7 +89,7 @@ async def test_a_debt_moves_with_the_data_and_is_paid_by_whoever_has_them(tmp_pa
     await store.write(())
 
     assert [one.session_sid for one in interactions_since(store, 0.0)] == [kept.sid] * 3
-    assert store.erasures_owed() == ()
+    assert store.planned_erasures() == ()
     await store.close()
 
 

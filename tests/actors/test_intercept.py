@@ -52,7 +52,7 @@ async def test_a_blocked_event_goes_nowhere_and_stays_without_an_outbound_leg(wo
     assert (decision.outcome, decision.reason) == (Outcome.REFUSED, Reason.INTERCEPTED)
     assert decision.to == ""
     assert world.observer.codes() == [Code.CONTACT_REJECTED]
-    assert world.outbox.effects == []
+    assert world.outbox.entries == []
     assert [one.outbound.participant_sid for one in world.recorded()] == [None]
     assert (await world.look(session)).date_last_interaction == world.clock()
 
@@ -125,7 +125,7 @@ async def test_a_session_that_closes_meanwhile_routes_nothing(world: HookedWorld
     decision = await waiting
 
     assert (decision.outcome, decision.to) == (Outcome.REFUSED, "")
-    assert world.outbox.effects == []
+    assert world.outbox.entries == []
 
 
 async def test_a_partner_replaced_meanwhile_is_not_reached(world: HookedWorld) -> None:
@@ -265,7 +265,7 @@ async def test_the_store_failing_before_or_after_the_gate_routes_nothing(world: 
     world.hooks.go_on.set()
 
     assert (await waiting).outcome is Outcome.NOT_READY
-    assert world.outbox.effects == []
+    assert world.outbox.entries == []
 
 
 async def test_the_gate_gets_no_longer_than_its_own_limit(world: HookedWorld) -> None:

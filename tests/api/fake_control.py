@@ -9,8 +9,8 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from engine.core.model.effects import Effect
 from engine.core.model.errors import CATALOGUE, ApiError, Code, not_found
+from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import (
     Account,
     ApiKey,
@@ -104,7 +104,7 @@ class FakeControl:
         self.people: dict[str, Participant] = {}
         self.passed: dict[str, Interaction] = {}
         self.events: dict[str, DebuggerEvent] = {}
-        self.effects: dict[str, Effect] = {}
+        self.entries: dict[str, OutboxEntry] = {}
         self.asked: list[msgspec.Struct] = []
         self.batches: list[tuple[BatchItem, ...]] = []
 
@@ -516,23 +516,23 @@ class FakeControl:
             raise not_found(event_sid)
         return event
 
-    async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
+    async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[OutboxEntry]:
         self.asked.append(wanted)
-        found = [effect for effect in self.effects.values() if wanted.account_sid in {None, effect.account_sid}]
-        found = [effect for effect in found if wanted.is_dead in {None, effect.date_died is not None}]
+        found = [entry for entry in self.entries.values() if wanted.account_sid in {None, entry.account_sid}]
+        found = [entry for entry in found if wanted.is_dead in {None, entry.date_died is not None}]
         return paged(found, cursor, is_newest_first=False)
 
-    async def replay(self, effects: Sequence[Effect]) -> int:
+    async def replay(self, entries: Sequence[OutboxEntry]) -> int:
         self._commit()
-        dead = [effect for effect in effects if effect.date_died is not None]
-        self.effects |= {one.sid: msgspec.structs.replace(one, date_died=None, attempts=0) for one in dead}
+        dead = [entry for entry in entries if entry.date_died is not None]
+        self.entries |= {one.sid: msgspec.structs.replace(one, date_died=None, attempts=0) for one in dead}
         return len(dead)
 
-    async def drop(self, effects: Sequence[Effect]) -> int:
+    async def drop(self, entries: Sequence[OutboxEntry]) -> int:
         self._commit()
-        dead = [effect.sid for effect in effects if effect.date_died is not None]
+        dead = [entry.sid for entry in entries if entry.date_died is not None]
         for sid in dead:
-            del self.effects[sid]
+            del self.entries[sid]
         return len(dead)
 
     async def explain(self, *, proxy: str, sender: str) -> Explanation:

@@ -8,8 +8,8 @@ import pytest
 
 from engine.api.admin.app import create_admin_app
 from engine.api.admin.delivery_shapes import AlertList, OutboxChanged, OutboxCount, OutboxPage
-from engine.core.model.effects import AlertOwed, CallbackOwed, Effect, MessageOwed
 from engine.core.model.errors import Code
+from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, OutboxMessage
 from engine.core.model.records import Account, DebuggerEvent, Interaction, Kind, Leg, WebhookTrace
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import AlertFilter, OutboxFilter
@@ -53,32 +53,36 @@ def interaction(account: Account) -> Interaction:
 
 
 def owe(
-    control: FakeControl, account: Account, duty: CallbackOwed | MessageOwed | AlertOwed, *, is_dead: bool
-) -> Effect:
-    effect = Effect(
-        sid=control.mint(SidKind.EFFECT),
+    control: FakeControl, account: Account, content: OutboxCallback | OutboxMessage | OutboxAlert, *, is_dead: bool
+) -> OutboxEntry:
+    entry = OutboxEntry(
+        sid=control.mint(SidKind.OUTBOX_ENTRY),
         account_sid=account.sid,
-        duty=duty,
+        content=content,
         date_created=NOW,
         attempts=3 if is_dead else 0,
         last_error="no answer in time" if is_dead else "",
         date_died=NOW + 60 if is_dead else None,
     )
-    control.effects[effect.sid] = effect
-    return effect
+    control.entries[entry.sid] = entry
+    return entry
 
 
-def owe_callback(control: FakeControl, account: Account, *, is_dead: bool) -> Effect:
-    duty = CallbackOwed(url="https://user:word@shop.example/hook?to=%2B14155550123", interaction=interaction(account))
-    return owe(control, account, duty, is_dead=is_dead)
+def owe_callback(control: FakeControl, account: Account, *, is_dead: bool) -> OutboxEntry:
+    content = OutboxCallback(
+        url="https://user:word@shop.example/hook?to=%2B14155550123", interaction=interaction(account)
+    )
+    return owe(control, account, content, is_dead=is_dead)
 
 
-def owe_message(control: FakeControl, account: Account, *, is_dead: bool) -> Effect:
-    duty = MessageOwed(carrier="main", interaction_sid="KI1", sender="+14155550199", to="+14155550123", body=SECRET)
-    return owe(control, account, duty, is_dead=is_dead)
+def owe_message(control: FakeControl, account: Account, *, is_dead: bool) -> OutboxEntry:
+    content = OutboxMessage(
+        carrier="main", interaction_sid="KI1", sender="+14155550199", to="+14155550123", body=SECRET
+    )
+    return owe(control, account, content, is_dead=is_dead)
 
 
-async def test_outbox_shows_what_is_owed_but_not_what_is_said_and_to_whom(
+async def test_outbox_shows_entries_without_content_and_recipient(
     admin: httpx.AsyncClient, control: FakeControl, account: Account
 ) -> None:
     """Kind, destination, age, tries and error: no number, no text, no path or password of a URL."""
@@ -88,11 +92,11 @@ async def test_outbox_shows_what_is_owed_but_not_what_is_said_and_to_whom(
     response = await admin.get("/outbox")
 
     page = msgspec.json.decode(response.content, type=OutboxPage)
-    assert [effect.sid for effect in page.effects] == [callback.sid, message.sid]
-    assert [effect.kind for effect in page.effects] == ["callback", "message"]
-    assert [effect.destination for effect in page.effects] == ["https://shop.example", "carrier:main"]
-    assert [(effect.attempts, effect.last_error) for effect in page.effects] == [(3, "no answer in time"), (0, "")]
-    assert [effect.date_died for effect in page.effects] == ["2015-07-30T20:01:00Z", None]
+    assert [entry.sid for entry in page.entries] == [callback.sid, message.sid]
+    assert [entry.kind for entry in page.entries] == ["callback", "message"]
+    assert [entry.destination for entry in page.entries] == ["https://shop.example", "carrier:main"]
+    assert [(entry.attempts, entry.last_error) for entry in page.entries] == [(3, "no answer in time"), (0, "")]
+    assert [entry.date_died for entry in page.entries] == ["2015-07-30T20:01:00Z", None]
     assert page.after is None
     assert not any(secret in response.text for secret in (SECRET, "14155550", "word", "hook"))
 
@@ -129,16 +133,16 @@ async def test_outbox_goes_on_where_the_page_before_ended(
     admin: httpx.AsyncClient, control: FakeControl, account: Account
 ) -> None:
     """Also over pages longer than the control plane's."""
-    owed = [owe_callback(control, account, is_dead=False).sid for _ in range(250)]
+    entry = [owe_callback(control, account, is_dead=False).sid for _ in range(250)]
 
     first = msgspec.json.decode((await admin.get("/outbox?limit=150")).content, type=OutboxPage)
     rest = msgspec.json.decode((await admin.get(f"/outbox?limit=150&after={first.after}")).content, type=OutboxPage)
 
-    assert [effect.sid for effect in (*first.effects, *rest.effects)] == owed
+    assert [entry.sid for entry in (*first.entries, *rest.entries)] == entry
     assert rest.after is None
 
 
-async def test_effects_are_counted(admin: httpx.AsyncClient, control: FakeControl, account: Account) -> None:
+async def test_entries_are_counted(admin: httpx.AsyncClient, control: FakeControl, account: Account) -> None:
     """Those that are meant."""
     for _ in range(120):
         owe_callback(control, account, is_dead=True)
@@ -150,7 +154,7 @@ async def test_effects_are_counted(admin: httpx.AsyncClient, control: FakeContro
 
 
 @pytest.mark.parametrize("verb", ["replay", "drop"])
-async def test_only_dead_effects_are_changed(
+async def test_only_dead_entries_are_changed(
     admin: httpx.AsyncClient, control: FakeControl, account: Account, verb: str
 ) -> None:
     """Whatever the query says; those that are pending are on their way."""
@@ -160,8 +164,8 @@ async def test_only_dead_effects_are_changed(
     response = await admin.post(f"/outbox/{verb}?is_dead=false")
 
     assert msgspec.json.decode(response.content, type=OutboxChanged) == OutboxChanged(1, None)
-    assert pending.sid in control.effects
-    assert (dead.sid in control.effects) == (verb == "replay")
+    assert pending.sid in control.entries
+    assert (dead.sid in control.entries) == (verb == "replay")
 
 
 async def test_many_are_changed_in_several_requests(
@@ -175,7 +179,7 @@ async def test_many_are_changed_in_several_requests(
     rest = msgspec.json.decode((await admin.post(f"/outbox/replay?after={first.after}")).content, type=OutboxChanged)
 
     assert (first.changed, rest.changed, rest.after) == (1000, 200, None)
-    assert all(effect.date_died is None for effect in control.effects.values())
+    assert all(entry.date_died is None for entry in control.entries.values())
 
 
 @pytest.mark.parametrize(

@@ -14,21 +14,21 @@ from engine.channels.clients import CarrierClients, CarrierMisconfigured, Carrie
 from engine.channels.file.channel import FileChannel
 from engine.channels.twiml.sender import MessagesApiChannel
 from engine.core.model.changes import InteractionUpdated
-from engine.core.model.effects import Effect, HangUpOwed, MessageOwed
 from engine.core.model.errors import Code
+from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage
 from engine.core.model.records import Kind, LegStatus
 from engine.core.ports.operations import Carriers
 from engine.core.routing.legs import apply_report
 from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.outbound.settings import CarrierKind, CarrierSettings
-from tests.outbound.material import AC, NOW, QUICK, Remembered, client, clock, effect, interaction
+from tests.outbound.material import AC, NOW, QUICK, Remembered, client, clock, interaction, outbox_entry
 from tests.outbound.receiver import Receiver, Reply, receiving
 
 pytestmark = pytest.mark.anyio
 
 PLATFORM_AC = "AC" + "9" * 32
 STATUS_URL = "https://mask.example/inbound/status"
-MESSAGE = MessageOwed(
+MESSAGE = OutboxMessage(
     carrier="main",
     interaction_sid=interaction().sid,
     sender="+15105550001",
@@ -36,9 +36,9 @@ MESSAGE = MessageOwed(
     body="hi",
     media=("https://m.example/1",),
 )
-HANG_UP = HangUpOwed(carrier="main", call_sid="CA1")
-OWED = effect(MESSAGE, 7, session=1)
-HANGING_UP = effect(HANG_UP, 8, session=1)
+HANG_UP = OutboxHangUp(carrier="main", call_sid="CA1")
+ENTRY = outbox_entry(MESSAGE, 7, session=1)
+HANGING_UP = outbox_entry(HANG_UP, 8, session=1)
 
 
 class Reports:
@@ -166,18 +166,18 @@ async def test_a_hang_up_through_a_carrier_that_cannot_is_a_dead_end() -> None:
 
 
 async def test_a_message_is_sent_and_its_leg_reported(receiver: Receiver) -> None:
-    """Authenticated, with our status URL and the effect's SID as idempotency token."""
+    """Authenticated, with our status URL and the entry's SID as idempotency token."""
     reports = Reports()
     receiver.behaviour = lambda _: answer(201, sid="SM9", status="accepted")
 
     async with clients(reports, messages_api(receiver.url)) as carriers:
-        delivery = await carriers.deliver(OWED, MESSAGE)
+        delivery = await carriers.deliver(ENTRY, MESSAGE)
 
     request = receiver.received[0]
     assert delivery.is_done
     assert request.path == f"/2010-04-01/Accounts/{PLATFORM_AC}/Messages.json"
     assert request.headers["authorization"].startswith("Basic ")
-    assert request.headers["i-twilio-idempotency-token"] == OWED.sid
+    assert request.headers["i-twilio-idempotency-token"] == ENTRY.sid
     assert request.lists == {
         "From": ["+15105550001"],
         "To": ["+14155550100"],
@@ -193,7 +193,7 @@ async def test_a_good_answer_that_says_nothing_leaves_the_state_open(receiver: R
     reports = Reports()
 
     async with clients(reports, messages_api(receiver.url)) as carriers:
-        delivery = await carriers.deliver(OWED, MESSAGE)
+        delivery = await carriers.deliver(ENTRY, MESSAGE)
 
     assert delivery.is_done
     assert reports.made == [leg(LegStatus.DELIVERY_UNKNOWN)]
@@ -206,7 +206,7 @@ async def test_a_carrier_whose_answer_broke_off_has_taken_the_message(receiver: 
     receiver.behaviour = lambda _: Reply(raw=b"HTTP/1.1 201 Created\r\n" + rest)
 
     async with clients(reports, messages_api(receiver.url)) as carriers:
-        delivery = await carriers.deliver(OWED, MESSAGE)
+        delivery = await carriers.deliver(ENTRY, MESSAGE)
 
     assert delivery.is_done
     assert reports.made == [leg(LegStatus.DELIVERY_UNKNOWN)]
@@ -219,8 +219,8 @@ async def test_a_message_is_not_repeated_where_a_kept_connection_had_ended(recei
     receiver.behaviour = lambda _: next(answers)
 
     async with clients(reports, messages_api(receiver.url)) as carriers:
-        await carriers.deliver(OWED, MESSAGE)
-        delivery = await carriers.deliver(OWED, MESSAGE)
+        await carriers.deliver(ENTRY, MESSAGE)
+        delivery = await carriers.deliver(ENTRY, MESSAGE)
 
     assert (delivery.may_retry, delivery.may_be_taken) == (False, True)
     assert len(receiver.received) == 2
@@ -233,7 +233,7 @@ async def test_a_carrier_that_is_busy_is_tried_again(receiver: Receiver, status:
     receiver.behaviour = lambda _: answer(status, code=20429, message="Too many requests")
 
     async with clients(reports, messages_api(receiver.url)) as carriers:
-        delivery = await carriers.deliver(OWED, MESSAGE)
+        delivery = await carriers.deliver(ENTRY, MESSAGE)
 
     assert (delivery.may_retry, delivery.may_be_taken) == (True, False)
     assert reports.made == []
@@ -245,7 +245,7 @@ async def test_a_carrier_that_is_not_reached_is_tried_again() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         async with clients(reports, messages_api(f"http://127.0.0.1:{taken.getsockname()[1]}")) as carriers:
-            delivery = await carriers.deliver(OWED, MESSAGE)
+            delivery = await carriers.deliver(ENTRY, MESSAGE)
 
     assert (delivery.may_retry, delivery.may_be_taken) == (True, False)
 
@@ -259,8 +259,8 @@ async def test_what_may_have_been_taken_is_not_sent_again(receiver: Receiver, re
     receiver.behaviour = lambda _: reply
 
     async with clients(reports, messages_api(receiver.url)) as carriers:
-        delivery = await carriers.deliver(OWED, MESSAGE)
-        await carriers.gave_up(OWED, MESSAGE, delivery)
+        delivery = await carriers.deliver(ENTRY, MESSAGE)
+        await carriers.gave_up(ENTRY, MESSAGE, delivery)
 
     assert (delivery.is_done, delivery.may_retry, delivery.may_be_taken) == (False, False, True)
     assert reports.made == [leg(LegStatus.DELIVERY_UNKNOWN, problem=delivery.error)]
@@ -274,8 +274,8 @@ async def test_a_refusal_fails_the_leg(receiver: Receiver, status: int) -> None:
     receiver.behaviour = lambda _: answer(status, code=21610, message="+14155550100 has opted out")
 
     async with clients(reports, messages_api(receiver.url)) as carriers:
-        delivery = await carriers.deliver(OWED, MESSAGE)
-        await carriers.gave_up(OWED, MESSAGE, delivery)
+        delivery = await carriers.deliver(ENTRY, MESSAGE)
+        await carriers.gave_up(ENTRY, MESSAGE, delivery)
 
     problem = f"carrier answered {status} with 21610: +1415555XXXX has opted out"
     assert (delivery.error, delivery.may_retry, delivery.may_be_taken) == (problem, False, False)
@@ -289,7 +289,7 @@ async def test_a_report_that_the_store_cannot_take_is_made_again(receiver: Recei
     receiver.behaviour = lambda _: answer(201, sid="SM9", status="queued")
 
     async with clients(reports, messages_api(receiver.url)) as carriers:
-        await carriers.deliver(OWED, MESSAGE)
+        await carriers.deliver(ENTRY, MESSAGE)
 
     assert len(receiver.received) == 1
     assert reports.made == [leg(LegStatus.QUEUED, resource_sid="SM9")] * 3
@@ -350,16 +350,16 @@ async def test_the_file_carrier_appends_what_would_be_sent(tmp_path: Path) -> No
     carrier = CarrierSettings(name="main", kind=CarrierKind.FILE, path=str(path))
 
     async with clients(reports, carrier) as carriers:
-        sent = await carriers.deliver(OWED, MESSAGE)
+        sent = await carriers.deliver(ENTRY, MESSAGE)
         ended = await carriers.deliver(HANGING_UP, HANG_UP)
 
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert sent.is_done
     assert ended.is_done
     assert [line["type"] for line in lines] == ["message", "hang-up"]
-    assert lines[0].items() >= {"effect": OWED.sid, "at": NOW, "to": "+14155550100", "body": "hi"}.items()
+    assert lines[0].items() >= {"effect": ENTRY.sid, "at": NOW, "to": "+14155550100", "body": "hi"}.items()
     assert path.stat().st_mode & 0o777 == 0o600
-    assert reports.made == [leg(LegStatus.SENT, resource_sid="SM" + OWED.sid[2:])]
+    assert reports.made == [leg(LegStatus.SENT, resource_sid="SM" + ENTRY.sid[2:])]
 
 
 async def test_a_file_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
@@ -367,18 +367,20 @@ async def test_a_file_that_cannot_be_written_is_tried_again(tmp_path: Path) -> N
     carrier = CarrierSettings(name="main", kind=CarrierKind.FILE, path=str(tmp_path / "missing" / "sent.jsonl"))
 
     async with clients(Reports(), carrier) as carriers:
-        delivery = await carriers.deliver(OWED, MESSAGE)
+        delivery = await carriers.deliver(ENTRY, MESSAGE)
 
     assert delivery.may_retry
 
 
 async def test_a_carrier_that_is_configured_no_more_is_a_dead_end() -> None:
-    """The operator may replay the effect when it is back."""
-    gone = Effect(sid=OWED.sid, account_sid=AC, duty=msgspec.structs.replace(MESSAGE, carrier="gone"), date_created=NOW)
-    assert isinstance(gone.duty, MessageOwed)
+    """The operator may replay the entry when it is back."""
+    gone = OutboxEntry(
+        sid=ENTRY.sid, account_sid=AC, content=msgspec.structs.replace(MESSAGE, carrier="gone"), date_created=NOW
+    )
+    assert isinstance(gone.content, OutboxMessage)
 
     async with clients(Reports(), messages_api("http://127.0.0.1:1")) as carriers:
-        delivery = await carriers.deliver(gone, gone.duty)
+        delivery = await carriers.deliver(gone, gone.content)
 
     assert (delivery.is_done, delivery.may_retry) == (False, False)
 

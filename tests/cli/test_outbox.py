@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from engine.core.model.changes import AccountSaved, EffectFailed, EffectOwed
-from engine.core.model.effects import Effect, HangUpOwed, MessageOwed
+from engine.core.model.changes import AccountSaved, EntryAdded, EntryFailed
+from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage
 from engine.core.model.records import Account
 from engine.core.model.sids import SidKind, ordered_sid
 from engine.runtime import clock
@@ -26,26 +26,28 @@ OTHER = "AC" + "b" * 32
 SESSION = "KC" + "c" * 32
 
 
-def effect(number: int, *, account: str = ACCOUNT, age: float = 0.0, session: str | None = SESSION) -> Effect:
+def outbox_entry(
+    number: int, *, account: str = ACCOUNT, age: float = 0.0, session: str | None = SESSION
+) -> OutboxEntry:
     """A message of a carrier that is not configured, so that nobody can send it."""
-    sid = ordered_sid(SidKind.EFFECT, milliseconds=number, counter=0, random_bits=0)
-    duty = MessageOwed(
+    sid = ordered_sid(SidKind.OUTBOX_ENTRY, milliseconds=number, counter=0, random_bits=0)
+    content = OutboxMessage(
         carrier="main", interaction_sid="KI" + "0" * 32, sender="+14155550199", to="+14155550123", body="secret"
     )
-    return Effect(sid=sid, account_sid=account, session_sid=session, duty=duty, date_created=clock() - age)
+    return OutboxEntry(sid=sid, account_sid=account, session_sid=session, content=content, date_created=clock() - age)
 
 
-async def fill(directory: Path, *dead: Effect, pending: tuple[Effect, ...] = ()) -> None:
+async def fill(directory: Path, *dead: OutboxEntry, pending: tuple[OutboxEntry, ...] = ()) -> None:
     store = SqliteStore.open(directory, observer=Telemetry())
     await store.start()
     try:
         await store.write(
             [AccountSaved(Account(sid=sid, auth_token="0" * 32, friendly_name="")) for sid in (ACCOUNT, OTHER)]
         )
-        await store.write([EffectOwed(one) for one in (*dead, *pending)])
+        await store.write([EntryAdded(one) for one in (*dead, *pending)])
         await store.write(
             [
-                EffectFailed(effect_sid=one.sid, attempts=3, error=f"refused {index}", at=clock(), is_dead=True)
+                EntryFailed(entry_sid=one.sid, attempts=3, error=f"refused {index}", at=clock(), is_dead=True)
                 for index, one in enumerate(dead)
             ]
         )
@@ -55,8 +57,8 @@ async def fill(directory: Path, *dead: Effect, pending: tuple[Effect, ...] = ())
 
 @pytest.fixture(params=["server", "no server"])
 def place(request: pytest.FixtureRequest, start_server: StartServer, tmp_path: Path) -> Path:
-    """A data directory with three dead effects and one of another account, that a server has or nobody."""
-    dead = (effect(1, age=7200), effect(2), effect(3, session=None), effect(4, account=OTHER))
+    """A data directory with three dead entries and one of another account, that a server has or nobody."""
+    dead = (outbox_entry(1, age=7200), outbox_entry(2), outbox_entry(3, session=None), outbox_entry(4, account=OTHER))
     asyncio.run(fill(tmp_path, *dead))
     if request.param == "server":
         start_server("--data-dir", str(tmp_path))
@@ -64,12 +66,12 @@ def place(request: pytest.FixtureRequest, start_server: StartServer, tmp_path: P
 
 
 def listed(run: Run, place: Path, *arguments: object) -> list[int]:
-    """Return which of the effects are listed."""
+    """Return which of the entries are listed."""
     page = json.loads(run("outbox", "list", *arguments, "--data-dir", place, "--json").output)
     return [int(one["sid"][2:14], 16) for one in page["effects"]]
 
 
-def test_what_is_owed_is_listed_without_numbers(run: Run, place: Path) -> None:
+def test_entries_are_listed_without_numbers(run: Run, place: Path) -> None:
     """A table for people: kind, destination, age, tries, state, error."""
     table = run("outbox", "list", "--data-dir", place).output
 
@@ -90,7 +92,7 @@ def test_filters_narrow_the_list(run: Run, place: Path) -> None:
     assert listed(run, place, "--dead", "--limit", 2) == [1, 2]
 
 
-def test_dropped_effects_are_gone(run: Run, place: Path) -> None:
+def test_dropped_entries_are_gone(run: Run, place: Path) -> None:
     """Those that the filters mean, and no others."""
     dropped = run("outbox", "drop", "--account", OTHER, "--yes", "--data-dir", place)
 
@@ -107,9 +109,9 @@ def test_nothing_changes_without_a_yes(run: Run, place: Path) -> None:
     assert listed(run, place) == [1, 2, 3, 4]
 
 
-def test_replayed_effects_are_owed_again(run: Run, tmp_path: Path) -> None:
+def test_replayed_entries_are_pending_again(run: Run, tmp_path: Path) -> None:
     """From the first try; a server that starts later delivers them."""
-    asyncio.run(fill(tmp_path, effect(1), effect(2), pending=(effect(3),)))
+    asyncio.run(fill(tmp_path, outbox_entry(1), outbox_entry(2), pending=(outbox_entry(3),)))
 
     replayed = run("outbox", "replay", "--error", "refused 0", "--yes", "--data-dir", tmp_path, "--json")
 
@@ -118,11 +120,11 @@ def test_replayed_effects_are_owed_again(run: Run, tmp_path: Path) -> None:
     assert listed(run, tmp_path, "--dead") == [2]
 
 
-def test_a_running_server_tries_replayed_effects_at_once(run: Run, start_server: StartServer, tmp_path: Path) -> None:
+def test_a_running_server_tries_replayed_entries_at_once(run: Run, start_server: StartServer, tmp_path: Path) -> None:
     """Without a restart: a hang-up is written to the carrier's file."""
-    hang_up = HangUpOwed(carrier="paper", call_sid="CA1")
-    sid = ordered_sid(SidKind.EFFECT, milliseconds=1, counter=0, random_bits=0)
-    asyncio.run(fill(tmp_path, Effect(sid=sid, account_sid=ACCOUNT, duty=hang_up, date_created=clock())))
+    hang_up = OutboxHangUp(carrier="paper", call_sid="CA1")
+    sid = ordered_sid(SidKind.OUTBOX_ENTRY, milliseconds=1, counter=0, random_bits=0)
+    asyncio.run(fill(tmp_path, OutboxEntry(sid=sid, account_sid=ACCOUNT, content=hang_up, date_created=clock())))
     config, file = tmp_path / "maskline.toml", tmp_path / "sent.ndjson"
     config.write_text(f'[carriers.paper]\nkind = "file"\npath = "{file}"\n')
     start_server("--data-dir", str(tmp_path), "--config", str(config))

@@ -11,8 +11,8 @@ from starlette.types import ASGIApp
 
 from engine.console.app import create_console
 from engine.console.settings import ConsoleSettings
-from engine.core.model.effects import CallbackOwed, Effect
 from engine.core.model.errors import Code
+from engine.core.model.outbox import OutboxCallback, OutboxEntry
 from engine.core.model.overview import HostStatus, PoolReport, PoolReports
 from engine.core.model.records import (
     Account,
@@ -240,13 +240,13 @@ class Holdings(msgspec.Struct):
     session: Session
     interaction: Interaction
     event: DebuggerEvent
-    effect: Effect
+    entry: OutboxEntry
     number_sid: str
 
     @property
     def sids(self) -> tuple[str, ...]:
         """All their SIDs."""
-        records = (self.service, self.session, self.interaction, self.event, self.effect)
+        records = (self.service, self.session, self.interaction, self.event, self.entry)
         return (*(one.sid for one in records), self.number_sid)
 
     @property
@@ -286,19 +286,19 @@ async def furnish(
         webhook=WebhookTrace(url=f"https://shop.example/{text}", problem=text),
     )
     control.events[event.sid] = event
-    effect = Effect(
-        sid=control.mint(SidKind.EFFECT),
+    entry = OutboxEntry(
+        sid=control.mint(SidKind.OUTBOX_ENTRY),
         account_sid=account.sid,
         service_sid=service.sid,
         session_sid=session.sid,
-        duty=CallbackOwed(url="https://shop.example/told", interaction=interaction),
+        content=OutboxCallback(url="https://shop.example/told", interaction=interaction),
         date_created=NOW - 60,
         attempts=3,
         last_error=text,
         date_died=NOW,
     )
-    control.effects[effect.sid] = effect
-    return Holdings(service, session, interaction, event, effect, number.sid)
+    control.entries[entry.sid] = entry
+    return Holdings(service, session, interaction, event, entry, number.sid)
 
 
 def explained(holdings: Holdings, *, proxy: str = "+12125551000", sender: str = "+1415555XXXX") -> Explanation:

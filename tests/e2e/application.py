@@ -102,7 +102,7 @@ def eventually(is_so: Callable[[], bool], *, seconds: float = BOUND_SECONDS) -> 
     return True
 
 
-def owed(server: LiveServer, **wanted: str) -> int:
+def pending(server: LiveServer, **wanted: str) -> int:
     """Count what is owed and not dead; it is there from before the answer until it is settled."""
     query = "&".join(f"{name}={value}" for name, value in {**wanted, "is_dead": "false"}.items())
     count: int = server.admin("GET", f"/outbox/count?{query}")["count"]
@@ -111,7 +111,7 @@ def owed(server: LiveServer, **wanted: str) -> int:
 
 def settled(tenant: Tenant, *, seconds: float = BOUND_SECONDS) -> bool:
     """Wait until nothing is owed on behalf of an account; what was not told by then never will be."""
-    return eventually(lambda: owed(tenant.server, account_sid=tenant.sid) == 0, seconds=seconds)
+    return eventually(lambda: pending(tenant.server, account_sid=tenant.sid) == 0, seconds=seconds)
 
 
 def alerts(tenant: Tenant) -> list[Json]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.live_cluster import LiveCluster
-from tests.e2e.application import TOLD, owed, serving, settled
+from tests.e2e.application import TOLD, pending, serving, settled
 from tests.e2e.flood import flood
 from tests.e2e.live import MASKLINE, LiveServer, clean_environment
 from tests.e2e.tenant import Tenant, new_tenant
@@ -80,7 +80,7 @@ def test_a_backup_under_traffic_is_whole_and_calls_nobody_until_released(
         restored = maskline("restore", tmp_path / "copy", "--data-dir", tmp_path / "new")
         heard = len(application.receiver.received)
         again = keep(tenant.moved(start(tmp_path / "new")))
-        pending = owed(again.server, account_sid=tenant.sid)
+        left = pending(again.server, account_sid=tenant.sid)
         asyncio.run(flood(again, pairings, each=1))
         listed = maskline("outbox", "list", "--data-dir", tmp_path / "new")
         time.sleep(COUNTS_SECONDS + 1)  # nothing tells that nothing comes
@@ -92,8 +92,8 @@ def test_a_backup_under_traffic_is_whole_and_calls_nobody_until_released(
 
     assert (answered, after) == (20, 5)
     assert "backed up" in said
-    assert f"{pending} deliveries are held" in restored
-    assert pending == 20
+    assert f"{left} deliveries are held" in restored
+    assert left == 20
     assert "deliveries are held" in listed
     assert heard_while_held == heard
     assert "maskline_deliveries_held 1" in ready

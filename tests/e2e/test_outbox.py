@@ -18,7 +18,7 @@ from tests.e2e.application import (
     Application,
     codes,
     eventually,
-    owed,
+    pending,
     serving,
     settled,
 )
@@ -65,27 +65,27 @@ def test_a_receiver_that_was_dead_is_told_everything_in_order(start_server: Star
         pairings = [service.pairing() for _ in range(10)]
         answered = asyncio.run(flood(tenant, pairings, each=5))
         assert eventually(lambda: all_tried(tenant, 10))
-        pending = owed(tenant.server, account_sid=tenant.sid)
+        left = pending(tenant.server, account_sid=tenant.sid)
 
     with serving(port=port) as application:
         assert settled(tenant)
         told = texts_told(application.asked(TOLD))
 
-    assert (answered, pending) == (50, 50)
+    assert (answered, left) == (50, 50)
     assert told == {pairing.sid: list(range(5)) for pairing in pairings}
     assert len(application.receiver.received) == 50
 
 
 def all_tried(tenant: Tenant, count: int) -> bool:
-    """Tell whether so many effects have failed at least once."""
-    effects = tenant.server.admin("GET", "/outbox?limit=1000")["effects"]
-    return len([effect for effect in effects if effect["attempts"]]) >= count
+    """Tell whether so many entries have failed at least once."""
+    entries = tenant.server.admin("GET", "/outbox?limit=1000")["effects"]
+    return len([entry for entry in entries if entry["attempts"]]) >= count
 
 
 SESSIONS, EACH = 50, 200
 
 
-def test_kill_9_with_ten_thousand_owed_loses_none(start_server: StartServer, keep: Keep) -> None:
+def test_kill_9_with_ten_thousand_pending_loses_none(start_server: StartServer, keep: Keep) -> None:
     """Two kills, the second in the middle of the delivery: each is told, in order; repeats are known by their key."""
     tenant = keep(new_tenant(start_server(*FLAGS, public_url=PUBLIC)))
     with serving() as application:
@@ -94,7 +94,7 @@ def test_kill_9_with_ten_thousand_owed_loses_none(start_server: StartServer, kee
         application.answers(TOLD, Reply(hangs=True))
         answered = asyncio.run(flood(tenant, pairings, each=EACH))
         tenant = keep(killed_and_restarted(tenant, start_server))
-        pending = owed(tenant.server, account_sid=tenant.sid)
+        left = pending(tenant.server, account_sid=tenant.sid)
         assert eventually(lambda: metric(tenant.server, "maskline_outbox_pending") == SESSIONS * EACH)
         held = metric(tenant.server, "maskline_outbox_held")
 
@@ -104,7 +104,7 @@ def test_kill_9_with_ten_thousand_owed_loses_none(start_server: StartServer, kee
         tenant = keep(killed_and_restarted(tenant, start_server))
         assert settled(tenant, seconds=40)
 
-    assert (answered, pending) == (SESSIONS * EACH, SESSIONS * EACH)
+    assert (answered, left) == (SESSIONS * EACH, SESSIONS * EACH)
     assert held <= 1_000
     told = texts_told(application.receiver.received)
     assert told == {pairing.sid: list(range(EACH)) for pairing in pairings}
@@ -142,7 +142,7 @@ def test_a_hanging_receiver_slows_nobody_else(start_server: StartServer, keep: K
         assert len(told) == 105
         assert len(hanging.asked(GATE)) == 5
         assert len(hanging.asked(TOLD)) == 8  # deliveries_per_destination
-        assert owed(tenant.server, service_sid=slow.sid) == 600
+        assert pending(tenant.server, service_sid=slow.sid) == 600
         hanging.answers(TOLD, Reply())
         hanging.receiver.release()
         assert settled(tenant)
@@ -192,8 +192,8 @@ class Letters:
 
     def listed(self, *filters: str) -> list[Json]:
         """List in JSON."""
-        effects: list[Json] = json.loads(self.run("list", "--json", *filters))["effects"]
-        return effects
+        entries: list[Json] = json.loads(self.run("list", "--json", *filters))["effects"]
+        return entries
 
 
 @pytest.fixture

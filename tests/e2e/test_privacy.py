@@ -10,7 +10,7 @@ import httpx
 from click.testing import CliRunner
 
 from engine.cli import main
-from tests.e2e.application import DEBUGGER, Application, eventually, owed
+from tests.e2e.application import DEBUGGER, Application, eventually, pending
 from tests.e2e.carrier import call_form
 from tests.e2e.feed import Feed
 from tests.e2e.live import NO_TLS, LiveServer, on_both_runtimes
@@ -171,7 +171,7 @@ def test_no_whole_number_is_written_anywhere(start_server: StartServer, applicat
     answers = [one for one in calls(tenant, pairing.first.proxy, planted) if "Dial" not in one]
     hooks(tenant, service.path, (pairing.first.identifier, pairing.first.proxy), planted)
     assert eventually(lambda: len(application.asked(DEBUGGER)) >= EVENTS)
-    assert eventually(lambda: owed(server, account_sid=tenant.sid) == 0)
+    assert eventually(lambda: pending(server, account_sid=tenant.sid) == 0)
 
     names = {
         "account": tenant.sid,

@@ -1,4 +1,4 @@
-"""What the egress tests are made of: effects, a store in memory, an observer that remembers."""
+"""What the egress tests are made of: entries, a store in memory, an observer that remembers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from engine.core.model.changes import Change, EffectFailed, EffectSettled
-from engine.core.model.effects import CallbackOwed, Duty, Effect, QueueKey
+from engine.core.model.changes import Change, EntryFailed, EntrySettled
 from engine.core.model.errors import StoreUnavailable
+from engine.core.model.outbox import OutboxCallback, OutboxContent, OutboxEntry, QueueKey
 from engine.core.model.records import DebuggerEvent, Interaction, Kind, Leg, LegStatus
 from engine.core.model.sids import SidKind, ordered_sid
-from engine.core.ports.observing import DeliveryEnd, DutyKind, HookEnd, HookKind
+from engine.core.ports.observing import DeliveryEnd, HookEnd, HookKind, OutboxKind
 from engine.outbound.client import Client, guarded_client
 from engine.outbound.settings import EgressSettings
 
@@ -66,43 +66,45 @@ def interaction(number: int = 1, *, session: int = 1, status: LegStatus = LegSta
     )
 
 
-def effect(duty: Duty, number: int = 1, *, session: int | None = None, attempts: int = 0) -> Effect:
-    return Effect(
-        sid=sid(SidKind.EFFECT, number),
+def outbox_entry(
+    content: OutboxContent, number: int = 1, *, session: int | None = None, attempts: int = 0
+) -> OutboxEntry:
+    return OutboxEntry(
+        sid=sid(SidKind.OUTBOX_ENTRY, number),
         account_sid=AC,
         service_sid=KS,
         session_sid=None if session is None else sid(SidKind.SESSION, session),
-        duty=duty,
+        content=content,
         date_created=NOW,
         attempts=attempts,
     )
 
 
-def callback(url: str, number: int = 1, *, session: int | None = None, attempts: int = 0) -> Effect:
-    duty = CallbackOwed(url=url, interaction=interaction(number, session=session or number))
-    return effect(duty, number, session=session or number, attempts=attempts)
+def callback(url: str, number: int = 1, *, session: int | None = None, attempts: int = 0) -> OutboxEntry:
+    content = OutboxCallback(url=url, interaction=interaction(number, session=session or number))
+    return outbox_entry(content, number, session=session or number, attempts=attempts)
 
 
 class MemoryStore:
-    """What the courier needs of a store, in memory; fails when told to."""
+    """What the worker needs of a store, in memory; fails when told to."""
 
     def __init__(self) -> None:
-        self.pending: dict[str, Effect] = {}
-        self.dead: dict[str, Effect] = {}
+        self.pending: dict[str, OutboxEntry] = {}
+        self.dead: dict[str, OutboxEntry] = {}
         self.groups: list[int] = []
         self.is_down = False
         self.most_read = 0
         self._changed = asyncio.Event()
 
-    def keep(self, effects: Sequence[Effect]) -> None:
-        """Hold effects as committed."""
-        self.pending |= {effect.sid: effect for effect in effects}
+    def keep(self, entries: Sequence[OutboxEntry]) -> None:
+        """Hold entries as committed."""
+        self.pending |= {entry.sid: entry for entry in entries}
 
-    async def queues_owed(self) -> tuple[QueueKey, ...]:
+    async def pending_queues(self) -> tuple[QueueKey, ...]:
         """Name them."""
-        return tuple({effect.queue for effect in self.pending.values()})
+        return tuple({entry.queue for entry in self.pending.values()})
 
-    async def effects_owed(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[Effect, ...]:
+    async def pending_entries(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[OutboxEntry, ...]:
         """Read as the port says."""
         rows = [self.pending[sid] for sid in sorted(self.pending) if sid > (after or "")]
         found = tuple(row for row in rows if row.queue == queue)[:limit]
@@ -129,18 +131,18 @@ class MemoryStore:
 
     def _apply(self, change: Change) -> None:
         match change:
-            case EffectSettled(effect_sid):
-                self.pending.pop(effect_sid, None)
-            case EffectFailed(effect_sid=effect_sid) if effect_sid in self.pending:
+            case EntrySettled(entry_sid):
+                self.pending.pop(entry_sid, None)
+            case EntryFailed(entry_sid=entry_sid) if entry_sid in self.pending:
                 failed = msgspec.structs.replace(
-                    self.pending[effect_sid],
+                    self.pending[entry_sid],
                     attempts=change.attempts,
                     last_error=change.error,
                     date_died=change.at if change.is_dead else None,
                 )
-                self.pending[effect_sid] = failed
+                self.pending[entry_sid] = failed
                 if change.is_dead:
-                    self.dead[effect_sid] = self.pending.pop(effect_sid)
+                    self.dead[entry_sid] = self.pending.pop(entry_sid)
             case _:
                 raise AssertionError(change)
 
@@ -150,14 +152,14 @@ class Remembered:
 
     def __init__(self) -> None:
         self.hooks: list[tuple[HookKind, HookEnd]] = []
-        self.deliveries: list[tuple[DutyKind, DeliveryEnd]] = []
+        self.deliveries: list[tuple[OutboxKind, DeliveryEnd]] = []
         self.events: list[DebuggerEvent] = []
 
     def asked(self, hook: HookKind, end: HookEnd) -> None:
         """Remember a question."""
         self.hooks.append((hook, end))
 
-    def delivered(self, kind: DutyKind, end: DeliveryEnd) -> None:
+    def delivered(self, kind: OutboxKind, end: DeliveryEnd) -> None:
         """Remember a try."""
         self.deliveries.append((kind, end))
 

@@ -12,14 +12,14 @@ from engine.core.model.changes import (
     AlertRaised,
     BatchKeyUsed,
     Change,
-    EffectOwed,
+    EntryAdded,
     InteractionRecorded,
     NumberSaved,
     RegistryAdvanced,
     ServiceSaved,
     SessionCreated,
 )
-from engine.core.model.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed
+from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, OutboxHangUp, OutboxMessage
 from engine.core.model.placement import owner_of
 from engine.core.model.records import DebuggerEvent, Interaction, Kind, Participant, Session, SessionStatus
 from engine.core.model.sids import SidKind, ordered_sid, pack, unpack
@@ -32,11 +32,11 @@ from tests.storage.material import (
     Observed,
     account,
     alert,
-    effect,
     interaction,
     interactions_since,
     mint,
     number,
+    outbox_entry,
     participant,
     service,
     session,
@@ -52,7 +52,7 @@ class World(msgspec.Struct):
     registry: Registry
     sessions: list[tuple[Session, tuple[Participant, ...]]]
     interactions: list[Interaction]
-    effects: list[Effect]
+    entries: list[OutboxEntry]
     alerts: list[DebuggerEvent]
     keys: list[BatchKeyUsed]
     activated: list[str] = []
@@ -66,17 +66,17 @@ class Held(msgspec.Struct):
     world: World
 
 
-def owner_of_effect(effect: Effect, hosts: int) -> int:
-    """Return where an effect belongs, as the documents say it."""
-    match effect.duty:
-        case CallbackOwed(interaction=about):
+def owner_of_entry(entry: OutboxEntry, hosts: int) -> int:
+    """Return where an entry belongs, as the documents say it."""
+    match entry.content:
+        case OutboxCallback(interaction=about):
             return owner_of(about.proxy, hosts)
-        case MessageOwed(sender=sender):
+        case OutboxMessage(sender=sender):
             return owner_of(sender, hosts)
-        case HangUpOwed():
-            return owner_of(effect.service_sid or effect.account_sid, hosts)
+        case OutboxHangUp():
+            return owner_of(entry.service_sid or entry.account_sid, hosts)
         case _:
-            return owner_of(effect.account_sid, hosts)
+            return owner_of(entry.account_sid, hosts)
 
 
 def shares(world: World, hosts: int) -> list[list[Change]]:
@@ -94,8 +94,8 @@ def shares(world: World, hosts: int) -> list[list[Change]]:
         place = owner_of(passed.proxy, hosts)
         is_elsewhere = owner_of(passed.service_sid, hosts) != place
         found[place].append(InteractionRecorded(passed, is_elsewhere=is_elsewhere))
-    for owed in world.effects:
-        found[owner_of_effect(owed, hosts)].append(EffectOwed(owed))
+    for entry in world.entries:
+        found[owner_of_entry(entry, hosts)].append(EntryAdded(entry))
     for event, raised in enumerate(world.alerts):
         found[event % hosts].append(AlertRaised(raised))
     return found
@@ -122,7 +122,7 @@ def joined(held: Sequence[Held]) -> World:
         registry=held[0].world.registry,
         sessions=sorted((one for each in held for one in each.world.sessions), key=lambda one: one[0].sid),
         interactions=sorted((one for each in held for one in each.world.interactions), key=lambda one: one.sid),
-        effects=sorted((one for each in held for one in each.world.effects), key=lambda one: one.sid),
+        entries=sorted((one for each in held for one in each.world.entries), key=lambda one: one.sid),
         alerts=sorted((one for each in held for one in each.world.alerts), key=lambda one: one.sid),
         keys=sorted((one for each in held for one in each.world.keys), key=lambda one: one.session_sid),
     )
@@ -138,7 +138,7 @@ def astray(held: Sequence[Held]) -> list[object]:
             *((one, owner_of(one.service_sid, hosts)) for one, _ in each.world.sessions),
             *((one, owner_of(one.service_sid, hosts)) for one in each.world.keys),
             *((one, owner_of(one.proxy, hosts)) for one in each.world.interactions),
-            *((one, owner_of_effect(one, hosts)) for one in each.world.effects),
+            *((one, owner_of_entry(one, hosts)) for one in each.world.entries),
             *((one, owner_of(one.account_sid, hosts)) for one in each.world.alerts),
         ]
         if owner != place
@@ -172,15 +172,15 @@ def add_session(world: World, service_sid: str, proxies: Sequence[str], *, at: f
     for proxy in proxies:
         passed = interaction(made, kind=Kind.MESSAGE, sender=alice, receiver=bob, at=at)
         world.interactions.append(msgspec.structs.replace(passed, proxy=proxy))
-        told = CallbackOwed(url="https://app.example/callback", interaction=world.interactions[-1])
-        sent = MessageOwed(carrier="main", interaction_sid=passed.sid, sender=proxy, to=alice.identifier, body="hi")
-        world.effects += [effect(made, duty=told, at=at), effect(made, duty=sent, at=at)]
+        told = OutboxCallback(url="https://app.example/callback", interaction=world.interactions[-1])
+        sent = OutboxMessage(carrier="main", interaction_sid=passed.sid, sender=proxy, to=alice.identifier, body="hi")
+        world.entries += [outbox_entry(made, content=told, at=at), outbox_entry(made, content=sent, at=at)]
     event = alert(at=at)
     world.alerts.append(event)
-    ended = HangUpOwed(carrier="main", call_sid=mint(SidKind.CALL))
-    world.effects += [
-        effect(made, duty=ended, at=at),
-        effect(made, duty=AlertOwed(url="https://debug.example/", event=event), at=at),
+    ended = OutboxHangUp(carrier="main", call_sid=mint(SidKind.CALL))
+    world.entries += [
+        outbox_entry(made, content=ended, at=at),
+        outbox_entry(made, content=OutboxAlert(url="https://debug.example/", event=event), at=at),
     ]
 
 
@@ -191,7 +191,7 @@ async def _read_host(directory: Path) -> Held:
     for one in world.registry.services:
         for made in (await store.sessions_page(one.sid, every)).records:
             world.sessions.append((made, store.participants(made.sid)))
-    world.effects += (await store.effects_page(OutboxFilter(), every)).records
+    world.entries += (await store.outbox_page(OutboxFilter(), every)).records
     world.alerts += (await store.alerts_page(ACCOUNT_SID, AlertFilter(), every)).records
     world.activated += [made.sid for made in store.active_sessions()]
     held = Held(store.registry_version(), world)

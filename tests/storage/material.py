@@ -4,8 +4,8 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 
-from engine.core.model.effects import CallbackOwed, Duty, Effect
 from engine.core.model.errors import Code
+from engine.core.model.outbox import OutboxCallback, OutboxContent, OutboxEntry
 from engine.core.model.records import (
     Account,
     Capability,
@@ -158,17 +158,17 @@ def interaction(
     )
 
 
-def callback(of: Session, *, url: str = "https://app.example/callback", at: float = START) -> CallbackOwed:
-    return CallbackOwed(url=url, interaction=interaction(of, sender=participant(of), at=at))
+def callback(of: Session, *, url: str = "https://app.example/callback", at: float = START) -> OutboxCallback:
+    return OutboxCallback(url=url, interaction=interaction(of, sender=participant(of), at=at))
 
 
-def effect(of: Session, *, duty: Duty | None = None, at: float = START) -> Effect:
-    return Effect(
-        sid=mint(SidKind.EFFECT),
+def outbox_entry(of: Session, *, content: OutboxContent | None = None, at: float = START) -> OutboxEntry:
+    return OutboxEntry(
+        sid=mint(SidKind.OUTBOX_ENTRY),
         account_sid=of.account_sid,
         service_sid=of.service_sid,
         session_sid=of.sid,
-        duty=callback(of, at=at) if duty is None else duty,
+        content=callback(of, at=at) if content is None else content,
         date_created=at,
     )
 

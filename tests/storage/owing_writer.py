@@ -11,8 +11,8 @@ import msgspec
 
 from engine.core.model.changes import (
     Change,
-    EffectOwed,
-    EffectSettled,
+    EntryAdded,
+    EntrySettled,
     InteractionRecorded,
     SessionCreated,
     SessionTouched,
@@ -20,7 +20,7 @@ from engine.core.model.changes import (
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.sids import SidKind, ordered_sid
 from storage.sqlite import SqliteStore
-from tests.storage.material import START, Observed, callback, effect, session
+from tests.storage.material import START, Observed, callback, outbox_entry, session
 
 PER_TURN = 20
 SETTLED_EVERY = 3
@@ -35,12 +35,12 @@ def decision(number: int) -> list[Change]:
     made = msgspec.structs.replace(session(), sid=sid(SidKind.SESSION, number))
     told = callback(made)
     passed = msgspec.structs.replace(told.interaction, sid=sid(SidKind.INTERACTION, number))
-    owed = effect(made, duty=msgspec.structs.replace(told, interaction=passed))
+    entry = outbox_entry(made, content=msgspec.structs.replace(told, interaction=passed))
     return [
         SessionCreated(made, ()),
         InteractionRecorded(passed),
         SessionTouched(made.sid, START + number),
-        EffectOwed(msgspec.structs.replace(owed, sid=sid(SidKind.EFFECT, number))),
+        EntryAdded(msgspec.structs.replace(entry, sid=sid(SidKind.OUTBOX_ENTRY, number))),
     ]
 
 
@@ -62,7 +62,7 @@ async def owe_for_ever(data_dir: Path) -> None:
             number += 1
             commit(store, decision(number), f"owed {number}")
             if number % SETTLED_EVERY == 0:
-                commit(store, [EffectSettled(sid(SidKind.EFFECT, number))], f"settled {number}")
+                commit(store, [EntrySettled(sid(SidKind.OUTBOX_ENTRY, number))], f"settled {number}")
         await store.write([]) if number % 7 else await asyncio.sleep(0)
         sys.stdout.flush()
 

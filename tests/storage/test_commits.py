@@ -205,7 +205,7 @@ async def test_traffic_and_control_keep_their_order_in_one_group(store: SqliteSt
 
 
 async def test_what_comes_before_its_record_has_no_effect(store: SqliteStore) -> None:
-    """A report or touch of a thing that is made later in the group stays without effect, as it would one by one."""
+    """A report or touch of a thing that is made later in the group stays without entry, as it would one by one."""
     made = session()
     call = interaction(made)
 

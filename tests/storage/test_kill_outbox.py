@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.model.effects import CallbackOwed
+from engine.core.model.outbox import OutboxCallback
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import OutboxFilter, PageCursor
 from storage.sqlite import SqliteStore
@@ -38,26 +38,28 @@ async def acknowledged_before_kill(data_dir: Path, enough: int) -> dict[str, set
 
 
 @pytest.mark.parametrize("enough", [150, 900])
-async def test_what_is_owed_survives_a_kill(tmp_path: Path, enough: int) -> None:
+async def test_the_outbox_survives_a_kill(tmp_path: Path, enough: int) -> None:
     """With the interaction it tells of, and no interaction is there without its callback."""
     acknowledged = await acknowledged_before_kill(tmp_path, enough)
 
     store = SqliteStore.open(tmp_path, observer=Observed())
-    (queue,) = await store.queues_owed()
-    owed = {one.sid: one for one in await store.effects_owed(queue, after=None, limit=10**6)}
+    (queue,) = await store.pending_queues()
+    entry = {one.sid: one for one in await store.pending_entries(queue, after=None, limit=10**6)}
     recorded = interactions_since(store, 0.0)
     depth = await store.outbox_depth()
-    oldest = await store.effects_page(OutboxFilter(), PageCursor(limit=1))
+    oldest = await store.outbox_page(OutboxFilter(), PageCursor(limit=1))
     await store.close()
 
-    assert {sid(SidKind.EFFECT, number) for number in acknowledged["owed"] if number % SETTLED_EVERY} <= owed.keys()
-    assert not owed.keys() & {sid(SidKind.EFFECT, number) for number in acknowledged["settled"]}
-    assert {one.duty.interaction.sid for one in owed.values() if isinstance(one.duty, CallbackOwed)} <= {
+    assert {
+        sid(SidKind.OUTBOX_ENTRY, number) for number in acknowledged["owed"] if number % SETTLED_EVERY
+    } <= entry.keys()
+    assert not entry.keys() & {sid(SidKind.OUTBOX_ENTRY, number) for number in acknowledged["settled"]}
+    assert {one.content.interaction.sid for one in entry.values() if isinstance(one.content, OutboxCallback)} <= {
         one.sid for one in recorded
     }
     assert len(recorded) >= len(acknowledged["owed"])
-    assert depth.pending == len(owed)
-    assert oldest.records == (owed[min(owed)],)
+    assert depth.pending == len(entry)
+    assert oldest.records == (entry[min(entry)],)
     for passed in recorded:
         number = int(passed.sid[2:14], 16)
-        assert sid(SidKind.EFFECT, number) in owed or number % SETTLED_EVERY == 0
+        assert sid(SidKind.OUTBOX_ENTRY, number) in entry or number % SETTLED_EVERY == 0

@@ -9,17 +9,17 @@ import pytest
 
 from engine.core.model.changes import (
     Change,
-    EffectFailed,
-    EffectOwed,
-    EffectRevived,
-    EffectSettled,
+    EntryAdded,
+    EntryFailed,
+    EntryRevived,
+    EntrySettled,
     InteractionRecorded,
     ServiceErased,
     SessionCreated,
     SessionErased,
     SessionTouched,
 )
-from engine.core.model.effects import AlertOwed, Effect, HangUpOwed, QueueKey
+from engine.core.model.outbox import OutboxAlert, OutboxEntry, OutboxHangUp, QueueKey
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import OutboxDepth, OutboxFilter, Page, PageCursor
 from storage.sqlite import ChangeRefused, SqliteStore
@@ -29,9 +29,9 @@ from tests.storage.material import (
     START,
     alert,
     callback,
-    effect,
     interaction,
     mint,
+    outbox_entry,
     session,
 )
 
@@ -41,45 +41,47 @@ ALL = OutboxFilter()
 WHOLE = PageCursor(limit=100)
 
 
-def failed(of: Effect, *, attempts: int = 1, error: str = "", is_dead: bool = False) -> EffectFailed:
-    return EffectFailed(effect_sid=of.sid, attempts=attempts, error=error, at=START + attempts, is_dead=is_dead)
+def failed(of: OutboxEntry, *, attempts: int = 1, error: str = "", is_dead: bool = False) -> EntryFailed:
+    return EntryFailed(entry_sid=of.sid, attempts=attempts, error=error, at=START + attempts, is_dead=is_dead)
 
 
-def owed_by(effects: Sequence[Effect]) -> list[Change]:
-    return [EffectOwed(one) for one in effects]
+def added(entries: Sequence[OutboxEntry]) -> list[Change]:
+    return [EntryAdded(one) for one in entries]
 
 
-async def test_what_is_owed_is_read_back_in_windows(store: SqliteStore) -> None:
+async def test_pending_entries_are_read_back_in_windows(store: SqliteStore) -> None:
     """By account and destination, oldest first, from after the last one seen."""
     made = session()
-    here = [effect(made) for _ in range(5)]
-    other = msgspec.structs.replace(here[0], sid=mint(SidKind.EFFECT), account_sid=mint(SidKind.ACCOUNT))
-    there = effect(made, duty=callback(made, url="https://other.example/callback"))
-    await store.write([SessionCreated(made, ()), *owed_by([*here, there, other])])
+    here = [outbox_entry(made) for _ in range(5)]
+    other = msgspec.structs.replace(here[0], sid=mint(SidKind.OUTBOX_ENTRY), account_sid=mint(SidKind.ACCOUNT))
+    there = outbox_entry(made, content=callback(made, url="https://other.example/callback"))
+    await store.write([SessionCreated(made, ()), *added([*here, there, other])])
     queue = here[0].queue
 
-    first = await store.effects_owed(queue, after=None, limit=2)
-    rest = await store.effects_owed(queue, after=first[-1].sid, limit=9)
+    first = await store.pending_entries(queue, after=None, limit=2)
+    rest = await store.pending_entries(queue, after=first[-1].sid, limit=9)
 
     assert first == tuple(here[:2])
     assert rest == tuple(here[2:])
-    assert await store.effects_owed(other.queue, after=None, limit=9) == (other,)
-    assert await store.effects_owed(QueueKey(queue.account_sid, "https://nobody.example"), after=None, limit=9) == ()
+    assert await store.pending_entries(other.queue, after=None, limit=9) == (other,)
+    assert await store.pending_entries(QueueKey(queue.account_sid, "https://nobody.example"), after=None, limit=9) == ()
 
 
-async def test_queues_are_those_of_pending_effects(store: SqliteStore) -> None:
+async def test_queues_are_those_of_pending_entries(store: SqliteStore) -> None:
     """Accounts; scheme, host and port of URLs, carriers by name; neither the dead nor the settled name one."""
     made = session()
-    other = msgspec.structs.replace(effect(made), account_sid=mint(SidKind.ACCOUNT))
+    other = msgspec.structs.replace(outbox_entry(made), account_sid=mint(SidKind.ACCOUNT))
     urls = ("https://b.example/1", "https://b.example/2", "https://b.example:8443/", "http://a.example/?q")
-    owed = [effect(made, duty=callback(made, url=url)) for url in urls]
-    call = effect(made, duty=HangUpOwed(carrier="backbone", call_sid=mint(SidKind.CALL)))
-    told = effect(made, duty=AlertOwed(url="https://debugger.example/", event=alert()))
-    dead, done = (effect(made, duty=callback(made, url=f"https://{name}.example/")) for name in ("dead", "done"))
-    assert await store.queues_owed() == ()
+    entry = [outbox_entry(made, content=callback(made, url=url)) for url in urls]
+    call = outbox_entry(made, content=OutboxHangUp(carrier="backbone", call_sid=mint(SidKind.CALL)))
+    told = outbox_entry(made, content=OutboxAlert(url="https://debugger.example/", event=alert()))
+    dead, done = (
+        outbox_entry(made, content=callback(made, url=f"https://{name}.example/")) for name in ("dead", "done")
+    )
+    assert await store.pending_queues() == ()
 
-    await store.write(owed_by([*owed, call, told, dead, done, other]))
-    await store.write([failed(dead, is_dead=True), EffectSettled(done.sid)])
+    await store.write(added([*entry, call, told, dead, done, other]))
+    await store.write([failed(dead, is_dead=True), EntrySettled(done.sid)])
 
     destinations = (
         "carrier:backbone",
@@ -89,140 +91,140 @@ async def test_queues_are_those_of_pending_effects(store: SqliteStore) -> None:
         "https://debugger.example",
     )
     queues = [other.queue, *(QueueKey(made.account_sid, name) for name in destinations)]
-    assert await store.queues_owed() == tuple(sorted(queues))
+    assert await store.pending_queues() == tuple(sorted(queues))
 
 
 async def test_a_decision_and_what_it_owes_are_one(store: SqliteStore) -> None:
     """Neither is kept without the other."""
     made = session()
     call = interaction(made)
-    first, second = effect(made), effect(made)
-    await store.write([SessionCreated(made, ()), EffectOwed(first)])
+    first, second = outbox_entry(made), outbox_entry(made)
+    await store.write([SessionCreated(made, ()), EntryAdded(first)])
 
     with pytest.raises(ChangeRefused, match="UNIQUE"):
-        await store.write([InteractionRecorded(call), SessionTouched(made.sid, START + 1), *owed_by([second, first])])
+        await store.write([InteractionRecorded(call), SessionTouched(made.sid, START + 1), *added([second, first])])
 
     assert store.interaction(call.sid) is None
     assert store.session(made.sid) == made
-    assert (await store.effects_page(ALL, WHOLE)).records == (first,)
+    assert (await store.outbox_page(ALL, WHOLE)).records == (first,)
 
 
 async def test_a_failure_is_remembered_and_the_last_one_ends_it(store: SqliteStore) -> None:
-    """A dead effect is delivered no more, but kept."""
-    owed = effect(session())
-    await store.write([EffectOwed(owed), failed(owed, error="connection refused")])
-    tried = await store.effects_owed(owed.queue, after=None, limit=9)
+    """A dead entry is delivered no more, but kept."""
+    entry = outbox_entry(session())
+    await store.write([EntryAdded(entry), failed(entry, error="connection refused")])
+    tried = await store.pending_entries(entry.queue, after=None, limit=9)
 
-    await store.write([failed(owed, attempts=2, error="answered 500", is_dead=True)])
+    await store.write([failed(entry, attempts=2, error="answered 500", is_dead=True)])
 
-    assert tried == (msgspec.structs.replace(owed, attempts=1, last_error="connection refused"),)
-    assert await store.effects_owed(owed.queue, after=None, limit=9) == ()
-    dead = msgspec.structs.replace(owed, attempts=2, last_error="answered 500", date_died=START + 2)
-    assert (await store.effects_page(ALL, WHOLE)).records == (dead,)
+    assert tried == (msgspec.structs.replace(entry, attempts=1, last_error="connection refused"),)
+    assert await store.pending_entries(entry.queue, after=None, limit=9) == ()
+    dead = msgspec.structs.replace(entry, attempts=2, last_error="answered 500", date_died=START + 2)
+    assert (await store.outbox_page(ALL, WHOLE)).records == (dead,)
 
 
 async def test_reviving_starts_from_the_first_attempt(store: SqliteStore) -> None:
     """In the old place of its lane; what is not dead keeps its count."""
-    dead, tried = effect(session()), effect(session())
-    await store.write(owed_by([dead, tried]))
+    dead, tried = outbox_entry(session()), outbox_entry(session())
+    await store.write(added([dead, tried]))
     await store.write([failed(dead, attempts=7, error="answered 500", is_dead=True), failed(tried, error="slow")])
 
-    await store.write([EffectRevived(dead.sid), EffectRevived(tried.sid), EffectRevived(mint(SidKind.EFFECT))])
+    await store.write([EntryRevived(dead.sid), EntryRevived(tried.sid), EntryRevived(mint(SidKind.OUTBOX_ENTRY))])
 
-    assert await store.effects_owed(dead.queue, after=None, limit=9) == (
+    assert await store.pending_entries(dead.queue, after=None, limit=9) == (
         dead,
         msgspec.structs.replace(tried, attempts=1, last_error="slow"),
     )
 
 
-async def test_changes_of_one_effect_keep_their_order_in_a_group(store: SqliteStore) -> None:
+async def test_changes_of_one_entry_keep_their_order_in_a_group(store: SqliteStore) -> None:
     """Whatever happens to it within one transaction happens in turn."""
-    settled, revived, owed_again, early, died_again = (effect(session()) for _ in range(5))
+    settled, revived, added_again, early, died_again = (outbox_entry(session()) for _ in range(5))
 
     await store.write(
         [
-            EffectOwed(settled),
+            EntryAdded(settled),
             failed(settled),
-            EffectSettled(settled.sid),
-            EffectOwed(revived),
+            EntrySettled(settled.sid),
+            EntryAdded(revived),
             failed(revived, attempts=9, is_dead=True),
-            EffectRevived(revived.sid),
-            EffectOwed(owed_again),
-            EffectSettled(owed_again.sid),
-            EffectOwed(owed_again),
+            EntryRevived(revived.sid),
+            EntryAdded(added_again),
+            EntrySettled(added_again.sid),
+            EntryAdded(added_again),
             failed(early, attempts=3),
-            EffectSettled(early.sid),
-            EffectOwed(early),
-            EffectOwed(died_again),
+            EntrySettled(early.sid),
+            EntryAdded(early),
+            EntryAdded(died_again),
             failed(died_again, is_dead=True),
-            EffectRevived(died_again.sid),
+            EntryRevived(died_again.sid),
             failed(died_again, attempts=2, error="again", is_dead=True),
         ]
     )
 
     died = msgspec.structs.replace(died_again, attempts=2, last_error="again", date_died=START + 2)
-    assert (await store.effects_page(ALL, WHOLE)).records == (revived, owed_again, early, died)
+    assert (await store.outbox_page(ALL, WHOLE)).records == (revived, added_again, early, died)
 
 
-async def test_what_is_owed_outlives_what_it_is_about(store: SqliteStore) -> None:
+async def test_an_entry_outlives_what_it_is_about(store: SqliteStore) -> None:
     """The application still hears of an interaction whose session or service is gone."""
     made, other = session(), session()
-    owed = [effect(made), effect(other)]
-    await store.write([SessionCreated(made, ()), SessionCreated(other, ()), *owed_by(owed)])
+    entry = [outbox_entry(made), outbox_entry(other)]
+    await store.write([SessionCreated(made, ()), SessionCreated(other, ()), *added(entry)])
 
     await store.write([SessionErased(made.sid), ServiceErased(SERVICE_SID, START)])
 
     assert store.session(other.sid) is None
-    assert await store.effects_owed(owed[0].queue, after=None, limit=9) == tuple(owed)
+    assert await store.pending_entries(entry[0].queue, after=None, limit=9) == tuple(entry)
 
 
 async def test_the_operators_list_comes_oldest_first_in_pages(store: SqliteStore) -> None:
     """Forward and back, each page knowing its neighbours among what is meant."""
     made = session()
-    effects = [effect(made) for _ in range(6)]
-    await store.write(owed_by(effects))
-    await store.write([failed(effects[1], is_dead=True)])
+    entries = [outbox_entry(made) for _ in range(6)]
+    await store.write(added(entries))
+    await store.write([failed(entries[1], is_dead=True)])
     pending = OutboxFilter(is_dead=False)
-    kept = (effects[0], *effects[2:])
+    kept = (entries[0], *entries[2:])
 
-    first = await store.effects_page(pending, PageCursor(limit=2))
-    second = await store.effects_page(pending, PageCursor(limit=2, after=first.records[-1].sid))
-    third = await store.effects_page(pending, PageCursor(limit=2, after=second.records[-1].sid))
-    back = await store.effects_page(pending, PageCursor(limit=2, before=second.records[0].sid))
+    first = await store.outbox_page(pending, PageCursor(limit=2))
+    second = await store.outbox_page(pending, PageCursor(limit=2, after=first.records[-1].sid))
+    third = await store.outbox_page(pending, PageCursor(limit=2, after=second.records[-1].sid))
+    back = await store.outbox_page(pending, PageCursor(limit=2, before=second.records[0].sid))
 
     assert first == back == Page(kept[:2], has_next=True, has_previous=False)
     assert second == Page(kept[2:4], has_next=True, has_previous=True)
     assert third == Page(kept[4:], has_next=False, has_previous=True)
 
 
-async def test_nothing_else_waits_for_a_list_of_what_is_owed(store: SqliteStore) -> None:
+async def test_nothing_else_waits_for_a_list_of_the_outbox(store: SqliteStore) -> None:
     """Neither the deliveries nor other lists: whose account has little looks through all that there is."""
     made, may_end = session(), threading.Event()
-    await store.write([SessionCreated(made, ()), *owed_by([owed := effect(made)])])
+    await store.write([SessionCreated(made, ()), *added([entry := outbox_entry(made)])])
     store._search_thread.submit(may_end.wait, 10)  # as if one list took that long
-    listing = asyncio.create_task(store.effects_page(ALL, WHOLE))
+    listing = asyncio.create_task(store.outbox_page(ALL, WHOLE))
 
-    due = await store.effects_owed(owed.queue, after=None, limit=9)
+    due = await store.pending_entries(entry.queue, after=None, limit=9)
     sessions = await store.sessions_page(SERVICE_SID, WHOLE)
     is_waiting = not listing.done()
     may_end.set()
 
-    assert (due, [one.sid for one in sessions.records], is_waiting) == ((owed,), [made.sid], True)
-    assert (await listing).records == (owed,)
+    assert (due, [one.sid for one in sessions.records], is_waiting) == ((entry,), [made.sid], True)
+    assert (await listing).records == (entry,)
 
 
 async def test_the_operators_list_is_narrowed(store: SqliteStore) -> None:
     """By each condition alone and by all of them; a text that is no SID means nothing."""
     made, elsewhere = session(), session(service_sid=mint(SidKind.SERVICE))
-    ours, theirs = effect(made), effect(elsewhere, at=START + 9)
-    of_account = msgspec.structs.replace(effect(made), account_sid=mint(SidKind.ACCOUNT), service_sid=None)
-    dead = effect(made, at=START + 5)
-    await store.write(owed_by([ours, theirs, of_account, dead]))
+    ours, theirs = outbox_entry(made), outbox_entry(elsewhere, at=START + 9)
+    of_account = msgspec.structs.replace(outbox_entry(made), account_sid=mint(SidKind.ACCOUNT), service_sid=None)
+    dead = outbox_entry(made, at=START + 5)
+    await store.write(added([ours, theirs, of_account, dead]))
     await store.write([failed(dead, attempts=3, error="time-out after 10 s", is_dead=True)])
     buried = msgspec.structs.replace(dead, attempts=3, last_error="time-out after 10 s", date_died=START + 3)
 
-    async def listed(**conditions: str | float) -> tuple[Effect, ...]:
-        return (await store.effects_page(msgspec.convert(conditions, OutboxFilter), WHOLE)).records
+    async def listed(**conditions: str | float) -> tuple[OutboxEntry, ...]:
+        return (await store.outbox_page(msgspec.convert(conditions, OutboxFilter), WHOLE)).records
 
     assert await listed() == (ours, theirs, of_account, buried)
     assert await listed(account_sid=ACCOUNT_SID) == (ours, theirs, buried)
@@ -240,15 +242,17 @@ async def test_the_operators_list_is_narrowed(store: SqliteStore) -> None:
 async def test_depth_counts_the_pending_and_the_dead(store: SqliteStore) -> None:
     """And tells since when the oldest pending one waits, whatever its destination."""
     made = session()
-    oldest = effect(made, at=START + 1)
-    others = [effect(made, duty=callback(made, url=f"https://{n % 3}.example/"), at=START + 2 + n) for n in range(5)]
+    oldest = outbox_entry(made, at=START + 1)
+    others = [
+        outbox_entry(made, content=callback(made, url=f"https://{n % 3}.example/"), at=START + 2 + n) for n in range(5)
+    ]
     nothing = await store.outbox_depth()
 
-    await store.write(owed_by([oldest, *others]))
+    await store.write(added([oldest, *others]))
     everything = await store.outbox_depth()
-    await store.write([failed(oldest, is_dead=True), EffectSettled(others[0].sid)])
+    await store.write([failed(oldest, is_dead=True), EntrySettled(others[0].sid)])
     fewer = await store.outbox_depth()
-    await store.write([EffectSettled(one.sid) for one in others])
+    await store.write([EntrySettled(one.sid) for one in others])
     only_dead = await store.outbox_depth()
 
     assert nothing == OutboxDepth(pending=0, dead=0, oldest=None)

@@ -1,4 +1,4 @@
-"""Random histories of effects and debugger events, grouped at random: the store answers as plain dictionaries do."""
+"""Random histories of entries and debugger events, grouped at random: the store answers as plain dictionaries do."""
 
 import asyncio
 import tempfile
@@ -10,14 +10,14 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.model.changes import AlertRaised, AlertsErased, EffectFailed, EffectOwed, EffectRevived, EffectSettled
-from engine.core.model.effects import Effect
+from engine.core.model.changes import AlertRaised, AlertsErased, EntryAdded, EntryFailed, EntryRevived, EntrySettled
 from engine.core.model.errors import CATALOGUE, Code, Level
+from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, ordered_sid
 from engine.core.ports.operations import AlertFilter, OutboxDepth, OutboxFilter, PageCursor
 from storage.sqlite import SqliteStore
-from tests.storage.material import ACCOUNT_SID, START, Observed, alert, callback, effect, mint, session
+from tests.storage.material import ACCOUNT_SID, START, Observed, alert, callback, mint, outbox_entry, session
 
 WHOLE = PageCursor(limit=100)
 SESSIONS = (session(), session())
@@ -26,19 +26,19 @@ URLS = ("https://a.example/1", "https://a.example:8443/2", "http://b.example/")
 MOMENTS = st.integers(0, 9).map(lambda n: START + n)
 NUMBERS = st.integers(0, 7)
 
-OutboxChange = EffectOwed | EffectSettled | EffectFailed | EffectRevived | AlertRaised | AlertsErased
+OutboxChange = EntryAdded | EntrySettled | EntryFailed | EntryRevived | AlertRaised | AlertsErased
 
 
 def numbered_sid(kind: SidKind, number: int) -> str:
     return ordered_sid(kind, milliseconds=int(START * 1000) + number, counter=0, random_bits=number)
 
 
-def numbered_effect(number: int) -> Effect:
-    """Return an effect; as the real ones, it is the later the higher its SID."""
+def numbered_entry(number: int) -> OutboxEntry:
+    """Return an entry; as the real ones, it is the later the higher its SID."""
     of = SESSIONS[number % len(SESSIONS)]
-    owed = effect(of, duty=callback(of, url=URLS[number % len(URLS)]), at=START + number)
+    entry = outbox_entry(of, content=callback(of, url=URLS[number % len(URLS)]), at=START + number)
     account = ACCOUNTS[number // 2 % len(ACCOUNTS)]
-    return msgspec.structs.replace(owed, sid=numbered_sid(SidKind.EFFECT, number), account_sid=account)
+    return msgspec.structs.replace(entry, sid=numbered_sid(SidKind.OUTBOX_ENTRY, number), account_sid=account)
 
 
 def numbered_alert(number: int, at: float) -> DebuggerEvent:
@@ -46,36 +46,36 @@ def numbered_alert(number: int, at: float) -> DebuggerEvent:
     return msgspec.structs.replace(event, sid=numbered_sid(SidKind.DEBUGGER_EVENT, number))
 
 
-EFFECT_SIDS = NUMBERS.map(lambda number: numbered_sid(SidKind.EFFECT, number))
+ENTRY_SIDS = NUMBERS.map(lambda number: numbered_sid(SidKind.OUTBOX_ENTRY, number))
 CHANGES: st.SearchStrategy[OutboxChange] = st.one_of(
-    st.builds(EffectOwed, NUMBERS.map(numbered_effect)),
-    st.builds(EffectSettled, EFFECT_SIDS),
+    st.builds(EntryAdded, NUMBERS.map(numbered_entry)),
+    st.builds(EntrySettled, ENTRY_SIDS),
     st.builds(
-        EffectFailed,
-        effect_sid=EFFECT_SIDS,
+        EntryFailed,
+        entry_sid=ENTRY_SIDS,
         attempts=st.integers(1, 9),
         error=st.sampled_from(["time-out", "refused"]),
         at=MOMENTS,
         is_dead=st.booleans(),
     ),
-    st.builds(EffectRevived, EFFECT_SIDS),
+    st.builds(EntryRevived, ENTRY_SIDS),
     st.builds(AlertRaised, st.builds(numbered_alert, NUMBERS, MOMENTS)),
     st.builds(AlertsErased, MOMENTS),
 )
 
 
 class OutboxModel:
-    """Holds effects and debugger events by SID."""
+    """Holds entries and debugger events by SID."""
 
     def __init__(self) -> None:
-        self.effects: dict[str, Effect] = {}
+        self.entries: dict[str, OutboxEntry] = {}
         self.alerts: dict[str, DebuggerEvent] = {}
 
     def takes(self, change: OutboxChange) -> bool:
         """Tell whether the change is one that a store may be given: nothing is made twice."""
         match change:
-            case EffectOwed(owed):
-                return owed.sid not in self.effects
+            case EntryAdded(entry):
+                return entry.sid not in self.entries
             case AlertRaised(event):
                 return event.sid not in self.alerts
             case _:
@@ -84,15 +84,15 @@ class OutboxModel:
     def apply(self, change: OutboxChange) -> None:
         """Do what the change says."""
         match change:
-            case EffectOwed(owed):
-                self.effects[owed.sid] = owed
-            case EffectSettled(sid):
-                self.effects.pop(sid, None)
-            case EffectFailed():
+            case EntryAdded(entry):
+                self.entries[entry.sid] = entry
+            case EntrySettled(sid):
+                self.entries.pop(sid, None)
+            case EntryFailed():
                 died = change.at if change.is_dead else None
-                self._replace(change.effect_sid, attempts=change.attempts, last_error=change.error, date_died=died)
-            case EffectRevived(sid):
-                if sid in self.effects and self.effects[sid].date_died is not None:
+                self._replace(change.entry_sid, attempts=change.attempts, last_error=change.error, date_died=died)
+            case EntryRevived(sid):
+                if sid in self.entries and self.entries[sid].date_died is not None:
                     self._replace(sid, attempts=0, last_error="", date_died=None)
             case AlertRaised(event):
                 self.alerts[event.sid] = event
@@ -101,17 +101,17 @@ class OutboxModel:
             case _:
                 assert_never(change)
 
-    def listed(self) -> list[Effect]:
-        """Return all effects, oldest first."""
-        return [owed for _, owed in sorted(self.effects.items())]
+    def listed(self) -> list[OutboxEntry]:
+        """Return all entries, oldest first."""
+        return [entry for _, entry in sorted(self.entries.items())]
 
-    def pending(self) -> list[Effect]:
+    def pending(self) -> list[OutboxEntry]:
         """Return those that are to be delivered, oldest first."""
-        return [owed for owed in self.listed() if owed.date_died is None]
+        return [entry for entry in self.listed() if entry.date_died is None]
 
     def _replace(self, sid: str, **fields: float | str | None) -> None:
-        if sid in self.effects:
-            self.effects[sid] = msgspec.structs.replace(self.effects[sid], **fields)
+        if sid in self.entries:
+            self.entries[sid] = msgspec.structs.replace(self.entries[sid], **fields)
 
 
 @given(st.lists(st.lists(CHANGES, min_size=1, max_size=12), max_size=4))
@@ -136,31 +136,31 @@ async def agree(groups: Sequence[Sequence[OutboxChange]], model: OutboxModel) ->
         store = SqliteStore.open(Path(name), synchronous="NORMAL", observer=Observed())
         for group in groups:
             await asyncio.gather(*(store.write([change]) for change in group))
-        await effects_agree(store, model)
+        await entries_agree(store, model)
         await alerts_agree(store, model)
         await store.close()
 
 
-async def effects_agree(store: SqliteStore, model: OutboxModel) -> None:
-    effects, pending = model.listed(), model.pending()
-    dead = [owed for owed in effects if owed.date_died is not None]
-    queues = sorted({owed.queue for owed in pending})
+async def entries_agree(store: SqliteStore, model: OutboxModel) -> None:
+    entries, pending = model.listed(), model.pending()
+    dead = [entry for entry in entries if entry.date_died is not None]
+    queues = sorted({entry.queue for entry in pending})
 
-    assert await store.queues_owed() == tuple(queues)
+    assert await store.pending_queues() == tuple(queues)
     for queue in queues:
-        there = [owed for owed in pending if owed.queue == queue]
-        assert await store.effects_owed(queue, after=None, limit=100) == tuple(there)
-        assert await store.effects_owed(queue, after=there[0].sid, limit=1) == tuple(there[1:2])
+        there = [entry for entry in pending if entry.queue == queue]
+        assert await store.pending_entries(queue, after=None, limit=100) == tuple(there)
+        assert await store.pending_entries(queue, after=there[0].sid, limit=1) == tuple(there[1:2])
     oldest = pending[0].date_created if pending else None
     assert await store.outbox_depth() == OutboxDepth(pending=len(pending), dead=len(dead), oldest=oldest)
-    assert list((await store.effects_page(OutboxFilter(), WHOLE)).records) == effects
-    assert list((await store.effects_page(OutboxFilter(is_dead=True), WHOLE)).records) == dead
-    assert list((await store.effects_page(OutboxFilter(is_dead=False), WHOLE)).records) == pending
+    assert list((await store.outbox_page(OutboxFilter(), WHOLE)).records) == entries
+    assert list((await store.outbox_page(OutboxFilter(is_dead=True), WHOLE)).records) == dead
+    assert list((await store.outbox_page(OutboxFilter(is_dead=False), WHOLE)).records) == pending
     late = OutboxFilter(session_sid=SESSIONS[1].sid, created_before=START + 5, error="time")
-    assert list((await store.effects_page(late, WHOLE)).records) == [
-        owed
-        for owed in effects
-        if owed.session_sid == SESSIONS[1].sid and owed.date_created < START + 5 and "time" in owed.last_error
+    assert list((await store.outbox_page(late, WHOLE)).records) == [
+        entry
+        for entry in entries
+        if entry.session_sid == SESSIONS[1].sid and entry.date_created < START + 5 and "time" in entry.last_error
     ]
 
 

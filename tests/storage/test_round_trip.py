@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.model.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed
 from engine.core.model.errors import Code
+from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, OutboxHangUp, OutboxMessage
 from engine.core.model.records import (
     Account,
     Address,
@@ -35,7 +35,7 @@ from engine.core.model.records import (
     WebhookTrace,
 )
 from engine.core.model.sids import SidKind, unpack
-from storage.sqlite import owed_rows, rows
+from storage.sqlite import outbox_rows, rows
 from storage.sqlite.codec import ABSENT, address_at, address_cell, lookup_key, tagged, untagged
 
 Record = TypeVar("Record")
@@ -203,16 +203,16 @@ EVENTS = st.builds(
     at=TIMES,
     webhook=st.none() | TRACES,
 )
-DUTIES = st.one_of(
+CONTENTS = st.one_of(
     st.builds(
-        CallbackOwed,
+        OutboxCallback,
         url=URLS,
         interaction=INTERACTIONS,
         session_name=st.none() | TEXT,
         is_rich=st.booleans(),
     ),
     st.builds(
-        MessageOwed,
+        OutboxMessage,
         carrier=TEXT,
         interaction_sid=sids(SidKind.INTERACTION),
         sender=ADDRESSES,
@@ -220,16 +220,16 @@ DUTIES = st.one_of(
         body=TEXT,
         media=st.lists(TEXT, max_size=3).map(tuple),
     ),
-    st.builds(AlertOwed, url=URLS, event=EVENTS),
-    st.builds(HangUpOwed, carrier=TEXT, call_sid=RESOURCE_SIDS),
+    st.builds(OutboxAlert, url=URLS, event=EVENTS),
+    st.builds(OutboxHangUp, carrier=TEXT, call_sid=RESOURCE_SIDS),
 )
-EFFECTS = st.builds(
-    Effect,
-    sid=sids(SidKind.EFFECT),
+ENTRIES = st.builds(
+    OutboxEntry,
+    sid=sids(SidKind.OUTBOX_ENTRY),
     account_sid=sids(SidKind.ACCOUNT),
     service_sid=st.none() | sids(SidKind.SERVICE),
     session_sid=st.none() | sids(SidKind.SESSION),
-    duty=DUTIES,
+    content=CONTENTS,
     date_created=TIMES,
     attempts=st.integers(0, 99),
     last_error=TEXT,
@@ -323,21 +323,21 @@ def test_a_row_of_what_was_just_routed_says_all_there_is(interaction: Interactio
         assert dict(zip(f"{rows.ROUTED_COLUMNS}, is_open_call".split(", "), row, strict=True)) == cells
 
 
-@given(EFFECTS)
-def test_an_effect_comes_back(effect: Effect) -> None:
-    """Row and record are one, whatever is owed; what the store looks for is told in columns of their own."""
-    row = stored(effect, owed_rows.effect_row)
+@given(ENTRIES)
+def test_an_entry_comes_back(entry: OutboxEntry) -> None:
+    """Row and record are one, whatever its content; what the store searches by has columns of its own."""
+    row = stored(entry, outbox_rows.entry_row)
 
-    assert owed_rows.effect_of(row) == effect
-    assert row[4] == effect.destination
+    assert outbox_rows.entry_of(row) == entry
+    assert row[4] == entry.destination
 
 
 @given(EVENTS)
 def test_a_debugger_event_comes_back(event: DebuggerEvent) -> None:
     """Row and record are one, the request at fault included."""
-    *_, blob = stored(event, owed_rows.alert_row)
+    *_, blob = stored(event, outbox_rows.alert_row)
 
-    assert owed_rows.alert_of((blob,)) == event
+    assert outbox_rows.alert_of((blob,)) == event
 
 
 @given(st.lists(ADDRESSES, min_size=2, max_size=2, unique=True))
@@ -384,6 +384,6 @@ def test_records_leave_no_field_out() -> None:
     assert {field.name for field in msgspec.structs.fields(ApiKey)} == set(rows.API_KEY_COLUMNS.split(", "))
     assert {field.name for field in msgspec.structs.fields(ProxyNumber)} == set(rows.NUMBER_COLUMNS.split(", "))
     assert {field.name for field in msgspec.structs.fields(Service)} == set(rows.SERVICE_COLUMNS.split(", "))
-    assert {field.name for field in msgspec.structs.fields(Effect)} == (
-        set(owed_rows.EFFECT_COLUMNS.split(", ")) - {"destination"}
+    assert {field.name for field in msgspec.structs.fields(OutboxEntry)} == (
+        set(outbox_rows.ENTRY_COLUMNS.split(", ")) - {"destination", "duty"} | {"content"}
     )

@@ -8,14 +8,14 @@ import msgspec
 import pytest
 from sqlite_utils import Database
 
-from engine.core.model.changes import AccountSaved, AlertRaised, EffectOwed, ServiceSaved, SessionCreated
+from engine.core.model.changes import AccountSaved, AlertRaised, EntryAdded, ServiceSaved, SessionCreated
 from engine.core.model.records import Account, Service, ServiceOptions, Session
 from engine.core.model.sids import pack
 from engine.core.ports.operations import OutboxDepth
 from storage.sqlite import SqliteStore, rows
 from storage.sqlite.schema import migrations
 from storage.sqlite.statements import INSERT_SESSIONS
-from tests.storage.material import START, Observed, account, alert, effect, service, session
+from tests.storage.material import START, Observed, account, alert, outbox_entry, service, session
 
 pytestmark = pytest.mark.anyio
 
@@ -63,16 +63,16 @@ async def test_an_upgraded_database_takes_what_is_new(tmp_path: Path) -> None:
     new_account = msgspec.structs.replace(account(), debugger_url="https://a.example/debugger")
     new_service = msgspec.structs.replace(service(), options=ServiceOptions(hangs_up_on_close=True))
     made, event = session(), alert()
-    owed = effect(made)
+    entry = outbox_entry(made)
 
     store = SqliteStore.open(tmp_path, observer=Observed())
     await store.write([AccountSaved(new_account), ServiceSaved(new_service), SessionCreated(made, ())])
-    await store.write([EffectOwed(owed), AlertRaised(event)])
+    await store.write([EntryAdded(entry), AlertRaised(event)])
     await store.close()
     again = SqliteStore.open(tmp_path, observer=Observed())
 
     assert again.registry().accounts == (new_account,)
     assert again.registry().services == (new_service,)
-    assert await again.effects_owed(owed.queue, after=None, limit=9) == (owed,)
+    assert await again.pending_entries(entry.queue, after=None, limit=9) == (entry,)
     assert again.alert(event.sid) == event
     await again.close()

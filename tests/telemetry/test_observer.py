@@ -11,7 +11,6 @@ from engine.core.model.records import DebuggerEvent, Kind, Mode
 from engine.core.ports.observing import (
     ConsoleObserver,
     DeliveryEnd,
-    DutyKind,
     EgressObserver,
     FeedObserver,
     FeedProblem,
@@ -21,6 +20,7 @@ from engine.core.ports.observing import (
     LoginEnd,
     Observer,
     OperationEnd,
+    OutboxKind,
     Rejection,
     SessionOperation,
 )
@@ -365,7 +365,7 @@ def test_hooks_and_deliveries_read_zero_before_they_happen(telemetry: Telemetry)
     egress: EgressObserver = telemetry
 
     egress.asked(HookKind.INTERCEPT, HookEnd.BLOCKED)
-    egress.delivered(DutyKind.CALLBACK, DeliveryEnd.DIED)
+    egress.delivered(OutboxKind.CALLBACK, DeliveryEnd.DIED)
 
     hooks = series(telemetry, "maskline_hooks_asked_total")
     deliveries = series(telemetry, "maskline_deliveries_total")
@@ -373,4 +373,4 @@ def test_hooks_and_deliveries_read_zero_before_they_happen(telemetry: Telemetry)
     assert sum(hooks.values()) == 1
     assert '{end="twiml",hook="intercept"}' not in hooks
     assert deliveries['{end="died",kind="callback"}'] == 1
-    assert len(deliveries) == len(DutyKind) * len(DeliveryEnd)
+    assert len(deliveries) == len(OutboxKind) * len(DeliveryEnd)

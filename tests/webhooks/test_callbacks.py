@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator
 
-from engine.core.model.effects import AlertOwed, CallbackOwed
 from engine.core.model.errors import Code
+from engine.core.model.outbox import OutboxAlert, OutboxCallback
 from engine.core.model.records import (
     DebuggerEvent,
     Interaction,
@@ -118,7 +118,7 @@ def participant(sid: str, identifier: str) -> Participant:
 
 def test_a_callback_has_the_eighteen_documented_fields() -> None:
     """A message with both legs known carries exactly the list of behaviour 12.2."""
-    fields = callback_fields(CallbackOwed(url=URL, interaction=text_message()))
+    fields = callback_fields(OutboxCallback(url=URL, interaction=text_message()))
 
     assert set(fields) == INTERCEPT_FIELDS | OUTBOUND_FIELDS
     assert fields["interactionType"] == "Message"
@@ -130,7 +130,9 @@ def test_a_callback_has_the_eighteen_documented_fields() -> None:
 
 def test_a_callback_leaves_out_a_leg_that_does_not_exist_yet() -> None:
     """The first callback of a call has no outbound field at all, and its data is empty."""
-    fields = callback_fields(CallbackOwed(url=URL, interaction=call(duration=None, outbound=Leg(participant_sid=KP2))))
+    fields = callback_fields(
+        OutboxCallback(url=URL, interaction=call(duration=None, outbound=Leg(participant_sid=KP2)))
+    )
 
     assert set(fields) == INTERCEPT_FIELDS
     assert fields["interactionType"] == "Voice"
@@ -142,7 +144,7 @@ def test_the_last_callback_of_a_call_tells_its_length() -> None:
     """The length is a string inside JSON text."""
     done = call(duration=5, outbound=Leg(participant_sid=KP2, status=LegStatus.COMPLETED))
 
-    fields = callback_fields(CallbackOwed(url=URL, interaction=done))
+    fields = callback_fields(OutboxCallback(url=URL, interaction=done))
 
     assert json.loads(fields["interactionData"]) == {"duration": "5"}
 
@@ -151,7 +153,7 @@ def test_a_pushed_message_has_empty_inbound_fields() -> None:
     """They are present and empty: nobody sent it."""
     pushed = msgspec.structs.replace(text_message(), inbound=Leg())
 
-    fields = callback_fields(CallbackOwed(url=URL, interaction=pushed))
+    fields = callback_fields(OutboxCallback(url=URL, interaction=pushed))
 
     assert {name for name, value in fields.items() if name.startswith("inbound")} == {
         name for name in INTERCEPT_FIELDS if name.startswith("inbound")
@@ -163,7 +165,7 @@ def test_media_come_as_json_and_one_by_one() -> None:
     """Both hooks about a picture message carry the addresses."""
     pictures = text_message(media=("https://m.example/1", "https://m.example/2"))
 
-    for fields in (intercept_fields(pictures), callback_fields(CallbackOwed(url=URL, interaction=pictures))):
+    for fields in (intercept_fields(pictures), callback_fields(OutboxCallback(url=URL, interaction=pictures))):
         assert json.loads(fields["MediaUrls"]) == ["https://m.example/1", "https://m.example/2"]
         assert fields["MediaUrl0"] == "https://m.example/1"
         assert fields["MediaUrl1"] == "https://m.example/2"
@@ -178,7 +180,7 @@ def test_rich_callbacks_name_the_session_and_both_participants() -> None:
     """An extension: also while there is no outbound leg yet."""
     early = call(duration=None, outbound=Leg(participant_sid=KP2))
 
-    fields = callback_fields(CallbackOwed(url=URL, interaction=early, session_name="order-77", is_rich=True))
+    fields = callback_fields(OutboxCallback(url=URL, interaction=early, session_name="order-77", is_rich=True))
 
     assert set(fields) == INTERCEPT_FIELDS | OUTBOUND_FIELDS | {"sessionUniqueName"}
     assert fields["sessionUniqueName"] == "order-77"
@@ -279,7 +281,7 @@ def test_a_leg_has_a_type_where_it_has_a_participant_or_a_sid() -> None:
     legs = [Leg(), Leg(participant_sid=KP1), Leg(resource_sid=SM1), Leg(participant_sid=KP1, resource_sid=SM1)]
 
     types = [
-        callback_fields(CallbackOwed(url=URL, interaction=msgspec.structs.replace(text_message(), inbound=leg)))[
+        callback_fields(OutboxCallback(url=URL, interaction=msgspec.structs.replace(text_message(), inbound=leg)))[
             "inboundResourceType"
         ]
         for leg in legs
@@ -297,7 +299,7 @@ def test_a_debugger_event_is_posted_in_the_documented_shape() -> None:
         sid="NO1", code=Code.CALLBACK_FAILED, account_sid=AC, service_sid=KS, message="it failed", at=AT, webhook=trace
     )
 
-    fields = debugger_fields(AlertOwed(url=URL, event=event))
+    fields = debugger_fields(OutboxAlert(url=URL, event=event))
 
     payload = json.loads(fields.pop("Payload"))
     assert fields == {

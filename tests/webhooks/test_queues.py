@@ -7,8 +7,8 @@ from collections import defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.model.effects import Effect, QueueKey
-from engine.webhooks.queues import OwedQueue
+from engine.core.model.outbox import OutboxEntry, QueueKey
+from engine.webhooks.queues import EntryQueue
 from tests.outbound.material import AC, callback
 
 URL = "http://127.0.0.1:1/"
@@ -18,11 +18,11 @@ class SlowStore:
     """Holds what is owed; a read sees the moment when it began and ends some turns later."""
 
     def __init__(self, chance: random.Random, failures: int) -> None:
-        self.rows: dict[str, Effect] = {}
+        self.rows: dict[str, OutboxEntry] = {}
         self._chance = chance
         self._failures = failures
 
-    async def effects_owed(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[Effect, ...]:
+    async def pending_entries(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[OutboxEntry, ...]:
         """Read, or fail as often as was said."""
         seen = tuple(self.rows[sid] for sid in sorted(self.rows))[:limit]
         await turns(self._chance, 5)
@@ -37,32 +37,32 @@ async def turns(chance: random.Random, most: int) -> None:
         await asyncio.sleep(0)
 
 
-async def play(lanes: list[int], *, window: int, failures: int, chance: random.Random) -> tuple[list[Effect], int]:
-    """Owe an effect per entry of `lanes`, deliver them all; returns them as delivered, and the most that were held."""
-    store, delivered, done, most = SlowStore(chance, failures), list[Effect](), asyncio.Event(), 0
+async def play(lanes: list[int], *, window: int, failures: int, chance: random.Random) -> tuple[list[OutboxEntry], int]:
+    """Owe an entry per entry of `lanes`, deliver them all; returns them as delivered, and the most that were held."""
+    store, delivered, done, most = SlowStore(chance, failures), list[OutboxEntry](), asyncio.Event(), 0
 
-    async def work(effect: Effect) -> None:
+    async def work(entry: OutboxEntry) -> None:
         nonlocal most
         most = max(most, queue.held)
         await turns(chance, 4)
-        delivered.append(effect)
-        asyncio.get_running_loop().call_soon(settle, effect)
+        delivered.append(entry)
+        asyncio.get_running_loop().call_soon(settle, entry)
 
-    def settle(effect: Effect) -> None:
-        del store.rows[effect.sid]
-        asyncio.get_running_loop().call_soon(landed, effect.sid)
+    def settle(entry: OutboxEntry) -> None:
+        del store.rows[entry.sid]
+        asyncio.get_running_loop().call_soon(landed, entry.sid)
 
     def landed(sid: str) -> None:
         queue.landed(sid)
         if len(delivered) >= len(lanes) and not store.rows:
             done.set()
 
-    queue = OwedQueue(QueueKey(AC, URL), store=store, window=lambda: window, work=work, pause_seconds=0)
+    queue = EntryQueue(QueueKey(AC, URL), store=store, window=lambda: window, work=work, pause_seconds=0)
     for number, lane in enumerate(lanes, 1):
-        owed = callback(URL, number, session=lane)
-        store.rows[owed.sid] = owed
+        entry = callback(URL, number, session=lane)
+        store.rows[entry.sid] = entry
         await turns(chance, 1)  # the commit's end reaches the queue later than readers may see its rows
-        queue.offer(owed)
+        queue.offer(entry)
         await turns(chance, 2)
     async with asyncio.timeout(10):
         await done.wait()
@@ -77,7 +77,7 @@ async def play(lanes: list[int], *, window: int, failures: int, chance: random.R
     failures=st.integers(min_value=0, max_value=2),
     seed=st.integers(),
 )
-def test_every_effect_is_worked_on_once_and_in_its_lanes_order(
+def test_every_entry_is_worked_on_once_and_in_its_lanes_order(
     lanes: list[int], window: int, failures: int, seed: int
 ) -> None:
     """Whatever is in memory, on disk, or between the two; and memory holds no more than two windows."""
@@ -86,8 +86,8 @@ def test_every_effect_is_worked_on_once_and_in_its_lanes_order(
     )
 
     by_lane: dict[str, list[str]] = defaultdict(list)
-    for effect in delivered:
-        by_lane[effect.lane].append(effect.sid)
-    assert len(delivered) == len({effect.sid for effect in delivered}) == len(lanes)
+    for entry in delivered:
+        by_lane[entry.lane].append(entry.sid)
+    assert len(delivered) == len({entry.sid for entry in delivered}) == len(lanes)
     assert all(sids == sorted(sids) for sids in by_lane.values())
     assert most <= 2 * window + 1

@@ -1,4 +1,4 @@
-"""The courier on the real store: what one process left the next one delivers, and dead letters can be replayed."""
+"""The worker on the real store: what one process left the next one delivers, and dead letters can be replayed."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -9,20 +9,20 @@ import msgspec
 import pytest
 from sqlite_utils import Database
 
-from engine.core.model.changes import EffectOwed, EffectRevived
-from engine.core.model.effects import Effect
+from engine.core.model.changes import EntryAdded, EntryRevived
+from engine.core.model.outbox import OutboxEntry
 from engine.core.ports.operations import OutboxFilter, PageCursor
 from engine.outbound.delivery import DELIVERED
 from engine.outbound.settings import EgressSettings
-from engine.webhooks.courier import Courier
+from engine.webhooks.worker import OutboxWorker
 from storage.sqlite import SqliteStore
-from storage.sqlite.owed_rows import effect_row
+from storage.sqlite.outbox_rows import entry_row
 from storage.sqlite.schema import migrations
-from storage.sqlite.statements import INSERT_EFFECTS
+from storage.sqlite.statements import INSERT_ENTRIES
 from tests.outbound.material import OTHER_AC, QUICK, Remembered, callback, client, clock, tokens
 from tests.outbound.receiver import Receiver, Reply, receiving
 from tests.storage.material import Observed
-from tests.webhooks.test_courier import FakeCarriers, Sampler
+from tests.webhooks.test_worker import FakeCarriers, Sampler
 
 pytestmark = pytest.mark.anyio
 
@@ -37,12 +37,12 @@ def receiver() -> Iterator[Receiver]:
         yield running
 
 
-def make_file_of_old(path: Path, effects: Sequence[Effect]) -> None:
+def make_file_of_old(path: Path, entries: Sequence[OutboxEntry]) -> None:
     """Make the file as a version did that queued by destination alone, and let it owe these."""
     (path / "data").mkdir()
     with closing(sqlite3.connect(path / "data" / "maskline.db")) as connection, connection:
         migrations.apply(Database(connection), stop_before="0010_queues_of_accounts")
-        INSERT_EFFECTS.execute(connection, tuple(map(effect_row, effects)))
+        INSERT_ENTRIES.execute(connection, tuple(map(entry_row, entries)))
 
 
 @asynccontextmanager
@@ -58,9 +58,9 @@ async def opened(path: Path) -> AsyncIterator[SqliteStore]:
 @asynccontextmanager
 async def delivering(
     store: SqliteStore, observer: Remembered, settings: EgressSettings = QUICK
-) -> AsyncIterator[Courier]:
+) -> AsyncIterator[OutboxWorker]:
     async with client() as posting:
-        courier = Courier(
+        worker = OutboxWorker(
             store=store,
             client=posting,
             tokens=tokens,
@@ -70,21 +70,21 @@ async def delivering(
             settings=settings,
         )
         if isinstance(observer, Sampler):
-            observer.courier = courier
-        await courier.start()
+            observer.worker = worker
+        await worker.start()
         try:
-            yield courier
+            yield worker
         finally:
-            await courier.stop(10)
+            await worker.stop(10)
 
 
-async def test_two_thousand_effects_outlive_the_process_that_owed_them(receiver: Receiver, tmp_path: Path) -> None:
+async def test_two_thousand_entries_outlive_the_process_that_added_them(receiver: Receiver, tmp_path: Path) -> None:
     """None is lost, none repeated after an orderly stop, and memory holds a window of them."""
-    effects = [callback(receiver.url, number, session=number % 50 + 1) for number in range(1, 2001)]
+    entries = [callback(receiver.url, number, session=number % 50 + 1) for number in range(1, 2001)]
     sampler = Sampler()
 
     async with opened(tmp_path) as store:
-        await store.write([EffectOwed(owed) for owed in effects])
+        await store.write([EntryAdded(entry) for entry in entries])
         async with delivering(store, sampler):
             await receiver.has_got(700)
     async with opened(tmp_path) as store, delivering(store, sampler):
@@ -101,22 +101,22 @@ async def test_two_thousand_effects_outlive_the_process_that_owed_them(receiver:
 async def test_a_dead_letter_is_delivered_when_it_is_replayed(receiver: Receiver, tmp_path: Path) -> None:
     """It keeps its idempotency token."""
     receiver.behaviour = lambda _: Reply(status=410)
-    observer, owed = Remembered(), callback(receiver.url)
+    observer, entry = Remembered(), callback(receiver.url)
 
     async with opened(tmp_path) as store:
-        async with delivering(store, observer) as courier:
-            await store.write([EffectOwed(owed)])
-            courier.owed([owed])
+        async with delivering(store, observer) as worker:
+            await store.write([EntryAdded(entry)])
+            worker.add([entry])
             await receiver.has_got(1)
-        page = await store.effects_page(OutboxFilter(is_dead=True), PageCursor(limit=10))
+        page = await store.outbox_page(OutboxFilter(is_dead=True), PageCursor(limit=10))
         receiver.behaviour = lambda _: Reply()
-        await store.write([EffectRevived(owed.sid)])
+        await store.write([EntryRevived(entry.sid)])
         async with delivering(store, observer):
             await receiver.has_got(2)
         depth = await store.outbox_depth()
 
-    assert [(dead.sid, dead.attempts, dead.last_error) for dead in page.records] == [(owed.sid, 1, "answered 410")]
-    assert {request.headers["i-twilio-idempotency-token"] for request in receiver.received} == {owed.sid}
+    assert [(dead.sid, dead.attempts, dead.last_error) for dead in page.records] == [(entry.sid, 1, "answered 410")]
+    assert {request.headers["i-twilio-idempotency-token"] for request in receiver.received} == {entry.sid}
     assert depth.pending == depth.dead == 0
 
 
@@ -130,14 +130,14 @@ async def test_failing_callbacks_of_one_account_hold_up_nobody_elses(receiver: R
     )
 
     async with opened(tmp_path) as store:
-        async with delivering(store, Remembered(), PATIENT) as courier:
-            await store.write([EffectOwed(owed) for owed in failing])
-            courier.owed(failing)
+        async with delivering(store, Remembered(), PATIENT) as worker:
+            await store.write([EntryAdded(entry) for entry in failing])
+            worker.add(failing)
             await receiver.has_got(PATIENT.window_per_destination)
-            await store.write([EffectOwed(first)])
-            courier.owed([first])
+            await store.write([EntryAdded(first)])
+            worker.add([first])
             await receiver.has_got(PATIENT.window_per_destination + 1)
-        await store.write([EffectOwed(second)])
+        await store.write([EntryAdded(second)])
     async with opened(tmp_path) as store:
         async with delivering(store, Remembered(), PATIENT):
             await receiver.has_got(2 * PATIENT.window_per_destination + 2)
@@ -148,7 +148,7 @@ async def test_failing_callbacks_of_one_account_hold_up_nobody_elses(receiver: R
     assert (kept.pending, kept.dead) == (len(failing), 0)
 
 
-async def test_what_an_older_version_owed_is_delivered_before_what_follows_it(
+async def test_what_an_older_version_left_is_delivered_before_what_follows_it(
     receiver: Receiver, tmp_path: Path
 ) -> None:
     """In the order of its session, each once, for every account."""
@@ -161,14 +161,14 @@ async def test_what_an_older_version_owed_is_delivered_before_what_follows_it(
     make_file_of_old(tmp_path, [*old, *others])
 
     async with opened(tmp_path) as store:
-        async with delivering(store, Remembered()) as courier:
-            await store.write([EffectOwed(owed) for owed in new])
-            courier.owed(new)
+        async with delivering(store, Remembered()) as worker:
+            await store.write([EntryAdded(entry) for entry in new])
+            worker.add(new)
             await receiver.has_got(200)
         depth = await store.outbox_depth()
 
     assert (depth.pending, depth.dead) == (0, 0)
     arrived = [request.headers["i-twilio-idempotency-token"] for request in receiver.received]
-    for lane in {owed.lane for owed in [*old, *others, *new]}:
-        expected = [owed.sid for owed in [*old, *others, *new] if owed.lane == lane]
+    for lane in {entry.lane for entry in [*old, *others, *new]}:
+        expected = [entry.sid for entry in [*old, *others, *new] if entry.lane == lane]
         assert [sid for sid in arrived if sid in set(expected)] == expected

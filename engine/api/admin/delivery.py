@@ -14,31 +14,31 @@ from engine.api.admin.delivery_shapes import (
     OutboxPage,
     OutboxQuery,
     alert_report,
-    effect_report,
+    show_entry,
 )
 from engine.api.admin.request import read_query
 from engine.api.alert_shapes import AlertQuery
-from engine.core.model.effects import Effect
+from engine.core.model.outbox import OutboxEntry
 from engine.core.ports.operations import ControlPlane, OutboxFilter, PageCursor
 
 _PAGE = 100
 
 
 async def list_outbox(control: ControlPlane, request: Request) -> OutboxPage:
-    """List effects."""
+    """List entries of the outbox."""
     query = read_query(request, OutboxQuery)
-    effects = [
-        effect
+    entries = [
+        entry
         async for page in _pages(control, query.wanted(is_dead=query.is_dead), after=query.after, most=query.limit + 1)
-        for effect in page
+        for entry in page
     ]
-    shown = effects[: query.limit]
-    after = shown[-1].sid if len(effects) > query.limit else None
-    return OutboxPage(tuple(effect_report(effect) for effect in shown), after)
+    shown = entries[: query.limit]
+    after = shown[-1].sid if len(entries) > query.limit else None
+    return OutboxPage(tuple(show_entry(entry) for entry in shown), after)
 
 
 async def count_outbox(control: ControlPlane, request: Request) -> OutboxCount:
-    """Count effects."""
+    """Count entries of the outbox."""
     query, count = read_query(request, OutboxQuery), 0
     async for page in _pages(control, query.wanted(is_dead=query.is_dead), after=query.after, most=MAX_COUNTED + 1):
         count += len(page)
@@ -46,13 +46,13 @@ async def count_outbox(control: ControlPlane, request: Request) -> OutboxCount:
 
 
 async def replay(control: ControlPlane, request: Request) -> OutboxChanged:
-    """Have dead effects tried again."""
+    """Have dead entries tried again."""
     dead, after = await _dead(control, read_query(request, OutboxQuery))
     return OutboxChanged(await control.replay(dead) if dead else 0, after)
 
 
 async def drop(control: ControlPlane, request: Request) -> OutboxChanged:
-    """Owe dead effects no more."""
+    """Drop dead entries."""
     dead, after = await _dead(control, read_query(request, OutboxQuery))
     return OutboxChanged(await control.drop(dead) if dead else 0, after)
 
@@ -68,16 +68,16 @@ async def list_alerts(control: ControlPlane, request: Request) -> AlertList:
     return AlertList(tuple(alert_report(event) for event in reversed(page.records)))
 
 
-async def _dead(control: ControlPlane, query: OutboxQuery) -> tuple[list[Effect], str | None]:
+async def _dead(control: ControlPlane, query: OutboxQuery) -> tuple[list[OutboxEntry], str | None]:
     pages = _pages(control, query.wanted(is_dead=True), after=query.after, most=MAX_CHANGED)
-    dead = [effect async for page in pages for effect in page]
+    dead = [entry async for page in pages for entry in page]
     return dead, dead[-1].sid if len(dead) == MAX_CHANGED else None
 
 
 async def _pages(
     control: ControlPlane, wanted: OutboxFilter, *, after: str | None, most: int
-) -> AsyncIterator[tuple[Effect, ...]]:
-    """Walk the pages of the outbox until so many effects have been seen."""
+) -> AsyncIterator[tuple[OutboxEntry, ...]]:
+    """Walk the pages of the outbox until so many entries have been seen."""
     while most > 0:
         page = await control.outbox_page(wanted, PageCursor(limit=min(most, _PAGE), after=after))
         yield page.records

@@ -6,7 +6,7 @@
     POST   /outbox/drop?OutboxQuery                        200 OutboxChanged
     GET    /accounts/{account}/alerts?AlertTail            200 AlertList
 
-Replay and drop concern dead effects only, at most `MAX_CHANGED` a request: `after` of the answer is that of the next.
+Replay and drop concern dead entries only, at most `MAX_CHANGED` a request: `after` of the answer is that of the next.
 """
 
 from typing import Annotated
@@ -14,8 +14,8 @@ from typing import Annotated
 import msgspec
 
 from engine.api.alert_shapes import LogLevel, level_of
-from engine.core.model.effects import Effect
 from engine.core.model.errors import CATALOGUE, Code, invalid_parameter
+from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.numbers.masking import masked
@@ -23,21 +23,21 @@ from engine.core.ports.operations import OutboxFilter
 from engine.formats.values import format_date, optional_date
 
 MAX_CHANGED = 1_000
-"""Effects of one replay or drop."""
+"""Entries of one replay or drop."""
 
 MAX_COUNTED = 10_000
-"""Effects that are counted one by one; more are "at least" so many."""
+"""Entries that are counted one by one; more are "at least" so many."""
 
 _SIDS = {
     "account_sid": SidKind.ACCOUNT,
     "service_sid": SidKind.SERVICE,
     "session_sid": SidKind.SESSION,
-    "after": SidKind.EFFECT,
+    "after": SidKind.OUTBOX_ENTRY,
 }
 
 
 class OutboxQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Which effects are meant; what is absent is any."""
+    """Which entries are meant; what is absent is any."""
 
     account_sid: str | None = None
     service_sid: str | None = None
@@ -48,9 +48,9 @@ class OutboxQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     error: str | None = None
     """Text that the last error contains."""
     after: str | None = None
-    """Those owed later than this one only."""
+    """Entries after this one only."""
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
-    """Effects of one page."""
+    """Entries of one page."""
 
     def wanted(self, *, is_dead: bool | None) -> OutboxFilter:
         """The same for the control plane; raises ApiError for a malformed SID."""
@@ -69,7 +69,7 @@ class OutboxQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class EffectReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Something owed, without what would be said and to whom."""
+    """An entry of the outbox, without its content and recipient."""
 
     sid: str
     """EF…"""
@@ -81,7 +81,7 @@ class EffectReport(msgspec.Struct, frozen=True, kw_only=True):
     service_sid: str | None
     session_sid: str | None
     date_created: str
-    """When it came to be owed."""
+    """When it was committed."""
     attempts: int
     """Deliveries tried."""
     last_error: str
@@ -91,15 +91,15 @@ class EffectReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OutboxPage(msgspec.Struct, frozen=True):
-    """Effects, oldest first."""
+    """Entries, oldest first."""
 
-    effects: tuple[EffectReport, ...]
+    entries: tuple[EffectReport, ...]
     after: str | None
     """Where the next page goes on; None at the end."""
 
 
 class OutboxCount(msgspec.Struct, frozen=True):
-    """How many effects a query means."""
+    """How many entries a query means."""
 
     count: int
     is_whole: bool
@@ -150,19 +150,19 @@ class AlertList(msgspec.Struct, frozen=True):
     alerts: tuple[AlertReport, ...]
 
 
-def effect_report(effect: Effect) -> EffectReport:
-    """Show what is owed."""
+def show_entry(entry: OutboxEntry) -> EffectReport:
+    """Show an entry."""
     return EffectReport(
-        sid=effect.sid,
-        kind=str(type(effect.duty).__struct_config__.tag),
-        destination=masked(effect.destination),
-        account_sid=effect.account_sid,
-        service_sid=effect.service_sid,
-        session_sid=effect.session_sid,
-        date_created=format_date(effect.date_created),
-        attempts=effect.attempts,
-        last_error=masked(effect.last_error),
-        date_died=optional_date(effect.date_died),
+        sid=entry.sid,
+        kind=str(type(entry.content).__struct_config__.tag),
+        destination=masked(entry.destination),
+        account_sid=entry.account_sid,
+        service_sid=entry.service_sid,
+        session_sid=entry.session_sid,
+        date_created=format_date(entry.date_created),
+        attempts=entry.attempts,
+        last_error=masked(entry.last_error),
+        date_died=optional_date(entry.date_died),
     )
 
 

@@ -6,7 +6,7 @@ overwrite each other.
 
 import msgspec
 
-from engine.core.model.effects import Effect
+from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import (
     UNSET,
     Account,
@@ -31,7 +31,7 @@ class AccountSaved(msgspec.Struct, frozen=True, gc=False, tag=True):
 
 
 class AccountErased(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """An account is gone with its keys, its debugger events and what was owed for it; it had nothing else left."""
+    """An account is gone with its keys, debugger events and outbox entries; it had nothing else left."""
 
     account_sid: str
 
@@ -125,7 +125,7 @@ class SessionErased(msgspec.Struct, frozen=True, gc=False):
     session_sid: str
 
 
-class ErasureOwed(msgspec.Struct, frozen=True, gc=False):
+class ErasurePlanned(msgspec.Struct, frozen=True, gc=False):
     """Other hosts are to erase what they have of a session that is gone."""
 
     session_sid: str
@@ -181,32 +181,32 @@ class InteractionErased(msgspec.Struct, frozen=True, gc=False):
     interaction_sid: str
 
 
-class EffectOwed(msgspec.Struct, frozen=True, gc=False):
-    """Something is owed from now on."""
+class EntryAdded(msgspec.Struct, frozen=True, gc=False):
+    """An entry was added to the outbox."""
 
-    effect: Effect
-
-
-class EffectSettled(msgspec.Struct, frozen=True, gc=False):
-    """Something was delivered, or dropped by the operator: nothing is owed any more."""
-
-    effect_sid: str
+    entry: OutboxEntry
 
 
-class EffectFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class EntrySettled(msgspec.Struct, frozen=True, gc=False):
+    """Something was delivered, or dropped by the operator: it leaves the outbox."""
+
+    entry_sid: str
+
+
+class EntryFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A delivery failed; with `is_dead`, it was the last try."""
 
-    effect_sid: str
+    entry_sid: str
     attempts: int
     error: str
     at: float
     is_dead: bool
 
 
-class EffectRevived(msgspec.Struct, frozen=True, gc=False):
-    """The operator has a dead effect tried again, from the first attempt."""
+class EntryRevived(msgspec.Struct, frozen=True, gc=False):
+    """The operator has a dead entry tried again, from the first attempt."""
 
-    effect_sid: str
+    entry_sid: str
 
 
 class AlertRaised(msgspec.Struct, frozen=True, gc=False):
@@ -236,7 +236,7 @@ Change = (
     | BatchKeysErased
     | SessionTouched
     | SessionErased
-    | ErasureOwed
+    | ErasurePlanned
     | ErasuresSettled
     | ParticipantAdded
     | ParticipantRemoved
@@ -244,10 +244,10 @@ Change = (
     | InteractionRecorded
     | InteractionUpdated
     | InteractionErased
-    | EffectOwed
-    | EffectSettled
-    | EffectFailed
-    | EffectRevived
+    | EntryAdded
+    | EntrySettled
+    | EntryFailed
+    | EntryRevived
     | AlertRaised
     | AlertsErased
 )

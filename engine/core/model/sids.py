@@ -29,7 +29,7 @@ class SidKind(StrEnum):
     MMS = "MM"
     CHAT_SERVICE = "IS"
     DEBUGGER_EVENT = "NO"
-    EFFECT = "EF"
+    OUTBOX_ENTRY = "EF"
 
 
 Mint = Callable[[SidKind], str]

@@ -214,8 +214,8 @@ class HookEnd(StrEnum):
     FAILED = "failed"
 
 
-class DutyKind(StrEnum):
-    """What kind of effect was delivered; closed, the tags of `Duty`."""
+class OutboxKind(StrEnum):
+    """What kind of entry was delivered; closed, the tags of `OutboxContent`."""
 
     CALLBACK = "callback"
     MESSAGE = "message"
@@ -224,7 +224,7 @@ class DutyKind(StrEnum):
 
 
 class DeliveryEnd(StrEnum):
-    """How one try to deliver an effect ended; closed."""
+    """How one try to deliver an entry ended; closed."""
 
     DELIVERED = "delivered"
     FAILED = "failed"
@@ -239,8 +239,8 @@ class EgressObserver(Protocol):
     def asked(self, hook: HookKind, end: HookEnd) -> None:
         """One webhook was asked to decide."""
 
-    def delivered(self, kind: DutyKind, end: DeliveryEnd) -> None:
-        """One try to deliver an effect ended."""
+    def delivered(self, kind: OutboxKind, end: DeliveryEnd) -> None:
+        """One try to deliver an entry ended."""
 
     def debugger(self, event: DebuggerEvent) -> None:
         """An event for the account's debugger."""

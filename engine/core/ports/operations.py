@@ -9,8 +9,8 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from engine.core.model.changes import Change
-from engine.core.model.effects import Effect, QueueKey
 from engine.core.model.errors import Code, Level, StoreUnavailable
+from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import (
     Account,
     Address,
@@ -123,7 +123,7 @@ class AccountHoldings(msgspec.Struct, frozen=True):
 
 
 class OutboxFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which effects the operator means; None = any."""
+    """Which entries the operator means; None = any."""
 
     account_sid: str | None = None
     service_sid: str | None = None
@@ -146,12 +146,12 @@ class AlertFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OutboxDepth(msgspec.Struct, frozen=True):
-    """How much is owed."""
+    """How full the outbox is."""
 
     pending: int
     dead: int
     oldest: float | None
-    """When the oldest pending effect came to be owed."""
+    """When the oldest pending entry was committed."""
 
 
 Passed = tuple[Address, Kind, str, bytes]
@@ -233,23 +233,23 @@ class Store(Protocol):
     async def sessions_closed_before(self, at: float, *, limit: int) -> tuple[str, ...]:
         """Find sessions that ended before a time, for retention."""
 
-    async def queues_owed(self) -> tuple[QueueKey, ...]:
-        """Name the queues of effects that are pending."""
+    async def pending_queues(self) -> tuple[QueueKey, ...]:
+        """Name the queues that have pending entries."""
 
-    async def effects_owed(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[Effect, ...]:
-        """Read pending (not dead) effects of a queue, oldest first, from after a SID."""
+    async def pending_entries(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[OutboxEntry, ...]:
+        """Read pending (not dead) entries of a queue, oldest first, from after a SID."""
 
-    async def effects_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
-        """List effects, oldest first."""
+    async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[OutboxEntry]:
+        """List entries, oldest first."""
 
-    def erasures_owed(self) -> tuple[str, ...]:
+    def planned_erasures(self) -> tuple[str, ...]:
         """Name the erased sessions of which other hosts may have something."""
 
-    async def effects_held(self, effect_sids: Sequence[str]) -> frozenset[str]:
-        """Tell which of these effects are in the outbox, pending or dead."""
+    async def entries_held(self, entry_sids: Sequence[str]) -> frozenset[str]:
+        """Tell which of these entries are in the outbox, pending or dead."""
 
     async def outbox_depth(self) -> OutboxDepth:
-        """Count what is owed."""
+        """Count the outbox."""
 
     async def alerts_page(
         self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
@@ -310,9 +310,9 @@ class Hooks(Protocol):
 
 
 class Outbox(Protocol):
-    """Where committed effects are handed for delivery; implemented by `engine.webhooks`, never raises."""
+    """Where committed entries are handed for delivery; implemented by `engine.webhooks`, never raises."""
 
-    def owed(self, effects: Sequence[Effect]) -> None:
+    def add(self, entries: Sequence[OutboxEntry]) -> None:
         """Deliver these in time; they are on disk."""
 
 
@@ -574,14 +574,14 @@ class ControlPlane(Protocol):
     async def alert(self, account_sid: str | None, event_sid: str) -> DebuggerEvent:
         """Read a debugger event of an account (None = of any)."""
 
-    async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[Effect]:
-        """List, as the operator, what is owed, oldest first."""
+    async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[OutboxEntry]:
+        """List, as the operator, the outbox, oldest first."""
 
-    async def replay(self, effects: Sequence[Effect]) -> int:
-        """Have dead effects tried again, from the first attempt; returns how many were dead."""
+    async def replay(self, entries: Sequence[OutboxEntry]) -> int:
+        """Have dead entries tried again, from the first attempt; returns how many were dead."""
 
-    async def drop(self, effects: Sequence[Effect]) -> int:
-        """Owe dead effects no more; returns how many were dead."""
+    async def drop(self, entries: Sequence[OutboxEntry]) -> int:
+        """Drop dead entries; returns how many were dead."""
 
     async def explain(self, *, proxy: str, sender: str) -> Explanation:
         """Tell, as the operator, what would happen to a sender on a proxy number, and why; changes nothing."""

@@ -44,7 +44,6 @@ class ActiveSession:
         *("service_sid", "sid", "swept_at", "ttl_seconds", "unique_name"),
     )
 
-
     sid: str
     """KC…"""
     service_sid: str

@@ -1,7 +1,7 @@
 """Which host each row belongs to: tables that every host has whole, and tables whose rows have one owner each.
 
 A session, its participants and what else belongs to a service: the service's owner. An interaction: the owner of its
-proxy number. An effect: the owner of what it is about, that is an interaction's or a sender's proxy number, a service
+proxy number. An entry: the owner of what it is about, that is an interaction's or a sender's proxy number, a service
 for a hang-up, an account for its debugger webhook. A debugger event: the account's owner. What
 is left to be erased: anybody, since every host is asked for it.
 """
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.core.model.effects import AlertOwed, CallbackOwed, Duty, HangUpOwed, MessageOwed
+from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxContent, OutboxHangUp, OutboxMessage
 from engine.core.model.placement import Placement
 from storage.sqlite.codec import account_at, proxy_at, service_at
 from storage.sqlite.rows import Fetched
@@ -26,7 +26,7 @@ UNMOVED: Final = frozenset({"probe", "session_counts", "_sqlite_migrations"})
 
 PlaceOf = Callable[[Fetched], int]
 
-_DUTY: Final[msgspec.msgpack.Decoder[Duty]] = msgspec.msgpack.Decoder(Duty)
+_CONTENT: Final[msgspec.msgpack.Decoder[OutboxContent]] = msgspec.msgpack.Decoder(OutboxContent)
 
 
 class OwnedTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,16 +76,16 @@ def _told(column: str) -> str:
     return f"coalesce({column}, sessions.{name})" if name in _FOLLOWING else column
 
 
-def _effect_key(cells: tuple[bytes, bytes | None, bytes]) -> str:
-    duty, service_sid, account_sid = cells
-    match _DUTY.decode(duty):
-        case CallbackOwed(interaction=interaction):
+def _entry_key(cells: tuple[bytes, bytes | None, bytes]) -> str:
+    content, service_sid, account_sid = cells
+    match _CONTENT.decode(content):
+        case OutboxCallback(interaction=interaction):
             return interaction.proxy
-        case MessageOwed(sender=sender):
+        case OutboxMessage(sender=sender):
             return sender
-        case HangUpOwed() if service_sid is not None:
+        case OutboxHangUp() if service_sid is not None:
             return service_at(service_sid)
-        case HangUpOwed() | AlertOwed():
+        case OutboxHangUp() | OutboxAlert():
             return account_at(account_sid)
 
 
@@ -95,7 +95,7 @@ OWNED: Final = (
     OwnedTable(
         name="interactions", owned_by=("proxy",), owner_key=proxy_at, order="interactions.sid", follows_session=True
     ),
-    OwnedTable(name="effects", owned_by=("duty", "service_sid", "account_sid"), owner_key=_effect_key, order=None),
+    OwnedTable(name="effects", owned_by=("duty", "service_sid", "account_sid"), owner_key=_entry_key, order=None),
     OwnedTable(name="batch_keys", owned_by=("service_sid",), owner_key=service_at, order="service_sid, digest"),
     OwnedTable(name="erasures", owned_by=("session_sid",), owner_key=bytes.hex, order=None),
     OwnedTable(name="alerts", owned_by=("account_sid",), owner_key=account_at, order=None),

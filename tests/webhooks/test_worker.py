@@ -1,4 +1,4 @@
-"""The courier against real receivers: what is owed arrives, in order, once the store has it; memory stays bounded."""
+"""The worker against real receivers: what is owed arrives, in order, once the store has it; memory stays bounded."""
 
 import asyncio
 import json
@@ -10,16 +10,16 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from engine.core.model.changes import EffectSettled
-from engine.core.model.effects import AlertOwed, CallbackOwed, Effect, HangUpOwed, MessageOwed
+from engine.core.model.changes import EntrySettled
 from engine.core.model.errors import Code
+from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, OutboxHangUp, OutboxMessage
 from engine.core.model.records import DebuggerEvent
-from engine.core.ports.observing import DeliveryEnd, DutyKind
+from engine.core.ports.observing import DeliveryEnd, OutboxKind
 from engine.core.ports.operations import Outbox
 from engine.outbound.delivery import DELIVERED, Delivery, Draw
 from engine.outbound.settings import EgressSettings
-from engine.webhooks.courier import LEAST_WINDOW, Courier
-from engine.webhooks.settlements import MAX_GROUP, Settlements
+from engine.webhooks.delivery_log import MAX_GROUP, DeliveryLog
+from engine.webhooks.worker import LEAST_WINDOW, OutboxWorker
 from tests.outbound.material import (
     AC,
     NOW,
@@ -31,7 +31,7 @@ from tests.outbound.material import (
     callback,
     client,
     clock,
-    effect,
+    outbox_entry,
     tokens,
 )
 from tests.outbound.receiver import Received, Receiver, Reply, receiving
@@ -57,21 +57,21 @@ class FakeCarriers:
 
     def __init__(self, *answers: Delivery) -> None:
         self.answers = list(answers)
-        self.tried: list[Effect] = []
+        self.tried: list[OutboxEntry] = []
         self.given_up: list[Delivery] = []
 
-    async def deliver(self, effect: Effect, duty: MessageOwed | HangUpOwed) -> Delivery:
+    async def deliver(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp) -> Delivery:
         """Answer with the next one, the last for ever."""
-        self.tried.append(effect)
+        self.tried.append(entry)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
-    async def gave_up(self, effect: Effect, duty: MessageOwed | HangUpOwed, delivery: Delivery) -> None:
+    async def gave_up(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp, delivery: Delivery) -> None:
         """Remember."""
         self.given_up.append(delivery)
 
 
 @asynccontextmanager
-async def courier(
+async def worker(
     store: MemoryStore,
     observer: Remembered | None = None,
     *,
@@ -79,9 +79,9 @@ async def courier(
     carriers: FakeCarriers | None = None,
     grace: float = 10,
     draw: Draw = random.uniform,
-) -> AsyncIterator[Courier]:
+) -> AsyncIterator[OutboxWorker]:
     async with client(settings) as posting:
-        made = Courier(
+        made = OutboxWorker(
             store=store,
             client=posting,
             tokens=tokens,
@@ -98,49 +98,49 @@ async def courier(
             await made.stop(grace)
 
 
-def owe(store: MemoryStore, made: Outbox, *effects: Effect) -> None:
-    store.keep(effects)
-    made.owed(effects)
+def add(store: MemoryStore, made: Outbox, *entries: OutboxEntry) -> None:
+    store.keep(entries)
+    made.add(entries)
 
 
 def interactions(receiver: Receiver) -> list[str]:
     return [request.form["interactionSid"] for request in receiver.received]
 
 
-def sid_of(owed: Effect) -> str:
-    assert isinstance(owed.duty, CallbackOwed)
-    return owed.duty.interaction.sid
+def sid_of(entry: OutboxEntry) -> str:
+    assert isinstance(entry.content, OutboxCallback)
+    return entry.content.interaction.sid
 
 
 class Sampler(Remembered):
-    """An observer that looks, at every delivery, how many effects are in memory."""
+    """An observer that looks, at every delivery, how many entries are in memory."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.courier: Courier | None = None
+        self.worker: OutboxWorker | None = None
         self.most_held = 0
 
-    def delivered(self, kind: DutyKind, end: DeliveryEnd) -> None:
+    def delivered(self, kind: OutboxKind, end: DeliveryEnd) -> None:
         """Look."""
-        if self.courier is not None:
-            self.most_held = max(self.most_held, self.courier.held)
+        if self.worker is not None:
+            self.most_held = max(self.most_held, self.worker.held)
 
 
 async def test_a_callback_is_delivered_signed_with_its_idempotency_token(
     receiver: Receiver, observer: Remembered
 ) -> None:
     """The application can check who sent it, and tell a repeat."""
-    store, owed = MemoryStore(), callback(f"{receiver.url}/cb?x=1")
+    store, entry = MemoryStore(), callback(f"{receiver.url}/cb?x=1")
 
-    async with courier(store, observer) as made:
-        owe(store, made, owed)
+    async with worker(store, observer) as made:
+        add(store, made, entry)
         await store.until(lambda: not store.pending)
 
     request = receiver.received[0]
     assert receiver.is_signed(request, TOKEN)
-    assert request.headers["i-twilio-idempotency-token"] == owed.sid
+    assert request.headers["i-twilio-idempotency-token"] == entry.sid
     assert request.form["interactionData"] == '{"body":"call me at +14155550100"}'
-    assert observer.deliveries == [(DutyKind.CALLBACK, DeliveryEnd.DELIVERED)]
+    assert observer.deliveries == [(OutboxKind.CALLBACK, DeliveryEnd.DELIVERED)]
     assert made.held == 0
 
 
@@ -149,8 +149,8 @@ async def test_a_debugger_event_is_posted_to_the_accounts_webhook(receiver: Rece
     store = MemoryStore()
     event = DebuggerEvent(sid="NO1", code=Code.STOP_WORD, account_sid=AC, message="a stop word", at=NOW)
 
-    async with courier(store) as made:
-        owe(store, made, effect(AlertOwed(url=receiver.url, event=event)))
+    async with worker(store) as made:
+        add(store, made, outbox_entry(OutboxAlert(url=receiver.url, event=event)))
         await store.until(lambda: not store.pending)
 
     form = receiver.received[0].form
@@ -160,18 +160,18 @@ async def test_a_debugger_event_is_posted_to_the_accounts_webhook(receiver: Rece
 
 
 async def test_what_the_store_holds_is_delivered_at_start(receiver: Receiver) -> None:
-    """A process that was killed with effects outstanding goes on with them."""
+    """A process that was killed with entries outstanding goes on with them."""
     store = MemoryStore()
     store.keep([callback(receiver.url, number) for number in range(1, 21)])
 
-    async with courier(store):
+    async with worker(store):
         await store.until(lambda: not store.pending)
 
     assert len(set(interactions(receiver))) == 20
 
 
-async def test_effects_of_one_session_arrive_in_order(receiver: Receiver) -> None:
-    """Five sessions with twenty effects each, all at once, some of them failing on the first try."""
+async def test_entries_of_one_session_arrive_in_order(receiver: Receiver) -> None:
+    """Five sessions with twenty entries each, all at once, some of them failing on the first try."""
     failed: set[str] = set()
 
     def moody(request: Received) -> Reply:
@@ -183,15 +183,15 @@ async def test_effects_of_one_session_arrive_in_order(receiver: Receiver) -> Non
 
     receiver.behaviour = moody
     store = MemoryStore()
-    effects = [callback(receiver.url, number, session=number % 5 + 1) for number in range(1, 101)]
+    entries = [callback(receiver.url, number, session=number % 5 + 1) for number in range(1, 101)]
 
-    async with courier(store) as made:
-        owe(store, made, *effects)
+    async with worker(store) as made:
+        add(store, made, *entries)
         await store.until(lambda: not store.pending)
 
     arrived = list(dict.fromkeys(interactions(receiver)))
     for session in range(5):
-        expected = [sid_of(owed) for number, owed in enumerate(effects, 1) if number % 5 == session]
+        expected = [sid_of(entry) for number, entry in enumerate(entries, 1) if number % 5 == session]
         assert [sid for sid in arrived if sid in expected] == expected
     assert failed
 
@@ -200,13 +200,13 @@ async def test_what_fails_is_tried_again_and_its_attempts_are_kept(receiver: Rec
     """Two failures, then a success; the same token every time. A lost connection that was kept is no try."""
     answers = iter([Reply(status=500), Reply(resets=True), Reply(resets=True), Reply()])
     receiver.behaviour = lambda _: next(answers)
-    store, owed = MemoryStore(), callback(receiver.url)
+    store, entry = MemoryStore(), callback(receiver.url)
 
-    async with courier(store, observer) as made:
-        owe(store, made, owed)
+    async with worker(store, observer) as made:
+        add(store, made, entry)
         await store.until(lambda: not store.pending)
 
-    assert {request.headers["i-twilio-idempotency-token"] for request in receiver.received} == {owed.sid}
+    assert {request.headers["i-twilio-idempotency-token"] for request in receiver.received} == {entry.sid}
     assert [end for _, end in observer.deliveries] == [DeliveryEnd.FAILED, DeliveryEnd.FAILED, DeliveryEnd.DELIVERED]
     assert observer.events == []
 
@@ -214,16 +214,16 @@ async def test_what_fails_is_tried_again_and_its_attempts_are_kept(receiver: Rec
 async def test_the_last_failure_ends_in_the_dead_letters(receiver: Receiver, observer: Remembered) -> None:
     """With the number of tries and why; the account is told, with the trace (80908)."""
     receiver.behaviour = lambda _: Reply(status=500, body=b"sorry, +14155550100")
-    store, owed = MemoryStore(), callback(f"{receiver.url}/cb")
+    store, entry = MemoryStore(), callback(f"{receiver.url}/cb")
 
-    async with courier(store, observer) as made:
-        owe(store, made, owed)
+    async with worker(store, observer) as made:
+        add(store, made, entry)
         await store.until(lambda: bool(store.dead))
 
-    dead, event = store.dead[owed.sid], observer.events[0]
+    dead, event = store.dead[entry.sid], observer.events[0]
     assert (dead.attempts, dead.last_error, dead.date_died) == (3, "answered 500", NOW)
     assert len(receiver.received) == 3
-    assert observer.deliveries[-1] == (DutyKind.CALLBACK, DeliveryEnd.DIED)
+    assert observer.deliveries[-1] == (OutboxKind.CALLBACK, DeliveryEnd.DIED)
     assert len(observer.events) == 1
     assert (event.code, event.account_sid) == (Code.CALLBACK_FAILED, AC)
     assert f"{receiver.url}/cb" in event.message
@@ -237,8 +237,8 @@ async def test_what_may_pass_is_tried_again(receiver: Receiver, status: int) -> 
     receiver.behaviour = lambda _: Reply(status=status)
     store = MemoryStore()
 
-    async with courier(store) as made:
-        owe(store, made, callback(receiver.url))
+    async with worker(store) as made:
+        add(store, made, callback(receiver.url))
         await store.until(lambda: bool(store.dead))
 
     assert len(receiver.received) == QUICK.callback_tries
@@ -256,8 +256,8 @@ async def test_a_receiver_says_when_to_come_again(receiver: Receiver, when: str)
         waits.append(high)
         return 0.0
 
-    async with courier(store, settings=settings, draw=draw) as made:
-        owe(store, made, callback(receiver.url, attempts=1))
+    async with worker(store, settings=settings, draw=draw) as made:
+        add(store, made, callback(receiver.url, attempts=1))
         await store.until(lambda: bool(store.dead))
 
     assert waits[0] == 0.002  # the second try's, since one was made before the start
@@ -270,8 +270,8 @@ async def test_what_another_try_cannot_mend_is_not_tried_again(receiver: Receive
     receiver.behaviour = lambda _: Reply(status=status, headers=(f"Location: {receiver.url}/x",))
     store = MemoryStore()
 
-    async with courier(store) as made:
-        owe(store, made, callback(receiver.url))
+    async with worker(store) as made:
+        add(store, made, callback(receiver.url))
         await store.until(lambda: bool(store.dead))
 
     assert len(receiver.received) == 1
@@ -283,12 +283,12 @@ async def test_a_failed_debugger_webhook_raises_no_further_event(receiver: Recei
     store = MemoryStore()
     event = DebuggerEvent(sid="NO1", code=Code.STOP_WORD, account_sid=AC, message="a stop word", at=NOW)
 
-    async with courier(store, observer) as made:
-        owe(store, made, effect(AlertOwed(url=receiver.url, event=event)))
+    async with worker(store, observer) as made:
+        add(store, made, outbox_entry(OutboxAlert(url=receiver.url, event=event)))
         await store.until(lambda: bool(store.dead))
 
     assert observer.events == []
-    assert observer.deliveries == [(DutyKind.ALERT, DeliveryEnd.DIED)]
+    assert observer.deliveries == [(OutboxKind.ALERT, DeliveryEnd.DIED)]
 
 
 async def test_attempts_made_before_a_restart_count(receiver: Receiver) -> None:
@@ -297,7 +297,7 @@ async def test_attempts_made_before_a_restart_count(receiver: Receiver) -> None:
     store = MemoryStore()
     store.keep([callback(receiver.url, attempts=2)])
 
-    async with courier(store):
+    async with worker(store):
         await store.until(lambda: bool(store.dead))
 
     assert len(receiver.received) == 1
@@ -308,10 +308,10 @@ async def test_a_dead_receiver_does_not_slow_another(receiver: Receiver) -> None
     """One hangs with every turn taken; everything for the other arrives meanwhile."""
     store = MemoryStore()
     with receiving(lambda _: Reply(hangs=True)) as dead:
-        async with courier(store, grace=0) as made:
-            owe(store, made, *(callback(dead.url, number) for number in range(1, 101)))
+        async with worker(store, grace=0) as made:
+            add(store, made, *(callback(dead.url, number) for number in range(1, 101)))
             await dead.has_got(QUICK.deliveries_per_destination)
-            owe(store, made, *(callback(receiver.url, number) for number in range(101, 201)))
+            add(store, made, *(callback(receiver.url, number) for number in range(101, 201)))
             await store.until(lambda: len(store.pending) == 100)
 
     assert len(receiver.received) == 100
@@ -325,10 +325,10 @@ async def test_slow_callbacks_of_one_account_do_not_slow_another_at_the_same_rec
     store = MemoryStore()
     other = msgspec.structs.replace(callback(f"{receiver.url}/quick", 99), account_sid=OTHER_AC)
 
-    async with courier(store, grace=0) as made:
-        owe(store, made, *(callback(f"{receiver.url}/slow", number) for number in range(1, 31)))
+    async with worker(store, grace=0) as made:
+        add(store, made, *(callback(f"{receiver.url}/slow", number) for number in range(1, 31)))
         await receiver.has_got(QUICK.deliveries_per_destination)
-        owe(store, made, other)
+        add(store, made, other)
         await store.until(lambda: other.sid not in store.pending)
 
     assert [request.path for request in receiver.received].count("/quick") == 1
@@ -336,25 +336,25 @@ async def test_slow_callbacks_of_one_account_do_not_slow_another_at_the_same_rec
 
 
 async def test_memory_stays_bounded_and_the_rest_is_read_from_disk(receiver: Receiver) -> None:
-    """A thousand effects pass through a window of twenty, in order, each once."""
+    """A thousand entries pass through a window of twenty, in order, each once."""
     settings = msgspec.structs.replace(QUICK, window_per_destination=20, deliveries_per_destination=4)
     store = MemoryStore()
-    effects = [callback(receiver.url, number, session=number % 7 + 1) for number in range(1, 1001)]
+    entries = [callback(receiver.url, number, session=number % 7 + 1) for number in range(1, 1001)]
     sampler = Sampler()
 
-    async with courier(store, sampler, settings=settings) as made:
-        sampler.courier = made
-        for some in (effects[at : at + 50] for at in range(0, 1000, 50)):
-            owe(store, made, *some)
+    async with worker(store, sampler, settings=settings) as made:
+        sampler.worker = made
+        for some in (entries[at : at + 50] for at in range(0, 1000, 50)):
+            add(store, made, *some)
             await asyncio.sleep(0)
         await store.until(lambda: not store.pending)
 
     arrived = interactions(receiver)
     assert 0 < sampler.most_held <= 40
     assert store.most_read <= 40
-    assert Counter(arrived) == Counter(sid_of(owed) for owed in effects)
+    assert Counter(arrived) == Counter(sid_of(entry) for entry in entries)
     for session in range(7):
-        expected = [sid_of(owed) for number, owed in enumerate(effects, 1) if number % 7 == session]
+        expected = [sid_of(entry) for number, entry in enumerate(entries, 1) if number % 7 == session]
         assert [sid for sid in arrived if sid in set(expected)] == expected
 
 
@@ -366,7 +366,7 @@ async def test_many_destinations_share_the_memory() -> None:
         hosts = [f"http://127.0.0.{host}:{dead.port}" for host in range(1, 11)]
         store.keep([callback(f"{host}/", 100 * at + number) for at, host in enumerate(hosts) for number in range(50)])
 
-        async with courier(store, settings=settings, grace=0) as made:
+        async with worker(store, settings=settings, grace=0) as made:
             await dead.has_got(QUICK.deliveries_per_destination)
             held = made.held
 
@@ -377,25 +377,25 @@ async def test_many_destinations_share_the_memory() -> None:
 async def test_what_was_handed_over_twice_is_delivered_once(receiver: Receiver) -> None:
     """By the store and by the actors, whatever the order."""
     store = MemoryStore()
-    effects = [callback(receiver.url, number) for number in range(1, 51)]
-    store.keep(effects)
+    entries = [callback(receiver.url, number) for number in range(1, 51)]
+    store.keep(entries)
 
-    async with courier(store) as made:
-        made.owed(effects)
-        made.owed(effects)
+    async with worker(store) as made:
+        made.add(entries)
+        made.add(entries)
         await store.until(lambda: not store.pending)
 
-    assert Counter(interactions(receiver)) == Counter(sid_of(owed) for owed in effects)
+    assert Counter(interactions(receiver)) == Counter(sid_of(entry) for entry in entries)
 
 
 async def test_endings_are_committed_in_groups() -> None:
     """What gathers in a tick, or while a group is being written, is one group, up to a size."""
     store, landed = MemoryStore(), Counter[str]()
-    settlements = Settlements(store, pause_seconds=0.001)
+    log = DeliveryLog(store, pause_seconds=0.001)
 
     for _ in range(MAX_GROUP + 200):
-        settlements.add(EffectSettled("EF1"), lambda: landed.update(["EF1"]))
-    await settlements.drain(10)
+        log.add(EntrySettled("EF1"), lambda: landed.update(["EF1"]))
+    await log.drain(10)
 
     assert store.groups == [MAX_GROUP, 200]
     assert landed["EF1"] == MAX_GROUP + 200
@@ -405,9 +405,9 @@ async def test_a_store_that_fails_is_waited_for(receiver: Receiver) -> None:
     """Endings are kept until they can be committed; nothing is delivered twice meanwhile."""
     store = MemoryStore()
 
-    async with courier(store) as made:
+    async with worker(store) as made:
         store.is_down = True
-        owe(store, made, *(callback(receiver.url, number) for number in range(1, 11)))
+        add(store, made, *(callback(receiver.url, number) for number in range(1, 11)))
         await receiver.has_got(10)
         store.is_down = False
         await store.until(lambda: not store.pending)
@@ -418,30 +418,30 @@ async def test_a_store_that_fails_is_waited_for(receiver: Receiver) -> None:
 async def test_a_restart_in_the_middle_loses_nothing_and_keeps_the_order(receiver: Receiver) -> None:
     """What was under way gets its grace; what was not stays on disk for the next start."""
     store = MemoryStore()
-    effects = [callback(receiver.url, number, session=number % 3 + 1) for number in range(1, 301)]
+    entries = [callback(receiver.url, number, session=number % 3 + 1) for number in range(1, 301)]
 
-    async with courier(store) as made:
-        owe(store, made, *effects)
+    async with worker(store) as made:
+        add(store, made, *entries)
         await receiver.has_got(50)
     left = len(store.pending)
-    async with courier(store):
+    async with worker(store):
         await store.until(lambda: not store.pending)
 
     arrived = interactions(receiver)
     assert 0 < left < 300
-    assert Counter(arrived) == Counter(sid_of(owed) for owed in effects)
+    assert Counter(arrived) == Counter(sid_of(entry) for entry in entries)
     for session in range(3):
-        expected = [sid_of(owed) for number, owed in enumerate(effects, 1) if number % 3 == session]
+        expected = [sid_of(entry) for number, entry in enumerate(entries, 1) if number % 3 == session]
         assert [sid for sid in arrived if sid in set(expected)] == expected
 
 
 async def test_stopping_waits_no_longer_than_its_grace(receiver: Receiver) -> None:
-    """A receiver that hangs does not hold the process; its effect is not lost."""
+    """A receiver that hangs does not hold the process; its entry is not lost."""
     receiver.behaviour = lambda _: Reply(hangs=True)
     store = MemoryStore()
 
-    async with courier(store, grace=0.01) as made:
-        owe(store, made, callback(receiver.url))
+    async with worker(store, grace=0.01) as made:
+        add(store, made, callback(receiver.url))
         await receiver.has_got(1)
 
     assert len(store.pending) == 1
@@ -454,9 +454,9 @@ async def test_stopping_does_not_wait_for_those_who_wait_to_try_again(receiver: 
     store = MemoryStore()
     patient = msgspec.structs.replace(QUICK, first_wait_seconds=1_000.0, longest_wait_seconds=1_000.0)
 
-    async with courier(store, settings=patient, grace=30) as made:
-        owe(store, made, callback(receiver.url))
-        await store.until(lambda: all(owed.attempts == 1 for owed in store.pending.values()))
+    async with worker(store, settings=patient, grace=30) as made:
+        add(store, made, callback(receiver.url))
+        await store.until(lambda: all(entry.attempts == 1 for entry in store.pending.values()))
 
     assert len(store.pending) == 1
     assert len(receiver.received) == 1
@@ -466,21 +466,21 @@ async def test_nothing_is_taken_before_the_start_and_after_the_stop(receiver: Re
     """It is on disk."""
     store = MemoryStore()
 
-    async with courier(store) as made:
+    async with worker(store) as made:
         pass
-    owe(store, made, callback(receiver.url))
+    add(store, made, callback(receiver.url))
 
     assert made.held == 0
     assert len(store.pending) == 1
 
 
 async def test_an_account_that_is_gone_cannot_be_signed_for(receiver: Receiver) -> None:
-    """Its effects join the dead letters unsent."""
+    """Its entries join the dead letters unsent."""
     store = MemoryStore()
     orphan = msgspec.structs.replace(callback(receiver.url), account_sid="AC" + "0" * 32)
 
-    async with courier(store) as made:
-        owe(store, made, orphan)
+    async with worker(store) as made:
+        add(store, made, orphan)
         await store.until(lambda: bool(store.dead))
 
     assert receiver.received == []
@@ -490,17 +490,17 @@ async def test_messages_go_through_the_carriers(observer: Remembered) -> None:
     """A carrier that was not reached is tried again."""
     carriers = FakeCarriers(Delivery(error="not connected", may_retry=True), DELIVERED)
     store = MemoryStore()
-    duty = MessageOwed(carrier="main", interaction_sid="KI1", sender="+15105550001", to="+14155550100", body="hi")
+    content = OutboxMessage(carrier="main", interaction_sid="KI1", sender="+15105550001", to="+14155550100", body="hi")
 
-    async with courier(store, observer, carriers=carriers) as made:
-        owe(store, made, effect(duty))
+    async with worker(store, observer, carriers=carriers) as made:
+        add(store, made, outbox_entry(content))
         await store.until(lambda: not store.pending)
 
     assert len(carriers.tried) == 2
     assert carriers.given_up == []
     assert observer.deliveries == [
-        (DutyKind.MESSAGE, DeliveryEnd.FAILED),
-        (DutyKind.MESSAGE, DeliveryEnd.DELIVERED),
+        (OutboxKind.MESSAGE, DeliveryEnd.FAILED),
+        (OutboxKind.MESSAGE, DeliveryEnd.DELIVERED),
     ]
 
 
@@ -508,10 +508,10 @@ async def test_a_message_that_may_have_been_taken_is_not_sent_again() -> None:
     """The carriers are told that this was the only try."""
     unsure = Delivery(error="no answer in time", may_be_taken=True)
     carriers, store = FakeCarriers(unsure), MemoryStore()
-    duty = MessageOwed(carrier="main", interaction_sid="KI1", sender="+15105550001", to="+14155550100", body="hi")
+    content = OutboxMessage(carrier="main", interaction_sid="KI1", sender="+15105550001", to="+14155550100", body="hi")
 
-    async with courier(store, carriers=carriers) as made:
-        owe(store, made, effect(duty))
+    async with worker(store, carriers=carriers) as made:
+        add(store, made, outbox_entry(content))
         await store.until(lambda: bool(store.dead))
 
     assert len(carriers.tried) == 1
@@ -521,19 +521,19 @@ async def test_a_message_that_may_have_been_taken_is_not_sent_again() -> None:
 class BrokenCarriers(FakeCarriers):
     """Carriers with a bug."""
 
-    async def deliver(self, effect: Effect, duty: MessageOwed | HangUpOwed) -> Delivery:
+    async def deliver(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp) -> Delivery:
         """Fail in a way that nobody foresaw."""
         raise ZeroDivisionError
 
 
-async def test_a_bug_costs_one_effect_and_not_the_lane(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged, its effect is set aside, the next one of the lane is delivered."""
+async def test_a_bug_costs_one_entry_and_not_the_lane(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, its entry is set aside, the next one of the lane is delivered."""
     store = MemoryStore()
-    first = effect(HangUpOwed(carrier="main", call_sid="CA1"), 1, session=1)
-    second = effect(HangUpOwed(carrier="main", call_sid="CA2"), 2, session=1)
+    first = outbox_entry(OutboxHangUp(carrier="main", call_sid="CA1"), 1, session=1)
+    second = outbox_entry(OutboxHangUp(carrier="main", call_sid="CA2"), 2, session=1)
 
-    async with courier(store, carriers=BrokenCarriers()) as made:
-        owe(store, made, first, second)
+    async with worker(store, carriers=BrokenCarriers()) as made:
+        add(store, made, first, second)
         await store.until(lambda: len(store.dead) == 2)
 
     assert "could not be handled" in caplog.text

@@ -1,6 +1,6 @@
-"""What the engine owes the world after a decision: committed with it, delivered by `engine.webhooks` afterwards.
+"""The outbox: callbacks, messages and hang-ups, committed with the decision and delivered by `engine.webhooks`.
 
-Delivery is at least once, in order per session, with the effect's SID as idempotency key. Source: design section 5,
+Delivery is at least once, in order per session, with the entry's SID as idempotency key. Source: design section 5,
 behaviour 12 and 16.
 """
 
@@ -14,7 +14,7 @@ from engine.core.model.records import Address, DebuggerEvent, Interaction
 _AUTHORITY_END = re.compile("[/?#]")
 
 
-class CallbackOwed(msgspec.Struct, frozen=True, kw_only=True, tag="callback"):
+class OutboxCallback(msgspec.Struct, frozen=True, kw_only=True, tag="callback"):
     """Tell the application's CallbackUrl about an interaction (behaviour 12.2)."""
 
     url: str
@@ -27,7 +27,7 @@ class CallbackOwed(msgspec.Struct, frozen=True, kw_only=True, tag="callback"):
     """Add what the service asked for beyond the 18 fields."""
 
 
-class MessageOwed(msgspec.Struct, frozen=True, kw_only=True, tag="message"):
+class OutboxMessage(msgspec.Struct, frozen=True, kw_only=True, tag="message"):
     """Send a message through a carrier."""
 
     carrier: str
@@ -44,7 +44,7 @@ class MessageOwed(msgspec.Struct, frozen=True, kw_only=True, tag="message"):
     """URLs of its media."""
 
 
-class AlertOwed(msgspec.Struct, frozen=True, kw_only=True, tag="alert"):
+class OutboxAlert(msgspec.Struct, frozen=True, kw_only=True, tag="alert"):
     """Tell an account's debugger webhook about an event (behaviour 16)."""
 
     url: str
@@ -53,7 +53,7 @@ class AlertOwed(msgspec.Struct, frozen=True, kw_only=True, tag="alert"):
     """What happened."""
 
 
-class HangUpOwed(msgspec.Struct, frozen=True, kw_only=True, tag="hang-up"):
+class OutboxHangUp(msgspec.Struct, frozen=True, kw_only=True, tag="hang-up"):
     """End a running call through a carrier."""
 
     carrier: str
@@ -62,21 +62,21 @@ class HangUpOwed(msgspec.Struct, frozen=True, kw_only=True, tag="hang-up"):
     """CallSid of the inbound leg."""
 
 
-Duty = CallbackOwed | MessageOwed | AlertOwed | HangUpOwed
-"""Everything that can be owed; closed."""
+OutboxContent = OutboxCallback | OutboxMessage | OutboxAlert | OutboxHangUp
+"""What an entry of the outbox can be; closed."""
 
 
 class QueueKey(NamedTuple):
-    """What effects are queued by: one account never waits for another, nor one destination for another."""
+    """What entries are queued by: one account never waits for another, nor one destination for another."""
 
     account_sid: str
     """On whose behalf."""
     destination: str
-    """As `Effect.destination`."""
+    """As `OutboxEntry.destination`."""
 
 
-class Effect(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing owed, and how far its delivery has come."""
+class OutboxEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the outbox, and how far its delivery has come."""
 
     sid: str
     """EF…, minted in time order; the idempotency key of its delivery."""
@@ -85,11 +85,11 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     service_sid: str | None = None
     """KS…, if it concerns a service."""
     session_sid: str | None = None
-    """KC…, if it concerns a session; effects of one session are delivered one after the other."""
-    duty: Duty
+    """KC…, if it concerns a session; entries of one session are delivered one after the other."""
+    content: OutboxContent
     """What is to be done."""
     date_created: float
-    """When it came to be owed."""
+    """When it was committed."""
     attempts: int = 0
     """Deliveries tried."""
     last_error: str = ""
@@ -105,7 +105,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def destination(self) -> str:
         """What it may share a fate with: scheme, host and port of its URL, or its carrier."""
-        return destination_of(self.duty)
+        return destination_of(self.content)
 
     @property
     def queue(self) -> QueueKey:
@@ -113,10 +113,10 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
         return QueueKey(self.account_sid, self.destination)
 
 
-def destination_of(duty: Duty) -> str:
+def destination_of(content: OutboxContent) -> str:
     """Return the destination of a duty: `https://host:port` or `carrier:NAME`."""
-    if isinstance(duty, MessageOwed | HangUpOwed):
-        return f"carrier:{duty.carrier}"
-    scheme, _, rest = duty.url.partition("://")
+    if isinstance(content, OutboxMessage | OutboxHangUp):
+        return f"carrier:{content.carrier}"
+    scheme, _, rest = content.url.partition("://")
     authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
     return f"{scheme}://{authority.rpartition('@')[2]}".lower()

@@ -1,46 +1,46 @@
-"""Effects and debugger events as rows and back: what is looked for in columns, the rest as one MessagePack blob."""
+"""Entries and debugger events as rows and back: what is looked for in columns, the rest as one MessagePack blob."""
 
 from typing import Final
 
 import msgspec
 
-from engine.core.model.effects import Duty, Effect
 from engine.core.model.errors import CATALOGUE, Code
+from engine.core.model.outbox import OutboxContent, OutboxEntry
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, unpack
 from storage.sqlite.codec import LEVEL, account_at, blob, key, service_at
 from storage.sqlite.rows import Fetched, Row
 
-EFFECT_COLUMNS: Final = (
+ENTRY_COLUMNS: Final = (
     "sid, account_sid, service_sid, session_sid, destination, date_created, attempts, last_error, date_died, duty"
 )
 ALERT_COLUMNS: Final = "sid, account_sid, code, level, at, event"
 
-_DUTY: Final[msgspec.msgpack.Decoder[Duty]] = msgspec.msgpack.Decoder(Duty)
+_CONTENT: Final[msgspec.msgpack.Decoder[OutboxContent]] = msgspec.msgpack.Decoder(OutboxContent)
 _EVENT: Final = msgspec.msgpack.Decoder(DebuggerEvent)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
-def effect_row(effect: Effect) -> Row:
-    """Return the row of an effect."""
+def entry_row(entry: OutboxEntry) -> Row:
+    """Return the row of an entry."""
     return (
-        blob(effect.sid),
-        blob(effect.account_sid),
-        key(effect.service_sid),
-        key(effect.session_sid),
-        effect.destination,
-        effect.date_created,
-        effect.attempts,
-        effect.last_error,
-        effect.date_died,
-        _ENCODER.encode(effect.duty),
+        blob(entry.sid),
+        blob(entry.account_sid),
+        key(entry.service_sid),
+        key(entry.session_sid),
+        entry.destination,
+        entry.date_created,
+        entry.attempts,
+        entry.last_error,
+        entry.date_died,
+        _ENCODER.encode(entry.content),
     )
 
 
-def effect_of(row: Fetched) -> Effect:
-    """Return the effect of a row."""
-    return Effect(
-        sid=unpack(SidKind.EFFECT, row[0]),
+def entry_of(row: Fetched) -> OutboxEntry:
+    """Return the entry of a row."""
+    return OutboxEntry(
+        sid=unpack(SidKind.OUTBOX_ENTRY, row[0]),
         account_sid=account_at(row[1]),
         service_sid=None if row[2] is None else service_at(row[2]),
         session_sid=None if row[3] is None else unpack(SidKind.SESSION, row[3]),
@@ -48,7 +48,7 @@ def effect_of(row: Fetched) -> Effect:
         attempts=row[6],
         last_error=row[7],
         date_died=row[8],
-        duty=_DUTY.decode(row[9]),
+        content=_CONTENT.decode(row[9]),
     )
 
 

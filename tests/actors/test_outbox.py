@@ -46,15 +46,15 @@ async def test_every_leg_status_is_told_of_in_order(world: HookedWorld) -> None:
     ]
 
 
-async def test_what_is_owed_is_on_disk_before_it_is_handed_over(world: HookedWorld) -> None:
-    """The same effects, in the same order, survive."""
+async def test_outbox_entries_are_on_disk_before_they_are_handed_over(world: HookedWorld) -> None:
+    """The same entries, in the same order, survive."""
     await world.session(wanting(ALICE, N1), wanting(BOB, N2))
 
     await world.text(ALICE, N1)
     await world.text(ALICE, N1)
 
-    kept = await world.store.effects_owed(world.outbox.effects[0].queue, after=None, limit=10)
-    assert list(kept) == world.outbox.effects
+    kept = await world.store.pending_entries(world.outbox.entries[0].queue, after=None, limit=10)
+    assert list(kept) == world.outbox.entries
     assert len({one.sid for one in kept}) == 2
 
 
@@ -66,8 +66,8 @@ async def test_a_failed_commit_owes_nothing(world: HookedWorld) -> None:
     await world.text(ALICE, N1)
     world.store.is_failing = False
 
-    assert world.outbox.effects == []
-    assert await world.store.queues_owed() == ()
+    assert world.outbox.entries == []
+    assert await world.store.pending_queues() == ()
 
 
 async def test_a_message_leaves_through_the_carrier_of_its_number(world: HookedWorld) -> None:
@@ -78,10 +78,10 @@ async def test_a_message_leaves_through_the_carrier_of_its_number(world: HookedW
 
     decision = await world.text(ALICE, N1, "hello")
 
-    (owed,) = world.outbox.messages()
+    (entry,) = world.outbox.messages()
     assert decision.is_sent_by_us
-    assert (owed.carrier, owed.sender, owed.to, owed.body) == ("main", N2, BOB, "hello")
-    assert owed.interaction_sid == decision.interaction_sid
+    assert (entry.carrier, entry.sender, entry.to, entry.body) == ("main", N2, BOB, "hello")
+    assert entry.interaction_sid == decision.interaction_sid
 
 
 async def test_a_message_sent_by_a_carrier_is_not_sent_again_by_a_redelivery(world: HookedWorld) -> None:
@@ -111,9 +111,9 @@ async def test_a_pushed_message_leaves_from_the_participants_own_number(world: H
         world.account.sid, world.service_sid, session.sid, alice, body="your car is here", media=("https://a.b/c",)
     )
 
-    (owed,) = world.outbox.messages()
+    (entry,) = world.outbox.messages()
     (told,) = world.outbox.callbacks()
-    assert (owed.sender, owed.to, owed.media) == (N1, ALICE, ("https://a.b/c",))
+    assert (entry.sender, entry.to, entry.media) == (N1, ALICE, ("https://a.b/c",))
     assert (told.inbound.participant_sid, told.outbound.participant_sid) == (None, alice)
 
 
@@ -176,7 +176,7 @@ async def test_a_call_that_no_carrier_can_end_is_left_to_end_by_itself(world: Ho
 
     assert (await world.call(ALICE, N1)).outcome is Outcome.REFUSED
     assert world.outbox.hang_ups() == []
-    assert await world.store.queues_owed() == ()
+    assert await world.store.pending_queues() == ()
 
 
 async def change(
@@ -336,11 +336,11 @@ async def test_debugger_events_are_kept_listed_and_posted(world: HookedWorld) ->
 
     await world.host.sweep_alerts()
 
-    (sent,) = [one for one in world.outbox.effects if one.destination == "https://ops.example.net"]
-    kept = await world.store.effects_owed(sent.queue, after=None, limit=10)
+    (sent,) = [one for one in world.outbox.entries if one.destination == "https://ops.example.net"]
+    kept = await world.store.pending_entries(sent.queue, after=None, limit=10)
     assert [one.sid for one in kept] == [sent.sid]
     other = await world.control.create_account(AccountUpdate(friendly_name="other"))
-    alert = world.store.alert(sent.duty.event.sid)  # type: ignore[union-attr]
+    alert = world.store.alert(sent.content.event.sid)  # type: ignore[union-attr]
     assert alert is not None
     assert (await world.control.alert(world.account.sid, alert.sid)).code == Code.NO_ACTIVE_SESSION
     with pytest.raises(ApiError):

@@ -1,4 +1,4 @@
-"""How deliveries ended, committed in groups: while one group is being written, the next one gathers."""
+"""How deliveries ended, committed in groups: while one group is written, the next one gathers."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,14 +12,14 @@ MAX_GROUP = 500
 
 
 class Writer(Protocol):
-    """The part of the store that settlements need."""
+    """The part of the store that the log needs."""
 
     async def write(self, changes: Sequence[Change]) -> None:
         """Commit and wait; raises StoreUnavailable."""
 
 
-class Settlements:
-    """Writes endings to the store, for as long as it takes."""
+class DeliveryLog:
+    """Writes to the store how deliveries ended, however long that takes."""
 
     def __init__(self, store: Writer, *, pause_seconds: float) -> None:
         """Write to `store`; when it fails, again after a pause."""
@@ -32,7 +32,7 @@ class Settlements:
         """Commit a change with the next group, then call `landed`."""
         self._waiting.append((change, landed))
         if self._writing is None:
-            self._writing = asyncio.create_task(self._write(), name="outbox-settlements")
+            self._writing = asyncio.create_task(self._write(), name="outbox-deliveries")
 
     async def drain(self, grace_seconds: float) -> None:
         """Wait until everything is written, but no longer than that."""
