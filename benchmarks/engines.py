@@ -13,11 +13,12 @@ import msgspec
 from actors.host.host import Host
 from actors.kernel.parts import HostSettings
 from engine.app import RunningEngine, running_engine
+from engine.channels.sockets import ListenAddress
 from engine.core.model.records import Account, Service
 from engine.core.model.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest
 from engine.core.routing.route_cache import cache_if_compiled
 from engine.runtime import OrderedMint, clock, pick
-from engine.settings import ListenAddress, Settings
+from engine.settings import Settings
 from engine.telemetry.logs import configure_logs
 from engine.telemetry.observer import Telemetry
 from storage.sqlite.store import SqliteStore

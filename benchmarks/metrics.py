@@ -37,6 +37,7 @@ from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.webhook import PUBLIC_URL, SESSIONS, STRANGERS, pairs_of, webhooks
 from engine.channels.feed.connection import FeedSettings
 from engine.channels.feed.server import FeedServer
+from engine.channels.sockets import ListenAddress, bind_tcp
 from engine.channels.twiml.webhooks import WebhookEndpoint, WebhookSettings
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.placement import host_name
@@ -48,9 +49,8 @@ from engine.core.routing.resolved import Resolved
 from engine.core.routing.traffic import Reason
 from engine.http.connections import inbound_protocol
 from engine.http.port import HttpPort
-from engine.listeners import Listener, bind_tcp
+from engine.listeners import Listener
 from engine.runtime import clock, monotonic
-from engine.settings import ListenAddress
 from engine.telemetry.logs import configure_logs
 from engine.telemetry.observer import Telemetry
 from storage.sqlite.active import chunks_in, sessions_of
@@ -160,7 +160,7 @@ async def _open_feed(  # noqa: PLR0917 - the parts of a door
     )
     bound = bind_tcp(ListenAddress("127.0.0.1", 0))
     await server.open(bound)
-    stack.push_async_callback(server.close, 1)
+    stack.push_async_callback(server.stop, 1)
     return _port(bound)
 
 

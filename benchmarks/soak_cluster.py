@@ -16,10 +16,10 @@ from typing import Any, Self
 import httpx
 import msgspec
 
+from engine.channels.sockets import ListenAddress
 from engine.cluster.head import read_link
 from engine.cluster.notes import read_record
 from engine.core.model.placement import host_name
-from engine.settings import ListenAddress
 from storage.sqlite.datadir import LOCK
 from storage.sqlite.layout import host_dir
 

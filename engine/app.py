@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
@@ -25,29 +25,29 @@ from actors.kernel.parts import SECONDS_PER_DAY, HostSettings
 from engine.api.admin.app import create_admin_app
 from engine.api.app import OPERATIONS, create_app
 from engine.api.settings import ApiSettings
-from engine.channels.carriers import Carrier, Carriers
-from engine.channels.feed.connection import FeedSettings
-from engine.channels.feed.server import FeedServer
-from engine.channels.feed.tls import Certificate
-from engine.channels.twiml.webhooks import WebhookEndpoint, WebhookSettings
+from engine.channel_table import CHANNELS, Row, channels_of
+from engine.channels.base import ChannelContext, HttpEndpoint
+from engine.channels.served import Channels, ContextFor
+from engine.channels.sockets import bind_tcp, reached_at
 from engine.console.app import LINK_PATH, console_routes, create_console
 from engine.console.settings import ConsoleSettings
 from engine.core.model.hosts import HostAddress, HostDirectory, Peers
 from engine.core.model.overview import HostFigures
-from engine.core.model.placement import host_name
-from engine.core.ports.observing import ClusterView, Ingress
+from engine.core.model.placement import Placement, host_name
+from engine.core.ports.observing import ClusterView
 from engine.core.routing.route_cache import cache_if_compiled
 from engine.gauges import Watch
 from engine.http.connections import inbound_protocol
 from engine.http.port import HttpPort, PortSettings
-from engine.listeners import Listener, allow_descriptors, bind_tcp, bind_unix
-from engine.outbound.client import guarded_client
+from engine.listeners import Listener, allow_descriptors, bind_unix
+from engine.outbound.client import Client, guarded_client
 from engine.outgoing import Outgoing, egress_settings
 from engine.runtime import OrderedMint, SureClock, clock, monotonic, pick
 from engine.settings import MexicanOne, Settings, Synchronous
 from engine.telemetry.descriptors import watch_descriptors
 from engine.telemetry.logs import ROOT
 from engine.telemetry.loop_lag import watch_loop_lag
+from engine.telemetry.meter import Meter
 from engine.telemetry.observer import Telemetry
 from engine.telemetry.readiness import Latch, Readiness
 from engine.telemetry.routes import operations_routes
@@ -64,10 +64,6 @@ _OTHER_DESCRIPTORS = 200
 """Files, and connections to applications and carriers, beside those of clients."""
 
 _MEXICAN_ONE = {MexicanOne.BY_DATE: None, MexicanOne.ALWAYS: True, MexicanOne.NEVER: False}
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told apart, not bound
-
-FeedSocket = tuple[socket.socket, Certificate | None]
-"""Where the feed will listen, and its certificate."""
 
 FindHosts = Callable[[], HostDirectory]
 """Tells who the hosts of the cluster are."""
@@ -88,10 +84,15 @@ class RunningEngine(msgspec.Struct, frozen=True):
     """What leaves it."""
     store: SqliteStore
     """What it keeps."""
-    feed_address: str
-    """host:port of its feed; empty where it has none."""
+    channels: Channels
+    """How traffic enters and leaves it."""
     operations: str
     """http://host:port where metrics and health are served alone; empty where they are not."""
+
+    @property
+    def feed_address(self) -> str:
+        """host:port of its feed; empty where it has none."""
+        return self.channels.addresses.get("feed", "")
 
 
 def admin_socket(data_dir: Path) -> Path:
@@ -101,7 +102,11 @@ def admin_socket(data_dir: Path) -> Path:
 
 @asynccontextmanager
 async def running_engine(
-    settings: Settings, *, peers: Peers | None = None, directory: FindHosts | None = None
+    settings: Settings,
+    *,
+    peers: Peers | None = None,
+    directory: FindHosts | None = None,
+    protocols: Sequence[Row] = CHANNELS,
 ) -> AsyncIterator[RunningEngine]:
     """Run the whole engine; it answers inside the context and is stopped in order after it.
 
@@ -111,13 +116,15 @@ async def running_engine(
     Raises:
         MasklineError: the port, the data directory or its database cannot be used.
     """
-    telemetry = Telemetry()
-    feeds = settings.max_feed_connections if settings.feed_listen is not None else 0
-    allow_descriptors(settings.max_http_connections + feeds + _OTHER_DESCRIPTORS)
+    telemetry = Telemetry(ingresses=[row.ingress for row in protocols if row.ingress])
+    channels = channels_of(settings, protocols)
+    allow_descriptors(settings.max_http_connections + channels.most_connections + _OTHER_DESCRIPTORS)
     async with AsyncExitStack() as stack:
         sockets = [stack.enter_context(closing(bind_tcp(settings.listen, is_shared=peers is not None)))]
         address = _address(sockets[0])
-        feed = stack.enter_context(_feed_socket(settings))
+        place = (lambda _: 0) if peers is None else Placement(peers.count)
+        me = 0 if peers is None else peers.me
+        channels.bind(stack.enter_context(ExitStack()), is_ours=lambda name: place(name) == me)
         public_url = (settings.public_url or address).rstrip("/")
         operations = ""
         if settings.operations_listen is not None:
@@ -135,7 +142,7 @@ async def running_engine(
             store=store,
             client=client,
             telemetry=telemetry,
-            public_url=public_url,
+            senders=channels.senders,
             held=store.deliveries_held,
         )
         host = await stack.enter_async_context(
@@ -143,10 +150,17 @@ async def running_engine(
         )
         unix = stack.enter_context(_unix_socket(settings.data_dir))
         await stack.enter_async_context(_watched_process(telemetry))
-        feed_address = "" if feed is None else _address(feed[0]).removeprefix("http://")
-        engine = RunningEngine(address, public_url, host, outgoing, store, feed_address, operations)
+        engine = RunningEngine(address, public_url, host, outgoing, store, channels, operations)
+        find_hosts = directory or _only_host(engine.feed_address)
         await stack.enter_async_context(
-            _listening(settings, engine, telemetry, sockets=(unix, *sockets), feed_socket=feed, directory=directory)
+            _listening(
+                settings,
+                engine,
+                telemetry,
+                sockets=(unix, *sockets),
+                context=_contexts(engine, telemetry, client, find_hosts),
+                directory=find_hosts,
+            )
         )
         _warn(settings)
         yield engine
@@ -182,8 +196,8 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     for number in stop_signals():
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running_engine(settings) as engine:
-        feed = f", feed at {engine.feed_address}" if engine.feed_address else ""
-        announce(f"Maskline is ready at {engine.address} (data in {settings.data_dir}{feed})")
+        others = "".join(f", {name} at {address}" for name, address in engine.channels.addresses.items())
+        announce(f"Maskline is ready at {engine.address} (data in {settings.data_dir}{others})")
         await stop.wait()
         _log.info("stopping: finishing what is in flight")
         deadline = asyncio.get_running_loop().call_later(
@@ -254,24 +268,13 @@ async def _listening(
     telemetry: Telemetry,
     *,
     sockets: Sequence[socket.socket],
-    feed_socket: FeedSocket | None,
-    directory: FindHosts | None,
+    context: ContextFor,
+    directory: FindHosts,
 ) -> AsyncIterator[None]:
-    host, stopping = engine.host, asyncio.Event()
-    directory = directory or _only_host(engine.feed_address)
-    feed = _feed_server(settings, engine, telemetry, directory)
-    endpoint = WebhookEndpoint(
-        host,
-        observer=telemetry,
-        meter=telemetry.meter(Ingress.HTTP),
-        clock=clock,
-        monotonic=monotonic,
-        settings=_webhook_settings(settings, engine.public_url),
-    )
-    main = _port(settings, telemetry, endpoint)
+    host, stopping, channels = engine.host, asyncio.Event(), engine.channels
+    main = _port(settings, telemetry, channels.endpoint(context))
     readiness = _readiness(settings, engine, stopping)
     readiness.show(telemetry)
-    _watch(telemetry, engine, settings, feed=feed, http=main, directory=directory)
     routes = operations_routes(telemetry, readiness)
     rest = create_app(
         host.control,
@@ -289,21 +292,20 @@ async def _listening(
         Listener(Starlette(routes=routes), grace_seconds=grace, protocol=inbound_protocol(_port(settings, telemetry))),
     )
     try:
+        await channels.serve(context)
+        _watch(telemetry, engine, settings, http=main, directory=directory)
         await engine.outgoing.start(host)
         for listener, bound in zip(listeners, sockets, strict=False):  # the last has no socket unless it is set
             await listener.open(bound)
-        if feed_socket is not None:
-            bound, certificate = feed_socket
-            await feed.open(bound, certificate=certificate)
         yield
     finally:
         stopping.set()
         await asyncio.gather(
-            engine.outgoing.stop(grace), feed.close(grace), *(listener.close() for listener in listeners)
+            engine.outgoing.stop(grace), channels.stop(grace), *(listener.close() for listener in listeners)
         )
 
 
-def _port(settings: Settings, telemetry: Telemetry, endpoint: WebhookEndpoint | None = None) -> HttpPort:
+def _port(settings: Settings, telemetry: Telemetry, endpoint: HttpEndpoint | None = None) -> HttpPort:
     """Make what the connections of one listener share; each has its own room."""
     return HttpPort(telemetry, endpoint=endpoint, settings=PortSettings(most_connections=settings.max_http_connections))
 
@@ -351,34 +353,24 @@ def _only_host(feed_address: str) -> FindHosts:
     return lambda: alone
 
 
-def _feed_server(settings: Settings, engine: RunningEngine, telemetry: Telemetry, directory: FindHosts) -> FeedServer:
-    return FeedServer(
-        engine.host,
-        authenticate=engine.host.control.authenticate,
-        carriers=_carriers(settings),
-        directory=directory,
-        observer=telemetry,
-        meter=telemetry.meter(Ingress.FEED),
-        monotonic=monotonic,
-        settings=FeedSettings(
-            max_frame_bytes=settings.max_feed_frame_bytes,
-            window_frames=settings.feed_window_frames,
-            window_bytes=settings.feed_window_bytes,
-            hello_timeout_seconds=settings.feed_hello_timeout_seconds,
-            most_connections=settings.max_feed_connections,
-        ),
-    )
+def _contexts(engine: RunningEngine, telemetry: Telemetry, client: Client, directory: FindHosts) -> ContextFor:
+    host = engine.host
 
+    def context(ingress: str) -> ChannelContext:
+        return ChannelContext(
+            traffic=host,
+            authenticate=host.control.authenticate,
+            observer=telemetry,
+            meter=telemetry.meter(ingress) if ingress else Meter(),
+            client=client,
+            directory=directory,
+            is_ready=lambda: host.is_loaded,
+            clock=clock,
+            monotonic=monotonic,
+            public_url=engine.public_url,
+        )
 
-@contextmanager
-def _feed_socket(settings: Settings) -> Iterator[FeedSocket | None]:
-    if settings.feed_listen is None:
-        yield None
-        return
-    chain, key = settings.feed_tls_certificate, settings.feed_tls_key
-    certificate = Certificate(Path(chain).expanduser(), Path(key).expanduser()) if chain else None
-    with closing(bind_tcp(settings.feed_listen, option="--feed-listen")) as bound:
-        yield bound, certificate
+    return context
 
 
 def _watch(
@@ -386,7 +378,6 @@ def _watch(
     engine: RunningEngine,
     settings: Settings,
     *,
-    feed: FeedServer,
     http: HttpPort,
     directory: FindHosts,
 ) -> None:
@@ -397,7 +388,8 @@ def _watch(
     watch.store(engine.store)
     watch.cluster(lambda: ClusterView(directory().epoch, engine.host.hosts_heard(), engine.host.clock_offsets()))
     watch.one("http_connections", "Open connections of the HTTP port", lambda: http.connections)
-    watch.one("feed_connections", "Open connections of the feed", lambda: feed.connections)
+    for gauge in engine.channels.gauges:
+        watch.one(gauge.name, gauge.meaning, gauge.read)
     telemetry.expect_requests(
         (one.method, one.path, status)
         for one in OPERATIONS
@@ -429,9 +421,7 @@ def _unix_socket(data_dir: Path) -> Iterator[socket.socket]:
 
 
 def _address(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
-    host = _WILDCARDS.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{reached_at(bound)}"
 
 
 def _host_settings(settings: Settings) -> HostSettings:
@@ -458,25 +448,6 @@ def _api_settings(settings: Settings, public_url: str) -> ApiSettings:
         max_body_bytes=settings.max_api_body_bytes,
         max_batch_body_bytes=settings.max_batch_body_bytes,
     )
-
-
-def _webhook_settings(settings: Settings, public_url: str) -> WebhookSettings:
-    return WebhookSettings(
-        public_url=public_url,
-        verify_signatures=settings.verify_signatures,
-        carriers=_carriers(settings),
-        max_body_bytes=settings.max_inbound_body_bytes,
-    )
-
-
-def _carriers(settings: Settings) -> Carriers:
-    return {
-        one.account_sid: Carrier(
-            name=one.name, keys=one.inbound_keys, numbers=one.numbers, writes_digits=one.writes_digits
-        )
-        for one in settings.carriers
-        if one.account_sid and one.inbound_keys
-    }
 
 
 def _warn(settings: Settings) -> None:

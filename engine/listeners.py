@@ -15,8 +15,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from engine.core.model.errors import MasklineError
-from engine.settings import ListenAddress
+from engine.channels.sockets import CannotListen
 
 _log = logging.getLogger("maskline.engine")
 
@@ -26,10 +25,6 @@ _PRIVATE_UMASK = 0o177
 _LONGEST_UNIX_PATH = 100
 """Octets; systems take 103 or 107."""
 _OPEN_DIRECTORIES = Path("/proc/self/fd")
-
-
-class CannotListen(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
-    """A socket cannot be bound; the message says which and why."""
 
 
 class Listener(uvicorn.Server):
@@ -95,27 +90,6 @@ def allow_descriptors(wanted: int) -> None:
             allowed,
             wanted,
         )
-
-
-def bind_tcp(address: ListenAddress, *, option: str = "--listen", is_shared: bool = False) -> socket.socket:
-    """Take a port, which the option names, or a share of it (the kernel spreads connections over its holders).
-
-    Raises:
-        CannotListen: it is taken, or not ours to take.
-    """
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    bound = socket.socket(family)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if is_shared:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bound.bind((address.host, address.port))
-    except OSError as failure:
-        bound.close()
-        raise CannotListen(
-            f"cannot listen on {address}: {failure.strerror}; choose another address with {option}"
-        ) from failure
-    return bound
 
 
 @contextlib.contextmanager

@@ -6,20 +6,16 @@ both are made.
 
 import asyncio
 import logging
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 from actors.kernel.parts import Egress
 from engine.channels.base import SendsMessages
 from engine.channels.clients import CarrierClients, CarrierRoutes
-from engine.channels.file.channel import FileChannel
-from engine.channels.twiml.sender import MessagesApiChannel
-from engine.channels.twiml.webhooks import STATUS_PATH
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.operations import DataPlane, OutboxDepth, Store
 from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.outbound.client import Client
-from engine.outbound.settings import CarrierKind, EgressSettings
+from engine.outbound.settings import EgressSettings
 from engine.runtime import clock
 from engine.settings import Settings
 from engine.telemetry.logs import ROOT
@@ -45,17 +41,10 @@ class Outgoing:
         store: Store,
         client: Client,
         telemetry: Telemetry,
-        public_url: str,
+        senders: Mapping[str, SendsMessages],
         held: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Wire it; while deliveries are `held`, none is made. Raises MasklineError for a bad carrier or route."""
-        senders: dict[str, SendsMessages] = {
-            one.name: FileChannel(one.name, Path(one.path), clock=clock)
-            if one.kind is CarrierKind.FILE
-            else MessagesApiChannel(one, client=client, status_url=public_url + STATUS_PATH.decode(), clock=clock)
-            for one in settings.carriers
-            if one.is_sender
-        }
+        """Wire it; while deliveries are `held`, none is made. Raises MasklineError for a bad route."""
         routes = CarrierRoutes(senders, settings.carrier_routes)
         carriers = CarrierClients(senders, report=self._report, observer=telemetry, clock=clock)
         self._worker = OutboxWorker(

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Self, TypeVar, get_type_hints
+from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
 
 import msgspec
 
 from engine.carrier_tables import TWIML, CarrierTable, carrier_of, is_start_of_number, rendered, with_secrets
+from engine.channels.sockets import ListenAddress
 from engine.core.model.errors import MasklineError
 from engine.formats.urls import check_url
 from engine.outbound.settings import TRIES, CarrierSettings
@@ -71,32 +72,6 @@ class LogLevel(StrEnum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
-
-
-_LAST_PORT = 65535
-
-
-class ListenAddress(NamedTuple):
-    """Where to listen."""
-
-    host: str
-    """Name or address, IPv6 without brackets."""
-    port: int
-    """0 picks a free one."""
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read `host:port` or `[host]:port`; raises ValueError."""
-        host, colon, port = text.rpartition(":")
-        if not colon or not host or not (port.isascii() and port.isdecimal()):
-            raise ValueError("expected host:port")
-        if int(port) > _LAST_PORT:
-            raise ValueError(f"the last port is {_LAST_PORT}")
-        return cls(host.removeprefix("[").removesuffix("]"), int(port))
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
 
 
 Table = TypeVar("Table")

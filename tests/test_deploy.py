@@ -17,9 +17,10 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.app import running_engine
+from engine.channels.sockets import ListenAddress
 from engine.cli import main
 from engine.core.model.requests import AccountUpdate, ServiceRequest
-from engine.settings import VARIABLE_PREFIX, ListenAddress, Settings
+from engine.settings import VARIABLE_PREFIX, Settings
 from tests.ops.kit import DEPLOY, PROMETHEUS, ROOT, Selector, alert_cases, dashboard, panels, rules, selectors
 
 SCRAPED = {"job", "instance"}

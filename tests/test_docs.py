@@ -24,13 +24,14 @@ from engine.api.batch_shapes import (
 )
 from engine.api.endpoint import BATCHES_AT_ONCE
 from engine.app import running_engine
+from engine.channels.sockets import ListenAddress
 from engine.cli import main
 from engine.console.rates import WINDOW_SECONDS
 from engine.console.settings import MAX_FORM_BYTES, PAGE_ROWS, ConsoleSettings
 from engine.core.model.requests import AccountUpdate, ServiceRequest
 from engine.core.model.visits import VisitLimits
 from engine.core.sessions.batch import MAX_ITEMS, CreateItem, UpdateItem
-from engine.settings import ListenAddress, Settings
+from engine.settings import Settings
 from storage.sqlite.rebalance.tables import OWNED, SHARED
 
 ROOT = Path(__file__).parent.parent

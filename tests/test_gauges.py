@@ -8,12 +8,13 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from engine.app import running_engine
+from engine.channels.sockets import ListenAddress
 from engine.core.model.records import Service
 from engine.core.model.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest
 from engine.core.pools.pool import PoolState
 from engine.core.ports.operations import OutboxDepth
 from engine.gauges import OncePerScrape, summed
-from engine.settings import ListenAddress, Settings
+from engine.settings import Settings
 from engine.telemetry.observer import Telemetry
 from tests.storage.material import service
 

@@ -13,10 +13,11 @@ import pytest
 from twilio.request_validator import RequestValidator
 
 from engine.app import RunningEngine, running_engine
+from engine.channels.sockets import ListenAddress
 from engine.core.model.records import Account
 from engine.core.model.requests import AccountUpdate
 from engine.outbound.settings import CarrierKind, CarrierSettings
-from engine.settings import ListenAddress, Settings
+from engine.settings import Settings
 from tests.outbound.receiver import Received, Receiver, Reply, receiving
 
 pytestmark = pytest.mark.anyio

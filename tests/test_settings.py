@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.channels.sockets import ListenAddress
 from engine.outbound.settings import CarrierKind, CarrierSettings
 from engine.settings import (
     FILE_ONLY,
-    ListenAddress,
     LogFormat,
     Settings,
     SettingsError,

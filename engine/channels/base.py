@@ -1,15 +1,187 @@
-"""What channels have in common: the messages that leave through some of them, and how each try of that ended.
+"""What every channel is, and what only some can do: the contract between channels and the composition root.
 
-A channel is a folder beside this module: a protocol by which traffic enters and leaves. What it parses, verifies and
-renders is its own.
+A channel is a folder beside this module: a protocol by which traffic enters and leaves. It is configured, then bound
+(sockets, before anything else of the engine is opened), then served, then stopped. What it parses, verifies and renders
+is its own; `tests/channels/contract.py` says what must be true of every one.
 """
 
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from enum import Enum, auto
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from engine.core.model.records import Address, LegStatus
+from engine.core.model.hosts import HostDirectory
+from engine.core.model.records import Account, Address, LegStatus
+from engine.core.ports.observing import FeedObserver, Observer, TrafficMeter
+from engine.core.ports.operations import Clock, FeedPlane
+from engine.outbound.client import Client
 from engine.outbound.delivery import Delivery
+
+
+class Spread(Enum):
+    """Which hosts of a cluster a channel runs on; closed."""
+
+    EVERY_HOST = auto()
+    """All: they share its sockets, or each has its own."""
+    ONE_HOST = auto()
+    """The one that its name places it on: what it connects to allows no second one."""
+
+
+class ChannelObserver(Observer, FeedObserver, Protocol):
+    """Where channels tell what is countable."""
+
+
+class ChannelContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine offers a channel that is served."""
+
+    traffic: FeedPlane
+    """Takes calls, messages and reports of legs; answers questions; knows who owns a number, and with which tokens."""
+    authenticate: Callable[[str, str], Account | None]
+    """Checks account SID and token, or API key and secret, in constant time."""
+    observer: ChannelObserver
+    meter: TrafficMeter
+    """Is told what passes through this channel."""
+    client: Client
+    """Makes requests of its own."""
+    directory: Callable[[], HostDirectory]
+    """Tells who the hosts of the cluster are."""
+    is_ready: Callable[[], bool]
+    """Tells whether events are decided; until then the peer is to try again."""
+    clock: Clock
+    monotonic: Clock
+    """Measures durations."""
+    public_url: str
+    """Scheme, host and path prefix at which peers reach the shared HTTP port; no slash at the end."""
+
+
+class Gauge(msgspec.Struct, frozen=True):
+    """A value that metrics show."""
+
+    name: str
+    meaning: str
+    read: Callable[[], float]
+
+
+class Served(Protocol):
+    """A channel that takes traffic."""
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        """What metrics show of it."""
+
+    def stop_accepting(self) -> None:
+        """Take no new connections."""
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Answer what was taken within the grace, then close."""
+
+
+class Bound(Protocol):
+    """A channel whose sockets are bound."""
+
+    @property
+    def address(self) -> str:
+        """host:port at which peers reach it; empty = it has no socket of its own."""
+
+    async def serve(self, context: ChannelContext) -> Served:
+        """Take traffic from now on, and send."""
+
+
+class Channel(Protocol):
+    """A channel as the settings have it."""
+
+    @property
+    def name(self) -> str:
+        """What routes, metrics and logs call it; one channel each."""
+
+    @property
+    def spread(self) -> Spread:
+        """Which hosts it runs on."""
+
+    @property
+    def most_connections(self) -> int:
+        """How many connections of peers it may have at a time."""
+
+    def bind(self, stack: ExitStack) -> Bound:
+        """Bind its sockets, which the stack closes; nothing else of the engine is open yet.
+
+        Raises:
+            MasklineError: a socket cannot be bound, or a certificate cannot be read.
+        """
+
+
+class Unserved:
+    """Bound and served of a channel that listens nowhere by itself."""
+
+    address = ""
+    gauges: tuple[Gauge, ...] = ()
+
+    async def serve(self, context: ChannelContext) -> Served:
+        """Take nothing."""
+        del context
+        return self
+
+    def stop_accepting(self) -> None:
+        """Take nothing all the same."""
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Have nothing to end."""
+
+
+# -- what only some can do ---------------------------------------------------------------------------------------------
+
+
+class Webhook(msgspec.Struct):
+    """One inbound request as it is read."""
+
+    path: bytes
+    """One of those that the endpoint knows."""
+    query: bytes = b""
+    """What follows the question mark."""
+    signature: bytes = b""
+    """X-Twilio-Signature."""
+    content_type: bytes = b""
+    """Content-Type."""
+    body: bytes = b""
+    is_last: bool = False
+    """The client sends no more on its connection."""
+
+
+Reply = Callable[[bytes], None]
+"""Takes one whole HTTP response."""
+
+
+class HttpEndpoint(Protocol):
+    """Answers the webhooks of a channel on the shared HTTP port."""
+
+    @property
+    def paths(self) -> Mapping[bytes, bytes]:
+        """Path of a request, as it may come, to what the webhook's path then is; all else is the REST interface's."""
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest body."""
+
+    @property
+    def meter(self) -> TrafficMeter:
+        """Is told what passes."""
+
+    @property
+    def monotonic(self) -> Clock:
+        """Measures durations."""
+
+    def answer(self, webhook: Webhook, reply: Reply) -> None:
+        """Answer one webhook, at once or after its commit; `reply` is called once, on the event loop."""
+
+
+@runtime_checkable
+class AnswersWebhooks(Protocol):
+    """A channel with paths on the shared HTTP port."""
+
+    def http(self, context: ChannelContext) -> HttpEndpoint:
+        """Make what answers there."""
 
 
 class OutMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +224,7 @@ class Sent(Delivery, frozen=True, kw_only=True):
 
 @runtime_checkable
 class SendsMessages(Protocol):
-    """A channel through which messages leave."""
+    """A channel through which messages leave; asked only while it is served."""
 
     async def send(self, message: OutMessage) -> Sent:
         """Try once; never raises for what the peer does."""
@@ -60,7 +232,7 @@ class SendsMessages(Protocol):
 
 @runtime_checkable
 class EndsCalls(Protocol):
-    """A channel that can end a running call."""
+    """A channel that can end a running call; asked only while it is served."""
 
     async def end_call(self, call: OutHangUp) -> Delivery:
         """Try once; a call that has ended already counts as ended."""

@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 import msgspec
 
+from engine.channels.sockets import ListenAddress
 from engine.cli.output import console, show_json, show_table
 from engine.cli.tree import REFUSED, Refusal
 from engine.cli.workload import WorkloadReport, play_workload
 from engine.demo.run import DemoOptions, run_demo
-from engine.settings import ListenAddress, load_settings
+from engine.settings import load_settings
 
 
 @click.command()

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from engine.api.admin.shapes import ApiKeyCreated, ApiKeyShape
 from engine.channels.feed.records import MAX_RECORD_BYTES, Record, read_lines, read_maps
+from engine.channels.sockets import ListenAddress
 from engine.cli.client import AdminClient, served_socket, the_account, with_admin
 from engine.cli.feedrun import WANTS, FeedReport, Pace, Tally, send_records
 from engine.cli.files import past_mark
@@ -24,7 +25,7 @@ from engine.cli.options import settings_from
 from engine.cli.output import console, show_json, show_table
 from engine.cli.tree import REFUSED, Refusal
 from engine.client.feed import FeedClient
-from engine.settings import ListenAddress, Settings
+from engine.settings import Settings
 
 _CHUNK_BYTES = 262_144
 _BAR_WIDTH = 40

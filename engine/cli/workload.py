@@ -11,13 +11,14 @@ from engine.app import running_engine
 from engine.capacity.files import WorkloadFiles
 from engine.capacity.workload import EXPIRED_TTL_SECONDS
 from engine.channels.feed.records import read_lines
+from engine.channels.sockets import ListenAddress
 from engine.cli.feedrun import WANTS, FeedReport, Pace, Tally, send_records
 from engine.client.feed import FeedClient
 from engine.core.model.records import Account
 from engine.core.model.requests import AccountUpdate
 from engine.demo.provision import Application
 from engine.demo.run import own_directory
-from engine.settings import ListenAddress, Settings
+from engine.settings import Settings
 
 ITEMS_AT_ONCE = 1_000
 """Sessions of one batch."""

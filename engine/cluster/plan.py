@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from engine.listeners import bind_tcp
+from engine.channels.sockets import ListenAddress, bind_tcp
 from engine.runtime import pick
-from engine.settings import NODE_DATA_DIR_VARIABLE, ListenAddress, MaybeAddress, Settings
+from engine.settings import NODE_DATA_DIR_VARIABLE, MaybeAddress, Settings
 from storage.sqlite.layout import host_dir
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - told apart, not bound

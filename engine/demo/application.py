@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from engine.channels.sockets import ListenAddress, bind_tcp
 from engine.channels.twiml.forms import parse_form
 from engine.demo import scene
 from engine.formats.signatures import Form, signature
-from engine.listeners import Listener, bind_tcp
-from engine.settings import ListenAddress
+from engine.listeners import Listener
 
 _VOICE_DOCUMENT = "<Response><Say>The shop is closed today.</Say></Response>"
 _MESSAGE_DOCUMENT = "<Response><Message>The shop is closed today.</Message></Response>"

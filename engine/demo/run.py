@@ -13,6 +13,7 @@ import uvloop
 from rich.console import Console
 
 from engine.app import RunningEngine, running_engine
+from engine.channels.sockets import ListenAddress
 from engine.demo.application import shop_application
 from engine.demo.audit import audit
 from engine.demo.carrier import Carrier, Played
@@ -20,7 +21,7 @@ from engine.demo.compose import TRAFFIC, recorded
 from engine.demo.provision import Stage, set_up
 from engine.demo.report import DemoReport, make_report, show_how_to_try, show_report
 from engine.demo.script import Door, Routed, Webhook
-from engine.settings import ListenAddress, Settings
+from engine.settings import Settings
 from engine.telemetry.logs import configure_logs
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from engine.channels.twiml.webhooks import Webhook
+from engine.channels.base import Webhook
 from engine.core.ports.observing import Rejection
 from engine.formats.responses import (
     FAILED,

@@ -1,11 +1,11 @@
 """What the connections of one HTTP listener share: limits, how many they are, and the date of their answers."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 import msgspec
 from uvicorn.server import ServerState
 
-from engine.channels.twiml.webhooks import WebhookEndpoint
+from engine.channels.base import HttpEndpoint
 from engine.core.ports.observing import Observer
 
 
@@ -28,12 +28,12 @@ class HttpPort:
     """What the connections of one listener share."""
 
     def __init__(
-        self, observer: Observer, *, endpoint: WebhookEndpoint | None = None, settings: PortSettings | None = None
+        self, observer: Observer, *, endpoint: HttpEndpoint | None = None, settings: PortSettings | None = None
     ) -> None:
         """Answer webhooks through an endpoint where there is one; all else is the ASGI application's."""
         self.endpoint = endpoint
-        self.paths = {} if endpoint is None else endpoint.paths
-        self.most_body_bytes = 0 if endpoint is None else endpoint.settings.max_body_bytes
+        self.paths: Mapping[bytes, bytes] = {} if endpoint is None else endpoint.paths
+        self.most_body_bytes = 0 if endpoint is None else endpoint.max_body_bytes
         self.settings = settings or PortSettings()
         self.observer = observer
         self.open: set[Hashable] = set()

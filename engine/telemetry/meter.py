@@ -4,7 +4,6 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 
 from engine.core.model.records import Kind
-from engine.core.ports.observing import Ingress
 from engine.core.routing.decide import STRANGERS
 from engine.core.routing.resolved import Resolved, Route
 from engine.core.routing.traffic import ENDINGS, Reason
@@ -126,7 +125,7 @@ class Resolutions:
     kind = "counter"
     meaning = "Decisions asked for without an event, for information only"
 
-    def __init__(self, meters: Mapping[Ingress, Meter]) -> None:
+    def __init__(self, meters: Mapping[str, Meter]) -> None:
         """Tell of these."""
         self._meters = meters
         self._starts = Starts(f"{self.name}_total", "outcome reason")
@@ -147,7 +146,7 @@ class Decisions:
     kind = "counter"
     meaning = "Inbound calls and messages decided"
 
-    def __init__(self, meters: Mapping[Ingress, Meter]) -> None:
+    def __init__(self, meters: Mapping[str, Meter]) -> None:
         """Tell of these."""
         self._meters = meters
         self._starts = Starts(f"{self.name}_total", "ingress kind outcome reason")

@@ -56,9 +56,10 @@ _TOO_MANY_REQUESTS = 429
 class Telemetry:
     """Everything that one engine counts; several engines may share a process, each its registry."""
 
-    def __init__(self, log: DebuggerLog | None = None) -> None:
+    def __init__(self, log: DebuggerLog | None = None, *, ingresses: Iterable[str] = Ingress) -> None:
         """Make every series that is known beforehand, so that it reads 0 and not nothing."""
         self._log = log or DebuggerLog()
+        self._ingresses = tuple(ingresses)
         self._keep: Callable[[DebuggerEvent], None] | None = None
         self._routes: set[str] = set()
         self._page = Exposition()
@@ -74,7 +75,7 @@ class Telemetry:
         self._lacks = self._tally("descriptor_shortages", "Looks, one a second, that found no file descriptor left")
 
     def _count_traffic(self) -> None:
-        self._meters = meters = {ingress: Meter() for ingress in Ingress}
+        self._meters = meters = {ingress: Meter() for ingress in self._ingresses}
         self._page.add(Decisions(meters))
         self._page.add(Resolutions(meters))
         self._histogram(
@@ -153,7 +154,7 @@ class Telemetry:
 
     # -- what is told --------------------------------------------------------------------------------------------
 
-    def meter(self, ingress: Ingress) -> Meter:
+    def meter(self, ingress: str) -> Meter:
         """Return where an ingress tells what passes."""
         return self._meters[ingress]
 

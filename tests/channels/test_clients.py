@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -21,13 +21,15 @@ from engine.core.ports.operations import Carriers
 from engine.core.routing.legs import apply_report
 from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.outbound.settings import CarrierKind, CarrierSettings
+from tests.channels.offered import Offered
+from tests.http.rig import PUBLIC_URL
 from tests.outbound.material import AC, NOW, QUICK, Remembered, client, clock, interaction, outbox_entry
 from tests.outbound.receiver import Receiver, Reply, receiving
 
 pytestmark = pytest.mark.anyio
 
 PLATFORM_AC = "AC" + "9" * 32
-STATUS_URL = "https://mask.example/inbound/status"
+STATUS_URL = f"{PUBLIC_URL}/inbound/status"
 MESSAGE = OutboxMessage(
     carrier="main",
     interaction_sid=interaction().sid,
@@ -71,11 +73,10 @@ def messages_api(url: str) -> CarrierSettings:
 @asynccontextmanager
 async def clients(reports: Reports, carrier: CarrierSettings) -> AsyncIterator[CarrierClients]:
     async with client(msgspec.structs.replace(QUICK, timeout_seconds=0.5)) as posting:
-        sender = (
-            FileChannel(carrier.name, Path(carrier.path), clock=clock)
-            if carrier.kind is CarrierKind.FILE
-            else MessagesApiChannel(carrier, client=posting, status_url=STATUS_URL, clock=clock)
-        )
+        is_file = carrier.kind is CarrierKind.FILE
+        sender = FileChannel(carrier.name, Path(carrier.path)) if is_file else MessagesApiChannel(carrier)
+        with ExitStack() as stack:
+            await sender.bind(stack).serve(Offered(posting).context(clock=clock))
         yield CarrierClients(
             {carrier.name: sender}, report=reports.take, observer=reports.observer, clock=clock, pause_seconds=0.001
         )
@@ -125,7 +126,7 @@ def test_the_longest_prefix_names_the_carrier() -> None:
 def test_calls_are_ended_by_carriers_that_can(tmp_path: Path) -> None:
     """Elsewhere they go on until their parties hang up."""
     senders: dict[str, SendsMessages] = {
-        "file": FileChannel("file", tmp_path / "sent.jsonl", clock=clock),
+        "file": FileChannel("file", tmp_path / "sent.jsonl"),
         "texts": OnlyMessages(),
     }
 

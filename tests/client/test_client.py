@@ -164,7 +164,7 @@ async def test_patience_ends() -> None:
     async with feeding() as running, client_of(running, impatient) as client:
         running.plane.decide = lambda _: BUSY
         (busy,) = await client.ask([call()])
-        await running.server.close(0.01)
+        await running.server.stop(0.01)
         (nothing,) = await client.ask([call()])
 
     assert isinstance(busy, list | tuple)
@@ -355,7 +355,7 @@ async def test_a_host_that_is_gone_is_left_out_until_it_is_back() -> None:
     """Its events go to another meanwhile."""
     async with cluster(2) as together, client_of(together.hosts[0]) as client:
         await all_open(client, 2)
-        await together.hosts[1].server.close(0.01)
+        await together.hosts[1].server.stop(0.01)
         await until(lambda: not client._owners[1].is_open)  # type: ignore[union-attr]
         await ask_all(client)
 

@@ -13,10 +13,9 @@ from typing import Any
 
 import httpx
 
+from engine.channels.sockets import ListenAddress, bind_tcp
 from engine.cluster.hosting import HOST_LOG
 from engine.cluster.notes import read_record
-from engine.listeners import bind_tcp
-from engine.settings import ListenAddress
 from storage.sqlite.layout import host_dir
 from tests.e2e.live import MASKLINE, NO_TLS, LiveServer, clean_environment
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from engine.channels.sockets import CannotListen, ListenAddress
 from engine.cluster.plan import beside, decode_plan, encode_plan, host_settings, node_data_dir, reached_at, settled
-from engine.listeners import CannotListen
 from engine.outbound.settings import CarrierKind, CarrierSettings
-from engine.settings import ListenAddress, Settings, Synchronous
+from engine.settings import Settings, Synchronous
 
 SETTINGS = Settings(
     data_dir=Path("somewhere"),

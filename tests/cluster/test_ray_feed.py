@@ -9,9 +9,9 @@ import pytest
 
 from engine.channels.feed.events import Call, Resolve, Subject
 from engine.channels.feed.frames import Said
+from engine.channels.sockets import ListenAddress
 from engine.client.feed import FeedClient
 from engine.client.link import ClientSettings
-from engine.settings import ListenAddress
 from tests.cluster.live_cluster import WAIT_SECONDS, LiveCluster, eventually, session_of
 from tests.e2e.feed import Feed
 from tests.e2e.tenant import Pairing, Tenant, new_tenant, numbers_of

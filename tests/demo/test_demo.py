@@ -15,11 +15,11 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from engine.channels.sockets import ListenAddress
 from engine.core.routing.traffic import Reason
 from engine.demo.compose import encode, recorded
 from engine.demo.run import DemoOptions, run_demo
 from engine.demo.script import Refused, Routed
-from engine.settings import ListenAddress
 
 MASKLINE = str(Path(sys.executable).with_name("maskline"))
 

@@ -182,8 +182,9 @@ def test_the_embedded_engine_runs_without_ray(start_server: StartServer) -> None
     """Not only at the start: an engine that has served has not imported it either."""
     script = """
 import asyncio, sys, pathlib, urllib.request
+from engine.channels.sockets import ListenAddress
 from engine.app import running_engine
-from engine.settings import ListenAddress, Settings
+from engine.settings import Settings
 import engine.cli
 
 async def main():

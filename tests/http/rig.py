@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from engine.channels.sockets import ListenAddress, bind_tcp
 from engine.channels.twiml.webhooks import WebhookEndpoint, WebhookSettings
 from engine.core.model.records import DebuggerEvent
 from engine.core.ports.observing import Rejection
@@ -18,8 +19,7 @@ from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outco
 from engine.formats.signatures import Form, signature
 from engine.http.connections import InboundProtocol, inbound_protocol
 from engine.http.port import HttpPort, PortSettings
-from engine.listeners import Listener, bind_tcp
-from engine.settings import ListenAddress
+from engine.listeners import Listener
 from tests.silent import SilentMeter, SilentObserver
 
 ACCOUNT, TOKEN = "AC" + "1" * 32, "a-token"

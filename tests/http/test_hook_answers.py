@@ -6,7 +6,8 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
-from engine.channels.twiml.webhooks import MESSAGE_PATH, VOICE_PATH, Webhook, WebhookEndpoint, WebhookSettings
+from engine.channels.base import Webhook
+from engine.channels.twiml.webhooks import MESSAGE_PATH, VOICE_PATH, WebhookEndpoint, WebhookSettings
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from tests.silent import SilentMeter, SilentObserver
 

@@ -5,6 +5,7 @@ import contextlib
 import socket
 from collections.abc import Callable
 
+from engine.channels.base import Gauge
 from engine.channels.carriers import Carriers
 from engine.channels.feed.connection import Admitted, FeedConnection, FeedParts, FeedSettings
 from engine.channels.feed.frames import Hello, Refused
@@ -54,6 +55,11 @@ class FeedServer:
         """Count the open connections, without those that are rejected."""
         return len(self._connections) - len(self._rejected)
 
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        """What metrics show of it."""
+        return (Gauge("feed_connections", "Open connections of the feed", lambda: self.connections),)
+
     async def open(self, bound: socket.socket, *, certificate: Certificate | None = None) -> None:
         """Accept connections on a bound socket from now on; over TLS where there is a certificate."""
         _keep_alive(bound)
@@ -67,12 +73,16 @@ class FeedServer:
         )
         self._check()
 
-    async def close(self, grace_seconds: float) -> None:
-        """Accept no more, answer what was taken within the grace, then close."""
-        if self._checks is not None:
-            self._checks.cancel()
+    def stop_accepting(self) -> None:
+        """Take no new connections."""
         if self._server is not None:
             self._server.close()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no more, answer what was taken within the grace, then close."""
+        if self._checks is not None:
+            self._checks.cancel()
+        self.stop_accepting()
         for connection in tuple(self._connections):
             connection.finish()
         if self._connections:

@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 
-from engine.channels.base import OutHangUp, OutMessage, Sent
+from engine.channels.base import Bound, ChannelContext, OutHangUp, OutMessage, Sent, Served, Spread, Unserved
 from engine.core.model.records import LegStatus
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import Clock
@@ -15,14 +16,27 @@ from engine.outbound.delivery import DELIVERED, Delivery
 _PRIVATE_FILE = 0o600
 
 
-class FileChannel:
+class FileChannel(Unserved):
     """A carrier that is a file."""
 
-    def __init__(self, name: str, path: Path, *, clock: Clock) -> None:
+    spread = Spread.EVERY_HOST
+    most_connections = 0
+    _clock: Clock
+
+    def __init__(self, name: str, path: Path) -> None:
         """Append to a file, which is made when it is missing."""
         self.name = name
         self._path = path
-        self._clock = clock
+
+    def bind(self, stack: ExitStack) -> Bound:
+        """Have no socket."""
+        del stack
+        return self
+
+    async def serve(self, context: ChannelContext) -> Served:
+        """Write with the time of the context's clock."""
+        self._clock = context.clock
+        return self
 
     async def send(self, message: OutMessage) -> Sent:
         """Write a message down; it counts as sent."""

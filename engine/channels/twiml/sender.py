@@ -4,9 +4,10 @@ After a time-out behind the request, or a 5xx other than 503, the platform may h
 and 503 mean that it has not.
 """
 
+from contextlib import ExitStack
 from http import HTTPStatus
 
-from engine.channels.base import OutHangUp, OutMessage, Sent
+from engine.channels.base import Bound, ChannelContext, OutHangUp, OutMessage, Sent, Served, Spread, Unserved
 from engine.channels.twiml.forms import status_query
 from engine.channels.twiml.messages_api import (
     CALL_NOT_IN_PROGRESS,
@@ -17,9 +18,9 @@ from engine.channels.twiml.messages_api import (
     message_form,
     messages_url,
 )
-from engine.core.ports.operations import Clock
+from engine.channels.twiml.webhooks import STATUS_PATH
 from engine.formats.signatures import FORM_TYPE, IDEMPOTENCY_HEADER
-from engine.outbound.client import Client, NotReached, any_body
+from engine.outbound.client import NotReached, any_body
 from engine.outbound.delivery import DELIVERED, Delivery, cut, not_delivered, retry_after
 from engine.outbound.exchange import Answer
 from engine.outbound.settings import CarrierSettings
@@ -28,16 +29,27 @@ from engine.outbound.traces import trace
 _NOT_TAKEN = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
-class MessagesApiChannel:
+class MessagesApiChannel(Unserved):
     """One platform."""
 
-    def __init__(self, carrier: CarrierSettings, *, client: Client, status_url: str, clock: Clock) -> None:
-        """Send through `client`; the platform reports legs to `status_url`."""
+    spread = Spread.EVERY_HOST
+    most_connections = 0
+    _context: ChannelContext
+
+    def __init__(self, carrier: CarrierSettings) -> None:
+        """Send to a platform as the settings have it."""
         self.name = carrier.name
         self._carrier = carrier
-        self._client = client
-        self._status_url = status_url
-        self._clock = clock
+
+    def bind(self, stack: ExitStack) -> Bound:
+        """Have no socket."""
+        del stack
+        return self
+
+    async def serve(self, context: ChannelContext) -> Served:
+        """Send through the client of the context; the platform reports legs to the status path of TwiML."""
+        self._context = context
+        return self
 
     async def send(self, message: OutMessage) -> Sent:
         """Send a message once."""
@@ -47,7 +59,7 @@ class MessagesApiChannel:
             sender=message.sender,
             body=message.body,
             media=message.media,
-            status_url=f"{self._status_url}?{status_query(message.interaction_sid)}",
+            status_url=f"{self._context.public_url}{STATUS_PATH.decode()}?{status_query(message.interaction_sid)}",
         )
         outcome = await self._post(url, form, key=message.key, account_sid=message.account_sid)
         if isinstance(outcome, NotReached):
@@ -58,7 +70,7 @@ class MessagesApiChannel:
                 trace=trace(url, _shown(message), outcome),
             )
         if not outcome.is_ok:
-            return _refused(outcome, url, message, now=self._clock())
+            return _refused(outcome, url, message, now=self._context.clock())
         answer = carrier_answer(outcome.body)
         return Sent(status=answer.status, resource_sid=answer.sid or "")
 
@@ -67,9 +79,9 @@ class MessagesApiChannel:
         url = call_url(self._carrier.url, self._carrier.account_sid, call.call_sid)
         outcome = await self._post(url, HANG_UP_FORM, key=call.key, account_sid=call.account_sid)
         if isinstance(outcome, NotReached):
-            return not_delivered(outcome, now=self._clock())
+            return not_delivered(outcome, now=self._context.clock())
         is_over = outcome.status == HTTPStatus.NOT_FOUND or carrier_answer(outcome.body).code == CALL_NOT_IN_PROGRESS
-        return DELIVERED if outcome.is_ok or is_over else not_delivered(outcome, now=self._clock())
+        return DELIVERED if outcome.is_ok or is_over else not_delivered(outcome, now=self._context.clock())
 
     async def _post(self, url: str, form: bytes, *, key: str, account_sid: str) -> Answer | NotReached:
         headers = {
@@ -78,7 +90,9 @@ class MessagesApiChannel:
             IDEMPOTENCY_HEADER: key,
         }
         try:
-            return await self._client.post(url, form, headers=headers, account_sid=account_sid, needs_body=any_body)
+            return await self._context.client.post(
+                url, form, headers=headers, account_sid=account_sid, needs_body=any_body
+            )
         except NotReached as problem:
             return problem
 

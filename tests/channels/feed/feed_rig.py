@@ -12,14 +12,13 @@ from engine.channels.carriers import Carrier
 from engine.channels.feed.connection import FeedSettings
 from engine.channels.feed.server import FeedServer
 from engine.channels.feed.tls import Certificate
+from engine.channels.sockets import ListenAddress, bind_tcp
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.records import Account
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Question, ReportOutcome
-from engine.listeners import bind_tcp
-from engine.settings import ListenAddress
 from tests.http.rig import ACCOUNT, PATIENCE, PROXY, REFUSED, ROUTED, SENDER, FakeMeter, FakeMonotonic, until
 
 KEY, SECRET = "SK" + "0" * 32, "a secret"
@@ -238,7 +237,7 @@ async def feeding(
     try:
         yield running
     finally:
-        await server.close(grace_seconds)
+        await server.stop(grace_seconds)
 
 
 @asynccontextmanager

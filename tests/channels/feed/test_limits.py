@@ -232,7 +232,7 @@ async def test_a_stop_answers_what_was_taken_and_takes_no_more() -> None:
         running.plane.is_holding_commits = True
         busy.write([call(), call(HOOKED)])
         await until(lambda: len(running.plane.uncommitted) == 2)
-        closing = asyncio.create_task(running.server.close(PATIENCE))
+        closing = asyncio.create_task(running.server.stop(PATIENCE))
         assert await idle.ended() == b""
         busy.write([call(STRANGER)])
         running.plane.commit()
@@ -255,6 +255,6 @@ async def test_a_stop_waits_no_longer_than_its_grace() -> None:
     async with feeding() as running, greeted(running) as client:
         await client.ask([call(HOOKED)])
 
-        await running.server.close(0.05)
+        await running.server.stop(0.05)
 
         assert running.server.connections == 0 or await client.ended() == b""

@@ -52,7 +52,7 @@ async def test_the_same_goes_over_tls(old: Pems) -> None:
         answers = await client.ask([call(), call(HOOKED)])
         running.plane.answer_hooks()
         later = await client.read()
-        closing = asyncio.create_task(running.server.close(PATIENCE))
+        closing = asyncio.create_task(running.server.stop(PATIENCE))
         rest = await client.ended()
         client.writer.close()
         await closing

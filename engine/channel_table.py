@@ -1,0 +1,97 @@
+"""Every channel of the engine, a line a protocol: its ingress in metrics, and how the settings make its channels."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from engine.channels.base import Channel
+from engine.channels.carriers import Carrier, Carriers
+from engine.channels.feed.channel import FeedChannel, FeedChannelSettings
+from engine.channels.feed.connection import FeedSettings
+from engine.channels.file.channel import FileChannel
+from engine.channels.served import Channels
+from engine.channels.twiml.channel import TwimlChannel
+from engine.channels.twiml.sender import MessagesApiChannel
+from engine.channels.twiml.webhooks import WebhookSettings
+from engine.core.ports.observing import Ingress
+from engine.outbound.settings import CarrierKind
+from engine.settings import Settings
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A protocol."""
+
+    protocol: str
+    ingress: str
+    """What metrics call traffic that enters by it; empty = none does."""
+    make: Callable[[Settings], Iterable[Channel]]
+    """Makes its channels, as many as the settings have."""
+
+
+def channels_of(settings: Settings, rows: Iterable[Row]) -> Channels:
+    """Make the channels of all protocols, each with the name of its ingress."""
+    return Channels([(row.ingress, channel) for row in rows for channel in row.make(settings)])
+
+
+def _webhooks(settings: Settings) -> Iterator[Channel]:
+    yield TwimlChannel(
+        "twiml",
+        WebhookSettings(
+            public_url=settings.public_url,
+            verify_signatures=settings.verify_signatures,
+            carriers=_carriers(settings),
+            max_body_bytes=settings.max_inbound_body_bytes,
+        ),
+    )
+
+
+def _feed(settings: Settings) -> Iterator[Channel]:
+    connections = FeedSettings(
+        max_frame_bytes=settings.max_feed_frame_bytes,
+        window_frames=settings.feed_window_frames,
+        window_bytes=settings.feed_window_bytes,
+        hello_timeout_seconds=settings.feed_hello_timeout_seconds,
+        most_connections=settings.max_feed_connections,
+    )
+    yield FeedChannel(
+        "feed",
+        FeedChannelSettings(
+            listen=settings.feed_listen,
+            certificate=settings.feed_tls_certificate,
+            key=settings.feed_tls_key,
+            carriers=_carriers(settings),
+            connections=connections,
+        ),
+    )
+
+
+def _messages_apis(settings: Settings) -> Iterator[Channel]:
+    for one in settings.carriers:
+        if one.kind is CarrierKind.MESSAGES_API and one.is_sender:
+            yield MessagesApiChannel(one)
+
+
+def _files(settings: Settings) -> Iterator[Channel]:
+    for one in settings.carriers:
+        if one.kind is CarrierKind.FILE and one.is_sender:
+            yield FileChannel(one.name, Path(one.path))
+
+
+def _carriers(settings: Settings) -> Carriers:
+    return {
+        one.account_sid: Carrier(
+            name=one.name, keys=one.inbound_keys, numbers=one.numbers, writes_digits=one.writes_digits
+        )
+        for one in settings.carriers
+        if one.account_sid and one.inbound_keys
+    }
+
+
+CHANNELS = (
+    Row("twiml", Ingress.HTTP, _webhooks),
+    Row("feed", Ingress.FEED, _feed),
+    Row("messages-api", "", _messages_apis),
+    Row("file", "", _files),
+)
+"""All protocols; what is first here is bound and served first."""

@@ -1,0 +1,79 @@
+"""The channels of one engine: bound, served and stopped together."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+
+from engine.channels.base import (
+    AnswersWebhooks,
+    Bound,
+    Channel,
+    ChannelContext,
+    Gauge,
+    HttpEndpoint,
+    SendsMessages,
+    Served,
+    Spread,
+)
+
+ContextFor = Callable[[str], ChannelContext]
+"""Makes the context of a channel, by its ingress."""
+
+
+class Channels:
+    """The channels that the settings ask for."""
+
+    def __init__(self, channels: Iterable[tuple[str, Channel]]) -> None:
+        """Take them as they are configured, each with the name of its ingress."""
+        self._channels = tuple(channels)
+        self._bound: list[tuple[str, Channel, Bound]] = []
+        self._served: list[Served] = []
+
+    @property
+    def most_connections(self) -> int:
+        """How many connections of peers they may have at a time."""
+        return sum(channel.most_connections for _, channel in self._channels)
+
+    @property
+    def senders(self) -> Mapping[str, SendsMessages]:
+        """Those through which messages leave, by name, on whichever host they run."""
+        return {channel.name: channel for _, channel in self._channels if isinstance(channel, SendsMessages)}
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """Where peers reach those that have sockets of their own: host:port by name."""
+        return {channel.name: bound.address for _, channel, bound in self._bound if bound.address}
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        """What metrics show of those that are served."""
+        return tuple(gauge for served in self._served for gauge in served.gauges)
+
+    def bind(self, stack: ExitStack, *, is_ours: Callable[[str], bool]) -> None:
+        """Bind the sockets of all that run here; one that runs on one host does where its name `is_ours`.
+
+        Raises:
+            MasklineError: a socket cannot be bound, or a certificate cannot be read.
+        """
+        for ingress, channel in self._channels:
+            if channel.spread is Spread.EVERY_HOST or is_ours(channel.name):
+                self._bound.append((ingress, channel, channel.bind(stack)))
+
+    def endpoint(self, context: ContextFor) -> HttpEndpoint | None:
+        """Return what answers webhooks on the shared HTTP port; one channel may have paths there."""
+        made = [one.http(context(ingress)) for ingress, one, _ in self._bound if isinstance(one, AnswersWebhooks)]
+        if not made:
+            return None
+        (endpoint,) = made
+        return endpoint
+
+    async def serve(self, context: ContextFor) -> None:
+        """Take traffic on all from now on."""
+        for ingress, _, bound in self._bound:
+            self._served.append(await bound.serve(context(ingress)))
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no new connections on any, answer what was taken within the grace, then close."""
+        for served in self._served:
+            served.stop_accepting()
+        await asyncio.gather(*(served.stop(grace_seconds) for served in self._served))

@@ -1,0 +1,85 @@
+"""What an engine offers a channel, as far as a test decides it."""
+
+from collections.abc import Callable, Sequence
+
+from engine.channels.base import ChannelContext
+from engine.core.model.hosts import HostAddress, HostDirectory
+from engine.core.model.records import Account
+from engine.core.ports.observing import FeedProblem
+from engine.core.routing.resolved import Resolved
+from engine.core.routing.route_cache import RouteCache
+from engine.core.routing.traffic import Decision, InboundEvent, Question
+from engine.outbound.client import Client
+from tests.http.rig import ACCOUNT, NOW, PUBLIC_URL, TOKEN, FakeMeter, FakeMonotonic, FakeObserver, FakePlane
+
+
+class ChannelPlane(FakePlane):
+    """The data plane of the webhooks' tests, which answers the feed's questions too."""
+
+    def resolve(self, event: InboundEvent) -> Decision | None:
+        """Tell what would be decided."""
+        del event
+        return self.decision
+
+    def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
+        """Tell the same at once."""
+        del event
+        answer(self.decision)
+
+    def resolve_all(
+        self, questions: Sequence[Question], *, account_sid: str | None, fills_cache: bool = False
+    ) -> Resolved | None:
+        """Tell what would be decided about many."""
+        return Resolved([self.decision for _ in questions], strangers=0, others=len(questions))
+
+    def route_cache(self) -> RouteCache | None:
+        """Have none."""
+        return None
+
+    def settle(self, done: Callable[[], None]) -> None:
+        """Settle whatever is not held at once."""
+        done()
+
+
+class ChannelObserver(FakeObserver):
+    """Remembers what channels tell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused: list[FeedProblem] = []
+
+    def feed_refused(self, problem: FeedProblem) -> None:
+        """Remember a problem."""
+        self.refused.append(problem)
+
+
+class Offered:
+    """An engine's side of a channel."""
+
+    def __init__(self, client: Client) -> None:
+        self.plane = ChannelPlane()
+        self.observer = ChannelObserver()
+        self.meter = FakeMeter()
+        self.is_ready = True
+        self._client = client
+
+    def context(self, *, clock: Callable[[], float] = lambda: NOW) -> ChannelContext:
+        """Return what a channel is served with."""
+        directory = HostDirectory(1, 0, (HostAddress("host-0", ""),))
+        return ChannelContext(
+            traffic=self.plane,
+            authenticate=_authenticate,
+            observer=self.observer,
+            meter=self.meter,
+            client=self._client,
+            directory=lambda: directory,
+            is_ready=lambda: self.is_ready,
+            clock=clock,
+            monotonic=FakeMonotonic(),
+            public_url=PUBLIC_URL,
+        )
+
+
+def _authenticate(key: str, secret: str) -> Account | None:
+    is_good = (key, secret) == (ACCOUNT, TOKEN)
+    return Account(sid=ACCOUNT, auth_token=TOKEN, friendly_name="") if is_good else None
