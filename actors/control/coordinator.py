@@ -8,6 +8,8 @@ go one after the other. Source: behaviour 3 to 8.
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
+from msgspec import UNSET
+
 from actors.control.allocator import Allocator
 from actors.control.elsewhere import Elsewhere
 from actors.control.erasures import Erasures
@@ -32,7 +34,6 @@ from engine.core.model.changes import (
 from engine.core.model.errors import ApiError, Code, StoreUnavailable, not_found
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import (
-    UNSET,
     Account,
     Address,
     ClosedReason,

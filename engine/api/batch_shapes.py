@@ -18,7 +18,7 @@ from engine.api.shapes import ParticipantShape, SessionShape
 from engine.api.show import participant_shape, session_shape
 from engine.core.model.errors import ApiError, invalid_parameter
 from engine.core.model.records import Mode, SessionStatus
-from engine.core.model.requests import ParticipantRequest, SessionRequest
+from engine.core.model.requests import ParticipantRequest, SessionRequest, SessionUpdate
 from engine.core.model.sids import SidKind
 from engine.core.model.texts import check_all, check_name
 from engine.core.sessions.batch import (
@@ -295,7 +295,9 @@ def _item_of(written: _Written, index: int) -> BatchItem:
         case BatchUpdate():
             return _update(written, index, key)
         case BatchClose():
-            return UpdateItem(session=_named(written, index), status=SessionStatus.CLOSED, key=key)
+            return UpdateItem(
+                session=_named(written, index), update=SessionUpdate(status=SessionStatus.CLOSED), key=key
+            )
 
 
 def _key(key: str, written: _Written) -> ItemKey:
@@ -331,10 +333,12 @@ def _update(written: BatchUpdate, index: int, key: ItemKey | None) -> UpdateItem
     date_expiry = written.date_expiry
     return UpdateItem(
         session=_named(written, index),
-        date_expiry=date_expiry if isinstance(date_expiry, msgspec.UnsetType) else _date(date_expiry, index),
-        ttl_seconds=written.ttl,
-        status=written.status,
-        fail_on_participant_conflict=written.fail_on_participant_conflict,
+        update=SessionUpdate(
+            date_expiry=date_expiry if isinstance(date_expiry, msgspec.UnsetType) else _date(date_expiry, index),
+            ttl_seconds=written.ttl,
+            status=written.status,
+            fail_on_participant_conflict=written.fail_on_participant_conflict,
+        ),
         key=key,
     )
 

@@ -8,6 +8,8 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import UnsetType
+
 from engine.core.model.changes import (
     AccountErased,
     AccountSaved,
@@ -39,7 +41,7 @@ from engine.core.model.changes import (
     SessionErased,
     SessionTouched,
 )
-from engine.core.model.records import ACTIVE, NoChange
+from engine.core.model.records import ACTIVE
 from engine.core.routing.legs import ENDED
 from storage.sqlite import statements as sql
 from storage.sqlite.codec import ABSENT, SESSION_STATUS, Cell, blob, tagged
@@ -263,11 +265,11 @@ def _settings(change: SessionChanged) -> tuple[str, list[Cell]]:
     settings = ["date_updated = ?"]
     cells: list[Cell] = [change.at]
     for name in _PLAIN_FIELDS:
-        value: Cell | NoChange = getattr(change, name)
-        if not isinstance(value, NoChange):
+        value: Cell | UnsetType = getattr(change, name)
+        if not isinstance(value, UnsetType):
             settings.append(f"{name} = ?")
             cells.append(value)
-    if not isinstance(change.status, NoChange):
+    if not isinstance(change.status, UnsetType):
         settings.append("status = ?")
         cells.append(SESSION_STATUS[change.status])
         if change.status in ACTIVE:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
+from msgspec import UNSET
 
 from engine.core.model.errors import Code
-from engine.core.model.records import UNSET, ClosedReason, Mode, Participant, Session, SessionStatus
+from engine.core.model.records import ClosedReason, Mode, Participant, Session, SessionStatus
 from engine.core.model.requests import ParticipantRequest
 from tests.actors.driver import (
     AMERICANS,

@@ -11,7 +11,7 @@ from actors.cluster.mesh import Mesh
 from actors.control.batch import erase_old_keys
 from engine.core.model.errors import Code, PeerUnavailable
 from engine.core.model.records import NumberSelectionBehavior, Session, SessionStatus
-from engine.core.model.requests import AccountUpdate, ParticipantRequest, SessionRequest
+from engine.core.model.requests import AccountUpdate, ParticipantRequest, SessionRequest, SessionUpdate
 from engine.core.sessions.batch import BatchItem, CreateItem, ItemDone, ItemKey, ItemRefused, ItemResult, UpdateItem
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, World, asking, begun, refused, wanting
 
@@ -40,7 +40,7 @@ def update(
     of: ItemKey | None = None,
 ) -> UpdateItem:
     named = session if isinstance(session, str) else session.sid
-    return UpdateItem(session=named, status=status, ttl_seconds=ttl_seconds, key=of)
+    return UpdateItem(session=named, update=SessionUpdate(status=status, ttl_seconds=ttl_seconds), key=of)
 
 
 def close(session: Session | str, *, of: ItemKey | None = None) -> UpdateItem:
@@ -460,7 +460,7 @@ async def test_a_batch_is_carried_out_by_the_host_of_its_service(world: World) -
         update(session, ttl_seconds=5),
         create("+1", of=key(2)),
         update("ride", status=SessionStatus.CLOSED),
-        UpdateItem(session=session.sid, date_expiry=None, fail_on_participant_conflict=True),
+        UpdateItem(session=session.sid, update=SessionUpdate(date_expiry=None, fail_on_participant_conflict=True)),
     )
 
     results = await front_of(world).batch_sessions(world.account.sid, world.service_sid, items)

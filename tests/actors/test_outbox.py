@@ -5,9 +5,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from msgspec import UNSET, UnsetType
 
 from engine.core.model.errors import ApiError, Code, StoreUnavailable
-from engine.core.model.records import UNSET, Kind, LegStatus, NoChange, Participant, ServiceOptions, SessionStatus
+from engine.core.model.records import Kind, LegStatus, Participant, ServiceOptions, SessionStatus
 from engine.core.model.requests import AccountUpdate, ParticipantUpdate
 from engine.core.routing.traffic import Outcome
 from tests.actors.hooked_world import CALLBACK, HookedWorld
@@ -184,9 +185,9 @@ async def change(
     session_sid: str,
     participant_sid: str,
     *,
-    identifier: str | NoChange = UNSET,
-    proxy: str | NoChange = UNSET,
-    name: str | NoChange | None = UNSET,
+    identifier: str | UnsetType = UNSET,
+    proxy: str | UnsetType = UNSET,
+    name: str | UnsetType | None = UNSET,
 ) -> Participant:
     """Change a participant."""
     return await world.control.update_participant(
@@ -260,7 +261,7 @@ async def test_a_number_is_in_use_until_nobody_of_the_session_has_it(  # noqa: P
     ],
 )
 async def test_who_stays_who_they_are_keeps_their_number(
-    world: HookedWorld, identifier: str | NoChange, proxy: str | NoChange
+    world: HookedWorld, identifier: str | UnsetType, proxy: str | UnsetType
 ) -> None:
     """In whatever spelling; also where every other number is theirs too, and theirs is reserved by now."""
     await world.configure(options=ServiceOptions(participants_may_change=True))

@@ -11,19 +11,18 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import pytest
+from msgspec import UNSET, UnsetType
 
 from actors.host.host import Host
 from actors.kernel.parts import Egress, HostSettings
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.records import (
-    UNSET,
     Account,
     Address,
     DebuggerEvent,
     Kind,
     LegStatus,
     Mode,
-    NoChange,
     NumberSelectionBehavior,
     Participant,
     Service,
@@ -461,10 +460,10 @@ class World:
         self,
         session: Session,
         *,
-        status: SessionStatus | NoChange = UNSET,
-        ttl_seconds: int | NoChange = UNSET,
-        date_expiry: float | NoChange | None = UNSET,
-        fail_on: bool | NoChange = UNSET,
+        status: SessionStatus | UnsetType = UNSET,
+        ttl_seconds: int | UnsetType = UNSET,
+        date_expiry: float | UnsetType | None = UNSET,
+        fail_on: bool | UnsetType = UNSET,
     ) -> Session:
         """Change a session."""
         update = SessionUpdate(
@@ -476,7 +475,7 @@ class World:
         """Close a session."""
         return await self.update(session, status=SessionStatus.CLOSED)
 
-    async def reopen(self, session: Session, *, fail_on: bool | NoChange = UNSET) -> Session:
+    async def reopen(self, session: Session, *, fail_on: bool | UnsetType = UNSET) -> Session:
         """Re-open a session."""
         return await self.update(session, status=SessionStatus.IN_PROGRESS, fail_on=fail_on)
 

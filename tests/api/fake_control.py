@@ -8,6 +8,7 @@ from itertools import count
 from typing import Protocol, TypeVar
 
 import msgspec
+from msgspec import UnsetType
 
 from engine.core.model.errors import CATALOGUE, ApiError, Code, not_found
 from engine.core.model.outbox import OutboxEntry
@@ -19,7 +20,6 @@ from engine.core.model.records import (
     Kind,
     Leg,
     LegStatus,
-    NoChange,
     Participant,
     ProxyNumber,
     Service,
@@ -87,7 +87,7 @@ def paged(records: Sequence[Record], cursor: PageCursor, *, is_newest_first: boo
 def settled(request: msgspec.Struct) -> dict[str, object]:
     """Return what a request really gives."""
     given = {name: getattr(request, name) for name in request.__struct_fields__}
-    return {name: value for name, value in given.items() if not isinstance(value, NoChange)}
+    return {name: value for name, value in given.items() if not isinstance(value, UnsetType)}
 
 
 class FakeControl:

@@ -12,6 +12,7 @@ import pytest
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
 from engine.core.model.records import SessionStatus
+from engine.core.model.requests import SessionUpdate
 from engine.core.sessions.batch import CreateItem, UpdateItem
 from tests.api.conftest import BASE, Rest, client_of
 
@@ -101,7 +102,7 @@ async def test_the_control_plane_is_asked_once_for_what_can_be_read(rest: Rest) 
     first, second = asked
     assert isinstance(first, CreateItem)
     assert first.request.ttl_seconds == 5
-    assert second == UpdateItem(session="ride", status=SessionStatus.CLOSED)
+    assert second == UpdateItem(session="ride", update=SessionUpdate(status=SessionStatus.CLOSED))
 
 
 @pytest.mark.parametrize("form", [ARRAY, LINES])

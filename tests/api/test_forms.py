@@ -1,9 +1,10 @@
 """What forms may hold, through the whole application."""
 
 import pytest
+from msgspec import UNSET
 
 from engine.core.model.errors import CATALOGUE, Code
-from engine.core.model.records import UNSET, GeoMatchLevel, Mode, NumberSelectionBehavior, SessionStatus
+from engine.core.model.records import GeoMatchLevel, Mode, NumberSelectionBehavior, SessionStatus
 from engine.core.model.requests import ParticipantRequest, ServiceRequest, SessionRequest, SessionUpdate
 from tests.api.conftest import BASE, Rest
 from tests.api.test_conventions import assert_error

@@ -93,9 +93,7 @@ def test_an_item_without_operation_makes_a_session() -> None:
 def test_an_update_names_a_session_and_what_changes() -> None:
     """Fields that are not there stay, a DateExpiry of null is cleared."""
     cleared = item(Operation="update", Sid=SID, DateExpiry=None, Ttl=5)
-    assert cleared == UpdateItem(session=SID, date_expiry=None, ttl_seconds=5)
-    assert isinstance(cleared, UpdateItem)
-    assert cleared.update == SessionUpdate(date_expiry=None, ttl_seconds=5)
+    assert cleared == UpdateItem(session=SID, update=SessionUpdate(date_expiry=None, ttl_seconds=5))
     assert item(
         Operation="update",
         UniqueName="ride",
@@ -104,15 +102,17 @@ def test_an_update_names_a_session_and_what_changes() -> None:
         FailOnParticipantConflict=True,
     ) == UpdateItem(
         session="ride",
-        status=SessionStatus.IN_PROGRESS,
-        date_expiry=1_943_136_000.0,
-        fail_on_participant_conflict=True,
+        update=SessionUpdate(
+            status=SessionStatus.IN_PROGRESS, date_expiry=1_943_136_000.0, fail_on_participant_conflict=True
+        ),
     )
 
 
 def test_a_close_needs_no_more_than_a_session() -> None:
     """By SID or by name."""
-    assert item(Operation="close", Sid=SID) == UpdateItem(session=SID, status=SessionStatus.CLOSED)
+    assert item(Operation="close", Sid=SID) == UpdateItem(
+        session=SID, update=SessionUpdate(status=SessionStatus.CLOSED)
+    )
 
 
 def test_a_key_is_kept_as_a_digest_with_a_fingerprint_of_its_item() -> None:

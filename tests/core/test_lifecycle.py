@@ -6,10 +6,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET, UnsetType
 
 from engine.core.model.changes import SessionChanged
 from engine.core.model.errors import ApiError, Code
-from engine.core.model.records import UNSET, ClosedReason, Mode, NoChange, Session, SessionStatus
+from engine.core.model.records import ClosedReason, Mode, Session, SessionStatus
 from engine.core.model.requests import SessionRequest, SessionUpdate
 from engine.core.sessions.bindings import ActiveSession
 from engine.core.sessions.lifecycle import (
@@ -183,7 +184,7 @@ def test_an_active_session_takes_limits_without_a_status(before: SessionStatus) 
 
 @pytest.mark.parametrize("date_expiry", [NOW, NOW - 1])
 @pytest.mark.parametrize("status", [UNSET, IN_PROGRESS])
-def test_a_past_expiry_is_refused_on_update(status: SessionStatus | NoChange, date_expiry: float) -> None:
+def test_a_past_expiry_is_refused_on_update(status: SessionStatus | UnsetType, date_expiry: float) -> None:
     """An expiry that has come already is 80701, on re-opening too."""
     before = CLOSED if status is IN_PROGRESS else OPEN
 

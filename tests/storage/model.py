@@ -1,6 +1,7 @@
 """The store as plain dictionaries: what each change means, one by one, for the model test."""
 
 import msgspec
+from msgspec import UnsetType
 
 from engine.core.model.changes import (
     Change,
@@ -23,7 +24,6 @@ from engine.core.model.records import (
     ACTIVE,
     Address,
     Interaction,
-    NoChange,
     Participant,
     ProxyNumber,
     Service,
@@ -142,7 +142,7 @@ class Model:
         if session is None:
             return
         fields = msgspec.structs.asdict(change)
-        named = {name: value for name, value in fields.items() if not isinstance(value, NoChange)}
+        named = {name: value for name, value in fields.items() if not isinstance(value, UnsetType)}
         del named["session_sid"], named["at"]
         self.sessions[session.sid] = msgspec.structs.replace(session, **named, date_updated=change.at)
         if change.status in ACTIVE:

@@ -15,6 +15,7 @@ import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec import UNSET
 
 from engine.core.model.changes import (
     Change,
@@ -33,7 +34,7 @@ from engine.core.model.changes import (
     SessionErased,
     SessionTouched,
 )
-from engine.core.model.records import UNSET, ClosedReason, Kind, Leg, LegStatus, SessionStatus
+from engine.core.model.records import ClosedReason, Kind, Leg, LegStatus, SessionStatus
 from engine.core.model.sids import SidKind, ordered_sid
 from engine.core.ports.operations import Page, PageCursor
 from engine.core.sessions.bindings import active_session

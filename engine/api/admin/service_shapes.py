@@ -9,9 +9,10 @@ change.
 """
 
 import msgspec
+from msgspec import UNSET
 
 from engine.core.model.errors import invalid_parameter
-from engine.core.model.records import UNSET, Service, ServiceOptions
+from engine.core.model.records import Service, ServiceOptions
 from engine.core.model.requests import ServiceRequest
 from engine.core.numbers.masking import masked
 from engine.formats.answers import MAX_ANSWER, HookAnswer, out_of_session_verdict

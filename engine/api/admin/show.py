@@ -5,6 +5,8 @@ What the operator need not know is masked (real numbers) or left out (secrets, w
 
 from typing import TypeVar
 
+from msgspec import UNSET, UnsetType
+
 from engine.api.admin.shapes import (
     AccountChange,
     AccountCreate,
@@ -20,12 +22,10 @@ from engine.api.admin.shapes import (
 )
 from engine.core.model.errors import ApiError, invalid_parameter
 from engine.core.model.records import (
-    UNSET,
     Account,
     ApiKey,
     Capability,
     Interaction,
-    NoChange,
     Participant,
     ProxyNumber,
     Session,
@@ -162,11 +162,11 @@ def explanation_shape(explanation: Explanation) -> ExplanationShape:
     )
 
 
-def _given(value: Value | None) -> Value | NoChange:
+def _given(value: Value | None) -> Value | UnsetType:
     return UNSET if value is None else value
 
 
-def _given_url(text: str | None) -> str | NoChange | None:
+def _given_url(text: str | None) -> str | UnsetType | None:
     if text is None:
         return UNSET
     try:

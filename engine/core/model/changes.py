@@ -5,16 +5,15 @@ overwrite each other.
 """
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import (
-    UNSET,
     Account,
     ApiKey,
     DebuggerEvent,
     Interaction,
     Leg,
-    NoChange,
     Participant,
     ProxyNumber,
     Service,
@@ -87,13 +86,13 @@ class SessionChanged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     session_sid: str
     at: float
     """Becomes date_updated."""
-    status: SessionStatus | NoChange = UNSET
-    closed_reason: str | NoChange | None = UNSET
-    ttl_seconds: int | NoChange = UNSET
-    date_expiry: float | NoChange | None = UNSET
-    date_ended: float | NoChange | None = UNSET
-    date_started: float | NoChange | None = UNSET
-    idle_since: float | NoChange = UNSET
+    status: SessionStatus | UnsetType = UNSET
+    closed_reason: str | UnsetType | None = UNSET
+    ttl_seconds: int | UnsetType = UNSET
+    date_expiry: float | UnsetType | None = UNSET
+    date_ended: float | UnsetType | None = UNSET
+    date_started: float | UnsetType | None = UNSET
+    idle_since: float | UnsetType = UNSET
 
 
 class BatchKeyUsed(msgspec.Struct, frozen=True, gc=False):

@@ -4,7 +4,7 @@ Values as the rules see them; channels and API know how they look on the wire, h
 Times are UTC epoch seconds; a SID is its full 34 characters.
 """
 
-from enum import Enum, IntFlag, StrEnum
+from enum import IntFlag, StrEnum
 from typing import NewType
 
 import msgspec
@@ -110,15 +110,6 @@ class LegStatus(StrEnum):
     SENT = "sent"
     UNDELIVERED = "undelivered"
     UNKNOWN = "unknown"
-
-
-class NoChange(Enum):
-    """The mark of a field that a request leaves as it is."""
-
-    UNSET = "unset"
-
-
-UNSET = NoChange.UNSET
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,14 +7,13 @@ import re
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from engine.core.model.records import (
-    UNSET,
     Address,
     Capability,
     GeoMatchLevel,
     Mode,
-    NoChange,
     NumberSelectionBehavior,
     ProxyNumber,
     ServiceOptions,
@@ -30,17 +29,17 @@ def given(request: msgspec.Struct) -> dict[str, Any]:
 class ServiceRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Create or update a service; on create, UNSET means the default."""
 
-    unique_name: str | NoChange = UNSET
-    default_ttl_seconds: int | NoChange = UNSET
-    callback_url: str | NoChange | None = UNSET
-    intercept_callback_url: str | NoChange | None = UNSET
-    out_of_session_callback_url: str | NoChange | None = UNSET
-    geo_match_level: GeoMatchLevel | NoChange = UNSET
-    number_selection_behavior: NumberSelectionBehavior | NoChange = UNSET
-    chat_instance_sid: str | NoChange | None = UNSET
-    inserts_mexican_one: bool | NoChange = UNSET
+    unique_name: str | UnsetType = UNSET
+    default_ttl_seconds: int | UnsetType = UNSET
+    callback_url: str | UnsetType | None = UNSET
+    intercept_callback_url: str | UnsetType | None = UNSET
+    out_of_session_callback_url: str | UnsetType | None = UNSET
+    geo_match_level: GeoMatchLevel | UnsetType = UNSET
+    number_selection_behavior: NumberSelectionBehavior | UnsetType = UNSET
+    chat_instance_sid: str | UnsetType | None = UNSET
+    inserts_mexican_one: bool | UnsetType = UNSET
     """Operator's setting; not on the public wire."""
-    options: ServiceOptions | NoChange = UNSET
+    options: ServiceOptions | UnsetType = UNSET
     """Operator's setting; not on the public wire."""
 
 
@@ -60,10 +59,10 @@ class ParticipantRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class ParticipantUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """Change a participant, where the service lets it (an extension)."""
 
-    identifier: str | NoChange = UNSET
-    friendly_name: str | NoChange | None = UNSET
-    proxy_identifier: str | NoChange = UNSET
-    proxy_identifier_sid: str | NoChange = UNSET
+    identifier: str | UnsetType = UNSET
+    friendly_name: str | UnsetType | None = UNSET
+    proxy_identifier: str | UnsetType = UNSET
+    proxy_identifier_sid: str | UnsetType = UNSET
 
 
 class SessionRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -83,11 +82,11 @@ class SessionRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class SessionUpdate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Change, close or re-open a session."""
 
-    date_expiry: float | NoChange | None = UNSET
+    date_expiry: float | UnsetType | None = UNSET
     """None clears it."""
-    ttl_seconds: int | NoChange = UNSET
-    status: SessionStatus | NoChange = UNSET
-    fail_on_participant_conflict: bool | NoChange = UNSET
+    ttl_seconds: int | UnsetType = UNSET
+    status: SessionStatus | UnsetType = UNSET
+    fail_on_participant_conflict: bool | UnsetType = UNSET
 
 
 class NumberRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,9 +105,9 @@ class NumberRequest(msgspec.Struct, frozen=True, kw_only=True):
 class NumberUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """Change an owned number."""
 
-    friendly_name: str | NoChange = UNSET
-    capabilities: Capability | NoChange = UNSET
-    stop_filtering: bool | NoChange = UNSET
+    friendly_name: str | UnsetType = UNSET
+    capabilities: Capability | UnsetType = UNSET
+    stop_filtering: bool | UnsetType = UNSET
 
 
 class NumberFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,8 +148,8 @@ class TokenRotation(msgspec.Struct, frozen=True, kw_only=True):
 class AccountUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """Change an account's settings."""
 
-    friendly_name: str | NoChange = UNSET
-    allow_participant_conflict: bool | NoChange = UNSET
-    respect_sms_stop_filter: bool | NoChange = UNSET
-    argentina: bool | NoChange = UNSET
-    debugger_url: str | NoChange | None = UNSET
+    friendly_name: str | UnsetType = UNSET
+    allow_participant_conflict: bool | UnsetType = UNSET
+    respect_sms_stop_filter: bool | UnsetType = UNSET
+    argentina: bool | UnsetType = UNSET
+    debugger_url: str | UnsetType | None = UNSET

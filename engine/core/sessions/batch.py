@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from engine.core.model.records import Participant, Session, SessionStatus
+from engine.core.model.records import Participant, Session
 from engine.core.model.requests import SessionRequest, SessionUpdate
 
 Thing = str | bytes
@@ -39,9 +39,6 @@ class KeyUse(msgspec.Struct, frozen=True, gc=False):
     """The session that it made or changed."""
 
 
-_CHANGES = SessionUpdate.__struct_fields__
-
-
 class CreateItem(msgspec.Struct, frozen=True, kw_only=True, tag="create", gc=False):
     """Make a session."""
 
@@ -50,21 +47,12 @@ class CreateItem(msgspec.Struct, frozen=True, kw_only=True, tag="create", gc=Fal
 
 
 class UpdateItem(msgspec.Struct, frozen=True, kw_only=True, tag="update", gc=False):
-    """Change, close or re-open a session; a field that is UNSET stays, as in `SessionUpdate`."""
+    """Change, close or re-open a session."""
 
     session: str
     """KC… or unique name."""
-    date_expiry: float | msgspec.UnsetType | None = msgspec.UNSET
-    ttl_seconds: int | msgspec.UnsetType = msgspec.UNSET
-    status: SessionStatus | msgspec.UnsetType = msgspec.UNSET
-    fail_on_participant_conflict: bool | msgspec.UnsetType = msgspec.UNSET
+    update: SessionUpdate
     key: ItemKey | None = None
-
-    @property
-    def update(self) -> SessionUpdate:
-        """What changes."""
-        given = {field: value for field in _CHANGES if (value := getattr(self, field)) is not msgspec.UNSET}
-        return SessionUpdate(**given)
 
 
 BatchItem = CreateItem | UpdateItem

@@ -6,10 +6,11 @@ Source: behaviour 8. It does not choose numbers or look at conflicts (`engine.co
 from enum import StrEnum
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from engine.core.model.changes import SessionChanged
 from engine.core.model.errors import ApiError, Code, invalid_parameter
-from engine.core.model.records import UNSET, ClosedReason, NoChange, Session, SessionStatus
+from engine.core.model.records import ClosedReason, Session, SessionStatus
 from engine.core.model.requests import SessionRequest, SessionUpdate
 
 
@@ -119,7 +120,7 @@ def plan_update(session: Session, update: SessionUpdate, *, now: float) -> Updat
     if status is _CLOSED and session.status is _CLOSED:
         return UpdatePlan(None)
     date_expiry = update.date_expiry
-    if not isinstance(date_expiry, NoChange):
+    if not isinstance(date_expiry, UnsetType):
         _check_expiry(date_expiry, now=now)
     closes = status is _CLOSED
     reopens = session.status is _CLOSED
@@ -140,7 +141,7 @@ def plan_update(session: Session, update: SessionUpdate, *, now: float) -> Updat
 
 
 def _status_after(session: Session, update: SessionUpdate) -> SessionStatus:
-    if isinstance(update.status, NoChange):
+    if isinstance(update.status, UnsetType):
         if session.status is _CLOSED:
             raise ApiError(Code.SESSION_CLOSED, "The session is closed; only Status=in-progress re-opens it")
         return session.status
