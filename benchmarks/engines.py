@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from actors.host.host import Host
-from actors.kernel.parts import HostSettings
+from actors.kernel.context import HostSettings
 from engine.app import RunningEngine, running_engine
 from engine.channels.sockets import ListenAddress
 from engine.core.model.records import Account, Service
 from engine.core.model.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest
 from engine.core.routing.route_cache import cache_if_compiled
-from engine.runtime import OrderedMint, clock, pick
+from engine.runtime import OrderedIdFactory, choose, clock
 from engine.settings import Settings
 from engine.telemetry.logs import configure_logs
 from engine.telemetry.observer import Telemetry
@@ -59,8 +59,8 @@ async def host_on(data_dir: Path, *, settings: HostSettings | None = None) -> As
     host = Host(
         store=store,
         clock=clock,
-        mint=OrderedMint(),
-        pick=pick,
+        id_factory=OrderedIdFactory(),
+        choose=choose,
         observer=telemetry,
         settings=settings,
         route_cache=cache_if_compiled(),

@@ -21,7 +21,7 @@ from engine.core.routing.decide import NumberRules, decide
 from engine.core.routing.route_cache import ANY_ACCOUNT, IS_COMPILED, NEVER, RouteCache, put_route
 from engine.core.routing.traffic import Decision, InboundEvent
 from engine.core.sessions.bindings import ActiveSession, Bindings, Endpoint
-from engine.runtime import OrderedMint
+from engine.runtime import OrderedIdFactory
 
 BINDINGS = 100_000
 EVENTS = 100_000
@@ -35,11 +35,16 @@ _encoder = msgspec.msgpack.Encoder()
 def bindings_of_numbers() -> dict[str, Bindings]:
     """Return numbers with `BINDINGS` active pairs in all."""
     numbers = {proxy_number(index): Bindings() for index in range(NUMBERS)}
-    mint = OrderedMint()
+    id_factory = OrderedIdFactory()
     for index in range(BINDINGS // 2):
-        endpoints = tuple(_endpoint(mint(SidKind.PARTICIPANT), 2 * index + side) for side in (0, 1))
+        endpoints = tuple(_endpoint(id_factory(SidKind.PARTICIPANT), 2 * index + side) for side in (0, 1))
         session = ActiveSession(
-            mint(SidKind.SESSION), "KS" + "0" * 32, "AC" + "0" * 32, Mode.VOICE_AND_MESSAGE, endpoints, idle_since=0.0
+            id_factory(SidKind.SESSION),
+            "KS" + "0" * 32,
+            "AC" + "0" * 32,
+            Mode.VOICE_AND_MESSAGE,
+            endpoints,
+            idle_since=0.0,
         )
         for endpoint in endpoints:
             numbers[endpoint.proxy].bind(endpoint.identifier, session)
@@ -65,10 +70,10 @@ def events(*, are_strangers: bool) -> list[bytes]:
 def ours(numbers: dict[str, Bindings], frames: list[bytes]) -> None:
     """Decode, find the number, decide, encode."""
     decode, encode = _decoder.decode, _encoder.encode
-    rules, mint, now = NumberRules(), OrderedMint(), 1.0
+    rules, id_factory, now = NumberRules(), OrderedIdFactory(), 1.0
     for frame in frames:
         event = decode(frame)
-        encode(decide(numbers[event.proxy], event, rules=rules, now=now, mint=mint).decision)
+        encode(decide(numbers[event.proxy], event, rules=rules, now=now, id_factory=id_factory).decision)
 
 
 def peer(answers: dict[tuple[str, str], Decision], refusal: Decision, frames: list[bytes]) -> None:
@@ -166,14 +171,14 @@ def _seconds(work: Callable[[], None]) -> float:
 def measure(scale: Scale) -> Section:
     """Measure."""
     numbers = bindings_of_numbers()
-    rules, mint = NumberRules(), OrderedMint()
+    rules, id_factory = NumberRules(), OrderedIdFactory()
     answers: dict[tuple[str, str], Decision] = {}
     for address, bindings in numbers.items():
         for identifier, _ in bindings.sessions():
             event = InboundEvent(Kind.VOICE, identifier, address, "CA")
-            answers[identifier, address] = decide(bindings, event, rules=rules, now=1.0, mint=mint).decision
+            answers[identifier, address] = decide(bindings, event, rules=rules, now=1.0, id_factory=id_factory).decision
     stranger = InboundEvent(Kind.VOICE, "+1", proxy_number(0), "CA")
-    refusal = decide(numbers[proxy_number(0)], stranger, rules=rules, now=1.0, mint=mint).decision
+    refusal = decide(numbers[proxy_number(0)], stranger, rules=rules, now=1.0, id_factory=id_factory).decision
     figures = []
     for what, are_strangers in (("in session", False), ("stranger", True)):
         frames = events(are_strangers=are_strangers)

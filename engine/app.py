@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from actors.host.host import Host
-from actors.kernel.parts import SECONDS_PER_DAY, HostSettings
+from actors.kernel.context import SECONDS_PER_DAY, HostSettings
 from engine.api.admin.app import create_admin_app
 from engine.api.app import OPERATIONS, create_app
 from engine.api.settings import ApiSettings
@@ -42,7 +42,7 @@ from engine.http.port import HttpPort, PortSettings
 from engine.listeners import Listener, allow_descriptors, bind_unix
 from engine.outbound.client import Client, guarded_client
 from engine.outgoing import Outgoing, egress_settings
-from engine.runtime import OrderedMint, SureClock, clock, monotonic, pick
+from engine.runtime import OrderedIdFactory, SureClock, choose, clock, monotonic
 from engine.settings import MexicanOne, Settings, Synchronous
 from engine.telemetry.descriptors import watch_descriptors
 from engine.telemetry.logs import ROOT
@@ -243,8 +243,8 @@ async def _started_host(
         store=store,
         clock=clock,
         sure_clock=sure_clock,
-        mint=OrderedMint(),
-        pick=pick,
+        id_factory=OrderedIdFactory(),
+        choose=choose,
         observer=telemetry,
         settings=_host_settings(settings),
         egress=None if outgoing is None else outgoing.egress,

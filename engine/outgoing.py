@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
-from actors.kernel.parts import Egress
+from actors.kernel.context import Egress
 from engine.channels.base import SendsMessages
 from engine.channels.clients import CarrierClients, CarrierRoutes
 from engine.core.model.errors import StoreUnavailable

@@ -31,7 +31,7 @@ steady: Callable[[], float] = (
 )
 """Seconds since the machine was started, those included for which it slept."""
 
-pick: Callable[[int], int] = random.SystemRandom().randrange
+choose: Callable[[int], int] = random.SystemRandom().randrange
 """A random index below n, for the last tie of number selection."""
 
 
@@ -86,8 +86,8 @@ class RandomBits:
         return self._left.pop()
 
 
-class OrderedMint:
-    """Mints SIDs in time order; one of these a process, used from one thread."""
+class OrderedIdFactory:
+    """Makes SIDs in time order; one a process, used from one thread."""
 
     __slots__ = ("_bits", "_clock", "_counter", "_milliseconds")
 
@@ -99,7 +99,7 @@ class OrderedMint:
         self._counter = 0
 
     def __call__(self, kind: SidKind) -> str:
-        """Return a SID that sorts after every earlier one of this mint."""
+        """Return a SID that sorts after every earlier one of this factory."""
         milliseconds = int(self._clock() * 1000)
         if milliseconds > self._milliseconds:
             self._milliseconds = milliseconds

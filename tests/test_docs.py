@@ -28,8 +28,8 @@ from engine.channels.sockets import ListenAddress
 from engine.cli import main
 from engine.console.rates import WINDOW_SECONDS
 from engine.console.settings import MAX_FORM_BYTES, PAGE_ROWS, ConsoleSettings
+from engine.core.model.logins import LoginLimits
 from engine.core.model.requests import AccountUpdate, ServiceRequest
-from engine.core.model.visits import VisitLimits
 from engine.core.sessions.batch import MAX_ITEMS, CreateItem, UpdateItem
 from engine.settings import Settings
 from storage.sqlite.rebalance.tables import OWNED, SHARED
@@ -207,15 +207,15 @@ def test_the_leases_between_hosts_are_as_told() -> None:
 def test_the_limits_of_the_console_are_told() -> None:
     """As the code has them."""
     text = " ".join((ROOT / "docs" / "console.md").read_text("utf-8").split())
-    visits, console = VisitLimits(), ConsoleSettings()
+    logins, console = LoginLimits(), ConsoleSettings()
 
     for told in (
-        f"good once, for {visits.link_seconds / 60:g} minutes",
-        f"after {visits.idle_seconds / 60:g} minutes without activity, after {visits.longest_seconds / 3600:g} hours",
-        f"{visits.most_of_owner} at a time for an account",
+        f"good once, for {logins.link_seconds / 60:g} minutes",
+        f"after {logins.idle_seconds / 60:g} minutes without activity, after {logins.longest_seconds / 3600:g} hours",
+        f"{logins.most_of_owner} at a time for an account",
         f"{console.failed_logins} failed logins within {console.login_window_seconds / 60:g} minutes",
         f"{console.failed_logins_in_all} make everybody wait",
-        f"{console.requests_per_second} requests a second of a visit on average over {console.window_seconds} seconds",
+        f"{console.requests_per_second} requests a second of a login on average over {console.window_seconds} seconds",
         f"forms of at most {MAX_FORM_BYTES} bytes",
         f"the latest {PAGE_ROWS} interactions",
         f"averages of the last {WINDOW_SECONDS:g} seconds",

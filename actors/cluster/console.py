@@ -1,7 +1,7 @@
-"""What the operator's console is told: of one host by `ConsoleSide`, of a cluster by `ConsoleFront`.
+"""What the operator's console reads: of one host from `ConsoleSide`, of a cluster from `ConsoleFront`.
 
-Both implement the port `ConsolePlane`. A visit's token and a link's code begin with the place of the host that keeps
-them, so that any host of a cluster knows whom to ask.
+Both implement the port `ConsolePlane`. A login session's token and a link's code begin with the place of the host that
+keeps them, so that any host of a cluster knows whom to ask.
 """
 
 import asyncio
@@ -10,28 +10,28 @@ from collections.abc import Callable
 
 from actors.cluster.mesh import Mesh
 from actors.control.services import ServiceRegister
-from actors.kernel.parts import Parts
+from actors.kernel.context import HostContext
 from actors.kernel.patience import heard, soon
+from engine.core.model.logins import LoginSession, LoginSessions
 from engine.core.model.overview import HostStatus, PoolReport, PoolReports, most_saturated
 from engine.core.model.placement import host_name
-from engine.core.model.visits import Visit, Visits
 from engine.core.sessions.search import FoundSessions, SessionSought
 
 _SECRET_BYTES = 32
 
 
 class ConsoleSide:
-    """What this host tells the console, and the visits that it keeps."""
+    """What this host tells the console, and the login sessions that it keeps."""
 
     def __init__(
-        self, parts: Parts, services: ServiceRegister, *, place: int, status: Callable[[str], HostStatus]
+        self, context: HostContext, services: ServiceRegister, *, place: int, status: Callable[[str], HostStatus]
     ) -> None:
         """Tell of the host at a place; `status` returns how it fares under a name."""
-        self._parts = parts
+        self._context = context
         self._services = services
         self._place = place
         self._status = status
-        self._visits = Visits()
+        self._logins = LoginSessions()
 
     async def hosts(self) -> tuple[HostStatus, ...]:
         """Tell how this host fares."""
@@ -55,39 +55,39 @@ class ConsoleSide:
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions that are coordinated here."""
         mine = [one.service.sid for one in self._services if account_sid in {None, one.service.account_sid}]
-        return await self._parts.store.find_sessions(mine, sought, most=most)
+        return await self._context.store.find_sessions(mine, sought, most=most)
 
-    async def begin_visit(self, account_sid: str | None, credential: str, proof: bytes = b"") -> Visit:
+    async def begin_login(self, account_sid: str | None, credential: str, proof: bytes = b"") -> LoginSession:
         """Let somebody in."""
-        visit = Visit(
+        login = LoginSession(
             token=self._secret(),
             csrf=secrets.token_urlsafe(_SECRET_BYTES),
             account_sid=account_sid,
             credential=credential,
-            begun_at=self._parts.clock(),
+            begun_at=self._context.clock(),
             proof=proof,
         )
-        self._visits.begin(visit)
-        return visit
+        self._logins.begin(login)
+        return login
 
-    async def find_visit(self, token: str, *, is_active: bool) -> Visit | None:
-        """Return the visit of a token that is kept here."""
-        return self._visits.find(token, now=self._parts.clock(), is_active=is_active)
+    async def find_login(self, token: str, *, is_active: bool) -> LoginSession | None:
+        """Return the login session of a token that is kept here."""
+        return self._logins.find(token, now=self._context.clock(), is_active=is_active)
 
-    async def end_visit(self, token: str) -> None:
-        """End a visit that is kept here."""
-        self._visits.end(token)
+    async def end_login(self, token: str) -> None:
+        """End a login session that is kept here."""
+        self._logins.end(token)
 
     async def offer_link(self) -> str:
-        """Make a code that begins one operator's visit."""
+        """Make a code that begins one operator's login session."""
         code = self._secret()
-        self._visits.offer(code, now=self._parts.clock())
+        self._logins.offer(code, now=self._context.clock())
         return code
 
-    async def follow_link(self, code: str) -> Visit | None:
+    async def follow_link(self, code: str) -> LoginSession | None:
         """Use a code up."""
-        is_good = self._visits.follow(code, now=self._parts.clock())
-        return await self.begin_visit(None, "") if is_good else None
+        is_good = self._logins.follow(code, now=self._context.clock())
+        return await self.begin_login(None, "") if is_good else None
 
     def _secret(self) -> str:
         return f"{self._place}.{secrets.token_urlsafe(_SECRET_BYTES)}"
@@ -113,9 +113,9 @@ class ConsoleFront:
         """Tell how full the pools of an account, or of all, are."""
         asked = {host: self._mesh.ask(host, ConsoleSide.pools, account_sid, most=most) for host in self._mesh.others}
         own, (others, silent) = await asyncio.gather(self._side.pools(account_sid, most=most), heard(asked))
-        parts = (own, *others)
-        pools = most_saturated([pool for part in parts for pool in part.pools], most=most)
-        return PoolReports(pools, sum(part.count for part in parts), silent)
+        answers = (own, *others)
+        pools = most_saturated([pool for one in answers for pool in one.pools], most=most)
+        return PoolReports(pools, sum(one.count for one in answers), silent)
 
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of an account, or of all, newest first."""
@@ -126,35 +126,37 @@ class ConsoleFront:
         own, (others, silent) = await asyncio.gather(
             self._side.find_sessions(account_sid, sought, most=most), heard(asked)
         )
-        parts = (own, *others)
-        found = sorted((one for part in parts for one in part.sessions), key=lambda one: one.session.sid, reverse=True)
-        is_cut = len(found) > most or any(part.is_cut for part in parts)
+        answers = (own, *others)
+        found = sorted(
+            (found for one in answers for found in one.sessions), key=lambda one: one.session.sid, reverse=True
+        )
+        is_cut = len(found) > most or any(one.is_cut for one in answers)
         return FoundSessions(tuple(found[:most]), is_cut, silent)
 
-    async def begin_visit(self, account_sid: str | None, credential: str, proof: bytes = b"") -> Visit:
+    async def begin_login(self, account_sid: str | None, credential: str, proof: bytes = b"") -> LoginSession:
         """Let somebody in, here."""
-        return await self._side.begin_visit(account_sid, credential, proof)
+        return await self._side.begin_login(account_sid, credential, proof)
 
-    async def find_visit(self, token: str, *, is_active: bool) -> Visit | None:
-        """Return the visit of a token, wherever it is kept; PeerUnavailable."""
+    async def find_login(self, token: str, *, is_active: bool) -> LoginSession | None:
+        """Return the login session of a token, wherever it is kept; PeerUnavailable."""
         host = self._keeper(token)
         if host is None or host == self._mesh.me:
-            return await self._side.find_visit(token, is_active=is_active)
-        return await soon(self._mesh.ask(host, ConsoleSide.find_visit, token, is_active=is_active))
+            return await self._side.find_login(token, is_active=is_active)
+        return await soon(self._mesh.ask(host, ConsoleSide.find_login, token, is_active=is_active))
 
-    async def end_visit(self, token: str) -> None:
-        """End a visit, wherever it is kept; PeerUnavailable."""
+    async def end_login(self, token: str) -> None:
+        """End a login session, wherever it is kept; PeerUnavailable."""
         host = self._keeper(token)
         if host is None or host == self._mesh.me:
-            await self._side.end_visit(token)
+            await self._side.end_login(token)
         else:
-            await soon(self._mesh.ask(host, ConsoleSide.end_visit, token))
+            await soon(self._mesh.ask(host, ConsoleSide.end_login, token))
 
     async def offer_link(self) -> str:
-        """Make a code that begins one operator's visit."""
+        """Make a code that begins one operator's login session."""
         return await self._side.offer_link()
 
-    async def follow_link(self, code: str) -> Visit | None:
+    async def follow_link(self, code: str) -> LoginSession | None:
         """Use a code up, wherever it is kept; PeerUnavailable."""
         host = self._keeper(code)
         if host is None or host == self._mesh.me:

@@ -13,7 +13,7 @@ import msgspec
 
 from actors.cluster.mesh import Mesh
 from actors.cluster.sides import NumberSide
-from actors.kernel.parts import Parts
+from actors.kernel.context import HostContext
 from engine.core.model.errors import MasklineError
 from engine.core.routing.decide import NOT_IN_POOL, REBUILDING
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
@@ -34,10 +34,10 @@ _Waiting = tuple[InboundEvent, Answer]
 class Forwarder:
     """Hands events to the hosts that own their numbers."""
 
-    def __init__(self, mesh: Mesh, parts: Parts) -> None:
+    def __init__(self, mesh: Mesh, context: HostContext) -> None:
         """Forward through a mesh."""
         self._mesh = mesh
-        self._parts = parts
+        self._context = context
         self._asked: dict[int, list[_Waiting]] = {}
         self._resolved: dict[int, list[_Waiting]] = {}
         self._late: dict[int, list[tuple[float, InboundEvent, Answer]]] = {}
@@ -84,10 +84,10 @@ class Forwarder:
             decisions = await self._mesh.ask(host, NumberSide.decide, events, PROMPT_SECONDS)
         except (MasklineError, asyncio.CancelledError):
             decisions = (REBUILDING,) * len(gathered)
-            self._parts.observer.forwarded(len(gathered), is_answered=False)
+            self._context.observer.forwarded(len(gathered), is_answered=False)
         else:
-            self._parts.observer.forwarded(len(gathered), is_answered=True)
-        deadline = self._parts.monotonic() + self._parts.settings.carrier_deadline_seconds
+            self._context.observer.forwarded(len(gathered), is_answered=True)
+        deadline = self._context.monotonic() + self._context.settings.carrier_deadline_seconds
         for (event, answer), decision in zip(gathered, decisions, strict=True):
             if decision is None:
                 self._wait(host, deadline, event, answer)
@@ -112,7 +112,7 @@ class Forwarder:
             except (MasklineError, asyncio.CancelledError):
                 decisions = (REBUILDING,) * len(asked)
             for (deadline, event, answer), decision in zip(asked, decisions, strict=True):
-                if decision is not None or deadline < self._parts.monotonic():
+                if decision is not None or deadline < self._context.monotonic():
                     answer(decision or REBUILDING)
                 else:
                     late.append((deadline, event, answer))
@@ -132,7 +132,7 @@ class Forwarder:
             if report.is_vague:
                 found = {*named, *(sid for some in await self._mesh.ask_all(NumberSide.named, report) for sid in some)}
                 if len(found) > 1:
-                    self._parts.observer.reported(ReportOutcome.AMBIGUOUS)
+                    self._context.observer.reported(ReportOutcome.AMBIGUOUS)
                     answer(ReportOutcome.AMBIGUOUS)
                     return
                 report = msgspec.structs.replace(report, interaction_sid=next(iter(found), None))

@@ -19,7 +19,7 @@ from actors.cluster.sides import CoordinatorSide, NumberSide
 from actors.control.control import Control
 from actors.control.routes import Place, Routes
 from actors.control.services import ServiceRegister
-from actors.kernel.parts import Parts
+from actors.kernel.context import HostContext
 from actors.kernel.registry import Registry
 from actors.traffic.directory import Directory
 from actors.traffic.interaction_log import InteractionLog
@@ -42,7 +42,7 @@ class Neighbourhood:
     def __init__(
         self,
         mesh: Mesh,
-        parts: Parts,
+        context: HostContext,
         *,
         place: Place,
         registry: Registry,
@@ -52,9 +52,9 @@ class Neighbourhood:
         routes: Routes,
     ) -> None:
         """Take a place; nothing is said before `speak`, nothing is answered before `listen`."""
-        self.forwarder = Forwarder(mesh, parts)
+        self.forwarder = Forwarder(mesh, context)
         self._mesh = mesh
-        self._parts = parts
+        self._context = context
         self._place = place
         self._registry = registry
         self._interaction_log = interaction_log
@@ -65,9 +65,9 @@ class Neighbourhood:
         """Filled when this host reads its file, and told when it hears of the sessions."""
         self._is_read = False
         self._unkept = 0
-        self._incarnation = parts.mint(SidKind.OUTBOX_ENTRY)
-        self._follower = Follower(parts.store, registry, mesh, clock=parts.clock)
-        self._registrar = Registrar(parts.store, registry, mesh, reached=lambda host: self.links[host].is_up)
+        self._incarnation = context.id_factory(SidKind.OUTBOX_ENTRY)
+        self._follower = Follower(context.store, registry, mesh, clock=context.clock)
+        self._registrar = Registrar(context.store, registry, mesh, reached=lambda host: self.links[host].is_up)
         self.mirrors = {host: self._mirror() for host in mesh.others}
         self.links = {host: self._link(host) for host in mesh.others}
         self._tasks: list[asyncio.Task[None]] = []
@@ -113,7 +113,7 @@ class Neighbourhood:
     def listen(self, plane: "Plane", console: ConsoleSide) -> None:
         """Answer the other hosts, now that this one has read its file."""
         number_side = NumberSide(
-            self._parts,
+            self._context,
             directory=self._directory,
             interaction_log=self._interaction_log,
             mirrors=self.mirrors,
@@ -147,15 +147,15 @@ class Neighbourhood:
 
     async def _heard_of(self, host: int) -> None:
         """Wait a while until a host speaks to this one: from then on it waits for us when something changes."""
-        until = self._parts.monotonic() + LEASE_SECONDS
-        while not self.mirrors[host].is_ready and self._parts.monotonic() < until:  # noqa: ASYNC110 - it rings no bell
+        until = self._context.monotonic() + LEASE_SECONDS
+        while not self.mirrors[host].is_ready and self._context.monotonic() < until:  # noqa: ASYNC110 - it rings no bell
             await asyncio.sleep(JOIN_SECONDS / 10)
 
     async def catch_up(self) -> None:
         """Hear of all that passed on other hosts, and have it on disk."""
         await self._routes.catch_up()
         if self._unkept:
-            await self._parts.store.write(())
+            await self._context.store.write(())
 
     async def leave(self) -> None:
         """Fall silent."""
@@ -171,8 +171,8 @@ class Neighbourhood:
             is_here=self._routes.is_here,
             landed=self._interaction_log.landed,
             reload=self.talks.tell,
-            clock=self._parts.clock,
-            monotonic=self._parts.monotonic,
+            clock=self._context.clock,
+            monotonic=self._context.monotonic,
         )
 
     def _link(self, host: int) -> Link:
@@ -184,8 +184,8 @@ class Neighbourhood:
             concerns=lambda session: any(self._place(endpoint.proxy) == host for endpoint in session.endpoints),
             heard=self._heard,
             is_loaded=lambda: self._is_read,
-            clock=self._parts.clock,
-            monotonic=self._parts.monotonic,
+            clock=self._context.clock,
+            monotonic=self._context.monotonic,
         )
 
     def _all_sessions(self) -> Iterator[ActiveSession]:
@@ -194,7 +194,7 @@ class Neighbourhood:
 
     def _heard(self, touches: tuple[Touch, ...], kept: Callable[[], None]) -> None:
         changes: list[SessionTouched] = []
-        now = self._parts.clock()
+        now = self._context.clock()
         for told in touches:
             touch = told.until(now)
             coordinator = self._services.find(touch.service_sid)
@@ -209,7 +209,7 @@ class Neighbourhood:
                 kept()
 
         self._unkept += 1
-        self._parts.store.commit(changes, done)
+        self._context.store.commit(changes, done)
 
 
 class Plane(Protocol):

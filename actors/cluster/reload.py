@@ -9,27 +9,27 @@ import msgspec
 
 from actors.cluster.mirror import Mirror
 from actors.kernel.breaths import in_breaths
-from actors.kernel.parts import Parts
+from actors.kernel.context import HostContext
 from actors.traffic.interaction_log import InteractionLog
 from engine.core.model.sids import pack
 from engine.core.sessions.bindings import ActiveSession
 
 
-def reload_calls(parts: Parts, interaction_log: InteractionLog) -> None:
+def reload_calls(context: HostContext, interaction_log: InteractionLog) -> None:
     """Take up the open calls."""
-    for interaction in parts.store.open_calls():
+    for interaction in context.store.open_calls():
         interaction_log.reload_call(interaction)
 
 
-async def reload_passed(parts: Parts, interaction_log: InteractionLog) -> None:
+async def reload_passed(context: HostContext, interaction_log: InteractionLog) -> None:
     """Take note of what came within the redelivery window."""
-    for passed in parts.store.passed_since(_since(parts)):
+    for passed in context.store.passed_since(_since(context)):
         interaction_log.reload_passed(passed)
         await asyncio.sleep(0)
 
 
-def _since(parts: Parts) -> float:
-    return parts.clock() - parts.settings.redelivery_window_seconds
+def _since(context: HostContext) -> float:
+    return context.clock() - context.settings.redelivery_window_seconds
 
 
 class _Talk(msgspec.Struct):
@@ -49,10 +49,10 @@ class TalksElsewhere:
         self._untold = hosts
         self._talks: dict[bytes, _Talk] = {}
 
-    async def reload(self, parts: Parts) -> None:
+    async def reload(self, context: HostContext) -> None:
         """Read what passed within the redelivery window."""
         talks = self._talks
-        for passed in parts.store.passed_elsewhere_since(_since(parts)):
+        for passed in context.store.passed_elsewhere_since(_since(context)):
             for session, began, updated, is_ended_call in passed:
                 talk = talks.get(session)
                 if talk is None:

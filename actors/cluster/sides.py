@@ -15,7 +15,7 @@ from actors.cluster.mirror import Mirror
 from actors.control.elsewhere import Erase
 from actors.control.routes import Place
 from actors.control.services import ServiceRegister
-from actors.kernel.parts import Parts
+from actors.kernel.context import HostContext
 from actors.kernel.patience import told
 from actors.traffic.coordinators import Expiry, LastSession
 from actors.traffic.directory import Directory
@@ -41,7 +41,7 @@ class NumberSide:
 
     def __init__(
         self,
-        parts: Parts,
+        context: HostContext,
         *,
         directory: Directory,
         interaction_log: InteractionLog,
@@ -51,7 +51,7 @@ class NumberSide:
         report: Callable[[LegReport, Callable[[ReportOutcome | None], None]], None],
     ) -> None:
         """Answer for these."""
-        self._parts = parts
+        self._context = context
         self._directory = directory
         self._interaction_log = interaction_log
         self._mirrors = mirrors
@@ -99,35 +99,37 @@ class NumberSide:
 
     async def interaction(self, interaction_sid: str) -> Interaction | None:
         """Find an interaction here."""
-        return self._parts.store.interaction(interaction_sid)
+        return self._context.store.interaction(interaction_sid)
 
     async def interactions_page(self, session_sid: str, cursor: PageCursor, sent_to: str | None) -> Page[Interaction]:
         """Read a page of a session's interactions here."""
-        return await self._parts.store.interactions_page(session_sid, cursor, sent_to=sent_to)
+        return await self._context.store.interactions_page(session_sid, cursor, sent_to=sent_to)
 
     async def erase_interaction(self, interaction_sid: str) -> None:
         """Erase an interaction."""
-        await self._parts.store.write((InteractionErased(interaction_sid),))
+        await self._context.store.write((InteractionErased(interaction_sid),))
 
     async def erase_sessions(self, session_sids: tuple[str, ...]) -> None:
         """Erase the interactions of sessions."""
-        await self._parts.store.write(tuple(map(SessionErased, session_sids)))
+        await self._context.store.write(tuple(map(SessionErased, session_sids)))
 
     async def hang_up(self, session_sid: str) -> None:
         """End the running calls of a session."""
         entries = tuple(
-            one for call in self._interaction_log.calls_of(session_sid) for one in hang_up(call, self._parts)
+            one for call in self._interaction_log.calls_of(session_sid) for one in hang_up(call, self._context)
         )
         if entries:
-            await self._parts.write((), entries)
+            await self._context.write((), entries)
 
 
 class CoordinatorSide:
     """What number actors of other hosts ask of the coordinators here."""
 
-    def __init__(self, parts: Parts, services: ServiceRegister, *, catch_up: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, context: HostContext, services: ServiceRegister, *, catch_up: Callable[[], Awaitable[None]]
+    ) -> None:
         """Answer for these; `catch_up` hears of all that passed elsewhere."""
-        self._parts = parts
+        self._context = context
         self._services = services
         self._catch_up = catch_up
 
@@ -146,19 +148,19 @@ class CoordinatorSide:
 
     async def last_session(self, service_sid: str, identifier: Address, proxy: Address) -> LastSession | None:
         """Find the last session in which the identifier held the proxy number."""
-        store = self._parts.store
+        store = self._context.store
         session = store.last_session_of(service_sid, identifier, proxy)
         return None if session is None else LastSession(session, store.participants(session.sid))
 
     async def participants(self, session_sid: str) -> tuple[Participant, ...]:
         """Read all participants of a session, those who left too."""
-        return self._parts.store.participants(session_sid)
+        return self._context.store.participants(session_sid)
 
     async def session(self, service_sid: str, session_sid: str) -> Session | None:
         """Read a session as it is, counting what passed on every host."""
         del service_sid
         await self._catch_up()
-        return self._parts.store.session(session_sid)
+        return self._context.store.session(session_sid)
 
     async def idle_since(self, service_sid: str, session_sid: str) -> float | None:
         """Tell what the ttl of an active session counts from, whatever host it passed on; None when it has ended."""

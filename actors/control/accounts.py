@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from actors.kernel.parts import Parts
+from actors.kernel.context import HostContext
 from actors.kernel.registry import Registry, redecided
 from engine.core.model.changes import AccountErased, AccountSaved, ApiKeySaved
 from engine.core.model.errors import ApiError, Code, invalid_parameter, not_found
@@ -33,9 +33,9 @@ def secret_hash(secret: str) -> bytes:
 class AccountRegister:
     """The accounts and their keys."""
 
-    def __init__(self, parts: Parts, registry: Registry) -> None:
+    def __init__(self, context: HostContext, registry: Registry) -> None:
         """Look after the accounts and keys of a registry."""
-        self._parts = parts
+        self._context = context
         self._registry = registry
         self._turn = asyncio.Lock()
 
@@ -67,7 +67,7 @@ class AccountRegister:
         key = self._registry.keys.get(username)
         if key is None:
             account = self._registry.accounts.get(username)
-            tokens = () if account is None else account.tokens(self._parts.clock())
+            tokens = () if account is None else account.tokens(self._context.clock())
             expected = tuple(map(secret_hash, tokens)) or _NOBODY
         else:
             account = self._registry.accounts.get(key.account_sid)
@@ -78,10 +78,10 @@ class AccountRegister:
     async def create(self, settings: AccountUpdate) -> Account:
         """Make an account with a fresh token."""
         account = Account(
-            sid=self._parts.mint(SidKind.ACCOUNT),
+            sid=self._context.id_factory(SidKind.ACCOUNT),
             auth_token=secrets.token_hex(16),
             friendly_name="",
-            date_created=self._parts.clock(),
+            date_created=self._context.clock(),
         )
         await self._save(_changed(account, settings))
         _log.info("An account was made", extra={"account_sid": account.sid})
@@ -100,7 +100,7 @@ class AccountRegister:
         if not 0 <= overlap <= LONGEST_OVERLAP_SECONDS:
             raise invalid_parameter("overlap_seconds", f"it is from 0 to {LONGEST_OVERLAP_SECONDS:.0f}")
         async with self._turn:
-            account, now = self.get(account_sid), self._parts.clock()
+            account, now = self.get(account_sid), self._context.clock()
             signing, *newer = account.tokens(now)
             if newer and overlap and not rotation.is_instead:
                 raise ApiError(
@@ -124,7 +124,7 @@ class AccountRegister:
         """Let only the newest token be good from now on; harmless when it is already."""
         async with self._turn:
             account = self.get(account_sid)
-            if len(account.tokens(self._parts.clock())) == 1:
+            if len(account.tokens(self._context.clock())) == 1:
                 return account
             ended = msgspec.structs.replace(account, previous_token=None, date_token_ends=None)
             await self._save(ended)
@@ -138,7 +138,7 @@ class AccountRegister:
             account = self.get(account_sid)
             if account.is_disabled is not is_enabled:
                 return account
-            changed = msgspec.structs.replace(account, date_disabled=None if is_enabled else self._parts.clock())
+            changed = msgspec.structs.replace(account, date_disabled=None if is_enabled else self._context.clock())
             await self._save(changed)
         if is_enabled:
             self._tell(changed, "The account is active again")
@@ -163,7 +163,7 @@ class AccountRegister:
 
     def _tell(self, account: Account, what: str, *, code: Code = Code.ACCOUNT_CHANGED) -> None:
         """Tell the account, and the log for those who look later who did what."""
-        self._parts.tell(code, what, account_sid=account.sid)
+        self._context.tell(code, what, account_sid=account.sid)
         _log.info("%s", what, extra={"account_sid": account.sid})
 
     async def _save(self, account: Account) -> Account:
@@ -174,11 +174,11 @@ class AccountRegister:
         """Make a key; returns it with its secret, which is nowhere kept."""
         shown_once = secrets.token_hex(16)
         key = ApiKey(
-            sid=self._parts.mint(SidKind.API_KEY),
+            sid=self._context.id_factory(SidKind.API_KEY),
             account_sid=self.get(account_sid).sid,
             secret_hash=secret_hash(shown_once),
             friendly_name=friendly_name,
-            date_created=self._parts.clock(),
+            date_created=self._context.clock(),
         )
         await self._registry.write(ApiKeySaved(key))
         _log.info("An API key was made", extra={"account_sid": account_sid, "key_sid": key.sid})
@@ -197,7 +197,7 @@ class AccountRegister:
         if key is None:
             raise _no_such_key(key_sid)
         if key.date_revoked is None:
-            key = msgspec.structs.replace(key, date_revoked=self._parts.clock())
+            key = msgspec.structs.replace(key, date_revoked=self._context.clock())
             await self._registry.write(ApiKeySaved(key))
             _log.info("An API key was revoked", extra={"account_sid": key.account_sid, "key_sid": key_sid})
         return key

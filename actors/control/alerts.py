@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from actors.kernel.parts import Parts
+from actors.kernel.context import HostContext
 from engine.core.model.changes import AlertRaised, AlertsErased, Change, EntryAdded
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.outbox import OutboxAlert, OutboxEntry
@@ -21,9 +21,9 @@ MOST_GATHERED = 5_000
 class AlertBook:
     """Keeps the debugger events of a host's accounts."""
 
-    def __init__(self, parts: Parts, *, account: Callable[[str], Account | None]) -> None:
-        """Keep events through these parts."""
-        self._parts = parts
+    def __init__(self, context: HostContext, *, account: Callable[[str], Account | None]) -> None:
+        """Keep events through this context."""
+        self._context = context
         self._account = account
         self._gathered: list[DebuggerEvent] = []
         self._second = 0
@@ -36,10 +36,10 @@ class AlertBook:
             self._kept.clear()
         kind = (event.account_sid, event.code)
         kept = self._kept.get(kind, 0)
-        if kept >= self._parts.settings.alerts_per_second or len(self._gathered) >= MOST_GATHERED:
+        if kept >= self._context.settings.alerts_per_second or len(self._gathered) >= MOST_GATHERED:
             return
         self._kept[kind] = kept + 1
-        sid = self._parts.mint(SidKind.DEBUGGER_EVENT)
+        sid = self._context.id_factory(SidKind.DEBUGGER_EVENT)
         self._gathered.append(msgspec.structs.replace(event, sid=sid))
 
     async def flush(self) -> None:
@@ -55,26 +55,26 @@ class AlertBook:
         changes: list[Change] = [AlertRaised(event) for event in events]
         changes += [EntryAdded(post) for post in posts]
         try:
-            await self._parts.store.write(changes)
+            await self._context.store.write(changes)
         except StoreUnavailable:
             self._gathered = [*events, *self._gathered][:MOST_GATHERED]
             raise
         if posts:
-            self._parts.egress.outbox.add(posts)
+            self._context.egress.outbox.add(posts)
 
     async def erase_old(self) -> None:
         """Erase the events that are older than they are listed."""
-        before = self._parts.sure_now() - self._parts.settings.alert_retention_seconds
-        await self._parts.store.write((AlertsErased(before),))
+        before = self._context.sure_now() - self._context.settings.alert_retention_seconds
+        await self._context.store.write((AlertsErased(before),))
 
     def _post(self, event: DebuggerEvent) -> OutboxEntry | None:
         account = self._account(event.account_sid)
         if account is None or account.debugger_url is None:
             return None
         return OutboxEntry(
-            sid=self._parts.mint(SidKind.OUTBOX_ENTRY),
+            sid=self._context.id_factory(SidKind.OUTBOX_ENTRY),
             account_sid=event.account_sid,
             service_sid=event.service_sid,
             content=OutboxAlert(url=account.debugger_url, event=event),
-            date_created=self._parts.clock(),
+            date_created=self._context.clock(),
         )

@@ -6,7 +6,7 @@ behaviour 3.5, 6, 7.
 
 from collections.abc import Callable, Iterable, Mapping
 
-from actors.kernel.parts import Parts
+from actors.kernel.context import HostContext
 from engine.core.model.errors import Code
 from engine.core.model.records import Account, Address, Participant, Service, Session
 from engine.core.model.requests import ParticipantRequest
@@ -30,7 +30,7 @@ class Allocator:
 
     def __init__(
         self,
-        parts: Parts,
+        context: HostContext,
         *,
         service: Callable[[], Service],
         account: Callable[[], Account],
@@ -38,7 +38,7 @@ class Allocator:
     ) -> None:
         """Start with an empty pool and no bindings."""
         self.pool = Pool()
-        self._parts = parts
+        self._context = context
         self._service = service
         self._account = account
         self._owns = owns
@@ -74,7 +74,7 @@ class Allocator:
             is_strict = self.is_strict(asked=asks_strict or request.fail_on_participant_conflict)
             choice = choose_number(request, identifier, mode=session.mode, is_strict=is_strict, around=around)
             participant = Participant(
-                sid=self._parts.mint(SidKind.PARTICIPANT),
+                sid=self._context.id_factory(SidKind.PARTICIPANT),
                 session_sid=session.sid,
                 service_sid=session.service_sid,
                 account_sid=session.account_sid,
@@ -82,8 +82,8 @@ class Allocator:
                 proxy_identifier=choice.number.address,
                 proxy_identifier_sid=choice.number.sid,
                 friendly_name=request.friendly_name,
-                date_created=self._parts.clock(),
-                date_updated=self._parts.clock(),
+                date_created=self._context.clock(),
+                date_updated=self._context.clock(),
             )
             if choice.is_conflict:
                 self._tell_conflict(Code.SIMULTANEOUS_REQUESTS, participant)
@@ -160,7 +160,7 @@ class Allocator:
         service = self._service()
 
         def history(identifier: Address) -> Mapping[Address, float]:
-            return self._parts.store.proxies_held_before(service.sid, identifier)
+            return self._context.store.proxies_held_before(service.sid, identifier)
 
         return Surroundings(
             service=service,
@@ -168,13 +168,13 @@ class Allocator:
             bindings=self._bindings,
             owns=self._owns,
             history=history,
-            pick=self._parts.pick,
-            joins_us_and_canada=self._parts.settings.joins_us_and_canada,
+            choose=self._context.choose,
+            joins_us_and_canada=self._context.settings.joins_us_and_canada,
         )
 
     def _tell_conflict(self, code: Code, participant: Participant) -> None:
         held_twice = f"{mask(participant.identifier)} holds {mask(participant.proxy_identifier)}"
-        self._parts.tell(
+        self._context.tell(
             code,
             f"{held_twice} in two active sessions",
             account_sid=participant.account_sid,

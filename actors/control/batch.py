@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from actors.control.coordinator import ServiceCoordinator
-from actors.kernel.parts import Parts
+from actors.kernel.context import HostContext
 from engine.core.model.changes import BatchKeysErased
 from engine.core.model.errors import ApiError, Code, StoreUnavailable, not_stored
 from engine.core.numbers.e164 import bare
@@ -48,9 +48,9 @@ _log = logging.getLogger("maskline.batch")
 class SessionBatches:
     """The batches of one host."""
 
-    def __init__(self, parts: Parts) -> None:
-        """Carry batches out with these parts."""
-        self._parts = parts
+    def __init__(self, context: HostContext) -> None:
+        """Carry batches out with this context."""
+        self._context = context
         self._room = asyncio.Semaphore(IN_FLIGHT)
         self._slice = asyncio.Lock()
         self._claims: dict[tuple[str, bytes], asyncio.Future[None]] = {}
@@ -103,14 +103,14 @@ class SessionBatches:
         except ApiError:
             return {item.session}  # it may be made by an earlier item
         active = coordinator.active_session(session_sid)
-        endpoints = self._parts.store.participants(session_sid) if active is None else active.endpoints
+        endpoints = self._context.store.participants(session_sid) if active is None else active.endpoints
         return {item.session, session_sid, *(endpoint.identifier for endpoint in endpoints)}
 
     async def _carry_out(self, coordinator: ServiceCoordinator, item: BatchItem) -> ItemDone:
         if item.key is None:
             return await _apply(coordinator, item)
         async with self._claimed(coordinator.service.sid, item.key):
-            use = self._parts.store.batch_key(coordinator.service.sid, item.key.digest)
+            use = self._context.store.batch_key(coordinator.service.sid, item.key.digest)
             if use is None:
                 return await _apply(coordinator, item)
             return self._repeated(coordinator, item, item.key, use)
@@ -131,10 +131,10 @@ class SessionBatches:
     def _repeated(self, coordinator: ServiceCoordinator, item: BatchItem, key: ItemKey, use: KeyUse) -> ItemDone:
         if use.fingerprint != key.fingerprint:
             raise ApiError(Code.CONFLICT, "This IdempotencyKey came with another item before")
-        session = self._parts.store.session(use.session_sid)
+        session = self._context.store.session(use.session_sid)
         if session is None or coordinator.is_erased:
             raise ApiError(Code.NOT_FOUND, "The item was carried out before, and its session has been erased since")
-        participants = self._parts.store.participants(session.sid) if isinstance(item, CreateItem) else None
+        participants = self._context.store.participants(session.sid) if isinstance(item, CreateItem) else None
         return ItemDone(session=session, participants=participants, is_repeat=True)
 
 
@@ -211,11 +211,11 @@ async def _apply(coordinator: ServiceCoordinator, item: BatchItem) -> ItemDone:
     return ItemDone(session=await coordinator.update_session(session_sid, item.update, key=item.key))
 
 
-async def erase_old_keys(parts: Parts) -> None:
+async def erase_old_keys(context: HostContext) -> None:
     """Forget the keys that were used longer ago than they are kept."""
-    before = parts.sure_now() - parts.settings.batch_key_seconds
+    before = context.sure_now() - context.settings.batch_key_seconds
     while True:
-        oldest = await parts.store.oldest_batch_key()
+        oldest = await context.store.oldest_batch_key()
         if oldest is None or oldest >= before:
             return
-        await parts.store.write((BatchKeysErased(before, KEYS_ERASED_AT_ONCE),))
+        await context.store.write((BatchKeysErased(before, KEYS_ERASED_AT_ONCE),))

@@ -15,8 +15,8 @@ from actors.control.batch import SessionBatches
 from actors.control.elsewhere import Elsewhere
 from actors.control.numbers import NumberRegister
 from actors.control.services import ServiceRegister
+from actors.kernel.context import HostContext
 from actors.kernel.paging import merged, page_of
-from actors.kernel.parts import Parts
 from actors.traffic.coordinators import Coordinators
 from actors.traffic.directory import Directory
 from actors.traffic.explain import explain
@@ -70,7 +70,7 @@ class Control:
 
     def __init__(
         self,
-        parts: Parts,
+        context: HostContext,
         *,
         accounts: AccountRegister,
         numbers: NumberRegister,
@@ -81,12 +81,12 @@ class Control:
         catch_up: Callable[[], Awaitable[None]],
     ) -> None:
         """Stand before these registers; `catch_up` hears of all that has passed on other hosts."""
-        self._parts = parts
+        self._context = context
         self._accounts = accounts
         self._numbers = numbers
         self._services = services
         self._directory = directory
-        self._batches = SessionBatches(parts)
+        self._batches = SessionBatches(context)
         self._coordinators = coordinators
         self._elsewhere = elsewhere
         self._catch_up = catch_up
@@ -280,17 +280,17 @@ class Control:
 
     async def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
         """Read any account's session with all its participants, as the operator."""
-        session = self._parts.store.session(session_sid) if is_sid(session_sid, SidKind.SESSION) else None
+        session = self._context.store.session(session_sid) if is_sid(session_sid, SidKind.SESSION) else None
         if session is None:
             raise not_found(f"/Sessions/{session_sid}")
         await self._catch_up()
-        return self._parts.store.session(session_sid) or session, self._parts.store.participants(session_sid)
+        return self._context.store.session(session_sid) or session, self._context.store.participants(session_sid)
 
     async def sessions_page(self, account_sid: str, service_sid: str, cursor: PageCursor) -> Page[Session]:
         """List sessions, newest first."""
         self._services.get(account_sid, service_sid)
         await self._catch_up()
-        return await self._parts.store.sessions_page(service_sid, cursor)
+        return await self._context.store.sessions_page(service_sid, cursor)
 
     async def update_session(
         self, account_sid: str, service_sid: str, session_sid: str, update: SessionUpdate
@@ -332,7 +332,7 @@ class Control:
     ) -> Page[Participant]:
         """List participants."""
         self._services.get(account_sid, service_sid).session(session_sid)
-        return await self._parts.store.participants_page(session_sid, cursor)
+        return await self._context.store.participants_page(session_sid, cursor)
 
     async def update_participant(
         self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str, *, update: ParticipantUpdate
@@ -369,7 +369,7 @@ class Control:
             coordinator.session(session_sid)
         else:
             coordinator.participation.get(session_sid, participant_sid)
-        page = await self._parts.store.interactions_page(session_sid, cursor, sent_to=participant_sid)
+        page = await self._context.store.interactions_page(session_sid, cursor, sent_to=participant_sid)
         others = await self._elsewhere.interactions_pages(session_sid, cursor, participant_sid)
         return merged((page, *others), cursor, is_newest_first=False) if others else page
 
@@ -402,37 +402,37 @@ class Control:
         self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
     ) -> Page[DebuggerEvent]:
         """List the debugger events of an account (None = of all), newest first."""
-        return await self._parts.store.alerts_page(account_sid, wanted, cursor)
+        return await self._context.store.alerts_page(account_sid, wanted, cursor)
 
     async def alert(self, account_sid: str | None, event_sid: str) -> DebuggerEvent:
         """Read a debugger event of an account (None = of any)."""
-        event = self._parts.store.alert(event_sid) if is_sid(event_sid, SidKind.DEBUGGER_EVENT) else None
+        event = self._context.store.alert(event_sid) if is_sid(event_sid, SidKind.DEBUGGER_EVENT) else None
         if event is None or account_sid not in {None, event.account_sid}:
             raise not_found(f"/Alerts/{event_sid}")
         return event
 
     async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[OutboxEntry]:
         """List, as the operator, the outbox, oldest first."""
-        return await self._parts.store.outbox_page(wanted, cursor)
+        return await self._context.store.outbox_page(wanted, cursor)
 
     async def replay(self, entries: Sequence[OutboxEntry]) -> int:
         """Have dead entries tried again, from the first attempt; returns how many were dead."""
-        held = await self._parts.store.entries_held([entry.sid for entry in entries])
+        held = await self._context.store.entries_held([entry.sid for entry in entries])
         dead = [entry for entry in entries if entry.sid in held and entry.date_died is not None]
         revived = [msgspec.structs.replace(one, date_died=None, attempts=0, last_error="") for one in dead]
         for start in range(0, len(dead), ENTRIES_AT_ONCE):
             some = revived[start : start + ENTRIES_AT_ONCE]
-            await self._to_its_end(self._parts.store.write(tuple(EntryRevived(entry.sid) for entry in some)))
-            self._parts.egress.outbox.add(some)
+            await self._to_its_end(self._context.store.write(tuple(EntryRevived(entry.sid) for entry in some)))
+            self._context.egress.outbox.add(some)
         return len(dead)
 
     async def drop(self, entries: Sequence[OutboxEntry]) -> int:
         """Drop dead entries; returns how many were dead."""
-        held = await self._parts.store.entries_held([entry.sid for entry in entries])
+        held = await self._context.store.entries_held([entry.sid for entry in entries])
         dead = [entry.sid for entry in entries if entry.sid in held and entry.date_died is not None]
         for start in range(0, len(dead), ENTRIES_AT_ONCE):
             some = dead[start : start + ENTRIES_AT_ONCE]
-            await self._to_its_end(self._parts.store.write(tuple(EntrySettled(sid) for sid in some)))
+            await self._to_its_end(self._context.store.write(tuple(EntrySettled(sid) for sid in some)))
         return len(dead)
 
     async def explain(self, *, proxy: str, sender: str) -> Explanation:

@@ -16,8 +16,8 @@ from actors.control.erasures import Erasures
 from actors.control.operations import Counted, update_asked
 from actors.control.participation import Participation, forget_expired
 from actors.control.routes import Routes
+from actors.kernel.context import HostContext
 from actors.kernel.locks import KeyedLocks
-from actors.kernel.parts import Parts
 from actors.kernel.registry import Registry
 from actors.traffic.coordinators import Expiry
 from actors.traffic.directory import Directory
@@ -66,7 +66,7 @@ class ServiceCoordinator:
         self,
         service: Service,
         *,
-        parts: Parts,
+        context: HostContext,
         registry: Registry,
         owns: Callable[[str], bool],
         directory: Directory,
@@ -84,7 +84,7 @@ class ServiceCoordinator:
         """
         self.service = service
         self.is_erased = False
-        self._parts = parts
+        self._context = context
         self._registry = registry
         self._directory = directory
         self._routes = routes
@@ -93,12 +93,12 @@ class ServiceCoordinator:
         self._watch = watch
         self._unwatch = unwatch
         self._calls_of = calls_of
-        self._allocator = Allocator(parts, service=lambda: self.service, account=self._account, owns=owns)
+        self._allocator = Allocator(context, service=lambda: self.service, account=self._account, owns=owns)
         self._active: dict[str, ActiveSession] = {}
         self._claimed_names: set[str] = set()
         self._locks = KeyedLocks()
         self.participation = Participation(
-            parts, self, self._allocator, self._locks, directory=directory, routes=routes, elsewhere=elsewhere
+            context, self, self._allocator, self._locks, directory=directory, routes=routes, elsewhere=elsewhere
         )
 
     # -- the service and its pool --------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ class ServiceCoordinator:
         self.is_erased = True
         await self._routes.withdraw(*self._active.values())
         try:
-            await self._registry.write(ServiceErased(self.service.sid, self._parts.clock()))
+            await self._registry.write(ServiceErased(self.service.sid, self._context.clock()))
         except BaseException:
             self.is_erased = False
             await self._routes.publish(*self._active.values())
@@ -215,11 +215,11 @@ class ServiceCoordinator:
         self.check_present()
         session = new_session(
             request,
-            sid=self._parts.mint(SidKind.SESSION),
+            sid=self._context.id_factory(SidKind.SESSION),
             service_sid=self.service.sid,
             account_sid=self.service.account_sid,
             default_ttl_seconds=self.service.default_ttl_seconds,
-            now=self._parts.clock(),
+            now=self._context.clock(),
         )
         self._check_name_is_free(session.unique_name)
         is_strict = request.fail_on_participant_conflict
@@ -228,7 +228,7 @@ class ServiceCoordinator:
         if session.unique_name is not None:
             self._claimed_names.add(session.unique_name)
         try:
-            await self._parts.store.write((SessionCreated(session, participants), *self._used(key, session.sid)))
+            await self._context.store.write((SessionCreated(session, participants), *self._used(key, session.sid)))
         except BaseException:
             self._allocator.release(participants if session.is_active else ())
             raise
@@ -241,11 +241,11 @@ class ServiceCoordinator:
     def _used(self, key: ItemKey | None, session_sid: str) -> tuple[Change, ...]:
         if key is None:
             return ()
-        return (BatchKeyUsed(self.service.sid, key, session_sid, self._parts.clock()),)
+        return (BatchKeyUsed(self.service.sid, key, session_sid, self._context.clock()),)
 
     def session(self, session_sid: str) -> Session:
         """Return a session of this service; NOT_FOUND, or UNAUTHORIZED_OPERATION for one of a sister service."""
-        session = self._parts.store.session(session_sid) if is_sid(session_sid, SidKind.SESSION) else None
+        session = self._context.store.session(session_sid) if is_sid(session_sid, SidKind.SESSION) else None
         if session is None or self.is_erased or session.account_sid != self.service.account_sid:
             raise not_found(f"{self._path}/Sessions/{session_sid}")
         if session.service_sid != self.service.sid:
@@ -256,14 +256,14 @@ class ServiceCoordinator:
         """Return the SID that a SID or a unique name stands for; SESSION_NAME_NOT_FOUND."""
         if is_sid(sid_or_name, SidKind.SESSION):
             return sid_or_name
-        session_sid = self._parts.store.session_sid_by_name(self.service.sid, sid_or_name)
+        session_sid = self._context.store.session_sid_by_name(self.service.sid, sid_or_name)
         if session_sid is None:
             raise ApiError(Code.SESSION_NAME_NOT_FOUND, "The service has no session with this unique name")
         return session_sid
 
     def _saved(self, session_sid: str) -> Session:
         """Return a session as it was just committed, unless the service was erased since."""
-        session = self._parts.store.session(session_sid)
+        session = self._context.store.session(session_sid)
         if session is None:
             raise not_found(f"{self._path}/Sessions/{session_sid}")
         return session
@@ -273,11 +273,11 @@ class ServiceCoordinator:
         """Change, close or re-open a session; `key` is committed with it, also when nothing changes."""
         async with self._locks.hold(session_sid):
             session = await self.unexpired(session_sid)
-            plan = plan_update(session, update, now=self._parts.clock())
+            plan = plan_update(session, update, now=self._context.clock())
             beside = self._used(key, session_sid)
             if plan.change is None:
                 if beside:
-                    await self._parts.store.write(beside)
+                    await self._context.store.write(beside)
                 return session
             if plan.reopens:
                 is_strict = self._allocator.is_strict(asked=update.fail_on_participant_conflict is True)
@@ -285,7 +285,7 @@ class ServiceCoordinator:
             elif plan.closes:
                 await self._end(session_sid, plan.change, beside)
             else:
-                await self._parts.store.write((plan.change, *beside))
+                await self._context.store.write((plan.change, *beside))
                 await self._take_over(plan.change)
             return self._saved(session_sid)
 
@@ -299,7 +299,7 @@ class ServiceCoordinator:
     async def erase_if_closed(self, session_sid: str, *, before: float) -> bool:
         """Erase a session that is still closed and was so before a time; tell whether it was."""
         async with self._locks.hold(session_sid):
-            session = self._parts.store.session(session_sid)
+            session = self._context.store.session(session_sid)
             if session is None or session.is_active or session.date_ended is None or session.date_ended >= before:
                 return False
             await self._erase_session(session_sid)
@@ -318,8 +318,8 @@ class ServiceCoordinator:
             try:
                 return await self._close_expired(active)
             except StoreUnavailable:
-                self._parts.observer.operated(SessionOperation.EXPIRE, OperationEnd.UNAVAILABLE)
-                self._watch(active, self._parts.clock() + EXPIRY_RETRY_SECONDS)
+                self._context.observer.operated(SessionOperation.EXPIRE, OperationEnd.UNAVAILABLE)
+                self._watch(active, self._context.clock() + EXPIRY_RETRY_SECONDS)
                 return Expiry.OVER
             finally:
                 active.is_ending = False
@@ -339,7 +339,7 @@ class ServiceCoordinator:
         self.session(session_sid)
         interaction: Interaction | None = None
         if is_sid(interaction_sid, SidKind.INTERACTION):
-            interaction = self._parts.store.interaction(interaction_sid)
+            interaction = self._context.store.interaction(interaction_sid)
             if interaction is None:
                 interaction = await self._elsewhere.interaction(interaction_sid)
         if interaction is None or interaction.session_sid != session_sid:
@@ -350,7 +350,7 @@ class ServiceCoordinator:
         """Erase an interaction."""
         await self.interaction(session_sid, interaction_sid)
         await self._elsewhere.erase_interaction(interaction_sid)
-        await self._parts.store.write((InteractionErased(interaction_sid),))
+        await self._context.store.write((InteractionErased(interaction_sid),))
 
     # -- joining, bindings and ends ---------------------------------------------------------------------------------
 
@@ -379,11 +379,11 @@ class ServiceCoordinator:
         self._allocator.check_return(participants, is_strict=is_strict)
         self._allocator.reserve(participants)
         try:
-            await self._parts.store.write((change, *beside))
+            await self._context.store.write((change, *beside))
         except BaseException:
             self._allocator.release(participants)
             raise
-        await self._activate(self._parts.store.session(session.sid) or session, participants)
+        await self._activate(self._context.store.session(session.sid) or session, participants)
 
     async def _end(self, session_sid: str, change: Change, beside: tuple[Change, ...] = ()) -> ActiveSession | None:
         """Stop routing a session, commit why, remove its bindings; if the commit fails it routes again."""
@@ -391,7 +391,7 @@ class ServiceCoordinator:
         if active is not None:
             await self._routes.withdraw(active)
         try:
-            await self._parts.write((change, *beside), self._hang_ups(session_sid))
+            await self._context.write((change, *beside), self._hang_ups(session_sid))
         except BaseException:
             if active is not None and not self.is_erased:
                 await self._routes.publish(active)
@@ -414,10 +414,10 @@ class ServiceCoordinator:
         """Return the ends of a session's running calls, where the service wants them ended with it."""
         if not self.service.options.hangs_up_on_close:
             return ()
-        return tuple(entry for call in self._calls_of(session_sid) for entry in hang_up(call, self._parts))
+        return tuple(entry for call in self._calls_of(session_sid) for entry in hang_up(call, self._context))
 
     async def _erase_session(self, session_sid: str) -> None:
-        participants = self._parts.store.participants(session_sid)
+        participants = self._context.store.participants(session_sid)
         await self._end(session_sid, SessionErased(session_sid), self._erasures.planned(session_sid))
         for participant in participants:
             forget_expired(self._routes, participant)
@@ -426,7 +426,7 @@ class ServiceCoordinator:
         """Return a session as it is now: one past its end is closed first."""
         session = self.session(session_sid)
         active = self._active.get(session_sid)
-        if active is None or not active.is_expired(self._parts.clock()):
+        if active is None or not active.is_expired(self._context.clock()):
             return session
         await self._close_expired(active)
         return self.session(session_sid)
@@ -434,13 +434,13 @@ class ServiceCoordinator:
     async def _close_expired(self, active: ActiveSession) -> Expiry:
         if self._active.get(active.sid) is not active:
             return Expiry.OVER
-        if not active.is_expired(self._parts.clock()):
+        if not active.is_expired(self._context.clock()):
             self._watch(active, None)
             await self._routes.amend(active)  # whoever asks has not heard of what restarted its ttl
             return Expiry.NOT_OVER
         is_certain = await self._routes.withdraw(active) or active.date_expiry is not None
-        now = self._parts.clock()
-        if not is_certain or not active.is_expired(self._parts.sure_now()):
+        now = self._context.clock()
+        if not is_certain or not active.is_expired(self._context.sure_now()):
             is_over = active.is_expired(now)  # if the clock has jumped, it does not route, and is closed later
             await self._routes.publish(active)
             self._watch(active, None if is_certain else now + EXPIRY_RETRY_SECONDS)
@@ -453,17 +453,17 @@ class ServiceCoordinator:
             await self._end(active.sid, closing(active.sid, reason, at=now))
         finally:
             await published
-        self._parts.observer.expired(self._parts.clock() - (active.expires_at or now))
+        self._context.observer.expired(self._context.clock() - (active.expires_at or now))
         return Expiry.OVER
 
     def _live(self, session_sid: str) -> tuple[Participant, ...]:
-        participants = self._parts.store.participants(session_sid)
+        participants = self._context.store.participants(session_sid)
         return tuple(participant for participant in participants if participant.date_deleted is None)
 
     def _check_name_is_free(self, unique_name: str | None) -> None:
         if unique_name is None:
             return
-        owner = self._parts.store.session_sid_by_name(self.service.sid, unique_name)
+        owner = self._context.store.session_sid_by_name(self.service.sid, unique_name)
         if owner is not None or unique_name in self._claimed_names:
             raise ApiError(Code.SESSION_NAME_TAKEN, "Another session of the service has this UniqueName")
 
@@ -477,7 +477,7 @@ class ServiceCoordinator:
         return f"/Services/{self.service.sid}"
 
     def _tell(self, code: Code, message: str, *, session_sid: str | None = None, resource_sid: str | None) -> None:
-        self._parts.tell(
+        self._context.tell(
             code,
             message,
             account_sid=self.service.account_sid,

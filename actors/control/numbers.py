@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import msgspec
 
 from actors.control.coordinator import ServiceCoordinator
+from actors.kernel.context import HostContext
 from actors.kernel.paging import page_of
-from actors.kernel.parts import Parts
 from actors.kernel.registry import Registry, redecided
 from engine.core.model.changes import NumberReleased, NumberSaved
 from engine.core.model.errors import ApiError, Code, invalid_parameter, not_found
@@ -25,9 +25,9 @@ from engine.core.ports.operations import Page, PageCursor
 class NumberRegister:
     """The owned numbers."""
 
-    def __init__(self, parts: Parts, registry: Registry) -> None:
+    def __init__(self, context: HostContext, registry: Registry) -> None:
         """Look after the numbers of a registry."""
-        self._parts = parts
+        self._context = context
         self._registry = registry
         self.turn = asyncio.Lock()
         """Whoever holds it changes numbers and pools alone."""
@@ -77,7 +77,7 @@ class NumberRegister:
         """Rename a number or correct its capabilities."""
         async with self.turn:
             number = self.get(account_sid, number_sid)
-            number = msgspec.structs.replace(number, **given(request), date_updated=self._parts.clock())
+            number = msgspec.structs.replace(number, **given(request), date_updated=self._context.clock())
             await self._save(number)
         return number
 
@@ -111,7 +111,7 @@ class NumberRegister:
                 problem = f"{mask(number.address)} is already in another service"
                 raise ApiError(Code.NUMBER_IN_ANOTHER_SERVICE, problem)
             coordinator.check_room(is_reserved=is_reserved, number_sid=number.sid)
-            now = self._parts.clock()
+            now = self._context.clock()
             number = msgspec.structs.replace(
                 number, service_sid=service.sid, is_reserved=is_reserved, date_pooled=now, date_pool_updated=now
             )
@@ -128,7 +128,7 @@ class NumberRegister:
             if is_reserved is None or is_reserved == number.is_reserved:
                 return number
             coordinator.check_room(is_reserved=is_reserved, number_sid=number_sid)
-            now = self._parts.clock()
+            now = self._context.clock()
             number = msgspec.structs.replace(number, is_reserved=is_reserved, date_pool_updated=now)
             await self._save(number)
         return number
@@ -156,7 +156,7 @@ class NumberRegister:
         number = self._registry.number_at(parse_proxy_number(address))
         if number is not None and number.account_sid == account_sid:
             return number
-        if number is None and self._parts.settings.every_number_is_ours:
+        if number is None and self._context.settings.every_number_is_ours:
             return self._new(account_sid, NumberRequest(address=address), set())
         raise ApiError(Code.NUMBER_NOT_AVAILABLE, f"{mask(address)} is not owned by the account")
 
@@ -180,9 +180,9 @@ class NumberRegister:
             problem = f"The country of {mask(address)} cannot be told; an import may name it"
             raise ApiError(Code.INVALID_PARAMETER, problem)
         capabilities = request.capabilities & ~Capability.VOICE if is_short_code else request.capabilities
-        now = self._parts.clock()
+        now = self._context.clock()
         return ProxyNumber(
-            sid=self._parts.mint(SidKind.SHORT_CODE if is_short_code else SidKind.PHONE_NUMBER),
+            sid=self._context.id_factory(SidKind.SHORT_CODE if is_short_code else SidKind.PHONE_NUMBER),
             account_sid=account_sid,
             address=address,
             iso_country=country.upper(),

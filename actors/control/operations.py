@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from actors.kernel.parts import Parts
+from actors.kernel.context import HostContext
 from engine.core.model.errors import ApiError, PeerUnavailable, StoreUnavailable
 from engine.core.model.records import SessionStatus
 from engine.core.model.requests import SessionUpdate
@@ -12,9 +12,9 @@ from engine.core.ports.observing import OperationEnd, SessionOperation
 
 
 class Operated(Protocol):
-    """What has operations: its `_parts` know the observer."""
+    """What has operations: its `_context` know the observer."""
 
-    _parts: Parts
+    _context: HostContext
 
 
 Owner = TypeVar("Owner", bound=Operated)
@@ -38,7 +38,7 @@ class Counted:
         @wraps(method)
         async def counted(owner: Owner, /, *args: Asked.args, **kwargs: Asked.kwargs) -> Result:
             operation = which if isinstance(which, SessionOperation) else which(*args, **kwargs)
-            observer = owner._parts.observer  # noqa: SLF001 - it stands for a method of that object
+            observer = owner._context.observer  # noqa: SLF001 - it stands for a method of that object
             try:
                 result = await method(owner, *args, **kwargs)
             except ApiError as refusal:

@@ -12,8 +12,8 @@ from actors.control.allocator import Allocator, is_shared
 from actors.control.elsewhere import Elsewhere
 from actors.control.operations import Counted
 from actors.control.routes import Routes
+from actors.kernel.context import HostContext
 from actors.kernel.locks import KeyedLocks
-from actors.kernel.parts import Parts
 from actors.traffic.directory import Directory
 from engine.core.model.changes import ParticipantAdded, ParticipantChanged, ParticipantRemoved
 from engine.core.model.errors import ApiError, Code, not_found
@@ -46,7 +46,7 @@ class Participation:
 
     def __init__(
         self,
-        parts: Parts,
+        context: HostContext,
         sessions: Sessions,
         allocator: Allocator,
         locks: KeyedLocks,
@@ -56,7 +56,7 @@ class Participation:
         elsewhere: Elsewhere,
     ) -> None:
         """Keep the participants of sessions; `locks` puts the changes of one session in order."""
-        self._parts = parts
+        self._context = context
         self._sessions = sessions
         self._allocator = allocator
         self._locks = locks
@@ -72,13 +72,13 @@ class Participation:
             active = self._sessions.active_session(session_sid)
             if active is None:
                 raise session_closed()
-            present = self._parts.store.participants(session_sid)
+            present = self._context.store.participants(session_sid)
             (participant,) = self._allocator.join(session, (request,), present=present)
             endpoint = endpoint_of(participant)
             is_new_proxy = endpoint.proxy not in active.proxies()
             self._allocator.add(participant.identifier, participant.proxy_identifier, is_new_use=is_new_proxy)
             try:
-                await self._parts.store.write((ParticipantAdded(participant),))
+                await self._context.store.write((ParticipantAdded(participant),))
             except BaseException:
                 self._allocator.remove(participant.identifier, endpoint.proxy, is_last_use=is_new_proxy)
                 raise
@@ -88,7 +88,7 @@ class Participation:
     def get(self, session_sid: str, participant_sid: str) -> Participant:
         """Return a participant of a session, a removed one too; NOT_FOUND."""
         self._sessions.session(session_sid)
-        for participant in self._parts.store.participants(session_sid):
+        for participant in self._context.store.participants(session_sid):
             if participant.sid == participant_sid:
                 return participant
         raise self._not_found(session_sid, participant_sid)
@@ -108,8 +108,8 @@ class Participation:
                 )
                 await self._routes.withdraw_endpoint(active, endpoint)
             try:
-                change = ParticipantRemoved(participant_sid, session_sid, self._parts.clock())
-                await self._parts.store.write((change,))
+                change = ParticipantRemoved(participant_sid, session_sid, self._context.clock())
+                await self._context.store.write((change,))
             except BaseException:
                 if active is not None and endpoint is not None:
                     await self._routes.publish_endpoint(active, endpoint)
@@ -148,15 +148,15 @@ class Participation:
 
     async def _rename(self, before: Participant, request: ParticipantRequest) -> Participant:
         """Commit what of a participant concerns nobody's routing."""
-        after = msgspec.structs.replace(before, friendly_name=request.friendly_name, date_updated=self._parts.clock())
-        await self._parts.write((ParticipantChanged(after),))
+        after = msgspec.structs.replace(before, friendly_name=request.friendly_name, date_updated=self._context.clock())
+        await self._context.write((ParticipantChanged(after),))
         return after
 
     def _changed(self, session: Session, before: Participant, request: ParticipantRequest) -> Participant:
-        others = tuple(one for one in self._parts.store.participants(session.sid) if one.sid != before.sid)
+        others = tuple(one for one in self._context.store.participants(session.sid) if one.sid != before.sid)
         (joined,) = self._allocator.join(session, (request,), present=others)
         return msgspec.structs.replace(
-            joined, sid=before.sid, date_created=before.date_created, date_updated=self._parts.clock()
+            joined, sid=before.sid, date_created=before.date_created, date_updated=self._context.clock()
         )
 
     async def _replace_endpoint(
@@ -168,7 +168,7 @@ class Participation:
         new = endpoint_of(after)
         self._allocator.add(after.identifier, after.proxy_identifier, is_new_use=new.proxy not in active.proxies())
         try:
-            await self._parts.write((ParticipantChanged(after),))
+            await self._context.write((ParticipantChanged(after),))
         except BaseException:
             self._allocator.remove(new.identifier, new.proxy, is_last_use=new.proxy not in active.proxies())
             self._allocator.add(before.identifier, before.proxy_identifier, is_new_use=not was_shared)
@@ -183,7 +183,7 @@ class Participation:
         """Record a message to a participant, from their own proxy number; egress will take it from the queue."""
         self.get(session_sid, participant_sid)
         active = self._sessions.active_session(session_sid)
-        if active is None or not active.is_bound or active.is_expired(self._parts.clock()):
+        if active is None or not active.is_bound or active.is_expired(self._context.clock()):
             raise session_closed()  # one that is unbound is being closed or erased
         if active.mode_rules.message is not None:
             raise ApiError(Code.IDENTIFIER_TYPE_UNSUPPORTED, f"A {active.mode} session carries no messages")

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from actors.control.coordinator import ServiceCoordinator
+from actors.kernel.context import HostContext, HostSettings
 from actors.kernel.locks import KeyedLocks
-from actors.kernel.parts import HostSettings, Parts
 from actors.kernel.registry import Registry, redecided
 from engine.core.model.changes import ServiceSaved
 from engine.core.model.errors import ApiError, Code, invalid_parameter, not_found
@@ -25,13 +25,13 @@ class ServiceRegister:
     """The services, and the coordinators of those that this host coordinates."""
 
     def __init__(
-        self, parts: Parts, registry: Registry, *, make: MakeCoordinator, is_ours: Callable[[str], bool]
+        self, context: HostContext, registry: Registry, *, make: MakeCoordinator, is_ours: Callable[[str], bool]
     ) -> None:
         """Look after the services of a registry.
 
         `make` gives a service its coordinator; `is_ours` tells whether this host is the one to coordinate it.
         """
-        self._parts = parts
+        self._context = context
         self._registry = registry
         self._make = make
         self._is_ours = is_ours
@@ -82,12 +82,12 @@ class ServiceRegister:
         if not isinstance(request.unique_name, str) or not request.unique_name:
             raise invalid_parameter("UniqueName", "it is required")
         self._registry.active_account(account_sid)
-        now = self._parts.clock()
+        now = self._context.clock()
         blank = Service(
-            sid=self._parts.mint(SidKind.SERVICE),
+            sid=self._context.id_factory(SidKind.SERVICE),
             account_sid=account_sid,
             unique_name=request.unique_name,
-            inserts_mexican_one=inserts_mexican_one(self._parts.settings, date_created=now),
+            inserts_mexican_one=inserts_mexican_one(self._context.settings, date_created=now),
             date_created=now,
             date_updated=now,
         )
@@ -103,7 +103,7 @@ class ServiceRegister:
         async with self._locks.hold(service_sid):  # a change made from the record of before would undo another
             coordinator = self.get(account_sid, service_sid)
             coordinator.check_present()
-            after = _with(coordinator.service, request, now=self._parts.clock())
+            after = _with(coordinator.service, request, now=self._context.clock())
             await self._save(after)
             return after
 

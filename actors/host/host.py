@@ -32,8 +32,8 @@ from actors.control.numbers import NumberRegister
 from actors.control.roster import Roster
 from actors.control.routes import Place, Routes
 from actors.control.services import ServiceRegister
+from actors.kernel.context import Egress, HostContext, HostSettings
 from actors.kernel.expiry import ExpiryQueue
-from actors.kernel.parts import Egress, HostSettings, Parts
 from actors.kernel.registry import Registry
 from actors.traffic.directory import Directory
 from actors.traffic.interaction_log import InteractionLog
@@ -43,7 +43,7 @@ from engine.core.model.hosts import Peers
 from engine.core.model.overview import ConsolePlane, HostFigures, HostStatus, ReadFigures
 from engine.core.model.placement import Placement, host_name
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Service
-from engine.core.model.sids import Mint
+from engine.core.model.sids import IdFactory
 from engine.core.pools.pool import PoolState
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock, ControlPlane, Store
@@ -86,8 +86,8 @@ class Host:
         *,
         store: Store,
         clock: Clock,
-        mint: Mint,
-        pick: Callable[[int], int],
+        id_factory: IdFactory,
+        choose: Callable[[int], int],
         observer: Observer,
         settings: HostSettings | None = None,
         egress: Egress | None = None,
@@ -98,34 +98,41 @@ class Host:
     ) -> None:
         """Carry actors over a store.
 
-        `pick` returns a random index below n; without egress, the outbox waits; without peers, the host is alone;
+        `choose` returns a random index below n; without egress, the outbox waits; without peers, the host is alone;
         `figures` are shown to the operator; `route_cache`, new, is filled for listeners that read it;
         `sure_clock` says when what cannot be undone may be done, without it the clock does.
         """
-        parts = Parts(
-            store, clock, mint, pick, observer, settings or HostSettings(), egress or Egress(), sure_clock=sure_clock
+        context = HostContext(
+            store,
+            clock,
+            id_factory,
+            choose,
+            observer,
+            settings or HostSettings(),
+            egress or Egress(),
+            sure_clock=sure_clock,
         )
         mesh = None if peers is None else Mesh(peers)
         me, place = (0, _alone) if peers is None else (peers.me, Placement(peers.count))
-        self._parts = parts
+        self._context = context
         self._mesh = mesh
         self._expiries = ExpiryQueue()
         self._registry = Registry(store)
         self._services = ServiceRegister(
-            parts, self._registry, make=self._coordinator, is_ours=lambda service_sid: place(service_sid) == me
+            context, self._registry, make=self._coordinator, is_ours=lambda service_sid: place(service_sid) == me
         )
-        self._side = CoordinatorSide(parts, self._services, catch_up=self._catch_up)
+        self._side = CoordinatorSide(context, self._services, catch_up=self._catch_up)
         self._coordinators = AnyCoordinators(self._side, mesh=mesh, place=place)
         self._elsewhere: Elsewhere = Nowhere() if mesh is None else OtherHosts(mesh, place)
-        self._erasures = Erasures(parts.store, self._elsewhere.erasers())
+        self._erasures = Erasures(context.store, self._elsewhere.erasers())
         self._interaction_log = self._new_interaction_log()
-        self._pending_hooks = PendingHooks(parts, self._interaction_log, self._coordinators)
+        self._pending_hooks = PendingHooks(context, self._interaction_log, self._coordinators)
         self._route_cache = route_cache
         self._directory = self._new_directory(place, me)
         self._routes = Routes(self._directory, me=me, place=place)
-        self._accounts = AccountRegister(parts, self._registry)
-        self._alerts = AlertBook(parts, account=self._accounts.find)
-        self._numbers = NumberRegister(parts, self._registry)
+        self._accounts = AccountRegister(context, self._registry)
+        self._alerts = AlertBook(context, account=self._accounts.find)
+        self._numbers = NumberRegister(context, self._registry)
         self._roster = Roster(self._registry, self._directory, self._services)
         self._is_loaded = False
         self._started_at = 0.0
@@ -135,13 +142,13 @@ class Host:
         self._local = self._new_control()
         self.control: ControlPlane = self._local if mesh is None else Front(self._local, mesh, place)
         self._figures = figures
-        self._console = ConsoleSide(parts, self._services, place=me, status=self._status)
+        self._console = ConsoleSide(context, self._services, place=me, status=self._status)
         self.console: ConsolePlane = self._console if mesh is None else ConsoleFront(self._console, mesh)
         self._neighbourhood = None if mesh is None else self._new_neighbourhood(mesh, place)
 
     def _new_interaction_log(self) -> InteractionLog:
         return InteractionLog(
-            self._parts,
+            self._context,
             active=self._active_session,
             ended=self._call_ended,
             touched=self._touched_elsewhere,
@@ -150,7 +157,7 @@ class Host:
 
     def _new_directory(self, place: Place, me: int) -> Directory:
         return Directory(
-            self._parts,
+            self._context,
             self._registry,
             self._interaction_log,
             self._pending_hooks,
@@ -162,7 +169,7 @@ class Host:
 
     def _new_control(self) -> Control:
         return Control(
-            self._parts,
+            self._context,
             accounts=self._accounts,
             numbers=self._numbers,
             services=self._services,
@@ -175,7 +182,7 @@ class Host:
     def _new_neighbourhood(self, mesh: Mesh, place: Place) -> Neighbourhood:
         neighbourhood = Neighbourhood(
             mesh,
-            self._parts,
+            self._context,
             place=place,
             registry=self._registry,
             interaction_log=self._interaction_log,
@@ -194,7 +201,7 @@ class Host:
     @property
     def is_ready(self) -> bool:
         """Whether traffic is answered: everything is loaded and the store can commit."""
-        return self._is_loaded and self._parts.store.is_writable
+        return self._is_loaded and self._context.store.is_writable
 
     @property
     def unheard(self) -> tuple[int, ...]:
@@ -256,7 +263,7 @@ class Host:
     def _problem(self) -> str:
         if not self._is_loaded:
             return "it is starting or stopping"
-        if not self._parts.store.is_writable:
+        if not self._context.store.is_writable:
             return "its disk refuses commits"
         if self.unheard:
             return f"too little is heard of {', '.join(map(host_name, self.unheard))}"
@@ -265,7 +272,7 @@ class Host:
 
     async def start(self) -> None:
         """Load what the store holds, then begin to sweep; until then traffic is told to come again."""
-        self._started_at = self._parts.clock()
+        self._started_at = self._context.clock()
         if self._neighbourhood is not None:
             self._neighbourhood.speak()
         gc.disable()  # nothing that is loaded is garbage
@@ -287,7 +294,7 @@ class Host:
 
     def _begin(self) -> None:
         self._is_loaded = True
-        self.rebuild_seconds = self._parts.clock() - self._started_at
+        self.rebuild_seconds = self._context.clock() - self._started_at
         self._spawn(self._sweep())
         self._spawn(self._retain())
 
@@ -366,7 +373,7 @@ class Host:
         """Return what plain questions can be answered from now; None while this host is not loaded, or without any."""
         if self._route_cache is None or not self._is_loaded:
             return None
-        return self._route_cache.at(self._parts.clock())
+        return self._route_cache.at(self._context.clock())
 
     def resolve_all(
         self, questions: Sequence[Question], *, account_sid: str | None, fills_cache: bool = False
@@ -374,7 +381,7 @@ class Host:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
         if not self._is_loaded:
             return Resolved([REBUILDING] * len(questions), strangers=0, others=len(questions))
-        now = self._parts.clock()
+        now = self._context.clock()
         return resolve_all(
             questions,
             self._directory.by_address,
@@ -396,7 +403,7 @@ class Host:
 
     def settle(self, done: Callable[[], None]) -> None:
         """Call `done` when nothing that was received or reported before this waits for its commit any more."""
-        self._parts.store.commit((), lambda _: done())
+        self._context.store.commit((), lambda _: done())
 
     def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take a leg's state; `answer` gets None when it could not be taken and the platform should retry."""
@@ -418,7 +425,7 @@ class Host:
 
         def counted(outcome: ReportOutcome | None) -> None:
             if outcome is not None:
-                self._parts.observer.reported(outcome)
+                self._context.observer.reported(outcome)
             answer(outcome)
 
         self._interaction_log.report(report, counted)
@@ -434,7 +441,7 @@ class Host:
         if account is None:
             return ()
         # nearly always there is one, and every webhook asks: without the clock that is half as dear
-        return (account.auth_token,) if account.previous_token is None else account.tokens(self._parts.clock())
+        return (account.auth_token,) if account.previous_token is None else account.tokens(self._context.clock())
 
     def owner_of(self, proxy: Address) -> str | None:
         """Return the SID of the account that owns a number, in a pool or not."""
@@ -444,7 +451,7 @@ class Host:
     # -- loading -------------------------------------------------------------------------------------------------
 
     async def _load(self) -> None:
-        store = self._parts.store
+        store = self._context.store
         version = store.registry_version()
         self._registry.load(store.registry(), version=version)
         self._roster.load()
@@ -458,10 +465,10 @@ class Host:
                 await asyncio.sleep(0)  # the other hosts are to hear that this one is there
         for coordinator in self._services:
             coordinator.reloaded()
-        reload_calls(self._parts, self._interaction_log)
-        await reload_passed(self._parts, self._interaction_log)
+        reload_calls(self._context, self._interaction_log)
+        await reload_passed(self._context, self._interaction_log)
         if self._neighbourhood is not None:
-            await self._neighbourhood.talks.reload(self._parts)
+            await self._neighbourhood.talks.reload(self._context)
 
     async def answer(self, source: int, message: bytes) -> bytes:
         """Carry out what the host at that place asks; PeerUnavailable on a host that is alone."""
@@ -484,7 +491,7 @@ class Host:
     def _coordinator(self, service: Service) -> ServiceCoordinator:
         return ServiceCoordinator(
             service,
-            parts=self._parts,
+            context=self._context,
             registry=self._registry,
             owns=lambda named: self._numbers.owns(service.account_sid, named),
             directory=self._directory,
@@ -535,7 +542,7 @@ class Host:
 
     async def sweep(self) -> None:
         """Close every session whose end has come."""
-        due = list(self._expiries.due(self._parts.sure_now()))
+        due = list(self._expiries.due(self._context.sure_now()))
         for start in range(0, len(due), SWEEP_CHUNK):
             await asyncio.gather(*(self._expire(session) for session in due[start : start + SWEEP_CHUNK]))
 
@@ -545,23 +552,23 @@ class Host:
 
     async def erase_old(self) -> None:
         """Erase the sessions that closed longer ago than they are kept."""
-        parts = self._parts
-        before = parts.sure_now() - parts.settings.retention_seconds
+        context = self._context
+        before = context.sure_now() - context.settings.retention_seconds
         while True:
-            old = await parts.store.sessions_closed_before(before, limit=SWEEP_CHUNK)
+            old = await context.store.sessions_closed_before(before, limit=SWEEP_CHUNK)
             erased = await asyncio.gather(*(self._erase(session_sid, before) for session_sid in old))
-            parts.observer.retained(erased=sum(erased), is_up_to_date=not any(erased))
+            context.observer.retained(erased=sum(erased), is_up_to_date=not any(erased))
             if not any(erased):
                 return
 
     async def _erase(self, session_sid: str, before: float) -> bool:
-        session = self._parts.store.session(session_sid)
+        session = self._context.store.session(session_sid)
         coordinator = None if session is None else self._services.find(session.service_sid)
         return coordinator is not None and await coordinator.erase_if_closed(session_sid, before=before)
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(self._parts.settings.sweep_interval_seconds)
+            await asyncio.sleep(self._context.settings.sweep_interval_seconds)
             await self._guarded(self.sweep)
             await self._guarded(self._erasures.pay)
             await self._guarded(self.sweep_alerts)
@@ -570,8 +577,8 @@ class Host:
         while True:
             await self._guarded(self.erase_old)
             await self._guarded(self._alerts.erase_old)
-            await self._guarded(partial(erase_old_keys, self._parts))
-            await asyncio.sleep(self._parts.settings.retention_interval_seconds)
+            await self._guarded(partial(erase_old_keys, self._context))
+            await asyncio.sleep(self._context.settings.retention_interval_seconds)
 
     async def _guarded(self, sweep: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:

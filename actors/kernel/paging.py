@@ -7,7 +7,7 @@ from engine.core.ports.operations import Page, PageCursor
 
 
 class HasSid(Protocol):
-    """Anything named by a SID minted in time order."""
+    """Anything named by a SID made in time order."""
 
     @property
     def sid(self) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from actors.kernel.parts import Parts
+from actors.kernel.context import HostContext
 from actors.kernel.registry import Registry
 from actors.traffic.interaction_log import InteractionLog
 from actors.traffic.number import NumberActor, Source
@@ -19,7 +19,7 @@ class Directory:
 
     def __init__(
         self,
-        parts: Parts,
+        context: HostContext,
         registry: Registry,
         interaction_log: InteractionLog,
         pending_hooks: PendingHooks,
@@ -34,7 +34,7 @@ class Directory:
         `is_here` tells whether this host owns a number, `source_of` what mirrors the sessions of a service whose
         coordinator is elsewhere; `route_cache` is filled where a listener reads it.
         """
-        self._parts = parts
+        self._context = context
         self._registry = registry
         self._pending_hooks = pending_hooks
         self._interaction_log = interaction_log
@@ -62,7 +62,7 @@ class Directory:
         if not self._is_here(number.address):
             return
         service = self._registry.services[number.service_sid or ""]
-        carrier = self._parts.egress.carriers.sender_for(number.address)
+        carrier = self._context.egress.carriers.sender_for(number.address)
         rules = rules_for(self._registry.accounts[number.account_sid], service, number, carrier=carrier)
         actor = self._actors.get(number.address)
         if actor is not None:
@@ -78,7 +78,7 @@ class Directory:
             account_sid=number.account_sid,
             service_sid=service.sid,
             rules=rules,
-            parts=self._parts,
+            context=self._context,
             interaction_log=self._interaction_log,
             pending_hooks=self._pending_hooks,
             expired=self._expired,

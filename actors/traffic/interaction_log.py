@@ -10,7 +10,7 @@ from typing import final
 import msgspec
 from mypy_extensions import mypyc_attr
 
-from actors.kernel.parts import Parts
+from actors.kernel.context import HostContext
 from actors.traffic.answers import AnswerCache, Answered, RedeliveryIndex
 from actors.traffic.calls import Calls
 from actors.traffic.outbox_entries import callback
@@ -38,28 +38,28 @@ class InteractionLog:
 
     def __init__(
         self,
-        parts: Parts,
+        context: HostContext,
         *,
         active: Callable[[Interaction], ActiveSession | None],
         ended: Callable[[Interaction], None],
         touched: Callable[[ActiveSession, float], None],
         service_of: Callable[[str], Service | None],
     ) -> None:
-        """Record through these parts.
+        """Record through this context.
 
         `active` finds the session of an interaction, while it is active, `ended` is told of a call whose end is
         committed, `touched` of a committed touch of a mirrored session; `service_of` returns the service that wants
         to know about an interaction.
         """
-        window = parts.settings.redelivery_window_seconds
-        self._parts = parts
+        window = context.settings.redelivery_window_seconds
+        self._context = context
         self._active = active
         self._ended = ended
         self._touched = touched
         self._service_of = service_of
-        self._answers = AnswerCache(window_seconds=window, capacity=parts.settings.answers_remembered)
+        self._answers = AnswerCache(window_seconds=window, capacity=context.settings.answers_remembered)
         self._redeliveries = RedeliveryIndex(window_seconds=window)
-        self._refusals = AnswerCache(window_seconds=window, capacity=parts.settings.refusals_remembered)
+        self._refusals = AnswerCache(window_seconds=window, capacity=context.settings.refusals_remembered)
         self._calls = Calls(window_seconds=window)
         self._in_flight: dict[str, Interaction] = {}
         self._waiting: dict[str, _Waiting] = {}
@@ -82,7 +82,7 @@ class InteractionLog:
     def landed(self, session_sids: Collection[str]) -> Awaitable[None]:
         """Wait for the interactions of sessions that are being committed."""
         if any(interaction.session_sid in session_sids for interaction in self._in_flight.values()):
-            return self._parts.store.write(())
+            return self._context.store.write(())
         nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         nothing.set_result(None)
         return nothing
@@ -103,13 +103,13 @@ class InteractionLog:
             return
         if is_final:
             answered = Answered(event.sender, waiting.service_sid, decision)
-            self._keep_answer(key, answered, now=self._parts.clock())
+            self._keep_answer(key, answered, now=self._context.clock())
         for answer in waiting.answers:
             answer(decision)
 
     def reload_passed(self, passed: Sequence[Passed]) -> None:
         """Take note of what events had become before the host stopped."""
-        now = self._parts.clock()
+        now = self._context.clock()
         self._redeliveries.fill(passed, now=now)
         self._calls.reload_passed(passed, now=now)
 
@@ -152,7 +152,7 @@ class InteractionLog:
             answer(decision if is_kept else STORE_DOWN)
 
         if decision.interaction_sid in self._in_flight:
-            self._parts.store.commit((), settled)  # waits for the commits before it
+            self._context.store.commit((), settled)  # waits for the commits before it
         else:
             answer(decision)
 
@@ -220,9 +220,9 @@ class InteractionLog:
         else:
             changes = (InteractionRecorded(interaction), SessionTouched(session.sid, now))
         if entries:
-            self._parts.commit(changes, recording.landed, entries)
+            self._context.commit(changes, recording.landed, entries)
         else:
-            self._parts.store.commit(changes, recording.landed)
+            self._context.store.commit(changes, recording.landed)
 
     def settle(self, recording: "_Recording", problem: StoreUnavailable | None) -> None:
         """Note that a recording is on disk, or that nothing of it is."""
@@ -242,7 +242,7 @@ class InteractionLog:
     def connected(self, interaction: Interaction, entries: Sequence[OutboxEntry]) -> "asyncio.Future[Interaction]":
         """Commit the outbound leg of an interaction that was recorded without; awaited as `recorded`."""
         latest = self._latest(interaction.sid) or interaction
-        whole = msgspec.structs.replace(latest, outbound=interaction.outbound, date_updated=self._parts.clock())
+        whole = msgspec.structs.replace(latest, outbound=interaction.outbound, date_updated=self._context.clock())
         change = InteractionUpdated(
             interaction_sid=whole.sid,
             inbound=whole.inbound,
@@ -257,7 +257,7 @@ class InteractionLog:
             self._land(whole)
             landed.settled(problem)
 
-        self._parts.commit((change,), done, entries)
+        self._context.commit((change,), done, entries)
         return landed.future
 
     def knows(self, report: LegReport) -> bool:
@@ -293,7 +293,7 @@ class InteractionLog:
                 self._tell(Code.OPEN_INTERACTION_NOT_FOUND, report, None)
             answer(ReportOutcome.NOT_FOUND)
             return
-        outcome, change = apply_report(interaction, report, now=self._parts.clock())
+        outcome, change = apply_report(interaction, report, now=self._context.clock())
         if outcome is ReportOutcome.NOT_OPEN:
             self._tell(Code.INTERACTION_NOT_OPEN, report, interaction)
         if change is None:
@@ -340,7 +340,7 @@ class InteractionLog:
                 self._ended(updated)
             settled(problem is None)
 
-        self._parts.commit(changes, done, self._told_of(updated))
+        self._context.commit(changes, done, self._told_of(updated))
 
     def _told_of(self, interaction: Interaction) -> tuple[OutboxEntry, ...]:
         """Return the callback about an interaction that has changed, where its service wants one."""
@@ -348,7 +348,7 @@ class InteractionLog:
         if service is None:
             return ()
         session = self._active(interaction)
-        return callback(interaction, service.callback_url, service.options, session=session, parts=self._parts)
+        return callback(interaction, service.callback_url, service.options, session=session, context=self._context)
 
     def _touched_by_end(self, interaction: Interaction, at: float) -> ActiveSession | None:
         """Return the session whose ttl the end of a call restarts; one past its end is not revived."""
@@ -360,7 +360,7 @@ class InteractionLog:
             del self._in_flight[interaction.sid]
 
     def _latest(self, interaction_sid: str) -> Interaction | None:
-        return self._in_flight.get(interaction_sid) or self._parts.store.interaction(interaction_sid)
+        return self._in_flight.get(interaction_sid) or self._context.store.interaction(interaction_sid)
 
     def _find(self, report: LegReport) -> Interaction | None:
         """Find the interaction of a report that names it or its event, if it is the reporter's own and the leg fits."""
@@ -384,7 +384,7 @@ class InteractionLog:
         account_sid = report.account_sid if interaction is None else interaction.account_sid
         if account_sid is None:
             return  # a carrier's leg that is nobody's: there is no debugger to tell
-        self._parts.tell(
+        self._context.tell(
             code,
             f"{CATALOGUE[code].title}: leg reported {report.status}{f' ({report.problem})' if report.problem else ''}",
             account_sid=account_sid,

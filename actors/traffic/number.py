@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from actors.kernel.parts import Parts
+from actors.kernel.context import HostContext
 from actors.traffic import outbox_entries
 from actors.traffic.answers import Answered
 from actors.traffic.interaction_log import InteractionLog
@@ -60,9 +60,9 @@ class NumberActor:
     """One proxy number in a service's pool."""
 
     __slots__ = (
+        "_context",
         "_expired",
         "_interaction_log",
-        "_parts",
         "_pending_hooks",
         "account_sid",
         "address",
@@ -79,7 +79,7 @@ class NumberActor:
         account_sid: str,
         service_sid: str,
         rules: NumberRules,
-        parts: Parts,
+        context: HostContext,
         interaction_log: InteractionLog,
         pending_hooks: PendingHooks,
         expired: Callable[[ActiveSession], None],
@@ -96,7 +96,7 @@ class NumberActor:
         self.rules = rules
         self.bindings = Bindings(routes)
         self.source = source
-        self._parts = parts
+        self._context = context
         self._interaction_log = interaction_log
         self._pending_hooks = pending_hooks
         self._expired = expired
@@ -121,9 +121,9 @@ class NumberActor:
             or self._answer_from_record(key, event, answer)
         ):
             return
-        parts = self._parts
-        now = parts.clock()
-        ruling = decide(self.bindings, event, rules=self.rules, now=now, mint=parts.mint)
+        context = self._context
+        now = context.clock()
+        ruling = decide(self.bindings, event, rules=self.rules, now=now, id_factory=context.id_factory)
         if event.media_left_out and ruling.interaction is not None:
             self._tell(Code.TOO_MANY_MEDIA, event, ruling.decision.session_sid)
         if ruling.interaction is None:
@@ -190,19 +190,19 @@ class NumberActor:
 
     def would_decide(self, event: InboundEvent) -> Ruling:
         """Tell what would become of an event now, and change nothing."""
-        return decide(self.bindings, event, rules=self.rules, now=self._parts.clock(), mint=None)
+        return decide(self.bindings, event, rules=self.rules, now=self._context.clock(), id_factory=None)
 
     def push(
         self, session: ActiveSession, endpoint: Endpoint, *, body: str, media: tuple[str, ...]
     ) -> "asyncio.Future[Interaction]":
         """Record a message of the application to the participant of this number; awaited as `recorded`."""
-        sid, now = self._parts.mint(SidKind.INTERACTION), self._parts.clock()
+        sid, now = self._context.id_factory(SidKind.INTERACTION), self._context.clock()
         interaction = pushed_message(session, endpoint, sid=sid, body=body, media=media, now=now)
         to = outbound_address(endpoint.identifier, is_call=False, rules=self.rules)
         entries = (
             *self._callback(interaction, session),
             *outbox_entries.message(
-                interaction, carrier=self.rules.carrier, to=to, sender=endpoint.proxy, body=body, parts=self._parts
+                interaction, carrier=self.rules.carrier, to=to, sender=endpoint.proxy, body=body, context=self._context
             ),
         )
         return self._interaction_log.recorded(interaction, session, entries)
@@ -221,7 +221,7 @@ class NumberActor:
             to=decision.to,
             sender=decision.caller_id,
             body=body,
-            parts=self._parts,
+            context=self._context,
         )
         return (*told, *sent)
 
@@ -231,7 +231,7 @@ class NumberActor:
             self._tell(decision.code, event, decision.session_sid)
 
     def _tell(self, code: Code, event: InboundEvent, session_sid: str) -> None:
-        self._parts.tell(
+        self._context.tell(
             code,
             CATALOGUE[code].title,
             account_sid=self.account_sid,
@@ -243,7 +243,7 @@ class NumberActor:
     def _callback(self, interaction: Interaction, session: ActiveSession) -> tuple[OutboxEntry, ...]:
         rules = self.rules
         return outbox_entries.callback(
-            interaction, rules.callback_url, rules.options, session=session, parts=self._parts
+            interaction, rules.callback_url, rules.options, session=session, context=self._context
         )
 
     def _refuse(self, event: InboundEvent, ruling: Ruling, now: float, answer: Answer) -> None:

@@ -1,21 +1,21 @@
 """The outbox entries of an interaction: the callback about it, the message that carries it, the end of a call."""
 
-from actors.kernel.parts import Parts
+from actors.kernel.context import HostContext
 from engine.core.model.outbox import OutboxCallback, OutboxContent, OutboxEntry, OutboxHangUp, OutboxMessage
 from engine.core.model.records import Address, Interaction, ServiceOptions
 from engine.core.model.sids import SidKind
 from engine.core.sessions.bindings import ActiveSession
 
 
-def _entry(content: OutboxContent, about: Interaction, parts: Parts) -> OutboxEntry:
+def _entry(content: OutboxContent, about: Interaction, context: HostContext) -> OutboxEntry:
     """Return an outbox entry about an interaction."""
     return OutboxEntry(
-        sid=parts.mint(SidKind.OUTBOX_ENTRY),
+        sid=context.id_factory(SidKind.OUTBOX_ENTRY),
         account_sid=about.account_sid,
         service_sid=about.service_sid,
         session_sid=about.session_sid,
         content=content,
-        date_created=parts.clock(),
+        date_created=context.clock(),
     )
 
 
@@ -25,7 +25,7 @@ def callback(
     options: ServiceOptions,
     *,
     session: ActiveSession | None,
-    parts: Parts,
+    context: HostContext,
 ) -> tuple[OutboxEntry, ...]:
     """Return the callback about an interaction as it is now; none without a CallbackUrl.
 
@@ -35,14 +35,14 @@ def callback(
         return ()
     name = None
     if options.has_rich_callbacks:
-        named = session or parts.store.session(interaction.session_sid)
+        named = session or context.store.session(interaction.session_sid)
         name = None if named is None else named.unique_name
     content = OutboxCallback(url=url, interaction=interaction, session_name=name, is_rich=options.has_rich_callbacks)
-    return (_entry(content, interaction, parts),)
+    return (_entry(content, interaction, context),)
 
 
 def message(
-    interaction: Interaction, *, carrier: str | None, to: Address, sender: Address, body: str, parts: Parts
+    interaction: Interaction, *, carrier: str | None, to: Address, sender: Address, body: str, context: HostContext
 ) -> tuple[OutboxEntry, ...]:
     """Return the message that a carrier of ours is to send; none where the webhook's answer does it."""
     if carrier is None:
@@ -55,13 +55,13 @@ def message(
         body=body,
         media=interaction.media,
     )
-    return (_entry(content, interaction, parts),)
+    return (_entry(content, interaction, context),)
 
 
-def hang_up(interaction: Interaction, parts: Parts) -> tuple[OutboxEntry, ...]:
+def hang_up(interaction: Interaction, context: HostContext) -> tuple[OutboxEntry, ...]:
     """Return the end of a running call; none where no carrier can end it."""
-    carrier = parts.egress.carriers.caller_for(interaction.proxy)
+    carrier = context.egress.carriers.caller_for(interaction.proxy)
     call_sid = interaction.inbound.resource_sid
     if carrier is None or call_sid is None:
         return ()
-    return (_entry(OutboxHangUp(carrier=carrier, call_sid=call_sid), interaction, parts),)
+    return (_entry(OutboxHangUp(carrier=carrier, call_sid=call_sid), interaction, context),)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from actors.kernel.context import HostContext
 from actors.kernel.locks import KeyedLocks
-from actors.kernel.parts import Parts
 from actors.traffic.coordinators import Coordinators, Expiry
 from actors.traffic.interaction_log import InteractionLog
 from engine.core.model.errors import CATALOGUE, ApiError, Code, PeerUnavailable, StoreUnavailable
@@ -46,9 +46,9 @@ FINISH_SECONDS = 0.3
 class PendingHooks:
     """The events of a host that wait for hooks."""
 
-    def __init__(self, parts: Parts, interaction_log: InteractionLog, coordinators: Coordinators) -> None:
-        """Ask hooks through these parts, and coordinators wherever they are."""
-        self._parts = parts
+    def __init__(self, context: HostContext, interaction_log: InteractionLog, coordinators: Coordinators) -> None:
+        """Ask hooks through this context, and coordinators wherever they are."""
+        self._context = context
         self._interaction_log = interaction_log
         self._coordinators = coordinators
         self._waiting = 0
@@ -94,7 +94,7 @@ class PendingHooks:
         One account alone gets half of it, a second one half of the rest, and there is always some for the next one
         (dynamic thresholds: Choudhury and Hahne, 1998).
         """
-        if self._waiting_of[account_sid] >= self._parts.settings.most_waiting_events - self._waiting:
+        if self._waiting_of[account_sid] >= self._context.settings.most_waiting_events - self._waiting:
             self._interaction_log.answer_waiting(event, BUSY, is_final=False)
             return
         self._waiting += 1
@@ -106,7 +106,7 @@ class PendingHooks:
     async def _run(
         self, account_sid: str, event: InboundEvent, work: Callable[[float], Coroutine[Any, Any, Decision]]
     ) -> None:
-        deadline = self._parts.clock() + self._parts.settings.carrier_deadline_seconds
+        deadline = self._context.clock() + self._context.settings.carrier_deadline_seconds
         try:
             decision = await work(deadline)
         except (StoreUnavailable, PeerUnavailable):
@@ -141,9 +141,9 @@ class PendingHooks:
         half = msgspec.structs.replace(interaction, outbound=Leg())
         if before is None:
             await self._interaction_log.recorded(half, session)
-        limit = min(self._parts.settings.intercept_timeout_seconds, deadline - self._parts.clock())
+        limit = min(self._context.settings.intercept_timeout_seconds, deadline - self._context.clock())
         may_rewrite = actor.rules.options.intercept_may_rewrite and not event.is_call
-        verdict = await self._parts.egress.hooks.intercept(
+        verdict = await self._context.egress.hooks.intercept(
             url, half, may_rewrite=may_rewrite, timeout_seconds=max(limit, 0.0)
         )
         if self._blocks(verdict, actor, event, session):
@@ -187,8 +187,8 @@ class PendingHooks:
             return await self._turned_away(actor, event, ruling, deadline)
         if said is Expiry.UNSURE:
             return REBUILDING  # neither routed nor refused
-        now, mint = self._parts.clock(), self._parts.mint
-        ruling = decide(actor.bindings, event, rules=actor.rules, now=now, mint=mint, going_on=session.sid)
+        now, id_factory = self._context.clock(), self._context.id_factory
+        ruling = decide(actor.bindings, event, rules=actor.rules, now=now, id_factory=id_factory, going_on=session.sid)
         if ruling.interaction is not None:
             return await self._gated(actor, event, ruling, deadline)
         return await self._turned_away(actor, event, ruling, deadline)
@@ -231,8 +231,8 @@ class PendingHooks:
 
     async def _anew(self, actor: "NumberActor", event: InboundEvent, deadline: float) -> Decision:
         """Decide about an event that turned out to be no redelivery, as if it had just come."""
-        now, mint = self._parts.clock(), self._parts.mint
-        ruling = decide(actor.bindings, event, rules=actor.rules, now=now, mint=mint)
+        now, id_factory = self._context.clock(), self._context.id_factory
+        ruling = decide(actor.bindings, event, rules=actor.rules, now=now, id_factory=id_factory)
         if ruling.interaction is not None:
             return await self._gated(actor, event, ruling, deadline)
         if ruling.decision.reason is Reason.SESSION_EXPIRED and ruling.session is not None:
@@ -245,9 +245,9 @@ class PendingHooks:
         url = actor.rules.out_of_session_url
         if url is None:
             return ruling.decision
-        limit = max(deadline - self._parts.clock(), 0.0)
+        limit = max(deadline - self._context.clock(), 0.0)
         case = await self._case(actor, event)
-        verdict = await self._parts.egress.hooks.out_of_session(url, case, timeout_seconds=limit)
+        verdict = await self._context.egress.hooks.out_of_session(url, case, timeout_seconds=limit)
         session_sid = ruling.decision.session_sid
         if verdict.twiml is not None:
             return Decision(Outcome.ANSWERED, Reason.OUT_OF_SESSION, session_sid=session_sid, twiml=verdict.twiml)
@@ -270,7 +270,7 @@ class PendingHooks:
                 if actor.bindings.find(sender) is None:
                     await self._coordinators.make_session(actor.service_sid, actor.address, event, wanted)
             except ApiError as refusal:
-                self._parts.tell(
+                self._context.tell(
                     refusal.code,
                     refusal.message,
                     account_sid=actor.account_sid,
@@ -279,8 +279,8 @@ class PendingHooks:
                 )
                 failed = Decision(Outcome.REFUSED, Reason.AUTO_CREATE_FAILED, refusal.code)
                 return fall_back(failed, actor.rules.options)
-        now, mint = self._parts.clock(), self._parts.mint
-        ruling = decide(actor.bindings, event, rules=actor.rules, now=now, mint=mint)
+        now, id_factory = self._context.clock(), self._context.id_factory
+        ruling = decide(actor.bindings, event, rules=actor.rules, now=now, id_factory=id_factory)
         if ruling.interaction is None:
             actor.tell_of(event, ruling.decision)
             return fall_back(ruling.decision, actor.rules.options)
@@ -315,7 +315,7 @@ class PendingHooks:
         session_sid: str,
         verdict: InterceptVerdict | OutOfSessionVerdict | None = None,
     ) -> None:
-        self._parts.tell(
+        self._context.tell(
             code,
             CATALOGUE[code].title,
             account_sid=actor.account_sid,

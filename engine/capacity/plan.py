@@ -173,7 +173,7 @@ class _Simulation:
             behavior=NumberSelectionBehavior.PREFER_STICKY,
             held=self._bindings.proxies_of(who),
             history=self._history.get(who, _NOTHING),
-            pick=self._random.randrange,
+            choose=self._random.randrange,
             joins_us_and_canada=False,
         ).address
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from engine.channels.sockets import ListenAddress, bind_tcp
-from engine.runtime import pick
+from engine.runtime import choose
 from engine.settings import NODE_DATA_DIR_VARIABLE, MaybeAddress, Settings
 from storage.sqlite.layout import host_dir
 
@@ -60,7 +60,7 @@ def _settled(address: MaybeAddress, count: int, taken: set[int], *, option: str)
 
 def _any_row(host: str, count: int, taken: set[int]) -> ListenAddress:
     while True:
-        first = _PORTS.start + pick(len(_PORTS) - count)
+        first = _PORTS.start + choose(len(_PORTS) - count)
         row = range(first, first + count)
         if taken.isdisjoint(row) and all(_is_free(host, port) for port in row):
             return ListenAddress(host, first)

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.console import lists, login, overview, search
-from engine.console.desk import Desk, Lookout
+from engine.console.desk import Desk, HostSnapshot
 from engine.console.door import LIVE, Door, Private, Public, admitted, refusal
 from engine.console.http import PREFIX, guarded, redirect
 from engine.console.limits import FailedLogins
@@ -67,7 +67,7 @@ def create_console(
         clock=clock,
         monotonic=monotonic,
         is_ready=is_ready,
-        lookout=Lookout(plane, monotonic),
+        snapshot=HostSnapshot(plane, monotonic),
         failed_logins=FailedLogins(
             of_source=settings.failed_logins,
             in_all=settings.failed_logins_in_all,

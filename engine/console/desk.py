@@ -14,8 +14,8 @@ from engine.console.pages import Missing
 from engine.console.rates import Rates, TrafficLine
 from engine.console.settings import ConsoleSettings
 from engine.core.model.errors import PeerUnavailable, StoreUnavailable
+from engine.core.model.logins import LoginSession
 from engine.core.model.overview import ConsolePlane, HostStatus
-from engine.core.model.visits import Visit
 from engine.core.numbers.masking import masked
 from engine.core.ports.observing import ConsoleObserver
 from engine.core.ports.operations import Clock, ControlPlane
@@ -36,7 +36,7 @@ class Seen(msgspec.Struct, frozen=True):
     traffic: tuple[TrafficLine, ...]
 
 
-class Lookout:
+class HostSnapshot:
     """Reads the hosts, once for all who ask at about the same time."""
 
     def __init__(self, plane: ConsolePlane, monotonic: Clock) -> None:
@@ -47,7 +47,7 @@ class Lookout:
         self._turn = asyncio.Lock()
         self._seen: Seen | None = None
 
-    async def look(self) -> Seen:
+    async def read(self) -> Seen:
         """Return how the hosts fare, as of a moment ago."""
         async with self._turn:
             if self._seen is None or self._monotonic() - self._seen.at >= FRESH_SECONDS:
@@ -68,29 +68,29 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     monotonic: Clock
     is_ready: Callable[[], bool]
     """Whether requests can be looked at."""
-    lookout: Lookout
+    snapshot: HostSnapshot
     failed_logins: FailedLogins
     limit: SlidingWindow
-    """Of the requests of each visit."""
+    """Of the requests of each login session."""
 
     def namer(self) -> Callable[[str], str]:
         """Return what tells the operator's name of an account; its SID where it has none."""
         names = {account.sid: masked(account.friendly_name) for account in self.control.accounts()}
         return lambda account_sid: names.get(account_sid) or account_sid
 
-    def page(self, request: Request, name: str, visit: Visit, **values: object) -> Response:
+    def page(self, request: Request, name: str, login: LoginSession, **values: object) -> Response:
         """Answer with a page of somebody who is logged in."""
         namer = self.namer()
-        who = "operator, all accounts" if visit.account_sid is None else namer(visit.account_sid)
-        return pages.page(request, name, {"who": who, "name_of": namer, "now": self.clock()} | values, visit=visit)
+        who = "operator, all accounts" if login.account_sid is None else namer(login.account_sid)
+        return pages.page(request, name, {"who": who, "name_of": namer, "now": self.clock()} | values, login=login)
 
-    def may_see_hosts(self, visit: Visit) -> bool:
+    def may_see_hosts(self, login: LoginSession) -> bool:
         """Tell whether the totals of the hosts may be seen: one of several accounts would see its neighbours'."""
-        return visit.account_sid is None or len(self.control.accounts()) == 1
+        return login.account_sid is None or len(self.control.accounts()) == 1
 
-    def is_good(self, visit: Visit) -> bool:
-        """Tell whether what opened the visit would open another."""
-        return visit.account_sid is None or self.control.knows(visit.credential, visit.proof) is not None
+    def is_good(self, login: LoginSession) -> bool:
+        """Tell whether what opened the login session would open another."""
+        return login.account_sid is None or self.control.knows(login.credential, login.proof) is not None
 
 
 async def told(asked: Awaitable[Result]) -> Result | Missing:

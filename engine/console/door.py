@@ -1,6 +1,6 @@
 """One path of the console: finds who looks on, calls what answers, turns whatever goes wrong into a page.
 
-The order of the checks: method, readiness, visit, its rate, then the page.
+The order of the checks: method, readiness, login session, its rate, then the page.
 """
 
 import logging
@@ -13,16 +13,16 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from engine.console.desk import Desk
-from engine.console.http import VISIT_COOKIE, BadForm, path_below, redirect
+from engine.console.http import LOGIN_COOKIE, BadForm, path_below, redirect
 from engine.console.pages import page
 from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, not_stored
-from engine.core.model.visits import Visit
+from engine.core.model.logins import LoginSession
 from engine.core.numbers.masking import masked
 
 Public = Callable[[Desk, Request], Awaitable[Response]]
 """Answers anybody."""
 
-Private = Callable[[Desk, Request, Visit], Awaitable[Response]]
+Private = Callable[[Desk, Request, LoginSession], Awaitable[Response]]
 """Answers somebody who is logged in."""
 
 LIVE = "live"
@@ -80,18 +80,18 @@ def admitted(handler: Private) -> Public:
     """Let a handler answer only those who are logged in; the others are sent to log in."""
 
     async def answer(desk: Desk, request: Request) -> Response:
-        token = request.cookies.get(VISIT_COOKIE, "")[:_MOST_TOKEN]
+        token = request.cookies.get(LOGIN_COOKIE, "")[:_MOST_TOKEN]
         is_script = path_below(request.scope) == LIVE
         is_active = not is_script and "auto" not in request.query_params
-        visit = await desk.plane.find_visit(token, is_active=is_active) if token else None
-        if visit is None or not desk.is_good(visit):
+        login = await desk.plane.find_login(token, is_active=is_active) if token else None
+        if login is None or not desk.is_good(login):
             return PlainTextResponse("log in again\n", 401) if is_script else redirect(request, "login")
-        verdict = desk.limit.take(visit.token, now=desk.monotonic())
+        verdict = desk.limit.take(login.token, now=desk.monotonic())
         if not verdict.is_allowed:
             response = refusal(request, 429, "That was too much at a time; wait a moment.")
             response.headers["retry-after"] = str(math.ceil(verdict.retry_after_seconds))
             return response
-        return await handler(desk, request, visit)
+        return await handler(desk, request, login)
 
     return answer
 
@@ -99,7 +99,7 @@ def admitted(handler: Private) -> Public:
 def refusal(request: Request, status: int, why: str) -> Response:
     """Answer with a page that says what is wrong."""
     title = HTTPStatus(status).phrase
-    return page(request, "error.html", {"title": title, "why": why}, visit=None, status=status)
+    return page(request, "error.html", {"title": title, "why": why}, login=None, status=status)
 
 
 def _of_api_error(request: Request, problem: ApiError) -> Response:

@@ -19,7 +19,7 @@ from engine.core.model.errors import MasklineError
 PREFIX: Final = "/console"
 """Where the console is, below whatever a proxy puts before it."""
 
-VISIT_COOKIE: Final = "maskline_console"
+LOGIN_COOKIE: Final = "maskline_console"
 FORM_COOKIE: Final = "maskline_console_form"
 
 HEADERS: Final = {

@@ -10,9 +10,9 @@ from engine.console.desk import Desk, told
 from engine.console.pages import LEVELS
 from engine.console.settings import PAGE_ROWS
 from engine.core.model.errors import ApiError, Level, not_found
+from engine.core.model.logins import LoginSession
 from engine.core.model.records import Service, Session
 from engine.core.model.sids import SidKind, is_sid
-from engine.core.model.visits import Visit
 from engine.core.ports.operations import AlertFilter, OutboxFilter, PageCursor
 from engine.core.sessions.lifecycle import expires_at
 
@@ -21,16 +21,16 @@ _LATER_THAN_ALL = f"{SidKind.INTERACTION}{'f' * 32}"
 _STATES = {"dead": True, "pending": False}
 
 
-async def show_service(desk: Desk, request: Request, visit: Visit) -> Response:
+async def show_service(desk: Desk, request: Request, login: LoginSession) -> Response:
     """Show a service: its sessions, newest first, and the numbers of its pool."""
-    service = _service(desk, visit, request.path_params["sid"])
+    service = _service(desk, login, request.path_params["sid"])
     owner, sid = service.account_sid, service.sid
     numbers = PageCursor(limit=PAGE_ROWS, after=_sid_given(request, "numbers", SidKind.PHONE_NUMBER))
     codes = PageCursor(limit=PAGE_ROWS, after=_sid_given(request, "codes", SidKind.SHORT_CODE))
     return desk.page(
         request,
         "service.html",
-        visit,
+        login,
         service=service,
         sessions=await told(desk.control.sessions_page(owner, sid, cursor(request, SidKind.SESSION))),
         numbers=await told(desk.control.pool_page(owner, sid, numbers, short_codes=False)),
@@ -38,10 +38,10 @@ async def show_service(desk: Desk, request: Request, visit: Visit) -> Response:
     )
 
 
-async def show_session(desk: Desk, request: Request, visit: Visit) -> Response:
+async def show_session(desk: Desk, request: Request, login: LoginSession) -> Response:
     """Show a session: who is in it, what has passed, its entries in the outbox."""
     session, participants = await desk.control.find_session(request.path_params["sid"])
-    if visit.account_sid not in {None, session.account_sid}:
+    if login.account_sid not in {None, session.account_sid}:
         raise not_found(session.sid)
     passed = desk.control.interactions_page(
         session.account_sid, session.service_sid, session.sid, PageCursor(limit=PAGE_ROWS, before=_LATER_THAN_ALL)
@@ -53,7 +53,7 @@ async def show_session(desk: Desk, request: Request, visit: Visit) -> Response:
     return desk.page(
         request,
         "session.html",
-        visit,
+        login,
         session=session,
         ends_at=_ends_at(session),
         participants=participants,
@@ -64,40 +64,40 @@ async def show_session(desk: Desk, request: Request, visit: Visit) -> Response:
     )
 
 
-async def show_events(desk: Desk, request: Request, visit: Visit) -> Response:
+async def show_events(desk: Desk, request: Request, login: LoginSession) -> Response:
     """List debugger events, newest first."""
     level = request.query_params.get("level", "")
     wanted = AlertFilter(level=Level(level.upper()) if level.upper() in set(Level) else None)
-    found = await told(desk.control.alerts_page(visit.account_sid, wanted, cursor(request, SidKind.DEBUGGER_EVENT)))
+    found = await told(desk.control.alerts_page(login.account_sid, wanted, cursor(request, SidKind.DEBUGGER_EVENT)))
     return desk.page(
         request,
         "events.html",
-        visit,
+        login,
         events=found,
         level="" if wanted.level is None else wanted.level.lower(),
     )
 
 
-async def show_event(desk: Desk, request: Request, visit: Visit) -> Response:
+async def show_event(desk: Desk, request: Request, login: LoginSession) -> Response:
     """Show a debugger event, with the webhook at fault."""
-    event = await desk.control.alert(visit.account_sid, request.path_params["sid"])
+    event = await desk.control.alert(login.account_sid, request.path_params["sid"])
     return desk.page(
         request,
         "event.html",
-        visit,
+        login,
         event=event,
         level=LEVELS.get(event.code, Level.ERROR),
     )
 
 
-async def show_outbox(desk: Desk, request: Request, visit: Visit) -> Response:
+async def show_outbox(desk: Desk, request: Request, login: LoginSession) -> Response:
     """List what is owed or was given up, oldest first."""
     state = request.query_params.get("state", "")
-    wanted = OutboxFilter(account_sid=visit.account_sid, is_dead=_STATES.get(state))
+    wanted = OutboxFilter(account_sid=login.account_sid, is_dead=_STATES.get(state))
     return desk.page(
         request,
         "outbox.html",
-        visit,
+        login,
         state=state if state in _STATES else "",
         entries=await told(desk.control.outbox_page(wanted, cursor(request, SidKind.OUTBOX_ENTRY))),
         kind_of=_kind_of,
@@ -116,10 +116,10 @@ def _sid_given(request: Request, name: str, kind: SidKind) -> str | None:
     return text if is_sid(text, kind) else None
 
 
-def _service(desk: Desk, visit: Visit, service_sid: str) -> Service:
+def _service(desk: Desk, login: LoginSession, service_sid: str) -> Service:
     if not is_sid(service_sid, SidKind.SERVICE):
         raise not_found(service_sid)
-    owners = (visit.account_sid,) if visit.account_sid else tuple(one.sid for one in desk.control.accounts())
+    owners = (login.account_sid,) if login.account_sid else tuple(one.sid for one in desk.control.accounts())
     for owner in owners:
         with suppress(ApiError):
             return desk.control.service(owner, service_sid)

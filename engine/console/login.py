@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from engine.console.desk import Desk
-from engine.console.http import FORM_COOKIE, VISIT_COOKIE, BadForm, forget, keep, read_form, redirect
+from engine.console.http import FORM_COOKIE, LOGIN_COOKIE, BadForm, forget, keep, read_form, redirect
 from engine.console.pages import page
-from engine.core.model.visits import Visit
+from engine.core.model.logins import LoginSession
 from engine.core.ports.observing import LoginEnd
 
 _log = logging.getLogger("maskline.console")
@@ -52,7 +52,7 @@ async def login(desk: Desk, request: Request) -> Response:
         _log.warning("a login failed", extra={"source": source})
         return _form(desk, request, "login.html", problem=WRONG, status=403)
     _log.info("a login", extra={"account_sid": account.sid, "credential": credential, "source": source})
-    return _let_in(desk, request, await desk.plane.begin_visit(account.sid, credential, proof))
+    return _let_in(desk, request, await desk.plane.begin_login(account.sid, credential, proof))
 
 
 async def show_link(desk: Desk, request: Request) -> Response:
@@ -65,35 +65,35 @@ async def follow_link(desk: Desk, request: Request) -> Response:
     form = await read_form(request)
     if not _is_ours(request, form.get("form", "")):
         return _form(desk, request, "login.html", problem=STALE, status=403)
-    visit = await desk.plane.follow_link(form.get("code", "")[:_MOST_CODE])
-    if visit is None:
+    login = await desk.plane.follow_link(form.get("code", "")[:_MOST_CODE])
+    if login is None:
         desk.observer.console_login(LoginEnd.REFUSED)
         return _form(desk, request, "login.html", problem=USED, status=403)
     _log.info("the operator's link was followed", extra={"source": _source(request)})
-    return _let_in(desk, request, visit)
+    return _let_in(desk, request, login)
 
 
-async def logout(desk: Desk, request: Request, visit: Visit) -> Response:
-    """End a visit."""
-    await read_own_form(request, visit)
-    await desk.plane.end_visit(visit.token)
+async def logout(desk: Desk, request: Request, login: LoginSession) -> Response:
+    """End a login session."""
+    await read_own_form(request, login)
+    await desk.plane.end_login(login.token)
     response = redirect(request, "login")
-    forget(response, VISIT_COOKIE, is_secure=desk.settings.is_secure)
+    forget(response, LOGIN_COOKIE, is_secure=desk.settings.is_secure)
     return response
 
 
-async def read_own_form(request: Request, visit: Visit) -> Mapping[str, str]:
-    """Read a form that was made for a visit; raises BadForm."""
+async def read_own_form(request: Request, login: LoginSession) -> Mapping[str, str]:
+    """Read a form that was made for a login session; raises BadForm."""
     form = await read_form(request)
-    if not hmac.compare_digest(form.get("csrf", "").encode(), visit.csrf.encode()):
-        raise BadForm("That form was not made for this visit: load the page again.", 403)
+    if not hmac.compare_digest(form.get("csrf", "").encode(), login.csrf.encode()):
+        raise BadForm("That form was not made for this login session: load the page again.", 403)
     return form
 
 
-def _let_in(desk: Desk, request: Request, visit: Visit) -> Response:
+def _let_in(desk: Desk, request: Request, login: LoginSession) -> Response:
     desk.observer.console_login(LoginEnd.IN)
     response = redirect(request)
-    keep(response, VISIT_COOKIE, visit.token, is_secure=desk.settings.is_secure)
+    keep(response, LOGIN_COOKIE, login.token, is_secure=desk.settings.is_secure)
     forget(response, FORM_COOKIE, is_secure=desk.settings.is_secure)
     return response
 
@@ -111,7 +111,7 @@ def _form(
     """Answer with a form whose secret is in a cookie too: another site can read neither."""
     known = request.cookies.get(FORM_COOKIE, "")
     secret = known if _FORM_SECRET.fullmatch(known) else secrets.token_urlsafe(_FORM_SECRET_BYTES)
-    response = page(request, template, {"form": secret, "problem": problem, "code": code}, visit=None, status=status)
+    response = page(request, template, {"form": secret, "problem": problem, "code": code}, login=None, status=status)
     keep(response, FORM_COOKIE, secret, is_secure=desk.settings.is_secure)
     return response
 

@@ -10,8 +10,8 @@ from engine.console.desk import Desk, Seen, told
 from engine.console.pages import render
 from engine.console.rates import TrafficLine
 from engine.console.settings import MOST_POOLS
+from engine.core.model.logins import LoginSession
 from engine.core.model.overview import HostStatus
-from engine.core.model.visits import Visit
 from engine.core.ports.operations import AlertFilter, OutboxDepth, PageCursor
 from engine.core.routing.traffic import Outcome
 
@@ -26,28 +26,28 @@ class OutcomeSum(msgspec.Struct, frozen=True):
     per_second: float | None
 
 
-async def show(desk: Desk, request: Request, visit: Visit) -> Response:
+async def show(desk: Desk, request: Request, login: LoginSession) -> Response:
     """Answer with the whole page."""
-    live = await _live(desk, visit)
-    events = await told(desk.control.alerts_page(visit.account_sid, AlertFilter(), _LATEST))
+    live = await _live(desk, login)
+    events = await told(desk.control.alerts_page(login.account_sid, AlertFilter(), _LATEST))
     return desk.page(
         request,
         "overview.html",
-        visit,
+        login,
         events=events,
         **live,
     )
 
 
-async def show_live(desk: Desk, request: Request, visit: Visit) -> Response:
+async def show_live(desk: Desk, request: Request, login: LoginSession) -> Response:
     """Answer with the part that changes by itself, for the page's script."""
-    live = await _live(desk, visit)
+    live = await _live(desk, login)
     return HTMLResponse(render(request, "live.html", {"name_of": desk.namer(), "now": desk.clock(), **live}))
 
 
-async def _live(desk: Desk, visit: Visit) -> dict[str, object]:
-    seen = await desk.lookout.look()
-    is_whole = desk.may_see_hosts(visit)
+async def _live(desk: Desk, login: LoginSession) -> dict[str, object]:
+    seen = await desk.snapshot.read()
+    is_whole = desk.may_see_hosts(login)
     return {
         "hosts": seen.hosts,
         "verdict": verdict(seen.hosts),
@@ -55,8 +55,8 @@ async def _live(desk: Desk, visit: Visit) -> dict[str, object]:
         "outcomes": outcomes(seen) if is_whole else (),
         "traffic": seen.traffic if is_whole else (),
         "depth": depth(seen.hosts) if is_whole else None,
-        "pools": await desk.plane.pools(visit.account_sid, most=MOST_POOLS),
-        "is_operator": visit.account_sid is None,
+        "pools": await desk.plane.pools(login.account_sid, most=MOST_POOLS),
+        "is_operator": login.account_sid is None,
     }
 
 

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, Response
 
 from engine.console.http import home_of, path_below, root_of
 from engine.core.model.errors import CATALOGUE
-from engine.core.model.visits import Visit
+from engine.core.model.logins import LoginSession
 from engine.core.numbers.masking import masked
 
 _HERE: Final = Path(__file__).parent
@@ -86,7 +86,7 @@ def render(request: Request, name: str, values: Mapping[str, object]) -> str:
 
 
 def page(
-    request: Request, name: str, values: Mapping[str, object], *, visit: Visit | None, status: int = 200
+    request: Request, name: str, values: Mapping[str, object], *, login: LoginSession | None, status: int = 200
 ) -> Response:
     """Answer with a page."""
-    return HTMLResponse(render(request, name, {"visit": visit, **values}), status_code=status)
+    return HTMLResponse(render(request, name, {"login": login, **values}), status_code=status)

@@ -9,8 +9,8 @@ from engine.console.login import read_own_form
 from engine.console.pages import Missing
 from engine.console.settings import MOST_FOUND
 from engine.core.model.errors import ApiError
+from engine.core.model.logins import LoginSession
 from engine.core.model.sids import SidKind, is_sid
-from engine.core.model.visits import Visit
 from engine.core.ports.operations import Explanation
 from engine.core.routing.asking import explained, readings
 from engine.core.sessions.search import read_search
@@ -18,14 +18,14 @@ from engine.core.sessions.search import read_search
 _MOST_NUMBER = 64
 
 
-async def show_search(desk: Desk, request: Request, visit: Visit) -> Response:
+async def show_search(desk: Desk, request: Request, login: LoginSession) -> Response:
     """Ask what is looked for."""
-    return desk.page(request, "search.html", visit, found=None, problem="")
+    return desk.page(request, "search.html", login, found=None, problem="")
 
 
-async def search(desk: Desk, request: Request, visit: Visit) -> Response:
+async def search(desk: Desk, request: Request, login: LoginSession) -> Response:
     """Show the sessions that fit; a session's or event's SID leads to it."""
-    form = await read_own_form(request, visit)
+    form = await read_own_form(request, login)
     text = form.get("text", "").strip()
     for kind, below in (
         (SidKind.SESSION, "sessions"),
@@ -37,44 +37,44 @@ async def search(desk: Desk, request: Request, visit: Visit) -> Response:
     sought = read_search(text)
     if sought is None:
         problem = "Type a SID, a name, or what you know of a number."
-        return desk.page(request, "search.html", visit, found=None, problem=problem)
-    found = await told(desk.plane.find_sessions(visit.account_sid, sought, most=MOST_FOUND))
-    return desk.page(request, "search.html", visit, found=found, problem="")
+        return desk.page(request, "search.html", login, found=None, problem=problem)
+    found = await told(desk.plane.find_sessions(login.account_sid, sought, most=MOST_FOUND))
+    return desk.page(request, "search.html", login, found=found, problem="")
 
 
-async def show_explain(desk: Desk, request: Request, visit: Visit) -> Response:
+async def show_explain(desk: Desk, request: Request, login: LoginSession) -> Response:
     """Ask about whom."""
-    return desk.page(request, "explain.html", visit, explanation=None, problem="")
+    return desk.page(request, "explain.html", login, explanation=None, problem="")
 
 
-async def explain(desk: Desk, request: Request, visit: Visit) -> Response:
+async def explain(desk: Desk, request: Request, login: LoginSession) -> Response:
     """Say where a call and a message would go, and why."""
-    form = await read_own_form(request, visit)
+    form = await read_own_form(request, login)
     proxy, sender = form.get("proxy", "")[:_MOST_NUMBER], form.get("sender", "")[:_MOST_NUMBER]
     if not readings(proxy) or not readings(sender):
         problem = "Give both numbers, such as +14155550100."
-        return desk.page(request, "explain.html", visit, explanation=None, problem=problem)
-    told_of = await told(_explained(desk, visit, proxy, sender))
+        return desk.page(request, "explain.html", login, explanation=None, problem=problem)
+    told_of = await told(_explained(desk, login, proxy, sender))
     if isinstance(told_of, Missing):
-        return desk.page(request, "explain.html", visit, explanation=None, problem=told_of.why)
+        return desk.page(request, "explain.html", login, explanation=None, problem=told_of.why)
     if told_of is None:
-        problem = "That number is in no pool of this account's services." if visit.account_sid else _IN_NO_POOL
-        other = await told(_explained(desk, visit, sender, proxy))
+        problem = "That number is in no pool of this account's services." if login.account_sid else _IN_NO_POOL
+        other = await told(_explained(desk, login, sender, proxy))
         if isinstance(other, Explanation):
             problem += f" {other.proxy} is: from and to seem to be swapped."
-        return desk.page(request, "explain.html", visit, explanation=None, problem=problem)
-    return desk.page(request, "explain.html", visit, explanation=told_of, problem="")
+        return desk.page(request, "explain.html", login, explanation=None, problem=problem)
+    return desk.page(request, "explain.html", login, explanation=told_of, problem="")
 
 
 _IN_NO_POOL = "That number is in no service's pool."
 
 
-async def _explained(desk: Desk, visit: Visit, proxy: str, sender: str) -> Explanation | None:
-    """Return an explanation that this visit may see."""
+async def _explained(desk: Desk, login: LoginSession, proxy: str, sender: str) -> Explanation | None:
+    """Return an explanation that this login session may see."""
     try:
         explanation = await explained(desk.control, to=proxy, sender=sender)
     except ApiError:
         return None
-    if explanation.account_sid is None or visit.account_sid not in {None, explanation.account_sid}:
+    if explanation.account_sid is None or login.account_sid not in {None, explanation.account_sid}:
         return None
     return explanation

@@ -24,7 +24,7 @@ class ConsoleSettings(msgspec.Struct, frozen=True, kw_only=True):
     is_secure: bool = False
     """Whether people reach it over https: then the cookie is sent over nothing else."""
     requests_per_second: int = 10
-    """Of one visit, on average over `window_seconds`."""
+    """Of one login session, on average over `window_seconds`."""
     window_seconds: int = 5
     failed_logins: int = 10
     """Of one source address, within `login_window_seconds`."""

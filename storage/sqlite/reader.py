@@ -57,7 +57,7 @@ from storage.sqlite.wanted import alerts_scope, entries_scope
 Record = TypeVar("Record")
 
 _MINT_SLACK_SECONDS = 60.0
-"""How far the clock that minted a SID may have been ahead of the time in its record."""
+"""How far the clock of a SID may have been ahead of the time in its record."""
 
 
 def _columns(table: str, columns: str) -> str:

@@ -1,6 +1,6 @@
 """The tables and their numbered migrations; how the cells are encoded is `storage.sqlite.codec`.
 
-The SID is the key, and SIDs are minted in time order, so the large tables append. Tables are WITHOUT ROWID, except for
+The SID is the key, and SIDs are made in time order, so the large tables append. Tables are WITHOUT ROWID, except for
 `effects` and `alerts`, whose rows carry blobs: from about 1,000 bytes on, a row in a key's own tree costs a page.
 An interaction's and a participant's account follow from the session, an interaction's service too, unless the session
 lies in the file of another host: then the interaction's row has both.

@@ -12,7 +12,7 @@ import uvloop
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from actors.kernel.parts import HostSettings
+from actors.kernel.context import HostSettings
 from engine.core.model.errors import ApiError, Code, StoreUnavailable
 from engine.core.model.placement import owner_of
 from engine.core.model.records import Kind, Session

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from actors.kernel.parts import Egress
+from actors.kernel.context import Egress
 from engine.core.model.outbox import OutboxCallback, OutboxEntry, OutboxHangUp, OutboxMessage
 from engine.core.model.records import Address, Interaction, ServiceOptions
 from engine.core.model.requests import ServiceRequest

@@ -62,7 +62,7 @@ def codes(results: Sequence[ItemResult]) -> list[int | None]:
 async def erase_keys(world: World) -> None:
     """Forget the keys that are past their time, on every host."""
     for host in world.hosts.values():
-        await erase_old_keys(host._parts)
+        await erase_old_keys(host._context)
 
 
 async def count(world: World) -> int:

@@ -66,42 +66,42 @@ async def test_sessions_are_found_on_every_host(world: World) -> None:
         assert (await host.console.find_sessions("AC" + "0" * 32, sought("ride"), most=9)).sessions == ()
 
 
-async def test_a_visit_is_known_on_every_host_until_it_ends(world: World) -> None:
+async def test_a_login_is_known_on_every_host_until_it_ends(world: World) -> None:
     """Whichever host began it, whichever ends it."""
     first, last = world.hosts[0].console, world.hosts[world.count - 1].console
-    visit = await last.begin_visit(world.account.sid, "SK1")
+    login = await last.begin_login(world.account.sid, "SK1")
 
-    known = [await host.console.find_visit(visit.token, is_active=True) for host in world.hosts.values()]
-    await first.end_visit(visit.token)
+    known = [await host.console.find_login(login.token, is_active=True) for host in world.hosts.values()]
+    await first.end_login(login.token)
 
-    assert known == [visit] * world.count
-    assert [await host.console.find_visit(visit.token, is_active=True) for host in world.hosts.values()] == (
+    assert known == [login] * world.count
+    assert [await host.console.find_login(login.token, is_active=True) for host in world.hosts.values()] == (
         [None] * world.count
     )
 
 
-async def test_a_visit_idles_by_the_clock_of_its_host(world: World) -> None:
+async def test_a_login_idles_by_the_clock_of_its_host(world: World) -> None:
     """Half an hour, and looking on does not count."""
     console = world.hosts[0].console
-    visit = await console.begin_visit(None, "")
+    login = await console.begin_login(None, "")
 
     world.clock.move(1_700)
-    assert await console.find_visit(visit.token, is_active=False)
+    assert await console.find_login(login.token, is_active=False)
     world.clock.move(100)
-    assert await console.find_visit(visit.token, is_active=False) is None
+    assert await console.find_login(login.token, is_active=False) is None
 
 
-async def test_a_link_begins_one_operators_visit_on_any_host(world: World) -> None:
+async def test_a_link_begins_one_operators_login_on_any_host(world: World) -> None:
     """Made here, followed there, once."""
     first, last = world.hosts[0].console, world.hosts[world.count - 1].console
     code = await first.offer_link()
 
-    visit = await last.follow_link(code)
+    login = await last.follow_link(code)
     again = await first.follow_link(code)
 
-    assert visit is not None
-    assert (visit.account_sid, again) == (None, None)
-    assert await last.find_visit(visit.token, is_active=True) == visit
+    assert login is not None
+    assert (login.account_sid, again) == (None, None)
+    assert await last.find_login(login.token, is_active=True) == login
 
 
 @pytest.mark.parametrize("token", ["", "0", "7.x", "-1.x", "0.x", "\N{SUPERSCRIPT TWO}.x", "x" * 5000])
@@ -109,9 +109,9 @@ async def test_a_made_up_token_is_nobodys(world: World, token: str) -> None:
     """Nor a code."""
     console = world.hosts[0].console
 
-    assert await console.find_visit(token, is_active=True) is None
+    assert await console.find_login(token, is_active=True) is None
     assert await console.follow_link(token) is None
-    await console.end_visit(token)
+    await console.end_login(token)
 
 
 @pytest.mark.parametrize("host_count", [2, 3], indirect=True, ids=["two hosts", "three hosts"])
@@ -152,7 +152,11 @@ async def test_a_session_is_found_past_a_silent_host(world: World) -> None:
 async def test_a_host_that_has_not_started_says_so(world: World) -> None:
     """It answers, and is not ready."""
     host = Host(
-        store=world.stores[0], clock=world.clock, mint=world.mint, pick=lambda _count: 0, observer=world.observer
+        store=world.stores[0],
+        clock=world.clock,
+        id_factory=world.id_factory,
+        choose=lambda _count: 0,
+        observer=world.observer,
     )
 
     (status,) = await host.console.hosts()

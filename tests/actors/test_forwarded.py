@@ -7,12 +7,12 @@ import pytest
 
 from actors.cluster.forward import Forwarder
 from actors.cluster.mesh import Mesh
-from actors.kernel.parts import HostSettings, Parts
+from actors.kernel.context import HostContext, HostSettings
 from engine.core.model.errors import PeerUnavailable
 from engine.core.model.records import Kind
 from engine.core.routing.decide import NOT_IN_POOL, REBUILDING
 from engine.core.routing.traffic import Decision, InboundEvent
-from engine.runtime import OrderedMint
+from engine.runtime import OrderedIdFactory
 from storage.sqlite import SqliteStore
 from tests.actors.stores import WAIT_SECONDS
 from tests.actors.world import ALICE, N1, FakeClock, Observed
@@ -49,8 +49,8 @@ class NumberSide:
 async def decided(wire: Wire, observer: Observed, data_dir: Path) -> list[Decision]:
     """Forward the events in one turn of the loop, and wait for what becomes of them."""
     store = SqliteStore.open(data_dir, observer=observer)
-    parts = Parts(store, FakeClock(), OrderedMint(), lambda _: 0, observer, HostSettings())
-    forwarder = Forwarder(Mesh(wire), parts)
+    context = HostContext(store, FakeClock(), OrderedIdFactory(), lambda _: 0, observer, HostSettings())
+    forwarder = Forwarder(Mesh(wire), context)
     answers: list[asyncio.Future[Decision]] = [asyncio.get_running_loop().create_future() for _ in EVENTS]
     for event, answer in zip(EVENTS, answers, strict=True):
         forwarder.receive(1, event, answer.set_result)

@@ -1,4 +1,4 @@
-"""Hosts over real stores, everything else in the test's hand: clock, mint, pick, observer, network, the disks' mood."""
+"""Hosts over real stores, all else in the test's hand: clock, SIDs, choices, observer, network, disks that fail."""
 
 import asyncio
 import gc
@@ -14,7 +14,7 @@ import pytest
 from msgspec import UNSET, UnsetType
 
 from actors.host.host import Host
-from actors.kernel.parts import Egress, HostSettings
+from actors.kernel.context import Egress, HostSettings
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.records import (
     Account,
@@ -34,7 +34,7 @@ from engine.core.ports.observing import OperationEnd, SessionOperation
 from engine.core.ports.operations import Clock, ControlPlane, PageCursor, PoolEntry
 from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
-from engine.runtime import OrderedMint
+from engine.runtime import OrderedIdFactory
 from storage.sqlite.layout import host_dir
 from tests.actors.stores import WAIT_SECONDS, Mood, MoodyStore, Stores
 from tests.silent import SilentObserver
@@ -261,7 +261,7 @@ class World:
         self.settings = settings
         self.mood = Mood()
         bits = count_from(1)
-        self.mint = OrderedMint(self.clock, lambda: next(bits))
+        self.id_factory = OrderedIdFactory(self.clock, lambda: next(bits))
         self._data_dir = data_dir
         self._resources = count_from(1)
         self._cut: set[frozenset[int]] = set()
@@ -304,8 +304,8 @@ class World:
         self.hosts[place] = Host(
             store=store,
             clock=lambda: self.clock() + self.skews.get(place, 0.0),
-            mint=self.mint,
-            pick=lambda _count: 0,
+            id_factory=self.id_factory,
+            choose=lambda _count: 0,
             observer=self.observer,
             settings=self.settings,
             egress=self.egress,

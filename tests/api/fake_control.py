@@ -108,7 +108,7 @@ class FakeControl:
         self.asked: list[msgspec.Struct] = []
         self.batches: list[tuple[BatchItem, ...]] = []
 
-    def mint(self, kind: SidKind) -> str:
+    def new_sid(self, kind: SidKind) -> str:
         return sid_of(kind, next(self._counter))
 
     def _commit(self, request: msgspec.Struct | None = None) -> None:
@@ -161,7 +161,7 @@ class FakeControl:
     async def create_account(self, settings: AccountUpdate) -> Account:
         self._commit(settings)
         given = {"friendly_name": "", **settled(settings)}
-        sid = self.mint(SidKind.ACCOUNT)
+        sid = self.new_sid(SidKind.ACCOUNT)
         account = msgspec.convert({**given, "sid": sid, "auth_token": f"token-{sid}", "date_created": NOW}, Account)
         self.accounts_by_sid[sid] = account
         return account
@@ -182,7 +182,7 @@ class FakeControl:
 
     async def create_api_key(self, account_sid: str, friendly_name: str) -> tuple[ApiKey, str]:
         self._commit()
-        sid = self.mint(SidKind.API_KEY)
+        sid = self.new_sid(SidKind.API_KEY)
         key = ApiKey(
             sid=sid,
             account_sid=self.account(account_sid).sid,
@@ -210,7 +210,7 @@ class FakeControl:
             raise ApiError(Code.NUMBER_NOT_AVAILABLE, "this number is taken")
         kind = SidKind.PHONE_NUMBER if request.address.startswith("+") else SidKind.SHORT_CODE
         number = ProxyNumber(
-            sid=self.mint(kind),
+            sid=self.new_sid(kind),
             account_sid=account_sid,
             address=request.address,
             iso_country=request.iso_country or "US",
@@ -264,7 +264,7 @@ class FakeControl:
         if any(service.unique_name == request.unique_name for service in self.services.values()):
             raise ApiError(Code.SERVICE_NAME_TAKEN, "this name is taken")
         fields: dict[str, object] = {"account_sid": account_sid, "date_created": NOW, "date_updated": NOW}
-        service = msgspec.convert(fields | settled(request) | {"sid": self.mint(SidKind.SERVICE)}, Service)
+        service = msgspec.convert(fields | settled(request) | {"sid": self.new_sid(SidKind.SERVICE)}, Service)
         self.services[service.sid] = service
         return service
 
@@ -337,7 +337,7 @@ class FakeControl:
         self._commit(request)
         self.service(account_sid, service_sid)
         session = Session(
-            sid=self.mint(SidKind.SESSION),
+            sid=self.new_sid(SidKind.SESSION),
             service_sid=service_sid,
             account_sid=account_sid,
             unique_name=request.unique_name,
@@ -406,7 +406,7 @@ class FakeControl:
         self._commit(request)
         await self.session(account_sid, service_sid, session_sid)
         participant = Participant(
-            sid=self.mint(SidKind.PARTICIPANT),
+            sid=self.new_sid(SidKind.PARTICIPANT),
             session_sid=session_sid,
             service_sid=service_sid,
             account_sid=account_sid,
@@ -553,7 +553,7 @@ class FakeControl:
     ) -> Interaction:
         """Let something pass in a session."""
         interaction = Interaction(
-            sid=self.mint(SidKind.INTERACTION),
+            sid=self.new_sid(SidKind.INTERACTION),
             session_sid=session.sid,
             service_sid=session.service_sid,
             account_sid=session.account_sid,

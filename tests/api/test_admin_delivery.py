@@ -56,7 +56,7 @@ def owe(
     control: FakeControl, account: Account, content: OutboxCallback | OutboxMessage | OutboxAlert, *, is_dead: bool
 ) -> OutboxEntry:
     entry = OutboxEntry(
-        sid=control.mint(SidKind.OUTBOX_ENTRY),
+        sid=control.new_sid(SidKind.OUTBOX_ENTRY),
         account_sid=account.sid,
         content=content,
         date_created=NOW,
@@ -197,7 +197,7 @@ async def test_latest_events_of_an_account_are_shown_like_a_log(
 ) -> None:
     """The newest last, with what the webhook at fault answered."""
     for number in range(3):
-        sid = control.mint(SidKind.DEBUGGER_EVENT)
+        sid = control.new_sid(SidKind.DEBUGGER_EVENT)
         trace = WebhookTrace(url="https://shop.example/", problem="no answer in time") if number == 2 else None
         control.events[sid] = DebuggerEvent(
             code=Code.CALLBACK_FAILED,

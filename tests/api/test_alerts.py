@@ -22,7 +22,7 @@ TRACE = WebhookTrace(
 
 
 def raise_event(rest: Rest, code: int = Code.CALLBACK_FAILED, **fields: object) -> str:
-    sid = rest.control.mint(SidKind.DEBUGGER_EVENT)
+    sid = rest.control.new_sid(SidKind.DEBUGGER_EVENT)
     event = {"code": code, "account_sid": rest.account.sid, "message": "it failed", "at": NOW, "sid": sid, **fields}
     rest.control.events[sid] = DebuggerEvent(**event)  # type: ignore[arg-type]
     return sid

@@ -167,7 +167,7 @@ def test_sdk_reads_debugger_events(sdk: Client, control: FakeControl, account: A
     """Through the Monitor API's client, over several pages and filtered."""
     codes = [80902, 80908] * 4
     for code in codes:
-        sid = control.mint(SidKind.DEBUGGER_EVENT)
+        sid = control.new_sid(SidKind.DEBUGGER_EVENT)
         trace = WebhookTrace(url="https://shop.example/", body="no")
         control.events[sid] = DebuggerEvent(
             code=code, account_sid=account.sid, message="it failed", at=NOW, sid=sid, webhook=trace

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from engine.console.app import create_console
 from engine.console.settings import ConsoleSettings
 from engine.core.model.errors import Code
+from engine.core.model.logins import LoginSession, LoginSessions
 from engine.core.model.outbox import OutboxCallback, OutboxEntry
 from engine.core.model.overview import HostStatus, PoolReport, PoolReports
 from engine.core.model.records import (
@@ -27,7 +28,6 @@ from engine.core.model.records import (
 )
 from engine.core.model.requests import NumberRequest, ParticipantRequest, ServiceRequest, SessionRequest
 from engine.core.model.sids import SidKind
-from engine.core.model.visits import Visit, Visits
 from engine.core.pools.pool import PoolState
 from engine.core.ports.observing import LoginEnd
 from engine.core.ports.operations import Explanation
@@ -59,7 +59,7 @@ class FakePlane:
         self._control = control
         self._clock = clock
         self._secrets = count(1)
-        self.visits = Visits()
+        self.logins = LoginSessions()
         self.statuses: tuple[HostStatus, ...] = (HostStatus(name="host-0", is_ready=True, started_at=NOW),)
         self.silent: tuple[str, ...] = ()
         self.readings = 0
@@ -99,10 +99,10 @@ class FakePlane:
                 found.append(FoundSession(session, people))
         return FoundSessions(tuple(found[:most]), is_cut=len(found) > most, silent=self.silent)
 
-    async def begin_visit(self, account_sid: str | None, credential: str, proof: bytes = b"") -> Visit:
+    async def begin_login(self, account_sid: str | None, credential: str, proof: bytes = b"") -> LoginSession:
         """Let somebody in."""
         number = next(self._secrets)
-        visit = Visit(
+        login = LoginSession(
             token=f"0.token{number}",
             csrf=f"csrf{number}",
             account_sid=account_sid,
@@ -110,26 +110,26 @@ class FakePlane:
             begun_at=self._clock(),
             proof=proof,
         )
-        self.visits.begin(visit)
-        return visit
+        self.logins.begin(login)
+        return login
 
-    async def find_visit(self, token: str, *, is_active: bool) -> Visit | None:
-        """Find a visit."""
-        return self.visits.find(token, now=self._clock(), is_active=is_active)
+    async def find_login(self, token: str, *, is_active: bool) -> LoginSession | None:
+        """Find a login session."""
+        return self.logins.find(token, now=self._clock(), is_active=is_active)
 
-    async def end_visit(self, token: str) -> None:
-        """End a visit."""
-        self.visits.end(token)
+    async def end_login(self, token: str) -> None:
+        """End a login session."""
+        self.logins.end(token)
 
     async def offer_link(self) -> str:
         """Make a code."""
         code = f"0.code{next(self._secrets)}"
-        self.visits.offer(code, now=self._clock())
+        self.logins.offer(code, now=self._clock())
         return code
 
-    async def follow_link(self, code: str) -> Visit | None:
+    async def follow_link(self, code: str) -> LoginSession | None:
         """Use a code up."""
-        return await self.begin_visit(None, "") if self.visits.follow(code, now=self._clock()) else None
+        return await self.begin_login(None, "") if self.logins.follow(code, now=self._clock()) else None
 
 
 class ExplainedControl(FakeControl):
@@ -282,12 +282,12 @@ async def furnish(
         session_sid=session.sid,
         message=text,
         at=NOW,
-        sid=control.mint(SidKind.DEBUGGER_EVENT),
+        sid=control.new_sid(SidKind.DEBUGGER_EVENT),
         webhook=WebhookTrace(url=f"https://shop.example/{text}", problem=text),
     )
     control.events[event.sid] = event
     entry = OutboxEntry(
-        sid=control.mint(SidKind.OUTBOX_ENTRY),
+        sid=control.new_sid(SidKind.OUTBOX_ENTRY),
         account_sid=account.sid,
         service_sid=service.sid,
         session_sid=session.sid,

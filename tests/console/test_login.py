@@ -100,8 +100,8 @@ async def test_a_form_secret_that_is_not_ours_is_replaced(console: Console, know
 
 
 @pytest.mark.parametrize("path", ["/search", "/explain", "/logout"])
-async def test_a_form_that_was_not_made_for_the_visit_is_refused(console: Console, account: Account, path: str) -> None:
-    """Nothing is searched, and the visit goes on."""
+async def test_a_form_that_was_not_made_for_the_login_is_refused(console: Console, account: Account, path: str) -> None:
+    """Nothing is searched, and the login session goes on."""
     screen = await console.screen_of(account)
     fields = {"csrf": "csrf0", "text": "ride-1", "proxy": "+12125551000", "sender": "+14155550110"}
 
@@ -111,11 +111,11 @@ async def test_a_form_that_was_not_made_for_the_visit_is_refused(console: Consol
     assert (await screen.get()).status_code == 200
 
 
-async def test_logging_out_ends_the_visit(console: Console, account: Account) -> None:
+async def test_logging_out_ends_the_login(console: Console, account: Account) -> None:
     """The cookie is forgotten, and would be of no use to a thief."""
     screen = await console.screen_of(account)
     stolen = screen.http.cookies["maskline_console"]
-    csrf = next(iter(console.plane.visits._entries.values())).visit.csrf
+    csrf = next(iter(console.plane.logins._entries.values())).login.csrf
 
     left = await screen.http.post("/console/logout", data={"csrf": csrf})
     thief = console.screen()
@@ -125,7 +125,7 @@ async def test_logging_out_ends_the_visit(console: Console, account: Account) ->
     assert (await thief.get()).status_code == (await screen.get()).status_code == 303
 
 
-async def test_a_visit_ends_when_its_token_or_its_account_is_good_no_more(console: Console, account: Account) -> None:
+async def test_a_login_ends_when_its_token_or_its_account_is_good_no_more(console: Console, account: Account) -> None:
     """Not while two tokens are good; a disabled account's ends at once, and is not taken up again."""
     screen = await console.screen_of(account)
     await console.control.rotate_token(account.sid, TokenRotation())
@@ -143,7 +143,7 @@ async def test_a_visit_ends_when_its_token_or_its_account_is_good_no_more(consol
     assert (during, after, with_the_new_one, disabled, refused) == (200, 303, 200, 303, 403)
 
 
-async def test_a_visit_ends_with_the_key_that_opened_it(console: Console, account: Account) -> None:
+async def test_a_login_ends_with_the_key_that_opened_it(console: Console, account: Account) -> None:
     """And with its account."""
     key, secret = await console.control.create_api_key(account.sid, "on call")
     screen, other = console.screen(), await console.screen_of(account)
@@ -157,7 +157,7 @@ async def test_a_visit_ends_with_the_key_that_opened_it(console: Console, accoun
     assert (await other.get()).status_code == 303
 
 
-async def test_a_page_left_open_keeps_no_visit_alive(console: Console, account: Account) -> None:
+async def test_a_page_left_open_keeps_no_login_alive(console: Console, account: Account) -> None:
     """The script's requests and the page's own reload do not count as activity."""
     screen = await console.screen_of(account)
 
@@ -184,7 +184,7 @@ async def test_somebody_active_stays_for_twelve_hours(console: Console, account:
 
 
 async def test_a_source_that_fails_too_often_has_to_wait(account: Account, console: Console) -> None:
-    """Right credentials too; other sources and visits that have begun do not."""
+    """Right credentials too; other sources and login sessions that have begun do not."""
     inside, guesser = await console.screen_of(account), console.screen(source="198.51.100.7")
 
     statuses = [(await guesser.log_in(account.sid, str(place))).status_code for place in range(11)]

@@ -17,21 +17,21 @@ PLAIN = NumberRules()
 
 
 def counting() -> Callable[[SidKind], str]:
-    minted = 0
+    made = 0
 
-    def mint(kind: SidKind) -> str:
-        nonlocal minted
-        minted += 1
-        return ordered_sid(kind, milliseconds=minted, counter=0, random_bits=0)
+    def new_sid(kind: SidKind) -> str:
+        nonlocal made
+        made += 1
+        return ordered_sid(kind, milliseconds=made, counter=0, random_bits=0)
 
-    return mint
+    return new_sid
 
 
-mint = counting()
+new_sid = counting()
 
 
 def endpoint(identifier: Address, proxy: Address) -> Endpoint:
-    return Endpoint(mint(SidKind.PARTICIPANT), identifier, proxy)
+    return Endpoint(new_sid(SidKind.PARTICIPANT), identifier, proxy)
 
 
 def pairing(
@@ -41,7 +41,7 @@ def pairing(
     date_expiry: float | None = None,
     idle_since: float = NOW,
 ) -> ActiveSession:
-    sid = mint(SidKind.SESSION)
+    sid = new_sid(SidKind.SESSION)
     return ActiveSession(
         sid,
         "KS" + "1" * 32,
@@ -81,4 +81,4 @@ def arrival(kind: Kind, sender: Address, to: Address = P1) -> InboundEvent:
 
 
 def ruled(bindings: Bindings, event: InboundEvent, *, rules: NumberRules = PLAIN, now: float = NOW) -> Ruling:
-    return decide(bindings, event, rules=rules, now=now, mint=mint)
+    return decide(bindings, event, rules=rules, now=now, id_factory=new_sid)

@@ -57,7 +57,7 @@ def around(
     history: Mapping[Address, float] | None = None,
     behavior: NumberSelectionBehavior = NumberSelectionBehavior.PREFER_STICKY,
     chat_instance_sid: str | None = None,
-    pick: Callable[[int], int] = lambda _count: 0,
+    choose: Callable[[int], int] = lambda _count: 0,
 ) -> Surroundings:
     owned = set(owned)
     return Surroundings(
@@ -74,7 +74,7 @@ def around(
         bindings=bindings or BindingIndex(),
         owns=owned.__contains__,
         history=lambda _identifier: history or {},
-        pick=pick,
+        choose=choose,
     )
 
 
@@ -255,7 +255,7 @@ def test_a_pool_of_one_asks_for_no_history() -> None:
         bindings=surroundings.bindings,
         owns=surroundings.owns,
         history=history,
-        pick=surroundings.pick,
+        choose=surroundings.choose,
     )
 
     assert chosen(ParticipantRequest(identifier=ALICE), lone).number.address == N1

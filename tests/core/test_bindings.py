@@ -10,7 +10,7 @@ from engine.core.model.sids import SidKind
 from engine.core.routing.route_cache import FlatTable, pack
 from engine.core.routing.traffic import Outcome, Reason
 from engine.core.sessions.bindings import MOST_RECENTLY_EXPIRED, ActiveSession, Bindings
-from tests.core.pairings import ALICE, BOB, CAROL, P1, P2, arrival, bound, couple, endpoint, mint, pairing, ruled
+from tests.core.pairings import ALICE, BOB, CAROL, P1, P2, arrival, bound, couple, endpoint, new_sid, pairing, ruled
 
 BOTH_KINDS = pytest.mark.parametrize("kind", [Kind.VOICE, Kind.MESSAGE])
 
@@ -145,7 +145,7 @@ def test_a_number_has_no_cached_routes_before_anything_is_asked() -> None:
 def test_a_new_session_replaces_an_expired_one() -> None:
     """Once bound again, and after that session ends, the old expiry is history."""
     bindings = Bindings()
-    bindings.remember_expired(ALICE, mint(SidKind.SESSION))
+    bindings.remember_expired(ALICE, new_sid(SidKind.SESSION))
     session = couple()
 
     bindings.bind(ALICE, session)
@@ -158,7 +158,7 @@ def test_a_bound_identifier_does_not_count_as_expired() -> None:
     """A permissive session beneath the expired one is met as before."""
     bindings = bound(couple())
 
-    bindings.remember_expired(ALICE, mint(SidKind.SESSION))
+    bindings.remember_expired(ALICE, new_sid(SidKind.SESSION))
 
     assert bindings.recently_expired(ALICE) is None
 
@@ -166,7 +166,7 @@ def test_a_bound_identifier_does_not_count_as_expired() -> None:
 def test_only_the_session_named_is_forgotten() -> None:
     """Erasing an older session leaves the newer one's expiry known."""
     bindings = Bindings()
-    older, newer = mint(SidKind.SESSION), mint(SidKind.SESSION)
+    older, newer = new_sid(SidKind.SESSION), new_sid(SidKind.SESSION)
     bindings.remember_expired(ALICE, newer)
 
     bindings.forget_expired(ALICE, older)
@@ -181,7 +181,7 @@ def test_a_number_remembers_only_so_many_expired_sessions() -> None:
     bindings = Bindings()
 
     for index in range(MOST_RECENTLY_EXPIRED + 1):
-        bindings.remember_expired(f"+1212555{index:04d}", mint(SidKind.SESSION))
+        bindings.remember_expired(f"+1212555{index:04d}", new_sid(SidKind.SESSION))
 
     assert bindings.recently_expired("+12125550000") is None
     assert bindings.recently_expired("+12125550001") is not None

@@ -64,7 +64,7 @@ def choose(
     behavior: NumberSelectionBehavior = NumberSelectionBehavior.PREFER_STICKY,
     held: Collection[Address] = (),
     history: Mapping[Address, float] = NO_HISTORY,
-    pick: Callable[[int], int] = first,
+    choose: Callable[[int], int] = first,
     joins_us_and_canada: bool = False,
 ) -> Address:
     return pool.select(
@@ -74,7 +74,7 @@ def choose(
         behavior=behavior,
         held=held,
         history=history,
-        pick=pick,
+        choose=choose,
         joins_us_and_canada=joins_us_and_canada,
     ).address
 
@@ -265,15 +265,15 @@ def test_avoid_sticky_gives_a_number_never_had_then_the_one_had_longest_ago() ->
 
 
 def test_the_least_used_number_comes_first() -> None:
-    """Idle numbers before busy ones; equals by the pick (behaviour 6.3 step 8)."""
+    """Idle numbers before busy ones; equals by `choose` (behaviour 6.3 step 8)."""
     pool = pool_of(N1, N2, N3)
     pool.use(N1)
 
-    assert {choose(pool, ALICE, pick=first), choose(pool, ALICE, pick=last)} == {N2, N3}
+    assert {choose(pool, ALICE, choose=first), choose(pool, ALICE, choose=last)} == {N2, N3}
     pool.use(N2)
     pool.use(N3)
     pool.release(N1)
-    assert choose(pool, ALICE, pick=last) == N1
+    assert choose(pool, ALICE, choose=last) == N1
 
 
 def test_use_is_counted_for_reserved_numbers_and_kept_through_changes() -> None:
@@ -402,7 +402,7 @@ def test_selection_agrees_with_a_walk_of_the_pool(
     had = {address: when for address, when in history.items() if address in free}
     new = {address: count for address, count in free.items() if address not in history}
 
-    wishes = {"held": held, "history": history, "pick": lambda count: seed % count}
+    wishes = {"held": held, "history": history, "choose": lambda count: seed % count}
     if not free:
         refusal_of(pool, identifier, mode=mode, geo=geo, behavior=behavior, **wishes)
         return
@@ -419,7 +419,7 @@ def test_selection_agrees_with_a_walk_of_the_pool(
 
 @given(st.lists(st.tuples(st.sampled_from(["use", "release", "reserve", "free", "remove", "add"]), st.integers(0, 7))))
 def test_any_history_of_the_pool_leaves_the_order_right(steps: list[tuple[str, int]]) -> None:
-    """After every step the least used unreserved number is chosen, whichever the pick."""
+    """After every step the least used unreserved number is chosen, whatever `choose` returns."""
     pool = pool_of(*ADDRESSES[:3])
     for step, index in steps:
         _apply(pool, step, number(ADDRESSES[index % 5]))
@@ -428,8 +428,8 @@ def test_any_history_of_the_pool_leaves_the_order_right(steps: list[tuple[str, i
         used = sum(count > 0 for count in open_numbers.values())
         assert pool.state() == PoolState(len(open_numbers) - used, used, len(pool) - len(open_numbers))
         if open_numbers:
-            for pick in (first, last):
-                assert open_numbers[choose(pool, ALICE, pick=pick)] == min(open_numbers.values())
+            for by in (first, last):
+                assert open_numbers[choose(pool, ALICE, choose=by)] == min(open_numbers.values())
         elif len(pool):
             assert refusal_of(pool, ALICE) is Code.NO_UNRESERVED_PROXY
 

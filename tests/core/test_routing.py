@@ -49,7 +49,7 @@ from tests.core.pairings import (
     couple,
     endpoint,
     message,
-    mint,
+    new_sid,
     pairing,
     ruled,
 )
@@ -150,10 +150,10 @@ def test_a_routed_message_leaves_body_and_media() -> None:
 
 
 def test_a_decision_for_information_leaves_nothing_to_record() -> None:
-    """Without a mint: who would be reached is the same, and no interaction is made."""
+    """Without an id factory: who would be reached is the same, and no interaction is made."""
     session = couple()
 
-    ruling = decide(bound(session), call(ALICE), rules=PLAIN, now=NOW, mint=None)
+    ruling = decide(bound(session), call(ALICE), rules=PLAIN, now=NOW, id_factory=None)
 
     assert ruling.interaction is None
     assert (ruling.decision.outcome, ruling.decision.to, ruling.decision.caller_id) == (Outcome.ROUTED, BOB, P2)
@@ -447,7 +447,7 @@ def test_the_rules_of_a_number_come_from_its_owners(
 def test_an_active_session_is_its_record_and_live_participants() -> None:
     """What the hot path needs, and nothing else."""
     session = Session(
-        sid=mint(SidKind.SESSION),
+        sid=new_sid(SidKind.SESSION),
         service_sid="KS" + "1" * 32,
         account_sid="AC" + "1" * 32,
         status=SessionStatus.IN_PROGRESS,
@@ -458,7 +458,7 @@ def test_an_active_session_is_its_record_and_live_participants() -> None:
         date_updated=NOW,
     )
     participant = Participant(
-        sid=mint(SidKind.PARTICIPANT),
+        sid=new_sid(SidKind.PARTICIPANT),
         session_sid=session.sid,
         service_sid=session.service_sid,
         account_sid=session.account_sid,

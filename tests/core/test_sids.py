@@ -1,4 +1,4 @@
-"""SIDs: their form, their packing, and that they sort by the time they were minted."""
+"""SIDs: their form, their packing, and that they sort by the time they were made."""
 
 import pytest
 from hypothesis import given
@@ -42,7 +42,7 @@ def test_an_ordered_sid_has_the_form_of_its_kind(
 def test_a_later_sid_sorts_after_an_earlier_one_whatever_its_random_bits(
     earlier: tuple[int, int], later: tuple[int, int], bits: tuple[int, int]
 ) -> None:
-    """Clock first, then counter: the order of text and the order of packed bytes are the order of minting."""
+    """Clock first, then counter: the order of text and the order of packed bytes are the order of making."""
     earlier, later = sorted((earlier, later))
     first, second = (
         ordered_sid(SidKind.INTERACTION, milliseconds=milliseconds, counter=counter, random_bits=random_bits)
@@ -57,7 +57,7 @@ def test_a_later_sid_sorts_after_an_earlier_one_whatever_its_random_bits(
 def test_no_sid_minted_at_a_time_sorts_before_the_first_of_that_time(
     milliseconds: int, counter: int, random_bits: int
 ) -> None:
-    """A range scan from `first_sid_at` misses nothing minted since."""
+    """A range scan from `first_sid_at` misses nothing made since."""
     sid = ordered_sid(SidKind.INTERACTION, milliseconds=milliseconds, counter=counter, random_bits=random_bits)
 
     assert first_sid_at(SidKind.INTERACTION, at=milliseconds / 1000) <= sid

@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 from actors.host.host import Host
-from actors.kernel.parts import SECONDS_PER_DAY
+from actors.kernel.context import SECONDS_PER_DAY
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
 from engine.core.model.requests import AccountUpdate
-from engine.runtime import OrderedMint
+from engine.runtime import OrderedIdFactory
 from engine.telemetry.observer import Telemetry
 from storage.sqlite.store import SqliteStore
 from tests.e2e.carrier import DROPPED, REJECTED
@@ -324,7 +324,7 @@ async def test_a_session_closed_for_ninety_days_is_erased(tmp_path: Path) -> Non
     telemetry = Telemetry()
     store = SqliteStore.open(tmp_path / "data", observer=telemetry)
     await store.start()
-    host = Host(store=store, clock=clock, mint=OrderedMint(clock), pick=lambda _: 0, observer=telemetry)
+    host = Host(store=store, clock=clock, id_factory=OrderedIdFactory(clock), choose=lambda _: 0, observer=telemetry)
     await host.start()
     account = await host.control.create_account(AccountUpdate())
     settings = ApiSettings(public_base_url="http://maskline", rate_limit_per_second=0)

@@ -34,7 +34,7 @@ from tests.storage.material import (
     alert,
     interaction,
     interactions_since,
-    mint,
+    new_sid,
     number,
     outbox_entry,
     participant,
@@ -177,7 +177,7 @@ def add_session(world: World, service_sid: str, proxies: Sequence[str], *, at: f
         world.entries += [outbox_entry(made, content=told, at=at), outbox_entry(made, content=sent, at=at)]
     event = alert(at=at)
     world.alerts.append(event)
-    ended = OutboxHangUp(carrier="main", call_sid=mint(SidKind.CALL))
+    ended = OutboxHangUp(carrier="main", call_sid=new_sid(SidKind.CALL))
     world.entries += [
         outbox_entry(made, content=ended, at=at),
         outbox_entry(made, content=OutboxAlert(url="https://debug.example/", event=event), at=at),

@@ -1,4 +1,4 @@
-"""What the storage tests are made of: plausible records, a counting mint, an observer that remembers."""
+"""What the storage tests are made of: plausible records, a counting id factory, an observer that remembers."""
 
 import sqlite3
 from collections.abc import Callable
@@ -41,23 +41,23 @@ class Observed(SilentObserver):
         self.durations.append((seconds, sync_seconds))
 
 
-def counting_mint() -> Callable[[SidKind], str]:
-    """Return a mint whose SIDs differ by a millisecond."""
-    minted = 0
+def counting_id_factory() -> Callable[[SidKind], str]:
+    """Return an id factory whose SIDs differ by a millisecond."""
+    made = 0
 
-    def mint(kind: SidKind) -> str:
-        nonlocal minted
-        minted += 1
-        return ordered_sid(kind, milliseconds=int(START * 1000) + minted, counter=0, random_bits=minted * 7919)
+    def new_sid(kind: SidKind) -> str:
+        nonlocal made
+        made += 1
+        return ordered_sid(kind, milliseconds=int(START * 1000) + made, counter=0, random_bits=made * 7919)
 
-    return mint
+    return new_sid
 
 
-mint = counting_mint()
+new_sid = counting_id_factory()
 """SIDs that no two tests of a run share."""
 
-ACCOUNT_SID = mint(SidKind.ACCOUNT)
-SERVICE_SID = mint(SidKind.SERVICE)
+ACCOUNT_SID = new_sid(SidKind.ACCOUNT)
+SERVICE_SID = new_sid(SidKind.SERVICE)
 
 
 def account(sid: str = ACCOUNT_SID) -> Account:
@@ -73,7 +73,7 @@ def service(sid: str = SERVICE_SID, *, unique_name: str = "rides") -> Service:
 def number(address: str, *, service_sid: str | None = SERVICE_SID) -> ProxyNumber:
     is_pooled = service_sid is not None
     return ProxyNumber(
-        sid=mint(SidKind.PHONE_NUMBER),
+        sid=new_sid(SidKind.PHONE_NUMBER),
         account_sid=ACCOUNT_SID,
         address=address,
         iso_country="US",
@@ -96,7 +96,7 @@ def session(
     status: SessionStatus = SessionStatus.OPEN,
 ) -> Session:
     return Session(
-        sid=mint(SidKind.SESSION),
+        sid=new_sid(SidKind.SESSION),
         service_sid=service_sid,
         account_sid=ACCOUNT_SID,
         unique_name=unique_name,
@@ -113,13 +113,13 @@ def participant(
     of: Session, *, identifier: str = "+15005550001", proxy: str = "+15105550001", at: float = START
 ) -> Participant:
     return Participant(
-        sid=mint(SidKind.PARTICIPANT),
+        sid=new_sid(SidKind.PARTICIPANT),
         session_sid=of.sid,
         service_sid=of.service_sid,
         account_sid=of.account_sid,
         identifier=identifier,
         proxy_identifier=proxy,
-        proxy_identifier_sid=mint(SidKind.PHONE_NUMBER),
+        proxy_identifier_sid=new_sid(SidKind.PHONE_NUMBER),
         date_created=at,
         date_updated=at,
     )
@@ -142,9 +142,9 @@ def interaction(
     status: LegStatus | None = LegStatus.RINGING,
     at: float = START,
 ) -> Interaction:
-    inbound = Leg(participant_sid=sender.sid, resource_sid=mint(SidKind.CALL), status=status) if sender else Leg()
+    inbound = Leg(participant_sid=sender.sid, resource_sid=new_sid(SidKind.CALL), status=status) if sender else Leg()
     return Interaction(
-        sid=mint(SidKind.INTERACTION),
+        sid=new_sid(SidKind.INTERACTION),
         session_sid=of.sid,
         service_sid=of.service_sid,
         account_sid=of.account_sid,
@@ -164,7 +164,7 @@ def callback(of: Session, *, url: str = "https://app.example/callback", at: floa
 
 def outbox_entry(of: Session, *, content: OutboxContent | None = None, at: float = START) -> OutboxEntry:
     return OutboxEntry(
-        sid=mint(SidKind.OUTBOX_ENTRY),
+        sid=new_sid(SidKind.OUTBOX_ENTRY),
         account_sid=of.account_sid,
         service_sid=of.service_sid,
         session_sid=of.sid,
@@ -175,7 +175,7 @@ def outbox_entry(of: Session, *, content: OutboxContent | None = None, at: float
 
 def alert(*, account_sid: str = ACCOUNT_SID, code: Code = Code.NO_ACTIVE_SESSION, at: float = START) -> DebuggerEvent:
     return DebuggerEvent(
-        sid=mint(SidKind.DEBUGGER_EVENT),
+        sid=new_sid(SidKind.DEBUGGER_EVENT),
         code=code,
         account_sid=account_sid,
         service_sid=SERVICE_SID,

@@ -8,7 +8,7 @@ from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import AlertFilter, Page, PageCursor
 from storage.sqlite import SqliteStore
-from tests.storage.material import ACCOUNT_SID, START, alert, mint
+from tests.storage.material import ACCOUNT_SID, START, alert, new_sid
 
 pytestmark = pytest.mark.anyio
 
@@ -22,14 +22,14 @@ async def test_an_event_is_read_by_its_sid(store: SqliteStore) -> None:
     await store.write([AlertRaised(event)])
 
     assert store.alert(event.sid) == event
-    assert store.alert(mint(SidKind.DEBUGGER_EVENT)) is None
+    assert store.alert(new_sid(SidKind.DEBUGGER_EVENT)) is None
     assert store.alert("NO") is None
 
 
 async def test_events_come_newest_first_in_pages(store: SqliteStore) -> None:
     """Those of another account are elsewhere."""
     events = [alert(at=START + n) for n in range(3)]
-    other = alert(account_sid=mint(SidKind.ACCOUNT))
+    other = alert(account_sid=new_sid(SidKind.ACCOUNT))
     await store.write([AlertRaised(one) for one in (*events, other)])
 
     first = await store.alerts_page(ACCOUNT_SID, AlertFilter(), PageCursor(limit=2))
@@ -62,7 +62,7 @@ async def test_events_are_narrowed(store: SqliteStore) -> None:
 
 async def test_retention_takes_what_is_older(store: SqliteStore) -> None:
     """Also what was raised in the same group; whose events they are makes no difference."""
-    old, foreign, kept = alert(at=START), alert(account_sid=mint(SidKind.ACCOUNT), at=START), alert(at=START + 1)
+    old, foreign, kept = alert(at=START), alert(account_sid=new_sid(SidKind.ACCOUNT), at=START), alert(at=START + 1)
     late = alert(at=START)
 
     await store.write([*map(AlertRaised, (old, foreign, kept)), AlertsErased(START + 1), AlertRaised(late)])

@@ -20,7 +20,7 @@ from storage.sqlite import SqliteStore, apart
 from storage.sqlite.active import chunks_in, sessions_of
 from storage.sqlite.chunk import CHUNK_SESSIONS
 from storage.sqlite.datadir import DATABASE
-from tests.storage.material import ACCOUNT_SID, SERVICE_SID, START, mint, participant, session
+from tests.storage.material import ACCOUNT_SID, SERVICE_SID, START, new_sid, participant, session
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +33,7 @@ ALIKE = "KS" + ACCOUNT_SID[2:]
 async def database(store: SqliteStore, tmp_path: Path) -> Path:
     """Fill a database with sessions of all sorts, the ended too."""
     dice = random.Random(7)  # noqa: S311 - repeatable
-    services = [SERVICE_SID, ALIKE, mint(SidKind.SERVICE)]
+    services = [SERVICE_SID, ALIKE, new_sid(SidKind.SERVICE)]
     proxies = ["+15105550001", "+15105550002", "12345", "+12345"]
     for start in range(0, MANY + 50, 500):
         changes: list[Change] = []

@@ -9,7 +9,7 @@ from engine.core.model.errors import StoreUnavailable
 from engine.core.model.sids import SidKind
 from engine.core.sessions.batch import ItemKey, KeyUse
 from storage.sqlite import SqliteStore
-from tests.storage.material import SERVICE_SID, START, Observed, mint, service, session
+from tests.storage.material import SERVICE_SID, START, Observed, new_sid, service, session
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +24,7 @@ def used(number: int, session_sid: str, *, at: float = START, service_sid: str =
 
 async def test_a_key_is_there_with_the_session_it_was_used_for(tmp_path: Path) -> None:
     """After a restart as before; a key of another service is another key."""
-    made, other_service = session(), mint(SidKind.SERVICE)
+    made, other_service = session(), new_sid(SidKind.SERVICE)
     store = SqliteStore.open(tmp_path, observer=Observed())
     await store.write([SessionCreated(made, ()), used(1, made.sid)])
     before = store.batch_key(SERVICE_SID, key(1).digest)
@@ -70,7 +70,7 @@ async def test_the_oldest_keys_are_erased_first(store: SqliteStore) -> None:
 
 async def test_keys_go_with_their_service(store: SqliteStore) -> None:
     """Those of another stay; a store without keys has no oldest one."""
-    other = mint(SidKind.SERVICE)
+    other = new_sid(SidKind.SERVICE)
     nothing = await store.oldest_batch_key()
     await store.write([ServiceSaved(service()), used(1, session().sid), used(1, session().sid, service_sid=other)])
 

@@ -26,7 +26,7 @@ from engine.core.model.records import ClosedReason, Leg, LegStatus, SessionStatu
 from engine.core.model.sids import SidKind
 from storage.sqlite import ChangeRefused, SqliteStore
 from storage.sqlite.chunk import CHUNK_SESSIONS
-from tests.storage.material import START, Observed, interaction, mint, number, participant, service, session
+from tests.storage.material import START, Observed, interaction, new_sid, number, participant, service, session
 
 pytestmark = pytest.mark.anyio
 
@@ -137,7 +137,7 @@ async def test_what_must_be_unique_is(store: SqliteStore, kind: str) -> None:
     made, call = session(unique_name="ride"), interaction(session())
     again: dict[str, tuple[Change, Change]] = {
         "session": (SessionCreated(made, ()), SessionCreated(session(unique_name="ride"), ())),
-        "service": (ServiceSaved(service()), ServiceSaved(service(mint(SidKind.SERVICE)))),
+        "service": (ServiceSaved(service()), ServiceSaved(service(new_sid(SidKind.SERVICE)))),
         "number": (NumberSaved(number("+15105550001")), NumberSaved(number("+15105550001", service_sid=None))),
         "interaction": (InteractionRecorded(call), InteractionRecorded(call)),
     }
@@ -152,7 +152,7 @@ async def test_what_must_be_unique_is(store: SqliteStore, kind: str) -> None:
 async def test_a_name_is_free_once_its_session_is_erased(store: SqliteStore) -> None:
     """Also within one group; a closed session keeps its name."""
     first, second, third = (session(unique_name="ride") for _ in range(3))
-    elsewhere = session(unique_name="ride", service_sid=mint(SidKind.SERVICE))
+    elsewhere = session(unique_name="ride", service_sid=new_sid(SidKind.SERVICE))
 
     await store.write([SessionCreated(first, ()), SessionCreated(elsewhere, ())])
     errors = await outcomes(store, [SessionErased(first.sid)], [SessionCreated(second, ())])

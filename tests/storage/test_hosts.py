@@ -30,7 +30,7 @@ from tests.storage.material import (
     account,
     interaction,
     interactions_since,
-    mint,
+    new_sid,
     participant,
     service,
     session,
@@ -123,7 +123,7 @@ async def test_erasing_a_service_elsewhere_erases_its_interactions_here(store: S
     """Those of sessions here and elsewhere, and none of another service."""
     here = session()
     near, far = interaction(here), elsewhere(session())
-    kept = elsewhere(session(service_sid=mint(SidKind.SERVICE)))
+    kept = elsewhere(session(service_sid=new_sid(SidKind.SERVICE)))
     await store.write([ServiceSaved(service()), SessionCreated(here, ()), InteractionRecorded(near), far, kept])
 
     await store.write([ServiceErased(here.service_sid, START + 1)])
@@ -169,7 +169,7 @@ async def test_the_registry_version_outlives_a_restart(tmp_path: Path) -> None:
 async def test_a_refused_registry_change_leaves_the_version(store: SqliteStore) -> None:
     """Both are of one changeset, in whatever order they stand in it."""
     await store.write([ServiceSaved(service()), RegistryAdvanced(1)])
-    double: list[Change] = [RegistryAdvanced(2), ServiceSaved(service(mint(SidKind.SERVICE)))]
+    double: list[Change] = [RegistryAdvanced(2), ServiceSaved(service(new_sid(SidKind.SERVICE)))]
 
     with pytest.raises(ChangeRefused):
         await store.write(double)

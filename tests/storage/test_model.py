@@ -42,7 +42,7 @@ from storage.sqlite import SqliteStore
 from tests.storage.material import (
     START,
     Observed,
-    counting_mint,
+    counting_id_factory,
     interaction,
     interactions_since,
     number,
@@ -74,7 +74,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.model = Model()
         self.changes: list[Change] = []
         self.group: list[list[Change]] = []
-        self.mint = counting_mint()
+        self.id_factory = counting_id_factory()
         self.runner = asyncio.Runner()
         self.directory = tempfile.TemporaryDirectory()
         self.store = self._open()
@@ -95,7 +95,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(at=TIMES, pick=PICK, size=st.integers(0, 2), is_closed=st.booleans(), is_named=st.booleans())
     def create_session(self, at: float, pick: int, size: int, *, is_closed: bool, is_named: bool) -> None:
-        sid = self.mint(SidKind.SESSION)
+        sid = self.id_factory(SidKind.SESSION)
         made = session(
             at=at,
             service_sid=SERVICES[pick % len(SERVICES)],
@@ -178,7 +178,7 @@ class StoreMachine(RuleBasedStateMachine):
         one = self.model.participants[self._some(self.model.participants, pick)]
         of = self.model.sessions[one.session_sid]
         passed = interaction(of, kind=kind, sender=None if is_pushed else one, receiver=one, at=at)
-        self._add(InteractionRecorded(msgspec.structs.replace(passed, sid=self.mint(SidKind.INTERACTION))))
+        self._add(InteractionRecorded(msgspec.structs.replace(passed, sid=self.id_factory(SidKind.INTERACTION))))
 
     @precondition(lambda self: self.model.interactions)
     @rule(at=TIMES, pick=PICK, inbound=st.sampled_from(LegStatus), outbound=st.sampled_from(LegStatus))
@@ -214,7 +214,7 @@ class StoreMachine(RuleBasedStateMachine):
     def save_number(self, pick: int) -> None:
         pooled = number(f"+1510555{pick % 3:04}", service_sid=SERVICES[pick % 2])
         owner = next((one.sid for one in self.model.numbers.values() if one.address == pooled.address), None)
-        self._add(NumberSaved(msgspec.structs.replace(pooled, sid=owner or self.mint(SidKind.PHONE_NUMBER))))
+        self._add(NumberSaved(msgspec.structs.replace(pooled, sid=owner or self.id_factory(SidKind.PHONE_NUMBER))))
 
     @precondition(lambda self: self.model.numbers)
     @rule(pick=PICK)
@@ -296,7 +296,7 @@ class StoreMachine(RuleBasedStateMachine):
             proxy=PROXIES[pick % len(PROXIES)],
             at=at,
         )
-        return msgspec.structs.replace(person, sid=self.mint(SidKind.PARTICIPANT))
+        return msgspec.structs.replace(person, sid=self.id_factory(SidKind.PARTICIPANT))
 
     def _some(self, records: dict[str, Any], pick: int) -> str:
         """Pick among the latest few, so that changes meet on one record."""

@@ -30,7 +30,7 @@ from tests.storage.material import (
     alert,
     callback,
     interaction,
-    mint,
+    new_sid,
     outbox_entry,
     session,
 )
@@ -53,7 +53,7 @@ async def test_pending_entries_are_read_back_in_windows(store: SqliteStore) -> N
     """By account and destination, oldest first, from after the last one seen."""
     made = session()
     here = [outbox_entry(made) for _ in range(5)]
-    other = msgspec.structs.replace(here[0], sid=mint(SidKind.OUTBOX_ENTRY), account_sid=mint(SidKind.ACCOUNT))
+    other = msgspec.structs.replace(here[0], sid=new_sid(SidKind.OUTBOX_ENTRY), account_sid=new_sid(SidKind.ACCOUNT))
     there = outbox_entry(made, content=callback(made, url="https://other.example/callback"))
     await store.write([SessionCreated(made, ()), *added([*here, there, other])])
     queue = here[0].queue
@@ -70,10 +70,10 @@ async def test_pending_entries_are_read_back_in_windows(store: SqliteStore) -> N
 async def test_queues_are_those_of_pending_entries(store: SqliteStore) -> None:
     """Accounts; scheme, host and port of URLs, carriers by name; neither the dead nor the settled name one."""
     made = session()
-    other = msgspec.structs.replace(outbox_entry(made), account_sid=mint(SidKind.ACCOUNT))
+    other = msgspec.structs.replace(outbox_entry(made), account_sid=new_sid(SidKind.ACCOUNT))
     urls = ("https://b.example/1", "https://b.example/2", "https://b.example:8443/", "http://a.example/?q")
     entry = [outbox_entry(made, content=callback(made, url=url)) for url in urls]
-    call = outbox_entry(made, content=OutboxHangUp(carrier="backbone", call_sid=mint(SidKind.CALL)))
+    call = outbox_entry(made, content=OutboxHangUp(carrier="backbone", call_sid=new_sid(SidKind.CALL)))
     told = outbox_entry(made, content=OutboxAlert(url="https://debugger.example/", event=alert()))
     dead, done = (
         outbox_entry(made, content=callback(made, url=f"https://{name}.example/")) for name in ("dead", "done")
@@ -129,7 +129,7 @@ async def test_reviving_starts_from_the_first_attempt(store: SqliteStore) -> Non
     await store.write(added([dead, tried]))
     await store.write([failed(dead, attempts=7, error="answered 500", is_dead=True), failed(tried, error="slow")])
 
-    await store.write([EntryRevived(dead.sid), EntryRevived(tried.sid), EntryRevived(mint(SidKind.OUTBOX_ENTRY))])
+    await store.write([EntryRevived(dead.sid), EntryRevived(tried.sid), EntryRevived(new_sid(SidKind.OUTBOX_ENTRY))])
 
     assert await store.pending_entries(dead.queue, after=None, limit=9) == (
         dead,
@@ -215,9 +215,9 @@ async def test_nothing_else_waits_for_a_list_of_the_outbox(store: SqliteStore) -
 
 async def test_the_operators_list_is_narrowed(store: SqliteStore) -> None:
     """By each condition alone and by all of them; a text that is no SID means nothing."""
-    made, elsewhere = session(), session(service_sid=mint(SidKind.SERVICE))
+    made, elsewhere = session(), session(service_sid=new_sid(SidKind.SERVICE))
     ours, theirs = outbox_entry(made), outbox_entry(elsewhere, at=START + 9)
-    of_account = msgspec.structs.replace(outbox_entry(made), account_sid=mint(SidKind.ACCOUNT), service_sid=None)
+    of_account = msgspec.structs.replace(outbox_entry(made), account_sid=new_sid(SidKind.ACCOUNT), service_sid=None)
     dead = outbox_entry(made, at=START + 5)
     await store.write(added([ours, theirs, of_account, dead]))
     await store.write([failed(dead, attempts=3, error="time-out after 10 s", is_dead=True)])

@@ -17,11 +17,11 @@ from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, ordered_sid
 from engine.core.ports.operations import AlertFilter, OutboxDepth, OutboxFilter, PageCursor
 from storage.sqlite import SqliteStore
-from tests.storage.material import ACCOUNT_SID, START, Observed, alert, callback, mint, outbox_entry, session
+from tests.storage.material import ACCOUNT_SID, START, Observed, alert, callback, new_sid, outbox_entry, session
 
 WHOLE = PageCursor(limit=100)
 SESSIONS = (session(), session())
-ACCOUNTS = (ACCOUNT_SID, mint(SidKind.ACCOUNT))
+ACCOUNTS = (ACCOUNT_SID, new_sid(SidKind.ACCOUNT))
 URLS = ("https://a.example/1", "https://a.example:8443/2", "http://b.example/")
 MOMENTS = st.integers(0, 9).map(lambda n: START + n)
 NUMBERS = st.integers(0, 7)

@@ -28,7 +28,7 @@ from tests.storage.material import (
     account,
     interaction,
     interactions_since,
-    mint,
+    new_sid,
     number,
     participant,
     service,
@@ -49,7 +49,7 @@ def closed(session_sid: str, at: float) -> SessionChanged:
 async def test_sessions_come_newest_first_in_pages(store: SqliteStore) -> None:
     """Forward and back again over the same pages, each knowing whether more lies either way."""
     made = [session() for _ in range(5)]
-    other = session(service_sid=mint(SidKind.SERVICE))
+    other = session(service_sid=new_sid(SidKind.SERVICE))
     await store.write([SessionCreated(one, ()) for one in [*made, other]])
     newest_first = tuple(reversed(made))
 
@@ -181,7 +181,7 @@ async def test_what_passed_since_a_time_and_open_calls_come_oldest_first(store: 
 
 async def test_history_tells_what_an_identifier_held(store: SqliteStore) -> None:
     """Each proxy number with when it was last given, and the newest session for a pair, closed or not."""
-    older, newer, foreign = session(), session(), session(service_sid=mint(SidKind.SERVICE))
+    older, newer, foreign = session(), session(), session(service_sid=new_sid(SidKind.SERVICE))
     held = [
         participant(older, proxy="+15105550001", at=START),
         participant(newer, proxy="+15105550001", at=START + 9),
@@ -236,7 +236,7 @@ async def test_erasing_a_session_takes_all_that_hangs_on_it(store: SqliteStore) 
 
 async def test_erasing_a_service_frees_its_numbers(store: SqliteStore) -> None:
     """They stay owned; sessions, participants and interactions go."""
-    other = service(mint(SidKind.SERVICE), unique_name="other")
+    other = service(new_sid(SidKind.SERVICE), unique_name="other")
     pooled, elsewhere = number("+15105550001"), number("+15105550002", service_sid=other.sid)
     made, kept = session(), session(service_sid=other.sid)
     call = interaction(made)
@@ -276,7 +276,7 @@ async def test_saving_again_replaces_and_releasing_removes(store: SqliteStore) -
 
 async def test_what_is_not_there_is_none(store: SqliteStore) -> None:
     """Also for a text that is no SID at all."""
-    for sid in (mint(SidKind.SESSION), "ride-7", "KC" + "0" * 32, ""):
+    for sid in (new_sid(SidKind.SESSION), "ride-7", "KC" + "0" * 32, ""):
         assert store.session(sid) is None
         assert store.participants(sid) == ()
         assert store.interaction(sid) is None

@@ -10,7 +10,7 @@ from engine.core.model.sids import SidKind
 from engine.core.sessions.search import SessionSought, read_search
 from storage.sqlite import SqliteStore
 from storage.sqlite.search import find_sessions
-from tests.storage.material import SERVICE_SID, START, mint, participant, session
+from tests.storage.material import SERVICE_SID, START, new_sid, participant, session
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +48,7 @@ async def test_a_session_is_found_by_all_that_is_known_of_it(store: SqliteStore)
 
 async def test_only_the_named_services_are_searched(store: SqliteStore) -> None:
     """Others may be another account's."""
-    other = mint(SidKind.SERVICE)
+    other = new_sid(SidKind.SERVICE)
     await made(store, ALICE, service=other, name="ride 1")
 
     assert await found(store, ALICE) == await found(store, "ride 1") == await found(store, "0110") == []

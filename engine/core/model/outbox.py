@@ -79,7 +79,7 @@ class OutboxEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of the outbox, and how far its delivery has come."""
 
     sid: str
-    """EF…, minted in time order; the idempotency key of its delivery."""
+    """EF…, made in time order; the idempotency key of its delivery."""
     account_sid: str
     """On whose behalf."""
     service_sid: str | None = None

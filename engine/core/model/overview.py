@@ -8,8 +8,8 @@ from typing import Protocol
 
 import msgspec
 
+from engine.core.model.logins import LoginSession
 from engine.core.model.records import Kind
-from engine.core.model.visits import Visit
 from engine.core.pools.pool import PoolState
 from engine.core.ports.operations import OutboxDepth
 from engine.core.routing.traffic import Outcome, Reason
@@ -88,7 +88,7 @@ def most_saturated(pools: list[PoolReport], *, most: int) -> tuple[PoolReport, .
 class ConsolePlane(Protocol):
     """What the operator's console may ask besides the control plane.
 
-    In a cluster every host answers for all; a visit is kept by the host that began it, and any other asks that one.
+    In a cluster every host answers for all. A login session is kept by the host that began it, which the others ask.
     """
 
     async def hosts(self) -> tuple[HostStatus, ...]:
@@ -100,17 +100,17 @@ class ConsolePlane(Protocol):
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of an account (None = of all), newest first; at most so many are found."""
 
-    async def begin_visit(self, account_sid: str | None, credential: str, proof: bytes = b"") -> Visit:
+    async def begin_login(self, account_sid: str | None, credential: str, proof: bytes = b"") -> LoginSession:
         """Let somebody in who has proved who they are, with this; None = the operator, to all accounts."""
 
-    async def find_visit(self, token: str, *, is_active: bool) -> Visit | None:
-        """Return the visit of a token, if it has not ended; PeerUnavailable when its host does not answer."""
+    async def find_login(self, token: str, *, is_active: bool) -> LoginSession | None:
+        """Return the login session of a token, if it has not ended; PeerUnavailable when its host does not answer."""
 
-    async def end_visit(self, token: str) -> None:
-        """End a visit."""
+    async def end_login(self, token: str) -> None:
+        """End a login session."""
 
     async def offer_link(self) -> str:
-        """Make a code that begins one operator's visit, soon and once."""
+        """Make a code that begins one operator's login session, soon and once."""
 
-    async def follow_link(self, code: str) -> Visit | None:
-        """Use a code up and begin the visit that it stands for; None for one that is not good."""
+    async def follow_link(self, code: str) -> LoginSession | None:
+        """Use a code up and begin the login session that it stands for; None for one that is not good."""

@@ -265,7 +265,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A time-bounded pairing of two people."""
 
     sid: str
-    """KC…, minted in time order."""
+    """KC…, made in time order."""
     service_sid: str
     """Its service."""
     account_sid: str
@@ -305,7 +305,7 @@ class Participant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A real number in a session, with the proxy number that it dials."""
 
     sid: str
-    """KP…, minted in time order."""
+    """KP…, made in time order."""
     session_sid: str
     """Its session."""
     service_sid: str
@@ -343,7 +343,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call or message that passed."""
 
     sid: str
-    """KI…, minted in time order."""
+    """KI…, made in time order."""
     session_sid: str
     """Its session."""
     service_sid: str
@@ -393,7 +393,7 @@ class DebuggerEvent(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     """When."""
     sid: str = ""
-    """NO…, minted in time order, once it is kept."""
+    """NO…, made in time order, once it is kept."""
     webhook: "WebhookTrace | None" = None
     """The request at fault and its response, when one is (behaviour 16)."""
 

@@ -1,4 +1,4 @@
-"""SIDs: a two-letter kind and 32 hex digits; how they are read, checked, packed and minted in time order.
+"""SIDs: a two-letter kind and 32 hex digits; how they are read, checked, packed and made in time order.
 
 Randomness and the clock are arguments. Source: behaviour 2.4, design section 5 (ordered identifiers).
 """
@@ -32,7 +32,7 @@ class SidKind(StrEnum):
     OUTBOX_ENTRY = "EF"
 
 
-Mint = Callable[[SidKind], str]
+IdFactory = Callable[[SidKind], str]
 """Makes a new SID of a kind, later ones sorting after earlier ones."""
 
 
@@ -57,5 +57,5 @@ def ordered_sid(kind: SidKind, *, milliseconds: int, counter: int, random_bits: 
 
 
 def first_sid_at(kind: SidKind, *, at: float) -> str:
-    """Return the lowest SID that can have been minted at that time (UTC epoch seconds)."""
+    """Return the lowest SID that can have been made at that time (UTC epoch seconds)."""
     return ordered_sid(kind, milliseconds=max(0, int(at * 1000)), counter=0, random_bits=0)

@@ -31,7 +31,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the account owns a number, by SID or by address."""
     history: Callable[[Address], Mapping[Address, float]]
     """Proxy numbers that an identifier has had before, each with when."""
-    pick: Callable[[int], int]
+    choose: Callable[[int], int]
     """A random index below n."""
     joins_us_and_canada: bool = False
     """Numbers of the US serve Canada and the other way round."""
@@ -119,7 +119,7 @@ def choose_number(
             behavior=around.service.number_selection_behavior,
             held=held,
             history=around.history(identifier) if len(around.pool) > 1 else {},
-            pick=around.pick,
+            choose=around.choose,
             joins_us_and_canada=around.joins_us_and_canada,
         )
         return NumberChoice(identifier, number)

@@ -200,13 +200,13 @@ class Pool:
         behavior: NumberSelectionBehavior,
         held: Collection[Address],
         history: Mapping[Address, float],
-        pick: Callable[[int], int],
+        choose: Callable[[int], int],
         joins_us_and_canada: bool,
     ) -> ProxyNumber:
         """Choose the proxy number of a participant; nothing is counted until `use`.
 
         `held` are the numbers that the identifier has in active sessions: never given again. `history` are those it
-        has had in any session, each with when. `pick` returns a random index below its argument.
+        has had in any session, each with when. `choose` returns a random index below its argument.
 
         Raises:
             ApiError: 80201, 80202, 80203, 80205, 80206, 80207 or 80208, by what the pool lacks.
@@ -227,7 +227,7 @@ class Pool:
             return max(known, key=lambda entry: (history[entry.number.address], -entry.in_use)).number
         excluded = self._entries_in(taken, buckets, want) + known if taken else known
         address = (
-            least_used_beside(buckets, _positions(excluded, want), pick) if excluded else least_used(buckets, pick)
+            least_used_beside(buckets, _positions(excluded, want), choose) if excluded else least_used(buckets, choose)
         )
         if address is not None:
             return self._entries[address].number

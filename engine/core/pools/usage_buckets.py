@@ -58,18 +58,18 @@ Position = tuple[UsageBucket, int, Address]
 """An address in its bucket: bucket, how many sessions use it, address."""
 
 
-def least_used(buckets: Sequence[UsageBucket], pick: Callable[[int], int]) -> Address:
+def least_used(buckets: Sequence[UsageBucket], choose: Callable[[int], int]) -> Address:
     """Choose one of the least used addresses; no bucket may be empty."""
     if len(buckets) == 1:
         level = buckets[0].levels[buckets[0].lowest]
-        return level[pick(len(level))]
+        return level[choose(len(level))]
     lowest = min(bucket.lowest for bucket in buckets)
     levels = [bucket.levels[lowest] for bucket in buckets if bucket.lowest == lowest]
-    return _at(levels, pick(sum(map(len, levels))))
+    return _at(levels, choose(sum(map(len, levels))))
 
 
 def least_used_beside(
-    buckets: Sequence[UsageBucket], excluded: Iterable[Position], pick: Callable[[int], int]
+    buckets: Sequence[UsageBucket], excluded: Iterable[Position], choose: Callable[[int], int]
 ) -> Address | None:
     """Choose one of the least used addresses, leaving out some; each of those is in one of the buckets, once."""
     left_out: dict[int, list[tuple[UsageBucket, Address]]] = {}
@@ -86,7 +86,7 @@ def least_used_beside(
                 size += len(bucket.levels[in_use])
         gaps = sorted(starts[bucket] + bucket.places[address] for bucket, address in left_out.get(in_use, ()))
         if size > len(gaps):
-            return _at(levels, _beside(pick(size - len(gaps)), gaps))
+            return _at(levels, _beside(choose(size - len(gaps)), gaps))
     return None
 
 

@@ -1,6 +1,6 @@
 """Where inbound traffic goes: `decide()`, and what answers in bulk, `resolve_all()`.
 
-Source: behaviour 9, 10, 11, 14. No clock, no randomness, no await: `now` and the SID mint are arguments. A call or
+Source: behaviour 9, 10, 11, 14. No clock, no randomness, no await: `now` and the id factory are arguments. A call or
 message is routed only to the other endpoint of the one active session that binds (sender, number reached); everything
 else is refused.
 """
@@ -22,7 +22,7 @@ from engine.core.model.records import (
     Service,
     ServiceOptions,
 )
-from engine.core.model.sids import Mint, SidKind
+from engine.core.model.sids import IdFactory, SidKind
 from engine.core.numbers.e164 import canonical, dial_form
 from engine.core.numbers.keywords import is_stop_word
 from engine.core.routing.resolved import Resolved, Route
@@ -117,12 +117,18 @@ OUT_OF_SESSION = frozenset({Reason.NO_SESSION, Reason.SESSION_EXPIRED})
 
 
 def decide(
-    bindings: Bindings, event: InboundEvent, *, rules: NumberRules, now: float, mint: Mint | None, going_on: str = ""
+    bindings: Bindings,
+    event: InboundEvent,
+    *,
+    rules: NumberRules,
+    now: float,
+    id_factory: IdFactory | None,
+    going_on: str = "",
 ) -> Ruling:
     """Decide what becomes of a call or message that reached a number (behaviour 9, steps 3 to 11).
 
     A routed decision comes with the interaction to commit before the answer leaves; nothing is changed here. Without
-    a mint the decision is for information: nothing is to be recorded. `going_on` names a session that its coordinator
+    an id factory the decision is for information: nothing is recorded. `going_on` names a session that its coordinator
     has just said is not over, whatever the time is here.
     """
     is_call = event.kind is _VOICE
@@ -130,13 +136,13 @@ def decide(
     if isinstance(met, Ruling):
         return met
     session, caller, partner = met
-    if mint is not None and not is_call and _is_unsendable(event, rules):
+    if id_factory is not None and not is_call and _is_unsendable(event, rules):
         return _refused(_EMPTY_MESSAGE, session)
-    if mint is None:
+    if id_factory is None:
         return Ruling(
             routed(caller, partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=""), session
         )
-    interaction = _interaction(event, session, caller, partner, sid=mint(_INTERACTION), now=now)
+    interaction = _interaction(event, session, caller, partner, sid=id_factory(_INTERACTION), now=now)
     return Ruling(
         routed(caller, partner, is_call=is_call, rules=rules, session_sid=session.sid, interaction_sid=interaction.sid),
         session,

@@ -1,4 +1,4 @@
-"""What the actors of one host share: its clock, mint, store, egress and observer, handed in by the composition root."""
+"""What the actors of one host share, from the composition root: clock, id factory, store, egress, observer."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from engine.core.model.changes import Change, EntryAdded
 from engine.core.model.errors import Code, StoreUnavailable
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import Address, DebuggerEvent, Interaction, WebhookTrace
-from engine.core.model.sids import Mint
+from engine.core.model.sids import IdFactory
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import (
     Carriers,
@@ -97,13 +97,13 @@ class Egress(msgspec.Struct, frozen=True):
     carriers: Carriers = Detached()
 
 
-class Parts(msgspec.Struct, frozen=True):
+class HostContext(msgspec.Struct, frozen=True):
     """The collaborators of every actor on a host."""
 
     store: Store
     clock: Clock
-    mint: Mint
-    pick: Callable[[int], int]
+    id_factory: IdFactory
+    choose: Callable[[int], int]
     """A random index below n."""
     observer: Observer
     settings: HostSettings
