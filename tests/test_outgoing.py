@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 from twilio.request_validator import RequestValidator
 
 from engine.app import RunningEngine, running_engine
+from engine.channel_table import CHANNELS, Row
 from engine.channels.sockets import ListenAddress
 from engine.core.model.records import Account
 from engine.core.model.requests import AccountUpdate
@@ -85,9 +86,9 @@ def settings(directory: Path, **chosen: object) -> Settings:
 
 
 @asynccontextmanager
-async def opened(chosen: Settings, **urls: str) -> AsyncIterator[Shop]:
+async def opened(chosen: Settings, protocols: Sequence[Row] = CHANNELS, /, **urls: str) -> AsyncIterator[Shop]:
     """Run an engine with a shop in it."""
-    async with running_engine(chosen) as engine:
+    async with running_engine(chosen, protocols=protocols) as engine:
         account = await engine.host.control.create_account(AccountUpdate())
         auth = (account.sid, account.auth_token)
         async with httpx.AsyncClient(base_url=engine.address, auth=auth) as client:

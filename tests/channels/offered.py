@@ -37,8 +37,8 @@ class ChannelPlane(FakePlane):
         return None
 
     def settle(self, done: Callable[[], None]) -> None:
-        """Settle whatever is not held at once."""
-        done()
+        """Tell when all before it is answered."""
+        self._answer(done)
 
 
 class ChannelObserver(FakeObserver):

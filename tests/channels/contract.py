@@ -1,0 +1,267 @@
+"""The peers of the contract: how a test speaks to each channel over its own wire, and reads what it is answered."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from enum import Enum, auto
+from typing import Protocol
+from urllib.parse import urlencode
+
+import msgspec
+from starlette.applications import Starlette
+
+from engine.channels.base import Channel
+from engine.channels.feed.channel import FeedChannel, FeedChannelSettings
+from engine.channels.served import Channels
+from engine.channels.sockets import ListenAddress, bind_tcp, reached_at
+from engine.channels.twiml.channel import TwimlChannel
+from engine.channels.twiml.webhooks import WebhookSettings
+from engine.formats.signatures import Form, signature
+from engine.http.connections import inbound_protocol
+from engine.http.port import HttpPort
+from engine.listeners import Listener
+from tests.channels.offered import Offered
+from tests.channels.toy.channel import ToyChannel, ToySettings
+from tests.http.rig import ACCOUNT, PATIENCE, PROXY, PUBLIC_URL, ROUTED, SENDER, TOKEN
+from tests.outbound.material import client
+
+ANYWHERE = ListenAddress("127.0.0.1", 0)
+BODY = "see you at eight"
+Stop = Callable[[], Coroutine[None, None, None]]
+
+
+class Told(Enum):
+    """What an answer comes to for the peer; closed."""
+
+    REACH = auto()
+    """Connect the call, or send the message on."""
+    NOTHING = auto()
+    """Refuse the call, drop the message."""
+    AGAIN = auto()
+    """Try again."""
+    REJECTED = auto()
+    """It was nothing that can be decided, or nobody who may ask."""
+
+
+class Peer(Protocol):
+    """One kind of peer; each request has a connection of its own, as a redelivery mostly has."""
+
+    def channel(self) -> Channel:
+        """Make the channel."""
+
+    def call(self, *, sid: str, secret: str = TOKEN) -> bytes:
+        """Ask about a call."""
+
+    def text(self, *, sid: str) -> bytes:
+        """Ask about a message."""
+
+    def leg(self, *, sid: str) -> bytes:
+        """Report that the outbound leg of a call has ended."""
+
+    def broken(self) -> bytes:
+        """Ask about a call that reached nothing."""
+
+    async def read(self, reader: asyncio.StreamReader) -> bytes:
+        """Read one answer, whatever belongs to the connection alone taken off."""
+
+    def told(self, answer: bytes) -> Told:
+        """Tell what the peer does."""
+
+
+class TwimlPeer:
+    """A TwiML platform."""
+
+    def channel(self) -> Channel:
+        """Verify signatures."""
+        return TwimlChannel("twiml", WebhookSettings(public_url=PUBLIC_URL))
+
+    def call(self, *, sid: str, secret: str = TOKEN) -> bytes:
+        """Post a form."""
+        return _post("/inbound/voice", secret, CallSid=sid, From=SENDER, To=PROXY)
+
+    def text(self, *, sid: str) -> bytes:
+        """Post a form."""
+        return _post("/inbound/message", TOKEN, MessageSid=sid, From=SENDER, To=PROXY, Body=BODY)
+
+    def leg(self, *, sid: str) -> bytes:
+        """Post to the status URL of the answer."""
+        path = f"/inbound/status?interaction={ROUTED.interaction_sid}&leg=outbound"
+        return _post(path, TOKEN, CallSid=sid, CallStatus="completed", CallDuration="61")
+
+    def broken(self) -> bytes:
+        """Lack the number reached."""
+        return _post("/inbound/voice", TOKEN, CallSid="CA1", From=SENDER)
+
+    async def read(self, reader: asyncio.StreamReader) -> bytes:
+        """Read a response; its date is no part of the answer."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        lines = [line for line in head.splitlines(keepends=True) if not line.lower().startswith(b"date:")]
+        length = next((int(line[15:]) for line in lines if line.lower().startswith(b"content-length:")), 0)
+        return b"".join(lines) + await reader.readexactly(length)
+
+    def told(self, answer: bytes) -> Told:
+        """Go by the status, then by the verb."""
+        status = int(answer.split(maxsplit=2)[1])
+        if status == 503 and b"retry-after" in answer:
+            return Told.AGAIN
+        if status >= 400:
+            return Told.REJECTED
+        return Told.REACH if b"<Dial" in answer or b"<Message" in answer else Told.NOTHING
+
+
+class FeedPeer:
+    """A switch on the feed, which wants what it needs to put a call through; SIDs of sessions are for who asks."""
+
+    def channel(self) -> Channel:
+        """Listen in clear."""
+        return FeedChannel("feed", FeedChannelSettings(listen=ANYWHERE))
+
+    def call(self, *, sid: str, secret: str = TOKEN) -> bytes:
+        """Say hello, then ask."""
+        return _frames(secret, ["call", SENDER, PROXY, sid])
+
+    def text(self, *, sid: str) -> bytes:
+        """Say hello, then ask."""
+        return _frames(TOKEN, ["message", SENDER, PROXY, sid, BODY, []])
+
+    def leg(self, *, sid: str) -> bytes:
+        """Say hello, then report."""
+        return _frames(TOKEN, ["status", "call", "outbound", sid, "completed", PROXY, ROUTED.interaction_sid, 61])
+
+    def broken(self) -> bytes:
+        """Lack the number reached."""
+        return _frames(TOKEN, ["call", SENDER])
+
+    async def read(self, reader: asyncio.StreamReader) -> bytes:
+        """Read the welcome and what comes behind it; a refused hello has nothing behind it."""
+        first = await self._frame(reader)
+        return await self._frame(reader) if msgspec.msgpack.decode(first)[0] == "welcome" else first
+
+    def told(self, answer: bytes) -> Told:
+        """Go by the outcome."""
+        kind, _, *rest = msgspec.msgpack.decode(answer)
+        if kind == "error":
+            return Told.REJECTED
+        (said,) = rest[1]
+        if isinstance(said, dict):
+            return Told.REJECTED
+        outcome = said if isinstance(said, str) else said[0]
+        return {"routed": Told.REACH, "not-ready": Told.AGAIN}.get(outcome, Told.NOTHING)
+
+    async def _frame(self, reader: asyncio.StreamReader) -> bytes:
+        return await reader.readexactly(int.from_bytes(await reader.readexactly(4)))
+
+
+class ToyPeer:
+    """A peer of the channel that exists in tests alone."""
+
+    def channel(self) -> Channel:
+        """Listen anywhere."""
+        return ToyChannel("toy", ToySettings(ANYWHERE))
+
+    def call(self, *, sid: str, secret: str = TOKEN) -> bytes:
+        """Say hello, then ask."""
+        return _lines(["hello", ACCOUNT, secret], ["call", sid, SENDER, PROXY])
+
+    def text(self, *, sid: str) -> bytes:
+        """Say hello, then ask."""
+        return _lines(["hello", ACCOUNT, TOKEN], ["text", sid, SENDER, PROXY, BODY])
+
+    def leg(self, *, sid: str) -> bytes:
+        """Say hello, then report."""
+        return _lines(["hello", ACCOUNT, TOKEN], ["leg", sid, ROUTED.interaction_sid, "completed"])
+
+    def broken(self) -> bytes:
+        """Lack the number reached."""
+        return _lines(["hello", ACCOUNT, TOKEN], ["call", "CA1", SENDER])
+
+    async def read(self, reader: asyncio.StreamReader) -> bytes:
+        """Read the line behind the answer to the hello."""
+        await reader.readuntil(b"\n")
+        return await reader.readuntil(b"\n")
+
+    def told(self, answer: bytes) -> Told:
+        """Go by the word."""
+        word = msgspec.json.decode(answer)[1]
+        known = {"dial": Told.REACH, "send": Told.REACH, "again": Told.AGAIN, "bad": Told.REJECTED}
+        return known.get(word, Told.NOTHING)
+
+
+class Talk:
+    """A channel that is served, and a peer of it."""
+
+    def __init__(self, peer: Peer, offered: Offered, *, port: int, stop: Stop) -> None:
+        self.peer = peer
+        self.offered = offered
+        self.plane = offered.plane
+        self.stop = stop
+        """Stops the channel as the engine does."""
+        self._port = port
+
+    async def ask(self, request: bytes) -> bytes:
+        """Send a request on a connection of its own and read the answer."""
+        async with self.connected(request) as reader, asyncio.timeout(PATIENCE):
+            return await self.peer.read(reader)
+
+    @asynccontextmanager
+    async def connected(self, request: bytes) -> AsyncIterator[asyncio.StreamReader]:
+        """Send a request on a connection of its own, which ends with the context."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            writer.write(request)
+            yield reader
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def talking(peer: Peer) -> AsyncIterator[Talk]:
+    """Serve a channel as the composition root does: on its own socket, or on the shared HTTP port."""
+    async with client() as posting, AsyncExitStack() as closers:
+        offered = Offered(posting)
+        context = offered.context()
+        channels = Channels([("toy", peer.channel())])
+        with ExitStack() as sockets:
+            channels.bind(sockets, is_ours=lambda _: True)
+            endpoint = channels.endpoint(lambda _: context)
+            await channels.serve(lambda _: context)
+            if endpoint is None:
+                (address,) = channels.addresses.values()
+                port = ListenAddress.parse(address).port
+            else:
+                http = HttpPort(offered.observer, endpoint=endpoint)
+                listener = Listener(Starlette(), grace_seconds=5, protocol=inbound_protocol(http))
+                bound = bind_tcp(ANYWHERE)
+                port = reached_at(bound).port
+                await listener.open(bound)
+                closers.push_async_callback(listener.close)
+
+            async def stop() -> None:
+                await asyncio.gather(channels.stop(PATIENCE), closers.aclose())
+
+            try:
+                yield Talk(peer, offered, port=port, stop=stop)
+            finally:
+                await stop()
+
+
+def _post(path: str, secret: str, **fields: str) -> bytes:
+    fields = {"AccountSid": ACCOUNT, **fields}
+    body = urlencode(fields).encode()
+    signed = signature(secret, PUBLIC_URL + path, Form(fields))
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: masks.example.com\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        f"X-Twilio-Signature: {signed.decode()}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _frames(secret: str, event: list[object]) -> bytes:
+    wants = ["outcome", "to", "caller_id", "interaction", "body"]
+    hello = {"version": 1, "key": ACCOUNT, "secret": secret, "wants": wants}
+    frames = [msgspec.msgpack.encode(one) for one in (hello, [event])]
+    return b"".join(len(frame).to_bytes(4) + frame for frame in frames)
+
+
+def _lines(*lines: list[str]) -> bytes:
+    return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
