@@ -9,7 +9,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from actors.kernel.patience import PATIENCE_SECONDS
+from actors.kernel.gathering import ANSWER_SECONDS
 from actors.traffic.stream import BEAT_SECONDS, LEASE_SECONDS
 from benchmarks.__main__ import BENCHMARKS, options
 from engine.api.batch_shapes import (
@@ -219,6 +219,6 @@ def test_the_limits_of_the_console_are_told() -> None:
         f"forms of at most {MAX_FORM_BYTES} bytes",
         f"the latest {PAGE_ROWS} interactions",
         f"averages of the last {WINDOW_SECONDS:g} seconds",
-        f"Hosts are given {PATIENCE_SECONDS:g} seconds",
+        f"Hosts are given {ANSWER_SECONDS:g} seconds",
     ):
         assert told in text

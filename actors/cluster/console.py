@@ -11,7 +11,7 @@ from collections.abc import Callable
 from actors.cluster.mesh import Mesh
 from actors.control.services import ServiceRegister
 from actors.kernel.context import HostContext
-from actors.kernel.patience import heard, soon
+from actors.kernel.gathering import answer_soon, gather_available
 from engine.core.model.logins import LoginSession, LoginSessions
 from engine.core.model.overview import HostStatus, PoolReport, PoolReports, most_saturated
 from engine.core.model.placement import host_name
@@ -104,7 +104,7 @@ class ConsoleFront:
     async def hosts(self) -> tuple[HostStatus, ...]:
         """Tell how the hosts fare, in the order of their places."""
         asked = {host: self._mesh.ask(host, ConsoleSide.hosts) for host in self._mesh.others}
-        own, (others, _) = await asyncio.gather(self._side.hosts(), heard(asked))
+        own, (others, _) = await asyncio.gather(self._side.hosts(), gather_available(asked))
         known = {status.name: status for answer in (own, *others) for status in answer}
         names = map(host_name, sorted((self._mesh.me, *self._mesh.others)))
         return tuple(known.get(name, HostStatus(name=name, is_answering=False)) for name in names)
@@ -112,7 +112,7 @@ class ConsoleFront:
     async def pools(self, account_sid: str | None, *, most: int) -> PoolReports:
         """Tell how full the pools of an account, or of all, are."""
         asked = {host: self._mesh.ask(host, ConsoleSide.pools, account_sid, most=most) for host in self._mesh.others}
-        own, (others, silent) = await asyncio.gather(self._side.pools(account_sid, most=most), heard(asked))
+        own, (others, silent) = await asyncio.gather(self._side.pools(account_sid, most=most), gather_available(asked))
         answers = (own, *others)
         pools = most_saturated([pool for one in answers for pool in one.pools], most=most)
         return PoolReports(pools, sum(one.count for one in answers), silent)
@@ -124,7 +124,7 @@ class ConsoleFront:
             for host in self._mesh.others
         }
         own, (others, silent) = await asyncio.gather(
-            self._side.find_sessions(account_sid, sought, most=most), heard(asked)
+            self._side.find_sessions(account_sid, sought, most=most), gather_available(asked)
         )
         answers = (own, *others)
         found = sorted(
@@ -142,7 +142,7 @@ class ConsoleFront:
         host = self._keeper(token)
         if host is None or host == self._mesh.me:
             return await self._side.find_login(token, is_active=is_active)
-        return await soon(self._mesh.ask(host, ConsoleSide.find_login, token, is_active=is_active))
+        return await answer_soon(self._mesh.ask(host, ConsoleSide.find_login, token, is_active=is_active))
 
     async def end_login(self, token: str) -> None:
         """End a login session, wherever it is kept; PeerUnavailable."""
@@ -150,7 +150,7 @@ class ConsoleFront:
         if host is None or host == self._mesh.me:
             await self._side.end_login(token)
         else:
-            await soon(self._mesh.ask(host, ConsoleSide.end_login, token))
+            await answer_soon(self._mesh.ask(host, ConsoleSide.end_login, token))
 
     async def offer_link(self) -> str:
         """Make a code that begins one operator's login session."""
@@ -161,7 +161,7 @@ class ConsoleFront:
         host = self._keeper(code)
         if host is None or host == self._mesh.me:
             return await self._side.follow_link(code)
-        return await soon(self._mesh.ask(host, ConsoleSide.follow_link, code))
+        return await answer_soon(self._mesh.ask(host, ConsoleSide.follow_link, code))
 
     def _keeper(self, secret: str) -> int | None:
         """Return the place of the host that keeps a token or code; None for one that no host has made."""

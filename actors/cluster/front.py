@@ -12,8 +12,8 @@ from actors.cluster.mesh import Mesh
 from actors.control.control import Control
 from actors.control.coordinator import not_in_this_service
 from actors.control.routes import Place
+from actors.kernel.gathering import gather_available
 from actors.kernel.paging import merged
-from actors.kernel.patience import heard
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import (
@@ -431,7 +431,7 @@ class Front:
             return await self._everywhere(method, *args, **kwargs)
         own = await method(self._control, *args, **kwargs)
         others = {host: self._mesh.ask(host, method, *args, **kwargs) for host in self._mesh.others}
-        pages, silent = await heard(others)
+        pages, silent = await gather_available(others)
         return [own, *pages, Page((), has_next=False, has_previous=False, silent=silent)]
 
     async def _found(self, method: Method[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

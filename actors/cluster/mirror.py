@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 import msgspec
 
 from actors.cluster.offset import is_apart
-from actors.kernel.breaths import in_breaths
+from actors.kernel.yielding import yielding
 from actors.traffic.directory import Directory
 from actors.traffic.stream import (
     GUARD_SECONDS,
@@ -116,7 +116,7 @@ class Mirror:
     async def _go_by(self, offset: float) -> None:
         """Translate all times anew: a clock was set, or one runs faster than the other."""
         by, self.offset = offset - self.offset, offset
-        async for session in in_breaths((*self.sessions.values(), *self._withdrawn.values())):
+        async for session in yielding((*self.sessions.values(), *self._withdrawn.values())):
             now = self._clock()
             session.idle_since = min(session.idle_since + by, now)  # what has passed since is of the clock as it is
             if session.kept_idle_since:
@@ -166,11 +166,11 @@ class Mirror:
         building = self._building or {}
         self._is_complete = False  # the loop turns before all is in its place
         gone = {sid for sid in self.sessions if sid not in building}
-        async for sid in in_breaths(gone):
+        async for sid in yielding(gone):
             self._withdraw(sid)
         if gone:
             await self._landed(gone)
-        async for operation in in_breaths(building.values()):
+        async for operation in yielding(building.values()):
             self._route(operation)
         if not self._is_reloaded:
             await self._reload(self)

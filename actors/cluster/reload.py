@@ -8,8 +8,8 @@ import asyncio
 import msgspec
 
 from actors.cluster.mirror import Mirror
-from actors.kernel.breaths import in_breaths
 from actors.kernel.context import HostContext
+from actors.kernel.yielding import yielding
 from actors.traffic.interaction_log import InteractionLog
 from engine.core.model.sids import pack
 from engine.core.sessions.bindings import ActiveSession
@@ -67,7 +67,7 @@ class TalksElsewhere:
 
     async def tell(self, mirror: Mirror) -> None:
         """Have the host that a mirror hears, each once, know what passed in its sessions."""
-        async for session in in_breaths(tuple(mirror.sessions.values())):
+        async for session in yielding(tuple(mirror.sessions.values())):
             talk = self._talks.pop(pack(session.sid), None)
             if talk is not None:
                 mirror.touch(session, talk.first)

@@ -13,7 +13,7 @@ from itertools import chain
 import msgspec
 
 from actors.cluster.mesh import Mesh
-from actors.kernel.patience import told
+from actors.kernel.gathering import reason_of
 from actors.kernel.registry import Registry, RegistryChange, RegistryMoved
 from engine.core.model.changes import (
     AccountErased,
@@ -96,7 +96,9 @@ class Registrar:
         for outcome in await asyncio.gather(*asked, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 _log.warning(
-                    "A host did not take version %s of the registry and will ask for it: %s", version, told(outcome)
+                    "A host did not take version %s of the registry and will ask for it: %s",
+                    version,
+                    reason_of(outcome),
                 )
 
     def _check(self, change: RegistryChange, digest: str) -> None:

@@ -16,7 +16,7 @@ from actors.control.elsewhere import Erase
 from actors.control.routes import Place
 from actors.control.services import ServiceRegister
 from actors.kernel.context import HostContext
-from actors.kernel.patience import told
+from actors.kernel.gathering import reason_of
 from actors.traffic.coordinators import Expiry, LastSession
 from actors.traffic.directory import Directory
 from actors.traffic.interaction_log import InteractionLog
@@ -219,7 +219,7 @@ class OtherHosts:
         hung_up = (self._mesh.ask_quickly(host, NumberSide.hang_up, session_sid) for host in self._mesh.others)
         for outcome in await asyncio.gather(*hung_up, return_exceptions=True):
             if isinstance(outcome, BaseException):
-                _log.warning("Calls of session %s may go on: %s", session_sid, told(outcome))
+                _log.warning("Calls of session %s may go on: %s", session_sid, reason_of(outcome))
 
 
 class AnyCoordinators:

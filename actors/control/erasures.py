@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Final
 
 from actors.control.elsewhere import Erase
-from actors.kernel.patience import told
+from actors.kernel.gathering import reason_of
 from engine.core.model.changes import Change, ErasurePlanned, ErasuresSettled, SessionErased
 from engine.core.model.errors import MasklineError, StoreUnavailable
 from engine.core.ports.operations import Store
@@ -67,7 +67,7 @@ class Erasures:
             async with asyncio.timeout(ERASE_SECONDS):
                 await self._others[host](session_sids)
         except (MasklineError, TimeoutError) as problem:
-            _log.info("Host %d has %d sessions to erase: %s", host, len(self._pending[host]), told(problem))
+            _log.info("Host %d has %d sessions to erase: %s", host, len(self._pending[host]), reason_of(problem))
         else:
             self._pending[host].difference_update(session_sids)
             self._settle(session_sids)

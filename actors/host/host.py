@@ -29,7 +29,7 @@ from actors.control.coordinator import ServiceCoordinator
 from actors.control.elsewhere import Elsewhere, Nowhere
 from actors.control.erasures import Erasures
 from actors.control.numbers import NumberRegister
-from actors.control.roster import Roster
+from actors.control.registry_reactor import RegistryReactor
 from actors.control.routes import Place, Routes
 from actors.control.services import ServiceRegister
 from actors.kernel.context import Egress, HostContext, HostSettings
@@ -133,7 +133,7 @@ class Host:
         self._accounts = AccountRegister(context, self._registry)
         self._alerts = AlertBook(context, account=self._accounts.find)
         self._numbers = NumberRegister(context, self._registry)
-        self._roster = Roster(self._registry, self._directory, self._services)
+        self._reactor = RegistryReactor(self._registry, self._directory, self._services)
         self._is_loaded = False
         self._started_at = 0.0
         self.rebuild_seconds = 0.0
@@ -190,7 +190,7 @@ class Host:
             services=self._services,
             routes=self._routes,
         )
-        self._roster.service_gone = neighbourhood.service_gone
+        self._reactor.service_gone = neighbourhood.service_gone
         return neighbourhood
 
     @property
@@ -454,7 +454,7 @@ class Host:
         store = self._context.store
         version = store.registry_version()
         self._registry.load(store.registry(), version=version)
-        self._roster.load()
+        self._reactor.load()
         walk = store.active_sessions()
         while some := tuple(islice(walk, LOAD_CHUNK)):
             for service_sid, sessions in _by_service(some).items():

@@ -1,4 +1,4 @@
-"""Active sessions as plain values that go from process to process (`storage.sqlite.apart`).
+"""Active sessions as plain values that go from process to process (`storage.sqlite.read_in_subprocess`).
 
 A chunk says once what many sessions share: the SIDs of services and accounts, and proxy numbers. Rows name these by
 their place among all that were said so far. Not compiled: msgspec would not find the types of the fields.

@@ -33,7 +33,7 @@ from engine.core.ports.operations import (
 from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.bindings import ActiveSession
 from engine.core.sessions.search import FoundSessions, SessionSought
-from storage.sqlite import apart
+from storage.sqlite import read_in_subprocess
 from storage.sqlite.active import chunks_in, sessions_of
 from storage.sqlite.connections import OLDEST_SQLITE, Synchronous, damage, open_mover, open_writer
 from storage.sqlite.datadir import DATABASE, LOG, PRIVATE_FILE, DataDirLock, unusable
@@ -232,8 +232,8 @@ class SqliteStore:
     def active_sessions(self) -> Iterator[ActiveSession]:
         """Walk the active sessions in the order of activation, each with its live participants' endpoints."""
         database, counts = self._lock.database, self.session_counts()
-        if apart.is_worth_it(sum(counts.get(status, 0) for status in ACTIVE)):
-            return apart.active_sessions(database)
+        if read_in_subprocess.is_worth_it(sum(counts.get(status, 0) for status in ACTIVE)):
+            return read_in_subprocess.active_sessions(database)
         return sessions_of(chunks_in(database))
 
     def passed_since(self, at: float) -> Iterator[Sequence[Passed]]:

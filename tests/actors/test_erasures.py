@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from actors.control.erasures import Erasures
-from actors.kernel.patience import told
+from actors.kernel.gathering import reason_of
 from engine.core.model.changes import ErasurePlanned, InteractionRecorded
 from engine.core.model.errors import PeerUnavailable
 from engine.core.model.placement import Placement
@@ -101,6 +101,6 @@ def proxy_on(place: int) -> str:
 
 def test_a_host_that_gave_no_answer_is_logged_with_a_reason() -> None:
     """Python's own time-out has no words."""
-    assert told(TimeoutError()) == "no answer in time"
-    assert told(PeerUnavailable("host-1 is down")) == "host-1 is down"
-    assert told(ConnectionError()) == "ConnectionError"
+    assert reason_of(TimeoutError()) == "no answer in time"
+    assert reason_of(PeerUnavailable("host-1 is down")) == "host-1 is down"
+    assert reason_of(ConnectionError()) == "ConnectionError"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actors.kernel.breaths import BREATH
+from actors.kernel.yielding import STEPS_PER_TURN
 from actors.traffic.stream import GUARD_SECONDS, LEASE_SECONDS, Batch, Begun, Completed, Routed
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.placement import owner_of
@@ -382,7 +382,9 @@ async def test_a_host_that_is_told_of_very_many_sessions_answers_others_meanwhil
     membership = world.hosts[1]._neighbourhood
     assert membership is not None
     mirror = membership.mirrors[0]
-    said = [routed_on(SECOND, f"+1212{number:07}", number) for number in range(2_000_000, 2_000_000 + 4 * BREATH)]
+    said = [
+        routed_on(SECOND, f"+1212{number:07}", number) for number in range(2_000_000, 2_000_000 + 4 * STEPS_PER_TURN)
+    ]
     told = Batch(
         source=0,
         incarnation="anew",
@@ -400,7 +402,7 @@ async def test_a_host_that_is_told_of_very_many_sessions_answers_others_meanwhil
 
     assert taking.result().applied == len(told.operations)
     assert seen[-1] == (True, len(said))
-    assert {(False, times * BREATH) for times in (1, 2, 3)} <= set(seen)
+    assert {(False, times * STEPS_PER_TURN) for times in (1, 2, 3)} <= set(seen)
 
 
 def routed_on(proxy: Address, identifier: Address, number: int) -> Routed:

@@ -45,7 +45,7 @@ from engine.channels.feed.frames import (
     read_hello,
     shape_of,
 )
-from engine.channels.feed.line import Frame, Line
+from engine.channels.feed.pending_frames import Frame, PendingFrames
 from engine.core.model.hosts import HostDirectory
 from engine.core.ports.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports.operations import Clock, FeedPlane
@@ -136,7 +136,7 @@ class FeedConnection(asyncio.Protocol):
         self._client: _Client | None = None
         self._next_number = 0
         self._expects_resolves = True
-        self._line = Line(self._turn)
+        self._pending = PendingFrames(self._turn)
         self._desk = FeedDesk(parts.plane, parts.meter, parts.observer)
         self._out = bytearray()
         self._read_at = 0.0
@@ -177,7 +177,7 @@ class FeedConnection(asyncio.Protocol):
         if self._has_ended:
             return False
         self._is_ending = True
-        return not self._line.is_done and self._transport.can_write_eof()
+        return not self._pending.is_done and self._transport.can_write_eof()
 
     def finish(self) -> None:
         """Take no more frames, and close when those that were taken are answered."""
@@ -217,8 +217,8 @@ class FeedConnection(asyncio.Protocol):
         if self._burst:
             self._in_flight += self._burst
             self._parts.meter.burst(self._burst)
-        if self._line.waits_since(first):
-            self._parts.plane.settle(partial(self._line.settle, self._next_number))
+        if self._pending.waits_since(first):
+            self._parts.plane.settle(partial(self._pending.settle, self._next_number))
         self._turn_over()
 
     def _read(self, data: bytes) -> None:
@@ -350,7 +350,7 @@ class FeedConnection(asyncio.Protocol):
 
     def _stand(self, *, size: int = 0) -> Frame:
         """Put the frame that is next in number at the end of the line."""
-        frame = self._line.stand(self._next_number, size=size, read_at=self._read_at)
+        frame = self._pending.append(self._next_number, size=size, read_at=self._read_at)
         self._next_number += 1
         return frame
 
@@ -359,7 +359,7 @@ class FeedConnection(asyncio.Protocol):
 
     def _say_all(self, said: list[Said] | Encoded, events: int) -> None:
         """Answer the frame that is next in number, at once where none is before it."""
-        if self._line:
+        if self._pending:
             frame = self._stand()
             frame.said, frame.events = said, events
         else:
@@ -377,19 +377,19 @@ class FeedConnection(asyncio.Protocol):
         self._is_turning = False
         if self._has_ended:
             return
-        line = self._line
-        for frame in line.leaving():
+        pending = self._pending
+        for frame in pending.leaving():
             self._answered.append((frame.read_at, frame.events - frame.waiting))
             self._write(frame.answer or self._answers(frame.number, frame.said))
-        if late := line.late_answers():
-            self._write(Later(self._parts.directory().epoch, late))
-            self._answered += [(read_at, 1) for read_at in line.late_since]
-            line.late_since.clear()
+        if deferred := pending.deferred_answers():
+            self._write(Later(self._parts.directory().epoch, deferred))
+            self._answered += [(read_at, 1) for read_at in pending.deferred_since]
+            pending.deferred_since.clear()
         if self._out:
             out, self._out = self._out, bytearray()
             self._transport.write(out)
             self._tell_answered()
-        if self._is_ending and line.is_done:
+        if self._is_ending and pending.is_done:
             self._end()
         else:
             self._regulate()
@@ -433,9 +433,9 @@ class FeedConnection(asyncio.Protocol):
         settings = self._parts.settings
         is_full = (
             self._is_write_paused
-            or len(self._line) >= settings.window_frames
-            or self._line.size >= settings.window_bytes
-            or self._line.awaited_late >= settings.most_late
+            or len(self._pending) >= settings.window_frames
+            or self._pending.size >= settings.window_bytes
+            or self._pending.awaited_deferred >= settings.most_late
         )
         if is_full and not self._is_paused:
             self._is_paused = True

@@ -11,7 +11,7 @@ from mypy_extensions import mypyc_attr
 from engine.channels.carriers import Carrier
 from engine.channels.feed.events import Call, Event, Resolve, Status
 from engine.channels.feed.frames import Refusal, Refused
-from engine.channels.feed.line import Frame
+from engine.channels.feed.pending_frames import Frame
 from engine.core.numbers.e164 import with_plus
 from engine.core.ports.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports.operations import FeedPlane

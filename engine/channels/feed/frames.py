@@ -318,7 +318,7 @@ class EncodedAnswers(msgspec.Struct, frozen=True, array_like=True, tag="answers"
     said: Encoded
 
 
-class LateAnswer(msgspec.Struct, frozen=True, array_like=True):
+class DeferredAnswer(msgspec.Struct, frozen=True, array_like=True):
     """The answer to an event that had to wait."""
 
     frame: int
@@ -330,7 +330,7 @@ class Later(msgspec.Struct, frozen=True, array_like=True, tag="later"):
     """Answers events of earlier frames."""
 
     epoch: int
-    answers: list[LateAnswer]
+    answers: list[DeferredAnswer]
 
 
 class Problem(msgspec.Struct, frozen=True, array_like=True, tag="error"):

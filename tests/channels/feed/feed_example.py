@@ -12,10 +12,10 @@ import msgspec
 from engine.channels.feed.events import MAX_EVENTS
 from engine.channels.feed.frames import (
     Answers,
+    DeferredAnswer,
     Directory,
     FeedHost,
     Hello,
-    LateAnswer,
     Later,
     Limits,
     Refusal,
@@ -91,7 +91,7 @@ FRAMES = {
             )
         )
     ),
-    "← later": framed(_encode(Later(1, [LateAnswer(1, 2, said(ROUTED_LATE))]))),
+    "← later": framed(_encode(Later(1, [DeferredAnswer(1, 2, said(ROUTED_LATE))]))),
 }
 """Title to bytes, in the order in which they go over the wire."""
 

@@ -16,7 +16,7 @@ from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Mode, SessionStatus
 from engine.core.model.sids import SidKind
 from engine.core.sessions.bindings import ActiveSession
-from storage.sqlite import SqliteStore, apart
+from storage.sqlite import SqliteStore, read_in_subprocess
 from storage.sqlite.active import chunks_in, sessions_of
 from storage.sqlite.chunk import CHUNK_SESSIONS
 from storage.sqlite.datadir import DATABASE
@@ -103,7 +103,7 @@ def interpreter(path: Path, then: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_it_reads_what_is_read_here(database: Path, started: list["subprocess.Popen[bytes]"]) -> None:
     """In the same order, to the last bit of a time; more than a chunk."""
-    here, there = told(sessions_of(chunks_in(database))), told(apart.active_sessions(database))
+    here, there = told(sessions_of(chunks_in(database))), told(read_in_subprocess.active_sessions(database))
 
     assert there == here
     assert len(there) == MANY
@@ -113,7 +113,7 @@ async def test_it_reads_what_is_read_here(database: Path, started: list["subproc
 
 async def test_numbers_that_sessions_share_are_one_object(database: Path) -> None:
     """As when they are read here: a number is shown to hundreds of thousands."""
-    walked = list(apart.active_sessions(database))
+    walked = list(read_in_subprocess.active_sessions(database))
 
     assert len({id(endpoint.proxy) for one in walked for endpoint in one.endpoints}) == 4
     assert len({id(one.service_sid) for one in walked}) == 3
@@ -127,7 +127,7 @@ async def test_one_that_ends_early_fails_the_start(
     bytes_ = len(msgspec.msgpack.encode(first)) + 10
     interpreter(tmp_path / "python", f'"$python" "$@" | head -c {bytes_}', monkeypatch)
 
-    walk = apart.active_sessions(database)
+    walk = read_in_subprocess.active_sessions(database)
     walked = list(islice(walk, CHUNK_SESSIONS))
     with pytest.raises(StoreUnavailable, match="ended before it had read them all"):
         list(walk)
@@ -154,7 +154,7 @@ async def test_where_none_begins_the_sessions_are_read_here(
     else:
         interpreter(tmp_path / "python", then, monkeypatch)
 
-    assert told(apart.active_sessions(database)) == here
+    assert told(read_in_subprocess.active_sessions(database)) == here
     warnings = [one.message for one in caplog.records if one.name == "maskline.storage"]
     assert ["not read in a process of their own" in one for one in warnings] == [True]
 
@@ -163,7 +163,7 @@ async def test_a_walk_that_is_given_up_leaves_no_process(
     database: Path, started: list["subprocess.Popen[bytes]"]
 ) -> None:
     """A start that fails for another reason."""
-    walk = apart.active_sessions(database)
+    walk = read_in_subprocess.active_sessions(database)
     next(walk)
 
     walk.close()  # type: ignore[attr-defined] # a generator
@@ -178,7 +178,7 @@ async def test_many_sessions_are_read_apart_where_there_is_a_core_for_it(
     del database
     walks = []
     for fewest, cores in ((MANY + 1, {0, 1}), (MANY, {0}), (MANY, {0, 1})):
-        monkeypatch.setattr(apart, "FEWEST_SESSIONS", fewest)
+        monkeypatch.setattr(read_in_subprocess, "FEWEST_SESSIONS", fewest)
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: cores)
         walks.append((told(store.active_sessions()), len(started)))
 

@@ -1,4 +1,4 @@
-"""Asking several hosts where the answers of those that give one soon are enough."""
+"""Questions to several hosts, answered by those that answer in time."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping
@@ -9,22 +9,22 @@ from engine.core.model.placement import host_name
 
 R = TypeVar("R")
 
-PATIENCE_SECONDS = 2.0
-"""How long whoever looks on waits for a host: it is named as silent then."""
+ANSWER_SECONDS = 2.0
+"""How long a reader waits for a host; then it is named as silent."""
 
 
-async def soon(asked: Awaitable[R]) -> R:
-    """Wait for a host's answer, but not for long; raises PeerUnavailable."""
+async def answer_soon(asked: Awaitable[R]) -> R:
+    """Wait `ANSWER_SECONDS` for a host's answer; raises PeerUnavailable."""
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(ANSWER_SECONDS):
             return await asked
     except TimeoutError:
-        raise PeerUnavailable(f"no answer within {PATIENCE_SECONDS:g} seconds") from None
+        raise PeerUnavailable(f"no answer within {ANSWER_SECONDS:g} seconds") from None
 
 
-async def heard(asked: Mapping[int, Awaitable[R]]) -> tuple[list[R], tuple[str, ...]]:
+async def gather_available(asked: Mapping[int, Awaitable[R]]) -> tuple[list[R], tuple[str, ...]]:
     """Return the answers of the hosts at these places, and the names of those that gave none."""
-    answers = await asyncio.gather(*map(soon, asked.values()), return_exceptions=True)
+    answers = await asyncio.gather(*map(answer_soon, asked.values()), return_exceptions=True)
     results, silent = [], []
     for place, answer in zip(asked, answers, strict=True):
         if isinstance(answer, PeerUnavailable):
@@ -36,6 +36,6 @@ async def heard(asked: Mapping[int, Awaitable[R]]) -> tuple[list[R], tuple[str, 
     return results, tuple(silent)
 
 
-def told(problem: BaseException) -> str:
-    """Say in a log line why a host gave no answer: a time-out of Python's own says nothing."""
+def reason_of(problem: BaseException) -> str:
+    """Return why a host gave no answer, for a log line: Python's own TimeoutError has no text."""
     return str(problem) or ("no answer in time" if isinstance(problem, TimeoutError) else type(problem).__name__)

@@ -6,7 +6,7 @@ An event that waits for more than its commit does not hold up its frame: its ans
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from engine.channels.feed.frames import NOT_READY, Encoded, LateAnswer, Problem, Said, Shape, Welcome
+from engine.channels.feed.frames import NOT_READY, DeferredAnswer, Encoded, Problem, Said, Shape, Welcome
 from engine.core.routing.traffic import Decision, ReportOutcome
 
 
@@ -14,12 +14,12 @@ class Frame:
     """A frame that cannot be answered yet, or comes after one."""
 
     __slots__ = (
-        *("_line", "_said", "_shape", "answer", "events", "is_sent", "is_settled"),
+        *("_pending", "_said", "_shape", "answer", "events", "is_sent", "is_settled"),
         *("number", "read_at", "said", "size", "waiting"),
     )
 
-    def __init__(self, line: "Line", number: int, *, size: int, read_at: float) -> None:
-        """Stand in a line; `size` is its bytes, which were read at a time of a monotonic clock."""
+    def __init__(self, pending: "PendingFrames", number: int, *, size: int, read_at: float) -> None:
+        """Wait for answers; `size` is its bytes, which were read at a time of a monotonic clock."""
         self.number = number
         self.size = size
         self.read_at = read_at
@@ -34,7 +34,7 @@ class Frame:
         self.is_settled = False
         """Whatever waits does so for more than a commit."""
         self.is_sent = False
-        self._line = line
+        self._pending = pending
         self._said: list[Said] = []
         self._shape: Shape
 
@@ -57,29 +57,29 @@ class Frame:
         """Take the answer to an event."""
         self.waiting -= 1
         if self.is_sent:
-            self._line.take_late(LateAnswer(self.number, index, said), read_at=self.read_at)
+            self._pending.defer(DeferredAnswer(self.number, index, said), read_at=self.read_at)
         else:
             self._said[index] = said
             if not self.waiting:
-                self._line.advanced()
+                self._pending.advanced()
 
 
-class Line:
-    """The frames in their order, and the late answers."""
+class PendingFrames:
+    """The frames in their order, and the deferred answers."""
 
-    __slots__ = ("_frames", "_late", "advanced", "awaited_late", "late_since", "size")
+    __slots__ = ("_deferred", "_frames", "advanced", "awaited_deferred", "deferred_since", "size")
 
     def __init__(self, advanced: Callable[[], None]) -> None:
         """Call `advanced` when something may have become ready to leave."""
         self.advanced = advanced
         self.size = 0
-        """Bytes of the frames that stand in it."""
-        self.awaited_late = 0
+        """Bytes of the frames in it."""
+        self.awaited_deferred = 0
         """Events whose answers are still to come, by themselves."""
         self._frames: deque[Frame] = deque()
-        self._late: list[LateAnswer] = []
-        self.late_since: list[float] = []
-        """When what the late answers are about was read."""
+        self._deferred: list[DeferredAnswer] = []
+        self.deferred_since: list[float] = []
+        """When the events of the deferred answers were read."""
 
     def __len__(self) -> int:
         """Count the frames."""
@@ -88,9 +88,9 @@ class Line:
     @property
     def is_done(self) -> bool:
         """Whether nothing waits any more."""
-        return not self._frames and not self.awaited_late and not self._late
+        return not self._frames and not self.awaited_deferred and not self._deferred
 
-    def stand(self, number: int, *, read_at: float, size: int = 0) -> Frame:
+    def append(self, number: int, *, read_at: float, size: int = 0) -> Frame:
         """Put a frame at the end."""
         frame = Frame(self, number, size=size, read_at=read_at)
         self._frames.append(frame)
@@ -115,23 +115,23 @@ class Line:
         self.advanced()
 
     def leaving(self) -> Iterator[Frame]:
-        """Yield the frames that may leave, first in line first."""
+        """Yield the frames that may leave, in their order."""
         frames = self._frames
         while frames and (frames[0].is_settled or not frames[0].waiting):
             frame = frames.popleft()
             frame.is_sent = True
             self.size -= frame.size
-            self.awaited_late += frame.waiting
+            self.awaited_deferred += frame.waiting
             yield frame
 
-    def take_late(self, answer: LateAnswer, *, read_at: float) -> None:
+    def defer(self, answer: DeferredAnswer, *, read_at: float) -> None:
         """Take the answer to an event whose frame has left."""
-        self.awaited_late -= 1
-        self._late.append(answer)
-        self.late_since.append(read_at)
+        self.awaited_deferred -= 1
+        self._deferred.append(answer)
+        self.deferred_since.append(read_at)
         self.advanced()
 
-    def late_answers(self) -> list[LateAnswer]:
-        """Return, once, the answers that have come late."""
-        late, self._late = self._late, []
-        return late
+    def deferred_answers(self) -> list[DeferredAnswer]:
+        """Return, once, the deferred answers that have come."""
+        deferred, self._deferred = self._deferred, []
+        return deferred

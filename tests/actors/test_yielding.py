@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from actors.kernel.breaths import BREATH, in_breaths
+from actors.kernel.yielding import STEPS_PER_TURN, yielding
 
 pytestmark = pytest.mark.anyio
 
@@ -15,14 +15,14 @@ async def test_long_work_lets_everything_else_go_on() -> None:
     turns: list[int] = []
 
     async def other_work() -> None:
-        while len(read) < 5 * BREATH:
+        while len(read) < 5 * STEPS_PER_TURN:
             turns.append(len(read))
             await asyncio.sleep(0)
 
     working = asyncio.create_task(other_work())
-    async for number in in_breaths(range(5 * BREATH)):
+    async for number in yielding(range(5 * STEPS_PER_TURN)):
         read.append(number)  # noqa: PERF401 - the other work looks at it meanwhile
     await working
 
-    assert read == [*range(5 * BREATH)]
-    assert turns == [BREATH, 2 * BREATH, 3 * BREATH, 4 * BREATH]
+    assert read == [*range(5 * STEPS_PER_TURN)]
+    assert turns == [STEPS_PER_TURN, 2 * STEPS_PER_TURN, 3 * STEPS_PER_TURN, 4 * STEPS_PER_TURN]

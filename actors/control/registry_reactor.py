@@ -1,4 +1,4 @@
-"""The roster: lets actors come, change and go as the registry of accounts, services and numbers does."""
+"""Makes, changes and ends actors as the registry of accounts, services and numbers changes."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from engine.core.model.changes import AccountSaved, NumberReleased, NumberSaved,
 from engine.core.model.records import ProxyNumber
 
 
-class Roster:
+class RegistryReactor:
     """Makes the coordinators and number actors of a host follow the registry."""
 
     def __init__(self, registry: Registry, directory: Directory, services: ServiceRegister) -> None:
