@@ -116,7 +116,7 @@ class AccountRegister:
             )
             await self._save(rotated)
         until = f"the one before is good until {_moment(rotated.date_token_ends)} and signs webhooks until then"
-        self._tell(rotated, f"A fresh auth token; {until if overlap else 'the one before is good no more'}")
+        self._notify(rotated, f"A fresh auth token; {until if overlap else 'the one before is good no more'}")
         return rotated
 
     @redecided
@@ -128,7 +128,7 @@ class AccountRegister:
                 return account
             ended = msgspec.structs.replace(account, previous_token=None, date_token_ends=None)
             await self._save(ended)
-        self._tell(ended, "The auth token before is good no more; the newest signs webhooks")
+        self._notify(ended, "The auth token before is good no more; the newest signs webhooks")
         return ended
 
     @redecided
@@ -141,9 +141,9 @@ class AccountRegister:
             changed = msgspec.structs.replace(account, date_disabled=None if is_enabled else self._context.clock())
             await self._save(changed)
         if is_enabled:
-            self._tell(changed, "The account is active again")
+            self._notify(changed, "The account is active again")
         else:
-            self._tell(changed, "The account was disabled by the operator", code=Code.ACCOUNT_NOT_ACTIVE)
+            self._notify(changed, "The account was disabled by the operator", code=Code.ACCOUNT_NOT_ACTIVE)
         return changed
 
     @redecided
@@ -161,9 +161,9 @@ class AccountRegister:
             await self._registry.write(AccountErased(account_sid))
         _log.info("The account was deleted", extra={"account_sid": account_sid})
 
-    def _tell(self, account: Account, what: str, *, code: Code = Code.ACCOUNT_CHANGED) -> None:
+    def _notify(self, account: Account, what: str, *, code: Code = Code.ACCOUNT_CHANGED) -> None:
         """Tell the account, and the log for those who look later who did what."""
-        self._context.tell(code, what, account_sid=account.sid)
+        self._context.notify(code, what, account_sid=account.sid)
         _log.info("%s", what, extra={"account_sid": account.sid})
 
     async def _save(self, account: Account) -> Account:

@@ -86,7 +86,7 @@ class Allocator:
                 date_updated=self._context.clock(),
             )
             if choice.is_conflict:
-                self._tell_conflict(Code.SIMULTANEOUS_REQUESTS, participant)
+                self._notify_conflict(Code.SIMULTANEOUS_REQUESTS, participant)
             joined.append(participant)
         return tuple(joined)
 
@@ -103,7 +103,7 @@ class Allocator:
                 continue
             if is_strict:
                 raise binding_in_use(participant.identifier, participant.proxy_identifier)
-            self._tell_conflict(Code.INVALID_REOPEN, participant)
+            self._notify_conflict(Code.INVALID_REOPEN, participant)
 
     def reserve(self, participants: Iterable[Participant]) -> None:
         """Add the bindings of a session; a number that its participants share counts as used once."""
@@ -172,9 +172,9 @@ class Allocator:
             joins_us_and_canada=self._context.settings.joins_us_and_canada,
         )
 
-    def _tell_conflict(self, code: Code, participant: Participant) -> None:
+    def _notify_conflict(self, code: Code, participant: Participant) -> None:
         held_twice = f"{mask(participant.identifier)} holds {mask(participant.proxy_identifier)}"
-        self._context.tell(
+        self._context.notify(
             code,
             f"{held_twice} in two active sessions",
             account_sid=participant.account_sid,

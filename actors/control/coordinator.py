@@ -124,7 +124,7 @@ class ServiceCoordinator:
         """Refuse one more reserved (or unreserved) number with POOL_FULL; warn with 80624 when room gets short."""
         self.check_present()
         if self._allocator.pool.check_room(is_reserved=is_reserved):
-            self._tell(Code.POOL_NEARLY_FULL, "The pool is at 85 % of its limit", resource_sid=number_sid)
+            self._notify(Code.POOL_NEARLY_FULL, "The pool is at 85 % of its limit", resource_sid=number_sid)
 
     def number_joined(self, number: ProxyNumber) -> None:
         """Let a pooled number be selected, or take over its changed record."""
@@ -476,8 +476,8 @@ class ServiceCoordinator:
     def _path(self) -> str:
         return f"/Services/{self.service.sid}"
 
-    def _tell(self, code: Code, message: str, *, session_sid: str | None = None, resource_sid: str | None) -> None:
-        self._context.tell(
+    def _notify(self, code: Code, message: str, *, session_sid: str | None = None, resource_sid: str | None) -> None:
+        self._context.notify(
             code,
             message,
             account_sid=self.service.account_sid,

@@ -18,7 +18,7 @@ class RegistryReactor:
         self._directory = directory
         self._services = services
         self.service_gone: Callable[[str], None] = _ignore
-        """Told of a service that is erased."""
+        """Gets a service that is erased."""
         registry.changing = self._prepare
         registry.changed = self._follow
 

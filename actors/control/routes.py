@@ -57,14 +57,14 @@ class Routes:
 
     async def publish(self, *sessions: ActiveSession) -> None:
         """Let all endpoints of sessions route from now on; harmless when they do."""
-        said: list[asyncio.Future[bool]] = []
+        acknowledgements: list[asyncio.Future[bool]] = []
         for session in sessions:
             if not session.is_bound:
                 session.is_bound = True
                 session.activation = session.activation or next(self._activations)
                 self._bind(session.endpoints, session)
-                said += self._say(session, session.endpoints, routed)
-        await _all(said)
+                acknowledgements += self._send(session, session.endpoints, routed)
+        await _all(acknowledgements)
 
     async def withdraw(self, *sessions: ActiveSession) -> bool:
         """Let no endpoint of sessions route any more; harmless when none does.
@@ -72,13 +72,13 @@ class Routes:
         Returns whether all that passed until now is known: False when a host concerned does not answer, and routes
         no more for that reason.
         """
-        said: list[asyncio.Future[bool]] = []
+        acknowledgements: list[asyncio.Future[bool]] = []
         for session in sessions:
             if session.is_bound:
                 session.is_bound = False
                 self._unbind(session.endpoints, session)
-                said += self._say(session, session.endpoints, _withdrawn)
-        return await _all(said)
+                acknowledgements += self._send(session, session.endpoints, _withdrawn)
+        return await _all(acknowledgements)
 
     async def publish_endpoint(self, session: ActiveSession, endpoint: Endpoint) -> None:
         """Let a participant who joined a session route, if the session does."""
@@ -86,7 +86,7 @@ class Routes:
         self._directory.reset_routes(session.endpoints)
         if session.is_bound:
             self._bind((endpoint,), session)
-            await _all(self._say(session, session.endpoints, routed))
+            await _all(self._send(session, session.endpoints, routed))
 
     async def withdraw_endpoint(self, session: ActiveSession, endpoint: Endpoint) -> None:
         """Let a participant of a session route no more, and nobody reach them."""
@@ -95,20 +95,20 @@ class Routes:
         self._directory.reset_routes(before)
         if session.is_bound:
             self._unbind((endpoint,), session)
-            await _all(self._say(session, before, routed))
+            await _all(self._send(session, before, routed))
 
     async def amend(self, session: ActiveSession) -> None:
         """Let the numbers of a session, here and elsewhere, go by its limits as they are now."""
         self._directory.reset_routes(session.endpoints)
         if session.is_bound:
-            await _all(self._say(session, session.endpoints, routed))
+            await _all(self._send(session, session.endpoints, routed))
 
     def publish_expired(self, session: ActiveSession) -> Coroutine[Any, Any, bool]:
         """Let the numbers remember that a withdrawn session expired; await it until all hosts have acknowledged."""
-        pairs = tuple((endpoint.identifier, endpoint.proxy) for endpoint in session.endpoints)
-        for identifier, proxy in pairs:
+        bindings = tuple((endpoint.identifier, endpoint.proxy) for endpoint in session.endpoints)
+        for identifier, proxy in bindings:
             self._directory.remember_expired(proxy, identifier, session.sid)
-        return _all([link.put(Expired(session.sid, pairs)) for link in self._links_to(session.endpoints)])
+        return _all([link.put(Expired(session.sid, bindings)) for link in self._links_to(session.endpoints)])
 
     def forget_expired(self, session_sid: str, identifier: Address, proxy: Address) -> None:
         """Let a number forget an expired session that was erased."""
@@ -122,15 +122,15 @@ class Routes:
         if self.links:
             await asyncio.gather(*(link.put(Checked()) for link in self.links.values()))
 
-    def _say(
+    def _send(
         self, session: ActiveSession, endpoints: Iterable[Endpoint], operation: Callable[[ActiveSession], Operation]
     ) -> "list[asyncio.Future[bool]]":
         links = self._links_to(endpoints)
         if not links:
             return []
         session.is_spread = True
-        said = operation(session)
-        return [link.put(said) for link in links]
+        message = operation(session)
+        return [link.put(message) for link in links]
 
     def _links_to(self, endpoints: Iterable[Endpoint]) -> list[ToHost]:
         if not self.links:
@@ -149,9 +149,9 @@ class Routes:
                 self._directory.unbind(endpoint, session)
 
 
-async def _all(said: "list[asyncio.Future[bool]]") -> bool:
-    """Wait until everything is heard; tell whether all of it was acknowledged."""
-    return all([await heard for heard in said])
+async def _all(acknowledgements: "list[asyncio.Future[bool]]") -> bool:
+    """Wait until every message is acknowledged or void; return whether all were acknowledged."""
+    return all([await one for one in acknowledgements])
 
 
 def _withdrawn(session: ActiveSession) -> Operation:

@@ -141,7 +141,7 @@ class HostContext(msgspec.Struct, frozen=True):
         if entries:
             self.egress.outbox.add(entries)
 
-    def tell(
+    def notify(
         self,
         code: Code,
         message: str,

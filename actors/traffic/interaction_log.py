@@ -290,12 +290,12 @@ class InteractionLog:
         interaction = self._find(report)
         if interaction is None:
             if report.kind is _VOICE:
-                self._tell(Code.OPEN_INTERACTION_NOT_FOUND, report, None)
+                self._notify(Code.OPEN_INTERACTION_NOT_FOUND, report, None)
             answer(ReportOutcome.NOT_FOUND)
             return
         outcome, change = apply_report(interaction, report, now=self._context.clock())
         if outcome is ReportOutcome.NOT_OPEN:
-            self._tell(Code.INTERACTION_NOT_OPEN, report, interaction)
+            self._notify(Code.INTERACTION_NOT_OPEN, report, interaction)
         if change is None:
             answer(outcome)
             return
@@ -335,14 +335,14 @@ class InteractionLog:
                 if is_end:
                     self.reload_call(interaction)
             elif report.is_outbound and report.status in _REFUSED_DOWNSTREAM:
-                self._tell(Code.DOWNSTREAM_REJECTED, report, interaction)
+                self._notify(Code.DOWNSTREAM_REJECTED, report, interaction)
             if problem is None and is_end:
                 self._ended(updated)
             settled(problem is None)
 
-        self._context.commit(changes, done, self._told_of(updated))
+        self._context.commit(changes, done, self._callback_of(updated))
 
-    def _told_of(self, interaction: Interaction) -> tuple[OutboxEntry, ...]:
+    def _callback_of(self, interaction: Interaction) -> tuple[OutboxEntry, ...]:
         """Return the callback about an interaction that has changed, where its service wants one."""
         service = self._service_of(interaction.service_sid)
         if service is None:
@@ -380,11 +380,11 @@ class InteractionLog:
             return None
         return interaction if _fits(report, interaction) else None
 
-    def _tell(self, code: Code, report: LegReport, interaction: Interaction | None) -> None:
+    def _notify(self, code: Code, report: LegReport, interaction: Interaction | None) -> None:
         account_sid = report.account_sid if interaction is None else interaction.account_sid
         if account_sid is None:
             return  # a carrier's leg that is nobody's: there is no debugger to tell
-        self._context.tell(
+        self._context.notify(
             code,
             f"{CATALOGUE[code].title}: leg reported {report.status}{f' ({report.problem})' if report.problem else ''}",
             account_sid=account_sid,

@@ -109,7 +109,7 @@ class NumberActor:
     def receive(self, event: InboundEvent, answer: Answer) -> None:
         """Decide about an event; a routed one is answered after its commit, every other at once."""
         if self.rules.is_disabled:  # before what passed already is looked for: that would be dialled again
-            self.tell_of(event, DISABLED.decision)
+            self.notify_of(event, DISABLED.decision)
             answer(DISABLED.decision)
             return
         if self.source is not None and not self.source.is_ready:
@@ -125,7 +125,7 @@ class NumberActor:
         now = context.clock()
         ruling = decide(self.bindings, event, rules=self.rules, now=now, id_factory=context.id_factory)
         if event.media_left_out and ruling.interaction is not None:
-            self._tell(Code.TOO_MANY_MEDIA, event, ruling.decision.session_sid)
+            self._notify(Code.TOO_MANY_MEDIA, event, ruling.decision.session_sid)
         if ruling.interaction is None:
             self._refuse(event, ruling, now, answer)
         elif self.rules.intercept_url is not None:
@@ -211,9 +211,9 @@ class NumberActor:
         self, event: InboundEvent, decision: Decision, interaction: Interaction, session: ActiveSession
     ) -> tuple[OutboxEntry, ...]:
         """Return the outbox entries of a routed event: its callback, and the message if a carrier of ours sends it."""
-        told = self._callback(interaction, session)
+        callbacks = self._callback(interaction, session)
         if not decision.is_sent_by_us:
-            return told
+            return callbacks
         body = event.body if decision.body is None else decision.body
         sent = outbox_entries.message(
             interaction,
@@ -223,15 +223,15 @@ class NumberActor:
             body=body,
             context=self._context,
         )
-        return (*told, *sent)
+        return (*callbacks, *sent)
 
-    def tell_of(self, event: InboundEvent, decision: Decision) -> None:
+    def notify_of(self, event: InboundEvent, decision: Decision) -> None:
         """Raise the debugger event of a decision, if it has one."""
         if decision.code is not None:
-            self._tell(decision.code, event, decision.session_sid)
+            self._notify(decision.code, event, decision.session_sid)
 
-    def _tell(self, code: Code, event: InboundEvent, session_sid: str) -> None:
-        self._context.tell(
+    def _notify(self, code: Code, event: InboundEvent, session_sid: str) -> None:
+        self._context.notify(
             code,
             CATALOGUE[code].title,
             account_sid=self.account_sid,
@@ -256,11 +256,11 @@ class NumberActor:
             self._expired(ruling.session)
         if self.rules.out_of_session_url is not None and decision.reason in OUT_OF_SESSION:
             if decision.reason is _EXPIRED:
-                self.tell_of(event, decision)
+                self.notify_of(event, decision)
             self._interaction_log.wait(event, answer, self.service_sid)
             self._pending_hooks.out_of_session(self, event, ruling)
             return
-        self.tell_of(event, decision)
+        self.notify_of(event, decision)
         if self.rules.has_fall_backs:
             decision = fall_back(decision, self.rules.options)
         key = event_key(self.address, event.kind, event.resource_sid)

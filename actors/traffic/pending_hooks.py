@@ -149,7 +149,7 @@ class PendingHooks:
         if self._blocks(verdict, actor, event, session):
             return Decision(Outcome.REFUSED, Reason.INTERCEPTED, Code.CONTACT_REJECTED, session_sid=session.sid)
         if actor.rules.is_disabled:
-            actor.tell_of(event, DISABLED.decision)
+            actor.notify_of(event, DISABLED.decision)
             return DISABLED.decision
         if not still_meets(actor.bindings, session, interaction):
             return self._gone(actor, event, session)
@@ -161,19 +161,19 @@ class PendingHooks:
         self, verdict: InterceptVerdict, actor: "NumberActor", event: InboundEvent, session: ActiveSession
     ) -> bool:
         if verdict.is_failed:
-            self._tell(Code.CALLBACK_FAILED, actor, event, session_sid=session.sid, verdict=verdict)
+            self._notify(Code.CALLBACK_FAILED, actor, event, session_sid=session.sid, verdict=verdict)
         is_shut = verdict.is_failed and actor.rules.options.intercept_fails_closed
         is_emptied = verdict.body is not None and not verdict.body.strip() and not event.media  # nothing left to send
         if not verdict.is_blocked and not is_shut and not is_emptied:
             return False
-        self._tell(Code.CONTACT_REJECTED, actor, event, session_sid=session.sid)
+        self._notify(Code.CONTACT_REJECTED, actor, event, session_sid=session.sid)
         return True
 
     def _gone(self, actor: "NumberActor", event: InboundEvent, session: ActiveSession) -> Decision:
         """Refuse an event whose session ended while the gate was asked."""
         stranger = (CALL_OF_STRANGER if event.is_call else MESSAGE_OF_STRANGER).decision
         if stranger.code is not None:
-            self._tell(stranger.code, actor, event, session_sid=session.sid)
+            self._notify(stranger.code, actor, event, session_sid=session.sid)
         return msgspec.structs.replace(stranger, session_sid=session.sid)
 
     # -- past the end of a session ---------------------------------------------------------------------------------
@@ -182,18 +182,18 @@ class PendingHooks:
         self, actor: "NumberActor", event: InboundEvent, ruling: Ruling, deadline: float
     ) -> Decision:
         session = ruling.session
-        said = Expiry.OVER if session is None else await self._said_of_end(actor, session)
-        if session is None or said is Expiry.OVER:
-            return await self._turned_away(actor, event, ruling, deadline)
-        if said is Expiry.UNSURE:
+        expiry = Expiry.OVER if session is None else await self._expiry_of(actor, session)
+        if session is None or expiry is Expiry.OVER:
+            return await self._refused(actor, event, ruling, deadline)
+        if expiry is Expiry.UNSURE:
             return REBUILDING  # neither routed nor refused
         now, id_factory = self._context.clock(), self._context.id_factory
         ruling = decide(actor.bindings, event, rules=actor.rules, now=now, id_factory=id_factory, going_on=session.sid)
         if ruling.interaction is not None:
             return await self._gated(actor, event, ruling, deadline)
-        return await self._turned_away(actor, event, ruling, deadline)
+        return await self._refused(actor, event, ruling, deadline)
 
-    async def _said_of_end(self, actor: "NumberActor", session: ActiveSession) -> Expiry:
+    async def _expiry_of(self, actor: "NumberActor", session: ActiveSession) -> Expiry:
         """Ask the coordinator; a fixed end that has come by its clock, as it is known here, needs nobody's word."""
         try:
             return await self._coordinators.expire(actor.service_sid, session.sid)
@@ -202,13 +202,11 @@ class PendingHooks:
                 raise
             return Expiry.OVER
 
-    async def _turned_away(
-        self, actor: "NumberActor", event: InboundEvent, ruling: Ruling, deadline: float
-    ) -> Decision:
+    async def _refused(self, actor: "NumberActor", event: InboundEvent, ruling: Ruling, deadline: float) -> Decision:
         decision = ruling.decision
         is_asked = decision.reason in OUT_OF_SESSION and actor.rules.out_of_session_url is not None
         if not is_asked or decision.reason is Reason.SESSION_EXPIRED:
-            actor.tell_of(event, decision)
+            actor.notify_of(event, decision)
         return (
             await self._outside(actor, event, ruling, deadline)
             if is_asked
@@ -237,7 +235,7 @@ class PendingHooks:
             return await self._gated(actor, event, ruling, deadline)
         if ruling.decision.reason is Reason.SESSION_EXPIRED and ruling.session is not None:
             return await self._after_expiry(actor, event, ruling, deadline)
-        return await self._turned_away(actor, event, ruling, deadline)
+        return await self._refused(actor, event, ruling, deadline)
 
     # -- out of session ------------------------------------------------------------------------------------------
 
@@ -254,7 +252,7 @@ class PendingHooks:
         if verdict.wanted is not None:
             return await self._in_made_session(actor, event, verdict.wanted, deadline)
         code = verdict.code or Code.UNKNOWN_SCENARIO
-        self._tell(code, actor, event, session_sid=session_sid, verdict=verdict)
+        self._notify(code, actor, event, session_sid=session_sid, verdict=verdict)
         if code is Code.UNKNOWN_SCENARIO:
             return Decision(Outcome.ANSWERED, Reason.LEFT_TO_APPLICATION, code, session_sid=session_sid)
         failed = Decision(Outcome.REFUSED, Reason.OUT_OF_SESSION_FAILED, code, session_sid=session_sid)
@@ -270,7 +268,7 @@ class PendingHooks:
                 if actor.bindings.find(sender) is None:
                     await self._coordinators.make_session(actor.service_sid, actor.address, event, wanted)
             except ApiError as refusal:
-                self._context.tell(
+                self._context.notify(
                     refusal.code,
                     refusal.message,
                     account_sid=actor.account_sid,
@@ -282,7 +280,7 @@ class PendingHooks:
         now, id_factory = self._context.clock(), self._context.id_factory
         ruling = decide(actor.bindings, event, rules=actor.rules, now=now, id_factory=id_factory)
         if ruling.interaction is None:
-            actor.tell_of(event, ruling.decision)
+            actor.notify_of(event, ruling.decision)
             return fall_back(ruling.decision, actor.rules.options)
         return await self._gated(actor, event, ruling, deadline)
 
@@ -306,7 +304,7 @@ class PendingHooks:
             outbound=outbound,
         )
 
-    def _tell(
+    def _notify(
         self,
         code: Code,
         actor: "NumberActor",
@@ -315,7 +313,7 @@ class PendingHooks:
         session_sid: str,
         verdict: InterceptVerdict | OutOfSessionVerdict | None = None,
     ) -> None:
-        self._context.tell(
+        self._context.notify(
             code,
             CATALOGUE[code].title,
             account_sid=actor.account_sid,

@@ -20,7 +20,7 @@ from engine.api import (
     sessions,
     short_codes,
 )
-from engine.api.endpoint import KNOWN_METHODS, Desk, Endpoint, tell
+from engine.api.endpoint import KNOWN_METHODS, Desk, Endpoint, count_request
 from engine.api.http import Reply, encode, raw_path, refusal, send_reply
 from engine.api.openapi import openapi_document
 from engine.api.operations import AnyOperation, Batch
@@ -125,7 +125,7 @@ def _unknown(observer: Observer) -> ASGIApp:
         if scope["type"] != "http":
             await send({"type": "websocket.close"})
             return
-        tell(observer, scope, "unknown", 404, seconds=0.0)
+        count_request(observer, scope, "unknown", 404, seconds=0.0)
         problem = not_found(masked(raw_path(scope)))
         await send_reply(refusal(problem.code, problem.message, status=404), send)
 

@@ -96,10 +96,10 @@ class Endpoint:
             except Disconnected:
                 took = self._desk.monotonic() - began
                 _log.debug("the client of %s %s left in the middle of its request", scope["method"], self._route)
-                tell(self._desk.observer, scope, self._route, CLIENT_LEFT, seconds=took)
+                count_request(self._desk.observer, scope, self._route, CLIENT_LEFT, seconds=took)
                 return
             took = self._desk.monotonic() - began
-            tell(self._desk.observer, scope, self._route, reply.status, seconds=took)
+            count_request(self._desk.observer, scope, self._route, reply.status, seconds=took)
             await send_reply(reply, send)
 
     async def _reply(self, scope: Scope, receive: Receive, until_sent: ExitStack) -> Reply:
@@ -241,7 +241,7 @@ def _allow(methods: Iterable[str]) -> Headers:
     return ((b"allow", ", ".join(sorted({*found, "HEAD"} if "GET" in found else found)).encode()),)
 
 
-def tell(observer: Observer, scope: Scope, route: str, status: int, *, seconds: float) -> None:
+def count_request(observer: Observer, scope: Scope, route: str, status: int, *, seconds: float) -> None:
     """Count a request under a closed set of methods."""
     method = scope["method"]
     method = method if method in KNOWN_METHODS else "OTHER"

@@ -103,11 +103,11 @@ class CarrierClients:
         """Report the leg of a message that will not be tried again."""
         if isinstance(content, OutboxHangUp):
             problem = f"The call was not ended: {delivery.error}"
-            self._tell(Code.DOWNSTREAM_REJECTED, entry, problem, delivery=delivery, resource_sid=content.call_sid)
+            self._notify(Code.DOWNSTREAM_REJECTED, entry, problem, delivery=delivery, resource_sid=content.call_sid)
             return
         if delivery.may_be_taken:
             problem = f"It is unknown whether the message was sent: {delivery.error}"
-            self._tell(Code.DOWNSTREAM_ERROR, entry, problem, delivery=delivery, resource_sid=None)
+            self._notify(Code.DOWNSTREAM_ERROR, entry, problem, delivery=delivery, resource_sid=None)
         status = LegStatus.DELIVERY_UNKNOWN if delivery.may_be_taken else LegStatus.FAILED
         await self._reported(_leg(entry, content, status, problem=delivery.error))
 
@@ -138,7 +138,7 @@ class CarrierClients:
                 return
             await asyncio.sleep(self._pause_seconds)
 
-    def _tell(
+    def _notify(
         self, code: Code, entry: OutboxEntry, message: str, *, delivery: Delivery, resource_sid: str | None
     ) -> None:
         self._observer.debugger(

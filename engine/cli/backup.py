@@ -26,8 +26,8 @@ def backup(*, target: Path, settings: Settings, as_json: bool) -> None:
     Each host's database is copied as of one moment, those of one machine within milliseconds. Where a cluster has
     several machines, do it on each.
     """
-    with progress() as told:
-        made = make_backup(settings.data_dir, target, version=version("maskline"), now=clock(), told=told)
+    with progress() as on_progress:
+        made = make_backup(settings.data_dir, target, version=version("maskline"), now=clock(), on_progress=on_progress)
     if as_json:
         show_json(made)
         return
@@ -46,8 +46,8 @@ def restore_command(*, source: Path, is_released: bool, settings: Settings, as_j
     A server on it answers, but no callback, message or hang-up leaves until `maskline outbox release`: to look at a
     backup calls nobody.
     """
-    with progress() as told:
-        done = restore(source, settings.data_dir, is_held=not is_released, told=told)
+    with progress() as on_progress:
+        done = restore(source, settings.data_dir, is_held=not is_released, on_progress=on_progress)
     if as_json:
         show_json(done)
         return

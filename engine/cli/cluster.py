@@ -60,13 +60,13 @@ def cluster() -> None:
 def status(*, settings: Settings, as_json: bool) -> None:
     """Show every host; exits with 1 unless all are ready or drained."""
     with running_cluster(settings) as running:
-        told = _status(running.membership())
+        membership = _status(running.membership())
     if as_json:
-        show_json(told)
+        show_json(membership)
     else:
-        show_table(_COLUMNS, [_row(host) for host in told.hosts])
-        click.echo(f"directory epoch {told.epoch}, supervisor process {told.supervisor_pid}")
-    if not all(host.state in {HostState.READY, HostState.DRAINED} for host in told.hosts):
+        show_table(_COLUMNS, [_row(host) for host in membership.hosts])
+        click.echo(f"directory epoch {membership.epoch}, supervisor process {membership.supervisor_pid}")
+    if not all(host.state in {HostState.READY, HostState.DRAINED} for host in membership.hosts):
         raise click.exceptions.Exit(1)
 
 

@@ -46,8 +46,8 @@ def rebalance_command(
             raise click.UsageError("--drop-old goes alone: first look whether all is well on the new hosts")
         _drop_old(data_dir, is_sure=is_sure, as_json=as_json)
         return
-    with progress() as told:
-        done = survey(data_dir, hosts, told) if is_check else rebalance(data_dir, hosts, told)
+    with progress() as on_progress:
+        done = survey(data_dir, hosts, on_progress) if is_check else rebalance(data_dir, hosts, on_progress)
     if as_json:
         show_json(done)
     elif isinstance(done, Survey):

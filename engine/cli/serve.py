@@ -36,12 +36,12 @@ def serve(*, print_settings: bool, config: Path | None, **flags: object) -> None
     if settings.runtime is Runtime.RAY:
         from engine.cluster.serving import serve_cluster  # noqa: PLC0415 - the embedded engine needs none of it
 
-        serve_cluster(settings, _say, lambda line: _say(line, is_error=True))
+        serve_cluster(settings, _print, lambda line: _print(line, is_error=True))
     else:
-        serve_until_stopped(settings, _say)
+        serve_until_stopped(settings, _print)
 
 
-def _say(line: str, *, is_error: bool = False) -> None:
+def _print(line: str, *, is_error: bool = False) -> None:
     """Write a line to whoever looks; a server does not end because nobody does."""
     try:
         click.echo(line, err=is_error)

@@ -74,7 +74,7 @@ def serve_cluster(settings: Settings, announce: Announce, progress: Announce) ->
         link, must_end = _linked(settings, progress)
         try:
             with joined(settings, link):
-                stop = _told_to_stop()
+                stop = _stop_event()
                 cluster = _attached(settings) or _begun(settings)
                 must_end = False
                 _serve(cluster, link, stop, announce=announce, progress=progress)
@@ -87,7 +87,7 @@ def serve_cluster(settings: Settings, announce: Announce, progress: Announce) ->
                 stop_head(settings.data_dir, link)
 
 
-def _told_to_stop() -> threading.Event:
+def _stop_event() -> threading.Event:
     """Return what the signals set; asked for after Ray has been joined, which sets its own."""
     stop = threading.Event()
     for number in stop_signals():
@@ -197,15 +197,15 @@ def _await_hosts(cluster: "RayCluster", link: RayLink, stop: threading.Event, pr
     """Wait until every host is ready or says why it is not; raises NothingStarts when none can start."""
     shown: dict[int, str] = {}
     while not stop.is_set():
-        told_of = _asked(cluster, link)
-        for member in told_of.members if told_of else ():
-            line = f"{member.name}: {told(member)}"
+        membership = _asked(cluster, link)
+        for member in membership.members if membership else ():
+            line = f"{member.name}: {state_line(member)}"
             is_news = shown.get(member.place) != line and member.state is not HostState.UNKNOWN
             if is_news and (member.state is not HostState.UNPLACED or member.problem):
                 shown[member.place] = line
                 progress(line)
-        if told_of is not None and all(_is_settled(member, told_of.now) for member in told_of.members):
-            if not any(member.state in _SERVING for member in told_of.members):
+        if membership is not None and all(_is_settled(member, membership.now) for member in membership.members):
+            if not any(member.state in _SERVING for member in membership.members):
                 raise NothingStarts("no host can start; the lines above say why")
             return
         stop.wait(_POLL_SECONDS)
@@ -225,7 +225,7 @@ def _is_settled(member: Member, now: float) -> bool:
             return state in _SETTLED
 
 
-def told(member: Member) -> str:
+def state_line(member: Member) -> str:
     """Say in a line how a host fares."""
     report = member.report
     where = f" at {report.http}, process {report.pid}" if report and report.http and member.state in _SERVING else ""
@@ -237,9 +237,9 @@ def _watch(cluster: "RayCluster", link: RayLink, stop: threading.Event) -> None:
     """Log what changes until told to stop; raises ClusterEnded when the cluster ends by itself."""
     known: dict[int, str] = {}
     while not stop.wait(_WATCH_SECONDS):
-        told_of = _asked(cluster, link)
-        for member in told_of.members if told_of else ():
-            line = f"{member.name}: {told(member)}"
+        membership = _asked(cluster, link)
+        for member in membership.members if membership else ():
+            line = f"{member.name}: {state_line(member)}"
             if known.setdefault(member.place, line) != line:
                 known[member.place] = line
                 _log.log(logging.INFO if member.state in _SERVING else logging.WARNING, "%s", line)

@@ -93,7 +93,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
         return login.account_sid is None or self.control.knows(login.credential, login.proof) is not None
 
 
-async def told(asked: Awaitable[Result]) -> Result | Missing:
+async def available(asked: Awaitable[Result]) -> Result | Missing:
     """Wait for a part of a page; a host or disk that fails leaves the others to be shown."""
     try:
         return await asked

@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.console.desk import Desk, told
+from engine.console.desk import Desk, available
 from engine.console.pages import LEVELS
 from engine.console.settings import PAGE_ROWS
 from engine.core.model.errors import ApiError, Level, not_found
@@ -32,9 +32,9 @@ async def show_service(desk: Desk, request: Request, login: LoginSession) -> Res
         "service.html",
         login,
         service=service,
-        sessions=await told(desk.control.sessions_page(owner, sid, cursor(request, SidKind.SESSION))),
-        numbers=await told(desk.control.pool_page(owner, sid, numbers, short_codes=False)),
-        codes=await told(desk.control.pool_page(owner, sid, codes, short_codes=True)),
+        sessions=await available(desk.control.sessions_page(owner, sid, cursor(request, SidKind.SESSION))),
+        numbers=await available(desk.control.pool_page(owner, sid, numbers, short_codes=False)),
+        codes=await available(desk.control.pool_page(owner, sid, codes, short_codes=True)),
     )
 
 
@@ -58,8 +58,8 @@ async def show_session(desk: Desk, request: Request, login: LoginSession) -> Res
         ends_at=_ends_at(session),
         participants=participants,
         names={one.sid: place for place, one in enumerate(participants, start=1)},
-        interactions=await told(passed),
-        outbox=await told(outbox),
+        interactions=await available(passed),
+        outbox=await available(outbox),
         kind_of=_kind_of,
     )
 
@@ -68,7 +68,9 @@ async def show_events(desk: Desk, request: Request, login: LoginSession) -> Resp
     """List debugger events, newest first."""
     level = request.query_params.get("level", "")
     wanted = AlertFilter(level=Level(level.upper()) if level.upper() in set(Level) else None)
-    found = await told(desk.control.alerts_page(login.account_sid, wanted, cursor(request, SidKind.DEBUGGER_EVENT)))
+    found = await available(
+        desk.control.alerts_page(login.account_sid, wanted, cursor(request, SidKind.DEBUGGER_EVENT))
+    )
     return desk.page(
         request,
         "events.html",
@@ -99,7 +101,7 @@ async def show_outbox(desk: Desk, request: Request, login: LoginSession) -> Resp
         "outbox.html",
         login,
         state=state if state in _STATES else "",
-        entries=await told(desk.control.outbox_page(wanted, cursor(request, SidKind.OUTBOX_ENTRY))),
+        entries=await available(desk.control.outbox_page(wanted, cursor(request, SidKind.OUTBOX_ENTRY))),
         kind_of=_kind_of,
     )
 

@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from engine.console.desk import Desk, Seen, told
+from engine.console.desk import Desk, Seen, available
 from engine.console.pages import render
 from engine.console.rates import TrafficLine
 from engine.console.settings import MOST_POOLS
@@ -29,7 +29,7 @@ class OutcomeSum(msgspec.Struct, frozen=True):
 async def show(desk: Desk, request: Request, login: LoginSession) -> Response:
     """Answer with the whole page."""
     live = await _live(desk, login)
-    events = await told(desk.control.alerts_page(login.account_sid, AlertFilter(), _LATEST))
+    events = await available(desk.control.alerts_page(login.account_sid, AlertFilter(), _LATEST))
     return desk.page(
         request,
         "overview.html",

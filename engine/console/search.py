@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.console.desk import Desk, told
+from engine.console.desk import Desk, available
 from engine.console.http import redirect
 from engine.console.login import read_own_form
 from engine.console.pages import Missing
@@ -38,7 +38,7 @@ async def search(desk: Desk, request: Request, login: LoginSession) -> Response:
     if sought is None:
         problem = "Type a SID, a name, or what you know of a number."
         return desk.page(request, "search.html", login, found=None, problem=problem)
-    found = await told(desk.plane.find_sessions(login.account_sid, sought, most=MOST_FOUND))
+    found = await available(desk.plane.find_sessions(login.account_sid, sought, most=MOST_FOUND))
     return desk.page(request, "search.html", login, found=found, problem="")
 
 
@@ -54,16 +54,16 @@ async def explain(desk: Desk, request: Request, login: LoginSession) -> Response
     if not readings(proxy) or not readings(sender):
         problem = "Give both numbers, such as +14155550100."
         return desk.page(request, "explain.html", login, explanation=None, problem=problem)
-    told_of = await told(_explained(desk, login, proxy, sender))
-    if isinstance(told_of, Missing):
-        return desk.page(request, "explain.html", login, explanation=None, problem=told_of.why)
-    if told_of is None:
+    found = await available(_explained(desk, login, proxy, sender))
+    if isinstance(found, Missing):
+        return desk.page(request, "explain.html", login, explanation=None, problem=found.why)
+    if found is None:
         problem = "That number is in no pool of this account's services." if login.account_sid else _IN_NO_POOL
-        other = await told(_explained(desk, login, sender, proxy))
+        other = await available(_explained(desk, login, sender, proxy))
         if isinstance(other, Explanation):
             problem += f" {other.proxy} is: from and to seem to be swapped."
         return desk.page(request, "explain.html", login, explanation=None, problem=problem)
-    return desk.page(request, "explain.html", login, explanation=told_of, problem="")
+    return desk.page(request, "explain.html", login, explanation=found, problem="")
 
 
 _IN_NO_POOL = "That number is in no service's pool."

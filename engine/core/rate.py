@@ -23,11 +23,11 @@ _ALLOWED = Verdict(is_allowed=True)
 
 
 class _Window:
-    __slots__ = ("hits", "told_at")
+    __slots__ = ("hits", "notified_at")
 
     def __init__(self) -> None:
         self.hits: deque[float] = deque()
-        self.told_at: float | None = None
+        self.notified_at: float | None = None
 
 
 class SlidingWindow:
@@ -55,9 +55,9 @@ class SlidingWindow:
         if len(hits) < self._allowance:
             hits.append(now)
             return _ALLOWED
-        is_first = window.told_at is None or not start < window.told_at <= now
+        is_first = window.notified_at is None or not start < window.notified_at <= now
         if is_first:
-            window.told_at = now
+            window.notified_at = now
         return Verdict(is_allowed=False, retry_after_seconds=hits[0] - start, is_first_refusal=is_first)
 
     def __len__(self) -> int:

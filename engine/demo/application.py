@@ -30,7 +30,7 @@ class ShopApplication:
         self.url = url
         self.token = ""
         """The account's auth token, once there is an account; every webhook must be signed with it."""
-        self.told: set[str] = set()
+        self.called_back: set[str] = set()
         """Idempotency tokens of the callbacks that came."""
         self.forged = 0
         """Webhooks that were not signed as they should be."""
@@ -47,7 +47,7 @@ class ShopApplication:
     async def take_callback(self, request: Request) -> Response:
         """Take a callback."""
         await self._form(request)
-        self.told.add(request.headers["i-twilio-idempotency-token"])
+        self.called_back.add(request.headers["i-twilio-idempotency-token"])
         return Response(status_code=204)
 
     async def judge(self, request: Request) -> Response:

@@ -46,7 +46,7 @@ async def audit(engine: RunningEngine, stage: Stage, shop: ShopApplication, webh
     recorded, routed = await _interactions(engine, stage), expected_interactions(webhooks)
     if recorded != routed:
         problems.append(f"expected {routed} interactions on record, found {recorded}")
-    return [*problems, *await _told(shop, expected_callbacks(webhooks))]
+    return [*problems, *await _called_back(shop, expected_callbacks(webhooks))]
 
 
 def expected_counts(webhooks: Iterable[Webhook]) -> Counter[Key]:
@@ -94,14 +94,14 @@ def _is_recorded(expect: Expected) -> bool:
     return isinstance(expect, Routed) or expect == Refused(Reason.INTERCEPTED)
 
 
-async def _told(shop: ShopApplication, wanted: int) -> list[str]:
+async def _called_back(shop: ShopApplication, wanted: int) -> list[str]:
     """Wait for the last callbacks, which leave after their webhook is answered."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while len(shop.told) < wanted and time.monotonic() < deadline:  # noqa: ASYNC110 - too many would be wrong as well
+    while len(shop.called_back) < wanted and time.monotonic() < deadline:  # noqa: ASYNC110 - too many would be wrong as well
         await asyncio.sleep(_PAUSE_SECONDS)
     problems = []
-    if len(shop.told) != wanted:
-        problems.append(f"expected {wanted} callbacks, the application got {len(shop.told)}")
+    if len(shop.called_back) != wanted:
+        problems.append(f"expected {wanted} callbacks, the application got {len(shop.called_back)}")
     if shop.forged:
         problems.append(f"{shop.forged} webhooks to the application were not signed rightly")
     return problems

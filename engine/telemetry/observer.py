@@ -162,8 +162,8 @@ class Telemetry:
         """Return how the inbound events so far ended, of all ingresses, those that never happened as 0."""
         meters = self._meters.values()
         return tuple(
-            TrafficCount(kind, outcome, reason, sum(counts[reason.slot] for counts in told))
-            for kind, told in (
+            TrafficCount(kind, outcome, reason, sum(counts[reason.slot] for counts in counters))
+            for kind, counters in (
                 (Kind.VOICE, [meter.calls for meter in meters]),
                 (Kind.MESSAGE, [meter.messages for meter in meters]),
             )

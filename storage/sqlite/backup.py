@@ -28,7 +28,7 @@ _FORMAT: Final = 1
 _PAGES_AT_ONCE: Final = 2_048
 _READ_BYTES: Final = 1 << 20
 
-Told = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 """Gets what is done, how much of it, and how much there is."""
 
 
@@ -62,7 +62,7 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(place for place in range(self.hosts) if place not in here)
 
 
-def make_backup(data_dir: Path, target: Path, *, version: str, now: float, told: Told) -> Backup:
+def make_backup(data_dir: Path, target: Path, *, version: str, now: float, on_progress: OnProgress) -> Backup:
     """Copy the databases of a data directory; killed at any instruction, it leaves no backup, or a whole one.
 
     The copies hold their deliveries (`storage.sqlite.holds`), whoever starts a server on them.
@@ -79,7 +79,7 @@ def make_backup(data_dir: Path, target: Path, *, version: str, now: float, told:
         shutil.rmtree(draft, ignore_errors=True)  # of one that was killed
         draft.mkdir(mode=PRIVATE_DIRECTORY, parents=True)
         undo.callback(shutil.rmtree, draft, ignore_errors=True)
-        files = _copied(data_dir, databases, draft, layout=layout, told=told)
+        files = _copied(data_dir, databases, draft, layout=layout, on_progress=on_progress)
         backup = Backup(made_by=version, made_at=now, hosts=layout.hosts, files=files)
         write_durably(draft / MANIFEST, msgspec.json.format(msgspec.json.encode(backup)).decode() + "\n")
         sync(draft)
@@ -157,7 +157,7 @@ def _demand_room(target: Path, needed_bytes: int) -> None:
 
 
 def _copied(
-    data_dir: Path, databases: dict[int, Path], draft: Path, *, layout: Layout, told: Told
+    data_dir: Path, databases: dict[int, Path], draft: Path, *, layout: Layout, on_progress: OnProgress
 ) -> tuple[BackupFile, ...]:
     files = []
     with ExitStack() as reading:
@@ -166,7 +166,7 @@ def _copied(
             name = databases[place].relative_to(data_dir)
             copy = draft / name
             copy.parent.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
-            _copy(source, copy, f"host-{place}" if layout.hosts > 1 else "copy", told)
+            _copy(source, copy, f"host-{place}" if layout.hosts > 1 else "copy", on_progress)
             files.append(BackupFile(place, str(name), copy.stat().st_size, digest(copy)))
             sync(copy)
             sync(copy.parent)
@@ -190,10 +190,12 @@ def _at_this_moment(database: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def _copy(source: sqlite3.Connection, copy: Path, what: str, told: Told) -> None:
+def _copy(source: sqlite3.Connection, copy: Path, what: str, on_progress: OnProgress) -> None:
     copy.touch(PRIVATE_FILE)
     with closing(open_loader(copy, cache_kib=65_536)) as target:
-        source.backup(target, pages=_PAGES_AT_ONCE, progress=lambda _, left, total: told(what, total - left, total))
+        source.backup(
+            target, pages=_PAGES_AT_ONCE, progress=lambda _, left, total: on_progress(what, total - left, total)
+        )
     with closing(open_writer(copy, "FULL")) as written:
         demand_sound(written, copy)
         hold(written)

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from engine.core.model.placement import host_name
-from storage.sqlite.backup import Backup, BackupFile, Told, demand_sound, digest, read_backup, refusing
+from storage.sqlite.backup import Backup, BackupFile, OnProgress, demand_sound, digest, read_backup, refusing
 from storage.sqlite.connections import open_writer
 from storage.sqlite.datadir import DATABASE, LOCK, LOG, PRIVATE_DIRECTORY, PRIVATE_FILE, DataDirLock
 from storage.sqlite.errors import BackupRefused
@@ -35,7 +35,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     """Names of stale files that were in the way."""
 
 
-def restore(source: Path, data_dir: Path, *, is_held: bool, told: Told) -> Restored:
+def restore(source: Path, data_dir: Path, *, is_held: bool, on_progress: OnProgress) -> Restored:
     """Put a backup in place of nothing; killed at any instruction, the next run begins anew, and nothing starts before.
 
     Raises:
@@ -52,10 +52,10 @@ def restore(source: Path, data_dir: Path, *, is_held: bool, told: Told) -> Resto
             needed = sum(file.size_bytes for file in backup.files)
             if needed > room:
                 raise BackupRefused(f"The backup needs {needed:,} bytes, and {data_dir} has {room:,} free")
-            return _restored(source, data_dir, backup, is_held=is_held, told=told)
+            return _restored(source, data_dir, backup, is_held=is_held, on_progress=on_progress)
 
 
-def _restored(source: Path, data_dir: Path, backup: Backup, *, is_held: bool, told: Told) -> Restored:
+def _restored(source: Path, data_dir: Path, backup: Backup, *, is_held: bool, on_progress: OnProgress) -> Restored:
     checking = data_dir / RESTORING
     is_repeated = checking.exists()
     checking.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
@@ -65,9 +65,9 @@ def _restored(source: Path, data_dir: Path, backup: Backup, *, is_held: bool, to
             undo.callback(shutil.rmtree, checking, ignore_errors=True)
         pending = 0
         for number, file in enumerate(backup.files):
-            told("check", number, len(backup.files))
+            on_progress("check", number, len(backup.files))
             pending += _checked(source, checking, file, is_held=is_held)
-        told("check", len(backup.files), len(backup.files))
+        on_progress("check", len(backup.files), len(backup.files))
         undo.pop_all()
     removed = tuple(_cleared(data_dir))
     for file in backup.files:

@@ -107,7 +107,7 @@ class GroupWriter:
                 break
             else:
                 self._rest()
-        _call(loop, self._tell_stopped)
+        _call(loop, self._notify_stopped)
 
     def _next_group(self) -> list[Changeset]:
         group: list[Changeset] = []
@@ -131,11 +131,11 @@ class GroupWriter:
         began, self._sync_seconds = time.perf_counter(), 0.0
         errors = self._commit(group) if changes else [None] * len(group)
         spent = (time.perf_counter() - began, self._sync_seconds)
-        _call(loop, self._tell, group, errors, changes, spent)
+        _call(loop, self._notify, group, errors, changes, spent)
         self._mover.follow(self._connection)
         self._mover.look()
 
-    def _tell(
+    def _notify(
         self,
         group: list[Changeset],
         errors: list[StoreUnavailable | None],
@@ -155,7 +155,7 @@ class GroupWriter:
                     {"message": "a caller failed to take the outcome of its commit", "exception": failure}
                 )
 
-    def _tell_stopped(self) -> None:
+    def _notify_stopped(self) -> None:
         if self._stopped is not None and not self._stopped.done():
             self._stopped.set_result(None)
 

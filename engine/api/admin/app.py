@@ -198,11 +198,11 @@ async def _explain(control: ControlPlane, request: Request) -> ExplanationShape:
     proxy, sender = request.query_params.get("to"), request.query_params.get("from")
     if not proxy or not sender:
         raise invalid_parameter("to" if not proxy else "from", "is required")
-    told = await explained(control, to=proxy, sender=sender)
-    if told.account_sid is None and (other := await swapped(control, to=proxy, sender=sender)) is not None:
+    explanation = await explained(control, to=proxy, sender=sender)
+    if explanation.account_sid is None and (other := await swapped(control, to=proxy, sender=sender)) is not None:
         hint = f"{other.proxy} is, in that of service {other.service_sid}: to and from seem to be swapped."
-        told = msgspec.structs.replace(told, story=(*told.story, hint))
-    return explanation_shape(told)
+        explanation = msgspec.structs.replace(explanation, story=(*explanation.story, hint))
+    return explanation_shape(explanation)
 
 
 async def _make_console_link(console_link: MakeLink | None, _: ControlPlane, __: Request) -> ConsoleLink:

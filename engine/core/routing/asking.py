@@ -35,24 +35,24 @@ async def explained(control: ControlPlane, *, to: str, sender: str) -> Explanati
     if unknown.account_sid is not None:
         return unknown
     for proxy in others:
-        told = await _of_sender(control, proxy, sender)
-        if told.account_sid is not None:
-            return told
+        explanation = await _of_sender(control, proxy, sender)
+        if explanation.account_sid is not None:
+            return explanation
     return unknown
 
 
 async def swapped(control: ControlPlane, *, to: str, sender: str) -> Explanation | None:
     """Explain the other way round; None where the number of `sender` is in no pool either."""
-    told = await explained(control, to=sender, sender=to)
-    return None if told.account_sid is None else told
+    explanation = await explained(control, to=sender, sender=to)
+    return None if explanation.account_sid is None else explanation
 
 
 async def _of_sender(control: ControlPlane, proxy: Address, sender: str) -> Explanation:
     plausible = readings(sender, home=country_of(proxy)) or (sender,)
-    told = [await control.explain(proxy=proxy, sender=one) for one in plausible]
-    known = (one for one in told if one.session is not None)
-    international = (one for one, address in zip(told, plausible, strict=True) if address.startswith("+"))
-    return next(known, None) or next(international, told[0])
+    explanations = [await control.explain(proxy=proxy, sender=one) for one in plausible]
+    known = (one for one in explanations if one.session is not None)
+    international = (one for one, address in zip(explanations, plausible, strict=True) if address.startswith("+"))
+    return next(known, None) or next(international, explanations[0])
 
 
 def _readings(text: str, home: str | None) -> Iterator[Address]:

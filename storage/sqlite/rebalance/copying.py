@@ -22,7 +22,7 @@ from storage.sqlite.rebalance.tally import Tally
 from storage.sqlite.rows import Fetched
 from storage.sqlite.schema import migrate
 
-Told = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 """Hears what is being done, how much of it is done, and of how much in all."""
 
 _BATCH = 4_096
@@ -74,7 +74,7 @@ def compare_registries(old: Sequence[sqlite3.Connection]) -> RegistryCopies:
 
 
 def build(
-    directory: Path, old: Sequence[sqlite3.Connection], *, hosts: int, registry: int, told: Told
+    directory: Path, old: Sequence[sqlite3.Connection], *, hosts: int, registry: int, on_progress: OnProgress
 ) -> list[Counted]:
     """Make the files of so many hosts in a directory, durably; returns what was read.
 
@@ -84,7 +84,7 @@ def build(
     with ExitStack() as undo:
         new = [_new_file(each, hosts, undo) for each in directories]
         counted = [_copy_shared(name, old[registry], new) for name in SHARED]
-        counted += [_copy_owned(table, old, new, told) for table in OWNED]
+        counted += [_copy_owned(table, old, new, on_progress) for table in OWNED]
         is_held = any(map(are_held, old))
         for connection in new:
             connection.execute("COMMIT")
@@ -97,13 +97,13 @@ def build(
     return counted
 
 
-def compare(directory: Path, counted: Sequence[Counted], *, hosts: int, told: Told) -> None:
+def compare(directory: Path, counted: Sequence[Counted], *, hosts: int, on_progress: OnProgress) -> None:
     """Read the new files and check that they hold, in the right places, what was counted; raises MoveRefused."""
     with ExitStack() as files:
         databases = [host_dir(directory, place, hosts) / DATABASE for place in range(hosts)]
         new = [files.enter_context(closing(open_still(database))) for database in databases]
         copies = {name: [_count_shared(name, one, hosts) for one in new] for name in SHARED}
-        wholes = {table.name: [_count_owned(table, new, hosts, ("compare", told))] for table in OWNED}
+        wholes = {table.name: [_count_owned(table, new, hosts, ("compare", on_progress))] for table in OWNED}
     found = copies | wholes
     for before in counted:
         if any(after.astray or after.tally != before.tally for after in found[before.name]):
@@ -113,11 +113,11 @@ def compare(directory: Path, counted: Sequence[Counted], *, hosts: int, told: To
             )
 
 
-def count(old: Sequence[sqlite3.Connection], *, registry: int, hosts: int, told: Told) -> list[Counted]:
+def count(old: Sequence[sqlite3.Connection], *, registry: int, hosts: int, on_progress: OnProgress) -> list[Counted]:
     """Count all, and how much of it would belong to each of so many hosts."""
     return [
         *(_count_shared(name, old[registry], hosts) for name in SHARED),
-        *(_count_owned(table, old, hosts, ("count", told)) for table in OWNED),
+        *(_count_owned(table, old, hosts, ("count", on_progress)) for table in OWNED),
     ]
 
 
@@ -127,8 +127,10 @@ def rows_in(table: str, files: Sequence[sqlite3.Connection]) -> int:
     return sum(connection.execute(text).fetchone()[0] for connection in files)
 
 
-def _count_owned(table: OwnedTable, files: Sequence[sqlite3.Connection], hosts: int, said: tuple[str, Told]) -> Counted:
-    verb, told = said
+def _count_owned(
+    table: OwnedTable, files: Sequence[sqlite3.Connection], hosts: int, said: tuple[str, OnProgress]
+) -> Counted:
+    verb, on_progress = said
     columns = columns_of(files[0], table.name)
     place_now, place_then = table.placed_on(len(files), columns), table.placed_on(hosts, columns)
     counted = Counted(name=table.name, is_shared=False, per_host=[0] * hosts)
@@ -141,7 +143,7 @@ def _count_owned(table: OwnedTable, files: Sequence[sqlite3.Connection], hosts: 
                 counted.per_host[owner] += rows
             at_home = shares[place] if hosts == len(files) else Counter(map(place_now, batch))[place]
             counted.astray += len(batch) - at_home
-            told(f"{verb} {table.name}", counted.tally.rows, total)
+            on_progress(f"{verb} {table.name}", counted.tally.rows, total)
     return counted
 
 
@@ -171,7 +173,7 @@ def _copy_shared(name: str, source: sqlite3.Connection, new: Sequence[sqlite3.Co
 
 
 def _copy_owned(
-    table: OwnedTable, old: Sequence[sqlite3.Connection], new: Sequence[sqlite3.Connection], told: Told
+    table: OwnedTable, old: Sequence[sqlite3.Connection], new: Sequence[sqlite3.Connection], on_progress: OnProgress
 ) -> Counted:
     columns = columns_of(new[0], table.name)
     place_of, text = table.placed_on(len(new), columns), table.writing(columns)
@@ -185,7 +187,7 @@ def _copy_owned(
         for place, (connection, share) in enumerate(zip(new, shares, strict=True)):
             _write(connection, text, share, table.name)
             counted.per_host[place] += len(share)
-        told(f"copy {table.name}", counted.tally.rows, total)
+        on_progress(f"copy {table.name}", counted.tally.rows, total)
     return counted
 
 

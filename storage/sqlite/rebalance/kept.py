@@ -16,7 +16,7 @@ from engine.core.model.placement import host_name
 from storage.sqlite.datadir import DATABASE, PRIVATE_DIRECTORY
 from storage.sqlite.errors import LayoutDamaged, MoveRefused, MoveUnfinished
 from storage.sqlite.layout import Layout, read_layout, replace_layout, sync
-from storage.sqlite.rebalance.copying import Told
+from storage.sqlite.rebalance.copying import OnProgress
 from storage.sqlite.rebalance.files import translated
 
 BUILD: Final = "rebalance-new"
@@ -65,7 +65,7 @@ def commit(data_dir: Path, layout: Layout, hosts: int) -> Layout:
     return moving
 
 
-def put_in_place(data_dir: Path, moving: Layout, told: Told) -> None:
+def put_in_place(data_dir: Path, moving: Layout, on_progress: OnProgress) -> None:
     """Rename old files away and new ones in; begins where an interrupted run stopped."""
     if moving.moving_to is None or moving.kept_in is None:
         return
@@ -74,23 +74,23 @@ def put_in_place(data_dir: Path, moving: Layout, told: Told) -> None:
     steps = len(old) + len(new) + 2
     kept.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
     for done, name in enumerate(old):
-        told("switch", done, steps)
+        on_progress("switch", done, steps)
         if (data_dir / name).exists() and not (kept / name).exists():
             (data_dir / name).rename(kept / name)
     sync(kept)
     sync(data_dir)
-    told("switch", len(old), steps)
+    on_progress("switch", len(old), steps)
     replace_layout(kept, Layout(moving.hosts))
     for done, name in enumerate(new, start=len(old) + 1):
-        told("switch", done, steps)
+        on_progress("switch", done, steps)
         if (build / name).exists():
             (build / name).rename(data_dir / name)
     sync(build)
     sync(data_dir)
-    told("switch", steps - 1, steps)
+    on_progress("switch", steps - 1, steps)
     replace_layout(data_dir, Layout(moving.moving_to))
     discard_build(data_dir)
-    told("switch", steps, steps)
+    on_progress("switch", steps, steps)
 
 
 def kept_files(data_dir: Path) -> tuple[Kept, ...]:

@@ -13,8 +13,8 @@ from storage.sqlite.errors import MoveRefused, MoveUnfinished
 from storage.sqlite.layout import Layout, read_layout
 from storage.sqlite.rebalance.copying import (
     Counted,
+    OnProgress,
     RegistryCopies,
-    Told,
     build,
     compare,
     compare_registries,
@@ -85,7 +85,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     tables: tuple[TableMoved, ...]
 
 
-def rebalance(data_dir: Path, hosts: int | None, told: Told, *, free_on: FreeOn = free_bytes) -> Move:
+def rebalance(data_dir: Path, hosts: int | None, on_progress: OnProgress, *, free_on: FreeOn = free_bytes) -> Move:
     """Move a stopped cluster's data to so many hosts, None = only finish what was interrupted.
 
     Killed at any instruction, it leaves the old files as they were, or the new ones complete and the next run to put
@@ -101,7 +101,7 @@ def rebalance(data_dir: Path, hosts: int | None, told: Told, *, free_on: FreeOn 
         layout = _laid_out(data_dir)
         finished = layout.moving_to
         if finished is not None:
-            _put_in_place(data_dir, layout, told)
+            _put_in_place(data_dir, layout, on_progress)
             if hosts is None or hosts == finished:
                 return Move(
                     hosts_before=layout.hosts, hosts=finished, is_changed=True, is_resumed=True, kept_in=layout.kept_in
@@ -112,10 +112,10 @@ def rebalance(data_dir: Path, hosts: int | None, told: Told, *, free_on: FreeOn 
         if hosts == layout.hosts:
             discard_build(data_dir)
             return Move(hosts_before=hosts, hosts=hosts, is_changed=False)
-        return _move(data_dir, layout, hosts=hosts, told=told, free_on=free_on)
+        return _move(data_dir, layout, hosts=hosts, on_progress=on_progress, free_on=free_on)
 
 
-def survey(data_dir: Path, hosts: int | None, told: Told) -> Survey:
+def survey(data_dir: Path, hosts: int | None, on_progress: OnProgress) -> Survey:
     """Count and digest a stopped cluster's data, and where it would go (None: where it should lie); changes nothing.
 
     Raises:
@@ -142,49 +142,51 @@ def survey(data_dir: Path, hosts: int | None, told: Told) -> Survey:
             needed_bytes=_needed_bytes(databases, old, hosts),
             free_bytes=free_bytes(data_dir),
             registry=registry,
-            tables=_told_of(count(old, registry=registry.place, hosts=hosts, told=told)),
+            tables=_moved(count(old, registry=registry.place, hosts=hosts, on_progress=on_progress)),
         )
 
 
-def _move(data_dir: Path, layout: Layout, *, hosts: int, told: Told, free_on: FreeOn) -> Move:
+def _move(data_dir: Path, layout: Layout, *, hosts: int, on_progress: OnProgress, free_on: FreeOn) -> Move:
     demand_room(data_dir, layout, hosts)
     with ExitStack() as files:
         databases = files.enter_context(stopped(data_dir, layout))
         for done, database in enumerate(databases):
-            told("check", done, len(databases))
+            on_progress("check", done, len(databases))
             make_current(database)
-        told("check", len(databases), len(databases))
+        on_progress("check", len(databases), len(databases))
         with ExitStack() as reading:
             old = [reading.enter_context(closing(open_still(database))) for database in databases]
             demand_space(data_dir, _needed_bytes(databases, old, hosts), free_on(data_dir))
             registry = compare_registries(old)
-            counted = _build(data_dir, old, hosts=hosts, registry=registry.place, told=told)
+            counted = _build(data_dir, old, hosts=hosts, registry=registry.place, on_progress=on_progress)
         moving = commit(data_dir, layout, hosts)
-        _put_in_place(data_dir, moving, told)
+        _put_in_place(data_dir, moving, on_progress)
     return Move(
         hosts_before=layout.hosts,
         hosts=hosts,
         is_changed=True,
         kept_in=moving.kept_in,
         registry=registry,
-        tables=_told_of(counted),
+        tables=_moved(counted),
     )
 
 
-def _build(data_dir: Path, old: Sequence[Connection], *, hosts: int, registry: int, told: Told) -> list[Counted]:
+def _build(
+    data_dir: Path, old: Sequence[Connection], *, hosts: int, registry: int, on_progress: OnProgress
+) -> list[Counted]:
     directory = fresh_build(data_dir)
     with ExitStack() as undo:
         undo.callback(discard_build, data_dir)
-        counted = build(directory, old, hosts=hosts, registry=registry, told=told)
-        compare(directory, counted, hosts=hosts, told=told)
+        counted = build(directory, old, hosts=hosts, registry=registry, on_progress=on_progress)
+        compare(directory, counted, hosts=hosts, on_progress=on_progress)
         undo.pop_all()
     return counted
 
 
-def _put_in_place(data_dir: Path, moving: Layout, told: Told) -> None:
+def _put_in_place(data_dir: Path, moving: Layout, on_progress: OnProgress) -> None:
     now = f"Nothing is lost: put it right, then finish with maskline rebalance --data-dir {data_dir}"
     with translated(data_dir, now=now):
-        put_in_place(data_dir, moving, told)
+        put_in_place(data_dir, moving, on_progress)
 
 
 def _demand_possible(hosts: int | None) -> None:
@@ -205,7 +207,7 @@ def _needed_bytes(databases: Sequence[Path], old: Sequence[Connection], hosts: i
     return size + size // 4 + hosts * (_FILE_BYTES + shared * _SHARED_ROW_BYTES)
 
 
-def _told_of(counted: Sequence[Counted]) -> tuple[TableMoved, ...]:
+def _moved(counted: Sequence[Counted]) -> tuple[TableMoved, ...]:
     return tuple(
         TableMoved(one.name, one.is_shared, one.tally.rows, one.tally.digest, tuple(one.per_host), one.astray)
         for one in counted

@@ -53,7 +53,7 @@ class OwnedTable(msgspec.Struct, frozen=True, kw_only=True):
         names = [f"{self.name}.{name}" for name in columns]
         source = self.name
         if self.follows_session:
-            names = [_told(name) for name in names]
+            names = [_qualified(name) for name in names]
             source += f" LEFT JOIN sessions ON sessions.sid = {self.name}.session_sid"
         text = f"SELECT {', '.join(names)} FROM {source}"  # noqa: S608 - names of the schema
         return text if self.order is None else f"{text} ORDER BY {self.order}"
@@ -71,7 +71,7 @@ class OwnedTable(msgspec.Struct, frozen=True, kw_only=True):
 _FOLLOWING: Final = ("service_sid", "account_sid")
 
 
-def _told(column: str) -> str:
+def _qualified(column: str) -> str:
     name = column.rpartition(".")[2]
     return f"coalesce({column}, sessions.{name})" if name in _FOLLOWING else column
 
