@@ -26,7 +26,8 @@ from engine.api.admin.app import create_admin_app
 from engine.api.app import OPERATIONS, create_app
 from engine.api.settings import ApiSettings
 from engine.channel_table import CHANNELS, Row, channels_of
-from engine.channels.base import ChannelContext, HttpEndpoint
+from engine.channels.base import Channel, ChannelContext, HttpEndpoint
+from engine.channels.notes import StoredNotes
 from engine.channels.served import Channels, ContextFor
 from engine.channels.sockets import bind_tcp, reached_at
 from engine.console.app import LINK_PATH, console_routes, create_console
@@ -356,12 +357,13 @@ def _only_host(feed_address: str) -> FindHosts:
 def _contexts(engine: RunningEngine, telemetry: Telemetry, client: Client, directory: FindHosts) -> ContextFor:
     host = engine.host
 
-    def context(ingress: str) -> ChannelContext:
+    def context(channel: Channel, ingress: str) -> ChannelContext:
         return ChannelContext(
             traffic=host,
             authenticate=host.control.authenticate,
             observer=telemetry,
             meter=telemetry.meter(ingress) if ingress else Meter(),
+            notes=StoredNotes(engine.store, channel=channel.name, clock=clock),
             client=client,
             directory=directory,
             is_ready=lambda: host.is_loaded,

@@ -28,6 +28,7 @@ from actors.control.control import Control
 from actors.control.coordinator import ServiceCoordinator
 from actors.control.elsewhere import Elsewhere, Nowhere
 from actors.control.erasures import Erasures
+from actors.control.notes import erase_expired_notes
 from actors.control.numbers import NumberRegister
 from actors.control.registry_reactor import RegistryReactor
 from actors.control.routes import Place, Routes
@@ -578,6 +579,7 @@ class Host:
             await self._guarded(self.erase_old)
             await self._guarded(self._alerts.erase_old)
             await self._guarded(partial(erase_old_keys, self._context))
+            await self._guarded(partial(erase_expired_notes, self._context))
             await asyncio.sleep(self._context.settings.retention_interval_seconds)
 
     async def _guarded(self, sweep: Callable[[], Coroutine[Any, Any, None]]) -> None:

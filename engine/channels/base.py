@@ -14,6 +14,7 @@ import msgspec
 
 from engine.core.model.hosts import HostDirectory
 from engine.core.model.records import Account, Address, LegStatus
+from engine.core.ports.notes import Notes
 from engine.core.ports.observing import FeedObserver, Observer, TrafficMeter
 from engine.core.ports.operations import Clock, FeedPlane
 from engine.outbound.client import Client
@@ -43,6 +44,8 @@ class ChannelContext(msgspec.Struct, frozen=True, kw_only=True):
     observer: ChannelObserver
     meter: TrafficMeter
     """Is told what passes through this channel."""
+    notes: Notes
+    """What this channel keeps across restarts, on this host."""
     client: Client
     """Makes requests of its own."""
     directory: Callable[[], HostDirectory]

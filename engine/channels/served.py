@@ -16,8 +16,8 @@ from engine.channels.base import (
     Spread,
 )
 
-ContextFor = Callable[[str], ChannelContext]
-"""Makes the context of a channel, by its ingress."""
+ContextFor = Callable[[Channel, str], ChannelContext]
+"""Makes the context of a channel that enters by an ingress."""
 
 
 class Channels:
@@ -61,7 +61,7 @@ class Channels:
 
     def endpoint(self, context: ContextFor) -> HttpEndpoint | None:
         """Return what answers webhooks on the shared HTTP port; one channel may have paths there."""
-        made = [one.http(context(ingress)) for ingress, one, _ in self._bound if isinstance(one, AnswersWebhooks)]
+        made = [one.http(context(one, ingress)) for ingress, one, _ in self._bound if isinstance(one, AnswersWebhooks)]
         if not made:
             return None
         (endpoint,) = made
@@ -69,8 +69,8 @@ class Channels:
 
     async def serve(self, context: ContextFor) -> None:
         """Take traffic on all from now on."""
-        for ingress, _, bound in self._bound:
-            self._served.append(await bound.serve(context(ingress)))
+        for ingress, channel, bound in self._bound:
+            self._served.append(await bound.serve(context(channel, ingress)))
 
     async def stop(self, grace_seconds: float) -> None:
         """Take no new connections on any, answer what was taken within the grace, then close."""

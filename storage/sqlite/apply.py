@@ -28,6 +28,9 @@ from engine.core.model.changes import (
     InteractionErased,
     InteractionRecorded,
     InteractionUpdated,
+    NoteDropped,
+    NoteKept,
+    NotesErased,
     NumberReleased,
     NumberSaved,
     ParticipantAdded,
@@ -87,6 +90,8 @@ class Applier:
         self._failures: dict[str, Row] = {}
         self._settled: dict[str, Row] = {}
         self._alerts: list[Row] = []
+        self._notes: dict[tuple[str, bytes], Row] = {}
+        self._dropped_notes: dict[tuple[str, bytes], Row] = {}
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Write or gather the changes."""
@@ -121,6 +126,15 @@ class Applier:
         if self._alerts:
             sql.INSERT_ALERTS.execute(self._connection, self._alerts)
             self._alerts.clear()
+        self._flush_notes()
+
+    def _flush_notes(self) -> None:
+        if self._notes:
+            sql.KEEP_NOTES.execute(self._connection, tuple(self._notes.values()))
+            self._notes.clear()
+        if self._dropped_notes:
+            sql.DROP_NOTES.execute(self._connection, tuple(self._dropped_notes.values()))
+            self._dropped_notes.clear()
 
     def _flush_entries(self) -> None:
         if self._added:
@@ -218,6 +232,20 @@ class Applier:
         self.flush()
         self._connection.execute(sql.ERASE_ALERTS, (change.before,))
 
+    def _note_kept(self, change: NoteKept) -> None:
+        channel, key, account = change.channel, change.key, change.account_sid
+        self._dropped_notes.pop((channel, key), None)
+        owner = ABSENT if account is None else blob(account)
+        self._notes[channel, key] = (channel, bytearray(key), bytearray(change.value), change.until, owner)
+
+    def _note_dropped(self, change: NoteDropped) -> None:
+        self._notes.pop((change.channel, change.key), None)
+        self._dropped_notes[change.channel, change.key] = (change.channel, bytearray(change.key))
+
+    def _notes_erased(self, change: NotesErased) -> None:
+        self.flush()
+        self._connection.execute(sql.ERASE_NOTES, (change.before, change.most))
+
     def _session_erased(self, change: SessionErased) -> None:
         self._run_all(sql.ERASE_SESSION, blob(change.session_sid))
 
@@ -309,4 +337,7 @@ _WRITERS: dict[type[Change], Callable[[Applier, Any], None]] = {
     EntryRevived: Applier._entry_revived,  # noqa: SLF001
     AlertRaised: Applier._alert_raised,  # noqa: SLF001
     AlertsErased: Applier._alerts_erased,  # noqa: SLF001
+    NoteKept: Applier._note_kept,  # noqa: SLF001
+    NoteDropped: Applier._note_dropped,  # noqa: SLF001
+    NotesErased: Applier._notes_erased,  # noqa: SLF001
 }

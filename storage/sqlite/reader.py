@@ -11,6 +11,7 @@ import msgspec
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.model.sids import SidKind, first_sid_at, is_sid, pack, unpack
+from engine.core.ports.notes import Note
 from engine.core.ports.operations import (
     AlertFilter,
     OutboxDepth,
@@ -208,6 +209,16 @@ class Reader:
             "SELECT fingerprint, session_sid FROM batch_keys WHERE service_sid = ? AND digest = ?", key, digest
         )
         return KeyUse(rows[0][0], unpack(SidKind.SESSION, rows[0][1])) if rows else None
+
+    def note(self, channel: str, key: bytes) -> Note | None:
+        """Read what a channel keeps under a key, expired or not."""
+        rows = self._all("SELECT value, until FROM channel_notes WHERE channel = ? AND key = ?", channel, key)
+        return Note(*rows[0]) if rows else None
+
+    def oldest_note(self) -> float | None:
+        """Tell when the first note expires."""
+        ((at,),) = self._all("SELECT min(until) FROM channel_notes")
+        return at  # type: ignore[no-any-return] # a row's cells are those of the schema
 
     def planned_erasures(self) -> tuple[str, ...]:
         """Name the erased sessions of which other hosts may have something."""

@@ -1,7 +1,8 @@
 """The tables and their numbered migrations; how the cells are encoded is `storage.sqlite.codec`.
 
-The SID is the key, and SIDs are made in time order, so the large tables append. Tables are WITHOUT ROWID, except for
-`effects` and `alerts`, whose rows carry blobs: from about 1,000 bytes on, a row in a key's own tree costs a page.
+The SID is the key, and SIDs are made in time order, so the large tables append. Tables are WITHOUT ROWID, but
+for `effects`, `alerts` and `channel_notes`, whose rows carry blobs: from about 1,000 bytes on, a row in a key's own
+tree costs a page.
 An interaction's and a participant's account follow from the session, an interaction's service too, unless the session
 lies in the file of another host: then the interaction's row has both.
 """
@@ -193,6 +194,19 @@ _TOKENS_AND_STATE = (
 )
 
 
+_NOTES = (
+    # what channels keep until a time, each under its own keys; account_sid where it is an account's
+    """
+    CREATE TABLE channel_notes (
+        channel TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, until REAL NOT NULL, account_sid BLOB,
+        PRIMARY KEY (channel, key)
+    )
+    """,
+    "CREATE INDEX channel_notes_by_time ON channel_notes (until)",
+    "CREATE INDEX channel_notes_by_account ON channel_notes (account_sid) WHERE account_sid IS NOT NULL",
+)
+
+
 @migrations(name="0001_first_tables")
 def _first_tables(db: Database) -> None:
     for statement in _FIRST_TABLES:
@@ -250,6 +264,12 @@ def _tokens_and_state(db: Database) -> None:
 @migrations(name="0010_queues_of_accounts")
 def _queues_of_accounts(db: Database) -> None:
     for statement in _QUEUES_OF_ACCOUNTS:
+        db.execute(statement)
+
+
+@migrations(name="0011_channel_notes")
+def _notes(db: Database) -> None:
+    for statement in _NOTES:
         db.execute(statement)
 
 

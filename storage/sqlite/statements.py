@@ -108,6 +108,14 @@ ERASE_BATCH_KEYS: Final = (
     " (SELECT service_sid, digest FROM batch_keys WHERE at < ? ORDER BY at LIMIT ?)"
 )
 
+KEEP_NOTES: Final = ManyRows(
+    "INSERT OR REPLACE INTO channel_notes (channel, key, value, until, account_sid) VALUES", columns=5, nullable={4}
+)
+DROP_NOTES: Final = ManyRows("DELETE FROM channel_notes WHERE (channel, key) IN (VALUES", columns=2, tail=")")
+ERASE_NOTES: Final = (
+    "DELETE FROM channel_notes WHERE rowid IN (SELECT rowid FROM channel_notes WHERE until <= ? ORDER BY until LIMIT ?)"
+)
+
 SAVE_ACCOUNT: Final = _upsert("accounts", ACCOUNT_COLUMNS)
 SAVE_API_KEY: Final = _upsert("api_keys", API_KEY_COLUMNS)
 SAVE_NUMBER: Final = _upsert("numbers", NUMBER_COLUMNS)
@@ -139,6 +147,7 @@ SETTLE_ERASURES: Final = ManyRows("DELETE FROM erasures WHERE session_sid IN (VA
 ERASE_ACCOUNT: Final = (
     "DELETE FROM effects WHERE account_sid = ?",
     "DELETE FROM alerts WHERE account_sid = ?",
+    "DELETE FROM channel_notes WHERE account_sid = ?",
     "DELETE FROM api_keys WHERE account_sid = ?",
     "DELETE FROM accounts WHERE sid = ?",
 )

@@ -19,6 +19,7 @@ from engine.core.model.changes import Change
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import ACTIVE, Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
+from engine.core.ports.notes import Note
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import (
     AlertFilter,
@@ -263,6 +264,14 @@ class SqliteStore:
     def planned_erasures(self) -> tuple[str, ...]:
         """Name the erased sessions of which other hosts may have something."""
         return self._points.planned_erasures()
+
+    def note(self, channel: str, key: bytes) -> Note | None:
+        """Read what a channel keeps under a key, expired or not."""
+        return self._points.note(channel, key)
+
+    async def oldest_note(self) -> float | None:
+        """Tell when the first note expires."""
+        return await self._on_page_thread(self._pages.oldest_note)
 
     async def oldest_batch_key(self) -> float | None:
         """Tell when the oldest idempotency key was used."""

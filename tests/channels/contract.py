@@ -223,8 +223,8 @@ async def talking(peer: Peer) -> AsyncIterator[Talk]:
         channels = Channels([("toy", peer.channel())])
         with ExitStack() as sockets:
             channels.bind(sockets, is_ours=lambda _: True)
-            endpoint = channels.endpoint(lambda _: context)
-            await channels.serve(lambda _: context)
+            endpoint = channels.endpoint(lambda *_: context)
+            await channels.serve(lambda *_: context)
             if endpoint is None:
                 (address,) = channels.addresses.values()
                 port = ListenAddress.parse(address).port

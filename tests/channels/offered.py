@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from engine.channels.base import ChannelContext
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.records import Account
+from engine.core.ports.notes import NoteDone
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.route_cache import RouteCache
@@ -53,6 +54,27 @@ class ChannelObserver(FakeObserver):
         self.refused.append(problem)
 
 
+class MemoryNotes:
+    """Notes that are committed at once."""
+
+    def __init__(self) -> None:
+        self.kept: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """Read."""
+        return self.kept.get(key)
+
+    def put(self, key: bytes, value: bytes, until: float, done: NoteDone, *, account_sid: str | None = None) -> None:
+        """Keep for ever."""
+        self.kept[key] = value
+        done(None)
+
+    def drop(self, key: bytes, done: NoteDone) -> None:
+        """Keep no more."""
+        self.kept.pop(key, None)
+        done(None)
+
+
 class Offered:
     """An engine's side of a channel."""
 
@@ -60,6 +82,7 @@ class Offered:
         self.plane = ChannelPlane()
         self.observer = ChannelObserver()
         self.meter = FakeMeter()
+        self.notes = MemoryNotes()
         self.is_ready = True
         self._client = client
 
@@ -71,6 +94,7 @@ class Offered:
             authenticate=_authenticate,
             observer=self.observer,
             meter=self.meter,
+            notes=self.notes,
             client=self._client,
             directory=lambda: directory,
             is_ready=lambda: self.is_ready,

@@ -14,6 +14,7 @@ from engine.core.model.changes import (
     Change,
     EntryAdded,
     InteractionRecorded,
+    NoteKept,
     NumberSaved,
     RegistryAdvanced,
     ServiceSaved,
@@ -55,6 +56,7 @@ class World(msgspec.Struct):
     entries: list[OutboxEntry]
     alerts: list[DebuggerEvent]
     keys: list[BatchKeyUsed]
+    notes: list[NoteKept]
     activated: list[str] = []
     """SIDs of the active sessions in the order of activation."""
 
@@ -94,6 +96,8 @@ def shares(world: World, hosts: int) -> list[list[Change]]:
         place = owner_of(passed.proxy, hosts)
         is_elsewhere = owner_of(passed.service_sid, hosts) != place
         found[place].append(InteractionRecorded(passed, is_elsewhere=is_elsewhere))
+    for note in world.notes:
+        found[owner_of(note.channel, hosts)].append(note)
     for entry in world.entries:
         found[owner_of_entry(entry, hosts)].append(EntryAdded(entry))
     for event, raised in enumerate(world.alerts):
@@ -125,6 +129,7 @@ def joined(held: Sequence[Held]) -> World:
         entries=sorted((one for each in held for one in each.world.entries), key=lambda one: one.sid),
         alerts=sorted((one for each in held for one in each.world.alerts), key=lambda one: one.sid),
         keys=sorted((one for each in held for one in each.world.keys), key=lambda one: one.session_sid),
+        notes=sorted((one for each in held for one in each.world.notes), key=lambda one: one.key),
     )
 
 
@@ -137,6 +142,7 @@ def astray(held: Sequence[Held]) -> list[object]:
         for one, owner in [
             *((one, owner_of(one.service_sid, hosts)) for one, _ in each.world.sessions),
             *((one, owner_of(one.service_sid, hosts)) for one in each.world.keys),
+            *((one, owner_of(one.channel, hosts)) for one in each.world.notes),
             *((one, owner_of(one.proxy, hosts)) for one in each.world.interactions),
             *((one, owner_of_entry(one, hosts)) for one in each.world.entries),
             *((one, owner_of(one.account_sid, hosts)) for one in each.world.alerts),
@@ -149,7 +155,7 @@ def empty_world() -> World:
     """Return a world with a registry and no traffic."""
     services = [service(sid, unique_name=f"service {place}") for place, sid in enumerate(SERVICES)]
     numbers = [number(proxy, service_sid=None) for proxy in PROXIES if proxy.startswith("+")]
-    return World(Registry((account(),), (), tuple(services), tuple(numbers)), [], [], [], [], [])
+    return World(Registry((account(),), (), tuple(services), tuple(numbers)), [], [], [], [], [], [])
 
 
 def small_world(sessions: int = 12) -> World:
@@ -169,6 +175,8 @@ def add_session(world: World, service_sid: str, proxies: Sequence[str], *, at: f
     world.sessions.append((made, (alice, bob)))
     key = ItemKey(digest=pack(made.sid)[::-1], fingerprint=b"f" * 16)
     world.keys.append(BatchKeyUsed(service_sid, key, made.sid, at))
+    owner = ACCOUNT_SID if len(world.notes) % 2 else None
+    world.notes.append(NoteKept(f"peer {len(world.notes) % 5}", pack(made.sid), b"part", at + 60, owner))
     for proxy in proxies:
         passed = interaction(made, kind=Kind.MESSAGE, sender=alice, receiver=bob, at=at)
         world.interactions.append(msgspec.structs.replace(passed, proxy=proxy))
@@ -187,7 +195,9 @@ def add_session(world: World, service_sid: str, proxies: Sequence[str], *, at: f
 async def _read_host(directory: Path) -> Held:
     store = SqliteStore.open(directory, synchronous="NORMAL", observer=Observed())
     every = PageCursor(limit=10_000)
-    world = World(store.registry(), [], interactions_since(store, 0.0), [], [], _keys_in(directory))
+    world = World(
+        store.registry(), [], interactions_since(store, 0.0), [], [], _keys_in(directory), _notes_in(directory)
+    )
     for one in world.registry.services:
         for made in (await store.sessions_page(one.sid, every)).records:
             world.sessions.append((made, store.participants(made.sid)))
@@ -205,4 +215,13 @@ def _keys_in(directory: Path) -> list[BatchKeyUsed]:
         return [
             BatchKeyUsed(unpack(SidKind.SERVICE, service), ItemKey(*key), unpack(SidKind.SESSION, made), at)
             for service, *key, made, at in connection.execute(text)
+        ]
+
+
+def _notes_in(directory: Path) -> list[NoteKept]:
+    text = "SELECT channel, key, value, until, account_sid FROM channel_notes"
+    with closing(sqlite3.connect(directory / "maskline.db")) as connection:
+        return [
+            NoteKept(channel, key, value, until, None if owner is None else unpack(SidKind.ACCOUNT, owner))
+            for channel, key, value, until, owner in connection.execute(text)
         ]

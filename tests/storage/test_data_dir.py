@@ -137,6 +137,7 @@ async def test_migrations_are_recorded_by_name(tmp_path: Path) -> None:
         ("maskline", "0008_erasures"),
         ("maskline", "0009_tokens_and_state_of_accounts"),
         ("maskline", "0010_queues_of_accounts"),
+        ("maskline", "0011_channel_notes"),
     ]
 
 

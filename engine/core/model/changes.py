@@ -220,6 +220,32 @@ class AlertsErased(msgspec.Struct, frozen=True, gc=False):
     before: float
 
 
+class NoteKept(msgspec.Struct, frozen=True, gc=False):
+    """A channel keeps something under a key for a while, in place of what was there."""
+
+    channel: str
+    key: bytes
+    value: bytes
+    until: float
+    """UTC epoch seconds."""
+    account_sid: str | None = None
+    """Whose it is, where it is an account's."""
+
+
+class NoteDropped(msgspec.Struct, frozen=True, gc=False):
+    """A channel keeps nothing under a key any more."""
+
+    channel: str
+    key: bytes
+
+
+class NotesErased(msgspec.Struct, frozen=True, gc=False):
+    """Notes that had expired by a time are gone, the oldest `most` of them."""
+
+    before: float
+    most: int
+
+
 Change = (
     AccountSaved
     | AccountErased
@@ -249,5 +275,8 @@ Change = (
     | EntryRevived
     | AlertRaised
     | AlertsErased
+    | NoteKept
+    | NoteDropped
+    | NotesErased
 )
 """Everything that can be committed."""

@@ -36,6 +36,7 @@ from engine.core.model.requests import (
     SessionUpdate,
     TokenRotation,
 )
+from engine.core.ports.notes import Note
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome, SessionWanted
@@ -206,6 +207,12 @@ class Store(Protocol):
 
     async def oldest_batch_key(self) -> float | None:
         """Tell when the oldest idempotency key was used, for retention."""
+
+    def note(self, channel: str, key: bytes) -> Note | None:
+        """Read a committed note of a channel, expired or not."""
+
+    async def oldest_note(self) -> float | None:
+        """Tell when the first note expires."""
 
     def participants(self, session_sid: str) -> tuple[Participant, ...]:
         """Read all participants of a session, the removed ones too, oldest first."""

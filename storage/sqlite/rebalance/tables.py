@@ -2,8 +2,8 @@
 
 A session, its participants and what else belongs to a service: the service's owner. An interaction: the owner of its
 proxy number. An entry: the owner of what it is about, that is an interaction's or a sender's proxy number, a service
-for a hang-up, an account for its debugger webhook. A debugger event: the account's owner. What
-is left to be erased: anybody, since every host is asked for it.
+for a hang-up, an account for its debugger webhook. A debugger event: the account's owner. A
+note: the host that its channel is placed on. What is left to be erased: anybody, since every host is asked for it.
 """
 
 import sqlite3
@@ -98,6 +98,7 @@ OWNED: Final = (
     OwnedTable(name="effects", owned_by=("duty", "service_sid", "account_sid"), owner_key=_entry_key, order=None),
     OwnedTable(name="batch_keys", owned_by=("service_sid",), owner_key=service_at, order="service_sid, digest"),
     OwnedTable(name="erasures", owned_by=("session_sid",), owner_key=bytes.hex, order=None),
+    OwnedTable(name="channel_notes", owned_by=("channel",), owner_key=str, order=None),
     OwnedTable(name="alerts", owned_by=("account_sid",), owner_key=account_at, order=None),
 )
 """In the order of writing."""

@@ -1,0 +1,28 @@
+"""The notes of a channel in the store of its host; implements the port `Notes`."""
+
+from engine.core.model.changes import NoteDropped, NoteKept
+from engine.core.ports.notes import NoteDone, NoteStore
+from engine.core.ports.operations import Clock
+
+
+class StoredNotes:
+    """What one channel keeps."""
+
+    def __init__(self, store: NoteStore, *, channel: str, clock: Clock) -> None:
+        """Keep notes under the name of a channel."""
+        self._store = store
+        self._channel = channel
+        self._clock = clock
+
+    def get(self, key: bytes) -> bytes | None:
+        """Read what is kept and has not expired; what is not committed yet does not show."""
+        note = self._store.note(self._channel, key)
+        return None if note is None or note.until <= self._clock() else note.value
+
+    def put(self, key: bytes, value: bytes, until: float, done: NoteDone, *, account_sid: str | None = None) -> None:
+        """Keep a value until a time; `done` is called once it is committed."""
+        self._store.commit((NoteKept(self._channel, key, value, until, account_sid),), done)
+
+    def drop(self, key: bytes, done: NoteDone) -> None:
+        """Keep nothing under a key any more."""
+        self._store.commit((NoteDropped(self._channel, key),), done)

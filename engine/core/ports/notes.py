@@ -1,0 +1,47 @@
+"""Notes: what a channel keeps across restarts for a while, such as the parts of a message that is not whole yet."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from engine.core.model.changes import Change
+from engine.core.model.errors import StoreUnavailable
+
+NoteDone = Callable[[StoreUnavailable | None], None]
+"""Is called on the event loop, after the commit, with None or with why nothing was kept."""
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What is kept under a key."""
+
+    value: bytes
+    until: float
+    """When it expires, UTC epoch seconds."""
+
+
+class NoteStore(Protocol):
+    """The part of the port `Store` that notes need."""
+
+    def commit(self, changes: Sequence[Change], done: NoteDone) -> None:
+        """Commit the changes with the next group."""
+
+    def note(self, channel: str, key: bytes) -> Note | None:
+        """Read a committed note, expired or not."""
+
+
+class Notes(Protocol):
+    """The notes of one channel on one host, durable, by key; no other channel sees them."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Read what is kept and has not expired; what is not committed yet does not show."""
+
+    def put(self, key: bytes, value: bytes, until: float, done: NoteDone, *, account_sid: str | None = None) -> None:
+        """Keep a value until a time, UTC epoch seconds, in place of what is there.
+
+        `done` is called once it is committed, with the host's next group, and `get` shows it from then on. With an
+        account, it goes when the account is erased.
+        """
+
+    def drop(self, key: bytes, done: NoteDone) -> None:
+        """Keep nothing under a key any more; dropping what is not there is no error."""
