@@ -43,8 +43,8 @@ class Watch:
         self.one("waiting_events", "Events that wait for webhooks of applications", lambda: host.waiting_events)
 
     def outbox(self, outgoing: Outgoing) -> None:
-        """Show what is owed, as of the last count."""
-        self.one("outbox_pending", "Deliveries that are owed", lambda: outgoing.depth.pending)
+        """Show the outbox as of the last count."""
+        self.one("outbox_pending", "Deliveries that are pending", lambda: outgoing.depth.pending)
         self.one("outbox_dead", "Deliveries given up until they are replayed", lambda: outgoing.depth.dead)
         self.one("outbox_held", "Owed deliveries that are in memory", lambda: outgoing.held)
         self.one("deliveries_held", "1 while nothing that is owed may leave", lambda: outgoing.is_held)

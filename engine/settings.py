@@ -185,7 +185,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     window_per_destination: Positive = 500
     """Deliveries of one account to one destination that are held in memory; the others wait on disk."""
     outbox_limit: Positive = 1_000_000
-    """Deliveries that may be owed before /readyz turns red."""
+    """Deliveries that may be pending before /readyz turns red."""
     most_waiting_events: Positive = 10_000
     """Calls and messages that may wait for hooks at once, of one account no more than it leaves free: half of them."""
     alert_retention_days: Positive = 30

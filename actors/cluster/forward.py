@@ -59,7 +59,7 @@ class Forwarder:
         self._spawn(self._report(report, named, answer, here))
 
     async def finish(self) -> None:
-        """Give up what is under way; carriers come again."""
+        """Give up what is under way; carriers retry."""
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -142,7 +142,7 @@ class Forwarder:
                         answer(await self._mesh.ask_quickly(host, NumberSide.report, report))
                         return
         except (MasklineError, asyncio.CancelledError):
-            answer(None)  # a host that may know it does not answer: the platform is to come again
+            answer(None)  # a host that may know it does not answer: the platform has to retry
             return
         here(report, answer)
 

@@ -448,7 +448,7 @@ class ServiceCoordinator:
         reason: ClosedReason = expiry_reason(date_expiry=active.date_expiry)
         published = self._routes.publish_expired(
             active
-        )  # before the commit: whoever comes meanwhile is told that it expired
+        )  # before the commit: whoever calls meanwhile learns that it expired
         try:
             await self._end(active.sid, closing(active.sid, reason, at=now))
         finally:

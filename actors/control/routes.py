@@ -44,7 +44,7 @@ class Routes:
         return self._place(proxy) == self._me
 
     def restore(self, sessions: Sequence[ActiveSession]) -> None:
-        """Let sessions route that the store holds, before this host speaks to others; they are told all at once."""
+        """Let sessions route that the store holds, before this host speaks to others; they get all of them at once."""
         for session in sessions:
             session.is_bound = True
             session.activation = next(self._activations)

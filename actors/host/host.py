@@ -272,7 +272,7 @@ class Host:
         return f"{waiting} numbers wait to be rebuilt" if waiting else ""
 
     async def start(self) -> None:
-        """Load what the store holds, then begin to sweep; until then traffic is told to come again."""
+        """Load what the store holds, then begin to sweep; until then traffic is answered not-ready."""
         self._started_at = self._context.clock()
         if self._neighbourhood is not None:
             self._neighbourhood.speak()

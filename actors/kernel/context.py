@@ -45,7 +45,7 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     carrier_deadline_seconds: float = 10.0
     """How long a carrier waits for an answer: all hooks of one event together take no longer."""
     most_waiting_events: int = 10_000
-    """Events that may wait for hooks at once, of one account no more than it leaves free; others have to come again."""
+    """Events that may wait for hooks at once, of one account at most as many as are free; more get not-ready."""
     alerts_per_second: int = 20
     """Debugger events of one account and code that are kept in a second; more are only counted."""
     alert_retention_seconds: float = 30.0 * SECONDS_PER_DAY

@@ -47,8 +47,8 @@ class InteractionLog:
     ) -> None:
         """Record through this context.
 
-        `active` finds the session of an interaction, while it is active, `ended` is told of a call whose end is
-        committed, `touched` of a committed touch of a mirrored session; `service_of` returns the service that wants
+        `active` finds the session of an interaction, while it is active, `ended` gets a call whose end is
+        committed, `touched` a committed touch of a mirrored session; `service_of` returns the service that wants
         to know about an interaction.
         """
         window = context.settings.redelivery_window_seconds
@@ -184,7 +184,7 @@ class InteractionLog:
         self._answers.evict(key)
         self._redeliveries.remove(key, interaction_sid)
 
-    def route(  # noqa: PLR0917 - what was decided about what, and whom to tell
+    def route(  # noqa: PLR0917 - what was decided about what, and whom to answer
         self,
         event: InboundEvent,
         decision: Decision,
@@ -427,7 +427,7 @@ class _Waiting:
 
 @mypyc_attr(acyclic=True)
 class _Recording:
-    """An interaction on its way to disk; one object for all that is told when it is there, as there are so many."""
+    """An interaction on its way to disk; one object for all that happens when it is there, as there are many."""
 
     __slots__ = ("at", "interaction", "interaction_log", "is_open_call", "session")
 

@@ -115,7 +115,7 @@ class PendingHooks:
             self._interaction_log.answer_waiting(event, STORE_DOWN, is_final=False)
             raise
         finally:
-            self._leave(account_sid)  # before the answer: whoever hears it may come again at once
+            self._leave(account_sid)  # before the answer: its receiver may send another event at once
         self._interaction_log.answer_waiting(event, decision, is_final=decision.outcome is not Outcome.NOT_READY)
 
     def _leave(self, account_sid: str) -> None:

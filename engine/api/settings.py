@@ -1,4 +1,4 @@
-"""What the REST interface can be told."""
+"""Settings of the REST interface."""
 
 import msgspec
 

@@ -14,14 +14,14 @@ from engine.settings import Settings
 
 @click.group()
 def alerts() -> None:
-    """Debugger events: what could not be told to a REST caller."""
+    """Debugger events: problems that no REST caller could get as an answer."""
 
 
 @alerts.command("list")
 @click.argument("account", metavar="SID|NAME")
 @click.option("--level", type=click.Choice([LogLevel.ERROR.value, LogLevel.WARNING.value]), help="Of this level only.")
 @click.option("--since", callback=read_duration, metavar="AGE", help="No older than this: 15m, 2h, 3d.")
-@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True, help="Show at most this many.")
 @admin_options
 def list_alerts(
     *, account: str, level: str | None, since: float | None, limit: int, settings: Settings, as_json: bool

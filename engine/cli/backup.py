@@ -58,7 +58,7 @@ def restore_command(*, source: Path, is_released: bool, settings: Settings, as_j
     if done.removed:
         click.echo(f"removed what was stale there: {', '.join(done.removed)}")
     if done.is_held:
-        click.echo(f"{done.pending} deliveries are held, and whatever comes to be owed, until maskline outbox release")
+        click.echo(f"{done.pending} deliveries are held, and all new ones, until maskline outbox release")
     _tell_elsewhere(made)
 
 

@@ -74,7 +74,7 @@ def status(*, settings: Settings, as_json: bool) -> None:
 @click.argument("host")
 @admin_options
 def drain(*, host: str, settings: Settings, as_json: bool) -> None:
-    """Take HOST (its name or place) out: it finishes what is in flight, and its numbers are told to come again.
+    """Take HOST (its name or place) out: it finishes what is in flight, then calls to its numbers get 503.
 
     It stays out, also over restarts of its process, until `undrain` or the next `serve`.
     """

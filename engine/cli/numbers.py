@@ -57,7 +57,7 @@ def numbers() -> None:
 @click.option("--account", metavar="SID|NAME", help="Of this account only.")
 @click.option("--service", metavar="SID|NAME", help="In this service's pool only.")
 @click.option("--reserved/--unreserved", "is_reserved", default=None, help="Only those reserved, or only the others.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="Show at most this many.")
 @click.option("--after", metavar="PN…", help="Go on behind this one.")
 @admin_options
 def list_numbers(

@@ -36,7 +36,7 @@ class Released(msgspec.Struct, frozen=True):
 
 @click.group()
 def outbox() -> None:
-    """Deliveries owed: callbacks, debugger events, messages, hang-ups."""
+    """Deliveries that are pending or dead: callbacks, debugger events, messages, hang-ups."""
 
 
 def _filters(command: Callable[..., None]) -> Callable[..., None]:
@@ -65,13 +65,13 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
 @outbox.command("list")
 @_filters
 @click.option("--dead/--pending", "is_dead", default=None, help="Only those given up, or only those not yet.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Show at most this many.")
 @click.option("--after", metavar="EF…", help="Go on behind this one.")
 @admin_options
 def list_outbox(
     *, query: OutboxQuery, is_dead: bool | None, limit: int, after: str | None, settings: Settings, as_json: bool
 ) -> None:
-    """List what is owed, oldest first; what would be said and to whom is not shown."""
+    """List the outbox, oldest first, without contents and recipients."""
     asked = msgspec.structs.replace(query, is_dead=is_dead, limit=limit, after=after)
     page = with_admin(settings, lambda admin: admin.call("GET", "/outbox", answer=OutboxPage, query=query_of(asked)))
     if as_json:

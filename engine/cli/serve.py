@@ -1,4 +1,4 @@
-"""`maskline serve`: run the engine until it is told to stop."""
+"""`maskline serve`: run the engine until a signal stops it."""
 
 import logging
 import os

@@ -29,7 +29,7 @@ sessions.add_command(batch)
 @click.option("--service", metavar="SID|NAME", help="Whose they are; may be left out while there is only one.")
 @click.option("--status", type=click.Choice(["open", "in-progress", "closed"]), help="Of this status only.")
 @click.option("--since", callback=read_duration, metavar="AGE", help="Made no longer ago than this: 15m, 2h, 3d.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Show at most this many.")
 @click.option("--after", metavar="KC…", help="Go on behind this one.")
 @admin_options
 def list_sessions(*, service: str | None, settings: Settings, as_json: bool, **filters: Any) -> None:  # noqa: ANN401 - what click has parsed

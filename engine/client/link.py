@@ -54,7 +54,7 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where the doubling ends."""
 
     def wait_seconds(self, tries: int) -> float:
-        """Return how long to wait after so many tries, counted from 1."""
+        """Return how long to wait after n tries."""
         return float(min(self.longest_wait_seconds, self.first_wait_seconds * 2 ** min(tries - 1, 16)))
 
 
@@ -76,9 +76,9 @@ class LinkParts(msgspec.Struct, frozen=True):
     tls: ssl.SSLContext | None
     settings: ClientSettings
     answered: Callable[[Pending, Said], None]
-    """Is told of every answer."""
+    """Gets every answer."""
     welcomed: Callable[["Link", Terms], None]
-    """Is told of every welcome."""
+    """Gets every welcome."""
     heard: Callable[["Link", int], None]
     """Is told the epoch of every frame of answers."""
     refused: Callable[[Refusal], bool]
@@ -247,7 +247,7 @@ class Link:
         await greeted
 
     def _lose(self) -> None:
-        """Queue again, first, what the lost connection owed: it is known again by its SID."""
+        """Queue again, first, what the lost connection had not answered: the server knows it by its SID."""
         if self._connection is not None:
             self._connection.abort()
         pending = [pending for _, _, batch in self._in_flight for pending in batch]

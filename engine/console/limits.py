@@ -11,7 +11,7 @@ class FailedLogins:
     """The failures of the last while; never more than are allowed in all."""
 
     def __init__(self, *, of_source: int, in_all: int, window_seconds: float) -> None:
-        """Allow so many failures in a window."""
+        """Allow n failures in a window."""
         self._of_source = of_source
         self._in_all = in_all
         self._window_seconds = window_seconds

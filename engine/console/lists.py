@@ -1,4 +1,4 @@
-"""Pages of one thing, or of a list of them: a service, a session, debugger events, what is owed."""
+"""Pages of one thing, or of a list of them: a service, a session, debugger events, the outbox."""
 
 from contextlib import suppress
 
@@ -93,7 +93,7 @@ async def show_event(desk: Desk, request: Request, login: LoginSession) -> Respo
 
 
 async def show_outbox(desk: Desk, request: Request, login: LoginSession) -> Response:
-    """List what is owed or was given up, oldest first."""
+    """List pending and dead entries, oldest first."""
     state = request.query_params.get("state", "")
     wanted = OutboxFilter(account_sid=login.account_sid, is_dead=_STATES.get(state))
     return desk.page(

@@ -1,4 +1,4 @@
-"""The overview: hosts, traffic by outcome, pools, what is owed, the latest debugger events; and its live part alone."""
+"""The overview: hosts, traffic by outcome, pools, the outbox, the latest debugger events; and its live part alone."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""What the console is told by the composition root."""
+"""Settings of the console, from the composition root."""
 
 import msgspec
 

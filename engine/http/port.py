@@ -13,7 +13,7 @@ class PortSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How the connections of a port behave."""
 
     most_connections: int = 4000
-    """At a time; one more is told 503 and closed."""
+    """At a time; one more gets 503 and is closed."""
     head_seconds: float = 20.0
     """From the first byte of a request to the end of its head."""
     body_seconds: float = 20.0

@@ -23,7 +23,7 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 Connect = Callable[[Origin, float], Awaitable[Connection]]
-"""Make a connection, each try within so many seconds."""
+"""Make a connection, each try within n seconds."""
 
 
 class Destination:

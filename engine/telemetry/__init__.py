@@ -1,1 +1,1 @@
-"""What is told to operators: metrics, debugger events, structured logs."""
+"""What operators see: metrics, debugger events, structured logs."""

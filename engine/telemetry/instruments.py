@@ -62,7 +62,7 @@ class Buckets:
         """Sum of the values."""
 
     def observe(self, value: float, times: int = 1) -> None:
-        """Count a value so many times."""
+        """Count a value n times."""
         self.counts[bisect_left(self.bounds, value)] += times
         self.total += value * times
 

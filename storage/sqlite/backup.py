@@ -124,7 +124,7 @@ def demand_sound(connection: sqlite3.Connection, path: Path) -> None:
 
 @contextmanager
 def refusing(place: Path) -> Iterator[None]:
-    """Turn what the disk says into what the operator is told."""
+    """Turn what the disk says into a message for the operator."""
     try:
         yield
     except sqlite3.Error as failure:

@@ -88,7 +88,7 @@ class DataDirLock:
 
 
 def unusable(data_dir: Path, failure: OSError) -> StoreUnavailable:
-    """Return what the operator is told about a directory that the system does not let us use."""
+    """Return the message for the operator about a directory that the system does not let us use."""
     reason = os.strerror(failure.errno or errno.EIO)
     return StoreUnavailable(
         f"The data directory {data_dir} cannot be used ({reason}); "

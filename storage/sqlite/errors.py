@@ -160,7 +160,7 @@ def is_disk_failure(error: Exception) -> bool:
 
 
 def unavailable(error: sqlite3.Error) -> StoreUnavailable:
-    """Return what the callers are told about a disk failure."""
+    """Return the message for callers about a disk failure."""
     advice, name = advice_for(error) or "see the log", _name(error)
     if _primary_code(error) in _DAMAGE:
         return StoreLost(f"Nothing was saved: {advice} ({name})")
@@ -168,14 +168,14 @@ def unavailable(error: sqlite3.Error) -> StoreUnavailable:
 
 
 def unopened(database: Path, error: sqlite3.Error) -> MasklineError:
-    """Return what the operator is told whose database cannot be opened."""
+    """Return the message for an operator whose database cannot be opened."""
     if _primary_code(error) in _DAMAGE or not is_disk_failure(error):
         return DatabaseDamaged(database, str(error))
     return StoreUnavailable(f"{database} cannot be opened: {advice_for(error)} ({_name(error)})")
 
 
 def unreadable(error: sqlite3.Error) -> StoreUnavailable:
-    """Return what those are told who wanted to read."""
+    """Return the message for readers."""
     return StoreUnavailable(f"Nothing was read: {advice_for(error) or error} ({_name(error)})")
 
 
@@ -191,7 +191,7 @@ def reading() -> Iterator[None]:
 
 
 def away_now(file: str) -> StoreUnavailable:
-    """Return what the callers are told while a file of the database has no longer its name, nothing being written."""
+    """Return the message for callers while a file of the database has no longer its name, nothing being written."""
     return StoreUnavailable(
         f"Nothing was saved: {file} was moved, removed or replaced while Maskline runs; put that very file back, or "
         "stop Maskline, put back what belongs together (or restore a backup) and start it again"
@@ -199,7 +199,7 @@ def away_now(file: str) -> StoreUnavailable:
 
 
 def moved_away(file: str) -> StoreLost:
-    """Return what the callers are told when a file lost its name under a commit, which memory and disk differ about."""
+    """Return the message for callers when a file lost its name under a commit, which memory and disk differ about."""
     return StoreLost(
         f"Nothing was saved: {file} was moved, removed or replaced while Maskline runs; stop Maskline, put back what "
         "belongs together (or restore a backup) and start it again"

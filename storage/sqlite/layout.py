@@ -40,12 +40,12 @@ class Layout(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def host_dir(data_dir: Path, place: int, hosts: int) -> Path:
-    """Return the directory of the host at a place, counted from 0, of so many."""
+    """Return the directory of the host at a place, counted from 0, of n hosts."""
     return data_dir if hosts == 1 else data_dir / host_name(place)
 
 
 def claim(data_dir: Path, hosts: int) -> None:
-    """Make sure that a data directory is laid out for so many hosts; an empty or missing one is, from now on.
+    """Make sure that a data directory is laid out for n hosts; an empty or missing one is, from now on.
 
     For one host, the note is written once the database is there: to be called before it is opened, and after.
 

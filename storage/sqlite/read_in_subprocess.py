@@ -35,7 +35,7 @@ _log = logging.getLogger("maskline.storage")
 
 
 def is_worth_it(sessions: int) -> bool:
-    """Tell whether so many sessions should be read apart: there has to be a core for it."""
+    """Tell whether n sessions should be read in another process: there has to be a core for it."""
     return sessions >= FEWEST_SESSIONS and _cores() > 1
 
 

@@ -302,7 +302,7 @@ def owned(hosts: int) -> list[set[str]]:
 
 
 async def all_open(client: FeedClient, count: int) -> None:
-    """Wait until a client is connected to so many hosts; until then events go to those that are there."""
+    """Wait until a client is connected to n hosts; until then events go to those that are there."""
     await until(lambda: sum(link is not None and link.is_open for link in client._owners) == count)
 
 

@@ -77,7 +77,7 @@ async def _dead(control: ControlPlane, query: OutboxQuery) -> tuple[list[OutboxE
 async def _pages(
     control: ControlPlane, wanted: OutboxFilter, *, after: str | None, most: int
 ) -> AsyncIterator[tuple[OutboxEntry, ...]]:
-    """Walk the pages of the outbox until so many entries have been seen."""
+    """Walk the pages of the outbox until n entries have been seen."""
     while most > 0:
         page = await control.outbox_page(wanted, PageCursor(limit=min(most, _PAGE), after=after))
         yield page.records

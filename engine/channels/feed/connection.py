@@ -70,7 +70,7 @@ class FeedSettings(msgspec.Struct, frozen=True, kw_only=True):
     hello_timeout_seconds: float = 10.0
     """How long a connection may take to say hello."""
     most_connections: int = 1000
-    """Connections at a time; more are told so and closed."""
+    """Connections at a time; more are answered so and closed."""
     most_late: int = 10_000
     """Events of a connection that wait for hooks or other hosts, past which no more frames are read."""
     check_seconds: float = 1.0

@@ -33,7 +33,7 @@ class Event(Enum):
     """What happens to it; closed."""
 
     REPEATED = auto()
-    """The same INVITE has come again."""
+    """The same INVITE arrived again."""
     LATE = auto()
     """It has waited for a fifth of a second."""
     DECIDED = auto()

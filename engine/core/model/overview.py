@@ -80,7 +80,7 @@ class PoolReports(msgspec.Struct, frozen=True):
 
 
 def most_saturated(pools: list[PoolReport], *, most: int) -> tuple[PoolReport, ...]:
-    """Return so many pools, the most saturated first, then by name."""
+    """Return at most n pools, the most saturated first, then by name."""
     ordered = sorted(pools, key=lambda pool: (-pool.state.saturation, pool.unique_name, pool.service_sid))
     return tuple(ordered[:most])
 
@@ -95,10 +95,10 @@ class ConsolePlane(Protocol):
         """Tell how the hosts fare, in the order of their places; never raises for one that does not answer."""
 
     async def pools(self, account_sid: str | None, *, most: int) -> PoolReports:
-        """Tell how full the pools of an account (None = of all) are; at most so many are shown."""
+        """Tell how full the pools of an account (None = of all) are; at most `most` are shown."""
 
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
-        """Search the sessions of an account (None = of all), newest first; at most so many are found."""
+        """Search the sessions of an account (None = of all), newest first; at most `most` are found."""
 
     async def begin_login(self, account_sid: str | None, credential: str, proof: bytes = b"") -> LoginSession:
         """Let somebody in who has proved who they are, with this; None = the operator, to all accounts."""

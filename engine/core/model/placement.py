@@ -35,7 +35,7 @@ class Placement:
     __slots__ = ("_capacity", "_known", "hosts")
 
     def __init__(self, hosts: int, *, capacity: int = 1_000_000) -> None:
-        """Place keys on so many hosts; `capacity` is how many keys are remembered."""
+        """Place keys on n hosts; `capacity` is how many keys are remembered."""
         self.hosts = hosts
         self._capacity = capacity
         self._known: dict[str, int] = {}

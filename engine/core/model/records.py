@@ -376,7 +376,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class DebuggerEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """What cannot be told to a REST caller."""
+    """A problem that no REST caller can get as an answer."""
 
     code: int
     """A `Code` of the catalogue."""

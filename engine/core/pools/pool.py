@@ -175,7 +175,7 @@ class Pool:
         self._move(self._entries[address], 1)
 
     def use_all(self, uses: Mapping[Address, int]) -> None:
-        """Count so many more active sessions of each number: the same as `use` for each, in one move."""
+        """Count n more active sessions of each number: the same as `use` for each, in one move."""
         for address, times in uses.items():
             entry = self._entries[address]
             self._remove_from_buckets(entry)

@@ -164,7 +164,7 @@ class ConsoleObserver(Protocol):
 
 
 class Observer(Protocol):
-    """Where everything countable is told; implemented by `engine.telemetry`, never raises."""
+    """Counts everything; implemented by `engine.telemetry`, never raises."""
 
     def reported(self, outcome: ReportOutcome) -> None:
         """One leg report was taken."""
@@ -188,7 +188,7 @@ class Observer(Protocol):
         """One session was closed because its end had come, so long before."""
 
     def retained(self, *, erased: int, is_up_to_date: bool) -> None:
-        """Retention erased so many sessions; `is_up_to_date` when none is left that is due."""
+        """Retention erased n sessions; `is_up_to_date` when none is left that is due."""
 
     def forwarded(self, events: int, *, is_answered: bool) -> None:
         """Events that arrived here were handed to the host that owns their number, which answered or did not."""

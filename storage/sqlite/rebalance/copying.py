@@ -76,7 +76,7 @@ def compare_registries(old: Sequence[sqlite3.Connection]) -> RegistryCopies:
 def build(
     directory: Path, old: Sequence[sqlite3.Connection], *, hosts: int, registry: int, on_progress: OnProgress
 ) -> list[Counted]:
-    """Make the files of so many hosts in a directory, durably; returns what was read.
+    """Make the files of n hosts in a directory, durably; returns what was read.
 
     The copy of the registry at place `registry` is the one that counts.
     """
@@ -114,7 +114,7 @@ def compare(directory: Path, counted: Sequence[Counted], *, hosts: int, on_progr
 
 
 def count(old: Sequence[sqlite3.Connection], *, registry: int, hosts: int, on_progress: OnProgress) -> list[Counted]:
-    """Count all, and how much of it would belong to each of so many hosts."""
+    """Count all, and how much of it would belong to each of n hosts."""
     return [
         *(_count_shared(name, old[registry], hosts) for name in SHARED),
         *(_count_owned(table, old, hosts, ("count", on_progress)) for table in OWNED),

@@ -95,7 +95,7 @@ def megabytes(count: int) -> str:
 
 @contextmanager
 def translated(place: Path, *, now: str = "Nothing was changed") -> Iterator[None]:
-    """Turn what the disk says while one works on a file or directory into what the operator is told.
+    """Turn what the disk says while one works on a file or directory into a message for the operator.
 
     `now` tells how things stand after a failure.
     """

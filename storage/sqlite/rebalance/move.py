@@ -86,7 +86,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rebalance(data_dir: Path, hosts: int | None, on_progress: OnProgress, *, free_on: FreeOn = free_bytes) -> Move:
-    """Move a stopped cluster's data to so many hosts, None = only finish what was interrupted.
+    """Move a stopped cluster's data to n hosts, None = only finish what was interrupted.
 
     Killed at any instruction, it leaves the old files as they were, or the new ones complete and the next run to put
     them in place.

@@ -43,7 +43,7 @@ class OwnedTable(msgspec.Struct, frozen=True, kw_only=True):
     """Service and account are the session's, NULL where it lies in the same file."""
 
     def placed_on(self, hosts: int, columns: Sequence[str]) -> PlaceOf:
-        """Return what tells the owner of a row that has these columns, among so many hosts."""
+        """Return what tells the owner of a row that has these columns, among n hosts."""
         cells_of = itemgetter(*map(columns.index, self.owned_by))
         owner_key, placement = self.owner_key, Placement(hosts)
         return lambda row: placement(owner_key(cells_of(row)))
