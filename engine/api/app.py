@@ -20,7 +20,7 @@ from engine.api import (
     sessions,
     short_codes,
 )
-from engine.api.endpoint import KNOWN_METHODS, Desk, Endpoint, count_request
+from engine.api.endpoint import KNOWN_METHODS, ApiContext, Endpoint, count_request
 from engine.api.http import Reply, encode, raw_path, refusal, send_reply
 from engine.api.openapi import openapi_document
 from engine.api.operations import AnyOperation, Batch
@@ -58,7 +58,7 @@ def create_app(
     extra_routes: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
     """Make the application; `extra_routes` are served beside it, without authentication and rate limit."""
-    desk = Desk(
+    context = ApiContext(
         control=control,
         settings=settings,
         clock=clock,
@@ -74,7 +74,7 @@ def create_app(
     by_path: dict[str, dict[str, AnyOperation]] = {}
     for operation in OPERATIONS:
         by_path.setdefault(operation.path, {})[operation.method] = operation
-    routes = [_route(path, operations, desk) for path, operations in by_path.items()]
+    routes = [_route(path, operations, context) for path, operations in by_path.items()]
     document = Route("/openapi.json", _Document(settings))
     served = [*routes, document, *extra_routes]
     router = Router(served, redirect_slashes=False, default=_unknown(observer))
@@ -82,11 +82,11 @@ def create_app(
     return _undecoded(router, urlsplit(settings.base).path.rstrip("/"), frozenset(tops))
 
 
-def _route(path: str, operations: dict[str, AnyOperation], desk: Desk) -> Route:
+def _route(path: str, operations: dict[str, AnyOperation], context: ApiContext) -> Route:
     # A session may be named as the path of a batch ends: reading it is left to the next route.
     is_batch = any(isinstance(operation.reads, Batch) for operation in operations.values())
     methods = [*KNOWN_METHODS - {"GET", "HEAD"}] if is_batch else None
-    return Route(path, Endpoint(path, operations, desk), methods=methods)
+    return Route(path, Endpoint(path, operations, context), methods=methods)
 
 
 def _undecoded(app: ASGIApp, prefix: str, tops: frozenset[str]) -> ASGIApp:

@@ -62,7 +62,7 @@ BATCHES_AT_ONCE = 8
 """Batches of one account that are read, carried out or answered at a time: each may hold megabytes."""
 
 
-class Desk(msgspec.Struct, frozen=True, kw_only=True):
+class ApiContext(msgspec.Struct, frozen=True, kw_only=True):
     """What all paths share."""
 
     control: ControlPlane
@@ -81,25 +81,25 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
 class Endpoint:
     """The ASGI application of one path."""
 
-    def __init__(self, route: str, operations: dict[str, AnyOperation], desk: Desk) -> None:
+    def __init__(self, route: str, operations: dict[str, AnyOperation], context: ApiContext) -> None:
         """Serve the operations, by method, of a path template."""
         self._route = route
         self._operations = operations
-        self._desk = desk
+        self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        began = self._desk.monotonic()
+        began = self._context.monotonic()
         with ExitStack() as until_sent:
             try:
                 reply = await self._reply(scope, receive, until_sent)
             except Disconnected:
-                took = self._desk.monotonic() - began
+                took = self._context.monotonic() - began
                 _log.debug("the client of %s %s left in the middle of its request", scope["method"], self._route)
-                count_request(self._desk.observer, scope, self._route, CLIENT_LEFT, seconds=took)
+                count_request(self._context.observer, scope, self._route, CLIENT_LEFT, seconds=took)
                 return
-            took = self._desk.monotonic() - began
-            count_request(self._desk.observer, scope, self._route, reply.status, seconds=took)
+            took = self._context.monotonic() - began
+            count_request(self._context.observer, scope, self._route, reply.status, seconds=took)
             await send_reply(reply, send)
 
     async def _reply(self, scope: Scope, receive: Receive, until_sent: ExitStack) -> Reply:
@@ -140,7 +140,7 @@ class Endpoint:
         if operation is None:
             message = f"{scope['method']} is not allowed on {masked(raw_path(scope))}"
             return refusal(Code.METHOD_NOT_ALLOWED, message, status=405, headers=_allow(self._operations))
-        if self._desk.is_ready is not None and not self._desk.is_ready():
+        if self._context.is_ready is not None and not self._context.is_ready():
             return refusal(Code.UNAVAILABLE, "The engine is starting; try again", status=503, headers=_COME_BACK)
         account_sid = self._authenticated(scope)
         names = {name: path_segment(value) for name, value in scope["path_params"].items()}
@@ -149,7 +149,7 @@ class Endpoint:
             return limited
         call = self._call(scope, operation, account_sid, names)
         if isinstance(operation.reads, Batch):
-            if self._desk.batches[account_sid] >= BATCHES_AT_ONCE:
+            if self._context.batches[account_sid] >= BATCHES_AT_ONCE:
                 message = f"{BATCHES_AT_ONCE} batches of the account are under way; wait for the answer to one of them"
                 return refusal(Code.TOO_MANY_REQUESTS, message, status=429, headers=_COME_BACK)
             until_sent.enter_context(self._under_way(account_sid))
@@ -161,7 +161,7 @@ class Endpoint:
 
     @contextmanager
     def _under_way(self, account_sid: str) -> Iterator[None]:
-        batches = self._desk.batches
+        batches = self._context.batches
         batches[account_sid] += 1
         try:
             yield
@@ -172,7 +172,7 @@ class Endpoint:
 
     def _authenticated(self, scope: Scope) -> str:
         given = credentials(scope)
-        account = None if given is None else self._desk.control.authenticate(*given)
+        account = None if given is None else self._context.control.authenticate(*given)
         if account is None or scope["path_params"].get("AccountSid", account.sid) != account.sid:
             raise ApiError(
                 Code.PERMISSION_DENIED,
@@ -182,17 +182,17 @@ class Endpoint:
         return account.sid
 
     def _limited(self, operation: AnyOperation, account_sid: str, names: dict[str, str | None]) -> Reply | None:
-        desk = self._desk
+        context = self._context
         service_sid = names.get("ServiceSid") or (names.get("Sid") if self._route == "/v1/Services/{Sid}" else None)
-        now = desk.clock()
-        verdict = desk.limit.take((account_sid, service_sid, operation.name), now=now)
+        now = context.clock()
+        verdict = context.limit.take((account_sid, service_sid, operation.name), now=now)
         if verdict.is_allowed:
             return None
-        most = desk.settings.rate_limit_per_second
+        most = context.settings.rate_limit_per_second
         message = f"{operation.method} {self._route} is limited to {most} requests a second per service"
         if verdict.is_first_refusal:
             is_known = service_sid is not None and is_sid(service_sid, SidKind.SERVICE)
-            desk.observer.debugger(
+            context.observer.debugger(
                 DebuggerEvent(
                     code=Code.RATE_LIMITED,
                     account_sid=account_sid,
@@ -213,17 +213,17 @@ class Endpoint:
                 raise not_found(path)
             checked[name] = value
         return Call(
-            control=self._desk.control,
+            control=self._context.control,
             account_sid=account_sid,
-            base=self._desk.settings.base,
-            own_host=self._desk.own_host,
+            base=self._context.settings.base,
+            own_host=self._context.own_host,
             path=path,
             media_type=media_type(scope),
             names=checked,
         )
 
     async def _body(self, scope: Scope, receive: Receive, operation: AnyOperation, claimed: str) -> bytes:
-        settings = self._desk.settings
+        settings = self._context.settings
         if not operation.takes_body:
             return b""
         if isinstance(operation.reads, Batch):

@@ -11,8 +11,8 @@ from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.console import lists, login, overview, search
-from engine.console.desk import Desk, HostSnapshot
-from engine.console.door import LIVE, Door, Private, Public, admitted, refusal
+from engine.console.context import ConsoleContext, HostSnapshot
+from engine.console.endpoint import LIVE, ConsoleEndpoint, Private, Public, admitted, refusal
 from engine.console.http import PREFIX, guarded, redirect
 from engine.console.limits import FailedLogins
 from engine.console.pages import STATIC
@@ -59,7 +59,7 @@ def create_console(
     monotonic: Clock = time.monotonic,
 ) -> ASGIApp:
     """Make the application; it answers `/console` and all below it."""
-    desk = Desk(
+    context = ConsoleContext(
         control=control,
         plane=plane,
         settings=settings,
@@ -78,8 +78,8 @@ def create_console(
     private = {
         path: {method: admitted(handler) for method, handler in handlers.items()} for path, handlers in PRIVATE.items()
     }
-    doors = {**PUBLIC, **private, "/": {"GET": _go_home}, **dict(map(_static, sorted(STATIC.iterdir())))}
-    routes = [Route(PREFIX + path, Door(desk, handlers)) for path, handlers in doors.items()]
+    endpoints = {**PUBLIC, **private, "/": {"GET": _go_home}, **dict(map(_static, sorted(STATIC.iterdir())))}
+    routes = [Route(PREFIX + path, ConsoleEndpoint(context, handlers)) for path, handlers in endpoints.items()]
     return guarded(Router(routes, redirect_slashes=False, default=_nothing_here), answered=observer.console_answered)
 
 
@@ -113,14 +113,14 @@ class _Handed:
         await self._app(scope, receive, send)
 
 
-async def _go_home(_: Desk, request: Request) -> Response:
+async def _go_home(_: ConsoleContext, request: Request) -> Response:
     return redirect(request)
 
 
 def _static(path: Path) -> tuple[str, Mapping[str, Public]]:
     content, media_type = path.read_bytes(), _MEDIA_TYPES[path.suffix]
 
-    async def answer(_: Desk, __: Request) -> Response:
+    async def answer(_: ConsoleContext, __: Request) -> Response:
         return Response(content, media_type=media_type)
 
     return f"/static/{path.name}", {"GET": answer}

@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.console.desk import Desk, available
+from engine.console.context import ConsoleContext, available
 from engine.console.pages import LEVELS
 from engine.console.settings import PAGE_ROWS
 from engine.core.model.errors import ApiError, Level, not_found
@@ -21,36 +21,36 @@ _LATER_THAN_ALL = f"{SidKind.INTERACTION}{'f' * 32}"
 _STATES = {"dead": True, "pending": False}
 
 
-async def show_service(desk: Desk, request: Request, login: LoginSession) -> Response:
+async def show_service(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
     """Show a service: its sessions, newest first, and the numbers of its pool."""
-    service = _service(desk, login, request.path_params["sid"])
+    service = _service(context, login, request.path_params["sid"])
     owner, sid = service.account_sid, service.sid
     numbers = PageCursor(limit=PAGE_ROWS, after=_sid_given(request, "numbers", SidKind.PHONE_NUMBER))
     codes = PageCursor(limit=PAGE_ROWS, after=_sid_given(request, "codes", SidKind.SHORT_CODE))
-    return desk.page(
+    return context.page(
         request,
         "service.html",
         login,
         service=service,
-        sessions=await available(desk.control.sessions_page(owner, sid, cursor(request, SidKind.SESSION))),
-        numbers=await available(desk.control.pool_page(owner, sid, numbers, short_codes=False)),
-        codes=await available(desk.control.pool_page(owner, sid, codes, short_codes=True)),
+        sessions=await available(context.control.sessions_page(owner, sid, cursor(request, SidKind.SESSION))),
+        numbers=await available(context.control.pool_page(owner, sid, numbers, short_codes=False)),
+        codes=await available(context.control.pool_page(owner, sid, codes, short_codes=True)),
     )
 
 
-async def show_session(desk: Desk, request: Request, login: LoginSession) -> Response:
+async def show_session(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
     """Show a session: who is in it, what has passed, its entries in the outbox."""
-    session, participants = await desk.control.find_session(request.path_params["sid"])
+    session, participants = await context.control.find_session(request.path_params["sid"])
     if login.account_sid not in {None, session.account_sid}:
         raise not_found(session.sid)
-    passed = desk.control.interactions_page(
+    passed = context.control.interactions_page(
         session.account_sid, session.service_sid, session.sid, PageCursor(limit=PAGE_ROWS, before=_LATER_THAN_ALL)
     )
-    outbox = desk.control.outbox_page(
+    outbox = context.control.outbox_page(
         OutboxFilter(account_sid=session.account_sid, session_sid=session.sid),
         PageCursor(limit=_FEW, is_part_enough=True),
     )
-    return desk.page(
+    return context.page(
         request,
         "session.html",
         login,
@@ -64,14 +64,14 @@ async def show_session(desk: Desk, request: Request, login: LoginSession) -> Res
     )
 
 
-async def show_events(desk: Desk, request: Request, login: LoginSession) -> Response:
+async def show_events(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
     """List debugger events, newest first."""
     level = request.query_params.get("level", "")
     wanted = AlertFilter(level=Level(level.upper()) if level.upper() in set(Level) else None)
     found = await available(
-        desk.control.alerts_page(login.account_sid, wanted, cursor(request, SidKind.DEBUGGER_EVENT))
+        context.control.alerts_page(login.account_sid, wanted, cursor(request, SidKind.DEBUGGER_EVENT))
     )
-    return desk.page(
+    return context.page(
         request,
         "events.html",
         login,
@@ -80,10 +80,10 @@ async def show_events(desk: Desk, request: Request, login: LoginSession) -> Resp
     )
 
 
-async def show_event(desk: Desk, request: Request, login: LoginSession) -> Response:
+async def show_event(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
     """Show a debugger event, with the webhook at fault."""
-    event = await desk.control.alert(login.account_sid, request.path_params["sid"])
-    return desk.page(
+    event = await context.control.alert(login.account_sid, request.path_params["sid"])
+    return context.page(
         request,
         "event.html",
         login,
@@ -92,16 +92,16 @@ async def show_event(desk: Desk, request: Request, login: LoginSession) -> Respo
     )
 
 
-async def show_outbox(desk: Desk, request: Request, login: LoginSession) -> Response:
+async def show_outbox(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
     """List pending and dead entries, oldest first."""
     state = request.query_params.get("state", "")
     wanted = OutboxFilter(account_sid=login.account_sid, is_dead=_STATES.get(state))
-    return desk.page(
+    return context.page(
         request,
         "outbox.html",
         login,
         state=state if state in _STATES else "",
-        entries=await available(desk.control.outbox_page(wanted, cursor(request, SidKind.OUTBOX_ENTRY))),
+        entries=await available(context.control.outbox_page(wanted, cursor(request, SidKind.OUTBOX_ENTRY))),
         kind_of=_kind_of,
     )
 
@@ -118,13 +118,13 @@ def _sid_given(request: Request, name: str, kind: SidKind) -> str | None:
     return text if is_sid(text, kind) else None
 
 
-def _service(desk: Desk, login: LoginSession, service_sid: str) -> Service:
+def _service(context: ConsoleContext, login: LoginSession, service_sid: str) -> Service:
     if not is_sid(service_sid, SidKind.SERVICE):
         raise not_found(service_sid)
-    owners = (login.account_sid,) if login.account_sid else tuple(one.sid for one in desk.control.accounts())
+    owners = (login.account_sid,) if login.account_sid else tuple(one.sid for one in context.control.accounts())
     for owner in owners:
         with suppress(ApiError):
-            return desk.control.service(owner, service_sid)
+            return context.control.service(owner, service_sid)
     raise not_found(service_sid)
 
 

@@ -11,7 +11,7 @@ from hashlib import sha256
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.console.desk import Desk
+from engine.console.context import ConsoleContext
 from engine.console.http import FORM_COOKIE, LOGIN_COOKIE, BadForm, forget, keep, read_form, redirect
 from engine.console.pages import page
 from engine.core.model.logins import LoginSession
@@ -28,57 +28,57 @@ WRONG = "That is not the SID and token of an account, nor an API key and its sec
 USED = "That link was used already, has expired, or is none of this server's: ask for another."
 
 
-async def show_login(desk: Desk, request: Request) -> Response:
+async def show_login(context: ConsoleContext, request: Request) -> Response:
     """Ask for credentials."""
-    return _form(desk, request, "login.html")
+    return _form(context, request, "login.html")
 
 
-async def login(desk: Desk, request: Request) -> Response:
+async def login(context: ConsoleContext, request: Request) -> Response:
     """Let somebody in who has credentials of an account."""
     form = await read_form(request)
     if not _is_ours(request, form.get("form", "")):
-        return _form(desk, request, "login.html", problem=STALE, status=403)
-    source, now = _source(request), desk.monotonic()
-    wait = desk.failed_logins.wait_seconds(source, now=now)
+        return _form(context, request, "login.html", problem=STALE, status=403)
+    source, now = _source(request), context.monotonic()
+    wait = context.failed_logins.wait_seconds(source, now=now)
     if wait:
-        desk.observer.console_login(LoginEnd.HELD_BACK)
-        return _too_many(desk, request, wait)
+        context.observer.console_login(LoginEnd.HELD_BACK)
+        return _too_many(context, request, wait)
     credential = form.get("username", "").strip()
     proof = sha256(form.get("password", "").strip().encode()).digest()
-    account = desk.control.knows(credential, proof)
+    account = context.control.knows(credential, proof)
     if account is None:
-        desk.failed_logins.failed(source, now=now)
-        desk.observer.console_login(LoginEnd.REFUSED)
+        context.failed_logins.failed(source, now=now)
+        context.observer.console_login(LoginEnd.REFUSED)
         _log.warning("a login failed", extra={"source": source})
-        return _form(desk, request, "login.html", problem=WRONG, status=403)
+        return _form(context, request, "login.html", problem=WRONG, status=403)
     _log.info("a login", extra={"account_sid": account.sid, "credential": credential, "source": source})
-    return _let_in(desk, request, await desk.plane.begin_login(account.sid, credential, proof))
+    return _let_in(context, request, await context.plane.begin_login(account.sid, credential, proof))
 
 
-async def show_link(desk: Desk, request: Request) -> Response:
+async def show_link(context: ConsoleContext, request: Request) -> Response:
     """Ask whether to come in: a link that is only fetched, by a preview, is not used up."""
-    return _form(desk, request, "open.html", code=request.query_params.get("code", "")[:_MOST_CODE])
+    return _form(context, request, "open.html", code=request.query_params.get("code", "")[:_MOST_CODE])
 
 
-async def follow_link(desk: Desk, request: Request) -> Response:
+async def follow_link(context: ConsoleContext, request: Request) -> Response:
     """Let the operator in, also while logins have to wait: no code can be guessed in five minutes."""
     form = await read_form(request)
     if not _is_ours(request, form.get("form", "")):
-        return _form(desk, request, "login.html", problem=STALE, status=403)
-    login = await desk.plane.follow_link(form.get("code", "")[:_MOST_CODE])
+        return _form(context, request, "login.html", problem=STALE, status=403)
+    login = await context.plane.follow_link(form.get("code", "")[:_MOST_CODE])
     if login is None:
-        desk.observer.console_login(LoginEnd.REFUSED)
-        return _form(desk, request, "login.html", problem=USED, status=403)
+        context.observer.console_login(LoginEnd.REFUSED)
+        return _form(context, request, "login.html", problem=USED, status=403)
     _log.info("the operator's link was followed", extra={"source": _source(request)})
-    return _let_in(desk, request, login)
+    return _let_in(context, request, login)
 
 
-async def logout(desk: Desk, request: Request, login: LoginSession) -> Response:
+async def logout(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
     """End a login session."""
     await read_own_form(request, login)
-    await desk.plane.end_login(login.token)
+    await context.plane.end_login(login.token)
     response = redirect(request, "login")
-    forget(response, LOGIN_COOKIE, is_secure=desk.settings.is_secure)
+    forget(response, LOGIN_COOKIE, is_secure=context.settings.is_secure)
     return response
 
 
@@ -90,29 +90,29 @@ async def read_own_form(request: Request, login: LoginSession) -> Mapping[str, s
     return form
 
 
-def _let_in(desk: Desk, request: Request, login: LoginSession) -> Response:
-    desk.observer.console_login(LoginEnd.IN)
+def _let_in(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
+    context.observer.console_login(LoginEnd.IN)
     response = redirect(request)
-    keep(response, LOGIN_COOKIE, login.token, is_secure=desk.settings.is_secure)
-    forget(response, FORM_COOKIE, is_secure=desk.settings.is_secure)
+    keep(response, LOGIN_COOKIE, login.token, is_secure=context.settings.is_secure)
+    forget(response, FORM_COOKIE, is_secure=context.settings.is_secure)
     return response
 
 
-def _too_many(desk: Desk, request: Request, wait: float) -> Response:
+def _too_many(context: ConsoleContext, request: Request, wait: float) -> Response:
     problem = f"Too many logins have failed: wait {math.ceil(wait)} seconds, or use the link of `maskline console`."
-    response = _form(desk, request, "login.html", problem=problem, status=429)
+    response = _form(context, request, "login.html", problem=problem, status=429)
     response.headers["retry-after"] = str(math.ceil(wait))
     return response
 
 
 def _form(
-    desk: Desk, request: Request, template: str, *, problem: str = "", code: str = "", status: int = 200
+    context: ConsoleContext, request: Request, template: str, *, problem: str = "", code: str = "", status: int = 200
 ) -> Response:
     """Answer with a form whose secret is in a cookie too: another site can read neither."""
     known = request.cookies.get(FORM_COOKIE, "")
     secret = known if _FORM_SECRET.fullmatch(known) else secrets.token_urlsafe(_FORM_SECRET_BYTES)
     response = page(request, template, {"form": secret, "problem": problem, "code": code}, login=None, status=status)
-    keep(response, FORM_COOKIE, secret, is_secure=desk.settings.is_secure)
+    keep(response, FORM_COOKIE, secret, is_secure=context.settings.is_secure)
     return response
 
 

@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from engine.console.desk import Desk, Seen, available
+from engine.console.context import ConsoleContext, Seen, available
 from engine.console.pages import render
 from engine.console.rates import TrafficLine
 from engine.console.settings import MOST_POOLS
@@ -26,11 +26,11 @@ class OutcomeSum(msgspec.Struct, frozen=True):
     per_second: float | None
 
 
-async def show(desk: Desk, request: Request, login: LoginSession) -> Response:
+async def show(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
     """Answer with the whole page."""
-    live = await _live(desk, login)
-    events = await available(desk.control.alerts_page(login.account_sid, AlertFilter(), _LATEST))
-    return desk.page(
+    live = await _live(context, login)
+    events = await available(context.control.alerts_page(login.account_sid, AlertFilter(), _LATEST))
+    return context.page(
         request,
         "overview.html",
         login,
@@ -39,15 +39,15 @@ async def show(desk: Desk, request: Request, login: LoginSession) -> Response:
     )
 
 
-async def show_live(desk: Desk, request: Request, login: LoginSession) -> Response:
+async def show_live(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
     """Answer with the part that changes by itself, for the page's script."""
-    live = await _live(desk, login)
-    return HTMLResponse(render(request, "live.html", {"name_of": desk.namer(), "now": desk.clock(), **live}))
+    live = await _live(context, login)
+    return HTMLResponse(render(request, "live.html", {"name_of": context.namer(), "now": context.clock(), **live}))
 
 
-async def _live(desk: Desk, login: LoginSession) -> dict[str, object]:
-    seen = await desk.snapshot.read()
-    is_whole = desk.may_see_hosts(login)
+async def _live(context: ConsoleContext, login: LoginSession) -> dict[str, object]:
+    seen = await context.snapshot.read()
+    is_whole = context.may_see_hosts(login)
     return {
         "hosts": seen.hosts,
         "verdict": verdict(seen.hosts),
@@ -55,7 +55,7 @@ async def _live(desk: Desk, login: LoginSession) -> dict[str, object]:
         "outcomes": outcomes(seen) if is_whole else (),
         "traffic": seen.traffic if is_whole else (),
         "depth": depth(seen.hosts) if is_whole else None,
-        "pools": await desk.plane.pools(login.account_sid, most=MOST_POOLS),
+        "pools": await context.plane.pools(login.account_sid, most=MOST_POOLS),
         "is_operator": login.account_sid is None,
     }
 

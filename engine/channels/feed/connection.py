@@ -13,7 +13,7 @@ import msgspec
 
 from engine.channels.carriers import Carrier
 from engine.channels.feed.cached_answers import AnswerLayout, answer_frame
-from engine.channels.feed.desk import FeedDesk
+from engine.channels.feed.dispatcher import Dispatcher
 from engine.channels.feed.events import MAX_EVENTS, Event, Resolve, read_events, read_resolves
 from engine.channels.feed.frames import (
     FIELDS,
@@ -137,7 +137,7 @@ class FeedConnection(asyncio.Protocol):
         self._next_number = 0
         self._expects_resolves = True
         self._pending = PendingFrames(self._turn)
-        self._desk = FeedDesk(parts.plane, parts.meter, parts.observer)
+        self._dispatcher = Dispatcher(parts.plane, parts.meter, parts.observer)
         self._out = bytearray()
         self._read_at = 0.0
         self._done_at = 0.0  # when what was read before the next frame was answered
@@ -289,7 +289,7 @@ class FeedConnection(asyncio.Protocol):
                 return
         frame = self._stand(size=len(payload))
         frame.begin(events, client.shape)
-        self._desk.ask(frame, events, client.account_sid, client.carrier)
+        self._dispatcher.ask(frame, events, client.account_sid, client.carrier)
         self._done_at = done = monotonic()
         if events:
             meter.deciding(done - began, len(events))

@@ -12,17 +12,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from engine.console.desk import Desk
+from engine.console.context import ConsoleContext
 from engine.console.http import LOGIN_COOKIE, BadForm, path_below, redirect
 from engine.console.pages import page
 from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, not_stored
 from engine.core.model.logins import LoginSession
 from engine.core.numbers.masking import masked
 
-Public = Callable[[Desk, Request], Awaitable[Response]]
+Public = Callable[[ConsoleContext, Request], Awaitable[Response]]
 """Answers anybody."""
 
-Private = Callable[[Desk, Request, LoginSession], Awaitable[Response]]
+Private = Callable[[ConsoleContext, Request, LoginSession], Awaitable[Response]]
 """Answers somebody who is logged in."""
 
 LIVE = "live"
@@ -33,12 +33,12 @@ _MOST_TOKEN = 200
 _log = logging.getLogger("maskline.console")
 
 
-class Door:
+class ConsoleEndpoint:
     """The ASGI application of one path that anybody may ask for."""
 
-    def __init__(self, desk: Desk, handlers: Mapping[str, Public]) -> None:
+    def __init__(self, context: ConsoleContext, handlers: Mapping[str, Public]) -> None:
         """Answer these methods; HEAD goes with GET."""
-        self._desk = desk
+        self._context = context
         self._handlers = handlers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,29 +69,29 @@ class Door:
                 sorted({*self._handlers, *(("HEAD",) if "GET" in self._handlers else ())})
             )
             return response
-        if not self._desk.is_ready():
+        if not self._context.is_ready():
             response = refusal(request, 503, "The engine is starting; try again in a moment.")
             response.headers["retry-after"] = "1"
             return response
-        return await handler(self._desk, request)
+        return await handler(self._context, request)
 
 
 def admitted(handler: Private) -> Public:
     """Let a handler answer only those who are logged in; the others are sent to log in."""
 
-    async def answer(desk: Desk, request: Request) -> Response:
+    async def answer(context: ConsoleContext, request: Request) -> Response:
         token = request.cookies.get(LOGIN_COOKIE, "")[:_MOST_TOKEN]
         is_script = path_below(request.scope) == LIVE
         is_active = not is_script and "auto" not in request.query_params
-        login = await desk.plane.find_login(token, is_active=is_active) if token else None
-        if login is None or not desk.is_good(login):
+        login = await context.plane.find_login(token, is_active=is_active) if token else None
+        if login is None or not context.is_good(login):
             return PlainTextResponse("log in again\n", 401) if is_script else redirect(request, "login")
-        verdict = desk.limit.take(login.token, now=desk.monotonic())
+        verdict = context.limit.take(login.token, now=context.monotonic())
         if not verdict.is_allowed:
             response = refusal(request, 429, "That was too much at a time; wait a moment.")
             response.headers["retry-after"] = str(math.ceil(verdict.retry_after_seconds))
             return response
-        return await handler(desk, request, login)
+        return await handler(context, request, login)
 
     return answer
 

@@ -57,7 +57,7 @@ class HostSnapshot:
             return self._seen
 
 
-class Desk(msgspec.Struct, frozen=True, kw_only=True):
+class ConsoleContext(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a page needs."""
 
     control: ControlPlane

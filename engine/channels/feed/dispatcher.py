@@ -21,8 +21,8 @@ from engine.core.routing.traffic import Decision, ReportOutcome
 _log = logging.getLogger("maskline.feed")
 
 
-class FeedDesk:
-    """Asks for the connections of a feed."""
+class Dispatcher:
+    """Dispatches the events of a feed's connections."""
 
     __slots__ = ("_meter", "_observer", "_plane")
 
