@@ -79,7 +79,7 @@ def list_outbox(
         return
     if held_here(settings.data_dir):
         click.echo("deliveries are held until maskline outbox release", err=True)
-    show_table(("SID", "kind", "to", "age", "tries", "state", "last error"), [_row(entry) for entry in page.entries])
+    show_table(("SID", "kind", "to", "age", "tries", "state", "last error"), [_row(entry) for entry in page.effects])
     if page.after is not None:
         click.echo(f"there are more: --after {page.after}")
 

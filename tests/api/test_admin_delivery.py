@@ -92,11 +92,11 @@ async def test_outbox_shows_entries_without_content_and_recipient(
     response = await admin.get("/outbox")
 
     page = msgspec.json.decode(response.content, type=OutboxPage)
-    assert [entry.sid for entry in page.entries] == [callback.sid, message.sid]
-    assert [entry.kind for entry in page.entries] == ["callback", "message"]
-    assert [entry.destination for entry in page.entries] == ["https://shop.example", "carrier:main"]
-    assert [(entry.attempts, entry.last_error) for entry in page.entries] == [(3, "no answer in time"), (0, "")]
-    assert [entry.date_died for entry in page.entries] == ["2015-07-30T20:01:00Z", None]
+    assert [entry.sid for entry in page.effects] == [callback.sid, message.sid]
+    assert [entry.kind for entry in page.effects] == ["callback", "message"]
+    assert [entry.destination for entry in page.effects] == ["https://shop.example", "carrier:main"]
+    assert [(entry.attempts, entry.last_error) for entry in page.effects] == [(3, "no answer in time"), (0, "")]
+    assert [entry.date_died for entry in page.effects] == ["2015-07-30T20:01:00Z", None]
     assert page.after is None
     assert not any(secret in response.text for secret in (SECRET, "14155550", "word", "hook"))
 
@@ -138,7 +138,7 @@ async def test_outbox_goes_on_where_the_page_before_ended(
     first = msgspec.json.decode((await admin.get("/outbox?limit=150")).content, type=OutboxPage)
     rest = msgspec.json.decode((await admin.get(f"/outbox?limit=150&after={first.after}")).content, type=OutboxPage)
 
-    assert [entry.sid for entry in (*first.entries, *rest.entries)] == entry
+    assert [entry.sid for entry in (*first.effects, *rest.effects)] == entry
     assert rest.after is None
 
 

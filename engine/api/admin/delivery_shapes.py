@@ -93,7 +93,7 @@ class EffectReport(msgspec.Struct, frozen=True, kw_only=True):
 class OutboxPage(msgspec.Struct, frozen=True):
     """Entries, oldest first."""
 
-    entries: tuple[EffectReport, ...]
+    effects: tuple[EffectReport, ...]
     after: str | None
     """Where the next page goes on; None at the end."""
 
