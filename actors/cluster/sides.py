@@ -6,10 +6,10 @@ the other kind of actor reaches them.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from actors.cluster.derived import AsksOwners, fills_in
 from actors.cluster.mesh import Mesh
 from actors.cluster.mirror import Mirror
 from actors.control.elsewhere import Erase
@@ -17,7 +17,7 @@ from actors.control.routes import Place
 from actors.control.services import ServiceRegister
 from actors.kernel.context import HostContext
 from actors.kernel.gathering import reason_of
-from actors.traffic.coordinators import Expiry, LastSession
+from actors.traffic.coordinators import Coordinators, Expiry, LastSession
 from actors.traffic.directory import Directory
 from actors.traffic.interaction_log import InteractionLog
 from actors.traffic.outbox_entries import hang_up
@@ -29,9 +29,6 @@ from engine.core.pools.allocation import session_wanted
 from engine.core.ports.operations import Page, PageCursor
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome, SessionWanted
 from engine.core.sessions.bindings import Endpoint
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _log = logging.getLogger("maskline.host")
 
@@ -152,8 +149,9 @@ class CoordinatorSide:
         session = store.last_session_of(service_sid, identifier, proxy)
         return None if session is None else LastSession(session, store.participants(session.sid))
 
-    async def participants(self, session_sid: str) -> tuple[Participant, ...]:
+    async def participants(self, service_sid: str, session_sid: str) -> tuple[Participant, ...]:
         """Read all participants of a session, those who left too."""
+        del service_sid
         return self._context.store.participants(session_sid)
 
     async def session(self, service_sid: str, session_sid: str) -> Session | None:
@@ -222,53 +220,18 @@ class OtherHosts:
                 _log.warning("Calls of session %s may go on: %s", session_sid, reason_of(outcome))
 
 
-class AnyCoordinators:
+@fills_in(Coordinators, CoordinatorSide)
+class AnyCoordinators(AsksOwners[CoordinatorSide], Coordinators):
     """Implements `Coordinators`: asks those here directly, and those elsewhere through a mesh."""
-
-    def __init__(self, side: CoordinatorSide, *, mesh: Mesh | None, place: Place) -> None:
-        """Ask `side` for what is here; `place` tells which host coordinates a service."""
-        self._side = side
-        self._mesh = mesh
-        self._place = place
-
-    async def expire(self, service_sid: str, session_sid: str) -> Expiry:
-        """Close a session if its end has come, counting what passed on every host; tell whether it is over."""
-        return await self._ask(service_sid, CoordinatorSide.expire, service_sid, session_sid)
-
-    async def make_session(self, service_sid: str, proxy: Address, event: InboundEvent, wanted: SessionWanted) -> None:
-        """Make the session that an out-of-session hook asked for about an event on a number."""
-        await self._ask(service_sid, CoordinatorSide.make_session, service_sid, proxy, event, wanted)
-
-    async def last_session(self, service_sid: str, identifier: Address, proxy: Address) -> LastSession | None:
-        """Find the last session in which the identifier held the proxy number."""
-        return await self._ask(service_sid, CoordinatorSide.last_session, service_sid, identifier, proxy)
-
-    async def participants(self, service_sid: str, session_sid: str) -> tuple[Participant, ...]:
-        """Read all participants of a session, those who left too."""
-        return await self._ask(service_sid, CoordinatorSide.participants, session_sid)
-
-    async def session(self, service_sid: str, session_sid: str) -> Session | None:
-        """Read a session as it is, counting what passed on every host."""
-        return await self._ask(service_sid, CoordinatorSide.session, service_sid, session_sid)
-
-    async def idle_since(self, service_sid: str, session_sid: str) -> float | None:
-        """Tell what the ttl of an active session counts from."""
-        return await self._ask(service_sid, CoordinatorSide.idle_since, service_sid, session_sid)
 
     async def call_ended(self, interaction: Interaction) -> None:
         """Close the session of a call that has ended, where the service wants that."""
-        await self._ask(interaction.service_sid, CoordinatorSide.call_ended, interaction)
+        await self._at(interaction.service_sid, CoordinatorSide.call_ended, interaction)
 
-    async def _ask(
-        self,
-        service_sid: str,
-        method: Callable[Concatenate[CoordinatorSide, P], Coroutine[Any, Any, R]],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> R:
-        if self._mesh is None or self._place(service_sid) == self._mesh.me:
-            return await method(self._side, *args, **kwargs)
-        return await self._mesh.ask(self._place(service_sid), method, *args, **kwargs)
+
+def cluster_coordinators(side: CoordinatorSide, mesh: Mesh, place: Place) -> Coordinators:
+    """Return the coordinators of a cluster; `side` answers for those that are here."""
+    return AnyCoordinators(side, mesh, place)  # type: ignore[abstract] # the methods that are not written are filled in
 
 
 class _Settled:

@@ -272,11 +272,11 @@ class Control:
         """Make a session with its participants."""
         return await self._to_its_end(self._services.get(account_sid, service_sid).create_session(request))
 
-    async def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
-        """Read a session by SID or unique name."""
+    async def session(self, account_sid: str, service_sid: str, session_sid: str) -> Session:
+        """Read a session; a unique name does instead of a SID."""
         coordinator = self._services.get(account_sid, service_sid)
         await self._catch_up()
-        return coordinator.session(coordinator.session_sid(sid_or_name))
+        return coordinator.session(coordinator.session_sid(session_sid))
 
     async def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
         """Read any account's session with all its participants, as the operator."""

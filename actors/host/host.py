@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 
 from actors.cluster.console import ConsoleFront, ConsoleSide
-from actors.cluster.front import Front
+from actors.cluster.front import cluster_control
 from actors.cluster.mesh import Mesh
 from actors.cluster.mirror import Mirror
 from actors.cluster.neighbourhood import Neighbourhood
 from actors.cluster.reload import reload_calls, reload_passed
-from actors.cluster.sides import AnyCoordinators, CoordinatorSide, OtherHosts
+from actors.cluster.sides import CoordinatorSide, OtherHosts, cluster_coordinators
 from actors.control.accounts import AccountRegister
 from actors.control.alerts import AlertBook
 from actors.control.batch import erase_old_keys
@@ -36,6 +36,7 @@ from actors.control.services import ServiceRegister
 from actors.kernel.context import Egress, HostContext, HostSettings
 from actors.kernel.expiry import ExpiryQueue
 from actors.kernel.registry import Registry
+from actors.traffic.coordinators import Coordinators
 from actors.traffic.directory import Directory
 from actors.traffic.interaction_log import InteractionLog
 from actors.traffic.pending_hooks import PendingHooks
@@ -123,7 +124,7 @@ class Host:
             context, self._registry, make=self._coordinator, is_ours=lambda service_sid: place(service_sid) == me
         )
         self._side = CoordinatorSide(context, self._services, catch_up=self._catch_up)
-        self._coordinators = AnyCoordinators(self._side, mesh=mesh, place=place)
+        self._coordinators: Coordinators = self._side if mesh is None else cluster_coordinators(self._side, mesh, place)
         self._elsewhere: Elsewhere = Nowhere() if mesh is None else OtherHosts(mesh, place)
         self._erasures = Erasures(context.store, self._elsewhere.erasers())
         self._interaction_log = self._new_interaction_log()
@@ -141,7 +142,7 @@ class Host:
         """How long the last start took until everything was loaded."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._local = self._new_control()
-        self.control: ControlPlane = self._local if mesh is None else Front(self._local, mesh, place)
+        self.control: ControlPlane = self._local if mesh is None else cluster_control(self._local, mesh, place)
         self._figures = figures
         self._console = ConsoleSide(context, self._services, place=me, status=self._status)
         self.console: ConsolePlane = self._console if mesh is None else ConsoleFront(self._console, mesh)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from actors.cluster.front import BATCH_CHUNK, Front
+from actors.cluster.front import BATCH_CHUNK, cluster_control
 from actors.cluster.mesh import Mesh
 from actors.control.batch import erase_old_keys
 from engine.core.model.errors import Code, PeerUnavailable
 from engine.core.model.records import NumberSelectionBehavior, Session, SessionStatus
 from engine.core.model.requests import AccountUpdate, ParticipantRequest, SessionRequest, SessionUpdate
+from engine.core.ports.operations import ControlPlane
 from engine.core.sessions.batch import BatchItem, CreateItem, ItemDone, ItemKey, ItemRefused, ItemResult, UpdateItem
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, World, asking, begun, refused, wanting
 
@@ -444,11 +445,11 @@ class Wire:
         return await self._other.answer(message)
 
 
-def front_of(world: World, *, answers: int = 1_000) -> Front:
+def front_of(world: World, *, answers: int = 1_000) -> ControlPlane:
     """Return the control plane of a host beside the world's."""
     other = Mesh(Wire())
     other.serve(world.hosts[0]._local)
-    return Front(world.hosts[0]._local, Mesh(Wire(other, answers=answers)), lambda _: 1)
+    return cluster_control(world.hosts[0]._local, Mesh(Wire(other, answers=answers)), lambda _: 1)
 
 
 @pytest.mark.parametrize("host_count", [1])  # the other host is the test\'s own

@@ -371,12 +371,12 @@ class FakeControl:
             return ItemRefused(code=problem.code, message=problem.message, http_status=problem.http_status)
         return ItemDone(session=session, participants=(await self.find_session(session.sid))[1])
 
-    async def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
+    async def session(self, account_sid: str, service_sid: str, session_sid: str) -> Session:
         self.service(account_sid, service_sid)
         for session in self.sessions.values():
-            if session.service_sid == service_sid and sid_or_name in {session.sid, session.unique_name}:
+            if session.service_sid == service_sid and session_sid in {session.sid, session.unique_name}:
                 return session
-        raise not_found(sid_or_name)
+        raise not_found(session_sid)
 
     async def sessions_page(self, account_sid: str, service_sid: str, cursor: PageCursor) -> Page[Session]:
         self.service(account_sid, service_sid)

@@ -60,7 +60,7 @@ PICK = st.integers(0, 11)
 
 
 _KEPT = attrgetter(
-    *("sid", "service_sid", "account_sid", "mode", "people"),
+    *("sid", "service_sid", "account_sid", "mode", "endpoints"),
     *("idle_since", "ttl_seconds", "date_expiry", "unique_name"),
 )
 """What of an active session is on disk."""

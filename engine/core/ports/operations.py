@@ -498,8 +498,8 @@ class ControlPlane(Protocol):
         What fails, even the disk, is the result of its item; only a service that is not there is raised.
         """
 
-    async def session(self, account_sid: str, service_sid: str, sid_or_name: str) -> Session:
-        """Read a session by SID or unique name."""
+    async def session(self, account_sid: str, service_sid: str, session_sid: str) -> Session:
+        """Read a session; a unique name does instead of a SID."""
 
     async def sessions_page(self, account_sid: str, service_sid: str, cursor: PageCursor) -> Page[Session]:
         """List sessions, newest first."""

@@ -1,0 +1,38 @@
+"""Which host of a cluster answers a method of a port."""
+
+from actors.cluster.derived import Rule
+from actors.cluster.front import Front
+from actors.cluster.sides import AnyCoordinators
+
+_HERE = """
+    account account_holdings accounts api_keys authenticate create_account create_api_key create_service delete_account
+    enable_account end_previous_token knows numbers_of own_number own_numbers owned_number owned_numbers_page
+    release_number revoke_api_key rotate_token service services_page update_account update_owned_number
+"""
+_OWNER = """
+    add_participant add_to_pool create_session delete_interaction delete_service delete_session interaction
+    interactions_page participant participants_page pool_entry pool_page remove_from_pool remove_participant reserve
+    send_message session sessions_page update_participant update_service update_session
+"""
+_WRITTEN = "alert alerts_page batch_sessions drop explain find_session outbox_page replay"
+
+
+def named(rules: dict[str, Rule], rule: Rule) -> list[str]:
+    """Return the methods of a rule, sorted."""
+    return sorted(name for name, one in rules.items() if one is rule)
+
+
+def test_every_method_of_the_control_plane_has_its_rule() -> None:
+    """A new one is listed here, once it is clear which host has to answer it."""
+    assert named(Front.rules, Rule.HERE) == _HERE.split()
+    assert named(Front.rules, Rule.OWNER) == _OWNER.split()
+    assert named(Front.rules, Rule.WRITTEN) == _WRITTEN.split()
+
+
+def test_coordinators_are_asked_where_their_service_is() -> None:
+    """An ended call names its service itself."""
+    assert named(AnyCoordinators.rules, Rule.HERE) == []
+    assert named(AnyCoordinators.rules, Rule.OWNER) == [
+        *("expire", "idle_since", "last_session", "make_session", "participants", "session")
+    ]
+    assert named(AnyCoordinators.rules, Rule.WRITTEN) == ["call_ended"]
