@@ -63,6 +63,20 @@ def test_no_sid_minted_at_a_time_sorts_before_the_first_of_that_time(
     assert first_sid_at(SidKind.INTERACTION, at=milliseconds / 1000) <= sid
 
 
+def test_a_sid_has_its_milliseconds_counter_and_random_bits_each_at_its_place() -> None:
+    """48, 16 and 64 bits: a fuller counter must not run over into the time."""
+    sid = ordered_sid(SidKind.SESSION, milliseconds=0x0123456789AB, counter=0xCDEF, random_bits=0xFEDCBA9876543210)
+
+    assert sid == "KC0123456789abcdeffedcba9876543210"
+
+
+def test_the_first_sid_of_a_time_is_of_its_very_millisecond() -> None:
+    """Nor earlier: a range scan would read what was made before, too."""
+    assert first_sid_at(SidKind.SESSION, at=1.5) == ordered_sid(
+        SidKind.SESSION, milliseconds=1500, counter=0, random_bits=0
+    )
+
+
 def test_the_first_sid_before_the_epoch_is_the_lowest_of_all() -> None:
     """A time below zero (retention reaching far back) does not wrap round to the highest SID."""
     assert first_sid_at(SidKind.SESSION, at=-1.0) == "KC" + 32 * "0"
