@@ -17,7 +17,8 @@ COPY = ROOT / "build" / "mutants"
 MUTMUT = Path(sys.executable).with_name("mutmut")
 
 PACKAGES = ("engine", "actors", "storage")
-BESIDE = ("tests", "benchmarks", "deploy", "docs", "README.md", "CHANGELOG.md", "Makefile", "pyproject.toml")
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+BESIDE = ("tests", "benchmarks", "deploy", "docs", *PAGES, "Makefile", "pyproject.toml")
 IN_PROCESS = tuple(
     f"tests/{name}"
     for name in ("core", "formats", "channels", "http", "outbound", "webhooks", "actors", "storage", "telemetry")

@@ -35,9 +35,15 @@ from engine.settings import Settings
 from storage.sqlite.rebalance.tables import OWNED, SHARED
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "benchmarks" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 RAYS_FLAGS = {"--head", "--block", "--num-cpus", "--include-dashboard", "--disable-usage-stats"}
-FOREIGN_FLAGS = {"--once", "--data-binary"} | RAYS_FLAGS
+PROFILERS_FLAGS = {"--native", "--pid", "--duration", "--output"}
+FOREIGN_FLAGS = {"--once", "--data-binary"} | RAYS_FLAGS | PROFILERS_FLAGS
 """`--once` is passed through make; the second is curl's."""
 
 
