@@ -142,7 +142,7 @@ async def raw_connection(running: Running) -> AsyncIterator[socket.socket]:
 
 async def test_a_connection_that_says_no_hello_is_closed() -> None:
     """Whether it says nothing or half a hello; one that said it stays."""
-    async with feeding(FeedSettings(hello_timeout_seconds=0.1)) as running, greeted(running) as good:
+    async with feeding(FeedSettings(hello_timeout_seconds=2.0)) as running, greeted(running) as good:
         async with connected(running) as silent, connected(running) as slow:
             slow.writer.write(frame(HELLO)[:20])
             for client in (silent, slow):
