@@ -182,12 +182,12 @@ async def trickle(client: Client) -> None:
 
 async def test_a_body_at_a_pace_is_waited_for() -> None:
     """Each part of it earns the next its time."""
-    limits = PortSettings(head_seconds=0.2, body_seconds=0.2, body_rate=1000, tick_seconds=0.05)
+    limits = PortSettings(body_seconds=0.2, body_rate=1000, tick_seconds=0.05)
     async with serving(limits=limits) as running, connected(running) as client:
-        await client.send(rest(b"", length=10_000))
-        for _ in range(10):
-            await client.send(b"x" * 1000)
+        await client.send(rest(b"x" * 1000, length=10_000))
+        for _ in range(9):
             await asyncio.sleep(0.05)
+            await client.send(b"x" * 1000)
 
         assert (await client.answer()).status == 200
 
