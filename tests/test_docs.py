@@ -135,7 +135,9 @@ def test_every_setting_that_is_shown_with_a_value_exists() -> None:
 
 
 def test_every_file_that_is_named_is_there() -> None:
-    """Paths below the packages, and links between documents."""
+    """Paths below the packages, the folders of the layout, and links between documents."""
+    layout = (ROOT / "docs/layout.md").read_text("utf-8")
+    folders = re.findall(r"^((?:engine|actors|storage)\S*) ", layout, re.MULTILINE)
     named = words(r"`((?:engine|actors|storage|benchmarks|tests)/[\w./]+\.py)`")
     links = {
         (document.parent / link).resolve()
@@ -143,6 +145,8 @@ def test_every_file_that_is_named_is_there() -> None:
         for link in re.findall(r"\]\(([\w./]+\.md)", document.read_text("utf-8"))
     }
 
+    assert folders
+    assert [folder for folder in folders if not (ROOT / folder).is_dir()] == []
     assert {name for name in named if not (ROOT / name).is_file()} == set()
     assert {link for link in links if not link.is_file()} == set()
 
