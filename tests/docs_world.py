@@ -53,6 +53,7 @@ _MASKLINE = """#!/bin/bash
 if [ "$1" != serve ]; then exec "$REAL" "$@"; fi
 "$STOP"
 echo "$*" >"$WORLD/served"
+: >"$WORLD/ready" # here, not in the background: what the one before said must not be read as this one's
 "$REAL" "$@" >"$WORLD/ready" 2>>"$WORLD/log" </dev/null &
 echo $! >>"$WORLD/pids"
 for _ in $(seq 1200); do

@@ -122,7 +122,7 @@ CHANGELOG: dict[int, tuple[str, Proofs]] = {
         "sessions closed for 90 days are deleted",
         (
             "e2e/test_life_cycle.py::test_a_session_closed_for_ninety_days_is_erased",
-            "actors/test_sessions.py::test_reopening_on_day_89_restarts_the_count",
+            "actors/test_retention.py::test_reopening_on_day_89_restarts_the_count",
         ),
     ),
     23: (

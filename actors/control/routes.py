@@ -18,7 +18,7 @@ Place = Callable[[Address], int]
 """Returns the place of the host that owns a number."""
 
 
-class ToHost(Protocol):
+class PublishesBindings(Protocol):
     """What tells another host of bindings; implemented by `actors.cluster.link`."""
 
     def tell(self, operation: Operation) -> None:
@@ -33,7 +33,7 @@ class Routes:
 
     def __init__(self, directory: Directory, *, me: int = 0, place: Place = lambda _: 0) -> None:
         """Reach the actors of this host; `links` adds those of others."""
-        self.links: Mapping[int, ToHost] = {}
+        self.links: Mapping[int, PublishesBindings] = {}
         self._directory = directory
         self._me = me
         self._place = place
@@ -132,7 +132,7 @@ class Routes:
         message = operation(session)
         return [link.put(message) for link in links]
 
-    def _links_to(self, endpoints: Iterable[Endpoint]) -> list[ToHost]:
+    def _links_to(self, endpoints: Iterable[Endpoint]) -> list[PublishesBindings]:
         if not self.links:
             return []
         places = {self._place(endpoint.proxy) for endpoint in endpoints} - {self._me}

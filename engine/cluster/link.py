@@ -78,8 +78,8 @@ def running_cluster(settings: Settings) -> "Iterator[RayCluster]":
 
 
 def _flush() -> None:
-    for stream in filter(None, (sys.stdout,)):  # None where the process began without one
-        stream.flush()
+    if sys.stdout is not None:  # None where the process began without one
+        sys.stdout.flush()
 
 
 _STDOUT, _STDERR = 1, 2

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,28 @@ STOP_SECONDS = 5.0
 """What the operator is promised."""
 
 
+@contextmanager
+def hearing_hangups() -> Iterator[None]:
+    """Let what is started meanwhile not inherit that SIGHUP is ignored, as it is where the tests run under `nohup`."""
+    ours = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, ours)
+
+
 class Server:
     """A running `maskline serve`."""
 
     def __init__(self, *arguments: str, launcher: Sequence[str] = ()) -> None:
-        self.process = subprocess.Popen(  # noqa: S603 - our own command
-            [*launcher, str(MASKLINE), "serve", "--listen", "127.0.0.1:0", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONWARNINGS": "default"},
-        )
+        with hearing_hangups():
+            self.process = subprocess.Popen(  # noqa: S603 - our own command
+                [*launcher, str(MASKLINE), "serve", "--listen", "127.0.0.1:0", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "PYTHONWARNINGS": "default"},
+            )
         assert self.process.stdout is not None
         self.ready_line = self.process.stdout.readline()
         self.address = self.ready_line.removeprefix("Maskline is ready at ").partition(" ")[0]

@@ -313,9 +313,7 @@ async def test_an_out_of_session_hook_fails_in_every_way(
 ) -> None:
     """Each with the code of behaviour 9 and 13, and with its trace."""
     async with client() as posting:
-        await posting.post(
-            receiver.url, b"", headers={}, account_sid=AC
-        )  # so that the short time goes into no connecting
+        await posting.post(receiver.url, b"", headers={}, account_sid=AC)  # the short time goes into no connecting
         receiver.behaviour = lambda _: reply
         hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
         verdict = await hooks.out_of_session(receiver.url, CASE, timeout_seconds=1 if reply.hangs else 30)
