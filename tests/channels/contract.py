@@ -16,6 +16,7 @@ from engine.channels.served import Channels
 from engine.channels.sockets import ListenAddress, bind_tcp, reached_at
 from engine.channels.twiml.channel import TwimlChannel
 from engine.channels.twiml.webhooks import WebhookSettings
+from engine.core.model.records import Kind
 from engine.formats.signatures import Form, signature
 from engine.http.connections import inbound_protocol
 from engine.http.port import HttpPort
@@ -46,20 +47,35 @@ class Told(Enum):
 class Peer(Protocol):
     """One kind of peer; each request has a connection of its own, as a redelivery mostly has."""
 
+    @property
+    def asks(self) -> frozenset[Kind]:
+        """What it asks about: calls, messages or both."""
+
+    @property
+    def is_told_whom(self) -> bool:
+        """Whether a routed answer says whom to reach; otherwise we reach them ourselves, and it only hears that."""
+
+    @property
+    def reports_legs(self) -> bool:
+        """Whether it reports legs by itself, with the interaction of the answer."""
+
     def channel(self) -> Channel:
         """Make the channel."""
 
     def call(self, *, sid: str, secret: str = TOKEN) -> bytes:
         """Ask about a call."""
 
-    def text(self, *, sid: str) -> bytes:
+    def text(self, *, sid: str, secret: str = TOKEN) -> bytes:
         """Ask about a message."""
 
     def leg(self, *, sid: str) -> bytes:
         """Report that the outbound leg of a call has ended."""
 
     def broken(self) -> bytes:
-        """Ask about a call that reached nothing."""
+        """Ask about something that reached nothing."""
+
+    def named(self, sid: str) -> str:
+        """Return what the engine calls an event that the peer calls so."""
 
     async def read(self, reader: asyncio.StreamReader) -> bytes:
         """Read one answer, whatever belongs to the connection alone taken off."""
@@ -68,7 +84,19 @@ class Peer(Protocol):
         """Tell what the peer does."""
 
 
-class TwimlPeer:
+class _AsksBoth:
+    """What is true of most peers."""
+
+    asks = frozenset(Kind)
+    is_told_whom = True
+    reports_legs = True
+
+    def named(self, sid: str) -> str:
+        """Name events as it does."""
+        return sid
+
+
+class TwimlPeer(_AsksBoth):
     """A TwiML platform."""
 
     def channel(self) -> Channel:
@@ -79,9 +107,9 @@ class TwimlPeer:
         """Post a form."""
         return _post("/inbound/voice", secret, CallSid=sid, From=SENDER, To=PROXY)
 
-    def text(self, *, sid: str) -> bytes:
+    def text(self, *, sid: str, secret: str = TOKEN) -> bytes:
         """Post a form."""
-        return _post("/inbound/message", TOKEN, MessageSid=sid, From=SENDER, To=PROXY, Body=BODY)
+        return _post("/inbound/message", secret, MessageSid=sid, From=SENDER, To=PROXY, Body=BODY)
 
     def leg(self, *, sid: str) -> bytes:
         """Post to the status URL of the answer."""
@@ -109,7 +137,7 @@ class TwimlPeer:
         return Told.REACH if b"<Dial" in answer or b"<Message" in answer else Told.NOTHING
 
 
-class FeedPeer:
+class FeedPeer(_AsksBoth):
     """A switch on the feed, which wants what it needs to put a call through; SIDs of sessions are for who asks."""
 
     def channel(self) -> Channel:
@@ -120,9 +148,9 @@ class FeedPeer:
         """Say hello, then ask."""
         return _frames(secret, ["call", SENDER, PROXY, sid])
 
-    def text(self, *, sid: str) -> bytes:
+    def text(self, *, sid: str, secret: str = TOKEN) -> bytes:
         """Say hello, then ask."""
-        return _frames(TOKEN, ["message", SENDER, PROXY, sid, BODY, []])
+        return _frames(secret, ["message", SENDER, PROXY, sid, BODY, []])
 
     def leg(self, *, sid: str) -> bytes:
         """Say hello, then report."""
@@ -152,7 +180,7 @@ class FeedPeer:
         return await reader.readexactly(int.from_bytes(await reader.readexactly(4)))
 
 
-class ToyPeer:
+class ToyPeer(_AsksBoth):
     """A peer of the channel that exists in tests alone."""
 
     def channel(self) -> Channel:
@@ -163,9 +191,9 @@ class ToyPeer:
         """Say hello, then ask."""
         return _lines(["hello", ACCOUNT, secret], ["call", sid, SENDER, PROXY])
 
-    def text(self, *, sid: str) -> bytes:
+    def text(self, *, sid: str, secret: str = TOKEN) -> bytes:
         """Say hello, then ask."""
-        return _lines(["hello", ACCOUNT, TOKEN], ["text", sid, SENDER, PROXY, BODY])
+        return _lines(["hello", ACCOUNT, secret], ["text", sid, SENDER, PROXY, BODY])
 
     def leg(self, *, sid: str) -> bytes:
         """Say hello, then report."""
@@ -212,6 +240,13 @@ class Talk:
             yield reader
         finally:
             writer.close()
+
+
+def questions(peer: Peer, *, sid: str = "1", secret: str = TOKEN) -> list[bytes]:
+    """Return one question of each kind that a peer asks."""
+    calls = [peer.call(sid="CA" + sid, secret=secret)] if Kind.VOICE in peer.asks else []
+    texts = [peer.text(sid="SM" + sid, secret=secret)] if Kind.MESSAGE in peer.asks else []
+    return calls + texts
 
 
 @asynccontextmanager
