@@ -1,4 +1,4 @@
-"""The certificate of the feed, which may be renewed in its files while connections are accepted."""
+"""The certificate of a listener, which may be renewed in its files while connections are accepted."""
 
 import logging
 import ssl
@@ -6,22 +6,22 @@ from pathlib import Path
 
 from engine.core.model.errors import MasklineError
 
-_log = logging.getLogger("maskline.feed")
-
 _Seen = tuple[tuple[int, int, int] | None, ...]
 """Of each file when it was last looked at: inode, size, nanosecond of its change; None = it was not there."""
 
 
 class BadCertificate(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
-    """Certificate or key of the feed cannot be used; the message says why."""
+    """Certificate or key cannot be used; the message says why."""
 
 
 class Certificate:
     """A certificate chain and its key, in two PEM files."""
 
-    def __init__(self, chain: Path, key: Path) -> None:
-        """Read the files; raises BadCertificate."""
+    def __init__(self, chain: Path, key: Path, *, of: str = "feed") -> None:
+        """Read the files, for the channel that is called so; raises BadCertificate."""
         self._files = (chain, key)
+        self._of = of
+        self._log = logging.getLogger(f"maskline.{of}")
         self._seen = self._look()
         self._current = self._read()
         self.context = self._current
@@ -37,9 +37,9 @@ class Certificate:
         try:
             self._current = self._read()
         except BadCertificate as problem:
-            _log.error("The feed goes on with its old certificate: %s", problem)
+            self._log.error("The %s goes on with its old certificate: %s", self._of, problem)
         else:
-            _log.info("The feed has a new certificate, from %s", self._files[0])
+            self._log.info("The %s has a new certificate, from %s", self._of, self._files[0])
 
     def _hand_current(self, handshake: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
         """Called by every handshake, whether or not the client has named a server."""

@@ -10,8 +10,8 @@ from engine.channels.base import Bound, ChannelContext, Served, Spread
 from engine.channels.carriers import Carriers
 from engine.channels.feed.connection import FeedSettings
 from engine.channels.feed.server import FeedServer
-from engine.channels.feed.tls import Certificate
 from engine.channels.sockets import ListenAddress, bind_tcp, reached_at
+from engine.channels.tls import Certificate
 
 
 class FeedChannelSettings(msgspec.Struct, frozen=True, kw_only=True):

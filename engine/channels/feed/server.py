@@ -9,7 +9,7 @@ from engine.channels.base import Gauge
 from engine.channels.carriers import Carriers
 from engine.channels.feed.connection import Admitted, FeedConnection, FeedParts, FeedSettings
 from engine.channels.feed.frames import Hello, Refused
-from engine.channels.feed.tls import Certificate
+from engine.channels.tls import Certificate
 from engine.core.model.hosts import HostDirectory
 from engine.core.model.records import Account
 from engine.core.ports.observing import FeedObserver, FeedProblem, TrafficMeter

@@ -11,7 +11,7 @@ import msgspec
 from engine.channels.carriers import Carrier
 from engine.channels.feed.connection import FeedSettings
 from engine.channels.feed.server import FeedServer
-from engine.channels.feed.tls import Certificate
+from engine.channels.tls import Certificate
 from engine.channels.sockets import ListenAddress, bind_tcp
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.records import Account
