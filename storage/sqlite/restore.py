@@ -29,8 +29,8 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     backup: Backup
     is_held: bool
     """Deliveries wait for `maskline outbox release`."""
-    pending: int
-    """Deliveries that are pending."""
+    pending: int = msgspec.field(name="owed")
+    """Deliveries that are pending; --json has said `owed` since the first backup."""
     removed: tuple[str, ...]
     """Names of stale files that were in the way."""
 
