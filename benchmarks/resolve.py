@@ -18,9 +18,10 @@ from engine.channels.feed.frames import layout_of
 from engine.core.model.records import Kind, Mode
 from engine.core.model.sids import SidKind
 from engine.core.routing.decide import NumberRules, decide
-from engine.core.routing.route_cache import ANY_ACCOUNT, IS_COMPILED, NEVER, RouteCache, put_route
+from engine.core.routing.route_cache import ANY_ACCOUNT, IS_COMPILED, RouteCache, put_route
 from engine.core.routing.traffic import Decision, InboundEvent
 from engine.core.sessions.bindings import ActiveSession, Bindings, Endpoint
+from engine.core.sessions.expiry import NEVER
 from engine.runtime import OrderedIdFactory
 
 BINDINGS = 100_000

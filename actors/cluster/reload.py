@@ -13,6 +13,7 @@ from actors.kernel.yielding import yielding
 from actors.traffic.interaction_log import InteractionLog
 from engine.core.model.sids import pack
 from engine.core.sessions.bindings import ActiveSession
+from engine.core.sessions.expiry import ends_at
 
 
 def reload_calls(context: HostContext, interaction_log: InteractionLog) -> None:
@@ -79,7 +80,4 @@ class TalksElsewhere:
 
 def _last_touch(session: ActiveSession, began: float, ended: float) -> float:
     """Return when a call last restarted the ttl: its end does, unless it came past the session's."""
-    end = session.date_expiry
-    if end is None and session.ttl_seconds > 0:
-        end = began + session.ttl_seconds
-    return ended if end is None or ended < end else began
+    return ended if ended < ends_at(session.date_expiry, began, session.ttl_seconds) else began

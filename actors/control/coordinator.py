@@ -53,7 +53,8 @@ from engine.core.ports.observing import OperationEnd, SessionOperation
 from engine.core.routing.legs import was_answered
 from engine.core.sessions.batch import ItemKey
 from engine.core.sessions.bindings import ActiveSession, active_session
-from engine.core.sessions.lifecycle import closing, expiry_reason, new_session, plan_update
+from engine.core.sessions.expiry import expiry_reason
+from engine.core.sessions.lifecycle import closing, new_session, plan_update
 
 EXPIRY_RETRY_SECONDS = 1.0
 """How long an expired session waits for the store that could not close it."""
@@ -438,7 +439,7 @@ class ServiceCoordinator:
             self._watch(active, None)
             await self._routes.amend(active)  # whoever asks has not heard of what restarted its ttl
             return Expiry.NOT_OVER
-        is_certain = await self._routes.withdraw(active) or active.date_expiry is not None
+        is_certain = await self._routes.withdraw(active) or active.has_fixed_end
         now = self._context.clock()
         if not is_certain or not active.is_expired(self._context.sure_now()):
             is_over = active.is_expired(now)  # if the clock has jumped, it does not route, and is closed later

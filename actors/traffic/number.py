@@ -249,7 +249,7 @@ class NumberActor:
     def _refuse(self, event: InboundEvent, ruling: Ruling, now: float, answer: Answer) -> None:
         decision = ruling.decision
         if decision.reason is _EXPIRED and ruling.session is not None:
-            if ruling.session.is_mirrored or (ruling.session.is_spread and ruling.session.date_expiry is None):
+            if ruling.session.is_mirrored or (ruling.session.is_spread and not ruling.session.has_fixed_end):
                 self._interaction_log.wait(event, answer, self.service_sid)
                 self._pending_hooks.expired(self, event, ruling)
                 return

@@ -198,7 +198,7 @@ class PendingHooks:
         try:
             return await self._coordinators.expire(actor.service_sid, session.sid)
         except PeerUnavailable:
-            if session.date_expiry is None:
+            if not session.has_fixed_end:
                 raise
             return Expiry.OVER
 

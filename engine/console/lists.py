@@ -11,10 +11,10 @@ from engine.console.pages import LEVELS
 from engine.console.settings import PAGE_ROWS
 from engine.core.model.errors import ApiError, Level, not_found
 from engine.core.model.logins import LoginSession
-from engine.core.model.records import Service, Session
+from engine.core.model.records import Service
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.ports.operations import AlertFilter, OutboxFilter, PageCursor
-from engine.core.sessions.lifecycle import expires_at
+from engine.core.sessions.expiry import expires_at
 
 _FEW = 10
 _LATER_THAN_ALL = f"{SidKind.INTERACTION}{'f' * 32}"
@@ -55,7 +55,7 @@ async def show_session(context: ConsoleContext, request: Request, login: LoginSe
         "session.html",
         login,
         session=session,
-        ends_at=_ends_at(session),
+        ends_at=expires_at(session),
         participants=participants,
         names={one.sid: place for place, one in enumerate(participants, start=1)},
         interactions=await available(passed),
@@ -126,12 +126,6 @@ def _service(context: ConsoleContext, login: LoginSession, service_sid: str) -> 
         with suppress(ApiError):
             return context.control.service(owner, service_sid)
     raise not_found(service_sid)
-
-
-def _ends_at(session: Session) -> float | None:
-    if not session.is_active:
-        return None
-    return expires_at(date_expiry=session.date_expiry, idle_since=session.idle_since, ttl_seconds=session.ttl_seconds)
 
 
 def _kind_of(content: msgspec.Struct) -> str:

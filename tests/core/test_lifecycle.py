@@ -13,14 +13,13 @@ from engine.core.model.errors import ApiError, Code
 from engine.core.model.records import ClosedReason, Mode, Session, SessionStatus
 from engine.core.model.requests import SessionRequest, SessionUpdate
 from engine.core.sessions.bindings import ActiveSession
+from engine.core.sessions.expiry import ends_at, expiry_reason, shown_end
 from engine.core.sessions.lifecycle import (
     MAX_TTL_SECONDS,
     MOVES,
     Move,
     UpdatePlan,
     closing,
-    expires_at,
-    expiry_reason,
     new_session,
     plan_update,
 )
@@ -254,7 +253,7 @@ def test_a_past_expiry_is_refused_on_create(date_expiry: float) -> None:
 )
 def test_the_expiry_overrides_the_ttl(date_expiry: float | None, ttl_seconds: int, end: float | None) -> None:
     """date_expiry if there is one, else idle_since + ttl, else never."""
-    assert expires_at(date_expiry=date_expiry, idle_since=NOW, ttl_seconds=ttl_seconds) == end
+    assert shown_end(ends_at(date_expiry, NOW, ttl_seconds)) == end
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import msgspec
 
 from engine.core.model.records import Capability, Mode, ProxyNumber, Session, SessionStatus
 from engine.core.numbers.masking import masked
-from engine.core.sessions.lifecycle import expires_at
+from engine.core.sessions.expiry import expires_at
 from engine.formats.values import format_date, optional_date
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
@@ -123,7 +123,6 @@ def number_report(number: ProxyNumber, in_use: int | None) -> NumberReport:
 
 def session_line(session: Session) -> SessionLine:
     """Show a session in a list."""
-    ends = expires_at(date_expiry=session.date_expiry, idle_since=session.idle_since, ttl_seconds=session.ttl_seconds)
     return SessionLine(
         sid=session.sid,
         unique_name=session.unique_name and masked(session.unique_name),
@@ -131,7 +130,7 @@ def session_line(session: Session) -> SessionLine:
         mode=session.mode,
         date_created=format_date(session.date_created),
         date_last_interaction=optional_date(session.date_last_interaction),
-        expires_at=optional_date(ends) if session.is_active else None,
+        expires_at=optional_date(expires_at(session)),
         closed_reason=session.closed_reason,
     )
 

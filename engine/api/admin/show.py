@@ -35,7 +35,7 @@ from engine.core.numbers.e164 import mask
 from engine.core.numbers.masking import masked
 from engine.core.ports.operations import Explanation, Page
 from engine.core.routing.traffic import Decision
-from engine.core.sessions.lifecycle import expires_at
+from engine.core.sessions.expiry import expires_at
 from engine.formats.fields import MAX_URL
 from engine.formats.values import format_date, optional_date, parse_url
 
@@ -123,7 +123,6 @@ def session_report(
     session: Session, participants: tuple[Participant, ...], interactions: Page[Interaction]
 ) -> SessionReport:
     """Show a session to the operator."""
-    ends = expires_at(date_expiry=session.date_expiry, idle_since=session.idle_since, ttl_seconds=session.ttl_seconds)
     return SessionReport(
         sid=session.sid,
         account_sid=session.account_sid,
@@ -138,7 +137,7 @@ def session_report(
         date_last_interaction=optional_date(session.date_last_interaction),
         date_expiry=optional_date(session.date_expiry),
         date_ended=optional_date(session.date_ended),
-        expires_at=optional_date(ends) if session.is_active else None,
+        expires_at=optional_date(expires_at(session)),
         participants=tuple(_participant_report(participant) for participant in participants),
         interactions=tuple(_interaction_report(interaction) for interaction in interactions.records),
         has_more_interactions=interactions.has_previous,

@@ -189,8 +189,7 @@ def resolve_all(
             if (
                 session is not None
                 and session.mode_rules.lets_all_pass
-                and session.date_expiry is None
-                and (not session.ttl_seconds or session.idle_since + session.ttl_seconds > now)
+                and not session.is_expired(now)
                 and session.second
                 and not (rules.inserts_mexican_one or rules.argentina or rules.is_disabled or rules.carrier is not None)
                 and number.is_ready

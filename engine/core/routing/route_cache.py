@@ -19,9 +19,6 @@ from engine.core.model.records import Address
 IS_COMPILED: Final = not __file__.endswith(".py")
 """Whether this is the compiled module."""
 
-NEVER: Final = 1 << 60
-"""The end of what has none, UTC epoch seconds."""
-
 STALE: Final = 0
 """The end of an invalid route."""
 

@@ -13,8 +13,8 @@ import msgspec
 from mypy_extensions import mypyc_attr
 
 from engine.core.model.records import Address, Mode, Participant, Session
-from engine.core.routing.route_cache import NEVER, FlatTable, evict, invalidate
-from engine.core.sessions.lifecycle import expires_at
+from engine.core.routing.route_cache import FlatTable, evict, invalidate
+from engine.core.sessions.expiry import ends_at, shown_end
 from engine.core.sessions.modes import MODES, ModeRules
 
 
@@ -137,21 +137,23 @@ class ActiveSession:
 
     @property
     def is_surely_open_until(self) -> int:
-        """When its ttl ends, whole UTC epoch seconds, if nothing more passes and what is being committed fails."""
-        if not self.ttl_seconds:
-            return NEVER
-        return int(min(self.idle_since, self.kept_idle_since or self.idle_since)) + self.ttl_seconds
+        """When it ends, whole UTC epoch seconds, if nothing more passes and what is being committed fails."""
+        idle_since = min(self.idle_since, self.kept_idle_since or self.idle_since)
+        return int(ends_at(self.date_expiry, idle_since, self.ttl_seconds))
 
     @property
     def expires_at(self) -> float | None:
         """When it ends if nothing more passes; None = never."""
-        return expires_at(date_expiry=self.date_expiry, idle_since=self.idle_since, ttl_seconds=self.ttl_seconds)
+        return shown_end(ends_at(self.date_expiry, self.idle_since, self.ttl_seconds))
+
+    @property
+    def has_fixed_end(self) -> bool:
+        """Whether no traffic moves its end."""
+        return self.date_expiry is not None
 
     def is_expired(self, now: float) -> bool:
-        """Tell whether its end has come; `expires_at`, spelt out for the hot path."""
-        if self.date_expiry is not None:
-            return self.date_expiry <= now
-        return self.ttl_seconds > 0 and self.idle_since + self.ttl_seconds <= now
+        """Tell whether its end has come."""
+        return ends_at(self.date_expiry, self.idle_since, self.ttl_seconds) <= now
 
     def touch(self, at: float) -> None:
         """Restart the idle clock, for an interaction that is being committed."""

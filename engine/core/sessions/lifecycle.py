@@ -1,4 +1,4 @@
-"""The life of a session: one table of legal moves, when it expires, what an update or a close changes.
+"""The life of a session: one table of legal moves, what an update or a close changes.
 
 Source: behaviour 8. It does not choose numbers or look at conflicts (`engine.core.pools.allocation` does).
 """
@@ -50,18 +50,6 @@ _MOVE_ASKED = {_OPEN: Move.ASK_OPEN, _IN_PROGRESS: Move.ASK_IN_PROGRESS, _CLOSED
 
 MAX_TTL_SECONDS = 2**31 - 2
 """The longest ttl (behaviour 5)."""
-
-
-def expires_at(*, date_expiry: float | None, idle_since: float, ttl_seconds: int) -> float | None:
-    """Return when a session ends if nothing more passes: date_expiry, else the idle limit, else never."""
-    if date_expiry is not None:
-        return date_expiry
-    return idle_since + ttl_seconds if ttl_seconds > 0 else None
-
-
-def expiry_reason(*, date_expiry: float | None) -> ClosedReason:
-    """Return what an expired session is closed with."""
-    return ClosedReason.TTL if date_expiry is None else ClosedReason.DATE_EXPIRY
 
 
 def closing(session_sid: str, reason: ClosedReason, *, at: float) -> SessionChanged:

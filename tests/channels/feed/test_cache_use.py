@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from engine.core.ports.observing import FeedProblem
-from engine.core.routing.route_cache import NEVER, RouteCache, put_route
+from engine.core.routing.route_cache import RouteCache, put_route
+from engine.core.sessions.expiry import NEVER
 from tests.channels.feed.feed_rig import (
     CARRIER,
     CARRIER_TOKEN,

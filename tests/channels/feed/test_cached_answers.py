@@ -13,8 +13,9 @@ from engine.channels.feed.events import MAX_EVENTS, read_resolves
 from engine.channels.feed.frames import FIELDS, completed, layout_of, shape_of
 from engine.core.routing.decide import STRANGERS
 from engine.core.routing.resolved import Route
-from engine.core.routing.route_cache import NEVER, RouteCache, invalidate, put_route
+from engine.core.routing.route_cache import RouteCache, invalidate, put_route
 from engine.core.routing.traffic import Decision
+from engine.core.sessions.expiry import NEVER
 from tests.channels.feed.test_frames import garbage
 from tests.core.pairings import ALICE, BOB, CAROL, MEXICAN, NOW, P1, P2, couple
 
