@@ -50,8 +50,9 @@ console-test: $(COMPILED) console-tools ## open the console in headless Chromium
 client-test: $(COMPILED) client-tools ## generate clients of /openapi.json with two generators and use them
 	@$(BIN)/pytest -n0 -rs tests/e2e/test_generated_clients.py $(ARGS)
 
-lint: $(STAMP) ## check style and formatting
-	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && echo "lint: ok"
+lint: $(STAMP) ## check style and formatting, and that all code is used
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && $(BIN)/python -m tests.dead_code && \
+		echo "lint: ok"
 
 format: $(STAMP) ## format the code and apply safe fixes
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

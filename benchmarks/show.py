@@ -48,11 +48,6 @@ def write_files(report: Report, directory: Path) -> None:
     (directory / "bench.svg").write_text(ratios_svg(report), "utf-8")
 
 
-def read_report(file: Path) -> Report:
-    """Read a `bench.json`."""
-    return msgspec.json.decode(file.read_bytes(), type=Report)
-
-
 def ratios_svg(report: Report) -> str:
     """Draw every ratio as a bar from 1, to the right where ours is faster; the axis is logarithmic."""
     rows: list[str] = []

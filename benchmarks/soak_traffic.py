@@ -117,7 +117,6 @@ class Traffic:
         """Every one that was ever made."""
         self.open: list[Ride] = []
         """Those that are written in, the oldest first."""
-        self._shop = shop
         self._dice = random.Random(seed)  # noqa: S311 - a repeatable load
         self._numbers = itertools.count()
         limits = httpx.Limits(max_connections=READERS, max_keepalive_connections=READERS)

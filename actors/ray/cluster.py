@@ -353,11 +353,6 @@ def disconnect() -> None:
     ray.shutdown()
 
 
-def is_connected() -> bool:
-    """Whether this process is part of a Ray."""
-    return ray.is_initialized()
-
-
 class _Handles:
     """Handles of named actors, looked up once."""
 

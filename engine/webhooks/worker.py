@@ -92,11 +92,6 @@ class OutboxWorker:
         """Count the entries in memory."""
         return sum(queue.held for queue in self._queues.values())
 
-    @property
-    def under_way(self) -> int:
-        """Count the requests that are being made."""
-        return len(self._at_work)
-
     async def start(self) -> None:
         """Deliver from now on, beginning with what the store holds."""
         self._is_running = True

@@ -3,10 +3,11 @@
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 
 from benchmarks.report import Figure, Section, Surroundings
-from benchmarks.show import Report, ratios_svg, read_report, write_files
+from benchmarks.show import Report, ratios_svg, write_files
 
 WHERE = Surroundings(machine="2 cores", processor="a < b", versions={"maskline": "1"}, commit="abc", load_average=0.5)
 FASTER = Figure(what="a & b", value=2.0, unit="events/s", peer="<other>", ratio=4.0)
@@ -28,7 +29,7 @@ def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
     """Into a directory that is made."""
     write_files(REPORT, tmp_path / "new")
 
-    assert read_report(tmp_path / "new" / "bench.json") == REPORT
+    assert msgspec.json.decode((tmp_path / "new" / "bench.json").read_bytes(), type=Report) == REPORT
     assert (tmp_path / "new" / "bench.svg").read_text("utf-8") == ratios_svg(REPORT)
 
 

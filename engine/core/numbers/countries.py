@@ -28,11 +28,6 @@ def serving_countries(identifier_country: str, *, joins_us_and_canada: bool) -> 
     return (identifier_country, *(country for country in others if country != identifier_country))
 
 
-def may_serve(number_country: str, identifier_country: str, *, joins_us_and_canada: bool) -> bool:
-    """Tell whether a number of one country may serve a participant of another."""
-    return number_country in serving_countries(identifier_country, joins_us_and_canada=joins_us_and_canada)
-
-
 def _serving_in_nanp(identifier_country: str, *, joins_us_and_canada: bool) -> tuple[str, ...]:
     if identifier_country in SERVED_BY_US:
         return ("US",)

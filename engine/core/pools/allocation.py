@@ -40,7 +40,6 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 class NumberChoice(msgspec.Struct, frozen=True):
     """The proxy number that a participant gets."""
 
-    identifier: Address
     number: ProxyNumber
     is_conflict: bool = False
     """The identifier holds this number in an active session already (permissive mode; 80802)."""
@@ -122,14 +121,14 @@ def choose_number(
             choose=around.choose,
             joins_us_and_canada=around.joins_us_and_canada,
         )
-        return NumberChoice(identifier, number)
+        return NumberChoice(number)
     problem = capability_problem(number, mode)
     if problem is not None:
         raise problem
     is_conflict = number.address in held
     if is_conflict and is_strict:
         raise binding_in_use(identifier, number.address)
-    return NumberChoice(identifier, number, is_conflict=is_conflict)
+    return NumberChoice(number, is_conflict=is_conflict)
 
 
 def binding_in_use(identifier: Address, proxy: Address) -> ApiError:

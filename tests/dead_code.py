@@ -1,0 +1,58 @@
+"""Name what no code uses (`make lint`); exits with 1 if there is anything that `ALLOWED` does not give a reason for.
+
+Tests do not count as use. Fields and members of enumerations are left out: most are there for those who read the wire.
+"""
+
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+from vulture import Vulture  # type: ignore[import-untyped] # it ships no types
+
+ROOT = Path(__file__).parents[1]
+CODE = ("engine", "actors", "storage", "benchmarks")
+
+REGISTERED = ("@*.command", "@*.group", "@migrations")
+"""Decorators that have a function called."""
+
+ALLOWED = {
+    "connection_*": "asyncio calls it",
+    "data_received": "asyncio calls it",
+    "eof_received": "asyncio calls it",
+    "on_*": "httptools calls it",
+    "Start*Handler": "expat calls it",
+    "keep_alive": "a flag of uvicorn's",
+    "total_requests": "a count of uvicorn's",
+    "disconnected": "a flag of uvicorn's",
+    "should_exit": "a flag of uvicorn's",
+    "capture_signals": "uvicorn calls it",
+    "list_commands": "click calls it",
+    "get_command": "click calls it",
+    "load_config": "gunicorn calls it",
+    "row_factory": "sqlite3 reads it",
+    "__cause__": "Python shows it",
+    "Plane": "named in an annotation that is a string",
+}
+"""What looks unused and is not, by its name or a pattern, and why."""
+
+UNFINISHED = {"engine/channels/smpp": "the codec and the session are there before their listener"}
+"""Folders whose code is not used yet, and why."""
+
+
+def main() -> int:
+    """Print what is unused, one a line."""
+    found = Vulture(ignore_decorators=list(REGISTERED))
+    found.scavenge([str(ROOT / folder) for folder in CODE])
+    unused = [one for one in found.get_unused_code(min_confidence=60) if one.typ != "variable"]
+    wanted = [one for one in unused if not any(fnmatch(one.name, pattern) for pattern in ALLOWED)]
+    dead = [one for one in wanted if not any(one.filename.is_relative_to(ROOT / folder) for folder in UNFINISHED)]
+    stale = [pattern for pattern in ALLOWED if not any(fnmatch(one.name, pattern) for one in unused)]
+    for one in dead:
+        print(f"{one.filename.relative_to(ROOT)}:{one.first_lineno}: unused {one.typ} {one.name}")  # noqa: T201 - a command
+    for pattern in stale:
+        print(f"{Path(__file__).name}: nothing is called {pattern} any more")  # noqa: T201 - a command
+    return 1 if dead or stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
