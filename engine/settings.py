@@ -286,7 +286,7 @@ def render_settings(loaded: LoadedSettings) -> str:
 
     Secrets of carriers are left out.
     """
-    meanings = setting_meanings()
+    meanings = field_meanings(Settings)
     blocks = []
     for key, origin in loaded.origins.items():
         lines = [f"# {meanings[key]}", f"# From: {origin}.", *_rendered(key, getattr(loaded.settings, key))]
@@ -425,9 +425,9 @@ _PARSERS: dict[Any, Callable[[_Given], object]] = {
 }
 
 
-def setting_meanings() -> dict[str, str]:
-    """Read the string under each field, so that the record is documented in one place only."""
-    body = ast.parse(inspect.getsource(Settings)).body[0]
+def field_meanings(record: type[msgspec.Struct]) -> dict[str, str]:
+    """Read the string under each field, so that a record is documented in one place only."""
+    body = ast.parse(inspect.getsource(record)).body[0]
     assert isinstance(body, ast.ClassDef)  # noqa: S101 - the source of a class is a class
     meanings = {}
     for field, meaning in zip(body.body, body.body[1:], strict=False):

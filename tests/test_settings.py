@@ -11,10 +11,10 @@ from engine.settings import (
     LogFormat,
     Settings,
     SettingsError,
+    field_meanings,
     load_settings,
     render_settings,
     service_links,
-    setting_meanings,
     with_carrier_secrets,
 )
 
@@ -178,7 +178,7 @@ def test_printed_settings_explain_every_key() -> None:
     printed = render_settings(loaded)
 
     assert all(f"\n{key} = " in printed for key in Settings.__struct_fields__ if key not in FILE_ONLY)
-    assert all(meaning in printed for meaning in setting_meanings().values())
+    assert all(meaning in printed for meaning in field_meanings(Settings).values())
     assert "# From: variable MASKLINE_RETENTION_DAYS.\nretention_days = 7\n" in printed
 
 
@@ -383,7 +383,7 @@ def test_what_kubernetes_says_of_a_service_is_no_setting(called: str) -> None:
 
 def test_no_setting_is_taken_for_a_service_link() -> None:
     """The names of settings never look like those of Kubernetes, whatever their value."""
-    names = (f"MASKLINE_{key.upper()}" for key in setting_meanings())
+    names = (f"MASKLINE_{key.upper()}" for key in field_meanings(Settings))
 
     found = {name: service_links({name: value}) for name in names for value in ("tcp://10.0.0.1:1", "1", "tcp")}
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from engine.settings import FILE_ONLY, LoadedSettings, Settings, load_settings, setting_meanings
+from engine.settings import FILE_ONLY, LoadedSettings, Settings, field_meanings, load_settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -34,7 +34,7 @@ def admin_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def setting_options(command: Command) -> Command:
     """Add an option for every setting that is no table, as the settings record describes it."""
-    meanings = setting_meanings()
+    meanings = field_meanings(Settings)
     for key, default in reversed([(key, getattr(Settings(), key)) for key in meanings if key not in FILE_ONLY]):
         name = f"--{key.replace('_', '-')}"
         if isinstance(default, bool):

@@ -1,5 +1,6 @@
 """`maskline service`: what the operator may set of a service beyond the public API."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -11,7 +12,8 @@ from engine.cli.client import AdminClient, Query, account_named, service_named, 
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table, yes_no
 from engine.cli.tree import Refusal
-from engine.settings import Settings
+from engine.core.model.records import ServiceOptions
+from engine.settings import Settings, field_meanings
 
 _DOCUMENTS = {name.removesuffix("_twiml").replace("_", "-"): name for name in TWIML_OPTIONS}
 _document = click.Choice(list(_DOCUMENTS))
@@ -21,6 +23,16 @@ class Services(msgspec.Struct, frozen=True):
     """Services of one account or of all."""
 
     services: tuple[ServiceReport, ...]
+
+
+def _flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an on and an off flag for each option of a service that is not a document."""
+    meanings = field_meanings(ServiceOptions)
+    for name in reversed(ServiceOptions.__struct_fields__):
+        if name not in TWIML_OPTIONS:
+            flag = name.replace("_", "-")
+            command = click.option(f"--{flag}/--no-{flag}", default=None, help=meanings[name])(command)
+    return command
 
 
 @click.group()
@@ -60,40 +72,8 @@ def show(*, service: str, settings: Settings, as_json: bool) -> None:
 
 @service.command("set")
 @click.argument("service", metavar="SID|NAME")
-@click.option(
-    "--intercept-fails-closed/--no-intercept-fails-closed",
-    default=None,
-    help="An intercept hook that cannot be asked blocks; otherwise the call or message goes on.",
-)
-@click.option(
-    "--respect-sms-stop-filter/--no-respect-sms-stop-filter",
-    default=None,
-    help="Let each number's own stop filtering decide, or not, whatever the account says.",
-)
+@_flags
 @click.option("--account-sms-stop-filter", is_flag=True, help="Stop words: what the account says.")
-@click.option(
-    "--hangs-up-on-close/--no-hangs-up-on-close", default=None, help="Closing a session ends its calls, by a carrier."
-)
-@click.option(
-    "--closes-after-first-call/--no-closes-after-first-call",
-    default=None,
-    help="A session closes when its first answered call ends.",
-)
-@click.option(
-    "--intercept-may-rewrite/--no-intercept-may-rewrite",
-    default=None,
-    help="`body` in the intercept hook's JSON answer replaces a message's text.",
-)
-@click.option(
-    "--participants-may-change/--no-participants-may-change",
-    default=None,
-    help="POST on a participant updates it, and a removed identifier may come back.",
-)
-@click.option(
-    "--has-rich-callbacks/--no-has-rich-callbacks",
-    default=None,
-    help="Callbacks always carry both legs, and the session's name.",
-)
 @click.option("--inserts-mexican-one/--no-inserts-mexican-one", default=None, help="Dial +52 as +521, as of old.")
 @click.option(
     "--twiml-file",

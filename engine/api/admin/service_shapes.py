@@ -20,7 +20,7 @@ from engine.formats.signatures import signed_url
 
 Options = dict[str, bool | str | None]
 
-TWIML_OPTIONS = ("no_session_twiml", "no_partner_twiml", "closed_twiml")
+TWIML_OPTIONS = tuple(option.name for option in msgspec.structs.fields(ServiceOptions) if option.type == str | None)
 """Options that hold a document."""
 
 

@@ -204,22 +204,25 @@ class ProxyNumber(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServiceOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a service may have beyond the product it is compatible with; all off by default, set by the operator."""
+    """What a service may have beyond the product it is compatible with; all off by default, set by the operator.
+
+    `maskline service set` has a flag of each; its help is what stands below the field.
+    """
 
     intercept_fails_closed: bool = False
-    """An intercept hook that cannot be asked blocks; otherwise the event goes on (behaviour 12.3)."""
+    """An intercept hook that cannot be asked blocks; otherwise the call or message goes on."""
     respect_sms_stop_filter: bool | None = None
-    """Per-service word on ProxyRespectSmsStopFilterFlag; None = the account's."""
+    """Let each number's own stop filtering decide, or not, whatever the account says; unset: as the account does."""
     hangs_up_on_close: bool = False
-    """Closing a session ends its running calls, through the carrier."""
+    """Closing a session ends its calls, by a carrier."""
     closes_after_first_call: bool = False
     """A session closes when its first answered call ends."""
     intercept_may_rewrite: bool = False
-    """An intercept answer in JSON with `body` replaces the text of a message."""
+    """`body` in the intercept hook's JSON answer replaces a message's text."""
     participants_may_change: bool = False
     """POST on a participant updates it, and a removed identifier may come back."""
     has_rich_callbacks: bool = False
-    """Callbacks carry the session's name, and both participants' SIDs from the first one on."""
+    """Callbacks always carry both legs, and the session's name."""
     no_session_twiml: str | None = None
     """Answer for a call or message that meets no session and no out-of-session hook."""
     no_partner_twiml: str | None = None
