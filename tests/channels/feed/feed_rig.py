@@ -11,8 +11,8 @@ import msgspec
 from engine.channels.carriers import Carrier
 from engine.channels.feed.connection import FeedSettings
 from engine.channels.feed.server import FeedServer
-from engine.channels.tls import Certificate
 from engine.channels.sockets import ListenAddress, bind_tcp
+from engine.channels.tls import Certificate
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.records import Account
 from engine.core.ports.observing import FeedProblem
