@@ -392,6 +392,7 @@ def _watch(
     watch.one("http_connections", "Open connections of the HTTP port", lambda: http.connections)
     for gauge in engine.channels.gauges:
         watch.one(gauge.name, gauge.meaning, gauge.read)
+    telemetry.expect_sip_peers(one.name for one in settings.sip_peers)
     telemetry.expect_requests(
         (one.method, one.path, status)
         for one in OPERATIONS
@@ -455,5 +456,7 @@ def _api_settings(settings: Settings, public_url: str) -> ApiSettings:
 def _warn(settings: Settings) -> None:
     if not settings.verify_signatures:
         _log.warning("SIGNATURES ARE NOT CHECKED: anybody who reaches this port can inject calls and messages")
+    if (settings.sip_listen or settings.sip_tls_listen) and not settings.sip_peers:
+        _log.warning("SIP is not served: no table [sip_peers.NAME] says who may ask")
     if settings.synchronous is Synchronous.NORMAL:
         _log.warning("synchronous=NORMAL: a power cut may lose the last acknowledged commits")

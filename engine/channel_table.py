@@ -11,6 +11,7 @@ from engine.channels.feed.channel import FeedChannel, FeedChannelSettings
 from engine.channels.feed.connection import FeedSettings
 from engine.channels.file.channel import FileChannel
 from engine.channels.served import Channels
+from engine.channels.sip.channel import SipChannel, SipChannelSettings
 from engine.channels.twiml.channel import TwimlChannel
 from engine.channels.twiml.sender import MessagesApiChannel
 from engine.channels.twiml.webhooks import WebhookSettings
@@ -66,6 +67,23 @@ def _feed(settings: Settings) -> Iterator[Channel]:
     )
 
 
+def _sip(settings: Settings) -> Iterator[Channel]:
+    yield SipChannel(
+        "sip",
+        SipChannelSettings(
+            listen=settings.sip_listen,
+            tls_listen=settings.sip_tls_listen,
+            certificate=settings.sip_tls_certificate,
+            key=settings.sip_tls_key,
+            authorities=settings.sip_tls_authorities,
+            peers=settings.sip_peers,
+            deadline_seconds=settings.sip_deadline_seconds,
+            most_waiting=settings.most_waiting_events,
+            most_connections=settings.max_sip_connections,
+        ),
+    )
+
+
 def _messages_apis(settings: Settings) -> Iterator[Channel]:
     for one in settings.carriers:
         if one.kind is CarrierKind.MESSAGES_API and one.is_sender:
@@ -91,6 +109,7 @@ def _carriers(settings: Settings) -> Carriers:
 CHANNELS = (
     Row("twiml", Ingress.HTTP, _webhooks),
     Row("feed", Ingress.FEED, _feed),
+    Row("sip", Ingress.SIP, _sip),
     Row("messages-api", "", _messages_apis),
     Row("file", "", _files),
 )

@@ -17,6 +17,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
 import msgspec
 
 from engine.carrier_tables import TWIML, CarrierTable, carrier_of, is_start_of_number, rendered, with_secrets
+from engine.channels.sip.settings import SipPeerSettings, SipPeerTables, rendered_sip_peer, sip_peers_of
 from engine.channels.sockets import ListenAddress
 from engine.core.model.errors import MasklineError
 from engine.formats.urls import check_url
@@ -88,6 +89,8 @@ Carriers = tuple[CarrierSettings, ...]
 """The tables `[carriers.NAME]` of the file."""
 CarrierRoutes = dict[str, str]
 """The table `[carrier_routes]` of the file."""
+SipPeers = tuple[SipPeerSettings, ...]
+"""The tables `[sip_peers.NAME]` of the file."""
 
 EVERY_NUMBER = "*"
 """The route of numbers that have no other."""
@@ -116,6 +119,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Connections of the feed at a time; more are closed with an error."""
     feed_hello_timeout_seconds: Seconds = 10.0
     """Seconds that a connection of the feed may take to say hello."""
+    sip_listen: MaybeAddress = None
+    """host:port of SIP over UDP and TCP, for the switches in [sip_peers]; empty = none, port 0 picks a free one."""
+    sip_tls_listen: MaybeAddress = None
+    """The same over TLS."""
+    sip_tls_certificate: str = ""
+    """PEM file of the certificate chain of sip_tls_listen, with sip_tls_key; read again when it changes."""
+    sip_tls_key: str = ""
+    """PEM file of the key of that certificate."""
+    sip_tls_authorities: str = ""
+    """PEM file of who signs the certificates of peers that have tls_names; read again when it changes."""
+    sip_deadline_seconds: Seconds = 2.0
+    """Seconds that an INVITE may wait for its decision, hooks included; past them the switch asks elsewhere (503)."""
+    max_sip_connections: Positive = 1000
+    """Connections of SIP peers at a time, over TCP and TLS; one more is closed."""
     max_http_connections: Positive = 4000
     """Connections of listen at a time; one more is answered 503 and closed. Those of operations_listen count apart."""
     operations_listen: MaybeAddress = None
@@ -204,9 +221,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whose webhooks are taken, and who sends messages for us; a table [carriers.NAME] each (docs/connect.md)."""
     carrier_routes: CarrierRoutes = {}
     """Who sends from which proxy number, longest prefix first; "*" = all others, "twiml" = the webhook's answer."""
+    sip_peers: SipPeers = ()
+    """Which switches may ask over SIP; a table [sip_peers.NAME] each (docs/sip.md). Without any, nothing listens."""
 
 
-FILE_ONLY = ("carriers", "carrier_routes")
+FILE_ONLY = ("carriers", "carrier_routes", "sip_peers")
 """Settings that are tables, and so have no flag and no variable."""
 
 
@@ -260,7 +279,8 @@ def load_settings(
     settings = Settings(**values)
     _check_routes(settings, origins["carrier_routes"])
     _check_public_url(settings.public_url, origins["public_url"])
-    _check_feed(settings, origins)
+    _check_certificate(settings, origins, "feed_tls")
+    _check_sip(settings, origins)
     if settings.runtime is Runtime.EMBEDDED and settings.hosts > 1:
         raise SettingsError(f"bad value for setting 'hosts' ({origins['hosts']}): more than one needs --runtime ray")
     return LoadedSettings(settings, origins, links)
@@ -306,6 +326,9 @@ def _rendered(key: str, value: object) -> Iterator[str]:
         case tuple() if key == "carriers":
             for carrier in value:
                 yield from rendered(carrier, _quoted)
+        case tuple() if key == "sip_peers":
+            for peer in value:
+                yield from rendered_sip_peer(peer, _quoted)
         case tuple() if not isinstance(value, ListenAddress):
             yield f"{key} = {json.dumps(value)}"
         case _:
@@ -401,11 +424,26 @@ def _check_public_url(url: str, origin: str) -> None:
         raise SettingsError(f"bad value for setting 'public_url' ({origin}): {problem}") from problem
 
 
-def _check_feed(settings: Settings, origins: dict[str, str]) -> None:
-    if bool(settings.feed_tls_certificate) != bool(settings.feed_tls_key):
-        given, other = ("certificate", "key") if settings.feed_tls_certificate else ("key", "certificate")
-        origin = origins[f"feed_tls_{given}"]
-        raise SettingsError(f"bad value for setting 'feed_tls_{given}' ({origin}): feed_tls_{other} is needed with it")
+def _check_certificate(settings: Settings, origins: dict[str, str], listener: str) -> None:
+    certificate, key = (f"{listener}_{one}" for one in ("certificate", "key"))
+    if bool(getattr(settings, certificate)) != bool(getattr(settings, key)):
+        given, other = (certificate, key) if getattr(settings, certificate) else (key, certificate)
+        raise SettingsError(f"bad value for setting {given!r} ({origins[given]}): {other} is needed with it")
+
+
+def _check_sip(settings: Settings, origins: dict[str, str]) -> None:
+    _check_certificate(settings, origins, "sip_tls")
+    plain, tls = settings.sip_listen, settings.sip_tls_listen
+    problem = None
+    if tls is not None and not settings.sip_tls_certificate:
+        problem = ("sip_tls_listen", "sip_tls_certificate and sip_tls_key are needed with it")
+    elif plain and tls and plain.port and tls.port and abs(plain.port - tls.port) < settings.hosts:
+        problem = ("sip_tls_listen", "host N takes the port plus N, and sip_listen has some of those ports")
+    named = next((one.name for one in settings.sip_peers if one.tls_names), None)
+    if named is not None and not (tls and settings.sip_tls_authorities):
+        problem = ("sip_peers", f"sip_peers.{named}.tls_names needs sip_tls_listen and sip_tls_authorities")
+    if problem is not None:
+        raise SettingsError(f"bad value for setting {problem[0]!r} ({origins[problem[0]]}): {problem[1]}")
 
 
 def _table(raw: _Given, wanted: type[Table]) -> Table:
@@ -422,6 +460,7 @@ _PARSERS: dict[Any, Callable[[_Given], object]] = {
     Networks: _networks,
     Carriers: _carriers,
     CarrierRoutes: _carrier_routes,
+    SipPeers: lambda raw: sip_peers_of(_table(raw, SipPeerTables)),
 }
 
 

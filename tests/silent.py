@@ -1,7 +1,7 @@
 """An observer and a meter that take everything and remember nothing: what a fake is made from."""
 
 from engine.core.model.records import DebuggerEvent, Kind
-from engine.core.ports.observing import OperationEnd, Rejection, SessionOperation
+from engine.core.ports.observing import OperationEnd, Rejection, SessionOperation, SipProblem
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.traffic import Reason, ReportOutcome
 
@@ -34,6 +34,25 @@ class SilentObserver:
         """Ignore it."""
 
     def forwarded(self, events: int, *, is_answered: bool) -> None:
+        """Ignore it."""
+
+
+class SilentSipObserver:
+    """Satisfies the port `SipObserver`."""
+
+    def sip_requested(self, peer: str, method: str) -> None:
+        """Ignore it."""
+
+    def sip_repeated(self, peer: str) -> None:
+        """Ignore it."""
+
+    def sip_answered(self, peer: str, status: int) -> None:
+        """Ignore it."""
+
+    def sip_decided(self, seconds: float) -> None:
+        """Ignore it."""
+
+    def sip_dropped(self, problem: SipProblem) -> None:
         """Ignore it."""
 
 

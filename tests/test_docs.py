@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 import httpx
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -24,6 +25,7 @@ from engine.api.batch_shapes import (
 )
 from engine.api.endpoint import BATCHES_AT_ONCE
 from engine.app import running_engine
+from engine.channels.sip.settings import SipPeerSettings
 from engine.channels.sockets import ListenAddress
 from engine.cli import main
 from engine.console.rates import WINDOW_SECONDS
@@ -104,10 +106,17 @@ async def served_metrics(settings: Settings) -> dict[str, set[str]]:
     return served
 
 
+def plain(directory: Path) -> Settings:
+    """Settings with all that is served, a peer of each protocol included."""
+    anywhere = ListenAddress("127.0.0.1", 0)
+    peer = SipPeerSettings(name="west", networks=("127.0.0.1",))
+    return Settings(data_dir=directory, listen=anywhere, sip_listen=anywhere, sip_peers=(peer,))
+
+
 @pytest.mark.anyio
 async def test_the_metrics_that_are_documented_are_those_that_are_served(tmp_path: Path) -> None:
     """By a fresh engine, before any traffic, with the labels that the guide says."""
-    settings = Settings(data_dir=tmp_path, listen=ListenAddress("127.0.0.1", 0), metrics_services=1)
+    settings = msgspec.structs.replace(plain(tmp_path), metrics_services=1)
 
     served = await served_metrics(settings)
 
@@ -118,9 +127,7 @@ async def test_the_metrics_that_are_documented_are_those_that_are_served(tmp_pat
 @pytest.mark.anyio
 async def test_no_service_has_a_metric_unless_it_is_asked_for(tmp_path: Path) -> None:
     """Its name may be nobody else's to see, and the series would grow with the services."""
-    settings = Settings(data_dir=tmp_path, listen=ListenAddress("127.0.0.1", 0))
-
-    served = await served_metrics(settings)
+    served = await served_metrics(plain(tmp_path))
 
     assert {name for name, labels in served.items() if "service" in labels} == set()
     assert len(served) == len(documented_metrics()) - 3

@@ -5,7 +5,7 @@ A channel is a folder beside this module: a protocol by which traffic enters and
 is its own; `tests/channels/contract.py` says what must be true of every one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from enum import Enum, auto
 from typing import Protocol, runtime_checkable
@@ -15,7 +15,7 @@ import msgspec
 from engine.core.model.hosts import HostDirectory
 from engine.core.model.records import Account, Address, LegStatus
 from engine.core.ports.notes import Notes
-from engine.core.ports.observing import FeedObserver, Observer, TrafficMeter
+from engine.core.ports.observing import FeedObserver, Observer, SipObserver, TrafficMeter
 from engine.core.ports.operations import Clock, FeedPlane
 from engine.outbound.client import Client
 from engine.outbound.delivery import Delivery
@@ -30,7 +30,7 @@ class Spread(Enum):
     """The one that its name places it on: what it connects to allows no second one."""
 
 
-class ChannelObserver(Observer, FeedObserver, Protocol):
+class ChannelObserver(Observer, FeedObserver, SipObserver, Protocol):
     """Where channels tell what is countable."""
 
 
@@ -150,6 +150,10 @@ class Webhook(msgspec.Struct):
     body: bytes = b""
     is_last: bool = False
     """The client sends no more on its connection."""
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    """All of them, as they came."""
+    source: str = ""
+    """Address that the connection comes from."""
 
 
 Reply = Callable[[bytes], None]

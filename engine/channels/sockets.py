@@ -6,6 +6,8 @@ from typing import NamedTuple, Self
 from engine.core.model.errors import MasklineError
 
 _LAST_PORT = 65535
+_TRIES = 20
+"""Of finding a port that is free for both TCP and UDP."""
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told apart, not bound
 
 
@@ -55,6 +57,29 @@ def bind_tcp(address: ListenAddress, *, option: str = "--listen", is_shared: boo
             f"cannot listen on {address}: {failure.strerror}; choose another address with {option}"
         ) from failure
     return bound
+
+
+def bind_sip(address: ListenAddress, *, option: str) -> tuple[socket.socket, socket.socket]:
+    """Take a port for TCP and for UDP, the same for both; the TCP socket is first.
+
+    Raises:
+        CannotListen: one of them is taken, or not ours to take.
+    """
+    problem = ""
+    for _ in range(_TRIES):
+        stream = bind_tcp(address, option=option)
+        datagrams = socket.socket(stream.family, socket.SOCK_DGRAM)
+        try:
+            datagrams.bind(stream.getsockname()[:2])
+        except OSError as failure:
+            stream.close()
+            datagrams.close()
+            problem = str(failure.strerror)
+            if address.port:
+                break
+        else:
+            return stream, datagrams
+    raise CannotListen(f"cannot listen on {address} over UDP: {problem}; choose another address with {option}")
 
 
 def reached_at(bound: socket.socket) -> ListenAddress:

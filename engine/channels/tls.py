@@ -11,17 +11,20 @@ _Seen = tuple[tuple[int, int, int] | None, ...]
 
 
 class BadCertificate(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
-    """Certificate or key cannot be used; the message says why."""
+    """Certificate, key or authorities of a listener cannot be used; the message says why."""
 
 
 class Certificate:
     """A certificate chain and its key, in two PEM files."""
 
-    def __init__(self, chain: Path, key: Path, *, of: str = "feed") -> None:
-        """Read the files, for the channel that is called so; raises BadCertificate."""
-        self._files = (chain, key)
-        self._of = of
+    def __init__(self, chain: Path, key: Path, *, of: str = "feed", authorities: Path | None = None) -> None:
+        """Read the files, for the channel that is called so; raises BadCertificate.
+
+        With authorities, a PEM file, a client may show a certificate, which one of them must have signed.
+        """
         self._log = logging.getLogger(f"maskline.{of}")
+        self._files = (chain, key, *([] if authorities is None else [authorities]))
+        self._of = of
         self._seen = self._look()
         self._current = self._read()
         self.context = self._current
@@ -48,11 +51,17 @@ class Certificate:
     def _read(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        chain, key = self._files
+        chain, key, *authorities = self._files
         try:
             context.load_cert_chain(chain, key)
         except OSError as problem:  # an SSLError is one
             raise BadCertificate(f"cannot use the certificate {chain} with the key {key}: {problem}") from problem
+        for file in authorities:
+            try:
+                context.load_verify_locations(file)
+            except OSError as problem:
+                raise BadCertificate(f"cannot use the authorities {file}: {problem}") from problem
+            context.verify_mode = ssl.CERT_OPTIONAL
         return context
 
     def _look(self) -> _Seen:

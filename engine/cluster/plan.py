@@ -43,6 +43,8 @@ def settled(settings: Settings) -> Settings:
         data_dir=settings.data_dir.absolute(),
         listen=listen,
         feed_listen=_settled(settings.feed_listen, settings.hosts, taken, option="--feed-listen"),
+        sip_listen=_settled(settings.sip_listen, settings.hosts, taken, option="--sip-listen"),
+        sip_tls_listen=_settled(settings.sip_tls_listen, settings.hosts, taken, option="--sip-tls-listen"),
         operations_listen=_settled(settings.operations_listen, settings.hosts, taken, option="--operations-listen"),
     )
 
@@ -101,5 +103,7 @@ def host_settings(settings: Settings, place: int, data_dir: Path) -> Settings:
         settings,
         data_dir=host_dir(data_dir, place, settings.hosts),
         feed_listen=own(settings.feed_listen),
+        sip_listen=own(settings.sip_listen),
+        sip_tls_listen=own(settings.sip_tls_listen),
         operations_listen=own(settings.operations_listen),
     )

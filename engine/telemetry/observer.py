@@ -22,6 +22,7 @@ from engine.core.ports.observing import (
     OutboxKind,
     Rejection,
     SessionOperation,
+    SipProblem,
 )
 from engine.core.routing.route_cache import IS_COMPILED
 from engine.core.routing.traffic import ENDINGS, ReportOutcome
@@ -47,6 +48,9 @@ COMMIT_CHANGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 
 LAG_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 """Bounds of how late something is."""
+
+SIP_ANSWER_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Bounds of the time to an answer: a switch hears 100 after 0.2, and repeats itself after 0.5."""
 
 _METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -102,8 +106,20 @@ class Telemetry:
         self._feed_problems = self._tally(
             "feed_problems", "Frames, events and connections of the feed refused", "problem", zip(FeedProblem)
         )
+        self._count_sip()
         self._forwarded = self._tally(
             "forwarded_events", "Events handed to the host that owns their number", "end", [("answered",), ("failed",)]
+        )
+
+    def _count_sip(self) -> None:
+        self._sip_requests = self._tally("sip_requests", "SIP requests of peers", "peer method")
+        self._sip_repeats = self._tally("sip_retransmissions", "INVITEs that came before", "peer")
+        self._sip_answers = self._tally("sip_answers", "SIP answers sent", "peer status")
+        self._sip_problems = self._tally(
+            "sip_dropped_messages", "SIP messages and connections dropped or unread", "problem", zip(SipProblem)
+        )
+        self._sip_seconds = self._histogram_of(
+            "sip_answer_seconds", "From an INVITE to its final answer", SIP_ANSWER_SECONDS
         )
 
     def _count_control(self) -> None:
@@ -203,6 +219,35 @@ class Telemetry:
     def feed_refused(self, problem: FeedProblem) -> None:
         """Count a frame, event or connection of the feed that was refused."""
         self._feed_problems.counts[(problem,)] += 1
+
+    def expect_sip_peers(self, peers: Iterable[str]) -> None:
+        """Let what these peers ask read 0 before they do."""
+        for peer in peers:
+            for method in ("INVITE", "OPTIONS"):
+                self._sip_requests.counts.setdefault((peer, method), 0)
+            for status in ("200", "302", "404", "503"):
+                self._sip_answers.counts.setdefault((peer, status), 0)
+            self._sip_repeats.counts.setdefault((peer,), 0)
+
+    def sip_requested(self, peer: str, method: str) -> None:
+        """Count a request."""
+        self._sip_requests.counts[peer, method] += 1
+
+    def sip_repeated(self, peer: str) -> None:
+        """Count an INVITE that came before."""
+        self._sip_repeats.counts[(peer,)] += 1
+
+    def sip_answered(self, peer: str, status: int) -> None:
+        """Count an answer."""
+        self._sip_answers.counts[peer, str(status)] += 1
+
+    def sip_decided(self, seconds: float) -> None:
+        """Count how long a call waited for its answer."""
+        self._sip_seconds.observe(seconds)
+
+    def sip_dropped(self, problem: SipProblem) -> None:
+        """Count a message or connection that was dropped, or could not be read."""
+        self._sip_problems.counts[(problem,)] += 1
 
     def committed(self, *, changes: int, seconds: float, sync_seconds: float, is_ok: bool) -> None:
         """Count a group commit: its size and length, or its failure."""

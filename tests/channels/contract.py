@@ -1,6 +1,7 @@
 """The peers of the contract: how a test speaks to each channel over its own wire, and reads what it is answered."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from enum import Enum, auto
@@ -13,6 +14,8 @@ from starlette.applications import Starlette
 from engine.channels.base import Channel
 from engine.channels.feed.channel import FeedChannel, FeedChannelSettings
 from engine.channels.served import Channels
+from engine.channels.sip.channel import SipChannel, SipChannelSettings
+from engine.channels.sip.settings import SipPeerSettings
 from engine.channels.sockets import ListenAddress, bind_tcp, reached_at
 from engine.channels.twiml.channel import TwimlChannel
 from engine.channels.twiml.webhooks import WebhookSettings
@@ -26,7 +29,8 @@ from tests.channels.toy.channel import ToyChannel, ToySettings
 from tests.http.rig import ACCOUNT, PATIENCE, PROXY, PUBLIC_URL, ROUTED, SENDER, TOKEN
 from tests.outbound.material import client
 
-ANYWHERE = ListenAddress("127.0.0.1", 0)
+HERE = "127.0.0.1"
+ANYWHERE = ListenAddress(HERE, 0)
 BODY = "see you at eight"
 Stop = Callable[[], Coroutine[None, None, None]]
 
@@ -59,6 +63,10 @@ class Peer(Protocol):
     def reports_legs(self) -> bool:
         """Whether it reports legs by itself, with the interaction of the answer."""
 
+    @property
+    def stranger_at(self) -> str:
+        """Address that somebody comes from who is no peer: another one only where the address is the credential."""
+
     def channel(self) -> Channel:
         """Make the channel."""
 
@@ -90,6 +98,7 @@ class _AsksBoth:
     asks = frozenset(Kind)
     is_told_whom = True
     reports_legs = True
+    stranger_at = HERE
 
     def named(self, sid: str) -> str:
         """Name events as it does."""
@@ -215,6 +224,50 @@ class ToyPeer(_AsksBoth):
         return known.get(word, Told.NOTHING)
 
 
+class SipPeer(_AsksBoth):
+    """A switch that asks over TCP; how calls end it tells over HTTP."""
+
+    asks = frozenset({Kind.VOICE})
+    reports_legs = False
+    stranger_at = "127.0.0.2"
+
+    def channel(self) -> Channel:
+        """Let one address in."""
+        peers = (SipPeerSettings(name="switch", networks=(HERE,)),)
+        return SipChannel("sip", SipChannelSettings(listen=ANYWHERE, peers=peers))
+
+    def call(self, *, sid: str, secret: str = TOKEN) -> bytes:
+        """Send an INVITE."""
+        return _invite(sid, f"To: <sip:{PROXY}@masks.example.com>")
+
+    def text(self, *, sid: str, secret: str = TOKEN) -> bytes:
+        """Carry none."""
+        raise NotImplementedError
+
+    def leg(self, *, sid: str) -> bytes:
+        """Tell it elsewhere."""
+        raise NotImplementedError
+
+    def broken(self) -> bytes:
+        """Lack a header that each request has."""
+        return _invite("CA1", "X-To: nobody")
+
+    async def read(self, reader: asyncio.StreamReader) -> bytes:
+        """Read a response without the addresses that it repeats as they came; a stranger gets none."""
+        try:
+            answer = await reader.readuntil(b"\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionResetError):
+            return b""
+        return re.sub(rb"(From|To): <[^>]*>", rb"\1: <>", answer)
+
+    def told(self, answer: bytes) -> Told:
+        """Go by the status."""
+        status = int(answer.split(maxsplit=2)[1]) if answer else 0
+        if status in {500, 503} and b"Retry-After" in answer:
+            return Told.AGAIN
+        return {302: Told.REACH, 404: Told.NOTHING}.get(status, Told.REJECTED)
+
+
 class Talk:
     """A channel that is served, and a peer of it."""
 
@@ -226,15 +279,15 @@ class Talk:
         """Stops the channel as the engine does."""
         self._port = port
 
-    async def ask(self, request: bytes) -> bytes:
-        """Send a request on a connection of its own and read the answer."""
-        async with self.connected(request) as reader, asyncio.timeout(PATIENCE):
+    async def ask(self, request: bytes, *, source: str = HERE) -> bytes:
+        """Send a request on a connection of its own, from an address, and read the answer."""
+        async with self.connected(request, source=source) as reader, asyncio.timeout(PATIENCE):
             return await self.peer.read(reader)
 
     @asynccontextmanager
-    async def connected(self, request: bytes) -> AsyncIterator[asyncio.StreamReader]:
+    async def connected(self, request: bytes, *, source: str = HERE) -> AsyncIterator[asyncio.StreamReader]:
         """Send a request on a connection of its own, which ends with the context."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = await asyncio.open_connection(HERE, self._port, local_addr=(source, 0))
         try:
             writer.write(request)
             yield reader
@@ -300,3 +353,16 @@ def _frames(secret: str, event: list[object]) -> bytes:
 
 def _lines(*lines: list[str]) -> bytes:
     return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+
+
+def _invite(sid: str, to: str) -> bytes:
+    lines = (
+        f"INVITE sip:{PROXY}@masks.example.com;user=phone SIP/2.0",
+        f"Via: SIP/2.0/TCP {HERE};branch=z9hG4bK{sid}",
+        f"From: <sip:{SENDER}@carrier.example>;tag=1",
+        to,
+        f"Call-ID: {sid}",
+        "CSeq: 1 INVITE",
+        "Content-Length: 0",
+    )
+    return "\r\n".join((*lines, "", "")).encode()

@@ -12,6 +12,7 @@ from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, Question
 from engine.outbound.client import Client
 from tests.http.rig import ACCOUNT, NOW, PUBLIC_URL, TOKEN, FakeMeter, FakeMonotonic, FakeObserver, FakePlane
+from tests.silent import SilentSipObserver
 
 
 class ChannelPlane(FakePlane):
@@ -42,7 +43,7 @@ class ChannelPlane(FakePlane):
         self._answer(done)
 
 
-class ChannelObserver(FakeObserver):
+class ChannelObserver(FakeObserver, SilentSipObserver):
     """Remembers what channels tell."""
 
     def __init__(self) -> None:

@@ -8,12 +8,12 @@ import pytest
 from engine.core.model.errors import Code
 from engine.core.model.records import Kind
 from engine.core.routing.traffic import ENDINGS, Decision, InboundEvent, Outcome, Reason, ReportOutcome
-from tests.channels.contract import BODY, FeedPeer, Peer, Talk, Told, ToyPeer, TwimlPeer, questions, talking
+from tests.channels.contract import BODY, FeedPeer, Peer, SipPeer, Talk, Told, ToyPeer, TwimlPeer, questions, talking
 from tests.http.rig import PROXY, ROUTED, SENDER, until
 
 pytestmark = pytest.mark.anyio
 
-PEERS = (TwimlPeer(), FeedPeer(), ToyPeer())
+PEERS = (TwimlPeer(), FeedPeer(), ToyPeer(), SipPeer())
 REPORTERS = tuple(peer for peer in PEERS if peer.reports_legs)
 SESSION = "KC" + "7" * 32
 SECRETS = (SENDER, PROXY, ROUTED.to, ROUTED.caller_id, SESSION)
@@ -173,7 +173,7 @@ async def test_who_has_no_secret_is_rejected_undecided(peer: Peer) -> None:
     async with talking(peer) as talk:
         talk.plane.decision = ROUTED
 
-        answers = [await talk.ask(one) for one in questions(peer, secret="wrong")]
+        answers = [await talk.ask(one, source=peer.stranger_at) for one in questions(peer, secret="wrong")]
 
         asked: list[InboundEvent] = talk.plane.events
 

@@ -23,6 +23,8 @@ from engine.core.ports.observing import (
     OutboxKind,
     Rejection,
     SessionOperation,
+    SipObserver,
+    SipProblem,
 )
 from engine.core.routing.decide import NOT_IN_POOL, STRANGERS
 from engine.core.routing.resolved import Resolved, Route
@@ -74,7 +76,8 @@ def test_the_traffic_so_far_is_told_to_the_console(telemetry: Telemetry) -> None
 
     counts = telemetry.traffic()
 
-    assert [one for one in counts if one.count] == [TrafficCount(Kind.VOICE, Outcome.ROUTED, Reason.IN_SESSION, 2)]
+    total = TrafficCount(Kind.VOICE, Outcome.ROUTED, Reason.IN_SESSION, len(Ingress))
+    assert [one for one in counts if one.count] == [total]
     assert len(counts) == 2 * len(Reason)
 
 
@@ -86,6 +89,26 @@ def test_the_feed_is_counted_by_problem(telemetry: Telemetry) -> None:
 
     problems = series(telemetry, "maskline_feed_problems_total")
     assert (len(problems), problems['{problem="not-msgpack"}'], sum(problems.values())) == (len(FeedProblem), 1, 1)
+
+
+def test_switches_are_counted_by_their_names_in_the_settings(telemetry: Telemetry) -> None:
+    """They read 0 before they ask; what strangers send has no name."""
+    observer: SipObserver = telemetry
+    telemetry.expect_sip_peers(["west"])
+    before = series(telemetry, "maskline_sip_requests_total")
+
+    observer.sip_requested("west", "INVITE")
+    observer.sip_repeated("west")
+    observer.sip_answered("west", 302)
+    observer.sip_decided(0.15)
+    observer.sip_dropped(SipProblem.STRANGER)
+
+    assert before == {'{method="INVITE",peer="west"}': 0, '{method="OPTIONS",peer="west"}': 0}
+    assert series(telemetry, "maskline_sip_requests_total")['{method="INVITE",peer="west"}'] == 1
+    assert series(telemetry, "maskline_sip_retransmissions_total") == {'{peer="west"}': 1}
+    assert series(telemetry, "maskline_sip_answers_total")['{peer="west",status="302"}'] == 1
+    assert series(telemetry, "maskline_sip_answer_seconds_bucket")['{le="0.2"}'] == 1
+    assert sum(series(telemetry, "maskline_sip_dropped_messages_total").values()) == 1
 
 
 def test_the_console_is_counted_by_status_and_logins_by_their_end(telemetry: Telemetry) -> None:
@@ -170,7 +193,7 @@ def test_events_are_in_flight_until_they_are_answered_or_lost(telemetry: Telemet
 
     in_flight = series(telemetry, "maskline_events_in_flight")
 
-    assert in_flight == {'{ingress="http"}': 2, '{ingress="feed"}': 0}
+    assert in_flight == {f'{{ingress="{one}"}}': 2 * (one is Ingress.HTTP) for one in Ingress}
 
 
 def test_what_is_resolved_for_information_is_counted_apart(telemetry: Telemetry) -> None:

@@ -5,6 +5,7 @@ request. Whatever lacks one of them is no redirection: a call ends before it sho
 8.3 and 21; Reason is RFC 3326.
 """
 
+import re
 from enum import StrEnum
 from typing import Final
 
@@ -25,8 +26,8 @@ class ContactStyle(StrEnum):
 class AnswerStyle(msgspec.Struct, frozen=True, kw_only=True):
     """How one peer is answered."""
 
-    contact_host: str
-    """Host, and port if not the transport's own, of the Contact: the peer's own unless it says otherwise."""
+    contact_host: str = ""
+    """Host, and port if not the transport's own, of the Contact; empty = where the question came from."""
     contact_transport: str = ""
     """`tcp` or `tls` where calls must go on over it; empty = the peer chooses."""
     contact_style: ContactStyle = ContactStyle.HEADERS
@@ -41,32 +42,46 @@ class SipAnswer(msgspec.Struct, frozen=True, gc=False):
     headers: tuple[str, ...] = ()
 
 
-def answer_to(decision: Decision, style: AnswerStyle) -> SipAnswer:
-    """Return what a peer is answered."""
+def answer_to(decision: Decision, style: AnswerStyle, *, came_from: str) -> SipAnswer:
+    """Return what a peer is answered whose question came from an address."""
     match decision.outcome:
         case Outcome.ROUTED:
-            return _redirection(decision, style)
+            host = style.contact_host or (f"[{came_from}]" if ":" in came_from else came_from)
+            return _redirection(decision, style, host)
         case Outcome.REFUSED:
             return SipAnswer(style.refusal_status, _REFUSED)
         case Outcome.UNKNOWN_NUMBER:
             return SipAnswer(_NOT_FOUND, _REFUSED)
         case Outcome.ANSWERED:
-            return SipAnswer(_UNAVAILABLE)  # a document that no switch can play
+            return _to_document(decision.twiml)
         case Outcome.NOT_READY:
             return _NUMBER_NOT_READY if decision.reason is Reason.REBUILDING else HOST_NOT_READY
 
 
-def _redirection(decision: Decision, style: AnswerStyle) -> SipAnswer:
+def _redirection(decision: Decision, style: AnswerStyle, host: str) -> SipAnswer:
     to, shown, interaction = decision.to, decision.caller_id, decision.interaction_sid
     if not (to and shown and interaction) or to == shown:
         return _FAILED
     transport = f";transport={style.contact_transport}" if style.contact_transport else ""
     if style.contact_style is ContactStyle.USER:
-        return SipAnswer(_MOVED, (f"Contact: <sip:{to}*{shown}*{interaction}@{style.contact_host}{transport}>",))
-    contact = f"Contact: <sip:{to}@{style.contact_host}{transport};user=phone>"
+        return SipAnswer(_MOVED, (f"Contact: <sip:{to}*{shown}*{interaction}@{host}{transport}>",))
+    contact = f"Contact: <sip:{to}@{host}{transport};user=phone>"
     return SipAnswer(_MOVED, (contact, f"X-Maskline-Caller-Id: {shown}", f"X-Maskline-Interaction: {interaction}"))
 
 
+def _to_document(twiml: str) -> SipAnswer:
+    """Return what a document comes to: a lone `<Reject>` is a refusal, all else nothing that a switch can play."""
+    found = _REJECT(twiml)
+    if found is None:
+        return SipAnswer(_UNAVAILABLE)
+    return SipAnswer(_BUSY if found[1] == "busy" else _DECLINED)
+
+
+_REJECT = re.compile(
+    r"""\s*(?:<\?xml[^>]*\?>)?\s*<Response>\s*<Reject(?:\s+reason=["'](\w+)["'])?\s*(?:/>|>\s*</Reject>)"""
+    r"""\s*</Response>\s*"""
+).fullmatch
+_BUSY, _DECLINED = 486, 603
 _MOVED, _NOT_FOUND, _UNAVAILABLE = 302, 404, 480
 _REFUSED = ("Reason: Q.850;cause=1",)
 _RETRY = ("Retry-After: 1",)

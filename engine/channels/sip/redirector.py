@@ -6,6 +6,7 @@ Told of each whole message and of the time; sockets are its listeners' affair. S
 
 import hashlib
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import msgspec
@@ -15,16 +16,18 @@ from engine.channels.sip.answers import ALLOW, Answering, answer
 from engine.channels.sip.callers import Trust, caller, number_reached
 from engine.channels.sip.decisions import HOST_NOT_READY, AnswerStyle, SipAnswer, answer_to
 from engine.channels.sip.message import Dropped, Malformed, Request, read_message
-from engine.channels.sip.transactions import Key, Send, State, Transaction, Transactions
+from engine.channels.sip.numbers import ReadNumber, without_prefix
+from engine.channels.sip.transactions import Key, Recent, Send, State, Transaction, Transactions
 from engine.core.model.records import Kind
+from engine.core.ports.observing import SipObserver, SipProblem, TrafficMeter
 from engine.core.ports.operations import Clock, DataPlane
 from engine.core.routing.traffic import Decision, InboundEvent
 
+PING_SECONDS: Final = 60.0
+"""Whoever asked by OPTIONS within this time is thought to go on asking."""
+
 Reply = Callable[[bytes], None]
 """Sends one whole message to where a request came from."""
-
-ReadNumber = Callable[[str], str | None]
-"""Reads a number as one peer writes it: E.164 or short code; None where it can mean none, or more than one."""
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,8 +37,18 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     style: AnswerStyle
     trust: Trust = Trust()
     read_number: ReadNumber
+    strip_prefixes: tuple[str, ...] = ()
+    """What stands before a number reached and is no part of it."""
     account_sid: str | None = None
     """Whose numbers it reaches; None = all accounts', as a carrier of the operator's."""
+
+    def read_reached(self, text: str) -> str | None:
+        """Read the number reached; None where it can mean none, or more than one."""
+        return self.read_number(without_prefix(text, self.strip_prefixes) if self.strip_prefixes else text)
+
+    def read_caller(self, text: str) -> str:
+        """Read who calls; what is no number stays as it is, and is a stranger everywhere."""
+        return self.read_number(text) or text
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -58,12 +71,19 @@ class Redirector:
         *,
         answering: Answering,
         is_ready: Callable[[], bool],
+        observer: SipObserver,
+        meter: TrafficMeter,
         monotonic: Clock,
         deadline_seconds: float,
         most_waiting: int,
     ) -> None:
         """Ask a data plane; an INVITE that is not decided by its deadline is told to ask elsewhere."""
         self._data = data
+        self._observer = observer
+        self._meter = meter
+        self._recent = Recent()
+        self._pinged: dict[tuple[str, int], float] = {}
+        self._untold: set[tuple[str, int]] | None = None
         self._answering = answering
         self._is_ready = is_ready
         self._monotonic = monotonic
@@ -76,13 +96,33 @@ class Redirector:
         """Count the INVITEs that are remembered."""
         return len(self._transactions)
 
+    @property
+    def undecided(self) -> int:
+        """Count those of them that have no answer yet."""
+        return sum(one.transaction.is_undecided for one in self._waiting.values())
+
+    @property
+    def untold(self) -> AbstractSet[tuple[str, int]]:
+        """Switches that look by OPTIONS whether this server lives, and do not know yet that it stops."""
+        return self._untold or set()
+
+    def stop(self) -> None:
+        """Decide nothing new from now on; whoever asks is told to ask elsewhere."""
+        if self._untold is None:
+            since = self._monotonic() - PING_SECONDS
+            self._untold = {source for source, at in self._pinged.items() if at >= since}
+
     def take(self, data: bytes, arrival: Arrival) -> None:
         """Take one whole message of a peer; it is answered at once, after its commit, or never."""
         message = read_message(data)
         if isinstance(message, Dropped):
+            self._observer.sip_dropped(_DROPPED[message])
             return
+        self._observer.sip_requested(arrival.peer.name, _METHODS.get(message.method, _OTHER))
         if isinstance(message, Malformed):
+            self._observer.sip_dropped(SipProblem.MALFORMED)
             if message.method != b"ACK":
+                self._observer.sip_answered(arrival.peer.name, message.status)
                 arrival.reply(answer(message.echo, message.status, arrival.source, reason=message.reason))
             return
         self._take(message, arrival)
@@ -90,7 +130,11 @@ class Redirector:
     def send_elsewhere(self, data: bytes, arrival: Arrival) -> None:
         """Answer a message of a peer that asks too much, without looking at what it asks."""
         message = read_message(data)
-        if isinstance(message, Request) and message.method != b"ACK":
+        if not isinstance(message, Request):
+            return
+        if message.method in _OF_TRANSACTIONS:
+            self._take(message, arrival)
+        else:
             self._answer(message, arrival, HOST_NOT_READY)
 
     def next_timer(self) -> float | None:
@@ -122,47 +166,70 @@ class Redirector:
             self._answer(request, arrival, _NOT_ALLOWED if known else _NOT_IMPLEMENTED)
         elif (problem := _problem(request)) is not None:
             self._answer(request, arrival, problem)
-        elif not self._is_ready():
-            self._answer(request, arrival, HOST_NOT_READY)
         elif method == b"OPTIONS":
-            self._answer(request, arrival, _ALIVE)
+            self._options(request, arrival)
         else:
             self._invite(request, arrival)
 
+    @property
+    def _decides(self) -> bool:
+        return self._untold is None and self._is_ready()
+
     def _answer(self, request: Request, arrival: Arrival, said: SipAnswer) -> None:
-        arrival.reply(self._answering.answer(request, said.status, arrival.source, headers=said.headers))
+        self.reply(arrival, said.status, self.made(request, arrival, said))
+
+    def _options(self, request: Request, arrival: Arrival) -> None:
+        if self._untold is None:
+            self._note_ping(arrival.source)
+        else:
+            self._untold.discard(arrival.source)
+        self._answer(request, arrival, _ALIVE if self._decides else HOST_NOT_READY)
+
+    def _note_ping(self, source: tuple[str, int]) -> None:
+        if len(self._pinged) >= _MOST_PINGING:
+            self._pinged.clear()
+        self._pinged[source] = self._monotonic()
 
     def _invite(self, request: Request, arrival: Arrival) -> None:
         key = _key_of(request, arrival)
+        now = self._monotonic()
+        if self._recent.has(hash(key), now=now):
+            self._observer.sip_repeated(arrival.peer.name)
         known = self._waiting.get(key)
         if known is not None:
             known.send(known.transaction.repeat())
             return
-        proxy = arrival.peer.read_number(number_reached(request))
-        if proxy is None:
-            self._answer(request, arrival, _NO_SUCH_NUMBER)
-            return
-        if self._transactions.is_full:
+        if not self._decides or self._transactions.is_full:
             self._answer(request, arrival, HOST_NOT_READY)
             return
-        now = self._monotonic()
+        peer = arrival.peer
+        proxy = peer.read_reached(number_reached(request))
+        if proxy is None:
+            self._observer.sip_dropped(SipProblem.UNCLEAR_NUMBER)
+            self._answer(request, arrival, _NO_SUCH_NUMBER)
+            return
         transaction = self._transactions.begin(
             key, is_reliable=arrival.is_reliable, now=now, deadline=now + self._deadline_seconds
         )
-        waiting = self._waiting[key] = _Waiting(self, request, arrival, transaction)
-        written = caller(request, arrival.peer.trust)
+        waiting = self._waiting[key] = _Waiting(self, request, arrival, transaction, began=now)
         event = InboundEvent(
             Kind.VOICE,
-            arrival.peer.read_number(written) or written,
+            peer.read_caller(caller(request, peer.trust)),
             proxy,
             call_sid(request.echo.call_id),
-            account_sid=arrival.peer.account_sid,
+            account_sid=peer.account_sid,
         )
-        self._data.receive(event, waiting.decided)
+        self._meter.burst(1)
+        try:
+            self._data.receive(event, waiting.decided)
+        except Exception:
+            waiting.answer(HOST_NOT_READY)
+            raise
+        self._meter.deciding(self._monotonic() - now)
 
     def _cancel(self, request: Request, arrival: Arrival) -> None:
         waiting = self._waiting.get(_key_of(request, arrival))
-        if waiting is None or waiting.transaction.state not in {State.ASKED, State.TRIED}:
+        if waiting is None or not waiting.transaction.is_undecided:
             self._answer(request, arrival, _NO_CALL)
             return
         self._answer(request, arrival, _DONE)
@@ -179,43 +246,63 @@ class Redirector:
         """Return an answer's bytes."""
         return self._answering.answer(request, said.status, arrival.source, headers=said.headers)
 
-    def now(self) -> float:
-        """Return the time of the transactions."""
-        return self._monotonic()
+    def reply(self, arrival: Arrival, status: int, data: bytes) -> None:
+        """Send an answer."""
+        self._observer.sip_answered(arrival.peer.name, status)
+        arrival.reply(data)
+
+    def count(self, decision: Decision) -> None:
+        """Count what was decided."""
+        self._meter.calls[decision.reason.slot] += 1
+
+    def answered(self, began: float) -> float:
+        """Note that an INVITE has its answer; return the time of the transactions."""
+        now = self._monotonic()
+        self._observer.sip_decided(now - began)
+        self._meter.answered(now - began)
+        return now
 
     def settle(self, transaction: Transaction) -> None:
-        """Forget what is over."""
+        """Note when it is to be woken; forget what is over."""
+        self._transactions.settle(transaction)
         if transaction.state is State.OVER:
-            self._transactions.settle(transaction)
             self._waiting.pop(transaction.key, None)
 
 
 class _Waiting:
     """An INVITE, and how it is answered."""
 
-    __slots__ = ("_arrival", "_redirector", "_request", "transaction")
+    __slots__ = ("_arrival", "_began", "_redirector", "_request", "_status", "transaction")
 
-    def __init__(self, redirector: Redirector, request: Request, arrival: Arrival, transaction: Transaction) -> None:
+    def __init__(
+        self, redirector: Redirector, request: Request, arrival: Arrival, transaction: Transaction, *, began: float
+    ) -> None:
         self._redirector = redirector
         self._request = request
         self._arrival = arrival
+        self._began = began
+        self._status = 0
         self.transaction = transaction
 
     def decided(self, decision: Decision) -> None:
         """Take the decision."""
-        self.answer(answer_to(decision, self._arrival.peer.style))
+        self._redirector.count(decision)
+        self.answer(answer_to(decision, self._arrival.peer.style, came_from=self._arrival.source[0]))
 
     def answer(self, said: SipAnswer) -> None:
         """Answer, unless that was done."""
+        if not self.transaction.is_undecided:
+            return
+        self._status = said.status
         data = self._redirector.made(self._request, self._arrival, said)
-        self.send(self.transaction.decide(data, now=self._redirector.now()))
+        self.send(self.transaction.decide(data, now=self._redirector.answered(self._began)))
 
     def send(self, send: Send) -> None:
         """Send what the transaction says."""
         if send is Send.TRYING:
-            self._arrival.reply(self._redirector.made(self._request, self._arrival, _TRYING))
+            self._redirector.reply(self._arrival, 100, self._redirector.made(self._request, self._arrival, _TRYING))
         elif send is Send.ANSWER:
-            self._arrival.reply(self.transaction.answer)
+            self._redirector.reply(self._arrival, self._status, self.transaction.answer)
         self._redirector.settle(self.transaction)
 
 
@@ -246,6 +333,11 @@ _TAKEN: Final = frozenset({b"INVITE", b"OPTIONS"})
 _WITHIN_DIALOGS: Final = frozenset({b"BYE", b"UPDATE", b"PRACK", b"INFO"})
 _NOT_TAKEN: Final = frozenset({b"REGISTER", b"SUBSCRIBE", b"NOTIFY", b"MESSAGE", b"REFER", b"PUBLISH"})
 _SCHEMES: Final = frozenset({b"sip", b"sips", b"tel"})
+_OF_TRANSACTIONS: Final = frozenset({b"ACK", b"CANCEL"})
+_OTHER: Final = "other"
+_METHODS: Final = {one: one.decode() for one in (*_TAKEN, *_OF_TRANSACTIONS, *_WITHIN_DIALOGS, *_NOT_TAKEN)}
+_DROPPED: Final = {Dropped.RESPONSE: SipProblem.RESPONSE, Dropped.NO_VIA: SipProblem.NO_SIP}
+_MOST_PINGING: Final = 1_024
 _LONGEST_SID = 64
 _TRYING = SipAnswer(100)
 _DONE = SipAnswer(200)

@@ -5,18 +5,21 @@ readable burst are read, decided and answered together.
 """
 
 import asyncio
+import contextlib
 import logging
 import socket
-import ssl
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
+from engine.channels.base import Gauge
 from engine.channels.sip.answers import answer
 from engine.channels.sip.framing import PONG, KeepAlive, Splitter, Unframed
 from engine.channels.sip.message import Malformed, read_message
-from engine.channels.sip.observing import SipObserver, SipProblem
 from engine.channels.sip.peers import Peers
 from engine.channels.sip.redirector import Arrival, Peer, Redirector
+from engine.channels.tls import Certificate
+from engine.core.ports.observing import SipObserver, SipProblem
 from engine.core.ports.operations import Clock
 
 _log = logging.getLogger("maskline.sip")
@@ -32,6 +35,8 @@ IDLE_SECONDS = 600.0
 """After which a stream on which nothing was said is closed."""
 
 _BACKLOG = 1024
+_CHECK_SECONDS = 10.0
+_STRANGER_SECONDS = 60.0
 _BUFFER_BYTES = 4 * 1024 * 1024
 
 
@@ -56,6 +61,13 @@ class SipServer:
         self._most_connections = most_connections
         self._datagrams: list[Datagrams] = []
         self._servers: list[asyncio.Server] = []
+        self._certificate: Certificate | None = None
+        self._checks: asyncio.TimerHandle | None = None
+        self._is_stopping = False
+        self._will_look = False
+        self._told_of_stranger_at: float | None = None
+        self._calm = asyncio.Event()
+        """Set when somebody may have become the last whom a stop awaits."""
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
         """What the timer is set to."""
@@ -66,21 +78,48 @@ class SipServer:
         datagrams: Iterable[socket.socket] = (),
         streams: Iterable[socket.socket] = (),
         tls_streams: Iterable[socket.socket] = (),
-        tls: ssl.SSLContext | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
-        """Take messages on bound sockets from now on."""
+        """Take messages on bound sockets from now on; TLS needs a certificate."""
         loop = asyncio.get_running_loop()
+        self._certificate = certificate
         self._datagrams += [Datagrams(self, bound, loop) for bound in datagrams]
-        for bound, context in [*((one, None) for one in streams), *((one, tls) for one in tls_streams)]:
-            server = await loop.create_server(lambda: Stream(self), sock=bound, ssl=context, backlog=_BACKLOG)
+        context = None if certificate is None else certificate.context
+        for bound, tls in [*((one, None) for one in streams), *((one, context) for one in tls_streams)]:
+            server = await loop.create_server(lambda: Stream(self), sock=bound, ssl=tls, backlog=_BACKLOG)
             self._servers.append(server)
+        self._check()
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        """What metrics show of it."""
+        return (
+            Gauge("sip_connections", "Open connections of SIP peers", lambda: len(self.streams)),
+            Gauge("sip_waiting_calls", "INVITEs without an answer or its ACK", lambda: self.redirector.waiting),
+        )
+
+    def stop_accepting(self) -> None:
+        """Have whoever asks from now on told to ask elsewhere; connections and datagrams are taken as before."""
+        self._is_stopping = True
+        self.redirector.stop()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Answer what was taken, and tell the switches that look whether this server lives that it does not; close."""
+        self.stop_accepting()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_seconds):
+                while self.redirector.undecided or self.redirector.untold:
+                    self._calm.clear()
+                    await self._calm.wait()
+        await self.close()
 
     async def close(self) -> None:
         """Take nothing more; what waits for a decision is left to the peers' timers."""
-        if self._timer is not None:
-            self._timer.cancel()
-        for each in self._datagrams:
-            each.close()
+        for timer in (self._timer, self._checks):
+            if timer is not None:
+                timer.cancel()
+        while self._datagrams:
+            self._datagrams.pop().close()
         for server in self._servers:
             server.close()
         for stream in tuple(self.streams):
@@ -89,7 +128,7 @@ class SipServer:
     def admit(self, stream: "Stream", peer: Peer | None) -> bool:
         """Tell whether a connection may stay."""
         if peer is None:
-            self.observer.sip_dropped(SipProblem.STRANGER)
+            self.stranger(stream.host)
             return False
         if len(self.streams) >= self._most_connections:
             self.observer.sip_dropped(SipProblem.TOO_MANY_CONNECTIONS)
@@ -109,8 +148,28 @@ class SipServer:
             _log.exception("A SIP message could not be answered")
             self.observer.sip_dropped(SipProblem.INTERNAL_ERROR)
 
+    def stranger(self, host: str) -> None:
+        """Count a message or connection of no peer; one a minute is logged."""
+        self.observer.sip_dropped(SipProblem.STRANGER)
+        now = self.monotonic()
+        if self._told_of_stranger_at is None or now >= self._told_of_stranger_at + _STRANGER_SECONDS:
+            self._told_of_stranger_at = now
+            _log.warning("%s speaks SIP to us and is in the networks of no [sip_peers]: it gets no answer", host)
+
+    def replied(self) -> None:
+        """Look at the time once more in this turn: what was answered may have to be answered again."""
+        if not self._will_look:
+            self._will_look = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        self._will_look = False
+        self.keep_time()
+
     def keep_time(self) -> None:
         """Have the redirector woken when it asks for it."""
+        if self._is_stopping:
+            self._calm.set()
         due = self.redirector.next_timer()
         if due == self._due:
             return
@@ -121,6 +180,11 @@ class SipServer:
         if due is not None:
             wait = max(0.0, due - self.monotonic())
             self._timer = asyncio.get_running_loop().call_later(wait, self._wake)
+
+    def _check(self) -> None:
+        if self._certificate is not None:
+            self._certificate.renew()
+        self._checks = asyncio.get_running_loop().call_later(_CHECK_SECONDS, self._check)
 
     def _wake(self) -> None:
         self._timer = self._due = None
@@ -159,7 +223,7 @@ class Datagrams:
                 continue
             peer = server.peers.find(source[0])
             if peer is None:
-                server.observer.sip_dropped(SipProblem.STRANGER)
+                server.stranger(source[0])
             else:
                 reply = self._reply_to(source)
                 server.take(data, Arrival(peer, (source[0], source[1]), is_reliable=False, reply=reply))
@@ -167,6 +231,7 @@ class Datagrams:
 
     def _reply_to(self, source: tuple[str, int]) -> Callable[[bytes], None]:
         def reply(data: bytes) -> None:
+            self._server.replied()
             if self._unsent or not self._is_sent(data, source):
                 if not self._unsent:
                     self._loop.add_writer(self._socket, self._write)
@@ -204,12 +269,17 @@ class Stream(asyncio.Protocol):
         self._source = ("", 0)
         self._idle: asyncio.TimerHandle | None = None
 
+    @property
+    def host(self) -> str:
+        """Address that it comes from."""
+        return self._source[0]
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as asyncio's own do
         """Let a peer in, and nobody else."""
         self._transport = transport
         host, port = transport.get_extra_info("peername")[:2]
         self._source = (host, port)
-        self._peer = self._server.peers.find(host)
+        self._peer = self._server.peers.find_named(host, _names_in(transport.get_extra_info("peercert")))
         if not self._server.admit(self, self._peer):
             transport.abort()
             return
@@ -257,6 +327,7 @@ class Stream(asyncio.Protocol):
         self.end()
 
     def _write(self, data: bytes) -> None:
+        self._server.replied()
         if not self._transport.is_closing():
             self._transport.write(data)
 
@@ -264,3 +335,8 @@ class Stream(asyncio.Protocol):
         if self._idle is not None:
             self._idle.cancel()
         self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self.end)
+
+
+def _names_in(certificate: Mapping[str, Any] | None) -> list[str]:
+    """Return the names that a client's certificate is for, as `ssl` tells of one that was verified."""
+    return [value for _, value in (certificate or {}).get("subjectAltName", ())]

@@ -5,6 +5,7 @@ the answer until it is acknowledged. Source: RFC 3261 17.2.1 (server INVITE tran
 """
 
 from enum import Enum, auto
+from heapq import heappop, heappush
 from typing import Final
 
 import msgspec
@@ -83,7 +84,7 @@ class Key(msgspec.Struct, frozen=True):
 class Transaction:
     """One INVITE that waits."""
 
-    __slots__ = ("_answer", "_deadline", "_is_reliable", "_repeat_seconds", "_until", "key", "state", "timer")
+    __slots__ = ("_answer", "_deadline", "_is_reliable", "_repeat_seconds", "_until", "key", "noted", "state", "timer")
 
     def __init__(self, key: Key, *, is_reliable: bool, now: float, deadline: float) -> None:
         """Begin when it is asked about; over a reliable transport no answer is repeated."""
@@ -91,6 +92,8 @@ class Transaction:
         self.state = State.ASKED
         self.timer: float | None = min(now + TRYING_AFTER_SECONDS, deadline)
         """When `wake` is due."""
+        self.noted: float | None = None
+        """Which timer `Transactions` has noted."""
         self._deadline = deadline
         self._is_reliable = is_reliable
         self._answer = b""
@@ -107,7 +110,7 @@ class Transaction:
 
     def decide(self, answer: bytes, *, now: float) -> Send:
         """Take its answer; a second one changes nothing."""
-        if self.state in {State.ASKED, State.TRIED}:
+        if self.is_undecided:
             self._answer = answer
             self._until = now + GIVE_UP_SECONDS
             self.timer = None if self._is_reliable else now + self._repeat_seconds
@@ -120,7 +123,7 @@ class Transaction:
         """Take the time."""
         if self.timer is None or now < self.timer:
             return Send.NOTHING
-        if self.state in {State.ASKED, State.TRIED}:
+        if self.is_undecided:
             self.timer = self._deadline
             return self._move(Event.LATE)
         if now >= self._until:
@@ -129,9 +132,14 @@ class Transaction:
         self.timer = now + self._repeat_seconds
         return self._move(Event.UNHEARD)
 
+    @property
+    def is_undecided(self) -> bool:
+        """Whether it waits for its decision."""
+        return self.state in {State.ASKED, State.TRIED}
+
     def is_overdue(self, *, now: float) -> bool:
         """Tell whether it has waited for its decision as long as it may: then it is to be decided without."""
-        return self.state in {State.ASKED, State.TRIED} and now >= self._deadline
+        return self.is_undecided and now >= self._deadline
 
     @property
     def answer(self) -> bytes:
@@ -152,6 +160,9 @@ class Transactions:
         """Hold so many at the most."""
         self._most = most
         self._held: dict[Key, Transaction] = {}
+        self._timers: list[tuple[float, int, Transaction]] = []
+        """A heap; what has another timer by now, or none, is passed over."""
+        self._count = 0
 
     def __len__(self) -> int:
         """Count them."""
@@ -169,17 +180,53 @@ class Transactions:
     def begin(self, key: Key, *, is_reliable: bool, now: float, deadline: float) -> Transaction:
         """Remember an INVITE."""
         found = self._held[key] = Transaction(key, is_reliable=is_reliable, now=now, deadline=deadline)
+        self.settle(found)
         return found
 
     def settle(self, transaction: Transaction) -> None:
-        """Forget one that is over."""
-        if transaction.state is State.OVER and self._held.get(transaction.key) is transaction:
-            del self._held[transaction.key]
+        """Note its timer, which may be another one now; forget one that is over."""
+        if transaction.state is State.OVER:
+            if self._held.get(transaction.key) is transaction:
+                del self._held[transaction.key]
+        elif transaction.timer is not None and transaction.timer != transaction.noted:
+            transaction.noted = transaction.timer
+            self._count += 1
+            heappush(self._timers, (transaction.timer, self._count, transaction))
 
     def due(self, *, now: float) -> list[Transaction]:
         """Return those to be woken."""
-        return [one for one in self._held.values() if one.timer is not None and one.timer <= now]
+        found = []
+        while self._timers and self._timers[0][0] <= now:
+            timer, _, transaction = heappop(self._timers)
+            if transaction.timer == timer and transaction.state is not State.OVER:
+                transaction.noted = None
+                found.append(transaction)
+        return found
 
     def next_timer(self) -> float | None:
         """Return when the first is to be woken."""
-        return min((one.timer for one in self._held.values() if one.timer is not None), default=None)
+        while self._timers and self._timers[0][2].timer != self._timers[0][0]:
+            heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+
+class Recent:
+    """Tells whether an INVITE came before, by the hash of its key, within the time that a client repeats it."""
+
+    def __init__(self, *, seconds: float = GIVE_UP_SECONDS, most: int = 65_536) -> None:
+        """Remember for these seconds at least, as long as they are not more than `most`, and twice as long at most."""
+        self._seconds = seconds
+        self._most = most
+        self._new: set[int] = set()
+        self._old: set[int] = set()
+        self._turned_at = 0.0
+
+    def has(self, key: int, *, now: float) -> bool:
+        """Tell, and remember it."""
+        if now >= self._turned_at + self._seconds or len(self._new) >= self._most:
+            self._old, self._new = self._new, set()
+            self._turned_at = now
+        if key in self._new:
+            return True
+        self._new.add(key)
+        return key in self._old

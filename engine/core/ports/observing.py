@@ -16,6 +16,8 @@ class Ingress(StrEnum):
 
     HTTP = "http"
     FEED = "feed"
+    SIP = "sip"
+    """A switch's SIP, and what it asks and tells over HTTP."""
 
 
 class SessionOperation(StrEnum):
@@ -105,6 +107,8 @@ class Rejection(StrEnum):
     UNKNOWN_NUMBER = "unknown-number"
     MALFORMED = "malformed"
     BAD_SIGNATURE = "bad-signature"
+    BAD_CREDENTIALS = "bad-credentials"
+    """Of a switch that asks or reports over HTTP."""
     TOO_LARGE = "too-large"
     TOO_SLOW = "too-slow"
     """Its head or body did not come in time."""
@@ -141,6 +145,47 @@ class FeedObserver(Protocol):
 
     def feed_refused(self, problem: FeedProblem) -> None:
         """One frame, event or connection was refused."""
+
+
+class SipProblem(StrEnum):
+    """Why the SIP channel dropped a message or a connection, or could not read it; closed."""
+
+    STRANGER = "stranger"
+    """It is of no peer."""
+    TOO_MANY_REQUESTS = "too-many-requests"
+    """Of that peer, in a second."""
+    TOO_MANY_CONNECTIONS = "too-many-connections"
+    UNFRAMED = "unframed"
+    """Where it ends cannot be told."""
+    MALFORMED = "malformed"
+    """A request that is answered 400 or 505."""
+    RESPONSE = "response"
+    """An answer to a request that was never sent."""
+    NO_SIP = "no-sip"
+    """It cannot be answered: it has no Via, or is no SIP at all."""
+    UNCLEAR_NUMBER = "unclear-number"
+    """The number reached can mean none, or more than one, by the rules of the peer."""
+    INTERNAL_ERROR = "internal-error"
+    """A bug of ours; its traceback is in the log."""
+
+
+class SipObserver(Protocol):
+    """Where the SIP channel tells what is countable; implemented by `engine.telemetry`, never raises."""
+
+    def sip_requested(self, peer: str, method: str) -> None:
+        """One request of a peer came; `peer` is its name in the settings, `method` a known one or `other`."""
+
+    def sip_repeated(self, peer: str) -> None:
+        """One of those was an INVITE that had come before: an answer was lost, or came late."""
+
+    def sip_answered(self, peer: str, status: int) -> None:
+        """One answer was sent; repeated ones count each time."""
+
+    def sip_decided(self, seconds: float) -> None:
+        """One INVITE got its final answer after so long."""
+
+    def sip_dropped(self, problem: SipProblem) -> None:
+        """One message or connection was dropped, or could not be read."""
 
 
 class LoginEnd(StrEnum):

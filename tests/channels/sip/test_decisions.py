@@ -23,7 +23,7 @@ PLAIN = AnswerStyle(contact_host="192.0.2.1:5080")
 
 def test_a_routed_call_is_redirected_to_the_partner() -> None:
     """The caller id and the interaction stand beside it."""
-    answer = answer_to(ROUTED, PLAIN)
+    answer = answer_to(ROUTED, PLAIN, came_from="192.0.2.1")
 
     assert answer.status == 302
     assert answer.headers == (
@@ -37,7 +37,7 @@ def test_a_peer_that_sees_the_user_part_alone_finds_all_there() -> None:
     """Of the length that an Asterisk extension holds, over the transport that it names."""
     style = AnswerStyle(contact_host="pbx.example", contact_transport="tcp", contact_style=ContactStyle.USER)
 
-    (contact,) = answer_to(ROUTED, style).headers
+    (contact,) = answer_to(ROUTED, style, came_from="192.0.2.1").headers
 
     assert contact == f"Contact: <sip:+12125550122*+14155550101*{INTERACTION}@pbx.example;transport=tcp>"
     assert len(f"{BOB}*{P2}*{INTERACTION}") <= 79
@@ -48,7 +48,7 @@ def test_a_redirection_that_lacks_something_ends_the_call(missing: str) -> None:
     """A switch that finds no caller id would show the caller's own."""
     decision = msgspec.structs.replace(ROUTED, **{missing: ""})
 
-    assert answer_to(decision, PLAIN).status == 500
+    assert answer_to(decision, PLAIN, came_from="192.0.2.1").status == 500
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_whatever_is_not_routed_says_nothing(outcome: Outcome, reason: Reason, s
     """No session, no number and no reason of ours reach the caller, who sees this answer."""
     decision = Decision(outcome, reason, to=BOB, caller_id=P2, session_sid="KC" + "1" * 32)
 
-    answer = answer_to(decision, AnswerStyle(contact_host="h", refusal_status=486))
+    answer = answer_to(decision, AnswerStyle(contact_host="h", refusal_status=486), came_from="192.0.2.1")
 
     assert answer.status == status
     assert answer.status in PHRASES

@@ -11,8 +11,10 @@ from engine.channels.sip.callers import Trust
 from engine.channels.sip.decisions import AnswerStyle
 from engine.channels.sip.redirector import Arrival, Peer, Redirector, call_sid
 from engine.core.model.records import Kind
+from engine.core.ports.observing import SipProblem
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from tests.channels.sip.messages import ALICE, PROXY, invite
+from tests.silent import SilentMeter
 
 BOB, P2, INTERACTION = "+12125550122", "+14155550101", "KI" + "1" * 32
 REFUSED = Decision(Outcome.REFUSED, Reason.NO_SESSION)
@@ -51,11 +53,39 @@ class FakePlane:
         """Is not asked."""
 
 
+class FakeSipObserver:
+    """Remembers what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+        self.problems: list[SipProblem] = []
+
+    def sip_requested(self, peer: str, method: str) -> None:
+        """Remember a request."""
+        self.told.append((peer, method))
+
+    def sip_repeated(self, peer: str) -> None:
+        """Remember a repetition."""
+        self.told.append((peer, "again"))
+
+    def sip_answered(self, peer: str, status: int) -> None:
+        """Remember an answer."""
+        self.told.append((peer, status))
+
+    def sip_decided(self, seconds: float) -> None:
+        """Remember how long an answer took."""
+        self.told.append(("decided", seconds))
+
+    def sip_dropped(self, problem: SipProblem) -> None:
+        """Remember a problem."""
+        self.problems.append(problem)
+
+
 class Rig:
     """A redirector, one peer, and what went back to it."""
 
     def __init__(self, *, most_waiting: int = 100, account_sid: str | None = None, trust: Trust | None = None) -> None:
-        self.plane = FakePlane()
+        self.plane, self.observer, self.meter = FakePlane(), FakeSipObserver(), SilentMeter()
         self.now = 1_000.0
         self.is_ready = True
         self.sent: list[bytes] = []
@@ -70,6 +100,8 @@ class Rig:
             self.plane,
             answering=Answering(b"k" * 16),
             is_ready=lambda: self.is_ready,
+            observer=self.observer,
+            meter=self.meter,
             monotonic=lambda: self.now,
             deadline_seconds=2.0,
             most_waiting=most_waiting,

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
@@ -13,13 +12,15 @@ import pytest
 
 from engine.channels.sip.answers import Answering
 from engine.channels.sip.decisions import AnswerStyle
-from engine.channels.sip.observing import SipProblem
 from engine.channels.sip.peers import Peers
 from engine.channels.sip.redirector import Peer, Redirector
 from engine.channels.sip.server import SipServer
+from engine.channels.tls import Certificate
+from engine.core.ports.observing import SipProblem
 from tests.certificates import made
 from tests.channels.sip.messages import invite
-from tests.channels.sip.test_redirector import FakePlane
+from tests.channels.sip.test_redirector import FakePlane, FakeSipObserver
+from tests.silent import SilentMeter
 
 pytestmark = pytest.mark.anyio
 
@@ -27,11 +28,11 @@ PATIENCE = 20.0
 STREAMED = invite(b"Content-Length: 0")
 
 
-class Observed:
+class Observed(FakeSipObserver):
     """Keeps what was dropped."""
 
     def __init__(self) -> None:
-        self.problems: list[SipProblem] = []
+        super().__init__()
         self._more = asyncio.Event()
 
     def sip_dropped(self, problem: SipProblem) -> None:
@@ -59,6 +60,8 @@ class Running:
             self.plane,
             answering=Answering(b"k" * 16),
             is_ready=lambda: True,
+            observer=self.observer,
+            meter=SilentMeter(),
             monotonic=monotonic,
             deadline_seconds=2.0,
             most_waiting=1_000,
@@ -78,12 +81,15 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    *networks: str, rate: int = 0, most_connections: int = 10, tls: ssl.SSLContext | None = None
+    *networks: str, rate: int = 0, most_connections: int = 10, certificate: Certificate | None = None
 ) -> AsyncIterator[Running]:
     """Have a server."""
     one = Running(networks or ("127.0.0.0/8",), rate=rate, most_connections=most_connections)
     await one.server.open(
-        datagrams=[one.udp], streams=[one.tcp], tls_streams=[one.tls] if tls is not None else [], tls=tls
+        datagrams=[one.udp],
+        streams=[one.tcp],
+        tls_streams=[one.tls] if certificate is not None else [],
+        certificate=certificate,
     )
     try:
         yield one
@@ -190,9 +196,7 @@ async def test_a_stream_that_cannot_be_framed_is_answered_and_closed() -> None:
 async def test_a_peer_may_come_over_tls(tmp_path: Path) -> None:
     """Whom the certificate names is the peer's to check."""
     pems = made(tmp_path / "pems")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pems.chain, pems.key)
-    async with running(tls=context) as one:
+    async with running(certificate=Certificate(*pems)) as one:
         reader, writer = await asyncio.open_connection(
             *one.tls.getsockname(), ssl=pems.trusting, server_hostname="localhost"
         )
