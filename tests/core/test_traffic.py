@@ -1,5 +1,7 @@
 """The closed set of ways an event can end."""
 
+import msgspec
+
 from engine.core.routing.decide import (
     BUSY,
     CALL_OF_STRANGER,
@@ -9,7 +11,7 @@ from engine.core.routing.decide import (
     STOPPED,
     STORE_DOWN,
 )
-from engine.core.routing.traffic import ENDINGS, Outcome, Reason
+from engine.core.routing.traffic import ENDINGS, Decision, Outcome, Reason
 
 
 def test_every_reason_belongs_to_one_outcome() -> None:
@@ -30,3 +32,11 @@ def test_ready_made_decisions_end_as_the_table_says() -> None:
     decisions = (NOT_IN_POOL, REBUILDING, STORE_DOWN, BUSY, *(ruling.decision for ruling in rulings))
 
     assert [one for one in decisions if one.reason not in ENDINGS[one.outcome]] == []
+
+
+def test_a_decision_between_hosts_says_only_what_it_has() -> None:
+    """So that a field more costs nothing where it is not used."""
+    encoded = msgspec.msgpack.encode(NOT_IN_POOL)
+
+    assert msgspec.msgpack.decode(encoded) == {"outcome": NOT_IN_POOL.outcome, "reason": NOT_IN_POOL.reason}
+    assert msgspec.msgpack.decode(encoded, type=Decision) == NOT_IN_POOL

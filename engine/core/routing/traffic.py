@@ -170,7 +170,7 @@ ENDINGS: dict[Outcome, tuple[Reason, ...]] = {
 """Which reasons an outcome can have; a reason belongs to one outcome only."""
 
 
-class Decision(msgspec.Struct, frozen=True, gc=False):
+class Decision(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What becomes of an event."""
 
     outcome: Outcome
