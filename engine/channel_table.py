@@ -80,6 +80,8 @@ def _sip(settings: Settings) -> Iterator[Channel]:
             deadline_seconds=settings.sip_deadline_seconds,
             most_waiting=settings.most_waiting_events,
             most_connections=settings.max_sip_connections,
+            carriers=_carriers(settings),
+            max_body_bytes=settings.max_inbound_body_bytes,
         ),
     )
 

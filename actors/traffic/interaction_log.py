@@ -401,7 +401,9 @@ def _fits(report: LegReport, interaction: Interaction) -> bool:
     if report.is_outbound:
         leg = interaction.outbound
         return leg.participant_sid is not None and leg.resource_sid in (None, report.resource_sid)
-    return interaction.inbound.participant_sid is not None and interaction.inbound.resource_sid == report.resource_sid
+    leg = interaction.inbound
+    is_named = not report.resource_sid and report.interaction_sid is not None
+    return leg.participant_sid is not None and (is_named or leg.resource_sid == report.resource_sid)
 
 
 def _inbound_key(interaction: Interaction) -> str:

@@ -1,7 +1,7 @@
 """The channels of one engine: bound, served and stopped together."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 
 from engine.channels.base import (
@@ -11,13 +11,37 @@ from engine.channels.base import (
     ChannelContext,
     Gauge,
     HttpEndpoint,
+    Reply,
     SendsMessages,
     Served,
     Spread,
+    Webhook,
 )
 
 ContextFor = Callable[[Channel, str], ChannelContext]
 """Makes the context of a channel that enters by an ingress."""
+
+
+class Endpoints:
+    """Several endpoints on one port, each at its own paths."""
+
+    def __init__(self, endpoints: Sequence[HttpEndpoint]) -> None:
+        """Join them; ValueError where two have one path."""
+        self.paths = {given: path for one in endpoints for given, path in one.paths.items()}
+        """Path of a request to the path that its endpoint knows."""
+        if len(self.paths) != sum(len(one.paths) for one in endpoints):
+            raise ValueError("two channels answer at one path")
+        self.max_body_bytes = max(one.max_body_bytes for one in endpoints)
+        """Largest body of any."""
+        self.meter = endpoints[0].meter
+        """Is told what passes on the port."""
+        self.monotonic = endpoints[0].monotonic
+        """Measures durations."""
+        self._answers = {path: one.answer for one in endpoints for path in one.paths.values()}
+
+    def answer(self, webhook: Webhook, reply: Reply) -> None:
+        """Have one request answered by whose path it has."""
+        self._answers[webhook.path](webhook, reply)
 
 
 class Channels:
@@ -60,12 +84,12 @@ class Channels:
                 self._bound.append((ingress, channel, channel.bind(stack)))
 
     def endpoint(self, context: ContextFor) -> HttpEndpoint | None:
-        """Return what answers webhooks on the shared HTTP port; one channel may have paths there."""
+        """Return what answers webhooks on the shared HTTP port: the endpoints of all channels that have paths there.
+
+        What the port measures of them all counts for the first.
+        """
         made = [one.http(context(one, ingress)) for ingress, one, _ in self._bound if isinstance(one, AnswersWebhooks)]
-        if not made:
-            return None
-        (endpoint,) = made
-        return endpoint
+        return made[0] if len(made) == 1 else Endpoints(made) if made else None
 
     async def serve(self, context: ContextFor) -> None:
         """Take traffic on all from now on."""

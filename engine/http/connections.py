@@ -83,6 +83,7 @@ class InboundProtocol(asyncio.Protocol):
         self.server_state = server_state
         self.loop = _loop or asyncio.get_running_loop()
         self._app_state = app_state
+        self._source = ""
         self._framer = Framer()
         self._paths = self.port.paths
         self._most_body_bytes = self.port.most_body_bytes
@@ -124,6 +125,8 @@ class InboundProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as asyncio's own do
         """Let the connection in if there is room, and start its one timer."""
         self.transport = transport
+        peer = transport.get_extra_info("peername")
+        self._source = peer[0] if isinstance(peer, tuple) else ""
         self.flow = Flow(self)
         self.server_state.connections.add(self)  # type: ignore[arg-type] # all that it asks is shutdown()
         self._used_at = self.loop.time()
@@ -229,7 +232,16 @@ class InboundProtocol(asyncio.Protocol):
             return
         if framer.length > self._most_body_bytes:
             raise Unreadable(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        webhook = Webhook(path, query, framer.signature, framer.content_type, framer.content, framer.is_last)
+        webhook = Webhook(
+            path,
+            query,
+            framer.signature,
+            framer.content_type,
+            framer.content,
+            framer.is_last,
+            framer.headers,
+            self._source,
+        )
         if framer.is_whole:
             self._hand_over(webhook)
             return

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from enum import Enum, auto
@@ -268,6 +269,46 @@ class SipPeer(_AsksBoth):
         return {302: Told.REACH, 404: Told.NOTHING}.get(status, Told.REJECTED)
 
 
+class SwitchPeer(_AsksBoth):
+    """A switch that asks and tells over HTTP, with an account's credentials."""
+
+    def channel(self) -> Channel:
+        """Have no SIP."""
+        return SipChannel("sip", SipChannelSettings())
+
+    def call(self, *, sid: str, secret: str = TOKEN) -> bytes:
+        """Post an object."""
+        return _ask("/carrier/route", secret, {"from": SENDER, "to": PROXY, "sid": sid})
+
+    def text(self, *, sid: str, secret: str = TOKEN) -> bytes:
+        """Post an object."""
+        return _ask(
+            "/carrier/route", secret, {"from": SENDER, "to": PROXY, "sid": sid, "kind": "message", "body": BODY}
+        )
+
+    def leg(self, *, sid: str) -> bytes:
+        """Post an object."""
+        fields = {"sid": sid, "interaction": ROUTED.interaction_sid, "leg": "outbound", "status": "completed"}
+        return _ask("/carrier/status", TOKEN, {**fields, "duration": 61})
+
+    def broken(self) -> bytes:
+        """Lack the number reached."""
+        return _ask("/carrier/route", TOKEN, {"from": SENDER, "sid": "CA1"})
+
+    async def read(self, reader: asyncio.StreamReader) -> bytes:
+        """Read a response."""
+        return await TwimlPeer().read(reader)
+
+    def told(self, answer: bytes) -> Told:
+        """Go by the status, then by the outcome."""
+        status = int(answer.split(maxsplit=2)[1])
+        if status == 503 and b"retry-after" in answer:
+            return Told.AGAIN
+        if status >= 400 and status != 404:
+            return Told.REJECTED
+        return Told.REACH if b'"outcome":"routed"' in answer else Told.NOTHING
+
+
 class Talk:
     """A channel that is served, and a peer of it."""
 
@@ -313,7 +354,7 @@ async def talking(peer: Peer) -> AsyncIterator[Talk]:
             channels.bind(sockets, is_ours=lambda _: True)
             endpoint = channels.endpoint(lambda *_: context)
             await channels.serve(lambda *_: context)
-            if endpoint is None:
+            if channels.addresses:
                 (address,) = channels.addresses.values()
                 port = ListenAddress.parse(address).port
             else:
@@ -366,3 +407,13 @@ def _invite(sid: str, to: str) -> bytes:
         "Content-Length: 0",
     )
     return "\r\n".join((*lines, "", "")).encode()
+
+
+def _ask(path: str, secret: str, fields: dict[str, str | int]) -> bytes:
+    body = msgspec.json.encode(fields)
+    credentials = b64encode(f"{ACCOUNT}:{secret}".encode()).decode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: masks.example.com\r\nContent-Type: application/json\r\n"
+        f"Authorization: Basic {credentials}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body

@@ -92,7 +92,7 @@ class Offered:
         directory = HostDirectory(1, 0, (HostAddress("host-0", ""),))
         return ChannelContext(
             traffic=self.plane,
-            authenticate=_authenticate,
+            authenticate=authenticate,
             observer=self.observer,
             meter=self.meter,
             notes=self.notes,
@@ -105,6 +105,6 @@ class Offered:
         )
 
 
-def _authenticate(key: str, secret: str) -> Account | None:
+def authenticate(key: str, secret: str) -> Account | None:
     is_good = (key, secret) == (ACCOUNT, TOKEN)
     return Account(sid=ACCOUNT, auth_token=TOKEN, friendly_name="") if is_good else None

@@ -8,12 +8,24 @@ import pytest
 from engine.core.model.errors import Code
 from engine.core.model.records import Kind
 from engine.core.routing.traffic import ENDINGS, Decision, InboundEvent, Outcome, Reason, ReportOutcome
-from tests.channels.contract import BODY, FeedPeer, Peer, SipPeer, Talk, Told, ToyPeer, TwimlPeer, questions, talking
+from tests.channels.contract import (
+    BODY,
+    FeedPeer,
+    Peer,
+    SipPeer,
+    SwitchPeer,
+    Talk,
+    Told,
+    ToyPeer,
+    TwimlPeer,
+    questions,
+    talking,
+)
 from tests.http.rig import PROXY, ROUTED, SENDER, until
 
 pytestmark = pytest.mark.anyio
 
-PEERS = (TwimlPeer(), FeedPeer(), ToyPeer(), SipPeer())
+PEERS = (TwimlPeer(), FeedPeer(), ToyPeer(), SipPeer(), SwitchPeer())
 REPORTERS = tuple(peer for peer in PEERS if peer.reports_legs)
 SESSION = "KC" + "7" * 32
 SECRETS = (SENDER, PROXY, ROUTED.to, ROUTED.caller_id, SESSION)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import msgspec
 
-from engine.channels.base import Bound, ChannelContext, Served, Spread, Unserved
+from engine.channels.base import Bound, ChannelContext, HttpEndpoint, Served, Spread, Unserved
+from engine.channels.carriers import Carriers
 from engine.channels.sip.answers import Answering
 from engine.channels.sip.peers import Peers
 from engine.channels.sip.redirector import Redirector
 from engine.channels.sip.server import SipServer
 from engine.channels.sip.settings import SipPeerSettings
+from engine.channels.sip.switch_http import SwitchEndpoint
 from engine.channels.sockets import ListenAddress, bind_sip, bind_tcp, reached_at
 from engine.channels.tls import Certificate
 
@@ -38,6 +40,10 @@ class SipChannelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """INVITEs that may wait at a time."""
     most_connections: int = 1_000
     """Connections of peers at a time."""
+    carriers: Carriers = {}
+    """The operator's carriers: they ask and tell over HTTP for every account."""
+    max_body_bytes: int = 65_536
+    """Largest question or report over HTTP."""
 
 
 class SipChannel:
@@ -74,6 +80,20 @@ class SipChannel:
             for one in bind_sip(settings.listen, option="--sip-listen"):
                 bound.plain.append(stack.enter_context(closing(one)))
         return bound
+
+    def http(self, context: ChannelContext) -> HttpEndpoint:
+        """Make what switches ask and tell over HTTP; with credentials also without any peer."""
+        return SwitchEndpoint(
+            context.traffic,
+            peers=self._peers,
+            carriers=self._settings.carriers,
+            authenticate=context.authenticate,
+            observer=context.observer,
+            meter=context.meter,
+            monotonic=context.monotonic,
+            public_url=context.public_url,
+            max_body_bytes=self._settings.max_body_bytes,
+        )
 
 
 class _BoundSip:

@@ -5,6 +5,7 @@ Told of each whole message and of the time; sockets are its listeners' affair. S
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Final
@@ -307,8 +308,8 @@ class _Waiting:
 
 
 def call_sid(call_id: bytes) -> str:
-    """Return the SID of a call: its Call-ID, or where that is too long a hash of it."""
-    if len(call_id) <= _LONGEST_SID:
+    """Return the SID of a call: its Call-ID, or where that is too long, or more than printable ASCII, a hash of it."""
+    if len(call_id) <= _LONGEST_SID and _IS_PRINTABLE(call_id):
         return call_id.decode("ascii")
     return f"h-{hashlib.sha256(call_id).hexdigest()[:40]}"
 
@@ -339,6 +340,7 @@ _METHODS: Final = {one: one.decode() for one in (*_TAKEN, *_OF_TRANSACTIONS, *_W
 _DROPPED: Final = {Dropped.RESPONSE: SipProblem.RESPONSE, Dropped.NO_VIA: SipProblem.NO_SIP}
 _MOST_PINGING: Final = 1_024
 _LONGEST_SID = 64
+_IS_PRINTABLE = re.compile(rb"[!-~]+").fullmatch
 _TRYING = SipAnswer(100)
 _DONE = SipAnswer(200)
 _ALIVE = SipAnswer(200, (ALLOW, "Accept: application/sdp", "Supported:"))

@@ -79,7 +79,7 @@ class LegReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     is_outbound: bool
     """Which leg."""
     resource_sid: str
-    """CA… / SM… of the leg reported; empty when the carrier refused to make one."""
+    """CA… / SM… of the leg reported; empty when the carrier refused to make one, or where the interaction is enough."""
     status: LegStatus
     """Its state."""
     proxy: Address | None = None

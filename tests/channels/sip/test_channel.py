@@ -1,12 +1,14 @@
 """SIP of a running engine: a switch asks, the real decision answers, and a stop is told."""
 
 import asyncio
+import json
 import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from engine.channels.sip.settings import SipPeerSettings
@@ -273,3 +275,55 @@ async def test_without_a_peer_nothing_listens(tmp_path: Path) -> None:
     """Whatever address the settings give."""
     async with opened(settings(tmp_path, sip_listen=HERE)) as shop:
         assert "sip" not in shop.engine.channels.addresses
+
+
+async def report(shop: Shop, **fields: object) -> int:
+    """Tell over HTTP what became of a call, as a peer by its address."""
+    async with httpx.AsyncClient(base_url=shop.engine.address) as switch:
+        return (await switch.post("/carrier/status", json=fields)).status_code
+
+
+@pytest.mark.parametrize(
+    ("told", "inbound", "outbound", "seconds"),
+    [
+        ([{"status": "in-progress"}, {"status": "completed", "duration": 61}], "completed", "completed", 61),
+        ([{"status": "failed", "code": "486"}], "busy", "busy", None),
+        ([{"status": "failed", "code": 487}], "canceled", "canceled", None),
+        ([{"status": "NOANSWER", "duration": ""}], "no-answer", "no-answer", None),
+        ([{"status": "failed", "cause": 34}], "failed", "failed", None),
+    ],
+)
+async def test_the_end_of_a_call_is_told_over_http(  # noqa: PLR0917 - a row
+    tmp_path: Path, told: list[dict[str, object]], inbound: str, outbound: str, seconds: int | None
+) -> None:
+    """Told again it changes nothing; the Call-ID may be another one by then."""
+    chosen = settings(tmp_path, sip_listen=HERE, sip_peers=(SWITCH,))
+    async with opened(chosen) as shop, switch_of(shop) as switch:
+        routed = await switch.ask(request("INVITE", shop.proxies[ALICE]))
+        interaction = header(routed, "X-Maskline-Interaction")
+        before = await shop.metric("maskline_open_calls")
+
+        statuses = [await report(shop, sid="DLGCH_x", interaction=interaction, **one) for one in told * 2]
+        nobodys = await report(shop, sid="x", interaction="KI" + "0" * 32, status="completed")
+
+        (call,) = await kept(shop)
+        after = await shop.metric("maskline_open_calls")
+
+    assert (set(statuses), nobodys) == ({204}, 404)
+    assert (call["inbound_resource_status"], call["outbound_resource_status"]) == (inbound, outbound)
+    assert json.loads(call["data"] or "{}").get("duration") == (None if seconds is None else str(seconds))
+    assert (before, after) == (1, 0)
+
+
+async def test_a_question_over_http_is_the_same_call_as_the_invite(tmp_path: Path) -> None:
+    """One interaction, whichever way it was asked."""
+    chosen = settings(tmp_path, sip_listen=HERE, sip_peers=(SWITCH,))
+    async with opened(chosen) as shop, switch_of(shop) as switch:
+        routed = await switch.ask(request("INVITE", shop.proxies[ALICE]))
+        async with httpx.AsyncClient(base_url=shop.engine.address) as asker:
+            form = {"from": ALICE, "to": shop.proxies[ALICE], "sid": "call-1"}
+            line = (await asker.post("/carrier/route", data=form)).text
+        recorded = await kept(shop)
+
+    assert line == f"routed|{BOB}|{shop.proxies[BOB]}|{header(routed, 'X-Maskline-Interaction')}"
+    assert len(recorded) == 1
