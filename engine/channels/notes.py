@@ -1,5 +1,7 @@
 """The notes of a channel in the store of its host; implements the port `Notes`."""
 
+from collections.abc import Sequence
+
 from engine.core.model.changes import NoteDropped, NoteKept
 from engine.core.ports.notes import NoteDone, NoteStore
 from engine.core.ports.operations import Clock
@@ -18,6 +20,12 @@ class StoredNotes:
         """Read what is kept and has not expired; what is not committed yet does not show."""
         note = self._store.note(self._channel, key)
         return None if note is None or note.until <= self._clock() else note.value
+
+    def latest(self, prefix: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
+        """Read keys and values of what is kept under keys that begin so, the last by key first."""
+        now = self._clock()
+        found = self._store.latest_notes(self._channel, prefix, limit)
+        return [(key, note.value) for key, note in found if note.until > now]
 
     def put(self, key: bytes, value: bytes, until: float, done: NoteDone, *, account_sid: str | None = None) -> None:
         """Keep a value until a time; `done` is called once it is committed."""

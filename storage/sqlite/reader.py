@@ -215,6 +215,18 @@ class Reader:
         rows = self._all("SELECT value, until FROM channel_notes WHERE channel = ? AND key = ?", channel, key)
         return Note(*rows[0]) if rows else None
 
+    def latest_notes(self, channel: str, prefix: bytes, limit: int) -> list[tuple[bytes, Note]]:
+        """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
+        rows = self._all(
+            "SELECT key, value, until FROM channel_notes WHERE channel = ? AND key >= ? AND key < ?"
+            " ORDER BY key DESC LIMIT ?",
+            channel,
+            prefix,
+            prefix + b"\xff" * 8,
+            limit,
+        )
+        return [(key, Note(value, until)) for key, value, until in rows]
+
     def oldest_note(self) -> float | None:
         """Tell when the first note expires."""
         ((at,),) = self._all("SELECT min(until) FROM channel_notes")

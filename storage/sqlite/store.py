@@ -269,6 +269,10 @@ class SqliteStore:
         """Read what a channel keeps under a key, expired or not."""
         return self._points.note(channel, key)
 
+    def latest_notes(self, channel: str, prefix: bytes, limit: int) -> list[tuple[bytes, Note]]:
+        """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
+        return self._points.latest_notes(channel, prefix, limit)
+
     async def oldest_note(self) -> float | None:
         """Tell when the first note expires."""
         return await self._on_page_thread(self._pages.oldest_note)

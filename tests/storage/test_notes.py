@@ -54,6 +54,21 @@ async def test_a_note_shows_from_its_commit_on(store: SqliteStore) -> None:
     assert await committed == b"a"
 
 
+async def test_notes_are_found_by_how_their_keys_begin_the_last_first(store: SqliteStore) -> None:
+    """Those of this channel, that have not expired, and no more than are asked for."""
+    now = Now()
+    notes, others = notes_of(store, now), notes_of(store, now, "other")
+    landed = asyncio.get_running_loop().create_future()
+    for name in (b"a/1", b"a/2", b"a/\xff\xff", b"b/1"):
+        notes.put(name, name, START + 60, lambda _: None)
+    notes.put(b"a/3", b"", START - 1, lambda _: None)
+    others.put(b"a/9", b"", START + 60, landed.set_result)
+    await landed
+
+    assert notes.latest(b"a/", 3)[1:] == [(b"a/2", b"a/2")]
+    assert [found for found, _ in notes.latest(b"a/", 9)] == [b"a/\xff\xff", b"a/2", b"a/1"]
+
+
 async def test_a_note_is_one_channels_and_the_last_one_stands(store: SqliteStore) -> None:
     """Another channel's key is another key."""
     now = Now()

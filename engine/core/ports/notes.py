@@ -29,12 +29,18 @@ class NoteStore(Protocol):
     def note(self, channel: str, key: bytes) -> Note | None:
         """Read a committed note, expired or not."""
 
+    def latest_notes(self, channel: str, prefix: bytes, limit: int) -> Sequence[tuple[bytes, Note]]:
+        """Read the committed notes whose keys begin so, the last by key first, expired or not."""
+
 
 class Notes(Protocol):
     """The notes of one channel on one host, durable, by key; no other channel sees them."""
 
     def get(self, key: bytes) -> bytes | None:
         """Read what is kept and has not expired; what is not committed yet does not show."""
+
+    def latest(self, prefix: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
+        """Read keys and values of what is kept under keys that begin so, the last by key first; for a start."""
 
     def put(self, key: bytes, value: bytes, until: float, done: NoteDone, *, account_sid: str | None = None) -> None:
         """Keep a value until a time, UTC epoch seconds, in place of what is there.

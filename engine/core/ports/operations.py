@@ -211,6 +211,9 @@ class Store(Protocol):
     def note(self, channel: str, key: bytes) -> Note | None:
         """Read a committed note of a channel, expired or not."""
 
+    def latest_notes(self, channel: str, prefix: bytes, limit: int) -> Sequence[tuple[bytes, Note]]:
+        """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
+
     async def oldest_note(self) -> float | None:
         """Tell when the first note expires."""
 
