@@ -7,11 +7,13 @@ import msgspec
 
 from engine.channels.base import Channel
 from engine.channels.carriers import Carrier, Carriers
+from engine.channels.clients import RouteTable
 from engine.channels.feed.channel import FeedChannel, FeedChannelSettings
 from engine.channels.feed.connection import FeedSettings
 from engine.channels.file.channel import FileChannel
 from engine.channels.served import Channels
 from engine.channels.sip.channel import SipChannel, SipChannelSettings
+from engine.channels.smpp.channel import SmppClientChannel, SmppListenSettings, SmppServerChannel
 from engine.channels.twiml.channel import TwimlChannel
 from engine.channels.twiml.sender import MessagesApiChannel
 from engine.channels.twiml.webhooks import WebhookSettings
@@ -98,6 +100,23 @@ def _files(settings: Settings) -> Iterator[Channel]:
             yield FileChannel(one.name, Path(one.path))
 
 
+def _smpp(settings: Settings) -> Iterator[Channel]:
+    routes = RouteTable(settings.carrier_routes)
+    sends_from = lambda proxy: routes.sender_for(proxy) is not None  # noqa: E731 - a name for two uses
+    listening = SmppListenSettings(
+        listen=settings.smpp_listen,
+        tls_listen=settings.smpp_tls_listen,
+        certificate=settings.smpp_tls_certificate,
+        key=settings.smpp_tls_key,
+        most_connections=settings.max_smpp_connections,
+    )
+    bound = [peer for peer in settings.smpp_peers if not peer.is_esme]
+    yield SmppServerChannel(listening, bound, sends_from=sends_from)
+    for peer in settings.smpp_peers:
+        if peer.is_esme:
+            yield SmppClientChannel(peer, sends_from=sends_from)
+
+
 def _carriers(settings: Settings) -> Carriers:
     return {
         one.account_sid: Carrier(
@@ -112,6 +131,7 @@ CHANNELS = (
     Row("twiml", Ingress.HTTP, _webhooks),
     Row("feed", Ingress.FEED, _feed),
     Row("sip", Ingress.SIP, _sip),
+    Row("smpp", Ingress.SMPP, _smpp),
     Row("messages-api", "", _messages_apis),
     Row("file", "", _files),
 )

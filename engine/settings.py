@@ -18,10 +18,13 @@ import msgspec
 
 from engine.carrier_tables import TWIML, CarrierTable, carrier_of, is_start_of_number, rendered, with_secrets
 from engine.channels.sip.settings import SipPeerSettings, SipPeerTables, rendered_sip_peer, sip_peers_of
+from engine.channels.smpp.peers import SmppPeer
 from engine.channels.sockets import ListenAddress
 from engine.core.model.errors import MasklineError
 from engine.formats.urls import check_url
 from engine.outbound.settings import TRIES, CarrierSettings
+from engine.smpp_tables import PeerTable, peers_of, with_password
+from engine.smpp_tables import rendered as rendered_peer
 
 VARIABLE_PREFIX = "MASKLINE_"
 """Start of every environment variable that is ours."""
@@ -87,6 +90,8 @@ Networks = tuple[str, ...]
 """Networks as `10.0.0.0/8`; in text separated by commas."""
 Carriers = tuple[CarrierSettings, ...]
 """The tables `[carriers.NAME]` of the file."""
+SmppPeers = tuple[SmppPeer, ...]
+"""The tables `[smpp_peers.NAME]` of the file."""
 CarrierRoutes = dict[str, str]
 """The table `[carrier_routes]` of the file."""
 SipPeers = tuple[SipPeerSettings, ...]
@@ -133,6 +138,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that an INVITE may wait for its decision, hooks included; past them the switch asks elsewhere (503)."""
     max_sip_connections: Positive = 1000
     """Connections of SIP peers at a time, over TCP and TLS; one more is closed."""
+    smpp_listen: MaybeAddress = None
+    """host:port where the peers of role smsc bind to us; empty = nowhere, port 0 picks a free one."""
+    smpp_tls_listen: MaybeAddress = None
+    """The same over TLS from the first octet, with smpp_tls_certificate and smpp_tls_key."""
+    smpp_tls_certificate: str = ""
+    """PEM file of the certificate chain of smpp_tls_listen; read again when it changes."""
+    smpp_tls_key: str = ""
+    """PEM file of the key of that certificate."""
+    max_smpp_connections: Positive = 1000
+    """Connections of smpp_listen and smpp_tls_listen at a time, bound or not; more are closed."""
     max_http_connections: Positive = 4000
     """Connections of listen at a time; one more is answered 503 and closed. Those of operations_listen count apart."""
     operations_listen: MaybeAddress = None
@@ -219,13 +234,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """debug, info, warning or error."""
     carriers: Carriers = ()
     """Whose webhooks are taken, and who sends messages for us; a table [carriers.NAME] each (docs/connect.md)."""
+    smpp_peers: SmppPeers = ()
+    """Who speaks SMPP with us, for messages in and out; a table [smpp_peers.NAME] each (docs/smpp.md)."""
     carrier_routes: CarrierRoutes = {}
     """Who sends from which proxy number, longest prefix first; "*" = all others, "twiml" = the webhook's answer."""
     sip_peers: SipPeers = ()
     """Which switches may ask over SIP; a table [sip_peers.NAME] each (docs/sip.md). Without any, nothing listens."""
 
 
-FILE_ONLY = ("carriers", "carrier_routes", "sip_peers")
+FILE_ONLY = ("carriers", "carrier_routes", "sip_peers", "smpp_peers")
 """Settings that are tables, and so have no flag and no variable."""
 
 
@@ -281,6 +298,7 @@ def load_settings(
     _check_public_url(settings.public_url, origins["public_url"])
     _check_certificate(settings, origins, "feed_tls")
     _check_sip(settings, origins)
+    _check_smpp(settings, origins)
     if settings.runtime is Runtime.EMBEDDED and settings.hosts > 1:
         raise SettingsError(f"bad value for setting 'hosts' ({origins['hosts']}): more than one needs --runtime ray")
     return LoadedSettings(settings, origins, links)
@@ -293,12 +311,14 @@ def service_links(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 def with_carrier_secrets(loaded: LoadedSettings, environ: Mapping[str, str]) -> Settings:
     """Return the settings with the secrets of carriers that are kept in files and variables; raises SettingsError."""
-    settings = loaded.settings
+    settings, key = loaded.settings, "carriers"
     try:
         carriers = tuple(with_secrets(carrier, environ) for carrier in settings.carriers)
+        key = "smpp_peers"
+        peers = tuple(with_password(peer, environ) for peer in settings.smpp_peers)
     except ValueError as problem:
-        raise SettingsError(f"bad value for setting 'carriers' ({loaded.origins['carriers']}): {problem}") from problem
-    return msgspec.structs.replace(settings, carriers=carriers)
+        raise SettingsError(f"bad value for setting {key!r} ({loaded.origins[key]}): {problem}") from problem
+    return msgspec.structs.replace(settings, carriers=carriers, smpp_peers=peers)
 
 
 def render_settings(loaded: LoadedSettings) -> str:
@@ -323,16 +343,21 @@ def _rendered(key: str, value: object) -> Iterator[str]:
         case dict():
             yield f"[{key}]"
             yield from (f"{_quoted(name)} = {_quoted(target)}" for name, target in value.items())
-        case tuple() if key == "carriers":
-            for carrier in value:
-                yield from rendered(carrier, _quoted)
-        case tuple() if key == "sip_peers":
-            for peer in value:
-                yield from rendered_sip_peer(peer, _quoted)
+        case tuple() if key in _TABLES:
+            for table in value:
+                yield from _TABLES[key](table, _quoted)
         case tuple() if not isinstance(value, ListenAddress):
             yield f"{key} = {json.dumps(value)}"
         case _:
             yield f"{key} = {_quoted(str(value))}"
+
+
+_TABLES: dict[str, Callable[[Any, Callable[[str], str]], Iterator[str]]] = {
+    "carriers": rendered,
+    "sip_peers": rendered_sip_peer,
+    "smpp_peers": rendered_peer,
+}
+"""How the settings that are tables are written."""
 
 
 def _quoted(text: str) -> str:
@@ -397,6 +422,10 @@ def _carriers(raw: _Given) -> Carriers:
     return carriers
 
 
+def _smpp_peers(raw: _Given) -> SmppPeers:
+    return peers_of(_table(raw, dict[str, PeerTable]))
+
+
 def _carrier_routes(raw: _Given) -> CarrierRoutes:
     routes = _table(raw, CarrierRoutes)
     for prefix in routes:
@@ -406,7 +435,7 @@ def _carrier_routes(raw: _Given) -> CarrierRoutes:
 
 
 def _check_routes(settings: Settings, origin: str) -> None:
-    known = {TWIML, *(carrier.name for carrier in settings.carriers)}
+    known = {TWIML, *(one.name for one in settings.carriers), *(peer.name for peer in settings.smpp_peers)}
     only_receives = {one.name for one in settings.carriers if not one.url and not one.path}
     for prefix, name in settings.carrier_routes.items():
         where = f"bad value for setting 'carrier_routes' ({origin}): {prefix!r} names the carrier {name!r}"
@@ -446,6 +475,24 @@ def _check_sip(settings: Settings, origins: dict[str, str]) -> None:
         raise SettingsError(f"bad value for setting {problem[0]!r} ({origins[problem[0]]}): {problem[1]}")
 
 
+def _check_smpp(settings: Settings, origins: dict[str, str]) -> None:
+    def complain(key: str, problem: str) -> SettingsError:
+        return SettingsError(f"bad value for setting '{key}' ({origins[key]}): {problem}")
+
+    _check_certificate(settings, origins, "smpp_tls")
+    if settings.smpp_tls_listen is not None and not settings.smpp_tls_certificate:
+        raise complain("smpp_tls_listen", "smpp_tls_certificate is needed with it")
+    if settings.smpp_peers and settings.hosts > 1:
+        raise complain("smpp_peers", "SMPP is not served by several hosts yet")
+    is_listening = settings.smpp_listen is not None or settings.smpp_tls_listen is not None
+    for peer in settings.smpp_peers:
+        if any(carrier.name == peer.name for carrier in settings.carriers):
+            raise complain("smpp_peers", f"smpp_peers.{peer.name} has the name of a carrier")
+        if not peer.is_esme and (settings.smpp_tls_listen is None if peer.tls else not is_listening):
+            where = "smpp_tls_listen" if peer.tls else "smpp_listen"
+            raise complain("smpp_peers", f"smpp_peers.{peer.name} binds to us, but {where} is empty")
+
+
 def _table(raw: _Given, wanted: type[Table]) -> Table:
     if raw.is_text:
         raise ValueError("it is a table, and can only stand in the file")
@@ -459,6 +506,7 @@ _PARSERS: dict[Any, Callable[[_Given], object]] = {
     MaybeAddress: _maybe_address,
     Networks: _networks,
     Carriers: _carriers,
+    SmppPeers: _smpp_peers,
     CarrierRoutes: _carrier_routes,
     SipPeers: lambda raw: sip_peers_of(_table(raw, SipPeerTables)),
 }

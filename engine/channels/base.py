@@ -15,7 +15,7 @@ import msgspec
 from engine.core.model.hosts import HostDirectory
 from engine.core.model.records import Account, Address, LegStatus
 from engine.core.ports.notes import Notes
-from engine.core.ports.observing import FeedObserver, Observer, SipObserver, TrafficMeter
+from engine.core.ports.observing import FeedObserver, Observer, SipObserver, SmppObserver, TrafficMeter
 from engine.core.ports.operations import Clock, FeedPlane
 from engine.outbound.client import Client
 from engine.outbound.delivery import Delivery
@@ -30,7 +30,7 @@ class Spread(Enum):
     """The one that its name places it on: what it connects to allows no second one."""
 
 
-class ChannelObserver(Observer, FeedObserver, SipObserver, Protocol):
+class ChannelObserver(Observer, FeedObserver, SipObserver, SmppObserver, Protocol):
     """Where channels tell what is countable."""
 
 
@@ -235,6 +235,15 @@ class SendsMessages(Protocol):
 
     async def send(self, message: OutMessage) -> Sent:
         """Try once; never raises for what the peer does."""
+
+
+@runtime_checkable
+class HasSenders(Protocol):
+    """A channel of several peers, through each of which messages leave."""
+
+    @property
+    def senders(self) -> Mapping[str, SendsMessages]:
+        """What sends, by the name that routes have for it."""
 
 
 @runtime_checkable

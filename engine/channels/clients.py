@@ -31,15 +31,11 @@ class CarrierMisconfigured(MasklineError):  # noqa: N818 - names a state, as Sto
     """A carrier or route cannot be used; the message names it."""
 
 
-class CarrierRoutes:
-    """Longest prefix of a proxy number to carrier; implements the port `Carriers`."""
+class RouteTable:
+    """Longest prefix of a proxy number to the name of who sends from it."""
 
-    def __init__(self, senders: Mapping[str, SendsMessages], routes: Mapping[str, str]) -> None:
-        """Take routes such as `{"+1415": "main", "*": "twiml"}` to senders by name; raises CarrierMisconfigured."""
-        for prefix, name in routes.items():
-            if name != TWIML and name not in senders:
-                raise CarrierMisconfigured(f"route {prefix!r} names carrier {name!r}, which is not configured to send")
-        self._end_calls = {name for name, sender in senders.items() if isinstance(sender, EndsCalls)}
+    def __init__(self, routes: Mapping[str, str]) -> None:
+        """Take routes such as `{"+1415": "main", "*": "twiml"}`."""
         self._default = routes.get(ANY_NUMBER, TWIML)
         prefixes = sorted((prefix for prefix in routes if prefix != ANY_NUMBER), key=len, reverse=True)
         self._routes = [(prefix, routes[prefix]) for prefix in prefixes]
@@ -48,6 +44,18 @@ class CarrierRoutes:
         """Return the carrier that sends messages from a number, None = the inbound webhook's answer does."""
         name = next((name for prefix, name in self._routes if proxy.startswith(prefix)), self._default)
         return None if name == TWIML else name
+
+
+class CarrierRoutes(RouteTable):
+    """Routes to carriers that are there; implements the port `Carriers`."""
+
+    def __init__(self, senders: Mapping[str, SendsMessages], routes: Mapping[str, str]) -> None:
+        """Take routes to senders by name; raises CarrierMisconfigured."""
+        super().__init__(routes)
+        for prefix, name in routes.items():
+            if name != TWIML and name not in senders:
+                raise CarrierMisconfigured(f"route {prefix!r} names carrier {name!r}, which is not configured to send")
+        self._end_calls = {name for name, sender in senders.items() if isinstance(sender, EndsCalls)}
 
     def caller_for(self, proxy: Address) -> str | None:
         """Return the carrier that can end running calls of a number, None = there is none."""

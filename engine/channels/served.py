@@ -10,6 +10,7 @@ from engine.channels.base import (
     Channel,
     ChannelContext,
     Gauge,
+    HasSenders,
     HttpEndpoint,
     Reply,
     SendsMessages,
@@ -61,7 +62,13 @@ class Channels:
     @property
     def senders(self) -> Mapping[str, SendsMessages]:
         """Those through which messages leave, by name, on whichever host they run."""
-        return {channel.name: channel for _, channel in self._channels if isinstance(channel, SendsMessages)}
+        found: dict[str, SendsMessages] = {}
+        for _, channel in self._channels:
+            if isinstance(channel, SendsMessages):
+                found[channel.name] = channel
+            elif isinstance(channel, HasSenders):
+                found |= channel.senders
+        return found
 
     @property
     def addresses(self) -> Mapping[str, str]:
@@ -70,8 +77,12 @@ class Channels:
 
     @property
     def gauges(self) -> tuple[Gauge, ...]:
-        """What metrics show of those that are served."""
-        return tuple(gauge for served in self._served for gauge in served.gauges)
+        """What metrics show of those that are served; what several channels of a protocol show is added up."""
+        by_name: dict[str, list[Gauge]] = {}
+        for served in self._served:
+            for gauge in served.gauges:
+                by_name.setdefault(gauge.name, []).append(gauge)
+        return tuple(map(_sum, by_name.values()))
 
     def bind(self, stack: ExitStack, *, is_ours: Callable[[str], bool]) -> None:
         """Bind the sockets of all that run here; one that runs on one host does where its name `is_ours`.
@@ -101,3 +112,8 @@ class Channels:
         for served in self._served:
             served.stop_accepting()
         await asyncio.gather(*(served.stop(grace_seconds) for served in self._served))
+
+
+def _sum(gauges: list[Gauge]) -> Gauge:
+    first = gauges[0]
+    return Gauge(first.name, first.meaning, lambda: sum(gauge.read() for gauge in gauges)) if gauges[1:] else first

@@ -23,6 +23,7 @@ from engine.core.ports.observing import (
     Rejection,
     SessionOperation,
     SipProblem,
+    SmppCount,
 )
 from engine.core.routing.route_cache import IS_COMPILED
 from engine.core.routing.traffic import ENDINGS, ReportOutcome
@@ -107,6 +108,7 @@ class Telemetry:
             "feed_problems", "Frames, events and connections of the feed refused", "problem", zip(FeedProblem)
         )
         self._count_sip()
+        self._smpp = self._tally("smpp_events", "What happened with SMPP peers", "event", zip(SmppCount))
         self._forwarded = self._tally(
             "forwarded_events", "Events handed to the host that owns their number", "end", [("answered",), ("failed",)]
         )
@@ -215,6 +217,10 @@ class Telemetry:
     def delivered(self, kind: OutboxKind, end: DeliveryEnd) -> None:
         """Count a try to deliver an entry."""
         self._deliveries.counts[kind, end] += 1
+
+    def smpp(self, count: SmppCount) -> None:
+        """Count it."""
+        self._smpp.counts[(count,)] += 1
 
     def feed_refused(self, problem: FeedProblem) -> None:
         """Count a frame, event or connection of the feed that was refused."""

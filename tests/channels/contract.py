@@ -17,6 +17,21 @@ from engine.channels.feed.channel import FeedChannel, FeedChannelSettings
 from engine.channels.served import Channels
 from engine.channels.sip.channel import SipChannel, SipChannelSettings
 from engine.channels.sip.settings import SipPeerSettings
+from engine.channels.smpp.channel import SmppListenSettings, SmppServerChannel
+from engine.channels.smpp.pdu import (
+    Bind,
+    Command,
+    ShortMessage,
+    SmeAddress,
+    Status,
+    Tag,
+    frame,
+    write_bind,
+    write_message,
+)
+from engine.channels.smpp.peers import SmppPeer
+from engine.channels.smpp.redeliveries import digest_of, sid_for
+from engine.channels.smpp.session import Role
 from engine.channels.sockets import ListenAddress, bind_tcp, reached_at
 from engine.channels.twiml.channel import TwimlChannel
 from engine.channels.twiml.webhooks import WebhookSettings
@@ -188,6 +203,61 @@ class FeedPeer(_AsksBoth):
 
     async def _frame(self, reader: asyncio.StreamReader) -> bytes:
         return await reader.readexactly(int.from_bytes(await reader.readexactly(4)))
+
+
+class SmppPeerOfUs:
+    """An aggregator that binds to us and sends messages, each with an id of its own."""
+
+    asks = frozenset({Kind.MESSAGE})
+    is_told_whom = False
+    reports_legs = False
+    stranger_at = HERE
+
+    def channel(self) -> Channel:
+        """Let one peer bind."""
+        peer = SmppPeer(
+            name="them", role=Role.SMSC, system_id=ACCOUNT[:15], password=TOKEN, id_tlv=Tag.USER_MESSAGE_REFERENCE
+        )
+        return SmppServerChannel(SmppListenSettings(listen=ANYWHERE), [peer], sends_from=lambda _: True)
+
+    def call(self, *, sid: str, secret: str = TOKEN) -> bytes:
+        """Know no calls."""
+        raise NotImplementedError
+
+    def text(self, *, sid: str, secret: str = TOKEN) -> bytes:
+        """Bind, then send."""
+        return self._bind(secret) + frame(Command.SUBMIT_SM, 2, write_message(_short_message(sid)))
+
+    def leg(self, *, sid: str) -> bytes:
+        """Know legs by receipts alone."""
+        raise NotImplementedError
+
+    def broken(self) -> bytes:
+        """Lack the number reached."""
+        return self._bind(TOKEN) + frame(Command.SUBMIT_SM, 2, b"\0\1\1" + SENDER[1:].encode() + b"\0")
+
+    def named(self, sid: str) -> str:
+        """Name events by what the peer says."""
+        message = _short_message(sid)
+        return sid_for(digest_of(message), "them", message.optional[Tag.USER_MESSAGE_REFERENCE])
+
+    async def read(self, reader: asyncio.StreamReader) -> bytes:
+        """Read the response to the message, or to a bind that was refused."""
+        first = await self._pdu(reader)
+        return first if first[8:12] != b"\0\0\0\0" else await self._pdu(reader)
+
+    def told(self, answer: bytes) -> Told:
+        """Go by the status."""
+        status = int.from_bytes(answer[8:12])
+        return {Status.OK: Told.NOTHING, Status.THROTTLED: Told.AGAIN}.get(Status(status), Told.REJECTED)
+
+    def _bind(self, secret: str) -> bytes:
+        bind = write_bind(Bind(system_id=ACCOUNT[:15], password=secret))
+        return frame(Command.BIND_TRANSCEIVER, 1, bind)
+
+    async def _pdu(self, reader: asyncio.StreamReader) -> bytes:
+        head = await reader.readexactly(4)
+        return head + await reader.readexactly(int.from_bytes(head) - 4)
 
 
 class ToyPeer(_AsksBoth):
@@ -372,6 +442,15 @@ async def talking(peer: Peer) -> AsyncIterator[Talk]:
                 yield Talk(peer, offered, port=port, stop=stop)
             finally:
                 await stop()
+
+
+def _short_message(sid: str) -> ShortMessage:
+    return ShortMessage(
+        source=SmeAddress(1, 1, SENDER[1:]),
+        destination=SmeAddress(1, 1, PROXY[1:]),
+        octets=BODY.encode("ascii"),
+        optional={Tag.USER_MESSAGE_REFERENCE: sid.encode("ascii")},
+    )
 
 
 def _post(path: str, secret: str, **fields: str) -> bytes:

@@ -1,12 +1,13 @@
 """What an engine offers a channel, as far as a test decides it."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from engine.channels.base import ChannelContext
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.records import Account
 from engine.core.ports.notes import NoteDone
-from engine.core.ports.observing import FeedProblem
+from engine.core.ports.observing import FeedProblem, SmppCount
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, Question
@@ -49,10 +50,15 @@ class ChannelObserver(FakeObserver, SilentSipObserver):
     def __init__(self) -> None:
         super().__init__()
         self.refused: list[FeedProblem] = []
+        self.smpp_counts: Counter[SmppCount] = Counter()
 
     def feed_refused(self, problem: FeedProblem) -> None:
         """Remember a problem."""
         self.refused.append(problem)
+
+    def smpp(self, count: SmppCount) -> None:
+        """Count it."""
+        self.smpp_counts[count] += 1
 
 
 class MemoryNotes:
@@ -64,6 +70,11 @@ class MemoryNotes:
     def get(self, key: bytes) -> bytes | None:
         """Read."""
         return self.kept.get(key)
+
+    def latest(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Read those whose keys begin so, the last first."""
+        found = sorted((one for one in self.kept.items() if one[0].startswith(prefix)), reverse=True)
+        return found[:limit]
 
     def put(self, key: bytes, value: bytes, until: float, done: NoteDone, *, account_sid: str | None = None) -> None:
         """Keep for ever."""
@@ -83,7 +94,7 @@ class Offered:
         self.plane = ChannelPlane()
         self.observer = ChannelObserver()
         self.meter = FakeMeter()
-        self.notes = MemoryNotes()
+        self.notes: MemoryNotes = MemoryNotes()
         self.is_ready = True
         self._client = client
 

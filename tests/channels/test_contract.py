@@ -13,6 +13,7 @@ from tests.channels.contract import (
     FeedPeer,
     Peer,
     SipPeer,
+    SmppPeerOfUs,
     SwitchPeer,
     Talk,
     Told,
@@ -25,7 +26,7 @@ from tests.http.rig import PROXY, ROUTED, SENDER, until
 
 pytestmark = pytest.mark.anyio
 
-PEERS = (TwimlPeer(), FeedPeer(), ToyPeer(), SipPeer(), SwitchPeer())
+PEERS = (TwimlPeer(), FeedPeer(), ToyPeer(), SipPeer(), SwitchPeer(), SmppPeerOfUs())
 REPORTERS = tuple(peer for peer in PEERS if peer.reports_legs)
 SESSION = "KC" + "7" * 32
 SECRETS = (SENDER, PROXY, ROUTED.to, ROUTED.caller_id, SESSION)

@@ -194,6 +194,8 @@ class Session:
         self._waiting: dict[int, _Request] = {}
         """In the order in which they were sent, and so in which their time runs out."""
         self._asked_bind: tuple[Command, int] | None = None
+        self._early: list[Frame] = []
+        """Messages that came before their bind was answered."""
         self._bind_until = now + timing.bind
         self._heard_at = now
         self._probes = 0
@@ -226,6 +228,8 @@ class Session:
         states = MAY_SEND.get((self._peer, one.command))
         if states is not None and self.state in states:
             self._take_request(Command(one.command), one)
+        elif self._asked_bind is not None and one.command in _MESSAGES:
+            self._early.append(one)
         elif one.command not in _COMMANDS:
             self._put(frame(GENERIC_NACK, one.sequence, status=Status.UNKNOWN_COMMAND))
         elif one.command not in _UNANSWERED:
@@ -279,6 +283,11 @@ class Session:
     # -- what is sent ---------------------------------------------------------------------------------------------
 
     @property
+    def unanswered(self) -> int:
+        """Count the requests of ours that wait for their responses."""
+        return len(self._waiting)
+
+    @property
     def room(self) -> int:
         """How many messages may be sent before a response has come."""
         return max(0, self._window - len(self._waiting))
@@ -306,11 +315,20 @@ class Session:
         """Put the response to a request in line; nothing, where the connection is over."""
         self._put(frame(request.command | RESPONSE, request.sequence, body, status=status))
 
-    def accept_bind(self, body: bytes) -> None:
-        """Let them in; `body` is our system_id and what else the response has. Raises NotNow without `BindAsked`."""
+    def accept_bind(self, body: bytes, *, window: int | None = None) -> list[Event]:
+        """Let them in, and return what they sent without waiting for that. Raises NotNow without `BindAsked`.
+
+        `body` is our system_id and what else the response has.
+        `window` is theirs, where it is another one than was thought before it was known who they are.
+        """
         command, sequence = self._taken_bind()
+        self._window = self._window if window is None else window
         self._put(frame(command | RESPONSE, sequence, body))
         self.state = BOUND_BY[command]
+        early, self._early = self._early, []
+        for one in early:
+            self._take(one)
+        return self._happened()
 
     def refuse_bind(self, status: Status) -> list[Event]:
         """Do not let them in, and end. Raises NotNow without `BindAsked`."""
@@ -393,6 +411,7 @@ class Session:
 
 
 _COMMANDS: Final = frozenset(Command)
+_MESSAGES: Final = frozenset({Command.SUBMIT_SM, Command.DATA_SM})
 _NOT_BOUND: Final = frozenset({State.OPEN, State.BINDING})
 _WITHOUT_OUTCOME: Final = frozenset({*BOUND_BY, Command.UNBIND})
 _LAST_SEQUENCE = 0x7FFF_FFFF

@@ -18,6 +18,7 @@ class Ingress(StrEnum):
     FEED = "feed"
     SIP = "sip"
     """A switch's SIP, and what it asks and tells over HTTP."""
+    SMPP = "smpp"
 
 
 class SessionOperation(StrEnum):
@@ -186,6 +187,50 @@ class SipObserver(Protocol):
 
     def sip_dropped(self, problem: SipProblem) -> None:
         """One message or connection was dropped, or could not be read."""
+
+
+class SmppCount(StrEnum):
+    """What is counted of SMPP; closed."""
+
+    BOUND = "bound"
+    """A bind was accepted, by us or by them."""
+    BIND_REFUSED = "bind-refused"
+    NOT_CONNECTED = "not-connected"
+    """A peer could not be reached."""
+    CONNECTION_LOST = "connection-lost"
+    """Otherwise than by an unbind."""
+    PART = "part"
+    """Of a long message, kept."""
+    PARTS_NOT_WHOLE = "parts-not-whole"
+    """A long message went on in pieces, for the others did not come."""
+    PARTS_FULL = "parts-full"
+    """A part was refused, for too many wait."""
+    REDELIVERED = "redelivered"
+    """A message came again after its connection had ended."""
+    NOT_TEXT = "not-text"
+    """Binary data or an indication of waiting messages came."""
+    NOT_ROUTED = "not-routed"
+    """No carrier route says who would send a message on that came."""
+    MALFORMED = "malformed"
+    RECEIPT = "receipt"
+    """Found its message."""
+    RECEIPT_UNMATCHED = "receipt-unmatched"
+    RECEIPT_AMBIGUOUS = "receipt-ambiguous"
+    SUBMITTED = "submitted"
+    """A peer took a message, or a part of one, of ours."""
+    THROTTLED = "throttled"
+    """A peer asked to be sent less."""
+    REFUSED_FOR_NOW = "refused-for-now"
+    REFUSED = "refused"
+    UNANSWERED = "unanswered"
+    """It is unknown whether a peer took a message."""
+
+
+class SmppObserver(Protocol):
+    """Where SMPP tells what is countable; implemented by `engine.telemetry`, never raises."""
+
+    def smpp(self, count: SmppCount) -> None:
+        """Something happened once."""
 
 
 class LoginEnd(StrEnum):

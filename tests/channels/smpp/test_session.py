@@ -53,6 +53,16 @@ def bound(command: Command = Command.BIND_TRANSCEIVER, *, window: int = 10) -> t
     return esme, smsc
 
 
+def test_a_message_that_came_with_the_bind_is_taken_once_that_is_accepted() -> None:
+    """Its sender did not wait; with a bind that is refused it is dropped, unanswered."""
+    smsc = session(Role.SMSC)
+    bind = frame(Command.BIND_TRANSCEIVER, 1, write_bind(BIND))
+    asked = smsc.receive(bind + frame(Command.SUBMIT_SM, 2, b"message"), now=NOW)
+
+    assert asked == [BindAsked(Command.BIND_TRANSCEIVER, BIND)]
+    assert smsc.accept_bind(b"us\0") == [RequestCame(Command.SUBMIT_SM, 2, b"message")]
+
+
 @pytest.mark.parametrize("command", BOUND_BY)
 def test_a_bind_binds_both_sides_alike(command: Command) -> None:
     """As transmitter, receiver or both."""

@@ -1,0 +1,239 @@
+"""SMPP as channels: one for each peer to whom we bind, and one for all that bind to us."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import msgspec
+
+from engine.channels.base import Bound, ChannelContext, Gauge, OutMessage, SendsMessages, Sent, Served, Spread
+from engine.channels.smpp.dialer import Dialer
+from engine.channels.smpp.inbound import Inbound, SendsFrom
+from engine.channels.smpp.links import Links
+from engine.channels.smpp.peers import SmppPeer
+from engine.channels.smpp.sender import Sender
+from engine.channels.smpp.server import SmppServer
+from engine.channels.smpp.session import Timing
+from engine.channels.sockets import ListenAddress, bind_tcp, reached_at
+from engine.channels.tls import Certificate
+
+
+class SmppListenSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where peers bind to us."""
+
+    listen: ListenAddress | None = None
+    """In clear; None = nowhere."""
+    tls_listen: ListenAddress | None = None
+    """Over TLS; None = nowhere."""
+    certificate: str = ""
+    """PEM file of the certificate chain."""
+    key: str = ""
+    """PEM file of its key."""
+    most_connections: int = 1000
+
+
+class PeerSender:
+    """Sends to one peer while its channel is served here."""
+
+    def __init__(self) -> None:
+        """Have nobody to send to yet."""
+        self.sender: Sender | None = None
+
+    async def send(self, message: OutMessage) -> Sent:
+        """Try once."""
+        if self.sender is None:
+            return Sent(error="the peer's connections are not served here", may_retry=True)
+        return await self.sender.send(message)
+
+
+class SmppClientChannel(PeerSender):
+    """One peer to whom we bind."""
+
+    spread = Spread.ONE_HOST
+    most_connections = 0
+
+    def __init__(self, peer: SmppPeer, *, sends_from: SendsFrom, timing: Timing | None = None) -> None:
+        """Bind as the peer's table says."""
+        super().__init__()
+        self.name = peer.name
+        self._peer = peer
+        self._sends_from = sends_from
+        self._timing = timing or Timing()
+
+    def bind(self, stack: ExitStack) -> Bound:
+        """Have no socket that listens."""
+        del stack
+        return self
+
+    @property
+    def address(self) -> str:
+        """Nothing: nobody connects to us."""
+        return ""
+
+    async def serve(self, context: ChannelContext) -> Served:
+        """Connect from now on."""
+        links = _links_of(self._peer, context, self._sends_from)
+        self.sender = Sender(links, context)
+        dialer = Dialer(links, context, timing=self._timing)
+        dialer.start()
+        return _ServedClient(links, dialer)
+
+
+class SmppServerChannel:
+    """All peers that bind to us."""
+
+    name = "smpp"
+    spread = Spread.ONE_HOST
+
+    def __init__(
+        self,
+        settings: SmppListenSettings,
+        peers: Sequence[SmppPeer],
+        *,
+        sends_from: SendsFrom,
+        timing: Timing | None = None,
+    ) -> None:
+        """Listen as the settings say, for these peers."""
+        is_listening = settings.listen is not None or settings.tls_listen is not None
+        self.most_connections = settings.most_connections if is_listening else 0
+        self._settings = settings
+        self._peers = tuple(peers)
+        self._sends_from = sends_from
+        self._timing = timing or Timing()
+        self._senders = {peer.name: PeerSender() for peer in peers}
+
+    @property
+    def senders(self) -> Mapping[str, SendsMessages]:
+        """What sends to each peer, by the peer's name."""
+        return self._senders
+
+    def bind(self, stack: ExitStack) -> Bound:
+        """Bind the sockets and read the certificate."""
+        settings, sockets = self._settings, []
+        for listen, option in ((settings.listen, "--smpp-listen"), (settings.tls_listen, "--smpp-tls-listen")):
+            bound = None if listen is None else stack.enter_context(closing(bind_tcp(listen, option=option)))
+            sockets.append(bound)
+        certificate = None
+        if settings.tls_listen is not None:
+            certificate = Certificate(
+                Path(settings.certificate).expanduser(), Path(settings.key).expanduser(), of="smpp"
+            )
+        return _BoundServer(self, sockets[0], sockets[1], certificate)
+
+    async def serve(
+        self,
+        context: ChannelContext,
+        clear: socket.socket | None,
+        over_tls: socket.socket | None,
+        certificate: Certificate | None,
+    ) -> Served:
+        """Accept connections on bound sockets."""
+        peers = [_links_of(peer, context, self._sends_from) for peer in self._peers]
+        for links in peers:
+            self._senders[links.peer.name].sender = Sender(links, context)
+        server = SmppServer(peers, context, timing=self._timing, most_connections=self.most_connections)
+        if clear is not None:
+            await server.open(clear)
+        if over_tls is not None:
+            await server.open(over_tls, certificate=certificate)
+        return _ServedServer(peers, server)
+
+
+def _links_of(peer: SmppPeer, context: ChannelContext, sends_from: SendsFrom) -> Links:
+    inbound = Inbound(peer, context, sends_from=sends_from)
+    inbound.load()
+    return Links(peer, context, inbound)
+
+
+class _BoundServer:
+    def __init__(
+        self,
+        channel: SmppServerChannel,
+        clear: socket.socket | None,
+        over_tls: socket.socket | None,
+        certificate: Certificate | None,
+    ) -> None:
+        self._channel = channel
+        self._clear = clear
+        self._over_tls = over_tls
+        self._certificate = certificate
+
+    @property
+    def address(self) -> str:
+        """host:port, that in clear where there are two."""
+        bound = self._clear or self._over_tls
+        return "" if bound is None else str(reached_at(bound))
+
+    async def serve(self, context: ChannelContext) -> Served:
+        """Accept connections from now on."""
+        return await self._channel.serve(context, self._clear, self._over_tls, self._certificate)
+
+
+class _ServedPeers:
+    """What metrics show of peers, and how they are stopped."""
+
+    def __init__(self, peers: Sequence[Links]) -> None:
+        self._peers = peers
+
+    @property
+    def gauges(self) -> tuple[Gauge, ...]:
+        def total(read: Callable[[Links], float]) -> Callable[[], float]:
+            return lambda: sum(map(read, self._peers))
+
+        return (
+            Gauge(
+                "smpp_bound_connections",
+                "Connections of SMPP peers that are bound",
+                total(lambda one: len(one.connections)),
+            ),
+            Gauge("smpp_peers", "SMPP peers that are configured", lambda: len(self._peers)),
+            Gauge("smpp_unbound_peers", "SMPP peers to whom nothing can be sent", total(lambda one: not one.may_send)),
+            Gauge("smpp_slowed_peers", "SMPP peers that asked to be sent less", total(lambda one: one.pace.is_slowed)),
+            Gauge(
+                "smpp_waiting_parts",
+                "Parts of long messages that wait for others",
+                total(lambda one: one.inbound.waiting_parts),
+            ),
+            Gauge(
+                "smpp_waiting_receipts",
+                "Receipts that wait for the response to their message",
+                total(lambda one: one.inbound.receipts.unmatched),
+            ),
+        )
+
+    def stop_accepting(self) -> None:
+        for links in self._peers:
+            links.stop_accepting()
+
+    async def stop(self, grace_seconds: float) -> None:
+        await asyncio.gather(*(links.stop(grace_seconds) for links in self._peers))
+
+
+class _ServedClient(_ServedPeers):
+    def __init__(self, links: Links, dialer: Dialer) -> None:
+        super().__init__((links,))
+        self._dialer = dialer
+
+    def stop_accepting(self) -> None:
+        self._dialer.stop_accepting()
+        super().stop_accepting()
+
+    async def stop(self, grace_seconds: float) -> None:
+        await super().stop(grace_seconds)
+        await self._dialer.stopped()
+
+
+class _ServedServer(_ServedPeers):
+    def __init__(self, peers: Sequence[Links], server: SmppServer) -> None:
+        super().__init__(peers)
+        self._server = server
+
+    def stop_accepting(self) -> None:
+        self._server.stop_accepting()
+        super().stop_accepting()
+
+    async def stop(self, grace_seconds: float) -> None:
+        await super().stop(grace_seconds)
+        self._server.close()

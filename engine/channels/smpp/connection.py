@@ -1,0 +1,182 @@
+"""One connection: carries octets and timers between a transport and its session."""
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+from engine.channels.smpp.pdu import Command
+from engine.channels.smpp.redeliveries import Arrival
+from engine.channels.smpp.session import Ended, Event, RequestCame, Session
+from engine.core.ports.operations import Clock
+
+Response = tuple[int, bytes]
+"""Status and body."""
+
+
+class Owner(Protocol):
+    """Whose connection it is."""
+
+    def happened(self, connection: "Connection", event: Event) -> None:
+        """Take what came over it."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection of either role."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, session: Session, owner: Owner, *, monotonic: Clock, most_undecided: int = 1000) -> None:
+        """Carry a session whose events go to its owner; reading stops while so many requests wait for a decision."""
+        self.session = session
+        self.owner = owner
+        self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        """Why it is over."""
+        self.undecided: dict[int, Arrival | None] = {}
+        """Requests of theirs that are not answered, by sequence number."""
+        self.answered: deque[tuple[float, Arrival]] = deque()
+        """Messages of theirs, and when they were answered."""
+        self.is_idle = asyncio.Event()
+        """Nothing of theirs waits for an answer."""
+        self.is_idle.set()
+        self.peer_address = ""
+        """IP address of the other side."""
+        self._monotonic = monotonic
+        self._most_undecided = most_undecided
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._is_flushing = False
+        self._is_reading = True
+        self._is_blocked = False
+
+    # -- the transport's calls ------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as asyncio's own do
+        """Begin."""
+        self._transport = transport
+        name = transport.get_extra_info("peername")
+        self.peer_address = str(name[0]) if name else ""
+        self._set_timer()
+
+    def data_received(self, data: bytes) -> None:
+        """Take octets."""
+        self._hand_on(self.session.receive(data, now=self._monotonic()))
+        self.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        del exc
+        self._hand_on(self.session.lose())
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def pause_writing(self) -> None:
+        """Read no more from a side that does not read."""
+        self._is_blocked = True
+        self._mind_reading()
+
+    def resume_writing(self) -> None:
+        """Read again."""
+        self._is_blocked = False
+        self._mind_reading()
+
+    # -- what is sent ---------------------------------------------------------------------------------------------
+
+    def ask(self, command: Command, body: bytes = b"") -> "asyncio.Future[Response | None]":
+        """Send a request; awaited, gives its response, or None: it may have been carried out. Raises NotNow."""
+        answer: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
+        self.session.request(command, body, now=self._monotonic(), token=answer)
+        self.flush()
+        return answer
+
+    def await_answer(self, request: RequestCame, arrival: Arrival | None) -> None:
+        """Count a request of theirs as undecided."""
+        self.undecided[request.sequence] = arrival
+        self.is_idle.clear()
+        self._mind_reading()
+
+    def answer(self, request: RequestCame, body: bytes = b"", *, status: int = 0) -> bool:
+        """Answer a request of theirs; tells whether its connection is still there."""
+        is_open = not self.ended.done()
+        self.session.respond(request, body, status=status)
+        arrival = self.undecided.pop(request.sequence, None)
+        if arrival is not None:
+            now = self._monotonic()
+            self.answered.append((now, arrival))
+            while self.answered[0][0] < now - RECENT_SECONDS:
+                self.answered.popleft()
+        if not self.undecided:
+            self.is_idle.set()
+        self._mind_reading()
+        if not self._is_flushing and is_open:
+            self._is_flushing = True
+            asyncio.get_running_loop().call_soon(self.flush)
+        return is_open
+
+    def flush(self) -> None:
+        """Write what is in line."""
+        self._is_flushing = False
+        data = self.session.data_to_send()
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
+        self._set_timer()
+
+    def close(self) -> None:
+        """Close, once what is in line is written."""
+        self.flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def unsettled(self) -> list[Arrival]:
+        """Return the messages of theirs that they may send again: not answered, or only just."""
+        since = self._monotonic() - RECENT_SECONDS
+        return [
+            *(arrival for at, arrival in self.answered if at >= since),
+            *(arrival for arrival in self.undecided.values() if arrival is not None),
+        ]
+
+    # -- within ---------------------------------------------------------------------------------------------------
+
+    def hand_on(self, event: Event) -> None:
+        """Tell the owner of an event; the last one closes the connection."""
+        self.owner.happened(self, event)
+        if isinstance(event, Ended):
+            if not self.ended.done():
+                self.ended.set_result(event)
+            self.is_idle.set()
+            self.close()
+
+    def _hand_on(self, events: list[Event]) -> None:
+        for event in events:
+            self.hand_on(event)
+
+    def _mind_reading(self) -> None:
+        may_read = not self._is_blocked and len(self.undecided) < self._most_undecided
+        if may_read is self._is_reading or self._transport.is_closing():
+            return
+        self._is_reading = may_read
+        if may_read:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def _set_timer(self) -> None:
+        due = self.session.next_timer()
+        if due is None or (self._timer is not None and self._timer_at <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, due - self._monotonic()), self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._hand_on(self.session.wake(now=self._monotonic()))
+        self.flush()
+
+
+RECENT_SECONDS = 10.0
+"""An answer that was written in so many seconds before a connection's end may not have arrived."""

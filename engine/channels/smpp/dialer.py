@@ -1,0 +1,138 @@
+"""Binds to one peer and stays bound: connects, and again after a wait that depends on why the last connection ended."""
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from engine.channels.base import ChannelContext
+from engine.channels.smpp.connection import Connection
+from engine.channels.smpp.links import Links
+from engine.channels.smpp.pdu import Bind, Command, Status, write_bind
+from engine.channels.smpp.peers import BindAs
+from engine.channels.smpp.session import End, Ended, Role, Session, Timing
+from engine.core.ports.observing import SmppCount
+
+_log = logging.getLogger("maskline.smpp")
+
+Draw = Callable[[float, float], float]
+"""Draws a number between two."""
+
+
+class Backoff:
+    """How long to wait before the next try; sans-IO."""
+
+    def __init__(self, *, draw: Draw = random.uniform) -> None:
+        """Begin with no wait behind."""
+        self._draw = draw
+        self._tries = 0
+
+    def wait(self, ended: Ended | None, *, lasted_seconds: float) -> float:
+        """Return the seconds to wait; `ended` is None where there was no connection."""
+        if lasted_seconds >= _LASTED_SECONDS:
+            self._tries = 0
+        if ended is not None and ended.why is End.UNBOUND and not self._tries:
+            self._tries = 1
+            return 0.0
+        if ended is not None and ended.why is End.REFUSED:
+            if ended.status in _LOCKED:
+                return self._draw(_LONGEST_SECONDS, 1.5 * _LONGEST_SECONDS)
+            if ended.status == Status.ALREADY_BOUND:
+                return _ALREADY_BOUND_SECONDS
+        longest = min(2.0**self._tries, _LONGEST_SECONDS)
+        self._tries += 1
+        return self._draw(longest / 2, longest)
+
+
+class Dialer:
+    """The connections of one peer to whom we bind."""
+
+    def __init__(self, links: Links, context: ChannelContext, *, timing: Timing) -> None:
+        """Begin with `start`."""
+        self._links = links
+        self._peer = links.peer
+        self._monotonic = context.monotonic
+        self._count = context.observer.smpp
+        self._timing = timing
+        self._tls = _tls_of(self._peer.tls_ca) if self._peer.tls else None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.last_problem = ""
+        """Why the last connection failed or ended; empty while all is well."""
+
+    def start(self) -> None:
+        """Connect and stay connected."""
+        kinds = [Command.BIND_TRANSCEIVER]
+        if self._peer.bind is BindAs.PAIR:
+            kinds = [Command.BIND_TRANSMITTER, Command.BIND_RECEIVER]
+        for kind in kinds * self._peer.connections:
+            self._tasks.append(asyncio.create_task(self._keep_bound(kind), name="smpp-dialer"))
+
+    def stop_accepting(self) -> None:
+        """Connect no more; what is connected stays."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def stopped(self) -> None:
+        """Wait until nothing is tried any more."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _keep_bound(self, kind: Command) -> None:
+        backoff = Backoff()
+        while True:
+            began = self._monotonic()
+            ended = await self._once(kind)
+            await asyncio.sleep(backoff.wait(ended, lasted_seconds=self._monotonic() - began))
+
+    async def _once(self, kind: Command) -> Ended | None:
+        """Connect, bind, and return why that was over; None where there was no connection."""
+        peer, loop = self._peer, asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._timing.bind):
+                _, connection = await loop.create_connection(
+                    self._connection,
+                    peer.host,
+                    peer.at_port,
+                    ssl=self._tls,
+                    server_hostname=peer.host if self._tls else None,
+                )
+        except OSError as problem:  # a time-out is one
+            self._failed(SmppCount.NOT_CONNECTED, f"cannot connect: {str(problem) or 'no answer in time'}")
+            return None
+        bind = Bind(system_id=peer.system_id, password=peer.password)
+        _ = connection.ask(kind, write_bind(bind))
+        try:
+            ended = await asyncio.shield(connection.ended)
+        except asyncio.CancelledError:
+            if connection not in self._links.connections:
+                connection.abort()
+            raise
+        if ended.why is End.REFUSED:
+            self._failed(SmppCount.BIND_REFUSED, f"the bind was refused with status 0x{ended.status:02x}")
+        elif ended.why is not End.UNBOUND:
+            self._failed(SmppCount.CONNECTION_LOST, f"the connection ended: {ended.why.value}")
+        return ended
+
+    def _connection(self) -> Connection:
+        session = Session(Role.ESME, window=self._peer.window, timing=self._timing, now=self._monotonic())
+        return Connection(session, self._links, monotonic=self._monotonic)
+
+    def _failed(self, count: SmppCount, problem: str) -> None:
+        self._count(count)
+        if problem != self.last_problem:
+            _log.warning("SMPP peer %s: %s", self._peer.name, problem)
+        self.last_problem = problem
+
+
+def _tls_of(authorities: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=authorities or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+_LONGEST_SECONDS: Final = 60.0
+_ALREADY_BOUND_SECONDS: Final = 10.0
+_LASTED_SECONDS: Final = 10.0
+_LOCKED: Final = frozenset({Status.BIND_FAILED, Status.WRONG_PASSWORD, Status.UNKNOWN_SYSTEM_ID})
+"""Peers lock accounts that try these often."""

@@ -1,0 +1,372 @@
+"""What one peer sends us: messages to decide about, and receipts of ours; answered once their effect is on disk."""
+
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from engine.channels.base import ChannelContext
+from engine.channels.smpp.addresses import read_address
+from engine.channels.smpp.connection import Connection
+from engine.channels.smpp.long_messages import Assembly, Full, LongMessages, Part, Piece
+from engine.channels.smpp.pdu import BadBody, Command, ShortMessage, Status, read_data, read_message, write_message_id
+from engine.channels.smpp.peers import SmppPeer
+from engine.channels.smpp.receipt_index import Ambiguous, PartOfLeg, ReceiptIndex
+from engine.channels.smpp.receipts import Receipt, is_receipt, read_receipt
+from engine.channels.smpp.redeliveries import Arrival, Redeliveries, digest_of, sid_for
+from engine.channels.smpp.segments import UserData, user_data
+from engine.channels.smpp.session import RequestCame
+from engine.channels.smpp.texts import NotText, decode
+from engine.core.model.errors import StoreUnavailable
+from engine.core.model.records import Address, Kind, LegStatus
+from engine.core.numbers.e164 import canonical
+from engine.core.ports.observing import SmppCount
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
+
+_log = logging.getLogger("maskline.smpp")
+
+SendsFrom = Callable[[Address], bool]
+"""Tells whether a carrier is named that sends on what reached a number."""
+
+
+class Statuses(Protocol):
+    """What a peer is answered; by role."""
+
+    @property
+    def not_ready(self) -> Status:
+        """Try again."""
+
+    @property
+    def unreadable(self) -> Status:
+        """It is no text."""
+
+
+class _FromSmsc:
+    not_ready, unreadable = Status.TEMPORARY_ERROR, Status.PERMANENT_ERROR
+
+
+class _FromEsme:
+    not_ready, unreadable = Status.THROTTLED, Status.SUBMIT_FAILED
+
+
+class Inbound:
+    """Takes the requests of one peer, over all its connections."""
+
+    def __init__(self, peer: SmppPeer, context: ChannelContext, *, sends_from: SendsFrom) -> None:
+        """Hand messages to the engine, and the states of ours."""
+        self._peer = peer
+        self._context = context
+        self._sends_from = sends_from
+        self._statuses: Statuses = _FromSmsc() if peer.is_esme else _FromEsme()
+        self._count = context.observer.smpp
+        self._redeliveries = Redeliveries(context.notes, peer.name)
+        self._long = LongMessages(context.notes, peer.name)
+        self.receipts = ReceiptIndex(context.notes, peer.name, matched=self._report_late)
+        """The ids of what we sent."""
+        self._said_not_routed = float("-inf")
+
+    @property
+    def waiting_parts(self) -> int:
+        """Count the parts of long messages that wait for others."""
+        return self._long.waiting
+
+    def load(self) -> None:
+        """Take up what was left when we ended."""
+        self._redeliveries.load(self._context.clock())
+        self._long.load()
+        self.receipts.load()
+
+    def sweep(self) -> None:
+        """Do what is due: messages that never became whole, receipts that found nothing."""
+        now = self._context.clock()
+        for assembly in self._long.overdue(now):
+            if not assembly.is_whole:
+                self._count(SmppCount.PARTS_NOT_WHOLE)
+            self._decide_long(assembly, lambda _: None)
+        self._long.sweep(now)
+        self._redeliveries.sweep(now)
+        self.receipts.match_early(now)
+        for _ in range(self.receipts.given_up(now)):
+            self._count(SmppCount.RECEIPT_UNMATCHED)
+            _log.warning("A receipt of %s is about no message that is known", self._peer.name)
+
+    def ended(self, connection: Connection) -> None:
+        """Take that answers of a connection may not have arrived."""
+        self._redeliveries.ended(connection.unsettled())
+        self._context.meter.lost(sum(arrival is not None for arrival in connection.undecided.values()))
+
+    def take(self, connection: Connection, request: RequestCame) -> None:
+        """Take a request; it is answered at once or later."""
+        if request.sequence in connection.undecided:
+            return  # the same once more: the answer to the first is for both
+        try:
+            self._take(connection, request)
+        except BadBody as bad:
+            self._count(SmppCount.MALFORMED)
+            connection.answer(request, status=bad.status)
+        except Exception:  # noqa: BLE001 - around a listener's task: one message must not end the others
+            _log.exception("A message of %s could not be handled", self._peer.name)
+            connection.answer(request, status=Status.SYSTEM_ERROR)
+
+    def _take(self, connection: Connection, request: RequestCame) -> None:
+        match request.command:
+            case Command.DELIVER_SM | Command.SUBMIT_SM:
+                message = read_message(request.body)
+            case Command.DATA_SM:
+                message = read_data(request.body)
+            case Command.ALERT_NOTIFICATION:
+                return
+            case _:
+                connection.answer(request, status=Status.UNKNOWN_COMMAND)
+                return
+        if is_receipt(message):
+            self._take_receipt(connection, request, message)
+        else:
+            self._take_message(connection, request, message)
+
+    # -- messages -------------------------------------------------------------------------------------------------
+
+    def _take_message(self, connection: Connection, request: RequestCame, message: ShortMessage) -> None:
+        now = self._context.clock()
+        sender = read_address(message.source, national=self._peer.national)
+        proxy = read_address(message.destination, national=self._peer.national)
+        held = user_data(message)
+        digest = digest_of(message)
+        again = self._redeliveries.find(digest, now)
+        if again is not None:
+            self._count(SmppCount.REDELIVERED)
+        sid = self._sid(message, digest, now, id(connection), request.sequence) if again is None else again.sid
+        arrival = Arrival(digest, sid, now, held.place is not None)
+        status = self._status_undecided(message, held, proxy)
+        if status is not None:
+            connection.answer(request, b"" if status else self._body(request, sid), status=status)
+            return
+        self._context.meter.burst(1)
+        connection.await_answer(request, arrival)
+        self._redeliveries.came(arrival)
+        began = self._context.monotonic()
+
+        def answer(status: Status) -> None:
+            body = b"" if status else self._body(request, sid)
+            if connection.answer(request, body, status=status):
+                self._context.meter.answered(self._context.monotonic() - began)
+
+        if held.place is None:
+            text = decode(
+                held.octets,
+                message.data_coding,
+                default=self._peer.default_alphabet,
+                header_bytes=len(held.header),
+            )
+            self._decide(Piece(sid, sender, proxy, text), answer)
+            return
+        self._take_part(
+            Part(
+                message_sid=sid,
+                began_at=now,
+                sender=sender,
+                proxy=proxy,
+                place=held.place,
+                data_coding=message.data_coding,
+                header_bytes=len(held.header),
+                octets=held.octets,
+                digest=digest,
+            ),
+            answer,
+            is_again=again is not None,
+        )
+
+    def _status_undecided(self, message: ShortMessage, held: UserData, proxy: Address) -> Status | None:
+        """Return what answers a message that is not to be decided; None = it is."""
+        meaning = decode(b"", message.data_coding, default=self._peer.default_alphabet)
+        if meaning is NotText.WAITING:
+            self._count(SmppCount.NOT_TEXT)
+            return Status.OK
+        if meaning is NotText.BINARY or held.is_addressed:
+            self._count(SmppCount.NOT_TEXT)
+            return self._statuses.unreadable
+        if self._context.traffic.owner_of(canonical(proxy)) is not None and not self._sends_from(canonical(proxy)):
+            self._count(SmppCount.NOT_ROUTED)
+            self._say_not_routed()
+            return self._statuses.not_ready
+        return None
+
+    def _sid(self, message: ShortMessage, digest: bytes, *place: object) -> str:
+        """Return a name for a message that came at a place; for one with an id, the same at each."""
+        tag = self._peer.id_tlv
+        if tag is not None and tag in message.optional:
+            return sid_for(digest, self._peer.name, message.optional[tag])
+        return sid_for(digest, self._peer.name, *place)
+
+    def _body(self, request: RequestCame, sid: str) -> bytes:
+        is_named = request.command is not Command.DELIVER_SM and not self._peer.is_esme
+        return write_message_id(message_id_of(sid) if is_named else "")
+
+    def _take_part(self, part: Part, answer: Callable[[Status], None], *, is_again: bool) -> None:
+        now = self._context.clock()
+        if self._long.is_late(part, now):
+            self._decide_alone(part, answer)
+            return
+        try:
+            assembly = self._long.place_of(part, is_again=is_again)
+        except Full:
+            self._count(SmppCount.PARTS_FULL)
+            answer(self._statuses.not_ready)
+            return
+        if assembly is None:
+            answer(Status.OK)
+            return
+        number = part.place.number
+
+        def kept(problem: StoreUnavailable | None) -> None:
+            if problem is not None:
+                answer(self._statuses.not_ready)
+            elif assembly.is_whole and not assembly.is_deciding:
+                self._decide_long(assembly, answer)
+            else:
+                answer(Status.OK)
+
+        if number not in assembly.kept:
+            self._count(SmppCount.PART)
+        owner = self._context.traffic.owner_of(canonical(part.proxy))
+        self._long.keep(assembly, number, account_sid=owner, done=kept)
+
+    def _decide_alone(self, part: Part, answer: Callable[[Status], None]) -> None:
+        text = decode(
+            part.octets, part.data_coding, default=self._peer.default_alphabet, header_bytes=part.header_bytes
+        )
+        self._decide(Piece(part.message_sid, part.sender, part.proxy, text), answer)
+
+    def _decide_long(self, assembly: Assembly, answer: Callable[[Status], None]) -> None:
+        """Decide about all pieces of a message; it is over once none of them has to wait."""
+        assembly.is_deciding = True
+        pieces = assembly.pieces(default=self._peer.default_alphabet)
+        statuses: list[Status] = []
+
+        def decided(status: Status) -> None:
+            statuses.append(status)
+            if len(statuses) < len(pieces):
+                return
+            assembly.is_deciding = False
+            if self._statuses.not_ready in statuses:
+                answer(self._statuses.not_ready)
+                return
+            self._long.settled(assembly, self._context.clock())
+            answer(statuses[0])
+
+        for piece in pieces:
+            self._decide(piece, decided)
+
+    def _decide(self, piece: Piece, answer: Callable[[Status], None]) -> None:
+        event = InboundEvent(
+            Kind.MESSAGE,
+            piece.sender,
+            piece.proxy,
+            piece.sid,
+            "" if isinstance(piece.text, NotText) else piece.text,
+            account_sid=self._peer.account or None,
+        )
+        counts = self._context.meter.messages
+
+        def answered(decision: Decision) -> None:
+            counts[decision.reason.slot] += 1
+            answer(self._status(decision))
+
+        began = self._context.monotonic()
+        self._context.traffic.receive(event, answered)
+        self._context.meter.deciding(self._context.monotonic() - began)
+
+    def _status(self, decision: Decision) -> Status:
+        match decision.outcome:
+            case Outcome.ROUTED | Outcome.REFUSED | Outcome.ANSWERED:
+                return Status.OK
+            case Outcome.UNKNOWN_NUMBER:
+                return Status.BAD_DESTINATION
+            case Outcome.NOT_READY:
+                return self._statuses.not_ready
+
+    def _say_not_routed(self) -> None:
+        now = self._context.monotonic()
+        if now - self._said_not_routed >= _SAID_EVERY:
+            self._said_not_routed = now
+            _log.error(
+                "A message of %s reached a number for which carrier_routes names nobody who sends it on; the peer is"
+                " asked to try again",
+                self._peer.name,
+            )
+
+    # -- receipts -------------------------------------------------------------------------------------------------
+
+    def _take_receipt(self, connection: Connection, request: RequestCame, message: ShortMessage) -> None:
+        receipt = read_receipt(message)
+        connection.await_answer(request, None)
+        if receipt is None:
+            self._count(SmppCount.MALFORMED)
+            connection.answer(request, self._body(request, ""))
+            return
+
+        def answer(problem: StoreUnavailable | None) -> None:
+            if problem is None:
+                connection.answer(request, self._body(request, ""))
+            else:
+                connection.answer(request, status=self._statuses.not_ready)
+
+        found = self.receipts.find(receipt.message_id)
+        match found:
+            case PartOfLeg():
+                self._count(SmppCount.RECEIPT)
+                self._report(found, receipt, answer)
+            case Ambiguous():
+                self._count(SmppCount.RECEIPT_AMBIGUOUS)
+                answer(None)
+            case None:
+                self.receipts.keep_unmatched(receipt, self._context.clock(), answer)
+
+    def _report_late(self, part: PartOfLeg, receipt: Receipt, done: Callable[[], None]) -> None:
+        self._count(SmppCount.RECEIPT)
+
+        def kept(problem: StoreUnavailable | None) -> None:
+            if problem is None:
+                done()
+
+        self._report(part, receipt, kept)
+
+    def _report(self, part: PartOfLeg, receipt: Receipt, done: Callable[[StoreUnavailable | None], None]) -> None:
+        """Report what a leg comes to with this receipt; then it is on disk, or must come again."""
+        if receipt.status is None:
+            done(None)
+            return
+
+        def taken(outcome: ReportOutcome | None) -> None:
+            if outcome is None:
+                done(StoreUnavailable("the leg's state could not be kept"))
+                return
+            self._context.observer.reported(outcome)
+            done(None)
+
+        def known(status: LegStatus | None, problem: StoreUnavailable | None) -> None:
+            if problem is not None or status is None:
+                done(problem)
+                return
+            failed = status in _FAILED and receipt.error.strip("0")
+            report = LegReport(
+                kind=Kind.MESSAGE,
+                account_sid=None,
+                interaction_sid=part.interaction_sid,
+                is_outbound=True,
+                resource_sid=part.message_id if part.total == 1 else "",
+                status=status,
+                problem=f"the network's error {receipt.error[:_LONGEST_ERROR]}" if failed else "",
+            )
+            self._context.traffic.report(report, taken)
+
+        self.receipts.state_of(part, receipt.status, self._context.clock(), known)
+
+
+def message_id_of(sid: str) -> str:
+    """Return what a peer is told that we call its message: 16 lower-case hexadecimal digits."""
+    return sid.removeprefix("smpp-")[:16]
+
+
+_SAID_EVERY: Final = 60.0
+_LONGEST_ERROR = 20
+_FAILED: Final = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})

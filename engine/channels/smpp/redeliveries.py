@@ -1,0 +1,121 @@
+"""Which messages of a peer may come a second time, and how they are known again.
+
+A message carries no id of its own, and two equal ones in a row are legal. So only one whose answer may not have
+arrived, since its connection ended or we did, is known by its content, once, and for a while.
+"""
+
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from engine.channels.smpp.pdu import ShortMessage, Tag
+from engine.core.model.errors import StoreUnavailable
+from engine.core.ports.notes import Notes
+
+
+class Arrival(msgspec.Struct, frozen=True, array_like=True):
+    """A message, or a part of one, as it came once."""
+
+    digest: bytes
+    """Of all that it says."""
+    sid: str
+    """What the engine calls it."""
+    at: float
+    """When it came, UTC epoch seconds."""
+    is_part: bool = False
+    """Of a long message."""
+
+
+def digest_of(message: ShortMessage) -> bytes:
+    """Return what two messages have in common that may be one."""
+    told = (
+        message.source,
+        message.destination,
+        message.esm_class,
+        message.data_coding,
+        message.payload,
+        [message.optional.get(tag) for tag in _SAR],
+    )
+    return blake2b(msgspec.msgpack.encode(told), digest_size=16).digest()
+
+
+def sid_for(digest: bytes, *told: object) -> str:
+    """Return a name for a message that nothing else has; the same for the same."""
+    return "smpp-" + blake2b(digest + repr(told).encode(), digest_size=16).hexdigest()
+
+
+class Redeliveries:
+    """The messages of one peer that may come again."""
+
+    def __init__(self, notes: Notes, peer: str) -> None:
+        """Keep them under the peer's name."""
+        self._notes = notes
+        self._arrivals = f"arrival/{peer}/".encode()
+        self._suspects = f"suspect/{peer}/".encode()
+        self._by_digest: dict[bytes, list[Arrival]] = {}
+
+    def load(self, now: float) -> None:
+        """Read what was left: what came last before we ended may come again, answered or not."""
+        known = set()
+        for _, value in self._notes.latest(self._suspects, MOST_SUSPECTS):
+            arrival = _DECODE(value)
+            if arrival.at > now - KEPT_SECONDS:
+                known.add(arrival.sid)
+                self._suspect(arrival)
+        last = None
+        for _, value in self._notes.latest(self._arrivals, MOST_SUSPECTS):
+            arrival = _DECODE(value)
+            last = arrival.at if last is None else last
+            if arrival.at < last - _UNSURE_SECONDS:
+                break
+            if arrival.sid not in known:
+                self._suspect(arrival)
+
+    def came(self, arrival: Arrival) -> None:
+        """Keep that a message came, with the commit of what it leads to or before it."""
+        key = self._arrivals + int(arrival.at * 1000).to_bytes(8) + arrival.sid.encode()
+        self._notes.put(key, _ENCODE(arrival), arrival.at + KEPT_SECONDS, _ignore)
+
+    def find(self, digest: bytes, now: float) -> Arrival | None:
+        """Return, once, the message that an equal one repeats; None where it is a new one."""
+        waiting = self._by_digest.get(digest)
+        if not waiting:
+            return None
+        arrival = waiting.pop(0)
+        if not waiting:
+            del self._by_digest[digest]
+        self._notes.drop(self._suspects + arrival.sid.encode(), _ignore)
+        return arrival if arrival.at > now - KEPT_SECONDS else self.find(digest, now)
+
+    def ended(self, arrivals: list[Arrival]) -> None:
+        """Take that the answers to these may not have arrived."""
+        for arrival in arrivals[-MOST_SUSPECTS:]:
+            self._suspect(arrival)
+            key = self._suspects + arrival.sid.encode()
+            self._notes.put(key, _ENCODE(arrival), arrival.at + KEPT_SECONDS, _ignore)
+
+    def sweep(self, now: float) -> None:
+        """Forget what comes no more."""
+        for digest, waiting in tuple(self._by_digest.items()):
+            if all(arrival.at <= now - KEPT_SECONDS for arrival in waiting):
+                del self._by_digest[digest]
+
+    def _suspect(self, arrival: Arrival) -> None:
+        waiting = self._by_digest.setdefault(arrival.digest, [])
+        waiting.append(arrival)
+        waiting.sort(key=lambda one: one.at)
+
+
+def _ignore(problem: StoreUnavailable | None) -> None:
+    """Leave it: the commit of the message itself tells whether it is kept."""
+
+
+KEPT_SECONDS: Final = 900.0
+"""How long a message is known again."""
+MOST_SUSPECTS: Final = 10_000
+_UNSURE_SECONDS: Final = 30.0
+"""Before the last message that came, answers may not have arrived when we ended at once."""
+_SAR: Final = (Tag.SAR_MSG_REF_NUM, Tag.SAR_TOTAL_SEGMENTS, Tag.SAR_SEGMENT_SEQNUM)
+_ENCODE = msgspec.msgpack.Encoder().encode
+_DECODE = msgspec.msgpack.Decoder(Arrival).decode

@@ -1,0 +1,250 @@
+"""SMPP channels that are served to a test, and the other side of their connections, which the test plays."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+
+import msgspec
+
+from engine.channels.base import OutMessage, SendsMessages, Sent
+from engine.channels.served import Channels
+from engine.channels.smpp.channel import SmppClientChannel, SmppListenSettings, SmppServerChannel
+from engine.channels.smpp.pdu import (
+    RESPONSE,
+    Bind,
+    Command,
+    Frame,
+    ShortMessage,
+    SmeAddress,
+    Splitter,
+    Status,
+    frame,
+    read_message,
+    write_bind,
+    write_message,
+    write_message_id,
+)
+from engine.channels.smpp.peers import SmppPeer
+from engine.channels.smpp.session import Role, Timing
+from engine.channels.sockets import ListenAddress
+from engine.core.ports.observing import SmppCount
+from engine.runtime import monotonic
+from tests.channels.offered import MemoryNotes, Offered
+from tests.http.rig import PATIENCE, PROXY, ROUTED, SENDER
+from tests.outbound.material import client
+
+SYSTEM_ID, PASSWORD = "them", "secret"
+SOURCE, DESTINATION = SmeAddress(1, 1, SENDER[1:]), SmeAddress(1, 1, PROXY[1:])
+MESSAGE = ShortMessage(source=SOURCE, destination=DESTINATION, octets=b"see you at eight")
+
+
+def esme(port: int, **more: object) -> SmppPeer:
+    """Return a peer to whom we bind."""
+    return msgspec.convert(
+        {"name": "them", "role": Role.ESME, "host": "127.0.0.1", "port": port}
+        | {"system_id": SYSTEM_ID, "password": PASSWORD, **more},
+        SmppPeer,
+    )
+
+
+def smsc(**more: object) -> SmppPeer:
+    """Return a peer that binds to us."""
+    fields = {"name": "them", "role": Role.SMSC, "system_id": SYSTEM_ID, "password": PASSWORD, **more}
+    return msgspec.convert(fields, SmppPeer)
+
+
+class Wire:
+    """One connection, as its other side has it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._splitter = Splitter()
+        self._read: list[Frame] = []
+        self.sequence = 0
+
+    def write(self, data: bytes) -> None:
+        """Send octets."""
+        self._writer.write(data)
+
+    def send(self, command: int, body: bytes = b"", *, sequence: int | None = None, status: int = 0) -> int:
+        """Send a PDU and return its sequence number."""
+        if sequence is None:
+            self.sequence += 1
+            sequence = self.sequence
+        self.write(frame(command, sequence, body, status=status))
+        return sequence
+
+    async def read(self) -> Frame:
+        """Read a PDU; raises EOFError at the end."""
+        async with asyncio.timeout(PATIENCE):
+            while not self._read:
+                data = await self._reader.read(65536)
+                if not data:
+                    raise EOFError
+                self._read.extend(self._splitter.feed(data))
+        return self._read.pop(0)
+
+    async def bind(self, command: Command = Command.BIND_TRANSCEIVER, *, password: str = PASSWORD) -> Frame:
+        """Bind, and return the response."""
+        self.send(command, write_bind(Bind(system_id=SYSTEM_ID, password=password)))
+        return await self.read()
+
+    async def accept_bind(self, *, status: int = 0) -> Frame:
+        """Answer the bind that comes, and return it."""
+        bind = await self.read()
+        self.send(bind.command | RESPONSE, b"smsc\0", sequence=bind.sequence, status=status)
+        return bind
+
+    async def ask(self, message: ShortMessage, command: Command) -> Frame:
+        """Send a message and return its response."""
+        self.send(command, write_message(message))
+        return await self.read()
+
+    async def take(self, message_id: str = "", *, status: int = Status.OK) -> ShortMessage:
+        """Read a message of ours and answer it."""
+        came = await self.read()
+        self.send(came.command | RESPONSE, write_message_id(message_id), sequence=came.sequence, status=status)
+        return read_message(came.body)
+
+    async def has_ended(self) -> bool:
+        """Read what is left, to the end."""
+        try:
+            while True:
+                await self.read()
+        except (EOFError, ConnectionError):
+            return True
+
+    async def close(self) -> None:
+        """Close."""
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+
+class Smsc:
+    """A carrier's SMSC that a test plays: each connection to it is a wire."""
+
+    def __init__(self) -> None:
+        self.wires: asyncio.Queue[Wire] = asyncio.Queue()
+        self.port = 0
+        self.made: list[Wire] = []
+
+    async def wire(self) -> Wire:
+        """Return the next connection."""
+        async with asyncio.timeout(PATIENCE):
+            return await self.wires.get()
+
+    async def bound(self) -> Wire:
+        """Return the next connection once it is bound."""
+        wire = await self.wire()
+        await wire.accept_bind()
+        return wire
+
+
+@asynccontextmanager
+async def smsc_listening() -> AsyncIterator[Smsc]:
+    """Listen as a carrier does."""
+    far = Smsc()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far.made.append(Wire(reader, writer))
+        await far.wires.put(far.made[-1])
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    far.port = server.sockets[0].getsockname()[1]
+    try:
+        yield far
+    finally:
+        server.close()
+        for wire in far.made:
+            await wire.close()
+
+
+class Served:
+    """A channel that is served."""
+
+    def __init__(self, channels: Channels, offered: Offered) -> None:
+        self.channels = channels
+        self.offered = offered
+        self.plane = offered.plane
+        self.made: list[Wire] = []
+
+    @property
+    def sender(self) -> SendsMessages:
+        """What sends to the peer."""
+        return self.channels.senders["them"]
+
+    def counted(self, count: SmppCount) -> int:
+        """Tell how often something happened."""
+        return self.offered.observer.smpp_counts[count]
+
+    def gauge(self, name: str) -> float:
+        """Read a gauge."""
+        return next(one.read() for one in self.channels.gauges if one.name == name)
+
+    async def wire(self) -> Wire:
+        """Connect to it."""
+        address = ListenAddress.parse(self.channels.addresses["smpp"])
+        self.made.append(Wire(*await asyncio.open_connection(address.host, address.port)))
+        return self.made[-1]
+
+    async def bound(self) -> Wire:
+        """Connect to it and bind."""
+        wire = await self.wire()
+        await wire.bind()
+        return wire
+
+
+@asynccontextmanager
+async def serving(
+    peer: SmppPeer,
+    *,
+    notes: MemoryNotes | None = None,
+    sends: bool = True,
+    timing: Timing | None = None,
+    listening: SmppListenSettings | None = None,
+) -> AsyncIterator[Served]:
+    """Serve a channel for one peer, as the composition root does."""
+    if peer.is_esme:
+        channel: SmppClientChannel | SmppServerChannel = SmppClientChannel(
+            peer, sends_from=lambda _: sends, timing=timing
+        )
+    else:
+        at = listening or SmppListenSettings(listen=ListenAddress("127.0.0.1", 0))
+        channel = SmppServerChannel(at, [peer], sends_from=lambda _: sends, timing=timing)
+    async with client() as posting, AsyncExitStack() as closers:
+        offered = Offered(posting)
+        if notes is not None:
+            offered.notes = notes
+        channels = Channels([("smpp", channel)])
+        with ExitStack() as sockets:
+            channels.bind(sockets, is_ours=lambda _: True)
+            context = msgspec.structs.replace(offered.context(), monotonic=monotonic)
+            await channels.serve(lambda *_: context)
+            closers.push_async_callback(channels.stop, 0.2)
+            served = Served(channels, offered)
+            try:
+                yield served
+            finally:
+                for wire in served.made:
+                    await wire.close()
+
+
+def out(body: str, *, key: str = "EF1", interaction: str = ROUTED.interaction_sid, **more: object) -> OutMessage:
+    """Return a message that leaves."""
+    fields = {"sender": PROXY, "to": SENDER, **more}
+    return msgspec.convert(
+        {"key": key, "account_sid": "AC1", "interaction_sid": interaction, "body": body, **fields}, OutMessage
+    )
+
+
+@asynccontextmanager
+async def sending(served: Served, message: OutMessage) -> AsyncIterator["asyncio.Task[Sent]"]:
+    """Send a message while a test plays the other side."""
+    task = asyncio.create_task(served.sender.send(message))
+    try:
+        yield task
+    finally:
+        task.cancel()
