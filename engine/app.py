@@ -45,6 +45,7 @@ from engine.outbound.client import Client, guarded_client
 from engine.outgoing import Outgoing, egress_settings
 from engine.runtime import OrderedIdFactory, SureClock, choose, clock, monotonic
 from engine.settings import MexicanOne, Settings, Synchronous
+from engine.telemetry.debugger import sum_up_each_minute
 from engine.telemetry.descriptors import watch_descriptors
 from engine.telemetry.logs import ROOT
 from engine.telemetry.loop_lag import watch_loop_lag
@@ -405,6 +406,7 @@ async def _watched_process(telemetry: Telemetry) -> AsyncIterator[None]:
     watching = (
         asyncio.create_task(watch_loop_lag(telemetry.lagged, monotonic), name="loop-lag"),
         asyncio.create_task(watch_descriptors(telemetry.lacked_descriptor, monotonic), name="descriptors"),
+        asyncio.create_task(sum_up_each_minute(telemetry.debugger_log, clock), name="debugger-log"),
     )
     try:
         yield

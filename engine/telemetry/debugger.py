@@ -1,62 +1,66 @@
-"""The debugger's events in the log: each with its code, title and resources; a flood is summed up, not written out.
+"""The debugger's events in the log: one line a kind and minute, with its code, title and resources, and then a count.
 
-A stranger's flood raises one event a call; written one by one they would cost more than the calls (behaviour 16).
+A stranger's flood, or an application that is away, raises one event a call; written one by one they would cost more
+than the calls (behaviour 16), and hide what else is in the log.
 """
 
+import asyncio
 import logging
+from collections.abc import Callable
+from typing import Final
 
 from engine.core.model.errors import CATALOGUE, CatalogueEntry, Code, Level
 from engine.core.model.records import DebuggerEvent
 from engine.telemetry.logs import ROOT
 
-LOGGED_PER_SECOND = 10
-"""Events of one code that are written in a second; the others of that second are summed up in one line."""
-
+LOOK_SECONDS = 5.0
+"""Between two looks whether the minute is over."""
+_MINUTE: Final = 60
+_SAME: Final = (0, -1)
+"""Minutes ahead that are the same one: what happened just before it turned may come just after."""
 _UNKNOWN = CatalogueEntry("Unknown code", Level.ERROR, None)
 _ENTRIES = {code.value: CATALOGUE[code] for code in Code}
 _SEVERITIES = {Level.ERROR: logging.ERROR, Level.WARNING: logging.WARNING}
 
 
-class _Second:
-    """How often a code was seen in the second at hand."""
-
-    __slots__ = ("number", "seen")
-
-    def __init__(self) -> None:
-        self.number = 0
-        self.seen = 0
-
-
 class DebuggerLog:
-    """Writes debugger events to the logger `maskline.debugger`."""
+    """Writes debugger events to the logger `maskline.debugger`; a kind is a code and whose account it is."""
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
         """Write to `logger` instead, when given."""
         self._logger = logger or logging.getLogger(f"{ROOT}.debugger")
-        self._seconds: dict[int, _Second] = {}
+        self._minute = 0
+        self._left_out: dict[tuple[int, str], int] = {}
 
     def write(self, event: DebuggerEvent) -> None:
-        """Write an event unless its code has filled this second; the event's own time is the clock."""
-        flood = self._seconds.get(event.code)
-        if flood is not None and flood.seen >= LOGGED_PER_SECOND and flood.number == int(event.at):
-            flood.seen += 1
+        """Write the first event of its kind in a minute, count the others; the event's own time is the clock."""
+        self.sum_up(event.at)
+        kind = (event.code if event.code in _ENTRIES else 0, event.account_sid)
+        if kind in self._left_out:
+            self._left_out[kind] += 1
             return
-        entry = _ENTRIES.get(event.code, _UNKNOWN)
-        severity = _SEVERITIES[entry.level]
-        if not self._logger.isEnabledFor(severity):
-            return
-        key = 0 if entry is _UNKNOWN else event.code
-        second = self._seconds.get(key)
-        if second is None:
-            second = self._seconds[key] = _Second()
-        if second.number != int(event.at):
-            self._sum_up(event.code, second.seen - LOGGED_PER_SECOND, severity)
-            second.number, second.seen = int(event.at), 0
-        second.seen += 1
-        if second.seen <= LOGGED_PER_SECOND:
-            self._write_out(event, entry, severity)
+        self._left_out[kind] = 0
+        self._write_out(event, _ENTRIES.get(event.code, _UNKNOWN))
 
-    def _write_out(self, event: DebuggerEvent, entry: CatalogueEntry, severity: int) -> None:
+    def sum_up(self, now: float) -> None:
+        """Say how many events of each kind were only counted, once `now` is in another minute than they were."""
+        minute = int(now) // _MINUTE
+        if minute - self._minute not in _SAME:
+            self._minute = minute
+            self.finish()
+
+    def finish(self) -> None:
+        """Say at once how many events of each kind were only counted."""
+        left_out, self._left_out = self._left_out, {}
+        for (code, account_sid), count in left_out.items():
+            if count:
+                entry = _ENTRIES.get(code, _UNKNOWN)
+                fields = {"code": code, "title": entry.title, "account_sid": account_sid, "count": count}
+                self._logger.log(
+                    _SEVERITIES[entry.level], "%d more in that minute: %s", count, entry.title, extra=fields
+                )
+
+    def _write_out(self, event: DebuggerEvent, entry: CatalogueEntry) -> None:
         fields = {
             "code": event.code,
             "title": entry.title,
@@ -65,8 +69,14 @@ class DebuggerLog:
             "session_sid": event.session_sid,
             "resource_sid": event.resource_sid,
         }
-        self._logger.log(severity, "%s", event.message, extra=fields)
+        self._logger.log(_SEVERITIES[entry.level], "%s", event.message, extra=fields)
 
-    def _sum_up(self, code: int, left_out: int, severity: int) -> None:
-        if left_out > 0:
-            self._logger.log(severity, "%d more events of this code, counted only", left_out, extra={"code": code})
+
+async def sum_up_each_minute(log: DebuggerLog, clock: Callable[[], float]) -> None:
+    """Have a minute summed up though nothing more happens, and the last one when this is cancelled."""
+    try:
+        while True:
+            log.sum_up(clock())
+            await asyncio.sleep(LOOK_SECONDS)
+    finally:
+        log.finish()

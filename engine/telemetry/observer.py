@@ -63,7 +63,7 @@ class Telemetry:
 
     def __init__(self, log: DebuggerLog | None = None, *, ingresses: Iterable[str] = Ingress) -> None:
         """Make every series that is known beforehand, so that it reads 0 and not nothing."""
-        self._log = log or DebuggerLog()
+        self.debugger_log = log or DebuggerLog()
         self._ingresses = tuple(ingresses)
         self._keep: Callable[[DebuggerEvent], None] | None = None
         self._routes: set[str] = set()
@@ -202,7 +202,7 @@ class Telemetry:
         self._debugger.counts[DEBUGGER_LABELS.get(event.code, UNKNOWN_CODE)] += 1
         if event.code in CONFLICT_RULES:
             self._conflicts.counts[(CONFLICT_RULES[event.code],)] += 1
-        self._log.write(event)
+        self.debugger_log.write(event)
         if self._keep is not None:
             self._keep(event)
 

@@ -10,7 +10,7 @@ import pytest
 
 from engine.core.model.errors import Code
 from engine.core.model.records import DebuggerEvent
-from engine.telemetry.debugger import LOGGED_PER_SECOND, DebuggerLog
+from engine.telemetry.debugger import DebuggerLog
 from engine.telemetry.logs import ROOT, configure_logs
 
 NUMBER_FORMS = ["12125550133", "+12125550133", "(212) 555-0133", "%2B1%20212%20555%200133"]
@@ -91,19 +91,57 @@ def test_a_debugger_event_carries_its_code_and_title(stream: io.StringIO) -> Non
     assert entry["account_sid"] == "AC" + "0" * 32
 
 
-def test_a_flood_of_one_code_is_summed_up(stream: io.StringIO) -> None:
-    """A second shows its first events; the next one says how many were left out."""
+def test_a_kind_of_event_is_written_once_a_minute_and_then_counted(stream: io.StringIO) -> None:
+    """A kind is a code and whose account it is; what is late by a moment belongs to the minute at hand."""
     configure_logs(as_json=True, level="info", stream=stream)
     log = DebuggerLog()
 
-    for _ in range(LOGGED_PER_SECOND + 7):
-        log.write(event(5.0))
-    log.write(event(5.5, code=Code.NO_PARTNER))
-    log.write(event(6.0))
+    for at in (60.0, 61.0, 119.9):
+        log.write(event(at))
+    log.write(event(62.0, code=Code.NO_PARTNER))
+    log.write(msgspec.structs.replace(event(63.0), account_sid="AC" + "1" * 32))
+    log.write(event(120.0))
+    log.write(event(119.99))
+    log.sum_up(180.0)
 
-    messages = [json.loads(line)["message"] for line in stream.getvalue().splitlines()]
-    assert messages.count("A stop word was dropped") == LOGGED_PER_SECOND + 2
-    assert "7 more events of this code, counted only" in messages
+    said = [json.loads(line) for line in stream.getvalue().splitlines()]
+    stops = [
+        (one["message"], one.get("count"), one["account_sid"][-1]) for one in said if one["code"] == Code.STOP_WORD
+    ]
+    more = "more in that minute: Message matched stop word"
+    assert stops == [
+        ("A stop word was dropped", None, "0"),
+        ("A stop word was dropped", None, "1"),
+        (f"2 {more}", 2, "0"),
+        ("A stop word was dropped", None, "0"),
+        (f"1 {more}", 1, "0"),
+    ]
+    assert [one["code"] for one in said].count(Code.NO_PARTNER) == 1
+
+
+def test_a_clock_that_is_set_back_does_not_silence_the_log(stream: io.StringIO) -> None:
+    """An hour back is another minute."""
+    configure_logs(as_json=True, level="info", stream=stream)
+    log = DebuggerLog()
+
+    for at in (7200.0, 3600.0):
+        log.write(event(at))
+
+    assert len(stream.getvalue().splitlines()) == 2
+
+
+def test_codes_outside_the_catalogue_are_one_kind(stream: io.StringIO) -> None:
+    """They cannot fill the memory; what they were is said when the log ends."""
+    configure_logs(as_json=True, level="info", stream=stream)
+    log = DebuggerLog()
+
+    for code in (99_999, 99_998, 99_997):
+        log.write(msgspec.structs.replace(event(60.0), code=code))
+    log.finish()
+    log.finish()
+
+    said = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(one["code"], one.get("count")) for one in said] == [(99_999, None), (0, 2)]
 
 
 @pytest.mark.parametrize("as_json", [True, False])
