@@ -29,7 +29,7 @@ from engine.core.ports.operations import (
     Page,
     PageCursor,
 )
-from engine.core.sessions.batch import BatchItem, ItemRefused, ItemResult
+from engine.core.sessions.batch import BatchItem, ItemResult, item_refused
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,10 +41,11 @@ BATCH_CHUNK = 500
 """Items of a batch in one message: a few milliseconds to read, and as long to answer."""
 
 
-_NOT_KNOWN = ItemRefused(
-    code=Code.UNAVAILABLE,
-    message="A host did not answer, and may have carried the item out; send it again, with the same IdempotencyKey",
-    http_status=503,
+_NOT_KNOWN = item_refused(
+    ApiError(
+        Code.UNAVAILABLE,
+        "A host did not answer, and may have carried the item out; send it again, with the same IdempotencyKey",
+    )
 )
 
 

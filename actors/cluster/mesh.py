@@ -15,7 +15,7 @@ import msgspec
 
 from actors.cluster.shapes import ArgumentShape, argument_shape, result_decoder
 from actors.kernel.registry import RegistryMoved
-from engine.core.model.errors import ApiError, Code, MasklineError, PeerUnavailable, StoreUnavailable
+from engine.core.model.errors import ApiError, Code, MasklineError, PeerUnavailable, answer_to, failure_behind
 from engine.core.model.hosts import Peers
 
 P = ParamSpec("P")
@@ -45,11 +45,11 @@ class _Answered(msgspec.Struct, array_like=True):
 
     result: msgspec.Raw = msgspec.Raw(b"\xc0")
     refusal: int = 0
-    """A code of the catalogue, or one of those below; 0 = none."""
+    """A code of the catalogue, or that of a registry that moved; 0 = none."""
     message: str = ""
 
 
-_STORE, _PEER, _MOVED = 1, 2, 3
+_MOVED = 1
 _encode = msgspec.msgpack.Encoder().encode
 _read_message = msgspec.msgpack.Decoder(_Message).decode
 _read_answered = msgspec.msgpack.Decoder(tuple[_Answered, ...]).decode
@@ -141,7 +141,7 @@ class Mesh:
         read = _read_message(message)
         problem = await self._behind(read)
         if problem is not None:
-            return _encode((_Answered(refusal=_PEER, message=problem),) * len(read.calls))
+            return _encode((_Answered(refusal=Code.UNAVAILABLE, message=problem),) * len(read.calls))
         if len(read.calls) == 1:
             return _encode((await self._carried_out(read.calls[0]),))
         return _encode(await asyncio.gather(*map(self._carried_out, read.calls)))
@@ -180,21 +180,17 @@ class Mesh:
     async def _carried_out(self, asked: _Asked) -> _Answered:
         method = self._served.get(asked.method)
         if method is None:
-            return _Answered(refusal=_PEER, message="The other host is starting")
+            return _Answered(refusal=Code.UNAVAILABLE, message="The other host is starting")
         try:
             result = await method(**self._shapes[asked.method].decode(asked.arguments))
             return _Answered(msgspec.Raw(_encode(result)))
-        except ApiError as refusal:
-            return _Answered(refusal=int(refusal.code), message=refusal.message)
-        except StoreUnavailable as problem:
-            return _Answered(refusal=_STORE, message=str(problem))
-        except PeerUnavailable as problem:
-            return _Answered(refusal=_PEER, message=str(problem))
         except RegistryMoved:
             return _Answered(refusal=_MOVED)
-        except Exception:  # noqa: BLE001 - the boundary of a listener: logged, and answered with a generic error
-            _log.exception("Another host's call of %s failed", asked.method)
-            return _Answered(refusal=int(Code.INTERNAL_ERROR), message="An error of another host; it is logged there")
+        except Exception as problem:  # noqa: BLE001 - the boundary of a listener: logged and answered
+            answer = answer_to(problem)
+            if answer.is_unforeseen:
+                _log.exception("Another host's call of %s failed", asked.method)
+            return _Answered(refusal=answer.code, message=answer.detail or answer.message)
 
 
 _OF_REGISTRY = ("Registrar.", "Follower.")
@@ -216,10 +212,6 @@ def _result(method: Callable[..., Any], answered: _Answered) -> Any:  # noqa: AN
 
 
 def _raised(answered: _Answered) -> MasklineError:
-    if answered.refusal == _STORE:
-        return StoreUnavailable(answered.message)
-    if answered.refusal == _PEER:
-        return PeerUnavailable(answered.message)
     if answered.refusal == _MOVED:
         return RegistryMoved()
-    return ApiError(Code(answered.refusal), answered.message)
+    return failure_behind(ApiError(Code(answered.refusal), answered.message))

@@ -13,19 +13,19 @@ from contextlib import asynccontextmanager
 from actors.control.coordinator import ServiceCoordinator
 from actors.kernel.context import HostContext
 from engine.core.model.changes import BatchKeysErased
-from engine.core.model.errors import ApiError, Code, StoreUnavailable, not_stored
+from engine.core.model.errors import ApiError, Code, answer_to
 from engine.core.numbers.e164 import bare
 from engine.core.sessions.batch import (
     BatchItem,
     CreateItem,
     ItemDone,
     ItemKey,
-    ItemRefused,
     ItemResult,
     KeyUse,
     Lanes,
     Thing,
     UpdateItem,
+    item_refused,
 )
 
 IN_FLIGHT = 256
@@ -84,17 +84,14 @@ class SessionBatches:
     async def result(self, coordinator: ServiceCoordinator, item: BatchItem) -> ItemResult:
         """Carry out one item; whatever goes wrong is its own result."""
         if self._is_stopping:
-            return ItemRefused(code=Code.UNAVAILABLE, message=f"The engine is stopping; {_AGAIN}", http_status=503)
+            return item_refused(ApiError(Code.UNAVAILABLE, f"The engine is stopping; {_AGAIN}"))
         try:
             return await self._carry_out(coordinator, item)
-        except ApiError as problem:
-            return _refused(problem)
-        except StoreUnavailable:
-            return _refused(not_stored())
-        except Exception:  # noqa: BLE001 - the boundary of an item: logged and answered, the others go on
-            _log.exception("An item of a batch failed")
-            code = Code.INTERNAL_ERROR
-            return ItemRefused(code=code, message="An internal error occurred; it has been logged", http_status=500)
+        except Exception as problem:  # noqa: BLE001 - the boundary of an item: logged and answered, the others go on
+            answer = answer_to(problem)
+            if answer is not problem:
+                _log.error("an item of a batch failed: %s", problem, exc_info=answer.is_unforeseen)
+            return item_refused(answer)
 
     def touched_by(self, coordinator: ServiceCoordinator, item: UpdateItem) -> set[str]:
         """Return the session that an item names, and whose bindings it may add or remove."""
@@ -197,10 +194,6 @@ class _Batch:
             alone.add(request.unique_name)
             self._named.setdefault(request.unique_name, set()).update(people)
         return self._lanes.add(shared=people, alone=alone)
-
-
-def _refused(problem: ApiError) -> ItemRefused:
-    return ItemRefused(code=problem.code, message=problem.message, http_status=problem.http_status)
 
 
 async def _apply(coordinator: ServiceCoordinator, item: BatchItem) -> ItemDone:

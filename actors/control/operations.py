@@ -5,10 +5,17 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from actors.kernel.context import HostContext
-from engine.core.model.errors import ApiError, PeerUnavailable, StoreUnavailable
+from engine.core.model.errors import Code, answer_to
 from engine.core.model.records import SessionStatus
 from engine.core.model.requests import SessionUpdate
 from engine.core.ports.observing import OperationEnd, SessionOperation
+
+_ENDS = {
+    Code.STORAGE_FAILED: OperationEnd.UNAVAILABLE,
+    Code.UNAVAILABLE: OperationEnd.UNAVAILABLE,
+    Code.INTERNAL_ERROR: OperationEnd.FAILED,
+}
+"""What is neither done nor the caller's fault."""
 
 
 class Operated(Protocol):
@@ -41,14 +48,10 @@ class Counted:
             observer = owner._context.observer  # noqa: SLF001 - it stands for a method of that object
             try:
                 result = await method(owner, *args, **kwargs)
-            except ApiError as refusal:
-                observer.operated(operation, OperationEnd.REFUSED, refusal.code)
-                raise
-            except (StoreUnavailable, PeerUnavailable):
-                observer.operated(operation, OperationEnd.UNAVAILABLE)
-                raise
-            except Exception:
-                observer.operated(operation, OperationEnd.FAILED)
+            except Exception as problem:
+                code = answer_to(problem).code
+                end = _ENDS.get(code, OperationEnd.REFUSED)
+                observer.operated(operation, end, code if end is OperationEnd.REFUSED else None)
                 raise
             observer.operated(operation, OperationEnd.DONE)
             return result

@@ -31,6 +31,7 @@ from engine.core.routing.decide import (
     decide,
     fall_back,
     still_meets,
+    undecided,
 )
 from engine.core.routing.event_keys import key_of
 from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason, SessionWanted
@@ -109,10 +110,10 @@ class PendingHooks:
         deadline = self._context.clock() + self._context.settings.carrier_deadline_seconds
         try:
             decision = await work(deadline)
-        except (StoreUnavailable, PeerUnavailable):
-            decision = STORE_DOWN
-        except BaseException:
-            self._interaction_log.answer_waiting(event, STORE_DOWN, is_final=False)
+        except (StoreUnavailable, PeerUnavailable) as problem:
+            decision = undecided(problem)
+        except BaseException as problem:
+            self._interaction_log.answer_waiting(event, undecided(problem), is_final=False)
             raise
         finally:
             self._leave(account_sid)  # before the answer: its receiver may send another event at once

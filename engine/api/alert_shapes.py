@@ -8,11 +8,12 @@ from enum import StrEnum
 
 import msgspec
 
-from engine.api.shapes import DateTime, Meta, Url
+from engine.api.shapes import DateTime, Meta
 from engine.core.model.errors import CATALOGUE, Code, Level
 from engine.core.model.records import DebuggerEvent
 from engine.core.ports.operations import AlertFilter
 from engine.formats.fields import Form, choice, date
+from engine.formats.responses import Url
 from engine.formats.values import API_VERSION, format_date, parse_date
 
 _DAY_SECONDS = 86_400.0

@@ -25,7 +25,7 @@ from engine.api.http import Reply, encode, raw_path, refusal, send_reply
 from engine.api.openapi import openapi_document
 from engine.api.operations import AnyOperation, Batch
 from engine.api.settings import ApiSettings
-from engine.core.model.errors import Code, not_found
+from engine.core.model.errors import ApiError, Code, not_found
 from engine.core.numbers.masking import masked
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock, ControlPlane
@@ -117,7 +117,7 @@ class _Document:
             return
         message = f"{scope['method']} is not allowed on /openapi.json"
         headers = ((b"allow", b"GET, HEAD"),)
-        await send_reply(refusal(Code.METHOD_NOT_ALLOWED, message, status=405, headers=headers), send)
+        await send_reply(refusal(ApiError(Code.METHOD_NOT_ALLOWED, message), headers), send)
 
 
 def _unknown(observer: Observer) -> ASGIApp:
@@ -126,7 +126,6 @@ def _unknown(observer: Observer) -> ASGIApp:
             await send({"type": "websocket.close"})
             return
         count_request(observer, scope, "unknown", 404, seconds=0.0)
-        problem = not_found(masked(raw_path(scope)))
-        await send_reply(refusal(problem.code, problem.message, status=404), send)
+        await send_reply(refusal(not_found(masked(raw_path(scope)))), send)
 
     return unknown

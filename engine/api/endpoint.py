@@ -16,12 +16,9 @@ from starlette.types import Receive, Scope, Send
 from engine.api.batch_shapes import BatchForm
 from engine.api.http import (
     CLIENT_LEFT,
-    PEER_ADVICE,
-    BodyTooLarge,
     Disconnected,
     Headers,
     Reply,
-    UnknownMediaType,
     credentials,
     encode,
     is_form,
@@ -33,15 +30,7 @@ from engine.api.http import (
 )
 from engine.api.operations import PARENT_KINDS, AnyOperation, Batch, Call, Stream
 from engine.api.settings import ApiSettings
-from engine.core.model.errors import (
-    ApiError,
-    Code,
-    PeerUnavailable,
-    StoreUnavailable,
-    invalid_parameter,
-    not_found,
-    not_stored,
-)
+from engine.core.model.errors import ApiError, Code, answer_to, invalid_parameter, not_found, not_ready
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.numbers.masking import masked
@@ -53,7 +42,6 @@ from engine.formats.values import OwnHost, path_segment
 _log = logging.getLogger("maskline.api")
 
 _CHALLENGE: Headers = ((b"www-authenticate", b'Basic realm="Twilio API"'),)
-_COME_BACK: Headers = ((b"retry-after", b"1"),)
 KNOWN_METHODS = frozenset({"GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"})
 """Methods that are told apart when requests are counted."""
 
@@ -103,29 +91,17 @@ class Endpoint:
             await send_reply(reply, send)
 
     async def _reply(self, scope: Scope, receive: Receive, until_sent: ExitStack) -> Reply:
-        path = raw_path(scope)
         try:
             return await self._operate(scope, receive, until_sent)
-        except ApiError as problem:
-            message = not_found(masked(path)).message if problem.code is Code.NOT_FOUND else problem.message
-            headers = self._headers(problem.code, scope["method"])
-            return refusal(problem.code, message, status=problem.http_status, headers=headers)
-        except BodyTooLarge as problem:
-            return refusal(Code.INVALID_PARAMETER, str(problem), status=413)
-        except UnknownMediaType as problem:
-            return refusal(Code.INVALID_PARAMETER, str(problem), status=415)
-        except StoreUnavailable:
-            _log.error("the store could not commit %s %s", scope["method"], self._route)
-            failed = not_stored()
-            return refusal(failed.code, failed.message, status=failed.http_status)
-        except PeerUnavailable as problem:
-            _log.warning("no answer to %s %s: %s", scope["method"], self._route, problem)
-            return refusal(Code.UNAVAILABLE, PEER_ADVICE, status=503, headers=_COME_BACK)
         except Disconnected:
             raise
-        except Exception:  # noqa: BLE001 - the boundary of the listener's task: logged and answered
-            _log.exception("unforeseen failure of %s %s", scope["method"], self._route)
-            return refusal(Code.INTERNAL_ERROR, "An internal error occurred; it has been logged", status=500)
+        except Exception as problem:  # noqa: BLE001 - the boundary of the listener's task: logged and answered
+            answer = answer_to(problem)
+            if answer is not problem:
+                _log.error("%s %s failed: %s", scope["method"], self._route, problem, exc_info=answer.is_unforeseen)
+            if answer.code is Code.NOT_FOUND:
+                answer = not_found(masked(raw_path(scope)))
+            return refusal(answer, self._headers(answer.code, scope["method"]))
 
     def _headers(self, code: Code, method: str) -> Headers:
         if code is Code.PERMISSION_DENIED:
@@ -138,20 +114,17 @@ class Endpoint:
         method = scope["method"]
         operation = self._operations.get("GET" if method == "HEAD" else method)
         if operation is None:
-            message = f"{scope['method']} is not allowed on {masked(raw_path(scope))}"
-            return refusal(Code.METHOD_NOT_ALLOWED, message, status=405, headers=_allow(self._operations))
+            raise ApiError(Code.METHOD_NOT_ALLOWED, f"{method} is not allowed on {masked(raw_path(scope))}")
         if self._context.is_ready is not None and not self._context.is_ready():
-            return refusal(Code.UNAVAILABLE, "The engine is starting; try again", status=503, headers=_COME_BACK)
+            raise not_ready()
         account_sid = self._authenticated(scope)
         names = {name: path_segment(value) for name, value in scope["path_params"].items()}
-        limited = self._limited(operation, account_sid, names)
-        if limited is not None:
-            return limited
+        self._check_rate(operation, account_sid, names)
         call = self._call(scope, operation, account_sid, names)
         if isinstance(operation.reads, Batch):
             if self._context.batches[account_sid] >= BATCHES_AT_ONCE:
                 message = f"{BATCHES_AT_ONCE} batches of the account are under way; wait for the answer to one of them"
-                return refusal(Code.TOO_MANY_REQUESTS, message, status=429, headers=_COME_BACK)
+                raise ApiError(Code.TOO_MANY_REQUESTS, message)
             until_sent.enter_context(self._under_way(account_sid))
         body = await self._body(scope, receive, operation, call.media_type)
         shape = await operation.handler(call, operation.reads.read(scope["query_string"], body))
@@ -181,13 +154,13 @@ class Endpoint:
             )
         return account.sid
 
-    def _limited(self, operation: AnyOperation, account_sid: str, names: dict[str, str | None]) -> Reply | None:
+    def _check_rate(self, operation: AnyOperation, account_sid: str, names: dict[str, str | None]) -> None:
         context = self._context
         service_sid = names.get("ServiceSid") or (names.get("Sid") if self._route == "/v1/Services/{Sid}" else None)
         now = context.clock()
         verdict = context.limit.take((account_sid, service_sid, operation.name), now=now)
         if verdict.is_allowed:
-            return None
+            return
         most = context.settings.rate_limit_per_second
         message = f"{operation.method} {self._route} is limited to {most} requests a second per service"
         if verdict.is_first_refusal:
@@ -201,8 +174,8 @@ class Endpoint:
                     at=now,
                 )
             )
-        wait = str(max(1, math.ceil(verdict.retry_after_seconds))).encode()
-        return refusal(Code.TOO_MANY_REQUESTS, message, status=429, headers=((b"retry-after", wait),))
+        wait = math.ceil(verdict.retry_after_seconds)
+        raise ApiError(Code.TOO_MANY_REQUESTS, message, retry_after_seconds=wait)
 
     def _call(self, scope: Scope, operation: AnyOperation, account_sid: str, names: dict[str, str | None]) -> Call:
         path = raw_path(scope)
@@ -228,7 +201,8 @@ class Endpoint:
             return b""
         if isinstance(operation.reads, Batch):
             if claimed not in set(BatchForm):
-                raise UnknownMediaType(f"Send a batch with Content-Type {' or '.join(BatchForm)}")
+                problem = f"Send a batch with Content-Type {' or '.join(BatchForm)}"
+                raise ApiError(Code.INVALID_PARAMETER, problem, http_status=415)
             return await read_body(scope, receive, limit=settings.max_batch_body_bytes)
         body = await read_body(scope, receive, limit=settings.max_body_bytes)
         if body and not is_form(claimed):

@@ -10,13 +10,10 @@ from collections.abc import AsyncIterator
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from engine.api.show import error_body
-from engine.core.model.errors import Code, MasklineError
+from engine.core.model.errors import ApiError, Code, MasklineError
+from engine.formats.responses import error_body, retry_after
 
 _FORM = "application/x-www-form-urlencoded"
-
-PEER_ADVICE = "The host of the cluster that this concerns does not answer; try again"
-"""What a caller does about a host that is away: whether a change was made is not known."""
 
 CLIENT_LEFT = 499
 """Status under which a request is counted whose client left before it was whole; nobody is sent it."""
@@ -24,18 +21,6 @@ CLIENT_LEFT = 499
 Headers = tuple[tuple[bytes, bytes], ...]
 
 encode = msgspec.json.Encoder().encode
-
-
-class BodyTooLarge(MasklineError):  # noqa: N818 - a state of the request, answered as 413
-    """The caller sent more than is taken."""
-
-    def __init__(self, limit: int) -> None:
-        """Say how many bytes are taken."""
-        super().__init__(f"The request body is larger than {limit} bytes")
-
-
-class UnknownMediaType(MasklineError):  # noqa: N818 - a state of the request, answered as 415
-    """The caller sent something in a form that is not taken."""
 
 
 class Disconnected(MasklineError):  # noqa: N818 - nobody is left to answer
@@ -54,9 +39,10 @@ class Reply(msgspec.Struct, frozen=True):
     """The body, when it is sent in parts."""
 
 
-def refusal(code: Code, message: str, *, status: int, headers: Headers = ()) -> Reply:
-    """Answer with the error body."""
-    return Reply(status, encode(error_body(code, message, status)), headers)
+def refusal(answer: ApiError, headers: Headers = ()) -> Reply:
+    """Answer with the error body, and when to try again."""
+    again = ((name.encode(), value.encode()) for name, value in retry_after(answer).items())
+    return Reply(answer.http_status, error_body(answer), (*again, *headers))
 
 
 async def send_reply(reply: Reply, send: Send) -> None:
@@ -74,10 +60,11 @@ async def send_reply(reply: Reply, send: Send) -> None:
 
 
 async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
-    """Read the whole body; raises BodyTooLarge as soon as that is certain, and Disconnected."""
+    """Read the whole body; raises ApiError as soon as it is certainly too large, and Disconnected."""
+    too_large = f"The request body is larger than {limit} bytes"
     declared = header(scope, b"content-length")
     if declared.isdigit() and int(declared) > limit:
-        raise BodyTooLarge(limit)
+        raise ApiError(Code.INVALID_PARAMETER, too_large, http_status=413)
     message = await receive()
     parts: list[bytes] = [message.get("body", b"")]
     size = len(parts[0])
@@ -88,7 +75,7 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int) -> bytes:
     if message["type"] == "http.disconnect":
         raise Disconnected
     if size > limit:
-        raise BodyTooLarge(limit)
+        raise ApiError(Code.INVALID_PARAMETER, too_large, http_status=413)
     return b"".join(parts)
 
 

@@ -8,10 +8,10 @@ import msgspec
 
 from engine.api.batch_shapes import BatchForm, item_schemas
 from engine.api.operations import PARENT_KINDS, AnyOperation, Batch, FilteredPageOf, FormOf, PageOf
-from engine.api.shapes import ErrorBody
 from engine.core.model.sids import SidKind
 from engine.core.sessions.batch import MAX_ITEMS
 from engine.formats.fields import Form, JsonSchema, sid_pattern
+from engine.formats.responses import ErrorBody
 from engine.formats.values import DEFAULT_PAGE_SIZE, MAX_PAGE, MAX_PAGE_SIZE
 
 _NAME = re.compile(r"\{(\w+)\}")
@@ -30,7 +30,7 @@ _MEANINGS = {
     415: "The body is in no form that is taken",
     429: "Too many requests; Retry-After says when to come back (20429)",
     500: "Storage refused the commit (80501), or an internal error (20500)",
-    503: "The engine is starting (20503)",
+    503: "The engine is starting, or a host of the cluster does not answer (20503)",
 }
 _CREATED = 201
 _EVERYWHERE = (401, 404, 405, 429, 500, 503)

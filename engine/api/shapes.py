@@ -9,21 +9,11 @@ from typing import Annotated
 import msgspec
 
 from engine.core.model.records import GeoMatchLevel, Kind, LegStatus, Mode, NumberSelectionBehavior, SessionStatus
+from engine.formats.responses import Url
 from engine.formats.values import API_VERSION
 
 DateTime = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 """A time as `format_date` writes it."""
-Url = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uri"})]
-"""An absolute URL."""
-
-
-class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a request was refused; exactly these four keys."""
-
-    code: int
-    message: str
-    more_info: Url
-    status: int
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):

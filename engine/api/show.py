@@ -10,7 +10,6 @@ import msgspec
 from engine.api.shapes import (
     AccountResourceShape,
     Capabilities,
-    ErrorBody,
     InteractionShape,
     MessageInteractionShape,
     Meta,
@@ -26,7 +25,6 @@ from engine.api.shapes import (
     SessionShape,
     ShortCodeShape,
 )
-from engine.core.model.errors import Code
 from engine.core.model.records import (
     Account,
     Capability,
@@ -57,13 +55,6 @@ class PageLinks(msgspec.Struct, frozen=True, kw_only=True):
     first: str
     previous: str | None
     next: str | None
-
-
-def error_body(code: Code, message: str, status: int) -> ErrorBody:
-    """Describe a refusal."""
-    return ErrorBody(
-        code=code.value, message=message, more_info=f"https://www.twilio.com/docs/errors/{code.value}", status=status
-    )
 
 
 def service_shape(service: Service, base: str) -> ServiceShape:

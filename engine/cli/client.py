@@ -14,10 +14,10 @@ import msgspec
 from engine.api.admin.list_shapes import SidFound
 from engine.api.admin.service_shapes import ServiceList
 from engine.api.admin.shapes import AccountList
-from engine.api.shapes import ErrorBody
 from engine.app import admin_socket, offline_admin
 from engine.cli.tree import Refusal, Refused
 from engine.core.model.sids import SidKind, is_sid
+from engine.formats.responses import ErrorBody
 from engine.listeners import short_path
 from engine.settings import Settings
 from storage.sqlite.layout import has_data, host_dir, read_layout

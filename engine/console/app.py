@@ -17,6 +17,7 @@ from engine.console.http import PREFIX, guarded, redirect
 from engine.console.limits import FailedLogins
 from engine.console.pages import STATIC
 from engine.console.settings import ConsoleSettings
+from engine.core.model.errors import not_found
 from engine.core.model.overview import ConsolePlane
 from engine.core.ports.observing import ConsoleObserver
 from engine.core.ports.operations import Clock, ControlPlane
@@ -127,5 +128,5 @@ def _static(path: Path) -> tuple[str, Mapping[str, Public]]:
 
 
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
-    response = refusal(Request(scope, receive), 404, "There is no such page.")
+    response = refusal(Request(scope, receive), not_found(""))
     await response(scope, receive, send)

@@ -13,7 +13,7 @@ from engine.console.limits import FailedLogins
 from engine.console.pages import Missing
 from engine.console.rates import Rates, TrafficLine
 from engine.console.settings import ConsoleSettings
-from engine.core.model.errors import PeerUnavailable, StoreUnavailable
+from engine.core.model.errors import PeerUnavailable, StoreUnavailable, answer_to
 from engine.core.model.logins import LoginSession
 from engine.core.model.overview import ConsolePlane, HostStatus
 from engine.core.numbers.masking import masked
@@ -97,7 +97,5 @@ async def available(asked: Awaitable[Result]) -> Result | Missing:
     """Wait for a part of a page; a host or disk that fails leaves the others to be shown."""
     try:
         return await asked
-    except PeerUnavailable as problem:
-        return Missing(f"Not to be had now: {problem}.")
-    except StoreUnavailable:
-        return Missing("Not to be had now: the disk does not answer.")
+    except (PeerUnavailable, StoreUnavailable) as problem:
+        return Missing(f"Not to be had now. {answer_to(problem).message}.")

@@ -13,11 +13,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from engine.console.context import ConsoleContext
-from engine.console.http import LOGIN_COOKIE, BadForm, path_below, redirect
+from engine.console.http import LOGIN_COOKIE, path_below, redirect
 from engine.console.pages import page
-from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, not_stored
+from engine.core.model.errors import ApiError, Code, answer_to, not_ready
 from engine.core.model.logins import LoginSession
 from engine.core.numbers.masking import masked
+from engine.formats.responses import retry_after
 
 Public = Callable[[ConsoleContext, Request], Awaitable[Response]]
 """Answers anybody."""
@@ -48,31 +49,23 @@ class ConsoleEndpoint:
             response = await self._answer(request)
         except ClientDisconnect:
             return
-        except ApiError as problem:
-            response = _of_api_error(request, problem)
-        except BadForm as problem:
-            response = refusal(request, problem.status, str(problem))
-        except PeerUnavailable as problem:
-            response = refusal(request, 503, f"A host that is needed for this cannot be asked: {problem}.")
-        except StoreUnavailable:
-            response = refusal(request, not_stored().http_status, "The disk does not answer.")
-        except Exception:  # noqa: BLE001 - the boundary of the listener's task: logged and answered
-            _log.exception("unforeseen failure of %s in the console", request.method)
-            response = refusal(request, 500, "An error of the server's; its log has it.")
+        except Exception as problem:  # noqa: BLE001 - the boundary of the listener's task: logged and answered
+            answer = answer_to(problem)
+            if answer is not problem:
+                _log.error("%s in the console failed: %s", request.method, problem, exc_info=answer.is_unforeseen)
+            response = refusal(request, answer)
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
         handler = self._handlers.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
-            response = refusal(request, 405, "That cannot be done here.")
+            response = refusal(request, ApiError(Code.METHOD_NOT_ALLOWED, "That cannot be done here."))
             response.headers["allow"] = ", ".join(
                 sorted({*self._handlers, *(("HEAD",) if "GET" in self._handlers else ())})
             )
             return response
         if not self._context.is_ready():
-            response = refusal(request, 503, "The engine is starting; try again in a moment.")
-            response.headers["retry-after"] = "1"
-            return response
+            raise not_ready()
         return await handler(self._context, request)
 
 
@@ -88,21 +81,20 @@ def admitted(handler: Private) -> Public:
             return PlainTextResponse("log in again\n", 401) if is_script else redirect(request, "login")
         verdict = context.limit.take(login.token, now=context.monotonic())
         if not verdict.is_allowed:
-            response = refusal(request, 429, "That was too much at a time; wait a moment.")
-            response.headers["retry-after"] = str(math.ceil(verdict.retry_after_seconds))
-            return response
+            wait = math.ceil(verdict.retry_after_seconds)
+            raise ApiError(
+                Code.TOO_MANY_REQUESTS, "That was too much at a time; wait a moment", retry_after_seconds=wait
+            )
         return await handler(context, request, login)
 
     return answer
 
 
-def refusal(request: Request, status: int, why: str) -> Response:
-    """Answer with a page that says what is wrong."""
-    title = HTTPStatus(status).phrase
-    return page(request, "error.html", {"title": title, "why": why}, login=None, status=status)
-
-
-def _of_api_error(request: Request, problem: ApiError) -> Response:
-    if problem.code is Code.NOT_FOUND:
-        return refusal(request, 404, "There is no such thing here, or it is another account's.")
-    return refusal(request, problem.http_status, masked(problem.message))
+def refusal(request: Request, answer: ApiError) -> Response:
+    """Answer with a page that says what is wrong, and when to try again."""
+    status = answer.http_status
+    is_hidden = answer.code is Code.NOT_FOUND
+    why = "There is no such thing here, or it is another account's" if is_hidden else masked(answer.message)
+    response = page(request, "error.html", {"title": HTTPStatus(status).phrase, "why": why}, login=None, status=status)
+    response.headers.update(retry_after(answer))
+    return response

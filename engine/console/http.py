@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.console.settings import MAX_FIELDS, MAX_FORM_BYTES
-from engine.core.model.errors import MasklineError
+from engine.core.model.errors import ApiError, Code
 
 PREFIX: Final = "/console"
 """Where the console is, below whatever a proxy puts before it."""
@@ -38,13 +38,9 @@ HEADERS: Final = {
 """Of every answer."""
 
 
-class BadForm(MasklineError):  # noqa: N818 - a state of the request, answered as 400 or 413
-    """A form that is not taken; the message says why."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        """Say what is wrong with it."""
-        super().__init__(message)
-        self.status = status
+def bad_form(message: str, status: int = 400) -> ApiError:
+    """Return the answer for a form that is not taken."""
+    return ApiError(Code.INVALID_PARAMETER, message, http_status=status)
 
 
 def guarded(app: ASGIApp, *, answered: Callable[[int], None]) -> ASGIApp:
@@ -63,19 +59,19 @@ def guarded(app: ASGIApp, *, answered: Callable[[int], None]) -> ASGIApp:
 
 
 async def read_form(request: Request) -> Mapping[str, str]:
-    """Read a form of a page of ours; raises BadForm."""
+    """Read a form of a page of ours; raises ApiError."""
     claimed = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if claimed != "application/x-www-form-urlencoded":
-        raise BadForm("That is not a form of this console.", 415)
+        raise bad_form("That is not a form of this console", 415)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_FORM_BYTES:
-            raise BadForm("That is too much for a form.", 413)
+            raise bad_form("That is too much for a form", 413)
     try:
         fields = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError:
-        raise BadForm("That form cannot be read.") from None
+        raise bad_form("That form cannot be read") from None
     return dict(fields)
 
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from engine.console.context import ConsoleContext
-from engine.console.http import FORM_COOKIE, LOGIN_COOKIE, BadForm, forget, keep, read_form, redirect
+from engine.console.http import FORM_COOKIE, LOGIN_COOKIE, bad_form, forget, keep, read_form, redirect
 from engine.console.pages import page
 from engine.core.model.logins import LoginSession
 from engine.core.ports.observing import LoginEnd
@@ -83,10 +83,10 @@ async def logout(context: ConsoleContext, request: Request, login: LoginSession)
 
 
 async def read_own_form(request: Request, login: LoginSession) -> Mapping[str, str]:
-    """Read a form that was made for a login session; raises BadForm."""
+    """Read a form that was made for a login session; raises ApiError."""
     form = await read_form(request)
     if not hmac.compare_digest(form.get("csrf", "").encode(), login.csrf.encode()):
-        raise BadForm("That form was not made for this login session: load the page again.", 403)
+        raise bad_form("That form was not made for this login session: load the page again", 403)
     return form
 
 

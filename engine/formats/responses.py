@@ -1,13 +1,19 @@
 """Whole HTTP responses of webhook endpoints and of the connections under them, in the API's error shape."""
 
 from http import HTTPStatus
+from typing import Annotated
 
 import msgspec
 
-from engine.core.model.errors import Code
+from engine.core.model.errors import ApiError, Code, answer_to
 from engine.core.ports.observing import Rejection
 
+Url = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uri"})]
+"""An absolute URL."""
+
 _END_OF_HEAD = b"\r\n\r\n"
+
+_encode = msgspec.json.Encoder().encode
 
 
 def response(status: HTTPStatus, content_type: str, body: bytes, *headers: str) -> bytes:
@@ -17,22 +23,35 @@ def response(status: HTTPStatus, content_type: str, body: bytes, *headers: str) 
     return f"{head}\r\n\r\n".encode("latin-1") + body
 
 
-def problem(status: HTTPStatus, code: Code, text: str, *headers: str) -> bytes:
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a request was refused; exactly these four keys."""
+
+    code: int
+    message: str
+    more_info: Url
+    status: int
+
+
+def error_body(answer: ApiError) -> bytes:
+    """Write the body of every refusal over HTTP."""
+    url = f"https://www.twilio.com/docs/errors/{answer.code.value}"
+    return _encode(ErrorBody(code=answer.code.value, message=answer.message, more_info=url, status=answer.http_status))
+
+
+def retry_after(answer: ApiError) -> dict[str, str]:
+    """Return the header that says when to try again; none where that is of no use."""
+    return {} if answer.retry_after_seconds is None else {"retry-after": str(answer.retry_after_seconds)}
+
+
+def problem(answer: ApiError, *headers: str) -> bytes:
     """Write a response that says what is wrong."""
-    url = f"https://www.twilio.com/docs/errors/{int(code)}"
-    body = msgspec.json.encode({"code": int(code), "message": text, "more_info": url, "status": status.value})
-    return response(status, "application/json", body, *headers)
+    again = (f"{name}: {value}" for name, value in retry_after(answer).items())
+    return response(HTTPStatus(answer.http_status), "application/json", error_body(answer), *again, *headers)
 
 
-def _refusal(status: HTTPStatus, text: str) -> bytes:
-    return problem(status, Code.INVALID_PARAMETER, text)
-
-
-FAILED = problem(HTTPStatus.INTERNAL_SERVER_ERROR, Code.INTERNAL_ERROR, "An error of ours; it is logged")
-NOT_POST = problem(HTTPStatus.METHOD_NOT_ALLOWED, Code.METHOD_NOT_ALLOWED, "Webhooks are sent by POST", "allow: POST")
-NO_ROOM = problem(
-    HTTPStatus.SERVICE_UNAVAILABLE, Code.UNAVAILABLE, "There are too many connections; try again", "retry-after: 1"
-)
+FAILED = problem(answer_to(Exception()))
+NOT_POST = problem(ApiError(Code.METHOD_NOT_ALLOWED, "Webhooks are sent by POST"), "allow: POST")
+NO_ROOM = problem(ApiError(Code.UNAVAILABLE, "There are too many connections; try again"))
 OPTIONS = b"HTTP/1.1 204 No Content\r\nallow: GET, HEAD, POST, DELETE, OPTIONS\r\n\r\n"
 
 UNREADABLE = {
@@ -46,7 +65,10 @@ UNREADABLE = {
 }
 """What is told of a request that cannot be read to its end, behind which the connection ends."""
 
-REFUSALS = {status: _refusal(status, text) for status, (_, text) in UNREADABLE.items()}
+REFUSALS = {
+    status: problem(ApiError(Code.INVALID_PARAMETER, text, http_status=status))
+    for status, (_, text) in UNREADABLE.items()
+}
 
 
 def head_of(whole: bytes) -> bytes:

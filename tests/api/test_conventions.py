@@ -10,7 +10,7 @@ from starlette.types import Message
 
 from engine.api.app import OPERATIONS, create_app
 from engine.api.settings import ApiSettings
-from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
+from engine.core.model.errors import ApiError, Code, StoreUnavailable
 from engine.core.model.records import Account
 from engine.core.model.sids import SidKind
 from tests.api.conftest import BASE, Rest, client_of
@@ -193,28 +193,6 @@ async def test_failed_commit_is_80501_and_says_what_to_do(rest: Rest) -> None:
     response = await rest.client.post("/v1/Services", data={"UniqueName": "shop"})
 
     assert "Free space" in assert_error(response, 500, 80501)
-
-
-async def test_a_host_that_does_not_answer_is_503_and_to_be_tried_again(rest: Rest) -> None:
-    """20503, retryable: nothing is said of hosts and their names."""
-    rest.control.failure = PeerUnavailable("host-1 is down")
-
-    response = await rest.client.post("/v1/Services", data={"UniqueName": "shop"})
-
-    assert "host-1" not in assert_error(response, 503, 20503)
-    assert response.headers["retry-after"] == "1"
-
-
-async def test_unforeseen_failure_is_a_generic_500_and_logged(rest: Rest, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing of the exception reaches the caller; the log has the traceback."""
-    rest.control.failure = RuntimeError("secret detail")
-
-    with caplog.at_level(logging.ERROR):
-        response = await rest.client.post("/v1/Services", data={"UniqueName": "shop"})
-
-    assert "secret" not in assert_error(response, 500, 20500)
-    assert "secret detail" in caplog.text
-    assert "Traceback" in caplog.text
 
 
 async def test_engine_that_is_not_ready_answers_503(rest: Rest) -> None:

@@ -51,13 +51,13 @@ from engine.api.admin.show import (
     session_report,
 )
 from engine.api.http import CLIENT_LEFT, encode
-from engine.api.show import error_body
-from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, invalid_parameter, not_stored
+from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, answer_to, invalid_parameter
 from engine.core.model.records import ProxyNumber
 from engine.core.model.requests import NumberRequest
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import ControlPlane, PageCursor
 from engine.core.routing.asking import explained, swapped
+from engine.formats.responses import error_body, retry_after
 from engine.formats.values import OwnHost
 
 RECENT_INTERACTIONS = 20
@@ -179,8 +179,8 @@ async def _pool_all(
             await control.add_to_pool(
                 outcome.account_sid, service_sid, number_sid=outcome.sid, address=None, is_reserved=is_reserved
             )
-        except ApiError as problem:
-            return number_result(problem, number_sid=outcome.sid)
+        except (ApiError, StoreUnavailable, PeerUnavailable) as problem:  # the rows before it stand
+            return number_result(answer_to(problem), number_sid=outcome.sid)
         return number_result(outcome)
 
     pairs = zip(outcomes, reserved, strict=True)
@@ -216,20 +216,15 @@ async def _make_console_link(console_link: MakeLink | None, _: ControlPlane, __:
 def _endpoint(control: ControlPlane, answer: Answer, status: int) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
-            return _json(await answer(control, request), status)
-        except ApiError as problem:
-            return _refusal(problem.code, problem.message, problem.http_status)
-        except StoreUnavailable:
-            failed = not_stored()
-            return _refusal(failed.code, failed.message, failed.http_status)
-        except PeerUnavailable as problem:
-            return _refusal(Code.UNAVAILABLE, str(problem), 503)
+            return Response(encode(await answer(control, request)), status, media_type="application/json")
         except ClientDisconnect:
             _log.debug("the client of an admin request left in the middle of it")
             return Response(status_code=CLIENT_LEFT)
-        except Exception:  # noqa: BLE001 - the boundary of the listener's task: logged and answered
-            _log.exception("unforeseen failure of an admin request")
-            return _refusal(Code.INTERNAL_ERROR, "An internal error occurred; the server's log has it", 500)
+        except Exception as problem:  # noqa: BLE001 - the boundary of the listener's task: logged and answered
+            refused = answer_to(problem)
+            if refused is not problem:
+                _log.error("an admin request failed: %s", problem, exc_info=refused.is_unforeseen)
+            return _refusal(refused)
 
     return endpoint
 
@@ -237,12 +232,11 @@ def _endpoint(control: ControlPlane, answer: Answer, status: int) -> Callable[[R
 async def _unknown(_: Request, problem: Exception) -> Response:
     status = problem.status_code if isinstance(problem, HTTPException) else 500
     code = Code.METHOD_NOT_ALLOWED if status == 405 else Code.NOT_FOUND  # noqa: PLR2004 - the router raises 404 and 405
-    return _refusal(code, "The admin API has no such path and method", status)
+    return _refusal(ApiError(code, "The admin API has no such path and method", http_status=status))
 
 
-def _refusal(code: Code, message: str, status: int) -> Response:
-    return _json(error_body(code, message, status), status)
-
-
-def _json(shape: msgspec.Struct, status: int) -> Response:
-    return Response(encode(shape), status_code=status, media_type="application/json")
+def _refusal(answer: ApiError) -> Response:
+    """Answer with the error body; the operator learns which host or which fault of the disk it was."""
+    shown = f"{answer.message} ({answer.detail})" if answer.detail else answer.message
+    named = ApiError(answer.code, shown, http_status=answer.http_status)
+    return Response(error_body(named), named.http_status, retry_after(named), "application/json")

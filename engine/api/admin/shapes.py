@@ -2,7 +2,7 @@
 
 Not part of the public interface and without authentication: whoever may open the socket is the operator. Secrets
 appear in the answers that create them and nowhere else; dates are text as on the public wire; an error is the public
-error body (`engine.api.shapes.ErrorBody`).
+error body (`engine.formats.responses.ErrorBody`).
 
     POST   /accounts                      AccountCreate    201 AccountCreated
     GET    /accounts                                       200 AccountList

@@ -21,7 +21,7 @@ from engine.channels.sip.leg_words import read_leg
 from engine.channels.sip.numbers import NumberForms, reader
 from engine.channels.sip.peers import Peers
 from engine.channels.sip.redirector import Peer, call_sid
-from engine.core.model.errors import Code, MasklineError
+from engine.core.model.errors import ApiError, Code, MasklineError, invalid_parameter
 from engine.core.model.records import Account, Kind, LegStatus
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.numbers.e164 import UNCLEAR, with_plus
@@ -101,7 +101,7 @@ class SwitchEndpoint:
                 self._report(fields, asker, reply)
         except Unusable as unusable:
             self._observer.rejected(Rejection.MALFORMED)
-            reply(problem(HTTPStatus.BAD_REQUEST, Code.INVALID_PARAMETER, f"Invalid parameter {unusable}"))
+            reply(problem(ApiError(Code.INVALID_PARAMETER, f"Invalid parameter {unusable}")))
 
     # -- who it is ------------------------------------------------------------------------------------------------
 
@@ -357,11 +357,9 @@ _TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
 _NOT_READY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
 """Without a body: a dial plan takes what it gets for an answer, whatever its status."""
 
-_NO_SUCH_CALL = problem(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, "There is no such call, or not this leg of it")
-_AMBIGUOUS = problem(HTTPStatus.BAD_REQUEST, Code.INVALID_PARAMETER, "Invalid parameter interaction: is missing")
+_NO_SUCH_CALL = problem(ApiError(Code.NOT_FOUND, "There is no such call, or not this leg of it"))
+_AMBIGUOUS = problem(invalid_parameter("interaction", "is missing"))
 _WHO = problem(
-    HTTPStatus.UNAUTHORIZED,
-    Code.PERMISSION_DENIED,
-    "Send an API key, or come from a network of [sip_peers]",
+    ApiError(Code.PERMISSION_DENIED, "Send an API key, or come from a network of [sip_peers]"),
     'www-authenticate: Basic realm="Maskline"',
 )

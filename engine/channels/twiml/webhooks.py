@@ -4,7 +4,6 @@ It knows no connection (`engine.http.connections` does) and decides nothing (the
 """
 
 import hmac
-from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,7 +13,7 @@ from engine.channels.carriers import Carrier, Carriers
 from engine.channels.twiml.answers import EMPTY, REJECT, dial, message
 from engine.channels.twiml.forms import MalformedForm, call_event, leg_report, message_event, parse_form, status_query
 from engine.channels.twiml.unsigned import Unsigned
-from engine.core.model.errors import Code
+from engine.core.model.errors import ApiError, Code, invalid_parameter
 from engine.core.model.records import LegStatus
 from engine.core.numbers.e164 import UNCLEAR, is_unclear, with_plus
 from engine.core.ports.observing import Observer, Rejection, TrafficMeter
@@ -53,14 +52,10 @@ def _twiml(document: bytes) -> bytes:
 
 _REJECTED, _DROPPED = _twiml(REJECT), _twiml(EMPTY)
 _TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
-_NOT_READY = _problem(HTTPStatus.SERVICE_UNAVAILABLE, Code.UNAVAILABLE, "Not ready; try again", "retry-after: 1")
-_UNKNOWN_NUMBER = _problem(HTTPStatus.NOT_FOUND, Code.NOT_FOUND, "The number reached is in no service's pool")
-_AMBIGUOUS = _problem(
-    HTTPStatus.BAD_REQUEST,
-    Code.INVALID_PARAMETER,
-    "Invalid parameter To: is missing or no number of yours, and several calls have this CallSid",
-)
-_BAD_SIGNATURE = _problem(HTTPStatus.FORBIDDEN, Code.BAD_SIGNATURE, "X-Twilio-Signature is missing or wrong")
+_NOT_READY = _problem(ApiError(Code.UNAVAILABLE, "Not ready; try again"))
+_UNKNOWN_NUMBER = _problem(ApiError(Code.NOT_FOUND, "The number reached is in no service's pool"))
+_AMBIGUOUS = _problem(invalid_parameter("To", "is missing or no number of yours, and several calls have this CallSid"))
+_BAD_SIGNATURE = _problem(ApiError(Code.BAD_SIGNATURE, "X-Twilio-Signature is missing or wrong"))
 
 
 class WebhookEndpoint:
@@ -106,7 +101,7 @@ class WebhookEndpoint:
                 self._receive(webhook, form, message_event(form.fields), reply)
         except MalformedForm as problem:
             self._observer.rejected(Rejection.MALFORMED)
-            reply(_problem(HTTPStatus.BAD_REQUEST, Code.INVALID_PARAMETER, f"Invalid parameter {problem}"))
+            reply(_problem(ApiError(Code.INVALID_PARAMETER, f"Invalid parameter {problem}")))
 
     def _receive(self, webhook: Webhook, form: Form, event: InboundEvent, reply: Reply) -> None:
         if self._writes_digits(form):

@@ -9,6 +9,7 @@ Any other exception is our bug. Levels, titles and statuses: behaviour 2.5 and 1
 """
 
 from enum import IntEnum, StrEnum
+from typing import Final
 
 import msgspec
 
@@ -29,6 +30,8 @@ class CatalogueEntry(msgspec.Struct, frozen=True, gc=False):
     """Severity of the debugger event."""
     http_status: int | None
     """Status when a REST request is answered with it; None when it is only ever a debugger event."""
+    retry_after_seconds: int | None = None
+    """After how long the same request may succeed; None when the caller has to change something."""
 
 
 class Code(IntEnum):
@@ -130,8 +133,8 @@ class Code(IntEnum):
     OUT_OF_SESSION_CALLBACK_FAILED = 80913
 
 
-def _error(title: str, http_status: int | None) -> CatalogueEntry:
-    return CatalogueEntry(title, Level.ERROR, http_status)
+def _error(title: str, http_status: int | None, *, retry_after_seconds: int | None = None) -> CatalogueEntry:
+    return CatalogueEntry(title, Level.ERROR, http_status, retry_after_seconds)
 
 
 def _warning(title: str, http_status: int | None) -> CatalogueEntry:
@@ -145,9 +148,9 @@ CATALOGUE: dict[Code, CatalogueEntry] = {
     Code.METHOD_NOT_ALLOWED: _error("Method not allowed", 405),
     Code.NOT_FOUND: _error("Not found", 404),
     Code.CONFLICT: _error("Conflict", 409),
-    Code.TOO_MANY_REQUESTS: _error("Too many requests", 429),
+    Code.TOO_MANY_REQUESTS: _error("Too many requests", 429, retry_after_seconds=1),
     Code.INTERNAL_ERROR: _error("Internal server error", 500),
-    Code.UNAVAILABLE: _error("Service unavailable", 503),
+    Code.UNAVAILABLE: _error("Service unavailable", 503, retry_after_seconds=1),
     Code.BAD_PAGE_TOKEN: _error("Invalid PageToken", 400),
     Code.WEBHOOK_FETCH_FAILED: _error("HTTP retrieval failure", None),
     Code.WEBHOOK_UNREACHABLE: _error("HTTP connection failure", None),
@@ -184,7 +187,7 @@ CATALOGUE: dict[Code, CatalogueEntry] = {
     Code.NUMBER_SID_INVALID: _warning("Phone number SID invalid", 400),
     Code.SERVICE_SID_INVALID: _warning("Service SID invalid", 404),
     Code.SESSION_SID_INVALID: _warning("Session SID invalid", 404),
-    Code.STORAGE_FAILED: _error("Storage operation failed", 500),
+    Code.STORAGE_FAILED: _error("Storage operation failed", 500, retry_after_seconds=5),
     Code.DOWNSTREAM_ERROR: _error("Downstream internal error", 500),
     Code.NO_RECORDS_UPDATED: _warning("No records updated", 404),
     Code.ENGINE_ERROR: _error("Internal server error", 500),
@@ -242,16 +245,34 @@ class MasklineError(Exception):
 class ApiError(MasklineError):
     """The caller's request cannot be carried out; nothing was changed."""
 
-    def __init__(self, code: Code, message: str) -> None:
-        """Name the code and say what the caller should change; `message` never holds a whole phone number."""
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        *,
+        http_status: int | None = None,
+        retry_after_seconds: int | None = None,
+        detail: str = "",
+    ) -> None:
+        """Name the code and say what the caller should change; `message` never holds a whole phone number.
+
+        Status and time to wait are the catalogue's unless they are given; `detail` is for the operator alone.
+        """
         super().__init__(message)
+        entry = CATALOGUE[code]
         self.code = code
         self.message = message
+        self.http_status = http_status or entry.http_status or 400
+        """Status that a request of HTTP is answered with."""
+        self.retry_after_seconds = retry_after_seconds or entry.retry_after_seconds
+        """After how long the same request may succeed; None when the caller has to change something."""
+        self.detail = detail
+        """Which host or which fault of the disk it was; empty when there is no more to say."""
 
     @property
-    def http_status(self) -> int:
-        """Status that the REST interface answers with."""
-        return CATALOGUE[self.code].http_status or 400
+    def is_unforeseen(self) -> bool:
+        """Whether it is a bug of ours."""
+        return self.code is Code.INTERNAL_ERROR
 
 
 class StoreUnavailable(MasklineError):  # noqa: N818 - names a state of the store, not a fault of the caller
@@ -262,13 +283,41 @@ class PeerUnavailable(MasklineError):  # noqa: N818 - names a state, as StoreUna
     """Another host of the cluster did not answer; whether it did what was asked is not known."""
 
 
-def not_stored() -> ApiError:
-    """Return the answer of every channel of the control plane when the disk refused a commit, and what to do then."""
-    return ApiError(
+_DISK_REFUSED: Final = (
+    "The disk refused, and nothing was stored. Free space or restore access to the data directory; the engine recovers "
+    "by itself and /readyz turns green"
+)
+_ANSWERS: Final[dict[type[MasklineError], tuple[Code, str]]] = {
+    StoreUnavailable: (
         Code.STORAGE_FAILED,
-        "Nothing was stored: the disk refused the commit. Free space or restore write access to the data directory; the"
-        " engine recovers by itself and /readyz turns green",
-    )
+        _DISK_REFUSED,
+    ),
+    PeerUnavailable: (Code.UNAVAILABLE, "The host of the cluster that this concerns does not answer; try again"),
+}
+"""What every interface answers when this stops a request, be it REST, an item of a batch, or another host."""
+
+
+def answer_to(problem: Exception) -> ApiError:
+    """Return what is answered to a failure: itself, a row of the table, or INTERNAL_ERROR for a bug of ours."""
+    if isinstance(problem, ApiError):
+        return problem
+    for kind, (code, message) in _ANSWERS.items():
+        if isinstance(problem, kind):
+            return ApiError(code, message, detail=str(problem))
+    return ApiError(Code.INTERNAL_ERROR, "An internal error occurred; it has been logged")
+
+
+def failure_behind(answer: ApiError) -> MasklineError:
+    """Return, for the answer of another host, the exception that stopped it there."""
+    for kind, (code, _) in _ANSWERS.items():
+        if answer.code is code:
+            return kind(answer.message)
+    return answer
+
+
+def not_ready() -> ApiError:
+    """Return the answer of every interface until the store has been read."""
+    return ApiError(Code.UNAVAILABLE, "The engine is starting; try again")
 
 
 def not_found(path: str) -> ApiError:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from engine.core.model.errors import Code
+from engine.core.model.errors import Code, PeerUnavailable
 from engine.core.model.records import (
     Account,
     Address,
@@ -111,6 +111,12 @@ NOT_IN_POOL = Decision(Outcome.UNKNOWN_NUMBER, Reason.NOT_IN_POOL)
 REBUILDING = Decision(Outcome.NOT_READY, Reason.REBUILDING)
 STORE_DOWN = Decision(Outcome.NOT_READY, Reason.STORE_UNAVAILABLE)
 BUSY = Decision(Outcome.NOT_READY, Reason.BUSY)
+
+
+def undecided(problem: BaseException) -> Decision:
+    """Return the answer to an event that a failure left undecided; whoever sent it retries."""
+    return REBUILDING if isinstance(problem, PeerUnavailable) else STORE_DOWN
+
 
 OUT_OF_SESSION = frozenset({Reason.NO_SESSION, Reason.SESSION_EXPIRED})
 """What the out-of-session hook is asked about (behaviour 9 and 13)."""

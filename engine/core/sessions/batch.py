@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
+from engine.core.model.errors import ApiError
 from engine.core.model.records import Participant, Session
 from engine.core.model.requests import SessionRequest, SessionUpdate
 
@@ -77,6 +78,11 @@ class ItemRefused(msgspec.Struct, frozen=True, kw_only=True, tag="refused", gc=F
     """What the caller should change or retry; holds no whole phone number."""
     http_status: int
     """Status that a request of its own would have got."""
+
+
+def item_refused(answer: ApiError) -> ItemRefused:
+    """Return what an item comes to that is answered so."""
+    return ItemRefused(code=answer.code, message=answer.message, http_status=answer.http_status)
 
 
 ItemResult = ItemDone | ItemRefused
