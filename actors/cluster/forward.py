@@ -141,10 +141,9 @@ class Forwarder:
                     if await self._mesh.ask_quickly(host, NumberSide.knows, report):
                         answer(await self._mesh.ask_quickly(host, NumberSide.report, report))
                         return
+            here(report, answer)
         except (MasklineError, asyncio.CancelledError):
             answer(None)  # a host that may know it does not answer: the platform has to retry
-            return
-        here(report, answer)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

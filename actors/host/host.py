@@ -49,7 +49,7 @@ from engine.core.model.sids import IdFactory
 from engine.core.pools.pool import PoolState
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock, ControlPlane, Store
-from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, resolve, resolve_all
+from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, resolve, resolve_all, undecided
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
@@ -340,7 +340,10 @@ class Host:
         if actor is None or event.account_sid not in (None, actor.account_sid):
             answer(NOT_IN_POOL)
         else:
-            actor.receive(event, answer)
+            try:
+                actor.receive(event, answer)
+            except StoreUnavailable as problem:  # what a redelivery repeats cannot be read
+                answer(undecided(problem))
 
     def resolve(self, event: InboundEvent) -> Decision | None:
         """Tell what would become of an event now, with nothing recorded."""
@@ -416,11 +419,14 @@ class Host:
         proxy = None if number is None else number.address
         if proxy != report.proxy:
             report = msgspec.structs.replace(report, proxy=proxy)
-        if self._neighbourhood is None or (not report.is_vague and self._interaction_log.knows(report)):
-            self.report_here(report, answer)
-        else:
-            named = self._interaction_log.named(report) if report.is_vague else ()
-            self._neighbourhood.forwarder.report(report, named, answer, self.report_here)
+        try:
+            if self._neighbourhood is None or (not report.is_vague and self._interaction_log.knows(report)):
+                self.report_here(report, answer)
+            else:
+                named = self._interaction_log.named(report) if report.is_vague else ()
+                self._neighbourhood.forwarder.report(report, named, answer, self.report_here)
+        except StoreUnavailable:  # the interaction of the leg cannot be read
+            answer(None)
 
     def report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take the state of a leg that this host knows, or that no host does."""

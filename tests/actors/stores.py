@@ -24,6 +24,7 @@ class Mood:
 
     def __init__(self) -> None:
         self.is_failing = False
+        self.cannot_read = False
         self.kept_back: list[tuple[MoodyStore, Sequence[Change], Done]] | None = None
 
 
@@ -45,6 +46,12 @@ class MoodyStore(SqliteStore):
             super().commit((), lambda _problem: done(StoreUnavailable("The disk is full")))
         else:
             super().commit(changes, done)
+
+    def interaction(self, interaction_sid: str) -> Interaction | None:
+        """Read an interaction, or fail."""
+        if self.mood.cannot_read:
+            raise StoreUnavailable("Nothing was read: the disk fails")
+        return super().interaction(interaction_sid)
 
     def participants(self, session_sid: str) -> tuple[Participant, ...]:
         """Read the participants of a session, and count it."""
@@ -73,6 +80,10 @@ class Stores:
     @is_failing.setter
     def is_failing(self, is_failing: bool) -> None:
         self._mood.is_failing = is_failing
+
+    def fail_to_read(self, *, is_failing: bool = True) -> None:
+        """Read no interaction any more."""
+        self._mood.cannot_read = is_failing
 
     def keep_back(self) -> None:
         """Keep every commit in flight from now on."""

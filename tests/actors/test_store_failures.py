@@ -1,13 +1,14 @@
 """A store that cannot commit: nothing is acknowledged, everything is as before, and later it works again (design 5)."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
 from engine.core.model.errors import StoreUnavailable
-from engine.core.model.records import ClosedReason, Kind, SessionStatus
+from engine.core.model.records import ClosedReason, Kind, LegStatus, SessionStatus
 from engine.core.model.requests import AccountUpdate, NumberRequest, NumberUpdate, ServiceRequest
-from engine.core.routing.traffic import Outcome, Reason
+from engine.core.routing.traffic import Outcome, Reason, ReportOutcome
 from tests.actors.world import ALICE, ALL, BOB, CAROL, N1, N2, N3, START, World, begun, wanting
 
 pytestmark = pytest.mark.anyio
@@ -331,3 +332,21 @@ async def test_retention_that_fails_comes_again(world: World) -> None:
     await world.host.erase_old()
 
     assert world.store.session(session.sid) is None
+
+
+async def test_what_cannot_be_read_makes_the_carrier_try_again(world: World) -> None:
+    """A call that comes again and the state of a leg, whichever host they come to; then both are taken."""
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    event = world.event(Kind.VOICE, ALICE, N1)
+    first = await world.receive(event)
+    report = partial(world.report, LegStatus.IN_PROGRESS, resource_sid=event.resource_sid)
+
+    world.store.fail_to_read()
+    again = await world.receive(event)
+    reported = await report(interaction_sid=first.interaction_sid)
+    world.store.fail_to_read(is_failing=False)
+
+    assert (again.outcome, again.reason) == (Outcome.NOT_READY, Reason.STORE_UNAVAILABLE)
+    assert reported is None
+    assert await world.receive(event) == first
+    assert await report(interaction_sid=first.interaction_sid) is ReportOutcome.RECORDED
