@@ -16,7 +16,7 @@ from actors.cluster.mirror import Mirror
 from actors.cluster.reload import TalksElsewhere
 from actors.cluster.replication import REGISTRAR, Follower, Registrar, ReplicatedWriter
 from actors.cluster.sides import CoordinatorSide, NumberSide
-from actors.control.control import Control
+from actors.control.host_control import HostControl
 from actors.control.routes import Place, Routes
 from actors.control.services import ServiceRegister
 from actors.kernel.context import HostContext
@@ -128,7 +128,7 @@ class Neighbourhood:
         self._mesh.serve(console)
         self._is_read = True
 
-    async def join(self, side: CoordinatorSide, control: Control) -> None:
+    async def join(self, side: CoordinatorSide, control: HostControl) -> None:
         """Wait until the registry is held as the registrar holds it, then let others ask coordinators."""
         if self.me != REGISTRAR:
             await self._synchronised()

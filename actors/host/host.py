@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from actors.cluster.console import ConsoleFront, ConsoleSide
-from actors.cluster.front import cluster_control
+from actors.cluster.control import cluster_control
 from actors.cluster.mesh import Mesh
 from actors.cluster.mirror import Mirror
 from actors.cluster.neighbourhood import Neighbourhood
@@ -24,10 +24,10 @@ from actors.cluster.sides import CoordinatorSide, OtherHosts, cluster_coordinato
 from actors.control.accounts import AccountRegister
 from actors.control.alerts import AlertBook
 from actors.control.batch import erase_old_keys
-from actors.control.control import Control
 from actors.control.coordinator import ServiceCoordinator
 from actors.control.elsewhere import Elsewhere, Nowhere
 from actors.control.erasures import Erasures
+from actors.control.host_control import HostControl
 from actors.control.notes import erase_expired_notes
 from actors.control.numbers import NumberRegister
 from actors.control.registry_reactor import RegistryReactor
@@ -169,8 +169,8 @@ class Host:
             route_cache=self._route_cache,
         )
 
-    def _new_control(self) -> Control:
-        return Control(
+    def _new_control(self) -> HostControl:
+        return HostControl(
             self._context,
             accounts=self._accounts,
             numbers=self._numbers,

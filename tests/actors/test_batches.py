@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from actors.cluster.front import BATCH_CHUNK, cluster_control
+from actors.cluster.control import BATCH_CHUNK, cluster_control
 from actors.cluster.mesh import Mesh
 from actors.control.batch import erase_old_keys
 from engine.core.model.errors import Code, PeerUnavailable
@@ -445,7 +445,7 @@ class Wire:
         return await self._other.answer(message)
 
 
-def front_of(world: World, *, answers: int = 1_000) -> ControlPlane:
+def control_beside(world: World, *, answers: int = 1_000) -> ControlPlane:
     """Return the control plane of a host beside the world's."""
     other = Mesh(Wire())
     other.serve(world.hosts[0]._local)
@@ -464,7 +464,7 @@ async def test_a_batch_is_carried_out_by_the_host_of_its_service(world: World) -
         UpdateItem(session=session.sid, update=SessionUpdate(date_expiry=None, fail_on_participant_conflict=True)),
     )
 
-    results = await front_of(world).batch_sessions(world.account.sid, world.service_sid, items)
+    results = await control_beside(world).batch_sessions(world.account.sid, world.service_sid, items)
 
     assert codes(results) == [None, None, Code.IDENTIFIER_INVALID, None, None]
     first, *_, last = results
@@ -480,8 +480,8 @@ async def test_a_host_that_falls_silent_leaves_the_rest_unknown(world: World) ->
     """What it answered before stands; sent again with its keys, nothing is done twice."""
     items = [create(f"+1212{5_000_000 + index}", of=key(index)) for index in range(BATCH_CHUNK + 5)]
 
-    results = await front_of(world, answers=1).batch_sessions(world.account.sid, world.service_sid, items)
-    again = await front_of(world).batch_sessions(world.account.sid, world.service_sid, items)
+    results = await control_beside(world, answers=1).batch_sessions(world.account.sid, world.service_sid, items)
+    again = await control_beside(world).batch_sessions(world.account.sid, world.service_sid, items)
 
     assert codes(results) == [None] * BATCH_CHUNK + [Code.UNAVAILABLE] * 5
     assert codes(again) == [None] * len(items)
@@ -491,5 +491,5 @@ async def test_a_host_that_falls_silent_leaves_the_rest_unknown(world: World) ->
 @pytest.mark.parametrize("host_count", [1])  # the other host is the test\'s own
 async def test_an_empty_batch_finds_out_whether_the_service_is_there(world: World) -> None:
     """On whatever host."""
-    assert await front_of(world).batch_sessions(world.account.sid, world.service_sid, ()) == ()
-    assert await refused(front_of(world).batch_sessions(world.account.sid, "KS" + "0" * 32, ())) is Code.NOT_FOUND
+    assert await control_beside(world).batch_sessions(world.account.sid, world.service_sid, ()) == ()
+    assert await refused(control_beside(world).batch_sessions(world.account.sid, "KS" + "0" * 32, ())) is Code.NOT_FOUND

@@ -1,7 +1,7 @@
 """Which host of a cluster answers a method of a port."""
 
+from actors.cluster.control import ClusterControl
 from actors.cluster.derived import Rule
-from actors.cluster.front import Front
 from actors.cluster.sides import AnyCoordinators
 
 _HERE = """
@@ -24,9 +24,9 @@ def named(rules: dict[str, Rule], rule: Rule) -> list[str]:
 
 def test_every_method_of_the_control_plane_has_its_rule() -> None:
     """A new one is listed here, once it is clear which host has to answer it."""
-    assert named(Front.rules, Rule.HERE) == _HERE.split()
-    assert named(Front.rules, Rule.OWNER) == _OWNER.split()
-    assert named(Front.rules, Rule.WRITTEN) == _WRITTEN.split()
+    assert named(ClusterControl.rules, Rule.HERE) == _HERE.split()
+    assert named(ClusterControl.rules, Rule.OWNER) == _OWNER.split()
+    assert named(ClusterControl.rules, Rule.WRITTEN) == _WRITTEN.split()
 
 
 def test_coordinators_are_asked_where_their_service_is() -> None:

@@ -65,7 +65,7 @@ ENTRIES_AT_ONCE = 1_000
 _log = logging.getLogger("maskline.control")
 
 
-class Control:
+class HostControl:
     """Implements the port `ControlPlane` over the actors of one host."""
 
     def __init__(

@@ -11,8 +11,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from actors.cluster.derived import AsksOwners, fills_in
 from actors.cluster.mesh import Mesh
-from actors.control.control import Control
 from actors.control.coordinator import not_in_this_service
+from actors.control.host_control import HostControl
 from actors.control.routes import Place
 from actors.kernel.gathering import gather_available
 from actors.kernel.paging import merged
@@ -34,7 +34,7 @@ from engine.core.sessions.batch import BatchItem, ItemResult, item_refused
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Method = Callable[Concatenate[Control, P], Coroutine[Any, Any, R]]
+Method = Callable[Concatenate[HostControl, P], Coroutine[Any, Any, R]]
 
 
 BATCH_CHUNK = 500
@@ -49,8 +49,8 @@ _NOT_KNOWN = item_refused(
 )
 
 
-@fills_in(ControlPlane, Control)
-class Front(AsksOwners[Control], ControlPlane):
+@fills_in(ControlPlane, HostControl)
+class ClusterControl(AsksOwners[HostControl], ControlPlane):
     """Implements the port `ControlPlane` over the hosts of a cluster; what is not written here is derived."""
 
     async def batch_sessions(
@@ -63,7 +63,7 @@ class Front(AsksOwners[Control], ControlPlane):
         for start in range(0, max(len(items), 1), BATCH_CHUNK):
             some = tuple(items[start : start + BATCH_CHUNK])
             try:
-                results += await self._at(service_sid, Control.batch_sessions, account_sid, service_sid, some)
+                results += await self._at(service_sid, HostControl.batch_sessions, account_sid, service_sid, some)
             except PeerUnavailable:
                 results += [_NOT_KNOWN] * (len(items) - start)
                 break
@@ -71,35 +71,35 @@ class Front(AsksOwners[Control], ControlPlane):
 
     async def explain(self, *, proxy: str, sender: str) -> Explanation:
         """Tell, as the operator, what would happen to a sender on a proxy number, and why."""
-        return await self._at(canonical(proxy), Control.explain, proxy=proxy, sender=sender)
+        return await self._at(canonical(proxy), HostControl.explain, proxy=proxy, sender=sender)
 
     async def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
         """Read any account's session with all its participants, as the operator."""
-        return await self._found(Control.find_session, session_sid)
+        return await self._found(HostControl.find_session, session_sid)
 
     async def alerts_page(
         self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
     ) -> Page[DebuggerEvent]:
         """List the debugger events of an account (None = of all), newest first."""
-        pages = await self._pages(cursor, Control.alerts_page, account_sid, wanted, cursor)
+        pages = await self._pages(cursor, HostControl.alerts_page, account_sid, wanted, cursor)
         return merged(pages, cursor, is_newest_first=True)
 
     async def alert(self, account_sid: str | None, event_sid: str) -> DebuggerEvent:
         """Read a debugger event of an account (None = of any)."""
-        return await self._found(Control.alert, account_sid, event_sid)
+        return await self._found(HostControl.alert, account_sid, event_sid)
 
     async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[OutboxEntry]:
         """List, as the operator, the outbox, oldest first."""
-        pages = await self._pages(cursor, Control.outbox_page, wanted, cursor)
+        pages = await self._pages(cursor, HostControl.outbox_page, wanted, cursor)
         return merged(pages, cursor, is_newest_first=False)
 
     async def replay(self, entries: Sequence[OutboxEntry]) -> int:
         """Have dead entries tried again, from the first attempt; returns how many were dead."""
-        return sum(await self._everywhere(Control.replay, tuple(entries)))
+        return sum(await self._everywhere(HostControl.replay, tuple(entries)))
 
     async def drop(self, entries: Sequence[OutboxEntry]) -> int:
         """Drop dead entries; returns how many were dead."""
-        return sum(await self._everywhere(Control.drop, tuple(entries)))
+        return sum(await self._everywhere(HostControl.drop, tuple(entries)))
 
     async def _ask_owner(self, method: Callable[..., Coroutine[Any, Any, R]], asked: dict[str, Any]) -> R:
         """Ask the host of a service; UNAUTHORIZED_OPERATION for a session of a sister service."""
@@ -113,7 +113,7 @@ class Front(AsksOwners[Control], ControlPlane):
 
     async def _check_sister(self, account_sid: str, service_sid: str, session_sid: str) -> None:
         try:
-            session, _ = await self._found(Control.find_session, session_sid)
+            session, _ = await self._found(HostControl.find_session, session_sid)
         except ApiError:
             return
         if session.account_sid == account_sid and session.service_sid != service_sid:
@@ -156,6 +156,6 @@ class Front(AsksOwners[Control], ControlPlane):
         raise refusal
 
 
-def cluster_control(own: Control, mesh: Mesh, place: Place) -> ControlPlane:
+def cluster_control(own: HostControl, mesh: Mesh, place: Place) -> ControlPlane:
     """Return the control plane of a cluster, which answers from `own` what is this host's."""
-    return Front(own, mesh, place)  # type: ignore[abstract] # the methods that are not written are filled in
+    return ClusterControl(own, mesh, place)  # type: ignore[abstract] # the methods that are not written are filled in
