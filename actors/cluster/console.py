@@ -1,4 +1,4 @@
-"""What the operator's console reads: of one host from `ConsoleSide`, of a cluster from `ConsoleFront`.
+"""What the operator's console reads: of one host from `HostConsole`, of a cluster from `ClusterConsole`.
 
 Both implement the port `ConsolePlane`. A login session's token and a link's code begin with the place of the host that
 keeps them, so that any host of a cluster knows whom to ask.
@@ -20,7 +20,7 @@ from engine.core.sessions.search import FoundSessions, SessionSought
 _SECRET_BYTES = 32
 
 
-class ConsoleSide:
+class HostConsole:
     """What this host tells the console, and the login sessions that it keeps."""
 
     def __init__(
@@ -93,26 +93,26 @@ class ConsoleSide:
         return f"{self._place}.{secrets.token_urlsafe(_SECRET_BYTES)}"
 
 
-class ConsoleFront:
+class ClusterConsole:
     """What a cluster tells the console, the same on every host."""
 
-    def __init__(self, side: ConsoleSide, mesh: Mesh) -> None:
-        """Answer from `side` what is this host's, and ask others through a mesh."""
-        self._side = side
+    def __init__(self, own: HostConsole, mesh: Mesh) -> None:
+        """Answer from `own` what is this host's, and ask others through a mesh."""
+        self._own = own
         self._mesh = mesh
 
     async def hosts(self) -> tuple[HostStatus, ...]:
         """Tell how the hosts fare, in the order of their places."""
-        asked = {host: self._mesh.ask(host, ConsoleSide.hosts) for host in self._mesh.others}
-        own, (others, _) = await asyncio.gather(self._side.hosts(), gather_available(asked))
+        asked = {host: self._mesh.ask(host, HostConsole.hosts) for host in self._mesh.others}
+        own, (others, _) = await asyncio.gather(self._own.hosts(), gather_available(asked))
         known = {status.name: status for answer in (own, *others) for status in answer}
         names = map(host_name, sorted((self._mesh.me, *self._mesh.others)))
         return tuple(known.get(name, HostStatus(name=name, is_answering=False)) for name in names)
 
     async def pools(self, account_sid: str | None, *, most: int) -> PoolReports:
         """Tell how full the pools of an account, or of all, are."""
-        asked = {host: self._mesh.ask(host, ConsoleSide.pools, account_sid, most=most) for host in self._mesh.others}
-        own, (others, silent) = await asyncio.gather(self._side.pools(account_sid, most=most), gather_available(asked))
+        asked = {host: self._mesh.ask(host, HostConsole.pools, account_sid, most=most) for host in self._mesh.others}
+        own, (others, silent) = await asyncio.gather(self._own.pools(account_sid, most=most), gather_available(asked))
         answers = (own, *others)
         pools = most_saturated([pool for one in answers for pool in one.pools], most=most)
         return PoolReports(pools, sum(one.count for one in answers), silent)
@@ -120,11 +120,11 @@ class ConsoleFront:
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of an account, or of all, newest first."""
         asked = {
-            host: self._mesh.ask(host, ConsoleSide.find_sessions, account_sid, sought, most=most)
+            host: self._mesh.ask(host, HostConsole.find_sessions, account_sid, sought, most=most)
             for host in self._mesh.others
         }
         own, (others, silent) = await asyncio.gather(
-            self._side.find_sessions(account_sid, sought, most=most), gather_available(asked)
+            self._own.find_sessions(account_sid, sought, most=most), gather_available(asked)
         )
         answers = (own, *others)
         found = sorted(
@@ -135,33 +135,33 @@ class ConsoleFront:
 
     async def begin_login(self, account_sid: str | None, credential: str, proof: bytes = b"") -> LoginSession:
         """Let somebody in, here."""
-        return await self._side.begin_login(account_sid, credential, proof)
+        return await self._own.begin_login(account_sid, credential, proof)
 
     async def find_login(self, token: str, *, is_active: bool) -> LoginSession | None:
         """Return the login session of a token, wherever it is kept; PeerUnavailable."""
         host = self._keeper(token)
         if host is None or host == self._mesh.me:
-            return await self._side.find_login(token, is_active=is_active)
-        return await answer_soon(self._mesh.ask(host, ConsoleSide.find_login, token, is_active=is_active))
+            return await self._own.find_login(token, is_active=is_active)
+        return await answer_soon(self._mesh.ask(host, HostConsole.find_login, token, is_active=is_active))
 
     async def end_login(self, token: str) -> None:
         """End a login session, wherever it is kept; PeerUnavailable."""
         host = self._keeper(token)
         if host is None or host == self._mesh.me:
-            await self._side.end_login(token)
+            await self._own.end_login(token)
         else:
-            await answer_soon(self._mesh.ask(host, ConsoleSide.end_login, token))
+            await answer_soon(self._mesh.ask(host, HostConsole.end_login, token))
 
     async def offer_link(self) -> str:
         """Make a code that begins one operator's login session."""
-        return await self._side.offer_link()
+        return await self._own.offer_link()
 
     async def follow_link(self, code: str) -> LoginSession | None:
         """Use a code up, wherever it is kept; PeerUnavailable."""
         host = self._keeper(code)
         if host is None or host == self._mesh.me:
-            return await self._side.follow_link(code)
-        return await answer_soon(self._mesh.ask(host, ConsoleSide.follow_link, code))
+            return await self._own.follow_link(code)
+        return await answer_soon(self._mesh.ask(host, HostConsole.follow_link, code))
 
     def _keeper(self, secret: str) -> int | None:
         """Return the place of the host that keeps a token or code; None for one that no host has made."""

@@ -8,14 +8,14 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from actors.cluster.console import ConsoleSide
+from actors.cluster.between_hosts import HostCoordinators, HostNumbers
+from actors.cluster.console import HostConsole
 from actors.cluster.forward import Forwarder, decided
 from actors.cluster.link import Link
 from actors.cluster.mesh import Mesh
 from actors.cluster.mirror import Mirror
 from actors.cluster.reload import TalksElsewhere
 from actors.cluster.replication import REGISTRAR, Follower, Registrar, ReplicatedWriter
-from actors.cluster.sides import CoordinatorSide, NumberSide
 from actors.control.host_control import HostControl
 from actors.control.routes import Place, Routes
 from actors.control.services import ServiceRegister
@@ -110,9 +110,9 @@ class Neighbourhood:
         for host, link in self.links.items():
             self._tasks.append(asyncio.create_task(link.run(), name=f"link to host {host}"))
 
-    def listen(self, plane: "Plane", console: ConsoleSide) -> None:
+    def listen(self, plane: "Plane", console: HostConsole) -> None:
         """Answer the other hosts, now that this one has read its file."""
-        number_side = NumberSide(
+        numbers = HostNumbers(
             self._context,
             directory=self._directory,
             interaction_log=self._interaction_log,
@@ -122,19 +122,19 @@ class Neighbourhood:
             report=plane.report_here,
         )
         self._mesh.follow(version=lambda: self._registry.version, know=self._follower.know)
-        self._mesh.serve(number_side)
+        self._mesh.serve(numbers)
         self._mesh.serve(self._follower)
         self._mesh.serve(self._registrar)
         self._mesh.serve(console)
         self._is_read = True
 
-    async def join(self, side: CoordinatorSide, control: HostControl) -> None:
+    async def join(self, coordinators: HostCoordinators, control: HostControl) -> None:
         """Wait until the registry is held as the registrar holds it, then let others ask coordinators."""
         if self.me != REGISTRAR:
             await self._synchronised()
             await self._heard_of(REGISTRAR)
             await self._synchronised()  # what the registrar did not wait for us to take
-        self._mesh.serve(side)
+        self._mesh.serve(coordinators)
         self._mesh.serve(control)
 
     async def _synchronised(self) -> None:
@@ -179,7 +179,7 @@ class Neighbourhood:
         return Link(
             source=self.me,
             incarnation=self._incarnation,
-            send=lambda batch: self._mesh.ask(host, NumberSide.take, batch),
+            send=lambda batch: self._mesh.ask(host, HostNumbers.take, batch),
             sessions=self._all_sessions,
             concerns=lambda session: any(self._place(endpoint.proxy) == host for endpoint in session.endpoints),
             heard=self._heard,

@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 
-from actors.cluster.console import ConsoleFront, ConsoleSide
+from actors.cluster.between_hosts import HostCoordinators, OtherHosts, cluster_coordinators
+from actors.cluster.console import ClusterConsole, HostConsole
 from actors.cluster.control import cluster_control
 from actors.cluster.mesh import Mesh
 from actors.cluster.mirror import Mirror
 from actors.cluster.neighbourhood import Neighbourhood
 from actors.cluster.reload import reload_calls, reload_passed
-from actors.cluster.sides import CoordinatorSide, OtherHosts, cluster_coordinators
 from actors.control.accounts import AccountRegister
 from actors.control.alerts import AlertBook
 from actors.control.batch import erase_old_keys
@@ -123,8 +123,9 @@ class Host:
         self._services = ServiceRegister(
             context, self._registry, make=self._coordinator, is_ours=lambda service_sid: place(service_sid) == me
         )
-        self._side = CoordinatorSide(context, self._services, catch_up=self._catch_up)
-        self._coordinators: Coordinators = self._side if mesh is None else cluster_coordinators(self._side, mesh, place)
+        self._host_coordinators = HostCoordinators(context, self._services, catch_up=self._catch_up)
+        own = self._host_coordinators
+        self._coordinators: Coordinators = own if mesh is None else cluster_coordinators(own, mesh, place)
         self._elsewhere: Elsewhere = Nowhere() if mesh is None else OtherHosts(mesh, place)
         self._erasures = Erasures(context.store, self._elsewhere.erasers())
         self._interaction_log = self._new_interaction_log()
@@ -144,8 +145,8 @@ class Host:
         self._local = self._new_control()
         self.control: ControlPlane = self._local if mesh is None else cluster_control(self._local, mesh, place)
         self._figures = figures
-        self._console = ConsoleSide(context, self._services, place=me, status=self._status)
-        self.console: ConsolePlane = self._console if mesh is None else ConsoleFront(self._console, mesh)
+        self._console = HostConsole(context, self._services, place=me, status=self._status)
+        self.console: ConsolePlane = self._console if mesh is None else ClusterConsole(self._console, mesh)
         self._neighbourhood = None if mesh is None else self._new_neighbourhood(mesh, place)
 
     def _new_interaction_log(self) -> InteractionLog:
@@ -291,7 +292,7 @@ class Host:
             self._spawn(self._join(self._neighbourhood))
 
     async def _join(self, neighbourhood: Neighbourhood) -> None:
-        await neighbourhood.join(self._side, self._local)
+        await neighbourhood.join(self._host_coordinators, self._local)
         self._begin()
 
     def _begin(self) -> None:

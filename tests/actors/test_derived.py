@@ -1,8 +1,8 @@
 """Which host of a cluster answers a method of a port."""
 
+from actors.cluster.between_hosts import ClusterCoordinators
 from actors.cluster.control import ClusterControl
 from actors.cluster.derived import Rule
-from actors.cluster.sides import AnyCoordinators
 
 _HERE = """
     account account_holdings accounts api_keys authenticate create_account create_api_key create_service delete_account
@@ -31,8 +31,8 @@ def test_every_method_of_the_control_plane_has_its_rule() -> None:
 
 def test_coordinators_are_asked_where_their_service_is() -> None:
     """An ended call names its service itself."""
-    assert named(AnyCoordinators.rules, Rule.HERE) == []
-    assert named(AnyCoordinators.rules, Rule.OWNER) == [
+    assert named(ClusterCoordinators.rules, Rule.HERE) == []
+    assert named(ClusterCoordinators.rules, Rule.OWNER) == [
         *("expire", "idle_since", "last_session", "make_session", "participants", "session")
     ]
-    assert named(AnyCoordinators.rules, Rule.WRITTEN) == ["call_ended"]
+    assert named(ClusterCoordinators.rules, Rule.WRITTEN) == ["call_ended"]

@@ -38,7 +38,7 @@ class Wire:
         return await self._other.answer(message)
 
 
-class NumberSide:
+class HostNumbers:
     """Stands for the one that another host serves."""
 
     async def decide(self, events: tuple[InboundEvent, ...]) -> tuple[Decision | None, ...]:
@@ -62,7 +62,7 @@ async def decided(wire: Wire, observer: Observed, data_dir: Path) -> list[Decisi
 async def test_events_that_the_owner_answered_are_told_together(tmp_path: Path) -> None:
     """One message, one count."""
     observer, other = Observed(), Mesh(Wire(None))
-    other.serve(NumberSide())
+    other.serve(HostNumbers())
 
     decisions = await decided(Wire(other), observer, tmp_path)
 

@@ -1,7 +1,7 @@
 """What the actors of a host are asked by other hosts, and how they ask.
 
-`NumberSide` is served for number actors, `CoordinatorSide` for coordinators; `OtherHosts` and `AnyCoordinators` are how
-the other kind of actor reaches them.
+`HostNumbers` is served for number actors, `HostCoordinators` for coordinators; `OtherHosts` and `ClusterCoordinators`
+are how the other kind of actor reaches them.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from engine.core.sessions.bindings import Endpoint
 _log = logging.getLogger("maskline.host")
 
 
-class NumberSide:
+class HostNumbers:
     """What coordinators and listeners of other hosts ask of the number actors and interactions here."""
 
     def __init__(
@@ -119,7 +119,7 @@ class NumberSide:
             await self._context.write((), entries)
 
 
-class CoordinatorSide:
+class HostCoordinators:
     """What number actors of other hosts ask of the coordinators here."""
 
     def __init__(
@@ -186,52 +186,52 @@ class OtherHosts:
         """Record a message of the application to a participant whose number is on another host."""
         host = self._place(endpoint.proxy)
         return await self._mesh.ask_quickly(
-            host, NumberSide.push, endpoint.proxy, endpoint.participant_sid, session_sid, body=body, media=media
+            host, HostNumbers.push, endpoint.proxy, endpoint.participant_sid, session_sid, body=body, media=media
         )
 
     async def interaction(self, interaction_sid: str) -> Interaction | None:
         """Find an interaction."""
-        found = await self._mesh.ask_all(NumberSide.interaction, interaction_sid)
+        found = await self._mesh.ask_all(HostNumbers.interaction, interaction_sid)
         return next((one for one in found if one is not None), None)
 
     async def interactions_pages(
         self, session_sid: str, cursor: PageCursor, sent_to: str | None
     ) -> Sequence[Page[Interaction]]:
         """Read a page of a session's interactions on every other host."""
-        return await self._mesh.ask_all(NumberSide.interactions_page, session_sid, cursor, sent_to)
+        return await self._mesh.ask_all(HostNumbers.interactions_page, session_sid, cursor, sent_to)
 
     async def erase_interaction(self, interaction_sid: str) -> None:
         """Erase an interaction wherever it is."""
-        await self._mesh.ask_all(NumberSide.erase_interaction, interaction_sid)
+        await self._mesh.ask_all(HostNumbers.erase_interaction, interaction_sid)
 
     def erasers(self) -> Mapping[int, Erase]:
         """Return, by host, what has it erase the interactions of sessions that are gone."""
 
         async def erase(host: int, session_sids: tuple[str, ...]) -> None:
-            await self._mesh.ask_quickly(host, NumberSide.erase_sessions, session_sids)
+            await self._mesh.ask_quickly(host, HostNumbers.erase_sessions, session_sids)
 
         return {host: partial(erase, host) for host in self._mesh.others}
 
     async def hang_up(self, session_sid: str) -> None:
         """End the running calls of a session."""
-        hung_up = (self._mesh.ask_quickly(host, NumberSide.hang_up, session_sid) for host in self._mesh.others)
+        hung_up = (self._mesh.ask_quickly(host, HostNumbers.hang_up, session_sid) for host in self._mesh.others)
         for outcome in await asyncio.gather(*hung_up, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 _log.warning("Calls of session %s may go on: %s", session_sid, reason_of(outcome))
 
 
-@fills_in(Coordinators, CoordinatorSide)
-class AnyCoordinators(AsksOwners[CoordinatorSide], Coordinators):
+@fills_in(Coordinators, HostCoordinators)
+class ClusterCoordinators(AsksOwners[HostCoordinators], Coordinators):
     """Implements `Coordinators`: asks those here directly, and those elsewhere through a mesh."""
 
     async def call_ended(self, interaction: Interaction) -> None:
         """Close the session of a call that has ended, where the service wants that."""
-        await self._at(interaction.service_sid, CoordinatorSide.call_ended, interaction)
+        await self._at(interaction.service_sid, HostCoordinators.call_ended, interaction)
 
 
-def cluster_coordinators(side: CoordinatorSide, mesh: Mesh, place: Place) -> Coordinators:
-    """Return the coordinators of a cluster; `side` answers for those that are here."""
-    return AnyCoordinators(side, mesh, place)  # type: ignore[abstract] # the methods that are not written are filled in
+def cluster_coordinators(own: HostCoordinators, mesh: Mesh, place: Place) -> Coordinators:
+    """Return the coordinators of a cluster; `own` answers for those that are here."""
+    return ClusterCoordinators(own, mesh, place)  # type: ignore[abstract] # the methods that are not written are filled in
 
 
 class _Settled:
