@@ -19,7 +19,7 @@ from actors.cluster.console import ClusterConsole, HostConsole
 from actors.cluster.control import cluster_control
 from actors.cluster.mesh import Mesh
 from actors.cluster.mirror import Mirror
-from actors.cluster.neighbourhood import Neighbourhood
+from actors.cluster.node import ClusterNode
 from actors.cluster.reload import reload_calls, reload_passed
 from actors.control.accounts import AccountRegister
 from actors.control.alerts import AlertBook
@@ -147,7 +147,7 @@ class Host:
         self._figures = figures
         self._console = HostConsole(context, self._services, place=me, status=self._status)
         self.console: ConsolePlane = self._console if mesh is None else ClusterConsole(self._console, mesh)
-        self._neighbourhood = None if mesh is None else self._new_neighbourhood(mesh, place)
+        self._node = None if mesh is None else self._new_node(mesh, place)
 
     def _new_interaction_log(self) -> InteractionLog:
         return InteractionLog(
@@ -182,8 +182,8 @@ class Host:
             catch_up=self._catch_up,
         )
 
-    def _new_neighbourhood(self, mesh: Mesh, place: Place) -> Neighbourhood:
-        neighbourhood = Neighbourhood(
+    def _new_node(self, mesh: Mesh, place: Place) -> ClusterNode:
+        node = ClusterNode(
             mesh,
             self._context,
             place=place,
@@ -193,8 +193,8 @@ class Host:
             services=self._services,
             routes=self._routes,
         )
-        self._reactor.service_gone = neighbourhood.service_gone
-        return neighbourhood
+        self._reactor.service_gone = node.service_gone
+        return node
 
     @property
     def is_loaded(self) -> bool:
@@ -209,7 +209,7 @@ class Host:
     @property
     def unheard(self) -> tuple[int, ...]:
         """The other hosts of which too little is heard: their services' numbers here do not route, or ours there."""
-        return () if self._neighbourhood is None else self._neighbourhood.unheard
+        return () if self._node is None else self._node.unheard
 
     @property
     def active_sessions(self) -> int:
@@ -228,9 +228,9 @@ class Host:
 
     def clock_offsets(self) -> dict[str, float]:
         """Tell how far the clock of each host is ahead of this one's, seconds, as far as it was measured."""
-        if self._neighbourhood is None or self._mesh is None:
+        if self._node is None or self._mesh is None:
             return {host_name(0): 0.0}
-        links = self._neighbourhood.links.items()
+        links = self._node.links.items()
         measured = {place: link.offset.seconds for place, link in links if link.offset.seconds is not None}
         return {host_name(place): seconds for place, seconds in sorted({self._mesh.me: 0.0, **measured}.items())}
 
@@ -276,8 +276,8 @@ class Host:
     async def start(self) -> None:
         """Load what the store holds, then begin to sweep; until then traffic is answered not-ready."""
         self._started_at = self._context.clock()
-        if self._neighbourhood is not None:
-            self._neighbourhood.speak()
+        if self._node is not None:
+            self._node.speak()
         gc.disable()  # nothing that is loaded is garbage
         try:
             await self._load()
@@ -285,14 +285,14 @@ class Host:
             gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
         finally:
             gc.enable()
-        if self._neighbourhood is None:
+        if self._node is None:
             self._begin()
         else:
-            self._neighbourhood.listen(self, self._console)
-            self._spawn(self._join(self._neighbourhood))
+            self._node.listen(self, self._console)
+            self._spawn(self._join(self._node))
 
-    async def _join(self, neighbourhood: Neighbourhood) -> None:
-        await neighbourhood.join(self._host_coordinators, self._local)
+    async def _join(self, node: ClusterNode) -> None:
+        await node.join(self._host_coordinators, self._local)
         self._begin()
 
     def _begin(self) -> None:
@@ -306,8 +306,8 @@ class Host:
         self._is_loaded = False
         await self._pending_hooks.finish()
         await self._local.finish()
-        if self._neighbourhood is not None:
-            await self._neighbourhood.leave()
+        if self._node is not None:
+            await self._node.leave()
         await self._guarded(self.sweep_alerts)
         for task in self._tasks:
             task.cancel()
@@ -327,10 +327,10 @@ class Host:
     def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Decide about an event; `answer` is called once, at once or after the commit, on the event loop."""
         owner = self._owner_elsewhere(event.proxy)
-        if self._neighbourhood is None or owner is None:
+        if self._node is None or owner is None:
             self.receive_here(event, answer)
         else:
-            self._neighbourhood.forwarder.receive(owner, event, answer)
+            self._node.forwarder.receive(owner, event, answer)
 
     def receive_here(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Decide about an event on a number of this host."""
@@ -362,18 +362,18 @@ class Host:
     def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Do the same about a number of another host; `answer` is called once, later."""
         owner = self._owner_elsewhere(event.proxy)
-        if self._neighbourhood is None or owner is None:
+        if self._node is None or owner is None:
             answer(self.resolve(event) or NOT_IN_POOL)
         else:
-            self._neighbourhood.forwarder.resolve(owner, event, answer)
+            self._node.forwarder.resolve(owner, event, answer)
 
     def _owner_elsewhere(self, proxy: Address) -> int | None:
         """Return the host that owns the number reached, None for this one and for a number in no pool."""
-        neighbourhood = self._neighbourhood
-        if neighbourhood is None or not self._is_loaded or self._directory.find(proxy) is not None:
+        node = self._node
+        if node is None or not self._is_loaded or self._directory.find(proxy) is not None:
             return None
-        owner = neighbourhood.owner_of(proxy)
-        return None if owner == neighbourhood.me else owner
+        owner = node.owner_of(proxy)
+        return None if owner == node.me else owner
 
     def route_cache(self) -> RouteCache | None:
         """Return what plain questions can be answered from now; None while this host is not loaded, or without any."""
@@ -421,11 +421,11 @@ class Host:
         if proxy != report.proxy:
             report = msgspec.structs.replace(report, proxy=proxy)
         try:
-            if self._neighbourhood is None or (not report.is_vague and self._interaction_log.knows(report)):
+            if self._node is None or (not report.is_vague and self._interaction_log.knows(report)):
                 self.report_here(report, answer)
             else:
                 named = self._interaction_log.named(report) if report.is_vague else ()
-                self._neighbourhood.forwarder.report(report, named, answer, self.report_here)
+                self._node.forwarder.report(report, named, answer, self.report_here)
         except StoreUnavailable:  # the interaction of the leg cannot be read
             answer(None)
 
@@ -470,14 +470,14 @@ class Host:
                 coordinator = self._services.find(service_sid)
                 if coordinator is not None:
                     coordinator.reload(sessions)
-            if self._neighbourhood is not None:
+            if self._node is not None:
                 await asyncio.sleep(0)  # the other hosts are to hear that this one is there
         for coordinator in self._services:
             coordinator.reloaded()
         reload_calls(self._context, self._interaction_log)
         await reload_passed(self._context, self._interaction_log)
-        if self._neighbourhood is not None:
-            await self._neighbourhood.talks.reload(self._context)
+        if self._node is not None:
+            await self._node.talks.reload(self._context)
 
     async def answer(self, source: int, message: bytes) -> bytes:
         """Carry out what the host at that place asks; PeerUnavailable on a host that is alone."""
@@ -487,15 +487,15 @@ class Host:
 
     async def _catch_up(self) -> None:
         """Hear of all that passed on other hosts, and have it on disk."""
-        if self._neighbourhood is not None:
-            await self._neighbourhood.catch_up()
+        if self._node is not None:
+            await self._node.catch_up()
 
     def _source_of(self, service_sid: str) -> Mirror | None:
-        return None if self._neighbourhood is None else self._neighbourhood.mirror_of(service_sid)
+        return None if self._node is None else self._node.mirror_of(service_sid)
 
     def _touched_elsewhere(self, session: ActiveSession, at: float) -> None:
-        if self._neighbourhood is not None:
-            self._neighbourhood.touched(session, at)
+        if self._node is not None:
+            self._node.touched(session, at)
 
     def _coordinator(self, service: Service) -> ServiceCoordinator:
         return ServiceCoordinator(

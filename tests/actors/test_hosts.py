@@ -379,7 +379,7 @@ async def started_anew(world: World, host: int) -> None:
 
 async def test_a_host_that_is_told_of_very_many_sessions_answers_others_meanwhile(world: World) -> None:
     """And does not route before it has taken up all of them."""
-    membership = world.hosts[1]._neighbourhood
+    membership = world.hosts[1]._node
     assert membership is not None
     mirror = membership.mirrors[0]
     said = [
@@ -485,8 +485,8 @@ async def pairings_under_faults(world: World, closes: list[bool]) -> None:
 async def test_a_service_is_known_to_a_host_that_missed_its_creation(world: World) -> None:
     """Whoever asks says which version of the registry it takes for known."""
     for host in world.hosts.values():
-        assert host._neighbourhood is not None
-        for link in host._neighbourhood.links.values():
+        assert host._node is not None
+        for link in host._node.links.values():
             link.is_up = False  # the registrar does not wait for hosts that it does not reach
 
     services = [await world.make_service(f"new-{nth}") for nth in range(6)]
@@ -562,7 +562,7 @@ async def test_a_redelivery_after_the_session_is_over_is_answered_from_its_recor
 
 async def test_nothing_is_decided_that_might_be_answered_past_the_lease(world: World) -> None:
     """The last half second of a lease is for what is being committed."""
-    mirror = world.hosts[1]._neighbourhood
+    mirror = world.hosts[1]._node
     assert mirror is not None
     source = mirror.mirrors[0]
     is_ready, end = source.is_ready, source._serves_until

@@ -36,7 +36,7 @@ JOIN_SECONDS = 0.2
 _log = logging.getLogger("maskline.host")
 
 
-class Neighbourhood:
+class ClusterNode:
     """A host's place among the others."""
 
     def __init__(
