@@ -7,7 +7,7 @@ from typing import NamedTuple, NoReturn
 import httpx
 import pytest
 
-from actors.cluster.mesh import Mesh
+from actors.cluster.rpc import HostRpc
 from actors.control.batch import SessionBatches
 from engine.api.admin.app import create_admin_app
 from engine.api.app import create_app
@@ -109,7 +109,7 @@ class Wire:
     me, count = 0, 2
 
     def __init__(self) -> None:
-        self.other: Mesh | None = None
+        self.other: HostRpc | None = None
 
     async def ask(self, host: int, message: bytes) -> bytes:
         """Have it answer."""
@@ -120,10 +120,10 @@ class Wire:
 
 async def another_host(problem: Exception) -> Answered:
     wire = Wire()
-    wire.other = Mesh(wire)
+    wire.other = HostRpc(wire)
     wire.other.serve(Failing(problem))
     with pytest.raises(MasklineError) as raised:
-        await Mesh(wire).ask(1, Failing.change)
+        await HostRpc(wire).ask(1, Failing.change)
     kinds = {Code.STORAGE_FAILED: StoreUnavailable, Code.UNAVAILABLE: PeerUnavailable}
     assert type(raised.value) is kinds.get(answer_to(problem).code, ApiError)
     return as_answered(answer_to(raised.value))

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from actors.cluster.derived import AsksOwners, fills_in
-from actors.cluster.mesh import Mesh
 from actors.cluster.mirror import Mirror
+from actors.cluster.rpc import HostRpc
 from actors.control.elsewhere import Erase
 from actors.control.routes import Place
 from actors.control.services import ServiceRegister
@@ -175,46 +175,46 @@ class HostCoordinators:
 
 
 class OtherHosts:
-    """Implements `Elsewhere` over a mesh."""
+    """Implements `Elsewhere` by RPC."""
 
-    def __init__(self, mesh: Mesh, place: Place) -> None:
-        """Ask through a mesh; `place` tells which host owns a number."""
-        self._mesh = mesh
+    def __init__(self, rpc: HostRpc, place: Place) -> None:
+        """Ask by RPC; `place` tells which host owns a number."""
+        self._rpc = rpc
         self._place = place
 
     async def push(self, endpoint: Endpoint, session_sid: str, *, body: str, media: tuple[str, ...]) -> Interaction:
         """Record a message of the application to a participant whose number is on another host."""
         host = self._place(endpoint.proxy)
-        return await self._mesh.ask_quickly(
+        return await self._rpc.ask_quickly(
             host, HostNumbers.push, endpoint.proxy, endpoint.participant_sid, session_sid, body=body, media=media
         )
 
     async def interaction(self, interaction_sid: str) -> Interaction | None:
         """Find an interaction."""
-        found = await self._mesh.ask_all(HostNumbers.interaction, interaction_sid)
+        found = await self._rpc.ask_all(HostNumbers.interaction, interaction_sid)
         return next((one for one in found if one is not None), None)
 
     async def interactions_pages(
         self, session_sid: str, cursor: PageCursor, sent_to: str | None
     ) -> Sequence[Page[Interaction]]:
         """Read a page of a session's interactions on every other host."""
-        return await self._mesh.ask_all(HostNumbers.interactions_page, session_sid, cursor, sent_to)
+        return await self._rpc.ask_all(HostNumbers.interactions_page, session_sid, cursor, sent_to)
 
     async def erase_interaction(self, interaction_sid: str) -> None:
         """Erase an interaction wherever it is."""
-        await self._mesh.ask_all(HostNumbers.erase_interaction, interaction_sid)
+        await self._rpc.ask_all(HostNumbers.erase_interaction, interaction_sid)
 
     def erasers(self) -> Mapping[int, Erase]:
         """Return, by host, what has it erase the interactions of sessions that are gone."""
 
         async def erase(host: int, session_sids: tuple[str, ...]) -> None:
-            await self._mesh.ask_quickly(host, HostNumbers.erase_sessions, session_sids)
+            await self._rpc.ask_quickly(host, HostNumbers.erase_sessions, session_sids)
 
-        return {host: partial(erase, host) for host in self._mesh.others}
+        return {host: partial(erase, host) for host in self._rpc.others}
 
     async def hang_up(self, session_sid: str) -> None:
         """End the running calls of a session."""
-        hung_up = (self._mesh.ask_quickly(host, HostNumbers.hang_up, session_sid) for host in self._mesh.others)
+        hung_up = (self._rpc.ask_quickly(host, HostNumbers.hang_up, session_sid) for host in self._rpc.others)
         for outcome in await asyncio.gather(*hung_up, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 _log.warning("Calls of session %s may go on: %s", session_sid, reason_of(outcome))
@@ -222,16 +222,16 @@ class OtherHosts:
 
 @fills_in(Coordinators, HostCoordinators)
 class ClusterCoordinators(AsksOwners[HostCoordinators], Coordinators):
-    """Implements `Coordinators`: asks those here directly, and those elsewhere through a mesh."""
+    """Implements `Coordinators`: asks those here directly, and those elsewhere by RPC."""
 
     async def call_ended(self, interaction: Interaction) -> None:
         """Close the session of a call that has ended, where the service wants that."""
         await self._at(interaction.service_sid, HostCoordinators.call_ended, interaction)
 
 
-def cluster_coordinators(own: HostCoordinators, mesh: Mesh, place: Place) -> Coordinators:
+def cluster_coordinators(own: HostCoordinators, rpc: HostRpc, place: Place) -> Coordinators:
     """Return the coordinators of a cluster; `own` answers for those that are here."""
-    return ClusterCoordinators(own, mesh, place)  # type: ignore[abstract] # the methods that are not written are filled in
+    return ClusterCoordinators(own, rpc, place)  # type: ignore[abstract] # the methods that are not written are filled in
 
 
 class _Settled:

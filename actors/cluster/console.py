@@ -8,7 +8,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
-from actors.cluster.mesh import Mesh
+from actors.cluster.rpc import HostRpc
 from actors.control.services import ServiceRegister
 from actors.kernel.context import HostContext
 from actors.kernel.gathering import answer_soon, gather_available
@@ -96,22 +96,22 @@ class HostConsole:
 class ClusterConsole:
     """What a cluster tells the console, the same on every host."""
 
-    def __init__(self, own: HostConsole, mesh: Mesh) -> None:
-        """Answer from `own` what is this host's, and ask others through a mesh."""
+    def __init__(self, own: HostConsole, rpc: HostRpc) -> None:
+        """Answer from `own` what is this host's, and ask others by RPC."""
         self._own = own
-        self._mesh = mesh
+        self._rpc = rpc
 
     async def hosts(self) -> tuple[HostStatus, ...]:
         """Tell how the hosts fare, in the order of their places."""
-        asked = {host: self._mesh.ask(host, HostConsole.hosts) for host in self._mesh.others}
+        asked = {host: self._rpc.ask(host, HostConsole.hosts) for host in self._rpc.others}
         own, (others, _) = await asyncio.gather(self._own.hosts(), gather_available(asked))
         known = {status.name: status for answer in (own, *others) for status in answer}
-        names = map(host_name, sorted((self._mesh.me, *self._mesh.others)))
+        names = map(host_name, sorted((self._rpc.me, *self._rpc.others)))
         return tuple(known.get(name, HostStatus(name=name, is_answering=False)) for name in names)
 
     async def pools(self, account_sid: str | None, *, most: int) -> PoolReports:
         """Tell how full the pools of an account, or of all, are."""
-        asked = {host: self._mesh.ask(host, HostConsole.pools, account_sid, most=most) for host in self._mesh.others}
+        asked = {host: self._rpc.ask(host, HostConsole.pools, account_sid, most=most) for host in self._rpc.others}
         own, (others, silent) = await asyncio.gather(self._own.pools(account_sid, most=most), gather_available(asked))
         answers = (own, *others)
         pools = most_saturated([pool for one in answers for pool in one.pools], most=most)
@@ -120,8 +120,8 @@ class ClusterConsole:
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of an account, or of all, newest first."""
         asked = {
-            host: self._mesh.ask(host, HostConsole.find_sessions, account_sid, sought, most=most)
-            for host in self._mesh.others
+            host: self._rpc.ask(host, HostConsole.find_sessions, account_sid, sought, most=most)
+            for host in self._rpc.others
         }
         own, (others, silent) = await asyncio.gather(
             self._own.find_sessions(account_sid, sought, most=most), gather_available(asked)
@@ -140,17 +140,17 @@ class ClusterConsole:
     async def find_login(self, token: str, *, is_active: bool) -> LoginSession | None:
         """Return the login session of a token, wherever it is kept; PeerUnavailable."""
         host = self._keeper(token)
-        if host is None or host == self._mesh.me:
+        if host is None or host == self._rpc.me:
             return await self._own.find_login(token, is_active=is_active)
-        return await answer_soon(self._mesh.ask(host, HostConsole.find_login, token, is_active=is_active))
+        return await answer_soon(self._rpc.ask(host, HostConsole.find_login, token, is_active=is_active))
 
     async def end_login(self, token: str) -> None:
         """End a login session, wherever it is kept; PeerUnavailable."""
         host = self._keeper(token)
-        if host is None or host == self._mesh.me:
+        if host is None or host == self._rpc.me:
             await self._own.end_login(token)
         else:
-            await answer_soon(self._mesh.ask(host, HostConsole.end_login, token))
+            await answer_soon(self._rpc.ask(host, HostConsole.end_login, token))
 
     async def offer_link(self) -> str:
         """Make a code that begins one operator's login session."""
@@ -159,12 +159,12 @@ class ClusterConsole:
     async def follow_link(self, code: str) -> LoginSession | None:
         """Use a code up, wherever it is kept; PeerUnavailable."""
         host = self._keeper(code)
-        if host is None or host == self._mesh.me:
+        if host is None or host == self._rpc.me:
             return await self._own.follow_link(code)
-        return await answer_soon(self._mesh.ask(host, HostConsole.follow_link, code))
+        return await answer_soon(self._rpc.ask(host, HostConsole.follow_link, code))
 
     def _keeper(self, secret: str) -> int | None:
         """Return the place of the host that keeps a token or code; None for one that no host has made."""
         place, _, _ = secret.partition(".")
-        known = {str(host): host for host in (self._mesh.me, *self._mesh.others)}
+        known = {str(host): host for host in (self._rpc.me, *self._rpc.others)}
         return known.get(place)

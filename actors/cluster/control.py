@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from actors.cluster.derived import AsksOwners, fills_in
-from actors.cluster.mesh import Mesh
+from actors.cluster.rpc import HostRpc
 from actors.control.coordinator import not_in_this_service
 from actors.control.host_control import HostControl
 from actors.control.routes import Place
@@ -57,7 +57,7 @@ class ClusterControl(AsksOwners[HostControl], ControlPlane):
         self, account_sid: str, service_sid: str, items: Sequence[BatchItem]
     ) -> tuple[ItemResult, ...]:
         """Carry out many changes of sessions, so many in a message; what a silent host has done is not known."""
-        if self._place(service_sid) == self._mesh.me:
+        if self._place(service_sid) == self._rpc.me:
             return await self._own.batch_sessions(account_sid, service_sid, items)
         results: list[ItemResult] = []
         for start in range(0, max(len(items), 1), BATCH_CHUNK):
@@ -121,7 +121,7 @@ class ClusterControl(AsksOwners[HostControl], ControlPlane):
             raise not_in_this_service(session_sid, service_sid)
 
     async def _everywhere(self, method: Method[P, R], *args: P.args, **kwargs: P.kwargs) -> list[R]:
-        others = (self._mesh.ask(host, method, *args, **kwargs) for host in self._mesh.others)
+        others = (self._rpc.ask(host, method, *args, **kwargs) for host in self._rpc.others)
         return list(await asyncio.gather(method(self._own, *args, **kwargs), *others))
 
     async def _pages(
@@ -131,7 +131,7 @@ class ClusterControl(AsksOwners[HostControl], ControlPlane):
         if not cursor.is_part_enough:
             return await self._everywhere(method, *args, **kwargs)
         own = await method(self._own, *args, **kwargs)
-        others = {host: self._mesh.ask(host, method, *args, **kwargs) for host in self._mesh.others}
+        others = {host: self._rpc.ask(host, method, *args, **kwargs) for host in self._rpc.others}
         pages, silent = await gather_available(others)
         return [own, *pages, Page((), has_next=False, has_previous=False, silent=silent)]
 
@@ -145,9 +145,9 @@ class ClusterControl(AsksOwners[HostControl], ControlPlane):
             return await method(self._own, *args, **kwargs)
         except ApiError as problem:
             refusal = problem
-        for host in self._mesh.others:
+        for host in self._rpc.others:
             try:
-                return await self._mesh.ask(host, method, *args, **kwargs)
+                return await self._rpc.ask(host, method, *args, **kwargs)
             except ApiError as problem:
                 if problem.code is not Code.NOT_FOUND:
                     raise
@@ -156,6 +156,6 @@ class ClusterControl(AsksOwners[HostControl], ControlPlane):
         raise refusal
 
 
-def cluster_control(own: HostControl, mesh: Mesh, place: Place) -> ControlPlane:
+def cluster_control(own: HostControl, rpc: HostRpc, place: Place) -> ControlPlane:
     """Return the control plane of a cluster, which answers from `own` what is this host's."""
-    return ClusterControl(own, mesh, place)  # type: ignore[abstract] # the methods that are not written are filled in
+    return ClusterControl(own, rpc, place)  # type: ignore[abstract] # the methods that are not written are filled in

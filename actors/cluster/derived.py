@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import wraps
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar
 
-from actors.cluster.mesh import Mesh
+from actors.cluster.rpc import HostRpc
 from actors.control.routes import Place
 
 P = ParamSpec("P")
@@ -37,10 +37,10 @@ class AsksOwners(Generic[Own]):
     rules: ClassVar[dict[str, Rule]]
     """Who answers each method of the port."""
 
-    def __init__(self, own: Own, mesh: Mesh, place: Place) -> None:
-        """Answer from `own` what is this host's, and ask others through a mesh."""
+    def __init__(self, own: Own, rpc: HostRpc, place: Place) -> None:
+        """Answer from `own` what is this host's, and ask others by RPC."""
         self._own = own
-        self._mesh = mesh
+        self._rpc = rpc
         self._place = place
 
     async def _at(
@@ -48,9 +48,9 @@ class AsksOwners(Generic[Own]):
     ) -> R:
         """Ask the host that owns a service or number."""
         host = self._place(key)
-        if host == self._mesh.me:
+        if host == self._rpc.me:
             return await method(self._own, *args, **kwargs)
-        return await self._mesh.ask(host, method, *args, **kwargs)
+        return await self._rpc.ask(host, method, *args, **kwargs)
 
     async def _ask_owner(self, method: Callable[..., Coroutine[Any, Any, R]], asked: dict[str, Any]) -> R:
         """Ask the host that owns the service; `asked` are the arguments by name."""

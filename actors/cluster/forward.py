@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from actors.cluster.between_hosts import HostNumbers
-from actors.cluster.mesh import Mesh
+from actors.cluster.rpc import HostRpc
 from actors.kernel.context import HostContext
 from engine.core.model.errors import MasklineError
 from engine.core.routing.decide import NOT_IN_POOL, REBUILDING
@@ -34,9 +34,9 @@ _Waiting = tuple[InboundEvent, Answer]
 class Forwarder:
     """Hands events to the hosts that own their numbers."""
 
-    def __init__(self, mesh: Mesh, context: HostContext) -> None:
-        """Forward through a mesh."""
-        self._mesh = mesh
+    def __init__(self, rpc: HostRpc, context: HostContext) -> None:
+        """Forward by RPC."""
+        self._rpc = rpc
         self._context = context
         self._asked: dict[int, list[_Waiting]] = {}
         self._resolved: dict[int, list[_Waiting]] = {}
@@ -81,7 +81,7 @@ class Forwarder:
         decisions: Sequence[Decision | None]
         events = tuple(event for event, _ in gathered)
         try:
-            decisions = await self._mesh.ask(host, HostNumbers.decide, events, PROMPT_SECONDS)
+            decisions = await self._rpc.ask(host, HostNumbers.decide, events, PROMPT_SECONDS)
         except (MasklineError, asyncio.CancelledError):
             decisions = (REBUILDING,) * len(gathered)
             self._context.observer.forwarded(len(gathered), is_answered=False)
@@ -108,7 +108,7 @@ class Forwarder:
             decisions: Sequence[Decision | None]
             try:
                 events = tuple(event for _, event, _ in asked)
-                decisions = await self._mesh.ask(host, HostNumbers.decide, events, PATIENT_SECONDS)
+                decisions = await self._rpc.ask(host, HostNumbers.decide, events, PATIENT_SECONDS)
             except (MasklineError, asyncio.CancelledError):
                 decisions = (REBUILDING,) * len(asked)
             for (deadline, event, answer), decision in zip(asked, decisions, strict=True):
@@ -121,7 +121,7 @@ class Forwarder:
     async def _resolve(self, host: int, gathered: list[_Waiting]) -> None:
         decisions: Sequence[Decision | None]
         try:
-            decisions = await self._mesh.ask(host, HostNumbers.resolve, tuple(event for event, _ in gathered))
+            decisions = await self._rpc.ask(host, HostNumbers.resolve, tuple(event for event, _ in gathered))
         except (MasklineError, asyncio.CancelledError):
             decisions = (REBUILDING,) * len(gathered)
         for (_, answer), decision in zip(gathered, decisions, strict=True):
@@ -130,16 +130,16 @@ class Forwarder:
     async def _report(self, report: LegReport, named: tuple[str, ...], answer: Told, here: TakeReport) -> None:
         try:
             if report.is_vague:
-                found = {*named, *(sid for some in await self._mesh.ask_all(HostNumbers.named, report) for sid in some)}
+                found = {*named, *(sid for some in await self._rpc.ask_all(HostNumbers.named, report) for sid in some)}
                 if len(found) > 1:
                     self._context.observer.reported(ReportOutcome.AMBIGUOUS)
                     answer(ReportOutcome.AMBIGUOUS)
                     return
                 report = msgspec.structs.replace(report, interaction_sid=next(iter(found), None))
             if not report.is_vague and report.interaction_sid not in named:
-                for host in self._mesh.others:
-                    if await self._mesh.ask_quickly(host, HostNumbers.knows, report):
-                        answer(await self._mesh.ask_quickly(host, HostNumbers.report, report))
+                for host in self._rpc.others:
+                    if await self._rpc.ask_quickly(host, HostNumbers.knows, report):
+                        answer(await self._rpc.ask_quickly(host, HostNumbers.report, report))
                         return
             here(report, answer)
         except (MasklineError, asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""What makes a host one of several: its mesh, its links and mirrors, its part in keeping the registry.
+"""What makes a host one of several: its calls to the others, its links and mirrors, its part in keeping the registry.
 
 A host that is alone has none of this. Source: design sections 3 and 4; `docs/cluster.md` tells it in words.
 """
@@ -12,10 +12,10 @@ from actors.cluster.between_hosts import HostCoordinators, HostNumbers
 from actors.cluster.console import HostConsole
 from actors.cluster.forward import Forwarder, decided
 from actors.cluster.link import Link
-from actors.cluster.mesh import Mesh
 from actors.cluster.mirror import Mirror
 from actors.cluster.reload import TalksElsewhere
 from actors.cluster.replication import REGISTRAR, Follower, Registrar, ReplicatedWriter
+from actors.cluster.rpc import HostRpc
 from actors.control.host_control import HostControl
 from actors.control.routes import Place, Routes
 from actors.control.services import ServiceRegister
@@ -41,7 +41,7 @@ class ClusterNode:
 
     def __init__(
         self,
-        mesh: Mesh,
+        rpc: HostRpc,
         context: HostContext,
         *,
         place: Place,
@@ -52,8 +52,8 @@ class ClusterNode:
         routes: Routes,
     ) -> None:
         """Take a place; nothing is said before `speak`, nothing is answered before `listen`."""
-        self.forwarder = Forwarder(mesh, context)
-        self._mesh = mesh
+        self.forwarder = Forwarder(rpc, context)
+        self._rpc = rpc
         self._context = context
         self._place = place
         self._registry = registry
@@ -61,28 +61,28 @@ class ClusterNode:
         self._directory = directory
         self._services = services
         self._routes = routes
-        self.talks = TalksElsewhere(len(mesh.others))
+        self.talks = TalksElsewhere(len(rpc.others))
         """Filled when this host reads its file, and told when it hears of the sessions."""
         self._is_read = False
         self._unkept = 0
         self._incarnation = context.id_factory(SidKind.OUTBOX_ENTRY)
-        self._follower = Follower(context.store, registry, mesh, clock=context.clock)
-        self._registrar = Registrar(context.store, registry, mesh, reached=lambda host: self.links[host].is_up)
-        self.mirrors = {host: self._mirror() for host in mesh.others}
-        self.links = {host: self._link(host) for host in mesh.others}
+        self._follower = Follower(context.store, registry, rpc, clock=context.clock)
+        self._registrar = Registrar(context.store, registry, rpc, reached=lambda host: self.links[host].is_up)
+        self.mirrors = {host: self._mirror() for host in rpc.others}
+        self.links = {host: self._link(host) for host in rpc.others}
         self._tasks: list[asyncio.Task[None]] = []
         routes.links = self.links
-        registry.writer = ReplicatedWriter(registry, mesh, registrar=self._registrar, follower=self._follower)
+        registry.writer = ReplicatedWriter(registry, rpc, registrar=self._registrar, follower=self._follower)
 
     @property
     def me(self) -> int:
         """The place of this host."""
-        return self._mesh.me
+        return self._rpc.me
 
     @property
     def unheard(self) -> tuple[int, ...]:
         """The hosts of which too little is heard: their services' numbers here do not route, or ours there."""
-        return tuple(host for host in self._mesh.others if not (self.mirrors[host].is_ready and self.links[host].is_up))
+        return tuple(host for host in self._rpc.others if not (self.mirrors[host].is_ready and self.links[host].is_up))
 
     def owner_of(self, proxy: str) -> int | None:
         """Return the place of the host that owns a number, None for a number that is in no pool."""
@@ -121,11 +121,11 @@ class ClusterNode:
             resolve=plane.resolve,
             report=plane.report_here,
         )
-        self._mesh.follow(version=lambda: self._registry.version, know=self._follower.know)
-        self._mesh.serve(numbers)
-        self._mesh.serve(self._follower)
-        self._mesh.serve(self._registrar)
-        self._mesh.serve(console)
+        self._rpc.follow(version=lambda: self._registry.version, know=self._follower.know)
+        self._rpc.serve(numbers)
+        self._rpc.serve(self._follower)
+        self._rpc.serve(self._registrar)
+        self._rpc.serve(console)
         self._is_read = True
 
     async def join(self, coordinators: HostCoordinators, control: HostControl) -> None:
@@ -134,8 +134,8 @@ class ClusterNode:
             await self._synchronised()
             await self._heard_of(REGISTRAR)
             await self._synchronised()  # what the registrar did not wait for us to take
-        self._mesh.serve(coordinators)
-        self._mesh.serve(control)
+        self._rpc.serve(coordinators)
+        self._rpc.serve(control)
 
     async def _synchronised(self) -> None:
         while True:
@@ -179,7 +179,7 @@ class ClusterNode:
         return Link(
             source=self.me,
             incarnation=self._incarnation,
-            send=lambda batch: self._mesh.ask(host, HostNumbers.take, batch),
+            send=lambda batch: self._rpc.ask(host, HostNumbers.take, batch),
             sessions=self._all_sessions,
             concerns=lambda session: any(self._place(endpoint.proxy) == host for endpoint in session.endpoints),
             heard=self._heard,

@@ -12,7 +12,7 @@ from itertools import chain
 
 import msgspec
 
-from actors.cluster.mesh import Mesh
+from actors.cluster.rpc import HostRpc
 from actors.kernel.gathering import reason_of
 from actors.kernel.registry import Registry, RegistryChange, RegistryMoved
 from engine.core.model.changes import (
@@ -51,11 +51,11 @@ class Held(msgspec.Struct, frozen=True):
 class Registrar:
     """Writes the registry; served by the registrar's host."""
 
-    def __init__(self, store: Store, registry: Registry, mesh: Mesh, *, reached: Callable[[int], bool]) -> None:
+    def __init__(self, store: Store, registry: Registry, rpc: HostRpc, *, reached: Callable[[int], bool]) -> None:
         """Write to a store; `reached` tells which hosts answered lately."""
         self._store = store
         self._registry = registry
-        self._mesh = mesh
+        self._rpc = rpc
         self._reached = reached
         self._turn = asyncio.Lock()
 
@@ -88,10 +88,10 @@ class Registrar:
     async def _tell(self, version: int, changes: tuple[RegistryChange, ...]) -> None:
         asked = (
             asyncio.wait_for(
-                self._mesh.ask_quickly(host, Follower.advance, version, changes),
+                self._rpc.ask_quickly(host, Follower.advance, version, changes),
                 None if self._reached(host) else UNREACHED_SECONDS,
             )
-            for host in self._mesh.others
+            for host in self._rpc.others
         )
         for outcome in await asyncio.gather(*asked, return_exceptions=True):
             if isinstance(outcome, BaseException):
@@ -126,11 +126,11 @@ class Registrar:
 class Follower:
     """Holds the registry as the registrar writes it; served by every host."""
 
-    def __init__(self, store: Store, registry: Registry, mesh: Mesh, *, clock: Clock) -> None:
+    def __init__(self, store: Store, registry: Registry, rpc: HostRpc, *, clock: Clock) -> None:
         """Keep a registry in a store."""
         self._store = store
         self._registry = registry
-        self._mesh = mesh
+        self._rpc = rpc
         self._clock = clock
         self._turn = asyncio.Lock()
 
@@ -155,9 +155,9 @@ class Follower:
             await self._pull()
 
     async def _pull(self) -> None:
-        if self._mesh.me == REGISTRAR:
+        if self._rpc.me == REGISTRAR:
             raise PeerUnavailable("Another host knows more of the registry than the registrar: was a backup put back?")
-        held = await self._mesh.ask(REGISTRAR, Registrar.held, self._registry.version)
+        held = await self._rpc.ask(REGISTRAR, Registrar.held, self._registry.version)
         if held is not None:
             await self._take_over(held.version, tuple(_difference(self._registry, held.registry, at=self._clock())))
 
@@ -170,10 +170,10 @@ class Follower:
 class ReplicatedWriter:
     """Implements `RegistryWriter` in a cluster: hands changes to the registrar and waits to hold them too."""
 
-    def __init__(self, registry: Registry, mesh: Mesh, *, registrar: Registrar, follower: Follower) -> None:
-        """Write through the mesh, or directly where the registrar is here."""
+    def __init__(self, registry: Registry, rpc: HostRpc, *, registrar: Registrar, follower: Follower) -> None:
+        """Write by RPC, or directly where the registrar is here."""
         self._registry = registry
-        self._mesh = mesh
+        self._rpc = rpc
         self._registrar = registrar
         self._follower = follower
 
@@ -181,11 +181,11 @@ class ReplicatedWriter:
         """Commit changes everywhere; StoreUnavailable, PeerUnavailable or ApiError when they are not."""
         some = tuple(changes)
         seen = tuple(digest_of(record_before(self._registry, change)) for change in some)
-        if self._mesh.me == REGISTRAR:
+        if self._rpc.me == REGISTRAR:
             await self._registrar.write(some, seen)
             return
         try:
-            version = await self._mesh.ask(REGISTRAR, Registrar.write, some, seen)
+            version = await self._rpc.ask(REGISTRAR, Registrar.write, some, seen)
         except RegistryMoved:
             await self._follower.synchronise()
             raise

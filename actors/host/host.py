@@ -17,10 +17,10 @@ import msgspec
 from actors.cluster.between_hosts import HostCoordinators, OtherHosts, cluster_coordinators
 from actors.cluster.console import ClusterConsole, HostConsole
 from actors.cluster.control import cluster_control
-from actors.cluster.mesh import Mesh
 from actors.cluster.mirror import Mirror
 from actors.cluster.node import ClusterNode
 from actors.cluster.reload import reload_calls, reload_passed
+from actors.cluster.rpc import HostRpc
 from actors.control.accounts import AccountRegister
 from actors.control.alerts import AlertBook
 from actors.control.batch import erase_old_keys
@@ -114,10 +114,10 @@ class Host:
             egress or Egress(),
             sure_clock=sure_clock,
         )
-        mesh = None if peers is None else Mesh(peers)
+        rpc = None if peers is None else HostRpc(peers)
         me, place = (0, _alone) if peers is None else (peers.me, Placement(peers.count))
         self._context = context
-        self._mesh = mesh
+        self._rpc = rpc
         self._expiries = ExpiryQueue()
         self._registry = Registry(store)
         self._services = ServiceRegister(
@@ -125,8 +125,8 @@ class Host:
         )
         self._host_coordinators = HostCoordinators(context, self._services, catch_up=self._catch_up)
         own = self._host_coordinators
-        self._coordinators: Coordinators = own if mesh is None else cluster_coordinators(own, mesh, place)
-        self._elsewhere: Elsewhere = Nowhere() if mesh is None else OtherHosts(mesh, place)
+        self._coordinators: Coordinators = own if rpc is None else cluster_coordinators(own, rpc, place)
+        self._elsewhere: Elsewhere = Nowhere() if rpc is None else OtherHosts(rpc, place)
         self._erasures = Erasures(context.store, self._elsewhere.erasers())
         self._interaction_log = self._new_interaction_log()
         self._pending_hooks = PendingHooks(context, self._interaction_log, self._coordinators)
@@ -143,11 +143,11 @@ class Host:
         """How long the last start took until everything was loaded."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._local = self._new_control()
-        self.control: ControlPlane = self._local if mesh is None else cluster_control(self._local, mesh, place)
+        self.control: ControlPlane = self._local if rpc is None else cluster_control(self._local, rpc, place)
         self._figures = figures
         self._console = HostConsole(context, self._services, place=me, status=self._status)
-        self.console: ConsolePlane = self._console if mesh is None else ClusterConsole(self._console, mesh)
-        self._node = None if mesh is None else self._new_node(mesh, place)
+        self.console: ConsolePlane = self._console if rpc is None else ClusterConsole(self._console, rpc)
+        self._node = None if rpc is None else self._new_node(rpc, place)
 
     def _new_interaction_log(self) -> InteractionLog:
         return InteractionLog(
@@ -182,9 +182,9 @@ class Host:
             catch_up=self._catch_up,
         )
 
-    def _new_node(self, mesh: Mesh, place: Place) -> ClusterNode:
+    def _new_node(self, rpc: HostRpc, place: Place) -> ClusterNode:
         node = ClusterNode(
-            mesh,
+            rpc,
             self._context,
             place=place,
             registry=self._registry,
@@ -228,16 +228,16 @@ class Host:
 
     def clock_offsets(self) -> dict[str, float]:
         """Tell how far the clock of each host is ahead of this one's, seconds, as far as it was measured."""
-        if self._node is None or self._mesh is None:
+        if self._node is None or self._rpc is None:
             return {host_name(0): 0.0}
         links = self._node.links.items()
         measured = {place: link.offset.seconds for place, link in links if link.offset.seconds is not None}
-        return {host_name(place): seconds for place, seconds in sorted({self._mesh.me: 0.0, **measured}.items())}
+        return {host_name(place): seconds for place, seconds in sorted({self._rpc.me: 0.0, **measured}.items())}
 
     def hosts_heard(self) -> dict[str, bool]:
         """Tell of each host, by its name, whether it is heard here; a host always hears itself."""
         unheard = self.unheard
-        count = 1 if self._mesh is None else len(self._mesh.others) + 1
+        count = 1 if self._rpc is None else len(self._rpc.others) + 1
         return {host_name(place): place not in unheard for place in range(count)}
 
     @property
@@ -481,9 +481,9 @@ class Host:
 
     async def answer(self, source: int, message: bytes) -> bytes:
         """Carry out what the host at that place asks; PeerUnavailable on a host that is alone."""
-        if self._mesh is None:
+        if self._rpc is None:
             raise PeerUnavailable(f"Host {source} speaks to a host that is alone")
-        return await self._mesh.answer(message)
+        return await self._rpc.answer(message)
 
     async def _catch_up(self) -> None:
         """Hear of all that passed on other hosts, and have it on disk."""

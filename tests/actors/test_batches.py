@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from actors.cluster.control import BATCH_CHUNK, cluster_control
-from actors.cluster.mesh import Mesh
+from actors.cluster.rpc import HostRpc
 from actors.control.batch import erase_old_keys
 from engine.core.model.errors import Code, PeerUnavailable
 from engine.core.model.records import NumberSelectionBehavior, Session, SessionStatus
@@ -432,7 +432,7 @@ class Wire:
     me = 0
     count = 2
 
-    def __init__(self, other: Mesh | None = None, *, answers: int = 1_000) -> None:
+    def __init__(self, other: HostRpc | None = None, *, answers: int = 1_000) -> None:
         self._other = other
         self.answers = answers
 
@@ -447,9 +447,9 @@ class Wire:
 
 def control_beside(world: World, *, answers: int = 1_000) -> ControlPlane:
     """Return the control plane of a host beside the world's."""
-    other = Mesh(Wire())
+    other = HostRpc(Wire())
     other.serve(world.hosts[0]._local)
-    return cluster_control(world.hosts[0]._local, Mesh(Wire(other, answers=answers)), lambda _: 1)
+    return cluster_control(world.hosts[0]._local, HostRpc(Wire(other, answers=answers)), lambda _: 1)
 
 
 @pytest.mark.parametrize("host_count", [1])  # the other host is the test\'s own

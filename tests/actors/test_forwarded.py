@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from actors.cluster.forward import Forwarder
-from actors.cluster.mesh import Mesh
+from actors.cluster.rpc import HostRpc
 from actors.kernel.context import HostContext, HostSettings
 from engine.core.model.errors import PeerUnavailable
 from engine.core.model.records import Kind
@@ -28,7 +28,7 @@ class Wire:
     me = 0
     count = 2
 
-    def __init__(self, other: Mesh | None) -> None:
+    def __init__(self, other: HostRpc | None) -> None:
         self._other = other
 
     async def ask(self, host: int, message: bytes) -> bytes:
@@ -50,7 +50,7 @@ async def decided(wire: Wire, observer: Observed, data_dir: Path) -> list[Decisi
     """Forward the events in one turn of the loop, and wait for what becomes of them."""
     store = SqliteStore.open(data_dir, observer=observer)
     context = HostContext(store, FakeClock(), OrderedIdFactory(), lambda _: 0, observer, HostSettings())
-    forwarder = Forwarder(Mesh(wire), context)
+    forwarder = Forwarder(HostRpc(wire), context)
     answers: list[asyncio.Future[Decision]] = [asyncio.get_running_loop().create_future() for _ in EVENTS]
     for event, answer in zip(EVENTS, answers, strict=True):
         forwarder.receive(1, event, answer.set_result)
@@ -61,7 +61,7 @@ async def decided(wire: Wire, observer: Observed, data_dir: Path) -> list[Decisi
 
 async def test_events_that_the_owner_answered_are_told_together(tmp_path: Path) -> None:
     """One message, one count."""
-    observer, other = Observed(), Mesh(Wire(None))
+    observer, other = Observed(), HostRpc(Wire(None))
     other.serve(HostNumbers())
 
     decisions = await decided(Wire(other), observer, tmp_path)

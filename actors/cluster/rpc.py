@@ -21,7 +21,7 @@ from engine.core.model.hosts import Peers
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_log = logging.getLogger("maskline.mesh")
+_log = logging.getLogger("maskline.rpc")
 
 
 class _Asked(msgspec.Struct, array_like=True):
@@ -57,7 +57,7 @@ _read_answered = msgspec.msgpack.Decoder(tuple[_Answered, ...]).decode
 _Waiting = tuple[_Asked, "asyncio.Future[_Answered]"]
 
 
-class Mesh:
+class HostRpc:
     """One host's calls to the others, and theirs to it."""
 
     def __init__(self, peers: Peers) -> None:
