@@ -123,8 +123,8 @@ class ClusterNode:
         )
         self._rpc.follow(version=lambda: self._registry.version, know=self._follower.know)
         self._rpc.serve(numbers)
-        self._rpc.serve(self._follower)
-        self._rpc.serve(self._registrar)
+        self._rpc.serve(self._follower, is_of_registry=True)
+        self._rpc.serve(self._registrar, is_of_registry=True)
         self._rpc.serve(console)
         self._is_read = True
 

@@ -65,6 +65,7 @@ class HostRpc:
         self._peers = peers
         self._served: dict[str, Callable[..., Awaitable[Any]]] = {}
         self._shapes: dict[str, ArgumentShape] = {}
+        self._of_registry: set[str] = set()
         self._gathered: dict[int, list[_Waiting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._version: Callable[[], int] = _none_known
@@ -85,12 +86,14 @@ class HostRpc:
         """The places of all other hosts."""
         return tuple(place for place in range(self._peers.count) if place != self._peers.me)
 
-    def serve(self, target: object) -> None:
-        """Let other hosts ask the public coroutine methods of an object."""
+    def serve(self, target: object, *, is_of_registry: bool = False) -> None:
+        """Let other hosts ask the public coroutine methods of an object; those of the registry bring it forward."""
         for name, method in inspect.getmembers(type(target), inspect.iscoroutinefunction):
             if not name.startswith("_"):
                 self._served[method.__qualname__] = getattr(target, name)
                 self._shapes[method.__qualname__] = argument_shape(method)
+                if is_of_registry:
+                    self._of_registry.add(method.__qualname__)
 
     async def ask(
         self,
@@ -148,7 +151,7 @@ class HostRpc:
 
     async def _behind(self, message: _Message) -> str | None:
         """Come to know what the asker takes for known; return why that cannot be."""
-        is_of_registry = message.calls[0].method.startswith(_OF_REGISTRY)
+        is_of_registry = message.calls[0].method in self._of_registry
         if self._know is None or is_of_registry or message.registry_version <= self._version():
             return None
         try:
@@ -191,10 +194,6 @@ class HostRpc:
             if answer.is_unforeseen:
                 _log.exception("Another host's call of %s failed", asked.method)
             return _Answered(refusal=answer.code, message=answer.detail or answer.message)
-
-
-_OF_REGISTRY = ("Registrar.", "Follower.")
-"""Calls that bring a registry forward themselves."""
 
 
 def _none_known() -> int:
