@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from actors.cluster.derived import AsksOwners, fills_in
-from actors.cluster.mirror import Mirror
+from actors.cluster.replica import BindingReplica
 from actors.cluster.rpc import HostRpc
 from actors.control.elsewhere import Erase
 from actors.control.routes import Place
@@ -42,7 +42,7 @@ class HostNumbers:
         *,
         directory: Directory,
         interaction_log: InteractionLog,
-        mirrors: Mapping[int, Mirror],
+        replicas: Mapping[int, BindingReplica],
         decide: Callable[[Sequence[InboundEvent], float], Awaitable[tuple[Decision | None, ...]]],
         resolve: Callable[[InboundEvent], Decision | None],
         report: Callable[[LegReport, Callable[[ReportOutcome | None], None]], None],
@@ -51,14 +51,14 @@ class HostNumbers:
         self._context = context
         self._directory = directory
         self._interaction_log = interaction_log
-        self._mirrors = mirrors
+        self._replicas = replicas
         self._decide = decide
         self._resolve = resolve
         self._report = report
 
     async def take(self, batch: Batch) -> Taken:
         """Take what a coordinator's host says of bindings."""
-        return await self._mirrors[batch.source].take(batch)
+        return await self._replicas[batch.source].take(batch)
 
     async def decide(self, events: tuple[InboundEvent, ...], patience_seconds: float) -> tuple[Decision | None, ...]:
         """Decide about events; None for one that is not decided in that time: it is to be asked about again."""

@@ -1,4 +1,4 @@
-"""What makes a host one of several: its calls to the others, its links and mirrors, its part in keeping the registry.
+"""What makes a host one of several: calls to the others, bindings published and replicated, its part in the registry.
 
 A host that is alone has none of this. Source: design sections 3 and 4; `docs/cluster.md` tells it in words.
 """
@@ -11,9 +11,9 @@ from typing import Protocol
 from actors.cluster.between_hosts import HostCoordinators, HostNumbers
 from actors.cluster.console import HostConsole
 from actors.cluster.forward import Forwarder, decided
-from actors.cluster.link import Link
-from actors.cluster.mirror import Mirror
+from actors.cluster.publisher import BindingPublisher
 from actors.cluster.reload import TalksElsewhere
+from actors.cluster.replica import BindingReplica
 from actors.cluster.replication import REGISTRAR, Follower, Registrar, ReplicatedWriter
 from actors.cluster.rpc import HostRpc
 from actors.control.host_control import HostControl
@@ -67,11 +67,11 @@ class ClusterNode:
         self._unkept = 0
         self._incarnation = context.id_factory(SidKind.OUTBOX_ENTRY)
         self._follower = Follower(context.store, registry, rpc, clock=context.clock)
-        self._registrar = Registrar(context.store, registry, rpc, reached=lambda host: self.links[host].is_up)
-        self.mirrors = {host: self._mirror() for host in rpc.others}
-        self.links = {host: self._link(host) for host in rpc.others}
+        self._registrar = Registrar(context.store, registry, rpc, reached=lambda host: self.publishers[host].is_up)
+        self.replicas = {host: self._replica() for host in rpc.others}
+        self.publishers = {host: self._publisher(host) for host in rpc.others}
         self._tasks: list[asyncio.Task[None]] = []
-        routes.links = self.links
+        routes.publishers = self.publishers
         registry.writer = ReplicatedWriter(registry, rpc, registrar=self._registrar, follower=self._follower)
 
     @property
@@ -82,33 +82,35 @@ class ClusterNode:
     @property
     def unheard(self) -> tuple[int, ...]:
         """The hosts of which too little is heard: their services' numbers here do not route, or ours there."""
-        return tuple(host for host in self._rpc.others if not (self.mirrors[host].is_ready and self.links[host].is_up))
+        return tuple(
+            host for host in self._rpc.others if not (self.replicas[host].is_ready and self.publishers[host].is_up)
+        )
 
     def owner_of(self, proxy: str) -> int | None:
         """Return the place of the host that owns a number, None for a number that is in no pool."""
         number = self._registry.number_at(proxy)
         return None if number is None or number.service_sid is None else self._place(number.address)
 
-    def mirror_of(self, service_sid: str) -> Mirror | None:
-        """Return what mirrors the sessions of a service; None for one that is coordinated here."""
-        return self.mirrors.get(self._place(service_sid))
+    def replica_of(self, service_sid: str) -> BindingReplica | None:
+        """Return the replica of the sessions of a service; None for one that is coordinated here."""
+        return self.replicas.get(self._place(service_sid))
 
     def touched(self, session: ActiveSession, at: float) -> None:
         """Have a session's coordinator know what passed here."""
-        mirror = self.mirror_of(session.service_sid)
-        if mirror is not None:
-            mirror.touch(session, at)
+        replica = self.replica_of(session.service_sid)
+        if replica is not None:
+            replica.touch(session, at)
 
     def service_gone(self, service_sid: str) -> None:
         """Forget the sessions of an erased service."""
-        mirror = self.mirror_of(service_sid)
-        if mirror is not None:
-            mirror.service_erased(service_sid)
+        replica = self.replica_of(service_sid)
+        if replica is not None:
+            replica.service_erased(service_sid)
 
     def speak(self) -> None:
         """Say to the other hosts that this one is there; what it knows follows once it has read its file."""
-        for host, link in self.links.items():
-            self._tasks.append(asyncio.create_task(link.run(), name=f"link to host {host}"))
+        for host, publisher in self.publishers.items():
+            self._tasks.append(asyncio.create_task(publisher.run(), name=f"publisher to host {host}"))
 
     def listen(self, plane: "Plane", console: HostConsole) -> None:
         """Answer the other hosts, now that this one has read its file."""
@@ -116,7 +118,7 @@ class ClusterNode:
             self._context,
             directory=self._directory,
             interaction_log=self._interaction_log,
-            mirrors=self.mirrors,
+            replicas=self.replicas,
             decide=lambda events, patience: decided(events, plane.receive_here, patience_seconds=patience),
             resolve=plane.resolve,
             report=plane.report_here,
@@ -148,7 +150,7 @@ class ClusterNode:
     async def _heard_of(self, host: int) -> None:
         """Wait a while until a host speaks to this one: from then on it waits for us when something changes."""
         until = self._context.monotonic() + LEASE_SECONDS
-        while not self.mirrors[host].is_ready and self._context.monotonic() < until:  # noqa: ASYNC110 - it rings no bell
+        while not self.replicas[host].is_ready and self._context.monotonic() < until:  # noqa: ASYNC110 - it rings no bell
             await asyncio.sleep(JOIN_SECONDS / 10)
 
     async def catch_up(self) -> None:
@@ -164,8 +166,8 @@ class ClusterNode:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _mirror(self) -> Mirror:
-        return Mirror(
+    def _replica(self) -> BindingReplica:
+        return BindingReplica(
             self._directory,
             incarnation=self._incarnation,
             is_here=self._routes.is_here,
@@ -175,14 +177,14 @@ class ClusterNode:
             monotonic=self._context.monotonic,
         )
 
-    def _link(self, host: int) -> Link:
-        return Link(
+    def _publisher(self, host: int) -> BindingPublisher:
+        return BindingPublisher(
             source=self.me,
             incarnation=self._incarnation,
             send=lambda batch: self._rpc.ask(host, HostNumbers.take, batch),
             sessions=self._all_sessions,
             concerns=lambda session: any(self._place(endpoint.proxy) == host for endpoint in session.endpoints),
-            heard=self._heard,
+            take_touches=self._take_touches,
             is_loaded=lambda: self._is_read,
             clock=self._context.clock,
             monotonic=self._context.monotonic,
@@ -192,7 +194,7 @@ class ClusterNode:
         for coordinator in self._services:
             yield from coordinator.sessions()
 
-    def _heard(self, touches: tuple[Touch, ...], kept: Callable[[], None]) -> None:
+    def _take_touches(self, touches: tuple[Touch, ...], kept: Callable[[], None]) -> None:
         changes: list[SessionTouched] = []
         now = self._context.clock()
         for told in touches:

@@ -7,7 +7,7 @@ import asyncio
 
 import msgspec
 
-from actors.cluster.mirror import Mirror
+from actors.cluster.replica import BindingReplica
 from actors.kernel.context import HostContext
 from actors.kernel.yielding import yielding
 from actors.traffic.interaction_log import InteractionLog
@@ -66,13 +66,13 @@ class TalksElsewhere:
                     talk.calls.append((began, updated))
             await asyncio.sleep(0)
 
-    async def tell(self, mirror: Mirror) -> None:
-        """Have the host that a mirror hears, each once, know what passed in its sessions."""
-        async for session in yielding(tuple(mirror.sessions.values())):
+    async def tell(self, replica: BindingReplica) -> None:
+        """Have the host that a replica hears, each once, know what passed in its sessions."""
+        async for session in yielding(tuple(replica.sessions.values())):
             talk = self._talks.pop(pack(session.sid), None)
             if talk is not None:
-                mirror.touch(session, talk.first)
-                mirror.touch(session, max((talk.last, *(_last_touch(session, *call) for call in talk.calls))))
+                replica.touch(session, talk.first)
+                replica.touch(session, max((talk.last, *(_last_touch(session, *call) for call in talk.calls))))
         self._untold -= 1
         if not self._untold:
             self._talks.clear()  # of sessions that are over

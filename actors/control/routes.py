@@ -1,7 +1,8 @@
 """How the sessions of this host's coordinators reach the actors of their numbers, on whichever host those are.
 
-Actors here share the coordinator's own `ActiveSession`; those elsewhere have mirrors of it, told through links. What is
-awaited here has been heard by every host concerned: after `publish` the next call routes, after `withdraw` none does.
+Actors here share the coordinator's own `ActiveSession`; those of other hosts have replicas of it, which publishers keep
+up. What is awaited here has been heard by every host concerned: after `publish` the next call routes, after `withdraw`
+none does.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ Place = Callable[[Address], int]
 
 
 class PublishesBindings(Protocol):
-    """What tells another host of bindings; implemented by `actors.cluster.link`."""
+    """Tells another host of bindings; implemented by `actors.cluster.publisher`."""
 
     def tell(self, operation: Operation) -> None:
         """Say something that nobody waits for."""
@@ -32,8 +33,8 @@ class Routes:
     """Publishes and withdraws sessions."""
 
     def __init__(self, directory: Directory, *, me: int = 0, place: Place = lambda _: 0) -> None:
-        """Reach the actors of this host; `links` adds those of others."""
-        self.links: Mapping[int, PublishesBindings] = {}
+        """Reach the actors of this host; `publishers` adds those of others."""
+        self.publishers: Mapping[int, PublishesBindings] = {}
         self._directory = directory
         self._me = me
         self._place = place
@@ -48,11 +49,11 @@ class Routes:
         for session in sessions:
             session.is_bound = True
             session.activation = next(self._activations)
-        if not self.links:
+        if not self.publishers:
             self._directory.bind_all(sessions)
             return
         for session in sessions:
-            session.is_spread = bool(self._links_to(session.endpoints))
+            session.is_spread = bool(self._publishers_to(session.endpoints))
             self._bind(session.endpoints, session)
 
     async def publish(self, *sessions: ActiveSession) -> None:
@@ -108,35 +109,35 @@ class Routes:
         bindings = tuple((endpoint.identifier, endpoint.proxy) for endpoint in session.endpoints)
         for identifier, proxy in bindings:
             self._directory.remember_expired(proxy, identifier, session.sid)
-        return _all([link.put(Expired(session.sid, bindings)) for link in self._links_to(session.endpoints)])
+        return _all([one.put(Expired(session.sid, bindings)) for one in self._publishers_to(session.endpoints)])
 
     def forget_expired(self, session_sid: str, identifier: Address, proxy: Address) -> None:
         """Let a number forget an expired session that was erased."""
         self._directory.forget_expired(session_sid, identifier, proxy)
-        link = self.links.get(self._place(proxy))
-        if link is not None:
-            link.tell(ExpiredForgotten(session_sid, identifier, proxy))
+        publisher = self.publishers.get(self._place(proxy))
+        if publisher is not None:
+            publisher.tell(ExpiredForgotten(session_sid, identifier, proxy))
 
     async def catch_up(self) -> None:
         """Hear of all that passed elsewhere until now, from every host that answers."""
-        if self.links:
-            await asyncio.gather(*(link.put(Checked()) for link in self.links.values()))
+        if self.publishers:
+            await asyncio.gather(*(publisher.put(Checked()) for publisher in self.publishers.values()))
 
     def _send(
         self, session: ActiveSession, endpoints: Iterable[Endpoint], operation: Callable[[ActiveSession], Operation]
     ) -> "list[asyncio.Future[bool]]":
-        links = self._links_to(endpoints)
-        if not links:
+        publishers = self._publishers_to(endpoints)
+        if not publishers:
             return []
         session.is_spread = True
         message = operation(session)
-        return [link.put(message) for link in links]
+        return [publisher.put(message) for publisher in publishers]
 
-    def _links_to(self, endpoints: Iterable[Endpoint]) -> list[PublishesBindings]:
-        if not self.links:
+    def _publishers_to(self, endpoints: Iterable[Endpoint]) -> list[PublishesBindings]:
+        if not self.publishers:
             return []
         places = {self._place(endpoint.proxy) for endpoint in endpoints} - {self._me}
-        return [self.links[place] for place in sorted(places)]
+        return [self.publishers[place] for place in sorted(places)]
 
     def _bind(self, endpoints: Iterable[Endpoint], session: ActiveSession) -> None:
         for endpoint in endpoints:

@@ -17,9 +17,9 @@ import msgspec
 from actors.cluster.between_hosts import HostCoordinators, OtherHosts, cluster_coordinators
 from actors.cluster.console import ClusterConsole, HostConsole
 from actors.cluster.control import cluster_control
-from actors.cluster.mirror import Mirror
 from actors.cluster.node import ClusterNode
 from actors.cluster.reload import reload_calls, reload_passed
+from actors.cluster.replica import BindingReplica
 from actors.cluster.rpc import HostRpc
 from actors.control.accounts import AccountRegister
 from actors.control.alerts import AlertBook
@@ -230,8 +230,8 @@ class Host:
         """Tell how far the clock of each host is ahead of this one's, seconds, as far as it was measured."""
         if self._node is None or self._rpc is None:
             return {host_name(0): 0.0}
-        links = self._node.links.items()
-        measured = {place: link.offset.seconds for place, link in links if link.offset.seconds is not None}
+        publishers = self._node.publishers.items()
+        measured = {place: one.offset.seconds for place, one in publishers if one.offset.seconds is not None}
         return {host_name(place): seconds for place, seconds in sorted({self._rpc.me: 0.0, **measured}.items())}
 
     def hosts_heard(self) -> dict[str, bool]:
@@ -490,8 +490,8 @@ class Host:
         if self._node is not None:
             await self._node.catch_up()
 
-    def _source_of(self, service_sid: str) -> Mirror | None:
-        return None if self._node is None else self._node.mirror_of(service_sid)
+    def _source_of(self, service_sid: str) -> BindingReplica | None:
+        return None if self._node is None else self._node.replica_of(service_sid)
 
     def _touched_elsewhere(self, session: ActiveSession, at: float) -> None:
         if self._node is not None:
@@ -518,8 +518,8 @@ class Host:
         coordinator = self._services.find(interaction.service_sid)
         if coordinator is not None:
             return coordinator.active_session(interaction.session_sid)
-        mirror = self._source_of(interaction.service_sid)
-        return None if mirror is None else mirror.find(interaction.session_sid)
+        replica = self._source_of(interaction.service_sid)
+        return None if replica is None else replica.find(interaction.session_sid)
 
     def _call_ended(self, interaction: Interaction) -> None:
         service = self._registry.services.get(interaction.service_sid)

@@ -31,7 +31,7 @@ class Directory:
     ) -> None:
         """Make actors with these collaborators.
 
-        `is_here` tells whether this host owns a number, `source_of` what mirrors the sessions of a service whose
+        `is_here` tells whether this host owns a number, `source_of` the replica of the sessions of a service whose
         coordinator is elsewhere; `route_cache` is filled where a listener reads it.
         """
         self._context = context

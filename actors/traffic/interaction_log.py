@@ -48,7 +48,7 @@ class InteractionLog:
         """Record through this context.
 
         `active` finds the session of an interaction, while it is active, `ended` gets a call whose end is
-        committed, `touched` a committed touch of a mirrored session; `service_of` returns the service that wants
+        committed, `touched` a committed touch of a session of another host; `service_of` returns the service that wants
         to know about an interaction.
         """
         window = context.settings.redelivery_window_seconds
@@ -215,7 +215,7 @@ class InteractionLog:
         if recording.is_open_call:
             self._calls.add(interaction)
         changes: tuple[Change, ...]
-        if session.is_mirrored:
+        if session.is_replica:
             changes = (InteractionRecorded(interaction, is_elsewhere=True),)
         else:
             changes = (InteractionRecorded(interaction), SessionTouched(session.sid, now))
@@ -236,7 +236,7 @@ class InteractionLog:
             session.undo_touch(at)
             return
         session.keep_touch(at)
-        if session.is_mirrored:
+        if session.is_replica:
             self._touched(session, at)
 
     def connected(self, interaction: Interaction, entries: Sequence[OutboxEntry]) -> "asyncio.Future[Interaction]":
@@ -323,7 +323,7 @@ class InteractionLog:
             self._redeliveries.add(_inbound_key(interaction), pack(interaction.sid), now=change.at)
         if touched is not None:
             touched.touch(change.at)
-            if not touched.is_mirrored:
+            if not touched.is_replica:
                 changes = (change, SessionTouched(touched.sid, change.at))
         self._in_flight[interaction.sid] = updated
 

@@ -88,7 +88,7 @@ class NumberActor:
     ) -> None:
         """Own a number; `expired` gets a session found past its end.
 
-        `source` mirrors the sessions of a coordinator on another host; `routes` is its table in the route cache.
+        `source` is the replica of the sessions of another host's coordinator; `routes` is its table in the route cache.
         """
         self.address = address
         self.account_sid = account_sid
@@ -249,7 +249,7 @@ class NumberActor:
     def _refuse(self, event: InboundEvent, ruling: Ruling, now: float, answer: Answer) -> None:
         decision = ruling.decision
         if decision.reason is _EXPIRED and ruling.session is not None:
-            if ruling.session.is_mirrored or (ruling.session.is_spread and not ruling.session.has_fixed_end):
+            if ruling.session.is_replica or (ruling.session.is_spread and not ruling.session.has_fixed_end):
                 self._interaction_log.wait(event, answer, self.service_sid)
                 self._pending_hooks.expired(self, event, ruling)
                 return

@@ -381,7 +381,7 @@ async def test_a_host_that_is_told_of_very_many_sessions_answers_others_meanwhil
     """And does not route before it has taken up all of them."""
     membership = world.hosts[1]._node
     assert membership is not None
-    mirror = membership.mirrors[0]
+    replica = membership.replicas[0]
     said = [
         routed_on(SECOND, f"+1212{number:07}", number) for number in range(2_000_000, 2_000_000 + 4 * STEPS_PER_TURN)
     ]
@@ -394,11 +394,11 @@ async def test_a_host_that_is_told_of_very_many_sessions_answers_others_meanwhil
         echo=monotonic(),
     )
 
-    taking = asyncio.create_task(mirror.take(told))
+    taking = asyncio.create_task(replica.take(told))
     seen = []
     while not taking.done():
         await asyncio.sleep(0)
-        seen.append((mirror.is_ready, len(mirror.sessions)))
+        seen.append((replica.is_ready, len(replica.sessions)))
 
     assert taking.result().applied == len(told.operations)
     assert seen[-1] == (True, len(said))
@@ -486,8 +486,8 @@ async def test_a_service_is_known_to_a_host_that_missed_its_creation(world: Worl
     """Whoever asks says which version of the registry it takes for known."""
     for host in world.hosts.values():
         assert host._node is not None
-        for link in host._node.links.values():
-            link.is_up = False  # the registrar does not wait for hosts that it does not reach
+        for publisher in host._node.publishers.values():
+            publisher.is_up = False  # the registrar does not wait for hosts that it does not reach
 
     services = [await world.make_service(f"new-{nth}") for nth in range(6)]
 
@@ -562,9 +562,9 @@ async def test_a_redelivery_after_the_session_is_over_is_answered_from_its_recor
 
 async def test_nothing_is_decided_that_might_be_answered_past_the_lease(world: World) -> None:
     """The last half second of a lease is for what is being committed."""
-    mirror = world.hosts[1]._node
-    assert mirror is not None
-    source = mirror.mirrors[0]
+    node = world.hosts[1]._node
+    assert node is not None
+    source = node.replicas[0]
     is_ready, end = source.is_ready, source._serves_until
 
     source._monotonic = lambda: end - GUARD_SECONDS + 0.01

@@ -40,7 +40,7 @@ class ActiveSession:
 
     __slots__ = (
         *("account_sid", "activation", "date_expiry", "endpoints", "first", "first_proxy", "idle_since", "is_bound"),
-        *("is_ending", "is_mirrored", "is_spread", "kept_idle_since", "mode_rules", "second", "second_proxy"),
+        *("is_ending", "is_replica", "is_spread", "kept_idle_since", "mode_rules", "second", "second_proxy"),
         *("service_sid", "sid", "swept_at", "ttl_seconds", "unique_name"),
     )
 
@@ -81,7 +81,7 @@ class ActiveSession:
     """It was found expired and is being closed."""
     is_spread: bool
     """An endpoint's number is on another host than the coordinator: no one host knows all that passes."""
-    is_mirrored: bool
+    is_replica: bool
     """Its coordinator is on another host, and so is its record."""
     unique_name: str | None
     """UniqueName."""
@@ -100,7 +100,7 @@ class ActiveSession:
         activation: int = 0,
         is_bound: bool = False,
         is_spread: bool = False,
-        is_mirrored: bool = False,
+        is_replica: bool = False,
         unique_name: str | None = None,
     ) -> None:
         self.sid = sid
@@ -116,7 +116,7 @@ class ActiveSession:
         self.is_bound = is_bound
         self.is_ending = False
         self.is_spread = is_spread
-        self.is_mirrored = is_mirrored
+        self.is_replica = is_replica
         self.unique_name = unique_name
         self.set_endpoints(endpoints)
 

@@ -1,4 +1,4 @@
-"""A link in a test's hands: what it says, when it counts as heard, what it does with an answer that makes no sense."""
+"""A publisher in a test's hands: what it sends, when that is settled, what it does with an answer without sense."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from actors.cluster.link import Link
+from actors.cluster.publisher import BindingPublisher
 from actors.traffic.stream import (
     LEASE_SECONDS,
     Batch,
@@ -40,7 +40,7 @@ class Far:
         self.got = asyncio.Event()
 
     async def take(self, batch: Batch) -> Taken:
-        """Answer as a mirror does."""
+        """Answer as a replica does."""
         self.got.set()
         if self.failure is not None:
             failure, self.failure = self.failure, None
@@ -69,7 +69,7 @@ class Far:
 
 
 class Near:
-    """This end: a link, its clock, and the sessions that route."""
+    """This end: a publisher, its clock, and the sessions that route."""
 
     def __init__(self, far: Far) -> None:
         self.now = 1_000.0
@@ -77,13 +77,13 @@ class Near:
         self.others: list[ActiveSession] = []
         self.is_loaded = True
         self.heard: list[Touch] = []
-        self.link = Link(
+        self.publisher = BindingPublisher(
             source=0,
             incarnation="near-1",
             send=far.take,
             sessions=lambda: tuple(self.sessions),
             concerns=lambda session: session not in self.others,
-            heard=self.hear,
+            take_touches=self.hear,
             is_loaded=lambda: self.is_loaded,
             clock=lambda: self.now,
             monotonic=lambda: self.now,
@@ -95,11 +95,11 @@ class Near:
         kept()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Link]:
-        """Let the link speak."""
-        task = asyncio.create_task(self.link.run())
+    async def running(self) -> AsyncIterator[BindingPublisher]:
+        """Let the publisher speak."""
+        task = asyncio.create_task(self.publisher.run())
         try:
-            yield self.link
+            yield self.publisher
         finally:
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -120,8 +120,8 @@ async def test_a_link_begins_with_all_that_routes() -> None:
     near.others = [routing()]
     near.sessions = [routing(), couple(), *near.others]
 
-    async with near.running() as link:
-        await far.until(lambda: link.is_up)
+    async with near.running() as publisher:
+        await far.until(lambda: publisher.is_up)
 
     begun, one, completed = far.said()
     assert (type(begun), type(one), type(completed)) == (Begun, Routed, Completed)
@@ -135,12 +135,12 @@ async def test_a_far_end_that_has_lost_its_memory_is_told_all_anew() -> None:
     near = Near(far)
     session = routing()
     near.sessions = [session]
-    async with near.running() as link:
-        await far.until(lambda: link.is_up)
+    async with near.running() as publisher:
+        await far.until(lambda: publisher.is_up)
         far.life, far.stream, far.batches = "far-2", "", []
         session.is_bound = False
 
-        heard = await asyncio.wait_for(link.put(Withdrawn(session.sid)), 20)
+        heard = await asyncio.wait_for(publisher.put(Withdrawn(session.sid)), 20)
 
     assert heard
     assert not any(isinstance(one, Routed) for one in far.said())
@@ -150,11 +150,11 @@ async def test_nothing_is_lost_that_was_said_while_the_far_end_was_away() -> Non
     """It is said again, under the same numbers."""
     far = Far()
     near = Near(far)
-    async with near.running() as link:
-        await far.until(lambda: link.is_up)
+    async with near.running() as publisher:
+        await far.until(lambda: publisher.is_up)
         far.is_away = True
-        heard = link.put(Withdrawn("KC1"))
-        await far.until(lambda: not link.is_up)
+        heard = publisher.put(Withdrawn("KC1"))
+        await far.until(lambda: not publisher.is_up)
         far.is_away = False
 
         assert await asyncio.wait_for(heard, 20)
@@ -167,12 +167,12 @@ async def test_who_waits_waits_no_longer_than_the_lease_of_a_silent_host() -> No
     """Until then it may route; it is told whether it was acknowledged."""
     far = Far()
     near = Near(far)
-    async with near.running() as link:
-        await far.until(lambda: link.is_up)
+    async with near.running() as publisher:
+        await far.until(lambda: publisher.is_up)
         far.is_away = True
-        heard = link.put(Withdrawn("KC1"))
+        heard = publisher.put(Withdrawn("KC1"))
         near.now += LEASE_SECONDS - 0.5
-        await far.until(lambda: not link.is_up)
+        await far.until(lambda: not publisher.is_up)
         is_early = heard.done()
         near.now += 1.0
 
@@ -186,12 +186,12 @@ async def test_a_lease_is_not_prolonged_past_what_the_far_end_has_not_heard() ->
     far = Far()
     near = Near(far)
     near.sessions = [routing() for _ in range(5_000)]
-    async with near.running() as link:
-        await far.until(lambda: link.is_up)
+    async with near.running() as publisher:
+        await far.until(lambda: publisher.is_up)
         far.batches.clear()
         near.sessions[0].is_bound = False
-        waiting = link.put(Withdrawn(near.sessions[0].sid))
-        far.stream = ""  # what a mirror does that has missed something
+        waiting = publisher.put(Withdrawn(near.sessions[0].sid))
+        far.stream = ""  # what a replica does that has missed something
 
         assert await asyncio.wait_for(waiting, 20)
 
@@ -204,11 +204,11 @@ async def test_a_link_survives_what_nobody_foresaw() -> None:
     """It is logged, and all is said anew."""
     far = Far()
     near = Near(far)
-    async with near.running() as link:
-        await far.until(lambda: link.is_up)
+    async with near.running() as publisher:
+        await far.until(lambda: publisher.is_up)
         far.failure = RuntimeError("nobody foresaw this")
 
-        assert await asyncio.wait_for(link.put(Withdrawn("KC1")), 20)
+        assert await asyncio.wait_for(publisher.put(Withdrawn("KC1")), 20)
 
 
 async def test_a_host_that_loads_says_that_it_is_there_and_no_more() -> None:
@@ -216,11 +216,11 @@ async def test_a_host_that_loads_says_that_it_is_there_and_no_more() -> None:
     far = Far()
     near = Near(far)
     near.is_loaded = False
-    async with near.running() as link:
+    async with near.running() as publisher:
         await far.until(lambda: any(batch.echo is not None for batch in far.batches))
-        is_up = link.is_up
+        is_up = publisher.is_up
         near.is_loaded = True
-        await far.until(lambda: link.is_up)
+        await far.until(lambda: publisher.is_up)
 
     assert not is_up
     assert [type(one) for one in far.said()] == [Begun, Completed]
@@ -230,11 +230,11 @@ async def test_touches_are_taken_over_before_who_waits_hears() -> None:
     """So that an end that is being decided counts all that passed."""
     far = Far()
     near = Near(far)
-    async with near.running() as link:
-        await far.until(lambda: link.is_up)
+    async with near.running() as publisher:
+        await far.until(lambda: publisher.is_up)
         near.heard.clear()
         far.touches = (Touch("KS1", "KC1", 1.0, 2.0),)
 
-        await asyncio.wait_for(link.put(Withdrawn("KC1")), 20)
+        await asyncio.wait_for(publisher.put(Withdrawn("KC1")), 20)
 
         assert near.heard[-1] == far.touches[0]

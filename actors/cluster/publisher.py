@@ -1,6 +1,6 @@
-"""A link: what this host's coordinators tell one other host, one message at a time, until it is heard.
+"""Publishes on one other host what coordinators here say of bindings, one message at a time, until that is settled.
 
-An operation counts as heard when it was acknowledged, or when the other host, having heard nothing for the length of a
+An operation is settled when it was acknowledged, or when the other host, having heard nothing for the length of a
 lease, routes no more: a host that is cut off can hold up a change for that long, and can never route against it.
 """
 
@@ -31,21 +31,21 @@ MOST_OPERATIONS = 2_000
 """Operations in one message; bounds how long either host is busy with it."""
 
 RETRY_SECONDS = 0.1
-"""How long a link rests after a message that was not answered."""
+"""How long a publisher rests after a message that was not answered."""
 
 Send = Callable[[Batch], Coroutine[Any, Any, Taken]]
 """Has the other host take a batch; raises MasklineError."""
 
 _log = logging.getLogger("maskline.host")
 
-Heard = Callable[[tuple[Touch, ...], Callable[[], None]], None]
+TakeTouches = Callable[[tuple[Touch, ...], Callable[[], None]], None]
 """Takes touches over; calls back once they are on disk."""
 
-_Saying = tuple[Operation, "asyncio.Future[bool] | None"]
+_Sending = tuple[Operation, "asyncio.Future[bool] | None"]
 
 
-class Link:
-    """One direction between two hosts."""
+class BindingPublisher:
+    """Publishes to one other host."""
 
     def __init__(
         self,
@@ -55,22 +55,22 @@ class Link:
         send: Send,
         sessions: Callable[[], Iterable[ActiveSession]],
         concerns: Callable[[ActiveSession], bool],
-        heard: Heard,
+        take_touches: TakeTouches,
         is_loaded: Callable[[], bool],
         clock: Clock,
         monotonic: Clock,
     ) -> None:
-        """Begin a link that has said nothing.
+        """Begin with nothing sent.
 
         `sessions` returns those of all coordinators here, once `is_loaded`; `concerns` tells whether one has a number
-        on the other host, and is asked message by message; `heard` takes over what passed there.
+        on the other host, and is asked message by message; `take_touches` takes over what passed there.
         """
         self._source = source
         self._life = incarnation
         self._send = send
         self._sessions = sessions
         self._concerns = concerns
-        self._heard = heard
+        self._take_touches = take_touches
         self._is_loaded = is_loaded
         self._clock = clock
         self._monotonic = monotonic
@@ -81,8 +81,8 @@ class Link:
         self._first = 1
         self._snapshot: Iterator[Operation] = iter(())
         self._upon_completion: list[asyncio.Future[bool]] = []
-        self._queue: deque[_Saying] = deque()
-        self._under_way: list[_Saying] = []
+        self._queue: deque[_Sending] = deque()
+        self._under_way: list[_Sending] = []
         self._deadlines: deque[tuple[float, asyncio.Future[bool]]] = deque()
         self._upon = 0.0
         self._echo: float | None = None
@@ -95,19 +95,19 @@ class Link:
         """Whether the other host answered the last message and knows all that holds."""
 
     def tell(self, operation: Operation) -> None:
-        """Say something that nobody waits for."""
+        """Send something that nobody waits for."""
         self._queue.append((operation, None))
         self._wake.set()
 
     def put(self, operation: Operation) -> "asyncio.Future[bool]":
-        """Say something in its turn; the future tells, once it is heard, whether it was acknowledged."""
-        heard: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._queue.append((operation, heard))
-        self._deadlines.append((self._leased_until, heard))
+        """Send something in its turn; the future tells, once that is settled, whether it was acknowledged."""
+        acknowledged: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._queue.append((operation, acknowledged))
+        self._deadlines.append((self._leased_until, acknowledged))
         self._wake.set()
         if not self.is_up:
             self._give_up()
-        return heard
+        return acknowledged
 
     async def run(self) -> None:
         """Say what there is to say, and that this host is there, until cancelled."""
@@ -132,7 +132,7 @@ class Link:
         except MasklineError:
             self.is_up = False
         except Exception:  # noqa: BLE001 - an actor's loop: the unforeseen is logged, and all is said anew
-            _log.exception("A link to another host failed")
+            _log.exception("Publishing to another host failed")
             self.is_up, self._partner = False, ""
         else:
             return True
@@ -176,7 +176,7 @@ class Link:
     def _take(self, taken: Taken) -> None:
         self._echo, self._echo_heard_at = taken.stamp, self._monotonic()
         if taken.touches:
-            self._heard(taken.touches, lambda: self._keep(taken.report))
+            self._take_touches(taken.touches, lambda: self._keep(taken.report))
         if taken.incarnation != self._partner:
             self._partner = taken.incarnation
             self._kept_report = 0
@@ -185,11 +185,11 @@ class Link:
             self._begin(upon=taken.stamp)
         else:
             self._first += len(self._under_way)
-            for operation, heard in self._under_way:
+            for operation, acknowledged in self._under_way:
                 if isinstance(operation, Completed):
                     self._complete()
-                elif heard is not None and not heard.done():
-                    heard.set_result(True)
+                elif acknowledged is not None and not acknowledged.done():
+                    acknowledged.set_result(True)
             self._under_way.clear()
             self.is_up = self._is_complete
 
@@ -198,7 +198,8 @@ class Link:
 
     def _begin(self, *, upon: float) -> None:
         """Say anew all that holds; what was said before, or waited to be, is part of it."""
-        self._upon_completion += (heard for _, heard in (*self._under_way, *self._queue) if heard is not None)
+        waiting = (acknowledged for _, acknowledged in (*self._under_way, *self._queue))
+        self._upon_completion += (one for one in waiting if one is not None)
         self._under_way.clear()
         self._queue.clear()
         self._is_complete = self.is_up = False
@@ -219,9 +220,9 @@ class Link:
 
     def _complete(self) -> None:
         self._is_complete = True
-        for heard in self._upon_completion:
-            if not heard.done():
-                heard.set_result(True)
+        for acknowledged in self._upon_completion:
+            if not acknowledged.done():
+                acknowledged.set_result(True)
         self._upon_completion.clear()
 
     async def _watch(self) -> None:
@@ -233,9 +234,9 @@ class Link:
         """Let go who waits for what the other host cannot act against any more."""
         now = self._monotonic()
         while self._deadlines:
-            deadline, heard = self._deadlines[0]
-            if not heard.done():
+            deadline, acknowledged = self._deadlines[0]
+            if not acknowledged.done():
                 if deadline > now:
                     return
-                heard.set_result(False)
+                acknowledged.set_result(False)
             self._deadlines.popleft()

@@ -1,4 +1,4 @@
-"""A mirror in a test's hands: what it makes of what it has missed, of services that are gone, of ends and touches."""
+"""A replica in a test's hands: what it makes of what it has missed, of services that are gone, of ends and touches."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from time import monotonic
 
 import pytest
 
-from actors.cluster.mirror import Mirror
+from actors.cluster.replica import BindingReplica
 from actors.traffic.stream import (
     Batch,
     Begun,
@@ -39,18 +39,18 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await world.stop()
 
 
-class Mirrored:
-    """A mirror of the second host, and what a coordinator says to it."""
+class Replicated:
+    """A replica of the second host, and what a coordinator says to it."""
 
     def __init__(self, world: World) -> None:
         host = world.hosts[1]
 
-        async def nothing(_: Mirror) -> None:
+        async def nothing(_: BindingReplica) -> None:
             """Read nothing back."""
 
         self.world = world
         self.directory = host._directory
-        self.mirror = Mirror(
+        self.replica = BindingReplica(
             self.directory,
             incarnation="here",
             is_here=host._routes.is_here,
@@ -77,7 +77,7 @@ class Mirrored:
             first=first,
             operations=operations,
         )
-        return (await self.mirror.take(batch)).applied
+        return (await self.replica.take(batch)).applied
 
     async def touches(self, *, taken: int = 0) -> tuple[int, tuple[Touch, ...]]:
         """Ask what has passed, where a report is on disk by now; returns its number too."""
@@ -88,7 +88,7 @@ class Mirrored:
             first=self.said + 1,
             taken=taken,
         )
-        told = await self.mirror.take(batch)
+        told = await self.replica.take(batch)
         return told.report, told.touches
 
     def text(self, sender: Address) -> Decision:
@@ -99,9 +99,9 @@ class Mirrored:
 
 
 @pytest.fixture
-def mirrored(world: World) -> Mirrored:
-    """Return a mirror that has heard nothing."""
-    return Mirrored(world)
+def replicated(world: World) -> Replicated:
+    """Return a replica that has heard nothing."""
+    return Replicated(world)
 
 
 def routed(
@@ -120,77 +120,77 @@ def routed(
 
 @pytest.mark.parametrize("is_missed", [True, False], ids=["end missed", "end heard"])
 async def test_a_session_that_was_opened_again_is_met_before_one_that_was_opened_meanwhile(
-    mirrored: Mirrored, *, is_missed: bool
+    replicated: Replicated, *, is_missed: bool
 ) -> None:
     """Where both pair the same two, though the host was away from the close of the first until after its re-opening."""
-    await mirrored.all_that_holds(routed("a", BOB, activation=1), routed("b", CAROL, activation=2))
-    before = mirrored.text(ALICE).to
+    await replicated.all_that_holds(routed("a", BOB, activation=1), routed("b", CAROL, activation=2))
+    before = replicated.text(ALICE).to
     again = routed("a", BOB, activation=3)
 
     if is_missed:
-        await mirrored.all_that_holds(again, routed("b", CAROL, activation=2))
+        await replicated.all_that_holds(again, routed("b", CAROL, activation=2))
     else:
-        await mirrored.say(Withdrawn("KCa"), again)
+        await replicated.say(Withdrawn("KCa"), again)
 
-    assert (before, mirrored.text(ALICE).to) == (CAROL, BOB)
-    await mirrored.say(Withdrawn("KCa"))
-    assert mirrored.text(ALICE).to == CAROL
-    await mirrored.say(Withdrawn("KCb"))
-    assert mirrored.text(ALICE).to == ""
+    assert (before, replicated.text(ALICE).to) == (CAROL, BOB)
+    await replicated.say(Withdrawn("KCa"))
+    assert replicated.text(ALICE).to == CAROL
+    await replicated.say(Withdrawn("KCb"))
+    assert replicated.text(ALICE).to == ""
 
 
 async def test_what_is_said_of_a_number_whose_service_was_erased_meanwhile_does_no_harm(
-    mirrored: Mirrored,
+    replicated: Replicated,
 ) -> None:
     """The stream goes on with what comes after it."""
     gone = routed("a", BOB, activation=1, proxy=number_of(1, nth=9))
 
-    taken = await mirrored.all_that_holds(gone, routed("b", CAROL, activation=2))
-    withdrawn = await mirrored.say(Withdrawn("KCa"))
+    taken = await replicated.all_that_holds(gone, routed("b", CAROL, activation=2))
+    withdrawn = await replicated.say(Withdrawn("KCa"))
 
     assert (taken, withdrawn) == (4, 5)
-    assert mirrored.text(ALICE).to == CAROL
+    assert replicated.text(ALICE).to == CAROL
 
 
 async def test_a_host_that_only_mirrors_says_that_a_session_has_expired(
-    mirrored: Mirrored,
+    replicated: Replicated,
 ) -> None:
     """As its coordinator tells it, whatever the time is here; until the session is erased."""
-    await mirrored.all_that_holds(routed("a", BOB, activation=1, ttl_seconds=60))
-    await mirrored.say(Withdrawn("KCa"))
-    ended = mirrored.text(ALICE)
+    await replicated.all_that_holds(routed("a", BOB, activation=1, ttl_seconds=60))
+    await replicated.say(Withdrawn("KCa"))
+    ended = replicated.text(ALICE)
 
-    await mirrored.say(Expired("KCa", ((ALICE, SECOND), (BOB, THIRD))))
-    expired = mirrored.text(ALICE)
-    await mirrored.say(ExpiredForgotten("KCa", ALICE, SECOND))
+    await replicated.say(Expired("KCa", ((ALICE, SECOND), (BOB, THIRD))))
+    expired = replicated.text(ALICE)
+    await replicated.say(ExpiredForgotten("KCa", ALICE, SECOND))
 
     assert ended.code is not Code.SESSION_EXPIRED
     assert (expired.code, expired.session_sid) == (Code.SESSION_EXPIRED, "KCa")
-    assert mirrored.text(ALICE).code is not Code.SESSION_EXPIRED
+    assert replicated.text(ALICE).code is not Code.SESSION_EXPIRED
 
 
 async def test_a_host_that_missed_that_a_session_expired_says_so_nevertheless(
-    mirrored: Mirrored,
+    replicated: Replicated,
 ) -> None:
     """It knows the end itself, and that the session does not route any more."""
-    await mirrored.all_that_holds(routed("a", BOB, activation=1, ttl_seconds=60))
-    mirrored.world.clock.move(61)
+    await replicated.all_that_holds(routed("a", BOB, activation=1, ttl_seconds=60))
+    replicated.world.clock.move(61)
 
-    await mirrored.all_that_holds()
+    await replicated.all_that_holds()
 
-    assert mirrored.text(ALICE).code is Code.SESSION_EXPIRED
+    assert replicated.text(ALICE).code is Code.SESSION_EXPIRED
 
 
 async def test_what_passed_is_told_until_it_is_known_and_no_longer(
-    mirrored: Mirrored,
+    replicated: Replicated,
 ) -> None:
     """A report counts as known when it is the one that is on disk, not when it is an earlier one."""
-    await mirrored.all_that_holds(routed("a", BOB, activation=1))
-    mirrored.mirror.touch(mirrored.mirror.sessions["KCa"], START + 5)
+    await replicated.all_that_holds(routed("a", BOB, activation=1))
+    replicated.replica.touch(replicated.replica.sessions["KCa"], START + 5)
 
-    first, told = await mirrored.touches()
-    second, again = await mirrored.touches(taken=first - 1)
-    _, known = await mirrored.touches(taken=second)
+    first, told = await replicated.touches()
+    second, again = await replicated.touches(taken=first - 1)
+    _, known = await replicated.touches(taken=second)
 
     assert told == again == (Touch("KS", "KCa", START + 5, START + 5),)
     assert known == ()

@@ -1,8 +1,8 @@
 """What this host's number actors know of sessions whose coordinators are on another host.
 
-One mirror per other host. It believes what the stream says, in order, once each; until a stream is complete the numbers
-concerned are "not ready", and so they are when the other host has not been heard of for the length of a lease. Times
-are kept here by this host's clock, told and reported by the coordinators': `offset` lies between.
+One replica per other host. It believes what the stream says, in order, once each; until a stream is complete the
+numbers concerned are "not ready", and so they are when the other host has not been heard of for the length of a lease.
+Times are kept here by this host's clock, told and reported by the coordinators': `offset` lies between.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ WITHDRAWN_KEPT = 10_000
 """Sessions withdrawn lately that are kept for the ends of their calls."""
 
 
-class Mirror:
+class BindingReplica:
     """The sessions of one other host's coordinators, as far as numbers of this host are in them."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Mirror:
         incarnation: str,
         is_here: Callable[[Address], bool],
         landed: Callable[[Collection[str]], Awaitable[None]],
-        reload: Callable[["Mirror"], Awaitable[None]],
+        reload: Callable[["BindingReplica"], Awaitable[None]],
         clock: Clock,
         monotonic: Clock,
     ) -> None:
@@ -184,7 +184,7 @@ class Mirror:
             self._withdraw(said.sid)
             return
         if session is None:
-            session = self.sessions[said.sid] = _mirrored(said)
+            session = self.sessions[said.sid] = _as_replica(said)
             self._bind(session, said.endpoints)
             return
         gone = [endpoint for endpoint in session.endpoints if endpoint not in said.endpoints]
@@ -248,7 +248,7 @@ def _by_clock_ahead(said: Routed, seconds: float) -> Routed:
     return msgspec.structs.replace(said, idle_since=said.idle_since + seconds, date_expiry=end)
 
 
-def _mirrored(said: Routed) -> ActiveSession:
+def _as_replica(said: Routed) -> ActiveSession:
     return ActiveSession(
         said.sid,
         said.service_sid,
@@ -260,6 +260,6 @@ def _mirrored(said: Routed) -> ActiveSession:
         said.date_expiry,
         activation=said.activation,
         is_spread=True,
-        is_mirrored=True,
+        is_replica=True,
         unique_name=said.unique_name,
     )
