@@ -12,7 +12,7 @@ from functools import partial
 from actors.cluster.derived import AsksOwners, fills_in
 from actors.cluster.replica import BindingReplica
 from actors.cluster.rpc import HostRpc
-from actors.control.elsewhere import Erase
+from actors.control.remote import Erase
 from actors.control.routes import Place
 from actors.control.services import ServiceRegister
 from actors.kernel.context import HostContext
@@ -175,7 +175,7 @@ class HostCoordinators:
 
 
 class OtherHosts:
-    """Implements `Elsewhere` by RPC."""
+    """Implements `RemoteTraffic` by RPC."""
 
     def __init__(self, rpc: HostRpc, place: Place) -> None:
         """Ask by RPC; `place` tells which host owns a number."""

@@ -12,7 +12,7 @@ from actors.cluster.between_hosts import HostCoordinators, HostNumbers
 from actors.cluster.console import HostConsole
 from actors.cluster.forward import Forwarder, decided
 from actors.cluster.publisher import BindingPublisher
-from actors.cluster.reload import TalksElsewhere
+from actors.cluster.reload import RemoteActivity
 from actors.cluster.replica import BindingReplica
 from actors.cluster.replication import REGISTRAR, Follower, Registrar, ReplicatedWriter
 from actors.cluster.rpc import HostRpc
@@ -61,7 +61,7 @@ class ClusterNode:
         self._directory = directory
         self._services = services
         self._routes = routes
-        self.talks = TalksElsewhere(len(rpc.others))
+        self.remote_activity = RemoteActivity(len(rpc.others))
         """Filled when this host reads its file, and told when it hears of the sessions."""
         self._is_read = False
         self._unkept = 0
@@ -172,7 +172,7 @@ class ClusterNode:
             incarnation=self._incarnation,
             is_here=self._routes.is_here,
             landed=self._interaction_log.landed,
-            reload=self.talks.tell,
+            reload=self.remote_activity.tell,
             clock=self._context.clock,
             monotonic=self._context.monotonic,
         )

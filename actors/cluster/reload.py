@@ -33,7 +33,7 @@ def _since(context: HostContext) -> float:
     return context.clock() - context.settings.redelivery_window_seconds
 
 
-class _Talk(msgspec.Struct):
+class _Activity(msgspec.Struct):
     """What passed in a session."""
 
     first: float
@@ -42,40 +42,40 @@ class _Talk(msgspec.Struct):
     """Begin and end of those that have ended."""
 
 
-class TalksElsewhere:
+class RemoteActivity:
     """What passed in sessions of other hosts, which before this host stopped they may not have come to hear."""
 
     def __init__(self, hosts: int) -> None:
         """Begin with nothing; so many other hosts are to be told."""
         self._untold = hosts
-        self._talks: dict[bytes, _Talk] = {}
+        self._by_session: dict[bytes, _Activity] = {}
 
     async def reload(self, context: HostContext) -> None:
         """Read what passed within the redelivery window."""
-        talks = self._talks
+        by_session = self._by_session
         for passed in context.store.passed_elsewhere_since(_since(context)):
             for session, began, updated, is_ended_call in passed:
-                talk = talks.get(session)
-                if talk is None:
-                    talk = talks[session] = _Talk(began, began, [])
-                elif began > talk.last:
-                    talk.last = began
-                elif began < talk.first:
-                    talk.first = began
+                activity = by_session.get(session)
+                if activity is None:
+                    activity = by_session[session] = _Activity(began, began, [])
+                elif began > activity.last:
+                    activity.last = began
+                elif began < activity.first:
+                    activity.first = began
                 if is_ended_call:
-                    talk.calls.append((began, updated))
+                    activity.calls.append((began, updated))
             await asyncio.sleep(0)
 
     async def tell(self, replica: BindingReplica) -> None:
         """Have the host that a replica hears, each once, know what passed in its sessions."""
         async for session in yielding(tuple(replica.sessions.values())):
-            talk = self._talks.pop(pack(session.sid), None)
-            if talk is not None:
-                replica.touch(session, talk.first)
-                replica.touch(session, max((talk.last, *(_last_touch(session, *call) for call in talk.calls))))
+            activity = self._by_session.pop(pack(session.sid), None)
+            if activity is not None:
+                replica.touch(session, activity.first)
+                replica.touch(session, max((activity.last, *(_last_touch(session, *call) for call in activity.calls))))
         self._untold -= 1
         if not self._untold:
-            self._talks.clear()  # of sessions that are over
+            self._by_session.clear()  # of sessions that are over
 
 
 def _last_touch(session: ActiveSession, began: float, ended: float) -> float:

@@ -11,10 +11,10 @@ from contextlib import suppress
 from msgspec import UNSET
 
 from actors.control.allocator import Allocator
-from actors.control.elsewhere import Elsewhere
 from actors.control.erasures import Erasures
 from actors.control.operations import Counted, update_asked
 from actors.control.participation import Participation, forget_expired
+from actors.control.remote import RemoteTraffic
 from actors.control.routes import Routes
 from actors.kernel.context import HostContext
 from actors.kernel.locks import KeyedLocks
@@ -72,7 +72,7 @@ class ServiceCoordinator:
         owns: Callable[[str], bool],
         directory: Directory,
         routes: Routes,
-        elsewhere: Elsewhere,
+        remote: RemoteTraffic,
         erasures: Erasures,
         watch: Callable[[ActiveSession, float | None], None],
         unwatch: Callable[[ActiveSession], None],
@@ -89,7 +89,7 @@ class ServiceCoordinator:
         self._registry = registry
         self._directory = directory
         self._routes = routes
-        self._elsewhere = elsewhere
+        self._remote = remote
         self._erasures = erasures
         self._watch = watch
         self._unwatch = unwatch
@@ -99,7 +99,7 @@ class ServiceCoordinator:
         self._claimed_names: set[str] = set()
         self._locks = KeyedLocks()
         self.participation = Participation(
-            context, self, self._allocator, self._locks, directory=directory, routes=routes, elsewhere=elsewhere
+            context, self, self._allocator, self._locks, directory=directory, routes=routes, remote=remote
         )
 
     # -- the service and its pool --------------------------------------------------------------------------------
@@ -342,7 +342,7 @@ class ServiceCoordinator:
         if is_sid(interaction_sid, SidKind.INTERACTION):
             interaction = self._context.store.interaction(interaction_sid)
             if interaction is None:
-                interaction = await self._elsewhere.interaction(interaction_sid)
+                interaction = await self._remote.interaction(interaction_sid)
         if interaction is None or interaction.session_sid != session_sid:
             raise not_found(f"{self._path}/Sessions/{session_sid}/Interactions/{interaction_sid}")
         return interaction
@@ -350,7 +350,7 @@ class ServiceCoordinator:
     async def delete_interaction(self, session_sid: str, interaction_sid: str) -> None:
         """Erase an interaction."""
         await self.interaction(session_sid, interaction_sid)
-        await self._elsewhere.erase_interaction(interaction_sid)
+        await self._remote.erase_interaction(interaction_sid)
         await self._context.store.write((InteractionErased(interaction_sid),))
 
     # -- joining, bindings and ends ---------------------------------------------------------------------------------
@@ -405,7 +405,7 @@ class ServiceCoordinator:
             self._unwatch(active)
             self._allocator.release_session(active)
             if self.service.options.hangs_up_on_close:
-                await self._elsewhere.hang_up(session_sid)
+                await self._remote.hang_up(session_sid)
         return active
 
     def _account(self) -> Account:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from itertools import islice
 from typing import Final
 
-from actors.control.elsewhere import Erase
+from actors.control.remote import Erase
 from actors.kernel.gathering import reason_of
 from engine.core.model.changes import Change, ErasurePlanned, ErasuresSettled, SessionErased
 from engine.core.model.errors import MasklineError, StoreUnavailable

@@ -12,8 +12,8 @@ import msgspec
 
 from actors.control.accounts import AccountRegister
 from actors.control.batch import SessionBatches
-from actors.control.elsewhere import Elsewhere
 from actors.control.numbers import NumberRegister
+from actors.control.remote import RemoteTraffic
 from actors.control.services import ServiceRegister
 from actors.kernel.context import HostContext
 from actors.kernel.paging import merged, page_of
@@ -77,7 +77,7 @@ class HostControl:
         services: ServiceRegister,
         directory: Directory,
         coordinators: Coordinators,
-        elsewhere: Elsewhere,
+        remote: RemoteTraffic,
         catch_up: Callable[[], Awaitable[None]],
     ) -> None:
         """Stand before these registers; `catch_up` hears of all that has passed on other hosts."""
@@ -88,7 +88,7 @@ class HostControl:
         self._directory = directory
         self._batches = SessionBatches(context)
         self._coordinators = coordinators
-        self._elsewhere = elsewhere
+        self._remote = remote
         self._catch_up = catch_up
         self._running: set[asyncio.Task[Any]] = set()
 
@@ -370,7 +370,7 @@ class HostControl:
         else:
             coordinator.participation.get(session_sid, participant_sid)
         page = await self._context.store.interactions_page(session_sid, cursor, sent_to=participant_sid)
-        others = await self._elsewhere.interactions_pages(session_sid, cursor, participant_sid)
+        others = await self._remote.interactions_pages(session_sid, cursor, participant_sid)
         return merged((page, *others), cursor, is_newest_first=False) if others else page
 
     async def delete_interaction(

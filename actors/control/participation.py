@@ -9,8 +9,8 @@ from typing import Protocol
 import msgspec
 
 from actors.control.allocator import Allocator, is_shared
-from actors.control.elsewhere import Elsewhere
 from actors.control.operations import Counted
+from actors.control.remote import RemoteTraffic
 from actors.control.routes import Routes
 from actors.kernel.context import HostContext
 from actors.kernel.locks import KeyedLocks
@@ -53,7 +53,7 @@ class Participation:
         *,
         directory: Directory,
         routes: Routes,
-        elsewhere: Elsewhere,
+        remote: RemoteTraffic,
     ) -> None:
         """Keep the participants of sessions; `locks` puts the changes of one session in order."""
         self._context = context
@@ -62,7 +62,7 @@ class Participation:
         self._locks = locks
         self._directory = directory
         self._routes = routes
-        self._elsewhere = elsewhere
+        self._remote = remote
 
     @Counted(SessionOperation.ADD_PARTICIPANT)
     async def add(self, session_sid: str, request: ParticipantRequest) -> Participant:
@@ -193,7 +193,7 @@ class Participation:
         if endpoint is None:
             raise self._not_found(session_sid, participant_sid)
         if not self._routes.is_here(endpoint.proxy):
-            return await self._elsewhere.push(endpoint, session_sid, body=body, media=media)
+            return await self._remote.push(endpoint, session_sid, body=body, media=media)
         actor = self._directory.find(endpoint.proxy)
         if actor is None:
             raise self._not_found(session_sid, participant_sid)

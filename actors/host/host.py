@@ -25,12 +25,12 @@ from actors.control.accounts import AccountRegister
 from actors.control.alerts import AlertBook
 from actors.control.batch import erase_old_keys
 from actors.control.coordinator import ServiceCoordinator
-from actors.control.elsewhere import Elsewhere, Nowhere
 from actors.control.erasures import Erasures
 from actors.control.host_control import HostControl
 from actors.control.notes import erase_expired_notes
 from actors.control.numbers import NumberRegister
 from actors.control.registry_reactor import RegistryReactor
+from actors.control.remote import NoRemoteTraffic, RemoteTraffic
 from actors.control.routes import Place, Routes
 from actors.control.services import ServiceRegister
 from actors.kernel.context import Egress, HostContext, HostSettings
@@ -126,8 +126,8 @@ class Host:
         self._host_coordinators = HostCoordinators(context, self._services, catch_up=self._catch_up)
         own = self._host_coordinators
         self._coordinators: Coordinators = own if rpc is None else cluster_coordinators(own, rpc, place)
-        self._elsewhere: Elsewhere = Nowhere() if rpc is None else OtherHosts(rpc, place)
-        self._erasures = Erasures(context.store, self._elsewhere.erasers())
+        self._remote: RemoteTraffic = NoRemoteTraffic() if rpc is None else OtherHosts(rpc, place)
+        self._erasures = Erasures(context.store, self._remote.erasers())
         self._interaction_log = self._new_interaction_log()
         self._pending_hooks = PendingHooks(context, self._interaction_log, self._coordinators)
         self._route_cache = route_cache
@@ -178,7 +178,7 @@ class Host:
             services=self._services,
             directory=self._directory,
             coordinators=self._coordinators,
-            elsewhere=self._elsewhere,
+            remote=self._remote,
             catch_up=self._catch_up,
         )
 
@@ -477,7 +477,7 @@ class Host:
         reload_calls(self._context, self._interaction_log)
         await reload_passed(self._context, self._interaction_log)
         if self._node is not None:
-            await self._node.talks.reload(self._context)
+            await self._node.remote_activity.reload(self._context)
 
     async def answer(self, source: int, message: bytes) -> bytes:
         """Carry out what the host at that place asks; PeerUnavailable on a host that is alone."""
@@ -505,7 +505,7 @@ class Host:
             owns=lambda named: self._numbers.owns(service.account_sid, named),
             directory=self._directory,
             routes=self._routes,
-            elsewhere=self._elsewhere,
+            remote=self._remote,
             erasures=self._erasures,
             watch=self._watch,
             unwatch=self._expiries.forget,

@@ -12,7 +12,7 @@ Erase = Callable[[tuple[str, ...]], Awaitable[None]]
 """Has a host erase the interactions of sessions; raises MasklineError."""
 
 
-class Elsewhere(Protocol):
+class RemoteTraffic(Protocol):
     """The number actors and interactions on other hosts, as a coordinator needs them."""
 
     async def push(self, endpoint: Endpoint, session_sid: str, *, body: str, media: tuple[str, ...]) -> Interaction:
@@ -36,7 +36,7 @@ class Elsewhere(Protocol):
         """End the running calls of a session."""
 
 
-class Nowhere:
+class NoRemoteTraffic:
     """The other hosts of a host that is alone."""
 
     async def push(self, endpoint: Endpoint, session_sid: str, *, body: str, media: tuple[str, ...]) -> Interaction:
