@@ -10,6 +10,8 @@ OPENAPI_PYTHON_CLIENT_VERSION := 0.29.1
 OPENAPI_TYPESCRIPT_VERSION := 7.13.0
 TYPESCRIPT_VERSION := 5.9.3
 MUTMUT_VERSION := 3.8.1
+NODE_SMPP_VERSION := 0.5.1
+SMPP34_VERSION := 1.5.0
 
 # hatch-mypyc hides pyproject.toml while it compiles; a build that was killed has left it so. Copied, not moved: should
 # the build still run, it puts its own back.
@@ -28,7 +30,7 @@ ALL := $(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cluster && $(BIN)/pyte
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test wheel console-test client-test lint format types layers bench lock ops-test ops-pictures \
-	sdk-test proxy-test mutants clean client-tools sdk-tools proxy-tools ops-tools console-tools
+	sdk-test proxy-test smpp-test mutants clean client-tools sdk-tools proxy-tools ops-tools console-tools smpp-tools
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -82,6 +84,9 @@ sdk-test: $(COMPILED) sdk-tools ## run the lines of docs/sdks.md with Node's SDK
 proxy-test: $(COMPILED) proxy-tools ## serve over TLS behind deploy/nginx, with the real nginx
 	@PATH="$(NGINX_PATH)" $(BIN)/pytest -n0 -rs tests/ops/test_nginx.py $(ARGS)
 
+smpp-test: $(COMPILED) smpp-tools ## exchange texts with real SMPP peers: Kannel, an SMSC of npm's smpp, smpp34
+	@$(BIN)/pytest -n0 -rs tests/e2e/test_smpp.py tests/e2e/test_smpp_second_opinion.py $(ARGS)
+
 ops-pictures: .venv/ops/.complete ## draw the dashboard from what `make ops-test` has seen, into docs/
 	@.venv/ops/bin/python tests/ops/pictures.py build/ops/panels.json docs
 
@@ -108,6 +113,9 @@ console-tools:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { timeout 300 apt-get update -qq \
 		&& $(INSTALL) chromium chromium-driver fonts-dejavu-core >/dev/null; }
 	@chromium --version >/dev/null && chromedriver --version >/dev/null
+
+smpp-tools: build/smpp/.complete .venv/smpp/.complete
+	@PATH="$$PATH:/usr/sbin" && { command -v bearerbox >/dev/null || $(INSTALL) kannel >/dev/null; } && command -v smsbox >/dev/null
 
 NODE := command -v npm >/dev/null || $(INSTALL) nodejs npm >/dev/null
 
@@ -141,6 +149,16 @@ build/sdks/.complete: tests/clients/sdks.txt
 	@$(NODE)
 	@while read -r package; do \
 		timeout 200 npm install --silent --no-audit --no-fund --prefix "$(@D)/$$package" "$$package" || exit 1; done <$<
+	@touch $@
+
+build/smpp/.complete:
+	@$(NODE)
+	@timeout 200 npm install --silent --no-audit --no-fund --prefix "$(@D)" smpp@$(NODE_SMPP_VERSION)
+	@touch $@
+
+.venv/smpp/.complete: $(STAMP)
+	@$(BIN)/python -m venv .venv/smpp
+	@timeout 300 .venv/smpp/bin/pip install --quiet smpp34==$(SMPP34_VERSION)
 	@touch $@
 
 # nginx likewise comes out of its package without being installed.

@@ -353,7 +353,7 @@ class Inbound:
                 account_sid=None,
                 interaction_sid=part.interaction_sid,
                 is_outbound=True,
-                resource_sid=part.message_id if part.total == 1 else "",
+                resource_sid=part.leg_id,
                 status=status,
                 problem=f"the network's error {receipt.error[:_LONGEST_ERROR]}" if failed else "",
             )

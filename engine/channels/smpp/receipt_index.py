@@ -21,6 +21,8 @@ class PartOfLeg(msgspec.Struct, frozen=True, array_like=True):
     message_id: str
     """As the peer wrote it in its response."""
     interaction_sid: str
+    leg_id: str
+    """What the leg is called: the id of its first part."""
     number: int = 1
     total: int = 1
     """Of the parts of a long message."""

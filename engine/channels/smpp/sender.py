@@ -78,7 +78,9 @@ class Sender:
             progress.ids.append(message_id)
             self._count(SmppCount.SUBMITTED)
             if message_id:
-                await self._keep(PartOfLeg(message_id, message.interaction_sid, len(progress.ids), len(parts)))
+                await self._keep(
+                    PartOfLeg(message_id, message.interaction_sid, progress.ids[0], len(progress.ids), len(parts))
+                )
         return Sent(status=LegStatus.SENT, resource_sid=progress.ids[0])
 
     async def _until_settled(self, part: ShortMessage, lane: str, progress: _Progress) -> Response | Sent:

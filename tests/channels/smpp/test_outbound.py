@@ -369,7 +369,8 @@ async def test_a_long_message_is_delivered_when_all_its_parts_are() -> None:
         before = list(served.plane.reports)
         await wire.ask(receipt("x1"), Command.DELIVER_SM)
 
-        assert (before, [report.status for report in served.plane.reports]) == ([], [LegStatus.DELIVERED])
+        told = [(report.status, report.resource_sid) for report in served.plane.reports]
+        assert (before, told) == ([], [(LegStatus.DELIVERED, "x1")])
 
 
 async def test_a_long_message_has_failed_when_one_part_has() -> None:
