@@ -1,4 +1,4 @@
-"""What smpp34, another implementation, reads in PDUs: lines of hex in; for each a line of JSON, or its complaint, out."""
+"""What smpp34, another implementation, reads in PDUs: lines of hex in; a line of JSON or its complaint out for each."""
 
 import json
 import sys
