@@ -96,7 +96,7 @@ mutants: .venv/mutants/.complete ## change modules a place at a time: what do no
 clean: ## remove .venv, caches and build output
 	@rm -rf pyproject.toml.bak .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
-	@find . -maxdepth 3 -name '*.so' -not -path './.venv/*' -delete
+	@find $(CODE) -name '*.so' -delete && rm -f *__mypyc*.so
 
 OPS_PATH = $(CURDIR)/.venv/ops/bin:$(CURDIR)/.venv/ops/root/usr/bin:$$PATH
 NGINX_PATH = $(CURDIR)/build/nginx/root/usr/sbin:$$PATH
@@ -170,7 +170,7 @@ build/nginx/.complete:
 
 # mypyc compiles what pays; without a C compiler, or Python's headers, everything runs from the sources.
 $(COMPILED): $(STAMP) $(TO_COMPILE)
-	@find . -maxdepth 3 -name '*.so' -not -path './.venv/*' -delete
+	@find $(CODE) -name '*.so' -delete && rm -f *__mypyc*.so
 	@if ! command -v cc >/dev/null; then echo "setup 3 of 3: no C compiler, so all runs interpreted, more slowly" >&2; \
 		else echo "setup 3 of 3: compiling $(words $(TO_COMPILE)) modules, a minute or two" >&2; HATCH_BUILD_HOOK_ENABLE_MYPYC=true $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation \
 			--editable . || echo "Could not compile: all runs interpreted, more slowly." >&2; fi
