@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[1]
 HOOKS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]
 SOURCES = [ROOT / name.removeprefix("/") for name in HOOKS["mypyc"]["include"]]
 
+ENDLESS = {"count", "cycle", "repeat"}
+"""Of itertools."""
+
 
 @pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])
 def test_no_coroutine_is_compiled(source: Path) -> None:
@@ -22,6 +25,22 @@ def test_no_coroutine_is_compiled(source: Path) -> None:
     nodes = ast.walk(ast.parse(source.read_text()))
 
     assert not any(isinstance(node, ast.AsyncFunctionDef) for node in nodes)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])
+def test_no_endless_iterator_is_compiled(source: Path) -> None:
+    """In mypyc a generator expression is a list: over `itertools.count` it would take all memory."""
+    nodes = list(ast.walk(ast.parse(source.read_text())))
+
+    imported = {
+        one.name
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module == "itertools"
+        for one in node.names
+    }
+    reached = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
+    assert not imported & ENDLESS
+    assert not reached & {f"itertools.{name}" for name in ENDLESS}
 
 
 def test_a_build_that_was_killed_breaks_no_later_task(tmp_path: Path) -> None:

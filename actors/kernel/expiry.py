@@ -6,7 +6,6 @@ queued again for the later end.
 
 import heapq
 from collections.abc import Iterator
-from itertools import count
 
 from engine.core.sessions.bindings import ActiveSession
 
@@ -20,7 +19,7 @@ class ExpiryQueue:
     def __init__(self) -> None:
         """Start empty."""
         self._heap: list[tuple[float, int, ActiveSession]] = []
-        self._order = count()
+        self._looks = 0
         self._stale = 0
 
     def __len__(self) -> int:
@@ -37,7 +36,8 @@ class ExpiryQueue:
         """Look at the session at that time, and no longer at the time queued before."""
         self.forget(session)
         session.swept_at = at
-        heapq.heappush(self._heap, (at, next(self._order), session))
+        self._looks += 1  # sessions with one end come in this order and are not compared
+        heapq.heappush(self._heap, (at, self._looks, session))
 
     def forget(self, session: ActiveSession) -> None:
         """Look at the session no more; it may have ended long before its time."""
