@@ -9,7 +9,7 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -30,11 +30,11 @@ _OPEN_DIRECTORIES = Path("/proc/self/fd")
 class Listener(uvicorn.Server):
     """A uvicorn server that leaves signals and lifespan to the composition root."""
 
-    def __init__(self, app: ASGIApp, *, grace_seconds: int, protocol: type[asyncio.Protocol] | None = None) -> None:
+    def __init__(self, app: ASGIApp, *, grace_seconds: int, protocol: Callable[..., object] | None = None) -> None:
         """Serve `app` behind `protocol`, or uvicorn's own; requests in flight get `grace_seconds` when it stops."""
         config = uvicorn.Config(
             app,
-            http=protocol or "httptools",
+            http=protocol or "httptools",  # type: ignore[arg-type] # it is called, and no more
             ws="none",
             lifespan="off",
             log_config=None,

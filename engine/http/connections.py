@@ -3,14 +3,16 @@
 A connection frames its requests itself (`engine.http.framing`). A webhook never becomes an ASGI scope, a task or a
 timer; many of one connection may wait for their commits, and their answers leave in the order of their requests, those
 of one readable burst in one write. Everything else is handed to the application, one request at a time and in its place
-among the webhooks. What cannot be taken yet waits as bytes, and no more are read.
+among the webhooks. What cannot be taken yet waits as bytes, and no more are read. Compiled by mypyc.
 """
 
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, final
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
@@ -48,10 +50,9 @@ MOST_REJECTED = 64
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+@final
 class _Slot:
     """The place of one answer in the order of a connection."""
-
-    __slots__ = ("_protocol", "read_at", "response")
 
     def __init__(self, protocol: "InboundProtocol", *, read_at: float) -> None:
         self.response: bytes | None = None
@@ -64,29 +65,31 @@ class _Slot:
         self._protocol.advance(self)
 
 
-class InboundProtocol(asyncio.Protocol):
-    """One connection; `port` is set by `inbound_protocol`."""
+@final
+class InboundProtocol:
+    """One connection, with the methods of `asyncio.Protocol`: what is compiled has no base that is not."""
 
-    port: HttpPort
     transport: asyncio.Transport
     flow: Flow
 
     def __init__(
         self,
+        port: HttpPort,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """Take a connection over, as uvicorn makes its protocols."""
+        self.port = port
         self.config = config
         self.server_state = server_state
         self.loop = _loop or asyncio.get_running_loop()
         self._app_state = app_state
         self._source = ""
         self._framer = Framer()
-        self._paths = self.port.paths
-        self._most_body_bytes = self.port.most_body_bytes
+        self._paths = port.paths
+        self._most_body_bytes = port.most_body_bytes
         # the request that is being read
         self._is_in_body = False
         self._webhook: Webhook | None = None
@@ -122,7 +125,7 @@ class InboundProtocol(asyncio.Protocol):
 
     # -- reading -------------------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as asyncio's own do
+    def connection_made(self, transport: asyncio.Transport) -> None:
         """Let the connection in if there is room, and start its one timer."""
         self.transport = transport
         peer = transport.get_extra_info("peername")
@@ -564,6 +567,6 @@ class InboundProtocol(asyncio.Protocol):
         self._framer.close()
 
 
-def inbound_protocol(port: HttpPort) -> type[InboundProtocol]:
-    """Return the protocol class to give to uvicorn (`http=`)."""
-    return type("InboundProtocolOfThisPort", (InboundProtocol,), {"port": port})
+def inbound_protocol(port: HttpPort) -> Callable[..., InboundProtocol]:
+    """Return what makes the protocol of each connection, to give to uvicorn (`http=`)."""
+    return partial(InboundProtocol, port)
