@@ -30,7 +30,7 @@ ALL := $(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cluster && $(BIN)/pyte
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test wheel console-test client-test lint format types layers bench lock ops-test ops-pictures \
-	sdk-test proxy-test smpp-test mutants clean client-tools sdk-tools proxy-tools ops-tools console-tools smpp-tools
+	sdk-test proxy-test smpp-test mutants clean client-tools sdk-tools proxy-tools ops-tools console-tools smpp-tools sip-test sip-tools
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -87,6 +87,9 @@ proxy-test: $(COMPILED) proxy-tools ## serve over TLS behind deploy/nginx, with 
 smpp-test: $(COMPILED) smpp-tools ## exchange texts with real SMPP peers: Kannel, an SMSC of npm's smpp, smpp34
 	@$(BIN)/pytest -n0 -rs tests/e2e/test_smpp.py tests/e2e/test_smpp_second_opinion.py $(ARGS)
 
+sip-test: $(COMPILED) sip-tools ## put deploy/kamailio between two SIP ends, with the real Kamailio and SIPp
+	@$(BIN)/pytest -n0 -rs -p no:randomly tests/sip/kamailio.py $(ARGS)
+
 ops-pictures: .venv/ops/.complete ## draw the dashboard from what `make ops-test` has seen, into docs/
 	@.venv/ops/bin/python tests/ops/pictures.py build/ops/panels.json docs
 
@@ -116,6 +119,13 @@ console-tools:
 
 smpp-tools: build/smpp/.complete .venv/smpp/.complete
 	@PATH="$$PATH:/usr/sbin" && { command -v bearerbox >/dev/null || $(INSTALL) kannel >/dev/null; } && command -v smsbox >/dev/null
+
+# A switch that the package would start is not: only its files are needed.
+sip-tools:
+	@command -v sipp >/dev/null && test -x /usr/sbin/kamailio && test -e /usr/lib/*/kamailio/modules/http_client.so \
+		&& test -e /usr/lib/*/kamailio/modules/db_sqlite.so || { timeout 300 apt-get update -qq && RUNLEVEL=1 $(INSTALL) \
+		kamailio kamailio-sqlite-modules kamailio-utils-modules sip-tester >/dev/null; }
+	@sipp -v 2>/dev/null | grep -q SIPp && /usr/sbin/kamailio -v >/dev/null
 
 NODE := command -v npm >/dev/null || $(INSTALL) nodejs npm >/dev/null
 
