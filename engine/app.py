@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -31,6 +31,7 @@ from engine.channels.notes import StoredNotes
 from engine.channels.served import Channels, ContextFor
 from engine.channels.sockets import bind_tcp, reached_at
 from engine.console.app import LINK_PATH, console_routes, create_console
+from engine.console.monitor import Monitor
 from engine.console.settings import ConsoleSettings
 from engine.core.model.hosts import HostAddress, HostDirectory, Peers
 from engine.core.model.overview import HostFigures
@@ -148,7 +149,7 @@ async def running_engine(
             held=store.deliveries_held,
         )
         host = await stack.enter_async_context(
-            _started_host(settings, store, telemetry, outgoing=outgoing, peers=peers)
+            _started_host(settings, store, telemetry, outgoing=outgoing, peers=peers, troubles=channels.troubles)
         )
         unix = stack.enter_context(_unix_socket(settings.data_dir))
         await stack.enter_async_context(_watched_process(telemetry))
@@ -233,9 +234,18 @@ async def _started_host(
     *,
     outgoing: Outgoing | None = None,
     peers: Peers | None = None,
+    troubles: Callable[[], Mapping[str, int]] = dict,
 ) -> AsyncIterator[Host]:
     def figures() -> HostFigures:
-        return HostFigures() if outgoing is None else HostFigures(traffic=telemetry.traffic(), outbox=outgoing.depth)
+        if outgoing is None:
+            return HostFigures()
+        return HostFigures(
+            traffic=telemetry.traffic(),
+            outbox=outgoing.depth,
+            is_held=outgoing.is_held,
+            is_outbox_full=outgoing.depth.pending > settings.outbox_limit,
+            troubles=troubles(),
+        )
 
     sure_clock = SureClock()
     Watch(telemetry).one(
@@ -278,6 +288,7 @@ async def _listening(
     readiness = _readiness(settings, engine, stopping)
     readiness.show(telemetry)
     routes = operations_routes(telemetry, readiness)
+    monitor = Monitor(host.control, host.console, clock=clock, monotonic=monotonic)
     rest = create_app(
         host.control,
         settings=_api_settings(settings, engine.public_url),
@@ -285,7 +296,7 @@ async def _listening(
         monotonic=monotonic,
         observer=telemetry,
         is_ready=lambda: host.is_loaded,
-        extra_routes=[*routes, *_console(settings, engine, telemetry)],
+        extra_routes=[*routes, *_console(settings, engine, telemetry, monitor)],
     )
     grace = settings.shutdown_grace_seconds
     listeners = (
@@ -299,7 +310,8 @@ async def _listening(
         await engine.outgoing.start(host)
         for listener, bound in zip(listeners, sockets, strict=False):  # the last has no socket unless it is set
             await listener.open(bound)
-        yield
+        async with _monitored(monitor if settings.console else None):
+            yield
     finally:
         stopping.set()
         await asyncio.gather(
@@ -326,7 +338,7 @@ def _readiness(settings: Settings, engine: RunningEngine, stopping: asyncio.Even
     )
 
 
-def _console(settings: Settings, engine: RunningEngine, telemetry: Telemetry) -> list[BaseRoute]:
+def _console(settings: Settings, engine: RunningEngine, telemetry: Telemetry, monitor: Monitor) -> list[BaseRoute]:
     if not settings.console:
         return []
     host = engine.host
@@ -337,6 +349,7 @@ def _console(settings: Settings, engine: RunningEngine, telemetry: Telemetry) ->
         observer=telemetry,
         clock=clock,
         is_ready=lambda: host.is_loaded,
+        monitor=monitor,
     )
     return console_routes(console)
 
@@ -413,6 +426,17 @@ async def _watched_process(telemetry: Telemetry) -> AsyncIterator[None]:
     finally:
         for one in watching:
             one.cancel()
+
+
+@asynccontextmanager
+async def _monitored(monitor: Monitor | None) -> AsyncIterator[None]:
+    """Have the console know since when something is wrong."""
+    watching = None if monitor is None else asyncio.create_task(monitor.run(), name="console-monitor")
+    try:
+        yield
+    finally:
+        if watching is not None:
+            watching.cancel()
 
 
 @contextmanager

@@ -65,6 +65,8 @@ class Gauge(msgspec.Struct, frozen=True):
     name: str
     meaning: str
     read: Callable[[], float]
+    is_trouble: bool = False
+    """Whether any value but 0 is for somebody on call to see; its meaning then follows the value: n of these."""
 
 
 class Served(Protocol):

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 
+import msgspec
+
 from engine.channels.base import (
     AnswersWebhooks,
     Bound,
@@ -84,6 +86,11 @@ class Channels:
                 by_name.setdefault(gauge.name, []).append(gauge)
         return tuple(map(_sum, by_name.values()))
 
+    def troubles(self) -> Mapping[str, int]:
+        """Tell what somebody on call has to know: how many, by what the gauge means."""
+        read = {gauge.meaning: int(gauge.read()) for gauge in self.gauges if gauge.is_trouble}
+        return {meaning: count for meaning, count in read.items() if count}
+
     def bind(self, stack: ExitStack, *, is_ours: Callable[[str], bool]) -> None:
         """Bind the sockets of all that run here; one that runs on one host does where its name `is_ours`.
 
@@ -116,4 +123,6 @@ class Channels:
 
 def _sum(gauges: list[Gauge]) -> Gauge:
     first = gauges[0]
-    return Gauge(first.name, first.meaning, lambda: sum(gauge.read() for gauge in gauges)) if gauges[1:] else first
+    if not gauges[1:]:
+        return first
+    return msgspec.structs.replace(first, read=lambda: sum(gauge.read() for gauge in gauges))

@@ -11,10 +11,11 @@ from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.console import lists, login, overview, search
-from engine.console.context import ConsoleContext, HostSnapshot
+from engine.console.context import ConsoleContext
 from engine.console.endpoint import LIVE, ConsoleEndpoint, Private, Public, admitted, refusal
 from engine.console.http import PREFIX, guarded, redirect
 from engine.console.limits import FailedLogins
+from engine.console.monitor import Monitor
 from engine.console.pages import STATIC
 from engine.console.settings import ConsoleSettings
 from engine.core.model.errors import not_found
@@ -58,8 +59,9 @@ def create_console(
     clock: Clock,
     is_ready: Callable[[], bool],
     monotonic: Clock = time.monotonic,
+    monitor: Monitor | None = None,
 ) -> ASGIApp:
-    """Make the application; it answers `/console` and all below it."""
+    """Make the application; it answers `/console` and all below it, and shows since when `monitor` has seen things."""
     context = ConsoleContext(
         control=control,
         plane=plane,
@@ -68,7 +70,7 @@ def create_console(
         clock=clock,
         monotonic=monotonic,
         is_ready=is_ready,
-        snapshot=HostSnapshot(plane, monotonic),
+        monitor=monitor or Monitor(control, plane, clock=clock, monotonic=monotonic),
         failed_logins=FailedLogins(
             of_source=settings.failed_logins,
             in_all=settings.failed_logins_in_all,

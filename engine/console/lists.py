@@ -6,7 +6,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.console.context import ConsoleContext, available
+from engine.console.available import available
+from engine.console.context import ConsoleContext
 from engine.console.pages import LEVELS
 from engine.console.settings import PAGE_ROWS
 from engine.core.model.errors import ApiError, Level, not_found

@@ -1,18 +1,19 @@
 """The overview: hosts, traffic by outcome, pools, the outbox, the latest debugger events; and its live part alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from engine.console.context import ConsoleContext, Seen, available
+from engine.console.available import available
+from engine.console.context import ConsoleContext
+from engine.console.http import PREFIX
 from engine.console.pages import render
 from engine.console.rates import TrafficLine
-from engine.console.settings import MOST_POOLS
+from engine.console.snapshot import Seen
 from engine.core.model.logins import LoginSession
-from engine.core.model.overview import HostStatus
-from engine.core.ports.operations import AlertFilter, OutboxDepth, PageCursor
+from engine.core.ports.operations import AlertFilter, PageCursor
 from engine.core.routing.traffic import Outcome
 
 _LATEST = PageCursor(limit=8, is_part_enough=True)
@@ -40,37 +41,25 @@ async def show(context: ConsoleContext, request: Request, login: LoginSession) -
 
 
 async def show_live(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
-    """Answer with the part that changes by itself, for the page's script."""
+    """Answer with the part that changes by itself, for the page's script; its links are those of the overview."""
     live = await _live(context, login)
-    return HTMLResponse(render(request, "live.html", {"name_of": context.namer(), "now": context.clock(), **live}))
+    above = {"name_of": context.namer(), "now": context.clock(), "root": PREFIX.removeprefix("/")}
+    return HTMLResponse(render(request, "live.html", {**above, **live}))
 
 
 async def _live(context: ConsoleContext, login: LoginSession) -> dict[str, object]:
-    seen = await context.snapshot.read()
     is_whole = context.may_see_hosts(login)
+    view = await context.monitor.view(login.account_sid, is_whole=is_whole)
     return {
-        "hosts": seen.hosts,
-        "verdict": verdict(seen.hosts),
+        "hosts": view.seen.hosts,
+        "findings": view.findings,
         "is_whole": is_whole,
-        "outcomes": outcomes(seen) if is_whole else (),
-        "traffic": seen.traffic if is_whole else (),
-        "depth": depth(seen.hosts) if is_whole else None,
-        "pools": await context.plane.pools(login.account_sid, most=MOST_POOLS),
+        "outcomes": outcomes(view.seen) if is_whole else (),
+        "traffic": view.seen.traffic if is_whole else (),
+        "depth": view.depth,
+        "pools": view.pools,
         "is_operator": login.account_sid is None,
     }
-
-
-def verdict(hosts: Sequence[HostStatus]) -> str:
-    """Say in a sentence how the hosts fare; empty when all is well."""
-    return " ".join(_complaints(hosts))
-
-
-def _complaints(hosts: Sequence[HostStatus]) -> Iterator[str]:
-    for host in hosts:
-        if not host.is_answering:
-            yield f"{host.name} does not answer."
-        elif host.problem:
-            yield f"{host.name}: {host.problem}."
 
 
 def outcomes(seen: Seen) -> tuple[OutcomeSum, ...]:
@@ -81,10 +70,3 @@ def outcomes(seen: Seen) -> tuple[OutcomeSum, ...]:
 def _summed(outcome: Outcome, lines: Sequence[TrafficLine]) -> OutcomeSum:
     rates = [line.per_second for line in lines if line.per_second is not None]
     return OutcomeSum(outcome, sum(line.count for line in lines), sum(rates) if rates or not lines else None)
-
-
-def depth(hosts: Sequence[HostStatus]) -> OutboxDepth:
-    """Add up what the hosts owe."""
-    depths = [host.figures.outbox for host in hosts if host.is_answering]
-    oldest = min((one.oldest for one in depths if one.oldest is not None), default=None)
-    return OutboxDepth(sum(one.pending for one in depths), sum(one.dead for one in depths), oldest)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 import jinja2
-import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from engine.console.available import Missing
 from engine.console.http import home_of, path_below, root_of
 from engine.core.model.errors import CATALOGUE
 from engine.core.model.logins import LoginSession
@@ -56,12 +56,6 @@ def title_of(code: int) -> str:
     return _TITLES.get(code, "")
 
 
-class Missing(msgspec.Struct, frozen=True):
-    """A part of a page that cannot be shown."""
-
-    why: str
-
-
 @cache
 def _templates() -> jinja2.Environment:
     """Make what compiles each template when it is first used, for all consoles of a process."""
@@ -81,8 +75,12 @@ def _templates() -> jinja2.Environment:
 
 def render(request: Request, name: str, values: Mapping[str, object]) -> str:
     """Return a template's HTML; `root` and `home` lead to what is below the console and to the overview."""
-    where = {"root": root_of(request.scope), "home": home_of(request.scope), "here": path_below(request.scope)}
-    return _templates().get_template(name).render(**where, **values)
+    where: dict[str, object] = {
+        "root": root_of(request.scope),
+        "home": home_of(request.scope),
+        "here": path_below(request.scope),
+    }
+    return _templates().get_template(name).render({**where, **values})
 
 
 def page(

@@ -3,10 +3,10 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.console.context import ConsoleContext, available
+from engine.console.available import Missing, available
+from engine.console.context import ConsoleContext
 from engine.console.http import redirect
 from engine.console.login import read_own_form
-from engine.console.pages import Missing
 from engine.console.settings import MOST_FOUND
 from engine.core.model.errors import ApiError
 from engine.core.model.logins import LoginSession

@@ -116,6 +116,32 @@ def test_the_overview_keeps_itself_fresh(browser: Browser, furniture: Furnished)
     assert paused == "true"
 
 
+def test_a_page_that_is_not_fresh_says_so_in_red_and_to_screen_readers(browser: Browser, furniture: Furnished) -> None:
+    """At the top, in an element with the role of an alert; the verdict is announced, and its links lead somewhere."""
+    enter(browser, furniture)
+    browser.run_until("document.querySelector('#live-state').textContent.includes('live')")
+    announced = browser.text("#announcement")
+    calm = browser.run("return document.querySelector('#stale').hidden")
+
+    browser.click("#live-pause")
+    browser.run("const real = Date.now.bind(Date); Date.now = () => real() + 60000")
+    browser.run_until("!document.querySelector('#stale').hidden")
+    said = browser.text("#stale")
+    role = browser.run("return document.querySelector('#stale').getAttribute('role')")
+    title = browser.title
+    browser.shoot(PICTURES / "overview-stale.png")
+    browser.click("#live-pause")
+    browser.run_until("document.querySelector('#stale').hidden")
+    browser.click(".findings a[href*='state=dead']")
+    browser.run_until("document.querySelector('h1').textContent === 'Outbox'")
+
+    assert "need attention" in announced
+    assert calm is True
+    assert said.startswith("These figures are old")
+    assert role == "alert"
+    assert title.startswith("old: ")
+
+
 def test_every_page_fits_screens_wide_narrow_and_dark(browser: Browser, furniture: Furnished) -> None:
     """Nothing is wider than the screen; a picture of each is kept to be looked at."""
     browser.go(f"{furniture.server.address}/console/login")

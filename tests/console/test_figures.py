@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.console.limits import FailedLogins
-from engine.console.overview import depth, verdict
+from engine.console.monitor import depth
 from engine.console.pages import lasting, rate, when
 from engine.console.rates import Rates, TrafficLine
 from engine.core.model.overview import HostFigures, HostStatus, TrafficCount
@@ -71,16 +71,6 @@ def test_a_host_that_falls_silent_is_left_out() -> None:
     (line,) = rates.lines([host(500), HostStatus(name="host-1", is_answering=False)], now=2.0)
 
     assert (line.count, line.per_second) == (500, 0.0)
-
-
-def test_what_is_wrong_with_the_hosts_is_said_in_a_sentence_each() -> None:
-    """Nothing, when all is well."""
-    well = HostStatus(name="host-0", is_ready=True)
-    ill = HostStatus(name="host-1", problem="its disk refuses commits")
-    gone = HostStatus(name="host-2", is_answering=False)
-
-    assert verdict([well]) == ""
-    assert verdict([well, ill, gone]) == "host-1: its disk refuses commits. host-2 does not answer."
 
 
 def test_what_the_hosts_owe_is_added_up() -> None:

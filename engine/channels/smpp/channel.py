@@ -189,7 +189,12 @@ class _ServedPeers:
                 total(lambda one: len(one.connections)),
             ),
             Gauge("smpp_peers", "SMPP peers that are configured", lambda: len(self._peers)),
-            Gauge("smpp_unbound_peers", "SMPP peers to whom nothing can be sent", total(lambda one: not one.may_send)),
+            Gauge(
+                "smpp_unbound_peers",
+                "SMPP peers to whom nothing can be sent",
+                total(lambda one: not one.may_send),
+                is_trouble=True,
+            ),
             Gauge("smpp_slowed_peers", "SMPP peers that asked to be sent less", total(lambda one: one.pace.is_slowed)),
             Gauge(
                 "smpp_waiting_parts",

@@ -2,14 +2,24 @@
 "use strict";
 
 const PERIOD_MILLISECONDS = 2000;
+const STALE_MILLISECONDS = 10000;
 
 const live = document.getElementById("live");
 const state = document.getElementById("live-state");
 const pause = document.getElementById("live-pause");
+const stale = document.getElementById("stale");
+const announcement = document.getElementById("announcement");
 
 let isPaused = false;
 let hasEnded = false;
+let freshAt = Date.now();
 let timer = 0;
+
+const title = document.title;
+
+function time(at) {
+  return new Date(at).toISOString().slice(11, 19);
+}
 
 function isBeingRead() {
   const selection = document.getSelection();
@@ -27,22 +37,47 @@ function show(html) {
 
 function end() {
   hasEnded = true;
-  live.classList.add("stale");
+  age("Your login session has ended.");
   const link = document.createElement("a");
   link.href = live.dataset.login;
   link.textContent = "Log in again";
-  state.replaceChildren("Your visit has ended. ", link);
+  state.replaceChildren(link);
   pause.hidden = true;
 }
 
+// What is no longer true says so: in red at the top, in the title of the tab, and to screen readers.
+function age(why) {
+  const text = `These figures are old, as of ${time(freshAt)}. ${why}`;
+  if (stale.textContent !== text) {
+    stale.textContent = text;
+  }
+  stale.hidden = false;
+  live.classList.add("stale");
+  state.textContent = "not live";
+  document.title = `old: ${title}`;
+}
+
+function renew() {
+  freshAt = Date.now();
+  stale.hidden = true;
+  stale.textContent = "";
+  live.classList.remove("stale");
+  document.title = title;
+  const heading = document.getElementById("wrong") ?? document.getElementById("verdict");
+  if (announcement.textContent !== heading.textContent) {
+    announcement.textContent = heading.textContent;
+  }
+}
+
 async function refresh() {
-  const answer = await fetch(live.dataset.source, { cache: "no-store", redirect: "error" });
+  const signal = AbortSignal.timeout(STALE_MILLISECONDS);
+  const answer = await fetch(live.dataset.source, { cache: "no-store", redirect: "error", signal });
   if (answer.status === 401) {
     end();
   } else if (answer.ok) {
     show(await answer.text());
-    live.classList.remove("stale");
-    state.textContent = `as of ${new Date().toISOString().slice(11, 19)}, live`;
+    renew();
+    state.textContent = `as of ${time(freshAt)}, live`;
   } else {
     throw new Error(String(answer.status));
   }
@@ -53,9 +88,10 @@ async function tick() {
     try {
       await refresh();
     } catch {
-      live.classList.add("stale");
-      state.textContent = `no answer at ${new Date().toISOString().slice(11, 19)}: the figures are old`;
+      age("The server does not answer.");
     }
+  } else if (Date.now() - freshAt > STALE_MILLISECONDS) {
+    age(isPaused ? "They are paused." : document.hidden ? "Nobody looked." : "They wait while text in them is selected.");
   }
   schedule();
 }
@@ -67,6 +103,12 @@ function schedule() {
   }
 }
 
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && !hasEnded) {
+    clearTimeout(timer);
+    tick();
+  }
+});
 pause.hidden = false;
 pause.addEventListener("click", () => {
   isPaused = !isPaused;

@@ -3,7 +3,7 @@
 Records only. A host that does not answer is told of, not raised: when one is down the others are what is looked at.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -32,6 +32,12 @@ class HostFigures(msgspec.Struct, frozen=True, kw_only=True):
     traffic: tuple[TrafficCount, ...] = ()
     outbox: OutboxDepth = OutboxDepth(0, 0, None)
     """As of its last count."""
+    is_held: bool = False
+    """Whether nothing of the outbox leaves, until the operator releases it."""
+    is_outbox_full: bool = False
+    """Whether more is pending than the settings allow, so that the host is not ready."""
+    troubles: Mapping[str, int] = msgspec.field(default_factory=dict)
+    """What channels complain of, such as "SMPP peers to whom nothing can be sent": how many."""
 
 
 ReadFigures = Callable[[], HostFigures]
