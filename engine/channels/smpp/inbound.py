@@ -337,11 +337,7 @@ class Inbound:
             return
 
         def taken(outcome: ReportOutcome | None) -> None:
-            if outcome is None:
-                done(StoreUnavailable("the leg's state could not be kept"))
-                return
-            self._context.observer.reported(outcome)
-            done(None)
+            done(StoreUnavailable("the leg's state could not be kept") if outcome is None else None)
 
         def known(status: LegStatus | None, problem: StoreUnavailable | None) -> None:
             if problem is not None or status is None:
