@@ -146,6 +146,7 @@ async def running_engine(
             client=client,
             telemetry=telemetry,
             senders=channels.senders,
+            elsewhere=channels.senders_elsewhere,
             held=store.deliveries_held,
         )
         host = await stack.enter_async_context(

@@ -12,10 +12,11 @@ from actors.kernel.context import Egress
 from engine.channels.base import SendsMessages
 from engine.channels.clients import CarrierClients, CarrierRoutes
 from engine.core.model.errors import StoreUnavailable
-from engine.core.ports.operations import DataPlane, OutboxDepth, Store
+from engine.core.ports.operations import EgressPlane, OutboxDepth, Store
 from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.outbound.client import Client
 from engine.outbound.settings import EgressSettings
+from engine.remote_senders import RemoteSender, send_here
 from engine.runtime import clock
 from engine.settings import Settings
 from engine.telemetry.logs import ROOT
@@ -42,11 +43,18 @@ class Outgoing:
         client: Client,
         telemetry: Telemetry,
         senders: Mapping[str, SendsMessages],
+        elsewhere: Mapping[str, str] = {},
         held: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Wire it; while deliveries are `held`, none is made. Raises MasklineError for a bad route."""
-        routes = CarrierRoutes(senders, settings.carrier_routes)
-        carriers = CarrierClients(senders, report=self._report, observer=telemetry, clock=clock)
+        """Wire it; while deliveries are `held`, none is made. Raises MasklineError for a bad route.
+
+        `elsewhere` are the senders whose channels, here by name, another host serves.
+        """
+        self._senders = senders
+        remote = {name: RemoteSender(name, channel, lambda: self._plane) for name, channel in elsewhere.items()}
+        everywhere: dict[str, SendsMessages] = {**senders, **remote}
+        routes = CarrierRoutes(everywhere, settings.carrier_routes)
+        carriers = CarrierClients(everywhere, report=self._report, observer=telemetry, clock=clock)
         self._worker = OutboxWorker(
             store=store,
             client=client,
@@ -60,14 +68,18 @@ class Outgoing:
         self._held = held
         self.is_held = False
         """Whether nothing leaves, until the operator releases it."""
-        self._plane: DataPlane | None = None
+        self._plane: EgressPlane | None = None
         self.depth = OutboxDepth(0, 0, None)
         """The outbox at the last count."""
         self._counting: asyncio.Task[None] | None = None
         hooks = WebHooks(client=client, tokens=self._token, observer=telemetry)
-        self.egress = Egress(hooks=hooks, outbox=self._worker, carriers=routes)
+        self.egress = Egress(hooks=hooks, outbox=self._worker, carriers=routes, local_senders=self)
 
-    async def start(self, plane: DataPlane) -> None:
+    async def send_here(self, sender: str, message: bytes) -> bytes:
+        """Send a message of another host."""
+        return await send_here(self._senders, sender, message)
+
+    async def start(self, plane: EgressPlane) -> None:
         """Deliver from now on for a host that has started, beginning with what the outbox held before."""
         self._plane = plane
         self.is_held = self._held()

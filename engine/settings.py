@@ -482,8 +482,6 @@ def _check_smpp(settings: Settings, origins: dict[str, str]) -> None:
     _check_certificate(settings, origins, "smpp_tls")
     if settings.smpp_tls_listen is not None and not settings.smpp_tls_certificate:
         raise complain("smpp_tls_listen", "smpp_tls_certificate is needed with it")
-    if settings.smpp_peers and settings.hosts > 1:
-        raise complain("smpp_peers", "SMPP is not served by several hosts yet")
     is_listening = settings.smpp_listen is not None or settings.smpp_tls_listen is not None
     for peer in settings.smpp_peers:
         if any(carrier.name == peer.name for carrier in settings.carriers):

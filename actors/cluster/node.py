@@ -16,6 +16,7 @@ from actors.cluster.reload import RemoteActivity
 from actors.cluster.replica import BindingReplica
 from actors.cluster.replication import REGISTRAR, Follower, Registrar, ReplicatedWriter
 from actors.cluster.rpc import HostRpc
+from actors.cluster.sending import HostSenders, send_at
 from actors.control.host_control import HostControl
 from actors.control.routes import Place, Routes
 from actors.control.services import ServiceRegister
@@ -27,6 +28,7 @@ from actors.traffic.stream import LEASE_SECONDS, Touch
 from engine.core.model.changes import SessionTouched
 from engine.core.model.errors import MasklineError, StoreUnavailable
 from engine.core.model.sids import SidKind
+from engine.core.ports.operations import RemoteSend
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 from engine.core.sessions.bindings import ActiveSession
 
@@ -66,6 +68,7 @@ class ClusterNode:
         self._is_read = False
         self._unkept = 0
         self._incarnation = context.id_factory(SidKind.OUTBOX_ENTRY)
+        self._senders = HostSenders(context.egress.local_senders, self._incarnation)
         self._follower = Follower(context.store, registry, rpc, clock=context.clock)
         self._registrar = Registrar(context.store, registry, rpc, reached=lambda host: self.publishers[host].is_up)
         self.replicas = {host: self._replica() for host in rpc.others}
@@ -128,7 +131,15 @@ class ClusterNode:
         self._rpc.serve(self._follower, is_of_registry=True)
         self._rpc.serve(self._registrar, is_of_registry=True)
         self._rpc.serve(console)
+        self._rpc.serve(self._senders)
         self._is_read = True
+
+    async def send_elsewhere(self, channel: str, sender: str, key: str, message: bytes) -> RemoteSend:
+        """Have the host on which a channel is placed send a message through one of its senders, once for each key."""
+        host = self._place(channel)
+        return (
+            RemoteSend() if host == self.me else await send_at(self._rpc, host, sender=sender, key=key, message=message)
+        )
 
     async def join(self, coordinators: HostCoordinators, control: HostControl) -> None:
         """Wait until the registry is held as the registrar holds it, then let others ask coordinators."""
@@ -161,6 +172,7 @@ class ClusterNode:
 
     async def leave(self) -> None:
         """Fall silent."""
+        self._senders.stop()
         await self.forwarder.finish()
         for task in self._tasks:
             task.cancel()

@@ -48,7 +48,7 @@ from engine.core.model.records import Address, DebuggerEvent, Interaction, Servi
 from engine.core.model.sids import IdFactory
 from engine.core.pools.pool import PoolState
 from engine.core.ports.observing import Observer
-from engine.core.ports.operations import Clock, ControlPlane, Store
+from engine.core.ports.operations import Clock, ControlPlane, RemoteSend, Store
 from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, resolve, resolve_all, undecided
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.route_cache import RouteCache
@@ -456,6 +456,10 @@ class Host:
         """Return the SID of the account that owns a number, in a pool or not."""
         number = self._registry.number_at(proxy)
         return None if number is None else number.account_sid
+
+    async def send_elsewhere(self, channel: str, sender: str, key: str, message: bytes) -> RemoteSend:
+        """Have the host on which a channel is placed send a message through one of its senders, once for each key."""
+        return RemoteSend() if self._node is None else await self._node.send_elsewhere(channel, sender, key, message)
 
     # -- loading -------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from engine.core.ports.operations import (
     Clock,
     Hooks,
     InterceptVerdict,
+    LocalSenders,
     Outbox,
     OutOfSessionCase,
     OutOfSessionVerdict,
@@ -88,6 +89,11 @@ class Detached:
         del proxy
         return None
 
+    async def send_here(self, sender: str, message: bytes) -> bytes:
+        """Tell nothing: nothing is sent."""
+        del sender, message
+        return b""
+
 
 class Egress(msgspec.Struct, frozen=True):
     """How a host reaches the world."""
@@ -95,6 +101,8 @@ class Egress(msgspec.Struct, frozen=True):
     hooks: Hooks = Detached()
     outbox: Outbox = Detached()
     carriers: Carriers = Detached()
+    local_senders: LocalSenders = Detached()
+    """Send what other hosts hand over."""
 
 
 class HostContext(msgspec.Struct, frozen=True):

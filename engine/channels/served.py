@@ -63,14 +63,18 @@ class Channels:
 
     @property
     def senders(self) -> Mapping[str, SendsMessages]:
-        """Those through which messages leave, by name, on whichever host they run."""
+        """Those through which messages leave here, by name; known once the channels are bound."""
         found: dict[str, SendsMessages] = {}
-        for _, channel in self._channels:
-            if isinstance(channel, SendsMessages):
-                found[channel.name] = channel
-            elif isinstance(channel, HasSenders):
-                found |= channel.senders
+        for _, channel, _ in self._bound:
+            found |= _senders_of(channel)
         return found
+
+    @property
+    def senders_elsewhere(self) -> Mapping[str, str]:
+        """Those through which messages leave on another host: the name of their channel, by their own."""
+        here = {channel.name for _, channel, _ in self._bound}
+        others = (channel for _, channel in self._channels if channel.name not in here)
+        return {name: channel.name for channel in others for name in _senders_of(channel)}
 
     @property
     def addresses(self) -> Mapping[str, str]:
@@ -119,6 +123,12 @@ class Channels:
         for served in self._served:
             served.stop_accepting()
         await asyncio.gather(*(served.stop(grace_seconds) for served in self._served))
+
+
+def _senders_of(channel: Channel) -> Mapping[str, SendsMessages]:
+    if isinstance(channel, SendsMessages):
+        return {channel.name: channel}
+    return channel.senders if isinstance(channel, HasSenders) else {}
 
 
 def _sum(gauges: list[Gauge]) -> Gauge:

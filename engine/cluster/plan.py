@@ -45,6 +45,8 @@ def settled(settings: Settings) -> Settings:
         feed_listen=_settled(settings.feed_listen, settings.hosts, taken, option="--feed-listen"),
         sip_listen=_settled(settings.sip_listen, settings.hosts, taken, option="--sip-listen"),
         sip_tls_listen=_settled(settings.sip_tls_listen, settings.hosts, taken, option="--sip-tls-listen"),
+        smpp_listen=_settled(settings.smpp_listen, 1, taken, option="--smpp-listen"),
+        smpp_tls_listen=_settled(settings.smpp_tls_listen, 1, taken, option="--smpp-tls-listen"),
         operations_listen=_settled(settings.operations_listen, settings.hosts, taken, option="--operations-listen"),
     )
 

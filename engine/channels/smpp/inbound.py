@@ -321,14 +321,9 @@ class Inbound:
             case None:
                 self.receipts.keep_unmatched(receipt, self._context.clock(), answer)
 
-    def _report_late(self, part: PartOfLeg, receipt: Receipt, done: Callable[[], None]) -> None:
+    def _report_late(self, part: PartOfLeg, receipt: Receipt, done: Callable[[StoreUnavailable | None], None]) -> None:
         self._count(SmppCount.RECEIPT)
-
-        def kept(problem: StoreUnavailable | None) -> None:
-            if problem is None:
-                done()
-
-        self._report(part, receipt, kept)
+        self._report(part, receipt, done)
 
     def _report(self, part: PartOfLeg, receipt: Receipt, done: Callable[[StoreUnavailable | None], None]) -> None:
         """Report what a leg comes to with this receipt; then it is on disk, or must come again."""

@@ -1,6 +1,7 @@
 """Which leg a receipt of one peer is about: the ids that the peer gave our messages, on disk, by each form of an id.
 
-A receipt may come before the response that gives the id; it is kept for a while and tried again.
+A receipt may come before the response that gives the id; it is kept for a while and tried again. So while responses are
+awaited, an id that only as a number is one of ours (hex here, decimals there) is not taken for that one yet.
 """
 
 from collections.abc import Callable
@@ -37,8 +38,8 @@ class _Unmatched(msgspec.Struct, frozen=True, array_like=True):
     at: float
 
 
-Matched = Callable[[PartOfLeg, Receipt, Callable[[], None]], None]
-"""Takes a receipt that has found its message late, and calls back once that is on disk."""
+Matched = Callable[[PartOfLeg, Receipt, NoteDone], None]
+"""Takes a receipt that has found its message late, and calls back once that is on disk, or could not be."""
 
 StateKept = Callable[[LegStatus | None, StoreUnavailable | None], None]
 """Is told what a leg comes to, None = nothing new, or why that is not known."""
@@ -54,6 +55,8 @@ class ReceiptIndex:
         self._legs = f"leg/{peer}/".encode()
         self._early = f"early/{peer}/".encode()
         self._matched = matched
+        self.awaited = 0
+        """How many messages of ours have no response yet, or one whose id is not kept yet."""
         self._pending: dict[str, list[PartOfLeg]] = {}
         """By form, those whose commit is under way."""
         self._unmatched: dict[bytes, _Unmatched] = {}
@@ -86,12 +89,13 @@ class ReceiptIndex:
             )
         self.match_early(now)
 
-    def find(self, message_id: str) -> PartOfLeg | Ambiguous | None:
-        """Return the message that an id means."""
+    def find(self, message_id: str, *, waited_seconds: float = 0.0) -> PartOfLeg | Ambiguous | None:
+        """Return the message that an id means, as far as that is sure after so long a wait for responses."""
         forms = sorted(forms_of(message_id))  # "#" for numbers sorts before "="
         named = self._found(forms[-1])
         exact = [one for one in named if one.message_id == message_id]
-        numbered = [one for form in forms[:-1] for one in self._found(form)]
+        is_sure = not self.awaited or waited_seconds >= _RESPONSE_SECONDS
+        numbered = [one for form in forms[:-1] for one in self._found(form)] if is_sure else []
         for candidates in (exact, named, numbered):
             meant = {(one.interaction_sid, one.number): one for one in candidates}
             if len(meant) == 1:
@@ -157,10 +161,21 @@ class ReceiptIndex:
     def match_early(self, now: float) -> None:
         """Try again the receipts that wait for their messages."""
         for key, one in tuple(self._unmatched.items()):
-            found = self.find(one.receipt.message_id) if now - one.at < UNMATCHED_SECONDS else None
+            if now - one.at >= UNMATCHED_SECONDS:
+                continue
+            found = self.find(one.receipt.message_id, waited_seconds=now - one.at)
             if isinstance(found, PartOfLeg):
                 del self._unmatched[key]
-                self._matched(found, one.receipt, lambda key=key: self._notes.drop(key, _ignore))  # type: ignore[misc]
+                self._matched(found, one.receipt, self._settled(key, one))
+
+    def _settled(self, key: bytes, one: _Unmatched) -> NoteDone:
+        def settled(problem: StoreUnavailable | None) -> None:
+            if problem is None:
+                self._notes.drop(key, _ignore)
+            else:
+                self._unmatched[key] = one
+
+        return settled
 
 
 def _state_of_all(states: list[str]) -> LegStatus | None:
@@ -178,6 +193,8 @@ KEPT_SECONDS: Final = 3 * 86_400.0
 """How long a receipt may take."""
 UNMATCHED_SECONDS: Final = 60.0
 """How long the response that gives the id may take after the receipt."""
+_RESPONSE_SECONDS: Final = 10.0
+"""After which a response that is still awaited does not give the id any more."""
 _MOST_UNMATCHED: Final = 10_000
 _MOST_OF_FORM: Final = 3
 _BAD: Final = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})

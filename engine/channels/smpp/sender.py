@@ -70,18 +70,31 @@ class Sender:
         text = OutText(message.sender, message.to, message.body, progress.reference, reference, self._peer.is_esme)
         parts = parts_of(text, self._peer)
         lane = f"{message.sender}/{message.to}"
+        receipts = self._links.inbound.receipts
         while len(progress.ids) < len(parts):
-            response = await self._until_settled(parts[len(progress.ids)], lane, progress)
-            if isinstance(response, Sent):
-                return response
-            message_id = _id_in(response)
-            progress.ids.append(message_id)
-            self._count(SmppCount.SUBMITTED)
-            if message_id:
-                await self._keep(
-                    PartOfLeg(message_id, message.interaction_sid, progress.ids[0], len(progress.ids), len(parts))
-                )
+            receipts.awaited += 1
+            try:
+                refused = await self._send_part(message, parts, lane, progress)
+            finally:
+                receipts.awaited -= 1
+            if refused is not None:
+                return refused
         return Sent(status=LegStatus.SENT, resource_sid=progress.ids[0])
+
+    async def _send_part(
+        self, message: OutMessage, parts: list[ShortMessage], lane: str, progress: _Progress
+    ) -> Sent | None:
+        """Send the next part; return why it was not taken, None = it was, and its id is on disk."""
+        response = await self._until_settled(parts[len(progress.ids)], lane, progress)
+        if isinstance(response, Sent):
+            return response
+        message_id = _id_in(response)
+        progress.ids.append(message_id)
+        self._count(SmppCount.SUBMITTED)
+        if message_id:
+            place = len(progress.ids)
+            await self._keep(PartOfLeg(message_id, message.interaction_sid, progress.ids[0], place, len(parts)))
+        return None
 
     async def _until_settled(self, part: ShortMessage, lane: str, progress: _Progress) -> Response | Sent:
         """Return the response that takes a part, or why there is none."""

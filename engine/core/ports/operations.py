@@ -336,6 +336,13 @@ class Carriers(Protocol):
         """Return the carrier that can end running calls of a number, None = there is none."""
 
 
+class LocalSenders(Protocol):
+    """The senders of this host, for the other hosts; implemented by the composition root."""
+
+    async def send_here(self, sender: str, message: bytes) -> bytes:
+        """Send a message; return what became of it, both in the form that both sides of the channel know."""
+
+
 class DataPlane(Protocol):
     """Where ingress hands its events."""
 
@@ -353,6 +360,22 @@ class DataPlane(Protocol):
 
     def owner_of(self, proxy: Address) -> str | None:
         """Return the SID of the account that owns a number, in a pool or not."""
+
+
+class RemoteSend(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a message that another host was to send."""
+
+    result: bytes = b""
+    """What it says, in the form that both sides of the channel know; empty = it did not tell."""
+    may_be_taken: bool = False
+    """Without a result: it may have been sent."""
+
+
+class EgressPlane(DataPlane, Protocol):
+    """What the outbox may ask besides."""
+
+    async def send_elsewhere(self, channel: str, sender: str, key: str, message: bytes) -> RemoteSend:
+        """Have the host on which a channel is placed send a message through one of its senders, once for each key."""
 
 
 class FeedPlane(DataPlane, Protocol):

@@ -345,6 +345,22 @@ async def test_a_receipt_may_come_before_the_response() -> None:
         assert [report.status for report in served.plane.reports] == [LegStatus.DELIVERED]
 
 
+async def test_an_early_receipt_is_not_taken_for_that_of_an_id_that_is_the_same_number() -> None:
+    """The peer counts in hex: its 10 is not our message a, although that is ten as well."""
+    async with smsc_listening() as far, serving(esme(far.port)) as served:
+        wire = await far.bound()
+        await sent_as(served, wire, ["0000000a"])
+        async with sending(served, out("hello", key="EF2", interaction="KI" + "2" * 32)) as task:
+            came = await wire.read()
+            await wire.ask(receipt("00000010", "UNDELIV"), Command.DELIVER_SM)
+            before = list(served.plane.reports)
+            wire.send(came.command | RESPONSE, write_message_id("00000010"), sequence=came.sequence)
+            await task
+
+        assert before == []
+        assert [report.interaction_sid for report in served.plane.reports] == ["KI" + "2" * 32]
+
+
 async def test_a_receipt_may_come_over_another_connection_after_a_restart() -> None:
     """Ids belong to the peer, and are on disk."""
     notes = MemoryNotes()
