@@ -101,12 +101,21 @@ class Calls:
         newest = self._open.get(call_sid)
         return None if newest is None else next((call.sid for call in _chain(newest) if call.proxy == proxy), None)
 
-    def open(self, call_sid: str, account_sid: str | None) -> tuple[str, ...]:
-        """Return the interactions of an account's open calls (None = of all accounts) that have a CallSid."""
+    def open(self, call_sid: str, account_sid: str | None, numbers: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Return the interactions of open calls that have a CallSid.
+
+        Of an account's (None = of all accounts), and of those to numbers that begin so (none = to all).
+        """
         newest = self._open.get(call_sid)
         if newest is None:
             return ()
-        return tuple([call.sid for call in _chain(newest) if account_sid in (None, call.account_sid)])
+        return tuple(
+            [
+                call.sid
+                for call in _chain(newest)
+                if account_sid in (None, call.account_sid) and (not numbers or call.proxy.startswith(numbers))
+            ]
+        )
 
     def ended(self, call_sid: str, account_sid: str | None) -> list[str]:
         """Return the interactions of what may be ended calls with a CallSid, the latest first.

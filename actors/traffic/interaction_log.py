@@ -271,7 +271,7 @@ class InteractionLog:
         """
         if report.kind is not _VOICE or report.is_outbound:
             return ()
-        going_on = self._calls.open(report.resource_sid, report.account_sid)
+        going_on = self._calls.open(report.resource_sid, report.account_sid, report.numbers)
         for sid in self._calls.ended(report.resource_sid, report.account_sid):
             call = None if sid in going_on else self._latest(sid)
             if call is not None and _fits(report, call):
@@ -398,12 +398,24 @@ def _fits(report: LegReport, interaction: Interaction) -> bool:
     """Tell whether a report is of a leg of an interaction, and its reporter's own."""
     if interaction.kind is not report.kind or report.account_sid not in (None, interaction.account_sid):
         return False
+    if report.numbers and not _is_carried(report, interaction):
+        return False
     if report.is_outbound:
         leg = interaction.outbound
         return leg.participant_sid is not None and leg.resource_sid in (None, report.resource_sid)
     leg = interaction.inbound
     is_named = not report.resource_sid and report.interaction_sid is not None
     return leg.participant_sid is not None and (is_named or leg.resource_sid == report.resource_sid)
+
+
+def _is_carried(report: LegReport, interaction: Interaction) -> bool:
+    """Tell whether a leg is the affair of a carrier that carries some numbers only.
+
+    A message may leave by another carrier than it came by; that one has its interaction from us.
+    """
+    if interaction.proxy.startswith(report.numbers):
+        return True
+    return report.is_outbound and interaction.kind is not _VOICE
 
 
 def _inbound_key(interaction: Interaction) -> str:

@@ -50,7 +50,8 @@ class Dispatcher:
                 elif isinstance(event, Resolve):
                     self._resolve(frame, index, event, account_sid)
                 elif isinstance(event, Status):
-                    self._plane.report(event.report(account_sid), partial(frame.reported, index))
+                    numbers = () if carrier is None else carrier.numbers
+                    self._plane.report(event.report(account_sid, numbers), partial(frame.reported, index))
                 elif isinstance(event, Refusal):
                     self._refuse(frame, index, event)
                 else:

@@ -113,8 +113,11 @@ class Status(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="status
     problem: Words = ""
     """Why it failed, in the carrier's words."""
 
-    def report(self, account_sid: str | None) -> LegReport:
-        """Return it as the data plane takes it, numbers masked; raises Refused."""
+    def report(self, account_sid: str | None, numbers: tuple[str, ...] = ()) -> LegReport:
+        """Return it as the data plane takes it, numbers in its words masked; raises Refused.
+
+        `numbers` are how those begin that the client carries (none = all).
+        """
         interaction = self.interaction
         if interaction is not None and not is_sid(interaction, SidKind.INTERACTION):
             raise Refused(FeedProblem.BAD_FIELD, "is no KI… SID", field="interaction")
@@ -129,6 +132,7 @@ class Status(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="status
             proxy=_reached(self.proxy),
             duration_seconds=None if self.duration is None else int(self.duration),
             problem=mask(self.problem),
+            numbers=numbers,
         )
 
 

@@ -260,6 +260,7 @@ def _reports(fields: Mapping[str, str], asker: Asker) -> list[LegReport]:
             proxy=proxy,
             duration_seconds=seconds,
             problem=why,
+            numbers=() if asker.carrier is None else asker.carrier.numbers,
         )
         for is_outbound in _LEGS[leg]
     ]

@@ -130,7 +130,7 @@ class WebhookEndpoint:
         is_checked = self.settings.verify_signatures
         carrier = self._carrier_of(form)
         if carrier is not None and (not is_checked or self._is_signed(webhook, form, carrier.keys)):
-            report = msgspec.structs.replace(report, account_sid=None)
+            report = msgspec.structs.replace(report, account_sid=None, numbers=carrier.numbers)
         elif is_checked and not self._is_signed(webhook, form, self._account_tokens(form)):
             self._refuse_signature(webhook, form, report.resource_sid, reply)
             return

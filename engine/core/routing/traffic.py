@@ -88,6 +88,8 @@ class LegReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Length of a finished call."""
     problem: str = ""
     """Why it failed, in the carrier's words; no phone numbers."""
+    numbers: tuple[str, ...] = ()
+    """How the proxy numbers begin that the reporter carries, others are unknown to it; empty = all."""
 
     @property
     def is_vague(self) -> bool:

@@ -22,9 +22,11 @@ from tests.channels.feed.feed_rig import (
     FAR,
     HELLO,
     HOOKED,
+    KEY,
     PROXY,
     REGIONAL,
     ROUTED,
+    SECRET,
     SENDER,
     STRANGER,
     TOLD,
@@ -86,6 +88,20 @@ async def test_a_carrier_that_serves_some_numbers_reaches_no_others() -> None:
     assert running.plane.reports == []
     assert mixed[:3] == [["unknown-number", ""], ["unknown-number", ""], "not-found"]
     assert asked == [["unknown-number", ""], TOLD[SENDER]]
+
+
+@pytest.mark.parametrize(
+    ("key", "secret", "numbers"),
+    [(REGIONAL, CARRIER_TOKEN, ("+1415",)), (CARRIER, CARRIER_TOKEN, ()), (KEY, SECRET, ())],
+)
+async def test_a_status_says_which_numbers_are_its_carriers_own(
+    key: str, secret: str, numbers: tuple[str, ...]
+) -> None:
+    """It may name the interaction of any: what it is of is held against them."""
+    async with feeding() as running, greeted(running, key=key, secret=secret) as client:
+        await client.ask([STATUS])
+
+    assert [report.numbers for report in running.plane.reports] == [numbers]
 
 
 async def test_a_carrier_may_write_numbers_without_plus_where_that_is_set() -> None:

@@ -221,6 +221,18 @@ def test_a_carrier_reaches_its_own_numbers_alone() -> None:
     assert [(event.sender, event.proxy) for event in rig.plane.events] == [(SENDER, PROXY)]
 
 
+def test_a_report_says_which_numbers_are_its_carriers_own() -> None:
+    """It names an interaction or a number, which may be another carrier's; a peer without one carries all."""
+    rig = Rig()
+    login = ("AC" + "7" * 32, "key")
+
+    rig.tell(source=STRANGER, login=login)
+    rig.tell({"sid": "call-1", "to": PROXY[1:], "status": "completed"}, source=STRANGER, login=login)
+    rig.tell()
+
+    assert [report.numbers for report in rig.plane.reports] == [("+1415555",)] * 3 + [()] * 2
+
+
 def test_a_report_tells_of_both_legs_of_a_call() -> None:
     """One switch carries both; the interaction names them, whatever Call-ID it has by then."""
     rig = Rig(account=ACCOUNT)

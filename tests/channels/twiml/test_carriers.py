@@ -2,6 +2,7 @@
 
 import logging
 
+import msgspec
 import pytest
 
 from engine.channels.carriers import Carrier
@@ -87,6 +88,23 @@ async def test_a_carrier_that_serves_some_numbers_is_refused_for_all_others() ->
         assert [event.proxy for event in running.plane.events] == [ELSEWHERE, "12345"]
         [told] = running.observer.events
         assert (told.account_sid, "numbers" in told.message) == (ACCOUNT, True)
+
+
+@pytest.mark.parametrize("verify_signatures", [True, False])
+async def test_a_carriers_report_says_which_numbers_are_its_own(*, verify_signatures: bool) -> None:
+    """A report need not name a number, and may name any: what it is of is held against them."""
+    settings = msgspec.structs.replace(SETTINGS, verify_signatures=verify_signatures)
+    bare = {"CallSid": "CA1", "CallStatus": "completed"}
+    async with serving(settings=settings) as running:
+        answers = [
+            await ask(running, {**bare, "AccountSid": account_sid, **to}, "status")
+            for account_sid in (REGIONAL, PLATFORM)
+            for to in ({"To": PROXY}, {})
+        ]
+
+        assert [answer.status for answer in answers] == [204] * 4
+        assert {report.account_sid for report in running.plane.reports} == {None}
+        assert [report.numbers for report in running.plane.reports] == [("+1646", "12345")] * 2 + [()] * 2
 
 
 async def test_a_carrier_may_write_numbers_without_plus_where_that_is_set() -> None:
