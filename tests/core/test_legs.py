@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.core.model.changes import InteractionUpdated
 from engine.core.model.records import Interaction, Kind, Leg, LegStatus
-from engine.core.routing.legs import ENDED, apply_report, ends_call, is_open_call, read_status
+from engine.core.routing.legs import ENDED, apply_report, ends_call, is_open_call, read_status, was_answered
 from engine.core.routing.traffic import LegReport, ReportOutcome
 
 NOW = 1_700_000_000.0
@@ -96,9 +96,11 @@ BOTH_WORDS = {"queued", "canceled", "failed", "scheduled", "deleted"}
 @pytest.mark.parametrize("word", sorted(CALL_WORDS | MESSAGE_WORDS | BOTH_WORDS))
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_status_is_of_its_kind(word: str, kind: Kind) -> None:
-    """A message cannot be busy, nor a call delivered."""
+    """A message cannot be busy, nor a call delivered; the refusal names the status and the kind."""
     if word in (MESSAGE_WORDS if kind is Kind.VOICE else CALL_WORDS):
-        with pytest.raises(ValueError, match="is no status of a"):
+        named = {"read": "delivered", "partially_delivered": "sent"}.get(word, word)
+        thing = "call" if kind is Kind.VOICE else "message"
+        with pytest.raises(ValueError, match=f"^{named} is no status of a {thing}$"):
             read_status(word, kind)
     else:
         assert read_status(word, kind) is not LegStatus.UNKNOWN
@@ -133,6 +135,8 @@ def test_a_platforms_word_is_read_however_it_is_written(word: str, status: LegSt
         (LegStatus.QUEUED, LegStatus.ACCEPTED),
         (LegStatus.SENT, LegStatus.SENDING),
         (LegStatus.IN_PROGRESS, LegStatus.UNKNOWN),
+        (LegStatus.ACCEPTED, LegStatus.SCHEDULED),
+        (LegStatus.ACCEPTED, LegStatus.UNKNOWN),
     ],
 )
 def test_a_report_that_came_late_is_not_applied(current: LegStatus, late: LegStatus) -> None:
@@ -147,6 +151,55 @@ def test_the_same_state_twice_is_told_once() -> None:
     _, outcomes = play(interaction(), *[report(LegStatus.RINGING, is_outbound=True)] * 2)
 
     assert outcomes == [ReportOutcome.RECORDED, ReportOutcome.REPEATED]
+
+
+@pytest.mark.parametrize("status", [LegStatus.UNKNOWN, LegStatus.SCHEDULED, LegStatus.RINGING])
+def test_a_leg_of_which_nothing_is_known_takes_any_report(status: LegStatus) -> None:
+    """There is nothing yet that it could be behind."""
+    start = interaction()
+    blank = msgspec.structs.replace(start, outbound=msgspec.structs.replace(start.outbound, status=None))
+
+    done, outcomes = play(blank, report(status, is_outbound=True))
+
+    assert outcomes == [ReportOutcome.RECORDED]
+    assert done.outbound.status is status
+
+
+@pytest.mark.parametrize("status", [LegStatus.SCHEDULED, LegStatus.QUEUED, LegStatus.COMPLETED])
+def test_any_state_follows_one_that_nobody_knew(status: LegStatus) -> None:
+    """A leg in an unknown state has not come far."""
+    done, outcomes = play(interaction(outbound=LegStatus.UNKNOWN), report(status, is_outbound=True))
+
+    assert outcomes == [ReportOutcome.RECORDED]
+    assert done.outbound.status is status
+
+
+def test_a_report_without_a_sid_keeps_the_legs() -> None:
+    """What is known of a leg is not lost to a report that says less, and one that says more is believed."""
+    known = interaction(outbound_sid=OUTBOUND_SID)
+    silent = msgspec.structs.replace(report(LegStatus.RINGING, is_outbound=True), resource_sid="")
+    other = msgspec.structs.replace(report(LegStatus.IN_PROGRESS, is_outbound=True), resource_sid="CA" + "3" * 32)
+
+    first, _ = play(known, silent)
+    second, _ = play(first, other)
+
+    assert first.outbound.resource_sid == OUTBOUND_SID
+    assert second.outbound.resource_sid == "CA" + "3" * 32
+
+
+def test_a_report_changes_the_interaction_that_it_is_of() -> None:
+    """The whole change, as it is committed."""
+    before = interaction(duration_seconds=12)
+
+    _, change = apply_report(before, report(LegStatus.COMPLETED, is_outbound=False, seconds=45), now=NOW + 1)
+
+    assert change == InteractionUpdated(
+        interaction_sid=before.sid,
+        inbound=Leg(participant_sid="KP" + "1" * 32, resource_sid=INBOUND_SID, status=LegStatus.COMPLETED),
+        outbound=before.outbound,
+        duration_seconds=12,
+        at=NOW + 1,
+    )
 
 
 def test_the_same_state_is_news_when_it_brings_the_sid() -> None:
@@ -192,6 +245,14 @@ def test_the_length_of_a_call_is_the_outbound_legs(is_inbound_first: bool) -> No
     done, _ = play(interaction(), *(reports if is_inbound_first else reversed(reports)))
 
     assert done.duration_seconds == 30
+
+
+def test_the_inbound_legs_length_stands_while_no_other_is_known() -> None:
+    """It is better than none, and gives way to the outbound one's."""
+    first, _ = play(interaction(), report(LegStatus.COMPLETED, is_outbound=False, seconds=45))
+    second, _ = play(first, report(LegStatus.COMPLETED, is_outbound=True, seconds=30))
+
+    assert (first.duration_seconds, second.duration_seconds) == (45, 30)
 
 
 def test_an_end_without_length_keeps_the_known_one() -> None:
@@ -260,3 +321,32 @@ def test_a_leg_that_ended_stays_as_it_ended(reports: list[LegReport]) -> None:
         current, _ = play(current, each)
 
         assert all(leg in (current.inbound, current.outbound) for leg in ended)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("status", list(LegStatus))
+def test_a_call_was_answered_once_its_outbound_leg_was_taken(kind: Kind, status: LegStatus) -> None:
+    """Ringing, busy or cancelled is no answer, whatever the inbound leg says; messages are never answered."""
+    taken = {LegStatus.ANSWERED, LegStatus.IN_PROGRESS, LegStatus.COMPLETED}
+
+    found = was_answered(interaction(kind, inbound=LegStatus.COMPLETED, outbound=status))
+
+    assert found is (kind is Kind.VOICE and status in taken)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("inbound", [LegStatus.RINGING, LegStatus.COMPLETED])
+@pytest.mark.parametrize("after_it", [LegStatus.IN_PROGRESS, LegStatus.FAILED])
+def test_only_an_open_call_ends(kind: Kind, inbound: LegStatus, after_it: LegStatus) -> None:
+    """A change of a message, or of a call that had ended, ends none."""
+    before = interaction(kind, inbound=inbound)
+    change = InteractionUpdated(
+        interaction_sid=before.sid,
+        inbound=msgspec.structs.replace(before.inbound, status=after_it),
+        outbound=before.outbound,
+        duration_seconds=None,
+        at=NOW,
+    )
+
+    is_end = kind is Kind.VOICE and inbound is LegStatus.RINGING and after_it is LegStatus.FAILED
+    assert ends_call(before, change) is is_end

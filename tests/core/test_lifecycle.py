@@ -330,3 +330,82 @@ def test_a_refused_expiry_is_named_by_its_field() -> None:
         created(SessionRequest(date_expiry=NOW))
 
     assert caught.value.code is Code.INVALID_PARAMETER
+
+
+@pytest.mark.parametrize(
+    ("before", "update", "told"),
+    [
+        (OPEN, SessionUpdate(status=SessionStatus.FAILED), "A session cannot go from open to failed"),
+        (IN_PROGRESS, SessionUpdate(status=OPEN), "A session cannot go from in-progress to open"),
+        (CLOSED, SessionUpdate(), "The session is closed; only Status=in-progress re-opens it"),
+        (OPEN, SessionUpdate(date_expiry=NOW), "Invalid parameter DateExpiry: it has already passed"),
+    ],
+)
+def test_a_refused_update_says_what_stands_in_its_way(before: SessionStatus, update: SessionUpdate, told: str) -> None:
+    """The states or the field, so that an application knows what to change."""
+    with pytest.raises(ApiError) as caught:
+        plan_update(session(before), update, now=NOW)
+
+    assert str(caught.value) == told
+
+
+@pytest.mark.parametrize("status", [SessionStatus.FAILED, SessionStatus.UNKNOWN])
+def test_a_refused_status_is_named(status: SessionStatus) -> None:
+    with pytest.raises(ApiError) as caught:
+        created(SessionRequest(status=status))
+
+    assert str(caught.value) == f"Status {status} cannot be asked for"
+
+
+@pytest.mark.parametrize("ttl_seconds", [0, 1, MAX_TTL_SECONDS])
+def test_a_ttl_is_kept_to_the_second(ttl_seconds: int) -> None:
+    """From none to the longest, from the request or from the service, on create and on update."""
+    update = SessionUpdate(ttl_seconds=ttl_seconds)
+
+    change = plan_update(session(OPEN, ttl_seconds=9), update, now=NOW).change
+
+    assert created(SessionRequest(ttl_seconds=ttl_seconds), default_ttl_seconds=9).ttl_seconds == ttl_seconds
+    assert created(SessionRequest(), default_ttl_seconds=ttl_seconds).ttl_seconds == ttl_seconds
+    assert change is not None
+    assert change.ttl_seconds == ttl_seconds
+
+
+@pytest.mark.parametrize("date_expiry", [NOW + 0.001, NOW + 60])
+def test_an_expiry_that_is_still_to_come_is_taken(date_expiry: float) -> None:
+    change = plan_update(session(OPEN), SessionUpdate(date_expiry=date_expiry), now=NOW).change
+
+    assert created(SessionRequest(date_expiry=date_expiry)).date_expiry == date_expiry
+    assert change is not None
+    assert change.date_expiry == date_expiry
+
+
+@pytest.mark.parametrize(
+    ("before", "update", "expected"),
+    [
+        (
+            OPEN,
+            SessionUpdate(status=CLOSED),
+            UpdatePlan(closing("KC" + "1" * 32, ClosedReason.API, at=NOW), closes=True),
+        ),
+        (
+            CLOSED,
+            SessionUpdate(status=IN_PROGRESS),
+            UpdatePlan(
+                SessionChanged(
+                    session_sid="KC" + "1" * 32,
+                    at=NOW,
+                    status=IN_PROGRESS,
+                    closed_reason=None,
+                    date_ended=None,
+                    idle_since=NOW,
+                ),
+                reopens=True,
+            ),
+        ),
+        (OPEN, SessionUpdate(status=OPEN), UpdatePlan(SessionChanged(session_sid="KC" + "1" * 32, at=NOW))),
+    ],
+    ids=["close", "reopen", "stay"],
+)
+def test_an_update_comes_to_exactly_this(before: SessionStatus, update: SessionUpdate, expected: UpdatePlan) -> None:
+    """What is committed is all of it: no other field moves."""
+    assert plan_update(session(before), update, now=NOW) == expected
