@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 from actors.host.host import Host
 from actors.kernel.context import SECONDS_PER_DAY, HostSettings
 from engine.api.admin.app import create_admin_app
+from engine.api.admin.shapes import SmppPeerShape
 from engine.api.app import OPERATIONS, create_app
 from engine.api.settings import ApiSettings
 from engine.channel_table import CHANNELS, Row, channels_of
@@ -359,8 +360,15 @@ def _admin(settings: Settings, engine: RunningEngine) -> ASGIApp:
     async def link() -> str:
         return f"{engine.public_url}{LINK_PATH}?code={await engine.host.console.offer_link()}"
 
+    def smpp_peers() -> list[SmppPeerShape]:
+        smpp = {peer.name for peer in settings.smpp_peers}
+        return [SmppPeerShape(**msgspec.structs.asdict(one)) for one in engine.channels.peers if one.name in smpp]
+
     return create_admin_app(
-        engine.host.control, public_url=engine.public_url, console_link=link if settings.console else None
+        engine.host.control,
+        public_url=engine.public_url,
+        console_link=link if settings.console else None,
+        smpp_peers=smpp_peers,
     )
 
 

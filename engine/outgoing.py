@@ -135,6 +135,7 @@ def egress_settings(settings: Settings) -> EgressSettings:
         timeout_seconds=settings.webhook_timeout_seconds,
         connections_per_destination=settings.connections_per_destination,
         deliveries_per_destination=settings.deliveries_per_destination,
+        deliveries_to={f"carrier:{peer.name}": peer.connections * peer.window for peer in settings.smpp_peers},
         window_per_destination=settings.window_per_destination,
         callback_tries=settings.webhook_tries,
         carrier_tries=settings.carrier_tries,

@@ -83,6 +83,30 @@ class Served(Protocol):
         """Answer what was taken within the grace, then close."""
 
 
+class PeerState(msgspec.Struct, frozen=True, kw_only=True):
+    """How one peer fares."""
+
+    name: str
+    role: str
+    bound_connections: int = 0
+    can_send: bool = False
+    is_slowed: bool = False
+    """It asked to be sent less."""
+    waiting_parts: int = 0
+    """Of long messages."""
+    problem: str = ""
+    """Why its last connection failed or ended; empty while all is well."""
+
+
+@runtime_checkable
+class HasPeers(Protocol):
+    """A served channel of peers that are bound, or not."""
+
+    @property
+    def peers(self) -> tuple[PeerState, ...]:
+        """How they fare."""
+
+
 class Bound(Protocol):
     """A channel whose sockets are bound."""
 

@@ -12,8 +12,10 @@ from engine.channels.base import (
     Channel,
     ChannelContext,
     Gauge,
+    HasPeers,
     HasSenders,
     HttpEndpoint,
+    PeerState,
     Reply,
     SendsMessages,
     Served,
@@ -95,6 +97,13 @@ class Channels:
         read = {gauge.meaning: int(gauge.read()) for gauge in self.gauges if gauge.is_trouble}
         return {meaning: count for meaning, count in read.items() if count}
 
+    @property
+    def peers(self) -> tuple[PeerState, ...]:
+        """How the peers fare of those that are served and have some."""
+        here = [peer for served in self._served if isinstance(served, HasPeers) for peer in served.peers]
+        away = [PeerState(name=name, role="", problem=_AWAY) for name in self.senders_elsewhere]
+        return (*here, *away)
+
     def bind(self, stack: ExitStack, *, is_ours: Callable[[str], bool]) -> None:
         """Bind the sockets of all that run here; one that runs on one host does where its name `is_ours`.
 
@@ -123,6 +132,9 @@ class Channels:
         for served in self._served:
             served.stop_accepting()
         await asyncio.gather(*(served.stop(grace_seconds) for served in self._served))
+
+
+_AWAY = "its connections are on another host"
 
 
 def _senders_of(channel: Channel) -> Mapping[str, SendsMessages]:

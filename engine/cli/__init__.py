@@ -19,6 +19,7 @@ main = CommandTree(
         "console": "engine.cli.console:console",
         "outbox": "engine.cli.outbox:outbox",
         "feed": "engine.cli.feed:feed",
+        "smpp": "engine.cli.smpp:smpp",
         "backup": "engine.cli.backup:backup",
         "restore": "engine.cli.backup:restore_command",
         "rebalance": "engine.cli.rebalance:rebalance_command",

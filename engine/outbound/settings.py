@@ -1,5 +1,6 @@
 """How egress behaves where an operator may choose."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -25,6 +26,8 @@ class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Requests of one account to one scheme, host and port at a time, hooks and deliveries together."""
     deliveries_per_destination: int = 8
     """Entries of one account and destination delivered at a time; what is left of the connections is for hooks."""
+    deliveries_to: Mapping[str, int] = {}
+    """The same, for destinations that take another number."""
     window_per_destination: int = 500
     """Entries of one account and destination that are kept in memory; the others wait on disk."""
     most_in_memory: int = 20_000

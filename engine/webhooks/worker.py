@@ -123,7 +123,9 @@ class OutboxWorker:
     def _queue(self, key: QueueKey) -> EntryQueue:
         queue = self._queues.get(key)
         if queue is None:
-            turns = asyncio.Semaphore(self._settings.deliveries_per_destination)
+            settings = self._settings
+            most = settings.deliveries_to.get(key.destination, settings.deliveries_per_destination)
+            turns = asyncio.Semaphore(most)
             queue = EntryQueue(
                 key,
                 store=self._store,

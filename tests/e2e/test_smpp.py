@@ -1,11 +1,14 @@
 """Masked texts between two real SMPP peers: Kannel binds to a live server, which is bound to an SMSC of npm's smpp."""
 
+import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 
 from tests.e2e.application import eventually
+from tests.e2e.live import MASKLINE, clean_environment
 from tests.e2e.smpp_peers import Kannel, SmppWorld, smpp_world
 from tests.e2e.tenant import Pairing, Tenant, new_tenant, proxy_number
 
@@ -52,6 +55,14 @@ def over_hub(tenant: Tenant) -> Pairing:
 
 def digits(number: str) -> str:
     return number.removeprefix("+")
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603 - our own command
+        [str(MASKLINE), *arguments], capture_output=True, text=True, timeout=30, check=False, env=clean_environment()
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def states(tenant: Tenant, pairing: Pairing) -> list[str]:
@@ -199,6 +210,35 @@ def test_strangers_are_not_connected_and_the_carrier_is_not_asked_to_try_again(
 
     assert world.smsc.next() == {"answered": 0}
     assert states(tenant, pairing) == []
+
+
+def test_the_operator_sees_who_is_bound(world: SmppWorld, kannel: Kannel) -> None:
+    """And why not."""
+    del kannel
+    listed = run("smpp", "peers", "--json", "--data-dir", str(world.data_dir))
+
+    peers = {one["name"]: (one["role"], one["can_send"], one["problem"]) for one in json.loads(listed)["peers"]}
+    assert peers == {"carrier": ("esme", True, ""), "hub": ("smsc", True, "")}
+
+
+def test_the_operator_sends_one_message_and_reads_its_pdus(world: SmppWorld) -> None:
+    """Over a connection of its own."""
+    numbers = ("--from", "+12125550111", "--to", "+14155550100")
+
+    said = run("smpp", "send", "carrier", *numbers, "it works", "--config", str(world.configuration))
+
+    assert world.smsc.next() == {"bound": "masks", "as": "bind_transmitter"}
+    came = world.smsc.next()
+    assert (came["text"], came["from"], came["to"]) == ("it works", "12125550111", "14155550100")
+    assert [line.split(",")[0] for line in said.splitlines()] == [
+        "-> bind_transmitter #1",
+        "<- bind_transmitter_resp #1",
+        "-> submit_sm #2",
+        "<- submit_sm_resp #2",
+        f"   the peer calls it {came['id']!r}",
+        "-> unbind #3",
+        "<- unbind_resp #3",
+    ]
 
 
 def test_no_log_line_has_a_whole_number_or_a_password(world: SmppWorld, tenant: Tenant) -> None:

@@ -319,6 +319,21 @@ async def test_a_dead_receiver_does_not_slow_another(receiver: Receiver) -> None
     assert len(store.pending) == 100
 
 
+async def test_a_destination_may_take_another_number_at_a_time() -> None:
+    """A peer with a window of its own, for instance."""
+    store = MemoryStore()
+    with receiving(lambda _: Reply(hangs=True)) as slow:
+        most = QUICK.deliveries_per_destination + 3
+        settings = msgspec.structs.replace(
+            QUICK, deliveries_to={callback(slow.url, 1).destination: most}, connections_per_destination=most
+        )
+        async with worker(store, settings=settings, grace=0) as made:
+            add(store, made, *(callback(slow.url, number) for number in range(1, 41)))
+            await slow.has_got(most)
+
+    assert slow.most_at_once == most
+
+
 async def test_slow_callbacks_of_one_account_do_not_slow_another_at_the_same_receiver(receiver: Receiver) -> None:
     """Every turn that one may have hangs; the other is told meanwhile."""
     receiver.behaviour = lambda request: Reply(hangs=request.path == "/slow")

@@ -40,6 +40,8 @@ from engine.api.admin.shapes import (
     NumbersImport,
     NumbersImported,
     SessionReport,
+    SmppPeerList,
+    SmppPeerShape,
 )
 from engine.api.admin.show import (
     account_shape,
@@ -66,15 +68,25 @@ RECENT_INTERACTIONS = 20
 MakeLink = Callable[[], Awaitable[str]]
 """Makes the URL of a link to the console."""
 
+ReadPeers = Callable[[], Sequence[SmppPeerShape]]
+"""Tells how the SMPP peers fare."""
+
 _LATER_THAN_ALL = f"{SidKind.INTERACTION}{'f' * 32}"
 
 _log = logging.getLogger("maskline.admin")
 
 
-def create_admin_app(control: ControlPlane, *, public_url: str = "", console_link: MakeLink | None = None) -> ASGIApp:
+def create_admin_app(
+    control: ControlPlane,
+    *,
+    public_url: str = "",
+    console_link: MakeLink | None = None,
+    smpp_peers: ReadPeers | None = None,
+) -> ASGIApp:
     """Make the application; webhooks at our own `public_url` are refused.
 
     `console_link` makes a link to the console, once for each time it is asked for; None where no console is served.
+    `smpp_peers` tells how the peers fare; None where nothing is served.
     """
 
     def route(method: str, path: str, answer: Answer, *, status: int = 200) -> Route:
@@ -109,6 +121,7 @@ def create_admin_app(control: ControlPlane, *, public_url: str = "", console_lin
             route("POST", "/outbox/replay", admin_delivery.replay),
             route("POST", "/outbox/drop", admin_delivery.drop),
             route("GET", "/accounts/{account}/alerts", admin_delivery.list_alerts),
+            route("GET", "/smpp/peers", partial(_list_smpp_peers, smpp_peers)),
             route("POST", "/console/links", partial(_make_console_link, console_link), status=201),
         ],
         exception_handlers={HTTPException: _unknown},
@@ -203,6 +216,12 @@ async def _explain(control: ControlPlane, request: Request) -> ExplanationShape:
         hint = f"{other.proxy} is, in that of service {other.service_sid}: to and from seem to be swapped."
         explanation = msgspec.structs.replace(explanation, story=(*explanation.story, hint))
     return explanation_shape(explanation)
+
+
+async def _list_smpp_peers(read: ReadPeers | None, _: ControlPlane, __: Request) -> SmppPeerList:
+    if read is None:
+        raise ApiError(Code.UNAVAILABLE, "No server runs on this data directory, so no SMPP peer is bound")
+    return SmppPeerList(tuple(read()))
 
 
 async def _make_console_link(console_link: MakeLink | None, _: ControlPlane, __: Request) -> ConsoleLink:

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import msgspec
 
-from engine.channels.base import Bound, ChannelContext, Gauge, OutMessage, SendsMessages, Sent, Served, Spread
+from engine.channels.base import (
+    Bound,
+    ChannelContext,
+    Gauge,
+    OutMessage,
+    PeerState,
+    SendsMessages,
+    Sent,
+    Served,
+    Spread,
+)
 from engine.channels.smpp.dialer import Dialer
 from engine.channels.smpp.inbound import Inbound, SendsFrom
 from engine.channels.smpp.links import Links
@@ -208,12 +218,28 @@ class _ServedPeers:
             ),
         )
 
+    @property
+    def peers(self) -> tuple[PeerState, ...]:
+        return tuple(_state_of(links) for links in self._peers)
+
     def stop_accepting(self) -> None:
         for links in self._peers:
             links.stop_accepting()
 
     async def stop(self, grace_seconds: float) -> None:
         await asyncio.gather(*(links.stop(grace_seconds) for links in self._peers))
+
+
+def _state_of(links: Links) -> PeerState:
+    return PeerState(
+        name=links.peer.name,
+        role=links.peer.role.value,
+        bound_connections=len(links.connections),
+        can_send=links.may_send,
+        is_slowed=links.pace.is_slowed,
+        waiting_parts=links.inbound.waiting_parts,
+        problem="" if links.may_send else links.problem,
+    )
 
 
 class _ServedClient(_ServedPeers):

@@ -56,10 +56,8 @@ class Dialer:
         self._monotonic = context.monotonic
         self._count = context.observer.smpp
         self._timing = timing
-        self._tls = _tls_of(self._peer.tls_ca) if self._peer.tls else None
+        self._tls = tls_of(self._peer.tls_ca) if self._peer.tls else None
         self._tasks: list[asyncio.Task[None]] = []
-        self.last_problem = ""
-        """Why the last connection failed or ended; empty while all is well."""
 
     def start(self) -> None:
         """Connect and stay connected."""
@@ -120,12 +118,13 @@ class Dialer:
 
     def _failed(self, count: SmppCount, problem: str) -> None:
         self._count(count)
-        if problem != self.last_problem:
+        if problem != self._links.problem:
             _log.warning("SMPP peer %s: %s", self._peer.name, problem)
-        self.last_problem = problem
+        self._links.problem = problem
 
 
-def _tls_of(authorities: str) -> ssl.SSLContext:
+def tls_of(authorities: str) -> ssl.SSLContext:
+    """Return what connects over TLS, checking names against these authorities (a PEM file), or the system's."""
     context = ssl.create_default_context(cafile=authorities or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

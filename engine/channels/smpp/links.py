@@ -26,6 +26,8 @@ class Links:
         self.peer = peer
         self.pace = Pace(peer.messages_per_second, now=context.monotonic())
         self.inbound = inbound
+        self.problem = "it is not connected yet"
+        """Why the last connection failed or ended."""
         self._monotonic = context.monotonic
         self._count = context.observer.smpp
         self._bound: list[Connection] = []
@@ -48,6 +50,7 @@ class Links:
     def bound(self, connection: Connection) -> None:
         """Take a connection that is bound."""
         self._bound.append(connection)
+        self.problem = ""
         self._count(SmppCount.BOUND)
         self._wake()
 
@@ -70,6 +73,7 @@ class Links:
             case Ended():
                 if connection in self._bound:
                     self._bound.remove(connection)
+                    self.problem = f"its connection ended: {event.why.value}"
                     self.inbound.ended(connection)
                 self._wake()
             case _:

@@ -52,6 +52,8 @@ class Sender:
         progress = self._progress.get(message.key)
         if progress is None:
             progress = self._progress[message.key] = _Progress(self._reference_for(message.to), [])
+            if len(self._progress) > _MOST_PROGRESS:  # the first was given up long ago
+                del self._progress[next(iter(self._progress))]
         try:
             sent = await self._send(message, progress)
         except Stopping:
@@ -159,3 +161,4 @@ _LONGEST_WAIT: Final = 30.0
 _LONGEST_ID = 65
 _REFERENCES = 0x10000
 _MOST_REFERENCES = 100_000
+_MOST_PROGRESS = 100_000
