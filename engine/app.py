@@ -465,6 +465,7 @@ def _address(bound: socket.socket) -> str:
 def _host_settings(settings: Settings) -> HostSettings:
     return HostSettings(
         redelivery_window_seconds=settings.redelivery_window_seconds,
+        longest_call_seconds=settings.longest_call_hours * 3600.0,
         retention_seconds=float(settings.retention_days * SECONDS_PER_DAY),
         batch_key_seconds=settings.batch_key_hours * 3600.0,
         every_number_is_ours=settings.every_number_is_ours,

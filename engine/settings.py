@@ -192,6 +192,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Hours for which an item of a batch is known again by its idempotency key."""
     retention_days: Positive = 90
     """Days after which a closed session is erased with its participants and interactions."""
+    longest_call_hours: NotNegative = 4
+    """Hours after which a call whose end nobody has told has ended, with the status unknown; 0 = never."""
     redelivery_window_seconds: NotNegative = 600
     """Seconds in which a repeated CallSid or MessageSid gets the same answer again."""
     connect_timeout_seconds: Seconds = 5.0

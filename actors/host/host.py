@@ -579,6 +579,19 @@ class Host:
         coordinator = None if session is None else self._services.find(session.service_sid)
         return coordinator is not None and await coordinator.erase_if_closed(session_sid, before=before)
 
+    async def end_untold_calls(self) -> None:
+        """End the calls that are older than any should be: nobody tells their end any more."""
+        context = self._context
+        longest = context.settings.longest_call_seconds
+        is_progress = longest > 0
+        while is_progress:
+            open_calls = self.open_calls
+            self._interaction_log.end_untold(before=context.sure_now() - longest, most=SWEEP_CHUNK)
+            await context.store.write(())
+            is_progress = self.open_calls < open_calls
+            for _ in range(open_calls - self.open_calls):
+                context.observer.reported(ReportOutcome.NEVER_TOLD)
+
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(self._context.settings.sweep_interval_seconds)
@@ -588,6 +601,7 @@ class Host:
 
     async def _retain(self) -> None:
         while True:
+            await self._guarded(self.end_untold_calls)
             await self._guarded(self.erase_old)
             await self._guarded(self._alerts.erase_old)
             await self._guarded(partial(erase_old_keys, self._context))

@@ -39,6 +39,8 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How often expired sessions are looked for."""
     retention_seconds: float = 90.0 * SECONDS_PER_DAY
     """How long a closed session is kept."""
+    longest_call_seconds: float = 4 * 3600.0
+    """After which a call whose end nobody has told has ended; 0 = never."""
     retention_interval_seconds: float = 60.0
     """How often sessions past retention are looked for."""
     intercept_timeout_seconds: float = 5.0

@@ -18,10 +18,11 @@ _VOICE = Kind.VOICE  # a member is found tenfold faster here than in its class (
 class _Open:
     """An open call; `older` is another one that has the same CallSid, which is rare."""
 
-    __slots__ = ("account_sid", "older", "proxy", "session_sid", "sid")
+    __slots__ = ("account_sid", "begun_at", "older", "proxy", "session_sid", "sid")
 
     def __init__(self, call: Interaction, older: "_Open | None") -> None:
         self.sid = call.sid
+        self.begun_at = call.date_created
         self.account_sid = call.account_sid
         self.session_sid = call.session_sid
         self.proxy = call.proxy
@@ -52,6 +53,11 @@ class Calls:
                     found.append(call.sid)
                 call = call.older
         return found
+
+    def begun_before(self, at: float) -> list[tuple[str, str]]:
+        """Return CallSid and interaction of those that are open and began before a time."""
+        chains = self._open.items()
+        return [(call_sid, call.sid) for call_sid, newest in chains for call in _chain(newest) if call.begun_at < at]
 
     def add(self, call: Interaction) -> None:
         """Take up an open call."""

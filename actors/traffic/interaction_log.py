@@ -23,7 +23,7 @@ from engine.core.numbers.e164 import canonical
 from engine.core.ports.operations import Passed
 from engine.core.routing.decide import BUSY, STORE_DOWN
 from engine.core.routing.event_keys import event_key, key_of
-from engine.core.routing.legs import apply_report, ends_call, is_open_call
+from engine.core.routing.legs import apply_report, ends_call, is_open_call, untold_end
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
 from engine.core.sessions.bindings import ActiveSession
 
@@ -78,6 +78,20 @@ class InteractionLog:
         """Return the open calls of a session."""
         latest = (self._latest(sid) for sid in self._calls.of_session(session_sid))
         return [call for call in latest if call is not None]
+
+    def end_untold(self, *, before: float, most: int) -> None:
+        """End, as unknown, calls that began before a time and whose end nobody has told; no more than `most`.
+
+        A report that comes later all the same tells more, and is taken.
+        """
+        forgotten = self._calls.begun_before(before)[:most]
+        for call_sid, sid in forgotten:
+            call = self._latest(sid)
+            if call is None:
+                self._calls.forget(call_sid, sid)  # erased while the call went on
+                continue
+            change = untold_end(call, now=self._context.clock())
+            self._commit_report(call, change, _nobody)
 
     def landed(self, session_sids: Collection[str]) -> Awaitable[None]:
         """Wait for the interactions of sessions that are being committed."""
@@ -299,14 +313,16 @@ class InteractionLog:
         if change is None:
             answer(outcome)
             return
-        self._commit_report(interaction, report, change, lambda is_done: answer(outcome if is_done else None))
+
+        def settled(is_done: bool) -> None:  # noqa: FBT001 - as a commit tells it
+            if is_done and report.is_outbound and report.status in _REFUSED_DOWNSTREAM:
+                self._notify(Code.DOWNSTREAM_REJECTED, report, interaction)
+            answer(outcome if is_done else None)
+
+        self._commit_report(interaction, change, settled)
 
     def _commit_report(
-        self,
-        interaction: Interaction,
-        report: LegReport,
-        change: InteractionUpdated,
-        settled: Callable[[bool], None],
+        self, interaction: Interaction, change: InteractionUpdated, settled: Callable[[bool], None]
     ) -> None:
         updated = msgspec.structs.replace(
             interaction,
@@ -317,7 +333,8 @@ class InteractionLog:
         )
         changes: tuple[Change, ...] = (change,)
         is_end = ends_call(interaction, change)
-        touched = self._touched_by_end(interaction, change.at) if is_end else None
+        is_told = change.inbound.status is not LegStatus.UNKNOWN
+        touched = self._touched_by_end(interaction, change.at) if is_end and is_told else None
         if is_end:
             self._calls.end(interaction, now=change.at)
             self._redeliveries.add(_inbound_key(interaction), pack(interaction.sid), now=change.at)
@@ -331,12 +348,9 @@ class InteractionLog:
             self._land(updated)
             if touched is not None:
                 self._settle_touch(touched, change.at, is_kept=problem is None)
-            if problem is not None:
-                if is_end:
-                    self.reload_call(interaction)
-            elif report.is_outbound and report.status in _REFUSED_DOWNSTREAM:
-                self._notify(Code.DOWNSTREAM_REJECTED, report, interaction)
-            if problem is None and is_end:
+            if is_end and problem is not None:
+                self.reload_call(interaction)
+            elif is_end:
                 self._ended(updated)
             settled(problem is None)
 
@@ -416,6 +430,10 @@ def _is_carried(report: LegReport, interaction: Interaction) -> bool:
     if interaction.proxy.startswith(report.numbers):
         return True
     return report.is_outbound and interaction.kind is not _VOICE
+
+
+def _nobody(is_done: bool) -> None:  # noqa: FBT001 - as a commit tells it
+    """Tell nobody of a commit; a call whose end could not be committed is found with the next pass."""
 
 
 def _inbound_key(interaction: Interaction) -> str:

@@ -45,7 +45,7 @@ from engine.core.model.changes import (
     SessionTouched,
 )
 from engine.core.model.records import ACTIVE
-from engine.core.routing.legs import ENDED
+from engine.core.routing.legs import OVER
 from storage.sqlite import statements as sql
 from storage.sqlite.codec import ABSENT, SESSION_STATUS, Cell, blob, tagged
 from storage.sqlite.outbox_rows import alert_row, entry_row
@@ -204,7 +204,7 @@ class Applier:
             *leg_cells(outbound),
             ABSENT if change.duration_seconds is None else change.duration_seconds,
             change.at,
-            int(inbound.status not in ENDED),
+            int(inbound.status not in OVER),
         )
 
     def _entry_added(self, change: EntryAdded) -> None:

@@ -55,6 +55,28 @@ async def test_a_call_runs_its_course(world: World) -> None:
     assert world.host.open_calls == 0
 
 
+async def test_a_call_whose_end_is_never_told_ends_as_unknown(world: World) -> None:
+    """After its time and no sooner, both legs of it; who tells it later is heard."""
+    inbound_sid, decision = await routed(world)
+    world.clock.now += world.settings.longest_call_seconds - 1
+    await world.host.end_untold_calls()
+    before = interaction(world, decision)
+
+    world.clock.now += 2
+    await world.host.end_untold_calls()
+    ended = interaction(world, decision)
+    late = await world.report(
+        LegStatus.COMPLETED, resource_sid=inbound_sid, interaction_sid=decision.interaction_sid, seconds=9_000
+    )
+    told = interaction(world, decision)
+
+    assert before.inbound.status is not LegStatus.UNKNOWN
+    assert (ended.inbound.status, ended.outbound.status) == (LegStatus.UNKNOWN, LegStatus.UNKNOWN)
+    assert world.host.open_calls == 0
+    assert (late, told.inbound.status, told.duration_seconds) == (ReportOutcome.RECORDED, LegStatus.COMPLETED, 9_000)
+    assert world.observer.reports == [ReportOutcome.NEVER_TOLD, ReportOutcome.RECORDED]
+
+
 async def test_the_inbound_leg_is_found_by_the_platforms_sid(world: World) -> None:
     """Without our own SID in the URL, while the call is open, before and after a restart."""
     inbound_sid, decision = await routed(world)

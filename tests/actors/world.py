@@ -218,6 +218,11 @@ class Hosts:
         """Have the next host keep a debugger event."""
         next(self._turns).keep_event(event)
 
+    async def end_untold_calls(self) -> None:
+        """End calls whose end nobody has told."""
+        for host in self.all:
+            await host.end_untold_calls()
+
     async def sweep(self) -> None:
         """Close every session whose end has come."""
         for host in self.all:

@@ -25,6 +25,9 @@ ENDED = frozenset(
 )
 """States that a leg does not leave."""
 
+OVER = ENDED | {LegStatus.UNKNOWN}
+"""And the one of a leg whose end was never told; it may be told all the same."""
+
 _BOTH = frozenset(
     {LegStatus.CANCELED, LegStatus.DELETED, LegStatus.FAILED, LegStatus.QUEUED, LegStatus.SCHEDULED, LegStatus.UNKNOWN}
 )
@@ -84,7 +87,8 @@ def apply_report(
     leg = interaction.outbound if report.is_outbound else interaction.inbound
     if leg.status in ENDED and report.status in ENDED and report.status is not leg.status:
         return ReportOutcome.NOT_OPEN, None
-    if leg.status is not None and not _is_news(leg, report):
+    reopens = not report.is_outbound and leg.status is LegStatus.UNKNOWN and report.status not in ENDED
+    if reopens or (leg.status is not None and not _is_news(leg, report)):
         return ReportOutcome.REPEATED, None
     moved = msgspec.structs.replace(leg, status=report.status, resource_sid=report.resource_sid or leg.resource_sid)
     duration = report.duration_seconds if _carries_duration(interaction, report) else None
@@ -110,12 +114,28 @@ def _carries_duration(interaction: Interaction, report: LegReport) -> bool:
 
 def is_open_call(interaction: Interaction) -> bool:
     """Tell whether the inbound leg of a call has not ended."""
-    return interaction.kind is _VOICE and interaction.inbound.status not in ENDED
+    return interaction.kind is _VOICE and interaction.inbound.status not in OVER
 
 
 def ends_call(interaction: Interaction, change: InteractionUpdated) -> bool:
     """Tell whether a change ends the inbound leg of a call that was still open."""
-    return is_open_call(interaction) and change.inbound.status in ENDED
+    return is_open_call(interaction) and change.inbound.status in OVER
+
+
+def untold_end(interaction: Interaction, *, now: float) -> InteractionUpdated:
+    """Return the end of a call that nobody has told: its legs that have not ended are unknown."""
+    return InteractionUpdated(
+        interaction_sid=interaction.sid,
+        inbound=_untold(interaction.inbound),
+        outbound=_untold(interaction.outbound),
+        duration_seconds=interaction.duration_seconds,
+        at=now,
+    )
+
+
+def _untold(leg: Leg) -> Leg:
+    is_open = leg.participant_sid is not None and leg.status not in ENDED
+    return msgspec.structs.replace(leg, status=LegStatus.UNKNOWN) if is_open else leg
 
 
 def was_answered(interaction: Interaction) -> bool:

@@ -213,6 +213,8 @@ class ReportOutcome(StrEnum):
     """Several calls have that SID, and the report does not say the number reached."""
     UNKNOWN_STATUS = "unknown-status"
     """The platform says a word that we do not know; nothing changes."""
+    NEVER_TOLD = "never-told"
+    """No report: a call whose end nobody has told has ended by the settings."""
 
 
 class SessionWanted(msgspec.Struct, frozen=True, kw_only=True):
