@@ -18,6 +18,7 @@ main = CommandTree(
         "alerts": "engine.cli.alerts:alerts",
         "console": "engine.cli.console:console",
         "outbox": "engine.cli.outbox:outbox",
+        "sip": "engine.cli.sip:sip",
         "feed": "engine.cli.feed:feed",
         "smpp": "engine.cli.smpp:smpp",
         "backup": "engine.cli.backup:backup",

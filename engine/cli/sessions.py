@@ -7,12 +7,16 @@ import msgspec
 
 from engine.api.admin.list_shapes import SessionLine, SessionPage, SessionQuery
 from engine.api.admin.shapes import DecisionShape, ExplanationShape, SessionReport
+from engine.channels.sip.answers import PHRASES
+from engine.channels.sip.decisions import AnswerStyle, answer_to
+from engine.channels.sip.peers import peer_of
 from engine.cli.batches import batch
 from engine.cli.client import AdminClient, Named, Query, query_of, the_service, with_admin
 from engine.cli.durations import read_duration
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table
 from engine.core.model.sids import SidKind
+from engine.core.routing.traffic import Decision, Outcome, Reason
 from engine.runtime import clock
 from engine.settings import Settings
 
@@ -130,11 +134,26 @@ def explain(*, proxy: str, sender: str, settings: Settings, as_json: bool) -> No
             ("session", found.session_sid and f"{found.session_sid} ({found.session_status})"),
             ("expires", found.expires_at),
             ("a call", _ending(found.call)),
+            ("a call, over SIP", _over_sip(found.call, settings)),
             ("a message", _ending(found.message)),
         ]
     )
     for step in found.story:
         click.echo(f"  - {step}")
+
+
+def _over_sip(decision: DecisionShape, settings: Settings) -> str:
+    """Return what a switch is answered; a refusal as each peer of the settings wants it."""
+    decided = Decision(
+        Outcome(decision.outcome),
+        Reason(decision.reason),
+        to=decision.to or "",
+        caller_id=decision.caller_id or "",
+        interaction_sid="KI",
+    )
+    styles = [peer_of(one).style for one in settings.sip_peers] or [AnswerStyle()]
+    statuses = sorted({answer_to(decided, style, came_from="switch").status for style in styles})
+    return " or ".join(f"{status} {PHRASES[status]}" for status in statuses)
 
 
 def _session_facts(found: SessionReport) -> list[tuple[str, object]]:

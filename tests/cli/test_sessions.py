@@ -1,6 +1,7 @@
 """`maskline sessions show` and `maskline explain`."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -76,6 +77,7 @@ def test_an_explanation_says_where_a_caller_would_go(run: Run, pairing: Pairing)
     answer = json.loads(run("explain", "--to", PROXY, "--from", ALICE, *where, "--json").output)
 
     assert explained.exit_code == 0
+    assert re.search(r"a call, over SIP *302 Moved Temporarily", explained.output)
     assert f"routed: in-session, to +1415555XXXX showing {PROXY}" in explained.output
     assert "  - " in explained.output
     assert BOB not in explained.output

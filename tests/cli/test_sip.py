@@ -1,0 +1,124 @@
+"""`maskline sip ask`: what whoever sets up a switch sees of a server."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from engine.channels.sip.settings import SipPeerSettings
+from engine.channels.sockets import ListenAddress
+from engine.cli import main
+from tests.certificates import made
+from tests.test_outgoing import ALICE, BOB, STRANGER, Shop, opened, settings
+
+pytestmark = pytest.mark.anyio
+
+HERE = ListenAddress("127.0.0.1", 0)
+PEER = SipPeerSettings(name="here", networks=("127.0.0.1",), trust_pai=True, refusal_status=603)
+
+
+async def ask(shop: Shop, *arguments: str, sender: str = ALICE) -> Result:
+    """Run the command beside the server."""
+    server = shop.engine.channels.addresses["sip"]
+    command = [
+        "sip",
+        "ask",
+        "--from",
+        sender,
+        "--to",
+        shop.proxies[ALICE],
+        "--server",
+        server,
+        *arguments,
+    ]
+    return await asyncio.to_thread(CliRunner().invoke, main, command)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_call_in_session_shows_where_it_goes(tmp_path: Path, transport: str) -> None:
+    """Status, time and the headers that a switch reads."""
+    async with opened(settings(tmp_path, sip_listen=HERE, sip_peers=(PEER,))) as shop:
+        result = await ask(shop, "--transport", transport)
+
+    first, *lines = result.output.splitlines()
+    assert (result.exit_code, first.startswith("302 Moved Temporarily after ")) == (
+        0,
+        True,
+    )
+    assert f"  Contact: <sip:{BOB}@127.0.0.1;user=phone>" in lines
+    assert f"  X-Maskline-Caller-Id: {shop.proxies[BOB]}" in lines
+
+
+async def test_it_asks_over_tls(tmp_path: Path) -> None:
+    """With a certificate that only the test trusts."""
+    pems = made(tmp_path / "pems")
+    chosen = settings(
+        tmp_path / "data",
+        sip_tls_listen=HERE,
+        sip_tls_certificate=str(pems.chain),
+        sip_tls_key=str(pems.key),
+        sip_peers=(PEER,),
+    )
+    async with opened(chosen) as shop:
+        trusted = await ask(shop, "--transport", "tls", "--insecure", "--json")
+        mistrusted = await ask(shop, "--transport", "tls")
+
+    assert (trusted.exit_code, json.loads(trusted.output)["callee"]) == (0, BOB)
+    assert (mistrusted.exit_code, "cannot ask" in mistrusted.stderr) == (2, True)
+
+
+async def test_an_asserted_identity_can_be_tried(tmp_path: Path) -> None:
+    """As the carrier's switch sends it."""
+    async with opened(settings(tmp_path, sip_listen=HERE, sip_peers=(PEER,))) as shop:
+        result = await ask(shop, "--asserted", ALICE, "--json", sender="anonymous")
+        again = await ask(
+            shop,
+            "--asserted",
+            ALICE,
+            "--json",
+            "--call-id",
+            "one-call",
+            sender="anonymous",
+        )
+        once_more = await ask(
+            shop,
+            "--asserted",
+            ALICE,
+            "--json",
+            "--call-id",
+            "one-call",
+            sender="anonymous",
+        )
+
+    assert json.loads(result.output)["status"] == 302
+    assert json.loads(again.output)["interaction"] == json.loads(once_more.output)["interaction"]
+
+
+async def test_a_refusal_has_an_exit_code(tmp_path: Path) -> None:
+    """And is no error of the command."""
+    async with opened(settings(tmp_path, sip_listen=HERE, sip_peers=(PEER,))) as shop:
+        result = await ask(shop, sender=STRANGER)
+
+    assert (result.exit_code, result.output.startswith("603 Decline after ")) == (
+        1,
+        True,
+    )
+
+
+async def test_no_answer_says_what_may_be_wrong(tmp_path: Path) -> None:
+    """A stranger hears nothing over UDP, and the end of the connection over TCP."""
+    async with opened(settings(tmp_path, sip_listen=HERE, sip_peers=(PEER,))) as shop:
+        over_udp = await ask(shop, "--source", "127.0.0.2", "--timeout", "0.3")
+        over_tcp = await ask(shop, "--source", "127.0.0.2", "--transport", "tcp")
+
+    assert (over_udp.exit_code, over_tcp.exit_code) == (2, 2)
+    assert "[sip_peers]" in over_udp.stderr
+
+
+def test_it_asks_for_a_server_that_nobody_has_named() -> None:
+    """There is none in the settings."""
+    result = CliRunner().invoke(main, ["sip", "ask", "--from", ALICE, "--to", BOB], env={"MASKLINE_CONFIG": ""})
+
+    assert (result.exit_code, "--server" in result.stderr) == (2, True)
