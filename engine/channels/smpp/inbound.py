@@ -103,6 +103,8 @@ class Inbound:
         except BadBody as bad:
             self._count(SmppCount.MALFORMED)
             connection.answer(request, status=bad.status)
+        except StoreUnavailable:
+            connection.answer(request, status=self._statuses.not_ready)
         except Exception:  # noqa: BLE001 - around a listener's task: one message must not end the others
             _log.exception("A message of %s could not be handled", self._peer.name)
             connection.answer(request, status=Status.SYSTEM_ERROR)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from typing import Final
 
 from engine.channels.base import ChannelContext
@@ -12,6 +13,8 @@ from engine.channels.smpp.pdu import Command, ShortMessage, write_message
 from engine.channels.smpp.peers import SmppPeer
 from engine.channels.smpp.session import Bound, Ended, Event, RequestCame, ResponseCame, ResponseMissing, State
 from engine.core.ports.observing import SmppCount
+
+_log = logging.getLogger("maskline.smpp")
 
 
 class Stopping(Exception):  # noqa: N818 - names a state
@@ -117,7 +120,10 @@ class Links:
 
     async def _sweep(self) -> None:
         while True:
-            self.inbound.sweep()
+            try:
+                self.inbound.sweep()
+            except Exception:  # noqa: BLE001 - around the loop: it must go on
+                _log.exception("What waits for %s could not be looked through", self.peer.name)
             await asyncio.sleep(_SWEEP_SECONDS)
 
     def stop_accepting(self) -> None:

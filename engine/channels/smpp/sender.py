@@ -133,7 +133,10 @@ class Sender:
             if not kept.done():
                 kept.set_result(None)
 
-        self._links.inbound.receipts.add(part, self._clock(), landed)
+        try:
+            self._links.inbound.receipts.add(part, self._clock(), landed)
+        except StoreUnavailable as problem:
+            landed(problem)
         await kept
 
     def _reference_for(self, to: Address) -> int:

@@ -17,6 +17,7 @@ from engine.channels.smpp.pdu import (
     write_message,
 )
 from engine.channels.smpp.segments import LongForm, Place, header, segment_parameters
+from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.observing import SmppCount
 from engine.core.routing.traffic import ENDINGS, Decision, Outcome, Reason
 from tests.channels.offered import MemoryNotes
@@ -369,6 +370,15 @@ async def test_a_bug_ends_one_message_and_no_connection(caplog: pytest.LogCaptur
 
     assert (bad.status, good.status) == (Status.SYSTEM_ERROR, Status.OK)
     assert [record.message for record in caplog.records] == ["A message of them could not be handled"]
+
+
+async def test_a_store_that_cannot_be_read_makes_the_peer_try_again() -> None:
+    """It is no bug of ours, and passes."""
+    async with serving(smsc()) as served:
+        wire = await served.bound()
+        served.plane.failure = StoreUnavailable("the disk is away")
+
+        assert (await wire.ask(MESSAGE, Command.SUBMIT_SM)).status == Status.THROTTLED
 
 
 async def test_enquire_link_is_answered_in_the_middle_of_a_backlog() -> None:

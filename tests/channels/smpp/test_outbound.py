@@ -12,6 +12,7 @@ from engine.channels.smpp.receipts import write_receipt
 from engine.channels.smpp.segments import user_data
 from engine.channels.smpp.session import Timing
 from engine.channels.smpp.texts import Alphabet, decode
+from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import LegStatus
 from engine.core.ports.observing import SmppCount
 from tests.channels.offered import MemoryNotes
@@ -39,6 +40,14 @@ def receipt(message_id: str, state: str = "DELIVRD", **optional: bytes) -> Short
     text = write_receipt(message_id, state, submitted="2611292100", done="2611292101")
     tags = {int(Tag[name]): value for name, value in optional.items()}
     return ShortMessage(source=SOURCE, destination=DESTINATION, octets=text, esm_class=0x04, optional=tags)
+
+
+class LostNotes(MemoryNotes):
+    """Notes whose store is away."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Fail."""
+        raise StoreUnavailable(f"{key!r} cannot be read")
 
 
 def text_of(message: ShortMessage) -> object:
@@ -203,6 +212,16 @@ async def test_a_message_without_an_answer_is_sent_once_more_where_that_was_agre
 
             assert (await task).may_be_taken
     assert first.optional[Tag.USER_MESSAGE_REFERENCE] == again.optional[Tag.USER_MESSAGE_REFERENCE]
+
+
+async def test_a_message_counts_as_sent_although_its_id_cannot_be_kept() -> None:
+    """It has left; only its receipt will find nothing."""
+    async with smsc_listening() as far, serving(esme(far.port), notes=LostNotes()) as served:
+        wire = await far.bound()
+        async with sending(served, out("hello")) as task:
+            await wire.take("1")
+
+            assert (await task).status is LegStatus.SENT
 
 
 async def test_media_are_refused_clearly() -> None:
