@@ -18,7 +18,7 @@ from actors.kernel.gathering import gather_available
 from actors.kernel.paging import merged
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.outbox import OutboxEntry
-from engine.core.model.records import DebuggerEvent, Participant, Session
+from engine.core.model.records import DebuggerEvent, Interaction, Participant, Session
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.numbers.e164 import canonical
 from engine.core.ports.operations import (
@@ -30,6 +30,7 @@ from engine.core.ports.operations import (
     PageCursor,
 )
 from engine.core.sessions.batch import BatchItem, ItemResult, item_refused
+from engine.core.sessions.search import FoundInteractions, InteractionSought, joined
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -76,6 +77,23 @@ class ClusterControl(AsksOwners[HostControl], ControlPlane):
     async def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
         """Read any account's session with all its participants, as the operator."""
         return await self._found(HostControl.find_session, session_sid)
+
+    async def find_interaction(self, interaction_sid: str) -> Interaction:
+        """Read any account's interaction, as the operator."""
+        return await self._found(HostControl.find_interaction, interaction_sid)
+
+    async def find_interactions(
+        self, account_sid: str | None, sought: InteractionSought, *, most: int
+    ) -> FoundInteractions:
+        """Search the interactions of an account, or of all, newest first, on the hosts that answer."""
+        others = {
+            host: self._rpc.ask(host, HostControl.find_interactions, account_sid, sought, most=most)
+            for host in self._rpc.others
+        }
+        own, (answers, silent) = await asyncio.gather(
+            self._own.find_interactions(account_sid, sought, most=most), gather_available(others)
+        )
+        return joined((own, *answers), most=most, silent=silent)
 
     async def alerts_page(
         self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor

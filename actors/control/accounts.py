@@ -13,10 +13,9 @@ from actors.kernel.context import HostContext
 from actors.kernel.registry import Registry, redecided
 from engine.core.model.changes import AccountErased, AccountSaved, ApiKeySaved
 from engine.core.model.errors import ApiError, Code, invalid_parameter, not_found
-from engine.core.model.records import Account, ApiKey
+from engine.core.model.records import Account, AccountHoldings, ApiKey
 from engine.core.model.requests import AccountUpdate, TokenRotation, given
 from engine.core.model.sids import SidKind
-from engine.core.ports.operations import AccountHoldings
 
 LONGEST_OVERLAP_SECONDS = 90 * 86_400.0
 """How long two tokens may be good at most."""

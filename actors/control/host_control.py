@@ -25,6 +25,7 @@ from engine.core.model.errors import ApiError, MasklineError, not_found
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import (
     Account,
+    AccountHoldings,
     ApiKey,
     DebuggerEvent,
     Interaction,
@@ -47,7 +48,6 @@ from engine.core.model.requests import (
 )
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.ports.operations import (
-    AccountHoldings,
     AlertFilter,
     Explanation,
     OutboxFilter,
@@ -56,6 +56,7 @@ from engine.core.ports.operations import (
     PoolEntry,
 )
 from engine.core.sessions.batch import BatchItem, ItemResult
+from engine.core.sessions.search import FoundInteractions, InteractionSought
 
 Result = TypeVar("Result")
 
@@ -285,6 +286,20 @@ class HostControl:
             raise not_found(f"/Sessions/{session_sid}")
         await self._catch_up()
         return self._context.store.session(session_sid) or session, self._context.store.participants(session_sid)
+
+    async def find_interaction(self, interaction_sid: str) -> Interaction:
+        """Read any account's interaction, as the operator."""
+        is_one = is_sid(interaction_sid, SidKind.INTERACTION)
+        interaction = self._context.store.interaction(interaction_sid) if is_one else None
+        if interaction is None:
+            raise not_found(f"/Interactions/{interaction_sid}")
+        return interaction
+
+    async def find_interactions(
+        self, account_sid: str | None, sought: InteractionSought, *, most: int
+    ) -> FoundInteractions:
+        """Search the interactions of numbers of this host, as the operator."""
+        return await self._context.store.find_interactions(account_sid, sought, most=most)
 
     async def sessions_page(self, account_sid: str, service_sid: str, cursor: PageCursor) -> Page[Session]:
         """List sessions, newest first."""

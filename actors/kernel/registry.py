@@ -18,11 +18,11 @@ from engine.core.model.changes import (
     ServiceSaved,
 )
 from engine.core.model.errors import ApiError, Code, MasklineError, not_found
-from engine.core.model.records import Account, Address, ApiKey, ProxyNumber, Service
+from engine.core.model.records import Account, AccountHoldings, Address, ApiKey, ProxyNumber, Service
 from engine.core.numbers.e164 import canonical
 from engine.core.pools.pool import unpooled
 from engine.core.ports import operations as ports
-from engine.core.ports.operations import AccountHoldings, Store
+from engine.core.ports.operations import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engine.console import lists, login, overview, search
+from engine.console import interactions, lists, login, overview, search
 from engine.console.context import ConsoleContext
 from engine.console.endpoint import LIVE, ConsoleEndpoint, Private, Public, admitted, refusal
 from engine.console.http import PREFIX, guarded, redirect
@@ -40,6 +40,7 @@ PRIVATE: Mapping[str, Mapping[str, Private]] = {
     "/explain": {"GET": search.show_explain, "POST": search.explain},
     "/services/{sid}": {"GET": lists.show_service},
     "/sessions/{sid}": {"GET": lists.show_session},
+    "/interactions/{sid}": {"GET": interactions.show_interaction, "POST": interactions.explain_interaction},
     "/events": {"GET": lists.show_events},
     "/events/{sid}": {"GET": lists.show_event},
     "/outbox": {"GET": lists.show_outbox},

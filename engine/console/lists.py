@@ -2,13 +2,12 @@
 
 from contextlib import suppress
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from engine.console.available import available
 from engine.console.context import ConsoleContext
-from engine.console.pages import LEVELS
+from engine.console.pages import LEVELS, kind_of
 from engine.console.settings import PAGE_ROWS
 from engine.core.model.errors import ApiError, Level, not_found
 from engine.core.model.logins import LoginSession
@@ -61,7 +60,7 @@ async def show_session(context: ConsoleContext, request: Request, login: LoginSe
         names={one.sid: place for place, one in enumerate(participants, start=1)},
         interactions=await available(passed),
         outbox=await available(outbox),
-        kind_of=_kind_of,
+        kind_of=kind_of,
     )
 
 
@@ -103,7 +102,7 @@ async def show_outbox(context: ConsoleContext, request: Request, login: LoginSes
         login,
         state=state if state in _STATES else "",
         entries=await available(context.control.outbox_page(wanted, cursor(request, SidKind.OUTBOX_ENTRY))),
-        kind_of=_kind_of,
+        kind_of=kind_of,
     )
 
 
@@ -127,7 +126,3 @@ def _service(context: ConsoleContext, login: LoginSession, service_sid: str) -> 
         with suppress(ApiError):
             return context.control.service(owner, service_sid)
     raise not_found(service_sid)
-
-
-def _kind_of(content: msgspec.Struct) -> str:
-    return str(type(content).__struct_config__.tag)

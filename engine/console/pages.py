@@ -14,6 +14,7 @@ from engine.console.available import Missing
 from engine.console.http import home_of, path_below, root_of
 from engine.core.model.errors import CATALOGUE
 from engine.core.model.logins import LoginSession
+from engine.core.model.outbox import OutboxCallback, OutboxContent, OutboxMessage
 from engine.core.numbers.masking import masked
 
 _HERE: Final = Path(__file__).parent
@@ -56,6 +57,22 @@ def title_of(code: int) -> str:
     return _TITLES.get(code, "")
 
 
+def kind_of(content: OutboxContent) -> str:
+    """Name the kind of an entry of the outbox."""
+    return str(type(content).__struct_config__.tag)
+
+
+def interaction_of(content: OutboxContent) -> str:
+    """Return the interaction that an entry is about; empty for none."""
+    match content:
+        case OutboxCallback(interaction=interaction):
+            return interaction.sid
+        case OutboxMessage(interaction_sid=sid):
+            return sid
+        case _:
+            return ""
+
+
 @cache
 def _templates() -> jinja2.Environment:
     """Make what compiles each template when it is first used, for all consoles of a process."""
@@ -67,7 +84,9 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    templates.filters.update(masked=masked, when=when, lasting=lasting, rate=rate, title_of=title_of)
+    templates.filters.update(
+        masked=masked, when=when, lasting=lasting, rate=rate, title_of=title_of, interaction_of=interaction_of
+    )
     templates.globals["levels"] = LEVELS
     templates.tests["missing"] = lambda part: isinstance(part, Missing)
     return templates

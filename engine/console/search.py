@@ -1,5 +1,6 @@
-"""Looking for sessions, and asking why something goes where it goes; numbers are taken from bodies, never from URLs."""
+"""Looking for sessions, calls and messages, and asking why something goes where it goes; numbers come in bodies."""
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -7,15 +8,27 @@ from engine.console.available import Missing, available
 from engine.console.context import ConsoleContext
 from engine.console.http import redirect
 from engine.console.login import read_own_form
-from engine.console.settings import MOST_FOUND
+from engine.console.settings import MOST_FOUND, PAGE_ROWS
 from engine.core.model.errors import ApiError
 from engine.core.model.logins import LoginSession
+from engine.core.model.records import Address, DebuggerEvent, ProxyNumber
 from engine.core.model.sids import SidKind, is_sid
-from engine.core.ports.operations import Explanation
+from engine.core.ports.operations import AlertFilter, Explanation, Page, PageCursor
 from engine.core.routing.asking import explained, readings
-from engine.core.sessions.search import read_search
+from engine.core.sessions.search import FoundInteractions, FoundSessions, InteractionSought, SessionSought, read_search
 
 _MOST_NUMBER = 64
+_LATEST = PageCursor(limit=PAGE_ROWS, is_part_enough=True)
+
+
+class Results(msgspec.Struct, frozen=True):
+    """What a search found; a part is None where it was not looked for."""
+
+    sessions: FoundSessions | Missing | None = None
+    interactions: FoundInteractions | Missing | None = None
+    events: Page[DebuggerEvent] | Missing | None = None
+    number: ProxyNumber | None = None
+    """The proxy number that was meant."""
 
 
 async def show_search(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
@@ -24,22 +37,54 @@ async def show_search(context: ConsoleContext, request: Request, login: LoginSes
 
 
 async def search(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
-    """Show the sessions that fit; a session's or event's SID leads to it."""
+    """Show what fits; a SID of ours leads to its page."""
     form = await read_own_form(request, login)
     text = form.get("text", "").strip()
-    for kind, below in (
-        (SidKind.SESSION, "sessions"),
-        (SidKind.SERVICE, "services"),
-        (SidKind.DEBUGGER_EVENT, "events"),
-    ):
+    for kind, below in _PAGES:
         if is_sid(text, kind):
             return redirect(request, f"{below}/{text}")
     sought = read_search(text)
     if sought is None:
         problem = "Type a SID, a name, or what you know of a number."
         return context.page(request, "search.html", login, found=None, problem=problem)
-    found = await available(context.plane.find_sessions(login.account_sid, sought, most=MOST_FOUND))
-    return context.page(request, "search.html", login, found=found, problem="")
+    return context.page(
+        request, "search.html", login, found=await _found(context, login.account_sid, text, sought), problem=""
+    )
+
+
+_PAGES = (
+    (SidKind.SESSION, "sessions"),
+    (SidKind.INTERACTION, "interactions"),
+    (SidKind.SERVICE, "services"),
+    (SidKind.DEBUGGER_EVENT, "events"),
+)
+
+
+async def _found(context: ConsoleContext, account_sid: str | None, text: str, sought: SessionSought) -> Results:
+    """Look for a carrier's SID among calls and messages, for a proxy number likewise, for anything else among sessions.
+
+    What is found in no session may be a SID that does not look like one, such as a Call-ID.
+    """
+    number = None if sought.whole is None else _proxy_number(context, account_sid, sought.whole)
+    sessions = None
+    if not is_sid(text):
+        sessions = await available(context.plane.find_sessions(account_sid, sought, most=MOST_FOUND))
+    if number is not None:
+        calls = InteractionSought(proxy=number.address)
+    elif sessions is None or (isinstance(sessions, FoundSessions) and not sessions.sessions and sought.is_name):
+        calls = InteractionSought(resource_sid=text)
+    else:
+        return Results(sessions)
+    interactions = await available(context.control.find_interactions(account_sid, calls, most=MOST_FOUND))
+    events = None
+    if calls.resource_sid is not None:
+        wanted = AlertFilter(resource_sid=calls.resource_sid)
+        events = await available(context.control.alerts_page(account_sid, wanted, _LATEST))
+    return Results(sessions, interactions, events, number)
+
+
+def _proxy_number(context: ConsoleContext, account_sid: str | None, address: Address) -> ProxyNumber | None:
+    return next((one for one in context.control.numbers_of(account_sid) if one.address == address), None)
 
 
 async def show_explain(context: ConsoleContext, request: Request, login: LoginSession) -> Response:

@@ -8,13 +8,13 @@ from engine.core.model.errors import CATALOGUE, Code
 from engine.core.model.outbox import OutboxContent, OutboxEntry
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, unpack
-from storage.sqlite.codec import LEVEL, account_at, blob, key, service_at
+from storage.sqlite.codec import LEVEL, account_at, blob, key, service_at, tagged
 from storage.sqlite.rows import Fetched, Row
 
 ENTRY_COLUMNS: Final = (
     "sid, account_sid, service_sid, session_sid, destination, date_created, attempts, last_error, date_died, duty"
 )
-ALERT_COLUMNS: Final = "sid, account_sid, code, level, at, event"
+ALERT_COLUMNS: Final = "sid, account_sid, code, level, at, service_sid, session_sid, resource_sid, event"
 
 _CONTENT: Final[msgspec.msgpack.Decoder[OutboxContent]] = msgspec.msgpack.Decoder(OutboxContent)
 _EVENT: Final = msgspec.msgpack.Decoder(DebuggerEvent)
@@ -55,7 +55,17 @@ def entry_of(row: Fetched) -> OutboxEntry:
 def alert_row(event: DebuggerEvent) -> Row:
     """Return the row of a debugger event."""
     level = LEVEL[CATALOGUE[Code(event.code)].level]
-    return blob(event.sid), blob(event.account_sid), event.code, level, event.at, _ENCODER.encode(event)
+    return (
+        blob(event.sid),
+        blob(event.account_sid),
+        event.code,
+        level,
+        event.at,
+        key(event.service_sid),
+        key(event.session_sid),
+        tagged(event.resource_sid),
+        _ENCODER.encode(event),
+    )
 
 
 def alert_of(row: Fetched) -> DebuggerEvent:

@@ -70,13 +70,13 @@ PARTICIPANTS: Final = (
     f"SELECT {_columns('participants', PARTICIPANT_COLUMNS)}, sessions.account_sid"  # noqa: S608
     " FROM participants JOIN sessions ON sessions.sid = participants.session_sid"
 )
-_INTERACTIONS: Final = (
+INTERACTIONS: Final = (
     f"SELECT {_columns('interactions', INTERACTION_COLUMNS)},"  # noqa: S608
     " coalesce(interactions.service_sid, sessions.service_sid) AS owner,"
     " coalesce(interactions.account_sid, sessions.account_sid)"
     " FROM interactions LEFT JOIN sessions ON sessions.sid = interactions.session_sid"
 )
-_HAS_OWNER: Final = "owner IS NOT NULL"
+HAS_OWNER: Final = "owner IS NOT NULL"
 """Leaves out what was recorded after its session was erased."""
 _LAST_SESSION: Final = (
     f"{SESSIONS} WHERE sid = (SELECT max(session_sid) FROM participants"  # noqa: S608
@@ -141,17 +141,17 @@ _PARTICIPANTS_OF_SESSION: Final = _List(
     record_of=participant_of,
 )
 _INTERACTIONS_OF_SESSION: Final = _List(
-    select=_INTERACTIONS,
-    scope=f"interactions.session_sid = ? AND {_HAS_OWNER}",
+    select=INTERACTIONS,
+    scope=f"interactions.session_sid = ? AND {HAS_OWNER}",
     key="interactions.sid",
     is_newest_first=False,
     record_of=interaction_of,
 )
 _MESSAGES_SENT: Final = _List(
-    select=_INTERACTIONS,
+    select=INTERACTIONS,
     scope=(
         "interactions.session_sid = ? AND outbound_participant_sid = ? AND inbound_participant_sid IS NULL"
-        f" AND {_HAS_OWNER}"
+        f" AND {HAS_OWNER}"
     ),
     key="interactions.sid",
     is_newest_first=False,
@@ -250,7 +250,7 @@ class Reader:
     def interaction(self, interaction_sid: str) -> Interaction | None:
         """Read one interaction."""
         key = lookup_key(SidKind.INTERACTION, interaction_sid)
-        rows = self._all(f"{_INTERACTIONS} WHERE interactions.sid = ? AND {_HAS_OWNER}", key)
+        rows = self._all(f"{INTERACTIONS} WHERE interactions.sid = ? AND {HAS_OWNER}", key)
         return interaction_of(rows[0]) if rows else None
 
     def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
@@ -353,7 +353,7 @@ class Reader:
 
     def open_calls(self) -> Iterator[Interaction]:
         """Walk the calls whose inbound leg has not ended, oldest first, as of one moment."""
-        return self._walk(f"{_INTERACTIONS} WHERE is_open_call = 1 AND {_HAS_OWNER} ORDER BY interactions.sid")
+        return self._walk(f"{INTERACTIONS} WHERE is_open_call = 1 AND {HAS_OWNER} ORDER BY interactions.sid")
 
     def _walk(self, text: str, *values: object) -> Iterator[Interaction]:
         with reading(), closing(open_reader(self._database)) as connection:

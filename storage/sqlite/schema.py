@@ -207,6 +207,20 @@ _NOTES = (
 )
 
 
+_FOUND_ALERTS = (
+    # NULL also in rows that are older than the columns: the event has them
+    "ALTER TABLE alerts ADD COLUMN service_sid BLOB",
+    "ALTER TABLE alerts ADD COLUMN session_sid BLOB",
+    "ALTER TABLE alerts ADD COLUMN resource_sid",
+    "CREATE INDEX alerts_by_session ON alerts (session_sid) WHERE session_sid IS NOT NULL",
+    "CREATE INDEX alerts_by_resource ON alerts (resource_sid) WHERE resource_sid IS NOT NULL",
+    # whoever counts them by kind reads nothing else
+    "DROP INDEX alerts_by_time",
+    "CREATE INDEX alerts_by_time ON alerts (at, account_sid, level, code, service_sid, sid)",
+    "CREATE INDEX effects_dead_of_account ON effects (account_sid, sid) WHERE date_died IS NOT NULL",
+)
+
+
 @migrations(name="0001_first_tables")
 def _first_tables(db: Database) -> None:
     for statement in _FIRST_TABLES:
@@ -270,6 +284,12 @@ def _queues_of_accounts(db: Database) -> None:
 @migrations(name="0011_channel_notes")
 def _notes(db: Database) -> None:
     for statement in _NOTES:
+        db.execute(statement)
+
+
+@migrations(name="0012_alerts_are_found")
+def _found_alerts(db: Database) -> None:
+    for statement in _FOUND_ALERTS:
         db.execute(statement)
 
 

@@ -33,7 +33,7 @@ from engine.core.ports.operations import (
 )
 from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.bindings import ActiveSession
-from engine.core.sessions.search import FoundSessions, SessionSought
+from engine.core.sessions.search import FoundInteractions, FoundSessions, InteractionSought, SessionSought
 from storage.sqlite import read_in_subprocess
 from storage.sqlite.active import chunks_in, sessions_of
 from storage.sqlite.connections import OLDEST_SQLITE, Synchronous, damage, open_mover, open_writer
@@ -49,7 +49,7 @@ from storage.sqlite.mover import LogMover
 from storage.sqlite.placed import Placed
 from storage.sqlite.reader import Reader
 from storage.sqlite.schema import migrate
-from storage.sqlite.search import find_sessions
+from storage.sqlite.search import find_interactions, find_sessions
 from storage.sqlite.walindex import LogFound, LogIndex, cut_off, found_log
 from storage.sqlite.writer import GroupWriter
 
@@ -348,6 +348,13 @@ class SqliteStore:
     async def find_sessions(self, service_sids: Sequence[str], sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of these services, newest first; one search at a time."""
         search = partial(find_sessions, self._lock.database, service_sids, sought, most=most)
+        return await self._on_search_thread(search)
+
+    async def find_interactions(
+        self, account_sid: str | None, sought: InteractionSought, *, most: int
+    ) -> FoundInteractions:
+        """Search the interactions of an account (None = of all), newest first; one search at a time."""
+        search = partial(find_interactions, self._lock.database, account_sid, sought, most=most)
         return await self._on_search_thread(search)
 
     async def _on_page_thread(self, read: Callable[[*Args], Result], *args: *Args) -> Result:

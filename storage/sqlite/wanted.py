@@ -4,9 +4,12 @@ from typing import Final
 
 import msgspec
 
-from engine.core.model.sids import SidKind
+from engine.core.model.sids import SidKind, first_sid_at, pack
 from engine.core.ports.operations import AlertFilter, OutboxFilter
-from storage.sqlite.codec import LEVEL, Cell, lookup_key
+from storage.sqlite.codec import LEVEL, Cell, lookup_key, tagged
+
+_MINT_SLACK_SECONDS: Final = 60.0
+"""How much earlier than an event its SID may have been made: the list, ordered by SIDs, then ends there."""
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -38,10 +41,22 @@ def alerts_scope(account_sid: str | None, wanted: AlertFilter) -> Scope:
     conditions: list[tuple[str, Cell]] = []
     if account_sid is not None:
         conditions.append(("account_sid = ?", lookup_key(SidKind.ACCOUNT, account_sid)))
+    for column, kind, sid in (
+        ("service_sid", SidKind.SERVICE, wanted.service_sid),
+        ("session_sid", SidKind.SESSION, wanted.session_sid),
+    ):
+        if sid is not None:
+            conditions.append((f"{column} = ?", lookup_key(kind, sid)))
+    if wanted.resource_sid is not None:
+        conditions.append(("resource_sid = ?", tagged(wanted.resource_sid)))
+    if wanted.code is not None:
+        conditions.append(("code = ?", wanted.code))
     if wanted.level is not None:
         conditions.append(("level = ?", LEVEL[wanted.level]))
     if wanted.since is not None:
         conditions.append(("at >= ?", wanted.since))
+        first = first_sid_at(SidKind.DEBUGGER_EVENT, at=wanted.since - _MINT_SLACK_SECONDS)
+        conditions.append(("sid >= ?", pack(first)))
     if wanted.before is not None:
         conditions.append(("at < ?", wanted.before))
     return _scope("TRUE", conditions)

@@ -3,9 +3,9 @@
 import pytest
 
 from actors.host.host import Host
-from engine.core.model.errors import PeerUnavailable
+from engine.core.model.errors import ApiError, PeerUnavailable
 from engine.core.ports.operations import AlertFilter, OutboxFilter, PageCursor
-from engine.core.sessions.search import SessionSought, read_search
+from engine.core.sessions.search import InteractionSought, SessionSought, read_search
 from tests.actors.world import ALICE, BOB, World
 
 pytestmark = pytest.mark.anyio
@@ -126,11 +126,12 @@ async def test_a_silent_host_is_named_and_the_others_are_told(world: World, host
     found = await asked.console.find_sessions(None, sought(ALICE), most=9)
     events = await asked.control.alerts_page(None, AlertFilter(), PART)
     entry = await asked.control.outbox_page(OutboxFilter(), PART)
+    passed = await asked.control.find_interactions(None, InteractionSought(resource_sid="CA1"), most=9)
     world.mend()
 
     name = f"host-{silent}"
     assert [status.name for status in statuses if not status.is_answering] == [name]
-    assert (pools.silent, found.silent, events.silent, entry.silent) == ((name,),) * 4
+    assert (pools.silent, found.silent, events.silent, entry.silent, passed.silent) == ((name,),) * 5
 
 
 @pytest.mark.parametrize("host_count", [3], indirect=True, ids=["three hosts"])
@@ -147,6 +148,22 @@ async def test_a_session_is_found_past_a_silent_host(world: World) -> None:
     world.mend()
 
     assert found.sid == session.sid
+
+
+async def test_an_interaction_is_found_by_the_carriers_sid_whichever_host_is_asked(world: World) -> None:
+    """It lies on the host that owns the number reached."""
+    session = await world.session(ALICE, BOB)
+    decision = await world.call(ALICE, world.proxy(session, ALICE))
+    record = await world.control.find_interaction(decision.interaction_sid)
+    sought_sid = InteractionSought(resource_sid=record.inbound.resource_sid)
+
+    for host in world.hosts.values():
+        assert await host.control.find_interaction(record.sid) == record
+        assert (await host.control.find_interactions(None, sought_sid, most=9)).interactions == (record,)
+        assert (await host.control.find_interactions(world.account.sid, sought_sid, most=9)).interactions == (record,)
+        assert (await host.control.find_interactions("AC" + "0" * 32, sought_sid, most=9)).interactions == ()
+        with pytest.raises(ApiError):
+            await host.control.find_interaction("KI" + "0" * 32)
 
 
 async def test_a_host_that_has_not_started_says_so(world: World) -> None:

@@ -14,7 +14,9 @@ _OWNER = """
     interactions_page participant participants_page pool_entry pool_page remove_from_pool remove_participant reserve
     send_message session sessions_page update_participant update_service update_session
 """
-_WRITTEN = "alert alerts_page batch_sessions drop explain find_session outbox_page replay"
+_WRITTEN = """
+    alert alerts_page batch_sessions drop explain find_interaction find_interactions find_session outbox_page replay
+"""
 
 
 def named(rules: dict[str, Rule], rule: Rule) -> list[str]:

@@ -14,6 +14,7 @@ from engine.core.model.errors import CATALOGUE, ApiError, Code, not_found
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import (
     Account,
+    AccountHoldings,
     ApiKey,
     DebuggerEvent,
     Interaction,
@@ -39,7 +40,6 @@ from engine.core.model.requests import (
 )
 from engine.core.model.sids import SidKind, ordered_sid
 from engine.core.ports.operations import (
-    AccountHoldings,
     AlertFilter,
     Explanation,
     OutboxFilter,
@@ -49,6 +49,7 @@ from engine.core.ports.operations import (
 )
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from engine.core.sessions.batch import BatchItem, ItemDone, ItemRefused, ItemResult, UpdateItem
+from engine.core.sessions.search import FoundInteractions, InteractionSought
 
 NOW = 1_438_286_400.0
 """2015-07-30T20:00:00Z, the moment of the contract's samples."""
@@ -400,6 +401,23 @@ class FakeControl:
         people = tuple(person for person in self.people.values() if person.session_sid == session_sid)
         return self.sessions[session_sid], people
 
+    async def find_interaction(self, interaction_sid: str) -> Interaction:
+        if interaction_sid not in self.passed:
+            raise not_found(interaction_sid)
+        return self.passed[interaction_sid]
+
+    async def find_interactions(
+        self, account_sid: str | None, sought: InteractionSought, *, most: int
+    ) -> FoundInteractions:
+        found = [one for one in self.passed.values() if account_sid in {None, one.account_sid}]
+        if sought.resource_sid is not None:
+            found = [
+                one for one in found if sought.resource_sid in {one.inbound.resource_sid, one.outbound.resource_sid}
+            ]
+        if sought.proxy is not None:
+            found = [one for one in found if one.proxy == sought.proxy]
+        return FoundInteractions(tuple(found[:most]), has_more=len(found) > most)
+
     async def add_participant(
         self, account_sid: str, service_sid: str, session_sid: str, request: ParticipantRequest
     ) -> Participant:
@@ -506,6 +524,9 @@ class FakeControl:
         since, before = wanted.since or 0.0, wanted.before or float("inf")
         found = [event for event in self.events.values() if account_sid in {None, event.account_sid}]
         found = [event for event in found if since <= event.at < before]
+        found = [event for event in found if wanted.code in {None, event.code}]
+        for name in ("service_sid", "session_sid", "resource_sid"):
+            found = [event for event in found if getattr(wanted, name) in {None, getattr(event, name)}]
         if wanted.level is not None:
             found = [event for event in found if CATALOGUE[Code(event.code)].level is wanted.level]
         return paged(found, cursor)

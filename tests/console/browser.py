@@ -11,6 +11,8 @@ import pytest
 
 from tests.console.furnished import Furnished, furnished
 from tests.console.webdriver import ENTER, TAB, Browser, browsing
+from tests.e2e.application import eventually
+from tests.e2e.carrier import resource_sid
 
 PICTURES = Path(__file__).parents[2] / "build" / "console"
 
@@ -53,6 +55,8 @@ def log_in(browser: Browser, furniture: Furnished) -> None:
 def pages(furniture: Furnished) -> dict[str, str]:
     """Return the address of each kind of page, by a name."""
     event = furniture.tenant.everything("/Alerts", "alerts")[0]["sid"]
+    session = f"/Services/{furniture.service.sid}/Sessions/{furniture.pairing.sid}"
+    passed = furniture.tenant.everything(f"{session}/Interactions", "interactions")[0]["sid"]
     below = {
         "overview": "",
         "search": "/search",
@@ -62,6 +66,7 @@ def pages(furniture: Furnished) -> dict[str, str]:
         "outbox": "/outbox",
         "service": f"/services/{furniture.service.sid}",
         "session": f"/sessions/{furniture.pairing.sid}",
+        "interaction": f"/interactions/{passed}",
     }
     return {name: f"{furniture.server.address}/console{path}" for name, path in below.items()}
 
@@ -96,6 +101,40 @@ def test_somebody_on_call_finds_out_why(browser: Browser, furniture: Furnished) 
     for number in (person.identifier, furniture.pairing.second.identifier, furniture.stranger):
         assert not [text for text in (found, where, session, explanation) if number[1:] in text]
     assert browser.url.endswith("/console/login")
+
+
+def test_a_call_is_found_by_the_carriers_sid(browser: Browser, furniture: Furnished) -> None:
+    """And one that was refused, by the event about it."""
+    enter(browser, furniture)
+    tenant, person = furniture.tenant, furniture.pairing.first
+    routed, refused = resource_sid("CA"), resource_sid("CA")
+    tenant.carrier.call(person.identifier, person.proxy, sid=routed)
+    tenant.carrier.call(furniture.stranger, person.proxy, sid=refused)
+
+    browser.click("nav a[href$=search]")
+    browser.write("#text", routed + ENTER)
+    browser.run_until("document.querySelector('#calls')")
+    browser.click("td a[href*=interactions]")
+    browser.run_until("document.querySelector('#legs')")
+    page = browser.text("main")
+    browser.click("main form button")
+    browser.run_until("document.querySelector('#answer ~ dl')")
+    explained = browser.text("main")
+    browser.shoot(PICTURES / "interaction-explained.png")
+    assert eventually(lambda: any(one["resource_sid"] == refused for one in tenant.everything("/Alerts", "alerts")))
+    browser.click("nav a[href$=search]")
+    browser.write("#text", refused + ENTER)
+    browser.run_until("document.querySelector('#about ~ table')")
+    found = browser.text("main")
+    browser.shoot(PICTURES / "refused-found.png")
+
+    assert routed in page
+    assert "active" in explained
+    assert "0 calls and messages" in found
+    assert "80902" in found
+    for text in (page, explained, found):
+        assert person.identifier[1:] not in text
+        assert furniture.stranger[1:] not in text
 
 
 def test_the_overview_keeps_itself_fresh(browser: Browser, furniture: Furnished) -> None:

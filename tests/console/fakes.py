@@ -38,7 +38,8 @@ from tests.api.fake_control import NOW, FakeControl
 
 BASE: Final = "http://masks.test"
 
-_FORM: Final = re.compile(r'name="(form|csrf)" value="([^"]*)"')
+FORM: Final = re.compile(r'name="(form|csrf)" value="([^"]*)"')
+"""The secrets of a form."""
 
 
 class FakeClock:
@@ -172,7 +173,7 @@ class Screen:
 
     async def submit(self, path: str, **fields: str) -> httpx.Response:
         """Load the page with a form, fill it in and send it."""
-        form = dict(_FORM.findall((await self.get(path)).text))
+        form = dict(FORM.findall((await self.get(path)).text))
         return await self.http.post(f"/console{path}", data={**form, **fields})
 
     async def log_in(self, username: str, password: str) -> httpx.Response:
@@ -205,7 +206,7 @@ class Console(msgspec.Struct):
         """Open a browser that has followed the operator's link."""
         screen = self.screen()
         code = await self.plane.offer_link()
-        form = dict(_FORM.findall((await screen.get(f"/open?code={code}")).text))
+        form = dict(FORM.findall((await screen.get(f"/open?code={code}")).text))
         assert (await screen.http.post("/console/open", data={**form, "code": code})).status_code == 303
         return screen
 
@@ -247,12 +248,22 @@ class Holdings(msgspec.Struct):
     def sids(self) -> tuple[str, ...]:
         """All their SIDs."""
         records = (self.service, self.session, self.interaction, self.event, self.entry)
-        return (*(one.sid for one in records), self.number_sid)
+        return (*(one.sid for one in records), self.number_sid, self.resource_sid)
+
+    @property
+    def resource_sid(self) -> str:
+        """What the carrier calls the interaction."""
+        return self.interaction.inbound.resource_sid or ""
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The pages about one of them."""
-        return (f"/services/{self.service.sid}", f"/sessions/{self.session.sid}", f"/events/{self.event.sid}")
+        return (
+            f"/services/{self.service.sid}",
+            f"/sessions/{self.session.sid}",
+            f"/events/{self.event.sid}",
+            f"/interactions/{self.interaction.sid}",
+        )
 
 
 async def furnish(
@@ -273,13 +284,18 @@ async def furnish(
     request = SessionRequest(unique_name=name, participants=people)
     session = await control.create_session(account.sid, service.sid, request)
     endpoints = [one.sid for one in control.people.values() if one.session_sid == session.sid]
-    inbound, outbound = (Leg(participant_sid=endpoint, status=LegStatus.RECEIVED) for endpoint in endpoints)
+    message_sid = f"SM{account.sid[2:]}"
+    inbound, outbound = (
+        Leg(participant_sid=endpoint, resource_sid=resource, status=LegStatus.RECEIVED)
+        for endpoint, resource in zip(endpoints, (message_sid, None), strict=True)
+    )
     interaction = control.record(session, Kind.MESSAGE, inbound, outbound, body=f"{text} {identifiers[0]}")
     event = DebuggerEvent(
         code=Code.NO_ACTIVE_SESSION,
         account_sid=account.sid,
         service_sid=service.sid,
         session_sid=session.sid,
+        resource_sid=message_sid,
         message=text,
         at=NOW,
         sid=control.new_sid(SidKind.DEBUGGER_EVENT),

@@ -316,11 +316,12 @@ async def test_lists_are_turned_page_by_page(console: Console, account: Account)
 
 
 async def test_a_sid_that_is_searched_leads_to_its_page(console: Console, account: Account) -> None:
-    """Of a session, a service or an event."""
+    """Of a session, a service, an event or an interaction."""
     held = await furnish(console, account)
     screen = await console.screen_of(account)
 
-    for sid, path in zip((held.service.sid, held.session.sid, held.event.sid), held.paths, strict=True):
+    sids = (held.service.sid, held.session.sid, held.event.sid, held.interaction.sid)
+    for sid, path in zip(sids, held.paths, strict=True):
         sent = await screen.submit("/search", text=f" {sid} ")
         assert sent.next_request is not None
         assert sent.next_request.url.path == f"/console{path}"

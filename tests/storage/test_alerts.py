@@ -1,5 +1,6 @@
 """Debugger events: kept per account, listed newest first, narrowed by level and time, and gone in time."""
 
+import msgspec
 import pytest
 
 from engine.core.model.changes import AlertRaised, AlertsErased
@@ -58,6 +59,30 @@ async def test_events_are_narrowed(store: SqliteStore) -> None:
     assert await listed(AlertFilter(before=START + 1)) == (error,)
     assert await listed(AlertFilter(since=START + 1, before=START + 2)) == (warning,)
     assert await listed(AlertFilter(level=Level.ERROR, since=START + 1)) == (late,)
+
+
+async def test_events_are_found_by_what_they_are_about(store: SqliteStore) -> None:
+    """By code, service, session, and what a carrier calls the call, whatever form that has."""
+    call, odd = f"CA{'a' * 32}", "sip-call-id@carrier"
+    session_sid, other_service = new_sid(SidKind.SESSION), new_sid(SidKind.SERVICE)
+    plain = alert(code=Code.STOP_WORD)
+    of_call = msgspec.structs.replace(alert(), resource_sid=call, session_sid=session_sid)
+    of_odd = msgspec.structs.replace(alert(), resource_sid=odd, service_sid=other_service)
+    await store.write([AlertRaised(one) for one in (plain, of_call, of_odd)])
+
+    async def listed(wanted: AlertFilter, account_sid: str | None = ACCOUNT_SID) -> list[DebuggerEvent]:
+        return list((await store.alerts_page(account_sid, wanted, WHOLE)).records)
+
+    assert (
+        await listed(AlertFilter(resource_sid=call)) == await listed(AlertFilter(resource_sid=call), None) == [of_call]
+    )
+    assert (
+        await listed(AlertFilter(resource_sid=odd)) == await listed(AlertFilter(service_sid=other_service)) == [of_odd]
+    )
+    assert await listed(AlertFilter(session_sid=session_sid)) == [of_call]
+    assert await listed(AlertFilter(code=Code.STOP_WORD)) == [plain]
+    assert await listed(AlertFilter(resource_sid=call), new_sid(SidKind.ACCOUNT)) == []
+    assert await listed(AlertFilter(service_sid="no SID")) == []
 
 
 async def test_retention_takes_what_is_older(store: SqliteStore) -> None:

@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from engine.core.model.changes import ParticipantRemoved, SessionCreated
-from engine.core.model.records import Session
-from engine.core.model.sids import SidKind
-from engine.core.sessions.search import SessionSought, read_search
+from engine.core.model.changes import InteractionRecorded, ParticipantRemoved, SessionCreated
+from engine.core.model.records import Interaction, Session
+from engine.core.model.sids import SidKind, ordered_sid
+from engine.core.sessions.search import FoundInteractions, InteractionSought, SessionSought, joined, read_search
 from storage.sqlite import SqliteStore
-from storage.sqlite.search import find_sessions
-from tests.storage.material import SERVICE_SID, START, new_sid, participant, session
+from storage.sqlite.search import find_interactions, find_sessions
+from tests.storage.material import ACCOUNT_SID, SERVICE_SID, START, interaction, new_sid, participant, session
 
 pytestmark = pytest.mark.anyio
 
@@ -87,3 +88,70 @@ async def test_a_search_without_time_says_that_it_was_cut(store: SqliteStore, tm
     )
 
     assert found.is_cut
+
+
+HOUR, DAY = 3_600, 86_400
+
+
+async def passed(store: SqliteStore, *, age: float = 0.0, proxy: str = "+15105550001") -> Interaction:
+    """Record a call that came so many seconds before the others."""
+    one = session()
+    people = (participant(one), participant(one, identifier=BOB))
+    call = interaction(one, sender=people[0], receiver=people[1])
+    milliseconds = int.from_bytes(bytes.fromhex(call.sid[2:14])) - int(age * 1000)
+    sid = ordered_sid(SidKind.INTERACTION, milliseconds=milliseconds, counter=0, random_bits=int(call.sid[-8:], 16))
+    call = msgspec.structs.replace(
+        call, sid=sid, proxy=proxy, outbound=msgspec.structs.replace(call.outbound, resource_sid=new_sid(SidKind.CALL))
+    )
+    await store.write([SessionCreated(one, people), InteractionRecorded(call)])
+    return call
+
+
+async def test_an_interaction_is_found_by_what_the_carrier_calls_either_leg(store: SqliteStore) -> None:
+    """However long ago it was; another account's is not found."""
+    calls = [await passed(store, age=age) for age in (400 * DAY, 3 * DAY, 3 * HOUR, 0)]
+
+    for call in calls:
+        for sid in (call.inbound.resource_sid, call.outbound.resource_sid):
+            sought = InteractionSought(resource_sid=sid)
+            assert await store.find_interactions(None, sought, most=9) == FoundInteractions((call,))
+            assert await store.find_interactions(ACCOUNT_SID, sought, most=9) == FoundInteractions((call,))
+            other = await store.find_interactions(new_sid(SidKind.ACCOUNT), sought, most=9)
+            assert other == FoundInteractions(())
+
+
+async def test_interactions_over_a_proxy_number_come_newest_first(store: SqliteStore) -> None:
+    """No more than are wanted; that there are more is said."""
+    calls = [await passed(store, age=age, proxy="+15105550009") for age in (3 * DAY, 2 * HOUR, 1 * HOUR, 0)]
+    await passed(store)
+    sought = InteractionSought(proxy="+15105550009")
+
+    assert await store.find_interactions(None, sought, most=4) == FoundInteractions(tuple(calls[::-1]))
+    assert await store.find_interactions(None, sought, most=3) == FoundInteractions(tuple(calls[:0:-1]), has_more=True)
+
+
+async def test_a_search_for_interactions_without_time_says_how_far_back_it_came(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    """What was not looked at is not said to be absent."""
+    for _ in range(40):
+        one = session()
+        await store.write([SessionCreated(one, ()), *(InteractionRecorded(interaction(one)) for _ in range(200))])
+
+    found = find_interactions(
+        tmp_path / "data" / "maskline.db", None, InteractionSought(resource_sid="CA1"), most=9, seconds=-1.0
+    )
+
+    assert found.looked_back_to is not None
+    assert found.looked_back_to > START
+
+
+def test_what_several_hosts_found_is_put_together() -> None:
+    """The newest of all; looked back as far as the one that came least far."""
+    one, two = (interaction(session()) for _ in range(2))
+
+    answers = (FoundInteractions((one,), looked_back_to=5.0), FoundInteractions((two,), looked_back_to=9.0))
+
+    assert joined(answers, most=1, silent=("host-1",)) == FoundInteractions(
+        (two,), has_more=True, looked_back_to=9.0, silent=("host-1",)
+    )

@@ -150,6 +150,19 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         return (self.previous_token, self.auth_token)
 
 
+class AccountHoldings(msgspec.Struct, frozen=True):
+    """What an account has, by SID."""
+
+    services: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    """Phone numbers and short codes."""
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether there is neither."""
+        return not self.services and not self.numbers
+
+
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     """A second credential of an account, revocable alone."""
 

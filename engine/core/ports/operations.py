@@ -13,6 +13,7 @@ from engine.core.model.errors import Code, Level, StoreUnavailable
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import (
     Account,
+    AccountHoldings,
     Address,
     ApiKey,
     DebuggerEvent,
@@ -42,7 +43,7 @@ from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome, SessionWanted
 from engine.core.sessions.batch import BatchItem, ItemResult, KeyUse
 from engine.core.sessions.bindings import ActiveSession
-from engine.core.sessions.search import FoundSessions, SessionSought
+from engine.core.sessions.search import FoundInteractions, FoundSessions, InteractionSought, SessionSought
 
 Record = TypeVar("Record")
 
@@ -110,19 +111,6 @@ class Registry(msgspec.Struct, frozen=True):
     numbers: tuple[ProxyNumber, ...]
 
 
-class AccountHoldings(msgspec.Struct, frozen=True):
-    """What an account has, by SID."""
-
-    services: tuple[str, ...] = ()
-    numbers: tuple[str, ...] = ()
-    """Phone numbers and short codes."""
-
-    @property
-    def is_nothing(self) -> bool:
-        """Whether there is neither."""
-        return not self.services and not self.numbers
-
-
 class OutboxFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which entries the operator means; None = any."""
 
@@ -131,7 +119,6 @@ class OutboxFilter(msgspec.Struct, frozen=True, kw_only=True):
     session_sid: str | None = None
     is_dead: bool | None = None
     created_before: float | None = None
-    """UTC epoch seconds."""
     error: str | None = None
     """Text that the last error contains."""
 
@@ -140,10 +127,13 @@ class AlertFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which debugger events are listed; None = any."""
 
     level: Level | None = None
+    code: int | None = None
+    service_sid: str | None = None
+    session_sid: str | None = None
+    resource_sid: str | None = None
     since: float | None = None
-    """At or after, UTC epoch seconds."""
+    """At or after, UTC epoch seconds; `before` likewise."""
     before: float | None = None
-    """Before, UTC epoch seconds."""
 
 
 class OutboxDepth(msgspec.Struct, frozen=True):
@@ -271,6 +261,11 @@ class Store(Protocol):
 
     async def find_sessions(self, service_sids: Sequence[str], sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of these services, newest first."""
+
+    async def find_interactions(
+        self, account_sid: str | None, sought: InteractionSought, *, most: int
+    ) -> FoundInteractions:
+        """Search the interactions of an account (None = of all), newest first, for a bounded time."""
 
 
 class InterceptVerdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -593,6 +588,14 @@ class ControlPlane(Protocol):
 
     async def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
         """Read, as the operator, a session of any account and its participants, the removed ones too, oldest first."""
+
+    async def find_interaction(self, interaction_sid: str) -> Interaction:
+        """Read, as the operator, an interaction of any account."""
+
+    async def find_interactions(
+        self, account_sid: str | None, sought: InteractionSought, *, most: int
+    ) -> FoundInteractions:
+        """Search, as the operator, the interactions of an account (None = of all), newest first."""
 
     async def update_participant(
         self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str, *, update: ParticipantUpdate

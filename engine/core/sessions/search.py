@@ -4,10 +4,11 @@ A session's SID is a look-up and not a search. Numbers that were found leave the
 """
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
-from engine.core.model.records import Address, Participant, Session
+from engine.core.model.records import Address, Interaction, Participant, Session
 from engine.core.numbers.e164 import bare, is_channel
 
 MAX_TEXT = 200
@@ -33,6 +34,11 @@ class SessionSought(msgspec.Struct, frozen=True, kw_only=True):
     ending: str | None = None
     """The last four digits of a participant's identifier."""
 
+    @property
+    def is_name(self) -> bool:
+        """Whether the text can be no number."""
+        return self.whole is None and self.beginning is None and self.ending is None
+
 
 class FoundSession(msgspec.Struct, frozen=True):
     """A session that was sought, and who is or was in it."""
@@ -49,6 +55,35 @@ class FoundSessions(msgspec.Struct, frozen=True):
     """There are more, or the search was given up before its end."""
     silent: tuple[str, ...] = ()
     """Hosts that did not answer, whose sessions are missing."""
+
+
+class InteractionSought(msgspec.Struct, frozen=True, kw_only=True):
+    """Which interactions are meant: those with this SID, or over this number."""
+
+    resource_sid: str | None = None
+    """What a carrier calls either leg: CallSid, MessageSid, or whatever else it sent as such."""
+    proxy: Address | None = None
+    """The proxy number reached."""
+
+
+class FoundInteractions(msgspec.Struct, frozen=True):
+    """What a search for interactions found, newest first."""
+
+    interactions: tuple[Interaction, ...]
+    has_more: bool = False
+    """There are older ones."""
+    looked_back_to: float | None = None
+    """UTC epoch seconds before which nothing was looked at, for want of time; None = all was looked at."""
+    silent: tuple[str, ...] = ()
+    """Hosts that did not answer, whose interactions are missing."""
+
+
+def joined(answers: Sequence[FoundInteractions], *, most: int, silent: tuple[str, ...]) -> FoundInteractions:
+    """Put together what several hosts have found; at most n, the newest."""
+    found = sorted((found for one in answers for found in one.interactions), key=lambda one: one.sid, reverse=True)
+    has_more = len(found) > most or any(one.has_more for one in answers)
+    looked = [one.looked_back_to for one in answers if one.looked_back_to is not None]
+    return FoundInteractions(tuple(found[:most]), has_more, max(looked, default=None), silent)
 
 
 def read_search(text: str) -> SessionSought | None:

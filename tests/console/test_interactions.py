@@ -1,0 +1,142 @@
+"""A call or message is found by what is known of it, and has a page that tells what became of it."""
+
+import msgspec
+import pytest
+
+from engine.core.model.errors import PeerUnavailable
+from engine.core.model.records import Account
+from engine.core.sessions.search import FoundInteractions, InteractionSought
+from tests.api.fake_control import NOW
+from tests.console.fakes import Console, add_account, explained, furnish
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_message_is_found_by_the_carriers_sid_with_the_events_about_it(
+    console: Console, account: Account
+) -> None:
+    """By the account and the operator; of another account nothing is found."""
+    held = await furnish(console, account)
+    other = add_account(console, "b")
+    screens = [await console.screen_of(account), await console.operators_screen(), await console.screen_of(other)]
+
+    mine, operators, theirs = [(await one.submit("/search", text=held.resource_sid)).text for one in screens]
+
+    for text in (mine, operators):
+        assert f"interactions/{held.interaction.sid}" in text
+        assert f"events/{held.event.sid}" in text
+    assert held.interaction.sid not in theirs
+    assert held.event.sid not in theirs
+
+
+async def test_a_sid_that_does_not_look_like_one_is_looked_for_where_no_session_has_that_name(
+    console: Console, account: Account
+) -> None:
+    """A Call-ID of SIP."""
+    held = await furnish(console, account)
+    leg = msgspec.structs.replace(held.interaction.inbound, resource_sid="b7@carrier.example")
+    console.control.passed[held.interaction.sid] = msgspec.structs.replace(held.interaction, inbound=leg)
+    screen = await console.screen_of(account)
+
+    assert held.interaction.sid in (await screen.submit("/search", text="b7@carrier.example")).text
+    assert held.interaction.sid not in (await screen.submit("/search", text="ride-1")).text
+
+
+async def test_a_proxy_number_leads_to_its_pool_and_what_passed_over_it(console: Console, account: Account) -> None:
+    """One of another account is a number like any other."""
+    held = await furnish(console, account)
+    number = console.control.numbers[held.number_sid]
+    console.control.passed[held.interaction.sid] = msgspec.structs.replace(held.interaction, proxy=number.address)
+    other = await console.screen_of(add_account(console, "b"))
+
+    found = (await (await console.screen_of(account)).submit("/search", text=number.address)).text
+    elsewhere = (await other.submit("/search", text=number.address)).text
+
+    assert f"interactions/{held.interaction.sid}" in found
+    assert f"services/{held.service.sid}" in found
+    assert held.service.sid not in elsewhere
+    assert "is a proxy number" not in elsewhere
+
+
+async def test_a_search_that_did_not_look_at_all_says_so(console: Console, account: Account) -> None:
+    """How far back it came, and which host did not answer."""
+
+    async def find_interactions(_: str | None, __: InteractionSought, *, most: int) -> FoundInteractions:
+        return FoundInteractions((), looked_back_to=NOW - 60 * most, silent=("host-1",))
+
+    console.control.find_interactions = find_interactions  # type: ignore[assignment, method-assign]
+
+    text = (await (await console.screen_of(account)).submit("/search", text="CA" + "1" * 32)).text
+
+    assert "there was time to look back to 2015-07-30 19:10:00 only" in text
+    assert "host-1 does not answer" in text
+
+
+async def test_the_page_tells_of_both_legs_deliveries_and_events(console: Console, account: Account) -> None:
+    """With people's numbers masked, and links to session and service."""
+    held = await furnish(console, account)
+    text = (await (await console.screen_of(account)).get(held.paths[3])).text
+
+    assert text.count(">received<") == 2
+    assert "+1415555XXXX" in text
+    assert held.resource_sid in text
+    assert "participant 1" in text
+    assert "participant 2" in text
+    assert "https://shop.example" in text
+    for path in held.paths[:3]:
+        assert path in text
+    assert "4155550110" not in text
+    assert "I am" not in text
+
+
+async def test_where_it_would_go_now_is_explained_without_a_number_in_the_page(
+    console: Console, account: Account
+) -> None:
+    """The number is that of the record."""
+    held = await furnish(console, account)
+    console.control.explanation = explained(held)
+    screen = await console.screen_of(account)
+
+    before, after = (await screen.get(held.paths[3])).text, (await screen.submit(held.paths[3])).text
+
+    assert "Both are in an active session." not in before
+    assert "Both are in an active session." in after
+    assert "4155550110" not in before + after
+
+
+async def test_an_explanation_of_a_number_that_changed_hands_is_not_shown(console: Console, account: Account) -> None:
+    """It is another account's now."""
+    held = await furnish(console, account)
+    console.control.explanation = explained(await furnish(console, add_account(console, "b")))
+
+    text = (await (await console.screen_of(account)).submit(held.paths[3])).text
+
+    assert "account&#39;s now" in text
+    assert "Both are in an active session." not in text
+
+
+async def test_what_is_left_is_shown_when_the_session_is_erased_or_its_host_silent(
+    console: Console, account: Account
+) -> None:
+    """With why the rest is not there."""
+    held = await furnish(console, account)
+    screen = await console.screen_of(account)
+    del console.control.sessions[held.session.sid]
+    erased = await screen.get(held.paths[3])
+
+    async def fail(_: str) -> None:
+        raise PeerUnavailable("host-1 is down")
+
+    console.control.find_session = fail  # type: ignore[assignment, method-assign]
+    silent = await screen.get(held.paths[3])
+
+    assert "Its session was erased." in erased.text
+    assert "Not to be had now" in silent.text
+    assert (erased.status_code, silent.status_code) == (200, 200)
+
+
+async def test_an_interaction_that_is_nowhere_has_no_page(console: Console, account: Account) -> None:
+    """Nor has what is none."""
+    screen = await console.screen_of(account)
+
+    assert [(await screen.get(f"/interactions/{sid}")).status_code for sid in ("KI" + "0" * 32, "x")] == [404, 404]
