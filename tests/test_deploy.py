@@ -17,6 +17,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.app import running_engine
+from engine.channels.sip.settings import SipPeerSettings
 from engine.channels.sockets import ListenAddress
 from engine.cli import main
 from engine.core.model.requests import AccountUpdate, ServiceRequest
@@ -32,7 +33,9 @@ Series = Mapping[str, list[dict[str, str]]]
 
 async def served_series(data_dir: Path) -> Series:
     """Return the series of a fresh engine with one service."""
-    settings = Settings(data_dir=data_dir, listen=ListenAddress("127.0.0.1", 0), metrics_services=1)
+    anywhere = ListenAddress("127.0.0.1", 0)
+    peer = SipPeerSettings(name="west", networks=("127.0.0.1",))
+    settings = Settings(data_dir=data_dir, listen=anywhere, metrics_services=1, sip_listen=anywhere, sip_peers=(peer,))
     async with running_engine(settings) as engine, httpx.AsyncClient(base_url=engine.address) as client:
         control = engine.host.control
         account = await control.create_account(AccountUpdate(friendly_name="Rides"))
