@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engine.console import interactions, lists, login, overview, search
+from engine.console import exports, interactions, lists, login, overview, search
 from engine.console.context import ConsoleContext
 from engine.console.endpoint import LIVE, ConsoleEndpoint, Private, Public, admitted, refusal
 from engine.console.http import PREFIX, guarded, redirect
@@ -44,6 +44,10 @@ PRIVATE: Mapping[str, Mapping[str, Private]] = {
     "/events": {"GET": lists.show_events},
     "/events/{sid}": {"GET": lists.show_event},
     "/outbox": {"GET": lists.show_outbox},
+    "/exports/events.csv": {"GET": exports.export_events},
+    "/exports/events.ndjson": {"GET": exports.export_events},
+    "/exports/outbox.csv": {"GET": exports.export_outbox},
+    "/exports/outbox.ndjson": {"GET": exports.export_outbox},
     "/logout": {"POST": login.logout},
 }
 """What only those may ask for who are logged in."""

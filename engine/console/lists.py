@@ -7,18 +7,18 @@ from starlette.responses import Response
 
 from engine.console.available import available
 from engine.console.context import ConsoleContext
+from engine.console.filters import AGES, events_query, events_wanted, outbox_query, outbox_wanted, written
 from engine.console.pages import LEVELS, kind_of
 from engine.console.settings import PAGE_ROWS
 from engine.core.model.errors import ApiError, Level, not_found
 from engine.core.model.logins import LoginSession
 from engine.core.model.records import Service
 from engine.core.model.sids import SidKind, is_sid
-from engine.core.ports.operations import AlertFilter, OutboxFilter, PageCursor
+from engine.core.ports.operations import OutboxFilter, PageCursor
 from engine.core.sessions.expiry import expires_at
 
 _FEW = 10
 _LATER_THAN_ALL = f"{SidKind.INTERACTION}{'f' * 32}"
-_STATES = {"dead": True, "pending": False}
 
 
 async def show_service(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
@@ -66,8 +66,7 @@ async def show_session(context: ConsoleContext, request: Request, login: LoginSe
 
 async def show_events(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
     """List debugger events, newest first."""
-    level = request.query_params.get("level", "")
-    wanted = AlertFilter(level=Level(level.upper()) if level.upper() in set(Level) else None)
+    wanted = events_wanted(request, now=context.clock())
     found = await available(
         context.control.alerts_page(login.account_sid, wanted, cursor(request, SidKind.DEBUGGER_EVENT))
     )
@@ -76,7 +75,9 @@ async def show_events(context: ConsoleContext, request: Request, login: LoginSes
         "events.html",
         login,
         events=found,
-        level="" if wanted.level is None else wanted.level.lower(),
+        query=events_query(request),
+        written=written(events_query(request)),
+        ages=tuple(AGES),
     )
 
 
@@ -94,13 +95,14 @@ async def show_event(context: ConsoleContext, request: Request, login: LoginSess
 
 async def show_outbox(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
     """List pending and dead entries, oldest first."""
-    state = request.query_params.get("state", "")
-    wanted = OutboxFilter(account_sid=login.account_sid, is_dead=_STATES.get(state))
+    wanted = outbox_wanted(request, login.account_sid)
+    query = outbox_query(request)
     return context.page(
         request,
         "outbox.html",
         login,
-        state=state if state in _STATES else "",
+        state=query.get("state", ""),
+        written=written(query),
         entries=await available(context.control.outbox_page(wanted, cursor(request, SidKind.OUTBOX_ENTRY))),
         kind_of=kind_of,
     )

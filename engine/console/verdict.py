@@ -167,7 +167,7 @@ def _errors(signs: Signs) -> Iterator[Finding]:
         more = " or more" if signs.has_more_errors else ""
         text = f"{_TITLES.get(code, 'Error')} ({code}): {count}{more} in the last {int(ERRORS_SECONDS) // 60} min."
         urgency = Urgency.SOON if code in _OF_STRANGERS else Urgency.TODAY
-        yield Finding(f"error {code}", urgency, text, "events?level=error", first[code])
+        yield Finding(f"error {code}", urgency, text, f"events?code={code}&age=10min", first[code])
 
 
 def _unread(signs: Signs) -> Iterator[Finding]:

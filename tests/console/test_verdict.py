@@ -137,13 +137,13 @@ TABLE: Mapping[str, tuple[Signs, tuple[tuple[Urgency, str | None, str, float | N
             now=NOW, hosts=[WELL], errors=[error(NOW - 1), error(NOW - 9, Code.DOWNSTREAM_REJECTED), error(NOW - 99)]
         ),
         (
-            (TODAY, "HTTP retrieval failure (11200): 2 in the last 10 min.", "events?level=error", NOW - 99),
-            (TODAY, None, "events?level=error", NOW - 9),
+            (TODAY, "HTTP retrieval failure (11200): 2 in the last 10 min.", "events?code=11200&age=10min", NOW - 99),
+            (TODAY, None, "events?code=80613&age=10min", NOW - 9),
         ),
     ),
     "strangers call": (
         Signs(now=NOW, hosts=[WELL], errors=[error(NOW - 1, Code.NO_ACTIVE_SESSION)], has_more_errors=True),
-        ((SOON, "No active Session (80902): 1 or more in the last 10 min.", "events?level=error", NOW - 1),),
+        ((SOON, "No active Session (80902): 1 or more in the last 10 min.", "events?code=80902&age=10min", NOW - 1),),
     ),
     "something cannot be read": (
         Signs(now=NOW, hosts=[WELL], unread=["Debugger events: Not to be had now. The disk refuses."]),
