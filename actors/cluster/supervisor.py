@@ -107,7 +107,7 @@ class Supervisor:
     ) -> None:
         """Watch what the record names; `clock` is monotonic, `wall` tells UTC epoch seconds."""
         self._fleet = fleet
-        self._record = record
+        self._record = msgspec.structs.replace(record, is_stopped=False)
         self._patience = patience
         self._clock = clock
         self._wall = wall
@@ -163,6 +163,8 @@ class Supervisor:
             with suppress(asyncio.CancelledError):
                 await self._running
         await asyncio.gather(*(self._stop(member.place, timeout_seconds) for member in self._members))
+        self._record = msgspec.structs.replace(self._record, is_stopped=True)
+        self._keep()
 
     async def _stop(self, place: int, timeout_seconds: float) -> None:
         await self._fleet.order(place, Order("stop"), timeout_seconds=timeout_seconds)

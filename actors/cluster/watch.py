@@ -246,6 +246,8 @@ class ClusterRecord(msgspec.Struct, frozen=True):
     directory: HostDirectory
     placed: dict[int, Placed] = {}
     """By place."""
+    is_stopped: bool = False
+    """All hosts were stopped in order, and nothing was started since."""
 
 
 def empty_record(hosts: int) -> ClusterRecord:

@@ -265,11 +265,17 @@ class RayCluster:
 
     @classmethod
     def found(cls) -> "RayCluster | None":
-        """Find the cluster of the Ray that this process is connected to."""
+        """Find the cluster of the Ray that this process is connected to; None when Ray knows of none.
+
+        Raises:
+            ClusterUnreachable: Ray's head does not answer. One that is gone makes Ray end this process after a minute.
+        """
         try:
             return cls(ray.get_actor(SUPERVISOR, NAMESPACE))
         except ValueError:
             return None
+        except RayError as problem:
+            raise ClusterUnreachable(f"Ray's head does not answer ({type(problem).__name__})") from problem
 
     @classmethod
     def begun(cls, makers: Makers, plan: bytes, *, hosts: int, peer_timeout_seconds: float) -> "RayCluster":
@@ -303,18 +309,16 @@ class RayCluster:
 
     def stop(self, *, timeout_seconds: float) -> None:
         """Stop all hosts in order, then the supervisor."""
-        try:
-            self._asked(self._supervisor.stop.remote(timeout_seconds), timeout_seconds + _BEAT_TIMEOUT_SECONDS)
-        finally:
-            ray.kill(self._supervisor)
+        self._asked(self._supervisor.stop.remote(timeout_seconds), timeout_seconds + _BEAT_TIMEOUT_SECONDS)
+        ray.kill(self._supervisor)
 
     def restart_supervisor(self) -> None:
         """End the supervisor's process, so that Ray starts another: it may hang."""
         ray.kill(self._supervisor, no_restart=False)
 
-    @staticmethod
-    def kill_hosts() -> None:
-        """End the hosts of a cluster whose supervisor does not answer."""
+    def kill_all(self) -> None:
+        """End a cluster whose supervisor does not answer: that first, so that it starts nothing."""
+        ray.kill(self._supervisor)
         for actor in ray.util.list_named_actors(all_namespaces=True):
             if actor["namespace"] == NAMESPACE and actor["name"] != SUPERVISOR:
                 with suppress(ValueError):  # it has ended meanwhile

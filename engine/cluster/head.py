@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -165,6 +166,65 @@ def is_reachable(address: str, *, timeout_seconds: float = 5.0) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+class HeadEnded(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """Ray's head is gone; the message says what to do."""
+
+
+class HeadWatch:
+    """Whether Ray's head answers; to be asked before Ray is, which ends a process that asks a lost head.
+
+    Ray's client calls `_exit(1)` after a minute, and no handler runs. `LOST_SECONDS` stays below that.
+    """
+
+    def __init__(self, link: RayLink, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Watch the head of a Ray that answers now."""
+        self._link = link
+        self._monotonic = monotonic
+        self._answered_at = self._heard_at = monotonic()
+
+    def answers(self) -> bool:
+        """Tell whether it takes a connection.
+
+        Raises:
+            HeadEnded: a local one is gone; a joined one, which may be cut off, has been away for `LOST_SECONDS`.
+        """
+        link, now = self._link, self._monotonic()
+        if (is_running(link) or not link.is_ours) and is_reachable(link.address, timeout_seconds=_PROBE_SECONDS):
+            self._answered_at = now
+            return True
+        if link.is_ours or now - self._answered_at >= LOST_SECONDS:
+            raise self.ended()
+        return False
+
+    def heard(self) -> None:
+        """Note that the cluster's supervisor answered."""
+        self._heard_at = self._monotonic()
+
+    def demand_supervisor(self) -> None:
+        """Raise HeadEnded when the supervisor has been silent for so long that Ray does not start another."""
+        if self._monotonic() - self._heard_at >= SILENT_SECONDS:
+            raise self.ended()
+
+    def ended(self) -> HeadEnded:
+        """Say that it is gone, or that it lost the cluster."""
+        return HeadEnded(_OURS_ENDED if self._link.is_ours else _JOINED_ENDED.format(self._link.address))
+
+
+LOST_SECONDS: Final = 30.0
+SILENT_SECONDS: Final = 90.0
+"""Many times what Ray takes to start a process."""
+_PROBE_SECONDS: Final = 1.0
+
+_OURS_ENDED: Final = (
+    "Ray's head process ended, and the hosts with it; what was acknowledged is on disk: "
+    "serve again on the same directory"
+)
+_JOINED_ENDED: Final = (
+    "the Ray at {} is gone, or has lost the node of the cluster's supervisor; what was acknowledged is on disk: "
+    "see that Ray runs on every machine, then serve again"
+)
 
 
 def _arguments(temp_dir: Path, hosts: int) -> tuple[str, ...]:

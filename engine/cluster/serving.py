@@ -7,11 +7,13 @@ attaches.
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 
@@ -19,9 +21,10 @@ from actors.cluster.hosted import ClusterUnreachable, Makers
 from actors.cluster.supervisor import Membership
 from actors.cluster.watch import HostState, Member
 from engine.app import stop_signals
-from engine.cluster.head import LOOPBACK, RayLink, is_running, read_link, start_head, stop_head, write_link
+from engine.cluster.head import LOOPBACK, HeadEnded, HeadWatch, RayLink, read_link, start_head, stop_head, write_link
 from engine.cluster.hosting import make_host, make_supervisor, places_here
 from engine.cluster.link import joined
+from engine.cluster.notes import read_record
 from engine.cluster.plan import decode_plan, encode_plan, reached_at, settled
 from engine.cluster.stopping import serving_process, stop_hosts, take_lock
 from engine.core.model.errors import MasklineError
@@ -40,6 +43,7 @@ _WAITING_SECONDS: Final = 20.0
 _log = logging.getLogger(f"{ROOT}.cluster")
 
 Announce = Callable[[str], None]
+Ask = Callable[[], Membership | None]
 
 
 class AlreadyServed(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
@@ -75,16 +79,35 @@ def serve_cluster(settings: Settings, announce: Announce, progress: Announce) ->
         try:
             with joined(settings, link):
                 stop = _stop_event()
-                cluster = _attached(settings) or _begun(settings)
-                must_end = False
-                _serve(cluster, link, stop, announce=announce, progress=progress)
-                must_end = True
+                try:
+                    cluster = _attached(settings) or _begun(settings)
+                    must_end = False
+                    _serve(cluster, HeadWatch(link), stop, announce=announce, progress=progress)
+                    must_end = True
+                except HeadEnded as end:
+                    progress(f"maskline: {end}")
+                    _leave(settings, link)
         except ClusterEnded:
             must_end = True
             raise
         finally:
             if must_end and link.is_ours:
                 stop_head(settings.data_dir, link)
+
+
+def _leave(settings: Settings, link: RayLink) -> NoReturn:
+    """End what was started here, and this process at once: Ray's client may end it first if it is left in order."""
+    if link.is_ours:
+        stop_head(settings.data_dir, link)
+    logging.shutdown()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(OSError, ValueError):  # nobody reads it
+            stream.flush()
+    os._exit(_COULD_NOT_SERVE)
+
+
+_COULD_NOT_SERVE: Final = 2
+"""Exit status, as of all commands that fail."""
 
 
 def _stop_event() -> threading.Event:
@@ -96,23 +119,24 @@ def _stop_event() -> threading.Event:
 
 
 def _serve(
-    cluster: "RayCluster", link: RayLink, stop: threading.Event, *, announce: Announce, progress: Announce
+    cluster: "RayCluster", head: HeadWatch, stop: threading.Event, *, announce: Announce, progress: Announce
 ) -> None:
-    """Watch over a cluster until told to stop, then stop its hosts; raises ClusterEnded."""
+    """Watch over a cluster until told to stop, then stop its hosts; raises ClusterEnded and HeadEnded."""
     settings = decode_plan(cluster.plan())
+    ask = partial(_asked, cluster, head, settings)
     try:
-        _await_hosts(cluster, link, stop, progress)
+        _await_hosts(ask, stop, progress)
         if not stop.is_set():
             where = f"{_counted(settings)}, data in {settings.data_dir}"
             announce(f"Maskline is ready at {_address(settings)} ({where})")
-        _watch(cluster, link, stop)
+        _watch(ask, stop)
     except StoppedElsewhere as end:
         _log.info("%s", end)
         return
     except NothingStarts:
-        stop_hosts(cluster, settings)
+        stop_hosts(cluster, settings, head)
         raise
-    stop_hosts(cluster, settings)
+    stop_hosts(cluster, settings, head)
 
 
 @contextmanager
@@ -193,11 +217,11 @@ def _begun(settings: Settings) -> "RayCluster":
     )
 
 
-def _await_hosts(cluster: "RayCluster", link: RayLink, stop: threading.Event, progress: Announce) -> None:
+def _await_hosts(ask: Ask, stop: threading.Event, progress: Announce) -> None:
     """Wait until every host is ready or says why it is not; raises NothingStarts when none can start."""
     shown: dict[int, str] = {}
     while not stop.is_set():
-        membership = _asked(cluster, link)
+        membership = ask()
         for member in membership.members if membership else ():
             line = f"{member.name}: {state_line(member)}"
             is_news = shown.get(member.place) != line and member.state is not HostState.UNKNOWN
@@ -233,11 +257,11 @@ def state_line(member: Member) -> str:
     return f"{member.state}{where}{why}"
 
 
-def _watch(cluster: "RayCluster", link: RayLink, stop: threading.Event) -> None:
+def _watch(ask: Ask, stop: threading.Event) -> None:
     """Log what changes until told to stop; raises ClusterEnded when the cluster ends by itself."""
     known: dict[int, str] = {}
     while not stop.wait(_WATCH_SECONDS):
-        membership = _asked(cluster, link)
+        membership = ask()
         for member in membership.members if membership else ():
             line = f"{member.name}: {state_line(member)}"
             if known.setdefault(member.place, line) != line:
@@ -245,28 +269,40 @@ def _watch(cluster: "RayCluster", link: RayLink, stop: threading.Event) -> None:
                 _log.log(logging.INFO if member.state in _SERVING else logging.WARNING, "%s", line)
 
 
-def _asked(cluster: "RayCluster", link: RayLink) -> Membership | None:
-    """Ask the supervisor; None when it does not answer, and is ended for that. Raises ClusterEnded when it is gone."""
+def _asked(cluster: "RayCluster", head: HeadWatch, settings: Settings) -> Membership | None:
+    """Ask the supervisor; None when it does not answer, and is ended for that, or Ray's head is away.
+
+    Raises:
+        HeadEnded: Ray's head is gone, or the supervisor's node.
+        StoppedElsewhere: the cluster was stopped in order.
+    """
+    if not head.answers():
+        return None
+    try:
+        membership = cluster.membership()
+    except ClusterUnreachable as problem:
+        if head.answers():
+            _demand_supervisor(head, settings)
+            _log.warning("%s; the hosts serve on, and it is started anew", problem)
+            cluster.restart_supervisor()
+        return None
+    head.heard()
+    return membership
+
+
+def _demand_supervisor(head: HeadWatch, settings: Settings) -> None:
+    """See that Ray knows the supervisor: one that stops in order notes that, one whose node is lost does not."""
     from actors.ray.cluster import RayCluster  # noqa: PLC0415 - ray is imported by now
 
-    if link.is_ours and not is_running(link):
-        raise ClusterEnded(_HEAD_ENDED)
+    head.demand_supervisor()
     try:
-        return cluster.membership()
-    except ClusterUnreachable as problem:
-        if link.is_ours and not is_running(link):
-            raise ClusterEnded(_HEAD_ENDED) from None
-        if RayCluster.found() is None:
-            raise StoppedElsewhere("the cluster was stopped from elsewhere") from None
-        _log.warning("%s; the hosts serve on, and it is started anew", problem)
-        cluster.restart_supervisor()
-        return None
-
-
-_HEAD_ENDED: Final = (
-    "Ray's head process ended, and the hosts with it; what was acknowledged is on disk: "
-    "serve again on the same directory"
-)
+        found = RayCluster.found()
+    except ClusterUnreachable:
+        raise head.ended() from None
+    if found is None:
+        if read_record(settings.data_dir, settings.hosts).is_stopped:
+            raise StoppedElsewhere("the cluster was stopped from elsewhere")
+        raise head.ended()
 
 
 def _address(settings: Settings) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from actors.cluster.hosted import ClusterUnreachable
-from engine.cluster.head import read_link, stop_head
+from engine.cluster.head import HeadWatch, RayLink, read_link, stop_head
 from engine.cluster.link import NoCluster, running_cluster
 from engine.core.model.errors import MasklineError
 from engine.settings import Settings
@@ -51,7 +51,7 @@ def stop_cluster(settings: Settings) -> None:
     link = None if settings.ray_address else read_link(settings.data_dir)
     try:
         with running_cluster(settings) as cluster:
-            stop_hosts(cluster, settings)
+            stop_hosts(cluster, settings, HeadWatch(link or RayLink(address=settings.ray_address)))
     except NoCluster:
         if link is None or not link.is_ours:
             raise
@@ -60,14 +60,17 @@ def stop_cluster(settings: Settings) -> None:
             stop_head(settings.data_dir, link)
 
 
-def stop_hosts(cluster: "RayCluster", settings: Settings) -> None:
-    """Stop the hosts of a cluster in order; where its supervisor does not answer, end them."""
+def stop_hosts(cluster: "RayCluster", settings: Settings, head: HeadWatch) -> None:
+    """Stop the hosts of a cluster in order; where its supervisor does not answer, end them. Raises HeadEnded."""
     _log.info("stopping the cluster: finishing what is in flight")
     try:
         cluster.stop(timeout_seconds=settings.shutdown_grace_seconds + _HOST_SECONDS)
     except ClusterUnreachable as problem:
+        if not head.answers():
+            _log.warning("%s, nor does Ray's head: Ray ends the hosts when it stays away", problem)
+            return
         _log.warning("%s; its hosts are ended", problem)
-        cluster.kill_hosts()
+        cluster.kill_all()
     _log.info("stopped")
 
 

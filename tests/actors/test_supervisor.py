@@ -224,6 +224,20 @@ async def test_a_stop_stops_every_host_and_then_ends_it_for_good() -> None:
     assert sorted(fleet.done, key=str) == [("kill", 0, True), ("kill", 1, True), ("stop", 0), ("stop", 1)]
 
 
+async def test_a_cluster_that_was_stopped_in_order_is_noted_as_such_until_it_starts_again() -> None:
+    """It tells the end of a supervisor from the loss of its node."""
+    desk = Desk(FakeFleet(*nodes("a")))
+    await desk.ticks(0.0, 1.0)
+    running = desk.saved[-1]
+
+    await desk.supervisor.stop(timeout_seconds=1.0)
+    stopped = desk.saved[-1]
+    again = Desk(FakeFleet(*nodes("a")), stopped)
+    await again.ticks(2.0)
+
+    assert [one.is_stopped for one in (running, stopped, again.saved[-1])] == [False, True, False]
+
+
 async def test_a_record_that_cannot_be_written_is_tried_again() -> None:
     """A full disk does not stop the watch."""
     fleet = FakeFleet(*nodes("a"))

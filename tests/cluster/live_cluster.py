@@ -131,8 +131,7 @@ class LiveCluster(LiveServer):
 
     def kill_supervisor(self) -> int:
         """Kill the supervisor's process, found by the title that Ray gives it; returns the process."""
-        titles = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in session_of(self.head)}
-        (pid,) = (pid for pid, title in titles.items() if title.startswith(b"ray::SupervisorActor"))
+        pid = process_of(self.head, "ray::SupervisorActor")
         os.kill(pid, signal.SIGKILL)
         return pid
 
@@ -259,6 +258,16 @@ def end_session(leader: int) -> None:
         with suppress(ProcessLookupError):  # it may follow its parent
             os.kill(pid, signal.SIGKILL)
     eventually(lambda: session_of(leader) == [], "the processes of the session ended")
+
+
+def process_of(leader: int, title: str) -> int:
+    """Find the one process of a session whose title, or the name of whose program, is this."""
+    (pid,) = (pid for pid in session_of(leader) if _title(pid).rpartition("/")[2] == title)
+    return pid
+
+
+def _title(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode()
 
 
 def session_of(leader: int) -> list[int]:

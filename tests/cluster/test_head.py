@@ -11,8 +11,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from engine.channels.sockets import ListenAddress, bind_tcp
 from engine.cluster import head
-from engine.cluster.head import RayLink, is_reachable, is_running, ray_environment, read_link, stop_head, write_link
+from engine.cluster.head import (
+    LOST_SECONDS,
+    SILENT_SECONDS,
+    HeadEnded,
+    HeadWatch,
+    RayLink,
+    is_reachable,
+    is_running,
+    ray_environment,
+    read_link,
+    stop_head,
+    write_link,
+)
 from tests.cluster.live_cluster import session_of
 
 Start = Callable[[], "subprocess.Popen[str]"]
@@ -133,3 +146,54 @@ def test_the_token_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -
 def test_an_address_at_which_nothing_listens_is_not_reachable(address: str) -> None:
     """So that it is told at once, and not after Ray's minutes."""
     assert not is_reachable(address)
+
+
+class Watched:
+    """A joined head that can go and come back at an address of its own, and a clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.listener = bind_tcp(ListenAddress("127.0.0.1", 0))
+        self.listener.listen()
+        address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.watch = HeadWatch(RayLink(address=address), monotonic=lambda: self.now)
+
+
+def test_a_joined_head_that_is_away_is_waited_for_within_bounds() -> None:
+    """It may be cut off; the bound is below the minute after which Ray ends whoever asks."""
+    head = Watched()
+    head.now = 100.0
+    there = head.watch.answers()
+    head.listener.close()
+    head.now += LOST_SECONDS - 1
+    away = head.watch.answers()
+    head.now += 1
+
+    with pytest.raises(HeadEnded, match="is gone"):
+        head.watch.answers()
+
+    assert (there, away) == (True, False)
+    assert LOST_SECONDS < 60
+
+
+def test_a_local_head_whose_port_is_closed_has_ended(tmp_path: Path, start: Start) -> None:
+    """Although the process that started it is there: it may not have noticed."""
+    watch = HeadWatch(link_to(start(), tmp_path))
+
+    with pytest.raises(HeadEnded, match="serve again"):
+        watch.answers()
+
+
+def test_a_supervisor_that_ray_does_not_start_again_ends_the_wait() -> None:
+    """Its node is lost; one that answered meanwhile is waited for anew."""
+    head = Watched()
+    head.now = SILENT_SECONDS - 1
+    head.watch.demand_supervisor()
+    head.watch.heard()
+    head.now += SILENT_SECONDS - 1
+    head.watch.demand_supervisor()
+    head.now += 1
+
+    with pytest.raises(HeadEnded):
+        head.watch.demand_supervisor()
+    head.listener.close()

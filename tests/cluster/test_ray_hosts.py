@@ -14,7 +14,7 @@ import pytest
 from tests.cluster.live_cluster import LiveCluster, eventually, session_of
 from tests.e2e.feed import Feed
 from tests.e2e.live import MASKLINE, NO_TLS, clean_environment
-from tests.e2e.tenant import Tenant, new_tenant, numbers_of
+from tests.e2e.tenant import Tenant, numbers_of
 
 NewCluster = Callable[..., LiveCluster]
 
@@ -245,34 +245,6 @@ def test_a_host_that_cannot_open_its_file_is_reported_and_does_not_loop(
     assert mended.returncode == 0, mended.stderr
     assert stopped.returncode == 0, stopped.stderr
     eventually(lambda: session_of(head) == [], "all processes of Ray ended")
-
-
-def test_the_end_of_ray_ends_the_server_and_loses_nothing(new_cluster: NewCluster, tmp_path: Path) -> None:
-    """It says so; the next one starts everything again on the same directory."""
-    cluster = new_cluster(tmp_path / "data")
-    cluster.serve()
-    tenant = new_tenant(cluster)
-    service = tenant.create("/Services", UniqueName="kept")
-    head = cluster.head
-    os.kill(head, signal.SIGKILL)
-
-    code = cluster.process.wait(60)
-    cluster.kill()
-    unreached = cluster.run("cluster", "status")
-    eventually(lambda: session_of(head) == [], "all processes of the first Ray ended")
-    cluster.serve()
-    tenant = tenant.moved(cluster)
-    kept = tenant.get("/Services/kept")
-    tenant.close()
-    stopped = cluster.run("cluster", "stop")
-    ended = cluster.process.wait(30)
-
-    assert code == 2
-    assert "serve again" in cluster.log
-    assert unreached.returncode == 2
-    assert "no cluster runs" in unreached.stderr
-    assert kept["sid"] == service["sid"]
-    assert (stopped.returncode, ended) == (0, 0), stopped.stderr
 
 
 def test_a_cluster_none_of_whose_hosts_can_start_ends(new_cluster: NewCluster, tmp_path: Path) -> None:
