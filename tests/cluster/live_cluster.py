@@ -99,15 +99,17 @@ class LiveCluster(LiveServer):
         self.public_url = self.public_url or self.address
         self.feed = read_record(self.data_dir, self.hosts).directory.hosts[0].feed
 
-    def run(self, *arguments: str, seconds: float = WAIT_SECONDS) -> subprocess.CompletedProcess[str]:
-        """Run a command of the operator's on this data directory."""
+    def run(
+        self, *arguments: str, seconds: float = WAIT_SECONDS, environ: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of the operator's on this data directory, with these variables besides."""
         return subprocess.run(  # noqa: S603 - our own command
             [*self.prefix, str(MASKLINE), *arguments, "--data-dir", str(self.data_dir)],
             capture_output=True,
             text=True,
             timeout=seconds,
             check=False,
-            env=self.environ,
+            env=self.environ | (environ or {}),
         )
 
     def status(self) -> list[Json]:

@@ -47,6 +47,16 @@ def test_the_table_of_hosts_has_a_line_for_each(cluster: LiveCluster) -> None:
     assert epoch.startswith("directory epoch ")
 
 
+def test_what_ray_writes_to_standard_output_is_no_part_of_an_answer(cluster: LiveCluster) -> None:
+    """Told so by a variable, its C++ client logs there; whoever reads JSON gets nothing else."""
+    talkative = {"RAY_LOG_TO_STDERR": "1", "RAY_BACKEND_LOG_LEVEL": "info"}
+
+    told = cluster.run("cluster", "status", "--json", environ=talkative)
+
+    assert "core_worker_process.cc" in told.stderr
+    assert [one["host"] for one in json.loads(told.stdout)["hosts"]] == ["host-0", "host-1"]
+
+
 def test_each_host_has_metrics_of_its_own(cluster: LiveCluster) -> None:
     """On its own port, with health beside them; nothing else is served there."""
     for place in range(cluster.hosts):
