@@ -29,6 +29,7 @@ SUPERVISOR: Final = "supervisor"
 
 _BEAT_TIMEOUT_SECONDS: Final = 1.0
 _CONNECT_TIMEOUT_SECONDS: Final = 0.5
+_NODES_TIMEOUT_SECONDS: Final = 2.0
 _SEARCH_TIMEOUT_SECONDS: Final = 20.0
 _CONCURRENT_CALLS: Final = 10_000
 """Calls that an actor carries out at a time; Ray's own limit is 1,000, and asks may wait for disks."""
@@ -69,7 +70,7 @@ class RayPeers:
         if host in self._down and time.monotonic() < self._down_until:
             raise PeerUnavailable(f"{name} is down")
         try:
-            handle = await self._handles.get(name)
+            handle = await self._handles.get(name, timeout_seconds=self._timeout)
             answer = await asyncio.wait_for(_answer(handle.ask.remote(self._me, message)), self._timeout)
         except TimeoutError:
             raise PeerUnavailable(f"{name} did not answer within {self._timeout:g} seconds") from None
@@ -91,16 +92,17 @@ class RayFleet:
         self._hosts = hosts
         self._peer_timeout = peer_timeout_seconds
         self._handles = _Handles()
+        self._nodes = _Nodes()
         self._heard: dict[int, HostReport] = {}
         self._find = ray.remote(num_cpus=0, max_retries=0)(makers.places)
 
     async def node_names(self) -> frozenset[str]:
         """Name the nodes that are up."""
-        return frozenset(node["NodeID"] for node in await _nodes())
+        return frozenset(node["NodeID"] for node in await self._nodes.alive())
 
     async def search(self) -> tuple[Node, ...]:
         """Look on every node that is up for the files of hosts; a node that does not answer is left out."""
-        found = await asyncio.gather(*(self._searched(node) for node in await _nodes()))
+        found = await asyncio.gather(*(self._searched(node) for node in await self._nodes.alive()))
         return tuple(node for node in found if node is not None)
 
     async def _searched(self, node: dict[str, Any]) -> Node | None:
@@ -135,7 +137,7 @@ class RayFleet:
         """Ask a host how it fares."""
         name = host_name(place)
         try:
-            handle = await self._handles.get(name)
+            handle = await self._handles.get(name, timeout_seconds=_BEAT_TIMEOUT_SECONDS)
             answer = await asyncio.wait_for(_answer(handle.beat.remote(_encode(beat))), _BEAT_TIMEOUT_SECONDS)
         except TimeoutError:
             return Sign.SILENT if await self._is_reached(place) else Sign.CUT_OFF
@@ -151,13 +153,18 @@ class RayFleet:
         return report
 
     async def _is_reached(self, place: int) -> bool:
-        """Tell whether the node of a host takes a connection, as a hung process's does: the kernel answers for Ray."""
+        """Tell whether the node of a host takes a connection, as a hung process's does: the kernel answers for Ray.
+
+        In doubt it does not: what is not reached is not ended.
+        """
         report = self._heard.get(place)
         if report is None or report.node == ray.get_runtime_context().get_node_id():
             return True
-        ports = (one["NodeManagerPort"] for one in await _nodes() if one["NodeID"] == report.node)
+        port = await self._nodes.port(report.node)
+        if port is None:
+            return False
         try:
-            connecting = asyncio.open_connection(report.node_address, next(ports, 0))
+            connecting = asyncio.open_connection(report.node_address, port)
             _, writer = await asyncio.wait_for(connecting, _CONNECT_TIMEOUT_SECONDS)
         except ConnectionRefusedError:
             return True
@@ -169,7 +176,7 @@ class RayFleet:
     async def order(self, place: int, order: Order, *, timeout_seconds: float) -> bool:
         """Have a host do something; False when it did not in time."""
         try:
-            handle = await self._handles.get(host_name(place))
+            handle = await self._handles.get(host_name(place), timeout_seconds=timeout_seconds)
             await asyncio.wait_for(_answer(handle.order.remote(_encode(order))), timeout_seconds)
         except (RayError, ValueError, TimeoutError) as problem:
             _log.warning("%s did not %s: %s", host_name(place), order.verb, type(problem).__name__)
@@ -181,9 +188,9 @@ class RayFleet:
         if not for_good and self._ended_here(place):
             return True
         try:
-            handle = await self._handles.get(host_name(place))
+            handle = await self._handles.get(host_name(place), timeout_seconds=_BEAT_TIMEOUT_SECONDS)
             await asyncio.to_thread(ray.kill, handle, no_restart=for_good)
-        except (RayError, ValueError) as problem:
+        except (RayError, ValueError, TimeoutError) as problem:
             _log.info("%s could not be killed: %s", host_name(place), type(problem).__name__)
             return False
         return True
@@ -357,17 +364,47 @@ def disconnect() -> None:
     ray.shutdown()
 
 
+class _Nodes:
+    """The nodes as Ray's head tells them. It is asked once at a time: while it is away, whoever asks waits a minute."""
+
+    def __init__(self) -> None:
+        self._asked: asyncio.Future[list[dict[str, Any]]] | None = None
+        self._ports: dict[str, int] = {}
+
+    async def alive(self) -> list[dict[str, Any]]:
+        """Return the nodes that are up; none when the head does not say in time."""
+        if self._asked is None or self._asked.done():
+            self._asked = asyncio.ensure_future(asyncio.to_thread(ray.nodes))
+        try:
+            nodes = await asyncio.wait_for(asyncio.shield(self._asked), _NODES_TIMEOUT_SECONDS)
+        except (TimeoutError, RayError) as problem:
+            _log.warning("Ray's head does not tell its nodes: %s", type(problem).__name__)
+            return []
+        self._ports.update((node["NodeID"], node["NodeManagerPort"]) for node in nodes)
+        return [node for node in nodes if node["Alive"]]
+
+    async def port(self, node: str) -> int | None:
+        """Return where a node's raylet listens, also of one that the head has given up meanwhile; None if not known."""
+        if node not in self._ports:
+            await self.alive()
+        return self._ports.get(node)
+
+
 class _Handles:
-    """Handles of named actors, looked up once."""
+    """Handles of named actors, looked up once, and one look at a time: without Ray's head each takes a minute."""
 
     def __init__(self) -> None:
         self._known: dict[str, Any] = {}
+        self._sought: dict[str, asyncio.Future[Any]] = {}
 
-    async def get(self, name: str) -> Any:  # noqa: ANN401 - methods by name, which no type knows
-        """Find an actor; raises ValueError when there is none."""
+    async def get(self, name: str, *, timeout_seconds: float) -> Any:  # noqa: ANN401 - methods by name, which no type knows
+        """Find an actor; raises ValueError when there is none, TimeoutError when Ray's head does not say in time."""
         handle = self._known.get(name)
         if handle is None:
-            handle = self._known[name] = await asyncio.to_thread(ray.get_actor, name, NAMESPACE)
+            sought = self._sought.get(name)
+            if sought is None or sought.done():
+                sought = self._sought[name] = asyncio.ensure_future(asyncio.to_thread(ray.get_actor, name, NAMESPACE))
+            handle = self._known[name] = await asyncio.wait_for(asyncio.shield(sought), timeout_seconds)
         return handle
 
     def forget(self, name: str, problem: Exception) -> None:
@@ -387,10 +424,6 @@ def _node_address() -> str:
 
 def _on(node: str) -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(node, soft=False)
-
-
-async def _nodes() -> list[dict[str, Any]]:
-    return [node for node in await asyncio.to_thread(ray.nodes) if node["Alive"]]
 
 
 async def _answer(asked: Any) -> Any:  # noqa: ANN401 - what the method returns

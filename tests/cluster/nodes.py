@@ -25,8 +25,16 @@ _QUICK = {
 class Nodes:
     """A head and others on addresses of their own, with a token of their own; `prefix` is put before each command."""
 
-    def __init__(self, place: Path, *, head: str = HEAD, prefixes: dict[str, tuple[str, ...]] | None = None) -> None:
-        """Start the head; its data directory is the cluster's."""
+    def __init__(
+        self,
+        place: Path,
+        *,
+        head: str = HEAD,
+        prefixes: dict[str, tuple[str, ...]] | None = None,
+        is_quick: bool = True,
+    ) -> None:
+        """Start the head; its data directory is the cluster's. Unless quick, a node is lost when Ray says by itself."""
+        self._settings = _QUICK if is_quick else {}
         self.place = place
         self.data_dir = place / "data"
         self.temp_dir = Path(tempfile.mkdtemp(prefix="maskline-test-"))
@@ -76,7 +84,7 @@ class Nodes:
                 ],
                 stdout=log,
                 stderr=log,
-                env=clean_environment() | self.environ | _QUICK | own,
+                env=clean_environment() | self.environ | self._settings | own,
                 start_new_session=True,
             )
         self.nodes.append(node)
