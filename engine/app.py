@@ -336,7 +336,8 @@ def _readiness(settings: Settings, engine: RunningEngine, stopping: asyncio.Even
             "numbers-rebuilt": lambda: rebuilt() and host.is_loaded,
             "disk-writable": lambda: engine.store.is_writable,
             "outbox-within-limit": lambda: engine.outgoing.depth.pending <= settings.outbox_limit,
-        }
+        },
+        limits=lambda: host.limits,
     )
 
 

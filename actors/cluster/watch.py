@@ -63,6 +63,8 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     """host:port."""
     operations: str = ""
     """URL of metrics and health."""
+    rebuilding: int = 0
+    """Numbers that wait for their bindings."""
     bindings: int = 0
     sessions: int = 0
     epoch: int = 0

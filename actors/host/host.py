@@ -246,6 +246,12 @@ class Host:
         return sum(not actor.is_ready for actor in self._directory)
 
     @property
+    def limits(self) -> str:
+        """Say which part of the traffic a ready host does not serve now; empty while it serves all."""
+        waiting = self.rebuilding_numbers
+        return f"{waiting} numbers wait for their bindings and answer 503" if waiting else ""
+
+    @property
     def bindings(self) -> int:
         """Count the bindings."""
         return sum(len(actor.bindings) for actor in self._directory)
@@ -253,7 +259,7 @@ class Host:
     def _status(self, name: str) -> HostStatus:
         return HostStatus(
             name=name,
-            is_ready=self.is_ready and not self.rebuilding_numbers,
+            is_ready=self.is_ready,
             problem=self._problem(),
             started_at=self._started_at,
             active_sessions=self.active_sessions,
@@ -270,8 +276,7 @@ class Host:
             return "its disk refuses commits"
         if self.unheard:
             return f"too little is heard of {', '.join(map(host_name, self.unheard))}"
-        waiting = self.rebuilding_numbers
-        return f"{waiting} numbers wait to be rebuilt" if waiting else ""
+        return self.limits
 
     async def start(self) -> None:
         """Load what the store holds, then begin to sweep; until then traffic is answered not-ready."""

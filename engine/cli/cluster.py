@@ -33,6 +33,8 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     http: str
     feed: str
     operations: str
+    rebuilding_numbers: int
+    """Numbers that wait for their bindings and answer 503, though the host is ready for the others."""
     bindings: int
     sessions: int
     last_beat_seconds: float | None
@@ -58,7 +60,7 @@ def cluster() -> None:
 @cluster.command()
 @admin_options
 def status(*, settings: Settings, as_json: bool) -> None:
-    """Show every host; exits with 1 unless all are ready or drained."""
+    """Show every host; exits with 1 unless all are ready, with all their numbers, or drained."""
     with running_cluster(settings) as running:
         membership = _status(running.membership())
     if as_json:
@@ -66,8 +68,12 @@ def status(*, settings: Settings, as_json: bool) -> None:
     else:
         show_table(_COLUMNS, [_row(host) for host in membership.hosts])
         click.echo(f"directory epoch {membership.epoch}, supervisor process {membership.supervisor_pid}")
-    if not all(host.state in {HostState.READY, HostState.DRAINED} for host in membership.hosts):
+    if not all(_is_well(host) for host in membership.hosts):
         raise click.exceptions.Exit(1)
+
+
+def _is_well(host: HostStatus) -> bool:
+    return host.state is HostState.DRAINED or (host.state is HostState.READY and not host.rebuilding_numbers)
 
 
 @cluster.command()
@@ -141,6 +147,7 @@ def _host_status(member: Member, now: float) -> HostStatus:
         http=report.http if report else "",
         feed=report.feed if report else "",
         operations=report.operations if report else "",
+        rebuilding_numbers=report.rebuilding if report else 0,
         bindings=report.bindings if report else 0,
         sessions=report.sessions if report else 0,
         last_beat_seconds=None if member.heard_at is None else round(now - member.heard_at, 1),

@@ -106,6 +106,8 @@ class HostedEngine:
         if state is HostState.READY and not engine.host.is_ready:
             state = HostState.WAITING
             problem = "the disk refuses commits" if engine.host.is_loaded else "its numbers are not rebuilt"
+        elif state is HostState.READY:
+            problem = engine.host.limits
         feed, operations = self._own.feed_listen, self._own.operations_listen
         return msgspec.structs.replace(
             report,
@@ -114,6 +116,7 @@ class HostedEngine:
             feed=str(reached_at(feed, self._placement.node_address)) if feed else "",
             http=f"http://{reached_at(self._own.listen, self._placement.node_address)}",
             operations=f"http://{reached_at(operations, self._placement.node_address)}" if operations else "",
+            rebuilding=engine.host.rebuilding_numbers,
             bindings=engine.host.bindings,
             sessions=engine.host.active_sessions,
         )

@@ -22,9 +22,13 @@ class Latch:
 class Readiness:
     """The checks that must all hold; each is named by what holds then."""
 
-    def __init__(self, checks: Mapping[str, Callable[[], bool]]) -> None:
-        """Ask these, in their order, whenever it is wanted."""
+    def __init__(self, checks: Mapping[str, Callable[[], bool]], *, limits: Callable[[], str] = lambda: "") -> None:
+        """Ask these, in their order, whenever it is wanted; `limits` says what part of the traffic is not served now.
+
+        Such a part keeps no other traffic away: a balancer that took the host out would lose that, too.
+        """
         self._checks = checks
+        self.limits = limits
 
     @property
     def is_ready(self) -> bool:

@@ -21,7 +21,8 @@ def operations_routes(telemetry: Telemetry, readiness: Readiness) -> list[Route]
     async def readyz(_: Request) -> Response:
         lacking = readiness.lacking()
         if not lacking:
-            return PlainTextResponse("ready\n")
+            limits = readiness.limits()
+            return PlainTextResponse(f"ready, but {limits}\n" if limits else "ready\n")
         return PlainTextResponse(f"not ready, because these do not hold: {', '.join(lacking)}\n", status_code=503)
 
     return [Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]

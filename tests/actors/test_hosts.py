@@ -210,6 +210,20 @@ async def arrived(world: World, host: int, event: InboundEvent) -> Decision:
     return await asyncio.wait_for(answer, WAIT_SECONDS)
 
 
+async def test_a_host_that_is_cut_off_is_ready_and_says_which_part_it_does_not_serve(world: World) -> None:
+    """Its own services' numbers serve on; joined again, it serves all."""
+    await silenced(world, 1)
+    cut_off = world.hosts[1]
+    is_ready, waiting, limits = cut_off.is_ready, cut_off.rebuilding_numbers, cut_off.limits
+    world.mend()
+    await world.joined()
+
+    assert is_ready
+    assert waiting > 0
+    assert limits == f"{waiting} numbers wait for their bindings and answer 503"
+    assert (cut_off.rebuilding_numbers, cut_off.limits) == (0, "")
+
+
 async def test_a_close_waits_for_a_host_that_may_still_route(world: World) -> None:
     """It is answered when the lease has run out, and from then on nothing routes, on either side of the cut."""
     session = await world.session(wanting(ALICE, FIRST), wanting(BOB, SECOND))

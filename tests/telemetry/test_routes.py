@@ -99,6 +99,16 @@ async def test_readiness_names_what_does_not_hold() -> None:
     assert healthy.status_code == 200
 
 
+async def test_what_a_ready_host_does_not_serve_stands_in_the_answer() -> None:
+    """It is 200 still: a balancer that took the host out would lose the rest of its traffic too."""
+    readiness = Readiness({"disk-writable": lambda: True}, limits=lambda: "12 numbers wait")
+    app = Starlette(routes=operations_routes(Telemetry(), readiness))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://engine") as client:
+        answer = await client.get("/readyz")
+
+    assert (answer.status_code, answer.text) == (200, "ready, but 12 numbers wait\n")
+
+
 def test_a_latch_holds_for_good_once_it_held() -> None:
     """Numbers that lose their coordinator later do not take the host out of a balancer."""
     now: list[bool] = [False]

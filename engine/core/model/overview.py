@@ -53,7 +53,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     is_ready: bool = False
     """Whether it may be sent traffic."""
     problem: str = ""
-    """Why it does not answer or is not ready."""
+    """Why it does not answer or is not ready, or what it does not serve."""
     started_at: float = 0.0
     """UTC epoch seconds; the counts begin there."""
     active_sessions: int = 0
