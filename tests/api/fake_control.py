@@ -97,6 +97,8 @@ class FakeControl:
     def __init__(self) -> None:
         self._counter = count(1)
         self.failure: Exception | None = None
+        self.pool_failures: list[Exception] = []
+        """What the next ones that fill a pool meet."""
         self.accounts_by_sid: dict[str, Account] = {}
         self.keys: dict[str, tuple[ApiKey, str]] = {}
         self.numbers: dict[str, ProxyNumber] = {}
@@ -292,6 +294,8 @@ class FakeControl:
         self, account_sid: str, service_sid: str, *, number_sid: str | None, address: str | None, is_reserved: bool
     ) -> PoolEntry:
         self._commit()
+        if self.pool_failures:
+            raise self.pool_failures.pop(0)
         self.service(account_sid, service_sid)
         by_address = next((number.sid for number in self.numbers.values() if number.address == address), "")
         number = self.numbers.get(number_sid or by_address)

@@ -25,6 +25,7 @@ from engine.api.admin.shapes import (
     TokenRotate,
     TokenRotated,
 )
+from engine.core.model.errors import PeerUnavailable, StoreUnavailable
 from engine.core.model.records import Account, Capability, Kind, Leg, LegStatus
 from engine.core.model.requests import ParticipantRequest, ServiceRequest, SessionRequest, TokenRotation
 from tests.api.fake_control import FakeControl
@@ -136,6 +137,26 @@ async def test_import_fills_the_pool_of_a_service(
         (await control.pool_entry(account.sid, service.sid, result.number_sid or "")).number for result in results
     ]
     assert [number.is_reserved for number in pooled] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"), [(StoreUnavailable("the disk is full"), 80501), (PeerUnavailable("host-1 is down"), 20503)]
+)
+async def test_a_number_that_reaches_no_pool_leaves_the_others_in_theirs(
+    admin: httpx.AsyncClient, control: FakeControl, account: Account, *, problem: Exception, code: int
+) -> None:
+    """The row says so, by the SID of the number, which is owned."""
+    await control.create_service(account.sid, ServiceRequest(unique_name="shop"))
+    numbers = ("+14155550199", "+14155550198")
+    control.pool_failures.append(problem)
+    rows = tuple(NumberRow(number=one) for one in numbers)
+
+    response = await send(admin, f"/accounts/{account.sid}/numbers", NumbersImport(rows=rows, service="shop"))
+
+    results = msgspec.json.decode(response.content, type=NumbersImported).results
+    assert response.status_code == 200
+    assert [(result.is_ok, result.code) for result in results] == [(False, code), (True, None)]
+    assert [control.numbers[result.number_sid or ""].address for result in results] == [*numbers]
 
 
 async def test_import_into_an_unknown_service_owns_nothing(
