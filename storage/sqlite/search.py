@@ -87,6 +87,8 @@ def find_interactions(
                 return FoundInteractions(tuple(found[:most]), has_more=True)
             if not is_whole:
                 return FoundInteractions(tuple(found), looked_back_to=float(before))
+            if found and sought.resource_sid is not None:
+                break  # a SID comes again within minutes, if at all
             before = since
     return FoundInteractions(tuple(found))
 

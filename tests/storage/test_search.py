@@ -93,7 +93,9 @@ async def test_a_search_without_time_says_that_it_was_cut(store: SqliteStore, tm
 HOUR, DAY = 3_600, 86_400
 
 
-async def passed(store: SqliteStore, *, age: float = 0.0, proxy: str = "+15105550001") -> Interaction:
+async def passed(
+    store: SqliteStore, *, age: float = 0.0, proxy: str = "+15105550001", resource_sid: str | None = None
+) -> Interaction:
     """Record a call that came so many seconds before the others."""
     one = session()
     people = (participant(one), participant(one, identifier=BOB))
@@ -103,6 +105,8 @@ async def passed(store: SqliteStore, *, age: float = 0.0, proxy: str = "+1510555
     call = msgspec.structs.replace(
         call, sid=sid, proxy=proxy, outbound=msgspec.structs.replace(call.outbound, resource_sid=new_sid(SidKind.CALL))
     )
+    if resource_sid is not None:
+        call = msgspec.structs.replace(call, inbound=msgspec.structs.replace(call.inbound, resource_sid=resource_sid))
     await store.write([SessionCreated(one, people), InteractionRecorded(call)])
     return call
 
@@ -155,3 +159,12 @@ def test_what_several_hosts_found_is_put_together() -> None:
     assert joined(answers, most=1, silent=("host-1",)) == FoundInteractions(
         (two,), has_more=True, looked_back_to=9.0, silent=("host-1",)
     )
+
+
+async def test_a_sid_that_was_found_lately_is_not_looked_for_in_all_that_is_older(store: SqliteStore) -> None:
+    """Two senders with one SID come within minutes; a walk over millions would find nothing else."""
+    calls = [await passed(store, age=age, resource_sid="CA-again") for age in (3 * DAY, 60, 0)]
+
+    found = await store.find_interactions(None, InteractionSought(resource_sid="CA-again"), most=9)
+
+    assert [one.sid for one in found.interactions] == [calls[2].sid, calls[1].sid]
