@@ -66,14 +66,15 @@ def _read_digits(digits: str, forms: NumberForms) -> str | None:
 
 
 def _valid(text: str, country: str | None) -> str:
-    """Return the number that a text is when it is dialled in a country; empty where there is no such number."""
+    """Return the number that a text is when it is dialled in a country; empty where there is none."""
     try:
         number = phonenumbers.parse(text, country)
     except NumberParseException:
         return ""
     if not phonenumbers.is_valid_number(number):
         return ""
-    return canonical(phonenumbers.format_number(number, PhoneNumberFormat.E164))
+    found = canonical(phonenumbers.format_number(number, PhoneNumberFormat.E164))
+    return found if _E164(found) else ""  # a few of libphonenumber's are longer than E.164 has it
 
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}").fullmatch

@@ -71,6 +71,11 @@ def test_the_longest_prefix_is_taken_off() -> None:
     assert without_prefix("+14155550199", prefixes) == "+14155550199"
 
 
+def test_a_number_that_is_longer_than_e164_is_none() -> None:
+    """Some German ones are valid to libphonenumber with sixteen digits."""
+    assert reader(NumberForms(national="DE"))("020100000000000") is None
+
+
 @given(
     st.text("0123456789+*#", max_size=20),
     st.sampled_from(["", "US", "GB", "DE", "NO", "MX", "AR", "IT"]),
