@@ -1,7 +1,7 @@
-# Every task of the project; `make` alone lists them. Needs Python 3.11 to 3.13, make and git.
+# Every task of the project; `make` alone lists them. Needs Python 3.11 to 3.14, make and git.
 
-SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 UV_VERSION := 0.13.9
 HADOLINT_VERSION := 2.15.1
@@ -188,7 +188,7 @@ $(COMPILED): $(STAMP) $(TO_COMPILE)
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { \
-		echo "Python 3.11, 3.12 or 3.13 is needed, and $(or $(PYTHON),python3) is not one;" \
+		echo "Python 3.11 to 3.14 is needed, and $(or $(PYTHON),python3) is not one;" \
 			"name one: make setup PYTHON=python3.12" >&2; exit 1; }
 	@echo "setup 1 of 3: making .venv with $(PYTHON)" >&2
 	@$(PYTHON) -m venv .venv

@@ -208,7 +208,7 @@ def test_lines_may_end_either_way_and_be_empty() -> None:
         (b"{}\r\n{} x", "line 2 cannot be read: JSON is malformed: trailing characters"),
         (b'{"Ttl": [], bad', "line 1 cannot be read: JSON is malformed"),
         (b'{"UniqueName": "\xff"}', "line 1 cannot be read"),
-        (b'{"x": ' + b"[" * 10_000, "line 1 cannot be read: maximum recursion depth"),
+        (b'{"x": ' + b"[" * 10_000, "line 1 cannot be read"),
     ],
 )
 def test_a_line_that_is_no_json_is_named(body: bytes, place: str) -> None:
