@@ -5,12 +5,10 @@ It decides nothing about masking. `Host.control` is the control plane; the host 
 
 import asyncio
 import gc
-import logging
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import msgspec
 
@@ -23,16 +21,15 @@ from actors.cluster.replica import BindingReplica
 from actors.cluster.rpc import HostRpc
 from actors.control.accounts import AccountRegister
 from actors.control.alerts import AlertBook
-from actors.control.batch import erase_old_keys
 from actors.control.coordinator import ServiceCoordinator
 from actors.control.erasures import Erasures
 from actors.control.host_control import HostControl
-from actors.control.notes import erase_expired_notes
 from actors.control.numbers import NumberRegister
 from actors.control.registry_reactor import RegistryReactor
 from actors.control.remote import NoRemoteTraffic, RemoteTraffic
 from actors.control.routes import Place, Routes
 from actors.control.services import ServiceRegister
+from actors.host.upkeep import Background, Upkeep
 from actors.kernel.context import Egress, HostContext, HostSettings
 from actors.kernel.expiry import ExpiryQueue
 from actors.kernel.registry import Registry
@@ -61,11 +58,6 @@ every 700, as Python has it, takes a twentieth of the processor."""
 
 LOAD_CHUNK = 1_000
 """Sessions that are loaded between two turns of the loop."""
-
-SWEEP_CHUNK = 1_000
-"""Sessions that are closed side by side; they share group commits."""
-
-_log = logging.getLogger("maskline.host")
 
 
 def _by_service(sessions: Iterable[ActiveSession]) -> dict[str, list[ActiveSession]]:
@@ -141,7 +133,15 @@ class Host:
         self._started_at = 0.0
         self.rebuild_seconds = 0.0
         """How long the last start took until everything was loaded."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
+        self.upkeep = Upkeep(
+            context,
+            services=self._services,
+            expiries=self._expiries,
+            interaction_log=self._interaction_log,
+            erasures=self._erasures,
+            alerts=self._alerts,
+        )
         self._local = self._new_control()
         self.control: ControlPlane = self._local if rpc is None else cluster_control(self._local, rpc, place)
         self._figures = figures
@@ -294,7 +294,7 @@ class Host:
             self._begin()
         else:
             self._node.listen(self, self._console)
-            self._spawn(self._join(self._node))
+            self._background.spawn(self._join(self._node))
 
     async def _join(self, node: ClusterNode) -> None:
         await node.join(self._host_coordinators, self._local)
@@ -303,8 +303,7 @@ class Host:
     def _begin(self) -> None:
         self._is_loaded = True
         self.rebuild_seconds = self._context.clock() - self._started_at
-        self._spawn(self._sweep())
-        self._spawn(self._retain())
+        self.upkeep.begin(self._background)
 
     async def stop(self) -> None:
         """End the sweeps and wait for the changes under way; the store is the caller's to close."""
@@ -313,10 +312,8 @@ class Host:
         await self._local.finish()
         if self._node is not None:
             await self._node.leave()
-        await self._guarded(self.sweep_alerts)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await Background.guarded(self.upkeep.sweep_alerts)
+        await self._background.stop()
 
     @property
     def waiting_events(self) -> int:
@@ -521,7 +518,7 @@ class Host:
             calls_of=self._interaction_log.calls_of,
         )
 
-    # -- expiry and retention ------------------------------------------------------------------------------------
+    # -- sessions that end ---------------------------------------------------------------------------------------
 
     def _active_session(self, interaction: Interaction) -> ActiveSession | None:
         coordinator = self._services.find(interaction.service_sid)
@@ -533,7 +530,7 @@ class Host:
     def _call_ended(self, interaction: Interaction) -> None:
         service = self._registry.services.get(interaction.service_sid)
         if service is not None and service.options.closes_after_first_call:
-            self._spawn(self._guarded(partial(self._coordinators.call_ended, interaction)))
+            self._background.spawn(Background.guarded(partial(self._coordinators.call_ended, interaction)))
 
     def _watch(self, session: ActiveSession, at: float | None) -> None:
         if at is None:
@@ -544,7 +541,7 @@ class Host:
     def _found_expired(self, session: ActiveSession) -> None:
         if not session.is_ending:
             session.is_ending = True
-            self._spawn(self._guarded(partial(self._expire_anywhere, session)))
+            self._background.spawn(Background.guarded(partial(self._expire_anywhere, session)))
 
     async def _expire_anywhere(self, session: ActiveSession) -> None:
         """Have the coordinator close a session that was found past its end, if it is."""
@@ -552,78 +549,3 @@ class Host:
             await self._coordinators.expire(session.service_sid, session.sid)
         finally:
             session.is_ending = False
-
-    async def _expire(self, session: ActiveSession) -> None:
-        coordinator = self._services.find(session.service_sid)
-        if coordinator is not None:
-            await coordinator.expire(session)
-
-    async def sweep(self) -> None:
-        """Close every session whose end has come."""
-        due = list(self._expiries.due(self._context.sure_now()))
-        for start in range(0, len(due), SWEEP_CHUNK):
-            await asyncio.gather(*(self._expire(session) for session in due[start : start + SWEEP_CHUNK]))
-
-    async def sweep_alerts(self) -> None:
-        """Keep the debugger events that were raised since the last time."""
-        await self._alerts.flush()
-
-    async def erase_old(self) -> None:
-        """Erase the sessions that closed longer ago than they are kept."""
-        context = self._context
-        before = context.sure_now() - context.settings.retention_seconds
-        while True:
-            old = await context.store.sessions_closed_before(before, limit=SWEEP_CHUNK)
-            erased = await asyncio.gather(*(self._erase(session_sid, before) for session_sid in old))
-            context.observer.retained(erased=sum(erased), is_up_to_date=not any(erased))
-            if not any(erased):
-                return
-
-    async def _erase(self, session_sid: str, before: float) -> bool:
-        session = self._context.store.session(session_sid)
-        coordinator = None if session is None else self._services.find(session.service_sid)
-        return coordinator is not None and await coordinator.erase_if_closed(session_sid, before=before)
-
-    async def end_untold_calls(self) -> None:
-        """End the calls that are older than any should be: nobody tells their end any more."""
-        context = self._context
-        longest = context.settings.longest_call_seconds
-        is_progress = longest > 0
-        while is_progress:
-            open_calls = self.open_calls
-            self._interaction_log.end_untold(before=context.sure_now() - longest, most=SWEEP_CHUNK)
-            await context.store.write(())
-            is_progress = self.open_calls < open_calls
-            for _ in range(open_calls - self.open_calls):
-                context.observer.reported(ReportOutcome.NEVER_TOLD)
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(self._context.settings.sweep_interval_seconds)
-            await self._guarded(self.sweep)
-            await self._guarded(self._erasures.pay)
-            await self._guarded(self.sweep_alerts)
-
-    async def _retain(self) -> None:
-        while True:
-            await self._guarded(self.end_untold_calls)
-            await self._guarded(self.erase_old)
-            await self._guarded(self._alerts.erase_old)
-            await self._guarded(partial(erase_old_keys, self._context))
-            await self._guarded(partial(erase_expired_notes, self._context))
-            await asyncio.sleep(self._context.settings.retention_interval_seconds)
-
-    async def _guarded(self, sweep: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        try:
-            await sweep()
-        except StoreUnavailable:
-            _log.warning("The store cannot commit; sessions stay as they are until it can")
-        except PeerUnavailable as problem:
-            _log.warning("Another host does not answer; sessions stay as they are until it does: %s", problem)
-        except Exception:  # noqa: BLE001 - the loop of an actor: the unforeseen is logged, the next turn goes on
-            _log.exception("A sweep failed")
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

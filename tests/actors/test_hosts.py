@@ -275,7 +275,7 @@ async def test_a_session_past_its_ttl_is_not_closed_while_a_host_may_know_better
         world.cut(1, other)
     await asyncio.sleep(LEASE_SECONDS + 0.3)
     world.clock.move(8)
-    await world.hosts[0].sweep()
+    await world.hosts[0].upkeep.sweep()
 
     waiting = await direct(world, 0, ALICE, FIRST)
     world.mend()

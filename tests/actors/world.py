@@ -221,22 +221,22 @@ class Hosts:
     async def end_untold_calls(self) -> None:
         """End calls whose end nobody has told."""
         for host in self.all:
-            await host.end_untold_calls()
+            await host.upkeep.end_untold_calls()
 
     async def sweep(self) -> None:
         """Close every session whose end has come."""
         for host in self.all:
-            await host.sweep()
+            await host.upkeep.sweep()
 
     async def sweep_alerts(self) -> None:
         """Keep the debugger events that were raised since the last time."""
         for host in self.all:
-            await host.sweep_alerts()
+            await host.upkeep.sweep_alerts()
 
     async def erase_old(self) -> None:
         """Erase the sessions that closed longer ago than they are kept."""
         for host in self.all:
-            await host.erase_old()
+            await host.upkeep.erase_old()
 
     async def stop(self) -> None:
         """Stop all at once."""

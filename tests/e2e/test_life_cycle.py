@@ -344,16 +344,16 @@ async def test_a_session_closed_for_ninety_days_is_erased(tmp_path: Path) -> Non
         await http.post(f"{path}/{kept}", data={"Status": "closed"})
 
         clock.now += 89 * SECONDS_PER_DAY
-        await host.erase_old()
+        await host.upkeep.erase_old()
         on_day_89 = [(await http.get(f"{path}/{sid}")).status_code for sid in (forgotten, kept)]
         reopened = await http.post(f"{path}/{kept}", data={"Status": "in-progress"})
         await http.post(f"{path}/{kept}", data={"Status": "closed"})
         clock.now += 1 * SECONDS_PER_DAY + 1
-        await host.erase_old()
+        await host.upkeep.erase_old()
         on_day_90 = [(await http.get(f"{path}/{sid}")).status_code for sid in (forgotten, kept)]
         participants_left = await http.get(f"{path}/{forgotten}/Participants")
         clock.now += 89 * SECONDS_PER_DAY
-        await host.erase_old()
+        await host.upkeep.erase_old()
         at_last = (await http.get(f"{path}/{kept}")).status_code
     await host.stop()
     await store.close()
