@@ -12,7 +12,9 @@ from actors.kernel.context import Egress
 from engine.channels.base import SendsMessages
 from engine.channels.clients import CarrierClients, CarrierRoutes
 from engine.core.model.errors import StoreUnavailable
-from engine.core.ports.operations import EgressPlane, OutboxDepth, Store
+from engine.core.ports.lists import OutboxDepth
+from engine.core.ports.operations import EgressPlane
+from engine.core.ports.store import Store
 from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.outbound.client import Client
 from engine.outbound.settings import EgressSettings

@@ -6,7 +6,7 @@ from typing import Protocol
 import msgspec
 
 from engine.channels.base import OutMessage, SendsMessages, Sent
-from engine.core.ports.operations import RemoteSend
+from engine.core.ports.outgoing import RemoteSend
 
 
 class SendsElsewhere(Protocol):

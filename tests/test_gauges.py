@@ -12,7 +12,7 @@ from engine.channels.sockets import ListenAddress
 from engine.core.model.records import Service
 from engine.core.model.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest
 from engine.core.pools.pool import PoolState
-from engine.core.ports.operations import OutboxDepth
+from engine.core.ports.lists import OutboxDepth
 from engine.gauges import OncePerScrape, summed
 from engine.settings import Settings
 from engine.telemetry.observer import Telemetry

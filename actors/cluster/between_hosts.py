@@ -26,7 +26,7 @@ from engine.core.model.changes import InteractionErased, SessionErased
 from engine.core.model.errors import not_found
 from engine.core.model.records import Address, Interaction, Participant, Session
 from engine.core.pools.allocation import session_wanted
-from engine.core.ports.operations import Page, PageCursor
+from engine.core.ports.lists import Page, PageCursor
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome, SessionWanted
 from engine.core.sessions.bindings import Endpoint
 

@@ -21,14 +21,8 @@ from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import DebuggerEvent, Interaction, Participant, Session
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.numbers.e164 import canonical
-from engine.core.ports.operations import (
-    AlertFilter,
-    ControlPlane,
-    Explanation,
-    OutboxFilter,
-    Page,
-    PageCursor,
-)
+from engine.core.ports.lists import AlertFilter, OutboxFilter, Page, PageCursor
+from engine.core.ports.operations import ControlPlane, Explanation
 from engine.core.sessions.batch import BatchItem, ItemResult, item_refused
 from engine.core.sessions.search import FoundInteractions, InteractionSought, joined
 

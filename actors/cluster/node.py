@@ -28,7 +28,7 @@ from actors.traffic.stream import LEASE_SECONDS, Touch
 from engine.core.model.changes import SessionTouched
 from engine.core.model.errors import MasklineError, StoreUnavailable
 from engine.core.model.sids import SidKind
-from engine.core.ports.operations import RemoteSend
+from engine.core.ports.outgoing import RemoteSend
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 from engine.core.sessions.bindings import ActiveSession
 

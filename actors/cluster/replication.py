@@ -27,8 +27,9 @@ from engine.core.model.changes import (
 )
 from engine.core.model.errors import ApiError, Code, PeerUnavailable, not_found
 from engine.core.numbers.e164 import mask
-from engine.core.ports import operations as ports
-from engine.core.ports.operations import Clock, Store
+from engine.core.ports import store as ports
+from engine.core.ports.operations import Clock
+from engine.core.ports.store import Store
 
 REGISTRAR = 0
 """The place of the host that writes the registry."""

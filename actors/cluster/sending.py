@@ -13,7 +13,7 @@ import msgspec
 
 from actors.cluster.rpc import HostRpc
 from engine.core.model.errors import MasklineError
-from engine.core.ports.operations import LocalSenders, RemoteSend
+from engine.core.ports.outgoing import LocalSenders, RemoteSend
 
 
 class _State(StrEnum):

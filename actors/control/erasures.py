@@ -14,7 +14,7 @@ from actors.control.remote import Erase
 from actors.kernel.gathering import reason_of
 from engine.core.model.changes import Change, ErasurePlanned, ErasuresSettled, SessionErased
 from engine.core.model.errors import MasklineError, StoreUnavailable
-from engine.core.ports.operations import Store
+from engine.core.ports.store import Store
 
 ERASURES_AT_ONCE: Final = 1_000
 """Sessions that a host erases for one message."""

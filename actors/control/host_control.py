@@ -47,14 +47,8 @@ from engine.core.model.requests import (
     TokenRotation,
 )
 from engine.core.model.sids import SidKind, is_sid
-from engine.core.ports.operations import (
-    AlertFilter,
-    Explanation,
-    OutboxFilter,
-    Page,
-    PageCursor,
-    PoolEntry,
-)
+from engine.core.ports.lists import AlertFilter, OutboxFilter, Page, PageCursor
+from engine.core.ports.operations import Explanation, PoolEntry
 from engine.core.sessions.batch import BatchItem, ItemResult
 from engine.core.sessions.search import FoundInteractions, InteractionSought
 

@@ -19,7 +19,7 @@ from engine.core.model.requests import NumberFilter, NumberRequest, NumberUpdate
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.numbers.e164 import country_of, mask, national_display, parse_proxy_number, parse_short_code
 from engine.core.pools.pool import unpooled
-from engine.core.ports.operations import Page, PageCursor
+from engine.core.ports.lists import Page, PageCursor
 
 
 class NumberRegister:

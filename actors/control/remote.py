@@ -5,7 +5,7 @@ from typing import Protocol
 
 from engine.core.model.errors import not_found
 from engine.core.model.records import Interaction
-from engine.core.ports.operations import Page, PageCursor
+from engine.core.ports.lists import Page, PageCursor
 from engine.core.sessions.bindings import Endpoint
 
 Erase = Callable[[tuple[str, ...]], Awaitable[None]]

@@ -45,7 +45,9 @@ from engine.core.model.records import Address, DebuggerEvent, Interaction, Servi
 from engine.core.model.sids import IdFactory
 from engine.core.pools.pool import PoolState
 from engine.core.ports.observing import Observer
-from engine.core.ports.operations import Clock, ControlPlane, RemoteSend, Store
+from engine.core.ports.operations import Clock, ControlPlane
+from engine.core.ports.outgoing import RemoteSend
+from engine.core.ports.store import Store
 from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, resolve, resolve_all, undecided
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.route_cache import RouteCache

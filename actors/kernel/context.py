@@ -10,18 +10,11 @@ from engine.core.model.errors import Code, StoreUnavailable
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import Address, DebuggerEvent, Interaction, WebhookTrace
 from engine.core.model.sids import IdFactory
+from engine.core.ports.hooks import Hooks, InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
 from engine.core.ports.observing import Observer
-from engine.core.ports.operations import (
-    Carriers,
-    Clock,
-    Hooks,
-    InterceptVerdict,
-    LocalSenders,
-    Outbox,
-    OutOfSessionCase,
-    OutOfSessionVerdict,
-    Store,
-)
+from engine.core.ports.operations import Clock
+from engine.core.ports.outgoing import Carriers, LocalSenders, Outbox
+from engine.core.ports.store import Store
 
 SECONDS_PER_DAY = 86_400
 

@@ -21,8 +21,8 @@ from engine.core.model.errors import ApiError, Code, MasklineError, not_found
 from engine.core.model.records import Account, AccountHoldings, Address, ApiKey, ProxyNumber, Service
 from engine.core.numbers.e164 import canonical
 from engine.core.pools.pool import unpooled
-from engine.core.ports import operations as ports
-from engine.core.ports.operations import Store
+from engine.core.ports import store as ports
+from engine.core.ports.store import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")

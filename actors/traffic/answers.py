@@ -14,7 +14,7 @@ import msgspec
 from engine.core.model.records import Address
 from engine.core.model.sids import SidKind, pack, unpack
 from engine.core.numbers.e164 import canonical
-from engine.core.ports.operations import Passed
+from engine.core.ports.store import Passed
 from engine.core.routing.event_keys import event_key
 from engine.core.routing.traffic import Decision
 

@@ -20,7 +20,7 @@ from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import Interaction, Kind, LegStatus, Service
 from engine.core.model.sids import pack
 from engine.core.numbers.e164 import canonical
-from engine.core.ports.operations import Passed
+from engine.core.ports.store import Passed
 from engine.core.routing.decide import BUSY, STORE_DOWN
 from engine.core.routing.event_keys import event_key, key_of
 from engine.core.routing.legs import apply_report, ends_call, is_open_call, untold_end

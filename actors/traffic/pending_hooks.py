@@ -18,7 +18,7 @@ from actors.traffic.interaction_log import InteractionLog
 from engine.core.model.errors import CATALOGUE, ApiError, Code, PeerUnavailable, StoreUnavailable
 from engine.core.model.records import Interaction, Leg, Participant
 from engine.core.numbers.e164 import canonical
-from engine.core.ports.operations import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
+from engine.core.ports.hooks import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
 from engine.core.routing.decide import (
     BUSY,
     CALL_OF_STRANGER,

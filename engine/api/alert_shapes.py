@@ -11,7 +11,7 @@ import msgspec
 from engine.api.shapes import DateTime, Meta
 from engine.core.model.errors import CATALOGUE, Code, Level
 from engine.core.model.records import DebuggerEvent
-from engine.core.ports.operations import AlertFilter
+from engine.core.ports.lists import AlertFilter
 from engine.formats.fields import Form, choice, date
 from engine.formats.responses import Url
 from engine.formats.values import API_VERSION, format_date, parse_date

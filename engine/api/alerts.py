@@ -4,7 +4,7 @@ from engine.api.alert_shapes import LIST_ALERTS, AlertDetail, AlertPage, AlertQu
 from engine.api.operations import AnyOperation, Call, FilteredPageOf, Nothing, Operation, listed
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind
-from engine.core.ports.operations import Page
+from engine.core.ports.lists import Page
 from engine.formats.values import PageRequest
 
 

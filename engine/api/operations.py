@@ -14,7 +14,8 @@ from engine.api.shapes import Meta
 from engine.api.show import page_links, page_meta
 from engine.core.model.errors import invalid_parameter
 from engine.core.model.sids import SidKind
-from engine.core.ports.operations import ControlPlane, Page, Record
+from engine.core.ports.lists import Page, Record
+from engine.core.ports.operations import ControlPlane
 from engine.formats.fields import Form
 from engine.formats.values import (
     MAX_NAME_SHOWN,

@@ -12,7 +12,7 @@ from engine.core.model.records import ProxyNumber
 from engine.core.model.requests import NumberRequest, NumberUpdate
 from engine.core.model.sids import SidKind
 from engine.core.numbers.e164 import mask
-from engine.core.ports.operations import Page
+from engine.core.ports.lists import Page
 from engine.formats.values import PageRequest
 
 _ALL = "/2010-04-01/Accounts/{AccountSid}/IncomingPhoneNumbers.json"

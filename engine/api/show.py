@@ -36,7 +36,8 @@ from engine.core.model.records import (
     Service,
     Session,
 )
-from engine.core.ports.operations import Page, PoolEntry, Record
+from engine.core.ports.lists import Page, Record
+from engine.core.ports.operations import PoolEntry
 from engine.formats.values import (
     API_VERSION,
     PageRequest,

@@ -17,7 +17,7 @@ from engine.core.model.logins import LoginSession
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import DebuggerEvent
 from engine.core.numbers.masking import masked
-from engine.core.ports.operations import Page, PageCursor
+from engine.core.ports.lists import Page, PageCursor
 from engine.formats.values import format_date, optional_date
 
 MOST_ROWS: Final = 10_000

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from engine.core.model.errors import Level
 from engine.core.model.sids import SidKind, is_sid
-from engine.core.ports.operations import AlertFilter, OutboxFilter
+from engine.core.ports.lists import AlertFilter, OutboxFilter
 
 AGES: Final = {"10min": 600.0, "1h": 3_600.0, "24h": 86_400.0, "7d": 604_800.0}
 """How long ago events may have been raised, seconds, by what is written."""

@@ -14,7 +14,8 @@ from engine.core.model.errors import ApiError, not_found
 from engine.core.model.logins import LoginSession
 from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxContent, OutboxHangUp, OutboxMessage
 from engine.core.model.records import DebuggerEvent, Interaction, Leg, Participant, Session
-from engine.core.ports.operations import AlertFilter, Explanation, OutboxFilter, PageCursor
+from engine.core.ports.lists import AlertFilter, OutboxFilter, PageCursor
+from engine.core.ports.operations import Explanation
 
 _SOME = PageCursor(limit=100, is_part_enough=True)
 

@@ -14,7 +14,7 @@ from engine.core.model.errors import ApiError, Level, not_found
 from engine.core.model.logins import LoginSession
 from engine.core.model.records import Service
 from engine.core.model.sids import SidKind, is_sid
-from engine.core.ports.operations import OutboxFilter, PageCursor
+from engine.core.ports.lists import OutboxFilter, PageCursor
 from engine.core.sessions.expiry import expires_at
 
 _FEW = 10

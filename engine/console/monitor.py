@@ -18,15 +18,8 @@ from engine.core.model.errors import Level
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.overview import ConsolePlane, HostFigures, HostStatus, PoolReports
 from engine.core.model.records import DebuggerEvent
-from engine.core.ports.operations import (
-    AlertFilter,
-    Clock,
-    ControlPlane,
-    OutboxDepth,
-    OutboxFilter,
-    Page,
-    PageCursor,
-)
+from engine.core.ports.lists import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor
+from engine.core.ports.operations import Clock, ControlPlane
 from engine.core.routing.traffic import Outcome
 
 LOOK_SECONDS: Final = 10.0

@@ -13,7 +13,7 @@ from engine.console.pages import render
 from engine.console.rates import TrafficLine
 from engine.console.snapshot import Seen
 from engine.core.model.logins import LoginSession
-from engine.core.ports.operations import AlertFilter, PageCursor
+from engine.core.ports.lists import AlertFilter, PageCursor
 from engine.core.routing.traffic import Outcome
 
 _LATEST = PageCursor(limit=8, is_part_enough=True)

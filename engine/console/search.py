@@ -13,7 +13,8 @@ from engine.core.model.errors import ApiError
 from engine.core.model.logins import LoginSession
 from engine.core.model.records import Address, DebuggerEvent, ProxyNumber
 from engine.core.model.sids import SidKind, is_sid
-from engine.core.ports.operations import AlertFilter, Explanation, Page, PageCursor
+from engine.core.ports.lists import AlertFilter, Page, PageCursor
+from engine.core.ports.operations import Explanation
 from engine.core.routing.asking import explained, readings
 from engine.core.sessions.search import FoundInteractions, FoundSessions, InteractionSought, SessionSought, read_search
 

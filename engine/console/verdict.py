@@ -15,7 +15,7 @@ from engine.core.model.outbox import OutboxEntry
 from engine.core.model.overview import HostStatus, PoolReport
 from engine.core.model.records import DebuggerEvent
 from engine.core.numbers.masking import masked
-from engine.core.ports.operations import OutboxDepth
+from engine.core.ports.lists import OutboxDepth
 from engine.core.routing.traffic import Outcome
 
 ERRORS_SECONDS: Final = 600.0

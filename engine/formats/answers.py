@@ -16,7 +16,7 @@ import msgspec
 from engine.core.model.errors import Code
 from engine.core.model.records import Mode
 from engine.core.model.texts import check_name, check_text
-from engine.core.ports.operations import InterceptVerdict, OutOfSessionVerdict
+from engine.core.ports.hooks import InterceptVerdict, OutOfSessionVerdict
 from engine.core.routing.traffic import SessionWanted
 from engine.core.sessions.lifecycle import MAX_TTL_SECONDS
 from engine.formats.values import parse_date

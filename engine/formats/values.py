@@ -20,7 +20,7 @@ from engine.core.model.errors import ApiError, Code, invalid_parameter
 from engine.core.model.records import Interaction, Kind
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.model.texts import check_text
-from engine.core.ports.operations import PageCursor
+from engine.core.ports.lists import PageCursor
 from engine.formats.urls import check_url
 
 API_VERSION = "2010-04-01"

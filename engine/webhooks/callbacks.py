@@ -10,7 +10,7 @@ import msgspec
 from engine.core.model.errors import CATALOGUE, Code, Level
 from engine.core.model.outbox import OutboxAlert, OutboxCallback
 from engine.core.model.records import DebuggerEvent, Interaction, Kind, Leg, Participant, Session, WebhookTrace
-from engine.core.ports.operations import OutOfSessionCase
+from engine.core.ports.hooks import OutOfSessionCase
 from engine.core.routing.traffic import InboundEvent
 from engine.formats.values import API_VERSION, format_date, interaction_data
 

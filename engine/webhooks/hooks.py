@@ -9,8 +9,8 @@ from hashlib import blake2b
 
 from engine.core.model.errors import Code
 from engine.core.model.records import Interaction, WebhookTrace
+from engine.core.ports.hooks import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
 from engine.core.ports.observing import EgressObserver, HookEnd, HookKind
-from engine.core.ports.operations import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
 from engine.core.routing.event_keys import key_of
 from engine.core.routing.traffic import InboundEvent
 from engine.formats.answers import HookAnswer, intercept_verdict, out_of_session_verdict

@@ -11,17 +11,9 @@ import msgspec
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.model.sids import SidKind, first_sid_at, is_sid, pack, unpack
+from engine.core.ports.lists import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor
 from engine.core.ports.notes import Note
-from engine.core.ports.operations import (
-    AlertFilter,
-    OutboxDepth,
-    OutboxFilter,
-    Page,
-    PageCursor,
-    Passed,
-    PassedElsewhere,
-    Registry,
-)
+from engine.core.ports.store import Passed, PassedElsewhere, Registry
 from engine.core.sessions.batch import KeyUse
 from storage.sqlite.codec import (
     KIND_AT,

@@ -19,18 +19,10 @@ from engine.core.model.changes import Change
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import ACTIVE, Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
+from engine.core.ports.lists import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor
 from engine.core.ports.notes import Note
 from engine.core.ports.observing import Observer
-from engine.core.ports.operations import (
-    AlertFilter,
-    OutboxDepth,
-    OutboxFilter,
-    Page,
-    PageCursor,
-    Passed,
-    PassedElsewhere,
-    Registry,
-)
+from engine.core.ports.store import Passed, PassedElsewhere, Registry
 from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.bindings import ActiveSession
 from engine.core.sessions.search import FoundInteractions, FoundSessions, InteractionSought, SessionSought

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from engine.core.model.sids import SidKind, first_sid_at, pack
-from engine.core.ports.operations import AlertFilter, OutboxFilter
+from engine.core.ports.lists import AlertFilter, OutboxFilter
 from storage.sqlite.codec import LEVEL, Cell, lookup_key, tagged
 
 _MINT_SLACK_SECONDS: Final = 60.0

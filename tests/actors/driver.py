@@ -18,7 +18,7 @@ from engine.core.model.placement import owner_of
 from engine.core.model.records import Kind, Session
 from engine.core.model.requests import AccountUpdate
 from engine.core.numbers.e164 import mask
-from engine.core.ports.operations import PageCursor
+from engine.core.ports.lists import PageCursor
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from tests.actors.model import Model, Pairing, Place
 from tests.actors.route_cache_check import check_cached_routes

@@ -10,7 +10,7 @@ from actors.kernel.context import Egress
 from engine.core.model.outbox import OutboxCallback, OutboxEntry, OutboxHangUp, OutboxMessage
 from engine.core.model.records import Address, Interaction, ServiceOptions
 from engine.core.model.requests import ServiceRequest
-from engine.core.ports.operations import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
+from engine.core.ports.hooks import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
 from tests.actors.world import World
 
 CALLBACK, INTERCEPT, OUT_OF_SESSION = (

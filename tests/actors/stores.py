@@ -9,7 +9,7 @@ from engine.core.model.changes import AlertsErased, Change
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import DebuggerEvent, Interaction, Participant, Session
-from engine.core.ports.operations import Page, PageCursor
+from engine.core.ports.lists import Page, PageCursor
 from storage.sqlite import SqliteStore
 from tests.storage.material import interactions_since
 

@@ -7,7 +7,7 @@ import pytest
 from engine.core.model.errors import Code
 from engine.core.model.records import Account, Kind
 from engine.core.model.requests import AccountUpdate, NumberRequest, ServiceRequest, TokenRotation
-from engine.core.ports.operations import AlertFilter, PageCursor
+from engine.core.ports.lists import AlertFilter, PageCursor
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from tests.actors.world import ALICE, BOB, N1, World, refused
 

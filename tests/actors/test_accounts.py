@@ -16,7 +16,7 @@ from engine.core.model.requests import (
     SessionRequest,
     SessionUpdate,
 )
-from engine.core.ports.operations import PageCursor
+from engine.core.ports.lists import PageCursor
 from tests.actors.world import ALICE, BOB, CAROL, N1, World, refused, wanting
 
 pytestmark = pytest.mark.anyio

@@ -4,7 +4,7 @@ import pytest
 
 from actors.host.host import Host
 from engine.core.model.errors import ApiError, PeerUnavailable
-from engine.core.ports.operations import AlertFilter, OutboxFilter, PageCursor
+from engine.core.ports.lists import AlertFilter, OutboxFilter, PageCursor
 from engine.core.sessions.search import InteractionSought, SessionSought, read_search
 from tests.actors.world import ALICE, BOB, World
 

@@ -15,7 +15,7 @@ from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.placement import owner_of
 from engine.core.model.records import Address, ClosedReason, Kind, LegStatus, Mode, Service, SessionStatus
 from engine.core.model.requests import AccountUpdate, SessionRequest, SessionUpdate
-from engine.core.ports.operations import PageCursor
+from engine.core.ports.lists import PageCursor
 from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason, ReportOutcome
 from engine.core.sessions.bindings import Endpoint
 from tests.actors.stores import WAIT_SECONDS

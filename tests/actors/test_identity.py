@@ -10,7 +10,7 @@ from actors.traffic.answers import AnswerCache
 from engine.core.model.errors import Code
 from engine.core.model.records import Account, Interaction, Kind, LegStatus, Session
 from engine.core.model.requests import AccountUpdate, ParticipantRequest, SessionRequest
-from engine.core.ports.operations import PageCursor
+from engine.core.ports.lists import PageCursor
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from tests.actors.hooked_world import OUT_OF_SESSION, HookedWorld
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, N3, START, World, wanting

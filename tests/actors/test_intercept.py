@@ -8,7 +8,7 @@ import pytest
 
 from engine.core.model.errors import Code
 from engine.core.model.records import Kind, LegStatus, ServiceOptions
-from engine.core.ports.operations import InterceptVerdict
+from engine.core.ports.hooks import InterceptVerdict
 from engine.core.routing.traffic import Outcome, Reason
 from tests.actors.hooked_world import CALLBACK, INTERCEPT, HookedWorld, blocked, replaced
 from tests.actors.world import ALICE, BOB, CAROL, N1, N2, wanting

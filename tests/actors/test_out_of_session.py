@@ -10,7 +10,7 @@ import pytest
 from engine.core.model.errors import Code
 from engine.core.model.records import Kind, Mode, ServiceOptions
 from engine.core.model.requests import ParticipantRequest
-from engine.core.ports.operations import InterceptVerdict, OutOfSessionVerdict
+from engine.core.ports.hooks import InterceptVerdict, OutOfSessionVerdict
 from engine.core.routing.traffic import Outcome, Reason, SessionWanted
 from tests.actors.hooked_world import CALLBACK, INTERCEPT, OUT_OF_SESSION, HookedWorld
 from tests.actors.world import ALICE, BOB, CAROL, N1, N2, N3, QUIET, wanting

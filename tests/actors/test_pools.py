@@ -7,7 +7,8 @@ import pytest
 from engine.core.model.errors import ApiError, Code
 from engine.core.model.records import Account, Capability, ProxyNumber
 from engine.core.model.requests import AccountUpdate, NumberRequest, NumberUpdate
-from engine.core.ports.operations import PageCursor, PoolEntry
+from engine.core.ports.lists import PageCursor
+from engine.core.ports.operations import PoolEntry
 from engine.core.routing.traffic import Outcome
 from tests.actors.world import ALICE, BOB, N1, N2, N3, START, World, refused, wanting
 

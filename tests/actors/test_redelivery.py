@@ -11,7 +11,7 @@ from actors.kernel.context import HostSettings
 from actors.traffic.answers import AnswerCache, Answered, RedeliveryIndex
 from engine.core.model.errors import Code
 from engine.core.model.records import Kind
-from engine.core.ports.operations import PageCursor
+from engine.core.ports.lists import PageCursor
 from engine.core.routing.event_keys import event_key, key_of
 from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason
 from tests.actors.world import ALICE, ALL, BOB, CAROL, N1, N2, START, World, wanting

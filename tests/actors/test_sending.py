@@ -7,7 +7,7 @@ import pytest
 from actors.cluster.rpc import HostRpc
 from actors.cluster.sending import HostSenders, send_at
 from engine.core.model.errors import PeerUnavailable
-from engine.core.ports.operations import RemoteSend
+from engine.core.ports.outgoing import RemoteSend
 
 pytestmark = pytest.mark.anyio
 

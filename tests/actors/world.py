@@ -30,8 +30,9 @@ from engine.core.model.records import (
     SessionStatus,
 )
 from engine.core.model.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest, SessionUpdate
+from engine.core.ports.lists import PageCursor
 from engine.core.ports.observing import OperationEnd, SessionOperation
-from engine.core.ports.operations import Clock, ControlPlane, PageCursor, PoolEntry
+from engine.core.ports.operations import Clock, ControlPlane, PoolEntry
 from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 from engine.runtime import OrderedIdFactory

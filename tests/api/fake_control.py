@@ -39,14 +39,8 @@ from engine.core.model.requests import (
     TokenRotation,
 )
 from engine.core.model.sids import SidKind, ordered_sid
-from engine.core.ports.operations import (
-    AlertFilter,
-    Explanation,
-    OutboxFilter,
-    Page,
-    PageCursor,
-    PoolEntry,
-)
+from engine.core.ports.lists import AlertFilter, OutboxFilter, Page, PageCursor
+from engine.core.ports.operations import Explanation, PoolEntry
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from engine.core.sessions.batch import BatchItem, ItemDone, ItemRefused, ItemResult, UpdateItem
 from engine.core.sessions.search import FoundInteractions, InteractionSought

@@ -12,7 +12,7 @@ from engine.core.model.errors import Code
 from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, OutboxMessage
 from engine.core.model.records import Account, DebuggerEvent, Interaction, Kind, Leg, WebhookTrace
 from engine.core.model.sids import SidKind
-from engine.core.ports.operations import AlertFilter, OutboxFilter
+from engine.core.ports.lists import AlertFilter, OutboxFilter
 from tests.api.fake_control import NOW, FakeControl, sid_of
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ import pytest
 from engine.core.model.errors import Code, Level
 from engine.core.model.records import DebuggerEvent, WebhookTrace
 from engine.core.model.sids import SidKind
-from engine.core.ports.operations import AlertFilter
+from engine.core.ports.lists import AlertFilter
 from tests.api.conftest import Rest
 from tests.api.fake_control import NOW
 

@@ -17,7 +17,7 @@ from engine.core.model.changes import InteractionUpdated
 from engine.core.model.errors import Code
 from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage
 from engine.core.model.records import Kind, LegStatus
-from engine.core.ports.operations import Carriers
+from engine.core.ports.outgoing import Carriers
 from engine.core.routing.legs import apply_report
 from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.outbound.settings import CarrierKind, CarrierSettings

@@ -17,7 +17,7 @@ from engine.console.pages import STATIC
 from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
 from engine.core.model.overview import HostStatus
 from engine.core.model.records import Account
-from engine.core.ports.operations import AlertFilter, OutboxFilter, Page, PageCursor
+from engine.core.ports.lists import AlertFilter, OutboxFilter, Page, PageCursor
 from tests.console.fakes import Console, Screen, furnish, make_console
 
 pytestmark = pytest.mark.anyio

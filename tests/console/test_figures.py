@@ -10,7 +10,7 @@ from engine.console.pages import lasting, rate, when
 from engine.console.rates import Rates, TrafficLine
 from engine.core.model.overview import HostFigures, HostStatus, TrafficCount
 from engine.core.model.records import Kind
-from engine.core.ports.operations import OutboxDepth
+from engine.core.ports.lists import OutboxDepth
 from engine.core.routing.traffic import Outcome, Reason
 
 ROUTED = (Kind.VOICE, Outcome.ROUTED, Reason.IN_SESSION)

@@ -10,7 +10,7 @@ import pytest
 from engine.core.model.errors import Code, PeerUnavailable
 from engine.core.model.records import Account
 from engine.core.model.sids import SidKind
-from engine.core.ports.operations import AlertFilter, Page, PageCursor
+from engine.core.ports.lists import AlertFilter, Page, PageCursor
 from tests.api.fake_control import NOW
 from tests.console.fakes import Console, add_account, furnish
 

@@ -4,7 +4,7 @@ import pytest
 
 from engine.core.model.overview import HostFigures, HostStatus, TrafficCount
 from engine.core.model.records import Account, Kind
-from engine.core.ports.operations import OutboxDepth
+from engine.core.ports.lists import OutboxDepth
 from engine.core.routing.traffic import Outcome, Reason
 from tests.api.fake_control import NOW
 from tests.console.fakes import FORM, Console, Holdings, Screen, add_account, explained, furnish

@@ -12,7 +12,7 @@ from engine.core.model.outbox import OutboxCallback, OutboxEntry
 from engine.core.model.overview import HostFigures, HostStatus, PoolReport
 from engine.core.model.records import Account, DebuggerEvent, Interaction, Kind, Leg
 from engine.core.pools.pool import PoolState
-from engine.core.ports.operations import OutboxDepth
+from engine.core.ports.lists import OutboxDepth
 from tests.api.fake_control import NOW
 from tests.console.fakes import Console, add_account, furnish
 

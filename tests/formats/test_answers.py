@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.core.model.errors import Code
 from engine.core.model.records import Mode
-from engine.core.ports.operations import InterceptVerdict, OutOfSessionVerdict
+from engine.core.ports.hooks import InterceptVerdict, OutOfSessionVerdict
 from engine.core.routing.traffic import SessionWanted
 from engine.formats.answers import HookAnswer, intercept_verdict, out_of_session_verdict
 

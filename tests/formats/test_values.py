@@ -11,7 +11,7 @@ from twilio.base.deserialize import iso8601_datetime, rfc2822_datetime
 
 from engine.core.model.errors import ApiError, Code
 from engine.core.model.sids import SidKind, ordered_sid
-from engine.core.ports.operations import PageCursor
+from engine.core.ports.lists import PageCursor
 from engine.formats.values import (
     OwnHost,
     format_date,

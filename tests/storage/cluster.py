@@ -24,7 +24,8 @@ from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, O
 from engine.core.model.placement import owner_of
 from engine.core.model.records import DebuggerEvent, Interaction, Kind, Participant, Session, SessionStatus
 from engine.core.model.sids import SidKind, ordered_sid, pack, unpack
-from engine.core.ports.operations import AlertFilter, OutboxFilter, PageCursor, Registry
+from engine.core.ports.lists import AlertFilter, OutboxFilter, PageCursor
+from engine.core.ports.store import Registry
 from engine.core.sessions.batch import ItemKey
 from storage.sqlite import SqliteStore, claim, host_dir
 from tests.storage.material import (

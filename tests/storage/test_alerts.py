@@ -7,7 +7,7 @@ from engine.core.model.changes import AlertRaised, AlertsErased
 from engine.core.model.errors import Code, Level
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind
-from engine.core.ports.operations import AlertFilter, Page, PageCursor
+from engine.core.ports.lists import AlertFilter, Page, PageCursor
 from storage.sqlite import SqliteStore
 from tests.storage.material import ACCOUNT_SID, START, alert, new_sid
 

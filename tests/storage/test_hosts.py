@@ -21,7 +21,7 @@ from engine.core.model.changes import (
 )
 from engine.core.model.records import Kind, LegStatus, Session
 from engine.core.model.sids import SidKind, pack
-from engine.core.ports.operations import Page, PageCursor
+from engine.core.ports.lists import Page, PageCursor
 from storage.sqlite import ChangeRefused, SqliteStore
 from storage.sqlite.statements import ERASE_SERVICE, ERASE_SESSION
 from tests.storage.material import (

@@ -8,7 +8,7 @@ import pytest
 
 from engine.core.model.outbox import OutboxCallback
 from engine.core.model.sids import SidKind
-from engine.core.ports.operations import OutboxFilter, PageCursor
+from engine.core.ports.lists import OutboxFilter, PageCursor
 from storage.sqlite import SqliteStore
 from tests.storage.material import Observed, interactions_since
 from tests.storage.owing_writer import SETTLED_EVERY, sid

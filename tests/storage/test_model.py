@@ -36,7 +36,7 @@ from engine.core.model.changes import (
 )
 from engine.core.model.records import ClosedReason, Kind, Leg, LegStatus, SessionStatus
 from engine.core.model.sids import SidKind, ordered_sid
-from engine.core.ports.operations import Page, PageCursor
+from engine.core.ports.lists import Page, PageCursor
 from engine.core.sessions.bindings import active_session
 from storage.sqlite import SqliteStore
 from tests.storage.material import (

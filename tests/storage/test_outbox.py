@@ -21,7 +21,7 @@ from engine.core.model.changes import (
 )
 from engine.core.model.outbox import OutboxAlert, OutboxEntry, OutboxHangUp, QueueKey
 from engine.core.model.sids import SidKind
-from engine.core.ports.operations import OutboxDepth, OutboxFilter, Page, PageCursor
+from engine.core.ports.lists import OutboxDepth, OutboxFilter, Page, PageCursor
 from storage.sqlite import ChangeRefused, SqliteStore
 from tests.storage.material import (
     ACCOUNT_SID,

@@ -15,7 +15,7 @@ from engine.core.model.errors import CATALOGUE, Code, Level
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, ordered_sid
-from engine.core.ports.operations import AlertFilter, OutboxDepth, OutboxFilter, PageCursor
+from engine.core.ports.lists import AlertFilter, OutboxDepth, OutboxFilter, PageCursor
 from storage.sqlite import SqliteStore
 from tests.storage.material import ACCOUNT_SID, START, Observed, alert, callback, new_sid, outbox_entry, session
 

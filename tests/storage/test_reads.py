@@ -19,7 +19,7 @@ from engine.core.model.changes import (
 )
 from engine.core.model.records import Kind, LegStatus, SessionStatus
 from engine.core.model.sids import SidKind, pack
-from engine.core.ports.operations import Page, PageCursor
+from engine.core.ports.lists import Page, PageCursor
 from engine.core.sessions.bindings import endpoint_of
 from storage.sqlite import SqliteStore
 from tests.storage.material import (

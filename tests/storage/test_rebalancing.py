@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from engine.core.model.changes import AccountSaved, InteractionRecorded, RegistryAdvanced, SessionCreated, SessionErased
 from engine.core.model.placement import owner_of
 from engine.core.model.records import SessionStatus
-from engine.core.ports.operations import PageCursor
+from engine.core.ports.lists import PageCursor
 from storage.sqlite import (
     DatabaseTooNew,
     DataDirBusy,

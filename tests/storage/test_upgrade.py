@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from engine.core.model.changes import AccountSaved, AlertRaised, EntryAdded, ServiceSaved, SessionCreated
 from engine.core.model.records import Account, Service, ServiceOptions, Session
 from engine.core.model.sids import pack
-from engine.core.ports.operations import OutboxDepth
+from engine.core.ports.lists import OutboxDepth
 from storage.sqlite import SqliteStore, rows
 from storage.sqlite.schema import migrations
 from storage.sqlite.statements import INSERT_SESSIONS

@@ -20,7 +20,7 @@ from engine.core.model.records import (
     Session,
     WebhookTrace,
 )
-from engine.core.ports.operations import OutOfSessionCase
+from engine.core.ports.hooks import OutOfSessionCase
 from engine.core.routing.traffic import InboundEvent
 from engine.formats.signatures import signed_form, signed_url
 from engine.webhooks.callbacks import callback_fields, debugger_fields, intercept_fields, out_of_session_fields

@@ -8,8 +8,8 @@ import pytest
 
 from engine.core.model.errors import Code
 from engine.core.model.records import Kind
+from engine.core.ports.hooks import Hooks, OutOfSessionCase
 from engine.core.ports.observing import HookEnd, HookKind
-from engine.core.ports.operations import Hooks, OutOfSessionCase
 from engine.core.routing.traffic import InboundEvent, SessionWanted
 from engine.webhooks.hooks import WebHooks
 from tests.outbound.material import AC, KS, TOKEN, Remembered, client, interaction, tokens

@@ -11,7 +11,7 @@ from sqlite_utils import Database
 
 from engine.core.model.changes import EntryAdded, EntryRevived
 from engine.core.model.outbox import OutboxEntry
-from engine.core.ports.operations import OutboxFilter, PageCursor
+from engine.core.ports.lists import OutboxFilter, PageCursor
 from engine.outbound.delivery import DELIVERED
 from engine.outbound.settings import EgressSettings
 from engine.webhooks.worker import OutboxWorker

@@ -15,7 +15,7 @@ from engine.core.model.errors import Code
 from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, OutboxHangUp, OutboxMessage
 from engine.core.model.records import DebuggerEvent
 from engine.core.ports.observing import DeliveryEnd, OutboxKind
-from engine.core.ports.operations import Outbox
+from engine.core.ports.outgoing import Outbox
 from engine.outbound.delivery import DELIVERED, Delivery, Draw
 from engine.outbound.settings import EgressSettings
 from engine.webhooks.delivery_log import MAX_GROUP, DeliveryLog

@@ -57,7 +57,8 @@ from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnava
 from engine.core.model.records import ProxyNumber
 from engine.core.model.requests import NumberRequest
 from engine.core.model.sids import SidKind
-from engine.core.ports.operations import ControlPlane, PageCursor
+from engine.core.ports.lists import PageCursor
+from engine.core.ports.operations import ControlPlane
 from engine.core.routing.asking import explained, swapped
 from engine.formats.responses import error_body, retry_after
 from engine.formats.values import OwnHost

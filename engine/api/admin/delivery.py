@@ -19,7 +19,8 @@ from engine.api.admin.delivery_shapes import (
 from engine.api.admin.request import read_query
 from engine.api.alert_shapes import AlertQuery
 from engine.core.model.outbox import OutboxEntry
-from engine.core.ports.operations import ControlPlane, OutboxFilter, PageCursor
+from engine.core.ports.lists import OutboxFilter, PageCursor
+from engine.core.ports.operations import ControlPlane
 
 _PAGE = 100
 

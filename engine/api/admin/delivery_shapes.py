@@ -19,7 +19,7 @@ from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.numbers.masking import masked
-from engine.core.ports.operations import OutboxFilter
+from engine.core.ports.lists import OutboxFilter
 from engine.formats.values import format_date, optional_date
 
 MAX_CHANGED = 1_000

@@ -21,7 +21,8 @@ from engine.api.admin.services import service_of
 from engine.core.model.errors import ApiError, Code, PeerUnavailable, not_found
 from engine.core.model.records import ProxyNumber, Service, Session
 from engine.core.numbers.masking import masked
-from engine.core.ports.operations import ControlPlane, PageCursor
+from engine.core.ports.lists import PageCursor
+from engine.core.ports.operations import ControlPlane
 
 MOST_SCANNED = 10_000
 """Sessions that one request looks at."""

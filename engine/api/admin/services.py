@@ -7,7 +7,8 @@ from engine.api.admin.service_shapes import ServiceChange, ServiceList, ServiceR
 from engine.core.model.errors import ApiError, Code, not_found
 from engine.core.model.records import Service
 from engine.core.model.sids import SidKind, is_sid
-from engine.core.ports.operations import ControlPlane, PageCursor
+from engine.core.ports.lists import PageCursor
+from engine.core.ports.operations import ControlPlane
 
 _PAGE = 100
 

@@ -33,7 +33,8 @@ from engine.core.model.records import (
 from engine.core.model.requests import AccountUpdate, NumberRequest
 from engine.core.numbers.e164 import mask
 from engine.core.numbers.masking import masked
-from engine.core.ports.operations import Explanation, Page
+from engine.core.ports.lists import Page
+from engine.core.ports.operations import Explanation
 from engine.core.routing.traffic import Decision
 from engine.core.sessions.expiry import expires_at
 from engine.formats.fields import MAX_URL

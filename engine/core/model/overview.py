@@ -11,7 +11,7 @@ import msgspec
 from engine.core.model.logins import LoginSession
 from engine.core.model.records import Kind
 from engine.core.pools.pool import PoolState
-from engine.core.ports.operations import OutboxDepth
+from engine.core.ports.lists import OutboxDepth
 from engine.core.routing.traffic import Outcome, Reason
 from engine.core.sessions.search import FoundSessions, SessionSought
 

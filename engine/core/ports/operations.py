@@ -1,16 +1,14 @@
-"""The ports where the adapters meet: what `api`, `ingress`, `actors`, `storage` and `telemetry` ask of one another.
+"""What is asked of hosts: the data plane (events, questions, reports) and the control plane (all else).
 
-`engine.app` wires implementations to them; the adapters never import each other.
+`engine.app` wires implementations to the ports; the adapters never import each other.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
-from engine.core.model.changes import Change
-from engine.core.model.errors import Code, Level, StoreUnavailable
-from engine.core.model.outbox import OutboxEntry, QueueKey
+from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import (
     Account,
     AccountHoldings,
@@ -18,12 +16,10 @@ from engine.core.model.records import (
     ApiKey,
     DebuggerEvent,
     Interaction,
-    Kind,
     Participant,
     ProxyNumber,
     Service,
     Session,
-    WebhookTrace,
 )
 from engine.core.model.requests import (
     AccountUpdate,
@@ -37,41 +33,16 @@ from engine.core.model.requests import (
     SessionUpdate,
     TokenRotation,
 )
-from engine.core.ports.notes import Note
+from engine.core.ports.lists import AlertFilter, OutboxFilter, Page, PageCursor
+from engine.core.ports.outgoing import RemoteSend
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.route_cache import RouteCache
-from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome, SessionWanted
-from engine.core.sessions.batch import BatchItem, ItemResult, KeyUse
-from engine.core.sessions.bindings import ActiveSession
-from engine.core.sessions.search import FoundInteractions, FoundSessions, InteractionSought, SessionSought
-
-Record = TypeVar("Record")
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
+from engine.core.sessions.batch import BatchItem, ItemResult
+from engine.core.sessions.search import FoundInteractions, InteractionSought
 
 Clock = Callable[[], float]
 """UTC epoch seconds."""
-
-
-class PageCursor(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a page of a list starts; at most one of `after` and `before` is given."""
-
-    limit: int
-    """Records on the page, 1 to 100."""
-    after: str | None = None
-    """The last SID of the page before."""
-    before: str | None = None
-    """The first SID of the page after."""
-    is_part_enough: bool = False
-    """In a cluster: a page without the records of hosts that do not answer is wanted rather than none."""
-
-
-class Page(msgspec.Struct, Generic[Record], frozen=True):
-    """One page of a list, in the list's order."""
-
-    records: tuple[Record, ...]
-    has_next: bool
-    has_previous: bool
-    silent: tuple[str, ...] = ()
-    """Hosts that did not answer, whose records are missing."""
 
 
 class PoolEntry(msgspec.Struct, frozen=True):
@@ -102,242 +73,6 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """The steps of the decision, a sentence each."""
 
 
-class Registry(msgspec.Struct, frozen=True):
-    """Everything a host reads whole at start, without sessions."""
-
-    accounts: tuple[Account, ...]
-    api_keys: tuple[ApiKey, ...]
-    services: tuple[Service, ...]
-    numbers: tuple[ProxyNumber, ...]
-
-
-class OutboxFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which entries the operator means; None = any."""
-
-    account_sid: str | None = None
-    service_sid: str | None = None
-    session_sid: str | None = None
-    is_dead: bool | None = None
-    created_before: float | None = None
-    error: str | None = None
-    """Text that the last error contains."""
-
-
-class AlertFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which debugger events are listed; None = any."""
-
-    level: Level | None = None
-    code: int | None = None
-    service_sid: str | None = None
-    session_sid: str | None = None
-    resource_sid: str | None = None
-    since: float | None = None
-    """At or after, UTC epoch seconds; `before` likewise."""
-    before: float | None = None
-
-
-class OutboxDepth(msgspec.Struct, frozen=True):
-    """How full the outbox is."""
-
-    pending: int
-    dead: int
-    oldest: float | None
-    """When the oldest pending entry was committed."""
-
-
-Passed = tuple[Address, Kind, str, bytes]
-"""A call or message that came: the number reached, the kind and the platform's SID, and the 16 bytes of its KI…."""
-
-PassedElsewhere = tuple[bytes, float, float, bool]
-"""One in a session of another host: the 16 bytes of its KC…, begin, last change, whether it is an ended call."""
-
-
-class Store(Protocol):
-    """Durable records of one host. Point reads are synchronous and see every commit that was acknowledged."""
-
-    def commit(self, changes: Sequence[Change], done: Callable[[StoreUnavailable | None], None]) -> None:
-        """Commit the changes with the next group, all or none, in the order of the calls.
-
-        `done` is called on the event loop, after the commit, with None or with why nothing was committed.
-        """
-
-    async def write(self, changes: Sequence[Change]) -> None:
-        """Commit and wait; raises StoreUnavailable."""
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether the last commit (or probe) succeeded."""
-
-    def registry(self) -> Registry:
-        """Read accounts, keys, services and numbers."""
-
-    def registry_version(self) -> int:
-        """Tell which version of the registry is held; 0 = none was ever counted. Read it before `registry`."""
-
-    def active_sessions(self) -> Iterator[ActiveSession]:
-        """Walk the active sessions in the order of activation, each with its live participants' endpoints."""
-
-    def passed_since(self, at: float) -> Iterator[Sequence[Passed]]:
-        """Walk the calls and messages that came at or after a time, oldest first, some hundreds at a time."""
-
-    def passed_elsewhere_since(self, at: float) -> Iterator[Sequence[PassedElsewhere]]:
-        """Walk those of them in sessions whose records are on other hosts."""
-
-    def open_calls(self) -> Iterator[Interaction]:
-        """Walk the calls whose inbound leg has not ended."""
-
-    def session(self, session_sid: str) -> Session | None:
-        """Read one session."""
-
-    def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
-        """Find the session that owns a name."""
-
-    def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
-        """Find what an idempotency key was used for."""
-
-    async def oldest_batch_key(self) -> float | None:
-        """Tell when the oldest idempotency key was used, for retention."""
-
-    def note(self, channel: str, key: bytes) -> Note | None:
-        """Read a committed note of a channel, expired or not."""
-
-    def latest_notes(self, channel: str, prefix: bytes, limit: int) -> Sequence[tuple[bytes, Note]]:
-        """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
-
-    async def oldest_note(self) -> float | None:
-        """Tell when the first note expires."""
-
-    def participants(self, session_sid: str) -> tuple[Participant, ...]:
-        """Read all participants of a session, the removed ones too, oldest first."""
-
-    def interaction(self, interaction_sid: str) -> Interaction | None:
-        """Read one interaction."""
-
-    def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
-        """Find the newest session, active or not, in which the identifier held the proxy number."""
-
-    def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
-        """Tell which proxy numbers an identifier has had, each with when it was last given."""
-
-    async def sessions_page(self, service_sid: str, cursor: PageCursor) -> Page[Session]:
-        """List sessions, newest first."""
-
-    async def participants_page(self, session_sid: str, cursor: PageCursor) -> Page[Participant]:
-        """List participants (removed ones too), newest first."""
-
-    async def interactions_page(
-        self, session_sid: str, cursor: PageCursor, *, sent_to: str | None = None
-    ) -> Page[Interaction]:
-        """List interactions, oldest first; with `sent_to`, the message interactions of that participant only."""
-
-    async def sessions_closed_before(self, at: float, *, limit: int) -> tuple[str, ...]:
-        """Find sessions that ended before a time, for retention."""
-
-    async def pending_queues(self) -> tuple[QueueKey, ...]:
-        """Name the queues that have pending entries."""
-
-    async def pending_entries(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[OutboxEntry, ...]:
-        """Read pending (not dead) entries of a queue, oldest first, from after a SID."""
-
-    async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[OutboxEntry]:
-        """List entries, oldest first."""
-
-    def planned_erasures(self) -> tuple[str, ...]:
-        """Name the erased sessions of which other hosts may have something."""
-
-    async def entries_held(self, entry_sids: Sequence[str]) -> frozenset[str]:
-        """Tell which of these entries are in the outbox, pending or dead."""
-
-    async def outbox_depth(self) -> OutboxDepth:
-        """Count the outbox."""
-
-    async def alerts_page(
-        self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
-    ) -> Page[DebuggerEvent]:
-        """List the debugger events of an account (None = of all), newest first."""
-
-    def alert(self, event_sid: str) -> DebuggerEvent | None:
-        """Read one debugger event."""
-
-    async def find_sessions(self, service_sids: Sequence[str], sought: SessionSought, *, most: int) -> FoundSessions:
-        """Search the sessions of these services, newest first."""
-
-    async def find_interactions(
-        self, account_sid: str | None, sought: InteractionSought, *, most: int
-    ) -> FoundInteractions:
-        """Search the interactions of an account (None = of all), newest first, for a bounded time."""
-
-
-class InterceptVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What an intercept hook came to."""
-
-    is_blocked: bool = False
-    """It answered 403."""
-    is_failed: bool = False
-    """It could not be asked in time, or its answer was no answer; `trace` tells (80908)."""
-    body: str | None = None
-    """Text that it wants sent instead, from a JSON answer."""
-    trace: WebhookTrace | None = None
-
-
-class OutOfSessionVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What an out-of-session hook came to; at most one of `twiml` and `wanted` is given."""
-
-    twiml: str | None = None
-    """A parsed and checked document."""
-    wanted: SessionWanted | None = None
-    code: Code | None = None
-    """80905 neither one nor the other, 80913 no 2xx, 12100 / 12300 bad TwiML, 11200 / 11205 not reached."""
-    trace: WebhookTrace | None = None
-
-
-class OutOfSessionCase(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that met no session, and the last session that paired sender and number."""
-
-    event: InboundEvent
-    service_sid: str
-    account_sid: str
-    session: Session | None = None
-    inbound: Participant | None = None
-    outbound: Participant | None = None
-
-
-class Hooks(Protocol):
-    """The webhooks that decide about an event while it waits; implemented by `engine.webhooks`, never raises."""
-
-    async def intercept(
-        self, url: str, interaction: Interaction, *, may_rewrite: bool, timeout_seconds: float
-    ) -> InterceptVerdict:
-        """Ask an InterceptCallbackUrl (behaviour 12.3)."""
-
-    async def out_of_session(self, url: str, case: OutOfSessionCase, *, timeout_seconds: float) -> OutOfSessionVerdict:
-        """Ask an OutOfSessionCallbackUrl (behaviour 12.4, 13)."""
-
-
-class Outbox(Protocol):
-    """Where committed entries are handed for delivery; implemented by `engine.webhooks`, never raises."""
-
-    def add(self, entries: Sequence[OutboxEntry]) -> None:
-        """Deliver these in time; they are on disk."""
-
-
-class Carriers(Protocol):
-    """Which carrier sends for which proxy number; read from the settings."""
-
-    def sender_for(self, proxy: Address) -> str | None:
-        """Return the carrier that sends messages from a number, None = the inbound webhook's answer does."""
-
-    def caller_for(self, proxy: Address) -> str | None:
-        """Return the carrier that can end running calls of a number, None = there is none."""
-
-
-class LocalSenders(Protocol):
-    """The senders of this host, for the other hosts; implemented by the composition root."""
-
-    async def send_here(self, sender: str, message: bytes) -> bytes:
-        """Send a message; return what became of it, both in the form that both sides of the channel know."""
-
-
 class DataPlane(Protocol):
     """Where ingress hands its events."""
 
@@ -355,15 +90,6 @@ class DataPlane(Protocol):
 
     def owner_of(self, proxy: Address) -> str | None:
         """Return the SID of the account that owns a number, in a pool or not."""
-
-
-class RemoteSend(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a message that another host was to send."""
-
-    result: bytes = b""
-    """What it says, in the form that both sides of the channel know; empty = it did not tell."""
-    may_be_taken: bool = False
-    """Without a result: it may have been sent."""
 
 
 class EgressPlane(DataPlane, Protocol):

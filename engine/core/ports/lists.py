@@ -1,0 +1,66 @@
+"""Lists: which part of one is wanted, and what it holds."""
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+from engine.core.model.errors import Level
+
+Record = TypeVar("Record")
+
+
+class PageCursor(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a page of a list starts; at most one of `after` and `before` is given."""
+
+    limit: int
+    """Records on the page, 1 to 100."""
+    after: str | None = None
+    """The last SID of the page before."""
+    before: str | None = None
+    """The first SID of the page after."""
+    is_part_enough: bool = False
+    """In a cluster: a page without the records of hosts that do not answer is wanted rather than none."""
+
+
+class Page(msgspec.Struct, Generic[Record], frozen=True):
+    """One page of a list, in the list's order."""
+
+    records: tuple[Record, ...]
+    has_next: bool
+    has_previous: bool
+    silent: tuple[str, ...] = ()
+    """Hosts that did not answer, whose records are missing."""
+
+
+class OutboxFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries the operator means; None = any."""
+
+    account_sid: str | None = None
+    service_sid: str | None = None
+    session_sid: str | None = None
+    is_dead: bool | None = None
+    created_before: float | None = None
+    error: str | None = None
+    """Text that the last error contains."""
+
+
+class AlertFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which debugger events are listed; None = any."""
+
+    level: Level | None = None
+    code: int | None = None
+    service_sid: str | None = None
+    session_sid: str | None = None
+    resource_sid: str | None = None
+    since: float | None = None
+    """At or after, UTC epoch seconds; `before` likewise."""
+    before: float | None = None
+
+
+class OutboxDepth(msgspec.Struct, frozen=True):
+    """How full the outbox is."""
+
+    pending: int
+    dead: int
+    oldest: float | None
+    """When the oldest pending entry was committed."""

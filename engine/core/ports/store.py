@@ -1,0 +1,158 @@
+"""The store as the actors and the outbox see it: what is committed, and what is read back."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from engine.core.model.changes import Change
+from engine.core.model.errors import StoreUnavailable
+from engine.core.model.outbox import OutboxEntry, QueueKey
+from engine.core.model.records import (
+    Account,
+    Address,
+    ApiKey,
+    DebuggerEvent,
+    Interaction,
+    Kind,
+    Participant,
+    ProxyNumber,
+    Service,
+    Session,
+)
+from engine.core.ports.lists import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor
+from engine.core.ports.notes import Note
+from engine.core.sessions.batch import KeyUse
+from engine.core.sessions.bindings import ActiveSession
+from engine.core.sessions.search import FoundInteractions, FoundSessions, InteractionSought, SessionSought
+
+Passed = tuple[Address, Kind, str, bytes]
+"""A call or message that came: the number reached, the kind and the platform's SID, and the 16 bytes of its KI…."""
+
+PassedElsewhere = tuple[bytes, float, float, bool]
+"""One in a session of another host: the 16 bytes of its KC…, begin, last change, whether it is an ended call."""
+
+
+class Registry(msgspec.Struct, frozen=True):
+    """Everything a host reads whole at start, without sessions."""
+
+    accounts: tuple[Account, ...]
+    api_keys: tuple[ApiKey, ...]
+    services: tuple[Service, ...]
+    numbers: tuple[ProxyNumber, ...]
+
+
+class Store(Protocol):
+    """Durable records of one host. Point reads are synchronous and see every commit that was acknowledged."""
+
+    def commit(self, changes: Sequence[Change], done: Callable[[StoreUnavailable | None], None]) -> None:
+        """Commit the changes with the next group, all or none, in the order of the calls.
+
+        `done` is called on the event loop, after the commit, with None or with why nothing was committed.
+        """
+
+    async def write(self, changes: Sequence[Change]) -> None:
+        """Commit and wait; raises StoreUnavailable."""
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the last commit (or probe) succeeded."""
+
+    def registry(self) -> Registry:
+        """Read accounts, keys, services and numbers."""
+
+    def registry_version(self) -> int:
+        """Tell which version of the registry is held; 0 = none was ever counted. Read it before `registry`."""
+
+    def active_sessions(self) -> Iterator[ActiveSession]:
+        """Walk the active sessions in the order of activation, each with its live participants' endpoints."""
+
+    def passed_since(self, at: float) -> Iterator[Sequence[Passed]]:
+        """Walk the calls and messages that came at or after a time, oldest first, some hundreds at a time."""
+
+    def passed_elsewhere_since(self, at: float) -> Iterator[Sequence[PassedElsewhere]]:
+        """Walk those of them in sessions whose records are on other hosts."""
+
+    def open_calls(self) -> Iterator[Interaction]:
+        """Walk the calls whose inbound leg has not ended."""
+
+    def session(self, session_sid: str) -> Session | None:
+        """Read one session."""
+
+    def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
+        """Find the session that owns a name."""
+
+    def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
+        """Find what an idempotency key was used for."""
+
+    async def oldest_batch_key(self) -> float | None:
+        """Tell when the oldest idempotency key was used, for retention."""
+
+    def note(self, channel: str, key: bytes) -> Note | None:
+        """Read a committed note of a channel, expired or not."""
+
+    def latest_notes(self, channel: str, prefix: bytes, limit: int) -> Sequence[tuple[bytes, Note]]:
+        """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
+
+    async def oldest_note(self) -> float | None:
+        """Tell when the first note expires."""
+
+    def participants(self, session_sid: str) -> tuple[Participant, ...]:
+        """Read all participants of a session, the removed ones too, oldest first."""
+
+    def interaction(self, interaction_sid: str) -> Interaction | None:
+        """Read one interaction."""
+
+    def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
+        """Find the newest session, active or not, in which the identifier held the proxy number."""
+
+    def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
+        """Tell which proxy numbers an identifier has had, each with when it was last given."""
+
+    async def sessions_page(self, service_sid: str, cursor: PageCursor) -> Page[Session]:
+        """List sessions, newest first."""
+
+    async def participants_page(self, session_sid: str, cursor: PageCursor) -> Page[Participant]:
+        """List participants (removed ones too), newest first."""
+
+    async def interactions_page(
+        self, session_sid: str, cursor: PageCursor, *, sent_to: str | None = None
+    ) -> Page[Interaction]:
+        """List interactions, oldest first; with `sent_to`, the message interactions of that participant only."""
+
+    async def sessions_closed_before(self, at: float, *, limit: int) -> tuple[str, ...]:
+        """Find sessions that ended before a time, for retention."""
+
+    async def pending_queues(self) -> tuple[QueueKey, ...]:
+        """Name the queues that have pending entries."""
+
+    async def pending_entries(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[OutboxEntry, ...]:
+        """Read pending (not dead) entries of a queue, oldest first, from after a SID."""
+
+    async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[OutboxEntry]:
+        """List entries, oldest first."""
+
+    def planned_erasures(self) -> tuple[str, ...]:
+        """Name the erased sessions of which other hosts may have something."""
+
+    async def entries_held(self, entry_sids: Sequence[str]) -> frozenset[str]:
+        """Tell which of these entries are in the outbox, pending or dead."""
+
+    async def outbox_depth(self) -> OutboxDepth:
+        """Count the outbox."""
+
+    async def alerts_page(
+        self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
+    ) -> Page[DebuggerEvent]:
+        """List the debugger events of an account (None = of all), newest first."""
+
+    def alert(self, event_sid: str) -> DebuggerEvent | None:
+        """Read one debugger event."""
+
+    async def find_sessions(self, service_sids: Sequence[str], sought: SessionSought, *, most: int) -> FoundSessions:
+        """Search the sessions of these services, newest first."""
+
+    async def find_interactions(
+        self, account_sid: str | None, sought: InteractionSought, *, most: int
+    ) -> FoundInteractions:
+        """Search the interactions of an account (None = of all), newest first, for a bounded time."""
