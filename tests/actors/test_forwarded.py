@@ -14,8 +14,9 @@ from engine.core.routing.decide import NOT_IN_POOL, REBUILDING
 from engine.core.routing.traffic import Decision, InboundEvent
 from engine.runtime import OrderedIdFactory
 from storage.sqlite import SqliteStore
+from tests.actors.observed import Observed
 from tests.actors.stores import WAIT_SECONDS
-from tests.actors.world import ALICE, N1, FakeClock, Observed
+from tests.actors.world import ALICE, N1, FakeClock
 
 pytestmark = pytest.mark.anyio
 

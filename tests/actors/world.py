@@ -31,14 +31,13 @@ from engine.core.model.records import (
 )
 from engine.core.model.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest, SessionUpdate
 from engine.core.ports.lists import PageCursor
-from engine.core.ports.observing import OperationEnd, SessionOperation
 from engine.core.ports.operations import Clock, ControlPlane, PoolEntry
 from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 from engine.runtime import OrderedIdFactory
 from storage.sqlite.layout import host_dir
+from tests.actors.observed import Observed
 from tests.actors.stores import WAIT_SECONDS, Mood, MoodyStore, Stores
-from tests.silent import SilentObserver
 
 START: Final = 1_800_000_000.0
 """When the world of a test begins."""
@@ -75,48 +74,6 @@ class FakeClock:
     def move(self, seconds: float) -> None:
         """Let time pass."""
         self.now += seconds
-
-
-class Observed(SilentObserver):
-    """An observer that remembers what it is told."""
-
-    def __init__(self) -> None:
-        self.events: list[DebuggerEvent] = []
-        self.reports: list[ReportOutcome] = []
-        self.operations: list[tuple[SessionOperation, OperationEnd, int | None]] = []
-        self.expiry_lags: list[float] = []
-        self.erasures: list[tuple[int, bool]] = []
-        self.forwards: list[tuple[int, bool]] = []
-
-    def codes(self) -> list[int]:
-        """Return the codes of the debugger events so far, and forget these."""
-        codes = [event.code for event in self.events]
-        self.events.clear()
-        return codes
-
-    def reported(self, outcome: ReportOutcome) -> None:
-        """Remember a leg report."""
-        self.reports.append(outcome)
-
-    def debugger(self, event: DebuggerEvent) -> None:
-        """Remember an event."""
-        self.events.append(event)
-
-    def operated(self, operation: SessionOperation, end: OperationEnd, code: int | None = None) -> None:
-        """Remember how an operation ended."""
-        self.operations.append((operation, end, code))
-
-    def expired(self, lag_seconds: float) -> None:
-        """Remember how late a session was closed."""
-        self.expiry_lags.append(lag_seconds)
-
-    def retained(self, *, erased: int, is_up_to_date: bool) -> None:
-        """Remember what retention did."""
-        self.erasures.append((erased, is_up_to_date))
-
-    def forwarded(self, events: int, *, is_answered: bool) -> None:
-        """Remember events of other hosts."""
-        self.forwards.append((events, is_answered))
 
 
 class Wire:
