@@ -18,6 +18,8 @@ NOT_RUN = {
     "maskline serve --runtime ray --hosts 4": "four hosts and an address of another machine; README.md's two hosts run",
     "export RAY_AUTH_MODE=token": "a Ray over several machines",
     "FEED_KEY=": "a feed on another machine, whose certificate this one trusts",
+    "maskline sip ask": "a server that has this machine for a peer; tests/cli asks one",
+    "apt-get install kamailio": "it installs packages, as root; `make sip-test` does and runs what they make",
     "promtool": "Prometheus is installed by `make ops-test` only, which runs it",
 }
 """How the blocks begin that are marked `not-run` behind their language, and why."""
