@@ -20,6 +20,7 @@ $(shell test -e pyproject.toml || { cp -p pyproject.toml.bak pyproject.toml.new 
 BIN := .venv/bin
 STAMP := .venv/.complete
 COMPILED := build/.compiled
+RULES := pyproject.toml # named, since ruff has rules of its own where it is hidden
 CODE := $(wildcard engine actors storage tests benchmarks)
 TO_COMPILE := $(shell sed -n '/hooks.mypyc/,/^]/ s|^ *"/\(.*\.py\)",.*|\1|p' pyproject.toml)
 
@@ -53,11 +54,11 @@ client-test: $(COMPILED) client-tools ## generate clients of /openapi.json with 
 	@$(BIN)/pytest -n0 -rs tests/e2e/test_generated_clients.py $(ARGS)
 
 lint: $(STAMP) ## check style and formatting, and that all code is used
-	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet . && $(BIN)/python -m tests.dead_code && \
+	@$(BIN)/ruff check --config $(RULES) --quiet . && $(BIN)/ruff format --config $(RULES) --check --quiet . && $(BIN)/python -m tests.dead_code && \
 		echo "lint: ok"
 
 format: $(STAMP) ## format the code and apply safe fixes
-	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+	@$(BIN)/ruff format --config $(RULES) . && $(BIN)/ruff check --config $(RULES) --fix .
 
 types: $(STAMP) ## check types, strictly
 	@$(BIN)/mypy $(CODE)
