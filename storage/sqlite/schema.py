@@ -214,9 +214,6 @@ _FOUND_ALERTS = (
     "ALTER TABLE alerts ADD COLUMN resource_sid",
     "CREATE INDEX alerts_by_session ON alerts (session_sid) WHERE session_sid IS NOT NULL",
     "CREATE INDEX alerts_by_resource ON alerts (resource_sid) WHERE resource_sid IS NOT NULL",
-    # whoever counts them by kind reads nothing else
-    "DROP INDEX alerts_by_time",
-    "CREATE INDEX alerts_by_time ON alerts (at, account_sid, level, code, service_sid, sid)",
     "CREATE INDEX effects_dead_of_account ON effects (account_sid, sid) WHERE date_died IS NOT NULL",
 )
 
