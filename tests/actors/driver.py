@@ -44,6 +44,7 @@ FOREVER: Final = HostSettings(
     retention_interval_seconds=3600.0,
     redelivery_window_seconds=1e9,
     answers_remembered=1,  # nearly all are made from the records
+    longest_call_seconds=0.0,  # a call ends when it is told to; tests/actors/test_reports.py has the others
 )
 
 PAGE: Final = PageCursor(limit=100)
