@@ -248,8 +248,8 @@ class Inbound:
             statuses.append(status)
             if len(statuses) < len(pieces):
                 return
-            assembly.is_deciding = False
             if self._statuses.not_ready in statuses:
+                assembly.is_deciding = False
                 answer(self._statuses.not_ready)
                 return
             self._long.settled(assembly, self._context.clock())

@@ -57,6 +57,7 @@ class Assembly(msgspec.Struct):
     kept: set[int]
     """Those that are on disk."""
     is_deciding: bool = False
+    """It is being decided, or was: a part that comes again, and is on disk only then, changes nothing."""
 
     @property
     def is_whole(self) -> bool:

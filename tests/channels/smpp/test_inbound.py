@@ -18,6 +18,7 @@ from engine.channels.smpp.pdu import (
 )
 from engine.channels.smpp.segments import LongForm, Place, header, segment_parameters
 from engine.core.model.errors import StoreUnavailable
+from engine.core.ports.notes import NoteDone
 from engine.core.ports.observing import SmppCount
 from engine.core.routing.traffic import ENDINGS, Decision, Outcome, Reason
 from tests.channels.offered import MemoryNotes
@@ -220,6 +221,38 @@ async def test_a_part_that_comes_twice_counts_once() -> None:
 
         assert [event.body for event in served.plane.events] == ["hello world"]
         assert served.gauge("smpp_waiting_parts") == 0
+
+
+class LateNotes(MemoryNotes):
+    """Notes whose parts are on disk when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[NoteDone] = []
+
+    def put(self, key: bytes, value: bytes, until: float, done: NoteDone, *, account_sid: str | None = None) -> None:
+        """Hold back the commit of a part."""
+        if key.startswith(b"part/"):
+            self.kept[key] = value
+            self.held.append(done)
+        else:
+            super().put(key, value, until, done, account_sid=account_sid)
+
+
+async def test_a_part_that_comes_again_before_it_is_on_disk_is_answered_twice_and_decided_once() -> None:
+    """Also where the second commit lands when the message has gone on."""
+    notes = LateNotes()
+    async with serving(smsc(), notes=notes) as served:
+        wire = await served.bound()
+        for number, text in ((1, "hello "), (2, "world"), (2, "world")):
+            wire.send(Command.SUBMIT_SM, write_message(part(number, 2, text)))
+        await until(lambda: len(notes.held) == 3)
+
+        for done in notes.held:
+            done(None)
+
+        assert [(await wire.read()).status for _ in range(3)] == [Status.OK] * 3
+        assert [event.body for event in served.plane.events] == ["hello world"]
 
 
 async def test_a_reference_that_wraps_begins_a_new_message() -> None:
