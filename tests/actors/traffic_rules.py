@@ -12,7 +12,7 @@ from engine.core.model.records import ClosedReason, Kind, LegStatus, Mode
 from engine.core.numbers.e164 import canonical
 from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason, ReportOutcome
 from tests.actors.driver import SPELLINGS, Driver, has_sessions, kinds, lengths, numbers, people, seldom, which
-from tests.actors.model import Call, Pairing
+from tests.actors.model import Call, Pairing, Place
 from tests.actors.world import ALL
 
 
@@ -119,6 +119,8 @@ class TrafficRules(Driver):
         now = self.now
         told = [self.model.expected(each.kind, each.sender, each.proxy, now) for each in arriving]
         met = self.model.met(place.identifier, place.proxy)
+        if met is not None and met.is_past_end(now) and self._has_rival(met, place):
+            return  # the first meets what has expired, and whom the next one meets depends on when that is closed
         routed = [number for number, (outcome, _, _) in enumerate(told) if outcome is Outcome.ROUTED]
         if self.hosts > 1 and lost:
             lost = frozenset(range(len(arriving)))  # all or none: they reach their host by different ways
@@ -152,6 +154,12 @@ class TrafficRules(Driver):
                 self._routed(met, arriving[number], now)
         if met is not None and any(reason is Reason.SESSION_EXPIRED for _, reason, _ in told):
             met.expire(now)
+
+    def _has_rival(self, met: Pairing, place: Place) -> bool:
+        """Tell whether another session has the same binding, as those of permissive accounts may."""
+        binding = (place.identifier, place.proxy)
+        others = (one for one in self.model.active() if one is not met)
+        return any(binding == (other.identifier, other.proxy) for one in others for other in one.present)
 
     @precondition(has_sessions)
     @rule(one=which, kind=kinds, is_failing=st.booleans())
