@@ -1,9 +1,12 @@
 """A headless Chromium, driven through chromedriver's W3C protocol: a few commands, so HTTP is all that is needed."""
 
 import base64
+import contextlib
+import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -154,7 +157,9 @@ def browsing(profile: Path) -> Iterator[Browser]:
 def _started(chromedriver: str) -> tuple[subprocess.Popen[str], int]:
     """Start a chromedriver; the port that it picks may be taken on one of its two addresses, so it may try again."""
     for _ in range(_STARTS):
-        process = subprocess.Popen([chromedriver, "--port=0"], stdout=subprocess.PIPE, text=True)  # noqa: S603 - found by us
+        process = subprocess.Popen(  # noqa: S603 - found by us
+            [chromedriver, "--port=0"], stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         port = _port(process)
         if port is not None:
             return process, port
@@ -176,5 +181,7 @@ def _port(process: subprocess.Popen[str]) -> int | None:
 def _end(process: subprocess.Popen[str]) -> None:
     process.terminate()
     process.wait(WAIT_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # a browser that was still starting
     assert process.stdout is not None
     process.stdout.close()
