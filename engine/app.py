@@ -124,17 +124,13 @@ async def running_engine(
     channels = channels_of(settings, protocols)
     allow_descriptors(settings.max_http_connections + channels.most_connections + _OTHER_DESCRIPTORS)
     async with AsyncExitStack() as stack:
-        sockets = [stack.enter_context(closing(bind_tcp(settings.listen, is_shared=peers is not None)))]
-        address = _address(sockets[0])
+        listener = stack.enter_context(closing(bind_tcp(settings.listen, is_shared=peers is not None)))
+        address = _address(listener)
         place = (lambda _: 0) if peers is None else Placement(peers.count)
         me = 0 if peers is None else peers.me
         channels.bind(stack.enter_context(ExitStack()), is_ours=lambda name: place(name) == me)
         public_url = (settings.public_url or address).rstrip("/")
-        operations = ""
-        if settings.operations_listen is not None:
-            bound = bind_tcp(settings.operations_listen, option="--operations-listen")
-            sockets.append(stack.enter_context(closing(bound)))
-            operations = _address(sockets[1])
+        operations = _bind_operations(settings, stack)
         if peers is None:
             claim(settings.data_dir, hosts=1)
         store = await stack.enter_async_context(_started_store(settings, telemetry))
@@ -155,14 +151,15 @@ async def running_engine(
         )
         unix = stack.enter_context(_unix_socket(settings.data_dir))
         await stack.enter_async_context(_watched_process(telemetry))
-        engine = RunningEngine(address, public_url, host, outgoing, store, channels, operations)
+        reached = _address(operations[0]) if operations else ""
+        engine = RunningEngine(address, public_url, host, outgoing, store, channels, reached)
         find_hosts = directory or _only_host(engine.feed_address)
         await stack.enter_async_context(
             _listening(
                 settings,
                 engine,
                 telemetry,
-                sockets=(unix, *sockets),
+                sockets=(unix, listener, *operations),
                 context=_contexts(engine, telemetry, client, find_hosts),
                 directory=find_hosts,
             )
@@ -447,6 +444,13 @@ async def _monitored(monitor: Monitor | None) -> AsyncIterator[None]:
     finally:
         if watching is not None:
             watching.cancel()
+
+
+def _bind_operations(settings: Settings, stack: AsyncExitStack) -> list[socket.socket]:
+    """Bind the port of metrics and readiness alone; none where it is not set."""
+    if settings.operations_listen is None:
+        return []
+    return [stack.enter_context(closing(bind_tcp(settings.operations_listen, option="--operations-listen")))]
 
 
 @contextmanager

@@ -131,7 +131,7 @@ async def another_host(problem: Exception) -> Answered:
 
 async def item_of_a_batch(problem: Exception) -> Answered:
     class Coordinator:
-        async def endpoint_session(self, *_: object, **__: object) -> NoReturn:
+        async def create_with_participants(self, *_: object, **__: object) -> NoReturn:
             raise problem
 
     batches = SessionBatches(None)  # type: ignore[arg-type] # an item without a key needs nothing of its host

@@ -161,7 +161,7 @@ class ClusterNode:
     async def _heard_of(self, host: int) -> None:
         """Wait a while until a host speaks to this one: from then on it waits for us when something changes."""
         until = self._context.monotonic() + LEASE_SECONDS
-        while not self.replicas[host].is_ready and self._context.monotonic() < until:  # noqa: ASYNC110 - it rings no bell
+        while not self.replicas[host].is_ready and self._context.monotonic() < until:  # noqa: ASYNC110 - no event says so
             await asyncio.sleep(JOIN_SECONDS / 10)
 
     async def catch_up(self) -> None:

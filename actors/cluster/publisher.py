@@ -131,7 +131,7 @@ class BindingPublisher:
             self._take(taken)
         except MasklineError:
             self.is_up = False
-        except Exception:  # noqa: BLE001 - an actor's loop: the unforeseen is logged, and all is said anew
+        except Exception:  # noqa: BLE001 - an actor's loop: the unforeseen is logged, and everything is published again
             _log.exception("Publishing to another host failed")
             self.is_up, self._partner = False, ""
         else:

@@ -205,7 +205,7 @@ class BindingReplica:
             self._unbind(session, session.endpoints)
             session.is_bound = False
             if session.is_expired(self._clock()):
-                self._remember_expired(session)  # most likely that is why; if not, it will be said anew that it routes
+                self._remember_expired(session)  # most likely that is why; if not, it is published again
             self._withdrawn[sid] = session
             if len(self._withdrawn) > WITHDRAWN_KEPT:
                 del self._withdrawn[next(iter(self._withdrawn))]

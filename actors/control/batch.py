@@ -198,7 +198,7 @@ class _Batch:
 
 async def _apply(coordinator: ServiceCoordinator, item: BatchItem) -> ItemDone:
     if isinstance(item, CreateItem):
-        session, participants = await coordinator.endpoint_session(item.request, key=item.key)
+        session, participants = await coordinator.create_with_participants(item.request, key=item.key)
         return ItemDone(session=session, participants=participants)
     session_sid = coordinator.session_sid(item.session)
     return ItemDone(session=await coordinator.update_session(session_sid, item.update, key=item.key))

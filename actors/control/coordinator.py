@@ -205,11 +205,11 @@ class ServiceCoordinator:
 
     async def create_session(self, request: SessionRequest) -> Session:
         """Make a session with its participants, all or nothing."""
-        session, _ = await self.endpoint_session(request)
+        session, _ = await self.create_with_participants(request)
         return session
 
     @Counted(SessionOperation.CREATE)
-    async def endpoint_session(
+    async def create_with_participants(
         self, request: SessionRequest, *, key: ItemKey | None = None
     ) -> tuple[Session, tuple[Participant, ...]]:
         """Make a session, as `create_session`, and return its participants too; `key` is committed with it."""

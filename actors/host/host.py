@@ -98,16 +98,8 @@ class Host:
         `figures` are shown to the operator; `route_cache`, new, is filled for listeners that read it;
         `sure_clock` says when what cannot be undone may be done, without it the clock does.
         """
-        context = HostContext(
-            store,
-            clock,
-            id_factory,
-            choose,
-            observer,
-            settings or HostSettings(),
-            egress or Egress(),
-            sure_clock=sure_clock,
-        )
+        settings, egress = settings or HostSettings(), egress or Egress()
+        context = HostContext(store, clock, id_factory, choose, observer, settings, egress, sure_clock=sure_clock)
         rpc = None if peers is None else HostRpc(peers)
         me, place = (0, _alone) if peers is None else (peers.me, Placement(peers.count))
         self._context = context

@@ -15,7 +15,7 @@ from actors.traffic.interaction_log import InteractionLog
 from actors.traffic.pending_hooks import PendingHooks
 from engine.core.model.errors import CATALOGUE, Code
 from engine.core.model.outbox import OutboxEntry
-from engine.core.model.records import Address, Interaction, Kind, Participant
+from engine.core.model.records import Address, Interaction, Kind, Participant, WebhookTrace
 from engine.core.model.sids import SidKind
 from engine.core.numbers.e164 import canonical
 from engine.core.routing.decide import (
@@ -125,7 +125,7 @@ class NumberActor:
         now = context.clock()
         ruling = decide(self.bindings, event, rules=self.rules, now=now, id_factory=context.id_factory)
         if event.media_left_out and ruling.interaction is not None:
-            self._notify(Code.TOO_MANY_MEDIA, event, ruling.decision.session_sid)
+            self.notify(Code.TOO_MANY_MEDIA, event, ruling.decision.session_sid)
         if ruling.interaction is None:
             self._refuse(event, ruling, now, answer)
         elif self.rules.intercept_url is not None:
@@ -228,9 +228,10 @@ class NumberActor:
     def notify_of(self, event: InboundEvent, decision: Decision) -> None:
         """Raise the debugger event of a decision, if it has one."""
         if decision.code is not None:
-            self._notify(decision.code, event, decision.session_sid)
+            self.notify(decision.code, event, decision.session_sid)
 
-    def _notify(self, code: Code, event: InboundEvent, session_sid: str) -> None:
+    def notify(self, code: Code, event: InboundEvent, session_sid: str, trace: WebhookTrace | None = None) -> None:
+        """Raise a debugger event about what reached this number; `trace` is of the webhook at fault."""
         self._context.notify(
             code,
             CATALOGUE[code].title,
@@ -238,6 +239,7 @@ class NumberActor:
             service_sid=self.service_sid,
             session_sid=session_sid or None,
             resource_sid=event.resource_sid,
+            webhook=trace,
         )
 
     def _callback(self, interaction: Interaction, session: ActiveSession) -> tuple[OutboxEntry, ...]:

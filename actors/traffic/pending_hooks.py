@@ -15,10 +15,10 @@ from actors.kernel.context import HostContext
 from actors.kernel.locks import KeyedLocks
 from actors.traffic.coordinators import Coordinators, Expiry
 from actors.traffic.interaction_log import InteractionLog
-from engine.core.model.errors import CATALOGUE, ApiError, Code, PeerUnavailable, StoreUnavailable
+from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
 from engine.core.model.records import Interaction, Leg, Participant
 from engine.core.numbers.e164 import canonical
-from engine.core.ports.hooks import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
+from engine.core.ports.hooks import InterceptVerdict, OutOfSessionCase
 from engine.core.routing.decide import (
     BUSY,
     CALL_OF_STRANGER,
@@ -162,20 +162,20 @@ class PendingHooks:
         self, verdict: InterceptVerdict, actor: "NumberActor", event: InboundEvent, session: ActiveSession
     ) -> bool:
         if verdict.is_failed:
-            self._notify(Code.CALLBACK_FAILED, actor, event, session_sid=session.sid, verdict=verdict)
+            actor.notify(Code.CALLBACK_FAILED, event, session.sid, verdict.trace)
         is_shut = verdict.is_failed and actor.rules.options.intercept_fails_closed
         is_emptied = verdict.body is not None and not verdict.body.strip() and not event.media  # nothing left to send
         if not verdict.is_blocked and not is_shut and not is_emptied:
             return False
-        self._notify(Code.CONTACT_REJECTED, actor, event, session_sid=session.sid)
+        actor.notify(Code.CONTACT_REJECTED, event, session.sid)
         return True
 
     def _gone(self, actor: "NumberActor", event: InboundEvent, session: ActiveSession) -> Decision:
         """Refuse an event whose session ended while the gate was asked."""
         stranger = (CALL_OF_STRANGER if event.is_call else MESSAGE_OF_STRANGER).decision
-        if stranger.code is not None:
-            self._notify(stranger.code, actor, event, session_sid=session.sid)
-        return msgspec.structs.replace(stranger, session_sid=session.sid)
+        decision = msgspec.structs.replace(stranger, session_sid=session.sid)
+        actor.notify_of(event, decision)
+        return decision
 
     # -- past the end of a session ---------------------------------------------------------------------------------
 
@@ -253,7 +253,7 @@ class PendingHooks:
         if verdict.wanted is not None:
             return await self._in_made_session(actor, event, verdict.wanted, deadline)
         code = verdict.code or Code.UNKNOWN_SCENARIO
-        self._notify(code, actor, event, session_sid=session_sid, verdict=verdict)
+        actor.notify(code, event, session_sid, verdict.trace)
         if code is Code.UNKNOWN_SCENARIO:
             return Decision(Outcome.ANSWERED, Reason.LEFT_TO_APPLICATION, code, session_sid=session_sid)
         failed = Decision(Outcome.REFUSED, Reason.OUT_OF_SESSION_FAILED, code, session_sid=session_sid)
@@ -303,23 +303,4 @@ class PendingHooks:
             session=None if last is None else last.session,
             inbound=inbound,
             outbound=outbound,
-        )
-
-    def _notify(
-        self,
-        code: Code,
-        actor: "NumberActor",
-        event: InboundEvent,
-        *,
-        session_sid: str,
-        verdict: InterceptVerdict | OutOfSessionVerdict | None = None,
-    ) -> None:
-        self._context.notify(
-            code,
-            CATALOGUE[code].title,
-            account_sid=actor.account_sid,
-            service_sid=actor.service_sid,
-            session_sid=session_sid or None,
-            resource_sid=event.resource_sid,
-            webhook=None if verdict is None else verdict.trace,
         )

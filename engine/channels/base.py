@@ -142,10 +142,16 @@ class Channel(Protocol):
 
 
 class Unserved:
-    """Bound and served of a channel that listens nowhere by itself."""
+    """What a channel has that listens nowhere by itself: it is its own bound and served form."""
 
     address = ""
     gauges: tuple[Gauge, ...] = ()
+    most_connections = 0
+
+    def bind(self, stack: ExitStack) -> Bound:
+        """Have no socket."""
+        del stack
+        return self
 
     async def serve(self, context: ChannelContext) -> Served:
         """Take nothing."""

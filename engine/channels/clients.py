@@ -2,7 +2,7 @@
 
 A message that a carrier may have taken is not sent again while we run: the leg reads `delivery-unknown` (a later report
 still corrects it) and the entry joins the dead letters, where the operator may replay it.
-Source: behaviour 9, 11 and the issue's section on messages out.
+Source: behaviour 9 and 11.
 """
 
 import asyncio

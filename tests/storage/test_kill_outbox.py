@@ -1,7 +1,5 @@
 """Kill -9 while it owes and settles: what was acknowledged as owed is owed, what was settled is not owed again."""
 
-import asyncio
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,37 +8,18 @@ from engine.core.model.outbox import OutboxCallback
 from engine.core.model.sids import SidKind
 from engine.core.ports.lists import OutboxFilter, PageCursor
 from storage.sqlite import SqliteStore
+from tests.storage.killed_writer import acknowledged_before_kill, numbers_by_kind
 from tests.storage.material import Observed, interactions_since
 from tests.storage.owing_writer import SETTLED_EVERY, sid
 
 pytestmark = pytest.mark.anyio
 
 
-async def acknowledged_before_kill(data_dir: Path, enough: int) -> dict[str, set[int]]:
-    """Run the writer until it acknowledged enough, kill it, and return all that it acknowledged, by kind."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.storage.owing_writer", str(data_dir), stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    told = b""
-    while told.count(b"\n") < enough:
-        part = await process.stdout.read(65_536)
-        assert part, "the writer ended by itself"
-        told += part
-    process.kill()
-    told += await process.stdout.read()
-    await process.wait()
-    acknowledged: dict[str, set[int]] = {"owed": set(), "settled": set()}
-    for line in told[: told.rfind(b"\n")].decode().split("\n"):
-        kind, _, number = line.partition(" ")
-        acknowledged[kind].add(int(number))
-    return acknowledged
-
-
 @pytest.mark.parametrize("enough", [150, 900])
 async def test_the_outbox_survives_a_kill(tmp_path: Path, enough: int) -> None:
     """With the interaction it tells of, and no interaction is there without its callback."""
-    acknowledged = await acknowledged_before_kill(tmp_path, enough)
+    lines = await acknowledged_before_kill("owing_writer", tmp_path, enough=enough)
+    acknowledged = numbers_by_kind(lines, "owed", "settled")
 
     store = SqliteStore.open(tmp_path, observer=Observed())
     (queue,) = await store.pending_queues()

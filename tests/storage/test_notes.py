@@ -1,7 +1,6 @@
 """Notes of channels: durable, by channel and key, until their time; visible once they are committed."""
 
 import asyncio
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from engine.core.model.errors import StoreUnavailable
 from engine.core.model.sids import SidKind
 from engine.core.ports.notes import Notes
 from storage.sqlite import SqliteStore
+from tests.storage.killed_writer import acknowledged_before_kill, numbers_by_kind
 from tests.storage.material import ACCOUNT_SID, START, Observed, new_sid
 from tests.storage.note_writer import CHANNEL, DROPPED_EVERY, key, value
 
@@ -156,30 +156,10 @@ async def test_notes_go_with_their_account(store: SqliteStore) -> None:
     assert [store.note(CHANNEL, key(number)) is None for number, _ in notes] == [True, False, False]
 
 
-async def acknowledged_before_kill(data_dir: Path, enough: int) -> dict[str, set[int]]:
-    """Run the writer until it acknowledged enough, kill it, and return all that it acknowledged, by kind."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.storage.note_writer", str(data_dir), stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    told = b""
-    while told.count(b"\n") < enough:
-        part = await process.stdout.read(65_536)
-        assert part, "the writer ended by itself"
-        told += part
-    process.kill()
-    told += await process.stdout.read()
-    await process.wait()
-    acknowledged: dict[str, set[int]] = {"kept": set(), "dropped": set()}
-    for line in told[: told.rfind(b"\n")].decode().split("\n"):
-        kind, _, number = line.partition(" ")
-        acknowledged[kind].add(int(number))
-    return acknowledged
-
-
 async def test_notes_survive_a_kill(tmp_path: Path) -> None:
     """What was acknowledged is there after kill -9, and what was dropped stays away."""
-    acknowledged = await acknowledged_before_kill(tmp_path, 300)
+    lines = await acknowledged_before_kill("note_writer", tmp_path, enough=300)
+    acknowledged = numbers_by_kind(lines, "kept", "dropped")
 
     store = SqliteStore.open(tmp_path, observer=Observed())
     notes = notes_of(store, Now())

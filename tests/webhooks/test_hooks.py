@@ -13,7 +13,7 @@ from engine.core.ports.observing import HookEnd, HookKind
 from engine.core.routing.traffic import InboundEvent, SessionWanted
 from engine.webhooks.hooks import WebHooks
 from tests.outbound.material import AC, KS, TOKEN, Remembered, client, interaction, tokens
-from tests.outbound.receiver import Receiver, Reply, receiving
+from tests.outbound.receiver import Receiver, Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -25,19 +25,6 @@ STRANGER = InboundEvent(
     form={"CallSid": "CA1", "From": "+14155550100", "To": "+15105550001", "CallerCity": "SAN FRANCISCO"},
 )
 CASE = OutOfSessionCase(event=STRANGER, service_sid=KS, account_sid=AC)
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """An application."""
-    with receiving() as running:
-        yield running
-
-
-@pytest.fixture
-def observer() -> Remembered:
-    """What is told."""
-    return Remembered()
 
 
 @pytest.fixture

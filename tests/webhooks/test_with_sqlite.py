@@ -1,7 +1,7 @@
 """The worker on the real store: what one process left the next one delivers, and dead letters can be replayed."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from storage.sqlite.outbox_rows import entry_row
 from storage.sqlite.schema import migrations
 from storage.sqlite.statements import INSERT_ENTRIES
 from tests.outbound.material import OTHER_AC, QUICK, Remembered, callback, client, clock, tokens
-from tests.outbound.receiver import Receiver, Reply, receiving
+from tests.outbound.receiver import Receiver, Reply
 from tests.storage.material import Observed
 from tests.webhooks.test_worker import FakeCarriers, Sampler
 
@@ -28,13 +28,6 @@ pytestmark = pytest.mark.anyio
 
 PATIENT = msgspec.structs.replace(QUICK, first_wait_seconds=600.0, longest_wait_seconds=600.0)
 """What fails keeps its place in memory for the whole test."""
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """An application."""
-    with receiving() as running:
-        yield running
 
 
 def make_file_of_old(path: Path, entries: Sequence[OutboxEntry]) -> None:

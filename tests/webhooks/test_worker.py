@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -37,19 +37,6 @@ from tests.outbound.material import (
 from tests.outbound.receiver import Received, Receiver, Reply, receiving
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """An application."""
-    with receiving() as running:
-        yield running
-
-
-@pytest.fixture
-def observer() -> Remembered:
-    """What is told."""
-    return Remembered()
 
 
 class FakeCarriers:

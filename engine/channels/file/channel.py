@@ -2,12 +2,11 @@
 
 import asyncio
 import os
-from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 
-from engine.channels.base import Bound, ChannelContext, OutHangUp, OutMessage, Sent, Served, Spread, Unserved
+from engine.channels.base import ChannelContext, OutHangUp, OutMessage, Sent, Served, Spread, Unserved
 from engine.core.model.records import LegStatus
 from engine.core.model.sids import SidKind
 from engine.core.ports.operations import Clock
@@ -20,18 +19,12 @@ class FileChannel(Unserved):
     """A carrier that is a file."""
 
     spread = Spread.EVERY_HOST
-    most_connections = 0
     _clock: Clock
 
     def __init__(self, name: str, path: Path) -> None:
         """Append to a file, which is made when it is missing."""
         self.name = name
         self._path = path
-
-    def bind(self, stack: ExitStack) -> Bound:
-        """Have no socket."""
-        del stack
-        return self
 
     async def serve(self, context: ChannelContext) -> Served:
         """Write with the time of the context's clock."""

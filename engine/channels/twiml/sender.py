@@ -4,10 +4,9 @@ After a time-out behind the request, or a 5xx other than 503, the platform may h
 and 503 mean that it has not.
 """
 
-from contextlib import ExitStack
 from http import HTTPStatus
 
-from engine.channels.base import Bound, ChannelContext, OutHangUp, OutMessage, Sent, Served, Spread, Unserved
+from engine.channels.base import ChannelContext, OutHangUp, OutMessage, Sent, Served, Spread, Unserved
 from engine.channels.twiml.forms import status_query
 from engine.channels.twiml.messages_api import (
     CALL_NOT_IN_PROGRESS,
@@ -33,18 +32,12 @@ class MessagesApiChannel(Unserved):
     """One platform."""
 
     spread = Spread.EVERY_HOST
-    most_connections = 0
     _context: ChannelContext
 
     def __init__(self, carrier: CarrierSettings) -> None:
         """Send to a platform as the settings have it."""
         self.name = carrier.name
         self._carrier = carrier
-
-    def bind(self, stack: ExitStack) -> Bound:
-        """Have no socket."""
-        del stack
-        return self
 
     async def serve(self, context: ChannelContext) -> Served:
         """Send through the client of the context; the platform reports legs to the status path of TwiML."""
