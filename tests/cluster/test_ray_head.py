@@ -43,21 +43,28 @@ def kill_head(head: int) -> None:
     os.kill(head, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("strike", [kill_head, kill_gcs, kill_gcs_unseen, kill_raylet])
-def test_the_end_of_ray_ends_the_server_and_loses_nothing(
-    new_cluster: NewCluster, tmp_path: Path, strike: Callable[[int], None]
-) -> None:
-    """It says so, with exit status 2; no process of ours is left; the next one starts everything again."""
+@pytest.mark.parametrize("strike", [kill_head, kill_gcs_unseen, kill_raylet])
+def test_the_end_of_ray_ends_the_server(new_cluster: NewCluster, tmp_path: Path, strike: Callable[[int], None]) -> None:
+    """It says so, with exit status 2, and no process of ours is left."""
+    cluster = new_cluster(tmp_path / "data", hosts=1)
+    cluster.serve()
+
+    code, said, left = struck(cluster, strike)
+
+    assert code == 2, said
+    assert said.count("maskline: Ray's head process ended") == 1
+    assert left == []
+
+
+def test_the_end_of_ray_loses_nothing(new_cluster: NewCluster, tmp_path: Path) -> None:
+    """The next server starts everything again."""
     cluster = new_cluster(tmp_path / "data")
     cluster.serve()
     tenant = new_tenant(cluster)
     pairing = tenant.service().pairing()
     sid, answer = called(tenant, pairing)
-    head = cluster.head
 
-    strike(head)
-    code = cluster.process.wait(END_SECONDS)
-    left, said = session_of(head), cluster.log_path.read_text("utf-8")
+    code, said, left = struck(cluster, kill_gcs)
     cluster.kill()
     unreached = cluster.run("cluster", "status")
     cluster.serve()
@@ -94,6 +101,14 @@ def test_the_end_of_a_joined_head_ends_the_server(new_cluster: NewCluster, tmp_p
 
     assert code == 2, said
     assert said.splitlines()[-1].startswith(f"maskline: the Ray at {nodes.address} is gone")
+
+
+def struck(cluster: LiveCluster, strike: Callable[[int], None]) -> tuple[int, str, list[int]]:
+    """End some of Ray; returns the exit status of `serve`, what it had logged, and the processes that are left."""
+    head = cluster.head
+    strike(head)
+    code = cluster.process.wait(END_SECONDS)
+    return code, cluster.log_path.read_text("utf-8"), session_of(head)
 
 
 def called(tenant: Tenant, pairing: Pairing, sid: str = "") -> tuple[str, Heard]:
