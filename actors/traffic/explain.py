@@ -1,6 +1,6 @@
 """Why an event goes where it goes, told to the operator in sentences, without whole numbers of people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -13,7 +13,7 @@ from engine.core.numbers.e164 import canonical, mask
 from engine.core.ports.operations import Explanation
 from engine.core.routing.decide import NOT_IN_POOL, OUT_OF_SESSION, REBUILDING, NumberRules, fall_back
 from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason
-from engine.core.sessions.bindings import ActiveSession
+from engine.core.sessions.bindings import ActiveSession, Endpoint, endpoint_of
 
 _WHY = {
     Reason.IN_SESSION: "both are in an active session",
@@ -47,13 +47,14 @@ async def explain(proxy: str, sender: str, *, directory: Directory, coordinators
     active = await _met(actor, canonical(sender), coordinators)
     call = _would_be(actor, Kind.VOICE, sender)
     message = _would_be(actor, Kind.MESSAGE, sender)
-    session = await _session(actor, canonical(sender), call, coordinators)
+    pairing = await _pairing(actor, canonical(sender), active, coordinators)
     story = [f"{actor.address} is in the pool of service {actor.service_sid}, with {len(actor.bindings)} bindings."]
     if canonical(sender) != sender:
         story.append(f"The sender is known as {mask(canonical(sender))}.")
-    if session is not None:
-        story.append(f"Session {session.sid} pairs them; it is {session.status}.")
-    story += [*_sentences("A call", call, actor.rules), *_sentences("A message", message, actor.rules)]
+    if pairing.session is not None:
+        story.append(f"Session {pairing.session.sid} {_of_whom(pairing)}; it is {pairing.session.status}.")
+    for what, decision in (("A call", call), ("A message", message)):
+        story += _sentences(what, decision, pairing.partner, actor.rules)
     return Explanation(
         proxy=actor.address,
         sender=mask(canonical(sender)),
@@ -61,10 +62,20 @@ async def explain(proxy: str, sender: str, *, directory: Directory, coordinators
         service_sid=actor.service_sid,
         call=call,
         message=message,
-        session=session,
+        session=pairing.session,
+        sender_sid=None if pairing.sender is None else pairing.sender.participant_sid,
+        partner_sid=None if pairing.partner is None else pairing.partner.participant_sid,
         expires_at=None if active is None or active.expires_at is None else active.expires_at - _ahead(actor),
         story=tuple(story),
     )
+
+
+class _Pairing(msgspec.Struct, frozen=True):
+    """The session that a sender meets, or met last, and the two in it."""
+
+    session: Session | None = None
+    sender: Endpoint | None = None
+    partner: Endpoint | None = None
 
 
 async def _met(actor: NumberActor, sender: Address, coordinators: Coordinators) -> ActiveSession | None:
@@ -88,17 +99,40 @@ def _would_be(actor: NumberActor, kind: Kind, sender: Address) -> Decision:
     return msgspec.structs.replace(decision, to=mask(decision.to), interaction_sid="")
 
 
-async def _session(actor: NumberActor, sender: Address, met: Decision, coordinators: Coordinators) -> Session | None:
-    if met.session_sid:
-        return await coordinators.session(actor.service_sid, met.session_sid)
+async def _pairing(
+    actor: NumberActor, sender: Address, active: ActiveSession | None, coordinators: Coordinators
+) -> _Pairing:
+    if active is not None:
+        return _paired(await coordinators.session(actor.service_sid, active.sid), active.endpoints, actor, sender)
     last = await coordinators.last_session(actor.service_sid, sender, actor.address)
-    return None if last is None else last.session
+    return _Pairing() if last is None else _paired(last.session, map(endpoint_of, last.participants), actor, sender)
 
 
-def _sentences(what: str, decision: Decision, rules: NumberRules) -> Iterator[str]:
+def _paired(session: Session | None, people: Iterable[Endpoint], actor: NumberActor, sender: Address) -> _Pairing:
+    own, others = None, []
+    for one in people:
+        if (one.identifier, one.proxy) == (sender, actor.address):
+            own = one
+        else:
+            others.append(one)
+    return _Pairing(session, own, others[0] if len(others) == 1 else None)
+
+
+def _of_whom(pairing: _Pairing) -> str:
+    """Tell who is in a session: two numbers may look the same when masked, SIDs do not."""
+    who = "pairs them" if pairing.sender is None else f"has the sender as participant {_named(pairing.sender)}"
+    return who if pairing.partner is None else f"{who} and as the other {_named(pairing.partner)}"
+
+
+def _named(endpoint: Endpoint) -> str:
+    return f"{endpoint.participant_sid} ({mask(endpoint.identifier)})"
+
+
+def _sentences(what: str, decision: Decision, partner: Endpoint | None, rules: NumberRules) -> Iterator[str]:
     why = _WHY[decision.reason]
     if decision.outcome is Outcome.ROUTED:
-        yield f"{what} reaches {decision.to}, who sees {decision.caller_id}: {why}."
+        who = "" if partner is None else f" ({partner.participant_sid})"
+        yield f"{what} reaches {decision.to}{who}, who sees {decision.caller_id}: {why}."
         if rules.intercept_url is not None:
             yield "The intercept hook is asked first and may block it."
         return

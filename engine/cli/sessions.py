@@ -127,15 +127,15 @@ def explain(*, proxy: str, sender: str, settings: Settings, as_json: bool) -> No
         return
     show_facts(
         [
-            ("from", found.sender),
+            ("from", _who(found.sender, found.sender_sid)),
             ("to", found.proxy),
             ("account", found.account_sid),
             ("service", found.service_sid),
             ("session", found.session_sid and f"{found.session_sid} ({found.session_status})"),
             ("expires", found.expires_at),
-            ("a call", _ending(found.call)),
+            ("a call", _ending(found.call, found.partner_sid)),
             ("a call, over SIP", _over_sip(found.call, settings)),
-            ("a message", _ending(found.message)),
+            ("a message", _ending(found.message, found.partner_sid)),
         ]
     )
     for step in found.story:
@@ -174,8 +174,12 @@ def _session_facts(found: SessionReport) -> list[tuple[str, object]]:
     ]
 
 
-def _ending(decision: DecisionShape) -> str:
+def _who(number: str, participant_sid: str | None) -> str:
+    return number if participant_sid is None else f"{number} ({participant_sid})"
+
+
+def _ending(decision: DecisionShape, partner_sid: str | None) -> str:
     text = f"{decision.outcome}: {decision.reason}"
     if decision.to is not None:
-        text += f", to {decision.to} showing {decision.caller_id}"
+        text += f", to {_who(decision.to, partner_sid)} showing {decision.caller_id}"
     return text if decision.code is None else f"{text} (code {decision.code})"

@@ -438,6 +438,27 @@ async def test_an_explanation_tells_the_decision_and_changes_nothing(world: Worl
     assert world.observer.events == []
 
 
+async def test_an_explanation_tells_two_people_apart_whose_masked_numbers_are_the_same(world: World) -> None:
+    """By the SIDs of the participants, in what is reached and in the sentences; also once the session is closed."""
+    session = await world.session(wanting("+12125550111", N1), wanting("+12125550122", N2))
+    caller, partner = (world.participant(session, number) for number in ("+12125550111", "+12125550122"))
+
+    live = await world.control.explain(proxy=N1, sender=caller.identifier)
+    back = await world.control.explain(proxy=N2, sender=partner.identifier)
+    await world.close(session)
+    closed = await world.control.explain(proxy=N1, sender=caller.identifier)
+
+    assert live.sender == live.call.to == "+1212555XXXX"
+    for told in (live, closed):
+        assert (told.sender_sid, told.partner_sid) == (caller.sid, partner.sid)
+        assert (
+            f"the sender as participant {caller.sid} (+1212555XXXX) and as the other {partner.sid} (+1212555XXXX)"
+            in told.story[1]
+        )
+    assert any(step.startswith(f"A call reaches +1212555XXXX ({partner.sid}), who sees {N2}") for step in live.story)
+    assert (back.sender_sid, back.partner_sid) == (partner.sid, caller.sid)
+
+
 async def test_an_explanation_knows_what_was(world: World) -> None:
     """A closed session that paired them is named; strangers and foreign numbers are told as such."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))

@@ -75,10 +75,13 @@ def test_an_explanation_says_where_a_caller_would_go(run: Run, pairing: Pairing)
 
     explained = run("explain", "--to", PROXY, "--from", ALICE, *where)
     answer = json.loads(run("explain", "--to", PROXY, "--from", ALICE, *where, "--json").output)
+    shown = json.loads(run("sessions", "show", pairing.session, *where, "--json").output)
 
     assert explained.exit_code == 0
     assert re.search(r"a call, over SIP *302 Moved Temporarily", explained.output)
-    assert f"routed: in-session, to +1415555XXXX showing {PROXY}" in explained.output
+    assert re.search(rf"^from +\+1415555XXXX \({answer['sender_sid']}\)$", explained.output, re.MULTILINE)
+    assert f"routed: in-session, to +1415555XXXX ({answer['partner_sid']}) showing {PROXY}" in explained.output
+    assert {answer["sender_sid"], answer["partner_sid"]} == {one["sid"] for one in shown["participants"]}
     assert "  - " in explained.output
     assert BOB not in explained.output
     assert (answer["session_sid"], answer["call"]["outcome"]) == (pairing.session, "routed")

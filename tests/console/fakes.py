@@ -328,5 +328,7 @@ def explained(holdings: Holdings, *, proxy: str = "+12125551000", sender: str = 
         call=routed,
         message=routed,
         session=holdings.session,
+        sender_sid="KP" + "1" * 32,
+        partner_sid="KP" + "2" * 32,
         story=("Both are in an active session.",),
     )

@@ -104,6 +104,20 @@ async def test_where_it_would_go_now_is_explained_without_a_number_in_the_page(
     assert "4155550110" not in before + after
 
 
+async def test_an_explanation_names_both_people_since_their_masked_numbers_may_be_the_same(
+    console: Console, account: Account
+) -> None:
+    """By the SIDs of the participants."""
+    console.control.explanation = told = explained(await furnish(console, account))
+    screen = await console.screen_of(account)
+
+    text = (await screen.submit("/explain", proxy="+12125551000", sender="+14155550110")).text
+
+    assert told.sender_sid is not None
+    assert told.partner_sid is not None
+    assert text.index("Sender") < text.index(told.sender_sid) < text.index("Partner") < text.index(told.partner_sid)
+
+
 async def test_an_explanation_of_a_number_that_changed_hands_is_not_shown(console: Console, account: Account) -> None:
     """It is another account's now."""
     held = await furnish(console, account)

@@ -319,6 +319,10 @@ class ExplanationShape(msgspec.Struct, frozen=True, kw_only=True):
     """The live session, or the last one that paired the two."""
     session_status: SessionStatus | None
     """Where that session is in its life."""
+    sender_sid: str | None
+    """KP… of the sender in it: masked, both people may look the same."""
+    partner_sid: str | None
+    """KP… of the other one, if there is just one."""
     expires_at: str | None
     """When the live session ends if nothing more passes."""
     call: DecisionShape

@@ -155,6 +155,8 @@ def explanation_shape(explanation: Explanation) -> ExplanationShape:
         service_sid=explanation.service_sid,
         session_sid=None if session is None else session.sid,
         session_status=None if session is None else session.status,
+        sender_sid=explanation.sender_sid,
+        partner_sid=explanation.partner_sid,
         expires_at=optional_date(explanation.expires_at),
         call=_decision_shape(explanation.call),
         message=_decision_shape(explanation.message),

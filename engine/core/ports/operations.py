@@ -67,6 +67,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """What a message would meet now; `to` masked."""
     session: Session | None = None
     """The live session, or the last one that paired this sender and number."""
+    sender_sid: str | None = None
+    """KP… of the sender in it: masked, both people may look the same."""
+    partner_sid: str | None = None
+    """KP… of the other one, if there is just one."""
     expires_at: float | None = None
     """When the live session ends if nothing more passes."""
     story: tuple[str, ...] = ()
