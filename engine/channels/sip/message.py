@@ -95,8 +95,8 @@ def read_message(data: bytes) -> Request | Malformed | Dropped:
         return Dropped.RESPONSE
     if len(head) > MAX_HEAD_BYTES:
         return Dropped.NO_VIA
-    lines = _FOLD.sub(b" ", head).split(b"\r\n")
-    fields = _Fields(lines)
+    lines, has_strays = _lines(_FOLD.sub(b" ", head))
+    fields = _Fields(lines, is_readable=not has_strays)
     echo = fields.echo()
     if echo is None:
         return Dropped.NO_VIA
@@ -117,9 +117,9 @@ class _Fields:
 
     __slots__ = ("is_readable", "values")
 
-    def __init__(self, lines: list[bytes]) -> None:
+    def __init__(self, lines: list[bytes], *, is_readable: bool) -> None:
         self.values: dict[bytes, list[bytes]] = {}
-        self.is_readable = True
+        self.is_readable = is_readable
         values = self.values
         for line in lines[1 : MAX_HEADERS + 1]:
             name, colon, value = line.partition(b":")
@@ -149,6 +149,17 @@ class _Fields:
         return Echo(vias, _read_via(vias[0]), sender, to, call_id, cseq)
 
 
+def _lines(head: bytes) -> tuple[list[bytes], bool]:
+    """Cut a head into lines; tell whether one ends in CR or LF alone, which a lenient reader takes for an end.
+
+    Such a message is refused, and its answer carries no such end on.
+    """
+    lines = head.split(b"\r\n")
+    if head.count(b"\n") == head.count(b"\r") == len(lines) - 1:
+        return lines, False
+    return _ANY_END(head), True
+
+
 def _start(line: bytes) -> tuple[bytes, bytes, bytes | None]:
     """Return method, Request-URI and version of a request line; empty, empty and None where it is none."""
     found = _REQUEST_LINE(line)
@@ -157,7 +168,7 @@ def _start(line: bytes) -> tuple[bytes, bytes, bytes | None]:
 
 def _first_problem(fields: _Fields, lines: list[bytes], *, method: bytes, is_whole: bool, body_bytes: int) -> str:
     """Return the phrase of what is wrong with the message as a whole; empty if nothing is."""
-    if not is_whole or not fields.is_readable or len(lines) > MAX_HEADERS + 1 or any(b"\n" in line for line in lines):
+    if not is_whole or not fields.is_readable or len(lines) > MAX_HEADERS + 1:
         return "Bad Headers"
     if not method:
         return "Bad Request Line"
@@ -220,6 +231,7 @@ def _read_via(value: bytes) -> Via | None:
 
 _VERSION = b"SIP/2.0"
 _FOLD = re.compile(rb"\r\n[ \t]+")
+_ANY_END = re.compile(rb"\r\n|\r|\n").split
 _TOKEN_CHARACTERS = rb"[A-Za-z0-9.!%*_+`'~-]"
 _TOKEN = re.compile(_TOKEN_CHARACTERS + rb"+").fullmatch
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN_CHARACTERS + rb"{1,64}) ([^\s<>]+) (SIP/[0-9]+\.[0-9]+)").fullmatch

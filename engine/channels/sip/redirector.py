@@ -27,6 +27,9 @@ from engine.core.routing.traffic import Decision, InboundEvent
 PING_SECONDS: Final = 60.0
 """Whoever asked by OPTIONS within this time is thought to go on asking."""
 
+MOST_AMPLIFIED: Final = 2
+"""An answer over UDP has fewer octets than its request times this: the address that it came from may be forged."""
+
 Reply = Callable[[bytes], None]
 """Sends one whole message to where a request came from."""
 
@@ -61,6 +64,8 @@ class Arrival(msgspec.Struct, frozen=True):
     is_reliable: bool
     """It came over TCP or TLS."""
     reply: Reply
+    octets: int = 0
+    """Of the message, where it came over UDP."""
 
 
 class Redirector:
@@ -123,8 +128,8 @@ class Redirector:
         if isinstance(message, Malformed):
             self._observer.sip_dropped(SipProblem.MALFORMED)
             if message.method != b"ACK":
-                self._observer.sip_answered(arrival.peer.name, message.status)
-                arrival.reply(answer(message.echo, message.status, arrival.source, reason=message.reason))
+                said = answer(message.echo, message.status, arrival.source, reason=message.reason)
+                self.reply(arrival, message.status, said)
             return
         self._take(message, arrival)
 
@@ -248,7 +253,10 @@ class Redirector:
         return self._answering.answer(request, said.status, arrival.source, headers=said.headers)
 
     def reply(self, arrival: Arrival, status: int, data: bytes) -> None:
-        """Send an answer."""
+        """Send an answer, unless it is too long for what it answers."""
+        if not arrival.is_reliable and len(data) >= MOST_AMPLIFIED * arrival.octets:
+            self._observer.sip_dropped(SipProblem.TOO_SHORT)
+            return
         self._observer.sip_answered(arrival.peer.name, status)
         arrival.reply(data)
 

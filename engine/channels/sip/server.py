@@ -15,7 +15,7 @@ from typing import Any
 from engine.channels.base import Gauge
 from engine.channels.sip.answers import answer
 from engine.channels.sip.framing import PONG, KeepAlive, Splitter, Unframed
-from engine.channels.sip.message import Malformed, read_message
+from engine.channels.sip.message import Malformed, Request, read_message
 from engine.channels.sip.peers import Peers
 from engine.channels.sip.redirector import Arrival, Peer, Redirector
 from engine.channels.tls import Certificate
@@ -226,7 +226,8 @@ class Datagrams:
                 server.stranger(source[0])
             else:
                 reply = self._reply_to(source)
-                server.take(data, Arrival(peer, (source[0], source[1]), is_reliable=False, reply=reply))
+                arrival = Arrival(peer, (source[0], source[1]), is_reliable=False, reply=reply, octets=len(data))
+                server.take(data, arrival)
         server.keep_time()
 
     def _reply_to(self, source: tuple[str, int]) -> Callable[[bytes], None]:
@@ -322,7 +323,9 @@ class Stream(asyncio.Protocol):
         """Answer what has no end that can be told, as far as it can be answered, and close."""
         self._server.observer.sip_dropped(SipProblem.UNFRAMED)
         found = read_message(message)
-        if isinstance(found, Malformed):
+        if isinstance(found, Request):  # all is well but that no length tells its end
+            found = Malformed(400, "Bad Content-Length", found.method, found.echo)
+        if isinstance(found, Malformed) and found.method != b"ACK":
             self._write(answer(found.echo, found.status, self._source, reason=found.reason))
         self.end()
 

@@ -164,6 +164,8 @@ class SipProblem(StrEnum):
     """An answer to a request that was never sent."""
     NO_SIP = "no-sip"
     """It cannot be answered: it has no Via, or is no SIP at all."""
+    TOO_SHORT = "too-short"
+    """A datagram so short that its answer would be twice as long, which serves whoever forges addresses."""
     UNCLEAR_NUMBER = "unclear-number"
     """The number reached can mean none, or more than one, by the rules of the peer."""
     INTERNAL_ERROR = "internal-error"

@@ -157,6 +157,16 @@ def test_a_message_cut_anywhere_is_refused_or_dropped() -> None:
     assert [one for one in cut if isinstance(one, Request)] == []
 
 
+@pytest.mark.parametrize("end", [b"\r", b"\n", b"\n\r"])
+def test_no_answer_carries_on_what_a_lenient_reader_takes_for_a_line(end: bytes) -> None:
+    """CR and LF stand for nothing but the end of a line: a display name with one would bring its own Contact."""
+    refused = read_message(invite(b'From: "x' + end + b"Contact: <sip:+19005550100@h>" + end + b'" <sip:a@b>;tag=1'))
+
+    assert isinstance(refused, Malformed)
+    assert refused.status == 400
+    assert not {*b"\r\n"} & {*refused.echo.sender}
+
+
 @pytest.mark.parametrize("filling", [b" ", b"\t", b";", b",", b"<", b'"', b"\\", b"a", b";a", b'="', b"\r\n "])
 @pytest.mark.parametrize(
     "name", [b"Via: SIP/2.0/UDP a", b"From: ", b"To: <sip:a@b>", b"P-Asserted-Identity: ", b"CSeq: 1"]

@@ -110,7 +110,7 @@ class Rig:
     def ask(self, message: bytes, *, is_reliable: bool = False) -> list[bytes]:
         """Return what a message is answered by the time that it has been taken."""
         before = len(self.sent)
-        self.redirector.take(message, Arrival(self.peer, SOURCE, is_reliable, self.sent.append))
+        self.redirector.take(message, Arrival(self.peer, SOURCE, is_reliable, self.sent.append, len(message)))
         return self.sent[before:]
 
     def pass_time(self, seconds: float) -> list[bytes]:
@@ -212,6 +212,17 @@ def test_each_request_has_its_answer(message: bytes, status: int) -> None:
 def test_what_may_not_be_answered_is_not(message: bytes) -> None:
     """An ACK, however wrong it is; responses; what is no SIP."""
     assert Rig().ask(message) == []
+
+
+def test_no_answer_over_udp_is_twice_as_long_as_its_request() -> None:
+    """Whoever forges the address of a peer floods it with no more than it sends; over a stream nobody can."""
+    short = b"OPTIONS sip:a SIP/2.0\r\nv:SIP/2.0/UDP a\r\nf:sip:a\r\nt:sip:a\r\ni:1\r\nCSeq:1 OPTIONS\r\n\r\n"
+    rig = Rig()
+
+    assert rig.ask(short) == []
+    assert rig.observer.problems == [SipProblem.TOO_SHORT]
+    assert statuses(rig.ask(short.replace(b"i:1", b"i:" + b"1" * 100))) == [200]
+    assert statuses(rig.ask(short, is_reliable=True)) == [200]
 
 
 def test_a_server_that_is_not_ready_says_so() -> None:

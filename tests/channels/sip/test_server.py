@@ -193,6 +193,20 @@ async def test_a_stream_that_cannot_be_framed_is_answered_and_closed() -> None:
     assert one.plane.events == []
 
 
+@pytest.mark.parametrize(("method", "answer"), [(b"INVITE", b"SIP/2.0 400 Bad Content-Length\r\n"), (b"ACK", b"")])
+async def test_a_stream_on_which_no_length_is_told_is_closed(method: bytes, answer: bytes) -> None:
+    """With a word why, except to an ACK, which gets none ever."""
+    async with running() as one:
+        reader, writer = await asyncio.open_connection(*one.tcp.getsockname())
+        writer.write(invite(b"-Content-Length", b"CSeq: 1 " + method, start=method + b" sip:1@h SIP/2.0"))
+        async with asyncio.timeout(PATIENCE):
+            told = await reader.read()
+        writer.close()
+
+    assert told.startswith(answer)
+    assert bool(told) is bool(answer)
+
+
 async def test_a_peer_may_come_over_tls(tmp_path: Path) -> None:
     """Whom the certificate names is the peer's to check."""
     pems = made(tmp_path / "pems")
