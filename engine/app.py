@@ -240,6 +240,7 @@ async def _started_host(
             return HostFigures()
         return HostFigures(
             traffic=telemetry.traffic(),
+            answers=telemetry.answers(),
             outbox=outgoing.depth,
             is_held=outgoing.is_held,
             is_outbox_full=outgoing.depth.pending > settings.outbox_limit,

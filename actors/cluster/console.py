@@ -9,11 +9,13 @@ import secrets
 from collections.abc import Callable
 
 from actors.cluster.rpc import HostRpc
+from actors.control.history import TrafficHistory
 from actors.control.services import ServiceRegister
 from actors.kernel.context import HostContext
 from actors.kernel.gathering import answer_soon, gather_available
+from engine.core.model.history import MINUTE_SECONDS, added_up
 from engine.core.model.logins import LoginSession, LoginSessions
-from engine.core.model.overview import HostStatus, PoolReport, PoolReports, most_saturated
+from engine.core.model.overview import History, HostStatus, PoolReport, PoolReports, most_saturated
 from engine.core.model.placement import host_name
 from engine.core.sessions.search import FoundSessions, SessionSought
 
@@ -24,11 +26,18 @@ class HostConsole:
     """What this host tells the console, and the login sessions that it keeps."""
 
     def __init__(
-        self, context: HostContext, services: ServiceRegister, *, place: int, status: Callable[[str], HostStatus]
+        self,
+        context: HostContext,
+        services: ServiceRegister,
+        history: TrafficHistory,
+        *,
+        place: int,
+        status: Callable[[str], HostStatus],
     ) -> None:
         """Tell of the host at a place; `status` returns how it fares under a name."""
         self._context = context
         self._services = services
+        self._history = history
         self._place = place
         self._status = status
         self._logins = LoginSessions()
@@ -51,6 +60,10 @@ class HostConsole:
             if account_sid in {None, one.service.account_sid}
         ]
         return PoolReports(most_saturated(reports, most=most), len(reports))
+
+    async def history(self, since: float) -> History:
+        """Tell of the traffic of this host."""
+        return History(self._history.since(since))
 
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions that are coordinated here."""
@@ -116,6 +129,15 @@ class ClusterConsole:
         answers = (own, *others)
         pools = most_saturated([pool for one in answers for pool in one.pools], most=most)
         return PoolReports(pools, sum(one.count for one in answers), silent)
+
+    async def history(self, since: float) -> History:
+        """Tell of the traffic of all hosts."""
+        asked = {host: self._rpc.ask(host, HostConsole.history, since) for host in self._rpc.others}
+        own, (others, silent) = await asyncio.gather(self._own.history(since), gather_available(asked))
+        return History(
+            added_up((*own.minutes, *(one for answer in others for one in answer.minutes)), seconds=MINUTE_SECONDS),
+            silent,
+        )
 
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of an account, or of all, newest first."""

@@ -1,7 +1,9 @@
 """The services: their names, their settings, and the coordinator of each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from heapq import nlargest
+from operator import itemgetter
 
 import msgspec
 
@@ -58,6 +60,11 @@ class ServiceRegister:
     def __iter__(self) -> Iterator[ServiceCoordinator]:
         """Walk all coordinators."""
         return iter(self._coordinators.values())
+
+    def saturations(self, *, most: int) -> Mapping[str, float]:
+        """Return how saturated the fullest pools are, by service SID; at most so many, none that is not used."""
+        states = ((one.service.sid, one.pool_state.saturation) for one in self)
+        return dict(nlargest(most, (one for one in states if one[1] > 0), key=itemgetter(1)))
 
     def of(self, account_sid: str) -> tuple[Service, ...]:
         """Return an account's services."""

@@ -23,6 +23,7 @@ from actors.control.accounts import AccountRegister
 from actors.control.alerts import AlertBook
 from actors.control.coordinator import ServiceCoordinator
 from actors.control.erasures import Erasures
+from actors.control.history import TrafficHistory
 from actors.control.host_control import HostControl
 from actors.control.numbers import NumberRegister
 from actors.control.registry_reactor import RegistryReactor
@@ -127,6 +128,7 @@ class Host:
         self._started_at = 0.0
         self.rebuild_seconds = 0.0
         """How long the last start took until everything was loaded."""
+        self._history = TrafficHistory(context, self._services, place=me, figures=figures)
         self._background = Background()
         self.upkeep = Upkeep(
             context,
@@ -135,11 +137,12 @@ class Host:
             interaction_log=self._interaction_log,
             erasures=self._erasures,
             alerts=self._alerts,
+            history=self._history,
         )
         self._local = self._new_control()
         self.control: ControlPlane = self._local if rpc is None else cluster_control(self._local, rpc, place)
         self._figures = figures
-        self._console = HostConsole(context, self._services, place=me, status=self._status)
+        self._console = HostConsole(context, self._services, self._history, place=me, status=self._status)
         self.console: ConsolePlane = self._console if rpc is None else ClusterConsole(self._console, rpc)
         self._node = None if rpc is None else self._new_node(rpc, place)
 
@@ -474,6 +477,7 @@ class Host:
                 await asyncio.sleep(0)  # the other hosts are to hear that this one is there
         for coordinator in self._services:
             coordinator.reloaded()
+        self._history.load()
         reload_calls(self._context, self._interaction_log)
         await reload_passed(self._context, self._interaction_log)
         if self._node is not None:

@@ -9,6 +9,7 @@ from typing import Any
 from actors.control.alerts import AlertBook
 from actors.control.batch import erase_old_keys
 from actors.control.erasures import Erasures
+from actors.control.history import TrafficHistory
 from actors.control.notes import erase_expired_notes
 from actors.control.services import ServiceRegister
 from actors.kernel.context import HostContext
@@ -68,6 +69,7 @@ class Upkeep:
         interaction_log: InteractionLog,
         erasures: Erasures,
         alerts: AlertBook,
+        history: TrafficHistory,
     ) -> None:
         """Sweep what these know."""
         self._context = context
@@ -76,6 +78,7 @@ class Upkeep:
         self._interaction_log = interaction_log
         self._erasures = erasures
         self._alerts = alerts
+        self._history = history
 
     def begin(self, background: Background) -> None:
         """Sweep from now on."""
@@ -91,6 +94,10 @@ class Upkeep:
     async def sweep_alerts(self) -> None:
         """Keep the debugger events that were raised since the last time."""
         await self._alerts.flush()
+
+    async def note_traffic(self) -> None:
+        """Keep the figures of the minute that has ended, if one has."""
+        await self._history.note()
 
     async def erase_old(self) -> None:
         """Erase the sessions that closed longer ago than they are kept."""
@@ -132,6 +139,7 @@ class Upkeep:
             await Background.guarded(self.sweep)
             await Background.guarded(self._erasures.pay)
             await Background.guarded(self.sweep_alerts)
+            await Background.guarded(self.note_traffic)
 
     async def _retain(self) -> None:
         while True:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engine.console import exports, interactions, lists, login, overview, search
+from engine.console import exports, interactions, lists, login, overview, search, traffic
 from engine.console.context import ConsoleContext
 from engine.console.endpoint import LIVE, ConsoleEndpoint, Private, Public, admitted, refusal
 from engine.console.http import PREFIX, guarded, redirect
@@ -36,6 +36,7 @@ PUBLIC: Mapping[str, Mapping[str, Public]] = {
 PRIVATE: Mapping[str, Mapping[str, Private]] = {
     "": {"GET": overview.show},
     f"/{LIVE}": {"GET": overview.show_live},
+    "/traffic": {"GET": traffic.show_traffic},
     "/search": {"GET": search.show_search, "POST": search.search},
     "/explain": {"GET": search.show_explain, "POST": search.explain},
     "/services/{sid}": {"GET": lists.show_service},

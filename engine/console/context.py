@@ -43,7 +43,8 @@ class ConsoleContext(msgspec.Struct, frozen=True, kw_only=True):
         """Answer with a page of somebody who is logged in."""
         namer = self.namer()
         who = "operator, all accounts" if login.account_sid is None else namer(login.account_sid)
-        return pages.page(request, name, {"who": who, "name_of": namer, "now": self.clock()} | values, login=login)
+        shared = {"who": who, "name_of": namer, "now": self.clock(), "sees_hosts": self.may_see_hosts(login)}
+        return pages.page(request, name, shared | values, login=login)
 
     def may_see_hosts(self, login: LoginSession) -> bool:
         """Tell whether the totals of the hosts may be seen: one of several accounts would see its neighbours'."""

@@ -21,6 +21,7 @@ _HERE: Final = Path(__file__).parent
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _TITLES: Final = {code.value: entry.title for code, entry in CATALOGUE.items()}
 _FEW = 10.0
+_MANY = 100.0
 
 LEVELS: Final = {code.value: entry.level for code, entry in CATALOGUE.items()}
 """Severity by code."""
@@ -50,6 +51,16 @@ def rate(per_second: float | None) -> str:
     if per_second is None:
         return "…"
     return f"{per_second:,.1f}" if 0 < per_second < _FEW else f"{per_second:,.0f}"
+
+
+def clock(at: float) -> str:
+    """Write the time of a day, UTC, to the minute."""
+    return time.strftime("%H:%M", time.gmtime(at))
+
+
+def short(value: float) -> str:
+    """Write a figure with three digits at most, unless it is greater."""
+    return f"{value:,.0f}" if value >= _MANY else f"{value:.3g}"
 
 
 def title_of(code: int) -> str:
@@ -85,7 +96,14 @@ def _templates() -> jinja2.Environment:
         auto_reload=False,
     )
     templates.filters.update(
-        masked=masked, when=when, lasting=lasting, rate=rate, title_of=title_of, interaction_of=interaction_of
+        masked=masked,
+        when=when,
+        clock=clock,
+        lasting=lasting,
+        rate=rate,
+        short=short,
+        title_of=title_of,
+        interaction_of=interaction_of,
     )
     templates.globals["levels"] = LEVELS
     templates.tests["missing"] = lambda part: isinstance(part, Missing)

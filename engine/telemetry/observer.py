@@ -4,6 +4,7 @@ Labels come from closed enums, path templates and catalogue codes only: never a 
 at scrape and not counted is in `engine.telemetry.gauges`.
 """
 
+import math
 import platform
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
@@ -188,6 +189,11 @@ class Telemetry:
             for outcome, reasons in ENDINGS.items()
             for reason in reasons
         )
+
+    def answers(self) -> tuple[tuple[float, int], ...]:
+        """Return how long answers took so far, of all ingresses: bounds in seconds, the last for all that is longer."""
+        counted = [meter.answer_seconds.counts for meter in self._meters.values()]
+        return tuple(zip((*SECONDS, math.inf), map(sum, zip(*counted, strict=True)), strict=True))
 
     def reported(self, outcome: ReportOutcome) -> None:
         """Count a leg report."""

@@ -3,12 +3,23 @@
 import pytest
 
 from actors.host.host import Host
+from engine.core.model.changes import NoteKept
 from engine.core.model.errors import ApiError, PeerUnavailable
+from engine.core.model.history import KEPT_MINUTES
+from engine.core.model.overview import History, HostFigures, Minute, TrafficCount
+from engine.core.model.records import Kind
 from engine.core.ports.lists import AlertFilter, OutboxFilter, PageCursor
+from engine.core.routing.traffic import Outcome, Reason
 from engine.core.sessions.search import InteractionSought, SessionSought, read_search
-from tests.actors.world import ALICE, BOB, World
+from tests.actors.world import ALICE, BOB, DAY, START, World
 
 pytestmark = pytest.mark.anyio
+
+
+def counts(*, routed: int = 0) -> tuple[int, ...]:
+    """Return counts in the order of the outcomes."""
+    return tuple(routed if one is Outcome.ROUTED else 0 for one in Outcome)
+
 
 PART = PageCursor(limit=10, is_part_enough=True)
 
@@ -179,3 +190,51 @@ async def test_a_host_that_has_not_started_says_so(world: World) -> None:
     (status,) = await host.console.hosts()
 
     assert (status.is_answering, status.is_ready, status.problem) == (True, False, "it is starting or stopping")
+
+
+async def test_traffic_is_told_by_the_minute_of_all_hosts_and_after_a_restart(world: World) -> None:
+    """Added up, wherever it is asked; the minute that a restart cut short is not there."""
+    routed = [0]
+
+    def figures() -> HostFigures:
+        return HostFigures(traffic=(TrafficCount(Kind.VOICE, Outcome.ROUTED, Reason.IN_SESSION, routed[0]),))
+
+    world.figures = dict.fromkeys(range(world.count), figures)
+    await world.restart()
+    for _ in range(3):
+        for host in world.hosts.values():
+            await host.upkeep.note_traffic()
+        routed[0] += 5
+        world.clock.move(60)
+    at = world.clock() // 60 * 60
+
+    before = [await host.console.history(at - 150) for host in world.hosts.values()]
+    await world.restart()
+    after = [await host.console.history(at - 150) for host in world.hosts.values()]
+
+    told = History((Minute(int(at) - 120, counts(routed=5 * world.count), counts(), None, {}),))
+    assert before == after == [told] * world.count
+
+
+async def test_a_day_of_traffic_is_kept(world: World) -> None:
+    """And no more, in memory and on disk."""
+    host = world.hosts[0]
+    for _ in range(KEPT_MINUTES + 60):
+        await host.upkeep.note_traffic()
+        world.clock.move(60)
+    await host.upkeep.note_traffic()
+
+    kept = (await host.console.history(0.0)).minutes
+
+    assert KEPT_MINUTES - 1 <= len(kept) <= KEPT_MINUTES
+    assert kept[-1].at == int(world.clock()) // 60 * 60 - 60
+
+
+async def test_minutes_of_another_version_are_left_out(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """And the start goes on."""
+    await world.stores[0].write((NoteKept("history of host-0", b"\0" * 8, b"\xff?", START + DAY),))
+
+    await world.restart()
+
+    assert (await world.hosts[0].console.history(0.0)).minutes == ()
+    assert "cannot be read" in caplog.text

@@ -16,6 +16,7 @@ from msgspec import UNSET, UnsetType
 from actors.host.host import Host
 from actors.kernel.context import Egress, HostSettings
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
+from engine.core.model.overview import HostFigures, ReadFigures
 from engine.core.model.records import (
     Account,
     Address,
@@ -205,6 +206,8 @@ class World:
     """One host or several, their stores and one account, ready for traffic."""
 
     egress: Egress | None = None
+    figures: Mapping[int, ReadFigures] = MappingProxyType({})
+    """What is counted beside the actors of the host at a place."""
 
     def __init__(
         self,
@@ -275,6 +278,7 @@ class World:
             peers=Wire(self, place) if self.count > 1 else None,
             route_cache=RouteCache(),
             sure_clock=self.sure_clock,
+            figures=self.figures.get(place, HostFigures),
         )
         await self.hosts[place].start()
 

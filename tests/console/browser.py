@@ -59,6 +59,7 @@ def pages(furniture: Furnished) -> dict[str, str]:
     passed = furniture.tenant.everything(f"{session}/Interactions", "interactions")[0]["sid"]
     below = {
         "overview": "",
+        "traffic": "/traffic",
         "search": "/search",
         "explain": "/explain",
         "events": "/events",
@@ -222,10 +223,11 @@ def test_everything_is_reached_by_keyboard(browser: Browser, furniture: Furnishe
     browser.press(TAB + ENTER)
     skipped = browser.run("return document.activeElement.id")
 
-    assert [stop["text"] for stop in stops[:8]] == [
+    assert [stop["text"] for stop in stops[:9]] == [
         "Skip to the content",
         "Maskline",
         "Overview",
+        "Traffic",
         "Search",
         "Explain",
         "Events",

@@ -14,7 +14,7 @@ from engine.console.settings import ConsoleSettings
 from engine.core.model.errors import Code
 from engine.core.model.logins import LoginSession, LoginSessions
 from engine.core.model.outbox import OutboxCallback, OutboxEntry
-from engine.core.model.overview import HostStatus, PoolReport, PoolReports
+from engine.core.model.overview import History, HostStatus, Minute, PoolReport, PoolReports
 from engine.core.model.records import (
     Account,
     DebuggerEvent,
@@ -62,6 +62,8 @@ class FakePlane:
         self._secrets = count(1)
         self.logins = LoginSessions()
         self.statuses: tuple[HostStatus, ...] = (HostStatus(name="host-0", is_ready=True, started_at=NOW),)
+        self.pool_state = PoolState(1, 1, 0, 1)
+        self.minutes: tuple[Minute, ...] = ()
         self.silent: tuple[str, ...] = ()
         self.readings = 0
 
@@ -79,11 +81,15 @@ class FakePlane:
                 account_sid=one.account_sid,
                 unique_name=one.unique_name,
                 active_sessions=1,
-                state=PoolState(1, 1, 0, 1),
+                state=self.pool_state,
             )
             for one in mine
         )
         return PoolReports(reports[:most], len(mine), self.silent)
+
+    async def history(self, since: float) -> History:
+        """Tell what the test says."""
+        return History(tuple(one for one in self.minutes if one.at >= since), self.silent)
 
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Compare with every session."""

@@ -1,16 +1,29 @@
 """A live server with something to look at: two accounts, traffic of all sorts, dead letters, a pool that is full."""
 
+import asyncio
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
+from engine.core.model.changes import NoteKept
+from engine.core.model.history import KEPT_MINUTES, MINUTE_SECONDS
+from engine.core.model.overview import Minute
+from engine.core.routing.traffic import Outcome
+from engine.runtime import clock
+from engine.telemetry.observer import Telemetry
+from storage.sqlite.store import SqliteStore
 from tests.e2e.application import TOLD, Application, eventually, serving
 from tests.e2e.live import LiveServer
 from tests.e2e.tenant import Pairing, Service, Tenant, new_tenant, person
 from tests.outbound.receiver import Reply
+
+OUTAGE = (300, 360)
+FAILED = range(20, 30)
+"""Minutes ago."""
 
 ARGUMENTS = ("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8", "--webhook-tries", "1")
 
@@ -30,6 +43,8 @@ class Furnished(msgspec.Struct, frozen=True):
 @contextmanager
 def furnished(data_dir: Path) -> Iterator[Furnished]:
     """Serve it."""
+    LiveServer(data_dir).stop()
+    asyncio.run(_remember_a_day(data_dir))
     with serving() as application:
         server = LiveServer(data_dir, *ARGUMENTS)
         tenant, neighbour = new_tenant(server), new_tenant(server)
@@ -39,6 +54,26 @@ def furnished(data_dir: Path) -> Iterator[Furnished]:
             tenant.close()
             neighbour.close()
             server.kill()
+
+
+async def _remember_a_day(data_dir: Path) -> None:
+    """Have traffic behind the server: an hour without it, and ten minutes of a disk that failed."""
+    now = int(clock()) // MINUTE_SECONDS * MINUTE_SECONDS
+    kept = []
+    for ago in range(1, KEPT_MINUTES):
+        if not OUTAGE[0] <= ago < OUTAGE[1]:
+            at = now - ago * MINUTE_SECONDS
+            routed = round(3_000 + 2_500 * math.sin(at / 86_400 * 2 * math.pi) + 200 * math.sin(ago))
+            failed = routed // 3 if ago in FAILED else 0
+            by_outcome = {Outcome.ROUTED: routed - failed, Outcome.REFUSED: routed // 9, Outcome.NOT_READY: failed}
+            calls = tuple(by_outcome.get(one, 0) for one in Outcome)
+            minute = Minute(at, calls, tuple(count // 2 for count in calls), 0.25 if failed else 0.005)
+            value = msgspec.msgpack.encode(minute)
+            kept.append(NoteKept("history of host-0", at.to_bytes(8, "big"), value, at + 86_400.0))
+    store = SqliteStore.open(data_dir, observer=Telemetry())
+    await store.start()
+    await store.write(kept)
+    await store.close()
 
 
 def _filled(server: LiveServer, tenant: Tenant, neighbour: Tenant, application: Application) -> Furnished:

@@ -11,7 +11,17 @@ from tests.console.fakes import FORM, Console, Holdings, Screen, add_account, ex
 
 pytestmark = pytest.mark.anyio
 
-LISTS = ("", "/live", "/events", "/events?level=error", "/outbox", "/outbox?state=dead", "/search", "/explain")
+LISTS = (
+    "",
+    "/live",
+    "/traffic",
+    "/events",
+    "/events?level=error",
+    "/outbox",
+    "/outbox?state=dead",
+    "/search",
+    "/explain",
+)
 
 BUSY = HostStatus(
     name="host-0",

@@ -4,7 +4,7 @@ Records only. A host that does not answer is told of, not raised: when one is do
 """
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -30,6 +30,8 @@ class HostFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What is counted beside a host's actors, by telemetry and egress."""
 
     traffic: tuple[TrafficCount, ...] = ()
+    answers: tuple[tuple[float, int], ...] = ()
+    """How many answers took at most so many seconds, and longer than the bound before; the last has no bound above."""
     outbox: OutboxDepth = OutboxDepth(0, 0, None)
     """As of its last count."""
     is_held: bool = False
@@ -91,6 +93,34 @@ def most_saturated(pools: list[PoolReport], *, most: int) -> tuple[PoolReport, .
     return tuple(ordered[:most])
 
 
+NEARLY_ALL: Final = 0.99
+"""Share of the answers that were written within `Minute.answered_within`."""
+
+Counts = tuple[int, ...]
+"""Events by `Outcome`, in its order."""
+
+
+class Minute(msgspec.Struct, frozen=True, array_like=True):
+    """What a host, or several, did from a time on: for a minute, or for as many as were added up."""
+
+    at: int
+    """When it began, UTC epoch seconds."""
+    calls: Counts
+    messages: Counts
+    answered_within: float | None = None
+    """Seconds within which `NEARLY_ALL` answers were written, those of the slowest host; None where there were none."""
+    pools: Mapping[str, float] = {}
+    """How saturated the fullest pools were, by service SID."""
+
+
+class History(msgspec.Struct, frozen=True):
+    """The minutes of all hosts, the oldest first."""
+
+    minutes: tuple[Minute, ...]
+    silent: tuple[str, ...] = ()
+    """Hosts that did not answer, whose traffic is missing."""
+
+
 class ConsolePlane(Protocol):
     """What the operator's console may ask besides the control plane.
 
@@ -102,6 +132,9 @@ class ConsolePlane(Protocol):
 
     async def pools(self, account_sid: str | None, *, most: int) -> PoolReports:
         """Tell how full the pools of an account (None = of all) are; at most `most` are shown."""
+
+    async def history(self, since: float) -> History:
+        """Tell of the traffic of all hosts since a time, UTC epoch seconds, a minute each."""
 
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of an account (None = of all), newest first; at most `most` are found."""

@@ -1,0 +1,112 @@
+"""The page of traffic over time: its charts, its tables, and who may see it."""
+
+import re
+
+import pytest
+
+from engine.console.charts import HEIGHT, WIDTH, Span, outcomes_chart, pool_chart
+from engine.core.model.overview import Minute
+from engine.core.model.records import Account
+from engine.core.pools.pool import PoolState
+from engine.core.routing.traffic import Outcome
+from tests.api.fake_control import NOW
+from tests.console.fakes import Console, add_account, furnish
+
+pytestmark = pytest.mark.anyio
+
+NONE = (0,) * len(Outcome)
+AT = int(NOW) // 60 * 60
+
+
+def counts(**by_outcome: int) -> tuple[int, ...]:
+    """Return counts in the order of the outcomes."""
+    return tuple(by_outcome.get(one.name.lower(), 0) for one in Outcome)
+
+
+def test_outcomes_stand_one_upon_the_other() -> None:
+    """A second each, below a number that is read easily; the last span holds now."""
+    span = Span(60, 60, now=6_000.0)
+
+    chart = outcomes_chart([Minute(6_000, counts(routed=180, refused=60), NONE)], span, lambda one: one.calls)
+
+    lower, upper = chart.bars
+    assert chart.top == 5.0
+    assert (lower.name, upper.name) == ("routed", "refused")
+    assert (lower.y + lower.height, upper.y + upper.height) == pytest.approx((HEIGHT, lower.y))
+    assert (lower.height, upper.height) == pytest.approx((HEIGHT * 3 / 5, HEIGHT / 5))
+    assert WIDTH * 59 / 60 < lower.x < lower.x + lower.width < WIDTH
+    assert chart.lines[0].values == tuple(one / 60 for one in counts(routed=180, refused=60))
+
+
+def test_what_is_older_than_the_chart_is_not_drawn() -> None:
+    """Nor what seems to be of the future, by another clock."""
+    span = Span(60, 60, now=6_000.0)
+    minutes = [Minute(at, counts(routed=1), NONE) for at in (span.begins - 60, span.begins, 6_000, 6_060)]
+
+    assert len(outcomes_chart(minutes, span, lambda one: one.calls).bars) == 2
+
+
+def test_a_pool_is_drawn_below_its_whole() -> None:
+    """However full it is."""
+    chart = pool_chart([Minute(0, NONE, NONE, None, {"KS1": 0.5})], Span(60, 60, now=59.0), "KS1")
+
+    assert (chart.top, chart.bars[0].height) == pytest.approx((1.0, HEIGHT / 2))
+
+
+async def test_the_traffic_of_the_last_hour_is_shown(console: Console, account: Account) -> None:
+    """As pictures that tell what they show, and the same figures as tables; a day in spans of 15 minutes."""
+    await furnish(console, account)
+    console.plane.minutes = (
+        Minute(AT - 7200, counts(routed=9_000), NONE, 0.005),
+        Minute(AT - 60, counts(routed=120), counts(not_ready=60), 0.25),
+    )
+    screen = await console.screen_of(account)
+
+    hour, day = (await screen.get("/traffic")).text, (await screen.get("/traffic?period=day")).text
+
+    assert re.findall(r'role="img" aria-label="([^"]*)"', hour) == [
+        "Calls a second by outcome, the last hour",
+        "Messages a second by outcome, the last hour",
+        "Milliseconds within which 99 of 100 answers were written, the last hour",
+    ]
+    assert re.findall(r'<rect class="([^"]*)"', hour) == ["routed", "not-ready", "answered"]
+    assert '<td role="cell" class="number" data-label="routed">2</td>' in hour
+    assert '<td role="cell" class="number" data-label="answered">250</td>' in hour
+    assert '<td role="cell" class="number" data-label="routed">10</td>' in day
+
+
+async def test_a_pool_that_fills_says_when_it_is_full(console: Console, account: Account) -> None:
+    """From what the last hour shows."""
+    holdings = await furnish(console, account)
+    console.plane.pool_state = PoolState(free=1, in_use=3, reserved=0, most_held=3)
+    console.plane.minutes = tuple(
+        Minute(AT - 60 * ago, NONE, NONE, None, {holdings.service.sid: saturation})
+        for ago, saturation in ((40, 0.25), (20, 0.5), (0, 0.75))
+    )
+
+    page = (await (await console.screen_of(account)).get("/traffic")).text
+
+    assert "full in 20 min" in page
+    assert "Saturation of the pool of ride-1" in page
+
+
+async def test_a_new_server_says_that_nothing_was_counted(console: Console, account: Account) -> None:
+    """And what silent hosts hold is missing by name."""
+    console.plane.silent = ("host-1",)
+
+    page = (await (await console.screen_of(account)).get("/traffic?period=nonsense")).text
+
+    assert page.count("Nothing was counted yet") == 2
+    assert "<svg" not in page
+    assert "host-1 does not answer" in page
+
+
+async def test_one_of_several_accounts_does_not_see_its_neighbours_traffic(console: Console, account: Account) -> None:
+    """Neither the page nor the way to it; the operator does."""
+    add_account(console, "b")
+    screen, operator = await console.screen_of(account), await console.operators_screen()
+
+    assert (await screen.get("/traffic")).status_code == 404
+    assert "console/traffic" not in (await screen.get()).text
+    assert (await operator.get("/traffic")).status_code == 200
+    assert "console/traffic" in (await operator.get()).text
