@@ -79,14 +79,14 @@ _PARAMETERS = (
     + _TOKEN_CHARACTERS
     + rb"++(?:[ \t]*+=[ \t]*+(?:"
     + _QUOTED
-    + rb'|[^\s;"]++))?+)*+)[ \t]*+'
+    + rb'|[^\x00- \x7f;"]++))?+)*+)[ \t]*+'
 )
 _NAME_ADDRESS = re.compile(
-    rb"(?:" + _QUOTED + rb'[ \t]*+|[^"<>]*+)<(?P<uri>[^<>\s]++)>' + _PARAMETERS, re.DOTALL
+    rb"(?:" + _QUOTED + rb'[ \t]*+|[^"<>]*+)<(?P<uri>[^<>\x00- \x7f]++)>' + _PARAMETERS, re.DOTALL
 ).fullmatch
-_ADDRESS = re.compile(rb'(?P<uri>[A-Za-z][A-Za-z0-9+.-]*+:[^<>\s;"]++)' + _PARAMETERS, re.DOTALL).fullmatch
+_ADDRESS = re.compile(rb'(?P<uri>[A-Za-z][A-Za-z0-9+.-]*+:[^<>\x00- \x7f;"]++)' + _PARAMETERS, re.DOTALL).fullmatch
 _PARAMETER = re.compile(
-    rb";[ \t]*(" + _TOKEN_CHARACTERS + rb"+)(?:[ \t]*=[ \t]*(" + _QUOTED + rb'|[^\s;"]+))?'
+    rb";[ \t]*(" + _TOKEN_CHARACTERS + rb"+)(?:[ \t]*=[ \t]*(" + _QUOTED + rb'|[^\x00- \x7f;"]+))?'
 ).finditer
 _ELEMENT = rb"(?:" + _QUOTED + rb'|<[^<>]*+>|[^",<>])++'
 _ELEMENTS = re.compile(_ELEMENT, re.DOTALL).findall

@@ -234,7 +234,7 @@ _FOLD = re.compile(rb"\r\n[ \t]+")
 _ANY_END = re.compile(rb"\r\n|\r|\n").split
 _TOKEN_CHARACTERS = rb"[A-Za-z0-9.!%*_+`'~-]"
 _TOKEN = re.compile(_TOKEN_CHARACTERS + rb"+").fullmatch
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN_CHARACTERS + rb"{1,64}) ([^\s<>]+) (SIP/[0-9]+\.[0-9]+)").fullmatch
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN_CHARACTERS + rb"{1,64}) ([^\x00- \x7f<>]+) (SIP/[0-9]+\.[0-9]+)").fullmatch
 _CSEQ = re.compile(rb"([0-9]{1,10})[ \t]+(" + _TOKEN_CHARACTERS + rb"+)").fullmatch
 _CALL_ID = re.compile(rb"[!-~]+").fullmatch
 _VIA = re.compile(
@@ -242,11 +242,11 @@ _VIA = re.compile(
     rb"(?P<host>\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._-]++)(?:[ \t]*+:[ \t]*+[0-9]{1,5})?+"
     rb"(?P<parameters>(?:[ \t]*+;[ \t]*+"
     + _TOKEN_CHARACTERS
-    + rb'++(?:[ \t]*+=[ \t]*+(?:"(?:[^"\\]|\\.)*+"|[^\s;,"]++))?+)*+)'
+    + rb'++(?:[ \t]*+=[ \t]*+(?:"(?:[^"\\]|\\.)*+"|[^\x00- \x7f;,"]++))?+)*+)'
     rb"[ \t]*+(?:,|$)"
 ).match
 _VIA_PARAMETER = re.compile(
-    rb";[ \t]*(" + _TOKEN_CHARACTERS + rb'+)(?:[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"|[^\s;,"]+))?'
+    rb";[ \t]*(" + _TOKEN_CHARACTERS + rb'+)(?:[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"|[^\x00- \x7f;,"]+))?'
 ).finditer
 _LONG_NAMES: Final = (
     *(b"via", b"from", b"to", b"call-id", b"cseq", b"max-forwards", b"content-length"),
