@@ -15,13 +15,13 @@ from actors.control.coordinator import not_in_this_service
 from actors.control.host_control import HostControl
 from actors.control.routes import Place
 from actors.kernel.gathering import gather_available
-from actors.kernel.paging import merged
+from actors.kernel.paging import kinds_joined, merged
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import DebuggerEvent, Interaction, Participant, Session
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.numbers.e164 import canonical
-from engine.core.ports.lists import AlertFilter, OutboxFilter, Page, PageCursor
+from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxFilter, Page, PageCursor
 from engine.core.ports.operations import ControlPlane, Explanation
 from engine.core.sessions.batch import BatchItem, ItemResult, item_refused
 from engine.core.sessions.search import FoundInteractions, InteractionSought, joined
@@ -95,6 +95,17 @@ class ClusterControl(AsksOwners[HostControl], ControlPlane):
         """List the debugger events of an account (None = of all), newest first."""
         pages = await self._pages(cursor, HostControl.alerts_page, account_sid, wanted, cursor)
         return merged(pages, cursor, is_newest_first=True)
+
+    async def alert_kinds(self, account_sid: str | None, wanted: AlertFilter, *, most: int) -> AlertKinds:
+        """Count the latest debugger events of an account, or of all, by kind, on the hosts that answer."""
+        asked = {
+            host: self._rpc.ask(host, HostControl.alert_kinds, account_sid, wanted, most=most)
+            for host in self._rpc.others
+        }
+        own, (answers, silent) = await asyncio.gather(
+            self._own.alert_kinds(account_sid, wanted, most=most), gather_available(asked)
+        )
+        return kinds_joined((own, *answers), silent)
 
     async def alert(self, account_sid: str | None, event_sid: str) -> DebuggerEvent:
         """Read a debugger event of an account (None = of any)."""

@@ -47,7 +47,7 @@ from engine.core.model.requests import (
     TokenRotation,
 )
 from engine.core.model.sids import SidKind, is_sid
-from engine.core.ports.lists import AlertFilter, OutboxFilter, Page, PageCursor
+from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxFilter, Page, PageCursor
 from engine.core.ports.operations import Explanation, PoolEntry
 from engine.core.sessions.batch import BatchItem, ItemResult
 from engine.core.sessions.search import FoundInteractions, InteractionSought
@@ -412,6 +412,10 @@ class HostControl:
     ) -> Page[DebuggerEvent]:
         """List the debugger events of an account (None = of all), newest first."""
         return await self._context.store.alerts_page(account_sid, wanted, cursor)
+
+    async def alert_kinds(self, account_sid: str | None, wanted: AlertFilter, *, most: int) -> AlertKinds:
+        """Count by kind the latest debugger events of an account (None = of all), so many of each host."""
+        return await self._context.store.alert_kinds(account_sid, wanted, most=most)
 
     async def alert(self, account_sid: str | None, event_sid: str) -> DebuggerEvent:
         """Read a debugger event of an account (None = of any)."""

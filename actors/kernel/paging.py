@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from engine.core.ports.lists import Page, PageCursor
+import msgspec
+
+from engine.core.ports.lists import AlertKind, AlertKinds, Page, PageCursor
 
 
 class HasSid(Protocol):
@@ -41,6 +43,26 @@ def merged(pages: Sequence[Page[Record]], cursor: PageCursor, *, is_newest_first
     if is_backward:
         return Page(tuple(kept), has_next=has_next, has_previous=has_previous or is_cut, silent=silent)
     return Page(tuple(kept), has_next=has_next or is_cut, has_previous=has_previous, silent=silent)
+
+
+def kinds_joined(answers: Sequence[AlertKinds], silent: tuple[str, ...]) -> AlertKinds:
+    """Return the kinds of debugger events of all hosts, from those of each."""
+    joined: dict[tuple[str, int, str | None], AlertKind] = {}
+    for one in (kind for answer in answers for kind in answer.kinds):
+        key = one.account_sid, one.code, one.service_sid
+        known = joined.get(key, one)
+        joined[key] = one if known is one else _added(known, one)
+    kinds = sorted(joined.values(), key=lambda one: -one.last_at)
+    return AlertKinds(tuple(kinds), any(answer.is_cut for answer in answers), silent)
+
+
+def _added(one: AlertKind, other: AlertKind) -> AlertKind:
+    return msgspec.structs.replace(
+        one,
+        count=one.count + other.count,
+        first_at=min(one.first_at, other.first_at),
+        last_at=max(one.last_at, other.last_at),
+    )
 
 
 def _sid_of(record: HasSid) -> str:

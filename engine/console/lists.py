@@ -1,5 +1,6 @@
 """Pages of one thing, or of a list of them: a service, a session, debugger events, the outbox."""
 
+import asyncio
 from contextlib import suppress
 
 from starlette.requests import Request
@@ -9,7 +10,7 @@ from engine.console.available import available
 from engine.console.context import ConsoleContext
 from engine.console.filters import AGES, events_query, events_wanted, outbox_query, outbox_wanted, written
 from engine.console.pages import LEVELS, kind_of
-from engine.console.settings import PAGE_ROWS
+from engine.console.settings import MOST_COUNTED, MOST_KINDS, PAGE_ROWS
 from engine.core.model.errors import ApiError, Level, not_found
 from engine.core.model.logins import LoginSession
 from engine.core.model.records import Service
@@ -67,16 +68,21 @@ async def show_session(context: ConsoleContext, request: Request, login: LoginSe
 async def show_events(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
     """List debugger events, newest first."""
     wanted = events_wanted(request, now=context.clock())
-    found = await available(
-        context.control.alerts_page(login.account_sid, wanted, cursor(request, SidKind.DEBUGGER_EVENT))
+    query = events_query(request)
+    found, kinds = await asyncio.gather(
+        available(context.control.alerts_page(login.account_sid, wanted, cursor(request, SidKind.DEBUGGER_EVENT))),
+        available(context.control.alert_kinds(login.account_sid, wanted, most=MOST_COUNTED)),
     )
     return context.page(
         request,
         "events.html",
         login,
         events=found,
-        query=events_query(request),
-        written=written(events_query(request)),
+        kinds=kinds,
+        most_kinds=MOST_KINDS,
+        query=query,
+        written=written(query),
+        written_of_kind=written({name: text for name, text in query.items() if name not in {"code", "service"}}),
         ages=tuple(AGES),
     )
 

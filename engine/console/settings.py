@@ -11,6 +11,12 @@ MAX_FIELDS = 8
 PAGE_ROWS = 25
 """Rows of a list."""
 
+MOST_COUNTED = 100_000
+"""Debugger events of each host that are counted by kind."""
+
+MOST_KINDS = 20
+"""Kinds of debugger events that are counted above their list."""
+
 MOST_POOLS = 100
 """Services whose pools are shown on the overview."""
 

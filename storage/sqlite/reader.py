@@ -11,7 +11,7 @@ import msgspec
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.model.sids import SidKind, first_sid_at, is_sid, pack, unpack
-from engine.core.ports.lists import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor
+from engine.core.ports.lists import AlertFilter, AlertKind, AlertKinds, OutboxDepth, OutboxFilter, Page, PageCursor
 from engine.core.ports.notes import Note
 from engine.core.ports.store import Passed, PassedElsewhere, Registry
 from engine.core.sessions.batch import KeyUse
@@ -23,6 +23,7 @@ from storage.sqlite.codec import (
     blob,
     lookup_key,
     proxy_at,
+    service_at,
     untagged,
 )
 from storage.sqlite.connections import open_reader
@@ -316,6 +317,22 @@ class Reader:
         scope = alerts_scope(account_sid, wanted)
         listing = _List(select=_ALERTS, scope=scope.text, key="sid", is_newest_first=True, record_of=alert_of)
         return self._page(listing, cursor, *scope.cells)
+
+    def alert_kinds(self, account_sid: str | None, wanted: AlertFilter, most: int) -> AlertKinds:
+        """Count by kind the latest debugger events of an account (None = of all), at most so many."""
+        scope = alerts_scope(account_sid, wanted)
+        latest = f"SELECT * FROM alerts WHERE {scope.text} ORDER BY sid DESC LIMIT ?"  # noqa: S608 - conditions with marks
+        rows = self._all(
+            "SELECT account_sid, code, service_sid, count(*), min(at), max(at)"  # noqa: S608 - conditions with marks
+            f" FROM ({latest}) GROUP BY account_sid, code, service_sid ORDER BY max(at) DESC",
+            *scope.cells,
+            most,
+        )
+        kinds = tuple(
+            AlertKind(account_at(owner), code, None if service is None else service_at(service), *counts)
+            for owner, code, service, *counts in rows
+        )
+        return AlertKinds(kinds, sum(one.count for one in kinds) >= most)
 
     def alert(self, event_sid: str) -> DebuggerEvent | None:
         """Read one debugger event."""

@@ -19,7 +19,7 @@ from engine.core.model.changes import Change
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import ACTIVE, Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
-from engine.core.ports.lists import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor
+from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxDepth, OutboxFilter, Page, PageCursor
 from engine.core.ports.notes import Note
 from engine.core.ports.observing import Observer
 from engine.core.ports.store import Passed, PassedElsewhere, Registry
@@ -332,6 +332,10 @@ class SqliteStore:
     ) -> Page[DebuggerEvent]:
         """List the debugger events of an account (None = of all), newest first."""
         return await self._on_page_thread(self._pages.alerts_page, account_sid, wanted, cursor)
+
+    async def alert_kinds(self, account_sid: str | None, wanted: AlertFilter, *, most: int) -> AlertKinds:
+        """Count by kind the latest debugger events of an account (None = of all), so many of each host."""
+        return await self._on_search_thread(self._seeking.alert_kinds, account_sid, wanted, most)
 
     def alert(self, event_sid: str) -> DebuggerEvent | None:
         """Read one debugger event."""

@@ -4,11 +4,11 @@ import pytest
 
 from actors.host.host import Host
 from engine.core.model.changes import NoteKept
-from engine.core.model.errors import ApiError, PeerUnavailable
+from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.history import KEPT_MINUTES
 from engine.core.model.overview import History, HostFigures, Minute, TrafficCount
-from engine.core.model.records import Kind
-from engine.core.ports.lists import AlertFilter, OutboxFilter, PageCursor
+from engine.core.model.records import DebuggerEvent, Kind
+from engine.core.ports.lists import AlertFilter, AlertKind, AlertKinds, OutboxFilter, PageCursor
 from engine.core.routing.traffic import Outcome, Reason
 from engine.core.sessions.search import InteractionSought, SessionSought, read_search
 from tests.actors.world import ALICE, BOB, DAY, START, World
@@ -238,3 +238,19 @@ async def test_minutes_of_another_version_are_left_out(world: World, caplog: pyt
 
     assert (await world.hosts[0].console.history(0.0)).minutes == ()
     assert "cannot be read" in caplog.text
+
+
+async def test_events_are_counted_by_kind_over_all_hosts(world: World) -> None:
+    """Each where it was raised; the same kind on several hosts is one."""
+    for place, host in world.hosts.items():
+        host.keep_event(
+            DebuggerEvent(code=Code.STOP_WORD, account_sid=world.account.sid, at=START + place, message="STOP")
+        )
+        await host.upkeep.sweep_alerts()
+
+    counted = [await host.control.alert_kinds(None, AlertFilter(), most=100) for host in world.hosts.values()]
+
+    for one in counted:
+        last_at = START + world.count - 1
+        kind = AlertKind(world.account.sid, Code.STOP_WORD, None, world.count, START, last_at)
+        assert one == AlertKinds((kind,), is_cut=False)

@@ -15,7 +15,8 @@ _OWNER = """
     send_message session sessions_page update_participant update_service update_session
 """
 _WRITTEN = """
-    alert alerts_page batch_sessions drop explain find_interaction find_interactions find_session outbox_page replay
+    alert alert_kinds alerts_page batch_sessions drop explain find_interaction find_interactions find_session
+    outbox_page replay
 """
 
 

@@ -39,7 +39,7 @@ from engine.core.model.requests import (
     TokenRotation,
 )
 from engine.core.model.sids import SidKind, ordered_sid
-from engine.core.ports.lists import AlertFilter, OutboxFilter, Page, PageCursor
+from engine.core.ports.lists import AlertFilter, AlertKind, AlertKinds, OutboxFilter, Page, PageCursor
 from engine.core.ports.operations import Explanation, PoolEntry
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from engine.core.sessions.batch import BatchItem, ItemDone, ItemRefused, ItemResult, UpdateItem
@@ -528,6 +528,14 @@ class FakeControl:
         if wanted.level is not None:
             found = [event for event in found if CATALOGUE[Code(event.code)].level is wanted.level]
         return paged(found, cursor)
+
+    async def alert_kinds(self, account_sid: str | None, wanted: AlertFilter, *, most: int) -> AlertKinds:
+        page = await self.alerts_page(account_sid, wanted, PageCursor(limit=100, is_part_enough=True))
+        found: dict[tuple[str, int, str | None], list[float]] = {}
+        for event in page.records:
+            found.setdefault((event.account_sid, event.code, event.service_sid), []).append(event.at)
+        kinds = (AlertKind(*kind, len(times), min(times), max(times)) for kind, times in found.items())
+        return AlertKinds(tuple(sorted(kinds, key=lambda one: -one.last_at)), is_cut=False)
 
     async def alert(self, account_sid: str | None, event_sid: str) -> DebuggerEvent:
         event = self.events.get(event_sid)

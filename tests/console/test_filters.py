@@ -113,3 +113,19 @@ async def test_an_entry_of_the_outbox_leads_to_its_interaction(console: Console,
 
     for path in ("/outbox", held.paths[1]):
         assert f"interactions/{held.interaction.sid}" in (await screen.get(path)).text
+
+
+async def test_events_are_counted_by_kind_above_their_list(console: Console, account: Account) -> None:
+    """With a link to those of the kind, in the same time; one kind alone needs no count."""
+    holdings = await furnish(console, account)
+    screen = await console.screen_of(account)
+    alone = (await screen.get("/events")).text
+    another = msgspec.structs.replace(
+        holdings.event, sid=console.control.new_sid(SidKind.DEBUGGER_EVENT), code=Code.STOP_WORD, at=NOW - 60
+    )
+    console.control.events[another.sid] = another
+
+    both = (await screen.get("/events?age=1h")).text
+
+    assert "By kind" not in alone
+    assert f'events?age=1h&amp;code={int(Code.STOP_WORD)}&amp;service={holdings.service.sid}"' in both

@@ -7,7 +7,7 @@ from engine.core.model.changes import AlertRaised, AlertsErased
 from engine.core.model.errors import Code, Level
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind
-from engine.core.ports.lists import AlertFilter, Page, PageCursor
+from engine.core.ports.lists import AlertFilter, AlertKind, AlertKinds, Page, PageCursor
 from storage.sqlite import SqliteStore
 from tests.storage.material import ACCOUNT_SID, START, alert, new_sid
 
@@ -94,3 +94,34 @@ async def test_retention_takes_what_is_older(store: SqliteStore) -> None:
 
     assert store.alert(foreign.sid) is None
     assert (await store.alerts_page(ACCOUNT_SID, AlertFilter(), WHOLE)).records == (late, kept)
+
+
+async def test_events_are_counted_by_kind(store: SqliteStore) -> None:
+    """Those of one code and service together, the latest kind first; what is not meant is not counted."""
+    service = new_sid(SidKind.SERVICE)
+    times = (START, START + 1, START + 5)
+    of_service = [msgspec.structs.replace(alert(at=at), service_sid=service) for at in times]
+    of_none = msgspec.structs.replace(alert(code=Code.STOP_WORD, at=START + 9), service_sid=None)
+    foreign = alert(account_sid=new_sid(SidKind.ACCOUNT), at=START + 20)
+    await store.write([AlertRaised(one) for one in (*of_service, of_none, foreign)])
+
+    mine = await store.alert_kinds(ACCOUNT_SID, AlertFilter(), most=9)
+    recent = await store.alert_kinds(ACCOUNT_SID, AlertFilter(since=START + 1, before=START + 9), most=9)
+    everybodys = await store.alert_kinds(None, AlertFilter(), most=9)
+
+    stop_words = AlertKind(ACCOUNT_SID, of_none.code, None, 1, START + 9, START + 9)
+    assert mine == AlertKinds(
+        (stop_words, AlertKind(ACCOUNT_SID, of_service[0].code, service, 3, START, START + 5)), is_cut=False
+    )
+    assert recent.kinds == (AlertKind(ACCOUNT_SID, of_service[0].code, service, 2, START + 1, START + 5),)
+    assert [one.account_sid for one in everybodys.kinds] == [foreign.account_sid, ACCOUNT_SID, ACCOUNT_SID]
+
+
+async def test_only_the_latest_events_are_counted(store: SqliteStore) -> None:
+    """And it is said that there are more."""
+    await store.write([AlertRaised(alert(at=START + n)) for n in range(3)])
+
+    counted = await store.alert_kinds(None, AlertFilter(), most=2)
+
+    assert [(one.count, one.first_at) for one in counted.kinds] == [(2, START + 1)]
+    assert counted.is_cut

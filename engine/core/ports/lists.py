@@ -57,6 +57,28 @@ class AlertFilter(msgspec.Struct, frozen=True, kw_only=True):
     before: float | None = None
 
 
+class AlertKind(msgspec.Struct, frozen=True):
+    """Debugger events of an account that have the same code and service."""
+
+    account_sid: str
+    code: int
+    service_sid: str | None
+    count: int
+    first_at: float
+    """UTC epoch seconds; `last_at` likewise."""
+    last_at: float
+
+
+class AlertKinds(msgspec.Struct, frozen=True):
+    """Debugger events by kind, those of the latest event first."""
+
+    kinds: tuple[AlertKind, ...]
+    is_cut: bool
+    """Whether there were more events than were looked at, so that the oldest are not counted."""
+    silent: tuple[str, ...] = ()
+    """Hosts that did not answer, whose events are missing."""
+
+
 class OutboxDepth(msgspec.Struct, frozen=True):
     """How full the outbox is."""
 

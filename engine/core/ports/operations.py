@@ -33,7 +33,7 @@ from engine.core.model.requests import (
     SessionUpdate,
     TokenRotation,
 )
-from engine.core.ports.lists import AlertFilter, OutboxFilter, Page, PageCursor
+from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxFilter, Page, PageCursor
 from engine.core.ports.outgoing import RemoteSend
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.route_cache import RouteCache
@@ -336,6 +336,9 @@ class ControlPlane(Protocol):
         self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
     ) -> Page[DebuggerEvent]:
         """List the debugger events of an account (None = of all), newest first."""
+
+    async def alert_kinds(self, account_sid: str | None, wanted: AlertFilter, *, most: int) -> AlertKinds:
+        """Count by kind the latest debugger events of an account (None = of all), so many of each host."""
 
     async def alert(self, account_sid: str | None, event_sid: str) -> DebuggerEvent:
         """Read a debugger event of an account (None = of any)."""

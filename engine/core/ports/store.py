@@ -20,7 +20,7 @@ from engine.core.model.records import (
     Service,
     Session,
 )
-from engine.core.ports.lists import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor
+from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxDepth, OutboxFilter, Page, PageCursor
 from engine.core.ports.notes import Note
 from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.bindings import ActiveSession
@@ -145,6 +145,9 @@ class Store(Protocol):
         self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
     ) -> Page[DebuggerEvent]:
         """List the debugger events of an account (None = of all), newest first."""
+
+    async def alert_kinds(self, account_sid: str | None, wanted: AlertFilter, *, most: int) -> AlertKinds:
+        """Count by kind the latest debugger events of an account (None = of all), so many of each host."""
 
     def alert(self, event_sid: str) -> DebuggerEvent | None:
         """Read one debugger event."""
