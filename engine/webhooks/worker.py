@@ -11,8 +11,6 @@ import random
 from collections.abc import Sequence
 from typing import Protocol
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
-
 from engine.core.model.changes import EntryFailed, EntrySettled
 from engine.core.model.errors import Code
 from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, OutboxHangUp, OutboxMessage, QueueKey
@@ -143,25 +141,24 @@ class OutboxWorker:
     # -- one entry ----------------------------------------------------------------------------------------------
 
     async def _deliver(self, entry: OutboxEntry, turns: asyncio.Semaphore) -> None:
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(max(1, self._tries(entry) - entry.attempts)),
-            wait=lambda state: self._wait(entry, state),
-            retry=retry_if_result(_may_retry),
-            before_sleep=lambda state: self._failed(entry, state),
-            retry_error_callback=_result,
-            sleep=self._pause,
-        )
+        attempts, most = entry.attempts, max(self._tries(entry), entry.attempts + 1)
         try:
-            delivery: Delivery = await retrying(self._try, entry, turns)
+            while True:
+                delivery = await self._try(entry, turns)
+                attempts += 1
+                if delivery.is_done or not delivery.may_retry or attempts >= most:
+                    break
+                self._failed(entry, delivery, attempts)
+                await self._pause(wait_before(attempts, delivery, settings=self._settings, draw=self._draw))
             if not delivery.is_done:
                 await self._give_up(entry, delivery)
         except Exception:  # noqa: BLE001 - around a lane's loop: it must go on
             _log.exception("an entry could not be handled; it joins the dead letters", extra={"effect": entry.sid})
+            attempts += 1
             delivery = Delivery(error="an error of ours; it is logged")
         if delivery.is_done:
             self._end(entry, EntrySettled(entry.sid), DeliveryEnd.DELIVERED)
         else:
-            attempts = entry.attempts + retrying.statistics.get("attempt_number", 1)
             self._end(entry, self._failure(entry, delivery, attempts, is_dead=True), DeliveryEnd.DIED)
 
     async def _try(self, entry: OutboxEntry, turns: asyncio.Semaphore) -> Delivery:
@@ -175,14 +172,9 @@ class OutboxWorker:
             finally:
                 self._at_work.discard(lane)
 
-    def _failed(self, entry: OutboxEntry, state: RetryCallState) -> None:
-        change = self._failure(entry, _result(state), entry.attempts + state.attempt_number, is_dead=False)
-        self._deliveries.add(change, _nothing)
+    def _failed(self, entry: OutboxEntry, delivery: Delivery, attempts: int) -> None:
+        self._deliveries.add(self._failure(entry, delivery, attempts, is_dead=False), _nothing)
         self._observer.delivered(_KINDS[type(entry.content)], DeliveryEnd.FAILED)
-
-    def _wait(self, entry: OutboxEntry, state: RetryCallState) -> float:
-        tries = entry.attempts + state.attempt_number
-        return wait_before(tries, _result(state), settings=self._settings, draw=self._draw)
 
     async def _pause(self, seconds: float) -> None:
         if not self._is_running:
@@ -227,17 +219,6 @@ class OutboxWorker:
     def _tries(self, entry: OutboxEntry) -> int:
         is_posted = isinstance(entry.content, OutboxCallback | OutboxAlert)
         return self._settings.callback_tries if is_posted else self._settings.carrier_tries
-
-
-def _may_retry(delivery: Delivery) -> bool:
-    return delivery.may_retry
-
-
-def _result(state: RetryCallState) -> Delivery:
-    if state.outcome is None:
-        raise RuntimeError("asked before the try has ended")
-    delivery: Delivery = state.outcome.result()
-    return delivery
 
 
 def _nothing() -> None:
