@@ -14,7 +14,7 @@ from actors.kernel.context import HostContext
 from actors.traffic.answers import AnswerCache, Answered, RedeliveryIndex
 from actors.traffic.calls import Calls
 from actors.traffic.outbox_entries import callback
-from engine.core.model.changes import Change, InteractionRecorded, InteractionUpdated, SessionTouched
+from engine.core.model.changes import Change, EntrySettled, InteractionRecorded, InteractionUpdated, SessionTouched
 from engine.core.model.errors import CATALOGUE, Code, StoreUnavailable
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import Interaction, Kind, LegStatus, Service
@@ -319,10 +319,15 @@ class InteractionLog:
                 self._notify(Code.DOWNSTREAM_REJECTED, report, interaction)
             answer(outcome if is_done else None)
 
-        self._commit_report(interaction, change, settled)
+        entries_done = () if report.entry_sid is None else (EntrySettled(report.entry_sid),)
+        self._commit_report(interaction, change, settled, entries_done)
 
     def _commit_report(
-        self, interaction: Interaction, change: InteractionUpdated, settled: Callable[[bool], None]
+        self,
+        interaction: Interaction,
+        change: InteractionUpdated,
+        settled: Callable[[bool], None],
+        entries_done: tuple[EntrySettled, ...] = (),
     ) -> None:
         updated = msgspec.structs.replace(
             interaction,
@@ -331,7 +336,7 @@ class InteractionLog:
             duration_seconds=change.duration_seconds,
             date_updated=change.at,
         )
-        changes: tuple[Change, ...] = (change,)
+        changes: tuple[Change, ...] = (change, *entries_done)
         is_end = ends_call(interaction, change)
         is_told = change.inbound.status is not LegStatus.UNKNOWN
         touched = self._touched_by_end(interaction, change.at) if is_end and is_told else None
@@ -341,7 +346,7 @@ class InteractionLog:
         if touched is not None:
             touched.touch(change.at)
             if not touched.is_replica:
-                changes = (change, SessionTouched(touched.sid, change.at))
+                changes = (*changes, SessionTouched(touched.sid, change.at))
         self._in_flight[interaction.sid] = updated
 
         def done(problem: StoreUnavailable | None) -> None:

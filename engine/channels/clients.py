@@ -8,6 +8,8 @@ Source: behaviour 9 and 11.
 import asyncio
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from engine.channels.base import EndsCalls, OutHangUp, OutMessage, SendsMessages
 from engine.core.model.errors import Code, MasklineError
 from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage
@@ -134,7 +136,9 @@ class CarrierClients:
         if not sent.is_done:
             return sent
         status = sent.status or LegStatus.DELIVERY_UNKNOWN
-        await self._reported(_leg(entry, content, status, resource_sid=sent.resource_sid))
+        # a crash behind this commit must not send it again: the entry ends with it
+        report = _leg(entry, content, status, resource_sid=sent.resource_sid)
+        await self._reported(msgspec.structs.replace(report, entry_sid=entry.sid))
         return DELIVERED
 
     async def _reported(self, report: LegReport) -> None:

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from engine.core.model.errors import ApiError, Code, StoreUnavailable
 from engine.core.model.records import Kind, LegStatus, Participant, ServiceOptions, SessionStatus
 from engine.core.model.requests import AccountUpdate, ParticipantUpdate
-from engine.core.routing.traffic import Outcome
+from engine.core.routing.traffic import LegReport, Outcome, ReportOutcome
 from tests.actors.hooked_world import CALLBACK, HookedWorld
 from tests.actors.world import ALICE, BOB, CAROL, N1, N2, refused, wanting
 
@@ -68,6 +68,33 @@ async def test_a_failed_commit_owes_nothing(world: HookedWorld) -> None:
     world.store.is_failing = False
 
     assert world.outbox.entries == []
+    assert await world.store.pending_queues() == ()
+
+
+async def test_what_a_carrier_took_leaves_the_outbox_with_the_commit_of_its_leg(world: HookedWorld) -> None:
+    """A crash right behind that commit does not send it again; what cannot be kept stays."""
+    world.carriers.name = "main"
+    await world.configure()
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    decision = await world.text(ALICE, N1, "hello")
+    (entry,) = world.outbox.entries
+    report = LegReport(
+        kind=Kind.MESSAGE,
+        account_sid=entry.account_sid,
+        interaction_sid=decision.interaction_sid,
+        is_outbound=True,
+        resource_sid="SM2",
+        status=LegStatus.SENT,
+        entry_sid=entry.sid,
+    )
+
+    world.store.is_failing = True
+    failed = await world.tell(report)
+    world.store.is_failing = False
+    left = await world.store.pending_queues()
+    outcome = await world.tell(report)
+
+    assert (failed, left, outcome) == (None, (entry.queue,), ReportOutcome.RECORDED)
     assert await world.store.pending_queues() == ()
 
 

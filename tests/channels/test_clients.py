@@ -82,7 +82,9 @@ async def clients(reports: Reports, carrier: CarrierSettings) -> AsyncIterator[C
         )
 
 
-def leg(status: LegStatus, *, resource_sid: str = "", problem: str = "") -> LegReport:
+def leg(
+    status: LegStatus, *, resource_sid: str = "", problem: str = "", entry_sid: str | None = None
+) -> LegReport:
     return LegReport(
         kind=Kind.MESSAGE,
         account_sid=AC,
@@ -91,6 +93,7 @@ def leg(status: LegStatus, *, resource_sid: str = "", problem: str = "") -> LegR
         resource_sid=resource_sid,
         status=status,
         problem=problem,
+        entry_sid=entry_sid,
     )
 
 
@@ -186,7 +189,7 @@ async def test_a_message_is_sent_and_its_leg_reported(receiver: Receiver) -> Non
         "MediaUrl": ["https://m.example/1"],
         "StatusCallback": [f"{STATUS_URL}?interaction={MESSAGE.interaction_sid}&leg=outbound"],
     }
-    assert reports.made == [leg(LegStatus.ACCEPTED, resource_sid="SM9")]
+    assert reports.made == [leg(LegStatus.ACCEPTED, resource_sid="SM9", entry_sid=ENTRY.sid)]
 
 
 async def test_a_good_answer_that_says_nothing_leaves_the_state_open(receiver: Receiver) -> None:
@@ -197,7 +200,7 @@ async def test_a_good_answer_that_says_nothing_leaves_the_state_open(receiver: R
         delivery = await carriers.deliver(ENTRY, MESSAGE)
 
     assert delivery.is_done
-    assert reports.made == [leg(LegStatus.DELIVERY_UNKNOWN)]
+    assert reports.made == [leg(LegStatus.DELIVERY_UNKNOWN, entry_sid=ENTRY.sid)]
 
 
 @pytest.mark.parametrize("rest", [b"Content-Length: 99\r\n\r\n{", b"Content-Le", b"Transfer-Encoding: x\r\n\r\n"])
@@ -210,7 +213,7 @@ async def test_a_carrier_whose_answer_broke_off_has_taken_the_message(receiver: 
         delivery = await carriers.deliver(ENTRY, MESSAGE)
 
     assert delivery.is_done
-    assert reports.made == [leg(LegStatus.DELIVERY_UNKNOWN)]
+    assert reports.made == [leg(LegStatus.DELIVERY_UNKNOWN, entry_sid=ENTRY.sid)]
 
 
 async def test_a_message_is_not_repeated_where_a_kept_connection_had_ended(receiver: Receiver) -> None:
@@ -293,7 +296,7 @@ async def test_a_report_that_the_store_cannot_take_is_made_again(receiver: Recei
         await carriers.deliver(ENTRY, MESSAGE)
 
     assert len(receiver.received) == 1
-    assert reports.made == [leg(LegStatus.QUEUED, resource_sid="SM9")] * 3
+    assert reports.made == [leg(LegStatus.QUEUED, resource_sid="SM9", entry_sid=ENTRY.sid)] * 3
 
 
 async def test_a_call_is_ended(receiver: Receiver) -> None:
@@ -360,7 +363,7 @@ async def test_the_file_carrier_appends_what_would_be_sent(tmp_path: Path) -> No
     assert [line["type"] for line in lines] == ["message", "hang-up"]
     assert lines[0].items() >= {"effect": ENTRY.sid, "at": NOW, "to": "+14155550100", "body": "hi"}.items()
     assert path.stat().st_mode & 0o777 == 0o600
-    assert reports.made == [leg(LegStatus.SENT, resource_sid="SM" + ENTRY.sid[2:])]
+    assert reports.made == [leg(LegStatus.SENT, resource_sid="SM" + ENTRY.sid[2:], entry_sid=ENTRY.sid)]
 
 
 async def test_a_file_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:

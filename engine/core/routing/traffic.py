@@ -90,6 +90,8 @@ class LegReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why it failed, in the carrier's words; no phone numbers."""
     numbers: tuple[str, ...] = ()
     """How the proxy numbers begin that the reporter carries, others are unknown to it; empty = all."""
+    entry_sid: str | None = None
+    """EF… of the outbox entry that is delivered with it: both are committed as one."""
 
     @property
     def is_vague(self) -> bool:
