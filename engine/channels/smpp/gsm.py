@@ -3,6 +3,7 @@
 Source: 3GPP TS 23.038 6.
 """
 
+from codecs import charmap_decode, charmap_encode
 from typing import Final
 
 _TABLE: Final = (
@@ -21,12 +22,14 @@ _EXTENSION: Final = {
     0x40: "|",
     0x65: "€",
 }
-_ESCAPE: Final = 0x1B
+ESCAPE: Final = 0x1B
 _UNKNOWN: Final = "\ufffd"
 
-_SEPTETS: Final = {character: bytes([septet]) for septet, character in enumerate(_TABLE) if septet != _ESCAPE} | {
-    character: bytes([_ESCAPE, septet]) for septet, character in _EXTENSION.items()
+_SEPTETS: Final = {ord(character): septet for septet, character in enumerate(_TABLE) if septet != ESCAPE} | {
+    ord(character): bytes([ESCAPE, septet]) for septet, character in _EXTENSION.items()
 }
+_CHARACTERS: Final = _TABLE.replace("\x1b", _UNKNOWN) + _UNKNOWN * (256 - len(_TABLE))
+"""Of each octet, where none is an escape."""
 
 
 def decode_gsm(octets: bytes) -> str:
@@ -34,26 +37,26 @@ def decode_gsm(octets: bytes) -> str:
 
     An escape before what is not in the extension table shows the plain character, as the standard asks of phones.
     """
+    if ESCAPE not in octets:
+        return charmap_decode(octets, "strict", _CHARACTERS)[0]
     characters = []
     is_escaped = False
     for octet in octets:
-        if octet == _ESCAPE and not is_escaped:
+        if octet == ESCAPE and not is_escaped:
             is_escaped = True
             continue
-        if octet >= len(_TABLE) or octet == _ESCAPE:
-            characters.append(_UNKNOWN)
-        elif is_escaped:
-            characters.append(_EXTENSION.get(octet, _TABLE[octet]))
-        else:
-            characters.append(_TABLE[octet])
+        plain = _CHARACTERS[octet]
+        characters.append(_EXTENSION.get(octet, plain) if is_escaped else plain)
         is_escaped = False
     return "".join(characters)
 
 
 def encode_gsm(text: str) -> bytes | None:
     """Return the septets of a text, one an octet; None where a character is not in the alphabet."""
-    septets = [_SEPTETS.get(character) for character in text]
-    return None if None in septets else b"".join(filter(None, septets))
+    try:
+        return charmap_encode(text, "strict", _SEPTETS)[0]
+    except UnicodeEncodeError:
+        return None
 
 
 def unpack_septets(octets: bytes, count: int, *, skipped_bits: int = 0) -> bytes:

@@ -93,6 +93,7 @@ class BadBody(MasklineError):  # noqa: N818 - names a state of the PDU
         """Say which field is wrong."""
         super().__init__(f"{field} cannot be read")
         self.status = status
+        self.field = field
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
@@ -201,45 +202,73 @@ def write_bind(bind: Bind) -> bytes:
 
 def read_message(body: bytes) -> ShortMessage:
     """Read the body of a submit_sm or deliver_sm. Raises BadBody."""
-    reader = _Reader(body)
-    service_type = reader.text("service_type")
-    source, destination = reader.address("source_addr"), reader.address("destination_addr")
-    esm_class, protocol_id, priority = (reader.octet(name) for name in ("esm_class", "protocol_id", "priority_flag"))
-    schedule, validity = reader.text("schedule_delivery_time"), reader.text("validity_period")
-    registered, replace, coding, default, length = (
-        reader.octet(name)
-        for name in ("registered_delivery", "replace_if_present", "data_coding", "sm_default_msg_id", "sm_length")
-    )
+    try:
+        at = body.index(0)
+        source, after_source = _address_at(body, at + 1)
+        destination, fixed = _address_at(body, after_source)
+        schedule_end = body.index(0, fixed + 3)
+        validity_end = body.index(0, schedule_end + 1)
+        registered, replace, coding, default, length = body[validity_end + 1 : validity_end + 6]
+    except ValueError:
+        raise BadBody(Status.BAD_COMMAND_LENGTH, _field_cut(body)) from None
+    esm_class, protocol_id, priority = body[fixed : fixed + 3]
+    start = validity_end + 6
+    end = start + length
+    if end > len(body):
+        raise BadBody(Status.BAD_COMMAND_LENGTH, "short_message")
     return ShortMessage(
-        service_type=service_type,
+        service_type=body[:at].decode("latin-1"),
         source=source,
         destination=destination,
         esm_class=esm_class,
         protocol_id=protocol_id,
         priority=priority,
-        schedule=schedule,
-        validity=validity,
+        schedule=body[fixed + 3 : schedule_end].decode("latin-1"),
+        validity=body[schedule_end + 1 : validity_end].decode("latin-1"),
         registered_delivery=registered,
         replace=replace,
         data_coding=coding,
         default_message=default,
-        octets=reader.octets("short_message", length),
-        optional=reader.optional(),
+        octets=body[start:end],
+        optional=_Reader(body, end).optional() if end < len(body) else {},
     )
+
+
+def _address_at(body: bytes, at: int) -> tuple[SmeAddress, int]:
+    """Return the address at a place, and where it ends; raises ValueError."""
+    end = body.index(0, at + 2)
+    return SmeAddress(body[at], body[at + 1], body[at + 2 : end].decode("latin-1")), end + 1
+
+
+def _field_cut(body: bytes) -> str:
+    """Return the field in which a message ends too early."""
+    reader = _Reader(body)
+    try:
+        reader.text("service_type")
+        reader.address("source_addr")
+        reader.address("destination_addr")
+        reader.octets("esm_class", 3)
+        reader.text("schedule_delivery_time")
+        reader.text("validity_period")
+        reader.octets("registered_delivery", 5)
+    except BadBody as bad:
+        return bad.field
+    return "short_message"
 
 
 def write_message(message: ShortMessage) -> bytes:
     """Return the body of a submit_sm or deliver_sm; `octets` has 254 at the most, a longer text goes as a payload."""
+    source, destination, octets = message.source, message.destination, message.octets
     return b"".join((
         _text(message.service_type),
-        _address(message.source),
-        _address(message.destination),
+        _address(source),
+        _address(destination),
         bytes((message.esm_class, message.protocol_id, message.priority)),
         _text(message.schedule),
         _text(message.validity),
         bytes((message.registered_delivery, message.replace, message.data_coding, message.default_message)),
-        bytes((len(message.octets),)),
-        message.octets,
+        bytes((len(octets),)),
+        octets,
         _optional(message.optional),
     ))  # fmt: skip
 
@@ -287,9 +316,9 @@ class _Reader:
 
     __slots__ = ("_at", "_body")
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, at: int = 0) -> None:
         self._body = body
-        self._at = 0
+        self._at = at
 
     def octet(self, field: str) -> int:
         return self.octets(field, 1)[0]

@@ -10,7 +10,7 @@ import msgspec
 
 from engine.channels.smpp.gsm import pack_septets
 from engine.channels.smpp.pdu import ShortMessage, Tag
-from engine.channels.smpp.texts import Alphabet, EncodedText, septet_padding
+from engine.channels.smpp.texts import Alphabet, EncodedText, pieces, septet_padding
 
 UDH_INDICATOR: Final = 0x40
 """Bit of esm_class: a user data header stands before the text."""
@@ -95,16 +95,11 @@ def _place(form: LongForm, reference: int, total: int, number: int) -> Place | N
 
 def split(text: EncodedText, form: LongForm) -> list[bytes]:
     """Return the octets of the parts of a text, without their headers; one part where it fits or is sent whole."""
-    if form is LongForm.PAYLOAD or sum(map(len, text.units)) <= (_MOST_SEPTETS if text.is_septets else _MOST_OCTETS):
-        return [_packed(b"".join(text.units), text.alphabet)]
+    whole = _MOST_SEPTETS if text.is_septets else _MOST_OCTETS
+    if form is LongForm.PAYLOAD or len(text.octets) <= whole:
+        return [_packed(text.octets, text.alphabet)]
     most = (_PART_SEPTETS if text.is_septets else _PART_OCTETS)[form]
-    parts, part = [], b""
-    for unit in text.units:
-        if len(part) + len(unit) > most:
-            parts.append(part)
-            part = b""
-        part += unit
-    return [_packed(one, text.alphabet, header_bytes=_HEADER_BYTES[form]) for one in (*parts, part)]
+    return [_packed(one, text.alphabet, header_bytes=_HEADER_BYTES[form]) for one in pieces(text, most)]
 
 
 def _packed(octets: bytes, alphabet: Alphabet | None, *, header_bytes: int = 0) -> bytes:

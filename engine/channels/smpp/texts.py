@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from engine.channels.smpp.gsm import decode_gsm, encode_gsm, unpack_septets
+from engine.channels.smpp.gsm import ESCAPE, decode_gsm, encode_gsm, unpack_septets
 
 
 class Alphabet(StrEnum):
@@ -32,12 +32,12 @@ class NotText(StrEnum):
     """An indication that voice mail or the like waits: dropped."""
 
 
-class EncodedText(msgspec.Struct, frozen=True):
-    """A text in octets, which may be parted between any two units."""
+class EncodedText(msgspec.Struct, frozen=True, gc=False):
+    """A text in octets."""
 
     data_coding: int
-    units: tuple[bytes, ...]
-    """Each a character, with its escape or as a surrogate pair."""
+    octets: bytes
+    """Septets, an octet each, where the alphabet is one of septets, packed or not."""
     alphabet: Alphabet | None
     """The agreed one; None = UCS-2."""
 
@@ -73,11 +73,34 @@ def encode(text: str, *, default: Alphabet) -> EncodedText:
 
     UTF-16 in fact: an emoji is a surrogate pair.
     """
-    units = [_encode_character(character, default) for character in text]
-    known = tuple([unit for unit in units if unit is not None])
-    if len(known) == len(units):
-        return EncodedText(_AGREED, known, default)
-    return EncodedText(_UCS_2, tuple([character.encode("utf-16-be", "replace") for character in text]), None)
+    octets = _encode_agreed(text, default)
+    if octets is not None:
+        return EncodedText(_AGREED, octets, default)
+    return EncodedText(_UCS_2, text.encode(_UTF_16, "replace"), None)
+
+
+def pieces(text: EncodedText, most: int) -> list[bytes]:
+    """Return the octets of a text in pieces of `most` at the most, cut between two characters."""
+    octets, start, found = text.octets, 0, []
+    while len(octets) - start > most:
+        end = _end_of_piece(text, start + most)
+        found.append(octets[start:end])
+        start = end
+    return [*found, octets[start:]]
+
+
+def _end_of_piece(text: EncodedText, end: int) -> int:
+    """Return the last place, no later than `end`, where no escaped character, surrogate pair or sequence is cut."""
+    octets = text.octets
+    if text.alphabet is None:
+        end -= end % 2
+        return end - 2 if octets[end - 2] & 0xFC == _HIGH_SURROGATE else end
+    if text.alphabet is Alphabet.UTF_8:
+        while octets[end] & 0xC0 == _CONTINUES:
+            end -= 1
+    elif text.is_septets and octets[end - 1] == ESCAPE:
+        end -= 1
+    return end
 
 
 def septet_padding(header_bytes: int) -> int:
@@ -85,11 +108,11 @@ def septet_padding(header_bytes: int) -> int:
     return -header_bytes * 8 % 7
 
 
-def _encode_character(character: str, alphabet: Alphabet) -> bytes | None:
+def _encode_agreed(text: str, alphabet: Alphabet) -> bytes | None:
     if alphabet in _SEPTETS:
-        return encode_gsm(character)
+        return encode_gsm(text)
     try:
-        return character.encode(_CODECS[alphabet])
+        return text.encode(_CODECS[alphabet])
     except UnicodeEncodeError:
         return None
 
@@ -117,6 +140,8 @@ def _by_codec(octets: bytes, codec: str) -> str:
 
 
 _AGREED, _UCS_2 = 0x00, 0x08
+_HIGH_SURROGATE, _CONTINUES = 0xD8, 0x80
+"""Bits of the first octet of a surrogate pair, and of those that follow the first one in UTF-8."""
 _DEFAULT: Final = ""
 _UTF_16: Final = "utf-16-be"
 _BIG_ENDIAN: Final = b"\xfe\xff"

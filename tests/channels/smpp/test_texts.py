@@ -114,7 +114,7 @@ def test_a_text_is_read_as_it_was_sent(text: str, default: Alphabet) -> None:
     """In the agreed alphabet or in UCS-2; a lone surrogate is the only thing that is replaced."""
     encoded = encode(text, default=default)
 
-    read = decode(b"".join(encoded.units), encoded.data_coding, default=default)
+    read = decode(encoded.octets, encoded.data_coding, default=default)
 
     assert read == text.encode("utf-16-be", "replace").decode("utf-16-be")
 
