@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from actors.kernel.context import Egress
 from engine.channels.base import SendsMessages
 from engine.channels.clients import CarrierClients, CarrierRoutes
+from engine.channels.smpp.peers import SmppPeer
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.lists import OutboxDepth
 from engine.core.ports.operations import EgressPlane
@@ -129,6 +130,14 @@ class Outgoing:
             self._plane.report(report, answer)
 
 
+def _deliveries_to(peer: SmppPeer, settings: Settings) -> int:
+    """Return how many messages to a peer are in work at a time.
+
+    The window of its connections bounds what is under way; those whose end is being committed hold back no others.
+    """
+    return max(settings.window_per_destination, peer.connections * peer.window)
+
+
 def egress_settings(settings: Settings) -> EgressSettings:
     """Pick what egress is told."""
     return EgressSettings(
@@ -137,7 +146,7 @@ def egress_settings(settings: Settings) -> EgressSettings:
         timeout_seconds=settings.webhook_timeout_seconds,
         connections_per_destination=settings.connections_per_destination,
         deliveries_per_destination=settings.deliveries_per_destination,
-        deliveries_to={f"carrier:{peer.name}": peer.connections * peer.window for peer in settings.smpp_peers},
+        deliveries_to={f"carrier:{peer.name}": _deliveries_to(peer, settings) for peer in settings.smpp_peers},
         window_per_destination=settings.window_per_destination,
         callback_tries=settings.webhook_tries,
         carrier_tries=settings.carrier_tries,

@@ -76,7 +76,7 @@ def send(*, peer: str, sender: str, to: str, text: str, config: Path | None) -> 
     if not found.is_esme:
         raise Refusal(f"{peer} binds to us; a message to it can only leave by the server")
     try:
-        problem = asyncio.run(_send(found, OutText(sender, to, text, reference=1)))
+        problem = asyncio.run(_send(found, OutText(sender, to, text)))
     except TooLong as problem_of_text:
         raise Refusal(str(problem_of_text)) from problem_of_text
     except (OSError, EOFError) as failure:
@@ -87,7 +87,7 @@ def send(*, peer: str, sender: str, to: str, text: str, config: Path | None) -> 
 
 async def _send(peer: SmppPeer, text: OutText) -> str:
     """Return why the peer did not take a text; empty = it did."""
-    parts = parts_of(text, peer)
+    parts = parts_of(text, peer, reference=lambda: 1)
     context: ssl.SSLContext | None = tls_of(peer.tls_ca) if peer.tls else None
     reader, writer = await asyncio.wait_for(
         asyncio.open_connection(

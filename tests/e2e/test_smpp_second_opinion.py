@@ -22,13 +22,13 @@ TEXTS = ("hello", "{€} @£$_", "привет 😀", "x" * 500, "ж" * 300, "")
 
 def messages() -> list[ShortMessage]:
     """Return all that we would send: every text in every form and alphabet, and a receipt."""
-    texts = [OutText("+12125550111", "12345", text, 777, 65535) for text in TEXTS]
+    texts = [OutText("+12125550111", "12345", text, 65535) for text in TEXTS]
     peers = [
         SmppPeer(name="p", role=Role.ESME, system_id="x", default_alphabet=alphabet, long_messages=form)
         for alphabet in Alphabet
         for form in LongForm
     ]
-    made = [part for peer in peers for text in texts for part in parts_of(text, peer)]
+    made = [part for peer in peers for text in texts for part in parts_of(text, peer, reference=lambda: 777)]
     receipt = write_receipt("0123456789abcdef", "DELIVRD", submitted="2611292100", done="2611292101")
     return [*made, ShortMessage(source=made[0].source, destination=made[0].destination, octets=receipt, esm_class=4)]
 

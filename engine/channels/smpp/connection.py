@@ -89,6 +89,11 @@ class Connection(asyncio.Protocol):
         self.flush()
         return answer
 
+    def send(self, command: Command, body: bytes, *, answer: "asyncio.Future[Response | None]") -> None:
+        """Send a request at the end of the loop's turn; `answer` gets what `ask` gives. Raises NotNow."""
+        self.session.request(command, body, now=self._monotonic(), token=answer)
+        self._flush_soon()
+
     def await_answer(self, request: RequestCame, arrival: Arrival | None) -> None:
         """Count a request of theirs as undecided."""
         self.undecided[request.sequence] = arrival
@@ -108,9 +113,8 @@ class Connection(asyncio.Protocol):
         if not self.undecided:
             self.is_idle.set()
         self._mind_reading()
-        if not self._is_flushing and is_open:
-            self._is_flushing = True
-            asyncio.get_running_loop().call_soon(self.flush)
+        if is_open:
+            self._flush_soon()
         return is_open
 
     def flush(self) -> None:
@@ -162,6 +166,12 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
+
+    def _flush_soon(self) -> None:
+        """Write once for all that the loop's turn puts in line."""
+        if not self._is_flushing:
+            self._is_flushing = True
+            asyncio.get_running_loop().call_soon(self.flush)
 
     def _set_timer(self) -> None:
         due = self.session.next_timer()

@@ -12,6 +12,7 @@ from engine.channels.smpp.pace import Pace
 from engine.channels.smpp.pdu import Command, ShortMessage, write_message
 from engine.channels.smpp.peers import SmppPeer
 from engine.channels.smpp.session import Bound, Ended, Event, RequestCame, ResponseCame, ResponseMissing, State
+from engine.channels.smpp.turns import Turns, Waiting
 from engine.core.ports.observing import SmppCount
 
 _log = logging.getLogger("maskline.smpp")
@@ -34,7 +35,14 @@ class Links:
         self._monotonic = context.monotonic
         self._count = context.observer.smpp
         self._bound: list[Connection] = []
-        self._changed = asyncio.Event()
+        self._turns: dict[Connection, Turns] = {}
+        """What waits for each connection that may send, in the order in which they were bound."""
+        self._unplaced = Turns()
+        """What waits while there is none."""
+        self._pausing: asyncio.TimerHandle | None = None
+        self._first = 0
+        self._answered = asyncio.Event()
+        """Something has happened that `stop` may wait for."""
         self._is_stopping = False
         self._command = Command.SUBMIT_SM if peer.is_esme else Command.DELIVER_SM
         self._sends = {State.TRANSCEIVER, State.TRANSMITTER if peer.is_esme else State.RECEIVER}
@@ -48,75 +56,121 @@ class Links:
     @property
     def may_send(self) -> bool:
         """Tell whether a connection is there that messages of ours can go over."""
-        return any(one.session.state in self._sends for one in self._bound)
+        return bool(self._turns)
 
     def bound(self, connection: Connection) -> None:
         """Take a connection that is bound."""
         self._bound.append(connection)
         self.problem = ""
         self._count(SmppCount.BOUND)
-        self._wake()
+        if connection.session.state in self._sends:
+            self._turns[connection] = Turns()
+            self._place_anew()
 
     def happened(self, connection: Connection, event: Event) -> None:
         """Take what came over a connection."""
         match event:
-            case Bound():
-                self.bound(connection)
             case RequestCame():
                 if self._is_stopping:
                     connection.answer(event, status=_STOPPING)
                 else:
                     self.inbound.take(connection, event)
             case ResponseCame():
-                _settle(event.token, (event.status, event.body))
-                self._wake()
+                self._settle(connection, event.token, (event.status, event.body))
             case ResponseMissing():
-                _settle(event.token, None)
-                self._wake()
+                self._settle(connection, event.token, None)
+            case Bound():
+                self.bound(connection)
             case Ended():
                 if connection in self._bound:
                     self._bound.remove(connection)
                     self.problem = f"its connection ended: {event.why.value}"
                     self.inbound.ended(connection)
-                self._wake()
+                self._leave(connection)
+                self._answered.set()
             case _:
                 pass
 
-    async def submit(self, message: ShortMessage, *, lane: str) -> Response | None:
+    async def submit(self, message: ShortMessage, *, lane: str, account_sid: str) -> Response | None:
         """Send a message as soon as it may go; return its response, None = it may have been taken. Raises Stopping.
 
-        Messages of one lane go over one connection, as long as that is there.
+        Messages of one lane go over one connection, as long as that is there; accounts take turns.
         """
-        body = write_message(message)
-        connection = await self._turn(lane)
-        self.pace.take(self._monotonic())
-        return await connection.ask(self._command, body)
+        if self._is_stopping:
+            raise Stopping
+        waiting = Waiting(account_sid, lane, write_message(message))
+        connection = self._place(waiting)
+        if connection is not None:
+            self._send(connection)
+        return await waiting.answer
 
     def complained(self) -> None:
         """Take that the peer asks to be sent less."""
         self.pace.complained(self._monotonic())
 
-    async def _turn(self, lane: str) -> Connection:
-        while True:
-            if self._is_stopping:
-                raise Stopping
-            changed = self._changed
-            able = [one for one in self._bound if one.session.state in self._sends]
-            wait: float | None = None
-            if able:
-                connection = able[hash(lane) % len(able)]
-                if connection.session.room:
-                    wait = self.pace.wait(self._monotonic())
-                    if not wait:
-                        return connection
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await changed.wait()
+    # -- whose turn it is -----------------------------------------------------------------------------------------
 
-    def _wake(self) -> None:
-        """Let all that wait look again."""
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def _place(self, waiting: Waiting) -> Connection | None:
+        """Have a message wait for the connection of its lane, and return that."""
+        able = tuple(self._turns)
+        if not able:
+            self._unplaced.put(waiting)
+            return None
+        connection = able[hash(waiting.lane) % len(able)]
+        self._turns[connection].put(waiting)
+        return connection
+
+    def _place_anew(self) -> None:
+        """Share out what waits, since the connections are other ones now."""
+        for waiting in self._take_all():
+            self._place(waiting)
+        self._send_all()
+
+    def _take_all(self) -> list[Waiting]:
+        return [waiting for turns in (self._unplaced, *self._turns.values()) for waiting in turns.all()]
+
+    def _leave(self, connection: Connection) -> None:
+        """Give what waits for a connection to the others."""
+        turns = self._turns.pop(connection, None)
+        if turns is not None:
+            for waiting in turns.all():
+                self._unplaced.put(waiting)
+            self._place_anew()
+
+    def _send(self, connection: Connection) -> None:
+        """Send what waits for a connection, as far as its window and the rate allow."""
+        turns, session = self._turns.get(connection), connection.session
+        while turns is not None and session.state in self._sends and session.room:
+            waiting = turns.take()
+            if waiting is None:
+                return
+            now = self._monotonic()
+            pause = self.pace.wait(now)
+            if pause:
+                turns.put_back(waiting)
+                self._send_after(pause)
+                return
+            self.pace.take(now)
+            connection.send(self._command, waiting.body, answer=waiting.answer)
+
+    def _send_after(self, seconds: float) -> None:
+        if self._pausing is None:
+            self._pausing = asyncio.get_running_loop().call_later(seconds, self._send_all)
+
+    def _send_all(self) -> None:
+        if self._pausing is not None:
+            self._pausing.cancel()
+            self._pausing = None
+        self._first += 1  # another one each time, since the rate may not suffice for all
+        connections = tuple(self._turns)
+        for place in range(len(connections)):
+            self._send(connections[(self._first + place) % len(connections)])
+
+    def _settle(self, connection: Connection, token: object, response: Response | None) -> None:
+        if isinstance(token, asyncio.Future) and not token.done():
+            token.set_result(response)
+        self._send(connection)
+        self._answered.set()
 
     async def _sweep(self) -> None:
         while True:
@@ -130,7 +184,11 @@ class Links:
         """Refuse what comes from now on, and send nothing more."""
         self._is_stopping = True
         self._sweeping.cancel()
-        self._wake()
+        if self._pausing is not None:
+            self._pausing.cancel()
+        for waiting in self._take_all():
+            if not waiting.answer.done():
+                waiting.answer.set_exception(Stopping())
 
     async def stop(self, grace_seconds: float) -> None:
         """Answer what was taken and hear the answers that are due, within the grace; then unbind."""
@@ -138,7 +196,8 @@ class Links:
             async with asyncio.timeout(grace_seconds):
                 await asyncio.gather(*(one.is_idle.wait() for one in self._bound))
                 while any(one.session.unanswered for one in self._bound):
-                    await self._changed.wait()
+                    self._answered.clear()
+                    await self._answered.wait()
         leaving = tuple(self._bound)
         for one in leaving:
             one.session.request(Command.UNBIND, now=self._monotonic())
@@ -147,11 +206,6 @@ class Links:
             await asyncio.wait([one.ended for one in leaving], timeout=min(grace_seconds, _UNBIND_SECONDS))
         for one in leaving:
             one.abort()
-
-
-def _settle(token: object, response: Response | None) -> None:
-    if isinstance(token, asyncio.Future) and not token.done():
-        token.set_result(response)
 
 
 _STOPPING = 0x08

@@ -4,13 +4,13 @@ A receipt may come before the response that gives the id; it is kept for a while
 awaited, an id that only as a number is one of ours (hex here, decimals there) is not taken for that one yet.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Final
 
 import msgspec
 
-from engine.channels.smpp.receipts import Receipt, forms_of
+from engine.channels.smpp.receipts import Receipt, form_of, forms_of
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import LegStatus
 from engine.core.ports.notes import NoteDone, Notes
@@ -58,15 +58,16 @@ class ReceiptIndex:
         self.awaited = 0
         """How many messages of ours have no response yet, or one whose id is not kept yet."""
         self._pending: dict[str, list[PartOfLeg]] = {}
-        """By form, those whose commit is under way."""
+        """By form, those whose commit is under way, the last one last."""
         self._unmatched: dict[bytes, _Unmatched] = {}
+        self._unmatched_by_form: dict[str, set[bytes]] = {}
         self._states: dict[str, list[str]] = {}
         """Of long messages, by interaction, while their commit is under way."""
 
     def load(self) -> None:
         """Read the receipts that wait for their messages."""
         for key, value in self._notes.latest(self._early, _MOST_UNMATCHED):
-            self._unmatched[key] = _DECODE_UNMATCHED(value)
+            self._wait(key, _DECODE_UNMATCHED(value))
 
     @property
     def unmatched(self) -> int:
@@ -74,35 +75,39 @@ class ReceiptIndex:
         return len(self._unmatched)
 
     def add(self, part: PartOfLeg, now: float, done: NoteDone) -> None:
-        """Keep the id of a message; `done` is called once all its forms are on disk."""
-        forms = sorted(forms_of(part.message_id))
-        for place, form in enumerate(forms):
-            entries = [one for one in self._found(form) if one.message_id != part.message_id]
-            entries = [*entries[-_MOST_OF_FORM:], part]  # a peer that uses an id again means the later message
-            self._pending[form] = entries
-            is_last = place == len(forms) - 1
-            self._notes.put(
-                self._ids + form.encode("utf-8"),
-                _ENCODE(entries),
-                now + KEPT_SECONDS,
-                self._landed(form, entries, done if is_last else _ignore),
-            )
-        self.match_early(now)
+        """Keep the id of a message; `done` is called once it is on disk. Receipts that wait for it are taken."""
+        form = form_of(part.message_id)
+        self._pending.setdefault(form, []).append(part)
+
+        def landed(problem: StoreUnavailable | None) -> None:
+            pending = self._pending[form]
+            pending.remove(part)
+            if not pending:
+                del self._pending[form]
+            done(problem)
+
+        at = int(now * 1000).to_bytes(8)
+        key = self._prefix_of(form) + at + f"{part.number}{part.interaction_sid[-8:]}".encode()
+        self._notes.put(key, _ENCODE(part), now + KEPT_SECONDS, landed)
+        if self._unmatched:
+            self._match(self._unmatched_by_form.get(form, ()), now)
 
     def find(self, message_id: str, *, waited_seconds: float = 0.0) -> PartOfLeg | Ambiguous | None:
         """Return the message that an id means, as far as that is sure after so long a wait for responses."""
-        forms = sorted(forms_of(message_id))  # "#" for numbers sorts before "="
-        named = self._found(forms[-1])
-        exact = [one for one in named if one.message_id == message_id]
+        by_id: dict[str, PartOfLeg] = {}
+        for form in forms_of(message_id):
+            for one in self._found(form):
+                by_id.setdefault(one.message_id, one)  # a peer that uses an id again means the later message
+        exact = by_id.get(message_id)
+        if exact is not None:
+            return exact
+        folded = message_id.strip().lower()
+        named = [one for one in by_id.values() if one.message_id.strip().lower() == folded]
         is_sure = not self.awaited or waited_seconds >= _RESPONSE_SECONDS
-        numbered = [one for form in forms[:-1] for one in self._found(form)] if is_sure else []
-        for candidates in (exact, named, numbered):
-            meant = {(one.interaction_sid, one.number): one for one in candidates}
-            if len(meant) == 1:
-                return next(iter(meant.values()))
-            if meant:
-                return Ambiguous()
-        return None
+        meant = named or (list(by_id.values()) if is_sure else [])
+        if not meant:
+            return None
+        return meant[0] if len(meant) == 1 else Ambiguous()
 
     def keep_unmatched(self, receipt: Receipt, now: float, done: NoteDone) -> None:
         """Keep a receipt whose message may yet be answered."""
@@ -110,14 +115,14 @@ class ReceiptIndex:
         key = self._early + digest
         one = _Unmatched(receipt, now)
         if len(self._unmatched) < _MOST_UNMATCHED:
-            self._unmatched[key] = one
+            self._wait(key, one)
         self._notes.put(key, _ENCODE(one), now + UNMATCHED_SECONDS, done)
 
     def given_up(self, now: float) -> int:
         """Forget the receipts whose time is over; return how many."""
         over = [key for key, one in self._unmatched.items() if now - one.at >= UNMATCHED_SECONDS]
         for key in over:
-            del self._unmatched[key]
+            self._wait_no_more(key)
             self._notes.drop(key, _ignore)
         return len(over)
 
@@ -143,37 +148,50 @@ class ReceiptIndex:
 
         self._notes.put(key, _ENCODE(states), now + KEPT_SECONDS, landed)
 
+    def _prefix_of(self, form: str) -> bytes:
+        return self._ids + form.encode("utf-8") + b"\0"
+
     def _found(self, form: str) -> list[PartOfLeg]:
-        pending = self._pending.get(form)
-        if pending is not None:
-            return pending
-        kept = self._notes.get(self._ids + form.encode("utf-8"))
-        return _DECODE_PARTS(kept) if kept else []
+        """Return the messages that are kept under a form, the last one first."""
+        kept = [_DECODE_PART(value) for _, value in self._notes.latest(self._prefix_of(form), _MOST_OF_FORM)]
+        found = [*reversed(self._pending.get(form, ())), *kept]
+        return [one for one in found if form_of(one.message_id) == form]
 
-    def _landed(self, form: str, entries: list[PartOfLeg], done: NoteDone) -> NoteDone:
-        def landed(problem: StoreUnavailable | None) -> None:
-            if self._pending.get(form) is entries:
-                del self._pending[form]
-            done(problem)
-
-        return landed
+    # -- receipts that wait ---------------------------------------------------------------------------------------
 
     def match_early(self, now: float) -> None:
         """Try again the receipts that wait for their messages."""
-        for key, one in tuple(self._unmatched.items()):
+        self._match(self._unmatched, now)
+
+    def _match(self, keys: Iterable[bytes], now: float) -> None:
+        for key in tuple(keys):
+            one = self._unmatched[key]
             if now - one.at >= UNMATCHED_SECONDS:
                 continue
             found = self.find(one.receipt.message_id, waited_seconds=now - one.at)
             if isinstance(found, PartOfLeg):
-                del self._unmatched[key]
+                self._wait_no_more(key)
                 self._matched(found, one.receipt, self._settled(key, one))
+
+    def _wait(self, key: bytes, one: _Unmatched) -> None:
+        self._unmatched[key] = one
+        for form in forms_of(one.receipt.message_id):
+            self._unmatched_by_form.setdefault(form, set()).add(key)
+
+    def _wait_no_more(self, key: bytes) -> None:
+        one = self._unmatched.pop(key)
+        for form in forms_of(one.receipt.message_id):
+            keys = self._unmatched_by_form[form]
+            keys.discard(key)
+            if not keys:
+                del self._unmatched_by_form[form]
 
     def _settled(self, key: bytes, one: _Unmatched) -> NoteDone:
         def settled(problem: StoreUnavailable | None) -> None:
             if problem is None:
                 self._notes.drop(key, _ignore)
             else:
-                self._unmatched[key] = one
+                self._wait(key, one)
 
         return settled
 
@@ -196,10 +214,10 @@ UNMATCHED_SECONDS: Final = 60.0
 _RESPONSE_SECONDS: Final = 10.0
 """After which a response that is still awaited does not give the id any more."""
 _MOST_UNMATCHED: Final = 10_000
-_MOST_OF_FORM: Final = 3
+_MOST_OF_FORM: Final = 4
 _BAD: Final = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})
 _FINAL: Final = _BAD | {LegStatus.DELIVERED}
 _ENCODE = msgspec.msgpack.Encoder().encode
-_DECODE_PARTS = msgspec.msgpack.Decoder(list[PartOfLeg]).decode
+_DECODE_PART = msgspec.msgpack.Decoder(PartOfLeg).decode
 _DECODE_STATES = msgspec.msgpack.Decoder(list[str]).decode
 _DECODE_UNMATCHED = msgspec.msgpack.Decoder(_Unmatched).decode

@@ -52,18 +52,23 @@ def write_receipt(message_id: str, state: str, *, submitted: str, done: str) -> 
     ).encode("latin-1")
 
 
+def form_of(message_id: str) -> str:
+    """Return the form under which an id is kept: case folded, a number without leading zeros."""
+    folded = message_id.strip().lower()
+    return folded.lstrip("0") or "0" if _HEX(folded) or _DECIMAL(folded) else folded
+
+
 def forms_of(message_id: str) -> frozenset[str]:
-    """Return the forms by which an id is found: as it is, and what it is as a number, written in hex or in decimals.
+    """Return the forms under which the message of a receipt may be kept: as `form_of`, hex for decimals and back.
 
     Peers write one id differently in a response and in its receipt: case, leading zeros, hex here and decimals there.
-    Two ids are one where they share a form.
     """
-    folded = message_id.strip().lower()
-    forms = {f"={folded}"}
-    if _DECIMAL(folded):
-        forms.add(f"#{int(folded)}")
-    if _HEX(folded):
-        forms.add(f"#{int(folded, 16)}")
+    form = form_of(message_id)
+    forms = {form}
+    if _DECIMAL(form):
+        forms.add(f"{int(form):x}")
+    if _HEX(form):
+        forms.add(str(int(form, 16)))
     return frozenset(forms)
 
 

@@ -1,6 +1,7 @@
 """Sends our messages to one peer: in parts where they are long, again where it asks for that, never on a guess."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from hashlib import blake2b
@@ -13,23 +14,23 @@ from engine.channels.smpp.connection import Response
 from engine.channels.smpp.links import Links, Stopping
 from engine.channels.smpp.pdu import BadBody, ShortMessage, Status, read_message_id
 from engine.channels.smpp.peers import ResendUnknown
-from engine.channels.smpp.receipt_index import PartOfLeg
+from engine.channels.smpp.receipt_index import KEPT_SECONDS, PartOfLeg
 from engine.channels.smpp.writing import OutText, TooLong, parts_of
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Address, LegStatus
+from engine.core.ports.notes import NoteDone
 from engine.core.ports.observing import SmppCount
 
 Draw = Callable[[int], int]
 """Draws a number below another."""
 
 
-class _Progress(msgspec.Struct):
-    """How far a message has come that is tried again."""
+class _Progress(msgspec.Struct, array_like=True):
+    """How far a long message has come."""
 
     reference: int
     ids: list[str]
     """Of the parts that the peer has taken."""
-    is_resent: bool = False
 
 
 class Sender:
@@ -39,75 +40,71 @@ class Sender:
         """Send over these connections."""
         self._links = links
         self._peer = links.peer
+        self._receipts = links.inbound.receipts
+        self._notes = context.notes
+        self._prefix = f"progress/{links.peer.name}/"
         self._clock = context.clock
         self._count = context.observer.smpp
         self._draw = draw
         self._progress: dict[str, _Progress] = {}
+        """Of long messages that are being sent, by key."""
+        self._resent: dict[str, None] = {}
+        """Messages that were sent a second time without an answer to the first."""
         self._references: dict[Address, int] = {}
 
     async def send(self, message: OutMessage) -> Sent:
         """Try once; waits while the peer is not bound, and as long as it asks for less."""
         if message.media:
             return Sent(error="a short message carries no media")
-        progress = self._progress.get(message.key)
-        if progress is None:
-            progress = self._progress[message.key] = _Progress(self._reference_for(message.to), [])
-            if len(self._progress) > _MOST_PROGRESS:  # the first was given up long ago
-                del self._progress[next(iter(self._progress))]
         try:
-            sent = await self._send(message, progress)
+            sent = await self._send(message)
         except Stopping:
             return Sent(error="the server stops", may_retry=True)
         except TooLong as problem:
             sent = Sent(error=str(problem))
-        except BaseException:
+        finally:
             self._progress.pop(message.key, None)
-            raise
         if sent.is_done or not sent.may_retry:
-            self._progress.pop(message.key, None)
+            self._resent.pop(message.key, None)
         return sent
 
-    async def _send(self, message: OutMessage, progress: _Progress) -> Sent:
-        reference = int.from_bytes(blake2b(message.key.encode(), digest_size=2).digest())
-        text = OutText(message.sender, message.to, message.body, progress.reference, reference, self._peer.is_esme)
-        parts = parts_of(text, self._peer)
-        lane = f"{message.sender}/{message.to}"
-        receipts = self._links.inbound.receipts
-        while len(progress.ids) < len(parts):
-            receipts.awaited += 1
-            try:
-                refused = await self._send_part(message, parts, lane, progress)
-            finally:
-                receipts.awaited -= 1
-            if refused is not None:
-                return refused
-        return Sent(status=LegStatus.SENT, resource_sid=progress.ids[0])
+    async def _send(self, message: OutMessage) -> Sent:
+        text = OutText(message.sender, message.to, message.body, _reference_of(message), self._peer.is_esme)
+        parts = parts_of(text, self._peer, reference=lambda: self._progress_of(message).reference)
+        self._receipts.awaited += 1
+        try:
+            if len(parts) > 1:
+                return await self._send_parts(message, parts)
+            response = await self._until_settled(message, parts[0])
+            if isinstance(response, Sent):
+                return response
+            message_id = self._took(response)
+            self._keep_id(PartOfLeg(message_id, message.interaction_sid, message_id), _ignore)
+        finally:
+            self._receipts.awaited -= 1
+        return Sent(status=LegStatus.SENT, resource_sid=message_id)
 
-    async def _send_part(
-        self, message: OutMessage, parts: list[ShortMessage], lane: str, progress: _Progress
-    ) -> Sent | None:
-        """Send the next part; return why it was not taken, None = it was, and its id is on disk."""
-        response = await self._until_settled(parts[len(progress.ids)], lane, progress)
-        if isinstance(response, Sent):
-            return response
-        message_id = _id_in(response)
-        progress.ids.append(message_id)
-        self._count(SmppCount.SUBMITTED)
-        if message_id:
-            place = len(progress.ids)
-            await self._keep(PartOfLeg(message_id, message.interaction_sid, progress.ids[0], place, len(parts)))
-        return None
+    async def _send_parts(self, message: OutMessage, parts: list[ShortMessage]) -> Sent:
+        """Send what the peer has not taken; each part is on disk as taken before the next one goes."""
+        ids = self._progress_of(message).ids
+        while len(ids) < len(parts):
+            response = await self._until_settled(message, parts[len(ids)])
+            if isinstance(response, Sent):
+                return response
+            ids.append(self._took(response))
+            await self._keep_progress(message, len(parts))
+        return Sent(status=LegStatus.SENT, resource_sid=ids[0])
 
-    async def _until_settled(self, part: ShortMessage, lane: str, progress: _Progress) -> Response | Sent:
+    async def _until_settled(self, message: OutMessage, part: ShortMessage) -> Response | Sent:
         """Return the response that takes a part, or why there is none."""
-        waits = 0
+        lane, waits = f"{message.sender}/{message.to}", 0
         while True:
-            response = await self._links.submit(part, lane=lane)
+            response = await self._links.submit(part, lane=lane, account_sid=message.account_sid)
             if response is None:
                 self._count(SmppCount.UNANSWERED)
-                if self._peer.resend_unknown is ResendUnknown.NEVER or progress.is_resent:
+                if self._peer.resend_unknown is ResendUnknown.NEVER or message.key in self._resent:
                     return Sent(error="the peer did not answer in time", may_be_taken=True)
-                progress.is_resent = True
+                self._resent[message.key] = None
                 continue
             status = response[0]
             if status == Status.OK:
@@ -124,20 +121,54 @@ class Sender:
         self._count(SmppCount.REFUSED_FOR_NOW if is_for_now else SmppCount.REFUSED)
         return Sent(error=f"the peer refused it with status 0x{status:02x}", may_retry=is_for_now)
 
-    async def _keep(self, part: PartOfLeg) -> None:
-        """Have the id of a part on disk, before its message counts as sent."""
-        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def landed(problem: StoreUnavailable | None) -> None:
-            del problem  # the message is sent all the same; its receipt will find nothing, which is counted
-            if not kept.done():
-                kept.set_result(None)
-
+    def _took(self, response: Response) -> str:
+        """Count a part as taken; return what the peer calls it."""
+        self._count(SmppCount.SUBMITTED)
         try:
-            self._links.inbound.receipts.add(part, self._clock(), landed)
-        except StoreUnavailable as problem:
-            landed(problem)
-        await kept
+            return read_message_id(response[1])[:_LONGEST_ID]
+        except BadBody:
+            return ""
+
+    def _keep_id(self, part: PartOfLeg, done: NoteDone) -> None:
+        """Keep the id of a part, before what follows from it is kept."""
+        if not part.message_id:
+            done(None)
+            return
+        try:
+            self._receipts.add(part, self._clock(), done)
+        except StoreUnavailable as problem:  # the message is sent all the same; its receipt will find nothing
+            done(problem)
+
+    # -- how far long ones have come ------------------------------------------------------------------------------
+
+    def _progress_of(self, message: OutMessage) -> _Progress:
+        """Return how far a long message has come, in this try or an earlier one."""
+        progress = self._progress.get(message.key)
+        if progress is None:
+            kept = self._notes.get(self._note_of(message))
+            progress = _Progress(self._reference_for(message.to), []) if kept is None else _DECODE(kept)
+            self._progress[message.key] = progress
+        return progress
+
+    async def _keep_progress(self, message: OutMessage, total: int) -> None:
+        """Have on disk that one more part was taken, and its id."""
+        progress = self._progress[message.key]
+        landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(problem: StoreUnavailable | None) -> None:
+            del problem  # it is taken all the same; only a crash would not know
+            if not landed.done():
+                landed.set_result(None)
+
+        first, number = progress.ids[0], len(progress.ids)
+        with contextlib.suppress(StoreUnavailable):
+            until = self._clock() + KEPT_SECONDS
+            self._notes.put(self._note_of(message), _ENCODE(progress), until, _ignore, account_sid=message.account_sid)
+        self._keep_id(PartOfLeg(progress.ids[-1], message.interaction_sid, first, number, total), done)
+        await landed
+
+    def _note_of(self, message: OutMessage) -> bytes:
+        return (self._prefix + message.key).encode()
 
     def _reference_for(self, to: Address) -> int:
         """Return the next reference of a number: others use theirs, so that no two long messages are mixed."""
@@ -149,11 +180,13 @@ class Sender:
         return reference
 
 
-def _id_in(response: Response) -> str:
-    try:
-        return read_message_id(response[1])[:_LONGEST_ID]
-    except BadBody:
-        return ""
+def _reference_of(message: OutMessage) -> int:
+    """Return what is the same in every try."""
+    return int.from_bytes(blake2b(message.key.encode(), digest_size=2).digest())
+
+
+def _ignore(problem: StoreUnavailable | None) -> None:
+    """Leave it."""
 
 
 THROTTLES: Final = frozenset({Status.QUEUE_FULL, Status.THROTTLED})
@@ -164,4 +197,5 @@ _LONGEST_WAIT: Final = 30.0
 _LONGEST_ID = 65
 _REFERENCES = 0x10000
 _MOST_REFERENCES = 100_000
-_MOST_PROGRESS = 100_000
+_ENCODE = msgspec.msgpack.Encoder().encode
+_DECODE = msgspec.msgpack.Decoder(_Progress).decode

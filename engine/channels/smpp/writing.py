@@ -1,12 +1,14 @@
 """A message of ours as the PDUs that carry it; sans-IO."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from engine.channels.smpp.addresses import write_address
 from engine.channels.smpp.pdu import ShortMessage, Tag
 from engine.channels.smpp.peers import SmppPeer
 from engine.channels.smpp.segments import UDH_INDICATOR, LongForm, Place, header, segment_parameters, split
-from engine.channels.smpp.texts import encode
+from engine.channels.smpp.texts import EncodedText, encode
 from engine.core.model.records import Address
 
 _WITH_RECEIPT = 1
@@ -25,38 +27,45 @@ class OutText(msgspec.Struct, frozen=True):
     sender: Address
     to: Address
     body: str
-    reference: int
-    """Of a long message; told apart by it from others to the same number."""
     user_reference: int = 0
     """The same in every try, so that a careful peer knows a message again; 16 bits, of each part its own."""
     wants_receipt: bool = True
 
 
-def parts_of(text: OutText, peer: SmppPeer) -> list[ShortMessage]:
-    """Return the messages that carry a text, in order, as was agreed with a peer. Raises TooLong."""
+def parts_of(text: OutText, peer: SmppPeer, *, reference: Callable[[], int]) -> list[ShortMessage]:
+    """Return the messages that carry a text, in order, as was agreed with a peer. Raises TooLong.
+
+    `reference` is asked only for a long one, which is told apart by it from others to the same number.
+    """
     encoded = encode(text.body, default=peer.default_alphabet)
     octets = split(encoded, peer.long_messages)
     if len(octets) > _MOST_PARTS:
         raise TooLong(f"the text needs {len(octets)} parts, and a message has {_MOST_PARTS} at the most")
-    whole = ShortMessage(
-        source=write_address(text.sender),
-        destination=write_address(text.to),
-        data_coding=encoded.data_coding,
-        registered_delivery=_WITH_RECEIPT if text.wants_receipt else 0,
-    )
     if len(octets) == 1:
-        whole = msgspec.structs.replace(whole, optional=_user_reference(text, 0))
-        return [_with_text(whole, octets[0], most=_MOST_SEPTETS if encoded.is_septets else _MOST_OCTETS)]
-    places = [Place(peer.long_messages, text.reference, len(octets), number + 1) for number in range(len(octets))]
+        return [_single(text, encoded, octets[0])]
+    whole, told = _message(text, encoded.data_coding, b"", {}), reference()
+    places = [Place(peer.long_messages, told, len(octets), number + 1) for number in range(len(octets))]
     return [
         _part(whole, place, one, _user_reference(text, place.number)) for place, one in zip(places, octets, strict=True)
     ]
 
 
-def _with_text(whole: ShortMessage, octets: bytes, *, most: int) -> ShortMessage:
-    if len(octets) > most:
-        return msgspec.structs.replace(whole, optional={**whole.optional, Tag.MESSAGE_PAYLOAD: octets})
-    return msgspec.structs.replace(whole, octets=octets)
+def _single(text: OutText, encoded: EncodedText, octets: bytes) -> ShortMessage:
+    optional = _user_reference(text, 0)
+    if len(octets) > (_MOST_SEPTETS if encoded.is_septets else _MOST_OCTETS):
+        return _message(text, encoded.data_coding, b"", {**optional, Tag.MESSAGE_PAYLOAD: octets})
+    return _message(text, encoded.data_coding, octets, optional)
+
+
+def _message(text: OutText, data_coding: int, octets: bytes, optional: dict[int, bytes]) -> ShortMessage:
+    return ShortMessage(
+        source=write_address(text.sender),
+        destination=write_address(text.to),
+        data_coding=data_coding,
+        registered_delivery=_WITH_RECEIPT if text.wants_receipt else 0,
+        octets=octets,
+        optional=optional,
+    )
 
 
 def _user_reference(text: OutText, number: int) -> dict[int, bytes]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 import msgspec
 import pytest
@@ -185,6 +186,39 @@ async def test_only_the_parts_that_were_not_taken_are_tried_again() -> None:
     places = [user_data(one).place for one in (first, second)]
     assert [place.number for place in places if place] == [1, 2]
     assert len({place.reference for place in places if place}) == 1
+
+
+async def test_the_parts_that_were_taken_before_a_crash_are_not_sent_again() -> None:
+    """Nor is a message of which all were: the crash came before that was reported."""
+    notes = MemoryNotes()
+    async with smsc_listening() as far, serving(esme(far.port), notes=notes) as served:
+        wire = await far.bound()
+        async with sending(served, out(LONG)):
+            first = await wire.take("1")
+            await wire.read()  # the second; we end before its answer
+    async with smsc_listening() as far, serving(esme(far.port), notes=notes) as served:
+        wire = await far.bound()
+        async with sending(served, out(LONG)) as task:
+            second = await wire.take("2")
+            assert (await task).resource_sid == "1"
+    async with smsc_listening() as far, serving(esme(far.port), notes=notes) as served:
+        assert (await served.sender.send(out(LONG))).resource_sid == "1"
+    places = [user_data(one).place for one in (first, second)]
+    assert [place.number for place in places if place] == [1, 2]
+    assert len({place.reference for place in places if place}) == 1
+
+
+async def test_an_account_with_many_messages_delays_no_other_one() -> None:
+    """While the window is full, accounts take turns."""
+    async with smsc_listening() as far, serving(esme(far.port, window=1)) as served, AsyncExitStack() as stack:
+        wire = await far.bound()
+        for number in range(5):
+            await stack.enter_async_context(sending(served, out(f"a{number}", key=f"EF{number}")))
+        await stack.enter_async_context(sending(served, out("b", key="EF9", account_sid="AC2")))
+
+        texts = [(await wire.take(str(number))).octets for number in range(6)]
+
+    assert texts == [b"a0", b"a1", b"b", b"a2", b"a3", b"a4"]
 
 
 async def test_a_message_without_an_answer_may_have_been_taken() -> None:

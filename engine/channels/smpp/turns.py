@@ -1,0 +1,56 @@
+"""Messages of ours that wait until a connection may take them: accounts in turn, those of one account in order."""
+
+import asyncio
+from collections import deque
+
+from engine.channels.smpp.connection import Response
+
+
+class Waiting:
+    """A message that waits."""
+
+    __slots__ = ("account", "answer", "body", "lane")
+
+    def __init__(self, account: str, lane: str, body: bytes) -> None:
+        """Wait with the body of a PDU."""
+        self.account = account
+        self.lane = lane
+        self.body = body
+        self.answer: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
+        """The response; None = it may have been taken."""
+
+
+class Turns:
+    """What waits for one connection; an account with many messages delays no other one."""
+
+    def __init__(self) -> None:
+        """Have nothing that waits."""
+        self._by_account: dict[str, deque[Waiting]] = {}
+
+    def put(self, waiting: Waiting) -> None:
+        """Let a message wait behind those of its account."""
+        self._by_account.setdefault(waiting.account, deque()).append(waiting)
+
+    def take(self) -> Waiting | None:
+        """Return the next message whose sender still waits; None where there is none."""
+        while self._by_account:
+            account, line = next(iter(self._by_account.items()))
+            del self._by_account[account]
+            waiting = line.popleft()
+            if line:
+                self._by_account[account] = line
+            if not waiting.answer.done():
+                return waiting
+        return None
+
+    def put_back(self, waiting: Waiting) -> None:
+        """Let a message that was taken be the next one."""
+        line = self._by_account.pop(waiting.account, deque())
+        line.appendleft(waiting)
+        self._by_account = {waiting.account: line, **self._by_account}
+
+    def all(self) -> list[Waiting]:
+        """Take out all that waits, in the order of each account."""
+        waiting = [one for line in self._by_account.values() for one in line]
+        self._by_account.clear()
+        return waiting
