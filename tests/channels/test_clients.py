@@ -82,9 +82,7 @@ async def clients(reports: Reports, carrier: CarrierSettings) -> AsyncIterator[C
         )
 
 
-def leg(
-    status: LegStatus, *, resource_sid: str = "", problem: str = "", entry_sid: str | None = None
-) -> LegReport:
+def leg(status: LegStatus, *, resource_sid: str = "", problem: str = "", entry_sid: str | None = None) -> LegReport:
     return LegReport(
         kind=Kind.MESSAGE,
         account_sid=AC,

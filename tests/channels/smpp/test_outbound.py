@@ -210,14 +210,15 @@ async def test_the_parts_that_were_taken_before_a_crash_are_not_sent_again() -> 
 
 async def test_an_account_with_many_messages_delays_no_other_one() -> None:
     """While the window is full, accounts take turns."""
+    messages = [out(f"a{number}", key=f"EF{number}") for number in range(5)]
+    messages.append(out("b", key="EF9", account_sid="AC2"))
     async with smsc_listening() as far, serving(esme(far.port, window=1)) as served, AsyncExitStack() as stack:
         wire = await far.bound()
-        for number in range(5):
-            await stack.enter_async_context(sending(served, out(f"a{number}", key=f"EF{number}")))
-        await stack.enter_async_context(sending(served, out("b", key="EF9", account_sid="AC2")))
+        tasks = [await stack.enter_async_context(sending(served, one)) for one in messages]
 
         texts = [(await wire.take(str(number))).octets for number in range(6)]
 
+        assert all([(await task).is_done for task in tasks])
     assert texts == [b"a0", b"a1", b"b", b"a2", b"a3", b"a4"]
 
 
