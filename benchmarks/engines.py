@@ -4,6 +4,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from actors.host.host import Host
-from actors.kernel.context import HostSettings
+from actors.kernel.settings import HostSettings
 from engine.app import RunningEngine, running_engine
 from engine.channels.sockets import ListenAddress
 from engine.core.model.records import Account, Service
@@ -78,7 +79,7 @@ async def engine_on(data_dir: Path, **settings: Any) -> AsyncIterator[RunningEng
     """Run an engine in a process made for it: on ports that the system chooses, its log goes nowhere."""
     configure_logs(as_json=True, level="info", stream=io.StringIO())
     usual = Settings(data_dir=data_dir, listen=_ANYWHERE, feed_listen=_ANYWHERE)
-    async with running_engine(msgspec.structs.replace(usual, **settings)) as engine:
+    async with running_engine(replace(usual, **settings)) as engine:
         yield engine
 
 

@@ -35,10 +35,11 @@ from benchmarks.load import drive
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.webhook import PUBLIC_URL, SESSIONS, STRANGERS, pairs_of, webhooks
-from engine.channels.feed.connection import FeedSettings
 from engine.channels.feed.server import FeedServer
+from engine.channels.feed.settings import FeedSettings
 from engine.channels.sockets import ListenAddress, bind_tcp
-from engine.channels.twiml.webhooks import WebhookEndpoint, WebhookSettings
+from engine.channels.twiml.settings import WebhookSettings
+from engine.channels.twiml.webhooks import WebhookEndpoint
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.placement import host_name
 from engine.core.model.records import Kind, Mode

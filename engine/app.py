@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 
@@ -21,11 +22,9 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from actors.host.host import Host
-from actors.kernel.context import SECONDS_PER_DAY, HostSettings
 from engine.api.admin.app import create_admin_app
 from engine.api.admin.shapes import SmppPeerShape
 from engine.api.app import OPERATIONS, create_app
-from engine.api.settings import ApiSettings
 from engine.channel_table import CHANNELS, Row, channels_of
 from engine.channels.base import Channel, ChannelContext, HttpEndpoint
 from engine.channels.notes import StoredNotes
@@ -41,12 +40,12 @@ from engine.core.ports.observing import ClusterView
 from engine.core.routing.route_cache import cache_if_compiled
 from engine.gauges import Watch
 from engine.http.connections import inbound_protocol
-from engine.http.port import HttpPort, PortSettings
+from engine.http.port import HttpPort
 from engine.listeners import Listener, allow_descriptors, bind_unix
 from engine.outbound.client import Client, guarded_client
-from engine.outgoing import Outgoing, egress_settings
+from engine.outgoing import Outgoing
 from engine.runtime import OrderedIdFactory, SureClock, choose, clock, monotonic
-from engine.settings import MexicanOne, Settings, Synchronous
+from engine.settings import Settings
 from engine.telemetry.debugger import sum_up_each_minute
 from engine.telemetry.descriptors import watch_descriptors
 from engine.telemetry.logs import ROOT
@@ -66,8 +65,6 @@ _COMMIT_SECONDS = 1.9
 
 _OTHER_DESCRIPTORS = 200
 """Files, and connections to applications and carriers, beside those of clients."""
-
-_MEXICAN_ONE = {MexicanOne.BY_DATE: None, MexicanOne.ALWAYS: True, MexicanOne.NEVER: False}
 
 FindHosts = Callable[[], HostDirectory]
 """Tells who the hosts of the cluster are."""
@@ -136,7 +133,7 @@ async def running_engine(
         store = await stack.enter_async_context(_started_store(settings, telemetry))
         if peers is None:
             claim(settings.data_dir, hosts=1)  # a second time: now that the database is there
-        client = await stack.enter_async_context(guarded_client(egress_settings(settings)))
+        client = await stack.enter_async_context(guarded_client(settings))
         outgoing = Outgoing(
             settings,
             store=store,
@@ -144,6 +141,7 @@ async def running_engine(
             telemetry=telemetry,
             senders=channels.senders,
             elsewhere=channels.senders_elsewhere,
+            windows=channels.windows,
             held=store.deliveries_held,
         )
         host = await stack.enter_async_context(
@@ -164,7 +162,8 @@ async def running_engine(
                 directory=find_hosts,
             )
         )
-        _warn(settings)
+        for warning in settings.warnings():
+            _log.warning("%s", warning)
         yield engine
 
 
@@ -258,7 +257,7 @@ async def _started_host(
         id_factory=OrderedIdFactory(),
         choose=choose,
         observer=telemetry,
-        settings=_host_settings(settings),
+        settings=settings,
         egress=None if outgoing is None else outgoing.egress,
         peers=peers,
         figures=figures,
@@ -291,7 +290,7 @@ async def _listening(
     monitor = Monitor(host.control, host.console, clock=clock, monotonic=monotonic)
     rest = create_app(
         host.control,
-        settings=_api_settings(settings, engine.public_url),
+        settings=replace(settings, public_url=engine.public_url),
         clock=clock,
         monotonic=monotonic,
         observer=telemetry,
@@ -321,7 +320,7 @@ async def _listening(
 
 def _port(settings: Settings, telemetry: Telemetry, endpoint: HttpEndpoint | None = None) -> HttpPort:
     """Make what the connections of one listener share; each has its own room."""
-    return HttpPort(telemetry, endpoint=endpoint, settings=PortSettings(most_connections=settings.max_http_connections))
+    return HttpPort(telemetry, endpoint=endpoint, settings=settings)
 
 
 def _readiness(settings: Settings, engine: RunningEngine, stopping: asyncio.Event) -> Readiness:
@@ -360,8 +359,7 @@ def _admin(settings: Settings, engine: RunningEngine) -> ASGIApp:
         return f"{engine.public_url}{LINK_PATH}?code={await engine.host.console.offer_link()}"
 
     def smpp_peers() -> list[SmppPeerShape]:
-        smpp = {peer.name for peer in settings.smpp_peers}
-        return [SmppPeerShape(**msgspec.structs.asdict(one)) for one in engine.channels.peers if one.name in smpp]
+        return [SmppPeerShape(**msgspec.structs.asdict(one)) for one in engine.channels.peers]
 
     return create_admin_app(
         engine.host.control,
@@ -466,39 +464,3 @@ def _unix_socket(data_dir: Path) -> Iterator[socket.socket]:
 
 def _address(bound: socket.socket) -> str:
     return f"http://{reached_at(bound)}"
-
-
-def _host_settings(settings: Settings) -> HostSettings:
-    return HostSettings(
-        redelivery_window_seconds=settings.redelivery_window_seconds,
-        longest_call_seconds=settings.longest_call_hours * 3600.0,
-        retention_seconds=float(settings.retention_days * SECONDS_PER_DAY),
-        batch_key_seconds=settings.batch_key_hours * 3600.0,
-        every_number_is_ours=settings.every_number_is_ours,
-        joins_us_and_canada=settings.joins_us_and_canada,
-        inserts_mexican_one=_MEXICAN_ONE[settings.inserts_mexican_one],
-        intercept_timeout_seconds=settings.intercept_timeout_seconds,
-        carrier_deadline_seconds=settings.carrier_deadline_seconds,
-        most_waiting_events=settings.most_waiting_events,
-        alerts_per_second=settings.alerts_per_second,
-        alert_retention_seconds=float(settings.alert_retention_days * SECONDS_PER_DAY),
-    )
-
-
-def _api_settings(settings: Settings, public_url: str) -> ApiSettings:
-    return ApiSettings(
-        public_base_url=public_url,
-        rate_limit_per_second=settings.rate_limit_per_second,
-        rate_limit_window_seconds=settings.rate_limit_window_seconds,
-        max_body_bytes=settings.max_api_body_bytes,
-        max_batch_body_bytes=settings.max_batch_body_bytes,
-    )
-
-
-def _warn(settings: Settings) -> None:
-    if not settings.verify_signatures:
-        _log.warning("SIGNATURES ARE NOT CHECKED: anybody who reaches this port can inject calls and messages")
-    if (settings.sip_listen or settings.sip_tls_listen) and not settings.sip_peers:
-        _log.warning("SIP is not served: no table [sip_peers.NAME] says who may ask")
-    if settings.synchronous is Synchronous.NORMAL:
-        _log.warning("synchronous=NORMAL: a power cut may lose the last acknowledged commits")

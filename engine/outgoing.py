@@ -11,14 +11,12 @@ from collections.abc import Callable, Mapping
 from actors.kernel.context import Egress
 from engine.channels.base import SendsMessages
 from engine.channels.clients import CarrierClients, CarrierRoutes
-from engine.channels.smpp.peers import SmppPeer
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.lists import OutboxDepth
 from engine.core.ports.operations import EgressPlane
 from engine.core.ports.store import Store
 from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.outbound.client import Client
-from engine.outbound.settings import EgressSettings
 from engine.remote_senders import RemoteSender, send_here
 from engine.runtime import clock
 from engine.settings import Settings
@@ -47,11 +45,13 @@ class Outgoing:
         telemetry: Telemetry,
         senders: Mapping[str, SendsMessages],
         elsewhere: Mapping[str, str] = {},
+        windows: Mapping[str, int] = {},
         held: Callable[[], bool] = lambda: False,
     ) -> None:
         """Wire it; while deliveries are `held`, none is made. Raises MasklineError for a bad route.
 
-        `elsewhere` are the senders whose channels, here by name, another host serves.
+        `elsewhere` are the senders whose channels, here by name, another host serves; `windows` is how many messages at
+        a time a sender takes, where it bounds that itself: those whose end is being committed hold back no others.
         """
         self._senders = senders
         remote = {name: RemoteSender(name, channel, lambda: self._plane) for name, channel in elsewhere.items()}
@@ -65,7 +65,10 @@ class Outgoing:
             carriers=carriers,
             observer=telemetry,
             clock=clock,
-            settings=egress_settings(settings),
+            settings=settings,
+            deliveries_to={
+                f"carrier:{name}": max(settings.window_per_destination, window) for name, window in windows.items()
+            },
         )
         self._store = store
         self._held = held
@@ -128,27 +131,3 @@ class Outgoing:
             answer(None)
         else:
             self._plane.report(report, answer)
-
-
-def _deliveries_to(peer: SmppPeer, settings: Settings) -> int:
-    """Return how many messages to a peer are in work at a time.
-
-    The window of its connections bounds what is under way; those whose end is being committed hold back no others.
-    """
-    return max(settings.window_per_destination, peer.connections * peer.window)
-
-
-def egress_settings(settings: Settings) -> EgressSettings:
-    """Pick what egress is told."""
-    return EgressSettings(
-        allowed_networks=settings.outgoing_allow,
-        connect_timeout_seconds=settings.connect_timeout_seconds,
-        timeout_seconds=settings.webhook_timeout_seconds,
-        connections_per_destination=settings.connections_per_destination,
-        deliveries_per_destination=settings.deliveries_per_destination,
-        deliveries_to={f"carrier:{peer.name}": _deliveries_to(peer, settings) for peer in settings.smpp_peers},
-        window_per_destination=settings.window_per_destination,
-        callback_tries=settings.webhook_tries,
-        carrier_tries=settings.carrier_tries,
-        longest_wait_seconds=settings.longest_retry_wait_seconds,
-    )

@@ -17,11 +17,11 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.app import running_engine
-from engine.channels.sip.settings import SipPeerSettings
+from engine.channels.sip.tables import SipPeerSettings
 from engine.channels.sockets import ListenAddress
 from engine.cli import main
 from engine.core.model.requests import AccountUpdate, ServiceRequest
-from engine.settings import VARIABLE_PREFIX, Settings
+from engine.settings import SETTINGS, VARIABLE_PREFIX, Settings
 from tests.ops.kit import DEPLOY, PROMETHEUS, ROOT, Selector, alert_cases, dashboard, panels, rules, selectors
 
 SCRAPED = {"job", "instance"}
@@ -179,7 +179,7 @@ def test_the_image_is_made_of_what_is_there() -> None:
     assert {"runtime.lock", "engine"} <= set(copied)
     assert all((ROOT / name).exists() for name in copied)
     assert {f"!{name}" for name in copied} <= set(let_in)
-    assert {name.lower() for name in variables} <= set(Settings.__struct_fields__)
+    assert {name.lower() for name in variables} <= set(SETTINGS)
 
 
 def test_the_image_has_the_versions_that_are_tested() -> None:

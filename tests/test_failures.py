@@ -68,7 +68,7 @@ def failing(problem: Exception) -> tuple[FakeControl, Account]:
 
 async def rest(problem: Exception) -> Answered:
     control, account = failing(problem)
-    settings = ApiSettings(public_base_url="http://masks.test", rate_limit_per_second=0)
+    settings = ApiSettings(public_url="http://masks.test", rate_limit_per_second=0)
     app = create_app(control, settings=settings, clock=lambda: NOW, observer=SilentObserver())
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://masks.test", auth=(account.sid, account.auth_token)

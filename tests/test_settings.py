@@ -7,11 +7,10 @@ import pytest
 from engine.channels.sockets import ListenAddress
 from engine.outbound.settings import CarrierKind, CarrierSettings
 from engine.settings import (
-    FILE_ONLY,
+    SETTINGS,
     LogFormat,
     Settings,
     SettingsError,
-    field_meanings,
     load_settings,
     render_settings,
     service_links,
@@ -177,8 +176,8 @@ def test_printed_settings_explain_every_key() -> None:
 
     printed = render_settings(loaded)
 
-    assert all(f"\n{key} = " in printed for key in Settings.__struct_fields__ if key not in FILE_ONLY)
-    assert all(meaning in printed for meaning in field_meanings(Settings).values())
+    assert all(f"\n{key} = " in printed for key, one in SETTINGS.items() if one.tables is None)
+    assert all(one.meaning in printed for one in SETTINGS.values())
     assert "# From: variable MASKLINE_RETENTION_DAYS.\nretention_days = 7\n" in printed
 
 
@@ -383,7 +382,7 @@ def test_what_kubernetes_says_of_a_service_is_no_setting(called: str) -> None:
 
 def test_no_setting_is_taken_for_a_service_link() -> None:
     """The names of settings never look like those of Kubernetes, whatever their value."""
-    names = (f"MASKLINE_{key.upper()}" for key in field_meanings(Settings))
+    names = (f"MASKLINE_{key.upper()}" for key in SETTINGS)
 
     found = {name: service_links({name: value}) for name in names for value in ("tcp://10.0.0.1:1", "1", "tcp")}
 
@@ -405,3 +404,10 @@ def test_a_settings_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> Non
     loaded = load_settings(config=file, environ={}, flags={})
 
     assert loaded.settings.retention_days == 7
+
+
+def test_a_setting_stands_in_one_section() -> None:
+    """So it has one default and one meaning, whichever part reads it."""
+    sections = [vars(section).get("__annotations__", {}) for section in Settings.__mro__]
+
+    assert {key: sum(key in one for one in sections) for key in SETTINGS} == dict.fromkeys(SETTINGS, 1)

@@ -8,9 +8,10 @@ from operator import itemgetter
 import msgspec
 
 from actors.control.coordinator import ServiceCoordinator
-from actors.kernel.context import HostContext, HostSettings
+from actors.kernel.context import HostContext
 from actors.kernel.locks import KeyedLocks
 from actors.kernel.registry import Registry, redecided
+from actors.kernel.settings import HostSettings, MexicanOne
 from engine.core.model.changes import ServiceSaved
 from engine.core.model.errors import ApiError, Code, invalid_parameter, not_found
 from engine.core.model.records import Service
@@ -140,8 +141,8 @@ def name_taken() -> ApiError:
 
 def inserts_mexican_one(settings: HostSettings, *, date_created: float) -> bool:
     """Tell whether a new service dials Mexico the old way."""
-    if settings.inserts_mexican_one is not None:
-        return settings.inserts_mexican_one
+    if settings.inserts_mexican_one is not MexicanOne.BY_DATE:
+        return settings.inserts_mexican_one is MexicanOne.ALWAYS
     return date_created < MEXICAN_ONE_UNTIL
 
 

@@ -31,9 +31,10 @@ from actors.control.remote import NoRemoteTraffic, RemoteTraffic
 from actors.control.routes import Place, Routes
 from actors.control.services import ServiceRegister
 from actors.host.upkeep import Background, Upkeep
-from actors.kernel.context import Egress, HostContext, HostSettings
+from actors.kernel.context import Egress, HostContext
 from actors.kernel.expiry import ExpiryQueue
 from actors.kernel.registry import Registry
+from actors.kernel.settings import HostSettings
 from actors.traffic.coordinators import Coordinators
 from actors.traffic.directory import Directory
 from actors.traffic.interaction_log import InteractionLog

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from actors.kernel.settings import HostSettings
 from engine.core.model.changes import Change, EntryAdded
 from engine.core.model.errors import Code, StoreUnavailable
 from engine.core.model.outbox import OutboxEntry
@@ -15,45 +16,6 @@ from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock
 from engine.core.ports.outgoing import Carriers, LocalSenders, Outbox
 from engine.core.ports.store import Store
-
-SECONDS_PER_DAY = 86_400
-
-
-class HostSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a host behaves where an operator may choose."""
-
-    redelivery_window_seconds: float = 600.0
-    """How long a carrier's redelivery of the same CallSid / MessageSid is known again."""
-    answers_remembered: int = 50_000
-    """Routed events whose answers are kept as they are; those of the window before them are made from the records."""
-    refusals_remembered: int = 50_000
-    """Refused events that are known again when redelivered; the oldest are decided anew."""
-    sweep_interval_seconds: float = 0.25
-    """How often expired sessions are looked for."""
-    retention_seconds: float = 90.0 * SECONDS_PER_DAY
-    """How long a closed session is kept."""
-    longest_call_seconds: float = 4 * 3600.0
-    """After which a call whose end nobody has told has ended; 0 = never."""
-    retention_interval_seconds: float = 60.0
-    """How often sessions past retention are looked for."""
-    intercept_timeout_seconds: float = 5.0
-    """How long an intercept hook may take; then the event goes on, or is blocked where the service says so."""
-    carrier_deadline_seconds: float = 10.0
-    """How long a carrier waits for an answer: all hooks of one event together take no longer."""
-    most_waiting_events: int = 10_000
-    """Events that may wait for hooks at once, of one account at most as many as are free; more get not-ready."""
-    alerts_per_second: int = 20
-    """Debugger events of one account and code that are kept in a second; more are only counted."""
-    alert_retention_seconds: float = 30.0 * SECONDS_PER_DAY
-    """How long a debugger event is listed."""
-    batch_key_seconds: float = 1.0 * SECONDS_PER_DAY
-    """How long an item of a batch is known again by its idempotency key."""
-    every_number_is_ours: bool = True
-    """A pool takes any `PhoneNumber=`; the account comes to own it then."""
-    joins_us_and_canada: bool = False
-    """Numbers of the US serve Canada and the other way round (behaviour 6.5)."""
-    inserts_mexican_one: bool | None = None
-    """New services insert the "1" after +52; None = those made before 2020-10-05 do (behaviour 14)."""
 
 
 class Detached:

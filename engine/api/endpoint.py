@@ -204,7 +204,7 @@ class Endpoint:
                 problem = f"Send a batch with Content-Type {' or '.join(BatchForm)}"
                 raise ApiError(Code.INVALID_PARAMETER, problem, http_status=415)
             return await read_body(scope, receive, limit=settings.max_batch_body_bytes)
-        body = await read_body(scope, receive, limit=settings.max_body_bytes)
+        body = await read_body(scope, receive, limit=settings.max_api_body_bytes)
         if body and not is_form(claimed):
             raise invalid_parameter("body", "send an application/x-www-form-urlencoded form")
         return body

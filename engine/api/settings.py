@@ -1,23 +1,24 @@
 """Settings of the REST interface."""
 
-import msgspec
+from dataclasses import dataclass
+
+from engine.core.model.settings import NotNegative, Positive, SharedSettings
 
 
-class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of the REST interface."""
+@dataclass(frozen=True, kw_only=True)
+class ApiSettings(SharedSettings):
+    """What the REST interface reads; `public_url` is never empty there."""
 
-    public_base_url: str
-    """URL that clients reach us by; part of every answered URL."""
-    rate_limit_per_second: int = 30
-    """Requests per second, endpoint and service, averaged over the window; 0 = no limit."""
-    rate_limit_window_seconds: int = 5
-    """Seconds of the sliding window."""
-    max_body_bytes: int = 1_048_576
-    """Largest request body, in bytes."""
-    max_batch_body_bytes: int = 16_777_216
-    """The same of a batch."""
+    rate_limit_per_second: NotNegative = 30
+    """REST requests per second, endpoint and service, averaged over the window; 0 = no limit."""
+    rate_limit_window_seconds: Positive = 5
+    """Seconds of the sliding window of the rate limit."""
+    max_api_body_bytes: Positive = 1_048_576
+    """Largest REST request, in bytes."""
+    max_batch_body_bytes: Positive = 16_777_216
+    """Largest batch of sessions, in bytes."""
 
     @property
     def base(self) -> str:
         """The public URL without a trailing slash."""
-        return self.public_base_url.rstrip("/")
+        return self.public_url.rstrip("/")

@@ -279,6 +279,15 @@ class HasSenders(Protocol):
 
 
 @runtime_checkable
+class HasWindow(Protocol):
+    """A sender that bounds by itself how many messages are under way at a time."""
+
+    @property
+    def window(self) -> int:
+        """How many."""
+
+
+@runtime_checkable
 class EndsCalls(Protocol):
     """A channel that can end a running call; asked only while it is served."""
 

@@ -14,6 +14,7 @@ from engine.channels.base import (
     Gauge,
     HasPeers,
     HasSenders,
+    HasWindow,
     HttpEndpoint,
     PeerState,
     Reply,
@@ -77,6 +78,12 @@ class Channels:
         here = {channel.name for _, channel, _ in self._bound}
         others = (channel for _, channel in self._channels if channel.name not in here)
         return {name: channel.name for channel in others for name in _senders_of(channel)}
+
+    @property
+    def windows(self) -> Mapping[str, int]:
+        """How many messages at a time a sender takes, by its name, where it bounds that; those of other hosts too."""
+        named = [one for _, channel in self._channels for one in _senders_of(channel).items()]
+        return {name: sender.window for name, sender in named if isinstance(sender, HasWindow)}
 
     @property
     def addresses(self) -> Mapping[str, str]:

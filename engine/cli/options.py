@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from engine.settings import FILE_ONLY, LoadedSettings, Settings, field_meanings, load_settings
+from engine.settings import SETTINGS, LoadedSettings, Settings, flag, load_settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -34,14 +34,15 @@ def admin_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def setting_options(command: Command) -> Command:
     """Add an option for every setting that is no table, as the settings record describes it."""
-    meanings = field_meanings(Settings)
-    for key, default in reversed([(key, getattr(Settings(), key)) for key in meanings if key not in FILE_ONLY]):
-        name = f"--{key.replace('_', '-')}"
+    plain = Settings()
+    for key, setting in reversed([(key, one) for key, one in SETTINGS.items() if one.tables is None]):
+        default = getattr(plain, key)
+        name = flag(key)
         if isinstance(default, bool):
-            option = click.option(f"{name}/--no-{name[2:]}", key, default=None, help=meanings[key])
+            option = click.option(f"{name}/--no-{name[2:]}", key, default=None, help=setting.meaning)
         else:
             also = _ALSO.get(key, ())
-            option = click.option(name, *also, key, metavar=_metavar(default), help=meanings[key])
+            option = click.option(name, *also, key, metavar=_metavar(default), help=setting.meaning)
         command = option(command)
     return _config(command)
 

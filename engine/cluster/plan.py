@@ -2,14 +2,16 @@
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from engine.channels.sockets import ListenAddress, bind_tcp
 from engine.runtime import choose
-from engine.settings import NODE_DATA_DIR_VARIABLE, MaybeAddress, Settings
+from engine.settings import NODE_DATA_DIR_VARIABLE, SETTINGS, Settings, flag
 from storage.sqlite.layout import host_dir
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - told apart, not bound
@@ -36,25 +38,21 @@ def settled(settings: Settings) -> Settings:
         CannotListen: a port is taken.
     """
     taken: set[int] = set()
-    listen = _settled(settings.listen, 1, taken, option="--listen")
-    assert listen is not None  # noqa: S101 - given an address, it returns one
-    return msgspec.structs.replace(
-        settings,
-        data_dir=settings.data_dir.absolute(),
-        listen=listen,
-        feed_listen=_settled(settings.feed_listen, settings.hosts, taken, option="--feed-listen"),
-        sip_listen=_settled(settings.sip_listen, settings.hosts, taken, option="--sip-listen"),
-        sip_tls_listen=_settled(settings.sip_tls_listen, settings.hosts, taken, option="--sip-tls-listen"),
-        smpp_listen=_settled(settings.smpp_listen, 1, taken, option="--smpp-listen"),
-        smpp_tls_listen=_settled(settings.smpp_tls_listen, 1, taken, option="--smpp-tls-listen"),
-        operations_listen=_settled(settings.operations_listen, settings.hosts, taken, option="--operations-listen"),
-    )
+    chosen: dict[str, Any] = {
+        key: _settled(address, settings.hosts if SETTINGS[key].has_port_each else 1, taken, option=flag(key))
+        for key, address in listen_addresses(settings).items()
+    }
+    return replace(settings, data_dir=settings.data_dir.absolute(), **chosen)
 
 
-def _settled(address: MaybeAddress, count: int, taken: set[int], *, option: str) -> MaybeAddress:
+def listen_addresses(settings: Settings) -> dict[str, ListenAddress]:
+    """Return where the settings listen, by their keys."""
+    found = {key: getattr(settings, key) for key in SETTINGS}
+    return {key: value for key, value in found.items() if isinstance(value, ListenAddress)}
+
+
+def _settled(address: ListenAddress, count: int, taken: set[int], *, option: str) -> ListenAddress:
     """Return an address with `count` ports in a row that nothing uses, from its own port on or, for 0, from any."""
-    if address is None:
-        return None
     first = address if address.port else _any_row(address.host, count, taken)
     for place in range(count):
         bind_tcp(beside(first, place), option=option).close()
@@ -100,12 +98,6 @@ def node_data_dir(settings: Settings, environ: Mapping[str, str] = os.environ) -
 
 def host_settings(settings: Settings, place: int, data_dir: Path) -> Settings:
     """Return the share of the host at a place: its directory, and the ports that are its own."""
-    own: Callable[[MaybeAddress], MaybeAddress] = lambda one: None if one is None else beside(one, place)  # noqa: E731
-    return msgspec.structs.replace(
-        settings,
-        data_dir=host_dir(data_dir, place, settings.hosts),
-        feed_listen=own(settings.feed_listen),
-        sip_listen=own(settings.sip_listen),
-        sip_tls_listen=own(settings.sip_tls_listen),
-        operations_listen=own(settings.operations_listen),
-    )
+    listening = listen_addresses(settings).items()
+    own: dict[str, Any] = {key: beside(one, place) for key, one in listening if SETTINGS[key].has_port_each}
+    return replace(settings, data_dir=host_dir(data_dir, place, settings.hosts), **own)

@@ -11,11 +11,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from actors.cluster.hosted import ClusterUnreachable, Makers
 from actors.cluster.supervisor import Membership
@@ -25,7 +24,7 @@ from engine.cluster.head import LOOPBACK, HeadEnded, HeadWatch, RayLink, read_li
 from engine.cluster.hosting import make_host, make_supervisor, places_here
 from engine.cluster.link import joined
 from engine.cluster.notes import read_record
-from engine.cluster.plan import decode_plan, encode_plan, reached_at, settled
+from engine.cluster.plan import decode_plan, encode_plan, listen_addresses, reached_at, settled
 from engine.cluster.stopping import serving_process, stop_hosts, take_lock
 from engine.core.model.errors import MasklineError
 from engine.settings import Settings
@@ -70,7 +69,7 @@ def serve_cluster(settings: Settings, announce: Announce, progress: Announce) ->
     Raises:
         MasklineError: the data directory, a port or Ray cannot be used, or the cluster ended without being told to.
     """
-    settings = msgspec.structs.replace(settings, data_dir=settings.data_dir.absolute())
+    settings = replace(settings, data_dir=settings.data_dir.absolute())
     claim(settings.data_dir, settings.hosts)
     for number in stop_signals():  # until it is known how to stop, they undo what was begun
         signal.signal(number, signal.default_int_handler)
@@ -197,13 +196,8 @@ def _attached(settings: Settings) -> "RayCluster | None":
 
 def _comparable(settings: Settings) -> Settings:
     """Leave out the ports that 0 leaves open."""
-    feed, operations = settings.feed_listen, settings.operations_listen
-    return msgspec.structs.replace(
-        settings,
-        listen=settings.listen._replace(port=0),
-        feed_listen=feed and feed._replace(port=0),
-        operations_listen=operations and operations._replace(port=0),
-    )
+    without: dict[str, Any] = {key: one._replace(port=0) for key, one in listen_addresses(settings).items()}
+    return replace(settings, **without)
 
 
 def _begun(settings: Settings) -> "RayCluster":

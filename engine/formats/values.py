@@ -190,9 +190,9 @@ def page_request(query: FormValues, kind: SidKind) -> PageRequest:
 class OwnHost:
     """Tells addresses of this server from others, so that a webhook never calls its sender."""
 
-    def __init__(self, public_base_url: str) -> None:
+    def __init__(self, public_url: str) -> None:
         """Remember the host and port that clients reach us by."""
-        self._host, self._ports = _authority(urlsplit(public_base_url))
+        self._host, self._ports = _authority(urlsplit(public_url))
 
     def covers(self, url: str) -> bool:
         """Tell whether an `http` or `https` address that `parse_url` took names this server."""

@@ -134,7 +134,7 @@ class InboundProtocol:
         self.server_state.connections.add(self)  # type: ignore[arg-type] # all that it asks is shutdown()
         self._used_at = self.loop.time()
         port = self.port
-        if len(port.open) < port.settings.most_connections:
+        if len(port.open) < port.settings.max_http_connections:
             port.open.add(self)
             self._set_timer(self._tick_seconds)
             return

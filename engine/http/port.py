@@ -1,26 +1,28 @@
 """What the connections of one HTTP listener share: limits, how many they are, and the date of their answers."""
 
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 
-import msgspec
 from uvicorn.server import ServerState
 
 from engine.channels.base import HttpEndpoint
+from engine.core.model.settings import Fixed, Positive, Section
 from engine.core.ports.observing import Observer
 
 
-class PortSettings(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class PortSettings(Section):
     """How the connections of a port behave."""
 
-    most_connections: int = 4000
-    """At a time; one more gets 503 and is closed."""
-    head_seconds: float = 20.0
+    max_http_connections: Positive = 4000
+    """Connections of listen at a time; one more is answered 503 and closed. Those of operations_listen count apart."""
+    head_seconds: Fixed[float] = 20.0
     """From the first byte of a request to the end of its head."""
-    body_seconds: float = 20.0
+    body_seconds: Fixed[float] = 20.0
     """From there to the end of its body, and a second more for each `body_rate` bytes that came."""
-    body_rate: int = 500
+    body_rate: Fixed[int] = 500
     """Slowest pace of a body, bytes a second."""
-    tick_seconds: float = 5.0
+    tick_seconds: Fixed[float] = 5.0
     """How often a connection looks at the clock, at least."""
 
 

@@ -95,7 +95,7 @@ class Client:
         any other is waited for only briefly. With `may_repeat` the receiver knows a repeat (by a token in the headers),
         so that a request that met the end of a kept connection is made once more, on a new one.
         """
-        seconds = self._settings.timeout_seconds if timeout_seconds is None else timeout_seconds
+        seconds = self._settings.webhook_timeout_seconds if timeout_seconds is None else timeout_seconds
         ends_at = asyncio.get_running_loop().time() + seconds
         try:
             target = _target(url)
@@ -165,7 +165,7 @@ async def _ask(question: _Question, connection: Connection, destination: Destina
 async def guarded_client(settings: EgressSettings, *, resolve: Resolve | None = None) -> AsyncIterator[Client]:
     """Make a client whose connections are closed after the context; raises ValueError for a bad allowed network."""
     resolver = Resolver()
-    policy = AddressPolicy(settings.allowed_networks)
+    policy = AddressPolicy(settings.outgoing_allow)
     tls = httpx.create_ssl_context(trust_env=False)
     tls.set_alpn_protocols(["http/1.1"])
     connections = Connections(settings, Connector(policy, resolve or resolver, tls=tls, tries=settings.connect_tries))

@@ -80,7 +80,7 @@ def wait_before(tries: int, last: Delivery, *, settings: EgressSettings, draw: D
     They double up to the longest wait, and half of each is drawn at random, so that what failed together does not come
     back together. They come on top of what the receiver asked for.
     """
-    longest = min(settings.first_wait_seconds * 2.0 ** min(tries - 1, 32), settings.longest_wait_seconds)
+    longest = min(settings.first_wait_seconds * 2.0 ** min(tries - 1, 32), settings.longest_retry_wait_seconds)
     return min(last.retry_after_seconds, settings.longest_retry_after_seconds) + draw(longest / 2, longest)
 
 

@@ -1,48 +1,49 @@
 """How egress behaves where an operator may choose."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
+
+from engine.core.model.settings import Fixed, Networks, Positive, Seconds, Section
 
 TRIES = 26
 """Of each delivery: with the waits below they last between ten and twenty minutes."""
 
 
-class EgressSettings(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class EgressSettings(Section):
     """Limits, times and tries of everything that leaves."""
 
-    allowed_networks: tuple[str, ...] = ()
-    """Networks (`10.0.0.0/8`) that may be called although they are private; none by default."""
-    connect_timeout_seconds: float = 5.0
-    """How long one try to connect may take, TLS included."""
-    connect_tries: int = 2
-    """Tries to connect, over the addresses of a name in turn."""
-    timeout_seconds: float = 15.0
-    """How long a delivery may take in all."""
-    keep_alive_seconds: float = 4.0
-    """How long an idle connection is kept; below the 5 s after which many servers close theirs."""
-    connections_per_destination: int = 64
-    """Requests of one account to one scheme, host and port at a time, hooks and deliveries together."""
-    deliveries_per_destination: int = 8
-    """Entries of one account and destination delivered at a time; what is left of the connections is for hooks."""
-    deliveries_to: Mapping[str, int] = {}
-    """The same, for destinations that take another number."""
-    window_per_destination: int = 500
-    """Entries of one account and destination that are kept in memory; the others wait on disk."""
-    most_in_memory: int = 20_000
-    """Entries of all accounts and destinations that are kept in memory, as long as each can have a few."""
-    callback_tries: int = TRIES
-    """Deliveries of a callback or debugger event before it joins the dead letters."""
-    carrier_tries: int = TRIES
+    connect_timeout_seconds: Seconds = 5.0
+    """Seconds that one try to connect to a webhook or carrier may take."""
+    webhook_timeout_seconds: Seconds = 15.0
+    """Seconds that one delivery of a callback or debugger event, or one request to a carrier, may take in all."""
+    webhook_tries: Positive = TRIES
+    """Deliveries of a callback or debugger event before it joins the dead letters (`maskline outbox`)."""
+    carrier_tries: Positive = TRIES
     """The same for messages and hang-ups; only what a carrier has surely not taken is tried again."""
-    first_wait_seconds: float = 1.0
+    longest_retry_wait_seconds: Seconds = 60.0
+    """Where the doubling of the wait between tries ends; the first waits up to a second, half of each is random."""
+    outgoing_allow: Networks = ()
+    """Private networks that webhooks and carriers may be in, such as 10.0.0.0/8; none of them is called otherwise."""
+    connections_per_destination: Positive = 64
+    """Requests of one account to one scheme, host and port at a time, hooks and deliveries together."""
+    deliveries_per_destination: Positive = 8
+    """Deliveries of one account to one destination at a time; what is left of its connections is for hooks."""
+    window_per_destination: Positive = 500
+    """Deliveries of one account to one destination that are held in memory; the others wait on disk."""
+    connect_tries: Fixed[int] = 2
+    """Tries to connect, over the addresses of a name in turn."""
+    keep_alive_seconds: Fixed[float] = 4.0
+    """How long an idle connection is kept; below the 5 s after which many servers close theirs."""
+    most_in_memory: Fixed[int] = 20_000
+    """Entries of all accounts and destinations that are kept in memory, as long as each can have a few."""
+    first_wait_seconds: Fixed[float] = 1.0
     """Longest wait before the second try; doubled for each further one. Half of each wait is drawn at random."""
-    longest_wait_seconds: float = 60.0
-    """Where the doubling ends."""
-    longest_retry_after_seconds: float = 600.0
+    longest_retry_after_seconds: Fixed[float] = 600.0
     """How much of a receiver's `Retry-After` is waited for, before the wait that is due anyway."""
-    store_pause_seconds: float = 1.0
+    store_pause_seconds: Fixed[float] = 1.0
     """Wait before a store that failed is asked again."""
 
 

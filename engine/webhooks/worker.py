@@ -8,7 +8,7 @@ Source: design section 5, behaviour 12.1, 16 and 19.
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from engine.core.model.changes import EntryFailed, EntrySettled
@@ -70,15 +70,17 @@ class OutboxWorker:
         observer: EgressObserver,
         clock: Clock,
         settings: EgressSettings,
+        deliveries_to: Mapping[str, int] = {},
         draw: Draw = random.uniform,
     ) -> None:
-        """Deliver nothing before `start`."""
+        """Deliver nothing before `start`; `deliveries_to` are destinations that take another number at a time."""
         self._store = store
         self._webhooks = WebhookSender(client=client, tokens=tokens, clock=clock)
         self._carriers = carriers
         self._observer = observer
         self._clock = clock
         self._settings = settings
+        self._deliveries_to = deliveries_to
         self._draw = draw
         self._queues: dict[QueueKey, EntryQueue] = {}
         self._deliveries = DeliveryLog(store, pause_seconds=settings.store_pause_seconds)
@@ -122,7 +124,7 @@ class OutboxWorker:
         queue = self._queues.get(key)
         if queue is None:
             settings = self._settings
-            most = settings.deliveries_to.get(key.destination, settings.deliveries_per_destination)
+            most = self._deliveries_to.get(key.destination, settings.deliveries_per_destination)
             turns = asyncio.Semaphore(most)
             queue = EntryQueue(
                 key,
@@ -218,7 +220,7 @@ class OutboxWorker:
 
     def _tries(self, entry: OutboxEntry) -> int:
         is_posted = isinstance(entry.content, OutboxCallback | OutboxAlert)
-        return self._settings.callback_tries if is_posted else self._settings.carrier_tries
+        return self._settings.webhook_tries if is_posted else self._settings.carrier_tries
 
 
 def _nothing() -> None:

@@ -12,7 +12,7 @@ import uvloop
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from actors.kernel.context import HostSettings
+from actors.kernel.settings import HostSettings
 from engine.core.model.errors import ApiError, Code, StoreUnavailable
 from engine.core.model.placement import owner_of
 from engine.core.model.records import Kind, Session
@@ -42,9 +42,9 @@ SERVICES: Final = (0, 1)
 FOREVER: Final = HostSettings(
     sweep_interval_seconds=3600.0,
     retention_interval_seconds=3600.0,
-    redelivery_window_seconds=1e9,
+    redelivery_window_seconds=10**9,
     answers_remembered=1,  # nearly all are made from the records
-    longest_call_seconds=0.0,  # a call ends when it is told to; tests/actors/test_reports.py has the others
+    longest_call_hours=0,  # a call ends when it is told to; tests/actors/test_reports.py has the others
 )
 
 PAGE: Final = PageCursor(limit=100)

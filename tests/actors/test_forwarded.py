@@ -7,7 +7,8 @@ import pytest
 
 from actors.cluster.forward import Forwarder
 from actors.cluster.rpc import HostRpc
-from actors.kernel.context import HostContext, HostSettings
+from actors.kernel.context import HostContext
+from actors.kernel.settings import HostSettings
 from engine.core.model.errors import PeerUnavailable
 from engine.core.model.records import Kind
 from engine.core.routing.decide import NOT_IN_POOL, REBUILDING

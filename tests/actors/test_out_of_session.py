@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -25,7 +26,7 @@ MOST_WAITING = 500
 async def world(tmp_path: Path, host_count: int) -> AsyncIterator[HookedWorld]:
     """Start a host whose service has all three hooks."""
     world = HookedWorld(tmp_path / "data", count=host_count)
-    world.settings = msgspec.structs.replace(QUIET, most_waiting_events=MOST_WAITING)
+    world.settings = replace(QUIET, most_waiting_events=MOST_WAITING)
     await world.start()
     await world.furnish(N1, N2)
     await world.configure(callback=CALLBACK, intercept=INTERCEPT, out_of_session=OUT_OF_SESSION)

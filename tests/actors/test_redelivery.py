@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from actors.kernel.context import HostSettings
+from actors.kernel.settings import HostSettings
 from actors.traffic.answers import AnswerCache, Answered, RedeliveryIndex
 from engine.core.model.errors import Code
 from engine.core.model.records import Kind

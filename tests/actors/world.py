@@ -14,7 +14,8 @@ import pytest
 from msgspec import UNSET, UnsetType
 
 from actors.host.host import Host
-from actors.kernel.context import Egress, HostSettings
+from actors.kernel.context import Egress
+from actors.kernel.settings import HostSettings
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.overview import HostFigures, ReadFigures
 from engine.core.model.records import (

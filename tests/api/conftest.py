@@ -88,7 +88,7 @@ def client_of(app: ASGIApp, username: str, password: str) -> httpx.AsyncClient:
 def api_settings() -> ApiSettings:
     """Leave the rate limit off where a test is about something else."""
     return ApiSettings(
-        public_base_url=BASE + "/", rate_limit_per_second=0, max_body_bytes=10_000, max_batch_body_bytes=1_000_000
+        public_url=BASE + "/", rate_limit_per_second=0, max_api_body_bytes=10_000, max_batch_body_bytes=1_000_000
     )
 
 

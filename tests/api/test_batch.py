@@ -3,10 +3,10 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 
 from engine.api.app import create_app
@@ -168,7 +168,7 @@ async def test_a_service_that_is_not_there_refuses_the_batch(rest: Rest) -> None
 
 async def test_batches_are_limited_as_an_endpoint_of_their_own(rest: Rest, api_settings: ApiSettings) -> None:
     """Making sessions one by one goes on."""
-    settings = msgspec.structs.replace(api_settings, rate_limit_per_second=1, rate_limit_window_seconds=1)
+    settings = replace(api_settings, rate_limit_per_second=1, rate_limit_window_seconds=1)
     path = await service_of(rest)
     app = create_app(rest.control, settings=settings, clock=rest.clock, observer=rest.observer)
 

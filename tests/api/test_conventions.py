@@ -258,7 +258,7 @@ async def test_requests_are_counted_by_route_not_by_path(rest: Rest) -> None:
 @pytest.fixture
 def limited(rest: Rest) -> httpx.AsyncClient:
     """Return a client of the same engine with the documented limit."""
-    app = create_app(rest.control, settings=ApiSettings(public_base_url=BASE), clock=rest.clock, observer=rest.observer)
+    app = create_app(rest.control, settings=ApiSettings(public_url=BASE), clock=rest.clock, observer=rest.observer)
     return client_of(app, rest.account.sid, rest.account.auth_token)
 
 
@@ -338,7 +338,7 @@ async def test_a_request_is_timed_until_its_answer_is_made(rest: Rest) -> None:
     ticks = count()
     app = create_app(
         rest.control,
-        settings=ApiSettings(public_base_url=BASE),
+        settings=ApiSettings(public_url=BASE),
         clock=rest.clock,
         monotonic=lambda: float(next(ticks)),
         observer=rest.observer,
@@ -365,7 +365,7 @@ async def test_the_prefix_of_the_public_url_may_be_there_or_not(
     rest: Rest, prefix: str, path: str, status: int
 ) -> None:
     """A proxy strips it or leaves it; our own links have it."""
-    settings = ApiSettings(public_base_url=f"https://edge.example.com{prefix}", rate_limit_per_second=0)
+    settings = ApiSettings(public_url=f"https://edge.example.com{prefix}", rate_limit_per_second=0)
     app = create_app(rest.control, settings=settings, clock=rest.clock, observer=rest.observer)
     async with client_of(app, rest.account.sid, rest.account.auth_token) as client:
         answer = await client.get(BASE + path)

@@ -60,7 +60,7 @@ def control(account: Account) -> FakeControl:
 @pytest.fixture
 def sdk(control: FakeControl, account: Account) -> Client:
     """Return the official client of the account."""
-    settings = ApiSettings(public_base_url=BASE, rate_limit_per_second=0)
+    settings = ApiSettings(public_url=BASE, rate_limit_per_second=0)
     app = create_app(control, settings=settings, clock=FakeClock(), observer=FakeObserver())
     client = Client(account.sid, account.auth_token, http_client=AsgiClient(app))
     client.proxy.base_url = BASE

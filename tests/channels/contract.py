@@ -13,11 +13,13 @@ import msgspec
 from starlette.applications import Starlette
 
 from engine.channels.base import Channel
-from engine.channels.feed.channel import FeedChannel, FeedChannelSettings
+from engine.channels.feed.channel import FeedChannel
+from engine.channels.feed.settings import FeedSettings
 from engine.channels.served import Channels
-from engine.channels.sip.channel import SipChannel, SipChannelSettings
-from engine.channels.sip.settings import SipPeerSettings
-from engine.channels.smpp.channel import SmppListenSettings, SmppServerChannel
+from engine.channels.sip.channel import SipChannel
+from engine.channels.sip.settings import SipSettings
+from engine.channels.sip.tables import SipPeerSettings
+from engine.channels.smpp.channel import SmppServerChannel
 from engine.channels.smpp.pdu import (
     Bind,
     Command,
@@ -32,9 +34,10 @@ from engine.channels.smpp.pdu import (
 from engine.channels.smpp.peers import SmppPeer
 from engine.channels.smpp.redeliveries import digest_of, sid_for
 from engine.channels.smpp.session import Role
+from engine.channels.smpp.settings import SmppSettings
 from engine.channels.sockets import ListenAddress, bind_tcp, reached_at
 from engine.channels.twiml.channel import TwimlChannel
-from engine.channels.twiml.webhooks import WebhookSettings
+from engine.channels.twiml.settings import WebhookSettings
 from engine.core.model.records import Kind
 from engine.formats.signatures import Form, signature
 from engine.http.connections import inbound_protocol
@@ -167,7 +170,7 @@ class FeedPeer(_AsksBoth):
 
     def channel(self) -> Channel:
         """Listen in clear."""
-        return FeedChannel("feed", FeedChannelSettings(listen=ANYWHERE))
+        return FeedChannel("feed", FeedSettings(feed_listen=ANYWHERE))
 
     def call(self, *, sid: str, secret: str = TOKEN) -> bytes:
         """Say hello, then ask."""
@@ -218,7 +221,7 @@ class SmppPeerOfUs:
         peer = SmppPeer(
             name="them", role=Role.SMSC, system_id=ACCOUNT[:15], password=TOKEN, id_tlv=Tag.USER_MESSAGE_REFERENCE
         )
-        return SmppServerChannel(SmppListenSettings(listen=ANYWHERE), [peer], sends_from=lambda _: True)
+        return SmppServerChannel(SmppSettings(smpp_listen=ANYWHERE), [peer], sends_from=lambda _: True)
 
     def call(self, *, sid: str, secret: str = TOKEN) -> bytes:
         """Know no calls."""
@@ -305,7 +308,7 @@ class SipPeer(_AsksBoth):
     def channel(self) -> Channel:
         """Let one address in."""
         peers = (SipPeerSettings(name="switch", networks=(HERE,)),)
-        return SipChannel("sip", SipChannelSettings(listen=ANYWHERE, peers=peers))
+        return SipChannel("sip", SipSettings(sip_listen=ANYWHERE, sip_peers=peers))
 
     def call(self, *, sid: str, secret: str = TOKEN) -> bytes:
         """Send an INVITE."""
@@ -344,7 +347,7 @@ class SwitchPeer(_AsksBoth):
 
     def channel(self) -> Channel:
         """Have no SIP."""
-        return SipChannel("sip", SipChannelSettings())
+        return SipChannel("sip", SipSettings())
 
     def call(self, *, sid: str, secret: str = TOKEN) -> bytes:
         """Post an object."""

@@ -4,6 +4,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -72,7 +73,7 @@ def messages_api(url: str) -> CarrierSettings:
 
 @asynccontextmanager
 async def clients(reports: Reports, carrier: CarrierSettings) -> AsyncIterator[CarrierClients]:
-    async with client(msgspec.structs.replace(QUICK, timeout_seconds=0.5)) as posting:
+    async with client(replace(QUICK, webhook_timeout_seconds=0.5)) as posting:
         is_file = carrier.kind is CarrierKind.FILE
         sender = FileChannel(carrier.name, Path(carrier.path)) if is_file else MessagesApiChannel(carrier)
         with ExitStack() as stack:

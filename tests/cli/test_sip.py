@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from engine.channels.sip.settings import SipPeerSettings
+from engine.channels.sip.tables import SipPeerSettings
 from engine.channels.sockets import ListenAddress
 from engine.cli import main
 from tests.certificates import made

@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import msgspec
 import pytest
 
-from engine.channels.feed.connection import FeedSettings
 from engine.channels.feed.events import Call, Event, Message, Resolve, Side, Status, Subject
 from engine.channels.feed.frames import Refusal, Said
+from engine.channels.feed.settings import FeedSettings
 from engine.client.feed import FeedClient
 from engine.client.link import ClientSettings, FeedRefused
 from engine.core.model.hosts import HostAddress, HostDirectory
@@ -98,7 +98,7 @@ async def test_an_answer_that_comes_later_finds_its_event() -> None:
 async def test_thousands_are_sent_without_waiting_for_each_other() -> None:
     """More than the window of the server holds."""
     settings = msgspec.structs.replace(QUICK, batch_events=16)
-    async with feeding(FeedSettings(window_frames=3)) as running, client_of(running, settings) as client:
+    async with feeding(FeedSettings(feed_window_frames=3)) as running, client_of(running, settings) as client:
         said = await client.ask(call(number) for number in range(3_000))
 
     assert tuples(said) == [TO] * 3_000
@@ -123,7 +123,7 @@ async def test_no_more_than_so_many_wait_for_answers() -> None:
 async def test_a_frame_that_would_be_too_long_is_sent_in_parts() -> None:
     """An event that is too long by itself is not sent at all."""
     texts = [Message(SENDER, PROXY, f"SM{number}", "x" * 300) for number in range(8)]
-    async with feeding(FeedSettings(max_frame_bytes=1_000)) as running, client_of(running) as client:
+    async with feeding(FeedSettings(max_feed_frame_bytes=1_000)) as running, client_of(running) as client:
         said = await client.ask([*texts, Message(SENDER, PROXY, "SM8", "x" * 1_000), call()])
 
     assert tuples(said[:8]) == [TO] * 8
@@ -232,7 +232,7 @@ async def test_wrong_credentials_are_told_and_not_tried_again() -> None:
 
 async def test_a_server_that_is_full_is_tried_again_by_whoever_was_in() -> None:
     """Its events wait, and are answered; whoever begins is told at once."""
-    async with feeding(FeedSettings(most_connections=1)) as running, client_of(running) as client:
+    async with feeding(FeedSettings(max_feed_connections=1)) as running, client_of(running) as client:
         with pytest.raises(FeedRefused, match="too-many-connections"):
             async with client_of(running):
                 pass

@@ -1,9 +1,9 @@
 """What a cluster runs by: settings as bytes, ports chosen, each host's share."""
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from engine.channels.sockets import CannotListen, ListenAddress
@@ -47,7 +47,7 @@ def test_a_port_in_use_is_told_before_anything_starts() -> None:
     first = settled(SETTINGS).operations_listen
     assert first is not None
     with socket.create_server(("127.0.0.1", first.port + 1)):
-        wanted = msgspec.structs.replace(SETTINGS, operations_listen=first)
+        wanted = replace(SETTINGS, operations_listen=first)
 
         with pytest.raises(CannotListen, match=f":{first.port + 1}: .*--operations-listen"):
             settled(wanted)
@@ -55,7 +55,7 @@ def test_a_port_in_use_is_told_before_anything_starts() -> None:
 
 def test_each_host_has_a_directory_and_ports_of_its_own() -> None:
     """The HTTP port is shared."""
-    plan = msgspec.structs.replace(
+    plan = replace(
         SETTINGS,
         listen=ListenAddress("0.0.0.0", 8080),  # noqa: S104 - not bound
         feed_listen=ListenAddress("0.0.0.0", 9000),  # noqa: S104 - not bound

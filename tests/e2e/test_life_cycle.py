@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from actors.host.host import Host
-from actors.kernel.context import SECONDS_PER_DAY
+from actors.kernel.settings import SECONDS_PER_DAY
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
 from engine.core.model.requests import AccountUpdate
@@ -327,7 +327,7 @@ async def test_a_session_closed_for_ninety_days_is_erased(tmp_path: Path) -> Non
     host = Host(store=store, clock=clock, id_factory=OrderedIdFactory(clock), choose=lambda _: 0, observer=telemetry)
     await host.start()
     account = await host.control.create_account(AccountUpdate())
-    settings = ApiSettings(public_base_url="http://maskline", rate_limit_per_second=0)
+    settings = ApiSettings(public_url="http://maskline", rate_limit_per_second=0)
     app = create_app(host.control, settings=settings, clock=clock, observer=telemetry)
     http = httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://maskline/v1", auth=(account.sid, account.auth_token)

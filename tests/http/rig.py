@@ -11,7 +11,8 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from engine.channels.sockets import ListenAddress, bind_tcp
-from engine.channels.twiml.webhooks import WebhookEndpoint, WebhookSettings
+from engine.channels.twiml.settings import WebhookSettings
+from engine.channels.twiml.webhooks import WebhookEndpoint
 from engine.core.model.records import DebuggerEvent
 from engine.core.ports.observing import Rejection
 from engine.core.routing.resolved import Resolved

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from engine.channels.base import Webhook
-from engine.channels.twiml.webhooks import MESSAGE_PATH, VOICE_PATH, WebhookEndpoint, WebhookSettings
+from engine.channels.twiml.settings import WebhookSettings
+from engine.channels.twiml.webhooks import MESSAGE_PATH, VOICE_PATH, WebhookEndpoint
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from tests.silent import SilentMeter, SilentObserver
 

@@ -276,7 +276,7 @@ async def test_a_client_that_only_connected_is_not_counted() -> None:
 
 async def test_connections_beyond_the_limit_are_told_so() -> None:
     """And counted; who was there first is served on, and who comes when there is room."""
-    async with serving(limits=PortSettings(most_connections=2)) as running:
+    async with serving(limits=PortSettings(max_http_connections=2)) as running:
         async with connected(running) as one, connected(running) as two:
             assert [(await client.ask(GET)).status for client in (one, two)] == [200, 200]
             async with connected(running) as third:
@@ -295,7 +295,7 @@ async def test_connections_beyond_the_limit_are_told_so() -> None:
 
 async def test_a_flood_beyond_the_limit_is_closed_unheard() -> None:
     """Nobody can hold more descriptors by being told that there are none."""
-    async with serving(limits=PortSettings(most_connections=1)) as running, connected(running) as first:
+    async with serving(limits=PortSettings(max_http_connections=1)) as running, connected(running) as first:
         await first.ask(GET)
         flood = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(150)]
         await until(lambda: len(running.observer.problems) == 150)

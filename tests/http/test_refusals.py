@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from engine.channels.twiml.webhooks import WebhookSettings
+from engine.channels.twiml.settings import WebhookSettings
 from engine.core.ports.observing import Rejection
 from engine.http.framing import MAX_HEAD_BYTES
 from tests.http.rig import PUBLIC_URL, ROUTED, UNSIGNED, call, connected, held, numbered, post, serving, text, until
@@ -41,7 +41,7 @@ async def test_head_is_refused_without_a_body() -> None:
 @pytest.mark.parametrize("framing", ["Content-Length", "chunked"])
 async def test_a_form_that_is_too_large_is_refused(framing: str) -> None:
     """As soon as that is known, and so that a client which sends all of it first can read why."""
-    settings = WebhookSettings(public_url=PUBLIC_URL, max_body_bytes=1000)
+    settings = WebhookSettings(public_url=PUBLIC_URL, max_inbound_body_bytes=1000)
     form = text(Body="x" * 3_000_000)
     request = post(form, "/inbound/message", sign_as="none")
     if framing == "chunked":
@@ -63,7 +63,7 @@ async def test_a_form_of_just_the_limit_is_taken() -> None:
     form = text(Body="x" * 500)
     limit = len(urlencode(form))
     for max_body_bytes, status in ((limit, 200), (limit - 1, 413)):
-        settings = WebhookSettings(public_url=PUBLIC_URL, max_body_bytes=max_body_bytes)
+        settings = WebhookSettings(public_url=PUBLIC_URL, max_inbound_body_bytes=max_body_bytes)
         async with serving(settings=settings) as running, connected(running) as client:
             assert (await client.ask(post(form, "/inbound/message"))).status == status
 

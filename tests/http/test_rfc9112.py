@@ -9,14 +9,14 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from engine.channels.twiml.webhooks import WebhookSettings
+from engine.channels.twiml.settings import WebhookSettings
 from engine.http.framing import MAX_EMPTY_LINES, MAX_EXTRA_BYTES, MAX_HEAD_BYTES
 from tests.http.rig import PUBLIC_URL, Client, call, connected, post, serving
 
 pytestmark = pytest.mark.anyio
 
 REST = b"GET /v1/Services HTTP/1.1\r\nHost: a\r\n\r\n"
-SETTINGS = WebhookSettings(public_url=PUBLIC_URL, verify_signatures=False, max_body_bytes=2000)
+SETTINGS = WebhookSettings(public_url=PUBLIC_URL, verify_signatures=False, max_inbound_body_bytes=2000)
 
 
 class Row(msgspec.Struct, frozen=True):

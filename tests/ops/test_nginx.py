@@ -12,7 +12,7 @@ import httpx
 import pytest
 import yaml
 
-from engine.settings import VARIABLE_PREFIX, Settings
+from engine.settings import SETTINGS, VARIABLE_PREFIX, Settings
 from tests.e2e.application import eventually
 from tests.e2e.carrier import call_form
 from tests.e2e.live import LiveServer
@@ -142,6 +142,6 @@ def test_the_parts_of_the_compose_file_are_there() -> None:
     mounted = [volume.split(":")[0] for volume in services["nginx"]["volumes"]]
 
     assert (root / services["maskline"]["build"]["dockerfile"]).is_file()
-    assert variables <= set(Settings.__struct_fields__)
+    assert variables <= set(SETTINGS)
     assert (file.parent / mounted[0]).resolve() == CONFIGURATION
     assert services["nginx"]["network_mode"] == "service:maskline"

@@ -21,13 +21,13 @@ NOW = 1_700_000_000.0
 LOCAL = ("127.0.0.0/8",)
 
 QUICK = EgressSettings(
-    allowed_networks=LOCAL,
-    callback_tries=3,
+    outgoing_allow=LOCAL,
+    webhook_tries=3,
     carrier_tries=3,
     first_wait_seconds=0.001,
-    longest_wait_seconds=0.01,
+    longest_retry_wait_seconds=0.01,
     store_pause_seconds=0.001,
-    timeout_seconds=10.0,
+    webhook_timeout_seconds=10.0,
 )
 """Retries without waits that matter."""
 

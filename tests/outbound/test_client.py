@@ -279,7 +279,7 @@ async def test_every_request_is_a_post(receiver: Receiver) -> None:
 
 async def test_a_connection_that_is_not_made_in_time_is_given_up() -> None:
     """`connect_timeout`, once for each try: a listener whose queue is full never answers."""
-    settings = EgressSettings(allowed_networks=LOCAL, connect_timeout_seconds=0.1, timeout_seconds=600.0)
+    settings = EgressSettings(outgoing_allow=LOCAL, connect_timeout_seconds=0.1, webhook_timeout_seconds=600.0)
     with socket.socket() as full, ExitStack() as stack:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -324,7 +324,7 @@ async def test_a_gigabyte_is_cut_and_the_connection_with_it(receiver: Receiver) 
 
 async def test_a_receiver_that_hangs_is_left_in_time(receiver: Receiver) -> None:
     """The total time bounds the exchange; the receiver may have acted."""
-    settings = EgressSettings(allowed_networks=LOCAL, timeout_seconds=SHORT_SECONDS)
+    settings = EgressSettings(outgoing_allow=LOCAL, webhook_timeout_seconds=SHORT_SECONDS)
 
     async with guarded_client(settings) as posting:
         await posting.post(receiver.url, b"a=b", headers={}, account_sid=AC, timeout_seconds=30)
@@ -397,7 +397,7 @@ async def test_what_is_no_usable_url_is_refused_for_good(url: str) -> None:
 async def test_what_one_account_waits_for_takes_no_turn_of_another(receiver: Receiver) -> None:
     """They share a receiver; every connection that one may have hangs, and the other is answered at once."""
     receiver.behaviour = lambda request: Reply(hangs=request.path == "/slow")
-    settings = EgressSettings(allowed_networks=LOCAL, connections_per_destination=3)
+    settings = EgressSettings(outgoing_allow=LOCAL, connections_per_destination=3)
 
     async with guarded_client(settings) as posting:
         slow = [
@@ -415,7 +415,7 @@ async def test_what_one_account_waits_for_takes_no_turn_of_another(receiver: Rec
 
 async def test_a_destination_gets_only_so_many_requests_at_a_time(receiver: Receiver) -> None:
     """Those beyond wait for their turn within their time."""
-    settings = EgressSettings(allowed_networks=LOCAL, connections_per_destination=3)
+    settings = EgressSettings(outgoing_allow=LOCAL, connections_per_destination=3)
 
     async with guarded_client(settings) as posting:
         await asyncio.gather(*(posting.post(receiver.url, b"a=b", headers={}, account_sid=AC) for _ in range(30)))
@@ -428,7 +428,7 @@ async def test_a_destination_gets_only_so_many_requests_at_a_time(receiver: Rece
 async def test_whoever_waits_too_long_for_a_turn_has_sent_nothing(receiver: Receiver) -> None:
     """A destination that is full fails them in time, and they can be tried again safely."""
     receiver.behaviour = lambda _: Reply(hangs=True)
-    settings = EgressSettings(allowed_networks=LOCAL, connections_per_destination=1)
+    settings = EgressSettings(outgoing_allow=LOCAL, connections_per_destination=1)
 
     async with guarded_client(settings) as posting:
         first = asyncio.create_task(posting.post(receiver.url, b"a=b", headers={}, account_sid=AC))
@@ -444,7 +444,7 @@ async def test_whoever_waits_too_long_for_a_turn_has_sent_nothing(receiver: Rece
 
 async def test_idle_connections_do_not_stay_for_ever(receiver: Receiver) -> None:
     """What has been idle too long is closed and forgotten without further traffic."""
-    settings = EgressSettings(allowed_networks=LOCAL, keep_alive_seconds=0.01)
+    settings = EgressSettings(outgoing_allow=LOCAL, keep_alive_seconds=0.01)
 
     async with guarded_client(settings) as posting:
         await posting.post(receiver.url, b"a=b", headers={}, account_sid=AC)

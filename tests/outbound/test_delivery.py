@@ -30,15 +30,15 @@ def test_tries_last_for_ten_minutes_by_default() -> None:
     shortest = sum(wait_before(tries, BUSY, settings=settings, draw=least) for tries in range(1, TRIES))
     longest = sum(wait_before(tries, BUSY, settings=settings, draw=most) for tries in range(1, TRIES))
 
-    assert Settings().webhook_tries == Settings().carrier_tries == settings.callback_tries == settings.carrier_tries
-    assert settings.callback_tries == TRIES
-    assert settings.longest_wait_seconds == Settings().longest_retry_wait_seconds
+    assert Settings().webhook_tries == Settings().carrier_tries == settings.webhook_tries == settings.carrier_tries
+    assert settings.webhook_tries == TRIES
+    assert settings.longest_retry_wait_seconds == Settings().longest_retry_wait_seconds
     assert 600 <= shortest < longest <= 1210
 
 
 def test_waits_grow_up_to_the_longest() -> None:
     """Doubling from the first, half of each at random."""
-    settings = EgressSettings(first_wait_seconds=1.0, longest_wait_seconds=60.0)
+    settings = EgressSettings(first_wait_seconds=1.0, longest_retry_wait_seconds=60.0)
 
     waits = [wait_before(tries, BUSY, settings=settings, draw=most) for tries in (1, 2, 3, 6, 7, 8, 1_000_000)]
 

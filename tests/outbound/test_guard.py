@@ -152,7 +152,7 @@ async def test_no_spelling_of_a_local_address_is_called(receiver: Receiver, host
 async def test_a_name_that_turns_private_is_refused_when_it_is_used(receiver: Receiver) -> None:
     """DNS rebinding: what is checked is what is connected to, at every connection."""
     resolver = FakeResolver(["127.0.0.1"], ["10.0.0.1"])
-    settings = EgressSettings(allowed_networks=LOCAL)
+    settings = EgressSettings(outgoing_allow=LOCAL)
     url = f"http://rebinding.example:{receiver.port}/"
 
     async with guarded_client(settings, resolve=resolver) as client:
@@ -170,7 +170,7 @@ async def test_a_name_is_resolved_once_for_a_connection(receiver: Receiver) -> N
     """There is no second look-up between the check and the connect that could say something else."""
     resolver = FakeResolver(["127.0.0.1"], ["10.0.0.1"])
 
-    async with guarded_client(EgressSettings(allowed_networks=LOCAL), resolve=resolver) as client:
+    async with guarded_client(EgressSettings(outgoing_allow=LOCAL), resolve=resolver) as client:
         answer = await client.post(f"http://once.example:{receiver.port}/", b"a=b", headers={}, account_sid=AC)
 
     assert answer.status == 200
@@ -181,7 +181,7 @@ async def test_of_a_names_addresses_only_permitted_ones_are_tried(receiver: Rece
     """A private address hidden among public ones is passed over."""
     resolver = FakeResolver(["10.0.0.1", "127.0.0.1", "192.168.0.1"])
 
-    async with guarded_client(EgressSettings(allowed_networks=LOCAL), resolve=resolver) as client:
+    async with guarded_client(EgressSettings(outgoing_allow=LOCAL), resolve=resolver) as client:
         answer = await client.post(f"http://many.example:{receiver.port}/", b"a=b", headers={}, account_sid=AC)
 
     assert answer.status == 200
@@ -191,7 +191,7 @@ async def test_the_next_address_is_tried_when_one_refuses(receiver: Receiver) ->
     """Two tries, over the addresses in turn."""
     resolver = FakeResolver(["127.0.0.2", "127.0.0.1"])
 
-    async with guarded_client(EgressSettings(allowed_networks=LOCAL), resolve=resolver) as client:
+    async with guarded_client(EgressSettings(outgoing_allow=LOCAL), resolve=resolver) as client:
         answer = await client.post(f"http://two.example:{receiver.port}/", b"a=b", headers={}, account_sid=AC)
 
     assert answer.status == 200

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.channels.sip.settings import SipPeerSettings
+from engine.channels.sip.tables import SipPeerSettings
 from engine.channels.sockets import ListenAddress
 from tests.channels.sip.test_channel import kept
 from tests.ops.kit import DEPLOY

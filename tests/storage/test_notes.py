@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from actors.control.notes import NOTES_ERASED_AT_ONCE, erase_expired_notes
-from actors.kernel.context import HostContext, HostSettings
+from actors.kernel.context import HostContext
+from actors.kernel.settings import HostSettings
 from engine.channels.notes import StoredNotes
 from engine.core.model.changes import AccountErased, NoteDropped, NoteKept, NotesErased
 from engine.core.model.errors import StoreUnavailable

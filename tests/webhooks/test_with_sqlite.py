@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -26,7 +27,7 @@ from tests.webhooks.test_worker import FakeCarriers, Sampler
 
 pytestmark = pytest.mark.anyio
 
-PATIENT = msgspec.structs.replace(QUICK, first_wait_seconds=600.0, longest_wait_seconds=600.0)
+PATIENT = replace(QUICK, first_wait_seconds=600.0, longest_retry_wait_seconds=600.0)
 """What fails keeps its place in memory for the whole test."""
 
 

@@ -4,8 +4,9 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -63,6 +64,7 @@ async def worker(
     observer: Remembered | None = None,
     *,
     settings: EgressSettings = QUICK,
+    deliveries_to: Mapping[str, int] = {},
     carriers: FakeCarriers | None = None,
     grace: float = 10,
     draw: Draw = random.uniform,
@@ -76,6 +78,7 @@ async def worker(
             observer=observer or Remembered(),
             clock=clock,
             settings=settings,
+            deliveries_to=deliveries_to,
             draw=draw,
         )
         await made.start()
@@ -228,7 +231,7 @@ async def test_what_may_pass_is_tried_again(receiver: Receiver, status: int) -> 
         add(store, made, callback(receiver.url))
         await store.until(lambda: bool(store.dead))
 
-    assert len(receiver.received) == QUICK.callback_tries
+    assert len(receiver.received) == QUICK.webhook_tries
     assert [dead.last_error for dead in store.dead.values()] == [f"answered {status}"]
 
 
@@ -237,7 +240,7 @@ async def test_a_receiver_says_when_to_come_again(receiver: Receiver, when: str)
     """`Retry-After`, in seconds or as a date, is waited for up to a bound."""
     receiver.behaviour = lambda _: Reply(status=429, headers=(f"Retry-After: {when}",))
     store, waits = MemoryStore(), list[float]()
-    settings = msgspec.structs.replace(QUICK, longest_retry_after_seconds=0.01, longest_wait_seconds=1.0)
+    settings = replace(QUICK, longest_retry_after_seconds=0.01, longest_retry_wait_seconds=1.0)
 
     def draw(low: float, high: float) -> float:
         waits.append(high)
@@ -311,10 +314,9 @@ async def test_a_destination_may_take_another_number_at_a_time() -> None:
     store = MemoryStore()
     with receiving(lambda _: Reply(hangs=True)) as slow:
         most = QUICK.deliveries_per_destination + 3
-        settings = msgspec.structs.replace(
-            QUICK, deliveries_to={callback(slow.url, 1).destination: most}, connections_per_destination=most
-        )
-        async with worker(store, settings=settings, grace=0) as made:
+        settings = replace(QUICK, connections_per_destination=most)
+        wanted = {callback(slow.url, 1).destination: most}
+        async with worker(store, settings=settings, deliveries_to=wanted, grace=0) as made:
             add(store, made, *(callback(slow.url, number) for number in range(1, 41)))
             await slow.has_got(most)
 
@@ -339,7 +341,7 @@ async def test_slow_callbacks_of_one_account_do_not_slow_another_at_the_same_rec
 
 async def test_memory_stays_bounded_and_the_rest_is_read_from_disk(receiver: Receiver) -> None:
     """A thousand entries pass through a window of twenty, in order, each once."""
-    settings = msgspec.structs.replace(QUICK, window_per_destination=20, deliveries_per_destination=4)
+    settings = replace(QUICK, window_per_destination=20, deliveries_per_destination=4)
     store = MemoryStore()
     entries = [callback(receiver.url, number, session=number % 7 + 1) for number in range(1, 1001)]
     sampler = Sampler()
@@ -362,7 +364,7 @@ async def test_memory_stays_bounded_and_the_rest_is_read_from_disk(receiver: Rec
 
 async def test_many_destinations_share_the_memory() -> None:
     """Each has a few, all together no more than the operator gave."""
-    settings = msgspec.structs.replace(QUICK, most_in_memory=100, callback_tries=1, timeout_seconds=60.0)
+    settings = replace(QUICK, most_in_memory=100, webhook_tries=1, webhook_timeout_seconds=60.0)
     store = MemoryStore()
     with receiving(lambda _: Reply(hangs=True)) as dead:
         hosts = [f"http://127.0.0.{host}:{dead.port}" for host in range(1, 11)]
@@ -454,7 +456,7 @@ async def test_stopping_does_not_wait_for_those_who_wait_to_try_again(receiver: 
     """A back-off of a minute ends at once, and counts as no further try."""
     receiver.behaviour = lambda _: Reply(status=503)
     store = MemoryStore()
-    patient = msgspec.structs.replace(QUICK, first_wait_seconds=1_000.0, longest_wait_seconds=1_000.0)
+    patient = replace(QUICK, first_wait_seconds=1_000.0, longest_retry_wait_seconds=1_000.0)
 
     async with worker(store, settings=patient, grace=30) as made:
         add(store, made, callback(receiver.url))

@@ -4,28 +4,11 @@ import socket
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-import msgspec
-
 from engine.channels.base import Bound, ChannelContext, Served, Spread
-from engine.channels.carriers import Carriers
-from engine.channels.feed.connection import FeedSettings
 from engine.channels.feed.server import FeedServer
-from engine.channels.sockets import ListenAddress, bind_tcp, reached_at
+from engine.channels.feed.settings import FeedSettings
+from engine.channels.sockets import bind_tcp, reached_at
 from engine.channels.tls import Certificate
-
-
-class FeedChannelSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the feed listens, and for whom."""
-
-    listen: ListenAddress | None
-    """None = nowhere."""
-    certificate: str = ""
-    """PEM file of the certificate chain; empty = in clear."""
-    key: str = ""
-    """PEM file of its key."""
-    carriers: Carriers = {}
-    """The operator's carriers: they speak for every account."""
-    connections: FeedSettings = FeedSettings()
 
 
 class FeedChannel:
@@ -33,7 +16,7 @@ class FeedChannel:
 
     spread = Spread.EVERY_HOST
 
-    def __init__(self, name: str, settings: FeedChannelSettings) -> None:
+    def __init__(self, name: str, settings: FeedSettings) -> None:
         """Listen as the settings say."""
         self.name = name
         self._settings = settings
@@ -41,23 +24,24 @@ class FeedChannel:
     @property
     def most_connections(self) -> int:
         """How many connections of clients it may have at a time."""
-        return 0 if self._settings.listen is None else self._settings.connections.most_connections
+        return 0 if self._settings.feed_listen is None else self._settings.max_feed_connections
 
     def bind(self, stack: ExitStack) -> Bound:
         """Bind the socket and read the certificate."""
         settings = self._settings
-        if settings.listen is None:
+        if settings.feed_listen is None:
             return _BoundFeed(settings)
         certificate = None
-        if settings.certificate:
-            certificate = Certificate(Path(settings.certificate).expanduser(), Path(settings.key).expanduser())
-        bound = stack.enter_context(closing(bind_tcp(settings.listen, option="--feed-listen")))
+        if settings.feed_tls_certificate:
+            chain, key = Path(settings.feed_tls_certificate), Path(settings.feed_tls_key)
+            certificate = Certificate(chain.expanduser(), key.expanduser())
+        bound = stack.enter_context(closing(bind_tcp(settings.feed_listen, option="--feed-listen")))
         return _BoundFeed(settings, bound, certificate)
 
 
 class _BoundFeed:
     def __init__(
-        self, settings: FeedChannelSettings, bound: socket.socket | None = None, certificate: Certificate | None = None
+        self, settings: FeedSettings, bound: socket.socket | None = None, certificate: Certificate | None = None
     ) -> None:
         self._settings = settings
         self._bound = bound
@@ -73,12 +57,12 @@ class _BoundFeed:
         server = FeedServer(
             context.traffic,
             authenticate=context.authenticate,
-            carriers=self._settings.carriers,
+            carriers=self._settings.inbound_carriers,
             directory=context.directory,
             observer=context.observer,
             meter=context.meter,
             monotonic=context.monotonic,
-            settings=self._settings.connections,
+            settings=self._settings,
         )
         if self._bound is not None:
             await server.open(self._bound, certificate=self._certificate)

@@ -28,7 +28,6 @@ from engine.channels.feed.frames import (
     FeedHost,
     Hello,
     Later,
-    Limits,
     Payload,
     Problem,
     Refusal,
@@ -46,6 +45,7 @@ from engine.channels.feed.frames import (
     shape_of,
 )
 from engine.channels.feed.pending_frames import Frame, PendingFrames
+from engine.channels.feed.settings import FeedSettings
 from engine.core.model.hosts import HostDirectory
 from engine.core.ports.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports.operations import Clock, FeedPlane
@@ -56,30 +56,6 @@ LINGER_SECONDS = 1.0
 _NO_LENGTH = bytes(LENGTH_BYTES)
 
 _log = logging.getLogger("maskline.feed")
-
-
-class FeedSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How the feed behaves where an operator may choose."""
-
-    max_frame_bytes: int = 1_048_576
-    """Largest frame."""
-    window_frames: int = 64
-    """Frames of a connection that wait for their answer, past which no more are read."""
-    window_bytes: int = 4_194_304
-    """Bytes of such frames, past which no more are read."""
-    hello_timeout_seconds: float = 10.0
-    """How long a connection may take to say hello."""
-    most_connections: int = 1000
-    """Connections at a time; more are answered so and closed."""
-    most_late: int = 10_000
-    """Events of a connection that wait for hooks or other hosts, past which no more frames are read."""
-    check_seconds: float = 1.0
-    """How often credentials of open connections are looked at again, which a revoked key ends, and the certificate."""
-
-    @property
-    def limits(self) -> Limits:
-        """What a client is told."""
-        return Limits(self.max_frame_bytes, MAX_EVENTS, self.window_frames, self.window_bytes)
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -157,9 +133,9 @@ class FeedConnection(asyncio.Protocol):
         """Wait for the hello."""
         self._transport = transport
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(self._parts.settings.hello_timeout_seconds, self._miss_hello)
+        self._timer = self._loop.call_later(self._parts.settings.feed_hello_timeout_seconds, self._miss_hello)
         if not self._parts.opened(self):
-            detail = f"there are {self._parts.settings.most_connections} connections, and may be no more"
+            detail = f"there are {self._parts.settings.max_feed_connections} connections, and may be no more"
             self._refuse(Refusal(FeedProblem.TOO_MANY_CONNECTIONS, detail=detail), is_last=True)
             self._turn()
 
@@ -261,13 +237,13 @@ class FeedConnection(asyncio.Protocol):
         layout = layout_of(hello.wants) if carrier is None else None
         self._client = _Client(account_sid, hello, shape, layout, carrier)
         settings, directory = self._parts.settings, self._parts.directory()
-        self._splitter.allow(settings.max_frame_bytes)
+        self._splitter.allow(settings.max_feed_frame_bytes)
         hosts = tuple(FeedHost(host.name, host.feed) for host in directory.hosts)
         terms = Terms(
             VERSION,
             account_sid,
             tuple(FIELDS) if hello.wants is None else hello.wants,
-            settings.limits,
+            settings.feed_limits,
             Directory(directory.epoch, directory.me, hosts),
         )
         self._answer(Welcome(self._next_number, terms))
@@ -433,9 +409,9 @@ class FeedConnection(asyncio.Protocol):
         settings = self._parts.settings
         is_full = (
             self._is_write_paused
-            or len(self._pending) >= settings.window_frames
-            or self._pending.size >= settings.window_bytes
-            or self._pending.awaited_deferred >= settings.most_late
+            or len(self._pending) >= settings.feed_window_frames
+            or self._pending.size >= settings.feed_window_bytes
+            or self._pending.awaited_deferred >= settings.most_deferred_events
         )
         if is_full and not self._is_paused:
             self._is_paused = True

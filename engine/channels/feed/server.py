@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from engine.channels.base import Gauge
 from engine.channels.carriers import Carriers
-from engine.channels.feed.connection import Admitted, FeedConnection, FeedParts, FeedSettings
+from engine.channels.feed.connection import Admitted, FeedConnection, FeedParts
 from engine.channels.feed.frames import Hello, Refused
+from engine.channels.feed.settings import FeedSettings
 from engine.channels.tls import Certificate
 from engine.core.model.hosts import HostDirectory
 from engine.core.model.records import Account
@@ -69,7 +70,7 @@ class FeedServer:
             sock=bound,
             backlog=_BACKLOG,
             ssl=None if certificate is None else certificate.context,
-            ssl_handshake_timeout=None if certificate is None else self._parts.settings.hello_timeout_seconds,
+            ssl_handshake_timeout=None if certificate is None else self._parts.settings.feed_hello_timeout_seconds,
         )
         self._check()
 
@@ -101,7 +102,7 @@ class FeedServer:
         return Admitted(account.sid)
 
     def _opened(self, connection: FeedConnection) -> bool:
-        has_room = self.connections < self._parts.settings.most_connections
+        has_room = self.connections < self._parts.settings.max_feed_connections
         self._connections.add(connection)
         if not has_room:
             self._rejected.add(connection)

@@ -5,45 +5,15 @@ import socket
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-import msgspec
-
 from engine.channels.base import Bound, ChannelContext, HttpEndpoint, Served, Spread, Unserved
-from engine.channels.carriers import Carriers
 from engine.channels.sip.answers import Answering
 from engine.channels.sip.peers import Peers
 from engine.channels.sip.redirector import Redirector
 from engine.channels.sip.server import SipServer
-from engine.channels.sip.settings import SipPeerSettings
+from engine.channels.sip.settings import SipSettings
 from engine.channels.sip.switch_http import SwitchEndpoint
-from engine.channels.sockets import ListenAddress, bind_sip, bind_tcp, reached_at
+from engine.channels.sockets import bind_sip, bind_tcp, reached_at
 from engine.channels.tls import Certificate
-
-
-class SipChannelSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the SIP channel listens, and for whom."""
-
-    listen: ListenAddress | None = None
-    """Over UDP and TCP; None = nowhere."""
-    tls_listen: ListenAddress | None = None
-    """Over TLS; None = nowhere."""
-    certificate: str = ""
-    """PEM file of the certificate chain."""
-    key: str = ""
-    """PEM file of its key."""
-    authorities: str = ""
-    """PEM file of who signs the certificates of peers; empty = peers show none."""
-    peers: tuple[SipPeerSettings, ...] = ()
-    """Who may ask; without any, nothing listens."""
-    deadline_seconds: float = 2.0
-    """How long an INVITE may wait for its decision."""
-    most_waiting: int = 10_000
-    """INVITEs that may wait at a time."""
-    most_connections: int = 1_000
-    """Connections of peers at a time."""
-    carriers: Carriers = {}
-    """The operator's carriers: they ask and tell over HTTP for every account."""
-    max_body_bytes: int = 65_536
-    """Largest question or report over HTTP."""
 
 
 class SipChannel:
@@ -51,21 +21,21 @@ class SipChannel:
 
     spread = Spread.EVERY_HOST
 
-    def __init__(self, name: str, settings: SipChannelSettings) -> None:
+    def __init__(self, name: str, settings: SipSettings) -> None:
         """Listen as the settings say."""
         self.name = name
         self._settings = settings
-        self._peers = Peers.of(settings.peers)
+        self._peers = Peers.of(settings.sip_peers)
 
     @property
     def most_connections(self) -> int:
         """How many connections of peers it may have at a time."""
-        return self._settings.most_connections if self._listens else 0
+        return self._settings.max_sip_connections if self._listens else 0
 
     @property
     def _listens(self) -> bool:
         settings = self._settings
-        return bool(settings.peers) and (settings.listen is not None or settings.tls_listen is not None)
+        return bool(settings.sip_peers) and (settings.sip_listen is not None or settings.sip_tls_listen is not None)
 
     def bind(self, stack: ExitStack) -> Bound:
         """Bind the sockets and read the certificate."""
@@ -73,11 +43,11 @@ class SipChannel:
         if not self._listens:
             return Unserved()
         bound = _BoundSip(settings, self._peers)
-        if settings.tls_listen is not None:
+        if settings.sip_tls_listen is not None:
             bound.certificate = _certificate(settings)
-            bound.tls = stack.enter_context(closing(bind_tcp(settings.tls_listen, option="--sip-tls-listen")))
-        if settings.listen is not None:
-            for one in bind_sip(settings.listen, option="--sip-listen"):
+            bound.tls = stack.enter_context(closing(bind_tcp(settings.sip_tls_listen, option="--sip-tls-listen")))
+        if settings.sip_listen is not None:
+            for one in bind_sip(settings.sip_listen, option="--sip-listen"):
                 bound.plain.append(stack.enter_context(closing(one)))
         return bound
 
@@ -86,18 +56,18 @@ class SipChannel:
         return SwitchEndpoint(
             context.traffic,
             peers=self._peers,
-            carriers=self._settings.carriers,
+            carriers=self._settings.inbound_carriers,
             authenticate=context.authenticate,
             observer=context.observer,
             meter=context.meter,
             monotonic=context.monotonic,
             public_url=context.public_url,
-            max_body_bytes=self._settings.max_body_bytes,
+            max_body_bytes=self._settings.max_inbound_body_bytes,
         )
 
 
 class _BoundSip:
-    def __init__(self, settings: SipChannelSettings, peers: Peers) -> None:
+    def __init__(self, settings: SipSettings, peers: Peers) -> None:
         self._settings = settings
         self._peers = peers
         self.plain: list[socket.socket] = []
@@ -121,15 +91,15 @@ class _BoundSip:
             observer=context.observer,
             meter=context.meter,
             monotonic=context.monotonic,
-            deadline_seconds=settings.deadline_seconds,
-            most_waiting=settings.most_waiting,
+            deadline_seconds=settings.sip_deadline_seconds,
+            most_waiting=settings.most_waiting_events,
         )
         server = SipServer(
             redirector,
             self._peers,
             observer=context.observer,
             monotonic=context.monotonic,
-            most_connections=settings.most_connections,
+            most_connections=settings.max_sip_connections,
         )
         await server.open(
             datagrams=self.plain[1:],
@@ -140,12 +110,12 @@ class _BoundSip:
         return server
 
 
-def _certificate(settings: SipChannelSettings) -> Certificate:
+def _certificate(settings: SipSettings) -> Certificate:
     return Certificate(
-        Path(settings.certificate).expanduser(),
-        Path(settings.key).expanduser(),
+        Path(settings.sip_tls_certificate).expanduser(),
+        Path(settings.sip_tls_key).expanduser(),
         of="sip",
-        authorities=Path(settings.authorities).expanduser() if settings.authorities else None,
+        authorities=Path(settings.sip_tls_authorities).expanduser() if settings.sip_tls_authorities else None,
     )
 
 

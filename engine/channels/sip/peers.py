@@ -7,7 +7,7 @@ from engine.channels.sip.callers import Trust
 from engine.channels.sip.decisions import AnswerStyle
 from engine.channels.sip.numbers import NumberForms, reader
 from engine.channels.sip.redirector import Peer
-from engine.channels.sip.settings import Network, SipPeerSettings
+from engine.channels.sip.tables import Network, SipPeerSettings
 from engine.core.rate import SlidingWindow
 
 _WINDOW_SECONDS = 1

@@ -1,185 +1,51 @@
-"""The tables `[sip_peers.NAME]` of the settings file: which switches may ask, and how each writes and reads.
+"""Where SIP is spoken, and with whom."""
 
-Whatever is wrong is a ValueError that names the key.
-"""
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from itertools import combinations
-from typing import Annotated, Any
-
-import msgspec
-from phonenumbers import SUPPORTED_REGIONS
-
-from engine.channels.sip.decisions import ContactStyle
-from engine.core.model.sids import SidKind, is_sid
-
-Network = IPv4Network | IPv6Network
-
-TRANSPORTS = ("", "udp", "tcp", "tls")
-REFUSAL_STATUSES = (403, 404, 480, 486, 603)
+from engine.channels.carrier_tables import CarriersSettings
+from engine.channels.sip.tables import SipPeerSettings, SipPeerTables, sip_peer_lines, sip_peers_of
+from engine.channels.sockets import ListenAddress
+from engine.core.model.settings import PORT_EACH, Misfit, Positive, Seconds, Tables
 
 
-class SipPeerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One switch, or several that are set up alike."""
+@dataclass(frozen=True, kw_only=True)
+class SipSettings(CarriersSettings):
+    """What the SIP channel reads."""
 
-    name: str
-    """What metrics and logs call it."""
-    networks: tuple[str, ...] = ()
-    """Networks (`192.0.2.0/24`, `2001:db8::/32`) or addresses that it sends from."""
-    tls_names: tuple[str, ...] = ()
-    """Names in the certificate that it shows over TLS, one of them is enough; with networks, both must hold."""
-    account: str = ""
-    """AC… whose numbers it reaches; empty = those of all accounts, as a carrier of the operator's."""
-    trust_pai: bool = False
-    """P-Asserted-Identity names the caller: the switch takes off what others asserted."""
-    trust_rpid: bool = False
-    """Remote-Party-ID does, where there is no asserted identity."""
-    national: str = ""
-    """ISO country, `US`, whose national and international prefixes its numbers may have."""
-    plus_missing: bool = False
-    """It writes country codes without `+`."""
-    strip_prefixes: tuple[str, ...] = ()
-    """What stands before the number reached and is no part of it: tech prefixes such as `9931#`."""
-    contact_host: str = ""
-    """Host, and port where it is not the transport's own, to redirect to; empty = where the question came from."""
-    contact_transport: str = ""
-    """`udp`, `tcp` or `tls` where calls must go on over it; empty = the switch chooses."""
-    contact_style: ContactStyle = ContactStyle.HEADERS
-    """`headers`: the caller id in X-Maskline-Caller-Id; `user`: in the Contact's user part, for Asterisk."""
-    refusal_status: int = 404
-    """403, 404, 480, 486 or 603: what callers without a session get."""
-    requests_per_second: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """More are answered 503; 0 = any number."""
+    sip_listen: Annotated[ListenAddress | None, PORT_EACH] = None
+    """host:port of SIP over UDP and TCP, for the switches in [sip_peers]; empty = none, port 0 picks a free one."""
+    sip_tls_listen: Annotated[ListenAddress | None, PORT_EACH] = None
+    """The same over TLS."""
+    sip_tls_certificate: str = ""
+    """PEM file of the certificate chain of sip_tls_listen, with sip_tls_key; read again when it changes."""
+    sip_tls_key: str = ""
+    """PEM file of the key of that certificate."""
+    sip_tls_authorities: str = ""
+    """PEM file of who signs the certificates of peers that have tls_names; read again when it changes."""
+    sip_deadline_seconds: Seconds = 2.0
+    """Seconds that an INVITE may wait for its decision, hooks included; past them the switch asks elsewhere (503)."""
+    max_sip_connections: Positive = 1000
+    """Connections of SIP peers at a time, over TCP and TLS; one more is closed."""
+    sip_peers: Annotated[tuple[SipPeerSettings, ...], Tables(SipPeerTables, sip_peers_of, sip_peer_lines)] = ()
+    """Which switches may ask over SIP; a table [sip_peers.NAME] each (docs/sip.md). Without any, nothing listens."""
 
-    @property
-    def parsed_networks(self) -> tuple[Network, ...]:
-        """The networks."""
-        return tuple(map(ip_network, self.networks))
+    def misfits(self) -> Iterator[Misfit]:
+        """Find what the listener over TLS lacks."""
+        yield from super().misfits()
+        yield from self._certificate_misfits("sip_tls")
+        plain, tls = self.sip_listen, self.sip_tls_listen
+        if tls is not None and not self.sip_tls_certificate:
+            yield Misfit("sip_tls_listen", "sip_tls_certificate and sip_tls_key are needed with it")
+        elif plain and tls and plain.port and tls.port and abs(plain.port - tls.port) < self.hosts:
+            yield Misfit("sip_tls_listen", "host N takes the port plus N, and sip_listen has some of those ports")
+        named = next((one.name for one in self.sip_peers if one.tls_names), None)
+        if named is not None and not (tls and self.sip_tls_authorities):
+            yield Misfit("sip_peers", f"sip_peers.{named}.tls_names needs sip_tls_listen and sip_tls_authorities")
 
-
-SipPeerTables = dict[str, dict[str, Any]]
-
-
-def sip_peers_of(tables: SipPeerTables) -> tuple[SipPeerSettings, ...]:
-    """Read the tables by their names; raises ValueError."""
-    peers = tuple(_peer_of(name, table) for name, table in tables.items())
-    for one, other in combinations(peers, 2):
-        _check_apart(one, other)
-    return peers
-
-
-def rendered_sip_peer(peer: SipPeerSettings, quoted: Callable[[str], str]) -> Iterator[str]:
-    """Write a table as lines of TOML, without what is as it is by itself; `quoted` writes a text."""
-    yield f"[sip_peers.{quoted(peer.name)}]"
-    plain = SipPeerSettings(name=peer.name)
-    for key in _KEYS:
-        value = getattr(peer, key)
-        if value == getattr(plain, key):
-            continue
-        if isinstance(value, tuple):
-            yield f"{key} = [{', '.join(map(quoted, value))}]"
-        elif isinstance(value, str):
-            yield f"{key} = {quoted(str(value))}"
-        else:
-            yield f"{key} = {str(value).lower()}"
-
-
-def _peer_of(name: str, table: Mapping[str, Any]) -> SipPeerSettings:
-    if not _NAME(name):
-        raise ValueError(f"{name!r} cannot be the name of a peer: letters, digits, '-' and '_'")
-    if unknown := table.keys() - set(_KEYS):
-        raise ValueError(f"sip_peers.{name} has unknown keys {', '.join(sorted(unknown))}")
-    for key, value in table.items():
-        try:
-            msgspec.convert({"name": name, key: value}, SipPeerSettings)
-            _CHECKS.get(key, _no_check)(value)
-        except ValueError as problem:  # a ValidationError is one
-            raise ValueError(f"sip_peers.{name}.{key}: {_plain(str(problem))}") from problem
-    peer = msgspec.convert({"name": name, **table}, SipPeerSettings)
-    if not peer.networks and not peer.tls_names:
-        raise ValueError(f"sip_peers.{name}.networks is missing: which addresses does it send from?")
-    return peer
-
-
-def _check_apart(one: SipPeerSettings, other: SipPeerSettings) -> None:
-    """Refuse two peers of which an address or a certificate would not tell which one it is."""
-    if names := set(one.tls_names) & set(other.tls_names):
-        raise ValueError(f"sip_peers.{other.name}.tls_names: {min(names)!r} is sip_peers.{one.name}'s too")
-    if one.tls_names or other.tls_names:
-        return  # the certificate tells
-    for network in one.parsed_networks:
-        for another in other.parsed_networks:
-            if network.version == another.version and network.overlaps(another):
-                raise ValueError(
-                    f"sip_peers.{other.name}.networks: {another} overlaps {network} of sip_peers.{one.name}"
-                )
-
-
-def _check_networks(networks: Sequence[str]) -> None:
-    for one in networks:
-        ip_network(one)
-
-
-def _check_tls_names(names: Sequence[str]) -> None:
-    if not all(names):
-        raise ValueError("holds an empty text")
-
-
-def _check_account(account: str) -> None:
-    if account and not is_sid(account, SidKind.ACCOUNT):
-        raise ValueError(f"{account!r} is no SID of an account (AC…)")
-
-
-def _check_national(country: str) -> None:
-    if country and country not in SUPPORTED_REGIONS:
-        raise ValueError(f"{country!r} is no ISO country, such as US")
-
-
-def _check_prefixes(prefixes: Sequence[str]) -> None:
-    for one in prefixes:
-        if not _PREFIX(one):
-            raise ValueError(f"{one!r} is no start of a number: digits, + * #")
-
-
-def _check_host(host: str) -> None:
-    found = _HOST(host)
-    if host and found is None:
-        raise ValueError(f"{host!r} is no host or host:port")
-    if found is not None and found["v6"]:
-        ip_address(found["v6"])
-
-
-def _check_transport(transport: str) -> None:
-    if transport not in TRANSPORTS:
-        raise ValueError(f"must be one of {', '.join(filter(None, TRANSPORTS))}")
-
-
-def _check_refusal(status: int) -> None:
-    if status not in REFUSAL_STATUSES:
-        raise ValueError(f"must be one of {', '.join(map(str, REFUSAL_STATUSES))}")
-
-
-def _no_check(_: Any) -> None:  # noqa: ANN401 - of any key
-    """Its type is all that matters."""
-
-
-def _plain(problem: str) -> str:
-    return problem.partition(" - at `$")[0]
-
-
-_CHECKS: dict[str, Callable[[Any], None]] = {
-    "networks": _check_networks,
-    "tls_names": _check_tls_names,
-    "account": _check_account,
-    "national": _check_national,
-    "strip_prefixes": _check_prefixes,
-    "contact_host": _check_host,
-    "contact_transport": _check_transport,
-    "refusal_status": _check_refusal,
-}
-_KEYS = tuple(name for name in SipPeerSettings.__struct_fields__ if name != "name")
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}").fullmatch
-_PREFIX = re.compile(r"[0-9+*#]{1,32}").fullmatch
-_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[(?P<v6>[0-9A-Fa-f:.]+)\])(?::[0-9]{1,5})?").fullmatch
+    def warnings(self) -> Iterator[str]:
+        """Say that nobody may ask."""
+        yield from super().warnings()
+        if (self.sip_listen or self.sip_tls_listen) and not self.sip_peers:
+            yield "SIP is not served: no table [sip_peers.NAME] says who may ask"

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-import msgspec
-
 from engine.channels.base import (
     Bound,
     ChannelContext,
@@ -26,29 +24,17 @@ from engine.channels.smpp.peers import SmppPeer
 from engine.channels.smpp.sender import Sender
 from engine.channels.smpp.server import SmppServer
 from engine.channels.smpp.session import Timing
-from engine.channels.sockets import ListenAddress, bind_tcp, reached_at
+from engine.channels.smpp.settings import SmppSettings
+from engine.channels.sockets import bind_tcp, reached_at
 from engine.channels.tls import Certificate
-
-
-class SmppListenSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where peers bind to us."""
-
-    listen: ListenAddress | None = None
-    """In clear; None = nowhere."""
-    tls_listen: ListenAddress | None = None
-    """Over TLS; None = nowhere."""
-    certificate: str = ""
-    """PEM file of the certificate chain."""
-    key: str = ""
-    """PEM file of its key."""
-    most_connections: int = 1000
 
 
 class PeerSender:
     """Sends to one peer while its channel is served here."""
 
-    def __init__(self) -> None:
-        """Have nobody to send to yet."""
+    def __init__(self, peer: SmppPeer) -> None:
+        """Have no connection yet."""
+        self.window = peer.connections * peer.window
         self.sender: Sender | None = None
 
     async def send(self, message: OutMessage) -> Sent:
@@ -66,7 +52,7 @@ class SmppClientChannel(PeerSender):
 
     def __init__(self, peer: SmppPeer, *, sends_from: SendsFrom, timing: Timing | None = None) -> None:
         """Bind as the peer's table says."""
-        super().__init__()
+        super().__init__(peer)
         self.name = peer.name
         self._peer = peer
         self._sends_from = sends_from
@@ -99,20 +85,19 @@ class SmppServerChannel:
 
     def __init__(
         self,
-        settings: SmppListenSettings,
+        settings: SmppSettings,
         peers: Sequence[SmppPeer],
         *,
         sends_from: SendsFrom,
         timing: Timing | None = None,
     ) -> None:
         """Listen as the settings say, for these peers."""
-        is_listening = settings.listen is not None or settings.tls_listen is not None
-        self.most_connections = settings.most_connections if is_listening else 0
+        self.most_connections = settings.max_smpp_connections if settings.smpp_listens else 0
         self._settings = settings
         self._peers = tuple(peers)
         self._sends_from = sends_from
         self._timing = timing or Timing()
-        self._senders = {peer.name: PeerSender() for peer in peers}
+        self._senders = {peer.name: PeerSender(peer) for peer in peers}
 
     @property
     def senders(self) -> Mapping[str, SendsMessages]:
@@ -122,14 +107,16 @@ class SmppServerChannel:
     def bind(self, stack: ExitStack) -> Bound:
         """Bind the sockets and read the certificate."""
         settings, sockets = self._settings, []
-        for listen, option in ((settings.listen, "--smpp-listen"), (settings.tls_listen, "--smpp-tls-listen")):
+        for listen, option in (
+            (settings.smpp_listen, "--smpp-listen"),
+            (settings.smpp_tls_listen, "--smpp-tls-listen"),
+        ):
             bound = None if listen is None else stack.enter_context(closing(bind_tcp(listen, option=option)))
             sockets.append(bound)
         certificate = None
-        if settings.tls_listen is not None:
-            certificate = Certificate(
-                Path(settings.certificate).expanduser(), Path(settings.key).expanduser(), of="smpp"
-            )
+        if settings.smpp_tls_listen is not None:
+            chain, key = Path(settings.smpp_tls_certificate), Path(settings.smpp_tls_key)
+            certificate = Certificate(chain.expanduser(), key.expanduser(), of="smpp")
         return _BoundServer(self, sockets[0], sockets[1], certificate)
 
     async def serve(

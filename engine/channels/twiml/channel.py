@@ -1,9 +1,10 @@
 """TwiML platforms: their webhooks on the shared HTTP port."""
 
-import msgspec
+from dataclasses import replace
 
 from engine.channels.base import ChannelContext, HttpEndpoint, Spread, Unserved
-from engine.channels.twiml.webhooks import WebhookEndpoint, WebhookSettings
+from engine.channels.twiml.settings import WebhookSettings
+from engine.channels.twiml.webhooks import WebhookEndpoint
 
 
 class TwimlChannel(Unserved):
@@ -24,5 +25,5 @@ class TwimlChannel(Unserved):
             meter=context.meter,
             clock=context.clock,
             monotonic=context.monotonic,
-            settings=msgspec.structs.replace(self._settings, public_url=context.public_url),
+            settings=replace(self._settings, public_url=context.public_url),
         )

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from engine.channels.carriers import Carrier
-from engine.channels.feed.connection import FeedSettings
 from engine.channels.feed.server import FeedServer
+from engine.channels.feed.settings import FeedSettings
 from engine.channels.sockets import ListenAddress, bind_tcp
 from engine.channels.tls import Certificate
 from engine.core.model.hosts import HostAddress, HostDirectory

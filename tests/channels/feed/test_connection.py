@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.channels.feed.connection import Admitted, FeedConnection, FeedParts, FeedSettings
+from engine.channels.feed.connection import Admitted, FeedConnection, FeedParts
+from engine.channels.feed.settings import FeedSettings
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.records import Kind, LegStatus
 from engine.core.ports.observing import FeedProblem

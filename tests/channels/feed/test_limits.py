@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from engine.channels.feed.connection import FeedSettings
+from engine.channels.feed.settings import FeedSettings
 from engine.core.ports.observing import FeedProblem
 from tests.channels.feed.feed_rig import (
     HELLO,
@@ -32,7 +32,7 @@ from tests.channels.feed.feed_rig import (
 
 pytestmark = pytest.mark.anyio
 
-SMALL = FeedSettings(window_frames=4)
+SMALL = FeedSettings(feed_window_frames=4)
 
 
 def numbered(number: int, sender: str = SENDER) -> list[object]:
@@ -78,7 +78,7 @@ async def test_past_a_window_of_frames_no_more_are_read_until_there_is_room() ->
 async def test_past_a_window_of_bytes_no_more_are_read_either() -> None:
     """Few frames, but large ones."""
     size = len(encode([["message", SENDER, "+1", "SM1", "x" * 1_000]]))
-    async with feeding(FeedSettings(window_bytes=3 * size)) as running, greeted(running) as client:
+    async with feeding(FeedSettings(feed_window_bytes=3 * size)) as running, greeted(running) as client:
         running.plane.is_holding_commits = True
         messages = [[["message", SENDER, "+1", f"SM{number}", "x" * 1_000]] for number in range(8)]
         await fill(running, client, *messages[:3])
@@ -103,7 +103,7 @@ async def test_what_waits_for_hooks_fills_no_window() -> None:
 
 async def test_too_many_that_wait_for_hooks_hold_the_reading_up() -> None:
     """Until they are answered: a bound on what a connection may keep in memory."""
-    async with feeding(FeedSettings(most_late=3)) as running, greeted(running) as client:
+    async with feeding(FeedSettings(most_deferred_events=3)) as running, greeted(running) as client:
         await client.ask([numbered(number, HOOKED) for number in range(3)])
         client.write([call(STRANGER)])
         assert await taken(running) == 3
@@ -142,7 +142,7 @@ async def raw_connection(running: Running) -> AsyncIterator[socket.socket]:
 
 async def test_a_connection_that_says_no_hello_is_closed() -> None:
     """Whether it says nothing or half a hello; one that said it stays."""
-    async with feeding(FeedSettings(hello_timeout_seconds=2.0)) as running, greeted(running) as good:
+    async with feeding(FeedSettings(feed_hello_timeout_seconds=2.0)) as running, greeted(running) as good:
         async with connected(running) as silent, connected(running) as slow:
             slow.writer.write(frame(HELLO)[:20])
             for client in (silent, slow):
@@ -154,7 +154,7 @@ async def test_a_connection_that_says_no_hello_is_closed() -> None:
 
 async def test_past_so_many_connections_one_more_is_told_so_and_closed() -> None:
     """Those that are there stay; when one of them goes there is room again, however many are being turned away."""
-    async with feeding(FeedSettings(most_connections=2)) as running, greeted(running) as good:
+    async with feeding(FeedSettings(max_feed_connections=2)) as running, greeted(running) as good:
         async with connected(running) as second, connected(running) as third, connected(running) as fourth:
             for client in (third, fourth):
                 client.write(HELLO)

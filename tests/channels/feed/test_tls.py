@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.channels.feed.connection import FeedSettings
+from engine.channels.feed.settings import FeedSettings
 from engine.channels.tls import BadCertificate, Certificate
 from tests.certificates import EC, RSA, Pems, made
 from tests.channels.feed.feed_rig import HELLO, HOOKED, PATIENCE, SENDER, TOLD, Running, call, connected, feeding, until

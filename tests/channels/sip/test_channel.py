@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from engine.channels.sip.settings import SipPeerSettings
+from engine.channels.sip.tables import SipPeerSettings
 from engine.channels.sockets import ListenAddress
 from tests.outbound.receiver import Receiver, Reply, receiving
 from tests.test_outgoing import ALICE, BOB, STRANGER, Shop, opened, settings, until

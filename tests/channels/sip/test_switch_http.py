@@ -10,8 +10,8 @@ import pytest
 from engine.channels.base import Webhook
 from engine.channels.carriers import Carrier
 from engine.channels.sip.peers import Peers
-from engine.channels.sip.settings import SipPeerSettings
 from engine.channels.sip.switch_http import ROUTE_PATH, STATUS_PATH, SwitchEndpoint
+from engine.channels.sip.tables import SipPeerSettings
 from engine.core.model.records import Kind, LegStatus
 from engine.core.ports.observing import Rejection
 from engine.core.routing.traffic import Decision, LegReport, Outcome, Reason, ReportOutcome

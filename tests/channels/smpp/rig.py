@@ -9,7 +9,7 @@ import msgspec
 
 from engine.channels.base import OutMessage, SendsMessages, Sent
 from engine.channels.served import Channels
-from engine.channels.smpp.channel import SmppClientChannel, SmppListenSettings, SmppServerChannel
+from engine.channels.smpp.channel import SmppClientChannel, SmppServerChannel
 from engine.channels.smpp.pdu import (
     RESPONSE,
     Bind,
@@ -27,6 +27,7 @@ from engine.channels.smpp.pdu import (
 )
 from engine.channels.smpp.peers import SmppPeer
 from engine.channels.smpp.session import Role, Timing
+from engine.channels.smpp.settings import SmppSettings
 from engine.channels.sockets import ListenAddress
 from engine.core.ports.observing import SmppCount
 from engine.runtime import monotonic
@@ -204,7 +205,7 @@ async def serving(
     notes: MemoryNotes | None = None,
     sends: bool = True,
     timing: Timing | None = None,
-    listening: SmppListenSettings | None = None,
+    listening: SmppSettings | None = None,
 ) -> AsyncIterator[Served]:
     """Serve a channel for one peer, as the composition root does."""
     if peer.is_esme:
@@ -212,7 +213,7 @@ async def serving(
             peer, sends_from=lambda _: sends, timing=timing
         )
     else:
-        at = listening or SmppListenSettings(listen=ListenAddress("127.0.0.1", 0))
+        at = listening or SmppSettings(smpp_listen=ListenAddress("127.0.0.1", 0))
         channel = SmppServerChannel(at, [peer], sends_from=lambda _: sends, timing=timing)
     async with client() as posting, AsyncExitStack() as closers:
         offered = Offered(posting)

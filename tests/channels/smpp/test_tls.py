@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.channels.smpp.channel import SmppListenSettings
 from engine.channels.smpp.pdu import Command, Status
+from engine.channels.smpp.settings import SmppSettings
 from engine.channels.sockets import ListenAddress
 from engine.core.ports.observing import SmppCount
 from tests.certificates import made
@@ -20,8 +20,10 @@ pytestmark = pytest.mark.anyio
 async def test_a_peer_binds_to_us_over_tls(tmp_path: Path) -> None:
     """And not in clear, where its table says so."""
     pems = made(tmp_path / "pems")
-    listening = SmppListenSettings(
-        tls_listen=ListenAddress("127.0.0.1", 0), certificate=str(pems.chain), key=str(pems.key)
+    listening = SmppSettings(
+        smpp_tls_listen=ListenAddress("127.0.0.1", 0),
+        smpp_tls_certificate=str(pems.chain),
+        smpp_tls_key=str(pems.key),
     )
     async with serving(smsc(tls=True), listening=listening) as served:
         port = ListenAddress.parse(served.channels.addresses["smpp"]).port

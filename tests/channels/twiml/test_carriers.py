@@ -1,14 +1,14 @@
 """Webhooks of the operator's carriers, which sign with tokens of their own, and what is said where none fits."""
 
 import logging
+from dataclasses import replace
 
-import msgspec
 import pytest
 
-from engine.channels.carriers import Carrier
-from engine.channels.twiml.webhooks import WebhookSettings
+from engine.channels.twiml.settings import WebhookSettings
 from engine.core.model.errors import Code
 from engine.core.ports.observing import Rejection
+from engine.outbound.settings import CarrierKind, CarrierSettings
 from tests.http.rig import (
     ACCOUNT,
     OTHER_ACCOUNT,
@@ -29,13 +29,29 @@ pytestmark = pytest.mark.anyio
 PLATFORM, REGIONAL = "AC" + "7" * 32, "0f8fad5b-d9cb-469f-a165-70867728950e"
 DIGITS = "switch-7"
 NEW, OLD = "the-new-token", "the-old-token"
+
+
+def carrier(
+    name: str, account_sid: str, keys: tuple[str, ...], *, numbers: tuple[str, ...] = (), writes_digits: bool = False
+) -> CarrierSettings:
+    """Return one that has webhooks signed with any of its keys."""
+    return CarrierSettings(
+        name=name,
+        kind=CarrierKind.MESSAGES_API,
+        account_sid=account_sid,
+        auth_tokens=keys,
+        numbers=numbers,
+        writes_digits=writes_digits,
+    )
+
+
 SETTINGS = WebhookSettings(
     public_url=PUBLIC_URL,
-    carriers={
-        PLATFORM: Carrier(name="main", keys=(NEW, OLD)),
-        REGIONAL: Carrier(name="regional", keys=(NEW,), numbers=("+1646", "12345")),
-        DIGITS: Carrier(name="digits", keys=(NEW,), writes_digits=True),
-    },
+    carriers=(
+        carrier("main", PLATFORM, (NEW, OLD)),
+        carrier("regional", REGIONAL, (NEW,), numbers=("+1646", "12345")),
+        carrier("digits", DIGITS, (NEW,), writes_digits=True),
+    ),
 )
 ELSEWHERE = "+16465550123"
 
@@ -93,7 +109,7 @@ async def test_a_carrier_that_serves_some_numbers_is_refused_for_all_others() ->
 @pytest.mark.parametrize("verify_signatures", [True, False])
 async def test_a_carriers_report_says_which_numbers_are_its_own(*, verify_signatures: bool) -> None:
     """A report need not name a number, and may name any: what it is of is held against them."""
-    settings = msgspec.structs.replace(SETTINGS, verify_signatures=verify_signatures)
+    settings = replace(SETTINGS, verify_signatures=verify_signatures)
     bare = {"CallSid": "CA1", "CallStatus": "completed"}
     async with serving(settings=settings) as running:
         answers = [

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from engine.channels.twiml.webhooks import WebhookSettings
+from engine.channels.twiml.settings import WebhookSettings
 from engine.core.model.errors import Code
 from engine.core.ports.observing import Rejection
 from engine.core.routing.traffic import Decision, Outcome, Reason, ReportOutcome

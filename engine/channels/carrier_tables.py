@@ -3,16 +3,19 @@
 Whatever is wrong is a ValueError that names the key and never a secret.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Self
 
 import msgspec
 
+from engine.channels.carriers import Carrier, Carriers
+from engine.channels.clients import ANY_NUMBER, TWIML
+from engine.core.model.settings import BadSecret, Misfit, Quoted, SharedSettings, Tables
 from engine.formats.urls import check_url
 from engine.outbound.settings import CarrierKind, CarrierSettings
-
-TWIML = "twiml"
-"""Name of the carrier that is always there: the answer of the inbound webhook."""
 
 CarrierTable = dict[str, str | list[str] | bool]
 """One table as it stands in the file."""
@@ -52,7 +55,7 @@ def carrier_of(name: str, table: CarrierTable) -> CarrierSettings:
 
 def with_secrets(carrier: CarrierSettings, environ: Mapping[str, str]) -> CarrierSettings:
     """Read the secrets that a table keeps in a file or a variable, a line each."""
-    for key, field in _SECRETS.items():
+    for key, filled in _SECRETS.items():
         file, variable = getattr(carrier, f"{key}_file"), getattr(carrier, f"{key}_variable")
         if not file and not variable:
             continue
@@ -61,7 +64,7 @@ def with_secrets(carrier: CarrierSettings, environ: Mapping[str, str]) -> Carrie
         if not secrets:
             where = f"file {file}" if file else f"variable {variable}"
             raise ValueError(f"carriers.{carrier.name}.{key}: the {where} holds nothing")
-        carrier = msgspec.structs.replace(carrier, **{field: secrets})
+        carrier = msgspec.structs.replace(carrier, **{filled: secrets})
     return carrier
 
 
@@ -71,7 +74,7 @@ def is_start_of_number(text: str) -> bool:
     return digits.isascii() and digits.isdecimal()
 
 
-def rendered(carrier: CarrierSettings, quoted: Callable[[str], str]) -> Iterator[str]:
+def rendered(carrier: CarrierSettings, quoted: Quoted) -> Iterator[str]:
     """Write a table as lines of TOML, secrets left out; `quoted` writes a text."""
     yield f"[carriers.{quoted(carrier.name)}]"
     for key in _TEXTS:
@@ -81,8 +84,8 @@ def rendered(carrier: CarrierSettings, quoted: Callable[[str], str]) -> Iterator
         yield f"numbers = [{', '.join(map(quoted, carrier.numbers))}]"
     if carrier.writes_digits:
         yield "writes_digits = true"
-    for key, field in _SECRETS.items():
-        if getattr(carrier, field):
+    for key, filled in _SECRETS.items():
+        if getattr(carrier, filled):
             yield f"# {key} is not shown"
 
 
@@ -144,3 +147,78 @@ def _read(carrier: CarrierSettings, key: str, file: str) -> str:
         return Path(file).expanduser().read_text("utf-8-sig")
     except OSError as problem:
         raise ValueError(f"carriers.{carrier.name}.{key}: cannot read {file}: {problem.strerror}") from problem
+
+
+def _carriers_of(tables: dict[str, CarrierTable]) -> tuple[CarrierSettings, ...]:
+    carriers = tuple(carrier_of(name, table) for name, table in tables.items())
+    accounts: dict[str, str] = {}
+    for carrier in carriers:
+        other = accounts.setdefault(carrier.account_sid, carrier.name) if carrier.account_sid else carrier.name
+        if other != carrier.name:
+            raise ValueError(f"carriers.{other} and carriers.{carrier.name} have the same account_sid")
+    return carriers
+
+
+def _carrier_lines(carriers: tuple[CarrierSettings, ...], quoted: Quoted) -> Iterator[str]:
+    for carrier in carriers:
+        yield from rendered(carrier, quoted)
+
+
+def _routes_of(routes: dict[str, str]) -> dict[str, str]:
+    for prefix in routes:
+        if prefix != ANY_NUMBER and not is_start_of_number(prefix):
+            raise ValueError(f'{prefix!r} is neither the start of a number, such as "+1415", nor "*"')
+    return routes
+
+
+def _route_lines(routes: dict[str, str], quoted: Quoted) -> Iterator[str]:
+    yield "[carrier_routes]"
+    for prefix, name in routes.items():
+        yield f"{quoted(prefix)} = {quoted(name)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarriersSettings(SharedSettings):
+    """The operator's carriers: they speak for every account, and send for us."""
+
+    carriers: Annotated[tuple[CarrierSettings, ...], Tables(dict[str, CarrierTable], _carriers_of, _carrier_lines)] = ()
+    """Whose webhooks are taken, and who sends messages for us; a table [carriers.NAME] each (docs/connect.md)."""
+    carrier_routes: Annotated[dict[str, str], Tables(dict[str, str], _routes_of, _route_lines)] = field(
+        default_factory=dict
+    )
+    """Who sends from which proxy number, longest prefix first; "*" = all others, "twiml" = the webhook's answer."""
+
+    @cached_property
+    def inbound_carriers(self) -> Carriers:
+        """Those that deliver to us."""
+        return {
+            one.account_sid: Carrier(
+                name=one.name, keys=one.inbound_keys, numbers=one.numbers, writes_digits=one.writes_digits
+            )
+            for one in self.carriers
+            if one.account_sid and one.inbound_keys
+        }
+
+    def sender_names(self) -> tuple[str, ...]:
+        """Name what a route may lead to."""
+        return (TWIML, *(one.name for one in self.carriers))
+
+    def misfits(self) -> Iterator[Misfit]:
+        """Find routes that lead to nobody."""
+        yield from super().misfits()
+        known = self.sender_names()
+        only_receives = {one.name for one in self.carriers if not one.url and not one.path}
+        for prefix, name in self.carrier_routes.items():
+            where = f"{prefix!r} names the carrier {name!r}"
+            if name not in known:
+                yield Misfit("carrier_routes", f"{where}; there are {', '.join(sorted(known))}")
+            if name in only_receives:
+                yield Misfit("carrier_routes", f"{where}, which has no url to send to")
+
+    def with_secrets(self, environ: Mapping[str, str]) -> Self:
+        """Read those of carriers."""
+        known = super().with_secrets(environ)
+        try:
+            return replace(known, carriers=tuple(with_secrets(one, environ) for one in known.carriers))
+        except ValueError as problem:
+            raise BadSecret("carriers", str(problem)) from problem

@@ -4,14 +4,15 @@ Whatever is wrong is a ValueError that names the field and never a password.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from engine.carrier_tables import TWIML
+from engine.channels.clients import TWIML
 from engine.channels.smpp.peers import SmppPeer, check_password, checked
+from engine.core.model.settings import Quoted
 
 PeerTable = dict[str, Any]
 """One table as it stands in the file."""
@@ -49,8 +50,13 @@ def with_password(peer: SmppPeer, environ: Mapping[str, str]) -> SmppPeer:
     return msgspec.structs.replace(peer, password=password)
 
 
-def rendered(peer: SmppPeer, quoted: Callable[[str], str]) -> Iterator[str]:
-    """Write a table as lines of TOML, the password left out; `quoted` writes a text."""
+def smpp_peer_lines(peers: tuple[SmppPeer, ...], quoted: Quoted) -> Iterator[str]:
+    """Write the tables as lines of TOML, passwords left out; `quoted` writes a text."""
+    for peer in peers:
+        yield from _lines(peer, quoted)
+
+
+def _lines(peer: SmppPeer, quoted: Quoted) -> Iterator[str]:
     yield f"[smpp_peers.{quoted(peer.name)}]"
     for field, value in msgspec.to_builtins(peer).items():
         if field in _HIDDEN or value in (None, "", []):
