@@ -405,7 +405,8 @@ def _watch(
 ) -> None:
     watch = Watch(telemetry)
     watch.host(engine.host)
-    watch.pools(engine.host, most_services=settings.metrics_services)
+    watch.by_service(engine.host, most=settings.metrics_services)
+    watch.pools(engine.host)
     watch.outbox(engine.outgoing)
     watch.store(engine.store)
     watch.cluster(lambda: ClusterView(directory().epoch, engine.host.hosts_heard(), engine.host.clock_offsets()))

@@ -1,7 +1,8 @@
 """What the metrics read of a running engine at each scrape, once a scrape and without walking what can be large."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Generic, TypeVar
 
 import msgspec
@@ -28,6 +29,12 @@ class Watch:
     def __init__(self, telemetry: Telemetry) -> None:
         """Add to this one."""
         self.telemetry = telemetry
+        self._labels: Callable[[], Mapping[str, str]] | None = None
+
+    def by_service(self, host: Host, *, most: int) -> None:
+        """Show by service what follows, that many of the services by name; 0 = none is named, and nothing shown so."""
+        if most:
+            self._labels = OncePerScrape(self.telemetry, lambda: service_labels(host.services, most=most))
 
     def one(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Show one value."""
@@ -49,6 +56,32 @@ class Watch:
         self.one("outbox_held", "Owed deliveries that are in memory", lambda: outgoing.held)
         self.one("deliveries_held", "1 while nothing that is owed may leave", lambda: outgoing.is_held)
         self.one("outbox_oldest_seconds", "Age of the oldest delivery that is owed", outgoing.oldest_seconds)
+        self._of_services(
+            "service_outbox_dead", "The same of a service; without a name: of none", lambda: outgoing.depth.dead_of, sum
+        )
+        self._of_services(
+            "service_outbox_oldest_seconds", "The same of the oldest of each queue", outgoing.oldest_seconds_of, max
+        )
+
+    def _of_services(
+        self,
+        name: str,
+        meaning: str,
+        read: Callable[[], Mapping[str, float]],
+        together: Callable[[Iterable[float]], float],
+    ) -> None:
+        """Show a value of each service, what has no service under an empty name."""
+        labels = self._labels
+        if labels is None:
+            return
+
+        def values() -> list[tuple[Labels, float]]:
+            found: dict[str, list[float]] = {label: [0] for label in labels().values()}
+            for service_sid, value in read().items():
+                found.setdefault(labels().get(service_sid, OTHER) if service_sid else "", []).append(value)
+            return [((label,), together(several)) for label, several in found.items()]
+
+        self.telemetry.gauge(name, meaning, "service", values)
 
     def store(self, store: SqliteStore) -> None:
         """Show what a store keeps and takes."""
@@ -81,14 +114,15 @@ class Watch:
         )
         self.one("directory_epoch", "Grows with every change of a host's address", lambda: view().epoch)
 
-    def pools(self, host: Host, *, most_services: int) -> None:
-        """Show how full the pools are: all together, and `most_services` of the services by name, the oldest first."""
-        all_pools = OncePerScrape(self.telemetry, lambda: summed(host.pools(), most_services=most_services))
+    def pools(self, host: Host) -> None:
+        """Show how full the pools are."""
+        labels = self._labels
+        all_pools = OncePerScrape(self.telemetry, lambda: summed(host.pools(), labels and labels()))
         gauge = self.telemetry.gauge
         gauge("pool_numbers", "Numbers in pools", "state", lambda: _by_state(all_pools().total))
         self.one("pool_saturation_ratio", "The fullest pool's saturation", lambda: all_pools().most_saturated)
         self.one("pool_limit_ratio", "The largest pool's share of its limit", lambda: all_pools().fullest)
-        if not most_services:
+        if labels is None:
             return
         gauge(
             "service_pool_numbers",
@@ -105,6 +139,12 @@ class Watch:
             "Saturation of the pool of a service",
             "service",
             lambda: [((name,), one.saturation) for name, one in all_pools().by_service.items()],
+        )
+        gauge(
+            "service_pool_limit_ratio",
+            "Share of its limit that the pool of a service has",
+            "service",
+            lambda: [((name,), one.fill) for name, one in all_pools().by_service.items()],
         )
         gauge(
             "service_active_sessions",
@@ -138,6 +178,8 @@ class ServiceSum(msgspec.Struct):
     """By state."""
     saturation: float = 0.0
     """Of the fullest pool."""
+    fill: float = 0.0
+    """Of the largest."""
     sessions: int = 0
     """That route."""
 
@@ -153,19 +195,24 @@ class PoolsSum(msgspec.Struct):
     fullest: float = 0.0
 
 
-def summed(pools: Iterable[tuple[Service, PoolState, int]], *, most_services: int) -> PoolsSum:
-    """Add pools up."""
+def service_labels(services: Iterable[Service], *, most: int) -> dict[str, str]:
+    """Return the labels of the first services, by SID; all others are `other`."""
+    return {service.sid: safe_label(service.unique_name) for service in islice(services, most)}
+
+
+def summed(pools: Iterable[tuple[Service, PoolState, int]], labels: Mapping[str, str] | None) -> PoolsSum:
+    """Add pools up, also by the labels of their services where there are such."""
     found = PoolsSum(Counter(_states()), {})
-    for index, (service, state, sessions) in enumerate(pools):
+    for service, state, sessions in pools:
         numbers = _states(state)
         found.total.update(numbers)
         found.most_saturated = max(found.most_saturated, state.saturation)
         found.fullest = max(found.fullest, state.fill)
-        if most_services:
-            label = safe_label(service.unique_name) if index < most_services else OTHER
-            one = found.by_service.setdefault(label, ServiceSum(Counter()))
+        if labels is not None:
+            one = found.by_service.setdefault(labels.get(service.sid, OTHER), ServiceSum(Counter()))
             one.numbers.update(numbers)
             one.saturation = max(one.saturation, state.saturation)
+            one.fill = max(one.fill, state.fill)
             one.sessions += sessions
     return found
 

@@ -110,6 +110,11 @@ class Outgoing:
         """Return the age of the oldest delivery that was pending at the last count."""
         return 0.0 if self.depth.oldest is None else max(0.0, clock() - self.depth.oldest)
 
+    def oldest_seconds_of(self) -> dict[str, float]:
+        """Return the same by service, of those whose delivery was the oldest of a queue."""
+        now = clock()
+        return {service_sid: max(0.0, now - oldest) for service_sid, oldest in self.depth.oldest_of.items()}
+
     async def _count(self) -> None:
         while True:
             try:

@@ -130,7 +130,7 @@ async def test_no_service_has_a_metric_unless_it_is_asked_for(tmp_path: Path) ->
     served = await served_metrics(plain(tmp_path))
 
     assert {name for name, labels in served.items() if "service" in labels} == set()
-    assert len(served) == len(documented_metrics()) - 3
+    assert len(served) == len(documented_metrics()) - 6
 
 
 def test_every_benchmark_is_explained() -> None:

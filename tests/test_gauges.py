@@ -1,5 +1,6 @@
 """What the metrics read of a running engine: sums of pools, once a scrape, and what readiness says."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,16 +12,18 @@ from engine.app import running_engine
 from engine.channels.sockets import ListenAddress
 from engine.core.model.records import Service
 from engine.core.model.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest
+from engine.core.model.sids import SidKind
 from engine.core.pools.pool import PoolState
 from engine.core.ports.lists import OutboxDepth
-from engine.gauges import OncePerScrape, summed
+from engine.gauges import OncePerScrape, service_labels, summed
+from engine.runtime import clock
 from engine.settings import Settings
 from engine.telemetry.observer import Telemetry
-from tests.storage.material import service
+from tests.storage.material import new_sid, service
 
 
 def named(name: str) -> Service:
-    return service(unique_name=name)
+    return service(new_sid(SidKind.SERVICE), unique_name=name)
 
 
 def test_pools_are_added_up_and_the_fullest_is_known() -> None:
@@ -30,7 +33,7 @@ def test_pools_are_added_up_and_the_fullest_is_known() -> None:
         (named("shops"), PoolState(free=399, in_use=1, reserved=0, most_held=1), 1),
     ]
 
-    found = summed(pools, most_services=0)
+    found = summed(pools, None)
 
     assert found.total == {"free": 400, "in-use": 4, "reserved": 2}
     assert found.most_saturated == 0.5
@@ -42,7 +45,7 @@ def test_services_beyond_the_cap_are_one() -> None:
     """The oldest have their names."""
     pools = [(named(f"s{index}"), PoolState(free=index, in_use=0, reserved=0), 1) for index in range(5)]
 
-    found = summed(pools, most_services=2)
+    found = summed(pools, service_labels((one for one, _, _ in pools), most=2))
 
     assert list(found.by_service) == ["s0", "s1", "other"]
     assert found.by_service["other"].numbers["free"] == 2 + 3 + 4
@@ -56,16 +59,17 @@ def test_services_of_one_label_are_added_up() -> None:
         (named("desk 4155550101"), PoolState(free=0, in_use=1, reserved=0, most_held=1), 1),
     ]
 
-    found = summed(pools, most_services=9)
+    found = summed(pools, service_labels((one for one, _, _ in pools), most=9))
 
     assert list(found.by_service) == ["desk #"]
     assert found.by_service["desk #"].numbers == {"free": 1, "in-use": 1, "reserved": 0}
     assert found.by_service["desk #"].saturation == 1.0
+    assert found.by_service["desk #"].fill == 1 / 500
 
 
 def test_without_services_there_are_no_numbers() -> None:
     """And still every state reads zero."""
-    assert summed([], most_services=3).total == {"free": 0, "in-use": 0, "reserved": 0}
+    assert summed([], {}).total == {"free": 0, "in-use": 0, "reserved": 0}
 
 
 def test_what_several_gauges_share_is_read_once_a_scrape() -> None:
@@ -109,11 +113,43 @@ async def test_a_running_engine_shows_its_sessions_pools_and_files(tmp_path: Pat
     assert values["maskline_service_pool_numbers", "rides", "free"] == 1
     assert values["maskline_service_pool_saturation_ratio", "rides"] == 0.5
     assert values["maskline_service_active_sessions", "rides"] == 1
+    assert values["maskline_service_pool_limit_ratio", "rides"] == 2 / 500
     assert values["maskline_session_operations_total", "create", "done"] == 1
     assert values["maskline_host_up", "host-0"] == values["maskline_directory_epoch",] == 1
     assert values["maskline_database_bytes",] > 0
     assert values["maskline_disk_free_bytes",] > 0
     assert values["maskline_rebuild_seconds",] > 0
+
+
+@pytest.mark.anyio
+async def test_what_the_outbox_holds_is_shown_by_service(tmp_path: Path) -> None:
+    """The dead and the age of what waits: of each named service, of the others together, of none under no name."""
+    settings = Settings(data_dir=tmp_path, listen=ListenAddress("127.0.0.1", 0), metrics_services=2)
+    async with running_engine(settings) as engine, httpx.AsyncClient(base_url=engine.address) as client:
+        control = engine.host.control
+        account = await control.create_account(AccountUpdate())
+        names = ("rides", "shops", "desks", "yards")
+        made = [await control.create_service(account.sid, ServiceRequest(unique_name=name)) for name in names]
+        rides, _, *others = (one.sid for one in made)
+        engine.outgoing.depth = OutboxDepth(
+            pending=3,
+            dead=9,
+            oldest=1.0,
+            dead_of={rides: 4, others[0]: 1, others[1]: 2, "": 2},
+            oldest_of={others[0]: 1.0, others[1]: clock()},
+        )
+        page = (await client.get("/metrics")).text
+
+    assert re.findall(r"^maskline_service_outbox_dead(.*)", page, re.MULTILINE) == [
+        '{service="rides"} 4.0',
+        '{service="shops"} 0.0',
+        '{service="other"} 3.0',
+        '{service=""} 2.0',
+    ]
+    ages = dict(re.findall(r'^maskline_service_outbox_oldest_seconds{service="(.*)"} (.*)', page, re.MULTILINE))
+    assert list(ages) == ["rides", "shops", "other"]
+    assert float(ages["rides"]) == 0
+    assert float(ages["other"]) > clock() - 1000
 
 
 @pytest.mark.anyio

@@ -214,6 +214,11 @@ class Host:
         """Count the sessions that route."""
         return sum(coordinator.active_sessions for coordinator in self._services)
 
+    @property
+    def services(self) -> Iterable[Service]:
+        """All services of all hosts, the oldest first."""
+        return self._registry.services.values()
+
     def pools(self) -> Iterator[tuple[Service, PoolState, int]]:
         """Walk the services that are coordinated here: how full the pool is, and how many sessions route."""
         for coordinator in self._services:

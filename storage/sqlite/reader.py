@@ -83,9 +83,9 @@ _ALERTS: Final = "SELECT event FROM alerts"
 _PENDING: Final = "FROM effects WHERE date_died IS NULL"
 _FIRST: Final = "ORDER BY account_sid, destination, sid LIMIT 1"
 _QUEUES: Final = (
-    "WITH RECURSIVE queue (account_sid, destination, date_created) AS ("  # noqa: S608
-    f"SELECT * FROM (SELECT account_sid, destination, date_created {_PENDING} {_FIRST}) UNION ALL"
-    " SELECT first.account_sid, first.destination, first.date_created FROM queue"
+    "WITH RECURSIVE queue (account_sid, destination, service_sid, date_created) AS ("  # noqa: S608
+    f"SELECT * FROM (SELECT account_sid, destination, service_sid, date_created {_PENDING} {_FIRST}) UNION ALL"
+    " SELECT first.account_sid, first.destination, first.service_sid, first.date_created FROM queue"
     " JOIN effects AS first ON first.sid = coalesce("
     f"(SELECT sid {_PENDING} AND account_sid = queue.account_sid AND destination > queue.destination {_FIRST}),"
     f" (SELECT sid {_PENDING} AND account_sid > queue.account_sid {_FIRST})))"
@@ -93,8 +93,9 @@ _QUEUES: Final = (
 """Hops from the oldest entry of a queue to the oldest of the next, however many entries each has."""
 _PENDING_QUEUES: Final = f"{_QUEUES} SELECT account_sid, destination FROM queue"  # noqa: S608
 _OUTBOX_DEPTH: Final = (
-    f"{_QUEUES} SELECT (SELECT count(*) FROM effects),"  # noqa: S608
-    " (SELECT count(*) FROM effects WHERE date_died IS NOT NULL), (SELECT min(date_created) FROM queue)"
+    f"{_QUEUES} SELECT 'all', NULL, count(*) FROM effects"  # noqa: S608
+    " UNION ALL SELECT 'dead', service_sid, count(*) FROM effects WHERE date_died IS NOT NULL GROUP BY service_sid"
+    " UNION ALL SELECT 'oldest', service_sid, min(date_created) FROM queue GROUP BY service_sid"
 )
 """Counts all from the index of SIDs, and the dead; the oldest of all is among the oldest of each queue."""
 _LATELY: Final = "FROM interactions WHERE sid >= ? AND date_created >= ? AND inbound_resource_sid IS NOT NULL"
@@ -308,9 +309,19 @@ class Reader:
         return frozenset(sid for sid in asked if self._all("SELECT 1 FROM effects WHERE sid = ?", pack(sid)))
 
     def outbox_depth(self) -> OutboxDepth:
-        """Count what is queue."""
-        ((total, dead, oldest),) = self._all(_OUTBOX_DEPTH)
-        return OutboxDepth(pending=total - dead, dead=dead, oldest=oldest)
+        """Count the outbox, as of one moment."""
+        found: dict[str, dict[str, float]] = {"all": {}, "dead": {}, "oldest": {}}
+        for what, service, value in self._all(_OUTBOX_DEPTH):
+            found[what]["" if service is None else service_at(service)] = value
+        dead, oldest = {of: int(count) for of, count in found["dead"].items()}, found["oldest"]
+        total_dead = sum(dead.values())
+        return OutboxDepth(
+            pending=int(found["all"][""]) - total_dead,
+            dead=total_dead,
+            oldest=min(oldest.values(), default=None),
+            dead_of=dead,
+            oldest_of=oldest,
+        )
 
     def alerts_page(self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
         """Read a page of the debugger events of an account (None = of all) that are meant."""

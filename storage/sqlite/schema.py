@@ -290,6 +290,11 @@ def _found_alerts(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations(name="0013_dead_entries_of_services")
+def _dead_of_services(db: Database) -> None:
+    db.execute("CREATE INDEX effects_dead_of_service ON effects (service_sid) WHERE date_died IS NOT NULL")
+
+
 def migrate(connection: sqlite3.Connection, database: Path) -> None:
     """Bring the schema up to date.
 

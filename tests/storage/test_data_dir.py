@@ -139,6 +139,7 @@ async def test_migrations_are_recorded_by_name(tmp_path: Path) -> None:
         ("maskline", "0010_queues_of_accounts"),
         ("maskline", "0011_channel_notes"),
         ("maskline", "0012_alerts_are_found"),
+        ("maskline", "0013_dead_entries_of_services"),
     ]
 
 

@@ -255,7 +255,28 @@ async def test_depth_counts_the_pending_and_the_dead(store: SqliteStore) -> None
     await store.write([EntrySettled(one.sid) for one in others])
     only_dead = await store.outbox_depth()
 
+    of = made.service_sid
     assert nothing == OutboxDepth(pending=0, dead=0, oldest=None)
-    assert everything == OutboxDepth(pending=6, dead=0, oldest=START + 1)
-    assert fewer == OutboxDepth(pending=4, dead=1, oldest=START + 3)
-    assert only_dead == OutboxDepth(pending=0, dead=1, oldest=None)
+    assert everything == OutboxDepth(pending=6, dead=0, oldest=START + 1, oldest_of={of: START + 1})
+    assert fewer == OutboxDepth(pending=4, dead=1, oldest=START + 3, dead_of={of: 1}, oldest_of={of: START + 3})
+    assert only_dead == OutboxDepth(pending=0, dead=1, oldest=None, dead_of={of: 1})
+
+
+async def test_depth_tells_whose_the_dead_and_the_oldest_are(store: SqliteStore) -> None:
+    """By service; what is an account's, as a debugger webhook, by none."""
+    rides, shops = session(), session(service_sid=new_sid(SidKind.SERVICE))
+    dead = [outbox_entry(rides), outbox_entry(shops), outbox_entry(shops)]
+    nobodys = msgspec.structs.replace(outbox_entry(rides), service_sid=None)
+    waiting = [
+        outbox_entry(rides, content=callback(rides, url="https://a.example/"), at=START + 2),
+        outbox_entry(shops, content=callback(shops, url="https://b.example/"), at=START + 3),
+        outbox_entry(shops, content=callback(shops, url="https://c.example/"), at=START + 1),
+    ]
+    await store.write(added([*dead, nobodys, *waiting]))
+    await store.write([failed(one, is_dead=True) for one in (*dead, nobodys)])
+
+    depth = await store.outbox_depth()
+
+    assert depth.dead_of == {rides.service_sid: 1, shops.service_sid: 2, "": 1}
+    assert depth.oldest_of == {rides.service_sid: START + 2, shops.service_sid: START + 1}
+    assert (depth.pending, depth.dead, depth.oldest) == (3, 4, START + 1)

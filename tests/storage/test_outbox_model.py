@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_never
@@ -151,8 +152,18 @@ async def entries_agree(store: SqliteStore, model: OutboxModel) -> None:
         there = [entry for entry in pending if entry.queue == queue]
         assert await store.pending_entries(queue, after=None, limit=100) == tuple(there)
         assert await store.pending_entries(queue, after=there[0].sid, limit=1) == tuple(there[1:2])
-    oldest = pending[0].date_created if pending else None
-    assert await store.outbox_depth() == OutboxDepth(pending=len(pending), dead=len(dead), oldest=oldest)
+    oldest_of: dict[str, float] = {}
+    for queue in queues:
+        first = next(entry for entry in pending if entry.queue == queue)
+        oldest_of.setdefault(first.service_sid or "", first.date_created)
+        oldest_of[first.service_sid or ""] = min(oldest_of[first.service_sid or ""], first.date_created)
+    assert await store.outbox_depth() == OutboxDepth(
+        pending=len(pending),
+        dead=len(dead),
+        oldest=pending[0].date_created if pending else None,
+        dead_of=Counter(entry.service_sid or "" for entry in dead),
+        oldest_of=oldest_of,
+    )
     assert list((await store.outbox_page(OutboxFilter(), WHOLE)).records) == entries
     assert list((await store.outbox_page(OutboxFilter(is_dead=True), WHOLE)).records) == dead
     assert list((await store.outbox_page(OutboxFilter(is_dead=False), WHOLE)).records) == pending

@@ -1,5 +1,6 @@
 """Lists: which part of one is wanted, and what it holds."""
 
+from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 import msgspec
@@ -86,3 +87,7 @@ class OutboxDepth(msgspec.Struct, frozen=True):
     dead: int
     oldest: float | None
     """When the oldest pending entry was committed."""
+    dead_of: Mapping[str, int] = {}
+    """The dead by service; those of none, such as debugger webhooks, under ""."""
+    oldest_of: Mapping[str, float] = {}
+    """When the oldest entries of the queues were committed, by service likewise."""
