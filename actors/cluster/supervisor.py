@@ -14,8 +14,10 @@ from typing import Final, Protocol
 import msgspec
 
 from actors.cluster.offset import WARNING_SECONDS, ClockOffset, Reading
+from actors.cluster.processor import Waits, starved_seconds
 from actors.cluster.watch import (
     BEAT_SECONDS,
+    STARVED,
     Act,
     Beat,
     ClusterRecord,
@@ -73,6 +75,9 @@ class Fleet(Protocol):
     async def order(self, place: int, order: Order, *, timeout_seconds: float) -> bool:
         """Have a host do something; False when it did not in time."""
 
+    def waits(self, place: int) -> Waits:
+        """Tell how long a host's threads have waited for a processor so far, if its process can be looked at."""
+
     async def kill(self, place: int, *, for_good: bool) -> bool:
         """End a host's process; unless it is for good, another is started. False when it could not be."""
 
@@ -115,15 +120,21 @@ class Supervisor:
         self._members = tuple(Member(place=place, since=clock()) for place in range(len(record.directory.hosts)))
         self._offsets = tuple(ClockOffset() for _ in self._members)
         self._unheard: set[int] = set()
+        self._late_seconds = 0.0  # that this loop came late, all together
+        self._late_then = [0.0] * len(self._members)  # the same when each host was last heard
+        self._waits_then: dict[int, Waits] = {}  # of hosts that are silent, since when they are
         self._saved: object = None
         self._searched_at: float | None = None
         self._searched: frozenset[str] = frozenset()
         self._is_stopping = False
-        self._running: asyncio.Task[None] | None = None
+        self._running: tuple[asyncio.Task[None], ...] = ()
 
     def start(self) -> None:
         """Watch from now on."""
-        self._running = asyncio.create_task(self._run(), name="supervisor")
+        self._running = (
+            asyncio.create_task(self._run(), name="supervisor"),
+            asyncio.create_task(self._measure_lateness(), name="supervisor-lateness"),
+        )
 
     def membership(self) -> Membership:
         """Tell the operator who the hosts are and how they fare."""
@@ -158,10 +169,10 @@ class Supervisor:
     async def stop(self, *, timeout_seconds: float) -> None:
         """Have every host stop in order, and end them for good when they have or the time is over."""
         self._is_stopping = True
-        if self._running is not None:
-            self._running.cancel()
+        for task in self._running:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._running
+                await task
         await asyncio.gather(*(self._stop(member.place, timeout_seconds) for member in self._members))
         self._record = msgspec.structs.replace(self._record, is_stopped=True)
         self._keep()
@@ -178,6 +189,17 @@ class Supervisor:
                 _log.exception("A round of the supervisor failed")
             await asyncio.sleep(BEAT_SECONDS)
 
+    async def _measure_lateness(self) -> None:
+        """Measure how long this process got no processor: what it did not hear meanwhile may have been said."""
+        while True:
+            due = self._clock() + BEAT_SECONDS
+            await asyncio.sleep(BEAT_SECONDS)
+            self.was_late(self._clock() - due)
+
+    def was_late(self, seconds: float) -> None:
+        """Count as no silence of any host that this loop came late."""
+        self._late_seconds += max(0.0, seconds)
+
     async def _ask(self, place: int, beat: Beat) -> Act:
         asked = Reading.of(self._wall, self._clock)
         answer = await self._fleet.beat(place, beat)
@@ -186,15 +208,29 @@ class Supervisor:
             self._offsets[place].measure(answer.clock, asked, Reading.of(self._wall, self._clock))
             self._replace(heard(member, answer, now, clock_offset=self._offsets[place].seconds))
             self._unheard.discard(place)
+            self._count_anew(place)
             return Act.NOTHING
         self._unheard.add(place)
         if self._is_stopping:
             return Act.NOTHING
-        changed, act = missed(member, answer, now, self._patience)
+        starved = self._starved(place) if answer is Sign.SILENT else 0.0
+        changed, act = missed(member, answer, now, self._patience, starved=starved)
         self._replace(changed)
-        if act is Act.KILL and not await self._fleet.kill(place, for_good=False):
-            self._replace(not_killed(changed))
+        if act is Act.KILL:
+            self._count_anew(place)
+            if not await self._fleet.kill(place, for_good=False):
+                self._replace(not_killed(changed))
         return act
+
+    def _starved(self, place: int) -> float:
+        """Tell for how long a silent host, or this process, got no processor since that host was heard."""
+        waits = self._fleet.waits(place)
+        own = self._late_seconds - self._late_then[place]
+        return max(own, starved_seconds(self._waits_then.setdefault(place, waits), waits))
+
+    def _count_anew(self, place: int) -> None:
+        self._late_then[place] = self._late_seconds
+        self._waits_then.pop(place, None)
 
     async def _place(self, places: list[int]) -> None:
         if not places or not await self._has_cause_to_search():
@@ -229,6 +265,8 @@ class Supervisor:
             level = logging.WARNING if member.state in _UNANSWERING else logging.INFO
             why = f": {member.problem}" if member.problem else ""
             _log.log(level, "%s is %s%s", member.name, member.state, why)
+        if member.problem == STARVED != before.problem:
+            _log.warning("%s: %s", member.name, STARVED)
         if _is_off(member) and not _is_off(before):
             _log.warning("The clock of %s is %+.1f seconds off this machine's", member.name, member.clock_offset)
         members = list(self._members)

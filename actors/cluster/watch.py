@@ -141,7 +141,7 @@ class Patience(msgspec.Struct, frozen=True):
     silence_seconds: float
     """One that has loaded."""
     start_seconds: float
-    """One that starts: loading holds up everything else."""
+    """One that starts: loading holds up everything else. One that is starved may not take longer either."""
 
 
 def heard(member: Member, report: HostReport, now: float, *, clock_offset: float | None = None) -> Member:
@@ -159,8 +159,11 @@ def heard(member: Member, report: HostReport, now: float, *, clock_offset: float
     )
 
 
-def missed(member: Member, sign: Sign, now: float, patience: Patience) -> tuple[Member, Act]:
-    """Decide about a host that gave no report."""
+def missed(member: Member, sign: Sign, now: float, patience: Patience, *, starved: float = 0.0) -> tuple[Member, Act]:
+    """Decide about a host that gave no report.
+
+    For `starved` of the seconds since it was heard, it or the supervisor got no processor: they count as no silence.
+    """
     match sign:
         case Sign.GONE:
             problem = member.problem if member.state is HostState.UNPLACED else ""  # why is found out next
@@ -170,7 +173,7 @@ def missed(member: Member, sign: Sign, now: float, patience: Patience) -> tuple[
         case Sign.CUT_OFF:
             return _cut_off(member, now), Act.NOTHING
         case Sign.SILENT:
-            return _silent(member, now, patience)
+            return _silent(member, now, patience, starved)
 
 
 _NOT_REACHED: Final = "Ray does not reach its process; if that has ended, Ray starts another"
@@ -184,7 +187,10 @@ def _cut_off(member: Member, now: float) -> Member:
     return msgspec.structs.replace(member, state=state, since=now, problem=problem)
 
 
-def _silent(member: Member, now: float, patience: Patience) -> tuple[Member, Act]:
+STARVED: Final = "it does not answer, but waits for a processor: too much else runs on its machine"
+
+
+def _silent(member: Member, now: float, patience: Patience, starved: float) -> tuple[Member, Act]:
     is_starting = member.state in _STARTING
     quiet_since = member.since if is_starting or member.heard_at is None else member.heard_at
     limit = patience.start_seconds if is_starting else patience.silence_seconds
@@ -193,6 +199,8 @@ def _silent(member: Member, now: float, patience: Patience) -> tuple[Member, Act
     if now - quiet_since < limit:
         is_late = is_starting and not member.problem and now - quiet_since > LATE_SECONDS
         return msgspec.structs.replace(member, problem=_LATE) if is_late else member, Act.NOTHING
+    if now - quiet_since < min(limit + starved, patience.start_seconds):
+        return msgspec.structs.replace(member, problem=STARVED), Act.NOTHING
     problem = f"it did not answer for {now - quiet_since:.0f} seconds and is killed; Ray starts another"
     return msgspec.structs.replace(_moved(member, HostState.DOWN, now, problem), since=now), Act.KILL
 

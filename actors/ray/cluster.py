@@ -19,6 +19,7 @@ from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, RayAc
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.cluster.hosted import ClusterPeers, ClusterUnreachable, HostPlacement, MakeHost, Makers
+from actors.cluster.processor import Waits, read_waits
 from actors.cluster.supervisor import Fleet, Membership, Order
 from actors.cluster.watch import Beat, HostReport, Node, Sign
 from engine.core.model.errors import PeerUnavailable
@@ -195,18 +196,32 @@ class RayFleet:
             return False
         return True
 
+    def waits(self, place: int) -> Waits:
+        """Tell how long the threads of a host on this node have waited for a processor so far."""
+        process = self._process_here(place)
+        return {} if process is None else read_waits(process)
+
     def _ended_here(self, place: int) -> bool:
         """End a process of this node at once: one that hangs is given five seconds by Ray before it is forced."""
-        report = self._heard.get(place)
-        if report is None or report.node != ray.get_runtime_context().get_node_id():
+        process = self._process_here(place)
+        if process is None:
             return False
         try:
-            is_ray = Path(f"/proc/{report.pid}/comm").read_text("utf-8").startswith("ray::")
-            if is_ray:
-                os.kill(report.pid, signal.SIGKILL)
+            os.kill(int(process.name), signal.SIGKILL)
         except OSError:
             return False
-        return is_ray
+        return True
+
+    def _process_here(self, place: int) -> Path | None:
+        """Return /proc/PID of a host on this node, None where it is on another one or is no more."""
+        report = self._heard.get(place)
+        if report is None or report.node != ray.get_runtime_context().get_node_id():
+            return None
+        process = Path(f"/proc/{report.pid}")
+        try:
+            return process if (process / "comm").read_text("utf-8").startswith("ray::") else None
+        except OSError:
+            return None
 
 
 class HostActor:

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from actors.cluster.processor import Waits
 from actors.cluster.supervisor import Order, Supervisor
 from actors.cluster.watch import (
+    STARVED,
     Beat,
     ClusterRecord,
     HostReport,
@@ -37,6 +39,8 @@ class FakeFleet:
         self.wall: Callable[[], float] = lambda: 0.0
         self.ahead: dict[int, float] = {}
         """How far clocks of hosts are ahead, seconds."""
+        self.waited: dict[int, Waits] = {}
+        """How long threads of hosts have waited for a processor."""
 
     async def node_names(self) -> frozenset[str]:
         """Name the nodes."""
@@ -64,6 +68,10 @@ class FakeFleet:
         """Note it."""
         self.done.append((order.verb, place))
         return True
+
+    def waits(self, place: int) -> Waits:
+        """Tell it."""
+        return self.waited.get(place, {})
 
     async def kill(self, place: int, *, for_good: bool) -> bool:
         """Note it."""
@@ -347,3 +355,55 @@ async def test_the_clocks_of_hosts_are_held_against_the_supervisors(caplog: pyte
 
     assert [one.clock_offset for one in desk.supervisor.membership().members] == [0.25, -90.0]
     assert logged(caplog, "clock") == ["The clock of host-1 is -90.0 seconds off this machine's"]
+
+
+async def test_a_host_that_waits_for_a_processor_is_not_killed_for_its_silence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """From when it does not answer on; the operator is told once. One that does not wait hangs, and is killed."""
+    fleet = FakeFleet(*nodes("a", "b"))
+    desk = Desk(fleet)
+    await desk.ticks(0.0, 0.5, 1.0)
+    fleet.answers = {0: Sign.SILENT, 1: Sign.SILENT}
+    fleet.waited = {0: {7: 100.0, 8: 3.0}, 1: {7: 100.0}}
+
+    await desk.ticks(1.5, 2.0)
+    fleet.waited = {0: {7: 100.0, 8: 8.0, 9: 50.0}, 1: {7: 100.1}}
+    await desk.ticks(7.0, 7.5)
+
+    assert [done for done in fleet.done if done[0] == "kill"] == [("kill", 1, False)]
+    assert desk.states() == [HostState.READY, HostState.DOWN]
+    assert logged(caplog, "host-0") == [f"host-0: {STARVED}"]
+
+
+async def test_a_host_is_not_silent_while_the_supervisor_gets_no_processor() -> None:
+    """What it said meanwhile was not heard; what it does not say afterwards counts."""
+    fleet = FakeFleet(*nodes("a"))
+    desk = Desk(fleet, hosts=1)
+    await desk.ticks(0.0, 0.5)
+    fleet.answers = {0: Sign.SILENT}
+
+    desk.supervisor.was_late(29.0)
+    await desk.ticks(30.0)
+    after_the_pause = desk.states()
+    await desk.ticks(35.0)
+
+    assert after_the_pause == [HostState.READY]
+    assert desk.states() == [HostState.DOWN]
+
+
+async def test_what_a_host_waited_before_it_was_heard_again_is_no_excuse() -> None:
+    """Each silence is counted by itself."""
+    fleet = FakeFleet(*nodes("a"))
+    desk = Desk(fleet, hosts=1)
+    await desk.ticks(0.0, 0.5)
+    fleet.answers, fleet.waited = {0: Sign.SILENT}, {0: {7: 0.0}}
+    await desk.ticks(1.0)
+    fleet.answers, fleet.waited = {0: report(0, "a")}, {0: {7: 30.0}}
+    desk.supervisor.was_late(30.0)
+    await desk.ticks(31.0)
+    fleet.answers = {0: Sign.SILENT}
+
+    await desk.ticks(32.0, 36.0)
+
+    assert desk.states() == [HostState.DOWN]

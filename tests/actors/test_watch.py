@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from actors.cluster.watch import (
+    STARVED,
     Act,
     HostReport,
     HostState,
@@ -61,6 +62,20 @@ def test_a_host_that_starts_has_the_longer_patience(state: HostState) -> None:
 
     assert missed(member, Sign.SILENT, 71.9, PATIENCE)[1] is Act.NOTHING
     assert missed(member, Sign.SILENT, 72.0, PATIENCE)[1] is Act.KILL
+
+
+def test_seconds_in_which_it_got_no_processor_are_no_silence() -> None:
+    """Up to the time of a start; the operator reads why it does not answer. A start has its time and no more."""
+    member = ready_since(10.0)
+    starting = launched(Member(place=1), "n1", 0.0)
+
+    spared, patient = missed(member, Sign.SILENT, 24.9, PATIENCE, starved=10.0)
+
+    assert (patient, spared.state, spared.problem) == (Act.NOTHING, HostState.READY, STARVED)
+    assert missed(spared, Sign.SILENT, 25.0, PATIENCE, starved=10.0)[1] is Act.KILL
+    assert missed(spared, Sign.SILENT, 69.9, PATIENCE, starved=59.9)[1] is Act.NOTHING
+    assert missed(spared, Sign.SILENT, 70.0, PATIENCE, starved=60.0)[1] is Act.KILL
+    assert missed(starting, Sign.SILENT, 60.0, PATIENCE, starved=50.0)[1] is Act.KILL
 
 
 def test_a_host_killed_in_its_start_has_the_time_of_a_start_again() -> None:
