@@ -12,6 +12,7 @@ TYPESCRIPT_VERSION := 5.9.3
 MUTMUT_VERSION := 3.8.1
 NODE_SMPP_VERSION := 0.5.1
 SMPP34_VERSION := 1.5.0
+SIPVICIOUS_VERSION := 0.3.8
 
 # hatch-mypyc hides pyproject.toml while it compiles; a build that was killed has left it so. Copied, not moved: should
 # the build still run, it puts its own back.
@@ -88,8 +89,8 @@ proxy-test: $(COMPILED) proxy-tools ## serve over TLS behind deploy/nginx, with 
 smpp-test: $(COMPILED) smpp-tools ## exchange texts with real SMPP peers: Kannel, an SMSC of npm's smpp, smpp34
 	@$(BIN)/pytest -n0 -rs tests/e2e/test_smpp.py tests/e2e/test_smpp_second_opinion.py $(ARGS)
 
-sip-test: $(COMPILED) sip-tools ## put deploy/kamailio between two SIP ends, with the real Kamailio and SIPp
-	@$(BIN)/pytest -n0 -rs -p no:randomly tests/sip/kamailio.py $(ARGS)
+sip-test: $(COMPILED) sip-tools ## put the switches of deploy/ between two SIP ends, with the real programs; scan for the server
+	@$(BIN)/pytest -n0 -rs -p no:randomly tests/sip/*.py $(ARGS)
 
 ops-pictures: .venv/ops/.complete ## draw the dashboard from what `make ops-test` has seen, into docs/
 	@.venv/ops/bin/python tests/ops/pictures.py build/ops/panels.json docs
@@ -122,7 +123,7 @@ smpp-tools: build/smpp/.complete .venv/smpp/.complete
 	@PATH="$$PATH:/usr/sbin" && { command -v bearerbox >/dev/null || $(INSTALL) kannel >/dev/null; } && command -v smsbox >/dev/null
 
 # A switch that the package would start is not: only its files are needed.
-sip-tools:
+sip-tools: .venv/sip/.complete
 	@command -v sipp >/dev/null && test -x /usr/sbin/kamailio && test -e /usr/lib/*/kamailio/modules/http_client.so \
 		&& test -e /usr/lib/*/kamailio/modules/db_sqlite.so || { timeout 300 apt-get update -qq && RUNLEVEL=1 $(INSTALL) \
 		kamailio kamailio-sqlite-modules kamailio-utils-modules sip-tester >/dev/null; }
@@ -170,6 +171,11 @@ build/smpp/.complete:
 .venv/smpp/.complete: $(STAMP)
 	@$(BIN)/python -m venv .venv/smpp
 	@timeout 300 .venv/smpp/bin/pip install --quiet smpp34==$(SMPP34_VERSION)
+	@touch $@
+
+.venv/sip/.complete: $(STAMP)
+	@$(BIN)/python -m venv .venv/sip
+	@timeout 300 .venv/sip/bin/pip install --quiet sipvicious==$(SIPVICIOUS_VERSION)
 	@touch $@
 
 # nginx likewise comes out of its package without being installed.

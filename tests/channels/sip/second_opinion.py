@@ -1,7 +1,6 @@
 """What the package `sipmessage` makes of a SIP message, to be held against what we make of it."""
 
 import re
-from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -28,13 +27,14 @@ class Reading(NamedTuple):
 
 
 def theirs(data: bytes) -> Reading | None:
-    """Return the package's reading; None where it reads none, as where lines are folded or names have blanks behind."""
-    with suppress(ValueError, KeyError, IndexError):
+    """Return the package's reading; None where it reads none, or knows less of SIP than it takes."""
+    try:
         if any(one.isspace() and one not in " \t\r\n" for one in data.decode()):
             return None  # it takes more characters for blanks than SIP has
         message = sipmessage.Message.parse(data)
-        if not isinstance(message, sipmessage.Request):
-            return None
+        names = message.headers.keys()
+        if not isinstance(message, sipmessage.Request) or any(name != name.strip() for name in names):
+            return None  # a line that goes on in the next one, or a blank before a colon
         sender = sipmessage.Address.parse(message.headers["From"])
         to = sipmessage.Address.parse(message.headers["To"])
         cseq = sipmessage.CSeq.parse(message.headers["CSeq"])
@@ -49,7 +49,9 @@ def theirs(data: bytes) -> Reading | None:
             to.parameters.get("tag") or "",
             (via.host, via.parameters.get("branch") or ""),
         )
-    return None
+    except (ValueError, KeyError, IndexError) as problem:
+        problem.__traceback__ = None  # it raises the same objects again and again, which would keep every frame
+        return None
 
 
 def ours(request: Request) -> Reading:
