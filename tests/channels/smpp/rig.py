@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
@@ -68,6 +69,12 @@ class Wire:
     def write(self, data: bytes) -> None:
         """Send octets."""
         self._writer.write(data)
+
+    def read_nothing(self) -> None:
+        """Leave what comes where it is, in buffers as small as may be."""
+        transport = self._writer.transport
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        transport.pause_reading()  # type: ignore[attr-defined] # of a stream's transport
 
     def send(self, command: int, body: bytes = b"", *, sequence: int | None = None, status: int = 0) -> int:
         """Send a PDU and return its sequence number."""

@@ -23,8 +23,10 @@ from engine.channels.smpp.receipts import write_receipt
 from engine.channels.smpp.segments import LongForm, Place, header, user_data
 from engine.channels.smpp.session import Timing
 from engine.core.model.records import LegStatus
+from engine.core.ports.notes import NoteDone
 from engine.core.ports.observing import SmppCount
 from engine.core.routing.traffic import Decision, Outcome, Reason
+from tests.channels.offered import MemoryNotes
 from tests.channels.smpp.rig import (
     DESTINATION,
     MESSAGE,
@@ -316,3 +318,23 @@ async def test_20_messages_wait_for_one_another() -> None:
         sequences = [(await wire.read()).sequence for _ in range(100)]
 
     assert sorted(sequences) == list(range(2, 102))
+
+
+async def test_20_a_message_waits_until_what_became_of_others_is_written_down() -> None:
+    """The same, out: what the carrier answered makes room at once, not only when that is on disk."""
+    async with smsc_listening() as far, serving(esme(far.port, window=1), notes=HeldNotes()) as served:
+        wire = await far.bound()
+        tasks = [asyncio.create_task(served.sender.send(out("x", key=f"EF{number}"))) for number in range(20)]
+        for number in range(20):
+            await wire.take(f"{number}")
+
+        sent = await asyncio.gather(*tasks)
+
+    assert {one.status for one in sent} == {LegStatus.SENT}
+
+
+class HeldNotes(MemoryNotes):
+    """Notes of which none is ever said to be committed."""
+
+    def put(self, key: bytes, value: bytes, until: float, done: NoteDone, *, account_sid: str | None = None) -> None:
+        """Say nothing."""
