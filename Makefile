@@ -10,6 +10,7 @@ OPENAPI_PYTHON_CLIENT_VERSION := 0.29.1
 OPENAPI_TYPESCRIPT_VERSION := 7.13.0
 TYPESCRIPT_VERSION := 5.9.3
 MUTMUT_VERSION := 3.8.1
+AXE_CORE_VERSION := 4.14.1
 NODE_SMPP_VERSION := 0.5.1
 SMPP34_VERSION := 1.5.0
 SIPVICIOUS_VERSION := 0.3.8
@@ -114,7 +115,7 @@ ops-tools: .venv/ops/.complete
 
 INSTALL := DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y -qq --no-install-recommends
 
-console-tools:
+console-tools: build/axe/.complete
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { timeout 300 apt-get update -qq \
 		&& $(INSTALL) chromium chromium-driver fonts-dejavu-core >/dev/null; }
 	@chromium --version >/dev/null && chromedriver --version >/dev/null
@@ -161,6 +162,11 @@ build/sdks/.complete: tests/clients/sdks.txt
 	@$(NODE)
 	@while read -r package; do \
 		timeout 200 npm install --silent --no-audit --no-fund --prefix "$(@D)/$$package" "$$package" || exit 1; done <$<
+	@touch $@
+
+build/axe/.complete:
+	@$(NODE)
+	@timeout 200 npm install --silent --no-audit --no-fund --prefix "$(@D)" axe-core@$(AXE_CORE_VERSION)
 	@touch $@
 
 build/smpp/.complete:

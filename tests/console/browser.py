@@ -16,6 +16,8 @@ from tests.e2e.carrier import resource_sid
 
 PICTURES = Path(__file__).parents[2] / "build" / "console"
 
+AXE = Path(__file__).parents[2] / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+
 WIDE, NARROW = (1280, 900), (360, 740)
 
 pytestmark = pytest.mark.timeout(180)
@@ -249,6 +251,29 @@ def test_screen_readers_are_told_what_is_what(browser: Browser, furniture: Furni
             assert browser.run(_STRUCTURE) == [], (name, size)
 
 
+def test_axe_finds_nothing_to_complain_of(browser: Browser, furniture: Furnished) -> None:
+    """On every page, with tables opened, on screens wide and narrow, light and dark; a nameless button it sees."""
+    enter(browser, furniture)
+    axe, complaints = AXE.read_text("utf-8"), {}
+
+    for size, is_dark in ((WIDE, False), (WIDE, True), (NARROW, False)):
+        browser.resize(*size)
+        browser.darken(is_dark=is_dark)
+        for name, url in pages(furniture).items():
+            browser.go(url)
+            browser.run("for (const one of document.querySelectorAll('details')) one.open = true")
+            browser.run(axe)
+            found = browser.run(_AXE)
+            if found:
+                complaints[name, size, is_dark] = found
+
+    browser.run("document.querySelector('main').append(document.createElement('button'))")
+    nameless = browser.run(_AXE)
+
+    assert complaints == {}
+    assert [one[0] for one in nameless] == ["button-name"]
+
+
 def test_pages_are_of_use_without_scripts(browser: Browser, furniture: Furnished) -> None:
     """All figures are there, and the overview loads itself again."""
     enter(browser, furniture)
@@ -266,6 +291,11 @@ _FOCUSED = """
 const one = document.activeElement, style = getComputedStyle(one);
 return { text: (one.textContent || one.name || "").trim(),
          outline: style.outlineStyle === "none" ? 0 : parseFloat(style.outlineWidth) };
+"""
+
+_AXE = """
+return axe.run(document).then((found) =>
+  found.violations.map((one) => [one.id, one.help, one.nodes.slice(0, 3).map((node) => node.html)]));
 """
 
 _STRUCTURE = """
