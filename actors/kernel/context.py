@@ -11,6 +11,7 @@ from engine.core.model.errors import Code, StoreUnavailable
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import Address, DebuggerEvent, Interaction, WebhookTrace
 from engine.core.model.sids import IdFactory
+from engine.core.numbers.e164 import mask
 from engine.core.ports.hooks import Hooks, InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock
@@ -115,6 +116,8 @@ class HostContext(msgspec.Struct, frozen=True):
         service_sid: str | None = None,
         session_sid: str | None = None,
         resource_sid: str | None = None,
+        proxy: Address | None = None,
+        sender: Address | None = None,
         webhook: WebhookTrace | None = None,
     ) -> None:
         """Raise a debugger event; `message` holds no whole phone number."""
@@ -125,6 +128,8 @@ class HostContext(msgspec.Struct, frozen=True):
                 service_sid=service_sid,
                 session_sid=session_sid,
                 resource_sid=resource_sid,
+                proxy=proxy,
+                sender=None if sender is None else mask(sender),
                 message=message,
                 at=self.clock(),
                 webhook=webhook,

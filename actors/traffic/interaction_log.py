@@ -410,6 +410,7 @@ class InteractionLog:
             service_sid=None if interaction is None else interaction.service_sid,
             session_sid=None if interaction is None else interaction.session_sid,
             resource_sid=report.resource_sid,
+            proxy=report.proxy if interaction is None else interaction.proxy,
         )
 
 

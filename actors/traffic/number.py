@@ -239,6 +239,8 @@ class NumberActor:
             service_sid=self.service_sid,
             session_sid=session_sid or None,
             resource_sid=event.resource_sid,
+            proxy=self.address,
+            sender=event.sender,
             webhook=trace,
         )
 

@@ -275,6 +275,8 @@ class PendingHooks:
                     account_sid=actor.account_sid,
                     service_sid=actor.service_sid,
                     resource_sid=event.resource_sid,
+                    proxy=actor.address,
+                    sender=event.sender,
                 )
                 failed = Decision(Outcome.REFUSED, Reason.AUTO_CREATE_FAILED, refusal.code)
                 return fall_back(failed, actor.rules.options)

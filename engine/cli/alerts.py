@@ -44,6 +44,6 @@ def list_alerts(
 
 def _text(alert: AlertReport) -> str:
     if alert.webhook_url is None:
-        return alert.message
+        return f"{alert.message}: {alert.sender or 'somebody'} to {alert.proxy}" if alert.proxy else alert.message
     answer = alert.webhook_problem or (f"answered {alert.webhook_status}" if alert.webhook_status else "no answer")
     return f"{alert.message}: {alert.webhook_url} {answer}"

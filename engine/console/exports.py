@@ -68,6 +68,8 @@ def _event_row(event: DebuggerEvent) -> Row:
         "code": event.code,
         "title": title_of(event.code),
         "message": masked(event.message),
+        "sender": event.sender,
+        "proxy": event.proxy,
         "account_sid": event.account_sid,
         "service_sid": event.service_sid,
         "session_sid": event.session_sid,

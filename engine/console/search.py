@@ -13,10 +13,21 @@ from engine.core.model.errors import ApiError
 from engine.core.model.logins import LoginSession
 from engine.core.model.records import Address, DebuggerEvent, ProxyNumber
 from engine.core.model.sids import SidKind, is_sid
+from engine.core.numbers.e164 import mask
 from engine.core.ports.lists import AlertFilter, Page, PageCursor
 from engine.core.ports.operations import Explanation
 from engine.core.routing.asking import explained, readings
-from engine.core.sessions.search import FoundInteractions, FoundSessions, InteractionSought, SessionSought, read_search
+from engine.core.sessions.search import (
+    ENDING_DIGITS,
+    FoundInteractions,
+    FoundSessions,
+    InteractionSought,
+    SessionSought,
+    read_search,
+)
+
+MENTIONED_SECONDS = 86_400.0
+"""How far back debugger events are looked for that mention a number."""
 
 _MOST_NUMBER = 64
 _LATEST = PageCursor(limit=PAGE_ROWS, is_part_enough=True)
@@ -30,6 +41,8 @@ class Results(msgspec.Struct, frozen=True):
     events: Page[DebuggerEvent] | Missing | None = None
     number: ProxyNumber | None = None
     """The proxy number that was meant."""
+    mentioned: str | None = None
+    """The number that the events mention, as they write it."""
 
 
 async def show_search(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
@@ -67,21 +80,32 @@ async def _found(context: ConsoleContext, account_sid: str | None, text: str, so
     What is found in no session may be a SID that does not look like one, such as a Call-ID.
     """
     number = None if sought.whole is None else _proxy_number(context, account_sid, sought.whole)
+    mentioned = _mentioned(sought, is_proxy=number is not None)
     sessions = None
     if not is_sid(text):
         sessions = await available(context.plane.find_sessions(account_sid, sought, most=MOST_FOUND))
+    calls = None
     if number is not None:
         calls = InteractionSought(proxy=number.address)
     elif sessions is None or (isinstance(sessions, FoundSessions) and not sessions.sessions and sought.is_name):
         calls = InteractionSought(resource_sid=text)
-    else:
-        return Results(sessions)
-    interactions = await available(context.control.find_interactions(account_sid, calls, most=MOST_FOUND))
-    events = None
-    if calls.resource_sid is not None:
+    interactions = events = None
+    if calls is not None:
+        interactions = await available(context.control.find_interactions(account_sid, calls, most=MOST_FOUND))
+    if mentioned is not None:
+        wanted = AlertFilter(mentions=mentioned, since=context.clock() - MENTIONED_SECONDS)
+        events = await available(context.control.alerts_page(account_sid, wanted, _LATEST))
+    elif calls is not None:
         wanted = AlertFilter(resource_sid=calls.resource_sid)
         events = await available(context.control.alerts_page(account_sid, wanted, _LATEST))
-    return Results(sessions, interactions, events, number)
+    return Results(sessions, interactions, events, number, mentioned)
+
+
+def _mentioned(sought: SessionSought, *, is_proxy: bool) -> str | None:
+    """Return how debugger events write a number: proxy numbers whole, people's masked; None for what is no number."""
+    if sought.whole is not None:
+        return sought.whole if is_proxy else mask(sought.whole)
+    return None if sought.beginning is None else f"+{sought.beginning}{'X' * ENDING_DIGITS}"
 
 
 def _proxy_number(context: ConsoleContext, account_sid: str | None, address: Address) -> ProxyNumber | None:
@@ -89,8 +113,13 @@ def _proxy_number(context: ConsoleContext, account_sid: str | None, address: Add
 
 
 async def show_explain(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
-    """Ask about whom."""
-    return context.page(request, "explain.html", login, explanation=None, problem="")
+    """Ask about whom; with a debugger event, its proxy number is there already."""
+    sid = request.query_params.get("about", "")
+    about = None
+    if is_sid(sid, SidKind.DEBUGGER_EVENT):
+        found = await available(context.control.alert(login.account_sid, sid))
+        about = found if isinstance(found, DebuggerEvent) else None
+    return context.page(request, "explain.html", login, explanation=None, problem="", about=about)
 
 
 async def explain(context: ConsoleContext, request: Request, login: LoginSession) -> Response:

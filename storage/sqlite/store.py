@@ -331,7 +331,9 @@ class SqliteStore:
         self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
     ) -> Page[DebuggerEvent]:
         """List the debugger events of an account (None = of all), newest first."""
-        return await self._on_page_thread(self._pages.alerts_page, account_sid, wanted, cursor)
+        if wanted.mentions is None:
+            return await self._on_page_thread(self._pages.alerts_page, account_sid, wanted, cursor)
+        return await self._on_search_thread(self._seeking.alerts_page, account_sid, wanted, cursor)
 
     async def alert_kinds(self, account_sid: str | None, wanted: AlertFilter, *, most: int) -> AlertKinds:
         """Count by kind the latest debugger events of an account (None = of all), so many of each host."""

@@ -49,6 +49,8 @@ def alerts_scope(account_sid: str | None, wanted: AlertFilter) -> Scope:
             conditions.append((f"{column} = ?", lookup_key(kind, sid)))
     if wanted.resource_sid is not None:
         conditions.append(("resource_sid = ?", tagged(wanted.resource_sid)))
+    if wanted.mentions is not None:
+        conditions.append(("instr(event, ?) > 0", wanted.mentions.encode()))
     if wanted.code is not None:
         conditions.append(("code = ?", wanted.code))
     if wanted.level is not None:

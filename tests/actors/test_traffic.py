@@ -134,7 +134,7 @@ async def test_the_mode_matrix(world: World, mode: Mode, kind: Kind, code: Code 
 
 
 async def test_debugger_events_name_no_whole_number(world: World) -> None:
-    """Neither people nor proxy numbers."""
+    """People are masked wherever they are named; the proxy number reached has a place of its own."""
     await permit_conflicts(world)
     await world.session(wanting(ALICE, N1), wanting(BOB, N2))
     await world.session(wanting(ALICE, N1), CAROL)
@@ -143,6 +143,8 @@ async def test_debugger_events_name_no_whole_number(world: World) -> None:
     assert len(world.observer.events) == 2
     for event in world.observer.events:
         assert not any(number in event.message for number in (ALICE, BOB, CAROL, DAVE, N1, N2))
+    refused = world.observer.events[-1]
+    assert (refused.proxy, refused.sender) == (N1, f"{DAVE[:-4]}XXXX")
 
 
 async def test_a_number_that_writes_its_address_differently_is_found(world: World) -> None:

@@ -525,6 +525,8 @@ class FakeControl:
         found = [event for event in found if wanted.code in {None, event.code}]
         for name in ("service_sid", "session_sid", "resource_sid"):
             found = [event for event in found if getattr(wanted, name) in {None, getattr(event, name)}]
+        if wanted.mentions is not None:
+            found = [event for event in found if wanted.mentions in {event.proxy, event.sender}]
         if wanted.level is not None:
             found = [event for event in found if CATALOGUE[Code(event.code)].level is wanted.level]
         return paged(found, cursor)

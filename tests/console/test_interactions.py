@@ -5,6 +5,7 @@ import pytest
 
 from engine.core.model.errors import PeerUnavailable
 from engine.core.model.records import Account
+from engine.core.model.sids import SidKind
 from engine.core.sessions.search import FoundInteractions, InteractionSought
 from tests.api.fake_control import NOW
 from tests.console.fakes import Console, add_account, explained, furnish
@@ -70,6 +71,39 @@ async def test_a_search_that_did_not_look_at_all_says_so(console: Console, accou
 
     assert "there was time to look back to 2015-07-30 19:10:00 only" in text
     assert "host-1 does not answer" in text
+
+
+async def test_what_was_refused_is_found_by_who_called(console: Console, account: Account) -> None:
+    """Typed whole or masked, or by the proxy number reached; of the last day; the event leads to an explanation."""
+    held = await furnish(console, account)
+    proxy = "+12125551000"
+    refused, old = (
+        msgspec.structs.replace(
+            held.event,
+            sid=console.control.new_sid(SidKind.DEBUGGER_EVENT),
+            sender="+1303555XXXX",
+            proxy=proxy,
+            at=at,
+        )
+        for at in (NOW, NOW - 2 * 86_400)
+    )
+    console.control.events |= {refused.sid: refused, old.sid: old}
+    screen = await console.screen_of(account)
+
+    found = [(await screen.submit("/search", text=text)).text for text in ("+13035550188", "+1303555XXXX", proxy)]
+    page = (await screen.get(f"/events/{refused.sid}")).text
+    asking = (await screen.get(f"/explain?about={refused.sid}")).text
+
+    for text in found:
+        assert f"/events/{refused.sid}" in text
+        assert old.sid not in text
+        assert "+1303555XXXX → +12125551000" in text
+        assert "3035550188" not in text
+    assert "others whose numbers begin so" in found[0]
+    assert "others whose numbers begin so" not in found[2]
+    assert f"explain?about={refused.sid}" in page
+    assert f'value="{proxy}"' in asking
+    assert 'placeholder="+1303555XXXX"' in asking
 
 
 async def test_the_page_tells_of_both_legs_deliveries_and_events(console: Console, account: Account) -> None:

@@ -125,3 +125,17 @@ async def test_only_the_latest_events_are_counted(store: SqliteStore) -> None:
 
     assert [(one.count, one.first_at) for one in counted.kinds] == [(2, START + 1)]
     assert counted.is_cut
+
+
+async def test_events_are_found_by_the_numbers_that_they_mention(store: SqliteStore) -> None:
+    """The proxy number whole, the sender as it was masked; by no part of another field's name."""
+    proxy, sender = "+16465550001", "+1415555XXXX"
+    reached = msgspec.structs.replace(alert(), proxy=proxy, sender=sender)
+    other = msgspec.structs.replace(alert(), proxy="+16465550002", sender="+1415556XXXX")
+    await store.write([AlertRaised(one) for one in (reached, other)])
+
+    async def mentioning(text: str) -> tuple[DebuggerEvent, ...]:
+        return (await store.alerts_page(ACCOUNT_SID, AlertFilter(mentions=text), WHOLE)).records
+
+    assert await mentioning(proxy) == await mentioning(sender) == (reached,)
+    assert await mentioning("+16465550003") == ()

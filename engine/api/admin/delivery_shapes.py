@@ -136,6 +136,10 @@ class AlertReport(msgspec.Struct, frozen=True, kw_only=True):
     service_sid: str | None
     session_sid: str | None
     resource_sid: str | None
+    sender: str | None
+    """Who reached the number, masked."""
+    proxy: str | None
+    """The proxy number that was reached."""
     webhook_url: str | None
     """Of the request at fault."""
     webhook_status: int | None
@@ -179,6 +183,8 @@ def alert_report(event: DebuggerEvent) -> AlertReport:
         service_sid=event.service_sid,
         session_sid=event.session_sid,
         resource_sid=event.resource_sid and masked(event.resource_sid),
+        sender=event.sender,
+        proxy=event.proxy,
         webhook_url=None if webhook is None else masked(webhook.url),
         webhook_status=None if webhook is None else webhook.status,
         webhook_problem=None if webhook is None else masked(webhook.problem) or None,

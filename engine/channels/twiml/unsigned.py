@@ -89,6 +89,7 @@ class Unsigned:
                 code=Code.BAD_SIGNATURE,
                 account_sid=owner,
                 resource_sid=resource_sid if is_usual else None,
+                proxy=proxy if proxy and self._data.owner_of(proxy) else None,
                 message=f"{CATALOGUE[Code.BAD_SIGNATURE].title}: {_WHAT[cause]}",
                 at=self._clock(),
             )

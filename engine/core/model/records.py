@@ -404,6 +404,10 @@ class DebuggerEvent(msgspec.Struct, frozen=True, kw_only=True):
     """The session concerned."""
     resource_sid: str | None = None
     """Call, message or pool entry at fault."""
+    proxy: Address | None = None
+    """The proxy number that was reached."""
+    sender: str | None = None
+    """Who reached it, masked to the last four digits."""
     message: str
     """What happened; phone numbers masked to their last four digits."""
     at: float

@@ -53,6 +53,8 @@ class AlertFilter(msgspec.Struct, frozen=True, kw_only=True):
     service_sid: str | None = None
     session_sid: str | None = None
     resource_sid: str | None = None
+    mentions: str | None = None
+    """Text that the event contains, such as a proxy number or a masked sender."""
     since: float | None = None
     """At or after, UTC epoch seconds; `before` likewise."""
     before: float | None = None
