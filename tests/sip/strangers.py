@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.channels.sip.settings import SipPeerSettings
+from engine.channels.sip.tables import SipPeerSettings
 from engine.channels.sockets import ListenAddress
 from tests.test_outgoing import opened, settings
 
