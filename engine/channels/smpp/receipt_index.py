@@ -6,6 +6,7 @@ awaited, an id that only as a number is one of ours (hex here, decimals there) i
 
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from itertools import takewhile
 from typing import Final
 
 import msgspec
@@ -61,6 +62,8 @@ class ReceiptIndex:
         """By form, those whose commit is under way, the last one last."""
         self._unmatched: dict[bytes, _Unmatched] = {}
         self._unmatched_by_form: dict[str, set[bytes]] = {}
+        self._unsure: dict[bytes, None] = {}
+        """Those that may yet mean an id which is the same number; oldest first."""
         self._states: dict[str, list[str]] = {}
         """Of long messages, by interaction, while their commit is under way."""
 
@@ -160,8 +163,14 @@ class ReceiptIndex:
     # -- receipts that wait ---------------------------------------------------------------------------------------
 
     def match_early(self, now: float) -> None:
-        """Try again the receipts that wait for their messages."""
-        self._match(self._unmatched, now)
+        """Try again, once, the receipts that have waited until it is sure what they mean.
+
+        Whatever else may come for one is looked at when it comes: ten thousand that mean nothing cost nothing.
+        """
+        due = list(takewhile(lambda key: now - self._unmatched[key].at >= _RESPONSE_SECONDS, self._unsure))
+        for key in due:
+            del self._unsure[key]
+        self._match(due, now)
 
     def _match(self, keys: Iterable[bytes], now: float) -> None:
         for key in tuple(keys):
@@ -175,11 +184,14 @@ class ReceiptIndex:
 
     def _wait(self, key: bytes, one: _Unmatched) -> None:
         self._unmatched[key] = one
+        self._unsure.pop(key, None)
+        self._unsure[key] = None
         for form in forms_of(one.receipt.message_id):
             self._unmatched_by_form.setdefault(form, set()).add(key)
 
     def _wait_no_more(self, key: bytes) -> None:
         one = self._unmatched.pop(key)
+        self._unsure.pop(key, None)
         for form in forms_of(one.receipt.message_id):
             keys = self._unmatched_by_form[form]
             keys.discard(key)
