@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from actors.host.host import Host
+from actors.kernel.context import HostContext
 from actors.kernel.settings import HostSettings
 from engine.app import RunningEngine, running_engine
 from engine.channels.sockets import ListenAddress
@@ -57,15 +58,8 @@ async def host_on(data_dir: Path, *, settings: HostSettings | None = None) -> As
     telemetry = Telemetry()
     store = SqliteStore.open(data_dir, synchronous="FULL", observer=telemetry)
     await store.start()
-    host = Host(
-        store=store,
-        clock=clock,
-        id_factory=OrderedIdFactory(),
-        choose=choose,
-        observer=telemetry,
-        settings=settings,
-        route_cache=cache_if_compiled(),
-    )
+    context = HostContext(store, clock, OrderedIdFactory(), choose, telemetry, settings or HostSettings())
+    host = Host(context, route_cache=cache_if_compiled())
     await host.start()
     try:
         yield host

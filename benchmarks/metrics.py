@@ -150,7 +150,7 @@ async def _open_feed(  # noqa: PLR0917 - the parts of a door
     stack: AsyncExitStack, host: Host, telemetry: Telemetry, meter: TrafficMeter, timer: Clock
 ) -> int:
     server = FeedServer(
-        host,
+        host.traffic,
         authenticate=host.control.authenticate,
         carriers={},
         directory=lambda: HostDirectory(1, 0, (HostAddress(host_name(0), ""),)),
@@ -169,7 +169,9 @@ async def _open_door(  # noqa: PLR0917
     stack: AsyncExitStack, host: Host, telemetry: Telemetry, meter: TrafficMeter, timer: Clock
 ) -> int:
     settings = WebhookSettings(public_url=PUBLIC_URL)
-    endpoint = WebhookEndpoint(host, observer=telemetry, meter=meter, clock=clock, monotonic=timer, settings=settings)
+    endpoint = WebhookEndpoint(
+        host.traffic, observer=telemetry, meter=meter, clock=clock, monotonic=timer, settings=settings
+    )
     listener = Listener(Starlette(), grace_seconds=1, protocol=inbound_protocol(HttpPort(telemetry, endpoint=endpoint)))
     bound = bind_tcp(ListenAddress("127.0.0.1", 0))
     await listener.open(bound)

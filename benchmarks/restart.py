@@ -40,7 +40,7 @@ async def _restart(data_dir: Path, sessions: int) -> Took:
     start, cpu = time.perf_counter(), _cpu_seconds()
     async with host_on(data_dir) as host:
         event = InboundEvent(Kind.VOICE, *pair_at(2 * sessions - 1), "CA" + "0" * 32)
-        decision = host.resolve(event)
+        decision = host.traffic.resolve(event)
         took = Took(time.perf_counter() - start, _cpu_seconds() - cpu)
         assert decision is not None
         assert (decision.outcome, decision.to) == (Outcome.ROUTED, pair_at(2 * sessions - 2)[0])

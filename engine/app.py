@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from actors.host.host import Host
+from actors.kernel.context import Egress, HostContext
 from engine.api.admin.app import create_admin_app
 from engine.api.admin.shapes import SmppPeerShape
 from engine.api.app import OPERATIONS, create_app
@@ -250,19 +251,18 @@ async def _started_host(
     Watch(telemetry).one(
         "clock_jump_seconds", "By how much the clock has jumped ahead, negative: back", lambda: sure_clock.ahead_seconds
     )
-    host = Host(
+    context = HostContext(
         store=store,
         clock=clock,
         sure_clock=sure_clock,
+        monotonic=monotonic,
         id_factory=OrderedIdFactory(),
         choose=choose,
         observer=telemetry,
         settings=settings,
-        egress=None if outgoing is None else outgoing.egress,
-        peers=peers,
-        figures=figures,
-        route_cache=cache_if_compiled(),
+        egress=Egress() if outgoing is None else outgoing.egress,
     )
+    host = Host(context, peers=peers, figures=figures, route_cache=cache_if_compiled())
     telemetry.keep_events(host.keep_event)
     with store.loading():
         await host.start()
@@ -306,7 +306,7 @@ async def _listening(
     try:
         await channels.serve(context)
         _watch(telemetry, engine, settings, http=main, directory=directory)
-        await engine.outgoing.start(host)
+        await engine.outgoing.start(host.traffic)
         for listener, bound in zip(listeners, sockets, strict=False):  # the last has no socket unless it is set
             await listener.open(bound)
         async with _monitored(monitor if settings.console else None):
@@ -379,7 +379,7 @@ def _contexts(engine: RunningEngine, telemetry: Telemetry, client: Client, direc
 
     def context(channel: Channel, ingress: str) -> ChannelContext:
         return ChannelContext(
-            traffic=host,
+            traffic=host.traffic,
             authenticate=host.control.authenticate,
             observer=telemetry,
             meter=telemetry.meter(ingress) if ingress else Meter(),

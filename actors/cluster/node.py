@@ -13,6 +13,7 @@ from actors.cluster.console import HostConsole
 from actors.cluster.forward import Forwarder, decided
 from actors.cluster.publisher import BindingPublisher
 from actors.cluster.reload import RemoteActivity
+from actors.cluster.remote_sessions import RemoteSessions
 from actors.cluster.replica import BindingReplica
 from actors.cluster.replication import REGISTRAR, Follower, Registrar, ReplicatedWriter
 from actors.cluster.rpc import HostRpc
@@ -52,8 +53,13 @@ class ClusterNode:
         directory: Directory,
         services: ServiceRegister,
         routes: Routes,
+        sessions: RemoteSessions,
+        publishers: dict[int, BindingPublisher],
     ) -> None:
-        """Take a place; nothing is said before `speak`, nothing is answered before `listen`."""
+        """Take a place; nothing is said before `speak`, nothing is answered before `listen`.
+
+        `sessions` gets a replica for each other host, `publishers` what tells it of ours.
+        """
         self.forwarder = Forwarder(rpc, context)
         self._rpc = rpc
         self._context = context
@@ -71,10 +77,12 @@ class ClusterNode:
         self._senders = HostSenders(context.egress.local_senders, self._incarnation)
         self._follower = Follower(context.store, registry, rpc, clock=context.clock)
         self._registrar = Registrar(context.store, registry, rpc, reached=lambda host: self.publishers[host].is_up)
-        self.replicas = {host: self._replica() for host in rpc.others}
-        self.publishers = {host: self._publisher(host) for host in rpc.others}
+        self.replicas = sessions.replicas
+        self.publishers = publishers
+        for host in rpc.others:
+            self.replicas[host] = self._replica()
+            self.publishers[host] = self._publisher(host)
         self._tasks: list[asyncio.Task[None]] = []
-        routes.publishers = self.publishers
         registry.writer = ReplicatedWriter(registry, rpc, registrar=self._registrar, follower=self._follower)
 
     @property
@@ -93,22 +101,6 @@ class ClusterNode:
         """Return the place of the host that owns a number, None for a number that is in no pool."""
         number = self._registry.number_at(proxy)
         return None if number is None or number.service_sid is None else self._place(number.address)
-
-    def replica_of(self, service_sid: str) -> BindingReplica | None:
-        """Return the replica of the sessions of a service; None for one that is coordinated here."""
-        return self.replicas.get(self._place(service_sid))
-
-    def touched(self, session: ActiveSession, at: float) -> None:
-        """Have a session's coordinator know what passed here."""
-        replica = self.replica_of(session.service_sid)
-        if replica is not None:
-            replica.touch(session, at)
-
-    def service_gone(self, service_sid: str) -> None:
-        """Forget the sessions of an erased service."""
-        replica = self.replica_of(service_sid)
-        if replica is not None:
-            replica.service_erased(service_sid)
 
     def speak(self) -> None:
         """Say to the other hosts that this one is there; what it knows follows once it has read its file."""

@@ -12,13 +12,19 @@ from engine.core.model.records import ProxyNumber
 class RegistryReactor:
     """Makes the coordinators and number actors of a host follow the registry."""
 
-    def __init__(self, registry: Registry, directory: Directory, services: ServiceRegister) -> None:
-        """Follow a registry from now on."""
+    def __init__(
+        self,
+        registry: Registry,
+        directory: Directory,
+        services: ServiceRegister,
+        *,
+        service_gone: Callable[[str], None],
+    ) -> None:
+        """Follow a registry from now on; `service_gone` gets a service that is erased."""
         self._registry = registry
         self._directory = directory
         self._services = services
-        self.service_gone: Callable[[str], None] = _ignore
-        """Gets a service that is erased."""
+        self._service_gone = service_gone
         registry.changing = self._prepare
         registry.changed = self._follow
 
@@ -44,7 +50,7 @@ class RegistryReactor:
                 for number in self._registry.numbers_of(service_sid):
                     self._directory.close(number.address)
                 self._services.let_go(service_sid)
-                self.service_gone(service_sid)
+                self._service_gone(service_sid)
             case _:
                 pass
 
@@ -77,7 +83,3 @@ class RegistryReactor:
         if coordinator is not None:
             coordinator.number_left(number.sid)
         self._directory.close(number.address)
-
-
-def _ignore(_: str) -> None:
-    """Nobody else wants to know."""

@@ -32,9 +32,11 @@ class PublishesBindings(Protocol):
 class Routes:
     """Publishes and withdraws sessions."""
 
-    def __init__(self, directory: Directory, *, me: int = 0, place: Place = lambda _: 0) -> None:
-        """Reach the actors of this host; `publishers` adds those of others."""
-        self.publishers: Mapping[int, PublishesBindings] = {}
+    def __init__(
+        self, directory: Directory, *, me: int, place: Place, publishers: Mapping[int, PublishesBindings]
+    ) -> None:
+        """Reach the actors of this host, and through publishers, by their places, those of others."""
+        self.publishers = publishers
         self._directory = directory
         self._me = me
         self._place = place

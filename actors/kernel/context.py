@@ -72,7 +72,7 @@ class HostContext(msgspec.Struct, frozen=True):
     choose: Callable[[int], int]
     """A random index below n."""
     observer: Observer
-    settings: HostSettings
+    settings: HostSettings = HostSettings()
     egress: Egress = Egress()
     monotonic: Clock = time.monotonic
     """Seconds of a clock that only runs forward."""

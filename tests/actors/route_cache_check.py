@@ -24,20 +24,20 @@ def check_cached_routes(host: Host, senders: Iterable[str], proxies: Iterable[st
     events = [
         InboundEvent(kind, sender, proxy, "", account_sid=account_sid)
         for kind, sender, proxy in product(SUBJECTS, senders, proxies)
-        if host.resolve(InboundEvent(kind, sender, proxy, "")) is not None
+        if host.traffic.resolve(InboundEvent(kind, sender, proxy, "")) is not None
     ]
     frame = msgspec.msgpack.encode([("resolve", SUBJECTS[event.kind], event.sender, event.proxy) for event in events])
-    expected = msgspec.to_builtins([_told(host.resolve(event)) for event in events])
+    expected = msgspec.to_builtins([_told(host.traffic.resolve(event)) for event in events])
 
     counts = [0]
     for _ in range(2):
-        route_cache, layout = host.route_cache(), layout_of(WANTS)
+        route_cache, layout = host.traffic.route_cache(), layout_of(WANTS)
         if route_cache is None or layout is None:
             break
         answers = answer_frame(frame, route_cache, route_cache.account(account_sid), layout, MAX_EVENTS)
         assert answers is not None
         questions = read_resolves(answers.rest) if answers.missing else []
-        resolved = host.resolve_all(questions, account_sid=account_sid, fills_cache=True)
+        resolved = host.traffic.resolve_all(questions, account_sid=account_sid, fills_cache=True)
         assert resolved is not None
         said = completed(answers, shape_of(WANTS).all(resolved.decisions))
         assert msgspec.msgpack.decode(said) == expected

@@ -63,7 +63,7 @@ def codes(results: Sequence[ItemResult]) -> list[int | None]:
 async def erase_keys(world: World) -> None:
     """Forget the keys that are past their time, on every host."""
     for host in world.hosts.values():
-        await erase_old_keys(host._context)
+        await erase_old_keys(host.parts.context)
 
 
 async def count(world: World) -> int:
@@ -397,7 +397,7 @@ async def test_a_host_that_stops_begins_no_more_items(world: World) -> None:
     (batch,) = await begun(run(world, *items))
     await world.breathe()
 
-    finishing = asyncio.create_task(world.hosts[0]._local.finish())
+    finishing = asyncio.create_task(world.hosts[0].parts.local.finish())
     await asyncio.sleep(0)
     world.store.let_through()
     await finishing
@@ -448,8 +448,8 @@ class Wire:
 def control_beside(world: World, *, answers: int = 1_000) -> ControlPlane:
     """Return the control plane of a host beside the world's."""
     other = HostRpc(Wire())
-    other.serve(world.hosts[0]._local)
-    return cluster_control(world.hosts[0]._local, HostRpc(Wire(other, answers=answers)), lambda _: 1)
+    other.serve(world.hosts[0].parts.local)
+    return cluster_control(world.hosts[0].parts.local, HostRpc(Wire(other, answers=answers)), lambda _: 1)
 
 
 @pytest.mark.parametrize("host_count", [1])  # the other host is the test\'s own

@@ -3,6 +3,7 @@
 import pytest
 
 from actors.host.host import Host
+from actors.kernel.context import HostContext
 from engine.core.model.changes import NoteKept
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.history import KEPT_MINUTES
@@ -179,13 +180,7 @@ async def test_an_interaction_is_found_by_the_carriers_sid_whichever_host_is_ask
 
 async def test_a_host_that_has_not_started_says_so(world: World) -> None:
     """It answers, and is not ready."""
-    host = Host(
-        store=world.stores[0],
-        clock=world.clock,
-        id_factory=world.id_factory,
-        choose=lambda _count: 0,
-        observer=world.observer,
-    )
+    host = Host(HostContext(world.stores[0], world.clock, world.id_factory, lambda _: 0, world.observer))
 
     (status,) = await host.console.hosts()
 
@@ -203,7 +198,7 @@ async def test_traffic_is_told_by_the_minute_of_all_hosts_and_after_a_restart(wo
     await world.restart()
     for _ in range(3):
         for host in world.hosts.values():
-            await host.upkeep.note_traffic()
+            await host.parts.upkeep.note_traffic()
         routed[0] += 5
         world.clock.move(60)
     at = world.clock() // 60 * 60
@@ -220,9 +215,9 @@ async def test_a_day_of_traffic_is_kept(world: World) -> None:
     """And no more, in memory and on disk."""
     host = world.hosts[0]
     for _ in range(KEPT_MINUTES + 60):
-        await host.upkeep.note_traffic()
+        await host.parts.upkeep.note_traffic()
         world.clock.move(60)
-    await host.upkeep.note_traffic()
+    await host.parts.upkeep.note_traffic()
 
     kept = (await host.console.history(0.0)).minutes
 
@@ -246,7 +241,7 @@ async def test_events_are_counted_by_kind_over_all_hosts(world: World) -> None:
         host.keep_event(
             DebuggerEvent(code=Code.STOP_WORD, account_sid=world.account.sid, at=START + place, message="STOP")
         )
-        await host.upkeep.sweep_alerts()
+        await host.parts.upkeep.sweep_alerts()
 
     counted = [await host.control.alert_kinds(None, AlertFilter(), most=100) for host in world.hosts.values()]
 

@@ -129,6 +129,6 @@ async def test_a_host_watches_no_session_that_was_closed_deleted_or_went_with_it
     await world.session(ALICE, BOB, ttl_seconds=int(LONG))
     await world.control.delete_service(world.account.sid, world.service_sid)
 
-    queues = [host._expiries for host in world.hosts.values()]
+    queues = [host.parts.expiries for host in world.hosts.values()]
 
     assert sum(queue._stale for queue in queues) == sum(map(len, queues)) == 5

@@ -206,7 +206,7 @@ async def direct(world: World, host: int, sender: Address, proxy: Address) -> Ou
 async def arrived(world: World, host: int, event: InboundEvent) -> Decision:
     """Let this event arrive there."""
     answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-    world.hosts[host].receive(event, answer.set_result)
+    world.hosts[host].traffic.receive(event, answer.set_result)
     return await asyncio.wait_for(answer, WAIT_SECONDS)
 
 
@@ -275,7 +275,7 @@ async def test_a_session_past_its_ttl_is_not_closed_while_a_host_may_know_better
         world.cut(1, other)
     await asyncio.sleep(LEASE_SECONDS + 0.3)
     world.clock.move(8)
-    await world.hosts[0].upkeep.sweep()
+    await world.hosts[0].parts.upkeep.sweep()
 
     waiting = await direct(world, 0, ALICE, FIRST)
     world.mend()
@@ -393,7 +393,7 @@ async def started_anew(world: World, host: int) -> None:
 
 async def test_a_host_that_is_told_of_very_many_sessions_answers_others_meanwhile(world: World) -> None:
     """And does not route before it has taken up all of them."""
-    membership = world.hosts[1]._node
+    membership = world.hosts[1].parts.node
     assert membership is not None
     replica = membership.replicas[0]
     said = [
@@ -499,8 +499,8 @@ async def pairings_under_faults(world: World, closes: list[bool]) -> None:
 async def test_a_service_is_known_to_a_host_that_missed_its_creation(world: World) -> None:
     """Whoever asks says which version of the registry it takes for known."""
     for host in world.hosts.values():
-        assert host._node is not None
-        for publisher in host._node.publishers.values():
+        assert host.parts.node is not None
+        for publisher in host.parts.node.publishers.values():
             publisher.is_up = False  # the registrar does not wait for hosts that it does not reach
 
     services = [await world.make_service(f"new-{nth}") for nth in range(6)]
@@ -534,7 +534,7 @@ async def test_a_deletion_while_a_host_is_away_is_whole(world: World) -> None:
     assert sorted(left) == sorted([gone.sid, kept.sid])
     world.mend()
     await world.joined()
-    await world.hosts[0]._erasures.pay()
+    await world.hosts[0].parts.erasures.pay()
     assert [one.session_sid for one in world.store.interactions_since(0.0)] == [kept.sid]
     assert world.store.session(gone.sid) is None
 
@@ -549,7 +549,7 @@ async def test_a_deletion_is_whole_although_all_hosts_ended_before_one_heard_of_
 
     world.mend()
     await world.restart()
-    await world.hosts[0]._erasures.pay()
+    await world.hosts[0].parts.erasures.pay()
     await world.settle()
 
     assert left == [gone.sid]
@@ -576,7 +576,7 @@ async def test_a_redelivery_after_the_session_is_over_is_answered_from_its_recor
 
 async def test_nothing_is_decided_that_might_be_answered_past_the_lease(world: World) -> None:
     """The last half second of a lease is for what is being committed."""
-    node = world.hosts[1]._node
+    node = world.hosts[1].parts.node
     assert node is not None
     source = node.replicas[0]
     is_ready, end = source.is_ready, source._serves_until

@@ -49,12 +49,12 @@ class Replicated:
             """Read nothing back."""
 
         self.world = world
-        self.directory = host._directory
+        self.directory = host.parts.directory
         self.replica = BindingReplica(
             self.directory,
             incarnation="here",
-            is_here=host._routes.is_here,
-            landed=host._interaction_log.landed,
+            is_here=host.parts.routes.is_here,
+            landed=host.parts.interaction_log.landed,
             reload=nothing,
             clock=world.clock,
             monotonic=monotonic,

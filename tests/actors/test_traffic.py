@@ -78,15 +78,15 @@ async def test_many_resolved_at_once_are_what_each_of_them_resolves_to(world: Wo
     for account_sid, (place, host) in product((None, world.account.sid, "AC" + "f" * 32), world.hosts.items()):
         own = [event for event in asked if owner_of(event.proxy, len(world.hosts)) == place]
         scoped = [msgspec.structs.replace(event, account_sid=account_sid) for event in own]
-        resolved = host.resolve_all(own, account_sid=account_sid)
+        resolved = host.traffic.resolve_all(own, account_sid=account_sid)
         assert resolved is not None
         decisions = [one.decision() if isinstance(one, Route) else one for one in resolved.decisions]
         routes = sum(isinstance(one, Route) for one in resolved.decisions)
         assert resolved.strangers == sum(any(one is stranger for stranger in STRANGERS) for one in resolved.decisions)
         assert resolved.strangers + resolved.others + routes == len(own)
-        assert decisions == [host.resolve(event) for event in scoped]
+        assert decisions == [host.traffic.resolve(event) for event in scoped]
         if len(own) < len(asked):
-            assert host.resolve_all(asked, account_sid=account_sid) is None
+            assert host.traffic.resolve_all(asked, account_sid=account_sid) is None
 
     assert (await world.look(session)).date_last_interaction is None
 
@@ -100,9 +100,9 @@ async def test_a_host_settles_when_what_came_before_is_answered(world: World) ->
 
     for number in ("first", "second", "third"):
         answers = partial(_tell, told, number)
-        world.hosts[0].receive(world.event(Kind.VOICE, ALICE, N1), answers)
-    world.hosts[0].settle(lambda: told.append("settled"))
-    world.hosts[0].receive(world.event(Kind.VOICE, ALICE, N1), lambda _: is_settled.set())
+        world.hosts[0].traffic.receive(world.event(Kind.VOICE, ALICE, N1), answers)
+    world.hosts[0].traffic.settle(lambda: told.append("settled"))
+    world.hosts[0].traffic.receive(world.event(Kind.VOICE, ALICE, N1), lambda _: is_settled.set())
     assert told == []
     await asyncio.wait_for(is_settled.wait(), WAIT_SECONDS)
 

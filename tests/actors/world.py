@@ -14,7 +14,7 @@ import pytest
 from msgspec import UNSET, UnsetType
 
 from actors.host.host import Host
-from actors.kernel.context import Egress
+from actors.kernel.context import Egress, HostContext
 from actors.kernel.settings import HostSettings
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.overview import HostFigures, ReadFigures
@@ -146,33 +146,33 @@ class Hosts:
 
     def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Hand an event to the next host."""
-        next(self._turns).receive(event, answer)
+        next(self._turns).traffic.receive(event, answer)
 
     async def resolve(self, event: InboundEvent) -> Decision:
         """Ask the next host what would become of an event."""
         host, waiting = next(self._turns), asyncio.get_running_loop().create_future()
-        decision = host.resolve(event)
+        decision = host.traffic.resolve(event)
         if decision is not None:
             return decision
-        host.resolve_elsewhere(event, waiting.set_result)
+        host.traffic.resolve_elsewhere(event, waiting.set_result)
         told: Decision = await waiting
         return told
 
     def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Hand a report to the next host."""
-        next(self._turns).report(report, answer)
+        next(self._turns).traffic.report(report, answer)
 
     def signing_tokens(self, proxy: Address) -> tuple[str, ...]:
         """Ask the next host."""
-        return next(self._turns).signing_tokens(proxy)
+        return next(self._turns).traffic.signing_tokens(proxy)
 
     def account_tokens(self, account_sid: str) -> tuple[str, ...]:
         """Ask the next host."""
-        return next(self._turns).account_tokens(account_sid)
+        return next(self._turns).traffic.account_tokens(account_sid)
 
     def owner_of(self, proxy: Address) -> str | None:
         """Ask the next host."""
-        return next(self._turns).owner_of(proxy)
+        return next(self._turns).traffic.owner_of(proxy)
 
     def keep_event(self, event: DebuggerEvent) -> None:
         """Have the next host keep a debugger event."""
@@ -181,22 +181,22 @@ class Hosts:
     async def end_untold_calls(self) -> None:
         """End calls whose end nobody has told."""
         for host in self.all:
-            await host.upkeep.end_untold_calls()
+            await host.parts.upkeep.end_untold_calls()
 
     async def sweep(self) -> None:
         """Close every session whose end has come."""
         for host in self.all:
-            await host.upkeep.sweep()
+            await host.parts.upkeep.sweep()
 
     async def sweep_alerts(self) -> None:
         """Keep the debugger events that were raised since the last time."""
         for host in self.all:
-            await host.upkeep.sweep_alerts()
+            await host.parts.upkeep.sweep_alerts()
 
     async def erase_old(self) -> None:
         """Erase the sessions that closed longer ago than they are kept."""
         for host in self.all:
-            await host.upkeep.erase_old()
+            await host.parts.upkeep.erase_old()
 
     async def stop(self) -> None:
         """Stop all at once."""
@@ -268,18 +268,21 @@ class World:
         store = MoodyStore.open(data_dir, synchronous="NORMAL", observer=self.observer)
         store.mood = self.mood
         self.stores[place] = store
-        self.hosts[place] = Host(
+        context = HostContext(
             store=store,
             clock=lambda: self.clock() + self.skews.get(place, 0.0),
             id_factory=self.id_factory,
             choose=lambda _count: 0,
             observer=self.observer,
             settings=self.settings,
-            egress=self.egress,
-            peers=Wire(self, place) if self.count > 1 else None,
-            route_cache=RouteCache(),
+            egress=self.egress or Egress(),
             sure_clock=self.sure_clock,
+        )
+        self.hosts[place] = Host(
+            context,
+            peers=Wire(self, place) if self.count > 1 else None,
             figures=self.figures.get(place, HostFigures),
+            route_cache=RouteCache(),
         )
         await self.hosts[place].start()
 
@@ -313,7 +316,7 @@ class World:
     async def catch_up(self) -> None:
         """Let every host hear of what passed on the others, and have it on disk."""
         for host in self.host.all:
-            await host._catch_up()
+            await host.parts.catch_up()
 
     async def breathe(self) -> None:
         """Let the loop turn, without waiting for the disk."""

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from actors.host.host import Host
+from actors.kernel.context import HostContext
 from actors.kernel.settings import SECONDS_PER_DAY
 from engine.api.app import create_app
 from engine.api.settings import ApiSettings
@@ -324,7 +325,7 @@ async def test_a_session_closed_for_ninety_days_is_erased(tmp_path: Path) -> Non
     telemetry = Telemetry()
     store = SqliteStore.open(tmp_path / "data", observer=telemetry)
     await store.start()
-    host = Host(store=store, clock=clock, id_factory=OrderedIdFactory(clock), choose=lambda _: 0, observer=telemetry)
+    host = Host(HostContext(store, clock, OrderedIdFactory(clock), lambda _: 0, telemetry))
     await host.start()
     account = await host.control.create_account(AccountUpdate())
     settings = ApiSettings(public_url="http://maskline", rate_limit_per_second=0)
@@ -344,16 +345,16 @@ async def test_a_session_closed_for_ninety_days_is_erased(tmp_path: Path) -> Non
         await http.post(f"{path}/{kept}", data={"Status": "closed"})
 
         clock.now += 89 * SECONDS_PER_DAY
-        await host.upkeep.erase_old()
+        await host.parts.upkeep.erase_old()
         on_day_89 = [(await http.get(f"{path}/{sid}")).status_code for sid in (forgotten, kept)]
         reopened = await http.post(f"{path}/{kept}", data={"Status": "in-progress"})
         await http.post(f"{path}/{kept}", data={"Status": "closed"})
         clock.now += 1 * SECONDS_PER_DAY + 1
-        await host.upkeep.erase_old()
+        await host.parts.upkeep.erase_old()
         on_day_90 = [(await http.get(f"{path}/{sid}")).status_code for sid in (forgotten, kept)]
         participants_left = await http.get(f"{path}/{forgotten}/Participants")
         clock.now += 89 * SECONDS_PER_DAY
-        await host.upkeep.erase_old()
+        await host.parts.upkeep.erase_old()
         at_last = (await http.get(f"{path}/{kept}")).status_code
     await host.stop()
     await store.close()

@@ -1,0 +1,167 @@
+"""The data plane of one host: what arrives is handed to its number's actor, here or on another host."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from actors.host.parts import HostParts
+from engine.core.model.errors import StoreUnavailable
+from engine.core.model.records import Address
+from engine.core.ports.outgoing import RemoteSend
+from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, resolve, resolve_all, undecided
+from engine.core.routing.resolved import Resolved
+from engine.core.routing.route_cache import RouteCache
+from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
+
+
+class HostTraffic:
+    """Implements the ports `FeedPlane` and `EgressPlane`."""
+
+    def __init__(self, parts: HostParts) -> None:
+        """Answer not-ready until it `is_open`."""
+        self.is_open = False
+        """Whether everything is loaded, so that events are decided."""
+        self._context = parts.context
+        self._registry = parts.registry
+        self._directory = parts.directory
+        self._interaction_log = parts.interaction_log
+        self._accounts = parts.accounts
+        self._route_cache = parts.route_cache
+        self._node = parts.node
+
+    def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
+        """Decide about an event; `answer` is called once, at once or after the commit, on the event loop."""
+        owner = self._owner_elsewhere(event.proxy)
+        if self._node is None or owner is None:
+            self.receive_here(event, answer)
+        else:
+            self._node.forwarder.receive(owner, event, answer)
+
+    def receive_here(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
+        """Decide about an event on a number of this host."""
+        if not self.is_open:
+            answer(REBUILDING)
+            return
+        actor = self._directory.find(event.proxy)
+        if actor is None or event.account_sid not in (None, actor.account_sid):
+            answer(NOT_IN_POOL)
+        else:
+            try:
+                actor.receive(event, answer)
+            except StoreUnavailable as problem:  # what a redelivery repeats cannot be read
+                answer(undecided(problem))
+
+    def resolve(self, event: InboundEvent) -> Decision | None:
+        """Tell what would become of an event now, with nothing recorded."""
+        if not self.is_open:
+            return REBUILDING
+        actor = self._directory.find(event.proxy)
+        if actor is None:
+            return NOT_IN_POOL if self._owner_elsewhere(event.proxy) is None else None
+        if event.account_sid not in (None, actor.account_sid):
+            return NOT_IN_POOL
+        if not actor.is_ready:
+            return REBUILDING
+        return actor.would_decide(event).decision
+
+    def resolve_elsewhere(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
+        """Do the same about a number of another host; `answer` is called once, later."""
+        owner = self._owner_elsewhere(event.proxy)
+        if self._node is None or owner is None:
+            answer(self.resolve(event) or NOT_IN_POOL)
+        else:
+            self._node.forwarder.resolve(owner, event, answer)
+
+    def _owner_elsewhere(self, proxy: Address) -> int | None:
+        """Return the host that owns the number reached, None for this one and for a number in no pool."""
+        node = self._node
+        if node is None or not self.is_open or self._directory.find(proxy) is not None:
+            return None
+        owner = node.owner_of(proxy)
+        return None if owner == node.me else owner
+
+    def route_cache(self) -> RouteCache | None:
+        """Return what plain questions can be answered from now; None while this host is not loaded, or without any."""
+        if self._route_cache is None or not self.is_open:
+            return None
+        return self._route_cache.at(self._context.clock())
+
+    def resolve_all(
+        self, questions: Sequence[Question], *, account_sid: str | None, fills_cache: bool = False
+    ) -> Resolved | None:
+        """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
+        if not self.is_open:
+            return Resolved([REBUILDING] * len(questions), strangers=0, others=len(questions))
+        now = self._context.clock()
+        return resolve_all(
+            questions,
+            self._directory.by_address,
+            account_sid=account_sid,
+            now=now,
+            otherwise=lambda question: self._foresee(question, account_sid, now),
+            fills_cache=fills_cache,
+        )
+
+    def _foresee(self, question: Question, account_sid: str | None, now: float) -> Decision | None:
+        actor = self._directory.find(question.proxy)
+        if actor is None:
+            return NOT_IN_POOL if self._owner_elsewhere(question.proxy) is None else None
+        if account_sid not in (None, actor.account_sid):
+            return NOT_IN_POOL
+        if not actor.is_ready:
+            return REBUILDING
+        return resolve(actor.bindings, question, rules=actor.rules, now=now)
+
+    def settle(self, done: Callable[[], None]) -> None:
+        """Call `done` when nothing that was received or reported before this waits for its commit any more."""
+        self._context.store.commit((), lambda _: done())
+
+    def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        """Take a leg's state; `answer` gets None when it could not be taken and the platform should retry."""
+        if not self.is_open:
+            answer(None)
+            return
+        number = None if report.proxy is None else self._registry.number_at(report.proxy)
+        proxy = None if number is None else number.address
+        if proxy != report.proxy:
+            report = msgspec.structs.replace(report, proxy=proxy)
+        try:
+            if self._node is None or (not report.is_vague and self._interaction_log.knows(report)):
+                self.report_here(report, answer)
+            else:
+                named = self._interaction_log.named(report) if report.is_vague else ()
+                self._node.forwarder.report(report, named, answer, self.report_here)
+        except StoreUnavailable:  # the interaction of the leg cannot be read
+            answer(None)
+
+    def report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        """Take the state of a leg that this host knows, or that no host does."""
+
+        def counted(outcome: ReportOutcome | None) -> None:
+            if outcome is not None:
+                self._context.observer.reported(outcome)
+            answer(outcome)
+
+        self._interaction_log.report(report, counted)
+
+    def signing_tokens(self, proxy: Address) -> tuple[str, ...]:
+        """Return the auth tokens of the account that owns a proxy number in a pool; none = it is in no pool."""
+        number = self._registry.number_at(proxy)
+        return () if number is None or number.service_sid is None else self.account_tokens(number.account_sid)
+
+    def account_tokens(self, account_sid: str) -> tuple[str, ...]:
+        """Return the auth tokens of an account that are good now, first the one that signs what we send."""
+        account = self._accounts.find(account_sid)
+        if account is None:
+            return ()
+        # nearly always there is one, and every webhook asks: without the clock that is half as dear
+        return (account.auth_token,) if account.previous_token is None else account.tokens(self._context.clock())
+
+    def owner_of(self, proxy: Address) -> str | None:
+        """Return the SID of the account that owns a number, in a pool or not."""
+        number = self._registry.number_at(proxy)
+        return None if number is None else number.account_sid
+
+    async def send_elsewhere(self, channel: str, sender: str, key: str, message: bytes) -> RemoteSend:
+        """Have the host on which a channel is placed send a message through one of its senders, once for each key."""
+        return RemoteSend() if self._node is None else await self._node.send_elsewhere(channel, sender, key, message)
