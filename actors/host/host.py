@@ -91,7 +91,7 @@ class Host:
     @property
     def services(self) -> Iterable[Service]:
         """All services of all hosts, the oldest first."""
-        return self._registry.services.values()
+        return self.parts.registry.services.values()
 
     def pools(self) -> Iterator[tuple[Service, PoolState, int]]:
         """Walk the services that are coordinated here: how full the pool is, and how many sessions route."""
