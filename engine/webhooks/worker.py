@@ -151,7 +151,7 @@ class OutboxWorker:
                 if delivery.is_done or not delivery.may_retry or attempts >= most:
                     break
                 self._failed(entry, delivery, attempts)
-                await self._pause(wait_before(attempts, delivery, settings=self._settings, draw=self._draw))
+                await asyncio.sleep(wait_before(attempts, delivery, settings=self._settings, draw=self._draw))
             if not delivery.is_done:
                 await self._give_up(entry, delivery)
         except Exception:  # noqa: BLE001 - around a lane's loop: it must go on
@@ -169,19 +169,18 @@ class OutboxWorker:
             self._at_work.add(lane)
             try:
                 if isinstance(entry.content, OutboxCallback | OutboxAlert):
-                    return await self._webhooks.deliver(entry, entry.content)
-                return await self._carriers.deliver(entry, entry.content)
+                    delivery = await self._webhooks.deliver(entry, entry.content)
+                else:
+                    delivery = await self._carriers.deliver(entry, entry.content)
             finally:
                 self._at_work.discard(lane)
+        if delivery.may_retry and not self._is_running:
+            raise asyncio.CancelledError  # what a stop ends is no try: the entry waits on disk as it is
+        return delivery
 
     def _failed(self, entry: OutboxEntry, delivery: Delivery, attempts: int) -> None:
         self._deliveries.add(self._failure(entry, delivery, attempts, is_dead=False), _nothing)
         self._observer.delivered(_KINDS[type(entry.content)], DeliveryEnd.FAILED)
-
-    async def _pause(self, seconds: float) -> None:
-        if not self._is_running:
-            raise asyncio.CancelledError
-        await asyncio.sleep(seconds)
 
     async def _give_up(self, entry: OutboxEntry, delivery: Delivery) -> None:
         if isinstance(entry.content, OutboxMessage | OutboxHangUp):

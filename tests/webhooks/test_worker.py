@@ -21,6 +21,7 @@ from engine.outbound.delivery import DELIVERED, Delivery, Draw
 from engine.outbound.settings import EgressSettings
 from engine.webhooks.delivery_log import MAX_GROUP, DeliveryLog
 from engine.webhooks.worker import LEAST_WINDOW, OutboxWorker
+from tests.http.rig import until
 from tests.outbound.material import (
     AC,
     NOW,
@@ -541,3 +542,32 @@ async def test_a_bug_costs_one_entry_and_not_the_lane(receiver: Receiver, caplog
         await store.until(lambda: len(store.dead) == 2)
 
     assert "could not be handled" in caplog.text
+
+
+class StoppingCarriers(FakeCarriers):
+    """Carriers that give back what waits when they are stopped."""
+
+    def __init__(self) -> None:
+        super().__init__(Delivery(error="the server stops", may_retry=True))
+        self.stopped = asyncio.Event()
+
+    async def deliver(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp) -> Delivery:
+        """Wait for the end."""
+        self.tried.append(entry)
+        await self.stopped.wait()
+        return self.answers[0]
+
+
+async def test_what_a_stop_ends_is_no_try() -> None:
+    """However often the server is started anew: the entry waits on disk as it was, its last try too."""
+    store, carriers = MemoryStore(), StoppingCarriers()
+    attempts = QUICK.carrier_tries - 1
+    entry = outbox_entry(OutboxHangUp(carrier="main", call_sid="CA1"), 1, session=1, attempts=attempts)
+    async with worker(store, carriers=carriers) as made:
+        add(store, made, entry)
+        await until(lambda: bool(carriers.tried))
+        asyncio.get_running_loop().call_soon(carriers.stopped.set)  # once the stop has begun
+
+    assert list(store.pending.values()) == [entry]
+    assert store.dead == {}
+    assert carriers.given_up == []
