@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from starlette.types import ASGIApp
 from actors.host.host import Host
 from actors.kernel.context import Egress, HostContext
 from engine.api.admin.app import create_admin_app
+from engine.api.admin.pools import list_pools
 from engine.api.admin.shapes import SmppPeerShape
 from engine.api.app import OPERATIONS, create_app
 from engine.channel_table import CHANNELS, Row, channels_of
@@ -366,6 +368,7 @@ def _admin(settings: Settings, engine: RunningEngine) -> ASGIApp:
         public_url=engine.public_url,
         console_link=link if settings.console else None,
         smpp_peers=smpp_peers,
+        pools=partial(list_pools, engine.host.console, clock),
     )
 
 

@@ -6,7 +6,7 @@ keeps them, so that any host of a cluster knows whom to ask.
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from actors.cluster.rpc import HostRpc
 from actors.control.history import TrafficHistory
@@ -17,6 +17,7 @@ from engine.core.model.history import MINUTE_SECONDS, added_up
 from engine.core.model.logins import LoginSession, LoginSessions
 from engine.core.model.overview import History, HostStatus, PoolReport, PoolReports, most_saturated
 from engine.core.model.placement import host_name
+from engine.core.numbers.e164 import mask
 from engine.core.sessions.search import FoundSessions, SessionSought
 
 _SECRET_BYTES = 32
@@ -60,6 +61,11 @@ class HostConsole:
             if account_sid in {None, one.service.account_sid}
         ]
         return PoolReports(most_saturated(reports, most=most), len(reports))
+
+    async def busiest(self, service_sids: Sequence[str]) -> Mapping[str, str]:
+        """Tell who has the most numbers of the pools that are coordinated here, masked."""
+        found = {sid: self._services.find(sid) for sid in service_sids}
+        return {sid: mask(one.busiest) for sid, one in found.items() if one is not None and one.busiest is not None}
 
     async def history(self, since: float) -> History:
         """Tell of the traffic of this host."""
@@ -129,6 +135,12 @@ class ClusterConsole:
         answers = (own, *others)
         pools = most_saturated([pool for one in answers for pool in one.pools], most=most)
         return PoolReports(pools, sum(one.count for one in answers), silent)
+
+    async def busiest(self, service_sids: Sequence[str]) -> Mapping[str, str]:
+        """Tell who has the most numbers of these services' pools, masked."""
+        asked = {host: self._rpc.ask(host, HostConsole.busiest, tuple(service_sids)) for host in self._rpc.others}
+        own, (others, _) = await asyncio.gather(self._own.busiest(service_sids), gather_available(asked))
+        return {sid: one for answer in (own, *others) for sid, one in answer.items()}
 
     async def history(self, since: float) -> History:
         """Tell of the traffic of all hosts."""

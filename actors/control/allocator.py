@@ -50,6 +50,11 @@ class Allocator:
         """How full the pool is."""
         return self.pool.state(most_held=self._bindings.most_held)
 
+    @property
+    def busiest(self) -> Address | None:
+        """Who has the most numbers of the pool."""
+        return self._bindings.busiest
+
     def is_strict(self, *, asked: bool) -> bool:
         """Tell whether a request may not make a binding active twice."""
         return asked or not self._account().allow_participant_conflict

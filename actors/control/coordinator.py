@@ -185,6 +185,11 @@ class ServiceCoordinator:
         return len(self._active)
 
     @property
+    def busiest(self) -> Address | None:
+        """Who has the most numbers of the pool."""
+        return self._allocator.busiest
+
+    @property
     def pool_state(self) -> PoolState:
         """How full the pool is."""
         return self._allocator.pool_state

@@ -12,6 +12,7 @@ main = CommandTree(
         "account": "engine.cli.accounts:account",
         "apikey": "engine.cli.apikeys:apikey",
         "numbers": "engine.cli.numbers:numbers",
+        "pool": "engine.cli.pools:pool",
         "service": "engine.cli.services:service",
         "sessions": "engine.cli.sessions:sessions",
         "explain": "engine.cli.sessions:explain",

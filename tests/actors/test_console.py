@@ -12,7 +12,7 @@ from engine.core.model.records import DebuggerEvent, Kind
 from engine.core.ports.lists import AlertFilter, AlertKind, AlertKinds, OutboxFilter, PageCursor
 from engine.core.routing.traffic import Outcome, Reason
 from engine.core.sessions.search import InteractionSought, SessionSought, read_search
-from tests.actors.world import ALICE, BOB, DAY, START, World
+from tests.actors.world import ALICE, BOB, CAROL, DAY, START, World
 
 pytestmark = pytest.mark.anyio
 
@@ -249,3 +249,13 @@ async def test_events_are_counted_by_kind_over_all_hosts(world: World) -> None:
         last_at = START + world.count - 1
         kind = AlertKind(world.account.sid, Code.STOP_WORD, None, world.count, START, last_at)
         assert one == AlertKinds((kind,), is_cut=False)
+
+
+async def test_the_busiest_of_a_pool_is_named_by_every_host(world: World) -> None:
+    """Masked; of a pool that nobody uses nobody is."""
+    empty = await world.make_service("empty")
+    await world.session(ALICE, BOB)
+    await world.session(ALICE, CAROL)
+
+    for host in world.hosts.values():
+        assert await host.console.busiest([world.service_sid, empty.sid]) == {world.service_sid: f"{ALICE[:-4]}XXXX"}

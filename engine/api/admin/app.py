@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import NoReturn
 
 import msgspec
 from starlette.applications import Starlette
@@ -83,11 +84,12 @@ def create_admin_app(
     public_url: str = "",
     console_link: MakeLink | None = None,
     smpp_peers: ReadPeers | None = None,
+    pools: Answer | None = None,
 ) -> ASGIApp:
     """Make the application; webhooks at our own `public_url` are refused.
 
     `console_link` makes a link to the console, once for each time it is asked for; None where no console is served.
-    `smpp_peers` tells how the peers fare; None where nothing is served.
+    `smpp_peers` tells how the peers fare, `pools` how the pools do; None where nothing is served.
     """
 
     def route(method: str, path: str, answer: Answer, *, status: int = 200) -> Route:
@@ -122,6 +124,7 @@ def create_admin_app(
             route("POST", "/outbox/replay", admin_delivery.replay),
             route("POST", "/outbox/drop", admin_delivery.drop),
             route("GET", "/accounts/{account}/alerts", admin_delivery.list_alerts),
+            route("GET", "/pools", pools or _no_pools),
             route("GET", "/smpp/peers", partial(_list_smpp_peers, smpp_peers)),
             route("POST", "/console/links", partial(_make_console_link, console_link), status=201),
         ],
@@ -223,6 +226,10 @@ async def _list_smpp_peers(read: ReadPeers | None, _: ControlPlane, __: Request)
     if read is None:
         raise ApiError(Code.UNAVAILABLE, "No server runs on this data directory, so no SMPP peer is bound")
     return SmppPeerList(tuple(read()))
+
+
+async def _no_pools(_: ControlPlane, __: Request) -> NoReturn:
+    raise ApiError(Code.UNAVAILABLE, "No server runs on this data directory, so nobody uses its pools")
 
 
 async def _make_console_link(console_link: MakeLink | None, _: ControlPlane, __: Request) -> ConsoleLink:

@@ -3,7 +3,7 @@
 Records only. A host that does not answer is told of, not raised: when one is down the others are what is looked at.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -132,6 +132,9 @@ class ConsolePlane(Protocol):
 
     async def pools(self, account_sid: str | None, *, most: int) -> PoolReports:
         """Tell how full the pools of an account (None = of all) are; at most `most` are shown."""
+
+    async def busiest(self, service_sids: Sequence[str]) -> Mapping[str, str]:
+        """Tell, by service SID, which participant has the most numbers of the service's pool, masked."""
 
     async def history(self, since: float) -> History:
         """Tell of the traffic of all hosts since a time, UTC epoch seconds, a minute each."""

@@ -59,6 +59,11 @@ class BindingIndex:
         if after > self.most_held or (before == self.most_held and not levels[before]):
             self.most_held = after
 
+    @property
+    def busiest(self) -> Address | None:
+        """An identifier that has the most numbers; walks all up to it."""
+        return next((one for one, held in self._held.items() if len(held) == self.most_held), None)
+
     def items(self) -> Iterator[tuple[Address, Address]]:
         """Walk all bindings as (identifier, proxy number)."""
         for identifier, held in self._held.items():
