@@ -123,11 +123,13 @@ console-tools: build/axe/.complete
 smpp-tools: build/smpp/.complete .venv/smpp/.complete
 	@PATH="$$PATH:/usr/sbin" && { command -v bearerbox >/dev/null || $(INSTALL) kannel >/dev/null; } && command -v smsbox >/dev/null
 
-# A switch that the package would start is not: only its files are needed.
+# A switch that the package would start is not: only its files are needed. Not every Debian has Asterisk.
 sip-tools: .venv/sip/.complete
 	@command -v sipp >/dev/null && test -x /usr/sbin/kamailio && test -e /usr/lib/*/kamailio/modules/http_client.so \
 		&& test -e /usr/lib/*/kamailio/modules/db_sqlite.so || { timeout 300 apt-get update -qq && RUNLEVEL=1 $(INSTALL) \
 		kamailio kamailio-sqlite-modules kamailio-utils-modules sip-tester >/dev/null; }
+	@command -v asterisk >/dev/null || ! apt-cache policy asterisk 2>/dev/null | grep -q "Candidate: [0-9]" \
+		|| RUNLEVEL=1 $(INSTALL) asterisk >/dev/null || true
 	@sipp -v 2>/dev/null | grep -q SIPp && /usr/sbin/kamailio -v >/dev/null
 
 NODE := command -v npm >/dev/null || $(INSTALL) nodejs npm >/dev/null

@@ -1,17 +1,15 @@
 """deploy/kamailio with the real Kamailio between two SIPp ends and a running engine: who hears of whom.
 
-Every message that reaches one end is searched for what names the other one: its number, name, address and the number
-that was dialled, Record-Route and Via decoded. Skipped where the programs are not there; `make sip-test` installs them.
+Skipped where the programs are not there; `make sip-test` installs them.
 """
 
 import asyncio
-import base64
 import re
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -19,24 +17,21 @@ import pytest
 
 from engine.channels.sip.tables import SipPeerSettings
 from engine.channels.sockets import ListenAddress
-from tests.channels.sip.test_channel import kept
 from tests.ops.kit import DEPLOY
 from tests.ops.test_nginx import free_port
 from tests.outbound.receiver import Receiver, Reply, receiving
 from tests.sip import scenarios
+from tests.sip.ends import CALLEE_AT, PROGRAMS, SIPP, SWITCH_AT, Ports, World, check_apart
 from tests.test_outgoing import ALICE, BOB, STRANGER, Shop, opened, settings, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
-KAMAILIO, SIPP = (shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/bin") for name in ("kamailio", "sipp"))
+KAMAILIO = shutil.which("kamailio", path=PROGRAMS)
 TABLES = Path("/usr/share/kamailio/db_sqlite")
 if KAMAILIO is None or SIPP is None or not TABLES.is_dir():
     pytest.skip("needs Kamailio with its modules for SQLite and HTTP, and SIPp", allow_module_level=True)
 
-PATIENCE = 45.0
 RING_MILLISECONDS = 1_500
-CALLER_AT, CALLEE_AT, SWITCH_AT = "127.0.0.11", "127.0.0.12", "127.0.0.13"
-"""Each its own address of the loopback, so that an address names its end."""
 
 
 @pytest.fixture
@@ -44,13 +39,6 @@ def receiver() -> Iterator[Receiver]:
     """An application that answers 200 to everything."""
     with receiving() as receiver:
         yield receiver
-
-
-class Ports(msgspec.Struct, frozen=True):
-    """Where everybody is."""
-
-    switch: int
-    callee: int
 
 
 def configuration(directory: Path, ports: Ports, shop: Shop, *, transport: str, spare: bool) -> Path:
@@ -81,73 +69,6 @@ def configuration(directory: Path, ports: Ports, shop: Shop, *, transport: str, 
     file = directory / "kamailio.cfg"
     file.write_text(text)
     return file
-
-
-class World:
-    """A switch between two ends, and an engine that it asks."""
-
-    def __init__(self, shop: Shop, directory: Path, ports: Ports) -> None:
-        self.shop = shop
-        self.directory = directory
-        self.ports = ports
-
-    async def sipp(self, name: str, scenario: str, *arguments: str, at: str) -> asyncio.subprocess.Process:
-        """Start one end, which writes down what reaches it."""
-        file = self.directory / f"{name}.xml"
-        file.write_text(scenario)
-        messages = ("-trace_msg", "-message_file", str(self.directory / f"{name}.log"), "-message_overwrite", "true")
-        return await asyncio.create_subprocess_exec(
-            *(str(SIPP), "-sf", str(file), "-i", at, "-m", "1", "-nostdin", "-timeout", "40s", *messages, *arguments),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            cwd=self.directory,
-        )
-
-    async def call(self, called: str, calling: str, callee: str | None = None, *, sender: str = ALICE) -> list[int]:
-        """Let a call happen; return how both ends fared, 0 = as their scenarios say."""
-        (self.directory / "numbers.csv").write_text(f"SEQUENTIAL\n{sender};{called}\n")
-        ends = []
-        if callee is not None:
-            ends.append(await self.sipp("callee", callee, "-p", str(self.ports.callee), at=CALLEE_AT))
-            await until(self._listens)
-        to = f"{SWITCH_AT}:{self.ports.switch}"
-        ends.append(await self.sipp("caller", calling, to, "-inf", "numbers.csv", at=CALLER_AT))
-        try:
-            async with asyncio.timeout(PATIENCE):
-                return [await end.wait() for end in ends]
-        finally:
-            for end in ends:
-                with suppress(ProcessLookupError):
-                    end.kill()
-
-    async def _listens(self) -> bool:
-        taken = f"{int.from_bytes(bytes(map(int, CALLEE_AT.split('.')))[::-1]):08X}:{self.ports.callee:04X}"
-        return taken in await asyncio.to_thread(Path("/proc/net/udp").read_text)
-
-    def heard(self, name: str) -> str:
-        """Return all that reached one end, and behind it what its parts in base64 say."""
-        log = (self.directory / f"{name}.log").read_text("latin-1")
-        came = re.findall(r"message received \[\d+\] bytes :\n\n(.*?)(?=\n-{20,}|\Z)", log, re.DOTALL)
-        assert came, log
-        text = "\n".join(came)
-        return text + "\n" + "\n".join(_decoded(text))
-
-    async def ended(self, status: str) -> dict[str, str]:
-        """Wait until the call has ended so; return its interaction."""
-
-        async def is_over() -> bool:
-            return [one["inbound_resource_status"] for one in await kept(self.shop)] == [status]
-
-        await until(is_over)
-        (call,) = await kept(self.shop)
-        return call
-
-
-def _decoded(text: str) -> Iterator[str]:
-    for word in re.findall(r"[A-Za-z0-9+/._=-]{16,}", text):
-        for one in (word, word.replace("-", "+").replace("_", "/").replace(".", "=")):
-            with suppress(ValueError):
-                yield base64.b64decode(one + "=" * (-len(one) % 4)).decode("latin-1")
 
 
 @asynccontextmanager
@@ -183,17 +104,6 @@ async def _is_pinged(shop: Shop) -> bool:
     page = (await shop.client.get("/metrics")).text
     found = re.search(r'maskline_sip_requests_total\{method="OPTIONS",peer="kamailio"\} ([0-9.]+)', page)
     return found is not None and float(found[1]) > 0
-
-
-def check_apart(one: World, proxy_of_caller: str, proxy_of_callee: str) -> None:
-    """Nothing that reached the callee names the caller, nor the other way round; Call-ID is told in the docs."""
-    to_callee, to_caller = one.heard("callee"), one.heard("caller")
-    of_caller = (ALICE[1:], "Alice", scenarios.DOMAIN_A, proxy_of_caller[1:], CALLER_AT, "Maskline")
-    of_callee = (BOB[1:], "Bob", scenarios.DOMAIN_B, proxy_of_callee[1:], CALLEE_AT, "Maskline")
-    for heard, names in ((to_callee, of_caller), (to_caller, of_callee)):
-        text = re.sub(r"(?m)^(Call-ID: |[oc]=).*$", "", heard)
-        assert [name for name in names if name in text] == [], text
-    assert to_callee.count(proxy_of_callee) >= 2
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])

@@ -97,17 +97,23 @@ def _acknowledging() -> str:
     return f"<send>{request}</send>".replace("[routes]\n", "").replace(";branch=[branch]", ";branch=[branch-1]")
 
 
-def callee(number: str, *, end: str = "answered") -> str:
-    """Return a callee who answers, is `busy`, `silent`, rings until it is `cancelled`, or is `forwarded` elsewhere."""
+def callee(number: str, *, end: str = "answered", is_asked_again: bool = True) -> str:
+    """Return a callee who answers, is `busy`, `silent`, rings until it is `cancelled`, or is `forwarded` elsewhere.
+
+    A switch that ends both calls itself does not hand a re-INVITE on: then nobody `is_asked_again`.
+    """
     steps = ['<recv request="INVITE" rrs="true"/>', _answering("180 " + NAMES_B, number)]
+    again = (
+        '<recv request="INVITE"/>',
+        _answering("200 " + NAMES_B, number, body=_SDP, attributes=' retrans="500"', tag=""),
+        '<recv request="ACK"/>',
+    )
     if end == "answered":
         steps += [
             '<pause milliseconds="200"/>',
             _answering("200 " + NAMES_B, number, body=_SDP, attributes=' retrans="500"'),
             '<recv request="ACK"/>',
-            '<recv request="INVITE"/>',
-            _answering("200 " + NAMES_B, number, body=_SDP, attributes=' retrans="500"', tag=""),
-            '<recv request="ACK"/>',
+            *(again if is_asked_again else ()),
             '<recv request="BYE"/>',
             _answering("200 " + NAMES_B, number, tag=""),
         ]
