@@ -138,14 +138,7 @@ async def running_engine(
             claim(settings.data_dir, hosts=1)  # a second time: now that the database is there
         client = await stack.enter_async_context(guarded_client(settings))
         outgoing = Outgoing(
-            settings,
-            store=store,
-            client=client,
-            telemetry=telemetry,
-            senders=channels.senders,
-            elsewhere=channels.senders_elsewhere,
-            windows=channels.windows,
-            held=store.deliveries_held,
+            settings, store=store, client=client, telemetry=telemetry, channels=channels, held=store.deliveries_held
         )
         host = await stack.enter_async_context(
             _started_host(settings, store, telemetry, outgoing=outgoing, peers=peers, troubles=channels.troubles)

@@ -6,11 +6,12 @@ both are made.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from actors.kernel.context import Egress
 from engine.channels.base import SendsMessages
 from engine.channels.clients import CarrierClients, CarrierRoutes
+from engine.channels.served import Channels
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.lists import OutboxDepth
 from engine.core.ports.operations import EgressPlane
@@ -43,19 +44,17 @@ class Outgoing:
         store: Store,
         client: Client,
         telemetry: Telemetry,
-        senders: Mapping[str, SendsMessages],
-        elsewhere: Mapping[str, str] = {},
-        windows: Mapping[str, int] = {},
+        channels: Channels,
         held: Callable[[], bool] = lambda: False,
     ) -> None:
         """Wire it; while deliveries are `held`, none is made. Raises MasklineError for a bad route.
 
-        `elsewhere` are the senders whose channels, here by name, another host serves; `windows` is how many messages at
-        a time a sender takes, where it bounds that itself: those whose end is being committed hold back no others.
+        The channels are bound: which of their senders are on this host is known.
         """
-        self._senders = senders
-        remote = {name: RemoteSender(name, channel, lambda: self._plane) for name, channel in elsewhere.items()}
-        everywhere: dict[str, SendsMessages] = {**senders, **remote}
+        self._senders = channels.senders
+        elsewhere = channels.senders_elsewhere.items()
+        remote = {name: RemoteSender(name, channel, lambda: self._plane) for name, channel in elsewhere}
+        everywhere: dict[str, SendsMessages] = {**self._senders, **remote}
         routes = CarrierRoutes(everywhere, settings.carrier_routes)
         carriers = CarrierClients(everywhere, report=self._report, observer=telemetry, clock=clock)
         self._worker = OutboxWorker(
@@ -66,9 +65,7 @@ class Outgoing:
             observer=telemetry,
             clock=clock,
             settings=settings,
-            deliveries_to={
-                f"carrier:{name}": max(settings.window_per_destination, window) for name, window in windows.items()
-            },
+            deliveries_to=_deliveries_to(channels, settings.window_per_destination),
         )
         self._store = store
         self._held = held
@@ -136,3 +133,11 @@ class Outgoing:
             answer(None)
         else:
             self._plane.report(report, answer)
+
+
+def _deliveries_to(channels: Channels, least: int) -> dict[str, int]:
+    """Say how many messages may be in work at a time where a sender bounds by itself what is under way.
+
+    Those whose end is being committed hold back no others.
+    """
+    return {f"carrier:{name}": max(least, window) for name, window in channels.windows.items()}
