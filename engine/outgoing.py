@@ -65,7 +65,7 @@ class Outgoing:
             observer=telemetry,
             clock=clock,
             settings=settings,
-            deliveries_to=_deliveries_to(channels, settings.window_per_destination),
+            deliveries_to=deliveries_to(channels, settings.window_per_destination),
         )
         self._store = store
         self._held = held
@@ -135,9 +135,14 @@ class Outgoing:
             self._plane.report(report, answer)
 
 
-def _deliveries_to(channels: Channels, least: int) -> dict[str, int]:
+def deliveries_to(channels: Channels, least: int) -> dict[str, int]:
     """Say how many messages may be in work at a time where a sender bounds by itself what is under way.
 
-    Those whose end is being committed hold back no others.
+    Those whose end is being committed hold back no others. Another host is handed no more than is under way there: when
+    it ends, nobody knows which of them it had sent.
     """
-    return {f"carrier:{name}": max(least, window) for name, window in channels.windows.items()}
+    elsewhere = channels.senders_elsewhere
+    return {
+        f"carrier:{name}": window if name in elsewhere else max(least, window)
+        for name, window in channels.windows.items()
+    }

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,15 @@ from twilio.request_validator import RequestValidator
 
 from engine.app import RunningEngine, running_engine
 from engine.channel_table import CHANNELS, Row
+from engine.channels.served import Channels
+from engine.channels.smpp.channel import SmppClientChannel
 from engine.channels.sockets import ListenAddress
 from engine.core.model.records import Account
 from engine.core.model.requests import AccountUpdate
 from engine.outbound.settings import CarrierKind, CarrierSettings
+from engine.outgoing import deliveries_to
 from engine.settings import Settings
+from tests.channels.smpp.rig import esme
 from tests.outbound.receiver import Received, Receiver, Reply, receiving
 
 pytestmark = pytest.mark.anyio
@@ -298,3 +302,13 @@ async def test_debugger_events_are_posted_to_the_account(receiver: Receiver, tmp
         assert receiver.is_signed(request, shop.account.auth_token, url=f"{receiver.url}/")
         assert json.loads(request.form["Payload"])["error_code"] == "80905"
         assert request.form["Level"] == "WARNING"
+
+
+@pytest.mark.parametrize(("is_ours", "most"), [(True, 500), (False, 20)])
+async def test_another_host_is_handed_no_more_than_is_under_way(is_ours: bool, most: int) -> None:  # noqa: FBT001 - a column
+    """What it had sent is unknown when it ends; here, what is being committed holds back no others."""
+    channels = Channels([("smpp", SmppClientChannel(esme(2775, connections=2, window=10), sends_from=lambda _: True))])
+    with ExitStack() as stack:
+        channels.bind(stack, is_ours=lambda _: is_ours)
+
+        assert deliveries_to(channels, 500) == {"carrier:them": most}
