@@ -30,6 +30,11 @@ def enter(cluster: LiveCluster) -> httpx.Cookies:
         return browser.cookies
 
 
+def shows_all_ready(text: str) -> bool:
+    """Tell whether a page shows both hosts ready; a full pool of another test may need attention beside."""
+    return text.count(">ready</span>") == 2
+
+
 def test_somebody_who_is_logged_in_is_known_on_every_host(cluster: LiveCluster, tenant: Tenant) -> None:
     """Each shows all hosts, and the sessions of all of them."""
     services = [tenant.service() for _ in range(4)]
@@ -42,7 +47,7 @@ def test_somebody_who_is_logged_in_is_known_on_every_host(cluster: LiveCluster, 
         found = [browser.post(f"{cluster.address}/console/search", data=search).text for _ in range(4)]
 
     assert [page.status_code for page in pages] == [200] * CONNECTIONS
-    assert all("All hosts answer and are ready." in page.text for page in pages)
+    assert all(shows_all_ready(page.text) for page in pages)
     assert all("host-0" in page.text and "host-1" in page.text for page in pages)
     assert all(pairing.sid in text for text in found for pairing in pairings)
 
@@ -58,7 +63,7 @@ def test_a_host_that_is_away_is_named_and_the_rest_is_shown(cluster: LiveCluster
         assert cluster.run("cluster", "undrain", "host-1").returncode == 0
 
         def is_well() -> bool:
-            return "All hosts answer and are ready." in browser.get(f"{cluster.address}/console/live").text
+            return shows_all_ready(browser.get(f"{cluster.address}/console/live").text)
 
         eventually(is_well, "the console shows that all hosts are back")
 
