@@ -1,7 +1,7 @@
 """The calls of a host that are open or ended lately, by what a carrier's report says of them."""
 
 from collections.abc import Iterable
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import mypyc_attr
 
@@ -10,7 +10,7 @@ from engine.core.model.records import Interaction, Kind
 from engine.core.model.sids import pack
 from engine.core.ports.store import Passed
 
-_VOICE = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
+_VOICE: Final = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
 
 
 @final
@@ -20,13 +20,13 @@ class _Open:
 
     __slots__ = ("account_sid", "begun_at", "older", "proxy", "session_sid", "sid")
 
-    def __init__(self, call: Interaction, older: "_Open | None") -> None:
+    def __init__(self, call: Interaction) -> None:
         self.sid = call.sid
         self.begun_at = call.date_created
         self.account_sid = call.account_sid
         self.session_sid = call.session_sid
         self.proxy = call.proxy
-        self.older = older
+        self.older: _Open | None = None
 
 
 class Calls:
@@ -59,15 +59,15 @@ class Calls:
         chains = self._open.items()
         return [(call_sid, call.sid) for call_sid, newest in chains for call in _chain(newest) if call.begun_at < at]
 
-    def add(self, call: Interaction) -> None:
+    def add(self, call_sid: str, call: Interaction) -> None:
         """Take up an open call."""
-        call_sid = call.inbound.resource_sid
-        if call_sid is None:
-            return
-        older = self._open.get(call_sid)
-        if older is not None and call.sid in [one.sid for one in _chain(older)]:
-            return
-        self._open[call_sid] = _Open(call, older)
+        added = _Open(call)
+        older = self._open.setdefault(call_sid, added)
+        if older is not added:
+            if added.sid in [one.sid for one in _chain(older)]:
+                return
+            added.older = older
+            self._open[call_sid] = added
         self._count += 1
 
     def reload_passed(self, passed: Iterable[Passed], *, now: float) -> None:

@@ -5,7 +5,7 @@ Everything here is also on disk; after a restart it is read back. Nothing is ans
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import final
+from typing import Final, final
 
 import msgspec
 from mypy_extensions import mypyc_attr
@@ -29,7 +29,8 @@ from engine.core.sessions.bindings import ActiveSession
 
 Answer = Callable[[Decision], None]
 
-_ROUTED, _VOICE = Outcome.ROUTED, Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
+_ROUTED: Final = Outcome.ROUTED  # a member is found tenfold faster here than in its class (3.11)
+_VOICE: Final = Kind.VOICE
 _REFUSED_DOWNSTREAM = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})
 
 
@@ -72,7 +73,8 @@ class InteractionLog:
 
     def reload_call(self, interaction: Interaction) -> None:
         """Take up a call that was open when the host stopped."""
-        self._calls.add(interaction)
+        if interaction.inbound.resource_sid is not None:
+            self._calls.add(interaction.inbound.resource_sid, interaction)
 
     def calls_of(self, session_sid: str) -> list[Interaction]:
         """Return the open calls of a session."""
@@ -200,6 +202,7 @@ class InteractionLog:
 
     def route(  # noqa: PLR0917 - what was decided about what, and whom to answer
         self,
+        key: str,
         event: InboundEvent,
         decision: Decision,
         interaction: Interaction,
@@ -207,8 +210,8 @@ class InteractionLog:
         entries: Sequence[OutboxEntry],
         answer: Answer,
     ) -> None:
-        """Answer a routed event once its interaction is committed, and keep the answer for its redelivery."""
-        key, now = _inbound_key(interaction), interaction.date_created
+        """Answer an event of a key once its interaction is committed, and keep the answer for its redelivery."""
+        now = interaction.date_created
         self._answers.put(key, Answered(event.sender, interaction.service_sid, decision), now=now)
         self._redeliveries.add(key, pack(interaction.sid), now=now)
         self._record(_Routed(self, interaction, session, key, decision, answer), entries)
@@ -226,8 +229,8 @@ class InteractionLog:
         interaction, session, now = recording.interaction, recording.session, recording.at
         session.touch(now)
         self._in_flight[interaction.sid] = interaction
-        if recording.is_open_call:
-            self._calls.add(interaction)
+        if recording.call_sid is not None:
+            self._calls.add(recording.call_sid, interaction)
         changes: tuple[Change, ...]
         if session.is_replica:
             changes = (InteractionRecorded(interaction, is_elsewhere=True),)
@@ -242,8 +245,8 @@ class InteractionLog:
         """Note that a recording is on disk, or that nothing of it is."""
         self._land(recording.interaction)
         self._settle_touch(recording.session, recording.at, is_kept=problem is None)
-        if problem is not None and recording.is_open_call:
-            self._calls.forget(recording.interaction.inbound.resource_sid or "", recording.interaction.sid)
+        if problem is not None and recording.call_sid is not None:
+            self._calls.forget(recording.call_sid, recording.interaction.sid)
 
     def _settle_touch(self, session: ActiveSession, at: float, *, is_kept: bool) -> None:
         if not is_kept:
@@ -375,8 +378,9 @@ class InteractionLog:
         return None if session is None or session.is_expired(at) else session
 
     def _land(self, interaction: Interaction) -> None:
-        if self._in_flight.get(interaction.sid) is interaction:
-            del self._in_flight[interaction.sid]
+        sid = interaction.sid
+        if self._in_flight.get(sid) is interaction:
+            del self._in_flight[sid]
 
     def _latest(self, interaction_sid: str) -> Interaction | None:
         return self._in_flight.get(interaction_sid) or self._context.store.interaction(interaction_sid)
@@ -467,14 +471,14 @@ class _Waiting:
 class _Recording:
     """An interaction on its way to disk; one object for all that happens when it is there, as there are many."""
 
-    __slots__ = ("at", "interaction", "interaction_log", "is_open_call", "session")
+    __slots__ = ("at", "call_sid", "interaction", "interaction_log", "session")
 
     def __init__(self, interaction_log: InteractionLog, interaction: Interaction, session: ActiveSession) -> None:
         self.interaction_log = interaction_log
         self.interaction = interaction
         self.session = session
         self.at = interaction.date_created
-        self.is_open_call = interaction.inbound.resource_sid is not None and is_open_call(interaction)
+        self.call_sid = interaction.inbound.resource_sid if is_open_call(interaction) else None
 
     def landed(self, problem: StoreUnavailable | None) -> None:
         """Take the end of the commit."""

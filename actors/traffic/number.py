@@ -6,7 +6,7 @@ changes its bindings.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from actors.kernel.context import HostContext
 from actors.traffic import outbox_entries
@@ -37,7 +37,7 @@ from engine.core.sessions.bindings import ActiveSession, Bindings, Endpoint, end
 
 Answer = Callable[[Decision], None]
 
-_EXPIRED = Reason.SESSION_EXPIRED  # a member is found tenfold faster here than in its class (3.11)
+_EXPIRED: Final = Reason.SESSION_EXPIRED  # a member is found tenfold faster here than in its class (3.11)
 
 
 class Source(Protocol):
@@ -124,17 +124,19 @@ class NumberActor:
         context = self._context
         now = context.clock()
         ruling = decide(self.bindings, event, rules=self.rules, now=now, id_factory=context.id_factory)
-        if event.media_left_out and ruling.interaction is not None:
-            self.notify(Code.TOO_MANY_MEDIA, event, ruling.decision.session_sid)
-        if ruling.interaction is None:
+        interaction, session = ruling.interaction, ruling.session
+        if interaction is None or session is None:
             self._refuse(event, ruling, now, answer)
-        elif self.rules.intercept_url is not None:
+            return
+        decision = ruling.decision
+        if event.media_left_out:
+            self.notify(Code.TOO_MANY_MEDIA, event, decision.session_sid)
+        if self.rules.intercept_url is not None:
             self._interaction_log.wait(event, answer, self.service_sid)
             self._pending_hooks.intercept(self, event, ruling)
-        elif ruling.session is not None:
-            decision, interaction, session = ruling.decision, ruling.interaction, ruling.session
-            entries = self.entries_of(event, decision, interaction, session)
-            self._interaction_log.route(event, decision, interaction, session, entries, answer)
+            return
+        entries = self.entries_of(event, decision, interaction, session)
+        self._interaction_log.route(key, event, decision, interaction, session, entries, answer)
 
     def _answer_from_record(self, key: str, event: InboundEvent, answer: Answer) -> bool:
         """Answer the redelivery of an event whose answer is not at hand any more; tell whether it was one."""

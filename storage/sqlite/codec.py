@@ -65,7 +65,7 @@ KIND_AT: Final = {code: kind for kind, code in KIND.items()}
 LEG_STATUS_AT: Final = {code: status for status, code in LEG_STATUS.items()}
 
 _from_hex: Final = bytearray.fromhex
-_MAX_E164_DIGITS = 15
+_MAX_E164_DIGITS: Final = 15
 _SHARED_NUMBERS = 65_536
 _SHARED_OWNERS = 8_192
 

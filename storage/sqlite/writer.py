@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from engine.core.model.changes import Change
 from engine.core.model.errors import StoreUnavailable
@@ -25,7 +26,7 @@ from storage.sqlite.placed import Placed
 Done = Callable[[StoreUnavailable | None], None]
 Changeset = tuple[Sequence[Change], Done]
 
-MAX_GROUP = 4_096
+MAX_GROUP: Final = 4_096
 """Changesets in one transaction; bounds how long the first of a group waits."""
 
 PROBE_SECONDS = 1.0

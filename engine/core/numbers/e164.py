@@ -21,9 +21,9 @@ CHANNELS: Final = frozenset({"whatsapp", "messenger", "viber"})
 """Schemes of channel addresses (`whatsapp:+1…`); `whatsapp` names a person by phone number, the others by an id."""
 
 _NON_GEOGRAPHIC_REGION = "001"
-_CANONICAL_LENGTH = 13
+_CANONICAL_LENGTH: Final = 13
 """Characters of a canonical Mexican or Argentine number: "+", country code (2), national number (10)."""
-_INSERTED_LENGTH = 14
+_INSERTED_LENGTH: Final = 14
 """The same with the mobile digit inserted."""
 
 _SEPARATORS = re.compile(r"[ \-.()]+")
@@ -101,8 +101,7 @@ def canonical(text: str) -> str:
     `tel:`, "00" in the place of the "+", and separators. Bare digits stay as they are (`is_unclear`).
     """
     if text.startswith("+"):
-        stripped = text.rstrip()
-        return _canonical_number(stripped if stripped[1:].isdigit() else _unwritten(stripped))
+        return _canonical_number(text if text[1:].isdigit() else _unwritten(text.rstrip()))
     if text.startswith("whatsapp:"):
         return "whatsapp:" + _canonical_number(_with_plus(text[9:]))
     return _canonical_number(_unwritten(_with_plus(text)))
@@ -113,7 +112,7 @@ def is_unclear(text: str) -> bool:
 
     15551234567 is a number in +1, but also a Chinese mobile number; short codes have fewer digits.
     """
-    return len(text) > _LONGEST_SHORT_CODE and _BARE_DIGITS.fullmatch(text) is not None
+    return not text.startswith("+") and len(text) > _LONGEST_SHORT_CODE and _BARE_DIGITS.fullmatch(text) is not None
 
 
 def with_plus(text: str) -> str:

@@ -6,7 +6,7 @@ else is refused.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -88,15 +88,16 @@ class Ruling(msgspec.Struct, frozen=True, gc=False):
     """Routed: what to commit before the answer leaves."""
 
 
-# A member of an enumeration is found tenfold faster here than in its class (3.11).
-_REFUSED, _ROUTED, _IN_SESSION = Outcome.REFUSED, Outcome.ROUTED, Reason.IN_SESSION
-_RINGING, _INITIATED, _RECEIVED, _QUEUED = (
-    LegStatus.RINGING,
-    LegStatus.INITIATED,
-    LegStatus.RECEIVED,
-    LegStatus.QUEUED,
-)
-_VOICE, _INTERACTION = Kind.VOICE, SidKind.INTERACTION
+# A member of an enumeration is found tenfold faster here than in its class (3.11); compiled, what is final at once.
+_REFUSED: Final = Outcome.REFUSED
+_ROUTED: Final = Outcome.ROUTED
+_IN_SESSION: Final = Reason.IN_SESSION
+_RINGING: Final = LegStatus.RINGING
+_INITIATED: Final = LegStatus.INITIATED
+_RECEIVED: Final = LegStatus.RECEIVED
+_QUEUED: Final = LegStatus.QUEUED
+_VOICE: Final = Kind.VOICE
+_INTERACTION: Final = SidKind.INTERACTION
 _EXPIRED = (Reason.SESSION_EXPIRED, Code.SESSION_EXPIRED)
 _NO_PARTNER = (Reason.NO_PARTNER, Code.NO_PARTNER)
 _EMPTY_MESSAGE = (Reason.EMPTY_MESSAGE, Code.MESSAGE_WITHOUT_CONTENT)

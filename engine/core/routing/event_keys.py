@@ -4,11 +4,13 @@ The SID alone does not: carriers count per number, per account, or calls and mes
 accounts know nothing of each other.
 """
 
+from typing import Final
+
 from engine.core.model.records import Address, Kind
 from engine.core.numbers.e164 import canonical
 from engine.core.routing.traffic import InboundEvent
 
-_VOICE = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
+_VOICE: Final = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
 
 
 def event_key(proxy: Address, kind: Kind, resource_sid: str) -> str:
