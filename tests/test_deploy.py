@@ -127,6 +127,31 @@ def test_every_alert_has_a_runbook_and_a_case() -> None:
         assert alert.severity in {"critical", "warning", "info"}
 
 
+def test_every_alert_leads_to_a_panel_that_draws_what_it_is_about() -> None:
+    """By the panel's number; to the whole dashboard where no panel does."""
+    drawn = {one["id"]: one for one in dashboard()["panels"]}
+    shown = {
+        number: {_base(one.metric) for target in panel.get("targets", ()) for one in selectors(target["expr"])}
+        for number, panel in drawn.items()
+    }
+    for rule in (one for one in rules() if one.is_alert):
+        asked = {_base(one.metric) for one in selectors(rule.expr)}
+        link, _, panel = rule.annotations["dashboard"].partition("?viewPanel=")
+        assert link == f"/d/{dashboard()['uid']}"
+        if panel:
+            assert asked & shown[int(panel)] or rule.name in _RELATED, rule.name
+        else:
+            assert not any(asked & one for one in shown.values()), rule.name
+
+
+_RELATED = {"MasklineDown", "MasklineNotReady", "MasklineRestarts"}
+"""Alerts on what no panel draws, whose panel shows what follows from it."""
+
+
+def _base(metric: str) -> str:
+    return re.sub(r"_(bucket|sum|count)$", "", metric)
+
+
 def test_links_within_the_guide_lead_somewhere() -> None:
     """Runbooks point to each other."""
     guide = (ROOT / "docs" / "operations.md").read_text("utf-8")
