@@ -13,6 +13,7 @@ from engine.core.numbers.e164 import canonical
 from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason, ReportOutcome
 from tests.actors.driver import SPELLINGS, Driver, has_sessions, kinds, lengths, numbers, people, seldom, which
 from tests.actors.model import Call, Pairing, Place
+from tests.actors.over_sip import asked_over_sip
 from tests.actors.world import ALL
 
 
@@ -25,6 +26,16 @@ class TrafficRules(Driver):
     def arrive(self, *, kind: Kind, sender: str, number: str, is_failing: bool) -> None:
         """Let somebody call or text a number."""
         self._deliver(self.world.event(kind, sender, number), sender, is_failing=is_failing)
+
+    @precondition(has_sessions)
+    @rule(one=which, side=which)
+    def call_over_sip(self, *, one: int, side: int) -> None:
+        """Let a participant, past or present, call from a switch: it hears what every other carrier hears."""
+        pairing = self.chosen(one)
+        if pairing.places:
+            place = pairing.places[side % len(pairing.places)]
+            arriving = self.world.event(Kind.VOICE, place.identifier, place.proxy)
+            self._deliver(arriving, place.identifier, is_over_sip=True)
 
     @precondition(has_sessions)
     @rule(one=which, side=which, length=lengths, is_failing=st.booleans())
@@ -53,14 +64,19 @@ class TrafficRules(Driver):
             sender = SPELLINGS.get(place.identifier, place.identifier)
             self._deliver(self.world.event(kind, sender, place.proxy), place.identifier, is_failing=is_failing)
 
-    def _deliver(self, arriving: InboundEvent, sender: str, *, is_failing: bool = False) -> None:
+    def _deliver(
+        self, arriving: InboundEvent, sender: str, *, is_failing: bool = False, is_over_sip: bool = False
+    ) -> None:
         now = self.now + 0.001
         outcome, reason, partner = self.model.expected(arriving.kind, sender, arriving.proxy, now)
         met = self.model.met(sender, arriving.proxy)
 
+        told = self.ask(asked_over_sip(self.world.host.receive, arriving)) if is_over_sip else None
         decision = self.ask(self.world.receive(arriving), is_failing=is_failing)
 
         assert isinstance(decision, Decision)
+        if told is not None:  # the same call by its Call-ID, so the decision is the one that it was answered by
+            assert told == (302 if outcome is Outcome.ROUTED else 404, decision.to, decision.caller_id)
         event(f"{arriving.kind} {decision.reason}")
         if is_failing and outcome is Outcome.ROUTED:
             assert decision.outcome is Outcome.NOT_READY
