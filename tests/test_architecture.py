@@ -18,11 +18,14 @@ STEPS = [
 ]
 
 
+_NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
 @cache
 def names_in(path: str) -> frozenset[str]:
-    """Return every function of a file, and what it assigns at its top, such as tables."""
+    """Return every function and class of a file, and what it assigns at its top, such as tables."""
     tree = ast.parse((ROOT / path).read_text("utf-8"))
-    names = {one.name for one in ast.walk(tree) if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
+    names = {one.name for one in ast.walk(tree) if isinstance(one, _NAMED)}
     for one in tree.body:
         targets = one.targets if isinstance(one, ast.Assign) else [one.target] if isinstance(one, ast.AnnAssign) else []
         names.update(target.id for target in targets if isinstance(target, ast.Name))
@@ -30,7 +33,7 @@ def names_in(path: str) -> frozenset[str]:
 
 
 @pytest.mark.parametrize(("document", "path", "name"), STEPS)
-def test_every_function_that_is_named_exists(document: str, path: str, name: str) -> None:
+def test_what_is_named_exists(document: str, path: str, name: str) -> None:
     """In the file that is named with it."""
     assert (ROOT / path).is_file(), f"{document} names {path}, which is not there"
     assert name in names_in(path), f"{document}: {path} has no {name}"
