@@ -11,6 +11,8 @@ OPENAPI_TYPESCRIPT_VERSION := 7.13.0
 TYPESCRIPT_VERSION := 5.9.3
 MUTMUT_VERSION := 3.8.1
 AXE_CORE_VERSION := 4.14.1
+GRAFANA_SCHEMA_VERSION := 13.2.3
+TS_JSON_SCHEMA_VERSION := 2.3.0
 NODE_SMPP_VERSION := 0.5.1
 SMPP34_VERSION := 1.5.0
 SIPVICIOUS_VERSION := 0.3.8
@@ -111,7 +113,7 @@ NGINX_PATH = $(CURDIR)/build/nginx/root/usr/sbin:$$PATH
 client-tools: .venv/clients/.complete
 sdk-tools: build/sdks/.complete
 proxy-tools: build/nginx/.complete
-ops-tools: .venv/ops/.complete
+ops-tools: .venv/ops/.complete build/grafana/dashboard.json
 
 INSTALL := DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y -qq --no-install-recommends
 
@@ -165,6 +167,14 @@ build/sdks/.complete: tests/clients/sdks.txt
 	@while read -r package; do \
 		timeout 200 npm install --silent --no-audit --no-fund --prefix "$(@D)/$$package" "$$package" || exit 1; done <$<
 	@touch $@
+
+# The schema of a dashboard, made of the types that Grafana publishes.
+build/grafana/dashboard.json:
+	@$(NODE)
+	@timeout 200 npm install --silent --no-audit --no-fund --prefix "$(@D)" @grafana/schema@$(GRAFANA_SCHEMA_VERSION) \
+		ts-json-schema-generator@$(TS_JSON_SCHEMA_VERSION)
+	@cd $(@D) && node_modules/.bin/ts-json-schema-generator --no-type-check --type Dashboard --out $(@F) \
+		--path node_modules/@grafana/schema/dist/types/raw/dashboard/x/types.gen.d.ts
 
 build/axe/.complete:
 	@$(NODE)

@@ -22,7 +22,18 @@ from engine.channels.sockets import ListenAddress
 from engine.cli import main
 from engine.core.model.requests import AccountUpdate, ServiceRequest
 from engine.settings import SETTINGS, VARIABLE_PREFIX, Settings
-from tests.ops.kit import DEPLOY, PROMETHEUS, ROOT, Selector, alert_cases, dashboard, panels, rules, selectors
+from tests.ops.kit import (
+    DASHBOARDS,
+    DEPLOY,
+    PROMETHEUS,
+    ROOT,
+    Selector,
+    alert_cases,
+    dashboard,
+    panels,
+    rules,
+    selectors,
+)
 
 SCRAPED = {"job", "instance"}
 """Labels that Prometheus adds."""
@@ -72,7 +83,7 @@ async def test_rules_and_panels_ask_for_series_that_are_served(tmp_path: Path) -
 
     wanted = [
         *(rule.expr for rule in rules()),
-        *(expr for panel in panels() for expr, _ in panel.targets),
+        *(expr for path in DASHBOARDS for panel in panels(path) for expr, _ in panel.targets),
     ]
 
     assert unserved(wanted, series) == []
@@ -90,16 +101,17 @@ def test_an_expression_that_asks_for_something_else_is_found() -> None:
 
 def test_legends_and_groupings_name_labels_that_there_are() -> None:
     """A legend's label is one that its query keeps."""
-    for panel in panels():
+    for panel in (panel for path in DASHBOARDS for panel in panels(path)):
         for expr, legend in panel.targets:
             kept = {label.strip() for found in re.findall(r"by \(([^)]*)\)", expr) for label in found.split(",")}
             named = set(re.findall(r"\{\{(\w+)\}\}", legend))
             assert named <= kept | SCRAPED, (panel.title, named - kept)
 
 
-def test_panels_do_not_overlap_and_say_what_they_show() -> None:
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_panels_do_not_overlap_and_say_what_they_show(path: Path) -> None:
     """On the grid of 24 columns, each with an id of its own."""
-    all_panels = dashboard()["panels"]
+    all_panels = dashboard(path)["panels"]
     cells = [
         {
             (x, y)
@@ -112,7 +124,7 @@ def test_panels_do_not_overlap_and_say_what_they_show() -> None:
     assert len({one["id"] for one in all_panels}) == len(all_panels)
     assert all(not first & second for first, second in combinations(cells, 2))
     assert all(x < 24 for found in cells for x, _ in found)
-    assert all(panel.title and panel.targets for panel in panels())
+    assert all(panel.title and panel.targets for panel in panels(path))
 
 
 def test_every_alert_has_a_runbook_and_a_case() -> None:

@@ -12,7 +12,8 @@ import yaml
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
-DASHBOARD = DEPLOY / "grafana" / "maskline.json"
+GRAFANA = DEPLOY / "grafana"
+DASHBOARDS = DASHBOARD, SERVICES = GRAFANA / "maskline.json", GRAFANA / "maskline-services.json"
 
 _SELECTOR = re.compile(r"(?<![\w:$])((?:maskline|process|python|up)(?:[_:]\w+)*)\b(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
@@ -90,17 +91,17 @@ def alert_cases() -> list[dict[str, Any]]:
     return cases
 
 
-def dashboard() -> dict[str, Any]:
-    """Read the dashboard."""
-    found: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
+def dashboard(path: Path = DASHBOARD) -> dict[str, Any]:
+    """Read a dashboard."""
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return found
 
 
-def panels() -> list[Panel]:
-    """Read the dashboard's panels, its rows left out."""
+def panels(path: Path = DASHBOARD) -> list[Panel]:
+    """Read a dashboard's panels, its rows left out."""
     found: list[Panel] = []
     row = ""
-    for panel in dashboard()["panels"]:
+    for panel in dashboard(path)["panels"]:
         if panel["type"] == "row":
             row = panel["title"]
         else:

@@ -15,14 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import jsonschema_rs
 import msgspec
 import pytest
 
 from tests.cluster.live_cluster import LiveCluster, eventually
 from tests.e2e.application import serving
 from tests.e2e.live import NO_TLS, LiveServer
-from tests.ops.kit import DEPLOY, PROMETHEUS, ROOT, panels, rules, selectors
+from tests.ops.kit import DASHBOARDS, DEPLOY, PROMETHEUS, ROOT, SERVICES, dashboard, panels, rules, selectors
 from tests.ops.prometheus import PrometheusServer, Samples, prometheus
+from tests.ops.test_nginx import free_port
 from tests.ops.traffic import traffic_on
 
 LOAD_SECONDS = float(os.environ.get("OPS_SECONDS", "60"))
@@ -32,8 +34,16 @@ SERVE = (
     *("--metrics-services", "3", "--rate-limit-per-second", "40", "--webhook-tries", "2"),
     *("--feed-listen", "127.0.0.1:0", "--outgoing-allow", "127.0.0.0/8"),
 )
-GRAFANA = {"$__rate_interval": "10s", "$instance": ".*"}
+SIP = """
+sip_listen = "127.0.0.1:{port}"
+[sip_peers.switch]
+networks = ["127.0.0.1"]
+"""
+GRAFANA = {"$__rate_interval": "10s", "$instance": ".*", "$service": ".*"}
 SEEN = ROOT / "build" / "ops" / "panels.json"
+
+SCHEMA = ROOT / "build" / "grafana" / "dashboard.json"
+OF_THE_PLUGIN = ("expr", "titleFormat", "definition")
 
 pytestmark = pytest.mark.timeout(LOAD_SECONDS + 240)
 
@@ -57,6 +67,22 @@ def test_hadolint_accepts_the_dockerfile() -> None:
     assert run("hadolint", str(DEPLOY / "docker" / "Dockerfile")) == ""
 
 
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_dashboards_are_what_grafana_takes(path: Path) -> None:
+    """By the schema that Grafana's own types make; what Prometheus' plugin adds to it is left out."""
+    schema = jsonschema_rs.validator_for(json.loads(SCHEMA.read_bytes()))
+    content = dashboard(path)
+    for one in (*content["annotations"]["list"], *content["templating"]["list"]):
+        for name in OF_THE_PLUGIN:
+            one.pop(name, None)
+
+    wrong = [(one.instance_path, one.message[:200]) for one in schema.iter_errors(content)]
+    unknown = [one.message for one in schema.iter_errors({**content, "panles": []})]
+
+    assert wrong == []
+    assert unknown
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     """With our command at the place of the installed one."""
@@ -74,12 +100,15 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveSer
     """Load an engine under the eyes of Prometheus, and hand both over while it goes on."""
     directory = tmp_path_factory.mktemp("ops")
     with serving() as application:
-        server = LiveServer(directory / "data", *SERVE)
+        sip_port = free_port()
+        configuration = directory / "maskline.toml"
+        configuration.write_text(SIP.format(port=sip_port))
+        server = LiveServer(directory / "data", "--config", str(configuration), *SERVE)
         try:
             target = server.address.removeprefix("http://")
             with (
                 prometheus(directory / "prometheus", target=target) as prometheus_server,
-                traffic_on(server, application),
+                traffic_on(server, application, sip_port=sip_port),
             ):
                 time.sleep(LOAD_SECONDS)
                 yield server, prometheus_server
@@ -115,15 +144,16 @@ def test_promtool_finds_nothing_to_mend_in_the_page(observed: tuple[LiveServer, 
 def test_every_query_of_every_panel_returns_data(observed: tuple[LiveServer, PrometheusServer]) -> None:
     """A finite value at least; what was seen is kept for `make ops-pictures`."""
     _, prometheus_server = observed
-    seen, empty = [], []
-    for panel in panels():
+    seen, empty, drawn = [], [], panels()
+    for panel in (*drawn, *panels(SERVICES)):
         series = []
         for expr, legend in panel.targets:
             found = prometheus_server.lately(filled_in(expr), seconds=LOAD_SECONDS)
             series.append({"legend": legend, "series": found})
             if not has_values(found):
                 empty.append((panel.title, expr))
-        seen.append({**msgspec.structs.asdict(panel), "targets": series})
+        if panel in drawn:
+            seen.append({**msgspec.structs.asdict(panel), "targets": series})
     SEEN.parent.mkdir(parents=True, exist_ok=True)
     SEEN.write_text(json.dumps(seen), "utf-8")
 

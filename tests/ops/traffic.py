@@ -1,11 +1,13 @@
 """Traffic of every kind for the metrics to show: what is routed, refused, asked, owed, lost, and who asks too much."""
 
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from tests.channels.sip.messages import invite
 from tests.e2e.application import GATE, OUTSIDE, TOLD, Application
 from tests.e2e.carrier import resource_sid
 from tests.e2e.feed import Feed
@@ -22,6 +24,9 @@ ROUND_SECONDS = 0.15
 LIMITED_EVERY = 40
 """Rounds between two bursts that the rate limit ends."""
 
+SIP_SECONDS = 10.0
+"""Bound on the wait for an answer."""
+
 BURST = 400
 """Requests of such a burst."""
 
@@ -29,7 +34,7 @@ BURST = 400
 class Traffic:
     """A few workers, each a customer with its own service, until it is stopped."""
 
-    def __init__(self, server: LiveServer, application: Application) -> None:
+    def __init__(self, server: LiveServer, application: Application, *, sip_port: int) -> None:
         """Provision the services and begin."""
         self.failures: list[BaseException] = []
         self._server = server
@@ -45,6 +50,9 @@ class Traffic:
             lambda tenant, _: _clinics(tenant, tenant.service(numbers=3, UniqueName="clinics", CallbackUrl=NOBODY)),
         ]
         workers.append(lambda tenant, stack: _carrier(tenant, tenant.service(numbers=2, UniqueName="carrier"), stack))
+        workers.append(
+            lambda tenant, stack: _switch(tenant, tenant.service(numbers=2, UniqueName="switch"), stack, sip_port)
+        )
         self._threads = [threading.Thread(target=self._work, args=(begin,)) for begin in workers]
         for thread in self._threads:
             thread.start()
@@ -72,9 +80,9 @@ class Traffic:
 
 
 @contextmanager
-def traffic_on(server: LiveServer, application: Application) -> Iterator[None]:
+def traffic_on(server: LiveServer, application: Application, *, sip_port: int) -> Iterator[None]:
     """Have traffic while the context lasts; what went wrong in it is raised at the end."""
-    traffic = Traffic(server, application)
+    traffic = Traffic(server, application, sip_port=sip_port)
     try:
         yield
     finally:
@@ -161,6 +169,36 @@ def _carrier(tenant: Tenant, service: Service, stack: ExitStack) -> Callable[[in
                 pass
 
     return play
+
+
+def _switch(tenant: Tenant, service: Service, stack: ExitStack, sip_port: int) -> Callable[[int], None]:
+    """Play a switch over SIP: it looks who is there, asks where calls go, of strangers too, and at times asks again."""
+    pairing = service.pairing()
+    line = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    line.settimeout(SIP_SECONDS)
+    line.connect(("127.0.0.1", sip_port))
+
+    def play(number: int) -> None:
+        for sender in (pairing.first.identifier, person()):
+            asked = _sip("INVITE", sender, pairing.first.proxy, call_id=f"{number}-{sender[1:]}@switch")
+            for _ in range(1 + (number % 10 == 0)):
+                line.send(asked)
+                line.recv(65_536)
+        line.send(_sip("OPTIONS", sender, pairing.first.proxy, call_id=f"{number}@switch"))
+        line.recv(65_536)
+
+    return play
+
+
+def _sip(method: str, sender: str, proxy: str, *, call_id: str) -> bytes:
+    return invite(
+        f"Via: SIP/2.0/UDP 127.0.0.1;rport;branch=z9hG4bK-{call_id}-{method}".encode(),
+        f"From: <sip:{sender}@carrier.example>;tag=1".encode(),
+        f"To: <sip:{proxy}@engine.example>".encode(),
+        f"Call-ID: {call_id}".encode(),
+        f"CSeq: 1 {method}".encode(),
+        start=f"{method} sip:{proxy}@engine.example SIP/2.0".encode(),
+    )
 
 
 def talk(tenant: Tenant, sender: str, proxy: str, *, is_call: bool) -> None:
