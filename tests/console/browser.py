@@ -85,7 +85,7 @@ def test_somebody_on_call_finds_out_why(browser: Browser, furniture: Furnished) 
     browser.run_until("document.querySelector('#found')")
     found, where = browser.text("main"), browser.url
     browser.shoot(PICTURES / "search-found.png")
-    browser.click("td a")
+    browser.click("section[aria-labelledby=found] td a")
     browser.run_until("document.querySelector('#people')")
     session = browser.text("main")
     browser.click("nav a[href$=explain]")

@@ -22,7 +22,8 @@ STOP_SECONDS = 5.0
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Never used: the engine listens in clear. Without it every client reads the system's certificates."""
 
-_READY = re.compile(r"Maskline is ready at (http://\S+) \(data in .*?(?:, feed at (\S+))?\)$")
+_READY = re.compile(r"Maskline is ready at (http://\S+) \(data in .*\)$")
+_FEED = re.compile(r", feed at ([^\s,)]+)")
 
 
 on_both_runtimes = pytest.mark.parametrize("start_server", ["embedded", "ray"], indirect=True)
@@ -50,12 +51,13 @@ class LiveServer:
             )
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
-        ready = _READY.match(self.process.stdout.readline()) if readable else None
+        line = self.process.stdout.readline() if readable else ""
+        ready, feed = _READY.match(line), _FEED.search(line)
         if ready is None:
             self.kill()
             raise AssertionError(f"the server did not start:\n{self.log}")
         self.address = ready[1]
-        self.feed = ready[2] or ""
+        self.feed = feed[1] if feed else ""
         self.public_url = public_url or self.address
 
     @property
