@@ -354,7 +354,7 @@ def _admin(settings: Settings, engine: RunningEngine) -> ASGIApp:
         return f"{engine.public_url}{LINK_PATH}?code={await engine.host.console.offer_link()}"
 
     def smpp_peers() -> list[SmppPeerShape]:
-        return [SmppPeerShape(**msgspec.structs.asdict(one)) for one in engine.channels.peers]
+        return [SmppPeerShape(**msgspec.structs.asdict(one)) for one in engine.channels.peer_states]
 
     return create_admin_app(
         engine.host.control,

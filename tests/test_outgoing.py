@@ -15,6 +15,7 @@ from twilio.request_validator import RequestValidator
 from engine.app import RunningEngine, running_engine
 from engine.channel_table import CHANNELS, Row
 from engine.channels.served import Channels
+from engine.channels.sip.tables import SipPeerSettings
 from engine.channels.smpp.channel import SmppClientChannel
 from engine.channels.sockets import ListenAddress
 from engine.core.model.records import Account
@@ -312,3 +313,15 @@ async def test_another_host_is_handed_no_more_than_is_under_way(is_ours: bool, m
         channels.bind(stack, is_ours=lambda _: is_ours)
 
         assert deliveries_to(channels, 500) == {"carrier:them": most}
+
+
+async def test_the_operator_is_told_of_smpp_peers_where_switches_ask_over_sip_too(tmp_path: Path) -> None:
+    """Through the admin socket, as `maskline smpp peers` does; a switch has no state of that kind."""
+    peers = (SipPeerSettings(name="switch", networks=("127.0.0.1",)),)
+    chosen = settings(tmp_path / "data", sip_listen=ListenAddress("127.0.0.1", 0), sip_peers=peers)
+    async with opened(chosen):
+        transport = httpx.AsyncHTTPTransport(uds=str(tmp_path / "data" / "maskline.sock"))
+        async with httpx.AsyncClient(transport=transport, base_url="http://maskline") as operator:
+            answer = await operator.get("/smpp/peers")
+
+    assert (answer.status_code, answer.json()) == (200, {"peers": []})

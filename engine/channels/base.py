@@ -99,11 +99,11 @@ class PeerState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @runtime_checkable
-class HasPeers(Protocol):
+class HasPeerStates(Protocol):
     """A served channel of peers that are bound, or not."""
 
     @property
-    def peers(self) -> tuple[PeerState, ...]:
+    def peer_states(self) -> tuple[PeerState, ...]:
         """How they fare."""
 
 

@@ -12,7 +12,7 @@ from engine.channels.base import (
     Channel,
     ChannelContext,
     Gauge,
-    HasPeers,
+    HasPeerStates,
     HasSenders,
     HasWindow,
     HttpEndpoint,
@@ -105,9 +105,9 @@ class Channels:
         return {meaning: count for meaning, count in read.items() if count}
 
     @property
-    def peers(self) -> tuple[PeerState, ...]:
+    def peer_states(self) -> tuple[PeerState, ...]:
         """How the peers fare of those that are served and have some."""
-        here = [peer for served in self._served if isinstance(served, HasPeers) for peer in served.peers]
+        here = [peer for served in self._served if isinstance(served, HasPeerStates) for peer in served.peer_states]
         away = [PeerState(name=name, role="", problem=_AWAY) for name in self.senders_elsewhere]
         return (*here, *away)
 

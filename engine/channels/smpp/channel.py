@@ -206,7 +206,7 @@ class _ServedPeers:
         )
 
     @property
-    def peers(self) -> tuple[PeerState, ...]:
+    def peer_states(self) -> tuple[PeerState, ...]:
         return tuple(_state_of(links) for links in self._peers)
 
     def stop_accepting(self) -> None:
