@@ -65,7 +65,5 @@ async def show_traffic(context: ConsoleContext, request: Request, login: LoginSe
 
 
 def _full_in(history: History, pool: PoolReport, span: Span) -> float | None:
-    if pool.state.saturation >= 1:
-        return 0.0
     recent = [one for one in history.minutes if one.at >= span.now - 60 * MINUTE_SECONDS]
-    return full_in(recent, pool.service_sid)
+    return full_in(recent, pool.service_sid, saturation=pool.state.saturation)

@@ -95,10 +95,20 @@ def test_adding_up_loses_nothing(times: list[int], seconds: int) -> None:
 
 @pytest.mark.parametrize(
     ("saturations", "seconds"),
-    [([0.2, 0.3, 0.4], 360.0), ([0.4, 0.3], None), ([0.5, 0.5], None), ([0.9, 1.0], 0.0), ([0.7], None), ([], None)],
+    [
+        ([0.2, 0.3, 0.4], 360.0),
+        ([0.4, 0.3], None),
+        ([0.5, 0.5], None),
+        ([0.9, 1.0], 0.0),
+        ([0.7], None),
+        ([], None),
+        ([0.9, 1.0, 0.25], None),
+    ],
 )
 def test_a_pool_is_full_if_it_goes_on_so(saturations: list[float], seconds: float | None) -> None:
     """In a straight line from the first to the last that is known."""
     minutes = [Minute(60 * place, NONE, NONE, None, {"KS1": one}) for place, one in enumerate(saturations)]
 
-    assert full_in([*minutes, Minute(6000, NONE, NONE)], "KS1") == (None if seconds is None else pytest.approx(seconds))
+    found = full_in([*minutes, Minute(6000, NONE, NONE)], "KS1", saturation=saturations[-1] if saturations else 0.0)
+
+    assert found == (None if seconds is None else pytest.approx(seconds))

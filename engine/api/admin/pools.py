@@ -84,5 +84,5 @@ def _line(pool: PoolReport, busiest: str | None, history: History) -> PoolLine:
         saturation=state.saturation,
         busiest=busiest,
         busiest_holds=state.most_held,
-        full_in_seconds=0.0 if state.saturation >= 1 else full_in(history.minutes, pool.service_sid),
+        full_in_seconds=full_in(history.minutes, pool.service_sid, saturation=state.saturation),
     )

@@ -53,15 +53,18 @@ def added_up(minutes: Iterable[Minute], *, seconds: int) -> tuple[Minute, ...]:
     return tuple(_sum(at, tuple(some)) for at, some in spans)
 
 
-def full_in(minutes: Sequence[Minute], service_sid: str) -> float | None:
-    """Tell in how many seconds a pool is full if it goes on filling as it did in these minutes; None if it does not."""
+def full_in(minutes: Sequence[Minute], service_sid: str, *, saturation: float) -> float | None:
+    """Tell in how many seconds a pool is full if it goes on filling as it did in these minutes; None if it does not.
+
+    `saturation` is that of now: sessions and numbers may have come and gone since the last minute.
+    """
+    if saturation >= 1:
+        return 0.0
     known = [(one.at, one.pools[service_sid]) for one in minutes if service_sid in one.pools]
     if not known:
         return None
-    (since, first), (until, last) = known[0], known[-1]
-    if last >= 1:
-        return 0.0
-    return (1 - last) * (until - since) / (last - first) if last > first else None
+    (since, first), (until, _) = known[0], known[-1]
+    return (1 - saturation) * (until - since) / (saturation - first) if saturation > first and until > since else None
 
 
 def _sum(at: int, some: Sequence[Minute]) -> Minute:
