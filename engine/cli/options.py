@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from engine.channels.sockets import ListenAddress
 from engine.settings import SETTINGS, LoadedSettings, Settings, flag, load_settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -58,6 +59,8 @@ def _metavar(default: object) -> str:
             return "|".join(type(default))
         case int() | float():
             return "N"
+        case ListenAddress():
+            return "HOST:PORT"
         case tuple():
             return "NETWORK,…"
         case Path():
