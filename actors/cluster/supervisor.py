@@ -265,6 +265,9 @@ class Supervisor:
             level = logging.WARNING if member.state in _UNANSWERING else logging.INFO
             why = f": {member.problem}" if member.problem else ""
             _log.log(level, "%s is %s%s", member.name, member.state, why)
+        ended, now = before.report, member.report
+        if ended is not None and now is not None and ended.incarnation != now.incarnation:
+            _log.warning("%s is process %d now: process %d of it has ended", member.name, now.pid, ended.pid)
         if member.problem == STARVED != before.problem:
             _log.warning("%s: %s", member.name, STARVED)
         if _is_off(member) and not _is_off(before):

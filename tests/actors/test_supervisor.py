@@ -292,6 +292,19 @@ async def test_a_host_without_a_node_is_logged_once_with_its_own_reason(caplog: 
     assert desk.supervisor.membership().members[1].problem == "no node that is up has its files, which were on b"
 
 
+async def test_a_host_that_comes_back_as_another_process_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, with both processes, though Ray had started it anew before anybody missed it."""
+    fleet = FakeFleet(*nodes("a"))
+    desk = Desk(fleet)
+    await desk.ticks(0.0, 1.0)
+    caplog.clear()
+    fleet.answers[1] = msgspec.structs.replace(report(1, "a"), pid=777, incarnation=1)
+
+    await desk.ticks(2.0, 3.0)
+
+    assert logged(caplog, "host-1") == ["host-1 is process 777 now: process 101 of it has ended"]
+
+
 async def test_a_host_that_could_not_be_killed_is_not_said_to_be_starting() -> None:
     """It is killed again when its patience has run out anew."""
     fleet = FakeFleet(*nodes("a"))
