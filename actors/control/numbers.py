@@ -17,6 +17,7 @@ from engine.core.model.errors import ApiError, Code, invalid_parameter, not_foun
 from engine.core.model.records import Address, Capability, ProxyNumber
 from engine.core.model.requests import NumberFilter, NumberRequest, NumberUpdate, given
 from engine.core.model.sids import SidKind, is_sid
+from engine.core.numbers.countries import is_country_of
 from engine.core.numbers.e164 import country_of, mask, national_display, parse_proxy_number, parse_short_code
 from engine.core.pools.pool import unpooled
 from engine.core.ports.lists import Page, PageCursor
@@ -179,6 +180,8 @@ class NumberRegister:
         if country is None:
             problem = f"The country of {mask(address)} cannot be told; an import may name it"
             raise ApiError(Code.INVALID_PARAMETER, problem)
+        if not is_country_of(address, country):
+            raise invalid_parameter("country", f"{country.upper()} is no country of {mask(address)}")
         capabilities = request.capabilities & ~Capability.VOICE if is_short_code else request.capabilities
         now = self._context.clock()
         return ProxyNumber(

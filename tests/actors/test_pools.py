@@ -15,6 +15,17 @@ from tests.actors.world import ALICE, BOB, N1, N2, N3, START, World, refused, wa
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.parametrize(("number", "country"), [("+14155550188", "FR"), ("+14155550188", "ZZ"), ("12345", "ZZ")])
+async def test_a_number_is_owned_in_a_country_of_its_dialling_code_alone(
+    world: World, number: str, country: str
+) -> None:
+    """The country decides whom it serves; a short code is at home in any that there is."""
+    with pytest.raises(ApiError, match=f"{country} is no country of") as refused:
+        await own(world, number, iso_country=country)
+
+    assert refused.value.code is Code.INVALID_PARAMETER
+
+
 async def own(
     world: World, address: str = N3, *, account: Account | None = None, iso_country: str | None = None
 ) -> ProxyNumber:

@@ -10,11 +10,19 @@ from typing import Final
 
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, country_code_for_region
 
+from engine.core.model.records import Address
+
 SERVED_BY_US: Final = frozenset({"AG", "AI", "BM", "BS", "MS", "TC", "VG", "VI"})
 """Countries of +1 whose participants get US numbers."""
 
 _NANP = 1
 _US_AND_CANADA = ("US", "CA")
+
+
+def is_country_of(address: Address, country: str) -> bool:
+    """Tell whether a country is one, and has the dialling code of a number; a short code has none."""
+    code = country_code_for_region(country.upper())
+    return code != 0 and (not address.startswith("+") or address.startswith(f"+{code}"))
 
 
 @cache
