@@ -52,7 +52,7 @@ wheel: $(STAMP) ## build a compiled wheel into dist/, for this Python on machine
 	@HATCH_BUILD_HOOK_ENABLE_MYPYC=true $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 console-test: $(COMPILED) console-tools ## open the console in headless Chromium, installed with apt-get where it is missing
-	@$(BIN)/pytest -n0 -p no:randomly tests/console/browser.py tests/console/stories.py $(ARGS)
+	@$(BIN)/pytest -n0 -p no:randomly tests/console/browser.py tests/console/incidents.py $(ARGS)
 
 client-test: $(COMPILED) client-tools ## generate clients of /openapi.json with two generators and use them
 	@$(BIN)/pytest -n0 -rs tests/e2e/test_generated_clients.py $(ARGS)

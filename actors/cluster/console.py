@@ -4,7 +4,6 @@ Both implement the port `ConsolePlane`. A login session's token and a link's cod
 keeps them, so that any host of a cluster knows whom to ask.
 """
 
-import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,7 +11,7 @@ from actors.cluster.rpc import HostRpc
 from actors.control.history import TrafficHistory
 from actors.control.services import ServiceRegister
 from actors.kernel.context import HostContext
-from actors.kernel.gathering import answer_soon, gather_available
+from actors.kernel.gathering import answer_soon
 from engine.core.model.history import MINUTE_SECONDS, added_up
 from engine.core.model.logins import LoginSession, LoginSessions
 from engine.core.model.overview import History, HostStatus, PoolReport, PoolReports, most_saturated
@@ -122,45 +121,33 @@ class ClusterConsole:
 
     async def hosts(self) -> tuple[HostStatus, ...]:
         """Tell how the hosts fare, in the order of their places."""
-        asked = {host: self._rpc.ask(host, HostConsole.hosts) for host in self._rpc.others}
-        own, (others, _) = await asyncio.gather(self._own.hosts(), gather_available(asked))
-        known = {status.name: status for answer in (own, *others) for status in answer}
+        answers, _ = await self._rpc.ask_available(self._own, HostConsole.hosts)
+        known = {status.name: status for answer in answers for status in answer}
         names = map(host_name, sorted((self._rpc.me, *self._rpc.others)))
         return tuple(known.get(name, HostStatus(name=name, is_answering=False)) for name in names)
 
     async def pools(self, account_sid: str | None, *, most: int) -> PoolReports:
         """Tell how full the pools of an account, or of all, are."""
-        asked = {host: self._rpc.ask(host, HostConsole.pools, account_sid, most=most) for host in self._rpc.others}
-        own, (others, silent) = await asyncio.gather(self._own.pools(account_sid, most=most), gather_available(asked))
-        answers = (own, *others)
+        answers, silent = await self._rpc.ask_available(self._own, HostConsole.pools, account_sid, most=most)
         pools = most_saturated([pool for one in answers for pool in one.pools], most=most)
         return PoolReports(pools, sum(one.count for one in answers), silent)
 
     async def busiest(self, service_sids: Sequence[str]) -> Mapping[str, str]:
         """Tell who has the most numbers of these services' pools, masked."""
-        asked = {host: self._rpc.ask(host, HostConsole.busiest, tuple(service_sids)) for host in self._rpc.others}
-        own, (others, _) = await asyncio.gather(self._own.busiest(service_sids), gather_available(asked))
-        return {sid: one for answer in (own, *others) for sid, one in answer.items()}
+        answers, _ = await self._rpc.ask_available(self._own, HostConsole.busiest, tuple(service_sids))
+        return {sid: one for answer in answers for sid, one in answer.items()}
 
     async def history(self, since: float) -> History:
         """Tell of the traffic of all hosts."""
-        asked = {host: self._rpc.ask(host, HostConsole.history, since) for host in self._rpc.others}
-        own, (others, silent) = await asyncio.gather(self._own.history(since), gather_available(asked))
-        return History(
-            added_up((*own.minutes, *(one for answer in others for one in answer.minutes)), seconds=MINUTE_SECONDS),
-            silent,
-        )
+        answers, silent = await self._rpc.ask_available(self._own, HostConsole.history, since)
+        minutes = (one for answer in answers for one in answer.minutes)
+        return History(added_up(minutes, seconds=MINUTE_SECONDS), silent)
 
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of an account, or of all, newest first."""
-        asked = {
-            host: self._rpc.ask(host, HostConsole.find_sessions, account_sid, sought, most=most)
-            for host in self._rpc.others
-        }
-        own, (others, silent) = await asyncio.gather(
-            self._own.find_sessions(account_sid, sought, most=most), gather_available(asked)
+        answers, silent = await self._rpc.ask_available(
+            self._own, HostConsole.find_sessions, account_sid, sought, most=most
         )
-        answers = (own, *others)
         found = sorted(
             (found for one in answers for found in one.sessions), key=lambda one: one.session.sid, reverse=True
         )

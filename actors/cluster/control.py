@@ -14,7 +14,6 @@ from actors.cluster.rpc import HostRpc
 from actors.control.coordinator import not_in_this_service
 from actors.control.host_control import HostControl
 from actors.control.routes import Place
-from actors.kernel.gathering import gather_available
 from actors.kernel.paging import kinds_joined, merged
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.outbox import OutboxEntry
@@ -80,14 +79,10 @@ class ClusterControl(AsksOwners[HostControl], ControlPlane):
         self, account_sid: str | None, sought: InteractionSought, *, most: int
     ) -> FoundInteractions:
         """Search the interactions of an account, or of all, newest first, on the hosts that answer."""
-        others = {
-            host: self._rpc.ask(host, HostControl.find_interactions, account_sid, sought, most=most)
-            for host in self._rpc.others
-        }
-        own, (answers, silent) = await asyncio.gather(
-            self._own.find_interactions(account_sid, sought, most=most), gather_available(others)
+        found, silent = await self._rpc.ask_available(
+            self._own, HostControl.find_interactions, account_sid, sought, most=most
         )
-        return joined((own, *answers), most=most, silent=silent)
+        return joined(found, most=most, silent=silent)
 
     async def alerts_page(
         self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
@@ -98,14 +93,10 @@ class ClusterControl(AsksOwners[HostControl], ControlPlane):
 
     async def alert_kinds(self, account_sid: str | None, wanted: AlertFilter, *, most: int) -> AlertKinds:
         """Count the latest debugger events of an account, or of all, by kind, on the hosts that answer."""
-        asked = {
-            host: self._rpc.ask(host, HostControl.alert_kinds, account_sid, wanted, most=most)
-            for host in self._rpc.others
-        }
-        own, (answers, silent) = await asyncio.gather(
-            self._own.alert_kinds(account_sid, wanted, most=most), gather_available(asked)
+        found, silent = await self._rpc.ask_available(
+            self._own, HostControl.alert_kinds, account_sid, wanted, most=most
         )
-        return kinds_joined((own, *answers), silent)
+        return kinds_joined(found, silent)
 
     async def alert(self, account_sid: str | None, event_sid: str) -> DebuggerEvent:
         """Read a debugger event of an account (None = of any)."""
@@ -153,10 +144,8 @@ class ClusterControl(AsksOwners[HostControl], ControlPlane):
         """Read a page on every host; one that is silent has an empty one where a part is enough."""
         if not cursor.is_part_enough:
             return await self._everywhere(method, *args, **kwargs)
-        own = await method(self._own, *args, **kwargs)
-        others = {host: self._rpc.ask(host, method, *args, **kwargs) for host in self._rpc.others}
-        pages, silent = await gather_available(others)
-        return [own, *pages, Page((), has_next=False, has_previous=False, silent=silent)]
+        pages, silent = await self._rpc.ask_available(self._own, method, *args, **kwargs)
+        return [*pages, Page((), has_next=False, has_previous=False, silent=silent)]
 
     async def _found(self, method: Method[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Return what one of the hosts has.

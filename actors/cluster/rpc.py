@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import msgspec
 
 from actors.cluster.shapes import ArgumentShape, argument_shape, result_decoder
+from actors.kernel.gathering import gather_available
 from actors.kernel.registry import RegistryMoved
 from engine.core.model.errors import ApiError, Code, MasklineError, PeerUnavailable, answer_to, failure_behind
 from engine.core.model.hosts import Peers
@@ -138,6 +139,21 @@ class HostRpc:
     ) -> list[R]:
         """Ask every other host quickly, and wait for all; the first that fails is raised."""
         return list(await asyncio.gather(*(self.ask_quickly(host, method, *args, **kwargs) for host in self.others)))
+
+    async def ask_available(
+        self,
+        own: Any,  # noqa: ANN401 - whatever has the method
+        method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> tuple[list[R], tuple[str, ...]]:
+        """Carry a method out on `own`, and have every other host do so that answers soon.
+
+        Returns the answers, the own one first, and the names of the hosts that gave none.
+        """
+        asked = {host: self.ask(host, method, *args, **kwargs) for host in self.others}
+        mine, (others, silent) = await asyncio.gather(method(own, *args, **kwargs), gather_available(asked))
+        return [mine, *others], silent
 
     async def answer(self, message: bytes) -> bytes:
         """Carry out what another host asks; never raises what the asker could not be told."""

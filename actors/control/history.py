@@ -54,5 +54,5 @@ class TrafficHistory:
         await self._context.store.write((NoteKept(self._channel, key, value, until),))
 
     def since(self, at: float) -> tuple[Minute, ...]:
-        """Return the minutes that began at that time or later, UTC epoch seconds."""
-        return tuple(one for began, one in self._minutes.items() if began >= at)
+        """Return the minutes that began at that time or later, UTC epoch seconds, the oldest first."""
+        return tuple(self._minutes[began] for began in sorted(self._minutes) if began >= at)

@@ -17,13 +17,14 @@ class BadCertificate(MasklineError):  # noqa: N818 - names a state, as StoreUnav
 class Certificate:
     """A certificate chain and its key, in two PEM files."""
 
-    def __init__(self, chain: Path, key: Path, *, of: str = "feed", authorities: Path | None = None) -> None:
-        """Read the files, for the channel that is called so; raises BadCertificate.
+    def __init__(self, chain: str | Path, key: str | Path, *, of: str = "feed", authorities: str = "") -> None:
+        """Read the files, `~` being the home directory, for the channel that is called so; raises BadCertificate.
 
         With authorities, a PEM file, a client may show a certificate, which one of them must have signed.
         """
         self._log = logging.getLogger(f"maskline.{of}")
-        self._files = (chain, key, *([] if authorities is None else [authorities]))
+        files = (chain, key, authorities) if authorities else (chain, key)
+        self._files = tuple(Path(file).expanduser() for file in files)
         self._of = of
         self._seen = self._look()
         self._current = self._read()

@@ -1,7 +1,7 @@
 """Charts of traffic over time, as the shapes that a template draws; pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import ceil, floor, log10
+from math import ceil, floor, isfinite, log10
 from typing import Final
 
 import msgspec
@@ -41,7 +41,7 @@ class Line(msgspec.Struct, frozen=True):
     """One row of the table beside a chart: what was drawn of one span of time."""
 
     at: int
-    values: tuple[float | None, ...]
+    values: tuple[float, ...]
 
 
 class Chart(msgspec.Struct, frozen=True):
@@ -83,9 +83,10 @@ def outcomes_chart(spans: Sequence[Minute], span: Span, counts: Callable[[Minute
 
 
 def seconds_chart(spans: Sequence[Minute], span: Span) -> Chart:
-    """Draw within which time nearly all answers were written, in seconds."""
+    """Draw within which time nearly all answers were written, in seconds; past all bounds is the upper edge."""
     values = {one.at: (one.answered_within,) for one in spans if one.answered_within is not None}
-    return _chart(span, ("answered",), values, top=max((value for (value,) in values.values()), default=0.0))
+    finite = [value for (value,) in values.values() if isfinite(value)]
+    return _chart(span, ("answered",), values, top=max(finite, default=0.0))
 
 
 def pool_chart(spans: Sequence[Minute], span: Span, service_sid: str) -> Chart:
@@ -94,7 +95,7 @@ def pool_chart(spans: Sequence[Minute], span: Span, service_sid: str) -> Chart:
     return _chart(span, ("saturation",), values, top=1.0)
 
 
-def _chart(span: Span, names: Sequence[str], values: Mapping[int, tuple[float | None, ...]], *, top: float) -> Chart:
+def _chart(span: Span, names: Sequence[str], values: Mapping[int, tuple[float, ...]], *, top: float) -> Chart:
     highest, room = _round_up(top), WIDTH / span.count
     bars = []
     for at, line in values.items():

@@ -1,5 +1,6 @@
 """The pages' templates: everything that is put into them is escaped, and functions that show values are at hand."""
 
+import math
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -59,7 +60,9 @@ def clock(at: float) -> str:
 
 
 def short(value: float) -> str:
-    """Write a figure with three digits at most, unless it is greater."""
+    """Write a figure with three digits at most, unless it is greater; an infinite one as such."""
+    if math.isinf(value):
+        return "∞"
     return f"{value:,.0f}" if value >= _MANY else f"{value:.3g}"
 
 

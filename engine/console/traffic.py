@@ -12,7 +12,7 @@ from engine.console.charts import Chart, Span, outcomes_chart, pool_chart, secon
 from engine.console.context import ConsoleContext
 from engine.console.settings import MOST_POOLS
 from engine.core.model.errors import not_found
-from engine.core.model.history import MINUTE_SECONDS, added_up, full_in
+from engine.core.model.history import FILLING_SECONDS, MINUTE_SECONDS, added_up, full_in
 from engine.core.model.logins import LoginSession
 from engine.core.model.overview import History, PoolReport
 
@@ -65,5 +65,5 @@ async def show_traffic(context: ConsoleContext, request: Request, login: LoginSe
 
 
 def _full_in(history: History, pool: PoolReport, span: Span) -> float | None:
-    recent = [one for one in history.minutes if one.at >= span.now - 60 * MINUTE_SECONDS]
+    recent = [one for one in history.minutes if one.at >= span.now - FILLING_SECONDS]
     return full_in(recent, pool.service_sid, saturation=pool.state.saturation)

@@ -211,6 +211,20 @@ async def test_traffic_is_told_by_the_minute_of_all_hosts_and_after_a_restart(wo
     assert before == after == [told] * world.count
 
 
+async def test_minutes_come_oldest_first_also_after_a_restart(world: World) -> None:
+    """Whoever looks how a pool fills compares the first with the last."""
+    for _ in range(4):
+        for host in world.hosts.values():
+            await host.parts.upkeep.note_traffic()
+        world.clock.move(60)
+    await world.restart()
+
+    for host in world.hosts.values():
+        times = [one.at for one in (await host.console.history(0.0)).minutes]
+        assert len(times) == 3
+        assert times == sorted(times)
+
+
 async def test_a_day_of_traffic_is_kept(world: World) -> None:
     """And no more, in memory and on disk."""
     host = world.hosts[0]

@@ -1,5 +1,6 @@
 """The page of traffic over time: its charts, its tables, and who may see it."""
 
+import math
 import re
 
 import pytest
@@ -73,6 +74,21 @@ async def test_the_traffic_of_the_last_hour_is_shown(console: Console, account: 
     assert '<td role="cell" class="number" data-label="routed">2</td>' in hour
     assert '<td role="cell" class="number" data-label="answered">250</td>' in hour
     assert '<td role="cell" class="number" data-label="routed">10</td>' in day
+
+
+async def test_answers_past_all_bounds_are_drawn_and_told(console: Console, account: Account) -> None:
+    """Beside others, and alone."""
+    screen = await console.screen_of(account)
+    slow, quick = Minute(AT - 60, NONE, NONE, math.inf), Minute(AT - 120, NONE, NONE, 0.05)
+
+    pages = []
+    for minutes in ((quick, slow), (slow,)):
+        console.plane.minutes = minutes
+        pages.append(await screen.get("/traffic"))
+
+    assert [page.status_code for page in pages] == [200, 200]
+    assert all('data-label="answered">∞</td>' in page.text for page in pages)
+    assert 'data-label="answered">50</td>' in pages[0].text
 
 
 async def test_a_pool_that_fills_says_when_it_is_full(console: Console, account: Account) -> None:

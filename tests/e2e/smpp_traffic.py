@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from engine.channels.smpp.pdu import (
     RESPONSE,
@@ -40,6 +41,15 @@ password = "secret"
 [carrier_routes]
 "*" = "carrier"
 """
+
+
+def serving_arguments(directory: Path, *, listen: int, port: int) -> tuple[str, ...]:
+    """Write settings, and return what serves with them: peers bind to `listen`, the carrier listens on `port`."""
+    configuration = directory / "maskline.toml"
+    configuration.write_text(SETTINGS.format(listen=listen, port=port))
+    return ("--config", str(configuration), "--rate-limit-per-second", "0")
+
+
 """Of a server with both; `listen` is its port, `port` the carrier's."""
 
 

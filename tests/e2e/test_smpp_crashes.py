@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.application import eventually
 from tests.e2e.live import LiveServer
 from tests.e2e.smpp_peers import free_port
-from tests.e2e.smpp_traffic import SETTINGS, Carrier, Hub
+from tests.e2e.smpp_traffic import Carrier, Hub, serving_arguments
 from tests.e2e.tenant import new_tenant
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
@@ -20,9 +20,7 @@ async def test_nothing_answered_is_lost_and_nothing_counts_twice(tmp_path: Path)
     """Long ones included; the carrier may see twice only what had no answer yet when the server was killed."""
     carrier, ports = Carrier(), (free_port(), free_port())
     far = await asyncio.start_server(carrier.connected, "127.0.0.1", ports[1])
-    configuration = tmp_path / "maskline.toml"
-    configuration.write_text(SETTINGS.format(listen=ports[0], port=ports[1]))
-    start = ("--config", str(configuration), "--rate-limit-per-second", "0")
+    start = serving_arguments(tmp_path, listen=ports[0], port=ports[1])
     server = await asyncio.to_thread(LiveServer, tmp_path / "data", *start)
     tenant = await asyncio.to_thread(new_tenant, server)
     pairing = await asyncio.to_thread(lambda: tenant.service().pairing())

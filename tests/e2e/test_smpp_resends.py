@@ -18,7 +18,7 @@ from engine.channels.smpp.segments import user_data
 from tests.e2e.application import eventually
 from tests.e2e.live import LiveServer
 from tests.e2e.smpp_peers import free_port
-from tests.e2e.smpp_traffic import SETTINGS
+from tests.e2e.smpp_traffic import serving_arguments
 from tests.e2e.tenant import Pairing, Tenant, new_tenant
 
 CRASHES = int(os.environ.get("SMPP_CRASHES", "4"))
@@ -149,9 +149,7 @@ async def test_nothing_that_had_an_answer_is_sent_again(tmp_path: Path) -> None:
     """Parts of long messages neither; what the carrier left without an answer is told to be unknown."""
     carrier, ports = HesitatingCarrier(), (free_port(), free_port())
     far = await asyncio.start_server(carrier.connected, "127.0.0.1", ports[1])
-    configuration = tmp_path / "maskline.toml"
-    configuration.write_text(SETTINGS.format(listen=ports[0], port=ports[1]))
-    start = ("--config", str(configuration), "--rate-limit-per-second", "0")
+    start = serving_arguments(tmp_path, listen=ports[0], port=ports[1])
     server = await asyncio.to_thread(LiveServer, tmp_path / "data", *start)
     tenant = await asyncio.to_thread(new_tenant, server)
     service = await asyncio.to_thread(tenant.service, numbers=2)

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from engine.channels.sip.tables import SipPeerSettings
@@ -19,8 +18,19 @@ from engine.channels.sockets import ListenAddress
 from tests.ops.kit import DEPLOY
 from tests.ops.test_nginx import free_port
 from tests.sip import scenarios
-from tests.sip.ends import CALLEE_AT, PROGRAMS, SIPP, SWITCH_AT, Ports, World, check_apart
-from tests.test_outgoing import ALICE, BOB, STRANGER, Shop, opened, settings, until
+from tests.sip.ends import (
+    CALLEE_AT,
+    PROGRAMS,
+    SIPP,
+    SWITCH_AT,
+    Ports,
+    World,
+    check_answered,
+    check_apart,
+    check_stranger,
+    check_unanswered,
+)
+from tests.test_outgoing import ALICE, BOB, Shop, opened, settings, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -105,15 +115,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def test_an_answered_call_names_nobody_to_the_other_side(tmp_path: Path) -> None:
     """INVITE, 180, 200, ACK, re-INVITE and BYE; the second engine is asked where the first one is dead."""
     async with world(tmp_path) as one:
-        proxies = one.shop.proxies
-
-        fared = await one.call(proxies[ALICE], scenarios.caller(ALICE), scenarios.callee(BOB, is_asked_again=False))
-        call = await one.ended("completed")
-
-        assert fared == [0, 0]
-        check_apart(one, proxies[ALICE], proxies[BOB])
-        assert call["outbound_resource_status"] == "completed"
-        assert int(msgspec.json.decode(call["data"])["duration"]) in {1, 2, 3}
+        await check_answered(one, scenarios.callee(BOB, is_asked_again=False))
 
 
 @pytest.mark.parametrize(
@@ -131,27 +133,13 @@ async def test_a_call_that_is_not_answered_names_nobody_either(
 ) -> None:
     """Busy, declined, forwarded by the callee's network, given up by the caller, or rung out."""
     async with world(tmp_path) as one:
-        proxies = one.shop.proxies
-
-        fared = await one.call(proxies[ALICE], scenarios.caller(ALICE, end=heard), scenarios.callee(BOB, end=how))
-        call = await one.ended(status)
-
-        assert fared[-1] == 0
-        check_apart(one, proxies[ALICE], proxies[BOB])
-        assert call["outbound_resource_status"] == status
+        await check_unanswered(one, how=how, heard=heard, status=status)
 
 
 async def test_a_stranger_is_refused_and_told_nothing(tmp_path: Path) -> None:
     """By the engine, through the switch."""
     async with world(tmp_path) as one:
-        calling = scenarios.caller(STRANGER, end="404")
-
-        fared = await one.call(one.shop.proxies[ALICE], calling, sender=STRANGER)
-
-        assert fared == [0]
-        heard = one.heard("caller")
-        assert "Maskline" not in heard
-        assert BOB not in heard
+        await check_stranger(one)
 
 
 async def test_a_withheld_number_is_known_by_what_the_carrier_asserts(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from tests.channels.sip.test_channel import kept
 from tests.sip import scenarios
-from tests.test_outgoing import ALICE, BOB, Shop, until
+from tests.test_outgoing import ALICE, BOB, STRANGER, Shop, until
 
 PROGRAMS = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 SIPP = shutil.which("sipp", path=PROGRAMS)
@@ -111,3 +111,40 @@ def check_apart(one: World, proxy_of_caller: str, proxy_of_callee: str) -> None:
         text = re.sub(r"(?m)^(Call-ID: |[oc]=).*$", "", heard)
         assert [name for name in names if name in text] == [], text
     assert to_callee.count(proxy_of_callee) >= 2
+
+
+async def check_answered(one: World, callee: str) -> None:
+    """Make a call that is answered; neither side learns of the other, and the interaction has its states and length."""
+    proxies = one.shop.proxies
+
+    fared = await one.call(proxies[ALICE], scenarios.caller(ALICE), callee)
+    call = await one.ended("completed")
+
+    assert fared == [0, 0]
+    check_apart(one, proxies[ALICE], proxies[BOB])
+    assert call["outbound_resource_status"] == "completed"
+    assert int(msgspec.json.decode(call["data"])["duration"]) in {1, 2, 3}
+
+
+async def check_unanswered(one: World, *, how: str, heard: str, status: str) -> None:
+    """Make a call that ends in another way: the caller hears a status, the interaction reads one, nobody is named."""
+    proxies = one.shop.proxies
+
+    fared = await one.call(proxies[ALICE], scenarios.caller(ALICE, end=heard), scenarios.callee(BOB, end=how))
+    call = await one.ended(status)
+
+    assert fared[-1] == 0
+    check_apart(one, proxies[ALICE], proxies[BOB])
+    assert call["outbound_resource_status"] == status
+
+
+async def check_stranger(one: World) -> None:
+    """Call as somebody in no session: refused, and told nothing."""
+    calling = scenarios.caller(STRANGER, end="404")
+
+    fared = await one.call(one.shop.proxies[ALICE], calling, sender=STRANGER)
+
+    assert fared == [0]
+    heard = one.heard("caller")
+    assert "Maskline" not in heard
+    assert BOB not in heard

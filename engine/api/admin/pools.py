@@ -12,13 +12,10 @@ import msgspec
 from starlette.requests import Request
 
 from engine.api.admin.request import read_query
-from engine.core.model.history import MINUTE_SECONDS, full_in
+from engine.core.model.history import FILLING_SECONDS, full_in
 from engine.core.model.overview import ConsolePlane, History, PoolReport
 from engine.core.numbers.masking import masked
 from engine.core.ports.operations import Clock, ControlPlane
-
-LOOKED_BACK_SECONDS = 60 * MINUTE_SECONDS
-"""How far back it is looked how fast a pool fills."""
 
 
 class PoolQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -64,7 +61,7 @@ async def list_pools(plane: ConsolePlane, clock: Clock, control: ControlPlane, r
     query = read_query(request, PoolQuery)
     owner = None if query.account_sid is None else control.account(query.account_sid).sid
     found, history = await asyncio.gather(
-        plane.pools(owner, most=query.limit), plane.history(clock() - LOOKED_BACK_SECONDS)
+        plane.pools(owner, most=query.limit), plane.history(clock() - FILLING_SECONDS)
     )
     busiest = await plane.busiest([one.service_sid for one in found.pools])
     lines = tuple(_line(one, busiest.get(one.service_sid), history) for one in found.pools)

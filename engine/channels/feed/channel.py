@@ -2,7 +2,6 @@
 
 import socket
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 from engine.channels.base import Bound, ChannelContext, Served, Spread
 from engine.channels.feed.server import FeedServer
@@ -33,8 +32,7 @@ class FeedChannel:
             return _BoundFeed(settings)
         certificate = None
         if settings.feed_tls_certificate:
-            chain, key = Path(settings.feed_tls_certificate), Path(settings.feed_tls_key)
-            certificate = Certificate(chain.expanduser(), key.expanduser())
+            certificate = Certificate(settings.feed_tls_certificate, settings.feed_tls_key)
         bound = stack.enter_context(closing(bind_tcp(settings.feed_listen, option="--feed-listen")))
         return _BoundFeed(settings, bound, certificate)
 

@@ -3,7 +3,6 @@
 import secrets
 import socket
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 from engine.channels.base import Bound, ChannelContext, HttpEndpoint, Served, Spread, Unserved
 from engine.channels.sip.answers import Answering
@@ -112,10 +111,10 @@ class _BoundSip:
 
 def _certificate(settings: SipSettings) -> Certificate:
     return Certificate(
-        Path(settings.sip_tls_certificate).expanduser(),
-        Path(settings.sip_tls_key).expanduser(),
+        settings.sip_tls_certificate,
+        settings.sip_tls_key,
         of="sip",
-        authorities=Path(settings.sip_tls_authorities).expanduser() if settings.sip_tls_authorities else None,
+        authorities=settings.sip_tls_authorities,
     )
 
 

@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 from engine.channels.base import (
     Bound,
@@ -115,8 +114,7 @@ class SmppServerChannel:
             sockets.append(bound)
         certificate = None
         if settings.smpp_tls_listen is not None:
-            chain, key = Path(settings.smpp_tls_certificate), Path(settings.smpp_tls_key)
-            certificate = Certificate(chain.expanduser(), key.expanduser(), of="smpp")
+            certificate = Certificate(settings.smpp_tls_certificate, settings.smpp_tls_key, of="smpp")
         return _BoundServer(self, sockets[0], sockets[1], certificate)
 
     async def serve(

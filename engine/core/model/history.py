@@ -15,6 +15,9 @@ from engine.core.routing.traffic import Outcome
 MINUTE_SECONDS: Final = 60
 KEPT_MINUTES: Final = 24 * 60
 
+FILLING_SECONDS: Final = 60 * MINUTE_SECONDS
+"""How far back it is looked how fast a pool fills."""
+
 
 class MinuteCounter:
     """Makes minutes of counters that only grow."""

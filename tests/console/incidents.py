@@ -1,4 +1,4 @@
-"""Three nights of somebody on call, played on a live server in a browser: docs/console.md tells them.
+"""Three incidents, handled by somebody on call on a live server in a browser: docs/console.md tells them.
 
 Part of `make console-test`. The pictures are kept below `build/console`.
 """
@@ -86,7 +86,7 @@ def test_a_receiver_is_down(browser: Browser, server: LiveServer, tenant: Tenant
     assert eventually(lambda: dead_letters(server) >= 12)
 
     verdict = overview(browser, server, says="Deliveries were given up")
-    browser.shoot(PICTURES / "story-receiver.png", is_whole=False)
+    browser.shoot(PICTURES / "incident-receiver.png", is_whole=False)
     browser.click("#verdict a[href*='state=dead']")
     browser.run_until("document.querySelector('h1').textContent === 'Outbox'")
     outbox = browser.text("main")
@@ -110,7 +110,7 @@ def test_a_pool_fills(browser: Browser, server: LiveServer, tenant: Tenant) -> N
     refused = tenant.refused("POST", f"{service.path}/Sessions", Participants=[f'{{"Identifier": "{busy}"}}'])
 
     verdict = overview(browser, server, says="The pool of rides is full")
-    browser.shoot(PICTURES / "story-pool.png", is_whole=False)
+    browser.shoot(PICTURES / "incident-pool.png", is_whole=False)
     browser.click("#verdict a[href*='services/']")
     browser.run_until("document.querySelector('#pool')")
     page = browser.text("main")
@@ -145,7 +145,7 @@ def test_my_drivers_calls_fail_since_two(browser: Browser, server: LiveServer, t
     browser.write("#text", driver + ENTER)
     browser.run_until("document.querySelector('#found')")
     by_number = browser.text("main")
-    browser.shoot(PICTURES / "story-driver.png", is_whole=False)
+    browser.shoot(PICTURES / "incident-driver.png", is_whole=False)
     browser.click("section[aria-labelledby=about] td a")
     browser.run_until("document.querySelector('h1').textContent.includes('80902')")
     browser.click("main a[href*='explain']")
