@@ -150,8 +150,9 @@ class OutboxWorker:
                 attempts += 1
                 if delivery.is_done or not delivery.may_retry or attempts >= most:
                     break
-                self._failed(entry, delivery, attempts)
-                await asyncio.sleep(wait_before(attempts, delivery, settings=self._settings, draw=self._draw))
+                wait_seconds = wait_before(attempts, delivery, settings=self._settings, draw=self._draw)
+                self._failed(entry, delivery, attempts, wait_seconds)
+                await asyncio.sleep(wait_seconds)
             if not delivery.is_done:
                 await self._give_up(entry, delivery)
         except Exception:  # noqa: BLE001 - around a lane's loop: it must go on
@@ -161,7 +162,7 @@ class OutboxWorker:
         if delivery.is_done:
             self._end(entry, EntrySettled(entry.sid), DeliveryEnd.DELIVERED)
         else:
-            self._end(entry, self._failure(entry, delivery, attempts, is_dead=True), DeliveryEnd.DIED)
+            self._end(entry, self._failure(entry, delivery, attempts), DeliveryEnd.DIED)
 
     async def _try(self, entry: OutboxEntry, turns: asyncio.Semaphore) -> Delivery:
         lane = asyncio.current_task()
@@ -178,8 +179,8 @@ class OutboxWorker:
             raise asyncio.CancelledError  # what a stop ends is no try: the entry waits on disk as it is
         return delivery
 
-    def _failed(self, entry: OutboxEntry, delivery: Delivery, attempts: int) -> None:
-        self._deliveries.add(self._failure(entry, delivery, attempts, is_dead=False), _nothing)
+    def _failed(self, entry: OutboxEntry, delivery: Delivery, attempts: int, wait_seconds: float) -> None:
+        self._deliveries.add(self._failure(entry, delivery, attempts, wait_seconds=wait_seconds), _nothing)
         self._observer.delivered(_KINDS[type(entry.content)], DeliveryEnd.FAILED)
 
     async def _give_up(self, entry: OutboxEntry, delivery: Delivery) -> None:
@@ -212,9 +213,18 @@ class OutboxWorker:
             if queue.is_empty:
                 del self._queues[key]
 
-    def _failure(self, entry: OutboxEntry, delivery: Delivery, attempts: int, *, is_dead: bool) -> EntryFailed:
+    def _failure(
+        self, entry: OutboxEntry, delivery: Delivery, attempts: int, *, wait_seconds: float | None = None
+    ) -> EntryFailed:
+        """Describe a failed try; without a wait before the next one it was the last."""
+        now = self._clock()
         return EntryFailed(
-            entry_sid=entry.sid, attempts=attempts, error=delivery.error, at=self._clock(), is_dead=is_dead
+            entry_sid=entry.sid,
+            attempts=attempts,
+            error=delivery.error,
+            at=now,
+            is_dead=wait_seconds is None,
+            next_at=None if wait_seconds is None else now + wait_seconds,
         )
 
     def _tries(self, entry: OutboxEntry) -> int:

@@ -215,7 +215,13 @@ class Applier:
 
     def _entry_failed(self, change: EntryFailed) -> None:
         died = change.at if change.is_dead else None
-        self._failures[change.entry_sid] = (blob(change.entry_sid), change.attempts, change.error, died)
+        self._failures[change.entry_sid] = (
+            blob(change.entry_sid),
+            change.attempts,
+            change.error,
+            died,
+            change.next_at,
+        )
 
     def _entry_settled(self, change: EntrySettled) -> None:
         self._settled[change.entry_sid] = (blob(change.entry_sid),)

@@ -12,7 +12,8 @@ from storage.sqlite.codec import LEVEL, account_at, blob, key, service_at, tagge
 from storage.sqlite.rows import Fetched, Row
 
 ENTRY_COLUMNS: Final = (
-    "sid, account_sid, service_sid, session_sid, destination, date_created, attempts, last_error, date_died, duty"
+    "sid, account_sid, service_sid, session_sid, destination, date_created, attempts, last_error, date_died, date_next,"
+    " duty"
 )
 ALERT_COLUMNS: Final = "sid, account_sid, code, level, at, service_sid, session_sid, resource_sid, event"
 
@@ -33,6 +34,7 @@ def entry_row(entry: OutboxEntry) -> Row:
         entry.attempts,
         entry.last_error,
         entry.date_died,
+        entry.date_next,
         _ENCODER.encode(entry.content),
     )
 
@@ -48,7 +50,8 @@ def entry_of(row: Fetched) -> OutboxEntry:
         attempts=row[6],
         last_error=row[7],
         date_died=row[8],
-        content=_CONTENT.decode(row[9]),
+        date_next=row[9],
+        content=_CONTENT.decode(row[10]),
     )
 
 

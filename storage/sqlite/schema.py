@@ -295,6 +295,12 @@ def _dead_of_services(db: Database) -> None:
     db.execute("CREATE INDEX effects_dead_of_service ON effects (service_sid) WHERE date_died IS NOT NULL")
 
 
+@migrations(name="0014_next_tries")
+def _next_tries(db: Database) -> None:
+    # NULL: not tried yet, or dead
+    db.execute("ALTER TABLE effects ADD COLUMN date_next REAL")
+
+
 def migrate(connection: sqlite3.Connection, database: Path) -> None:
     """Bring the schema up to date.
 

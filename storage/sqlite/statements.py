@@ -92,15 +92,17 @@ UPDATE_INTERACTIONS: Final = ManyRows(
 """Rows: interaction, both legs, duration, time, whether the inbound leg goes on; kind 0 is a call."""
 
 FAIL_ENTRIES: Final = ManyRows(
-    "UPDATE effects SET attempts = news.column2, last_error = news.column3, date_died = news.column4 FROM (VALUES",
-    columns=4,
+    "UPDATE effects SET attempts = news.column2, last_error = news.column3, date_died = news.column4,"
+    " date_next = news.column5 FROM (VALUES",
+    columns=5,
     tail=") AS news WHERE effects.sid = news.column1",
 )
-"""Rows: entry, attempts, error, when it died or NULL."""
+"""Rows: entry, attempts, error, when it died or NULL, when it is tried again or NULL."""
 
 SETTLE_ENTRIES: Final = ManyRows("DELETE FROM effects WHERE sid IN (VALUES", columns=1, tail=")")
 REVIVE_ENTRY: Final = (
-    "UPDATE effects SET attempts = 0, last_error = '', date_died = NULL WHERE sid = ? AND date_died IS NOT NULL"
+    "UPDATE effects SET attempts = 0, last_error = '', date_died = NULL, date_next = NULL"
+    " WHERE sid = ? AND date_died IS NOT NULL"
 )
 ERASE_ALERTS: Final = "DELETE FROM alerts WHERE at < ?"
 ERASE_BATCH_KEYS: Final = (

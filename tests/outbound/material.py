@@ -139,6 +139,7 @@ class MemoryStore:
                     attempts=change.attempts,
                     last_error=change.error,
                     date_died=change.at if change.is_dead else None,
+                    date_next=change.next_at,
                 )
                 self.pending[entry_sid] = failed
                 if change.is_dead:

@@ -1,7 +1,7 @@
 """What the storage tests are made of: plausible records, a counting id factory, an observer that remembers."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 
 from engine.core.model.errors import Code
@@ -22,6 +22,7 @@ from engine.core.model.records import (
 )
 from engine.core.model.sids import SidKind, ordered_sid, unpack
 from storage.sqlite import SqliteStore
+from storage.sqlite.outbox_rows import ENTRY_COLUMNS, entry_row
 from tests.silent import SilentObserver
 
 START = 1_700_000_000.0
@@ -171,6 +172,17 @@ def outbox_entry(of: Session, *, content: OutboxContent | None = None, at: float
         content=callback(of, at=at) if content is None else content,
         date_created=at,
     )
+
+
+def insert_old_entries(connection: sqlite3.Connection, entries: Iterable[OutboxEntry]) -> None:
+    """Write entries as the versions did that did not keep when they are tried again."""
+    columns = ENTRY_COLUMNS.split(", ")
+    place = columns.index("date_next")
+    del columns[place]
+    text = f"INSERT INTO effects ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - names of ours
+    for entry in entries:
+        row = entry_row(entry)
+        connection.execute(text, (*row[:place], *row[place + 1 :]))
 
 
 def alert(*, account_sid: str = ACCOUNT_SID, code: Code = Code.NO_ACTIVE_SESSION, at: float = START) -> DebuggerEvent:

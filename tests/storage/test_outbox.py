@@ -41,8 +41,12 @@ ALL = OutboxFilter()
 WHOLE = PageCursor(limit=100)
 
 
-def failed(of: OutboxEntry, *, attempts: int = 1, error: str = "", is_dead: bool = False) -> EntryFailed:
-    return EntryFailed(entry_sid=of.sid, attempts=attempts, error=error, at=START + attempts, is_dead=is_dead)
+def failed(
+    of: OutboxEntry, *, attempts: int = 1, error: str = "", is_dead: bool = False, next_at: float | None = None
+) -> EntryFailed:
+    return EntryFailed(
+        entry_sid=of.sid, attempts=attempts, error=error, at=START + attempts, is_dead=is_dead, next_at=next_at
+    )
 
 
 def added(entries: Sequence[OutboxEntry]) -> list[Change]:
@@ -112,12 +116,14 @@ async def test_a_decision_and_what_it_owes_are_one(store: SqliteStore) -> None:
 async def test_a_failure_is_remembered_and_the_last_one_ends_it(store: SqliteStore) -> None:
     """A dead entry is delivered no more, but kept."""
     entry = outbox_entry(session())
-    await store.write([EntryAdded(entry), failed(entry, error="connection refused")])
+    await store.write([EntryAdded(entry), failed(entry, error="connection refused", next_at=START + 9.5)])
     tried = await store.pending_entries(entry.queue, after=None, limit=9)
 
     await store.write([failed(entry, attempts=2, error="answered 500", is_dead=True)])
 
-    assert tried == (msgspec.structs.replace(entry, attempts=1, last_error="connection refused"),)
+    assert tried == (
+        msgspec.structs.replace(entry, attempts=1, last_error="connection refused", date_next=START + 9.5),
+    )
     assert await store.pending_entries(entry.queue, after=None, limit=9) == ()
     dead = msgspec.structs.replace(entry, attempts=2, last_error="answered 500", date_died=START + 2)
     assert (await store.outbox_page(ALL, WHOLE)).records == (dead,)

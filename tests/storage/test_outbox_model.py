@@ -58,6 +58,7 @@ CHANGES: st.SearchStrategy[OutboxChange] = st.one_of(
         error=st.sampled_from(["time-out", "refused"]),
         at=MOMENTS,
         is_dead=st.booleans(),
+        next_at=st.none() | MOMENTS,
     ),
     st.builds(EntryRevived, ENTRY_SIDS),
     st.builds(AlertRaised, st.builds(numbered_alert, NUMBERS, MOMENTS)),
@@ -91,10 +92,16 @@ class OutboxModel:
                 self.entries.pop(sid, None)
             case EntryFailed():
                 died = change.at if change.is_dead else None
-                self._replace(change.entry_sid, attempts=change.attempts, last_error=change.error, date_died=died)
+                self._replace(
+                    change.entry_sid,
+                    attempts=change.attempts,
+                    last_error=change.error,
+                    date_died=died,
+                    date_next=change.next_at,
+                )
             case EntryRevived(sid):
                 if sid in self.entries and self.entries[sid].date_died is not None:
-                    self._replace(sid, attempts=0, last_error="", date_died=None)
+                    self._replace(sid, attempts=0, last_error="", date_died=None, date_next=None)
             case AlertRaised(event):
                 self.alerts[event.sid] = event
             case AlertsErased(before):

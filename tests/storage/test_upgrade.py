@@ -8,14 +8,21 @@ import msgspec
 import pytest
 from sqlite_utils import Database
 
-from engine.core.model.changes import AccountSaved, AlertRaised, EntryAdded, ServiceSaved, SessionCreated
+from engine.core.model.changes import (
+    AccountSaved,
+    AlertRaised,
+    EntryAdded,
+    EntryFailed,
+    ServiceSaved,
+    SessionCreated,
+)
 from engine.core.model.records import Account, Service, ServiceOptions, Session
 from engine.core.model.sids import pack
-from engine.core.ports.lists import OutboxDepth
+from engine.core.ports.lists import OutboxDepth, OutboxFilter, PageCursor
 from storage.sqlite import SqliteStore, rows
 from storage.sqlite.schema import migrations
 from storage.sqlite.statements import INSERT_SESSIONS
-from tests.storage.material import START, Observed, account, alert, outbox_entry, service, session
+from tests.storage.material import START, Observed, account, alert, insert_old_entries, outbox_entry, service, session
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +62,27 @@ async def test_a_version_1_database_keeps_everything_and_learns_the_rest(tmp_pat
     assert sum(store.session_counts().values()) == 1
     assert await store.outbox_depth() == OutboxDepth(0, 0, None)
     await store.close()
+
+
+async def test_what_waited_in_the_outbox_waits_on(tmp_path: Path) -> None:
+    """A version that did not keep the time of the next try has left them; it is known from the next failure on."""
+    made = session()
+    entry, dead = outbox_entry(made), outbox_entry(made)
+    tried = msgspec.structs.replace(entry, attempts=3, last_error="answered 500")
+    died = msgspec.structs.replace(tried, sid=dead.sid, date_died=START + 5)
+    with closing(sqlite3.connect(tmp_path / "maskline.db")) as connection, connection:
+        migrations.apply(Database(connection), stop_before="0014_next_tries")
+        insert_old_entries(connection, [tried, died])
+
+    store = SqliteStore.open(tmp_path, observer=Observed())
+    found = (await store.outbox_page(OutboxFilter(), PageCursor(limit=9))).records
+    failure = EntryFailed(entry_sid=entry.sid, attempts=4, error="slow", at=START, is_dead=False, next_at=START + 60)
+    await store.write([failure])
+    failed = await store.pending_entries(entry.queue, after=None, limit=9)
+    await store.close()
+
+    assert found == (tried, died)
+    assert failed == (msgspec.structs.replace(tried, attempts=4, last_error="slow", date_next=START + 60),)
 
 
 async def test_an_upgraded_database_takes_what_is_new(tmp_path: Path) -> None:

@@ -17,12 +17,10 @@ from engine.outbound.delivery import DELIVERED
 from engine.outbound.settings import EgressSettings
 from engine.webhooks.worker import OutboxWorker
 from storage.sqlite import SqliteStore
-from storage.sqlite.outbox_rows import entry_row
 from storage.sqlite.schema import migrations
-from storage.sqlite.statements import INSERT_ENTRIES
 from tests.outbound.material import OTHER_AC, QUICK, Remembered, callback, client, clock, tokens
 from tests.outbound.receiver import Receiver, Reply
-from tests.storage.material import Observed
+from tests.storage.material import Observed, insert_old_entries
 from tests.webhooks.test_worker import FakeCarriers, Sampler
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +34,7 @@ def make_file_of_old(path: Path, entries: Sequence[OutboxEntry]) -> None:
     (path / "data").mkdir()
     with closing(sqlite3.connect(path / "data" / "maskline.db")) as connection, connection:
         migrations.apply(Database(connection), stop_before="0010_queues_of_accounts")
-        INSERT_ENTRIES.execute(connection, tuple(map(entry_row, entries)))
+        insert_old_entries(connection, entries)
 
 
 @asynccontextmanager

@@ -467,6 +467,20 @@ async def test_stopping_does_not_wait_for_those_who_wait_to_try_again(receiver: 
     assert len(receiver.received) == 1
 
 
+async def test_the_time_of_the_next_try_is_kept_with_the_failure(receiver: Receiver) -> None:
+    """The wait that was drawn, on top of what the receiver asks for; the last failure has none."""
+    receiver.behaviour = lambda _: Reply(status=503, headers=("Retry-After: 40",))
+    store = MemoryStore()
+    patient = replace(QUICK, first_wait_seconds=1_000.0, longest_retry_wait_seconds=1_000.0)
+
+    async with worker(store, settings=patient, draw=lambda low, _: low) as made:
+        add(store, made, callback(receiver.url, 1), callback(f"{receiver.url}/last", 2, attempts=2))
+        await store.until(lambda: bool(store.dead) and all(one.attempts == 1 for one in store.pending.values()))
+
+    assert [one.date_next for one in store.pending.values()] == [NOW + 40 + 500]
+    assert [one.date_next for one in store.dead.values()] == [None]
+
+
 async def test_nothing_is_taken_before_the_start_and_after_the_stop(receiver: Receiver) -> None:
     """It is on disk."""
     store = MemoryStore()

@@ -200,6 +200,8 @@ class EntryFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error: str
     at: float
     is_dead: bool
+    next_at: float | None = None
+    """When it is tried again, unless a restart comes before."""
 
 
 class EntryRevived(msgspec.Struct, frozen=True, gc=False):

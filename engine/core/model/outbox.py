@@ -96,6 +96,8 @@ class OutboxEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Why the last one failed; no phone numbers."""
     date_died: float | None = None
     """When it was given up; it waits in the dead-letter list until it is replayed or dropped."""
+    date_next: float | None = None
+    """When it is tried again, while its host runs; None: it was not tried yet, or is dead."""
 
     @property
     def lane(self) -> str:
