@@ -19,6 +19,7 @@ REGISTERED = ("@*.command", "@*.group", "@migrations")
 ALLOWED = {
     "connection_*": "asyncio calls it",
     "data_received": "asyncio calls it",
+    "datagram_received": "asyncio calls it",
     "eof_received": "asyncio calls it",
     "on_*": "httptools calls it",
     "Start*Handler": "expat calls it",
