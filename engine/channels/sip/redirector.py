@@ -28,7 +28,10 @@ PING_SECONDS: Final = 60.0
 """Whoever asked by OPTIONS within this time is thought to go on asking."""
 
 MOST_AMPLIFIED: Final = 2
-"""An answer over UDP has fewer octets than its request times this: the address that it came from may be forged."""
+"""All that goes back over UDP has fewer octets than what it answers times this: the address may be forged.
+
+So it is for what waits too, all its repetitions together, as RFC 9000 8.1 has it for whom nothing is known of yet.
+"""
 
 Reply = Callable[[bytes], None]
 """Sends one whole message to where a request came from."""
@@ -120,6 +123,9 @@ class Redirector:
 
     def take(self, data: bytes, arrival: Arrival) -> None:
         """Take one whole message of a peer; it is answered at once, after its commit, or never."""
+        if not self._waiting and data.startswith(b"ACK "):  # of an answer that is not repeated: nobody waits for it
+            self._observer.sip_requested(arrival.peer.name, "ACK")
+            return
         message = read_message(data)
         if isinstance(message, Dropped):
             self._observer.sip_dropped(_DROPPED[message])
@@ -203,7 +209,7 @@ class Redirector:
             self._observer.sip_repeated(arrival.peer.name)
         known = self._waiting.get(key)
         if known is not None:
-            known.send(known.transaction.repeat())
+            known.repeated(arrival)
             return
         if not self._decides or self._transactions.is_full:
             self._answer(request, arrival, HOST_NOT_READY)
@@ -255,10 +261,18 @@ class Redirector:
     def reply(self, arrival: Arrival, status: int, data: bytes) -> None:
         """Send an answer, unless it is too long for what it answers."""
         if not arrival.is_reliable and len(data) >= MOST_AMPLIFIED * arrival.octets:
-            self._observer.sip_dropped(SipProblem.TOO_SHORT)
-            return
+            self.too_short()
+        else:
+            self.send(arrival, status, data)
+
+    def send(self, arrival: Arrival, status: int, data: bytes) -> None:
+        """Send an answer, however long it is."""
         self._observer.sip_answered(arrival.peer.name, status)
         arrival.reply(data)
+
+    def too_short(self) -> None:
+        """Count a request that is too short for its answer."""
+        self._observer.sip_dropped(SipProblem.TOO_SHORT)
 
     def count(self, decision: Decision) -> None:
         """Count what was decided."""
@@ -281,7 +295,7 @@ class Redirector:
 class _Waiting:
     """An INVITE, and how it is answered."""
 
-    __slots__ = ("_arrival", "_began", "_redirector", "_request", "_status", "transaction")
+    __slots__ = ("_arrival", "_began", "_redirector", "_request", "_room", "_status", "transaction")
 
     def __init__(
         self, redirector: Redirector, request: Request, arrival: Arrival, transaction: Transaction, *, began: float
@@ -291,7 +305,14 @@ class _Waiting:
         self._arrival = arrival
         self._began = began
         self._status = 0
+        self._room = MOST_AMPLIFIED * arrival.octets
+        """All answers together, repetitions too, have fewer octets, where they go over UDP."""
         self.transaction = transaction
+
+    def repeated(self, arrival: Arrival) -> None:
+        """Take the INVITE again."""
+        self._room += MOST_AMPLIFIED * arrival.octets
+        self._reply(self.transaction.repeat())
 
     def decided(self, decision: Decision) -> None:
         """Take the decision."""
@@ -304,15 +325,40 @@ class _Waiting:
             return
         self._status = said.status
         data = self._redirector.made(self._request, self._arrival, said)
-        self.send(self.transaction.decide(data, now=self._redirector.answered(self._began)))
+        self._reply(self.transaction.decide(data, now=self._redirector.answered(self._began)))
 
-    def send(self, send: Send) -> None:
-        """Send what the transaction says."""
+    def send(self, send: Send) -> bool:
+        """Send what the transaction says; tell whether there was room for it, and forget it where there was none."""
+        has_room = True
         if send is Send.TRYING:
-            self._redirector.reply(self._arrival, 100, self._redirector.made(self._request, self._arrival, _TRYING))
+            self._try()
         elif send is Send.ANSWER:
-            self._redirector.reply(self._arrival, self._status, self.transaction.answer)
+            has_room = self._is_sent(self._status, self.transaction.answer)
+            if not has_room:
+                self.transaction.give_up()
         self._redirector.settle(self.transaction)
+        return has_room
+
+    def _reply(self, send: Send) -> None:
+        if not self.send(send):
+            self._redirector.too_short()
+
+    def _try(self) -> None:
+        """Say that it is tried, if an answer and its repetition can follow: who hears this repeats itself no more.
+
+        Whoever hears nothing goes on asking, and each of its questions draws the answer once that is known.
+        """
+        data = self._redirector.made(self._request, self._arrival, _TRYING)
+        if self._arrival.is_reliable or len(data) + 2 * (len(data) + _LONGEST_REDIRECTION) < self._room:
+            self._is_sent(_TRYING.status, data)
+
+    def _is_sent(self, status: int, data: bytes) -> bool:
+        if not self._arrival.is_reliable:
+            if len(data) >= self._room:
+                return False
+            self._room -= len(data)
+        self._redirector.send(self._arrival, status, data)
+        return True
 
 
 def call_sid(call_id: bytes) -> str:
@@ -348,6 +394,9 @@ _METHODS: Final = {one: one.decode() for one in (*_TAKEN, *_OF_TRANSACTIONS, *_W
 _DROPPED: Final = {Dropped.RESPONSE: SipProblem.RESPONSE, Dropped.NO_VIA: SipProblem.NO_SIP}
 _MOST_PINGING: Final = 1_024
 _LONGEST_SID = 64
+_LONGEST_REDIRECTION: Final = 256
+"""How many octets a redirection has more than a 100, as long as `contact_host` is no longer than most."""
+
 _IS_PRINTABLE = re.compile(rb"[!-~]+").fullmatch
 _TRYING = SipAnswer(100)
 _DONE = SipAnswer(200)

@@ -1,7 +1,8 @@
 """INVITEs whose answer takes longer than a commit: all that is remembered of any; told the time, sans-IO.
 
 After a fifth of a second the client is told that it is being tried, and stops repeating itself; from then on we repeat
-the answer until it is acknowledged. Source: RFC 3261 17.2.1 (server INVITE transaction), 9.2 (CANCEL).
+the answer until it is acknowledged, or its redirector gives it up. Source: RFC 3261 17.2.1 (server INVITE transaction),
+9.2 (CANCEL).
 """
 
 from enum import Enum, auto
@@ -107,6 +108,10 @@ class Transaction:
     def acknowledge(self) -> Send:
         """Take its ACK."""
         return self._move(Event.ACKNOWLEDGED)
+
+    def give_up(self) -> None:
+        """Repeat its answer no more, although nobody acknowledged it."""
+        self._move(Event.GIVEN_UP)
 
     def decide(self, answer: bytes, *, now: float) -> Send:
         """Take its answer; a second one changes nothing."""

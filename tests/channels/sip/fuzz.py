@@ -16,7 +16,7 @@ from typing import Final
 
 from engine.channels.sip.message import Request, read_message
 from engine.channels.sip.redirector import MOST_AMPLIFIED
-from tests.channels.sip.messages import ALICE, invite
+from tests.channels.sip.messages import ALICE, invite, offering
 from tests.channels.sip.second_opinion import ours, theirs
 from tests.channels.sip.test_redirector import BOB, INTERACTION, P2, request
 from tests.channels.sip.test_torture import EXPECTED, message
@@ -36,6 +36,7 @@ WARM_UP: Final = 100_000
 SEEDS: Final = (
     *(message(name) for name in EXPECTED),
     invite(),
+    offering(),
     invite(b"P-Asserted-Identity: <tel:" + ALICE + b">", b'From: "Anonymous" <sip:anonymous@anonymous.invalid>;tag=1'),
     invite(b"Via: SIP/2.0/UDP [2001:db8::1]:5060;rport;branch=z9hG4bK1", b"Require: 100rel"),
     invite(b"Content-Length: 5", body=b"v=0\r\n"),
@@ -125,6 +126,10 @@ class Fuzz:
         wires.plane.held = None
         for data, sent in asked:
             self._judge(data, sent)
+        drawn, given = (
+            sum(map(len, some)) for some in ((one for _, sent in asked for one in sent), (data for data, _ in asked))
+        )
+        assert drawn < MOST_AMPLIFIED * given
         self._forget()
 
     def stream(self) -> None:

@@ -4,6 +4,14 @@ from collections.abc import Iterable
 
 ALICE, PROXY = b"+12125550111", b"+14155550100"
 
+SDP = (
+    b"v=0\r\no=- 3961 3961 IN IP4 198.51.100.20\r\ns=-\r\nc=IN IP4 198.51.100.20\r\nt=0 0\r\n"
+    b"m=audio 21592 RTP/AVP 9 8 0 18 101\r\na=rtpmap:9 G722/8000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\n"
+    b"a=rtpmap:18 G729/8000\r\na=fmtp:18 annexb=no\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\n"
+    b"a=ptime:20\r\na=sendrecv\r\na=rtcp:21593\r\na=silenceSupp:off - - - -\r\na=label:1\r\na=content:main\r\n"
+)
+"""As much as a switch offers with an INVITE."""
+
 LINES = (
     b"INVITE sip:" + PROXY + b"@engine.example SIP/2.0",
     b"Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK776asdhds",
@@ -34,3 +42,8 @@ def invite(*more: bytes, start: bytes | None = None, body: bytes = b"") -> bytes
         else:
             lines.append(line)
     return joined(filter(None, lines), body)
+
+
+def offering(*more: bytes) -> bytes:
+    """Return the INVITE with a body, as long as those of switches are."""
+    return invite(b"Content-Type: application/sdp", b"Content-Length: %d" % len(SDP), *more, body=SDP)

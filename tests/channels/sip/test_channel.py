@@ -13,6 +13,7 @@ import pytest
 
 from engine.channels.sip.tables import SipPeerSettings
 from engine.channels.sockets import ListenAddress
+from tests.channels.sip.messages import SDP
 from tests.outbound.receiver import Receiver, Reply, receiving
 from tests.test_outgoing import ALICE, BOB, STRANGER, Shop, opened, settings, until
 
@@ -81,6 +82,7 @@ async def switch_of(shop: Shop, *, at: str = "127.0.0.1") -> AsyncIterator[Switc
 def request(
     method: str, proxy: str, *, sender: str = ALICE, call_id: str = "call-1", branch: str = "1", cseq: int = 1
 ) -> bytes:
+    body = SDP if method == "INVITE" else b""
     lines = (
         f"{method} sip:{proxy}@masks.example.com;user=phone SIP/2.0",
         f"Via: SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bK{branch};rport",
@@ -89,9 +91,9 @@ def request(
         f"To: <sip:{proxy}@masks.example.com>",
         f"Call-ID: {call_id}",
         f"CSeq: {cseq} {method}",
-        "Content-Length: 0",
+        f"Content-Length: {len(body)}",
     )
-    return "\r\n".join((*lines, "", "")).encode()
+    return "\r\n".join((*lines, "", "")).encode() + body
 
 
 def status(answer: bytes) -> int:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from engine.channels.sip.answers import Answering
 from engine.channels.sip.callers import Trust
 from engine.channels.sip.decisions import AnswerStyle
-from engine.channels.sip.redirector import Arrival, Peer, Redirector, call_sid
+from engine.channels.sip.redirector import MOST_AMPLIFIED, Arrival, Peer, Redirector, call_sid
 from engine.core.model.records import Kind
 from engine.core.ports.observing import SipProblem
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
-from tests.channels.sip.messages import ALICE, PROXY, invite
+from tests.channels.sip.messages import ALICE, PROXY, invite, offering
 from tests.silent import SilentMeter
 
 BOB, P2, INTERACTION = "+12125550122", "+14155550101", "KI" + "1" * 32
@@ -259,15 +259,75 @@ def test_a_call_that_waits_is_told_so_and_answered_until_it_acknowledges() -> No
     """At 0.2 s, and from its answer on as RFC 3261 17.2.1 says."""
     rig = Rig()
     rig.plane.held = []
-    rig.ask(invite())
+    rig.ask(offering())
 
     assert statuses(rig.pass_time(0.2)) == [100]
-    assert statuses(rig.ask(invite())) == [100]
+    assert statuses(rig.ask(offering())) == [100]
     rig.plane.held[0]()
     assert statuses(rig.sent) == [100, 100, 302]
     assert statuses(rig.pass_time(1.5)) == [302, 302]
     assert rig.ask(request(b"ACK")) == []
     assert (rig.pass_time(60), rig.redirector.waiting) == ([], 0)
+
+
+def test_a_call_that_waits_is_answered_no_more_often_than_there_is_room_for() -> None:
+    """Who forges the address of a peer and hears nothing draws less than twice what it sends, repetitions included."""
+    rig = Rig()
+    rig.plane.held = []
+    rig.ask(offering())
+    rig.pass_time(1)
+    rig.plane.held[0]()
+    rig.pass_time(60)
+
+    assert statuses(rig.sent) == [100, 302, 302]
+    assert rig.redirector.waiting == 0
+    assert rig.observer.problems == []
+
+
+def test_a_question_with_no_room_for_repetitions_is_not_silenced_by_a_100() -> None:
+    """Its client goes on asking: each question draws the answer once it is known, as of a stateless server."""
+    rig = Rig()
+    rig.plane.held = []
+    rig.ask(invite())
+
+    assert rig.pass_time(0.4) + rig.ask(invite()) == []
+    rig.plane.held[0]()
+    assert statuses(rig.sent) == [302]
+    assert statuses(rig.ask(invite())) == [302]
+    rig.ask(request(b"ACK"))
+    assert (rig.pass_time(60), rig.redirector.waiting) == ([], 0)
+
+
+FORGED = (
+    *(invite(), offering(), offering(b"Call-ID: another"), offering(b"CSeq: 2 INVITE"), invite(b"CSeq: 3 INVITE")),
+    *map(request, (b"CANCEL", b"ACK", b"OPTIONS", b"BYE", b"REGISTER")),
+    *(request(b"OPTIONS", b"Require: " + b"x" * 90), invite(b"From: <sip:+12125550199@h>;tag=1"), invite(b"-To")),
+    b"OPTIONS sip:a SIP/2.0\r\nv:SIP/2.0/UDP a\r\nf:sip:a\r\nt:sip:a\r\ni:1\r\nCSeq:1 OPTIONS\r\n\r\n",
+)
+
+
+@given(st.lists(st.one_of(st.sampled_from(FORGED), st.sampled_from([0.1, 0.4, 2.0, 40.0]), st.none()), max_size=30))
+def test_whoever_forges_the_address_of_a_peer_draws_less_than_twice_what_it_sends(
+    steps: list[bytes | float | None],
+) -> None:
+    """In all, at any time: whatever it sends, in whatever order, however long it waits and whenever we decide."""
+    rig = Rig()
+    rig.plane.held = []
+    received = 0
+
+    for step in [*steps, 70.0]:
+        if step is None:
+            held, rig.plane.held = rig.plane.held, []
+            for answer in held:
+                answer()
+        elif isinstance(step, float):
+            rig.pass_time(step)
+        else:
+            received += len(step)
+            rig.ask(step)
+        assert sum(map(len, rig.sent)) < MOST_AMPLIFIED * received or not rig.sent
+
+    assert rig.redirector.waiting == 0
 
 
 def test_over_a_stream_an_answer_is_sent_once() -> None:
@@ -286,7 +346,7 @@ def test_a_caller_who_hangs_up_meanwhile_ends_it() -> None:
     """The CANCEL is answered, then the INVITE; the decision that comes later is for nobody."""
     rig = Rig()
     rig.plane.held = []
-    rig.ask(invite())
+    rig.ask(offering())
     rig.pass_time(0.5)
 
     assert statuses(rig.ask(request(b"CANCEL"))) == [200, 487]

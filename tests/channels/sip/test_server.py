@@ -18,7 +18,7 @@ from engine.channels.sip.server import SipServer
 from engine.channels.tls import Certificate
 from engine.core.ports.observing import SipProblem
 from tests.certificates import made
-from tests.channels.sip.messages import invite
+from tests.channels.sip.messages import invite, offering
 from tests.channels.sip.test_redirector import FakePlane, FakeSipObserver
 from tests.silent import SilentMeter
 
@@ -254,7 +254,7 @@ async def test_a_call_that_waits_is_tried_in_time() -> None:
     """The server keeps the redirector's time."""
     async with running() as one, asking(one) as (transport, client):
         one.plane.held = []
-        transport.sendto(invite())
+        transport.sendto(offering())
         async with asyncio.timeout(PATIENCE):
             trying = await client.answers.get()
             one.plane.held[0]()
