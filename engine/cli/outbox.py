@@ -71,7 +71,7 @@ def _filters(command: Callable[..., None]) -> Callable[..., None]:
 def list_outbox(
     *, query: OutboxQuery, is_dead: bool | None, limit: int, after: str | None, settings: Settings, as_json: bool
 ) -> None:
-    """List the outbox, oldest first, without contents and recipients."""
+    """List the outbox, oldest first, without contents, recipients and queries of URLs."""
     asked = msgspec.structs.replace(query, is_dead=is_dead, limit=limit, after=after)
     page = with_admin(settings, lambda admin: admin.call("GET", "/outbox", answer=OutboxPage, query=query_of(asked)))
     if as_json:
@@ -79,7 +79,8 @@ def list_outbox(
         return
     if held_here(settings.data_dir):
         click.echo("deliveries are held until maskline outbox release", err=True)
-    show_table(("SID", "kind", "to", "age", "tries", "state", "last error"), [_row(entry) for entry in page.effects])
+    columns = ("SID", "kind", "to", "about", "age", "tries", "state", "next try", "last error")
+    show_table(columns, [_row(entry) for entry in page.effects])
     if page.after is not None:
         click.echo(f"there are more: --after {page.after}")
 
@@ -149,4 +150,15 @@ async def _change_all(admin: AdminClient, verb: str, query: OutboxQuery) -> int:
 def _row(entry: EffectReport) -> tuple[str, ...]:
     age = ago(clock() - parse_date(entry.date_created))
     state = "pending" if entry.date_died is None else "dead"
-    return (entry.sid, entry.kind, entry.destination, age, str(entry.attempts), state, entry.last_error)
+    about = entry.interaction_sid or entry.session_sid or ""
+    to = f"{entry.destination}{entry.path}"
+    return (entry.sid, entry.kind, to, about, age, str(entry.attempts), state, _next_try(entry), entry.last_error)
+
+
+def _next_try(entry: EffectReport) -> str:
+    if entry.date_died is not None:
+        return "never"
+    if entry.date_next is None:
+        return "in turn"
+    seconds = parse_date(entry.date_next) - clock()
+    return "now" if seconds <= 0 else f"in {ago(seconds)}"

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from engine.console.context import ConsoleContext
 from engine.console.filters import events_wanted, outbox_wanted
-from engine.console.pages import LEVELS, interaction_of, kind_of, title_of
+from engine.console.pages import LEVELS, kind_of, title_of
 from engine.core.model.errors import Level
 from engine.core.model.logins import LoginSession
 from engine.core.model.outbox import OutboxEntry
@@ -83,14 +83,16 @@ def _entry_row(entry: OutboxEntry) -> Row:
         "state": "pending" if entry.date_died is None else "dead",
         "kind": kind_of(entry.content),
         "destination": masked(entry.destination),
+        "path": masked(entry.path),
         "date_created": format_date(entry.date_created),
         "date_died": optional_date(entry.date_died),
+        "date_next": optional_date(entry.date_next),
         "attempts": entry.attempts,
         "last_error": masked(entry.last_error),
         "account_sid": entry.account_sid,
         "service_sid": entry.service_sid,
         "session_sid": entry.session_sid,
-        "interaction_sid": interaction_of(entry.content) or None,
+        "interaction_sid": entry.interaction_sid,
     }
 
 

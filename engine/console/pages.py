@@ -15,7 +15,7 @@ from engine.console.available import Missing
 from engine.console.http import home_of, path_below, root_of
 from engine.core.model.errors import CATALOGUE
 from engine.core.model.logins import LoginSession
-from engine.core.model.outbox import OutboxCallback, OutboxContent, OutboxMessage
+from engine.core.model.outbox import OutboxContent
 from engine.core.numbers.masking import masked
 
 _HERE: Final = Path(__file__).parent
@@ -76,17 +76,6 @@ def kind_of(content: OutboxContent) -> str:
     return str(type(content).__struct_config__.tag)
 
 
-def interaction_of(content: OutboxContent) -> str:
-    """Return the interaction that an entry is about; empty for none."""
-    match content:
-        case OutboxCallback(interaction=interaction):
-            return interaction.sid
-        case OutboxMessage(interaction_sid=sid):
-            return sid
-        case _:
-            return ""
-
-
 @cache
 def _templates() -> jinja2.Environment:
     """Make what compiles each template when it is first used, for all consoles of a process."""
@@ -106,7 +95,6 @@ def _templates() -> jinja2.Environment:
         rate=rate,
         short=short,
         title_of=title_of,
-        interaction_of=interaction_of,
     )
     templates.globals["levels"] = LEVELS
     templates.tests["missing"] = lambda part: isinstance(part, Missing)

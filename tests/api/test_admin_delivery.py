@@ -85,9 +85,10 @@ def owe_message(control: FakeControl, account: Account, *, is_dead: bool) -> Out
 async def test_outbox_shows_entries_without_content_and_recipient(
     admin: httpx.AsyncClient, control: FakeControl, account: Account
 ) -> None:
-    """Kind, destination, age, tries and error: no number, no text, no path or password of a URL."""
+    """Kind, destination, path, what it is about, tries, error: no number, no text, no query or password of a URL."""
     callback = owe_callback(control, account, is_dead=True)
     message = owe_message(control, account, is_dead=False)
+    control.entries[message.sid] = msgspec.structs.replace(message, date_next=NOW + 90)
 
     response = await admin.get("/outbox")
 
@@ -97,8 +98,11 @@ async def test_outbox_shows_entries_without_content_and_recipient(
     assert [entry.destination for entry in page.effects] == ["https://shop.example", "carrier:main"]
     assert [(entry.attempts, entry.last_error) for entry in page.effects] == [(3, "no answer in time"), (0, "")]
     assert [entry.date_died for entry in page.effects] == ["2015-07-30T20:01:00Z", None]
+    assert [entry.path for entry in page.effects] == ["/hook", ""]
+    assert [entry.interaction_sid for entry in page.effects] == [sid_of(SidKind.INTERACTION, 1), "KI1"]
+    assert [entry.date_next for entry in page.effects] == [None, "2015-07-30T20:01:30Z"]
     assert page.after is None
-    assert not any(secret in response.text for secret in (SECRET, "14155550", "word", "hook"))
+    assert not any(secret in response.text for secret in (SECRET, "14155550", "word", "to="))
 
 
 async def test_outbox_filters_reach_the_control_plane(

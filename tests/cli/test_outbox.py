@@ -37,7 +37,12 @@ def outbox_entry(
     return OutboxEntry(sid=sid, account_sid=account, session_sid=session, content=content, date_created=clock() - age)
 
 
-async def fill(directory: Path, *dead: OutboxEntry, pending: tuple[OutboxEntry, ...] = ()) -> None:
+async def fill(
+    directory: Path,
+    *dead: OutboxEntry,
+    pending: tuple[OutboxEntry, ...] = (),
+    failures: tuple[EntryFailed, ...] = (),
+) -> None:
     store = SqliteStore.open(directory, observer=Telemetry())
     await store.start()
     try:
@@ -51,6 +56,7 @@ async def fill(directory: Path, *dead: OutboxEntry, pending: tuple[OutboxEntry, 
                 for index, one in enumerate(dead)
             ]
         )
+        await store.write(failures)
     finally:
         await store.close()
 
@@ -72,14 +78,33 @@ def listed(run: Run, place: Path, *arguments: object) -> list[int]:
 
 
 def test_entries_are_listed_without_numbers(run: Run, place: Path) -> None:
-    """A table for people: kind, destination, age, tries, state, error."""
+    """A table for people: kind, destination, what it is about, age, tries, state, next try, error."""
     table = run("outbox", "list", "--data-dir", place).output
 
     first = table.splitlines()[1].split()
-    assert first[1:] == ["message", "carrier:main", "2h", "3", "dead", "refused", "0"]
+    assert first[1:] == ["message", "carrier:main", "KI" + "0" * 32, "2h", "3", "dead", "never", "refused", "0"]
     assert len(table.splitlines()) == 5
     assert "1415555" not in table
     assert "secret" not in table
+
+
+@pytest.mark.parametrize(("at", "shown"), [(150.0, "in 2m"), (-1.0, "now"), (None, "in turn")])
+def test_the_next_try_is_shown(run: Run, tmp_path: Path, at: float | None, shown: str) -> None:
+    """As a time from now; one that waits for its turn has none, nor has one that was not tried."""
+    entry = outbox_entry(1)
+    failure = EntryFailed(
+        entry_sid=entry.sid,
+        attempts=1,
+        error="slow",
+        at=clock(),
+        is_dead=False,
+        next_at=None if at is None else clock() + at,
+    )
+    asyncio.run(fill(tmp_path, pending=(entry,), failures=(failure,)))
+
+    table = run("outbox", "list", "--data-dir", tmp_path).output
+
+    assert f"  pending  {shown}" in table.splitlines()[1]
 
 
 def test_filters_narrow_the_list(run: Run, place: Path) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from engine.core.model.errors import Code, PeerUnavailable
+from engine.core.model.outbox import OutboxCallback
 from engine.core.model.records import Account
 from engine.core.model.sids import SidKind
 from engine.core.ports.lists import AlertFilter, Page, PageCursor
@@ -129,3 +130,25 @@ async def test_events_are_counted_by_kind_above_their_list(console: Console, acc
 
     assert "By kind" not in alone
     assert f'events?age=1h&amp;code={int(Code.STOP_WORD)}&amp;service={holdings.service.sid}"' in both
+
+
+@pytest.mark.parametrize(
+    ("died", "next_try", "shown"),
+    [(None, NOW + 150, "in 2 min"), (None, NOW - 1, "now"), (None, None, "in turn"), (NOW, None, "never")],
+)
+async def test_an_entry_says_where_it_goes_and_when_it_is_tried_again(
+    console: Console, account: Account, *, died: float | None, next_try: float | None, shown: str
+) -> None:
+    """The path of its URL, but not the query, which may hold what is secret."""
+    held = await furnish(console, account)
+    content = OutboxCallback(url="https://shop.example/told/a?key=word", interaction=held.interaction)
+    console.control.entries[held.entry.sid] = msgspec.structs.replace(
+        held.entry, content=content, date_died=died, date_next=next_try
+    )
+    screen = await console.screen_of(account)
+
+    for path in ("/outbox", held.paths[1], held.paths[3]):
+        text = (await screen.get(path)).text
+        assert f'data-label="Next try">{shown}<' in text
+        assert 'https://shop.example<span class="aside">/told/a</span>' in text
+        assert "key=" not in text

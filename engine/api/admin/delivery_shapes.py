@@ -69,7 +69,7 @@ class OutboxQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class EffectReport(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry of the outbox, without its content and recipient."""
+    """An entry of the outbox, without its content, its recipient and the query of its URL."""
 
     sid: str
     """EF…"""
@@ -77,6 +77,10 @@ class EffectReport(msgspec.Struct, frozen=True, kw_only=True):
     """`callback`, `message`, `alert` or `hang-up`."""
     destination: str
     """Scheme, host and port, or carrier."""
+    path: str
+    """Of the URL, without the query; empty for a carrier's."""
+    interaction_sid: str | None
+    """The call or message that it is about; None for a hang-up and a debugger event."""
     account_sid: str
     service_sid: str | None
     session_sid: str | None
@@ -88,6 +92,8 @@ class EffectReport(msgspec.Struct, frozen=True, kw_only=True):
     """Why the last one failed."""
     date_died: str | None
     """When it was given up; None while it is pending."""
+    date_next: str | None
+    """When it is tried again, unless a restart comes before; None before the first try, and when it was given up."""
 
 
 class OutboxPage(msgspec.Struct, frozen=True):
@@ -160,6 +166,8 @@ def show_entry(entry: OutboxEntry) -> EffectReport:
         sid=entry.sid,
         kind=str(type(entry.content).__struct_config__.tag),
         destination=masked(entry.destination),
+        path=masked(entry.path),
+        interaction_sid=entry.interaction_sid,
         account_sid=entry.account_sid,
         service_sid=entry.service_sid,
         session_sid=entry.session_sid,
@@ -167,6 +175,7 @@ def show_entry(entry: OutboxEntry) -> EffectReport:
         attempts=entry.attempts,
         last_error=masked(entry.last_error),
         date_died=optional_date(entry.date_died),
+        date_next=optional_date(entry.date_next),
     )
 
 

@@ -12,6 +12,8 @@ import msgspec
 from engine.core.model.records import Address, DebuggerEvent, Interaction
 
 _AUTHORITY_END = re.compile("[/?#]")
+_PATH = re.compile("[^/?#]*/?([^?#]*).*", re.DOTALL)
+"""Of a URL behind its scheme."""
 
 
 class OutboxCallback(msgspec.Struct, frozen=True, kw_only=True, tag="callback"):
@@ -98,6 +100,25 @@ class OutboxEntry(msgspec.Struct, frozen=True, kw_only=True):
     """When it was given up; it waits in the dead-letter list until it is replayed or dropped."""
     date_next: float | None = None
     """When it is tried again, while its host runs; None: it was not tried yet, or is dead."""
+
+    @property
+    def interaction_sid(self) -> str | None:
+        """The interaction that it is about, KI…; None for a hang-up and a debugger event."""
+        match self.content:
+            case OutboxCallback(interaction=interaction):
+                return interaction.sid
+            case OutboxMessage(interaction_sid=sid):
+                return sid
+            case _:
+                return None
+
+    @property
+    def path(self) -> str:
+        """The path of its URL, without the query; empty for a carrier's."""
+        if isinstance(self.content, OutboxMessage | OutboxHangUp):
+            return ""
+        _, _, rest = self.content.url.partition("://")
+        return "/" + _PATH.sub(r"\1", rest, count=1)
 
     @property
     def lane(self) -> str:
