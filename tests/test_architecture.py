@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-STEP = re.compile(r"`((?:engine|actors|storage)/[\w/]+\.py):(\w+)`")
+STEP = re.compile(r"`((?:engine|actors|storage)/[\w/]+\.py):([\w.]+)`")
 STEPS = [
     (document, *step)
     for document in ("README.md", "CONTRIBUTING.md", "docs/architecture.md")
@@ -23,9 +23,11 @@ _NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 @cache
 def names_in(path: str) -> frozenset[str]:
-    """Return every function and class of a file, and what it assigns at its top, such as tables."""
+    """Return every function and class of a file, methods with their class too, and what it assigns at its top."""
     tree = ast.parse((ROOT / path).read_text("utf-8"))
-    names = {one.name for one in ast.walk(tree) if isinstance(one, _NAMED)}
+    named = [one for one in ast.walk(tree) if isinstance(one, _NAMED)]
+    names = {one.name for one in named}
+    names.update(f"{one.name}.{member.name}" for one in named for member in one.body if isinstance(member, _NAMED))
     for one in tree.body:
         targets = one.targets if isinstance(one, ast.Assign) else [one.target] if isinstance(one, ast.AnnAssign) else []
         names.update(target.id for target in targets if isinstance(target, ast.Name))

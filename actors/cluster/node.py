@@ -175,7 +175,7 @@ class ClusterNode:
             self._directory,
             incarnation=self._incarnation,
             is_here=self._routes.is_here,
-            landed=self._interaction_log.landed,
+            wait_for_commits=self._interaction_log.wait_for_commits,
             reload=self.remote_activity.tell,
             clock=self._context.clock,
             monotonic=self._context.monotonic,

@@ -45,15 +45,15 @@ class BindingReplica:
         *,
         incarnation: str,
         is_here: Callable[[Address], bool],
-        landed: Callable[[Collection[str]], Awaitable[None]],
+        wait_for_commits: Callable[[Collection[str]], Awaitable[None]],
         reload: Callable[["BindingReplica"], Awaitable[None]],
         clock: Clock,
         monotonic: Clock,
     ) -> None:
         """Begin with nothing.
 
-        `landed` waits for what is being committed in sessions; `reload` reads back what the number actors answered
-        before this host started, once the sessions are known.
+        `wait_for_commits` waits for what is being committed in sessions; `reload` reads back what the number actors
+        answered before this host started, once the sessions are known.
         """
         self.sessions: dict[str, ActiveSession] = {}
         self.offset = 0.0
@@ -62,7 +62,7 @@ class BindingReplica:
         self._directory = directory
         self._incarnation = incarnation
         self._is_here = is_here
-        self._landed = landed
+        self._wait_for_commits = wait_for_commits
         self._reload = reload
         self._clock = clock
         self._monotonic = monotonic
@@ -108,7 +108,7 @@ class BindingReplica:
             applied = await self._apply(batch)
             withdrawn = {one.sid for one in batch.operations if isinstance(one, Withdrawn)}
             if withdrawn:
-                await self._landed(withdrawn)
+                await self._wait_for_commits(withdrawn)
             if batch.echo is not None and self._is_complete:
                 self._serves_until = max(self._serves_until, batch.echo + LEASE_SECONDS)
             return self._told(applied)
@@ -169,7 +169,7 @@ class BindingReplica:
         async for sid in yielding(gone):
             self._withdraw(sid)
         if gone:
-            await self._landed(gone)
+            await self._wait_for_commits(gone)
         async for operation in yielding(building.values()):
             self._route(operation)
         if not self._is_reloaded:

@@ -59,12 +59,19 @@ class InteractionLog:
         self._touched = touched
         self._service_of = service_of
         self._answers = AnswerCache(window_seconds=window, capacity=context.settings.answers_remembered)
+        """The last answers of routed events, by event key; none after a restart, when the record is read instead."""
         self._redeliveries = RedeliveryIndex(window_seconds=window)
+        """What every routed event became, by event key, for the redelivery window; read back after a restart."""
         self._refusals = AnswerCache(window_seconds=window, capacity=context.settings.refusals_remembered)
+        """The last refusals, by event key; none after a restart, when the event is decided anew."""
         self._calls = Calls(window_seconds=window)
+        """Open calls until they end, ended ones for the window, by CallSid; read back after a restart."""
         self._in_flight: dict[str, Interaction] = {}
+        """What is being committed, by KI…, as it will be; until the commit, so that a restart loses nothing told."""
         self._waiting: dict[str, _Waiting] = {}
+        """Events that wait for a hook or a coordinator, by event key, until they are answered; lost in a restart."""
         self._unfinished: dict[str, Interaction] = {}
+        """Records whose gate has to be asked again, by event key and sender, until the event at hand takes its own."""
 
     @property
     def open_calls(self) -> int:
@@ -95,7 +102,7 @@ class InteractionLog:
             change = untold_end(call, now=self._context.clock())
             self._commit_report(call, change, _nobody)
 
-    def landed(self, session_sids: Collection[str]) -> Awaitable[None]:
+    def wait_for_commits(self, session_sids: Collection[str]) -> Awaitable[None]:
         """Wait for the interactions of sessions that are being committed."""
         if any(interaction.session_sid in session_sids for interaction in self._in_flight.values()):
             return self._context.store.write(())
@@ -155,7 +162,7 @@ class InteractionLog:
             answer(refusal)
             return True
         decision = self._answers.find(key, event.sender, service_sid)
-        if decision is None or self._recorded(key, decision.interaction_sid) is None:
+        if decision is None or self._still_kept(key, decision.interaction_sid) is None:
             return False
         self.answer_kept(key, decision, answer)
         return True
@@ -174,10 +181,10 @@ class InteractionLog:
 
     def passed_before(self, key: str) -> list[Interaction]:
         """Return what events of the same key became; their senders are for the caller to compare."""
-        found = [self._recorded(key, sid) for sid in dict.fromkeys(self._redeliveries.find(key))]
+        found = [self._still_kept(key, sid) for sid in dict.fromkeys(self._redeliveries.find(key))]
         return [one for one in found if one is not None and _inbound_key(one) == key]
 
-    def _recorded(self, key: str, interaction_sid: str) -> Interaction | None:
+    def _still_kept(self, key: str, interaction_sid: str) -> Interaction | None:
         """Find what an event became; it is forgotten if it is on disk no more, alone or with its session."""
         interaction = self._latest(interaction_sid)
         if interaction is None:
@@ -214,17 +221,17 @@ class InteractionLog:
         now = interaction.date_created
         self._answers.put(key, Answered(event.sender, interaction.service_sid, decision), now=now)
         self._redeliveries.add(key, pack(interaction.sid), now=now)
-        self._record(_Routed(self, interaction, session, key, decision, answer), entries)
+        self._commit_recording(_Routed(self, interaction, session, key, decision, answer), entries)
 
-    def recorded(
+    def record(
         self, interaction: Interaction, session: ActiveSession, entries: Sequence[OutboxEntry] = ()
     ) -> "asyncio.Future[Interaction]":
         """Commit an interaction and what it does to its session; awaited, returns it or raises StoreUnavailable."""
-        landed = _Landing(interaction)
-        self._record(_Recorded(self, interaction, session, landed), entries)
-        return landed.future
+        commit = _CommitFuture(interaction)
+        self._commit_recording(_Awaited(self, interaction, session, commit), entries)
+        return commit.future
 
-    def _record(self, recording: "_Recording", entries: Sequence[OutboxEntry]) -> None:
+    def _commit_recording(self, recording: "_Recording", entries: Sequence[OutboxEntry]) -> None:
         """Commit it; the idle clock of its session restarts at once."""
         interaction, session, now = recording.interaction, recording.session, recording.at
         session.touch(now)
@@ -237,13 +244,13 @@ class InteractionLog:
         else:
             changes = (InteractionRecorded(interaction), SessionTouched(session.sid, now))
         if entries:
-            self._context.commit(changes, recording.landed, entries)
+            self._context.commit(changes, recording.on_commit, entries)
         else:
-            self._context.store.commit(changes, recording.landed)
+            self._context.store.commit(changes, recording.on_commit)
 
-    def settle(self, recording: "_Recording", problem: StoreUnavailable | None) -> None:
+    def finish(self, recording: "_Recording", problem: StoreUnavailable | None) -> None:
         """Note that a recording is on disk, or that nothing of it is."""
-        self._land(recording.interaction)
+        self._drop_in_flight(recording.interaction)
         self._settle_touch(recording.session, recording.at, is_kept=problem is None)
         if problem is not None and recording.call_sid is not None:
             self._calls.forget(recording.call_sid, recording.interaction.sid)
@@ -256,8 +263,8 @@ class InteractionLog:
         if session.is_replica:
             self._touched(session, at)
 
-    def connected(self, interaction: Interaction, entries: Sequence[OutboxEntry]) -> "asyncio.Future[Interaction]":
-        """Commit the outbound leg of an interaction that was recorded without; awaited as `recorded`."""
+    def connect(self, interaction: Interaction, entries: Sequence[OutboxEntry]) -> "asyncio.Future[Interaction]":
+        """Commit the outbound leg of an interaction that was recorded without; awaited as `record`."""
         latest = self._latest(interaction.sid) or interaction
         whole = msgspec.structs.replace(latest, outbound=interaction.outbound, date_updated=self._context.clock())
         change = InteractionUpdated(
@@ -267,15 +274,15 @@ class InteractionLog:
             duration_seconds=whole.duration_seconds,
             at=whole.date_updated,
         )
-        landed = _Landing(whole)
+        commit = _CommitFuture(whole)
         self._in_flight[whole.sid] = whole
 
         def done(problem: StoreUnavailable | None) -> None:
-            self._land(whole)
-            landed.settled(problem)
+            self._drop_in_flight(whole)
+            commit.on_commit(problem)
 
         self._context.commit((change,), done, entries)
-        return landed.future
+        return commit.future
 
     def knows(self, report: LegReport) -> bool:
         """Tell whether a report that names one leg is about an interaction of this host."""
@@ -353,7 +360,7 @@ class InteractionLog:
         self._in_flight[interaction.sid] = updated
 
         def done(problem: StoreUnavailable | None) -> None:
-            self._land(updated)
+            self._drop_in_flight(updated)
             if touched is not None:
                 self._settle_touch(touched, change.at, is_kept=problem is None)
             if is_end and problem is not None:
@@ -377,7 +384,7 @@ class InteractionLog:
         session = self._active(interaction)
         return None if session is None or session.is_expired(at) else session
 
-    def _land(self, interaction: Interaction) -> None:
+    def _drop_in_flight(self, interaction: Interaction) -> None:
         sid = interaction.sid
         if self._in_flight.get(sid) is interaction:
             del self._in_flight[sid]
@@ -480,9 +487,9 @@ class _Recording:
         self.at = interaction.date_created
         self.call_sid = interaction.inbound.resource_sid if is_open_call(interaction) else None
 
-    def landed(self, problem: StoreUnavailable | None) -> None:
+    def on_commit(self, problem: StoreUnavailable | None) -> None:
         """Take the end of the commit."""
-        self.interaction_log.settle(self, problem)
+        self.interaction_log.finish(self, problem)
 
 
 @final
@@ -506,9 +513,9 @@ class _Routed(_Recording):
         self.decision = decision
         self.answer = answer
 
-    def landed(self, problem: StoreUnavailable | None) -> None:
+    def on_commit(self, problem: StoreUnavailable | None) -> None:
         """Take the end of the commit, and answer."""
-        super().landed(problem)
+        super().on_commit(problem)
         if problem is None:
             self.answer(self.decision)
         else:
@@ -518,31 +525,31 @@ class _Routed(_Recording):
 
 @final
 @mypyc_attr(acyclic=True)
-class _Recorded(_Recording):
+class _Awaited(_Recording):
     """One that is awaited."""
 
-    __slots__ = ("_landing",)
+    __slots__ = ("_commit",)
 
     def __init__(
-        self, interaction_log: InteractionLog, interaction: Interaction, session: ActiveSession, landing: "_Landing"
+        self, interaction_log: InteractionLog, interaction: Interaction, session: ActiveSession, commit: "_CommitFuture"
     ) -> None:
         super().__init__(interaction_log, interaction, session)
-        self._landing = landing
+        self._commit = commit
 
-    def landed(self, problem: StoreUnavailable | None) -> None:
+    def on_commit(self, problem: StoreUnavailable | None) -> None:
         """Take the end of the commit, and tell who awaits it."""
-        super().landed(problem)
-        self._landing.settled(problem)
+        super().on_commit(problem)
+        self._commit.on_commit(problem)
 
 
-class _Landing:
+class _CommitFuture:
     """Awaits one commit; harmless when nobody waits any more."""
 
     def __init__(self, interaction: Interaction) -> None:
         self.future: asyncio.Future[Interaction] = asyncio.get_running_loop().create_future()
         self._interaction = interaction
 
-    def settled(self, problem: StoreUnavailable | None) -> None:
+    def on_commit(self, problem: StoreUnavailable | None) -> None:
         """Take the end of the commit."""
         if self.future.done():
             return

@@ -197,7 +197,7 @@ class NumberActor:
     def push(
         self, session: ActiveSession, endpoint: Endpoint, *, body: str, media: tuple[str, ...]
     ) -> "asyncio.Future[Interaction]":
-        """Record a message of the application to the participant of this number; awaited as `recorded`."""
+        """Record a message of the application to the participant of this number; awaited as `record`."""
         sid, now = self._context.id_factory(SidKind.INTERACTION), self._context.clock()
         interaction = pushed_message(session, endpoint, sid=sid, body=body, media=media, now=now)
         to = outbound_address(endpoint.identifier, is_call=False, rules=self.rules)
@@ -207,7 +207,7 @@ class NumberActor:
                 interaction, carrier=self.rules.carrier, to=to, sender=endpoint.proxy, body=body, context=self._context
             ),
         )
-        return self._interaction_log.recorded(interaction, session, entries)
+        return self._interaction_log.record(interaction, session, entries)
 
     def entries_of(
         self, event: InboundEvent, decision: Decision, interaction: Interaction, session: ActiveSession

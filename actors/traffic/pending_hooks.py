@@ -134,14 +134,14 @@ class PendingHooks:
         url = actor.rules.intercept_url
         if url is None:
             entries = actor.entries_of(event, ruling.decision, interaction, session)
-            await self._interaction_log.recorded(interaction, session, entries)
+            await self._interaction_log.record(interaction, session, entries)
             return ruling.decision
         before = self._interaction_log.take_unfinished(interaction)
         if before is not None:
             interaction = msgspec.structs.replace(interaction, sid=before.sid, date_created=before.date_created)
         half = msgspec.structs.replace(interaction, outbound=Leg())
         if before is None:
-            await self._interaction_log.recorded(half, session)
+            await self._interaction_log.record(half, session)
         limit = min(self._context.settings.intercept_timeout_seconds, deadline - self._context.clock())
         may_rewrite = actor.rules.options.intercept_may_rewrite and not event.is_call
         verdict = await self._context.egress.hooks.intercept(
@@ -155,7 +155,7 @@ class PendingHooks:
         if not still_meets(actor.bindings, session, interaction):
             return self._gone(actor, event, session)
         decision = msgspec.structs.replace(ruling.decision, body=verdict.body, interaction_sid=interaction.sid)
-        await self._interaction_log.connected(interaction, actor.entries_of(event, decision, interaction, session))
+        await self._interaction_log.connect(interaction, actor.entries_of(event, decision, interaction, session))
         return decision
 
     def _blocks(
@@ -223,7 +223,7 @@ class PendingHooks:
             participants = await self._coordinators.participants(interaction.service_sid, interaction.session_sid)
             decision = actor.decision_again(event, interaction, participants)
             if decision is not None:
-                await self._interaction_log.landed((interaction.session_sid,))
+                await self._interaction_log.wait_for_commits((interaction.session_sid,))
                 kept = self._interaction_log.passed_before(key_of(event))
                 return decision if any(one.sid == interaction.sid for one in kept) else STORE_DOWN
         return await self._anew(actor, event, deadline)

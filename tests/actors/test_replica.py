@@ -54,7 +54,7 @@ class Replicated:
             self.directory,
             incarnation="here",
             is_here=host.parts.routes.is_here,
-            landed=host.parts.interaction_log.landed,
+            wait_for_commits=host.parts.interaction_log.wait_for_commits,
             reload=nothing,
             clock=world.clock,
             monotonic=monotonic,
