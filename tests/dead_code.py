@@ -32,7 +32,6 @@ ALLOWED = {
     "get_command": "click calls it",
     "load_config": "gunicorn calls it",
     "row_factory": "sqlite3 reads it",
-    "__cause__": "Python shows it",
     "write_data": "the other half of a codec; tests play the peer",
     "write_receipt": "likewise",
     "Plane": "named in an annotation that is a string",

@@ -1,7 +1,7 @@
 """Durable records of one host in one SQLite file."""
 
+from storage.errors import ChangeRefused
 from storage.sqlite.errors import (
-    ChangeRefused,
     DatabaseDamaged,
     DatabaseMissing,
     DatabaseTooNew,

@@ -1,7 +1,7 @@
 """Changes become rows: gathers what may be written together and writes the rest in its place.
 
 Inserts, touches and leg reports of a transaction are gathered by table, since their order among each other does not
-matter; a change that depends on gathered ones has them written first. Transactions are `storage.sqlite.writer`'s.
+matter; a change that depends on gathered ones has them written first. Transactions are `storage.sqlite.transaction`'s.
 """
 
 import sqlite3

@@ -12,8 +12,7 @@ MasklineError
 ├── RestoreUnfinished   a backup was being restored when the process ended
 ├── MoveRefused         something is to be put right before data can be moved: nothing was changed
 └── StoreUnavailable    (core) the disk refused: nothing was committed, or read
-    ├── StoreLost       it does not come back by itself: the database is damaged, or its files were moved away
-    └── ChangeRefused   one changeset contradicts what is stored: our bug, the rest of its group was committed
+    └── StoreLost       (storage.errors) the database is damaged, or its files were moved away
 """
 
 import sqlite3
@@ -22,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.core.model.errors import MasklineError, StoreUnavailable
+from storage.errors import StoreLost
 
 
 class DataDirBusy(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
@@ -107,10 +107,6 @@ class MoveRefused(MasklineError):  # noqa: N818 - names a state, as StoreUnavail
     """The data cannot be moved as things are; the message says what to put right. Nothing was changed."""
 
 
-class StoreLost(StoreUnavailable):
-    """Nothing is committed any more by this process; the message says why and what to do."""
-
-
 class BackupRefused(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
     """No backup can be made, or this one not restored, as things are; the message says what to put right."""
 
@@ -123,10 +119,6 @@ class RestoreUnfinished(MasklineError):  # noqa: N818 - names a state, as StoreU
         super().__init__(
             f"A backup was being restored into {data_dir} when that was interrupted; run maskline restore again"
         )
-
-
-class ChangeRefused(StoreUnavailable):
-    """A changeset could not be applied, by itself: a duplicate or a malformed value; nothing of it was committed."""
 
 
 _ADVICE: dict[int, str] = {

@@ -42,8 +42,9 @@ from storage.sqlite.placed import Placed
 from storage.sqlite.reader import Reader
 from storage.sqlite.schema import migrate
 from storage.sqlite.search import find_interactions, find_sessions
+from storage.sqlite.transaction import SqliteTransaction
 from storage.sqlite.walindex import LogFound, LogIndex, cut_off, found_log
-from storage.sqlite.writer import GroupWriter
+from storage.writer import GroupWriter
 
 CHECKED_BYTES = 64 * 1024 * 1024
 """Databases up to this size are checked whole at every start: a quarter of a second at the most."""
@@ -75,7 +76,7 @@ class SqliteStore:
         self._lock = lock
         data_dir = lock.database.parent
         mover = LogMover(open_mover(lock.database), index)
-        self._writer = GroupWriter(connection, mover, observer, placed=Placed(data_dir))
+        self._writer = GroupWriter(SqliteTransaction(connection, mover, placed=Placed(data_dir)), observer)
         self._points = Reader(lock.database)
         self._page_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-pages")
         self._search_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-search")

@@ -12,7 +12,8 @@ import pytest
 from engine.core.model.changes import InteractionRecorded, SessionCreated, SessionTouched
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Interaction, Kind
-from storage.sqlite import SqliteStore, writer
+from storage import writer
+from storage.sqlite import SqliteStore
 from storage.sqlite.connections import open_writer
 from storage.sqlite.datadir import DataDirLock
 from storage.sqlite.schema import migrate
@@ -171,10 +172,10 @@ async def test_the_probe_stays_red_while_the_disk_is_full(
     monkeypatch.setattr(writer, "PROBE_SECONDS", 3600.0)
     await refused_for_space(store, connection)
 
-    store._writer._probe()
+    store._writer._look()
     is_writable_while_full = store.is_writable
     free_disk(connection)
-    store._writer._probe()
+    store._writer._look()
 
     assert not is_writable_while_full
     assert store.is_writable
@@ -233,7 +234,7 @@ async def test_a_full_disk_gets_back_what_the_log_takes(
     await refused_for_space(store, connection)
     before = store.sizes().wal_bytes
 
-    store._writer._probe()
+    store._writer._look()
 
     assert before > 0
     assert store.sizes().wal_bytes == 0

@@ -10,7 +10,9 @@ import pytest
 
 from engine.core.model.changes import SessionCreated, SessionTouched
 from engine.core.model.errors import StoreUnavailable
-from storage.sqlite import SqliteStore, writer
+from storage import writer
+from storage.sqlite import SqliteStore
+from storage.sqlite.transaction import SqliteTransaction
 from tests.storage.material import START, Observed, session
 
 pytestmark = pytest.mark.anyio
@@ -87,10 +89,12 @@ async def test_a_file_that_goes_under_a_commit_is_lost_until_a_restart(tmp_path:
         if statement == "COMMIT":
             (tmp_path / "maskline.db").rename(tmp_path / "away")
 
-    store._writer._connection.set_trace_callback(on_commit)
+    transaction = store._writer._transaction
+    assert isinstance(transaction, SqliteTransaction)
+    transaction._connection.set_trace_callback(on_commit)
     with pytest.raises(StoreUnavailable, match="was moved, removed or replaced"):
         await store.write([SessionCreated(session(), ())])
-    store._writer._connection.set_trace_callback(None)
+    transaction._connection.set_trace_callback(None)
 
     (tmp_path / "away").rename(tmp_path / "maskline.db")
     with pytest.raises(StoreUnavailable, match="start it again"):

@@ -1,0 +1,242 @@
+"""The one thread that writes: group commit, above whatever store commits.
+
+Whatever is queued while a transaction runs forms the next one. Changesets are all or none each, and keep their order.
+The event loop and the thread meet in a deque, a wake-up per idle spell and one call back to the loop per group.
+"""
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from engine.core.model.changes import Change
+from engine.core.model.errors import StoreUnavailable
+from engine.core.ports.observing import Observer
+from storage.errors import ChangeRefused, StoreLost
+
+Done = Callable[[StoreUnavailable | None], None]
+Changeset = tuple[Sequence[Change], Done]
+
+MAX_GROUP: Final = 4_096
+"""Changesets in one transaction; bounds how long the first of a group waits."""
+
+PROBE_SECONDS = 1.0
+"""How often an idle store looks whether it can still be written and, if not, whether it can again."""
+
+_log = logging.getLogger("maskline.storage")
+
+
+class Transaction(Protocol):
+    """What a store does for one group after another, on its connection; used by the writer's thread alone.
+
+    Whatever fails raises; `outcome` then says what became of the transaction.
+    """
+
+    def begin(self) -> None:
+        """Begin a transaction; raises StoreUnavailable where nothing may be written now."""
+
+    def apply(self, group: Sequence[Changeset]) -> None:
+        """Write the changes of a group in order."""
+
+    def apply_alone(self, changes: Sequence[Change]) -> None:
+        """Write one changeset; what fails of it is undone, and nothing else."""
+
+    def commit(self) -> float:
+        """Commit, and return for how many seconds that waited until it was durable."""
+
+    def outcome(self, failure: Exception) -> StoreUnavailable | None:
+        """End what is left of the transaction and say what became of it: None = it was committed after all.
+
+        ChangeRefused: what was written contradicts what is stored. Anything else: nothing was committed, nor could be.
+        """
+
+    def look(self, *, is_failed: bool) -> StoreUnavailable | None:
+        """While nothing is to be done, say what keeps the store from being written; `is_failed`: it could not be."""
+
+    def rest(self) -> None:
+        """Do what must follow a group, and need not keep those waiting who wait for it."""
+
+    def close(self) -> None:
+        """Tidy up and close the connection, after the thread has ended; blocks."""
+
+
+class GroupWriter:
+    """Commits changesets in groups on a thread of its own; its methods are for the event loop's thread."""
+
+    def __init__(self, transaction: Transaction, observer: Observer) -> None:
+        """Take over what commits; nothing runs before `start`."""
+        self._transaction = transaction
+        self._observer = observer
+        self.is_writable = True
+        self._lost: StoreLost | None = None
+        self._queue: deque[Changeset] = deque()
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._sync_seconds = 0.0
+        self._is_idle = False
+        self._is_stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped: asyncio.Future[None] | None = None
+
+    @property
+    def backlog(self) -> int:
+        """Count the changesets that wait for a transaction to begin."""
+        return len(self._queue)
+
+    def start(self) -> asyncio.AbstractEventLoop:
+        """Bind to the running loop, once, and start the thread."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._stopped = self._loop.create_future()
+            threading.Thread(target=self._run, args=(self._loop,), name="maskline-store", daemon=True).start()
+        return self._loop
+
+    def put(self, changes: Sequence[Change], done: Done) -> None:
+        """Queue a changeset; the thread is woken at the end of the loop's turn, for all that the turn queues."""
+        loop = self._loop or self.start()
+        if self._is_stopping:
+            loop.call_soon(done, StoreUnavailable("Nothing was saved: the engine is shutting down"))
+            return
+        self._queue.append((changes, done))
+        if self._is_idle:
+            self._is_idle = False
+            loop.call_soon(self._wake.put, None)
+
+    def stop(self) -> "asyncio.Future[None] | None":
+        """Have what is queued committed and answered, then the thread end, and take nothing more.
+
+        Returns what to wait for, None where the thread never ran.
+        """
+        self._is_stopping = True
+        if self._stopped is not None:
+            self._wake.put(None)
+        return self._stopped
+
+    def close(self) -> None:
+        """Close what commits, once stopped; blocks."""
+        self._transaction.close()
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            group = self._next_group()
+            if group:
+                self._commit_and_tell(group, loop)
+            elif self._is_stopping and not self._queue:
+                break
+            else:
+                self._rest()
+        _call(loop, self._notify_stopped)
+
+    def _next_group(self) -> list[Changeset]:
+        group: list[Changeset] = []
+        with contextlib.suppress(IndexError):
+            while len(group) < MAX_GROUP:
+                group.append(self._queue.popleft())
+        return group
+
+    def _rest(self) -> None:
+        self._is_idle = True
+        if not self._queue:
+            # Whatever is queued from here on finds the mark above and wakes the thread.
+            try:
+                self._wake.get(timeout=PROBE_SECONDS)
+            except queue.Empty:
+                self._look()
+        self._is_idle = False
+
+    def _commit_and_tell(self, group: list[Changeset], loop: asyncio.AbstractEventLoop) -> None:
+        changes = sum(len(changeset) for changeset, _ in group)
+        began, self._sync_seconds = time.perf_counter(), 0.0
+        errors = self._commit(group) if changes else [None] * len(group)
+        spent = (time.perf_counter() - began, self._sync_seconds)
+        _call(loop, self._notify, group, errors, changes, spent)
+        self._transaction.rest()
+
+    def _notify(
+        self,
+        group: list[Changeset],
+        errors: list[StoreUnavailable | None],
+        changes: int,
+        spent: tuple[float, float],
+        /,
+    ) -> None:
+        if changes:
+            seconds, sync_seconds = spent
+            is_ok = not any(map(_is_of_the_store, errors))
+            self._observer.committed(changes=changes, seconds=seconds, sync_seconds=sync_seconds, is_ok=is_ok)
+        for (_, done), error in zip(group, errors, strict=True):
+            try:
+                done(error)
+            except Exception as failure:  # noqa: BLE001 - one caller's fault must not keep the others waiting
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "a caller failed to take the outcome of its commit", "exception": failure}
+                )
+
+    def _notify_stopped(self) -> None:
+        if self._stopped is not None and not self._stopped.done():
+            self._stopped.set_result(None)
+
+    def _commit(self, group: list[Changeset]) -> list[StoreUnavailable | None]:
+        """Commit a group as one transaction; only if something in it is refused, find out what."""
+        if self._lost is not None:
+            return [self._lost for _ in group]
+        problem: StoreUnavailable | None = None
+        try:
+            self._transaction.begin()
+            self._transaction.apply(group)
+            self._sync_seconds = self._transaction.commit()
+        except Exception as failure:  # noqa: BLE001 - the writer's loop: whatever fails is told to those who wait
+            problem = self._transaction.outcome(failure)
+        if isinstance(problem, ChangeRefused):
+            return self._commit_one_by_one(group)
+        self._take(problem)
+        return [problem for _ in group]
+
+    def _commit_one_by_one(self, group: list[Changeset]) -> list[StoreUnavailable | None]:
+        errors: list[StoreUnavailable | None] = []
+        problem: StoreUnavailable | None = None
+        try:
+            self._transaction.begin()
+            errors = [self._apply_alone(changes) for changes, _ in group]
+            self._sync_seconds = self._transaction.commit()
+        except Exception as failure:  # noqa: BLE001 - as above
+            problem = self._transaction.outcome(failure)
+        self._take(problem)
+        return errors if problem is None else [problem for _ in group]
+
+    def _apply_alone(self, changes: Sequence[Change]) -> StoreUnavailable | None:
+        try:
+            self._transaction.apply_alone(changes)
+        except ChangeRefused as refusal:
+            _log.error("A changeset was refused, which is a fault of the engine", exc_info=refusal.__cause__)
+            return refusal
+        return None
+
+    def _look(self) -> None:
+        if self._lost is None:
+            self._take(self._transaction.look(is_failed=not self.is_writable))
+
+    def _take(self, problem: StoreUnavailable | None) -> None:
+        """Know whether the store can be written; say so when that changes."""
+        was_writable, self.is_writable = self.is_writable, problem is None
+        if isinstance(problem, StoreLost):
+            # What comes behind a commit that is lost must not be acknowledged.
+            self._lost = problem
+            _log.critical("The store cannot be written, and does not come back by itself. %s", problem)
+        elif problem is None and not was_writable:
+            _log.warning("The store can be written again")
+        elif problem is not None and was_writable:
+            _log.error("The store cannot be written. %s", problem)
+
+
+def _is_of_the_store(error: StoreUnavailable | None) -> bool:
+    return error is not None and not isinstance(error, ChangeRefused)
+
+
+def _call(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *args: object) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(call, *args)
