@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.engines import NUMBERS, filled, host_on, person, proxy_number
-from storage.sqlite.codec import address_cell
+from storage.codec import address_cell
 from storage.sqlite.datadir import DATABASE
 
 CHUNK = 20_000

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from engine.core.sessions.bindings import ActiveSession, Endpoint
+from storage.codec import MODE_AT, account_at, address_at, service_at
+from storage.rows import Fetched
 from storage.sqlite.chunk import CHUNK_SESSIONS, Chunk, EndpointRow, SessionRow
-from storage.sqlite.codec import MODE_AT, account_at, address_at, service_at
 from storage.sqlite.connections import open_reader
 from storage.sqlite.errors import reading
-from storage.sqlite.rows import Fetched
 
 _SESSIONS: Final = (
     "SELECT sid, service_sid, account_sid, mode, idle_since, ttl_seconds, date_expiry, unique_name FROM sessions"

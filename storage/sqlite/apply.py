@@ -46,10 +46,9 @@ from engine.core.model.changes import (
 )
 from engine.core.model.records import ACTIVE
 from engine.core.routing.legs import OVER
-from storage.sqlite import statements as sql
-from storage.sqlite.codec import ABSENT, SESSION_STATUS, Cell, blob, tagged
-from storage.sqlite.outbox_rows import alert_row, entry_row
-from storage.sqlite.rows import (
+from storage.codec import ABSENT, SESSION_STATUS, Cell, blob, tagged
+from storage.outbox_rows import alert_row, entry_row
+from storage.rows import (
     Row,
     account_row,
     api_key_row,
@@ -61,6 +60,7 @@ from storage.sqlite.rows import (
     service_row,
     session_row,
 )
+from storage.sqlite import statements as sql
 
 _PLAIN_FIELDS = (
     "closed_reason",

@@ -15,7 +15,7 @@ from engine.core.ports.lists import AlertFilter, AlertKind, AlertKinds, OutboxDe
 from engine.core.ports.notes import Note
 from engine.core.ports.store import Passed, PassedElsewhere, Registry
 from engine.core.sessions.batch import KeyUse
-from storage.sqlite.codec import (
+from storage.codec import (
     KIND_AT,
     SESSION_STATUS_AT,
     account_at,
@@ -26,10 +26,8 @@ from storage.sqlite.codec import (
     service_at,
     untagged,
 )
-from storage.sqlite.connections import open_reader
-from storage.sqlite.errors import is_disk_failure, reading, unreadable
-from storage.sqlite.outbox_rows import ENTRY_COLUMNS, alert_of, entry_of
-from storage.sqlite.rows import (
+from storage.outbox_rows import ENTRY_COLUMNS, alert_of, entry_of
+from storage.rows import (
     ACCOUNT_COLUMNS,
     API_KEY_COLUMNS,
     INTERACTION_COLUMNS,
@@ -46,6 +44,8 @@ from storage.sqlite.rows import (
     service_of,
     session_of,
 )
+from storage.sqlite.connections import open_reader
+from storage.sqlite.errors import is_disk_failure, reading, unreadable
 from storage.sqlite.wanted import alerts_scope, entries_scope
 
 Record = TypeVar("Record")

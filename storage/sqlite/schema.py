@@ -1,4 +1,4 @@
-"""The tables and their numbered migrations; how the cells are encoded is `storage.sqlite.codec`.
+"""The tables and their numbered migrations; how the cells are encoded is `storage.codec`.
 
 The SID is the key, and SIDs are made in time order, so the large tables append. Tables are WITHOUT ROWID, but
 for `effects`, `alerts` and `channel_notes`, whose rows carry blobs: from about 1,000 bytes on, a row in a key's own

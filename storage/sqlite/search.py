@@ -20,11 +20,11 @@ from engine.core.sessions.search import (
     InteractionSought,
     SessionSought,
 )
-from storage.sqlite.codec import Cell, address_cell, lookup_key, tagged
+from storage.codec import Cell, address_cell, lookup_key, tagged
+from storage.rows import interaction_of, participant_of, session_of
 from storage.sqlite.connections import open_reader
 from storage.sqlite.errors import reading
 from storage.sqlite.reader import HAS_OWNER, INTERACTIONS, PARTICIPANTS, SESSIONS
-from storage.sqlite.rows import interaction_of, participant_of, session_of
 
 SEARCH_SECONDS: Final = 1.0
 """After which a search is given up: the last four digits alone are looked for in every participant of a service."""

@@ -9,8 +9,8 @@ from collections.abc import Container, Sequence
 from itertools import chain
 from typing import Final
 
-from storage.sqlite.outbox_rows import ALERT_COLUMNS, ENTRY_COLUMNS
-from storage.sqlite.rows import (
+from storage.outbox_rows import ALERT_COLUMNS, ENTRY_COLUMNS
+from storage.rows import (
     ACCOUNT_COLUMNS,
     API_KEY_COLUMNS,
     INTERACTION_COLUMNS,

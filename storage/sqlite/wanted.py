@@ -6,7 +6,7 @@ import msgspec
 
 from engine.core.model.sids import SidKind, first_sid_at, pack
 from engine.core.ports.lists import AlertFilter, OutboxFilter
-from storage.sqlite.codec import LEVEL, Cell, lookup_key, tagged
+from storage.codec import LEVEL, Cell, lookup_key, tagged
 
 _MINT_SLACK_SECONDS: Final = 60.0
 """How much earlier than an event its SID may have been made: the list, ordered by SIDs, then ends there."""

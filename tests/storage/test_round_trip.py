@@ -35,8 +35,8 @@ from engine.core.model.records import (
     WebhookTrace,
 )
 from engine.core.model.sids import SidKind, unpack
-from storage.sqlite import outbox_rows, rows
-from storage.sqlite.codec import ABSENT, address_at, address_cell, lookup_key, tagged, untagged
+from storage import outbox_rows, rows
+from storage.codec import ABSENT, address_at, address_cell, lookup_key, tagged, untagged
 
 Record = TypeVar("Record")
 

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from storage.rows import Fetched
 from storage.sqlite.connections import close_loaded, open_loader, open_still
 from storage.sqlite.datadir import DATABASE, PRIVATE_DIRECTORY, PRIVATE_FILE
 from storage.sqlite.errors import MoveRefused
@@ -19,7 +20,6 @@ from storage.sqlite.holds import are_held, hold
 from storage.sqlite.layout import host_dir, sync
 from storage.sqlite.rebalance.tables import OWNED, SHARED, OwnedTable, columns_of, inserting
 from storage.sqlite.rebalance.tally import Tally
-from storage.sqlite.rows import Fetched
 from storage.sqlite.schema import migrate
 
 OnProgress = Callable[[str, int, int], None]

@@ -15,8 +15,8 @@ import msgspec
 
 from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxContent, OutboxHangUp, OutboxMessage
 from engine.core.model.placement import Placement
-from storage.sqlite.codec import account_at, proxy_at, service_at
-from storage.sqlite.rows import Fetched
+from storage.codec import account_at, proxy_at, service_at
+from storage.rows import Fetched
 
 SHARED: Final = ("accounts", "api_keys", "services", "numbers", "registry_version")
 """Tables of which every host has a full copy; the last tells how recent the copy is."""

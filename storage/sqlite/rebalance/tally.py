@@ -9,7 +9,7 @@ from hashlib import sha256
 
 import msgspec
 
-from storage.sqlite.rows import Fetched
+from storage.rows import Fetched
 
 _BYTES = 8
 _encode = msgspec.msgpack.Encoder().encode

@@ -1,4 +1,4 @@
-"""Records as rows and back: which columns, in which order; cells are encoded by `storage.sqlite.codec`."""
+"""Records as rows and back: which columns, in which order; cells are encoded by `storage.codec`."""
 
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from engine.core.model.records import (
 )
 from engine.core.model.sids import SidKind, unpack
 from engine.core.routing.legs import is_open_call
-from storage.sqlite.codec import (
+from storage.codec import (
     ABSENT,
     KIND,
     KIND_AT,

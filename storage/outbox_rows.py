@@ -8,8 +8,8 @@ from engine.core.model.errors import CATALOGUE, Code
 from engine.core.model.outbox import OutboxContent, OutboxEntry
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, unpack
-from storage.sqlite.codec import LEVEL, account_at, blob, key, service_at, tagged
-from storage.sqlite.rows import Fetched, Row
+from storage.codec import LEVEL, account_at, blob, key, service_at, tagged
+from storage.rows import Fetched, Row
 
 ENTRY_COLUMNS: Final = (
     "sid, account_sid, service_sid, session_sid, destination, date_created, attempts, last_error, date_died, date_next,"
