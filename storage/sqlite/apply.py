@@ -1,349 +1,68 @@
-"""Changes become rows: gathers what may be written together and writes the rest in its place.
-
-Inserts, touches and leg reports of a transaction are gathered by table, since their order among each other does not
-matter; a change that depends on gathered ones has them written first. Transactions are `storage.sqlite.transaction`'s.
-"""
+"""Writes to SQLite what `storage.apply` gathers; transactions are `storage.sqlite.transaction`'s."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Final, final
 
-from msgspec import UnsetType
-
-from engine.core.model.changes import (
-    AccountErased,
-    AccountSaved,
-    AlertRaised,
-    AlertsErased,
-    ApiKeySaved,
-    BatchKeysErased,
-    BatchKeyUsed,
-    Change,
-    EntryAdded,
-    EntryFailed,
-    EntryRevived,
-    EntrySettled,
-    ErasurePlanned,
-    ErasuresSettled,
-    InteractionErased,
-    InteractionRecorded,
-    InteractionUpdated,
-    NoteDropped,
-    NoteKept,
-    NotesErased,
-    NumberReleased,
-    NumberSaved,
-    ParticipantAdded,
-    ParticipantChanged,
-    ParticipantRemoved,
-    RegistryAdvanced,
-    ServiceErased,
-    ServiceSaved,
-    SessionChanged,
-    SessionCreated,
-    SessionErased,
-    SessionTouched,
-)
-from engine.core.model.records import ACTIVE
-from engine.core.routing.legs import OVER
-from storage.codec import ABSENT, SESSION_STATUS, Cell, blob, tagged
-from storage.outbox_rows import alert_row, entry_row
-from storage.rows import (
-    Row,
-    account_row,
-    api_key_row,
-    interaction_row,
-    leg_cells,
-    number_row,
-    participant_row,
-    routed_row,
-    service_row,
-    session_row,
-)
+from storage.apply import Applier, Many, One
+from storage.rows import Row
 from storage.sqlite import statements as sql
 
-_PLAIN_FIELDS = (
-    "closed_reason",
-    "ttl_seconds",
-    "date_expiry",
-    "date_ended",
-    "date_started",
-    "idle_since",
-)
-"""Fields of SessionChanged that are columns as they are."""
+_MANY: Final[Mapping[Many, sql.ManyRows]] = {
+    Many.INSERT_SESSIONS: sql.INSERT_SESSIONS,
+    Many.INSERT_PARTICIPANTS: sql.INSERT_PARTICIPANTS,
+    Many.INSERT_BATCH_KEYS: sql.INSERT_BATCH_KEYS,
+    Many.INSERT_ROUTED: sql.INSERT_ROUTED,
+    Many.INSERT_INTERACTIONS: sql.INSERT_INTERACTIONS,
+    Many.TOUCH_SESSIONS: sql.TOUCH_SESSIONS,
+    Many.UPDATE_INTERACTIONS: sql.UPDATE_INTERACTIONS,
+    Many.INSERT_ENTRIES: sql.INSERT_ENTRIES,
+    Many.FAIL_ENTRIES: sql.FAIL_ENTRIES,
+    Many.SETTLE_ENTRIES: sql.SETTLE_ENTRIES,
+    Many.INSERT_ALERTS: sql.INSERT_ALERTS,
+    Many.KEEP_NOTES: sql.KEEP_NOTES,
+    Many.DROP_NOTES: sql.DROP_NOTES,
+    Many.SETTLE_ERASURES: sql.SETTLE_ERASURES,
+    Many.SAVE_ACCOUNTS: sql.SAVE_ACCOUNTS,
+    Many.SAVE_API_KEYS: sql.SAVE_API_KEYS,
+    Many.SAVE_NUMBERS: sql.SAVE_NUMBERS,
+    Many.SAVE_SERVICES: sql.SAVE_SERVICES,
+}
+_ONE: Final[Mapping[One, Sequence[str]]] = {
+    One.ERASE_BATCH_KEYS: (sql.ERASE_BATCH_KEYS,),
+    One.REMOVE_PARTICIPANT: (sql.REMOVE_PARTICIPANT,),
+    One.CHANGE_PARTICIPANT: (sql.CHANGE_PARTICIPANT,),
+    One.REVIVE_ENTRY: (sql.REVIVE_ENTRY,),
+    One.ERASE_ALERTS: (sql.ERASE_ALERTS,),
+    One.ERASE_NOTES: (sql.ERASE_NOTES,),
+    One.ERASE_SESSION: sql.ERASE_SESSION,
+    One.ERASE_SERVICE: sql.ERASE_SERVICE,
+    One.ERASE_INTERACTION: (sql.ERASE_INTERACTION,),
+    One.ERASE_ACCOUNT: sql.ERASE_ACCOUNT,
+    One.OWE_ERASURE: (sql.OWE_ERASURE,),
+    One.RELEASE_NUMBER: (sql.RELEASE_NUMBER,),
+    One.SAVE_REGISTRY_VERSION: (sql.SAVE_REGISTRY_VERSION,),
+}
 
 
-class Applier:
-    """Writes changes in order; `flush` ends the work."""
+@final
+class SqliteApplier(Applier):
+    """Writes through a connection whose transaction the caller begins and ends."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        """Write through a connection whose transaction the caller begins and ends."""
+        super().__init__()
         self._connection = connection
-        self._sessions: dict[str, Row] = {}
-        self._participants: list[Row] = []
-        self._batch_keys: list[Row] = []
-        self._interactions: list[Row] = []
-        self._routed: list[Row] = []
-        self._touches: dict[str, tuple[float, float, float]] = {}
-        self._updates: dict[str, Row] = {}
-        self._added: dict[str, Row] = {}
-        self._failures: dict[str, Row] = {}
-        self._settled: dict[str, Row] = {}
-        self._alerts: list[Row] = []
-        self._notes: dict[tuple[str, bytes], Row] = {}
-        self._dropped_notes: dict[tuple[str, bytes], Row] = {}
 
-    def apply(self, changes: Sequence[Change]) -> None:
-        """Write or gather the changes."""
-        for change in changes:
-            _WRITERS[type(change)](self, change)
+    def write_many(self, what: Many, rows: Sequence[Row]) -> None:
+        """Write rows in their order."""
+        _MANY[what].execute(self._connection, rows)
 
-    def flush(self) -> None:
-        """Write all that was gathered; what is inserted comes before what changes it."""
-        if self._sessions:
-            sql.INSERT_SESSIONS.execute(self._connection, tuple(self._sessions.values()))
-            self._sessions.clear()
-        if self._participants:
-            sql.INSERT_PARTICIPANTS.execute(self._connection, self._participants)
-            self._participants.clear()
-        if self._batch_keys:
-            sql.INSERT_BATCH_KEYS.execute(self._connection, self._batch_keys)
-            self._batch_keys.clear()
-        if self._routed:
-            sql.INSERT_ROUTED.execute(self._connection, self._routed)
-            self._routed.clear()
-        if self._interactions:
-            sql.INSERT_INTERACTIONS.execute(self._connection, self._interactions)
-            self._interactions.clear()
-        if self._touches:
-            touches = [(blob(sid), *times) for sid, times in self._touches.items()]
-            sql.TOUCH_SESSIONS.execute(self._connection, touches)
-            self._touches.clear()
-        if self._updates:
-            sql.UPDATE_INTERACTIONS.execute(self._connection, tuple(self._updates.values()))
-            self._updates.clear()
-        self._flush_entries()
-        if self._alerts:
-            sql.INSERT_ALERTS.execute(self._connection, self._alerts)
-            self._alerts.clear()
-        self._flush_notes()
+    def write_one(self, what: One, cells: Row) -> None:
+        """Write something else."""
+        for text in _ONE[what]:
+            self._connection.execute(text, cells)
 
-    def _flush_notes(self) -> None:
-        if self._notes:
-            sql.KEEP_NOTES.execute(self._connection, tuple(self._notes.values()))
-            self._notes.clear()
-        if self._dropped_notes:
-            sql.DROP_NOTES.execute(self._connection, tuple(self._dropped_notes.values()))
-            self._dropped_notes.clear()
-
-    def _flush_entries(self) -> None:
-        if self._added:
-            sql.INSERT_ENTRIES.execute(self._connection, tuple(self._added.values()))
-            self._added.clear()
-        if self._failures:
-            sql.FAIL_ENTRIES.execute(self._connection, tuple(self._failures.values()))
-            self._failures.clear()
-        if self._settled:
-            sql.SETTLE_ENTRIES.execute(self._connection, tuple(self._settled.values()))
-            self._settled.clear()
-
-    def _created(self, change: SessionCreated) -> None:
-        sid = change.session.sid
-        if sid in self._touches or sid in self._sessions:
-            self.flush()
-        self._sessions[sid] = session_row(change.session)
-        self._participants.extend(map(participant_row, change.participants))
-
-    def _key_used(self, change: BatchKeyUsed) -> None:
-        key = change.key
-        row = (blob(change.service_sid), key.digest, key.fingerprint, blob(change.session_sid), change.at)
-        self._batch_keys.append(row)
-
-    def _keys_erased(self, change: BatchKeysErased) -> None:
-        self.flush()
-        self._connection.execute(sql.ERASE_BATCH_KEYS, (change.before, change.most))
-
-    def _touched(self, change: SessionTouched) -> None:
-        sid, at = change.session_sid, change.at
-        seen = self._touches.get(sid)
-        self._touches[sid] = (at, at, at) if seen is None else (seen[0], max(seen[1], at), at)
-
-    def _changed(self, change: SessionChanged) -> None:
-        if change.session_sid in self._sessions or change.session_sid in self._touches:
-            self.flush()
-        settings, cells = _settings(change)
-        # Only names of this module are spliced in.
-        self._connection.execute(f"UPDATE sessions SET {settings} WHERE sid = ?", (*cells, blob(change.session_sid)))  # noqa: S608
-
-    def _joined(self, change: ParticipantAdded) -> None:
-        self._participants.append(participant_row(change.participant))
-
-    def _left(self, change: ParticipantRemoved) -> None:
-        self.flush()
-        cells = (change.at, blob(change.session_sid), blob(change.participant_sid))
-        self._connection.execute(sql.REMOVE_PARTICIPANT, cells)
-
-    def _participant_changed(self, change: ParticipantChanged) -> None:
-        self.flush()
-        self._connection.execute(sql.CHANGE_PARTICIPANT, participant_row(change.participant))
-
-    def _recorded(self, change: InteractionRecorded) -> None:
-        if change.interaction.sid in self._updates:
-            self.flush()
-        row = None if change.is_elsewhere else routed_row(change.interaction)
-        if row is None:
-            self._interactions.append(interaction_row(change.interaction, is_elsewhere=change.is_elsewhere))
-        else:
-            self._routed.append(row)
-
-    def _reported(self, change: InteractionUpdated) -> None:
-        inbound, outbound = change.inbound, change.outbound
-        self._updates[change.interaction_sid] = (
-            blob(change.interaction_sid),
-            *leg_cells(inbound),
-            *leg_cells(outbound),
-            ABSENT if change.duration_seconds is None else change.duration_seconds,
-            change.at,
-            int(inbound.status not in OVER),
-        )
-
-    def _entry_added(self, change: EntryAdded) -> None:
-        sid = change.entry.sid
-        if sid in self._added or sid in self._failures or sid in self._settled:
-            self._flush_entries()
-        self._added[sid] = entry_row(change.entry)
-
-    def _entry_failed(self, change: EntryFailed) -> None:
-        died = change.at if change.is_dead else None
-        self._failures[change.entry_sid] = (
-            blob(change.entry_sid),
-            change.attempts,
-            change.error,
-            died,
-            change.next_at,
-        )
-
-    def _entry_settled(self, change: EntrySettled) -> None:
-        self._settled[change.entry_sid] = (blob(change.entry_sid),)
-
-    def _entry_revived(self, change: EntryRevived) -> None:
-        if change.entry_sid in self._added or change.entry_sid in self._failures:
-            self._flush_entries()
-        self._connection.execute(sql.REVIVE_ENTRY, (blob(change.entry_sid),))
-
-    def _alert_raised(self, change: AlertRaised) -> None:
-        self._alerts.append(alert_row(change.event))
-
-    def _alerts_erased(self, change: AlertsErased) -> None:
-        self.flush()
-        self._connection.execute(sql.ERASE_ALERTS, (change.before,))
-
-    def _note_kept(self, change: NoteKept) -> None:
-        channel, key, account = change.channel, change.key, change.account_sid
-        self._dropped_notes.pop((channel, key), None)
-        owner = ABSENT if account is None else blob(account)
-        self._notes[channel, key] = (channel, bytearray(key), bytearray(change.value), change.until, owner)
-
-    def _note_dropped(self, change: NoteDropped) -> None:
-        self._notes.pop((change.channel, change.key), None)
-        self._dropped_notes[change.channel, change.key] = (change.channel, bytearray(change.key))
-
-    def _notes_erased(self, change: NotesErased) -> None:
-        self.flush()
-        self._connection.execute(sql.ERASE_NOTES, (change.before, change.most))
-
-    def _session_erased(self, change: SessionErased) -> None:
-        self._run_all(sql.ERASE_SESSION, blob(change.session_sid))
-
-    def _erasure_planned(self, change: ErasurePlanned) -> None:
-        self._connection.execute(sql.OWE_ERASURE, (blob(change.session_sid),))
-
-    def _erasures_settled(self, change: ErasuresSettled) -> None:
-        sql.SETTLE_ERASURES.execute(self._connection, [(blob(sid),) for sid in change.session_sids])
-
-    def _service_erased(self, change: ServiceErased) -> None:
-        self._run_all(sql.ERASE_SERVICE, blob(change.service_sid))
-
-    def _interaction_erased(self, change: InteractionErased) -> None:
-        self._run_all((sql.ERASE_INTERACTION,), blob(change.interaction_sid))
-
-    def _account_saved(self, change: AccountSaved) -> None:
-        self._connection.execute(sql.SAVE_ACCOUNT, account_row(change.account))
-
-    def _account_erased(self, change: AccountErased) -> None:
-        self._run_all(sql.ERASE_ACCOUNT, blob(change.account_sid))
-
-    def _api_key_saved(self, change: ApiKeySaved) -> None:
-        self._connection.execute(sql.SAVE_API_KEY, api_key_row(change.key))
-
-    def _number_saved(self, change: NumberSaved) -> None:
-        self._connection.execute(sql.SAVE_NUMBER, number_row(change.number))
-
-    def _number_released(self, change: NumberReleased) -> None:
-        self._connection.execute(sql.RELEASE_NUMBER, (tagged(change.number_sid),))
-
-    def _service_saved(self, change: ServiceSaved) -> None:
-        self._connection.execute(sql.SAVE_SERVICE, service_row(change.service))
-
-    def _registry_advanced(self, change: RegistryAdvanced) -> None:
-        self._connection.execute(sql.SAVE_REGISTRY_VERSION, (change.version,))
-
-    def _run_all(self, texts: Sequence[str], packed: bytearray) -> None:
-        self.flush()
-        for text in texts:
-            self._connection.execute(text, (packed,))
-
-
-def _settings(change: SessionChanged) -> tuple[str, list[Cell]]:
-    """Return the assignments of what a change names, and their cells."""
-    settings = ["date_updated = ?"]
-    cells: list[Cell] = [change.at]
-    for name in _PLAIN_FIELDS:
-        value: Cell | UnsetType = getattr(change, name)
-        if not isinstance(value, UnsetType):
-            settings.append(f"{name} = ?")
-            cells.append(value)
-    if not isinstance(change.status, UnsetType):
-        settings.append("status = ?")
-        cells.append(SESSION_STATUS[change.status])
-        if change.status in ACTIVE:
-            settings.append("date_activated = coalesce(date_activated, ?)")
-            cells.append(change.at)
-        else:
-            settings.append("date_activated = NULL")
-    return ", ".join(settings), cells
-
-
-_WRITERS: dict[type[Change], Callable[[Applier, Any], None]] = {
-    AccountSaved: Applier._account_saved,  # noqa: SLF001 - the table of its own methods
-    AccountErased: Applier._account_erased,  # noqa: SLF001
-    ApiKeySaved: Applier._api_key_saved,  # noqa: SLF001
-    NumberSaved: Applier._number_saved,  # noqa: SLF001
-    NumberReleased: Applier._number_released,  # noqa: SLF001
-    ServiceSaved: Applier._service_saved,  # noqa: SLF001
-    ServiceErased: Applier._service_erased,  # noqa: SLF001
-    RegistryAdvanced: Applier._registry_advanced,  # noqa: SLF001
-    BatchKeyUsed: Applier._key_used,  # noqa: SLF001
-    BatchKeysErased: Applier._keys_erased,  # noqa: SLF001
-    SessionCreated: Applier._created,  # noqa: SLF001
-    SessionChanged: Applier._changed,  # noqa: SLF001
-    SessionTouched: Applier._touched,  # noqa: SLF001
-    SessionErased: Applier._session_erased,  # noqa: SLF001
-    ErasurePlanned: Applier._erasure_planned,  # noqa: SLF001
-    ErasuresSettled: Applier._erasures_settled,  # noqa: SLF001
-    ParticipantAdded: Applier._joined,  # noqa: SLF001
-    ParticipantRemoved: Applier._left,  # noqa: SLF001
-    ParticipantChanged: Applier._participant_changed,  # noqa: SLF001
-    InteractionRecorded: Applier._recorded,  # noqa: SLF001
-    InteractionUpdated: Applier._reported,  # noqa: SLF001
-    InteractionErased: Applier._interaction_erased,  # noqa: SLF001
-    EntryAdded: Applier._entry_added,  # noqa: SLF001
-    EntrySettled: Applier._entry_settled,  # noqa: SLF001
-    EntryFailed: Applier._entry_failed,  # noqa: SLF001
-    EntryRevived: Applier._entry_revived,  # noqa: SLF001
-    AlertRaised: Applier._alert_raised,  # noqa: SLF001
-    AlertsErased: Applier._alerts_erased,  # noqa: SLF001
-    NoteKept: Applier._note_kept,  # noqa: SLF001
-    NoteDropped: Applier._note_dropped,  # noqa: SLF001
-    NotesErased: Applier._notes_erased,  # noqa: SLF001
-}
+    def change_session(self, assignments: Sequence[str], cells: Row) -> None:
+        """Change columns of a session."""
+        # Only names of `storage.apply` are spliced in.
+        self._connection.execute(f"UPDATE sessions SET {', '.join(assignments)} WHERE sid = ?", cells)  # noqa: S608

@@ -50,11 +50,11 @@ def _insert(table: str, columns: str, *, nullable: Container[int] = ()) -> ManyR
     return ManyRows(head, columns=columns.count(",") + 1, nullable=nullable)
 
 
-def _upsert(table: str, columns: str) -> str:
+def _upsert(table: str, columns: str) -> ManyRows:
     names = columns.split(", ")
     settings = ", ".join(f"{name} = excluded.{name}" for name in names if name != "sid")
-    marks = ", ".join("?" * len(names))
-    return f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT (sid) DO UPDATE SET {settings}"  # noqa: S608 - names of this package
+    tail = f"ON CONFLICT (sid) DO UPDATE SET {settings}"
+    return ManyRows(f"INSERT INTO {table} ({columns}) VALUES", columns=len(names), tail=tail)
 
 
 INSERT_SESSIONS: Final = _insert("sessions", f"{SESSION_COLUMNS}, fail_on_participant_conflict, date_activated")
@@ -78,7 +78,7 @@ TOUCH_SESSIONS: Final = ManyRows(
     columns=4,
     tail=") AS touch WHERE sessions.sid = touch.column1 AND sessions.status <> 2",
 )
-"""Rows: session, first, latest and last time of its touches; 1 is in-progress, 2 closed."""
+"""1 is in-progress, 2 closed."""
 
 UPDATE_INTERACTIONS: Final = ManyRows(
     "UPDATE interactions SET inbound_participant_sid = news.column2, inbound_resource_sid = news.column3,"
@@ -89,7 +89,7 @@ UPDATE_INTERACTIONS: Final = ManyRows(
     nullable=range(1, 8),
     tail=") AS news WHERE interactions.sid = news.column1",
 )
-"""Rows: interaction, both legs, duration, time, whether the inbound leg goes on; kind 0 is a call."""
+"""Kind 0 is a call."""
 
 FAIL_ENTRIES: Final = ManyRows(
     "UPDATE effects SET attempts = news.column2, last_error = news.column3, date_died = news.column4,"
@@ -97,7 +97,6 @@ FAIL_ENTRIES: Final = ManyRows(
     columns=5,
     tail=") AS news WHERE effects.sid = news.column1",
 )
-"""Rows: entry, attempts, error, when it died or NULL, when it is tried again or NULL."""
 
 SETTLE_ENTRIES: Final = ManyRows("DELETE FROM effects WHERE sid IN (VALUES", columns=1, tail=")")
 REVIVE_ENTRY: Final = (
@@ -118,10 +117,10 @@ ERASE_NOTES: Final = (
     "DELETE FROM channel_notes WHERE rowid IN (SELECT rowid FROM channel_notes WHERE until <= ? ORDER BY until LIMIT ?)"
 )
 
-SAVE_ACCOUNT: Final = _upsert("accounts", ACCOUNT_COLUMNS)
-SAVE_API_KEY: Final = _upsert("api_keys", API_KEY_COLUMNS)
-SAVE_NUMBER: Final = _upsert("numbers", NUMBER_COLUMNS)
-SAVE_SERVICE: Final = _upsert("services", SERVICE_COLUMNS)
+SAVE_ACCOUNTS: Final = _upsert("accounts", ACCOUNT_COLUMNS)
+SAVE_API_KEYS: Final = _upsert("api_keys", API_KEY_COLUMNS)
+SAVE_NUMBERS: Final = _upsert("numbers", NUMBER_COLUMNS)
+SAVE_SERVICES: Final = _upsert("services", SERVICE_COLUMNS)
 
 SAVE_REGISTRY_VERSION: Final = "UPDATE registry_version SET version = ?"
 
@@ -133,7 +132,6 @@ CHANGE_PARTICIPANT: Final = (
     "UPDATE participants SET service_sid = ?3, identifier = ?4, proxy_identifier = ?5, proxy_identifier_sid = ?6,"
     " friendly_name = ?7, date_created = ?8, date_updated = ?9, date_deleted = ?10 WHERE session_sid = ?1 AND sid = ?2"
 )
-"""Cells: those of `PARTICIPANT_COLUMNS`."""
 ERASE_INTERACTION: Final = "DELETE FROM interactions WHERE sid = ?"
 ERASE_SESSION: Final = (
     "DELETE FROM interactions WHERE session_sid = ?",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from engine.core.model.changes import Change
 from engine.core.model.errors import StoreUnavailable
 from storage.errors import ChangeRefused
-from storage.sqlite.apply import Applier
+from storage.sqlite.apply import SqliteApplier
 from storage.sqlite.errors import away_now, is_disk_failure, moved_away, unavailable
 from storage.sqlite.mover import LogMover
 from storage.sqlite.placed import Placed
@@ -35,7 +35,7 @@ class SqliteTransaction:
 
     def apply(self, group: Sequence[tuple[Sequence[Change], object]]) -> None:
         """Write the changes of a group in order."""
-        applier = Applier(self._connection)
+        applier = SqliteApplier(self._connection)
         for changes, _ in group:
             applier.apply(changes)
         applier.flush()
@@ -44,7 +44,7 @@ class SqliteTransaction:
         """Write one changeset; what fails of it is undone, and nothing else."""
         self._connection.execute("SAVEPOINT alone")
         try:
-            applier = Applier(self._connection)
+            applier = SqliteApplier(self._connection)
             applier.apply(changes)
             applier.flush()
         except Exception as failure:
