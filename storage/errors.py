@@ -1,11 +1,27 @@
-"""What a store of any kind can say of changes that it did not commit.
+"""What can go wrong with any store.
 
-StoreUnavailable        (core) nothing was committed, or read
-├── StoreLost           it does not come back by itself
-└── ChangeRefused       one changeset contradicts what is stored: our bug, the rest of its group was committed
+MasklineError
+├── DatabaseTooNew      a newer version wrote the database
+└── StoreUnavailable    (core) the disk, or the database, refused: nothing was committed, or read
+    ├── StoreLost       it does not come back by itself
+    └── ChangeRefused   one changeset contradicts what is stored: our bug, the rest of its group was committed
 """
 
-from engine.core.model.errors import StoreUnavailable
+from pathlib import Path
+
+from engine.core.model.errors import MasklineError, StoreUnavailable
+
+
+class DatabaseTooNew(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """The database carries migrations that this version does not know."""
+
+    def __init__(self, database: Path | str, unknown: tuple[str, ...]) -> None:
+        """Name the file, or the database, and the migrations."""
+        super().__init__(
+            f"The database {database} was written by a newer version of Maskline (it has {', '.join(unknown)}); "
+            "install that version or restore a backup made before the upgrade"
+        )
+        self.unknown = unknown
 
 
 class StoreLost(StoreUnavailable):

@@ -1,10 +1,9 @@
 """Durable records of one host in one SQLite file."""
 
-from storage.errors import ChangeRefused
+from storage.errors import ChangeRefused, DatabaseTooNew
 from storage.sqlite.errors import (
     DatabaseDamaged,
     DatabaseMissing,
-    DatabaseTooNew,
     DataDirBusy,
     LayoutDamaged,
     LayoutMismatch,

@@ -2,7 +2,6 @@
 
 MasklineError
 ├── DataDirBusy         another process owns the data directory
-├── DatabaseTooNew      a newer version wrote the database
 ├── DatabaseMissing     something tells that there was one, and it is away
 ├── DatabaseDamaged     it cannot be read, or holds what cannot be
 ├── LayoutMismatch      the data directory is laid out for another number of hosts
@@ -35,18 +34,6 @@ class DataDirBusy(MasklineError):  # noqa: N818 - names a state, as StoreUnavail
         )
         self.data_dir = data_dir
         self.pid = pid
-
-
-class DatabaseTooNew(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
-    """The database carries migrations that this version does not know."""
-
-    def __init__(self, database: Path, unknown: tuple[str, ...]) -> None:
-        """Name the file and the migrations."""
-        super().__init__(
-            f"The database {database} was written by a newer version of Maskline (it has {', '.join(unknown)}); "
-            "install that version or restore a backup made before the upgrade"
-        )
-        self.unknown = unknown
 
 
 class DatabaseMissing(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does

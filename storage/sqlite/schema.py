@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-from storage.sqlite.errors import DatabaseTooNew
+from storage.errors import DatabaseTooNew
 
 migrations = Migrations("maskline")
 """Applied at start, in order, each in its own transaction; recorded by name in `_sqlite_migrations`."""
