@@ -1,89 +1,22 @@
-"""Everything that is read: single records, walks at start, pages of lists."""
+"""Reads a SQLite file, as `storage.reader` asks."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, final
 
-import msgspec
-
-from engine.core.model.outbox import OutboxEntry, QueueKey
-from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
-from engine.core.model.sids import SidKind, first_sid_at, is_sid, pack, unpack
-from engine.core.ports.lists import AlertFilter, AlertKind, AlertKinds, OutboxDepth, OutboxFilter, Page, PageCursor
-from engine.core.ports.notes import Note
-from engine.core.ports.store import Passed, PassedElsewhere, Registry
-from engine.core.sessions.batch import KeyUse
-from storage.codec import (
-    KIND_AT,
-    SESSION_STATUS_AT,
-    account_at,
-    address_cell,
-    blob,
-    lookup_key,
-    proxy_at,
-    service_at,
-    untagged,
-)
-from storage.outbox_rows import ENTRY_COLUMNS, alert_of, entry_of
-from storage.rows import (
-    ACCOUNT_COLUMNS,
-    API_KEY_COLUMNS,
-    INTERACTION_COLUMNS,
-    NUMBER_COLUMNS,
-    PARTICIPANT_COLUMNS,
-    SERVICE_COLUMNS,
-    SESSION_COLUMNS,
-    Fetched,
-    account_of,
-    api_key_of,
-    interaction_of,
-    number_of,
-    participant_of,
-    service_of,
-    session_of,
-)
+from storage.codec import address_cell, tagged, untagged
+from storage.reader import WALKED_AT_ONCE, Dialect, Reader
+from storage.rows import Fetched, interaction_of
 from storage.sqlite.connections import open_reader
 from storage.sqlite.errors import is_disk_failure, reading, unreadable
-from storage.sqlite.wanted import alerts_scope, entries_scope
+from storage.wanted import Spelling
 
-Record = TypeVar("Record")
-
-_MINT_SLACK_SECONDS = 60.0
-"""How far the clock of a SID may have been ahead of the time in its record."""
-
-
-def _columns(table: str, columns: str) -> str:
-    return ", ".join(f"{table}.{name}" for name in columns.split(", "))
-
-
-SESSIONS: Final = f"SELECT {SESSION_COLUMNS} FROM sessions"  # noqa: S608 - names of this package, as in all of these
-PARTICIPANTS: Final = (
-    f"SELECT {_columns('participants', PARTICIPANT_COLUMNS)}, sessions.account_sid"  # noqa: S608
-    " FROM participants JOIN sessions ON sessions.sid = participants.session_sid"
-)
-INTERACTIONS: Final = (
-    f"SELECT {_columns('interactions', INTERACTION_COLUMNS)},"  # noqa: S608
-    " coalesce(interactions.service_sid, sessions.service_sid) AS owner,"
-    " coalesce(interactions.account_sid, sessions.account_sid)"
-    " FROM interactions LEFT JOIN sessions ON sessions.sid = interactions.session_sid"
-)
-HAS_OWNER: Final = "owner IS NOT NULL"
-"""Leaves out what was recorded after its session was erased."""
-_LAST_SESSION: Final = (
-    f"{SESSIONS} WHERE sid = (SELECT max(session_sid) FROM participants"  # noqa: S608
-    " WHERE service_sid = ? AND identifier = ? AND proxy_identifier = ?)"
-)
-_ENTRIES: Final = f"SELECT {ENTRY_COLUMNS} FROM effects"  # noqa: S608
-_PENDING_ENTRIES: Final = (
-    f"{_ENTRIES} WHERE account_sid = ? AND destination = ? AND date_died IS NULL AND sid > ? ORDER BY sid LIMIT ?"
-)
-_ALERTS: Final = "SELECT event FROM alerts"
 _PENDING: Final = "FROM effects WHERE date_died IS NULL"
 _FIRST: Final = "ORDER BY account_sid, destination, sid LIMIT 1"
 _QUEUES: Final = (
-    "WITH RECURSIVE queue (account_sid, destination, service_sid, date_created) AS ("  # noqa: S608
+    "WITH RECURSIVE queue (account_sid, destination, service_sid, date_created) AS ("  # noqa: S608 - names above
     f"SELECT * FROM (SELECT account_sid, destination, service_sid, date_created {_PENDING} {_FIRST}) UNION ALL"
     " SELECT first.account_sid, first.destination, first.service_sid, first.date_created FROM queue"
     " JOIN effects AS first ON first.sid = coalesce("
@@ -91,73 +24,25 @@ _QUEUES: Final = (
     f" (SELECT sid {_PENDING} AND account_sid > queue.account_sid {_FIRST})))"
 )
 """Hops from the oldest entry of a queue to the oldest of the next, however many entries each has."""
-_PENDING_QUEUES: Final = f"{_QUEUES} SELECT account_sid, destination FROM queue"  # noqa: S608
-_OUTBOX_DEPTH: Final = (
-    f"{_QUEUES} SELECT 'all', NULL, count(*) FROM effects"  # noqa: S608
-    " UNION ALL SELECT 'dead', service_sid, count(*) FROM effects WHERE date_died IS NOT NULL GROUP BY service_sid"
-    " UNION ALL SELECT 'oldest', service_sid, min(date_created) FROM queue GROUP BY service_sid"
-)
-"""Counts all from the index of SIDs, and the dead; the oldest of all is among the oldest of each queue."""
-_LATELY: Final = "FROM interactions WHERE sid >= ? AND date_created >= ? AND inbound_resource_sid IS NOT NULL"
-_PASSED: Final = f"SELECT proxy, kind, inbound_resource_sid, sid {_LATELY} ORDER BY sid"
-_PASSED_ELSEWHERE: Final = (
-    f"SELECT session_sid, date_created, date_updated, kind = 0 AND NOT is_open_call {_LATELY}"
-    " AND service_sid IS NOT NULL ORDER BY sid"
-)
-_WALKED_AT_ONCE: Final = 500
-"""Rows of a walk: whoever takes them may let the loop turn in between."""
 
-
-class _List(msgspec.Struct, Generic[Record], frozen=True, kw_only=True):
-    """A list that is read in pages."""
-
-    select: str
-    scope: str
-    """Condition, with marks, of what belongs to the list."""
-    key: str
-    """Column that orders it."""
-    is_newest_first: bool
-    record_of: Callable[[Fetched], Record]
-
-
-_SESSIONS_OF_SERVICE: Final = _List(
-    select=SESSIONS,
-    scope="service_sid = ?",
-    key="sid",
-    is_newest_first=True,
-    record_of=session_of,
-)
-_PARTICIPANTS_OF_SESSION: Final = _List(
-    select=PARTICIPANTS,
-    scope="participants.session_sid = ?",
-    key="participants.sid",
-    is_newest_first=True,
-    record_of=participant_of,
-)
-_INTERACTIONS_OF_SESSION: Final = _List(
-    select=INTERACTIONS,
-    scope=f"interactions.session_sid = ? AND {HAS_OWNER}",
-    key="interactions.sid",
-    is_newest_first=False,
-    record_of=interaction_of,
-)
-_MESSAGES_SENT: Final = _List(
-    select=INTERACTIONS,
-    scope=(
-        "interactions.session_sid = ? AND outbound_participant_sid = ? AND inbound_participant_sid IS NULL"
-        f" AND {HAS_OWNER}"
-    ),
-    key="interactions.sid",
-    is_newest_first=False,
-    record_of=interaction_of,
+SQLITE: Final = Dialect(
+    spelling=Spelling(contains="instr({}, ?) > 0", tagged=tagged),
+    address_cell=address_cell,
+    untagged=untagged,
+    interaction_of=interaction_of,
+    is_open_call="is_open_call = 1",
+    registry_version="SELECT version FROM registry_version",
+    queues=_QUEUES,
 )
 
 
-class Reader:
-    """Reads through one connection, so on one thread at a time; every answer is as of the latest commit."""
+@final
+class SqliteReader(Reader):
+    """Reads through one connection; walks have one of their own each."""
 
     def __init__(self, database: Path) -> None:
         """Open the connection."""
+        super().__init__(SQLITE)
         self._database = database
         self._connection = open_reader(database)
 
@@ -165,246 +50,7 @@ class Reader:
         """Close the connection."""
         self._connection.close()
 
-    def registry(self) -> Registry:
-        """Read accounts, keys, services and numbers, oldest first."""
-        return Registry(
-            accounts=tuple(map(account_of, self._all(f"SELECT {ACCOUNT_COLUMNS} FROM accounts ORDER BY sid"))),  # noqa: S608
-            api_keys=tuple(map(api_key_of, self._all(f"SELECT {API_KEY_COLUMNS} FROM api_keys ORDER BY sid"))),  # noqa: S608
-            services=tuple(map(service_of, self._all(f"SELECT {SERVICE_COLUMNS} FROM services ORDER BY sid"))),  # noqa: S608
-            numbers=tuple(map(number_of, self._all(f"SELECT {NUMBER_COLUMNS} FROM numbers ORDER BY sid"))),  # noqa: S608
-        )
-
-    def registry_version(self) -> int:
-        """Tell which version of the registry is held."""
-        ((version,),) = self._all("SELECT version FROM registry_version")
-        return int(version)
-
-    def session_counts(self) -> dict[SessionStatus, int]:
-        """Tell how many sessions the file holds of each status."""
-        rows = self._all("SELECT status, sessions FROM session_counts")
-        return {SESSION_STATUS_AT[status]: sessions for status, sessions in rows}
-
-    def session(self, session_sid: str) -> Session | None:
-        """Read one session."""
-        key = lookup_key(SidKind.SESSION, session_sid)
-        rows = self._all(f"{SESSIONS} WHERE sid = ?", key)
-        return session_of(rows[0]) if rows else None
-
-    def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
-        """Find the session that owns a name."""
-        key = lookup_key(SidKind.SERVICE, service_sid)
-        rows = self._all("SELECT sid FROM sessions WHERE service_sid = ? AND unique_name = ?", key, unique_name)
-        return unpack(SidKind.SESSION, rows[0][0]) if rows else None
-
-    def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
-        """Find what an idempotency key was used for."""
-        key = lookup_key(SidKind.SERVICE, service_sid)
-        rows = self._all(
-            "SELECT fingerprint, session_sid FROM batch_keys WHERE service_sid = ? AND digest = ?", key, digest
-        )
-        return KeyUse(rows[0][0], unpack(SidKind.SESSION, rows[0][1])) if rows else None
-
-    def note(self, channel: str, key: bytes) -> Note | None:
-        """Read what a channel keeps under a key, expired or not."""
-        rows = self._all("SELECT value, until FROM channel_notes WHERE channel = ? AND key = ?", channel, key)
-        return Note(*rows[0]) if rows else None
-
-    def latest_notes(self, channel: str, prefix: bytes, limit: int) -> list[tuple[bytes, Note]]:
-        """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
-        rows = self._all(
-            "SELECT key, value, until FROM channel_notes WHERE channel = ? AND key >= ? AND key < ?"
-            " ORDER BY key DESC LIMIT ?",
-            channel,
-            prefix,
-            prefix + b"\xff" * 8,
-            limit,
-        )
-        return [(key, Note(value, until)) for key, value, until in rows]
-
-    def oldest_note(self) -> float | None:
-        """Tell when the first note expires."""
-        ((at,),) = self._all("SELECT min(until) FROM channel_notes")
-        return at  # type: ignore[no-any-return] # a row's cells are those of the schema
-
-    def planned_erasures(self) -> tuple[str, ...]:
-        """Name the erased sessions of which other hosts may have something."""
-        return tuple(unpack(SidKind.SESSION, cell) for (cell,) in self._all("SELECT session_sid FROM erasures"))
-
-    def oldest_batch_key(self) -> float | None:
-        """Tell when the oldest idempotency key was used."""
-        ((at,),) = self._all("SELECT min(at) FROM batch_keys")
-        return at  # type: ignore[no-any-return] # a row's cells are those of the schema
-
-    def participants(self, session_sid: str) -> tuple[Participant, ...]:
-        """Read all participants of a session, oldest first."""
-        key = lookup_key(SidKind.SESSION, session_sid)
-        rows = self._all(f"{PARTICIPANTS} WHERE participants.session_sid = ? ORDER BY participants.sid", key)
-        return tuple(map(participant_of, rows))
-
-    def interaction(self, interaction_sid: str) -> Interaction | None:
-        """Read one interaction."""
-        key = lookup_key(SidKind.INTERACTION, interaction_sid)
-        rows = self._all(f"{INTERACTIONS} WHERE interactions.sid = ? AND {HAS_OWNER}", key)
-        return interaction_of(rows[0]) if rows else None
-
-    def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
-        """Find the newest session in which the identifier held the proxy number."""
-        rows = self._all(
-            _LAST_SESSION,
-            lookup_key(SidKind.SERVICE, service_sid),
-            address_cell(identifier),
-            address_cell(proxy),
-        )
-        return session_of(rows[0]) if rows else None
-
-    def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
-        """Tell which proxy numbers an identifier has had, and since when."""
-        rows = self._all(
-            "SELECT proxy_identifier, max(date_created) FROM participants"
-            " WHERE service_sid = ? AND identifier = ? GROUP BY proxy_identifier",
-            lookup_key(SidKind.SERVICE, service_sid),
-            address_cell(identifier),
-        )
-        return {proxy_at(proxy): given for proxy, given in rows}
-
-    def sessions_page(self, service_sid: str, cursor: PageCursor) -> Page[Session]:
-        """Read a page of a service's sessions."""
-        return self._page(_SESSIONS_OF_SERVICE, cursor, lookup_key(SidKind.SERVICE, service_sid))
-
-    def participants_page(self, session_sid: str, cursor: PageCursor) -> Page[Participant]:
-        """Read a page of a session's participants."""
-        return self._page(_PARTICIPANTS_OF_SESSION, cursor, lookup_key(SidKind.SESSION, session_sid))
-
-    def interactions_page(self, session_sid: str, cursor: PageCursor, sent_to: str | None) -> Page[Interaction]:
-        """Read a page of a session's interactions, or of the messages pushed to a participant."""
-        session = lookup_key(SidKind.SESSION, session_sid)
-        if sent_to is None:
-            return self._page(_INTERACTIONS_OF_SESSION, cursor, session)
-        return self._page(_MESSAGES_SENT, cursor, session, lookup_key(SidKind.PARTICIPANT, sent_to))
-
-    def sessions_closed_before(self, at: float, limit: int) -> tuple[str, ...]:
-        """Find sessions that ended before a time, the longest closed first."""
-        rows = self._all("SELECT sid FROM sessions WHERE date_ended < ? ORDER BY date_ended, sid LIMIT ?", at, limit)
-        return tuple(unpack(SidKind.SESSION, sid) for (sid,) in rows)
-
-    def pending_queues(self) -> tuple[QueueKey, ...]:
-        """Name the queues of pending entries, in the order of their accounts and destinations."""
-        return tuple(QueueKey(account_at(account), destination) for account, destination in self._all(_PENDING_QUEUES))
-
-    def pending_entries(self, queue: QueueKey, after: str | None, limit: int) -> tuple[OutboxEntry, ...]:
-        """Read pending entries of a queue, oldest first."""
-        start = b"" if after is None else pack(after)
-        rows = self._all(_PENDING_ENTRIES, blob(queue.account_sid), queue.destination, start, limit)
-        return tuple(map(entry_of, rows))
-
-    def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[OutboxEntry]:
-        """Read a page of the entries that are meant."""
-        scope = entries_scope(wanted)
-        listing = _List(select=_ENTRIES, scope=scope.text, key="sid", is_newest_first=False, record_of=entry_of)
-        return self._page(listing, cursor, *scope.cells)
-
-    def entries_held(self, entry_sids: Sequence[str]) -> frozenset[str]:
-        """Tell which of these entries are in the outbox."""
-        asked = (sid for sid in entry_sids if is_sid(sid, SidKind.OUTBOX_ENTRY))
-        return frozenset(sid for sid in asked if self._all("SELECT 1 FROM effects WHERE sid = ?", pack(sid)))
-
-    def outbox_depth(self) -> OutboxDepth:
-        """Count the outbox, as of one moment."""
-        found: dict[str, dict[str, float]] = {"all": {}, "dead": {}, "oldest": {}}
-        for what, service, value in self._all(_OUTBOX_DEPTH):
-            found[what]["" if service is None else service_at(service)] = value
-        dead, oldest = {of: int(count) for of, count in found["dead"].items()}, found["oldest"]
-        total_dead = sum(dead.values())
-        return OutboxDepth(
-            pending=int(found["all"][""]) - total_dead,
-            dead=total_dead,
-            oldest=min(oldest.values(), default=None),
-            dead_of=dead,
-            oldest_of=oldest,
-        )
-
-    def alerts_page(self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor) -> Page[DebuggerEvent]:
-        """Read a page of the debugger events of an account (None = of all) that are meant."""
-        scope = alerts_scope(account_sid, wanted)
-        listing = _List(select=_ALERTS, scope=scope.text, key="sid", is_newest_first=True, record_of=alert_of)
-        return self._page(listing, cursor, *scope.cells)
-
-    def alert_kinds(self, account_sid: str | None, wanted: AlertFilter, most: int) -> AlertKinds:
-        """Count by kind the latest debugger events of an account (None = of all), at most so many."""
-        scope = alerts_scope(account_sid, wanted)
-        latest = f"SELECT * FROM alerts WHERE {scope.text} ORDER BY sid DESC LIMIT ?"  # noqa: S608 - conditions with marks
-        rows = self._all(
-            "SELECT account_sid, code, service_sid, count(*), min(at), max(at)"  # noqa: S608 - conditions with marks
-            f" FROM ({latest}) GROUP BY account_sid, code, service_sid ORDER BY max(at) DESC",
-            *scope.cells,
-            most,
-        )
-        kinds = tuple(
-            AlertKind(account_at(owner), code, None if service is None else service_at(service), *counts)
-            for owner, code, service, *counts in rows
-        )
-        return AlertKinds(kinds, sum(one.count for one in kinds) >= most)
-
-    def alert(self, event_sid: str) -> DebuggerEvent | None:
-        """Read one debugger event."""
-        rows = self._all(f"{_ALERTS} WHERE sid = ?", lookup_key(SidKind.DEBUGGER_EVENT, event_sid))
-        return alert_of(rows[0]) if rows else None
-
-    def passed_since(self, at: float) -> Iterator[Sequence[Passed]]:
-        """Walk the calls and messages that came at or after a time, oldest first, as of one moment."""
-        for rows in self._lately(_PASSED, at):
-            yield [
-                (proxy_at(proxy), KIND_AT[kind], untagged(resource), interaction)
-                for proxy, kind, resource, interaction in rows
-            ]
-
-    def passed_elsewhere_since(self, at: float) -> Iterator[Sequence[PassedElsewhere]]:
-        """Walk those in sessions whose records are on other hosts, as of one moment."""
-        for rows in self._lately(_PASSED_ELSEWHERE, at):
-            yield [(session, began, updated, bool(is_ended)) for session, began, updated, is_ended in rows]
-
-    def _lately(self, text: str, at: float) -> Iterator[list[Fetched]]:
-        """Fetch rows of interactions that came at or after a time, some at a time."""
-        first = pack(first_sid_at(SidKind.INTERACTION, at=at - _MINT_SLACK_SECONDS))
-        with reading(), closing(open_reader(self._database)) as connection:
-            cursor = connection.execute(text, (first, at))
-            while rows := cursor.fetchmany(_WALKED_AT_ONCE):
-                yield rows
-
-    def open_calls(self) -> Iterator[Interaction]:
-        """Walk the calls whose inbound leg has not ended, oldest first, as of one moment."""
-        return self._walk(f"{INTERACTIONS} WHERE is_open_call = 1 AND {HAS_OWNER} ORDER BY interactions.sid")
-
-    def _walk(self, text: str, *values: object) -> Iterator[Interaction]:
-        with reading(), closing(open_reader(self._database)) as connection:
-            yield from map(interaction_of, connection.execute(text, values))
-
-    def _page(self, listing: _List[Record], cursor: PageCursor, *scope: object) -> Page[Record]:
-        start = cursor.before if cursor.after is None else cursor.after
-        is_backward = cursor.after is None and cursor.before is not None
-        is_descending = listing.is_newest_first is not is_backward
-        beyond, order = ("<", "DESC") if is_descending else (">", "ASC")
-        values: list[Any] = [*scope]
-        condition = listing.scope
-        if start is not None:
-            condition += f" AND {listing.key} {beyond} ?"
-            values.append(pack(start))
-        text = f"{listing.select} WHERE {condition} ORDER BY {listing.key} {order} LIMIT ?"
-        rows = self._all(text, *values, cursor.limit + 1)
-        has_more = len(rows) > cursor.limit
-        records = tuple(map(listing.record_of, rows[: cursor.limit]))
-        has_passed = start is not None and self._has_passed(listing, is_descending, *values)
-        if is_backward:
-            return Page(records[::-1], has_next=has_passed, has_previous=has_more)
-        return Page(records, has_next=has_more, has_previous=has_passed)
-
-    def _has_passed(self, listing: _List[Any], is_descending: bool, *values: Any) -> bool:  # noqa: ANN401, FBT001 - cells
-        """Tell whether the list has records on the near side of where a page starts."""
-        near = ">=" if is_descending else "<="
-        text = f"{listing.select} WHERE {listing.scope} AND {listing.key} {near} ? LIMIT 1"
-        return bool(self._all(text, *values))
-
-    def _all(self, text: str, *values: object) -> list[Fetched]:
+    def fetch(self, text: str, values: Sequence[Any]) -> list[Fetched]:
         """Fetch every row at once: a statement left open would keep the connection in the past."""
         try:
             return self._connection.execute(text, values).fetchall()
@@ -412,3 +58,10 @@ class Reader:
             if is_disk_failure(failure):
                 raise unreadable(failure) from failure
             raise
+
+    def walk(self, text: str, values: Sequence[Any]) -> Iterator[list[Fetched]]:
+        """Fetch some rows at a time."""
+        with reading(), closing(open_reader(self._database)) as connection:
+            cursor = connection.execute(text, values)
+            while rows := cursor.fetchmany(WALKED_AT_ONCE):
+                yield rows

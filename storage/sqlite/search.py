@@ -21,10 +21,10 @@ from engine.core.sessions.search import (
     SessionSought,
 )
 from storage.codec import Cell, address_cell, lookup_key, tagged
+from storage.reader import HAS_OWNER, INTERACTIONS, PARTICIPANTS, SESSIONS
 from storage.rows import interaction_of, participant_of, session_of
 from storage.sqlite.connections import open_reader
 from storage.sqlite.errors import reading
-from storage.sqlite.reader import HAS_OWNER, INTERACTIONS, PARTICIPANTS, SESSIONS
 
 SEARCH_SECONDS: Final = 1.0
 """After which a search is given up: the last four digits alone are looked for in every participant of a service."""

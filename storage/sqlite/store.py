@@ -39,7 +39,7 @@ from storage.sqlite.holds import is_held
 from storage.sqlite.layout import demand_database
 from storage.sqlite.mover import LogMover
 from storage.sqlite.placed import Placed
-from storage.sqlite.reader import Reader
+from storage.sqlite.reader import SqliteReader
 from storage.sqlite.schema import migrate
 from storage.sqlite.search import find_interactions, find_sessions
 from storage.sqlite.transaction import SqliteTransaction
@@ -77,7 +77,7 @@ class SqliteStore:
         data_dir = lock.database.parent
         mover = LogMover(open_mover(lock.database), index)
         self._writer = GroupWriter(SqliteTransaction(connection, mover, placed=Placed(data_dir)), observer)
-        self._points = Reader(lock.database)
+        self._points = SqliteReader(lock.database)
         self._page_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-pages")
         self._search_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-search")
         self._is_closed = False
@@ -137,16 +137,16 @@ class SqliteStore:
         self._writer.start()
 
     @cached_property
-    def _pages(self) -> Reader:
+    def _pages(self) -> SqliteReader:
         """Reads lists, on its thread; opened when the first is asked for, as descriptors may be few."""
         with reading():
-            return Reader(self._lock.database)
+            return SqliteReader(self._lock.database)
 
     @cached_property
-    def _seeking(self) -> Reader:
+    def _seeking(self) -> SqliteReader:
         """Reads what takes a look through everything, on its thread; opened as the other."""
         with reading():
-            return Reader(self._lock.database)
+            return SqliteReader(self._lock.database)
 
     async def close(self) -> None:
         """Commit what is queued, tidy the file up and let the directory go; closing twice does nothing twice."""

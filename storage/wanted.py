@@ -1,12 +1,13 @@
 """What an operator or an account wants listed of entries and debugger events, as conditions of SQL."""
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from engine.core.model.sids import SidKind, first_sid_at, pack
 from engine.core.ports.lists import AlertFilter, OutboxFilter
-from storage.codec import LEVEL, Cell, lookup_key, tagged
+from storage.codec import LEVEL, Cell, lookup_key
 
 _MINT_SLACK_SECONDS: Final = 60.0
 """How much earlier than an event its SID may have been made: the list, ordered by SIDs, then ends there."""
@@ -19,7 +20,16 @@ class Scope(msgspec.Struct, frozen=True):
     cells: tuple[Cell, ...]
 
 
-def entries_scope(wanted: OutboxFilter) -> Scope:
+class Spelling(msgspec.Struct, frozen=True):
+    """What the databases say in different ways."""
+
+    contains: str
+    """Condition that a column, {}, contains some bytes."""
+    tagged: Callable[[str], Cell]
+    """Makes the cell of a SID of any kind."""
+
+
+def entries_scope(wanted: OutboxFilter, spelling: Spelling) -> Scope:
     """Return which entries are meant; a SID that cannot be one means none."""
     conditions: list[tuple[str, Cell]] = []
     for column, kind, sid in (
@@ -32,11 +42,11 @@ def entries_scope(wanted: OutboxFilter) -> Scope:
     if wanted.created_before is not None:
         conditions.append(("date_created < ?", wanted.created_before))
     if wanted.error is not None:
-        conditions.append(("instr(last_error, ?) > 0", wanted.error))
+        conditions.append((spelling.contains.format("last_error"), wanted.error.encode()))
     return _scope(_LIFE[wanted.is_dead], conditions)
 
 
-def alerts_scope(account_sid: str | None, wanted: AlertFilter) -> Scope:
+def alerts_scope(account_sid: str | None, wanted: AlertFilter, spelling: Spelling) -> Scope:
     """Return which debugger events of an account (None = of all) are meant."""
     conditions: list[tuple[str, Cell]] = []
     if account_sid is not None:
@@ -48,9 +58,9 @@ def alerts_scope(account_sid: str | None, wanted: AlertFilter) -> Scope:
         if sid is not None:
             conditions.append((f"{column} = ?", lookup_key(kind, sid)))
     if wanted.resource_sid is not None:
-        conditions.append(("resource_sid = ?", tagged(wanted.resource_sid)))
+        conditions.append(("resource_sid = ?", spelling.tagged(wanted.resource_sid)))
     if wanted.mentions is not None:
-        conditions.append(("instr(event, ?) > 0", wanted.mentions.encode()))
+        conditions.append((spelling.contains.format("event"), wanted.mentions.encode()))
     if wanted.code is not None:
         conditions.append(("code = ?", wanted.code))
     if wanted.level is not None:
