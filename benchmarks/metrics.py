@@ -54,7 +54,8 @@ from engine.listeners import Listener
 from engine.runtime import clock, monotonic
 from engine.telemetry.logs import configure_logs
 from engine.telemetry.observer import Telemetry
-from storage.sqlite.active import chunks_in, sessions_of
+from storage.active import sessions_of
+from storage.sqlite.active import chunks_in
 from storage.sqlite.datadir import DATABASE
 
 BATCH = 64

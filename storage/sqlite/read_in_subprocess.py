@@ -19,8 +19,9 @@ import msgspec
 
 from engine.core.model.errors import StoreUnavailable
 from engine.core.sessions.bindings import ActiveSession
-from storage.sqlite.active import chunks_in, sessions_of
-from storage.sqlite.chunk import Chunk
+from storage.active import sessions_of
+from storage.chunk import Chunk
+from storage.sqlite.active import chunks_in
 
 FEWEST_SESSIONS: Final = 50_000
 """With fewer, a process takes longer to start than it saves."""

@@ -26,8 +26,10 @@ from engine.core.ports.store import Passed, PassedElsewhere, Registry
 from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.bindings import ActiveSession
 from engine.core.sessions.search import FoundInteractions, FoundSessions, InteractionSought, SessionSought
+from storage.active import sessions_of
+from storage.search import SEARCH_SECONDS, find_interactions, find_sessions
 from storage.sqlite import read_in_subprocess
-from storage.sqlite.active import chunks_in, sessions_of
+from storage.sqlite.active import chunks_in
 from storage.sqlite.connections import OLDEST_SQLITE, Synchronous, damage, open_mover, open_writer
 from storage.sqlite.datadir import DATABASE, LOG, PRIVATE_FILE, DataDirLock, unusable
 from storage.sqlite.errors import (
@@ -41,7 +43,7 @@ from storage.sqlite.mover import LogMover
 from storage.sqlite.placed import Placed
 from storage.sqlite.reader import SqliteReader
 from storage.sqlite.schema import migrate
-from storage.sqlite.search import find_interactions, find_sessions
+from storage.sqlite.search import SqliteSearch, searching
 from storage.sqlite.transaction import SqliteTransaction
 from storage.sqlite.walindex import LogFound, LogIndex, cut_off, found_log
 from storage.writer import GroupWriter
@@ -80,6 +82,7 @@ class SqliteStore:
         self._points = SqliteReader(lock.database)
         self._page_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-pages")
         self._search_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-search")
+        self.search_seconds = SEARCH_SECONDS
         self._is_closed = False
 
     @classmethod
@@ -346,15 +349,17 @@ class SqliteStore:
 
     async def find_sessions(self, service_sids: Sequence[str], sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of these services, newest first; one search at a time."""
-        search = partial(find_sessions, self._lock.database, service_sids, sought, most=most)
-        return await self._on_search_thread(search)
+        return await self._on_search_thread(self._searched, partial(find_sessions, most=most), service_sids, sought)
 
     async def find_interactions(
         self, account_sid: str | None, sought: InteractionSought, *, most: int
     ) -> FoundInteractions:
         """Search the interactions of an account (None = of all), newest first; one search at a time."""
-        search = partial(find_interactions, self._lock.database, account_sid, sought, most=most)
-        return await self._on_search_thread(search)
+        return await self._on_search_thread(self._searched, partial(find_interactions, most=most), account_sid, sought)
+
+    def _searched(self, find: Callable[[SqliteSearch, *Args], Result], *args: *Args) -> Result:
+        with searching(self._lock.database, seconds=self.search_seconds) as search:
+            return find(search, *args)
 
     async def _on_page_thread(self, read: Callable[[*Args], Result], *args: *Args) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._page_thread, read, *args)

@@ -21,8 +21,8 @@ from engine.core.model.records import (
     SessionStatus,
 )
 from engine.core.model.sids import SidKind, ordered_sid, unpack
+from storage.outbox_rows import ENTRY_COLUMNS, entry_row
 from storage.sqlite import SqliteStore
-from storage.sqlite.outbox_rows import ENTRY_COLUMNS, entry_row
 from tests.silent import SilentObserver
 
 START = 1_700_000_000.0

@@ -24,8 +24,8 @@ from engine.core.model.changes import (
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import ClosedReason, Leg, LegStatus, SessionStatus
 from engine.core.model.sids import SidKind
+from storage.chunk import CHUNK_SESSIONS
 from storage.sqlite import ChangeRefused, SqliteStore
-from storage.sqlite.chunk import CHUNK_SESSIONS
 from tests.storage.material import START, Observed, interaction, new_sid, number, participant, service, session
 
 pytestmark = pytest.mark.anyio

@@ -16,9 +16,10 @@ from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Mode, SessionStatus
 from engine.core.model.sids import SidKind
 from engine.core.sessions.bindings import ActiveSession
+from storage.active import sessions_of
+from storage.chunk import CHUNK_SESSIONS
 from storage.sqlite import SqliteStore, read_in_subprocess
-from storage.sqlite.active import chunks_in, sessions_of
-from storage.sqlite.chunk import CHUNK_SESSIONS
+from storage.sqlite.active import chunks_in
 from storage.sqlite.datadir import DATABASE
 from tests.storage.material import ACCOUNT_SID, SERVICE_SID, START, new_sid, participant, session
 

@@ -1,7 +1,5 @@
 """Sessions are found by name and by what is known of a participant's number."""
 
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -10,7 +8,6 @@ from engine.core.model.records import Interaction, Session
 from engine.core.model.sids import SidKind, ordered_sid
 from engine.core.sessions.search import FoundInteractions, InteractionSought, SessionSought, joined, read_search
 from storage.sqlite import SqliteStore
-from storage.sqlite.search import find_interactions, find_sessions
 from tests.storage.material import ACCOUNT_SID, SERVICE_SID, START, interaction, new_sid, participant, session
 
 pytestmark = pytest.mark.anyio
@@ -76,16 +73,15 @@ async def test_more_than_are_wanted_are_cut(store: SqliteStore) -> None:
     assert [person.identifier for person in some.sessions[0].participants] == [ALICE]
 
 
-async def test_a_search_without_time_says_that_it_was_cut(store: SqliteStore, tmp_path: Path) -> None:
+async def test_a_search_without_time_says_that_it_was_cut(store: SqliteStore) -> None:
     """What was not looked at is not said to be absent."""
     for _ in range(40):
         one = session()
         people = tuple(participant(one, identifier=f"+1415555{place:04}") for place in range(500))
         await store.write([SessionCreated(one, people)])
 
-    found = find_sessions(
-        tmp_path / "data" / "maskline.db", (SERVICE_SID,), SessionSought(name="", ending="9999"), most=9, seconds=-1.0
-    )
+    store.search_seconds = -1.0
+    found = await store.find_sessions((SERVICE_SID,), SessionSought(name="", ending="9999"), most=9)
 
     assert found.is_cut
 
@@ -134,17 +130,14 @@ async def test_interactions_over_a_proxy_number_come_newest_first(store: SqliteS
     assert await store.find_interactions(None, sought, most=3) == FoundInteractions(tuple(calls[:0:-1]), has_more=True)
 
 
-async def test_a_search_for_interactions_without_time_says_how_far_back_it_came(
-    store: SqliteStore, tmp_path: Path
-) -> None:
+async def test_a_search_for_interactions_without_time_says_how_far_back_it_came(store: SqliteStore) -> None:
     """What was not looked at is not said to be absent."""
     for _ in range(40):
         one = session()
         await store.write([SessionCreated(one, ()), *(InteractionRecorded(interaction(one)) for _ in range(200))])
 
-    found = find_interactions(
-        tmp_path / "data" / "maskline.db", None, InteractionSought(resource_sid="CA1"), most=9, seconds=-1.0
-    )
+    store.search_seconds = -1.0
+    found = await store.find_interactions(None, InteractionSought(resource_sid="CA1"), most=9)
 
     assert found.looked_back_to is not None
     assert found.looked_back_to > START

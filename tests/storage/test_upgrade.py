@@ -19,7 +19,8 @@ from engine.core.model.changes import (
 from engine.core.model.records import Account, Service, ServiceOptions, Session
 from engine.core.model.sids import pack
 from engine.core.ports.lists import OutboxDepth, OutboxFilter, PageCursor
-from storage.sqlite import SqliteStore, rows
+from storage import rows
+from storage.sqlite import SqliteStore
 from storage.sqlite.schema import migrations
 from storage.sqlite.statements import INSERT_SESSIONS
 from tests.storage.material import START, Observed, account, alert, insert_old_entries, outbox_entry, service, session
