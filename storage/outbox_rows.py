@@ -5,7 +5,14 @@ from typing import Final
 import msgspec
 
 from engine.core.model.errors import CATALOGUE, Code
-from engine.core.model.outbox import OutboxContent, OutboxEntry
+from engine.core.model.outbox import (
+    OutboxAlert,
+    OutboxCallback,
+    OutboxContent,
+    OutboxEntry,
+    OutboxHangUp,
+    OutboxMessage,
+)
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, unpack
 from storage.codec import LEVEL, account_at, blob, key, service_at, tagged
@@ -53,6 +60,23 @@ def entry_of(row: Fetched) -> OutboxEntry:
         date_next=row[9],
         content=_CONTENT.decode(row[10]),
     )
+
+
+def entry_key(content: bytes, service_sid: bytes | bytearray | None, account_sid: bytes | bytearray) -> str:
+    """Return the key by which the owner of an entry is found.
+
+    The owner of what it is about: an interaction's or a sender's proxy number, a service for a hang-up, an account for
+    its debugger webhook.
+    """
+    match _CONTENT.decode(content):
+        case OutboxCallback(interaction=interaction):
+            return interaction.proxy
+        case OutboxMessage(sender=sender):
+            return sender
+        case OutboxHangUp() if service_sid is not None:
+            return service_at(bytes(service_sid))
+        case OutboxHangUp() | OutboxAlert():
+            return account_at(bytes(account_sid))
 
 
 def alert_row(event: DebuggerEvent) -> Row:

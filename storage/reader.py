@@ -26,7 +26,7 @@ from storage.codec import (
     proxy_at,
     service_at,
 )
-from storage.outbox_rows import ENTRY_COLUMNS, alert_of, entry_of
+from storage.outbox_rows import ENTRY_COLUMNS, alert_of
 from storage.rows import (
     ACCOUNT_COLUMNS,
     API_KEY_COLUMNS,
@@ -133,10 +133,13 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Makes the SID of a tagged cell."""
     interaction_of: Callable[[Fetched], Interaction]
     """Makes the interaction of a row of `INTERACTIONS`."""
+    entry_of: Callable[[Fetched], OutboxEntry]
+    """Makes the entry of a row of the outbox."""
     is_open_call: str
     """Condition that a call's inbound leg goes on."""
     registry_version: str
-    """Statement."""
+    session_counts: str
+    """Statements."""
     queues: str
     """Head of a statement: `queue` is then the oldest pending entry of each queue, as account_sid, destination,
     service_sid and date_created."""
@@ -177,7 +180,7 @@ class Reader(ABC):
 
     def session_counts(self) -> dict[SessionStatus, int]:
         """Tell how many sessions the file holds of each status."""
-        rows = self._all("SELECT status, sessions FROM session_counts")
+        rows = self._all(self._dialect.session_counts)
         return {SESSION_STATUS_AT[status]: sessions for status, sessions in rows}
 
     def session(self, session_sid: str) -> Session | None:
@@ -305,12 +308,14 @@ class Reader(ABC):
         dialect = self._dialect
         text = f"{_PENDING_ENTRIES} AND {dialect.mine.format('effects')} ORDER BY sid LIMIT ?"
         rows = self._all(text, blob(queue.account_sid), queue.destination, start, *dialect.mine_cells, limit)
-        return tuple(map(entry_of, rows))
+        return tuple(map(self._dialect.entry_of, rows))
 
     def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[OutboxEntry]:
         """Read a page of the entries that are meant."""
         scope = entries_scope(wanted, self._dialect.spelling)
-        listing = _List(select=_ENTRIES, scope=scope.text, key="sid", is_newest_first=False, record_of=entry_of)
+        listing = _List(
+            select=_ENTRIES, scope=scope.text, key="sid", is_newest_first=False, record_of=self._dialect.entry_of
+        )
         return self._page(listing, cursor, *scope.cells)
 
     def entries_held(self, entry_sids: Sequence[str]) -> frozenset[str]:

@@ -1,10 +1,15 @@
-"""What every test rests on: the engine's event loop, Hypothesis without wall-clock limits, the one Ray of a run."""
+"""What every test rests on: the engine's event loop, Hypothesis without wall-clock limits, one Ray, one PostgreSQL."""
 
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 
+import psycopg
 import pytest
 from hypothesis import settings
 
+from storage.postgres.schema import migrate
+from tests import postgres
 from tests.cluster.live_cluster import LiveCluster, eventually, session_of
 
 settings.register_profile("house", deadline=None)
@@ -39,3 +44,25 @@ def shared_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
         eventually(lambda: session_of(head) == [], "all processes of Ray ended")
     finally:
         cluster.end()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """Run a PostgreSQL whose databases begin with the store's tables; skip where there is none, but in CI."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(postgres.running())
+        except postgres.NoPostgres as reason:
+            if os.environ.get(postgres.REQUIRED):
+                raise
+            pytest.skip(f"no PostgreSQL here: {reason}")
+        with psycopg.connect(server.make_template()) as connection:
+            migrate(connection)
+        yield server
+
+
+@pytest.fixture
+def database(postgres_server: postgres.Server) -> Iterator[str]:
+    """Make a PostgreSQL database with the store's tables; say how to connect."""
+    with postgres_server.database() as conninfo:
+        yield conninfo

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from storage.codec import address_cell, tagged, untagged
+from storage.outbox_rows import entry_of
 from storage.reader import WALKED_AT_ONCE, Dialect, Reader
 from storage.rows import Fetched, interaction_of
 from storage.sqlite.connections import open_reader
@@ -30,8 +31,10 @@ SQLITE: Final = Dialect(
     address_cell=address_cell,
     untagged=untagged,
     interaction_of=interaction_of,
+    entry_of=entry_of,
     is_open_call="is_open_call = 1",
     registry_version="SELECT version FROM registry_version",
+    session_counts="SELECT status, sessions FROM session_counts",
     queues=_QUEUES,
 )
 

@@ -16,7 +16,6 @@ from engine.core.ports.lists import OutboxFilter, PageCursor
 from engine.outbound.delivery import DELIVERED
 from engine.outbound.settings import EgressSettings
 from engine.webhooks.worker import OutboxWorker
-from storage.outbox_rows import entry_row
 from storage.sqlite import SqliteStore
 from storage.sqlite.schema import migrations
 from tests.outbound.material import OTHER_AC, QUICK, Remembered, callback, client, clock, tokens

@@ -9,6 +9,9 @@ from hashlib import sha256
 
 from engine.core.model.records import Address
 
+SHARDS = 1024
+"""Into which the keys of a cluster with a database are divided, for good."""
+
 _WEIGHT_BYTES = 8
 
 
@@ -22,6 +25,11 @@ def owner_of(key: Address | str, hosts: int) -> int:
     if hosts == 1:
         return 0
     return max(range(hosts), key=lambda place: _weight(host_name(place), key))
+
+
+def shard_of(key: Address | str) -> int:
+    """Return the shard of a key: a proxy number in canonical form, or the SID of a service or an account."""
+    return int.from_bytes(sha256(key.encode()).digest()[:_WEIGHT_BYTES]) % SHARDS
 
 
 def _weight(name: str, key: str) -> bytes:

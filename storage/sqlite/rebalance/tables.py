@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxContent, OutboxHangUp, OutboxMessage
 from engine.core.model.placement import Placement
 from storage.codec import account_at, proxy_at, service_at
+from storage.outbox_rows import entry_key
 from storage.rows import Fetched
 
 SHARED: Final = ("accounts", "api_keys", "services", "numbers", "registry_version")
@@ -25,8 +25,6 @@ UNMOVED: Final = frozenset({"probe", "session_counts", "_sqlite_migrations"})
 """Tables of a file's own, which a new file has anyway; its triggers count the sessions that are written to it."""
 
 PlaceOf = Callable[[Fetched], int]
-
-_CONTENT: Final[msgspec.msgpack.Decoder[OutboxContent]] = msgspec.msgpack.Decoder(OutboxContent)
 
 
 class OwnedTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,16 +75,7 @@ def _qualified(column: str) -> str:
 
 
 def _entry_key(cells: tuple[bytes, bytes | None, bytes]) -> str:
-    content, service_sid, account_sid = cells
-    match _CONTENT.decode(content):
-        case OutboxCallback(interaction=interaction):
-            return interaction.proxy
-        case OutboxMessage(sender=sender):
-            return sender
-        case OutboxHangUp() if service_sid is not None:
-            return service_at(service_sid)
-        case OutboxHangUp() | OutboxAlert():
-            return account_at(account_sid)
+    return entry_key(*cells)
 
 
 OWNED: Final = (

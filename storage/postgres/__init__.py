@@ -1,0 +1,1 @@
+"""Durable records of many hosts in one PostgreSQL database."""
