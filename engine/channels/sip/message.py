@@ -123,12 +123,14 @@ class _Fields:
         values = self.values
         for line in lines[1 : MAX_HEADERS + 1]:
             name, colon, value = line.partition(b":")
-            key = name.rstrip(b" \t").lower()
-            wanted = _WANTED.get(key)
-            if wanted is not None:
+            wanted = _AS_WRITTEN.get(name)
+            if wanted is None:
+                key = name.rstrip(b" \t").lower()
+                wanted = _WANTED.get(key)
+                if wanted is None and (not colon or not _TOKEN(key)):
+                    self.is_readable = False
+            if wanted:
                 values.setdefault(wanted, []).append(value.strip(b" \t"))
-            elif not colon or not _TOKEN(key):
-                self.is_readable = False
 
     def one(self, name: bytes) -> bytes | None:
         """Return the value of a header that stands once; None where it is missing or stands again."""
@@ -141,12 +143,12 @@ class _Fields:
 
     def echo(self) -> Echo | None:
         """Return what an answer repeats; None without Via."""
-        vias = self.many(b"via")
+        find = self.values.get
+        vias = find(b"via")
         if not vias:
             return None
-        first = [self.many(name)[:1] for name in (b"from", b"to", b"call-id", b"cseq")]
-        sender, to, call_id, cseq = (found[0] if found else b"" for found in first)
-        return Echo(vias, _read_via(vias[0]), sender, to, call_id, cseq)
+        sender, to, call_id, cseq = (find(name, _NONE)[0] for name in _NEEDED)
+        return Echo(tuple(vias), _read_via(vias[0]), sender, to, call_id, cseq)
 
 
 def _lines(head: bytes) -> tuple[list[bytes], bool]:
@@ -184,8 +186,8 @@ def _first_problem(fields: _Fields, lines: list[bytes], *, method: bytes, is_who
 
 def _number(fields: _Fields, name: bytes, *, most: int) -> int | None:
     """Return the number that a header holds, 0 where it is missing; None where it is none, above `most` or repeated."""
-    values = fields.many(name)
-    if not values:
+    values = fields.values.get(name)
+    if values is None:
         return 0
     if len(values) > 1 or len(values[0]) > _MAX_DIGITS or not values[0].isdigit():
         return None
@@ -254,7 +256,23 @@ _LONG_NAMES: Final = (
 )
 _COMPACT_NAMES: Final = {b"v": b"via", b"f": b"from", b"t": b"to", b"i": b"call-id", b"l": b"content-length"}
 _WANTED: Final = {name: name for name in _LONG_NAMES} | _COMPACT_NAMES
+_UNREAD: Final = (
+    *(b"Accept", b"Accept-Encoding", b"Accept-Language", b"Alert-Info", b"Allow", b"Allow-Events", b"Authorization"),
+    *(b"Contact", b"Content-Disposition", b"Content-Type", b"Date", b"Diversion", b"Expires", b"Geolocation"),
+    *(b"History-Info", b"Identity", b"Min-SE", b"Organization", b"P-Access-Network-Info", b"P-Charging-Vector"),
+    *(b"P-Early-Media", b"Privacy", b"Record-Route", b"Route", b"Server", b"Session-Expires", b"Session-ID"),
+    *(b"Subject", b"Supported", b"Timestamp", b"User-Agent", b"Warning"),
+)
+_AS_WRITTEN: Final = (
+    dict.fromkeys(_UNREAD, b"")
+    | {b"-".join(part.capitalize() for part in name.split(b"-")): name for name in _LONG_NAMES}
+    | {b"Call-ID": b"call-id", b"CSeq": b"cseq", b"P-Asserted-Identity": b"p-asserted-identity"}
+    | {b"Remote-Party-ID": b"remote-party-id"}
+)
+"""Names as most switches write them, which spares a look at their letters; empty for those that are not read."""
+
 _NEEDED: Final = (b"from", b"to", b"call-id", b"cseq")
+_NONE: Final = [b""]
 _MAX_HOPS = 255
 _MAX_CSEQ = 2**31 - 1
 _MAX_DIGITS = 10

@@ -220,10 +220,8 @@ class Redirector:
             self._observer.sip_dropped(SipProblem.UNCLEAR_NUMBER)
             self._answer(request, arrival, _NO_SUCH_NUMBER)
             return
-        transaction = self._transactions.begin(
-            key, is_reliable=arrival.is_reliable, now=now, deadline=now + self._deadline_seconds
-        )
-        waiting = self._waiting[key] = _Waiting(self, request, arrival, transaction, began=now)
+        transaction = Transaction(key, is_reliable=arrival.is_reliable, now=now, deadline=now + self._deadline_seconds)
+        waiting = _Waiting(self, request, arrival, transaction, began=now)
         event = InboundEvent(
             Kind.VOICE,
             peer.read_caller(caller(request, peer.trust)),
@@ -237,6 +235,9 @@ class Redirector:
         except Exception:
             waiting.answer(HOST_NOT_READY)
             raise
+        if transaction.is_undecided:
+            self._waiting[key] = waiting
+            self._transactions.hold(transaction)
         self._meter.deciding(self._monotonic() - now)
 
     def _cancel(self, request: Request, arrival: Arrival) -> None:

@@ -5,7 +5,7 @@ the answer until it is acknowledged, or its redirector gives it up. Source: RFC 
 9.2 (CANCEL).
 """
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 from heapq import heappop, heappush
 from typing import Final
 
@@ -18,7 +18,7 @@ GIVE_UP_SECONDS: Final = 64 * T1_SECONDS
 """Timer H: how long an answer is repeated."""
 
 
-class State(Enum):
+class State(IntEnum):
     """How far an INVITE has come; closed."""
 
     ASKED = auto()
@@ -31,7 +31,7 @@ class State(Enum):
     """Nothing is remembered any more."""
 
 
-class Event(Enum):
+class Event(IntEnum):
     """What happens to it; closed."""
 
     REPEATED = auto()
@@ -48,7 +48,7 @@ class Event(Enum):
     """Nor ever."""
 
 
-class Send(Enum):
+class Send(IntEnum):
     """What goes to the client; closed."""
 
     NOTHING = auto()
@@ -140,7 +140,7 @@ class Transaction:
     @property
     def is_undecided(self) -> bool:
         """Whether it waits for its decision."""
-        return self.state in {State.ASKED, State.TRIED}
+        return self.state is State.ASKED or self.state is State.TRIED
 
     def is_overdue(self, *, now: float) -> bool:
         """Tell whether it has waited for its decision as long as it may: then it is to be decided without."""
@@ -182,11 +182,10 @@ class Transactions:
         """Return the one of a key."""
         return self._held.get(key)
 
-    def begin(self, key: Key, *, is_reliable: bool, now: float, deadline: float) -> Transaction:
+    def hold(self, transaction: Transaction) -> None:
         """Remember an INVITE."""
-        found = self._held[key] = Transaction(key, is_reliable=is_reliable, now=now, deadline=deadline)
-        self.settle(found)
-        return found
+        self._held[transaction.key] = transaction
+        self.settle(transaction)
 
     def settle(self, transaction: Transaction) -> None:
         """Note its timer, which may be another one now; forget one that is over."""

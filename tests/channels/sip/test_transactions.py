@@ -89,8 +89,9 @@ def test_the_first_answer_stays() -> None:
 def test_they_are_found_woken_and_forgotten() -> None:
     """By key and time, so many and no more."""
     held = Transactions(most=2)
-    first = held.begin(KEY, is_reliable=False, now=NOW, deadline=NOW + 9)
-    held.begin(Key("carrier", b"call", 2, b""), is_reliable=False, now=NOW + 1, deadline=NOW + 9)
+    first = Transaction(KEY, is_reliable=False, now=NOW, deadline=NOW + 9)
+    held.hold(first)
+    held.hold(Transaction(Key("carrier", b"call", 2, b""), is_reliable=False, now=NOW + 1, deadline=NOW + 9))
 
     assert (held.is_full, held.find(KEY), held.next_timer()) == (True, first, NOW + 0.2)
     assert held.due(now=NOW + 0.2) == [first]
