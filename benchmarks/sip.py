@@ -31,7 +31,7 @@ from engine.channels.sip.tables import SipPeerSettings
 from engine.channels.sockets import ListenAddress
 from engine.core.ports.operations import FeedPlane
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
-from engine.runtime import monotonic
+from engine.runtime import clock, monotonic
 from engine.telemetry.observer import Telemetry
 
 BINDINGS = 100_000
@@ -83,7 +83,14 @@ async def _serve_questions(engine: RunningEngine) -> tuple[SipServer, int]:
         deadline_seconds=2.0,
         most_waiting=10_000,
     )
-    server = SipServer(redirector, Peers.of([_PEER]), observer=telemetry, monotonic=monotonic, most_connections=1)
+    server = SipServer(
+        redirector,
+        Peers.of([_PEER]),
+        observer=telemetry,
+        clock=clock,
+        monotonic=monotonic,
+        most_connections=1,
+    )
     bound = socket(AF_INET, SOCK_DGRAM)
     bound.bind(("127.0.0.1", 0))
     await server.open(datagrams=[bound])

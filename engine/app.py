@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -25,8 +25,8 @@ from starlette.types import ASGIApp
 from actors.host.host import Host
 from actors.kernel.context import Egress, HostContext
 from engine.api.admin.app import create_admin_app
+from engine.api.admin.peers import list_sip_peers, smpp_peers_of
 from engine.api.admin.pools import list_pools
-from engine.api.admin.shapes import SmppPeerShape
 from engine.api.app import OPERATIONS, create_app
 from engine.channel_table import CHANNELS, Row, channels_of
 from engine.channels.base import Channel, ChannelContext, HttpEndpoint
@@ -37,7 +37,7 @@ from engine.console.app import LINK_PATH, console_routes, create_console
 from engine.console.monitor import Monitor
 from engine.console.settings import ConsoleSettings
 from engine.core.model.hosts import HostAddress, HostDirectory, Peers
-from engine.core.model.overview import HostFigures
+from engine.core.model.overview import HostFigures, PeerState
 from engine.core.model.placement import Placement, host_name
 from engine.core.ports.observing import ClusterView
 from engine.core.routing.route_cache import cache_if_compiled
@@ -141,7 +141,7 @@ async def running_engine(
             settings, store=store, client=client, telemetry=telemetry, channels=channels, held=store.deliveries_held
         )
         host = await stack.enter_async_context(
-            _started_host(settings, store, telemetry, outgoing=outgoing, peers=peers, troubles=channels.troubles)
+            _started_host(settings, store, telemetry, outgoing=outgoing, peers=peers, channels=channels)
         )
         unix = stack.enter_context(_unix_socket(settings.data_dir))
         await stack.enter_async_context(_watched_process(telemetry))
@@ -228,10 +228,10 @@ async def _started_host(
     *,
     outgoing: Outgoing | None = None,
     peers: Peers | None = None,
-    troubles: Callable[[], Mapping[str, int]] = dict,
+    channels: Channels | None = None,
 ) -> AsyncIterator[Host]:
     def figures() -> HostFigures:
-        if outgoing is None:
+        if outgoing is None or channels is None:
             return HostFigures()
         return HostFigures(
             traffic=telemetry.traffic(),
@@ -239,7 +239,8 @@ async def _started_host(
             outbox=outgoing.depth,
             is_held=outgoing.is_held,
             is_outbox_full=outgoing.depth.pending > settings.outbox_limit,
-            troubles=troubles(),
+            peers=tuple(_answered(one, telemetry) for one in channels.peer_states),
+            troubles=channels.troubles(),
         )
 
     sure_clock = SureClock()
@@ -265,6 +266,15 @@ async def _started_host(
         yield host
     finally:
         await host.stop()
+
+
+def _answered(peer: PeerState, telemetry: Telemetry) -> PeerState:
+    """Say what a peer was answered, where that is counted."""
+    if peer.protocol != "sip" or not peer.name:
+        return peer
+    answers = telemetry.sip_answers(peer.name)
+    refused = sum(count for status, count in answers.items() if status[0] in "46")
+    return msgspec.structs.replace(peer, answers=answers, refused=refused)
 
 
 @asynccontextmanager
@@ -353,14 +363,12 @@ def _admin(settings: Settings, engine: RunningEngine) -> ASGIApp:
     async def link() -> str:
         return f"{engine.public_url}{LINK_PATH}?code={await engine.host.console.offer_link()}"
 
-    def smpp_peers() -> list[SmppPeerShape]:
-        return [SmppPeerShape(**msgspec.structs.asdict(one)) for one in engine.channels.peer_states]
-
     return create_admin_app(
         engine.host.control,
         public_url=engine.public_url,
         console_link=link if settings.console else None,
-        smpp_peers=smpp_peers,
+        smpp_peers=lambda: smpp_peers_of(engine.channels.peer_states),
+        sip_peers=partial(list_sip_peers, engine.host.console),
         pools=partial(list_pools, engine.host.console, clock),
     )
 

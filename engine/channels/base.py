@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from engine.core.model.hosts import HostDirectory
+from engine.core.model.overview import PeerState
 from engine.core.model.records import Account, Address, LegStatus
 from engine.core.ports.notes import Notes
 from engine.core.ports.observing import FeedObserver, Observer, SipObserver, SmppObserver, TrafficMeter
@@ -83,24 +84,9 @@ class Served(Protocol):
         """Answer what was taken within the grace, then close."""
 
 
-class PeerState(msgspec.Struct, frozen=True, kw_only=True):
-    """How one peer fares."""
-
-    name: str
-    role: str
-    bound_connections: int = 0
-    can_send: bool = False
-    is_slowed: bool = False
-    """It asked to be sent less."""
-    waiting_parts: int = 0
-    """Of long messages."""
-    problem: str = ""
-    """Why its last connection failed or ended; empty while all is well."""
-
-
 @runtime_checkable
 class HasPeerStates(Protocol):
-    """A served channel of peers that are bound, or not."""
+    """A served channel of peers that are configured, and may be there or not."""
 
     @property
     def peer_states(self) -> tuple[PeerState, ...]:

@@ -16,13 +16,13 @@ from engine.channels.base import (
     HasSenders,
     HasWindow,
     HttpEndpoint,
-    PeerState,
     Reply,
     SendsMessages,
     Served,
     Spread,
     Webhook,
 )
+from engine.core.model.overview import PeerState
 
 ContextFor = Callable[[Channel, str], ChannelContext]
 """Makes the context of a channel that enters by an ingress."""
@@ -108,7 +108,7 @@ class Channels:
     def peer_states(self) -> tuple[PeerState, ...]:
         """How the peers fare of those that are served and have some."""
         here = [peer for served in self._served if isinstance(served, HasPeerStates) for peer in served.peer_states]
-        away = [PeerState(name=name, role="", problem=_AWAY) for name in self.senders_elsewhere]
+        away = [PeerState(protocol="smpp", name=name, problem=_AWAY) for name in self.senders_elsewhere]
         return (*here, *away)
 
     def bind(self, stack: ExitStack, *, is_ours: Callable[[str], bool]) -> None:

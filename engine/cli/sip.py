@@ -1,4 +1,4 @@
-"""`maskline sip ask`: put one question to a running server as a switch does, and show the answer."""
+"""`maskline sip`: the SIP peers of a running server, and one question to it as a switch asks it."""
 
 import secrets
 import socket
@@ -11,11 +11,14 @@ from time import monotonic
 import click
 import msgspec
 
+from engine.api.admin.peers import SipPeerList, SipPeerShape
 from engine.channels.sip.framing import Splitter
 from engine.channels.sockets import ListenAddress
-from engine.cli.options import settings_from
-from engine.cli.output import show_json
+from engine.cli.client import with_admin
+from engine.cli.options import admin_options, settings_from
+from engine.cli.output import show_json, show_table
 from engine.cli.tree import REFUSED, Refusal
+from engine.settings import Settings
 
 _PORT, _TLS_PORT = 5060, 5061
 _FIRST_REPEAT_SECONDS = 0.5
@@ -41,7 +44,33 @@ class SipAnswerShape(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.group()
 def sip() -> None:
-    """Ask a server as a switch does."""
+    """SIP peers: who asks, and a question as a switch asks it."""
+
+
+@sip.command()
+@admin_options
+def peers(*, settings: Settings, as_json: bool) -> None:
+    """List the peers on each host: when and where each was last heard, what it was answered, how many were refused."""
+    found = with_admin(settings, lambda admin: admin.call("GET", "/sip/peers", answer=SipPeerList))
+    if as_json:
+        show_json(found)
+        return
+    columns = ("host", "peer", "address", "last heard", "answers", "refused", "problem")
+    show_table(columns, [_row(one) for one in found.peers])
+    for host in found.silent:
+        click.echo(f"{host} does not answer: its peers are not listed", err=True)
+
+
+def _row(peer: SipPeerShape) -> tuple[str, ...]:
+    return (
+        peer.host,
+        peer.name or "(strangers)",
+        peer.address,
+        peer.heard_at or "never",
+        ", ".join(f"{status}: {count}" for status, count in peer.answers.items()),
+        str(peer.refused),
+        peer.problem,
+    )
 
 
 @sip.command()

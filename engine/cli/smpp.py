@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from engine.api.admin.shapes import SmppPeerList, SmppPeerShape
+from engine.api.admin.peers import SmppPeerList, SmppPeerShape
 from engine.channels.smpp.dialer import tls_of
 from engine.channels.smpp.pdu import (
     RESPONSE,

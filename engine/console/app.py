@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engine.console import exports, interactions, lists, login, overview, search, traffic
+from engine.console import exports, interactions, lists, login, overview, peers, search, traffic
 from engine.console.context import ConsoleContext
 from engine.console.endpoint import LIVE, ConsoleEndpoint, Private, Public, admitted, refusal
 from engine.console.http import PREFIX, guarded, redirect
@@ -37,6 +37,7 @@ PRIVATE: Mapping[str, Mapping[str, Private]] = {
     "": {"GET": overview.show},
     f"/{LIVE}": {"GET": overview.show_live},
     "/traffic": {"GET": traffic.show_traffic},
+    "/peers": {"GET": peers.show_peers},
     "/search": {"GET": search.show_search, "POST": search.search},
     "/explain": {"GET": search.show_explain, "POST": search.explain},
     "/services/{sid}": {"GET": lists.show_service},

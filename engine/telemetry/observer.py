@@ -253,6 +253,11 @@ class Telemetry:
         """Count an answer."""
         self._sip_answers.counts[peer, str(status)] += 1
 
+    def sip_answers(self, peer: str) -> dict[str, int]:
+        """Return how many answers of each status a peer got."""
+        counts = self._sip_answers.counts
+        return {status: int(count) for (name, status), count in sorted(counts.items()) if name == peer and count}
+
     def sip_decided(self, seconds: float) -> None:
         """Count how long a call waited for its answer."""
         self._sip_seconds.observe(seconds)

@@ -117,6 +117,25 @@ async def test_no_answer_says_what_may_be_wrong(tmp_path: Path) -> None:
     assert "[sip_peers]" in over_udp.stderr
 
 
+async def test_the_peers_of_a_server_are_listed(tmp_path: Path) -> None:
+    """When and where each was heard, what it was answered; strangers, who were not, behind them."""
+    idle = SipPeerSettings(name="idle", networks=("192.0.2.1",))
+    async with opened(settings(tmp_path / "data", sip_listen=HERE, sip_peers=(PEER, idle))) as shop:
+        await ask(shop)
+        await ask(shop, sender=STRANGER)
+        await ask(shop, "--source", "127.0.0.2", "--timeout", "0.2")
+        arguments = ["sip", "peers", "--data-dir", str(tmp_path / "data"), "--json"]
+        told = await asyncio.to_thread(CliRunner().invoke, main, arguments)
+        table = await asyncio.to_thread(CliRunner().invoke, main, arguments[:-1])
+
+    heard, silent, strangers = json.loads(told.output)["peers"]
+    assert (heard["address"], heard["answers"], heard["refused"]) == ("127.0.0.1", {"302": 1, "603": 1}, 1)
+    assert heard["heard_at"]
+    assert (silent["name"], silent["heard_at"], silent["problem"]) == ("idle", None, "it has asked nothing yet")
+    assert (strangers["name"], strangers["address"], strangers["refused"] > 0) == ("", "127.0.0.2", True)
+    assert [word in table.output for word in ("(strangers)", "302: 1, 603: 1", "never")] == [True] * 3
+
+
 def test_it_asks_for_a_server_that_nobody_has_named() -> None:
     """There is none in the settings."""
     result = CliRunner().invoke(main, ["sip", "ask", "--from", ALICE, "--to", BOB], env={"MASKLINE_CONFIG": ""})

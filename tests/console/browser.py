@@ -62,6 +62,7 @@ def pages(furniture: Furnished) -> dict[str, str]:
     below = {
         "overview": "",
         "traffic": "/traffic",
+        "peers": "/peers",
         "search": "/search",
         "explain": "/explain",
         "events": "/events",

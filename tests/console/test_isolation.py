@@ -15,6 +15,7 @@ LISTS = (
     "",
     "/live",
     "/traffic",
+    "/peers",
     "/events",
     "/events?level=error",
     "/outbox",

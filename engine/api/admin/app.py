@@ -23,6 +23,7 @@ from engine.api.admin import batches as admin_batches
 from engine.api.admin import delivery as admin_delivery
 from engine.api.admin import lists as admin_lists
 from engine.api.admin import services as admin_services
+from engine.api.admin.peers import SmppPeerList, SmppPeerShape
 from engine.api.admin.request import Answer, read_body
 from engine.api.admin.shapes import (
     MAX_IMPORT_ROWS,
@@ -41,8 +42,6 @@ from engine.api.admin.shapes import (
     NumbersImport,
     NumbersImported,
     SessionReport,
-    SmppPeerList,
-    SmppPeerShape,
 )
 from engine.api.admin.show import (
     account_shape,
@@ -84,12 +83,13 @@ def create_admin_app(
     public_url: str = "",
     console_link: MakeLink | None = None,
     smpp_peers: ReadPeers | None = None,
+    sip_peers: Answer | None = None,
     pools: Answer | None = None,
 ) -> ASGIApp:
     """Make the application; webhooks at our own `public_url` are refused.
 
     `console_link` makes a link to the console, once for each time it is asked for; None where no console is served.
-    `smpp_peers` tells how the peers fare, `pools` how the pools do; None where nothing is served.
+    `smpp_peers` and `sip_peers` tell how the peers fare, `pools` how the pools do; None where nothing is served.
     """
 
     def route(method: str, path: str, answer: Answer, *, status: int = 200) -> Route:
@@ -126,6 +126,7 @@ def create_admin_app(
             route("GET", "/accounts/{account}/alerts", admin_delivery.list_alerts),
             route("GET", "/pools", pools or _no_pools),
             route("GET", "/smpp/peers", partial(_list_smpp_peers, smpp_peers)),
+            route("GET", "/sip/peers", sip_peers or _no_sip_peers),
             route("POST", "/console/links", partial(_make_console_link, console_link), status=201),
         ],
         exception_handlers={HTTPException: _unknown},
@@ -226,6 +227,10 @@ async def _list_smpp_peers(read: ReadPeers | None, _: ControlPlane, __: Request)
     if read is None:
         raise ApiError(Code.UNAVAILABLE, "No server runs on this data directory, so no SMPP peer is bound")
     return SmppPeerList(tuple(read()))
+
+
+async def _no_sip_peers(_: ControlPlane, __: Request) -> NoReturn:
+    raise ApiError(Code.UNAVAILABLE, "No server runs on this data directory, so no SIP peer is heard")
 
 
 async def _no_pools(_: ControlPlane, __: Request) -> NoReturn:

@@ -331,27 +331,6 @@ class ExplanationShape(msgspec.Struct, frozen=True, kw_only=True):
     """The steps of the decision, a sentence each."""
 
 
-class SmppPeerShape(msgspec.Struct, frozen=True):
-    """One SMPP peer, as the host that was asked sees it."""
-
-    name: str
-    role: str
-    bound_connections: int
-    can_send: bool
-    is_slowed: bool
-    """It asked to be sent less."""
-    waiting_parts: int
-    """Of long messages."""
-    problem: str
-    """Why its last connection failed or ended, or where its connections are."""
-
-
-class SmppPeerList(msgspec.Struct, frozen=True):
-    """All SMPP peers."""
-
-    peers: tuple[SmppPeerShape, ...]
-
-
 class ConsoleLink(msgspec.Struct, frozen=True):
     """A way into the console, to all accounts; good once, for five minutes."""
 

@@ -97,6 +97,7 @@ class _BoundSip:
             redirector,
             self._peers,
             observer=context.observer,
+            clock=context.clock,
             monotonic=context.monotonic,
             most_connections=settings.max_sip_connections,
         )

@@ -41,6 +41,8 @@ class Peers:
             for (peer, networks), names in zip(peers, named, strict=True)
             for name in names
         }
+        self.names = tuple(peer.name for peer, _ in peers)
+        """Of all peers, in their order."""
         self._known: dict[str, Peer | None] = {}
         self._limits = {
             peer.name: SlidingWindow(rate_per_second=rate, window_seconds=_WINDOW_SECONDS)

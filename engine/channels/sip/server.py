@@ -19,6 +19,7 @@ from engine.channels.sip.message import Malformed, Request, read_message
 from engine.channels.sip.peers import Peers
 from engine.channels.sip.redirector import Arrival, Peer, Redirector
 from engine.channels.tls import Certificate
+from engine.core.model.overview import PeerState
 from engine.core.ports.observing import SipObserver, SipProblem
 from engine.core.ports.operations import Clock
 
@@ -34,6 +35,7 @@ MAX_DATAGRAM_BYTES = 65_535
 IDLE_SECONDS = 600.0
 """After which a stream on which nothing was said is closed."""
 
+_NO_PEER = ""
 _BACKLOG = 1024
 _CHECK_SECONDS = 10.0
 _STRANGER_SECONDS = 60.0
@@ -49,6 +51,7 @@ class SipServer:
         peers: Peers,
         *,
         observer: SipObserver,
+        clock: Clock,
         monotonic: Clock,
         most_connections: int,
     ) -> None:
@@ -57,6 +60,10 @@ class SipServer:
         self.peers = peers
         self.observer = observer
         self.monotonic = monotonic
+        self._clock = clock
+        self._heard: dict[str, tuple[str, float]] = {}
+        """By name of a peer where it was last heard from, and when by the monotonic clock; of strangers by none."""
+        self._strangers = 0
         self.streams: set[Stream] = set()
         self._most_connections = most_connections
         self._datagrams: list[Datagrams] = []
@@ -96,6 +103,22 @@ class SipServer:
         return (
             Gauge("sip_connections", "Open connections of SIP peers", lambda: len(self.streams)),
             Gauge("sip_waiting_calls", "INVITEs without an answer or its ACK", lambda: self.redirector.waiting),
+        )
+
+    @property
+    def peer_states(self) -> tuple[PeerState, ...]:
+        """When and where each peer was last heard, and strangers, if there were any."""
+        found = [self._state_of(name, role="switch") for name in self.peers.names]
+        if self._strangers:
+            found.append(self._state_of(_NO_PEER, role="stranger", refused=self._strangers))
+        return tuple(found)
+
+    def _state_of(self, name: str, *, role: str, refused: int = 0) -> PeerState:
+        address, at = self._heard.get(name, ("", None))
+        heard_at = None if at is None else self._clock() - (self.monotonic() - at)
+        problem = "" if at is not None else "it has asked nothing yet"
+        return PeerState(
+            protocol="sip", name=name, role=role, problem=problem, address=address, heard_at=heard_at, refused=refused
         )
 
     def stop_accepting(self) -> None:
@@ -138,8 +161,10 @@ class SipServer:
 
     def take(self, data: bytes, arrival: Arrival) -> None:
         """Hand a message of a peer on, unless it asks too much."""
+        now = self.monotonic()
+        self._heard[arrival.peer.name] = (arrival.source[0], now)
         try:
-            if self.peers.may_ask(arrival.peer, now=self.monotonic()):
+            if self.peers.may_ask(arrival.peer, now=now):
                 self.redirector.take(data, arrival)
             else:
                 self.observer.sip_dropped(SipProblem.TOO_MANY_REQUESTS)
@@ -152,6 +177,8 @@ class SipServer:
         """Count a message or connection of no peer; one a minute is logged."""
         self.observer.sip_dropped(SipProblem.STRANGER)
         now = self.monotonic()
+        self._strangers += 1
+        self._heard[_NO_PEER] = (host, now)
         if self._told_of_stranger_at is None or now >= self._told_of_stranger_at + _STRANGER_SECONDS:
             self._told_of_stranger_at = now
             _log.warning("%s speaks SIP to us and is in the networks of no [sip_peers]: it gets no answer", host)
@@ -201,6 +228,7 @@ class Datagrams:
         self._socket = bound
         self._loop = loop
         self._unsent: deque[tuple[bytes, tuple[str, int]]] = deque()
+        self._buffer = memoryview(bytearray(MAX_DATAGRAM_BYTES))
         bound.setblocking(False)  # noqa: FBT003 - takes no name
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             bound.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
@@ -216,7 +244,7 @@ class Datagrams:
         server = self._server
         for _ in range(MOST_DATAGRAMS):
             try:
-                data, source = self._socket.recvfrom(MAX_DATAGRAM_BYTES)
+                octets, source = self._socket.recvfrom_into(self._buffer)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:  # an ICMP error of something sent before
@@ -226,8 +254,8 @@ class Datagrams:
                 server.stranger(source[0])
             else:
                 reply = self._reply_to(source)
-                arrival = Arrival(peer, (source[0], source[1]), is_reliable=False, reply=reply, octets=len(data))
-                server.take(data, arrival)
+                arrival = Arrival(peer, (source[0], source[1]), is_reliable=False, reply=reply, octets=octets)
+                server.take(bytes(self._buffer[:octets]), arrival)
         server.keep_time()
 
     def _reply_to(self, source: tuple[str, int]) -> Callable[[bytes], None]:

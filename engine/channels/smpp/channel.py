@@ -10,7 +10,6 @@ from engine.channels.base import (
     ChannelContext,
     Gauge,
     OutMessage,
-    PeerState,
     SendsMessages,
     Sent,
     Served,
@@ -26,6 +25,7 @@ from engine.channels.smpp.session import Timing
 from engine.channels.smpp.settings import SmppSettings
 from engine.channels.sockets import bind_tcp, reached_at
 from engine.channels.tls import Certificate
+from engine.core.model.overview import PeerState
 
 
 class PeerSender:
@@ -217,6 +217,7 @@ class _ServedPeers:
 
 def _state_of(links: Links) -> PeerState:
     return PeerState(
+        protocol="smpp",
         name=links.peer.name,
         role=links.peer.role.value,
         bound_connections=len(links.connections),

@@ -26,6 +26,32 @@ class TrafficCount(msgspec.Struct, frozen=True):
     """Since the host started."""
 
 
+class PeerState(msgspec.Struct, frozen=True, kw_only=True):
+    """How one peer of a channel fares, as one host sees it."""
+
+    protocol: str
+    """`smpp` or `sip`."""
+    name: str
+    """As in the settings; empty for all those that are no peers and were refused."""
+    role: str = ""
+    problem: str = ""
+    """What is wrong with it; empty while all is well."""
+    bound_connections: int = 0
+    can_send: bool = False
+    is_slowed: bool = False
+    """It asked to be sent less."""
+    waiting_parts: int = 0
+    """Of long messages."""
+    address: str = ""
+    """Where it was last heard from."""
+    heard_at: float | None = None
+    """When, UTC epoch seconds; None = never."""
+    answers: Mapping[str, int] = msgspec.field(default_factory=dict)
+    """How many answers it got since the host started, by status."""
+    refused: int = 0
+    """How many requests or connections were refused: of a peer by an answer, of a stranger without one."""
+
+
 class HostFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What is counted beside a host's actors, by telemetry and egress."""
 
@@ -38,6 +64,8 @@ class HostFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Whether nothing of the outbox leaves, until the operator releases it."""
     is_outbox_full: bool = False
     """Whether more is pending than the settings allow, so that the host is not ready."""
+    peers: tuple[PeerState, ...] = ()
+    """How the peers of its channels fare."""
     troubles: Mapping[str, int] = msgspec.field(default_factory=dict)
     """What channels complain of, such as "SMPP peers to whom nothing can be sent": how many."""
 

@@ -70,6 +70,7 @@ class Running:
             redirector,
             Peers([(self.peer, [ip_network(one) for one in networks])], rates=[rate]),
             observer=self.observer,
+            clock=lambda: 1_000.0,
             monotonic=monotonic,
             most_connections=most_connections,
         )

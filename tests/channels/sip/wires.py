@@ -67,6 +67,7 @@ class Wires:
             self.redirector,
             Peers([(self.peer, [ip_network(PEER_HOST)])]),
             observer=self.observer,
+            clock=lambda: self.now,
             monotonic=lambda: self.now,
             most_connections=10,
         )
