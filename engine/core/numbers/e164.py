@@ -158,6 +158,8 @@ def mask(text: str) -> str:
 
     Of a run that is too long for one number, the first four are shown.
     """
+    if text[:1] == "+" and _HIDDEN < len(text) <= _LONGEST_NUMBER and text[1:].isdecimal():  # as nearly all are
+        return text[:-_HIDDEN] + "X" * _HIDDEN
     return _RUN.sub(_hidden, text)
 
 
