@@ -36,6 +36,7 @@ Header = tuple[bytes, bytes]
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _CR: Final = 13
 _TOKEN: Final = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_VERSION: Final = b" HTTP/1.1"
 _REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) +([^ \r\n]+) +HTTP/([0-9])\.([0-9])\r\n")
 _UPGRADE: Final = re.compile(rb"\r\nupgrade(?=:)", re.IGNORECASE)
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Za-z:.%\-_~]+\])(?::[0-9]*)?")
@@ -248,7 +249,8 @@ class Framer:
         parser = self._parser
         assert parser is not None  # noqa: S101 - a closed framer is not asked
         self.method = parser.get_method()
-        version = parser.get_http_version()
+        end = head.find(b"\r\n")
+        version = "1.1" if head[end - len(_VERSION) : end] == _VERSION else parser.get_http_version()
         self.is_1_0 = self.is_last = version == "1.0"
         if version not in {"1.1", "1.0"}:
             is_told = _REQUEST_LINE.match(head) is not None
