@@ -259,7 +259,7 @@ async def _started_host(
         egress=Egress() if outgoing is None else outgoing.egress,
     )
     host = Host(context, peers=peers, figures=figures, route_cache=cache_if_compiled())
-    telemetry.keep_events(host.keep_event)
+    telemetry.keep_events(host.keep_event, is_full=host.is_full_of)
     with store.loading():
         await host.start()
     try:

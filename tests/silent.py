@@ -1,5 +1,6 @@
 """An observer and a meter that take everything and remember nothing: what a fake is made from."""
 
+from engine.core.model.errors import Code
 from engine.core.model.records import DebuggerEvent, Kind
 from engine.core.ports.observing import OperationEnd, Rejection, SessionOperation, SipProblem
 from engine.core.routing.resolved import Resolved
@@ -17,6 +18,10 @@ class SilentObserver:
 
     def debugger(self, event: DebuggerEvent) -> None:
         """Ignore it."""
+
+    def only_counted(self, code: Code, account_sid: str, at: float) -> bool:
+        """Hear of every event whole."""
+        return False
 
     def committed(self, *, changes: int, seconds: float, sync_seconds: float, is_ok: bool) -> None:
         """Ignore it."""

@@ -34,13 +34,19 @@ class AlertBook:
         if int(event.at) != self._second:
             self._second = int(event.at)
             self._kept.clear()
-        kind = (event.account_sid, event.code)
-        kept = self._kept.get(kind, 0)
-        if kept >= self._context.settings.alerts_per_second or len(self._gathered) >= MOST_GATHERED:
+        if self.is_full(event.code, event.account_sid, event.at):
             return
-        self._kept[kind] = kept + 1
+        kind = (event.account_sid, event.code)
+        self._kept[kind] = self._kept.get(kind, 0) + 1
         sid = self._context.id_factory(SidKind.DEBUGGER_EVENT)
         self._gathered.append(msgspec.structs.replace(event, sid=sid))
+
+    def is_full(self, code: int, account_sid: str, at: float) -> bool:
+        """Tell whether `keep` would leave out an event of this kind now."""
+        if len(self._gathered) >= MOST_GATHERED:
+            return True
+        kept = self._kept.get((account_sid, code), 0) if int(at) == self._second else 0
+        return kept >= self._context.settings.alerts_per_second
 
     async def flush(self) -> None:
         """Commit the batch with the posts to webhooks; what the disk refuses is tried again with the next one.

@@ -201,6 +201,10 @@ class Host:
         """Keep a debugger event for its account's list and webhook."""
         self.parts.alerts.keep(event)
 
+    def is_full_of(self, code: int, account_sid: str, at: float) -> bool:
+        """Tell whether `keep_event` would leave out an event of this kind now."""
+        return self.parts.alerts.is_full(code, account_sid, at)
+
     # -- loading -------------------------------------------------------------------------------------------------
 
     async def _load(self) -> None:

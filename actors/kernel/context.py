@@ -121,6 +121,9 @@ class HostContext(msgspec.Struct, frozen=True):
         webhook: WebhookTrace | None = None,
     ) -> None:
         """Raise a debugger event; `message` holds no whole phone number."""
+        at = self.clock()
+        if self.observer.only_counted(code, account_sid, at):
+            return
         self.observer.debugger(
             DebuggerEvent(
                 code=code,
@@ -131,7 +134,7 @@ class HostContext(msgspec.Struct, frozen=True):
                 proxy=proxy,
                 sender=None if sender is None else mask(sender),
                 message=message,
-                at=self.clock(),
+                at=at,
                 webhook=webhook,
             )
         )

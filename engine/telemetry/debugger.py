@@ -42,6 +42,14 @@ class DebuggerLog:
         self._left_out[kind] = 0
         self._write_out(event, _ENTRIES.get(event.code, _UNKNOWN))
 
+    def count(self, code: Code, account_sid: str, at: float) -> bool:
+        """Count an event; False when it is the first of its kind in its minute, and has to be written."""
+        kind = (code, account_sid)
+        if int(at) // _MINUTE - self._minute not in _SAME or kind not in self._left_out:
+            return False
+        self._left_out[kind] += 1
+        return True
+
     def sum_up(self, now: float) -> None:
         """Say how many events of each kind were only counted, once `now` is in another minute than they were."""
         minute = int(now) // _MINUTE

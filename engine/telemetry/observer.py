@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from itertools import product
 
+from engine.core.model.errors import Code
 from engine.core.model.overview import TrafficCount
 from engine.core.model.records import DebuggerEvent, Kind
 from engine.core.ports.observing import (
@@ -59,6 +60,10 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _TOO_MANY_REQUESTS = 429
 
 
+def _never(_code: Code, _account_sid: str, _at: float) -> bool:
+    return False
+
+
 class Telemetry:
     """Everything that one engine counts; several engines may share a process, each its registry."""
 
@@ -67,6 +72,7 @@ class Telemetry:
         self.debugger_log = log or DebuggerLog()
         self._ingresses = tuple(ingresses)
         self._keep: Callable[[DebuggerEvent], None] | None = None
+        self._is_full: Callable[[Code, str, float], bool] = _never
         self._routes: set[str] = set()
         self._page = Exposition()
         self.scrapes = 0
@@ -205,16 +211,28 @@ class Telemetry:
 
     def debugger(self, event: DebuggerEvent) -> None:
         """Count an event, log it, and have it kept."""
-        self._debugger.counts[DEBUGGER_LABELS.get(event.code, UNKNOWN_CODE)] += 1
-        if event.code in CONFLICT_RULES:
-            self._conflicts.counts[(CONFLICT_RULES[event.code],)] += 1
+        self._count(event.code)
         self.debugger_log.write(event)
         if self._keep is not None:
             self._keep(event)
 
-    def keep_events(self, keep: Callable[[DebuggerEvent], None]) -> None:
-        """Hand every debugger event from now on to whoever keeps them for their accounts."""
-        self._keep = keep
+    def only_counted(self, code: Code, account_sid: str, at: float) -> bool:
+        """Count an event that neither the log nor the account's list would tell more of; the rest are `debugger`'s."""
+        if not self._is_full(code, account_sid, at) or not self.debugger_log.count(code, account_sid, at):
+            return False
+        self._count(code)
+        return True
+
+    def keep_events(
+        self, keep: Callable[[DebuggerEvent], None], *, is_full: Callable[[Code, str, float], bool] = _never
+    ) -> None:
+        """Hand debugger events from now on to whoever keeps them for their accounts, but what fills its list."""
+        self._keep, self._is_full = keep, is_full
+
+    def _count(self, code: int) -> None:
+        self._debugger.counts[DEBUGGER_LABELS.get(code, UNKNOWN_CODE)] += 1
+        if code in CONFLICT_RULES:
+            self._conflicts.counts[(CONFLICT_RULES[code],)] += 1
 
     def asked(self, hook: HookKind, end: HookEnd) -> None:
         """Count a webhook that was asked to decide."""

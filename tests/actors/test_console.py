@@ -4,6 +4,7 @@ import pytest
 
 from actors.host.host import Host
 from actors.kernel.context import HostContext
+from actors.kernel.settings import HostSettings
 from engine.core.model.changes import NoteKept
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.history import KEPT_MINUTES
@@ -263,6 +264,25 @@ async def test_events_are_counted_by_kind_over_all_hosts(world: World) -> None:
         last_at = START + world.count - 1
         kind = AlertKind(world.account.sid, Code.STOP_WORD, None, world.count, START, last_at)
         assert one == AlertKinds((kind,), is_cut=False)
+
+
+async def test_a_host_says_when_the_list_of_a_kind_is_full(world: World) -> None:
+    """Exactly when it would leave the next one out: after so many of an account and a code in one second."""
+    host = world.hosts[0]
+    stop = DebuggerEvent(code=Code.STOP_WORD, account_sid=world.account.sid, at=START, message="STOP")
+    most = HostSettings().alerts_per_second
+
+    for _ in range(most):
+        assert not host.is_full_of(stop.code, stop.account_sid, START)
+        host.keep_event(stop)
+    host.keep_event(stop)
+
+    assert host.is_full_of(stop.code, stop.account_sid, START + 0.9)
+    assert not host.is_full_of(stop.code, stop.account_sid, START + 1)
+    assert not host.is_full_of(stop.code, "AC" + "1" * 32, START)
+    assert not host.is_full_of(Code.NO_PARTNER, stop.account_sid, START)
+    await host.parts.upkeep.sweep_alerts()
+    assert (await host.control.alert_kinds(None, AlertFilter(), most=100)).kinds[0].count == most
 
 
 async def test_the_busiest_of_a_pool_is_named_by_every_host(world: World) -> None:

@@ -119,6 +119,23 @@ def test_a_kind_of_event_is_written_once_a_minute_and_then_counted(stream: io.St
     assert [one["code"] for one in said].count(Code.NO_PARTNER) == 1
 
 
+def test_what_is_only_counted_is_in_the_sum_of_its_minute(stream: io.StringIO) -> None:
+    """What is the first of its kind or of its minute cannot be only counted."""
+    configure_logs(as_json=True, level="info", stream=stream)
+    log = DebuggerLog()
+    account_sid = event(60.0).account_sid
+
+    assert not log.count(Code.STOP_WORD, account_sid, 60.0)
+    log.write(event(60.0))
+    assert log.count(Code.STOP_WORD, account_sid, 61.0)
+    log.write(event(62.0))
+    assert not log.count(Code.NO_PARTNER, account_sid, 63.0)
+    assert not log.count(Code.STOP_WORD, account_sid, 121.0)
+    log.sum_up(180.0)
+
+    assert [json.loads(line).get("count") for line in stream.getvalue().splitlines()] == [None, 2]
+
+
 def test_a_clock_that_is_set_back_does_not_silence_the_log(stream: io.StringIO) -> None:
     """An hour back is another minute."""
     configure_logs(as_json=True, level="info", stream=stream)

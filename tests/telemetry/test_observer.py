@@ -2,6 +2,7 @@
 
 import re
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -320,6 +321,25 @@ def test_debugger_events_are_handed_on_to_be_kept(telemetry: Telemetry) -> None:
 
     assert [one.code for one in kept] == [Code.NO_PARTNER]
     assert sum(series(telemetry, "maskline_debugger_events_total").values()) == 2
+
+
+def test_what_nobody_tells_more_of_is_only_counted(telemetry: Telemetry) -> None:
+    """Once both the log and the list of its account have had enough; metrics count on."""
+    kept: list[DebuggerEvent] = []
+    telemetry.keep_events(kept.append, is_full=lambda code, _account_sid, _at: code == Code.STOP_WORD and bool(kept))
+    told = event(Code.STOP_WORD)
+
+    whole = []
+    for code, account_sid in [(Code.STOP_WORD, told.account_sid)] * 3 + [
+        (Code.STOP_WORD, "AC" + "1" * 32),  # new to the log
+        (Code.NO_PARTNER, told.account_sid),  # room in the list
+    ]:
+        if not telemetry.only_counted(code, account_sid, told.at):
+            telemetry.debugger(msgspec.structs.replace(told, code=code, account_sid=account_sid))
+            whole.append((code, account_sid[-1]))
+
+    assert whole == [(Code.STOP_WORD, "0"), (Code.STOP_WORD, "1"), (Code.NO_PARTNER, "0")]
+    assert sum(series(telemetry, "maskline_debugger_events_total").values()) == 5
 
 
 def test_every_reason_belongs_to_a_known_ending(telemetry: Telemetry) -> None:
