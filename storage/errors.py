@@ -2,7 +2,9 @@
 
 MasklineError
 ├── DatabaseTooNew      a newer version wrote the database
+├── OutcomeUnknown      the process ends before it is known whether its last changes were committed
 └── StoreUnavailable    (core) the disk, or the database, refused: nothing was committed, or read
+    ├── Interrupted     nothing was committed, and the same may be tried again at once
     ├── StoreLost       it does not come back by itself
     └── ChangeRefused   one changeset contradicts what is stored: our bug, the rest of its group was committed
 """
@@ -22,6 +24,14 @@ class DatabaseTooNew(MasklineError):  # noqa: N818 - names a state, as StoreUnav
             "install that version or restore a backup made before the upgrade"
         )
         self.unknown = unknown
+
+
+class OutcomeUnknown(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """Whether the last changes were committed is not known, and is not waited for any longer: nobody is answered."""
+
+
+class Interrupted(StoreUnavailable):
+    """The connection ended before the commit, and there is another one by now."""
 
 
 class StoreLost(StoreUnavailable):

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from engine.core.model.changes import Change
-from engine.core.model.errors import StoreUnavailable
+from engine.core.model.errors import Fenced, StoreUnavailable
 from engine.core.ports.observing import Observer
-from storage.errors import ChangeRefused, StoreLost
+from storage.errors import ChangeRefused, Interrupted, OutcomeUnknown, StoreLost
 
 Done = Callable[[StoreUnavailable | None], None]
 Changeset = tuple[Sequence[Change], Done]
@@ -52,14 +52,26 @@ class Transaction(Protocol):
     def outcome(self, failure: Exception) -> StoreUnavailable | None:
         """End what is left of the transaction and say what became of it: None = it was committed after all.
 
-        ChangeRefused: what was written contradicts what is stored. Anything else: nothing was committed, nor could be.
+        ChangeRefused: what was written contradicts what is stored. Interrupted: it may be tried again at once. Anything
+        else: nothing was committed, nor could be. Blocks until it is known.
+
+        Raises:
+            Fenced: another process is this host.
+            OutcomeUnknown: the writer stops and it is still not known.
         """
 
     def look(self, *, is_failed: bool) -> StoreUnavailable | None:
-        """While nothing is to be done, say what keeps the store from being written; `is_failed`: it could not be."""
+        """While nothing is to be done, say what keeps the store from being written; `is_failed`: it could not be.
+
+        Raises:
+            Fenced, OutcomeUnknown: as `outcome`.
+        """
 
     def rest(self) -> None:
         """Do what must follow a group, and need not keep those waiting who wait for it."""
+
+    def stop(self) -> None:
+        """Wait no longer for what can only be known later; called on the event loop."""
 
     def close(self) -> None:
         """Tidy up and close the connection, after the thread has ended; blocks."""
@@ -112,6 +124,7 @@ class GroupWriter:
         Returns what to wait for, None where the thread never ran.
         """
         self._is_stopping = True
+        self._transaction.stop()
         if self._stopped is not None:
             self._wake.put(None)
         return self._stopped
@@ -121,6 +134,14 @@ class GroupWriter:
         self._transaction.close()
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self._commit_groups(loop)
+        except (Fenced, OutcomeUnknown) as end:
+            self.is_writable = False
+            _log.critical("Nothing more is committed. %s", end)
+        _call(loop, self._notify_stopped)
+
+    def _commit_groups(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
             group = self._next_group()
             if group:
@@ -129,7 +150,6 @@ class GroupWriter:
                 break
             else:
                 self._rest()
-        _call(loop, self._notify_stopped)
 
     def _next_group(self) -> list[Changeset]:
         group: list[Changeset] = []
@@ -184,17 +204,22 @@ class GroupWriter:
         """Commit a group as one transaction; only if something in it is refused, find out what."""
         if self._lost is not None:
             return [self._lost for _ in group]
-        problem: StoreUnavailable | None = None
+        problem = self._commit_together(group)
+        if isinstance(problem, Interrupted):
+            problem = self._commit_together(group)
+        if isinstance(problem, ChangeRefused):
+            return self._commit_one_by_one(group)
+        self._take(problem)
+        return [problem for _ in group]
+
+    def _commit_together(self, group: list[Changeset]) -> StoreUnavailable | None:
         try:
             self._transaction.begin()
             self._transaction.apply(group)
             self._sync_seconds = self._transaction.commit()
         except Exception as failure:  # noqa: BLE001 - the writer's loop: whatever fails is told to those who wait
-            problem = self._transaction.outcome(failure)
-        if isinstance(problem, ChangeRefused):
-            return self._commit_one_by_one(group)
-        self._take(problem)
-        return [problem for _ in group]
+            return self._transaction.outcome(failure)
+        return None
 
     def _commit_one_by_one(self, group: list[Changeset]) -> list[StoreUnavailable | None]:
         errors: list[StoreUnavailable | None] = []

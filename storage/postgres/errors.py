@@ -1,7 +1,8 @@
-"""Which failures of PostgreSQL are whose."""
+"""Which failures of PostgreSQL are whose, and what to do about them, by SQLSTATE."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import psycopg
 from psycopg import errors
@@ -9,33 +10,70 @@ from psycopg import errors
 from engine.core.model.errors import StoreUnavailable
 from storage.errors import ChangeRefused
 
-_OURS = (errors.IntegrityError, errors.DataError, errors.ProgrammingError, errors.InternalError)
-"""Faults in what was asked, each the changeset's own. The values are never named, they may be phone numbers."""
+FENCED: Final = "MK001"
+"""Raised by our own function `fence`: the row of this host has another epoch, or another connection."""
+
+_ROW_CLASSES: Final = ("22", "23")
+"""Bad values and broken constraints: what was written is at fault."""
+
+_FAULTS: Final = (errors.IntegrityError, errors.DataError, errors.ProgrammingError, errors.InternalError)
+"""Faults in what was asked, where it is a question."""
+
+_ADVICE: Final = {
+    "53100": "the database's disk is full; free some space there",
+    "53200": "the database has no memory left",
+    "53300": "the database has no connection left; raise its max_connections",
+    "53400": "the database has reached a limit of its configuration",
+    "57P01": "the database is shutting down or ended our connection",
+    "57P02": "the database crashed",
+    "57P03": "the database is starting or shutting down",
+    "25006": "the database is read-only, as a standby is; name all its servers in database_url",
+    "55P03": "another transaction keeps our rows locked",
+    "40P01": "another transaction was in the way",
+    "40001": "another transaction was in the way",
+    "28000": "the database does not let us in; check user and pg_hba.conf",
+    "28P01": "the database refuses our password; check the passfile",
+    "3D000": "there is no such database; make it, then run maskline database init",
+    "42P01": "the database lacks our tables; run maskline database init",
+    "42883": "the database lacks our functions; run maskline database init",
+    "42501": "the database does not let us write; check the rights of its user",
+}
+"""What to do, by SQLSTATE."""
 
 
-def is_unavailable(failure: Exception) -> bool:
-    """Tell a refusal of the database, which may pass, from a fault in what was asked."""
-    return isinstance(failure, psycopg.Error) and not isinstance(failure, _OURS)
+class NotConfirmed(psycopg.OperationalError):
+    """A warning came with a commit: it may be on one server only."""
 
 
-def unavailable(failure: Exception) -> StoreUnavailable:
-    """Return the message for callers about a commit that the database refused."""
-    return StoreUnavailable(f"Nothing was saved: {_what(failure)}. It is tried again by itself")
+def sqlstate_of(failure: Exception) -> str:
+    """Return the SQLSTATE of a failure that the server told of, otherwise nothing."""
+    return (failure.sqlstate or "") if isinstance(failure, psycopg.Error) else ""
 
 
-def unreadable(failure: Exception) -> StoreUnavailable:
-    """Return the message for readers."""
-    return StoreUnavailable(f"Nothing was read: {_what(failure)}")
+def is_refusal(failure: Exception) -> bool:
+    """Tell a fault in what was asked from whatever keeps the database from doing it."""
+    if not isinstance(failure, psycopg.Error):
+        return not isinstance(failure, OSError | StoreUnavailable)
+    state = sqlstate_of(failure)
+    if state:
+        return state.startswith(_ROW_CLASSES)
+    return not isinstance(failure, psycopg.OperationalError)  # psycopg could not even write it
 
 
 def refusal(failure: Exception) -> ChangeRefused:
-    """Name the constraint or the kind of error."""
-    what = type(failure).__name__
-    if isinstance(failure, errors.UniqueViolation):
-        what = f"UNIQUE constraint {failure.diag.constraint_name}"
-    elif isinstance(failure, psycopg.Error):
-        what = f"{what} ({failure.sqlstate})"
-    return ChangeRefused.because(what)
+    """Return what is told of a changeset at fault, without its values, which may be phone numbers."""
+    refused = ChangeRefused.because(_told(failure))
+    refused.__cause__ = failure
+    return refused
+
+
+def unavailable(failure: Exception) -> StoreUnavailable:
+    """Return the message for callers whose changes the database did not take."""
+    if isinstance(failure, StoreUnavailable):
+        return failure
+    state = sqlstate_of(failure)
+    advice = advice_for(failure)
+    return StoreUnavailable(f"Nothing was saved: {advice}. It is tried again by itself{f' ({state})' if state else ''}")
 
 
 @contextmanager
@@ -44,11 +82,31 @@ def reading() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as failure:
-        if is_unavailable(failure):
-            raise unreadable(failure) from failure
-        raise
+        if isinstance(failure, _FAULTS):
+            raise
+        raise unreadable(failure) from failure
 
 
-def _what(failure: Exception) -> str:
-    code = getattr(failure, "sqlstate", None)
-    return "the database does not answer" if code is None else f"the database refuses ({code})"
+def unreadable(failure: Exception) -> StoreUnavailable:
+    """Return the message for readers."""
+    state = sqlstate_of(failure)
+    return StoreUnavailable(f"Nothing was read: {advice_for(failure)}{f' ({state})' if state else ''}")
+
+
+def advice_for(failure: Exception) -> str:
+    """Say what keeps the database from being used, and what to do about it."""
+    state = sqlstate_of(failure)
+    if state:
+        return _ADVICE.get(state, f"the database refused, with SQLSTATE {state}")
+    if isinstance(failure, NotConfirmed):
+        return "the database did not wait for its standby"
+    return "the database cannot be reached"
+
+
+def _told(failure: Exception) -> str:
+    if not isinstance(failure, psycopg.IntegrityError):
+        return type(failure).__name__
+    name = failure.diag.constraint_name or failure.diag.column_name or "unnamed"
+    if isinstance(failure, errors.UniqueViolation):
+        return f"UNIQUE constraint failed: {name}"
+    return f"{type(failure).__name__}: {name}"

@@ -140,12 +140,27 @@ _FIRST_TABLES: Final = (
     """,
     "CREATE INDEX channel_notes_by_time ON channel_notes (until)",
     "CREATE INDEX channel_notes_by_account ON channel_notes (account_sid) WHERE account_sid IS NOT NULL",
-    # one row a host, updated by each of its commits, in place as long as the page has room
+    # one row a host, updated by each of its commits, in place as long as the page has room; attached: which of its
+    # connections, in the order that it opened them, is the one that writes
     """
     CREATE TABLE hosts (
-        place INTEGER NOT NULL PRIMARY KEY, epoch BIGINT NOT NULL, group_no BIGINT NOT NULL, backend INTEGER,
-        node TEXT COLLATE "C", addresses TEXT COLLATE "C", state SMALLINT NOT NULL DEFAULT 0
+        place INTEGER NOT NULL PRIMARY KEY, epoch BIGINT NOT NULL, attached BIGINT NOT NULL DEFAULT 0,
+        group_no BIGINT NOT NULL, backend INTEGER, node TEXT COLLATE "C", addresses TEXT COLLATE "C",
+        state SMALLINT NOT NULL DEFAULT 0
     ) WITH (fillfactor = 10)
+    """,
+    # the first statement of every group: it fails unless the place is this connection's, and counts the group
+    """
+    CREATE FUNCTION fence(its_place INTEGER, its_epoch BIGINT, its_attached BIGINT, its_group BIGINT) RETURNS void
+    LANGUAGE plpgsql AS $$
+    BEGIN
+        UPDATE hosts SET group_no = its_group
+            WHERE place = its_place AND epoch = its_epoch AND attached = its_attached;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'fenced' USING ERRCODE = 'MK001';
+        END IF;
+    END
+    $$
     """,
     """
     CREATE TABLE shards (

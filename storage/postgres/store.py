@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from typing import Self, TypeVar, TypeVarTuple
 
 import psycopg
 
 from engine.core.model.changes import Change
-from engine.core.model.errors import StoreUnavailable
+from engine.core.model.errors import Fenced, StoreUnavailable
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxDepth, OutboxFilter, Page, PageCursor
@@ -20,12 +21,16 @@ from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.bindings import ActiveSession
 from engine.core.sessions.search import FoundInteractions, FoundSessions, InteractionSought, SessionSought
 from storage.active import sessions_of
-from storage.postgres.direct import DirectWriter
+from storage.postgres.apply import apply_group
+from storage.postgres.connections import conninfo_of, open_writer
 from storage.postgres.errors import reading
+from storage.postgres.places import take_place
 from storage.postgres.reader import PostgresReader
 from storage.postgres.schema import migrate
 from storage.postgres.search import PostgresSearch, searching
+from storage.postgres.writer import PostgresTransaction
 from storage.search import SEARCH_SECONDS, find_interactions, find_sessions
+from storage.writer import GroupWriter
 
 Args = TypeVarTuple("Args")
 Result = TypeVar("Result")
@@ -34,10 +39,13 @@ Result = TypeVar("Result")
 class PostgresStore:
     """`engine.core.ports.store.Store` on a PostgreSQL database; used on one event loop."""
 
-    def __init__(self, conninfo: str, writer: DirectWriter, shards: Sequence[int] | None) -> None:
-        """Take over a writer; `open` is how to make one."""
+    def __init__(
+        self, conninfo: str, transaction: PostgresTransaction, observer: Observer, shards: Sequence[int] | None
+    ) -> None:
+        """Take over what commits; `open` is how to make one."""
         self._conninfo = conninfo
-        self._writer = writer
+        self._transaction = transaction
+        self._writer = GroupWriter(transaction, observer)
         self._walks = PostgresReader(conninfo, shards)
         self._points = PostgresReader(conninfo, shards)
         self._pages = PostgresReader(conninfo, shards)
@@ -49,25 +57,52 @@ class PostgresStore:
         self._is_closed = False
 
     @classmethod
-    def open(cls, conninfo: str, *, observer: Observer, shards: Sequence[int] | None = None) -> Self:
-        """Bring the database up to date and open it.
+    def open(
+        cls,
+        database_url: str,
+        *,
+        observer: Observer,
+        fenced: Callable[[Fenced], None],
+        place: int = 0,
+        node: str = "",
+        lease_seconds: float = 0.0,
+        shards: Sequence[int] | None = None,
+    ) -> Self:
+        """Bring the database up to date, take a place in it and open it; whoever had the place is fenced.
 
-        `shards` are those whose rows are this host's, of what it walks at its start and delivers (None = all).
+        `fenced` is called on the writer's thread when another process takes the place, and is to end this one. `shards`
+        are those whose rows are this host's, of what it walks at its start and delivers (None = all).
 
         Raises:
+            BadDatabaseUrl: it is no connection string.
             DatabaseTooNew: a newer version wrote it.
+            PlaceTaken: another process serves there.
             StoreUnavailable: it does not answer, or refuses.
         """
-        with reading(), psycopg.connect(conninfo) as connection:
-            migrate(connection)
-        return cls(conninfo, DirectWriter(conninfo, observer), shards)
+        conninfo = conninfo_of(database_url)
+        with reading():
+            with psycopg.connect(conninfo) as connection:
+                migrate(connection)
+            with closing(open_writer(conninfo)) as connection:
+                epoch = take_place(connection, place, node=node, lease_seconds=lease_seconds)
+            transaction = PostgresTransaction(
+                lambda: open_writer(conninfo), apply_group, place=place, epoch=epoch, fenced=fenced
+            )
+            transaction.attach()
+        return cls(conninfo, transaction, observer, shards)
+
+    async def start(self) -> None:
+        """Bind to the running loop; the first commit does so too."""
+        self._writer.start()
 
     async def close(self) -> None:
         """Commit what is queued and close the connections; closing twice does nothing twice."""
         if self._is_closed:
             return
         self._is_closed = True
-        await self._writer.stop()
+        stopped = self._writer.stop()
+        if stopped is not None:
+            await asyncio.shield(stopped)
         await asyncio.to_thread(self._shut)
 
     def _shut(self) -> None:
@@ -107,8 +142,8 @@ class PostgresStore:
 
     @property
     def is_writable(self) -> bool:
-        """Whether the last commit (or probe) succeeded."""
-        return self._writer.is_writable
+        """Whether the last commit (or probe) succeeded, and its outcome is known."""
+        return self._writer.is_writable and self._transaction.unknown_since is None
 
     def registry(self) -> Registry:
         """Read accounts, keys, services and numbers."""

@@ -86,6 +86,9 @@ class SqliteTransaction:
         self._mover.follow(self._connection)
         self._mover.look()
 
+    def stop(self) -> None:
+        """Do nothing: what is committed is known at once."""
+
     def close(self) -> None:
         """Move the log into the database file and close the connections; blocks."""
         self._mover.close()

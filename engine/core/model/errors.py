@@ -3,6 +3,7 @@
     MasklineError
     ├── ApiError            the caller must change or retry: carries a code of the catalogue
     ├── StoreUnavailable    the disk refused the commit: nothing was acknowledged
+    ├── Fenced              another process is this host now: this one answers nothing more
     └── PeerUnavailable     another host did not answer: what it did is not known
 
 Any other exception is our bug. Levels, titles and statuses: behaviour 2.5 and 17.
@@ -277,6 +278,10 @@ class ApiError(MasklineError):
 
 class StoreUnavailable(MasklineError):  # noqa: N818 - names a state of the store, not a fault of the caller
     """The store could not commit (disk full, read-only, gone); retry when readiness is green again."""
+
+
+class Fenced(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """Another process has taken this host's place in the database: nothing more is committed or answered here."""
 
 
 class PeerUnavailable(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does

@@ -1,0 +1,91 @@
+"""How connections to the database are made: what is set on each, and what may be said of an address in public."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from engine.core.model.errors import MasklineError
+from storage.postgres.codec import prepare
+
+DEADLINE_SECONDS: Final = 10.0
+"""How long the database may leave the writer without an answer before its connection counts as lost."""
+
+_NETWORK: Final[Mapping[str, int | str]] = {
+    "connect_timeout": 3,
+    "keepalives": 1,
+    "keepalives_idle": 3,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 3_000,
+    "target_session_attrs": "read-write",
+}
+"""A dead server is noticed within seconds, and of a list of servers the primary is found."""
+
+_SESSION: Final[Mapping[str, str]] = {
+    "synchronous_commit": "on",
+    "idle_in_transaction_session_timeout": "5s",  # a stopped client keeps no locks
+    "lock_timeout": "3s",
+    "tcp_keepalives_idle": "3",
+    "tcp_keepalives_interval": "1",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "3000",
+}
+"""What the server is told of the writer's session; a commit that waits for its standby is ended by none of it."""
+
+_SET: Final = f"SELECT {', '.join(['set_config(%s, %s, false)'] * len(_SESSION))}"
+
+
+class BadDatabaseUrl(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """What names the database cannot be read, or lacks something; the message never has a password in it."""
+
+
+class WriterConnection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that counts as lost when nothing comes for too long; what waits at the server is not cancelled."""
+
+    deadline_seconds = DEADLINE_SECONDS
+
+    def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401 - psycopg's
+        """Wait for the server, within bounds."""
+        return super().wait(gen, interval, self.deadline_seconds if timeout is None else timeout)
+
+
+def conninfo_of(database_url: str) -> str:
+    """Complete what an operator wrote as `database_url` with what every connection needs.
+
+    Raises:
+        BadDatabaseUrl: it is no connection string.
+    """
+    try:
+        given = conninfo_to_dict(database_url)
+    except psycopg.ProgrammingError:  # its text may have the password in it
+        raise BadDatabaseUrl(
+            "it is no connection string of PostgreSQL; one is postgresql://user@host1,host2/database?passfile=/file"
+        ) from None
+    return make_conninfo("", **{**_NETWORK, "application_name": "maskline", **given})
+
+
+def shown(database_url: str) -> str:
+    """Name the servers and the database, and nothing else of a connection string."""
+    given = conninfo_to_dict(database_url)
+    hosts, ports = (str(given.get(key) or "").split(",") for key in ("host", "port"))
+    places = [host if not port else f"{host}:{port}" for host, port in zip(hosts, _spread(ports, hosts), strict=True)]
+    return f"{given.get('dbname') or given.get('user') or 'the database'} on {','.join(places) or 'localhost'}"
+
+
+def _spread(ports: list[str], hosts: list[str]) -> list[str]:
+    return ports * len(hosts) if len(ports) == 1 else (ports + [""] * len(hosts))[: len(hosts)]
+
+
+def open_writer(conninfo: str) -> WriterConnection:
+    """Connect for the writer; raises psycopg.Error."""
+    connection = WriterConnection.connect(conninfo, autocommit=True)
+    try:
+        prepare(connection)
+        connection.execute(_SET, tuple(part for pair in _SESSION.items() for part in pair))
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,145 @@
+"""A commit that waits for its standby is neither done nor failed, whatever is done to it meanwhile."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from engine.core.model.errors import StoreUnavailable
+from storage.postgres import writer as postgres_writer
+from storage.postgres.connections import WriterConnection, conninfo_of
+from storage.postgres.places import take_place
+from tests import postgres
+from tests.storage.material import Observed
+from tests.storage.replicated import Pair, replicated
+from tests.storage.words import PLACE, Rig, make_words, said, until, word
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+
+_APPLICATION = "the writer under test"
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    """Run a primary and its synchronous standby."""
+    try:
+        with replicated() as pair:
+            make_words(pair.primary)
+            yield pair
+    except postgres.NoPostgres as reason:
+        pytest.skip(f"no PostgreSQL with a standby here: {reason}")
+
+
+@pytest.fixture
+async def rig(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+    """Open a writer, with one word written, and let the standby go on afterwards."""
+    monkeypatch.setattr(postgres_writer, "RECONNECT_SECONDS", 0.05)
+    conninfo = psycopg.conninfo.make_conninfo(
+        conninfo_of(pair.primary.conninfo("words")), application_name=_APPLICATION
+    )
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("TRUNCATE said, hosts")
+        epoch = take_place(connection, PLACE, node="here", lease_seconds=0)
+    rig = Rig(conninfo, Observed(), epoch=epoch)
+    assert await rig.write(word("first")) == [None]
+    yield rig
+    pair.thaw()
+    await rig.close()
+
+
+async def waiting(pair: Pair) -> int:
+    """Return the one process that waits for the standby; the test's own time-out bounds it."""
+    while not (found := await asyncio.to_thread(pair.backends, _APPLICATION, waiting_for="SyncRep")):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    return found[0]
+
+
+async def test_nobody_is_answered_while_the_standby_is_frozen(pair: Pair, rig: Rig) -> None:
+    """The commit waits; it is done when the standby goes on."""
+    came: list[StoreUnavailable | None] = []
+    pair.freeze()
+
+    rig.writer.put(word("second"), came.append)
+    await waiting(pair)
+    before = list(came)
+    pair.thaw()
+    assert await rig.write(word("third")) == [None]
+
+    assert (before, came) == ([], [None])
+    assert rig.transaction.unknown_outcomes == 0
+
+
+@pytest.mark.parametrize("how", ["pg_cancel_backend", "pg_terminate_backend"])
+async def test_a_waiting_commit_that_is_ended_by_hand_is_no_success(pair: Pair, rig: Rig, how: str) -> None:
+    """PostgreSQL then says that it is done, with a warning; it is on one server only until the standby goes on."""
+    came: list[StoreUnavailable | None] = []
+    pair.freeze()
+    rig.writer.put(word("second"), came.append)
+    backend = await waiting(pair)
+
+    await asyncio.to_thread(pair.tell, f"SELECT {how}(%s)", backend)
+    while await waiting(pair) == backend:  # noqa: ASYNC110 - until the row is asked, which waits for the standby too
+        await asyncio.sleep(0.02)
+    on_the_primary, before = said(rig.conninfo), list(came)
+    pair.thaw()
+    assert await rig.write(word("third")) == [None]
+
+    assert on_the_primary == {"first", "second"}
+    assert (before, came) == ([], [None])
+    assert rig.transaction.unknown_outcomes == 1
+
+
+async def test_a_commit_that_waits_too_long_is_asked_for_and_not_cancelled(
+    pair: Pair, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may be one that nobody follows any more; the attempts to ask do not pile up there."""
+    monkeypatch.setattr(WriterConnection, "deadline_seconds", 0.3)
+    came: list[StoreUnavailable | None] = []
+    pair.freeze()
+
+    rig.writer.put(word("second"), came.append)
+    await until(lambda: rig.transaction.unknown_since is not None)
+    await asyncio.sleep(2)  # some attempts
+    still_waiting = await asyncio.to_thread(pair.backends, _APPLICATION, waiting_for="SyncRep")
+    before = list(came)
+    pair.thaw()
+    assert await rig.write(word("third")) == [None]
+
+    assert len(still_waiting) == 1
+    assert (before, came) == ([], [None])
+    assert said(rig.conninfo) == {"first", "second", "third"}
+
+
+async def test_a_database_that_crashes_under_load_loses_nothing_and_does_nothing_twice(pair: Pair, rig: Rig) -> None:
+    """Every word is told to be there or not, and so it is."""
+    kept, refused = {"first"}, set[str]()
+
+    async def write(name: str) -> None:
+        for number in range(150):
+            text = f"{name} {number}"
+            (error,) = await rig.write(word(text))
+            (kept if error is None else refused).add(text)
+
+    load = asyncio.gather(*(write(f"writer {number}") for number in range(8)))
+    for so_many in (100, 500):
+        await until(lambda: len(kept) >= so_many)  # noqa: B023 - awaited in its turn
+        await asyncio.to_thread(crash, pair)
+    await load
+    while True:  # until it is up
+        if await rig.write(word("last")) == [None]:
+            break
+        await asyncio.sleep(0.05)
+
+    assert said(rig.conninfo) == kept | {"last"}
+    assert len(kept) + len(refused) == 8 * 150 + 1
+
+
+def crash(pair: Pair) -> None:
+    """Kill a process of the server, upon which it ends them all and recovers from its log."""
+    with closing(pair.primary.admin()) as connection:
+        (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
+        os.kill(pid, signal.SIGKILL)
