@@ -1,9 +1,9 @@
-"""The life of a session: one table of legal moves, what an update or a close changes.
+"""The life of a session: one table of what may be asked for, what an update or a close changes.
 
 Source: behaviour 8. It does not choose numbers or look at conflicts (`engine.core.pools.allocation` does).
 """
 
-from enum import StrEnum
+from typing import Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -13,40 +13,18 @@ from engine.core.model.errors import ApiError, Code, invalid_parameter
 from engine.core.model.records import ClosedReason, Session, SessionStatus
 from engine.core.model.requests import SessionRequest, SessionUpdate
 
-
-class Move(StrEnum):
-    """What can happen to a session's status; closed."""
-
-    INTERACTION = "interaction"
-    """A call or message passed."""
-    ASK_OPEN = "ask-open"
-    """An update says Status=open."""
-    ASK_IN_PROGRESS = "ask-in-progress"
-    """An update says Status=in-progress: a closed session is re-opened."""
-    ASK_CLOSED = "ask-closed"
-    """An update says Status=closed."""
-    EXPIRY = "expiry"
-    """ttl or date_expiry has passed."""
-
-
 _OPEN, _IN_PROGRESS, _CLOSED = SessionStatus.OPEN, SessionStatus.IN_PROGRESS, SessionStatus.CLOSED
 
-MOVES: dict[tuple[SessionStatus, Move], SessionStatus] = {
-    (_OPEN, Move.INTERACTION): _IN_PROGRESS,
-    (_OPEN, Move.ASK_OPEN): _OPEN,
-    (_OPEN, Move.ASK_IN_PROGRESS): _IN_PROGRESS,
-    (_OPEN, Move.ASK_CLOSED): _CLOSED,
-    (_OPEN, Move.EXPIRY): _CLOSED,
-    (_IN_PROGRESS, Move.INTERACTION): _IN_PROGRESS,
-    (_IN_PROGRESS, Move.ASK_IN_PROGRESS): _IN_PROGRESS,
-    (_IN_PROGRESS, Move.ASK_CLOSED): _CLOSED,
-    (_IN_PROGRESS, Move.EXPIRY): _CLOSED,
-    (_CLOSED, Move.ASK_IN_PROGRESS): _IN_PROGRESS,
-    (_CLOSED, Move.ASK_CLOSED): _CLOSED,
+MAY_BECOME: Final = {
+    _OPEN: frozenset({_OPEN, _IN_PROGRESS, _CLOSED}),
+    _IN_PROGRESS: frozenset({_IN_PROGRESS, _CLOSED}),
+    _CLOSED: frozenset({_IN_PROGRESS, _CLOSED}),
 }
-"""Every legal move; a missing key is an illegal one (80608 when an update asks for it)."""
+"""What an update may ask a session of a status to become; all else is 80608. A new session may have any of the keys.
 
-_MOVE_ASKED = {_OPEN: Move.ASK_OPEN, _IN_PROGRESS: Move.ASK_IN_PROGRESS, _CLOSED: Move.ASK_CLOSED}
+Two things move a status unasked: the first interaction makes an open session in-progress, in the commit of its touch
+(`TOUCH_SESSIONS` of a store), and the coordinator closes one whose end has come (`closing`).
+"""
 
 MAX_TTL_SECONDS = 2**31 - 2
 """The longest ttl (behaviour 5)."""
@@ -66,7 +44,7 @@ def new_session(
         ApiError: INVALID_PARAMETER for a past DateExpiry, SESSION_STATUS_INVALID for a status nobody can ask for.
     """
     _check_expiry(request.date_expiry, now=now)
-    if request.status not in _MOVE_ASKED:
+    if request.status not in MAY_BECOME:
         raise ApiError(Code.SESSION_STATUS_INVALID, f"Status {request.status} cannot be asked for")
     is_closed = request.status is _CLOSED
     return Session(
@@ -133,12 +111,10 @@ def _status_after(session: Session, update: SessionUpdate) -> SessionStatus:
         if session.status is _CLOSED:
             raise ApiError(Code.SESSION_CLOSED, "The session is closed; only Status=in-progress re-opens it")
         return session.status
-    move = _MOVE_ASKED.get(update.status)
-    after = None if move is None else MOVES.get((session.status, move))
-    if after is None:
+    if update.status not in MAY_BECOME.get(session.status, ()):
         problem = f"A session cannot go from {session.status} to {update.status}"
         raise ApiError(Code.SESSION_STATUS_INVALID, problem)
-    return after
+    return update.status
 
 
 def _check_expiry(date_expiry: float | None, *, now: float) -> None:
