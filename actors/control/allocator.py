@@ -15,8 +15,8 @@ from engine.core.numbers.e164 import mask
 from engine.core.pools.allocation import (
     Surroundings,
     admit,
-    binding_in_use,
     choose_number,
+    conflicts,
     keeps_binding,
     not_in_service,
 )
@@ -104,11 +104,9 @@ class Allocator:
         for participant in participants:
             if self.pool.get_by_sid(participant.proxy_identifier_sid) is None:
                 raise not_in_service(participant.proxy_identifier)
-            if participant.proxy_identifier not in self._bindings.proxies_of(participant.identifier):
-                continue
-            if is_strict:
-                raise binding_in_use(participant.identifier, participant.proxy_identifier)
-            self._notify_conflict(Code.INVALID_REOPEN, participant)
+            held = self._bindings.proxies_of(participant.identifier)
+            if conflicts(participant.identifier, participant.proxy_identifier, held=held, is_strict=is_strict):
+                self._notify_conflict(Code.INVALID_REOPEN, participant)
 
     def reserve(self, participants: Iterable[Participant]) -> None:
         """Add the bindings of a session; a number that its participants share counts as used once."""

@@ -19,12 +19,14 @@ from engine.core.pools.allocation import (
     NumberChoice,
     Surroundings,
     admit,
-    binding_in_use,
     choose_number,
+    conflicts,
+    guess_mode,
     not_in_service,
 )
 from engine.core.pools.binding_index import BindingIndex
 from engine.core.pools.pool import Pool
+from engine.core.sessions.modes import MODES
 
 ALICE, BOB, CAROL, DAVE = "+12125552001", "+12125552002", "+12125552003", "+12125552004"
 JAPANESE = "+819012345678"
@@ -366,6 +368,37 @@ def test_a_pair_in_use_is_a_conflict_in_permissive_mode() -> None:
 
 def test_refusals_mask_what_they_name() -> None:
     """Neither identifier nor number is written whole; a SID is."""
-    assert ALICE not in binding_in_use(ALICE, N1).message
+    taken = refusal(lambda: conflicts(ALICE, N1, held={N1}, is_strict=True))
+
+    assert ALICE not in taken.message
+    assert N1 not in taken.message
     assert N1 not in not_in_service(N1).message
     assert sid_of(N1) in not_in_service(sid_of(N1)).message
+
+
+@pytest.mark.parametrize("can", [Capability.ALL, Capability.VOICE, Capability.SMS])
+@pytest.mark.parametrize("identifier", [ALICE, "whatsapp:+12125552001"])
+@pytest.mark.parametrize("is_call", [True, False])
+def test_a_guessed_mode_lets_the_event_at_hand_pass(can: Capability, identifier: str, is_call: bool) -> None:  # noqa: FBT001 - a column
+    guessed = guess_mode(number(N1, capabilities=can), identifier, is_call=is_call)
+
+    assert (MODES[guessed].call if is_call else MODES[guessed].message) is None
+
+
+@pytest.mark.parametrize(
+    ("can", "identifier", "of_a_call", "of_a_message"),
+    [
+        (Capability.ALL, ALICE, Mode.VOICE_AND_MESSAGE, Mode.VOICE_AND_MESSAGE),
+        (Capability.ALL, "whatsapp:+12125552001", Mode.VOICE_AND_MESSAGE, Mode.MESSAGE_ONLY),
+        (Capability.VOICE, ALICE, Mode.VOICE_ONLY, Mode.MESSAGE_ONLY),
+        (Capability.SMS, ALICE, Mode.VOICE_ONLY, Mode.MESSAGE_ONLY),
+    ],
+)
+def test_a_guessed_mode_is_the_widest_that_number_and_channel_allow(
+    can: Capability, identifier: str, of_a_call: Mode, of_a_message: Mode
+) -> None:
+    of = number(N1, capabilities=can)
+
+    guessed = [guess_mode(of, identifier, is_call=is_call) for is_call in (True, False)]
+
+    assert guessed == [of_a_call, of_a_message]

@@ -3,7 +3,7 @@
 Source: behaviour 3.5, 6, 7. The pool does the choosing (`engine.core.pools.pool`); here stand the checks around it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import msgspec
 
@@ -125,16 +125,21 @@ def choose_number(
     problem = capability_problem(number, mode)
     if problem is not None:
         raise problem
-    is_conflict = number.address in held
-    if is_conflict and is_strict:
-        raise binding_in_use(identifier, number.address)
+    is_conflict = conflicts(identifier, number.address, held=held, is_strict=is_strict)
     return NumberChoice(number, is_conflict=is_conflict)
 
 
-def binding_in_use(identifier: Address, proxy: Address) -> ApiError:
-    """Return the refusal of a binding that another active session has."""
-    problem = f"{mask(identifier)} already holds proxy number {mask(proxy)} in an active session"
-    return ApiError(Code.PROXY_IDENTIFIER_IN_USE, problem)
+def conflicts(identifier: Address, proxy: Address, *, held: Container[Address], is_strict: bool) -> bool:
+    """Tell whether somebody holds a number in an active session already: then the newer session is met (behaviour 7).
+
+    Raises ApiError PROXY_IDENTIFIER_IN_USE for it if `is_strict`.
+    """
+    if proxy not in held:
+        return False
+    if is_strict:
+        problem = f"{mask(identifier)} already holds proxy number {mask(proxy)} in an active session"
+        raise ApiError(Code.PROXY_IDENTIFIER_IN_USE, problem)
+    return True
 
 
 def not_in_service(proxy: str) -> ApiError:
@@ -225,9 +230,8 @@ def session_wanted(wanted: SessionWanted, event: InboundEvent, number: ProxyNumb
 
 
 def guess_mode(number: ProxyNumber, identifier: str, *, is_call: bool) -> Mode:
-    """Guess a mode from who and what meets; never one that would refuse the event at hand."""
-    if is_call:
-        return Mode.VOICE_ONLY if capability_problem(number, Mode.VOICE_AND_MESSAGE) else Mode.VOICE_AND_MESSAGE
-    if is_channel(identifier) or capability_problem(number, Mode.VOICE_AND_MESSAGE):
-        return Mode.MESSAGE_ONLY
-    return Mode.VOICE_AND_MESSAGE
+    """Guess a mode from who and what meets: the first that lets the event at hand pass and that the number can do."""
+    fitting = [mode for mode, rules in MODES.items() if (rules.call if is_call else rules.message) is None]
+    if is_channel(identifier) and not is_call:
+        fitting = [mode for mode in fitting if MODES[mode].call is not None]
+    return next((mode for mode in fitting if capability_problem(number, mode) is None), fitting[-1])
