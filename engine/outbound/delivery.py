@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import Final
 
 import msgspec
 
@@ -21,7 +22,11 @@ Draw = Callable[[float, float], float]
 """Draw a number between two at random."""
 
 _SECONDS = re.compile("[0-9]{1,9}")
-_TRY_AGAIN = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+TEMPORARY: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+"""Statuses below 500 after which what may be repeated, a callback or the end of a call, is tried again.
+
+A text is not: each channel that sends texts has its own.
+"""
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +58,7 @@ def not_delivered(outcome: Answer | NotReached, *, now: float, trace: WebhookTra
         return Delivery(
             error=cut(str(outcome)), may_retry=not outcome.is_for_good, may_be_taken=outcome.may_be_taken, trace=trace
         )
-    is_busy = outcome.status in _TRY_AGAIN or outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    is_busy = outcome.status in TEMPORARY or outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return Delivery(
         error=f"answered {outcome.status}",
         may_retry=is_busy,

@@ -117,9 +117,9 @@ class Sender:
             waits += 1
 
     def _refused(self, status: int) -> Sent:
-        is_for_now = status in FOR_NOW
-        self._count(SmppCount.REFUSED_FOR_NOW if is_for_now else SmppCount.REFUSED)
-        return Sent(error=f"the peer refused it with status 0x{status:02x}", may_retry=is_for_now)
+        is_temporary = status in TEMPORARY
+        self._count(SmppCount.REFUSED_FOR_NOW if is_temporary else SmppCount.REFUSED)
+        return Sent(error=f"the peer refused it with status 0x{status:02x}", may_retry=is_temporary)
 
     def _took(self, response: Response) -> str:
         """Count a part as taken; return what the peer calls it."""
@@ -191,8 +191,8 @@ def _ignore(problem: StoreUnavailable | None) -> None:
 
 THROTTLES: Final = frozenset({Status.QUEUE_FULL, Status.THROTTLED})
 """Statuses that ask for the same message later."""
-FOR_NOW: Final = frozenset({Status.SYSTEM_ERROR, Status.TEMPORARY_ERROR})
-"""Statuses that another try may change; all others are for good."""
+TEMPORARY: Final = frozenset({Status.SYSTEM_ERROR, Status.TEMPORARY_ERROR})
+"""Statuses after which a text may be sent again; all others, but those that ask for it later, are for good."""
 _LONGEST_WAIT: Final = 30.0
 _LONGEST_ID = 65
 _REFERENCES = 0x10000

@@ -5,6 +5,7 @@ and 503 mean that it has not.
 """
 
 from http import HTTPStatus
+from typing import Final
 
 from engine.channels.base import ChannelContext, OutHangUp, OutMessage, Sent, Served, Spread, Unserved
 from engine.channels.twiml.forms import status_query
@@ -25,7 +26,8 @@ from engine.outbound.exchange import Answer
 from engine.outbound.settings import CarrierSettings
 from engine.outbound.traces import trace
 
-_NOT_TAKEN = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+TEMPORARY: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+"""Statuses after which a text may be sent again: the platform did not take it. After another 5xx it may have."""
 
 
 class MessagesApiChannel(Unserved):
@@ -93,10 +95,10 @@ class MessagesApiChannel(Unserved):
 def _refused(outcome: Answer, url: str, message: OutMessage, *, now: float) -> Sent:
     answer = carrier_answer(outcome.body)
     code = "" if answer.code is None else f" with {answer.code}"
-    is_unsure = outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR and outcome.status not in _NOT_TAKEN
+    is_unsure = outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR and outcome.status not in TEMPORARY
     return Sent(
         error=cut(f"carrier answered {outcome.status}{code}: {answer.message}".removesuffix(": ")),
-        may_retry=outcome.status in _NOT_TAKEN,
+        may_retry=outcome.status in TEMPORARY,
         may_be_taken=is_unsure,
         retry_after_seconds=retry_after(outcome, now=now),
         trace=trace(url, _shown(message), outcome),
