@@ -23,6 +23,13 @@ class ContactStyle(StrEnum):
     """In the user part of the Contact: Asterisk, whose dial plan sees nothing else."""
 
 
+REFUSAL_STATUSES: Final = (403, 404, 480, 486, 603)
+"""What a peer may have callers without a session get."""
+
+USUAL_REFUSAL: Final = 404
+"""What they get at a peer that says nothing about it."""
+
+
 class AnswerStyle(msgspec.Struct, frozen=True, kw_only=True):
     """How one peer is answered."""
 
@@ -31,8 +38,8 @@ class AnswerStyle(msgspec.Struct, frozen=True, kw_only=True):
     contact_transport: str = ""
     """`tcp` or `tls` where calls must go on over it; empty = the peer chooses."""
     contact_style: ContactStyle = ContactStyle.HEADERS
-    refusal_status: int = 404
-    """403, 404, 480, 486 or 603."""
+    refusal_status: int = USUAL_REFUSAL
+    """One of `REFUSAL_STATUSES`."""
 
 
 class SipAnswer(msgspec.Struct, frozen=True, gc=False):
@@ -51,7 +58,7 @@ def answer_to(decision: Decision, style: AnswerStyle, *, came_from: str) -> SipA
         case Outcome.REFUSED:
             return SipAnswer(style.refusal_status, _REFUSED)
         case Outcome.UNKNOWN_NUMBER:
-            return SipAnswer(_NOT_FOUND, _REFUSED)
+            return NO_SUCH_NUMBER
         case Outcome.ANSWERED:
             return _to_document(decision.twiml)
         case Outcome.NOT_READY:
@@ -86,6 +93,8 @@ _MOVED, _NOT_FOUND, _UNAVAILABLE = 302, 404, 480
 _REFUSED = ("Reason: Q.850;cause=1",)
 _RETRY = ("Retry-After: 1",)
 _FAILED = SipAnswer(500)
+NO_SUCH_NUMBER: Final = SipAnswer(_NOT_FOUND, _REFUSED)
+"""The number reached is none of ours, or cannot be read."""
 _NUMBER_NOT_READY: Final = SipAnswer(500, _RETRY)
 """Not 503: a switch would take the whole host out of use for one number."""
 HOST_NOT_READY: Final = SipAnswer(503, _RETRY)

@@ -15,7 +15,7 @@ import msgspec
 from engine.channels.sip.addresses import scheme
 from engine.channels.sip.answers import ALLOW, Answering, answer
 from engine.channels.sip.callers import Trust, caller, number_reached
-from engine.channels.sip.decisions import HOST_NOT_READY, AnswerStyle, SipAnswer, answer_to
+from engine.channels.sip.decisions import HOST_NOT_READY, NO_SUCH_NUMBER, AnswerStyle, SipAnswer, answer_to
 from engine.channels.sip.message import Dropped, Malformed, Request, read_message
 from engine.channels.sip.numbers import ReadNumber, without_prefix
 from engine.channels.sip.transactions import Key, Recent, Send, State, Transaction, Transactions
@@ -218,7 +218,7 @@ class Redirector:
         proxy = peer.read_reached(number_reached(request))
         if proxy is None:
             self._observer.sip_dropped(SipProblem.UNCLEAR_NUMBER)
-            self._answer(request, arrival, _NO_SUCH_NUMBER)
+            self._answer(request, arrival, NO_SUCH_NUMBER)
             return
         transaction = Transaction(key, is_reliable=arrival.is_reliable, now=now, deadline=now + self._deadline_seconds)
         waiting = _Waiting(self, request, arrival, transaction, began=now)
@@ -403,7 +403,6 @@ _TRYING = SipAnswer(100)
 _DONE = SipAnswer(200)
 _ALIVE = SipAnswer(200, (ALLOW, "Accept: application/sdp", "Supported:"))
 _BAD_URI = SipAnswer(400)
-_NO_SUCH_NUMBER = SipAnswer(404, ("Reason: Q.850;cause=1",))
 _NOT_ALLOWED = SipAnswer(405, (ALLOW,))
 _NO_SUCH_SCHEME = SipAnswer(416)
 _NO_CALL = SipAnswer(481)

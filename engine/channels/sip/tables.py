@@ -12,14 +12,13 @@ from typing import Annotated, Any
 import msgspec
 from phonenumbers import SUPPORTED_REGIONS
 
-from engine.channels.sip.decisions import ContactStyle
+from engine.channels.sip.decisions import REFUSAL_STATUSES, USUAL_REFUSAL, ContactStyle
 from engine.core.model.settings import Quoted
 from engine.core.model.sids import SidKind, is_sid
 
 Network = IPv4Network | IPv6Network
 
 TRANSPORTS = ("", "udp", "tcp", "tls")
-REFUSAL_STATUSES = (403, 404, 480, 486, 603)
 
 
 class SipPeerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,8 +48,8 @@ class SipPeerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """`udp`, `tcp` or `tls` where calls must go on over it; empty = the switch chooses."""
     contact_style: ContactStyle = ContactStyle.HEADERS
     """`headers`: the caller id in X-Maskline-Caller-Id; `user`: in the Contact's user part, for Asterisk."""
-    refusal_status: int = 404
-    """403, 404, 480, 486 or 603: what callers without a session get."""
+    refusal_status: int = USUAL_REFUSAL
+    """What callers without a session get; one of `REFUSAL_STATUSES`."""
     requests_per_second: Annotated[int, msgspec.Meta(ge=0)] = 0
     """More are answered 503; 0 = any number."""
 
