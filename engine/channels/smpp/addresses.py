@@ -11,6 +11,7 @@ from phonenumbers import NumberParseException, PhoneNumberFormat
 
 from engine.channels.smpp.pdu import SmeAddress
 from engine.core.model.records import Address
+from engine.core.numbers.e164 import ABROAD
 
 _UNKNOWN, _INTERNATIONAL, _NATIONAL, _NETWORK, _ALPHANUMERIC, _ABBREVIATED = 0, 1, 2, 3, 5, 6
 _E164_PLAN: Final = 1
@@ -30,8 +31,8 @@ def read_address(address: SmeAddress, *, national: str) -> Address:
         return digits
     if not (digits.isascii() and digits.isdecimal()):
         return digits
-    if digits.startswith("00"):
-        return "+" + digits[2:]
+    if digits.startswith(ABROAD):
+        return "+" + digits.removeprefix(ABROAD)
     if address.ton == _INTERNATIONAL:
         return "+" + digits
     if address.ton == _NATIONAL:

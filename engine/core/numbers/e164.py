@@ -31,9 +31,12 @@ _E164_SHAPE = re.compile(r"\+[1-9][0-9]{6,14}")
 UNCLEAR: Final = 'has no "+": write the country code behind one, or set writes_digits for the carrier'
 """What is wrong with a number reached that `is_unclear`."""
 
+ABROAD: Final = "00"
+"""What stands for the "+" in most countries."""
+
 _LONGEST_SHORT_CODE = 8
 _BARE_DIGITS = re.compile(r"[1-9][0-9]{8,14}")
-_WRITTEN = re.compile(r"(?:\+|00)[ \-.]*([1-9][0-9 \-.()/]{6,24})", re.ASCII)
+_WRITTEN = re.compile(rf"(?:\+|{ABROAD})[ \-.]*([1-9][0-9 \-.()/]{{6,24}})", re.ASCII)
 _TEL_URI = re.compile(r"tel:([^;]*)(?:;.*)?", re.IGNORECASE | re.ASCII)
 _SHORT_CODE = re.compile(r"[0-9]{3,8}")
 _CHAT_CHANNEL = re.compile(r"CH[0-9a-fA-F]{32}")
@@ -103,8 +106,8 @@ def canonical(text: str) -> str:
     if text.startswith("+"):
         return _canonical_number(text if text[1:].isdigit() else _unwritten(text.rstrip()))
     if text.startswith("whatsapp:"):
-        return "whatsapp:" + _canonical_number(_with_plus(text[9:]))
-    return _canonical_number(_unwritten(_with_plus(text)))
+        return "whatsapp:" + _canonical_number(_space_as_plus(text[9:]))
+    return _canonical_number(_unwritten(_space_as_plus(text)))
 
 
 def is_unclear(text: str) -> bool:
@@ -195,7 +198,7 @@ def _unwritten(text: str) -> str:
     return number if _E164_SHAPE.fullmatch(number) is not None else text
 
 
-def _with_plus(text: str) -> str:
+def _space_as_plus(text: str) -> str:
     stripped = text.strip()
     return "+" + stripped if text.startswith(" ") and "1" <= stripped[:1] <= "9" else stripped
 

@@ -9,11 +9,11 @@ import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberFormat
 
 from engine.core.model.records import Address
-from engine.core.numbers.e164 import bare, country_of
+from engine.core.numbers.e164 import ABROAD, bare, country_of
 from engine.core.ports.operations import ControlPlane, Explanation
 
 _AMERICAN = "US"
-_ABROAD = ("00", "011")
+_ABROAD = (ABROAD, "011")
 """What people dial before a country code."""
 
 
