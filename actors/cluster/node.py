@@ -15,7 +15,7 @@ from actors.cluster.publisher import BindingPublisher
 from actors.cluster.reload import RemoteActivity
 from actors.cluster.remote_sessions import RemoteSessions
 from actors.cluster.replica import BindingReplica
-from actors.cluster.replication import REGISTRAR, Follower, Registrar, ReplicatedWriter
+from actors.cluster.replication import Follower, Registrar, ReplicatedWriter
 from actors.cluster.rpc import HostRpc
 from actors.cluster.sending import HostSenders, send_at
 from actors.control.host_control import HostControl
@@ -28,6 +28,7 @@ from actors.traffic.interaction_log import InteractionLog
 from actors.traffic.stream import LEASE_SECONDS, Touch
 from engine.core.model.changes import SessionTouched
 from engine.core.model.errors import MasklineError, StoreUnavailable
+from engine.core.model.placement import REGISTRAR
 from engine.core.model.sids import SidKind
 from engine.core.ports.outgoing import RemoteSend
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome

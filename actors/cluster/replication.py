@@ -26,13 +26,11 @@ from engine.core.model.changes import (
     ServiceSaved,
 )
 from engine.core.model.errors import ApiError, Code, PeerUnavailable, not_found
+from engine.core.model.placement import REGISTRAR
 from engine.core.numbers.e164 import mask
 from engine.core.ports import store as ports
 from engine.core.ports.operations import Clock
 from engine.core.ports.store import Store
-
-REGISTRAR = 0
-"""The place of the host that writes the registry."""
 
 UNREACHED_SECONDS = 1.0
 """How long a change waits for a host that was not reached lately; it may just be back."""

@@ -6,11 +6,15 @@ the key is the largest. With one host more or less, only the keys that it owns m
 """
 
 from hashlib import sha256
+from typing import Final
 
 from engine.core.model.records import Address
 
 SHARDS = 1024
 """Into which the keys of a cluster with a database are divided, for good."""
+
+REGISTRAR: Final = 0
+"""The place of the host that owns the registry: accounts, keys, owned numbers and services."""
 
 _WEIGHT_BYTES = 8
 
