@@ -175,7 +175,7 @@ class PendingHooks:
         stranger = (CALL_OF_STRANGER if event.is_call else MESSAGE_OF_STRANGER).decision
         decision = msgspec.structs.replace(stranger, session_sid=session.sid)
         actor.notify_of(event, decision)
-        return decision
+        return fall_back(decision, actor.rules.options)
 
     # -- past the end of a session ---------------------------------------------------------------------------------
 

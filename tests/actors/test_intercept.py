@@ -128,6 +128,22 @@ async def test_a_session_that_closes_meanwhile_routes_nothing(world: HookedWorld
     assert world.outbox.entries == []
 
 
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_who_meets_no_session_any_more_hears_what_strangers_hear(world: HookedWorld, kind: Kind) -> None:
+    """The service's own document, where it has one."""
+    await world.configure(intercept=INTERCEPT, options=ServiceOptions(no_session_twiml="<A/>"))
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    world.hooks.go_on.clear()
+    waiting = world.deliver(world.event(kind, ALICE, N1))
+    await world.waits()
+    await world.close(session)
+
+    world.hooks.go_on.set()
+    decision = await waiting
+
+    assert (decision.outcome, decision.twiml) == (Outcome.ANSWERED, "<A/>")
+
+
 async def test_a_partner_replaced_meanwhile_is_not_reached(world: HookedWorld) -> None:
     """The call was for Bob; Carol, who replaced him, does not get it."""
     session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
