@@ -23,13 +23,19 @@ _NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 @cache
 def names_in(path: str) -> frozenset[str]:
-    """Return every function and class of a file, methods with their class too, and what it assigns at its top."""
+    """Return every function and class of a file, members with their class too, and what it assigns at its top."""
     tree = ast.parse((ROOT / path).read_text("utf-8"))
     named = [one for one in ast.walk(tree) if isinstance(one, _NAMED)]
     names = {one.name for one in named}
-    names.update(f"{one.name}.{member.name}" for one in named for member in one.body if isinstance(member, _NAMED))
-    for one in tree.body:
-        targets = one.targets if isinstance(one, ast.Assign) else [one.target] if isinstance(one, ast.AnnAssign) else []
+    for one in named:
+        methods = [member.name for member in one.body if isinstance(member, _NAMED)]
+        fields = [member.target for member in one.body if isinstance(member, ast.AnnAssign)]
+        members = [*methods, *(field.id for field in fields if isinstance(field, ast.Name))]
+        names.update(f"{one.name}.{member}" for member in members)
+    for line in tree.body:
+        targets = (
+            line.targets if isinstance(line, ast.Assign) else [line.target] if isinstance(line, ast.AnnAssign) else []
+        )
         names.update(target.id for target in targets if isinstance(target, ast.Name))
     return frozenset(names)
 
@@ -39,6 +45,16 @@ def test_what_is_named_exists(document: str, path: str, name: str) -> None:
     """In the file that is named with it."""
     assert (ROOT / path).is_file(), f"{document} names {path}, which is not there"
     assert name in names_in(path), f"{document}: {path} has no {name}"
+
+
+def test_every_row_of_the_table_of_rules_names_where_the_rule_stands() -> None:
+    """In README.md, which a newcomer reads in one go: under 150 lines."""
+    page = (ROOT / "README.md").read_text("utf-8")
+    rows = page.partition("| rule | to change it |\n|---|---|\n")[2].partition("\n\n")[0].splitlines()
+
+    assert len(rows) > 15
+    assert [row for row in rows if not STEP.search(row)] == []
+    assert len(page.splitlines()) < 150
 
 
 def test_there_are_five_walks_of_several_steps_each() -> None:
