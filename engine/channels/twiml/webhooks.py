@@ -92,7 +92,7 @@ class WebhookEndpoint:
             reply(_problem(ApiError(Code.INVALID_PARAMETER, f"Invalid parameter {problem}")))
 
     def _receive(self, webhook: Webhook, form: Form, event: InboundEvent, reply: Reply) -> None:
-        if self._writes_digits(form):
+        if self._carriers and self._writes_digits(form):
             event = msgspec.structs.replace(event, sender=with_plus(event.sender), proxy=with_plus(event.proxy))
         if is_unclear(event.proxy):
             raise MalformedForm("To", UNCLEAR)
