@@ -79,6 +79,7 @@ async def _serve_questions(engine: RunningEngine) -> tuple[SipServer, int]:
         is_ready=lambda: True,
         observer=telemetry,
         meter=telemetry.meter("sip"),
+        clock=clock,
         monotonic=monotonic,
         deadline_seconds=2.0,
         most_waiting=10_000,

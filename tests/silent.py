@@ -60,6 +60,9 @@ class SilentSipObserver:
     def sip_dropped(self, problem: SipProblem) -> None:
         """Ignore it."""
 
+    def debugger(self, event: DebuggerEvent) -> None:
+        """Ignore it."""
+
 
 class SilentMeter:
     """Satisfies the port `TrafficMeter`."""

@@ -89,6 +89,7 @@ class _BoundSip:
             is_ready=context.is_ready,
             observer=context.observer,
             meter=context.meter,
+            clock=context.clock,
             monotonic=context.monotonic,
             deadline_seconds=settings.sip_deadline_seconds,
             most_waiting=settings.most_waiting_events,

@@ -80,7 +80,7 @@ def _to_document(twiml: str) -> SipAnswer:
     """Return what a document comes to: a lone `<Reject>` is a refusal, all else nothing that a switch can play."""
     found = _REJECT(twiml)
     if found is None:
-        return SipAnswer(_UNAVAILABLE)
+        return UNPLAYABLE
     return SipAnswer(_BUSY if found[1] == "busy" else _DECLINED)
 
 
@@ -95,6 +95,8 @@ _RETRY = ("Retry-After: 1",)
 _FAILED = SipAnswer(500)
 NO_SUCH_NUMBER: Final = SipAnswer(_NOT_FOUND, _REFUSED)
 """The number reached is none of ours, or cannot be read."""
+UNPLAYABLE: Final = SipAnswer(_UNAVAILABLE)
+"""An application answered with a document that asks for more than a switch can do."""
 _NUMBER_NOT_READY: Final = SipAnswer(500, _RETRY)
 """Not 503: a switch would take the whole host out of use for one number."""
 HOST_NOT_READY: Final = SipAnswer(503, _RETRY)

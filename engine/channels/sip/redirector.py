@@ -15,11 +15,19 @@ import msgspec
 from engine.channels.sip.addresses import scheme
 from engine.channels.sip.answers import ALLOW, Answering, answer
 from engine.channels.sip.callers import Trust, caller, number_reached
-from engine.channels.sip.decisions import HOST_NOT_READY, NO_SUCH_NUMBER, AnswerStyle, SipAnswer, answer_to
+from engine.channels.sip.decisions import (
+    HOST_NOT_READY,
+    NO_SUCH_NUMBER,
+    UNPLAYABLE,
+    AnswerStyle,
+    SipAnswer,
+    answer_to,
+)
 from engine.channels.sip.message import Dropped, Malformed, Request, read_message
 from engine.channels.sip.numbers import ReadNumber, without_prefix
 from engine.channels.sip.transactions import Key, Recent, Send, State, Transaction, Transactions
-from engine.core.model.records import Kind
+from engine.core.model.errors import CATALOGUE, Code
+from engine.core.model.records import Address, DebuggerEvent, Kind
 from engine.core.ports.observing import SipObserver, SipProblem, TrafficMeter
 from engine.core.ports.operations import Clock, DataPlane
 from engine.core.routing.traffic import Decision, InboundEvent
@@ -82,6 +90,7 @@ class Redirector:
         is_ready: Callable[[], bool],
         observer: SipObserver,
         meter: TrafficMeter,
+        clock: Clock,
         monotonic: Clock,
         deadline_seconds: float,
         most_waiting: int,
@@ -95,6 +104,7 @@ class Redirector:
         self._untold: set[tuple[str, int]] | None = None
         self._answering = answering
         self._is_ready = is_ready
+        self._clock = clock
         self._monotonic = monotonic
         self._deadline_seconds = deadline_seconds
         self._transactions = Transactions(most=most_waiting)
@@ -205,7 +215,8 @@ class Redirector:
     def _invite(self, request: Request, arrival: Arrival) -> None:
         key = _key_of(request, arrival)
         now = self._monotonic()
-        if self._recent.has(hash(key), now=now):
+        is_repeated = self._recent.has(hash(key), now=now)
+        if is_repeated:
             self._observer.sip_repeated(arrival.peer.name)
         known = self._waiting.get(key)
         if known is not None:
@@ -222,6 +233,7 @@ class Redirector:
             return
         transaction = Transaction(key, is_reliable=arrival.is_reliable, now=now, deadline=now + self._deadline_seconds)
         waiting = _Waiting(self, request, arrival, transaction, began=now)
+        waiting.proxy = "" if is_repeated else proxy
         event = InboundEvent(
             Kind.VOICE,
             peer.read_caller(caller(request, peer.trust)),
@@ -279,6 +291,22 @@ class Redirector:
         """Count what was decided."""
         self._meter.calls[decision.reason.slot] += 1
 
+    def unplayable(self, proxy: Address, call_id: bytes) -> None:
+        """Tell the account of a number that the document which answered a call is nothing that a switch can play."""
+        owner = self._data.owner_of(proxy)
+        if owner is not None:
+            title = CATALOGUE[Code.OUT_OF_SESSION_CALLBACK_FAILED].title
+            self._observer.debugger(
+                DebuggerEvent(
+                    code=Code.OUT_OF_SESSION_CALLBACK_FAILED,
+                    account_sid=owner,
+                    resource_sid=call_sid(call_id),
+                    proxy=proxy,
+                    message=f"{title}: a call over SIP was answered 480, since a switch plays no document but <Reject>",
+                    at=self._clock(),
+                )
+            )
+
     def answered(self, began: float) -> float:
         """Note that an INVITE has its answer; return the time of the transactions."""
         now = self._monotonic()
@@ -296,7 +324,7 @@ class Redirector:
 class _Waiting:
     """An INVITE, and how it is answered."""
 
-    __slots__ = ("_arrival", "_began", "_redirector", "_request", "_room", "_status", "transaction")
+    __slots__ = ("_arrival", "_began", "_redirector", "_request", "_room", "_status", "proxy", "transaction")
 
     def __init__(
         self, redirector: Redirector, request: Request, arrival: Arrival, transaction: Transaction, *, began: float
@@ -309,6 +337,8 @@ class _Waiting:
         self._room = MOST_AMPLIFIED * arrival.octets
         """All answers together, repetitions too, have fewer octets, where they go over UDP."""
         self.transaction = transaction
+        self.proxy: Address = ""
+        """Number reached; empty where the INVITE came before, so that nobody is told twice."""
 
     def repeated(self, arrival: Arrival) -> None:
         """Take the INVITE again."""
@@ -318,7 +348,10 @@ class _Waiting:
     def decided(self, decision: Decision) -> None:
         """Take the decision."""
         self._redirector.count(decision)
-        self.answer(answer_to(decision, self._arrival.peer.style, came_from=self._arrival.source[0]))
+        said = answer_to(decision, self._arrival.peer.style, came_from=self._arrival.source[0])
+        if said is UNPLAYABLE and self.proxy:
+            self._redirector.unplayable(self.proxy, self._request.echo.call_id)
+        self.answer(said)
 
     def answer(self, said: SipAnswer) -> None:
         """Answer, unless that was done."""

@@ -191,6 +191,9 @@ class SipObserver(Protocol):
     def sip_dropped(self, problem: SipProblem) -> None:
         """One message or connection was dropped, or could not be read."""
 
+    def debugger(self, event: DebuggerEvent) -> None:
+        """Keep a problem that an account is to know of."""
+
 
 class SmppCount(StrEnum):
     """What is counted of SMPP; closed."""

@@ -78,7 +78,7 @@ def _number(uri: sipmessage.URI) -> str | None:
 
 def _global(uri: bytes) -> str | None:
     number = number_in(uri)
-    return number if number.startswith("+") else None
+    return number if _NUMBER(number) else None  # what has * or # is handed on too, and is nobody's number
 
 
 _NUMBER = re.compile(r"\+[0-9]{1,64}").fullmatch

@@ -10,7 +10,7 @@ from engine.channels.sip.answers import Answering
 from engine.channels.sip.callers import Trust
 from engine.channels.sip.decisions import AnswerStyle
 from engine.channels.sip.redirector import MOST_AMPLIFIED, Arrival, Peer, Redirector, call_sid
-from engine.core.model.records import Kind
+from engine.core.model.records import DebuggerEvent, Kind
 from engine.core.ports.observing import SipProblem
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from tests.channels.sip.messages import ALICE, PROXY, invite, offering
@@ -19,6 +19,7 @@ from tests.silent import SilentMeter
 BOB, P2, INTERACTION = "+12125550122", "+14155550101", "KI" + "1" * 32
 REFUSED = Decision(Outcome.REFUSED, Reason.NO_SESSION)
 ROUTED = Decision(Outcome.ROUTED, Reason.IN_SESSION, to=BOB, caller_id=P2, interaction_sid=INTERACTION)
+REJECT = "<Response><Reject/></Response>"
 SOURCE = ("192.0.2.1", 5060)
 
 
@@ -28,11 +29,13 @@ class FakePlane:
     def __init__(self) -> None:
         self.events: list[InboundEvent] = []
         self.held: list[Callable[[], None]] | None = None
+        self.others = REFUSED
+        self.owner: str | None = None
 
     def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Take an event."""
         self.events.append(event)
-        decision = ROUTED if event.sender == ALICE.decode() else REFUSED
+        decision = ROUTED if event.sender == ALICE.decode() else self.others
         if self.held is None:
             answer(decision)
         else:
@@ -50,7 +53,8 @@ class FakePlane:
         return ()
 
     def owner_of(self, proxy: str) -> str | None:
-        """Is not asked."""
+        """Return whose the number is."""
+        return self.owner
 
 
 class FakeSipObserver:
@@ -59,6 +63,7 @@ class FakeSipObserver:
     def __init__(self) -> None:
         self.told: list[tuple[object, ...]] = []
         self.problems: list[SipProblem] = []
+        self.events: list[DebuggerEvent] = []
 
     def sip_requested(self, peer: str, method: str) -> None:
         """Remember a request."""
@@ -79,6 +84,10 @@ class FakeSipObserver:
     def sip_dropped(self, problem: SipProblem) -> None:
         """Remember a problem."""
         self.problems.append(problem)
+
+    def debugger(self, event: DebuggerEvent) -> None:
+        """Remember what an account is told."""
+        self.events.append(event)
 
 
 class Rig:
@@ -102,6 +111,7 @@ class Rig:
             is_ready=lambda: self.is_ready,
             observer=self.observer,
             meter=self.meter,
+            clock=lambda: 1_000_000.0,
             monotonic=lambda: self.now,
             deadline_seconds=2.0,
             most_waiting=most_waiting,
@@ -159,6 +169,21 @@ def test_a_stranger_is_refused() -> None:
     assert answer.startswith(b"SIP/2.0 404 Not Found\r\n")
     assert b"Contact" not in answer
     assert b"Maskline" not in answer
+
+
+@pytest.mark.parametrize(("document", "status"), [("<Response><Say>Hi</Say></Response>", 480), (REJECT, 603)])
+def test_an_account_is_told_of_a_document_that_no_switch_can_play(document: str, status: int) -> None:
+    """Once for a call, however often that is repeated; a lone refusal can be said."""
+    rig = Rig()
+    rig.plane.owner = "AC" + "1" * 32
+    rig.plane.others = Decision(Outcome.ANSWERED, Reason.OUT_OF_SESSION, twiml=document)
+    stranger = invite(b"From: <sip:+12125550199@h>;tag=1")
+
+    answers = rig.ask(stranger) + rig.ask(stranger)
+
+    assert statuses(answers) == [status] * 2
+    told = [(one.code, one.account_sid, one.proxy) for one in rig.observer.events]
+    assert told == ([(80913, rig.plane.owner, PROXY.decode())] if status == 480 else [])
 
 
 def test_an_asserted_caller_counts_where_the_peer_is_trusted() -> None:

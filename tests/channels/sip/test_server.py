@@ -62,6 +62,7 @@ class Running:
             is_ready=lambda: True,
             observer=self.observer,
             meter=SilentMeter(),
+            clock=lambda: 1_000_000.0,
             monotonic=monotonic,
             deadline_seconds=2.0,
             most_waiting=1_000,

@@ -59,6 +59,7 @@ class Wires:
             is_ready=lambda: True,
             observer=self.observer,
             meter=SilentMeter(),
+            clock=lambda: 1_000_000.0,
             monotonic=lambda: self.now,
             deadline_seconds=2.0,
             most_waiting=most_waiting,
