@@ -70,11 +70,11 @@ class HostNumbers:
 
     async def knows(self, report: LegReport) -> bool:
         """Tell whether the leg is one of an interaction here."""
-        return self._interaction_log.knows(report)
+        return await self._interaction_log.knows(report)
 
     async def named(self, report: LegReport) -> tuple[str, ...]:
         """Return the interactions here of which a report that does not say the number reached may be."""
-        return self._interaction_log.named(report)
+        return await self._interaction_log.named(report)
 
     async def report(self, report: LegReport) -> ReportOutcome | None:
         """Take a leg's state."""
@@ -96,7 +96,7 @@ class HostNumbers:
 
     async def interaction(self, interaction_sid: str) -> Interaction | None:
         """Find an interaction here."""
-        return self._context.store.interaction(interaction_sid)
+        return await self._context.store.interaction(interaction_sid)
 
     async def interactions_page(self, session_sid: str, cursor: PageCursor, sent_to: str | None) -> Page[Interaction]:
         """Read a page of a session's interactions here."""
@@ -112,9 +112,8 @@ class HostNumbers:
 
     async def hang_up(self, session_sid: str) -> None:
         """End the running calls of a session."""
-        entries = tuple(
-            one for call in self._interaction_log.calls_of(session_sid) for one in hang_up(call, self._context)
-        )
+        calls = await self._interaction_log.calls_of(session_sid)
+        entries = tuple(entry for call in calls for entry in hang_up(call, self._context))
         if entries:
             await self._context.write((), entries)
 
@@ -146,19 +145,19 @@ class HostCoordinators:
     async def last_session(self, service_sid: str, identifier: Address, proxy: Address) -> LastSession | None:
         """Find the last session in which the identifier held the proxy number."""
         store = self._context.store
-        session = store.last_session_of(service_sid, identifier, proxy)
-        return None if session is None else LastSession(session, store.participants(session.sid))
+        session = await store.last_session_of(service_sid, identifier, proxy)
+        return None if session is None else LastSession(session, await store.participants(session.sid))
 
     async def participants(self, service_sid: str, session_sid: str) -> tuple[Participant, ...]:
         """Read all participants of a session, those who left too."""
         del service_sid
-        return self._context.store.participants(session_sid)
+        return await self._context.store.participants(session_sid)
 
     async def session(self, service_sid: str, session_sid: str) -> Session | None:
         """Read a session as it is, counting what passed on every host."""
         del service_sid
         await self._catch_up()
-        return self._context.store.session(session_sid)
+        return await self._context.store.session(session_sid)
 
     async def idle_since(self, service_sid: str, session_sid: str) -> float | None:
         """Tell what the ttl of an active session counts from, whatever host it passed on; None when it has ended."""

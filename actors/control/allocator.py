@@ -1,17 +1,19 @@
 """The numbers and bindings of one service: who gets which proxy number, reserved in the turn that decides.
 
-It reads the store for sticky history only, commits nothing and publishes nothing; the coordinator does. Source:
-behaviour 3.5, 6, 7.
+It reads the store for sticky history only, and before a choice, not within; it commits nothing and publishes nothing,
+the coordinator does. Source: behaviour 3.5, 6, 7.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from actors.kernel.context import HostContext
-from engine.core.model.errors import Code
+from engine.core.model.errors import ApiError, Code
 from engine.core.model.records import Account, Address, Participant, Service, Session
 from engine.core.model.requests import ParticipantRequest
 from engine.core.model.sids import SidKind
-from engine.core.numbers.e164 import mask
+from engine.core.numbers.e164 import mask, parse_identifier
 from engine.core.pools.allocation import (
     Surroundings,
     admit,
@@ -23,6 +25,11 @@ from engine.core.pools.allocation import (
 from engine.core.pools.binding_index import BindingIndex
 from engine.core.pools.pool import Pool, PoolState
 from engine.core.sessions.bindings import ActiveSession, Endpoint
+
+Histories = Mapping[Address, Mapping[Address, float]]
+"""By identifier, the proxy numbers that it has had before, each with when."""
+
+_NO_HISTORIES: Final[Histories] = MappingProxyType({})
 
 
 class Allocator:
@@ -59,19 +66,34 @@ class Allocator:
         """Tell whether a request may not make a binding active twice."""
         return asked or not self._account().allow_participant_conflict
 
+    async def histories(self, requests: Sequence[ParticipantRequest]) -> Histories:
+        """Read what the choice of numbers asks the store for: what those who name none have had before."""
+        if len(self.pool) <= 1:
+            return _NO_HISTORIES
+        found: dict[Address, Mapping[Address, float]] = {}
+        for request in requests:
+            if request.proxy_identifier is None and request.proxy_identifier_sid is None:
+                try:
+                    identifier = parse_identifier(request.identifier)
+                except ApiError:
+                    continue  # `join` refuses it in its turn
+                found[identifier] = await self._context.store.proxies_held_before(self._service().sid, identifier)
+        return found
+
     def join(
         self,
         session: Session,
         requests: tuple[ParticipantRequest, ...],
         present: tuple[Participant, ...] = (),
         *,
+        histories: Histories,
         asks_strict: bool = False,
     ) -> tuple[Participant, ...]:
         """Choose the proxy numbers of those who join, and make their records; nothing is reserved yet.
 
         `asks_strict` has the strict rule hold for all of them, not only for those who ask for it themselves.
         """
-        around = self._surroundings()
+        around = self._surroundings(histories)
         joined = []
         may_return = around.service.options.participants_may_change
         identifiers = admit(requests, present=present, mode=session.mode, around=around, may_return=may_return)
@@ -159,18 +181,13 @@ class Allocator:
         if is_last_use:
             self.pool.release(proxy)
 
-    def _surroundings(self) -> Surroundings:
-        service = self._service()
-
-        def history(identifier: Address) -> Mapping[Address, float]:
-            return self._context.store.proxies_held_before(service.sid, identifier)
-
+    def _surroundings(self, histories: Histories = _NO_HISTORIES) -> Surroundings:
         return Surroundings(
-            service=service,
+            service=self._service(),
             pool=self.pool,
             bindings=self._bindings,
             owns=self._owns,
-            history=history,
+            histories=histories,
             choose=self._context.choose,
             joins_us_and_canada=self._context.settings.joins_us_and_canada,
         )

@@ -7,10 +7,11 @@ decided in between. What an item comes to is its own; what it does to a session 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 from actors.control.coordinator import ServiceCoordinator
+from actors.kernel.at_once import Begun
 from actors.kernel.context import HostContext
 from engine.core.model.changes import BatchKeysErased
 from engine.core.model.errors import ApiError, Code, answer_to
@@ -93,24 +94,24 @@ class SessionBatches:
                 _log.error("an item of a batch failed: %s", problem, exc_info=answer.is_unforeseen)
             return item_refused(answer)
 
-    def touched_by(self, coordinator: ServiceCoordinator, item: UpdateItem) -> set[str]:
+    async def touched_by(self, coordinator: ServiceCoordinator, item: UpdateItem) -> set[str]:
         """Return the session that an item names, and whose bindings it may add or remove."""
         try:
-            session_sid = coordinator.session_sid(item.session)
+            session_sid = await coordinator.session_sid(item.session)
         except ApiError:
             return {item.session}  # it may be made by an earlier item
         active = coordinator.active_session(session_sid)
-        endpoints = self._context.store.participants(session_sid) if active is None else active.endpoints
+        endpoints = await self._context.store.participants(session_sid) if active is None else active.endpoints
         return {item.session, session_sid, *(endpoint.identifier for endpoint in endpoints)}
 
     async def _carry_out(self, coordinator: ServiceCoordinator, item: BatchItem) -> ItemDone:
         if item.key is None:
             return await _apply(coordinator, item)
         async with self._claimed(coordinator.service.sid, item.key):
-            use = self._context.store.batch_key(coordinator.service.sid, item.key.digest)
+            use = await self._context.store.batch_key(coordinator.service.sid, item.key.digest)
             if use is None:
                 return await _apply(coordinator, item)
-            return self._repeated(coordinator, item, item.key, use)
+            return await self._repeated(coordinator, item, item.key, use)
 
     @asynccontextmanager
     async def _claimed(self, service_sid: str, key: ItemKey) -> AsyncIterator[None]:
@@ -125,13 +126,13 @@ class SessionBatches:
             del self._claims[claim]
             held.set_result(None)
 
-    def _repeated(self, coordinator: ServiceCoordinator, item: BatchItem, key: ItemKey, use: KeyUse) -> ItemDone:
+    async def _repeated(self, coordinator: ServiceCoordinator, item: BatchItem, key: ItemKey, use: KeyUse) -> ItemDone:
         if use.fingerprint != key.fingerprint:
             raise ApiError(Code.CONFLICT, "This IdempotencyKey came with another item before")
-        session = self._context.store.session(use.session_sid)
+        session = await self._context.store.session(use.session_sid)
         if session is None or coordinator.is_erased:
             raise ApiError(Code.NOT_FOUND, "The item was carried out before, and its session has been erased since")
-        participants = self._context.store.participants(session.sid) if isinstance(item, CreateItem) else None
+        participants = await self._context.store.participants(session.sid) if isinstance(item, CreateItem) else None
         return ItemDone(session=session, participants=participants, is_repeat=True)
 
 
@@ -151,10 +152,19 @@ class _Batch:
     async def plan(self) -> None:
         """Find out which items wait for which."""
         for start in range(0, len(self._items), PLANNED_AT_ONCE):
+            some = self._items[start : start + PLANNED_AT_ONCE]
             async with self._host.slice():
-                for index, item in enumerate(self._items[start : start + PLANNED_AT_ONCE], start):
-                    if self._joins(item):
-                        self._ready.append(index)
+                touched = await self._touched(some)
+                for index, item in enumerate(some):
+                    if self._joins(item, touched.get(index, ())):
+                        self._ready.append(start + index)
+
+    async def _touched(self, items: Sequence[BatchItem]) -> dict[int, Collection[str]]:
+        """Read what updates may touch, by their places; all reads are under way at once where they suspend."""
+        host, coordinator = self._host, self._coordinator
+        updates = ((index, item) for index, item in enumerate(items) if isinstance(item, UpdateItem))
+        begun = [(index, Begun(host.touched_by(coordinator, item))) for index, item in updates]
+        return {index: await one for index, one in begun}
 
     async def finish(self) -> tuple[ItemResult, ...]:
         """Begin every item when its turn has come, and wait for the last one."""
@@ -181,12 +191,12 @@ class _Batch:
         self._ready.extend(self._lanes.done(index))
         self._freed.set()
 
-    def _joins(self, item: BatchItem) -> bool:
-        """Put an item into its lanes; tell whether it may begin at once."""
+    def _joins(self, item: BatchItem, touched: Collection[str]) -> bool:
+        """Put an item, and what it touches of sessions that are there, into its lanes; tell whether it may begin."""
         alone: set[Thing] = set() if item.key is None else {item.key.digest}
         if isinstance(item, UpdateItem):
             alone |= self._named.get(item.session, set())
-            alone |= self._host.touched_by(self._coordinator, item)
+            alone.update(touched)
             return self._lanes.add(alone=alone)
         request = item.request
         people = {bare(one.identifier) for one in request.participants}
@@ -200,7 +210,7 @@ async def _apply(coordinator: ServiceCoordinator, item: BatchItem) -> ItemDone:
     if isinstance(item, CreateItem):
         session, participants = await coordinator.create_with_participants(item.request, key=item.key)
         return ItemDone(session=session, participants=participants)
-    session_sid = coordinator.session_sid(item.session)
+    session_sid = await coordinator.session_sid(item.session)
     return ItemDone(session=await coordinator.update_session(session_sid, item.update, key=item.key))
 
 

@@ -1,11 +1,12 @@
 """The coordinator of one service: allocates proxy numbers, enforces the conflict rules, changes all bindings.
 
-It decides in one turn, reserves what it decided, commits, publishes the bindings and only then answers. A session
-that ends is withdrawn from routing before its end is committed: if in doubt, do not route. Changes of one session
-go one after the other. Source: behaviour 3 to 8.
+It reads first, decides in one turn, reserves what it decided in the same turn, commits, publishes the bindings and
+only then answers; what a read may have outlasted is checked after it. A session that ends is withdrawn from routing
+before its end is committed: if in doubt, do not route. Changes of one session go one after the other. Source:
+behaviour 3 to 8.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 
 from msgspec import UNSET
@@ -54,7 +55,7 @@ from engine.core.routing.legs import was_answered
 from engine.core.sessions.batch import ItemKey
 from engine.core.sessions.bindings import ActiveSession, active_session
 from engine.core.sessions.expiry import expiry_reason
-from engine.core.sessions.lifecycle import closing, new_session, plan_update
+from engine.core.sessions.lifecycle import closing, new_session, plan_update, session_after
 
 EXPIRY_RETRY_SECONDS = 1.0
 """How long an expired session waits for the store that could not close it."""
@@ -76,7 +77,7 @@ class ServiceCoordinator:
         erasures: Erasures,
         watch: Callable[[ActiveSession, float | None], None],
         unwatch: Callable[[ActiveSession], None],
-        calls_of: Callable[[str], Iterable[Interaction]],
+        calls_of: Callable[[str], Awaitable[Iterable[Interaction]]],
     ) -> None:
         """Coordinate a service.
 
@@ -96,8 +97,8 @@ class ServiceCoordinator:
         self._calls_of = calls_of
         self._allocator = Allocator(context, service=lambda: self.service, account=self._account, owns=owns)
         self._active: dict[str, ActiveSession] = {}
-        self._claimed_names: set[str] = set()
         self._locks = KeyedLocks()
+        self._names = KeyedLocks()
         self.participation = Participation(
             context, self, self._allocator, self._locks, directory=directory, routes=routes, remote=remote
         )
@@ -227,49 +228,59 @@ class ServiceCoordinator:
             default_ttl_seconds=self.service.default_ttl_seconds,
             now=self._context.clock(),
         )
-        self._check_name_is_free(session.unique_name)
-        is_strict = request.fail_on_participant_conflict
-        participants = self._allocator.join(session, request.participants, asks_strict=is_strict)
-        self._allocator.reserve(participants if session.is_active else ())
-        if session.unique_name is not None:
-            self._claimed_names.add(session.unique_name)
-        try:
-            await self._context.store.write((SessionCreated(session, participants), *self._used(key, session.sid)))
-        except BaseException:
-            self._allocator.release(participants if session.is_active else ())
-            raise
-        finally:
-            self._claimed_names.discard(session.unique_name or "")
+        beside = self._used(key, session.sid)
+        if session.unique_name is None:
+            participants = await self._create(session, request, beside)
+        else:
+            async with self._names.hold(session.unique_name):
+                await self._check_name_is_free(session.unique_name)
+                participants = await self._create(session, request, beside)
         if session.is_active:
             await self._activate(session, participants)
         return session, participants
+
+    async def _create(
+        self, session: Session, request: SessionRequest, beside: tuple[Change, ...]
+    ) -> tuple[Participant, ...]:
+        """Give a session's participants their numbers, and commit it."""
+        histories = await self._allocator.histories(request.participants)
+        self.check_present()
+        is_strict = request.fail_on_participant_conflict
+        participants = self._allocator.join(session, request.participants, histories=histories, asks_strict=is_strict)
+        self._allocator.reserve(participants if session.is_active else ())
+        try:
+            await self._context.store.write((SessionCreated(session, participants), *beside))
+        except BaseException:
+            self._allocator.release(participants if session.is_active else ())
+            raise
+        return participants
 
     def _used(self, key: ItemKey | None, session_sid: str) -> tuple[Change, ...]:
         if key is None:
             return ()
         return (BatchKeyUsed(self.service.sid, key, session_sid, self._context.clock()),)
 
-    def session(self, session_sid: str) -> Session:
+    async def session(self, session_sid: str) -> Session:
         """Return a session of this service; NOT_FOUND, or UNAUTHORIZED_OPERATION for one of a sister service."""
-        session = self._context.store.session(session_sid) if is_sid(session_sid, SidKind.SESSION) else None
+        session = await self._context.store.session(session_sid) if is_sid(session_sid, SidKind.SESSION) else None
         if session is None or self.is_erased or session.account_sid != self.service.account_sid:
             raise not_found(f"{self._path}/Sessions/{session_sid}")
         if session.service_sid != self.service.sid:
             raise not_in_this_service(session_sid, self.service.sid)
         return session
 
-    def session_sid(self, sid_or_name: str) -> str:
+    async def session_sid(self, sid_or_name: str) -> str:
         """Return the SID that a SID or a unique name stands for; SESSION_NAME_NOT_FOUND."""
         if is_sid(sid_or_name, SidKind.SESSION):
             return sid_or_name
-        session_sid = self._context.store.session_sid_by_name(self.service.sid, sid_or_name)
+        session_sid = await self._context.store.session_sid_by_name(self.service.sid, sid_or_name)
         if session_sid is None:
             raise ApiError(Code.SESSION_NAME_NOT_FOUND, "The service has no session with this unique name")
         return session_sid
 
-    def _saved(self, session_sid: str) -> Session:
+    async def _saved(self, session_sid: str) -> Session:
         """Return a session as it was just committed, unless the service was erased since."""
-        session = self._context.store.session(session_sid)
+        session = await self._context.store.session(session_sid)
         if session is None:
             raise not_found(f"{self._path}/Sessions/{session_sid}")
         return session
@@ -293,19 +304,19 @@ class ServiceCoordinator:
             else:
                 await self._context.store.write((plan.change, *beside))
                 await self._take_over(plan.change)
-            return self._saved(session_sid)
+            return await self._saved(session_sid)
 
     @Counted(SessionOperation.DELETE)
     async def delete_session(self, session_sid: str) -> None:
         """Erase a session with its participants and interactions."""
         async with self._locks.hold(session_sid):
-            self.session(session_sid)
+            await self.session(session_sid)
             await self._erase_session(session_sid)
 
     async def erase_if_closed(self, session_sid: str, *, before: float) -> bool:
         """Erase a session that is still closed and was so before a time; tell whether it was."""
         async with self._locks.hold(session_sid):
-            session = self._context.store.session(session_sid)
+            session = await self._context.store.session(session_sid)
             if session is None or session.is_active or session.date_ended is None or session.date_ended >= before:
                 return False
             await self._erase_session(session_sid)
@@ -342,10 +353,10 @@ class ServiceCoordinator:
 
     async def interaction(self, session_sid: str, interaction_sid: str) -> Interaction:
         """Return an interaction of a session; NOT_FOUND."""
-        self.session(session_sid)
+        await self.session(session_sid)
         interaction: Interaction | None = None
         if is_sid(interaction_sid, SidKind.INTERACTION):
-            interaction = self._context.store.interaction(interaction_sid)
+            interaction = await self._context.store.interaction(interaction_sid)
             if interaction is None:
                 interaction = await self._remote.interaction(interaction_sid)
         if interaction is None or interaction.session_sid != session_sid:
@@ -381,7 +392,8 @@ class ServiceCoordinator:
     async def _reopen(
         self, session: Session, change: SessionChanged, beside: tuple[Change, ...], *, is_strict: bool
     ) -> None:
-        participants = self._live(session.sid)
+        participants = await self._live(session.sid)
+        self.check_present()
         self._allocator.check_return(participants, is_strict=is_strict)
         self._allocator.reserve(participants)
         try:
@@ -389,7 +401,7 @@ class ServiceCoordinator:
         except BaseException:
             self._allocator.release(participants)
             raise
-        await self._activate(self._context.store.session(session.sid) or session, participants)
+        await self._activate(session_after(session, change), participants)
 
     async def _end(self, session_sid: str, change: Change, beside: tuple[Change, ...] = ()) -> ActiveSession | None:
         """Stop routing a session, commit why, remove its bindings; if the commit fails it routes again."""
@@ -397,7 +409,8 @@ class ServiceCoordinator:
         if active is not None:
             await self._routes.withdraw(active)
         try:
-            await self._context.write((change, *beside), self._hang_ups(session_sid))
+            hang_ups = await self._hang_ups(session_sid)
+            await self._context.write((change, *beside), hang_ups)
         except BaseException:
             if active is not None and not self.is_erased:
                 await self._routes.publish(active)
@@ -416,26 +429,27 @@ class ServiceCoordinator:
     def _account(self) -> Account:
         return self._registry.accounts[self.service.account_sid]
 
-    def _hang_ups(self, session_sid: str) -> tuple[OutboxEntry, ...]:
+    async def _hang_ups(self, session_sid: str) -> tuple[OutboxEntry, ...]:
         """Return the ends of a session's running calls, where the service wants them ended with it."""
         if not self.service.options.hangs_up_on_close:
             return ()
-        return tuple(entry for call in self._calls_of(session_sid) for entry in hang_up(call, self._context))
+        calls = await self._calls_of(session_sid)
+        return tuple(entry for call in calls for entry in hang_up(call, self._context))
 
     async def _erase_session(self, session_sid: str) -> None:
-        participants = self._context.store.participants(session_sid)
+        participants = await self._context.store.participants(session_sid)
         await self._end(session_sid, SessionErased(session_sid), self._erasures.planned(session_sid))
         for participant in participants:
             forget_expired(self._routes, participant)
 
     async def unexpired(self, session_sid: str) -> Session:
         """Return a session as it is now: one past its end is closed first."""
-        session = self.session(session_sid)
+        session = await self.session(session_sid)
         active = self._active.get(session_sid)
         if active is None or not active.is_expired(self._context.clock()):
             return session
         await self._close_expired(active)
-        return self.session(session_sid)
+        return await self.session(session_sid)
 
     async def _close_expired(self, active: ActiveSession) -> Expiry:
         if self._active.get(active.sid) is not active:
@@ -462,15 +476,13 @@ class ServiceCoordinator:
         self._context.observer.expired(self._context.clock() - (active.expires_at or now))
         return Expiry.OVER
 
-    def _live(self, session_sid: str) -> tuple[Participant, ...]:
-        participants = self._context.store.participants(session_sid)
+    async def _live(self, session_sid: str) -> tuple[Participant, ...]:
+        participants = await self._context.store.participants(session_sid)
         return tuple(participant for participant in participants if participant.date_deleted is None)
 
-    def _check_name_is_free(self, unique_name: str | None) -> None:
-        if unique_name is None:
-            return
-        owner = self._context.store.session_sid_by_name(self.service.sid, unique_name)
-        if owner is not None or unique_name in self._claimed_names:
+    async def _check_name_is_free(self, unique_name: str) -> None:
+        owner = await self._context.store.session_sid_by_name(self.service.sid, unique_name)
+        if owner is not None:
             raise ApiError(Code.SESSION_NAME_TAKEN, "Another session of the service has this UniqueName")
 
     def check_present(self) -> None:

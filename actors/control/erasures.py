@@ -54,7 +54,7 @@ class Erasures:
                 await self._erase(host, tuple(islice(pending, ERASURES_AT_ONCE)))
 
     async def _read_back(self) -> None:
-        left = self._store.planned_erasures()
+        left = await self._store.planned_erasures()
         if left:
             await self._store.write(tuple(map(SessionErased, left)))  # a move may have brought some into this file
         self._is_read_back = True

@@ -271,20 +271,21 @@ class HostControl:
         """Read a session; a unique name does instead of a SID."""
         coordinator = self._services.get(account_sid, service_sid)
         await self._catch_up()
-        return coordinator.session(coordinator.session_sid(session_sid))
+        return await coordinator.session(await coordinator.session_sid(session_sid))
 
     async def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
         """Read any account's session with all its participants, as the operator."""
-        session = self._context.store.session(session_sid) if is_sid(session_sid, SidKind.SESSION) else None
+        store = self._context.store
+        session = await store.session(session_sid) if is_sid(session_sid, SidKind.SESSION) else None
         if session is None:
             raise not_found(f"/Sessions/{session_sid}")
         await self._catch_up()
-        return self._context.store.session(session_sid) or session, self._context.store.participants(session_sid)
+        return await store.session(session_sid) or session, await store.participants(session_sid)
 
     async def find_interaction(self, interaction_sid: str) -> Interaction:
         """Read any account's interaction, as the operator."""
         is_one = is_sid(interaction_sid, SidKind.INTERACTION)
-        interaction = self._context.store.interaction(interaction_sid) if is_one else None
+        interaction = await self._context.store.interaction(interaction_sid) if is_one else None
         if interaction is None:
             raise not_found(f"/Interactions/{interaction_sid}")
         return interaction
@@ -334,13 +335,13 @@ class HostControl:
         self, account_sid: str, service_sid: str, session_sid: str, participant_sid: str
     ) -> Participant:
         """Read a participant."""
-        return self._services.get(account_sid, service_sid).participation.get(session_sid, participant_sid)
+        return await self._services.get(account_sid, service_sid).participation.get(session_sid, participant_sid)
 
     async def participants_page(
         self, account_sid: str, service_sid: str, session_sid: str, cursor: PageCursor
     ) -> Page[Participant]:
         """List participants."""
-        self._services.get(account_sid, service_sid).session(session_sid)
+        await self._services.get(account_sid, service_sid).session(session_sid)
         return await self._context.store.participants_page(session_sid, cursor)
 
     async def update_participant(
@@ -375,9 +376,9 @@ class HostControl:
         """List interactions, oldest first; with a participant, the message interactions sent to it."""
         coordinator = self._services.get(account_sid, service_sid)
         if participant_sid is None:
-            coordinator.session(session_sid)
+            await coordinator.session(session_sid)
         else:
-            coordinator.participation.get(session_sid, participant_sid)
+            await coordinator.participation.get(session_sid, participant_sid)
         page = await self._context.store.interactions_page(session_sid, cursor, sent_to=participant_sid)
         others = await self._remote.interactions_pages(session_sid, cursor, participant_sid)
         return merged((page, *others), cursor, is_newest_first=False) if others else page
@@ -419,7 +420,7 @@ class HostControl:
 
     async def alert(self, account_sid: str | None, event_sid: str) -> DebuggerEvent:
         """Read a debugger event of an account (None = of any)."""
-        event = self._context.store.alert(event_sid) if is_sid(event_sid, SidKind.DEBUGGER_EVENT) else None
+        event = await self._context.store.alert(event_sid) if is_sid(event_sid, SidKind.DEBUGGER_EVENT) else None
         if event is None or account_sid not in {None, event.account_sid}:
             raise not_found(f"/Alerts/{event_sid}")
         return event

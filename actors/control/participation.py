@@ -4,6 +4,8 @@ Changes of one session go one after the other, in the coordinator's turn. An end
 routing before its end is committed. Source: behaviour 3.5, 3.7.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import msgspec
@@ -31,7 +33,10 @@ class Sessions(Protocol):
     def service(self) -> Service:
         """The service as it is now."""
 
-    def session(self, session_sid: str) -> Session:
+    def check_present(self) -> None:
+        """Refuse with NOT_FOUND what concerns an erased service."""
+
+    async def session(self, session_sid: str) -> Session:
         """Return a session; ApiError NOT_FOUND or UNAUTHORIZED_OPERATION."""
 
     async def unexpired(self, session_sid: str) -> Session:
@@ -69,11 +74,13 @@ class Participation:
         """Add a participant to an active session."""
         async with self._locks.hold(session_sid):
             session = await self._sessions.unexpired(session_sid)
+            present = await self._context.store.participants(session_sid)
+            histories = await self._allocator.histories((request,))
+            self._sessions.check_present()
             active = self._sessions.active_session(session_sid)
             if active is None:
                 raise session_closed()
-            present = self._context.store.participants(session_sid)
-            (participant,) = self._allocator.join(session, (request,), present=present)
+            (participant,) = self._allocator.join(session, (request,), present, histories=histories)
             endpoint = endpoint_of(participant)
             is_new_proxy = endpoint.proxy not in active.proxies()
             self._allocator.add(participant.identifier, participant.proxy_identifier, is_new_use=is_new_proxy)
@@ -85,10 +92,14 @@ class Participation:
             await self._routes.publish_endpoint(active, endpoint)
             return participant
 
-    def get(self, session_sid: str, participant_sid: str) -> Participant:
+    async def get(self, session_sid: str, participant_sid: str) -> Participant:
         """Return a participant of a session, a removed one too; NOT_FOUND."""
-        self._sessions.session(session_sid)
-        for participant in self._context.store.participants(session_sid):
+        await self._sessions.session(session_sid)
+        present = await self._context.store.participants(session_sid)
+        return self._one_of(present, session_sid, participant_sid)
+
+    def _one_of(self, present: Sequence[Participant], session_sid: str, participant_sid: str) -> Participant:
+        for participant in present:
             if participant.sid == participant_sid:
                 return participant
         raise self._not_found(session_sid, participant_sid)
@@ -97,7 +108,7 @@ class Participation:
     async def remove(self, session_sid: str, participant_sid: str) -> None:
         """Remove a participant; removing one again is NOT_FOUND."""
         async with self._locks.hold(session_sid):
-            participant = self.get(session_sid, participant_sid)
+            participant = await self.get(session_sid, participant_sid)
             if participant.date_deleted is not None:
                 raise self._not_found(session_sid, participant_sid)
             active = self._sessions.active_session(session_sid)
@@ -127,24 +138,39 @@ class Participation:
             raise ApiError(Code.METHOD_NOT_ALLOWED, "The service does not let participants be changed")
         async with self._locks.hold(session_sid):
             session = await self._sessions.unexpired(session_sid)
-            before = self.get(session_sid, participant_sid)
-            active = self._sessions.active_session(session_sid)
-            if active is None or before.date_deleted is not None:
-                raise session_closed() if active is None else self._not_found(session_sid, participant_sid)
+            present = await self._context.store.participants(session_sid)
+            before = self._one_of(present, session_sid, participant_sid)
+            if self._sessions.active_session(session_sid) is None:
+                raise session_closed()
+            if before.date_deleted is not None:
+                raise self._not_found(session_sid, participant_sid)
             request = request_after(before, update)
             if self._allocator.keeps_binding(before, request):
                 return await self._rename(before, request)
+            histories = await self._allocator.histories((request,))
+            self._sessions.check_present()
+            active = self._sessions.active_session(session_sid)
+            if active is None:
+                raise session_closed()
             endpoint = next(endpoint for endpoint in active.endpoints if endpoint.participant_sid == participant_sid)
-            self._allocator.remove(endpoint.identifier, endpoint.proxy, is_last_use=not is_shared(active, endpoint))
-            try:
-                after = self._changed(session, before, request)
-            except BaseException:
-                self._allocator.add(
-                    before.identifier, before.proxy_identifier, is_new_use=not is_shared(active, endpoint)
-                )
-                raise
-            await self._replace_endpoint(active, endpoint, before, after)
+            with self._unreserved(active, endpoint):
+                others = tuple(one for one in present if one is not before)
+                (joined,) = self._allocator.join(session, (request,), others, histories=histories)
+            after = msgspec.structs.replace(
+                joined, sid=before.sid, date_created=before.date_created, date_updated=self._context.clock()
+            )
+            await self._replace_endpoint(active, endpoint, after)
             return after
+
+    @contextmanager
+    def _unreserved(self, active: ActiveSession, endpoint: Endpoint) -> Iterator[None]:
+        """Let a choice not see the binding that it may replace, for the length of a block in one turn."""
+        is_only_use = not is_shared(active, endpoint)
+        self._allocator.remove(endpoint.identifier, endpoint.proxy, is_last_use=is_only_use)
+        try:
+            yield
+        finally:
+            self._allocator.add(endpoint.identifier, endpoint.proxy, is_new_use=is_only_use)
 
     async def _rename(self, before: Participant, request: ParticipantRequest) -> Participant:
         """Commit what of a participant concerns nobody's routing."""
@@ -152,28 +178,23 @@ class Participation:
         await self._context.write((ParticipantChanged(after),))
         return after
 
-    def _changed(self, session: Session, before: Participant, request: ParticipantRequest) -> Participant:
-        others = tuple(one for one in self._context.store.participants(session.sid) if one.sid != before.sid)
-        (joined,) = self._allocator.join(session, (request,), present=others)
-        return msgspec.structs.replace(
-            joined, sid=before.sid, date_created=before.date_created, date_updated=self._context.clock()
-        )
+    async def _replace_endpoint(self, active: ActiveSession, old: Endpoint, after: Participant) -> None:
+        """Reserve the new binding, withdraw the old endpoint, commit, publish the new one.
 
-    async def _replace_endpoint(
-        self, active: ActiveSession, endpoint: Endpoint, before: Participant, after: Participant
-    ) -> None:
-        """Withdraw the old endpoint, commit, publish the new one; if the commit fails the old one routes again."""
-        was_shared = is_shared(active, endpoint)
-        await self._routes.withdraw_endpoint(active, endpoint)
+        The old binding is given up once the commit is there; if that fails it routes again.
+        """
         new = endpoint_of(after)
-        self._allocator.add(after.identifier, after.proxy_identifier, is_new_use=new.proxy not in active.proxies())
+        self._allocator.add(new.identifier, new.proxy, is_new_use=new.proxy not in active.proxies())
         try:
+            await self._routes.withdraw_endpoint(active, old)
             await self._context.write((ParticipantChanged(after),))
         except BaseException:
-            self._allocator.remove(new.identifier, new.proxy, is_last_use=new.proxy not in active.proxies())
-            self._allocator.add(before.identifier, before.proxy_identifier, is_new_use=not was_shared)
-            await self._routes.publish_endpoint(active, endpoint)
+            self._allocator.remove(
+                new.identifier, new.proxy, is_last_use=new.proxy not in {*active.proxies(), old.proxy}
+            )
+            await self._routes.publish_endpoint(active, old)
             raise
+        self._allocator.remove(old.identifier, old.proxy, is_last_use=old.proxy not in {*active.proxies(), new.proxy})
         await self._routes.publish_endpoint(active, new)
 
     @Counted(SessionOperation.SEND_MESSAGE)
@@ -181,7 +202,7 @@ class Participation:
         self, session_sid: str, participant_sid: str, *, body: str, media: tuple[str, ...]
     ) -> Interaction:
         """Record a message to a participant, from their own proxy number; egress will take it from the queue."""
-        self.get(session_sid, participant_sid)
+        await self.get(session_sid, participant_sid)
         active = self._sessions.active_session(session_sid)
         if active is None or not active.is_bound or active.is_expired(self._context.clock()):
             raise session_closed()  # one that is unbound is being closed or erased

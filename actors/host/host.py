@@ -186,6 +186,7 @@ class Host:
         """End the sweeps and wait for the changes under way; the store is the caller's to close."""
         self.traffic.is_open = False
         await self.parts.pending_hooks.finish()
+        await self.traffic.finish()
         await self.parts.local.finish()
         if self.parts.node is not None:
             await self.parts.node.leave()

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from actors.host.parts import HostParts
+from actors.kernel.at_once import AtOnce
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Address
 from engine.core.ports.outgoing import RemoteSend
-from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, resolve, resolve_all, undecided
+from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, resolve, resolve_all
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
@@ -28,6 +29,7 @@ class HostTraffic:
         self._accounts = parts.accounts
         self._route_cache = parts.route_cache
         self._node = parts.node
+        self._at_once = AtOnce()
 
     def receive(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Decide about an event; `answer` is called once, at once or after the commit, on the event loop."""
@@ -46,10 +48,7 @@ class HostTraffic:
         if actor is None or event.account_sid not in (None, actor.account_sid):
             answer(NOT_IN_POOL)
         else:
-            try:
-                actor.receive(event, answer)
-            except StoreUnavailable as problem:  # what a redelivery repeats cannot be read
-                answer(undecided(problem))
+            actor.receive(event, answer)
 
     def resolve(self, event: InboundEvent) -> Decision | None:
         """Tell what would become of an event now, with nothing recorded."""
@@ -125,24 +124,38 @@ class HostTraffic:
         proxy = None if number is None else number.address
         if proxy != report.proxy:
             report = msgspec.structs.replace(report, proxy=proxy)
-        try:
-            if self._node is None or (not report.is_vague and self._interaction_log.knows(report)):
-                self.report_here(report, answer)
-            else:
-                named = self._interaction_log.named(report) if report.is_vague else ()
-                self._node.forwarder.report(report, named, answer, self.report_here)
-        except StoreUnavailable:  # the interaction of the leg cannot be read
-            answer(None)
+        self._at_once.run(self._report(report, answer), lambda: answer(None))
 
     def report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take the state of a leg that this host knows, or that no host does."""
+        self._at_once.run(self._report_here(report, answer), lambda: answer(None))
 
+    async def _report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        try:
+            is_here = self._node is None or (not report.is_vague and await self._interaction_log.knows(report))
+            named = () if is_here or not report.is_vague else await self._interaction_log.named(report)
+        except StoreUnavailable:  # the interaction of the leg cannot be read
+            answer(None)
+            return
+        if self._node is None or is_here:
+            await self._report_here(report, answer)
+        else:
+            self._node.forwarder.report(report, named, answer, self.report_here)
+
+    async def _report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         def counted(outcome: ReportOutcome | None) -> None:
             if outcome is not None:
                 self._context.observer.reported(outcome)
             answer(outcome)
 
-        self._interaction_log.report(report, counted)
+        try:
+            await self._interaction_log.report(report, counted)
+        except StoreUnavailable:
+            answer(None)
+
+    async def finish(self) -> None:
+        """Give up the reports that wait for what they are about; platforms retry."""
+        await self._at_once.finish()
 
     def signing_tokens(self, proxy: Address) -> tuple[str, ...]:
         """Return the auth tokens of the account that owns a proxy number in a pool; none = it is in no pool."""

@@ -117,7 +117,7 @@ class Upkeep:
         is_progress = longest > 0
         while is_progress:
             open_calls = log.open_calls
-            log.end_untold(before=context.sure_now() - longest, most=SWEEP_CHUNK)
+            await log.end_untold(before=context.sure_now() - longest, most=SWEEP_CHUNK)
             await context.store.write(())
             is_progress = log.open_calls < open_calls
             for _ in range(open_calls - log.open_calls):
@@ -129,7 +129,7 @@ class Upkeep:
             await coordinator.expire(session)
 
     async def _erase(self, session_sid: str, before: float) -> bool:
-        session = self._context.store.session(session_sid)
+        session = await self._context.store.session(session_sid)
         coordinator = None if session is None else self._services.find(session.service_sid)
         return coordinator is not None and await coordinator.erase_if_closed(session_sid, before=before)
 

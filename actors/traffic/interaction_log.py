@@ -5,19 +5,21 @@ Everything here is also on disk; after a restart it is read back. Nothing is ans
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final, final
 
 import msgspec
 from mypy_extensions import mypyc_attr
 
 from actors.kernel.context import HostContext
+from actors.kernel.locks import KeyedLocks
 from actors.traffic.answers import AnswerCache, Answered, RedeliveryIndex
 from actors.traffic.calls import Calls
 from actors.traffic.outbox_entries import callback
 from engine.core.model.changes import Change, EntrySettled, InteractionRecorded, InteractionUpdated, SessionTouched
 from engine.core.model.errors import CATALOGUE, Code, StoreUnavailable
 from engine.core.model.outbox import OutboxEntry
-from engine.core.model.records import Interaction, Kind, LegStatus, Service
+from engine.core.model.records import Interaction, Kind, Leg, LegStatus, Service
 from engine.core.model.sids import pack
 from engine.core.numbers.e164 import canonical
 from engine.core.ports.store import Passed
@@ -68,6 +70,8 @@ class InteractionLog:
         """Open calls until they end, ended ones for the window, by CallSid; read back after a restart."""
         self._in_flight: dict[str, Interaction] = {}
         """What is being committed, by KI…, as it will be; until the commit, so that a restart loses nothing told."""
+        self._changing = KeyedLocks()
+        """Puts those in order who change an interaction, by KI…, from their read to their commit being queued."""
         self._waiting: dict[str, _Waiting] = {}
         """Events that wait for a hook or a coordinator, by event key, until they are answered; lost in a restart."""
         self._unfinished: dict[str, Interaction] = {}
@@ -83,24 +87,28 @@ class InteractionLog:
         if interaction.inbound.resource_sid is not None:
             self._calls.add(interaction.inbound.resource_sid, interaction)
 
-    def calls_of(self, session_sid: str) -> list[Interaction]:
+    async def calls_of(self, session_sid: str) -> list[Interaction]:
         """Return the open calls of a session."""
-        latest = (self._latest(sid) for sid in self._calls.of_session(session_sid))
+        latest = [await self.latest(sid) for sid in self._calls.of_session(session_sid)]
         return [call for call in latest if call is not None]
 
-    def end_untold(self, *, before: float, most: int) -> None:
+    async def end_untold(self, *, before: float, most: int) -> None:
         """End, as unknown, calls that began before a time and whose end nobody has told; no more than `most`.
 
         A report that comes later all the same tells more, and is taken.
         """
         forgotten = self._calls.begun_before(before)[:most]
         for call_sid, sid in forgotten:
-            call = self._latest(sid)
+            await self._end_untold(call_sid, sid)
+
+    async def _end_untold(self, call_sid: str, sid: str) -> None:
+        async with self.changing(sid):
+            call = await self.latest(sid)
             if call is None:
                 self._calls.forget(call_sid, sid)  # erased while the call went on
-                continue
-            change = untold_end(call, now=self._context.clock())
-            self._commit_report(call, change, _nobody)
+            elif is_open_call(call):  # no report was quicker
+                name = await self._session_name(call)
+                self._commit_report(call, untold_end(call, now=self._context.clock()), _nobody, session_name=name)
 
     def wait_for_commits(self, session_sids: Collection[str]) -> Awaitable[None]:
         """Wait for the interactions of sessions that are being committed."""
@@ -140,6 +148,10 @@ class InteractionLog:
         """Let the event that comes go on with an interaction whose gate has to be asked again."""
         self._unfinished[_sent_by(interaction)] = interaction
 
+    def wait_no_more(self, event: InboundEvent) -> None:
+        """Leave an event that waited to whoever brought it."""
+        self._waiting.pop(key_of(event), None)
+
     def take_unfinished(self, interaction: Interaction) -> Interaction | None:
         """Return, once, what a redelivered event had recorded before the host stopped."""
         return self._unfinished.pop(_sent_by(interaction), None) if self._unfinished else None
@@ -149,7 +161,7 @@ class InteractionLog:
         return key in self._waiting or self._refusals.knows(key) or self._redeliveries.knows(key)
 
     def answer_again(self, key: str, event: InboundEvent, service_sid: str, answer: Answer) -> bool:
-        """Answer a redelivery as before, once what it answers is on disk; tell whether it was one."""
+        """Answer the redelivery of what is being decided, with it, or was refused; tell whether it was one."""
         waiting = self._waiting.get(key)
         if waiting is not None:
             if waiting.service_sid == service_sid and canonical(waiting.sender) == canonical(event.sender):
@@ -161,11 +173,14 @@ class InteractionLog:
         if refusal is not None:
             answer(refusal)
             return True
+        return False
+
+    async def known_answer(self, key: str, event: InboundEvent, service_sid: str) -> Decision | None:
+        """Return the answer to an event that was routed lately, if its record is there."""
         decision = self._answers.find(key, event.sender, service_sid)
-        if decision is None or self._still_kept(key, decision.interaction_sid) is None:
-            return False
-        self.answer_kept(key, decision, answer)
-        return True
+        if decision is None or await self._still_kept(key, decision.interaction_sid) is None:
+            return None
+        return decision
 
     def answer_kept(self, key: str, decision: Decision, answer: Answer) -> None:
         """Answer a redelivery once what it answers is on disk."""
@@ -179,14 +194,14 @@ class InteractionLog:
         else:
             answer(decision)
 
-    def passed_before(self, key: str) -> list[Interaction]:
+    async def passed_before(self, key: str) -> list[Interaction]:
         """Return what events of the same key became; their senders are for the caller to compare."""
-        found = [self._still_kept(key, sid) for sid in dict.fromkeys(self._redeliveries.find(key))]
+        found = [await self._still_kept(key, sid) for sid in dict.fromkeys(self._redeliveries.find(key))]
         return [one for one in found if one is not None and _inbound_key(one) == key]
 
-    def _still_kept(self, key: str, interaction_sid: str) -> Interaction | None:
+    async def _still_kept(self, key: str, interaction_sid: str) -> Interaction | None:
         """Find what an event became; it is forgotten if it is on disk no more, alone or with its session."""
-        interaction = self._latest(interaction_sid)
+        interaction = await self.latest(interaction_sid)
         if interaction is None:
             self.forget_answer(key, interaction_sid)
         return interaction
@@ -263,10 +278,14 @@ class InteractionLog:
         if session.is_replica:
             self._touched(session, at)
 
-    def connect(self, interaction: Interaction, entries: Sequence[OutboxEntry]) -> "asyncio.Future[Interaction]":
-        """Commit the outbound leg of an interaction that was recorded without; awaited as `record`."""
-        latest = self._latest(interaction.sid) or interaction
-        whole = msgspec.structs.replace(latest, outbound=interaction.outbound, date_updated=self._context.clock())
+    def connect(
+        self, latest: Interaction, outbound: Leg, entries: Sequence[OutboxEntry]
+    ) -> "asyncio.Future[Interaction]":
+        """Commit the outbound leg of an interaction that was recorded without; awaited as `record`.
+
+        The caller holds `changing` since before it read the `latest`.
+        """
+        whole = msgspec.structs.replace(latest, outbound=outbound, date_updated=self._context.clock())
         change = InteractionUpdated(
             interaction_sid=whole.sid,
             inbound=whole.inbound,
@@ -284,11 +303,12 @@ class InteractionLog:
         self._context.commit((change,), done, entries)
         return commit.future
 
-    def knows(self, report: LegReport) -> bool:
+    async def knows(self, report: LegReport) -> bool:
         """Tell whether a report that names one leg is about an interaction of this host."""
-        return self._find(report) is not None
+        sid = self._sid_of(report)
+        return sid is not None and await self._fitting(report, sid) is not None
 
-    def named(self, report: LegReport) -> tuple[str, ...]:
+    async def named(self, report: LegReport) -> tuple[str, ...]:
         """Return the interactions of which a report that does not say the number reached may be.
 
         These are the open calls that have its SID, and of those that have ended lately the last.
@@ -297,26 +317,49 @@ class InteractionLog:
             return ()
         going_on = self._calls.open(report.resource_sid, report.account_sid, report.numbers)
         for sid in self._calls.ended(report.resource_sid, report.account_sid):
-            call = None if sid in going_on else self._latest(sid)
+            call = None if sid in going_on else await self.latest(sid)
             if call is not None and _fits(report, call):
-                return (*going_on, sid)
+                going_on = self._calls.open(report.resource_sid, report.account_sid, report.numbers)
+                return going_on if sid in going_on else (*going_on, sid)
         return going_on
 
-    def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
-        """Take the state of a leg; answers None when it could not be committed."""
+    async def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        """Take the state of a leg; answers once it is committed, None when it could not be.
+
+        Reports of one interaction are taken in the order in which they come. Raises StoreUnavailable where the
+        interaction cannot be read; then nothing is answered.
+        """
         if report.is_vague:
-            named = self.named(report)
+            named = await self.named(report)
             if len(named) > 1:
                 answer(ReportOutcome.AMBIGUOUS)
                 return
             if named:
                 report = msgspec.structs.replace(report, interaction_sid=named[0])
-        interaction = self._find(report)
-        if interaction is None:
-            if report.kind is _VOICE:
-                self._notify(Code.OPEN_INTERACTION_NOT_FOUND, report, None)
-            answer(ReportOutcome.NOT_FOUND)
+        sid = self._sid_of(report)
+        if sid is None:
+            self._answer_not_found(report, answer)
             return
+        async with self.changing(sid):
+            interaction = await self._fitting(report, sid)
+            if interaction is None:
+                self._answer_not_found(report, answer)
+            else:
+                self._take(report, interaction, await self._session_name(interaction), answer)
+
+    def _answer_not_found(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        if report.kind is _VOICE:
+            self._notify(Code.OPEN_INTERACTION_NOT_FOUND, report, None)
+        answer(ReportOutcome.NOT_FOUND)
+
+    def _take(
+        self,
+        report: LegReport,
+        interaction: Interaction,
+        session_name: str | None,
+        answer: Callable[[ReportOutcome | None], None],
+    ) -> None:
+        """Decide what a report says of an interaction as it is now, and commit that."""
         outcome, change = apply_report(interaction, report, now=self._context.clock())
         if outcome is ReportOutcome.NOT_OPEN:
             self._notify(Code.INTERACTION_NOT_OPEN, report, interaction)
@@ -330,13 +373,15 @@ class InteractionLog:
             answer(outcome if is_done else None)
 
         entries_done = () if report.entry_sid is None else (EntrySettled(report.entry_sid),)
-        self._commit_report(interaction, change, settled, entries_done)
+        self._commit_report(interaction, change, settled, session_name=session_name, entries_done=entries_done)
 
     def _commit_report(
         self,
         interaction: Interaction,
         change: InteractionUpdated,
         settled: Callable[[bool], None],
+        *,
+        session_name: str | None,
         entries_done: tuple[EntrySettled, ...] = (),
     ) -> None:
         updated = msgspec.structs.replace(
@@ -369,15 +414,27 @@ class InteractionLog:
                 self._ended(updated)
             settled(problem is None)
 
-        self._context.commit(changes, done, self._callback_of(updated))
+        self._context.commit(changes, done, self._callback_of(updated, session_name))
 
-    def _callback_of(self, interaction: Interaction) -> tuple[OutboxEntry, ...]:
+    def _callback_of(self, interaction: Interaction, session_name: str | None) -> tuple[OutboxEntry, ...]:
         """Return the callback about an interaction that has changed, where its service wants one."""
         service = self._service_of(interaction.service_sid)
         if service is None:
             return ()
-        session = self._active(interaction)
-        return callback(interaction, service.callback_url, service.options, session=session, context=self._context)
+        return callback(
+            interaction, service.callback_url, service.options, session_name=session_name, context=self._context
+        )
+
+    async def _session_name(self, interaction: Interaction) -> str | None:
+        """Read the name of an interaction's session, where a callback is to say it."""
+        service = self._service_of(interaction.service_sid)
+        if service is None or service.callback_url is None or not service.options.has_rich_callbacks:
+            return None
+        active = self._active(interaction)
+        if active is not None:
+            return active.unique_name
+        session = await self._context.store.session(interaction.session_sid)
+        return None if session is None else session.unique_name
 
     def _touched_by_end(self, interaction: Interaction, at: float) -> ActiveSession | None:
         """Return the session whose ttl the end of a call restarts; one past its end is not revived."""
@@ -389,11 +446,20 @@ class InteractionLog:
         if self._in_flight.get(sid) is interaction:
             del self._in_flight[sid]
 
-    def _latest(self, interaction_sid: str) -> Interaction | None:
-        return self._in_flight.get(interaction_sid) or self._context.store.interaction(interaction_sid)
+    def changing(self, interaction_sid: str) -> AbstractAsyncContextManager[None]:
+        """Keep others from changing an interaction between its being read and its change being queued."""
+        return self._changing.hold(interaction_sid)
 
-    def _find(self, report: LegReport) -> Interaction | None:
-        """Find the interaction of a report that names it or its event, if it is the reporter's own and the leg fits."""
+    async def latest(self, interaction_sid: str) -> Interaction | None:
+        """Return an interaction as it is, what is being committed included."""
+        held = self._in_flight.get(interaction_sid)
+        if held is not None:
+            return held
+        found = await self._context.store.interaction(interaction_sid)
+        return self._in_flight.get(interaction_sid, found)
+
+    def _sid_of(self, report: LegReport) -> str | None:
+        """Find the interaction that a report names, itself or by its event."""
         sid = report.interaction_sid
         if sid is None:
             if report.proxy is None or report.is_outbound:
@@ -404,7 +470,11 @@ class InteractionLog:
                 if not found:
                     return None
                 sid = found[-1]
-        interaction = self._latest(sid)
+        return sid
+
+    async def _fitting(self, report: LegReport, sid: str) -> Interaction | None:
+        """Return the interaction that a report names if it is the reporter's own and the leg fits."""
+        interaction = await self.latest(sid)
         if interaction is None:
             self._calls.forget(report.resource_sid, sid)  # erased while the call went on
             return None

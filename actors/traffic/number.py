@@ -1,7 +1,8 @@
 """The number actor: owns the bindings of one proxy number and decides every call and message that reaches it.
 
-It never awaits between deciding and recording, so its decisions cannot interleave. Only the service's coordinator
-changes its bindings.
+It never awaits between deciding and recording, so its decisions cannot interleave. An event that may have come before
+waits until it is known; whatever comes with its SID meanwhile waits beside it. Only the service's coordinator changes
+the bindings.
 """
 
 import asyncio
@@ -108,18 +109,16 @@ class NumberActor:
 
     def receive(self, event: InboundEvent, answer: Answer) -> None:
         """Decide about an event; a routed one is answered after its commit, every other at once."""
-        if self.rules.is_disabled:  # before what passed already is looked for: that would be dialled again
-            self.notify_of(event, DISABLED.decision)
-            answer(DISABLED.decision)
-            return
-        if self.source is not None and not self.source.is_ready:
-            answer(REBUILDING)
+        turned_away = self.turned_away(event)  # before what passed already is looked for: that would be dialled again
+        if turned_away is not None:
+            answer(turned_away)
             return
         key = event_key(self.address, event.kind, event.resource_sid)
-        if self._interaction_log.may_know(key) and (
-            self._interaction_log.answer_again(key, event, self.service_sid, answer)
-            or self._answer_from_record(key, event, answer)
-        ):
+        log = self._interaction_log
+        if log.may_know(key):
+            if not log.answer_again(key, event, self.service_sid, answer):
+                log.wait(event, answer, self.service_sid)
+                self._pending_hooks.redelivered(self, event)
             return
         context = self._context
         now = context.clock()
@@ -132,16 +131,30 @@ class NumberActor:
         if event.media_left_out:
             self.notify(Code.TOO_MANY_MEDIA, event, decision.session_sid)
         if self.rules.intercept_url is not None:
-            self._interaction_log.wait(event, answer, self.service_sid)
+            log.wait(event, answer, self.service_sid)
             self._pending_hooks.intercept(self, event, ruling)
             return
         entries = self.entries_of(event, decision, interaction, session)
-        self._interaction_log.route(key, event, decision, interaction, session, entries, answer)
+        log.route(key, event, decision, interaction, session, entries, answer)
 
-    def _answer_from_record(self, key: str, event: InboundEvent, answer: Answer) -> bool:
-        """Answer the redelivery of an event whose answer is not at hand any more; tell whether it was one."""
-        over = []
-        for interaction in self._interaction_log.passed_before(key):
+    def turned_away(self, event: InboundEvent) -> Decision | None:
+        """Return what is answered now whatever the event is, None while this number decides."""
+        if self.rules.is_disabled:
+            self.notify_of(event, DISABLED.decision)
+            return DISABLED.decision
+        if self.source is not None and not self.source.is_ready:
+            return REBUILDING
+        return None
+
+    def decided_before(
+        self, event: InboundEvent, passed: Iterable[Interaction]
+    ) -> tuple[Decision | None, list[Interaction]]:
+        """Return what was answered when an event became one of these interactions, if its session still shows it.
+
+        If not, the second is what it may have become in sessions that are over.
+        """
+        over: list[Interaction] = []
+        for interaction in passed:
             if interaction.service_sid != self.service_sid:
                 continue
             if self._is_gate_asked_again(interaction):
@@ -154,13 +167,8 @@ class NumberActor:
                 continue
             decision = self._decision_again(event, interaction, *ends)
             if decision is not None:
-                self._interaction_log.answer_kept(key, decision, answer)
-                return True
-        if not over:
-            return False
-        self._interaction_log.wait(event, answer, self.service_sid)
-        self._pending_hooks.repeated(self, event, over)  # whoever left, and sessions that are over, are read elsewhere
-        return True
+                return decision, []
+        return None, over
 
     def _is_gate_asked_again(self, interaction: Interaction) -> bool:
         """Tell whether the gate was not done, or had blocked it, or may have sent another text: that is not kept."""
@@ -249,7 +257,7 @@ class NumberActor:
     def _callback(self, interaction: Interaction, session: ActiveSession) -> tuple[OutboxEntry, ...]:
         rules = self.rules
         return outbox_entries.callback(
-            interaction, rules.callback_url, rules.options, session=session, context=self._context
+            interaction, rules.callback_url, rules.options, session_name=session.unique_name, context=self._context
         )
 
     def _refuse(self, event: InboundEvent, ruling: Ruling, now: float, answer: Answer) -> None:

@@ -4,7 +4,6 @@ from actors.kernel.context import HostContext
 from engine.core.model.outbox import OutboxCallback, OutboxContent, OutboxEntry, OutboxHangUp, OutboxMessage
 from engine.core.model.records import Address, Interaction, ServiceOptions
 from engine.core.model.sids import SidKind
-from engine.core.sessions.bindings import ActiveSession
 
 
 def _entry(content: OutboxContent, about: Interaction, context: HostContext) -> OutboxEntry:
@@ -24,19 +23,13 @@ def callback(
     url: str | None,
     options: ServiceOptions,
     *,
-    session: ActiveSession | None,
+    session_name: str | None,
     context: HostContext,
 ) -> tuple[OutboxEntry, ...]:
-    """Return the callback about an interaction as it is now; none without a CallbackUrl.
-
-    `session` is its session while that is active.
-    """
+    """Return the callback about an interaction as it is now; none without a CallbackUrl."""
     if url is None:
         return ()
-    name = None
-    if options.has_rich_callbacks:
-        named = session or context.store.session(interaction.session_sid)
-        name = None if named is None else named.unique_name
+    name = session_name if options.has_rich_callbacks else None
     content = OutboxCallback(url=url, interaction=interaction, session_name=name, is_rich=options.has_rich_callbacks)
     return (_entry(content, interaction, context),)
 

@@ -6,11 +6,12 @@ is looked at again: if in doubt, the event is not routed. Source: behaviour 9, 1
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from actors.kernel.at_once import Begun
 from actors.kernel.context import HostContext
 from actors.kernel.locks import KeyedLocks
 from actors.traffic.coordinators import Coordinators, Expiry
@@ -83,33 +84,49 @@ class PendingHooks:
         """Have the coordinator say whether a session has expired: its participants' numbers are on several hosts."""
         self._begin(actor.account_sid, event, lambda deadline: self._after_expiry(actor, event, ruling, deadline))
 
-    def repeated(self, actor: "NumberActor", event: InboundEvent, interactions: Sequence[Interaction]) -> None:
-        """Answer what may be redelivered of interactions whose sessions are over: coordinators say who was in them."""
-        self._begin(actor.account_sid, event, lambda deadline: self._again(actor, event, interactions, deadline))
+    def redelivered(self, actor: "NumberActor", event: InboundEvent) -> None:
+        """Answer an event that may have come before; in this turn, where it has and nothing has to be waited for."""
+        deadline = self._deadline()
+        try:
+            begun = Begun(self._redelivered(actor, event, deadline))
+        except StoreUnavailable as problem:  # what it repeats cannot be read
+            self._interaction_log.answer_waiting(event, undecided(problem), is_final=False)
+            return
+        except BaseException:
+            self._interaction_log.wait_no_more(event)
+            raise
+        if begun.is_over:
+            self._answer(event, begun.result)
+        elif not self._begin(actor.account_sid, event, lambda _: begun):
+            begun.close()
 
     def _begin(
-        self, account_sid: str, event: InboundEvent, work: Callable[[float], Coroutine[Any, Any, Decision]]
-    ) -> None:
+        self, account_sid: str, event: InboundEvent, work: Callable[[float], Awaitable[Decision | None]]
+    ) -> bool:
         """Let an event wait, unless its account would hold more of the room than it leaves free for the others.
 
         One account alone gets half of it, a second one half of the rest, and there is always some for the next one
-        (dynamic thresholds: Choudhury and Hahne, 1998).
+        (dynamic thresholds: Choudhury and Hahne, 1998). Returns whether it waits.
         """
         if self._waiting_of[account_sid] >= self._context.settings.most_waiting_events - self._waiting:
             self._interaction_log.answer_waiting(event, BUSY, is_final=False)
-            return
+            return False
         self._waiting += 1
         self._waiting_of[account_sid] += 1
         task = asyncio.create_task(self._run(account_sid, event, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return True
+
+    def _deadline(self) -> float:
+        return self._context.clock() + self._context.settings.carrier_deadline_seconds
 
     async def _run(
-        self, account_sid: str, event: InboundEvent, work: Callable[[float], Coroutine[Any, Any, Decision]]
+        self, account_sid: str, event: InboundEvent, work: Callable[[float], Awaitable[Decision | None]]
     ) -> None:
-        deadline = self._context.clock() + self._context.settings.carrier_deadline_seconds
+        decision: Decision | None
         try:
-            decision = await work(deadline)
+            decision = await work(self._deadline())
         except (StoreUnavailable, PeerUnavailable) as problem:
             decision = undecided(problem)
         except BaseException as problem:
@@ -117,7 +134,12 @@ class PendingHooks:
             raise
         finally:
             self._leave(account_sid)  # before the answer: its receiver may send another event at once
-        self._interaction_log.answer_waiting(event, decision, is_final=decision.outcome is not Outcome.NOT_READY)
+        self._answer(event, decision)
+
+    def _answer(self, event: InboundEvent, decision: Decision | None) -> None:
+        """Answer an event; None: that is seen to."""
+        if decision is not None:
+            self._interaction_log.answer_waiting(event, decision, is_final=decision.outcome is not Outcome.NOT_READY)
 
     def _leave(self, account_sid: str) -> None:
         self._waiting -= 1
@@ -149,13 +171,18 @@ class PendingHooks:
         )
         if self._blocks(verdict, actor, event, session):
             return Decision(Outcome.REFUSED, Reason.INTERCEPTED, Code.CONTACT_REJECTED, session_sid=session.sid)
-        if actor.rules.is_disabled:
-            actor.notify_of(event, DISABLED.decision)
-            return DISABLED.decision
-        if not still_meets(actor.bindings, session, interaction):
-            return self._gone(actor, event, session)
-        decision = msgspec.structs.replace(ruling.decision, body=verdict.body, interaction_sid=interaction.sid)
-        await self._interaction_log.connect(interaction, actor.entries_of(event, decision, interaction, session))
+        log = self._interaction_log
+        async with log.changing(interaction.sid):
+            latest = await log.latest(interaction.sid) or interaction  # before the last look at who meets whom
+            if actor.rules.is_disabled:
+                actor.notify_of(event, DISABLED.decision)
+                return DISABLED.decision
+            if not still_meets(actor.bindings, session, interaction):
+                return self._gone(actor, event, session)
+            decision = msgspec.structs.replace(ruling.decision, body=verdict.body, interaction_sid=interaction.sid)
+            entries = actor.entries_of(event, decision, interaction, session)
+            landed = log.connect(latest, interaction.outbound, entries)
+        await landed
         return decision
 
     def _blocks(
@@ -216,20 +243,42 @@ class PendingHooks:
 
     # -- redeliveries --------------------------------------------------------------------------------------------
 
+    async def _redelivered(self, actor: "NumberActor", event: InboundEvent, deadline: float) -> Decision | None:
+        """Return the answer to what may have come before; None: it is answered once what it repeats is on disk."""
+        log, key = self._interaction_log, key_of(event)
+        decision = await log.known_answer(key, event, actor.service_sid)
+        passed = () if decision is not None else await log.passed_before(key)
+        turned_away = actor.turned_away(event)
+        if turned_away is not None:
+            return turned_away
+        over: Sequence[Interaction] = ()
+        if decision is None:
+            decision, over = actor.decided_before(event, passed)
+        if decision is not None:
+            log.answer_kept(key, decision, lambda kept: log.answer_waiting(event, kept, is_final=False))
+            return None
+        await asyncio.sleep(0)  # what follows needs a task
+        return await self._again(actor, event, over, deadline)
+
     async def _again(
         self, actor: "NumberActor", event: InboundEvent, interactions: Sequence[Interaction], deadline: float
     ) -> Decision:
+        """Answer what may repeat interactions whose sessions are over: coordinators say who was in them."""
         for interaction in interactions:
             participants = await self._coordinators.participants(interaction.service_sid, interaction.session_sid)
             decision = actor.decision_again(event, interaction, participants)
             if decision is not None:
                 await self._interaction_log.wait_for_commits((interaction.session_sid,))
-                kept = self._interaction_log.passed_before(key_of(event))
-                return decision if any(one.sid == interaction.sid for one in kept) else STORE_DOWN
+                kept = await self._interaction_log.passed_before(key_of(event))
+                is_kept = any(one.sid == interaction.sid for one in kept)
+                return actor.turned_away(event) or (decision if is_kept else STORE_DOWN)
         return await self._anew(actor, event, deadline)
 
     async def _anew(self, actor: "NumberActor", event: InboundEvent, deadline: float) -> Decision:
         """Decide about an event that turned out to be no redelivery, as if it had just come."""
+        turned_away = actor.turned_away(event)
+        if turned_away is not None:
+            return turned_away
         now, id_factory = self._context.clock(), self._context.id_factory
         ruling = decide(actor.bindings, event, rules=actor.rules, now=now, id_factory=id_factory)
         if ruling.interaction is not None:

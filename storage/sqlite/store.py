@@ -71,7 +71,10 @@ class StoreSizes(msgspec.Struct, frozen=True, gc=False):
 
 
 class SqliteStore:
-    """`engine.core.ports.operations.Store` on one SQLite file; used on one event loop."""
+    """`engine.core.ports.store.Store` on one SQLite file; used on one event loop.
+
+    Point reads never suspend: the file is at hand, and a turn of the loop that a read divides is two.
+    """
 
     def __init__(self, lock: DataDirLock, connection: sqlite3.Connection, index: LogIndex, observer: Observer) -> None:
         """Take over a locked directory, a connection that writes and its log's index; `open` is how to make one."""
@@ -245,19 +248,19 @@ class SqliteStore:
         """Walk the calls whose inbound leg has not ended."""
         return self._points.open_calls()
 
-    def session(self, session_sid: str) -> Session | None:
+    async def session(self, session_sid: str) -> Session | None:
         """Read one session."""
         return self._points.session(session_sid)
 
-    def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
+    async def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
         """Find the session that owns a name."""
         return self._points.session_sid_by_name(service_sid, unique_name)
 
-    def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
+    async def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
         """Find what an idempotency key was used for."""
         return self._points.batch_key(service_sid, digest)
 
-    def planned_erasures(self) -> tuple[str, ...]:
+    async def planned_erasures(self) -> tuple[str, ...]:
         """Name the erased sessions of which other hosts may have something."""
         return self._points.planned_erasures()
 
@@ -277,19 +280,19 @@ class SqliteStore:
         """Tell when the oldest idempotency key was used."""
         return await self._on_page_thread(self._pages.oldest_batch_key)
 
-    def participants(self, session_sid: str) -> tuple[Participant, ...]:
+    async def participants(self, session_sid: str) -> tuple[Participant, ...]:
         """Read all participants of a session, the removed ones too, oldest first."""
         return self._points.participants(session_sid)
 
-    def interaction(self, interaction_sid: str) -> Interaction | None:
+    async def interaction(self, interaction_sid: str) -> Interaction | None:
         """Read one interaction."""
         return self._points.interaction(interaction_sid)
 
-    def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
+    async def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
         """Find the newest session, active or not, in which the identifier held the proxy number."""
         return self._points.last_session_of(service_sid, identifier, proxy)
 
-    def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
+    async def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
         """Tell which proxy numbers an identifier has had, each with when it was last given."""
         return self._points.proxies_held_before(service_sid, identifier)
 
@@ -343,7 +346,7 @@ class SqliteStore:
         """Count by kind the latest debugger events of an account (None = of all), so many of each host."""
         return await self._on_search_thread(self._seeking.alert_kinds, account_sid, wanted, most)
 
-    def alert(self, event_sid: str) -> DebuggerEvent | None:
+    async def alert(self, event_sid: str) -> DebuggerEvent | None:
         """Read one debugger event."""
         return self._points.alert(event_sid)
 

@@ -8,9 +8,10 @@ from actors.kernel.paging import merged
 from engine.core.model.changes import AlertsErased, Change
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.outbox import OutboxEntry, QueueKey
-from engine.core.model.records import DebuggerEvent, Interaction, Participant, Session
+from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session
 from engine.core.ports.lists import Page, PageCursor
 from storage.sqlite import SqliteStore
+from tests.at_once import at_once
 from tests.storage.material import interactions_since
 
 WAIT_SECONDS: Final = 20.0
@@ -34,6 +35,8 @@ class MoodyStore(SqliteStore):
     mood = Mood()
     participants_read = 0
     """How often the participants of a session were read."""
+    histories_read = 0
+    """How often the numbers that somebody had before were read."""
     has_retained = False
     """The first pass of retention, which begins with a host, commits no more."""
 
@@ -47,16 +50,21 @@ class MoodyStore(SqliteStore):
         else:
             super().commit(changes, done)
 
-    def interaction(self, interaction_sid: str) -> Interaction | None:
+    async def interaction(self, interaction_sid: str) -> Interaction | None:
         """Read an interaction, or fail."""
         if self.mood.cannot_read:
             raise StoreUnavailable("Nothing was read: the disk fails")
-        return super().interaction(interaction_sid)
+        return await super().interaction(interaction_sid)
 
-    def participants(self, session_sid: str) -> tuple[Participant, ...]:
+    async def participants(self, session_sid: str) -> tuple[Participant, ...]:
         """Read the participants of a session, and count it."""
         self.participants_read += 1
-        return super().participants(session_sid)
+        return await super().participants(session_sid)
+
+    async def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
+        """Read the numbers that somebody had before, and count it."""
+        self.histories_read += 1
+        return await super().proxies_held_before(service_sid, identifier)
 
     async def land(self) -> None:
         """Wait for every commit that the disk was given."""
@@ -112,17 +120,22 @@ class Stores:
         """Tell how often the participants of a session were read."""
         return sum(store.participants_read for store in self.all)
 
+    @property
+    def histories_read(self) -> int:
+        """Tell how often the numbers that somebody had before were read."""
+        return sum(store.histories_read for store in self.all)
+
     def session(self, session_sid: str) -> Session | None:
         """Read one session."""
-        return next((found for store in self.all if (found := store.session(session_sid))), None)
+        return next((found for store in self.all if (found := at_once(store.session(session_sid)))), None)
 
     def participants(self, session_sid: str) -> tuple[Participant, ...]:
         """Read all participants of a session."""
-        return tuple(one for store in self.all for one in store.participants(session_sid))
+        return tuple(one for store in self.all for one in at_once(store.participants(session_sid)))
 
     def interaction(self, interaction_sid: str) -> Interaction | None:
         """Read one interaction."""
-        return next((found for store in self.all if (found := store.interaction(interaction_sid))), None)
+        return next((found for store in self.all if (found := at_once(store.interaction(interaction_sid)))), None)
 
     def interactions_since(self, at: float) -> list[Interaction]:
         """Read the interactions since a time, oldest first."""
@@ -149,4 +162,4 @@ class Stores:
 
     def alert(self, event_sid: str) -> DebuggerEvent | None:
         """Read one debugger event."""
-        return next((found for store in self.all if (found := store.alert(event_sid))), None)
+        return next((found for store in self.all if (found := at_once(store.alert(event_sid)))), None)

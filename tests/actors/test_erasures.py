@@ -50,7 +50,7 @@ async def test_a_debt_is_struck_out_when_the_last_host_has_paid(tmp_path: Path) 
 
     await outbox_entries.erase(gone.sid)
     await store.write(())
-    half_paid = store.planned_erasures()
+    half_paid = await store.planned_erasures()
     await store.close()
     store = opened(tmp_path)
     others.away = set()
@@ -59,7 +59,7 @@ async def test_a_debt_is_struck_out_when_the_last_host_has_paid(tmp_path: Path) 
 
     assert half_paid == (gone.sid,)
     assert others.erased == [(1, (gone.sid,)), (1, (gone.sid,)), (2, (gone.sid,))]
-    assert store.planned_erasures() == ()
+    assert await store.planned_erasures() == ()
     await store.close()
 
 
@@ -89,7 +89,7 @@ async def test_a_debt_moves_with_the_data_and_is_paid_by_whoever_has_them(tmp_pa
     await store.write(())
 
     assert [one.session_sid for one in interactions_since(store, 0.0)] == [kept.sid] * 3
-    assert store.planned_erasures() == ()
+    assert await store.planned_erasures() == ()
     await store.close()
 
 

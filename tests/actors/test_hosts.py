@@ -554,7 +554,7 @@ async def test_a_deletion_is_whole_although_all_hosts_ended_before_one_heard_of_
 
     assert left == [gone.sid]
     assert world.store.interactions_since(0.0) == []
-    assert world.stores[0].planned_erasures() == ()
+    assert await world.stores[0].planned_erasures() == ()
 
 
 async def test_a_redelivery_after_the_session_is_over_is_answered_from_its_record(world: World) -> None:

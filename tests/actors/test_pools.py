@@ -317,3 +317,16 @@ async def test_pools_are_listed_by_kind_newest_first(world: World) -> None:
 
     assert ([entry.number.address for entry in numbers.records], numbers.has_next) == ([N2], True)
     assert [entry.number.address for entry in codes.records] == ["12345"]
+
+
+async def test_a_pool_of_one_asks_for_no_history(world: World) -> None:
+    """There is nothing to choose, so the store is spared; nor is it asked where a number is named."""
+    service = await world.make_service("lone")
+    await world.pool(N3, service_sid=service.sid)
+
+    await world.session(ALICE, service_sid=service.sid)
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    spared = world.store.histories_read
+    await world.session(ALICE)
+
+    assert (spared, world.store.histories_read) == (0, 1)

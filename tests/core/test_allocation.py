@@ -75,7 +75,7 @@ def around(
         pool=Pool(numbers or (number(N1), number(N2))),
         bindings=bindings or BindingIndex(),
         owns=owned.__contains__,
-        history=lambda _identifier: history or {},
+        histories={ALICE: history or {}},
         choose=choose,
     )
 
@@ -240,28 +240,6 @@ def test_stickiness_follows_the_services_setting() -> None:
 
     assert chosen(ParticipantRequest(identifier=ALICE), sticky).number.address == N2
     assert chosen(ParticipantRequest(identifier=ALICE), unsticky).number.address == N2
-
-
-def test_a_pool_of_one_asks_for_no_history() -> None:
-    """There is nothing to choose, so the store is spared."""
-    surroundings = around(number(N1))
-    told: list[Address] = []
-
-    def history(identifier: Address) -> Mapping[Address, float]:
-        told.append(identifier)
-        return {}
-
-    lone = Surroundings(
-        service=surroundings.service,
-        pool=surroundings.pool,
-        bindings=surroundings.bindings,
-        owns=surroundings.owns,
-        history=history,
-        choose=surroundings.choose,
-    )
-
-    assert chosen(ParticipantRequest(identifier=ALICE), lone).number.address == N1
-    assert told == []
 
 
 # -- explicit numbers ------------------------------------------------------------------------------------------------

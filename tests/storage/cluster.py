@@ -201,7 +201,7 @@ async def _read_host(directory: Path) -> Held:
     )
     for one in world.registry.services:
         for made in (await store.sessions_page(one.sid, every)).records:
-            world.sessions.append((made, store.participants(made.sid)))
+            world.sessions.append((made, await store.participants(made.sid)))
     world.entries += (await store.outbox_page(OutboxFilter(), every)).records
     world.alerts += (await store.alerts_page(ACCOUNT_SID, AlertFilter(), every)).records
     world.activated += [made.sid for made in store.active_sessions()]

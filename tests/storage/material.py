@@ -23,6 +23,7 @@ from engine.core.model.records import (
 from engine.core.model.sids import SidKind, ordered_sid, unpack
 from storage.outbox_rows import ENTRY_COLUMNS, entry_row
 from storage.sqlite import SqliteStore
+from tests.at_once import at_once
 from tests.silent import SilentObserver
 
 START = 1_700_000_000.0
@@ -130,7 +131,7 @@ def interactions_since(store: SqliteStore, at: float) -> list[Interaction]:
     """Read what was recorded at or after a time, oldest first."""
     with closing(sqlite3.connect(store._points._database)) as connection:
         rows = connection.execute("SELECT sid FROM interactions WHERE date_created >= ? ORDER BY sid", (at,))
-        found = [store.interaction(unpack(SidKind.INTERACTION, sid)) for (sid,) in rows]
+        found = [at_once(store.interaction(unpack(SidKind.INTERACTION, sid))) for (sid,) in rows]
     return [one for one in found if one is not None]
 
 

@@ -22,9 +22,9 @@ async def test_an_event_is_read_by_its_sid(store: SqliteStore) -> None:
 
     await store.write([AlertRaised(event)])
 
-    assert store.alert(event.sid) == event
-    assert store.alert(new_sid(SidKind.DEBUGGER_EVENT)) is None
-    assert store.alert("NO") is None
+    assert await store.alert(event.sid) == event
+    assert await store.alert(new_sid(SidKind.DEBUGGER_EVENT)) is None
+    assert await store.alert("NO") is None
 
 
 async def test_events_come_newest_first_in_pages(store: SqliteStore) -> None:
@@ -92,7 +92,7 @@ async def test_retention_takes_what_is_older(store: SqliteStore) -> None:
 
     await store.write([*map(AlertRaised, (old, foreign, kept)), AlertsErased(START + 1), AlertRaised(late)])
 
-    assert store.alert(foreign.sid) is None
+    assert await store.alert(foreign.sid) is None
     assert (await store.alerts_page(ACCOUNT_SID, AlertFilter(), WHOLE)).records == (late, kept)
 
 

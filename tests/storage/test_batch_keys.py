@@ -27,14 +27,14 @@ async def test_a_key_is_there_with_the_session_it_was_used_for(tmp_path: Path) -
     made, other_service = session(), new_sid(SidKind.SERVICE)
     store = SqliteStore.open(tmp_path, observer=Observed())
     await store.write([SessionCreated(made, ()), used(1, made.sid)])
-    before = store.batch_key(SERVICE_SID, key(1).digest)
+    before = await store.batch_key(SERVICE_SID, key(1).digest)
     await store.close()
 
     again = SqliteStore.open(tmp_path, observer=Observed())
 
-    assert again.batch_key(SERVICE_SID, key(1).digest) == before == KeyUse(b"f" * 16, made.sid)
-    assert again.batch_key(SERVICE_SID, key(2).digest) is None
-    assert again.batch_key(other_service, key(1).digest) is None
+    assert await again.batch_key(SERVICE_SID, key(1).digest) == before == KeyUse(b"f" * 16, made.sid)
+    assert await again.batch_key(SERVICE_SID, key(2).digest) is None
+    assert await again.batch_key(other_service, key(1).digest) is None
     await again.close()
 
 
@@ -46,8 +46,8 @@ async def test_a_key_that_is_used_twice_takes_what_came_with_it_back(store: Sqli
     with pytest.raises(StoreUnavailable):
         await store.write([SessionCreated(second, ()), used(1, second.sid)])
 
-    assert store.session(second.sid) is None
-    assert store.batch_key(SERVICE_SID, key(1).digest) == KeyUse(b"f" * 16, first.sid)
+    assert await store.session(second.sid) is None
+    assert await store.batch_key(SERVICE_SID, key(1).digest) == KeyUse(b"f" * 16, first.sid)
 
 
 async def test_the_oldest_keys_are_erased_first(store: SqliteStore) -> None:
@@ -57,7 +57,7 @@ async def test_the_oldest_keys_are_erased_first(store: SqliteStore) -> None:
 
     await store.write([BatchKeysErased(START + 3, 2)])
 
-    assert [store.batch_key(SERVICE_SID, key(number).digest) is None for number in range(4)] == [
+    assert [await store.batch_key(SERVICE_SID, key(number).digest) is None for number in range(4)] == [
         True,
         True,
         False,
@@ -77,5 +77,5 @@ async def test_keys_go_with_their_service(store: SqliteStore) -> None:
     await store.write([ServiceErased(SERVICE_SID, START)])
 
     assert nothing is None
-    assert store.batch_key(SERVICE_SID, key(1).digest) is None
-    assert store.batch_key(other, key(1).digest) is not None
+    assert await store.batch_key(SERVICE_SID, key(1).digest) is None
+    assert await store.batch_key(other, key(1).digest) is not None

@@ -26,6 +26,7 @@ from engine.core.model.records import ClosedReason, Leg, LegStatus, SessionStatu
 from engine.core.model.sids import SidKind
 from storage.chunk import CHUNK_SESSIONS
 from storage.sqlite import ChangeRefused, SqliteStore
+from tests.at_once import at_once
 from tests.storage.material import START, Observed, interaction, new_sid, number, participant, service, session
 
 pytestmark = pytest.mark.anyio
@@ -61,8 +62,8 @@ async def test_what_is_committed_is_read(store: SqliteStore) -> None:
 
     await store.write([SessionCreated(made, people)])
 
-    assert store.session(made.sid) == made
-    assert store.participants(made.sid) == people
+    assert await store.session(made.sid) == made
+    assert await store.participants(made.sid) == people
 
 
 async def test_one_turn_of_the_loop_is_one_transaction(store: SqliteStore, observer: Observed) -> None:
@@ -88,7 +89,7 @@ async def test_an_empty_changeset_is_answered_in_its_turn(store: SqliteStore) ->
     finished = asyncio.Event()
 
     store.commit([SessionCreated(made, ())], lambda _: seen.append("made"))
-    store.commit([], lambda error: seen.append((error, store.session(made.sid))))
+    store.commit([], lambda error: seen.append((error, at_once(store.session(made.sid)))))
     store.commit([], lambda _: finished.set())
     await finished.wait()
 
@@ -110,10 +111,10 @@ async def test_a_duplicate_fails_alone_and_whole(store: SqliteStore, observer: O
     assert (before, after) == (None, None)
     assert isinstance(refused, ChangeRefused)
     assert "unique_name" in str(refused)
-    assert store.session(beside.sid) is None
-    assert store.session(taken.sid) is None
-    assert store.session(last.sid) == last
-    touched = store.session(first.sid)
+    assert await store.session(beside.sid) is None
+    assert await store.session(taken.sid) is None
+    assert await store.session(last.sid) == last
+    touched = await store.session(first.sid)
     assert touched is not None
     assert touched.idle_since == START + 9
     assert store.is_writable
@@ -128,7 +129,7 @@ async def test_a_value_that_cannot_be_stored_fails_alone(store: SqliteStore) -> 
 
     assert isinstance(refused, ChangeRefused)
     assert kept is None
-    assert store.session(made.sid) == made
+    assert await store.session(made.sid) == made
 
 
 @pytest.mark.parametrize("kind", ["session", "service", "number", "interaction"])
@@ -159,7 +160,7 @@ async def test_a_name_is_free_once_its_session_is_erased(store: SqliteStore) -> 
     await store.write([SessionChanged(session_sid=second.sid, at=START, status=SessionStatus.CLOSED)])
 
     assert errors == [None, None]
-    assert store.session_sid_by_name(second.service_sid, "ride") == second.sid
+    assert await store.session_sid_by_name(second.service_sid, "ride") == second.sid
     with pytest.raises(ChangeRefused):
         await store.write([SessionCreated(third, ())])
 
@@ -188,7 +189,7 @@ async def test_traffic_and_control_keep_their_order_in_one_group(store: SqliteSt
         [InteractionUpdated(interaction_sid=call.sid, inbound=ended, outbound=Leg(), duration_seconds=4, at=START + 8)],
     )
 
-    assert store.session(made.sid) == msgspec.structs.replace(
+    assert await store.session(made.sid) == msgspec.structs.replace(
         made,
         status=SessionStatus.CLOSED,
         closed_reason="api",
@@ -198,7 +199,7 @@ async def test_traffic_and_control_keep_their_order_in_one_group(store: SqliteSt
         date_ended=START + 6,
         date_updated=START + 6,
     )
-    updated = store.interaction(call.sid)
+    updated = await store.interaction(call.sid)
     assert updated is not None
     assert (updated.inbound, updated.duration_seconds, updated.date_updated) == (ended, 4, START + 8)
     assert list(store.open_calls()) == []
@@ -221,8 +222,8 @@ async def test_what_comes_before_its_record_has_no_effect(store: SqliteStore) ->
         ]
     )
 
-    assert store.session(made.sid) == made
-    assert store.interaction(call.sid) == call
+    assert await store.session(made.sid) == made
+    assert await store.interaction(call.sid) == call
 
 
 async def test_a_participant_is_what_it_was_last_changed_to(store: SqliteStore) -> None:
@@ -242,9 +243,9 @@ async def test_a_participant_is_what_it_was_last_changed_to(store: SqliteStore) 
         ]
     )
 
-    assert store.participants(made.sid) == (moved, back)
-    assert store.last_session_of(made.service_sid, alice.identifier, "51055") == made
-    assert store.last_session_of(made.service_sid, alice.identifier, alice.proxy_identifier) is None
+    assert await store.participants(made.sid) == (moved, back)
+    assert await store.last_session_of(made.service_sid, alice.identifier, "51055") == made
+    assert await store.last_session_of(made.service_sid, alice.identifier, alice.proxy_identifier) is None
 
 
 async def test_a_write_that_is_cancelled_still_commits(store: SqliteStore) -> None:
@@ -256,7 +257,7 @@ async def test_a_write_that_is_cancelled_still_commits(store: SqliteStore) -> No
     waiting.cancel()
     await store.write([])
 
-    assert store.session(made.sid) == made
+    assert await store.session(made.sid) == made
 
 
 async def test_a_caller_that_fails_keeps_nobody_waiting(store: SqliteStore) -> None:
@@ -278,7 +279,7 @@ async def test_after_close_nothing_is_taken(store: SqliteStore) -> None:
     queued, late = session(), session()
     came: list[object] = []
 
-    store.commit([SessionCreated(queued, ())], lambda error: came.append((error, store.session(queued.sid))))
+    store.commit([SessionCreated(queued, ())], lambda error: came.append((error, at_once(store.session(queued.sid)))))
     await store.close()
     await store.close()
 
@@ -297,7 +298,7 @@ async def test_a_walk_sees_one_moment(store: SqliteStore, more: int) -> None:
     walk = store.active_sessions()
     met = [next(walk).sid]
     await store.write([SessionCreated(third, ())])
-    beside = store.session(third.sid)
+    beside = await store.session(third.sid)
     met.extend(made.sid for made in walk)
 
     assert beside == third

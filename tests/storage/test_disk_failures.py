@@ -92,9 +92,9 @@ async def test_a_full_disk_fails_the_whole_group_and_keeps_nothing(
     assert [type(error) for error in came] == [StoreUnavailable] * 3
     assert not store.is_writable
     assert observer.commits[-1][1] is False
-    assert store.session(made.sid) == made
-    assert store.session(later.sid) is None
-    assert store.interaction(large.sid) is None
+    assert await store.session(made.sid) == made
+    assert await store.session(later.sid) is None
+    assert await store.interaction(large.sid) is None
 
 
 class FailingCommits(sqlite3.Connection):
@@ -136,7 +136,7 @@ async def test_a_disk_failure_while_a_refused_group_is_replayed_fails_all_of_it(
         store.commit(changes, came.append)
     with pytest.raises(StoreUnavailable, match="disk is full"):
         await store.write([SessionCreated(behind, ())])
-    kept = [store.session(one.sid) for one in (before, behind)]
+    kept = [await store.session(one.sid) for one in (before, behind)]
     connection.are_failing = False
     free_disk(connection)
     for changes in (group[0], group[2], [SessionCreated(behind, ())]):
@@ -146,7 +146,7 @@ async def test_a_disk_failure_while_a_refused_group_is_replayed_fails_all_of_it(
     assert kept == [None, None]
     assert observer.commits[-4][1] is False
     assert store.is_writable
-    assert (store.session(before.sid), store.interaction(large.sid)) == (before, large)
+    assert (await store.session(before.sid), await store.interaction(large.sid)) == (before, large)
     await store.close()
 
 
@@ -160,7 +160,7 @@ async def test_it_recovers_by_itself_when_there_is_space(
     await until_writable(store)
     await store.write([InteractionRecorded(large)])
 
-    assert store.interaction(large.sid) == large
+    assert await store.interaction(large.sid) == large
     assert store.is_writable
     assert [record.levelname for record in caplog.records if record.name == "maskline.storage"] == ["ERROR", "WARNING"]
 
@@ -201,7 +201,7 @@ async def test_a_read_only_database_is_told_as_such(store: SqliteStore, connecti
 
     with pytest.raises(StoreUnavailable, match="read-only; make it writable"):
         await store.write([SessionTouched(made.sid, START + 5)])
-    red, read = store.is_writable, store.session(made.sid)
+    red, read = store.is_writable, await store.session(made.sid)
     connection.execute("PRAGMA query_only = OFF")
     await until_writable(store)
 

@@ -51,7 +51,7 @@ async def test_an_interaction_is_read_without_its_session(store: SqliteStore) ->
 
     await store.write(recorded)
 
-    assert [store.interaction(one.sid) for one in passed] == passed
+    assert [await store.interaction(one.sid) for one in passed] == passed
     assert [key for some in store.passed_since(START + 1) for _, _, _, key in some] == [
         pack(one.sid) for one in passed[1:]
     ]
@@ -84,8 +84,8 @@ async def test_an_interaction_with_its_session_follows_it(store: SqliteStore) ->
 
     await store.write([SessionCreated(of, ()), InteractionRecorded(seen), InteractionRecorded(late)])
 
-    assert store.interaction(seen.sid) == seen
-    assert store.interaction(late.sid) is None
+    assert await store.interaction(seen.sid) == seen
+    assert await store.interaction(late.sid) is None
     assert list(store.open_calls()) == [seen]
     assert (await store.interactions_page(gone.sid, PageCursor(limit=9))).records == ()
 
@@ -103,9 +103,9 @@ async def test_reports_change_an_interaction_without_its_session(store: SqliteSt
     await store.write([recorded, SessionTouched(of.sid, START), report])
 
     after = msgspec.structs.replace(before, inbound=ended, duration_seconds=7, date_updated=START + 9)
-    assert store.interaction(before.sid) == after
+    assert await store.interaction(before.sid) == after
     assert list(store.open_calls()) == []
-    assert store.session(of.sid) is None
+    assert await store.session(of.sid) is None
 
 
 async def test_erasing_a_session_elsewhere_erases_its_interactions_here(store: SqliteStore) -> None:
@@ -115,8 +115,8 @@ async def test_erasing_a_session_elsewhere_erases_its_interactions_here(store: S
 
     await store.write([SessionErased(gone.interaction.session_sid)])
 
-    assert store.interaction(gone.interaction.sid) is None
-    assert store.interaction(kept.interaction.sid) == kept.interaction
+    assert await store.interaction(gone.interaction.sid) is None
+    assert await store.interaction(kept.interaction.sid) == kept.interaction
 
 
 async def test_erasing_a_service_elsewhere_erases_its_interactions_here(store: SqliteStore) -> None:

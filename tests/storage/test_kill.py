@@ -32,11 +32,11 @@ async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     assert {sid(SidKind.SESSION, number) for number in acknowledged} <= present
     for active in walked:
         number = int(active.sid[2:14], 16)
-        made = store.session(active.sid)
+        made = await store.session(active.sid)
         assert made is not None
         assert made.status is SessionStatus.IN_PROGRESS
         assert made.idle_since == active.idle_since == START + number
         assert [endpoint.participant_sid for endpoint in active.endpoints] == [sid(SidKind.PARTICIPANT, number)]
-        assert store.interaction(sid(SidKind.INTERACTION, number)) is not None
+        assert await store.interaction(sid(SidKind.INTERACTION, number)) is not None
     assert len(list(store.open_calls())) == len(walked)
     await store.close()

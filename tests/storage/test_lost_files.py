@@ -78,7 +78,7 @@ async def test_a_file_that_is_put_back_is_written_again(tmp_path: Path, store: S
     await store.write([SessionCreated(later, ())])
 
     assert store.is_writable
-    assert [store.session(one.sid) for one in (kept, refused, later)] == [kept, None, later]
+    assert [await store.session(one.sid) for one in (kept, refused, later)] == [kept, None, later]
 
 
 async def test_a_file_that_goes_under_a_commit_is_lost_until_a_restart(tmp_path: Path, store: SqliteStore) -> None:
@@ -121,7 +121,7 @@ async def test_a_damaged_database_is_one_sentence_and_is_never_said_to_be_well(
     store = SqliteStore.open(tmp_path, observer=Observed())
 
     with pytest.raises(StoreUnavailable, match=r"the database is damaged.*restore a backup") as read:
-        store.session(made[0].sid)
+        await store.session(made[0].sid)
     with pytest.raises(StoreUnavailable, match=r"Nothing was saved: the database is damaged") as written:
         await store.write([SessionTouched(made[0].sid, START + 5)])
     await asyncio.sleep(0.1)  # some probes

@@ -108,8 +108,8 @@ async def test_a_decision_and_what_it_owes_are_one(store: SqliteStore) -> None:
     with pytest.raises(ChangeRefused, match="UNIQUE"):
         await store.write([InteractionRecorded(call), SessionTouched(made.sid, START + 1), *added([second, first])])
 
-    assert store.interaction(call.sid) is None
-    assert store.session(made.sid) == made
+    assert await store.interaction(call.sid) is None
+    assert await store.session(made.sid) == made
     assert (await store.outbox_page(ALL, WHOLE)).records == (first,)
 
 
@@ -180,7 +180,7 @@ async def test_an_entry_outlives_what_it_is_about(store: SqliteStore) -> None:
 
     await store.write([SessionErased(made.sid), ServiceErased(SERVICE_SID, START)])
 
-    assert store.session(other.sid) is None
+    assert await store.session(other.sid) is None
     assert await store.pending_entries(entry[0].queue, after=None, limit=9) == tuple(entry)
 
 

@@ -192,4 +192,4 @@ async def alerts_agree(store: SqliteStore, model: OutboxModel) -> None:
         for event in events
         if CATALOGUE[Code(event.code)].level is Level.WARNING and START + 2 <= event.at < START + 7
     ]
-    assert all(store.alert(event.sid) == event for event in events)
+    assert [await store.alert(event.sid) for event in events] == events

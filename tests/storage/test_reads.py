@@ -103,7 +103,7 @@ async def test_participants_come_newest_first_in_pages_and_oldest_first_at_once(
     await store.write([SessionCreated(made, tuple(people)), SessionCreated(other, (participant(other),))])
     await store.write([ParticipantRemoved(people[0].sid, made.sid, START + 3), ParticipantAdded(third)])
 
-    assert store.participants(made.sid) == (removed, people[1], third)
+    assert await store.participants(made.sid) == (removed, people[1], third)
     page = await store.participants_page(made.sid, PageCursor(limit=2))
     assert page == Page((third, people[1]), has_next=True, has_previous=False)
     rest = await store.participants_page(made.sid, PageCursor(limit=2, after=people[1].sid))
@@ -124,7 +124,7 @@ async def test_interactions_come_oldest_first(store: SqliteStore) -> None:
 
     assert first == back == Page(tuple(passed[:2]), has_next=True, has_previous=False)
     assert second == Page((passed[2],), has_next=False, has_previous=True)
-    assert store.interaction(passed[0].sid) is None
+    assert await store.interaction(passed[0].sid) is None
 
 
 async def test_messages_pushed_to_a_participant_are_a_list_of_their_own(store: SqliteStore) -> None:
@@ -193,14 +193,14 @@ async def test_history_tells_what_an_identifier_held(store: SqliteStore) -> None
     await store.write([*map(ParticipantAdded, held), ParticipantRemoved(held[1].sid, newer.sid, START + 10)])
     await store.write([closed(newer.sid, START + 10)])
 
-    last = store.last_session_of(SERVICE_SID, identifier, "+15105550001")
+    last = await store.last_session_of(SERVICE_SID, identifier, "+15105550001")
 
-    assert store.proxies_held_before(SERVICE_SID, identifier) == {"+15105550001": START + 9, "51055": START + 4}
+    assert await store.proxies_held_before(SERVICE_SID, identifier) == {"+15105550001": START + 9, "51055": START + 4}
     assert last is not None
     assert last.sid == newer.sid
-    assert store.last_session_of(SERVICE_SID, identifier, "51055") == older
-    assert store.last_session_of(SERVICE_SID, identifier, "+51055") is None
-    assert store.proxies_held_before(SERVICE_SID, "+15005559999") == {}
+    assert await store.last_session_of(SERVICE_SID, identifier, "51055") == older
+    assert await store.last_session_of(SERVICE_SID, identifier, "+51055") is None
+    assert await store.proxies_held_before(SERVICE_SID, "+15005559999") == {}
 
 
 async def test_retention_finds_the_longest_closed_first(store: SqliteStore) -> None:
@@ -225,12 +225,12 @@ async def test_erasing_a_session_takes_all_that_hangs_on_it(store: SqliteStore) 
 
     await store.write([SessionErased(made.sid)])
 
-    assert store.session(made.sid) is None
-    assert store.participants(made.sid) == ()
-    assert store.interaction(call.sid) is None
-    assert store.proxies_held_before(SERVICE_SID, alice.identifier) == {}
-    assert store.session(neighbour.sid) == neighbour
-    assert store.participants(neighbour.sid) == (bob,)
+    assert await store.session(made.sid) is None
+    assert await store.participants(made.sid) == ()
+    assert await store.interaction(call.sid) is None
+    assert await store.proxies_held_before(SERVICE_SID, alice.identifier) == {}
+    assert await store.session(neighbour.sid) == neighbour
+    assert await store.participants(neighbour.sid) == (bob,)
     assert list(store.open_calls()) == [other_call]
 
 
@@ -251,9 +251,9 @@ async def test_erasing_a_service_frees_its_numbers(store: SqliteStore) -> None:
     )
     assert store.registry().numbers == (freed, elsewhere)
     assert store.registry().services == (other,)
-    assert store.session(made.sid) is None
-    assert store.participants(made.sid) == ()
-    assert store.interaction(call.sid) is None
+    assert await store.session(made.sid) is None
+    assert await store.participants(made.sid) == ()
+    assert await store.interaction(call.sid) is None
     assert interactions_since(store, 0.0) == []
     assert [one.sid for one in store.active_sessions()] == [kept.sid]
 
@@ -277,8 +277,8 @@ async def test_saving_again_replaces_and_releasing_removes(store: SqliteStore) -
 async def test_what_is_not_there_is_none(store: SqliteStore) -> None:
     """Also for a text that is no SID at all."""
     for sid in (new_sid(SidKind.SESSION), "ride-7", "KC" + "0" * 32, ""):
-        assert store.session(sid) is None
-        assert store.participants(sid) == ()
-        assert store.interaction(sid) is None
+        assert await store.session(sid) is None
+        assert await store.participants(sid) == ()
+        assert await store.interaction(sid) is None
         assert (await store.sessions_page(sid, PageCursor(limit=1))).records == ()
-        assert store.session_sid_by_name(sid, "ride") is None
+        assert await store.session_sid_by_name(sid, "ride") is None

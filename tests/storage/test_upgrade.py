@@ -58,7 +58,7 @@ async def test_a_version_1_database_keeps_everything_and_learns_the_rest(tmp_pat
     assert store.registry().services == (old_service,)
     assert old_account.debugger_url is None
     assert old_service.options == ServiceOptions()
-    assert store.session(made.sid) == made
+    assert await store.session(made.sid) == made
     assert store.session_counts()[made.status] == 1
     assert sum(store.session_counts().values()) == 1
     assert await store.outbox_depth() == OutboxDepth(0, 0, None)
@@ -103,5 +103,5 @@ async def test_an_upgraded_database_takes_what_is_new(tmp_path: Path) -> None:
     assert again.registry().accounts == (new_account,)
     assert again.registry().services == (new_service,)
     assert await again.pending_entries(entry.queue, after=None, limit=9) == (entry,)
-    assert again.alert(event.sid) == event
+    assert await again.alert(event.sid) == event
     await again.close()

@@ -29,8 +29,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     bindings: BindingIndex
     owns: Callable[[str], bool]
     """Whether the account owns a number, by SID or by address."""
-    history: Callable[[Address], Mapping[Address, float]]
-    """Proxy numbers that an identifier has had before, each with when."""
+    histories: Mapping[Address, Mapping[Address, float]]
+    """Proxy numbers that identifiers have had before, each with when; read before the choice."""
     choose: Callable[[int], int]
     """A random index below n."""
     joins_us_and_canada: bool = False
@@ -117,7 +117,7 @@ def choose_number(
             geo=around.service.geo_match_level,
             behavior=around.service.number_selection_behavior,
             held=held,
-            history=around.history(identifier) if len(around.pool) > 1 else {},
+            history=around.histories.get(identifier, {}),
             choose=around.choose,
             joins_us_and_canada=around.joins_us_and_canada,
         )

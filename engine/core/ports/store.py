@@ -43,7 +43,14 @@ class Registry(msgspec.Struct, frozen=True):
 
 
 class Store(Protocol):
-    """Durable records of one host. Point reads are synchronous and see every commit that was acknowledged."""
+    """Durable records of one host.
+
+    A point read (of one record, or of the few that belong to one) sees every commit that was acknowledged before it
+    began. It may suspend, as a database elsewhere does, or not, as a file here: whoever reads reads first, and then
+    decides, reserves and commits in one turn of the loop, as what was read may be old by the next. It may be begun
+    outside of a task (`actors.kernel.at_once`), so it waits for futures of the loop and nothing else. It raises
+    StoreUnavailable.
+    """
 
     def commit(self, changes: Sequence[Change], done: Callable[[StoreUnavailable | None], None]) -> None:
         """Commit the changes with the next group, all or none, in the order of the calls.
@@ -76,13 +83,13 @@ class Store(Protocol):
     def open_calls(self) -> Iterator[Interaction]:
         """Walk the calls whose inbound leg has not ended."""
 
-    def session(self, session_sid: str) -> Session | None:
+    async def session(self, session_sid: str) -> Session | None:
         """Read one session."""
 
-    def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
+    async def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
         """Find the session that owns a name."""
 
-    def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
+    async def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
         """Find what an idempotency key was used for."""
 
     async def oldest_batch_key(self) -> float | None:
@@ -97,16 +104,16 @@ class Store(Protocol):
     async def oldest_note(self) -> float | None:
         """Tell when the first note expires."""
 
-    def participants(self, session_sid: str) -> tuple[Participant, ...]:
+    async def participants(self, session_sid: str) -> tuple[Participant, ...]:
         """Read all participants of a session, the removed ones too, oldest first."""
 
-    def interaction(self, interaction_sid: str) -> Interaction | None:
+    async def interaction(self, interaction_sid: str) -> Interaction | None:
         """Read one interaction."""
 
-    def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
+    async def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
         """Find the newest session, active or not, in which the identifier held the proxy number."""
 
-    def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
+    async def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
         """Tell which proxy numbers an identifier has had, each with when it was last given."""
 
     async def sessions_page(self, service_sid: str, cursor: PageCursor) -> Page[Session]:
@@ -132,7 +139,7 @@ class Store(Protocol):
     async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[OutboxEntry]:
         """List entries, oldest first."""
 
-    def planned_erasures(self) -> tuple[str, ...]:
+    async def planned_erasures(self) -> tuple[str, ...]:
         """Name the erased sessions of which other hosts may have something."""
 
     async def entries_held(self, entry_sids: Sequence[str]) -> frozenset[str]:
@@ -149,7 +156,7 @@ class Store(Protocol):
     async def alert_kinds(self, account_sid: str | None, wanted: AlertFilter, *, most: int) -> AlertKinds:
         """Count by kind the latest debugger events of an account (None = of all), so many of each host."""
 
-    def alert(self, event_sid: str) -> DebuggerEvent | None:
+    async def alert(self, event_sid: str) -> DebuggerEvent | None:
         """Read one debugger event."""
 
     async def find_sessions(self, service_sids: Sequence[str], sought: SessionSought, *, most: int) -> FoundSessions:

@@ -26,6 +26,8 @@ Two things move a status unasked: the first interaction makes an open session in
 (`TOUCH_SESSIONS` of a store), and the coordinator closes one whose end has come (`closing`).
 """
 
+_CHANGED = tuple(name for name in SessionChanged.__struct_fields__ if name in Session.__struct_fields__)
+
 MAX_TTL_SECONDS = 2**31 - 2
 """The longest ttl (behaviour 5)."""
 
@@ -115,6 +117,12 @@ def _status_after(session: Session, update: SessionUpdate) -> SessionStatus:
         problem = f"A session cannot go from {session.status} to {update.status}"
         raise ApiError(Code.SESSION_STATUS_INVALID, problem)
     return update.status
+
+
+def session_after(session: Session, change: SessionChanged) -> Session:
+    """Return a session as a change leaves it."""
+    changed = {name: value for name in _CHANGED if (value := getattr(change, name)) is not UNSET}
+    return msgspec.structs.replace(session, date_updated=change.at, **changed)
 
 
 def _check_expiry(date_expiry: float | None, *, now: float) -> None:
