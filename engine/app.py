@@ -260,6 +260,7 @@ async def _started_host(
     )
     host = Host(context, peers=peers, figures=figures, route_cache=cache_if_compiled())
     telemetry.keep_events(host.keep_event, is_full=host.is_full_of)
+    telemetry.keep_exchanges(host.keep_exchange)
     with store.loading():
         await host.start()
     try:

@@ -75,7 +75,7 @@ class Outgoing:
         self.depth = OutboxDepth(0, 0, None)
         """The outbox at the last count."""
         self._counting: asyncio.Task[None] | None = None
-        hooks = WebHooks(client=client, tokens=self._token, observer=telemetry)
+        hooks = WebHooks(client=client, tokens=self._token, observer=telemetry, clock=clock)
         self.egress = Egress(hooks=hooks, outbox=self._worker, carriers=routes, local_senders=self)
 
     async def send_here(self, sender: str, message: bytes) -> bytes:

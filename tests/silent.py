@@ -19,8 +19,9 @@ class SilentObserver:
     def debugger(self, event: DebuggerEvent) -> None:
         """Ignore it."""
 
-    def only_counted(self, code: Code, account_sid: str, at: float) -> bool:
+    def only_counted(self, code: Code, account_sid: str, *, number: str | None, caller: str | None, at: float) -> bool:
         """Hear of every event whole."""
+        del code, account_sid, number, caller, at
         return False
 
     def committed(self, *, changes: int, seconds: float, sync_seconds: float, is_ok: bool) -> None:

@@ -6,12 +6,15 @@ keeps them, so that any host of a cluster knows whom to ask.
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 
 from actors.cluster.rpc import HostRpc
+from actors.control.exchanges import ExchangeBook
 from actors.control.history import TrafficHistory
 from actors.control.services import ServiceRegister
 from actors.kernel.context import HostContext
 from actors.kernel.gathering import answer_soon
+from engine.core.model.exchanges import Exchanges
 from engine.core.model.history import MINUTE_SECONDS, added_up
 from engine.core.model.logins import LoginSession, LoginSessions
 from engine.core.model.overview import History, HostStatus, PoolReport, PoolReports, most_saturated
@@ -30,6 +33,7 @@ class HostConsole:
         context: HostContext,
         services: ServiceRegister,
         history: TrafficHistory,
+        exchanges: ExchangeBook,
         *,
         place: int,
         status: Callable[[str], HostStatus],
@@ -38,6 +42,7 @@ class HostConsole:
         self._context = context
         self._services = services
         self._history = history
+        self._exchanges = exchanges
         self._place = place
         self._status = status
         self._logins = LoginSessions()
@@ -69,6 +74,10 @@ class HostConsole:
     async def history(self, since: float) -> History:
         """Tell of the traffic of this host."""
         return History(self._history.since(since))
+
+    async def exchanges(self, account_sid: str, about: str) -> Exchanges:
+        """Tell what applications were asked and told from here about a call or message."""
+        return Exchanges(self._exchanges.read(account_sid, about))
 
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions that are coordinated here."""
@@ -142,6 +151,12 @@ class ClusterConsole:
         answers, silent = await self._rpc.ask_available(self._own, HostConsole.history, since)
         minutes = (one for answer in answers for one in answer.minutes)
         return History(added_up(minutes, seconds=MINUTE_SECONDS), silent)
+
+    async def exchanges(self, account_sid: str, about: str) -> Exchanges:
+        """Tell what applications were asked and told about a call or message, by all hosts."""
+        answers, silent = await self._rpc.ask_available(self._own, HostConsole.exchanges, account_sid, about)
+        found = (one for answer in answers for one in answer.exchanges)
+        return Exchanges(tuple(sorted(found, key=attrgetter("at"))), silent)
 
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of an account, or of all, newest first."""

@@ -1,6 +1,7 @@
 """The debugger's list: events that an account may read back and have posted, kept in batches beside the hot path.
 
-A flood of one kind is kept in part and counted whole (metrics do that): it must not fill the disk. Behaviour 16.
+A flood of one kind is kept in part and counted whole (metrics do that): it must not fill the disk, nor hide what else
+is refused. Behaviour 16.
 """
 
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from actors.kernel.context import HostContext
+from engine.core.fair_share import FairShare
 from engine.core.model.changes import AlertRaised, AlertsErased, Change, EntryAdded
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.outbox import OutboxAlert, OutboxEntry
@@ -26,27 +28,22 @@ class AlertBook:
         self._context = context
         self._account = account
         self._gathered: list[DebuggerEvent] = []
-        self._second = 0
-        self._kept: dict[tuple[str, int], int] = {}
+        self._share = FairShare(context.settings.alerts_per_second)
 
     def keep(self, event: DebuggerEvent) -> None:
-        """Take an event for the next batch, unless its kind has filled this second."""
-        if int(event.at) != self._second:
-            self._second = int(event.at)
-            self._kept.clear()
-        if self.is_full(event.code, event.account_sid, event.at):
-            return
+        """Take an event for the next batch, unless its kind, number and caller have had their share of this second."""
         kind = (event.account_sid, event.code)
-        self._kept[kind] = self._kept.get(kind, 0) + 1
+        is_taken = self._share.takes(kind, number=event.proxy, caller=event.sender, at=event.at)
+        if not is_taken or len(self._gathered) >= MOST_GATHERED:
+            return
         sid = self._context.id_factory(SidKind.DEBUGGER_EVENT)
         self._gathered.append(msgspec.structs.replace(event, sid=sid))
 
-    def is_full(self, code: int, account_sid: str, at: float) -> bool:
-        """Tell whether `keep` would leave out an event of this kind now."""
+    def is_full(self, code: int, account_sid: str, *, number: str | None, caller: str | None, at: float) -> bool:
+        """Tell whether `keep` would leave out an event of this kind now; the caller is masked."""
         if len(self._gathered) >= MOST_GATHERED:
             return True
-        kept = self._kept.get((account_sid, code), 0) if int(at) == self._second else 0
-        return kept >= self._context.settings.alerts_per_second
+        return self._share.is_full((account_sid, code), number=number, caller=caller, at=at)
 
     async def flush(self) -> None:
         """Commit the batch with the posts to webhooks; what the disk refuses is tried again with the next one.

@@ -17,6 +17,7 @@ from actors.host.traffic import HostTraffic
 from actors.host.upkeep import Background
 from actors.kernel.context import HostContext
 from engine.core.model.errors import PeerUnavailable
+from engine.core.model.exchanges import WebhookExchange
 from engine.core.model.hosts import Peers
 from engine.core.model.overview import ConsolePlane, HostFigures, HostStatus, ReadFigures
 from engine.core.model.placement import host_name
@@ -65,7 +66,9 @@ class Host:
         self.rebuild_seconds = 0.0
         """How long the last start took until everything was loaded."""
         self._figures = figures
-        self._console = HostConsole(context, parts.services, parts.history, place=parts.me, status=self._status)
+        self._console = HostConsole(
+            context, parts.services, parts.history, parts.exchanges, place=parts.me, status=self._status
+        )
         self.console: ConsolePlane = self._console if parts.rpc is None else ClusterConsole(self._console, parts.rpc)
 
     @property
@@ -202,9 +205,13 @@ class Host:
         """Keep a debugger event for its account's list and webhook."""
         self.parts.alerts.keep(event)
 
-    def is_full_of(self, code: int, account_sid: str, at: float) -> bool:
-        """Tell whether `keep_event` would leave out an event of this kind now."""
-        return self.parts.alerts.is_full(code, account_sid, at)
+    def is_full_of(self, code: int, account_sid: str, *, number: str | None, caller: str | None, at: float) -> bool:
+        """Tell whether `keep_event` would leave out an event of this kind now; the caller is masked."""
+        return self.parts.alerts.is_full(code, account_sid, number=number, caller=caller, at=at)
+
+    def keep_exchange(self, exchange: WebhookExchange) -> None:
+        """Keep what an application was asked or told, and answered, for the console."""
+        self.parts.exchanges.keep(exchange)
 
     # -- loading -------------------------------------------------------------------------------------------------
 

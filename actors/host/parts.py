@@ -13,6 +13,7 @@ from actors.control.accounts import AccountRegister
 from actors.control.alerts import AlertBook
 from actors.control.coordinator import ServiceCoordinator
 from actors.control.erasures import Erasures
+from actors.control.exchanges import ExchangeBook
 from actors.control.history import TrafficHistory
 from actors.control.host_control import HostControl
 from actors.control.numbers import NumberRegister
@@ -81,6 +82,7 @@ class HostParts:
         self.routes = Routes(self.directory, me=self.me, place=self.place, publishers=self.publishers)
         self.accounts = AccountRegister(context, self.registry)
         self.alerts = AlertBook(context, account=self.accounts.find)
+        self.exchanges = ExchangeBook(context, account=self.accounts.find)
         self.numbers = NumberRegister(context, self.registry)
         self.reactor = RegistryReactor(
             self.registry, self.directory, self.services, service_gone=self.remote_sessions.service_gone
@@ -120,6 +122,7 @@ class HostParts:
             erasures=self.erasures,
             alerts=self.alerts,
             history=self.history,
+            exchanges=self.exchanges,
         )
 
     def _new_control(self) -> HostControl:

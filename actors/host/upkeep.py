@@ -9,6 +9,7 @@ from typing import Any
 from actors.control.alerts import AlertBook
 from actors.control.batch import erase_old_keys
 from actors.control.erasures import Erasures
+from actors.control.exchanges import ExchangeBook
 from actors.control.history import TrafficHistory
 from actors.control.notes import erase_expired_notes
 from actors.control.services import ServiceRegister
@@ -70,6 +71,7 @@ class Upkeep:
         erasures: Erasures,
         alerts: AlertBook,
         history: TrafficHistory,
+        exchanges: ExchangeBook,
     ) -> None:
         """Sweep what these know."""
         self._context = context
@@ -79,6 +81,7 @@ class Upkeep:
         self._erasures = erasures
         self._alerts = alerts
         self._history = history
+        self._exchanges = exchanges
 
     def begin(self, background: Background) -> None:
         """Sweep from now on."""
@@ -92,8 +95,9 @@ class Upkeep:
             await asyncio.gather(*(self._expire(session) for session in due[start : start + SWEEP_CHUNK]))
 
     async def sweep_alerts(self) -> None:
-        """Keep the debugger events that were raised since the last time."""
+        """Keep the debugger events that were raised since the last time, and the exchanges with applications."""
         await self._alerts.flush()
+        await self._exchanges.flush()
 
     async def note_traffic(self) -> None:
         """Keep the figures of the minute that has ended, if one has."""

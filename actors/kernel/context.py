@@ -121,8 +121,8 @@ class HostContext(msgspec.Struct, frozen=True):
         webhook: WebhookTrace | None = None,
     ) -> None:
         """Raise a debugger event; `message` holds no whole phone number."""
-        at = self.clock()
-        if self.observer.only_counted(code, account_sid, at):
+        at, caller = self.clock(), None if sender is None else mask(sender)
+        if self.observer.only_counted(code, account_sid, number=proxy, caller=caller, at=at):
             return
         self.observer.debugger(
             DebuggerEvent(
@@ -132,7 +132,7 @@ class HostContext(msgspec.Struct, frozen=True):
                 session_sid=session_sid,
                 resource_sid=resource_sid,
                 proxy=proxy,
-                sender=None if sender is None else mask(sender),
+                sender=caller,
                 message=message,
                 at=at,
                 webhook=webhook,

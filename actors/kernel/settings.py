@@ -42,7 +42,11 @@ class HostSettings(SharedSettings):
     alert_retention_days: Positive = 30
     """Days for which debugger events are listed."""
     alerts_per_second: Positive = 20
-    """Debugger events of one account and code that are kept in a second; more are only counted."""
+    """Debugger events of one account and code kept in a second, shared out among numbers; more are only counted."""
+    webhook_trail_hours: NotNegative = 24
+    """Hours for which the console tells what hooks and callbacks of a call or message came to; 0 = none are kept."""
+    webhooks_kept_per_second: Positive = 50
+    """Hooks and callbacks of one account that are kept so in a second; the others are only counted."""
     answers_remembered: Fixed[int] = 50_000
     """Routed events whose answers are kept as they are; those of the window before them are made from the records."""
     refusals_remembered: Fixed[int] = 50_000
@@ -71,3 +75,8 @@ class HostSettings(SharedSettings):
     def alert_retention_seconds(self) -> float:
         """The days of a debugger event."""
         return float(self.alert_retention_days * SECONDS_PER_DAY)
+
+    @property
+    def webhook_trail_seconds(self) -> float:
+        """The hours of a webhook's trail."""
+        return float(self.webhook_trail_hours * SECONDS_PER_HOUR)

@@ -1,4 +1,4 @@
-"""One call or message: its legs, what is owed for it, the debugger events about it, and why it went where it went."""
+"""One call or message: its legs, hooks and callbacks, debugger events about it, and why it went where it went."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,7 @@ from engine.console.context import ConsoleContext
 from engine.console.login import read_own_form
 from engine.console.pages import kind_of
 from engine.core.model.errors import ApiError, not_found
+from engine.core.model.exchanges import about
 from engine.core.model.logins import LoginSession
 from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxContent, OutboxHangUp, OutboxMessage
 from engine.core.model.records import DebuggerEvent, Interaction, Leg, Participant, Session
@@ -61,6 +62,7 @@ async def _page(
         else [entry for entry in entries.records if _is_about(entry.content, one)],
         entries_missing=entries if isinstance(entries, Missing) else None,
         events=await _events(context, one),
+        exchanges=await available(context.plane.exchanges(one.account_sid, about(one))),
         can_explain=_sender(one, people) is not None,
         explanation=explanation,
         kind_of=kind_of,

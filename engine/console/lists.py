@@ -88,13 +88,17 @@ async def show_events(context: ConsoleContext, request: Request, login: LoginSes
 
 
 async def show_event(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
-    """Show a debugger event, with the webhook at fault."""
+    """Show a debugger event, with the webhook at fault, and what applications were asked about the same event."""
     event = await context.control.alert(login.account_sid, request.path_params["sid"])
+    exchanges = None
+    if event.resource_sid is not None:
+        exchanges = await available(context.plane.exchanges(event.account_sid, event.resource_sid))
     return context.page(
         request,
         "event.html",
         login,
         event=event,
+        exchanges=exchanges,
         level=LEVELS.get(event.code, Level.ERROR),
     )
 

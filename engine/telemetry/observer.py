@@ -9,8 +9,10 @@ import platform
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from itertools import product
+from typing import Protocol
 
 from engine.core.model.errors import Code
+from engine.core.model.exchanges import WebhookExchange
 from engine.core.model.overview import TrafficCount
 from engine.core.model.records import DebuggerEvent, Kind
 from engine.core.ports.observing import (
@@ -60,7 +62,14 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _TOO_MANY_REQUESTS = 429
 
 
-def _never(_code: Code, _account_sid: str, _at: float) -> bool:
+class IsFull(Protocol):
+    """Tells whether the list of an account takes no more events of a kind now; callers are masked."""
+
+    def __call__(self, code: int, account_sid: str, *, number: str | None, caller: str | None, at: float) -> bool: ...
+
+
+def _never(code: int, account_sid: str, *, number: str | None, caller: str | None, at: float) -> bool:
+    del code, account_sid, number, caller, at
     return False
 
 
@@ -72,7 +81,8 @@ class Telemetry:
         self.debugger_log = log or DebuggerLog()
         self._ingresses = tuple(ingresses)
         self._keep: Callable[[DebuggerEvent], None] | None = None
-        self._is_full: Callable[[Code, str, float], bool] = _never
+        self._is_full: IsFull = _never
+        self._keep_exchange: Callable[[WebhookExchange], None] | None = None
         self._routes: set[str] = set()
         self._page = Exposition()
         self.scrapes = 0
@@ -216,16 +226,15 @@ class Telemetry:
         if self._keep is not None:
             self._keep(event)
 
-    def only_counted(self, code: Code, account_sid: str, at: float) -> bool:
+    def only_counted(self, code: Code, account_sid: str, *, number: str | None, caller: str | None, at: float) -> bool:
         """Count an event that neither the log nor the account's list would tell more of; the rest are `debugger`'s."""
-        if not self._is_full(code, account_sid, at) or not self.debugger_log.count(code, account_sid, at):
+        is_full = self._is_full(code, account_sid, number=number, caller=caller, at=at)
+        if not is_full or not self.debugger_log.count(code, account_sid, at):
             return False
         self._count(code)
         return True
 
-    def keep_events(
-        self, keep: Callable[[DebuggerEvent], None], *, is_full: Callable[[Code, str, float], bool] = _never
-    ) -> None:
+    def keep_events(self, keep: Callable[[DebuggerEvent], None], *, is_full: IsFull = _never) -> None:
         """Hand debugger events from now on to whoever keeps them for their accounts, but what fills its list."""
         self._keep, self._is_full = keep, is_full
 
@@ -237,6 +246,15 @@ class Telemetry:
     def asked(self, hook: HookKind, end: HookEnd) -> None:
         """Count a webhook that was asked to decide."""
         self._hooks.counts[hook, end] += 1
+
+    def exchanged(self, exchange: WebhookExchange) -> None:
+        """Have an exchange with an application kept."""
+        if self._keep_exchange is not None:
+            self._keep_exchange(exchange)
+
+    def keep_exchanges(self, keep: Callable[[WebhookExchange], None]) -> None:
+        """Hand every exchange from now on to whoever keeps them."""
+        self._keep_exchange = keep
 
     def delivered(self, kind: OutboxKind, end: DeliveryEnd) -> None:
         """Count a try to deliver an entry."""

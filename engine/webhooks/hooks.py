@@ -6,18 +6,21 @@ Source: behaviour 12.3, 12.4 and 13.
 
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
+from typing import NamedTuple
 
 from engine.core.model.errors import Code
+from engine.core.model.exchanges import about
 from engine.core.model.records import Interaction, WebhookTrace
 from engine.core.ports.hooks import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
 from engine.core.ports.observing import EgressObserver, HookEnd, HookKind
+from engine.core.ports.operations import Clock
 from engine.core.routing.event_keys import key_of
 from engine.core.routing.traffic import InboundEvent
 from engine.formats.answers import HookAnswer, intercept_verdict, out_of_session_verdict
 from engine.formats.signatures import signed_form
 from engine.outbound.client import Client, NotReached, body_of_success, no_body, sent_url
 from engine.outbound.exchange import Answer, NeedsBody
-from engine.outbound.traces import trace
+from engine.outbound.traces import exchange, trace
 from engine.webhooks.callbacks import intercept_fields, out_of_session_fields
 
 Tokens = Callable[[str], str | None]
@@ -27,8 +30,9 @@ Tokens = Callable[[str], str | None]
 class WebHooks:
     """Asks applications over HTTP."""
 
-    def __init__(self, *, client: Client, tokens: Tokens, observer: EgressObserver) -> None:
+    def __init__(self, *, client: Client, tokens: Tokens, observer: EgressObserver, clock: Clock) -> None:
         """Ask through `client`, signing with the account's token."""
+        self._clock = clock
         self._client = client
         self._tokens = tokens
         self._observer = observer
@@ -37,7 +41,8 @@ class WebHooks:
         self, url: str, interaction: Interaction, *, may_rewrite: bool, timeout_seconds: float
     ) -> InterceptVerdict:
         """Ask an InterceptCallbackUrl."""
-        asking = _Asking(url, intercept_fields(interaction), interaction.account_sid, interaction.sid)
+        fields, at = intercept_fields(interaction), self._clock()
+        asking = _Asking(url, fields, interaction.account_sid, about(interaction), interaction.sid, at)
         outcome = await self._ask(asking, timeout_seconds, body_of_success if may_rewrite else no_body)
         if isinstance(outcome, NotReached):
             verdict = InterceptVerdict(is_failed=True, trace=asking.trace(outcome))
@@ -45,12 +50,13 @@ class WebHooks:
             verdict = intercept_verdict(_hook_answer(outcome), may_rewrite=may_rewrite)
             if verdict.is_failed:
                 verdict = InterceptVerdict(is_failed=True, trace=asking.trace(outcome))
-        self._observer.asked(HookKind.INTERCEPT, _intercept_end(verdict))
+        self._ended(HookKind.INTERCEPT, _intercept_end(verdict), asking, outcome)
         return verdict
 
     async def out_of_session(self, url: str, case: OutOfSessionCase, *, timeout_seconds: float) -> OutOfSessionVerdict:
         """Ask an OutOfSessionCallbackUrl."""
-        asking = _Asking(url, out_of_session_fields(case), case.account_sid, _token_of(case.event))
+        fields, event, at = out_of_session_fields(case), case.event, self._clock()
+        asking = _Asking(url, fields, case.account_sid, event.resource_sid, _token_of(event), at)
         outcome = await self._ask(asking, timeout_seconds, body_of_success)
         if isinstance(outcome, NotReached):
             verdict = OutOfSessionVerdict(code=outcome.code, trace=asking.trace(outcome))
@@ -58,15 +64,30 @@ class WebHooks:
             verdict = out_of_session_verdict(_hook_answer(outcome))
             if verdict.code is not None:
                 verdict = OutOfSessionVerdict(code=verdict.code, trace=asking.trace(outcome))
-        self._observer.asked(HookKind.OUT_OF_SESSION, _out_of_session_end(verdict))
+        self._ended(HookKind.OUT_OF_SESSION, _out_of_session_end(verdict), asking, outcome)
         return verdict
+
+    def _ended(self, kind: HookKind, end: HookEnd, asking: "_Asking", outcome: Answer | NotReached) -> None:
+        self._observer.asked(kind, end)
+        self._observer.exchanged(
+            exchange(
+                account_sid=asking.account_sid,
+                about=asking.about,
+                kind=kind,
+                end=end,
+                url=asking.url,
+                outcome=outcome,
+                at=asking.at,
+                now=self._clock(),
+            )
+        )
 
     async def _ask(self, asking: "_Asking", timeout_seconds: float, needs_body: NeedsBody) -> Answer | NotReached:
         token = self._tokens(asking.account_sid)
         if token is None:
             problem = "no account to sign for"
             return NotReached(Code.WEBHOOK_FETCH_FAILED, problem, may_be_taken=False, is_for_good=True)
-        form = signed_form(sent_url(asking.url), asking.fields, token=token, idempotency_token=asking.about)
+        form = signed_form(sent_url(asking.url), asking.fields, token=token, idempotency_token=asking.token)
         try:
             return await self._client.post(
                 asking.url,
@@ -81,16 +102,15 @@ class WebHooks:
             return problem
 
 
-class _Asking:
+class _Asking(NamedTuple):
     """One question."""
 
-    __slots__ = ("about", "account_sid", "fields", "url")
-
-    def __init__(self, url: str, fields: Mapping[str, str], account_sid: str, about: str) -> None:
-        self.url = url
-        self.fields = fields
-        self.account_sid = account_sid
-        self.about = about
+    url: str
+    fields: Mapping[str, str]
+    account_sid: str
+    about: str
+    token: str
+    at: float
 
     def trace(self, outcome: Answer | NotReached) -> WebhookTrace:
         return trace(self.url, self.fields, outcome)

@@ -75,7 +75,7 @@ class OutboxWorker:
     ) -> None:
         """Deliver nothing before `start`; `deliveries_to` are destinations that take another number at a time."""
         self._store = store
-        self._webhooks = WebhookSender(client=client, tokens=tokens, clock=clock)
+        self._webhooks = WebhookSender(client=client, tokens=tokens, clock=clock, observer=observer)
         self._carriers = carriers
         self._observer = observer
         self._clock = clock

@@ -1,19 +1,24 @@
 """What the console is told, on one host and on several, also when one of them is silent."""
 
+from dataclasses import replace
+
+import msgspec
 import pytest
 
 from actors.host.host import Host
 from actors.kernel.context import HostContext
 from actors.kernel.settings import HostSettings
 from engine.core.model.changes import NoteKept
-from engine.core.model.errors import ApiError, Code, PeerUnavailable
+from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
+from engine.core.model.exchanges import WebhookExchange, exchange_key
 from engine.core.model.history import KEPT_MINUTES
 from engine.core.model.overview import History, HostFigures, Minute, TrafficCount
 from engine.core.model.records import DebuggerEvent, Kind
+from engine.core.model.requests import AccountUpdate
 from engine.core.ports.lists import AlertFilter, AlertKind, AlertKinds, OutboxFilter, PageCursor
 from engine.core.routing.traffic import Outcome, Reason
 from engine.core.sessions.search import InteractionSought, SessionSought, read_search
-from tests.actors.world import ALICE, BOB, CAROL, DAY, START, World
+from tests.actors.world import ALICE, BOB, CAROL, DAY, N1, START, World
 from tests.at_once import at_once
 
 pytestmark = pytest.mark.anyio
@@ -273,17 +278,45 @@ async def test_a_host_says_when_the_list_of_a_kind_is_full(world: World) -> None
     stop = DebuggerEvent(code=Code.STOP_WORD, account_sid=world.account.sid, at=START, message="STOP")
     most = HostSettings().alerts_per_second
 
+    def is_full(code: int = stop.code, account_sid: str = stop.account_sid, at: float = START) -> bool:
+        return host.is_full_of(code, account_sid, number=None, caller=None, at=at)
+
     for _ in range(most):
-        assert not host.is_full_of(stop.code, stop.account_sid, START)
+        assert not is_full()
         host.keep_event(stop)
     host.keep_event(stop)
 
-    assert host.is_full_of(stop.code, stop.account_sid, START + 0.9)
-    assert not host.is_full_of(stop.code, stop.account_sid, START + 1)
-    assert not host.is_full_of(stop.code, "AC" + "1" * 32, START)
-    assert not host.is_full_of(Code.NO_PARTNER, stop.account_sid, START)
+    assert is_full(at=START + 0.9)
+    assert not is_full(at=START + 1)
+    assert not is_full(account_sid="AC" + "1" * 32)
+    assert not is_full(Code.NO_PARTNER)
     await host.parts.upkeep.sweep_alerts()
     assert (await host.control.alert_kinds(None, AlertFilter(), most=100)).kinds[0].count == most
+
+
+async def test_a_flooding_stranger_hides_no_other_refused_call(world: World) -> None:
+    """Of whom the list has a few."""
+    host = world.hosts[0]
+    flood = DebuggerEvent(
+        code=Code.NO_ACTIVE_SESSION,
+        account_sid=world.account.sid,
+        at=START,
+        message="",
+        proxy=N1,
+        sender="+1303555XXXX",
+    )
+    driver = msgspec.structs.replace(flood, sender="+1415555XXXX")
+    for _ in range(1_000):
+        host.keep_event(flood)
+    is_full = host.is_full_of(flood.code, flood.account_sid, number=N1, caller=flood.sender, at=START)
+
+    host.keep_event(driver)
+    await host.parts.upkeep.sweep_alerts()
+
+    kept = (await host.control.alerts_page(None, AlertFilter(), PageCursor(limit=100))).records
+    assert is_full
+    assert kept[0].sender == driver.sender
+    assert 1 < len(kept) < 12
 
 
 async def test_the_busiest_of_a_pool_is_named_by_every_host(world: World) -> None:
@@ -294,3 +327,89 @@ async def test_the_busiest_of_a_pool_is_named_by_every_host(world: World) -> Non
 
     for host in world.hosts.values():
         assert await host.console.busiest([world.service_sid, empty.sid]) == {world.service_sid: f"{ALICE[:-4]}XXXX"}
+
+
+def exchange(world: World, *, at: float = 0.0, about: str = "CA1", account_sid: str = "") -> WebhookExchange:
+    """A gate that let a call pass."""
+    return WebhookExchange(
+        account_sid=account_sid or world.account.sid,
+        about=about,
+        kind="intercept",
+        end="passed",
+        url="https://shop.example/gate",
+        at=START + at,
+        seconds=0.25,
+        status=200,
+    )
+
+
+async def test_what_applications_were_asked_is_told_by_every_host_also_after_a_restart(world: World) -> None:
+    """In the order in which it happened, wherever it did; of another account or another call nothing is."""
+    asked = [exchange(world, at=at) for at in range(4)]
+    for one in (*reversed(asked), exchange(world, about="CA2"), exchange(world, account_sid="AC" + "0" * 32)):
+        world.host.keep_exchange(one)
+    await world.host.sweep_alerts()
+
+    await world.restart()
+
+    for host in world.hosts.values():
+        told = await host.console.exchanges(world.account.sid, "CA1")
+        assert (list(told.exchanges), told.silent) == (asked, ())
+        assert (await host.console.exchanges("AC" + "0" * 32, "CA1")).exchanges == ()
+
+
+async def test_exchanges_with_applications_are_kept_for_a_day(world: World) -> None:
+    """An account that was deleted has none at once."""
+    host = world.hosts[0]
+    host.keep_exchange(exchange(world))
+    await host.parts.upkeep.sweep_alerts()
+    kept = await host.console.exchanges(world.account.sid, "CA1")
+
+    world.clock.move(DAY + 1)
+
+    assert len(kept.exchanges) == 1
+    assert (await host.console.exchanges(world.account.sid, "CA1")).exchanges == ()
+
+
+async def test_each_account_has_its_share_of_the_exchanges_of_a_second(world: World) -> None:
+    """What is more is not kept; nothing is where the operator wants none."""
+    other = (await world.control.create_account(AccountUpdate(friendly_name="other"))).sid
+    host, most = world.hosts[0], world.settings.webhooks_kept_per_second
+    for _ in range(most + 5):
+        host.keep_exchange(exchange(world, at=0.5))
+    host.keep_exchange(exchange(world, at=0.6, account_sid=other))
+    host.keep_exchange(exchange(world, at=1.0, about="CA2"))
+    gathered = host.parts.exchanges.waiting
+
+    world.settings = replace(world.settings, webhook_trail_hours=0)
+    await world.restart()
+    host = world.hosts[0]
+    host.keep_exchange(exchange(world, at=2.0, about="CA3"))
+    await host.parts.upkeep.sweep_alerts()
+
+    assert gathered == most + 2
+    assert len((await host.console.exchanges(other, "CA1")).exchanges) == 1
+    assert (await host.console.exchanges(world.account.sid, "CA3")).exchanges == ()
+
+
+async def test_an_exchange_that_the_disk_refuses_is_kept_later(world: World) -> None:
+    """Unless there are too many."""
+    host = world.hosts[0]
+    host.keep_exchange(exchange(world))
+    world.store.is_failing = True
+    with pytest.raises(StoreUnavailable):
+        await host.parts.upkeep.sweep_alerts()
+    world.store.is_failing = False
+
+    await host.parts.upkeep.sweep_alerts()
+
+    assert len((await host.console.exchanges(world.account.sid, "CA1")).exchanges) == 1
+
+
+async def test_exchanges_of_another_version_are_left_out(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """The page is shown without."""
+    key = exchange_key(world.account.sid, "CA1") + b"\0" * 8
+    await world.stores[0].write((NoteKept("webhook exchanges", key, b"\xff?", START + DAY),))
+
+    assert (await world.hosts[0].console.exchanges(world.account.sid, "CA1")).exchanges == ()
+    assert "cannot be read" in caplog.text

@@ -17,6 +17,7 @@ from actors.host.host import Host
 from actors.kernel.context import Egress, HostContext
 from actors.kernel.settings import HostSettings
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
+from engine.core.model.exchanges import WebhookExchange
 from engine.core.model.overview import HostFigures, ReadFigures
 from engine.core.model.records import (
     Account,
@@ -177,6 +178,10 @@ class Hosts:
     def keep_event(self, event: DebuggerEvent) -> None:
         """Have the next host keep a debugger event."""
         next(self._turns).keep_event(event)
+
+    def keep_exchange(self, exchange: WebhookExchange) -> None:
+        """Have the next host keep an exchange with an application."""
+        next(self._turns).keep_exchange(exchange)
 
     async def end_untold_calls(self) -> None:
         """End calls whose end nobody has told."""

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from engine.console.app import create_console
 from engine.console.settings import ConsoleSettings
 from engine.core.model.errors import Code
+from engine.core.model.exchanges import Exchanges, WebhookExchange
 from engine.core.model.logins import LoginSession, LoginSessions
 from engine.core.model.outbox import OutboxCallback, OutboxEntry
 from engine.core.model.overview import History, HostStatus, Minute, PoolReport, PoolReports
@@ -65,6 +66,7 @@ class FakePlane:
         self.statuses: tuple[HostStatus, ...] = (HostStatus(name="host-0", is_ready=True, started_at=NOW),)
         self.pool_state = PoolState(1, 1, 0, 1)
         self.minutes: tuple[Minute, ...] = ()
+        self.exchanged: list[WebhookExchange] = []
         self.silent: tuple[str, ...] = ()
         self.readings = 0
 
@@ -95,6 +97,11 @@ class FakePlane:
     async def history(self, since: float) -> History:
         """Tell what the test says."""
         return History(tuple(one for one in self.minutes if one.at >= since), self.silent)
+
+    async def exchanges(self, account_sid: str, about: str) -> Exchanges:
+        """Tell of those that the test has put in."""
+        found = tuple(one for one in self.exchanged if (one.account_sid, one.about) == (account_sid, about))
+        return Exchanges(found, self.silent)
 
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Compare with every session."""
@@ -325,6 +332,17 @@ async def furnish(
         date_died=NOW,
     )
     control.entries[entry.sid] = entry
+    exchange = WebhookExchange(
+        account_sid=account.sid,
+        about=message_sid,
+        kind="intercept",
+        end="failed",
+        url=f"https://shop.example/{text}",
+        at=NOW,
+        seconds=0.25,
+        problem=text,
+    )
+    console.plane.exchanged.append(exchange)
     return Holdings(service, session, interaction, event, entry, number.sid)
 
 

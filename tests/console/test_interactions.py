@@ -188,3 +188,32 @@ async def test_an_interaction_that_is_nowhere_has_no_page(console: Console, acco
     screen = await console.screen_of(account)
 
     assert [(await screen.get(f"/interactions/{sid}")).status_code for sid in ("KI" + "0" * 32, "x")] == [404, 404]
+
+
+async def test_the_page_tells_what_hooks_and_callbacks_came_to(console: Console, account: Account) -> None:
+    """With status, time and why there was none; the page of an event about the same call or message likewise."""
+    held = await furnish(console, account)
+    (failed,) = console.plane.exchanged
+    told = msgspec.structs.replace(failed, kind="callback", end="delivered", status=204, problem="", seconds=1.5)
+    console.plane.exchanged = [msgspec.structs.replace(failed, problem="no answer in time"), told]
+    console.plane.silent = ("host-1",)
+    screen = await console.screen_of(account)
+
+    for path in (held.paths[3], held.paths[2]):
+        text = (await screen.get(path)).text
+        assert text.index("intercept") < text.index(">callback<")
+        assert '>failed</span></td>\n<td role="cell" data-label="Answer">none <span' in text
+        assert "no answer in time" in text
+        assert '>delivered</span></td>\n<td role="cell" data-label="Answer">204</td>' in text
+        assert "1,500 ms" in text
+        assert "host-1 does not answer" in text
+
+
+async def test_the_page_says_that_no_hook_or_callback_is_on_record(console: Console, account: Account) -> None:
+    """None was asked or told, or it is longer ago than they are kept."""
+    held = await furnish(console, account)
+    console.plane.exchanged = []
+    screen = await console.screen_of(account)
+
+    assert "None is on record." in (await screen.get(held.paths[3])).text
+    assert "Hooks and callbacks" not in (await screen.get(held.paths[2])).text

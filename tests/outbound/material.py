@@ -8,6 +8,7 @@ import msgspec
 
 from engine.core.model.changes import Change, EntryFailed, EntrySettled
 from engine.core.model.errors import StoreUnavailable
+from engine.core.model.exchanges import WebhookExchange
 from engine.core.model.outbox import OutboxCallback, OutboxContent, OutboxEntry, QueueKey
 from engine.core.model.records import DebuggerEvent, Interaction, Kind, Leg, LegStatus
 from engine.core.model.sids import SidKind, ordered_sid
@@ -155,10 +156,15 @@ class Remembered:
         self.hooks: list[tuple[HookKind, HookEnd]] = []
         self.deliveries: list[tuple[OutboxKind, DeliveryEnd]] = []
         self.events: list[DebuggerEvent] = []
+        self.exchanges: list[WebhookExchange] = []
 
     def asked(self, hook: HookKind, end: HookEnd) -> None:
         """Remember a question."""
         self.hooks.append((hook, end))
+
+    def exchanged(self, exchange: WebhookExchange) -> None:
+        """Remember an exchange."""
+        self.exchanges.append(exchange)
 
     def delivered(self, kind: OutboxKind, end: DeliveryEnd) -> None:
         """Remember a try."""

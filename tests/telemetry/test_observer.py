@@ -326,7 +326,12 @@ def test_debugger_events_are_handed_on_to_be_kept(telemetry: Telemetry) -> None:
 def test_what_nobody_tells_more_of_is_only_counted(telemetry: Telemetry) -> None:
     """Once both the log and the list of its account have had enough; metrics count on."""
     kept: list[DebuggerEvent] = []
-    telemetry.keep_events(kept.append, is_full=lambda code, _account_sid, _at: code == Code.STOP_WORD and bool(kept))
+
+    def is_full(code: int, account_sid: str, *, number: str | None, caller: str | None, at: float) -> bool:
+        assert (account_sid[:2], number, caller, at) == ("AC", "+1", "+2", told.at)
+        return code == Code.STOP_WORD and bool(kept)
+
+    telemetry.keep_events(kept.append, is_full=is_full)
     told = event(Code.STOP_WORD)
 
     whole = []
@@ -334,7 +339,7 @@ def test_what_nobody_tells_more_of_is_only_counted(telemetry: Telemetry) -> None
         (Code.STOP_WORD, "AC" + "1" * 32),  # new to the log
         (Code.NO_PARTNER, told.account_sid),  # room in the list
     ]:
-        if not telemetry.only_counted(code, account_sid, told.at):
+        if not telemetry.only_counted(code, account_sid, number="+1", caller="+2", at=told.at):
             telemetry.debugger(msgspec.structs.replace(told, code=code, account_sid=account_sid))
             whole.append((code, account_sid[-1]))
 

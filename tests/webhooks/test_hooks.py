@@ -7,12 +7,13 @@ import msgspec
 import pytest
 
 from engine.core.model.errors import Code
+from engine.core.model.exchanges import WebhookExchange
 from engine.core.model.records import Kind
 from engine.core.ports.hooks import Hooks, OutOfSessionCase
 from engine.core.ports.observing import HookEnd, HookKind
 from engine.core.routing.traffic import InboundEvent, SessionWanted
 from engine.webhooks.hooks import WebHooks
-from tests.outbound.material import AC, KS, TOKEN, Remembered, client, interaction, tokens
+from tests.outbound.material import AC, KS, NOW, TOKEN, Remembered, client, clock, interaction, tokens
 from tests.outbound.receiver import Receiver, Reply
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +41,7 @@ async def test_the_gate_is_asked_signed_and_with_a_token_of_its_own(receiver: Re
     url = f"{receiver.url}/gate?service=1"
 
     async with client() as posting:
-        hooks: Hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        hooks: Hooks = WebHooks(client=posting, tokens=tokens, observer=observer, clock=clock)
         verdict = await hooks.intercept(url, interaction(), may_rewrite=False, timeout_seconds=5)
 
     request = receiver.received[0]
@@ -57,7 +58,7 @@ async def test_the_gate_is_asked_signed_and_with_a_token_of_its_own(receiver: Re
 async def test_user_and_password_of_a_hook_are_not_signed(receiver: Receiver, observer: Remembered) -> None:
     """The receiver does not see them in its URL."""
     async with client() as posting:
-        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer, clock=clock)
         url = f"http://me:secret@127.0.0.1:{receiver.port}/gate"
         await hooks.intercept(url, interaction(), may_rewrite=False, timeout_seconds=5)
 
@@ -104,13 +105,14 @@ async def test_the_gate_answers_in_every_way(
     receiver.behaviour = lambda _: reply
 
     async with client() as posting:
-        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer, clock=clock)
         limit = 0.05 if reply.hangs else 5
         verdict = await hooks.intercept(receiver.url, interaction(), may_rewrite=False, timeout_seconds=limit)
 
     assert (verdict.is_blocked, verdict.is_failed) == (is_blocked, is_failed)
     assert (verdict.trace is not None) is is_failed
     assert observer.hooks == [(HookKind.INTERCEPT, end)]
+    assert [(told.kind, told.end) for told in observer.exchanges] == [(HookKind.INTERCEPT, end)]
 
 
 async def test_the_gate_may_rewrite_a_text(receiver: Receiver, observer: Remembered) -> None:
@@ -118,7 +120,7 @@ async def test_the_gate_may_rewrite_a_text(receiver: Receiver, observer: Remembe
     receiver.behaviour = lambda _: Reply(headers=("Content-Type: application/json",), body=b'{"body": "call us"}')
 
     async with client() as posting:
-        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer, clock=clock)
         allowed = await hooks.intercept(receiver.url, interaction(), may_rewrite=True, timeout_seconds=5)
         forbidden = await hooks.intercept(receiver.url, interaction(), may_rewrite=False, timeout_seconds=5)
 
@@ -142,7 +144,7 @@ async def test_a_gate_that_may_rewrite_fails_if_its_text_may_be_lost(
     receiver.behaviour = lambda _: Reply(raw=b"HTTP/1.1 200 OK\r\n" + head + b'{"body":')
 
     async with client() as posting:
-        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer, clock=clock)
         verdict = await hooks.intercept(receiver.url, interaction(), may_rewrite=True, timeout_seconds=5)
 
     assert (verdict.is_failed, verdict.body) == (is_failed, None)
@@ -156,7 +158,7 @@ async def test_the_gate_is_asked_again_with_the_same_token_where_a_kept_connecti
     receiver.behaviour = lambda _: next(answers)
 
     async with client() as posting:
-        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer, clock=clock)
         verdicts = [
             await hooks.intercept(receiver.url, interaction(number), may_rewrite=False, timeout_seconds=5)
             for number in (1, 2)
@@ -170,7 +172,7 @@ async def test_the_gate_is_asked_again_with_the_same_token_where_a_kept_connecti
 async def test_a_gate_that_nobody_keeps_has_failed(nobody: str, observer: Remembered) -> None:
     """The trace says that no answer came, and why."""
     async with client() as posting:
-        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer, clock=clock)
         verdict = await hooks.intercept(nobody, interaction(), may_rewrite=False, timeout_seconds=5)
 
     assert verdict.is_failed
@@ -182,7 +184,7 @@ async def test_a_gate_that_nobody_keeps_has_failed(nobody: str, observer: Rememb
 async def test_a_gate_of_an_account_that_is_gone_has_failed(receiver: Receiver, observer: Remembered) -> None:
     """What cannot be signed is not sent."""
     async with client() as posting:
-        hooks = WebHooks(client=posting, tokens=lambda _: None, observer=observer)
+        hooks = WebHooks(client=posting, tokens=lambda _: None, observer=observer, clock=clock)
         verdict = await hooks.intercept(receiver.url, interaction(), may_rewrite=False, timeout_seconds=5)
 
     assert verdict.is_failed
@@ -194,7 +196,7 @@ async def test_a_trace_holds_no_phone_number_and_no_text(receiver: Receiver, obs
     receiver.behaviour = lambda _: Reply(status=500, headers=("X-To: +14155550100",), body=b"cannot call +14155550100")
 
     async with client() as posting:
-        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer, clock=clock)
         url = f"{receiver.url}/?who=%2B14155550100"
         gate = await hooks.intercept(url, interaction(), may_rewrite=False, timeout_seconds=5)
         outside = await hooks.out_of_session(url, CASE, timeout_seconds=5)
@@ -207,12 +209,40 @@ async def test_a_trace_holds_no_phone_number_and_no_text(receiver: Receiver, obs
     assert interaction().sid in repr(traces)
 
 
+async def test_what_was_asked_and_answered_is_told_without_numbers_texts_and_secrets(
+    receiver: Receiver, nobody: str, observer: Remembered
+) -> None:
+    """By the carrier's SID, as what was asked about need not have passed; where no answer came, why."""
+    receiver.behaviour = lambda _: Reply(status=403, body=b"cannot call +14155550100")
+    gate = receiver.url.replace("://", "://me:secret@") + "/gates/14155550100?key=word"
+
+    async with client() as posting:
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer, clock=clock)
+        await hooks.intercept(gate, interaction(), may_rewrite=False, timeout_seconds=5)
+        await hooks.out_of_session(nobody, CASE, timeout_seconds=5)
+
+    blocked, failed = observer.exchanges
+    assert blocked == WebhookExchange(
+        account_sid=AC,
+        about=interaction().inbound.resource_sid or "",
+        kind=HookKind.INTERCEPT,
+        end=HookEnd.BLOCKED,
+        url=f"{receiver.url}/gates/1415555XXXX",
+        at=NOW,
+        seconds=0.0,
+        status=403,
+    )
+    assert (failed.account_sid, failed.about, failed.kind) == (AC, "CA1", HookKind.OUT_OF_SESSION)
+    assert (failed.end, failed.status) == (HookEnd.FAILED, None)
+    assert failed.problem
+
+
 async def test_an_out_of_session_hook_answers_with_twiml(receiver: Receiver, observer: Remembered) -> None:
     """It got what the platform sent, signed, with the service."""
     receiver.behaviour = lambda _: Reply(headers=("Content-Type: text/xml",), body=b"<Response><Reject/></Response>")
 
     async with client() as posting:
-        hooks: Hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        hooks: Hooks = WebHooks(client=posting, tokens=tokens, observer=observer, clock=clock)
         verdict = await hooks.out_of_session(f"{receiver.url}/oos", CASE, timeout_seconds=5)
 
     request = receiver.received[0]
@@ -233,7 +263,7 @@ async def test_an_out_of_session_hook_knows_each_event_by_its_token(receiver: Re
     ]
 
     async with client() as posting:
-        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer, clock=clock)
         for event in events:
             case = msgspec.structs.replace(CASE, event=event)
             await hooks.out_of_session(f"{receiver.url}/oos", case, timeout_seconds=5)
@@ -249,7 +279,7 @@ async def test_an_out_of_session_hook_wants_a_session(receiver: Receiver, observ
     receiver.behaviour = lambda _: Reply(headers=("Content-Type: application/json; charset=utf-8",), body=body)
 
     async with client() as posting:
-        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer, clock=clock)
         verdict = await hooks.out_of_session(receiver.url, CASE, timeout_seconds=5)
 
     assert verdict.wanted == SessionWanted(identifier="+14155550123")
@@ -302,7 +332,7 @@ async def test_an_out_of_session_hook_fails_in_every_way(
     async with client() as posting:
         await posting.post(receiver.url, b"", headers={}, account_sid=AC)  # the short time goes into no connecting
         receiver.behaviour = lambda _: reply
-        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer, clock=clock)
         verdict = await hooks.out_of_session(receiver.url, CASE, timeout_seconds=1 if reply.hangs else 30)
 
     assert verdict.code is code
@@ -313,7 +343,7 @@ async def test_an_out_of_session_hook_fails_in_every_way(
 async def test_an_out_of_session_hook_that_nobody_keeps_is_unreachable(nobody: str, observer: Remembered) -> None:
     """11205, not 11200: no connection was made."""
     async with client() as posting:
-        hooks = WebHooks(client=posting, tokens=tokens, observer=observer)
+        hooks = WebHooks(client=posting, tokens=tokens, observer=observer, clock=clock)
         verdict = await hooks.out_of_session(nobody, CASE, timeout_seconds=5)
 
     assert verdict.code is Code.WEBHOOK_UNREACHABLE

@@ -13,6 +13,7 @@ import pytest
 
 from engine.core.model.changes import EntrySettled
 from engine.core.model.errors import Code
+from engine.core.model.exchanges import about
 from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, OutboxHangUp, OutboxMessage
 from engine.core.model.records import DebuggerEvent
 from engine.core.ports.observing import DeliveryEnd, OutboxKind
@@ -133,6 +134,9 @@ async def test_a_callback_is_delivered_signed_with_its_idempotency_token(
     assert request.form["interactionData"] == '{"body":"call me at +14155550100"}'
     assert observer.deliveries == [(OutboxKind.CALLBACK, DeliveryEnd.DELIVERED)]
     assert made.held == 0
+    (told,) = observer.exchanges
+    assert (told.kind, told.end, told.status, told.url) == ("callback", "delivered", 200, f"{receiver.url}/cb")
+    assert (told.account_sid, told.about) == (AC, about(entry.content.interaction))  # type: ignore[union-attr]
 
 
 async def test_a_debugger_event_is_posted_to_the_accounts_webhook(receiver: Receiver) -> None:
@@ -199,6 +203,11 @@ async def test_what_fails_is_tried_again_and_its_attempts_are_kept(receiver: Rec
 
     assert {request.headers["i-twilio-idempotency-token"] for request in receiver.received} == {entry.sid}
     assert [end for _, end in observer.deliveries] == [DeliveryEnd.FAILED, DeliveryEnd.FAILED, DeliveryEnd.DELIVERED]
+    assert [(told.end, told.status) for told in observer.exchanges] == [
+        ("failed", 500),
+        ("failed", None),
+        ("delivered", 200),
+    ]
     assert observer.events == []
 
 
@@ -279,6 +288,7 @@ async def test_a_failed_debugger_webhook_raises_no_further_event(receiver: Recei
         await store.until(lambda: bool(store.dead))
 
     assert observer.events == []
+    assert observer.exchanges == []
     assert observer.deliveries == [(OutboxKind.ALERT, DeliveryEnd.DIED)]
 
 

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from engine.core.model.exchanges import Exchanges
 from engine.core.model.logins import LoginSession
 from engine.core.model.records import Kind
 from engine.core.pools.pool import PoolState
@@ -166,6 +167,9 @@ class ConsolePlane(Protocol):
 
     async def history(self, since: float) -> History:
         """Tell of the traffic of all hosts since a time, UTC epoch seconds, a minute each."""
+
+    async def exchanges(self, account_sid: str, about: str) -> Exchanges:
+        """Tell what applications were asked and told about a call or message of an account, by its carrier's SID."""
 
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of an account (None = of all), newest first; at most `most` are found."""

@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 
 from engine.core.model.errors import Code
+from engine.core.model.exchanges import WebhookExchange
 from engine.core.model.records import DebuggerEvent, Kind
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.traffic import Reason, ReportOutcome
@@ -271,8 +272,8 @@ class Observer(Protocol):
     def debugger(self, event: DebuggerEvent) -> None:
         """An event for the account's debugger."""
 
-    def only_counted(self, code: Code, account_sid: str, at: float) -> bool:
-        """Count an event of which nothing more is kept now; False when `debugger` is to hear of it."""
+    def only_counted(self, code: Code, account_sid: str, *, number: str | None, caller: str | None, at: float) -> bool:
+        """Count an event of which nothing more is kept now; False when `debugger` is to hear of it. Callers masked."""
 
     def committed(self, *, changes: int, seconds: float, sync_seconds: float, is_ok: bool) -> None:
         """One group commit ended; `sync_seconds` of it were spent in making it durable."""
@@ -340,6 +341,9 @@ class EgressObserver(Protocol):
 
     def delivered(self, kind: OutboxKind, end: DeliveryEnd) -> None:
         """One try to deliver an entry ended."""
+
+    def exchanged(self, exchange: WebhookExchange) -> None:
+        """An application was asked or told about a call or message."""
 
     def debugger(self, event: DebuggerEvent) -> None:
         """An event for the account's debugger."""
