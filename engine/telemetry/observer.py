@@ -65,7 +65,8 @@ _TOO_MANY_REQUESTS = 429
 class IsFull(Protocol):
     """Tells whether the list of an account takes no more events of a kind now; callers are masked."""
 
-    def __call__(self, code: int, account_sid: str, *, number: str | None, caller: str | None, at: float) -> bool: ...
+    def __call__(self, code: int, account_sid: str, *, number: str | None, caller: str | None, at: float) -> bool:
+        """Tell it."""
 
 
 def _never(code: int, account_sid: str, *, number: str | None, caller: str | None, at: float) -> bool:
