@@ -77,7 +77,7 @@ class HostConsole:
 
     async def exchanges(self, account_sid: str, about: str) -> Exchanges:
         """Tell what applications were asked and told from here about a call or message."""
-        return Exchanges(self._exchanges.read(account_sid, about))
+        return Exchanges(await self._exchanges.read(account_sid, about))
 
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions that are coordinated here."""

@@ -68,10 +68,11 @@ class ExchangeBook:
             self._gathered = [*exchanges, *self._gathered][:MOST_GATHERED]
             raise
 
-    def read(self, account_sid: str, about: str) -> tuple[WebhookExchange, ...]:
+    async def read(self, account_sid: str, about: str) -> tuple[WebhookExchange, ...]:
         """Return those about something, the oldest first; what another version wrote in another shape is left out."""
         now, found = self._context.clock(), []
-        for key, note in self._context.store.latest_notes(_CHANNEL, exchange_key(account_sid, about), MOST_READ):
+        notes = await self._context.store.notes_under(_CHANNEL, exchange_key(account_sid, about), MOST_READ)
+        for key, note in notes:
             if note.until <= now:
                 continue
             try:

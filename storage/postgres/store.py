@@ -213,6 +213,10 @@ class PostgresStore:
         """Read one debugger event."""
         return await self._point(self._points.alert, event_sid)
 
+    async def notes_under(self, channel: str, prefix: bytes, limit: int) -> list[tuple[bytes, Note]]:
+        """Read the same while the host serves."""
+        return await self._page(self._pages.latest_notes, channel, prefix, limit)
+
     async def oldest_note(self) -> float | None:
         """Tell when the first note expires."""
         return await self._page(self._pages.oldest_note)

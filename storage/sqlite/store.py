@@ -272,6 +272,10 @@ class SqliteStore:
         """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
         return self._points.latest_notes(channel, prefix, limit)
 
+    async def notes_under(self, channel: str, prefix: bytes, limit: int) -> list[tuple[bytes, Note]]:
+        """Read the same while the host serves."""
+        return await self._on_page_thread(self._pages.latest_notes, channel, prefix, limit)
+
     async def oldest_note(self) -> float | None:
         """Tell when the first note expires."""
         return await self._on_page_thread(self._pages.oldest_note)

@@ -101,6 +101,9 @@ class Store(Protocol):
     def latest_notes(self, channel: str, prefix: bytes, limit: int) -> Sequence[tuple[bytes, Note]]:
         """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
 
+    async def notes_under(self, channel: str, prefix: bytes, limit: int) -> Sequence[tuple[bytes, Note]]:
+        """Read the same while the host serves."""
+
     async def oldest_note(self) -> float | None:
         """Tell when the first note expires."""
 
