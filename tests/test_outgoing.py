@@ -59,6 +59,16 @@ class Shop:
         made: dict[str, str] = response.json()
         return made
 
+    async def renew(self, **form: str) -> None:
+        """Close the session between Alice and Bob, if there is one, and make another."""
+        sessions = f"/{self.service}/Sessions"
+        if self.session:
+            await self.post(f"{sessions}/{self.session}", Status="closed")
+        self.session = (await self.post(sessions, **form))["sid"]
+        for person in (ALICE, BOB):
+            made = await self.post(f"{sessions}/{self.session}/Participants", Identifier=person)
+            self.proxies[person] = made["proxy_identifier"]
+
     async def text(self, sender: str, proxy: str, body: str, sid: str) -> str:
         """Let the platform hand over a message; returns the document answered."""
         form = {"AccountSid": self.account.sid, "MessageSid": sid, "From": sender, "To": proxy, "Body": body}
@@ -101,10 +111,7 @@ async def opened(chosen: Settings, protocols: Sequence[Row] = CHANNELS, /, **url
             shop.service = (await shop.post("", UniqueName="shop", **urls))["sid"]
             for number in POOL:
                 await shop.post(f"/{shop.service}/PhoneNumbers", PhoneNumber=number)
-            shop.session = (await shop.post(f"/{shop.service}/Sessions"))["sid"]
-            for person in (ALICE, BOB):
-                path = f"/{shop.service}/Sessions/{shop.session}/Participants"
-                shop.proxies[person] = (await shop.post(path, Identifier=person))["proxy_identifier"]
+            await shop.renew()
             yield shop
 
 

@@ -10,12 +10,15 @@ import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from itertools import cycle
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.channels.sip.tables import SipPeerSettings
 from engine.channels.sockets import ListenAddress
+from tests.channels.sip.test_channel import kept
 from tests.ops.kit import DEPLOY
 from tests.ops.test_nginx import free_port
 from tests.outbound.receiver import Receiver, Reply, receiving
@@ -42,6 +45,8 @@ if KAMAILIO is None or SIPP is None or not TABLES.is_dir():
     pytest.skip("needs Kamailio with its modules for SQLite and HTTP, and SIPp", allow_module_level=True)
 
 RING_MILLISECONDS = 1_500
+# what it sends over TCP and HTTP comes from the loopback's first address, whichever it listens on
+KAMAILIO_PEER = SipPeerSettings(name="kamailio", networks=(SWITCH_AT, "127.0.0.1"), trust_pai=True)
 
 
 @pytest.fixture
@@ -83,11 +88,14 @@ def configuration(directory: Path, ports: Ports, shop: Shop, *, transport: str, 
 
 @asynccontextmanager
 async def world(
-    tmp_path: Path, *, transport: str = "udp", spare: bool = False, trust_pai: bool = True, **urls: str
+    tmp_path: Path,
+    *,
+    transport: str = "udp",
+    spare: bool = False,
+    peer: SipPeerSettings = KAMAILIO_PEER,
+    **urls: str,
 ) -> AsyncIterator[World]:
-    # what it sends over TCP and HTTP comes from the loopback's first address, whichever it listens on
-    peers = (SipPeerSettings(name="kamailio", networks=(SWITCH_AT, "127.0.0.1"), trust_pai=trust_pai),)
-    chosen = settings(tmp_path / "data", sip_listen=ListenAddress("127.0.0.1", 0), sip_peers=peers)
+    chosen = settings(tmp_path / "data", sip_listen=ListenAddress("127.0.0.1", 0), sip_peers=(peer,))
     async with opened(chosen, **urls) as shop:
         with tempfile.TemporaryDirectory() as place:
             directory, ports = Path(place), Ports(free_port(), free_port())
@@ -147,6 +155,73 @@ async def test_a_stranger_is_refused_and_told_nothing(tmp_path: Path) -> None:
         await check_stranger(one)
 
 
+@pytest.mark.parametrize(
+    ("made_as", "changed"), [({"Mode": "message-only"}, {}), ({}, {"Ttl": "1"}), ({}, {"Status": "closed"})]
+)
+async def test_a_session_that_does_not_let_the_call_pass_is_as_none(
+    tmp_path: Path, made_as: dict[str, str], changed: dict[str, str]
+) -> None:
+    """Of another mode, expired, or closed: 404, and nothing is told."""
+    async with world(tmp_path) as one:
+        await one.shop.renew(**made_as)
+        await one.shop.post(f"/{one.shop.service}/Sessions/{one.shop.session}", **changed)
+        if "Ttl" in changed:
+            await until(lambda: _is_closed(one.shop))
+
+        fared = await one.call(one.shop.proxies[ALICE], scenarios.caller(ALICE, end="404"))
+        heard = one.heard("caller")
+        calls = await kept(one.shop)
+
+        assert (fared, calls) == ([0], [])
+        assert [word for word in ("Maskline", BOB[1:], one.shop.proxies[BOB][1:]) if word in heard] == []
+
+
+async def _is_closed(shop: Shop) -> bool:
+    path = f"/v1/Services/{shop.service}/Sessions/{shop.session}"
+    return bool((await shop.client.get(path)).json()["status"] == "closed")
+
+
+@pytest.mark.timeout(300)
+async def test_numbers_are_read_in_every_form_that_the_peer_writes(tmp_path: Path) -> None:
+    """Twenty of them, of who calls and of whom: each reaches the same callee, and shows the same number."""
+    american = msgspec.structs.replace(
+        KAMAILIO_PEER, trust_pai=False, national="US", plus_missing=True, strip_prefixes=("9931#",)
+    )
+    async with world(tmp_path, peer=american) as one:
+        proxies = one.shop.proxies
+        fared = []
+        for called, sender in zip(reached(proxies[ALICE]), cycle(callers(ALICE)), strict=False):
+            calling = scenarios.caller(ALICE, end="486")
+            calling = calling.replace(" sip:[field1]@[remote_ip]:[remote_port];user=phone SIP", f" {called} SIP")
+            calling = calling.replace("<sip:[field0]@" + scenarios.DOMAIN_A + ">;tag", f"<{sender}>;tag")
+            ends = await one.call(proxies[ALICE], calling, scenarios.callee(BOB, end="busy"))
+            fared.append((called, sender, ends, proxies[BOB] in one.heard("callee")))
+        calls = await kept(one.shop)
+
+    assert [one for one in fared if one[2:] != ([0, 0], True)] == []
+    assert len(calls) == len(fared) == 20
+
+
+def reached(number: str) -> list[str]:
+    """Return Request-URIs that name a number of the United States."""
+    digits, national, at = number[1:], number[2:], "@" + SWITCH_AT
+    area, exchange, line = national[:3], national[3:6], national[6:]
+    users = (
+        *(number, f"%2B{digits}", digits, national, f"011{digits}", f"00{digits}", f"9931%23{digits}"),
+        *(f"+1-{area}-{exchange}-{line}", f"+1({area}){exchange}.{line}", f"{area}-{exchange}-{line}"),
+        *(f"{number};npdi;rn=+14155550999", f"{number};isup-oli=00;cic=+10288", f"{number}:secret", f"%2b{digits}"),
+    )
+    uris = [f"sip:{user}{at}{end}" for user, end in zip(users, cycle((";user=phone", "")), strict=False)]
+    return [*uris, f"tel:{number}", f"tel:+1-{area}-{exchange}-{line}", f"tel:{national};phone-context=+1", *uris[:3]]
+
+
+def callers(number: str) -> list[str]:
+    """Return URIs that name a caller of the United States."""
+    digits, national = number[1:], number[2:]
+    users = (number, f"%2B{digits}", digits, national, f"{number};cpc=ordinary", f"+1-{national}")
+    return [*(f"sip:{user}@{scenarios.DOMAIN_A}" for user in users), f"tel:{number}"]
+
+
 async def test_the_next_engine_is_asked_where_one_is_dead(tmp_path: Path) -> None:
     """After two seconds, before the switch has found out by itself."""
     async with world(tmp_path, spare=True) as one:
@@ -174,7 +249,7 @@ async def test_a_withheld_number_is_known_by_what_the_carrier_asserts(tmp_path: 
 
 async def test_an_identity_of_a_peer_that_is_not_trusted_counts_for_nothing(tmp_path: Path) -> None:
     """The caller is who stands in From: a stranger who asserts to be somebody else is one."""
-    async with world(tmp_path, trust_pai=False) as one:
+    async with world(tmp_path, peer=msgspec.structs.replace(KAMAILIO_PEER, trust_pai=False)) as one:
         calling = scenarios.caller(ALICE, end="404")
 
         fared = await one.call(one.shop.proxies[ALICE], calling, sender=STRANGER)
