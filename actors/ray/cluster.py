@@ -1,7 +1,7 @@
 """Hosts on Ray: the only file that imports it. All calls to Ray are made here, all its errors are translated here.
 
 What a host and a supervisor are is handed in by the composition root, as importable factories; here they become
-actors. Source: design section 4; Ray 2.60's actor, scheduling and fault-tolerance pages.
+actors. Source: Ray 2.60's actor, scheduling and fault-tolerance pages.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _log = logging.getLogger("maskline.cluster")
 
 
 class RayPeers:
-    """`engine.core.ports.operations.Peers` by one Ray call for each message, without retries."""
+    """`engine.core.model.hosts.Peers` by one Ray call for each message, without retries."""
 
     def __init__(self, *, me: int, count: int, timeout_seconds: float) -> None:
         """Speak for the host at place `me`, of `count`."""

@@ -21,7 +21,7 @@ CarrierTable = dict[str, str | list[str] | bool]
 """One table as it stands in the file."""
 
 _SECRETS = {"auth_token": "auth_tokens", "signing_key": "signing_keys"}
-"""Each by its key: the field that it fills. `KEY_file` and `KEY_variable` name where it is read from instead."""
+"""Each by its key: the field that it fills. The same with `_file` or `_variable` names where it is read from."""
 
 _LISTS = frozenset({*_SECRETS, "numbers"})
 _TEXTS = (

@@ -71,7 +71,7 @@ def any_body(status: int) -> bool:
 
 
 class Client:
-    """WebhookSender."""
+    """Posts, to addresses that are not refused, within bounds of time and size."""
 
     def __init__(self, settings: EgressSettings, connections: Connections) -> None:
         """Use `guarded_client` to make one."""

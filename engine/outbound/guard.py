@@ -1,7 +1,7 @@
 """Where we connect: names are resolved, the addresses checked, and only a checked address is connected to.
 
 A name that resolves to a public address when it is checked and to a private one when it is used (DNS rebinding) gains
-nothing, since it is resolved once per connection. Source: design section 8.
+nothing, since it is resolved once per connection.
 """
 
 import asyncio

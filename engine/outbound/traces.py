@@ -1,6 +1,6 @@
 """What is kept of a webhook that failed: cut short, phone numbers masked, texts of messages left out.
 
-Source: behaviour 16; house rule that no whole phone number leaves the records.
+Source: behaviour 16; no whole phone number leaves the records (docs/architecture.md, invariant 5).
 """
 
 from collections.abc import Mapping

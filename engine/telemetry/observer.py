@@ -1,7 +1,7 @@
 """The observer: counts for Prometheus, logs the debugger's events; `Observer` and its kin.
 
 Labels come from closed enums, path templates and catalogue codes only: never a phone number, never a SID. What is read
-at scrape and not counted is in `engine.telemetry.gauges`.
+at scrape and not counted is in `engine.gauges`.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 Each account has its own window, lanes and turns for each destination: a dead receiver slows nobody else.
 What fails is tried again with growing waits, then joins the dead letters.
-Source: design section 5, behaviour 12.1, 16 and 19.
+Source: behaviour 12.1, 16 and 19.
 """
 
 import asyncio
@@ -156,7 +156,7 @@ class OutboxWorker:
             if not delivery.is_done:
                 await self._give_up(entry, delivery)
         except Exception:  # noqa: BLE001 - around a lane's loop: it must go on
-            _log.exception("an entry could not be handled; it joins the dead letters", extra={"effect": entry.sid})
+            _log.exception("an entry could not be handled; it joins the dead letters", extra={"entry_sid": entry.sid})
             attempts += 1
             delivery = Delivery(error="an error of ours; it is logged")
         if delivery.is_done:

@@ -1,4 +1,4 @@
-"""What is asked at the same time: every request counts, in some order, none is lost or doubled (design 3, rule 1)."""
+"""What is asked at the same time: every request counts, in some order, none is lost or doubled."""
 
 import asyncio
 

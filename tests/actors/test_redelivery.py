@@ -1,4 +1,4 @@
-"""A carrier that sends the same call or message again gets the same answer; nothing new is made (design 3, rule 6)."""
+"""A carrier that sends the same call or message again gets the same answer; nothing new is made."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A store that cannot commit: nothing is acknowledged, everything is as before, and later it works again (design 5)."""
+"""A store that cannot commit: nothing is acknowledged, everything is as before, and later it works again."""
 
 import asyncio
 from functools import partial

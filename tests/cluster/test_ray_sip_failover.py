@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 CALLS, CALLS_PER_SECOND, KILLED_AT = 600, 200, 150
 FIRST_REPEAT_SECONDS = 0.5
 GIVE_UP_SECONDS = (2.0, 30.0)
-"""Kamailio's `fr_timer` of the sample before it asks the second host, and a bound on the wait for that one's answer."""
+"""Kamailio's "fr_timer" of the sample before it asks the second host, and a bound on the wait for that one's answer."""
 
 ROUTED, FAILED = 302, frozenset({500, 503})
 NOBODY = 0

@@ -1,4 +1,4 @@
-"""LoginSessions to the console end in time, are few, and links begin one of them once."""
+"""Logins to the console end in time, are few, and links begin one of them once."""
 
 import pytest
 

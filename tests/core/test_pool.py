@@ -217,7 +217,7 @@ def test_radius_reaches_neighbouring_territories_only() -> None:
 
 
 def test_finer_levels_mean_nothing_outside_plus_one() -> None:
-    """GeoMatchLevel is for NANP identifiers (behaviour 6.3 step 4)."""
+    """`GeoMatchLevel` is for NANP identifiers (behaviour 6.3 step 4)."""
     pool = Pool([number("+442079460018", country="GB")])
 
     assert choose(pool, GUERNSEYMAN, geo=GeoMatchLevel.AREA_CODE) == "+442079460018"

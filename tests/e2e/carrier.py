@@ -47,7 +47,7 @@ REJECTED, DROPPED = ("Reject",), ()
 
 
 class Carrier:
-    """WebhookSender webhooks on behalf of an account of the platform."""
+    """Posts webhooks on behalf of an account of the platform."""
 
     def __init__(self, server: LiveServer, account_sid: str, token: str) -> None:
         """Post to a server with an account's signature."""

@@ -124,7 +124,7 @@ def reads(tenant: Tenant, pairing: Pairing, status: str) -> bool:
 def test_a_message_leaves_by_the_carrier_and_not_by_the_answer(
     client: Tenant, platform: Platform, application: Application
 ) -> None:
-    """From the partner's proxy number to the partner; text, pictures, credentials, our status URL (issue 3, item 4)."""
+    """From the partner's proxy number to the partner; text, pictures, credentials, our status URL."""
     pairing = client.service(numbers=2, **application.hooks).pairing()
     alice, bob = pairing.first, pairing.second
     media = ("https://m.example/1?a=b&c", "https://m.example/2")
@@ -326,7 +326,7 @@ def test_a_message_on_its_way_when_the_server_ends_is_sent_again_under_the_same_
     *,
     ending: str,
 ) -> None:
-    """At least once: the platform knows the repeat by its idempotency header (design section 5)."""
+    """At least once: the platform knows the repeat by its idempotency header."""
     config = tmp_path / "maskline.toml"
     config.write_text(
         f'rate_limit_per_second = 0\noutgoing_allow = ["127.0.0.0/8"]\n[carriers.main]\nkind = "messages-api"\n'

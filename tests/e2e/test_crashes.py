@@ -1,4 +1,4 @@
-"""What was acknowledged is there after kill -9 or SIGTERM under load, and routes as it did (issue 2, section 8)."""
+"""What was acknowledged is there after kill -9 or SIGTERM under load, and routes as it did."""
 
 import asyncio
 import random

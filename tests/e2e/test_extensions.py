@@ -1,4 +1,4 @@
-"""What users asked for and services may switch on, through a live server (issue 3, section 6)."""
+"""What users asked for and services may switch on, through a live server."""
 
 import json
 

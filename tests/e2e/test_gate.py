@@ -1,4 +1,4 @@
-"""The intercept hook through the live server: whom it is asked about, what each answer does (issue 3, section 7)."""
+"""The intercept hook through the live server: whom it is asked about, what each answer does."""
 
 import json
 from collections.abc import Iterator

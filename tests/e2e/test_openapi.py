@@ -1,4 +1,4 @@
-"""schemathesis drives everything that `/openapi.json` describes on a live server (issue 2, section 8)."""
+"""schemathesis drives everything that `/openapi.json` describes on a live server."""
 
 import random
 import subprocess

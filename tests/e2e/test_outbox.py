@@ -1,4 +1,4 @@
-"""What is owed through a live server: dead receivers, kill -9, dead letters and the operator's commands (section 1)."""
+"""What is owed through a live server: dead receivers, kill -9, dead letters and the operator's commands."""
 
 import asyncio
 import json

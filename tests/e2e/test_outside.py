@@ -1,4 +1,4 @@
-"""The out-of-session hook through the live server: every answer an application can give (issue 3, section 7)."""
+"""The out-of-session hook through the live server: every answer an application can give."""
 
 import json
 import socket
@@ -178,7 +178,7 @@ def hasty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServe
 def test_a_hook_that_hangs_is_given_up_at_the_carriers_deadline(
     hasty_server: LiveServer, keep: Callable[[Tenant], Tenant], application: Application, kind: str
 ) -> None:
-    """11200; a session that a late gate would decide about goes on within the same time (issue 3, item 2)."""
+    """11200; a session that a late gate would decide about goes on within the same time."""
     tenant = keep(new_tenant(hasty_server))
     service = tenant.service(numbers=2, **application.hooks)
     application.answers(

@@ -287,7 +287,7 @@ def test_what_happens_to_sessions_is_not_told(tenant: Tenant, application: Appli
 
 
 def test_richer_callbacks_name_the_session_and_always_both_legs(tenant: Tenant, application: Application) -> None:
-    """An option of the service (issue 3, item 6)."""
+    """An option of the service."""
     service = tenant.service(numbers=2, **application.hooks)
     tenant.server.admin("PATCH", f"/services/{service.sid}", {"options": {"has_rich_callbacks": True}})
     pairing = service.pairing(UniqueName="ride-7")

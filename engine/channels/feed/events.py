@@ -77,7 +77,10 @@ class Message(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="messa
 
 
 class Resolve(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="resolve"):
-    """What would become of a call or message? Nothing is recorded and no hook is asked; a `core.traffic.Question`."""
+    """What would become of a call or message? Nothing is recorded and no hook is asked.
+
+    It is an `engine.core.routing.traffic.Question`.
+    """
 
     subject: Subject
     sender: Sender

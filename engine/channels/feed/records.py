@@ -24,7 +24,7 @@ class Record(msgspec.Struct, frozen=True):
     """An event of a file, or what is wrong with it."""
 
     place: int
-    """PendingFrames in the file, or number of the map, from 1."""
+    """Line in the file, or number of the map, from 1."""
     event: Event | Refusal
     at: float | None = None
     """When it came, in seconds of any clock."""

@@ -1,7 +1,7 @@
 """The outbox: callbacks, messages and hang-ups, committed with the decision and delivered by `engine.webhooks`.
 
-Delivery is at least once, in order per session, with the entry's SID as idempotency key. Source: design section 5,
-behaviour 12 and 16.
+Delivery is at least once, in order per session, with the entry's SID as idempotency key. Source: behaviour
+12 and 16.
 """
 
 import re

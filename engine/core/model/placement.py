@@ -2,7 +2,7 @@
 
 A proxy number's actor, a service's coordinator and whatever else has one owner is owned by the host whose weight for
 the key is the largest. With one host more or less, only the keys that it owns move. Source: Thaler and Ravishankar,
-"Using name-based mappings to increase hit rates" (1998); design section 4.
+"Using name-based mappings to increase hit rates" (1998).
 """
 
 from hashlib import sha256

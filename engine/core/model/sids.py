@@ -1,6 +1,6 @@
 """SIDs: a two-letter kind and 32 hex digits; how they are read, checked, packed and made in time order.
 
-Randomness and the clock are arguments. Source: behaviour 2.4, design section 5 (ordered identifiers).
+Randomness and the clock are arguments. Source: behaviour 2.4.
 """
 
 import re
