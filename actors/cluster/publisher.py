@@ -66,7 +66,7 @@ class BindingPublisher:
         on the other host, and is asked message by message; `take_touches` takes over what passed there.
         """
         self._source = source
-        self._life = incarnation
+        self._incarnation = incarnation
         self._send = send
         self._sessions = sessions
         self._concerns = concerns
@@ -76,21 +76,36 @@ class BindingPublisher:
         self._monotonic = monotonic
         self.offset = ClockOffset()
         """Of the other host's clock."""
-        self._partner = ""
-        self._streams = 0
-        self._first = 1
+        self._their_incarnation = ""
+        """The life of the other host that the stream goes to; empty = it has to be asked, and gets all anew."""
+        self._streams_begun = 0
+        """How often all that holds was sent anew; ends the name of the incarnation that we send."""
+        self._first_number = 1
+        """The number, in its stream, of the first operation that is not acknowledged."""
         self._snapshot: Iterator[Operation] = iter(())
-        self._upon_completion: list[asyncio.Future[bool]] = []
+        """What is left to send of all that holds."""
+        self._settled_upon_completion: list[asyncio.Future[bool]] = []
+        """Who waits for operations that the snapshot covers."""
         self._queue: deque[_Sending] = deque()
-        self._under_way: list[_Sending] = []
+        """Operations that were never sent in this stream."""
+        self._unacknowledged: list[_Sending] = []
+        """Those of the batch that was sent last; sent again as they are until it is answered."""
         self._deadlines: deque[tuple[float, asyncio.Future[bool]]] = deque()
-        self._upon = 0.0
-        self._echo: float | None = None
-        self._echo_heard_at = 0.0
+        """Who waits at all, each with the monotonic time at which the other host routes no more by what it holds."""
+        self._begun_upon = 0.0
+        """The other host's stamp upon which the stream began."""
+        self._stamp_to_echo: float | None = None
+        """The other host's last stamp: returned to it, once all is sent, it renews its lease."""
+        self._stamp_heard_at = 0.0
+        """When that came, by our monotonic clock."""
         self._leased_until = monotonic() + LEASE_SECONDS  # an earlier life of ours may have said so
-        self._kept_report = 0
+        """Until when the other host may route by what it holds, by our monotonic clock."""
+        self._touches_kept_to = 0
+        """The last report of touches that is on disk here; the other host forgets what it told before."""
         self._wake = asyncio.Event()
+        """There is something to send."""
         self._is_complete = False
+        """The other host has all that the snapshot held."""
         self.is_up = False
         """Whether the other host answered the last message and knows all that holds."""
 
@@ -133,7 +148,7 @@ class BindingPublisher:
             self.is_up = False
         except Exception:  # noqa: BLE001 - an actor's loop: the unforeseen is logged, and everything is published again
             _log.exception("Publishing to another host failed")
-            self.is_up, self._partner = False, ""
+            self.is_up, self._their_incarnation = False, ""
         else:
             return True
         self._give_up()
@@ -148,68 +163,68 @@ class BindingPublisher:
 
     @property
     def _has_more(self) -> bool:
-        return self._is_loaded() and bool(self._queue or self._under_way or not self._is_complete)
+        return self._is_loaded() and bool(self._queue or self._unacknowledged or not self._is_complete)
 
     def _next_batch(self) -> Batch:
-        while len(self._under_way) < MOST_OPERATIONS:
+        while len(self._unacknowledged) < MOST_OPERATIONS:
             operation = next(self._snapshot, None)
             if operation is not None:
-                self._under_way.append((operation, None))
-            elif self._queue and self._partner:
-                self._under_way.append(self._queue.popleft())
+                self._unacknowledged.append((operation, None))
+            elif self._queue and self._their_incarnation:
+                self._unacknowledged.append(self._queue.popleft())
             else:
                 break
-        is_all = not self._queue and not self._upon_completion
-        if is_all and self._echo is not None:
-            self._leased_until = max(self._leased_until, self._echo_heard_at + LEASE_SECONDS)
+        is_all = not self._queue and not self._settled_upon_completion
+        if is_all and self._stamp_to_echo is not None:
+            self._leased_until = max(self._leased_until, self._stamp_heard_at + LEASE_SECONDS)
         return Batch(
             source=self._source,
-            incarnation=f"{self._life}.{self._streams}",
-            upon=self._upon,
-            first=self._first,
-            operations=tuple(operation for operation, _ in self._under_way),
-            echo=self._echo if is_all else None,
-            taken=self._kept_report,
+            incarnation=f"{self._incarnation}.{self._streams_begun}",
+            upon=self._begun_upon,
+            first=self._first_number,
+            operations=tuple(operation for operation, _ in self._unacknowledged),
+            echo=self._stamp_to_echo if is_all else None,
+            taken=self._touches_kept_to,
             offset=self.offset.seconds,
         )
 
     def _take(self, taken: Taken) -> None:
-        self._echo, self._echo_heard_at = taken.stamp, self._monotonic()
+        self._stamp_to_echo, self._stamp_heard_at = taken.stamp, self._monotonic()
         if taken.touches:
             self._take_touches(taken.touches, lambda: self._keep(taken.report))
-        if taken.incarnation != self._partner:
-            self._partner = taken.incarnation
-            self._kept_report = 0
+        if taken.incarnation != self._their_incarnation:
+            self._their_incarnation = taken.incarnation
+            self._touches_kept_to = 0
             self._begin(upon=taken.stamp)
-        elif taken.applied < self._first - 1 + len(self._under_way):
+        elif taken.applied < self._first_number - 1 + len(self._unacknowledged):
             self._begin(upon=taken.stamp)
         else:
-            self._first += len(self._under_way)
-            for operation, acknowledged in self._under_way:
+            self._first_number += len(self._unacknowledged)
+            for operation, acknowledged in self._unacknowledged:
                 if isinstance(operation, Completed):
                     self._complete()
                 elif acknowledged is not None and not acknowledged.done():
                     acknowledged.set_result(True)
-            self._under_way.clear()
+            self._unacknowledged.clear()
             self.is_up = self._is_complete
 
     def _keep(self, report: int) -> None:
-        self._kept_report = max(self._kept_report, report)
+        self._touches_kept_to = max(self._touches_kept_to, report)
 
     def _begin(self, *, upon: float) -> None:
         """Say anew all that holds; what was said before, or waited to be, is part of it."""
-        waiting = (acknowledged for _, acknowledged in (*self._under_way, *self._queue))
-        self._upon_completion += (one for one in waiting if one is not None)
-        self._under_way.clear()
+        waiting = (acknowledged for _, acknowledged in (*self._unacknowledged, *self._queue))
+        self._settled_upon_completion += (one for one in waiting if one is not None)
+        self._unacknowledged.clear()
         self._queue.clear()
         self._is_complete = self.is_up = False
-        self._upon = upon
-        self._first = 1
+        self._begun_upon = upon
+        self._first_number = 1
         if self._is_loaded() and self.offset.seconds is not None:
-            self._streams += 1
+            self._streams_begun += 1
             self._snapshot = self._whole(tuple(self._sessions()))
         else:
-            self._partner = ""  # asked again, until there is something to say
+            self._their_incarnation = ""  # asked again, until there is something to say
 
     def _whole(self, sessions: tuple[ActiveSession, ...]) -> Iterator[Operation]:
         yield Begun()
@@ -220,10 +235,10 @@ class BindingPublisher:
 
     def _complete(self) -> None:
         self._is_complete = True
-        for acknowledged in self._upon_completion:
+        for acknowledged in self._settled_upon_completion:
             if not acknowledged.done():
                 acknowledged.set_result(True)
-        self._upon_completion.clear()
+        self._settled_upon_completion.clear()
 
     async def _watch(self) -> None:
         while True:
