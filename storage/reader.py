@@ -69,8 +69,8 @@ INTERACTIONS: Final = (
 HAS_OWNER: Final = "coalesce(interactions.service_sid, sessions.service_sid) IS NOT NULL"
 """Leaves out what was recorded after its session was erased."""
 _LAST_SESSION: Final = (
-    f"{SESSIONS} WHERE sid = (SELECT max(session_sid) FROM participants"  # noqa: S608
-    " WHERE service_sid = ? AND identifier = ? AND proxy_identifier = ?)"
+    f"{SESSIONS} WHERE sid = (SELECT session_sid FROM participants"  # noqa: S608
+    " WHERE service_sid = ? AND identifier = ? AND proxy_identifier = ? ORDER BY session_sid DESC LIMIT 1)"
 )
 _ENTRIES: Final = f"SELECT {ENTRY_COLUMNS} FROM effects"  # noqa: S608
 _PENDING_ENTRIES: Final = f"{_ENTRIES} WHERE account_sid = ? AND destination = ? AND date_died IS NULL AND sid > ?"

@@ -39,7 +39,7 @@ _PARTICIPANTS: Final = (
     "SELECT participants.session_sid, participants.sid, identifier, proxy_identifier"
     " FROM sessions JOIN participants ON participants.session_sid = sessions.sid"
     " WHERE date_activated IS NOT NULL AND date_deleted IS NULL AND {mine}"
-    " ORDER BY date_activated, sessions.sid"
+    " ORDER BY date_activated, sessions.sid, participants.sid"
 )
 _MINE: Final = "{}.shard = ANY(?)"
 _SESSIONS_AT_ONCE: Final = 5_000

@@ -1,12 +1,24 @@
-"""A store in a directory of its own, for every storage test that wants one."""
+"""A store of each kind, for every storage test that wants one; those of files alone are marked `files`."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from storage.sqlite import SqliteStore
 from tests.storage.material import Observed
+from tests.storage.stores import KINDS, AnyStore, InFiles, InPostgres, Records
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the mark."""
+    config.addinivalue_line("markers", "files: what a store on files alone does")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have every test that opens records do so in each store."""
+    if "store_kind" in metafunc.fixturenames:
+        is_of_files = metafunc.definition.get_closest_marker("files") is not None
+        metafunc.parametrize("store_kind", KINDS[:1] if is_of_files else KINDS)
 
 
 @pytest.fixture
@@ -16,8 +28,14 @@ def observer() -> Observed:
 
 
 @pytest.fixture
-async def store(tmp_path: Path, observer: Observed) -> AsyncIterator[SqliteStore]:
+def records(store_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Records:
+    """Make a place for records."""
+    return InFiles(tmp_path / "data") if store_kind == "sqlite" else InPostgres(request.getfixturevalue("database"))
+
+
+@pytest.fixture
+async def store(records: Records, observer: Observed) -> AsyncIterator[AnyStore]:
     """Open a store and close it afterwards."""
-    store = SqliteStore.open(tmp_path / "data", synchronous="NORMAL", observer=observer)
+    store = records.open(observer)
     yield store
     await store.close()

@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable
-from contextlib import closing
 
 from engine.core.model.errors import Code
 from engine.core.model.outbox import OutboxCallback, OutboxContent, OutboxEntry
@@ -22,8 +21,8 @@ from engine.core.model.records import (
 )
 from engine.core.model.sids import SidKind, ordered_sid, unpack
 from storage.outbox_rows import ENTRY_COLUMNS, entry_row
+from storage.postgres.store import PostgresStore
 from storage.sqlite import SqliteStore
-from tests.at_once import at_once
 from tests.silent import SilentObserver
 
 START = 1_700_000_000.0
@@ -127,11 +126,11 @@ def participant(
     )
 
 
-def interactions_since(store: SqliteStore, at: float) -> list[Interaction]:
+def interactions_since(store: SqliteStore | PostgresStore, at: float) -> list[Interaction]:
     """Read what was recorded at or after a time, oldest first."""
-    with closing(sqlite3.connect(store._points._database)) as connection:
-        rows = connection.execute("SELECT sid FROM interactions WHERE date_created >= ? ORDER BY sid", (at,))
-        found = [at_once(store.interaction(unpack(SidKind.INTERACTION, sid))) for (sid,) in rows]
+    reader = store._points
+    rows = reader.fetch("SELECT sid FROM interactions WHERE date_created >= ? ORDER BY sid", (at,))
+    found = [reader.interaction(unpack(SidKind.INTERACTION, sid)) for (sid,) in rows]
     return [one for one in found if one is not None]
 
 

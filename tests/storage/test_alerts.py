@@ -8,15 +8,15 @@ from engine.core.model.errors import Code, Level
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind
 from engine.core.ports.lists import AlertFilter, AlertKind, AlertKinds, Page, PageCursor
-from storage.sqlite import SqliteStore
 from tests.storage.material import ACCOUNT_SID, START, alert, new_sid
+from tests.storage.stores import AnyStore
 
 pytestmark = pytest.mark.anyio
 
 WHOLE = PageCursor(limit=100)
 
 
-async def test_an_event_is_read_by_its_sid(store: SqliteStore) -> None:
+async def test_an_event_is_read_by_its_sid(store: AnyStore) -> None:
     """With all that was known of it; any other text names none."""
     event = alert()
 
@@ -27,7 +27,7 @@ async def test_an_event_is_read_by_its_sid(store: SqliteStore) -> None:
     assert await store.alert("NO") is None
 
 
-async def test_events_come_newest_first_in_pages(store: SqliteStore) -> None:
+async def test_events_come_newest_first_in_pages(store: AnyStore) -> None:
     """Those of another account are elsewhere."""
     events = [alert(at=START + n) for n in range(3)]
     other = alert(account_sid=new_sid(SidKind.ACCOUNT))
@@ -43,7 +43,7 @@ async def test_events_come_newest_first_in_pages(store: SqliteStore) -> None:
     assert (await store.alerts_page("no SID", AlertFilter(), WHOLE)).records == ()
 
 
-async def test_events_are_narrowed(store: SqliteStore) -> None:
+async def test_events_are_narrowed(store: AnyStore) -> None:
     """By the level that the catalogue gives their code, from a time on and up to before another."""
     error = alert(code=Code.NO_ACTIVE_SESSION, at=START)
     warning = alert(code=Code.STOP_WORD, at=START + 1)
@@ -61,7 +61,7 @@ async def test_events_are_narrowed(store: SqliteStore) -> None:
     assert await listed(AlertFilter(level=Level.ERROR, since=START + 1)) == (late,)
 
 
-async def test_events_are_found_by_what_they_are_about(store: SqliteStore) -> None:
+async def test_events_are_found_by_what_they_are_about(store: AnyStore) -> None:
     """By code, service, session, and what a carrier calls the call, whatever form that has."""
     call, odd = f"CA{'a' * 32}", "sip-call-id@carrier"
     session_sid, other_service = new_sid(SidKind.SESSION), new_sid(SidKind.SERVICE)
@@ -85,7 +85,7 @@ async def test_events_are_found_by_what_they_are_about(store: SqliteStore) -> No
     assert await listed(AlertFilter(service_sid="no SID")) == []
 
 
-async def test_retention_takes_what_is_older(store: SqliteStore) -> None:
+async def test_retention_takes_what_is_older(store: AnyStore) -> None:
     """Also what was raised in the same group; whose events they are makes no difference."""
     old, foreign, kept = alert(at=START), alert(account_sid=new_sid(SidKind.ACCOUNT), at=START), alert(at=START + 1)
     late = alert(at=START)
@@ -96,7 +96,7 @@ async def test_retention_takes_what_is_older(store: SqliteStore) -> None:
     assert (await store.alerts_page(ACCOUNT_SID, AlertFilter(), WHOLE)).records == (late, kept)
 
 
-async def test_events_are_counted_by_kind(store: SqliteStore) -> None:
+async def test_events_are_counted_by_kind(store: AnyStore) -> None:
     """Those of one code and service together, the latest kind first; what is not meant is not counted."""
     service = new_sid(SidKind.SERVICE)
     times = (START, START + 1, START + 5)
@@ -117,7 +117,7 @@ async def test_events_are_counted_by_kind(store: SqliteStore) -> None:
     assert [one.account_sid for one in everybodys.kinds] == [foreign.account_sid, ACCOUNT_SID, ACCOUNT_SID]
 
 
-async def test_only_the_latest_events_are_counted(store: SqliteStore) -> None:
+async def test_only_the_latest_events_are_counted(store: AnyStore) -> None:
     """And it is said that there are more."""
     await store.write([AlertRaised(alert(at=START + n)) for n in range(3)])
 
@@ -127,7 +127,7 @@ async def test_only_the_latest_events_are_counted(store: SqliteStore) -> None:
     assert counted.is_cut
 
 
-async def test_events_are_found_by_the_numbers_that_they_mention(store: SqliteStore) -> None:
+async def test_events_are_found_by_the_numbers_that_they_mention(store: AnyStore) -> None:
     """The proxy number whole, the sender as it was masked; by no part of another field's name."""
     proxy, sender = "+16465550001", "+1415555XXXX"
     reached = msgspec.structs.replace(alert(), proxy=proxy, sender=sender)

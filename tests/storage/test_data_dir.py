@@ -18,7 +18,7 @@ from storage.sqlite import DatabaseDamaged, DatabaseMissing, DatabaseTooNew, Dat
 from storage.sqlite.layout import LAYOUT, demand_database
 from tests.storage.material import Observed, account
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.files]
 
 NOBODY = 65_534
 

@@ -20,7 +20,7 @@ from storage.sqlite.schema import migrate
 from storage.sqlite.walindex import LogIndex
 from tests.storage.material import START, Observed, interaction, session
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.files]
 
 BODY_BYTES = 100_000
 

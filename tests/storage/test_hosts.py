@@ -22,11 +22,10 @@ from engine.core.model.changes import (
 from engine.core.model.records import Kind, LegStatus, Session
 from engine.core.model.sids import SidKind, pack
 from engine.core.ports.lists import Page, PageCursor
-from storage.sqlite import ChangeRefused, SqliteStore
+from storage.errors import ChangeRefused
 from storage.sqlite.statements import ERASE_SERVICE, ERASE_SESSION
 from tests.storage.material import (
     START,
-    Observed,
     account,
     interaction,
     interactions_since,
@@ -35,6 +34,7 @@ from tests.storage.material import (
     service,
     session,
 )
+from tests.storage.stores import AnyStore, Records
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +43,7 @@ def elsewhere(of: Session, *, kind: Kind = Kind.VOICE, at: float = START) -> Int
     return InteractionRecorded(interaction(of, kind=kind, sender=participant(of), at=at), is_elsewhere=True)
 
 
-async def test_an_interaction_is_read_without_its_session(store: SqliteStore) -> None:
+async def test_an_interaction_is_read_without_its_session(store: AnyStore) -> None:
     """By SID, in the walks of a start and in pages, with its service and account."""
     of = session()
     recorded = [elsewhere(of, at=START + n) for n in range(3)]
@@ -65,7 +65,7 @@ async def test_an_interaction_is_read_without_its_session(store: SqliteStore) ->
     assert rest == Page(tuple(passed[2:]), has_next=False, has_previous=True)
 
 
-async def test_a_pushed_message_is_listed_without_its_session(store: SqliteStore) -> None:
+async def test_a_pushed_message_is_listed_without_its_session(store: AnyStore) -> None:
     """In the list of its receiver."""
     of = session()
     receiver = participant(of)
@@ -77,7 +77,7 @@ async def test_a_pushed_message_is_listed_without_its_session(store: SqliteStore
     assert page.records == (pushed,)
 
 
-async def test_an_interaction_with_its_session_follows_it(store: SqliteStore) -> None:
+async def test_an_interaction_with_its_session_follows_it(store: AnyStore) -> None:
     """One recorded after its session was erased, here, stays out of sight."""
     of, gone = session(), session()
     seen, late = interaction(of), interaction(gone)
@@ -90,7 +90,7 @@ async def test_an_interaction_with_its_session_follows_it(store: SqliteStore) ->
     assert (await store.interactions_page(gone.sid, PageCursor(limit=9))).records == ()
 
 
-async def test_reports_change_an_interaction_without_its_session(store: SqliteStore) -> None:
+async def test_reports_change_an_interaction_without_its_session(store: AnyStore) -> None:
     """And touching a session that lies elsewhere changes nothing here."""
     of = session()
     recorded = elsewhere(of)
@@ -108,7 +108,7 @@ async def test_reports_change_an_interaction_without_its_session(store: SqliteSt
     assert await store.session(of.sid) is None
 
 
-async def test_erasing_a_session_elsewhere_erases_its_interactions_here(store: SqliteStore) -> None:
+async def test_erasing_a_session_elsewhere_erases_its_interactions_here(store: AnyStore) -> None:
     """And no others."""
     gone, kept = elsewhere(session()), elsewhere(session())
     await store.write([gone, kept])
@@ -119,7 +119,7 @@ async def test_erasing_a_session_elsewhere_erases_its_interactions_here(store: S
     assert await store.interaction(kept.interaction.sid) == kept.interaction
 
 
-async def test_erasing_a_service_elsewhere_erases_its_interactions_here(store: SqliteStore) -> None:
+async def test_erasing_a_service_elsewhere_erases_its_interactions_here(store: AnyStore) -> None:
     """Those of sessions here and elsewhere, and none of another service."""
     here = session()
     near, far = interaction(here), elsewhere(session())
@@ -131,7 +131,9 @@ async def test_erasing_a_service_elsewhere_erases_its_interactions_here(store: S
     assert interactions_since(store, 0.0) == [kept.interaction]
 
 
-async def test_no_erasing_scans_a_table(tmp_path: Path, store: SqliteStore) -> None:
+@pytest.mark.files
+@pytest.mark.usefixtures("store")
+async def test_no_erasing_scans_a_table(tmp_path: Path) -> None:
     """A cluster erases at every host, most of which hold little or nothing of it."""
     with closing(sqlite3.connect(tmp_path / "data" / "maskline.db")) as connection:
         plans = [
@@ -143,7 +145,7 @@ async def test_no_erasing_scans_a_table(tmp_path: Path, store: SqliteStore) -> N
     assert not [plan for plan in plans if plan.startswith("SCAN")]
 
 
-async def test_the_registry_version_starts_at_none(store: SqliteStore) -> None:
+async def test_the_registry_version_starts_at_none(store: AnyStore) -> None:
     """And is what the last changeset said."""
     before = store.registry_version()
 
@@ -154,19 +156,19 @@ async def test_the_registry_version_starts_at_none(store: SqliteStore) -> None:
     assert store.registry_version() == 41
 
 
-async def test_the_registry_version_outlives_a_restart(tmp_path: Path) -> None:
+async def test_the_registry_version_outlives_a_restart(records: Records) -> None:
     """It is as durable as what it numbers."""
-    store = SqliteStore.open(tmp_path, observer=Observed())
+    store = records.open()
     await store.write([AccountSaved(account()), RegistryAdvanced(7)])
     await store.close()
 
-    again = SqliteStore.open(tmp_path, observer=Observed())
+    again = records.open()
 
     assert again.registry_version() == 7
     await again.close()
 
 
-async def test_a_refused_registry_change_leaves_the_version(store: SqliteStore) -> None:
+async def test_a_refused_registry_change_leaves_the_version(store: AnyStore) -> None:
     """Both are of one changeset, in whatever order they stand in it."""
     await store.write([ServiceSaved(service()), RegistryAdvanced(1)])
     double: list[Change] = [RegistryAdvanced(2), ServiceSaved(service(new_sid(SidKind.SERVICE)))]

@@ -15,7 +15,7 @@ from storage.sqlite import SqliteStore
 from storage.sqlite.transaction import SqliteTransaction
 from tests.storage.material import START, Observed, session
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.files]
 
 NAMES = ("maskline.db", "maskline.db-wal")
 

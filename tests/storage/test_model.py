@@ -3,18 +3,25 @@
 # ruff: noqa: D102 - a rule is named for what it does
 
 import asyncio
-import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from msgspec import UNSET
 
 from engine.core.model.changes import (
@@ -38,10 +45,8 @@ from engine.core.model.records import ClosedReason, Kind, Leg, LegStatus, Sessio
 from engine.core.model.sids import SidKind, ordered_sid
 from engine.core.ports.lists import Page, PageCursor
 from engine.core.sessions.bindings import active_session
-from storage.sqlite import SqliteStore
 from tests.storage.material import (
     START,
-    Observed,
     counting_id_factory,
     interaction,
     interactions_since,
@@ -51,6 +56,7 @@ from tests.storage.material import (
     session,
 )
 from tests.storage.model import Model
+from tests.storage.stores import Records
 
 SERVICES = tuple(ordered_sid(SidKind.SERVICE, milliseconds=n, counter=0, random_bits=n) for n in (1, 2))
 PEOPLE = ("+15005550001", "+15005550002", "whatsapp:+15005550001", "5005")
@@ -69,15 +75,15 @@ _KEPT = attrgetter(
 class StoreMachine(RuleBasedStateMachine):
     """Applies every change to the model at once and to the store in groups of changesets."""
 
-    def __init__(self) -> None:
+    def __init__(self, records: Records) -> None:
         super().__init__()
         self.model = Model()
         self.changes: list[Change] = []
         self.group: list[list[Change]] = []
         self.id_factory = counting_id_factory()
         self.runner = asyncio.Runner()
-        self.directory = tempfile.TemporaryDirectory()
-        self.store = self._open()
+        self.records = records
+        self.store = records.open()
 
     def teardown(self) -> None:
         """Check once more after a restart, and tidy up."""
@@ -86,7 +92,6 @@ class StoreMachine(RuleBasedStateMachine):
         self.agrees()
         self.runner.run(self.store.close())
         self.runner.close()
-        self.directory.cleanup()
 
     @initialize()
     def services_are_made(self) -> None:
@@ -234,7 +239,7 @@ class StoreMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         self._commit()
         self.runner.run(self.store.close())
-        self.store = self._open()
+        self.store = self.records.open()
 
     @invariant()
     def agrees(self) -> None:
@@ -250,7 +255,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert list(store.open_calls()) == model.open_calls()
         everything = sorted(model.interactions.items())
         assert interactions_since(store, START + 3) == [one for _, one in everything if one.date_created >= START + 3]
-        assert Counter(store.session_counts()) == Counter(one.status for one in model.sessions.values())
+        assert Counter(store._points.session_counts()) == Counter(one.status for one in model.sessions.values())
         self.runner.run(self._reads_agree())
 
     async def _reads_agree(self) -> None:
@@ -316,9 +321,6 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.apply(change)
         self.changes.append(change)
 
-    def _open(self) -> SqliteStore:
-        return SqliteStore.open(Path(self.directory.name), synchronous="NORMAL", observer=Observed())
-
     def _commit(self) -> None:
         self.end_changeset()
         group, self.group = self.group, []
@@ -340,5 +342,16 @@ async def whole(read: Callable[[PageCursor], Awaitable[Page[Any]]]) -> list[Any]
         page = await read(PageCursor(limit=2, after=records[-1].sid))
 
 
-TestStore = StoreMachine.TestCase
-TestStore.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+@pytest.mark.timeout(300)
+def test_any_history_is_answered_as_told_one_by_one(records: Records, store_kind: str) -> None:
+    """Fewer of them where every question goes to a server."""
+    examples = 100 if store_kind == "sqlite" else 25
+    with ExitStack() as stack:
+
+        class Machine(StoreMachine):
+            def __init__(self) -> None:
+                super().__init__(stack.enter_context(records.anew()))
+
+        run_state_machine_as_test(
+            Machine, settings=settings(max_examples=examples, stateful_step_count=50, deadline=None)
+        )

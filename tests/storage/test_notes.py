@@ -17,6 +17,7 @@ from storage.sqlite import SqliteStore
 from tests.storage.killed_writer import acknowledged_before_kill, numbers_by_kind
 from tests.storage.material import ACCOUNT_SID, START, Observed, new_sid
 from tests.storage.note_writer import CHANNEL, DROPPED_EVERY, key, value
+from tests.storage.stores import AnyStore
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +33,7 @@ class Now:
         return self.time
 
 
-def notes_of(store: SqliteStore, now: Now, channel: str = CHANNEL) -> Notes:
+def notes_of(store: AnyStore, now: Now, channel: str = CHANNEL) -> Notes:
     return StoredNotes(store, channel=channel, clock=now)
 
 
@@ -43,7 +44,7 @@ async def kept(notes: Notes, number: int, *, until: float = START + 60, what: by
     assert await committed is None
 
 
-async def test_a_note_shows_from_its_commit_on(store: SqliteStore) -> None:
+async def test_a_note_shows_from_its_commit_on(store: AnyStore) -> None:
     """Not before: what is not on disk yet may never be."""
     notes = notes_of(store, Now())
     committed: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
@@ -55,7 +56,7 @@ async def test_a_note_shows_from_its_commit_on(store: SqliteStore) -> None:
     assert await committed == b"a"
 
 
-async def test_notes_are_found_by_how_their_keys_begin_the_last_first(store: SqliteStore) -> None:
+async def test_notes_are_found_by_how_their_keys_begin_the_last_first(store: AnyStore) -> None:
     """Those of this channel, that have not expired, and no more than are asked for."""
     now = Now()
     notes, others = notes_of(store, now), notes_of(store, now, "other")
@@ -70,7 +71,7 @@ async def test_notes_are_found_by_how_their_keys_begin_the_last_first(store: Sql
     assert [found for found, _ in notes.latest(b"a/", 9)] == [b"a/\xff\xff", b"a/2", b"a/1"]
 
 
-async def test_a_note_is_one_channels_and_the_last_one_stands(store: SqliteStore) -> None:
+async def test_a_note_is_one_channels_and_the_last_one_stands(store: AnyStore) -> None:
     """Another channel's key is another key."""
     now = Now()
     notes, others = notes_of(store, now), notes_of(store, now, "other")
@@ -81,7 +82,7 @@ async def test_a_note_is_one_channels_and_the_last_one_stands(store: SqliteStore
     assert (notes.get(key(1)), others.get(key(1)), notes.get(key(2))) == (b"b", None, None)
 
 
-async def test_a_note_expires(store: SqliteStore) -> None:
+async def test_a_note_expires(store: AnyStore) -> None:
     """Whether or not it has been erased; kept once more it lives on."""
     now = Now()
     notes = notes_of(store, now)
@@ -96,7 +97,7 @@ async def test_a_note_expires(store: SqliteStore) -> None:
     assert (before, after, notes.get(key(1))) == (value(1), None, value(1))
 
 
-async def test_within_a_group_the_last_word_on_a_key_counts(store: SqliteStore) -> None:
+async def test_within_a_group_the_last_word_on_a_key_counts(store: AnyStore) -> None:
     """However kept and dropped follow one another; dropping what is not there is no error."""
     keep = NoteKept(CHANNEL, key(1), b"a", START + 60)
     keep_again = NoteKept(CHANNEL, key(2), b"b", START + 60)
@@ -109,7 +110,7 @@ async def test_within_a_group_the_last_word_on_a_key_counts(store: SqliteStore) 
     assert found.value == b"b"
 
 
-async def test_a_dropped_note_is_gone(store: SqliteStore) -> None:
+async def test_a_dropped_note_is_gone(store: AnyStore) -> None:
     """Once that is committed."""
     notes = notes_of(store, Now())
     await kept(notes, 1)
@@ -121,7 +122,7 @@ async def test_a_dropped_note_is_gone(store: SqliteStore) -> None:
     assert notes.get(key(1)) is None
 
 
-async def test_expired_notes_are_erased_the_oldest_first(store: SqliteStore) -> None:
+async def test_expired_notes_are_erased_the_oldest_first(store: AnyStore) -> None:
     """At most as many as were asked for, and none that has not expired."""
     await store.write([NoteKept(CHANNEL, key(number), b"", START + number) for number in range(4)])
 
@@ -134,7 +135,7 @@ async def test_expired_notes_are_erased_the_oldest_first(store: SqliteStore) -> 
     assert await store.oldest_note() == START + 3
 
 
-async def test_a_host_erases_all_that_has_expired(store: SqliteStore, observer: Observed) -> None:
+async def test_a_host_erases_all_that_has_expired(store: AnyStore, observer: Observed) -> None:
     """However many, a part at a time."""
     many = NOTES_ERASED_AT_ONCE + 5
     context = HostContext(store, Now(), new_sid, lambda _: 0, observer, HostSettings())
@@ -146,7 +147,7 @@ async def test_a_host_erases_all_that_has_expired(store: SqliteStore, observer: 
     assert await store.oldest_note() == START + 1
 
 
-async def test_notes_go_with_their_account(store: SqliteStore) -> None:
+async def test_notes_go_with_their_account(store: AnyStore) -> None:
     """Those of others, and of nobody, stay."""
     other = new_sid(SidKind.ACCOUNT)
     notes = [(1, ACCOUNT_SID), (2, other), (3, None)]

@@ -22,7 +22,7 @@ from engine.core.model.changes import (
 from engine.core.model.outbox import OutboxAlert, OutboxEntry, OutboxHangUp, QueueKey
 from engine.core.model.sids import SidKind
 from engine.core.ports.lists import OutboxDepth, OutboxFilter, Page, PageCursor
-from storage.sqlite import ChangeRefused, SqliteStore
+from storage.errors import ChangeRefused
 from tests.storage.material import (
     ACCOUNT_SID,
     SERVICE_SID,
@@ -34,6 +34,7 @@ from tests.storage.material import (
     outbox_entry,
     session,
 )
+from tests.storage.stores import AnyStore
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +54,7 @@ def added(entries: Sequence[OutboxEntry]) -> list[Change]:
     return [EntryAdded(one) for one in entries]
 
 
-async def test_pending_entries_are_read_back_in_windows(store: SqliteStore) -> None:
+async def test_pending_entries_are_read_back_in_windows(store: AnyStore) -> None:
     """By account and destination, oldest first, from after the last one seen."""
     made = session()
     here = [outbox_entry(made) for _ in range(5)]
@@ -71,7 +72,7 @@ async def test_pending_entries_are_read_back_in_windows(store: SqliteStore) -> N
     assert await store.pending_entries(QueueKey(queue.account_sid, "https://nobody.example"), after=None, limit=9) == ()
 
 
-async def test_queues_are_those_of_pending_entries(store: SqliteStore) -> None:
+async def test_queues_are_those_of_pending_entries(store: AnyStore) -> None:
     """Accounts; scheme, host and port of URLs, carriers by name; neither the dead nor the settled name one."""
     made = session()
     other = msgspec.structs.replace(outbox_entry(made), account_sid=new_sid(SidKind.ACCOUNT))
@@ -98,7 +99,7 @@ async def test_queues_are_those_of_pending_entries(store: SqliteStore) -> None:
     assert await store.pending_queues() == tuple(sorted(queues))
 
 
-async def test_a_decision_and_what_it_owes_are_one(store: SqliteStore) -> None:
+async def test_a_decision_and_what_it_owes_are_one(store: AnyStore) -> None:
     """Neither is kept without the other."""
     made = session()
     call = interaction(made)
@@ -113,7 +114,7 @@ async def test_a_decision_and_what_it_owes_are_one(store: SqliteStore) -> None:
     assert (await store.outbox_page(ALL, WHOLE)).records == (first,)
 
 
-async def test_a_failure_is_remembered_and_the_last_one_ends_it(store: SqliteStore) -> None:
+async def test_a_failure_is_remembered_and_the_last_one_ends_it(store: AnyStore) -> None:
     """A dead entry is delivered no more, but kept."""
     entry = outbox_entry(session())
     await store.write([EntryAdded(entry), failed(entry, error="connection refused", next_at=START + 9.5)])
@@ -129,7 +130,7 @@ async def test_a_failure_is_remembered_and_the_last_one_ends_it(store: SqliteSto
     assert (await store.outbox_page(ALL, WHOLE)).records == (dead,)
 
 
-async def test_reviving_starts_from_the_first_attempt(store: SqliteStore) -> None:
+async def test_reviving_starts_from_the_first_attempt(store: AnyStore) -> None:
     """In the old place of its lane; what is not dead keeps its count."""
     dead, tried = outbox_entry(session()), outbox_entry(session())
     await store.write(added([dead, tried]))
@@ -143,7 +144,7 @@ async def test_reviving_starts_from_the_first_attempt(store: SqliteStore) -> Non
     )
 
 
-async def test_changes_of_one_entry_keep_their_order_in_a_group(store: SqliteStore) -> None:
+async def test_changes_of_one_entry_keep_their_order_in_a_group(store: AnyStore) -> None:
     """Whatever happens to it within one transaction happens in turn."""
     settled, revived, added_again, early, died_again = (outbox_entry(session()) for _ in range(5))
 
@@ -172,7 +173,7 @@ async def test_changes_of_one_entry_keep_their_order_in_a_group(store: SqliteSto
     assert (await store.outbox_page(ALL, WHOLE)).records == (revived, added_again, early, died)
 
 
-async def test_an_entry_outlives_what_it_is_about(store: SqliteStore) -> None:
+async def test_an_entry_outlives_what_it_is_about(store: AnyStore) -> None:
     """The application still hears of an interaction whose session or service is gone."""
     made, other = session(), session()
     entry = [outbox_entry(made), outbox_entry(other)]
@@ -184,7 +185,7 @@ async def test_an_entry_outlives_what_it_is_about(store: SqliteStore) -> None:
     assert await store.pending_entries(entry[0].queue, after=None, limit=9) == tuple(entry)
 
 
-async def test_the_operators_list_comes_oldest_first_in_pages(store: SqliteStore) -> None:
+async def test_the_operators_list_comes_oldest_first_in_pages(store: AnyStore) -> None:
     """Forward and back, each page knowing its neighbours among what is meant."""
     made = session()
     entries = [outbox_entry(made) for _ in range(6)]
@@ -203,7 +204,7 @@ async def test_the_operators_list_comes_oldest_first_in_pages(store: SqliteStore
     assert third == Page(kept[4:], has_next=False, has_previous=True)
 
 
-async def test_nothing_else_waits_for_a_list_of_the_outbox(store: SqliteStore) -> None:
+async def test_nothing_else_waits_for_a_list_of_the_outbox(store: AnyStore) -> None:
     """Neither the deliveries nor other lists: whose account has little looks through all that there is."""
     made, may_end = session(), threading.Event()
     await store.write([SessionCreated(made, ()), *added([entry := outbox_entry(made)])])
@@ -219,7 +220,7 @@ async def test_nothing_else_waits_for_a_list_of_the_outbox(store: SqliteStore) -
     assert (await listing).records == (entry,)
 
 
-async def test_the_operators_list_is_narrowed(store: SqliteStore) -> None:
+async def test_the_operators_list_is_narrowed(store: AnyStore) -> None:
     """By each condition alone and by all of them; a text that is no SID means nothing."""
     made, elsewhere = session(), session(service_sid=new_sid(SidKind.SERVICE))
     ours, theirs = outbox_entry(made), outbox_entry(elsewhere, at=START + 9)
@@ -245,7 +246,7 @@ async def test_the_operators_list_is_narrowed(store: SqliteStore) -> None:
     assert await listed(service_sid="rides") == ()
 
 
-async def test_depth_counts_the_pending_and_the_dead(store: SqliteStore) -> None:
+async def test_depth_counts_the_pending_and_the_dead(store: AnyStore) -> None:
     """And tells since when the oldest pending one waits, whatever its destination."""
     made = session()
     oldest = outbox_entry(made, at=START + 1)
@@ -268,7 +269,7 @@ async def test_depth_counts_the_pending_and_the_dead(store: SqliteStore) -> None
     assert only_dead == OutboxDepth(pending=0, dead=1, oldest=None, dead_of={of: 1})
 
 
-async def test_depth_tells_whose_the_dead_and_the_oldest_are(store: SqliteStore) -> None:
+async def test_depth_tells_whose_the_dead_and_the_oldest_are(store: AnyStore) -> None:
     """By service; what is an account's, as a debugger webhook, by none."""
     rides, shops = session(), session(service_sid=new_sid(SidKind.SERVICE))
     dead = [outbox_entry(rides), outbox_entry(shops), outbox_entry(shops)]

@@ -1,14 +1,12 @@
 """Random histories of entries and debugger events, grouped at random: the store answers as plain dictionaries do."""
 
 import asyncio
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import assert_never
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.core.model.changes import AlertRaised, AlertsErased, EntryAdded, EntryFailed, EntryRevived, EntrySettled
@@ -17,8 +15,8 @@ from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, ordered_sid
 from engine.core.ports.lists import AlertFilter, OutboxDepth, OutboxFilter, PageCursor
-from storage.sqlite import SqliteStore
-from tests.storage.material import ACCOUNT_SID, START, Observed, alert, callback, new_sid, outbox_entry, session
+from tests.storage.material import ACCOUNT_SID, START, alert, callback, new_sid, outbox_entry, session
+from tests.storage.stores import AnyStore, Records
 
 WHOLE = PageCursor(limit=100)
 SESSIONS = (session(), session())
@@ -123,8 +121,8 @@ class OutboxModel:
 
 
 @given(st.lists(st.lists(CHANGES, min_size=1, max_size=12), max_size=4))
-@settings(max_examples=150)
-def test_any_history_ends_as_told_one_by_one(groups: Sequence[Sequence[OutboxChange]]) -> None:
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_history_ends_as_told_one_by_one(records: Records, groups: Sequence[Sequence[OutboxChange]]) -> None:
     """Each group is one transaction, each change a changeset of its own in it."""
     model = OutboxModel()
     histories: list[list[OutboxChange]] = []
@@ -135,21 +133,21 @@ def test_any_history_ends_as_told_one_by_one(groups: Sequence[Sequence[OutboxCha
                 model.apply(change)
                 histories[-1].append(change)
 
-    asyncio.run(agree(histories, model))
+    with records.anew() as anew:
+        asyncio.run(agree(anew, histories, model))
 
 
-async def agree(groups: Sequence[Sequence[OutboxChange]], model: OutboxModel) -> None:
+async def agree(records: Records, groups: Sequence[Sequence[OutboxChange]], model: OutboxModel) -> None:
     """Commit the groups and put every question of the outbox."""
-    with tempfile.TemporaryDirectory() as name:
-        store = SqliteStore.open(Path(name), synchronous="NORMAL", observer=Observed())
-        for group in groups:
-            await asyncio.gather(*(store.write([change]) for change in group))
-        await entries_agree(store, model)
-        await alerts_agree(store, model)
-        await store.close()
+    store = records.open()
+    for group in groups:
+        await asyncio.gather(*(store.write([change]) for change in group))
+    await entries_agree(store, model)
+    await alerts_agree(store, model)
+    await store.close()
 
 
-async def entries_agree(store: SqliteStore, model: OutboxModel) -> None:
+async def entries_agree(store: AnyStore, model: OutboxModel) -> None:
     entries, pending = model.listed(), model.pending()
     dead = [entry for entry in entries if entry.date_died is not None]
     queues = sorted({entry.queue for entry in pending})
@@ -182,7 +180,7 @@ async def entries_agree(store: SqliteStore, model: OutboxModel) -> None:
     ]
 
 
-async def alerts_agree(store: SqliteStore, model: OutboxModel) -> None:
+async def alerts_agree(store: AnyStore, model: OutboxModel) -> None:
     events = [event for _, event in sorted(model.alerts.items(), reverse=True)]
 
     assert list((await store.alerts_page(ACCOUNT_SID, AlertFilter(), WHOLE)).records) == events

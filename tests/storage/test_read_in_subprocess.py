@@ -23,7 +23,7 @@ from storage.sqlite.active import chunks_in
 from storage.sqlite.datadir import DATABASE
 from tests.storage.material import ACCOUNT_SID, SERVICE_SID, START, new_sid, participant, session
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.files]
 
 MANY = 2 * CHUNK_SESSIONS + 1
 ALIKE = "KS" + ACCOUNT_SID[2:]

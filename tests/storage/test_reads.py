@@ -21,7 +21,6 @@ from engine.core.model.records import Kind, LegStatus, SessionStatus
 from engine.core.model.sids import SidKind, pack
 from engine.core.ports.lists import Page, PageCursor
 from engine.core.sessions.bindings import endpoint_of
-from storage.sqlite import SqliteStore
 from tests.storage.material import (
     SERVICE_SID,
     START,
@@ -34,6 +33,7 @@ from tests.storage.material import (
     service,
     session,
 )
+from tests.storage.stores import AnyStore
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +46,7 @@ def closed(session_sid: str, at: float) -> SessionChanged:
     return SessionChanged(session_sid=session_sid, at=at, status=SessionStatus.CLOSED, date_ended=at)
 
 
-async def test_sessions_come_newest_first_in_pages(store: SqliteStore) -> None:
+async def test_sessions_come_newest_first_in_pages(store: AnyStore) -> None:
     """Forward and back again over the same pages, each knowing whether more lies either way."""
     made = [session() for _ in range(5)]
     other = session(service_sid=new_sid(SidKind.SERVICE))
@@ -66,7 +66,7 @@ async def test_sessions_come_newest_first_in_pages(store: SqliteStore) -> None:
     assert start == first
 
 
-async def test_a_page_past_the_end_is_empty(store: SqliteStore) -> None:
+async def test_a_page_past_the_end_is_empty(store: AnyStore) -> None:
     """And says that something came before it, as long as something did."""
     made = session()
     await store.write([SessionCreated(made, ())])
@@ -81,7 +81,7 @@ async def test_a_page_past_the_end_is_empty(store: SqliteStore) -> None:
     assert gone == Page((), has_next=False, has_previous=False)
 
 
-async def test_pages_hold_still_while_records_come_and_go(store: SqliteStore) -> None:
+async def test_pages_hold_still_while_records_come_and_go(store: AnyStore) -> None:
     """A cursor names a place, not a count; the record it names may be gone."""
     made = [session() for _ in range(4)]
     await store.write([SessionCreated(one, ()) for one in made])
@@ -93,7 +93,7 @@ async def test_pages_hold_still_while_records_come_and_go(store: SqliteStore) ->
     assert second == Page((made[1], made[0]), has_next=False, has_previous=True)
 
 
-async def test_participants_come_newest_first_in_pages_and_oldest_first_at_once(store: SqliteStore) -> None:
+async def test_participants_come_newest_first_in_pages_and_oldest_first_at_once(store: AnyStore) -> None:
     """The removed ones too."""
     made, other = session(), session()
     people = [participant(made), participant(made, identifier="+15005550002")]
@@ -110,7 +110,7 @@ async def test_participants_come_newest_first_in_pages_and_oldest_first_at_once(
     assert rest == Page((removed,), has_next=False, has_previous=True)
 
 
-async def test_interactions_come_oldest_first(store: SqliteStore) -> None:
+async def test_interactions_come_oldest_first(store: AnyStore) -> None:
     """As conversations are read; those of other sessions are elsewhere."""
     made, other = session(), session()
     passed = [interaction(made, kind=Kind.MESSAGE) for _ in range(3)]
@@ -127,7 +127,7 @@ async def test_interactions_come_oldest_first(store: SqliteStore) -> None:
     assert await store.interaction(passed[0].sid) is None
 
 
-async def test_messages_pushed_to_a_participant_are_a_list_of_their_own(store: SqliteStore) -> None:
+async def test_messages_pushed_to_a_participant_are_a_list_of_their_own(store: AnyStore) -> None:
     """What a partner wrote is not in it."""
     made = session()
     alice, bob = participant(made), participant(made, identifier="+15005550002")
@@ -144,7 +144,7 @@ async def test_messages_pushed_to_a_participant_are_a_list_of_their_own(store: S
     assert rest == Page((pushed[2],), has_next=False, has_previous=True)
 
 
-async def test_active_sessions_come_in_the_order_of_activation(store: SqliteStore) -> None:
+async def test_active_sessions_come_in_the_order_of_activation(store: AnyStore) -> None:
     """One that was re-opened comes after those made before that; removed participants are left out."""
     first, second, third, shut = (session(at=START + n) for n in range(4))
     alice, bob = participant(first), participant(first, identifier="+15005550002")
@@ -159,7 +159,7 @@ async def test_active_sessions_come_in_the_order_of_activation(store: SqliteStor
     assert walked == [(first.sid, (endpoint_of(bob),)), (third.sid, ()), (second.sid, ())]
 
 
-async def test_what_passed_since_a_time_and_open_calls_come_oldest_first(store: SqliteStore) -> None:
+async def test_what_passed_since_a_time_and_open_calls_come_oldest_first(store: AnyStore) -> None:
     """The bounds of redelivery and of leg reports after a restart."""
     made = session()
     alice = participant(made)
@@ -179,7 +179,7 @@ async def test_what_passed_since_a_time_and_open_calls_come_oldest_first(store: 
     assert list(store.open_calls()) == [early, late]
 
 
-async def test_history_tells_what_an_identifier_held(store: SqliteStore) -> None:
+async def test_history_tells_what_an_identifier_held(store: AnyStore) -> None:
     """Each proxy number with when it was last given, and the newest session for a pair, closed or not."""
     older, newer, foreign = session(), session(), session(service_sid=new_sid(SidKind.SERVICE))
     held = [
@@ -203,7 +203,7 @@ async def test_history_tells_what_an_identifier_held(store: SqliteStore) -> None
     assert await store.proxies_held_before(SERVICE_SID, "+15005559999") == {}
 
 
-async def test_retention_finds_the_longest_closed_first(store: SqliteStore) -> None:
+async def test_retention_finds_the_longest_closed_first(store: AnyStore) -> None:
     """A session that was re-opened counts from its next close."""
     made = [session(at=START + n) for n in range(4)]
     await store.write([SessionCreated(one, ()) for one in made])
@@ -215,7 +215,7 @@ async def test_retention_finds_the_longest_closed_first(store: SqliteStore) -> N
     assert await store.sessions_closed_before(START + 10, limit=9) == (made[2].sid,)
 
 
-async def test_erasing_a_session_takes_all_that_hangs_on_it(store: SqliteStore) -> None:
+async def test_erasing_a_session_takes_all_that_hangs_on_it(store: AnyStore) -> None:
     """And nothing of its neighbours."""
     made, neighbour = session(), session()
     alice, bob = participant(made), participant(neighbour, identifier="+15005550002")
@@ -234,7 +234,7 @@ async def test_erasing_a_session_takes_all_that_hangs_on_it(store: SqliteStore) 
     assert list(store.open_calls()) == [other_call]
 
 
-async def test_erasing_a_service_frees_its_numbers(store: SqliteStore) -> None:
+async def test_erasing_a_service_frees_its_numbers(store: AnyStore) -> None:
     """They stay owned; sessions, participants and interactions go."""
     other = service(new_sid(SidKind.SERVICE), unique_name="other")
     pooled, elsewhere = number("+15105550001"), number("+15105550002", service_sid=other.sid)
@@ -258,7 +258,7 @@ async def test_erasing_a_service_frees_its_numbers(store: SqliteStore) -> None:
     assert [one.sid for one in store.active_sessions()] == [kept.sid]
 
 
-async def test_saving_again_replaces_and_releasing_removes(store: SqliteStore) -> None:
+async def test_saving_again_replaces_and_releasing_removes(store: AnyStore) -> None:
     """The registry holds the latest of each."""
     first = number("+15105550001")
     renamed = msgspec.structs.replace(first, friendly_name="Front desk", service_sid=None)
@@ -274,7 +274,7 @@ async def test_saving_again_replaces_and_releasing_removes(store: SqliteStore) -
     assert store.registry().numbers == ()
 
 
-async def test_what_is_not_there_is_none(store: SqliteStore) -> None:
+async def test_what_is_not_there_is_none(store: AnyStore) -> None:
     """Also for a text that is no SID at all."""
     for sid in (new_sid(SidKind.SESSION), "ride-7", "KC" + "0" * 32, ""):
         assert await store.session(sid) is None

@@ -7,15 +7,15 @@ from engine.core.model.changes import InteractionRecorded, ParticipantRemoved, S
 from engine.core.model.records import Interaction, Session
 from engine.core.model.sids import SidKind, ordered_sid
 from engine.core.sessions.search import FoundInteractions, InteractionSought, SessionSought, joined, read_search
-from storage.sqlite import SqliteStore
 from tests.storage.material import ACCOUNT_SID, SERVICE_SID, START, interaction, new_sid, participant, session
+from tests.storage.stores import AnyStore
 
 pytestmark = pytest.mark.anyio
 
 ALICE, BOB, CAROL = "+14155550110", "+14155550111", "whatsapp:+14155550119"
 
 
-async def made(store: SqliteStore, *identifiers: str, name: str | None = None, service: str = SERVICE_SID) -> Session:
+async def made(store: AnyStore, *identifiers: str, name: str | None = None, service: str = SERVICE_SID) -> Session:
     """Make a session of these people."""
     one = session(unique_name=name, service_sid=service)
     people = tuple(participant(one, identifier=identifier) for identifier in identifiers)
@@ -23,14 +23,14 @@ async def made(store: SqliteStore, *identifiers: str, name: str | None = None, s
     return one
 
 
-async def found(store: SqliteStore, text: str, *, most: int = 10) -> list[str]:
+async def found(store: AnyStore, text: str, *, most: int = 10) -> list[str]:
     """Search as somebody types."""
     sought = read_search(text)
     assert sought is not None
     return [one.session.sid for one in (await store.find_sessions((SERVICE_SID,), sought, most=most)).sessions]
 
 
-async def test_a_session_is_found_by_all_that_is_known_of_it(store: SqliteStore) -> None:
+async def test_a_session_is_found_by_all_that_is_known_of_it(store: AnyStore) -> None:
     """Name, whole number however it is written, masked number, last four digits; newest first."""
     first = (await made(store, ALICE, BOB, name="ride 1")).sid
     second = (await made(store, ALICE, CAROL)).sid
@@ -44,7 +44,7 @@ async def test_a_session_is_found_by_all_that_is_known_of_it(store: SqliteStore)
     assert await found(store, "+1415556XXXX") == await found(store, "9999") == await found(store, "ride") == []
 
 
-async def test_only_the_named_services_are_searched(store: SqliteStore) -> None:
+async def test_only_the_named_services_are_searched(store: AnyStore) -> None:
     """Others may be another account's."""
     other = new_sid(SidKind.SERVICE)
     await made(store, ALICE, service=other, name="ride 1")
@@ -52,7 +52,7 @@ async def test_only_the_named_services_are_searched(store: SqliteStore) -> None:
     assert await found(store, ALICE) == await found(store, "ride 1") == await found(store, "0110") == []
 
 
-async def test_people_who_were_removed_are_found_too(store: SqliteStore) -> None:
+async def test_people_who_were_removed_are_found_too(store: AnyStore) -> None:
     """They are shown as removed."""
     one = session()
     person = participant(one, identifier=ALICE)
@@ -62,7 +62,7 @@ async def test_people_who_were_removed_are_found_too(store: SqliteStore) -> None
     assert await found(store, ALICE) == [one.sid]
 
 
-async def test_more_than_are_wanted_are_cut(store: SqliteStore) -> None:
+async def test_more_than_are_wanted_are_cut(store: AnyStore) -> None:
     """The newest stay, and it is said."""
     sids = [(await made(store, ALICE)).sid for _ in range(3)]
 
@@ -73,7 +73,7 @@ async def test_more_than_are_wanted_are_cut(store: SqliteStore) -> None:
     assert [person.identifier for person in some.sessions[0].participants] == [ALICE]
 
 
-async def test_a_search_without_time_says_that_it_was_cut(store: SqliteStore) -> None:
+async def test_a_search_without_time_says_that_it_was_cut(store: AnyStore) -> None:
     """What was not looked at is not said to be absent."""
     for _ in range(40):
         one = session()
@@ -90,7 +90,7 @@ HOUR, DAY = 3_600, 86_400
 
 
 async def passed(
-    store: SqliteStore, *, age: float = 0.0, proxy: str = "+15105550001", resource_sid: str | None = None
+    store: AnyStore, *, age: float = 0.0, proxy: str = "+15105550001", resource_sid: str | None = None
 ) -> Interaction:
     """Record a call that came so many seconds before the others."""
     one = session()
@@ -107,7 +107,7 @@ async def passed(
     return call
 
 
-async def test_an_interaction_is_found_by_what_the_carrier_calls_either_leg(store: SqliteStore) -> None:
+async def test_an_interaction_is_found_by_what_the_carrier_calls_either_leg(store: AnyStore) -> None:
     """However long ago it was; another account's is not found."""
     calls = [await passed(store, age=age) for age in (400 * DAY, 3 * DAY, 3 * HOUR, 0)]
 
@@ -120,7 +120,7 @@ async def test_an_interaction_is_found_by_what_the_carrier_calls_either_leg(stor
             assert other == FoundInteractions(())
 
 
-async def test_interactions_over_a_proxy_number_come_newest_first(store: SqliteStore) -> None:
+async def test_interactions_over_a_proxy_number_come_newest_first(store: AnyStore) -> None:
     """No more than are wanted; that there are more is said."""
     calls = [await passed(store, age=age, proxy="+15105550009") for age in (3 * DAY, 2 * HOUR, 1 * HOUR, 0)]
     await passed(store)
@@ -130,7 +130,7 @@ async def test_interactions_over_a_proxy_number_come_newest_first(store: SqliteS
     assert await store.find_interactions(None, sought, most=3) == FoundInteractions(tuple(calls[:0:-1]), has_more=True)
 
 
-async def test_a_search_for_interactions_without_time_says_how_far_back_it_came(store: SqliteStore) -> None:
+async def test_a_search_for_interactions_without_time_says_how_far_back_it_came(store: AnyStore) -> None:
     """What was not looked at is not said to be absent."""
     for _ in range(40):
         one = session()
@@ -154,7 +154,7 @@ def test_what_several_hosts_found_is_put_together() -> None:
     )
 
 
-async def test_a_sid_that_was_found_lately_is_not_looked_for_in_all_that_is_older(store: SqliteStore) -> None:
+async def test_a_sid_that_was_found_lately_is_not_looked_for_in_all_that_is_older(store: AnyStore) -> None:
     """Two senders with one SID come within minutes; a walk over millions would find nothing else."""
     calls = [await passed(store, age=age, resource_sid="CA-again") for age in (3 * DAY, 60, 0)]
 
