@@ -140,6 +140,7 @@ async def test_migrations_are_recorded_by_name(tmp_path: Path) -> None:
         ("maskline", "0011_channel_notes"),
         ("maskline", "0012_alerts_are_found"),
         ("maskline", "0013_dead_entries_of_services"),
+        ("maskline", "0014_next_tries"),
     ]
 
 
