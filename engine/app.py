@@ -40,6 +40,7 @@ from engine.core.model.hosts import HostAddress, HostDirectory, Peers
 from engine.core.model.overview import HostFigures, PeerState
 from engine.core.model.placement import Placement, host_name
 from engine.core.ports.observing import ClusterView
+from engine.core.ports.store import ServedStore
 from engine.core.routing.route_cache import cache_if_compiled
 from engine.gauges import Watch
 from engine.http.connections import inbound_protocol
@@ -49,6 +50,7 @@ from engine.outbound.client import Client, guarded_client
 from engine.outgoing import Outgoing
 from engine.runtime import OrderedIdFactory, SureClock, choose, clock, monotonic
 from engine.settings import Settings
+from engine.stores import started_store
 from engine.telemetry.debugger import sum_up_each_minute
 from engine.telemetry.descriptors import watch_descriptors
 from engine.telemetry.logs import ROOT
@@ -57,8 +59,6 @@ from engine.telemetry.meter import Meter
 from engine.telemetry.observer import Telemetry
 from engine.telemetry.readiness import Latch, Readiness
 from engine.telemetry.routes import operations_routes
-from storage.sqlite.layout import claim
-from storage.sqlite.store import SqliteStore
 
 ADMIN_SOCKET = "maskline.sock"
 """Name of the operator's socket in the data directory."""
@@ -86,7 +86,7 @@ class RunningEngine(msgspec.Struct, frozen=True):
     """Its actors; `host.control` is what the operator may ask."""
     outgoing: Outgoing
     """What leaves it."""
-    store: SqliteStore
+    store: ServedStore
     """What it keeps."""
     channels: Channels
     """How traffic enters and leaves it."""
@@ -131,11 +131,7 @@ async def running_engine(
         channels.bind(stack.enter_context(ExitStack()), is_ours=lambda name: place(name) == me)
         public_url = (settings.public_url or address).rstrip("/")
         operations = _bind_operations(settings, stack)
-        if peers is None:
-            claim(settings.data_dir, hosts=1)
-        store = await stack.enter_async_context(_started_store(settings, telemetry))
-        if peers is None:
-            claim(settings.data_dir, hosts=1)  # a second time: now that the database is there
+        store = await stack.enter_async_context(started_store(settings, telemetry, is_alone=peers is None))
         client = await stack.enter_async_context(guarded_client(settings))
         outgoing = Outgoing(
             settings, store=store, client=client, telemetry=telemetry, channels=channels, held=store.deliveries_held
@@ -171,9 +167,7 @@ async def offline_admin(settings: Settings) -> AsyncIterator[ASGIApp]:
         MasklineError: the data directory or its database cannot be used.
     """
     telemetry = Telemetry()
-    claim(settings.data_dir, hosts=1)
-    async with _started_store(settings, telemetry) as store, _started_host(settings, store, telemetry) as host:
-        claim(settings.data_dir, hosts=1)
+    async with started_store(settings, telemetry) as store, _started_host(settings, store, telemetry) as host:
         yield create_admin_app(host.control, public_url=settings.public_url)
 
 
@@ -194,7 +188,8 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running_engine(settings) as engine:
         others = "".join(f", {name} at {address}" for name, address in engine.channels.addresses.items())
-        announce(f"Maskline is ready at {engine.address} (data in {settings.data_dir}{others})")
+        place = "PostgreSQL" if settings.database_url else settings.data_dir
+        announce(f"Maskline is ready at {engine.address} (data in {place}{others})")
         await stop.wait()
         _log.info("stopping: finishing what is in flight")
         deadline = asyncio.get_running_loop().call_later(
@@ -211,19 +206,9 @@ def _give_up_stopping() -> None:
 
 
 @asynccontextmanager
-async def _started_store(settings: Settings, telemetry: Telemetry) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore.open(settings.data_dir, synchronous=settings.synchronous.value, observer=telemetry)
-    try:
-        await store.start()
-        yield store
-    finally:
-        await store.close()
-
-
-@asynccontextmanager
 async def _started_host(
     settings: Settings,
-    store: SqliteStore,
+    store: ServedStore,
     telemetry: Telemetry,
     *,
     outgoing: Outgoing | None = None,
@@ -338,6 +323,7 @@ def _readiness(settings: Settings, engine: RunningEngine, stopping: asyncio.Even
             "not-stopping": lambda: not stopping.is_set(),
             "numbers-rebuilt": lambda: rebuilt() and host.is_loaded,
             "disk-writable": lambda: engine.store.is_writable,
+            **({"database-replicated": lambda: not engine.store.lacks} if settings.database_url else {}),
             "outbox-within-limit": lambda: engine.outgoing.depth.pending <= settings.outbox_limit,
         },
         limits=lambda: host.limits,

@@ -11,6 +11,7 @@ from actors.host.host import Host
 from engine.core.model.records import ACTIVE, Service, SessionStatus
 from engine.core.pools.pool import PoolState
 from engine.core.ports.observing import ClusterView
+from engine.core.ports.store import ServedStore
 from engine.outgoing import Outgoing
 from engine.telemetry.instruments import Labels
 from engine.telemetry.labels import OTHER, safe_label
@@ -83,14 +84,19 @@ class Watch:
 
         self.telemetry.gauge(name, meaning, "service", values)
 
-    def store(self, store: SqliteStore) -> None:
-        """Show what a store keeps and takes."""
+    def store(self, store: ServedStore) -> None:
+        """Show what a store takes, and what of a file is to be watched: a database has monitoring of its own."""
+        self.one("commit_backlog", "Changesets that wait for a group commit to begin", lambda: store.backlog)
+        self.one("unknown_outcomes", "Commits whose outcome had to be asked for", lambda: store.unknown_outcomes)
+        if isinstance(store, SqliteStore):
+            self._file(store)
+
+    def _file(self, store: SqliteStore) -> None:
         sizes = OncePerScrape(self.telemetry, store.sizes)
         self.one("database_bytes", "The database file", lambda: sizes().database_bytes)
         self.one("wal_bytes", "The write-ahead log beside the database", lambda: sizes().wal_bytes)
         self.one("disk_free_bytes", "What the disk of the database has left", lambda: sizes().free_bytes)
         self.one("cut_logs", "Logs kept because part of them was cut off at a start", lambda: sizes().cut_logs)
-        self.one("commit_backlog", "Changesets that wait for a group commit to begin", lambda: store.backlog)
 
         def sessions() -> list[tuple[Labels, float]]:
             counts = store.session_counts()

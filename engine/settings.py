@@ -40,6 +40,7 @@ from engine.core.model.settings import (
 from engine.formats.urls import check_url
 from engine.http.port import PortSettings
 from engine.outbound.settings import EgressSettings
+from storage.postgres.settings import DatabaseSettings
 
 MaybeAddress = ListenAddress | None
 """Where to listen, or nowhere: empty text."""
@@ -155,8 +156,15 @@ class Settings(
     FeedSettings,
     SipSettings,
     SmppSettings,
+    DatabaseSettings,
 ):
     """Everything an operator can choose: the sections of all parts, each beside the code that reads it."""
+
+    def misfits(self) -> Iterator[Misfit]:
+        """Find a database where hosts of a cluster keep files."""
+        yield from super().misfits()
+        if self.database_url and self.runtime is Runtime.RAY:
+            yield Misfit("database_url", "it goes with one host in one process; runtime ray keeps files")
 
 
 class Setting(NamedTuple):

@@ -35,7 +35,6 @@ ALLOWED = {
     "dump": "psycopg calls it",
     "isolation_level": "psycopg reads it",
     "read_only": "likewise",
-    "PostgresStore": "nothing chooses it yet",
     "write_data": "the other half of a codec; tests play the peer",
     "write_receipt": "likewise",
     "Plane": "named in an annotation that is a string",

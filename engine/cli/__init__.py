@@ -24,6 +24,7 @@ main = CommandTree(
         "smpp": "engine.cli.smpp:smpp",
         "backup": "engine.cli.backup:backup",
         "restore": "engine.cli.backup:restore_command",
+        "database": "engine.cli.database:database",
         "rebalance": "engine.cli.rebalance:rebalance_command",
         "bench": "engine.cli.bench:bench",
     },

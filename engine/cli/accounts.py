@@ -12,12 +12,11 @@ from engine.api.admin.shapes import (
     TokenRotate,
     TokenRotated,
 )
-from engine.cli.client import Query, account_named, with_admin
+from engine.cli.client import Query, account_named, is_empty, with_admin
 from engine.cli.durations import read_duration
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table, yes_no
 from engine.settings import Settings
-from storage.sqlite.layout import has_data
 
 
 @click.group()
@@ -37,7 +36,7 @@ def create(*, name: str, settings: Settings, as_json: bool, **flags: bool) -> No
     The first account of an installation may be made before its server runs: it makes the data directory.
     """
     body = AccountCreate(friendly_name=name, **flags)
-    is_new = not has_data(settings.data_dir)
+    is_new = is_empty(settings)
     created = with_admin(
         settings, lambda admin: admin.call("POST", "/accounts", answer=AccountCreated, body=body), may_create=True
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from engine.cli.client import demand_file
 from engine.cli.options import admin_options
 from engine.cli.output import show_json
 from engine.cli.progress import progress
@@ -26,6 +27,9 @@ def backup(*, target: Path, settings: Settings, as_json: bool) -> None:
     Each host's database is copied as of one moment, those of one machine within milliseconds. Where a cluster has
     several machines, do it on each.
     """
+    demand_file(
+        settings, "back the database up with its own tools, such as pg_basebackup with archived WAL, or pgBackRest"
+    )
     with progress() as on_progress:
         made = make_backup(settings.data_dir, target, version=version("maskline"), now=clock(), on_progress=on_progress)
     if as_json:
@@ -46,6 +50,7 @@ def restore_command(*, source: Path, is_released: bool, settings: Settings, as_j
     A server on it answers, but no callback, message or hang-up leaves until `maskline outbox release`: to look at a
     backup calls nobody.
     """
+    demand_file(settings, "restore the database with the tool that made its backup")
     with progress() as on_progress:
         done = restore(source, settings.data_dir, is_held=not is_released, on_progress=on_progress)
     if as_json:

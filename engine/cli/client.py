@@ -131,7 +131,7 @@ def with_admin(
 ) -> Result:
     """Run the work against the engine of this data directory, which is made where it `may_create` one."""
     if not may_create:
-        demand_data(settings.data_dir)
+        demand_data(settings)
 
     async def run() -> Result:
         async with _transport(settings.data_dir, settings) as transport:
@@ -145,12 +145,25 @@ def with_admin(
         raise Refusal(f"the server at {admin_socket(settings.data_dir)} went away: {problem}") from problem
 
 
-def demand_data(data_dir: Path) -> None:
-    """Refuse to work on a directory in which there is nothing of ours."""
-    if not has_data(data_dir):
+def demand_data(settings: Settings) -> None:
+    """Refuse to work where there is nothing of ours: neither a file nor a database, nor a server that has one."""
+    if is_empty(settings):
         raise Refusal(
-            f"there is no Maskline data in {data_dir}; name its directory with --data-dir (maskline serve and maskline "
-            "account create make one)"
+            f"there is no Maskline data in {settings.data_dir}; name its directory with --data-dir (maskline serve and "
+            "maskline account create make one)"
+        )
+
+
+def is_empty(settings: Settings) -> bool:
+    """Tell whether nothing of ours is there yet."""
+    return not settings.database_url and not has_data(settings.data_dir) and served_socket(settings.data_dir) is None
+
+
+def demand_file(settings: Settings, instead: str) -> None:
+    """Refuse what is done to the file of a data directory where a database keeps everything; say what to do instead."""
+    if settings.database_url:
+        raise Refusal(
+            f"database_url is set, so that a database keeps everything and this has no file to work on: {instead}"
         )
 
 

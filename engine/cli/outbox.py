@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from engine.api.admin.delivery_shapes import EffectReport, OutboxChanged, OutboxCount, OutboxPage, OutboxQuery
-from engine.cli.client import AdminClient, demand_data, query_of, with_admin
+from engine.cli.client import AdminClient, demand_data, demand_file, query_of, with_admin
 from engine.cli.durations import ago, read_duration
 from engine.cli.options import admin_options
 from engine.cli.output import show_json, show_table
@@ -102,7 +102,8 @@ def release(*, settings: Settings, as_json: bool) -> None:
     Servers that run begin within seconds. What was delivered after the backup was made is delivered again, under the
     same idempotency header.
     """
-    demand_data(settings.data_dir)
+    demand_file(settings, "nothing of a database is held")
+    demand_data(settings)
     released = release_here(settings.data_dir)
     if as_json:
         show_json(Released(released))

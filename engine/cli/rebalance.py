@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from engine.cli.client import demand_file
 from engine.cli.options import admin_options
 from engine.cli.output import show_json, show_table
 from engine.cli.progress import progress
@@ -40,6 +41,7 @@ def rebalance_command(
     The old files are kept beside the new ones until --drop-old. Killed at any moment, the data is as it was, or the
     next run finishes; without --hosts, that is all it does.
     """
+    demand_file(settings, "the records of all hosts lie in one database, and need not be moved")
     data_dir = settings.data_dir
     if is_drop:
         if hosts is not None or is_check:

@@ -35,6 +35,8 @@ _SESSION: Final[Mapping[str, str]] = {
 }
 """What the server is told of the writer's session; a commit that waits for its standby is ended by none of it."""
 
+_SECRETS: Final = {"password", "sslpassword"}
+
 _SET: Final = f"SELECT {', '.join(['set_config(%s, %s, false)'] * len(_SESSION))}"
 
 
@@ -64,19 +66,12 @@ def conninfo_of(database_url: str) -> str:
         raise BadDatabaseUrl(
             "it is no connection string of PostgreSQL; one is postgresql://user@host1,host2/database?passfile=/file"
         ) from None
+    for name in _SECRETS & given.keys():
+        raise BadDatabaseUrl(
+            f"it has a {name} in it, which logs and process lists would show; leave that out, and name a passfile that "
+            "only this user may read: ?passfile=/file"
+        )
     return make_conninfo("", **{**_NETWORK, "application_name": "maskline", **given})
-
-
-def shown(database_url: str) -> str:
-    """Name the servers and the database, and nothing else of a connection string."""
-    given = conninfo_to_dict(database_url)
-    hosts, ports = (str(given.get(key) or "").split(",") for key in ("host", "port"))
-    places = [host if not port else f"{host}:{port}" for host, port in zip(hosts, _spread(ports, hosts), strict=True)]
-    return f"{given.get('dbname') or given.get('user') or 'the database'} on {','.join(places) or 'localhost'}"
-
-
-def _spread(ports: list[str], hosts: list[str]) -> list[str]:
-    return ports * len(hosts) if len(ports) == 1 else (ports + [""] * len(hosts))[: len(hosts)]
 
 
 def open_writer(conninfo: str) -> WriterConnection:

@@ -7,7 +7,7 @@ from typing import Final
 import psycopg
 from psycopg import errors
 
-from engine.core.model.errors import StoreUnavailable
+from engine.core.model.errors import MasklineError, StoreUnavailable
 from storage.errors import ChangeRefused
 
 FENCED: Final = "MK001"
@@ -39,6 +39,10 @@ _ADVICE: Final = {
     "42501": "the database does not let us write; check the rights of its user",
 }
 """What to do, by SQLSTATE."""
+
+
+class DatabaseUnreadable(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """The database holds rows that no version of ours wrote."""
 
 
 class NotConfirmed(psycopg.OperationalError):

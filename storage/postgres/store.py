@@ -1,9 +1,10 @@
 """The store of many hosts: one PostgreSQL database, written by one thread of each host, read beside it."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import Self, TypeVar, TypeVarTuple
 
@@ -23,7 +24,7 @@ from engine.core.sessions.search import FoundInteractions, FoundSessions, Intera
 from storage.active import sessions_of
 from storage.postgres.apply import apply_group
 from storage.postgres.connections import conninfo_of, open_writer
-from storage.postgres.errors import reading
+from storage.postgres.errors import DatabaseUnreadable, reading
 from storage.postgres.places import take_place
 from storage.postgres.reader import PostgresReader
 from storage.postgres.schema import migrate
@@ -31,6 +32,8 @@ from storage.postgres.search import PostgresSearch, searching
 from storage.postgres.writer import PostgresTransaction
 from storage.search import SEARCH_SECONDS, find_interactions, find_sessions
 from storage.writer import GroupWriter
+
+_log = logging.getLogger("maskline.storage")
 
 Args = TypeVarTuple("Args")
 Result = TypeVar("Result")
@@ -66,6 +69,7 @@ class PostgresStore:
         place: int = 0,
         node: str = "",
         lease_seconds: float = 0.0,
+        replicas: int = 0,
         shards: Sequence[int] | None = None,
     ) -> Self:
         """Bring the database up to date, take a place in it and open it; whoever had the place is fenced.
@@ -86,10 +90,35 @@ class PostgresStore:
             with closing(open_writer(conninfo)) as connection:
                 epoch = take_place(connection, place, node=node, lease_seconds=lease_seconds)
             transaction = PostgresTransaction(
-                lambda: open_writer(conninfo), apply_group, place=place, epoch=epoch, fenced=fenced
+                lambda: open_writer(conninfo), apply_group, place=place, epoch=epoch, fenced=fenced, replicas=replicas
             )
             transaction.attach()
         return cls(conninfo, transaction, observer, shards)
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """Raise DatabaseUnreadable for what cannot be understood of the rows that are read meanwhile."""
+        try:
+            yield
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as failure:
+            _log.debug("what a start met in the database", exc_info=failure)
+            raise DatabaseUnreadable(
+                f"The database holds what cannot be read: {type(failure).__name__}, details at log level debug"
+            ) from failure
+
+    def deliveries_held(self) -> bool:
+        """Tell whether deliveries are held, which is a matter of restored files: they are not."""
+        return False
+
+    @property
+    def unknown_outcomes(self) -> int:
+        """Count the commits whose outcome had to be asked for."""
+        return self._transaction.unknown_outcomes
+
+    @property
+    def lacks(self) -> str:
+        """Say what the database lacks to be replicated as it should be; nothing: empty."""
+        return self._transaction.lacks
 
     async def start(self) -> None:
         """Bind to the running loop; the first commit does so too."""

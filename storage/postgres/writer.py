@@ -18,11 +18,15 @@ import psycopg
 from engine.core.model.changes import Change
 from engine.core.model.errors import Fenced, StoreUnavailable
 from storage.errors import Interrupted, OutcomeUnknown
+from storage.postgres.checks import lacks
 from storage.postgres.connections import WriterConnection
 from storage.postgres.errors import FENCED, NotConfirmed, is_refusal, refusal, sqlstate_of, unavailable
 
 RECONNECT_SECONDS = 1.0
 """How long a server that could not be reached is left alone."""
+
+CHECK_SECONDS = 1.0
+"""How often the database is looked at, whether it is replicated as it should be."""
 
 _FENCE: Final = "SELECT fence(%s, %s, %s, %s)"
 _ATTACH: Final = """
@@ -48,9 +52,13 @@ class PostgresTransaction:
         place: int,
         epoch: int,
         fenced: Callable[[Fenced], None],
+        replicas: int = 0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Write for a place under an epoch; `fenced` is called on the writer's thread, and may end the process."""
+        """Write for a place under an epoch; `fenced` is called on the writer's thread, and may end the process.
+
+        So many synchronous standbys are to follow; 0 = the database is not looked at for them.
+        """
         self._connect = connect
         self._apply = apply
         self._place, self._epoch = place, epoch
@@ -63,7 +71,10 @@ class PostgresTransaction:
         self._is_commit_sent = False
         self._warning = ""
         self._problem: StoreUnavailable | None = None
-        self._next_try = 0.0
+        self._next_try = self._next_check = 0.0
+        self._replicas = replicas
+        self.lacks = "it has not been looked at" if replicas else ""
+        """What the database lacks to be replicated as it should be; nothing: empty."""
         self._is_stopping = threading.Event()
         self.unknown_outcomes = 0
         """Commits whose outcome had to be asked for, for a gauge."""
@@ -71,8 +82,9 @@ class PostgresTransaction:
         """Since when an outcome has been unknown, by the monotonic clock."""
 
     def attach(self) -> None:
-        """Connect and take the row of the place; raises psycopg.Error, StoreUnavailable, Fenced."""
+        """Connect and take the row of the place; raises psycopg.Error, Fenced."""
         self._attach()
+        self.rest()
 
     def begin(self) -> None:
         """Begin a transaction, which the fence opens; nothing is waited for yet."""
@@ -150,10 +162,26 @@ class PostgresTransaction:
         except Exception as failure:  # noqa: BLE001 - told to the writer's loop, as of any group
             problem = self.outcome(failure)
             return None if isinstance(problem, Interrupted) else problem
+        self.rest()
         return None
 
     def rest(self) -> None:
-        """Do nothing: PostgreSQL tidies up by itself."""
+        """Look each second whether the database is replicated."""
+        connection, now = self._connection, self._monotonic()
+        if not self._replicas or connection is None or now < self._next_check:
+            return
+        self._next_check = now + CHECK_SECONDS
+        try:
+            lacking = lacks(connection, replicas=self._replicas)
+        except psycopg.Error as failure:  # the next group meets it too
+            _log.debug("the database could not be looked at", exc_info=failure)
+            return
+        if lacking != self.lacks:
+            self.lacks = lacking
+            if lacking:
+                _log.error("The database is not replicated as database_replicas asks: %s", lacking)
+            else:
+                _log.warning("The database is replicated")
 
     def stop(self) -> None:
         """Give up asking for an outcome, if that is under way."""

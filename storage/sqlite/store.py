@@ -189,6 +189,16 @@ class SqliteStore:
         return is_held(self._lock.database)
 
     @property
+    def unknown_outcomes(self) -> int:
+        """Count the commits whose outcome had to be asked for: of a file it is always known."""
+        return 0
+
+    @property
+    def lacks(self) -> str:
+        """Say what it lacks to be on several machines: nothing is asked of a file."""
+        return ""
+
+    @property
     def backlog(self) -> int:
         """Count the changesets that wait for a group commit to begin."""
         return self._writer.backlog

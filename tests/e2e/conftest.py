@@ -23,6 +23,10 @@ UNLIMITED = (
 )
 
 
+ONE_COPY = ("--database-replicas", "0", "--owner-lease-seconds", "0.3")
+"""A database that loses nothing with a process, and owners that are known to be gone at once."""
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """Run the clients of async tests on the standard loop: on uvloop a connection that is reset at once trips anyio."""
@@ -38,6 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.name.endswith("[ray]") or "[ray-" in item.name or "-ray]" in item.name or "-ray-" in item.name:
             item.add_marker(pytest.mark.xdist_group("ray"))
+            item.add_marker(pytest.mark.timeout(180))
+        if "[postgres" in item.name:
             item.add_marker(pytest.mark.timeout(180))
 
 
@@ -62,13 +68,16 @@ def shared_server(request: pytest.FixtureRequest) -> LiveServer:
 def start_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
     """Start servers of the test's own, all on one data directory; whatever still runs at the end is killed.
 
-    Each is a process, or with `on_both_runtimes` also hosts on Ray.
+    Each is a process, or with `on_both_runtimes` also hosts on Ray; "postgres" is one on a database.
     """
     servers: list[LiveServer] = []
 
     def start(*arguments: str, public_url: str = "") -> LiveServer:
         given = arguments or UNLIMITED
-        if getattr(request, "param", "embedded") == "embedded":
+        how = getattr(request, "param", "embedded")
+        if how == "postgres":
+            given = (*given, *ONE_COPY, "--database-url", request.getfixturevalue("database"))
+        if how != "ray":
             servers.append(LiveServer(tmp_path / "data", *given, public_url=public_url))
         else:
             hosts: int = request.config.getoption("--ray-hosts")

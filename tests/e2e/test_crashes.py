@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.e2e.audit import audit
-from tests.e2e.live import LiveServer, on_both_runtimes
+from tests.e2e.live import LiveServer
 from tests.e2e.load import Load, Wire
 from tests.e2e.tenant import Tenant, new_tenant
 
@@ -22,6 +22,7 @@ PUBLIC = "http://maskline.example"
 PARTS = 4
 KILLS = 5
 """Of each part."""
+KILLS_OF_A_DATABASE = 2
 STOPS = 3
 
 
@@ -59,19 +60,20 @@ def tossed(**names: object) -> int:
 
 @pytest.mark.parametrize(
     ("start_server", "part"),
-    [*(("embedded", part) for part in range(PARTS)), ("ray", PARTS)],
+    [*(("embedded", part) for part in range(PARTS)), ("ray", PARTS), ("postgres", PARTS + 1)],
     indirect=["start_server"],
 )
 async def test_kill_9_under_load_loses_nothing_acknowledged(
     tenant: Tenant, start_server: StartServer, part: int
 ) -> None:
-    """Twenty of a process, five of a cluster: what was answered is there, every binding routes, `in_use` is right."""
+    """Twenty of a process, five of others: what was answered is there, every binding routes, `in_use` is right."""
     seed = tossed(part=part)
     dice = random.Random(seed)  # noqa: S311 - a test's dice
     load = Load(tenant.service(numbers=5), seed=seed, workers=12, people=40)
     server = tenant.server
 
-    for _ in range(KILLS):
+    kills = KILLS if part <= PARTS else KILLS_OF_A_DATABASE
+    for _ in range(kills):
         async with Wire(server, tenant) as wire:
             await load.run(wire, Trouble(server.crash, dice))
         assert server.process.returncode == -signal.SIGKILL
@@ -79,10 +81,10 @@ async def test_kill_9_under_load_loses_nothing_acknowledged(
         async with Wire(server, tenant) as wire:
             await audit(load, wire)
 
-    assert load.acknowledged >= KILLS
+    assert load.acknowledged >= kills
 
 
-@on_both_runtimes
+@pytest.mark.parametrize("start_server", ["embedded", "ray", "postgres"], indirect=True)
 async def test_sigterm_under_load_ends_in_time_and_loses_nothing(tenant: Tenant, start_server: StartServer) -> None:
     """Exit code 0, of a process within five seconds; no answer was a lie."""
     seed = tossed()

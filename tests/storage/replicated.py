@@ -38,6 +38,17 @@ class Pair:
             connection.execute("SET synchronous_commit = local")
             connection.execute(statement, parameters)
 
+    def wait_for_standby(self) -> None:
+        """Have commits wait for the standby."""
+        self.tell(f"ALTER SYSTEM SET synchronous_standby_names = '{STANDBY}'")
+        self.tell("SELECT pg_reload_conf()")
+        eventually(lambda: _is_synchronous(self.primary), "the standby is synchronous")
+
+    def wait_for_none(self) -> None:
+        """Have them wait for none."""
+        self.tell("ALTER SYSTEM SET synchronous_standby_names = ''")
+        self.tell("SELECT pg_reload_conf()")
+
     def freeze(self) -> None:
         """Stop the process of the standby that receives and confirms."""
         with closing(self._standby.admin()) as connection:
@@ -78,9 +89,7 @@ def replicated() -> Iterator[Pair]:
                 standby = postgres.Server(directory)
                 postgres._await(standby, process, directory)
                 pair = Pair(primary, standby)
-                pair.tell(f"ALTER SYSTEM SET synchronous_standby_names = '{STANDBY}'")
-                pair.tell("SELECT pg_reload_conf()")
-                eventually(lambda: _is_synchronous(primary), "the standby is synchronous")
+                pair.wait_for_standby()
                 try:
                     yield pair
                 finally:

@@ -57,7 +57,7 @@ async def until(holds: Callable[[], bool]) -> None:
 class Rig:
     """A writer with its transaction."""
 
-    def __init__(self, conninfo: str, observer: Observed, *, epoch: int | None = None) -> None:
+    def __init__(self, conninfo: str, observer: Observed, *, epoch: int | None = None, replicas: int = 0) -> None:
         self.fenced: list[Fenced] = []
         self.has_ended = threading.Event()
         if epoch is None:
@@ -66,7 +66,7 @@ class Rig:
         self.epoch = epoch
         self.conninfo = conninfo
         self.transaction = PostgresTransaction(
-            lambda: open_writer(conninfo), say, place=PLACE, epoch=epoch, fenced=self._end
+            lambda: open_writer(conninfo), say, place=PLACE, epoch=epoch, fenced=self._end, replicas=replicas
         )
         self.writer = GroupWriter(self.transaction, observer)
 

@@ -1,6 +1,7 @@
 """The store as the actors and the outbox see it: what is committed, and what is read back."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
@@ -169,3 +170,31 @@ class Store(Protocol):
         self, account_sid: str | None, sought: InteractionSought, *, most: int
     ) -> FoundInteractions:
         """Search the interactions of an account (None = of all), newest first, for a bounded time."""
+
+
+class ServedStore(Store, Protocol):
+    """A store as whoever opened it has it."""
+
+    @property
+    def backlog(self) -> int:
+        """Count the changesets that wait for a group commit to begin."""
+
+    @property
+    def unknown_outcomes(self) -> int:
+        """Count the commits whose outcome had to be asked for."""
+
+    @property
+    def lacks(self) -> str:
+        """Say what it lacks to be on as many machines as the settings ask; nothing: empty."""
+
+    async def start(self) -> None:
+        """Bind to the running loop."""
+
+    async def close(self) -> None:
+        """Commit what is queued, and let everything go."""
+
+    def loading(self) -> AbstractContextManager[None]:
+        """Raise MasklineError for what cannot be understood of the rows that are read meanwhile."""
+
+    def deliveries_held(self) -> bool:
+        """Tell whether no delivery may leave, since this is a copy that the operator has not released."""

@@ -1,0 +1,76 @@
+"""Where a server keeps its records: in a file of its data directory or, if `database_url` names one, in a database."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from engine.core.model.errors import Fenced
+from engine.core.ports.observing import Observer
+from engine.core.ports.store import ServedStore
+from engine.settings import Settings
+from storage.sqlite.datadir import DataDirLock
+from storage.sqlite.layout import claim, has_data
+from storage.sqlite.store import SqliteStore
+
+_log = logging.getLogger("maskline.engine")
+
+
+@asynccontextmanager
+async def started_store(settings: Settings, observer: Observer, *, is_alone: bool = True) -> AsyncIterator[ServedStore]:
+    """Open the store that the settings choose; `is_alone`: the data directory is not one of a cluster's hosts.
+
+    Raises:
+        MasklineError: the data directory, or the database, cannot be used.
+    """
+    if settings.database_url:
+        async with _in_database(settings, observer) as store:
+            yield store
+        return
+    if is_alone:
+        claim(settings.data_dir, hosts=1)
+    file = SqliteStore.open(settings.data_dir, synchronous=settings.synchronous.value, observer=observer)
+    async with _started(file):
+        if is_alone:
+            claim(settings.data_dir, hosts=1)  # a second time: now that the database is there
+        yield file
+
+
+@asynccontextmanager
+async def _started(store: ServedStore) -> AsyncIterator[None]:
+    try:
+        await store.start()
+        yield
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def _in_database(settings: Settings, observer: Observer) -> AsyncIterator[ServedStore]:
+    from storage.postgres.store import PostgresStore  # noqa: PLC0415 - who keeps a file needs none of it
+
+    lock = DataDirLock(settings.data_dir, makes_database=False)
+    try:
+        if has_data(settings.data_dir):
+            _log.warning("database_url is set: what the file in %s holds is not served", settings.data_dir)
+        store = await asyncio.to_thread(
+            PostgresStore.open,
+            settings.database_url,
+            observer=observer,
+            fenced=_end_process,
+            node=f"{socket.gethostname()}, process {os.getpid()}",
+            lease_seconds=settings.owner_lease_seconds,
+            replicas=settings.database_replicas,
+        )
+        async with _started(store):
+            yield store
+    finally:
+        lock.release()
+
+
+def _end_process(fenced: Fenced) -> None:
+    """End at once, without a further answer: whatever was promised is in the database, whose owner is another one."""
+    _log.critical("%s", fenced)
+    os._exit(1)
