@@ -1,1 +1,1 @@
-"""Maskline: masked calls and messages; the rules, the wire formats, the doors and the command line."""
+"""Maskline: masked calls and messages; the rules, channels, interfaces and the command line."""

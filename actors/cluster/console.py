@@ -19,7 +19,7 @@ from engine.core.model.history import MINUTE_SECONDS, added_up
 from engine.core.model.logins import LoginSession, LoginSessions
 from engine.core.model.overview import History, HostStatus, PoolReport, PoolReports, most_saturated
 from engine.core.model.placement import host_name
-from engine.core.numbers.e164 import mask
+from engine.core.numbers.e164 import mask_address
 from engine.core.sessions.search import FoundSessions, SessionSought
 
 _SECRET_BYTES = 32
@@ -69,7 +69,9 @@ class HostConsole:
     async def busiest(self, service_sids: Sequence[str]) -> Mapping[str, str]:
         """Tell who has the most numbers of the pools that are coordinated here, masked."""
         found = {sid: self._services.find(sid) for sid in service_sids}
-        return {sid: mask(one.busiest) for sid, one in found.items() if one is not None and one.busiest is not None}
+        return {
+            sid: mask_address(one.busiest) for sid, one in found.items() if one is not None and one.busiest is not None
+        }
 
     async def history(self, since: float) -> History:
         """Tell of the traffic of this host."""

@@ -27,7 +27,7 @@ from engine.core.model.changes import (
 )
 from engine.core.model.errors import ApiError, Code, PeerUnavailable, not_found
 from engine.core.model.placement import REGISTRAR
-from engine.core.numbers.e164 import mask
+from engine.core.numbers.e164 import mask_address
 from engine.core.ports import store as ports
 from engine.core.ports.operations import Clock
 from engine.core.ports.store import Store
@@ -113,7 +113,7 @@ class Registrar:
             case NumberSaved(number):
                 other = self._registry.number_at(number.address)
                 if other is not None and other.sid != number.sid:
-                    raise ApiError(Code.NUMBER_NOT_AVAILABLE, f"{mask(number.address)} is owned already")
+                    raise ApiError(Code.NUMBER_NOT_AVAILABLE, f"{mask_address(number.address)} is owned already")
             case ServiceSaved(service):
                 owner = self._registry.service_named(service.account_sid, service.unique_name)
                 if owner not in {None, service.sid}:

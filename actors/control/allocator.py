@@ -13,7 +13,7 @@ from engine.core.model.errors import ApiError, Code
 from engine.core.model.records import Account, Address, Participant, Service, Session
 from engine.core.model.requests import ParticipantRequest
 from engine.core.model.sids import SidKind
-from engine.core.numbers.e164 import mask, parse_identifier
+from engine.core.numbers.e164 import mask_address, parse_identifier
 from engine.core.pools.allocation import (
     Surroundings,
     admit,
@@ -193,7 +193,7 @@ class Allocator:
         )
 
     def _notify_conflict(self, code: Code, participant: Participant) -> None:
-        held_twice = f"{mask(participant.identifier)} holds {mask(participant.proxy_identifier)}"
+        held_twice = f"{mask_address(participant.identifier)} holds {mask_address(participant.proxy_identifier)}"
         self._context.notify(
             code,
             f"{held_twice} in two active sessions",

@@ -47,7 +47,7 @@ from engine.core.model.records import (
 )
 from engine.core.model.requests import SessionRequest, SessionUpdate
 from engine.core.model.sids import SidKind, is_sid
-from engine.core.numbers.e164 import mask
+from engine.core.numbers.e164 import mask_address
 from engine.core.pools.allocation import not_in_service
 from engine.core.pools.pool import PoolState
 from engine.core.ports.observing import OperationEnd, SessionOperation
@@ -146,7 +146,7 @@ class ServiceCoordinator:
         """Let a number be selected no more, and not route; NUMBER_IN_ACTIVE_SESSIONS while it is in use."""
         in_use = self._allocator.pool.in_use(number.address)
         if in_use:
-            problem = f"{mask(number.address)} is used by {in_use} active sessions; reserve it and let them end"
+            problem = f"{mask_address(number.address)} is used by {in_use} active sessions; reserve it and let them end"
             raise ApiError(Code.NUMBER_IN_ACTIVE_SESSIONS, problem)
         self._allocator.pool.remove(number.sid)
         self._directory.close(number.address)

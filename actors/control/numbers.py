@@ -18,7 +18,7 @@ from engine.core.model.records import Address, Capability, ProxyNumber
 from engine.core.model.requests import NumberFilter, NumberRequest, NumberUpdate, given
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.numbers.countries import is_country_of
-from engine.core.numbers.e164 import country_of, mask, national_display, parse_proxy_number, parse_short_code
+from engine.core.numbers.e164 import country_of, mask_address, national_display, parse_proxy_number, parse_short_code
 from engine.core.pools.pool import unpooled
 from engine.core.ports.lists import Page, PageCursor
 
@@ -107,9 +107,9 @@ class NumberRegister:
             number = self._to_pool(service.account_sid, number_sid, address)
             if number.service_sid == service.sid:
                 code = Code.SHORT_CODE_ALREADY_IN_SERVICE if number.is_short_code else Code.NUMBER_ALREADY_IN_SERVICE
-                raise ApiError(code, f"{mask(number.address)} is already in the service")
+                raise ApiError(code, f"{mask_address(number.address)} is already in the service")
             if number.service_sid is not None:
-                problem = f"{mask(number.address)} is already in another service"
+                problem = f"{mask_address(number.address)} is already in another service"
                 raise ApiError(Code.NUMBER_IN_ANOTHER_SERVICE, problem)
             coordinator.check_room(is_reserved=is_reserved, number_sid=number.sid)
             now = self._context.clock()
@@ -159,7 +159,7 @@ class NumberRegister:
             return number
         if number is None and self._context.settings.every_number_is_ours:
             return self._new(account_sid, NumberRequest(address=address), set())
-        raise ApiError(Code.NUMBER_NOT_AVAILABLE, f"{mask(address)} is not owned by the account")
+        raise ApiError(Code.NUMBER_NOT_AVAILABLE, f"{mask_address(address)} is not owned by the account")
 
     def _named(self, account_sid: str, number_sid: str) -> ProxyNumber:
         is_short_code = is_sid(number_sid, SidKind.SHORT_CODE)
@@ -175,13 +175,13 @@ class NumberRegister:
         is_short_code = request.address.isdecimal() and len(request.address) <= LONGEST_SHORT_CODE
         address = parse_short_code(request.address) if is_short_code else parse_proxy_number(request.address)
         if self._registry.number_at(address) is not None or address in taken:
-            raise ApiError(Code.NUMBER_NOT_AVAILABLE, f"{mask(address)} is owned already")
+            raise ApiError(Code.NUMBER_NOT_AVAILABLE, f"{mask_address(address)} is owned already")
         country = request.iso_country or country_of(address)
         if country is None:
-            problem = f"The country of {mask(address)} cannot be told; an import may name it"
+            problem = f"The country of {mask_address(address)} cannot be told; an import may name it"
             raise ApiError(Code.INVALID_PARAMETER, problem)
         if not is_country_of(address, country):
-            raise invalid_parameter("country", f"{country.upper()} is no country of {mask(address)}")
+            raise invalid_parameter("country", f"{country.upper()} is no country of {mask_address(address)}")
         capabilities = request.capabilities & ~Capability.VOICE if is_short_code else request.capabilities
         now = self._context.clock()
         return ProxyNumber(

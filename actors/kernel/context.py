@@ -11,7 +11,7 @@ from engine.core.model.errors import Code, StoreUnavailable
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import Address, DebuggerEvent, Interaction, WebhookTrace
 from engine.core.model.sids import IdFactory
-from engine.core.numbers.e164 import mask
+from engine.core.numbers.e164 import mask_address
 from engine.core.ports.hooks import Hooks, InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock
@@ -121,7 +121,7 @@ class HostContext(msgspec.Struct, frozen=True):
         webhook: WebhookTrace | None = None,
     ) -> None:
         """Raise a debugger event; `message` holds no whole phone number."""
-        at, caller = self.clock(), None if sender is None else mask(sender)
+        at, caller = self.clock(), None if sender is None else mask_address(sender)
         if self.observer.only_counted(code, account_sid, number=proxy, caller=caller, at=at):
             return
         self.observer.debugger(

@@ -9,7 +9,7 @@ from actors.traffic.directory import Directory
 from actors.traffic.number import NumberActor
 from engine.core.model.errors import CATALOGUE
 from engine.core.model.records import Address, Kind, Session
-from engine.core.numbers.e164 import canonical, mask
+from engine.core.numbers.e164 import canonical, mask_address
 from engine.core.ports.operations import Explanation
 from engine.core.routing.decide import NOT_IN_POOL, OUT_OF_SESSION, REBUILDING, NumberRules, fall_back
 from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason
@@ -42,22 +42,24 @@ async def explain(proxy: str, sender: str, *, directory: Directory, coordinators
     """Tell what would become of a call and a message now; nothing is recorded."""
     actor = directory.find(proxy)
     if actor is None:
-        nowhere = (f"{mask(proxy)} is in no service's pool.",)
-        return Explanation(proxy=mask(proxy), sender=mask(sender), call=NOT_IN_POOL, message=NOT_IN_POOL, story=nowhere)
+        nowhere = (f"{mask_address(proxy)} is in no service's pool.",)
+        return Explanation(
+            proxy=mask_address(proxy), sender=mask_address(sender), call=NOT_IN_POOL, message=NOT_IN_POOL, story=nowhere
+        )
     active = await _met(actor, canonical(sender), coordinators)
     call = _would_be(actor, Kind.VOICE, sender)
     message = _would_be(actor, Kind.MESSAGE, sender)
     pairing = await _pairing(actor, canonical(sender), active, coordinators)
     story = [f"{actor.address} is in the pool of service {actor.service_sid}, with {len(actor.bindings)} bindings."]
     if canonical(sender) != sender:
-        story.append(f"The sender is known as {mask(canonical(sender))}.")
+        story.append(f"The sender is known as {mask_address(canonical(sender))}.")
     if pairing.session is not None:
         story.append(f"Session {pairing.session.sid} {_of_whom(pairing)}; it is {pairing.session.status}.")
     for what, decision in (("A call", call), ("A message", message)):
         story += _sentences(what, decision, pairing.partner, actor.rules)
     return Explanation(
         proxy=actor.address,
-        sender=mask(canonical(sender)),
+        sender=mask_address(canonical(sender)),
         account_sid=actor.account_sid,
         service_sid=actor.service_sid,
         call=call,
@@ -96,7 +98,7 @@ def _would_be(actor: NumberActor, kind: Kind, sender: Address) -> Decision:
     if not actor.is_ready:
         return REBUILDING
     decision = actor.would_decide(InboundEvent(kind, sender, actor.address, "")).decision
-    return msgspec.structs.replace(decision, to=mask(decision.to), interaction_sid="")
+    return msgspec.structs.replace(decision, to=mask_address(decision.to), interaction_sid="")
 
 
 async def _pairing(
@@ -125,7 +127,7 @@ def _of_whom(pairing: _Pairing) -> str:
 
 
 def _named(endpoint: Endpoint) -> str:
-    return f"{endpoint.participant_sid} ({mask(endpoint.identifier)})"
+    return f"{endpoint.participant_sid} ({mask_address(endpoint.identifier)})"
 
 
 def _sentences(what: str, decision: Decision, partner: Endpoint | None, rules: NumberRules) -> Iterator[str]:

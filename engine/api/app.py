@@ -26,7 +26,7 @@ from engine.api.openapi import openapi_document
 from engine.api.operations import AnyOperation, Batch
 from engine.api.settings import ApiSettings
 from engine.core.model.errors import ApiError, Code, not_found
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
@@ -126,6 +126,6 @@ def _unknown(observer: Observer) -> ASGIApp:
             await send({"type": "websocket.close"})
             return
         count_request(observer, scope, "unknown", 404, seconds=0.0)
-        await send_reply(refusal(not_found(masked(raw_path(scope)))), send)
+        await send_reply(refusal(not_found(mask_text(raw_path(scope)))), send)
 
     return unknown

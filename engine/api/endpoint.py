@@ -33,7 +33,7 @@ from engine.api.settings import ApiSettings
 from engine.core.model.errors import ApiError, Code, answer_to, invalid_parameter, not_found, not_ready
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, is_sid
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
@@ -100,7 +100,7 @@ class Endpoint:
             if answer is not problem:
                 _log.error("%s %s failed: %s", scope["method"], self._route, problem, exc_info=answer.is_unforeseen)
             if answer.code is Code.NOT_FOUND:
-                answer = not_found(masked(raw_path(scope)))
+                answer = not_found(mask_text(raw_path(scope)))
             return refusal(answer, self._headers(answer.code, scope["method"]))
 
     def _headers(self, code: Code, method: str) -> Headers:
@@ -114,7 +114,7 @@ class Endpoint:
         method = scope["method"]
         operation = self._operations.get("GET" if method == "HEAD" else method)
         if operation is None:
-            raise ApiError(Code.METHOD_NOT_ALLOWED, f"{method} is not allowed on {masked(raw_path(scope))}")
+            raise ApiError(Code.METHOD_NOT_ALLOWED, f"{method} is not allowed on {mask_text(raw_path(scope))}")
         if self._context.is_ready is not None and not self._context.is_ready():
             raise not_ready()
         account_sid = self._authenticated(scope)

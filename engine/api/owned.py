@@ -11,7 +11,7 @@ from engine.core.model.errors import ApiError, Code
 from engine.core.model.records import ProxyNumber
 from engine.core.model.requests import NumberRequest, NumberUpdate
 from engine.core.model.sids import SidKind
-from engine.core.numbers.e164 import mask
+from engine.core.numbers.e164 import mask_address
 from engine.core.ports.lists import Page
 from engine.formats.values import PageRequest
 
@@ -22,7 +22,9 @@ _ONE = "/2010-04-01/Accounts/{AccountSid}/IncomingPhoneNumbers/{Sid}.json"
 async def create(call: Call, request: NumberRequest) -> OwnedNumberShape:
     """Own a phone number."""
     if not request.address.startswith("+"):
-        raise ApiError(Code.NUMBER_INVALID, f"{mask(request.address)} is not in E.164 form, such as +14155550100")
+        raise ApiError(
+            Code.NUMBER_INVALID, f"{mask_address(request.address)} is not in E.164 form, such as +14155550100"
+        )
     return owned_number_shape(await call.control.own_number(call.account_sid, request))
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from engine.api.admin.shapes import NumberRow
 from engine.core.model.texts import check_text
-from engine.core.numbers.e164 import mask
+from engine.core.numbers.e164 import mask_address
 
 CAPABILITIES = frozenset(f"{kind}{way}" for kind in ("voice", "sms", "mms") for way in ("", "_inbound", "_outbound"))
 """Words of the capabilities column, separated by spaces, commas, semicolons or bars."""
@@ -100,11 +100,11 @@ def _row(line: int, cells: dict[str, str]) -> CsvRow | BadRow:
     if not cells.get("number"):
         return BadRow(line, "no number")
     if reserved is None:
-        return BadRow(line, f"reserved must be yes or no, not {mask(cells['reserved'])!r}")
+        return BadRow(line, f"reserved must be yes or no, not {mask_address(cells['reserved'])!r}")
     filters = _TRUTHS.get(cells.get("stop_filtering", "").lower() or "yes")
     if filters is None:
-        return BadRow(line, f"stop_filtering must be yes or no, not {mask(cells['stop_filtering'])!r}")
-    unknown = [mask(word) for word in words if word not in CAPABILITIES]
+        return BadRow(line, f"stop_filtering must be yes or no, not {mask_address(cells['stop_filtering'])!r}")
+    unknown = [mask_address(word) for word in words if word not in CAPABILITIES]
     if unknown:
         return BadRow(line, f"unknown capability {', '.join(unknown)}; known are {', '.join(sorted(CAPABILITIES))}")
     return CsvRow(

@@ -13,7 +13,7 @@ from engine.channels.feed.frames import Refusal, Said
 from engine.channels.feed.records import Record
 from engine.cli.csvrows import BadRow
 from engine.client.feed import FeedClient
-from engine.core.numbers.e164 import mask
+from engine.core.numbers.e164 import mask_address
 
 WANTS = ("outcome", "reason")
 """All that is counted of a decision."""
@@ -91,7 +91,7 @@ class Tally:
         self.bad_rows += 1
         if len(self.shown) < BAD_ROWS_SHOWN:
             named = f"{refusal.field}: " if refusal.field else ""
-            self.shown.append(BadRow(place, f"{named}{mask(refusal.detail)} ({refusal.error})"))
+            self.shown.append(BadRow(place, f"{named}{mask_address(refusal.detail)} ({refusal.error})"))
 
     def take(self, sent_at: float, said: Said) -> None:
         """Count an answer."""

@@ -12,7 +12,7 @@ from engine.console.monitor import Monitor
 from engine.console.settings import ConsoleSettings
 from engine.core.model.logins import LoginSession
 from engine.core.model.overview import ConsolePlane
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 from engine.core.ports.observing import ConsoleObserver
 from engine.core.ports.operations import Clock, ControlPlane
 from engine.core.rate import SlidingWindow
@@ -36,7 +36,7 @@ class ConsoleContext(msgspec.Struct, frozen=True, kw_only=True):
 
     def namer(self) -> Callable[[str], str]:
         """Return what tells the operator's name of an account; its SID where it has none."""
-        names = {account.sid: masked(account.friendly_name) for account in self.control.accounts()}
+        names = {account.sid: mask_text(account.friendly_name) for account in self.control.accounts()}
         return lambda account_sid: names.get(account_sid) or account_sid
 
     def page(self, request: Request, name: str, login: LoginSession, **values: object) -> Response:

@@ -17,7 +17,7 @@ from engine.console.http import LOGIN_COOKIE, path_below, redirect
 from engine.console.pages import page
 from engine.core.model.errors import ApiError, Code, answer_to, not_ready
 from engine.core.model.logins import LoginSession
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 from engine.formats.responses import retry_after
 
 Public = Callable[[ConsoleContext, Request], Awaitable[Response]]
@@ -94,7 +94,7 @@ def refusal(request: Request, answer: ApiError) -> Response:
     """Answer with a page that says what is wrong, and when to try again."""
     status = answer.http_status
     is_hidden = answer.code is Code.NOT_FOUND
-    why = "There is no such thing here, or it is another account's" if is_hidden else masked(answer.message)
+    why = "There is no such thing here, or it is another account's" if is_hidden else mask_text(answer.message)
     response = page(request, "error.html", {"title": HTTPStatus(status).phrase, "why": why}, login=None, status=status)
     response.headers.update(retry_after(answer))
     return response

@@ -16,7 +16,7 @@ from engine.core.model.errors import Level
 from engine.core.model.logins import LoginSession
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import DebuggerEvent
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 from engine.core.ports.lists import Page, PageCursor
 from engine.formats.values import format_date, optional_date
 
@@ -67,13 +67,13 @@ def _event_row(event: DebuggerEvent) -> Row:
         "level": LEVELS.get(event.code, Level.ERROR).lower(),
         "code": event.code,
         "title": title_of(event.code),
-        "message": masked(event.message),
+        "message": mask_text(event.message),
         "sender": event.sender,
         "proxy": event.proxy,
         "account_sid": event.account_sid,
         "service_sid": event.service_sid,
         "session_sid": event.session_sid,
-        "resource_sid": event.resource_sid and masked(event.resource_sid),
+        "resource_sid": event.resource_sid and mask_text(event.resource_sid),
     }
 
 
@@ -82,13 +82,13 @@ def _entry_row(entry: OutboxEntry) -> Row:
         "sid": entry.sid,
         "state": "pending" if entry.date_died is None else "dead",
         "kind": kind_of(entry.content),
-        "destination": masked(entry.destination),
-        "path": masked(entry.path),
+        "destination": mask_text(entry.destination),
+        "path": mask_text(entry.path),
         "date_created": format_date(entry.date_created),
         "date_died": optional_date(entry.date_died),
         "date_next": optional_date(entry.date_next),
         "attempts": entry.attempts,
-        "last_error": masked(entry.last_error),
+        "last_error": mask_text(entry.last_error),
         "account_sid": entry.account_sid,
         "service_sid": entry.service_sid,
         "session_sid": entry.session_sid,

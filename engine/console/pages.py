@@ -16,7 +16,7 @@ from engine.console.http import home_of, path_below, root_of
 from engine.core.model.errors import CATALOGUE
 from engine.core.model.logins import LoginSession
 from engine.core.model.outbox import OutboxContent
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 
 _HERE: Final = Path(__file__).parent
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
@@ -88,7 +88,7 @@ def _templates() -> jinja2.Environment:
         auto_reload=False,
     )
     templates.filters.update(
-        masked=masked,
+        masked=mask_text,
         when=when,
         clock=clock,
         lasting=lasting,

@@ -13,7 +13,7 @@ from engine.core.model.errors import ApiError
 from engine.core.model.logins import LoginSession
 from engine.core.model.records import Address, DebuggerEvent, ProxyNumber
 from engine.core.model.sids import SidKind, is_sid
-from engine.core.numbers.e164 import mask
+from engine.core.numbers.e164 import mask_address
 from engine.core.ports.lists import AlertFilter, Page, PageCursor
 from engine.core.ports.operations import Explanation
 from engine.core.routing.asking import explained, readings
@@ -104,7 +104,7 @@ async def _found(context: ConsoleContext, account_sid: str | None, text: str, so
 def _mentioned(sought: SessionSought, *, is_proxy: bool) -> str | None:
     """Return how debugger events write a number: proxy numbers whole, people's masked; None for what is no number."""
     if sought.whole is not None:
-        return sought.whole if is_proxy else mask(sought.whole)
+        return sought.whole if is_proxy else mask_address(sought.whole)
     return None if sought.beginning is None else f"+{sought.beginning}{'X' * ENDING_DIGITS}"
 
 

@@ -14,7 +14,7 @@ from engine.core.model.errors import CATALOGUE, Code
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.overview import HostStatus, PoolReport
 from engine.core.model.records import DebuggerEvent
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 from engine.core.ports.lists import OutboxDepth
 from engine.core.routing.traffic import Outcome
 
@@ -153,7 +153,7 @@ def _pools(signs: Signs) -> Iterator[Finding]:
 
 def _of_pools(pools: Sequence[PoolReport], state: str, urgency: Urgency, what: str) -> Iterator[Finding]:
     for pool in pools[:_MOST_OF_A_KIND]:
-        text = f"The pool of {masked(pool.unique_name)} {what}"
+        text = f"The pool of {mask_text(pool.unique_name)} {what}"
         yield Finding(f"{state} {pool.service_sid}", urgency, text, f"services/{pool.service_sid}")
     others = len(pools) - _MOST_OF_A_KIND
     if others > 0:

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
-from engine.core.numbers.e164 import mask
+from engine.core.numbers.e164 import mask_address
 from engine.core.ports.observing import Rejection
 from engine.demo.script import Answered, Door, Refused, Reported, Routed, TurnedAway, Webhook
 
@@ -109,4 +109,4 @@ def _route_difference(webhook: Webhook, expect: Routed, answer: Answer) -> str |
 def _shown(answer: Answer) -> str:
     if not answer.to:
         return " ".join(answer.verbs) or "nothing"
-    return f"{mask(answer.to)} to see {answer.caller_id}"
+    return f"{mask_address(answer.to)} to see {answer.caller_id}"

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.app import RunningEngine
-from engine.core.numbers.e164 import mask
+from engine.core.numbers.e164 import mask_address
 from engine.demo.carrier import Played, signed
 from engine.demo.provision import Stage
 from engine.demo.script import Answered, Door, Refused, Reported, Routed, TurnedAway, Webhook, outcome_of
@@ -109,7 +109,9 @@ def _examples_table(played: Sequence[Played]) -> Table:
         if key in seen or webhook.door is Door.STATUS:
             continue
         seen.add(key)
-        table.add_row(webhook.story, mask(webhook.form.get("From", "")), webhook.form.get("To", ""), _became(webhook))
+        table.add_row(
+            webhook.story, mask_address(webhook.form.get("From", "")), webhook.form.get("To", ""), _became(webhook)
+        )
     return table
 
 
@@ -117,7 +119,7 @@ def _became(webhook: Webhook) -> str:
     match webhook.expect:
         case Routed(to=to, caller_id=caller_id):
             verb = "rings" if webhook.door is Door.VOICE else "reaches"
-            return f"{verb} {mask(to)}, who sees {caller_id}"
+            return f"{verb} {mask_address(to)}, who sees {caller_id}"
         case Refused(reason=reason):
             return f"{'rejected' if webhook.door is Door.VOICE else 'dropped'}: {reason}"
         case Answered(reason=reason):

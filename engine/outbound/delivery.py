@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from engine.core.model.records import WebhookTrace
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 from engine.outbound.client import NotReached
 from engine.outbound.exchange import Answer
 from engine.outbound.settings import EgressSettings
@@ -91,4 +91,4 @@ def wait_before(tries: int, last: Delivery, *, settings: EgressSettings, draw: D
 
 def cut(text: str) -> str:
     """Return an error as it may be kept."""
-    return masked(text)[:MAX_ERROR]
+    return mask_text(text)[:MAX_ERROR]

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from engine.core.model.exchanges import WebhookExchange
 from engine.core.model.records import WebhookTrace
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 from engine.formats.signatures import signed_url
 from engine.outbound.client import NotReached
 from engine.outbound.exchange import Answer
@@ -36,19 +36,19 @@ def exchange(
         at=at,
         seconds=max(0.0, now - at),
         status=status,
-        problem=masked(problem)[:MAX_PROBLEM],
+        problem=mask_text(problem)[:MAX_PROBLEM],
     )
 
 
 @lru_cache(1024)
 def _shown(url: str) -> str:
-    return masked(signed_url(url).partition("?")[0])[:MAX_URL]
+    return mask_text(signed_url(url).partition("?")[0])[:MAX_URL]
 
 
 def trace(url: str, fields: Mapping[str, str], outcome: Answer | NotReached) -> WebhookTrace:
     """Describe a request and what came of it."""
-    sent = {name: _LEFT_OUT if name in _PRIVATE and value else masked(value) for name, value in fields.items()}
-    kept_url, parameters = masked(signed_url(url))[:MAX_URL], urlencode(sent)[:MAX_PARAMETERS]
+    sent = {name: _LEFT_OUT if name in _PRIVATE and value else mask_text(value) for name, value in fields.items()}
+    kept_url, parameters = mask_text(signed_url(url))[:MAX_URL], urlencode(sent)[:MAX_PARAMETERS]
     if isinstance(outcome, NotReached):
         return WebhookTrace(url=kept_url, parameters=parameters, problem=str(outcome))
     lines = "\n".join(f"{name}: {value}" for name, value in outcome.headers)
@@ -57,6 +57,6 @@ def trace(url: str, fields: Mapping[str, str], outcome: Answer | NotReached) -> 
         parameters=parameters,
         status=outcome.status,
         problem=outcome.problem,
-        headers=masked(lines)[:MAX_HEADERS],
-        body=masked(outcome.body[: MAX_BODY * 4].decode("utf-8", "replace"))[:MAX_BODY],
+        headers=mask_text(lines)[:MAX_HEADERS],
+        body=mask_text(outcome.body[: MAX_BODY * 4].decode("utf-8", "replace"))[:MAX_BODY],
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TextIO
 
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 
 ROOT = "maskline"
 """Name of our loggers' common root."""
@@ -69,7 +69,7 @@ def _message(record: logging.LogRecord) -> str:
     """Write the message; words of ours without arguments are masked too, as a library's may hold anything."""
     match record.args:
         case None | ():
-            return masked(str(record.msg))
+            return mask_text(str(record.msg))
         case tuple():
             return str(record.msg) % tuple(_shown(value) for value in record.args)
         case _:
@@ -78,8 +78,8 @@ def _message(record: logging.LogRecord) -> str:
 
 def _shown(value: object) -> object:
     """Return a value as it may be written: figures are no phone numbers, which are text everywhere."""
-    return value if isinstance(value, int | float) else masked(str(value))
+    return value if isinstance(value, int | float) else mask_text(str(value))
 
 
 def _traceback(record: logging.LogRecord) -> str:
-    return masked(logging.Formatter().formatException(record.exc_info)) if record.exc_info else ""
+    return mask_text(logging.Formatter().formatException(record.exc_info)) if record.exc_info else ""

@@ -15,7 +15,7 @@ from engine.core.model.changes import EntryFailed, EntrySettled
 from engine.core.model.errors import Code
 from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, OutboxHangUp, OutboxMessage, QueueKey
 from engine.core.model.records import DebuggerEvent
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 from engine.core.ports.observing import DeliveryEnd, EgressObserver, OutboxKind
 from engine.core.ports.operations import Clock
 from engine.formats.signatures import signed_url
@@ -187,7 +187,7 @@ class OutboxWorker:
         if isinstance(entry.content, OutboxMessage | OutboxHangUp):
             await self._carriers.gave_up(entry, entry.content, delivery)
         elif isinstance(entry.content, OutboxCallback):
-            url = masked(signed_url(entry.content.url))
+            url = mask_text(signed_url(entry.content.url))
             self._observer.debugger(
                 DebuggerEvent(
                     code=Code.CALLBACK_FAILED,

@@ -17,7 +17,7 @@ from engine.core.model.errors import ApiError, Code, StoreUnavailable
 from engine.core.model.placement import owner_of
 from engine.core.model.records import Kind, Session
 from engine.core.model.requests import AccountUpdate
-from engine.core.numbers.e164 import mask
+from engine.core.numbers.e164 import mask_address
 from engine.core.ports.lists import PageCursor
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from tests.actors.model import Model, Pairing, Place
@@ -182,7 +182,7 @@ class Driver(RuleBasedStateMachine):
                 for kind, decision in ((Kind.VOICE, told.call), (Kind.MESSAGE, told.message)):
                     outcome, reason, partner = self.model.expected(kind, sender, number, self.now)
                     if partner is not None:
-                        partner = Place(partner.sid, mask(partner.identifier), partner.proxy)
+                        partner = Place(partner.sid, mask_address(partner.identifier), partner.proxy)
                     self._check(decision, outcome, reason, partner)
 
     @invariant()

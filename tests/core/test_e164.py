@@ -16,7 +16,7 @@ from engine.core.numbers.e164 import (
     is_channel,
     is_chat_channel,
     is_unclear,
-    mask,
+    mask_address,
     national_display,
     parse_identifier,
     parse_proxy_number,
@@ -315,16 +315,16 @@ def test_what_is_dialled_leads_back_to_what_is_kept(text: str, mexican: bool, ar
 )
 def test_the_last_four_digits_are_hidden(text: str, masked: str) -> None:
     """`+1972804XXXX`, as the API writes it (behaviour 2.5)."""
-    assert mask(text) == masked
+    assert mask_address(text) == masked
 
 
 @given(st.text(), numbers, st.text().filter(lambda text: not text[:1].isdecimal()))
 def test_no_number_survives_masking(before: str, number: str, after: str) -> None:
     """Wherever it stands, a number is not in the masked text."""
-    masked = mask(before + number + after)
+    masked = mask_address(before + number + after)
 
     assert number not in masked
-    assert re.search(r"\d{12}", mask(number)) is None
+    assert re.search(r"\d{12}", mask_address(number)) is None
 
 
 def test_channels_are_told_from_numbers() -> None:

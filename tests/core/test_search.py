@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.numbers.e164 import mask
+from engine.core.numbers.e164 import mask_address
 from engine.core.sessions.search import SessionSought, read_search
 
 
@@ -34,7 +34,7 @@ def test_nothing_and_too_much_are_no_search(text: str) -> None:
 @given(st.from_regex(r"\+[1-9][0-9]{6,12}", fullmatch=True).filter(lambda number: number[1:4] not in {"521", "549"}))
 def test_a_number_is_found_by_the_form_in_which_it_is_shown(number: str) -> None:
     """What pages and logs show can be pasted into the search."""
-    sought = read_search(mask(number))
+    sought = read_search(mask_address(number))
 
     assert sought is not None
     assert sought.beginning == number[1:-4]

@@ -8,7 +8,7 @@ The items are a JSON array, as `engine.api.batch_shapes` reads it. Results name 
 import msgspec
 
 from engine.core.model.errors import ApiError
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 from engine.core.sessions.batch import ItemDone, ItemResult
 
 
@@ -34,4 +34,4 @@ def session_outcome(result: ItemResult | ApiError) -> SessionOutcome:
     """Show what became of an item."""
     if isinstance(result, ItemDone):
         return SessionOutcome(session=result.session.sid, repeated=result.is_repeat)
-    return SessionOutcome(code=int(result.code), message=masked(result.message))
+    return SessionOutcome(code=int(result.code), message=mask_text(result.message))

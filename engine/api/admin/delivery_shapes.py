@@ -18,7 +18,7 @@ from engine.core.model.errors import CATALOGUE, Code, invalid_parameter
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, is_sid
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 from engine.core.ports.lists import OutboxFilter
 from engine.formats.values import format_date, optional_date
 
@@ -165,15 +165,15 @@ def show_entry(entry: OutboxEntry) -> EffectReport:
     return EffectReport(
         sid=entry.sid,
         kind=str(type(entry.content).__struct_config__.tag),
-        destination=masked(entry.destination),
-        path=masked(entry.path),
+        destination=mask_text(entry.destination),
+        path=mask_text(entry.path),
         interaction_sid=entry.interaction_sid,
         account_sid=entry.account_sid,
         service_sid=entry.service_sid,
         session_sid=entry.session_sid,
         date_created=format_date(entry.date_created),
         attempts=entry.attempts,
-        last_error=masked(entry.last_error),
+        last_error=mask_text(entry.last_error),
         date_died=optional_date(entry.date_died),
         date_next=optional_date(entry.date_next),
     )
@@ -188,13 +188,13 @@ def alert_report(event: DebuggerEvent) -> AlertReport:
         level=LogLevel(level_of(event.code).lower()),
         code=event.code,
         title=CATALOGUE[known[event.code]].title if event.code in known else "",
-        message=masked(event.message),
+        message=mask_text(event.message),
         service_sid=event.service_sid,
         session_sid=event.session_sid,
-        resource_sid=event.resource_sid and masked(event.resource_sid),
+        resource_sid=event.resource_sid and mask_text(event.resource_sid),
         sender=event.sender,
         proxy=event.proxy,
-        webhook_url=None if webhook is None else masked(webhook.url),
+        webhook_url=None if webhook is None else mask_text(webhook.url),
         webhook_status=None if webhook is None else webhook.status,
-        webhook_problem=None if webhook is None else masked(webhook.problem) or None,
+        webhook_problem=None if webhook is None else mask_text(webhook.problem) or None,
     )

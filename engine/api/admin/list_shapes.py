@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from engine.core.model.records import Capability, Mode, ProxyNumber, Session, SessionStatus
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 from engine.core.sessions.expiry import expires_at
 from engine.formats.values import format_date, optional_date
 
@@ -125,7 +125,7 @@ def session_line(session: Session) -> SessionLine:
     """Show a session in a list."""
     return SessionLine(
         sid=session.sid,
-        unique_name=session.unique_name and masked(session.unique_name),
+        unique_name=session.unique_name and mask_text(session.unique_name),
         status=session.status,
         mode=session.mode,
         date_created=format_date(session.date_created),

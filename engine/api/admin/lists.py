@@ -20,7 +20,7 @@ from engine.api.admin.request import read_query
 from engine.api.admin.services import service_of
 from engine.core.model.errors import ApiError, Code, PeerUnavailable, not_found
 from engine.core.model.records import ProxyNumber, Service, Session
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 from engine.core.ports.lists import PageCursor
 from engine.core.ports.operations import ControlPlane
 
@@ -86,10 +86,10 @@ async def find_sid(control: ControlPlane, request: Request) -> SidFound:
             within = _services(control) if query.service_sid is None else [service_of(control, query.service_sid)]
             found = [sid for one in within async for sid in _session_named(control, one, query.name)]
     if not found:
-        raise not_found(f"{query.kind}… named {masked(query.name)!r}")
+        raise not_found(f"{query.kind}… named {mask_text(query.name)!r}")
     if len(found) > 1:
         named = ", ".join(found[:_MOST_NAMED])
-        raise ApiError(Code.CONFLICT, f"{len(found)} are named {masked(query.name)!r}: say which by SID, {named}")
+        raise ApiError(Code.CONFLICT, f"{len(found)} are named {mask_text(query.name)!r}: say which by SID, {named}")
     return SidFound(found[0])
 
 

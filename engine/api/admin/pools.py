@@ -14,7 +14,7 @@ from starlette.requests import Request
 from engine.api.admin.request import read_query
 from engine.core.model.history import FILLING_SECONDS, full_in
 from engine.core.model.overview import ConsolePlane, History, PoolReport
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 from engine.core.ports.operations import Clock, ControlPlane
 
 
@@ -72,7 +72,7 @@ def _line(pool: PoolReport, busiest: str | None, history: History) -> PoolLine:
     state = pool.state
     return PoolLine(
         service_sid=pool.service_sid,
-        service=masked(pool.unique_name),
+        service=mask_text(pool.unique_name),
         account_sid=pool.account_sid,
         active_sessions=pool.active_sessions,
         free=state.free,

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from engine.core.model.errors import invalid_parameter
 from engine.core.model.records import Service, ServiceOptions
 from engine.core.model.requests import ServiceRequest
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 from engine.formats.answers import MAX_ANSWER, HookAnswer, out_of_session_verdict
 from engine.formats.signatures import signed_url
 
@@ -57,7 +57,7 @@ def service_report(service: Service) -> ServiceReport:
     return ServiceReport(
         sid=service.sid,
         account_sid=service.account_sid,
-        unique_name=masked(service.unique_name),
+        unique_name=mask_text(service.unique_name),
         callback_url=_shown(service.callback_url),
         intercept_callback_url=_shown(service.intercept_callback_url),
         out_of_session_callback_url=_shown(service.out_of_session_callback_url),
@@ -82,7 +82,7 @@ def service_request(service: Service, change: ServiceChange) -> ServiceRequest:
 
 
 def _shown(url: str | None) -> str | None:
-    return None if url is None else masked(signed_url(url))
+    return None if url is None else mask_text(signed_url(url))
 
 
 def _document(name: str, text: str) -> str:

@@ -31,8 +31,8 @@ from engine.core.model.records import (
     Session,
 )
 from engine.core.model.requests import AccountUpdate, NumberRequest
-from engine.core.numbers.e164 import mask
-from engine.core.numbers.masking import masked
+from engine.core.numbers.e164 import mask_address
+from engine.core.numbers.masking import mask_text
 from engine.core.ports.lists import Page
 from engine.core.ports.operations import Explanation
 from engine.core.routing.traffic import Decision
@@ -128,7 +128,7 @@ def session_report(
         sid=session.sid,
         account_sid=session.account_sid,
         service_sid=session.service_sid,
-        unique_name=session.unique_name and masked(session.unique_name),
+        unique_name=session.unique_name and mask_text(session.unique_name),
         status=session.status,
         closed_reason=session.closed_reason,
         mode=session.mode,
@@ -180,9 +180,9 @@ def _given_url(text: str | None) -> str | UnsetType | None:
 def _participant_report(participant: Participant) -> ParticipantReport:
     return ParticipantReport(
         sid=participant.sid,
-        identifier=mask(participant.identifier),
+        identifier=mask_address(participant.identifier),
         proxy_identifier=participant.proxy_identifier,
-        friendly_name=participant.friendly_name and masked(participant.friendly_name),
+        friendly_name=participant.friendly_name and mask_text(participant.friendly_name),
         date_created=format_date(participant.date_created),
         date_deleted=optional_date(participant.date_deleted),
     )

@@ -9,7 +9,7 @@ from msgspec import Meta, Raw
 from engine.channels.feed.frames import UNREADABLE, Payload, Refusal, Refused, not_msgpack
 from engine.core.model.records import Kind, LegStatus
 from engine.core.model.sids import SidKind, is_sid
-from engine.core.numbers.e164 import UNCLEAR, is_unclear, mask
+from engine.core.numbers.e164 import UNCLEAR, is_unclear, mask_address
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.legs import read_status
 from engine.core.routing.traffic import ANONYMOUS, MAX_MEDIA, InboundEvent, LegReport
@@ -134,7 +134,7 @@ class Status(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="status
             status=_status(self.status, kind),
             proxy=_reached(self.proxy),
             duration_seconds=None if self.duration is None else int(self.duration),
-            problem=mask(self.problem),
+            problem=mask_address(self.problem),
             numbers=numbers,
         )
 

@@ -10,7 +10,7 @@ from engine.channels.carriers import Carriers
 from engine.core.model.errors import CATALOGUE, Code
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import is_sid
-from engine.core.numbers.e164 import mask
+from engine.core.numbers.e164 import mask_address
 from engine.core.ports.observing import Observer, Rejection
 from engine.core.ports.operations import Clock, DataPlane
 
@@ -112,7 +112,7 @@ class Unsigned:
         before, self._unsaid[cause] = self._unsaid[cause], 0
         self._lines[cause] = now
         more = f" ({before} more since the last such line)" if before else ""
-        number = f" for {mask(proxy)}" if proxy.removeprefix("+").isdecimal() else ""
+        number = f" for {mask_address(proxy)}" if proxy.removeprefix("+").isdecimal() else ""
         sender = f" from AccountSid …{account_sid[-_SHOWN_SID:]}" if _is_plain(account_sid) else ""
         what = f"A webhook to {path}{number}{sender} was refused{more}: {_WHAT[cause]}. docs/connect.md"
         _log.warning("%s", what, extra={"cause": cause.value})

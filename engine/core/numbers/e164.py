@@ -85,7 +85,7 @@ def parse_proxy_number(text: str) -> E164:
     """
     number = _parse(text)
     if number is None or phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE:
-        raise ApiError(Code.NUMBER_INVALID, f"{mask(text)} is not a phone number in E.164 form")
+        raise ApiError(Code.NUMBER_INVALID, f"{mask_address(text)} is not a phone number in E.164 form")
     return _format(number)
 
 
@@ -93,7 +93,7 @@ def parse_short_code(text: str) -> Address:
     """Read the digits of a short code; raises ApiError NUMBER_INVALID."""
     digits = text.strip()
     if _SHORT_CODE.fullmatch(digits) is None:
-        raise ApiError(Code.NUMBER_INVALID, f"{mask(text)} is not a short code of 3 to 8 digits")
+        raise ApiError(Code.NUMBER_INVALID, f"{mask_address(text)} is not a short code of 3 to 8 digits")
     return digits
 
 
@@ -156,10 +156,11 @@ def dial_form(address: Address, *, inserts_mexican_one: bool, argentina: bool) -
     return "+549" + address[3:] if argentina and address[3] in "123" else address
 
 
-def mask(text: str) -> str:
+def mask_address(text: str) -> str:
     """Hide the last four digits of every run of digits, so that no whole number is ever written down.
 
-    Of a run that is too long for one number, the first four are shown.
+    Of a run that is too long for one number, the first four are shown. For what is or should be an address; in other
+    texts, `engine.core.numbers.masking.mask_text` leaves dates, SIDs and the like whole.
     """
     if text[:1] == "+" and _HIDDEN < len(text) <= _LONGEST_NUMBER and text[1:].isdecimal():  # as nearly all are
         return text[:-_HIDDEN] + "X" * _HIDDEN
@@ -208,7 +209,7 @@ def _parse_channel(scheme: str, rest: str, text: str) -> Address:
         return "whatsapp:" + _parse_person(rest)
     name = rest.strip()
     if scheme not in CHANNELS or not name or any(character.isspace() for character in name):
-        raise ApiError(Code.IDENTIFIER_INVALID, f"{mask(text)} is not an address of a known channel")
+        raise ApiError(Code.IDENTIFIER_INVALID, f"{mask_address(text)} is not an address of a known channel")
     return f"{scheme}:{name}"
 
 
@@ -224,7 +225,7 @@ def _parse_person(text: str) -> E164:
             return address
     raise ApiError(
         Code.IDENTIFIER_INVALID,
-        f"{mask(text)} is not a valid, reachable phone number: give it in E.164 form, such as +14155550100",
+        f"{mask_address(text)} is not a valid, reachable phone number: give it in E.164 form, such as +14155550100",
     )
 
 

@@ -1,12 +1,12 @@
 """What may be shown of a text that people, applications or carriers wrote: never a whole phone number.
 
-Logs, the operator's commands, the console, kept webhooks and error messages all show such texts through `masked`.
+Logs, the operator's commands, the console, kept webhooks and error messages all show such texts through `mask_text`.
 What stays whole: SIDs, UUIDs, IPv4 addresses, dates and times, process ids, and numbers that are masked already.
 """
 
 import re
 
-from engine.core.numbers.e164 import mask
+from engine.core.numbers.e164 import mask_address
 
 _BETWEEN = r"(?:[ \u00a0\u2009\u202f.()\-\u2010-\u2013]|%[0-9A-Fa-f]{2}){0,3}"
 """What people and URLs write between the digits of a number."""
@@ -33,7 +33,7 @@ _KEPT_OR_NUMBER = re.compile(
 )
 
 
-def masked(text: str | None) -> str:
+def mask_text(text: str | None) -> str:
     """Mask what looks like a phone number: seven digits or more, however they are grouped, encoded or joined."""
     return "" if text is None else _KEPT_OR_NUMBER.sub(_shown, text)
 
@@ -41,4 +41,4 @@ def masked(text: str | None) -> str:
 def _shown(found: re.Match[str]) -> str:
     if found.lastgroup == "kept":
         return found[0]
-    return "".join(part if part[:1] == "%" else mask(part) for part in _ENCODED.split(found[0]))
+    return "".join(part if part[:1] == "%" else mask_address(part) for part in _ENCODED.split(found[0]))

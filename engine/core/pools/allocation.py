@@ -11,7 +11,14 @@ from engine.core.model.errors import ApiError, Code
 from engine.core.model.records import Address, Mode, Participant, ProxyNumber, Service
 from engine.core.model.requests import ParticipantRequest, ParticipantUpdate, SessionRequest, given
 from engine.core.model.sids import SidKind, is_sid
-from engine.core.numbers.e164 import canonical, is_channel, is_chat_channel, mask, parse_identifier, parse_proxy_number
+from engine.core.numbers.e164 import (
+    canonical,
+    is_channel,
+    is_chat_channel,
+    mask_address,
+    parse_identifier,
+    parse_proxy_number,
+)
 from engine.core.pools.binding_index import BindingIndex
 from engine.core.pools.pool import Pool, capability_problem
 from engine.core.routing.traffic import InboundEvent, SessionWanted
@@ -69,10 +76,10 @@ def admit(
     for request in requests:
         identifier = parse_identifier(request.identifier)
         if identifier in live or identifier in admitted:
-            problem = f"{mask(identifier)} is already a participant of the session"
+            problem = f"{mask_address(identifier)} is already a participant of the session"
             raise ApiError(Code.PARTICIPANT_ALREADY_IN_SESSION, problem)
         if identifier in removed and not may_return:
-            problem = f"{mask(identifier)} was removed from the session and cannot come back"
+            problem = f"{mask_address(identifier)} was removed from the session and cannot come back"
             raise ApiError(Code.DUPLICATE_ENTRY, problem)
         _check_kind(request, identifier, mode=mode, around=around)
         admitted.append(identifier)
@@ -81,13 +88,13 @@ def admit(
 
 def _check_kind(request: ParticipantRequest, identifier: Address, *, mode: Mode, around: Surroundings) -> None:
     if around.pool.get(identifier) is not None:
-        problem = f"Identifier {mask(identifier)} is a proxy number of the service"
+        problem = f"Identifier {mask_address(identifier)} is a proxy number of the service"
         raise ApiError(Code.IDENTIFIER_INVALID, problem)
     if not is_channel(identifier) and not is_chat_channel(identifier):
         return
     if MODES[mode].call is None:
         fitting = " or ".join(mode for mode, rules in MODES.items() if rules.call is not None)
-        problem = f"Identifier {mask(identifier)} carries messages only; the session's mode must be {fitting}"
+        problem = f"Identifier {mask_address(identifier)} carries messages only; the session's mode must be {fitting}"
         raise ApiError(Code.IDENTIFIER_TYPE_UNSUPPORTED, problem)
     if is_chat_channel(identifier):
         if around.service.chat_instance_sid is None:
@@ -96,7 +103,7 @@ def _check_kind(request: ParticipantRequest, identifier: Address, *, mode: Mode,
     if request.proxy_identifier_sid is not None:
         problem = f"ProxyIdentifierSid {request.proxy_identifier_sid} is no channel sender of the service"
         raise ApiError(Code.UNMANAGED_IDENTIFIER_SID_NOT_FOUND, problem)
-    problem = f"No channel sender of the service reaches {mask(identifier)}"
+    problem = f"No channel sender of the service reaches {mask_address(identifier)}"
     raise ApiError(Code.UNMANAGED_IDENTIFIER_NOT_FOUND, problem)
 
 
@@ -137,14 +144,14 @@ def conflicts(identifier: Address, proxy: Address, *, held: Container[Address], 
     if proxy not in held:
         return False
     if is_strict:
-        problem = f"{mask(identifier)} already holds proxy number {mask(proxy)} in an active session"
+        problem = f"{mask_address(identifier)} already holds proxy number {mask_address(proxy)} in an active session"
         raise ApiError(Code.PROXY_IDENTIFIER_IN_USE, problem)
     return True
 
 
 def not_in_service(proxy: str) -> ApiError:
     """Return the refusal of a number that is not in the service's pool."""
-    shown = proxy if is_sid(proxy) else mask(proxy)
+    shown = proxy if is_sid(proxy) else mask_address(proxy)
     return ApiError(Code.PROXY_IDENTIFIER_NOT_IN_SERVICE, f"Proxy number {shown} is not in the service's pool")
 
 
@@ -168,7 +175,7 @@ def _by_sid(sid: str, around: Surroundings) -> ProxyNumber:
 
 def _by_address(text: str, around: Surroundings) -> ProxyNumber:
     if is_channel(text):
-        problem = f"Channel address {mask(text)} is not managed by the service"
+        problem = f"Channel address {mask_address(text)} is not managed by the service"
         raise ApiError(Code.UNMANAGED_IDENTIFIER_NOT_FOUND, problem)
     number = around.pool.get(text)
     if number is None:
@@ -182,7 +189,7 @@ def _by_address(text: str, around: Surroundings) -> ProxyNumber:
 def _not_usable(named: str, around: Surroundings) -> ApiError:
     if around.owns(named):
         return not_in_service(named)
-    shown = named if is_sid(named) else mask(named)
+    shown = named if is_sid(named) else mask_address(named)
     return ApiError(Code.PROXY_IDENTIFIER_NOT_OWNED, f"Proxy number {shown} is not owned by the account")
 
 

@@ -13,7 +13,7 @@ import msgspec
 from engine.core.model.errors import ApiError, Code
 from engine.core.model.records import Address, Capability, GeoMatchLevel, Mode, NumberSelectionBehavior, ProxyNumber
 from engine.core.numbers.countries import serving_countries
-from engine.core.numbers.e164 import country_of, mask
+from engine.core.numbers.e164 import country_of, mask_address
 from engine.core.numbers.nanp import area_code, near, overlay_of
 from engine.core.pools.usage_buckets import Position, UsageBucket, least_used, least_used_beside
 from engine.core.sessions.modes import MODES
@@ -188,7 +188,7 @@ class Pool:
         """Count one active session less; ValueError when none was counted."""
         entry = self._entries[address]
         if not entry.in_use:
-            raise ValueError(mask(address))
+            raise ValueError(mask_address(address))
         self._move(entry, -1)
 
     def select(
@@ -305,7 +305,7 @@ def capability_problem(number: ProxyNumber, mode: Mode) -> ApiError | None:
     if _is_able(number, mode):
         return None
     code, problem = _lacking((number,), mode)
-    return ApiError(code, f"Proxy number {mask(number.address)} cannot serve the mode {mode}: {problem}")
+    return ApiError(code, f"Proxy number {mask_address(number.address)} cannot serve the mode {mode}: {problem}")
 
 
 def _abilities(number: ProxyNumber) -> Capability:
@@ -332,7 +332,7 @@ def _lacking(numbers: Iterable[ProxyNumber], mode: Mode) -> tuple[Code, str]:
 
 
 def _refuse(code: Code, identifier: Address, problem: str) -> ApiError:
-    message = f"The Service has no compatible proxy number for Participant {mask(identifier)}: {problem}"
+    message = f"The Service has no compatible proxy number for Participant {mask_address(identifier)}: {problem}"
     return ApiError(code, message)
 
 

@@ -15,7 +15,7 @@ MAX_TEXT = 200
 """Characters that are looked at."""
 
 ENDING_DIGITS = 4
-"""Digits that `engine.core.numbers.e164.mask` hides, and that may be searched for alone."""
+"""Digits that `engine.core.numbers.e164.mask_address` hides, and that may be searched for alone."""
 
 _WHOLE = re.compile(r"\+?[1-9][0-9]{6,14}")
 _MASKED = re.compile(r"\+?([1-9][0-9]{2,10})[Xx]{4}")
