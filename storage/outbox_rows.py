@@ -12,6 +12,7 @@ from engine.core.model.outbox import (
     OutboxEntry,
     OutboxHangUp,
     OutboxMessage,
+    OutboxReceipt,
 )
 from engine.core.model.records import DebuggerEvent
 from engine.core.model.sids import SidKind, unpack
@@ -66,7 +67,7 @@ def entry_key(content: bytes, service_sid: bytes | bytearray | None, account_sid
     """Return the key by which the owner of an entry is found.
 
     The owner of what it is about: an interaction's or a sender's proxy number, a service for a hang-up, an account for
-    its debugger webhook.
+    its debugger webhook and for what a peer is told.
     """
     match _CONTENT.decode(content):
         case OutboxCallback(interaction=interaction):
@@ -75,7 +76,7 @@ def entry_key(content: bytes, service_sid: bytes | bytearray | None, account_sid
             return sender
         case OutboxHangUp() if service_sid is not None:
             return service_at(bytes(service_sid))
-        case OutboxHangUp() | OutboxAlert():
+        case OutboxHangUp() | OutboxAlert() | OutboxReceipt():
             return account_at(bytes(account_sid))
 
 

@@ -36,7 +36,6 @@ ALLOWED = {
     "isolation_level": "psycopg reads it",
     "read_only": "likewise",
     "write_data": "the other half of a codec; tests play the peer",
-    "write_receipt": "likewise",
     "Plane": "named in an annotation that is a string",
 }
 """What looks unused and is not, by its name or a pattern, and why."""

@@ -15,7 +15,7 @@ from actors.kernel.context import HostContext
 from actors.kernel.locks import KeyedLocks
 from actors.traffic.answers import AnswerCache, Answered, RedeliveryIndex
 from actors.traffic.calls import Calls
-from actors.traffic.outbox_entries import callback
+from actors.traffic.outbox_entries import callback, receipt
 from engine.core.model.changes import Change, EntrySettled, InteractionRecorded, InteractionUpdated, SessionTouched
 from engine.core.model.errors import CATALOGUE, Code, StoreUnavailable
 from engine.core.model.outbox import OutboxEntry
@@ -414,7 +414,10 @@ class InteractionLog:
                 self._ended(updated)
             settled(problem is None)
 
-        self._context.commit(changes, done, self._callback_of(updated, session_name))
+        entries = self._callback_of(updated, session_name)
+        if updated.outbound.status is not interaction.outbound.status:
+            entries = (*entries, *receipt(updated, self._context))
+        self._context.commit(changes, done, entries)
 
     def _callback_of(self, interaction: Interaction, session_name: str | None) -> tuple[OutboxEntry, ...]:
         """Return the callback about an interaction that has changed, where its service wants one."""

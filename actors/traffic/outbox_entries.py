@@ -1,9 +1,17 @@
-"""The outbox entries of an interaction: the callback about it, the message that carries it, the end of a call."""
+"""The outbox entries of an interaction: callback about it, message that carries it, receipt, end of a call."""
 
 from actors.kernel.context import HostContext
-from engine.core.model.outbox import OutboxCallback, OutboxContent, OutboxEntry, OutboxHangUp, OutboxMessage
+from engine.core.model.outbox import (
+    OutboxCallback,
+    OutboxContent,
+    OutboxEntry,
+    OutboxHangUp,
+    OutboxMessage,
+    OutboxReceipt,
+)
 from engine.core.model.records import Address, Interaction, ServiceOptions
 from engine.core.model.sids import SidKind
+from engine.core.routing.receipts import asked_by
 
 
 def _entry(content: OutboxContent, about: Interaction, context: HostContext) -> OutboxEntry:
@@ -48,6 +56,16 @@ def message(
         body=body,
         media=interaction.media,
     )
+    return (_entry(content, interaction, context),)
+
+
+def receipt(interaction: Interaction, context: HostContext) -> tuple[OutboxEntry, ...]:
+    """Return the news of the outbound leg for the peer that sent the message; none where it did not ask for it."""
+    sid, status = interaction.inbound.resource_sid, interaction.outbound.status
+    carrier = asked_by(sid)
+    if not carrier or sid is None or status is None:
+        return ()
+    content = OutboxReceipt(carrier=carrier, resource_sid=sid, status=status, at=interaction.date_updated)
     return (_entry(content, interaction, context),)
 
 

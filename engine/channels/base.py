@@ -238,6 +238,19 @@ class OutHangUp(msgspec.Struct, frozen=True):
     """CallSid of the inbound leg."""
 
 
+class OutReceipt(msgspec.Struct, frozen=True, array_like=True):
+    """What became of a message that a peer sent us and asked about."""
+
+    key: str
+    """Names it in every try: the idempotency key."""
+    resource_sid: str
+    """MessageSid of the inbound leg."""
+    status: LegStatus
+    """State of the outbound leg."""
+    at: float
+    """Since when, UTC epoch seconds."""
+
+
 class Sent(Delivery, frozen=True, kw_only=True):
     """How one try to send a message ended."""
 
@@ -271,6 +284,14 @@ class HasWindow(Protocol):
     @property
     def window(self) -> int:
         """How many."""
+
+
+@runtime_checkable
+class TakesReceipts(Protocol):
+    """A sender whose peer sends us messages too, and may ask what becomes of them; asked only while it is served."""
+
+    async def tell(self, receipt: OutReceipt) -> Delivery:
+        """Have it on disk that the peer is to be told; never raises."""
 
 
 @runtime_checkable

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from engine.channels.base import EndsCalls, OutHangUp, OutMessage, SendsMessages
+from engine.channels.base import EndsCalls, OutHangUp, OutMessage, OutReceipt, SendsMessages, TakesReceipts
 from engine.core.model.errors import Code, MasklineError
-from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage
+from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage, OutboxReceipt
 from engine.core.model.records import Address, DebuggerEvent, Kind, LegStatus
 from engine.core.ports.observing import EgressObserver
 from engine.core.ports.operations import Clock
@@ -98,13 +98,17 @@ class CarrierClients:
         self._observer = observer
         self._clock = clock
 
-    async def deliver(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp) -> Delivery:
+    async def deliver(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp | OutboxReceipt) -> Delivery:
         """Try once; a message's leg is reported as the carrier answers."""
         sender = self._senders.get(content.carrier)
         if sender is None:
             return Delivery(error="the carrier is no longer configured to send")
         if isinstance(content, OutboxMessage):
             return await self._send(entry, content, sender)
+        if isinstance(content, OutboxReceipt):
+            if not isinstance(sender, TakesReceipts):
+                return DELIVERED  # the name is another carrier's now, who has asked nothing
+            return await sender.tell(OutReceipt(entry.sid, content.resource_sid, content.status, content.at))
         if isinstance(sender, EndsCalls):
             return await sender.end_call(OutHangUp(entry.sid, entry.account_sid, content.call_sid))
         return Delivery(error="the carrier cannot end calls")

@@ -13,7 +13,14 @@ from engine.console.pages import kind_of
 from engine.core.model.errors import ApiError, not_found
 from engine.core.model.exchanges import about
 from engine.core.model.logins import LoginSession
-from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxContent, OutboxHangUp, OutboxMessage
+from engine.core.model.outbox import (
+    OutboxAlert,
+    OutboxCallback,
+    OutboxContent,
+    OutboxHangUp,
+    OutboxMessage,
+    OutboxReceipt,
+)
 from engine.core.model.records import DebuggerEvent, Interaction, Leg, Participant, Session
 from engine.core.ports.lists import AlertFilter, OutboxFilter, PageCursor
 from engine.core.ports.operations import Explanation
@@ -129,5 +136,5 @@ def _is_about(content: OutboxContent, one: Interaction) -> bool:
             return sid == one.sid
         case OutboxAlert(event=event):
             return event.resource_sid in {one.sid, one.inbound.resource_sid, one.outbound.resource_sid}
-        case OutboxHangUp(call_sid=sid):
+        case OutboxHangUp(call_sid=sid) | OutboxReceipt(resource_sid=sid):
             return sid == one.inbound.resource_sid

@@ -13,7 +13,15 @@ from typing import Protocol
 
 from engine.core.model.changes import EntryFailed, EntrySettled
 from engine.core.model.errors import Code
-from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, OutboxHangUp, OutboxMessage, QueueKey
+from engine.core.model.outbox import (
+    OutboxAlert,
+    OutboxCallback,
+    OutboxEntry,
+    OutboxHangUp,
+    OutboxMessage,
+    OutboxReceipt,
+    QueueKey,
+)
 from engine.core.model.records import DebuggerEvent
 from engine.core.numbers.masking import mask_text
 from engine.core.ports.observing import DeliveryEnd, EgressObserver, OutboxKind
@@ -35,6 +43,7 @@ _KINDS = {
     OutboxMessage: OutboxKind.MESSAGE,
     OutboxAlert: OutboxKind.ALERT,
     OutboxHangUp: OutboxKind.HANG_UP,
+    OutboxReceipt: OutboxKind.RECEIPT,
 }
 
 _log = logging.getLogger("maskline.egress")
@@ -50,7 +59,7 @@ class OutboxStore(EntryReader, Writer, Protocol):
 class CarrierSender(Protocol):
     """Sends through carriers; implemented by `engine.channels.clients`."""
 
-    async def deliver(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp) -> Delivery:
+    async def deliver(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp | OutboxReceipt) -> Delivery:
         """Try once."""
 
     async def gave_up(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp, delivery: Delivery) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from actors.kernel.context import Egress
-from engine.core.model.outbox import OutboxCallback, OutboxEntry, OutboxHangUp, OutboxMessage
+from engine.core.model.outbox import OutboxCallback, OutboxEntry, OutboxHangUp, OutboxMessage, OutboxReceipt
 from engine.core.model.records import Address, Interaction, ServiceOptions
 from engine.core.model.requests import ServiceRequest
 from engine.core.ports.hooks import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
@@ -72,6 +72,10 @@ class FakeOutbox:
     def messages(self) -> list[OutboxMessage]:
         """Return the messages that carriers are to send."""
         return [one.content for one in self.entries if isinstance(one.content, OutboxMessage)]
+
+    def receipts(self) -> list[OutboxReceipt]:
+        """Return what peers are to be told of their messages."""
+        return [one.content for one in self.entries if isinstance(one.content, OutboxReceipt)]
 
     def hang_ups(self) -> list[OutboxHangUp]:
         """Return the calls that carriers are to end."""

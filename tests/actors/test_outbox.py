@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from engine.core.model.errors import ApiError, Code, StoreUnavailable
 from engine.core.model.records import Kind, LegStatus, Participant, ServiceOptions, SessionStatus
 from engine.core.model.requests import AccountUpdate, ParticipantUpdate
+from engine.core.routing.receipts import sid_asking
 from engine.core.routing.traffic import LegReport, Outcome, ReportOutcome
 from tests.actors.hooked_world import CALLBACK, HookedWorld
 from tests.actors.world import ALICE, BOB, CAROL, N1, N2, refused, wanting
@@ -96,6 +97,37 @@ async def test_what_a_carrier_took_leaves_the_outbox_with_the_commit_of_its_leg(
 
     assert (failed, left, outcome) == (None, (entry.queue,), ReportOutcome.RECORDED)
     assert await world.store.pending_queues() == ()
+
+
+async def test_who_asked_is_told_each_state_of_the_outbound_leg(world: HookedWorld) -> None:
+    """Committed with it; not what the inbound leg comes to, and not what is nothing new."""
+    world.carriers.name = "main"
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    asking = world.event(Kind.MESSAGE, ALICE, N1, resource_sid=sid_asking("smpp-1", "hub"))
+    other = world.event(Kind.MESSAGE, ALICE, N1, resource_sid="smpp-2")
+    sids = [(await world.receive(event)).interaction_sid for event in (asking, other)]
+    for sid in sids:
+        for status in (LegStatus.SENT, LegStatus.SENT, LegStatus.DELIVERED):
+            report = LegReport(
+                kind=Kind.MESSAGE,
+                account_sid=world.account.sid,
+                interaction_sid=sid,
+                is_outbound=True,
+                resource_sid="1",
+                status=status,
+            )
+            await world.tell(report)
+
+    told = world.outbox.receipts()
+
+    assert [(one.carrier, one.resource_sid, one.status) for one in told] == [
+        ("hub", "smpp-1@hub", LegStatus.SENT),
+        ("hub", "smpp-1@hub", LegStatus.DELIVERED),
+    ]
+    owed = {one.queue for one in world.outbox.entries if one.content in told}
+    (queue,) = owed
+    kept = await world.store.pending_entries(queue, after=None, limit=10)
+    assert [one.content for one in kept] == told
 
 
 async def test_a_message_leaves_through_the_carrier_of_its_number(world: HookedWorld) -> None:

@@ -5,23 +5,26 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from engine.channels.base import OutMessage, SendsMessages, Sent
+from engine.channels.base import OutMessage, OutReceipt, SendsMessages, Sent
 from engine.channels.clients import CarrierClients, CarrierMisconfigured, CarrierRoutes
 from engine.channels.file.channel import FileChannel
 from engine.channels.twiml.sender import MessagesApiChannel
 from engine.core.model.changes import InteractionUpdated
 from engine.core.model.errors import Code
-from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage
+from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage, OutboxReceipt
 from engine.core.model.records import Kind, LegStatus
-from engine.core.ports.outgoing import Carriers
+from engine.core.ports.outgoing import Carriers, RemoteSend
 from engine.core.routing.legs import apply_report
 from engine.core.routing.traffic import LegReport, ReportOutcome
+from engine.outbound.delivery import DELIVERED, Delivery
 from engine.outbound.settings import CarrierKind, CarrierSettings
+from engine.remote_senders import RemoteSender, send_here
 from tests.channels.offered import Offered
 from tests.http.rig import PUBLIC_URL
 from tests.outbound.material import AC, NOW, QUICK, Remembered, client, clock, interaction, outbox_entry
@@ -166,6 +169,60 @@ async def test_a_hang_up_through_a_carrier_that_cannot_is_a_dead_end() -> None:
     delivery = await carriers.deliver(HANGING_UP, HANG_UP)
 
     assert (delivery.error, delivery.may_retry) == ("the carrier cannot end calls", False)
+
+
+async def test_a_receipt_goes_to_the_peer_that_asked() -> None:
+    """Under the entry's SID; a carrier that asks nothing of us, and has the name now, is told nothing."""
+    told = Told()
+    content = OutboxReceipt(carrier="main", resource_sid="smpp-1@main", status=LegStatus.DELIVERED, at=NOW)
+    entry = outbox_entry(content, 9, session=1)
+    ends = []
+    for sender in (told, OnlyMessages()):
+        carriers = CarrierClients({"main": sender}, report=Reports().take, observer=Remembered(), clock=clock)
+        ends.append(await carriers.deliver(entry, content))
+
+    assert [end.is_done for end in ends] == [True, True]
+    assert told.receipts == [OutReceipt(entry.sid, "smpp-1@main", LegStatus.DELIVERED, NOW)]
+
+
+async def test_a_receipt_is_told_on_the_host_of_the_connections() -> None:
+    """In the cluster the outbox may be another host's; where that is not reached, the entry stays."""
+    told, receipt = Told(), OutReceipt("EF1", "smpp-1@main", LegStatus.DELIVERED, NOW)
+    there, nobody = Elsewhere({"main": told}), Elsewhere(None)
+
+    ends = []
+    for plane in (there, nobody, None):
+        sender = RemoteSender("main", "smpp", partial(lambda one: one, plane))
+        ends.append(await sender.tell(receipt))
+
+    assert [(end.is_done, end.may_retry) for end in ends] == [(True, False), (False, True), (False, True)]
+    assert told.receipts == [receipt]
+
+
+class Told(OnlyMessages):
+    """A peer that is told what became of its messages."""
+
+    def __init__(self) -> None:
+        self.receipts: list[OutReceipt] = []
+
+    async def tell(self, receipt: OutReceipt) -> Delivery:
+        """Take it."""
+        self.receipts.append(receipt)
+        return DELIVERED
+
+
+class Elsewhere:
+    """Another host with these senders; None = it cannot be reached."""
+
+    def __init__(self, senders: dict[str, SendsMessages] | None) -> None:
+        self._senders = senders
+
+    async def send_elsewhere(self, channel: str, sender: str, key: str, message: bytes) -> RemoteSend:
+        """Hand it over."""
+        assert (channel, key) == ("smpp", "EF1")
+        if self._senders is None:
+            return RemoteSend(may_be_taken=True)
+        return RemoteSend(result=await send_here(self._senders, sender, message))
 
 
 async def test_a_message_is_sent_and_its_leg_reported(receiver: Receiver) -> None:

@@ -98,6 +98,20 @@ def test_what_became_of_a_text_is_told_by_receipts(world: SmppWorld, kannel: Kan
     assert eventually(lambda: states(tenant, pairing) == ["delivered"])
 
 
+@pytest.mark.parametrize("state", ["DELIVRD", "UNDELIV"])
+def test_kannel_is_told_what_became_of_its_text(world: SmppWorld, kannel: Kannel, tenant: Tenant, state: str) -> None:
+    """It asks for the final state and for the news before that, and knows its message by the id that we gave it."""
+    pairing = over_carrier(tenant)
+    kannel.send(pairing.first.identifier, pairing.first.proxy, "hello", asks=True)
+    came = world.smsc.next()
+    on_its_way = kannel.next()
+
+    world.smsc.tell(receipt=came["id"], state=state, **{"from": came["to"], "to": came["from"]})
+
+    assert world.smsc.next() == {"answered": 0}
+    assert (on_its_way, kannel.next()) == ({"state": "4"}, {"state": "1" if state == "DELIVRD" else "2"})
+
+
 @pytest.mark.parametrize("text", [*TEXTS, "x" * 150])
 def test_an_answer_of_the_carrier_comes_back_masked(world: SmppWorld, tenant: Tenant, text: str) -> None:
     """To whom it is meant for, from their proxy number."""

@@ -5,7 +5,14 @@ from typing import Any
 from hypothesis import strategies as st
 
 from engine.core.model.errors import Code
-from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, OutboxHangUp, OutboxMessage
+from engine.core.model.outbox import (
+    OutboxAlert,
+    OutboxCallback,
+    OutboxEntry,
+    OutboxHangUp,
+    OutboxMessage,
+    OutboxReceipt,
+)
 from engine.core.model.records import (
     Account,
     ApiKey,
@@ -211,6 +218,7 @@ CONTENTS = st.one_of(
     ),
     st.builds(OutboxAlert, url=URLS, event=EVENTS),
     st.builds(OutboxHangUp, carrier=TEXT, call_sid=RESOURCE_SIDS),
+    st.builds(OutboxReceipt, carrier=TEXT, resource_sid=RESOURCE_SIDS, status=st.sampled_from(LegStatus), at=TIMES),
 )
 ENTRIES = st.builds(
     OutboxEntry,

@@ -74,7 +74,7 @@ class EffectReport(msgspec.Struct, frozen=True, kw_only=True):
     sid: str
     """EF…"""
     kind: str
-    """`callback`, `message`, `alert` or `hang-up`."""
+    """`callback`, `message`, `alert`, `hang-up` or `receipt`."""
     destination: str
     """Scheme, host and port, or carrier."""
     path: str

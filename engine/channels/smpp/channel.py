@@ -10,6 +10,7 @@ from engine.channels.base import (
     ChannelContext,
     Gauge,
     OutMessage,
+    OutReceipt,
     SendsMessages,
     Sent,
     Served,
@@ -19,6 +20,7 @@ from engine.channels.smpp.dialer import Dialer
 from engine.channels.smpp.inbound import Inbound, SendsFrom
 from engine.channels.smpp.links import Links
 from engine.channels.smpp.peers import SmppPeer
+from engine.channels.smpp.receipt_sender import ReceiptSender
 from engine.channels.smpp.sender import Sender
 from engine.channels.smpp.server import SmppServer
 from engine.channels.smpp.session import Timing
@@ -26,6 +28,7 @@ from engine.channels.smpp.settings import SmppSettings
 from engine.channels.sockets import bind_tcp, reached_at
 from engine.channels.tls import Certificate
 from engine.core.model.overview import PeerState
+from engine.outbound.delivery import Delivery
 
 
 class PeerSender:
@@ -41,6 +44,12 @@ class PeerSender:
         if self.sender is None:
             return Sent(error="the peer's connections are not served here", may_retry=True)
         return await self.sender.send(message)
+
+    async def tell(self, receipt: OutReceipt) -> Delivery:
+        """Have it on disk that the peer is to be told."""
+        if self.sender is None:
+            return Delivery(error="the peer's connections are not served here", may_retry=True)
+        return await self.sender.tell(receipt)
 
 
 class SmppClientChannel(PeerSender):
@@ -133,7 +142,8 @@ class SmppServerChannel:
             await server.open(clear)
         if over_tls is not None:
             await server.open(over_tls, certificate=certificate)
-        return _ServedServer(peers, server)
+        receipts = [ReceiptSender(links, context) for links in peers]
+        return _ServedServer(peers, server, receipts)
 
 
 def _links_of(peer: SmppPeer, context: ChannelContext, sends_from: SendsFrom) -> Links:
@@ -201,6 +211,11 @@ class _ServedPeers:
                 "Receipts that wait for the response to their message",
                 total(lambda one: one.inbound.receipts.unmatched),
             ),
+            Gauge(
+                "smpp_owed_receipts",
+                "Receipts that peers asked for and have not taken yet",
+                total(lambda one: one.inbound.owed.waiting),
+            ),
         )
 
     @property
@@ -243,12 +258,15 @@ class _ServedClient(_ServedPeers):
 
 
 class _ServedServer(_ServedPeers):
-    def __init__(self, peers: Sequence[Links], server: SmppServer) -> None:
+    def __init__(self, peers: Sequence[Links], server: SmppServer, receipts: Sequence[ReceiptSender]) -> None:
         super().__init__(peers)
         self._server = server
+        self._receipts = receipts
 
     def stop_accepting(self) -> None:
         self._server.stop_accepting()
+        for one in self._receipts:
+            one.stop()
         super().stop_accepting()
 
     async def stop(self, grace_seconds: float) -> None:

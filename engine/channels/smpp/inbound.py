@@ -8,6 +8,7 @@ from engine.channels.base import ChannelContext
 from engine.channels.smpp.addresses import read_address
 from engine.channels.smpp.connection import Connection
 from engine.channels.smpp.long_messages import Assembly, Full, LongMessages, Part, Piece
+from engine.channels.smpp.owed import Asked, OwedReceipts, asks, message_id_of
 from engine.channels.smpp.pdu import BadBody, Command, ShortMessage, Status, read_data, read_message, write_message_id
 from engine.channels.smpp.peers import SmppPeer
 from engine.channels.smpp.receipt_index import Ambiguous, PartOfLeg, ReceiptIndex
@@ -20,6 +21,7 @@ from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Address, Kind, LegStatus
 from engine.core.numbers.e164 import canonical
 from engine.core.ports.observing import SmppCount
+from engine.core.routing.receipts import sid_asking
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
 
 _log = logging.getLogger("maskline.smpp")
@@ -62,6 +64,8 @@ class Inbound:
         self._long = LongMessages(context.notes, peer.name)
         self.receipts = ReceiptIndex(context.notes, peer.name, matched=self._report_late)
         """The ids of what we sent."""
+        self.owed = OwedReceipts(context.notes, peer.name)
+        """What we are to tell a peer that binds to us."""
         self._said_not_routed = float("-inf")
 
     @property
@@ -74,6 +78,7 @@ class Inbound:
         self._redeliveries.load(self._context.clock())
         self._long.load()
         self.receipts.load()
+        self.owed.load()
 
     def sweep(self) -> None:
         """Do what is due: messages that never became whole, receipts that found nothing."""
@@ -138,6 +143,7 @@ class Inbound:
             self._count(SmppCount.REDELIVERED)
         sid = self._sid(message, digest, now, id(connection), request.sequence) if again is None else again.sid
         arrival = Arrival(digest, sid, now, held.place is not None)
+        message_id = message_id_of(sid)
         status = self._status_undecided(message, held, proxy)
         if status is not None:
             connection.answer(request, b"" if status else self._body(request, sid), status=status)
@@ -145,12 +151,17 @@ class Inbound:
         self._context.meter.burst(1)
         connection.await_answer(request, arrival)
         self._redeliveries.came(arrival)
+        asking = () if self._peer.is_esme or not asks(message) else (message_id,)
+        if asking:
+            self._keep_asked(message_id, message, now, self._context.traffic.owner_of(canonical(proxy)))
         began = self._context.monotonic()
 
         def answer(status: Status) -> None:
             body = b"" if status else self._body(request, sid)
             if connection.answer(request, body, status=status):
                 self._context.meter.answered(self._context.monotonic() - began)
+            if asking:
+                self.owed.answered(message_id, is_taken=not status)
 
         if held.place is None:
             text = decode(
@@ -159,7 +170,7 @@ class Inbound:
                 default=self._peer.default_alphabet,
                 header_bytes=len(held.header),
             )
-            self._decide(Piece(sid, sender, proxy, text), answer)
+            self._decide(Piece(sid, sender, proxy, text, asking), answer)
             return
         self._take_part(
             Part(
@@ -172,10 +183,15 @@ class Inbound:
                 header_bytes=len(held.header),
                 octets=held.octets,
                 digest=digest,
+                asking=asking,
             ),
             answer,
             is_again=again is not None,
         )
+
+    def _keep_asked(self, message_id: str, message: ShortMessage, now: float, account_sid: str | None) -> None:
+        asked = Asked(message_id, message.source, message.destination, message.registered_delivery, now, account_sid)
+        self.owed.asked(asked)
 
     def _status_undecided(self, message: ShortMessage, held: UserData, proxy: Address) -> Status | None:
         """Return what answers a message that is not to be decided; None = it is."""
@@ -236,7 +252,7 @@ class Inbound:
         text = decode(
             part.octets, part.data_coding, default=self._peer.default_alphabet, header_bytes=part.header_bytes
         )
-        self._decide(Piece(part.message_sid, part.sender, part.proxy, text), answer)
+        self._decide(Piece(part.message_sid, part.sender, part.proxy, text, part.asking), answer)
 
     def _decide_long(self, assembly: Assembly, answer: Callable[[Status], None]) -> None:
         """Decide about all pieces of a message; it is over once none of them has to wait."""
@@ -259,11 +275,15 @@ class Inbound:
             self._decide(piece, decided)
 
     def _decide(self, piece: Piece, answer: Callable[[Status], None]) -> None:
+        sid = piece.sid
+        if piece.asking:
+            self.owed.gather(sid, piece.asking, self._context.clock())
+            sid = sid_asking(sid, self._peer.name)
         event = InboundEvent(
             Kind.MESSAGE,
             piece.sender,
             piece.proxy,
-            piece.sid,
+            sid,
             "" if isinstance(piece.text, NotText) else piece.text,
             account_sid=self._peer.account or None,
         )
@@ -271,6 +291,8 @@ class Inbound:
 
         def answered(decision: Decision) -> None:
             counts[decision.reason.slot] += 1
+            if piece.asking and decision.outcome in _ENDS_HERE:
+                self._tell_end(piece.sid, _ENDS_HERE[decision.outcome])
             answer(self._status(decision))
 
         began = self._context.monotonic()
@@ -285,6 +307,13 @@ class Inbound:
                 return Status.BAD_DESTINATION
             case Outcome.NOT_READY:
                 return self._statuses.not_ready
+
+    def _tell_end(self, sid: str, word: str) -> None:
+        """Owe the receipt of a message that leads to no other one."""
+        try:
+            self.owed.become(sid, word, self._context.clock(), lambda _: None)
+        except StoreUnavailable:
+            _log.warning("%s is not told what became of a message: the store is not available", self._peer.name)
 
     def _say_not_routed(self) -> None:
         now = self._context.monotonic()
@@ -355,11 +384,8 @@ class Inbound:
         self.receipts.state_of(part, receipt.status, self._context.clock(), known)
 
 
-def message_id_of(sid: str) -> str:
-    """Return what a peer is told that we call its message: 16 lower-case hexadecimal digits."""
-    return sid.removeprefix("smpp-")[:16]
-
-
 _SAID_EVERY: Final = 60.0
 _LONGEST_ERROR = 20
+_ENDS_HERE: Final = {Outcome.REFUSED: "REJECTD", Outcome.ANSWERED: "ACCEPTD"}
+"""What a peer is told of messages that nobody is sent."""
 _FAILED: Final = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})

@@ -32,6 +32,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     octets: bytes
     digest: bytes = b""
     """Of all that its PDU says."""
+    asking: tuple[str, ...] = ()
+    """What we call it, where its sender asks what becomes of it."""
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -46,6 +48,8 @@ class Piece(msgspec.Struct, frozen=True):
     sender: Address
     proxy: Address
     text: str | NotText
+    asking: tuple[str, ...] = ()
+    """What we call those messages of it whose sender asks what becomes of them."""
 
 
 class Assembly(msgspec.Struct):
@@ -71,13 +75,9 @@ class Assembly(msgspec.Struct):
             [part for _, part in run]
             for _, run in groupby(enumerate(ordered), lambda one: one[1].place.number - one[0])
         ]
-        first = ordered[0]
         if len(runs) == 1:
-            return [Piece(self.sid, first.sender, first.proxy, _text(runs[0], default))]
-        return [
-            Piece(sid_for(b"", self.sid, run[0].place.number), first.sender, first.proxy, _text(run, default))
-            for run in runs
-        ]
+            return [_piece(self.sid, runs[0], default)]
+        return [_piece(sid_for(b"", self.sid, run[0].place.number), run, default) for run in runs]
 
 
 class Full(Exception):  # noqa: N818 - names a state
@@ -212,6 +212,11 @@ class LongMessages:
 
     def _note_of(self, assembly: Assembly, number: int) -> bytes:
         return self._prefix + assembly.sid.encode() + bytes((number,))
+
+
+def _piece(sid: str, run: list[Part], default: Alphabet) -> Piece:
+    asking = tuple(one for part in run for one in part.asking)
+    return Piece(sid, run[0].sender, run[0].proxy, _text(run, default), asking)
 
 
 def _text(parts: list[Part], default: Alphabet) -> str | NotText:

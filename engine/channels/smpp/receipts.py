@@ -52,6 +52,11 @@ def write_receipt(message_id: str, state: str, *, submitted: str, done: str) -> 
     ).encode("latin-1")
 
 
+def word_of(status: LegStatus) -> str | None:
+    """Return the word that tells a peer the state of a leg; None where there is nothing to tell yet."""
+    return _WORDS.get(status)
+
+
 def form_of(message_id: str) -> str:
     """Return the form under which an id is kept: case folded, a number without leading zeros."""
     folded = message_id.strip().lower()
@@ -102,3 +107,15 @@ _STATUSES: Final = {
     "REJECTD": LegStatus.FAILED,
 }
 """By the first seven letters of the word."""
+STATE_OF: Final = {word: state for state, word in _STATES.items()}
+"""message_state of each word."""
+FINAL_WORDS: Final = frozenset(_STATES.values()) - {"ENROUTE", "UNKNOWN"}
+"""Of what we tell: nothing follows on these. A leg of which nobody knows whether it was sent may yet be reported."""
+_WORDS: Final = {
+    LegStatus.SENT: "ENROUTE",
+    LegStatus.DELIVERED: "DELIVRD",
+    LegStatus.UNDELIVERED: "UNDELIV",
+    LegStatus.FAILED: "REJECTD",
+    LegStatus.CANCELED: "DELETED",
+    LegStatus.DELIVERY_UNKNOWN: "UNKNOWN",
+}

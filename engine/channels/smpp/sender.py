@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from engine.channels.base import ChannelContext, OutMessage, Sent
+from engine.channels.base import ChannelContext, OutMessage, OutReceipt, Sent
 from engine.channels.smpp.connection import Response
 from engine.channels.smpp.links import Links, Stopping
 from engine.channels.smpp.pdu import BadBody, ShortMessage, Status, read_message_id
@@ -20,6 +20,7 @@ from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Address, LegStatus
 from engine.core.ports.notes import NoteDone
 from engine.core.ports.observing import SmppCount
+from engine.outbound.delivery import Delivery
 
 Draw = Callable[[int], int]
 """Draws a number below another."""
@@ -67,6 +68,10 @@ class Sender:
         if sent.is_done or not sent.may_retry:
             self._resent.pop(message.key, None)
         return sent
+
+    async def tell(self, receipt: OutReceipt) -> Delivery:
+        """Have it on disk that the peer is to be told what became of a message of its own."""
+        return await self._links.inbound.owed.tell(receipt)
 
     async def _send(self, message: OutMessage) -> Sent:
         text = OutText(message.sender, message.to, message.body, _reference_of(message), self._peer.is_esme)

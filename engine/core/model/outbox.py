@@ -1,4 +1,4 @@
-"""The outbox: callbacks, messages and hang-ups, committed with the decision and delivered by `engine.webhooks`.
+"""The outbox: callbacks, messages, receipts, hang-ups, committed with the decision, delivered by `engine.webhooks`.
 
 Delivery is at least once, in order per session, with the entry's SID as idempotency key. Source: behaviour
 12 and 16.
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from engine.core.model.records import Address, DebuggerEvent, Interaction
+from engine.core.model.records import Address, DebuggerEvent, Interaction, LegStatus
 
 _AUTHORITY_END = re.compile("[/?#]")
 _PATH = re.compile("[^/?#]*/?([^?#]*).*", re.DOTALL)
@@ -64,7 +64,20 @@ class OutboxHangUp(msgspec.Struct, frozen=True, kw_only=True, tag="hang-up"):
     """CallSid of the inbound leg."""
 
 
-OutboxContent = OutboxCallback | OutboxMessage | OutboxAlert | OutboxHangUp
+class OutboxReceipt(msgspec.Struct, frozen=True, kw_only=True, tag="receipt"):
+    """Tell a peer of ours what became of a message that it sent, and asked about."""
+
+    carrier: str
+    """Name of the peer in the settings."""
+    resource_sid: str
+    """MessageSid of the inbound leg."""
+    status: LegStatus
+    """State of the outbound leg."""
+    at: float
+    """Since when, UTC epoch seconds."""
+
+
+OutboxContent = OutboxCallback | OutboxMessage | OutboxAlert | OutboxHangUp | OutboxReceipt
 """What an entry of the outbox can be; closed."""
 
 
@@ -103,7 +116,7 @@ class OutboxEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def interaction_sid(self) -> str | None:
-        """The interaction that it is about, KI…; None for a hang-up and a debugger event."""
+        """The interaction that it is about, KI…; None for a hang-up, a receipt and a debugger event."""
         match self.content:
             case OutboxCallback(interaction=interaction):
                 return interaction.sid
@@ -115,7 +128,7 @@ class OutboxEntry(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def path(self) -> str:
         """The path of its URL, without the query; empty for a carrier's."""
-        if isinstance(self.content, OutboxMessage | OutboxHangUp):
+        if isinstance(self.content, OutboxMessage | OutboxHangUp | OutboxReceipt):
             return ""
         _, _, rest = self.content.url.partition("://")
         return "/" + _PATH.sub(r"\1", rest, count=1)
@@ -138,7 +151,7 @@ class OutboxEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 def destination_of(content: OutboxContent) -> str:
     """Return the destination of a duty: `https://host:port` or `carrier:NAME`."""
-    if isinstance(content, OutboxMessage | OutboxHangUp):
+    if isinstance(content, OutboxMessage | OutboxHangUp | OutboxReceipt):
         return f"carrier:{content.carrier}"
     scheme, _, rest = content.url.partition("://")
     authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]

@@ -223,6 +223,10 @@ class SmppCount(StrEnum):
     """Found its message."""
     RECEIPT_UNMATCHED = "receipt-unmatched"
     RECEIPT_AMBIGUOUS = "receipt-ambiguous"
+    RECEIPT_SENT = "receipt-sent"
+    """A peer took what became of a message of its own."""
+    RECEIPT_REFUSED = "receipt-refused"
+    """It refused that for good."""
     SUBMITTED = "submitted"
     """A peer took a message, or a part of one, of ours."""
     THROTTLED = "throttled"
@@ -321,6 +325,7 @@ class OutboxKind(StrEnum):
     MESSAGE = "message"
     ALERT = "alert"
     HANG_UP = "hang-up"
+    RECEIPT = "receipt"
 
 
 class DeliveryEnd(StrEnum):

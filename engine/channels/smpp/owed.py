@@ -1,0 +1,241 @@
+"""Receipts that we owe one peer: what it has asked about, and what it is to be told, on disk until it has taken that.
+
+A peer that binds to us asks with registered_delivery. Of each message that it asked about, or part of one, it is told
+the final state once, and before that, where it wants this, that the message is on its way. Source: SMPP 3.4 5.2.17.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from engine.channels.base import OutReceipt
+from engine.channels.smpp.pdu import ShortMessage, SmeAddress, Tag
+from engine.channels.smpp.receipts import FINAL_WORDS, STATE_OF, word_of, write_receipt
+from engine.core.model.errors import StoreUnavailable
+from engine.core.ports.notes import NoteDone, Notes
+from engine.outbound.delivery import DELIVERED, Delivery
+
+
+class Asked(msgspec.Struct, frozen=True, array_like=True):
+    """A message of theirs, or a part of one, about which they asked."""
+
+    message_id: str
+    """What we call it."""
+    source: SmeAddress
+    destination: SmeAddress
+    """Both as they came."""
+    registered_delivery: int
+    at: float
+    """When it came, UTC epoch seconds."""
+    account_sid: str | None = None
+    """Whose number it reached."""
+    word: str = "ENROUTE"
+    """Its state."""
+    since: float = 0.0
+    """UTC epoch seconds; 0 = it has come, and nothing is known yet."""
+
+    def may_become(self, word: str) -> bool:
+        """Tell whether a state is news: nothing follows a final one."""
+        return self.word not in FINAL_WORDS and not (self.since and self.word == word)
+
+    def wants(self, word: str) -> bool:
+        """Tell whether a state is to be told."""
+        asked = self.registered_delivery & _FINAL_STATE
+        if word == _ON_ITS_WAY:
+            return bool(self.registered_delivery & _INTERMEDIATE)
+        return asked in (_WHEN_GOOD if word in _GOOD else _WHEN_BAD)
+
+
+class Due(msgspec.Struct, frozen=True):
+    """A receipt that waits until the peer takes it."""
+
+    key: bytes
+    message_id: str
+    message: ShortMessage
+
+
+def asks(message: ShortMessage) -> bool:
+    """Tell whether the sender of a message asks what becomes of it."""
+    return bool(message.registered_delivery & (_FINAL_STATE | _INTERMEDIATE))
+
+
+class OwedReceipts:
+    """What we owe one peer."""
+
+    def __init__(self, notes: Notes, peer: str) -> None:
+        """Keep it under the peer's name."""
+        self._notes = notes
+        self._asked = f"asked/{peer}/".encode()
+        self._pieces = f"pieces/{peer}/".encode()
+        self._due_prefix = f"due/{peer}/".encode()
+        self._held: set[bytes] = set()
+        """Keys of those in memory."""
+        self._ready: deque[Due] = deque()
+        self._undecided: dict[str, list[Due]] = {}
+        """By the id of a message whose response has not left: its receipts wait for that."""
+        self._is_more = True
+        """Some may lie on disk only."""
+        self.come = asyncio.Event()
+        """Set when `next` may have one."""
+
+    @property
+    def waiting(self) -> int:
+        """Count the receipts in memory that the peer has not taken."""
+        return len(self._held)
+
+    # -- what is asked --------------------------------------------------------------------------------------------
+
+    def asked(self, asked: Asked) -> None:
+        """Keep that a message is asked about; with the commit of what it leads to, or before it."""
+        self._undecided.setdefault(asked.message_id, [])
+        self._keep(asked, _ignore)
+
+    def answered(self, message_id: str, *, is_taken: bool) -> None:
+        """Take that a message was answered; nothing is owed of one that was not taken."""
+        early = self._undecided.pop(message_id, None)
+        if early is None:
+            return
+        self._ready += early
+        self.come.set()
+        if not is_taken:
+            self._notes.drop(self._asked + message_id.encode(), _ignore)
+
+    def gather(self, resource_sid: str, message_ids: Sequence[str], now: float) -> None:
+        """Keep which messages an event is made of, where it is not the one that it is called after."""
+        if tuple(message_ids) != (message_id_of(resource_sid),):
+            key = self._pieces + resource_sid.encode()
+            self._notes.put(key, _ENCODE(tuple(message_ids)), now + KEPT_SECONDS, _ignore)
+
+    def state_of(self, message_id: str) -> Asked | None:
+        """Return what is known of a message that was asked about; None of any other one."""
+        kept = self._notes.get(self._asked + message_id.encode())
+        return None if kept is None else _DECODE_ASKED(kept)
+
+    # -- what is told ---------------------------------------------------------------------------------------------
+
+    async def tell(self, receipt: OutReceipt) -> Delivery:
+        """Have on disk what the peer is to be told of an outbound leg."""
+        word = word_of(receipt.status)
+        if word is None:
+            return DELIVERED
+        landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(problem: StoreUnavailable | None) -> None:
+            if landed.done():
+                return
+            if problem is None:
+                landed.set_result(None)
+            else:
+                landed.set_exception(problem)
+
+        try:
+            if self.become(receipt.resource_sid.partition("@")[0], word, receipt.at, done):
+                await landed
+        except StoreUnavailable as problem:
+            return Delivery(error=str(problem), may_retry=True)
+        return DELIVERED
+
+    def become(self, resource_sid: str, word: str, at: float, done: NoteDone) -> bool:
+        """Take the state of a message; tells whether it is news, and `done` is called once that is on disk."""
+        kept = self._notes.get(self._pieces + resource_sid.encode())
+        message_ids = (message_id_of(resource_sid),) if kept is None else _DECODE_IDS(kept)
+        found = [asked for message_id in message_ids if (asked := self.state_of(message_id)) is not None]
+        news = [asked for asked in found if asked.may_become(word)]
+        for asked in news:
+            if asked.wants(word):
+                self._owe(asked, word, at)
+            self._keep(msgspec.structs.replace(asked, word=word, since=at), done if asked is news[-1] else _ignore)
+        return bool(news)
+
+    def _owe(self, asked: Asked, word: str, at: float) -> None:
+        key = self._due_prefix + int(at * 1000).to_bytes(8) + asked.message_id.encode() + word.encode()
+        due = Due(key, asked.message_id, _message(asked, word, at))
+
+        def kept(problem: StoreUnavailable | None) -> None:
+            if problem is None:
+                self._hold(due)
+
+        self._notes.put(key, _ENCODE(due), at + KEPT_SECONDS, kept, account_sid=asked.account_sid)
+
+    def _keep(self, asked: Asked, done: NoteDone) -> None:
+        key = self._asked + asked.message_id.encode()
+        self._notes.put(key, _ENCODE(asked), asked.at + KEPT_SECONDS, done, account_sid=asked.account_sid)
+
+    # -- what is sent ---------------------------------------------------------------------------------------------
+
+    def next(self) -> Due | None:
+        """Return, once, a receipt that is to be sent; `settle` is called with it in the end."""
+        if not self._held and self._is_more:
+            self.load()
+        return self._ready.popleft() if self._ready else None
+
+    def settle(self, due: Due) -> None:
+        """Take that the peer has it, or never wants it."""
+        self._held.discard(due.key)
+        self._notes.drop(due.key, _ignore)
+        self.come.set()
+
+    def load(self) -> None:
+        """Read what the peer has not taken, as much as memory is to hold."""
+        found = self._notes.latest(self._due_prefix, _MOST_IN_MEMORY)
+        self._is_more = len(found) == _MOST_IN_MEMORY
+        for _, value in reversed(found):
+            self._hold(_DECODE_DUE(value))
+
+    def _hold(self, due: Due) -> None:
+        if due.key in self._held:
+            return
+        if len(self._held) >= _MOST_IN_MEMORY:
+            self._is_more = True
+            return
+        self._held.add(due.key)
+        self._undecided.get(due.message_id, self._ready).append(due)
+        self.come.set()
+
+
+def message_id_of(sid: str) -> str:
+    """Return what a peer is told that we call its message: 16 lower-case hexadecimal digits."""
+    return sid.removeprefix("smpp-")[:16]
+
+
+def _message(asked: Asked, word: str, at: float) -> ShortMessage:
+    text = write_receipt(asked.message_id, word, submitted=_minute(asked.at), done=_minute(at))
+    return ShortMessage(
+        source=asked.destination,
+        destination=asked.source,
+        esm_class=_NOTIFICATION if word == _ON_ITS_WAY else _RECEIPT,
+        octets=text,
+        optional={
+            Tag.RECEIPTED_MESSAGE_ID: asked.message_id.encode("ascii") + b"\0",
+            Tag.MESSAGE_STATE: bytes((STATE_OF[word],)),
+        },
+    )
+
+
+def _minute(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%y%m%d%H%M")
+
+
+def _ignore(problem: StoreUnavailable | None) -> None:
+    """Leave it: the commit of the message itself tells whether it is kept."""
+
+
+KEPT_SECONDS: Final = 3 * 86_400.0
+"""How long a peer may be away until it is not told any more; and how long a state may take."""
+_MOST_IN_MEMORY: Final = 10_000
+_RECEIPT, _NOTIFICATION = 0x04, 0x20
+"""esm_class of a receipt, and of news that are not final."""
+_FINAL_STATE, _INTERMEDIATE = 0x03, 0x10
+"""Bits of registered_delivery."""
+_ON_ITS_WAY: Final = "ENROUTE"
+_GOOD: Final = frozenset({"DELIVRD", "ACCEPTD"})
+_WHEN_GOOD, _WHEN_BAD = frozenset({1, 3}), frozenset({1, 2})
+"""Values of the first bits: 1 = whatever it comes to, 2 = failure only, 3 = success only."""
+_ENCODE = msgspec.msgpack.Encoder().encode
+_DECODE_ASKED = msgspec.msgpack.Decoder(Asked).decode
+_DECODE_DUE = msgspec.msgpack.Decoder(Due).decode
+_DECODE_IDS = msgspec.msgpack.Decoder(tuple[str, ...]).decode
