@@ -77,6 +77,7 @@ def test_peers_send_by_their_names(tmp_path: Path) -> None:
         ('national = "GB"', 'national = "Britain"', r"carrier\.national: 'Britain' is no ISO country"),
         ('"masks"', '"masks"\nlong_messages = "split"', r"carrier\.long_messages: Invalid enum value"),
         ('"masks"', '"masks"\nresend_unknown = "always"', r"carrier\.resend_unknown: Invalid enum value"),
+        ('"masks"', '"masks"\nvalidity_seconds = -1', r"carrier\.validity_seconds: Expected `int` >= 0"),
         ('"masks"', '"masks"\nid_tlv = 0', r"carrier\.id_tlv: Expected `int` >= 1"),
         ('"masks"', '"masks"\naccount = "me"', r"carrier\.account is no account SID"),
         ('"masks"', '"masks"\ntls = "yes"', r"carrier\.tls: Expected `bool`"),

@@ -232,6 +232,8 @@ class NumberActor:
             sender=decision.caller_id,
             body=body,
             context=self._context,
+            raw=event.raw if decision.body is None else None,
+            valid_until=event.valid_until,
         )
         return (*callbacks, *sent)
 

@@ -9,7 +9,7 @@ from engine.core.model.outbox import (
     OutboxMessage,
     OutboxReceipt,
 )
-from engine.core.model.records import Address, Interaction, ServiceOptions
+from engine.core.model.records import Address, Interaction, RawText, ServiceOptions
 from engine.core.model.sids import SidKind
 from engine.core.routing.receipts import asked_by
 
@@ -43,9 +43,20 @@ def callback(
 
 
 def message(
-    interaction: Interaction, *, carrier: str | None, to: Address, sender: Address, body: str, context: HostContext
+    interaction: Interaction,
+    *,
+    carrier: str | None,
+    to: Address,
+    sender: Address,
+    body: str,
+    context: HostContext,
+    raw: RawText | None = None,
+    valid_until: float | None = None,
 ) -> tuple[OutboxEntry, ...]:
-    """Return the message that a carrier of ours is to send; none where the webhook's answer does it."""
+    """Return the message that a carrier of ours is to send; none where the webhook's answer does it.
+
+    `raw` is the body as it came, `valid_until` when it is not to be sent any more.
+    """
     if carrier is None:
         return ()
     content = OutboxMessage(
@@ -55,6 +66,8 @@ def message(
         to=to,
         body=body,
         media=interaction.media,
+        raw=raw,
+        valid_until=valid_until,
     )
     return (_entry(content, interaction, context),)
 

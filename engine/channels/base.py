@@ -14,7 +14,7 @@ import msgspec
 
 from engine.core.model.hosts import HostDirectory
 from engine.core.model.overview import PeerState
-from engine.core.model.records import Account, Address, LegStatus
+from engine.core.model.records import Account, Address, LegStatus, RawText
 from engine.core.ports.notes import Notes
 from engine.core.ports.observing import FeedObserver, Observer, SipObserver, SmppObserver, TrafficMeter
 from engine.core.ports.operations import Clock, FeedPlane
@@ -225,6 +225,10 @@ class OutMessage(msgspec.Struct, frozen=True, kw_only=True):
     body: str
     media: tuple[str, ...] = ()
     """URLs of its media."""
+    raw: RawText | None = None
+    """The same text as it came."""
+    valid_until: float | None = None
+    """After which it is not to be sent, UTC epoch seconds."""
 
 
 class OutHangUp(msgspec.Struct, frozen=True):
@@ -249,6 +253,10 @@ class OutReceipt(msgspec.Struct, frozen=True, array_like=True):
     """State of the outbound leg."""
     at: float
     """Since when, UTC epoch seconds."""
+
+
+OVERDUE = "its validity period was over"
+"""The error of a message that is not to be sent any more."""
 
 
 class Sent(Delivery, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from engine.channels.base import EndsCalls, OutHangUp, OutMessage, OutReceipt, SendsMessages, TakesReceipts
+from engine.channels.base import OVERDUE, EndsCalls, OutHangUp, OutMessage, OutReceipt, SendsMessages, TakesReceipts
 from engine.core.model.errors import Code, MasklineError
 from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage, OutboxReceipt
 from engine.core.model.records import Address, DebuggerEvent, Kind, LegStatus
@@ -123,9 +123,13 @@ class CarrierClients:
             problem = f"It is unknown whether the message was sent: {delivery.error}"
             self._notify(Code.DOWNSTREAM_ERROR, entry, problem, delivery=delivery, resource_sid=None)
         status = LegStatus.DELIVERY_UNKNOWN if delivery.may_be_taken else LegStatus.FAILED
+        if delivery.error == OVERDUE:
+            status = LegStatus.UNDELIVERED
         await self._reported(_leg(entry, content, status, problem=delivery.error))
 
     async def _send(self, entry: OutboxEntry, content: OutboxMessage, sender: SendsMessages) -> Delivery:
+        if content.valid_until is not None and content.valid_until <= self._clock():
+            return Delivery(error=OVERDUE)
         sent = await sender.send(
             OutMessage(
                 key=entry.sid,
@@ -135,6 +139,8 @@ class CarrierClients:
                 to=content.to,
                 body=content.body,
                 media=content.media,
+                raw=content.raw,
+                valid_until=content.valid_until,
             )
         )
         if not sent.is_done:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from engine.core.model.errors import Code
-from engine.core.model.records import Kind, LegStatus, ServiceOptions
+from engine.core.model.records import Kind, LegStatus, RawText, ServiceOptions
 from engine.core.ports.hooks import InterceptVerdict
 from engine.core.routing.traffic import Outcome, Reason
 from tests.actors.hooked_world import CALLBACK, INTERCEPT, HookedWorld, blocked, replaced
@@ -168,6 +168,23 @@ async def test_a_gate_may_rewrite_a_message_only_where_the_service_lets_it(world
 
     assert decision.body == "my number is ..."
     assert [one.body for one in world.recorded()] == ["my number is 555"]
+
+
+@pytest.mark.parametrize("is_rewritten", [False, True])
+async def test_a_text_goes_on_as_it_came_unless_it_is_rewritten(world: HookedWorld, *, is_rewritten: bool) -> None:
+    """Its octets would say the old one; until when it may be sent is true of either."""
+    world.carriers.name = "main"
+    await world.configure(intercept=INTERCEPT, options=ServiceOptions(intercept_may_rewrite=True))
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    if is_rewritten:
+        world.hooks.gate = replaced(InterceptVerdict(), "my number is ...")
+    raw = RawText("gsm", 0, b"my number is 555")
+    event = world.event(Kind.MESSAGE, ALICE, N1, body="my number is 555")
+
+    await world.receive(msgspec.structs.replace(event, raw=raw, valid_until=2e9))
+
+    (sent,) = world.outbox.messages()
+    assert (sent.raw, sent.valid_until) == (None if is_rewritten else raw, 2e9)
 
 
 async def test_a_rewritten_message_stays_rewritten_after_a_restart(world: HookedWorld) -> None:

@@ -171,6 +171,18 @@ async def test_a_hang_up_through_a_carrier_that_cannot_is_a_dead_end() -> None:
     assert (delivery.error, delivery.may_retry) == ("the carrier cannot end calls", False)
 
 
+async def test_a_message_past_its_time_is_not_sent() -> None:
+    """By no carrier; its leg is undelivered."""
+    reports, message = Reports(), msgspec.structs.replace(MESSAGE, valid_until=NOW)
+    carriers = CarrierClients({"main": OnlyMessages()}, report=reports.take, observer=reports.observer, clock=clock)
+
+    delivery = await carriers.deliver(ENTRY, message)
+    await carriers.gave_up(ENTRY, message, delivery)
+
+    assert (delivery.is_done, delivery.may_retry) == (False, False)
+    assert reports.made == [leg(LegStatus.UNDELIVERED, problem="its validity period was over")]
+
+
 async def test_a_receipt_goes_to_the_peer_that_asked() -> None:
     """Under the entry's SID; a carrier that asks nothing of us, and has the name now, is told nothing."""
     told = Told()

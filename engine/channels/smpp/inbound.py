@@ -9,14 +9,24 @@ from engine.channels.smpp.addresses import read_address
 from engine.channels.smpp.connection import Connection
 from engine.channels.smpp.long_messages import Assembly, Full, LongMessages, Part, Piece
 from engine.channels.smpp.owed import Asked, OwedReceipts, asks, message_id_of
-from engine.channels.smpp.pdu import BadBody, Command, ShortMessage, Status, read_data, read_message, write_message_id
+from engine.channels.smpp.pdu import (
+    BadBody,
+    Command,
+    ShortMessage,
+    Status,
+    read_data,
+    read_message,
+    read_message_id,
+    write_message_id,
+)
 from engine.channels.smpp.peers import SmppPeer
 from engine.channels.smpp.receipt_index import Ambiguous, PartOfLeg, ReceiptIndex
 from engine.channels.smpp.receipts import Receipt, is_receipt, read_receipt
 from engine.channels.smpp.redeliveries import Arrival, Redeliveries, digest_of, sid_for
-from engine.channels.smpp.segments import UserData, user_data
+from engine.channels.smpp.segments import ALONE, UserData, user_data
 from engine.channels.smpp.session import RequestCame
 from engine.channels.smpp.texts import NotText, decode
+from engine.channels.smpp.times import valid_until
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Address, Kind, LegStatus
 from engine.core.numbers.e164 import canonical
@@ -122,6 +132,12 @@ class Inbound:
                 message = read_data(request.body)
             case Command.ALERT_NOTIFICATION:
                 return
+            case Command.QUERY_SM:
+                self._answer_query(connection, request)
+                return
+            case Command.CANCEL_SM | Command.REPLACE_SM:  # it has left, or was decided otherwise
+                connection.answer(request, status=_NOT_DONE[request.command])
+                return
             case _:
                 connection.answer(request, status=Status.UNKNOWN_COMMAND)
                 return
@@ -129,6 +145,14 @@ class Inbound:
             self._take_receipt(connection, request, message)
         else:
             self._take_message(connection, request, message)
+
+    def _answer_query(self, connection: Connection, request: RequestCame) -> None:
+        """Tell the state of a message that was asked about; of any other one nothing is kept."""
+        asked = self.owed.state_of(read_message_id(request.body).lower())
+        if asked is None:
+            connection.answer(request, status=Status.QUERY_FAILED)
+        else:
+            connection.answer(request, asked.answer)
 
     # -- messages -------------------------------------------------------------------------------------------------
 
@@ -163,31 +187,23 @@ class Inbound:
             if asking:
                 self.owed.answered(message_id, is_taken=not status)
 
-        if held.place is None:
-            text = decode(
-                held.octets,
-                message.data_coding,
-                default=self._peer.default_alphabet,
-                header_bytes=len(held.header),
-            )
-            self._decide(Piece(sid, sender, proxy, text, asking), answer)
-            return
-        self._take_part(
-            Part(
-                message_sid=sid,
-                began_at=now,
-                sender=sender,
-                proxy=proxy,
-                place=held.place,
-                data_coding=message.data_coding,
-                header_bytes=len(held.header),
-                octets=held.octets,
-                digest=digest,
-                asking=asking,
-            ),
-            answer,
-            is_again=again is not None,
+        part = Part(
+            message_sid=sid,
+            began_at=now,
+            sender=sender,
+            proxy=proxy,
+            place=held.place or ALONE,
+            data_coding=message.data_coding,
+            header_bytes=len(held.header),
+            octets=held.octets,
+            digest=digest,
+            asking=asking,
+            valid_until=valid_until(message.validity, now) if message.validity else None,
         )
+        if held.place is None:
+            self._decide_alone(part, answer)
+        else:
+            self._take_part(part, answer, is_again=again is not None)
 
     def _keep_asked(self, message_id: str, message: ShortMessage, now: float, account_sid: str | None) -> None:
         asked = Asked(message_id, message.source, message.destination, message.registered_delivery, now, account_sid)
@@ -249,10 +265,7 @@ class Inbound:
         self._long.keep(assembly, number, account_sid=owner, done=kept)
 
     def _decide_alone(self, part: Part, answer: Callable[[Status], None]) -> None:
-        text = decode(
-            part.octets, part.data_coding, default=self._peer.default_alphabet, header_bytes=part.header_bytes
-        )
-        self._decide(Piece(part.message_sid, part.sender, part.proxy, text, part.asking), answer)
+        self._decide(part.alone(default=self._peer.default_alphabet), answer)
 
     def _decide_long(self, assembly: Assembly, answer: Callable[[Status], None]) -> None:
         """Decide about all pieces of a message; it is over once none of them has to wait."""
@@ -286,6 +299,8 @@ class Inbound:
             sid,
             "" if isinstance(piece.text, NotText) else piece.text,
             account_sid=self._peer.account or None,
+            raw=piece.raw,
+            valid_until=piece.valid_until,
         )
         counts = self._context.meter.messages
 
@@ -386,6 +401,7 @@ class Inbound:
 
 _SAID_EVERY: Final = 60.0
 _LONGEST_ERROR = 20
+_NOT_DONE: Final = {Command.CANCEL_SM: Status.CANCEL_FAILED, Command.REPLACE_SM: Status.REPLACE_FAILED}
 _ENDS_HERE: Final = {Outcome.REFUSED: "REJECTD", Outcome.ANSWERED: "ACCEPTD"}
 """What a peer is told of messages that nobody is sent."""
 _FAILED: Final = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})

@@ -12,7 +12,7 @@ from engine.channels.smpp.pace import Pace
 from engine.channels.smpp.pdu import Command, ShortMessage, write_message
 from engine.channels.smpp.peers import SmppPeer
 from engine.channels.smpp.session import Bound, Ended, Event, RequestCame, ResponseCame, ResponseMissing, State
-from engine.channels.smpp.turns import Turns, Waiting
+from engine.channels.smpp.turns import Overdue, Turns, Waiting
 from engine.core.ports.observing import SmppCount
 
 _log = logging.getLogger("maskline.smpp")
@@ -91,18 +91,32 @@ class Links:
             case _:
                 pass
 
-    async def submit(self, message: ShortMessage, *, lane: str, account_sid: str) -> Response | None:
-        """Send a message as soon as it may go; return its response, None = it may have been taken. Raises Stopping.
+    async def submit(
+        self, message: ShortMessage, *, lane: str, account_sid: str, within_seconds: float | None = None
+    ) -> Response | None:
+        """Send a message as soon as it may go; return its response, None = it may have been taken.
 
         Messages of one lane go over one connection, as long as that is there; accounts take turns.
+
+        Raises:
+            Stopping: nothing is sent any more.
+            Overdue: it could not be sent within so many seconds.
         """
         if self._is_stopping:
             raise Stopping
+        if within_seconds is not None and within_seconds <= 0:
+            raise Overdue
         waiting = Waiting(account_sid, lane, write_message(message))
         connection = self._place(waiting)
         if connection is not None:
             self._send(connection)
-        return await waiting.answer
+        if within_seconds is None:
+            return await waiting.answer
+        giving_up = asyncio.get_running_loop().call_later(within_seconds, waiting.give_up)
+        try:
+            return await waiting.answer
+        finally:
+            giving_up.cancel()
 
     def complained(self) -> None:
         """Take that the peer asks to be sent less."""
@@ -151,6 +165,7 @@ class Links:
                 self._send_after(pause)
                 return
             self.pace.take(now)
+            waiting.is_sent = True
             connection.send(self._command, waiting.body, answer=waiting.answer)
 
     def _send_after(self, seconds: float) -> None:

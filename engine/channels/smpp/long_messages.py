@@ -11,9 +11,9 @@ import msgspec
 
 from engine.channels.smpp.redeliveries import KEPT_SECONDS, sid_for
 from engine.channels.smpp.segments import Place
-from engine.channels.smpp.texts import Alphabet, NotText, decode
+from engine.channels.smpp.texts import Alphabet, NotText, decode, raw_of
 from engine.core.model.errors import StoreUnavailable
-from engine.core.model.records import Address
+from engine.core.model.records import Address, RawText
 from engine.core.ports.notes import NoteDone, Notes
 
 
@@ -34,6 +34,14 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Of all that its PDU says."""
     asking: tuple[str, ...] = ()
     """What we call it, where its sender asks what becomes of it."""
+    valid_until: float | None = None
+    """After which it is not to be sent on, UTC epoch seconds."""
+
+    def alone(self, *, default: Alphabet) -> "Piece":
+        """Return it as a message of its own."""
+        text = decode(self.octets, self.data_coding, default=default, header_bytes=self.header_bytes)
+        raw = raw_of(self.octets, self.data_coding, default=default)
+        return Piece(self.message_sid, self.sender, self.proxy, text, self.asking, raw, self.valid_until)
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -50,6 +58,10 @@ class Piece(msgspec.Struct, frozen=True):
     text: str | NotText
     asking: tuple[str, ...] = ()
     """What we call those messages of it whose sender asks what becomes of them."""
+    raw: RawText | None = None
+    """The text as it came."""
+    valid_until: float | None = None
+    """After which it is not to be sent on, UTC epoch seconds."""
 
 
 class Assembly(msgspec.Struct):
@@ -215,8 +227,17 @@ class LongMessages:
 
 
 def _piece(sid: str, run: list[Part], default: Alphabet) -> Piece:
-    asking = tuple(one for part in run for one in part.asking)
-    return Piece(sid, run[0].sender, run[0].proxy, _text(run, default), asking)
+    first, asking = run[0], tuple(one for part in run for one in part.asking)
+    until = min((part.valid_until for part in run if part.valid_until is not None), default=None)
+    return Piece(sid, first.sender, first.proxy, _text(run, default), asking, _raw(run, default), until)
+
+
+def _raw(run: list[Part], default: Alphabet) -> RawText | None:
+    """Return the octets of parts in a row, where they are those of one text."""
+    coding = run[0].data_coding
+    if default is Alphabet.GSM_PACKED or any(part.data_coding != coding for part in run):
+        return None
+    return raw_of(b"".join([part.octets for part in run]), coding, default=default)
 
 
 def _text(parts: list[Part], default: Alphabet) -> str | NotText:

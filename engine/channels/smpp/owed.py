@@ -13,8 +13,9 @@ from typing import Final
 import msgspec
 
 from engine.channels.base import OutReceipt
-from engine.channels.smpp.pdu import ShortMessage, SmeAddress, Tag
+from engine.channels.smpp.pdu import ShortMessage, SmeAddress, Tag, write_state
 from engine.channels.smpp.receipts import FINAL_WORDS, STATE_OF, word_of, write_receipt
+from engine.channels.smpp.times import absolute
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.notes import NoteDone, Notes
 from engine.outbound.delivery import DELIVERED, Delivery
@@ -37,6 +38,12 @@ class Asked(msgspec.Struct, frozen=True, array_like=True):
     """Its state."""
     since: float = 0.0
     """UTC epoch seconds; 0 = it has come, and nothing is known yet."""
+
+    @property
+    def answer(self) -> bytes:
+        """Return the body of the response to a query_sm."""
+        final_date = absolute(self.since) if self.word in FINAL_WORDS else ""
+        return write_state(self.message_id, final_date=final_date, state=STATE_OF[self.word])
 
     def may_become(self, word: str) -> bool:
         """Tell whether a state is news: nothing follows a final one."""

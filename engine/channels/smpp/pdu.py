@@ -30,6 +30,8 @@ class Command(IntEnum):
     SUBMIT_SM = 0x04
     DELIVER_SM = 0x05
     UNBIND = 0x06
+    REPLACE_SM = 0x07
+    CANCEL_SM = 0x08
     BIND_TRANSCEIVER = 0x09
     OUTBIND = 0x0B
     ENQUIRE_LINK = 0x15
@@ -56,12 +58,15 @@ class Status(IntEnum):
     BIND_FAILED = 0x0D
     WRONG_PASSWORD = 0x0E
     UNKNOWN_SYSTEM_ID = 0x0F
+    CANCEL_FAILED = 0x11
+    REPLACE_FAILED = 0x13
     QUEUE_FULL = 0x14
     SUBMIT_FAILED = 0x45
     THROTTLED = 0x58
     TEMPORARY_ERROR = 0x64
     PERMANENT_ERROR = 0x65
     REJECTED = 0x66
+    QUERY_FAILED = 0x67
     BAD_OPTIONAL = 0xC0
     BAD_OPTIONAL_LENGTH = 0xC2
 
@@ -309,6 +314,11 @@ def read_message_id(body: bytes) -> str:
 def write_message_id(message_id: str) -> bytes:
     """Return the body of a response; that to a deliver_sm has the empty id."""
     return _text(message_id)
+
+
+def write_state(message_id: str, *, final_date: str, state: int) -> bytes:
+    """Return the body of the response to a query_sm; `final_date` is empty as long as the state is not final."""
+    return _text(message_id) + _text(final_date) + bytes((state, 0))
 
 
 class _Reader:

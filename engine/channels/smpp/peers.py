@@ -36,6 +36,7 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Connections = Annotated[int, msgspec.Meta(ge=1, le=64)]
 Window = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 Rate = Annotated[float, msgspec.Meta(ge=0, le=100_000)]
+Validity = Annotated[int, msgspec.Meta(ge=0, le=99 * 86_400)]
 Tlv = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF)]
 
 
@@ -77,6 +78,8 @@ class SmppPeer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """ISO country in which they write numbers of type 2 (national)."""
     long_messages: LongForm = LongForm.UDH8
     """How long messages are sent to them; all forms are taken."""
+    validity_seconds: Validity = 0
+    """How long they may try to deliver a message of ours; 0 = as long as they like."""
     resend_unknown: ResendUnknown = ResendUnknown.NEVER
     """What becomes of what they did not answer."""
     id_tlv: Tlv | None = None

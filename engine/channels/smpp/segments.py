@@ -50,6 +50,10 @@ class UserData(msgspec.Struct, frozen=True, gc=False):
     """The user data header as it came, with its length; empty where there is none."""
 
 
+ALONE: Final = Place(LongForm.PAYLOAD, 0, 1, 1)
+"""Of a message that is none of several parts."""
+
+
 def user_data(message: ShortMessage) -> UserData:
     """Return what a message carries; a header that contradicts itself makes it a message of its own, text and all."""
     payload = message.payload

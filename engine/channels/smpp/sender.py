@@ -9,12 +9,13 @@ from typing import Final
 
 import msgspec
 
-from engine.channels.base import ChannelContext, OutMessage, OutReceipt, Sent
+from engine.channels.base import OVERDUE, ChannelContext, OutMessage, OutReceipt, Sent
 from engine.channels.smpp.connection import Response
 from engine.channels.smpp.links import Links, Stopping
 from engine.channels.smpp.pdu import BadBody, ShortMessage, Status, read_message_id
 from engine.channels.smpp.peers import ResendUnknown
 from engine.channels.smpp.receipt_index import KEPT_SECONDS, PartOfLeg
+from engine.channels.smpp.turns import Overdue
 from engine.channels.smpp.writing import OutText, TooLong, parts_of
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Address, LegStatus
@@ -61,6 +62,8 @@ class Sender:
             sent = await self._send(message)
         except Stopping:
             return Sent(error="the server stops", may_retry=True)
+        except Overdue:
+            sent = Sent(error=OVERDUE)
         except TooLong as problem:
             sent = Sent(error=str(problem))
         finally:
@@ -74,7 +77,9 @@ class Sender:
         return await self._links.inbound.owed.tell(receipt)
 
     async def _send(self, message: OutMessage) -> Sent:
-        text = OutText(message.sender, message.to, message.body, _reference_of(message), self._peer.is_esme)
+        text = OutText(
+            message.sender, message.to, message.body, _reference_of(message), self._peer.is_esme, message.raw
+        )
         parts = parts_of(text, self._peer, reference=lambda: self._progress_of(message).reference)
         self._receipts.awaited += 1
         try:
@@ -104,7 +109,8 @@ class Sender:
         """Return the response that takes a part, or why there is none."""
         lane, waits = f"{message.sender}/{message.to}", 0
         while True:
-            response = await self._links.submit(part, lane=lane, account_sid=message.account_sid)
+            left = None if message.valid_until is None else message.valid_until - self._clock()
+            response = await self._links.submit(part, lane=lane, account_sid=message.account_sid, within_seconds=left)
             if response is None:
                 self._count(SmppCount.UNANSWERED)
                 if self._peer.resend_unknown is ResendUnknown.NEVER or message.key in self._resent:

@@ -73,6 +73,8 @@ MAY_SEND: Final[dict[tuple[Role, int], frozenset[State]]] = {
     (Role.ESME, Command.SUBMIT_SM): _FROM_ESME,
     (Role.ESME, Command.DATA_SM): _FROM_ESME,
     (Role.ESME, Command.QUERY_SM): _FROM_ESME,
+    (Role.ESME, Command.REPLACE_SM): _FROM_ESME,
+    (Role.ESME, Command.CANCEL_SM): _FROM_ESME,
     (Role.SMSC, Command.DELIVER_SM): _FROM_SMSC,
     (Role.SMSC, Command.DATA_SM): _FROM_SMSC,
     (Role.SMSC, Command.ALERT_NOTIFICATION): _FROM_SMSC,

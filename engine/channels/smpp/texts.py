@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from engine.channels.smpp.gsm import ESCAPE, decode_gsm, encode_gsm, unpack_septets
+from engine.core.model.records import RawText
 
 
 class Alphabet(StrEnum):
@@ -79,6 +80,31 @@ def encode(text: str, *, default: Alphabet) -> EncodedText:
     return EncodedText(_UCS_2, text.encode(_UTF_16, "replace"), None)
 
 
+def raw_of(octets: bytes, data_coding: int, *, default: Alphabet) -> RawText | None:
+    """Return a text as it came; None where its octets would be the same, read and written again."""
+    if data_coding == _AGREED and default is Alphabet.GSM and octets.isascii() and ESCAPE not in octets:
+        return None
+    return RawText(default.value, data_coding, octets)
+
+
+def as_it_came(raw: RawText | None, *, default: Alphabet) -> EncodedText | None:
+    """Return a text untouched, for a peer that reads it as its sender does; None where it has to be written anew.
+
+    A wrong table then damages nothing: nobody but us has read the text by it.
+    """
+    if raw is None or raw.alphabet != default or default is Alphabet.GSM_PACKED:
+        return None
+    meaning = _meaning(raw.data_coding)
+    if isinstance(meaning, NotText):
+        return None
+    if meaning == _DEFAULT:
+        return EncodedText(raw.data_coding, raw.octets, default)
+    if meaning == _UTF_16:
+        return None if len(raw.octets) % 2 else EncodedText(raw.data_coding, raw.octets, None)
+    is_whole = meaning == _CODECS[Alphabet.LATIN_1] or len(raw.octets) <= _ONE_MESSAGE
+    return EncodedText(raw.data_coding, raw.octets, Alphabet.LATIN_1) if is_whole else None
+
+
 def pieces(text: EncodedText, most: int) -> list[bytes]:
     """Return the octets of a text in pieces of `most` at the most, cut between two characters."""
     octets, start, found = text.octets, 0, []
@@ -140,6 +166,8 @@ def _by_codec(octets: bytes, codec: str) -> str:
 
 
 _AGREED, _UCS_2 = 0x00, 0x08
+_ONE_MESSAGE = 140
+"""Octets that need not be cut, where a character may have several of them."""
 _HIGH_SURROGATE, _CONTINUES = 0xD8, 0x80
 """Bits of the first octet of a surrogate pair, and of those that follow the first one in UTF-8."""
 _DEFAULT: Final = ""

@@ -6,18 +6,28 @@ from collections import deque
 from engine.channels.smpp.connection import Response
 
 
+class Overdue(Exception):  # noqa: N818 - names a state of the message
+    """It is not to be sent any more."""
+
+
 class Waiting:
     """A message that waits."""
 
-    __slots__ = ("account", "answer", "body", "lane")
+    __slots__ = ("account", "answer", "body", "is_sent", "lane")
 
     def __init__(self, account: str, lane: str, body: bytes) -> None:
         """Wait with the body of a PDU."""
         self.account = account
         self.lane = lane
         self.body = body
+        self.is_sent = False
         self.answer: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
         """The response; None = it may have been taken."""
+
+    def give_up(self) -> None:
+        """Send it no more, where it has not been sent."""
+        if not self.is_sent and not self.answer.done():
+            self.answer.set_exception(Overdue())
 
 
 class Turns:

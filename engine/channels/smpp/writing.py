@@ -8,8 +8,9 @@ from engine.channels.smpp.addresses import write_address
 from engine.channels.smpp.pdu import ShortMessage, Tag
 from engine.channels.smpp.peers import SmppPeer
 from engine.channels.smpp.segments import UDH_INDICATOR, LongForm, Place, header, segment_parameters, split
-from engine.channels.smpp.texts import EncodedText, encode
-from engine.core.model.records import Address
+from engine.channels.smpp.texts import EncodedText, as_it_came, encode
+from engine.channels.smpp.times import relative
+from engine.core.model.records import Address, RawText
 
 _WITH_RECEIPT = 1
 _MOST_SEPTETS, _MOST_OCTETS = 160, 140
@@ -30,6 +31,8 @@ class OutText(msgspec.Struct, frozen=True):
     user_reference: int = 0
     """The same in every try, so that a careful peer knows a message again; 16 bits, of each part its own."""
     wants_receipt: bool = True
+    raw: RawText | None = None
+    """The same text as it came."""
 
 
 def parts_of(text: OutText, peer: SmppPeer, *, reference: Callable[[], int]) -> list[ShortMessage]:
@@ -37,30 +40,34 @@ def parts_of(text: OutText, peer: SmppPeer, *, reference: Callable[[], int]) -> 
 
     `reference` is asked only for a long one, which is told apart by it from others to the same number.
     """
-    encoded = encode(text.body, default=peer.default_alphabet)
+    default = peer.default_alphabet
+    encoded = as_it_came(text.raw, default=default) or encode(text.body, default=default)
     octets = split(encoded, peer.long_messages)
     if len(octets) > _MOST_PARTS:
         raise TooLong(f"the text needs {len(octets)} parts, and a message has {_MOST_PARTS} at the most")
     if len(octets) == 1:
-        return [_single(text, encoded, octets[0])]
-    whole, told = _message(text, encoded.data_coding, b"", {}), reference()
+        return [_single(text, peer, encoded, octets[0])]
+    whole, told = _message(text, peer, encoded.data_coding, b"", {}), reference()
     places = [Place(peer.long_messages, told, len(octets), number + 1) for number in range(len(octets))]
     return [
         _part(whole, place, one, _user_reference(text, place.number)) for place, one in zip(places, octets, strict=True)
     ]
 
 
-def _single(text: OutText, encoded: EncodedText, octets: bytes) -> ShortMessage:
+def _single(text: OutText, peer: SmppPeer, encoded: EncodedText, octets: bytes) -> ShortMessage:
     optional = _user_reference(text, 0)
     if len(octets) > (_MOST_SEPTETS if encoded.is_septets else _MOST_OCTETS):
-        return _message(text, encoded.data_coding, b"", {**optional, Tag.MESSAGE_PAYLOAD: octets})
-    return _message(text, encoded.data_coding, octets, optional)
+        return _message(text, peer, encoded.data_coding, b"", {**optional, Tag.MESSAGE_PAYLOAD: octets})
+    return _message(text, peer, encoded.data_coding, octets, optional)
 
 
-def _message(text: OutText, data_coding: int, octets: bytes, optional: dict[int, bytes]) -> ShortMessage:
+def _message(  # noqa: PLR0917 - what a message is made of
+    text: OutText, peer: SmppPeer, data_coding: int, octets: bytes, optional: dict[int, bytes]
+) -> ShortMessage:
     return ShortMessage(
         source=write_address(text.sender),
         destination=write_address(text.to),
+        validity=relative(peer.validity_seconds) if peer.validity_seconds else "",
         data_coding=data_coding,
         registered_delivery=_WITH_RECEIPT if text.wants_receipt else 0,
         octets=octets,

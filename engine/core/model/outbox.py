@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from engine.core.model.records import Address, DebuggerEvent, Interaction, LegStatus
+from engine.core.model.records import Address, DebuggerEvent, Interaction, LegStatus, RawText
 
 _AUTHORITY_END = re.compile("[/?#]")
 _PATH = re.compile("[^/?#]*/?([^?#]*).*", re.DOTALL)
@@ -44,6 +44,10 @@ class OutboxMessage(msgspec.Struct, frozen=True, kw_only=True, tag="message"):
     """Text."""
     media: tuple[str, ...] = ()
     """URLs of its media."""
+    raw: RawText | None = None
+    """The same text as it came."""
+    valid_until: float | None = None
+    """After which it is not to be sent, UTC epoch seconds."""
 
 
 class OutboxAlert(msgspec.Struct, frozen=True, kw_only=True, tag="alert"):

@@ -391,6 +391,17 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.inbound.participant_sid is None
 
 
+class RawText(msgspec.Struct, frozen=True, gc=False):
+    """A text as it came, for a carrier's peer that reads it as the one does that sent it."""
+
+    alphabet: str
+    """What the two have agreed on, where nothing is declared."""
+    data_coding: int
+    """SMPP 3.4 5.2.19."""
+    octets: bytes
+    """Of the whole text, without headers."""
+
+
 class DebuggerEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A problem that no REST caller can get as an answer."""
 

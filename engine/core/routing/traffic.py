@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from engine.core.model.errors import Code
-from engine.core.model.records import Address, Kind, LegStatus, Mode
+from engine.core.model.records import Address, Kind, LegStatus, Mode, RawText
 
 _VOICE = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
 
@@ -40,6 +40,10 @@ class InboundEvent(msgspec.Struct, frozen=True, gc=False):
     """Whose numbers it may reach, others are unknown to it; None = all: who sends it is told by other means."""
     media_left_out: int = 0
     """How many media of a message came beyond `MAX_MEDIA`."""
+    raw: RawText | None = None
+    """The text of a message as it came, where somebody may take it so."""
+    valid_until: float | None = None
+    """After which a message is not to be sent on, UTC epoch seconds."""
 
     @property
     def is_call(self) -> bool:

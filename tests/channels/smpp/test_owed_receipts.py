@@ -289,6 +289,49 @@ async def test_each_part_that_asks_has_its_own_receipt() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("status", "state", "is_final"),
+    [(None, 1, False), (LegStatus.SENT, 1, False), (LegStatus.DELIVERED, 2, True), (LegStatus.FAILED, 8, True)],
+)
+async def test_who_asked_may_query_the_state_too(status: LegStatus | None, state: int, *, is_final: bool) -> None:
+    """By our id, in whichever case; with the time at which it became final."""
+    async with routing() as served:
+        wire = await served.bound()
+        message_id = await submitted(wire, asking(2))
+        if status is not None:
+            await became(served, status)
+        if status is LegStatus.FAILED:
+            await wire.take()
+        wire.send(Command.QUERY_SM, message_id.upper().encode() + b"\0\1\1" + b"12125550100\0")
+
+        answer = await wire.read()
+
+    told, final_date, rest = answer.body.split(b"\0", 2)
+    assert (answer.command, answer.status, told.decode()) == (Command.QUERY_SM | RESPONSE, Status.OK, message_id)
+    assert len(final_date) == (16 if is_final else 0)
+    assert rest == bytes((state, 0))
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (Command.QUERY_SM, Status.QUERY_FAILED),
+        (Command.CANCEL_SM, Status.CANCEL_FAILED),
+        (Command.REPLACE_SM, Status.REPLACE_FAILED),
+    ],
+)
+async def test_what_cannot_be_done_is_answered_so(command: Command, status: Status) -> None:
+    """A message is decided when it comes, and of one that was not asked about no state is kept."""
+    async with routing() as served:
+        wire = await served.bound()
+        message_id = await submitted(wire, MESSAGE)
+        wire.send(command, message_id.encode() + b"\0\1\1" + b"12125550100\0")
+
+        answer = await wire.read()
+
+    assert (answer.command, answer.status) == (command | RESPONSE, status)
+
+
 async def test_the_outbox_keeps_what_could_not_be_written_down() -> None:
     """It tells again later."""
     notes = FullNotes()
