@@ -13,6 +13,7 @@ from engine.channels.file.channel import FileChannel
 from engine.channels.served import Channels
 from engine.channels.sip.channel import SipChannel
 from engine.channels.smpp.channel import SmppClientChannel, SmppServerChannel
+from engine.channels.smpp.dialer import Outbinds
 from engine.channels.smpp.settings import SmppSettings
 from engine.channels.twiml.channel import TwimlChannel
 from engine.channels.twiml.sender import MessagesApiChannel
@@ -51,11 +52,11 @@ def _files(settings: CarriersSettings) -> Iterator[Channel]:
 def _smpp(settings: SmppSettings) -> Iterator[Channel]:
     routes = RouteTable(settings.carrier_routes)
     sends_from = lambda proxy: routes.sender_for(proxy) is not None  # noqa: E731 - a name for two uses
-    bound = [peer for peer in settings.smpp_peers if not peer.is_esme]
-    yield SmppServerChannel(settings, bound, sends_from=sends_from)
+    bound, outbinds = [peer for peer in settings.smpp_peers if not peer.is_esme], Outbinds()
+    yield SmppServerChannel(settings, bound, sends_from=sends_from, outbinds=outbinds)
     for peer in settings.smpp_peers:
         if peer.is_esme:
-            yield SmppClientChannel(peer, sends_from=sends_from)
+            yield SmppClientChannel(peer, sends_from=sends_from, outbinds=outbinds)
 
 
 CHANNELS = (

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import ssl
 from pathlib import Path
 
 import click
@@ -88,7 +87,7 @@ def send(*, peer: str, sender: str, to: str, text: str, config: Path | None) -> 
 async def _send(peer: SmppPeer, text: OutText) -> str:
     """Return why the peer did not take a text; empty = it did."""
     parts = parts_of(text, peer, reference=lambda: 1)
-    context: ssl.SSLContext | None = tls_of(peer.tls_ca) if peer.tls else None
+    context = tls_of(peer)
     reader, writer = await asyncio.wait_for(
         asyncio.open_connection(
             peer.host, peer.at_port, ssl=context, server_hostname=peer.host if context is not None else None

@@ -40,11 +40,11 @@ def read_address(address: SmeAddress, *, national: str) -> Address:
     return "+" + digits if len(digits) >= _FEWEST_DIGITS else digits
 
 
-def write_address(address: Address) -> SmeAddress:
+def write_address(address: Address, *, with_plus: bool = False, short_code_ton: int = _NETWORK) -> SmeAddress:
     """Return an address as it is sent: a number in international form, digits as a short code."""
     if address.startswith("+"):
-        return SmeAddress(_INTERNATIONAL, _E164_PLAN, address[1:])
-    return SmeAddress(_NETWORK, _UNKNOWN, address)
+        return SmeAddress(_INTERNATIONAL, _E164_PLAN, address if with_plus else address[1:])
+    return SmeAddress(short_code_ton, _UNKNOWN, address)
 
 
 @lru_cache(maxsize=4096)

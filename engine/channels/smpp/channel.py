@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 
@@ -16,7 +17,7 @@ from engine.channels.base import (
     Served,
     Spread,
 )
-from engine.channels.smpp.dialer import Dialer
+from engine.channels.smpp.dialer import Dialer, Outbinds, tls_of
 from engine.channels.smpp.inbound import Inbound, SendsFrom
 from engine.channels.smpp.links import Links
 from engine.channels.smpp.peers import SmppPeer
@@ -58,17 +59,22 @@ class SmppClientChannel(PeerSender):
     spread = Spread.ONE_HOST
     most_connections = 0
 
-    def __init__(self, peer: SmppPeer, *, sends_from: SendsFrom, timing: Timing | None = None) -> None:
-        """Bind as the peer's table says."""
+    def __init__(
+        self, peer: SmppPeer, *, sends_from: SendsFrom, outbinds: Outbinds | None = None, timing: Timing | None = None
+    ) -> None:
+        """Bind as the peer's table says; `outbinds` is the listener's, where the peer may ask for it."""
         super().__init__(peer)
         self.name = peer.name
         self._peer = peer
+        self._outbinds = outbinds or Outbinds()
+        self._tls: ssl.SSLContext | None = None
         self._sends_from = sends_from
         self._timing = timing or Timing()
 
     def bind(self, stack: ExitStack) -> Bound:
-        """Have no socket that listens."""
+        """Read the files of the peer's certificates; have no socket that listens."""
         del stack
+        self._tls = tls_of(self._peer)
         return self
 
     @property
@@ -80,7 +86,7 @@ class SmppClientChannel(PeerSender):
         """Connect from now on."""
         links = _links_of(self._peer, context, self._sends_from)
         self.sender = Sender(links, context)
-        dialer = Dialer(links, context, timing=self._timing)
+        dialer = Dialer(links, context, timing=self._timing, tls=self._tls, outbinds=self._outbinds)
         dialer.start()
         return _ServedClient(links, dialer)
 
@@ -97,12 +103,14 @@ class SmppServerChannel:
         peers: Sequence[SmppPeer],
         *,
         sends_from: SendsFrom,
+        outbinds: Outbinds | None = None,
         timing: Timing | None = None,
     ) -> None:
-        """Listen as the settings say, for these peers."""
+        """Listen as the settings say, for these peers, and for those of `outbinds` who ask us to bind."""
         self.most_connections = settings.max_smpp_connections if settings.smpp_listens else 0
         self._settings = settings
         self._peers = tuple(peers)
+        self._outbinds = outbinds or Outbinds()
         self._sends_from = sends_from
         self._timing = timing or Timing()
         self._senders = {peer.name: PeerSender(peer) for peer in peers}
@@ -137,7 +145,13 @@ class SmppServerChannel:
         peers = [_links_of(peer, context, self._sends_from) for peer in self._peers]
         for links in peers:
             self._senders[links.peer.name].sender = Sender(links, context)
-        server = SmppServer(peers, context, timing=self._timing, most_connections=self.most_connections)
+        server = SmppServer(
+            peers,
+            context,
+            timing=self._timing,
+            most_connections=self.most_connections,
+            outbinds=self._outbinds,
+        )
         if clear is not None:
             await server.open(clear)
         if over_tls is not None:

@@ -1,18 +1,21 @@
 """Binds to one peer and stays bound: connects, and again after a wait that depends on why the last connection ended."""
 
 import asyncio
+import contextlib
 import logging
 import random
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from engine.channels.base import ChannelContext
 from engine.channels.smpp.connection import Connection
 from engine.channels.smpp.links import Links
 from engine.channels.smpp.pdu import Bind, Command, Status, write_bind
-from engine.channels.smpp.peers import BindAs
+from engine.channels.smpp.peers import BindAs, SmppPeer
 from engine.channels.smpp.session import End, Ended, Role, Session, Timing
+from engine.channels.tls import BadCertificate
 from engine.core.ports.observing import SmppCount
 
 _log = logging.getLogger("maskline.smpp")
@@ -46,17 +49,44 @@ class Backoff:
         return self._draw(longest / 2, longest)
 
 
+class Outbinds:
+    """The peers of this process to whom we bind and who may ask for it, over a connection of their own.
+
+    Nothing is sent over that one: who it is, is not known, and where we connect to stands in the settings.
+    """
+
+    def __init__(self) -> None:
+        """Expect nobody yet."""
+        self._expected: list[tuple[SmppPeer, Callable[[], None]]] = []
+
+    def expect(self, peer: SmppPeer, connect: Callable[[], None]) -> None:
+        """Call `connect` when a peer asks."""
+        self._expected.append((peer, connect))
+
+    def came(self, address: str) -> bool:
+        """Take that somebody asks; tells whether it may be a peer."""
+        found = [connect for peer, connect in self._expected if peer.may_come_from(address)]
+        for connect in found:
+            connect()
+        return bool(found)
+
+
 class Dialer:
     """The connections of one peer to whom we bind."""
 
-    def __init__(self, links: Links, context: ChannelContext, *, timing: Timing) -> None:
-        """Begin with `start`."""
+    def __init__(
+        self, links: Links, context: ChannelContext, *, timing: Timing, tls: ssl.SSLContext | None, outbinds: Outbinds
+    ) -> None:
+        """Begin with `start`; with `tls` over that."""
         self._links = links
         self._peer = links.peer
         self._monotonic = context.monotonic
         self._count = context.observer.smpp
         self._timing = timing
-        self._tls = tls_of(self._peer.tls_ca) if self._peer.tls else None
+        self._tls = tls
+        self._asked = asyncio.Event()
+        if self._peer.outbind:
+            outbinds.expect(self._peer, self._connect_now)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -81,7 +111,18 @@ class Dialer:
         while True:
             began = self._monotonic()
             ended = await self._once(kind)
-            await asyncio.sleep(backoff.wait(ended, lasted_seconds=self._monotonic() - began))
+            seconds = backoff.wait(ended, lasted_seconds=self._monotonic() - began)
+            if ended is not None and ended.status in _LOCKED:
+                await asyncio.sleep(seconds)  # whoever asks for it
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._asked.wait()
+
+    def _connect_now(self) -> None:
+        """End the waits between connections."""
+        self._asked.set()
+        self._asked.clear()
 
     async def _once(self, kind: Command) -> Ended | None:
         """Connect, bind, and return why that was over; None where there was no connection."""
@@ -123,11 +164,26 @@ class Dialer:
         self._links.problem = problem
 
 
-def tls_of(authorities: str) -> ssl.SSLContext:
-    """Return what connects over TLS, checking names against these authorities (a PEM file), or the system's."""
-    context = ssl.create_default_context(cafile=authorities or None)
+def tls_of(peer: SmppPeer) -> ssl.SSLContext | None:
+    """Return what connects to a peer over TLS, its name checked; None where it speaks in clear. Raises BadCertificate.
+
+    The files of the peer's table are read: authorities, else the system's, and a certificate of ours.
+    """
+    if not peer.tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=_path(peer.tls_ca))
+        if peer.tls_certificate:
+            context.load_cert_chain(Path(peer.tls_certificate).expanduser(), _path(peer.tls_key))
+    except OSError as problem:  # an SSLError is one
+        files = " ".join(filter(None, (peer.tls_ca, peer.tls_certificate, peer.tls_key)))
+        raise BadCertificate(f"smpp_peers.{peer.name}: cannot use {files}: {problem}") from problem
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _path(file: str) -> str | None:
+    return str(Path(file).expanduser()) if file else None
 
 
 _LONGEST_SECONDS: Final = 60.0

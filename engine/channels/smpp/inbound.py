@@ -66,12 +66,13 @@ class Inbound:
     def __init__(self, peer: SmppPeer, context: ChannelContext, *, sends_from: SendsFrom) -> None:
         """Hand messages to the engine, and the states of ours."""
         self._peer = peer
+        self._reading = peer.reading
         self._context = context
         self._sends_from = sends_from
         self._statuses: Statuses = _FromSmsc() if peer.is_esme else _FromEsme()
         self._count = context.observer.smpp
         self._redeliveries = Redeliveries(context.notes, peer.name)
-        self._long = LongMessages(context.notes, peer.name)
+        self._long = LongMessages(context.notes, peer.name, timeout_seconds=peer.parts_timeout_seconds)
         self.receipts = ReceiptIndex(context.notes, peer.name, matched=self._report_late)
         """The ids of what we sent."""
         self.owed = OwedReceipts(context.notes, peer.name)
@@ -141,7 +142,7 @@ class Inbound:
             case _:
                 connection.answer(request, status=Status.UNKNOWN_COMMAND)
                 return
-        if is_receipt(message):
+        if is_receipt(message, by_text=self._peer.receipts_by_text):
             self._take_receipt(connection, request, message)
         else:
             self._take_message(connection, request, message)
@@ -180,7 +181,7 @@ class Inbound:
             self._keep_asked(message_id, message, now, self._context.traffic.owner_of(canonical(proxy)))
         began = self._context.monotonic()
 
-        def answer(status: Status) -> None:
+        def answer(status: int) -> None:
             body = b"" if status else self._body(request, sid)
             if connection.answer(request, body, status=status):
                 self._context.meter.answered(self._context.monotonic() - began)
@@ -211,7 +212,7 @@ class Inbound:
 
     def _status_undecided(self, message: ShortMessage, held: UserData, proxy: Address) -> Status | None:
         """Return what answers a message that is not to be decided; None = it is."""
-        meaning = decode(b"", message.data_coding, default=self._peer.default_alphabet)
+        meaning = decode(b"", message.data_coding, reading=self._reading)
         if meaning is NotText.WAITING:
             self._count(SmppCount.NOT_TEXT)
             return Status.OK
@@ -235,7 +236,7 @@ class Inbound:
         is_named = request.command is not Command.DELIVER_SM and not self._peer.is_esme
         return write_message_id(message_id_of(sid) if is_named else "")
 
-    def _take_part(self, part: Part, answer: Callable[[Status], None], *, is_again: bool) -> None:
+    def _take_part(self, part: Part, answer: Callable[[int], None], *, is_again: bool) -> None:
         now = self._context.clock()
         if self._long.is_late(part, now):
             self._decide_alone(part, answer)
@@ -264,16 +265,16 @@ class Inbound:
         owner = self._context.traffic.owner_of(canonical(part.proxy))
         self._long.keep(assembly, number, account_sid=owner, done=kept)
 
-    def _decide_alone(self, part: Part, answer: Callable[[Status], None]) -> None:
-        self._decide(part.alone(default=self._peer.default_alphabet), answer)
+    def _decide_alone(self, part: Part, answer: Callable[[int], None]) -> None:
+        self._decide(part.alone(reading=self._reading), answer)
 
-    def _decide_long(self, assembly: Assembly, answer: Callable[[Status], None]) -> None:
+    def _decide_long(self, assembly: Assembly, answer: Callable[[int], None]) -> None:
         """Decide about all pieces of a message; it is over once none of them has to wait."""
         assembly.is_deciding = True
-        pieces = assembly.pieces(default=self._peer.default_alphabet)
-        statuses: list[Status] = []
+        pieces = assembly.pieces(reading=self._reading)
+        statuses: list[int] = []
 
-        def decided(status: Status) -> None:
+        def decided(status: int) -> None:
             statuses.append(status)
             if len(statuses) < len(pieces):
                 return
@@ -287,7 +288,7 @@ class Inbound:
         for piece in pieces:
             self._decide(piece, decided)
 
-    def _decide(self, piece: Piece, answer: Callable[[Status], None]) -> None:
+    def _decide(self, piece: Piece, answer: Callable[[int], None]) -> None:
         sid = piece.sid
         if piece.asking:
             self.owed.gather(sid, piece.asking, self._context.clock())
@@ -306,18 +307,21 @@ class Inbound:
 
         def answered(decision: Decision) -> None:
             counts[decision.reason.slot] += 1
-            if piece.asking and decision.outcome in _ENDS_HERE:
+            status = self._status(decision)
+            if piece.asking and not status and decision.outcome in _ENDS_HERE:
                 self._tell_end(piece.sid, _ENDS_HERE[decision.outcome])
-            answer(self._status(decision))
+            answer(status)
 
         began = self._context.monotonic()
         self._context.traffic.receive(event, answered)
         self._context.meter.deciding(self._context.monotonic() - began)
 
-    def _status(self, decision: Decision) -> Status:
+    def _status(self, decision: Decision) -> int:
         match decision.outcome:
-            case Outcome.ROUTED | Outcome.REFUSED | Outcome.ANSWERED:
+            case Outcome.ROUTED | Outcome.ANSWERED:
                 return Status.OK
+            case Outcome.REFUSED:
+                return self._peer.refusal_status
             case Outcome.UNKNOWN_NUMBER:
                 return Status.BAD_DESTINATION
             case Outcome.NOT_READY:

@@ -11,7 +11,7 @@ import msgspec
 
 from engine.channels.smpp.redeliveries import KEPT_SECONDS, sid_for
 from engine.channels.smpp.segments import Place
-from engine.channels.smpp.texts import Alphabet, NotText, decode, raw_of
+from engine.channels.smpp.texts import Alphabet, NotText, Reading, decode, raw_of
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Address, RawText
 from engine.core.ports.notes import NoteDone, Notes
@@ -37,10 +37,10 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     valid_until: float | None = None
     """After which it is not to be sent on, UTC epoch seconds."""
 
-    def alone(self, *, default: Alphabet) -> "Piece":
+    def alone(self, *, reading: Reading) -> "Piece":
         """Return it as a message of its own."""
-        text = decode(self.octets, self.data_coding, default=default, header_bytes=self.header_bytes)
-        raw = raw_of(self.octets, self.data_coding, default=default)
+        text = decode(self.octets, self.data_coding, reading=reading, header_bytes=self.header_bytes)
+        raw = raw_of(self.octets, self.data_coding, reading=reading)
         return Piece(self.message_sid, self.sender, self.proxy, text, self.asking, raw, self.valid_until)
 
     @property
@@ -80,7 +80,7 @@ class Assembly(msgspec.Struct):
         """Tell that all parts are there, on disk."""
         return len(self.kept) == next(iter(self.parts.values())).place.total
 
-    def pieces(self, *, default: Alphabet) -> list[Piece]:
+    def pieces(self, *, reading: Reading) -> list[Piece]:
         """Return what goes on: one message for each run of parts."""
         ordered = [self.parts[number] for number in sorted(self.parts)]
         runs = [
@@ -88,8 +88,8 @@ class Assembly(msgspec.Struct):
             for _, run in groupby(enumerate(ordered), lambda one: one[1].place.number - one[0])
         ]
         if len(runs) == 1:
-            return [_piece(self.sid, runs[0], default)]
-        return [_piece(sid_for(b"", self.sid, run[0].place.number), run, default) for run in runs]
+            return [_piece(self.sid, runs[0], reading)]
+        return [_piece(sid_for(b"", self.sid, run[0].place.number), run, reading) for run in runs]
 
 
 class Full(Exception):  # noqa: N818 - names a state
@@ -226,33 +226,37 @@ class LongMessages:
         return self._prefix + assembly.sid.encode() + bytes((number,))
 
 
-def _piece(sid: str, run: list[Part], default: Alphabet) -> Piece:
+def _piece(sid: str, run: list[Part], reading: Reading) -> Piece:
     first, asking = run[0], tuple(one for part in run for one in part.asking)
     until = min((part.valid_until for part in run if part.valid_until is not None), default=None)
-    return Piece(sid, first.sender, first.proxy, _text(run, default), asking, _raw(run, default), until)
+    return Piece(sid, first.sender, first.proxy, _text(run, reading), asking, _raw(run, reading), until)
 
 
-def _raw(run: list[Part], default: Alphabet) -> RawText | None:
+def _raw(run: list[Part], reading: Reading) -> RawText | None:
     """Return the octets of parts in a row, where they are those of one text."""
     coding = run[0].data_coding
-    if default is Alphabet.GSM_PACKED or any(part.data_coding != coding for part in run):
+    if _is_packed(reading) or any(part.data_coding != coding for part in run):
         return None
-    return raw_of(b"".join([part.octets for part in run]), coding, default=default)
+    return raw_of(b"".join([part.octets for part in run]), coding, reading=reading)
 
 
-def _text(parts: list[Part], default: Alphabet) -> str | NotText:
+def _text(parts: list[Part], reading: Reading) -> str | NotText:
     """Return the text of parts in a row; a character may be cut between two, but not where septets are packed."""
     texts = []
     for coding, run in groupby(parts, lambda part: part.data_coding):
         pieces = list(run)
-        if default is not Alphabet.GSM_PACKED:
+        if not _is_packed(reading):
             pieces = [msgspec.structs.replace(pieces[0], octets=b"".join([part.octets for part in pieces]))]
         for part in pieces:
-            text = decode(part.octets, coding, default=default, header_bytes=part.header_bytes)
+            text = decode(part.octets, coding, reading=reading, header_bytes=part.header_bytes)
             if isinstance(text, NotText):
                 return text
             texts.append(text)
     return "".join(texts)
+
+
+def _is_packed(reading: Reading) -> bool:
+    return Alphabet.GSM_PACKED in {reading.agreed, reading.ia5}
 
 
 def _ignore(problem: StoreUnavailable | None) -> None:

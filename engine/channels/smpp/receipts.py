@@ -24,9 +24,12 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     """The network's code, as it stands; empty or zeros where there was none."""
 
 
-def is_receipt(message: ShortMessage) -> bool:
-    """Tell a receipt from a message; also a notification on the way and a phone's own acknowledgement."""
-    return message.esm_class & _KIND in _RECEIPTS
+def is_receipt(message: ShortMessage, *, by_text: bool = False) -> bool:
+    """Tell a receipt from a message; also a notification on the way and a phone's own acknowledgement.
+
+    `by_text`: from this peer a text that reads like one is one, whatever its esm_class.
+    """
+    return message.esm_class & _KIND in _RECEIPTS or (by_text and bool(_READS_LIKE_ONE(message.payload)))
 
 
 def read_receipt(message: ShortMessage) -> Receipt | None:
@@ -78,6 +81,7 @@ def forms_of(message_id: str) -> frozenset[str]:
 
 
 _KIND = 0x3C
+_READS_LIKE_ONE = re.compile(rb"\s*id\s*:.*\bstat\s*:", re.IGNORECASE | re.DOTALL).match
 _RECEIPTS: Final = frozenset({0x04, 0x08, 0x10, 0x20})
 _NETWORK_CODE_BYTES = 3
 _QUOTED_MESSAGE = re.compile(r"text\s*:", re.IGNORECASE)

@@ -120,7 +120,7 @@ class Sender:
             status = response[0]
             if status == Status.OK:
                 return response
-            if status not in THROTTLES:
+            if status not in THROTTLES or status in self._peer.permanent_errors:
                 return self._refused(status)
             self._count(SmppCount.THROTTLED)
             self._links.complained()
@@ -128,7 +128,8 @@ class Sender:
             waits += 1
 
     def _refused(self, status: int) -> Sent:
-        is_temporary = status in TEMPORARY
+        peer = self._peer
+        is_temporary = status in peer.temporary_errors or (status in TEMPORARY and status not in peer.permanent_errors)
         self._count(SmppCount.REFUSED_FOR_NOW if is_temporary else SmppCount.REFUSED)
         return Sent(error=f"the peer refused it with status 0x{status:02x}", may_retry=is_temporary)
 

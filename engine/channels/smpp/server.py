@@ -9,9 +9,10 @@ from typing import Final
 
 from engine.channels.base import ChannelContext
 from engine.channels.smpp.connection import Connection
+from engine.channels.smpp.dialer import Outbinds
 from engine.channels.smpp.links import Links
 from engine.channels.smpp.pdu import Bind, Status, Tag
-from engine.channels.smpp.session import BindAsked, Event, Role, Session, Timing
+from engine.channels.smpp.session import BindAsked, Event, OutbindAsked, Role, Session, Timing
 from engine.channels.tls import Certificate
 from engine.core.ports.observing import SmppCount
 
@@ -28,7 +29,13 @@ class SmppServer:
     """Accepts connections until they are bound, and hands each to its peer."""
 
     def __init__(
-        self, peers: Sequence[Links], context: ChannelContext, *, timing: Timing, most_connections: int
+        self,
+        peers: Sequence[Links],
+        context: ChannelContext,
+        *,
+        timing: Timing,
+        most_connections: int,
+        outbinds: Outbinds,
     ) -> None:
         """Let these peers in."""
         self._by_system_id: Mapping[str, Links] = {links.peer.system_id: links for links in peers}
@@ -36,6 +43,7 @@ class SmppServer:
         self._count = context.observer.smpp
         self._timing = timing
         self._most_connections = most_connections
+        self._outbinds = outbinds
         self._servers: list[asyncio.Server] = []
         self._certificate: Certificate | None = None
         self._check: asyncio.TimerHandle | None = None
@@ -100,6 +108,13 @@ class SmppServer:
         for event in early:
             connection.hand_on(event)
 
+    def asked_to_bind(self, connection: Connection) -> None:
+        """Have a peer connected to that asks for it; this connection is over."""
+        if not self._outbinds.came(connection.peer_address):
+            self._count(SmppCount.BIND_REFUSED)
+            _log.warning("An SMPP outbind from %s was not expected", connection.peer_address or "a socket")
+        connection.close()
+
     def _problem(self, links: Links | None, bind: Bind, connection: Connection, *, is_tls: bool) -> Status | None:
         """Return why a bind is refused; who knows no password learns nothing else."""
         password = "" if links is None else links.peer.password
@@ -130,6 +145,8 @@ class _Stranger:
     def happened(self, connection: Connection, event: Event) -> None:
         if isinstance(event, BindAsked):
             self._server.asked(connection, event, is_tls=self._is_tls)
+        elif isinstance(event, OutbindAsked):
+            self._server.asked_to_bind(connection)
 
 
 _BINDS_EACH = 2

@@ -230,6 +230,8 @@ class Session:
         states = MAY_SEND.get((self._peer, one.command))
         if states is not None and self.state in states:
             self._take_request(Command(one.command), one)
+        elif one.command == Command.OUTBIND and self.state is State.OPEN:
+            self._events.append(OutbindAsked(one.body))  # an SMSC that has connected to where ESMEs do
         elif self._asked_bind is not None and one.command in _MESSAGES:
             self._early.append(one)
         elif one.command not in _COMMANDS:

@@ -46,6 +46,8 @@ class SmppSettings(CarriersSettings):
         for peer in self.smpp_peers:
             if any(carrier.name == peer.name for carrier in self.carriers):
                 yield Misfit("smpp_peers", f"smpp_peers.{peer.name} has the name of a carrier")
+            if peer.outbind and not self.smpp_listens:
+                yield Misfit("smpp_peers", f"smpp_peers.{peer.name}.outbind needs smpp_listen")
             if not peer.is_esme and (self.smpp_tls_listen is None if peer.tls else not self.smpp_listens):
                 where = "smpp_tls_listen" if peer.tls else "smpp_listen"
                 yield Misfit("smpp_peers", f"smpp_peers.{peer.name} binds to us, but {where} is empty")

@@ -5,6 +5,7 @@ Source: SMPP 3.4 5.2.19, 3GPP TS 23.038 4.
 
 from enum import StrEnum
 from typing import Final
+from unicodedata import combining, normalize
 
 import msgspec
 
@@ -33,6 +34,25 @@ class NotText(StrEnum):
     """An indication that voice mail or the like waits: dropped."""
 
 
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """How the octets of a peer are read."""
+
+    agreed: Alphabet = Alphabet.GSM
+    """What data_coding 0 means, and all that the standard reserves."""
+    ia5: Alphabet = Alphabet.GSM
+    """What data_coding 1 means."""
+    is_little_endian: bool = False
+    """UCS-2 without a byte order mark."""
+    finds_ucs2: bool = False
+    """Octets under data_coding 0 of which every other one is 0 are UCS-2."""
+
+    @property
+    def name(self) -> str:
+        """Return what is the same for two peers that are read alike."""
+        alphabets = self.agreed if self.ia5 is self.agreed else f"{self.agreed} {self.ia5}"
+        return f"{alphabets}{' le' if self.is_little_endian else ''}{' ucs2' if self.finds_ucs2 else ''}"
+
+
 class EncodedText(msgspec.Struct, frozen=True, gc=False):
     """A text in octets."""
 
@@ -48,61 +68,93 @@ class EncodedText(msgspec.Struct, frozen=True, gc=False):
         return self.alphabet in _SEPTETS
 
 
-def decode(octets: bytes, data_coding: int, *, default: Alphabet, header_bytes: int = 0) -> str | NotText:
+def decode(octets: bytes, data_coding: int, *, reading: Reading, header_bytes: int = 0) -> str | NotText:
     """Return the text of a message; octets that are none in its alphabet become U+FFFD, never an error.
 
-    `default` is what 0 and 1 mean on this connection. `header_bytes` is the length of a user data header that stood
+    `header_bytes` is the length of a user data header that stood
     before the octets: packed septets begin at the next boundary behind it.
     """
     meaning = _meaning(data_coding)
     if isinstance(meaning, NotText):
         return meaning
     if meaning:
-        return _by_codec(octets, meaning)
-    match default:
+        return _by_codec(octets, meaning, is_little_endian=reading.is_little_endian)
+    if reading.finds_ucs2 and data_coding == _AGREED and _looks_like_ucs2(octets):
+        return _by_codec(octets, _UTF_16, is_little_endian=False)
+    alphabet = reading.ia5 if data_coding == _IA5 else reading.agreed
+    match alphabet:
         case Alphabet.GSM:
             return decode_gsm(octets)
         case Alphabet.GSM_PACKED:
             padding = septet_padding(header_bytes)
             return decode_gsm(unpack_septets(octets, (len(octets) * 8 - padding) // 7, skipped_bits=padding))
         case Alphabet.LATIN_1 | Alphabet.ASCII | Alphabet.UTF_8:
-            return octets.decode(_CODECS[default], "replace")
+            return octets.decode(_CODECS[alphabet], "replace")
 
 
-def encode(text: str, *, default: Alphabet) -> EncodedText:
+def encode(text: str, *, default: Alphabet, transliterates: bool = False, prefers_latin1: bool = False) -> EncodedText:
     """Return a text in the agreed alphabet where every character is in it, else in UCS-2.
 
-    UTF-16 in fact: an emoji is a surrogate pair.
+    UTF-16 in fact: an emoji is a surrogate pair. With `transliterates`, look-alikes stand for what is not in it, where
+    there is one for each. With `prefers_latin1`, what is in both alphabets is declared as Latin-1.
     """
     octets = _encode_agreed(text, default)
-    if octets is not None:
-        return EncodedText(_AGREED, octets, default)
-    return EncodedText(_UCS_2, text.encode(_UTF_16, "replace"), None)
+    if octets is None and transliterates:
+        octets = _encode_agreed(_with_look_alikes(text, default), default)
+    if octets is None:
+        return EncodedText(_UCS_2, text.encode(_UTF_16, "replace"), None)
+    if prefers_latin1 and (latin := _encode_agreed(text, Alphabet.LATIN_1)) is not None:
+        return EncodedText(_LATIN_1, latin, Alphabet.LATIN_1)
+    return EncodedText(_AGREED, octets, default)
 
 
-def raw_of(octets: bytes, data_coding: int, *, default: Alphabet) -> RawText | None:
+def _with_look_alikes(text: str, alphabet: Alphabet) -> str:
+    return "".join([one if _encode_agreed(one, alphabet) is not None else _look_alike(one) for one in text])
+
+
+def _look_alike(character: str) -> str:
+    """Return what stands for a character: the letter without its marks, or a plain sign."""
+    plain = _SIGNS.get(character)
+    if plain is not None:
+        return plain
+    return "".join([one for one in normalize("NFKD", character) if not combining(one)])
+
+
+def raw_of(octets: bytes, data_coding: int, *, reading: Reading) -> RawText | None:
     """Return a text as it came; None where its octets would be the same, read and written again."""
-    if data_coding == _AGREED and default is Alphabet.GSM and octets.isascii() and ESCAPE not in octets:
+    if data_coding == _AGREED and reading.agreed is Alphabet.GSM and octets.isascii() and ESCAPE not in octets:
         return None
-    return RawText(default.value, data_coding, octets)
+    return RawText(reading.name, data_coding, octets)
 
 
-def as_it_came(raw: RawText | None, *, default: Alphabet) -> EncodedText | None:
+def as_it_came(raw: RawText | None, *, reading: Reading, keeps_class: bool = False) -> EncodedText | None:
     """Return a text untouched, for a peer that reads it as its sender does; None where it has to be written anew.
 
-    A wrong table then damages nothing: nobody but us has read the text by it.
+    A wrong table then damages nothing: nobody but us has read the text by it. With `keeps_class`, a message that is to
+    be shown at once stays one.
     """
-    if raw is None or raw.alphabet != default or default is Alphabet.GSM_PACKED:
+    if raw is None or raw.alphabet != reading.name or Alphabet.GSM_PACKED in {reading.agreed, reading.ia5}:
         return None
-    meaning = _meaning(raw.data_coding)
+    meaning, is_whole = _meaning(raw.data_coding), len(raw.octets) <= _ONE_MESSAGE
     if isinstance(meaning, NotText):
         return None
+    coding = raw.data_coding if keeps_class else _without_class(raw.data_coding)
+    if meaning == _DEFAULT and coding == _IA5:  # some read the standard's alphabet under it whatever was agreed on
+        return EncodedText(_AGREED, raw.octets, reading.agreed) if reading.ia5 is reading.agreed else None
     if meaning == _DEFAULT:
-        return EncodedText(raw.data_coding, raw.octets, default)
+        return EncodedText(coding, raw.octets, reading.agreed)
     if meaning == _UTF_16:
-        return None if len(raw.octets) % 2 else EncodedText(raw.data_coding, raw.octets, None)
-    is_whole = meaning == _CODECS[Alphabet.LATIN_1] or len(raw.octets) <= _ONE_MESSAGE
-    return EncodedText(raw.data_coding, raw.octets, Alphabet.LATIN_1) if is_whole else None
+        is_sound = len(raw.octets) % 2 == 0 and (is_whole or not reading.is_little_endian)
+        return EncodedText(coding, raw.octets, None) if is_sound else None
+    may_be_cut = is_whole or meaning == _CODECS[Alphabet.LATIN_1]
+    return EncodedText(coding, raw.octets, Alphabet.LATIN_1) if may_be_cut else None
+
+
+def _without_class(data_coding: int) -> int:
+    """Return a data_coding that does not say where on the phone a text is to be."""
+    if data_coding >> 4 not in _WITH_CLASS:
+        return data_coding
+    return _UCS_2 if _meaning(data_coding) == _UTF_16 else _AGREED
 
 
 def pieces(text: EncodedText, most: int) -> list[bytes]:
@@ -159,20 +211,31 @@ def _meaning(data_coding: int) -> str | NotText:
             return _DEFAULT
 
 
-def _by_codec(octets: bytes, codec: str) -> str:
-    if codec == _UTF_16 and octets.startswith(b"\xff\xfe"):
-        return octets[2:].decode("utf-16-le", "replace")
-    return octets.removeprefix(_BIG_ENDIAN if codec == _UTF_16 else b"").decode(codec, "replace")
+def _by_codec(octets: bytes, codec: str, *, is_little_endian: bool) -> str:
+    if codec != _UTF_16:
+        return octets.decode(codec, "replace")
+    if octets.startswith(_LITTLE_ENDIAN) or (is_little_endian and not octets.startswith(_BIG_ENDIAN)):
+        return octets.removeprefix(_LITTLE_ENDIAN).decode("utf-16-le", "replace")
+    return octets.removeprefix(_BIG_ENDIAN).decode(_UTF_16, "replace")
 
 
-_AGREED, _UCS_2 = 0x00, 0x08
+def _looks_like_ucs2(octets: bytes) -> bool:
+    return bool(octets) and len(octets) % 2 == 0 and not any(octets[::2])
+
+
+_AGREED, _IA5, _LATIN_1, _UCS_2 = 0x00, 0x01, 0x03, 0x08
+_WITH_CLASS: Final = frozenset({0x1, 0xF})
+_SIGNS: Final = dict(
+    zip("\u2018\u2019\u201c\u201d\u2013\u2014\u2026\u00a0", ("'", "'", '"', '"', "-", "-", "...", " "), strict=True)
+)
+"""Quotation marks, dashes, an ellipsis, a space that does not break."""
 _ONE_MESSAGE = 140
 """Octets that need not be cut, where a character may have several of them."""
 _HIGH_SURROGATE, _CONTINUES = 0xD8, 0x80
 """Bits of the first octet of a surrogate pair, and of those that follow the first one in UTF-8."""
 _DEFAULT: Final = ""
 _UTF_16: Final = "utf-16-be"
-_BIG_ENDIAN: Final = b"\xfe\xff"
+_BIG_ENDIAN, _LITTLE_ENDIAN = b"\xfe\xff", b"\xff\xfe"
 _SEPTETS: Final = frozenset({Alphabet.GSM, Alphabet.GSM_PACKED})
 _CODECS: Final = {Alphabet.LATIN_1: "latin-1", Alphabet.ASCII: "ascii", Alphabet.UTF_8: "utf-8"}
 _PLAIN: Final[dict[int, str | NotText]] = {

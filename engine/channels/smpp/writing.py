@@ -40,9 +40,17 @@ def parts_of(text: OutText, peer: SmppPeer, *, reference: Callable[[], int]) -> 
 
     `reference` is asked only for a long one, which is told apart by it from others to the same number.
     """
-    default = peer.default_alphabet
-    encoded = as_it_came(text.raw, default=default) or encode(text.body, default=default)
+    encoded = as_it_came(text.raw, reading=peer.reading, keeps_class=peer.message_class)
+    is_swapped = peer.ucs2_little_endian and encoded is None
+    encoded = encoded or encode(
+        text.body,
+        default=peer.default_alphabet,
+        transliterates=peer.transliterate,
+        prefers_latin1=peer.prefer_latin1,
+    )
     octets = split(encoded, peer.long_messages)
+    if is_swapped and encoded.alphabet is None:
+        octets = [one.decode("utf-16-be", "surrogatepass").encode("utf-16-le", "surrogatepass") for one in octets]
     if len(octets) > _MOST_PARTS:
         raise TooLong(f"the text needs {len(octets)} parts, and a message has {_MOST_PARTS} at the most")
     if len(octets) == 1:
@@ -65,8 +73,8 @@ def _message(  # noqa: PLR0917 - what a message is made of
     text: OutText, peer: SmppPeer, data_coding: int, octets: bytes, optional: dict[int, bytes]
 ) -> ShortMessage:
     return ShortMessage(
-        source=write_address(text.sender),
-        destination=write_address(text.to),
+        source=write_address(text.sender, with_plus=peer.with_plus, short_code_ton=peer.short_code_ton),
+        destination=write_address(text.to, with_plus=peer.with_plus, short_code_ton=peer.short_code_ton),
         validity=relative(peer.validity_seconds) if peer.validity_seconds else "",
         data_coding=data_coding,
         registered_delivery=_WITH_RECEIPT if text.wants_receipt else 0,

@@ -34,7 +34,7 @@ from engine.channels.smpp.pdu import (
 from engine.channels.smpp.receipts import forms_of, is_receipt, read_receipt, write_receipt
 from engine.channels.smpp.segments import LongForm, Place, header, segment_parameters, user_data
 from engine.channels.smpp.session import RequestCame, Role, Session, State, Timing
-from engine.channels.smpp.texts import Alphabet, decode
+from engine.channels.smpp.texts import Alphabet, Reading, decode
 
 _SOURCE, _DESTINATION = SmeAddress(1, 1, "12125550111"), SmeAddress(1, 1, "14155550100")
 _PLACE, _SAR = Place(LongForm.UDH16, 7, 2, 1), Place(LongForm.SAR, 7, 2, 1)
@@ -142,7 +142,7 @@ class Fuzz:
         assert read_message(write_message(message)) == message
         held = user_data(message)
         default = self._random.choice(list(Alphabet))
-        decode(held.octets, message.data_coding, default=default, header_bytes=len(held.header))
+        decode(held.octets, message.data_coding, reading=Reading(default, default), header_bytes=len(held.header))
         if is_receipt(message):
             receipt = read_receipt(message)
             assert receipt is None or forms_of(receipt.message_id)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from engine.channels.base import OutMessage, SendsMessages, Sent
 from engine.channels.served import Channels
 from engine.channels.smpp.channel import SmppClientChannel, SmppServerChannel
+from engine.channels.smpp.dialer import Outbinds
 from engine.channels.smpp.pdu import (
     RESPONSE,
     Bind,
@@ -33,7 +34,7 @@ from engine.channels.sockets import ListenAddress
 from engine.core.ports.observing import SmppCount
 from engine.runtime import monotonic
 from tests.channels.offered import MemoryNotes, Offered
-from tests.http.rig import PATIENCE, PROXY, ROUTED, SENDER
+from tests.http.rig import NOW, PATIENCE, PROXY, ROUTED, SENDER
 from tests.outbound.material import client
 
 SYSTEM_ID, PASSWORD = "them", "secret"
@@ -213,23 +214,24 @@ async def serving(
     sends: bool = True,
     timing: Timing | None = None,
     listening: SmppSettings | None = None,
+    clock: Callable[[], float] = lambda: NOW,
 ) -> AsyncIterator[Served]:
-    """Serve a channel for one peer, as the composition root does."""
-    if peer.is_esme:
-        channel: SmppClientChannel | SmppServerChannel = SmppClientChannel(
-            peer, sends_from=lambda _: sends, timing=timing
-        )
-    else:
+    """Serve a channel for one peer, as the composition root does; with `listening`, one that peers may bind to."""
+    outbinds, made = Outbinds(), list[SmppClientChannel | SmppServerChannel]()
+    if listening is not None or not peer.is_esme:
         at = listening or SmppSettings(smpp_listen=ListenAddress("127.0.0.1", 0))
-        channel = SmppServerChannel(at, [peer], sends_from=lambda _: sends, timing=timing)
+        bound = [] if peer.is_esme else [peer]
+        made.append(SmppServerChannel(at, bound, sends_from=lambda _: sends, outbinds=outbinds, timing=timing))
+    if peer.is_esme:
+        made.append(SmppClientChannel(peer, sends_from=lambda _: sends, outbinds=outbinds, timing=timing))
     async with client() as posting, AsyncExitStack() as closers:
         offered = Offered(posting)
         if notes is not None:
             offered.notes = notes
-        channels = Channels([("smpp", channel)])
+        channels = Channels([("smpp", channel) for channel in made])
         with ExitStack() as sockets:
             channels.bind(sockets, is_ours=lambda _: True)
-            context = msgspec.structs.replace(offered.context(), monotonic=monotonic)
+            context = msgspec.structs.replace(offered.context(clock=clock), monotonic=monotonic)
             await channels.serve(lambda *_: context)
             closers.push_async_callback(channels.stop, 0.2)
             served = Served(channels, offered)

@@ -8,6 +8,7 @@ import asyncio
 import msgspec
 import pytest
 
+from engine.channels.base import OutReceipt, TakesReceipts
 from engine.channels.smpp.pdu import (
     RESPONSE,
     Command,
@@ -40,7 +41,7 @@ from tests.channels.smpp.rig import (
     smsc,
     smsc_listening,
 )
-from tests.http.rig import ROUTED, until
+from tests.http.rig import NOW, ROUTED, until
 
 pytestmark = pytest.mark.anyio
 
@@ -301,6 +302,23 @@ async def test_19_what_a_client_that_is_away_should_get_is_lost() -> None:
             came = await wire.take()
 
             assert (came.octets, (await task).status) == (b"later", LegStatus.SENT)
+
+
+async def test_19_a_receipt_for_a_client_that_is_away_is_lost() -> None:
+    """The same of what became of its messages, over whichever bind it makes then."""
+    async with serving(smsc()) as served:
+        served.plane.decision = ROUTED
+        wire = await served.bound()
+        await wire.ask(msgspec.structs.replace(MESSAGE, registered_delivery=1), Command.SUBMIT_SM)
+        await wire.close()
+        await until(lambda: served.gauge("smpp_bound_connections") == 0)
+        sender, event = served.sender, served.plane.events[0]
+        assert isinstance(sender, TakesReceipts)
+        await sender.tell(OutReceipt("EF1", event.resource_sid, LegStatus.DELIVERED, NOW))
+
+        back = await served.bound()
+
+        assert b"stat:DELIVRD" in (await back.take()).octets
 
 
 async def test_20_messages_wait_for_one_another() -> None:

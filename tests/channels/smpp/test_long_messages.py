@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from engine.channels.smpp.long_messages import MOST_OF_SENDER, Assembly, Full, LongMessages, Part
 from engine.channels.smpp.segments import LongForm, Place
-from engine.channels.smpp.texts import Alphabet
+from engine.channels.smpp.texts import Reading
 from engine.core.model.errors import StoreUnavailable
 from tests.channels.offered import MemoryNotes
 
@@ -39,7 +39,7 @@ def kept(messages: LongMessages, one: Part) -> Assembly:
 
 
 def texts(assembly: Assembly) -> list[object]:
-    return [piece.text for piece in assembly.pieces(default=Alphabet.GSM)]
+    return [piece.text for piece in assembly.pieces(reading=Reading())]
 
 
 def test_what_is_there_goes_on_when_its_time_is_over() -> None:
@@ -51,7 +51,7 @@ def test_what_is_there_goes_on_when_its_time_is_over() -> None:
     assert list(messages.overdue(NOW + 119)) == []
     (over,) = messages.overdue(NOW + 120)
     assert texts(over) == ["12", "45"]
-    assert len({piece.sid for piece in over.pieces(default=Alphabet.GSM)}) == 2
+    assert len({piece.sid for piece in over.pieces(reading=Reading())}) == 2
 
 
 def test_a_part_that_comes_after_that_goes_on_alone() -> None:

@@ -12,7 +12,7 @@ from engine.channels.smpp.pdu import RESPONSE, Command, ShortMessage, Status, Ta
 from engine.channels.smpp.receipts import write_receipt
 from engine.channels.smpp.segments import user_data
 from engine.channels.smpp.session import Timing
-from engine.channels.smpp.texts import Alphabet, decode
+from engine.channels.smpp.texts import Reading, decode
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import LegStatus
 from engine.core.ports.observing import SmppCount
@@ -33,7 +33,6 @@ from tests.http.rig import PROXY, ROUTED, SENDER, until
 
 pytestmark = pytest.mark.anyio
 
-GSM = Alphabet.GSM
 LONG = "0123456789" * 20
 
 
@@ -52,7 +51,7 @@ class LostNotes(MemoryNotes):
 
 
 def text_of(message: ShortMessage) -> object:
-    return decode(user_data(message).octets, message.data_coding, default=GSM)
+    return decode(user_data(message).octets, message.data_coding, reading=Reading())
 
 
 async def test_a_message_leaves_as_a_submit_and_counts_as_sent() -> None:

@@ -8,7 +8,7 @@ import pytest
 from engine.channels.base import OVERDUE
 from engine.channels.smpp.pdu import Command, Status
 from engine.channels.smpp.segments import LongForm, Place, header, user_data
-from engine.channels.smpp.texts import Alphabet, as_it_came, raw_of
+from engine.channels.smpp.texts import Alphabet, Reading, as_it_came, raw_of
 from engine.channels.smpp.times import absolute, relative, valid_until
 from engine.core.model.records import RawText
 from tests.channels.smpp.rig import MESSAGE, esme, out, sending, serving, smsc, smsc_listening
@@ -53,7 +53,7 @@ async def test_the_parts_of_a_long_message_go_on_as_they_came() -> None:
     ("raw", "coding", "octets"),
     [
         (RawText("gsm", 0, LATIN), 0, LATIN),
-        (RawText("gsm", 1, LATIN), 1, LATIN),
+        (RawText("gsm", 1, LATIN), 0, LATIN),
         (RawText("gsm", 3, LATIN), 3, LATIN),
         (RawText("gsm", 8, b"\0c\0a"), 8, b"\0c\0a"),
         (RawText("gsm", 5, b"\x83\x65"), 5, b"\x83\x65"),
@@ -84,8 +84,11 @@ async def test_a_long_text_is_cut_anew_where_its_characters_may_be_cut() -> None
             await task
 
     assert b"".join(user_data(part).octets for part in parts) == octets
-    assert as_it_came(RawText("gsm", 5, b"\x83\x65" * 71), default=Alphabet.GSM) is None
-    assert as_it_came(raw_of(b"abc", 0, default=Alphabet.GSM_PACKED), default=Alphabet.GSM_PACKED) is None
+    assert as_it_came(RawText("gsm", 5, b"\x83\x65" * 71), reading=Reading()) is None
+    assert (
+        as_it_came(raw_of(b"abc", 0, reading=Reading(Alphabet.GSM_PACKED)), reading=Reading(Alphabet.GSM_PACKED))
+        is None
+    )
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,23 @@ def test_a_bind_that_cannot_be_read_is_refused() -> None:
 LEGAL = {
     Role.ESME: {
         State.OPEN: {Command.BIND_RECEIVER, Command.BIND_TRANSMITTER, Command.BIND_TRANSCEIVER},
-        State.TRANSMITTER: {Command.SUBMIT_SM, Command.DATA_SM, Command.QUERY_SM, Command.UNBIND},
+        State.TRANSMITTER: {
+            Command.SUBMIT_SM,
+            Command.DATA_SM,
+            Command.QUERY_SM,
+            Command.REPLACE_SM,
+            Command.CANCEL_SM,
+            Command.UNBIND,
+        },
         State.RECEIVER: {Command.UNBIND},
-        State.TRANSCEIVER: {Command.SUBMIT_SM, Command.DATA_SM, Command.QUERY_SM, Command.UNBIND},
+        State.TRANSCEIVER: {
+            Command.SUBMIT_SM,
+            Command.DATA_SM,
+            Command.QUERY_SM,
+            Command.REPLACE_SM,
+            Command.CANCEL_SM,
+            Command.UNBIND,
+        },
     },
     Role.SMSC: {
         State.OPEN: {Command.OUTBIND},

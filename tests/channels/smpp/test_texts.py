@@ -16,7 +16,8 @@ from engine.channels.smpp.segments import (
     split,
     user_data,
 )
-from engine.channels.smpp.texts import Alphabet, NotText, decode, encode
+from engine.channels.smpp.texts import Alphabet, NotText, Reading, as_it_came, decode, encode
+from engine.core.model.records import RawText
 
 GSM_TEXT = "@£$¥ Hello {world} [x] ~ \\ ^ | € Ça é Ñ"
 NOWHERE = SmeAddress(0, 0, "")
@@ -85,7 +86,62 @@ def test_packing_is_undone_by_unpacking(septets: bytes, skipped: int) -> None:
 )
 def test_octets_are_read_by_what_their_data_coding_means(coding: int, octets: bytes, text: str) -> None:
     """Of the standard, of peers that break it, and of phones."""
-    assert decode(octets, coding, default=Alphabet.GSM) == text
+    assert decode(octets, coding, reading=Reading()) == text
+
+
+@pytest.mark.parametrize(
+    ("reading", "coding", "octets", "text"),
+    [
+        (Reading(Alphabet.LATIN_1), 0, b"\xe9", "é"),
+        (Reading(Alphabet.LATIN_1), 1, b"\x00", "@"),
+        (Reading(ia5=Alphabet.ASCII), 1, b"$", "$"),
+        (Reading(is_little_endian=True), 8, b"a\0", "a"),
+        (Reading(is_little_endian=True), 8, b"\xfe\xff\0a", "a"),
+        (Reading(finds_ucs2=True), 0, b"\0a\0b", "ab"),
+        (Reading(finds_ucs2=True), 0, b"\0a\1b", "@a£b"),
+        (Reading(finds_ucs2=True), 0, b"\0a\0", "@a@"),
+        (Reading(), 0, b"\0a\0b", "@a@b"),
+    ],
+)
+def test_what_a_peer_means_by_its_octets_is_agreed_on(reading: Reading, coding: int, octets: bytes, text: str) -> None:
+    """Alphabets, the order of the octets of UCS-2, and UCS-2 that is not declared."""
+    assert decode(octets, coding, reading=reading) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "coding", "octets"),
+    [
+        ("ça va", 0, b"ca va"),
+        ("\u201cso\u201d \u2013 yes\u2026", 0, b'"so" - yes...'),
+        ("Ça", 0, b"\ta"),
+        ("ça ж", 8, "ça ж".encode("utf-16-be")),
+    ],
+)
+def test_look_alikes_stand_for_what_the_alphabet_lacks_where_that_was_agreed_on(
+    text: str, coding: int, octets: bytes
+) -> None:
+    """All of a text, or it is UCS-2 as it is."""
+    encoded = encode(text, default=Alphabet.GSM, transliterates=True)
+
+    assert (encoded.data_coding, encoded.octets) == (coding, octets)
+
+
+@pytest.mark.parametrize(("text", "coding"), [("é@", 3), ("€", 0), ("ç", 8), ("Δ", 0)])
+def test_latin_1_is_preferred_for_what_is_in_both_alphabets(text: str, coding: int) -> None:
+    """Peers convert it to the other one."""
+    assert encode(text, default=Alphabet.GSM, prefers_latin1=True).data_coding == coding
+
+
+@pytest.mark.parametrize(
+    ("coding", "kept", "without"), [(0x10, 0x10, 0), (0xF1, 0xF1, 0), (0x18, 0x18, 8), (0, 0, 0), (8, 8, 8)]
+)
+def test_a_message_class_is_passed_on_where_that_was_agreed_on(coding: int, kept: int, without: int) -> None:
+    """A message that is shown at once may startle."""
+    raw = RawText("gsm", coding, b"\x1b\x65")
+
+    told = [as_it_came(raw, reading=Reading(), keeps_class=keeps) for keeps in (True, False)]
+
+    assert [one.data_coding for one in told if one is not None] == [kept, without]
 
 
 @pytest.mark.parametrize(
@@ -100,13 +156,13 @@ def test_octets_are_read_by_what_their_data_coding_means(coding: int, octets: by
 )
 def test_what_is_no_text_is_not_read_as_one(coding: int, what: NotText) -> None:
     """Data for the phone, or a lamp on it."""
-    assert decode(b"abc", coding, default=Alphabet.GSM) is what
+    assert decode(b"abc", coding, reading=Reading()) is what
 
 
 @given(st.binary(max_size=50), st.integers(0, 255), alphabets, st.integers(0, 8))
 def test_no_octets_are_an_error(octets: bytes, coding: int, default: Alphabet, header_bytes: int) -> None:
     """Whatever they are declared to be."""
-    decode(octets, coding, default=default, header_bytes=header_bytes)
+    decode(octets, coding, reading=Reading(default, default), header_bytes=header_bytes)
 
 
 @given(st.text(max_size=30), alphabets.filter(lambda one: one is not Alphabet.GSM_PACKED))
@@ -114,7 +170,7 @@ def test_a_text_is_read_as_it_was_sent(text: str, default: Alphabet) -> None:
     """In the agreed alphabet or in UCS-2; a lone surrogate is the only thing that is replaced."""
     encoded = encode(text, default=default)
 
-    read = decode(encoded.octets, encoded.data_coding, default=default)
+    read = decode(encoded.octets, encoded.data_coding, reading=Reading(default))
 
     assert read == text.encode("utf-16-be", "replace").decode("utf-16-be")
 
@@ -149,7 +205,7 @@ def relayed(text: str, form: LongForm, default: Alphabet) -> tuple[str, list[Pla
         front = header(place) if len(parts) > 1 else b""
         optional = segment_parameters(place) if len(parts) > 1 else {}
         found = user_data(carrying(front + part, esm_class=UDH_INDICATOR if front else 0, optional=optional))
-        told = decode(found.octets, encoded.data_coding, default=default, header_bytes=len(found.header))
+        told = decode(found.octets, encoded.data_coding, reading=Reading(default), header_bytes=len(found.header))
         assert isinstance(told, str)
         read += told
         places.append(found.place)
