@@ -298,6 +298,8 @@ def _from_file(path: Path) -> dict[str, _Given]:
         table = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as problem:
         raise SettingsError(f"cannot read the settings {origin}: {problem.strerror}") from problem
+    except UnicodeDecodeError as problem:
+        raise SettingsError(f"the settings {origin} are not in UTF-8; save it as UTF-8") from problem
     except ValueError as problem:
         raise SettingsError(f"the settings {origin} are no TOML: {problem}") from problem
     return {key: _Given(value, origin, is_text=False) for key, value in table.items()}
@@ -316,7 +318,31 @@ def _converted(key: str, raw: _Given, wanted: Setting) -> object:
         return _parsed(raw, wanted)
     except ValueError as problem:
         got = f"; got {raw.value!r}" if wanted.tables is None else ""
-        raise SettingsError(f"bad value for setting {key!r} ({raw.origin}): {problem}{got}") from problem
+        complaint = _in_words(str(problem))
+        raise SettingsError(f"bad value for setting {key!r} ({raw.origin}): {complaint}{got}") from problem
+
+
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+    "null": "nothing",
+}
+_TYPE = re.compile(r"`(\w+)`")
+_PLACE = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
+
+
+def _in_words(complaint: str) -> str:
+    """Say what msgspec complains of as one who writes settings says it; other complaints stay."""
+    if not complaint.startswith("Expected `"):
+        return complaint
+    text, place = _PLACE.sub("", complaint), _PLACE.search(complaint)
+    named = _TYPE.sub(lambda found: _TYPES.get(found[1], found[1]), text)
+    where = f"{place[1]} " if place and place[1] else ""
+    return f"{where or 'it '}must be {named.removeprefix('Expected ').replace(', got ', ', not ')}"
 
 
 def _parsed(raw: _Given, wanted: Setting) -> object:

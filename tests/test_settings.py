@@ -79,9 +79,9 @@ def test_a_variable_names_the_file_when_no_flag_does(tmp_path: Path) -> None:
         ("listen", "127.0.0.1:65536", "): the last port is 65535; got '127.0.0.1:65536'"),
         ("listen", "127.0.0.1:٨٠", "expected host:port"),
         ("retention_days", "0", ">= 1"),
-        ("retention_days", "many", "`int`"),
+        ("retention_days", "many", "a whole number"),
         ("synchronous", "OFF", "enum"),
-        ("verify_signatures", "perhaps", "`bool`"),
+        ("verify_signatures", "perhaps", "true or false"),
         ("data_dir", "", "length >= 1"),
         ("public_url", "masks.example.com", "matching"),
         ("public_url", "https://masks..example.com", "no name"),
@@ -144,7 +144,9 @@ def test_the_file_does_not_take_text_for_numbers(tmp_path: Path) -> None:
     file = tmp_path / "maskline.toml"
     file.write_text('retention_days = "30"\n')
 
-    with pytest.raises(SettingsError, match="Expected `int`, got `str`"):
+    with pytest.raises(
+        SettingsError, match=r"'retention_days' \(file .*\): it must be a whole number, not text; got '30'"
+    ):
         load_settings(config=file, environ={}, flags={})
 
 
@@ -233,6 +235,21 @@ def test_carriers_and_their_routes_are_tables_of_the_file(tmp_path: Path) -> Non
     assert settings.carrier_routes == {"+1415": "main", "12345": "paper", "*": "twiml"}
 
 
+@pytest.mark.parametrize(
+    ("variable", "text", "complaint"),
+    [
+        ("RETENTION_DAYS", "x", "'retention_days' .* it must be a whole number, not text; got 'x'"),
+        ("RETENTION_DAYS", "0", "'retention_days' .* it must be a whole number >= 1; got '0'"),
+        ("INTERCEPT_TIMEOUT_SECONDS", "x", "'intercept_timeout_seconds' .* it must be a number, not text; got 'x'"),
+        ("JOINS_US_AND_CANADA", "x", "'joins_us_and_canada' .* it must be true or false, not text; got 'x'"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_in_words(variable: str, text: str, complaint: str) -> None:
+    """Of the one who writes settings, not of the library that reads them."""
+    with pytest.raises(SettingsError, match=complaint):
+        load_settings(config=None, environ={f"MASKLINE_{variable}": text}, flags={})
+
+
 def test_networks_come_as_a_list_or_separated_by_commas(tmp_path: Path) -> None:
     """A list in the file, text in a variable or flag."""
     listed = load_settings(config=written(tmp_path, CARRIERS), environ={}, flags={})
@@ -251,7 +268,7 @@ def test_networks_come_as_a_list_or_separated_by_commas(tmp_path: Path) -> None:
         ('auth_token = "hush"', 'auth_token = ["hush", ""]', r"carriers\.main\.auth_token holds an empty text"),
         ('auth_token = "hush"', 'auth_token = "hush"\nauth_token_file = "x"', "auth_token and auth_token_file: one"),
         ('auth_token = "hush"', 'auth_token = "hush"\nnumbers = ["1415", "x"]', "numbers: 'x' is not the start"),
-        ('auth_token = "hush"', 'auth_token = "hush"\nnumbers = [1415]', "Expected `str`"),
+        ('auth_token = "hush"', 'auth_token = "hush"\nnumbers = [1415]', "must be text, not a whole number"),
         ('url = "https://api.example.com"', 'url = ["https://api.example.com"]', r"carriers\.main\.url must be a text"),
         ("[carriers.paper]", '[carriers.b]\naccount_sid="AC1"\nauth_token="y"\n[carriers.paper]', "same account_sid"),
         ('path = "sent', 'paht = "sent', r"carriers\.paper has unknown keys paht"),
@@ -262,7 +279,7 @@ def test_networks_come_as_a_list_or_separated_by_commas(tmp_path: Path) -> None:
         ("[carriers.paper]", "[carriers.twiml]", "'twiml' cannot be the name"),
         ('"+1415" =', '"+1415x" =', "is neither the start of a number"),
         ('= "main"', '= "mane"', "names the carrier 'mane'; there are main, paper, twiml"),
-        ('"*" = "twiml"', '"*" = 1', "Expected `str`"),
+        ('"*" = "twiml"', '"*" = 1', "must be text, not a whole number"),
     ],
 )
 def test_a_carrier_that_cannot_work_is_refused_by_name(tmp_path: Path, before: str, after: str, complaint: str) -> None:

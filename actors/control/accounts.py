@@ -104,8 +104,8 @@ class AccountRegister:
             if newer and overlap and not rotation.is_instead:
                 raise ApiError(
                     Code.CONFLICT,
-                    f"Two tokens are good until {_moment(account.date_token_ends)}: end the one before first, or ask "
-                    "for a fresh token instead of the newer one",
+                    f"Two tokens are good until {_moment(account.date_token_ends)}: end the one before first "
+                    "(--finish), or ask for a fresh token instead of the newer one (--instead)",
                 )
             rotated = msgspec.structs.replace(
                 account,

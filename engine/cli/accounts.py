@@ -16,6 +16,7 @@ from engine.cli.client import Query, account_named, is_empty, with_admin
 from engine.cli.durations import read_duration
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table, yes_no
+from engine.cli.tree import Refused
 from engine.settings import Settings
 
 
@@ -158,6 +159,8 @@ def delete(*, account: str, everything: bool, is_sure: bool, settings: Settings,
     path = ("/accounts/", account_named(account))
     if not is_sure:
         found = with_admin(settings, lambda admin: admin.call("GET", *path, answer=AccountShape))
+        if found.date_disabled is None:
+            raise Refused("The account is active: disable it first")
         what = f"{found.sid} {found.friendly_name!r}{' with services, sessions and numbers' if everything else ''}"
         click.confirm(f"delete {what} for good?", abort=True, err=True)
     query: Query = {"everything": str(everything).lower()}

@@ -1,6 +1,7 @@
 """Files that people bring, as editors and spreadsheets leave them: UTF-8, with or without a byte order mark."""
 
 import codecs
+from pathlib import Path
 from typing import BinaryIO
 
 from engine.cli.tree import Refusal
@@ -20,3 +21,14 @@ def past_mark(file: BinaryIO, *, name: object) -> BinaryIO:
     if first != codecs.BOM_UTF8:
         file.seek(0)
     return file
+
+
+def text_of(file: Path) -> str:
+    """Read a file's text, its line ends as they are; raises Refusal for one that cannot be read or is not in UTF-8."""
+    try:
+        with file.open("rb") as raw:
+            return past_mark(raw, name=file).read().decode()
+    except UnicodeDecodeError as problem:
+        raise Refusal(f"cannot read {file}: it is not in UTF-8; save it as UTF-8") from problem
+    except OSError as problem:
+        raise Refusal(f"cannot read {file}: {problem}") from problem

@@ -1,6 +1,7 @@
 """`maskline numbers`: list the numbers of ours, and bring those that an account owns in from a CSV file."""
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from engine.api.admin.list_shapes import NumberPage, NumberQuery
 from engine.api.admin.shapes import NumberResult, NumbersImport, NumbersImported
 from engine.cli.client import AdminClient, query_of, the_account, with_admin
 from engine.cli.csvrows import BadRow, CsvRow, read_rows
+from engine.cli.files import text_of
 from engine.cli.options import admin_options
 from engine.cli.output import console, show_json, show_table, yes_no
 from engine.cli.tree import REFUSED, Refusal
@@ -122,9 +124,8 @@ def import_numbers(*, file: Path, account: str | None, service: str | None, sett
 
 def _read(file: Path) -> list[CsvRow | BadRow]:
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            return list(read_rows(lines))
-    except (ValueError, OSError, csv.Error) as problem:
+        return list(read_rows(io.StringIO(text_of(file), newline="")))
+    except (ValueError, csv.Error) as problem:
         raise Refusal(f"cannot read {file}: {problem}") from problem
 
 

@@ -9,9 +9,9 @@ import msgspec
 from engine.api.admin.service_shapes import TWIML_OPTIONS, Options, ServiceChange, ServiceList, ServiceReport
 from engine.api.admin.shapes import AccountList
 from engine.cli.client import AdminClient, Query, account_named, service_named, with_admin
+from engine.cli.files import text_of
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table, yes_no
-from engine.cli.tree import Refusal
 from engine.core.model.records import ServiceOptions
 from engine.settings import Settings, field_meanings
 
@@ -101,7 +101,7 @@ def change(
     if account_sms_stop_filter:
         options["respect_sms_stop_filter"] = None
     options |= {_DOCUMENTS[name]: None for name in without}
-    options |= {_DOCUMENTS[name]: _read(file) for name, file in documents}
+    options |= {_DOCUMENTS[name]: text_of(file) for name, file in documents}
     body = ServiceChange(inserts_mexican_one=inserts_mexican_one, options=options)
     path = ("/services/", service_named(service))
     changed = with_admin(settings, lambda admin: admin.call("PATCH", *path, answer=ServiceReport, body=body))
@@ -118,13 +118,6 @@ async def _services_of(admin: AdminClient, account: str) -> tuple[ServiceReport,
         if page.after is None:
             return found
         query = {"after": page.after}
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise Refusal(f"cannot read {file}: {problem}") from problem
 
 
 def _settings_of(found: ServiceReport) -> list[str]:

@@ -15,7 +15,9 @@ from engine.cli.client import AdminClient, Named, Query, query_of, the_service, 
 from engine.cli.durations import read_duration
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table
+from engine.cli.tree import Refusal
 from engine.core.model.sids import SidKind
+from engine.core.numbers.masking import masked
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from engine.runtime import clock
 from engine.settings import Settings
@@ -67,6 +69,8 @@ def list_sessions(*, service: str | None, settings: Settings, as_json: bool, **f
 async def _listed(admin: AdminClient, service: str | None, query: SessionQuery) -> SessionPage:
     """Read on until there are as many as wanted, since a request looks at a part of a long list only."""
     path = ("/services/", await the_service(admin, service))
+    if query.after is not None:
+        await admin.call("GET", f"/sessions/{query.after}", answer=SessionReport)  # or an end of the list would be seen
     found: tuple[SessionLine, ...] = ()
     while True:
         asked = msgspec.structs.replace(query, limit=query.limit - len(found))
@@ -120,6 +124,9 @@ def show(*, session: str, service: str | None, settings: Settings, as_json: bool
 @admin_options
 def explain(*, proxy: str, sender: str, settings: Settings, as_json: bool) -> None:
     """Say where a call or message would go now, and why; changes nothing."""
+    for option, text in (("--to", proxy), ("--from", sender)):
+        if not any(letter.isdigit() for letter in text):
+            raise Refusal(f"{option} {masked(text)!r} is no number: write it as +14155550100, or as people dial it")
     query: Query = {"to": proxy, "from": sender}
     found = with_admin(settings, lambda admin: admin.call("GET", "/explain", answer=ExplanationShape, query=query))
     if as_json:

@@ -146,6 +146,7 @@ def test_a_token_is_rotated_without_anybody_cut_off(run: Run, start_server: Star
 
     assert rotated["account"]["previous_token_ends"] is not None
     assert (twice.exit_code, "Two tokens are good until" in twice.stderr) == (1, True)
+    assert all(option in twice.stderr for option in ("--finish", "--instead"))
     assert (during, after) == ([200, 200], [401, 200])
     assert ended["previous_token_ends"] is None
     assert rotated["auth_token"] not in json.dumps(ended)
@@ -181,13 +182,15 @@ def test_an_account_is_deleted_in_steps_that_cannot_happen_by_mistake(run: Run, 
     numbers.write_text("number\n+14155550100\n")
     run("numbers", "import", numbers, "--account", sid, *here)
 
-    active = run("account", "delete", sid, "--yes", *here)
+    active, unasked = (run("account", "delete", sid, *options, *here) for options in (("--yes",), ()))
     run("account", "disable", sid, *here)
     unsure = run("account", "delete", sid, *here)
     owning = run("account", "delete", sid, "--yes", *here)
     gone = run("account", "delete", sid, "--everything", "--yes", *here)
 
-    assert (active.exit_code, "disable it first" in active.stderr) == (1, True)
+    for refused in (active, unasked):
+        assert (refused.exit_code, "disable it first" in refused.stderr) == (1, True)
+    assert "for good?" not in unasked.output
     assert unsure.exit_code == 1
     assert (owning.exit_code, "0 services and 1 numbers" in owning.stderr) == (1, True)
     assert (gone.exit_code, gone.output) == (0, f"deleted {sid}, 0 services, 1 numbers\n")

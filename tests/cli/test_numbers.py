@@ -140,3 +140,20 @@ def test_a_file_with_a_strange_header_is_refused(run: Run, account: tuple[str, s
 
     assert refused.exit_code == 2
     assert str(file) in refused.output
+
+
+@pytest.mark.parametrize(
+    ("encoding", "complaint"), [("utf-16", "it is in UTF-16; save it as UTF-8"), ("latin-1", "it is not in UTF-8")]
+)
+def test_a_file_in_another_encoding_is_refused_in_words(
+    run: Run, account: tuple[str, str], tmp_path: Path, *, encoding: str, complaint: str
+) -> None:
+    """As spreadsheets save it, with the umlaut of a name."""
+    file = tmp_path / "numbers.csv"
+    file.write_text("number,name\n+14155550100,B\u00fcro\n", encoding=encoding)
+
+    refused = run("numbers", "import", file, "--data-dir", tmp_path)
+
+    assert refused.exit_code == 2
+    assert complaint in refused.stderr
+    assert "codec" not in refused.stderr

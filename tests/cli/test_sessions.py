@@ -101,3 +101,23 @@ def test_a_session_that_is_not_there_is_refused(run: Run, tmp_path: Path) -> Non
 
     assert refused.exit_code == 1
     assert refused.output.startswith("maskline: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"), [(("--from", "abc", "--to", "+1"), "--from"), (("--from", "+1", "--to", "x"), "--to")]
+)
+def test_what_is_no_number_is_not_explained(run: Run, pairing: Pairing, options: tuple[str, ...], named: str) -> None:
+    """The refusal says which option is wrong."""
+    refused = run("explain", *options, "--data-dir", pairing.data_dir)
+
+    assert refused.exit_code == 2
+    assert f"{named} " in refused.stderr
+    assert "is no number" in refused.stderr
+
+
+def test_a_list_does_not_go_on_behind_a_session_that_is_not_there(run: Run, pairing: Pairing) -> None:
+    """An empty list would look like its end."""
+    listed = run("sessions", "list", "--after", "KC" + "0" * 32, "--data-dir", pairing.data_dir)
+
+    assert listed.exit_code == 1
+    assert "KC" + "0" * 32 in listed.stderr
