@@ -452,6 +452,12 @@ class ServiceCoordinator:
         return await self.session(session_sid)
 
     async def _close_expired(self, active: ActiveSession) -> Expiry:
+        """Close a session if its end has come for sure; it routes nothing while that is found out.
+
+        OVER: it is closed, here or by somebody else meanwhile, or its end has come but the clock may have jumped.
+        NOT_OVER: something passed that restarted its ttl, before it was asked or on a host that had not told yet.
+        UNSURE: a host did not say what passed there; it is asked again.
+        """
         if self._active.get(active.sid) is not active:
             return Expiry.OVER
         if not active.is_expired(self._context.clock()):
@@ -466,9 +472,8 @@ class ServiceCoordinator:
             self._watch(active, None if is_certain else now + EXPIRY_RETRY_SECONDS)
             return Expiry.NOT_OVER if not is_over else Expiry.OVER if is_certain else Expiry.UNSURE
         reason: ClosedReason = expiry_reason(date_expiry=active.date_expiry)
-        published = self._routes.publish_expired(
-            active
-        )  # before the commit: whoever calls meanwhile learns that it expired
+        # before the commit: whoever calls meanwhile learns that it expired
+        published = self._routes.publish_expired(active)
         try:
             await self._end(active.sid, closing(active.sid, reason, at=now))
         finally:

@@ -1,4 +1,6 @@
-"""Events that wait for a webhook of the application: the intercept gate and the out-of-session hook.
+"""Events that wait: for a webhook of the application (the intercept gate, the out-of-session hook) or a coordinator.
+
+A coordinator says whether a session has expired that is on several hosts, and who was in one that is over.
 
 Only the one event waits; its number's actor serves others meanwhile, and nothing is held. After every wait the world
 is looked at again: if in doubt, the event is not routed. Source: behaviour 9, 12, 13.
