@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -120,6 +121,7 @@ class OutboxModel:
             self.entries[sid] = msgspec.structs.replace(self.entries[sid], **fields)
 
 
+@pytest.mark.timeout(300)
 @given(st.lists(st.lists(CHANGES, min_size=1, max_size=12), max_size=4))
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_history_ends_as_told_one_by_one(records: Records, groups: Sequence[Sequence[OutboxChange]]) -> None:
