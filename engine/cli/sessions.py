@@ -17,7 +17,7 @@ from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table
 from engine.cli.tree import Refusal
 from engine.core.model.sids import SidKind
-from engine.core.numbers.masking import masked
+from engine.core.numbers.masking import mask_text
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from engine.runtime import clock
 from engine.settings import Settings
@@ -126,7 +126,7 @@ def explain(*, proxy: str, sender: str, settings: Settings, as_json: bool) -> No
     """Say where a call or message would go now, and why; changes nothing."""
     for option, text in (("--to", proxy), ("--from", sender)):
         if not any(letter.isdigit() for letter in text):
-            raise Refusal(f"{option} {masked(text)!r} is no number: write it as +14155550100, or as people dial it")
+            raise Refusal(f"{option} {mask_text(text)!r} is no number: write it as +14155550100, or as people dial it")
     query: Query = {"to": proxy, "from": sender}
     found = with_admin(settings, lambda admin: admin.call("GET", "/explain", answer=ExplanationShape, query=query))
     if as_json:
