@@ -42,7 +42,7 @@ _FAST = {
 """What is lost by these is lost with the machine, as is the whole cluster."""
 
 # The shell outlives a test process that is killed, sees the pipe from it end, and leaves nothing behind.
-_GUARD = '"$@" & read -r _; kill -INT $!; wait $!; rm -rf "$GUARDED"'
+_GUARD = '"$@" & read -r _; kill -QUIT $!; kill -CONT $!; wait $!; rm -rf "$GUARDED"'
 
 
 class NoPostgres(Exception):  # noqa: N818 - names a state
