@@ -1,24 +1,41 @@
 """A world of its own for every actor test, of one host and of several."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
+from random import Random
+from typing import Final
 
 import pytest
 
+from tests.actors.stores import never
 from tests.actors.world import N1, N2, World
 
+SUSPENDING: Final = -1
+"""One host whose store suspends at every point read, as a database elsewhere does."""
 
-@pytest.fixture(params=[1, 2, 3], ids=["one host", "two hosts", "three hosts"])
+
+@pytest.fixture(
+    params=[1, 2, 3, SUSPENDING], ids=["one host", "two hosts", "three hosts", "one host whose reads suspend"]
+)
 def host_count(request: pytest.FixtureRequest) -> int:
     """Tell how many hosts the world has: the same tests for the embedded runtime and for a cluster."""
     count: int = request.param
-    return count
+    return abs(count)
 
 
 @pytest.fixture
-async def world(tmp_path: Path, host_count: int) -> AsyncIterator[World]:
+def turns(request: pytest.FixtureRequest) -> Callable[[], int]:
+    """Tell for how many turns of the loop reads suspend."""
+    if request.node.callspec.params["host_count"] != SUSPENDING:
+        return never
+    return partial(Random(0).randrange, 1, 4)  # noqa: S311 - no secret
+
+
+@pytest.fixture
+async def world(tmp_path: Path, host_count: int, turns: Callable[[], int]) -> AsyncIterator[World]:
     """Start hosts with one account, one service and two numbers, and stop them afterwards."""
-    world = World(tmp_path / "data", count=host_count)
+    world = World(tmp_path / "data", count=host_count, turns=turns)
     await world.start()
     await world.furnish(N1, N2)
     yield world

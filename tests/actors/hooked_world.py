@@ -1,7 +1,7 @@
 """A world whose applications answer hooks as the test says, and which remembers what it owes."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,6 +11,7 @@ from engine.core.model.outbox import OutboxCallback, OutboxEntry, OutboxHangUp, 
 from engine.core.model.records import Address, Interaction, ServiceOptions
 from engine.core.model.requests import ServiceRequest
 from engine.core.ports.hooks import InterceptVerdict, OutOfSessionCase, OutOfSessionVerdict
+from tests.actors.stores import never
 from tests.actors.world import World
 
 CALLBACK, INTERCEPT, OUT_OF_SESSION = (
@@ -101,8 +102,8 @@ class FakeCarriers:
 class HookedWorld(World):
     """A world with an application behind it."""
 
-    def __init__(self, data_dir: Path, *, count: int = 1) -> None:
-        super().__init__(data_dir, count=count)
+    def __init__(self, data_dir: Path, *, count: int = 1, turns: Callable[[], int] = never) -> None:
+        super().__init__(data_dir, count=count, turns=turns)
         self.hooks = FakeHooks()
         self.outbox = FakeOutbox()
         self.carriers = FakeCarriers()

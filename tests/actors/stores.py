@@ -1,8 +1,8 @@
 """The stores of a world's hosts: real ones, which refuse or keep back commits when the test says so."""
 
 import asyncio
-from collections.abc import Callable, Container, Sequence
-from typing import Final
+from collections.abc import Callable, Container, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from actors.kernel.paging import merged
 from engine.core.model.changes import AlertsErased, Change
@@ -10,6 +10,8 @@ from engine.core.model.errors import StoreUnavailable
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session
 from engine.core.ports.lists import Page, PageCursor
+from engine.core.ports.store import Store
+from engine.core.sessions.batch import KeyUse
 from storage.sqlite import SqliteStore
 from tests.at_once import at_once
 from tests.storage.material import interactions_since
@@ -18,27 +20,50 @@ WAIT_SECONDS: Final = 20.0
 """How long anything may take before a test gives up."""
 
 Done = Callable[[StoreUnavailable | None], None]
+Read = TypeVar("Read")
+
+
+def never() -> int:
+    """Let no read suspend."""
+    return 0
 
 
 class Mood:
     """How the disks of a world are: well, full, or slow."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Callable[[], int]) -> None:
         self.is_failing = False
         self.cannot_read = False
+        self.turns = turns
+        """How many turns of the loop the next read is kept from the store, or its answer from who reads."""
         self.kept_back: list[tuple[MoodyStore, Sequence[Change], Done]] | None = None
 
 
-class MoodyStore(SqliteStore):
-    """The real store, which refuses or keeps back commits when the test says so."""
+if TYPE_CHECKING:
+    _Delegates = Store
+else:
 
-    mood = Mood()
-    participants_read = 0
-    """How often the participants of a session were read."""
-    histories_read = 0
-    """How often the numbers that somebody had before were read."""
-    has_retained = False
-    """The first pass of retention, which begins with a host, commits no more."""
+    class _Delegates:
+        """What the store behind has, as it has it."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.inner, name)
+
+
+class MoodyStore(_Delegates):
+    """A store before a real one: refuses or keeps back commits, and suspends at every point read, as the test says."""
+
+    inner: SqliteStore
+
+    def __init__(self, inner: SqliteStore, mood: Mood) -> None:
+        self.inner = inner
+        self.mood = mood
+        self.participants_read = 0
+        """How often the participants of a session were read."""
+        self.histories_read = 0
+        """How often the numbers that somebody had before were read."""
+        self.has_retained = False
+        """The first pass of retention, which begins with a host, commits no more."""
 
     def commit(self, changes: Sequence[Change], done: Done) -> None:
         """Commit, fail, or wait to be let through."""
@@ -46,31 +71,83 @@ class MoodyStore(SqliteStore):
         if self.mood.kept_back is not None:
             self.mood.kept_back.append((self, changes, done))
         elif self.mood.is_failing:
-            super().commit((), lambda _problem: done(StoreUnavailable("The disk is full")))
+            self.inner.commit((), lambda _problem: done(StoreUnavailable("The disk is full")))
         else:
-            super().commit(changes, done)
+            self.inner.commit(changes, done)
+
+    async def write(self, changes: Sequence[Change]) -> None:
+        """Commit and wait, in that mood."""
+        outcome: asyncio.Future[StoreUnavailable | None] = asyncio.get_running_loop().create_future()
+
+        def settle(problem: StoreUnavailable | None) -> None:
+            if not outcome.done():
+                outcome.set_result(problem)
+
+        self.commit(changes, settle)
+        problem = await outcome
+        if problem is not None:
+            raise problem
+
+    async def _later(self, read: Coroutine[Any, Any, Read]) -> Read:
+        """Read some turns of the loop later, and hand over what was read some turns after that."""
+        await self._suspend()
+        found = await read
+        await self._suspend()
+        return found
+
+    async def _suspend(self) -> None:
+        for _ in range(self.mood.turns()):
+            await asyncio.sleep(0)
+
+    async def session(self, session_sid: str) -> Session | None:
+        """Read one session."""
+        return await self._later(self.inner.session(session_sid))
+
+    async def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
+        """Find the session that owns a name."""
+        return await self._later(self.inner.session_sid_by_name(service_sid, unique_name))
+
+    async def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
+        """Find what an idempotency key was used for."""
+        return await self._later(self.inner.batch_key(service_sid, digest))
 
     async def interaction(self, interaction_sid: str) -> Interaction | None:
         """Read an interaction, or fail."""
         if self.mood.cannot_read:
             raise StoreUnavailable("Nothing was read: the disk fails")
-        return await super().interaction(interaction_sid)
+        return await self._later(self.inner.interaction(interaction_sid))
 
     async def participants(self, session_sid: str) -> tuple[Participant, ...]:
         """Read the participants of a session, and count it."""
         self.participants_read += 1
-        return await super().participants(session_sid)
+        return await self._later(self.inner.participants(session_sid))
+
+    async def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
+        """Find the newest session in which the identifier held the proxy number."""
+        return await self._later(self.inner.last_session_of(service_sid, identifier, proxy))
 
     async def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
         """Read the numbers that somebody had before, and count it."""
         self.histories_read += 1
-        return await super().proxies_held_before(service_sid, identifier)
+        return await self._later(self.inner.proxies_held_before(service_sid, identifier))
+
+    async def planned_erasures(self) -> tuple[str, ...]:
+        """Name the erased sessions of which other hosts may have something."""
+        return await self._later(self.inner.planned_erasures())
+
+    async def alert(self, event_sid: str) -> DebuggerEvent | None:
+        """Read one debugger event."""
+        return await self._later(self.inner.alert(event_sid))
 
     async def land(self) -> None:
         """Wait for every commit that the disk was given."""
         done = asyncio.get_running_loop().create_future()
-        SqliteStore.commit(self, (), done.set_result)
+        self.inner.commit((), done.set_result)
         await asyncio.wait_for(done, WAIT_SECONDS)
+
+    async def close(self) -> None:
+        """Close the store behind."""
+        await self.inner.close()
 
 
 class Stores:
@@ -127,19 +204,19 @@ class Stores:
 
     def session(self, session_sid: str) -> Session | None:
         """Read one session."""
-        return next((found for store in self.all if (found := at_once(store.session(session_sid)))), None)
+        return next((found for store in self.all if (found := at_once(store.inner.session(session_sid)))), None)
 
     def participants(self, session_sid: str) -> tuple[Participant, ...]:
         """Read all participants of a session."""
-        return tuple(one for store in self.all for one in at_once(store.participants(session_sid)))
+        return tuple(one for store in self.all for one in at_once(store.inner.participants(session_sid)))
 
     def interaction(self, interaction_sid: str) -> Interaction | None:
         """Read one interaction."""
-        return next((found for store in self.all if (found := at_once(store.interaction(interaction_sid)))), None)
+        return next((found for store in self.all if (found := at_once(store.inner.interaction(interaction_sid)))), None)
 
     def interactions_since(self, at: float) -> list[Interaction]:
         """Read the interactions since a time, oldest first."""
-        found = [one for store in self.all for one in interactions_since(store, at)]
+        found = [one for store in self.all for one in interactions_since(store.inner, at)]
         return sorted(found, key=lambda interaction: interaction.sid)
 
     async def interactions_page(self, session_sid: str, cursor: PageCursor) -> Page[Interaction]:
@@ -162,4 +239,4 @@ class Stores:
 
     def alert(self, event_sid: str) -> DebuggerEvent | None:
         """Read one debugger event."""
-        return next((found for store in self.all if (found := at_once(store.alert(event_sid)))), None)
+        return next((found for store in self.all if (found := at_once(store.inner.alert(event_sid)))), None)

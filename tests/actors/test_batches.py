@@ -1,6 +1,7 @@
 """Batches of sessions: side by side where they can be, in order where they must, each key once."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -368,10 +369,10 @@ async def test_a_disk_that_fails_in_the_middle_fails_those_items_only(world: Wor
     results = await batch
     again = await run(world, *items)
 
-    assert codes(results) == [None, Code.STORAGE_FAILED, None]
+    assert Counter(codes(results)) == {None: 2, Code.STORAGE_FAILED: 1}
     assert [result.http_status for result in results if isinstance(result, ItemRefused)] == [500]
     assert codes(again) == [None] * 3
-    assert [one.is_repeat for one in again if isinstance(one, ItemDone)] == [True, False, True]
+    assert [one.is_repeat for one in again if isinstance(one, ItemDone)] == [code is None for code in codes(results)]
     assert await count(world) == 3
     assert await world.in_use(N1) + await world.in_use(N2) == 3
 

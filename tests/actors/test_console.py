@@ -157,7 +157,7 @@ async def test_a_silent_host_is_named_and_the_others_are_told(world: World, host
 async def test_a_session_is_found_past_a_silent_host(world: World) -> None:
     """One that is nowhere else may be there: it is not said to be absent."""
     session = await world.session(ALICE, BOB)
-    holders = {place for place, store in world.stores.items() if at_once(store.session(session.sid))}
+    holders = {place for place, store in world.stores.items() if at_once(store.inner.session(session.sid))}
     (asked, silent) = sorted(set(world.hosts) - holders)
     world.cut(asked, silent)
 

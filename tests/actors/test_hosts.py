@@ -153,7 +153,7 @@ async def test_a_service_erased_anywhere_is_gone_everywhere(world: World) -> Non
     await world.control.delete_service(world.account.sid, world.service_sid)
 
     assert await outcomes(world, ALICE, SECOND) == {Outcome.UNKNOWN_NUMBER}
-    assert not any(interactions_since(store, 0.0) for store in world.stores.values())
+    assert not any(interactions_since(store.inner, 0.0) for store in world.stores.values())
     assert world.store.session(session.sid) is None
     assert not any(host.bindings for host in world.hosts.values())
 
@@ -530,7 +530,7 @@ async def test_a_deletion_while_a_host_is_away_is_whole(world: World) -> None:
 
     await world.hosts[0].control.delete_session(world.account.sid, world.service_sid, gone.sid)
 
-    left = [one.session_sid for one in interactions_since(world.stores[1], 0.0)]
+    left = [one.session_sid for one in interactions_since(world.stores[1].inner, 0.0)]
     assert sorted(left) == sorted([gone.sid, kept.sid])
     world.mend()
     await world.joined()
@@ -545,7 +545,7 @@ async def test_a_deletion_is_whole_although_all_hosts_ended_before_one_heard_of_
     await world.text(ALICE, SECOND)
     await silenced(world, 1)
     await world.hosts[0].control.delete_session(world.account.sid, world.service_sid, gone.sid)
-    left = [one.session_sid for one in interactions_since(world.stores[1], 0.0)]
+    left = [one.session_sid for one in interactions_since(world.stores[1].inner, 0.0)]
 
     world.mend()
     await world.restart()

@@ -1,6 +1,6 @@
 """The intercept gate (behaviour 9 step 10, 12.3): it blocks, lets go on, rewrites; and only its own event waits."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
@@ -17,9 +17,9 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def world(tmp_path: Path, host_count: int) -> AsyncIterator[HookedWorld]:
+async def world(tmp_path: Path, host_count: int, turns: Callable[[], int]) -> AsyncIterator[HookedWorld]:
     """Start a host whose service has a gate and a callback."""
-    world = HookedWorld(tmp_path / "data", count=host_count)
+    world = HookedWorld(tmp_path / "data", count=host_count, turns=turns)
     await world.start()
     await world.furnish(N1, N2)
     await world.configure(callback=CALLBACK, intercept=INTERCEPT)

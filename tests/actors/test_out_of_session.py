@@ -1,7 +1,7 @@
 """Out of session (behaviour 13): TwiML, a session made to order, nothing, an error."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +23,9 @@ MOST_WAITING = 500
 
 
 @pytest.fixture
-async def world(tmp_path: Path, host_count: int) -> AsyncIterator[HookedWorld]:
+async def world(tmp_path: Path, host_count: int, turns: Callable[[], int]) -> AsyncIterator[HookedWorld]:
     """Start a host whose service has all three hooks."""
-    world = HookedWorld(tmp_path / "data", count=host_count)
+    world = HookedWorld(tmp_path / "data", count=host_count, turns=turns)
     world.settings = replace(QUIET, most_waiting_events=MOST_WAITING)
     await world.start()
     await world.furnish(N1, N2)

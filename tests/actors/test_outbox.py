@@ -1,6 +1,6 @@
 """What decisions owe: callbacks, messages through carriers, ended calls; committed with them, handed over after."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def world(tmp_path: Path, host_count: int) -> AsyncIterator[HookedWorld]:
+async def world(tmp_path: Path, host_count: int, turns: Callable[[], int]) -> AsyncIterator[HookedWorld]:
     """Start a host whose service has a callback."""
-    world = HookedWorld(tmp_path / "data", count=host_count)
+    world = HookedWorld(tmp_path / "data", count=host_count, turns=turns)
     await world.start()
     await world.furnish(N1, N2)
     await world.configure(callback=CALLBACK)

@@ -38,9 +38,10 @@ from engine.core.ports.operations import Clock, ControlPlane, PoolEntry
 from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 from engine.runtime import OrderedIdFactory
+from storage.sqlite import SqliteStore
 from storage.sqlite.layout import host_dir
 from tests.actors.observed import Observed
-from tests.actors.stores import WAIT_SECONDS, Mood, MoodyStore, Stores
+from tests.actors.stores import WAIT_SECONDS, Mood, MoodyStore, Stores, never
 
 START: Final = 1_800_000_000.0
 """When the world of a test begins."""
@@ -222,6 +223,7 @@ class World:
         *,
         count: int = 1,
         skews: Mapping[int, float] = MappingProxyType({}),
+        turns: Callable[[], int] = never,
     ) -> None:
         self.count = count
         self.clock = FakeClock()
@@ -231,7 +233,7 @@ class World:
         """How far the clocks of hosts are ahead of the world's, seconds; 0 where nothing is said."""
         self.observer = Observed()
         self.settings = settings
-        self.mood = Mood()
+        self.mood = Mood(turns)
         bits = count_from(1)
         self.id_factory = OrderedIdFactory(self.clock, lambda: next(bits))
         self._data_dir = data_dir
@@ -270,8 +272,8 @@ class World:
     async def start_host(self, place: int) -> None:
         """Open the data directory of one host and load it."""
         data_dir = host_dir(self._data_dir, place, self.count)
-        store = MoodyStore.open(data_dir, synchronous="NORMAL", observer=self.observer)
-        store.mood = self.mood
+        opened = SqliteStore.open(data_dir, synchronous="NORMAL", observer=self.observer)
+        store = MoodyStore(opened, self.mood)  # type: ignore[abstract] # the rest of the port is the real store's
         self.stores[place] = store
         context = HostContext(
             store=store,
@@ -325,7 +327,7 @@ class World:
 
     async def breathe(self) -> None:
         """Let the loop turn, without waiting for the disk."""
-        for _ in range(10 if self.count == 1 else 40):
+        for _ in range((10 if self.count == 1 else 40) * (1 if self.mood.turns is never else 10)):
             await asyncio.sleep(0)
 
     def is_joined(self, one: int, other: int) -> bool:
