@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import Any
 
 from msgspec import UnsetType
+from mypy_extensions import mypyc_attr
 
 from engine.core.model.changes import (
     AccountErased,
@@ -121,6 +122,7 @@ _PLAIN_FIELDS = (
 """Fields of SessionChanged that are columns as they are."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Applier(ABC):
     """Writes changes in order, in a transaction that the caller begins and ends; `flush` ends the work."""
 

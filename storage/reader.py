@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
+from mypy_extensions import mypyc_attr
 
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
@@ -149,6 +150,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     mine_cells: tuple[Any, ...] = ()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Reader(ABC):
     """Reads through one connection, so on one thread at a time; every answer is as of the latest commit."""
 
