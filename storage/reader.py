@@ -22,6 +22,7 @@ from storage.codec import (
     SESSION_STATUS_AT,
     Cell,
     account_at,
+    address_at,
     blob,
     lookup_key,
     proxy_at,
@@ -258,15 +259,22 @@ class Reader(ABC):
         )
         return session_of(rows[0]) if rows else None
 
-    def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
-        """Tell which proxy numbers an identifier has had, and since when."""
+    def proxies_held_before(
+        self, service_sid: str, identifiers: Sequence[Address]
+    ) -> dict[Address, dict[Address, float]]:
+        """Tell which proxy numbers each of one or more identifiers has had, and when it was given last."""
+        marks = ", ".join("?" * len(identifiers))
         rows = self._all(
-            "SELECT proxy_identifier, max(date_created) FROM participants"
-            " WHERE service_sid = ? AND identifier = ? GROUP BY proxy_identifier",
+            "SELECT identifier, proxy_identifier, max(date_created) FROM participants"  # noqa: S608 - marks alone
+            f" WHERE service_sid = ? AND identifier IN ({marks})"
+            " GROUP BY identifier, proxy_identifier",
             lookup_key(SidKind.SERVICE, service_sid),
-            self._dialect.address_cell(identifier),
+            *map(self._dialect.address_cell, identifiers),
         )
-        return {proxy_at(proxy): given for proxy, given in rows}
+        held: dict[Address, dict[Address, float]] = {}
+        for identifier, proxy, given in rows:
+            held.setdefault(address_at(identifier), {})[proxy_at(proxy)] = given
+        return held
 
     def sessions_page(self, service_sid: str, cursor: PageCursor) -> Page[Session]:
         """Read a page of a service's sessions."""

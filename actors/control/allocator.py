@@ -5,6 +5,7 @@ the coordinator does. Source: behaviour 3.5, 6, 7.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Final
 
@@ -70,15 +71,14 @@ class Allocator:
         """Read what the choice of numbers asks the store for: what those who name none have had before."""
         if len(self.pool) <= 1:
             return _NO_HISTORIES
-        found: dict[Address, Mapping[Address, float]] = {}
+        identifiers = []
         for request in requests:
             if request.proxy_identifier is None and request.proxy_identifier_sid is None:
-                try:
-                    identifier = parse_identifier(request.identifier)
-                except ApiError:
-                    continue  # `join` refuses it in its turn
-                found[identifier] = await self._context.store.proxies_held_before(self._service().sid, identifier)
-        return found
+                with suppress(ApiError):  # `join` refuses it in its turn
+                    identifiers.append(parse_identifier(request.identifier))
+        if not identifiers:
+            return _NO_HISTORIES
+        return await self._context.store.proxies_held_before(self._service().sid, identifiers)
 
     def join(
         self,

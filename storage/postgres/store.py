@@ -234,9 +234,11 @@ class PostgresStore:
         """Find the newest session, active or not, in which the identifier held the proxy number."""
         return await self._point(self._points.last_session_of, service_sid, identifier, proxy)
 
-    async def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
-        """Tell which proxy numbers an identifier has had, each with when it was last given."""
-        return await self._point(self._points.proxies_held_before, service_sid, identifier)
+    async def proxies_held_before(
+        self, service_sid: str, identifiers: Sequence[Address]
+    ) -> dict[Address, dict[Address, float]]:
+        """Tell which proxy numbers each of one or more identifiers has had, and when it was given last."""
+        return await self._point(self._points.proxies_held_before, service_sid, identifiers)
 
     async def alert(self, event_sid: str) -> DebuggerEvent | None:
         """Read one debugger event."""

@@ -306,9 +306,11 @@ class SqliteStore:
         """Find the newest session, active or not, in which the identifier held the proxy number."""
         return self._points.last_session_of(service_sid, identifier, proxy)
 
-    async def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
-        """Tell which proxy numbers an identifier has had, each with when it was last given."""
-        return self._points.proxies_held_before(service_sid, identifier)
+    async def proxies_held_before(
+        self, service_sid: str, identifiers: Sequence[Address]
+    ) -> dict[Address, dict[Address, float]]:
+        """Tell which proxy numbers each of one or more identifiers has had, and when it was given last."""
+        return self._points.proxies_held_before(service_sid, identifiers)
 
     async def sessions_page(self, service_sid: str, cursor: PageCursor) -> Page[Session]:
         """List sessions, newest first."""

@@ -126,10 +126,12 @@ class MoodyStore(_Delegates):
         """Find the newest session in which the identifier held the proxy number."""
         return await self._later(self.inner.last_session_of(service_sid, identifier, proxy))
 
-    async def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
-        """Read the numbers that somebody had before, and count it."""
+    async def proxies_held_before(
+        self, service_sid: str, identifiers: Sequence[Address]
+    ) -> dict[Address, dict[Address, float]]:
+        """Read the numbers that some people had before, and count it."""
         self.histories_read += 1
-        return await self._later(self.inner.proxies_held_before(service_sid, identifier))
+        return await self._later(self.inner.proxies_held_before(service_sid, identifiers))
 
     async def planned_erasures(self) -> tuple[str, ...]:
         """Name the erased sessions of which other hosts may have something."""

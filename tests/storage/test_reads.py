@@ -179,7 +179,7 @@ async def test_what_passed_since_a_time_and_open_calls_come_oldest_first(store: 
     assert list(store.open_calls()) == [early, late]
 
 
-async def test_history_tells_what_an_identifier_held(store: AnyStore) -> None:
+async def test_history_tells_what_identifiers_held(store: AnyStore) -> None:
     """Each proxy number with when it was last given, and the newest session for a pair, closed or not."""
     older, newer, foreign = session(), session(), session(service_sid=new_sid(SidKind.SERVICE))
     held = [
@@ -189,18 +189,22 @@ async def test_history_tells_what_an_identifier_held(store: AnyStore) -> None:
         participant(foreign, proxy="+15105550003"),
     ]
     identifier = held[0].identifier
+    other = participant(older, identifier="+15005550002", proxy="+15105550002", at=START + 3)
     await store.write([SessionCreated(one, ()) for one in (older, newer, foreign)])
-    await store.write([*map(ParticipantAdded, held), ParticipantRemoved(held[1].sid, newer.sid, START + 10)])
+    await store.write([*map(ParticipantAdded, (*held, other)), ParticipantRemoved(held[1].sid, newer.sid, START + 10)])
     await store.write([closed(newer.sid, START + 10)])
 
     last = await store.last_session_of(SERVICE_SID, identifier, "+15105550001")
 
-    assert await store.proxies_held_before(SERVICE_SID, identifier) == {"+15105550001": START + 9, "51055": START + 4}
+    assert await store.proxies_held_before(SERVICE_SID, [identifier, "+15005559999", other.identifier]) == {
+        identifier: {"+15105550001": START + 9, "51055": START + 4},
+        other.identifier: {"+15105550002": START + 3},
+    }
     assert last is not None
     assert last.sid == newer.sid
     assert await store.last_session_of(SERVICE_SID, identifier, "51055") == older
     assert await store.last_session_of(SERVICE_SID, identifier, "+51055") is None
-    assert await store.proxies_held_before(SERVICE_SID, "+15005559999") == {}
+    assert await store.proxies_held_before(SERVICE_SID, ["+15005559999"]) == {}
 
 
 async def test_retention_finds_the_longest_closed_first(store: AnyStore) -> None:
@@ -228,7 +232,7 @@ async def test_erasing_a_session_takes_all_that_hangs_on_it(store: AnyStore) -> 
     assert await store.session(made.sid) is None
     assert await store.participants(made.sid) == ()
     assert await store.interaction(call.sid) is None
-    assert await store.proxies_held_before(SERVICE_SID, alice.identifier) == {}
+    assert await store.proxies_held_before(SERVICE_SID, [alice.identifier]) == {}
     assert await store.session(neighbour.sid) == neighbour
     assert await store.participants(neighbour.sid) == (bob,)
     assert list(store.open_calls()) == [other_call]

@@ -117,8 +117,10 @@ class Store(Protocol):
     async def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
         """Find the newest session, active or not, in which the identifier held the proxy number."""
 
-    async def proxies_held_before(self, service_sid: str, identifier: Address) -> dict[Address, float]:
-        """Tell which proxy numbers an identifier has had, each with when it was last given."""
+    async def proxies_held_before(
+        self, service_sid: str, identifiers: Sequence[Address]
+    ) -> dict[Address, dict[Address, float]]:
+        """Tell which proxy numbers each of one or more identifiers has had, and when it was given last."""
 
     async def sessions_page(self, service_sid: str, cursor: PageCursor) -> Page[Session]:
         """List sessions, newest first."""
