@@ -20,6 +20,7 @@ NOT_RUN = {
     "FEED_KEY=": "a feed on another machine, whose certificate this one trusts",
     "maskline sip ask": "a server that has this machine for a peer; tests/cli asks one",
     "apt-get install kamailio": "it installs packages, as root; `make sip-test` does and runs what they make",
+    "maskline database init": "three machines; tests/cli and tests/e2e run these on a PostgreSQL of their own",
     "promtool": "Prometheus is installed by `make ops-test` only, which runs it",
 }
 """How the blocks begin that are marked `not-run` behind their language, and why."""

@@ -19,8 +19,8 @@ from actors.kernel.context import HostContext
 from actors.kernel.gathering import reason_of
 from actors.traffic.coordinators import Coordinators, Expiry, LastSession
 from actors.traffic.directory import Directory
-from actors.traffic.interaction_log import InteractionLog
 from actors.traffic.outbox_entries import hang_up
+from actors.traffic.recorded import RecordedInteractions
 from actors.traffic.stream import Batch, Taken
 from engine.core.model.changes import InteractionErased, SessionErased
 from engine.core.model.errors import not_found
@@ -41,7 +41,7 @@ class HostNumbers:
         context: HostContext,
         *,
         directory: Directory,
-        interaction_log: InteractionLog,
+        recorded: RecordedInteractions,
         replicas: Mapping[int, BindingReplica],
         decide: Callable[[Sequence[InboundEvent], float], Awaitable[tuple[Decision | None, ...]]],
         resolve: Callable[[InboundEvent], Decision | None],
@@ -50,7 +50,7 @@ class HostNumbers:
         """Answer for these."""
         self._context = context
         self._directory = directory
-        self._interaction_log = interaction_log
+        self._recorded = recorded
         self._replicas = replicas
         self._decide = decide
         self._resolve = resolve
@@ -70,11 +70,11 @@ class HostNumbers:
 
     async def knows(self, report: LegReport) -> bool:
         """Tell whether the leg is one of an interaction here."""
-        return await self._interaction_log.knows(report)
+        return await self._recorded.knows(report)
 
     async def named(self, report: LegReport) -> tuple[str, ...]:
         """Return the interactions here of which a report that does not say the number reached may be."""
-        return await self._interaction_log.named(report)
+        return await self._recorded.named(report)
 
     async def report(self, report: LegReport) -> ReportOutcome | None:
         """Take a leg's state."""
@@ -112,7 +112,7 @@ class HostNumbers:
 
     async def hang_up(self, session_sid: str) -> None:
         """End the running calls of a session."""
-        calls = await self._interaction_log.calls_of(session_sid)
+        calls = await self._recorded.calls_of(session_sid)
         entries = tuple(entry for call in calls for entry in hang_up(call, self._context))
         if entries:
             await self._context.write((), entries)

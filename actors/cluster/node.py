@@ -25,6 +25,7 @@ from actors.kernel.context import HostContext
 from actors.kernel.registry import Registry
 from actors.traffic.directory import Directory
 from actors.traffic.interaction_log import InteractionLog
+from actors.traffic.recorded import RecordedInteractions
 from actors.traffic.stream import LEASE_SECONDS, Touch
 from engine.core.model.changes import SessionTouched
 from engine.core.model.errors import MasklineError, StoreUnavailable
@@ -51,6 +52,7 @@ class ClusterNode:
         place: Place,
         registry: Registry,
         interaction_log: InteractionLog,
+        recorded: RecordedInteractions,
         directory: Directory,
         services: ServiceRegister,
         routes: Routes,
@@ -67,6 +69,7 @@ class ClusterNode:
         self._place = place
         self._registry = registry
         self._interaction_log = interaction_log
+        self._recorded = recorded
         self._directory = directory
         self._services = services
         self._routes = routes
@@ -113,7 +116,7 @@ class ClusterNode:
         numbers = HostNumbers(
             self._context,
             directory=self._directory,
-            interaction_log=self._interaction_log,
+            recorded=self._recorded,
             replicas=self.replicas,
             decide=lambda events, patience: decided(events, plane.receive_here, patience_seconds=patience),
             resolve=plane.resolve,

@@ -1,7 +1,6 @@
 """The numbers and bindings of one service: who gets which proxy number, reserved in the turn that decides.
 
-It reads the store for sticky history only, and before a choice, not within; it commits nothing and publishes nothing,
-the coordinator does. Source: behaviour 3.5, 6, 7.
+It reads nothing, commits nothing and publishes nothing; the coordinator does. Source: behaviour 3.5, 6, 7.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -67,18 +66,15 @@ class Allocator:
         """Tell whether a request may not make a binding active twice."""
         return asked or not self._account().allow_participant_conflict
 
-    async def histories(self, requests: Sequence[ParticipantRequest]) -> Histories:
-        """Read what the choice of numbers asks the store for: what those who name none have had before."""
-        if len(self.pool) <= 1:
-            return _NO_HISTORIES
-        identifiers = []
-        for request in requests:
-            if request.proxy_identifier is None and request.proxy_identifier_sid is None:
-                with suppress(ApiError):  # `join` refuses it in its turn
-                    identifiers.append(parse_identifier(request.identifier))
-        if not identifiers:
-            return _NO_HISTORIES
-        return await self._context.store.proxies_held_before(self._service().sid, identifiers)
+    def asks_history_of(self, requests: Sequence[ParticipantRequest]) -> list[Address]:
+        """Return of whom the choice of numbers wants to know what they have had: of those who name none, in a pool."""
+        identifiers: list[Address] = []
+        if len(self.pool) > 1:
+            for request in requests:
+                if request.proxy_identifier is None and request.proxy_identifier_sid is None:
+                    with suppress(ApiError):  # `join` refuses it in its turn
+                        identifiers.append(parse_identifier(request.identifier))
+        return identifiers
 
     def join(
         self,

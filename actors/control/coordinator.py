@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from actors.control.allocator import Allocator
 from actors.control.erasures import Erasures
+from actors.control.histories import read_histories
 from actors.control.operations import Counted, update_asked
 from actors.control.participation import Participation, forget_expired
 from actors.control.remote import RemoteTraffic
@@ -243,7 +244,7 @@ class ServiceCoordinator:
         self, session: Session, request: SessionRequest, beside: tuple[Change, ...]
     ) -> tuple[Participant, ...]:
         """Give a session's participants their numbers, and commit it."""
-        histories = await self._allocator.histories(request.participants)
+        histories = await read_histories(self._context.store, self.service.sid, self._allocator, request.participants)
         self.check_present()
         is_strict = request.fail_on_participant_conflict
         participants = self._allocator.join(session, request.participants, histories=histories, asks_strict=is_strict)

@@ -10,7 +10,8 @@ from typing import Protocol
 
 import msgspec
 
-from actors.control.allocator import Allocator, is_shared
+from actors.control.allocator import Allocator, Histories, is_shared
+from actors.control.histories import read_histories
 from actors.control.operations import Counted
 from actors.control.remote import RemoteTraffic
 from actors.control.routes import Routes
@@ -75,7 +76,7 @@ class Participation:
         async with self._locks.hold(session_sid):
             session = await self._sessions.unexpired(session_sid)
             present = await self._context.store.participants(session_sid)
-            histories = await self._allocator.histories((request,))
+            histories = await self._histories(request)
             self._sessions.check_present()
             active = self._sessions.active_session(session_sid)
             if active is None:
@@ -147,7 +148,7 @@ class Participation:
             request = request_after(before, update)
             if self._allocator.keeps_binding(before, request):
                 return await self._rename(before, request)
-            histories = await self._allocator.histories((request,))
+            histories = await self._histories(request)
             self._sessions.check_present()
             active = self._sessions.active_session(session_sid)
             if active is None:
@@ -161,6 +162,9 @@ class Participation:
             )
             await self._replace_endpoint(active, endpoint, after)
             return after
+
+    async def _histories(self, request: ParticipantRequest) -> Histories:
+        return await read_histories(self._context.store, self._sessions.service.sid, self._allocator, (request,))
 
     @contextmanager
     def _unreserved(self, active: ActiveSession, endpoint: Endpoint) -> Iterator[None]:

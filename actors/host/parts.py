@@ -30,6 +30,7 @@ from actors.traffic.coordinators import Coordinators
 from actors.traffic.directory import Directory
 from actors.traffic.interaction_log import InteractionLog
 from actors.traffic.pending_hooks import PendingHooks
+from actors.traffic.recorded import RecordedInteractions
 from engine.core.model.hosts import Peers
 from engine.core.model.overview import ReadFigures
 from engine.core.model.placement import Placement
@@ -76,7 +77,10 @@ class HostParts:
             touched=self.remote_sessions.touched,
             service_of=self.registry.services.get,
         )
-        self.pending_hooks = PendingHooks(context, self.interaction_log, self.coordinators)
+        self.recorded = RecordedInteractions(
+            context, self.interaction_log, active=self._active_session, service_of=self.registry.services.get
+        )
+        self.pending_hooks = PendingHooks(context, self.interaction_log, self.recorded, self.coordinators)
         self.directory = self._new_directory()
         self.publishers: dict[int, BindingPublisher] = {}
         self.routes = Routes(self.directory, me=self.me, place=self.place, publishers=self.publishers)
@@ -119,6 +123,7 @@ class HostParts:
             services=self.services,
             expiries=self.expiries,
             interaction_log=self.interaction_log,
+            recorded=self.recorded,
             erasures=self.erasures,
             alerts=self.alerts,
             history=self.history,
@@ -144,6 +149,7 @@ class HostParts:
             place=self.place,
             registry=self.registry,
             interaction_log=self.interaction_log,
+            recorded=self.recorded,
             directory=self.directory,
             services=self.services,
             routes=self.routes,
@@ -163,7 +169,7 @@ class HostParts:
             erasures=self.erasures,
             watch=self.endings.watch,
             unwatch=self.expiries.forget,
-            calls_of=self.interaction_log.calls_of,
+            calls_of=self.recorded.calls_of,
         )
 
     def _active_session(self, interaction: Interaction) -> ActiveSession | None:

@@ -25,7 +25,7 @@ class HostTraffic:
         self._context = parts.context
         self._registry = parts.registry
         self._directory = parts.directory
-        self._interaction_log = parts.interaction_log
+        self._recorded = parts.recorded
         self._accounts = parts.accounts
         self._route_cache = parts.route_cache
         self._node = parts.node
@@ -132,8 +132,8 @@ class HostTraffic:
 
     async def _report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         try:
-            is_here = self._node is None or (not report.is_vague and await self._interaction_log.knows(report))
-            named = () if is_here or not report.is_vague else await self._interaction_log.named(report)
+            is_here = self._node is None or (not report.is_vague and await self._recorded.knows(report))
+            named = () if is_here or not report.is_vague else await self._recorded.named(report)
         except StoreUnavailable:  # the interaction of the leg cannot be read
             answer(None)
             return
@@ -149,7 +149,7 @@ class HostTraffic:
             answer(outcome)
 
         try:
-            await self._interaction_log.report(report, counted)
+            await self._recorded.report(report, counted)
         except StoreUnavailable:
             answer(None)
 

@@ -16,6 +16,7 @@ from actors.control.services import ServiceRegister
 from actors.kernel.context import HostContext
 from actors.kernel.expiry import ExpiryQueue
 from actors.traffic.interaction_log import InteractionLog
+from actors.traffic.recorded import RecordedInteractions
 from engine.core.model.errors import PeerUnavailable, StoreUnavailable
 from engine.core.routing.traffic import ReportOutcome
 from engine.core.sessions.bindings import ActiveSession
@@ -68,6 +69,7 @@ class Upkeep:
         services: ServiceRegister,
         expiries: ExpiryQueue,
         interaction_log: InteractionLog,
+        recorded: RecordedInteractions,
         erasures: Erasures,
         alerts: AlertBook,
         history: TrafficHistory,
@@ -78,6 +80,7 @@ class Upkeep:
         self._services = services
         self._expiries = expiries
         self._interaction_log = interaction_log
+        self._recorded = recorded
         self._erasures = erasures
         self._alerts = alerts
         self._history = history
@@ -121,7 +124,7 @@ class Upkeep:
         is_progress = longest > 0
         while is_progress:
             open_calls = log.open_calls
-            await log.end_untold(before=context.sure_now() - longest, most=SWEEP_CHUNK)
+            await self._recorded.end_untold(before=context.sure_now() - longest, most=SWEEP_CHUNK)
             await context.store.write(())
             is_progress = log.open_calls < open_calls
             for _ in range(open_calls - log.open_calls):

@@ -5,14 +5,12 @@ Everything here is also on disk; after a restart it is read back. Nothing is ans
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Final, final
 
 import msgspec
 from mypy_extensions import mypyc_attr
 
 from actors.kernel.context import HostContext
-from actors.kernel.locks import KeyedLocks
 from actors.traffic.answers import AnswerCache, Answered, RedeliveryIndex
 from actors.traffic.calls import Calls
 from actors.traffic.outbox_entries import callback, receipt
@@ -25,7 +23,7 @@ from engine.core.numbers.e164 import canonical
 from engine.core.ports.store import Passed
 from engine.core.routing.decide import BUSY, STORE_DOWN
 from engine.core.routing.event_keys import event_key, key_of
-from engine.core.routing.legs import apply_report, ends_call, is_open_call, untold_end
+from engine.core.routing.legs import apply_report, ends_call, is_open_call
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
 from engine.core.sessions.bindings import ActiveSession
 
@@ -37,7 +35,7 @@ _REFUSED_DOWNSTREAM = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})
 
 
 class InteractionLog:
-    """The interactions of a host that are still of interest."""
+    """The interactions of a host that are still of interest; what has to read the store first is in `recorded`."""
 
     def __init__(
         self,
@@ -60,18 +58,16 @@ class InteractionLog:
         self._ended = ended
         self._touched = touched
         self._service_of = service_of
-        self._answers = AnswerCache(window_seconds=window, capacity=context.settings.answers_remembered)
+        self.answers = AnswerCache(window_seconds=window, capacity=context.settings.answers_remembered)
         """The last answers of routed events, by event key; none after a restart, when the record is read instead."""
-        self._redeliveries = RedeliveryIndex(window_seconds=window)
+        self.redeliveries = RedeliveryIndex(window_seconds=window)
         """What every routed event became, by event key, for the redelivery window; read back after a restart."""
         self._refusals = AnswerCache(window_seconds=window, capacity=context.settings.refusals_remembered)
         """The last refusals, by event key; none after a restart, when the event is decided anew."""
-        self._calls = Calls(window_seconds=window)
+        self.calls = Calls(window_seconds=window)
         """Open calls until they end, ended ones for the window, by CallSid; read back after a restart."""
-        self._in_flight: dict[str, Interaction] = {}
+        self.in_flight: dict[str, Interaction] = {}
         """What is being committed, by KI…, as it will be; until the commit, so that a restart loses nothing told."""
-        self._changing = KeyedLocks()
-        """Puts those in order who change an interaction, by KI…, from their read to their commit being queued."""
         self._waiting: dict[str, _Waiting] = {}
         """Events that wait for a hook or a coordinator, by event key, until they are answered; lost in a restart."""
         self._unfinished: dict[str, Interaction] = {}
@@ -80,39 +76,16 @@ class InteractionLog:
     @property
     def open_calls(self) -> int:
         """Count the calls whose inbound leg has not ended."""
-        return len(self._calls)
+        return len(self.calls)
 
     def reload_call(self, interaction: Interaction) -> None:
         """Take up a call that was open when the host stopped."""
         if interaction.inbound.resource_sid is not None:
-            self._calls.add(interaction.inbound.resource_sid, interaction)
-
-    async def calls_of(self, session_sid: str) -> list[Interaction]:
-        """Return the open calls of a session."""
-        latest = [await self.latest(sid) for sid in self._calls.of_session(session_sid)]
-        return [call for call in latest if call is not None]
-
-    async def end_untold(self, *, before: float, most: int) -> None:
-        """End, as unknown, calls that began before a time and whose end nobody has told; no more than `most`.
-
-        A report that comes later all the same tells more, and is taken.
-        """
-        forgotten = self._calls.begun_before(before)[:most]
-        for call_sid, sid in forgotten:
-            await self._end_untold(call_sid, sid)
-
-    async def _end_untold(self, call_sid: str, sid: str) -> None:
-        async with self.changing(sid):
-            call = await self.latest(sid)
-            if call is None:
-                self._calls.forget(call_sid, sid)  # erased while the call went on
-            elif is_open_call(call):  # no report was quicker
-                name = await self._session_name(call)
-                self._commit_report(call, untold_end(call, now=self._context.clock()), _nobody, session_name=name)
+            self.calls.add(interaction.inbound.resource_sid, interaction)
 
     def wait_for_commits(self, session_sids: Collection[str]) -> Awaitable[None]:
         """Wait for the interactions of sessions that are being committed."""
-        if any(interaction.session_sid in session_sids for interaction in self._in_flight.values()):
+        if any(interaction.session_sid in session_sids for interaction in self.in_flight.values()):
             return self._context.store.write(())
         nothing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         nothing.set_result(None)
@@ -141,8 +114,8 @@ class InteractionLog:
     def reload_passed(self, passed: Sequence[Passed]) -> None:
         """Take note of what events had become before the host stopped."""
         now = self._context.clock()
-        self._redeliveries.fill(passed, now=now)
-        self._calls.reload_passed(passed, now=now)
+        self.redeliveries.fill(passed, now=now)
+        self.calls.reload_passed(passed, now=now)
 
     def resume(self, interaction: Interaction) -> None:
         """Let the event that comes go on with an interaction whose gate has to be asked again."""
@@ -158,7 +131,7 @@ class InteractionLog:
 
     def may_know(self, key: str) -> bool:
         """Tell whether an event of that key has come before; most have not, and need not be looked for further."""
-        return key in self._waiting or self._refusals.knows(key) or self._redeliveries.knows(key)
+        return key in self._waiting or self._refusals.knows(key) or self.redeliveries.knows(key)
 
     def answer_again(self, key: str, event: InboundEvent, service_sid: str, answer: Answer) -> bool:
         """Answer the redelivery of what is being decided, with it, or was refused; tell whether it was one."""
@@ -175,36 +148,17 @@ class InteractionLog:
             return True
         return False
 
-    async def known_answer(self, key: str, event: InboundEvent, service_sid: str) -> Decision | None:
-        """Return the answer to an event that was routed lately, if its record is there."""
-        decision = self._answers.find(key, event.sender, service_sid)
-        if decision is None or await self._still_kept(key, decision.interaction_sid) is None:
-            return None
-        return decision
-
     def answer_kept(self, key: str, decision: Decision, answer: Answer) -> None:
         """Answer a redelivery once what it answers is on disk."""
 
         def settled(problem: StoreUnavailable | None) -> None:
-            is_kept = problem is None and decision.interaction_sid in self._redeliveries.find(key)
+            is_kept = problem is None and decision.interaction_sid in self.redeliveries.find(key)
             answer(decision if is_kept else STORE_DOWN)
 
-        if decision.interaction_sid in self._in_flight:
+        if decision.interaction_sid in self.in_flight:
             self._context.store.commit((), settled)  # waits for the commits before it
         else:
             answer(decision)
-
-    async def passed_before(self, key: str) -> list[Interaction]:
-        """Return what events of the same key became; their senders are for the caller to compare."""
-        found = [await self._still_kept(key, sid) for sid in dict.fromkeys(self._redeliveries.find(key))]
-        return [one for one in found if one is not None and _inbound_key(one) == key]
-
-    async def _still_kept(self, key: str, interaction_sid: str) -> Interaction | None:
-        """Find what an event became; it is forgotten if it is on disk no more, alone or with its session."""
-        interaction = await self.latest(interaction_sid)
-        if interaction is None:
-            self.forget_answer(key, interaction_sid)
-        return interaction
 
     def remember_refusal(self, key: str, answered: Answered, *, now: float) -> None:
         """Keep a refusal for its redelivery."""
@@ -212,15 +166,15 @@ class InteractionLog:
 
     def _keep_answer(self, key: str, answered: Answered, *, now: float) -> None:
         if answered.decision.outcome is _ROUTED:
-            self._answers.put(key, answered, now=now)
-            self._redeliveries.add(key, pack(answered.decision.interaction_sid), now=now)
+            self.answers.put(key, answered, now=now)
+            self.redeliveries.add(key, pack(answered.decision.interaction_sid), now=now)
         else:
             self._refusals.put(key, answered, now=now)
 
     def forget_answer(self, key: str, interaction_sid: str) -> None:
         """Drop an answer whose commit failed, or whose record is gone."""
-        self._answers.evict(key)
-        self._redeliveries.remove(key, interaction_sid)
+        self.answers.evict(key)
+        self.redeliveries.remove(key, interaction_sid)
 
     def route(  # noqa: PLR0917 - what was decided about what, and whom to answer
         self,
@@ -234,8 +188,8 @@ class InteractionLog:
     ) -> None:
         """Answer an event of a key once its interaction is committed, and keep the answer for its redelivery."""
         now = interaction.date_created
-        self._answers.put(key, Answered(event.sender, interaction.service_sid, decision), now=now)
-        self._redeliveries.add(key, pack(interaction.sid), now=now)
+        self.answers.put(key, Answered(event.sender, interaction.service_sid, decision), now=now)
+        self.redeliveries.add(key, pack(interaction.sid), now=now)
         self._commit_recording(_Routed(self, interaction, session, key, decision, answer), entries)
 
     def record(
@@ -250,9 +204,9 @@ class InteractionLog:
         """Commit it; the idle clock of its session restarts at once."""
         interaction, session, now = recording.interaction, recording.session, recording.at
         session.touch(now)
-        self._in_flight[interaction.sid] = interaction
+        self.in_flight[interaction.sid] = interaction
         if recording.call_sid is not None:
-            self._calls.add(recording.call_sid, interaction)
+            self.calls.add(recording.call_sid, interaction)
         changes: tuple[Change, ...]
         if session.is_replica:
             changes = (InteractionRecorded(interaction, is_elsewhere=True),)
@@ -268,7 +222,7 @@ class InteractionLog:
         self._drop_in_flight(recording.interaction)
         self._settle_touch(recording.session, recording.at, is_kept=problem is None)
         if problem is not None and recording.call_sid is not None:
-            self._calls.forget(recording.call_sid, recording.interaction.sid)
+            self.calls.forget(recording.call_sid, recording.interaction.sid)
 
     def _settle_touch(self, session: ActiveSession, at: float, *, is_kept: bool) -> None:
         if not is_kept:
@@ -294,7 +248,7 @@ class InteractionLog:
             at=whole.date_updated,
         )
         commit = _CommitFuture(whole)
-        self._in_flight[whole.sid] = whole
+        self.in_flight[whole.sid] = whole
 
         def done(problem: StoreUnavailable | None) -> None:
             self._drop_in_flight(whole)
@@ -303,56 +257,13 @@ class InteractionLog:
         self._context.commit((change,), done, entries)
         return commit.future
 
-    async def knows(self, report: LegReport) -> bool:
-        """Tell whether a report that names one leg is about an interaction of this host."""
-        sid = self._sid_of(report)
-        return sid is not None and await self._fitting(report, sid) is not None
-
-    async def named(self, report: LegReport) -> tuple[str, ...]:
-        """Return the interactions of which a report that does not say the number reached may be.
-
-        These are the open calls that have its SID, and of those that have ended lately the last.
-        """
-        if report.kind is not _VOICE or report.is_outbound:
-            return ()
-        going_on = self._calls.open(report.resource_sid, report.account_sid, report.numbers)
-        for sid in self._calls.ended(report.resource_sid, report.account_sid):
-            call = None if sid in going_on else await self.latest(sid)
-            if call is not None and _fits(report, call):
-                going_on = self._calls.open(report.resource_sid, report.account_sid, report.numbers)
-                return going_on if sid in going_on else (*going_on, sid)
-        return going_on
-
-    async def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
-        """Take the state of a leg; answers once it is committed, None when it could not be.
-
-        Reports of one interaction are taken in the order in which they come. Raises StoreUnavailable where the
-        interaction cannot be read; then nothing is answered.
-        """
-        if report.is_vague:
-            named = await self.named(report)
-            if len(named) > 1:
-                answer(ReportOutcome.AMBIGUOUS)
-                return
-            if named:
-                report = msgspec.structs.replace(report, interaction_sid=named[0])
-        sid = self._sid_of(report)
-        if sid is None:
-            self._answer_not_found(report, answer)
-            return
-        async with self.changing(sid):
-            interaction = await self._fitting(report, sid)
-            if interaction is None:
-                self._answer_not_found(report, answer)
-            else:
-                self._take(report, interaction, await self._session_name(interaction), answer)
-
-    def _answer_not_found(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+    def answer_not_found(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        """Answer a report of what is not recorded here."""
         if report.kind is _VOICE:
             self._notify(Code.OPEN_INTERACTION_NOT_FOUND, report, None)
         answer(ReportOutcome.NOT_FOUND)
 
-    def _take(
+    def take_report(
         self,
         report: LegReport,
         interaction: Interaction,
@@ -373,9 +284,9 @@ class InteractionLog:
             answer(outcome if is_done else None)
 
         entries_done = () if report.entry_sid is None else (EntrySettled(report.entry_sid),)
-        self._commit_report(interaction, change, settled, session_name=session_name, entries_done=entries_done)
+        self.commit_report(interaction, change, settled, session_name=session_name, entries_done=entries_done)
 
-    def _commit_report(
+    def commit_report(
         self,
         interaction: Interaction,
         change: InteractionUpdated,
@@ -384,6 +295,7 @@ class InteractionLog:
         session_name: str | None,
         entries_done: tuple[EntrySettled, ...] = (),
     ) -> None:
+        """Commit a change of an interaction, with what follows from it; `settled` hears whether that is done."""
         updated = msgspec.structs.replace(
             interaction,
             inbound=change.inbound,
@@ -396,13 +308,13 @@ class InteractionLog:
         is_told = change.inbound.status is not LegStatus.UNKNOWN
         touched = self._touched_by_end(interaction, change.at) if is_end and is_told else None
         if is_end:
-            self._calls.end(interaction, now=change.at)
-            self._redeliveries.add(_inbound_key(interaction), pack(interaction.sid), now=change.at)
+            self.calls.end(interaction, now=change.at)
+            self.redeliveries.add(inbound_key(interaction), pack(interaction.sid), now=change.at)
         if touched is not None:
             touched.touch(change.at)
             if not touched.is_replica:
                 changes = (*changes, SessionTouched(touched.sid, change.at))
-        self._in_flight[interaction.sid] = updated
+        self.in_flight[interaction.sid] = updated
 
         def done(problem: StoreUnavailable | None) -> None:
             self._drop_in_flight(updated)
@@ -428,17 +340,6 @@ class InteractionLog:
             interaction, service.callback_url, service.options, session_name=session_name, context=self._context
         )
 
-    async def _session_name(self, interaction: Interaction) -> str | None:
-        """Read the name of an interaction's session, where a callback is to say it."""
-        service = self._service_of(interaction.service_sid)
-        if service is None or service.callback_url is None or not service.options.has_rich_callbacks:
-            return None
-        active = self._active(interaction)
-        if active is not None:
-            return active.unique_name
-        session = await self._context.store.session(interaction.session_sid)
-        return None if session is None else session.unique_name
-
     def _touched_by_end(self, interaction: Interaction, at: float) -> ActiveSession | None:
         """Return the session whose ttl the end of a call restarts; one past its end is not revived."""
         session = self._active(interaction)
@@ -446,42 +347,22 @@ class InteractionLog:
 
     def _drop_in_flight(self, interaction: Interaction) -> None:
         sid = interaction.sid
-        if self._in_flight.get(sid) is interaction:
-            del self._in_flight[sid]
+        if self.in_flight.get(sid) is interaction:
+            del self.in_flight[sid]
 
-    def changing(self, interaction_sid: str) -> AbstractAsyncContextManager[None]:
-        """Keep others from changing an interaction between its being read and its change being queued."""
-        return self._changing.hold(interaction_sid)
-
-    async def latest(self, interaction_sid: str) -> Interaction | None:
-        """Return an interaction as it is, what is being committed included."""
-        held = self._in_flight.get(interaction_sid)
-        if held is not None:
-            return held
-        found = await self._context.store.interaction(interaction_sid)
-        return self._in_flight.get(interaction_sid, found)
-
-    def _sid_of(self, report: LegReport) -> str | None:
+    def sid_of(self, report: LegReport) -> str | None:
         """Find the interaction that a report names, itself or by its event."""
         sid = report.interaction_sid
         if sid is None:
             if report.proxy is None or report.is_outbound:
                 return None
-            sid = self._calls.find(report.resource_sid, report.proxy) if report.kind is _VOICE else None
+            sid = self.calls.find(report.resource_sid, report.proxy) if report.kind is _VOICE else None
             if sid is None:
-                found = self._redeliveries.find(event_key(report.proxy, report.kind, report.resource_sid))
+                found = self.redeliveries.find(event_key(report.proxy, report.kind, report.resource_sid))
                 if not found:
                     return None
                 sid = found[-1]
         return sid
-
-    async def _fitting(self, report: LegReport, sid: str) -> Interaction | None:
-        """Return the interaction that a report names if it is the reporter's own and the leg fits."""
-        interaction = await self.latest(sid)
-        if interaction is None:
-            self._calls.forget(report.resource_sid, sid)  # erased while the call went on
-            return None
-        return interaction if _fits(report, interaction) else None
 
     def _notify(self, code: Code, report: LegReport, interaction: Interaction | None) -> None:
         account_sid = report.account_sid if interaction is None else interaction.account_sid
@@ -498,7 +379,7 @@ class InteractionLog:
         )
 
 
-def _fits(report: LegReport, interaction: Interaction) -> bool:
+def fits(report: LegReport, interaction: Interaction) -> bool:
     """Tell whether a report is of a leg of an interaction, and its reporter's own."""
     if interaction.kind is not report.kind or report.account_sid not in (None, interaction.account_sid):
         return False
@@ -522,18 +403,14 @@ def _is_carried(report: LegReport, interaction: Interaction) -> bool:
     return report.is_outbound and interaction.kind is not _VOICE
 
 
-def _nobody(is_done: bool) -> None:  # noqa: FBT001 - as a commit tells it
-    """Tell nobody of a commit; a call whose end could not be committed is found with the next pass."""
-
-
-def _inbound_key(interaction: Interaction) -> str:
+def inbound_key(interaction: Interaction) -> str:
     """Return the key of the event that became an interaction."""
     return event_key(interaction.proxy, interaction.kind, interaction.inbound.resource_sid or "")
 
 
 def _sent_by(interaction: Interaction) -> str:
     """Return the same with the sender."""
-    return f"{_inbound_key(interaction)} {interaction.inbound.participant_sid}"
+    return f"{inbound_key(interaction)} {interaction.inbound.participant_sid}"
 
 
 class _Waiting:

@@ -18,6 +18,7 @@ from actors.kernel.context import HostContext
 from actors.kernel.locks import KeyedLocks
 from actors.traffic.coordinators import Coordinators, Expiry
 from actors.traffic.interaction_log import InteractionLog
+from actors.traffic.recorded import RecordedInteractions
 from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
 from engine.core.model.records import Interaction, Leg, Participant
 from engine.core.numbers.e164 import canonical
@@ -50,10 +51,17 @@ FINISH_SECONDS = 0.3
 class PendingHooks:
     """The events of a host that wait for hooks."""
 
-    def __init__(self, context: HostContext, interaction_log: InteractionLog, coordinators: Coordinators) -> None:
+    def __init__(
+        self,
+        context: HostContext,
+        interaction_log: InteractionLog,
+        recorded: RecordedInteractions,
+        coordinators: Coordinators,
+    ) -> None:
         """Ask hooks through this context, and coordinators wherever they are."""
         self._context = context
         self._interaction_log = interaction_log
+        self._recorded = recorded
         self._coordinators = coordinators
         self._waiting = 0
         self._waiting_of: Counter[str] = Counter()
@@ -173,9 +181,8 @@ class PendingHooks:
         )
         if self._blocks(verdict, actor, event, session):
             return Decision(Outcome.REFUSED, Reason.INTERCEPTED, Code.CONTACT_REJECTED, session_sid=session.sid)
-        log = self._interaction_log
-        async with log.changing(interaction.sid):
-            latest = await log.latest(interaction.sid) or interaction  # before the last look at who meets whom
+        async with self._recorded.changing(interaction.sid):
+            latest = await self._recorded.latest(interaction.sid) or interaction  # before it is asked who meets whom
             if actor.rules.is_disabled:
                 actor.notify_of(event, DISABLED.decision)
                 return DISABLED.decision
@@ -183,7 +190,7 @@ class PendingHooks:
                 return self._gone(actor, event, session)
             decision = msgspec.structs.replace(ruling.decision, body=verdict.body, interaction_sid=interaction.sid)
             entries = actor.entries_of(event, decision, interaction, session)
-            landed = log.connect(latest, interaction.outbound, entries)
+            landed = self._interaction_log.connect(latest, interaction.outbound, entries)
         await landed
         return decision
 
@@ -248,8 +255,8 @@ class PendingHooks:
     async def _redelivered(self, actor: "NumberActor", event: InboundEvent, deadline: float) -> Decision | None:
         """Return the answer to what may have come before; None: it is answered once what it repeats is on disk."""
         log, key = self._interaction_log, key_of(event)
-        decision = await log.known_answer(key, event, actor.service_sid)
-        passed = () if decision is not None else await log.passed_before(key)
+        decision = await self._recorded.known_answer(key, event, actor.service_sid)
+        passed = () if decision is not None else await self._recorded.passed_before(key)
         turned_away = actor.turned_away(event)
         if turned_away is not None:
             return turned_away
@@ -271,7 +278,7 @@ class PendingHooks:
             decision = actor.decision_again(event, interaction, participants)
             if decision is not None:
                 await self._interaction_log.wait_for_commits((interaction.session_sid,))
-                kept = await self._interaction_log.passed_before(key_of(event))
+                kept = await self._recorded.passed_before(key_of(event))
                 is_kept = any(one.sid == interaction.sid for one in kept)
                 return actor.turned_away(event) or (decision if is_kept else STORE_DOWN)
         return await self._anew(actor, event, deadline)

@@ -34,7 +34,7 @@ async def hooked(tmp_path: Path, host_count: int) -> AsyncIterator[HookedWorld]:
 def forget_answers(world: World) -> None:
     """Let only the records tell what was answered."""
     for host in world.hosts.values():
-        host.parts.interaction_log._answers = AnswerCache(window_seconds=600.0)
+        host.parts.interaction_log.answers = AnswerCache(window_seconds=600.0)
 
 
 def recorded(world: World, decision: Decision) -> Interaction:

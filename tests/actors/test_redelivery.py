@@ -32,7 +32,7 @@ def lose(request: pytest.FixtureRequest) -> Lose:
 
     def forget(world: World) -> None:
         for host in world.hosts.values():
-            host.parts.interaction_log._answers = AnswerCache(window_seconds=600.0)
+            host.parts.interaction_log.answers = AnswerCache(window_seconds=600.0)
 
     return forget
 
@@ -230,7 +230,7 @@ async def test_two_sids_of_one_hash_are_told_apart(world: World) -> None:
     known, other = world.event(Kind.MESSAGE, ALICE, N1), world.event(Kind.MESSAGE, ALICE, N1)
     first = await world.receive(known)
     for host in world.hosts.values():
-        host.parts.interaction_log._redeliveries.add(
+        host.parts.interaction_log.redeliveries.add(
             key_of(other), bytes.fromhex(first.interaction_sid[2:]), now=world.clock()
         )
 
