@@ -226,11 +226,12 @@ def test_everything_is_reached_by_keyboard(browser: Browser, furniture: Furnishe
     browser.press(TAB + ENTER)
     skipped = browser.run("return document.activeElement.id")
 
-    assert [stop["text"] for stop in stops[:9]] == [
+    assert [stop["text"] for stop in stops[:10]] == [
         "Skip to the content",
         "Maskline",
         "Overview",
         "Traffic",
+        "Peers",
         "Search",
         "Explain",
         "Events",
