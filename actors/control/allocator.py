@@ -15,6 +15,7 @@ from engine.core.model.requests import ParticipantRequest
 from engine.core.model.sids import SidKind
 from engine.core.numbers.e164 import mask_address, parse_identifier
 from engine.core.pools.allocation import (
+    MOST_PARTICIPANTS,
     Surroundings,
     admit,
     choose_number,
@@ -70,9 +71,9 @@ class Allocator:
         """Return of whom the choice of numbers wants to know what they have had: of those who name none, in a pool."""
         identifiers: list[Address] = []
         if len(self.pool) > 1:
-            for request in requests:
+            for request in requests[:MOST_PARTICIPANTS]:  # `join` refuses more
                 if request.proxy_identifier is None and request.proxy_identifier_sid is None:
-                    with suppress(ApiError):  # `join` refuses it in its turn
+                    with suppress(ApiError):  # as it does this
                         identifiers.append(parse_identifier(request.identifier))
         return identifiers
 
