@@ -77,9 +77,7 @@ class HostParts:
             touched=self.remote_sessions.touched,
             service_of=self.registry.services.get,
         )
-        self.recorded = RecordedInteractions(
-            context, self.interaction_log, active=self._active_session, service_of=self.registry.services.get
-        )
+        self.recorded = RecordedInteractions(context, self.interaction_log)
         self.pending_hooks = PendingHooks(context, self.interaction_log, self.recorded, self.coordinators)
         self.directory = self._new_directory()
         self.publishers: dict[int, BindingPublisher] = {}

@@ -57,7 +57,7 @@ class InteractionLog:
         self._active = active
         self._ended = ended
         self._touched = touched
-        self._service_of = service_of
+        self.service_of = service_of
         self.answers = AnswerCache(window_seconds=window, capacity=context.settings.answers_remembered)
         """The last answers of routed events, by event key; none after a restart, when the record is read instead."""
         self.redeliveries = RedeliveryIndex(window_seconds=window)
@@ -333,7 +333,7 @@ class InteractionLog:
 
     def _callback_of(self, interaction: Interaction, session_name: str | None) -> tuple[OutboxEntry, ...]:
         """Return the callback about an interaction that has changed, where its service wants one."""
-        service = self._service_of(interaction.service_sid)
+        service = self.service_of(interaction.service_sid)
         if service is None:
             return ()
         return callback(

@@ -12,10 +12,9 @@ import msgspec
 from actors.kernel.context import HostContext
 from actors.kernel.locks import KeyedLocks
 from actors.traffic.interaction_log import InteractionLog, fits, inbound_key
-from engine.core.model.records import Interaction, Kind, Service
+from engine.core.model.records import Interaction, Kind
 from engine.core.routing.legs import is_open_call, untold_end
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
-from engine.core.sessions.bindings import ActiveSession
 
 _VOICE: Final = Kind.VOICE  # a member is found tenfold faster here than in its class (3.11)
 
@@ -23,19 +22,10 @@ _VOICE: Final = Kind.VOICE  # a member is found tenfold faster here than in its 
 class RecordedInteractions:
     """Reads them for reports of legs, redeliveries and ends that nobody tells."""
 
-    def __init__(
-        self,
-        context: HostContext,
-        log: InteractionLog,
-        *,
-        active: Callable[[Interaction], ActiveSession | None],
-        service_of: Callable[[str], Service | None],
-    ) -> None:
-        """Read through this context what the log does not hold; the two callables are the log's."""
+    def __init__(self, context: HostContext, log: InteractionLog) -> None:
+        """Read through this context what the log does not hold."""
         self._context = context
         self._log = log
-        self._active = active
-        self._service_of = service_of
         self._changing = KeyedLocks()
         """Puts those in order who change an interaction, by KI…, from their read to their commit being queued."""
 
@@ -127,10 +117,10 @@ class RecordedInteractions:
 
     async def _session_name(self, interaction: Interaction) -> str | None:
         """Read the name of an interaction's session, where a callback is to say it."""
-        service = self._service_of(interaction.service_sid)
+        service = self._log.service_of(interaction.service_sid)
         if service is None or service.callback_url is None or not service.options.has_rich_callbacks:
             return None
-        active = self._active(interaction)
+        active = self._log.session_of(interaction)
         if active is not None:
             return active.unique_name
         session = await self._context.store.session(interaction.session_sid)
