@@ -21,14 +21,6 @@ class Initialised(msgspec.Struct, frozen=True):
     """Names of the migrations that the database lacked."""
 
 
-class Checked(msgspec.Struct, frozen=True):
-    """One thing that `check` looked at."""
-
-    subject: str
-    is_well: bool
-    text: str
-
-
 @click.group()
 def database() -> None:
     """PostgreSQL in place of a file: database_url, in the settings or MASKLINE_DATABASE_URL, names it."""
@@ -55,7 +47,7 @@ def check(*, settings: Settings, as_json: bool) -> None:
     Whether Patroni runs with synchronous_mode_strict cannot be seen from here: it has to.
     """
     with reading(), _connected(settings) as connection:
-        found = [Checked(*one) for one in findings(connection, replicas=settings.database_replicas)]
+        found = tuple(findings(connection, replicas=settings.database_replicas))
     if as_json:
         show_json(found)
     else:

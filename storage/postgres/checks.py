@@ -1,8 +1,9 @@
 """What a database lacks to keep everything on two machines."""
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
@@ -23,7 +24,7 @@ _SETTINGS: Final = {
 """What each costs when it is off."""
 
 
-class Finding(NamedTuple):
+class Finding(msgspec.Struct, frozen=True):
     """Something that was looked at."""
 
     subject: str
@@ -39,7 +40,7 @@ def lacks(connection: psycopg.Connection[Any], *, replicas: int) -> str:
     assert row is not None  # noqa: S101 - it counts
     has_fsync, is_named, streaming, hidden, user = row
     if not has_fsync:
-        return "fsync is off: a server that loses its power loses what was acknowledged"
+        return f"fsync is off: {_SETTINGS['fsync']}"
     if not is_named:
         return "synchronous_standby_names is empty: commits do not wait for a standby"
     if hidden:
