@@ -12,7 +12,7 @@ import msgspec
 
 from engine.channels.base import OVERDUE, EndsCalls, OutHangUp, OutMessage, OutReceipt, SendsMessages, TakesReceipts
 from engine.core.model.errors import Code, MasklineError
-from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage, OutboxReceipt
+from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage, OutboxReceipt, ToCarrier
 from engine.core.model.records import Address, DebuggerEvent, Kind, LegStatus
 from engine.core.ports.observing import EgressObserver
 from engine.core.ports.operations import Clock
@@ -98,7 +98,7 @@ class CarrierClients:
         self._observer = observer
         self._clock = clock
 
-    async def deliver(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp | OutboxReceipt) -> Delivery:
+    async def deliver(self, entry: OutboxEntry, content: ToCarrier) -> Delivery:
         """Try once; a message's leg is reported as the carrier answers."""
         sender = self._senders.get(content.carrier)
         if sender is None:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from engine.console.context import ConsoleContext
 from engine.console.filters import events_wanted, outbox_wanted
-from engine.console.pages import LEVELS, kind_of, title_of
+from engine.console.pages import LEVELS, title_of
 from engine.core.model.errors import Level
 from engine.core.model.logins import LoginSession
 from engine.core.model.outbox import OutboxEntry
@@ -81,7 +81,7 @@ def _entry_row(entry: OutboxEntry) -> Row:
     return {
         "sid": entry.sid,
         "state": "pending" if entry.date_died is None else "dead",
-        "kind": kind_of(entry.content),
+        "kind": entry.kind,
         "destination": mask_text(entry.destination),
         "path": mask_text(entry.path),
         "date_created": format_date(entry.date_created),

@@ -9,18 +9,10 @@ from starlette.responses import Response
 from engine.console.available import Missing, available
 from engine.console.context import ConsoleContext
 from engine.console.login import read_own_form
-from engine.console.pages import kind_of
 from engine.core.model.errors import ApiError, not_found
 from engine.core.model.exchanges import about
 from engine.core.model.logins import LoginSession
-from engine.core.model.outbox import (
-    OutboxAlert,
-    OutboxCallback,
-    OutboxContent,
-    OutboxHangUp,
-    OutboxMessage,
-    OutboxReceipt,
-)
+from engine.core.model.outbox import OutboxAlert, OutboxEntry, OutboxHangUp, OutboxReceipt
 from engine.core.model.records import DebuggerEvent, Interaction, Leg, Participant, Session
 from engine.core.ports.lists import AlertFilter, OutboxFilter, PageCursor
 from engine.core.ports.operations import Explanation
@@ -64,15 +56,12 @@ async def _page(
         interaction=one,
         session=session if isinstance(session, Missing) else session[0],
         legs=(_line("inbound", one.inbound, people), _line("outbound", one.outbound, people)),
-        entries=()
-        if isinstance(entries, Missing)
-        else [entry for entry in entries.records if _is_about(entry.content, one)],
+        entries=() if isinstance(entries, Missing) else [entry for entry in entries.records if _is_about(entry, one)],
         entries_missing=entries if isinstance(entries, Missing) else None,
         events=await _events(context, one),
         exchanges=await available(context.plane.exchanges(one.account_sid, about(one))),
         can_explain=_sender(one, people) is not None,
         explanation=explanation,
-        kind_of=kind_of,
     )
 
 
@@ -128,13 +117,11 @@ def _line(name: str, leg: Leg, people: Sequence[Participant]) -> LegLine:
     return LegLine(name, leg, "nobody" if leg.participant_sid is None else "unknown", None)
 
 
-def _is_about(content: OutboxContent, one: Interaction) -> bool:
-    match content:
-        case OutboxCallback(interaction=told):
-            return told.sid == one.sid
-        case OutboxMessage(interaction_sid=sid):
-            return sid == one.sid
+def _is_about(entry: OutboxEntry, one: Interaction) -> bool:
+    match entry.content:
         case OutboxAlert(event=event):
             return event.resource_sid in {one.sid, one.inbound.resource_sid, one.outbound.resource_sid}
         case OutboxHangUp(call_sid=sid) | OutboxReceipt(resource_sid=sid):
             return sid == one.inbound.resource_sid
+        case _:
+            return entry.interaction_sid == one.sid

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from engine.console.available import available
 from engine.console.context import ConsoleContext
 from engine.console.filters import AGES, events_query, events_wanted, outbox_query, outbox_wanted, written
-from engine.console.pages import LEVELS, kind_of
+from engine.console.pages import LEVELS
 from engine.console.settings import MOST_COUNTED, MOST_KINDS, PAGE_ROWS
 from engine.core.model.errors import ApiError, Level, not_found
 from engine.core.model.logins import LoginSession
@@ -61,7 +61,6 @@ async def show_session(context: ConsoleContext, request: Request, login: LoginSe
         names={one.sid: place for place, one in enumerate(participants, start=1)},
         interactions=await available(passed),
         outbox=await available(outbox),
-        kind_of=kind_of,
     )
 
 
@@ -114,7 +113,6 @@ async def show_outbox(context: ConsoleContext, request: Request, login: LoginSes
         state=query.get("state", ""),
         written=written(query),
         entries=await available(context.control.outbox_page(wanted, cursor(request, SidKind.OUTBOX_ENTRY))),
-        kind_of=kind_of,
     )
 
 

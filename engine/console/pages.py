@@ -15,7 +15,6 @@ from engine.console.available import Missing
 from engine.console.http import home_of, path_below, root_of
 from engine.core.model.errors import CATALOGUE
 from engine.core.model.logins import LoginSession
-from engine.core.model.outbox import OutboxContent
 from engine.core.numbers.masking import mask_text
 
 _HERE: Final = Path(__file__).parent
@@ -69,11 +68,6 @@ def short(value: float) -> str:
 def title_of(code: int) -> str:
     """Return the title of a debugger event's code."""
     return _TITLES.get(code, "")
-
-
-def kind_of(content: OutboxContent) -> str:
-    """Name the kind of an entry of the outbox."""
-    return str(type(content).__struct_config__.tag)
 
 
 @cache

@@ -1,7 +1,7 @@
 """One try to post a callback or a debugger event to an application."""
 
 from engine.core.model.exchanges import about
-from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry
+from engine.core.model.outbox import OutboxCallback, OutboxEntry, ToApplication
 from engine.core.ports.observing import DeliveryEnd, EgressObserver, OutboxKind
 from engine.core.ports.operations import Clock
 from engine.formats.signatures import SignedForm, signed_form
@@ -23,7 +23,7 @@ class WebhookSender:
         self._client = client
         self._tokens = tokens
 
-    async def deliver(self, entry: OutboxEntry, content: OutboxCallback | OutboxAlert) -> Delivery:
+    async def deliver(self, entry: OutboxEntry, content: ToApplication) -> Delivery:
         """Post once; any 2xx is a receipt, what it says is not read."""
         token = self._tokens(entry.account_sid)
         if token is None:
@@ -38,9 +38,7 @@ class WebhookSender:
             return DELIVERED
         return not_delivered(outcome, now=self._clock(), trace=trace(content.url, fields, outcome))
 
-    async def _posted(
-        self, entry: OutboxEntry, content: OutboxCallback | OutboxAlert, form: SignedForm
-    ) -> Answer | NotReached:
+    async def _posted(self, entry: OutboxEntry, content: ToApplication, form: SignedForm) -> Answer | NotReached:
         try:
             return await self._client.post(
                 content.url, form.body, headers=form.headers, account_sid=entry.account_sid, may_repeat=True

@@ -14,13 +14,13 @@ from typing import Protocol
 from engine.core.model.changes import EntryFailed, EntrySettled
 from engine.core.model.errors import Code
 from engine.core.model.outbox import (
-    OutboxAlert,
     OutboxCallback,
     OutboxEntry,
     OutboxHangUp,
     OutboxMessage,
-    OutboxReceipt,
     QueueKey,
+    ToApplication,
+    ToCarrier,
 )
 from engine.core.model.records import DebuggerEvent
 from engine.core.numbers.masking import mask_text
@@ -38,14 +38,6 @@ from engine.webhooks.sender import WebhookSender
 LEAST_WINDOW = 8
 """Entries that a queue may have in memory, however many queues there are."""
 
-_KINDS = {
-    OutboxCallback: OutboxKind.CALLBACK,
-    OutboxMessage: OutboxKind.MESSAGE,
-    OutboxAlert: OutboxKind.ALERT,
-    OutboxHangUp: OutboxKind.HANG_UP,
-    OutboxReceipt: OutboxKind.RECEIPT,
-}
-
 _log = logging.getLogger("maskline.egress")
 
 
@@ -59,7 +51,7 @@ class OutboxStore(EntryReader, Writer, Protocol):
 class CarrierSender(Protocol):
     """Sends through carriers; implemented by `engine.channels.clients`."""
 
-    async def deliver(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp | OutboxReceipt) -> Delivery:
+    async def deliver(self, entry: OutboxEntry, content: ToCarrier) -> Delivery:
         """Try once."""
 
     async def gave_up(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp, delivery: Delivery) -> None:
@@ -178,7 +170,7 @@ class OutboxWorker:
         async with turns:
             self._at_work.add(lane)
             try:
-                if isinstance(entry.content, OutboxCallback | OutboxAlert):
+                if isinstance(entry.content, ToApplication):
                     delivery = await self._webhooks.deliver(entry, entry.content)
                 else:
                     delivery = await self._carriers.deliver(entry, entry.content)
@@ -190,7 +182,7 @@ class OutboxWorker:
 
     def _failed(self, entry: OutboxEntry, delivery: Delivery, attempts: int, wait_seconds: float) -> None:
         self._deliveries.add(self._failure(entry, delivery, attempts, wait_seconds=wait_seconds), _nothing)
-        self._observer.delivered(_KINDS[type(entry.content)], DeliveryEnd.FAILED)
+        self._observer.delivered(OutboxKind(entry.kind), DeliveryEnd.FAILED)
 
     async def _give_up(self, entry: OutboxEntry, delivery: Delivery) -> None:
         if isinstance(entry.content, OutboxMessage | OutboxHangUp):
@@ -212,7 +204,7 @@ class OutboxWorker:
 
     def _end(self, entry: OutboxEntry, change: EntrySettled | EntryFailed, end: DeliveryEnd) -> None:
         self._deliveries.add(change, lambda: self._landed(entry))
-        self._observer.delivered(_KINDS[type(entry.content)], end)
+        self._observer.delivered(OutboxKind(entry.kind), end)
 
     def _landed(self, entry: OutboxEntry) -> None:
         key = entry.queue
@@ -237,7 +229,7 @@ class OutboxWorker:
         )
 
     def _tries(self, entry: OutboxEntry) -> int:
-        is_posted = isinstance(entry.content, OutboxCallback | OutboxAlert)
+        is_posted = isinstance(entry.content, ToApplication)
         return self._settings.webhook_tries if is_posted else self._settings.carrier_tries
 
 

@@ -1,9 +1,12 @@
 """What is known of an entry of the outbox without a look at its content."""
 
+from typing import get_args
+
 import pytest
 
 from engine.core.model.outbox import OutboxAlert, OutboxContent, OutboxEntry, OutboxHangUp, OutboxMessage
 from engine.core.model.records import DebuggerEvent
+from engine.core.ports.observing import OutboxKind
 
 EVENT = DebuggerEvent(code=80902, account_sid="AC1", message="", at=0.0)
 MESSAGE = OutboxMessage(carrier="main", interaction_sid="KI1", sender="+1", to="+2", body="")
@@ -28,6 +31,12 @@ def test_destination_and_path_of_a_url_are_without_what_may_be_secret(url: str, 
     made = entry(OutboxAlert(url=url, event=EVENT))
 
     assert (made.destination, made.path, made.interaction_sid) == (destination, path, None)
+
+
+def test_every_kind_of_entry_is_counted_by_its_tag() -> None:
+    """Whatever is delivered has a label of its own in the metrics."""
+    assert {kind.__struct_config__.tag for kind in get_args(OutboxContent)} == set(OutboxKind)
+    assert entry(MESSAGE).kind == OutboxKind.MESSAGE
 
 
 def test_what_a_carrier_does_has_no_path() -> None:

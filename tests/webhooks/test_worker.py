@@ -14,14 +14,7 @@ import pytest
 from engine.core.model.changes import EntrySettled
 from engine.core.model.errors import Code
 from engine.core.model.exchanges import about
-from engine.core.model.outbox import (
-    OutboxAlert,
-    OutboxCallback,
-    OutboxEntry,
-    OutboxHangUp,
-    OutboxMessage,
-    OutboxReceipt,
-)
+from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, OutboxHangUp, OutboxMessage, ToCarrier
 from engine.core.model.records import DebuggerEvent
 from engine.core.ports.observing import DeliveryEnd, OutboxKind
 from engine.core.ports.outgoing import Outbox
@@ -57,7 +50,7 @@ class FakeCarriers:
         self.tried: list[OutboxEntry] = []
         self.given_up: list[Delivery] = []
 
-    async def deliver(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp | OutboxReceipt) -> Delivery:
+    async def deliver(self, entry: OutboxEntry, content: ToCarrier) -> Delivery:
         """Answer with the next one, the last for ever."""
         self.tried.append(entry)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -557,7 +550,7 @@ async def test_a_message_that_may_have_been_taken_is_not_sent_again() -> None:
 class BrokenCarriers(FakeCarriers):
     """Carriers with a bug."""
 
-    async def deliver(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp | OutboxReceipt) -> Delivery:
+    async def deliver(self, entry: OutboxEntry, content: ToCarrier) -> Delivery:
         """Fail in a way that nobody foresaw."""
         raise ZeroDivisionError
 
@@ -582,7 +575,7 @@ class StoppingCarriers(FakeCarriers):
         super().__init__(Delivery(error="the server stops", may_retry=True))
         self.stopped = asyncio.Event()
 
-    async def deliver(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp | OutboxReceipt) -> Delivery:
+    async def deliver(self, entry: OutboxEntry, content: ToCarrier) -> Delivery:
         """Wait for the end."""
         self.tried.append(entry)
         await self.stopped.wait()

@@ -80,7 +80,7 @@ class EffectReport(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     """Of the URL, without the query; empty for a carrier's."""
     interaction_sid: str | None
-    """The call or message that it is about; None for a hang-up and a debugger event."""
+    """The call or message that it is about; None for a hang-up, a receipt and a debugger event."""
     account_sid: str
     service_sid: str | None
     session_sid: str | None
@@ -164,7 +164,7 @@ def show_entry(entry: OutboxEntry) -> EffectReport:
     """Show an entry."""
     return EffectReport(
         sid=entry.sid,
-        kind=str(type(entry.content).__struct_config__.tag),
+        kind=entry.kind,
         destination=mask_text(entry.destination),
         path=mask_text(entry.path),
         interaction_sid=entry.interaction_sid,

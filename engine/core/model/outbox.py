@@ -12,8 +12,7 @@ import msgspec
 from engine.core.model.records import Address, DebuggerEvent, Interaction, LegStatus, RawText
 
 _AUTHORITY_END = re.compile("[/?#]")
-_PATH = re.compile("[^/?#]*/?([^?#]*).*", re.DOTALL)
-"""Of a URL behind its scheme."""
+_PATH_END = re.compile("[?#]")
 
 
 class OutboxCallback(msgspec.Struct, frozen=True, kw_only=True, tag="callback"):
@@ -81,7 +80,13 @@ class OutboxReceipt(msgspec.Struct, frozen=True, kw_only=True, tag="receipt"):
     """Since when, UTC epoch seconds."""
 
 
-OutboxContent = OutboxCallback | OutboxMessage | OutboxAlert | OutboxHangUp | OutboxReceipt
+ToApplication = OutboxCallback | OutboxAlert
+"""What is posted to a URL of an application; closed."""
+
+ToCarrier = OutboxMessage | OutboxHangUp | OutboxReceipt
+"""What goes through a carrier, by its name in the settings; closed."""
+
+OutboxContent = ToApplication | ToCarrier
 """What an entry of the outbox can be; closed."""
 
 
@@ -119,6 +124,11 @@ class OutboxEntry(msgspec.Struct, frozen=True, kw_only=True):
     """When it is tried again, while its host runs; None: it was not tried yet, or is dead."""
 
     @property
+    def kind(self) -> str:
+        """The tag of its content, such as `callback`."""
+        return str(type(self.content).__struct_config__.tag)
+
+    @property
     def interaction_sid(self) -> str | None:
         """The interaction that it is about, KI…; None for a hang-up, a receipt and a debugger event."""
         match self.content:
@@ -132,10 +142,11 @@ class OutboxEntry(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def path(self) -> str:
         """The path of its URL, without the query; empty for a carrier's."""
-        if isinstance(self.content, OutboxMessage | OutboxHangUp | OutboxReceipt):
+        if isinstance(self.content, ToCarrier):
             return ""
         _, _, rest = self.content.url.partition("://")
-        return "/" + _PATH.sub(r"\1", rest, count=1)
+        _, _, path = _PATH_END.split(rest, maxsplit=1)[0].partition("/")
+        return f"/{path}"
 
     @property
     def lane(self) -> str:
@@ -155,7 +166,7 @@ class OutboxEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 def destination_of(content: OutboxContent) -> str:
     """Return the destination of a duty: `https://host:port` or `carrier:NAME`."""
-    if isinstance(content, OutboxMessage | OutboxHangUp | OutboxReceipt):
+    if isinstance(content, ToCarrier):
         return f"carrier:{content.carrier}"
     scheme, _, rest = content.url.partition("://")
     authority = _AUTHORITY_END.split(rest, maxsplit=1)[0]
