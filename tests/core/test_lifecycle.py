@@ -20,6 +20,7 @@ from engine.core.sessions.lifecycle import (
     closing,
     new_session,
     plan_update,
+    session_after,
 )
 
 NOW = 1_700_000_000.0
@@ -123,6 +124,32 @@ def test_reopening_may_move_the_expiry_in_the_same_update() -> None:
     assert plan.reopens
     assert plan.change is not None
     assert (plan.change.date_expiry, plan.change.ttl_seconds) == (NOW + 60, 0)
+
+
+def test_a_session_after_a_change_has_what_it_set_and_keeps_the_rest() -> None:
+    """None is set too, as a null in the store is: the reason why it was closed, the end."""
+    before = session(CLOSED, ttl_seconds=9, date_expiry=NOW + 5)
+    change = SessionChanged(
+        session_sid=before.sid,
+        at=NOW + 1,
+        status=IN_PROGRESS,
+        closed_reason=None,
+        date_ended=None,
+        ttl_seconds=0,
+        idle_since=NOW + 1,
+    )
+
+    after = session_after(before, change)
+
+    assert after == msgspec.structs.replace(
+        before,
+        status=IN_PROGRESS,
+        closed_reason=None,
+        date_ended=None,
+        ttl_seconds=0,
+        idle_since=NOW + 1,
+        date_updated=NOW + 1,
+    )
 
 
 @pytest.mark.parametrize(
