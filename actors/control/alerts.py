@@ -4,20 +4,17 @@ A flood of one kind is kept in part and counted whole (metrics do that): it must
 is refused. Behaviour 16.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
+from actors.control.pending_records import PendingRecords
 from actors.kernel.context import HostContext
 from engine.core.fair_share import FairShare
-from engine.core.model.changes import AlertRaised, AlertsErased, Change, EntryAdded
-from engine.core.model.errors import StoreUnavailable
+from engine.core.model.changes import AlertRaised, AlertsErased
 from engine.core.model.outbox import OutboxAlert, OutboxEntry
 from engine.core.model.records import Account, DebuggerEvent
 from engine.core.model.sids import SidKind
-
-MOST_GATHERED = 5_000
-"""Events that wait for the next batch; more are only counted."""
 
 
 class AlertBook:
@@ -27,48 +24,34 @@ class AlertBook:
         """Keep events through this context."""
         self._context = context
         self._account = account
-        self._gathered: list[DebuggerEvent] = []
+        self._pending = PendingRecords(self._write, account=account)
         self._share = FairShare(context.settings.alerts_per_second)
 
     def keep(self, event: DebuggerEvent) -> None:
         """Take an event for the next batch, unless its kind, number and caller have had their share of this second."""
         kind = (event.account_sid, event.code)
         is_taken = self._share.takes(kind, number=event.proxy, caller=event.sender, at=event.at)
-        if not is_taken or len(self._gathered) >= MOST_GATHERED:
-            return
-        sid = self._context.id_factory(SidKind.DEBUGGER_EVENT)
-        self._gathered.append(msgspec.structs.replace(event, sid=sid))
+        if is_taken and not self._pending.is_full:
+            sid = self._context.id_factory(SidKind.DEBUGGER_EVENT)
+            self._pending.add(msgspec.structs.replace(event, sid=sid))
 
     def is_full(self, code: int, account_sid: str, *, number: str | None, caller: str | None, at: float) -> bool:
         """Tell whether `keep` would leave out an event of this kind now; the caller is masked."""
-        if len(self._gathered) >= MOST_GATHERED:
-            return True
-        return self._share.is_full((account_sid, code), number=number, caller=caller, at=at)
+        kind = (account_sid, code)
+        return self._pending.is_full or self._share.is_full(kind, number=number, caller=caller, at=at)
 
     async def flush(self) -> None:
-        """Commit the batch with the posts to webhooks; what the disk refuses is tried again with the next one.
-
-        An account that was deleted meanwhile leaves nothing.
-        """
-        events = [event for event in self._gathered if self._account(event.account_sid) is not None]
-        self._gathered = []
-        if not events:
-            return
-        posts = [post for event in events if (post := self._post(event)) is not None]
-        changes: list[Change] = [AlertRaised(event) for event in events]
-        changes += [EntryAdded(post) for post in posts]
-        try:
-            await self._context.store.write(changes)
-        except StoreUnavailable:
-            self._gathered = [*events, *self._gathered][:MOST_GATHERED]
-            raise
-        if posts:
-            self._context.egress.outbox.add(posts)
+        """Commit the events that wait, with the posts to webhooks; raises StoreUnavailable, and they wait on."""
+        await self._pending.flush()
 
     async def erase_old(self) -> None:
         """Erase the events that are older than they are listed."""
         before = self._context.sure_now() - self._context.settings.alert_retention_seconds
         await self._context.store.write((AlertsErased(before),))
+
+    async def _write(self, events: Sequence[DebuggerEvent]) -> None:
+        posts = [post for event in events if (post := self._post(event)) is not None]
+        await self._context.write([AlertRaised(event) for event in events], posts)
 
     def _post(self, event: DebuggerEvent) -> OutboxEntry | None:
         account = self._account(event.account_sid)
