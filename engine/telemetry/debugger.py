@@ -35,14 +35,12 @@ class DebuggerLog:
     def write(self, event: DebuggerEvent) -> None:
         """Write the first event of its kind in a minute, count the others; the event's own time is the clock."""
         self.sum_up(event.at)
-        kind = (event.code if event.code in _ENTRIES else 0, event.account_sid)
-        if kind in self._left_out:
-            self._left_out[kind] += 1
-            return
-        self._left_out[kind] = 0
-        self._write_out(event, _ENTRIES.get(event.code, _UNKNOWN))
+        code = event.code if event.code in _ENTRIES else 0
+        if not self.count(code, event.account_sid, event.at):
+            self._left_out[code, event.account_sid] = 0
+            self._write_out(event, _ENTRIES.get(code, _UNKNOWN))
 
-    def count(self, code: Code, account_sid: str, at: float) -> bool:
+    def count(self, code: int, account_sid: str, at: float) -> bool:
         """Count an event; False when it is the first of its kind in its minute, and has to be written."""
         kind = (code, account_sid)
         if int(at) // _MINUTE - self._minute not in _SAME or kind not in self._left_out:
