@@ -37,7 +37,7 @@ from engine.console.app import LINK_PATH, console_routes, create_console
 from engine.console.monitor import Monitor
 from engine.console.settings import ConsoleSettings
 from engine.core.model.hosts import HostAddress, HostDirectory, Peers
-from engine.core.model.overview import HostFigures, PeerState
+from engine.core.model.overview import HostFigures, PeerState, ReadFigures
 from engine.core.model.placement import Placement, host_name
 from engine.core.ports.observing import ClusterView
 from engine.core.ports.store import ServedStore
@@ -137,7 +137,14 @@ async def running_engine(
             settings, store=store, client=client, telemetry=telemetry, channels=channels, held=store.deliveries_held
         )
         host = await stack.enter_async_context(
-            _started_host(settings, store, telemetry, outgoing=outgoing, peers=peers, channels=channels)
+            _started_host(
+                settings,
+                store,
+                telemetry,
+                egress=outgoing.egress,
+                peers=peers,
+                figures=partial(_figures, settings, outgoing, channels, telemetry),
+            )
         )
         unix = stack.enter_context(_unix_socket(settings.data_dir))
         await stack.enter_async_context(_watched_process(telemetry))
@@ -167,7 +174,10 @@ async def offline_admin(settings: Settings) -> AsyncIterator[ASGIApp]:
         MasklineError: the data directory or its database cannot be used.
     """
     telemetry = Telemetry()
-    async with started_store(settings, telemetry) as store, _started_host(settings, store, telemetry) as host:
+    async with (
+        started_store(settings, telemetry) as store,
+        _started_host(settings, store, telemetry, egress=Egress()) as host,
+    ):
         yield create_admin_app(host.control, public_url=settings.public_url)
 
 
@@ -211,23 +221,10 @@ async def _started_host(
     store: ServedStore,
     telemetry: Telemetry,
     *,
-    outgoing: Outgoing | None = None,
+    egress: Egress,
     peers: Peers | None = None,
-    channels: Channels | None = None,
+    figures: ReadFigures = HostFigures,
 ) -> AsyncIterator[Host]:
-    def figures() -> HostFigures:
-        if outgoing is None or channels is None:
-            return HostFigures()
-        return HostFigures(
-            traffic=telemetry.traffic(),
-            answers=telemetry.answers(),
-            outbox=outgoing.depth,
-            is_held=outgoing.is_held,
-            is_outbox_full=outgoing.depth.pending > settings.outbox_limit,
-            peers=tuple(_answered(one, telemetry) for one in channels.peer_states),
-            troubles=channels.troubles(),
-        )
-
     sure_clock = SureClock()
     Watch(telemetry).one(
         "clock_jump_seconds", "By how much the clock has jumped ahead, negative: back", lambda: sure_clock.ahead_seconds
@@ -241,7 +238,7 @@ async def _started_host(
         choose=choose,
         observer=telemetry,
         settings=settings,
-        egress=Egress() if outgoing is None else outgoing.egress,
+        egress=egress,
     )
     host = Host(context, peers=peers, figures=figures, route_cache=cache_if_compiled())
     telemetry.keep_events(host.keep_event, is_full=host.is_full_of)
@@ -252,6 +249,18 @@ async def _started_host(
         yield host
     finally:
         await host.stop()
+
+
+def _figures(settings: Settings, outgoing: Outgoing, channels: Channels, telemetry: Telemetry) -> HostFigures:
+    return HostFigures(
+        traffic=telemetry.traffic(),
+        answers=telemetry.answers(),
+        outbox=outgoing.depth,
+        is_held=outgoing.is_held,
+        is_outbox_full=outgoing.depth.pending > settings.outbox_limit,
+        peers=tuple(_answered(one, telemetry) for one in channels.peer_states),
+        troubles=channels.troubles(),
+    )
 
 
 def _answered(peer: PeerState, telemetry: Telemetry) -> PeerState:
