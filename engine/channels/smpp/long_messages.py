@@ -11,7 +11,7 @@ import msgspec
 
 from engine.channels.smpp.redeliveries import KEPT_SECONDS, sid_for
 from engine.channels.smpp.segments import Place
-from engine.channels.smpp.texts import Alphabet, NotText, Reading, decode, raw_of
+from engine.channels.smpp.texts import NotText, Reading, decode, raw_of
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Address, RawText
 from engine.core.ports.notes import NoteDone, Notes
@@ -235,7 +235,7 @@ def _piece(sid: str, run: list[Part], reading: Reading) -> Piece:
 def _raw(run: list[Part], reading: Reading) -> RawText | None:
     """Return the octets of parts in a row, where they are those of one text."""
     coding = run[0].data_coding
-    if _is_packed(reading) or any(part.data_coding != coding for part in run):
+    if reading.is_packed or any(part.data_coding != coding for part in run):
         return None
     return raw_of(b"".join([part.octets for part in run]), coding, reading=reading)
 
@@ -245,7 +245,7 @@ def _text(parts: list[Part], reading: Reading) -> str | NotText:
     texts = []
     for coding, run in groupby(parts, lambda part: part.data_coding):
         pieces = list(run)
-        if not _is_packed(reading):
+        if not reading.is_packed:
             pieces = [msgspec.structs.replace(pieces[0], octets=b"".join([part.octets for part in pieces]))]
         for part in pieces:
             text = decode(part.octets, coding, reading=reading, header_bytes=part.header_bytes)
@@ -253,10 +253,6 @@ def _text(parts: list[Part], reading: Reading) -> str | NotText:
                 return text
             texts.append(text)
     return "".join(texts)
-
-
-def _is_packed(reading: Reading) -> bool:
-    return Alphabet.GSM_PACKED in {reading.agreed, reading.ia5}
 
 
 def _ignore(problem: StoreUnavailable | None) -> None:

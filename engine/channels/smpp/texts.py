@@ -47,6 +47,11 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     """Octets under data_coding 0 of which every other one is 0 are UCS-2."""
 
     @property
+    def is_packed(self) -> bool:
+        """Tell whether octets may hold septets side by side: cut or joined they are another text."""
+        return Alphabet.GSM_PACKED in {self.agreed, self.ia5}
+
+    @property
     def name(self) -> str:
         """Return what is the same for two peers that are read alike."""
         alphabets = self.agreed if self.ia5 is self.agreed else f"{self.agreed} {self.ia5}"
@@ -133,7 +138,7 @@ def as_it_came(raw: RawText | None, *, reading: Reading, keeps_class: bool = Fal
     A wrong table then damages nothing: nobody but us has read the text by it. With `keeps_class`, a message that is to
     be shown at once stays one.
     """
-    if raw is None or raw.alphabet != reading.name or Alphabet.GSM_PACKED in {reading.agreed, reading.ia5}:
+    if raw is None or raw.alphabet != reading.name or reading.is_packed:
         return None
     meaning, is_whole = _meaning(raw.data_coding), len(raw.octets) <= _ONE_MESSAGE
     if isinstance(meaning, NotText):
