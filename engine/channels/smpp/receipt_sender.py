@@ -8,7 +8,7 @@ from typing import Final
 from engine.channels.base import ChannelContext
 from engine.channels.smpp.links import Links, Stopping
 from engine.channels.smpp.owed import Due
-from engine.channels.smpp.sender import TEMPORARY, THROTTLES
+from engine.channels.smpp.sender import asks_for_less, is_temporary
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.observing import SmppCount
 
@@ -23,7 +23,6 @@ class ReceiptSender:
         self._links = links
         self._owed = links.inbound.owed
         self._count = context.observer.smpp
-        self._name = links.peer.name
         self._room = asyncio.Semaphore(links.peer.window * links.peer.connections)
         self._under_way: set[asyncio.Task[None]] = set()
         self._task = asyncio.create_task(self._send_all(), name="smpp-receipts")
@@ -69,16 +68,18 @@ class ReceiptSender:
     async def _try(self, due: Due) -> bool:
         """Send a receipt; tells whether it is over with it."""
         response = await self._links.submit(due.message, lane=due.message_id, account_sid="")
-        if response is None or response[0] in TEMPORARY:
+        if response is None:
             return False
-        status = response[0]
-        if status in THROTTLES:
+        status, peer = response[0], self._links.peer
+        if asks_for_less(status, peer):
             self._count(SmppCount.THROTTLED)
             self._links.complained()
             return False
+        if is_temporary(status, peer):
+            return False
         self._count(SmppCount.RECEIPT_REFUSED if status else SmppCount.RECEIPT_SENT)
         if status:
-            _log.warning("%s refuses a receipt with status 0x%02x", self._name, status)
+            _log.warning("%s refuses a receipt with status 0x%02x", peer.name, status)
         self._owed.settle(due)
         return True
 

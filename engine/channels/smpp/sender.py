@@ -13,7 +13,7 @@ from engine.channels.base import OVERDUE, ChannelContext, OutMessage, OutReceipt
 from engine.channels.smpp.connection import Response
 from engine.channels.smpp.links import Links, Stopping
 from engine.channels.smpp.pdu import BadBody, ShortMessage, Status, read_message_id
-from engine.channels.smpp.peers import ResendUnknown
+from engine.channels.smpp.peers import ResendUnknown, SmppPeer
 from engine.channels.smpp.receipt_index import KEPT_SECONDS, PartOfLeg
 from engine.channels.smpp.turns import Overdue
 from engine.channels.smpp.writing import OutText, TooLong, parts_of
@@ -120,7 +120,7 @@ class Sender:
             status = response[0]
             if status == Status.OK:
                 return response
-            if status not in THROTTLES or status in self._peer.permanent_errors:
+            if not asks_for_less(status, self._peer):
                 return self._refused(status)
             self._count(SmppCount.THROTTLED)
             self._links.complained()
@@ -128,10 +128,9 @@ class Sender:
             waits += 1
 
     def _refused(self, status: int) -> Sent:
-        peer = self._peer
-        is_temporary = status in peer.temporary_errors or (status in TEMPORARY and status not in peer.permanent_errors)
-        self._count(SmppCount.REFUSED_FOR_NOW if is_temporary else SmppCount.REFUSED)
-        return Sent(error=f"the peer refused it with status 0x{status:02x}", may_retry=is_temporary)
+        may_retry = is_temporary(status, self._peer)
+        self._count(SmppCount.REFUSED_FOR_NOW if may_retry else SmppCount.REFUSED)
+        return Sent(error=f"the peer refused it with status 0x{status:02x}", may_retry=may_retry)
 
     def _took(self, response: Response) -> str:
         """Count a part as taken; return what the peer calls it."""
@@ -192,6 +191,16 @@ class Sender:
         return reference
 
 
+def asks_for_less(status: int, peer: SmppPeer) -> bool:
+    """Tell whether a status asks for the same message later."""
+    return status in _THROTTLES and status not in peer.permanent_errors
+
+
+def is_temporary(status: int, peer: SmppPeer) -> bool:
+    """Tell whether what was refused with a status may be sent again, as far as that was not agreed on otherwise."""
+    return status in peer.temporary_errors or (status in _TEMPORARY and status not in peer.permanent_errors)
+
+
 def _reference_of(message: OutMessage) -> int:
     """Return what is the same in every try."""
     return int.from_bytes(blake2b(message.key.encode(), digest_size=2).digest())
@@ -201,10 +210,9 @@ def _ignore(problem: StoreUnavailable | None) -> None:
     """Leave it."""
 
 
-THROTTLES: Final = frozenset({Status.QUEUE_FULL, Status.THROTTLED})
-"""Statuses that ask for the same message later."""
-TEMPORARY: Final = frozenset({Status.SYSTEM_ERROR, Status.TEMPORARY_ERROR})
-"""Statuses after which a text may be sent again; all others, but those that ask for it later, are for good."""
+_THROTTLES: Final = frozenset({Status.QUEUE_FULL, Status.THROTTLED})
+_TEMPORARY: Final = frozenset({Status.SYSTEM_ERROR, Status.TEMPORARY_ERROR})
+"""All others, but those that ask for the same message later, are for good."""
 _LONGEST_WAIT: Final = 30.0
 _LONGEST_ID = 65
 _REFERENCES = 0x10000

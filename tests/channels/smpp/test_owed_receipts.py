@@ -216,6 +216,31 @@ async def test_a_receipt_that_is_refused_for_good_is_not_sent_again(caplog: pyte
     assert "them refuses a receipt with status 0x66" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("fields", "status", "is_sent_again"),
+    [
+        ({"temporary_errors": [0x66]}, 0x66, True),
+        ({"permanent_errors": [0x64]}, 0x64, False),
+        ({"permanent_errors": [0x58]}, 0x58, False),
+    ],
+)
+async def test_what_an_error_means_is_agreed_on_for_receipts_too(
+    fields: dict[str, list[int]], status: int, *, is_sent_again: bool
+) -> None:
+    """As for texts that the peer is sent."""
+    async with routing(None, **fields) as served:
+        wire = await served.bound()
+        await submitted(wire, asking())
+        await became(served, LegStatus.DELIVERED)
+        first = await wire.take(status=status)
+
+        again = await wire.take() if is_sent_again else None
+
+        await until(lambda: served.gauge("smpp_owed_receipts") == 0)
+        assert again == (first if is_sent_again else None)
+        assert served.counted(SmppCount.RECEIPT_REFUSED) == (0 if is_sent_again else 1)
+
+
 async def test_a_receipt_never_comes_before_the_response() -> None:
     """Who has no id yet cannot match it."""
     async with routing() as served:
