@@ -3,18 +3,14 @@
 Skipped where the programs are not there: not every Debian has Asterisk.
 """
 
-import asyncio
 import re
 import shutil
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
 from engine.channels.sip.tables import SipPeerSettings
-from engine.channels.sockets import ListenAddress
 from tests.ops.kit import DEPLOY
 from tests.ops.test_nginx import free_port
 from tests.sip import scenarios
@@ -26,11 +22,12 @@ from tests.sip.ends import (
     Ports,
     World,
     check_answered,
-    check_apart,
+    check_connected,
     check_stranger,
     check_unanswered,
+    switching,
 )
-from tests.test_outgoing import ALICE, BOB, Shop, opened, settings, until
+from tests.test_outgoing import ALICE, BOB, Shop
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -41,6 +38,7 @@ if ASTERISK is None or SIPP is None:
     pytest.skip("needs Asterisk and SIPp", allow_module_level=True)
 
 RING_SECONDS = 2
+ASTERISK_PEER = SipPeerSettings(name="asterisk", networks=("127.0.0.1",))
 PARTS = """
     pbx_config app_dial app_exec chan_pjsip bridge_simple codec_ulaw res_curl res_timing_timerfd
     res_rtp_asterisk res_pjproject res_sorcery_config res_sorcery_memory res_sorcery_astdb
@@ -86,30 +84,13 @@ def configuration(directory: Path, ports: Ports, shop: Shop) -> Path:
     return directory / "asterisk.conf"
 
 
-@asynccontextmanager
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    peers = (SipPeerSettings(name="asterisk", networks=("127.0.0.1",)),)
-    chosen = settings(tmp_path / "data", sip_listen=ListenAddress("127.0.0.1", 0), sip_peers=peers)
-    async with opened(chosen) as shop:
-        with tempfile.TemporaryDirectory() as place:
-            directory, ports = Path(place), Ports(free_port(), free_port())
-            file = configuration(directory, ports, shop)
-            log = (directory / "asterisk.log").open("wb")
-            process = await asyncio.create_subprocess_exec(
-                *(str(ASTERISK), "-f", "-vvv", "-C", str(file)), stdout=log, stderr=log, cwd=place
-            )
-            one = World(shop, directory, ports)
-            try:
-                await until(lambda: one.listens(SWITCH_AT, ports.switch))
-                yield one
-            except BaseException:
-                print((directory / "asterisk.log").read_text("latin-1")[-6000:])  # noqa: T201 - of a test that fails
-                raise
-            finally:
-                with suppress(ProcessLookupError):
-                    process.terminate()
-                await process.wait()
-                log.close()
+def world(tmp_path: Path) -> AbstractAsyncContextManager[World]:
+    """Run Asterisk."""
+
+    def command(directory: Path, ports: Ports, shop: Shop) -> tuple[str, ...]:
+        return (str(ASTERISK), "-f", "-vvv", "-C", str(configuration(directory, ports, shop)))
+
+    return switching(tmp_path, ASTERISK_PEER, command)
 
 
 async def test_an_answered_call_names_nobody_to_the_other_side(tmp_path: Path) -> None:
@@ -145,12 +126,4 @@ async def test_a_stranger_is_refused_and_told_nothing(tmp_path: Path) -> None:
 async def test_a_withheld_number_is_known_by_what_the_carrier_asserts(tmp_path: Path) -> None:
     """From is anonymous, and privacy is asked for: the callee sees the proxy number all the same."""
     async with world(tmp_path) as one:
-        proxies = one.shop.proxies
-        calling = scenarios.caller(ALICE, privacy=True).replace(
-            "[field0]@" + scenarios.DOMAIN_A + ">;tag", "anonymous@anonymous.invalid>;tag"
-        )
-
-        fared = await one.call(proxies[ALICE], calling, scenarios.callee(BOB, is_asked_again=False))
-
-        assert fared == [0, 0]
-        check_apart(one, proxies[ALICE], proxies[BOB])
+        await check_connected(one, scenarios.withheld_caller(ALICE), scenarios.callee(BOB, is_asked_again=False))

@@ -8,15 +8,19 @@ import asyncio
 import base64
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import suppress
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
+from engine.channels.sip.tables import SipPeerSettings
+from engine.channels.sockets import ListenAddress
 from tests.channels.sip.test_channel import kept
+from tests.ops.test_nginx import free_port
 from tests.sip import scenarios
-from tests.test_outgoing import ALICE, BOB, STRANGER, Shop, until
+from tests.test_outgoing import ALICE, BOB, STRANGER, Shop, opened, settings, until
 
 PROGRAMS = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 SIPP = shutil.which("sipp", path=PROGRAMS)
@@ -95,6 +99,40 @@ class World:
         return call
 
 
+Command = Callable[[Path, Ports, Shop], Sequence[str]]
+"""Writes the files of a switch into a directory; returns the command that runs it there."""
+
+
+@asynccontextmanager
+async def switching(
+    tmp_path: Path,
+    peer: SipPeerSettings,
+    command: Command,
+    *,
+    is_ready: Callable[[World], Awaitable[bool]] | None = None,
+    **urls: str,
+) -> AsyncIterator[World]:
+    """Run an engine and the switch that is its peer, ready once it listens; what it writes is shown if a test fails."""
+    chosen = settings(tmp_path / "data", sip_listen=ListenAddress("127.0.0.1", 0), sip_peers=(peer,))
+    async with opened(chosen, **urls) as shop:
+        with tempfile.TemporaryDirectory() as place:
+            one = World(shop, Path(place), Ports(free_port(), free_port()))
+            words = command(one.directory, one.ports, shop)
+            file = one.directory / f"{peer.name}.log"
+            with file.open("wb") as log:
+                process = await asyncio.create_subprocess_exec(*words, stdout=log, stderr=log, cwd=place)
+            try:
+                await until(lambda: is_ready(one) if is_ready else one.listens(SWITCH_AT, one.ports.switch))
+                yield one
+            except BaseException:
+                print(file.read_text("latin-1")[-6000:])  # noqa: T201 - of a test that fails
+                raise
+            finally:
+                with suppress(ProcessLookupError):
+                    process.terminate()
+                await process.wait()
+
+
 def _decoded(text: str) -> Iterator[str]:
     for word in re.findall(r"[A-Za-z0-9+/._=-]{16,}", text):
         for one in (word, word.replace("-", "+").replace("_", "/").replace(".", "=")):
@@ -113,15 +151,21 @@ def check_apart(one: World, proxy_of_caller: str, proxy_of_callee: str) -> None:
     assert to_callee.count(proxy_of_callee) >= 2
 
 
-async def check_answered(one: World, callee: str) -> None:
-    """Make a call that is answered; neither side learns of the other, and the interaction has its states and length."""
+async def check_connected(one: World, calling: str, callee: str) -> None:
+    """Make a call that is answered; neither side learns of the other."""
     proxies = one.shop.proxies
 
-    fared = await one.call(proxies[ALICE], scenarios.caller(ALICE), callee)
-    call = await one.ended("completed")
+    fared = await one.call(proxies[ALICE], calling, callee)
 
     assert fared == [0, 0]
     check_apart(one, proxies[ALICE], proxies[BOB])
+
+
+async def check_answered(one: World, callee: str) -> None:
+    """Make a call that is answered; neither side learns of the other, and the interaction has its states and length."""
+    await check_connected(one, scenarios.caller(ALICE), callee)
+    call = await one.ended("completed")
+
     assert call["outbound_resource_status"] == "completed"
     assert int(msgspec.json.decode(call["data"])["duration"]) in {1, 2, 3}
 

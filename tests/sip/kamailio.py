@@ -7,9 +7,8 @@ import asyncio
 import re
 import shutil
 import sqlite3
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from itertools import cycle
 from pathlib import Path
 
@@ -17,7 +16,6 @@ import msgspec
 import pytest
 
 from engine.channels.sip.tables import SipPeerSettings
-from engine.channels.sockets import ListenAddress
 from tests.channels.sip.test_channel import kept
 from tests.ops.kit import DEPLOY
 from tests.ops.test_nginx import free_port
@@ -31,11 +29,12 @@ from tests.sip.ends import (
     Ports,
     World,
     check_answered,
-    check_apart,
+    check_connected,
     check_stranger,
     check_unanswered,
+    switching,
 )
-from tests.test_outgoing import ALICE, BOB, STRANGER, Shop, opened, settings, until
+from tests.test_outgoing import ALICE, BOB, STRANGER, Shop, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
@@ -86,36 +85,22 @@ def configuration(directory: Path, ports: Ports, shop: Shop, *, transport: str, 
     return file
 
 
-@asynccontextmanager
-async def world(
+def world(
     tmp_path: Path,
     *,
     transport: str = "udp",
     spare: bool = False,
     peer: SipPeerSettings = KAMAILIO_PEER,
     **urls: str,
-) -> AsyncIterator[World]:
-    chosen = settings(tmp_path / "data", sip_listen=ListenAddress("127.0.0.1", 0), sip_peers=(peer,))
-    async with opened(chosen, **urls) as shop:
-        with tempfile.TemporaryDirectory() as place:
-            directory, ports = Path(place), Ports(free_port(), free_port())
-            file = configuration(directory, ports, shop, transport=transport, spare=spare)
-            log = (directory / "kamailio.log").open("wb")
-            options = ("-DD", "-E", "-Y", place, "-P", f"{place}/pid", "-m", "64", "-M", "8")
-            process = await asyncio.create_subprocess_exec(
-                *(str(KAMAILIO), "-f", str(file), *options), stdout=log, stderr=log, cwd=place
-            )
-            one = World(shop, directory, ports)
-            try:
-                await until(lambda: _is_pinged(shop))
-                yield one
-            except BaseException:
-                print((directory / "kamailio.log").read_text("latin-1")[-6000:])  # noqa: T201 - of a test that fails
-                raise
-            finally:
-                process.terminate()
-                await process.wait()
-                log.close()
+) -> AbstractAsyncContextManager[World]:
+    """Run Kamailio, which asks over a transport; a `spare` engine is dead. It is ready once it asks for life."""
+
+    def command(directory: Path, ports: Ports, shop: Shop) -> tuple[str, ...]:
+        file = configuration(directory, ports, shop, transport=transport, spare=spare)
+        options = ("-DD", "-E", "-Y", str(directory), "-P", f"{directory}/pid", "-m", "64", "-M", "8")
+        return (str(KAMAILIO), "-f", str(file), *options)
+
+    return switching(tmp_path, peer, command, is_ready=lambda one: _is_pinged(one.shop), **urls)
 
 
 async def _is_pinged(shop: Shop) -> bool:
@@ -225,26 +210,13 @@ def callers(number: str) -> list[str]:
 async def test_the_next_engine_is_asked_where_one_is_dead(tmp_path: Path) -> None:
     """After two seconds, before the switch has found out by itself."""
     async with world(tmp_path, spare=True) as one:
-        proxies = one.shop.proxies
-
-        fared = await one.call(proxies[ALICE], scenarios.caller(ALICE), scenarios.callee(BOB))
-
-        assert fared == [0, 0]
-        check_apart(one, proxies[ALICE], proxies[BOB])
+        await check_connected(one, scenarios.caller(ALICE), scenarios.callee(BOB))
 
 
 async def test_a_withheld_number_is_known_by_what_the_carrier_asserts(tmp_path: Path) -> None:
     """From is anonymous, the asserted identity is believed of a peer that is trusted, and shown to nobody."""
     async with world(tmp_path) as one:
-        proxies = one.shop.proxies
-        calling = scenarios.caller(ALICE, privacy=True).replace(
-            "[field0]@" + scenarios.DOMAIN_A + ">;tag", "anonymous@anonymous.invalid>;tag"
-        )
-
-        fared = await one.call(proxies[ALICE], calling, scenarios.callee(BOB))
-
-        assert fared == [0, 0]
-        check_apart(one, proxies[ALICE], proxies[BOB])
+        await check_connected(one, scenarios.withheld_caller(ALICE), scenarios.callee(BOB))
 
 
 async def test_an_identity_of_a_peer_that_is_not_trusted_counts_for_nothing(tmp_path: Path) -> None:

@@ -3,18 +3,14 @@
 Skipped where the programs are not there: Debian 12 has no OpenSIPS.
 """
 
-import asyncio
 import re
 import shutil
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
 from engine.channels.sip.tables import SipPeerSettings
-from engine.channels.sockets import ListenAddress
 from tests.ops.kit import DEPLOY
 from tests.ops.test_nginx import free_port
 from tests.sip import scenarios
@@ -26,11 +22,12 @@ from tests.sip.ends import (
     Ports,
     World,
     check_answered,
-    check_apart,
+    check_connected,
     check_stranger,
     check_unanswered,
+    switching,
 )
-from tests.test_outgoing import ALICE, BOB, Shop, opened, settings, until
+from tests.test_outgoing import ALICE, BOB, Shop
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -40,6 +37,7 @@ if OPENSIPS is None or SIPP is None:
 
 MODULES = [*Path("/usr/lib").glob("*/opensips/modules"), *Path("/usr").glob("local/lib*/opensips/modules")]
 RING_SECONDS = 2
+OPENSIPS_PEER = SipPeerSettings(name="opensips", networks=(SWITCH_AT, "127.0.0.1"), trust_pai=True)
 
 
 def configuration(directory: Path, ports: Ports, shop: Shop, *, spare: bool) -> Path:
@@ -72,30 +70,14 @@ def configuration(directory: Path, ports: Ports, shop: Shop, *, spare: bool) -> 
     return file
 
 
-@asynccontextmanager
-async def world(tmp_path: Path, *, spare: bool = False) -> AsyncIterator[World]:
-    peers = (SipPeerSettings(name="opensips", networks=(SWITCH_AT, "127.0.0.1"), trust_pai=True),)
-    chosen = settings(tmp_path / "data", sip_listen=ListenAddress("127.0.0.1", 0), sip_peers=peers)
-    async with opened(chosen) as shop:
-        with tempfile.TemporaryDirectory() as place:
-            directory, ports = Path(place), Ports(free_port(), free_port())
-            file = configuration(directory, ports, shop, spare=spare)
-            log = (directory / "opensips.log").open("wb")
-            process = await asyncio.create_subprocess_exec(
-                *(str(OPENSIPS), "-F", "-f", str(file), "-m", "64", "-M", "8"), stdout=log, stderr=log, cwd=place
-            )
-            one = World(shop, directory, ports)
-            try:
-                await until(lambda: one.listens(SWITCH_AT, ports.switch))
-                yield one
-            except BaseException:
-                print((directory / "opensips.log").read_text("latin-1")[-6000:])  # noqa: T201 - of a test that fails
-                raise
-            finally:
-                with suppress(ProcessLookupError):
-                    process.terminate()
-                await process.wait()
-                log.close()
+def world(tmp_path: Path, *, spare: bool = False) -> AbstractAsyncContextManager[World]:
+    """Run OpenSIPS; a `spare` engine is dead."""
+
+    def command(directory: Path, ports: Ports, shop: Shop) -> tuple[str, ...]:
+        file = configuration(directory, ports, shop, spare=spare)
+        return (str(OPENSIPS), "-F", "-f", str(file), "-m", "64", "-M", "8")
+
+    return switching(tmp_path, OPENSIPS_PEER, command)
 
 
 async def test_an_answered_call_names_nobody_to_the_other_side(tmp_path: Path) -> None:
@@ -131,23 +113,10 @@ async def test_a_stranger_is_refused_and_told_nothing(tmp_path: Path) -> None:
 async def test_the_next_engine_is_asked_where_one_is_dead(tmp_path: Path) -> None:
     """After two seconds, before the switch has found out by itself."""
     async with world(tmp_path, spare=True) as one:
-        proxies = one.shop.proxies
-
-        fared = await one.call(proxies[ALICE], scenarios.caller(ALICE), scenarios.callee(BOB))
-
-        assert fared == [0, 0]
-        check_apart(one, proxies[ALICE], proxies[BOB])
+        await check_connected(one, scenarios.caller(ALICE), scenarios.callee(BOB))
 
 
 async def test_a_withheld_number_is_known_by_what_the_carrier_asserts(tmp_path: Path) -> None:
     """From is anonymous, the asserted identity is believed of a peer that is trusted, and shown to nobody."""
     async with world(tmp_path) as one:
-        proxies = one.shop.proxies
-        calling = scenarios.caller(ALICE, privacy=True).replace(
-            "[field0]@" + scenarios.DOMAIN_A + ">;tag", "anonymous@anonymous.invalid>;tag"
-        )
-
-        fared = await one.call(proxies[ALICE], calling, scenarios.callee(BOB))
-
-        assert fared == [0, 0]
-        check_apart(one, proxies[ALICE], proxies[BOB])
+        await check_connected(one, scenarios.withheld_caller(ALICE), scenarios.callee(BOB))

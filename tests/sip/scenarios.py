@@ -92,6 +92,11 @@ def caller(number: str, *, end: str = "answered", privacy: bool = False) -> str:
     return _scenario("caller", steps)
 
 
+def withheld_caller(number: str) -> str:
+    """Return a caller who asks for privacy: From is anonymous, and only what is asserted has the number."""
+    return caller(number, privacy=True).replace(f"[field0]@{DOMAIN_A}>;tag", "anonymous@anonymous.invalid>;tag")
+
+
 def _acknowledging() -> str:
     request = _request("ACK", "sip:[field1]@[remote_ip]:[remote_port];user=phone", "", cseq=1)
     return f"<send>{request}</send>".replace("[routes]\n", "").replace(";branch=[branch]", ";branch=[branch-1]")
