@@ -41,6 +41,7 @@ password = "secret"
 [carrier_routes]
 "*" = "carrier"
 """
+"""Of a server with both; `listen` is its port, `port` the carrier's."""
 
 
 def serving_arguments(directory: Path, *, listen: int, port: int) -> tuple[str, ...]:
@@ -48,9 +49,6 @@ def serving_arguments(directory: Path, *, listen: int, port: int) -> tuple[str, 
     configuration = directory / "maskline.toml"
     configuration.write_text(SETTINGS.format(listen=listen, port=port))
     return ("--config", str(configuration), "--rate-limit-per-second", "0")
-
-
-"""Of a server with both; `listen` is its port, `port` the carrier's."""
 
 
 class Carrier:
