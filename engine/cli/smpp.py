@@ -24,7 +24,7 @@ from engine.channels.smpp.peers import SmppPeer
 from engine.channels.smpp.writing import OutText, TooLong, parts_of
 from engine.cli.client import with_admin
 from engine.cli.options import admin_options, settings_from
-from engine.cli.output import show_json, show_table
+from engine.cli.output import show_json, show_table, yes_no
 from engine.cli.tree import Refusal, Refused
 from engine.settings import Settings, with_carrier_secrets
 
@@ -53,8 +53,8 @@ def _row(peer: SmppPeerShape) -> tuple[str, ...]:
         peer.name,
         peer.role,
         str(peer.bound_connections),
-        "yes" if peer.can_send else "no",
-        "yes" if peer.is_slowed else "no",
+        yes_no(peer.can_send),
+        yes_no(peer.is_slowed),
         str(peer.waiting_parts),
         peer.problem,
     )
