@@ -266,8 +266,7 @@ _UNREAD: Final = (
 _AS_WRITTEN: Final = (
     dict.fromkeys(_UNREAD, b"")
     | {b"-".join(part.capitalize() for part in name.split(b"-")): name for name in _LONG_NAMES}
-    | {b"Call-ID": b"call-id", b"CSeq": b"cseq", b"P-Asserted-Identity": b"p-asserted-identity"}
-    | {b"Remote-Party-ID": b"remote-party-id"}
+    | {b"Call-ID": b"call-id", b"CSeq": b"cseq", b"Remote-Party-ID": b"remote-party-id"}
 )
 """Names as most switches write them, which spares a look at their letters; empty for those that are not read."""
 

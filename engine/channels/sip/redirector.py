@@ -274,7 +274,7 @@ class Redirector:
     def reply(self, arrival: Arrival, status: int, data: bytes) -> None:
         """Send an answer, unless it is too long for what it answers."""
         if not arrival.is_reliable and len(data) >= MOST_AMPLIFIED * arrival.octets:
-            self.too_short()
+            self.count_too_short()
         else:
             self.send(arrival, status, data)
 
@@ -283,7 +283,7 @@ class Redirector:
         self._observer.sip_answered(arrival.peer.name, status)
         arrival.reply(data)
 
-    def too_short(self) -> None:
+    def count_too_short(self) -> None:
         """Count a request that is too short for its answer."""
         self._observer.sip_dropped(SipProblem.TOO_SHORT)
 
@@ -365,9 +365,9 @@ class _Waiting:
         """Send what the transaction says; tell whether there was room for it, and forget it where there was none."""
         has_room = True
         if send is Send.TRYING:
-            self._try()
+            self._send_trying()
         elif send is Send.ANSWER:
-            has_room = self._is_sent(self._status, self.transaction.answer)
+            has_room = self._send_within_room(self._status, self.transaction.answer)
             if not has_room:
                 self.transaction.give_up()
         self._redirector.settle(self.transaction)
@@ -375,18 +375,19 @@ class _Waiting:
 
     def _reply(self, send: Send) -> None:
         if not self.send(send):
-            self._redirector.too_short()
+            self._redirector.count_too_short()
 
-    def _try(self) -> None:
+    def _send_trying(self) -> None:
         """Say that it is tried, if an answer and its repetition can follow: who hears this repeats itself no more.
 
         Whoever hears nothing goes on asking, and each of its questions draws the answer once that is known.
         """
         data = self._redirector.made(self._request, self._arrival, _TRYING)
-        if self._arrival.is_reliable or len(data) + 2 * (len(data) + _LONGEST_REDIRECTION) < self._room:
-            self._is_sent(_TRYING.status, data)
+        if self._arrival.is_reliable or len(data) + 2 * (len(data) + _MORE_THAN_TRYING) < self._room:
+            self._send_within_room(_TRYING.status, data)
 
-    def _is_sent(self, status: int, data: bytes) -> bool:
+    def _send_within_room(self, status: int, data: bytes) -> bool:
+        """Send an answer if there is room for it; tell whether there was."""
         if not self._arrival.is_reliable:
             if len(data) >= self._room:
                 return False
@@ -428,7 +429,7 @@ _METHODS: Final = {one: one.decode() for one in (*_TAKEN, *_OF_TRANSACTIONS, *_W
 _DROPPED: Final = {Dropped.RESPONSE: SipProblem.RESPONSE, Dropped.NO_VIA: SipProblem.NO_SIP}
 _MOST_PINGING: Final = 1_024
 _LONGEST_SID = 64
-_LONGEST_REDIRECTION: Final = 256
+_MORE_THAN_TRYING: Final = 256
 """How many octets a redirection has more than a 100, as long as `contact_host` is no longer than most."""
 
 _IS_PRINTABLE = re.compile(rb"[!-~]+").fullmatch
