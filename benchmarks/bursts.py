@@ -15,6 +15,8 @@ from typing import Self
 
 import msgspec
 
+from benchmarks.report import percentile
+
 CONNECTIONS = 50
 
 SILENCE_SECONDS = 10.0
@@ -64,7 +66,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     def percentile(self, share: float) -> float:
         """Return the latency that this share of the bursts did not exceed, in seconds."""
-        return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
+        return percentile(self.latencies, share)
 
 
 def connected(address: tuple[str, int]) -> socket.socket:

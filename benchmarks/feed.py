@@ -23,7 +23,7 @@ from benchmarks.cores import core_apart, on_core
 from benchmarks.engines import IN_FLIGHT, NUMBERS, Filled, engine_on, feed_port_of, filled, person, proxy_number
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.redis import REDIS, gets, hit_word, redis
-from benchmarks.report import Figure, Scale, Section, median
+from benchmarks.report import Figure, Scale, Section, median, percentiles
 from engine.channels.feed.frames import LENGTH_BYTES, Splitter, framed
 from engine.core.model.requests import ParticipantRequest, SessionRequest
 
@@ -191,12 +191,8 @@ class Run(msgspec.Struct):
             note = median([own.per_second / other.per_second for own, other in both])
         told = f"{self.rate():,.0f}/s measured" + ("" if note is None else f", {note:.2f} x")
         if self.half:
-            shares = ((0.5, "p50"), (0.99, "p99"), (0.999, "p99.9"))
-            late = [
-                f"{name} {median([sample.percentile(share) for sample in self.half]) * 1e3:.2f}"
-                for share, name in shares
-            ]
-            told += f"; at {median([sample.per_second for sample in self.half]):,.0f}/s {', '.join(late)} ms"
+            late = percentiles([sample.latencies for sample in self.half])
+            told += f"; at {median([sample.per_second for sample in self.half]):,.0f}/s {late} ms"
         return Figure(
             what=what,
             value=median([sample.per_core for sample in self.full]),

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from benchmarks.report import percentile
+
 SILENCE_SECONDS = 10.0
 """A server that is silent for so long has hung, or its answers differ in length."""
 
@@ -35,7 +37,7 @@ class Load(msgspec.Struct, frozen=True):
 
     def percentile(self, share: float) -> float:
         """Return the latency that this share of the answers did not exceed, in seconds."""
-        return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
+        return percentile(self.latencies, share)
 
 
 class _Connection:

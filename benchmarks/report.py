@@ -68,6 +68,17 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values)
 
 
+def percentile(latencies: Sequence[float], share: float) -> float:
+    """Return what this share of latencies, in ascending order, did not exceed."""
+    return latencies[min(len(latencies) - 1, int(share * len(latencies)))]
+
+
+def percentiles(runs: Sequence[Sequence[float]]) -> str:
+    """Say in milliseconds how late answers were: of each run's latencies, in seconds, the median of runs."""
+    shares = ((0.5, "p50"), (0.99, "p99"), (0.999, "p99.9"))
+    return ", ".join(f"{name} {median([percentile(run, share) for run in runs]) * 1e3:.2f}" for share, name in shares)
+
+
 def machine() -> str:
     """Say what was measured on."""
     cores = len(os.sched_getaffinity(0))

@@ -18,7 +18,7 @@ import msgspec
 from benchmarks.cores import core_apart, on_core
 from benchmarks.engines import engine_on
 from benchmarks.peers import Ready, Routes, serving, until_told
-from benchmarks.report import Figure, Scale, Section, median
+from benchmarks.report import Figure, Scale, Section, median, percentiles
 from benchmarks.rows import made, pair_at
 from benchmarks.sip_load import Sample, SipLoad
 from benchmarks.sip_peers import kamailio, serve_echo
@@ -136,10 +136,7 @@ class _Measured:
             name: median([a.per_core / b.per_core for a, b in zip(self.full, other.full, strict=True)])
             for name, other in others.items()
         }
-        late = [
-            f"{name} {median([sample.percentile(share) for sample in self.half]) * 1e3:.2f}"
-            for share, name in ((0.5, "p50"), (0.99, "p99"), (0.999, "p99.9"))
-        ]
+        late = percentiles([sample.latencies for sample in self.half])
         rate, half = (median([sample.per_second for sample in some]) for some in (self.full, self.half))
         again = sum(sample.repeated for sample in (*self.full, *self.half))
         first = next(iter(ratios), "")
@@ -151,7 +148,7 @@ class _Measured:
             ratio=ratios.get(first),
             note=f"{rate:,.0f}/s measured"
             + "".join(f", {ratio:.2f} x {name}" for name, ratio in ratios.items() if name != first)
-            + f"; at {half:,.0f}/s {', '.join(late)} ms; {again} repeated",
+            + f"; at {half:,.0f}/s {late} ms; {again} repeated",
         )
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
-import msgspec
+from benchmarks import bursts
 
 SOCKETS = 8
 WINDOW = 8
@@ -30,32 +30,11 @@ _SDP = (
 )
 
 
-class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run showed."""
+class Sample(bursts.Sample, frozen=True, kw_only=True):
+    """What one run showed: events are INVITEs that were answered as expected; ACKs take of the processor's time too."""
 
-    calls: int
-    """INVITEs that were answered as expected."""
-    seconds: float
-    cpu_seconds: float
-    """That the loaded one used, for ACKs too."""
     repeated: int
     """INVITEs that were sent once more."""
-    latencies: list[float]
-    """Seconds from when an INVITE was due until its final answer, in ascending order."""
-
-    @property
-    def per_second(self) -> float:
-        """Calls per second."""
-        return self.calls / self.seconds
-
-    @property
-    def per_core(self) -> float:
-        """Calls per second of the processor."""
-        return self.calls / self.cpu_seconds
-
-    def percentile(self, share: float) -> float:
-        """Return the latency that this share did not exceed, in seconds."""
-        return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
 
 
 def invite(sender: str, proxy: str, number: int, port: int) -> tuple[bytes, bytes, bytes]:
@@ -151,9 +130,9 @@ class _Run:
         spent = cpu_seconds() - cpu
         poller.close()
         return Sample(
-            calls=total,
+            events=total,
             seconds=seconds,
-            cpu_seconds=spent,
+            cpu=spent,
             repeated=self._repeated,
             latencies=sorted(self._latencies),
         )

@@ -18,9 +18,9 @@ from pathlib import Path
 from benchmarks.cores import core_apart, on_core
 from benchmarks.engines import engine_on, filled
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
-from benchmarks.report import Figure, Scale, Section, median
+from benchmarks.report import Figure, Scale, Section, median, percentile
 from benchmarks.rows import pair_at
-from benchmarks.smpp_load import LoadingSmsc, Sample, percentile
+from benchmarks.smpp_load import LoadingSmsc, Sample
 from engine.channels.smpp.peers import SmppPeer
 from engine.channels.smpp.session import Role
 from engine.core.model.requests import ParticipantRequest, SessionRequest

@@ -55,11 +55,6 @@ class Sample(msgspec.Struct, frozen=True):
         return self.messages / self.cpu_seconds
 
 
-def percentile(latencies: Sequence[float], share: float) -> float:
-    """Return the latency that this share did not exceed."""
-    return latencies[min(len(latencies) - 1, int(share * len(latencies)))]
-
-
 class _Bound:
     """One connection to the SMSC."""
 
