@@ -55,6 +55,9 @@ def test_peers_send_by_their_names(tmp_path: Path) -> None:
 
         assert set(channels.senders) == {"hub"}
         assert channels.senders_elsewhere == {"carrier": "carrier"}
+        assert [(peer.protocol, peer.name, peer.problem) for peer in channels.peer_states] == [
+            ("smpp", "carrier", "its connections are on another host")
+        ]
 
 
 @pytest.mark.parametrize(

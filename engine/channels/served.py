@@ -75,9 +75,12 @@ class Channels:
     @property
     def senders_elsewhere(self) -> Mapping[str, str]:
         """Those through which messages leave on another host: the name of their channel, by their own."""
+        return {name: channel.name for _, channel in self._elsewhere for name in _senders_of(channel)}
+
+    @property
+    def _elsewhere(self) -> list[tuple[str, Channel]]:
         here = {channel.name for _, channel, _ in self._bound}
-        others = (channel for _, channel in self._channels if channel.name not in here)
-        return {name: channel.name for channel in others for name in _senders_of(channel)}
+        return [one for one in self._channels if one[1].name not in here]
 
     @property
     def windows(self) -> Mapping[str, int]:
@@ -106,9 +109,13 @@ class Channels:
 
     @property
     def peer_states(self) -> tuple[PeerState, ...]:
-        """How the peers fare of those that are served and have some."""
+        """How the peers fare of those that are served here; of those on another host only that they are there."""
         here = [peer for served in self._served if isinstance(served, HasPeerStates) for peer in served.peer_states]
-        away = [PeerState(protocol="smpp", name=name, problem=_AWAY) for name in self.senders_elsewhere]
+        away = [
+            PeerState(protocol=ingress, name=name, problem=_AWAY)
+            for ingress, channel in self._elsewhere
+            for name in _senders_of(channel)
+        ]
         return (*here, *away)
 
     def bind(self, stack: ExitStack, *, is_ours: Callable[[str], bool]) -> None:
