@@ -76,8 +76,8 @@ class OwedReceipts:
     def __init__(self, notes: Notes, peer: str) -> None:
         """Keep it under the peer's name."""
         self._notes = notes
-        self._asked = f"asked/{peer}/".encode()
-        self._pieces = f"pieces/{peer}/".encode()
+        self._asked_prefix = f"asked/{peer}/".encode()
+        self._pieces_prefix = f"pieces/{peer}/".encode()
         self._due_prefix = f"due/{peer}/".encode()
         self._held: set[bytes] = set()
         """Keys of those in memory."""
@@ -109,17 +109,17 @@ class OwedReceipts:
         self._ready += early
         self.come.set()
         if not is_taken:
-            self._notes.drop(self._asked + message_id.encode(), _ignore)
+            self._notes.drop(self._asked_prefix + message_id.encode(), _ignore)
 
     def gather(self, resource_sid: str, message_ids: Sequence[str], now: float) -> None:
         """Keep which messages an event is made of, where it is not the one that it is called after."""
         if tuple(message_ids) != (message_id_of(resource_sid),):
-            key = self._pieces + resource_sid.encode()
+            key = self._pieces_prefix + resource_sid.encode()
             self._notes.put(key, _ENCODE(tuple(message_ids)), now + KEPT_SECONDS, _ignore)
 
     def state_of(self, message_id: str) -> Asked | None:
         """Return what is known of a message that was asked about; None of any other one."""
-        kept = self._notes.get(self._asked + message_id.encode())
+        kept = self._notes.get(self._asked_prefix + message_id.encode())
         return None if kept is None else _DECODE_ASKED(kept)
 
     # -- what is told ---------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ class OwedReceipts:
 
     def become(self, resource_sid: str, word: str, at: float, done: NoteDone) -> bool:
         """Take the state of a message; tells whether it is news, and `done` is called once that is on disk."""
-        kept = self._notes.get(self._pieces + resource_sid.encode())
+        kept = self._notes.get(self._pieces_prefix + resource_sid.encode())
         message_ids = (message_id_of(resource_sid),) if kept is None else _DECODE_IDS(kept)
         found = [asked for message_id in message_ids if (asked := self.state_of(message_id)) is not None]
         news = [asked for asked in found if asked.may_become(word)]
@@ -169,7 +169,7 @@ class OwedReceipts:
         self._notes.put(key, _ENCODE(due), at + KEPT_SECONDS, kept, account_sid=asked.account_sid)
 
     def _keep(self, asked: Asked, done: NoteDone) -> None:
-        key = self._asked + asked.message_id.encode()
+        key = self._asked_prefix + asked.message_id.encode()
         self._notes.put(key, _ENCODE(asked), asked.at + KEPT_SECONDS, done, account_sid=asked.account_sid)
 
     # -- what is sent ---------------------------------------------------------------------------------------------
