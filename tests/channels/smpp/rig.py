@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
 import msgspec
 
-from engine.channels.base import OutMessage, SendsMessages, Sent
+from engine.channels.base import OutMessage, OutReceipt, SendsMessages, Sent, TakesReceipts
 from engine.channels.served import Channels
 from engine.channels.smpp.channel import SmppClientChannel, SmppServerChannel
 from engine.channels.smpp.dialer import Outbinds
@@ -31,7 +31,9 @@ from engine.channels.smpp.peers import SmppPeer
 from engine.channels.smpp.session import Role, Timing
 from engine.channels.smpp.settings import SmppSettings
 from engine.channels.sockets import ListenAddress
+from engine.core.model.records import LegStatus
 from engine.core.ports.observing import SmppCount
+from engine.outbound.delivery import Delivery
 from engine.runtime import monotonic
 from tests.channels.offered import MemoryNotes, Offered
 from tests.http.rig import NOW, PATIENCE, PROXY, ROUTED, SENDER
@@ -184,6 +186,11 @@ class Served:
     def sender(self) -> SendsMessages:
         """What sends to the peer."""
         return self.channels.senders["them"]
+
+    async def tell(self, resource_sid: str, status: LegStatus, *, at: float = NOW) -> Delivery:
+        """Have the outbox tell what became of a message of the peer."""
+        assert isinstance(self.sender, TakesReceipts)
+        return await self.sender.tell(OutReceipt("EF1", resource_sid, status, at))
 
     def counted(self, count: SmppCount) -> int:
         """Tell how often something happened."""

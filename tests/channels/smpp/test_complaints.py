@@ -8,7 +8,6 @@ import asyncio
 import msgspec
 import pytest
 
-from engine.channels.base import OutReceipt, TakesReceipts
 from engine.channels.smpp.pdu import (
     RESPONSE,
     Command,
@@ -41,7 +40,7 @@ from tests.channels.smpp.rig import (
     smsc,
     smsc_listening,
 )
-from tests.http.rig import NOW, ROUTED, until
+from tests.http.rig import ROUTED, until
 
 pytestmark = pytest.mark.anyio
 
@@ -312,9 +311,7 @@ async def test_19_a_receipt_for_a_client_that_is_away_is_lost() -> None:
         await wire.ask(msgspec.structs.replace(MESSAGE, registered_delivery=1), Command.SUBMIT_SM)
         await wire.close()
         await until(lambda: served.gauge("smpp_bound_connections") == 0)
-        sender, event = served.sender, served.plane.events[0]
-        assert isinstance(sender, TakesReceipts)
-        await sender.tell(OutReceipt("EF1", event.resource_sid, LegStatus.DELIVERED, NOW))
+        await served.tell(served.plane.events[0].resource_sid, LegStatus.DELIVERED)
 
         back = await served.bound()
 

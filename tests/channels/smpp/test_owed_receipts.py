@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from engine.channels.base import OutReceipt, TakesReceipts
 from engine.channels.smpp.pdu import (
     RESPONSE,
     Command,
@@ -51,9 +50,7 @@ async def submitted(wire: Wire, message: ShortMessage) -> str:
 
 async def became(served: Served, status: LegStatus, *, event: int = -1, at: float = NOW) -> Delivery:
     """Have the outbox tell what became of the message that an event was."""
-    sender = served.sender
-    assert isinstance(sender, TakesReceipts)
-    return await sender.tell(OutReceipt("EF1", served.plane.events[event].resource_sid, status, at))
+    return await served.tell(served.plane.events[event].resource_sid, status, at=at)
 
 
 @asynccontextmanager
@@ -173,9 +170,7 @@ async def test_what_is_owed_outlives_a_restart() -> None:
         await until(lambda: served.gauge("smpp_bound_connections") == 0)
         await became(served, LegStatus.DELIVERED, event=0)
     async with routing(notes) as served:
-        sender = served.sender
-        assert isinstance(sender, TakesReceipts)
-        await sender.tell(OutReceipt("EF2", sids[1], LegStatus.FAILED, NOW + 1))
+        await served.tell(sids[1], LegStatus.FAILED, at=NOW + 1)
 
         wire = await served.bound()
         receipts = [read_receipt(await wire.take()) for _ in range(2)]
@@ -374,10 +369,8 @@ async def test_a_receipt_of_what_was_never_asked_about_is_dropped() -> None:
     """Its note has expired, or somebody has made the name up."""
     async with routing() as served:
         wire = await served.bound()
-        sender = served.sender
-        assert isinstance(sender, TakesReceipts)
 
-        told = await sender.tell(OutReceipt("EF1", "smpp-0@them", LegStatus.DELIVERED, NOW))
+        told = await served.tell("smpp-0@them", LegStatus.DELIVERED)
 
         assert told.is_done
         assert not await has_come(wire)
