@@ -13,6 +13,7 @@ from engine.channels.smpp.pdu import (
     ShortMessage,
     SmeAddress,
     Splitter,
+    Status,
     frame,
     read_message,
     write_bind,
@@ -81,8 +82,11 @@ class Carrier:
         writer.write(frame(Command.DELIVER_SM, self.texts.total(), write_message(receipt)))
 
 
+_THROTTLED_SECONDS = 0.1
+
+
 class Hub:
-    """An aggregator that sends what has no answer yet again over its next connection, as real ones do."""
+    """An aggregator that sends again, as real ones do: unanswered over its next link, throttled a moment later."""
 
     def __init__(self, port: int, pairing: Pairing) -> None:
         self._port = port
@@ -114,8 +118,12 @@ class Hub:
                     return
                 for one in splitter.feed(data):
                     if one.command == Command.SUBMIT_SM | RESPONSE:
-                        assert one.status == 0
-                        self.unanswered.remove(waiting.pop(one.sequence))
+                        message = waiting.pop(one.sequence)
+                        if one.status == Status.THROTTLED:  # a host of the cluster is not back yet
+                            await asyncio.sleep(_THROTTLED_SECONDS)
+                            continue
+                        assert one.status == 0, Status(one.status)
+                        self.unanswered.remove(message)
                         got += 1
                         self.answered += 1
                 if crash_after is not None and got >= crash_after:
