@@ -287,7 +287,7 @@ class Supervisor:
     def _keep(self) -> None:
         directory = advanced(self._record.directory, self._members)
         self._record = msgspec.structs.replace(self._record, directory=directory)
-        shown = (self._record, tuple(member.report and member.report.operations for member in self._members))
+        shown = (self._record, tuple(member.operations for member in self._members))
         if shown == self._saved:
             return
         try:

@@ -96,6 +96,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     """Ray's name of the node that it was placed on."""
     report: HostReport | None = None
     """Its last answer."""
+    operations: str = ""
+    """URL of its metrics and health, kept while it starts: monitoring is to see that it does not answer there."""
     clock_offset: float | None = None
     """How far its clock is ahead of the supervisor's, seconds; None until it was measured."""
     problem: str = ""
@@ -154,6 +156,7 @@ def heard(member: Member, report: HostReport, now: float, *, clock_offset: float
         heard_at=now,
         node=report.node,
         report=report,
+        operations=report.operations or ("" if report.state is HostState.DRAINED else member.operations),
         clock_offset=clock_offset,
         problem=report.problem,
     )

@@ -86,7 +86,7 @@ def save_cluster(data_dir: Path, record: ClusterRecord, members: tuple[Member, .
 def scrape_targets(members: tuple[Member, ...]) -> tuple[object, ...]:
     """List where monitoring finds the hosts that have an operations port."""
     return tuple(
-        _Target((urlsplit(member.report.operations).netloc,), {"host": member.name, "node": member.report.node_address})
+        _Target((urlsplit(member.operations).netloc,), {"host": member.name, "node": member.report.node_address})
         for member in members
-        if member.report is not None and member.report.operations
+        if member.report is not None and member.operations
     )

@@ -24,6 +24,7 @@ from actors.cluster.watch import (
 )
 from engine.core.model.hosts import HostAddress, HostDirectory
 
+METRICS = "http://10.0.0.1:9101"
 PATIENCE = Patience(silence_seconds=5.0, start_seconds=60.0)
 READY = HostReport(place=1, state=HostState.READY, pid=7, node="n1", node_address="10.0.0.1", feed="10.0.0.1:9001")
 
@@ -39,6 +40,18 @@ def test_a_host_that_answers_is_as_it_says() -> None:
     later = heard(first, READY, 20.0)
 
     assert (later.state, later.node, later.since, later.heard_at) == (HostState.READY, "n1", 10.0, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("state", "kept"), [(HostState.STARTING, METRICS), (HostState.STOPPING, METRICS), (HostState.DRAINED, "")]
+)
+def test_monitoring_goes_on_asking_a_host_that_does_not_listen(state: HostState, kept: str) -> None:
+    """What is not asked cannot be found to be down; what the operator took out is not missed."""
+    known = heard(Member(place=1), msgspec.structs.replace(READY, operations=METRICS), 1.0)
+
+    later = heard(known, msgspec.structs.replace(READY, state=state), 2.0)
+
+    assert later.operations == kept
 
 
 def test_a_silent_host_is_killed_only_past_its_patience() -> None:

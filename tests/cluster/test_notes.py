@@ -12,14 +12,8 @@ from engine.cluster.notes import HostNote, read_note, read_record, save_cluster,
 MEMBERS = (
     Member(
         place=0,
-        report=HostReport(
-            place=0,
-            state=HostState.READY,
-            pid=1,
-            node="n",
-            node_address="10.0.0.1",
-            operations="http://10.0.0.1:9100",
-        ),
+        report=HostReport(place=0, state=HostState.STARTING, pid=1, node="n", node_address="10.0.0.1"),
+        operations="http://10.0.0.1:9100",
     ),
     Member(place=1),
 )
@@ -49,7 +43,7 @@ def test_a_note_that_is_none_counts_as_missing(tmp_path: Path, content: bytes | 
 
 
 def test_monitoring_is_told_where_the_hosts_are(tmp_path: Path) -> None:
-    """In the form of Prometheus's file-based discovery; a host that is not known yet is left out."""
+    """As Prometheus's file-based discovery has it; a host that starts again stays, one not known yet is left out."""
     save_cluster(tmp_path, empty_record(2), MEMBERS)
 
     targets = json.loads((tmp_path / "prometheus-targets.json").read_bytes())
