@@ -36,6 +36,9 @@ class ClusterPeers(Peers, Protocol):
     def expect_down(self, places: tuple[int, ...], *, seconds: float) -> None:
         """Answer for hosts that are known to be down, for so long, without asking them."""
 
+    def heard(self, place: int) -> None:
+        """Note that a host has just asked something: it is up, whatever was said of it before that."""
+
 
 class Hosted(Protocol):
     """A host as the composition root makes it."""

@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.cluster.hosted import ClusterPeers, ClusterUnreachable, HostPlacement, MakeHost, Makers
 from actors.cluster.processor import Waits, read_waits
 from actors.cluster.supervisor import Fleet, Membership, Order
-from actors.cluster.watch import Beat, HostReport, Node, Sign
+from actors.cluster.watch import BEAT_SECONDS, Beat, HostReport, Node, Sign
 from engine.core.model.errors import PeerUnavailable
 from engine.core.model.placement import host_name
 
@@ -29,6 +29,8 @@ NAMESPACE: Final = "maskline"
 SUPERVISOR: Final = "supervisor"
 
 _BEAT_TIMEOUT_SECONDS: Final = 1.0
+_HEARD_SECONDS: Final = 2 * BEAT_SECONDS
+"""How long a host that has asked is taken to be up: the word of the supervisor that follows may be of before it."""
 _CONNECT_TIMEOUT_SECONDS: Final = 0.5
 _NODES_TIMEOUT_SECONDS: Final = 2.0
 _SEARCH_TIMEOUT_SECONDS: Final = 20.0
@@ -49,6 +51,7 @@ class RayPeers:
         self._handles = _Handles()
         self._down: frozenset[int] = frozenset()
         self._down_until = 0.0
+        self._heard_until: dict[int, float] = {}
 
     @property
     def me(self) -> int:
@@ -65,10 +68,14 @@ class RayPeers:
         self._down = frozenset(places) - {self._me}
         self._down_until = time.monotonic() + seconds
 
+    def heard(self, place: int) -> None:
+        """Note that a host has just asked something: it is up, whatever was said of it before that."""
+        self._heard_until[place] = time.monotonic() + _HEARD_SECONDS
+
     async def ask(self, host: int, message: bytes) -> bytes:
         """Have a host answer a message; raises PeerUnavailable."""
         name = host_name(host)
-        if host in self._down and time.monotonic() < self._down_until:
+        if host in self._down and self._heard_until.get(host, 0.0) < time.monotonic() < self._down_until:
             raise PeerUnavailable(f"{name} is down")
         try:
             handle = await self._handles.get(name, timeout_seconds=self._timeout)

@@ -80,6 +80,7 @@ class HostedEngine:
 
     async def ask(self, source: int, message: bytes) -> bytes | None:
         """Carry out what another host asks; None while this one does not run."""
+        self._peers.heard(source)
         return None if self._engine is None else await self._engine.host.answer(source, message)
 
     def report(self, beat: Beat) -> HostReport:

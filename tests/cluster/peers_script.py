@@ -85,6 +85,10 @@ async def all_cases() -> dict[str, object]:
     came["many"] = many == [b"first to 3: %d" % number for number in range(500)]
     peers.expect_down((3, 10), seconds=0.5)
     came["known_down"] = await came_of(peers.ask(10, b"hello"))
+    peers.heard(10)
+    came["heard"] = await came_of(peers.ask(10, b"hello"))
+    peers = RayPeers(me=3, count=HOSTS, timeout_seconds=TIMEOUT_SECONDS)
+    peers.expect_down((10,), seconds=0.5)
     await asyncio.sleep(0.6)
     came["no_longer_down"] = await came_of(peers.ask(10, b"hello"))
     ray.kill(first)

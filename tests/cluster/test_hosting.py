@@ -49,6 +49,11 @@ class NoPeers:
 
     def __init__(self) -> None:
         self.down: tuple[int, ...] = ()
+        self.up: list[int] = []
+
+    def heard(self, place: int) -> None:
+        """Note it."""
+        self.up.append(place)
 
     def expect_down(self, places: tuple[int, ...], *, seconds: float) -> None:
         """Note it."""
@@ -205,6 +210,15 @@ async def test_its_peers_hear_who_is_down(tmp_path: Path) -> None:
 async def test_before_it_runs_it_answers_no_other_host(tmp_path: Path) -> None:
     """None tells the asker to come again."""
     assert await engine(tmp_path).ask(0, b"anything") is None
+
+
+async def test_a_host_that_asks_is_known_to_be_up(tmp_path: Path) -> None:
+    """It may have been said to be down a moment ago."""
+    peers = NoPeers()
+
+    await engine(tmp_path, peers=peers).ask(0, b"anything")
+
+    assert peers.up == [0]
 
 
 async def test_nothing_is_known_of_the_others_before_the_first_beat(tmp_path: Path) -> None:

@@ -63,6 +63,11 @@ def test_the_word_that_a_host_is_down_holds_for_its_time(came: dict[str, Any]) -
     assert came["no_longer_down"] == "first to 3: hello"
 
 
+def test_a_host_that_has_just_asked_is_taken_to_be_up(came: dict[str, Any]) -> None:
+    """The word that it is down was of before."""
+    assert came["heard"] == "first to 3: hello"
+
+
 def test_a_host_placed_anew_is_reached_under_its_name(came: dict[str, Any]) -> None:
     """The handle of the one before is not used again."""
     assert came["replaced"] == "second to 3: hello"
