@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from engine.channels.sip.answers import Answering
 from engine.channels.sip.decisions import AnswerStyle
-from engine.channels.sip.redirector import Arrival, Peer, Redirector
+from engine.channels.sip.redirector import Redirector
+from engine.channels.sip.switches import Arrival, Peer
 from engine.core.routing.traffic import Decision, InboundEvent
 from tests.actors.stores import WAIT_SECONDS
 from tests.channels.sip.messages import invite

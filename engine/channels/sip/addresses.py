@@ -5,26 +5,15 @@ RFC 3966.
 """
 
 import re
-from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-import msgspec
-
+from engine.channels.sip.requests import HeaderAddress
 from engine.core.model.errors import MasklineError
 
 
 class BadAddress(MasklineError):  # noqa: N818 - names a state of the header
     """A header cannot be read; the text is its name."""
-
-
-class HeaderAddress(msgspec.Struct, frozen=True, gc=False):
-    """The address that a header holds."""
-
-    uri: bytes
-    """Without angle brackets."""
-    parameters: Mapping[bytes, bytes]
-    """Of the header, not of the URI, by their names in lower case; of a flag the value is empty."""
 
 
 def read_address(value: bytes, header: str) -> HeaderAddress:
@@ -64,9 +53,10 @@ def number_in(uri: bytes) -> str:
             subscriber = rest
         case _:
             return ""
-    number, _, parameters = unquote_to_bytes(subscriber).partition(b";")
+    plain = unquote_to_bytes(subscriber) if b"%" in subscriber else subscriber
+    number, _, parameters = plain.partition(b";")
     digits = number.translate(None, _SEPARATORS)
-    context = _CONTEXT(parameters)
+    context = _CONTEXT(parameters) if parameters else None
     if context and not digits.startswith(b"+"):
         digits = context[1].translate(None, _SEPARATORS) + digits
     return digits.decode() if _DIGITS(digits) else ""

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from ipaddress import ip_address
 
-from engine.channels.sip.message import Echo, Request
+from engine.channels.sip.requests import Echo, Request
 
 ALLOW = "Allow: INVITE, ACK, CANCEL, OPTIONS"
 """Header of answers to OPTIONS and to methods that are not taken."""

@@ -7,22 +7,12 @@ Numbers are handed on as they are written, for the peer's own rules to read. Sou
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-import msgspec
-
-from engine.channels.sip.addresses import BadAddress, HeaderAddress, number_in, read_address, split_addresses
-from engine.channels.sip.message import Request
+from engine.channels.sip.addresses import BadAddress, number_in, read_address, split_addresses
+from engine.channels.sip.requests import HeaderAddress, Request
+from engine.channels.sip.switches import Trust
 
 ANONYMOUS: Final = "anonymous"
 """The sender of a call whose number is withheld: a stranger everywhere."""
-
-
-class Trust(msgspec.Struct, frozen=True, kw_only=True):
-    """Which headers of a peer name the caller."""
-
-    asserted: bool = False
-    """P-Asserted-Identity: the peer is in our trust domain, and took off what others asserted."""
-    remote_party: bool = False
-    """Remote-Party-ID, where there is no asserted identity."""
 
 
 def caller(request: Request, trust: Trust) -> str:

@@ -6,86 +6,16 @@ not break it.
 """
 
 import re
-from enum import StrEnum
 from typing import Final
 
-import msgspec
-
 from engine.channels.sip.addresses import BadAddress, read_address
+from engine.channels.sip.requests import Dropped, Echo, Malformed, Request, Via
 
 MAX_HEAD_BYTES: Final = 65_536
 """Start line and headers of a message."""
 
 MAX_HEADERS: Final = 256
 """Header lines of a message."""
-
-
-class Via(msgspec.Struct, frozen=True, gc=False):
-    """The topmost hop, which the answer goes back to."""
-
-    host: bytes
-    """As the sender names itself."""
-    branch: bytes
-    """Its transaction; empty where there is none (RFC 2543)."""
-    port_at: int
-    """Where in the first Via value the port it sends from belongs; 0 = it did not ask for it (RFC 3581)."""
-    end: int
-    """Where in the first Via value the first hop ends."""
-
-
-class Echo(msgspec.Struct, frozen=True, gc=False):
-    """What every answer repeats: header values, as they came."""
-
-    vias: tuple[bytes, ...]
-    """Topmost first; each may hold several hops."""
-    via: Via | None
-    """The topmost hop; None where it cannot be read."""
-    sender: bytes
-    """From."""
-    to: bytes
-    call_id: bytes
-    cseq: bytes
-
-
-class Request(msgspec.Struct, frozen=True, gc=False):
-    """A request that can be answered by its meaning."""
-
-    method: bytes
-    uri: bytes
-    """Request-URI."""
-    echo: Echo
-    cseq_number: int
-    from_tag: bytes
-    """Empty where there is none (RFC 2543)."""
-    to_tag: bytes
-    """Of a request within a dialog; else empty."""
-    asserted: tuple[bytes, ...] = ()
-    """P-Asserted-Identity, a value a line."""
-    remote_parties: tuple[bytes, ...] = ()
-    """Remote-Party-ID, a value a line."""
-    requires: tuple[bytes, ...] = ()
-    """Require, a value a line."""
-
-
-class Malformed(msgspec.Struct, frozen=True, gc=False):
-    """A request that is refused as it stands."""
-
-    status: int
-    """400 or 505."""
-    reason: str
-    """Phrase of the answer; says nothing of what came."""
-    method: bytes
-    """Empty where it cannot be read."""
-    echo: Echo
-
-
-class Dropped(StrEnum):
-    """Why a message gets no answer; closed."""
-
-    RESPONSE = "response"
-    """We send no requests, so no response is ours."""
-    NO_VIA = "no-via"
-    """Nobody to answer, or no SIP at all."""
 
 
 def read_message(data: bytes) -> Request | Malformed | Dropped:
@@ -95,7 +25,9 @@ def read_message(data: bytes) -> Request | Malformed | Dropped:
         return Dropped.RESPONSE
     if len(head) > MAX_HEAD_BYTES:
         return Dropped.NO_VIA
-    lines, has_strays = _lines(_FOLD.sub(b" ", head))
+    if b"\r\n " in head or b"\r\n\t" in head:
+        head = _FOLD.sub(b" ", head)
+    lines, has_strays = _lines(head)
     fields = _Fields(lines, is_readable=not has_strays)
     echo = fields.echo()
     if echo is None:

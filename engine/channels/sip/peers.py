@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from engine.channels.sip.callers import Trust
 from engine.channels.sip.decisions import AnswerStyle
 from engine.channels.sip.numbers import NumberForms, reader
-from engine.channels.sip.redirector import Peer
+from engine.channels.sip.switches import Peer, Trust
 from engine.channels.sip.tables import Network, SipPeerSettings
 from engine.core.rate import SlidingWindow
 

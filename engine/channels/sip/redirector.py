@@ -10,22 +10,20 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Final
 
-import msgspec
-
 from engine.channels.sip.addresses import scheme
 from engine.channels.sip.answers import ALLOW, Answering, answer
-from engine.channels.sip.callers import Trust, caller, number_reached
+from engine.channels.sip.callers import caller, number_reached
 from engine.channels.sip.decisions import (
     HOST_NOT_READY,
     NO_SUCH_NUMBER,
     UNPLAYABLE,
-    AnswerStyle,
     SipAnswer,
     answer_to,
 )
-from engine.channels.sip.message import Dropped, Malformed, Request, read_message
-from engine.channels.sip.numbers import ReadNumber, without_prefix
-from engine.channels.sip.transactions import Key, Recent, Send, State, Transaction, Transactions
+from engine.channels.sip.message import read_message
+from engine.channels.sip.requests import Dropped, Key, Malformed, Request
+from engine.channels.sip.switches import Arrival
+from engine.channels.sip.transactions import Recent, Send, State, Transaction, Transactions
 from engine.core.model.errors import CATALOGUE, Code
 from engine.core.model.records import Address, DebuggerEvent, Kind
 from engine.core.ports.observing import SipObserver, SipProblem, TrafficMeter
@@ -40,43 +38,6 @@ MOST_AMPLIFIED: Final = 2
 
 So it is for what waits too, all its repetitions together, as RFC 9000 8.1 has it for whom nothing is known of yet.
 """
-
-Reply = Callable[[bytes], None]
-"""Sends one whole message to where a request came from."""
-
-
-class Peer(msgspec.Struct, frozen=True, kw_only=True):
-    """A switch that may ask."""
-
-    name: str
-    style: AnswerStyle
-    trust: Trust = Trust()
-    read_number: ReadNumber
-    strip_prefixes: tuple[str, ...] = ()
-    """What stands before a number reached and is no part of it."""
-    account_sid: str | None = None
-    """Whose numbers it reaches; None = all accounts', as a carrier of the operator's."""
-
-    def read_reached(self, text: str) -> str | None:
-        """Read the number reached; None where it can mean none, or more than one."""
-        return self.read_number(without_prefix(text, self.strip_prefixes) if self.strip_prefixes else text)
-
-    def read_caller(self, text: str) -> str:
-        """Read who calls; what is no number stays as it is, and is a stranger everywhere."""
-        return self.read_number(text) or text
-
-
-class Arrival(msgspec.Struct, frozen=True):
-    """Where a message came from, and how it is answered."""
-
-    peer: Peer
-    source: tuple[str, int]
-    """Address and port."""
-    is_reliable: bool
-    """It came over TCP or TLS."""
-    reply: Reply
-    octets: int = 0
-    """Of the message, where it came over UDP."""
 
 
 class Redirector:

@@ -15,9 +15,11 @@ from typing import Any
 from engine.channels.base import Gauge
 from engine.channels.sip.answers import answer
 from engine.channels.sip.framing import PONG, KeepAlive, Splitter, Unframed
-from engine.channels.sip.message import Malformed, Request, read_message
+from engine.channels.sip.message import read_message
 from engine.channels.sip.peers import Peers
-from engine.channels.sip.redirector import Arrival, Peer, Redirector
+from engine.channels.sip.redirector import Redirector
+from engine.channels.sip.requests import Malformed, Request
+from engine.channels.sip.switches import Arrival, Peer
 from engine.channels.tls import Certificate
 from engine.core.model.overview import PeerState
 from engine.core.ports.observing import SipObserver, SipProblem

@@ -20,7 +20,8 @@ from engine.channels.sip.decisions import AnswerStyle
 from engine.channels.sip.leg_words import read_leg
 from engine.channels.sip.numbers import NumberForms, reader
 from engine.channels.sip.peers import Peers
-from engine.channels.sip.redirector import Peer, call_sid
+from engine.channels.sip.redirector import call_sid
+from engine.channels.sip.switches import Peer
 from engine.core.model.errors import ApiError, Code, MasklineError, invalid_parameter
 from engine.core.model.records import Account, Kind, LegStatus
 from engine.core.model.sids import SidKind, is_sid

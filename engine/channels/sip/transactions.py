@@ -9,7 +9,7 @@ from enum import IntEnum, auto
 from heapq import heappop, heappush
 from typing import Final
 
-import msgspec
+from engine.channels.sip.requests import Key
 
 TRYING_AFTER_SECONDS: Final = 0.2
 T1_SECONDS: Final = 0.5
@@ -71,15 +71,6 @@ MOVES: Final[dict[tuple[State, Event], tuple[State, Send]]] = {
 
 Whoever is answered before it is told anything repeats itself, and is answered anew without being remembered.
 """
-
-
-class Key(msgspec.Struct, frozen=True):
-    """What an INVITE, its repetitions, its CANCEL and its ACK have in common."""
-
-    peer: str
-    call_id: bytes
-    cseq_number: int
-    branch: bytes
 
 
 class Transaction:

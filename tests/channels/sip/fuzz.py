@@ -14,8 +14,9 @@ from random import Random
 from time import monotonic
 from typing import Final
 
-from engine.channels.sip.message import Request, read_message
+from engine.channels.sip.message import read_message
 from engine.channels.sip.redirector import MOST_AMPLIFIED
+from engine.channels.sip.requests import Request
 from tests.channels.sip.messages import ALICE, invite, offering
 from tests.channels.sip.second_opinion import ours, theirs
 from tests.channels.sip.test_redirector import BOB, INTERACTION, P2, request

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import sipmessage
 
 from engine.channels.sip.addresses import number_in, read_address
-from engine.channels.sip.message import Request
+from engine.channels.sip.requests import Request
 
 
 class Reading(NamedTuple):

@@ -3,7 +3,8 @@
 import pytest
 
 from engine.channels.sip.answers import PHRASES, Answering, answer
-from engine.channels.sip.message import Malformed, Request, read_message
+from engine.channels.sip.message import read_message
+from engine.channels.sip.requests import Malformed, Request
 from tests.channels.sip.messages import invite
 
 SOURCE = ("192.0.2.1", 5060)

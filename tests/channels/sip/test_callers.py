@@ -2,8 +2,10 @@
 
 import pytest
 
-from engine.channels.sip.callers import ANONYMOUS, Trust, caller, number_reached
-from engine.channels.sip.message import Request, read_message
+from engine.channels.sip.callers import ANONYMOUS, caller, number_reached
+from engine.channels.sip.message import read_message
+from engine.channels.sip.requests import Request
+from engine.channels.sip.switches import Trust
 from tests.channels.sip.messages import invite
 
 NOTHING, ASSERTED = Trust(), Trust(asserted=True)

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.channels.sip.addresses import split_addresses
-from engine.channels.sip.message import Dropped, Malformed, Request, read_message
+from engine.channels.sip.message import read_message
+from engine.channels.sip.requests import Dropped, Malformed, Request
 from tests.channels.sip.messages import LINES, invite, joined
 
 

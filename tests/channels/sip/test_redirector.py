@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.channels.sip.answers import Answering
-from engine.channels.sip.callers import Trust
 from engine.channels.sip.decisions import AnswerStyle
-from engine.channels.sip.redirector import MOST_AMPLIFIED, Arrival, Peer, Redirector, call_sid
+from engine.channels.sip.redirector import MOST_AMPLIFIED, Redirector, call_sid
+from engine.channels.sip.switches import Arrival, Peer, Trust
 from engine.core.model.records import DebuggerEvent, Kind
 from engine.core.ports.observing import SipProblem
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome

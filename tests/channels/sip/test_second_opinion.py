@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.channels.sip.message import Request, read_message
+from engine.channels.sip.message import read_message
+from engine.channels.sip.requests import Request
 from tests.channels.sip.messages import invite, joined
 from tests.channels.sip.second_opinion import ours, theirs
 from tests.channels.sip.test_torture import EXPECTED, message

@@ -7,7 +7,8 @@ from typing import Final
 
 import pytest
 
-from engine.channels.sip.message import Request, read_message
+from engine.channels.sip.message import read_message
+from engine.channels.sip.requests import Request
 from engine.core.ports.observing import SipProblem
 from tests.channels.sip.messages import invite
 from tests.channels.sip.test_redirector import statuses

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.channels.sip.transactions import Key, Send, State, Transaction, Transactions
+from engine.channels.sip.requests import Key
+from engine.channels.sip.transactions import Send, State, Transaction, Transactions
 
 NOW = 1_000.0
 KEY = Key("carrier", b"call", 1, b"z9hG4bK1")

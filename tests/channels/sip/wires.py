@@ -8,8 +8,9 @@ from typing import Any
 from engine.channels.sip.answers import Answering
 from engine.channels.sip.decisions import AnswerStyle
 from engine.channels.sip.peers import Peers
-from engine.channels.sip.redirector import Arrival, Peer, Redirector
+from engine.channels.sip.redirector import Redirector
 from engine.channels.sip.server import SipServer, Stream
+from engine.channels.sip.switches import Arrival, Peer
 from tests.channels.sip.test_redirector import FakePlane, FakeSipObserver
 from tests.silent import SilentMeter
 
