@@ -1,12 +1,12 @@
 """Searching sessions and interactions, in a connection and for a time of its own: other reads do not wait for it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import nlargest
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from engine.core.model.records import Interaction
+from engine.core.model.records import Address, Interaction
 from engine.core.model.sids import SidKind, first_sid_at, pack
 from engine.core.sessions.search import (
     ENDING_DIGITS,
@@ -16,7 +16,7 @@ from engine.core.sessions.search import (
     InteractionSought,
     SessionSought,
 )
-from storage.codec import Cell, lookup_key
+from storage.codec import Cell, lookup_key, proxy_at
 from storage.reader import HAS_OWNER, INTERACTIONS, PARTICIPANTS, SESSIONS, Dialect
 from storage.rows import Fetched, participant_of, session_of
 
@@ -25,6 +25,9 @@ SEARCH_SECONDS: Final = 1.0
 
 _BY_NAME: Final = "SELECT sid FROM sessions WHERE service_sid = ? AND unique_name = ?"
 _BY_PERSON: Final = "SELECT session_sid FROM participants WHERE service_sid = ? AND"
+
+_NUMBERS_HAD: Final = "SELECT DISTINCT proxy_identifier FROM participants WHERE service_sid = ?"
+"""Each as soon as it is met, from the index by identifier alone."""
 
 _BEGINS: Final = "identifier BETWEEN ? AND ? AND length(identifier) = length(?)"
 _ENDS: Final = f"substr(identifier, length(identifier) - {ENDING_DIGITS - 1}) = ?"
@@ -87,6 +90,22 @@ def find_interactions(
             break  # a SID comes again within minutes, if at all
         before = since
     return FoundInteractions(tuple(found))
+
+
+def numbers_had(search: Search, sought: Mapping[str, Collection[Address]]) -> Mapping[str, frozenset[Address]]:
+    """Tell which of these numbers, by service SID, a session on record has had; without what there was no time for."""
+    had: dict[str, frozenset[Address]] = {}
+    try:
+        for service_sid, addresses in sought.items():
+            missing = set(addresses)
+            for (proxy,) in search.timed(_NUMBERS_HAD, (lookup_key(SidKind.SERVICE, service_sid),)):
+                missing.discard(proxy_at(proxy))
+                if not missing:
+                    break
+            had[service_sid] = frozenset(addresses) - missing
+    except OutOfTime:
+        pass
+    return had
 
 
 def _newest(search: Search) -> int:

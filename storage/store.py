@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cached_property, partial
@@ -11,13 +11,13 @@ from typing import TypeVar, TypeVarTuple
 from engine.core.model.changes import Change
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.outbox import OutboxEntry, QueueKey
-from engine.core.model.records import DebuggerEvent, Interaction, Participant, Session
+from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session
 from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxDepth, OutboxFilter, Page, PageCursor
 from engine.core.ports.notes import Note
 from engine.core.ports.store import Passed, PassedElsewhere, Registry
 from engine.core.sessions.search import FoundInteractions, FoundSessions, InteractionSought, SessionSought
 from storage.reader import Reader
-from storage.search import SEARCH_SECONDS, Search, find_interactions, find_sessions
+from storage.search import SEARCH_SECONDS, Search, find_interactions, find_sessions, numbers_had
 from storage.writer import GroupWriter
 
 Args = TypeVarTuple("Args")
@@ -179,6 +179,10 @@ class GroupStore(ABC):
     async def alert_kinds(self, account_sid: str | None, wanted: AlertFilter, *, most: int) -> AlertKinds:
         """Count by kind the latest debugger events of an account (None = of all), so many of each host."""
         return await self._on_search_thread(self._seeking.alert_kinds, account_sid, wanted, most)
+
+    async def numbers_had(self, sought: Mapping[str, Collection[Address]]) -> Mapping[str, frozenset[Address]]:
+        """Tell which of these numbers, by service SID, a session on record has had; without what no time was for."""
+        return await self._on_search_thread(self._searched, numbers_had, sought)
 
     async def find_sessions(self, service_sids: Sequence[str], sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of these services, newest first; one search at a time."""

@@ -19,6 +19,7 @@ from engine.core.model.history import MINUTE_SECONDS, added_up
 from engine.core.model.logins import LoginSession, LoginSessions
 from engine.core.model.overview import History, HostStatus, PoolReport, PoolReports, most_saturated
 from engine.core.model.placement import host_name
+from engine.core.model.records import ProxyNumber
 from engine.core.numbers.e164 import mask_address
 from engine.core.sessions.search import FoundSessions, SessionSought
 
@@ -71,6 +72,16 @@ class HostConsole:
         found = {sid: self._services.find(sid) for sid in service_sids}
         return {
             sid: mask_address(one.busiest) for sid, one in found.items() if one is not None and one.busiest is not None
+        }
+
+    async def unused(self, service_sids: Sequence[str]) -> Mapping[str, tuple[ProxyNumber, ...]]:
+        """Tell which numbers of the pools that are coordinated here no session on record has had."""
+        found = {sid: self._services.find(sid) for sid in service_sids}
+        idle = {sid: {number.address: number for number in one.idle_numbers} for sid, one in found.items() if one}
+        had = await self._context.store.numbers_had(idle)
+        return {
+            sid: tuple(number for address, number in idle[sid].items() if address not in used)
+            for sid, used in had.items()
         }
 
     async def history(self, since: float) -> History:
@@ -147,6 +158,11 @@ class ClusterConsole:
         """Tell who has the most numbers of these services' pools, masked."""
         answers, _ = await self._rpc.ask_available(self._own, HostConsole.busiest, tuple(service_sids))
         return {sid: one for answer in answers for sid, one in answer.items()}
+
+    async def unused(self, service_sids: Sequence[str]) -> Mapping[str, tuple[ProxyNumber, ...]]:
+        """Tell which numbers of these services' pools no session on record has had."""
+        answers, _ = await self._rpc.ask_available(self._own, HostConsole.unused, tuple(service_sids))
+        return {sid: numbers for answer in answers for sid, numbers in answer.items()}
 
     async def history(self, since: float) -> History:
         """Tell of the traffic of all hosts."""

@@ -192,6 +192,11 @@ class ServiceCoordinator:
         return self._allocator.busiest
 
     @property
+    def idle_numbers(self) -> tuple[ProxyNumber, ...]:
+        """The numbers of the pool that no active session uses."""
+        return self._allocator.pool.idle()
+
+    @property
     def pool_state(self) -> PoolState:
         """How full the pool is."""
         return self._allocator.pool_state

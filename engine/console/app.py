@@ -41,6 +41,7 @@ PRIVATE: Mapping[str, Mapping[str, Private]] = {
     "/search": {"GET": search.show_search, "POST": search.search},
     "/explain": {"GET": search.show_explain, "POST": search.explain},
     "/services/{sid}": {"GET": lists.show_service},
+    "/services/{sid}/unused": {"GET": lists.show_unused},
     "/sessions/{sid}": {"GET": lists.show_session},
     "/interactions/{sid}": {"GET": interactions.show_interaction, "POST": interactions.explain_interaction},
     "/events": {"GET": lists.show_events},

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from operator import attrgetter
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -37,6 +38,14 @@ async def show_service(context: ConsoleContext, request: Request, login: LoginSe
         numbers=await available(context.control.pool_page(owner, sid, numbers, short_codes=False)),
         codes=await available(context.control.pool_page(owner, sid, codes, short_codes=True)),
     )
+
+
+async def show_unused(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
+    """Show the numbers of a service's pool that no session on record has had, the longest owned first."""
+    service = _service(context, login, request.path_params["sid"])
+    found = (await context.plane.unused((service.sid,))).get(service.sid)
+    numbers = None if found is None else sorted(found, key=attrgetter("date_created", "address"))
+    return context.page(request, "unused.html", login, service=service, numbers=numbers)
 
 
 async def show_session(context: ConsoleContext, request: Request, login: LoginSession) -> Response:

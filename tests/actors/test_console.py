@@ -319,6 +319,22 @@ async def test_a_flooding_stranger_hides_no_other_refused_call(world: World) -> 
     assert 1 < len(kept) < 12
 
 
+async def test_numbers_that_were_never_used_are_named_by_every_host(world: World) -> None:
+    """One that a closed session had was used; of an unknown service nothing is told."""
+    empty = await world.make_service("empty")
+    await world.pool("+16465550010", service_sid=empty.sid, is_reserved=True)
+    session = await world.session(ALICE, BOB)
+    used = {world.proxy(session, ALICE), world.proxy(session, BOB)}
+    pooled = {one.address for one in world.control.numbers_of(None) if one.service_sid == world.service_sid}
+    await world.close(session)
+
+    for host in world.hosts.values():
+        found = await host.console.unused([world.service_sid, empty.sid, f"KS{'0' * 32}"])
+        addresses = {sid: {one.address for one in numbers} for sid, numbers in found.items()}
+
+        assert addresses == {world.service_sid: pooled - used, empty.sid: {"+16465550010"}}
+
+
 async def test_the_busiest_of_a_pool_is_named_by_every_host(world: World) -> None:
     """Masked; of a pool that nobody uses nobody is."""
     empty = await world.make_service("empty")

@@ -51,6 +51,23 @@ def test_the_fullest_pool_comes_first_with_who_fills_it(run: Run, server: LiveSe
     assert "4155550123" not in shown + json.dumps(told)
 
 
+def test_numbers_that_were_never_used_are_counted_and_named(run: Run, server: LiveServer, tenant: Tenant) -> None:
+    """One whose session is closed was used."""
+    service = tenant.service(numbers=3, UniqueName="rides")
+    pairing = service.pairing()
+    tenant.update(pairing.path, Status="closed")
+    unused = {*service.pool} - {pairing.first.proxy, pairing.second.proxy}
+
+    counted = json.loads(run("pool", "report", "--data-dir", server.data_dir, "--json").output)["pools"][0]
+    named = json.loads(run("pool", "report", "--unused", "--data-dir", server.data_dir, "--json").output)["pools"][0]
+    shown = run("pool", "report", "--unused", "--data-dir", server.data_dir).output
+
+    assert (counted["never_used"], counted["unused_numbers"]) == (len(unused), [])
+    assert {one["number"] for one in named["unused_numbers"]} == unused
+    assert all(number in shown for number in unused)
+    assert pairing.first.proxy not in shown
+
+
 def test_pools_of_one_account_and_of_one_that_is_not_there(run: Run, server: LiveServer, tenant: Tenant) -> None:
     """The second is an error that names it."""
     mine, other = tenant.service(numbers=1), new_tenant(server)

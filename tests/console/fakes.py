@@ -24,6 +24,7 @@ from engine.core.model.records import (
     Kind,
     Leg,
     LegStatus,
+    ProxyNumber,
     Service,
     Session,
     WebhookTrace,
@@ -67,6 +68,7 @@ class FakePlane:
         self.pool_state = PoolState(1, 1, 0, 1)
         self.minutes: tuple[Minute, ...] = ()
         self.exchanged: list[WebhookExchange] = []
+        self.unused_numbers: dict[str, tuple[ProxyNumber, ...]] = {}
         self.silent: tuple[str, ...] = ()
         self.readings = 0
 
@@ -93,6 +95,10 @@ class FakePlane:
     async def busiest(self, service_sids: Sequence[str]) -> Mapping[str, str]:
         """Name the same person for all."""
         return dict.fromkeys(service_sids, "+1415555XXXX")
+
+    async def unused(self, service_sids: Sequence[str]) -> Mapping[str, tuple[ProxyNumber, ...]]:
+        """Tell of what the test has put in."""
+        return {sid: self.unused_numbers[sid] for sid in service_sids if sid in self.unused_numbers}
 
     async def history(self, since: float) -> History:
         """Tell what the test says."""
@@ -281,6 +287,7 @@ class Holdings(msgspec.Struct):
             f"/sessions/{self.session.sid}",
             f"/events/{self.event.sid}",
             f"/interactions/{self.interaction.sid}",
+            f"/services/{self.service.sid}/unused",
         )
 
 

@@ -321,7 +321,7 @@ async def test_a_sid_that_is_searched_leads_to_its_page(console: Console, accoun
     screen = await console.screen_of(account)
 
     sids = (held.service.sid, held.session.sid, held.event.sid, held.interaction.sid)
-    for sid, path in zip(sids, held.paths, strict=True):
+    for sid, path in zip(sids, held.paths[:4], strict=True):
         sent = await screen.submit("/search", text=f" {sid} ")
         assert sent.next_request is not None
         assert sent.next_request.url.path == f"/console{path}"

@@ -152,3 +152,25 @@ async def test_an_entry_says_where_it_goes_and_when_it_is_tried_again(
         assert f'data-label="Next try">{shown}<' in text
         assert 'https://shop.example<span class="aside">/told/a</span>' in text
         assert "key=" not in text
+
+
+async def test_numbers_that_were_never_used_have_a_page(console: Console, account: Account) -> None:
+    """The longest owned first; what was not looked at is not said to be unused, and none is said to be none."""
+    held = await furnish(console, account)
+    number = console.control.numbers[held.number_sid]
+    older = msgspec.structs.replace(number, address="+12125559999", date_created=number.date_created - 86_400)
+    screen = await console.screen_of(account)
+    path = f"/services/{held.service.sid}"
+
+    link = (await screen.get(path)).text
+    unknown = (await screen.get(f"{path}/unused")).text
+    console.plane.unused_numbers[held.service.sid] = (number, older)
+    some = (await screen.get(f"{path}/unused")).text
+    console.plane.unused_numbers[held.service.sid] = ()
+    none = (await screen.get(f"{path}/unused")).text
+
+    assert f'href="{held.service.sid}/unused"' in link
+    assert "There was no time" in unknown
+    assert some.index(older.address) < some.index(number.address)
+    assert "There was no time" not in some + none
+    assert "Every number of its pool has been used." in none

@@ -60,8 +60,8 @@ async def test_an_account_sees_nothing_of_another(console: Console, account: Acc
     assert not [sid for sid in foreign.sids if sid in seen]
     assert other.sid not in seen
     assert "Clinic" not in seen
-    assert [(await screen.get(path)).status_code for path in own.paths] == [200] * 4
-    assert [(await screen.get(path)).status_code for path in foreign.paths] == [404] * 4
+    assert [(await screen.get(path)).status_code for path in own.paths] == [200] * 5
+    assert [(await screen.get(path)).status_code for path in foreign.paths] == [404] * 5
     assert (await screen.submit(own.paths[3])).status_code == 200
     csrf = dict(FORM.findall((await screen.get(own.paths[3])).text))
     assert (await screen.http.post(f"/console{foreign.paths[3]}", data=csrf)).status_code == 404
@@ -80,7 +80,7 @@ async def test_the_operator_sees_all_accounts(console: Console, account: Account
         assert one.service.sid in seen
         assert one.session.sid in seen
         assert one.event.sid in seen
-        assert [(await screen.get(path)).status_code for path in one.paths] == [200] * 4
+        assert [(await screen.get(path)).status_code for path in one.paths] == [200] * 5
     assert "Clinic &amp; Sons" in seen
     assert "Both are in an active session." in seen
 

@@ -161,3 +161,30 @@ async def test_a_sid_that_was_found_lately_is_not_looked_for_in_all_that_is_olde
     found = await store.find_interactions(None, InteractionSought(resource_sid="CA-again"), most=9)
 
     assert [one.sid for one in found.interactions] == [calls[2].sid, calls[1].sid]
+
+
+async def test_numbers_that_any_session_has_had_are_told_from_others(store: AnyStore) -> None:
+    """Of each service by itself; a session that has ended and somebody who was removed have had theirs too."""
+    other = new_sid(SidKind.SERVICE)
+    one = session()
+    alice, bob = (participant(one, identifier=name, proxy=f"+1510555{name[-4:]}") for name in (ALICE, BOB))
+    await store.write([SessionCreated(one, (alice, bob))])
+    await store.write([ParticipantRemoved(session_sid=one.sid, participant_sid=bob.sid, at=START + 1)])
+    numbers = (alice.proxy_identifier, bob.proxy_identifier, "+15105559999")
+
+    had = await store.numbers_had({SERVICE_SID: numbers, other: numbers, new_sid(SidKind.SERVICE): ()})
+
+    assert [*had.values()] == [frozenset(numbers[:2]), frozenset(), frozenset()]
+    assert [*had][:2] == [SERVICE_SID, other]
+
+
+async def test_numbers_that_there_was_no_time_for_are_not_said_to_be_unused(store: AnyStore) -> None:
+    """Their service is left out."""
+    for _ in range(40):
+        one = session()
+        people = tuple(participant(one, identifier=f"+1415555{place:04}") for place in range(500))
+        await store.write([SessionCreated(one, people)])
+
+    store.search_seconds = -1.0
+
+    assert await store.numbers_had({SERVICE_SID: ("+15105559999",)}) == {}

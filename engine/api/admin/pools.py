@@ -1,4 +1,4 @@
-"""The admin API's report of pools: which are full, or will be, and who fills them.
+"""The admin API's report of pools: which are full, or will be, who fills them, which numbers were never used.
 
     GET    /pools?PoolQuery                                200 PoolList
 
@@ -6,6 +6,7 @@ Names that applications gave, and people's numbers, are masked.
 """
 
 import asyncio
+from operator import attrgetter
 from typing import Annotated
 
 import msgspec
@@ -14,15 +15,29 @@ from starlette.requests import Request
 from engine.api.admin.request import read_query
 from engine.core.model.history import FILLING_SECONDS, full_in
 from engine.core.model.overview import ConsolePlane, History, PoolReport
+from engine.core.model.records import ProxyNumber
 from engine.core.numbers.masking import mask_text
 from engine.core.ports.operations import Clock, ControlPlane
+from engine.formats.values import format_date
 
 
 class PoolQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Which pools are meant."""
 
     account_sid: str | None = None
+    unused: bool = False
+    """Whether to name the numbers that were never used, instead of counting them."""
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
+
+
+class UnusedNumber(msgspec.Struct, frozen=True, kw_only=True):
+    """A number that no session on record has had."""
+
+    sid: str
+    number: str
+    is_reserved: bool
+    date_created: str
+    """Since when it is owned."""
 
 
 class PoolLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +59,10 @@ class PoolLine(msgspec.Struct, frozen=True, kw_only=True):
     busiest_holds: int
     full_in_seconds: float | None
     """Should it go on filling as in the last hour; None where it does not fill, or is not among the fullest."""
+    never_used: int | None
+    """How many of its numbers, reserved or not, no session on record has had; None where there was no time to look."""
+    unused_numbers: tuple[UnusedNumber, ...] = ()
+    """Those, the longest owned first, if they were asked for."""
 
 
 class PoolList(msgspec.Struct, frozen=True):
@@ -63,12 +82,15 @@ async def list_pools(plane: ConsolePlane, clock: Clock, control: ControlPlane, r
     found, history = await asyncio.gather(
         plane.pools(owner, most=query.limit), plane.history(clock() - FILLING_SECONDS)
     )
-    busiest = await plane.busiest([one.service_sid for one in found.pools])
-    lines = tuple(_line(one, busiest.get(one.service_sid), history) for one in found.pools)
-    return PoolList(lines, found.count, found.silent)
+    sids = [one.service_sid for one in found.pools]
+    busiest, unused = await asyncio.gather(plane.busiest(sids), plane.unused(sids))
+    lines = (_line(one, busiest.get(one.service_sid), history, unused.get(one.service_sid)) for one in found.pools)
+    if query.unused:
+        lines = (_naming(line, unused.get(line.service_sid, ())) for line in lines)
+    return PoolList(tuple(lines), found.count, found.silent)
 
 
-def _line(pool: PoolReport, busiest: str | None, history: History) -> PoolLine:
+def _line(pool: PoolReport, busiest: str | None, history: History, unused: tuple[ProxyNumber, ...] | None) -> PoolLine:
     state = pool.state
     return PoolLine(
         service_sid=pool.service_sid,
@@ -82,4 +104,18 @@ def _line(pool: PoolReport, busiest: str | None, history: History) -> PoolLine:
         busiest=busiest,
         busiest_holds=state.most_held,
         full_in_seconds=full_in(history.minutes, pool.service_sid, saturation=state.saturation),
+        never_used=None if unused is None else len(unused),
     )
+
+
+def _naming(line: PoolLine, unused: tuple[ProxyNumber, ...]) -> PoolLine:
+    numbers = (
+        UnusedNumber(
+            sid=one.sid,
+            number=one.address,
+            is_reserved=one.is_reserved,
+            date_created=format_date(one.date_created),
+        )
+        for one in sorted(unused, key=attrgetter("date_created", "address"))
+    )
+    return msgspec.structs.replace(line, unused_numbers=tuple(numbers))

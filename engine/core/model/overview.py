@@ -10,7 +10,7 @@ import msgspec
 
 from engine.core.model.exchanges import Exchanges
 from engine.core.model.logins import LoginSession
-from engine.core.model.records import Kind
+from engine.core.model.records import Kind, ProxyNumber
 from engine.core.pools.pool import PoolState
 from engine.core.ports.lists import OutboxDepth
 from engine.core.routing.traffic import Outcome, Reason
@@ -164,6 +164,12 @@ class ConsolePlane(Protocol):
 
     async def busiest(self, service_sids: Sequence[str]) -> Mapping[str, str]:
         """Tell, by service SID, which participant has the most numbers of the service's pool, masked."""
+
+    async def unused(self, service_sids: Sequence[str]) -> Mapping[str, tuple[ProxyNumber, ...]]:
+        """Tell, by service SID, which numbers of its pool no session on record has had; looks for a second at most.
+
+        Without the services that there was no time for, or whose host does not answer.
+        """
 
     async def history(self, since: float) -> History:
         """Tell of the traffic of all hosts since a time, UTC epoch seconds, a minute each."""

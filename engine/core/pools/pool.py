@@ -126,6 +126,10 @@ class Pool:
         entry = self._entries.get(address)
         return 0 if entry is None else entry.in_use
 
+    def idle(self) -> tuple[ProxyNumber, ...]:
+        """Return the numbers that no active session uses, reserved or not."""
+        return tuple(entry.number for entry in self._entries.values() if not entry.in_use)
+
     def state(self, *, most_held: int = 0) -> PoolState:
         """Tell how full the pool is."""
         unreserved = len(self._entries) - self._reserved

@@ -1,6 +1,6 @@
 """The store as the actors and the outbox see it: what is committed, and what is read back."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -164,6 +164,9 @@ class Store(Protocol):
 
     async def alert(self, event_sid: str) -> DebuggerEvent | None:
         """Read one debugger event."""
+
+    async def numbers_had(self, sought: Mapping[str, Collection[Address]]) -> Mapping[str, frozenset[Address]]:
+        """Tell which of these numbers, by service SID, a session on record has had; without what no time was for."""
 
     async def find_sessions(self, service_sids: Sequence[str], sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of these services, newest first."""
