@@ -1,6 +1,6 @@
 // A carrier's SMSC, made of npm's smpp: prints each message that it gets as a line of JSON, and carries out lines of JSON.
-// SMPP_MODULE is where the package is installed. {"from", "to", "text"} delivers; {"receipt", "state"} reports;
-// {"refuse": status} answers the next message so.
+// SMPP_MODULE is where the package is installed. {"from", "to", "text"} delivers, with "udh" (hex) a
+// part of a long one; {"receipt", "state"} reports; {"refuse": status} answers the next message so.
 const smpp = require(process.env.SMPP_MODULE);
 const readline = require("readline");
 
@@ -59,8 +59,9 @@ readline.createInterface({ input: process.stdin }).on("line", (line) => {
     );
     return;
   }
+  const text = told.udh ? { udh: Buffer.from(told.udh, "hex"), message: told.text } : told.text;
   session.deliver_sm(
-    { ...about, source_addr: told.from, destination_addr: told.to, [told.payload ? "message_payload" : "short_message"]: told.text },
+    { ...about, source_addr: told.from, destination_addr: told.to, esm_class: told.udh ? 0x40 : 0, [told.payload ? "message_payload" : "short_message"]: text },
     (pdu) => say({ answered: pdu.command_status }),
   );
 });

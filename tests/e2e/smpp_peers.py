@@ -87,6 +87,40 @@ class NodeSmsc:
             self._lines.put(json.loads(line))
 
 
+class HttpInbox:
+    """What a gateway tells its applications over HTTP."""
+
+    def __init__(self, answer: str = "") -> None:
+        """Listen, and answer each request so."""
+        self.messages: queue.Queue[dict[str, str]] = queue.Queue()
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self.messages, answer.encode()))
+        self._serving = threading.Thread(target=self._http.serve_forever)
+        self._serving.start()
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/in"
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._http.shutdown()
+        self._serving.join()
+        self._http.server_close()
+
+
+def _handler_of(messages: "queue.Queue[dict[str, str]]", answer: bytes) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            query = parse_qs(urlsplit(self.path).query, keep_blank_values=True, encoding="latin-1")
+            messages.put({name: values[0] for name, values in query.items()})
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the library has it
+            """Say nothing."""
+
+    return Handler
+
+
 _KANNEL = """
 group = core
 admin-port = {admin}
@@ -130,7 +164,7 @@ concatenation = true
 
 group = sms-service
 keyword = default
-get-url = "http://127.0.0.1:{http}/in?from=%p&to=%P&text=%b&coding=%c&charset=%C"
+get-url = "{inbox}?from=%p&to=%P&text=%b&coding=%c&charset=%C"
 accept-x-kannel-headers = true
 max-messages = 0
 omit-empty = true
@@ -147,16 +181,13 @@ class Kannel:
         boxes = [shutil.which(box, path=f"{os.environ['PATH']}:/usr/sbin") for box in ("bearerbox", "smsbox")]
         if None in boxes:
             pytest.skip("there is no Kannel here; `make smpp-test` fetches it and runs this")
-        self.messages: queue.Queue[dict[str, str]] = queue.Queue()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self.messages))
-        self._serving = threading.Thread(target=self._http.serve_forever)
-        self._serving.start()
+        self._inbox = HttpInbox()
         ports = {name: free_port() for name in ("admin", "smsbox", "send")}
         self._admin, self._send = (f"http://127.0.0.1:{ports[name]}" for name in ("admin", "send"))
-        text = _KANNEL.format(**ports, smpp=smpp_port, where=where, http=self._http.server_address[1])
+        text = _KANNEL.format(**ports, smpp=smpp_port, where=where, inbox=self._inbox.url)
         configuration = where / "kannel.conf"
         configuration.write_text(text)
-        self._dlr_url = f"http://127.0.0.1:{self._http.server_address[1]}/dlr?state=%d"
+        self._dlr_url = f"{self._inbox.url}?state=%d"
         self.log = where / "bearerbox.log"
         for box in boxes:
             assert box is not None
@@ -180,16 +211,14 @@ class Kannel:
 
     def next(self) -> dict[str, str]:
         """Return the next text that reached it."""
-        return self.messages.get(timeout=PATIENCE)
+        return self._inbox.messages.get(timeout=PATIENCE)
 
     def close(self) -> None:
         """End it."""
         for box in reversed(self._boxes):
             box.kill()
             box.wait()
-        self._http.shutdown()
-        self._serving.join()
-        self._http.server_close()
+        self._inbox.close()
 
     def _answers(self, url: str) -> bool:
         try:
@@ -200,20 +229,6 @@ class Kannel:
 
     def _is_online(self) -> bool:
         return "(online" in httpx.get(self._admin + "/status?password=x", verify=NO_TLS).text
-
-
-def _handler_of(messages: "queue.Queue[dict[str, str]]") -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            query = parse_qs(urlsplit(self.path).query, keep_blank_values=True, encoding="latin-1")
-            messages.put({name: values[0] for name, values in query.items()})
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the library has it
-            """Say nothing."""
-
-    return Handler
 
 
 class SmppWorld:
