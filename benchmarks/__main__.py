@@ -16,6 +16,7 @@ from benchmarks import (
     hooks,
     idle,
     metrics,
+    pages,
     resolve,
     restart,
     route,
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Section]] = {
     "growth": growth.measure,
     "metrics": metrics.measure,
     "idle": idle.measure,
+    "pages": pages.measure,
 }
 """In the order in which they are run."""
 

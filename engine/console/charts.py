@@ -14,7 +14,7 @@ HEIGHT: Final = 150.0
 """Of what is drawn, in units of the picture."""
 
 _LABELS: Final = 6
-_STEPS: Final = (1, 2, 5, 10)
+_STEPS: Final = (1, 1.2, 1.5, 2, 3, 4, 5, 6, 8, 10)
 _GAP: Final = 0.15
 """Share of a bar's room that stays free."""
 
@@ -112,7 +112,7 @@ def _chart(span: Span, names: Sequence[str], values: Mapping[int, tuple[float, .
 
 
 def _round_up(value: float) -> float:
-    """Return the next of 1, 2, 5, 10, 20 … above, so that the edge of a chart is a number to read."""
+    """Return the next of 1, 1.2, 1.5, 2, 3 … above, so that the edge of a chart, and half of it, is a number to read."""
     if value <= 0:
         return 1.0
     unit = 10.0 ** floor(log10(value))

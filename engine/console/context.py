@@ -10,6 +10,7 @@ from engine.console import pages
 from engine.console.limits import FailedLogins
 from engine.console.monitor import Monitor
 from engine.console.settings import ConsoleSettings
+from engine.core.model.errors import ApiError
 from engine.core.model.logins import LoginSession
 from engine.core.model.overview import ConsolePlane
 from engine.core.numbers.masking import mask_text
@@ -39,11 +40,28 @@ class ConsoleContext(msgspec.Struct, frozen=True, kw_only=True):
         names = {account.sid: mask_text(account.friendly_name) for account in self.control.accounts()}
         return lambda account_sid: names.get(account_sid) or account_sid
 
+    def service_namer(self) -> Callable[[str, str], str]:
+        """Return what tells the name of an account's service, masked; its SID where it is there no more."""
+
+        def name_of(account_sid: str, service_sid: str) -> str:
+            try:
+                return mask_text(self.control.service(account_sid, service_sid).unique_name)
+            except ApiError:
+                return service_sid
+
+        return name_of
+
     def page(self, request: Request, name: str, login: LoginSession, **values: object) -> Response:
         """Answer with a page of somebody who is logged in."""
         namer = self.namer()
         who = "operator, all accounts" if login.account_sid is None else namer(login.account_sid)
-        shared = {"who": who, "name_of": namer, "now": self.clock(), "sees_hosts": self.may_see_hosts(login)}
+        shared = {
+            "who": who,
+            "name_of": namer,
+            "service_of": self.service_namer(),
+            "now": self.clock(),
+            "sees_hosts": self.may_see_hosts(login),
+        }
         return pages.page(request, name, shared | values, login=login)
 
     def may_see_hosts(self, login: LoginSession) -> bool:

@@ -16,7 +16,7 @@ from engine.console.snapshot import HostSnapshot, Seen
 from engine.console.verdict import ERRORS_SECONDS, Finding, FirstSeen, Signs, findings
 from engine.core.model.errors import Level
 from engine.core.model.outbox import OutboxEntry
-from engine.core.model.overview import ConsolePlane, HostFigures, HostStatus, PoolReports
+from engine.core.model.overview import ConsolePlane, History, HostFigures, HostStatus, PoolReports
 from engine.core.model.records import DebuggerEvent
 from engine.core.ports.lists import AlertFilter, OutboxDepth, OutboxFilter, Page, PageCursor
 from engine.core.ports.operations import Clock, ControlPlane
@@ -50,6 +50,9 @@ class Monitor:
         self._control = control
         self._plane = plane
         self._clock = clock
+        self._monotonic = monotonic
+        self._history: History | None = None
+        self._history_at = 0.0
         self._snapshot = HostSnapshot(plane, monotonic)
         self._first_seen = FirstSeen()
         self._since: Mapping[str, float] = {}
@@ -89,6 +92,13 @@ class Monitor:
             unread=tuple(_unread({"Pools": pools, "Debugger events": errors, "Dead letters": dead})),
         )
         return View(seen, pools, owed, findings(signs, self._since))
+
+    async def history(self, since: float) -> History:
+        """Tell of the traffic of all hosts since a time; read once for all who look on within some seconds."""
+        at = self._monotonic()
+        if self._history is None or at - self._history_at >= LOOK_SECONDS:
+            self._history, self._history_at = await self._plane.history(since), at
+        return self._history
 
     async def _oldest_dead(self, account_sid: str | None) -> Page[OutboxEntry] | Missing:
         wanted = OutboxFilter(account_sid=account_sid, is_dead=True)

@@ -21,7 +21,9 @@ _HERE: Final = Path(__file__).parent
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _TITLES: Final = {code.value: entry.title for code, entry in CATALOGUE.items()}
 _FEW = 10.0
+_TOLD_BY = 8
 _MANY = 100.0
+_A_PERCENT = 0.01
 
 LEVELS: Final = {code.value: entry.level for code, entry in CATALOGUE.items()}
 """Severity by code."""
@@ -53,6 +55,11 @@ def rate(per_second: float | None) -> str:
     return f"{per_second:,.1f}" if 0 < per_second < _FEW else f"{per_second:,.0f}"
 
 
+def percent(share: float) -> str:
+    """Write a share of all in percent; a little is not nothing."""
+    return "<1 %" if 0 < share < _A_PERCENT else f"{share:.0%}".replace("%", " %")
+
+
 def clock(at: float) -> str:
     """Write the time of a day, UTC, to the minute."""
     return time.strftime("%H:%M", time.gmtime(at))
@@ -63,6 +70,11 @@ def short(value: float) -> str:
     if math.isinf(value):
         return "∞"
     return f"{value:,.0f}" if value >= _MANY else f"{value:.3g}"
+
+
+def short_sid(sid: str) -> str:
+    """Write a SID's kind and its end, for where the whole is a link's address."""
+    return f"{sid[:2]}…{sid[-_TOLD_BY:]}"
 
 
 def title_of(code: int) -> str:
@@ -87,7 +99,9 @@ def _templates() -> jinja2.Environment:
         clock=clock,
         lasting=lasting,
         rate=rate,
+        percent=percent,
         short=short,
+        short_sid=short_sid,
         title_of=title_of,
     )
     templates.globals["levels"] = LEVELS

@@ -139,7 +139,7 @@ def _outbox(signs: Signs) -> Iterator[Finding]:
 def _peers(signs: Signs) -> Iterator[Finding]:
     for host in signs.hosts:
         for problem, count in sorted(host.figures.troubles.items()):
-            yield Finding(f"{problem} {host.name}", Urgency.TODAY, f"{host.name}: {problem}: {count}.", "#hosts")
+            yield Finding(f"{problem} {host.name}", Urgency.TODAY, f"{host.name}: {problem}: {count}.", "peers")
 
 
 def _pools(signs: Signs) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ PICTURES = Path(__file__).parents[2] / "build" / "console"
 
 AXE = Path(__file__).parents[2] / "build" / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 
-WIDE, NARROW = (1280, 900), (360, 740)
+WIDE, NARROW, NARROWEST = (1280, 900), (390, 844), (360, 740)
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -69,6 +69,7 @@ def pages(furniture: Furnished) -> dict[str, str]:
         "event": f"/events/{event}",
         "outbox": "/outbox",
         "service": f"/services/{furniture.service.sid}",
+        "unused": f"/services/{furniture.service.sid}/unused",
         "session": f"/sessions/{furniture.pairing.sid}",
         "interaction": f"/interactions/{passed}",
     }
@@ -144,7 +145,7 @@ def test_a_call_is_found_by_the_carriers_sid(browser: Browser, furniture: Furnis
 def test_the_overview_keeps_itself_fresh(browser: Browser, furniture: Furnished) -> None:
     """Without a reload; not while it is paused."""
     enter(browser, furniture)
-    count = "[...document.querySelectorAll('.tiles li')][2].textContent"
+    count = "[...document.querySelectorAll('#outcomes ~ table tbody tr')][2].textContent"
     browser.run_until("document.querySelector('#live-state').textContent.includes('live')")
     before = browser.run(f"return {count}")
     browser.run("window.isTheSamePage = true")
@@ -191,7 +192,14 @@ def test_every_page_fits_screens_wide_narrow_and_dark(browser: Browser, furnitur
     browser.shoot(PICTURES / "login.png")
     enter(browser, furniture)
 
-    for look, size, is_dark in (("wide", WIDE, False), ("narrow", NARROW, False), ("dark", WIDE, True)):
+    looks = (
+        ("wide", WIDE, False),
+        ("narrow", NARROW, False),
+        ("narrowest", NARROWEST, False),
+        ("dark", WIDE, True),
+        ("narrow-dark", NARROW, True),
+    )
+    for look, size, is_dark in looks:
         browser.resize(*size)
         browser.darken(is_dark=is_dark)
         for name, url in pages(furniture).items():

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +18,33 @@ from engine.runtime import clock
 from engine.telemetry.observer import Telemetry
 from storage.sqlite.store import SqliteStore
 from tests.e2e.application import TOLD, Application, eventually, serving
-from tests.e2e.live import LiveServer
+from tests.e2e.live import MASKLINE, LiveServer
 from tests.e2e.tenant import Pairing, Service, Tenant, new_tenant, person
+from tests.ops.test_nginx import free_port
 from tests.outbound.receiver import Reply
 
 OUTAGE = (300, 360)
 FAILED = range(20, 30)
 """Minutes ago."""
+
+PEERS = """
+sip_listen = "127.0.0.1:{port}"
+
+[sip_peers.switch]
+networks = ["127.0.0.1"]
+
+[sip_peers.spare]
+networks = ["192.0.2.0/24"]
+
+[smpp_peers.carrier]
+role = "esme"
+host = "127.0.0.1"
+port = 1
+system_id = "masks"
+password = "hush"
+tls = false
+"""
+"""A switch that asks, one that never did, and a carrier to whom nobody can bind."""
 
 ARGUMENTS = ("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8", "--webhook-tries", "1")
 
@@ -46,10 +67,12 @@ def furnished(data_dir: Path) -> Iterator[Furnished]:
     LiveServer(data_dir).stop()
     asyncio.run(_remember_a_day(data_dir))
     with serving() as application:
-        server = LiveServer(data_dir, *ARGUMENTS)
+        configuration, port = data_dir.with_suffix(".toml"), free_port()
+        configuration.write_text(PEERS.format(port=port), "utf-8")
+        server = LiveServer(data_dir, *ARGUMENTS, "--config", str(configuration))
         tenant, neighbour = new_tenant(server), new_tenant(server)
         try:
-            yield _filled(server, tenant, neighbour, application)
+            yield _filled(server, tenant, neighbour, application, f"127.0.0.1:{port}")
         finally:
             tenant.close()
             neighbour.close()
@@ -76,7 +99,7 @@ async def _remember_a_day(data_dir: Path) -> None:
     await store.close()
 
 
-def _filled(server: LiveServer, tenant: Tenant, neighbour: Tenant, application: Application) -> Furnished:
+def _filled(server: LiveServer, tenant: Tenant, neighbour: Tenant, application: Application, switch: str) -> Furnished:
     server.admin("PATCH", f"/accounts/{tenant.sid}", {"friendly_name": "Rides Ltd"})
     server.admin("PATCH", f"/accounts/{neighbour.sid}", {"friendly_name": "Clinic & Sons"})
     application.answers(TOLD, Reply(status=500))
@@ -96,6 +119,9 @@ def _filled(server: LiveServer, tenant: Tenant, neighbour: Tenant, application: 
         tenant.carrier.call(stranger, pairing.first.proxy)
         neighbour.carrier.call(stranger, clinic.pool[0])
     tenant.carrier.message(pairing.first.identifier, pairing.first.proxy, "STOP")
+    for sender in (pairing.first.identifier, stranger):
+        asked = ("sip", "ask", "--from", sender, "--to", pairing.first.proxy, "--server", switch)
+        subprocess.run([str(MASKLINE), *asked], check=False, capture_output=True)  # noqa: S603 - our own command
     dead = lambda: server.admin("GET", "/outbox/count?is_dead=true")["count"] >= 12  # noqa: E731
     assert eventually(dead), json.dumps(server.admin("GET", "/outbox"))
     return Furnished(server, tenant, neighbour, service, pairing, stranger)

@@ -31,10 +31,10 @@ def test_outcomes_stand_one_upon_the_other() -> None:
     chart = outcomes_chart([Minute(6_000, counts(routed=180, refused=60), NONE)], span, lambda one: one.calls)
 
     lower, upper = chart.bars
-    assert chart.top == 5.0
+    assert chart.top == 4.0
     assert (lower.name, upper.name) == ("routed", "refused")
     assert (lower.y + lower.height, upper.y + upper.height) == pytest.approx((HEIGHT, lower.y))
-    assert (lower.height, upper.height) == pytest.approx((HEIGHT * 3 / 5, HEIGHT / 5))
+    assert (lower.height, upper.height) == pytest.approx((HEIGHT * 3 / 4, HEIGHT / 4))
     assert WIDTH * 59 / 60 < lower.x < lower.x + lower.width < WIDTH
     assert chart.lines[0].values == tuple(one / 60 for one in counts(routed=180, refused=60))
 

@@ -118,7 +118,7 @@ TABLE: Mapping[str, tuple[Signs, tuple[tuple[Urgency, str | None, str, float | N
     ),
     "a peer cannot be sent to": (
         Signs(now=NOW, hosts=[host(HostFigures(troubles={"SMPP peers to whom nothing can be sent": 2}))]),
-        ((TODAY, "host-0: SMPP peers to whom nothing can be sent: 2.", "#hosts", None),),
+        ((TODAY, "host-0: SMPP peers to whom nothing can be sent: 2.", "peers", None),),
     ),
     "pools are full and nearly full": (
         Signs(now=NOW, hosts=[WELL], pools=[pool(100), pool(85, 1), pool(84, 2)]),
