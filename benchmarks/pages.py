@@ -17,7 +17,7 @@ from benchmarks.engines import engine_on, person, port_of
 from benchmarks.peers import Ready, Routes, Serving, serving, until_told
 from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.rows import made, pair_at
-from engine.app import LINK_PATH
+from engine.console.app import LINK_PATH
 from engine.core.model.records import Kind
 from engine.core.ports.lists import AlertFilter, PageCursor
 from engine.core.routing.traffic import InboundEvent
@@ -126,10 +126,8 @@ def _asked(looked: Looked) -> Iterator[tuple[str, str, Mapping[str, str] | None]
 def _milliseconds(http: httpx.Client, path: str, form: Mapping[str, str] | None) -> float:
     secrets = {} if form is None else dict(_SECRET.findall(http.get(f"/console{path}").text))
     start = time.perf_counter()
-    if form is None:
-        answer = http.get(f"/console{path}")
-    else:
-        answer = http.post(f"/console{path}", data={**secrets, **form})
+    method, data = ("GET", None) if form is None else ("POST", {**secrets, **form})
+    answer = http.request(method, f"/console{path}", data=data)
     took = time.perf_counter() - start
     answer.raise_for_status()
     time.sleep(_HALF * took + 0.2)  # below the console's own limit of requests

@@ -112,7 +112,7 @@ def _chart(span: Span, names: Sequence[str], values: Mapping[int, tuple[float, .
 
 
 def _round_up(value: float) -> float:
-    """Return the next of 1, 1.2, 1.5, 2, 3 … above, so that the edge of a chart, and half of it, is a number to read."""
+    """Return the next of 1, 1.2, 1.5, 2, 3 … above, so that the edge of a chart, and its half, are easily read."""
     if value <= 0:
         return 1.0
     unit = 10.0 ** floor(log10(value))

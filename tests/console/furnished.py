@@ -72,7 +72,9 @@ def furnished(data_dir: Path) -> Iterator[Furnished]:
         server = LiveServer(data_dir, *ARGUMENTS, "--config", str(configuration))
         tenant, neighbour = new_tenant(server), new_tenant(server)
         try:
-            yield _filled(server, tenant, neighbour, application, f"127.0.0.1:{port}")
+            found = _filled(server, tenant, neighbour, application)
+            _ask_over_sip(found, f"127.0.0.1:{port}")
+            yield found
         finally:
             tenant.close()
             neighbour.close()
@@ -99,7 +101,7 @@ async def _remember_a_day(data_dir: Path) -> None:
     await store.close()
 
 
-def _filled(server: LiveServer, tenant: Tenant, neighbour: Tenant, application: Application, switch: str) -> Furnished:
+def _filled(server: LiveServer, tenant: Tenant, neighbour: Tenant, application: Application) -> Furnished:
     server.admin("PATCH", f"/accounts/{tenant.sid}", {"friendly_name": "Rides Ltd"})
     server.admin("PATCH", f"/accounts/{neighbour.sid}", {"friendly_name": "Clinic & Sons"})
     application.answers(TOLD, Reply(status=500))
@@ -119,9 +121,13 @@ def _filled(server: LiveServer, tenant: Tenant, neighbour: Tenant, application: 
         tenant.carrier.call(stranger, pairing.first.proxy)
         neighbour.carrier.call(stranger, clinic.pool[0])
     tenant.carrier.message(pairing.first.identifier, pairing.first.proxy, "STOP")
-    for sender in (pairing.first.identifier, stranger):
-        asked = ("sip", "ask", "--from", sender, "--to", pairing.first.proxy, "--server", switch)
-        subprocess.run([str(MASKLINE), *asked], check=False, capture_output=True)  # noqa: S603 - our own command
     dead = lambda: server.admin("GET", "/outbox/count?is_dead=true")["count"] >= 12  # noqa: E731
     assert eventually(dead), json.dumps(server.admin("GET", "/outbox"))
     return Furnished(server, tenant, neighbour, service, pairing, stranger)
+
+
+def _ask_over_sip(found: Furnished, server: str) -> None:
+    """Have the switch ask about somebody in a session, and about a stranger."""
+    for sender in (found.pairing.first.identifier, found.stranger):
+        asked = ("sip", "ask", "--from", sender, "--to", found.pairing.first.proxy, "--server", server)
+        subprocess.run([str(MASKLINE), *asked], check=False, capture_output=True)  # noqa: S603 - our own command
