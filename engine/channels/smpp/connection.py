@@ -1,8 +1,8 @@
 """One connection: carries octets and timers between a transport and its session."""
 
 import asyncio
-from collections import deque
-from typing import Protocol
+from collections import OrderedDict, deque
+from typing import Final, Protocol
 
 from engine.channels.smpp.pdu import Command
 from engine.channels.smpp.redeliveries import Arrival
@@ -25,8 +25,20 @@ class Connection(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, session: Session, owner: Owner, *, monotonic: Clock, most_undecided: int = 1000) -> None:
-        """Carry a session whose events go to its owner; reading stops while so many requests wait for a decision."""
+    def __init__(
+        self,
+        session: Session,
+        owner: Owner,
+        *,
+        monotonic: Clock,
+        most_undecided: int = 1000,
+        most_held_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        """Carry a session whose events go to its owner, `most_undecided` requests at a time.
+
+        The others are read and held, so that what stands behind them, such as an `enquire_link`, is not kept waiting;
+        reading stops while those take `most_held_bytes`.
+        """
         self.session = session
         self.owner = owner
         self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
@@ -42,6 +54,11 @@ class Connection(asyncio.Protocol):
         """IP address of the other side."""
         self._monotonic = monotonic
         self._most_undecided = most_undecided
+        self._held: OrderedDict[int, RequestCame] = OrderedDict()
+        """Requests of theirs that the owner has not got yet, by sequence number, in the order in which they came."""
+        self._held_bytes = 0
+        self._most_held_bytes = most_held_bytes
+        self._is_releasing = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._is_flushing = False
@@ -98,7 +115,6 @@ class Connection(asyncio.Protocol):
         """Count a request of theirs as undecided."""
         self.undecided[request.sequence] = arrival
         self.is_idle.clear()
-        self._mind_reading()
 
     def answer(self, request: RequestCame, body: bytes = b"", *, status: int = 0) -> bool:
         """Answer a request of theirs; tells whether its connection is still there."""
@@ -110,9 +126,10 @@ class Connection(asyncio.Protocol):
             self.answered.append((now, arrival))
             while self.answered[0][0] < now - RECENT_SECONDS:
                 self.answered.popleft()
-        if not self.undecided:
+        if self._held:
+            self._release_soon()
+        elif not self.undecided:
             self.is_idle.set()
-        self._mind_reading()
         if is_open:
             self._flush_soon()
         return is_open
@@ -145,9 +162,13 @@ class Connection(asyncio.Protocol):
     # -- within ---------------------------------------------------------------------------------------------------
 
     def hand_on(self, event: Event) -> None:
-        """Tell the owner of an event; the last one closes the connection."""
+        """Tell the owner of an event, of a request once it is its turn; the last one closes the connection."""
+        if isinstance(event, RequestCame) and (self._held or len(self.undecided) >= self._most_undecided):
+            self._hold(event)
+            return
         self.owner.happened(self, event)
         if isinstance(event, Ended):
+            self._held.clear()  # they were not taken: their sender has no answer, and sends them again
             if not self.ended.done():
                 self.ended.set_result(event)
             self.is_idle.set()
@@ -157,8 +178,32 @@ class Connection(asyncio.Protocol):
         for event in events:
             self.hand_on(event)
 
+    def _hold(self, request: RequestCame) -> None:
+        if request.sequence not in self._held:  # else the same once more
+            self._held[request.sequence] = request
+            self._held_bytes += _bytes_of(request)
+            self._mind_reading()
+
+    def _release_soon(self) -> None:
+        if not self._is_releasing:
+            self._is_releasing = True
+            asyncio.get_running_loop().call_soon(self._release)
+
+    def _release(self) -> None:
+        """Give the owner requests that were held: some, since others' octets are to be read between them."""
+        self._is_releasing = False
+        for _ in range(_RELEASED_AT_ONCE):
+            if not self._held or len(self.undecided) >= self._most_undecided:
+                break
+            _, request = self._held.popitem(last=False)
+            self._held_bytes -= _bytes_of(request)
+            self.owner.happened(self, request)
+        self._mind_reading()
+        if self._held and len(self.undecided) < self._most_undecided:
+            self._release_soon()
+
     def _mind_reading(self) -> None:
-        may_read = not self._is_blocked and len(self.undecided) < self._most_undecided
+        may_read = not self._is_blocked and self._held_bytes < self._most_held_bytes
         if may_read is self._is_reading or self._transport.is_closing():
             return
         self._is_reading = may_read
@@ -188,5 +233,13 @@ class Connection(asyncio.Protocol):
         self.flush()
 
 
-RECENT_SECONDS = 10.0
+def _bytes_of(request: RequestCame) -> int:
+    return len(request.body) + _BYTES_BESIDE_BODY
+
+
+_BYTES_BESIDE_BODY: Final = 256
+"""What a held request takes besides its body, about."""
+_RELEASED_AT_ONCE: Final = 100
+"""How many held requests go to the owner before what has come is read again."""
+RECENT_SECONDS: Final = 10.0
 """An answer that was written in so many seconds before a connection's end may not have arrived."""

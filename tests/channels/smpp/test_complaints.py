@@ -259,7 +259,22 @@ async def test_16_a_vendors_parameter_ends_the_session() -> None:
 
 
 async def test_17_an_answer_to_enquire_link_waits_behind_others() -> None:
-    """cloudhopper-smpp 134: it goes first, whatever else is to be written or decided."""
+    """cloudhopper-smpp 134: it goes first, though 100,000 messages before it are not decided."""
+    async with serving(smsc()) as served:
+        served.plane.is_holding, served.plane.decision = True, ROUTED
+        wire = await served.bound()
+        body = write_message(MESSAGE)
+        backlog = b"".join(frame(Command.SUBMIT_SM, 100 + number, body) for number in range(100_000))
+
+        wire.write(backlog + frame(Command.ENQUIRE_LINK, 7))
+        first = await wire.read()
+
+        assert first.command == Command.ENQUIRE_LINK | RESPONSE
+        assert len(served.plane.held) == 1000
+
+
+async def test_17_an_answer_to_enquire_link_waits_until_others_are_decided() -> None:
+    """The same while answers leave: it overtakes those to messages that came before it."""
     async with serving(smsc()) as served:
         wire = await served.bound()
         body = write_message(MESSAGE)

@@ -1,5 +1,7 @@
 """Whatever comes over a connection is a PDU or one defined error, and who does not read holds up nobody else."""
 
+import asyncio
+
 import pytest
 
 from engine.channels.smpp.connection import Connection
@@ -63,12 +65,19 @@ class Transport:
 
 
 class Owner:
-    """Decides nothing."""
+    """Decides nothing, or at once."""
+
+    def __init__(self) -> None:
+        self.came: list[int] = []
+        self.is_deciding = False
 
     def happened(self, connection: Connection, event: Event) -> None:
-        """Let every request wait."""
+        """Take a request."""
         if isinstance(event, RequestCame):
+            self.came.append(event.sequence)
             connection.await_answer(event, None)
+            if self.is_deciding:
+                connection.answer(event)
 
 
 @pytest.mark.anyio
@@ -85,19 +94,79 @@ async def test_nothing_is_read_from_a_side_that_does_not_read() -> None:
     connection.connection_lost(None)
 
 
+def submits(first: int, count: int) -> bytes:
+    body = write_message(MESSAGE)
+    return b"".join(frame(Command.SUBMIT_SM, sequence, body) for sequence in range(first, first + count))
+
+
 @pytest.mark.anyio
 async def test_only_so_many_requests_wait_for_a_decision() -> None:
-    """The others wait in TCP, until one is answered."""
-    transport = Transport()
-    connection = Connection(bound(Role.SMSC), Owner(), monotonic=lambda: 1.0, most_undecided=3)
+    """The others are held, each once, and are decided in the order in which they came."""
+    transport, owner = Transport(), Owner()
+    connection = Connection(bound(Role.SMSC), owner, monotonic=lambda: 1.0, most_undecided=3)
     connection.connection_made(transport)  # type: ignore[arg-type] # as far as it is used
 
-    for sequence in range(1, 4):
-        connection.data_received(frame(Command.SUBMIT_SM, sequence, write_message(MESSAGE)))
+    connection.data_received(submits(1, 250) + submits(200, 50))
+    at_first = list(owner.came)
+    while connection.undecided:
+        connection.answer(RequestCame(Command.SUBMIT_SM, next(iter(connection.undecided)), b""))
+        await asyncio.sleep(0)
+
+    assert at_first == [1, 2, 3]
+    assert owner.came == list(range(1, 251))
+    assert connection.is_idle.is_set()
+    connection.connection_lost(None)
+
+
+@pytest.mark.anyio
+async def test_only_so_many_octets_are_held() -> None:
+    """Those behind them wait in TCP, until there is room."""
+    transport = Transport()
+    connection = Connection(bound(Role.SMSC), Owner(), monotonic=lambda: 1.0, most_undecided=3, most_held_bytes=1)
+    connection.connection_made(transport)  # type: ignore[arg-type] # as far as it is used
+
+    connection.data_received(submits(1, 3))
+    with_none_held = transport.is_reading
+    connection.data_received(submits(4, 1))
     when_full = transport.is_reading
     connection.answer(RequestCame(Command.SUBMIT_SM, 2, b""))
+    await asyncio.sleep(0)
 
-    assert (when_full, transport.is_reading) == (False, True)
+    assert (with_none_held, when_full, transport.is_reading) == (True, False, True)
+    connection.connection_lost(None)
+
+
+@pytest.mark.anyio
+async def test_what_is_held_when_a_connection_ends_was_not_taken() -> None:
+    """It has no answer, and nobody decides about it."""
+    transport, owner = Transport(), Owner()
+    connection = Connection(bound(Role.SMSC), owner, monotonic=lambda: 1.0, most_undecided=3)
+    connection.connection_made(transport)  # type: ignore[arg-type] # as far as it is used
+
+    connection.data_received(submits(1, 9))
+    connection.answer(RequestCame(Command.SUBMIT_SM, 1, b""))
+    connection.connection_lost(None)
+    await asyncio.sleep(0)
+
+    assert owner.came == [1, 2, 3]
+
+
+@pytest.mark.anyio
+async def test_held_requests_that_are_answered_at_once_leave_room_for_others_between_them() -> None:
+    """What has come over other connections is read after each hundred."""
+    transport, owner = Transport(), Owner()
+    connection = Connection(bound(Role.SMSC), owner, monotonic=lambda: 1.0, most_undecided=1)
+    connection.connection_made(transport)  # type: ignore[arg-type] # as far as it is used
+    connection.data_received(submits(1, 251))
+    owner.is_deciding = True
+
+    connection.answer(RequestCame(Command.SUBMIT_SM, 1, b""))
+    counts = []
+    while not connection.is_idle.is_set():
+        await asyncio.sleep(0)
+        counts.append(len(owner.came))
+
+    assert counts == [101, 201, 251]
     connection.connection_lost(None)
 
 
