@@ -1,14 +1,14 @@
 """What one peer sends us: messages to decide about, and receipts of ours; answered once their effect is on disk."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from engine.channels.base import ChannelContext
 from engine.channels.smpp.addresses import read_address
 from engine.channels.smpp.connection import Connection
 from engine.channels.smpp.long_messages import Assembly, Full, LongMessages, Part, Piece
-from engine.channels.smpp.owed import Asked, OwedReceipts, asks, message_id_of
+from engine.channels.smpp.owed import Asked, OwedReceipts, asked_by, asks, message_id_of
 from engine.channels.smpp.pdu import (
     BadBody,
     Command,
@@ -107,7 +107,7 @@ class Inbound:
 
     def ended(self, connection: Connection) -> None:
         """Take that answers of a connection may not have arrived."""
-        self._redeliveries.ended(connection.unsettled())
+        self._redeliveries.may_come_again(connection.unsettled())
         self._context.meter.lost(sum(arrival is not None for arrival in connection.undecided.values()))
 
     def take(self, connection: Connection, request: RequestCame) -> None:
@@ -172,21 +172,26 @@ class Inbound:
         status = self._status_undecided(message, held, proxy)
         if status is not None:
             connection.answer(request, b"" if status else self._body(request, sid), status=status)
+            if again is not None and status == self._statuses.not_ready:
+                self._redeliveries.may_come_again([again])
             return
         self._context.meter.burst(1)
         connection.await_answer(request, arrival)
         self._redeliveries.came(arrival)
-        asking = () if self._peer.is_esme or not asks(message) else (message_id,)
-        if asking:
-            self._keep_asked(message_id, message, now, self._context.traffic.owner_of(canonical(proxy)))
+        asked: Asked | None = None
+        if asks(message) and not self._peer.is_esme:
+            owner = self._context.traffic.owner_of(canonical(proxy))
+            asked = asked_by(message, message_id, now, account_sid=owner)
         began = self._context.monotonic()
 
         def answer(status: int) -> None:
             body = b"" if status else self._body(request, sid)
             if connection.answer(request, body, status=status):
                 self._context.meter.answered(self._context.monotonic() - began)
-            if asking:
+            if asked is not None:
                 self.owed.answered(message_id, is_taken=not status)
+            if again is not None and status == self._statuses.not_ready:
+                self._redeliveries.may_come_again([arrival])
 
         part = Part(
             message_sid=sid,
@@ -198,17 +203,21 @@ class Inbound:
             header_bytes=len(held.header),
             octets=held.octets,
             digest=digest,
-            asking=asking,
+            asking=() if asked is None else (message_id,),
             valid_until=valid_until(message.validity, now) if message.validity else None,
         )
-        if held.place is None:
-            self._decide_alone(part, answer)
-        else:
-            self._take_part(part, answer, is_again=again is not None)
+        self._begin(part, asked, answer, is_again=again is not None)
 
-    def _keep_asked(self, message_id: str, message: ShortMessage, now: float, account_sid: str | None) -> None:
-        asked = Asked(message_id, message.source, message.destination, message.registered_delivery, now, account_sid)
-        self.owed.asked(asked)
+    def _begin(self, part: Part, asked: Asked | None, answer: Callable[[int], None], *, is_again: bool) -> None:
+        try:
+            if asked is not None:
+                self.owed.asked(asked, is_again=is_again)
+            if part.place is ALONE:
+                self._decide_alone(part, answer)
+            else:
+                self._take_part(part, answer, is_again=is_again)
+        except StoreUnavailable:
+            answer(self._statuses.not_ready)
 
     def _status_undecided(self, message: ShortMessage, held: UserData, proxy: Address) -> Status | None:
         """Return what answers a message that is not to be decided; None = it is."""
@@ -309,8 +318,9 @@ class Inbound:
             counts[decision.reason.slot] += 1
             status = self._status(decision)
             if piece.asking and not status and decision.outcome in _ENDS_HERE:
-                self._tell_end(piece.sid, _ENDS_HERE[decision.outcome])
-            answer(status)
+                self._end(piece.asking, _ENDS_HERE[decision.outcome], answer)
+            else:
+                answer(status)
 
         began = self._context.monotonic()
         self._context.traffic.receive(event, answered)
@@ -327,12 +337,14 @@ class Inbound:
             case Outcome.NOT_READY:
                 return self._statuses.not_ready
 
-    def _tell_end(self, sid: str, word: str) -> None:
-        """Owe the receipt of a message that leads to no other one."""
-        try:
-            self.owed.become(sid, word, self._context.clock(), lambda _: None)
-        except StoreUnavailable:
-            _log.warning("%s is not told what became of a message: the store is not available", self._peer.name)
+    def _end(self, message_ids: Sequence[str], word: str, answer: Callable[[int], None]) -> None:
+        """Answer what leads to no other message, once its receipt is on disk."""
+
+        def kept(problem: StoreUnavailable | None) -> None:
+            answer(Status.OK if problem is None else self._statuses.not_ready)
+
+        if not self.owed.become(message_ids, word, self._context.clock(), kept):
+            answer(Status.OK)
 
     def _say_not_routed(self) -> None:
         now = self._context.monotonic()

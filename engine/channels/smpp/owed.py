@@ -65,9 +65,28 @@ class Due(msgspec.Struct, frozen=True):
     message: ShortMessage
 
 
+class _Undecided(msgspec.Struct):
+    """A message whose response has not left."""
+
+    asked: Asked
+    is_known: bool
+    """It had come before."""
+    early: list[Due] = []
+    """Its receipts, which wait for the response."""
+    responses: int = 0
+    """How many are due: one that came again while it was decided has two."""
+    is_taken: bool = False
+
+
 def asks(message: ShortMessage) -> bool:
     """Tell whether the sender of a message asks what becomes of it."""
     return bool(message.registered_delivery & (_FINAL_STATE | _INTERMEDIATE))
+
+
+def asked_by(message: ShortMessage, message_id: str, now: float, *, account_sid: str | None) -> Asked:
+    """Return what a message of theirs asks."""
+    told = message.registered_delivery
+    return Asked(message_id, message.source, message.destination, told, now, account_sid)
 
 
 class OwedReceipts:
@@ -82,8 +101,8 @@ class OwedReceipts:
         self._held: set[bytes] = set()
         """Keys of those in memory."""
         self._ready: deque[Due] = deque()
-        self._undecided: dict[str, list[Due]] = {}
-        """By the id of a message whose response has not left: its receipts wait for that."""
+        self._undecided: dict[str, _Undecided] = {}
+        """By id; what is known of these may not be on disk yet."""
         self._is_more = True
         """Some may lie on disk only."""
         self.come = asyncio.Event()
@@ -96,19 +115,33 @@ class OwedReceipts:
 
     # -- what is asked --------------------------------------------------------------------------------------------
 
-    def asked(self, asked: Asked) -> None:
-        """Keep that a message is asked about; with the commit of what it leads to, or before it."""
-        self._undecided.setdefault(asked.message_id, [])
-        self._keep(asked, _ignore)
+    def asked(self, asked: Asked, *, is_again: bool) -> None:
+        """Keep that a message is asked about; with the commit of what it leads to, or before it.
+
+        `is_again`: it may have come before; then what is known of it stays as it is.
+        """
+        message_id = asked.message_id
+        known = self.state_of(message_id) if is_again else None
+        undecided = self._undecided.get(message_id)
+        if undecided is None:
+            undecided = self._undecided[message_id] = _Undecided(known or asked, is_known=known is not None)
+        undecided.responses += 1
+        if known is None:
+            self._keep(asked, _ignore)
 
     def answered(self, message_id: str, *, is_taken: bool) -> None:
-        """Take that a message was answered; nothing is owed of one that was not taken."""
-        early = self._undecided.pop(message_id, None)
-        if early is None:
+        """Take that a message was answered; nothing is owed of one that was not taken, now or before."""
+        undecided = self._undecided.get(message_id)
+        if undecided is None:
             return
-        self._ready += early
+        undecided.responses -= 1
+        undecided.is_taken |= is_taken
+        if undecided.responses:
+            return
+        del self._undecided[message_id]
+        self._ready += undecided.early
         self.come.set()
-        if not is_taken:
+        if not undecided.is_taken and not undecided.is_known:
             self._notes.drop(self._asked_prefix + message_id.encode(), _ignore)
 
     def gather(self, resource_sid: str, message_ids: Sequence[str], now: float) -> None:
@@ -119,6 +152,9 @@ class OwedReceipts:
 
     def state_of(self, message_id: str) -> Asked | None:
         """Return what is known of a message that was asked about; None of any other one."""
+        undecided = self._undecided.get(message_id)
+        if undecided is not None:
+            return undecided.asked
         kept = self._notes.get(self._asked_prefix + message_id.encode())
         return None if kept is None else _DECODE_ASKED(kept)
 
@@ -140,16 +176,15 @@ class OwedReceipts:
                 landed.set_exception(problem)
 
         try:
-            if self.become(receipt.resource_sid.partition("@")[0], word, receipt.at, done):
+            message_ids = self._made_of(receipt.resource_sid.partition("@")[0])
+            if self.become(message_ids, word, receipt.at, done):
                 await landed
         except StoreUnavailable as problem:
             return Delivery(error=str(problem), may_retry=True)
         return DELIVERED
 
-    def become(self, resource_sid: str, word: str, at: float, done: NoteDone) -> bool:
-        """Take the state of a message; tells whether it is news, and `done` is called once that is on disk."""
-        kept = self._notes.get(self._pieces_prefix + resource_sid.encode())
-        message_ids = (message_id_of(resource_sid),) if kept is None else _DECODE_IDS(kept)
+    def become(self, message_ids: Sequence[str], word: str, at: float, done: NoteDone) -> bool:
+        """Take the state of messages; tells whether it is news, and `done` is called once that is on disk."""
         found = [asked for message_id in message_ids if (asked := self.state_of(message_id)) is not None]
         news = [asked for asked in found if asked.may_become(word)]
         for asked in news:
@@ -157,6 +192,11 @@ class OwedReceipts:
                 self._owe(asked, word, at)
             self._keep(msgspec.structs.replace(asked, word=word, since=at), done if asked is news[-1] else _ignore)
         return bool(news)
+
+    def _made_of(self, resource_sid: str) -> Sequence[str]:
+        """Return the messages that an event is made of."""
+        kept = self._notes.get(self._pieces_prefix + resource_sid.encode())
+        return (message_id_of(resource_sid),) if kept is None else _DECODE_IDS(kept)
 
     def _owe(self, asked: Asked, word: str, at: float) -> None:
         key = self._due_prefix + int(at * 1000).to_bytes(8) + asked.message_id.encode() + word.encode()
@@ -170,7 +210,14 @@ class OwedReceipts:
 
     def _keep(self, asked: Asked, done: NoteDone) -> None:
         key = self._asked_prefix + asked.message_id.encode()
-        self._notes.put(key, _ENCODE(asked), asked.at + KEPT_SECONDS, done, account_sid=asked.account_sid)
+
+        def kept(problem: StoreUnavailable | None) -> None:
+            undecided = self._undecided.get(asked.message_id)
+            if problem is None and undecided is not None:
+                undecided.asked = asked
+            done(problem)
+
+        self._notes.put(key, _ENCODE(asked), asked.at + KEPT_SECONDS, kept, account_sid=asked.account_sid)
 
     # -- what is sent ---------------------------------------------------------------------------------------------
 
@@ -200,7 +247,8 @@ class OwedReceipts:
             self._is_more = True
             return
         self._held.add(due.key)
-        self._undecided.get(due.message_id, self._ready).append(due)
+        undecided = self._undecided.get(due.message_id)
+        (self._ready if undecided is None else undecided.early).append(due)
         self.come.set()
 
 

@@ -88,8 +88,8 @@ class Redeliveries:
         self._notes.drop(self._suspects + arrival.sid.encode(), _ignore)
         return arrival if arrival.at > now - KEPT_SECONDS else self.find(digest, now)
 
-    def ended(self, arrivals: list[Arrival]) -> None:
-        """Take that the answers to these may not have arrived."""
+    def may_come_again(self, arrivals: list[Arrival]) -> None:
+        """Take that the answers to these may not have arrived, or told the peer to send them again."""
         for arrival in arrivals[-MOST_SUSPECTS:]:
             self._suspect(arrival)
             key = self._suspects + arrival.sid.encode()
@@ -102,9 +102,8 @@ class Redeliveries:
                 del self._by_digest[digest]
 
     def _suspect(self, arrival: Arrival) -> None:
-        waiting = self._by_digest.setdefault(arrival.digest, [])
-        waiting.append(arrival)
-        waiting.sort(key=lambda one: one.at)
+        waiting = [one for one in self._by_digest.get(arrival.digest, ()) if one.sid != arrival.sid]
+        self._by_digest[arrival.digest] = sorted((*waiting, arrival), key=lambda one: one.at)
 
 
 def _ignore(problem: StoreUnavailable | None) -> None:

@@ -1,7 +1,7 @@
 """Receipts that a peer asks us for: every form of asking, kept over restarts, sent over whichever bind it has."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -259,8 +259,8 @@ async def test_a_receipt_never_comes_before_the_response() -> None:
     [(REFUSED, 8), (Decision(Outcome.ANSWERED, Reason.LEFT_TO_APPLICATION), 6)],
 )
 async def test_a_message_that_leads_to_none_has_a_receipt_at_once(decision: Decision, state: int) -> None:
-    """Refused: it was answered with 0x00. Left to the application: that has accepted it."""
-    async with serving(smsc()) as served:
+    """Refused: it was answered with 0x00. Left to the application: that has accepted it. Both are on disk by then."""
+    async with serving(smsc(), notes=CommittedNotes()) as served:
         served.plane.decision = decision
         wire = await served.bound()
         wire.send(Command.SUBMIT_SM, write_message(asking()))
@@ -270,6 +270,66 @@ async def test_a_message_that_leads_to_none_has_a_receipt_at_once(decision: Deci
 
     assert receipt.optional[Tag.RECEIPTED_MESSAGE_ID].rstrip(b"\0") == answer.body.rstrip(b"\0")
     assert receipt.optional[Tag.MESSAGE_STATE] == bytes((state,))
+
+
+async def test_a_message_whose_receipt_cannot_be_kept_is_not_taken() -> None:
+    """It would never be told."""
+    notes = FullNotes()
+    async with serving(smsc(), notes=notes) as served:
+        served.plane.decision, notes.is_full = REFUSED, True
+        wire = await served.bound()
+
+        refused = await wire.ask(asking(), Command.SUBMIT_SM)
+        notes.is_full = False
+        taken = await wire.ask(asking(), Command.SUBMIT_SM)
+
+        receipt = read_receipt(await wire.take())
+    assert (refused.status, taken.status) == (Status.THROTTLED, Status.OK)
+    assert receipt is not None
+    assert receipt.message_id == read_message_id(taken.body)
+
+
+async def test_what_comes_again_is_not_told_again() -> None:
+    """Its response may have been lost; what is known of it is not."""
+    async with routing(CommittedNotes()) as served:
+        wire = await served.bound()
+        message_id = await submitted(wire, asking())
+        await became(served, LegStatus.DELIVERED)
+        await wire.take()
+        await wire.close()
+        await until(lambda: served.gauge("smpp_bound_connections") == 0)
+        wire = await served.bound()
+
+        again = await submitted(wire, asking())
+        await became(served, LegStatus.DELIVERED)
+        wire.send(Command.QUERY_SM, message_id.encode() + b"\0\1\1" + b"12125550100\0")
+        state = (await wire.read()).body
+
+        assert not await has_come(wire)
+    assert again == message_id
+    assert state[-2] == 2
+
+
+async def test_what_comes_again_while_we_are_not_ready_is_still_known() -> None:
+    """Who is asked to send it once more means the same message, and is told what became of it in between."""
+    async with routing(CommittedNotes()) as served:
+        wire = await served.bound()
+        message_id = await submitted(wire, asking())
+        await wire.close()
+        await until(lambda: served.gauge("smpp_bound_connections") == 0)
+        wire = await served.bound()
+        served.plane.decision = Decision(Outcome.NOT_READY, Reason.STORE_UNAVAILABLE)
+        put_off = await wire.ask(asking(), Command.SUBMIT_SM)
+        await became(served, LegStatus.DELIVERED)
+        receipt = read_receipt(await wire.take())
+        served.plane.decision = ROUTED
+
+        again = await submitted(wire, asking())
+
+        assert len({event.resource_sid for event in served.plane.events}) == 1
+    assert (put_off.status, again) == (Status.THROTTLED, message_id)
+    assert receipt is not None
+    assert receipt.message_id == message_id
 
 
 async def test_nothing_is_owed_of_a_message_that_was_not_taken() -> None:
@@ -374,6 +434,22 @@ async def test_a_receipt_of_what_was_never_asked_about_is_dropped() -> None:
 
         assert told.is_done
         assert not await has_come(wire)
+
+
+class CommittedNotes(MemoryNotes):
+    """Notes that show what was committed, some turns after it was asked for, as a store does."""
+
+    def put(self, key: bytes, value: bytes, until: float, done: NoteDone, *, account_sid: str | None = None) -> None:
+        """Keep it soon."""
+        self._soon(lambda: MemoryNotes.put(self, key, value, until, done, account_sid=account_sid))
+
+    def drop(self, key: bytes, done: NoteDone) -> None:
+        """Keep it no more soon."""
+        self._soon(lambda: MemoryNotes.drop(self, key, done))
+
+    def _soon(self, change: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, change)
 
 
 class FullNotes(MemoryNotes):
