@@ -5,7 +5,7 @@ Made here, since psycopg asks of every value anew what it is. An address is its 
 text of PostgreSQL holds no NUL.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import Any, Final, final
@@ -160,6 +160,11 @@ KINDS: Final[Mapping[str, Kind]] = {name: kind for kind, names in _TYPES.items()
 def shard_at(key: str) -> int:
     """Return the shard of a key; a proxy number comes again and again."""
     return shard_of(key)
+
+
+def may_be_kept(values: Iterable[object]) -> bool:
+    """Tell whether rows can have these values at all: no text of PostgreSQL holds a NUL, which strangers do send."""
+    return not any(isinstance(value, str) and "\0" in value for value in values)
 
 
 @lru_cache(maxsize=512)

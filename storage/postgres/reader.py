@@ -13,7 +13,7 @@ from storage.active import chunks_of
 from storage.chunk import Chunk
 from storage.codec import tagged
 from storage.outbox_rows import entry_of
-from storage.postgres.codec import address_of, placeholders, tagged_at, tagged_cell
+from storage.postgres.codec import address_of, may_be_kept, placeholders, tagged_at, tagged_cell
 from storage.postgres.errors import reading
 from storage.reader import WALKED_AT_ONCE, Dialect, Reader
 from storage.rows import Fetched, interaction_of
@@ -101,6 +101,8 @@ class PostgresReader(Reader):
 
     def fetch(self, text: str, values: Sequence[Any]) -> list[Fetched]:
         """Fetch every row; what fails because the connection broke since the last read is asked once more."""
+        if not may_be_kept(values):
+            return []
         with reading():
             was_open = self._opened is not None and not self._opened.closed
             try:

@@ -8,7 +8,7 @@ from typing import Any, final
 import psycopg
 from psycopg import errors
 
-from storage.postgres.codec import placeholders
+from storage.postgres.codec import may_be_kept, placeholders
 from storage.postgres.errors import reading
 from storage.postgres.reader import dialect
 from storage.rows import Fetched
@@ -34,6 +34,8 @@ class PostgresSearch:
 
     def timed(self, text: str, values: Sequence[Any]) -> list[Fetched]:
         """Fetch rows while there is time."""
+        if not may_be_kept(values):
+            return []
         left = int((self._until - time.monotonic()) * 1000)
         if left <= 0:
             raise OutOfTime

@@ -286,3 +286,12 @@ async def test_what_is_not_there_is_none(store: AnyStore) -> None:
         assert await store.interaction(sid) is None
         assert (await store.sessions_page(sid, PageCursor(limit=1))).records == ()
         assert await store.session_sid_by_name(sid, "ride") is None
+
+
+async def test_what_can_be_nowhere_is_not_there(store: AnyStore) -> None:
+    """Not every store takes a NUL in a text; whoever asks for one finds nothing."""
+    await store.write([SessionCreated(session(unique_name="ride"), ())])
+
+    assert await store.session_sid_by_name(SERVICE_SID, "ride\0") is None
+    assert await store.last_session_of(SERVICE_SID, "+1415\0", "+12125550100") is None
+    assert await store.proxies_held_before(SERVICE_SID, ["+1415\0"]) == {}

@@ -42,6 +42,7 @@ async def test_a_session_is_found_by_all_that_is_known_of_it(store: AnyStore) ->
     assert await found(store, "+1415555XXXX") == await found(store, "0110") == [second, first]
     assert await found(store, "0119") == [second]
     assert await found(store, "+1415556XXXX") == await found(store, "9999") == await found(store, "ride") == []
+    assert await found(store, "ride 1\0") == []
 
 
 async def test_only_the_named_services_are_searched(store: AnyStore) -> None:
