@@ -163,6 +163,8 @@ class PendingHooks:
         interaction, session = ruling.interaction, ruling.session
         if interaction is None or session is None:
             return ruling.decision
+        if not still_meets(actor.bindings, session, interaction):  # erased since it was decided, a turn ago
+            return self._gone(actor, event, session)
         url = actor.rules.intercept_url
         if url is None:
             entries = actor.entries_of(event, ruling.decision, interaction, session)

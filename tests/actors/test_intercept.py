@@ -1,6 +1,9 @@
 """The intercept gate (behaviour 9 step 10, 12.3): it blocks, lets go on, rewrites; and only its own event waits."""
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -308,3 +311,23 @@ async def test_the_gate_gets_no_longer_than_its_own_limit(world: HookedWorld) ->
     await world.call(ALICE, N1)
 
     assert world.hooks.timeouts == [5.0]
+
+
+@pytest.mark.parametrize("turns_before", range(8))
+async def test_nothing_is_recorded_of_a_session_that_was_erased_as_its_event_came(
+    world: HookedWorld, turns_before: int, tmp_path: Path
+) -> None:
+    """What is recorded behind the erasure would stay for ever, with its text."""
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    deleting = asyncio.create_task(world.delete(session))
+    for _ in range(turns_before):
+        await asyncio.sleep(0)
+
+    await world.text(ALICE, N1)
+    await deleting
+
+    files = [*(tmp_path / "data").rglob("maskline.db")]
+    assert len(files) == world.count
+    for file in files:
+        with closing(sqlite3.connect(file)) as connection:
+            assert connection.execute("SELECT count(*) FROM interactions").fetchone() == (0,)
