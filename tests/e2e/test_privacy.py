@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import time
 from collections.abc import Callable, Iterator
 from urllib.parse import quote, unquote
 
@@ -10,6 +11,7 @@ import httpx
 from click.testing import CliRunner
 
 from engine.cli import main
+from engine.console.app import PRIVATE
 from tests.e2e.application import DEBUGGER, Application, eventually, pending
 from tests.e2e.carrier import call_form
 from tests.e2e.feed import Feed
@@ -26,6 +28,7 @@ READING = {
     "explain": ("--to", "{pool}", "--from", "{first}"),
     "numbers list": (),
     "outbox list": (),
+    "pool report": ("--unused",),
     "service list": (),
     "service show": ("{service}",),
     "sessions list": ("--service", "{service}"),
@@ -33,14 +36,34 @@ READING = {
 }
 """Commands that only read, with what they are asked; another one of such a name needs a line here."""
 
-ELSEWHERE = {"cluster status", "console"}
-"""Neither shows what outsiders wrote."""
+ELSEWHERE = {"cluster status", "console", "sip peers", "smpp peers"}
+"""None shows what outsiders wrote."""
+
+TOO_MANY = 429
 
 EVENTS = 19
 """That the traffic below leaves at least; they are filed a moment after what they tell of."""
 
-PAGES = ("", "/live", "/events", "/outbox", "/sessions/{session}", "/services/{service}")
-"""Of the console."""
+PAGES = {
+    "": ("",),
+    "/live": ("",),
+    "/traffic": ("", "?period=day"),
+    "/peers": ("",),
+    "/search": ("",),
+    "/explain": ("", "?about={event}"),
+    "/services/{sid}": ("{service}",),
+    "/services/{sid}/unused": ("{service}",),
+    "/sessions/{sid}": ("{session}",),
+    "/interactions/{sid}": ("{interaction}",),
+    "/events": ("", "?level=warning"),
+    "/events/{sid}": ("{event}",),
+    "/outbox": ("", "?state=dead"),
+    "/exports/events.csv": ("",),
+    "/exports/events.ndjson": ("",),
+    "/exports/outbox.csv": ("",),
+    "/exports/outbox.ndjson": ("",),
+}
+"""Of the console: the SID of each, or its query."""
 
 
 class Planted:
@@ -78,13 +101,23 @@ def readers(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[str]:
             command = group.get_command(context, name)
             assert command is not None
             yield from readers(command, (*path, name))
-    elif path[-1] in {"list", "show", "status", "explain", "console"}:
+    elif path[-1] in {"list", "show", "status", "explain", "console", "report", "peers"}:
         yield " ".join(path)
 
 
 def test_every_command_that_reads_is_looked_at() -> None:
     """A new one is listed above, or the search below would miss it."""
     assert {*readers(main)} == {*READING, *ELSEWHERE}
+
+
+def test_every_page_of_the_console_is_looked_at() -> None:
+    """Whatever a login may load; what it may send is searched for below."""
+    assert {*PAGES} == {path for path, methods in PRIVATE.items() if "GET" in methods}
+    assert {path for path, methods in PRIVATE.items() if "POST" in methods} == {
+        *ASKED,
+        "/interactions/{sid}",
+        "/logout",
+    }
 
 
 def rest(tenant: Tenant, path: str, planted: Planted) -> Iterator[httpx.Response]:
@@ -140,15 +173,50 @@ def hooks(tenant: Tenant, path: str, pairing: tuple[str, str], planted: Planted)
             tenant.carrier.call(planted.whole(f"stranger of {kind}"), proxy)
 
 
-def console(server: LiveServer, names: dict[str, str], data_dir: str) -> str:
-    """Read the operator's pages."""
-    link = CliRunner().invoke(main, ["console", "--data-dir", data_dir]).output.strip()
+ASKED = {
+    "/search": tuple({"text": text} for text in ("{first}", "{masked}", "{digits}", "{pool}", "{call}", "{name}", "0")),
+    "/explain": ({"sender": "{first}", "proxy": "{pool}"}, {"sender": "{pool}", "proxy": "{first}"}),
+}
+"""Forms of the console, with what is typed into them."""
+
+
+def console(tenant: Tenant, names: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Read the operator's pages, every one about each event and interaction, and send its forms."""
+    server = tenant.server
+    link = CliRunner().invoke(main, ["console", "--data-dir", str(server.data_dir)]).output.strip()
     with httpx.Client(base_url=server.address, verify=NO_TLS, follow_redirects=True) as http:
-        page = http.get(link.removeprefix(server.public_url)).text
-        fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', page))
-        entered = http.post("/console/open", data=fields)
-        assert "Log out" in entered.text, entered.text
-        return "\n".join(http.get(f"/console{one.format(**names)}").raise_for_status().text for one in PAGES)
+        form = _FORM.findall(http.get(link.removeprefix(server.public_url)).text)
+        assert "Log out" in http.post("/console/open", data=dict(form)).text
+        events = [{"event": one["sid"]} for one in tenant.everything("/Alerts", "alerts")]
+        session = f"/Services/{names['service']}/Sessions/{names['session']}"
+        passed = tenant.everything(f"{session}/Interactions", "interactions")
+        calls = [{"interaction": one["sid"], "call": one["inbound_resource_sid"]} for one in passed]
+        assert events
+        assert calls
+        for path, spelled in PAGES.items():
+            for one in spelled:
+                abouts = events if "{event}" in one else calls if "{interaction}" in one else ({},)
+                for about in abouts:
+                    where = path.replace("{sid}", one) if "{sid}" in path else path + one
+                    yield where, _told(http, "GET", where.format(**names, **about))
+        names = {**names, **calls[0]}
+        csrf = _FORM.findall(_told(http, "GET", "/search"))
+        for path, forms in ASKED.items():
+            for fields in forms:
+                filled = {name: text.format(**names) for name, text in fields.items()}
+                yield f"{path} {fields}", _told(http, "POST", path, {**dict(csrf), **filled})
+        yield "explained", _told(http, "POST", f"/interactions/{names['interaction']}", dict(csrf))
+
+
+_FORM = re.compile(r'name="(form|csrf|code)" value="([^"]*)"')
+
+
+def _told(http: httpx.Client, method: str, path: str, form: dict[str, str] | None = None) -> str:
+    """Ask the console; it takes so many requests a second, and says when to ask again."""
+    while (answer := http.request(method, f"/console{path}", data=form)).status_code == TOO_MANY:
+        time.sleep(float(answer.headers["retry-after"]))
+    assert answer.is_success, (path, answer.text)
+    return answer.text
 
 
 @on_both_runtimes
@@ -179,6 +247,9 @@ def test_no_whole_number_is_written_anywhere(start_server: StartServer, applicat
         "session": pairing.sid,
         "pool": pairing.first.proxy,
         "first": pairing.first.identifier,
+        "masked": f"{pairing.first.identifier[:-4]}XXXX",
+        "digits": pairing.first.identifier[-4:],
+        "name": str(tenant.get(pairing.path)["unique_name"]),
     }
     data_dir = str(server.data_dir)
     written = {
@@ -186,11 +257,11 @@ def test_no_whole_number_is_written_anywhere(start_server: StartServer, applicat
         "metrics": server.metrics(),
         "errors": "\n".join(said),
         "answers": "\n".join(answers),
-        "console": console(server, names, data_dir),
         "debugger events": "\n".join(
             re.sub(r'"resource_sid": ?"[^"]*"', "", str(one.form)) for one in application.asked(DEBUGGER)
         ),
     }
+    written |= {f"console {where} {place}": text for place, (where, text) in enumerate(console(tenant, names))}
     for command, asked in READING.items():
         for form in ((), ("--json",)):
             arguments = (*command.split(), *(one.format(**names) for one in asked), *form)
