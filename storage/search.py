@@ -8,6 +8,7 @@ import msgspec
 
 from engine.core.model.records import Address, Interaction
 from engine.core.model.sids import SidKind, first_sid_at, pack
+from engine.core.ports.lists import OutboxFilter, OutboxKind, OutboxKinds
 from engine.core.sessions.search import (
     ENDING_DIGITS,
     FoundInteractions,
@@ -16,9 +17,10 @@ from engine.core.sessions.search import (
     InteractionSought,
     SessionSought,
 )
-from storage.codec import Cell, lookup_key, proxy_at
+from storage.codec import Cell, account_at, lookup_key, proxy_at
 from storage.reader import HAS_OWNER, INTERACTIONS, PARTICIPANTS, SESSIONS, Dialect
 from storage.rows import Fetched, participant_of, session_of
+from storage.wanted import entries_scope
 
 SEARCH_SECONDS: Final = 1.0
 """After which a search is given up: the last four digits alone are looked for in every participant of a service."""
@@ -106,6 +108,31 @@ def numbers_had(search: Search, sought: Mapping[str, Collection[Address]]) -> Ma
     except OutOfTime:
         pass
     return had
+
+
+def outbox_kinds(search: Search, wanted: OutboxFilter, *, most: int) -> OutboxKinds:
+    """Count by kind the oldest entries of the outbox that are meant, at most so many."""
+    scope = entries_scope(wanted, search.dialect.spelling)
+    oldest = f"SELECT * FROM effects WHERE {scope.text} ORDER BY sid LIMIT ?"  # noqa: S608 - conditions with marks
+    text = (
+        "SELECT account_sid, destination, date_died IS NOT NULL, last_error,"  # noqa: S608 - conditions with marks
+        f" count(*), min(date_created), max(date_created) FROM ({oldest}) AS oldest"
+        " GROUP BY account_sid, destination, date_died IS NOT NULL, last_error ORDER BY count(*) DESC, destination"
+    )
+    try:
+        rows = [*search.timed(text, (*scope.cells, most))]
+    except OutOfTime:
+        return OutboxKinds((), is_cut=True)
+    kinds = tuple(
+        OutboxKind(account_at(owner), destination, bool(is_dead), _text(error), *counts)
+        for owner, destination, is_dead, error, *counts in rows
+    )
+    return OutboxKinds(kinds, sum(one.count for one in kinds) >= most)
+
+
+def _text(cell: str | bytes) -> str:
+    """Return a text; PostgreSQL keeps those that may hold anything as bytes."""
+    return cell if isinstance(cell, str) else cell.decode()
 
 
 def _newest(search: Search) -> int:

@@ -12,12 +12,12 @@ from engine.core.model.changes import Change
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session
-from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxDepth, OutboxFilter, Page, PageCursor
+from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxDepth, OutboxFilter, OutboxKinds, Page, PageCursor
 from engine.core.ports.notes import Note
 from engine.core.ports.store import Passed, PassedElsewhere, Registry
 from engine.core.sessions.search import FoundInteractions, FoundSessions, InteractionSought, SessionSought
 from storage.reader import Reader
-from storage.search import SEARCH_SECONDS, Search, find_interactions, find_sessions, numbers_had
+from storage.search import SEARCH_SECONDS, Search, find_interactions, find_sessions, numbers_had, outbox_kinds
 from storage.writer import GroupWriter
 
 Args = TypeVarTuple("Args")
@@ -179,6 +179,10 @@ class GroupStore(ABC):
     async def alert_kinds(self, account_sid: str | None, wanted: AlertFilter, *, most: int) -> AlertKinds:
         """Count by kind the latest debugger events of an account (None = of all), so many of each host."""
         return await self._on_search_thread(self._seeking.alert_kinds, account_sid, wanted, most)
+
+    async def outbox_kinds(self, wanted: OutboxFilter, *, most: int) -> OutboxKinds:
+        """Count by kind the oldest entries of the outbox that are meant, at most so many; for a bounded time."""
+        return await self._on_search_thread(self._searched, partial(outbox_kinds, most=most), wanted)
 
     async def numbers_had(self, sought: Mapping[str, Collection[Address]]) -> Mapping[str, frozenset[Address]]:
         """Tell which of these numbers, by service SID, a session on record has had; without what no time was for."""

@@ -14,6 +14,7 @@ from actors.control.history import TrafficHistory
 from actors.control.services import ServiceRegister
 from actors.kernel.context import HostContext
 from actors.kernel.gathering import answer_soon
+from actors.kernel.paging import outbox_kinds_joined
 from engine.core.model.exchanges import Exchanges
 from engine.core.model.history import MINUTE_SECONDS, added_up
 from engine.core.model.logins import LoginSession, LoginSessions
@@ -21,6 +22,7 @@ from engine.core.model.overview import History, HostStatus, PoolReport, PoolRepo
 from engine.core.model.placement import host_name
 from engine.core.model.records import ProxyNumber
 from engine.core.numbers.e164 import mask_address
+from engine.core.ports.lists import OutboxFilter, OutboxKinds
 from engine.core.sessions.search import FoundSessions, SessionSought
 
 _SECRET_BYTES = 32
@@ -83,6 +85,10 @@ class HostConsole:
             sid: tuple(number for address, number in idle[sid].items() if address not in used)
             for sid, used in had.items()
         }
+
+    async def outbox_kinds(self, wanted: OutboxFilter, *, most: int) -> OutboxKinds:
+        """Count by kind the oldest entries of this host's outbox that are meant."""
+        return await self._context.store.outbox_kinds(wanted, most=most)
 
     async def history(self, since: float) -> History:
         """Tell of the traffic of this host."""
@@ -163,6 +169,11 @@ class ClusterConsole:
         """Tell which numbers of these services' pools no session on record has had."""
         answers, _ = await self._rpc.ask_available(self._own, HostConsole.unused, tuple(service_sids))
         return {sid: numbers for answer in answers for sid, numbers in answer.items()}
+
+    async def outbox_kinds(self, wanted: OutboxFilter, *, most: int) -> OutboxKinds:
+        """Count by kind the oldest entries of the outbox that are meant, on the hosts that answer."""
+        answers, silent = await self._rpc.ask_available(self._own, HostConsole.outbox_kinds, wanted, most=most)
+        return outbox_kinds_joined(answers, silent)
 
     async def history(self, since: float) -> History:
         """Tell of the traffic of all hosts."""

@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from engine.core.ports.lists import AlertKind, AlertKinds, Page, PageCursor
+from engine.core.ports.lists import AlertKind, AlertKinds, OutboxKind, OutboxKinds, Page, PageCursor
 
 
 class HasSid(Protocol):
@@ -17,6 +17,7 @@ class HasSid(Protocol):
 
 
 Record = TypeVar("Record", bound=HasSid)
+Kind = TypeVar("Kind", AlertKind, OutboxKind)
 
 
 def page_of(records: Iterable[Record], cursor: PageCursor) -> Page[Record]:
@@ -56,7 +57,18 @@ def kinds_joined(answers: Sequence[AlertKinds], silent: tuple[str, ...]) -> Aler
     return AlertKinds(tuple(kinds), any(answer.is_cut for answer in answers), silent)
 
 
-def _added(one: AlertKind, other: AlertKind) -> AlertKind:
+def outbox_kinds_joined(answers: Sequence[OutboxKinds], silent: tuple[str, ...]) -> OutboxKinds:
+    """Return the kinds of outbox entries of all hosts, from those of each."""
+    joined: dict[tuple[str, str, bool, str], OutboxKind] = {}
+    for one in (kind for answer in answers for kind in answer.kinds):
+        key = one.account_sid, one.destination, one.is_dead, one.last_error
+        known = joined.get(key, one)
+        joined[key] = one if known is one else _added(known, one)
+    kinds = sorted(joined.values(), key=lambda one: (-one.count, one.destination))
+    return OutboxKinds(tuple(kinds), any(answer.is_cut for answer in answers), silent)
+
+
+def _added(one: Kind, other: Kind) -> Kind:
     return msgspec.structs.replace(
         one,
         count=one.count + other.count,

@@ -11,7 +11,7 @@ from engine.console.available import available
 from engine.console.context import ConsoleContext
 from engine.console.filters import AGES, events_query, events_wanted, outbox_query, outbox_wanted, written
 from engine.console.pages import LEVELS
-from engine.console.settings import MOST_COUNTED, MOST_KINDS, PAGE_ROWS
+from engine.console.settings import MOST_COUNTED, MOST_ENTRIES_COUNTED, MOST_KINDS, PAGE_ROWS
 from engine.core.model.errors import ApiError, Level, not_found
 from engine.core.model.logins import LoginSession
 from engine.core.model.records import Service
@@ -115,13 +115,19 @@ async def show_outbox(context: ConsoleContext, request: Request, login: LoginSes
     """List pending and dead entries, oldest first."""
     wanted = outbox_wanted(request, login.account_sid)
     query = outbox_query(request)
+    entries, kinds = await asyncio.gather(
+        available(context.control.outbox_page(wanted, cursor(request, SidKind.OUTBOX_ENTRY))),
+        available(context.plane.outbox_kinds(wanted, most=MOST_ENTRIES_COUNTED)),
+    )
     return context.page(
         request,
         "outbox.html",
         login,
         state=query.get("state", ""),
         written=written(query),
-        entries=await available(context.control.outbox_page(wanted, cursor(request, SidKind.OUTBOX_ENTRY))),
+        entries=entries,
+        kinds=kinds,
+        most_kinds=MOST_KINDS,
     )
 
 

@@ -14,8 +14,11 @@ PAGE_ROWS = 25
 MOST_COUNTED = 100_000
 """Debugger events of each host that are counted by kind."""
 
+MOST_ENTRIES_COUNTED = 10_000
+"""Entries of the outbox of each host that are counted by kind."""
+
 MOST_KINDS = 20
-"""Kinds of debugger events that are counted above their list."""
+"""Kinds of debugger events, or of entries of the outbox, that are counted above their list."""
 
 MOST_POOLS = 100
 """Services whose pools are shown on the overview."""

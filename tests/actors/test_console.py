@@ -8,14 +8,24 @@ import pytest
 from actors.host.host import Host
 from actors.kernel.context import HostContext
 from actors.kernel.settings import HostSettings
-from engine.core.model.changes import NoteKept
+from engine.core.model.changes import EntryAdded, NoteKept
 from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
 from engine.core.model.exchanges import WebhookExchange, exchange_key
 from engine.core.model.history import KEPT_MINUTES
+from engine.core.model.outbox import OutboxAlert, OutboxEntry
 from engine.core.model.overview import History, HostFigures, Minute, TrafficCount
 from engine.core.model.records import DebuggerEvent, Kind
 from engine.core.model.requests import AccountUpdate
-from engine.core.ports.lists import AlertFilter, AlertKind, AlertKinds, OutboxFilter, PageCursor
+from engine.core.model.sids import SidKind
+from engine.core.ports.lists import (
+    AlertFilter,
+    AlertKind,
+    AlertKinds,
+    OutboxFilter,
+    OutboxKind,
+    OutboxKinds,
+    PageCursor,
+)
 from engine.core.routing.traffic import Outcome, Reason
 from engine.core.sessions.search import InteractionSought, SessionSought, read_search
 from tests.actors.world import ALICE, BOB, CAROL, DAY, N1, START, World
@@ -429,3 +439,27 @@ async def test_exchanges_of_another_version_are_left_out(world: World, caplog: p
 
     assert (await world.hosts[0].console.exchanges(world.account.sid, "CA1")).exchanges == ()
     assert "cannot be read" in caplog.text
+
+
+async def test_the_outbox_is_counted_by_kind_over_all_hosts(world: World) -> None:
+    """Entries of several hosts that go to the same receiver are of one kind."""
+    event = DebuggerEvent(code=Code.STOP_WORD, account_sid=world.account.sid, at=START, message="STOP")
+    owed = OutboxAlert(url="https://a.example/x", event=event)
+    for place, store in world.stores.items():
+        entry = OutboxEntry(
+            sid=world.id_factory(SidKind.OUTBOX_ENTRY),
+            account_sid=world.account.sid,
+            service_sid=None,
+            session_sid=None,
+            content=owed,
+            date_created=START + place,
+        )
+        await store.write((EntryAdded(entry),))
+
+    last_at = START + world.count - 1
+    kind = OutboxKind(world.account.sid, "https://a.example", False, "", world.count, START, last_at)  # noqa: FBT003 - pending
+
+    for host in world.hosts.values():
+        counted = await host.console.outbox_kinds(OutboxFilter(), most=100)
+
+        assert counted == OutboxKinds((kind,), is_cut=False)

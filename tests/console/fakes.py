@@ -32,6 +32,7 @@ from engine.core.model.records import (
 from engine.core.model.requests import NumberRequest, ParticipantRequest, ServiceRequest, SessionRequest
 from engine.core.model.sids import SidKind
 from engine.core.pools.pool import PoolState
+from engine.core.ports.lists import OutboxFilter, OutboxKind, OutboxKinds, PageCursor
 from engine.core.ports.observing import LoginEnd
 from engine.core.ports.operations import Explanation
 from engine.core.routing.traffic import Decision, Outcome, Reason
@@ -99,6 +100,23 @@ class FakePlane:
     async def unused(self, service_sids: Sequence[str]) -> Mapping[str, tuple[ProxyNumber, ...]]:
         """Tell of what the test has put in."""
         return {sid: self.unused_numbers[sid] for sid in service_sids if sid in self.unused_numbers}
+
+    async def outbox_kinds(self, wanted: OutboxFilter, *, most: int) -> OutboxKinds:
+        """Count the entries of the fake control plane, as if each failed in its own way."""
+        found = (await self._control.outbox_page(wanted, PageCursor(limit=100, is_part_enough=True))).records
+        kinds = (
+            OutboxKind(
+                one.account_sid,
+                one.destination,
+                one.date_died is not None,
+                one.last_error,
+                1,
+                one.date_created,
+                one.date_created,
+            )
+            for one in found
+        )
+        return OutboxKinds(tuple(kinds), is_cut=False, silent=self.silent)
 
     async def history(self, since: float) -> History:
         """Tell what the test says."""

@@ -174,3 +174,20 @@ async def test_numbers_that_were_never_used_have_a_page(console: Console, accoun
     assert some.index(older.address) < some.index(number.address)
     assert "There was no time" not in some + none
     assert "Every number of its pool has been used." in none
+
+
+async def test_the_outbox_is_counted_by_receiver_and_error(console: Console, account: Account) -> None:
+    """Above the list; of one delivery alone nothing more is to be said."""
+    first = await furnish(console, account)
+    screen = await console.screen_of(account)
+
+    alone = (await screen.get("/outbox")).text
+    await furnish(console, account, name="ride-2", text="answered 503")
+    two = (await screen.get("/outbox")).text
+    console.plane.silent = ("host-1",)
+    part = (await screen.get("/outbox")).text
+
+    assert "By receiver and error" not in alone
+    assert two.index("By receiver and error") < two.index("answered 503") < two.index("One by one")
+    assert first.entry.destination in two
+    assert "host-1" in part

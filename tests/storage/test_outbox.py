@@ -21,7 +21,7 @@ from engine.core.model.changes import (
 )
 from engine.core.model.outbox import OutboxAlert, OutboxEntry, OutboxHangUp, QueueKey
 from engine.core.model.sids import SidKind
-from engine.core.ports.lists import OutboxDepth, OutboxFilter, Page, PageCursor
+from engine.core.ports.lists import OutboxDepth, OutboxFilter, OutboxKind, OutboxKinds, Page, PageCursor
 from storage.errors import ChangeRefused
 from tests.storage.material import (
     ACCOUNT_SID,
@@ -287,3 +287,28 @@ async def test_depth_tells_whose_the_dead_and_the_oldest_are(store: AnyStore) ->
     assert depth.dead_of == {rides.service_sid: 1, shops.service_sid: 2, "": 1}
     assert depth.oldest_of == {rides.service_sid: START + 2, shops.service_sid: START + 1}
     assert (depth.pending, depth.dead, depth.oldest) == (3, 4, START + 1)
+
+
+async def test_entries_are_counted_by_receiver_and_error(store: AnyStore) -> None:
+    """The most frequent first, the dead apart; only what is meant, and no more than the oldest so many."""
+    made = session()
+    entries = [outbox_entry(made, at=START + place) for place in range(5)]
+    await store.write(added(entries))
+    await store.write([failed(one, error="answered 503", is_dead=True) for one in entries[:3]])
+    await store.write([failed(entries[3], error="answered 503")])
+
+    every = await store.outbox_kinds(ALL, most=9)
+    pending = await store.outbox_kinds(OutboxFilter(is_dead=False), most=9)
+    few = await store.outbox_kinds(ALL, most=2)
+    others = await store.outbox_kinds(OutboxFilter(account_sid=new_sid(SidKind.ACCOUNT)), most=9)
+
+    where = (ACCOUNT_SID, entries[0].destination)
+    dead = OutboxKind(*where, True, "answered 503", 3, START, START + 2)  # noqa: FBT003 - as stored
+    assert every.kinds[0] == dead
+    assert {(one.is_dead, one.last_error, one.count) for one in every.kinds[1:]} == {
+        (False, "answered 503", 1),
+        (False, "", 1),
+    }
+    assert [one.is_dead for one in pending.kinds] == [False, False]
+    assert few == OutboxKinds((msgspec.structs.replace(dead, count=2, last_at=START + 1),), is_cut=True)
+    assert (others, every.is_cut) == (OutboxKinds((), is_cut=False), False)

@@ -12,7 +12,7 @@ from engine.core.model.exchanges import Exchanges
 from engine.core.model.logins import LoginSession
 from engine.core.model.records import Kind, ProxyNumber
 from engine.core.pools.pool import PoolState
-from engine.core.ports.lists import OutboxDepth
+from engine.core.ports.lists import OutboxDepth, OutboxFilter, OutboxKinds
 from engine.core.routing.traffic import Outcome, Reason
 from engine.core.sessions.search import FoundSessions, SessionSought
 
@@ -170,6 +170,9 @@ class ConsolePlane(Protocol):
 
         Without the services that there was no time for, or whose host does not answer.
         """
+
+    async def outbox_kinds(self, wanted: OutboxFilter, *, most: int) -> OutboxKinds:
+        """Count by kind the oldest entries of the outbox that are meant, so many of each host."""
 
     async def history(self, since: float) -> History:
         """Tell of the traffic of all hosts since a time, UTC epoch seconds, a minute each."""

@@ -82,6 +82,29 @@ class AlertKinds(msgspec.Struct, frozen=True):
     """Hosts that did not answer, whose events are missing."""
 
 
+class OutboxKind(msgspec.Struct, frozen=True):
+    """Entries of an account to the same destination that failed alike, or not yet."""
+
+    account_sid: str
+    destination: str
+    is_dead: bool
+    last_error: str
+    count: int
+    first_at: float
+    """When the oldest was committed, UTC epoch seconds; `last_at`: the latest."""
+    last_at: float
+
+
+class OutboxKinds(msgspec.Struct, frozen=True):
+    """The outbox by kind, the most frequent first."""
+
+    kinds: tuple[OutboxKind, ...]
+    is_cut: bool
+    """Whether there were more entries than were looked at, so that the latest are not counted."""
+    silent: tuple[str, ...] = ()
+    """Hosts that did not answer, whose entries are missing."""
+
+
 class OutboxDepth(msgspec.Struct, frozen=True):
     """How full the outbox is."""
 

@@ -21,7 +21,7 @@ from engine.core.model.records import (
     Service,
     Session,
 )
-from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxDepth, OutboxFilter, Page, PageCursor
+from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxDepth, OutboxFilter, OutboxKinds, Page, PageCursor
 from engine.core.ports.notes import Note
 from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.bindings import ActiveSession
@@ -164,6 +164,9 @@ class Store(Protocol):
 
     async def alert(self, event_sid: str) -> DebuggerEvent | None:
         """Read one debugger event."""
+
+    async def outbox_kinds(self, wanted: OutboxFilter, *, most: int) -> OutboxKinds:
+        """Count by kind the oldest entries of the outbox that are meant, at most so many; for a bounded time."""
 
     async def numbers_had(self, sought: Mapping[str, Collection[Address]]) -> Mapping[str, frozenset[Address]]:
         """Tell which of these numbers, by service SID, a session on record has had; without what no time was for."""
