@@ -94,7 +94,7 @@ proxy-test: $(COMPILED) proxy-tools ## serve over TLS behind deploy/nginx, with 
 
 smpp-test: $(COMPILED) smpp-tools ## exchange texts with real SMPP peers: Kannel, an SMSC of npm's smpp, smpp34, Jasmin
 	@$(MAKE) --no-print-directory jasmin-tools || echo "smpp-test: without Jasmin, which cannot be installed here (see above)" >&2
-	@$(BIN)/pytest -n0 -rs tests/e2e/test_smpp.py tests/e2e/test_smpp_second_opinion.py tests/e2e/test_smpp_jasmin.py $(ARGS)
+	@$(BIN)/pytest -n0 -rs tests/e2e/test_smpp.py tests/e2e/test_smpp_second_opinion.py tests/channels/smpp/test_smpp34.py tests/e2e/test_smpp_jasmin.py $(ARGS)
 
 sip-test: $(COMPILED) sip-tools ## put the switches of deploy/ between two SIP ends, with the real programs; scan for the server
 	@$(BIN)/pytest -n0 -rs -p no:randomly tests/sip/*.py $(ARGS)

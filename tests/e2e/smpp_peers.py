@@ -29,6 +29,14 @@ SMPP_MODULE = Path(os.environ.get("SMPP_MODULE", "build/smpp/node_modules/smpp")
 _SMSC = Path(__file__).parents[1] / "clients" / "smsc.js"
 
 
+def smpp34_python() -> Path:
+    """Return the Python that has smpp34; skips the test where there is none."""
+    python = Path(os.environ.get("SMPP34_PYTHON", ".venv/smpp/bin/python")).absolute()
+    if not python.exists():
+        pytest.skip("there is no smpp34 here; `make smpp-test` fetches it and runs this")
+    return python
+
+
 def free_port() -> int:
     """Return a port that nothing uses."""
     with socket.socket() as probe:
