@@ -2,6 +2,7 @@
 
 MasklineError
 ├── DatabaseTooNew      a newer version wrote the database
+├── MoveRefused         something is to be put right before data can be moved: nothing was changed
 ├── OutcomeUnknown      the process ends before it is known whether its last changes were committed
 └── StoreUnavailable    (core) the disk, or the database, refused: nothing was committed, or read
     ├── Interrupted     nothing was committed, and the same may be tried again at once
@@ -24,6 +25,10 @@ class DatabaseTooNew(MasklineError):  # noqa: N818 - names a state, as StoreUnav
             "install that version or restore a backup made before the upgrade"
         )
         self.unknown = unknown
+
+
+class MoveRefused(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """The data cannot be moved as things are; the message says what to put right. Nothing was changed."""
 
 
 class OutcomeUnknown(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does

@@ -1,13 +1,12 @@
 """Durable records of one host in one SQLite file."""
 
-from storage.errors import ChangeRefused, DatabaseTooNew
+from storage.errors import ChangeRefused, DatabaseTooNew, MoveRefused
 from storage.sqlite.errors import (
     DatabaseDamaged,
     DatabaseMissing,
     DataDirBusy,
     LayoutDamaged,
     LayoutMismatch,
-    MoveRefused,
     MoveUnfinished,
 )
 from storage.sqlite.layout import claim, host_dir

@@ -8,14 +8,14 @@ MasklineError
 ├── LayoutDamaged       nothing tells for how many hosts
 ├── MoveUnfinished      its data was being moved to another number of hosts when the process ended
 ├── BackupRefused       no backup can be made, or none of this restored, as things are
-├── RestoreUnfinished   a backup was being restored when the process ended
-├── MoveRefused         something is to be put right before data can be moved: nothing was changed
+├── DataDirOccupied     a restore or an export wants a directory without data
+├── FillUnfinished      a backup was being restored, or a database exported, when the process ended
 └── StoreUnavailable    (core) the disk refused: nothing was committed, or read
     └── StoreLost       (storage.errors) the database is damaged, or its files were moved away
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -90,21 +90,30 @@ class MoveUnfinished(MasklineError):  # noqa: N818 - names a state, as StoreUnav
         )
 
 
-class MoveRefused(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
-    """The data cannot be moved as things are; the message says what to put right. Nothing was changed."""
-
-
 class BackupRefused(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
     """No backup can be made, or this one not restored, as things are; the message says what to put right."""
 
 
-class RestoreUnfinished(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
-    """A backup was being restored when the process ended."""
+class DataDirOccupied(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """A restore or an export would have something to lose, or no directory to go to."""
+
+    def __init__(self, data_dir: Path, there: Sequence[str] | None) -> None:
+        """Name the directory and what lies in it; None: it is no directory."""
+        super().__init__(
+            f"{data_dir} is no directory; name one with --data-dir"
+            if there is None
+            else f"{data_dir} is not empty ({', '.join(there[:5])}); name another directory, or empty it first"
+        )
+
+
+class FillUnfinished(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """A backup was being restored, or a database exported, when the process ended."""
 
     def __init__(self, data_dir: Path) -> None:
         """Name the directory."""
         super().__init__(
-            f"A backup was being restored into {data_dir} when that was interrupted; run maskline restore again"
+            f"A backup was being restored into {data_dir}, or a database exported, when that was interrupted; run "
+            "maskline restore, or maskline database export, again"
         )
 
 

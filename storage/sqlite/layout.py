@@ -15,11 +15,11 @@ import msgspec
 
 from engine.core.model.placement import host_name
 from storage.sqlite.datadir import DATABASE, LOG, PRIVATE_DIRECTORY, PRIVATE_FILE, unusable
-from storage.sqlite.errors import DatabaseMissing, LayoutDamaged, LayoutMismatch, MoveUnfinished, RestoreUnfinished
+from storage.sqlite.errors import DatabaseMissing, FillUnfinished, LayoutDamaged, LayoutMismatch, MoveUnfinished
 
 LAYOUT: Final = "maskline.layout"
-RESTORING: Final = "maskline.restoring"
-"""Directory in which a restore checks its files; while it is there, the data directory is of no worth."""
+FILLING: Final = "maskline.restoring"
+"""Directory in which a restore or an export makes its files; while it is there, the data directory is of no worth."""
 
 _HEAD: Final = """\
 # How many hosts this data directory is laid out for. Do not edit: `maskline rebalance` moves the data and changes this.
@@ -111,11 +111,11 @@ def read_layout(data_dir: Path) -> Layout | None:
 
     Raises:
         LayoutDamaged: it cannot be told.
-        RestoreUnfinished: nothing may be read there.
+        FillUnfinished: nothing may be read there.
     """
     path = data_dir / LAYOUT
-    if (data_dir / RESTORING).exists():
-        raise RestoreUnfinished(data_dir)
+    if (data_dir / FILLING).exists():
+        raise FillUnfinished(data_dir)
     try:
         return msgspec.toml.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8), type=Layout)
     except FileNotFoundError:

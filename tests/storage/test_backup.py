@@ -17,9 +17,9 @@ import pytest
 from engine.core.model.changes import SessionCreated
 from storage.sqlite import DatabaseTooNew, DataDirBusy, SqliteStore, claim
 from storage.sqlite.backup import INCOMPLETE, MANIFEST, Backup, make_backup, read_backup
-from storage.sqlite.errors import BackupRefused, DatabaseMissing, RestoreUnfinished
+from storage.sqlite.errors import BackupRefused, DatabaseMissing, DataDirOccupied, FillUnfinished
 from storage.sqlite.holds import held_here, release_here
-from storage.sqlite.layout import RESTORING, Layout, host_dir, read_layout
+from storage.sqlite.layout import FILLING, Layout, host_dir, read_layout
 from storage.sqlite.rebalance import rebalance
 from storage.sqlite.restore import restore
 from tests.storage.material import Observed, session
@@ -199,9 +199,9 @@ async def test_a_directory_in_use_or_with_something_in_it_is_refused(tmp_path: P
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "plan.txt").write_text("mine")
 
-    with pytest.raises(BackupRefused, match="not empty"):
+    with pytest.raises(DataDirOccupied, match="not empty"):
         restore(tmp_path / "copy", tmp_path / "data", is_held=True, on_progress=untold)
-    with pytest.raises(BackupRefused, match=r"not empty \(plan\.txt\)"):
+    with pytest.raises(DataDirOccupied, match=r"not empty \(plan\.txt\)"):
         restore(tmp_path / "copy", tmp_path / "notes", is_held=True, on_progress=untold)
     (tmp_path / "data" / "maskline.db").rename(tmp_path / "away")
     with pytest.raises(DataDirBusy):
@@ -307,12 +307,12 @@ async def test_a_restore_that_is_killed_starts_nothing_and_may_be_repeated(tmp_p
         target = tmp_path / f"new {number}"
         killed_after(_RESTORE, seconds, tmp_path / "copy", target)
 
-        if (target / RESTORING).exists():
-            with pytest.raises(RestoreUnfinished):
+        if (target / FILLING).exists():
+            with pytest.raises(FillUnfinished):
                 claim(target, hosts)
         elif (target / "maskline.layout").exists():
             claim(target, hosts)
-        if (target / RESTORING).exists() or not (target / "maskline.layout").exists():
+        if (target / FILLING).exists() or not (target / "maskline.layout").exists():
             restore(tmp_path / "copy", target, is_held=True, on_progress=untold)
 
         assert read_layout(target) == Layout(hosts)

@@ -12,10 +12,10 @@ from typing import Final
 
 import msgspec
 
+from storage.errors import MoveRefused
 from storage.rows import Fetched
 from storage.sqlite.connections import close_loaded, open_loader, open_still
 from storage.sqlite.datadir import DATABASE, PRIVATE_DIRECTORY, PRIVATE_FILE
-from storage.sqlite.errors import MoveRefused
 from storage.sqlite.holds import are_held, hold
 from storage.sqlite.layout import host_dir, sync
 from storage.sqlite.rebalance.tables import OWNED, SHARED, OwnedTable, columns_of, inserting
@@ -59,7 +59,7 @@ class RegistryCopies(msgspec.Struct, frozen=True):
 
 def compare_registries(old: Sequence[sqlite3.Connection]) -> RegistryCopies:
     """Find the copy that counts."""
-    versions = [_version(connection) for connection in old]
+    versions = [registry_version(connection) for connection in old]
     version = max(versions)
     place = versions.index(version)
     contents = [
@@ -82,7 +82,10 @@ def build(
     """
     directories = [host_dir(directory, place, hosts) for place in range(hosts)]
     with ExitStack() as undo:
-        new = [_new_file(each, hosts, undo) for each in directories]
+        new = []
+        for each in directories:
+            each.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+            new.append(undo.enter_context(closing(new_file(each / DATABASE, hosts=hosts))))
         counted = [_copy_shared(name, old[registry], new) for name in SHARED]
         counted += [_copy_owned(table, old, new, on_progress) for table in OWNED]
         is_held = any(map(are_held, old))
@@ -136,7 +139,7 @@ def _count_owned(
     counted = Counted(name=table.name, is_shared=False, per_host=[0] * hosts)
     total = rows_in(table.name, files)
     for place, connection in enumerate(files):
-        for batch in _batches(iter(connection.execute(table.reading(columns)))):
+        for batch in batches(iter(connection.execute(table.reading(columns)))):
             counted.tally.add(batch)
             shares = Counter(map(place_then, batch))
             for owner, rows in shares.items():
@@ -147,12 +150,10 @@ def _count_owned(
     return counted
 
 
-def _new_file(directory: Path, hosts: int, undo: ExitStack) -> sqlite3.Connection:
-    directory.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
-    database = directory / DATABASE
+def new_file(database: Path, *, hosts: int = 1) -> sqlite3.Connection:
+    """Make a database to be filled, one of n that are at once; its transaction has begun."""
     database.touch(PRIVATE_FILE)
     connection = open_loader(database, cache_kib=max(_CACHE_KIB // hosts, _LEAST_CACHE_KIB))
-    undo.callback(connection.close)
     migrate(connection, database)
     connection.execute("BEGIN")
     return connection
@@ -164,7 +165,7 @@ def _copy_shared(name: str, source: sqlite3.Connection, new: Sequence[sqlite3.Co
     for connection in new:
         connection.execute(f"DELETE FROM {name}")  # noqa: S608 - a migration may have put a row in
     text = inserting(name, columns, "?" * len(columns))
-    for batch in _batches(_rows_of_shared(name, source)):
+    for batch in batches(_rows_of_shared(name, source)):
         counted.tally.add(batch)
         for connection in new:
             connection.executemany(text, batch)
@@ -179,7 +180,7 @@ def _copy_owned(
     place_of, text = table.placed_on(len(new), columns), table.writing(columns)
     counted = Counted(name=table.name, is_shared=False, per_host=[0] * len(new))
     total = rows_in(table.name, old)
-    for batch in _batches(_rows_of_all(table, old, columns)):
+    for batch in batches(_rows_of_all(table, old, columns)):
         counted.tally.add(batch)
         shares: list[list[Fetched]] = [[] for _ in new]
         for row in batch:
@@ -220,12 +221,14 @@ def _rows_of_all(table: OwnedTable, files: Sequence[sqlite3.Connection], columns
     return iter(merge(*cursors, key=_key_of))
 
 
-def _batches(rows: Iterator[Fetched]) -> Iterator[list[Fetched]]:
+def batches(rows: Iterator[Fetched]) -> Iterator[list[Fetched]]:
+    """Take some rows at a time."""
     while batch := list(islice(rows, _BATCH)):
         yield batch
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def registry_version(connection: sqlite3.Connection) -> int:
+    """Read how far the copy of accounts, keys, services and numbers of a file has come."""
     ((version,),) = connection.execute("SELECT version FROM registry_version")
     return int(version)
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+from storage.errors import MoveRefused
 from storage.sqlite.connections import damage, open_still, open_writer
 from storage.sqlite.datadir import DATABASE, DataDirLock
-from storage.sqlite.errors import MoveRefused, advice_for, hosts_text
+from storage.sqlite.errors import advice_for, hosts_text
 from storage.sqlite.layout import Layout, host_dir
 from storage.sqlite.rebalance.tables import OWNED, SHARED, UNMOVED, tables_of
 from storage.sqlite.schema import migrate, pending_migrations

@@ -13,8 +13,9 @@ from typing import Final
 import msgspec
 
 from engine.core.model.placement import host_name
+from storage.errors import MoveRefused
 from storage.sqlite.datadir import DATABASE, PRIVATE_DIRECTORY
-from storage.sqlite.errors import LayoutDamaged, MoveRefused, MoveUnfinished
+from storage.sqlite.errors import LayoutDamaged, MoveUnfinished
 from storage.sqlite.layout import Layout, read_layout, replace_layout, sync
 from storage.sqlite.rebalance.copying import OnProgress
 from storage.sqlite.rebalance.files import translated

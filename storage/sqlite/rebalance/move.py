@@ -8,8 +8,9 @@ from typing import Final
 
 import msgspec
 
+from storage.errors import MoveRefused
 from storage.sqlite.connections import open_still
-from storage.sqlite.errors import MoveRefused, MoveUnfinished
+from storage.sqlite.errors import MoveUnfinished
 from storage.sqlite.layout import Layout, read_layout
 from storage.sqlite.rebalance.copying import (
     Counted,
