@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -49,7 +48,8 @@ async def _started(store: ServedStore) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _in_database(settings: Settings, observer: Observer) -> AsyncIterator[ServedStore]:
-    from storage.postgres.store import PostgresStore  # noqa: PLC0415 - who keeps a file needs none of it
+    from storage.postgres.places import this_process  # noqa: PLC0415 - who keeps a file needs none of it
+    from storage.postgres.store import PostgresStore  # noqa: PLC0415 - likewise
 
     lock = DataDirLock(settings.data_dir, makes_database=False)
     try:
@@ -60,7 +60,7 @@ async def _in_database(settings: Settings, observer: Observer) -> AsyncIterator[
             settings.database_url,
             observer=observer,
             fenced=_end_process,
-            node=f"{socket.gethostname()}, process {os.getpid()}",
+            node=this_process(),
             lease_seconds=settings.owner_lease_seconds,
             replicas=settings.database_replicas,
         )

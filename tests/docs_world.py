@@ -45,6 +45,7 @@ PUBLIC_URLS = ("https://masks.example.com", "https://masks.example.net")
 ENDS_ACCOUNT = ("account delete", "account rotate-token")
 """Blocks with one of these name an account of their own, as those that follow need the other."""
 
+_DATABASE_URL = re.compile(r"postgresql://[^\s\"]+")
 _SERVE = "maskline serve --data-dir data --listen 127.0.0.1:8080 --feed-listen 127.0.0.1:9090\n"
 _ADDRESS = re.compile(r"\b(?:0\.0\.0\.0|127\.0\.0\.1|10\.0\.0\.5):(\d{4,5})\b")
 
@@ -116,9 +117,10 @@ def blocks_of(document: Path) -> list[Block]:
 class World:
     """One document's scratch directory."""
 
-    def __init__(self, directory: Path) -> None:
-        """Lay it out; `enter` fills it."""
+    def __init__(self, directory: Path, database: str = "") -> None:
+        """Lay it out; `enter` fills it. The database is what a connection string of a document names."""
         self.directory = directory
+        self._database = database
         self.control = directory / ".world"
         self._ports: dict[str, int] = {}
         self._named: dict[str, str] = {}
@@ -145,6 +147,7 @@ class World:
         """Write what is run for what a document says."""
         for said, meant in SUBSTITUTES.items():
             text = text.replace(said, meant)
+        text = _DATABASE_URL.sub(self._database, text)
         named = self._named
         if any(one in text for one in ENDS_ACCOUNT):
             self._spare = self._spare or self._account("Spare")["account"]["sid"]
@@ -236,9 +239,9 @@ class World:
 
 
 @contextmanager
-def a_world(directory: Path) -> Iterator[World]:
+def a_world(directory: Path, database: str = "") -> Iterator[World]:
     """Make one and leave nothing of it running."""
-    world = World(directory)
+    world = World(directory, database)
     try:
         world.enter()
         yield world

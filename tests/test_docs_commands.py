@@ -25,8 +25,11 @@ NOT_RUN = {
 }
 """How the blocks begin that are marked `not-run` behind their language, and why."""
 
-STOPPED = {"docs/rebalance.md"}
+STOPPED = {"docs/rebalance.md", "docs/postgres.md"}
 """Documents whose commands want data that nobody serves."""
+
+ON_POSTGRES = {"docs/postgres.md"}
+"""Those that want a database."""
 
 RAYS = "--runtime ray"
 
@@ -72,9 +75,10 @@ def name_of(path: Path) -> str:
         if any(block.is_run for block in blocks_of(one))
     ],
 )
-def test_every_command_that_is_shown_runs(document: str, tmp_path: Path) -> None:
+def test_every_command_that_is_shown_runs(document: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """One block after the other in a scratch directory, against a real server."""
-    with a_world(tmp_path) as world:
+    database: str = request.getfixturevalue("database") if document in ON_POSTGRES else ""
+    with a_world(tmp_path, database) as world:
         world.configure(ROOT / document)
         if document in STOPPED:
             world.stop()

@@ -1,4 +1,4 @@
-"""`maskline database`: make the tables in a PostgreSQL database, and see whether it is what it should be."""
+"""`maskline database`: a PostgreSQL database made, looked at, filled from the file of a server, and brought back."""
 
 import click
 import msgspec
@@ -6,12 +6,14 @@ import psycopg
 
 from engine.cli.options import admin_options
 from engine.cli.output import show_json, show_table
+from engine.cli.progress import progress
 from engine.cli.tree import REFUSED, Refusal
 from engine.settings import Settings
 from storage.postgres.checks import findings
 from storage.postgres.connections import conninfo_of
 from storage.postgres.errors import reading
 from storage.postgres.schema import migrate, pending_migrations
+from storage.transfer import Copied, export_file, import_file
 
 
 class Initialised(msgspec.Struct, frozen=True):
@@ -60,7 +62,52 @@ def check(*, settings: Settings, as_json: bool) -> None:
         raise SystemExit(REFUSED)
 
 
-def _connected(settings: Settings) -> "psycopg.Connection[tuple[object, ...]]":
+@database.command("import")
+@admin_options
+def import_command(*, settings: Settings, as_json: bool) -> None:
+    """Copy what the data directory of a stopped server holds into an empty database, and compare every table.
+
+    The data directory stays as it is. Killed at any moment, no server starts on the database until this is run again.
+    """
+    with progress() as on_progress:
+        copied = import_file(settings.data_dir, _url(settings), on_progress, lease_seconds=settings.owner_lease_seconds)
+    _show(copied, as_json=as_json)
+    if not as_json:
+        click.echo(
+            f"the database {copied.database} holds what {settings.data_dir} does, and owes {copied.pending:,} "
+            "deliveries; never serve that directory again: its file owes them too"
+        )
+
+
+@database.command("export")
+@admin_options
+def export_command(*, settings: Settings, as_json: bool) -> None:
+    """Copy what a database holds, no server being on it, into an empty data directory, and compare every table.
+
+    The database stays as it is. Killed at any moment, no server starts on the directory until this is run again.
+    """
+    with progress() as on_progress:
+        copied = export_file(_url(settings), settings.data_dir, on_progress, lease_seconds=settings.owner_lease_seconds)
+    _show(copied, as_json=as_json)
+    if not as_json:
+        click.echo(
+            f"{settings.data_dir} holds what the database {copied.database} does, and owes {copied.pending:,} "
+            "deliveries; take database_url out of the settings, and never serve the database again: it owes them too"
+        )
+
+
+def _show(copied: Copied, *, as_json: bool) -> None:
+    if as_json:
+        show_json(copied)
+    else:
+        show_table(("table", "rows", "digest"), [(one.name, f"{one.rows:,}", one.digest) for one in copied.tables])
+
+
+def _url(settings: Settings) -> str:
     if not settings.database_url:
         raise Refusal("database_url is not set: the file in the data directory keeps everything")
-    return psycopg.connect(conninfo_of(settings.database_url))
+    return settings.database_url
+
+
+def _connected(settings: Settings) -> "psycopg.Connection[tuple[object, ...]]":
+    return psycopg.connect(conninfo_of(_url(settings)))

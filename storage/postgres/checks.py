@@ -8,6 +8,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from storage.postgres.schema import pending_migrations
+from storage.postgres.stopped import unfinished_import
 
 OLDEST_SERVER: Final = 15
 
@@ -59,6 +60,9 @@ def findings(connection: psycopg.Connection[Any], *, replicas: int) -> Iterator[
     yield Finding(
         "tables", not pending, f"lacks {', '.join(pending)}: maskline database init" if pending else "up to date"
     )
+    source = None if pending else unfinished_import(connection)
+    if source is not None:
+        yield Finding("import", is_well=False, text=f"that of {source} was interrupted: maskline database import")
     for name, cost in _SETTINGS.items():
         is_on = _shown(connection, name) == "on"
         yield Finding(name, is_on, "on" if is_on else f"off: {cost}")

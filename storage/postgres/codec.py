@@ -17,7 +17,7 @@ from psycopg.pq import Format
 
 from engine.core.model.placement import shard_of
 from engine.core.model.records import Address
-from storage.codec import ABSENT, Cell, untagged
+from storage.codec import ABSENT, Cell, address_cell, untagged
 
 _HEADER: Final = Struct(">iiIii").pack
 """Dimensions, whether there are NULLs, the type of the elements, how many they are, where counting begins."""
@@ -42,6 +42,8 @@ class Kind(msgspec.Struct, frozen=True):
     """Of the type in the catalogue of PostgreSQL."""
     element: Callable[[Any], bytes]
     """Makes the element of an array, its length before it."""
+    cell_of: Callable[[Any], Cell] | None = None
+    """Makes the cell of `storage.codec` of what is read; None: it is that."""
 
 
 @final
@@ -132,19 +134,19 @@ _TYPES: Final[Mapping[Kind, str]] = {
         " outbound_participant_sid outbound_resource_sid proxy_identifier_sid resource_sid digest fingerprint key value"
         " duty event"
     ),
-    Kind("bytea", _BYTEA, _text): "body last_error",
+    Kind("bytea", _BYTEA, _text, bytes.decode): "body last_error",
     Kind("text", _TEXT, _text): (
         "auth_token friendly_name debugger_url previous_token iso_country unique_name callback_url"
         " intercept_callback_url out_of_session_callback_url geo_match_level number_selection_behavior"
         " chat_instance_sid options closed_reason media destination channel"
     ),
-    Kind("text", _TEXT, _address): "address identifier proxy_identifier proxy",
+    Kind("text", _TEXT, _address, address_cell): "address identifier proxy_identifier proxy",
     Kind("float8", 701, _float): (
         "date_created date_updated date_expiry date_started date_ended date_last_interaction date_activated"
         " date_deleted date_died date_next date_revoked date_token_ends date_disabled date_pooled date_pool_updated"
         " idle_since at until first_at latest_at last_at"
     ),
-    Kind("boolean", 16, _boolean): (
+    Kind("boolean", 16, _boolean, int): (
         "allow_participant_conflict respect_sms_stop_filter argentina is_reserved stop_filtering inserts_mexican_one"
         " is_open_call"
     ),

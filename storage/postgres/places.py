@@ -1,5 +1,7 @@
 """The rows of `hosts`: which process writes for a place; the function `fence` keeps all others from it."""
 
+import os
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -33,6 +35,11 @@ class _Row(NamedTuple):
     node: str | None
 
 
+def this_process() -> str:
+    """Name this process for whoever meets its row."""
+    return f"{socket.gethostname()}, process {os.getpid()}"
+
+
 def take_place(
     connection: psycopg.Connection[Any],
     place: int,
@@ -63,7 +70,11 @@ def take_place(
             raise PlaceTaken(f"Another process, on {owner}, serves on this database; stop that one first")
     if row.backend is not None:
         connection.execute(_END_BACKEND, (row.backend,))
-    if connection.execute(_TAKE, (node, place, row.epoch)).rowcount != 1:
+    try:
+        taken = connection.execute(_TAKE, (node, place, row.epoch)).rowcount
+    except psycopg.errors.LockNotAvailable as failure:
+        raise PlaceTaken("An import into this database, or an export from it, runs; wait for its end") from failure
+    if taken != 1:
         raise PlaceTaken("Another process has begun to serve on this database just now; stop one of the two")
     if warnings:
         raise NotConfirmed(warnings[0])

@@ -182,7 +182,12 @@ _NOTED: Final = """
     )
 """
 
-MIGRATIONS: Final = {"0001_first_tables": _FIRST_TABLES}
+_IMPORTS: Final = (
+    # from where an import was begun that has not come to its end; no server starts meanwhile
+    'ALTER TABLE cluster ADD COLUMN importing TEXT COLLATE "C"',
+)
+
+MIGRATIONS: Final = {"0001_first_tables": _FIRST_TABLES, "0002_imports": _IMPORTS}
 """Statements by name, in order; what was released never changes."""
 
 

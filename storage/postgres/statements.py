@@ -22,7 +22,7 @@ from storage.rows import (
     Row,
 )
 
-_UNUSED: Final = "fail_on_participant_conflict"
+UNUSED: Final = "fail_on_participant_conflict"
 """A cell of a session that only SQLite still has a column for."""
 
 
@@ -39,7 +39,7 @@ class ManyRows(msgspec.Struct, frozen=True):
         """Encode the rows."""
         columns = zip(*rows, strict=True) if rows else repeat((), len(self.columns))
         cells: dict[str, Sequence[Cell]] = dict(zip(self.columns, columns, strict=True))
-        cells.pop(_UNUSED, None)
+        cells.pop(UNUSED, None)
         if self.shard_key is not None:
             cells["shard"] = tuple(map(shard_at, map(self.shard_key, rows)))
         return [Column(KINDS[name], of_rows) for name, of_rows in cells.items()]
@@ -47,7 +47,7 @@ class ManyRows(msgspec.Struct, frozen=True):
 
 def _many(text: str, columns: str, shard_key: Callable[[Any], str] | None = None) -> ManyRows:
     names = tuple(columns.split(", "))
-    written = [name for name in names if name != _UNUSED] + ["shard"] * (shard_key is not None)
+    written = [name for name in names if name != UNUSED] + ["shard"] * (shard_key is not None)
     arrays = ", ".join(f"%s::{KINDS[name].name}[]" for name in written)
     all_names = ", ".join(written)
     spelled = text.format(columns=all_names, rows=f"unnest({arrays}) AS news({all_names})")
@@ -79,7 +79,7 @@ def _entry_key(row: Row) -> str:
 
 
 MANY: Final[Mapping[Many, ManyRows]] = {
-    Many.INSERT_SESSIONS: _insert("sessions", f"{SESSION_COLUMNS}, {_UNUSED}, date_activated", _service_of(1)),
+    Many.INSERT_SESSIONS: _insert("sessions", f"{SESSION_COLUMNS}, {UNUSED}, date_activated", _service_of(1)),
     Many.INSERT_PARTICIPANTS: _insert("participants", PARTICIPANT_COLUMNS, _service_of(2)),
     Many.INSERT_BATCH_KEYS: _insert("batch_keys", "service_sid, digest, fingerprint, session_sid, at", _service_of(0)),
     Many.INSERT_ROUTED: _insert("interactions", f"{ROUTED_COLUMNS}, is_open_call", _proxy_of),
@@ -127,6 +127,8 @@ MANY: Final[Mapping[Many, ManyRows]] = {
     Many.SAVE_NUMBERS: _upsert("numbers", NUMBER_COLUMNS),
     Many.SAVE_SERVICES: _upsert("services", SERVICE_COLUMNS),
 }
+
+INSERT_ERASURES: Final = _insert("erasures", "session_sid")
 
 CHANGE_PARTICIPANT: Final = _many(
     "UPDATE participants SET service_sid = news.service_sid, identifier = news.identifier,"

@@ -23,6 +23,7 @@ from storage.postgres.places import take_place
 from storage.postgres.reader import PostgresReader
 from storage.postgres.schema import migrate
 from storage.postgres.search import PostgresSearch, searching
+from storage.postgres.stopped import demand_complete
 from storage.postgres.writer import PostgresTransaction
 from storage.store import Args, GroupStore, Result
 from storage.writer import GroupWriter
@@ -68,6 +69,7 @@ class PostgresStore(GroupStore):
         Raises:
             BadDatabaseUrl: it is no connection string.
             DatabaseTooNew: a newer version wrote it.
+            ImportUnfinished: an import into it was interrupted.
             PlaceTaken: another process serves there.
             StoreUnavailable: it does not answer, or refuses.
         """
@@ -77,6 +79,7 @@ class PostgresStore(GroupStore):
                 migrate(connection)
             with closing(open_writer(conninfo)) as connection:
                 epoch = take_place(connection, place, node=node, lease_seconds=lease_seconds)
+                demand_complete(connection)
             transaction = PostgresTransaction(
                 lambda: open_writer(conninfo), apply_group, place=place, epoch=epoch, fenced=fenced, replicas=replicas
             )

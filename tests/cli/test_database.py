@@ -48,9 +48,10 @@ def test_check_says_what_is_lacking_and_changes_nothing(run: Run, empty: str, mo
         assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
 
 
-def test_without_a_database_there_is_nothing_to_check(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["init", "check", "import", "export"])
+def test_without_a_database_there_is_nothing_to_do(run: Run, tmp_path: Path, command: str) -> None:
     """It says what keeps everything instead."""
-    refused = run("database", "check", "--data-dir", tmp_path)
+    refused = run("database", command, "--data-dir", tmp_path)
 
     assert refused.exit_code == 2
     assert "database_url is not set: the file in the data directory keeps everything" in refused.output
@@ -119,3 +120,46 @@ def test_an_account_is_made_in_the_database_before_any_server_runs(run: Run, tmp
     assert (made.exit_code, found.exit_code) == (0, 0), found.output
     assert "Rides" in found.output
     assert not (tmp_path / "one" / "maskline.db").exists()
+
+
+def test_an_import_and_an_export_say_what_they_copied(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
+    """A line a table, with rows and digest, then what not to do; or the same in JSON."""
+    run("account", "create", "--name", "Rides", "--data-dir", tmp_path / "data")
+    monkeypatch.setenv("MASKLINE_DATABASE_URL", database)
+
+    into = run("database", "import", "--data-dir", tmp_path / "data")
+    back = run("database", "export", "--data-dir", tmp_path / "back", "--json")
+
+    assert (into.exit_code, back.exit_code) == (0, 0), into.output
+    copied = json.loads(back.output)
+    lines = into.output.splitlines()
+    assert lines[0].split() == ["table", "rows", "digest"]
+    assert [line.split() for line in lines[1:-1]] == [
+        [one["name"], str(one["rows"]), one["digest"]] for one in copied["tables"]
+    ]
+    assert (copied["tables"][0]["name"], copied["tables"][0]["rows"]) == ("accounts", 1)
+    assert lines[-1].endswith(
+        f"holds what {tmp_path / 'data'} does, and owes 0 deliveries; never serve that directory again: its file owes "
+        "them too"
+    )
+    assert copied["pending"] == 0
+
+
+def test_an_interrupted_import_is_told_by_a_check_and_by_every_command(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:
+    """In a line that says what to do."""
+    monkeypatch.setenv("MASKLINE_DATABASE_URL", database)
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE cluster SET importing = '/var/lib/maskline'")
+
+    checked = run("database", "check", "--json")
+    listed = run("account", "list", "--data-dir", tmp_path)
+
+    found = {one["subject"]: one for one in json.loads(checked.output)}
+    assert not found["import"]["is_well"]
+    assert found["import"]["text"] == "that of /var/lib/maskline was interrupted: maskline database import"
+    assert listed.exit_code == 2
+    assert "was interrupted; nothing of it is there. Run maskline database import again" in listed.output

@@ -58,8 +58,8 @@ def make_current(database: Path) -> None:
         _demand_sound(connection, database)
 
 
-def demand_current(database: Path) -> None:
-    """Check the same and change nothing.
+def demand_current(database: Path, *, otherwise: str = "") -> None:
+    """Check the same and change nothing; `otherwise` tells what else may be done than start a server on it.
 
     Raises:
         DatabaseTooNew: a newer version wrote it.
@@ -69,8 +69,8 @@ def demand_current(database: Path) -> None:
         pending = pending_migrations(connection, database)
         if pending:
             raise MoveRefused(
-                f"{database} was written by an older version (it lacks {', '.join(pending)}), and checking changes "
-                "nothing; start this version on it once, or move it without checking first"
+                f"{database} was written by an older version (it lacks {', '.join(pending)}), and nothing is "
+                f"changed in it here; start this version on it once{otherwise}"
             )
         _demand_sound(connection, database)
 

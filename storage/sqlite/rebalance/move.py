@@ -134,7 +134,7 @@ def survey(data_dir: Path, hosts: int | None, on_progress: OnProgress) -> Survey
         hosts = hosts or layout.hosts
         databases = files.enter_context(stopped(data_dir, layout))
         for database in databases:
-            demand_current(database)
+            demand_current(database, otherwise=", or move it without checking first")
         old = [files.enter_context(closing(open_still(database))) for database in databases]
         registry = compare_registries(old)
         return Survey(
