@@ -197,17 +197,21 @@ def test_prometheus_follows_the_hosts_of_a_cluster(tmp_path: Path) -> None:
         cluster.await_ready()
         with prometheus(tmp_path / "prometheus", discovery=cluster.data_dir / "prometheus-targets.json") as server:
             eventually(lambda: len(server.now('up{job="maskline"} == 1')) == 2, "both hosts are scraped")
-            both = {one["metric"]["host"]: one["metric"]["instance"] for one in server.now("maskline_ready == 1")}
+            both = ready(server)
             old = cluster.kill_host(1, signal.SIGSTOP)
             eventually(lambda: down(server) == {("host-0", "host-1")}, "host-0 hears host-1 no more")
             cluster.await_ready(other_than={1: old})
             eventually(lambda: down(server) == set(), "host-0 hears host-1 again")
-            again = {one["metric"]["host"]: one["metric"]["instance"] for one in server.now("maskline_ready == 1")}
+            eventually(lambda: ready(server) == both, "both are scraped where they were")
     finally:
         cluster.stop()
 
     assert set(both) == {"host-0", "host-1"}
-    assert again == both
+
+
+def ready(server: PrometheusServer) -> dict[str, str]:
+    """Return the hosts that say that they are ready, and where they are scraped."""
+    return {one["metric"]["host"]: one["metric"]["instance"] for one in server.now("maskline_ready == 1")}
 
 
 def down(server: PrometheusServer) -> set[tuple[str, str]]:
