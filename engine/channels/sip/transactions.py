@@ -157,7 +157,7 @@ class Transactions:
         self._most = most
         self._held: dict[Key, Transaction] = {}
         self._timers: list[tuple[float, int, Transaction]] = []
-        """A heap; what has another timer by now, or none, is passed over."""
+        """A heap; what has another timer by now, or none, is passed over, and the second of two that are the same."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -193,7 +193,7 @@ class Transactions:
         found = []
         while self._timers and self._timers[0][0] <= now:
             timer, _, transaction = heappop(self._timers)
-            if transaction.timer == timer and transaction.state is not State.OVER:
+            if transaction.noted == transaction.timer == timer and transaction.state is not State.OVER:
                 transaction.noted = None
                 found.append(transaction)
         return found

@@ -101,6 +101,27 @@ def test_they_are_found_woken_and_forgotten() -> None:
     assert (held.is_full, held.find(KEY), len(held)) == (False, None, 1)
 
 
+def test_one_is_woken_once_by_a_timer_that_it_had_before() -> None:
+    """Its third wait ends just when its decision would have been overdue."""
+    held = Transactions(most=1)
+    one = waiting()
+    held.hold(one)
+
+    def woken(now: float) -> list[Transaction]:
+        found = held.due(now=now)
+        for each in found:
+            each.wake(now=now)
+            held.settle(each)
+        return found
+
+    assert woken(NOW + 0.25) == [one]
+    one.decide(b"302", now=NOW + 0.5)
+    held.settle(one)
+    assert woken(NOW + 1) == [one]
+    assert one.timer == NOW + 2
+    assert woken(NOW + 2) == [one]
+
+
 @given(st.lists(st.sampled_from(["repeat", "acknowledge", "decide", "wake"]), max_size=40), st.booleans())
 def test_every_one_ends(steps: list[str], is_reliable: bool) -> None:  # noqa: FBT001 - drawn
     """And is answered with the one answer that it has."""
