@@ -56,18 +56,18 @@ ALONE: Final = Place(LongForm.PAYLOAD, 0, 1, 1)
 
 def user_data(message: ShortMessage) -> UserData:
     """Return what a message carries; a header that contradicts itself makes it a message of its own, text and all."""
-    payload = message.payload
+    payload, is_addressed = message.payload, any(message.optional.get(Tag.DESTINATION_PORT, b""))
     if message.esm_class & UDH_INDICATOR:
-        found = _read_header(payload)
-        return UserData(payload) if found is None else found
-    return UserData(payload, _segment(message))
+        found = _read_header(payload, is_addressed=is_addressed)
+        return UserData(payload, is_addressed=is_addressed) if found is None else found
+    return UserData(payload, _segment(message), is_addressed)
 
 
-def _read_header(payload: bytes) -> UserData | None:
+def _read_header(payload: bytes, *, is_addressed: bool) -> UserData | None:
     end = 1 + payload[0] if payload else 0
     if end == 0 or end > len(payload):
         return None
-    at, place, is_addressed = 1, None, False
+    at, place = 1, None
     while at < end:
         if at + 2 > end or at + 2 + payload[at + 1] > end:
             return None

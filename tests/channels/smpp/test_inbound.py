@@ -1,6 +1,7 @@
 """What comes over SMPP: decided once, answered after its commit, parts put together, redeliveries known."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -138,15 +139,30 @@ async def test_a_message_that_nobody_would_send_on_is_not_taken() -> None:
         assert served.counted(SmppCount.NOT_ROUTED) == 1
 
 
-@pytest.mark.parametrize("coding", [0x02, 0x04, 0xF5])
-async def test_what_is_no_text_is_refused_for_good(coding: int) -> None:
-    """Pictures and ring tones in octets, which a text's session cannot carry on."""
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"data_coding": 0x02},
+        {"data_coding": 0x04},
+        {"data_coding": 0xF5},
+        {"esm_class": 0x40, "octets": bytes.fromhex("06 05 04 0b84 0000") + b"push"},
+        {"optional": {Tag.DESTINATION_PORT: b"\x0b\x84"}},
+    ],
+)
+async def test_what_is_no_text_is_refused_for_good(fields: dict[str, Any]) -> None:
+    """Pictures, cards and pushes: nobody can tell what they say about their sender. By the status of either side."""
+    message = msgspec.structs.replace(MESSAGE, **fields)
     async with serving(smsc()) as served:
         wire = await served.bound()
+        told = await wire.ask(message, Command.SUBMIT_SM)
 
-        answer = await wire.ask(msgspec.structs.replace(MESSAGE, data_coding=coding), Command.SUBMIT_SM)
+        assert (told.status, served.plane.events) == (Status.SUBMIT_FAILED, [])
+        assert served.counted(SmppCount.NOT_TEXT) == 1
+    async with smsc_listening() as far, serving(esme(far.port)) as served:
+        wire = await far.bound()
+        told = await wire.ask(message, Command.DELIVER_SM)
 
-        assert (answer.status, served.plane.events) == (Status.SUBMIT_FAILED, [])
+        assert (told.status, served.plane.events) == (Status.PERMANENT_ERROR, [])
 
 
 async def test_a_body_that_cannot_be_read_is_answered_and_the_connection_stays() -> None:

@@ -263,9 +263,19 @@ def test_a_header_that_contradicts_itself_is_text(payload: str) -> None:
     assert user_data(carrying(octets, esm_class=UDH_INDICATOR)) == UserData(octets)
 
 
-def test_data_for_a_port_is_no_text() -> None:
+@pytest.mark.parametrize("header", ["06 05 04 158a 0000 ff", "04 04 02 f500 ff"])
+def test_data_for_a_port_is_no_text(header: str) -> None:
     """It is for an application on the phone."""
-    assert user_data(carrying(bytes.fromhex("06 05 04 158a 0000 ff"), esm_class=UDH_INDICATOR)).is_addressed
+    assert user_data(carrying(bytes.fromhex(header), esm_class=UDH_INDICATOR)).is_addressed
+
+
+@pytest.mark.parametrize("esm_class", [0, UDH_INDICATOR])
+@pytest.mark.parametrize(("port", "is_addressed"), [(b"\x0b\x84", True), (b"\0\0", False)])
+def test_a_parameter_may_name_the_port(esm_class: int, port: bytes, *, is_addressed: bool) -> None:
+    """0 is none."""
+    message = carrying(b"\5\0\3\7\2\1hi", esm_class=esm_class, optional={Tag.DESTINATION_PORT: port})
+
+    assert user_data(message).is_addressed is is_addressed
 
 
 def test_a_part_may_be_told_by_parameters_alone() -> None:
