@@ -80,6 +80,7 @@ async def every_read(store: Any, changes: Sequence[Change]) -> list[object]:  # 
         await store.outbox_page(OutboxFilter(), ALL),
         await store.outbox_page(OutboxFilter(error="t"), ALL),
         await store.outbox_depth(),
+        await store.outbox_kinds(OutboxFilter(), most=99),
         await store.alerts_page(None, AlertFilter(), ALL),
         await store.alert_kinds(None, AlertFilter(), most=99),
         store.deliveries_held(),
