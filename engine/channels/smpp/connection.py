@@ -36,7 +36,7 @@ class Connection(asyncio.Protocol):
     ) -> None:
         """Carry a session whose events go to its owner, `most_undecided` requests at a time.
 
-        The others are read and held, so that what stands behind them, such as an `enquire_link`, is not kept waiting;
+        The others are read and held, so that what stands behind them, such as an enquire_link, is not kept waiting;
         reading stops while those take `most_held_bytes`.
         """
         self.session = session
