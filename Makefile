@@ -202,7 +202,7 @@ build/smpp/.complete:
 
 .venv/jasmin/.complete: $(STAMP)
 	@$(BIN)/python -m venv .venv/jasmin
-	@timeout 300 .venv/jasmin/bin/pip install --quiet jasmin==$(JASMIN_VERSION)
+	@timeout 300 .venv/jasmin/bin/pip install --quiet --no-compile jasmin==$(JASMIN_VERSION)
 	@touch $@
 
 .venv/sip/.complete: $(STAMP)
