@@ -3,7 +3,9 @@
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
+from random import Random
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
@@ -22,7 +24,7 @@ from engine.core.ports.lists import PageCursor
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from tests.actors.model import Model, Pairing, Place
 from tests.actors.route_cache_check import check_cached_routes
-from tests.actors.stores import WAIT_SECONDS
+from tests.actors.stores import WAIT_SECONDS, never
 from tests.actors.world import World
 
 Result = TypeVar("Result")
@@ -72,12 +74,16 @@ class Driver(RuleBasedStateMachine):
     hosts = 1
     skews: Mapping[int, float] = MappingProxyType({})
     """Whose clock is how far ahead; both services are coordinated by a host whose clock is right."""
+    reads_suspend = False
+    """Every point read takes some turns of the loop, as of a database elsewhere."""
 
     def furnish(self) -> None:
         """Start a host with two numbers in each service."""
         self.runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self.directory = tempfile.TemporaryDirectory()
-        self.world = World(Path(self.directory.name) / "data", FOREVER, count=self.hosts, skews=self.skews)
+        turns = partial(Random(0).randrange, 1, 4) if self.reads_suspend else never  # noqa: S311 - no secret
+        data = Path(self.directory.name) / "data"
+        self.world = World(data, FOREVER, count=self.hosts, skews=self.skews, turns=turns)
         self.model = Model()
         self.names = 0
         self.run(self._furnish())

@@ -93,3 +93,11 @@ def test_hosts_do_what_the_model_says(machine: type[Machine], hosts: int) -> Non
     of_hosts = type(f"{machine.__name__}On{hosts}", (machine,), {"hosts": hosts})
 
     run_state_machine_as_test(of_hosts, settings=LIMITS if hosts == 1 else FEWER)
+
+
+@pytest.mark.timeout(0 if IS_DEEP else 300)
+def test_a_host_whose_reads_suspend_does_what_the_model_says() -> None:
+    """As with a database elsewhere: between a read and what is decided upon it others have their turn."""
+    suspending = type("Suspending", (Machine,), {"reads_suspend": True})
+
+    run_state_machine_as_test(suspending, settings=FEWER)
