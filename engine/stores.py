@@ -30,7 +30,12 @@ async def started_store(settings: Settings, observer: Observer, *, is_alone: boo
         return
     if is_alone:
         claim(settings.data_dir, hosts=1)
-    file = SqliteStore.open(settings.data_dir, synchronous=settings.synchronous.value, observer=observer)
+    file = SqliteStore.open(
+        settings.data_dir,
+        synchronous=settings.synchronous.value,
+        observer=observer,
+        commit_patience_seconds=settings.commit_patience_seconds,
+    )
     async with _started(file):
         if is_alone:
             claim(settings.data_dir, hosts=1)  # a second time: now that the database is there
@@ -63,6 +68,7 @@ async def _in_database(settings: Settings, observer: Observer) -> AsyncIterator[
             node=this_process(),
             lease_seconds=settings.owner_lease_seconds,
             replicas=settings.database_replicas,
+            commit_patience_seconds=settings.commit_patience_seconds,
         )
         async with _started(store):
             yield store

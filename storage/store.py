@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from typing import TypeVar, TypeVarTuple
 
 from engine.core.model.changes import Change
-from engine.core.model.errors import StoreUnavailable
+from engine.core.model.errors import StoreLate, StoreUnavailable
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session
 from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxDepth, OutboxFilter, OutboxKinds, Page, PageCursor
@@ -71,12 +71,27 @@ class GroupStore(ABC):
         """Count the changesets that wait for a group commit to begin."""
         return self._writer.backlog
 
-    def commit(self, changes: Sequence[Change], done: Callable[[StoreUnavailable | None], None]) -> None:
+    @property
+    def is_writable(self) -> bool:
+        """Whether the last commit (or probe) succeeded, and none is late."""
+        return self._writer.is_writable and not self._writer.is_late
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the outcome of a commit has been awaited for longer than the patience."""
+        return self._writer.is_late
+
+    def commit(
+        self,
+        changes: Sequence[Change],
+        done: Callable[[StoreUnavailable | None], None],
+        late: Callable[[], None] | None = None,
+    ) -> None:
         """Commit the changes with the next group; see `Store.commit`."""
-        self._writer.put(changes, done)
+        self._writer.put(changes, done, late)
 
     async def write(self, changes: Sequence[Change]) -> None:
-        """Commit and wait; raises StoreUnavailable."""
+        """Commit and wait; see `Store.write`."""
         outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def settle(error: StoreUnavailable | None) -> None:
@@ -87,7 +102,10 @@ class GroupStore(ABC):
             else:
                 outcome.set_exception(error)
 
-        self.commit(changes, settle)
+        def give_up() -> None:
+            settle(StoreLate("The commits before it take too long"))
+
+        self.commit(changes, settle, None if changes else give_up)
         await outcome
 
     def registry(self) -> Registry:

@@ -2,6 +2,10 @@
 
 Whatever is queued while a transaction runs forms the next one. Changesets are all or none each, and keep their order.
 The event loop and the thread meet in a deque, a wake-up per idle spell and one call back to the loop per group.
+
+A commit that hangs, or whose outcome is not known, goes on however long it takes. Whoever waits for it hears after a
+while that it is late, and nothing new is taken until it is over. One timer looks after all: what was queued before the
+look of a patience ago is late.
 """
 
 import asyncio
@@ -12,21 +16,26 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Final, Protocol
 
 from engine.core.model.changes import Change
-from engine.core.model.errors import Fenced, StoreUnavailable
+from engine.core.model.errors import Fenced, StoreLate, StoreUnavailable
 from engine.core.ports.observing import Observer
 from storage.errors import ChangeRefused, Interrupted, OutcomeUnknown, StoreLost
 
 Done = Callable[[StoreUnavailable | None], None]
-Changeset = tuple[Sequence[Change], Done]
+Late = Callable[[], None]
+Changeset = tuple[Sequence[Change], Done, Late | None]
 
 MAX_GROUP: Final = 4_096
 """Changesets in one transaction; bounds how long the first of a group waits."""
 
 PROBE_SECONDS = 1.0
 """How often an idle store looks whether it can still be written and, if not, whether it can again."""
+
+LOOKS: Final = 8
+"""How often within a patience it is looked who waits."""
 
 _log = logging.getLogger("maskline.storage")
 
@@ -40,8 +49,8 @@ class Transaction(Protocol):
     def begin(self) -> None:
         """Begin a transaction; raises StoreUnavailable where nothing may be written now."""
 
-    def apply(self, group: Sequence[Changeset]) -> None:
-        """Write the changes of a group in order."""
+    def apply(self, group: Sequence[Sequence[Change]]) -> None:
+        """Write the changesets of a group in order."""
 
     def apply_alone(self, changes: Sequence[Change]) -> None:
         """Write one changeset; what fails of it is undone, and nothing else."""
@@ -80,13 +89,21 @@ class Transaction(Protocol):
 class GroupWriter:
     """Commits changesets in groups on a thread of its own; its methods are for the event loop's thread."""
 
-    def __init__(self, transaction: Transaction, observer: Observer) -> None:
+    def __init__(self, transaction: Transaction, observer: Observer, *, patience_seconds: float = inf) -> None:
         """Take over what commits; nothing runs before `start`."""
         self._transaction = transaction
         self._observer = observer
         self.is_writable = True
         self._lost: StoreLost | None = None
+        self._patience = patience_seconds
         self._queue: deque[Changeset] = deque()
+        self._group: list[Changeset] = []
+        """What is being committed."""
+        self._put = self._told = self._late = 0
+        """How many changesets were ever queued, how many of these are over, and up to which one they were late."""
+        self._looks: deque[tuple[float, int]] = deque()
+        """When it was looked, and how many were queued by then."""
+        self._timer: asyncio.TimerHandle | None = None
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._sync_seconds = 0.0
         self._is_idle = False
@@ -99,21 +116,35 @@ class GroupWriter:
         """Count the changesets that wait for a transaction to begin."""
         return len(self._queue)
 
+    @property
+    def is_late(self) -> bool:
+        """Whether some changeset has waited for longer than the patience, and still does."""
+        return self._late > self._told
+
     def start(self) -> asyncio.AbstractEventLoop:
         """Bind to the running loop, once, and start the thread."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._stopped = self._loop.create_future()
             threading.Thread(target=self._run, args=(self._loop,), name="maskline-store", daemon=True).start()
+            if self._patience < inf:
+                self._timer = self._loop.call_later(self._patience / LOOKS, self._look_who_waits)
         return self._loop
 
-    def put(self, changes: Sequence[Change], done: Done) -> None:
-        """Queue a changeset; the thread is woken at the end of the loop's turn, for all that the turn queues."""
+    def put(self, changes: Sequence[Change], done: Done, late: Late | None = None) -> None:
+        """Queue a changeset; the thread is woken at the end of the loop's turn, for all that the turn queues.
+
+        `late` is called when it has waited for longer than the patience, perhaps several times; `done` all the same.
+        """
         loop = self._loop or self.start()
         if self._is_stopping:
             loop.call_soon(done, StoreUnavailable("Nothing was saved: the engine is shutting down"))
             return
-        self._queue.append((changes, done))
+        if self._late > self._told:
+            loop.call_soon(done, StoreLate("Nothing was saved: the commits before it take too long"))
+            return
+        self._put += 1
+        self._queue.append((changes, done, late))
         if self._is_idle:
             self._is_idle = False
             loop.call_soon(self._wake.put, None)
@@ -153,6 +184,7 @@ class GroupWriter:
 
     def _next_group(self) -> list[Changeset]:
         group: list[Changeset] = []
+        self._group = group
         with contextlib.suppress(IndexError):
             while len(group) < MAX_GROUP:
                 group.append(self._queue.popleft())
@@ -169,7 +201,7 @@ class GroupWriter:
         self._is_idle = False
 
     def _commit_and_tell(self, group: list[Changeset], loop: asyncio.AbstractEventLoop) -> None:
-        changes = sum(len(changeset) for changeset, _ in group)
+        changes = sum(len(changeset) for changeset, _, _ in group)
         began, self._sync_seconds = time.perf_counter(), 0.0
         errors = self._commit(group) if changes else [None] * len(group)
         spent = (time.perf_counter() - began, self._sync_seconds)
@@ -188,15 +220,39 @@ class GroupWriter:
             seconds, sync_seconds = spent
             is_ok = not any(map(_is_of_the_store, errors))
             self._observer.committed(changes=changes, seconds=seconds, sync_seconds=sync_seconds, is_ok=is_ok)
-        for (_, done), error in zip(group, errors, strict=True):
+        was_late = self.is_late
+        self._told += len(group)
+        for (_, done, _), error in zip(group, errors, strict=True):
             try:
                 done(error)
             except Exception as failure:  # noqa: BLE001 - one caller's fault must not keep the others waiting
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": "a caller failed to take the outcome of its commit", "exception": failure}
-                )
+                _report(failure)
+        if was_late and not self.is_late:
+            _log.warning("The store answers again")
+
+    def _look_who_waits(self) -> None:
+        """Tell whoever waits for longer than the patience."""
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._patience / LOOKS, self._look_who_waits)
+        now, was_late = time.monotonic(), self.is_late
+        self._looks.append((now, self._put))
+        while now - self._looks[0][0] >= self._patience:
+            self._late = self._looks.popleft()[1]
+        if not self.is_late:
+            return
+        if not was_late:
+            _log.error("The store has not answered for %g seconds; nothing new is taken until it does", self._patience)
+        waiting = [*self._group, *self._queue]  # their ends meet the ends of what was queued: the newest is the last
+        for _, _, late in waiting[: max(0, len(waiting) - (self._put - self._late))]:
+            try:
+                if late is not None:
+                    late()
+            except Exception as failure:  # noqa: BLE001 - likewise
+                _report(failure)
 
     def _notify_stopped(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self._stopped is not None and not self._stopped.done():
             self._stopped.set_result(None)
 
@@ -215,7 +271,7 @@ class GroupWriter:
     def _commit_together(self, group: list[Changeset]) -> StoreUnavailable | None:
         try:
             self._transaction.begin()
-            self._transaction.apply(group)
+            self._transaction.apply([changes for changes, _, _ in group])
             self._sync_seconds = self._transaction.commit()
         except Exception as failure:  # noqa: BLE001 - the writer's loop: whatever fails is told to those who wait
             return self._transaction.outcome(failure)
@@ -226,7 +282,7 @@ class GroupWriter:
         problem: StoreUnavailable | None = None
         try:
             self._transaction.begin()
-            errors = [self._apply_alone(changes) for changes, _ in group]
+            errors = [self._apply_alone(changes) for changes, _, _ in group]
             self._sync_seconds = self._transaction.commit()
         except Exception as failure:  # noqa: BLE001 - as above
             problem = self._transaction.outcome(failure)
@@ -260,6 +316,11 @@ class GroupWriter:
 
 def _is_of_the_store(error: StoreUnavailable | None) -> bool:
     return error is not None and not isinstance(error, ChangeRefused)
+
+
+def _report(failure: Exception) -> None:
+    problem = {"message": "a caller failed to take the outcome of its commit", "exception": failure}
+    asyncio.get_running_loop().call_exception_handler(problem)
 
 
 def _call(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *args: object) -> None:

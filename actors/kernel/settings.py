@@ -39,6 +39,8 @@ class HostSettings(SharedSettings):
     """Seconds that an intercept hook may take; past them the event goes on, or is blocked where the service says so."""
     carrier_deadline_seconds: Seconds = 10.0
     """Seconds that a carrier waits for our answer: all hooks of one call or message together take no longer."""
+    commit_patience_seconds: Seconds = 2.0
+    """Seconds that whoever asks waits for a commit; past them the answer is "not ready", and the commit goes on."""
     alert_retention_days: Positive = 30
     """Days for which debugger events are listed."""
     alerts_per_second: Positive = 20
@@ -55,6 +57,11 @@ class HostSettings(SharedSettings):
     """How often expired sessions are looked for."""
     retention_interval_seconds: Fixed[float] = 60.0
     """How often sessions past retention are looked for."""
+
+    @property
+    def late_look_seconds(self) -> float:
+        """How often it is looked who waits for a commit that is late."""
+        return self.commit_patience_seconds / 8
 
     @property
     def batch_key_seconds(self) -> float:

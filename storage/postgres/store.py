@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
+from math import inf
 from typing import Self
 
 import psycopg
 
-from engine.core.model.errors import Fenced
+from engine.core.model.errors import Fenced, StoreUnavailable
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.ports.observing import Observer
 from engine.core.sessions.batch import KeyUse
@@ -38,12 +39,20 @@ class PostgresStore(GroupStore):
     _walks: PostgresReader
 
     def __init__(
-        self, conninfo: str, transaction: PostgresTransaction, observer: Observer, shards: Sequence[int] | None
+        self,
+        conninfo: str,
+        transaction: PostgresTransaction,
+        observer: Observer,
+        *,
+        shards: Sequence[int] | None,
+        patience_seconds: float,
     ) -> None:
         """Take over what commits; `open` is how to make one."""
         open_reader = partial(PostgresReader, conninfo, shards)
-        super().__init__(GroupWriter(transaction, observer), points=open_reader(), open_reader=open_reader)
+        writer = GroupWriter(transaction, observer, patience_seconds=patience_seconds)
+        super().__init__(writer, points=open_reader(), open_reader=open_reader)
         self._conninfo = conninfo
+        self._patience = patience_seconds
         self._transaction = transaction
         self._walks = open_reader()  # not on the thread of the others
         self._point_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-points")
@@ -60,11 +69,13 @@ class PostgresStore(GroupStore):
         lease_seconds: float = 0.0,
         replicas: int = 0,
         shards: Sequence[int] | None = None,
+        commit_patience_seconds: float = inf,
     ) -> Self:
         """Bring the database up to date, take a place in it and open it; whoever had the place is fenced.
 
         `fenced` is called on the writer's thread when another process takes the place, and is to end this one. `shards`
-        are those whose rows are this host's, of what it walks at its start and delivers (None = all).
+        are those whose rows are this host's, of what it walks at its start and delivers (None = all). After the
+        patience a commit is late, and a record that is read is not waited for.
 
         Raises:
             BadDatabaseUrl: it is no connection string.
@@ -84,7 +95,7 @@ class PostgresStore(GroupStore):
                 lambda: open_writer(conninfo), apply_group, place=place, epoch=epoch, fenced=fenced, replicas=replicas
             )
             transaction.attach()
-        return cls(conninfo, transaction, observer, shards)
+        return cls(conninfo, transaction, observer, shards=shards, patience_seconds=commit_patience_seconds)
 
     @contextmanager
     def loading(self) -> Iterator[None]:
@@ -135,8 +146,8 @@ class PostgresStore(GroupStore):
 
     @property
     def is_writable(self) -> bool:
-        """Whether the last commit (or probe) succeeded, and its outcome is known."""
-        return self._writer.is_writable and self._transaction.unknown_since is None
+        """Whether the last commit (or probe) succeeded, its outcome is known, and none is late."""
+        return super().is_writable and self._transaction.unknown_since is None
 
     def active_sessions(self) -> Iterator[ActiveSession]:
         """Walk the active sessions in the order of activation, each with its live participants' endpoints."""
@@ -184,4 +195,9 @@ class PostgresStore(GroupStore):
         return searching(self._conninfo, seconds=self.search_seconds)
 
     async def _point(self, read: Callable[[*Args], Result], *args: *Args) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._point_thread, read, *args)
+        reading = asyncio.get_running_loop().run_in_executor(self._point_thread, read, *args)
+        await asyncio.wait((reading,), timeout=self._patience if self._patience < inf else None)
+        if not reading.done():
+            reading.cancel()
+            raise StoreUnavailable(f"The database has not answered for {self._patience:g} seconds")
+        return reading.result()

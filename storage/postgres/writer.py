@@ -96,9 +96,9 @@ class PostgresTransaction:
         connection.execute("BEGIN", prepare=False)
         connection.execute(_FENCE, (self._place, self._epoch, self._attached_as, self._group))
 
-    def apply(self, group: Sequence[tuple[Sequence[Change], object]]) -> None:
+    def apply(self, group: Sequence[Sequence[Change]]) -> None:
         """Send the changes of a group in order."""
-        self._apply(self._attached(), [changes for changes, _ in group])
+        self._apply(self._attached(), group)
 
     def apply_alone(self, changes: Sequence[Change]) -> None:
         """Write one changeset and wait for it; what fails of it is undone, and nothing else."""

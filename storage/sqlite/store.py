@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from itertools import count
+from math import inf
 from pathlib import Path
 from typing import Self
 
@@ -67,17 +68,35 @@ class SqliteStore(GroupStore):
 
     _points: SqliteReader
 
-    def __init__(self, lock: DataDirLock, connection: sqlite3.Connection, index: LogIndex, observer: Observer) -> None:
+    def __init__(
+        self,
+        lock: DataDirLock,
+        connection: sqlite3.Connection,
+        index: LogIndex,
+        observer: Observer,
+        *,
+        patience_seconds: float = inf,
+    ) -> None:
         """Take over a locked directory, a connection that writes and its log's index; `open` is how to make one."""
         self._lock = lock
         data_dir = lock.database.parent
         mover = LogMover(open_mover(lock.database), index)
-        writer = GroupWriter(SqliteTransaction(connection, mover, placed=Placed(data_dir)), observer)
+        transaction = SqliteTransaction(connection, mover, placed=Placed(data_dir))
+        writer = GroupWriter(transaction, observer, patience_seconds=patience_seconds)
         super().__init__(writer, points=SqliteReader(lock.database), open_reader=self._reader)
 
     @classmethod
-    def open(cls, data_dir: Path, *, synchronous: Synchronous = "FULL", observer: Observer) -> Self:
+    def open(
+        cls,
+        data_dir: Path,
+        *,
+        synchronous: Synchronous = "FULL",
+        observer: Observer,
+        commit_patience_seconds: float = inf,
+    ) -> Self:
         """Lock the data directory, bring its database up to date and open it; make one where there never was one.
+
+        After the patience a commit is late.
 
         Raises:
             DataDirBusy: another process has it open.
@@ -107,7 +126,7 @@ class SqliteStore(GroupStore):
                 if is_small and (finding := damage(connection, is_whole=False)) is not None:
                     raise DatabaseDamaged(lock.database, finding)
                 migrate(connection, lock.database)
-                store = cls(lock, connection, index, observer)
+                store = cls(lock, connection, index, observer, patience_seconds=commit_patience_seconds)
             except OSError as failure:
                 raise unusable(data_dir, failure) from failure
             except sqlite3.Error as failure:
@@ -177,11 +196,6 @@ class SqliteStore(GroupStore):
     def session_counts(self) -> dict[SessionStatus, int]:
         """Tell how many sessions are kept of each status."""
         return self._points.session_counts()
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether the last commit (or probe) succeeded."""
-        return self._writer.is_writable
 
     def active_sessions(self) -> Iterator[ActiveSession]:
         """Walk the active sessions in the order of activation, each with its live participants' endpoints."""

@@ -33,10 +33,10 @@ class SqliteTransaction:
             raise away_now(away)
         self._begin()
 
-    def apply(self, group: Sequence[tuple[Sequence[Change], object]]) -> None:
+    def apply(self, group: Sequence[Sequence[Change]]) -> None:
         """Write the changes of a group in order."""
         applier = SqliteApplier(self._connection)
-        for changes, _ in group:
+        for changes in group:
             applier.apply(changes)
         applier.flush()
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from actors.kernel.paging import merged
 from engine.core.model.changes import AlertsErased, Change
-from engine.core.model.errors import StoreUnavailable
+from engine.core.model.errors import StoreLate, StoreUnavailable
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session
 from engine.core.ports.lists import Page, PageCursor
@@ -20,6 +20,7 @@ WAIT_SECONDS: Final = 20.0
 """How long anything may take before a test gives up."""
 
 Done = Callable[[StoreUnavailable | None], None]
+Late = Callable[[], None]
 Read = TypeVar("Read")
 
 
@@ -36,7 +37,9 @@ class Mood:
         self.cannot_read = False
         self.turns = turns
         """How many turns of the loop the next read is kept from the store, or its answer from who reads."""
-        self.kept_back: list[tuple[MoodyStore, Sequence[Change], Done]] | None = None
+        self.kept_back: list[tuple[MoodyStore, Sequence[Change], Done, Late | None]] | None = None
+        self.is_late = False
+        """Commits in flight take longer than anybody waits, and nothing new is taken."""
 
 
 if TYPE_CHECKING:
@@ -65,11 +68,18 @@ class MoodyStore(_Delegates):
         self.has_retained = False
         """The first pass of retention, which begins with a host, commits no more."""
 
-    def commit(self, changes: Sequence[Change], done: Done) -> None:
+    @property
+    def is_late(self) -> bool:
+        """Whether commits in flight take too long."""
+        return self.mood.is_late
+
+    def commit(self, changes: Sequence[Change], done: Done, late: Late | None = None) -> None:
         """Commit, fail, or wait to be let through."""
         self.has_retained = self.has_retained or any(isinstance(one, AlertsErased) for one in changes)
-        if self.mood.kept_back is not None:
-            self.mood.kept_back.append((self, changes, done))
+        if self.mood.is_late:
+            asyncio.get_running_loop().call_soon(done, StoreLate("The commits before it take too long"))
+        elif self.mood.kept_back is not None:
+            self.mood.kept_back.append((self, changes, done, late))
         elif self.mood.is_failing:
             self.inner.commit((), lambda _problem: done(StoreUnavailable("The disk is full")))
         else:
@@ -83,7 +93,10 @@ class MoodyStore(_Delegates):
             if not outcome.done():
                 outcome.set_result(problem)
 
-        self.commit(changes, settle)
+        def give_up() -> None:
+            settle(StoreLate("The commits before it take too long"))
+
+        self.commit(changes, settle, None if changes else give_up)
         problem = await outcome
         if problem is not None:
             raise problem
@@ -184,10 +197,18 @@ class Stores:
     def let_through(self, *, failing: Container[int] = ()) -> None:
         """Let the commits in flight reach the disk, those of these places find it full; later ones find it well."""
         kept, self._mood.kept_back = self._mood.kept_back or [], None
-        for place, (store, changes, done) in enumerate(kept):
+        self._mood.is_late = False
+        for place, (store, changes, done, _) in enumerate(kept):
             self.is_failing = place in failing
             store.commit(changes, done)
         self.is_failing = False
+
+    def be_late(self) -> None:
+        """Have the commits in flight take longer than whoever waits for them should; nothing new is taken."""
+        self._mood.is_late = True
+        for _, _, _, late in tuple(self._mood.kept_back or ()):
+            if late is not None:
+                late()
 
     @property
     def have_retained(self) -> bool:

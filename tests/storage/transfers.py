@@ -23,6 +23,7 @@ NOT_READS = {
     "backlog",
     "close",
     "commit",
+    "is_late",
     "is_writable",
     "lacks",
     "loading",

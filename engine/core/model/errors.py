@@ -3,6 +3,7 @@
     MasklineError
     ├── ApiError            the caller must change or retry: carries a code of the catalogue
     ├── StoreUnavailable    the disk refused the commit: nothing was acknowledged
+    │   └── StoreLate       the commits before it take too long: it was not tried
     ├── Fenced              another process is this host now: this one answers nothing more
     └── PeerUnavailable     another host did not answer: what it did is not known
 
@@ -280,6 +281,10 @@ class StoreUnavailable(MasklineError):  # noqa: N818 - names a state of the stor
     """The store could not commit (disk full, read-only, gone); retry when readiness is green again."""
 
 
+class StoreLate(StoreUnavailable):
+    """The outcome of a commit has been awaited for too long; until it is known, nothing new is taken."""
+
+
 class Fenced(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
     """Another process has taken this host's place in the database: nothing more is committed or answered here."""
 
@@ -293,11 +298,12 @@ _DISK_REFUSED: Final = (
     "by itself and /readyz turns green"
 )
 _ANSWERS: Final[dict[type[MasklineError], tuple[Code, str]]] = {
+    PeerUnavailable: (Code.UNAVAILABLE, "The host of the cluster that this concerns does not answer; try again"),
+    StoreLate: (Code.UNAVAILABLE, "The store does not answer in time, and nothing of this was stored; try again"),
     StoreUnavailable: (
         Code.STORAGE_FAILED,
         _DISK_REFUSED,
     ),
-    PeerUnavailable: (Code.UNAVAILABLE, "The host of the cluster that this concerns does not answer; try again"),
 }
 """What every interface answers when this stops a request, be it REST, an item of a batch, or another host."""
 
@@ -323,6 +329,14 @@ def failure_behind(answer: ApiError) -> MasklineError:
 def not_ready() -> ApiError:
     """Return the answer of every interface until the store has been read."""
     return ApiError(Code.UNAVAILABLE, "The engine is starting; try again")
+
+
+def not_known() -> ApiError:
+    """Return the answer to a change whose commit goes on for longer than its caller is kept waiting."""
+    return ApiError(
+        Code.UNAVAILABLE,
+        "The store does not answer in time; whether this was stored is not known yet. Look before you ask again",
+    )
 
 
 def not_found(path: str) -> ApiError:

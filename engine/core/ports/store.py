@@ -53,18 +53,31 @@ class Store(Protocol):
     StoreUnavailable.
     """
 
-    def commit(self, changes: Sequence[Change], done: Callable[[StoreUnavailable | None], None]) -> None:
+    def commit(
+        self,
+        changes: Sequence[Change],
+        done: Callable[[StoreUnavailable | None], None],
+        late: Callable[[], None] | None = None,
+    ) -> None:
         """Commit the changes with the next group, all or none, in the order of the calls.
 
-        `done` is called on the event loop, after the commit, with None or with why nothing was committed.
+        `done` is called on the event loop, once the outcome is known, with None or with why nothing was committed. If
+        that takes longer than whoever asks should wait, `late` is called before it, perhaps several times.
         """
 
     async def write(self, changes: Sequence[Change]) -> None:
-        """Commit and wait; raises StoreUnavailable."""
+        """Commit and wait; raises StoreUnavailable.
+
+        Without changes it waits for the commits before it, and no longer than these are late.
+        """
 
     @property
     def is_writable(self) -> bool:
-        """Whether the last commit (or probe) succeeded."""
+        """Whether the last commit (or probe) succeeded, and none is late."""
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the outcome of a commit has been awaited for too long: until it is known, others raise StoreLate."""
 
     def registry(self) -> Registry:
         """Read accounts, keys, services and numbers."""
