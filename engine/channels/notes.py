@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from engine.core.model.changes import NoteDropped, NoteKept
-from engine.core.ports.notes import NoteDone, NoteStore
+from engine.core.ports.notes import NoteDone, NoteLate, NoteStore
 from engine.core.ports.operations import Clock
 
 
@@ -27,9 +27,18 @@ class StoredNotes:
         found = self._store.latest_notes(self._channel, prefix, limit)
         return [(key, note.value) for key, note in found if note.until > now]
 
-    def put(self, key: bytes, value: bytes, until: float, done: NoteDone, *, account_sid: str | None = None) -> None:
+    def put(
+        self,
+        key: bytes,
+        value: bytes,
+        until: float,
+        done: NoteDone,
+        *,
+        late: NoteLate | None = None,
+        account_sid: str | None = None,
+    ) -> None:
         """Keep a value until a time; `done` is called once it is committed."""
-        self._store.commit((NoteKept(self._channel, key, value, until, account_sid),), done)
+        self._store.commit((NoteKept(self._channel, key, value, until, account_sid),), done, late)
 
     def drop(self, key: bytes, done: NoteDone) -> None:
         """Keep nothing under a key any more."""

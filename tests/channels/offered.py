@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from engine.channels.base import ChannelContext
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.records import Account
-from engine.core.ports.notes import NoteDone
+from engine.core.ports.notes import NoteDone, NoteLate
 from engine.core.ports.observing import FeedProblem, SmppCount
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.route_cache import RouteCache
@@ -76,7 +76,16 @@ class MemoryNotes:
         found = sorted((one for one in self.kept.items() if one[0].startswith(prefix)), reverse=True)
         return found[:limit]
 
-    def put(self, key: bytes, value: bytes, until: float, done: NoteDone, *, account_sid: str | None = None) -> None:
+    def put(
+        self,
+        key: bytes,
+        value: bytes,
+        until: float,
+        done: NoteDone,
+        *,
+        late: NoteLate | None = None,
+        account_sid: str | None = None,
+    ) -> None:
         """Keep for ever."""
         self.kept[key] = value
         done(None)

@@ -27,7 +27,7 @@ from engine.channels.smpp.segments import ALONE, UserData, user_data
 from engine.channels.smpp.session import RequestCame
 from engine.channels.smpp.texts import NotText, decode
 from engine.channels.smpp.times import valid_until
-from engine.core.model.errors import StoreUnavailable
+from engine.core.model.errors import StoreLate, StoreUnavailable
 from engine.core.model.records import Address, Kind, LegStatus
 from engine.core.numbers.e164 import canonical
 from engine.core.ports.observing import SmppCount
@@ -182,16 +182,20 @@ class Inbound:
         if asks(message) and not self._peer.is_esme:
             owner = self._context.traffic.owner_of(canonical(proxy))
             asked = asked_by(message, message_id, now, account_sid=owner)
-        began = self._context.monotonic()
+        began, is_answered = self._context.monotonic(), False
 
         def answer(status: int) -> None:
+            nonlocal is_answered
+            if is_answered:
+                return  # it was told to come again, since this took long
+            is_answered = True
             body = b"" if status else self._body(request, sid)
             if connection.answer(request, body, status=status):
                 self._context.meter.answered(self._context.monotonic() - began)
             if asked is not None:
                 self.owed.answered(message_id, is_taken=not status)
-            if again is not None and status == self._statuses.not_ready:
-                self._redeliveries.may_come_again([arrival])
+            if status == self._statuses.not_ready:
+                self._redeliveries.may_come_again([arrival])  # what it leads to may yet be committed
 
         part = Part(
             message_sid=sid,
@@ -272,7 +276,7 @@ class Inbound:
         if number not in assembly.kept:
             self._count(SmppCount.PART)
         owner = self._context.traffic.owner_of(canonical(part.proxy))
-        self._long.keep(assembly, number, account_sid=owner, done=kept)
+        self._long.keep(assembly, number, account_sid=owner, done=kept, late=lambda: answer(self._statuses.not_ready))
 
     def _decide_alone(self, part: Part, answer: Callable[[int], None]) -> None:
         self._decide(part.alone(reading=self._reading), answer)
@@ -366,7 +370,13 @@ class Inbound:
             connection.answer(request, self._body(request, ""))
             return
 
+        is_answered = False
+
         def answer(problem: StoreUnavailable | None) -> None:
+            nonlocal is_answered
+            if is_answered:
+                return
+            is_answered = True
             if problem is None:
                 connection.answer(request, self._body(request, ""))
             else:
@@ -381,7 +391,8 @@ class Inbound:
                 self._count(SmppCount.RECEIPT_AMBIGUOUS)
                 answer(None)
             case None:
-                self.receipts.keep_unmatched(receipt, self._context.clock(), answer)
+                late = StoreLate("the receipt is not kept in time")
+                self.receipts.keep_unmatched(receipt, self._context.clock(), answer, lambda: answer(late))
 
     def _report_late(self, part: PartOfLeg, receipt: Receipt, done: Callable[[StoreUnavailable | None], None]) -> None:
         self._count(SmppCount.RECEIPT)

@@ -14,7 +14,7 @@ from engine.channels.smpp.segments import Place
 from engine.channels.smpp.texts import NotText, Reading, decode, raw_of
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Address, RawText
-from engine.core.ports.notes import NoteDone, Notes
+from engine.core.ports.notes import NoteDone, NoteLate, Notes
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -157,8 +157,10 @@ class LongMessages:
         """Tell whether the others of its message have gone on without it."""
         return now - self._expired.get(part.key, float("-inf")) < self._timeout_seconds
 
-    def keep(self, assembly: Assembly, number: int, *, account_sid: str | None, done: NoteDone) -> None:
-        """Put a part on disk, and then say so."""
+    def keep(
+        self, assembly: Assembly, number: int, *, account_sid: str | None, done: NoteDone, late: NoteLate | None = None
+    ) -> None:
+        """Put a part on disk, and then say so; `late` is as `Notes.put` has it."""
         part = msgspec.structs.replace(assembly.parts[number], message_sid=assembly.sid, began_at=assembly.began_at)
 
         def kept(problem: StoreUnavailable | None) -> None:
@@ -167,7 +169,8 @@ class LongMessages:
             done(problem)
 
         until = part.began_at + _KEPT_SECONDS
-        self._notes.put(self._note_of(assembly, number), _ENCODE(part), until, kept, account_sid=account_sid)
+        key = self._note_of(assembly, number)
+        self._notes.put(key, _ENCODE(part), until, kept, late=late, account_sid=account_sid)
 
     def overdue(self, now: float) -> Iterator[Assembly]:
         """Yield the messages whose time has run out, and those that are whole and not decided."""

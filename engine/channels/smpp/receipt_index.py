@@ -12,9 +12,9 @@ from typing import Final
 import msgspec
 
 from engine.channels.smpp.receipts import Receipt, form_of, forms_of
-from engine.core.model.errors import StoreUnavailable
+from engine.core.model.errors import StoreLate, StoreUnavailable
 from engine.core.model.records import LegStatus
-from engine.core.ports.notes import NoteDone, Notes
+from engine.core.ports.notes import NoteDone, NoteLate, Notes
 
 
 class PartOfLeg(msgspec.Struct, frozen=True, array_like=True):
@@ -112,14 +112,14 @@ class ReceiptIndex:
             return None
         return meant[0] if len(meant) == 1 else Ambiguous()
 
-    def keep_unmatched(self, receipt: Receipt, now: float, done: NoteDone) -> None:
-        """Keep a receipt whose message may yet be answered."""
+    def keep_unmatched(self, receipt: Receipt, now: float, done: NoteDone, late: NoteLate | None = None) -> None:
+        """Keep a receipt whose message may yet be answered; `late` is as `Notes.put` has it."""
         digest = blake2b(msgspec.msgpack.encode(receipt), digest_size=16).digest()
         key = self._early + digest
         one = _Unmatched(receipt, now)
         if len(self._unmatched) < _MOST_UNMATCHED:
             self._wait(key, one)
-        self._notes.put(key, _ENCODE(one), now + UNMATCHED_SECONDS, done)
+        self._notes.put(key, _ENCODE(one), now + UNMATCHED_SECONDS, done, late=late)
 
     def given_up(self, now: float) -> int:
         """Forget the receipts whose time is over; return how many."""
@@ -130,7 +130,7 @@ class ReceiptIndex:
         return len(over)
 
     def state_of(self, part: PartOfLeg, status: LegStatus, now: float, done: StateKept) -> None:
-        """Tell what a leg comes to with the state of one of its parts, once that is on disk.
+        """Tell what a leg comes to with the state of one of its parts, once that is on disk, or that it takes long.
 
         It is delivered when all parts are, and has failed when one has.
         """
@@ -149,7 +149,10 @@ class ReceiptIndex:
             self._states.pop(part.interaction_sid, None)
             done(None if problem else leg, problem)
 
-        self._notes.put(key, _ENCODE(states), now + KEPT_SECONDS, landed)
+        def late() -> None:
+            done(None, StoreLate("the state of a part is not kept in time"))
+
+        self._notes.put(key, _ENCODE(states), now + KEPT_SECONDS, landed, late=late)
 
     def _prefix_of(self, form: str) -> bytes:
         return self._ids + form.encode("utf-8") + b"\0"

@@ -1,7 +1,7 @@
 """Which messages of a peer may come a second time, and how they are known again.
 
-A message carries no id of its own, and two equal ones in a row are legal. So only one whose answer may not have
-arrived, since its connection ended or we did, is known by its content, once, and for a while.
+A message carries no id of its own, and two equal ones in a row are legal. So only one that was told to come again, or
+whose answer may not have arrived, since its connection ended or we did, is known by its content, once, and for a while.
 """
 
 from hashlib import blake2b

@@ -11,6 +11,9 @@ from engine.core.model.errors import StoreUnavailable
 NoteDone = Callable[[StoreUnavailable | None], None]
 """Is called on the event loop, after the commit, with None or with why nothing was kept."""
 
+NoteLate = Callable[[], None]
+"""Is called on the event loop, perhaps several times, where a commit takes longer than a peer should wait."""
+
 
 class Note(msgspec.Struct, frozen=True):
     """What is kept under a key."""
@@ -23,7 +26,7 @@ class Note(msgspec.Struct, frozen=True):
 class NoteStore(Protocol):
     """The part of the port `Store` that notes need."""
 
-    def commit(self, changes: Sequence[Change], done: NoteDone) -> None:
+    def commit(self, changes: Sequence[Change], done: NoteDone, late: NoteLate | None = None) -> None:
         """Commit the changes with the next group."""
 
     def note(self, channel: str, key: bytes) -> Note | None:
@@ -42,11 +45,20 @@ class Notes(Protocol):
     def latest(self, prefix: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
         """Read keys and values of what is kept under keys that begin so, the last by key first; for a start."""
 
-    def put(self, key: bytes, value: bytes, until: float, done: NoteDone, *, account_sid: str | None = None) -> None:
+    def put(
+        self,
+        key: bytes,
+        value: bytes,
+        until: float,
+        done: NoteDone,
+        *,
+        late: NoteLate | None = None,
+        account_sid: str | None = None,
+    ) -> None:
         """Keep a value until a time, UTC epoch seconds, in place of what is there.
 
-        `done` is called once it is committed, with the host's next group, and `get` shows it from then on. With an
-        account, it goes when the account is erased.
+        `done` is called once it is committed, with the host's next group, and `get` shows it from then on; `late` is
+        called before, where that takes long. With an account, it goes when the account is erased.
         """
 
     def drop(self, key: bytes, done: NoteDone) -> None:

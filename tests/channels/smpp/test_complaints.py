@@ -23,7 +23,7 @@ from engine.channels.smpp.receipts import write_receipt
 from engine.channels.smpp.segments import LongForm, Place, header, user_data
 from engine.channels.smpp.session import Timing
 from engine.core.model.records import LegStatus
-from engine.core.ports.notes import NoteDone
+from engine.core.ports.notes import NoteDone, NoteLate
 from engine.core.ports.observing import SmppCount
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from tests.channels.offered import MemoryNotes
@@ -366,5 +366,14 @@ async def test_20_a_message_waits_until_what_became_of_others_is_written_down() 
 class HeldNotes(MemoryNotes):
     """Notes of which none is ever said to be committed."""
 
-    def put(self, key: bytes, value: bytes, until: float, done: NoteDone, *, account_sid: str | None = None) -> None:
+    def put(
+        self,
+        key: bytes,
+        value: bytes,
+        until: float,
+        done: NoteDone,
+        *,
+        late: NoteLate | None = None,
+        account_sid: str | None = None,
+    ) -> None:
         """Say nothing."""

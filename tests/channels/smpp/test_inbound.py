@@ -19,7 +19,7 @@ from engine.channels.smpp.pdu import (
 )
 from engine.channels.smpp.segments import LongForm, Place, header, segment_parameters
 from engine.core.model.errors import StoreUnavailable
-from engine.core.ports.notes import NoteDone
+from engine.core.ports.notes import NoteDone, NoteLate
 from engine.core.ports.observing import SmppCount
 from engine.core.routing.traffic import ENDINGS, Decision, Outcome, Reason
 from tests.channels.offered import MemoryNotes
@@ -245,12 +245,24 @@ class LateNotes(MemoryNotes):
     def __init__(self) -> None:
         super().__init__()
         self.held: list[NoteDone] = []
+        self.late: list[NoteLate] = []
 
-    def put(self, key: bytes, value: bytes, until: float, done: NoteDone, *, account_sid: str | None = None) -> None:
+    def put(
+        self,
+        key: bytes,
+        value: bytes,
+        until: float,
+        done: NoteDone,
+        *,
+        late: NoteLate | None = None,
+        account_sid: str | None = None,
+    ) -> None:
         """Hold back the commit of a part."""
         if key.startswith(b"part/"):
             self.kept[key] = value
             self.held.append(done)
+            assert late is not None
+            self.late.append(late)
         else:
             super().put(key, value, until, done, account_sid=account_sid)
 
@@ -268,6 +280,59 @@ async def test_a_part_that_comes_again_before_it_is_on_disk_is_answered_twice_an
             done(None)
 
         assert [(await wire.read()).status for _ in range(3)] == [Status.OK] * 3
+        assert [event.body for event in served.plane.events] == ["hello world"]
+
+
+async def test_a_message_that_is_to_come_again_is_the_same_when_it_does() -> None:
+    """What it leads to may have been committed all the same: another name for it would send it on twice."""
+    async with serving(smsc()) as served:
+        wire = await served.bound()
+        served.plane.decision = NOT_READY
+        refused = [await wire.ask(MESSAGE, Command.SUBMIT_SM) for _ in range(2)]
+        served.plane.decision = ROUTED
+
+        taken = [await wire.ask(MESSAGE, Command.SUBMIT_SM) for _ in range(2)]
+
+        assert [one.status for one in refused + taken] == [Status.THROTTLED] * 2 + [Status.OK] * 2
+        first, again, known, other = [event.resource_sid for event in served.plane.events]
+        assert (first == again == known, other != first) == (True, True)
+
+
+async def test_a_message_that_was_to_come_again_is_known_once_when_its_connection_ends_too() -> None:
+    """An equal one that its sender writes later is another one."""
+    async with serving(smsc()) as served:
+        wire = await served.bound()
+        served.plane.decision = NOT_READY
+        await wire.ask(MESSAGE, Command.SUBMIT_SM)
+        await wire.close()
+        await until(lambda: served.gauge("smpp_bound_connections") == 0)
+        served.plane.decision = ROUTED
+        again = await served.bound()
+
+        for _ in range(2):
+            await again.ask(MESSAGE, Command.SUBMIT_SM)
+
+        first, second, third = [event.resource_sid for event in served.plane.events]
+        assert (second, third != first) == (first, True)
+
+
+async def test_a_part_that_is_not_on_disk_in_time_is_to_come_again() -> None:
+    """It counts once when it does; the commit that was late decides the message, and nobody is answered twice."""
+    notes = LateNotes()
+    async with serving(smsc(), notes=notes) as served:
+        wire = await served.bound()
+        for number, text in ((1, "hello "), (2, "world")):
+            wire.send(Command.SUBMIT_SM, write_message(part(number, 2, text)))
+        await until(lambda: len(notes.held) == 2)
+        for late in notes.late:
+            late()
+        refused = [await wire.read() for _ in range(2)]
+        for done in notes.held:
+            done(None)
+
+        again = await wire.ask(part(2, 2, "world"), Command.SUBMIT_SM)
+
+        assert [one.status for one in (*refused, again)] == [Status.THROTTLED, Status.THROTTLED, Status.OK]
         assert [event.body for event in served.plane.events] == ["hello world"]
 
 

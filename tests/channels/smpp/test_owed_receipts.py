@@ -22,7 +22,7 @@ from engine.channels.smpp.receipts import read_receipt
 from engine.channels.smpp.segments import LongForm, Place, header
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import LegStatus
-from engine.core.ports.notes import NoteDone
+from engine.core.ports.notes import NoteDone, NoteLate
 from engine.core.ports.observing import SmppCount
 from engine.core.routing.receipts import asked_by
 from engine.core.routing.traffic import Decision, Outcome, Reason
@@ -439,9 +439,18 @@ async def test_a_receipt_of_what_was_never_asked_about_is_dropped() -> None:
 class CommittedNotes(MemoryNotes):
     """Notes that show what was committed, some turns after it was asked for, as a store does."""
 
-    def put(self, key: bytes, value: bytes, until: float, done: NoteDone, *, account_sid: str | None = None) -> None:
+    def put(
+        self,
+        key: bytes,
+        value: bytes,
+        until: float,
+        done: NoteDone,
+        *,
+        late: NoteLate | None = None,
+        account_sid: str | None = None,
+    ) -> None:
         """Keep it soon."""
-        self._soon(lambda: MemoryNotes.put(self, key, value, until, done, account_sid=account_sid))
+        self._soon(lambda: MemoryNotes.put(self, key, value, until, done, late=late, account_sid=account_sid))
 
     def drop(self, key: bytes, done: NoteDone) -> None:
         """Keep it no more soon."""
@@ -457,7 +466,16 @@ class FullNotes(MemoryNotes):
 
     is_full = False
 
-    def put(self, key: bytes, value: bytes, until: float, done: NoteDone, *, account_sid: str | None = None) -> None:
+    def put(
+        self,
+        key: bytes,
+        value: bytes,
+        until: float,
+        done: NoteDone,
+        *,
+        late: NoteLate | None = None,
+        account_sid: str | None = None,
+    ) -> None:
         """Say that the disk is full."""
         if self.is_full:
             done(StoreUnavailable("the disk is full"))
