@@ -1,6 +1,7 @@
 """The control plane: finds whom a request concerns, within its account, and hands it to that actor.
 
-A change runs to its end even when the caller hangs up: half of it may be on disk already.
+A change runs to its end even when the caller hangs up, or is told that its commit takes too long: half of it may be on
+disk already.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from actors.traffic.coordinators import Coordinators
 from actors.traffic.directory import Directory
 from actors.traffic.explain import explain
 from engine.core.model.changes import EntryRevived, EntrySettled
-from engine.core.model.errors import ApiError, MasklineError, not_found
+from engine.core.model.errors import ApiError, MasklineError, not_found, not_known
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import (
     Account,
@@ -97,8 +98,11 @@ class HostControl:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:
-            await asyncio.wait((task,))
-        except asyncio.CancelledError:
+            while not task.done():
+                await asyncio.wait((task,), timeout=self._context.settings.late_look_seconds)
+                if self._context.store.is_late and not task.done():
+                    raise not_known()
+        except (asyncio.CancelledError, ApiError):
             task.add_done_callback(_log_unforeseen)
             raise
         return task.result()

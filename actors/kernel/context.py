@@ -88,10 +88,11 @@ class HostContext(msgspec.Struct, frozen=True):
         changes: Sequence[Change],
         settled: Callable[[StoreUnavailable | None], None],
         entries: Sequence[OutboxEntry],
+        late: Callable[[], None] | None = None,
     ) -> None:
         """Commit changes with their outbox entries, and hand those over for delivery once they are on disk."""
         if not entries:
-            self.store.commit(changes, settled)
+            self.store.commit(changes, settled, late)
             return
 
         def done(problem: StoreUnavailable | None) -> None:
@@ -99,7 +100,7 @@ class HostContext(msgspec.Struct, frozen=True):
             if problem is None:
                 self.egress.outbox.add(entries)
 
-        self.store.commit((*changes, *(EntryAdded(entry) for entry in entries)), done)
+        self.store.commit((*changes, *(EntryAdded(entry) for entry in entries)), done, late)
 
     async def write(self, changes: Sequence[Change], entries: Sequence[OutboxEntry] = ()) -> None:
         """Commit and wait, as `commit`; raises StoreUnavailable."""

@@ -99,6 +99,20 @@ class InteractionLog:
         """Keep an event that waits for a hook of a service; its redeliveries will wait beside it."""
         self._waiting[key_of(event)] = _Waiting(event, service_sid, answer)
 
+    def note_hook(self, event: InboundEvent, *, is_asked: bool) -> None:
+        """Note that an event waits for its hook, which may take longer than a commit, or does so no more."""
+        waiting = self._waiting.get(key_of(event))
+        if waiting is not None:
+            waiting.is_hook_asked = is_asked
+
+    def tell_late(self) -> None:
+        """Answer "not ready" to all that wait for the store; what they wait for goes on."""
+        for waiting in tuple(self._waiting.values()):
+            if not waiting.is_hook_asked:
+                answers, waiting.answers = waiting.answers, []
+                for answer in answers:
+                    answer(STORE_DOWN)
+
     def answer_waiting(self, event: InboundEvent, decision: Decision, *, is_final: bool) -> None:
         """Answer an event that waited, and its redeliveries; keep a final answer for later ones."""
         key = key_of(event)
@@ -137,10 +151,12 @@ class InteractionLog:
         """Answer the redelivery of what is being decided, with it, or was refused; tell whether it was one."""
         waiting = self._waiting.get(key)
         if waiting is not None:
-            if waiting.service_sid == service_sid and canonical(waiting.sender) == canonical(event.sender):
-                waiting.answers.append(answer)
-            else:
+            if waiting.service_sid != service_sid or canonical(waiting.sender) != canonical(event.sender):
                 answer(BUSY)  # the SID of another event that is being decided: a forgery or a platform's mistake
+            elif self._context.store.is_late and not waiting.is_hook_asked:
+                answer(STORE_DOWN)
+            else:
+                waiting.answers.append(answer)
             return True
         refusal = self._refusals.find(key, event.sender, service_sid)
         if refusal is not None:
@@ -155,8 +171,11 @@ class InteractionLog:
             is_kept = problem is None and decision.interaction_sid in self.redeliveries.find(key)
             answer(decision if is_kept else STORE_DOWN)
 
+        def late() -> None:
+            answer(STORE_DOWN)
+
         if decision.interaction_sid in self.in_flight:
-            self._context.store.commit((), settled)  # waits for the commits before it
+            self._context.store.commit((), settled, late)  # waits for the commits before it
         else:
             answer(decision)
 
@@ -213,9 +232,9 @@ class InteractionLog:
         else:
             changes = (InteractionRecorded(interaction), SessionTouched(session.sid, now))
         if entries:
-            self._context.commit(changes, recording.on_commit, entries)
+            self._context.commit(changes, recording.on_commit, entries, recording.on_late)
         else:
-            self._context.store.commit(changes, recording.on_commit)
+            self._context.store.commit(changes, recording.on_commit, recording.on_late)
 
     def finish(self, recording: "_Recording", problem: StoreUnavailable | None) -> None:
         """Note that a recording is on disk, or that nothing of it is."""
@@ -269,33 +288,46 @@ class InteractionLog:
         interaction: Interaction,
         session_name: str | None,
         answer: Callable[[ReportOutcome | None], None],
-    ) -> None:
-        """Decide what a report says of an interaction as it is now, and commit that."""
+    ) -> bool:
+        """Decide what a report says of an interaction as it is now, and commit that.
+
+        Returns whether it was decided: what repeats a report whose commit is under way is decided after that.
+        """
         outcome, change = apply_report(interaction, report, now=self._context.clock())
+        if change is None and self.in_flight.get(interaction.sid) is interaction:
+            return False
         if outcome is ReportOutcome.NOT_OPEN:
             self._notify(Code.INTERACTION_NOT_OPEN, report, interaction)
         if change is None:
             answer(outcome)
-            return
+            return True
+        answered = _Once(answer)
 
         def settled(is_done: bool) -> None:  # noqa: FBT001 - as a commit tells it
             if is_done and report.is_outbound and report.status in _REFUSED_DOWNSTREAM:
                 self._notify(Code.DOWNSTREAM_REJECTED, report, interaction)
-            answer(outcome if is_done else None)
+            answered.tell(outcome if is_done else None)
 
         entries_done = () if report.entry_sid is None else (EntrySettled(report.entry_sid),)
-        self.commit_report(interaction, change, settled, session_name=session_name, entries_done=entries_done)
+        self.commit_report(
+            interaction, change, settled, answered.late, session_name=session_name, entries_done=entries_done
+        )
+        return True
 
     def commit_report(
         self,
         interaction: Interaction,
         change: InteractionUpdated,
         settled: Callable[[bool], None],
+        late: Callable[[], None] | None = None,
         *,
         session_name: str | None,
         entries_done: tuple[EntrySettled, ...] = (),
     ) -> None:
-        """Commit a change of an interaction, with what follows from it; `settled` hears whether that is done."""
+        """Commit a change of an interaction, with what follows from it; `settled` hears whether that is done.
+
+        `late` is as `Store.commit` has it.
+        """
         updated = msgspec.structs.replace(
             interaction,
             inbound=change.inbound,
@@ -329,7 +361,7 @@ class InteractionLog:
         entries = self._callback_of(updated, session_name)
         if updated.outbound.status is not interaction.outbound.status:
             entries = (*entries, *receipt(updated, self._context))
-        self._context.commit(changes, done, entries)
+        self._context.commit(changes, done, entries, late)
 
     def _callback_of(self, interaction: Interaction, session_name: str | None) -> tuple[OutboxEntry, ...]:
         """Return the callback about an interaction that has changed, where its service wants one."""
@@ -416,12 +448,31 @@ def _sent_by(interaction: Interaction) -> str:
 class _Waiting:
     """An event that waits for a hook, and who is to hear what becomes of it."""
 
-    __slots__ = ("answers", "sender", "service_sid")
+    __slots__ = ("answers", "is_hook_asked", "sender", "service_sid")
 
     def __init__(self, event: InboundEvent, service_sid: str, answer: Answer) -> None:
         self.sender = event.sender
         self.service_sid = service_sid
         self.answers = [answer]
+        self.is_hook_asked = False
+
+
+class _Once:
+    """Who waits for what becomes of a report, and is told once."""
+
+    __slots__ = ("_answer", "_is_told")
+
+    def __init__(self, answer: Callable[[ReportOutcome | None], None]) -> None:
+        self._answer = answer
+        self._is_told = False
+
+    def tell(self, outcome: ReportOutcome | None) -> None:
+        if not self._is_told:
+            self._is_told = True
+            self._answer(outcome)
+
+    def late(self) -> None:
+        self.tell(None)
 
 
 @mypyc_attr(acyclic=True)
@@ -441,13 +492,16 @@ class _Recording:
         """Take the end of the commit."""
         self.interaction_log.finish(self, problem)
 
+    def on_late(self) -> None:
+        """Take that it takes long; whoever awaits this in a task is answered from there."""
+
 
 @final
 @mypyc_attr(acyclic=True)
 class _Routed(_Recording):
     """One that is answered then."""
 
-    __slots__ = ("answer", "decision", "key")
+    __slots__ = ("answer", "decision", "is_answered", "key")
 
     def __init__(  # noqa: PLR0917 - as above
         self,
@@ -462,14 +516,20 @@ class _Routed(_Recording):
         self.key = key
         self.decision = decision
         self.answer = answer
+        self.is_answered = False
 
     def on_commit(self, problem: StoreUnavailable | None) -> None:
-        """Take the end of the commit, and answer."""
+        """Take the end of the commit, and answer, unless that was done: then the redelivery gets the answer."""
         super().on_commit(problem)
-        if problem is None:
-            self.answer(self.decision)
-        else:
+        if problem is not None:
             self.interaction_log.forget_answer(self.key, self.interaction.sid)
+        if not self.is_answered:
+            self.answer(self.decision if problem is None else STORE_DOWN)
+
+    def on_late(self) -> None:
+        """Answer "not ready"; the event is decided already, and its redelivery is answered so if this was committed."""
+        if not self.is_answered:
+            self.is_answered = True
             self.answer(STORE_DOWN)
 
 

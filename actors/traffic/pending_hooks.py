@@ -9,7 +9,7 @@ is looked at again: if in doubt, the event is not routed. Source: behaviour 9, 1
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -44,6 +44,8 @@ from engine.core.sessions.bindings import ActiveSession
 if TYPE_CHECKING:
     from actors.traffic.number import NumberActor
 
+Verdict = TypeVar("Verdict")
+
 FINISH_SECONDS = 0.3
 """What events that wait for hooks are given when the host stops; nobody is there any more to hear the answer."""
 
@@ -66,6 +68,7 @@ class PendingHooks:
         self._waiting = 0
         self._waiting_of: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
         self._making = KeyedLocks()
 
     @property
@@ -77,6 +80,8 @@ class PendingHooks:
         """Wait a moment for the events that wait; one that is cut off goes on when it is sent again."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=FINISH_SECONDS)
+        if self._timer is not None:
+            self._timer.cancel()
         waiting = tuple(self._tasks)
         for task in waiting:
             task.cancel()
@@ -126,7 +131,29 @@ class PendingHooks:
         task = asyncio.create_task(self._run(account_sid, event, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if self._timer is None:
+            self._look_soon()
         return True
+
+    def _look_soon(self) -> None:
+        seconds = self._context.settings.late_look_seconds
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look_who_waits)
+
+    def _look_who_waits(self) -> None:
+        """Answer "not ready" to those that wait for a store which is late."""
+        self._timer = None
+        if self._context.store.is_late:
+            self._interaction_log.tell_late()
+        if self._waiting:
+            self._look_soon()
+
+    async def _asked(self, event: InboundEvent, hook: Awaitable[Verdict]) -> Verdict:
+        """Wait for a hook of an event."""
+        self._interaction_log.note_hook(event, is_asked=True)
+        try:
+            return await hook
+        finally:
+            self._interaction_log.note_hook(event, is_asked=False)
 
     def _deadline(self) -> float:
         return self._context.clock() + self._context.settings.carrier_deadline_seconds
@@ -178,9 +205,8 @@ class PendingHooks:
             await self._interaction_log.record(half, session)
         limit = min(self._context.settings.intercept_timeout_seconds, deadline - self._context.clock())
         may_rewrite = actor.rules.options.intercept_may_rewrite and not event.is_call
-        verdict = await self._context.egress.hooks.intercept(
-            url, half, may_rewrite=may_rewrite, timeout_seconds=max(limit, 0.0)
-        )
+        hook = self._context.egress.hooks.intercept(url, half, may_rewrite=may_rewrite, timeout_seconds=max(limit, 0.0))
+        verdict = await self._asked(event, hook)
         if self._blocks(verdict, actor, event, session):
             return Decision(Outcome.REFUSED, Reason.INTERCEPTED, Code.CONTACT_REJECTED, session_sid=session.sid)
         async with self._recorded.changing(interaction.sid):
@@ -306,7 +332,8 @@ class PendingHooks:
             return ruling.decision
         limit = max(deadline - self._context.clock(), 0.0)
         case = await self._case(actor, event)
-        verdict = await self._context.egress.hooks.out_of_session(url, case, timeout_seconds=limit)
+        hook = self._context.egress.hooks.out_of_session(url, case, timeout_seconds=limit)
+        verdict = await self._asked(event, hook)
         session_sid = ruling.decision.session_sid
         if verdict.twiml is not None:
             return Decision(Outcome.ANSWERED, Reason.OUT_OF_SESSION, session_sid=session_sid, twiml=verdict.twiml)

@@ -95,7 +95,7 @@ class RecordedInteractions:
         """Take the state of a leg; answers once it is committed, None when it could not be.
 
         Reports of one interaction are taken in the order in which they come. Raises StoreUnavailable where the
-        interaction cannot be read; then nothing is answered.
+        interaction cannot be read, or what it is now is not committed in time; then nothing is answered.
         """
         if report.is_vague:
             named = await self.named(report)
@@ -108,12 +108,19 @@ class RecordedInteractions:
         if sid is None:
             self._log.answer_not_found(report, answer)
             return
-        async with self.changing(sid):
-            interaction = await self._fitting(report, sid)
-            if interaction is None:
-                self._log.answer_not_found(report, answer)
-            else:
-                self._log.take_report(report, interaction, await self._session_name(interaction), answer)
+        while True:
+            async with self.changing(sid):
+                interaction = await self._fitting(report, sid)
+                if interaction is None:
+                    self._log.answer_not_found(report, answer)
+                    return
+                is_held = self._log.in_flight.get(sid) is interaction
+                session_name = await self._session_name(interaction)
+                if is_held and self._log.in_flight.get(sid) is not interaction:
+                    continue  # it was committed meanwhile, or was not
+                if self._log.take_report(report, interaction, session_name, answer):
+                    return
+            await self._context.store.write(())  # waits for the commit of what it repeats
 
     async def _session_name(self, interaction: Interaction) -> str | None:
         """Read the name of an interaction's session, where a callback is to say it."""

@@ -43,7 +43,7 @@ from engine.formats.signatures import Form, signature
 from engine.http.connections import inbound_protocol
 from engine.http.port import HttpPort
 from engine.listeners import Listener
-from tests.channels.offered import Offered
+from tests.channels.offered import ChannelPlane, Offered
 from tests.channels.toy.channel import ToyChannel, ToySettings
 from tests.http.rig import ACCOUNT, PATIENCE, PROXY, PUBLIC_URL, ROUTED, SENDER, TOKEN
 from tests.outbound.material import client
@@ -417,10 +417,11 @@ def questions(peer: Peer, *, sid: str = "1", secret: str = TOKEN) -> list[bytes]
 
 
 @asynccontextmanager
-async def talking(peer: Peer) -> AsyncIterator[Talk]:
+async def talking(peer: Peer, plane: ChannelPlane | None = None) -> AsyncIterator[Talk]:
     """Serve a channel as the composition root does: on its own socket, or on the shared HTTP port."""
     async with client() as posting, AsyncExitStack() as closers:
         offered = Offered(posting)
+        offered.plane = plane or offered.plane
         context = offered.context()
         channels = Channels([("toy", peer.channel())])
         with ExitStack() as sockets:
