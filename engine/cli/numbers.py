@@ -99,7 +99,7 @@ def list_numbers(
 @numbers.command("import")
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--account", metavar="SID|NAME", help="Who owns them; may be left out while there is only one account.")
-@click.option("--service", metavar="SID|NAME", help="Put them into this service's pool as well.")
+@click.option("--service", metavar="SID|NAME", help="Put them into this service's pool too, also those owned already.")
 @admin_options
 def import_numbers(*, file: Path, account: str | None, service: str | None, settings: Settings, as_json: bool) -> None:
     """Own the numbers of a CSV file: number, capabilities, country, reserved; rejected rows are named by line."""

@@ -120,6 +120,51 @@ def test_numbers_can_join_a_pool(run: Run, start_server: StartServer, account: t
     assert {one["phone_number"]: one["is_reserved"] for one in pool} == {"+12125550171": True, "+12125550172": False}
 
 
+def test_numbers_that_are_owned_already_join_a_pool_by_a_second_import(
+    run: Run, start_server: StartServer, account: tuple[str, str], tmp_path: Path
+) -> None:
+    """As they are, short codes too, and under the SIDs that they have; what is in a pool already is a rejected row."""
+    data_dir = tmp_path / "data"
+    server = start_server("--data-dir", str(data_dir))
+    service = httpx.post(f"{server.address}/v1/Services", auth=account, data={"UniqueName": "rides"}).json()
+    file = write(tmp_path / "numbers.csv", "+12125550171,voice,,yes", "55123,sms,US,no")
+    more = write(tmp_path / "more.csv", "+1 212 555 0171,,,yes", "55123,sms,US,no", "+12125550172,,,no")
+    first = run("numbers", "import", file, "--data-dir", data_dir)
+    again = run("numbers", "import", file, "--data-dir", data_dir)
+
+    pooled = run("numbers", "import", more, "--service", "rides", "--data-dir", data_dir)
+    twice = run("numbers", "import", more, "--service", "rides", "--data-dir", data_dir)
+
+    pool = httpx.get(service["links"]["phone_numbers"], auth=account).json()["phone_numbers"]
+    (code,) = httpx.get(service["links"]["short_codes"], auth=account).json()["short_codes"]
+    assert (first.exit_code, again.exit_code) == (0, 1)
+    assert again.output.count("is owned already") == 2
+    assert (pooled.exit_code, pooled.output.splitlines()[-1]) == (0, "3 imported, 0 rejected")
+    assert {one["phone_number"]: one["is_reserved"] for one in pool} == {"+12125550171": True, "+12125550172": False}
+    assert {one["phone_number"]: one["capabilities"]["sms_inbound"] for one in pool}["+12125550171"] is False
+    assert code["sid"] in first.output
+    assert (twice.exit_code, twice.output.count("is already in the service")) == (1, 3)
+
+
+def test_another_accounts_number_joins_no_pool_by_an_import(
+    run: Run, start_server: StartServer, account: tuple[str, str], tmp_path: Path
+) -> None:
+    """The row says no more than that somebody has it."""
+    data_dir = tmp_path / "data"
+    server = start_server("--data-dir", str(data_dir))
+    other = json.loads(run("account", "create", "--data-dir", data_dir, "--json").output)
+    keys = (other["account"]["sid"], other["auth_token"])
+    service = httpx.post(f"{server.address}/v1/Services", auth=keys, data={"UniqueName": "rides"}).json()
+    file = write(tmp_path / "numbers.csv", "+12125550171,,,")
+    run("numbers", "import", file, "--account", account[0], "--data-dir", data_dir)
+
+    taken = run("numbers", "import", file, "--account", keys[0], "--service", "rides", "--data-dir", data_dir)
+
+    assert taken.exit_code == 1
+    assert "+1212555XXXX is owned already (code 80601)" in taken.output
+    assert httpx.get(service["links"]["phone_numbers"], auth=keys).json()["phone_numbers"] == []
+
+
 def test_with_two_accounts_the_owner_must_be_named(run: Run, account: tuple[str, str], tmp_path: Path) -> None:
     """Guessing would give numbers to the wrong tenant."""
     run("account", "create", "--data-dir", tmp_path / "data")

@@ -6,7 +6,7 @@ rate limit.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import NoReturn
 
@@ -54,9 +54,10 @@ from engine.api.admin.show import (
 )
 from engine.api.http import CLIENT_LEFT, encode
 from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable, answer_to, invalid_parameter
-from engine.core.model.records import ProxyNumber
+from engine.core.model.records import Address, ProxyNumber
 from engine.core.model.requests import NumberRequest
 from engine.core.model.sids import SidKind
+from engine.core.numbers.e164 import canonical
 from engine.core.ports.lists import PageCursor
 from engine.core.ports.operations import ControlPlane
 from engine.core.routing.asking import explained, swapped
@@ -184,7 +185,18 @@ async def _import_numbers(control: ControlPlane, request: Request) -> NumbersImp
             )
         )
     reserved = [row.is_reserved for row in asked.rows]
-    return NumbersImported(results=await _pool_all(control, service_sid, outcomes, reserved))
+    mine = {one.address: one for one in control.numbers_of(account_sid)}
+    to_pool = [_owned_by_now(row.number, outcome, mine) for row, outcome in zip(asked.rows, outcomes, strict=True)]
+    return NumbersImported(results=await _pool_all(control, service_sid, to_pool, reserved))
+
+
+def _owned_by_now(
+    number: str, outcome: ProxyNumber | Exception, mine: Mapping[Address, ProxyNumber]
+) -> ProxyNumber | Exception:
+    """Take a number that the account has owned before for one that it owns now: it joins the pool as it is."""
+    if isinstance(outcome, ApiError) and outcome.code is Code.NUMBER_NOT_AVAILABLE:
+        return mine.get(canonical(number.strip()), outcome)
+    return outcome
 
 
 async def _pool_all(
