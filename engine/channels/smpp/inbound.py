@@ -72,7 +72,9 @@ class Inbound:
         self._statuses: Statuses = _FromSmsc() if peer.is_esme else _FromEsme()
         self._count = context.observer.smpp
         self._redeliveries = Redeliveries(context.notes, peer.name)
-        self._long = LongMessages(context.notes, peer.name, timeout_seconds=peer.parts_timeout_seconds)
+        self._long = LongMessages(
+            context.notes, peer.name, owner_of=self._owner_of, timeout_seconds=peer.parts_timeout_seconds
+        )
         self.receipts = ReceiptIndex(context.notes, peer.name, matched=self._report_late)
         """The ids of what we sent."""
         self.owed = OwedReceipts(context.notes, peer.name)
@@ -180,8 +182,7 @@ class Inbound:
         self._redeliveries.came(arrival)
         asked: Asked | None = None
         if asks(message) and not self._peer.is_esme:
-            owner = self._context.traffic.owner_of(canonical(proxy))
-            asked = asked_by(message, message_id, now, account_sid=owner)
+            asked = asked_by(message, message_id, now, account_sid=self._owner_of(proxy))
         began, is_answered = self._context.monotonic(), False
 
         def answer(status: int) -> None:
@@ -232,7 +233,7 @@ class Inbound:
         if meaning is NotText.BINARY or held.is_addressed:
             self._count(SmppCount.NOT_TEXT)
             return self._statuses.unreadable
-        if self._context.traffic.owner_of(canonical(proxy)) is not None and not self._sends_from(canonical(proxy)):
+        if self._owner_of(proxy) is not None and not self._sends_from(canonical(proxy)):
             self._count(SmppCount.NOT_ROUTED)
             self._say_not_routed()
             return self._statuses.not_ready
@@ -275,8 +276,10 @@ class Inbound:
 
         if number not in assembly.kept:
             self._count(SmppCount.PART)
-        owner = self._context.traffic.owner_of(canonical(part.proxy))
-        self._long.keep(assembly, number, account_sid=owner, done=kept, late=lambda: answer(self._statuses.not_ready))
+        self._long.keep(assembly, number, kept, late=lambda: answer(self._statuses.not_ready))
+
+    def _owner_of(self, proxy: Address) -> str | None:
+        return self._context.traffic.owner_of(canonical(proxy))
 
     def _decide_alone(self, part: Part, answer: Callable[[int], None]) -> None:
         self._decide(part.alone(reading=self._reading), answer)

@@ -3,7 +3,8 @@
 What is whole is decided once; what never becomes whole goes on in pieces, in order, when its time has run out.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Final
 
@@ -72,6 +73,8 @@ class Assembly(msgspec.Struct):
     parts: dict[int, Part]
     kept: set[int]
     """Those that are on disk."""
+    account_sid: str | None = None
+    """Whose number they reach."""
     is_deciding: bool = False
     """It is being decided, or was: a part that comes again, and is on disk only then, changes nothing."""
 
@@ -99,15 +102,24 @@ class Full(Exception):  # noqa: N818 - names a state
 class LongMessages:
     """The parts of one peer."""
 
-    def __init__(self, notes: Notes, peer: str, *, timeout_seconds: float = 120.0) -> None:
-        """Keep parts under the peer's name."""
+    def __init__(
+        self,
+        notes: Notes,
+        peer: str,
+        *,
+        owner_of: Callable[[Address], str | None] = lambda _: None,
+        timeout_seconds: float = 120.0,
+    ) -> None:
+        """Keep parts under the peer's name; those of one account take no more room than they leave for the others."""
         self._notes = notes
         self._prefix = f"part/{peer}/".encode()
         self._gone = f"gone/{peer}/".encode()
+        self._owner_of = owner_of
         self._timeout_seconds = timeout_seconds
         self._assemblies: dict[tuple[object, ...], list[Assembly]] = {}
         self._waiting = 0
-        self._by_sender: dict[Address, int] = {}
+        self._by_sender: Counter[Address] = Counter()
+        self._by_account: Counter[str | None] = Counter()
         self._done: dict[tuple[object, ...], tuple[float, dict[int, bytes]]] = {}
         """Messages that were whole, and what their parts were: these may still come twice."""
         self._expired: dict[tuple[object, ...], float] = {}
@@ -132,7 +144,7 @@ class LongMessages:
         `is_again`: it may have come before, over a connection that has ended.
 
         Raises:
-            Full: too many parts of this peer or sender wait.
+            Full: too many parts of this peer, account or sender wait.
         """
         number = part.place.number
         for assembly in reversed(self._assemblies.get(part.key, [])):
@@ -157,9 +169,7 @@ class LongMessages:
         """Tell whether the others of its message have gone on without it."""
         return now - self._expired.get(part.key, float("-inf")) < self._timeout_seconds
 
-    def keep(
-        self, assembly: Assembly, number: int, *, account_sid: str | None, done: NoteDone, late: NoteLate | None = None
-    ) -> None:
+    def keep(self, assembly: Assembly, number: int, done: NoteDone, *, late: NoteLate | None = None) -> None:
         """Put a part on disk, and then say so; `late` is as `Notes.put` has it."""
         part = msgspec.structs.replace(assembly.parts[number], message_sid=assembly.sid, began_at=assembly.began_at)
 
@@ -170,7 +180,7 @@ class LongMessages:
 
         until = part.began_at + _KEPT_SECONDS
         key = self._note_of(assembly, number)
-        self._notes.put(key, _ENCODE(part), until, kept, late=late, account_sid=account_sid)
+        self._notes.put(key, _ENCODE(part), until, kept, late=late, account_sid=assembly.account_sid)
 
     def overdue(self, now: float) -> Iterator[Assembly]:
         """Yield the messages whose time has run out, and those that are whole and not decided."""
@@ -206,7 +216,8 @@ class LongMessages:
                 del self._expired[key]
 
     def _begin(self, part: Part) -> Assembly:
-        assembly = Assembly(part.message_sid, part.began_at, {}, set())
+        owner = self._owner_of(part.proxy)
+        assembly = Assembly(part.message_sid, part.began_at, {}, set(), account_sid=owner)
         self._assemblies.setdefault(part.key, []).append(assembly)
         return assembly
 
@@ -217,12 +228,18 @@ class LongMessages:
     def _count(self, assembly: Assembly, parts: int) -> None:
         sender = next(iter(assembly.parts.values())).sender
         self._waiting += parts
-        self._by_sender[sender] = self._by_sender.get(sender, 0) + parts
+        self._by_sender[sender] += parts
+        self._by_account[assembly.account_sid] += parts
         if not self._by_sender[sender]:
             del self._by_sender[sender]
+        if not self._by_account[assembly.account_sid]:
+            del self._by_account[assembly.account_sid]
 
     def _check_room(self, part: Part) -> None:
-        if self._waiting >= MOST_PARTS or self._by_sender.get(part.sender, 0) >= max(MOST_OF_SENDER, part.place.total):
+        room = MOST_PARTS - self._waiting
+        if self._by_account[self._owner_of(part.proxy)] >= room:
+            raise Full
+        if self._by_sender[part.sender] >= max(MOST_OF_SENDER, part.place.total):
             raise Full
 
     def _note_of(self, assembly: Assembly, number: int) -> bytes:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.channels.smpp.long_messages import MOST_OF_SENDER, Assembly, Full, LongMessages, Part
+from engine.channels.smpp.long_messages import MOST_OF_SENDER, MOST_PARTS, Assembly, Full, LongMessages, Part
 from engine.channels.smpp.segments import LongForm, Place
 from engine.channels.smpp.texts import Reading
 from engine.core.model.errors import StoreUnavailable
@@ -14,12 +14,12 @@ NOW = 1_000.0
 SENDER, PROXY = "+14155550100", "+14155550199"
 
 
-def part(number: int, total: int, text: str, *, reference: int = 1, sender: str = SENDER, at: float = NOW) -> Part:
+def part(number: int, total: int, text: str, *, reference: int = 1, sender: str = SENDER, proxy: str = PROXY) -> Part:
     return Part(
         message_sid=f"smpp-{reference}-{number}",
-        began_at=at,
+        began_at=NOW,
         sender=sender,
-        proxy=PROXY,
+        proxy=proxy,
         place=Place(LongForm.UDH8, reference, total, number),
         data_coding=0,
         header_bytes=6,
@@ -33,7 +33,7 @@ def kept(messages: LongMessages, one: Part) -> Assembly:
     problems: list[StoreUnavailable | None] = []
     assembly = messages.place_of(one, is_again=False)
     assert assembly is not None
-    messages.keep(assembly, one.place.number, account_sid=None, done=problems.append)
+    messages.keep(assembly, one.place.number, problems.append)
     assert problems == [None]
     return assembly
 
@@ -104,6 +104,24 @@ def test_one_sender_cannot_take_all_the_room() -> None:
         messages.place_of(part(1, 2, "x", reference=99), is_again=False)
     kept(messages, part(1, 2, "x", sender="+14155550101"))
     assert messages.waiting == MOST_OF_SENDER + 1
+
+
+def test_one_account_cannot_take_all_the_room() -> None:
+    """Strangers who send its numbers parts without end leave as much for others; a start knows it too."""
+    notes = MemoryNotes()
+    messages = LongMessages(notes, "them", owner_of=lambda proxy: "AC1" if proxy == PROXY else "AC2")
+    for stranger in range(MOST_PARTS // 2):
+        kept(messages, part(1, 2, "x", sender=f"+1415{stranger:07d}", reference=stranger))
+    after = LongMessages(notes, "them", owner_of=lambda proxy: "AC1" if proxy == PROXY else "AC2")
+    after.load()
+
+    for one in (messages, after):
+        with pytest.raises(Full):
+            one.place_of(part(1, 2, "x", sender="+14165550100"), is_again=False)
+        kept(one, part(1, 2, "x", sender="+14165550100", proxy="+14155550198", reference=-1))
+        whole = kept(one, part(2, 2, "x", sender="+14165550100", proxy="+14155550198", reference=-1))
+        assert whole.is_whole
+        one.settled(whole, NOW)
 
 
 @given(st.permutations(range(1, 8)), st.lists(st.integers(1, 7), max_size=5))
