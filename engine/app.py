@@ -40,6 +40,7 @@ from engine.core.model.hosts import HostAddress, HostDirectory, Peers
 from engine.core.model.overview import HostFigures, PeerState, ReadFigures
 from engine.core.model.placement import Placement, host_name
 from engine.core.ports.observing import ClusterView
+from engine.core.ports.operations import Clock
 from engine.core.ports.store import ServedStore
 from engine.core.routing.route_cache import cache_if_compiled
 from engine.gauges import Watch
@@ -133,8 +134,15 @@ async def running_engine(
         operations = _bind_operations(settings, stack)
         store = await stack.enter_async_context(started_store(settings, telemetry, is_alone=peers is None))
         client = await stack.enter_async_context(guarded_client(settings))
+        sure_clock = SureClock()
         outgoing = Outgoing(
-            settings, store=store, client=client, telemetry=telemetry, channels=channels, held=store.deliveries_held
+            settings,
+            store=store,
+            client=client,
+            telemetry=telemetry,
+            channels=channels,
+            sure_clock=sure_clock,
+            held=store.deliveries_held,
         )
         host = await stack.enter_async_context(
             _started_host(
@@ -142,6 +150,7 @@ async def running_engine(
                 store,
                 telemetry,
                 egress=outgoing.egress,
+                sure_clock=sure_clock,
                 peers=peers,
                 figures=partial(_figures, settings, outgoing, channels, telemetry),
             )
@@ -157,7 +166,7 @@ async def running_engine(
                 engine,
                 telemetry,
                 sockets=(unix, listener, *operations),
-                context=_contexts(engine, telemetry, client, find_hosts),
+                context=_contexts(engine, telemetry, client, find_hosts, sure_clock=sure_clock),
                 directory=find_hosts,
             )
         )
@@ -175,8 +184,8 @@ async def offline_admin(settings: Settings) -> AsyncIterator[ASGIApp]:
     """
     telemetry = Telemetry()
     async with (
-        started_store(settings, telemetry) as store,
-        _started_host(settings, store, telemetry, egress=Egress()) as host,
+        started_store(settings, telemetry, serves=False) as store,
+        _started_host(settings, store, telemetry, egress=Egress(), sure_clock=SureClock()) as host,
     ):
         yield create_admin_app(host.control, public_url=settings.public_url)
 
@@ -222,10 +231,10 @@ async def _started_host(
     telemetry: Telemetry,
     *,
     egress: Egress,
+    sure_clock: SureClock,
     peers: Peers | None = None,
     figures: ReadFigures = HostFigures,
 ) -> AsyncIterator[Host]:
-    sure_clock = SureClock()
     Watch(telemetry).one(
         "clock_jump_seconds", "By how much the clock has jumped ahead, negative: back", lambda: sure_clock.ahead_seconds
     )
@@ -374,7 +383,9 @@ def _only_host(feed_address: str) -> FindHosts:
     return lambda: alone
 
 
-def _contexts(engine: RunningEngine, telemetry: Telemetry, client: Client, directory: FindHosts) -> ContextFor:
+def _contexts(
+    engine: RunningEngine, telemetry: Telemetry, client: Client, directory: FindHosts, *, sure_clock: Clock
+) -> ContextFor:
     host = engine.host
 
     def context(channel: Channel, ingress: str) -> ChannelContext:
@@ -383,11 +394,12 @@ def _contexts(engine: RunningEngine, telemetry: Telemetry, client: Client, direc
             authenticate=host.control.authenticate,
             observer=telemetry,
             meter=telemetry.meter(ingress) if ingress else Meter(),
-            notes=StoredNotes(engine.store, channel=channel.name, clock=clock),
+            notes=StoredNotes(engine.store, channel=channel.name, clock=sure_clock),
             client=client,
             directory=directory,
             is_ready=lambda: host.is_loaded,
             clock=clock,
+            sure_clock=sure_clock,
             monotonic=monotonic,
             public_url=engine.public_url,
         )

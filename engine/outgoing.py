@@ -14,7 +14,7 @@ from engine.channels.clients import CarrierClients, CarrierRoutes
 from engine.channels.served import Channels
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.lists import OutboxDepth
-from engine.core.ports.operations import EgressPlane
+from engine.core.ports.operations import Clock, EgressPlane
 from engine.core.ports.store import Store
 from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.outbound.client import Client
@@ -45,6 +45,7 @@ class Outgoing:
         client: Client,
         telemetry: Telemetry,
         channels: Channels,
+        sure_clock: Clock,
         held: Callable[[], bool] = lambda: False,
     ) -> None:
         """Wire it; while deliveries are `held`, none is made. Raises MasklineError for a bad route.
@@ -56,7 +57,9 @@ class Outgoing:
         remote = {name: RemoteSender(name, channel, lambda: self._plane) for name, channel in elsewhere}
         everywhere: dict[str, SendsMessages] = {**self._senders, **remote}
         routes = CarrierRoutes(everywhere, settings.carrier_routes)
-        carriers = CarrierClients(everywhere, report=self._report, observer=telemetry, clock=clock)
+        carriers = CarrierClients(
+            everywhere, report=self._report, observer=telemetry, clock=clock, sure_clock=sure_clock
+        )
         self._worker = OutboxWorker(
             store=store,
             client=client,

@@ -54,6 +54,8 @@ class ChannelContext(msgspec.Struct, frozen=True, kw_only=True):
     is_ready: Callable[[], bool]
     """Tells whether events are decided; until then the peer is to try again."""
     clock: Clock
+    sure_clock: Clock
+    """The time that has surely come: for what cannot be undone, as giving something up."""
     monotonic: Clock
     """Measures durations."""
     public_url: str

@@ -86,17 +86,19 @@ class CarrierClients:
         report: Report,
         observer: EgressObserver,
         clock: Clock,
+        sure_clock: Clock,
         pause_seconds: float = 1.0,
     ) -> None:
         """Send through channels by name; what they tell at once goes to `report`.
 
-        A report that the store could not take is made again after a pause.
+        A report that the store could not take is made again after a pause. By `sure_clock` a message is overdue.
         """
         self._senders = senders
         self._pause_seconds = pause_seconds
         self._report = report
         self._observer = observer
         self._clock = clock
+        self._sure_clock = sure_clock
 
     async def deliver(self, entry: OutboxEntry, content: ToCarrier) -> Delivery:
         """Try once; a message's leg is reported as the carrier answers."""
@@ -128,7 +130,7 @@ class CarrierClients:
         await self._reported(_leg(entry, content, status, problem=delivery.error))
 
     async def _send(self, entry: OutboxEntry, content: OutboxMessage, sender: SendsMessages) -> Delivery:
-        if content.valid_until is not None and content.valid_until <= self._clock():
+        if content.valid_until is not None and content.valid_until <= self._sure_clock():
             return Delivery(error=OVERDUE)
         sent = await sender.send(
             OutMessage(

@@ -107,7 +107,9 @@ class Offered:
         self.is_ready = True
         self._client = client
 
-    def context(self, *, clock: Callable[[], float] = lambda: NOW) -> ChannelContext:
+    def context(
+        self, *, clock: Callable[[], float] = lambda: NOW, sure_clock: Callable[[], float] | None = None
+    ) -> ChannelContext:
         """Return what a channel is served with."""
         directory = HostDirectory(1, 0, (HostAddress("host-0", ""),))
         return ChannelContext(
@@ -120,6 +122,7 @@ class Offered:
             directory=lambda: directory,
             is_ready=lambda: self.is_ready,
             clock=clock,
+            sure_clock=sure_clock or clock,
             monotonic=FakeMonotonic(),
             public_url=PUBLIC_URL,
         )

@@ -82,7 +82,12 @@ async def clients(reports: Reports, carrier: CarrierSettings) -> AsyncIterator[C
         with ExitStack() as stack:
             await sender.bind(stack).serve(Offered(posting).context(clock=clock))
         yield CarrierClients(
-            {carrier.name: sender}, report=reports.take, observer=reports.observer, clock=clock, pause_seconds=0.001
+            {carrier.name: sender},
+            report=reports.take,
+            observer=reports.observer,
+            clock=clock,
+            sure_clock=clock,
+            pause_seconds=0.001,
         )
 
 
@@ -161,10 +166,17 @@ def test_a_carrier_that_lacks_what_it_needs_sends_nothing(carrier: CarrierSettin
     assert not carrier.is_sender
 
 
+def only_messages(reports: Reports, *, wall: Callable[[], float] = clock) -> CarrierClients:
+    """Return clients of a carrier that ends no calls; what is sure is the tests' time."""
+    return CarrierClients(
+        {"main": OnlyMessages()}, report=reports.take, observer=reports.observer, clock=wall, sure_clock=clock
+    )
+
+
 async def test_a_hang_up_through_a_carrier_that_cannot_is_a_dead_end() -> None:
     """It was owed before the routes were changed."""
     reports = Reports()
-    carriers = CarrierClients({"main": OnlyMessages()}, report=reports.take, observer=reports.observer, clock=clock)
+    carriers = only_messages(reports)
 
     delivery = await carriers.deliver(HANGING_UP, HANG_UP)
 
@@ -174,13 +186,23 @@ async def test_a_hang_up_through_a_carrier_that_cannot_is_a_dead_end() -> None:
 async def test_a_message_past_its_time_is_not_sent() -> None:
     """By no carrier; its leg is undelivered."""
     reports, message = Reports(), msgspec.structs.replace(MESSAGE, valid_until=NOW)
-    carriers = CarrierClients({"main": OnlyMessages()}, report=reports.take, observer=reports.observer, clock=clock)
+    carriers = only_messages(reports)
 
     delivery = await carriers.deliver(ENTRY, message)
     await carriers.gave_up(ENTRY, message, delivery)
 
     assert (delivery.is_done, delivery.may_retry) == (False, False)
     assert reports.made == [leg(LegStatus.UNDELIVERED, problem="its validity period was over")]
+
+
+async def test_a_wall_clock_that_has_jumped_ahead_gives_no_message_up() -> None:
+    """Its time has not surely come."""
+    message = msgspec.structs.replace(MESSAGE, valid_until=NOW + 60)
+    carriers = only_messages(Reports(), wall=lambda: NOW + 86_400)
+
+    delivery = await carriers.deliver(ENTRY, message)
+
+    assert delivery.is_done
 
 
 async def test_a_receipt_goes_to_the_peer_that_asked() -> None:
@@ -190,7 +212,9 @@ async def test_a_receipt_goes_to_the_peer_that_asked() -> None:
     entry = outbox_entry(content, 9, session=1)
     ends = []
     for sender in (told, OnlyMessages()):
-        carriers = CarrierClients({"main": sender}, report=Reports().take, observer=Remembered(), clock=clock)
+        carriers = CarrierClients(
+            {"main": sender}, report=Reports().take, observer=Remembered(), clock=clock, sure_clock=clock
+        )
         ends.append(await carriers.deliver(entry, content))
 
     assert [end.is_done for end in ends] == [True, True]

@@ -68,6 +68,7 @@ class Inbound:
         self._peer = peer
         self._reading = peer.reading
         self._context = context
+        self._now = context.sure_clock
         self._sends_from = sends_from
         self._statuses: Statuses = _FromSmsc() if peer.is_esme else _FromEsme()
         self._count = context.observer.smpp
@@ -88,14 +89,14 @@ class Inbound:
 
     def load(self) -> None:
         """Take up what was left when we ended."""
-        self._redeliveries.load(self._context.clock())
+        self._redeliveries.load(self._now())
         self._long.load()
         self.receipts.load()
         self.owed.load()
 
     def sweep(self) -> None:
         """Do what is due: messages that never became whole, receipts that found nothing."""
-        now = self._context.clock()
+        now = self._now()
         for assembly in self._long.overdue(now):
             if not assembly.is_whole:
                 self._count(SmppCount.PARTS_NOT_WHOLE)
@@ -160,7 +161,7 @@ class Inbound:
     # -- messages -------------------------------------------------------------------------------------------------
 
     def _take_message(self, connection: Connection, request: RequestCame, message: ShortMessage) -> None:
-        now = self._context.clock()
+        now = self._now()
         sender = read_address(message.source, national=self._peer.national)
         proxy = read_address(message.destination, national=self._peer.national)
         held = user_data(message)
@@ -251,7 +252,7 @@ class Inbound:
         return write_message_id(message_id_of(sid) if is_named else "")
 
     def _take_part(self, part: Part, answer: Callable[[int], None], *, is_again: bool) -> None:
-        now = self._context.clock()
+        now = self._now()
         if self._long.is_late(part, now):
             self._decide_alone(part, answer)
             return
@@ -298,7 +299,7 @@ class Inbound:
                 assembly.is_deciding = False
                 answer(self._statuses.not_ready)
                 return
-            self._long.settled(assembly, self._context.clock())
+            self._long.settled(assembly, self._now())
             answer(statuses[0])
 
         for piece in pieces:
@@ -307,7 +308,7 @@ class Inbound:
     def _decide(self, piece: Piece, answer: Callable[[int], None]) -> None:
         sid = piece.sid
         if piece.asking:
-            self.owed.gather(sid, piece.asking, self._context.clock())
+            self.owed.gather(sid, piece.asking, self._now())
             sid = sid_asking(sid, self._peer.name)
         event = InboundEvent(
             Kind.MESSAGE,
@@ -350,7 +351,7 @@ class Inbound:
         def kept(problem: StoreUnavailable | None) -> None:
             answer(Status.OK if problem is None else self._statuses.not_ready)
 
-        if not self.owed.become(message_ids, word, self._context.clock(), kept):
+        if not self.owed.become(message_ids, word, self._now(), kept):
             answer(Status.OK)
 
     def _say_not_routed(self) -> None:
@@ -395,7 +396,7 @@ class Inbound:
                 answer(None)
             case None:
                 late = StoreLate("the receipt is not kept in time")
-                self.receipts.keep_unmatched(receipt, self._context.clock(), answer, lambda: answer(late))
+                self.receipts.keep_unmatched(receipt, self._now(), answer, lambda: answer(late))
 
     def _report_late(self, part: PartOfLeg, receipt: Receipt, done: Callable[[StoreUnavailable | None], None]) -> None:
         self._count(SmppCount.RECEIPT)
@@ -426,7 +427,7 @@ class Inbound:
             )
             self._context.traffic.report(report, taken)
 
-        self.receipts.state_of(part, receipt.status, self._context.clock(), known)
+        self.receipts.state_of(part, receipt.status, self._now(), known)
 
 
 _SAID_EVERY: Final = 60.0

@@ -45,7 +45,7 @@ class Sender:
         self._receipts = links.inbound.receipts
         self._notes = context.notes
         self._prefix = f"progress/{links.peer.name}/"
-        self._clock = context.clock
+        self._clock = context.sure_clock
         self._count = context.observer.smpp
         self._draw = draw
         self._progress: dict[str, _Progress] = {}

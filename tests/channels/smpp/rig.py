@@ -222,6 +222,7 @@ async def serving(
     timing: Timing | None = None,
     listening: SmppSettings | None = None,
     clock: Callable[[], float] = lambda: NOW,
+    sure_clock: Callable[[], float] | None = None,
 ) -> AsyncIterator[Served]:
     """Serve a channel for one peer, as the composition root does; with `listening`, one that peers may bind to."""
     outbinds, made = Outbinds(), list[SmppClientChannel | SmppServerChannel]()
@@ -238,7 +239,7 @@ async def serving(
         channels = Channels([("smpp", channel) for channel in made])
         with ExitStack() as sockets:
             channels.bind(sockets, is_ours=lambda _: True)
-            context = msgspec.structs.replace(offered.context(clock=clock), monotonic=monotonic)
+            context = msgspec.structs.replace(offered.context(clock=clock, sure_clock=sure_clock), monotonic=monotonic)
             await channels.serve(lambda *_: context)
             closers.push_async_callback(channels.stop, 0.2)
             served = Served(channels, offered)

@@ -139,6 +139,21 @@ async def test_a_carrier_is_told_how_long_it_may_try() -> None:
     assert came.validity == "000001010101000R"
 
 
+async def test_a_wall_clock_that_has_jumped_ahead_gives_no_message_up() -> None:
+    """Its time has not surely come."""
+    ahead = NOW + 86_400
+    async with (
+        smsc_listening() as far,
+        serving(esme(far.port), clock=lambda: ahead, sure_clock=lambda: NOW) as served,
+    ):
+        wire = await far.bound()
+        async with sending(served, out("in time", valid_until=NOW + 60)) as task:
+            await wire.take("1")
+            sent = await task
+
+    assert sent.is_done
+
+
 async def test_a_message_past_its_time_is_not_sent() -> None:
     """Nor one whose time ends while the peer is away; one that is on its way has its answer awaited."""
     async with smsc_listening() as far, serving(esme(far.port)) as served:
