@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 from engine.core.model.errors import Fenced
 from engine.core.ports.observing import Observer
@@ -18,14 +18,18 @@ _log = logging.getLogger("maskline.engine")
 
 
 @asynccontextmanager
-async def started_store(settings: Settings, observer: Observer, *, is_alone: bool = True) -> AsyncIterator[ServedStore]:
+async def started_store(
+    settings: Settings, observer: Observer, *, is_alone: bool = True, serves: bool = True
+) -> AsyncIterator[ServedStore]:
     """Open the store that the settings choose; `is_alone`: the data directory is not one of a cluster's hosts.
+
+    Beside a database, only what `serves` makes a data directory.
 
     Raises:
         MasklineError: the data directory, or the database, cannot be used.
     """
     if settings.database_url:
-        async with _in_database(settings, observer) as store:
+        async with _in_database(settings, observer, serves=serves) as store:
             yield store
         return
     if is_alone:
@@ -52,12 +56,13 @@ async def _started(store: ServedStore) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _in_database(settings: Settings, observer: Observer) -> AsyncIterator[ServedStore]:
+async def _in_database(settings: Settings, observer: Observer, *, serves: bool) -> AsyncIterator[ServedStore]:
     from storage.postgres.places import this_process  # noqa: PLC0415 - who keeps a file needs none of it
     from storage.postgres.store import PostgresStore  # noqa: PLC0415 - likewise
 
-    lock = DataDirLock(settings.data_dir, makes_database=False)
-    try:
+    with ExitStack() as held:
+        if serves or settings.data_dir.exists():
+            held.callback(DataDirLock(settings.data_dir, makes_database=False).release)
         if has_data(settings.data_dir):
             _log.warning("database_url is set: what the file in %s holds is not served", settings.data_dir)
         store = await asyncio.to_thread(
@@ -72,8 +77,6 @@ async def _in_database(settings: Settings, observer: Observer) -> AsyncIterator[
         )
         async with _started(store):
             yield store
-    finally:
-        lock.release()
 
 
 def _end_process(fenced: Fenced) -> None:

@@ -67,7 +67,10 @@ def take_place(
         waited += _WATCH_SECONDS
         if (now := _read(connection, place)) != row:
             owner = now.node or row.node or "an unknown machine"
-            raise PlaceTaken(f"Another process, on {owner}, serves on this database; stop that one first")
+            raise PlaceTaken(
+                f"Another process, on {owner}, serves on this database; stop that one first. (A command asks it when "
+                "--data-dir names its directory, on its machine.)"
+            )
     if row.backend is not None:
         connection.execute(_END_BACKEND, (row.backend,))
     try:

@@ -2,12 +2,17 @@
 
 import json
 import re
+import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
 from click.testing import Result
+
+from storage.postgres.connections import WriterConnection, conninfo_of, open_writer
+from storage.postgres.places import take_place
 
 Run = Callable[..., Result]
 
@@ -119,7 +124,7 @@ def test_an_account_is_made_in_the_database_before_any_server_runs(run: Run, tmp
 
     assert (made.exit_code, found.exit_code) == (0, 0), found.output
     assert "Rides" in found.output
-    assert not (tmp_path / "one" / "maskline.db").exists()
+    assert [*tmp_path.iterdir()] == [config]
 
 
 def test_an_import_and_an_export_say_what_they_copied(
@@ -163,3 +168,33 @@ def test_an_interrupted_import_is_told_by_a_check_and_by_every_command(
     assert found["import"]["text"] == "that of /var/lib/maskline was interrupted: maskline database import"
     assert listed.exit_code == 2
     assert "was interrupted; nothing of it is there. Run maskline database import again" in listed.output
+
+
+def test_a_command_beside_another_machines_server_says_how_to_ask_it(
+    run: Run, tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a directory that is not the server's, where nothing is made."""
+    monkeypatch.setenv("MASKLINE_DATABASE_URL", database)
+    monkeypatch.setenv("MASKLINE_DATABASE_REPLICAS", "0")
+    run("account", "create", "--data-dir", tmp_path / "data")
+    with closing(open_writer(conninfo_of(database))) as connection:
+        take_place(connection, 0, node="machine-a, process 7", lease_seconds=0)
+        connection.execute("UPDATE hosts SET backend = pg_backend_pid()")
+        served = threading.Thread(target=_commit_on, args=(connection, done := threading.Event()))
+        served.start()
+        try:
+            refused = run("account", "list", "--data-dir", tmp_path / "data")
+        finally:
+            done.set()
+            served.join()
+
+    assert refused.exit_code == 2
+    assert "machine-a, process 7, serves on this database" in refused.output
+    assert "--data-dir names its directory" in refused.output
+    assert not (tmp_path / "data").exists()
+
+
+def _commit_on(connection: WriterConnection, done: threading.Event) -> None:
+    """Write as a server does, so that its place is seen to be used."""
+    while not done.wait(0.05):
+        connection.execute("UPDATE hosts SET group_no = group_no + 1")
