@@ -6,6 +6,7 @@ MasklineError
 ├── DatabaseDamaged     it cannot be read, or holds what cannot be
 ├── LayoutMismatch      the data directory is laid out for another number of hosts
 ├── LayoutDamaged       nothing tells for how many hosts
+├── HostsDirectory      the directory is that of one host of a cluster
 ├── MoveUnfinished      its data was being moved to another number of hosts when the process ended
 ├── BackupRefused       no backup can be made, or none of this restored, as things are
 ├── DataDirOccupied     a restore or an export wants a directory without data
@@ -76,6 +77,17 @@ class LayoutDamaged(MasklineError):  # noqa: N818 - names a state, as StoreUnava
         super().__init__(
             f"{note} does not tell for how many hosts the data directory is laid out; restore it: one line, "
             "hosts = N, where N is how many host-0, host-1, ... it has had (1 if maskline.db lies in it)"
+        )
+
+
+class HostsDirectory(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
+    """The directory is that of one host of a cluster, which holds a part of its data."""
+
+    def __init__(self, directory: Path, cluster: Path) -> None:
+        """Name both directories."""
+        super().__init__(
+            f"{directory} holds what one host of the cluster in {cluster} has, a part of the data; "
+            f"name the cluster's directory: --data-dir {cluster}"
         )
 
 

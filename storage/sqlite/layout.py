@@ -7,6 +7,7 @@ data moves to another number of hosts (`storage.sqlite.rebalance`).
 
 import codecs
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final
@@ -15,7 +16,14 @@ import msgspec
 
 from engine.core.model.placement import host_name
 from storage.sqlite.datadir import DATABASE, LOG, PRIVATE_DIRECTORY, PRIVATE_FILE, unusable
-from storage.sqlite.errors import DatabaseMissing, FillUnfinished, LayoutDamaged, LayoutMismatch, MoveUnfinished
+from storage.sqlite.errors import (
+    DatabaseMissing,
+    FillUnfinished,
+    HostsDirectory,
+    LayoutDamaged,
+    LayoutMismatch,
+    MoveUnfinished,
+)
 
 LAYOUT: Final = "maskline.layout"
 FILLING: Final = "maskline.restoring"
@@ -52,6 +60,7 @@ def claim(data_dir: Path, hosts: int) -> None:
     Raises:
         LayoutMismatch: it is laid out for another number of hosts.
         LayoutDamaged: what it is laid out for cannot be told.
+        HostsDirectory: it is one host's, in the data directory of a cluster.
         MoveUnfinished: its data was being moved when the process ended.
         StoreUnavailable: it cannot be read or written.
     """
@@ -111,9 +120,11 @@ def read_layout(data_dir: Path) -> Layout | None:
 
     Raises:
         LayoutDamaged: it cannot be told.
+        HostsDirectory: it is one host's, in the data directory of a cluster.
         FillUnfinished: nothing may be read there.
     """
     path = data_dir / LAYOUT
+    _demand_whole(data_dir)
     if (data_dir / FILLING).exists():
         raise FillUnfinished(data_dir)
     try:
@@ -145,6 +156,18 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _demand_whole(data_dir: Path) -> None:
+    """Refuse the directory of one host of a cluster: alone it would know half the sessions, and make its own."""
+    place = data_dir.resolve()
+    if _HOSTS_NAME.fullmatch(place.name) and (place.parent / LAYOUT).exists():
+        layout = read_layout(place.parent)
+        if layout is not None and layout.hosts > 1:
+            raise HostsDirectory(data_dir, place.parent)
+
+
+_HOSTS_NAME: Final = re.compile(host_name(0).replace("0", r"\d+"))
 
 
 def _layout_without_note(data_dir: Path) -> Layout | None:

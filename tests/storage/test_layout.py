@@ -7,6 +7,7 @@ import pytest
 
 from engine.core.model.errors import MasklineError, StoreUnavailable
 from storage.sqlite import LayoutDamaged, LayoutMismatch, MoveUnfinished, SqliteStore, claim, host_dir
+from storage.sqlite.errors import HostsDirectory
 from storage.sqlite.layout import LAYOUT, Layout, read_layout, replace_layout
 from tests.storage.material import Observed
 
@@ -66,6 +67,31 @@ async def test_a_database_without_a_note_is_of_one_host(tmp_path: Path) -> None:
 
     with pytest.raises(LayoutMismatch, match="laid out for 1 host, not for 2 hosts"):
         claim(tmp_path, 2)
+
+
+@pytest.mark.parametrize("name", ["host-1", "link"])
+def test_the_directory_of_one_host_of_a_cluster_is_no_data_directory(tmp_path: Path, name: str) -> None:
+    """It holds a part of the sessions; the message names the cluster's."""
+    claim(tmp_path, 2)
+    host_dir(tmp_path, 1, 2).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "host-1")
+
+    with pytest.raises(HostsDirectory, match=f"--data-dir {tmp_path}$"):
+        claim(tmp_path / name, 1)
+    with pytest.raises(HostsDirectory):
+        read_layout(tmp_path / name)
+
+    assert not [*(tmp_path / "host-1").iterdir()]
+
+
+def test_a_directory_that_is_only_called_like_a_hosts_is_one_as_any_other(tmp_path: Path) -> None:
+    """Beside it, a server of one host may have its data."""
+    claim(tmp_path, 2)
+    replace_layout(tmp_path, Layout(1))
+
+    claim(tmp_path / "host-0", 1)
+
+    assert read_layout(tmp_path / "host-0") is None
 
 
 def test_directories_of_hosts_without_a_note_are_not_guessed_at(tmp_path: Path) -> None:
