@@ -94,7 +94,8 @@ def start_head(data_dir: Path, *, hosts: int) -> RayLink:
     if left is not None and left.is_ours:
         stop_head(data_dir, left)
     temp_dir = _make_temp_dir()
-    with (data_dir / LOG).open("wb") as log:
+    with (data_dir / LOG).open("ab") as log:
+        log.truncate(0)
         process = subprocess.Popen(  # noqa: S603 - our own interpreter
             [sys.executable, "-m", "ray.scripts.scripts", "start", *_arguments(temp_dir, hosts)],
             stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actors.cluster.hosted import ClusterUnreachable
@@ -42,17 +43,28 @@ def joined(settings: Settings, link: RayLink) -> Iterator[None]:
 
 @contextmanager
 def sparing_stdout() -> Iterator[None]:
-    """Have what is written to standard output meanwhile go to standard error: a command's answer stands there alone.
+    """Have what is written to standard output meanwhile go to standard error: a command's answer stands there alone."""
+    with _turned(_STDOUT, _STDERR):
+        yield
 
-    Ray writes there from C++ too, so the descriptor itself is turned; where there is none, nothing is.
-    """
+
+@contextmanager
+def output_in(path: Path) -> Iterator[None]:
+    """Have what is written to standard output and error meanwhile go to the end of a file; raises OSError."""
+    with path.open("ab") as file, _turned(_STDOUT, file.fileno()), _turned(_STDERR, file.fileno()):
+        yield
+
+
+@contextmanager
+def _turned(descriptor: int, to: int) -> Iterator[None]:
+    """Turn a descriptor itself, since Ray writes from C++ too; where there is none, nothing is."""
     _flush()
     with ExitStack() as back:
         with suppress(OSError):
-            kept = os.dup(_STDOUT)
+            kept = os.dup(descriptor)
             back.callback(os.close, kept)
-            os.dup2(_STDERR, _STDOUT)
-            back.callback(os.dup2, kept, _STDOUT)
+            os.dup2(to, descriptor)
+            back.callback(os.dup2, kept, descriptor)
             back.callback(_flush)
         yield
 
@@ -78,8 +90,9 @@ def running_cluster(settings: Settings) -> "Iterator[RayCluster]":
 
 
 def _flush() -> None:
-    if sys.stdout is not None:  # None where the process began without one
-        sys.stdout.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where the process began without one
+        with suppress(OSError):  # nobody reads it
+            stream.flush()
 
 
 _STDOUT, _STDERR = 1, 2

@@ -20,15 +20,27 @@ from actors.cluster.hosted import ClusterUnreachable, Makers
 from actors.cluster.supervisor import Membership
 from actors.cluster.watch import HostState, Member
 from engine.app import stop_signals
-from engine.cluster.head import LOOPBACK, HeadEnded, HeadWatch, RayLink, read_link, start_head, stop_head, write_link
+from engine.cluster.head import (
+    LINK,
+    LOG,
+    LOOPBACK,
+    HeadEnded,
+    HeadWatch,
+    RayLink,
+    read_link,
+    start_head,
+    stop_head,
+    write_link,
+)
 from engine.cluster.hosting import make_host, make_supervisor, places_here
-from engine.cluster.link import joined
+from engine.cluster.link import joined, output_in
 from engine.cluster.notes import read_record
 from engine.cluster.plan import decode_plan, encode_plan, listen_addresses, reached_at, settled
 from engine.cluster.stopping import serving_process, stop_hosts, take_lock
 from engine.core.model.errors import MasklineError
 from engine.settings import Settings
 from engine.telemetry.logs import ROOT
+from storage.sqlite.datadir import LOCK, DataDirLock
 from storage.sqlite.layout import claim
 
 if TYPE_CHECKING:
@@ -38,6 +50,8 @@ _POLL_SECONDS: Final = 0.25
 _WATCH_SECONDS: Final = 2.0
 _WAITING_SECONDS: Final = 20.0
 """After which a host that listens, but is not ready, is no longer waited for."""
+_UNPLACED_SECONDS: Final = 10.0
+"""The same of one for which there is no node: a Ray that has just begun may be slow to tell its nodes."""
 
 _log = logging.getLogger(f"{ROOT}.cluster")
 
@@ -71,9 +85,10 @@ def serve_cluster(settings: Settings, announce: Announce, progress: Announce) ->
     """
     settings = replace(settings, data_dir=settings.data_dir.absolute())
     claim(settings.data_dir, settings.hosts)
+    _demand_free(settings.data_dir)
     for number in stop_signals():  # until it is known how to stop, they undo what was begun
         signal.signal(number, signal.default_int_handler)
-    with _sole_server(settings.data_dir):
+    with _sole_server(settings.data_dir), output_in(settings.data_dir / LOG):
         link, must_end = _linked(settings, progress)
         try:
             with joined(settings, link):
@@ -136,6 +151,13 @@ def _serve(
         stop_hosts(cluster, settings, head)
         raise
     stop_hosts(cluster, settings, head)
+
+
+def _demand_free(data_dir: Path) -> None:
+    """See that no embedded server has the files, before Ray is started and anything is written; raises DataDirBusy."""
+    is_of_a_cluster = (data_dir / LINK).exists() or serving_process(data_dir) is not None
+    if not is_of_a_cluster and (data_dir / LOCK).exists():
+        DataDirLock(data_dir, makes_database=False).release()
 
 
 @contextmanager
@@ -236,7 +258,7 @@ _SETTLED: Final = frozenset({HostState.READY, HostState.FAILED, HostState.DRAINE
 def _is_settled(member: Member, now: float) -> bool:
     match member.state:
         case HostState.UNPLACED:
-            return bool(member.problem)
+            return bool(member.problem) and now - member.since > _UNPLACED_SECONDS
         case HostState.WAITING:
             return now - member.since > _WAITING_SECONDS
         case state:

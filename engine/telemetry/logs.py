@@ -59,6 +59,12 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
+def json_line(line: str, level: int) -> str:
+    """Write a line that a server prints, whatever its log level, as its log writes one."""
+    words = {"name": f"{ROOT}.engine", "levelno": level, "levelname": logging.getLevelName(level), "msg": line}
+    return JsonFormatter().format(logging.makeLogRecord(words))
+
+
 def _fields(record: logging.LogRecord) -> Iterator[tuple[str, object]]:
     known = ((key, value) for key, value in vars(record).items() if key not in _STANDARD and value is not None)
     # Ray adds some with an underscore to every record.

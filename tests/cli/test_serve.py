@@ -26,7 +26,7 @@ Run = Callable[..., Result]
 def refused(*arguments: str) -> str:
     """Try to serve; returns the one line that says why not."""
     tried = subprocess.run(  # noqa: S603 - our own command
-        [str(MASKLINE), "serve", *arguments], capture_output=True, text=True, timeout=20, check=False
+        [str(MASKLINE), "serve", *arguments], capture_output=True, text=True, timeout=60, check=False
     )
     assert tried.returncode == 2
     assert tried.stdout == ""
@@ -174,6 +174,31 @@ def test_a_second_server_on_the_same_directory_is_refused(start_server: StartSer
     assert httpx.get(f"{server.address}/readyz").status_code == 200
 
 
+def test_a_cluster_on_the_directory_of_a_server_that_runs_is_refused(start_server: StartServer, tmp_path: Path) -> None:
+    """Before a Ray is started for it; nothing is left beside the server's files."""
+    server = start_server("--data-dir", str(tmp_path))
+    files = {path.name for path in tmp_path.iterdir()}
+
+    line = refused("--data-dir", str(tmp_path), "--listen", "127.0.0.1:0", "--runtime", "ray", "--hosts", "1")
+
+    assert f"in use by process {server.process.pid}" in line
+    assert {path.name for path in tmp_path.iterdir()} == files
+
+
+def test_the_directory_of_one_host_of_a_cluster_is_refused(run: Run, tmp_path: Path) -> None:
+    """A server on it, or a command, would know a part of the data and change it alone."""
+    claim(tmp_path, hosts=2)
+    (tmp_path / "host-0").mkdir()
+
+    line = refused("--data-dir", str(tmp_path / "host-0"), "--listen", "127.0.0.1:0")
+    commands = (("account", "create"), ("account", "list"), ("backup", str(tmp_path / "copy")))
+    told = [run(*command, "--data-dir", tmp_path / "host-0") for command in commands]
+
+    assert line.endswith(f"name the cluster's directory: --data-dir {tmp_path}")
+    assert [(one.exit_code, one.output.splitlines()[-1]) for one in told] == [(2, line)] * len(told)
+    assert not [*(tmp_path / "host-0").iterdir()]
+
+
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     """Nothing is made on disk for a server that cannot listen."""
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -235,6 +260,42 @@ def test_unsigned_webhooks_are_loud_in_the_log(start_server: StartServer, tmp_pa
 
     warnings = [json.loads(line) for line in log.splitlines()]
     assert any(one["level"] == "warning" and "SIGNATURES ARE NOT CHECKED" in one["message"] for one in warnings)
+
+
+def test_all_that_a_server_writes_is_json_where_its_log_is(start_server: StartServer, tmp_path: Path) -> None:
+    """The line of readiness too, whatever the level; one that cannot start says so in the same form."""
+    settings = ("--data-dir", str(tmp_path), "--log-format", "json", "--log-level", "error")
+    server = start_server(*settings)
+    line = refused(*settings, "--listen", "127.0.0.1:0")
+
+    _, out, log = server.stop()
+
+    ready, busy = json.loads(server.ready_line), json.loads(line)
+    assert (ready["level"], ready["message"].startswith("Maskline is ready at http://")) == ("info", True)
+    assert (busy["level"], str(tmp_path) in busy["message"]) == ("error", True)
+    assert (out, log) == ("", "")
+
+
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_a_fault_of_ours_is_a_record_of_the_log_without_numbers(where: str) -> None:
+    """Its traceback may hold whatever the code had at hand."""
+    script = (
+        "import threading, warnings\n"
+        "from engine.cli import serve\n"
+        "from engine.telemetry.logs import configure_logs\n"
+        "def fail(): raise LookupError('+14155550123')\n"
+        "configure_logs(as_json=True, level='info')\n"
+        "serve.log_what_is_uncaught()\n"
+        "warnings.warn('of a library', stacklevel=1)\n"
+        f"fail() if {where == 'main'} else threading.Thread(target=fail).start()\n"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)  # noqa: S603 - our own code
+
+    warned, failed = map(json.loads, ran.stderr.splitlines())
+    assert "of a library" in warned["message"]
+    assert (failed["level"], "LookupError" in failed["traceback"]) == ("critical", True)
+    assert "+14155550123" not in ran.stderr
 
 
 def test_metrics_tell_of_the_requests(start_server: StartServer, tmp_path: Path) -> None:

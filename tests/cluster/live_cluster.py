@@ -92,7 +92,7 @@ class LiveCluster(LiveServer):
                 env=self.environ,
             )
         line = first_line(self.process, START_SECONDS)
-        ready = _READY.match(line)
+        ready = _READY.search(line)
         assert ready is not None, f"no ready line but {line!r}:\n{self.log}"
         assert int(ready[2]) == self.hosts
         self.address = ready[1]
