@@ -47,7 +47,9 @@ class SmppServer:
         self._servers: list[asyncio.Server] = []
         self._certificate: Certificate | None = None
         self._check: asyncio.TimerHandle | None = None
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, None] = {}
+        """The open ones, the oldest first."""
+        self._said: dict[tuple[str, str], float] = {}
 
     @property
     def connections(self) -> int:
@@ -83,10 +85,18 @@ class SmppServer:
 
     def _connection(self, *, is_tls: bool) -> Connection:
         session = Session(Role.SMSC, window=1, timing=self._timing, now=self._monotonic())
-        connection = Connection(session, _Stranger(self, is_tls=is_tls), monotonic=self._monotonic)
-        self._connections.add(connection)
-        connection.ended.add_done_callback(lambda _: self._connections.discard(connection))
-        return connection
+        return _Incoming(session, _Stranger(self, is_tls=is_tls), monotonic=self._monotonic)
+
+    def came(self, connection: Connection) -> None:
+        """Take a connection that is open; one too many ends that which has been there longest without a bind."""
+        self._connections[connection] = None
+        connection.ended.add_done_callback(lambda _: self._connections.pop(connection, None))
+        if len(self._connections) > self._most_connections:
+            excess = next(one for one in self._connections if isinstance(one.owner, _Stranger))
+            del self._connections[excess]
+            self._count(SmppCount.TOO_MANY_CONNECTIONS)
+            self._say(excess, "is closed, not being bound: max_smpp_connections are open")
+            excess.abort()
 
     def asked(self, connection: Connection, asked: BindAsked, *, is_tls: bool) -> None:
         """Let a peer in, or not."""
@@ -95,9 +105,7 @@ class SmppServer:
         if links is None or problem is not None:
             status = problem or Status.WRONG_PASSWORD
             self._count(SmppCount.BIND_REFUSED)
-            _log.warning(
-                "An SMPP bind from %s was refused with status 0x%02x", connection.peer_address or "a socket", status
-            )
+            self._say(connection, f"was refused a bind, with status 0x{status:02x}")
             for event in connection.session.refuse_bind(status):
                 connection.hand_on(event)
             return
@@ -112,8 +120,17 @@ class SmppServer:
         """Have a peer connected to that asks for it; this connection is over."""
         if not self._outbinds.came(connection.peer_address):
             self._count(SmppCount.BIND_REFUSED)
-            _log.warning("An SMPP outbind from %s was not expected", connection.peer_address or "a socket")
+            self._say(connection, "sent an outbind that was not expected")
         connection.close()
+
+    def _say(self, connection: Connection, what: str) -> None:
+        """Log what was done about somebody who may be anybody, once a minute."""
+        now, said = self._monotonic(), (connection.peer_address, what)
+        if now - self._said.get(said, float("-inf")) >= _SAID_SECONDS:
+            if len(self._said) >= _MOST_SAID:
+                self._said.clear()
+            self._said[said] = now
+            _log.warning("The SMPP connection from %s %s", connection.peer_address or "a socket", what)
 
     def _problem(self, links: Links | None, bind: Bind, connection: Connection, *, is_tls: bool) -> Status | None:
         """Return why a bind is refused; who knows no password learns nothing else."""
@@ -124,15 +141,22 @@ class SmppServer:
         peer = links.peer
         if not peer.may_come_from(connection.peer_address) or (peer.tls and not is_tls):
             return Status.BIND_FAILED
-        most = peer.connections * _BINDS_EACH
-        if len(links.connections) >= most or len(self._connections) > self._most_connections:
-            return Status.ALREADY_BOUND
-        return None
+        return Status.ALREADY_BOUND if len(links.connections) >= peer.connections * _BINDS_EACH else None
 
     def _renew(self) -> None:
         if self._certificate is not None:
             self._certificate.renew()
             self._check = asyncio.get_running_loop().call_later(_CHECK_SECONDS, self._renew)
+
+
+class _Incoming(Connection):
+    """One that somebody has opened: it counts from when it is, over TLS after the handshake, which may never end."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as asyncio's own do
+        """Begin."""
+        super().connection_made(transport)
+        if isinstance(self.owner, _Stranger):
+            self.owner.came(self)
 
 
 class _Stranger:
@@ -142,6 +166,9 @@ class _Stranger:
         self._server = server
         self._is_tls = is_tls
 
+    def came(self, connection: Connection) -> None:
+        self._server.came(connection)
+
     def happened(self, connection: Connection, event: Event) -> None:
         if isinstance(event, BindAsked):
             self._server.asked(connection, event, is_tls=self._is_tls)
@@ -149,5 +176,7 @@ class _Stranger:
             self._server.asked_to_bind(connection)
 
 
+_SAID_SECONDS = 60.0
+_MOST_SAID = 1_000
 _BINDS_EACH = 2
 """A transmitter and a receiver count as one connection."""

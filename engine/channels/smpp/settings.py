@@ -24,7 +24,7 @@ class SmppSettings(CarriersSettings):
     smpp_tls_key: str = ""
     """PEM file of the key of that certificate."""
     max_smpp_connections: Positive = 1000
-    """Connections of smpp_listen and smpp_tls_listen at a time, bound or not; more are closed."""
+    """Connections of smpp_listen and smpp_tls_listen at a time; one more ends the oldest that is not bound."""
     smpp_peers: Annotated[tuple[SmppPeer, ...], Tables(dict[str, PeerTable], peers_of, smpp_peer_lines)] = ()
     """Who speaks SMPP with us, for messages in and out; a table [smpp_peers.NAME] each (docs/smpp.md)."""
 

@@ -202,6 +202,8 @@ class SmppCount(StrEnum):
     BOUND = "bound"
     """A bind was accepted, by us or by them."""
     BIND_REFUSED = "bind-refused"
+    TOO_MANY_CONNECTIONS = "too-many-connections"
+    """A connection that was not bound was closed for another one."""
     NOT_CONNECTED = "not-connected"
     """A peer could not be reached."""
     CONNECTION_LOST = "connection-lost"

@@ -142,7 +142,7 @@ async def test_an_outbind_of_a_stranger_is_refused(caplog: pytest.LogCaptureFixt
 
         assert await wire.has_ended()
         await until(lambda: served.counted(SmppCount.BIND_REFUSED) == 1)
-    assert "An SMPP outbind from 127.0.0.1 was not expected" in caplog.text
+    assert "from 127.0.0.1 sent an outbind that was not expected" in caplog.text
     assert "secret" not in caplog.text
 
 

@@ -12,13 +12,16 @@ from engine.channels.smpp.pdu import RESPONSE, Command, ShortMessage, Status, Ta
 from engine.channels.smpp.receipts import write_receipt
 from engine.channels.smpp.segments import user_data
 from engine.channels.smpp.session import Timing
+from engine.channels.smpp.settings import SmppSettings
 from engine.channels.smpp.texts import Reading, decode
+from engine.channels.sockets import ListenAddress
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import LegStatus
 from engine.core.ports.observing import SmppCount
 from tests.channels.offered import MemoryNotes
 from tests.channels.smpp.rig import (
     DESTINATION,
+    MESSAGE,
     SOURCE,
     Served,
     Wire,
@@ -518,6 +521,27 @@ async def test_no_more_connections_are_bound_than_were_agreed_on() -> None:
         statuses = [(await (await served.wire()).bind()).status for _ in range(3)]
 
     assert statuses == [Status.OK, Status.OK, Status.ALREADY_BOUND]
+
+
+async def test_strangers_who_do_not_bind_keep_no_peer_out(caplog: pytest.LogCaptureFixture) -> None:
+    """The oldest of them makes room; who is bound stays. They are told of once a minute."""
+    listening = SmppSettings(smpp_listen=ListenAddress("127.0.0.1", 0), max_smpp_connections=3)
+    async with serving(smsc(), listening=listening) as served:
+        bound = await served.bound()
+        strangers = [await served.wire() for _ in range(10)]
+        await until(lambda: served.counted(SmppCount.TOO_MANY_CONNECTIONS) == 8)
+        for stranger in strangers[:8]:
+            with pytest.raises(EOFError):
+                await stranger.read()
+
+        other = await (await served.wire()).bind()
+
+        assert other.status == Status.OK
+        assert (await bound.ask(MESSAGE, Command.SUBMIT_SM)).status == Status.OK
+        assert served.gauge("smpp_bound_connections") == 2
+    assert [record.message for record in caplog.records if "max_smpp_connections" in record.message] == [
+        "The SMPP connection from 127.0.0.1 is closed, not being bound: max_smpp_connections are open"
+    ]
 
 
 async def test_a_bind_is_answered_with_our_name_and_version() -> None:

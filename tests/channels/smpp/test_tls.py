@@ -1,6 +1,7 @@
 """SMPP over TLS, both ways."""
 
 import asyncio
+import contextlib
 import ssl
 from pathlib import Path
 
@@ -35,6 +36,30 @@ async def test_a_peer_binds_to_us_over_tls(tmp_path: Path) -> None:
 
     async with serving(smsc(tls=True)) as served:
         assert (await (await served.wire()).bind()).status == Status.BIND_FAILED
+
+
+async def test_handshakes_that_fail_keep_no_peer_out(tmp_path: Path) -> None:
+    """A scanner's connections are over, however many there were."""
+    pems = made(tmp_path / "pems")
+    listening = SmppSettings(
+        smpp_tls_listen=ListenAddress("127.0.0.1", 0),
+        smpp_tls_certificate=str(pems.chain),
+        smpp_tls_key=str(pems.key),
+        max_smpp_connections=2,
+    )
+    async with serving(smsc(tls=True), listening=listening) as served:
+        port = ListenAddress.parse(served.channels.addresses["smpp"]).port
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"no TLS at all\r\n")
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+            writer.close()
+        wire = Wire(*await asyncio.open_connection("127.0.0.1", port, ssl=pems.trusting, server_hostname="localhost"))
+        served.made.append(wire)
+
+        assert (await wire.bind()).status == Status.OK
+        assert served.gauge("smpp_bound_connections") == 1
 
 
 async def test_we_bind_over_tls_to_who_has_the_right_certificate(tmp_path: Path) -> None:
