@@ -3,7 +3,7 @@
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import quote, unquote
 
 import click
@@ -16,7 +16,7 @@ from tests.e2e.application import DEBUGGER, Application, eventually, pending
 from tests.e2e.carrier import call_form
 from tests.e2e.feed import Feed
 from tests.e2e.live import NO_TLS, LiveServer, on_both_runtimes
-from tests.e2e.tenant import Tenant, new_tenant, person
+from tests.e2e.tenant import Pairing, Service, Tenant, new_tenant, person
 
 StartServer = Callable[..., LiveServer]
 
@@ -219,6 +219,35 @@ def _told(http: httpx.Client, method: str, path: str, form: dict[str, str] | Non
     return answer.text
 
 
+def shown(
+    tenant: Tenant, service: Service, pairing: Pairing, commands: Mapping[str, tuple[str, ...]]
+) -> dict[str, str]:
+    """Return all that an operator reads, by where it stands: logs, metrics, pages, answers of commands."""
+    server = tenant.server
+    names = {
+        "account": tenant.sid,
+        "service": service.sid,
+        "session": pairing.sid,
+        "pool": pairing.first.proxy,
+        "first": pairing.first.identifier,
+        "masked": f"{pairing.first.identifier[:-4]}XXXX",
+        "digits": pairing.first.identifier[-4:],
+        "name": str(tenant.get(pairing.path)["unique_name"]),
+    }
+    written = {
+        "log": "\n".join([server.log, *(log.read_text("utf-8") for log in server.data_dir.rglob("*.log"))]),
+        "metrics": server.metrics(),
+    }
+    written |= {f"console {where} {place}": text for place, (where, text) in enumerate(console(tenant, names))}
+    for command, asked in commands.items():
+        for form in ((), ("--json",)):
+            arguments = (*command.split(), *(one.format(**names) for one in asked), *form)
+            told = CliRunner().invoke(main, [*arguments, "--data-dir", str(server.data_dir)])
+            assert told.exit_code == 0, told.output
+            written[" ".join(arguments)] = told.output
+    return written
+
+
 @on_both_runtimes
 def test_no_whole_number_is_written_anywhere(start_server: StartServer, application: Application) -> None:
     """Logs at debug, metrics, commands, console, debugger events, errors; an account's own answers are its own."""
@@ -241,33 +270,14 @@ def test_no_whole_number_is_written_anywhere(start_server: StartServer, applicat
     assert eventually(lambda: len(application.asked(DEBUGGER)) >= EVENTS)
     assert eventually(lambda: pending(server, account_sid=tenant.sid) == 0)
 
-    names = {
-        "account": tenant.sid,
-        "service": service.sid,
-        "session": pairing.sid,
-        "pool": pairing.first.proxy,
-        "first": pairing.first.identifier,
-        "masked": f"{pairing.first.identifier[:-4]}XXXX",
-        "digits": pairing.first.identifier[-4:],
-        "name": str(tenant.get(pairing.path)["unique_name"]),
-    }
-    data_dir = str(server.data_dir)
     written = {
-        "log": "\n".join([server.log, *(log.read_text("utf-8") for log in server.data_dir.rglob("*.log"))]),
-        "metrics": server.metrics(),
+        **shown(tenant, service, pairing, READING),
         "errors": "\n".join(said),
         "answers": "\n".join(answers),
         "debugger events": "\n".join(
             re.sub(r'"resource_sid": ?"[^"]*"', "", str(one.form)) for one in application.asked(DEBUGGER)
         ),
     }
-    written |= {f"console {where} {place}": text for place, (where, text) in enumerate(console(tenant, names))}
-    for command, asked in READING.items():
-        for form in ((), ("--json",)):
-            arguments = (*command.split(), *(one.format(**names) for one in asked), *form)
-            shown = CliRunner().invoke(main, [*arguments, "--data-dir", data_dir])
-            assert shown.exit_code == 0, shown.output
-            written[" ".join(arguments)] = shown.output
     tenant.close()
 
     assert [where for where, text in written.items() if not text] == []
