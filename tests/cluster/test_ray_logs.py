@@ -25,7 +25,7 @@ def test_all_that_a_cluster_writes_is_json_where_its_log_is(new_cluster: NewClus
     assert cluster.process.stdout is not None
     rest = cluster.process.stdout.read()
 
-    records = [json.loads(line) for line in (*hosts_log.splitlines(), *cluster.log.splitlines())]
+    records = [json.loads(line) for line in (*hosts_log.splitlines(), *cluster.log.splitlines()) if line]
     supervised = [json.loads(line) for line in (cluster.data_dir / SUPERVISOR_LOG).read_text("utf-8").splitlines()]
     said = [one["message"] for one in records]
     assert (code, rest) == (0, "")
