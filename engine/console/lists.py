@@ -7,6 +7,7 @@ from operator import attrgetter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from engine.console.advice import ADVICE
 from engine.console.available import available
 from engine.console.context import ConsoleContext
 from engine.console.filters import AGES, events_query, events_wanted, outbox_query, outbox_wanted, written
@@ -20,6 +21,7 @@ from engine.core.ports.lists import OutboxFilter, PageCursor
 from engine.core.sessions.expiry import expires_at
 
 _FEW = 10
+_ADVICE = {code.value: text for code, text in ADVICE.items()}
 _LATER_THAN_ALL = f"{SidKind.INTERACTION}{'f' * 32}"
 
 
@@ -108,6 +110,7 @@ async def show_event(context: ConsoleContext, request: Request, login: LoginSess
         event=event,
         exchanges=exchanges,
         level=LEVELS.get(event.code, Level.ERROR),
+        advice=_ADVICE.get(event.code),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import jinja2
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
@@ -35,6 +36,12 @@ STATIC: Final = _HERE / "static"
 def when(at: float | None) -> str:
     """Write a time, UTC."""
     return "" if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
+
+
+def moment(at: float | None) -> str:
+    """Write a time, UTC, so that the pages' script can write it in another zone."""
+    text = when(at)
+    return text and Markup('<time datetime="{}Z">{}</time>').format(text.replace(" ", "T"), text)
 
 
 def lasting(seconds: float | None) -> str:
@@ -95,7 +102,7 @@ def _templates() -> jinja2.Environment:
     )
     templates.filters.update(
         masked=mask_text,
-        when=when,
+        when=moment,
         clock=clock,
         lasting=lasting,
         rate=rate,

@@ -5,6 +5,7 @@ below `build/console`.
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,9 @@ def pages(furniture: Furnished) -> dict[str, str]:
     event = furniture.tenant.everything("/Alerts", "alerts")[0]["sid"]
     session = f"/Services/{furniture.service.sid}/Sessions/{furniture.pairing.sid}"
     passed = furniture.tenant.everything(f"{session}/Interactions", "interactions")[0]["sid"]
+    parcels = next(
+        one["sid"] for one in furniture.tenant.everything("/Services", "services") if one["unique_name"] == "parcels"
+    )
     below = {
         "overview": "",
         "traffic": "/traffic",
@@ -69,7 +73,7 @@ def pages(furniture: Furnished) -> dict[str, str]:
         "event": f"/events/{event}",
         "outbox": "/outbox",
         "service": f"/services/{furniture.service.sid}",
-        "unused": f"/services/{furniture.service.sid}/unused",
+        "unused": f"/services/{parcels}/unused",
         "session": f"/sessions/{furniture.pairing.sid}",
         "interaction": f"/interactions/{passed}",
     }
@@ -184,6 +188,36 @@ def test_a_page_that_is_not_fresh_says_so_in_red_and_to_screen_readers(browser: 
     assert said.startswith("These figures are old")
     assert role == "alert"
     assert title.startswith("old: ")
+
+
+def test_times_are_shown_as_the_clock_on_the_wall_says(browser: Browser, furniture: Furnished) -> None:
+    """If that is wanted; it stays so on other pages, in what is renewed and in charts, until UTC is wanted again."""
+    browser.chrome("Emulation.setTimezoneOverride", timezoneId="Asia/Kolkata")
+    enter(browser, furniture)
+    first = "return document.querySelector('#events, #verdict').querySelector('time').textContent"
+    before = browser.run(first)
+    chart = browser.run("return document.querySelector('text[data-at]').textContent")
+
+    browser.click("#local-times")
+    after = browser.run(first)
+    chart_after = browser.run("return document.querySelector('text[data-at]').textContent")
+    browser.run("document.querySelector('#verdict').id = 'old'")
+    browser.run_until("document.querySelector('#verdict')")
+    renewed = browser.run(first)
+    browser.go(f"{furniture.server.address}/console/outbox")
+    footer = browser.text("footer")
+    browser.click("#local-times")
+    again = browser.text("footer")
+
+    assert minutes_between(before, after) == minutes_between(before, renewed) == 330
+    assert (int(chart_after[:2]) * 60 + int(chart_after[3:]) - int(chart[:2]) * 60 - int(chart[3:])) % 1440 == 330
+    assert "Times are Asia/" in footer
+    assert "Times are UTC" in again
+
+
+def minutes_between(one: str, other: str) -> float:
+    """Tell how many minutes lie between two times as pages write them."""
+    return (datetime.fromisoformat(other) - datetime.fromisoformat(one)).total_seconds() / 60
 
 
 def test_every_page_fits_screens_wide_narrow_and_dark(browser: Browser, furniture: Furnished) -> None:

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from engine.core.model.errors import PeerUnavailable
+from engine.console.advice import ADVICE
+from engine.core.model.errors import CATALOGUE, Code, PeerUnavailable
 from engine.core.model.records import Account
 from engine.core.model.sids import SidKind
 from engine.core.sessions.search import FoundInteractions, InteractionSought
@@ -69,7 +70,9 @@ async def test_a_search_that_did_not_look_at_all_says_so(console: Console, accou
 
     text = (await (await console.screen_of(account)).submit("/search", text="CA" + "1" * 32)).text
 
-    assert "there was time to look back to 2015-07-30 19:10:00 only" in text
+    assert (
+        'there was time to look back to <time datetime="2015-07-30T19:10:00Z">2015-07-30 19:10:00</time> only' in text
+    )
     assert "host-1 does not answer" in text
 
 
@@ -217,3 +220,24 @@ async def test_the_page_says_that_no_hook_or_callback_is_on_record(console: Cons
 
     assert "None is on record." in (await screen.get(held.paths[3])).text
     assert "Hooks and callbacks" not in (await screen.get(held.paths[2])).text
+
+
+def test_every_code_of_debugger_events_says_what_to_do() -> None:
+    """Of those that no request is answered with; some of the catalogue are never raised."""
+    never = {
+        Code.UNKNOWN_PARTICIPANT,
+        Code.CHAT_CHANNEL_ATTRIBUTE,
+        Code.CHAT_PROXY_NOT_FOUND,
+        Code.FLEX_CONFIGURATION_2,
+    }
+
+    assert {code for code, entry in CATALOGUE.items() if entry.http_status is None} - never <= {*ADVICE}
+
+
+async def test_an_event_says_what_to_do(console: Console, account: Account) -> None:
+    """By its code."""
+    held = await furnish(console, account)
+
+    page = (await (await console.screen_of(account)).get(f"/events/{held.event.sid}")).text
+
+    assert "the page of their session says when it ended and why" in page

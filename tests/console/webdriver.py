@@ -39,6 +39,7 @@ _FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
     "--window-size=1280,900",
+    "--hide-scrollbars",  # or pictures lack as much at the right
 )
 
 

@@ -18,7 +18,7 @@ let timer = 0;
 const title = document.title;
 
 function time(at) {
-  return new Date(at).toISOString().slice(11, 19);
+  return writtenTime(new Date(at)).slice(11);
 }
 
 function isBeingRead() {
