@@ -68,8 +68,7 @@ class Monitor:
 
     async def look(self) -> None:
         """Note what is wrong now."""
-        view = await self.view(None, is_whole=True)
-        self._since = self._first_seen.note(view.findings, now=self._clock())
+        await self.view(None, is_whole=True)
 
     async def view(self, account_sid: str | None, *, is_whole: bool) -> View:
         """Return what an account (None = the operator) sees; without `is_whole`, no totals of the hosts."""
@@ -91,6 +90,8 @@ class Monitor:
             has_more_errors=not isinstance(errors, Missing) and errors.has_next,
             unread=tuple(_unread({"Pools": pools, "Debugger events": errors, "Dead letters": dead})),
         )
+        if is_whole and account_sid is None:  # all that anybody may see
+            self._since = self._first_seen.note(findings(signs, {}), now=now)
         return View(seen, pools, owed, findings(signs, self._since))
 
     async def history(self, since: float) -> History:

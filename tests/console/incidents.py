@@ -90,6 +90,7 @@ def test_a_receiver_is_down(browser: Browser, server: LiveServer, tenant: Tenant
     browser.click("#verdict a[href*='state=dead']")
     browser.run_until("document.querySelector('h1').textContent === 'Outbox'")
     outbox = browser.text("main")
+    browser.shoot(PICTURES / "incident-outbox.png", is_whole=False)
     application.answers(TOLD, Reply())
     maskline(server, "outbox", "replay", "--yes")
     assert eventually(lambda: dead_letters(server) == 0)

@@ -290,3 +290,21 @@ async def test_only_errors_of_the_last_minutes_count(console: Console, account: 
 
     assert "in the last 10 min" in recent
     assert 'class="fine"' in later
+
+
+@pytest.mark.anyio
+async def test_whoever_looks_first_sees_since_when(console: Console, account: Account) -> None:
+    """The operator's own look counts; an account that looks later is told the same."""
+    await furnish(console, account)
+    add_account(console, "b")
+    console.plane.pool_state = PoolState(free=0, in_use=2, reserved=0, most_held=2)
+    operator, screen = await console.operators_screen(), await console.screen_of(account)
+
+    first = (await operator.get()).text
+    console.clock.now += 300
+    console.monotonic.now += 300
+    pages = [first, (await operator.get()).text, (await screen.get()).text]
+
+    since = [re.findall(r"is full.*\n.*since <time[^>]*>([^<]*)</time>", page) for page in pages]
+    assert since[0]
+    assert since[0] == since[1] == since[2]
