@@ -63,8 +63,10 @@ def rate(per_second: float | None) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share of all in percent; a little is not nothing."""
-    return "<1 %" if 0 < share < _A_PERCENT else f"{share:.0%}".replace("%", " %")
+    """Write a share of all in percent; a little is not nothing, and nearly all is not all."""
+    if 0 < share < _A_PERCENT:
+        return "<1 %"
+    return ">99 %" if 1 - _A_PERCENT < share < 1 else f"{100 * share:.0f} %"
 
 
 def clock(at: float) -> str:

@@ -2,14 +2,15 @@
 
 import math
 import re
+from html import unescape
 
 import pytest
 
 from engine.console.charts import HEIGHT, WIDTH, Span, outcomes_chart, pool_chart
-from engine.core.model.overview import Minute
-from engine.core.model.records import Account
+from engine.core.model.overview import HostFigures, HostStatus, Minute, TrafficCount
+from engine.core.model.records import Account, Kind
 from engine.core.pools.pool import PoolState
-from engine.core.routing.traffic import Outcome
+from engine.core.routing.traffic import Outcome, Reason
 from tests.api.fake_control import NOW
 from tests.console.fakes import Console, add_account, furnish
 
@@ -126,3 +127,23 @@ async def test_one_of_several_accounts_does_not_see_its_neighbours_traffic(conso
     assert "console/traffic" not in (await screen.get()).text
     assert (await operator.get("/traffic")).status_code == 200
     assert "console/traffic" in (await operator.get()).text
+
+
+async def test_the_overview_draws_the_last_hour(console: Console, account: Account) -> None:
+    """Calls and messages together, and what came of all traffic as shares of all; a new server has nothing to draw."""
+    counted = ((Outcome.ROUTED, Reason.IN_SESSION, 398), (Outcome.REFUSED, Reason.NO_SESSION, 2))
+    traffic = tuple(TrafficCount(Kind.VOICE, *one) for one in counted)
+    console.plane.statuses = (HostStatus(name="host-0", is_ready=True, figures=HostFigures(traffic=traffic)),)
+    screen = await console.screen_of(account)
+
+    new = (await screen.get()).text
+    console.plane.minutes = (Minute(AT - 60, counts(routed=120), counts(refused=60)),)
+    console.monotonic.now += 60
+    page = (await screen.get()).text
+
+    assert "Nothing was counted yet" in new
+    assert re.findall(r'<rect class="([^"]*)" x', page) == ["routed", "refused"]
+    assert re.findall(r'class="percent">([^<]*)<', unescape(page)) == [
+        *(">99 %", "0 %", "<1 %", "0 %", "0 %"),
+        *(">99 %", "<1 %"),
+    ]
