@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from storage.sqlite.connections import open_reader, open_writer
+from storage.sqlite.connections import open_still, open_writer
 from storage.sqlite.datadir import DATABASE
 from storage.sqlite.errors import reading, unavailable
 from storage.sqlite.layout import Layout, host_dir, read_layout
@@ -30,7 +30,7 @@ def hold(connection: sqlite3.Connection, *, is_held: bool = True) -> None:
 
 def is_held(database: Path) -> bool:
     """Tell whether the deliveries of a database are held; raises StoreUnavailable."""
-    with reading(), closing(open_reader(database)) as connection:
+    with reading(), closing(open_still(database)) as connection:
         return are_held(connection)
 
 

@@ -44,6 +44,21 @@ def test_no_command_makes_a_data_directory(run: Run, tmp_path: Path, *, command:
     assert not exists or not [*data_dir.iterdir()]
 
 
+def test_commands_on_a_stopped_servers_data_leave_no_file_beside_it(run: Run, tmp_path: Path) -> None:
+    """A log of whoever runs them, as root maybe, would keep the server's user out."""
+    file, data_dir = tmp_path / "numbers.csv", tmp_path / "data"
+    file.write_text("+12125550171\n")
+    run("account", "create", "--data-dir", data_dir)
+    files = sorted(path.name for path in data_dir.iterdir())
+
+    left = {}
+    for command in COMMANDS:
+        run(*(str(file) if part == "FILE" else part for part in command), "--data-dir", data_dir)
+        left[command] = sorted(path.name for path in data_dir.iterdir())
+
+    assert left == dict.fromkeys(COMMANDS, files)
+
+
 def test_the_first_account_makes_the_data_directory_and_says_so(run: Run, tmp_path: Path) -> None:
     """On standard error, once."""
     first, second = (run("account", "create", "--data-dir", tmp_path / "data") for _ in range(2))
