@@ -141,6 +141,7 @@ def import_file(data_dir: Path, database_url: str, on_progress: OnProgress, *, l
         DatabaseTooNew, LayoutDamaged, MoveUnfinished, FillUnfinished: one of the two cannot be read.
         PlaceTaken: a server runs on the database, or another import or export.
         MoveRefused: something is to be put right first.
+        ImportUnconfirmed: it is complete, perhaps on one server only.
     """
     with locked(data_dir), translated(data_dir), stopped(data_dir, _layout_of_one(data_dir)) as (file,):
         demand_current(file)
@@ -164,6 +165,7 @@ def import_file(data_dir: Path, database_url: str, on_progress: OnProgress, *, l
                     copied = _copied(source, target, on_progress)
                     _compare(target, copied, on_progress)
                     database.complete()
+                database.demand_confirmed()
                 return Copied(database=database.name, tables=copied, pending=source.pending())
 
 

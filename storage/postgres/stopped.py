@@ -78,7 +78,6 @@ class StoppedDatabase:
 
         Raises:
             MoveRefused: another process has taken the database just now.
-            ImportUnconfirmed: it is committed, perhaps on one server only.
         """
         with self.connection.transaction():
             self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -86,6 +85,9 @@ class StoppedDatabase:
                 raise MoveRefused(f"Another process has taken the database {self.name} just now; stop it first")
             yield
             self._warning = ""
+
+    def demand_confirmed(self) -> None:
+        """Check that nothing was said against the last commit; raises ImportUnconfirmed."""
         if self._warning:
             raise ImportUnconfirmed(
                 f"The database {self.name} has committed it, but no standby has confirmed it ({self._warning}); see "

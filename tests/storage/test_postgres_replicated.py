@@ -6,17 +6,24 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from itertools import count
+from pathlib import Path
 
 import psycopg
 import pytest
 
-from engine.core.model.errors import StoreUnavailable
+from engine.core.model.errors import MasklineError, StoreUnavailable
+from storage.errors import MoveRefused
 from storage.postgres import writer as postgres_writer
 from storage.postgres.connections import WriterConnection, conninfo_of
 from storage.postgres.places import take_place
+from storage.postgres.schema import migrate
+from storage.transfer import import_file
 from tests import postgres
+from tests.storage.cluster import small_world, write_cluster
 from tests.storage.material import Observed
 from tests.storage.replicated import Pair, replicated
+from tests.storage.stores import InPostgres
+from tests.storage.transfers import quiet
 from tests.storage.words import PLACE, Rig, make_words, said, until, word
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
@@ -32,6 +39,8 @@ def pair() -> Iterator[Pair]:
     try:
         with replicated() as pair:
             make_words(pair.primary)
+            with psycopg.connect(pair.primary.make_template()) as connection:
+                migrate(connection)
             yield pair
     except postgres.NoPostgres as reason:
         pytest.skip(f"no PostgreSQL with a standby here: {reason}")
@@ -95,6 +104,39 @@ async def test_a_waiting_commit_that_is_ended_by_hand_is_no_success(pair: Pair, 
     assert on_the_primary == {"first", "second"}
     assert (before, came) == ([], [None])
     assert rig.transaction.unknown_outcomes == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("pg_cancel_backend", "has committed it, but no standby has confirmed it .*; see maskline database check"),
+        ("pg_terminate_backend", "should it say that the database is not empty, it was complete"),
+    ],
+    ids=["cancelled", "terminated"],
+)
+async def test_an_import_whose_commit_is_ended_by_hand_is_not_told_as_done(
+    pair: Pair, tmp_path: Path, how: str, told: str
+) -> None:
+    """It is complete on the primary, and on the standby once that goes on."""
+    await write_cluster(tmp_path, small_world(), 1)
+
+    def hear(what: str, done: int, total: int) -> None:
+        if what == "compare alerts":  # the last table
+            pair.freeze()
+
+    with pair.primary.database() as conninfo:
+        url = psycopg.conninfo.make_conninfo(conninfo, application_name=_APPLICATION)
+        moving = asyncio.create_task(asyncio.to_thread(import_file, tmp_path, url, hear, lease_seconds=0))
+        backend = await waiting(pair)
+
+        await asyncio.to_thread(pair.tell, f"SELECT {how}(%s)", backend)
+        with pytest.raises(MasklineError, match=told):
+            await moving
+        pair.thaw()
+
+        with pytest.raises(MoveRefused, match="is not empty"):
+            import_file(tmp_path, url, quiet, lease_seconds=0)
+        await InPostgres(url).open().close()
 
 
 async def test_a_commit_that_waits_too_long_is_asked_for_and_not_cancelled(
