@@ -152,13 +152,13 @@ def import_file(data_dir: Path, database_url: str, on_progress: OnProgress, *, l
                     "them first: maskline outbox release"
                 )
             source = FileRows(connection)
-            name, now = "The database", "Nothing was changed"
             with (
-                database_translated(name, now=now),
+                database_translated("The database", now="Nothing was changed"),
                 stopped_database(database_url, lease_seconds=lease_seconds) as database,
             ):
-                database.demand_empty()
-                database.mark(str(data_dir))
+                with database.alone():  # a server that has come in between finds no mark, and keeps the database
+                    database.demand_empty()
+                    database.mark(str(data_dir))
                 now = "Run the import again; should it say that the database is not empty, it was complete"
                 with database_translated(f"The database {database.name}", now=now), database.alone():
                     target = DatabaseRows(database)

@@ -5,7 +5,7 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -15,7 +15,7 @@ import pytest
 from engine.core.model.changes import AccountSaved, NoteKept, RegistryAdvanced
 from storage.errors import DatabaseTooNew, MoveRefused
 from storage.postgres.places import PlaceTaken, take_place
-from storage.postgres.stopped import ImportUnfinished
+from storage.postgres.stopped import ImportUnfinished, StoppedDatabase, unfinished_import
 from storage.postgres.tables import COLUMNS
 from storage.sqlite import DataDirBusy, MoveUnfinished, SqliteStore
 from storage.sqlite.datadir import DataDirLock
@@ -250,17 +250,24 @@ async def test_a_row_that_a_database_does_not_take_is_named_by_its_table(tmp_pat
         imported(tmp_path, database)
 
 
-def test_a_place_taken_in_between_ends_the_import(tmp_path: Path, database: str) -> None:
-    """Whoever came has found the mark, and nothing to serve."""
+@pytest.mark.parametrize("when", ["before the mark", "behind it"])
+def test_a_place_taken_in_between_ends_the_import(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """A server that came before the mark goes on, and may be started again; one that came behind it has found it."""
     asyncio.run(write_cluster(tmp_path, empty_world(), 1))
-    with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(
-            "CREATE FUNCTION intrude() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN UPDATE hosts SET epoch = epoch + 1; RETURN NEW; END $$"
-        )
-        connection.execute("CREATE TRIGGER intrude AFTER UPDATE ON cluster FOR EACH ROW EXECUTE FUNCTION intrude()")
+    alone, begun = StoppedDatabase.alone, list[int]()
 
-        with pytest.raises(MoveRefused, match=r"Another process has taken the database .* just now"):
-            imported(tmp_path, database)
+    def intruded(self: StoppedDatabase) -> AbstractContextManager[None]:
+        begun.append(1)
+        if len(begun) == (1 if when == "before the mark" else 2):
+            with psycopg.connect(database, autocommit=True) as connection:
+                take_place(connection, 0, node="here", lease_seconds=0)
+        return alone(self)
 
-        assert take_place(connection, 0, node="here", lease_seconds=0) > 0
+    monkeypatch.setattr(StoppedDatabase, "alone", intruded)
+    with pytest.raises(MoveRefused, match=r"Another process has taken the database .* just now"):
+        imported(tmp_path, database)
+
+    with psycopg.connect(database) as connection:
+        assert (unfinished_import(connection) is None) is (when == "before the mark")
