@@ -13,6 +13,10 @@ from storage.postgres.codec import prepare
 DEADLINE_SECONDS: Final = 10.0
 """How long the database may leave the writer without an answer before its connection counts as lost."""
 
+POINT_SECONDS: Final = 5.0
+LIST_SECONDS: Final = 60.0
+"""The same for what reads a few rows by their keys, while others wait for it, and for what may go through many."""
+
 _NETWORK: Final[Mapping[str, int | str]] = {
     "connect_timeout": 3,
     "keepalives": 1,
@@ -44,7 +48,7 @@ class BadDatabaseUrl(MasklineError):  # noqa: N818 - names a state, as StoreUnav
     """What names the database cannot be read, or lacks something; the message never has a password in it."""
 
 
-class WriterConnection(psycopg.Connection[tuple[Any, ...]]):
+class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
     """A connection that counts as lost when nothing comes for too long; what waits at the server is not cancelled."""
 
     deadline_seconds = DEADLINE_SECONDS
@@ -52,6 +56,10 @@ class WriterConnection(psycopg.Connection[tuple[Any, ...]]):
     def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401 - psycopg's
         """Wait for the server, within bounds."""
         return super().wait(gen, interval, self.deadline_seconds if timeout is None else timeout)
+
+
+class WriterConnection(BoundedConnection):
+    """That of the writer."""
 
 
 def conninfo_of(database_url: str) -> str:
@@ -83,4 +91,11 @@ def open_writer(conninfo: str) -> WriterConnection:
     except BaseException:
         connection.close()
         raise
+    return connection
+
+
+def open_reader(conninfo: str, *, deadline_seconds: float) -> BoundedConnection:
+    """Connect to read; raises psycopg.Error."""
+    connection = BoundedConnection.connect(conninfo, autocommit=True)
+    connection.deadline_seconds = deadline_seconds
     return connection

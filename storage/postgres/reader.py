@@ -6,6 +6,7 @@ from typing import Any, Final, final
 
 import psycopg
 from psycopg import IsolationLevel
+from psycopg.pq import TransactionStatus
 
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import Interaction
@@ -14,6 +15,7 @@ from storage.chunk import Chunk
 from storage.codec import tagged
 from storage.outbox_rows import entry_of
 from storage.postgres.codec import address_of, may_be_kept, placeholders, tagged_at, tagged_cell
+from storage.postgres.connections import BoundedConnection, open_reader
 from storage.postgres.errors import reading
 from storage.reader import WALKED_AT_ONCE, Dialect, Reader
 from storage.rows import Fetched, interaction_of
@@ -88,11 +90,12 @@ def dialect(shards: Sequence[int] | None) -> Dialect:
 class PostgresReader(Reader):
     """Reads through one connection; walks have one of their own each. Broken, it is opened anew at the next read."""
 
-    def __init__(self, conninfo: str, shards: Sequence[int] | None) -> None:
-        """Say how to connect, which is done at the first read."""
+    def __init__(self, conninfo: str, shards: Sequence[int] | None, *, deadline_seconds: float) -> None:
+        """Say how to connect, which is done at the first read; a connection that says nothing so long is lost."""
         super().__init__(dialect(shards))
         self._conninfo = conninfo
-        self._opened: psycopg.Connection[Fetched] | None = None
+        self._deadline_seconds = deadline_seconds
+        self._opened: BoundedConnection | None = None
 
     def close(self) -> None:
         """Close the connection."""
@@ -137,8 +140,13 @@ class PostgresReader(Reader):
 
     def _fetch(self, text: str, values: Sequence[Any]) -> list[Fetched]:
         if self._opened is None or self._opened.closed:
-            self._opened = psycopg.connect(self._conninfo, autocommit=True)
-        return self._opened.execute(placeholders(text), values, binary=True).fetchall()
+            self._opened = open_reader(self._conninfo, deadline_seconds=self._deadline_seconds)
+        try:
+            return self._opened.execute(placeholders(text), values, binary=True).fetchall()
+        except psycopg.OperationalError:
+            if self._opened.info.transaction_status is not TransactionStatus.IDLE:  # what it was asked may come yet
+                self._opened.close()
+            raise
 
     def _connection_is_lost(self) -> bool:
         return self._opened is None or self._opened.closed

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import errors
 
 from storage.postgres.codec import may_be_kept, placeholders
+from storage.postgres.connections import LIST_SECONDS, open_reader
 from storage.postgres.errors import reading
 from storage.postgres.reader import dialect
 from storage.rows import Fetched
@@ -18,7 +19,7 @@ from storage.search import OutOfTime
 @contextmanager
 def searching(conninfo: str, *, seconds: float) -> Iterator["PostgresSearch"]:
     """Search for as long as the context lasts, at most n seconds; raises StoreUnavailable."""
-    with reading(), psycopg.connect(conninfo, autocommit=True) as connection:
+    with reading(), open_reader(conninfo, deadline_seconds=LIST_SECONDS) as connection:
         yield PostgresSearch(connection, until=time.monotonic() + seconds)
 
 

@@ -18,7 +18,7 @@ from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.bindings import ActiveSession
 from storage.active import sessions_of
 from storage.postgres.apply import apply_group
-from storage.postgres.connections import conninfo_of, open_writer
+from storage.postgres.connections import LIST_SECONDS, POINT_SECONDS, conninfo_of, open_writer
 from storage.postgres.errors import DatabaseUnreadable, reading
 from storage.postgres.places import take_place
 from storage.postgres.reader import PostgresReader
@@ -48,13 +48,14 @@ class PostgresStore(GroupStore):
         patience_seconds: float,
     ) -> None:
         """Take over what commits; `open` is how to make one."""
-        open_reader = partial(PostgresReader, conninfo, shards)
+        open_points = partial(PostgresReader, conninfo, shards, deadline_seconds=POINT_SECONDS)
+        open_lists = partial(PostgresReader, conninfo, shards, deadline_seconds=LIST_SECONDS)
         writer = GroupWriter(transaction, observer, patience_seconds=patience_seconds)
-        super().__init__(writer, points=open_reader(), open_reader=open_reader)
+        super().__init__(writer, points=open_points(), open_reader=open_lists)
         self._conninfo = conninfo
         self._patience = patience_seconds
         self._transaction = transaction
-        self._walks = open_reader()  # not on the thread of the others
+        self._walks = open_points()  # not on the thread of the others
         self._point_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-points")
 
     @classmethod

@@ -39,6 +39,11 @@ class CuttingProxy:
         self._seen.clear()
         self.withholds_until = text
 
+    def let_pass(self) -> None:
+        """Withhold nothing any more."""
+        self.withholds_until = b""
+        self._seen.set()
+
     def cut(self) -> None:
         """End all connections now."""
         for writer in self._writers:
@@ -62,8 +67,7 @@ class CuttingProxy:
             while data := await source.read(_READ):
                 self.asked += len(data)
                 if self.withholds_until in data:
-                    self.withholds_until = b""
-                    self._seen.set()
+                    self.let_pass()
                 if self.asked_left is not None:
                     data, self.asked_left = data[: self.asked_left], max(self.asked_left - len(data), 0)
                 sink.write(data)

@@ -1,20 +1,28 @@
 """What only a database that several hosts share can do, or suffer."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from engine.core.model.changes import EntryAdded, InteractionRecorded, SessionCreated
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.placement import SHARDS, shard_of
 from engine.core.model.sids import SidKind
 from engine.core.ports.lists import PageCursor
+from storage.postgres import store as postgres_store
 from storage.postgres.store import PostgresStore
+from tests.storage.cutting_proxy import cutting_proxy
 from tests.storage.material import Observed, interaction, new_sid, outbox_entry, participant, session
 from tests.storage.stores import InPostgres
 
 pytestmark = pytest.mark.anyio
+
+WAIT_SECONDS = 20.0
+"""Bound on the wait; it is not an expectation."""
 
 
 @pytest.fixture
@@ -68,6 +76,30 @@ async def test_a_read_outlives_its_connection(database: str, store: PostgresStor
         )
 
     assert await store.session(made.sid) == made
+
+
+async def test_a_read_waits_for_a_database_that_says_nothing_only_so_long(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands between may keep a connection whose other end is gone; who reads next must not wait for that."""
+    monkeypatch.setattr(postgres_store, "POINT_SECONDS", 0.3)
+    socket = Path(str(conninfo_to_dict(database)["host"])) / ".s.PGSQL.5432"
+    made = session()
+    async with cutting_proxy(socket, tmp_path / socket.name) as through:
+        store = await asyncio.to_thread(InPostgres(make_conninfo(database, host=str(tmp_path))).open)
+        try:
+            await store.write([SessionCreated(made, ())])
+            assert await store.session(made.sid) == made
+            through.withhold_until(b"what nobody asks")
+
+            with pytest.raises(StoreUnavailable):
+                await asyncio.wait_for(store.session(made.sid), WAIT_SECONDS)
+            through.let_pass()
+
+            assert await store.session(made.sid) == made
+        finally:
+            through.let_pass()
+            await store.close()
 
 
 async def test_a_database_that_is_away_is_told_as_such(database: str) -> None:
