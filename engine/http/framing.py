@@ -142,6 +142,8 @@ class Framer:
             if not self._skip_empty_lines():
                 return False
             at = self._at
+        if data[at] not in _TOKEN:
+            raise Unreadable(HTTPStatus.BAD_REQUEST)
         end = data.find(_END_OF_HEAD, at + self._searched)
         if end < 0:
             self._check_start()
@@ -188,10 +190,8 @@ class Framer:
         return self._at < len(data)
 
     def _check_start(self) -> None:
-        """Refuse the start of a head as soon as it can be no head, or is too long."""
+        """Refuse what came of a head as soon as it can be none, or is too long."""
         data, at = self._data, self._at
-        if data[at] not in _TOKEN:
-            raise Unreadable(HTTPStatus.BAD_REQUEST)
         line_feed = data.find(b"\n", at + self._searched)
         while line_feed >= 0:
             if line_feed == at or data[line_feed - 1] != _CR:
@@ -250,7 +250,8 @@ class Framer:
         assert parser is not None  # noqa: S101 - a closed framer is not asked
         self.method = parser.get_method()
         end = head.find(b"\r\n")
-        version = "1.1" if head[end - len(_VERSION) : end] == _VERSION else parser.get_http_version()
+        begin = max(end - len(_VERSION), 0)  # a slice that ends before it begins ends mypyc's code
+        version = "1.1" if head[begin:end] == _VERSION else parser.get_http_version()
         self.is_1_0 = self.is_last = version == "1.0"
         if version not in {"1.1", "1.0"}:
             is_told = _REQUEST_LINE.match(head) is not None

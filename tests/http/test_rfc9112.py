@@ -47,6 +47,7 @@ ROWS = [
     # -- the message
     Row("2.2", "empty lines before a request are ignored", b"\r\n\r\n" + REST, (200,)),
     Row("2.2", "but not without end", b"\r\n" * (MAX_EMPTY_LINES + 1) + REST, (400,), ends=True),
+    Row("2.2", "a bare LF is no empty line", b"\n" + REST, (400,), ends=True),
     Row("2.2", "a bare CR ends no line", head("A: b\rc"), (400,), ends=True),
     Row("2.2", "a bare LF ends no line here", REST.replace(b"\r\n", b"\n"), (400,), ends=True),
     Row("2.2", "white space behind the request line is no header", head(" A: b", host=""), (400,), ends=True),
@@ -55,6 +56,7 @@ ROWS = [
     Row("2.3", "another major version is 505", head(line="GET /x HTTP/3.0"), (505,), ends=True),
     Row("2.3", "the preface of HTTP/2 is 505", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (505,), ends=True),
     Row("2.3", "HTTP/0.9 is none", b"GET /\r\n\r\n", (400,), ends=True),
+    Row("2.3", "whatever its method and target", b"POST /i\r\n\r\n", (400,), ends=True),
     Row("2.3", "nor by its name", head(line="GET / HTTP/0.9"), (505,), ends=True),
     # -- the request line
     Row("3", "a target beyond the limit is 414", head(line=f"GET /{LONG} HTTP/1.1"), (414,), ends=True),
