@@ -229,9 +229,13 @@ class OwedReceipts:
 
     def settle(self, due: Due) -> None:
         """Take that the peer has it, or never wants it."""
-        self._held.discard(due.key)
-        self._notes.drop(due.key, _ignore)
-        self.come.set()
+
+        def dropped(problem: StoreUnavailable | None) -> None:
+            del problem  # it is found on disk again, and sent once more
+            self._held.discard(due.key)  # not before: `load` would find it
+            self.come.set()
+
+        self._notes.drop(due.key, dropped)
 
     def load(self) -> None:
         """Read what the peer has not taken, as much as memory is to hold."""

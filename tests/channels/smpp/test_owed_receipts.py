@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
+from engine.channels.smpp import owed
 from engine.channels.smpp.pdu import (
     RESPONSE,
     Command,
@@ -181,6 +182,24 @@ async def test_what_is_owed_outlives_a_restart() -> None:
         (ids[1], LegStatus.FAILED),
     ]
     assert not [key for key in notes.kept if key.startswith(b"due/")]
+
+
+async def test_more_than_memory_holds_are_each_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is read when those are taken, of which the disk may still have the last."""
+    monkeypatch.setattr(owed, "_MOST_IN_MEMORY", 2)
+    async with routing(CommittedNotes()) as served:
+        wire = await served.bound()
+        ids = [await submitted(wire, asking(octets=str(one).encode())) for one in range(5)]
+        await wire.close()
+        await until(lambda: served.gauge("smpp_bound_connections") == 0)
+        for one in range(5):
+            await became(served, LegStatus.DELIVERED, event=one, at=NOW + one)
+
+        wire = await served.bound()
+        receipts = [read_receipt(await wire.take()) for _ in ids]
+
+        assert not await has_come(wire)
+    assert sorted(one.message_id for one in receipts if one) == sorted(ids)
 
 
 async def test_a_receipt_without_an_answer_is_sent_again() -> None:
