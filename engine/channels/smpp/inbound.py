@@ -103,6 +103,7 @@ class Inbound:
             self._decide_long(assembly, lambda _: None)
         self._long.sweep(now)
         self._redeliveries.sweep(now)
+        self.owed.sweep(now)
         self.receipts.match_early(now)
         for _ in range(self.receipts.given_up(now)):
             self._count(SmppCount.RECEIPT_UNMATCHED)
@@ -194,10 +195,11 @@ class Inbound:
             body = b"" if status else self._body(request, sid)
             if connection.answer(request, body, status=status):
                 self._context.meter.answered(self._context.monotonic() - began)
-            if asked is not None:
-                self.owed.answered(message_id, is_taken=not status)
             if status == self._statuses.not_ready:
                 self._redeliveries.may_come_again([arrival])  # what it leads to may yet be committed
+                self.owed.put_off(message_id, self._context.clock())
+            else:
+                self.owed.answered(message_id, is_taken=not status)
 
         part = Part(
             message_sid=sid,

@@ -15,6 +15,7 @@ import msgspec
 from engine.channels.base import OutReceipt
 from engine.channels.smpp.pdu import ShortMessage, SmeAddress, Tag, write_state
 from engine.channels.smpp.receipts import FINAL_WORDS, STATE_OF, word_of, write_receipt
+from engine.channels.smpp.redeliveries import KEPT_SECONDS as COMES_AGAIN_SECONDS
 from engine.channels.smpp.times import absolute
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.notes import NoteDone, Notes
@@ -76,6 +77,8 @@ class _Undecided(msgspec.Struct):
     responses: int = 0
     """How many are due: one that came again while it was decided has two."""
     is_taken: bool = False
+    put_off_at: float = 0.0
+    """When its peer was told to send it again, UTC epoch seconds."""
 
 
 def asks(message: ShortMessage) -> bool:
@@ -121,28 +124,47 @@ class OwedReceipts:
         `is_again`: it may have come before; then what is known of it stays as it is.
         """
         message_id = asked.message_id
-        known = self.state_of(message_id) if is_again else None
+        known = self._kept(message_id) if is_again else None
         undecided = self._undecided.get(message_id)
         if undecided is None:
             undecided = self._undecided[message_id] = _Undecided(known or asked, is_known=known is not None)
         undecided.responses += 1
         if known is None:
-            self._keep(asked, _ignore)
+            self._keep(undecided.asked, _ignore)
 
     def answered(self, message_id: str, *, is_taken: bool) -> None:
         """Take that a message was answered; nothing is owed of one that was not taken, now or before."""
         undecided = self._undecided.get(message_id)
-        if undecided is None:
-            return
-        undecided.responses -= 1
-        undecided.is_taken |= is_taken
-        if undecided.responses:
-            return
+        if undecided is not None:
+            undecided.responses -= 1
+            undecided.is_taken |= is_taken
+            if not undecided.responses:
+                self._decided(message_id, undecided)
+
+    def put_off(self, message_id: str, now: float) -> None:
+        """Take that its peer was told to send a message again; what it leads to may have happened all the same."""
+        undecided = self._undecided.get(message_id)
+        if undecided is not None:
+            undecided.responses -= 1
+            undecided.put_off_at = now
+            if not undecided.responses and undecided.is_taken:
+                self._decided(message_id, undecided)
+
+    def sweep(self, now: float) -> None:
+        """Wait no longer for what has not come again."""
+        for message_id, one in tuple(self._undecided.items()):
+            if not one.responses and now - one.put_off_at >= COMES_AGAIN_SECONDS:
+                self._decided(message_id, one)
+
+    def _decided(self, message_id: str, undecided: _Undecided) -> None:
         del self._undecided[message_id]
-        self._ready += undecided.early
-        self.come.set()
-        if not undecided.is_taken and not undecided.is_known:
-            self._notes.drop(self._asked_prefix + message_id.encode(), _ignore)
+        if undecided.is_taken or undecided.is_known:
+            self._ready += undecided.early
+            self.come.set()
+            return
+        self._notes.drop(self._asked_prefix + message_id.encode(), _ignore)
+        for due in undecided.early:
+            self.settle(due)
 
     def gather(self, resource_sid: str, message_ids: Sequence[str], now: float) -> None:
         """Keep which messages an event is made of, where it is not the one that it is called after."""
@@ -153,8 +175,9 @@ class OwedReceipts:
     def state_of(self, message_id: str) -> Asked | None:
         """Return what is known of a message that was asked about; None of any other one."""
         undecided = self._undecided.get(message_id)
-        if undecided is not None:
-            return undecided.asked
+        return self._kept(message_id) if undecided is None else undecided.asked
+
+    def _kept(self, message_id: str) -> Asked | None:
         kept = self._notes.get(self._asked_prefix + message_id.encode())
         return None if kept is None else _DECODE_ASKED(kept)
 

@@ -20,6 +20,7 @@ from engine.channels.smpp.pdu import (
     write_message,
 )
 from engine.channels.smpp.receipts import read_receipt
+from engine.channels.smpp.redeliveries import KEPT_SECONDS
 from engine.channels.smpp.segments import LongForm, Place, header
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import LegStatus
@@ -340,15 +341,58 @@ async def test_what_comes_again_while_we_are_not_ready_is_still_known() -> None:
         served.plane.decision = Decision(Outcome.NOT_READY, Reason.STORE_UNAVAILABLE)
         put_off = await wire.ask(asking(), Command.SUBMIT_SM)
         await became(served, LegStatus.DELIVERED)
-        receipt = read_receipt(await wire.take())
+        is_early = await has_come(wire)
         served.plane.decision = ROUTED
 
         again = await submitted(wire, asking())
 
+        receipt = read_receipt(await wire.take())
         assert len({event.resource_sid for event in served.plane.events}) == 1
-    assert (put_off.status, again) == (Status.THROTTLED, message_id)
+    assert (put_off.status, is_early, again) == (Status.THROTTLED, False, message_id)
     assert receipt is not None
-    assert receipt.message_id == message_id
+    assert (receipt.message_id, receipt.status) == (message_id, LegStatus.DELIVERED)
+
+
+async def test_what_was_put_off_is_told_of_when_it_comes_again() -> None:
+    """Its commit was late and made all the same; its receipt waits for the id that the peer has not got."""
+    async with routing(CommittedNotes()) as served:
+        wire = await served.bound()
+        served.plane.decision = Decision(Outcome.NOT_READY, Reason.STORE_UNAVAILABLE)
+        put_off = await wire.ask(asking(), Command.SUBMIT_SM)
+        await became(served, LegStatus.DELIVERED)
+        is_early = await has_come(wire)
+        served.plane.decision = ROUTED
+
+        message_id = await submitted(wire, asking())
+
+        receipt = read_receipt(await wire.take())
+    assert (put_off.status, is_early) == (Status.THROTTLED, False)
+    assert receipt is not None
+    assert (receipt.message_id, receipt.status) == (message_id, LegStatus.DELIVERED)
+
+
+def test_what_was_put_off_and_never_came_again_is_forgotten() -> None:
+    """Its peer has an error and no id; what happened to a message that had been taken before is told."""
+    notes = MemoryNotes()
+    receipts = owed.OwedReceipts(notes, "them")
+    for message_id, is_again in (("new", False), ("taken", False), ("taken", True)):
+        receipts.asked(owed.asked_by(asking(), message_id, NOW, account_sid=None), is_again=is_again)
+        if is_again or message_id == "new":
+            receipts.put_off(message_id, NOW)
+        else:
+            receipts.answered(message_id, is_taken=True)
+    receipts.become(["new", "taken"], "DELIVRD", NOW, lambda _: None)
+    receipts.sweep(NOW + KEPT_SECONDS - 1)
+    before = receipts.next()
+
+    receipts.sweep(NOW + KEPT_SECONDS)
+
+    due = receipts.next()
+    assert before is None
+    assert due is not None
+    assert due.message_id == "taken"
+    assert receipts.next() is None
+    assert receipts.state_of("new") is None
 
 
 async def test_nothing_is_owed_of_a_message_that_was_not_taken() -> None:
