@@ -4,7 +4,6 @@ It reads nothing, commits nothing and publishes nothing; the coordinator does. S
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from types import MappingProxyType
 from typing import Final
 
@@ -69,13 +68,16 @@ class Allocator:
 
     def asks_history_of(self, requests: Sequence[ParticipantRequest]) -> list[Address]:
         """Return of whom the choice of numbers wants to know what they have had: of those who name none, in a pool."""
-        identifiers: list[Address] = []
-        if len(self.pool) > 1:
-            for request in requests[:MOST_PARTICIPANTS]:  # `join` refuses more
-                if request.proxy_identifier is None and request.proxy_identifier_sid is None:
-                    with suppress(ApiError):  # as it does this
-                        identifiers.append(parse_identifier(request.identifier))
-        return identifiers
+        if len(self.pool) <= 1:
+            return []
+        try:
+            return [
+                parse_identifier(request.identifier)
+                for request in requests[:MOST_PARTICIPANTS]  # `join` refuses more
+                if request.proxy_identifier is None and request.proxy_identifier_sid is None
+            ]
+        except ApiError:
+            return []  # `join` refuses this too
 
     def join(
         self,

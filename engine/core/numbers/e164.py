@@ -69,6 +69,11 @@ def parse_identifier(text: str) -> Address:
 
     The number must exist in its country's numbering plan. Raises ApiError IDENTIFIER_INVALID.
     """
+    return _parse_identifier(text)
+
+
+@lru_cache(maxsize=4096)  # asked twice for one who joins: before their history is read, and when they are admitted
+def _parse_identifier(text: str) -> Address:
     if is_chat_channel(text.strip()):
         return text.strip()
     scheme, colon, rest = text.partition(":")
