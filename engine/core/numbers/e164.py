@@ -130,7 +130,10 @@ def with_plus(text: str) -> str:
 
 def bare(text: str) -> str:
     """Bring an identifier, however its separators are set, to the form that tells whose it is; cheap, never fails."""
-    return canonical(_SEPARATORS.sub("", canonical(text)))
+    text = canonical(text)
+    if text.startswith("+") and text[1:].isdigit():  # as nearly all are
+        return text
+    return canonical(_SEPARATORS.sub("", text))
 
 
 def country_of(address: Address) -> str | None:
