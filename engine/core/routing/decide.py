@@ -229,10 +229,13 @@ def _meet(
         return DISABLED
     if not is_call and not rules.forwards_stop_words and is_stop_word(question.body):
         return STOPPED
-    sender = canonical(question.sender)
-    session = bindings.find(sender)
+    sender = question.sender
+    session = bindings.find(sender)  # a canonical sender is found as it came
     if session is None:
-        return _outside(bindings, sender, is_call=is_call)
+        sender = canonical(sender)
+        session = bindings.find(sender)
+        if session is None:
+            return _outside(bindings, sender, is_call=is_call)
     if session.is_expired(now) and session.sid != going_on:
         return _refused(_EXPIRED, session)
     mode = session.mode_rules

@@ -15,7 +15,7 @@ _VOICE: Final = Kind.VOICE  # a member is found tenfold faster here than in its 
 
 def event_key(proxy: Address, kind: Kind, resource_sid: str) -> str:
     """Return the key of an event on a number in canonical form, which holds no letter."""
-    return proxy + ("c" if kind is _VOICE else "m") + resource_sid
+    return f"{proxy}c{resource_sid}" if kind is _VOICE else f"{proxy}m{resource_sid}"
 
 
 def key_of(event: InboundEvent) -> str:
