@@ -35,7 +35,7 @@ class GroupStore(ABC):
         self._writer = writer
         self._points = points
         self._walks = points
-        """Reads on the event loop: what a start needs, and notes."""
+        """Reads on the event loop, what a start needs."""
         self._open_reader = open_reader
         self._page_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-pages")
         self._search_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="maskline-search")
@@ -128,16 +128,8 @@ class GroupStore(ABC):
         """Walk the calls whose inbound leg has not ended."""
         return self._walks.open_calls()
 
-    def note(self, channel: str, key: bytes) -> Note | None:
-        """Read what a channel keeps under a key, expired or not."""
-        return self._walks.note(channel, key)
-
-    def latest_notes(self, channel: str, prefix: bytes, limit: int) -> list[tuple[bytes, Note]]:
-        """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
-        return self._walks.latest_notes(channel, prefix, limit)
-
     async def notes_under(self, channel: str, prefix: bytes, limit: int) -> list[tuple[bytes, Note]]:
-        """Read the same while the host serves."""
+        """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
         return await self._on_page_thread(self._pages.latest_notes, channel, prefix, limit)
 
     async def oldest_note(self) -> float | None:

@@ -3,7 +3,7 @@
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from actors.kernel.at_once import Begun
+from engine.at_once import Begun
 
 Result = TypeVar("Result")
 

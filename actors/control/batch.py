@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 from actors.control.coordinator import ServiceCoordinator
-from actors.kernel.at_once import Begun
 from actors.kernel.context import HostContext
+from engine.at_once import Begun
 from engine.core.model.changes import BatchKeysErased
 from engine.core.model.errors import ApiError, Code, answer_to
 from engine.core.numbers.e164 import bare

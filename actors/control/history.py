@@ -29,9 +29,9 @@ class TrafficHistory:
         self._counter = MinuteCounter()
         self._minutes: dict[int, Minute] = {}
 
-    def load(self) -> None:
+    async def load(self) -> None:
         """Read what was kept; what another version wrote in another shape is left out."""
-        for key, note in self._context.store.latest_notes(self._channel, b"", KEPT_MINUTES):
+        for key, note in await self._context.store.latest_notes(self._channel, b"", KEPT_MINUTES):
             try:
                 minute = msgspec.msgpack.decode(note.value, type=Minute)
             except msgspec.DecodeError as problem:

@@ -230,7 +230,7 @@ class Host:
                 await asyncio.sleep(0)  # the other hosts are to hear that this one is there
         for coordinator in self.parts.services:
             coordinator.reloaded()
-        self.parts.history.load()
+        await self.parts.history.load()
         reload_calls(self._context, self.parts.interaction_log)
         await reload_passed(self._context, self.parts.interaction_log)
         if self.parts.node is not None:

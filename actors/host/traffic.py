@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from actors.host.parts import HostParts
-from actors.kernel.at_once import AtOnce
+from engine.at_once import AtOnce
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Address
 from engine.core.ports.outgoing import RemoteSend

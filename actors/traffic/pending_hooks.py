@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from actors.kernel.at_once import Begun
 from actors.kernel.context import HostContext
 from actors.kernel.locks import KeyedLocks
 from actors.traffic.coordinators import Coordinators, Expiry
 from actors.traffic.interaction_log import InteractionLog
 from actors.traffic.recorded import RecordedInteractions
+from engine.at_once import Begun
 from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnavailable
 from engine.core.model.records import Interaction, Leg, Participant
 from engine.core.numbers.e164 import canonical

@@ -16,15 +16,15 @@ class StoredNotes:
         self._channel = channel
         self._clock = clock
 
-    def get(self, key: bytes) -> bytes | None:
+    async def get(self, key: bytes) -> bytes | None:
         """Read what is kept and has not expired; what is not committed yet does not show."""
-        note = self._store.note(self._channel, key)
+        note = await self._store.note(self._channel, key)
         return None if note is None or note.until <= self._clock() else note.value
 
-    def latest(self, prefix: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
+    async def latest(self, prefix: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
         """Read keys and values of what is kept under keys that begin so, the last by key first."""
         now = self._clock()
-        found = self._store.latest_notes(self._channel, prefix, limit)
+        found = await self._store.latest_notes(self._channel, prefix, limit)
         return [(key, note.value) for key, note in found if note.until > now]
 
     def put(

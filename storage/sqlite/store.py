@@ -16,6 +16,7 @@ import msgspec
 
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import ACTIVE, Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
+from engine.core.ports.notes import Note
 from engine.core.ports.observing import Observer
 from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.bindings import ActiveSession
@@ -215,6 +216,14 @@ class SqliteStore(GroupStore):
     async def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
         """Find what an idempotency key was used for."""
         return self._points.batch_key(service_sid, digest)
+
+    async def note(self, channel: str, key: bytes) -> Note | None:
+        """Read what a channel keeps under a key, expired or not."""
+        return self._points.note(channel, key)
+
+    async def latest_notes(self, channel: str, prefix: bytes, limit: int) -> list[tuple[bytes, Note]]:
+        """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
+        return self._points.latest_notes(channel, prefix, limit)
 
     async def planned_erasures(self) -> tuple[str, ...]:
         """Name the erased sessions of which other hosts may have something."""

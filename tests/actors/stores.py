@@ -10,6 +10,7 @@ from engine.core.model.errors import StoreLate, StoreUnavailable
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session
 from engine.core.ports.lists import Page, PageCursor
+from engine.core.ports.notes import Note
 from engine.core.ports.store import Store
 from engine.core.sessions.batch import KeyUse
 from storage.sqlite import SqliteStore
@@ -145,6 +146,14 @@ class MoodyStore(_Delegates):
         """Read the numbers that some people had before, and count it."""
         self.histories_read += 1
         return await self._later(self.inner.proxies_held_before(service_sid, identifiers))
+
+    async def note(self, channel: str, key: bytes) -> Note | None:
+        """Read a note of a channel."""
+        return await self._later(self.inner.note(channel, key))
+
+    async def latest_notes(self, channel: str, prefix: bytes, limit: int) -> Sequence[tuple[bytes, Note]]:
+        """Read the last notes of a channel under keys that begin so."""
+        return await self._later(self.inner.latest_notes(channel, prefix, limit))
 
     async def planned_erasures(self) -> tuple[str, ...]:
         """Name the erased sessions of which other hosts may have something."""

@@ -67,11 +67,11 @@ class MemoryNotes:
     def __init__(self) -> None:
         self.kept: dict[bytes, bytes] = {}
 
-    def get(self, key: bytes) -> bytes | None:
+    async def get(self, key: bytes) -> bytes | None:
         """Read."""
         return self.kept.get(key)
 
-    def latest(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    async def latest(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """Read those whose keys begin so, the last first."""
         found = sorted((one for one in self.kept.items() if one[0].startswith(prefix)), reverse=True)
         return found[:limit]

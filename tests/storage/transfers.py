@@ -124,8 +124,8 @@ async def _read(store: Any, change: Change) -> object:  # noqa: ANN401 - as abov
             return await store.batch_key(service_sid, key.digest)
         case NoteKept(channel, key):
             return [
-                store.note(channel, key),
-                store.latest_notes(channel, key[:1], 9),
+                await store.note(channel, key),
+                await store.latest_notes(channel, key[:1], 9),
                 await store.notes_under(channel, key[:1], 9),
             ]
         case _:

@@ -85,7 +85,7 @@ class _BoundSip:
         settings = self._settings
         redirector = Redirector(
             context.traffic,
-            answering=Answering(_tag_key(context)),
+            answering=Answering(await _tag_key(context)),
             is_ready=context.is_ready,
             observer=context.observer,
             meter=context.meter,
@@ -120,9 +120,9 @@ def _certificate(settings: SipSettings) -> Certificate:
     )
 
 
-def _tag_key(context: ChannelContext) -> bytes:
+async def _tag_key(context: ChannelContext) -> bytes:
     """Return what To tags are made with, the same after a restart: a repeated question gets the same bytes."""
-    kept = context.notes.get(_TAG_KEY)
+    kept = await context.notes.get(_TAG_KEY)
     if kept is not None:
         return kept
     made = secrets.token_bytes(32)

@@ -84,7 +84,7 @@ class SmppClientChannel(PeerSender):
 
     async def serve(self, context: ChannelContext) -> Served:
         """Connect from now on."""
-        links = _links_of(self._peer, context, self._sends_from)
+        links = await _links_of(self._peer, context, self._sends_from)
         self.sender = Sender(links, context)
         dialer = Dialer(links, context, timing=self._timing, tls=self._tls, outbinds=self._outbinds)
         dialer.start()
@@ -142,7 +142,7 @@ class SmppServerChannel:
         certificate: Certificate | None,
     ) -> Served:
         """Accept connections on bound sockets."""
-        peers = [_links_of(peer, context, self._sends_from) for peer in self._peers]
+        peers = [await _links_of(peer, context, self._sends_from) for peer in self._peers]
         for links in peers:
             self._senders[links.peer.name].sender = Sender(links, context)
         server = SmppServer(
@@ -160,9 +160,9 @@ class SmppServerChannel:
         return _ServedServer(peers, server, receipts)
 
 
-def _links_of(peer: SmppPeer, context: ChannelContext, sends_from: SendsFrom) -> Links:
+async def _links_of(peer: SmppPeer, context: ChannelContext, sends_from: SendsFrom) -> Links:
     inbound = Inbound(peer, context, sends_from=sends_from)
-    inbound.load()
+    await inbound.load()
     return Links(peer, context, inbound)
 
 

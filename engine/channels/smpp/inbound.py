@@ -1,9 +1,10 @@
 """What one peer sends us: messages to decide about, and receipts of ours; answered once their effect is on disk."""
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Protocol
 
+from engine.at_once import AtOnce
 from engine.channels.base import ChannelContext
 from engine.channels.smpp.addresses import read_address
 from engine.channels.smpp.connection import Connection
@@ -35,6 +36,9 @@ from engine.core.routing.receipts import sid_asking
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
 
 _log = logging.getLogger("maskline.smpp")
+
+Rest = Coroutine[Any, Any, None]
+"""What is left to do of a request, once notes were read."""
 
 SendsFrom = Callable[[Address], bool]
 """Tells whether a carrier is named that sends on what reached a number."""
@@ -81,20 +85,26 @@ class Inbound:
         self.owed = OwedReceipts(context.notes, peer.name)
         """What we are to tell a peer that binds to us."""
         self._said_not_routed = float("-inf")
+        self._at_once = AtOnce()
 
     @property
     def waiting_parts(self) -> int:
         """Count the parts of long messages that wait for others."""
         return self._long.waiting
 
-    def load(self) -> None:
+    async def load(self) -> None:
         """Take up what was left when we ended."""
-        self._redeliveries.load(self._now())
-        self._long.load()
-        self.receipts.load()
-        self.owed.load()
+        await self._redeliveries.load(self._now())
+        await self._long.load()
+        await self.receipts.load()
+        await self.owed.load()
 
-    def sweep(self) -> None:
+    async def finish(self) -> None:
+        """Give up what waits for the store; it is sent again."""
+        await self._at_once.finish()
+        await self.receipts.finish()
+
+    async def sweep(self) -> None:
         """Do what is due: messages that never became whole, receipts that found nothing."""
         now = self._now()
         for assembly in self._long.overdue(now):
@@ -104,7 +114,7 @@ class Inbound:
         self._long.sweep(now)
         self._redeliveries.sweep(now)
         self.owed.sweep(now)
-        self.receipts.match_early(now)
+        await self.receipts.match_early(now)
         for _ in range(self.receipts.given_up(now)):
             self._count(SmppCount.RECEIPT_UNMATCHED)
             _log.warning("A receipt of %s is about no message that is known", self._peer.name)
@@ -119,41 +129,57 @@ class Inbound:
         if request.sequence in connection.undecided:
             return  # the same once more: the answer to the first is for both
         try:
-            self._take(connection, request)
-        except BadBody as bad:
-            self._count(SmppCount.MALFORMED)
-            connection.answer(request, status=bad.status)
-        except StoreUnavailable:
-            connection.answer(request, status=self._statuses.not_ready)
-        except Exception:  # noqa: BLE001 - around a listener's task: one message must not end the others
-            _log.exception("A message of %s could not be handled", self._peer.name)
-            connection.answer(request, status=Status.SYSTEM_ERROR)
+            rest = self._take(connection, request)
+        except Exception as problem:  # noqa: BLE001 - around a listener's task: one message must not end the others
+            self._fail(connection, request, problem)
+        else:
+            if rest is not None:
+                self._at_once.run(self._guarded(connection, request, rest), lambda: None)
 
-    def _take(self, connection: Connection, request: RequestCame) -> None:
+    async def _guarded(self, connection: Connection, request: RequestCame, rest: Rest) -> None:
+        """Do what is left to do of a request."""
+        try:
+            await rest
+        except Exception as problem:  # noqa: BLE001 - as above
+            self._fail(connection, request, problem)
+
+    def _fail(self, connection: Connection, request: RequestCame, problem: Exception) -> None:
+        match problem:
+            case BadBody():
+                self._count(SmppCount.MALFORMED)
+                connection.answer(request, status=problem.status)
+            case StoreUnavailable():
+                connection.answer(request, status=self._statuses.not_ready)
+            case _:
+                _log.error("A message of %s could not be handled", self._peer.name, exc_info=problem)
+                connection.answer(request, status=Status.SYSTEM_ERROR)
+
+    def _take(self, connection: Connection, request: RequestCame) -> Rest | None:
+        """Take a request; returns what is left to do where notes have to be read for it."""
         match request.command:
             case Command.DELIVER_SM | Command.SUBMIT_SM:
                 message = read_message(request.body)
             case Command.DATA_SM:
                 message = read_data(request.body)
             case Command.ALERT_NOTIFICATION:
-                return
+                return None
             case Command.QUERY_SM:
-                self._answer_query(connection, request)
-                return
+                message_id = read_message_id(request.body).lower()
+                connection.await_answer(request, None)
+                return self._answer_query(connection, request, message_id)
             case Command.CANCEL_SM | Command.REPLACE_SM:  # it has left, or was decided otherwise
                 connection.answer(request, status=_NOT_DONE[request.command])
-                return
+                return None
             case _:
                 connection.answer(request, status=Status.UNKNOWN_COMMAND)
-                return
+                return None
         if is_receipt(message, by_text=self._peer.receipts_by_text):
-            self._take_receipt(connection, request, message)
-        else:
-            self._take_message(connection, request, message)
+            return self._take_receipt(connection, request, message)
+        return self._take_message(connection, request, message)
 
-    def _answer_query(self, connection: Connection, request: RequestCame) -> None:
+    async def _answer_query(self, connection: Connection, request: RequestCame, message_id: str) -> None:
         """Tell the state of a message that was asked about; of any other one nothing is kept."""
-        asked = self.owed.state_of(read_message_id(request.body).lower())
+        asked = await self.owed.state_of(message_id)
         if asked is None:
             connection.answer(request, status=Status.QUERY_FAILED)
         else:
@@ -161,7 +187,7 @@ class Inbound:
 
     # -- messages -------------------------------------------------------------------------------------------------
 
-    def _take_message(self, connection: Connection, request: RequestCame, message: ShortMessage) -> None:
+    def _take_message(self, connection: Connection, request: RequestCame, message: ShortMessage) -> Rest | None:
         now = self._now()
         sender = read_address(message.source, national=self._peer.national)
         proxy = read_address(message.destination, national=self._peer.national)
@@ -178,7 +204,7 @@ class Inbound:
             connection.answer(request, b"" if status else self._body(request, sid), status=status)
             if again is not None and status == self._statuses.not_ready:
                 self._redeliveries.may_come_again([again])
-            return
+            return None
         self._context.meter.burst(1)
         connection.await_answer(request, arrival)
         self._redeliveries.came(arrival)
@@ -214,16 +240,16 @@ class Inbound:
             asking=() if asked is None else (message_id,),
             valid_until=valid_until(message.validity, now) if message.validity else None,
         )
-        self._begin(part, asked, answer, is_again=again is not None)
+        return self._begin(part, asked, answer, is_again=again is not None)
 
-    def _begin(self, part: Part, asked: Asked | None, answer: Callable[[int], None], *, is_again: bool) -> None:
+    async def _begin(self, part: Part, asked: Asked | None, answer: Callable[[int], None], *, is_again: bool) -> None:
         try:
             if asked is not None:
-                self.owed.asked(asked, is_again=is_again)
+                await self.owed.asked(asked, is_again=is_again)
             if part.place is ALONE:
                 self._decide_alone(part, answer)
             else:
-                self._take_part(part, answer, is_again=is_again)
+                await self._take_part(part, answer, is_again=is_again)
         except StoreUnavailable:
             answer(self._statuses.not_ready)
 
@@ -253,13 +279,13 @@ class Inbound:
         is_named = request.command is not Command.DELIVER_SM and not self._peer.is_esme
         return write_message_id(message_id_of(sid) if is_named else "")
 
-    def _take_part(self, part: Part, answer: Callable[[int], None], *, is_again: bool) -> None:
+    async def _take_part(self, part: Part, answer: Callable[[int], None], *, is_again: bool) -> None:
         now = self._now()
         if self._long.is_late(part, now):
             self._decide_alone(part, answer)
             return
         try:
-            assembly = self._long.place_of(part, is_again=is_again)
+            assembly = await self._long.place_of(part, is_again=is_again)
         except Full:
             self._count(SmppCount.PARTS_FULL)
             answer(self._statuses.not_ready)
@@ -328,7 +354,8 @@ class Inbound:
             counts[decision.reason.slot] += 1
             status = self._status(decision)
             if piece.asking and not status and decision.outcome in _ENDS_HERE:
-                self._end(piece.asking, _ENDS_HERE[decision.outcome], answer)
+                end = self._end(piece.asking, _ENDS_HERE[decision.outcome], answer)
+                self._at_once.run(end, lambda: answer(self._statuses.not_ready))
             else:
                 answer(status)
 
@@ -347,14 +374,22 @@ class Inbound:
             case Outcome.NOT_READY:
                 return self._statuses.not_ready
 
-    def _end(self, message_ids: Sequence[str], word: str, answer: Callable[[int], None]) -> None:
+    async def _end(self, message_ids: Sequence[str], word: str, answer: Callable[[int], None]) -> None:
         """Answer what leads to no other message, once its receipt is on disk."""
 
         def kept(problem: StoreUnavailable | None) -> None:
             answer(Status.OK if problem is None else self._statuses.not_ready)
 
-        if not self.owed.become(message_ids, word, self._now(), kept):
-            answer(Status.OK)
+        def late() -> None:
+            answer(self._statuses.not_ready)
+
+        try:
+            is_news = await self.owed.become(message_ids, word, self._now(), kept, late=late)
+        except StoreUnavailable:
+            answer(self._statuses.not_ready)
+        else:
+            if not is_news:
+                answer(Status.OK)
 
     def _say_not_routed(self) -> None:
         now = self._context.monotonic()
@@ -368,14 +403,13 @@ class Inbound:
 
     # -- receipts -------------------------------------------------------------------------------------------------
 
-    def _take_receipt(self, connection: Connection, request: RequestCame, message: ShortMessage) -> None:
+    def _take_receipt(self, connection: Connection, request: RequestCame, message: ShortMessage) -> Rest | None:
         receipt = read_receipt(message)
         connection.await_answer(request, None)
         if receipt is None:
             self._count(SmppCount.MALFORMED)
             connection.answer(request, self._body(request, ""))
-            return
-
+            return None
         is_answered = False
 
         def answer(problem: StoreUnavailable | None) -> None:
@@ -388,11 +422,15 @@ class Inbound:
             else:
                 connection.answer(request, status=self._statuses.not_ready)
 
-        found = self.receipts.find(receipt.message_id)
+        return self._place_receipt(receipt, answer)
+
+    async def _place_receipt(self, receipt: Receipt, answer: Callable[[StoreUnavailable | None], None]) -> None:
+        """Report what a receipt tells of a message of ours, or keep it until one is answered that it may be of."""
+        found = await self.receipts.find(receipt.message_id)
         match found:
             case PartOfLeg():
                 self._count(SmppCount.RECEIPT)
-                self._report(found, receipt, answer)
+                await self._report(found, receipt, answer)
             case Ambiguous():
                 self._count(SmppCount.RECEIPT_AMBIGUOUS)
                 answer(None)
@@ -400,11 +438,13 @@ class Inbound:
                 late = StoreLate("the receipt is not kept in time")
                 self.receipts.keep_unmatched(receipt, self._now(), answer, lambda: answer(late))
 
-    def _report_late(self, part: PartOfLeg, receipt: Receipt, done: Callable[[StoreUnavailable | None], None]) -> None:
+    async def _report_late(
+        self, part: PartOfLeg, receipt: Receipt, done: Callable[[StoreUnavailable | None], None]
+    ) -> None:
         self._count(SmppCount.RECEIPT)
-        self._report(part, receipt, done)
+        await self._report(part, receipt, done)
 
-    def _report(self, part: PartOfLeg, receipt: Receipt, done: Callable[[StoreUnavailable | None], None]) -> None:
+    async def _report(self, part: PartOfLeg, receipt: Receipt, done: Callable[[StoreUnavailable | None], None]) -> None:
         """Report what a leg comes to with this receipt; then it is on disk, or must come again."""
         if receipt.status is None:
             done(None)
@@ -429,7 +469,7 @@ class Inbound:
             )
             self._context.traffic.report(report, taken)
 
-        self.receipts.state_of(part, receipt.status, self._now(), known)
+        await self.receipts.state_of(part, receipt.status, self._now(), known)
 
 
 _SAID_EVERY: Final = 60.0

@@ -190,7 +190,7 @@ class Links:
     async def _sweep(self) -> None:
         while True:
             try:
-                self.inbound.sweep()
+                await self.inbound.sweep()
             except Exception:  # noqa: BLE001 - around the loop: it must go on
                 _log.exception("What waits for %s could not be looked through", self.peer.name)
             await asyncio.sleep(_SWEEP_SECONDS)
@@ -219,6 +219,7 @@ class Links:
             one.flush()
         if leaving:
             await asyncio.wait([one.ended for one in leaving], timeout=min(grace_seconds, _UNBIND_SECONDS))
+        await self.inbound.finish()
         for one in leaving:
             one.abort()
 

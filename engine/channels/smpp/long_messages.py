@@ -129,23 +129,26 @@ class LongMessages:
         """Count the parts that wait for others."""
         return self._waiting
 
-    def load(self) -> None:
+    async def load(self) -> None:
         """Read the parts that are on disk."""
-        for _, value in self._notes.latest(self._prefix, MOST_PARTS):
+        for _, value in await self._notes.latest(self._prefix, MOST_PARTS):
             part = _DECODE(value)
             found = next((one for one in self._assemblies.get(part.key, ()) if one.sid == part.message_sid), None)
             assembly = found or self._begin(part)
             self._add(assembly, part)
             assembly.kept.add(part.place.number)
 
-    def place_of(self, part: Part, *, is_again: bool) -> Assembly | None:
+    async def place_of(self, part: Part, *, is_again: bool) -> Assembly | None:
         """Return where a part belongs, itself added; None = its message has gone on already.
 
         `is_again`: it may have come before, over a connection that has ended.
 
         Raises:
             Full: too many parts of this peer, account or sender wait.
+            StoreUnavailable: whether its message has gone on cannot be read.
         """
+        if is_again and not self._is_known(part) and await self._notes.get(self._gone + part.digest) is not None:
+            return None
         number = part.place.number
         for assembly in reversed(self._assemblies.get(part.key, [])):
             known = assembly.parts.get(number)
@@ -155,15 +158,22 @@ class LongMessages:
                 return assembly
             if known.octets == part.octets:
                 return assembly
-        done = self._done.get(part.key)
-        if done is not None and done[1].get(number) == part.octets:
-            return None
-        if is_again and self._notes.get(self._gone + part.digest) is not None:
+        if self._has_gone(part):
             return None
         self._check_room(part)
         assembly = self._begin(part)
         self._add(assembly, part)
         return assembly
+
+    def _is_known(self, part: Part) -> bool:
+        """Tell whether memory says where a part belongs."""
+        number = part.place.number
+        waiting = self._assemblies.get(part.key, ())
+        return self._has_gone(part) or any(one.parts.get(number, part).octets == part.octets for one in waiting)
+
+    def _has_gone(self, part: Part) -> bool:
+        done = self._done.get(part.key)
+        return done is not None and done[1].get(part.place.number) == part.octets
 
     def is_late(self, part: Part, now: float) -> bool:
         """Tell whether the others of its message have gone on without it."""

@@ -18,7 +18,7 @@ from engine.channels.smpp.receipts import FINAL_WORDS, STATE_OF, word_of, write_
 from engine.channels.smpp.redeliveries import KEPT_SECONDS as COMES_AGAIN_SECONDS
 from engine.channels.smpp.times import absolute
 from engine.core.model.errors import StoreUnavailable
-from engine.core.ports.notes import NoteDone, Notes
+from engine.core.ports.notes import NoteDone, NoteLate, Notes
 from engine.outbound.delivery import DELIVERED, Delivery
 
 
@@ -108,6 +108,8 @@ class OwedReceipts:
         """By id; what is known of these may not be on disk yet."""
         self._is_more = True
         """Some may lie on disk only."""
+        self._settled: set[bytes] | None = None
+        """While the disk is read, keys of those that the peer has had since."""
         self.come = asyncio.Event()
         """Set when `next` may have one."""
 
@@ -118,13 +120,13 @@ class OwedReceipts:
 
     # -- what is asked --------------------------------------------------------------------------------------------
 
-    def asked(self, asked: Asked, *, is_again: bool) -> None:
+    async def asked(self, asked: Asked, *, is_again: bool) -> None:
         """Keep that a message is asked about; with the commit of what it leads to, or before it.
 
         `is_again`: it may have come before; then what is known of it stays as it is.
         """
         message_id = asked.message_id
-        known = self._kept(message_id) if is_again else None
+        known = await self._kept(message_id) if is_again else None
         undecided = self._undecided.get(message_id)
         if undecided is None:
             undecided = self._undecided[message_id] = _Undecided(known or asked, is_known=known is not None)
@@ -172,13 +174,13 @@ class OwedReceipts:
             key = self._pieces_prefix + resource_sid.encode()
             self._notes.put(key, _ENCODE(tuple(message_ids)), now + KEPT_SECONDS, _ignore)
 
-    def state_of(self, message_id: str) -> Asked | None:
+    async def state_of(self, message_id: str) -> Asked | None:
         """Return what is known of a message that was asked about; None of any other one."""
         undecided = self._undecided.get(message_id)
-        return self._kept(message_id) if undecided is None else undecided.asked
+        return await self._kept(message_id) if undecided is None else undecided.asked
 
-    def _kept(self, message_id: str) -> Asked | None:
-        kept = self._notes.get(self._asked_prefix + message_id.encode())
+    async def _kept(self, message_id: str) -> Asked | None:
+        kept = await self._notes.get(self._asked_prefix + message_id.encode())
         return None if kept is None else _DECODE_ASKED(kept)
 
     # -- what is told ---------------------------------------------------------------------------------------------
@@ -199,26 +201,35 @@ class OwedReceipts:
                 landed.set_exception(problem)
 
         try:
-            message_ids = self._made_of(receipt.resource_sid.partition("@")[0])
-            if self.become(message_ids, word, receipt.at, done):
+            message_ids = await self._made_of(receipt.resource_sid.partition("@")[0])
+            if await self.become(message_ids, word, receipt.at, done):
                 await landed
         except StoreUnavailable as problem:
             return Delivery(error=str(problem), may_retry=True)
         return DELIVERED
 
-    def become(self, message_ids: Sequence[str], word: str, at: float, done: NoteDone) -> bool:
-        """Take the state of messages; tells whether it is news, and `done` is called once that is on disk."""
-        found = [asked for message_id in message_ids if (asked := self.state_of(message_id)) is not None]
-        news = [asked for asked in found if asked.may_become(word)]
+    async def become(
+        self, message_ids: Sequence[str], word: str, at: float, done: NoteDone, *, late: NoteLate | None = None
+    ) -> bool:
+        """Take the state of messages; tells whether it is news, and `done` is called once that is on disk.
+
+        `late` is as `Notes.put` has it. Raises StoreUnavailable where it cannot be read.
+        """
+        found = [await self.state_of(message_id) for message_id in message_ids]
+        news = [asked for asked in found if asked is not None and asked.may_become(word)]
         for asked in news:
             if asked.wants(word):
                 self._owe(asked, word, at)
-            self._keep(msgspec.structs.replace(asked, word=word, since=at), done if asked is news[-1] else _ignore)
+            became = msgspec.structs.replace(asked, word=word, since=at)
+            if asked is news[-1]:
+                self._keep(became, done, late)
+            else:
+                self._keep(became, _ignore)
         return bool(news)
 
-    def _made_of(self, resource_sid: str) -> Sequence[str]:
+    async def _made_of(self, resource_sid: str) -> Sequence[str]:
         """Return the messages that an event is made of."""
-        kept = self._notes.get(self._pieces_prefix + resource_sid.encode())
+        kept = await self._notes.get(self._pieces_prefix + resource_sid.encode())
         return (message_id_of(resource_sid),) if kept is None else _DECODE_IDS(kept)
 
     def _owe(self, asked: Asked, word: str, at: float) -> None:
@@ -231,7 +242,7 @@ class OwedReceipts:
 
         self._notes.put(key, _ENCODE(due), at + KEPT_SECONDS, kept, account_sid=asked.account_sid)
 
-    def _keep(self, asked: Asked, done: NoteDone) -> None:
+    def _keep(self, asked: Asked, done: NoteDone, late: NoteLate | None = None) -> None:
         key = self._asked_prefix + asked.message_id.encode()
 
         def kept(problem: StoreUnavailable | None) -> None:
@@ -240,32 +251,39 @@ class OwedReceipts:
                 undecided.asked = asked
             done(problem)
 
-        self._notes.put(key, _ENCODE(asked), asked.at + KEPT_SECONDS, kept, account_sid=asked.account_sid)
+        until = asked.at + KEPT_SECONDS
+        self._notes.put(key, _ENCODE(asked), until, kept, late=late, account_sid=asked.account_sid)
 
     # -- what is sent ---------------------------------------------------------------------------------------------
 
-    def next(self) -> Due | None:
+    async def next(self) -> Due | None:
         """Return, once, a receipt that is to be sent; `settle` is called with it in the end."""
         if not self._held and self._is_more:
-            self.load()
+            await self.load()
         return self._ready.popleft() if self._ready else None
 
     def settle(self, due: Due) -> None:
         """Take that the peer has it, or never wants it."""
 
         def dropped(problem: StoreUnavailable | None) -> None:
-            del problem  # it is found on disk again, and sent once more
-            self._held.discard(due.key)  # not before: `load` would find it
+            if problem is None and self._settled is not None:
+                self._settled.add(due.key)
+            self._held.discard(due.key)  # not before: `load` would find it; where it failed, it is sent once more
             self.come.set()
 
         self._notes.drop(due.key, dropped)
 
-    def load(self) -> None:
+    async def load(self) -> None:
         """Read what the peer has not taken, as much as memory is to hold."""
-        found = self._notes.latest(self._due_prefix, _MOST_IN_MEMORY)
+        settled = self._settled = set[bytes]()
+        try:
+            found = await self._notes.latest(self._due_prefix, _MOST_IN_MEMORY)
+        finally:
+            self._settled = None
         self._is_more = len(found) == _MOST_IN_MEMORY
-        for _, value in reversed(found):
-            self._hold(_DECODE_DUE(value))
+        for key, value in reversed(found):
+            if key not in settled:
+                self._hold(_DECODE_DUE(value))
 
     def _hold(self, due: Due) -> None:
         if due.key in self._held:

@@ -4,13 +4,14 @@ A receipt may come before the response that gives the id; it is kept for a while
 awaited, an id that only as a number is one of ours (hex here, decimals there) is not taken for that one yet.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from hashlib import blake2b
 from itertools import takewhile
 from typing import Final
 
 import msgspec
 
+from engine.at_once import AtOnce
 from engine.channels.smpp.receipts import Receipt, form_of, forms_of
 from engine.core.model.errors import StoreLate, StoreUnavailable
 from engine.core.model.records import LegStatus
@@ -39,7 +40,7 @@ class _Unmatched(msgspec.Struct, frozen=True, array_like=True):
     at: float
 
 
-Matched = Callable[[PartOfLeg, Receipt, NoteDone], None]
+Matched = Callable[[PartOfLeg, Receipt, NoteDone], Awaitable[None]]
 """Takes a receipt that has found its message late, and calls back once that is on disk, or could not be."""
 
 StateKept = Callable[[LegStatus | None, StoreUnavailable | None], None]
@@ -66,10 +67,13 @@ class ReceiptIndex:
         """Those that may yet mean an id which is the same number; oldest first."""
         self._states: dict[str, list[str]] = {}
         """Of long messages, by interaction, while their commit is under way."""
+        self._landed = 0
+        """How many commits of such states have ended."""
+        self._at_once = AtOnce()
 
-    def load(self) -> None:
+    async def load(self) -> None:
         """Read the receipts that wait for their messages."""
-        for key, value in self._notes.latest(self._early, _MOST_UNMATCHED):
+        for key, value in await self._notes.latest(self._early, _MOST_UNMATCHED):
             self._wait(key, _DECODE_UNMATCHED(value))
 
     @property
@@ -93,14 +97,22 @@ class ReceiptIndex:
         key = self._prefix_of(form) + at + f"{part.number}{part.interaction_sid[-8:]}".encode()
         self._notes.put(key, _ENCODE(part), now + KEPT_SECONDS, landed)
         if self._unmatched:
-            self._match(self._unmatched_by_form.get(form, ()), now)
+            self._at_once.run(self._match(self._unmatched_by_form.get(form, ()), now), lambda: None)
 
-    def find(self, message_id: str, *, waited_seconds: float = 0.0) -> PartOfLeg | Ambiguous | None:
+    async def finish(self) -> None:
+        """Give up what still looks for messages; receipts that wait are on disk."""
+        await self._at_once.finish()
+
+    async def find(self, message_id: str, *, waited_seconds: float = 0.0) -> PartOfLeg | Ambiguous | None:
         """Return the message that an id means, as far as that is sure after so long a wait for responses."""
         by_id: dict[str, PartOfLeg] = {}
-        for form in forms_of(message_id):
-            for one in self._found(form):
-                by_id.setdefault(one.message_id, one)  # a peer that uses an id again means the later message
+        forms = forms_of(message_id)
+        under_way = {form: tuple(self._pending.get(form, ())) for form in forms}  # may land while the disk is read
+        kept = {form: await self._kept(form) for form in forms}
+        for form in forms:
+            for one in (*reversed(self._pending.get(form, ())), *reversed(under_way[form]), *kept[form]):
+                if form_of(one.message_id) == form:
+                    by_id.setdefault(one.message_id, one)  # a peer that uses an id again means the later message
         exact = by_id.get(message_id)
         if exact is not None:
             return exact
@@ -129,7 +141,7 @@ class ReceiptIndex:
             self._notes.drop(key, _ignore)
         return len(over)
 
-    def state_of(self, part: PartOfLeg, status: LegStatus, now: float, done: StateKept) -> None:
+    async def state_of(self, part: PartOfLeg, status: LegStatus, now: float, done: StateKept) -> None:
         """Tell what a leg comes to with the state of one of its parts, once that is on disk, or that it takes long.
 
         It is delivered when all parts are, and has failed when one has.
@@ -138,14 +150,19 @@ class ReceiptIndex:
             done(status, None)
             return
         key = self._legs + part.interaction_sid.encode()
-        kept = self._notes.get(key)
-        states = self._states.get(part.interaction_sid) or (_DECODE_STATES(kept) if kept else [""] * part.total)
+        states = self._states.get(part.interaction_sid)
+        while states is None:
+            ended, kept = self._landed, await self._notes.get(key)
+            states = self._states.get(part.interaction_sid)
+            if states is None and ended == self._landed:  # what was read is the latest
+                states = _DECODE_STATES(kept) if kept else [""] * part.total
         if states[part.number - 1] not in _FINAL:
             states[part.number - 1] = status.value
         self._states[part.interaction_sid] = states
         leg = _state_of_all(states)
 
         def landed(problem: StoreUnavailable | None) -> None:
+            self._landed += 1
             self._states.pop(part.interaction_sid, None)
             done(None if problem else leg, problem)
 
@@ -157,15 +174,14 @@ class ReceiptIndex:
     def _prefix_of(self, form: str) -> bytes:
         return self._ids + form.encode("utf-8") + b"\0"
 
-    def _found(self, form: str) -> list[PartOfLeg]:
-        """Return the messages that are kept under a form, the last one first."""
-        kept = [_DECODE_PART(value) for _, value in self._notes.latest(self._prefix_of(form), _MOST_OF_FORM)]
-        found = [*reversed(self._pending.get(form, ())), *kept]
-        return [one for one in found if form_of(one.message_id) == form]
+    async def _kept(self, form: str) -> list[PartOfLeg]:
+        """Read the messages that are kept under a form, the last one first."""
+        found = await self._notes.latest(self._prefix_of(form), _MOST_OF_FORM)
+        return [_DECODE_PART(value) for _, value in found]
 
     # -- receipts that wait ---------------------------------------------------------------------------------------
 
-    def match_early(self, now: float) -> None:
+    async def match_early(self, now: float) -> None:
         """Try again, once, the receipts that have waited until it is sure what they mean.
 
         Whatever else may come for one is looked at when it comes: ten thousand that mean nothing cost nothing.
@@ -173,17 +189,26 @@ class ReceiptIndex:
         due = list(takewhile(lambda key: now - self._unmatched[key].at >= _RESPONSE_SECONDS, self._unsure))
         for key in due:
             del self._unsure[key]
-        self._match(due, now)
+        try:
+            await self._match(due, now)
+        except StoreUnavailable:
+            self._unsure |= {key: None for key in due if key in self._unmatched}
+            raise
 
-    def _match(self, keys: Iterable[bytes], now: float) -> None:
+    async def _match(self, keys: Iterable[bytes], now: float) -> None:
         for key in tuple(keys):
-            one = self._unmatched[key]
-            if now - one.at >= UNMATCHED_SECONDS:
+            one = self._unmatched.get(key)
+            if one is None or now - one.at >= UNMATCHED_SECONDS:
                 continue
-            found = self.find(one.receipt.message_id, waited_seconds=now - one.at)
-            if isinstance(found, PartOfLeg):
-                self._wait_no_more(key)
-                self._matched(found, one.receipt, self._settled(key, one))
+            found = await self.find(one.receipt.message_id, waited_seconds=now - one.at)
+            if not isinstance(found, PartOfLeg) or self._unmatched.get(key) is not one:
+                continue
+            self._wait_no_more(key)
+            try:
+                await self._matched(found, one.receipt, self._settled(key, one))
+            except StoreUnavailable:
+                self._wait(key, one)
+                raise
 
     def _wait(self, key: bytes, one: _Unmatched) -> None:
         self._unmatched[key] = one

@@ -48,7 +48,7 @@ class ReceiptSender:
     async def _next(self) -> Due:
         while True:
             self._owed.come.clear()
-            due = self._owed.next()
+            due = await self._owed.next()
             if due is not None:
                 return due
             await self._owed.come.wait()

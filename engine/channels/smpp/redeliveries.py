@@ -55,16 +55,16 @@ class Redeliveries:
         self._suspects = f"suspect/{peer}/".encode()
         self._by_digest: dict[bytes, list[Arrival]] = {}
 
-    def load(self, now: float) -> None:
+    async def load(self, now: float) -> None:
         """Read what was left: what came last before we ended may come again, answered or not."""
         known = set()
-        for _, value in self._notes.latest(self._suspects, MOST_SUSPECTS):
+        for _, value in await self._notes.latest(self._suspects, MOST_SUSPECTS):
             arrival = _DECODE(value)
             if arrival.at > now - KEPT_SECONDS:
                 known.add(arrival.sid)
                 self._suspect(arrival)
         last = None
-        for _, value in self._notes.latest(self._arrivals, MOST_SUSPECTS):
+        for _, value in await self._notes.latest(self._arrivals, MOST_SUSPECTS):
             arrival = _DECODE(value)
             last = arrival.at if last is None else last
             if arrival.at < last - _UNSURE_SECONDS:

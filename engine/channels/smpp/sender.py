@@ -66,6 +66,8 @@ class Sender:
             sent = Sent(error=OVERDUE)
         except TooLong as problem:
             sent = Sent(error=str(problem))
+        except StoreUnavailable as problem:  # how far it has come cannot be read
+            sent = Sent(error=str(problem), may_retry=True)
         finally:
             self._progress.pop(message.key, None)
         if sent.is_done or not sent.may_retry:
@@ -80,7 +82,10 @@ class Sender:
         text = OutText(
             message.sender, message.to, message.body, _reference_of(message), self._peer.is_esme, message.raw
         )
-        parts = parts_of(text, self._peer, reference=lambda: self._progress_of(message).reference)
+        parts = parts_of(text, self._peer, reference=int)
+        if len(parts) > 1:
+            progress = await self._progress_of(message)
+            parts = parts_of(text, self._peer, reference=lambda: progress.reference)
         self._receipts.awaited += 1
         try:
             if len(parts) > 1:
@@ -96,7 +101,7 @@ class Sender:
 
     async def _send_parts(self, message: OutMessage, parts: list[ShortMessage]) -> Sent:
         """Send what the peer has not taken; each part is on disk as taken before the next one goes."""
-        ids = self._progress_of(message).ids
+        ids = (await self._progress_of(message)).ids
         while len(ids) < len(parts):
             response = await self._until_settled(message, parts[len(ids)])
             if isinstance(response, Sent):
@@ -152,11 +157,11 @@ class Sender:
 
     # -- how far long ones have come ------------------------------------------------------------------------------
 
-    def _progress_of(self, message: OutMessage) -> _Progress:
+    async def _progress_of(self, message: OutMessage) -> _Progress:
         """Return how far a long message has come, in this try or an earlier one."""
         progress = self._progress.get(message.key)
         if progress is None:
-            kept = self._notes.get(self._note_of(message))
+            kept = await self._notes.get(self._note_of(message))
             progress = _Progress(self._reference_for(message.to), []) if kept is None else _DECODE(kept)
             self._progress[message.key] = progress
         return progress

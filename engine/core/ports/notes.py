@@ -29,21 +29,24 @@ class NoteStore(Protocol):
     def commit(self, changes: Sequence[Change], done: NoteDone, late: NoteLate | None = None) -> None:
         """Commit the changes with the next group."""
 
-    def note(self, channel: str, key: bytes) -> Note | None:
+    async def note(self, channel: str, key: bytes) -> Note | None:
         """Read a committed note, expired or not."""
 
-    def latest_notes(self, channel: str, prefix: bytes, limit: int) -> Sequence[tuple[bytes, Note]]:
+    async def latest_notes(self, channel: str, prefix: bytes, limit: int) -> Sequence[tuple[bytes, Note]]:
         """Read the committed notes whose keys begin so, the last by key first, expired or not."""
 
 
 class Notes(Protocol):
-    """The notes of one channel on one host, durable, by key; no other channel sees them."""
+    """The notes of one channel on one host, durable, by key; no other channel sees them.
 
-    def get(self, key: bytes) -> bytes | None:
+    A read may suspend, as a point read of `Store`, and raises StoreUnavailable.
+    """
+
+    async def get(self, key: bytes) -> bytes | None:
         """Read what is kept and has not expired; what is not committed yet does not show."""
 
-    def latest(self, prefix: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
-        """Read keys and values of what is kept under keys that begin so, the last by key first; for a start."""
+    async def latest(self, prefix: bytes, limit: int) -> Sequence[tuple[bytes, bytes]]:
+        """Read keys and values of what is kept under keys that begin so, the last by key first."""
 
     def put(
         self,

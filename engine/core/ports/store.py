@@ -49,7 +49,7 @@ class Store(Protocol):
     A point read (of one record, or of the few that belong to one) sees every commit that was acknowledged before it
     began. It may suspend, as a database elsewhere does, or not, as a file here: whoever reads reads first, and then
     decides, reserves and commits in one turn of the loop, as what was read may be old by the next. It may be begun
-    outside of a task (`actors.kernel.at_once`), so it waits for futures of the loop and nothing else. It raises
+    outside of a task (`engine.at_once`), so it waits for futures of the loop and nothing else. It raises
     StoreUnavailable.
     """
 
@@ -109,14 +109,14 @@ class Store(Protocol):
     async def oldest_batch_key(self) -> float | None:
         """Tell when the oldest idempotency key was used, for retention."""
 
-    def note(self, channel: str, key: bytes) -> Note | None:
+    async def note(self, channel: str, key: bytes) -> Note | None:
         """Read a committed note of a channel, expired or not."""
 
-    def latest_notes(self, channel: str, prefix: bytes, limit: int) -> Sequence[tuple[bytes, Note]]:
-        """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
+    async def latest_notes(self, channel: str, prefix: bytes, limit: int) -> Sequence[tuple[bytes, Note]]:
+        """Read what a channel keeps under keys that begin so, the last by key first, expired or not: a point read."""
 
     async def notes_under(self, channel: str, prefix: bytes, limit: int) -> Sequence[tuple[bytes, Note]]:
-        """Read the same while the host serves."""
+        """Read the same as a list, which may take longer and holds up no point read."""
 
     async def oldest_note(self) -> float | None:
         """Tell when the first note expires."""

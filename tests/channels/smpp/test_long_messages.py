@@ -8,6 +8,7 @@ from engine.channels.smpp.long_messages import MOST_OF_SENDER, MOST_PARTS, Assem
 from engine.channels.smpp.segments import LongForm, Place
 from engine.channels.smpp.texts import Reading
 from engine.core.model.errors import StoreUnavailable
+from tests.at_once import at_once
 from tests.channels.offered import MemoryNotes
 
 NOW = 1_000.0
@@ -31,7 +32,7 @@ def part(number: int, total: int, text: str, *, reference: int = 1, sender: str 
 def kept(messages: LongMessages, one: Part) -> Assembly:
     """Take a part and have it on disk."""
     problems: list[StoreUnavailable | None] = []
-    assembly = messages.place_of(one, is_again=False)
+    assembly = at_once(messages.place_of(one, is_again=False))
     assert assembly is not None
     messages.keep(assembly, one.place.number, problems.append)
     assert problems == [None]
@@ -87,7 +88,7 @@ def test_a_start_finds_what_was_there() -> None:
     kept(before, part(1, 2, "x", reference=2))
 
     after = LongMessages(notes, "them")
-    after.load()
+    at_once(after.load())
 
     assert after.waiting == 3
     (whole,) = after.overdue(NOW)
@@ -101,7 +102,7 @@ def test_one_sender_cannot_take_all_the_room() -> None:
         kept(messages, part(1, 2, "x", reference=reference))
 
     with pytest.raises(Full):
-        messages.place_of(part(1, 2, "x", reference=99), is_again=False)
+        at_once(messages.place_of(part(1, 2, "x", reference=99), is_again=False))
     kept(messages, part(1, 2, "x", sender="+14155550101"))
     assert messages.waiting == MOST_OF_SENDER + 1
 
@@ -113,11 +114,11 @@ def test_one_account_cannot_take_all_the_room() -> None:
     for stranger in range(MOST_PARTS // 2):
         kept(messages, part(1, 2, "x", sender=f"+1415{stranger:07d}", reference=stranger))
     after = LongMessages(notes, "them", owner_of=lambda proxy: "AC1" if proxy == PROXY else "AC2")
-    after.load()
+    at_once(after.load())
 
     for one in (messages, after):
         with pytest.raises(Full):
-            one.place_of(part(1, 2, "x", sender="+14165550100"), is_again=False)
+            at_once(one.place_of(part(1, 2, "x", sender="+14165550100"), is_again=False))
         kept(one, part(1, 2, "x", sender="+14165550100", proxy="+14155550198", reference=-1))
         whole = kept(one, part(2, 2, "x", sender="+14165550100", proxy="+14155550198", reference=-1))
         assert whole.is_whole

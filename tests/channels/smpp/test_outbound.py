@@ -48,7 +48,7 @@ def receipt(message_id: str, state: str = "DELIVRD", **optional: bytes) -> Short
 class LostNotes(MemoryNotes):
     """Notes whose store is away."""
 
-    def get(self, key: bytes) -> bytes | None:
+    async def get(self, key: bytes) -> bytes | None:
         """Fail."""
         raise StoreUnavailable(f"{key!r} cannot be read")
 

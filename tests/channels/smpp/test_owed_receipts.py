@@ -29,6 +29,7 @@ from engine.core.ports.observing import SmppCount
 from engine.core.routing.receipts import asked_by
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from engine.outbound.delivery import Delivery
+from tests.at_once import at_once
 from tests.channels.offered import MemoryNotes
 from tests.channels.smpp.rig import DESTINATION, MESSAGE, Served, Wire, serving, smsc
 from tests.http.rig import NOW, ROUTED, until
@@ -376,23 +377,23 @@ def test_what_was_put_off_and_never_came_again_is_forgotten() -> None:
     notes = MemoryNotes()
     receipts = owed.OwedReceipts(notes, "them")
     for message_id, is_again in (("new", False), ("taken", False), ("taken", True)):
-        receipts.asked(owed.asked_by(asking(), message_id, NOW, account_sid=None), is_again=is_again)
+        at_once(receipts.asked(owed.asked_by(asking(), message_id, NOW, account_sid=None), is_again=is_again))
         if is_again or message_id == "new":
             receipts.put_off(message_id, NOW)
         else:
             receipts.answered(message_id, is_taken=True)
-    receipts.become(["new", "taken"], "DELIVRD", NOW, lambda _: None)
+    at_once(receipts.become(["new", "taken"], "DELIVRD", NOW, lambda _: None))
     receipts.sweep(NOW + KEPT_SECONDS - 1)
-    before = receipts.next()
+    before = at_once(receipts.next())
 
     receipts.sweep(NOW + KEPT_SECONDS)
 
-    due = receipts.next()
+    due = at_once(receipts.next())
     assert before is None
     assert due is not None
     assert due.message_id == "taken"
-    assert receipts.next() is None
-    assert receipts.state_of("new") is None
+    assert at_once(receipts.next()) is None
+    assert at_once(receipts.state_of("new")) is None
 
 
 async def test_nothing_is_owed_of_a_message_that_was_not_taken() -> None:
