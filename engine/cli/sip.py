@@ -136,7 +136,7 @@ def ask(  # noqa: PLR0917 - its options
     address = _address(server, transport, config)
     call = _Call(sender, proxy, address, transport, asserted=asserted, call_id=call_id)
     last: SipAnswerShape | None = None
-    with _connected(address, transport, source=source, insecure=insecure) as connection:
+    with _connected(address, transport, source=source, insecure=insecure, timeout_seconds=timeout) as connection:
         for last in call.answers(connection, timeout_seconds=timeout):
             if not as_json:
                 _show(last)
@@ -262,9 +262,12 @@ def _address(server: str | None, transport: str, config: Path | None) -> ListenA
 
 
 @contextmanager
-def _connected(address: ListenAddress, transport: str, *, source: str, insecure: bool) -> Iterator[socket.socket]:
+def _connected(
+    address: ListenAddress, transport: str, *, source: str, insecure: bool, timeout_seconds: float
+) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM) as plain:
+        plain.settimeout(timeout_seconds)
         try:
             if source:
                 plain.bind((source, 0))

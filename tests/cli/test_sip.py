@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,16 @@ async def test_no_answer_says_what_may_be_wrong(tmp_path: Path) -> None:
 
     assert (over_udp.exit_code, over_tcp.exit_code) == (2, 2)
     assert "[sip_peers]" in over_udp.stderr
+
+
+async def test_a_port_that_speaks_no_tls_is_waited_for_no_longer_than_asked() -> None:
+    """Whoever listens there waits for a message, as we wait for the end of the handshake."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        arguments = ["--server", f"127.0.0.1:{mute.getsockname()[1]}", "--transport", "tls", "--timeout", "0.2"]
+        command = ["sip", "ask", "--from", ALICE, "--to", BOB, *arguments]
+        result = await asyncio.to_thread(CliRunner().invoke, main, command)
+
+    assert (result.exit_code, "timed out" in result.stderr) == (2, True)
 
 
 async def test_the_peers_of_a_server_are_listed(tmp_path: Path) -> None:
