@@ -71,7 +71,12 @@ def send(*, peer: str, sender: str, to: str, text: str, config: Path | None) -> 
     known = {one.name: one for one in with_carrier_secrets(settings_from(config=config), os.environ).smpp_peers}
     found = known.get(peer)
     if found is None:
-        raise Refusal(f"there is no peer {peer!r}; there are {', '.join(sorted(known)) or 'none'}")
+        others = (
+            f"there are {', '.join(sorted(known))}"
+            if known
+            else "the settings have none; name their file with --config"
+        )
+        raise Refusal(f"there is no peer {peer!r}; {others}")
     if not found.is_esme:
         raise Refusal(f"{peer} binds to us; a message to it can only leave by the server")
     try:
