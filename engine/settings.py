@@ -299,9 +299,9 @@ def _from_file(path: Path) -> dict[str, _Given]:
     except OSError as problem:
         raise SettingsError(f"cannot read the settings {origin}: {problem.strerror}") from problem
     except UnicodeDecodeError as problem:
-        raise SettingsError(f"the settings {origin} are not in UTF-8; save it as UTF-8") from problem
+        raise SettingsError(f"the settings {origin} is not in UTF-8; save it as UTF-8") from problem
     except ValueError as problem:
-        raise SettingsError(f"the settings {origin} are no TOML: {problem}") from problem
+        raise SettingsError(f"the settings {origin} is no TOML: {problem}") from problem
     return {key: _Given(value, origin, is_text=False) for key, value in table.items()}
 
 

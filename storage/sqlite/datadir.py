@@ -89,7 +89,8 @@ class DataDirLock:
 
 def unusable(data_dir: Path, failure: OSError) -> StoreUnavailable:
     """Return the message for the operator about a directory that the system does not let us use."""
-    reason = os.strerror(failure.errno or errno.EIO)
+    code = failure.errno or errno.EIO
+    reason = os.strerror(errno.ENOTDIR if code == errno.EEXIST else code)  # what exists there is a file
     return StoreUnavailable(
         f"The data directory {data_dir} cannot be used ({reason}); "
         "it must be a directory with free space, writable for the user that runs Maskline"
