@@ -156,15 +156,16 @@ def import_file(data_dir: Path, database_url: str, on_progress: OnProgress, *, l
                 database_translated("The database", now="Nothing was changed"),
                 stopped_database(database_url, lease_seconds=lease_seconds) as database,
             ):
-                with database.alone():  # a server that has come in between finds no mark, and keeps the database
-                    database.demand_empty()
-                    database.mark(str(data_dir))
                 now = "Run the import again; should it say that the database is not empty, it was complete"
-                with database_translated(f"The database {database.name}", now=now), database.alone():
-                    target = DatabaseRows(database)
-                    copied = _copied(source, target, on_progress)
-                    _compare(target, copied, on_progress)
-                    database.complete()
+                with database_translated(f"The database {database.name}", now=now):
+                    with database.alone():  # a server that has come in between finds no mark, and keeps the database
+                        database.demand_empty()
+                        database.mark(str(data_dir))
+                    with database.alone():
+                        target = DatabaseRows(database)
+                        copied = _copied(source, target, on_progress)
+                        _compare(target, copied, on_progress)
+                        database.complete()
                 database.demand_confirmed()
                 return Copied(database=database.name, tables=copied, pending=source.pending())
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from itertools import count
@@ -119,14 +120,17 @@ async def test_an_import_whose_commit_is_ended_by_hand_is_not_told_as_done(
 ) -> None:
     """It is complete on the primary, and on the standby once that goes on."""
     await write_cluster(tmp_path, small_world(), 1)
+    frozen = threading.Event()
 
     def hear(what: str, done: int, total: int) -> None:
         if what == "compare alerts":  # the last table
             pair.freeze()
+            frozen.set()
 
     with pair.primary.database() as conninfo:
         url = psycopg.conninfo.make_conninfo(conninfo, application_name=_APPLICATION)
         moving = asyncio.create_task(asyncio.to_thread(import_file, tmp_path, url, hear, lease_seconds=0))
+        assert await asyncio.to_thread(frozen.wait, 60)  # the commit before it waits too, for a moment
         backend = await waiting(pair)
 
         await asyncio.to_thread(pair.tell, f"SELECT {how}(%s)", backend)
