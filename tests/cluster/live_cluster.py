@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from engine.channels.sockets import ListenAddress, bind_tcp
+from engine.channels.sockets import CannotListen, ListenAddress, bind_tcp
 from engine.cluster.hosting import HOST_LOG
 from engine.cluster.notes import read_record
 from storage.sqlite.layout import host_dir
@@ -218,9 +219,14 @@ class LiveCluster(LiveServer):
 
 
 def _free_address() -> str:
-    """Choose an address that stays the same when all is started again."""
-    with bind_tcp(ListenAddress("127.0.0.1", 0)) as bound:
-        return f"127.0.0.1:{bound.getsockname()[1]}"
+    """Choose an address that stays the same when all is started again.
+
+    Of the ports that no system gives to whoever asks for any: another process would have it while this one is away.
+    """
+    while True:
+        address = ListenAddress("127.0.0.1", random.randrange(20_000, 32_000))  # noqa: S311 - not for secrets
+        with suppress(CannotListen), bind_tcp(address):
+            return f"{address.host}:{address.port}"
 
 
 def ask_operator(directory: Path, method: str, path: str, body: Json | None = None) -> Json:
