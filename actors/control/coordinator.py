@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from actors.control.allocator import Allocator
 from actors.control.erasures import Erasures
-from actors.control.histories import read_histories
+from actors.control.histories import InTurn, read_histories
 from actors.control.operations import Counted, update_asked
 from actors.control.participation import Participation, forget_expired
 from actors.control.remote import RemoteTraffic
@@ -100,6 +100,7 @@ class ServiceCoordinator:
         self._active: dict[str, ActiveSession] = {}
         self._locks = KeyedLocks()
         self._names = KeyedLocks()
+        self._in_turn = InTurn()
         self.participation = Participation(
             context, self, self._allocator, self._locks, directory=directory, routes=routes, remote=remote
         )
@@ -249,7 +250,8 @@ class ServiceCoordinator:
         self, session: Session, request: SessionRequest, beside: tuple[Change, ...]
     ) -> tuple[Participant, ...]:
         """Give a session's participants their numbers, and commit it."""
-        histories = await read_histories(self._context.store, self.service.sid, self._allocator, request.participants)
+        reading = read_histories(self._context.store, self.service.sid, self._allocator, request.participants)
+        histories = await self._in_turn.read(reading)
         self.check_present()
         is_strict = request.fail_on_participant_conflict
         participants = self._allocator.join(session, request.participants, histories=histories, asks_strict=is_strict)
