@@ -37,7 +37,7 @@ ALL := $(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cluster && $(BIN)/pyte
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test wheel console-test client-test lint format types layers bench lock ops-test ops-pictures \
-	sdk-test proxy-test smpp-test mutants clean client-tools sdk-tools proxy-tools ops-tools console-tools smpp-tools jasmin-tools \
+	sdk-test proxy-test smpp-test jasmin-test mutants clean client-tools sdk-tools proxy-tools ops-tools console-tools smpp-tools jasmin-tools \
 	sip-test sip-tools
 
 help: ## list the tasks
@@ -92,9 +92,11 @@ sdk-test: $(COMPILED) sdk-tools ## run the lines of docs/sdks.md with Node's SDK
 proxy-test: $(COMPILED) proxy-tools ## serve over TLS behind deploy/nginx, with the real nginx
 	@PATH="$(NGINX_PATH)" $(BIN)/pytest -n0 -rs tests/ops/test_nginx.py $(ARGS)
 
-smpp-test: $(COMPILED) smpp-tools ## exchange texts with real SMPP peers: Kannel, an SMSC of npm's smpp, smpp34, Jasmin
-	@$(MAKE) --no-print-directory jasmin-tools || echo "smpp-test: without Jasmin, which cannot be installed here (see above)" >&2
-	@$(BIN)/pytest -n0 -rs tests/e2e/test_smpp.py tests/e2e/test_smpp_second_opinion.py tests/channels/smpp/test_smpp34.py tests/e2e/test_smpp_jasmin.py $(ARGS)
+smpp-test: $(COMPILED) smpp-tools ## exchange texts with real SMPP peers: Kannel, an SMSC of npm's smpp, smpp34
+	@$(BIN)/pytest -n0 -rs tests/e2e/test_smpp.py tests/e2e/test_smpp_second_opinion.py tests/channels/smpp/test_smpp34.py $(ARGS)
+
+jasmin-test: $(COMPILED) jasmin-tools ## exchange texts with Jasmin at both ends, with its RabbitMQ and Redis
+	@$(BIN)/pytest -n0 -rs tests/e2e/test_smpp_jasmin.py $(ARGS)
 
 sip-test: $(COMPILED) sip-tools ## put the switches of deploy/ between two SIP ends, with the real programs; scan for the server
 	@$(BIN)/pytest -n0 -rs -p no:randomly tests/sip/*.py $(ARGS)
