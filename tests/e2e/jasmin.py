@@ -34,7 +34,9 @@ def programs() -> dict[str, str]:
     if not PYTHON.exists():
         missing.append("Jasmin")
     if missing:
-        pytest.skip(f"there is no {' and no '.join(missing)} here; `make jasmin-test` fetches what it can and runs this")
+        pytest.skip(
+            f"there is no {' and no '.join(missing)} here; `make jasmin-test` fetches what it can and runs this"
+        )
     return {name: where for name, where in found.items() if where is not None}
 
 
