@@ -39,7 +39,9 @@ def serve(*, print_settings: bool, config: Path | None, **flags: object) -> None
         click.echo(render_settings(loaded), nl=False)
         return
     as_json = loaded.settings.log_format is LogFormat.JSON
-    out, err = own(sys.stdout), own(sys.stderr)
+    out, err = sys.stdout, sys.stderr
+    if loaded.settings.runtime is Runtime.RAY:
+        out, err = own(out), own(err)
     configure_logs(as_json=as_json, level=loaded.settings.log_level, stream=err)
     log_what_is_uncaught()
     if loaded.service_links:
