@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from msgspec import UNSET
 
-from actors.control.allocator import Allocator
+from actors.control.allocator import Allocator, Histories
 from actors.control.erasures import Erasures
 from actors.control.histories import InTurn, read_histories
 from actors.control.operations import Counted, update_asked
@@ -240,7 +240,6 @@ class ServiceCoordinator:
             participants = await self._create(session, request, beside)
         else:
             async with self._names.hold(session.unique_name):
-                await self._check_name_is_free(session.unique_name)
                 participants = await self._create(session, request, beside)
         if session.is_active:
             await self._activate(session, participants)
@@ -250,8 +249,7 @@ class ServiceCoordinator:
         self, session: Session, request: SessionRequest, beside: tuple[Change, ...]
     ) -> tuple[Participant, ...]:
         """Give a session's participants their numbers, and commit it."""
-        reading = read_histories(self._context.store, self.service.sid, self._allocator, request.participants)
-        histories = await self._in_turn.read(reading)
+        histories = await self._in_turn.read(self._read_for(session, request))
         self.check_present()
         is_strict = request.fail_on_participant_conflict
         participants = self._allocator.join(session, request.participants, histories=histories, asks_strict=is_strict)
@@ -262,6 +260,12 @@ class ServiceCoordinator:
             self._allocator.release(participants if session.is_active else ())
             raise
         return participants
+
+    async def _read_for(self, session: Session, request: SessionRequest) -> Histories:
+        """Read what has to be known before numbers are chosen; raises ApiError where the name is taken."""
+        if session.unique_name is not None:
+            await self._check_name_is_free(session.unique_name)
+        return await read_histories(self._context.store, self.service.sid, self._allocator, request.participants)
 
     def _used(self, key: ItemKey | None, session_sid: str) -> tuple[Change, ...]:
         if key is None:

@@ -145,6 +145,20 @@ async def test_a_hundred_items_for_one_person_over_ten_numbers_are_served_in_ord
     assert {world.proxy(one.session, ALICE) for one in made} == set(numbers)
 
 
+async def test_names_that_are_looked_up_change_no_order(world: World) -> None:
+    """Every other item has one, which is read before its numbers are chosen."""
+    service = await world.make_service("ten")
+    await world.pool(*(f"+1718555{index:04d}" for index in range(10)), service_sid=service.sid)
+    world.service_sid = service.sid
+    names = [f"ride-{index}" if index % 2 else None for index in range(40)]
+
+    results = await run(
+        world, *(create(ALICE, f"+1212555{3000 + index}", unique_name=name) for index, name in enumerate(names))
+    )
+
+    assert codes(results) == [None] * 10 + [Code.NO_UNUSED_PROXY] * 30
+
+
 async def test_items_for_one_person_share_a_commit(world: World) -> None:
     """They are put in order without waiting for the disk one by one."""
     await world.pool(*(f"+1718555{index:04d}" for index in range(8)))
