@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from engine.channels.base import Gauge
+from engine.channels.log_limit import LogLimit
 from engine.channels.sip.answers import answer
 from engine.channels.sip.framing import PONG, KeepAlive, Splitter, Unframed
 from engine.channels.sip.message import read_message
@@ -40,7 +41,6 @@ IDLE_SECONDS = 600.0
 _NO_PEER = ""
 _BACKLOG = 1024
 _CHECK_SECONDS = 10.0
-_STRANGER_SECONDS = 60.0
 _BUFFER_BYTES = 4 * 1024 * 1024
 
 
@@ -74,7 +74,7 @@ class SipServer:
         self._checks: asyncio.TimerHandle | None = None
         self._is_stopping = False
         self._will_look = False
-        self._told_of_stranger_at: float | None = None
+        self._log_limit = LogLimit(monotonic)
         self._calm = asyncio.Event()
         """Set when somebody may have become the last whom a stop awaits."""
         self._timer: asyncio.TimerHandle | None = None
@@ -178,11 +178,9 @@ class SipServer:
     def stranger(self, host: str) -> None:
         """Count a message or connection of no peer; one a minute is logged."""
         self.observer.sip_dropped(SipProblem.STRANGER)
-        now = self.monotonic()
         self._strangers += 1
-        self._heard[_NO_PEER] = (host, now)
-        if self._told_of_stranger_at is None or now >= self._told_of_stranger_at + _STRANGER_SECONDS:
-            self._told_of_stranger_at = now
+        self._heard[_NO_PEER] = (host, self.monotonic())
+        if self._log_limit.may_log("stranger"):
             _log.warning("%s speaks SIP to us and is in the networks of no [sip_peers]: it gets no answer", host)
 
     def replied(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 
 from engine.at_once import AtOnce
 from engine.channels.base import ChannelContext
+from engine.channels.log_limit import LogLimit
 from engine.channels.smpp.addresses import read_address
 from engine.channels.smpp.connection import Connection
 from engine.channels.smpp.long_messages import Assembly, Full, LongMessages, Part, Piece
@@ -84,7 +85,7 @@ class Inbound:
         """The ids of what we sent."""
         self.owed = OwedReceipts(context.notes, peer.name)
         """What we are to tell a peer that binds to us."""
-        self._said_not_routed = float("-inf")
+        self._log_limit = LogLimit(context.monotonic)
         self._at_once = AtOnce()
 
     @property
@@ -392,9 +393,7 @@ class Inbound:
                 answer(Status.OK)
 
     def _say_not_routed(self) -> None:
-        now = self._context.monotonic()
-        if now - self._said_not_routed >= _SAID_EVERY:
-            self._said_not_routed = now
+        if self._log_limit.may_log("not routed"):
             _log.error(
                 "A message of %s reached a number for which carrier_routes names nobody who sends it on; the peer is"
                 " asked to try again",
@@ -472,7 +471,6 @@ class Inbound:
         await self.receipts.state_of(part, receipt.status, self._now(), known)
 
 
-_SAID_EVERY: Final = 60.0
 _LONGEST_ERROR = 20
 _NOT_DONE: Final = {Command.CANCEL_SM: Status.CANCEL_FAILED, Command.REPLACE_SM: Status.REPLACE_FAILED}
 _ENDS_HERE: Final = {Outcome.REFUSED: "REJECTD", Outcome.ANSWERED: "ACCEPTD"}

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from engine.channels.base import ChannelContext
+from engine.channels.log_limit import LogLimit
 from engine.channels.smpp.connection import Connection
 from engine.channels.smpp.dialer import Outbinds
 from engine.channels.smpp.links import Links
@@ -49,7 +50,7 @@ class SmppServer:
         self._check: asyncio.TimerHandle | None = None
         self._connections: dict[Connection, None] = {}
         """The open ones, the oldest first."""
-        self._said: dict[tuple[str, str], float] = {}
+        self._log_limit = LogLimit(context.monotonic)
 
     @property
     def connections(self) -> int:
@@ -125,11 +126,7 @@ class SmppServer:
 
     def _say(self, connection: Connection, what: str) -> None:
         """Log what was done about somebody who may be anybody, once a minute."""
-        now, said = self._monotonic(), (connection.peer_address, what)
-        if now - self._said.get(said, float("-inf")) >= _SAID_SECONDS:
-            if len(self._said) >= _MOST_SAID:
-                self._said.clear()
-            self._said[said] = now
+        if self._log_limit.may_log((connection.peer_address, what)):
             _log.warning("The SMPP connection from %s %s", connection.peer_address or "a socket", what)
 
     def _problem(self, links: Links | None, bind: Bind, connection: Connection, *, is_tls: bool) -> Status | None:
@@ -176,7 +173,5 @@ class _Stranger:
             self._server.asked_to_bind(connection)
 
 
-_SAID_SECONDS = 60.0
-_MOST_SAID = 1_000
 _BINDS_EACH = 2
 """A transmitter and a receiver count as one connection."""
