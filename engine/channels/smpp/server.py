@@ -4,18 +4,19 @@ import asyncio
 import hmac
 import logging
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from engine.channels.base import ChannelContext
 from engine.channels.log_limit import LogLimit
-from engine.channels.smpp.connection import Connection
+from engine.channels.smpp.connection import Connection, Owner
 from engine.channels.smpp.dialer import Outbinds
 from engine.channels.smpp.links import Links
 from engine.channels.smpp.pdu import Bind, Status, Tag
 from engine.channels.smpp.session import BindAsked, Event, OutbindAsked, Role, Session, Timing
 from engine.channels.tls import Certificate
 from engine.core.ports.observing import SmppCount
+from engine.core.ports.operations import Clock
 
 _log = logging.getLogger("maskline.smpp")
 
@@ -86,9 +87,9 @@ class SmppServer:
 
     def _connection(self, *, is_tls: bool) -> Connection:
         session = Session(Role.SMSC, window=1, timing=self._timing, now=self._monotonic())
-        return _Incoming(session, _Stranger(self, is_tls=is_tls), monotonic=self._monotonic)
+        return _Incoming(session, _Stranger(self, is_tls=is_tls), came=self._came, monotonic=self._monotonic)
 
-    def came(self, connection: Connection) -> None:
+    def _came(self, connection: Connection) -> None:
         """Take a connection that is open; one too many ends that which has been there longest without a bind."""
         self._connections[connection] = None
         connection.ended.add_done_callback(lambda _: self._connections.pop(connection, None))
@@ -149,11 +150,15 @@ class SmppServer:
 class _Incoming(Connection):
     """One that somebody has opened: it counts from when it is, over TLS after the handshake, which may never end."""
 
+    def __init__(self, session: Session, owner: Owner, *, came: Callable[[Connection], None], monotonic: Clock) -> None:
+        """Tell when it is open."""
+        super().__init__(session, owner, monotonic=monotonic)
+        self._came = came
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as asyncio's own do
         """Begin."""
         super().connection_made(transport)
-        if isinstance(self.owner, _Stranger):
-            self.owner.came(self)
+        self._came(self)
 
 
 class _Stranger:
@@ -162,9 +167,6 @@ class _Stranger:
     def __init__(self, server: SmppServer, *, is_tls: bool) -> None:
         self._server = server
         self._is_tls = is_tls
-
-    def came(self, connection: Connection) -> None:
-        self._server.came(connection)
 
     def happened(self, connection: Connection, event: Event) -> None:
         if isinstance(event, BindAsked):
