@@ -1,8 +1,8 @@
 """What one peer sends us: messages to decide about, and receipts of ours; answered once their effect is on disk."""
 
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypeVar
 
 from engine.at_once import AtOnce
 from engine.channels.base import ChannelContext
@@ -38,8 +38,7 @@ from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outco
 
 _log = logging.getLogger("maskline.smpp")
 
-Rest = Coroutine[Any, Any, None]
-"""What is left to do of a request, once notes were read."""
+Said = TypeVar("Said")
 
 SendsFrom = Callable[[Address], bool]
 """Tells whether a carrier is named that sends on what reached a number."""
@@ -129,57 +128,46 @@ class Inbound:
         """Take a request; it is answered at once or later."""
         if request.sequence in connection.undecided:
             return  # the same once more: the answer to the first is for both
+        self._at_once.run(self._guarded(connection, request), lambda: None)
+
+    async def _guarded(self, connection: Connection, request: RequestCame) -> None:
         try:
-            rest = self._take(connection, request)
-        except Exception as problem:  # noqa: BLE001 - around a listener's task: one message must not end the others
-            self._fail(connection, request, problem)
-        else:
-            if rest is not None:
-                self._at_once.run(self._guarded(connection, request, rest), lambda: None)
+            await self._take(connection, request)
+        except BadBody as bad:
+            self._count(SmppCount.MALFORMED)
+            connection.answer(request, status=bad.status)
+        except StoreUnavailable:
+            connection.answer(request, status=self._statuses.not_ready)
+        except Exception:  # noqa: BLE001 - around a listener's task: one message must not end the others
+            _log.exception("A message of %s could not be handled", self._peer.name)
+            connection.answer(request, status=Status.SYSTEM_ERROR)
 
-    async def _guarded(self, connection: Connection, request: RequestCame, rest: Rest) -> None:
-        """Do what is left to do of a request."""
-        try:
-            await rest
-        except Exception as problem:  # noqa: BLE001 - as above
-            self._fail(connection, request, problem)
-
-    def _fail(self, connection: Connection, request: RequestCame, problem: Exception) -> None:
-        match problem:
-            case BadBody():
-                self._count(SmppCount.MALFORMED)
-                connection.answer(request, status=problem.status)
-            case StoreUnavailable():
-                connection.answer(request, status=self._statuses.not_ready)
-            case _:
-                _log.error("A message of %s could not be handled", self._peer.name, exc_info=problem)
-                connection.answer(request, status=Status.SYSTEM_ERROR)
-
-    def _take(self, connection: Connection, request: RequestCame) -> Rest | None:
-        """Take a request; returns what is left to do where notes have to be read for it."""
+    async def _take(self, connection: Connection, request: RequestCame) -> None:
         match request.command:
             case Command.DELIVER_SM | Command.SUBMIT_SM:
                 message = read_message(request.body)
             case Command.DATA_SM:
                 message = read_data(request.body)
             case Command.ALERT_NOTIFICATION:
-                return None
+                return
             case Command.QUERY_SM:
-                message_id = read_message_id(request.body).lower()
-                connection.await_answer(request, None)
-                return self._answer_query(connection, request, message_id)
+                await self._answer_query(connection, request)
+                return
             case Command.CANCEL_SM | Command.REPLACE_SM:  # it has left, or was decided otherwise
                 connection.answer(request, status=_NOT_DONE[request.command])
-                return None
+                return
             case _:
                 connection.answer(request, status=Status.UNKNOWN_COMMAND)
-                return None
+                return
         if is_receipt(message, by_text=self._peer.receipts_by_text):
-            return self._take_receipt(connection, request, message)
-        return self._take_message(connection, request, message)
+            await self._take_receipt(connection, request, message)
+        else:
+            await self._take_message(connection, request, message)
 
-    async def _answer_query(self, connection: Connection, request: RequestCame, message_id: str) -> None:
+    async def _answer_query(self, connection: Connection, request: RequestCame) -> None:
         """Tell the state of a message that was asked about; of any other one nothing is kept."""
+        message_id = read_message_id(request.body).lower()
+        connection.await_answer(request, None)
         asked = await self.owed.state_of(message_id)
         if asked is None:
             connection.answer(request, status=Status.QUERY_FAILED)
@@ -188,7 +176,7 @@ class Inbound:
 
     # -- messages -------------------------------------------------------------------------------------------------
 
-    def _take_message(self, connection: Connection, request: RequestCame, message: ShortMessage) -> Rest | None:
+    async def _take_message(self, connection: Connection, request: RequestCame, message: ShortMessage) -> None:
         now = self._now()
         sender = read_address(message.source, national=self._peer.national)
         proxy = read_address(message.destination, national=self._peer.national)
@@ -205,20 +193,17 @@ class Inbound:
             connection.answer(request, b"" if status else self._body(request, sid), status=status)
             if again is not None and status == self._statuses.not_ready:
                 self._redeliveries.may_come_again([again])
-            return None
+            return
         self._context.meter.burst(1)
         connection.await_answer(request, arrival)
         self._redeliveries.came(arrival)
         asked: Asked | None = None
         if asks(message) and not self._peer.is_esme:
             asked = asked_by(message, message_id, now, account_sid=self._owner_of(proxy))
-        began, is_answered = self._context.monotonic(), False
+        began = self._context.monotonic()
 
+        @_once
         def answer(status: int) -> None:
-            nonlocal is_answered
-            if is_answered:
-                return  # it was told to come again, since this took long
-            is_answered = True
             body = b"" if status else self._body(request, sid)
             if connection.answer(request, body, status=status):
                 self._context.meter.answered(self._context.monotonic() - began)
@@ -241,7 +226,7 @@ class Inbound:
             asking=() if asked is None else (message_id,),
             valid_until=valid_until(message.validity, now) if message.validity else None,
         )
-        return self._begin(part, asked, answer, is_again=again is not None)
+        await self._begin(part, asked, answer, is_again=again is not None)
 
     async def _begin(self, part: Part, asked: Asked | None, answer: Callable[[int], None], *, is_again: bool) -> None:
         try:
@@ -402,26 +387,22 @@ class Inbound:
 
     # -- receipts -------------------------------------------------------------------------------------------------
 
-    def _take_receipt(self, connection: Connection, request: RequestCame, message: ShortMessage) -> Rest | None:
+    async def _take_receipt(self, connection: Connection, request: RequestCame, message: ShortMessage) -> None:
         receipt = read_receipt(message)
         connection.await_answer(request, None)
         if receipt is None:
             self._count(SmppCount.MALFORMED)
             connection.answer(request, self._body(request, ""))
-            return None
-        is_answered = False
+            return
 
+        @_once
         def answer(problem: StoreUnavailable | None) -> None:
-            nonlocal is_answered
-            if is_answered:
-                return
-            is_answered = True
             if problem is None:
                 connection.answer(request, self._body(request, ""))
             else:
                 connection.answer(request, status=self._statuses.not_ready)
 
-        return self._place_receipt(receipt, answer)
+        await self._place_receipt(receipt, answer)
 
     async def _place_receipt(self, receipt: Receipt, answer: Callable[[StoreUnavailable | None], None]) -> None:
         """Report what a receipt tells of a message of ours, or keep it until one is answered that it may be of."""
@@ -469,6 +450,17 @@ class Inbound:
             self._context.traffic.report(report, taken)
 
         await self.receipts.state_of(part, receipt.status, self._now(), known)
+
+
+def _once(answer: Callable[[Said], None]) -> Callable[[Said], None]:
+    """Answer the first time alone: who was told to come again, since a commit is late, is not answered when it ends."""
+    waiting = [answer]
+
+    def answer_first(said: Said) -> None:
+        if waiting:
+            waiting.pop()(said)
+
+    return answer_first
 
 
 _LONGEST_ERROR = 20
