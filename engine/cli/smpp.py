@@ -91,7 +91,7 @@ def send(*, peer: str, sender: str, to: str, text: str, config: Path | None) -> 
 
 async def _send(peer: SmppPeer, text: OutText) -> str:
     """Return why the peer did not take a text; empty = it did."""
-    parts = parts_of(text, peer, reference=lambda: 1)
+    parts = parts_of(text, peer, reference=1)
     context = tls_of(peer)
     reader, writer = await asyncio.wait_for(
         asyncio.open_connection(

@@ -63,7 +63,7 @@ def messages() -> list[ShortMessage]:
         for alphabet in Alphabet
         for form in LongForm
     ]
-    made = [part for peer in peers for text in texts for part in parts_of(text, peer, reference=lambda: 777)]
+    made = [part for peer in peers for text in texts for part in parts_of(text, peer, reference=777)]
     receipt = write_receipt("0123456789abcdef", "DELIVRD", submitted="2611292100", done="2611292101")
     return [*made, ShortMessage(source=made[0].source, destination=made[0].destination, octets=receipt, esm_class=4)]
 

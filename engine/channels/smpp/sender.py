@@ -82,10 +82,9 @@ class Sender:
         text = OutText(
             message.sender, message.to, message.body, _reference_of(message), self._peer.is_esme, message.raw
         )
-        parts = parts_of(text, self._peer, reference=int)
-        if len(parts) > 1:
-            progress = await self._progress_of(message)
-            parts = parts_of(text, self._peer, reference=lambda: progress.reference)
+        parts = parts_of(text, self._peer, reference=0)
+        if len(parts) > 1:  # of a long one it is kept which reference its parts have
+            parts = parts_of(text, self._peer, reference=(await self._progress_of(message)).reference)
         self._receipts.awaited += 1
         try:
             if len(parts) > 1:

@@ -1,7 +1,5 @@
 """A message of ours as the PDUs that carry it; sans-IO."""
 
-from collections.abc import Callable
-
 import msgspec
 
 from engine.channels.smpp.addresses import write_address
@@ -35,10 +33,10 @@ class OutText(msgspec.Struct, frozen=True):
     """The same text as it came."""
 
 
-def parts_of(text: OutText, peer: SmppPeer, *, reference: Callable[[], int]) -> list[ShortMessage]:
+def parts_of(text: OutText, peer: SmppPeer, *, reference: int) -> list[ShortMessage]:
     """Return the messages that carry a text, in order, as was agreed with a peer. Raises TooLong.
 
-    `reference` is asked only for a long one, which is told apart by it from others to the same number.
+    A long one is told apart by its `reference` from others to the same number.
     """
     encoded = as_it_came(text.raw, reading=peer.reading, keeps_class=peer.message_class)
     is_swapped = peer.ucs2_little_endian and encoded is None
@@ -55,8 +53,8 @@ def parts_of(text: OutText, peer: SmppPeer, *, reference: Callable[[], int]) -> 
         raise TooLong(f"the text needs {len(octets)} parts, and a message has {_MOST_PARTS} at the most")
     if len(octets) == 1:
         return [_single(text, peer, encoded, octets[0])]
-    whole, told = _message(text, peer, encoded.data_coding, b"", {}), reference()
-    places = [Place(peer.long_messages, told, len(octets), number + 1) for number in range(len(octets))]
+    whole = _message(text, peer, encoded.data_coding, b"", {})
+    places = [Place(peer.long_messages, reference, len(octets), number + 1) for number in range(len(octets))]
     return [
         _part(whole, place, one, _user_reference(text, place.number)) for place, one in zip(places, octets, strict=True)
     ]
