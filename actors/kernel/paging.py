@@ -1,6 +1,6 @@
 """Pages of what is held in memory, newest first, and of what lies on several hosts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -48,24 +48,26 @@ def merged(pages: Sequence[Page[Record]], cursor: PageCursor, *, is_newest_first
 
 def kinds_joined(answers: Sequence[AlertKinds], silent: tuple[str, ...]) -> AlertKinds:
     """Return the kinds of debugger events of all hosts, from those of each."""
-    joined: dict[tuple[str, int, str | None], AlertKind] = {}
-    for one in (kind for answer in answers for kind in answer.kinds):
-        key = one.account_sid, one.code, one.service_sid
-        known = joined.get(key, one)
-        joined[key] = one if known is one else _added(known, one)
-    kinds = sorted(joined.values(), key=lambda one: -one.last_at)
+    every = (kind for answer in answers for kind in answer.kinds)
+    joined = _joined(every, lambda one: (one.account_sid, one.code, one.service_sid))
+    kinds = sorted(joined, key=lambda one: -one.last_at)
     return AlertKinds(tuple(kinds), any(answer.is_cut for answer in answers), silent)
 
 
 def outbox_kinds_joined(answers: Sequence[OutboxKinds], silent: tuple[str, ...]) -> OutboxKinds:
     """Return the kinds of outbox entries of all hosts, from those of each."""
-    joined: dict[tuple[str, str, bool, str], OutboxKind] = {}
-    for one in (kind for answer in answers for kind in answer.kinds):
-        key = one.account_sid, one.destination, one.is_dead, one.last_error
-        known = joined.get(key, one)
-        joined[key] = one if known is one else _added(known, one)
-    kinds = sorted(joined.values(), key=lambda one: (-one.count, one.destination))
+    every = (kind for answer in answers for kind in answer.kinds)
+    joined = _joined(every, lambda one: (one.account_sid, one.destination, one.is_dead, one.last_error))
+    kinds = sorted(joined, key=lambda one: (-one.count, one.destination))
     return OutboxKinds(tuple(kinds), any(answer.is_cut for answer in answers), silent)
+
+
+def _joined(kinds: Iterable[Kind], key_of: Callable[[Kind], Hashable]) -> Iterable[Kind]:
+    joined: dict[Hashable, Kind] = {}
+    for one in kinds:
+        key = key_of(one)
+        joined[key] = _added(joined[key], one) if key in joined else one
+    return joined.values()
 
 
 def _added(one: Kind, other: Kind) -> Kind:
