@@ -20,7 +20,7 @@ _REPORT: Final = (
     " now and then is harmless; many mean that its status URL leads to the wrong server."
 )
 
-ADVICE: Final[Mapping[Code, str]] = {
+ADVICE: Final[Mapping[int, str]] = {
     Code.NO_ACTIVE_SESSION: _STRANGER,
     Code.UNKNOWN_SCENARIO: _STRANGER,
     Code.SESSION_EXPIRED: (

@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import suppress
-from operator import attrgetter
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,13 +14,13 @@ from engine.console.pages import LEVELS
 from engine.console.settings import MOST_COUNTED, MOST_ENTRIES_COUNTED, MOST_KINDS, PAGE_ROWS
 from engine.core.model.errors import ApiError, Level, not_found
 from engine.core.model.logins import LoginSession
+from engine.core.model.overview import longest_owned_first
 from engine.core.model.records import Service
 from engine.core.model.sids import SidKind, is_sid
 from engine.core.ports.lists import OutboxFilter, PageCursor
 from engine.core.sessions.expiry import expires_at
 
 _FEW = 10
-_ADVICE = {code.value: text for code, text in ADVICE.items()}
 _LATER_THAN_ALL = f"{SidKind.INTERACTION}{'f' * 32}"
 
 
@@ -46,7 +45,7 @@ async def show_unused(context: ConsoleContext, request: Request, login: LoginSes
     """Show the numbers of a service's pool that no session on record has had, the longest owned first."""
     service = _service(context, login, request.path_params["sid"])
     found = (await context.plane.unused((service.sid,))).get(service.sid)
-    numbers = None if found is None else sorted(found, key=attrgetter("date_created", "address"))
+    numbers = None if found is None else longest_owned_first(found)
     return context.page(request, "unused.html", login, service=service, numbers=numbers)
 
 
@@ -110,7 +109,7 @@ async def show_event(context: ConsoleContext, request: Request, login: LoginSess
         event=event,
         exchanges=exchanges,
         level=LEVELS.get(event.code, Level.ERROR),
-        advice=_ADVICE.get(event.code),
+        advice=ADVICE.get(event.code),
     )
 
 

@@ -6,7 +6,6 @@ Names that applications gave, and people's numbers, are masked.
 """
 
 import asyncio
-from operator import attrgetter
 from typing import Annotated
 
 import msgspec
@@ -14,7 +13,7 @@ from starlette.requests import Request
 
 from engine.api.admin.request import read_query
 from engine.core.model.history import FILLING_SECONDS, full_in
-from engine.core.model.overview import ConsolePlane, History, PoolReport
+from engine.core.model.overview import ConsolePlane, History, PoolReport, longest_owned_first
 from engine.core.model.records import ProxyNumber
 from engine.core.numbers.masking import mask_text
 from engine.core.ports.operations import Clock, ControlPlane
@@ -116,6 +115,6 @@ def _naming(line: PoolLine, unused: tuple[ProxyNumber, ...]) -> PoolLine:
             is_reserved=one.is_reserved,
             date_created=format_date(one.date_created),
         )
-        for one in sorted(unused, key=attrgetter("date_created", "address"))
+        for one in longest_owned_first(unused)
     )
     return msgspec.structs.replace(line, unused_numbers=tuple(numbers))

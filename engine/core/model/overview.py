@@ -3,7 +3,8 @@
 Records only. A host that does not answer is told of, not raised: when one is down the others are what is looked at.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Final, Protocol
 
 import msgspec
@@ -120,6 +121,11 @@ def most_saturated(pools: list[PoolReport], *, most: int) -> tuple[PoolReport, .
     """Return at most n pools, the most saturated first, then by name."""
     ordered = sorted(pools, key=lambda pool: (-pool.state.saturation, pool.unique_name, pool.service_sid))
     return tuple(ordered[:most])
+
+
+def longest_owned_first(numbers: Iterable[ProxyNumber]) -> list[ProxyNumber]:
+    """Put numbers in the order in which they came to be owned: those first that may long be given back."""
+    return sorted(numbers, key=attrgetter("date_created", "address"))
 
 
 NEARLY_ALL: Final = 0.99
