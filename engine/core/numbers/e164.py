@@ -69,11 +69,6 @@ def parse_identifier(text: str) -> Address:
 
     The number must exist in its country's numbering plan. Raises ApiError IDENTIFIER_INVALID.
     """
-    return _parse_identifier(text)
-
-
-@lru_cache(maxsize=4096)  # asked twice for one who joins: before their history is read, and when they are admitted
-def _parse_identifier(text: str) -> Address:
     if is_chat_channel(text.strip()):
         return text.strip()
     scheme, colon, rest = text.partition(":")
@@ -221,6 +216,7 @@ def _parse_channel(scheme: str, rest: str, text: str) -> Address:
     return f"{scheme}:{name}"
 
 
+@lru_cache(maxsize=4096)  # asked twice for one who joins: before their history is read, and when they are admitted
 def _parse_person(text: str) -> E164:
     plain = bare(text)
     if _american_numbers().fullmatch(plain) is not None:
