@@ -22,6 +22,7 @@ from typing import Final, Protocol
 from engine.core.model.changes import Change
 from engine.core.model.errors import Fenced, StoreLate, StoreUnavailable
 from engine.core.ports.observing import Observer
+from engine.core.ports.store import LATE_LOOKS
 from storage.errors import ChangeRefused, Interrupted, OutcomeUnknown, StoreLost
 
 Done = Callable[[StoreUnavailable | None], None]
@@ -33,9 +34,6 @@ MAX_GROUP: Final = 4_096
 
 PROBE_SECONDS = 1.0
 """How often an idle store looks whether it can still be written and, if not, whether it can again."""
-
-LOOKS: Final = 8
-"""How often within a patience it is looked who waits."""
 
 _log = logging.getLogger("maskline.storage")
 
@@ -128,7 +126,7 @@ class GroupWriter:
             self._stopped = self._loop.create_future()
             threading.Thread(target=self._run, args=(self._loop,), name="maskline-store", daemon=True).start()
             if self._patience < inf:
-                self._timer = self._loop.call_later(self._patience / LOOKS, self._look_who_waits)
+                self._timer = self._loop.call_later(self._patience / LATE_LOOKS, self._look_who_waits)
         return self._loop
 
     def put(self, changes: Sequence[Change], done: Done, late: Late | None = None) -> None:
@@ -233,7 +231,7 @@ class GroupWriter:
     def _look_who_waits(self) -> None:
         """Tell whoever waits for longer than the patience."""
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._patience / LOOKS, self._look_who_waits)
+        self._timer = loop.call_later(self._patience / LATE_LOOKS, self._look_who_waits)
         now, was_late = time.monotonic(), self.is_late
         self._looks.append((now, self._put))
         while now - self._looks[0][0] >= self._patience:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from engine.core.model.settings import Fixed, NotNegative, Positive, Seconds, SharedSettings
+from engine.core.ports.store import LATE_LOOKS
 
 SECONDS_PER_DAY = 86_400
 SECONDS_PER_HOUR = 3_600
@@ -61,7 +62,7 @@ class HostSettings(SharedSettings):
     @property
     def late_look_seconds(self) -> float:
         """How often it is looked who waits for a commit that is late."""
-        return self.commit_patience_seconds / 8
+        return self.commit_patience_seconds / LATE_LOOKS
 
     @property
     def batch_key_seconds(self) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -32,6 +32,10 @@ Passed = tuple[Address, Kind, str, bytes]
 
 PassedElsewhere = tuple[bytes, float, float, bool]
 """One in a session of another host: the 16 bytes of its KC…, begin, last change, whether it is an ended call."""
+
+
+LATE_LOOKS: Final = 8
+"""How often within the time after which a commit is late it is looked who waits for one."""
 
 
 class Registry(msgspec.Struct, frozen=True):
