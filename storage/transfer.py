@@ -14,21 +14,18 @@ import msgspec
 
 from storage.errors import MoveRefused
 from storage.postgres import tables
-from storage.postgres.statements import UNUSED
 from storage.postgres.stopped import StoppedDatabase, demand_complete, stopped_database
 from storage.postgres.stopped import translated as database_translated
 from storage.rows import Fetched
 from storage.sqlite.connections import close_loaded, open_still
 from storage.sqlite.errors import MoveUnfinished, hosts_text
 from storage.sqlite.filling import draft, fill, vacant
-from storage.sqlite.holds import are_held
+from storage.sqlite.holds import are_held, owed
 from storage.sqlite.layout import Layout, read_layout, sync
 from storage.sqlite.rebalance.copying import OnProgress, batches, new_file, registry_version, rows_in
 from storage.sqlite.rebalance.files import demand_current, locked, stopped, translated
 from storage.sqlite.rebalance.tables import inserting
 from storage.sqlite.rebalance.tally import Tally
-
-_PENDING = "SELECT count(*) FROM effects WHERE date_died IS NULL"
 
 
 class TableCopied(msgspec.Struct, frozen=True):
@@ -79,8 +76,8 @@ class FileRows:
 
     def read(self, table: str) -> Iterator[Sequence[Fetched]]:
         """Read them as they lie, but for a column that nothing reads any more."""
-        names = ", ".join("0" if name == UNUSED else name for name in tables.COLUMNS[table])
-        return batches(iter(self._connection.execute(f"SELECT {names} FROM {table}")))  # noqa: S608 - of the schema
+        text = f"SELECT {tables.SELECTED[table]} FROM {table}"  # noqa: S608 - names of the schema
+        return batches(iter(self._connection.execute(text)))
 
     def write(self, table: str, rows: Sequence[Fetched]) -> None:
         """Add rows to a table."""
@@ -98,8 +95,7 @@ class FileRows:
 
     def pending(self) -> int:
         """Count the deliveries that a server will make."""
-        ((pending,),) = self._connection.execute(_PENDING)
-        return int(pending)
+        return owed(self._connection)
 
 
 @final

@@ -33,6 +33,11 @@ _INSERTS: Final[Mapping[str, ManyRows]] = {
 COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {name: insert.columns for name, insert in _INSERTS.items()}
 """The cells of the rows of each table that holds records, in an order of writing."""
 
+SELECTED: Final[Mapping[str, str]] = {
+    name: ", ".join("0" if column == UNUSED else column for column in columns) for name, columns in COLUMNS.items()
+}
+"""What to ask for in place of these cells: 0 for the one that only files have, and nothing reads any more."""
+
 _TAGGED: Final = frozenset(
     {
         ("numbers", "sid"),
@@ -62,9 +67,8 @@ def write(connection: psycopg.Connection[Any], table: str, rows: Sequence[Fetche
 
 def read(connection: psycopg.Connection[Any], table: str) -> Iterator[list[Fetched]]:
     """Read all rows of a table, some at a time, in a transaction that the caller has begun; raises psycopg.Error."""
-    names = ", ".join("0" if name == UNUSED else name for name in COLUMNS[table])
     with connection.cursor("table") as cursor:
-        cursor.execute(f"SELECT {names} FROM {table}", binary=True)  # noqa: S608 - names of the schema
+        cursor.execute(f"SELECT {SELECTED[table]} FROM {table}", binary=True)  # noqa: S608 - names of the schema
         while rows := cursor.fetchmany(_AT_ONCE):
             yield _in_cells_of_files(table, rows)
 

@@ -28,6 +28,12 @@ def hold(connection: sqlite3.Connection, *, is_held: bool = True) -> None:
     connection.execute(f"PRAGMA user_version = {_HELD if is_held else 0}")
 
 
+def owed(connection: sqlite3.Connection) -> int:
+    """Count the deliveries that a server on a database will make, unless they are held."""
+    ((entries,),) = connection.execute("SELECT count(*) FROM effects WHERE date_died IS NULL").fetchall()
+    return int(entries)
+
+
 def is_held(database: Path) -> bool:
     """Tell whether the deliveries of a database are held; raises StoreUnavailable."""
     with reading(), closing(open_still(database)) as connection:

@@ -11,7 +11,7 @@ from storage.sqlite.connections import open_writer
 from storage.sqlite.datadir import PRIVATE_FILE
 from storage.sqlite.errors import BackupRefused
 from storage.sqlite.filling import draft, fill, vacant
-from storage.sqlite.holds import hold
+from storage.sqlite.holds import hold, owed
 from storage.sqlite.layout import sync
 from storage.sqlite.schema import migrate
 
@@ -67,6 +67,6 @@ def _checked(original: Path, copy: Path, file: BackupFile, *, is_held: bool) -> 
         demand_sound(connection, original)
         migrate(connection, original)
         hold(connection, is_held=is_held)
-        ((pending,),) = connection.execute("SELECT count(*) FROM effects WHERE date_died IS NULL").fetchall()
+        pending = owed(connection)
     sync(copy)
-    return int(pending)
+    return pending
