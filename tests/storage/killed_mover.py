@@ -3,25 +3,17 @@
 HOSTS 0 only finishes; N 0 never dies. It prints how much it told when it is through.
 """
 
-import os
-import signal
 import sys
 from pathlib import Path
 
 from storage.sqlite.rebalance import rebalance
+from tests.storage.killed import Fatal
 
 
 def move(data_dir: Path, hosts: int | None, fatal: int) -> int:
-    told = 0
-
-    def hear(what: str, done: int, total: int) -> None:
-        nonlocal told
-        told += 1
-        if told == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
-
+    hear = Fatal(fatal)
     rebalance(data_dir, hosts, hear)
-    return told
+    return hear.told
 
 
 if __name__ == "__main__":

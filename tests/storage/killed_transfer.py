@@ -3,28 +3,20 @@
 N 0 never dies. It prints how much it told when it is through.
 """
 
-import os
-import signal
 import sys
 from pathlib import Path
 
 from storage.transfer import export_file, import_file
+from tests.storage.killed import Fatal
 
 
 def move(which: str, data_dir: Path, database: str, fatal: int) -> int:
-    told = 0
-
-    def hear(what: str, done: int, total: int) -> None:
-        nonlocal told
-        told += 1
-        if told == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
-
+    hear = Fatal(fatal)
     if which == "import":
         import_file(data_dir, database, hear, lease_seconds=0)
     else:
         export_file(database, data_dir, hear, lease_seconds=0)
-    return told
+    return hear.told
 
 
 if __name__ == "__main__":
