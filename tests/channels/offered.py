@@ -87,7 +87,11 @@ class MemoryNotes:
         account_sid: str | None = None,
     ) -> None:
         """Keep for ever."""
-        self.kept[key] = value
+        self.commit(key, lambda: self.kept.update({key: value}), done, late)
+
+    def commit(self, key: bytes, change: Callable[[], None], done: NoteDone, late: NoteLate | None) -> None:
+        """Make the change of a `put`, and say that it is committed."""
+        change()
         done(None)
 
     def drop(self, key: bytes, done: NoteDone) -> None:

@@ -4,6 +4,7 @@ That an accepted message is lost in a crash (jookies/jasmin 928) is tried in `te
 """
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -366,14 +367,5 @@ async def test_20_a_message_waits_until_what_became_of_others_is_written_down() 
 class HeldNotes(MemoryNotes):
     """Notes of which none is ever said to be committed."""
 
-    def put(
-        self,
-        key: bytes,
-        value: bytes,
-        until: float,
-        done: NoteDone,
-        *,
-        late: NoteLate | None = None,
-        account_sid: str | None = None,
-    ) -> None:
+    def commit(self, key: bytes, change: Callable[[], None], done: NoteDone, late: NoteLate | None) -> None:
         """Say nothing."""

@@ -1,6 +1,7 @@
 """What comes over SMPP: decided once, answered after its commit, parts put together, redeliveries known."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -247,24 +248,15 @@ class LateNotes(MemoryNotes):
         self.held: list[NoteDone] = []
         self.late: list[NoteLate] = []
 
-    def put(
-        self,
-        key: bytes,
-        value: bytes,
-        until: float,
-        done: NoteDone,
-        *,
-        late: NoteLate | None = None,
-        account_sid: str | None = None,
-    ) -> None:
+    def commit(self, key: bytes, change: Callable[[], None], done: NoteDone, late: NoteLate | None) -> None:
         """Hold back the commit of a part."""
         if key.startswith(b"part/"):
-            self.kept[key] = value
+            change()
             self.held.append(done)
             assert late is not None
             self.late.append(late)
         else:
-            super().put(key, value, until, done, account_sid=account_sid)
+            super().commit(key, change, done, late)
 
 
 async def test_a_part_that_comes_again_before_it_is_on_disk_is_answered_twice_and_decided_once() -> None:

@@ -331,6 +331,16 @@ async def test_what_comes_again_is_not_told_again() -> None:
     assert state[-2] == 2
 
 
+async def put_off_and_delivered(served: Served, wire: Wire) -> tuple[Status, bool]:
+    """Answer a message "not ready", and deliver it all the same; returns its status, and whether its receipt came."""
+    served.plane.decision = Decision(Outcome.NOT_READY, Reason.STORE_UNAVAILABLE)
+    put_off = await wire.ask(asking(), Command.SUBMIT_SM)
+    await became(served, LegStatus.DELIVERED)
+    is_early = await has_come(wire)
+    served.plane.decision = ROUTED
+    return Status(put_off.status), is_early
+
+
 async def test_what_comes_again_while_we_are_not_ready_is_still_known() -> None:
     """Who is asked to send it once more means the same message, and is told what became of it in between."""
     async with routing(CommittedNotes()) as served:
@@ -339,17 +349,13 @@ async def test_what_comes_again_while_we_are_not_ready_is_still_known() -> None:
         await wire.close()
         await until(lambda: served.gauge("smpp_bound_connections") == 0)
         wire = await served.bound()
-        served.plane.decision = Decision(Outcome.NOT_READY, Reason.STORE_UNAVAILABLE)
-        put_off = await wire.ask(asking(), Command.SUBMIT_SM)
-        await became(served, LegStatus.DELIVERED)
-        is_early = await has_come(wire)
-        served.plane.decision = ROUTED
+        put_off, is_early = await put_off_and_delivered(served, wire)
 
         again = await submitted(wire, asking())
 
         receipt = read_receipt(await wire.take())
         assert len({event.resource_sid for event in served.plane.events}) == 1
-    assert (put_off.status, is_early, again) == (Status.THROTTLED, False, message_id)
+    assert (put_off, is_early, again) == (Status.THROTTLED, False, message_id)
     assert receipt is not None
     assert (receipt.message_id, receipt.status) == (message_id, LegStatus.DELIVERED)
 
@@ -358,16 +364,12 @@ async def test_what_was_put_off_is_told_of_when_it_comes_again() -> None:
     """Its commit was late and made all the same; its receipt waits for the id that the peer has not got."""
     async with routing(CommittedNotes()) as served:
         wire = await served.bound()
-        served.plane.decision = Decision(Outcome.NOT_READY, Reason.STORE_UNAVAILABLE)
-        put_off = await wire.ask(asking(), Command.SUBMIT_SM)
-        await became(served, LegStatus.DELIVERED)
-        is_early = await has_come(wire)
-        served.plane.decision = ROUTED
+        put_off, is_early = await put_off_and_delivered(served, wire)
 
         message_id = await submitted(wire, asking())
 
         receipt = read_receipt(await wire.take())
-    assert (put_off.status, is_early) == (Status.THROTTLED, False)
+    assert (put_off, is_early) == (Status.THROTTLED, False)
     assert receipt is not None
     assert (receipt.message_id, receipt.status) == (message_id, LegStatus.DELIVERED)
 
@@ -503,18 +505,9 @@ async def test_a_receipt_of_what_was_never_asked_about_is_dropped() -> None:
 class CommittedNotes(MemoryNotes):
     """Notes that show what was committed, some turns after it was asked for, as a store does."""
 
-    def put(
-        self,
-        key: bytes,
-        value: bytes,
-        until: float,
-        done: NoteDone,
-        *,
-        late: NoteLate | None = None,
-        account_sid: str | None = None,
-    ) -> None:
+    def commit(self, key: bytes, change: Callable[[], None], done: NoteDone, late: NoteLate | None) -> None:
         """Keep it soon."""
-        self._soon(lambda: MemoryNotes.put(self, key, value, until, done, late=late, account_sid=account_sid))
+        self._soon(lambda: MemoryNotes.commit(self, key, change, done, late))
 
     def drop(self, key: bytes, done: NoteDone) -> None:
         """Keep it no more soon."""
@@ -530,18 +523,9 @@ class FullNotes(MemoryNotes):
 
     is_full = False
 
-    def put(
-        self,
-        key: bytes,
-        value: bytes,
-        until: float,
-        done: NoteDone,
-        *,
-        late: NoteLate | None = None,
-        account_sid: str | None = None,
-    ) -> None:
+    def commit(self, key: bytes, change: Callable[[], None], done: NoteDone, late: NoteLate | None) -> None:
         """Say that the disk is full."""
         if self.is_full:
             done(StoreUnavailable("the disk is full"))
         else:
-            super().put(key, value, until, done, account_sid=account_sid)
+            super().commit(key, change, done, late)

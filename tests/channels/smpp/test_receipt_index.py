@@ -136,19 +136,10 @@ class SlowNotes(MemoryNotes):
         await self.is_read.wait()
         return found
 
-    def put(
-        self,
-        key: bytes,
-        value: bytes,
-        until: float,
-        done: NoteDone,
-        *,
-        late: NoteLate | None = None,
-        account_sid: str | None = None,
-    ) -> None:
+    def commit(self, key: bytes, change: Callable[[], None], done: NoteDone, late: NoteLate | None) -> None:
         """Keep it later."""
-        keep = super().put
-        self.landing.append(lambda: keep(key, value, until, done, late=late, account_sid=account_sid))
+        commit = super().commit
+        self.landing.append(lambda: commit(key, change, done, late))
         if self.lands_at_once:
             self.land()
 
