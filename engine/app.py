@@ -135,24 +135,9 @@ async def running_engine(
         store = await stack.enter_async_context(started_store(settings, telemetry, is_alone=peers is None))
         client = await stack.enter_async_context(guarded_client(settings))
         sure_clock = SureClock()
-        outgoing = Outgoing(
-            settings,
-            store=store,
-            client=client,
-            telemetry=telemetry,
-            channels=channels,
-            sure_clock=sure_clock,
-            held=store.deliveries_held,
-        )
-        host = await stack.enter_async_context(
-            _started_host(
-                settings,
-                store,
-                telemetry,
-                egress=outgoing.egress,
-                sure_clock=sure_clock,
-                peers=peers,
-                figures=partial(_figures, settings, outgoing, channels, telemetry),
+        host, outgoing = await stack.enter_async_context(
+            _sending_host(
+                settings, store, telemetry, client=client, channels=channels, sure_clock=sure_clock, peers=peers
             )
         )
         unix = stack.enter_context(_unix_socket(settings.data_dir))
@@ -222,6 +207,34 @@ def _give_up_stopping() -> None:
     """End the process although something hangs: what was acknowledged is on disk, the rest was never promised."""
     _log.error("stopping takes too long; ending now")
     os._exit(1)
+
+
+@asynccontextmanager
+async def _sending_host(
+    settings: Settings,
+    store: ServedStore,
+    telemetry: Telemetry,
+    *,
+    client: Client,
+    channels: Channels,
+    sure_clock: SureClock,
+    peers: Peers | None,
+) -> AsyncIterator[tuple[Host, Outgoing]]:
+    """Start a host, and what sends for it through channels and webhooks."""
+    outgoing = Outgoing(
+        settings,
+        store=store,
+        client=client,
+        telemetry=telemetry,
+        channels=channels,
+        sure_clock=sure_clock,
+        held=store.deliveries_held,
+    )
+    figures = partial(_figures, settings, outgoing, channels, telemetry)
+    async with _started_host(
+        settings, store, telemetry, egress=outgoing.egress, sure_clock=sure_clock, peers=peers, figures=figures
+    ) as host:
+        yield host, outgoing
 
 
 @asynccontextmanager
