@@ -8,7 +8,8 @@ from typing import Protocol
 
 import msgspec
 
-from actors.cluster.supervisor import Fleet, Order, Supervisor
+from actors.cluster.fleet import Fleet, Order
+from actors.cluster.supervisor import Supervisor
 from actors.cluster.watch import Beat, HostReport
 from engine.core.model.errors import MasklineError
 from engine.core.model.hosts import Peers

@@ -18,9 +18,9 @@ import ray
 from ray.exceptions import ActorUnavailableError, ActorUnschedulableError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors.cluster.fleet import Fleet, Membership, Order
 from actors.cluster.hosted import ClusterPeers, ClusterUnreachable, HostPlacement, MakeHost, Makers
 from actors.cluster.processor import Waits, read_waits
-from actors.cluster.supervisor import Fleet, Membership, Order
 from actors.cluster.watch import BEAT_SECONDS, Beat, HostReport, Node, Sign
 from engine.core.model.errors import PeerUnavailable
 from engine.core.model.placement import host_name

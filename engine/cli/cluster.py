@@ -3,7 +3,7 @@
 import click
 import msgspec
 
-from actors.cluster.supervisor import Membership
+from actors.cluster.fleet import Membership
 from actors.cluster.watch import HostState, Member
 from engine.cli.durations import ago
 from engine.cli.options import admin_options

@@ -15,8 +15,9 @@ from typing import Final
 
 import msgspec
 
+from actors.cluster.fleet import Fleet, Order
 from actors.cluster.hosted import ClusterPeers, HostPlacement
-from actors.cluster.supervisor import Fleet, Order, Supervisor
+from actors.cluster.supervisor import Supervisor
 from actors.cluster.watch import BEAT_SECONDS, Beat, HostReport, HostState, Patience, empty_record
 from engine.app import RunningEngine, running_engine
 from engine.channels.sockets import CannotListen

@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from actors.cluster.fleet import Membership
 from actors.cluster.hosted import ClusterUnreachable, Makers
-from actors.cluster.supervisor import Membership
 from actors.cluster.watch import HostState, Member
 from engine.app import stop_signals
 from engine.cluster.head import (

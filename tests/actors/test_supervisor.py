@@ -7,8 +7,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from actors.cluster.fleet import Order
 from actors.cluster.processor import Waits
-from actors.cluster.supervisor import Order, Supervisor
+from actors.cluster.supervisor import Supervisor
 from actors.cluster.watch import (
     STARVED,
     Beat,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actors.cluster.supervisor import Order
+from actors.cluster.fleet import Order
 from actors.cluster.watch import Beat, HostReport, HostState
 from engine.cluster.head import read_link
 from engine.cluster.link import joined

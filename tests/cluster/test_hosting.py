@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from actors.cluster.fleet import Order
 from actors.cluster.hosted import HostPlacement
-from actors.cluster.supervisor import Order
 from actors.cluster.watch import Beat, HostReport, HostState, empty_record
 from engine.channels.sockets import ListenAddress
 from engine.cluster.hosting import MOST_ATTEMPTS, HostedEngine

@@ -1,0 +1,51 @@
+"""The hosts of a cluster as whoever watches over them asks and orders them, and what the operator is told of them."""
+
+from typing import Protocol
+
+import msgspec
+
+from actors.cluster.processor import Waits
+from actors.cluster.watch import Beat, HostReport, Member, Node, Sign
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What a host is told to do; it answers when that is done."""
+
+    verb: str
+    """drain, undrain, start (again, after a failure) or stop."""
+
+
+class Fleet(Protocol):
+    """The hosts as their runtime has them."""
+
+    async def node_names(self) -> frozenset[str]:
+        """Name the nodes that are up."""
+
+    async def search(self) -> tuple[Node, ...]:
+        """Tell the nodes that are up and what lies on them."""
+
+    async def launch(self, place: int, node: str) -> None:
+        """Start a host on a node, to be restarted there for ever."""
+
+    async def beat(self, place: int, beat: Beat) -> HostReport | Sign:
+        """Ask a host how it fares."""
+
+    async def order(self, place: int, order: Order, *, timeout_seconds: float) -> bool:
+        """Have a host do something; False when it did not in time."""
+
+    def waits(self, place: int) -> Waits:
+        """Tell how long a host's threads have waited for a processor so far, if its process can be looked at."""
+
+    async def kill(self, place: int, *, for_good: bool) -> bool:
+        """End a host's process; unless it is for good, another is started. False when it could not be."""
+
+
+class Membership(msgspec.Struct, frozen=True):
+    """What the operator is told."""
+
+    epoch: int
+    members: tuple[Member, ...]
+    now: float
+    """Of the clock that the members' times are of."""
+    pid: int
+    """The supervisor's."""
