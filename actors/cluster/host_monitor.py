@@ -16,7 +16,6 @@ from actors.cluster.watch import (
     Act,
     Beat,
     HostReport,
-    HostState,
     Member,
     Patience,
     Sign,
@@ -24,6 +23,7 @@ from actors.cluster.watch import (
     missed,
     not_killed,
 )
+from engine.core.model.hosts import HostState
 from engine.core.ports.operations import Clock
 
 _UNANSWERING: Final = frozenset(

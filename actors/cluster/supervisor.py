@@ -20,7 +20,6 @@ from actors.cluster.watch import (
     Act,
     Beat,
     ClusterRecord,
-    HostState,
     Member,
     NoNode,
     Patience,
@@ -30,6 +29,7 @@ from actors.cluster.watch import (
     launched,
     unplaced,
 )
+from engine.core.model.hosts import HostState
 from engine.core.ports.operations import Clock
 
 PLACING_SECONDS: Final = 10.0

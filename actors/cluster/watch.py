@@ -8,35 +8,11 @@ from typing import Final
 
 import msgspec
 
-from engine.core.model.hosts import HostAddress, HostDirectory
+from engine.core.model.hosts import HostAddress, HostDirectory, HostState
 from engine.core.model.placement import host_name
 
 BEAT_SECONDS: Final = 0.5
 """How often every host is asked how it fares."""
-
-
-class HostState(StrEnum):
-    """How a host fares; closed."""
-
-    UNKNOWN = "unknown"
-    """Nothing was heard of it since the supervisor started."""
-    UNPLACED = "unplaced"
-    """No node carries it; the problem says why."""
-    STARTING = "starting"
-    """It opens its file and loads."""
-    READY = "ready"
-    WAITING = "waiting"
-    """It listens, but its disk refuses commits or its numbers are not rebuilt."""
-    STOPPING = "stopping"
-    """It finishes what is in flight."""
-    DRAINED = "drained"
-    """The operator took it out."""
-    FAILED = "failed"
-    """It cannot start and does not try again by itself; the problem says why."""
-    DOWN = "down"
-    """Ray does not reach its process, or it was killed, and Ray starts another."""
-    UNREACHABLE = "unreachable"
-    """Nothing on its node answers; it may serve on there."""
 
 
 _STARTING: Final = frozenset({HostState.UNKNOWN, HostState.UNPLACED, HostState.STARTING, HostState.DOWN})

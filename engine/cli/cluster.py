@@ -4,13 +4,14 @@ import click
 import msgspec
 
 from actors.cluster.fleet import Membership
-from actors.cluster.watch import HostState, Member
+from actors.cluster.watch import Member
 from engine.cli.durations import ago
 from engine.cli.options import admin_options
 from engine.cli.output import show_json, show_table
 from engine.cli.tree import Refused
 from engine.cluster.link import running_cluster
 from engine.cluster.stopping import stop_cluster
+from engine.core.model.hosts import HostState
 from engine.core.model.placement import host_name
 from engine.settings import Settings
 

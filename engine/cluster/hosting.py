@@ -18,13 +18,13 @@ import msgspec
 from actors.cluster.fleet import Fleet, Order
 from actors.cluster.hosted import ClusterPeers, HostPlacement
 from actors.cluster.supervisor import Supervisor
-from actors.cluster.watch import BEAT_SECONDS, Beat, HostReport, HostState, Patience, empty_record
+from actors.cluster.watch import BEAT_SECONDS, Beat, HostReport, Patience, empty_record
 from engine.app import RunningEngine, running_engine
 from engine.channels.sockets import CannotListen
 from engine.cluster.notes import HOST_NOTE, HostNote, read_note, read_record, save_cluster, write_note
 from engine.cluster.plan import decode_plan, host_settings, node_data_dir, reached_at
 from engine.core.model.errors import MasklineError
-from engine.core.model.hosts import HostDirectory
+from engine.core.model.hosts import HostDirectory, HostState
 from engine.runtime import clock
 from engine.settings import LogFormat, Settings
 from engine.telemetry.logs import ROOT, configure_logs

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from actors.cluster.fleet import Membership
 from actors.cluster.hosted import ClusterUnreachable, Makers
-from actors.cluster.watch import HostState, Member
+from actors.cluster.watch import Member
 from engine.app import stop_signals
 from engine.cluster.head import (
     LINK,
@@ -38,6 +38,7 @@ from engine.cluster.notes import read_record
 from engine.cluster.plan import decode_plan, encode_plan, listen_addresses, reached_at, settled
 from engine.cluster.stopping import serving_process, stop_hosts, take_lock
 from engine.core.model.errors import MasklineError
+from engine.core.model.hosts import HostState
 from engine.settings import Settings
 from engine.telemetry.logs import ROOT
 from storage.sqlite.datadir import LOCK, DataDirLock

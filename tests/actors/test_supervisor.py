@@ -15,7 +15,6 @@ from actors.cluster.watch import (
     Beat,
     ClusterRecord,
     HostReport,
-    HostState,
     Member,
     Node,
     Patience,
@@ -23,6 +22,7 @@ from actors.cluster.watch import (
     Sign,
     empty_record,
 )
+from engine.core.model.hosts import HostState
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,6 @@ from actors.cluster.watch import (
     STARVED,
     Act,
     HostReport,
-    HostState,
     Member,
     Node,
     NoNode,
@@ -22,7 +21,7 @@ from actors.cluster.watch import (
     missed,
     unplaced,
 )
-from engine.core.model.hosts import HostAddress, HostDirectory
+from engine.core.model.hosts import HostAddress, HostDirectory, HostState
 
 METRICS = "http://10.0.0.1:9101"
 PATIENCE = Patience(silence_seconds=5.0, start_seconds=60.0)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.cluster.fleet import Order
-from actors.cluster.watch import Beat, HostReport, HostState
+from actors.cluster.watch import Beat, HostReport
 from engine.cluster.head import read_link
 from engine.cluster.link import joined
 from engine.core.model.errors import PeerUnavailable
+from engine.core.model.hosts import HostState
 from engine.settings import Settings
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ import pytest
 
 from actors.cluster.fleet import Order
 from actors.cluster.hosted import HostPlacement
-from actors.cluster.watch import Beat, HostReport, HostState, empty_record
+from actors.cluster.watch import Beat, HostReport, empty_record
 from engine.channels.sockets import ListenAddress
 from engine.cluster.hosting import MOST_ATTEMPTS, HostedEngine
 from engine.cluster.plan import settled
 from engine.core.model.errors import PeerUnavailable
-from engine.core.model.hosts import HostAddress, HostDirectory
+from engine.core.model.hosts import HostAddress, HostDirectory, HostState
 from engine.settings import Settings
 from storage.sqlite.layout import claim
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.cluster.watch import HostReport, HostState, Member, Placed, empty_record
+from actors.cluster.watch import HostReport, Member, Placed, empty_record
 from engine.cluster.notes import HostNote, read_note, read_record, save_cluster, write_note
+from engine.core.model.hosts import HostState
 
 MEMBERS = (
     Member(

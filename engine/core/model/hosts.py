@@ -1,8 +1,33 @@
-"""The hosts of a cluster: where they are reached, and how one of them asks the others."""
+"""The hosts of a cluster: how they fare, where they are reached, and how one of them asks the others."""
 
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
+
+
+class HostState(StrEnum):
+    """How a host fares; closed."""
+
+    UNKNOWN = "unknown"
+    """Nothing was heard of it since the supervisor started."""
+    UNPLACED = "unplaced"
+    """No node carries it; the problem says why."""
+    STARTING = "starting"
+    """It opens its file and loads."""
+    READY = "ready"
+    WAITING = "waiting"
+    """It listens, but its disk refuses commits or its numbers are not rebuilt."""
+    STOPPING = "stopping"
+    """It finishes what is in flight."""
+    DRAINED = "drained"
+    """The operator took it out."""
+    FAILED = "failed"
+    """It cannot start and does not try again by itself; the problem says why."""
+    DOWN = "down"
+    """Ray does not reach its process, or it was killed, and Ray starts another."""
+    UNREACHABLE = "unreachable"
+    """Nothing on its node answers; it may serve on there."""
 
 
 class HostAddress(msgspec.Struct, frozen=True):
