@@ -127,12 +127,12 @@ async def running_engine(
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(closing(bind_tcp(settings.listen, is_shared=peers is not None)))
         address = _address(listener)
-        place = (lambda _: 0) if peers is None else Placement(peers.count)
+        place = (lambda _: 0) if peers is None else Placement(peers.count, by_shard=bool(settings.database_url))
         me = 0 if peers is None else peers.me
         channels.bind(stack.enter_context(ExitStack()), is_ours=lambda name: place(name) == me)
         public_url = (settings.public_url or address).rstrip("/")
         operations = _bind_operations(settings, stack)
-        store = await stack.enter_async_context(started_store(settings, telemetry, is_alone=peers is None))
+        store = await stack.enter_async_context(started_store(settings, telemetry, peers=peers))
         client = await stack.enter_async_context(guarded_client(settings))
         sure_clock = SureClock()
         host, outgoing = await stack.enter_async_context(

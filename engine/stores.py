@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
 from engine.core.model.errors import Fenced
+from engine.core.model.hosts import Peers
+from engine.core.model.placement import shards_of
 from engine.core.ports.observing import Observer
 from engine.core.ports.store import ServedStore
 from engine.settings import Settings
@@ -19,9 +21,9 @@ _log = logging.getLogger("maskline.engine")
 
 @asynccontextmanager
 async def started_store(
-    settings: Settings, observer: Observer, *, is_alone: bool = True, serves: bool = True
+    settings: Settings, observer: Observer, *, peers: Peers | None = None, serves: bool = True
 ) -> AsyncIterator[ServedStore]:
-    """Open the store that the settings choose; `is_alone`: the data directory is not one of a cluster's hosts.
+    """Open the store that the settings choose, of one host of a cluster where there are peers.
 
     Beside a database, only what `serves` makes a data directory.
 
@@ -29,10 +31,10 @@ async def started_store(
         MasklineError: the data directory, or the database, cannot be used.
     """
     if settings.database_url:
-        async with _in_database(settings, observer, serves=serves) as store:
+        async with _in_database(settings, observer, peers, serves=serves) as store:
             yield store
         return
-    if is_alone:
+    if peers is None:
         claim(settings.data_dir, hosts=1)
     file = SqliteStore.open(
         settings.data_dir,
@@ -41,7 +43,7 @@ async def started_store(
         commit_patience_seconds=settings.commit_patience_seconds,
     )
     async with _started(file):
-        if is_alone:
+        if peers is None:
             claim(settings.data_dir, hosts=1)  # a second time: now that the database is there
         yield file
 
@@ -56,7 +58,9 @@ async def _started(store: ServedStore) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _in_database(settings: Settings, observer: Observer, *, serves: bool) -> AsyncIterator[ServedStore]:
+async def _in_database(
+    settings: Settings, observer: Observer, peers: Peers | None, *, serves: bool
+) -> AsyncIterator[ServedStore]:
     from storage.postgres.places import this_process  # noqa: PLC0415 - who keeps a file needs none of it
     from storage.postgres.store import PostgresStore  # noqa: PLC0415 - likewise
 
@@ -70,6 +74,8 @@ async def _in_database(settings: Settings, observer: Observer, *, serves: bool) 
             settings.database_url,
             observer=observer,
             fenced=_end_process,
+            place=0 if peers is None else peers.me,
+            shards=None if peers is None else shards_of(peers.me, peers.count),
             node=this_process(),
             lease_seconds=settings.owner_lease_seconds,
             replicas=settings.database_replicas,

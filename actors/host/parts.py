@@ -54,7 +54,7 @@ class HostParts:
         """Wire the parts; without peers the host is alone, `figures` are what others count here."""
         self.rpc = rpc = None if peers is None else HostRpc(peers)
         self.me = 0 if rpc is None else rpc.me
-        self.place: Place = _alone if peers is None else Placement(peers.count)
+        self.place: Place = _alone if peers is None else Placement(peers.count, by_shard=context.store.is_shared)
         self.context = context
         self.route_cache = route_cache
         self.background = Background()

@@ -12,7 +12,7 @@ from typing import Self
 from engine.channels.feed.events import Event
 from engine.channels.feed.frames import FIELDS, NOT_READY, VERSION, Directory, Hello, Refusal, Said, Terms
 from engine.client.link import Answer, ClientSettings, FeedRefused, Link, LinkParts, Pending
-from engine.core.model.placement import Placement
+from engine.core.model.placement import SHARDS, Placement
 from engine.core.numbers.e164 import canonical
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.traffic import Outcome
@@ -168,8 +168,9 @@ class FeedClient:
             else:
                 owners.append(self._links.get(address) or self._open(address))
         self._owners = owners
-        if self._place.hosts != len(owners):
-            self._place = Placement(len(owners))
+        by_shard = directory.shards == SHARDS  # of another number nothing is known: events are passed on
+        if (self._place.hosts, self._place.by_shard) != (len(owners), by_shard):
+            self._place = Placement(len(owners), by_shard=by_shard)
         for address, other in list(self._links.items()):
             if other not in owners:
                 self._leave(address, other)

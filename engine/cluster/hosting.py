@@ -25,6 +25,7 @@ from engine.cluster.notes import HOST_NOTE, HostNote, read_note, read_record, sa
 from engine.cluster.plan import decode_plan, host_settings, node_data_dir, reached_at
 from engine.core.model.errors import MasklineError
 from engine.core.model.hosts import HostDirectory, HostState
+from engine.core.model.placement import SHARDS
 from engine.runtime import clock
 from engine.settings import LogFormat, Settings
 from engine.telemetry.logs import ROOT, configure_logs
@@ -77,7 +78,8 @@ class HostedEngine:
         known = self._note.directory
         if known is None or len(known.hosts) != self._settings.hosts:
             known = empty_record(self._settings.hosts).directory
-        return msgspec.structs.replace(known, me=self._placement.place)
+        shards = SHARDS if self._settings.database_url else 0
+        return msgspec.structs.replace(known, me=self._placement.place, shards=shards)
 
     async def ask(self, source: int, message: bytes) -> bytes | None:
         """Carry out what another host asks; None while this one does not run."""

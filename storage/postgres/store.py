@@ -36,6 +36,7 @@ _log = logging.getLogger("maskline.storage")
 class PostgresStore(GroupStore):
     """`engine.core.ports.store.Store` on a PostgreSQL database; used on one event loop."""
 
+    is_shared = True
     _points: PostgresReader
     _walks: PostgresReader
 

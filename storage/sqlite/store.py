@@ -67,6 +67,7 @@ class SqliteStore(GroupStore):
     Point reads never suspend: the file is at hand, and a turn of the loop that a read divides is two.
     """
 
+    is_shared = False
     _points: SqliteReader
 
     def __init__(

@@ -14,7 +14,7 @@ from engine.channels.feed.settings import FeedSettings
 from engine.client.feed import FeedClient
 from engine.client.link import ClientSettings, FeedRefused
 from engine.core.model.hosts import HostAddress, HostDirectory
-from engine.core.model.placement import host_name, owner_of
+from engine.core.model.placement import SHARDS, Placement, host_name, owner_of
 from engine.core.model.records import LegStatus
 from engine.core.ports.observing import FeedProblem
 from engine.core.routing.decide import BUSY, STORE_DOWN
@@ -270,6 +270,7 @@ class Cluster(msgspec.Struct):
     """Hosts that know of each other."""
 
     hosts: list[Running]
+    shards: int = 0
 
     def announce(self, *, epoch: int, without: tuple[int, ...] = ()) -> None:
         """Tell every host where all of them are."""
@@ -278,7 +279,7 @@ class Cluster(msgspec.Struct):
             for place, host in enumerate(self.hosts)
         )
         for place, host in enumerate(self.hosts):
-            host.directory = HostDirectory(epoch, place, addresses)
+            host.directory = HostDirectory(epoch, place, addresses, self.shards)
 
     def reached(self) -> list[set[str]]:
         """Return the numbers whose events each host got, and forget them."""
@@ -289,10 +290,10 @@ class Cluster(msgspec.Struct):
 
 
 @asynccontextmanager
-async def cluster(count: int) -> AsyncIterator[Cluster]:
+async def cluster(count: int, *, shards: int = 0) -> AsyncIterator[Cluster]:
     """Run so many hosts."""
     async with AsyncExitStack() as stack:
-        together = Cluster([await stack.enter_async_context(feeding()) for _ in range(count)])
+        together = Cluster([await stack.enter_async_context(feeding()) for _ in range(count)], shards)
         together.announce(epoch=1)
         yield together
 
@@ -320,6 +321,16 @@ async def test_each_event_goes_to_the_host_that_owns_its_number() -> None:
         await client.ask([call(1, proxy="+5215512345678")])
 
         assert together.reached()[owner_of("+525512345678", 3)] == {"+5215512345678"}
+
+
+async def test_each_event_goes_to_the_host_that_owns_the_shard_of_its_number() -> None:
+    """Where the hosts place numbers so."""
+    place = Placement(3, by_shard=True)
+    async with cluster(3, shards=SHARDS) as together, client_of(together.hosts[1]) as client:
+        await all_open(client, 3)
+        await ask_all(client)
+
+        assert together.reached() == [{number for number in NUMBERS if place(number) == host} for host in range(3)]
 
 
 async def test_a_host_without_an_address_is_reached_through_another() -> None:

@@ -4,7 +4,7 @@
 //                                   frame for every line of JSON it reads and prints every frame it gets as one, hello first
 //   node feed.js --write            prints each line of JSON as the bytes of a frame, in hexadecimal
 //   node feed.js --read             prints each line of hexadecimal as the JSON of the frame
-//   node feed.js --owner N NUMBER…  prints the place of the host that owns each number among N
+//   node feed.js --owner N[/SHARDS] NUMBER…  prints the place of the host that owns each number among N
 
 "use strict";
 
@@ -142,11 +142,13 @@ function canonical(number) {
   return number;
 }
 
-function owner(number, hosts) {
+function owner(number, hosts, shards) {
+  let key = canonical(number);
+  if (shards) key = `${createHash("sha256").update(key).digest().readBigUInt64BE(0) % BigInt(shards)}`;
   let best = 0;
   let bestWeight = -1n;
   for (let place = 0; place < hosts; place++) {
-    const weight = createHash("sha256").update(`host-${place}/${canonical(number)}`).digest().readBigUInt64BE(0);
+    const weight = createHash("sha256").update(`host-${place}/${key}`).digest().readBigUInt64BE(0);
     if (weight > bestWeight) [best, bestWeight] = [place, weight];
   }
   return best;
@@ -181,5 +183,5 @@ function eachLine(work) {
 const [command, ...rest] = process.argv.slice(2);
 if (command === "--write") eachLine((line) => process.stdout.write(`${frame(JSON.parse(line)).toString("hex")}\n`));
 else if (command === "--read") eachLine((line) => { for (const one of new Frames().split(Buffer.from(line, "hex"))) say(one); });
-else if (command === "--owner") rest.slice(1).forEach((number) => say(owner(number, Number(rest[0]))));
+else if (command === "--owner") rest.slice(1).forEach((number) => say(owner(number, ...rest[0].split("/").map(Number))));
 else talk(command);

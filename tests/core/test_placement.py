@@ -1,13 +1,18 @@
 """Who owns what in a cluster."""
 
+import re
 from collections import Counter
+from hashlib import sha256
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.model.placement import Placement, host_name, owner_of
+from engine.core.model.placement import SHARDS, Placement, host_name, owner_of, shard_of, shards_of
 
 EXAMPLE = [2, 1, 2, 0]
+
+FEED = Path(__file__).parents[2] / "docs" / "feed.md"
 
 NUMBERS = tuple(f"+1415555{line:04}" for line in range(4_000))
 
@@ -23,6 +28,32 @@ def test_a_client_in_another_language_can_follow_this_example() -> None:
     """The document of the feed shows these; SHA-256 of "NAME/KEY", first eight bytes, the largest wins."""
     assert host_name(1) == "host-1"
     assert [owner_of(number, 3) for number in ("+14155550100", "+14155550101", "+14155550102", "20500")] == EXAMPLE
+
+
+def test_the_example_of_shards_in_the_document_can_be_recomputed_from_its_words() -> None:
+    """Both hashes, without a line of ours, and as the engine places."""
+    rows = re.findall(r"\| (\+?\d+) \| (\d+) \| (host-\d) \|", FEED.read_text())
+
+    def hashed(text: str) -> int:
+        return int.from_bytes(sha256(text.encode()).digest()[:8])
+
+    assert len(rows) == 3
+    for number, shard, owner in rows:
+        weights = {hashed(f"host-{place}/{shard}"): f"host-{place}" for place in range(3)}
+        assert (str(hashed(number) % 1024), weights[max(weights)]) == (shard, owner)
+        assert host_name(Placement(3, by_shard=True)(number)) == owner
+
+
+@given(hosts=st.integers(1, 9))
+def test_each_shard_is_one_hosts(hosts: int) -> None:
+    """None is left out, none is owned twice."""
+    assert sorted(shard for place in range(hosts) for shard in shards_of(place, hosts)) == list(range(SHARDS))
+
+
+@given(key=keys, hosts=st.integers(1, 9))
+def test_who_owns_a_key_by_its_shard_owns_the_shard(key: str, hosts: int) -> None:
+    """So that a row is read by the host whose the key is."""
+    assert shard_of(key) in shards_of(Placement(hosts, by_shard=True)(key), hosts)
 
 
 def test_hosts_own_about_as_much_each() -> None:

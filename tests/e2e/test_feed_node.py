@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.core.model.placement import owner_of
+from engine.core.model.placement import SHARDS, Placement, owner_of
 from tests.channels.feed.feed_example import FRAMES
 from tests.e2e.application import GATE, Application
 from tests.e2e.tenant import Tenant, near_numbers, person
@@ -110,8 +110,11 @@ def test_it_finds_the_host_that_owns_a_number(node: str) -> None:
     numbers = ["+14155550100", "+14155550101", "+14155550102", "20500", *(f"+1212555{line:04}" for line in range(200))]
 
     found = run(node, "--owner", "3", *numbers, "+5215512345678", lines=[])
+    by_shard = run(node, "--owner", f"3/{SHARDS}", *numbers, "+5215512345678", lines=[])
 
-    assert found == [str(owner_of(number, 3)) for number in [*numbers, "+525512345678"]]
+    numbers.append("+525512345678")
+    assert found == [str(owner_of(number, 3)) for number in numbers]
+    assert by_shard == [str(Placement(3, by_shard=True)(number)) for number in numbers]
 
 
 def test_it_gets_decisions_from_a_live_server(talk: Talk, tenant: Tenant) -> None:

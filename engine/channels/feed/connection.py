@@ -244,7 +244,7 @@ class FeedConnection(asyncio.Protocol):
             account_sid,
             tuple(FIELDS) if hello.wants is None else hello.wants,
             settings.feed_limits,
-            Directory(directory.epoch, directory.me, hosts),
+            Directory(directory.epoch, directory.me, hosts, directory.shards),
         )
         self._answer(Welcome(self._next_number, terms))
 

@@ -264,13 +264,15 @@ class FeedHost(msgspec.Struct, frozen=True):
     """host:port; empty while it cannot be reached."""
 
 
-class Directory(msgspec.Struct, frozen=True):
-    """Which hosts there are; which of them owns a number follows from their names."""
+class Directory(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which hosts there are; which of them owns a number follows from their names, and from the number of shards."""
 
     epoch: int
     me: int
     """The place of the host that says so."""
     hosts: tuple[FeedHost, ...]
+    shards: int = 0
+    """With how many shards numbers are placed; 0 = each number for itself."""
 
 
 class Terms(msgspec.Struct, frozen=True):

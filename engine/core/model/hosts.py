@@ -48,6 +48,8 @@ class HostDirectory(msgspec.Struct, frozen=True):
     """The place of the host that is asked."""
     hosts: tuple[HostAddress, ...]
     """All hosts, in the order of their places."""
+    shards: int = 0
+    """With how many shards keys are placed; 0 = each key is placed for itself."""
 
 
 class Peers(Protocol):

@@ -76,6 +76,10 @@ class Store(Protocol):
         """
 
     @property
+    def is_shared(self) -> bool:
+        """Whether all hosts of a cluster see the same tables, of which each walks the rows of its shards."""
+
+    @property
     def is_writable(self) -> bool:
         """Whether the last commit (or probe) succeeded, and none is late."""
 

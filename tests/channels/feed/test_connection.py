@@ -3,6 +3,7 @@
 import asyncio
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,6 +62,16 @@ async def test_a_hello_is_answered_with_limits_fields_and_directory() -> None:
     assert set(terms["limits"]) == {"frame_bytes", "frame_events", "window_frames", "window_bytes"}
     hosts = [{"name": "host-0", "address": "127.0.0.1:9090"}]
     assert terms["directory"] == {"epoch": 1, "me": 0, "hosts": hosts}
+
+
+async def test_the_directory_tells_shards_where_there_are_any() -> None:
+    """Beside what it always tells."""
+    async with feeding() as running, connected(running) as client:
+        running.directory = msgspec.structs.replace(running.directory, shards=1024)
+        _, _, terms = await client.ask(HELLO)
+
+    assert terms["directory"].keys() == {"epoch", "me", "hosts", "shards"}
+    assert terms["directory"]["shards"] == 1024
 
 
 async def test_a_carrier_of_the_operators_speaks_for_every_account() -> None:
