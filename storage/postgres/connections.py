@@ -1,7 +1,7 @@
 """How connections to the database are made: what is set on each, and what may be said of an address in public."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
@@ -39,9 +39,18 @@ _SESSION: Final[Mapping[str, str]] = {
 }
 """What the server is told of the writer's session; a commit that waits for its standby is ended by none of it."""
 
+_LISTS: Final = {"host", "hostaddr", "port"}
+"""What has a part for each server."""
+
 _SECRETS: Final = {"password", "sslpassword"}
 
+_found: Final[dict[str, str]] = {}
+"""Of each connection string, the same with the server first that took the last connection."""
+
 _SET: Final = f"SELECT {', '.join(['set_config(%s, %s, false)'] * len(_SESSION))}"
+
+
+AnyConnection = TypeVar("AnyConnection", bound="psycopg.Connection[tuple[Any, ...]]")
 
 
 class BadDatabaseUrl(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
@@ -82,9 +91,14 @@ def conninfo_of(database_url: str) -> str:
     return make_conninfo("", **{**_NETWORK, "application_name": "maskline", **given})
 
 
+def connect(conninfo: str, *, autocommit: bool) -> psycopg.Connection[tuple[Any, ...]]:
+    """Connect, with nothing set for a session; raises psycopg.Error."""
+    return _connected(psycopg.Connection[tuple[Any, ...]], conninfo, autocommit=autocommit)
+
+
 def open_writer(conninfo: str) -> WriterConnection:
     """Connect for the writer; raises psycopg.Error."""
-    connection = WriterConnection.connect(conninfo, autocommit=True)
+    connection = _connected(WriterConnection, conninfo)
     try:
         prepare(connection)
         connection.execute(_SET, tuple(part for pair in _SESSION.items() for part in pair))
@@ -96,6 +110,29 @@ def open_writer(conninfo: str) -> WriterConnection:
 
 def open_reader(conninfo: str, *, deadline_seconds: float) -> BoundedConnection:
     """Connect to read; raises psycopg.Error."""
-    connection = BoundedConnection.connect(conninfo, autocommit=True)
+    connection = _connected(BoundedConnection, conninfo)
     connection.deadline_seconds = deadline_seconds
     return connection
+
+
+def _connected(kind: type[AnyConnection], conninfo: str, *, autocommit: bool = True) -> AnyConnection:
+    """Connect to the server that was the primary last, else to whichever of the others is now.
+
+    A machine that is lost says nothing: were it asked first each time, each connection would take `connect_timeout`
+    more, which is longer than most wait.
+    """
+    connection = kind.connect(_found.get(conninfo, conninfo), autocommit=autocommit)
+    _found[conninfo] = _begun_at(conninfo, connection.info.host, str(connection.info.port))
+    return connection
+
+
+def _begun_at(conninfo: str, host: str, port: str) -> str:
+    """Turn the servers of a connection string so that this one is first."""
+    given = conninfo_to_dict(conninfo)
+    lists = {name: str(given[name]).split(",") for name in _LISTS & given.keys()}
+    hosts, ports = lists.get("host", []), lists.get("port", [])
+    for place, one in enumerate(hosts):
+        if one == host and (len(ports) < len(hosts) or ports[place] in {"", port}):
+            turned = {name: [*parts[place:], *parts[:place]] for name, parts in lists.items() if len(parts) > 1}
+            return make_conninfo(conninfo, **{name: ",".join(parts) for name, parts in turned.items()})
+    return conninfo

@@ -15,7 +15,7 @@ from storage.chunk import Chunk
 from storage.codec import tagged
 from storage.outbox_rows import entry_of
 from storage.postgres.codec import address_of, may_be_kept, placeholders, tagged_at, tagged_cell
-from storage.postgres.connections import BoundedConnection, open_reader
+from storage.postgres.connections import BoundedConnection, connect, open_reader
 from storage.postgres.errors import reading
 from storage.reader import WALKED_AT_ONCE, Dialect, Reader
 from storage.rows import Fetched, interaction_of
@@ -133,7 +133,7 @@ class PostgresReader(Reader):
     @contextmanager
     def _snapshot(self) -> Iterator["psycopg.Connection[Fetched]"]:
         """Open a connection that sees one moment."""
-        with reading(), psycopg.connect(self._conninfo, autocommit=False) as connection:
+        with reading(), connect(self._conninfo, autocommit=False) as connection:
             connection.isolation_level = IsolationLevel.REPEATABLE_READ
             connection.read_only = True
             yield connection

@@ -9,8 +9,6 @@ from functools import partial
 from math import inf
 from typing import Self
 
-import psycopg
-
 from engine.core.model.errors import Fenced, StoreUnavailable
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.ports.notes import Note
@@ -19,7 +17,7 @@ from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.bindings import ActiveSession
 from storage.active import sessions_of
 from storage.postgres.apply import apply_group
-from storage.postgres.connections import LIST_SECONDS, POINT_SECONDS, conninfo_of, open_writer
+from storage.postgres.connections import LIST_SECONDS, POINT_SECONDS, connect, conninfo_of, open_writer
 from storage.postgres.errors import DatabaseUnreadable, reading
 from storage.postgres.places import take_place
 from storage.postgres.reader import PostgresReader
@@ -89,7 +87,7 @@ class PostgresStore(GroupStore):
         """
         conninfo = conninfo_of(database_url)
         with reading():
-            with psycopg.connect(conninfo) as connection:
+            with connect(conninfo, autocommit=False) as connection:
                 migrate(connection)
             with closing(open_writer(conninfo)) as connection:
                 epoch = take_place(connection, place, node=node, lease_seconds=lease_seconds)
