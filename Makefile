@@ -38,7 +38,7 @@ ALL := $(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cluster && $(BIN)/pyte
 .DEFAULT_GOAL := help
 .PHONY: help setup run test wheel console-test client-test lint format types layers bench lock ops-test ops-pictures \
 	sdk-test proxy-test smpp-test jasmin-test mutants clean client-tools sdk-tools proxy-tools ops-tools console-tools smpp-tools jasmin-tools \
-	sip-test sip-tools
+	sip-test sip-tools failover-test
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -103,6 +103,9 @@ sip-test: $(COMPILED) sip-tools ## put the switches of deploy/ between two SIP e
 
 ops-pictures: .venv/ops/.complete ## draw the dashboard from what `make ops-test` has seen, into docs/
 	@.venv/ops/bin/python tests/ops/pictures.py build/ops/panels.json docs
+
+failover-test: $(COMPILED) ## lose machines, networks and the database of a site in network namespaces, at length; as root
+	@$(BIN)/pytest -n0 -rs tests/cluster/failover.py $(ARGS)
 
 mutants: .venv/mutants/.complete ## change modules a place at a time: what do no tests notice? (ARGS="engine/core/routing/legs.py")
 	@.venv/mutants/bin/python tests/mutants.py $(ARGS)
