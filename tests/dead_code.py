@@ -35,6 +35,7 @@ ALLOWED = {
     "dump": "psycopg calls it",
     "isolation_level": "psycopg reads it",
     "read_only": "likewise",
+    "num_tickets": "ssl reads it",
     "write_data": "the other half of a codec; tests play the peer",
     "assign": "the supervisor of a cluster with a database is to call it",
     "set_drained": "likewise",

@@ -37,6 +37,10 @@ class HostAddress(msgspec.Struct, frozen=True):
     """As `engine.core.model.placement` weighs it: "host-0" and so on."""
     feed: str
     """host:port of its feed; empty while it has none."""
+    peers: str = ""
+    """host:port where other hosts ask it; empty while that is not known. Not told over the feed, nor is the next."""
+    certificate: str = ""
+    """SHA-256 of the certificate that it shows there, in hexadecimal; a new one with each of its processes."""
 
 
 class HostDirectory(msgspec.Struct, frozen=True):
