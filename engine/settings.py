@@ -110,6 +110,8 @@ class EngineSettings(SharedSettings):
     """host:port of a Ray to join. Empty = a local one is started for this data directory alone."""
     peer_timeout_seconds: Seconds = 5.0
     """Seconds that a host waits for another host's answer."""
+    peers_listen: Annotated[ListenAddress | None, PORT_EACH] = None
+    """host:port at which other hosts ask; empty = a free port of the node's address. Host N takes the port plus N."""
     host_silence_seconds: Seconds = 5.0
     """Seconds after which a host that does not answer is killed and started again."""
     host_start_seconds: Seconds = 300.0
