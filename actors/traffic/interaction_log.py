@@ -139,6 +139,16 @@ class InteractionLog:
         """Leave an event that waited to whoever brought it."""
         self._waiting.pop(key_of(event), None)
 
+    def take_waiting(self, event: InboundEvent) -> Answer:
+        """Let an event wait no more; returns what answers it, and those that waited beside it."""
+        answers = self._waiting.pop(key_of(event)).answers
+
+        def answer(decision: Decision) -> None:
+            for one in answers:
+                one(decision)
+
+        return answer
+
     def take_unfinished(self, interaction: Interaction) -> Interaction | None:
         """Return, once, what a redelivered event had recorded before the host stopped."""
         return self._unfinished.pop(_sent_by(interaction), None) if self._unfinished else None

@@ -120,6 +120,10 @@ class NumberActor:
                 log.wait(event, answer, self.service_sid)
                 self._pending_hooks.redelivered(self, event)
             return
+        self.receive_new(key, event, answer)
+
+    def receive_new(self, key: str, event: InboundEvent, answer: Answer) -> None:
+        """Decide about an event of a key that is known to repeat none; answers as `receive` does."""
         context = self._context
         now = context.clock()
         ruling = decide(self.bindings, event, rules=self.rules, now=now, id_factory=context.id_factory)
@@ -131,11 +135,11 @@ class NumberActor:
         if event.media_left_out:
             self.notify(Code.TOO_MANY_MEDIA, event, decision.session_sid)
         if self.rules.intercept_url is not None:
-            log.wait(event, answer, self.service_sid)
+            self._interaction_log.wait(event, answer, self.service_sid)
             self._pending_hooks.intercept(self, event, ruling)
             return
         entries = self.entries_of(event, decision, interaction, session)
-        log.route(key, event, decision, interaction, session, entries, answer)
+        self._interaction_log.route(key, event, decision, interaction, session, entries, answer)
 
     def turned_away(self, event: InboundEvent) -> Decision | None:
         """Return what is answered now whatever the event is, None while this number decides."""

@@ -8,7 +8,7 @@ is looked at again: if in doubt, the event is not routed. Source: behaviour 9, 1
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -100,20 +100,23 @@ class PendingHooks:
         self._begin(actor.account_sid, event, lambda deadline: self._after_expiry(actor, event, ruling, deadline))
 
     def redelivered(self, actor: "NumberActor", event: InboundEvent) -> None:
-        """Answer an event that may have come before; in this turn, where it has and nothing has to be waited for."""
+        """Answer an event that may have come before; in this turn, unless something has to be waited for."""
         deadline = self._deadline()
         try:
-            begun = Begun(self._redelivered(actor, event, deadline))
+            begun = Begun(self._decided_before(actor, event))
         except StoreUnavailable as problem:  # what it repeats cannot be read
             self._interaction_log.answer_waiting(event, undecided(problem), is_final=False)
             return
         except BaseException:
             self._interaction_log.wait_no_more(event)
             raise
-        if begun.is_over:
-            self._answer(event, begun.result)
-        elif not self._begin(actor.account_sid, event, lambda _: begun):
-            begun.close()
+        if not begun.is_over:
+            if not self._begin(actor.account_sid, event, lambda _: self._known_late(begun, actor, event, deadline)):
+                begun.close()
+        elif begun.result is None:
+            actor.receive_new(key_of(event), event, self._interaction_log.take_waiting(event))
+        else:
+            self._repeat(event, begun.result)
 
     def _begin(
         self, account_sid: str, event: InboundEvent, work: Callable[[float], Awaitable[Decision | None]]
@@ -280,36 +283,46 @@ class PendingHooks:
 
     # -- redeliveries --------------------------------------------------------------------------------------------
 
-    async def _redelivered(self, actor: "NumberActor", event: InboundEvent, deadline: float) -> Decision | None:
-        """Return the answer to what may have come before; None: it is answered once what it repeats is on disk."""
-        log, key = self._interaction_log, key_of(event)
+    async def _decided_before(self, actor: "NumberActor", event: InboundEvent) -> Decision | None:
+        """Return the answer to what may have come before; None: it has not."""
+        key = key_of(event)
         decision = await self._recorded.known_answer(key, event, actor.service_sid)
         passed = () if decision is not None else await self._recorded.passed_before(key)
         turned_away = actor.turned_away(event)
-        if turned_away is not None:
-            return turned_away
-        over: Sequence[Interaction] = ()
-        if decision is None:
-            decision, over = actor.decided_before(event, passed)
-        if decision is not None:
-            log.answer_kept(key, decision, lambda kept: log.answer_waiting(event, kept, is_final=False))
-            return None
-        await asyncio.sleep(0)  # what follows needs a task
-        return await self._again(actor, event, over, deadline)
-
-    async def _again(
-        self, actor: "NumberActor", event: InboundEvent, interactions: Sequence[Interaction], deadline: float
-    ) -> Decision:
-        """Answer what may repeat interactions whose sessions are over: coordinators say who was in them."""
-        for interaction in interactions:
-            participants = await self._coordinators.participants(interaction.service_sid, interaction.session_sid)
+        if decision is not None or turned_away is not None:
+            return turned_away or decision
+        decision, over = actor.decided_before(event, passed)
+        for interaction in over:
+            participants = await self._participants(interaction)
             decision = actor.decision_again(event, interaction, participants)
             if decision is not None:
-                await self._interaction_log.wait_for_commits((interaction.session_sid,))
-                kept = await self._recorded.passed_before(key_of(event))
+                kept = await self._recorded.passed_before(key)
                 is_kept = any(one.sid == interaction.sid for one in kept)
                 return actor.turned_away(event) or (decision if is_kept else STORE_DOWN)
-        return await self._anew(actor, event, deadline)
+        return decision
+
+    async def _participants(self, interaction: Interaction) -> tuple[Participant, ...]:
+        """Read who was in the session of an interaction; the coordinator of another host's says it."""
+        participants = await self._context.store.participants(interaction.session_sid)
+        if participants:
+            return participants
+        await asyncio.sleep(0)  # what follows needs a task
+        return await self._coordinators.participants(interaction.service_sid, interaction.session_sid)
+
+    def _repeat(self, event: InboundEvent, decision: Decision) -> None:
+        """Answer a redelivery once what it repeats is on disk."""
+        log = self._interaction_log
+        log.answer_kept(key_of(event), decision, lambda kept: log.answer_waiting(event, kept, is_final=False))
+
+    async def _known_late(
+        self, begun: Begun[Decision | None], actor: "NumberActor", event: InboundEvent, deadline: float
+    ) -> Decision | None:
+        """Answer what had to wait until it was known whether it came before; None: that is seen to."""
+        decision = await begun
+        if decision is None:
+            return await self._anew(actor, event, deadline)
+        self._repeat(event, decision)
+        return None
 
     async def _anew(self, actor: "NumberActor", event: InboundEvent, deadline: float) -> Decision:
         """Decide about an event that turned out to be no redelivery, as if it had just come."""

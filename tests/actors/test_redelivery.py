@@ -14,6 +14,7 @@ from engine.core.model.records import Kind
 from engine.core.ports.lists import PageCursor
 from engine.core.routing.event_keys import event_key, key_of
 from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason
+from tests.actors.stores import WAIT_SECONDS
 from tests.actors.world import ALICE, ALL, BOB, CAROL, N1, N2, START, World, wanting
 
 pytestmark = pytest.mark.anyio
@@ -208,6 +209,36 @@ async def test_the_same_sid_from_somebody_else_after_the_session_is_over(world: 
     assert (stranger.reason, told) == (Reason.NO_SESSION, [Code.NO_ACTIVE_SESSION])
     assert routed == again
     assert (routed.session_sid, routed.to) == (another.sid, BOB)
+
+
+@pytest.mark.parametrize("host_count", [1])
+@pytest.mark.parametrize("is_over", [False, True], ids=["the session is open", "the session is over"])
+@pytest.mark.parametrize("sender", [ALICE, CAROL], ids=["its sender", "somebody else"])
+async def test_a_known_sid_is_answered_before_what_comes_after_it_settles(
+    world: World, lose: Lose, sender: str, *, is_over: bool
+) -> None:
+    """A frame of the feed leaves when its commits are done: no answer that waits for nothing else misses it."""
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    event = world.event(Kind.MESSAGE, ALICE, N1)
+    await world.receive(event)
+    if is_over:
+        await world.close(session)
+    lose(world)
+    await world.session(wanting(CAROL, N1), wanting(BOB, N1))
+    (host,) = world.host.all
+    told: list[Outcome | str] = []
+    settled = asyncio.Event()
+
+    def settle() -> None:
+        told.append("settled")
+        settled.set()
+
+    host.traffic.receive(msgspec.structs.replace(event, sender=sender), lambda decision: told.append(decision.outcome))
+    host.traffic.settle(settle)
+    async with asyncio.timeout(WAIT_SECONDS):
+        await settled.wait()
+
+    assert told == [Outcome.ROUTED, "settled"]
 
 
 async def test_an_answer_does_not_follow_a_number_into_another_service(world: World) -> None:
