@@ -261,9 +261,9 @@ class Telemetry:
         """Count a try to deliver an entry."""
         self._deliveries.counts[kind, end] += 1
 
-    def smpp(self, count: SmppCount) -> None:
+    def smpp(self, count: SmppCount, times: int = 1) -> None:
         """Count it."""
-        self._smpp.counts[(count,)] += 1
+        self._smpp.counts[(count,)] += times
 
     def feed_refused(self, problem: FeedProblem) -> None:
         """Count a frame, event or connection of the feed that was refused."""

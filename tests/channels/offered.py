@@ -56,9 +56,9 @@ class ChannelObserver(FakeObserver, SilentSipObserver):
         """Remember a problem."""
         self.refused.append(problem)
 
-    def smpp(self, count: SmppCount) -> None:
+    def smpp(self, count: SmppCount, times: int = 1) -> None:
         """Count it."""
-        self.smpp_counts[count] += 1
+        self.smpp_counts[count] += times
 
 
 class MemoryNotes:

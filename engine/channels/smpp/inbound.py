@@ -105,7 +105,7 @@ class Inbound:
         await self.receipts.finish()
 
     async def sweep(self) -> None:
-        """Do what is due: messages that never became whole, receipts that found nothing."""
+        """Do what is due: messages that never became whole, receipts that found nothing or that nobody took."""
         now = self._now()
         for assembly in self._long.overdue(now):
             if not assembly.is_whole:
@@ -118,6 +118,10 @@ class Inbound:
         for _ in range(self.receipts.given_up(now)):
             self._count(SmppCount.RECEIPT_UNMATCHED)
             _log.warning("A receipt of %s is about no message that is known", self._peer.name)
+        dropped = await self.owed.give_up(now)
+        if dropped:
+            self._count(SmppCount.RECEIPT_DROPPED, dropped)
+            _log.warning("%s has not taken %d receipts in three days: they are dropped", self._peer.name, dropped)
 
     def ended(self, connection: Connection) -> None:
         """Take that answers of a connection may not have arrived."""

@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -110,6 +111,8 @@ class OwedReceipts:
         """Some may lie on disk only."""
         self._settled: set[bytes] | None = None
         """While the disk is read, keys of those that the peer has had since."""
+        self._looked_at = 0.0
+        """When too old ones were last looked for, UTC epoch seconds."""
         self.come = asyncio.Event()
         """Set when `next` may have one."""
 
@@ -192,17 +195,9 @@ class OwedReceipts:
             return DELIVERED
         landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def done(problem: StoreUnavailable | None) -> None:
-            if landed.done():
-                return
-            if problem is None:
-                landed.set_result(None)
-            else:
-                landed.set_exception(problem)
-
         try:
             message_ids = await self._made_of(receipt.resource_sid.partition("@")[0])
-            if await self.become(message_ids, word, receipt.at, done):
+            if await self.become(message_ids, word, receipt.at, partial(_land, landed)):
                 await landed
         except StoreUnavailable as problem:
             return Delivery(error=str(problem), may_retry=True)
@@ -233,14 +228,15 @@ class OwedReceipts:
         return (message_id_of(resource_sid),) if kept is None else _DECODE_IDS(kept)
 
     def _owe(self, asked: Asked, word: str, at: float) -> None:
-        key = self._due_prefix + int(at * 1000).to_bytes(8) + asked.message_id.encode() + word.encode()
+        key = self._due_prefix + _milliseconds(at).to_bytes(8) + asked.message_id.encode() + word.encode()
         due = Due(key, asked.message_id, _message(asked, word, at))
 
         def kept(problem: StoreUnavailable | None) -> None:
             if problem is None:
                 self._hold(due)
 
-        self._notes.put(key, _ENCODE(due), at + KEPT_SECONDS, kept, account_sid=asked.account_sid)
+        until = at + KEPT_SECONDS + _KEPT_TO_BE_COUNTED_SECONDS
+        self._notes.put(key, _ENCODE(due), until, kept, account_sid=asked.account_sid)
 
     def _keep(self, asked: Asked, done: NoteDone, late: NoteLate | None = None) -> None:
         key = self._asked_prefix + asked.message_id.encode()
@@ -260,7 +256,15 @@ class OwedReceipts:
         """Return, once, a receipt that is to be sent; `settle` is called with it in the end."""
         if not self._held and self._is_more:
             await self.load()
-        return self._ready.popleft() if self._ready else None
+        while self._ready:
+            due = self._ready.popleft()
+            if self.owes(due):
+                return due
+        return None
+
+    def owes(self, due: Due) -> bool:
+        """Tell whether a receipt is still to be sent: it may have become too old."""
+        return due.key in self._held
 
     def settle(self, due: Due) -> None:
         """Take that the peer has it, or never wants it."""
@@ -272,6 +276,32 @@ class OwedReceipts:
             self.come.set()
 
         self._notes.drop(due.key, dropped)
+
+    async def give_up(self, now: float) -> int:
+        """Drop, now and then, what the peer has not taken in `KEPT_SECONDS`; returns how many.
+
+        Raises StoreUnavailable; what was dropped by then is not counted.
+        """
+        if now - self._looked_at < _SECONDS_BETWEEN_LOOKS:
+            return 0
+        self._looked_at = now
+        first, end = (_span_of(now - seconds) for seconds in (KEPT_SECONDS + _KEPT_TO_BE_COUNTED_SECONDS, KEPT_SECONDS))
+        dropped = 0
+        for span in range(first, end):
+            prefix = self._due_prefix + span.to_bytes(8 - _SPAN_BYTES)
+            while found := await self._notes.latest(prefix, _MOST_IN_MEMORY):
+                keys = [key for key, _ in found]
+                await self._drop(keys)
+                self._held.difference_update(keys)
+                dropped += len(keys)
+        return dropped
+
+    async def _drop(self, keys: Sequence[bytes]) -> None:
+        landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        for key in keys[:-1]:
+            self._notes.drop(key, _ignore)
+        self._notes.drop(keys[-1], partial(_land, landed))  # with the others' commit, or after it
+        await landed
 
     async def load(self) -> None:
         """Read what the peer has not taken, as much as memory is to hold."""
@@ -320,12 +350,35 @@ def _minute(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%y%m%d%H%M")
 
 
+def _milliseconds(at: float) -> int:
+    return int(at * 1000)
+
+
+def _span_of(at: float) -> int:
+    """Return what keys of receipts begin with that are of the same few hours."""
+    return _milliseconds(at) >> 8 * _SPAN_BYTES
+
+
+def _land(landed: "asyncio.Future[None]", problem: StoreUnavailable | None) -> None:
+    if landed.done():
+        return
+    if problem is None:
+        landed.set_result(None)
+    else:
+        landed.set_exception(problem)
+
+
 def _ignore(problem: StoreUnavailable | None) -> None:
     """Leave it: the commit of the message itself tells whether it is kept."""
 
 
 KEPT_SECONDS: Final = 3 * 86_400.0
 """How long a peer may be away until it is not told any more; and how long a state may take."""
+_KEPT_TO_BE_COUNTED_SECONDS: Final = 86_400.0
+"""How much longer a receipt is on disk, so that it is dropped here and counted, after a day's standstill too."""
+_SECONDS_BETWEEN_LOOKS: Final = 600.0
+_SPAN_BYTES: Final = 3
+"""The last bytes of a time in milliseconds, which do not tell of which 4.7 hours it is."""
 _MOST_IN_MEMORY: Final = 10_000
 _RECEIPT, _NOTIFICATION = 0x04, 0x20
 """esm_class of a receipt, and of news that are not final."""

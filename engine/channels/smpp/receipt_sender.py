@@ -58,10 +58,10 @@ class ReceiptSender:
         self._room.release()
 
     async def _send(self, due: Due) -> None:
-        """Send a receipt until the peer has taken it, or refused it for good."""
+        """Send a receipt until the peer has taken it, or refused it for good, or it is too old."""
         pause = _SHORTEST_PAUSE
         with contextlib.suppress(Stopping):
-            while not await self._try(due):
+            while self._owed.owes(due) and not await self._try(due):
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
 

@@ -229,6 +229,8 @@ class SmppCount(StrEnum):
     """A peer took what became of a message of its own."""
     RECEIPT_REFUSED = "receipt-refused"
     """It refused that for good."""
+    RECEIPT_DROPPED = "receipt-dropped"
+    """It did not take that in three days."""
     SUBMITTED = "submitted"
     """A peer took a message, or a part of one, of ours."""
     THROTTLED = "throttled"
@@ -242,8 +244,8 @@ class SmppCount(StrEnum):
 class SmppObserver(Protocol):
     """Where SMPP tells what is countable; implemented by `engine.telemetry`, never raises."""
 
-    def smpp(self, count: SmppCount) -> None:
-        """Something happened once."""
+    def smpp(self, count: SmppCount, times: int = 1) -> None:
+        """Something happened."""
 
 
 class LoginEnd(StrEnum):

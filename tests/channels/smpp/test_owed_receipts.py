@@ -232,6 +232,52 @@ async def test_a_receipt_that_is_refused_for_good_is_not_sent_again(caplog: pyte
     assert "them refuses a receipt with status 0x66" in caplog.text
 
 
+async def test_receipts_that_nobody_takes_for_three_days_are_dropped_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A peer that binds after that is told the later ones."""
+    notes, old = MemoryNotes(), NOW - owed.KEPT_SECONDS - 6 * 3600
+    async with serving(smsc(), notes=notes, clock=lambda: old) as served:
+        served.plane.decision = ROUTED
+        wire = await served.bound()
+        for _ in range(3):
+            await submitted(wire, asking())
+        await wire.close()
+        await until(lambda: served.gauge("smpp_bound_connections") == 0)
+        for event, at in enumerate((old, old, NOW)):
+            await became(served, LegStatus.DELIVERED, event=event, at=at)
+
+    async with serving(smsc(), notes=notes) as served:
+        await until(lambda: served.gauge("smpp_owed_receipts") == 1)
+
+        wire = await served.bound()
+        await wire.take()
+
+        assert not await has_come(wire)
+        assert served.counted(SmppCount.RECEIPT_DROPPED) == 2
+    assert "them has not taken 2 receipts in three days" in caplog.text
+
+
+async def test_receipts_are_dropped_on_disk_and_on_their_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory holds some of them only; what is under way is not sent once more."""
+    monkeypatch.setattr(owed, "_MOST_IN_MEMORY", 2)
+    receipts, old = owed.OwedReceipts(MemoryNotes(), "them"), NOW - owed.KEPT_SECONDS - 6 * 3600
+    for number, at in enumerate((old, old, old, NOW)):
+        await receipts.asked(owed.asked_by(asking(), str(number), NOW, account_sid=None), is_again=False)
+        receipts.answered(str(number), is_taken=True)
+        await receipts.become([str(number)], "DELIVRD", at, lambda _: None)
+    under_way = await receipts.next()
+
+    dropped = await receipts.give_up(NOW)
+
+    left = await receipts.next()
+    assert dropped == 3
+    assert under_way is not None
+    assert not receipts.owes(under_way)
+    assert left is not None
+    assert left.message_id == "3"
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "is_sent_again"),
     [
