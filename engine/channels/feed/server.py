@@ -11,6 +11,7 @@ from engine.channels.feed.connection import Admitted, FeedConnection, FeedParts
 from engine.channels.feed.frames import Hello, Refused
 from engine.channels.feed.settings import FeedSettings
 from engine.channels.tls import Certificate
+from engine.channels.tls_listener import TlsListener
 from engine.core.model.hosts import HostDirectory
 from engine.core.model.records import Account
 from engine.core.ports.observing import FeedObserver, FeedProblem, TrafficMeter
@@ -47,7 +48,7 @@ class FeedServer:
             plane, self._admit, directory, observer, meter, monotonic, settings, self._opened, self._closed
         )
         self._is_quiet = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | TlsListener | None = None
         self._certificate: Certificate | None = None
         self._checks: asyncio.TimerHandle | None = None
 
@@ -65,13 +66,18 @@ class FeedServer:
         """Accept connections on a bound socket from now on; over TLS where there is a certificate."""
         _keep_alive(bound)
         self._certificate = certificate
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: FeedConnection(self._parts),
-            sock=bound,
-            backlog=_BACKLOG,
-            ssl=None if certificate is None else certificate.context,
-            ssl_handshake_timeout=None if certificate is None else self._parts.settings.feed_hello_timeout_seconds,
-        )
+        if certificate is None:
+            self._server = await asyncio.get_running_loop().create_server(self._make, sock=bound, backlog=_BACKLOG)
+        else:
+            self._server = TlsListener(
+                bound,
+                certificate,
+                make=self._make,
+                room=lambda: self._parts.settings.max_feed_connections - self.connections,
+                crowded=lambda: self._parts.observer.feed_refused(FeedProblem.TOO_MANY_CONNECTIONS),
+                handshake_seconds=self._parts.settings.feed_hello_timeout_seconds,
+                backlog=_BACKLOG,
+            )
         self._check()
 
     def stop_accepting(self) -> None:
@@ -91,6 +97,9 @@ class FeedServer:
                 await asyncio.wait_for(self._is_quiet.wait(), grace_seconds)
         for connection in tuple(self._connections):
             connection.abort()
+
+    def _make(self) -> FeedConnection:
+        return FeedConnection(self._parts)
 
     def _admit(self, hello: Hello) -> Admitted:
         carrier = self._carriers.get(hello.key)

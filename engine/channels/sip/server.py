@@ -22,6 +22,7 @@ from engine.channels.sip.redirector import Redirector
 from engine.channels.sip.requests import Malformed, Request
 from engine.channels.sip.switches import Arrival, Peer
 from engine.channels.tls import Certificate
+from engine.channels.tls_listener import TlsListener
 from engine.core.model.overview import PeerState
 from engine.core.ports.observing import SipObserver, SipProblem
 from engine.core.ports.operations import Clock
@@ -41,6 +42,7 @@ IDLE_SECONDS = 600.0
 _NO_PEER = ""
 _BACKLOG = 1024
 _CHECK_SECONDS = 10.0
+_HANDSHAKE_SECONDS = 10.0
 _BUFFER_BYTES = 4 * 1024 * 1024
 
 
@@ -69,7 +71,7 @@ class SipServer:
         self.streams: set[Stream] = set()
         self._most_connections = most_connections
         self._datagrams: list[Datagrams] = []
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | TlsListener] = []
         self._certificate: Certificate | None = None
         self._checks: asyncio.TimerHandle | None = None
         self._is_stopping = False
@@ -93,11 +95,25 @@ class SipServer:
         loop = asyncio.get_running_loop()
         self._certificate = certificate
         self._datagrams += [Datagrams(self, bound, loop) for bound in datagrams]
-        context = None if certificate is None else certificate.context
-        for bound, tls in [*((one, None) for one in streams), *((one, context) for one in tls_streams)]:
-            server = await loop.create_server(lambda: Stream(self), sock=bound, ssl=tls, backlog=_BACKLOG)
-            self._servers.append(server)
+        for bound in streams:
+            self._servers.append(await loop.create_server(self._make, sock=bound, backlog=_BACKLOG))
+        if certificate is not None:
+            self._servers += [self._over_tls(bound, certificate) for bound in tls_streams]
         self._check()
+
+    def _make(self) -> "Stream":
+        return Stream(self)
+
+    def _over_tls(self, bound: socket.socket, certificate: Certificate) -> TlsListener:
+        return TlsListener(
+            bound,
+            certificate,
+            make=self._make,
+            room=lambda: self._most_connections - len(self.streams),
+            crowded=lambda: self.observer.sip_dropped(SipProblem.TOO_MANY_CONNECTIONS),
+            handshake_seconds=_HANDSHAKE_SECONDS,
+            backlog=_BACKLOG,
+        )
 
     @property
     def gauges(self) -> tuple[Gauge, ...]:

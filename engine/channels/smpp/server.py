@@ -5,6 +5,7 @@ import hmac
 import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from engine.channels.base import ChannelContext
@@ -15,6 +16,7 @@ from engine.channels.smpp.links import Links
 from engine.channels.smpp.pdu import Bind, Status, Tag
 from engine.channels.smpp.session import BindAsked, Event, OutbindAsked, Role, Session, Timing
 from engine.channels.tls import Certificate
+from engine.channels.tls_listener import TlsListener
 from engine.core.ports.observing import SmppCount
 from engine.core.ports.operations import Clock
 
@@ -46,7 +48,7 @@ class SmppServer:
         self._timing = timing
         self._most_connections = most_connections
         self._outbinds = outbinds
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | TlsListener] = []
         self._certificate: Certificate | None = None
         self._check: asyncio.TimerHandle | None = None
         self._connections: dict[Connection, None] = {}
@@ -60,18 +62,22 @@ class SmppServer:
 
     async def open(self, bound: socket.socket, *, certificate: Certificate | None = None) -> None:
         """Accept connections on a bound socket from now on; over TLS where there is a certificate."""
-        is_tls = certificate is not None
-        server = await asyncio.get_running_loop().create_server(
-            lambda: self._connection(is_tls=is_tls),
-            sock=bound,
+        if certificate is None:
+            loop, make = asyncio.get_running_loop(), partial(self._connection, is_tls=False)
+            self._servers.append(await loop.create_server(make, sock=bound, backlog=_BACKLOG))
+            return
+        listener = TlsListener(
+            bound,
+            certificate,
+            make=partial(self._connection, is_tls=True),
+            room=lambda: self._most_connections - len(self._connections),
+            crowded=lambda: self._count(SmppCount.TOO_MANY_CONNECTIONS),
+            handshake_seconds=self._timing.bind,
             backlog=_BACKLOG,
-            ssl=None if certificate is None else certificate.context,
-            ssl_handshake_timeout=self._timing.bind if is_tls else None,
         )
-        self._servers.append(server)
-        if certificate is not None:
-            self._certificate = certificate
-            self._renew()
+        self._servers.append(listener)
+        self._certificate = certificate
+        self._renew()
 
     def stop_accepting(self) -> None:
         """Take no new connections."""
@@ -148,7 +154,7 @@ class SmppServer:
 
 
 class _Incoming(Connection):
-    """One that somebody has opened: it counts from when it is, over TLS after the handshake, which may never end."""
+    """One that somebody has opened, over TLS with its handshake done."""
 
     def __init__(self, session: Session, owner: Owner, *, came: Callable[[Connection], None], monotonic: Clock) -> None:
         """Tell when it is open."""
