@@ -29,7 +29,7 @@ from engine.api.admin.peers import list_sip_peers, smpp_peers_of
 from engine.api.admin.pools import list_pools
 from engine.api.app import OPERATIONS, create_app
 from engine.channel_table import CHANNELS, Row, channels_of
-from engine.channels.base import Channel, ChannelContext, HttpEndpoint
+from engine.channels.base import Channel, ChannelContext
 from engine.channels.notes import StoredNotes
 from engine.channels.served import Channels, ContextFor
 from engine.channels.sockets import bind_tcp, reached_at
@@ -41,7 +41,7 @@ from engine.core.model.overview import HostFigures, PeerState, ReadFigures
 from engine.core.model.placement import Placement, host_name
 from engine.core.ports.observing import ClusterView
 from engine.core.ports.operations import Clock
-from engine.core.ports.store import ServedStore
+from engine.core.ports.store import ServedStore, lease_of
 from engine.core.routing.route_cache import cache_if_compiled
 from engine.gauges import Watch
 from engine.http.connections import inbound_protocol
@@ -49,7 +49,7 @@ from engine.http.port import HttpPort
 from engine.listeners import Listener, allow_descriptors, bind_unix
 from engine.outbound.client import Client, guarded_client
 from engine.outgoing import Outgoing
-from engine.runtime import OrderedIdFactory, SureClock, choose, clock, monotonic
+from engine.runtime import OrderedIdFactory, SureClock, choose, clock, monotonic, steady
 from engine.settings import Settings
 from engine.stores import started_store
 from engine.telemetry.debugger import sum_up_each_minute
@@ -112,11 +112,13 @@ async def running_engine(
     peers: Peers | None = None,
     directory: FindHosts | None = None,
     protocols: Sequence[Row] = CHANNELS,
+    not_before: float = 0.0,
 ) -> AsyncIterator[RunningEngine]:
     """Run the whole engine; it answers inside the context and is stopped in order after it.
 
     With peers it is one host of a cluster, which `directory` tells of: the settings are this host's own
     (`engine.cluster.plan` makes them), the ports on one node are shared, and whose the data directory is was checked.
+    Nothing is answered before a time of `engine.runtime.steady`, until when another process may still be that host.
 
     Raises:
         MasklineError: the port, the data directory or its database cannot be used.
@@ -137,7 +139,14 @@ async def running_engine(
         sure_clock = SureClock()
         host, outgoing = await stack.enter_async_context(
             _sending_host(
-                settings, store, telemetry, client=client, channels=channels, sure_clock=sure_clock, peers=peers
+                settings,
+                store,
+                telemetry,
+                client=client,
+                channels=channels,
+                sure_clock=sure_clock,
+                peers=peers,
+                not_before=not_before,
             )
         )
         unix = stack.enter_context(_unix_socket(settings.data_dir))
@@ -219,6 +228,7 @@ async def _sending_host(
     channels: Channels,
     sure_clock: SureClock,
     peers: Peers | None,
+    not_before: float,
 ) -> AsyncIterator[tuple[Host, Outgoing]]:
     """Start a host, and what sends for it through channels and webhooks."""
     outgoing = Outgoing(
@@ -229,10 +239,18 @@ async def _sending_host(
         channels=channels,
         sure_clock=sure_clock,
         held=store.deliveries_held,
+        lease=lease_of(store, steady),
     )
     figures = partial(_figures, settings, outgoing, channels, telemetry)
     async with _started_host(
-        settings, store, telemetry, egress=outgoing.egress, sure_clock=sure_clock, peers=peers, figures=figures
+        settings,
+        store,
+        telemetry,
+        egress=outgoing.egress,
+        sure_clock=sure_clock,
+        peers=peers,
+        figures=figures,
+        not_before=not_before,
     ) as host:
         yield host, outgoing
 
@@ -247,6 +265,7 @@ async def _started_host(
     sure_clock: SureClock,
     peers: Peers | None = None,
     figures: ReadFigures = HostFigures,
+    not_before: float = 0.0,
 ) -> AsyncIterator[Host]:
     Watch(telemetry).one(
         "clock_jump_seconds", "By how much the clock has jumped ahead, negative: back", lambda: sure_clock.ahead_seconds
@@ -256,6 +275,7 @@ async def _started_host(
         clock=clock,
         sure_clock=sure_clock,
         monotonic=monotonic,
+        steady=steady,
         id_factory=OrderedIdFactory(),
         choose=choose,
         observer=telemetry,
@@ -266,7 +286,7 @@ async def _started_host(
     telemetry.keep_events(host.keep_event, is_full=host.is_full_of)
     telemetry.keep_exchanges(host.keep_exchange)
     with store.loading():
-        await host.start()
+        await host.start(not_before=not_before)
     try:
         yield host
     finally:
@@ -305,7 +325,7 @@ async def _listening(
     directory: FindHosts,
 ) -> AsyncIterator[None]:
     host, stopping, channels = engine.host, asyncio.Event(), engine.channels
-    main = _port(settings, telemetry, channels.endpoint(context))
+    main = HttpPort(telemetry, endpoint=channels.endpoint(context), settings=settings, lease=host.lease)
     readiness = _readiness(settings, engine, stopping)
     readiness.show(telemetry)
     routes = operations_routes(telemetry, readiness)
@@ -316,7 +336,7 @@ async def _listening(
         clock=clock,
         monotonic=monotonic,
         observer=telemetry,
-        is_ready=lambda: host.is_loaded,
+        is_ready=lambda: host.is_answering,
         extra_routes=[*routes, *_console(settings, engine, telemetry, monitor)],
     )
     grace = settings.shutdown_grace_seconds
@@ -340,9 +360,9 @@ async def _listening(
         )
 
 
-def _port(settings: Settings, telemetry: Telemetry, endpoint: HttpEndpoint | None = None) -> HttpPort:
+def _port(settings: Settings, telemetry: Telemetry) -> HttpPort:
     """Make what the connections of one listener share; each has its own room."""
-    return HttpPort(telemetry, endpoint=endpoint, settings=settings)
+    return HttpPort(telemetry, settings=settings)
 
 
 def _readiness(settings: Settings, engine: RunningEngine, stopping: asyncio.Event) -> Readiness:
@@ -354,11 +374,15 @@ def _readiness(settings: Settings, engine: RunningEngine, stopping: asyncio.Even
             "not-stopping": lambda: not stopping.is_set(),
             "numbers-rebuilt": lambda: rebuilt() and host.is_loaded,
             "disk-writable": lambda: engine.store.is_writable,
-            **({"database-replicated": lambda: not engine.store.lacks} if settings.database_url else {}),
+            **(_of_database(engine) if settings.database_url else {}),
             "outbox-within-limit": lambda: engine.outgoing.depth.pending <= settings.outbox_limit,
         },
         limits=lambda: host.limits,
     )
+
+
+def _of_database(engine: RunningEngine) -> dict[str, Callable[[], bool]]:
+    return {"database-replicated": lambda: not engine.store.lacks, "lease": lambda: engine.host.is_leased}
 
 
 def _console(settings: Settings, engine: RunningEngine, telemetry: Telemetry, monitor: Monitor) -> list[BaseRoute]:
@@ -371,7 +395,7 @@ def _console(settings: Settings, engine: RunningEngine, telemetry: Telemetry, mo
         settings=ConsoleSettings(is_secure=engine.public_url.startswith("https://")),
         observer=telemetry,
         clock=clock,
-        is_ready=lambda: host.is_loaded,
+        is_ready=lambda: host.is_answering,
         monitor=monitor,
     )
     return console_routes(console)
@@ -410,7 +434,8 @@ def _contexts(
             notes=StoredNotes(engine.store, channel=channel.name, clock=sure_clock),
             client=client,
             directory=directory,
-            is_ready=lambda: host.is_loaded,
+            is_ready=lambda: host.is_answering,
+            lease=host.lease,
             clock=clock,
             sure_clock=sure_clock,
             monotonic=monotonic,

@@ -88,6 +88,7 @@ class Watch:
         """Show what a store takes, and what of a file is to be watched: a database has monitoring of its own."""
         self.one("commit_backlog", "Changesets that wait for a group commit to begin", lambda: store.backlog)
         self.one("unknown_outcomes", "Commits whose outcome had to be asked for", lambda: store.unknown_outcomes)
+        self.one("leases_lost", "How often the lease on the place in the database ran out", lambda: store.leases_lost)
         if isinstance(store, SqliteStore):
             self._file(store)
 

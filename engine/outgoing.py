@@ -15,7 +15,7 @@ from engine.channels.served import Channels
 from engine.core.model.errors import StoreUnavailable
 from engine.core.ports.lists import OutboxDepth
 from engine.core.ports.operations import Clock, EgressPlane
-from engine.core.ports.store import Store
+from engine.core.ports.store import Lease, Store
 from engine.core.routing.traffic import LegReport, ReportOutcome
 from engine.outbound.client import Client
 from engine.remote_senders import RemoteSender, send_here
@@ -47,8 +47,9 @@ class Outgoing:
         channels: Channels,
         sure_clock: Clock,
         held: Callable[[], bool] = lambda: False,
+        lease: Lease | None = None,
     ) -> None:
-        """Wire it; while deliveries are `held`, none is made. Raises MasklineError for a bad route.
+        """Wire it; no delivery is made while all are `held`, or without the lease. Raises MasklineError for bad routes.
 
         The channels are bound: which of their senders are on this host is known.
         """
@@ -69,6 +70,7 @@ class Outgoing:
             clock=clock,
             settings=settings,
             deliveries_to=deliveries_to(channels, settings.window_per_destination),
+            lease=lease,
         )
         self._store = store
         self._held = held

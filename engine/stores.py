@@ -11,6 +11,7 @@ from engine.core.model.hosts import Peers
 from engine.core.model.placement import shards_of
 from engine.core.ports.observing import Observer
 from engine.core.ports.store import ServedStore
+from engine.runtime import steady
 from engine.settings import Settings
 from storage.sqlite.datadir import DataDirLock
 from storage.sqlite.layout import claim, has_data
@@ -78,6 +79,7 @@ async def _in_database(
             shards=None if peers is None else shards_of(peers.me, peers.count),
             node=this_process(),
             lease_seconds=settings.owner_lease_seconds,
+            steady=steady,
             replicas=settings.database_replicas,
             commit_patience_seconds=settings.commit_patience_seconds,
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cached_property, partial
+from math import inf
 from typing import TypeVar, TypeVarTuple
 
 from engine.core.model.changes import Change
@@ -70,6 +71,11 @@ class GroupStore(ABC):
     def backlog(self) -> int:
         """Count the changesets that wait for a group commit to begin."""
         return self._writer.backlog
+
+    @property
+    def lease_until(self) -> float:
+        """Until when nobody else can have these records; for ever, unless the store says otherwise."""
+        return inf
 
     @property
     def is_writable(self) -> bool:

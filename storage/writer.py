@@ -33,7 +33,7 @@ MAX_GROUP: Final = 4_096
 """Changesets in one transaction; bounds how long the first of a group waits."""
 
 PROBE_SECONDS = 1.0
-"""How often an idle store looks whether it can still be written and, if not, whether it can again."""
+"""How often a store that writes nothing looks whether it can still be written and, if not, whether it can again."""
 
 _log = logging.getLogger("maskline.storage")
 
@@ -87,13 +87,21 @@ class Transaction(Protocol):
 class GroupWriter:
     """Commits changesets in groups on a thread of its own; its methods are for the event loop's thread."""
 
-    def __init__(self, transaction: Transaction, observer: Observer, *, patience_seconds: float = inf) -> None:
-        """Take over what commits; nothing runs before `start`."""
+    def __init__(
+        self,
+        transaction: Transaction,
+        observer: Observer,
+        *,
+        patience_seconds: float = inf,
+        look_seconds: float = inf,
+    ) -> None:
+        """Take over what commits, and look at it as often while nothing is written; nothing runs before `start`."""
         self._transaction = transaction
         self._observer = observer
         self.is_writable = True
         self._lost: StoreLost | None = None
         self._patience = patience_seconds
+        self._most_look_seconds = look_seconds
         self._queue: deque[Changeset] = deque()
         self._group: list[Changeset] = []
         """What is being committed."""
@@ -104,6 +112,8 @@ class GroupWriter:
         self._timer: asyncio.TimerHandle | None = None
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._sync_seconds = 0.0
+        self._look_at = 0.0
+        """When it is to be looked, unless something is written before; monotonic."""
         self._is_idle = False
         self._is_stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -171,6 +181,7 @@ class GroupWriter:
         _call(loop, self._notify_stopped)
 
     def _commit_groups(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._look_at = time.monotonic() + self._look_seconds
         while True:
             group = self._next_group()
             if group:
@@ -179,6 +190,8 @@ class GroupWriter:
                 break
             else:
                 self._rest()
+            if time.monotonic() >= self._look_at:  # groups that write nothing may keep it from ever being idle
+                self._look()
 
     def _next_group(self) -> list[Changeset]:
         group: list[Changeset] = []
@@ -192,18 +205,18 @@ class GroupWriter:
         self._is_idle = True
         if not self._queue:
             # Whatever is queued from here on finds the mark above and wakes the thread.
-            try:
-                self._wake.get(timeout=PROBE_SECONDS)
-            except queue.Empty:
-                self._look()
+            with contextlib.suppress(queue.Empty):
+                self._wake.get(timeout=max(0.0, self._look_at - time.monotonic()))
         self._is_idle = False
 
     def _commit_and_tell(self, group: list[Changeset], loop: asyncio.AbstractEventLoop) -> None:
         changes = sum(len(changeset) for changeset, _, _ in group)
-        began, self._sync_seconds = time.perf_counter(), 0.0
+        began, self._sync_seconds = time.monotonic(), 0.0
         errors = self._commit(group) if changes else [None] * len(group)
-        spent = (time.perf_counter() - began, self._sync_seconds)
+        spent = (time.monotonic() - began, self._sync_seconds)
         _call(loop, self._notify, group, errors, changes, spent)
+        if changes:
+            self._look_at = began + self._look_seconds
         self._transaction.rest()
 
     def _notify(
@@ -295,7 +308,12 @@ class GroupWriter:
             return refusal
         return None
 
+    @property
+    def _look_seconds(self) -> float:
+        return min(PROBE_SECONDS, self._most_look_seconds)
+
     def _look(self) -> None:
+        self._look_at = time.monotonic() + self._look_seconds
         if self._lost is None:
             self._take(self._transaction.look(is_failed=not self.is_writable))
 

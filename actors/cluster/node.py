@@ -137,12 +137,15 @@ class ClusterNode:
             RemoteSend() if host == self.me else await send_at(self._rpc, host, sender=sender, key=key, message=message)
         )
 
-    async def join(self, coordinators: HostCoordinators, control: HostControl) -> None:
-        """Wait until the registry is held as the registrar holds it, then let others ask coordinators."""
+    async def synchronise(self) -> None:
+        """Wait until the registry is held as the registrar holds it."""
         if self.me != REGISTRAR:
             await self._synchronised()
             await self._heard_of(REGISTRAR)
             await self._synchronised()  # what the registrar did not wait for us to take
+
+    def serve(self, coordinators: HostCoordinators, control: HostControl) -> None:
+        """Let others ask coordinators."""
         self._rpc.serve(coordinators)
         self._rpc.serve(control)
 

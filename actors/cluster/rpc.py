@@ -18,6 +18,7 @@ from actors.kernel.gathering import gather_available
 from actors.kernel.registry import RegistryMoved
 from engine.core.model.errors import ApiError, Code, MasklineError, PeerUnavailable, answer_to, failure_behind
 from engine.core.model.hosts import Peers
+from engine.core.ports.store import Lease
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,9 +62,10 @@ _Waiting = tuple[_Asked, "asyncio.Future[_Answered]"]
 class HostRpc:
     """One host's calls to the others, and theirs to it."""
 
-    def __init__(self, peers: Peers) -> None:
-        """Speak through these peers."""
+    def __init__(self, peers: Peers, *, lease: Lease | None = None) -> None:
+        """Speak through these peers; without the lease nothing is asked or answered."""
         self._peers = peers
+        self._lease = lease
         self._served: dict[str, Callable[..., Awaitable[Any]]] = {}
         self._shapes: dict[str, ArgumentShape] = {}
         self._of_registry: set[str] = set()
@@ -110,7 +112,7 @@ class HostRpc:
             PeerUnavailable: no answer came; whether it was carried out is not known.
         """
         asked = _Asked(method.__qualname__, _arguments(method, args, kwargs))
-        (answered,) = _read_answered(await self._peers.ask(host, self._message((asked,))))
+        (answered,) = await self._carried_over(host, (asked,))
         result: R = _result(method, answered)
         return result
 
@@ -158,12 +160,21 @@ class HostRpc:
     async def answer(self, message: bytes) -> bytes:
         """Carry out what another host asks; never raises what the asker could not be told."""
         read = _read_message(message)
-        problem = await self._behind(read)
+        answers: Sequence[_Answered] = ()
+        problem = self._unsure() or await self._behind(read)
+        if problem is None:
+            if len(read.calls) == 1:
+                answers = (await self._carried_out(read.calls[0]),)
+            else:
+                answers = await asyncio.gather(*map(self._carried_out, read.calls))
+            problem = self._unsure()
         if problem is not None:
-            return _encode((_Answered(refusal=Code.UNAVAILABLE, message=problem),) * len(read.calls))
-        if len(read.calls) == 1:
-            return _encode((await self._carried_out(read.calls[0]),))
-        return _encode(await asyncio.gather(*map(self._carried_out, read.calls)))
+            answers = (_Answered(refusal=Code.UNAVAILABLE, message=problem),) * len(read.calls)
+        return _encode(answers)
+
+    def _unsure(self) -> str | None:
+        """Return why this process may speak for its place no more."""
+        return None if self._lease is None or self._lease() else "Another process may have taken the place of this host"
 
     async def _behind(self, message: _Message) -> str | None:
         """Come to know what the asker takes for known; return why that cannot be."""
@@ -176,8 +187,11 @@ class HostRpc:
             return f"The registry cannot be caught up with: {problem}"
         return None
 
-    def _message(self, calls: Sequence[_Asked]) -> bytes:
-        return _encode(_Message(self._version(), tuple(calls)))
+    async def _carried_over(self, host: int, calls: Sequence[_Asked]) -> Sequence[_Answered]:
+        problem = self._unsure()
+        if problem is not None:
+            raise PeerUnavailable(problem)
+        return _read_answered(await self._peers.ask(host, _encode(_Message(self._version(), tuple(calls)))))
 
     def _send(self, host: int) -> None:
         task = asyncio.create_task(self._sent(host, self._gathered.pop(host)))
@@ -186,7 +200,7 @@ class HostRpc:
 
     async def _sent(self, host: int, gathered: Sequence[_Waiting]) -> None:
         try:
-            answers = _read_answered(await self._peers.ask(host, self._message([asked for asked, _ in gathered])))
+            answers = await self._carried_over(host, [asked for asked, _ in gathered])
         except PeerUnavailable as problem:
             for _, waiting in gathered:
                 if not waiting.done():

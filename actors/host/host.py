@@ -34,6 +34,8 @@ every 700, as Python has it, takes a twentieth of the processor."""
 LOAD_CHUNK = 1_000
 """Sessions that are loaded between two turns of the loop."""
 
+_LOOK_SECONDS = 0.25
+
 
 def _by_service(sessions: Iterable[ActiveSession]) -> dict[str, list[ActiveSession]]:
     found: defaultdict[str, list[ActiveSession]] = defaultdict(list)
@@ -62,6 +64,8 @@ class Host:
         self.traffic = HostTraffic(parts)
         self.control: ControlPlane = parts.control
         self._context = context
+        self.lease = context.lease
+        """Tells whether this process is still this host; None: nothing else ever can be."""
         self._started_at = 0.0
         self.rebuild_seconds = 0.0
         """How long the last start took until everything was loaded."""
@@ -77,9 +81,19 @@ class Host:
         return self.traffic.is_open
 
     @property
+    def is_leased(self) -> bool:
+        """Whether no other process can be this host."""
+        return self.lease is None or self.lease()
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether requests may be answered: everything is loaded, and no other process can be this host."""
+        return self.traffic.is_open and self.is_leased
+
+    @property
     def is_ready(self) -> bool:
-        """Whether traffic is answered: everything is loaded and the store can commit."""
-        return self.traffic.is_open and self._context.store.is_writable
+        """Whether traffic is answered: everything is loaded, and the store can commit, for this process alone."""
+        return self.is_answering and self._context.store.is_writable
 
     @property
     def unheard(self) -> tuple[int, ...]:
@@ -152,14 +166,19 @@ class Host:
     def _problem(self) -> str:
         if not self.traffic.is_open:
             return "it is starting or stopping"
+        if not self.is_leased:
+            return "its lease on its place in the database has run out"
         if not self._context.store.is_writable:
             return "its disk refuses commits"
         if self.unheard:
             return f"too little is heard of {', '.join(map(host_name, self.unheard))}"
         return self.limits
 
-    async def start(self) -> None:
-        """Load what the store holds, then begin to sweep; until then traffic is answered not-ready."""
+    async def start(self, *, not_before: float = 0.0) -> None:
+        """Load what the store holds, then begin to sweep; until then traffic is answered not-ready.
+
+        Nor is anything answered before a time of the steady clock: until then another process may still do so.
+        """
         self._started_at = self._context.clock()
         if self.parts.node is not None:
             self.parts.node.speak()
@@ -171,14 +190,21 @@ class Host:
         finally:
             gc.enable()
         if self.parts.node is None:
+            await self._reach(not_before)
             self._begin()
         else:
             self.parts.node.listen(self.traffic, self._console)
-            self.parts.background.spawn(self._join(self.parts.node))
+            self.parts.background.spawn(self._join(self.parts.node, not_before))
 
-    async def _join(self, node: ClusterNode) -> None:
-        await node.join(self.parts.host_coordinators, self.parts.local)
+    async def _join(self, node: ClusterNode, not_before: float) -> None:
+        await node.synchronise()
+        await self._reach(not_before)
+        node.serve(self.parts.host_coordinators, self.parts.local)
         self._begin()
+
+    async def _reach(self, at: float) -> None:
+        while (left := at - self._context.steady()) > 0:  # noqa: ASYNC110 - a time
+            await asyncio.sleep(min(left, _LOOK_SECONDS))  # the loop's clock stands still while the machine sleeps
 
     def _begin(self) -> None:
         self.traffic.is_open = True

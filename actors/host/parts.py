@@ -52,7 +52,7 @@ class HostParts:
         self, context: HostContext, *, peers: Peers | None, figures: ReadFigures, route_cache: RouteCache | None
     ) -> None:
         """Wire the parts; without peers the host is alone, `figures` are what others count here."""
-        self.rpc = rpc = None if peers is None else HostRpc(peers)
+        self.rpc = rpc = None if peers is None else HostRpc(peers, lease=context.lease)
         self.me = 0 if rpc is None else rpc.me
         self.place: Place = _alone if peers is None else Placement(peers.count, by_shard=context.store.is_shared)
         self.context = context

@@ -1,6 +1,7 @@
 """The data plane of one host: what arrives is handed to its number's actor, here or on another host."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -9,20 +10,26 @@ from engine.at_once import AtOnce
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Address
 from engine.core.ports.outgoing import RemoteSend
-from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, resolve, resolve_all
+from engine.core.routing.decide import NOT_IN_POOL, REBUILDING, STORE_DOWN, resolve, resolve_all
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Question, ReportOutcome
 
+Told = TypeVar("Told")
+
 
 class HostTraffic:
-    """Implements the ports `FeedPlane` and `EgressPlane`."""
+    """Implements the ports `FeedPlane` and `EgressPlane`.
+
+    Where another process may become this host, all is answered under the lease; without it the answer is "not ready".
+    """
 
     def __init__(self, parts: HostParts) -> None:
         """Answer not-ready until it `is_open`."""
         self.is_open = False
         """Whether everything is loaded, so that events are decided."""
         self._context = parts.context
+        self._lease = parts.context.lease
         self._registry = parts.registry
         self._directory = parts.directory
         self._recorded = parts.recorded
@@ -37,13 +44,15 @@ class HostTraffic:
         if self._node is None or owner is None:
             self.receive_here(event, answer)
         else:
-            self._node.forwarder.receive(owner, event, answer)
+            self._node.forwarder.receive(owner, event, self._sure(answer, STORE_DOWN))
 
     def receive_here(self, event: InboundEvent, answer: Callable[[Decision], None]) -> None:
         """Decide about an event on a number of this host."""
         if not self.is_open:
             answer(REBUILDING)
             return
+        if self._lease is not None:
+            answer = self._sure(answer, STORE_DOWN)
         actor = self._directory.find(event.proxy)
         if actor is None or event.account_sid not in (None, actor.account_sid):
             answer(NOT_IN_POOL)
@@ -54,6 +63,8 @@ class HostTraffic:
         """Tell what would become of an event now, with nothing recorded."""
         if not self.is_open:
             return REBUILDING
+        if self._lease is not None and not self._lease():
+            return STORE_DOWN
         actor = self._directory.find(event.proxy)
         if actor is None:
             return NOT_IN_POOL if self._owner_elsewhere(event.proxy) is None else None
@@ -69,7 +80,12 @@ class HostTraffic:
         if self._node is None or owner is None:
             answer(self.resolve(event) or NOT_IN_POOL)
         else:
-            self._node.forwarder.resolve(owner, event, answer)
+            self._node.forwarder.resolve(owner, event, self._sure(answer, STORE_DOWN))
+
+    def _sure(self, answer: Callable[[Told], None], otherwise: Told) -> Callable[[Told], None]:
+        """Have an answer be another one if the lease has run out by then, which it may while something waits."""
+        lease = self._lease
+        return answer if lease is None else lambda told: answer(told if lease() else otherwise)
 
     def _owner_elsewhere(self, proxy: Address) -> int | None:
         """Return the host that owns the number reached, None for this one and for a number in no pool."""
@@ -80,8 +96,8 @@ class HostTraffic:
         return None if owner == node.me else owner
 
     def route_cache(self) -> RouteCache | None:
-        """Return what plain questions can be answered from now; None while this host is not loaded, or without any."""
-        if self._route_cache is None or not self.is_open:
+        """Return what plain questions can be answered from now; None while nothing may be answered, or without any."""
+        if self._route_cache is None or not self.is_open or (self._lease is not None and not self._lease()):
             return None
         return self._route_cache.at(self._context.clock())
 
@@ -91,6 +107,8 @@ class HostTraffic:
         """Resolve many at once for an account (None = for all); None where another host owns one of the numbers."""
         if not self.is_open:
             return Resolved([REBUILDING] * len(questions), strangers=0, others=len(questions))
+        if self._lease is not None and not self._lease():
+            return Resolved([STORE_DOWN] * len(questions), strangers=0, others=len(questions))
         now = self._context.clock()
         return resolve_all(
             questions,
@@ -120,6 +138,7 @@ class HostTraffic:
         if not self.is_open:
             answer(None)
             return
+        answer = self._sure(answer, None)
         number = None if report.proxy is None else self._registry.number_at(report.proxy)
         proxy = None if number is None else number.address
         if proxy != report.proxy:
@@ -128,6 +147,7 @@ class HostTraffic:
 
     def report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take the state of a leg that this host knows, or that no host does."""
+        answer = self._sure(answer, None)
         self._at_once.run(self._report_here(report, answer), lambda: answer(None))
 
     async def _report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:

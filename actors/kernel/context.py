@@ -16,7 +16,7 @@ from engine.core.ports.hooks import Hooks, InterceptVerdict, OutOfSessionCase, O
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock
 from engine.core.ports.outgoing import Carriers, LocalSenders, Outbox
-from engine.core.ports.store import Store
+from engine.core.ports.store import Lease, Store, lease_of
 
 
 class Detached:
@@ -76,12 +76,19 @@ class HostContext(msgspec.Struct, frozen=True):
     egress: Egress = Egress()
     monotonic: Clock = time.monotonic
     """Seconds of a clock that only runs forward."""
+    steady: Clock = time.monotonic
+    """`engine.runtime.steady`: leases run by it."""
     sure_clock: Clock | None = None
     """`engine.runtime.SureClock`; None: the clock is sure."""
 
     def sure_now(self) -> float:
         """Return the time that has surely come, for what cannot be undone; never later than the clock says."""
         return self.clock() if self.sure_clock is None else self.sure_clock()
+
+    @property
+    def lease(self) -> Lease | None:
+        """Tells whether this process is still this host; None: nothing else ever can be."""
+        return lease_of(self.store, self.steady)
 
     def commit(
         self,

@@ -115,8 +115,7 @@ class Endpoint:
         operation = self._operations.get("GET" if method == "HEAD" else method)
         if operation is None:
             raise ApiError(Code.METHOD_NOT_ALLOWED, f"{method} is not allowed on {mask_text(raw_path(scope))}")
-        if self._context.is_ready is not None and not self._context.is_ready():
-            raise not_ready()
+        self._demand_ready()
         account_sid = self._authenticated(scope)
         names = {name: path_segment(value) for name, value in scope["path_params"].items()}
         self._check_rate(operation, account_sid, names)
@@ -128,9 +127,15 @@ class Endpoint:
             until_sent.enter_context(self._under_way(account_sid))
         body = await self._body(scope, receive, operation, call.media_type)
         shape = await operation.handler(call, operation.reads.read(scope["query_string"], body))
+        if operation.method == "GET":
+            self._demand_ready()  # what was read is told by whoever is still the host
         if isinstance(shape, Stream):
             return Reply(operation.status, media_type=shape.media_type, parts=shape.parts)
         return Reply(operation.status, b"" if shape is None else encode(shape))
+
+    def _demand_ready(self) -> None:
+        if self._context.is_ready is not None and not self._context.is_ready():
+            raise not_ready()
 
     @contextmanager
     def _under_way(self, account_sid: str) -> Iterator[None]:

@@ -18,6 +18,7 @@ from engine.core.model.records import Account, Address, LegStatus, RawText
 from engine.core.ports.notes import Notes
 from engine.core.ports.observing import FeedObserver, Observer, SipObserver, SmppObserver, TrafficMeter
 from engine.core.ports.operations import Clock, FeedPlane
+from engine.core.ports.store import Lease
 from engine.outbound.client import Client
 from engine.outbound.delivery import Delivery
 
@@ -53,6 +54,8 @@ class ChannelContext(msgspec.Struct, frozen=True, kw_only=True):
     """Tells who the hosts of the cluster are."""
     is_ready: Callable[[], bool]
     """Tells whether events are decided; until then the peer is to try again."""
+    lease: Lease | None = None
+    """Asked before what was decided leaves, where that may be a while later."""
     clock: Clock
     sure_clock: Clock
     """The time that has surely come: for what cannot be undone, as giving something up."""

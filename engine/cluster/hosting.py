@@ -109,7 +109,10 @@ class HostedEngine:
         state, problem = report.state, report.problem
         if state is HostState.READY and not engine.host.is_ready:
             state = HostState.WAITING
-            problem = "the disk refuses commits" if engine.host.is_loaded else "its numbers are not rebuilt"
+            if not engine.host.is_loaded:
+                problem = "its numbers are not rebuilt"
+            else:
+                problem = "the disk refuses commits" if engine.host.is_leased else "its lease has run out"
         elif state is HostState.READY:
             problem = engine.host.limits
         feed, operations = self._own.feed_listen, self._own.operations_listen

@@ -51,6 +51,9 @@ def problem(answer: ApiError, *headers: str) -> bytes:
 
 FAILED = problem(answer_to(Exception()))
 NOT_POST = problem(ApiError(Code.METHOD_NOT_ALLOWED, "Webhooks are sent by POST"), "allow: POST")
+NOT_READY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
+"""Without a body: a dial plan takes what it gets for an answer, whatever its status."""
+
 NO_ROOM = problem(ApiError(Code.UNAVAILABLE, "There are too many connections; try again"))
 OPTIONS = b"HTTP/1.1 204 No Content\r\nallow: GET, HEAD, POST, DELETE, OPTIONS\r\n\r\n"
 

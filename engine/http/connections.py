@@ -23,6 +23,7 @@ from engine.formats.responses import (
     FAILED,
     NO_ROOM,
     NOT_POST,
+    NOT_READY,
     OPTIONS,
     REFUSALS,
     UNREADABLE,
@@ -388,6 +389,10 @@ class InboundProtocol:
             if endpoint is not None:
                 endpoint.meter.lost(len(since))
             return
+        if self.port.lease is not None and not self.port.lease():  # some may have waited for those before them
+            ready = [NOT_READY] * len(ready)
+            if self._is_ending:
+                ready[-1] = saying_close(NOT_READY)
         line_end = self.port.line_end(state)
         dated = [one.replace(b"\r\n", line_end, 1) for one in ready]
         self.transport.write(dated[0] if len(dated) == 1 else b"".join(dated))

@@ -8,6 +8,7 @@ from uvicorn.server import ServerState
 from engine.channels.base import HttpEndpoint
 from engine.core.model.settings import Fixed, Positive, Section
 from engine.core.ports.observing import Observer
+from engine.core.ports.store import Lease
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +31,18 @@ class HttpPort:
     """What the connections of one listener share."""
 
     def __init__(
-        self, observer: Observer, *, endpoint: HttpEndpoint | None = None, settings: PortSettings | None = None
+        self,
+        observer: Observer,
+        *,
+        endpoint: HttpEndpoint | None = None,
+        settings: PortSettings | None = None,
+        lease: Lease | None = None,
     ) -> None:
-        """Answer webhooks through an endpoint where there is one; all else is the ASGI application's."""
+        """Answer webhooks through an endpoint where there is one; all else is the ASGI application's.
+
+        The lease, if there is one, is asked before answers to webhooks leave.
+        """
+        self.lease = lease
         self.endpoint = endpoint
         self.paths: Mapping[bytes, bytes] = {} if endpoint is None else endpoint.paths
         self.most_body_bytes = 0 if endpoint is None else endpoint.max_body_bytes

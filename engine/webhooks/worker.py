@@ -26,6 +26,7 @@ from engine.core.model.records import DebuggerEvent
 from engine.core.numbers.masking import mask_text
 from engine.core.ports.observing import DeliveryEnd, EgressObserver, OutboxKind
 from engine.core.ports.operations import Clock
+from engine.core.ports.store import Lease
 from engine.formats.signatures import signed_url
 from engine.outbound.client import Client
 from engine.outbound.delivery import Delivery, Draw, wait_before
@@ -34,6 +35,9 @@ from engine.webhooks.delivery_log import DeliveryLog, Writer
 from engine.webhooks.hooks import Tokens
 from engine.webhooks.queues import EntryQueue, EntryReader
 from engine.webhooks.sender import WebhookSender
+
+LEASE_SECONDS = 0.25
+"""How often a try that may not be made looks whether it may."""
 
 LEAST_WINDOW = 8
 """Entries that a queue may have in memory, however many queues there are."""
@@ -73,8 +77,13 @@ class OutboxWorker:
         settings: EgressSettings,
         deliveries_to: Mapping[str, int] = {},
         draw: Draw = random.uniform,
+        lease: Lease | None = None,
     ) -> None:
-        """Deliver nothing before `start`; `deliveries_to` are destinations that take another number at a time."""
+        """Deliver nothing before `start`; `deliveries_to` are destinations that take another number at a time.
+
+        No try begins without the lease: the process that took the place may be making the same one.
+        """
+        self._lease = lease
         self._store = store
         self._webhooks = WebhookSender(client=client, tokens=tokens, clock=clock, observer=observer)
         self._carriers = carriers
@@ -168,6 +177,8 @@ class OutboxWorker:
     async def _try(self, entry: OutboxEntry, turns: asyncio.Semaphore) -> Delivery:
         lane = asyncio.current_task()
         async with turns:
+            while self._lease is not None and not self._lease():  # noqa: ASYNC110 - a time that passes
+                await asyncio.sleep(LEASE_SECONDS)
             self._at_work.add(lane)
             try:
                 if isinstance(entry.content, ToApplication):

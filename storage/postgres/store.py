@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -13,6 +14,7 @@ from engine.core.model.errors import Fenced, StoreUnavailable
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.ports.notes import Note
 from engine.core.ports.observing import Observer
+from engine.core.ports.operations import Clock
 from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.bindings import ActiveSession
 from storage.active import sessions_of
@@ -24,7 +26,7 @@ from storage.postgres.reader import PostgresReader
 from storage.postgres.schema import migrate
 from storage.postgres.search import PostgresSearch, searching
 from storage.postgres.stopped import demand_complete
-from storage.postgres.writer import PostgresTransaction
+from storage.postgres.writer import LEASE_LOOKS, PostgresTransaction
 from storage.store import Args, GroupStore, Result
 from storage.writer import GroupWriter
 
@@ -46,11 +48,12 @@ class PostgresStore(GroupStore):
         *,
         shards: Sequence[int] | None,
         patience_seconds: float,
+        look_seconds: float = inf,
     ) -> None:
         """Take over what commits; `open` is how to make one."""
         open_points = partial(PostgresReader, conninfo, shards, deadline_seconds=POINT_SECONDS)
         open_lists = partial(PostgresReader, conninfo, shards, deadline_seconds=LIST_SECONDS)
-        writer = GroupWriter(transaction, observer, patience_seconds=patience_seconds)
+        writer = GroupWriter(transaction, observer, patience_seconds=patience_seconds, look_seconds=look_seconds)
         super().__init__(writer, points=open_points(), open_reader=open_lists)
         self._conninfo = conninfo
         self._patience = patience_seconds
@@ -68,6 +71,7 @@ class PostgresStore(GroupStore):
         place: int = 0,
         node: str = "",
         lease_seconds: float = 0.0,
+        steady: Clock = time.monotonic,
         replicas: int = 0,
         shards: Sequence[int] | None = None,
         commit_patience_seconds: float = inf,
@@ -75,8 +79,10 @@ class PostgresStore(GroupStore):
         """Bring the database up to date, take a place in it and open it; whoever had the place is fenced.
 
         `fenced` is called on the writer's thread when another process takes the place, and is to end this one. `shards`
-        are those whose rows are this host's, of what it walks at its start and delivers (None = all). After the
-        patience a commit is late, and a record that is read is not waited for.
+        are those whose rows are this host's, of what it walks at its start and delivers (None = all). The place is
+        watched for the lease before it is taken, and is this process's for as long after each renewal, by `steady`;
+        without a lease it is taken at once, for good. After the patience a commit is late, and a record that is read is
+        not waited for.
 
         Raises:
             BadDatabaseUrl: it is no connection string.
@@ -93,10 +99,24 @@ class PostgresStore(GroupStore):
                 epoch = take_place(connection, place, node=node, lease_seconds=lease_seconds)
                 demand_complete(connection)
             transaction = PostgresTransaction(
-                lambda: open_writer(conninfo), apply_group, place=place, epoch=epoch, fenced=fenced, replicas=replicas
+                lambda: open_writer(conninfo),
+                apply_group,
+                place=place,
+                epoch=epoch,
+                fenced=fenced,
+                replicas=replicas,
+                lease_seconds=lease_seconds or inf,
+                steady=steady,
             )
             transaction.attach()
-        return cls(conninfo, transaction, observer, shards=shards, patience_seconds=commit_patience_seconds)
+        return cls(
+            conninfo,
+            transaction,
+            observer,
+            shards=shards,
+            patience_seconds=commit_patience_seconds,
+            look_seconds=lease_seconds / LEASE_LOOKS if lease_seconds else inf,
+        )
 
     @contextmanager
     def loading(self) -> Iterator[None]:
@@ -117,6 +137,16 @@ class PostgresStore(GroupStore):
     def unknown_outcomes(self) -> int:
         """Count the commits whose outcome had to be asked for."""
         return self._transaction.unknown_outcomes
+
+    @property
+    def lease_until(self) -> float:
+        """Until when no other process can have this host's place; renewed by every group, and each second."""
+        return self._transaction.lease_until
+
+    @property
+    def leases_lost(self) -> int:
+        """Count how often the lease ran out before it was renewed."""
+        return self._transaction.leases_lost
 
     @property
     def lacks(self) -> str:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
+from math import inf
 from typing import Final
 
 import psycopg
@@ -24,6 +25,9 @@ from storage.postgres.errors import FENCED, NotConfirmed, is_refusal, refusal, s
 
 RECONNECT_SECONDS = 1.0
 """How long a server that could not be reached is left alone."""
+
+LEASE_LOOKS: Final = 4
+"""How often within its lease an idle host renews it, at least."""
 
 CHECK_SECONDS = 1.0
 """How often the database is looked at, whether it is replicated as it should be."""
@@ -53,17 +57,26 @@ class PostgresTransaction:
         epoch: int,
         fenced: Callable[[Fenced], None],
         replicas: int = 0,
+        lease_seconds: float = inf,
         monotonic: Callable[[], float] = time.monotonic,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         """Write for a place under an epoch; `fenced` is called on the writer's thread, and may end the process.
 
-        So many synchronous standbys are to follow; 0 = the database is not looked at for them.
+        So many synchronous standbys are to follow; 0 = the database is not looked at for them. The place is surely this
+        process's until `lease_seconds` after the last renewal began, by `steady`, which runs while the machine sleeps.
         """
         self._connect = connect
         self._apply = apply
         self._place, self._epoch = place, epoch
         self._fenced = fenced
         self._monotonic = monotonic
+        self._steady = steady
+        self._lease_seconds = lease_seconds
+        self._began = steady()
+        self.lease_until = -inf
+        """Until when no other process can have this place, by the steady clock; read by other threads."""
+        self._leases_lost = 0
         self._connection: WriterConnection | None = None
         self._pipeline: psycopg.Pipeline | None = None
         self._leaving = ExitStack()
@@ -81,6 +94,11 @@ class PostgresTransaction:
         self.unknown_since: float | None = None
         """Since when an outcome has been unknown, by the monotonic clock."""
 
+    @property
+    def leases_lost(self) -> int:
+        """Count how often the lease ran out before it was renewed, now included."""
+        return self._leases_lost + (self.lease_until <= self._steady())
+
     def attach(self) -> None:
         """Connect and take the row of the place; raises psycopg.Error, Fenced."""
         self._attach()
@@ -92,6 +110,7 @@ class PostgresTransaction:
         self._group += 1
         self._is_commit_sent = False
         self._warning = ""
+        self._began = self._steady()
         self._pipeline = self._leaving.enter_context(connection.pipeline())
         connection.execute("BEGIN", prepare=False)
         connection.execute(_FENCE, (self._place, self._epoch, self._attached_as, self._group))
@@ -129,6 +148,7 @@ class PostgresTransaction:
             raise NotConfirmed(self._warning)
         if committed.statusmessage != "COMMIT":
             raise psycopg.InternalError(f"COMMIT was answered {committed.statusmessage}")
+        self._renew()
         return self._monotonic() - began
 
     def outcome(self, failure: Exception) -> StoreUnavailable | None:
@@ -223,6 +243,7 @@ class PostgresTransaction:
             self._warning = ""
             connection.add_notice_handler(self._note_warning)
             self._attached_as += 1  # what an attempt before this one still brings finds no row
+            self._began = self._steady()
             row = connection.execute(
                 _ATTACH, {"attached": self._attached_as, "place": self._place, "epoch": self._epoch}
             ).fetchone()
@@ -232,9 +253,21 @@ class PostgresTransaction:
                 raise self._end()
             undo.pop_all()
         self._connection, self._problem, self._is_commit_sent = connection, None, False
+        self._renew()
         group: int = row[0]
         self._group = max(self._group, group)
         return group
+
+    def _renew(self) -> None:
+        """Take that the row of this host was renewed by what has just been committed.
+
+        Whoever takes the place does so later than that began, and answers nothing for as long as the lease.
+        """
+        lapsed = self._steady() - self.lease_until
+        self.lease_until = self._began + self._lease_seconds
+        if 0.0 <= lapsed < inf:
+            self._leases_lost += 1
+            _log.warning("The lease on place %d had run out for %.1f seconds, and is renewed", self._place, lapsed)
 
     def _asked(self, failure: Exception) -> StoreUnavailable | None:
         """Find out by a new connection whether the group was committed; returns when that is known."""

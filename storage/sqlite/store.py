@@ -191,6 +191,11 @@ class SqliteStore(GroupStore):
         return 0
 
     @property
+    def leases_lost(self) -> int:
+        """Count how often a lease ran out: a locked file has none."""
+        return 0
+
+    @property
     def lacks(self) -> str:
         """Say what it lacks to be on several machines: nothing is asked of a file."""
         return ""

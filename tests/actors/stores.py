@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Container, Coroutine, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from actors.kernel.paging import merged
@@ -58,6 +59,7 @@ class MoodyStore(_Delegates):
     """A store before a real one: refuses or keeps back commits, and suspends at every point read, as the test says."""
 
     inner: SqliteStore
+    lease_until: float
 
     def __init__(self, inner: SqliteStore, mood: Mood) -> None:
         self.inner = inner
@@ -66,6 +68,8 @@ class MoodyStore(_Delegates):
         """How often the participants of a session were read."""
         self.histories_read = 0
         """How often the numbers that somebody had before were read."""
+        self.lease_until = inf
+        """Until when nobody else can be its host."""
         self.has_retained = False
         """The first pass of retention, which begins with a host, commits no more."""
 

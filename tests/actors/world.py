@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from itertools import count as count_from
 from itertools import cycle
+from math import inf
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -213,6 +214,10 @@ class World:
     """One host or several, their stores and one account, ready for traffic."""
 
     egress: Egress | None = None
+    lease_seconds: float = inf
+    """How long the leases of hosts run that start from then on, unless the test says otherwise."""
+    not_before: float = 0.0
+    """Before which hosts that start answer nothing, by the steady clock."""
     figures: Mapping[int, ReadFigures] = MappingProxyType({})
     """What is counted beside the actors of the host at a place."""
 
@@ -227,6 +232,7 @@ class World:
     ) -> None:
         self.count = count
         self.clock = FakeClock()
+        self.steady = FakeClock()
         self.sure_clock: Clock | None = None
         """Given to hosts that start from then on; None: the clock is believed."""
         self.skews = dict(skews)
@@ -274,6 +280,7 @@ class World:
         data_dir = host_dir(self._data_dir, place, self.count)
         opened = SqliteStore.open(data_dir, synchronous="NORMAL", observer=self.observer)
         store = MoodyStore(opened, self.mood)  # type: ignore[abstract] # the rest of the port is the real store's
+        store.lease_until = self.steady() + self.lease_seconds
         self.stores[place] = store
         context = HostContext(
             store=store,
@@ -284,6 +291,7 @@ class World:
             settings=self.settings,
             egress=self.egress or Egress(),
             sure_clock=self.sure_clock,
+            steady=self.steady,
         )
         self.hosts[place] = Host(
             context,
@@ -291,7 +299,7 @@ class World:
             figures=self.figures.get(place, HostFigures),
             route_cache=RouteCache(),
         )
-        await self.hosts[place].start()
+        await self.hosts[place].start(not_before=self.not_before)
 
     async def joined(self) -> None:
         """Wait until every host has heard of every other, and commits nothing that no test asked for."""

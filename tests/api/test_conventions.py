@@ -205,6 +205,23 @@ async def test_engine_that_is_not_ready_answers_503(rest: Rest) -> None:
     assert response.headers["retry-after"] == "1"
 
 
+async def test_what_was_read_is_not_told_by_an_engine_that_may_have_been_replaced_meanwhile(
+    rest: Rest, account: Account, api_settings: ApiSettings
+) -> None:
+    """A change tells what came of its commit all the same."""
+    ready = iter([True, False, True])
+    app = create_app(
+        rest.control, settings=api_settings, clock=rest.clock, observer=rest.observer, is_ready=lambda: next(ready)
+    )
+
+    async with client_of(app, account.sid, account.auth_token) as client:
+        read = await client.get("/v1/Services")
+        changed = await client.post("/v1/Services", data={"UniqueName": "shop"})
+
+    assert_error(read, 503, 20503)
+    assert changed.status_code == 201
+
+
 async def test_oversized_body_is_413(rest: Rest) -> None:
     """Declared, or found out while it streams in."""
 

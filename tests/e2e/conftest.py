@@ -23,8 +23,8 @@ UNLIMITED = (
 )
 
 
-ONE_COPY = ("--database-replicas", "0", "--owner-lease-seconds", "0.3")
-"""A database that loses nothing with a process, and owners that are known to be gone at once."""
+ONE_COPY = ("--database-replicas", "0", "--owner-lease-seconds", "2")
+"""A database that loses nothing with a process, and owners that are known to be gone soon."""
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from engine.channels.twiml.settings import WebhookSettings
 from engine.channels.twiml.webhooks import WebhookEndpoint
 from engine.core.model.records import DebuggerEvent
 from engine.core.ports.observing import Rejection
+from engine.core.ports.store import Lease
 from engine.core.routing.resolved import Resolved
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
 from engine.formats.signatures import Form, signature
@@ -294,6 +295,7 @@ async def serving(
     keep_alive_seconds: int = 75,
     grace_seconds: int = 5,
     in_parts: bool = False,
+    lease: Lease | None = None,
 ) -> AsyncIterator[Running]:
     """Run a server whose ASGI side answers every request with its method and path."""
     plane, observer, echo = FakePlane(), FakeObserver(), Echo(in_parts=in_parts)
@@ -306,7 +308,7 @@ async def serving(
         monotonic=monotonic,
         settings=settings or WebhookSettings(public_url=PUBLIC_URL),
     )
-    port = HttpPort(observer, endpoint=endpoint, settings=limits)
+    port = HttpPort(observer, endpoint=endpoint, settings=limits, lease=lease)
     listener = Listener(echo, grace_seconds=grace_seconds, protocol=inbound_protocol(port))
     listener.config.timeout_keep_alive = keep_alive_seconds
     bound = bind_tcp(ListenAddress("127.0.0.1", 0))

@@ -335,3 +335,24 @@ async def test_a_server_that_stops_answers_the_request_behind_a_webhook() -> Non
         assert [answer.headers["connection"] for answer in answers] == [None, "close"]
         assert await client.ended() == b""
         await closing
+
+
+async def test_an_answer_that_waited_for_those_before_it_leaves_under_the_lease_alone() -> None:
+    """The client is told to come again, of every webhook, and stays connected; renewed, it is answered as before."""
+    is_held = True
+    async with serving(settings=UNSIGNED, lease=lambda: is_held) as running, connected(running) as client:
+        running.plane.is_holding = True
+        await client.send(post(numbered(1)))
+        await held(running, 1)
+        running.plane.is_holding = False
+        await client.send(post(numbered(2)))
+        await until(lambda: len(running.plane.events) == 2)
+
+        is_held = False
+        running.plane.held[0]()
+        late = [await client.answer(), await client.answer()]
+        is_held = True
+        await client.send(post(numbered(3)))
+
+        assert [(one.status, one.body) for one in late] == [(503, b"")] * 2
+        assert (await client.answer()).status == 200

@@ -312,3 +312,88 @@ async def test_a_database_that_cannot_be_reached_refuses_until_it_can(
     assert "the database cannot be reached" in str(refused)
     assert await cut_rig.write(word("third")) == [None]
     assert said(conninfo) == {"first", "third"}
+
+
+class Steady:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.now
+
+
+@pytest.fixture
+async def leased(conninfo: str, observer: Observed) -> AsyncIterator[tuple[Rig, Steady]]:
+    """Open a writer whose lease runs by a clock of the test's."""
+    steady = Steady()
+    rig = Rig(conninfo, observer, lease_seconds=4.0, steady=steady)
+    yield rig, steady
+    await rig.close()
+
+
+async def test_a_group_renews_the_lease_from_when_it_began(leased: tuple[Rig, Steady]) -> None:
+    """However long its commit takes: somebody may have taken the place right behind it."""
+    rig, steady = leased
+    rig.transaction.attach()
+    attached = rig.transaction.lease_until
+    steady.now += 3.0
+
+    rig.transaction.begin()
+    steady.now += 0.5
+    rig.transaction.apply([word("slow")])
+    rig.transaction.commit()
+
+    assert (attached, rig.transaction.lease_until, rig.transaction.leases_lost) == (104.0, 107.0, 0)
+
+
+async def test_an_idle_host_renews_its_lease(leased: tuple[Rig, Steady], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a group without changes, and no less while it is handed changesets without changes."""
+    monkeypatch.setattr(writer, "PROBE_SECONDS", 0.01)
+    rig, steady = leased
+    await rig.write(word("first"))
+
+    steady.now += 1.0
+    await until(lambda: rig.transaction.lease_until == 105.0)
+    steady.now += 1.0
+    while rig.transaction.lease_until < 106.0:
+        await rig.write([])
+
+    assert rig.transaction.leases_lost == 0
+
+
+async def test_a_lease_that_ran_out_is_counted_once_and_renewed(
+    leased: tuple[Rig, Steady], caplog: pytest.LogCaptureFixture
+) -> None:
+    """At once, and after its renewal; the log says for how long there was none."""
+    rig, steady = leased
+    rig.transaction.attach()
+    steady.now += 4.5
+    meanwhile = rig.transaction.leases_lost
+
+    assert await rig.write(word("first")) == [None]
+
+    assert (meanwhile, rig.transaction.leases_lost) == (1, 1)
+    assert "The lease on place 3 had run out for 0.5 seconds" in caplog.text
+
+
+async def test_a_group_that_failed_or_was_fenced_renews_nothing(conninfo: str, leased: tuple[Rig, Steady]) -> None:
+    """It tells nothing of whose the place is, or that it is another's."""
+    rig, steady = leased
+    await rig.write(word("taken"))
+    known = rig.transaction.lease_until
+    steady.now += 1.0
+
+    rig.transaction.begin()
+    rig.transaction.apply([word("taken")])
+    with pytest.raises(psycopg.Error) as refused:
+        rig.transaction.commit()
+    rig.transaction.outcome(refused.value)
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        take_place(connection, PLACE, node="there", lease_seconds=0)
+    rig.writer.put(word("behind"), lambda _: None)
+
+    assert await asyncio.to_thread(rig.has_ended.wait, 10)
+    assert rig.transaction.lease_until == known

@@ -2,8 +2,10 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from math import inf
 from typing import Any
 
 import psycopg
@@ -57,7 +59,16 @@ async def until(holds: Callable[[], bool]) -> None:
 class Rig:
     """A writer with its transaction."""
 
-    def __init__(self, conninfo: str, observer: Observed, *, epoch: int | None = None, replicas: int = 0) -> None:
+    def __init__(
+        self,
+        conninfo: str,
+        observer: Observed,
+        *,
+        epoch: int | None = None,
+        replicas: int = 0,
+        lease_seconds: float = inf,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.fenced: list[Fenced] = []
         self.has_ended = threading.Event()
         if epoch is None:
@@ -66,7 +77,14 @@ class Rig:
         self.epoch = epoch
         self.conninfo = conninfo
         self.transaction = PostgresTransaction(
-            lambda: open_writer(conninfo), say, place=PLACE, epoch=epoch, fenced=self._end, replicas=replicas
+            lambda: open_writer(conninfo),
+            say,
+            place=PLACE,
+            epoch=epoch,
+            fenced=self._end,
+            replicas=replicas,
+            lease_seconds=lease_seconds,
+            steady=steady,
         )
         self.writer = GroupWriter(self.transaction, observer)
 

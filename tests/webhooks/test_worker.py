@@ -18,8 +18,10 @@ from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, O
 from engine.core.model.records import DebuggerEvent
 from engine.core.ports.observing import DeliveryEnd, OutboxKind
 from engine.core.ports.outgoing import Outbox
+from engine.core.ports.store import Lease
 from engine.outbound.delivery import DELIVERED, Delivery, Draw
 from engine.outbound.settings import EgressSettings
+from engine.webhooks import worker as outbox_worker
 from engine.webhooks.delivery_log import MAX_GROUP, DeliveryLog
 from engine.webhooks.worker import LEAST_WINDOW, OutboxWorker
 from tests.http.rig import until
@@ -70,6 +72,7 @@ async def worker(
     carriers: FakeCarriers | None = None,
     grace: float = 10,
     draw: Draw = random.uniform,
+    lease: Lease | None = None,
 ) -> AsyncIterator[OutboxWorker]:
     async with client(settings) as posting:
         made = OutboxWorker(
@@ -82,6 +85,7 @@ async def worker(
             settings=settings,
             deliveries_to=deliveries_to,
             draw=draw,
+            lease=lease,
         )
         await made.start()
         try:
@@ -595,3 +599,35 @@ async def test_what_a_stop_ends_is_no_try() -> None:
     assert list(store.pending.values()) == [entry]
     assert store.dead == {}
     assert carriers.given_up == []
+
+
+async def test_no_try_is_made_without_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the first nor the next: the process that has the place by then makes them."""
+    monkeypatch.setattr(outbox_worker, "LEASE_SECONDS", 0.001)
+    looks: list[bool] = []
+    is_held = False
+
+    def lease() -> bool:
+        looks.append(is_held)
+        return is_held
+
+    store, carriers = MemoryStore(), FakeCarriers(Delivery(error="busy", may_retry=True), DELIVERED)
+    async with worker(store, carriers=carriers, lease=lease) as made:
+        add(store, made, outbox_entry(OutboxHangUp(carrier="main", call_sid="CA1")))
+        await until(lambda: len(looks) > 2)
+        before = len(carriers.tried)
+        is_held = True
+        await store.until(lambda: not store.pending)
+
+    assert (before, len(carriers.tried)) == (0, 2)
+
+
+async def test_a_stop_does_not_wait_for_the_lease() -> None:
+    """What waits for it stays on disk."""
+    store, carriers = MemoryStore(), FakeCarriers(DELIVERED)
+
+    async with worker(store, carriers=carriers, lease=lambda: False) as made:
+        add(store, made, outbox_entry(OutboxHangUp(carrier="main", call_sid="CA1")))
+        await until(lambda: made.held == 1)
+
+    assert (carriers.tried, len(store.pending)) == ([], 1)

@@ -61,6 +61,7 @@ class _BoundFeed:
             meter=context.meter,
             monotonic=context.monotonic,
             settings=self._settings,
+            lease=context.lease,
         )
         if self._bound is not None:
             await server.open(self._bound, certificate=self._certificate)

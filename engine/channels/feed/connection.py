@@ -49,6 +49,7 @@ from engine.channels.feed.settings import FeedSettings
 from engine.core.model.hosts import HostDirectory
 from engine.core.ports.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports.operations import Clock, FeedPlane
+from engine.core.ports.store import Lease
 
 LINGER_SECONDS = 1.0
 """How long a peer may go on sending what is not read any more, so that it comes to read its last answers."""
@@ -84,6 +85,8 @@ class FeedParts(msgspec.Struct, frozen=True):
     """Is told of a connection that is there; tells whether there is room for it."""
     closed: Callable[["FeedConnection"], None]
     """Is told when it is gone."""
+    lease: Lease | None = None
+    """Asked before what was decided leaves."""
 
 
 class _Client(msgspec.Struct, frozen=True):
@@ -121,6 +124,7 @@ class FeedConnection(asyncio.Protocol):
         self._at_once = 0  # of these, how many have their answers written
         self._answered: list[tuple[float, int]] = []  # when others were read, and how many
         self._in_flight = 0
+        self._is_decided = False  # while this process was surely the host, and it has not left
         self._is_turning = False
         self._is_paused = False
         self._is_write_paused = False
@@ -189,6 +193,8 @@ class FeedConnection(asyncio.Protocol):
         first = self._next_number
         self._read_at = self._done_at = self._parts.monotonic()
         self._burst = 0
+        if self._parts.lease is not None and self._parts.lease():
+            self._is_decided = True
         self._read(data)
         if self._burst:
             self._in_flight += self._burst
@@ -362,6 +368,10 @@ class FeedConnection(asyncio.Protocol):
             self._answered += [(read_at, 1) for read_at in pending.deferred_since]
             pending.deferred_since.clear()
         if self._out:
+            if self._is_decided and not self._may_tell():
+                self._is_ending = True
+                self.abort()  # what would leave may hold no more, and its client asks anew
+                return
             out, self._out = self._out, bytearray()
             self._transport.write(out)
             self._tell_answered()
@@ -369,6 +379,11 @@ class FeedConnection(asyncio.Protocol):
             self._end()
         else:
             self._regulate()
+
+    def _may_tell(self) -> bool:
+        """Tell whether what was decided under the lease leaves under it, too."""
+        self._is_decided = not self._pending.is_done
+        return self._parts.lease is None or self._parts.lease()
 
     def _tell_answered(self) -> None:
         meter, now = self._parts.meter, self._parts.monotonic()

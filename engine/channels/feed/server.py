@@ -16,6 +16,7 @@ from engine.core.model.hosts import HostDirectory
 from engine.core.model.records import Account
 from engine.core.ports.observing import FeedObserver, FeedProblem, TrafficMeter
 from engine.core.ports.operations import Clock, FeedPlane
+from engine.core.ports.store import Lease
 
 _BACKLOG = 1024
 _IDLE_SECONDS, _PROBE_SECONDS, _PROBES = 60, 15, 4
@@ -38,6 +39,7 @@ class FeedServer:
         meter: TrafficMeter,
         monotonic: Clock,
         settings: FeedSettings,
+        lease: Lease | None = None,
     ) -> None:
         """Feed a data plane; a carrier, known by its AccountSid and a key, speaks for every account."""
         self._authenticate = authenticate
@@ -45,7 +47,7 @@ class FeedServer:
         self._connections: set[FeedConnection] = set()
         self._rejected: set[FeedConnection] = set()  # of these, those that are told that there is no room
         self._parts = FeedParts(
-            plane, self._admit, directory, observer, meter, monotonic, settings, self._opened, self._closed
+            plane, self._admit, directory, observer, meter, monotonic, settings, self._opened, self._closed, lease
         )
         self._is_quiet = asyncio.Event()
         self._server: asyncio.Server | TlsListener | None = None

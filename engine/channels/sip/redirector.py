@@ -131,8 +131,10 @@ class Redirector:
             waiting = self._waiting[transaction.key]
             if transaction.is_overdue(now=now):
                 waiting.answer(HOST_NOT_READY)
-            else:
+            elif transaction.is_undecided or self._is_ready():
                 waiting.send(transaction.wake(now=now))
+            else:
+                waiting.forget()
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -181,7 +183,8 @@ class Redirector:
             self._observer.sip_repeated(arrival.peer.name)
         known = self._waiting.get(key)
         if known is not None:
-            known.repeated(arrival)
+            if self._is_ready():  # else this may not be the host any more: who asks again elsewhere is answered there
+                known.repeated(arrival)
             return
         if not self._decides or self._transactions.is_full:
             self._answer(request, arrival, HOST_NOT_READY)
@@ -333,6 +336,11 @@ class _Waiting:
                 self.transaction.give_up()
         self._redirector.settle(self.transaction)
         return has_room
+
+    def forget(self) -> None:
+        """Repeat its answer no more."""
+        self.transaction.give_up()
+        self._redirector.settle(self.transaction)
 
     def _reply(self, send: Send) -> None:
         if not self.send(send):

@@ -29,7 +29,7 @@ from engine.core.numbers.e164 import UNCLEAR, with_plus
 from engine.core.ports.observing import Observer, Rejection, TrafficMeter
 from engine.core.ports.operations import Clock, DataPlane
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason, ReportOutcome
-from engine.formats.responses import problem, response
+from engine.formats.responses import NOT_READY, problem, response
 
 ROUTE_PATH, STATUS_PATH = b"/carrier/route", b"/carrier/status"
 MAX_FIELDS: Final = 50
@@ -143,7 +143,7 @@ class SwitchEndpoint:
 
         def answered(decision: Decision) -> None:
             counts[decision.reason.slot] += 1
-            reply(_NOT_READY if decision.outcome is Outcome.NOT_READY else write(_told(decision)))
+            reply(NOT_READY if decision.outcome is Outcome.NOT_READY else write(_told(decision)))
 
         if asker.carrier is not None and not asker.carrier.delivers_for(proxy):
             answered(_NOT_THEIRS)
@@ -327,7 +327,7 @@ def _first(found: tuple[int, _Write]) -> int:
 
 def _acknowledgement(outcomes: list[ReportOutcome | None]) -> bytes:
     if None in outcomes:
-        return _NOT_READY
+        return NOT_READY
     if ReportOutcome.AMBIGUOUS in outcomes:
         return _AMBIGUOUS
     return _NO_SUCH_CALL if all(one is ReportOutcome.NOT_FOUND for one in outcomes) else _TAKEN
@@ -356,9 +356,6 @@ _json: msgspec.json.Decoder[dict[str, str | int | float | None]] = msgspec.json.
     dict[str, str | int | float | None]
 )
 _TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
-_NOT_READY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
-"""Without a body: a dial plan takes what it gets for an answer, whatever its status."""
-
 _NO_SUCH_CALL = problem(ApiError(Code.NOT_FOUND, "There is no such call, or not this leg of it"))
 _AMBIGUOUS = problem(invalid_parameter("interaction", "is missing"))
 _WHO = problem(

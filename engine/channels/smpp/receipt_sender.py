@@ -23,6 +23,7 @@ class ReceiptSender:
         self._links = links
         self._owed = links.inbound.owed
         self._count = context.observer.smpp
+        self._lease = context.lease
         self._room = asyncio.Semaphore(links.peer.window * links.peer.connections)
         self._under_way: set[asyncio.Task[None]] = set()
         self._task = asyncio.create_task(self._send_all(), name="smpp-receipts")
@@ -67,6 +68,8 @@ class ReceiptSender:
 
     async def _try(self, due: Due) -> bool:
         """Send a receipt; tells whether it is over with it."""
+        if self._lease is not None and not self._lease():
+            return False
         response = await self._links.submit(due.message, lane=due.message_id, account_sid="")
         if response is None:
             return False

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from math import inf
 from typing import Final, Protocol
 
 import msgspec
@@ -32,6 +33,10 @@ Passed = tuple[Address, Kind, str, bytes]
 
 PassedElsewhere = tuple[bytes, float, float, bool]
 """One in a session of another host: the 16 bytes of its KC…, begin, last change, whether it is an ended call."""
+
+
+Lease = Callable[[], bool]
+"""Tells whether no other process can be this host yet; otherwise nothing may be answered but "not ready"."""
 
 
 LATE_LOOKS: Final = 8
@@ -82,6 +87,10 @@ class Store(Protocol):
     @property
     def is_writable(self) -> bool:
         """Whether the last commit (or probe) succeeded, and none is late."""
+
+    @property
+    def lease_until(self) -> float:
+        """Until when no other process can be this host, by `engine.runtime.steady`; always inf where none ever can."""
 
     @property
     def is_late(self) -> bool:
@@ -201,6 +210,11 @@ class Store(Protocol):
         """Search the interactions of an account (None = of all), newest first, for a bounded time."""
 
 
+def lease_of(store: Store, steady: Callable[[], float]) -> Lease | None:
+    """Return the lease of whoever keeps its records in a store; None: it needs none."""
+    return None if store.lease_until == inf else lambda: steady() < store.lease_until
+
+
 class ServedStore(Store, Protocol):
     """A store as whoever opened it has it."""
 
@@ -211,6 +225,10 @@ class ServedStore(Store, Protocol):
     @property
     def unknown_outcomes(self) -> int:
         """Count the commits whose outcome had to be asked for."""
+
+    @property
+    def leases_lost(self) -> int:
+        """Count how often the lease ran out before it was renewed."""
 
     @property
     def lacks(self) -> str:

@@ -13,6 +13,7 @@ from engine.channels.feed.settings import FeedSettings
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.records import Kind, LegStatus
 from engine.core.ports.observing import FeedProblem
+from engine.core.ports.store import Lease
 from engine.core.routing.traffic import InboundEvent, ReportOutcome
 from tests.channels.feed import feed_example
 from tests.channels.feed.feed_example import FRAMES
@@ -434,7 +435,28 @@ def test_however_the_bytes_arrive_the_answers_are_the_same(frames: list[bytes], 
     assert len(whole.split(b"\xa7welcome")) > 1
 
 
-async def answered(chunks: list[bytes]) -> bytes:
+async def test_what_was_decided_under_the_lease_leaves_under_it_or_not_at_all() -> None:
+    """The connection ends instead, and its client asks anew: of whoever has the place by then."""
+    held = iter([True, True, True, False])
+
+    written = await answered([_stream(HELLO), _stream([resolve(), call()])], lease=lambda: next(held))
+
+    assert written == await answered([_stream(HELLO)]) + b"aborted"
+
+
+async def test_what_was_decided_without_the_lease_leaves() -> None:
+    """It says "not ready"."""
+    stream = [_stream(HELLO), _stream([resolve()]), _stream([call()])]
+
+    assert await answered(stream, lease=lambda: False) == await answered(stream)
+
+
+def _stream(frame: object) -> bytes:
+    payload = encode(frame)
+    return len(payload).to_bytes(4) + payload
+
+
+async def answered(chunks: list[bytes], *, lease: Lease | None = None) -> bytes:
     """Return all that a connection writes when these bytes arrive."""
     parts = FeedParts(
         FakePlane(),
@@ -446,6 +468,7 @@ async def answered(chunks: list[bytes]) -> bytes:
         FeedSettings(),
         lambda connection: True,
         lambda connection: None,
+        lease,
     )
     connection, transport = FeedConnection(parts), FakeTransport()
     connection.connection_made(transport)
@@ -475,6 +498,10 @@ class FakeTransport(asyncio.Transport):
 
     def close(self) -> None:
         """Stay as it is."""
+
+    def abort(self) -> None:
+        """Note it."""
+        self.written += b"aborted"
 
     def pause_reading(self) -> None:
         """Let the test go on."""

@@ -355,6 +355,22 @@ def test_whoever_forges_the_address_of_a_peer_draws_less_than_twice_what_it_send
     assert rig.redirector.waiting == 0
 
 
+def test_an_answer_is_repeated_only_while_the_host_is_ready() -> None:
+    """Whoever asks again is answered by the process that has its place by then."""
+    rigs = Rig(), Rig()
+    for rig in rigs:
+        rig.plane.held = []
+        rig.ask(offering())
+        rig.pass_time(1)
+        rig.plane.held[0]()
+        rig.is_ready = False
+
+    assert [statuses(rig.sent) for rig in rigs] == [[100, 302]] * 2
+    assert rigs[0].pass_time(60) == []
+    assert rigs[1].ask(offering()) == []
+    assert (rigs[0].redirector.waiting, rigs[0].redirector.next_timer()) == (0, None)
+
+
 def test_over_a_stream_an_answer_is_sent_once() -> None:
     """It arrives, or the connection is gone."""
     rig = Rig()
