@@ -101,6 +101,8 @@ class ClusterRows(msgspec.Struct, frozen=True):
     """One for each host of the cluster, in order."""
     nodes: tuple[NodeRow, ...]
     """In the order of their names."""
+    has_missed: bool = False
+    """The beat before this one failed: the database was away, and others may still look for it."""
 
 
 class Ledger(Protocol):
