@@ -83,8 +83,9 @@ _ENTRIES: Final = f"SELECT {ENTRY_COLUMNS} FROM effects"  # noqa: S608
 _PENDING_ENTRIES: Final = f"{_ENTRIES} WHERE account_sid = ? AND destination = ? AND date_died IS NULL AND sid > ?"
 _ALERTS: Final = "SELECT event FROM alerts"
 _OUTBOX_DEPTH: Final = (
-    "SELECT 'all', NULL, count(*) FROM effects"
-    " UNION ALL SELECT 'dead', service_sid, count(*) FROM effects WHERE date_died IS NOT NULL GROUP BY service_sid"
+    "SELECT 'all', NULL, count(*) FROM effects WHERE {mine}"
+    " UNION ALL SELECT 'dead', service_sid, count(*) FROM effects WHERE date_died IS NOT NULL AND {mine}"
+    " GROUP BY service_sid"
     " UNION ALL SELECT 'oldest', service_sid, min(date_created) FROM queue GROUP BY service_sid"
 )
 """Counts all from the index of SIDs, and the dead; the oldest of all is among the oldest of each queue."""
@@ -187,8 +188,8 @@ class Reader(ABC):
         return int(version)
 
     def session_counts(self) -> dict[SessionStatus, int]:
-        """Tell how many sessions the file holds of each status."""
-        rows = self._all(self._dialect.session_counts)
+        """Tell how many sessions are kept of each status."""
+        rows = self._all(self._dialect.session_counts, *self._dialect.mine_cells)
         return {SESSION_STATUS_AT[status]: sessions for status, sessions in rows}
 
     def session(self, session_sid: str) -> Session | None:
@@ -303,7 +304,9 @@ class Reader(ABC):
 
     def sessions_closed_before(self, at: float, limit: int) -> tuple[str, ...]:
         """Find sessions that ended before a time, the longest closed first."""
-        rows = self._all("SELECT sid FROM sessions WHERE date_ended < ? ORDER BY date_ended, sid LIMIT ?", at, limit)
+        mine, cells = self._dialect.mine.format("sessions"), self._dialect.mine_cells
+        text = f"SELECT sid FROM sessions WHERE date_ended < ? AND {mine} ORDER BY date_ended, sid LIMIT ?"  # noqa: S608 - our own text
+        rows = self._all(text, at, *cells, limit)
         return tuple(unpack(SidKind.SESSION, sid) for (sid,) in rows)
 
     def pending_queues(self) -> tuple[QueueKey, ...]:
@@ -329,14 +332,18 @@ class Reader(ABC):
         return self._page(listing, cursor, *scope.cells)
 
     def entries_held(self, entry_sids: Sequence[str]) -> frozenset[str]:
-        """Tell which of these entries are in the outbox."""
+        """Tell which of these entries are in the outbox, and this host's to deliver."""
+        text = f"SELECT 1 FROM effects WHERE sid = ? AND {self._dialect.mine.format('effects')}"  # noqa: S608 - our own text
+        cells = self._dialect.mine_cells
         asked = (sid for sid in entry_sids if is_sid(sid, SidKind.OUTBOX_ENTRY))
-        return frozenset(sid for sid in asked if self._all("SELECT 1 FROM effects WHERE sid = ?", pack(sid)))
+        return frozenset(sid for sid in asked if self._all(text, pack(sid), *cells))
 
     def outbox_depth(self) -> OutboxDepth:
         """Count the outbox, as of one moment."""
         found: dict[str, dict[str, float]] = {"all": {}, "dead": {}, "oldest": {}}
-        for what, service, value in self._all(f"{self._dialect.queues} {_OUTBOX_DEPTH}", *self._dialect.queues_cells):
+        dialect = self._dialect
+        text = f"{dialect.queues} {_OUTBOX_DEPTH.format(mine=dialect.mine.format('effects'))}"
+        for what, service, value in self._all(text, *dialect.queues_cells, *dialect.mine_cells, *dialect.mine_cells):
             found[what]["" if service is None else service_at(service)] = value
         dead, oldest = {of: int(count) for of, count in found["dead"].items()}, found["oldest"]
         total_dead = sum(dead.values())

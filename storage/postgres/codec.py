@@ -164,6 +164,20 @@ def shard_at(key: str) -> int:
     return shard_of(key)
 
 
+def shard_among(shards: Sequence[int] | None) -> Callable[[str], int]:
+    """Return what finds the shard of what a host itself delivers: one of its own, whosever the key is (None = any)."""
+    if shards is None:
+        return shard_at
+    mine = dict(enumerate(shards))
+    own = frozenset(shards)
+
+    def shard(key: str) -> int:
+        found = shard_at(key)
+        return found if found in own else mine[found % len(mine)]
+
+    return shard
+
+
 def may_be_kept(values: Iterable[object]) -> bool:
     """Tell whether rows can have these values at all: no text of PostgreSQL holds a NUL, which strangers do send."""
     return not any(isinstance(value, str) and "\0" in value for value in values)

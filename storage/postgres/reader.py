@@ -68,7 +68,7 @@ def _entry_of(row: Fetched) -> OutboxEntry:
 
 
 def dialect(shards: Sequence[int] | None) -> Dialect:
-    """Say how PostgreSQL says things; a host walks the rows of its shards (None = all)."""
+    """Say how PostgreSQL says things; a host walks and counts the rows of its shards (None = all)."""
     mine, cells = ("TRUE", ()) if shards is None else (_MINE, (list(shards),))
     return Dialect(
         spelling=Spelling(contains="position(?::bytea in {}) > 0", tagged=_tagged),
@@ -78,7 +78,7 @@ def dialect(shards: Sequence[int] | None) -> Dialect:
         entry_of=_entry_of,
         is_open_call="is_open_call",
         registry_version="SELECT registry_version FROM cluster",
-        session_counts="SELECT status, count(*) FROM sessions GROUP BY status",
+        session_counts=f"SELECT status, count(*) FROM sessions WHERE {mine.format('sessions')} GROUP BY status",  # noqa: S608 - likewise
         queues=_QUEUES.format(mine=mine.format("effects")),
         queues_cells=cells * 2,
         mine=mine,

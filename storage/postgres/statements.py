@@ -35,13 +35,13 @@ class ManyRows(msgspec.Struct, frozen=True):
     shard_key: Callable[[Row], str] | None = None
     """Makes the key whose shard goes in a column behind them."""
 
-    def parameters(self, rows: Sequence[Row]) -> list[Column]:
-        """Encode the rows."""
+    def parameters(self, rows: Sequence[Row], shard_of: Callable[[str], int] = shard_at) -> list[Column]:
+        """Encode the rows; `shard_of` finds the shard of a key."""
         columns = zip(*rows, strict=True) if rows else repeat((), len(self.columns))
         cells: dict[str, Sequence[Cell]] = dict(zip(self.columns, columns, strict=True))
         cells.pop(UNUSED, None)
         if self.shard_key is not None:
-            cells["shard"] = tuple(map(shard_at, map(self.shard_key, rows)))
+            cells["shard"] = tuple(map(shard_of, map(self.shard_key, rows)))
         return [Column(KINDS[name], of_rows) for name, of_rows in cells.items()]
 
 
@@ -163,8 +163,12 @@ ONE: Final[Mapping[One, Sequence[str]]] = {
     One.ERASE_ALERTS: ("DELETE FROM alerts WHERE at < %s",),
     One.ERASE_NOTES: (
         (
-            "DELETE FROM channel_notes WHERE (channel, key) IN"
-            " (SELECT channel, key FROM channel_notes WHERE until <= %s ORDER BY until LIMIT %s)"
+            # by the newest version of a note: its host may put its end off meanwhile
+            "WITH asked (before, most) AS (VALUES (%s::float8, %s::bigint)), expired AS"
+            " (SELECT channel, key FROM channel_notes, asked WHERE until <= before"
+            " ORDER BY until LIMIT (SELECT most FROM asked))"
+            " DELETE FROM channel_notes USING expired, asked WHERE channel_notes.channel = expired.channel"
+            " AND channel_notes.key = expired.key AND channel_notes.until <= asked.before"
         ),
     ),
     One.ERASE_SESSION: (

@@ -19,6 +19,7 @@ from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.bindings import ActiveSession
 from storage.active import sessions_of
 from storage.postgres.apply import apply_group
+from storage.postgres.codec import shard_among
 from storage.postgres.connections import LIST_SECONDS, POINT_SECONDS, connect, conninfo_of, open_writer
 from storage.postgres.errors import DatabaseUnreadable, reading
 from storage.postgres.places import take_place
@@ -79,10 +80,10 @@ class PostgresStore(GroupStore):
         """Bring the database up to date, take a place in it and open it; whoever had the place is fenced.
 
         `fenced` is called on the writer's thread when another process takes the place, and is to end this one. `shards`
-        are those whose rows are this host's, of what it walks at its start and delivers (None = all). The place is
-        watched for the lease before it is taken, and is this process's for as long after each renewal, by `steady`;
-        without a lease it is taken at once, for good. After the patience a commit is late, and a record that is read is
-        not waited for.
+        are those whose rows are this host's: what it walks at its start, delivers, erases in time and counts (None =
+        all). The place is watched for the lease before it is taken, and is this process's for as long after each
+        renewal, by `steady`; without a lease it is taken at once, for good. After the patience a commit is late, and a
+        record that is read is not waited for.
 
         Raises:
             BadDatabaseUrl: it is no connection string.
@@ -100,7 +101,7 @@ class PostgresStore(GroupStore):
                 demand_complete(connection)
             transaction = PostgresTransaction(
                 lambda: open_writer(conninfo),
-                apply_group,
+                partial(apply_group, shard_of_entry=shard_among(shards)),
                 place=place,
                 epoch=epoch,
                 fenced=fenced,
@@ -172,7 +173,7 @@ class PostgresStore(GroupStore):
         self._writer.close()
 
     async def session_counts(self) -> dict[SessionStatus, int]:
-        """Tell how many sessions are kept of each status, those of all hosts."""
+        """Tell how many sessions of this host's are kept of each status."""
         return await self._on_page_thread(self._pages.session_counts)
 
     @property

@@ -53,7 +53,12 @@ class Registry(msgspec.Struct, frozen=True):
 
 
 class Store(Protocol):
-    """Durable records of one host.
+    """Durable records of one host, or, where it `is_shared`, of all hosts of a cluster.
+
+    Shared, a row belongs to the host that owns its shard: the service's of sessions, participants and batch keys, the
+    number's of interactions, and of an outbox entry one of the host that added it. A host *walks*, delivers, erases in
+    time and counts its own rows only, so that sums over hosts are the truth. A *point* read, a list or a search sees
+    the rows of all, and is asked of any one host. Each method says which it is, unless what it reads is the same.
 
     A point read (of one record, or of the few that belong to one) sees every commit that was acknowledged before it
     began. It may suspend, as a database elsewhere does, or not, as a file here: whoever reads reads first, and then
@@ -97,22 +102,22 @@ class Store(Protocol):
         """Whether the outcome of a commit has been awaited for too long: until it is known, others raise StoreLate."""
 
     def registry(self) -> Registry:
-        """Read accounts, keys, services and numbers."""
+        """Read accounts, keys, services and numbers: of all hosts, each holds them whole."""
 
     def registry_version(self) -> int:
         """Tell which version of the registry is held; 0 = none was ever counted. Read it before `registry`."""
 
     def active_sessions(self) -> Iterator[ActiveSession]:
-        """Walk the active sessions in the order of activation, each with its live participants' endpoints."""
+        """Walk this host's active sessions in the order of activation, each with its live participants' endpoints."""
 
     def passed_since(self, at: float) -> Iterator[Sequence[Passed]]:
-        """Walk the calls and messages that came at or after a time, oldest first, some hundreds at a time."""
+        """Walk this host's calls and messages that came at or after a time, oldest first, some hundreds at a time."""
 
     def passed_elsewhere_since(self, at: float) -> Iterator[Sequence[PassedElsewhere]]:
-        """Walk those of them in sessions whose records are on other hosts."""
+        """Walk those of them in sessions that other hosts coordinated."""
 
     def open_calls(self) -> Iterator[Interaction]:
-        """Walk the calls whose inbound leg has not ended."""
+        """Walk this host's calls whose inbound leg has not ended."""
 
     async def session(self, session_sid: str) -> Session | None:
         """Read one session."""
@@ -124,7 +129,7 @@ class Store(Protocol):
         """Find what an idempotency key was used for."""
 
     async def oldest_batch_key(self) -> float | None:
-        """Tell when the oldest idempotency key was used, for retention."""
+        """Tell when the oldest idempotency key of all was used, for retention by the one host that erases them."""
 
     async def note(self, channel: str, key: bytes) -> Note | None:
         """Read a committed note of a channel, expired or not."""
@@ -136,7 +141,7 @@ class Store(Protocol):
         """Read the same as a list, which may take longer and holds up no point read."""
 
     async def oldest_note(self) -> float | None:
-        """Tell when the first note expires."""
+        """Tell when the first note of all expires, for the one host that erases them."""
 
     async def participants(self, session_sid: str) -> tuple[Participant, ...]:
         """Read all participants of a session, the removed ones too, oldest first."""
@@ -164,25 +169,25 @@ class Store(Protocol):
         """List interactions, oldest first; with `sent_to`, the message interactions of that participant only."""
 
     async def sessions_closed_before(self, at: float, *, limit: int) -> tuple[str, ...]:
-        """Find sessions that ended before a time, for retention."""
+        """Find this host's sessions that ended before a time, for retention."""
 
     async def pending_queues(self) -> tuple[QueueKey, ...]:
-        """Name the queues that have pending entries."""
+        """Name the queues that have pending entries of this host."""
 
     async def pending_entries(self, queue: QueueKey, *, after: str | None, limit: int) -> tuple[OutboxEntry, ...]:
-        """Read pending (not dead) entries of a queue, oldest first, from after a SID."""
+        """Read this host's pending (not dead) entries of a queue, oldest first, from after a SID."""
 
     async def outbox_page(self, wanted: OutboxFilter, cursor: PageCursor) -> Page[OutboxEntry]:
         """List entries, oldest first."""
 
     async def planned_erasures(self) -> tuple[str, ...]:
-        """Name the erased sessions of which other hosts may have something."""
+        """Name the erased sessions of which hosts may have something, whichever host erased them."""
 
     async def entries_held(self, entry_sids: Sequence[str]) -> frozenset[str]:
-        """Tell which of these entries are in the outbox, pending or dead."""
+        """Tell which of these entries are in the outbox, pending or dead, and this host's to deliver."""
 
     async def outbox_depth(self) -> OutboxDepth:
-        """Count the outbox."""
+        """Count this host's entries."""
 
     async def alerts_page(
         self, account_sid: str | None, wanted: AlertFilter, cursor: PageCursor
@@ -190,7 +195,7 @@ class Store(Protocol):
         """List the debugger events of an account (None = of all), newest first."""
 
     async def alert_kinds(self, account_sid: str | None, wanted: AlertFilter, *, most: int) -> AlertKinds:
-        """Count by kind the latest debugger events of an account (None = of all), so many of each host."""
+        """Count by kind the latest debugger events of an account (None = of all), at most so many."""
 
     async def alert(self, event_sid: str) -> DebuggerEvent | None:
         """Read one debugger event."""
