@@ -12,7 +12,7 @@ from functools import partial
 from actors.cluster.derived import AsksOwners, fills_in
 from actors.cluster.replica import BindingReplica
 from actors.cluster.rpc import HostRpc
-from actors.control.remote import Erase
+from actors.control.remote import ForSessions
 from actors.control.routes import Place
 from actors.control.services import ServiceRegister
 from actors.kernel.context import HostContext
@@ -110,6 +110,10 @@ class HostNumbers:
         """Erase the interactions of sessions."""
         await self._context.store.write(tuple(map(SessionErased, session_sids)))
 
+    async def settle_sessions(self, session_sids: tuple[str, ...]) -> None:
+        """Wait for the interactions of sessions that are being committed here."""
+        await self._recorded.settle(session_sids)
+
     async def hang_up(self, session_sid: str) -> None:
         """End the running calls of a session."""
         calls = await self._recorded.calls_of(session_sid)
@@ -203,7 +207,7 @@ class OtherHosts:
         """Erase an interaction wherever it is."""
         await self._rpc.ask_all(HostNumbers.erase_interaction, interaction_sid)
 
-    def erasers(self) -> Mapping[int, Erase]:
+    def erasers(self) -> Mapping[int, ForSessions]:
         """Return, by host, what has it erase the interactions of sessions that are gone."""
 
         async def erase(host: int, session_sids: tuple[str, ...]) -> None:
@@ -211,12 +215,43 @@ class OtherHosts:
 
         return {host: partial(erase, host) for host in self._rpc.others}
 
+    def settlers(self) -> Mapping[int, ForSessions]:
+        """Return, by host, what waits until interactions of sessions that are withdrawn are committed there."""
+        return {}
+
     async def hang_up(self, session_sid: str) -> None:
         """End the running calls of a session."""
         hung_up = (self._rpc.ask_quickly(host, HostNumbers.hang_up, session_sid) for host in self._rpc.others)
         for outcome in await asyncio.gather(*hung_up, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 _log.warning("Calls of session %s may go on: %s", session_sid, reason_of(outcome))
+
+
+class SharingHosts(OtherHosts):
+    """The same where all hosts see the same tables: what is in them is read and erased here, once for all."""
+
+    async def interaction(self, interaction_sid: str) -> Interaction | None:
+        """Find nothing that is not found here."""
+        del interaction_sid
+        return None
+
+    async def interactions_pages(
+        self, session_sid: str, cursor: PageCursor, sent_to: str | None
+    ) -> Sequence[Page[Interaction]]:
+        """Find nothing that is not found here."""
+        del session_sid, cursor, sent_to
+        return ()
+
+    async def erase_interaction(self, interaction_sid: str) -> None:
+        """Leave it to this host's own erasure."""
+
+    def settlers(self) -> Mapping[int, ForSessions]:
+        """Return, by host, what waits until interactions of sessions that are withdrawn are committed there."""
+
+        async def settle(host: int, session_sids: tuple[str, ...]) -> None:
+            await self._rpc.ask_quickly(host, HostNumbers.settle_sessions, session_sids)
+
+        return {host: partial(settle, host) for host in self._rpc.others}
 
 
 @fills_in(Coordinators, HostCoordinators)
@@ -228,9 +263,22 @@ class ClusterCoordinators(AsksOwners[HostCoordinators], Coordinators):
         await self._at(interaction.service_sid, HostCoordinators.call_ended, interaction)
 
 
-def cluster_coordinators(own: HostCoordinators, rpc: HostRpc, place: Place) -> Coordinators:
-    """Return the coordinators of a cluster; `own` answers for those that are here."""
-    return ClusterCoordinators(own, rpc, place)  # type: ignore[abstract] # the methods that are not written are filled in
+class SharingCoordinators(ClusterCoordinators):
+    """The same where all hosts see the same tables: what a record alone tells is read here."""
+
+    async def last_session(self, service_sid: str, identifier: Address, proxy: Address) -> LastSession | None:
+        """Find the last session in which the identifier held the proxy number."""
+        return await self._own.last_session(service_sid, identifier, proxy)
+
+    async def participants(self, service_sid: str, session_sid: str) -> tuple[Participant, ...]:
+        """Read all participants of a session, those who left too."""
+        return await self._own.participants(service_sid, session_sid)
+
+
+def cluster_coordinators(own: HostCoordinators, rpc: HostRpc, place: Place, *, is_shared: bool) -> Coordinators:
+    """Return the coordinators of a cluster, `own` for those that are here; see `Store.is_shared`."""
+    kind = SharingCoordinators if is_shared else ClusterCoordinators
+    return kind(own, rpc, place)  # type: ignore[abstract] # the methods that are not written are filled in
 
 
 class _Settled:

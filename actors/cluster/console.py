@@ -1,7 +1,8 @@
 """What the operator's console reads: of one host from `HostConsole`, of a cluster from `ClusterConsole`.
 
-Both implement the port `ConsolePlane`. A login session's token and a link's code begin with the place of the host that
-keeps them, so that any host of a cluster knows whom to ask.
+Where all hosts see the same tables, what is in them is read on any; what is in memory is gathered from all. Both
+implement the port `ConsolePlane`. A login session's token and a link's code begin with the place of the host that keeps
+them, so that any host of a cluster knows whom to ask.
 """
 
 import secrets
@@ -18,7 +19,7 @@ from actors.kernel.paging import outbox_kinds_joined
 from engine.core.model.exchanges import Exchanges
 from engine.core.model.history import MINUTE_SECONDS, added_up
 from engine.core.model.logins import LoginSession, LoginSessions
-from engine.core.model.overview import History, HostStatus, PoolReport, PoolReports, most_saturated
+from engine.core.model.overview import ConsolePlane, History, HostStatus, PoolReport, PoolReports, most_saturated
 from engine.core.model.placement import host_name
 from engine.core.model.records import ProxyNumber
 from engine.core.numbers.e164 import mask_address
@@ -87,7 +88,7 @@ class HostConsole:
         }
 
     async def outbox_kinds(self, wanted: OutboxFilter, *, most: int) -> OutboxKinds:
-        """Count by kind the oldest entries of this host's outbox that are meant."""
+        """Count by kind the oldest entries that are meant, of this host's outbox or of all that see the same tables."""
         return await self._context.store.outbox_kinds(wanted, most=most)
 
     async def history(self, since: float) -> History:
@@ -95,13 +96,15 @@ class HostConsole:
         return History(self._history.since(since))
 
     async def exchanges(self, account_sid: str, about: str) -> Exchanges:
-        """Tell what applications were asked and told from here about a call or message."""
+        """Tell what applications were asked and told about a call or message, from here or from all likewise."""
         return Exchanges(await self._exchanges.read(account_sid, about))
 
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
-        """Search the sessions that are coordinated here."""
-        mine = [one.service.sid for one in self._services if account_sid in {None, one.service.account_sid}]
-        return await self._context.store.find_sessions(mine, sought, most=most)
+        """Search the sessions that are coordinated here, or by all hosts that see the same tables."""
+        store = self._context.store
+        ours = self._services.known if store.is_shared else (one.service for one in self._services)
+        wanted = [service.sid for service in ours if account_sid in {None, service.account_sid}]
+        return await store.find_sessions(wanted, sought, most=most)
 
     async def begin_login(self, account_sid: str | None, credential: str, proof: bytes = b"") -> LoginSession:
         """Let somebody in."""
@@ -170,33 +173,23 @@ class ClusterConsole:
         answers, _ = await self._rpc.ask_available(self._own, HostConsole.unused, tuple(service_sids))
         return {sid: numbers for answer in answers for sid, numbers in answer.items()}
 
-    async def outbox_kinds(self, wanted: OutboxFilter, *, most: int) -> OutboxKinds:
-        """Count by kind the oldest entries of the outbox that are meant, on the hosts that answer."""
-        answers, silent = await self._rpc.ask_available(self._own, HostConsole.outbox_kinds, wanted, most=most)
-        return outbox_kinds_joined(answers, silent)
-
     async def history(self, since: float) -> History:
         """Tell of the traffic of all hosts."""
         answers, silent = await self._rpc.ask_available(self._own, HostConsole.history, since)
         minutes = (one for answer in answers for one in answer.minutes)
         return History(added_up(minutes, seconds=MINUTE_SECONDS), silent)
 
+    async def outbox_kinds(self, wanted: OutboxFilter, *, most: int) -> OutboxKinds:
+        """Count by kind the oldest entries of the outbox that are meant."""
+        return await self._own.outbox_kinds(wanted, most=most)
+
     async def exchanges(self, account_sid: str, about: str) -> Exchanges:
         """Tell what applications were asked and told about a call or message, by all hosts."""
-        answers, silent = await self._rpc.ask_available(self._own, HostConsole.exchanges, account_sid, about)
-        found = (one for answer in answers for one in answer.exchanges)
-        return Exchanges(tuple(sorted(found, key=attrgetter("at"))), silent)
+        return await self._own.exchanges(account_sid, about)
 
     async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
         """Search the sessions of an account, or of all, newest first."""
-        answers, silent = await self._rpc.ask_available(
-            self._own, HostConsole.find_sessions, account_sid, sought, most=most
-        )
-        found = sorted(
-            (found for one in answers for found in one.sessions), key=lambda one: one.session.sid, reverse=True
-        )
-        is_cut = len(found) > most or any(one.is_cut for one in answers)
-        return FoundSessions(tuple(found[:most]), is_cut, silent)
+        return await self._own.find_sessions(account_sid, sought, most=most)
 
     async def begin_login(self, account_sid: str | None, credential: str, proof: bytes = b"") -> LoginSession:
         """Let somebody in, here."""
@@ -233,3 +226,34 @@ class ClusterConsole:
         place, _, _ = secret.partition(".")
         known = {str(host): host for host in (self._rpc.me, *self._rpc.others)}
         return known.get(place)
+
+
+class FilesConsole(ClusterConsole):
+    """The same of hosts each of which has files of its own."""
+
+    async def outbox_kinds(self, wanted: OutboxFilter, *, most: int) -> OutboxKinds:
+        """Count by kind the oldest entries of the outbox that are meant, on the hosts that answer."""
+        answers, silent = await self._rpc.ask_available(self._own, HostConsole.outbox_kinds, wanted, most=most)
+        return outbox_kinds_joined(answers, silent)
+
+    async def exchanges(self, account_sid: str, about: str) -> Exchanges:
+        """Tell what applications were asked and told about a call or message, by all hosts."""
+        answers, silent = await self._rpc.ask_available(self._own, HostConsole.exchanges, account_sid, about)
+        found = (one for answer in answers for one in answer.exchanges)
+        return Exchanges(tuple(sorted(found, key=attrgetter("at"))), silent)
+
+    async def find_sessions(self, account_sid: str | None, sought: SessionSought, *, most: int) -> FoundSessions:
+        """Search the sessions of an account, or of all, newest first."""
+        answers, silent = await self._rpc.ask_available(
+            self._own, HostConsole.find_sessions, account_sid, sought, most=most
+        )
+        found = sorted(
+            (found for one in answers for found in one.sessions), key=lambda one: one.session.sid, reverse=True
+        )
+        is_cut = len(found) > most or any(one.is_cut for one in answers)
+        return FoundSessions(tuple(found[:most]), is_cut, silent)
+
+
+def cluster_console(own: HostConsole, rpc: HostRpc, *, is_shared: bool) -> ConsolePlane:
+    """Return what the console reads of a cluster; see `Store.is_shared`."""
+    return ClusterConsole(own, rpc) if is_shared else FilesConsole(own, rpc)

@@ -1,8 +1,9 @@
 """The control plane of a cluster, the same on every host: finds the host that a request concerns and has it answer.
 
 A service and all its sessions are one host's; what concerns the registry is decided on any: those methods are derived
-from the port. Lists that lie on several hosts are gathered here and stay in order. A host that does not answer makes
-the request fail with PeerUnavailable.
+from the port. Where all hosts see the same tables, any host answers lists too. Where each has files of its own, lists
+that lie on several hosts are gathered and stay in order, and a host that does not answer makes the request fail with
+PeerUnavailable.
 """
 
 import asyncio
@@ -67,6 +68,41 @@ class ClusterControl(AsksOwners[HostControl], ControlPlane):
         """Tell, as the operator, what would happen to a sender on a proxy number, and why."""
         return await self._at(canonical(proxy), HostControl.explain, proxy=proxy, sender=sender)
 
+    async def replay(self, entries: Sequence[OutboxEntry]) -> int:
+        """Have dead entries tried again, from the first attempt, each by its host; returns how many were dead."""
+        return sum(await self._everywhere(HostControl.replay, tuple(entries)))
+
+    async def drop(self, entries: Sequence[OutboxEntry]) -> int:
+        """Drop dead entries, each by its host; returns how many were dead."""
+        return sum(await self._everywhere(HostControl.drop, tuple(entries)))
+
+    async def _ask_owner(self, method: Callable[..., Coroutine[Any, Any, R]], asked: dict[str, Any]) -> R:
+        """Ask the host of a service; UNAUTHORIZED_OPERATION for a session of a sister service."""
+        try:
+            return await super()._ask_owner(method, asked)
+        except ApiError as refusal:
+            session_sid = asked.get("session_sid", "")
+            if refusal.code is Code.NOT_FOUND and is_sid(session_sid, SidKind.SESSION):
+                await self._check_sister(asked["account_sid"], asked["service_sid"], session_sid)
+            raise
+
+    async def _check_sister(self, account_sid: str, service_sid: str, session_sid: str) -> None:
+        try:
+            session, _ = await self.find_session(session_sid)
+        except ApiError:
+            return
+        if session.account_sid == account_sid and session.service_sid != service_sid:
+            self._own.service(account_sid, service_sid)
+            raise not_in_this_service(session_sid, service_sid)
+
+    async def _everywhere(self, method: Method[P, R], *args: P.args, **kwargs: P.kwargs) -> list[R]:
+        others = (self._rpc.ask(host, method, *args, **kwargs) for host in self._rpc.others)
+        return list(await asyncio.gather(method(self._own, *args, **kwargs), *others))
+
+
+class FilesControl(ClusterControl):
+    """The same over hosts each of which has files of its own: finds what lies in some host's, and gathers lists."""
+
     async def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
         """Read any account's session with all its participants, as the operator."""
         return await self._found(HostControl.find_session, session_sid)
@@ -107,37 +143,6 @@ class ClusterControl(AsksOwners[HostControl], ControlPlane):
         pages = await self._pages(cursor, HostControl.outbox_page, wanted, cursor)
         return merged(pages, cursor, is_newest_first=False)
 
-    async def replay(self, entries: Sequence[OutboxEntry]) -> int:
-        """Have dead entries tried again, from the first attempt; returns how many were dead."""
-        return sum(await self._everywhere(HostControl.replay, tuple(entries)))
-
-    async def drop(self, entries: Sequence[OutboxEntry]) -> int:
-        """Drop dead entries; returns how many were dead."""
-        return sum(await self._everywhere(HostControl.drop, tuple(entries)))
-
-    async def _ask_owner(self, method: Callable[..., Coroutine[Any, Any, R]], asked: dict[str, Any]) -> R:
-        """Ask the host of a service; UNAUTHORIZED_OPERATION for a session of a sister service."""
-        try:
-            return await super()._ask_owner(method, asked)
-        except ApiError as refusal:
-            session_sid = asked.get("session_sid", "")
-            if refusal.code is Code.NOT_FOUND and is_sid(session_sid, SidKind.SESSION):
-                await self._check_sister(asked["account_sid"], asked["service_sid"], session_sid)
-            raise
-
-    async def _check_sister(self, account_sid: str, service_sid: str, session_sid: str) -> None:
-        try:
-            session, _ = await self._found(HostControl.find_session, session_sid)
-        except ApiError:
-            return
-        if session.account_sid == account_sid and session.service_sid != service_sid:
-            self._own.service(account_sid, service_sid)
-            raise not_in_this_service(session_sid, service_sid)
-
-    async def _everywhere(self, method: Method[P, R], *args: P.args, **kwargs: P.kwargs) -> list[R]:
-        others = (self._rpc.ask(host, method, *args, **kwargs) for host in self._rpc.others)
-        return list(await asyncio.gather(method(self._own, *args, **kwargs), *others))
-
     async def _pages(
         self, cursor: PageCursor, method: Method[P, Page[R]], *args: P.args, **kwargs: P.kwargs
     ) -> list[Page[R]]:
@@ -168,6 +173,7 @@ class ClusterControl(AsksOwners[HostControl], ControlPlane):
         raise refusal
 
 
-def cluster_control(own: HostControl, rpc: HostRpc, place: Place) -> ControlPlane:
-    """Return the control plane of a cluster, which answers from `own` what is this host's."""
-    return ClusterControl(own, rpc, place)  # type: ignore[abstract] # the methods that are not written are filled in
+def cluster_control(own: HostControl, rpc: HostRpc, place: Place, *, is_shared: bool) -> ControlPlane:
+    """Return the control plane of a cluster, which answers from `own` what is this host's; see `Store.is_shared`."""
+    kind = ClusterControl if is_shared else FilesControl
+    return kind(own, rpc, place)  # type: ignore[abstract] # the methods that are not written are filled in

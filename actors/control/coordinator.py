@@ -418,18 +418,21 @@ class ServiceCoordinator:
     async def _end(self, session_sid: str, change: Change, beside: tuple[Change, ...] = ()) -> ActiveSession | None:
         """Stop routing a session, commit why, remove its bindings; if the commit fails it routes again."""
         active = self._active.get(session_sid)
+        erasing: tuple[int, ...] = ()
         if active is not None:
             await self._routes.withdraw(active)
         try:
             hang_ups = await self._hang_ups(session_sid)
-            await self._context.write((change, *beside), hang_ups)
+            if isinstance(change, SessionErased):
+                erasing = await self._erasures.concerned(session_sid)
+            await self._context.write((change, *beside, *self._erasures.planned(session_sid, erasing)), hang_ups)
         except BaseException:
             if active is not None and not self.is_erased:
                 await self._routes.publish(active)
                 self._watch(active, None)
             raise
-        if isinstance(change, SessionErased):
-            await self._erasures.erase(session_sid)
+        if erasing:
+            await self._erasures.erase(session_sid, erasing)
         if active is not None and self._active.pop(session_sid, None) is not None:
             await self._routes.withdraw(active)  # an erasure of the service that failed meanwhile published it again
             self._unwatch(active)
@@ -450,7 +453,7 @@ class ServiceCoordinator:
 
     async def _erase_session(self, session_sid: str) -> None:
         participants = await self._context.store.participants(session_sid)
-        await self._end(session_sid, SessionErased(session_sid), self._erasures.planned(session_sid))
+        await self._end(session_sid, SessionErased(session_sid))
         for participant in participants:
             forget_expired(self._routes, participant)
 

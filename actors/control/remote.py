@@ -8,12 +8,12 @@ from engine.core.model.records import Interaction
 from engine.core.ports.lists import Page, PageCursor
 from engine.core.sessions.bindings import Endpoint
 
-Erase = Callable[[tuple[str, ...]], Awaitable[None]]
-"""Has a host erase the interactions of sessions; raises MasklineError."""
+ForSessions = Callable[[tuple[str, ...]], Awaitable[None]]
+"""Has a host do something for sessions; raises MasklineError."""
 
 
 class RemoteTraffic(Protocol):
-    """The number actors and interactions on other hosts, as a coordinator needs them."""
+    """The number actors on other hosts, and the interactions in their files, as a coordinator needs them."""
 
     async def push(self, endpoint: Endpoint, session_sid: str, *, body: str, media: tuple[str, ...]) -> Interaction:
         """Record a message of the application to a participant whose number is on another host."""
@@ -29,8 +29,14 @@ class RemoteTraffic(Protocol):
     async def erase_interaction(self, interaction_sid: str) -> None:
         """Erase an interaction wherever it is."""
 
-    def erasers(self) -> Mapping[int, Erase]:
+    def erasers(self) -> Mapping[int, ForSessions]:
         """Return, by host, what has it erase the interactions of sessions that are gone."""
+
+    def settlers(self) -> Mapping[int, ForSessions]:
+        """Return, by host, what waits until interactions of sessions that are withdrawn are committed there.
+
+        Only where that host's are in the same tables, and so erased from here; elsewhere it erases its own.
+        """
 
     async def hang_up(self, session_sid: str) -> None:
         """End the running calls of a session."""
@@ -59,7 +65,11 @@ class NoRemoteTraffic:
     async def erase_interaction(self, interaction_sid: str) -> None:
         """Erase nothing."""
 
-    def erasers(self) -> Mapping[int, Erase]:
+    def erasers(self) -> Mapping[int, ForSessions]:
+        """Know no hosts."""
+        return {}
+
+    def settlers(self) -> Mapping[int, ForSessions]:
         """Know no hosts."""
         return {}
 

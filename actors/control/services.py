@@ -1,6 +1,6 @@
 """The services: their names, their settings, and the coordinator of each."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from heapq import nlargest
 from operator import itemgetter
@@ -67,9 +67,14 @@ class ServiceRegister:
         states = ((one.service.sid, one.pool_state.saturation) for one in self)
         return dict(nlargest(most, (one for one in states if one[1] > 0), key=itemgetter(1)))
 
+    @property
+    def known(self) -> Collection[Service]:
+        """All services of all hosts, the oldest first."""
+        return self._registry.services.values()
+
     def of(self, account_sid: str) -> tuple[Service, ...]:
         """Return an account's services."""
-        return tuple(one for one in self._registry.services.values() if one.account_sid == account_sid)
+        return tuple(one for one in self.known if one.account_sid == account_sid)
 
     def record(self, account_sid: str, sid_or_name: str) -> Service:
         """Return an account's service, by SID or unique name; ApiError NOT_FOUND."""

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from actors.cluster.console import ClusterConsole, HostConsole
+from actors.cluster.console import HostConsole, cluster_console
 from actors.cluster.node import ClusterNode
 from actors.cluster.reload import reload_calls, reload_passed
 from actors.host.parts import HostParts
@@ -73,7 +73,9 @@ class Host:
         self._console = HostConsole(
             context, parts.services, parts.history, parts.exchanges, place=parts.me, status=self._status
         )
-        self.console: ConsolePlane = self._console if parts.rpc is None else ClusterConsole(self._console, parts.rpc)
+        self.console: ConsolePlane = self._console
+        if parts.rpc is not None:
+            self.console = cluster_console(self._console, parts.rpc, is_shared=context.store.is_shared)
 
     @property
     def is_loaded(self) -> bool:
@@ -108,7 +110,7 @@ class Host:
     @property
     def services(self) -> Iterable[Service]:
         """All services of all hosts, the oldest first."""
-        return self.parts.registry.services.values()
+        return self.parts.services.known
 
     def pools(self) -> Iterator[tuple[Service, PoolState, int]]:
         """Walk the services that are coordinated here: how full the pool is, and how many sessions route."""

@@ -3,7 +3,7 @@
 Coordinators alone are made later, when their service is taken up: they need parts that need the register of services.
 """
 
-from actors.cluster.between_hosts import HostCoordinators, OtherHosts, cluster_coordinators
+from actors.cluster.between_hosts import HostCoordinators, OtherHosts, SharingHosts, cluster_coordinators
 from actors.cluster.control import cluster_control
 from actors.cluster.node import ClusterNode
 from actors.cluster.publisher import BindingPublisher
@@ -39,6 +39,9 @@ from engine.core.ports.operations import ControlPlane
 from engine.core.routing.route_cache import RouteCache
 from engine.core.sessions.bindings import ActiveSession
 
+KEPT = "kept for a time"
+"""The key whose owner erases, of the tables that all hosts see, what is old and is no host's."""
+
 
 def _alone(_: str) -> int:
     """Place everything on the only host."""
@@ -53,8 +56,9 @@ class HostParts:
     ) -> None:
         """Wire the parts; without peers the host is alone, `figures` are what others count here."""
         self.rpc = rpc = None if peers is None else HostRpc(peers, lease=context.lease)
+        is_shared = context.store.is_shared
         self.me = 0 if rpc is None else rpc.me
-        self.place: Place = _alone if peers is None else Placement(peers.count, by_shard=context.store.is_shared)
+        self.place: Place = _alone if peers is None else Placement(peers.count, by_shard=is_shared)
         self.context = context
         self.route_cache = route_cache
         self.background = Background()
@@ -66,9 +70,9 @@ class HostParts:
         self.coordinators: Coordinators = self.host_coordinators
         self.remote: RemoteTraffic = NoRemoteTraffic()
         if rpc is not None:
-            self.coordinators = cluster_coordinators(self.host_coordinators, rpc, self.place)
-            self.remote = OtherHosts(rpc, self.place)
-        self.erasures = Erasures(context.store, self.remote.erasers())
+            self.coordinators = cluster_coordinators(self.host_coordinators, rpc, self.place, is_shared=is_shared)
+            self.remote = SharingHosts(rpc, self.place) if is_shared else OtherHosts(rpc, self.place)
+        self.erasures = Erasures(context.store, self.remote.erasers(), settlers=self.remote.settlers())
         self.endings = Endings(self.coordinators, self.registry, self.expiries, self.background)
         self.interaction_log = InteractionLog(
             context,
@@ -77,7 +81,7 @@ class HostParts:
             touched=self.remote_sessions.touched,
             service_of=self.registry.services.get,
         )
-        self.recorded = RecordedInteractions(context, self.interaction_log)
+        self.recorded = RecordedInteractions(context, self.interaction_log, is_here=self._is_here)
         self.pending_hooks = PendingHooks(context, self.interaction_log, self.recorded, self.coordinators)
         self.directory = self._new_directory()
         self.publishers: dict[int, BindingPublisher] = {}
@@ -92,7 +96,9 @@ class HostParts:
         self.history = TrafficHistory(context, self.services, place=self.me, figures=figures)
         self.upkeep = self._new_upkeep()
         self.local = self._new_control()
-        self.control: ControlPlane = self.local if rpc is None else cluster_control(self.local, rpc, self.place)
+        self.control: ControlPlane = self.local
+        if rpc is not None:
+            self.control = cluster_control(self.local, rpc, self.place, is_shared=is_shared)
         self.node = None if rpc is None else self._new_node(rpc)
 
     async def catch_up(self) -> None:
@@ -126,6 +132,7 @@ class HostParts:
             alerts=self.alerts,
             history=self.history,
             exchanges=self.exchanges,
+            erases_kept=not self.context.store.is_shared or self._is_here(KEPT),
         )
 
     def _new_control(self) -> HostControl:

@@ -74,8 +74,9 @@ class Upkeep:
         alerts: AlertBook,
         history: TrafficHistory,
         exchanges: ExchangeBook,
+        erases_kept: bool,
     ) -> None:
-        """Sweep what these know."""
+        """Sweep what these know; `erases_kept`: debugger events, idempotency keys and notes are for this host."""
         self._context = context
         self._services = services
         self._expiries = expiries
@@ -85,6 +86,7 @@ class Upkeep:
         self._alerts = alerts
         self._history = history
         self._exchanges = exchanges
+        self._erases_kept = erases_kept
 
     def begin(self, background: Background) -> None:
         """Sweep from now on."""
@@ -152,7 +154,8 @@ class Upkeep:
         while True:
             await Background.guarded(self.end_untold_calls)
             await Background.guarded(self.erase_old)
-            await Background.guarded(self._alerts.erase_old)
-            await Background.guarded(partial(erase_old_keys, self._context))
-            await Background.guarded(partial(erase_expired_notes, self._context))
+            if self._erases_kept:
+                await Background.guarded(self._alerts.erase_old)
+                await Background.guarded(partial(erase_old_keys, self._context))
+                await Background.guarded(partial(erase_expired_notes, self._context))
             await asyncio.sleep(self._context.settings.retention_interval_seconds)

@@ -3,7 +3,7 @@
 Apart from `interaction_log`, which is compiled: coroutines of mypyc spoil memory where what they await raises.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
@@ -12,7 +12,7 @@ import msgspec
 from actors.kernel.context import HostContext
 from actors.kernel.locks import KeyedLocks
 from actors.traffic.interaction_log import InteractionLog, fits, inbound_key
-from engine.core.model.records import Interaction, Kind
+from engine.core.model.records import Address, Interaction, Kind
 from engine.core.routing.legs import is_open_call, untold_end
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 
@@ -22,10 +22,11 @@ _VOICE: Final = Kind.VOICE  # a member is found tenfold faster here than in its 
 class RecordedInteractions:
     """Reads them for reports of legs, redeliveries and ends that nobody tells."""
 
-    def __init__(self, context: HostContext, log: InteractionLog) -> None:
-        """Read through this context what the log does not hold."""
+    def __init__(self, context: HostContext, log: InteractionLog, *, is_here: Callable[[Address], bool]) -> None:
+        """Read through this context what the log does not hold; `is_here` tells the numbers of this host."""
         self._context = context
         self._log = log
+        self._is_here = is_here
         self._changing = KeyedLocks()
         """Puts those in order who change an interaction, by KI…, from their read to their commit being queued."""
 
@@ -72,7 +73,7 @@ class RecordedInteractions:
         return interaction
 
     async def knows(self, report: LegReport) -> bool:
-        """Tell whether a report that names one leg is about an interaction of this host."""
+        """Tell whether a report that names one leg is about an interaction of this host, not just in its tables."""
         sid = self._log.sid_of(report)
         return sid is not None and await self._fitting(report, sid) is not None
 
@@ -151,7 +152,11 @@ class RecordedInteractions:
         if interaction is None:
             self._log.calls.forget(report.resource_sid, sid)  # erased while the call went on
             return None
-        return interaction if fits(report, interaction) else None
+        return interaction if self._is_here(interaction.proxy) and fits(report, interaction) else None
+
+    async def settle(self, session_sids: Collection[str]) -> None:
+        """Wait for the interactions of sessions that are being committed."""
+        await self._log.wait_for_commits(session_sids)
 
 
 def _nobody(is_done: bool) -> None:  # noqa: FBT001 - as a commit tells it

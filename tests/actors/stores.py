@@ -14,9 +14,10 @@ from engine.core.ports.lists import Page, PageCursor
 from engine.core.ports.notes import Note
 from engine.core.ports.store import Store
 from engine.core.sessions.batch import KeyUse
-from storage.sqlite import SqliteStore
+from storage.postgres.reader import PostgresReader
 from tests.at_once import at_once
-from tests.storage.material import interactions_since
+from tests.storage.material import interactions_since, recorded_since
+from tests.storage.stores import AnyStore
 
 WAIT_SECONDS: Final = 20.0
 """How long anything may take before a test gives up."""
@@ -58,10 +59,10 @@ else:
 class MoodyStore(_Delegates):
     """A store before a real one: refuses or keeps back commits, and suspends at every point read, as the test says."""
 
-    inner: SqliteStore
+    inner: AnyStore
     lease_until: float
 
-    def __init__(self, inner: SqliteStore, mood: Mood) -> None:
+    def __init__(self, inner: AnyStore, mood: Mood) -> None:
         self.inner = inner
         self.mood = mood
         self.participants_read = 0
@@ -181,9 +182,11 @@ class MoodyStore(_Delegates):
 class Stores:
     """The stores of all hosts of a world, as if they were one."""
 
-    def __init__(self, mood: Mood, stores: Sequence[MoodyStore]) -> None:
+    def __init__(self, mood: Mood, stores: Sequence[MoodyStore], shared: PostgresReader | None = None) -> None:
         self.all = stores
         self._mood = mood
+        self._shared = shared
+        """Reads the tables of all hosts, where there is a database."""
 
     @property
     def is_failing(self) -> bool:
@@ -225,8 +228,9 @@ class Stores:
 
     @property
     def have_retained(self) -> bool:
-        """Tell whether the first pass of retention is over on all hosts."""
-        return all(store.has_retained for store in self.all)
+        """Tell whether the first pass of retention is over on all hosts; of shared tables, one does all."""
+        told = [store.has_retained for store in self.all]
+        return any(told) if self._shared is not None else all(told)
 
     @property
     def participants_read(self) -> int:
@@ -240,24 +244,33 @@ class Stores:
 
     def session(self, session_sid: str) -> Session | None:
         """Read one session."""
+        if self._shared is not None:
+            return self._shared.session(session_sid)
         return next((found for store in self.all if (found := at_once(store.inner.session(session_sid)))), None)
 
     def participants(self, session_sid: str) -> tuple[Participant, ...]:
         """Read all participants of a session."""
+        if self._shared is not None:
+            return self._shared.participants(session_sid)
         return tuple(one for store in self.all for one in at_once(store.inner.participants(session_sid)))
 
     def interaction(self, interaction_sid: str) -> Interaction | None:
         """Read one interaction."""
+        if self._shared is not None:
+            return self._shared.interaction(interaction_sid)
         return next((found for store in self.all if (found := at_once(store.inner.interaction(interaction_sid)))), None)
 
     def interactions_since(self, at: float) -> list[Interaction]:
         """Read the interactions since a time, oldest first."""
+        if self._shared is not None:
+            return recorded_since(self._shared, at)
         found = [one for store in self.all for one in interactions_since(store.inner, at)]
         return sorted(found, key=lambda interaction: interaction.sid)
 
     async def interactions_page(self, session_sid: str, cursor: PageCursor) -> Page[Interaction]:
         """List interactions, oldest first."""
-        pages = [await store.interactions_page(session_sid, cursor) for store in self.all]
+        asked = self.all if self._shared is None else self.all[:1]
+        pages = [await store.interactions_page(session_sid, cursor) for store in asked]
         return merged(pages, cursor, is_newest_first=False)
 
     async def sessions_closed_before(self, at: float, *, limit: int) -> tuple[str, ...]:
@@ -275,4 +288,6 @@ class Stores:
 
     def alert(self, event_sid: str) -> DebuggerEvent | None:
         """Read one debugger event."""
+        if self._shared is not None:
+            return self._shared.alert(event_sid)
         return next((found for store in self.all if (found := at_once(store.inner.alert(event_sid)))), None)

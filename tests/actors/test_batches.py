@@ -464,7 +464,9 @@ def control_beside(world: World, *, answers: int = 1_000) -> ControlPlane:
     """Return the control plane of a host beside the world's."""
     other = HostRpc(Wire())
     other.serve(world.hosts[0].parts.local)
-    return cluster_control(world.hosts[0].parts.local, HostRpc(Wire(other, answers=answers)), lambda _: 1)
+    return cluster_control(
+        world.hosts[0].parts.local, HostRpc(Wire(other, answers=answers)), lambda _: 1, is_shared=False
+    )
 
 
 @pytest.mark.parametrize("host_count", [1])  # the other host is the test\'s own

@@ -44,11 +44,11 @@ async def test_a_debt_is_struck_out_when_the_last_host_has_paid(tmp_path: Path) 
     """Not before: after a restart both are asked again, which does no harm."""
     others, gone = Others(), session()
     store = opened(tmp_path)
-    outbox_entries = erasures(store, others)
-    await store.write(outbox_entries.planned(gone.sid))
+    owed = erasures(store, others)
+    await store.write(owed.planned(gone.sid, await owed.concerned(gone.sid)))
     others.away = {2}
 
-    await outbox_entries.erase(gone.sid)
+    await owed.erase(gone.sid, (1, 2))
     await store.write(())
     half_paid = await store.planned_erasures()
     await store.close()
@@ -67,7 +67,8 @@ async def test_who_is_alone_owes_nothing(tmp_path: Path) -> None:
     """No row is written for nobody."""
     store = opened(tmp_path)
 
-    assert Erasures(store, {}).planned(session().sid) == ()
+    assert await Erasures(store, {}).concerned(session().sid) == ()
+    assert Erasures(store, {}).planned(session().sid, ()) == ()
     await store.close()
 
 

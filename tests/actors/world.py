@@ -20,6 +20,7 @@ from actors.kernel.settings import HostSettings
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.exchanges import WebhookExchange
 from engine.core.model.overview import HostFigures, ReadFigures
+from engine.core.model.placement import Placement, shards_of
 from engine.core.model.records import (
     Account,
     Address,
@@ -39,10 +40,13 @@ from engine.core.ports.operations import Clock, ControlPlane, PoolEntry
 from engine.core.routing.route_cache import RouteCache
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, ReportOutcome
 from engine.runtime import OrderedIdFactory
+from storage.postgres.reader import PostgresReader
+from storage.postgres.store import PostgresStore
 from storage.sqlite import SqliteStore
 from storage.sqlite.layout import host_dir
 from tests.actors.observed import Observed
 from tests.actors.stores import WAIT_SECONDS, Mood, MoodyStore, Stores, never
+from tests.storage.stores import AnyStore
 
 START: Final = 1_800_000_000.0
 """When the world of a test begins."""
@@ -100,7 +104,7 @@ class Wire:
         fate = next(self._world.fates, "through")
         if fate == "late":
             await asyncio.sleep(0.02)
-        if fate == "lost" or not self._world.is_joined(self.me, host):
+        if fate == "lost" or host not in self._world.hosts or not self._world.is_joined(self.me, host):
             raise PeerUnavailable(f"Host {host} does not answer")
         answer = await self._world.hosts[host].answer(self.me, message)
         if fate == "twice":
@@ -229,8 +233,15 @@ class World:
         count: int = 1,
         skews: Mapping[int, float] = MappingProxyType({}),
         turns: Callable[[], int] = never,
+        database: str | None = None,
     ) -> None:
         self.count = count
+        self.place = Placement(count, by_shard=database is not None)
+        """Which host owns a number or service."""
+        self.is_shared = database is not None
+        """Whether all hosts are on one database."""
+        self._database = database
+        self._shared = None if database is None else PostgresReader(database, None, deadline_seconds=WAIT_SECONDS)
         self.clock = FakeClock()
         self.steady = FakeClock()
         self.sure_clock: Clock | None = None
@@ -272,14 +283,12 @@ class World:
 
     def renew(self) -> None:
         """Speak from now on to the hosts that there are now."""
-        self.store = Stores(self.mood, tuple(self.stores.values()))
+        self.store = Stores(self.mood, tuple(self.stores.values()), self._shared)
         self.host = Hosts(tuple(self.hosts.values()))
 
     async def start_host(self, place: int) -> None:
-        """Open the data directory of one host and load it."""
-        data_dir = host_dir(self._data_dir, place, self.count)
-        opened = SqliteStore.open(data_dir, synchronous="NORMAL", observer=self.observer)
-        store = MoodyStore(opened, self.mood)  # type: ignore[abstract] # the rest of the port is the real store's
+        """Open the records of one host and load them."""
+        store = MoodyStore(self.opened(place), self.mood)  # type: ignore[abstract] # the rest of the port is the real store's
         store.lease_until = self.steady() + self.lease_seconds
         self.stores[place] = store
         context = HostContext(
@@ -301,6 +310,14 @@ class World:
         )
         await self.hosts[place].start(not_before=self.not_before)
 
+    def opened(self, place: int) -> AnyStore:
+        """Open the records of the host at a place."""
+        if self._database is None:
+            data_dir = host_dir(self._data_dir, place, self.count)
+            return SqliteStore.open(data_dir, synchronous="NORMAL", observer=self.observer)
+        shards = shards_of(place, self.count)
+        return PostgresStore.open(self._database, observer=self.observer, fenced=print, place=place, shards=shards)
+
     async def joined(self) -> None:
         """Wait until every host has heard of every other, and commits nothing that no test asked for."""
         async with asyncio.timeout(WAIT_SECONDS):
@@ -313,6 +330,8 @@ class World:
         await self.host.stop()
         for store in self.store.all:
             await store.close()
+        if self._shared is not None:
+            self._shared.close()
         gc.unfreeze()
 
     async def restart(self) -> None:

@@ -22,6 +22,7 @@ from engine.core.model.records import (
 from engine.core.model.sids import SidKind, ordered_sid, unpack
 from storage.outbox_rows import ENTRY_COLUMNS, entry_row
 from storage.postgres.store import PostgresStore
+from storage.reader import Reader
 from storage.sqlite import SqliteStore
 from tests.silent import SilentObserver
 
@@ -128,7 +129,11 @@ def participant(
 
 def interactions_since(store: SqliteStore | PostgresStore, at: float) -> list[Interaction]:
     """Read what was recorded at or after a time, oldest first."""
-    reader = store._points
+    return recorded_since(store._points, at)
+
+
+def recorded_since(reader: Reader, at: float) -> list[Interaction]:
+    """Read the same through a reader."""
     rows = reader.fetch("SELECT sid FROM interactions WHERE date_created >= ? ORDER BY sid", (at,))
     found = [reader.interaction(unpack(SidKind.INTERACTION, sid)) for (sid,) in rows]
     return [one for one in found if one is not None]
