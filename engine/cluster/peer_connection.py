@@ -14,6 +14,7 @@ MOST_WAITING_BYTES: Final = 64 * 2**20
 
 _BUFFERED_BYTES: Final = 2**20
 """Of what was written and the system has not taken, past which no more is."""
+_PROBES: Final = 3
 _WRITTEN_BYTES: Final = 2**18
 """What is encrypted at a time: memory that is used again is faster than much of it."""
 
@@ -49,6 +50,9 @@ class PeerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Shake hands."""
         self._transport = cast("asyncio.Transport", transport)
+        if self.is_over:
+            self._transport.abort()
+            return
         self._transport.set_write_buffer_limits(_BUFFERED_BYTES)
         self._transmit()
 
@@ -68,12 +72,12 @@ class PeerConnection(asyncio.Protocol):
             self._out.clear()
             self._ended(problem)
 
-    def end_politely(self) -> None:
+    def _close(self, problem: Exception | None = None) -> None:
         """Close when what is put so far has been sent."""
         self._flush()
         if self._transport is not None:
             self._transport.close()
-        self._end(None)
+        self._end(problem)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -96,8 +100,9 @@ class PeerConnection(asyncio.Protocol):
                 if self.is_over:
                     return
         except (ssl.SSLError, BadPeer) as problem:
+            self._out.clear()
             self._transmit()  # TLS says why
-            self.end(problem)
+            self._close(problem)
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -140,8 +145,8 @@ def watch(connected: socket.socket, *, timeout_seconds: float) -> None:
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
         ("TCP_KEEPIDLE", seconds),
-        ("TCP_KEEPINTVL", 1),
-        ("TCP_KEEPCNT", seconds),
+        ("TCP_KEEPINTVL", max(1, seconds // _PROBES)),
+        ("TCP_KEEPCNT", _PROBES),
         ("TCP_USER_TIMEOUT", seconds * 1000),
     ):
         if hasattr(socket, option):

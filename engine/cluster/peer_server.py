@@ -8,9 +8,9 @@ import logging
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from engine.channels.sockets import ListenAddress
 from engine.cluster.peer_connection import MOST_UNDER_WAY, MOST_WAITING_BYTES, PeerConnection, watch
@@ -61,7 +61,14 @@ class PeerServer:
     """Listens for other hosts."""
 
     def __init__(
-        self, me: int, answer: Answer, *, secret: bytes, identity: PeerIdentity, timeout_seconds: float
+        self,
+        me: int,
+        answer: Answer,
+        *,
+        secret: bytes,
+        identity: PeerIdentity,
+        timeout_seconds: float,
+        proof_seconds: float = PROOF_SECONDS,
     ) -> None:
         """Answer for the host at place `me` whoever has the cluster's secret.
 
@@ -72,11 +79,13 @@ class PeerServer:
         self.answer = answer
         self.secret = secret
         self.identity = identity
+        self.proof_seconds = proof_seconds
         self.rejected: Counter[Rejection] = Counter()
         """Connections that were closed before a host was admitted."""
         self._timeout = timeout_seconds
         self._strangers: dict[_Served, None] = {}
         self._admitted: set[_Served] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._bound: ListenAddress | None = None
         self._warned_at = -_WARNING_SECONDS
@@ -103,10 +112,12 @@ class PeerServer:
         """Listen no more, and answer no more; what is being carried out is given up."""
         if self._server is not None:
             self._server.close()
-        served = (*self._strangers, *self._admitted)
-        for connection in served:
+        for connection in (*self._strangers, *self._admitted):
             connection.end()
-        await asyncio.gather(*(connection.give_up() for connection in served))
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- what connections tell -----------------------------------------------------------------------------------
 
@@ -123,6 +134,12 @@ class PeerServer:
         self._strangers.pop(connection, None)
         self._admitted.add(connection)
         return True
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Carry something out, whatever becomes of the connection that it came on."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def left(self, connection: "_Served", rejection: Rejection | None, where: object) -> None:
         """Forget a connection."""
@@ -147,15 +164,15 @@ class _Served(PeerConnection):
         self._source: int | None = None
         self._rejection: Rejection | None = Rejection.NO_PEER
         self._where: object = "nowhere"
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._asked_bytes = 0
+        self._under_way = 0
+        self._under_way_bytes = 0
         self._is_read_paused = False
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a proof, not for long."""
         self._where = (transport.get_extra_info("peername") or ("nowhere",))[0]
-        self._timer = self._loop.call_later(PROOF_SECONDS, self.reject, Rejection.TOO_LATE)
+        self._timer = self._loop.call_later(self._server.proof_seconds, self.reject, Rejection.TOO_LATE)
         self._server.arrived(self)
         super().connection_made(transport)
 
@@ -164,15 +181,9 @@ class _Served(PeerConnection):
         self._rejection = rejection
         if why:
             self._put(0, Kind.REFUSED, why.encode())
-            self.end_politely()
+            self._close()
         else:
             self.end()
-
-    async def give_up(self) -> None:
-        """Cancel what is being carried out, and wait for it."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _ended(self, problem: Exception | None) -> None:
         del problem
@@ -214,10 +225,9 @@ class _Served(PeerConnection):
     # -- answering -----------------------------------------------------------------------------------------------
 
     def _begin(self, source: int, frame: Frame) -> None:
-        task = self._loop.create_task(self._answer(source, frame.number, frame.message))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        self._asked_bytes += len(frame.message)
+        self._under_way += 1
+        self._under_way_bytes += len(frame.message)
+        self._server.spawn(self._answer(source, frame.number, frame.message))
         self._regulate()
 
     async def _answer(self, source: int, number: int, message: bytes) -> None:
@@ -232,9 +242,10 @@ class _Served(PeerConnection):
         if answer is not None and len(answer) > MOST_MESSAGE_BYTES:
             _log.error("An answer to host-%d has %d bytes, which is too much", source, len(answer))
             answer, kind = b"", Kind.FAILED
-        self._asked_bytes -= len(message)
+        self._under_way -= 1
+        self._under_way_bytes -= len(message)
         self._put(number, kind, answer or b"")
-        self._loop.call_soon(self._regulate)
+        self._regulate()
 
     # -- back-pressure -------------------------------------------------------------------------------------------
 
@@ -242,7 +253,9 @@ class _Served(PeerConnection):
         """Read no more while too much is being answered, or the other end does not read its answers."""
         if self.is_over or self._transport is None:
             return
-        is_full = self.is_write_paused or len(self._tasks) >= MOST_UNDER_WAY or self._asked_bytes > MOST_WAITING_BYTES
+        is_full = (
+            self.is_write_paused or self._under_way >= MOST_UNDER_WAY or self._under_way_bytes > MOST_WAITING_BYTES
+        )
         if is_full and not self._is_read_paused:
             self._is_read_paused = True
             self._transport.pause_reading()
