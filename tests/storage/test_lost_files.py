@@ -1,8 +1,10 @@
 """Files that are moved, removed or damaged under a store that runs: it says so once, and acknowledges nothing more."""
 
 import asyncio
+import os
+import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +13,8 @@ import pytest
 from engine.core.model.changes import SessionCreated, SessionTouched
 from engine.core.model.errors import StoreUnavailable
 from storage import writer
-from storage.sqlite import SqliteStore
+from storage.sqlite import SqliteStore, placed
+from storage.sqlite.placed import Placed
 from storage.sqlite.transaction import SqliteTransaction
 from tests.storage.material import START, Observed, session
 
@@ -101,6 +104,78 @@ async def test_a_file_that_goes_under_a_commit_is_lost_until_a_restart(tmp_path:
         await store.write([SessionCreated(session(), ())])
 
     assert not store.is_writable
+
+
+class Looker:
+    """Looks at files at times of the test's own, as a writer does at each commit."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        for name in NAMES:
+            (directory / name).write_bytes(b"x")
+        self.now = 0.0
+        self.placed = Placed(directory, monotonic=lambda: self.now)
+
+    def looks(self, *, after: float = 0.001, within_seconds: float = 0.0) -> str | None:
+        """Look, so much later than before."""
+        self.now += after
+        return self.placed.moved(within_seconds=within_seconds)
+
+    def leave_no_trace(self, change: Callable[[], object]) -> None:
+        """Change something in the directory, whose time of modification stays as it is."""
+        before = self.directory.stat().st_mtime_ns
+        change()
+        os.utime(self.directory, ns=(before, before))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("how", ["renamed", "removed", "replaced", "with its directory", "directory replaced"])
+def test_whatever_takes_a_file_its_name_is_noticed_at_the_next_look(tmp_path: Path, name: str, how: str) -> None:
+    """However long the directory had been as it was, and whatever else was in it; put back, it is well again."""
+    data, away = tmp_path / "data", tmp_path / "away"
+    data.mkdir()
+    looker = Looker(data)
+    assert [looker.looks(after=placed.COARSE_SECONDS) for _ in range(3)] == [None] * 3
+
+    if how in {"with its directory", "directory replaced"}:
+        data.rename(away)
+    elif how == "removed":
+        (data / name).unlink()
+    else:
+        (data / name).rename(away)
+    if how == "replaced":
+        (data / name).write_bytes(b"x")
+    elif how == "directory replaced":
+        shutil.copytree(away, data)
+    found = [looker.looks(), looker.looks(), looker.looks(within_seconds=10.0)]
+
+    assert found == [NAMES[0] if "directory" in how else name] * 3
+    if how in {"renamed", "with its directory"}:
+        away.rename(data / name if how == "renamed" else data)
+        assert [looker.looks(), looker.looks()] == [None, None]
+
+
+def test_a_directory_that_was_modified_lately_is_not_believed(tmp_path: Path) -> None:
+    """A second change within the grain of its time leaves no trace."""
+    looker = Looker(tmp_path)
+    settled = looker.looks(after=placed.COARSE_SECONDS)
+    (tmp_path / "something else").touch()
+    changed = looker.looks()
+
+    looker.leave_no_trace(lambda: (tmp_path / NAMES[0]).rename(tmp_path / "away"))
+
+    assert (settled, changed) == (None, None)
+    assert looker.looks(after=placed.COARSE_SECONDS - 0.1) == NAMES[0]
+
+
+def test_a_directory_is_believed_for_a_second(tmp_path: Path) -> None:
+    """What is mounted over a file leaves no trace in it."""
+    looker = Looker(tmp_path)
+    assert looker.looks(after=placed.COARSE_SECONDS) is None
+
+    looker.leave_no_trace(lambda: (tmp_path / NAMES[0]).rename(tmp_path / "away"))
+
+    assert looker.looks(after=placed.TRUSTED_SECONDS) == NAMES[0]
 
 
 async def test_a_damaged_database_is_one_sentence_and_is_never_said_to_be_well(
