@@ -42,11 +42,19 @@ Series = Mapping[str, list[dict[str, str]]]
 """Label sets by the name of the sample."""
 
 
-async def served_series(data_dir: Path) -> Series:
-    """Return the series of a fresh engine with one service."""
+async def served_series(data_dir: Path, *, database_url: str = "") -> Series:
+    """Return the series of a fresh engine with one service, on files or on a database."""
     anywhere = ListenAddress("127.0.0.1", 0)
     peer = SipPeerSettings(name="west", networks=("127.0.0.1",))
-    settings = Settings(data_dir=data_dir, listen=anywhere, metrics_services=1, sip_listen=anywhere, sip_peers=(peer,))
+    settings = Settings(
+        data_dir=data_dir,
+        listen=anywhere,
+        metrics_services=1,
+        sip_listen=anywhere,
+        sip_peers=(peer,),
+        database_url=database_url,
+        database_replicas=0,
+    )
     async with running_engine(settings) as engine, httpx.AsyncClient(base_url=engine.address) as client:
         control = engine.host.control
         account = await control.create_account(AccountUpdate(friendly_name="Rides"))
@@ -77,9 +85,11 @@ def unserved(expressions: Iterable[str], series: Series) -> list[Selector]:
 
 
 @pytest.mark.anyio
-async def test_rules_and_panels_ask_for_series_that_are_served(tmp_path: Path) -> None:
-    """By a fresh engine: names, labels and label values."""
-    series = await served_series(tmp_path)
+async def test_rules_and_panels_ask_for_series_that_are_served(tmp_path: Path, database: str) -> None:
+    """By a fresh engine, on files or on a database: names, labels and label values."""
+    of_files, of_database = await served_series(tmp_path), await served_series(tmp_path, database_url=database)
+    names = of_files.keys() | of_database.keys()
+    series = {name: [*of_files.get(name, ()), *of_database.get(name, ())] for name in names}
 
     wanted = [
         *(rule.expr for rule in rules()),
@@ -156,7 +166,7 @@ def test_every_alert_leads_to_a_panel_that_draws_what_it_is_about() -> None:
             assert not any(asked & one for one in shown.values()), rule.name
 
 
-_RELATED = {"MasklineDown", "MasklineNotReady", "MasklineRestarts"}
+_RELATED = {"MasklineDatabaseNotReplicated", "MasklineDown", "MasklineNotReady", "MasklineRestarts"}
 """Alerts on what no panel draws, whose panel shows what follows from it."""
 
 
@@ -217,6 +227,21 @@ def test_the_image_is_made_of_what_is_there() -> None:
     assert all((ROOT / name).exists() for name in copied)
     assert {f"!{name}" for name in copied} <= set(let_in)
     assert {name.lower() for name in variables} <= set(SETTINGS)
+
+
+def test_patroni_is_set_as_the_guide_says() -> None:
+    """And as it asks of itself: a lease of a primary outlasts two tries."""
+    settings = yaml.safe_load((DEPLOY / "postgres" / "patroni.yml").read_text("utf-8"))["bootstrap"]["dcs"]
+    guide = (ROOT / "docs" / "postgres.md").read_text("utf-8")
+    table = guide.partition("## The database")[2].partition("## The server")[0]
+    said = dict(re.findall(r"`?(\w+): ([\w]+)`?", " ".join(re.findall(r"^\| (.*?) \|", table, re.MULTILINE))))
+    flat = {**settings, **settings["postgresql"], **settings["postgresql"]["parameters"]}
+
+    assert len(said) >= 10
+    assert {name: yaml.safe_load(value) for name, value in said.items()} == {
+        name: yaml.safe_load(str(flat[name]).lower()) for name in said
+    }
+    assert settings["ttl"] >= settings["loop_wait"] + 2 * settings["retry_timeout"]
 
 
 def test_the_image_has_the_versions_that_are_tested() -> None:
