@@ -18,6 +18,7 @@ from engine.app import RunningEngine, running_engine
 from engine.channels.sockets import ListenAddress
 from engine.core.model.records import Account, Service
 from engine.core.model.requests import AccountUpdate, ParticipantRequest, ServiceRequest, SessionRequest
+from engine.core.ports.store import ServedStore
 from engine.core.routing.route_cache import cache_if_compiled
 from engine.runtime import OrderedIdFactory, choose, clock
 from engine.settings import Settings
@@ -55,10 +56,16 @@ def person(index: int) -> str:
 @asynccontextmanager
 async def host_on(data_dir: Path, *, settings: HostSettings | None = None) -> AsyncIterator[Host]:
     """Run a host on a data directory, commits FULL."""
-    telemetry = Telemetry()
-    store = SqliteStore.open(data_dir, synchronous="FULL", observer=telemetry)
+    store = SqliteStore.open(data_dir, synchronous="FULL", observer=Telemetry())
+    async with host_over(store, settings=settings) as host:
+        yield host
+
+
+@asynccontextmanager
+async def host_over(store: ServedStore, *, settings: HostSettings | None = None) -> AsyncIterator[Host]:
+    """Run a host on a store that is open, and close that."""
     await store.start()
-    context = HostContext(store, clock, OrderedIdFactory(), choose, telemetry, settings or HostSettings())
+    context = HostContext(store, clock, OrderedIdFactory(), choose, Telemetry(), settings or HostSettings())
     host = Host(context, route_cache=cache_if_compiled())
     await host.start()
     try:

@@ -5,12 +5,13 @@ import os
 import sqlite3
 import tempfile
 import time
-from contextlib import closing
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 
 import msgspec
 import uvloop
 
+from actors.host.host import Host
 from benchmarks.engines import host_on
 from benchmarks.report import Figure, Scale, Section, median
 from benchmarks.rows import made, pair_at
@@ -36,9 +37,10 @@ def _cpu_seconds() -> float:
     return sum(os.times()[:4])
 
 
-async def _restart(data_dir: Path, sessions: int) -> Took:
+async def restarted_on(running: AbstractAsyncContextManager[Host], sessions: int) -> Took:
+    """Start a host that holds so many sessions, until it routes."""
     start, cpu = time.perf_counter(), _cpu_seconds()
-    async with host_on(data_dir) as host:
+    async with running as host:
         event = InboundEvent(Kind.VOICE, *pair_at(2 * sessions - 1), "CA" + "0" * 32)
         decision = host.traffic.resolve(event)
         took = Took(time.perf_counter() - start, _cpu_seconds() - cpu)
@@ -48,8 +50,9 @@ async def _restart(data_dir: Path, sessions: int) -> Took:
         return took
 
 
-def _ours(data_dir: Path, sessions: int) -> Took:
-    return uvloop.run(_restart(data_dir, sessions))
+def restarted(data_dir: Path, sessions: int) -> Took:
+    """Start a host on a data directory."""
+    return uvloop.run(restarted_on(host_on(data_dir), sessions))
 
 
 def _peer(data_dir: Path, sessions: int) -> Took:
@@ -71,7 +74,7 @@ def measure(scale: Scale) -> Section:
         data_dir = Path(directory, "data")
         processes.apply(made, (data_dir,), {"sessions": sessions})
         for _ in range(min(ROUNDS, scale.rounds)):
-            ours.append(processes.apply(_ours, (data_dir, sessions)))
+            ours.append(processes.apply(restarted, (data_dir, sessions)))
             peers.append(processes.apply(_peer, (data_dir, sessions)))
         size = (data_dir / DATABASE).stat().st_size
     both = list(zip(ours, peers, strict=True))

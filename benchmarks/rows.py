@@ -60,7 +60,7 @@ def _multiply(database: sqlite3.Connection, sessions: int) -> None:
     for first in range(0, sessions, CHUNK):
         places = range(first, min(first + CHUNK, sessions))
         database.execute("BEGIN")
-        _insert(database, "sessions", ({**session, "sid": _key(b"S", place)} for place in places))
+        _insert(database, "sessions", ({**session, "sid": session_key(place)} for place in places))
         _insert(database, "participants", (row for place in places for row in _endpoints(endpoint, sids, place)))
         database.execute("COMMIT")
 
@@ -70,12 +70,22 @@ def _endpoints(endpoint: dict[str, object], sids: dict[object, bytes], place: in
         identifier, proxy = map(address_cell, pair_at(index))
         yield {
             **endpoint,
-            "session_sid": _key(b"S", place),
-            "sid": _key(b"P", index),
+            "session_sid": session_key(place),
+            "sid": participant_key(index),
             "identifier": identifier,
             "proxy_identifier": proxy,
             "proxy_identifier_sid": sids[proxy],
         }
+
+
+def session_key(place: int) -> bytes:
+    """Return the key of a session."""
+    return _key(b"S", place)
+
+
+def participant_key(index: int) -> bytes:
+    """Return the key of a participant: those of session n are 2n and 2n + 1."""
+    return _key(b"P", index)
 
 
 def _key(letter: bytes, number: int) -> bytes:

@@ -81,6 +81,16 @@ class Server:
         finally:
             self._run(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(made))
 
+    @contextmanager
+    def plain_database(self, name: str) -> Iterator[str]:
+        """Make an empty database for as long as the context lasts; say how to connect."""
+        made = sql.Identifier(name)
+        self._run(sql.SQL("CREATE DATABASE {}").format(made))
+        try:
+            yield self.conninfo(name)
+        finally:
+            self._run(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(made))
+
     def _run(self, statement: sql.Composed) -> None:
         with self.admin() as connection:
             connection.execute(statement)

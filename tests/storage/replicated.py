@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,8 @@ class Pair:
 
 
 @contextmanager
-def replicated() -> Iterator[Pair]:
-    """Run both while the context lasts.
+def replicated(settings: Mapping[str, str] | None = None) -> Iterator[Pair]:
+    """Run both while the context lasts, the primary with these settings.
 
     Raises:
         NoPostgres: there are no programs for it.
@@ -78,7 +78,7 @@ def replicated() -> Iterator[Pair]:
     if user is not None:
         os.chown(directory, user.pw_uid, user.pw_gid)
     try:
-        with postgres.running({"wal_level": "replica", "fsync": "on"}) as primary:
+        with postgres.running({"wal_level": "replica", "fsync": "on"} | dict(settings or {})) as primary:
             data = directory / "data"
             command = [str(programs / "pg_basebackup"), f"--dbname={primary.conninfo('postgres')}", f"--pgdata={data}"]
             postgres._finished([*command, "--checkpoint=fast", "--no-sync", "--write-recovery-conf"], user, directory)
