@@ -80,7 +80,7 @@ class PostgresTransaction:
         self._connection: WriterConnection | None = None
         self._pipeline: psycopg.Pipeline | None = None
         self._leaving = ExitStack()
-        self._group = self._attached_as = 0
+        self._group = self._attached_as = self._undone = 0
         self._is_commit_sent = False
         self._warning = ""
         self._problem: StoreUnavailable | None = None
@@ -131,7 +131,7 @@ class PostgresTransaction:
                 raise
             with suppress(psycopg.Error):  # what was sent behind the failure was not done
                 self._sync()
-            connection.execute("ROLLBACK TO alone", prepare=False)
+            connection.execute(self._undoing("ROLLBACK TO alone"), prepare=False)
             connection.execute("RELEASE alone", prepare=False)
             self._sync()
             raise refusal(failure) from failure
@@ -316,12 +316,21 @@ class PostgresTransaction:
             return
         try:
             if not connection.broken:
-                connection.execute("ROLLBACK", prepare=False)
+                connection.execute(self._undoing("ROLLBACK"), prepare=False)
         except psycopg.Error:
             self._drop()
         else:
             if connection.broken:
                 self._drop()
+
+    def _undoing(self, text: str) -> str:
+        """Return a statement that undoes others as none before it was spelled.
+
+        Statements to be prepared that came behind the one that failed were not, which psycopg notices when it meets
+        the answer to a rollback that it has not counted yet (seen with 3.3).
+        """
+        self._undone += 1
+        return f"{text} -- {self._undone}"
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
