@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any
 
+import msgspec
 from msgspec import UnsetType
 from mypy_extensions import mypyc_attr
 
@@ -40,6 +41,7 @@ from engine.core.model.changes import (
     ParticipantChanged,
     ParticipantRemoved,
     RegistryAdvanced,
+    RegistryRevised,
     ServiceErased,
     ServiceSaved,
     SessionChanged,
@@ -109,7 +111,11 @@ class One(Enum):
     OWE_ERASURE = auto()
     RELEASE_NUMBER = auto()
     SAVE_REGISTRY_VERSION = auto()
+    ADVANCE_REGISTRY = auto()
+    """Cells: the version that must be the registry's, and the MessagePack of the changes that lead to the next."""
 
+
+_encode = msgspec.msgpack.Encoder().encode
 
 _PLAIN_FIELDS = (
     "closed_reason",
@@ -352,6 +358,10 @@ class Applier(ABC):
     def _registry_advanced(self, change: RegistryAdvanced) -> None:
         self.write_one(One.SAVE_REGISTRY_VERSION, (change.version,))
 
+    def _registry_revised(self, change: RegistryRevised) -> None:
+        self.write_one(One.ADVANCE_REGISTRY, (change.after, bytearray(_encode(change.changes))))
+        self.apply(change.changes)
+
 
 def _assignments(change: SessionChanged) -> tuple[list[str], list[Cell]]:
     """Return the assignments of what a change names, and their cells."""
@@ -382,6 +392,7 @@ _WRITERS: dict[type[Change], Callable[[Applier, Any], None]] = {
     ServiceSaved: Applier._service_saved,  # noqa: SLF001
     ServiceErased: Applier._service_erased,  # noqa: SLF001
     RegistryAdvanced: Applier._registry_advanced,  # noqa: SLF001
+    RegistryRevised: Applier._registry_revised,  # noqa: SLF001
     BatchKeyUsed: Applier._key_used,  # noqa: SLF001
     BatchKeysErased: Applier._keys_erased,  # noqa: SLF001
     SessionCreated: Applier._created,  # noqa: SLF001

@@ -6,8 +6,7 @@ MasklineError
 ├── OutcomeUnknown      the process ends before it is known whether its last changes were committed
 └── StoreUnavailable    (core) the disk, or the database, refused: nothing was committed, or read
     ├── Interrupted     nothing was committed, and the same may be tried again at once
-    ├── StoreLost       it does not come back by itself
-    └── ChangeRefused   one changeset contradicts what is stored: our bug, the rest of its group was committed
+    └── StoreLost       it does not come back by itself
 """
 
 from pathlib import Path
@@ -41,12 +40,3 @@ class Interrupted(StoreUnavailable):
 
 class StoreLost(StoreUnavailable):
     """Nothing is committed any more by this process; the message says why and what to do."""
-
-
-class ChangeRefused(StoreUnavailable):
-    """A changeset could not be applied, by itself: a duplicate or a malformed value; nothing of it was committed."""
-
-    @classmethod
-    def because(cls, what: str) -> "ChangeRefused":
-        """Name the constraint or the kind of error; never the values, which may be phone numbers."""
-        return cls(f"Nothing of this change was saved, it contradicts what is stored: {what}")

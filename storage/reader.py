@@ -15,7 +15,7 @@ from engine.core.model.records import Address, DebuggerEvent, Interaction, Parti
 from engine.core.model.sids import SidKind, first_sid_at, is_sid, pack, unpack
 from engine.core.ports.lists import AlertFilter, AlertKind, AlertKinds, OutboxDepth, OutboxFilter, Page, PageCursor
 from engine.core.ports.notes import Note
-from engine.core.ports.store import Passed, PassedElsewhere, Registry
+from engine.core.ports.store import HeldRegistry, Passed, PassedElsewhere, Registry
 from engine.core.sessions.batch import KeyUse
 from storage.codec import (
     KIND_AT,
@@ -181,6 +181,11 @@ class Reader(ABC):
             services=tuple(map(service_of, self._all(f"SELECT {SERVICE_COLUMNS} FROM services ORDER BY sid"))),  # noqa: S608
             numbers=tuple(map(number_of, self._all(f"SELECT {NUMBER_COLUMNS} FROM numbers ORDER BY sid"))),  # noqa: S608
         )
+
+    def held_registry(self) -> HeldRegistry:
+        """Read the registry, and a version of which nothing is missing in it."""
+        version = self.registry_version()
+        return HeldRegistry(version, self.registry())
 
     def registry_version(self) -> int:
         """Tell which version of the registry is held."""

@@ -15,7 +15,7 @@ from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session
 from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxDepth, OutboxFilter, OutboxKinds, Page, PageCursor
 from engine.core.ports.notes import Note
-from engine.core.ports.store import Passed, PassedElsewhere, Registry
+from engine.core.ports.store import HeldRegistry, Passed, PassedElsewhere, Registry, RegistryNews
 from engine.core.sessions.search import FoundInteractions, FoundSessions, InteractionSought, SessionSought
 from storage.reader import Reader
 from storage.search import SEARCH_SECONDS, Search, find_interactions, find_sessions, numbers_had, outbox_kinds
@@ -113,6 +113,14 @@ class GroupStore(ABC):
 
         self.commit(changes, settle, None if changes else give_up)
         await outcome
+
+    async def held_registry(self) -> HeldRegistry:
+        """Read accounts, keys, services and numbers, and which version that is."""
+        return self._walks.held_registry()
+
+    async def registry_news(self, after: int) -> RegistryNews | None:  # noqa: ARG002 - it is the same of any
+        """Keep no changes: nobody else writes them."""
+        return None
 
     def registry(self) -> Registry:
         """Read accounts, keys, services and numbers."""

@@ -19,11 +19,11 @@ from collections.abc import Callable, Sequence
 from math import inf
 from typing import Final, Protocol
 
-from engine.core.model.changes import Change
-from engine.core.model.errors import Fenced, StoreLate, StoreUnavailable
+from engine.core.model.changes import Change, RegistryRevised
+from engine.core.model.errors import ChangeRefused, Fenced, RegistryOutrun, StoreLate, StoreUnavailable
 from engine.core.ports.observing import Observer
 from engine.core.ports.store import LATE_LOOKS
-from storage.errors import ChangeRefused, Interrupted, OutcomeUnknown, StoreLost
+from storage.errors import Interrupted, OutcomeUnknown, StoreLost
 
 Done = Callable[[StoreUnavailable | None], None]
 Late = Callable[[], None]
@@ -198,6 +198,10 @@ class GroupWriter:
         self._group = group
         with contextlib.suppress(IndexError):
             while len(group) < MAX_GROUP:
+                if _is_alone(self._queue[0][0]):
+                    if not group:
+                        group.append(self._queue.popleft())
+                    break
                 group.append(self._queue.popleft())
         return group
 
@@ -274,6 +278,9 @@ class GroupWriter:
         problem = self._commit_together(group)
         if isinstance(problem, Interrupted):
             problem = self._commit_together(group)
+        if isinstance(problem, RegistryOutrun):
+            self._take(None)
+            return [problem for _ in group]
         if isinstance(problem, ChangeRefused):
             return self._commit_one_by_one(group)
         self._take(problem)
@@ -328,6 +335,11 @@ class GroupWriter:
             _log.warning("The store can be written again")
         elif problem is not None and was_writable:
             _log.error("The store cannot be written. %s", problem)
+
+
+def _is_alone(changes: Sequence[Change]) -> bool:
+    """Tell whether a changeset is a group of its own: it may wait for other hosts, or be refused for what they did."""
+    return bool(changes) and type(changes[0]) is RegistryRevised
 
 
 def _is_of_the_store(error: StoreUnavailable | None) -> bool:

@@ -7,11 +7,17 @@ from typing import Final
 import psycopg
 from psycopg import errors
 
-from engine.core.model.errors import MasklineError, StoreUnavailable
-from storage.errors import ChangeRefused
+from engine.core.model.errors import ChangeRefused, MasklineError, RegistryOutrun, StoreUnavailable
+from storage.errors import Interrupted
 
 FENCED: Final = "MK001"
 """Raised by our own function `fence`: the row of this host has another epoch, or another connection."""
+
+_OUTRUN: Final = "MK002"
+"""Raised by our own function `advance_registry`."""
+
+_TRY_AGAIN: Final = ("40P01", "40001")
+"""The database chose this transaction to end, since it and another stood in each other's way."""
 
 _ROW_CLASSES: Final = ("22", "23")
 """Bad values and broken constraints: what was written is at fault."""
@@ -70,7 +76,7 @@ def is_refusal(failure: Exception) -> bool:
         return not isinstance(failure, OSError | StoreUnavailable)
     state = sqlstate_of(failure)
     if state:
-        return state.startswith(_ROW_CLASSES)
+        return state.startswith((*_ROW_CLASSES, _OUTRUN))
     return not isinstance(failure, psycopg.OperationalError)  # psycopg could not even write it
 
 
@@ -81,7 +87,11 @@ def is_crossed(failure: Exception) -> bool:
 
 def refusal(failure: Exception) -> ChangeRefused:
     """Return what is told of a changeset at fault, without its values, which may be phone numbers."""
+    if sqlstate_of(failure) == _OUTRUN:
+        return RegistryOutrun("The registry has changed since")
     refused = ChangeRefused.because(_told(failure))
+    if isinstance(failure, psycopg.IntegrityError):
+        refused.constraint = failure.diag.constraint_name or ""
     refused.__cause__ = failure
     return refused
 
@@ -92,7 +102,8 @@ def unavailable(failure: Exception) -> StoreUnavailable:
         return failure
     state = sqlstate_of(failure)
     advice = advice_for(failure)
-    return StoreUnavailable(f"Nothing was saved: {advice}. It is tried again by itself{f' ({state})' if state else ''}")
+    kind = Interrupted if state in _TRY_AGAIN else StoreUnavailable
+    return kind(f"Nothing was saved: {advice}. It is tried again by itself{f' ({state})' if state else ''}")
 
 
 @contextmanager

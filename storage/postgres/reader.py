@@ -1,15 +1,18 @@
 """Reads a PostgreSQL database, as `storage.reader` asks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, final
+from typing import Any, Final, TypeVar, final
 
+import msgspec
 import psycopg
 from psycopg import IsolationLevel
 from psycopg.pq import TransactionStatus
 
+from engine.core.model.changes import RegistryChange
 from engine.core.model.outbox import OutboxEntry
 from engine.core.model.records import Interaction
+from engine.core.ports.store import HeldRegistry, Registry, RegistryNews
 from storage.active import chunks_of
 from storage.chunk import Chunk
 from storage.codec import tagged
@@ -18,8 +21,21 @@ from storage.postgres.codec import address_of, may_be_kept, placeholders, tagged
 from storage.postgres.connections import BoundedConnection, connect, open_reader
 from storage.postgres.errors import reading
 from storage.reader import WALKED_AT_ONCE, Dialect, Reader
-from storage.rows import Fetched, interaction_of
+from storage.rows import (
+    ACCOUNT_COLUMNS,
+    API_KEY_COLUMNS,
+    NUMBER_COLUMNS,
+    SERVICE_COLUMNS,
+    Fetched,
+    account_of,
+    api_key_of,
+    interaction_of,
+    number_of,
+    service_of,
+)
 from storage.wanted import Spelling
+
+Record = TypeVar("Record")
 
 _OLDEST_OF_QUEUE: Final = (
     "SELECT account_sid, destination, service_sid, date_created FROM effects WHERE date_died IS NULL"
@@ -43,8 +59,12 @@ _PARTICIPANTS: Final = (
     " WHERE date_activated IS NOT NULL AND date_deleted IS NULL AND {mine}"
     " ORDER BY date_activated, sessions.sid, participants.sid"
 )
+_NEWS: Final = (
+    "SELECT registry_version, version, changes FROM cluster LEFT JOIN registry_changes ON version > ? ORDER BY version"
+)
 _MINE: Final = "{}.shard = ANY(?)"
 _SESSIONS_AT_ONCE: Final = 5_000
+_changes_of = msgspec.msgpack.Decoder(tuple[RegistryChange, ...]).decode
 
 
 def _tagged(sid: str) -> bytes | bytearray | None:
@@ -120,6 +140,28 @@ class PostgresReader(Reader):
         with self._snapshot() as connection:
             yield from _rows(connection.cursor("walk"), placeholders(text), values, WALKED_AT_ONCE)
 
+    def held_registry(self) -> HeldRegistry:
+        """Read the registry and its version as of one moment, on a connection of its own, so on any thread.
+
+        Other threads get their turn between the records, of which there may be very many.
+        """
+        with self._snapshot() as connection:
+            row = connection.execute(self._dialect.registry_version).fetchone()
+            assert row is not None  # noqa: S101 - the first migration makes it
+            accounts = tuple(_records(connection, "accounts", ACCOUNT_COLUMNS, account_of))
+            keys = tuple(_records(connection, "api_keys", API_KEY_COLUMNS, api_key_of))
+            services = tuple(_records(connection, "services", SERVICE_COLUMNS, service_of))
+            numbers = tuple(_records(connection, "numbers", NUMBER_COLUMNS, number_of))
+            return HeldRegistry(row[0], Registry(accounts, keys, services, numbers))
+
+    def registry_news(self, after: int) -> RegistryNews | None:
+        """Read the changes of the registry since a version; None where they are not kept."""
+        rows = self.fetch(_NEWS, (after,))
+        version, kept = rows[0][0], [changes for _, number, changes in rows if number is not None]
+        if version < after or len(kept) != version - after:
+            return None
+        return RegistryNews(version, tuple(change for changes in kept for change in _changes_of(changes)))
+
     def active_sessions(self) -> Iterator[Chunk]:
         """Walk the active sessions, in chunks."""
         mine, cells = self._dialect.mine.format("sessions"), self._dialect.mine_cells
@@ -159,6 +201,16 @@ def _rows(
         cursor.execute(text, values, binary=True)
         while rows := cursor.fetchmany(size):
             yield rows
+
+
+def _records(
+    connection: "psycopg.Connection[Fetched]", table: str, columns: str, record_of: Callable[[Fetched], Record]
+) -> Iterator[Record]:
+    text = f"SELECT {columns} FROM {table} ORDER BY sid"  # noqa: S608 - names of this package
+    cursor = connection.execute(text, binary=True)
+    while rows := cursor.fetchmany(WALKED_AT_ONCE):
+        for row in rows:
+            yield record_of(row)
 
 
 def _each(windows: Iterator[list[Fetched]]) -> Iterator[Fetched]:

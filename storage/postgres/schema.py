@@ -187,7 +187,33 @@ _IMPORTS: Final = (
     'ALTER TABLE cluster ADD COLUMN importing TEXT COLLATE "C"',
 )
 
-MIGRATIONS: Final = {"0001_first_tables": _FIRST_TABLES, "0002_imports": _IMPORTS}
+_REGISTRY_CHANGES: Final = (
+    # the latest changes of the registry, each the MessagePack of a tuple of `RegistryChange`, for hosts that are behind
+    "CREATE TABLE registry_changes (version BIGINT NOT NULL PRIMARY KEY, changes BYTEA NOT NULL)",
+    # it fails where another host has changed the registry since, or is about to; calls wait behind it, so it waits
+    # for that one a moment only
+    """
+    CREATE FUNCTION advance_registry(its_version BIGINT, its_changes BYTEA) RETURNS void
+    LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
+    BEGIN
+        UPDATE cluster SET registry_version = its_version + 1 WHERE registry_version = its_version;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'outrun' USING ERRCODE = 'MK002';
+        END IF;
+        DELETE FROM registry_changes WHERE version > its_version OR version <= its_version - 200;
+        INSERT INTO registry_changes VALUES (its_version + 1, its_changes);
+    EXCEPTION WHEN lock_not_available THEN
+        RAISE EXCEPTION 'about to be outrun' USING ERRCODE = 'MK002';
+    END
+    $$
+    """,
+)
+
+MIGRATIONS: Final = {
+    "0001_first_tables": _FIRST_TABLES,
+    "0002_imports": _IMPORTS,
+    "0003_registry_changes": _REGISTRY_CHANGES,
+}
 """Statements by name, in order; what was released never changes."""
 
 

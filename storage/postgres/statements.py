@@ -199,5 +199,6 @@ ONE: Final[Mapping[One, Sequence[str]]] = {
     One.OWE_ERASURE: ("INSERT INTO erasures (session_sid) VALUES (%s) ON CONFLICT DO NOTHING",),
     One.RELEASE_NUMBER: ("DELETE FROM numbers WHERE sid = %s",),
     One.SAVE_REGISTRY_VERSION: ("UPDATE cluster SET registry_version = %s",),
+    One.ADVANCE_REGISTRY: ("SELECT advance_registry(%s, %s)",),
 }
 """`CHANGE_PARTICIPANT` is apart: its cells are those of a row."""

@@ -15,6 +15,7 @@ from engine.core.model.records import Address, DebuggerEvent, Interaction, Parti
 from engine.core.ports.notes import Note
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock
+from engine.core.ports.store import HeldRegistry, RegistryNews
 from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.bindings import ActiveSession
 from storage.active import sessions_of
@@ -184,6 +185,14 @@ class PostgresStore(GroupStore):
     def active_sessions(self) -> Iterator[ActiveSession]:
         """Walk the active sessions in the order of activation, each with its live participants' endpoints."""
         return sessions_of(self._walks.active_sessions())
+
+    async def held_registry(self) -> HeldRegistry:
+        """Read accounts, keys, services and numbers, and which version that is."""
+        return await asyncio.to_thread(self._walks.held_registry)
+
+    async def registry_news(self, after: int) -> RegistryNews | None:
+        """Read the changes of the registry since a version; None: they are not kept, read the whole."""
+        return await self._point(self._points.registry_news, after)
 
     async def session(self, session_sid: str) -> Session | None:
         """Read one session."""

@@ -1,6 +1,6 @@
 """Durable records of one host in one SQLite file."""
 
-from storage.errors import ChangeRefused, DatabaseTooNew, MoveRefused
+from storage.errors import DatabaseTooNew, MoveRefused
 from storage.sqlite.errors import (
     DatabaseDamaged,
     DatabaseMissing,
@@ -13,7 +13,6 @@ from storage.sqlite.layout import claim, host_dir
 from storage.sqlite.store import SqliteStore, StoreSizes
 
 __all__ = [
-    "ChangeRefused",
     "DataDirBusy",
     "DatabaseDamaged",
     "DatabaseMissing",

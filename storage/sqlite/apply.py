@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Final, final
 
+from engine.core.model.errors import RegistryOutrun
 from storage.apply import Applier, Many, One
 from storage.rows import Row
 from storage.sqlite import statements as sql
@@ -59,6 +60,10 @@ class SqliteApplier(Applier):
 
     def write_one(self, what: One, cells: Row) -> None:
         """Write something else."""
+        if what is One.ADVANCE_REGISTRY:  # nobody else reads a file, to whom the changes could be told
+            if not self._connection.execute(sql.ADVANCE_REGISTRY, cells[:1]).rowcount:
+                raise RegistryOutrun("The registry has changed since")
+            return
         for text in _ONE[what]:
             self._connection.execute(text, cells)
 

@@ -124,6 +124,8 @@ SAVE_SERVICES: Final = _upsert("services", SERVICE_COLUMNS)
 
 SAVE_REGISTRY_VERSION: Final = "UPDATE registry_version SET version = ?"
 
+ADVANCE_REGISTRY: Final = "UPDATE registry_version SET version = version + 1 WHERE version = ?"
+
 RELEASE_NUMBER: Final = "DELETE FROM numbers WHERE sid = ?"
 REMOVE_PARTICIPANT: Final = (
     "UPDATE participants SET date_deleted = ?1, date_updated = ?1 WHERE session_sid = ?2 AND sid = ?3"

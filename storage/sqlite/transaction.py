@@ -6,8 +6,7 @@ import time
 from collections.abc import Sequence
 
 from engine.core.model.changes import Change
-from engine.core.model.errors import StoreUnavailable
-from storage.errors import ChangeRefused
+from engine.core.model.errors import ChangeRefused, StoreUnavailable
 from storage.sqlite.apply import SqliteApplier
 from storage.sqlite.errors import away_now, is_disk_failure, moved_away, unavailable
 from storage.sqlite.mover import LogMover

@@ -21,11 +21,10 @@ from engine.core.model.changes import (
     SessionErased,
     SessionTouched,
 )
-from engine.core.model.errors import StoreUnavailable
+from engine.core.model.errors import ChangeRefused, StoreUnavailable
 from engine.core.model.records import ClosedReason, Leg, LegStatus, SessionStatus
 from engine.core.model.sids import SidKind
 from storage.chunk import CHUNK_SESSIONS
-from storage.errors import ChangeRefused
 from storage.sqlite import SqliteStore
 from tests.storage.material import START, Observed, interaction, new_sid, number, participant, service, session
 from tests.storage.stores import AnyStore, Records

@@ -19,10 +19,10 @@ from engine.core.model.changes import (
     SessionErased,
     SessionTouched,
 )
+from engine.core.model.errors import ChangeRefused
 from engine.core.model.records import Kind, LegStatus, Session
 from engine.core.model.sids import SidKind, pack
 from engine.core.ports.lists import Page, PageCursor
-from storage.errors import ChangeRefused
 from storage.sqlite.statements import ERASE_SERVICE, ERASE_SESSION
 from tests.storage.material import (
     START,

@@ -19,10 +19,10 @@ from engine.core.model.changes import (
     SessionErased,
     SessionTouched,
 )
+from engine.core.model.errors import ChangeRefused
 from engine.core.model.outbox import OutboxAlert, OutboxEntry, OutboxHangUp, QueueKey
 from engine.core.model.sids import SidKind
 from engine.core.ports.lists import OutboxDepth, OutboxFilter, OutboxKind, OutboxKinds, Page, PageCursor
-from storage.errors import ChangeRefused
 from tests.storage.material import (
     ACCOUNT_SID,
     SERVICE_SID,

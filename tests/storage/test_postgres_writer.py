@@ -7,9 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from engine.core.model.errors import StoreUnavailable
+from engine.core.model.errors import ChangeRefused, StoreUnavailable
 from storage import writer
-from storage.errors import ChangeRefused
 from storage.postgres import writer as postgres_writer
 from storage.postgres.connections import conninfo_of
 from storage.postgres.places import PlaceTaken, take_place

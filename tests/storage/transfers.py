@@ -24,9 +24,11 @@ NOT_READS = {
     "close",
     "commit",
     "is_late",
+    "is_shared",
     "is_writable",
     "lacks",
     "loading",
+    "registry_news",
     "start",
     "unknown_outcomes",
     "write",
@@ -67,6 +69,7 @@ async def every_read(store: Any, changes: Sequence[Change]) -> list[object]:  # 
     found: list[object] = [
         store.registry(),
         store.registry_version(),
+        await store.held_registry(),
         [
             (one.sid, one.service_sid, one.account_sid, one.unique_name, one.mode, one.expires_at)
             for one in store.active_sessions()

@@ -73,6 +73,22 @@ class RegistryAdvanced(msgspec.Struct, frozen=True, gc=False):
     """Counted from 1 by the one host that writes the registry."""
 
 
+RegistryChange = (
+    AccountSaved | AccountErased | ApiKeySaved | NumberSaved | NumberReleased | ServiceSaved | ServiceErased
+)
+"""A change of what every host knows whole."""
+
+
+class RegistryRevised(msgspec.Struct, frozen=True, gc=False):
+    """Changes that were decided upon a version of the registry that hosts share; they lead to the next.
+
+    RegistryOutrun: the registry has another version by now. It stands alone in its changeset.
+    """
+
+    after: int
+    changes: tuple[RegistryChange, ...]
+
+
 class SessionCreated(msgspec.Struct, frozen=True, gc=False):
     """A session and the participants it was made with."""
 
@@ -257,6 +273,7 @@ Change = (
     | ServiceSaved
     | ServiceErased
     | RegistryAdvanced
+    | RegistryRevised
     | SessionCreated
     | SessionChanged
     | BatchKeyUsed

@@ -3,7 +3,9 @@
     MasklineError
     ├── ApiError            the caller must change or retry: carries a code of the catalogue
     ├── StoreUnavailable    the disk refused the commit: nothing was acknowledged
-    │   └── StoreLate       the commits before it take too long: it was not tried
+    │   ├── StoreLate       the commits before it take too long: it was not tried
+    │   └── ChangeRefused   one changeset contradicts what is stored: the rest of its group was committed
+    │       └── RegistryOutrun   another host changed the registry before it
     ├── Fenced              another process is this host now: this one answers nothing more
     └── PeerUnavailable     another host did not answer: what it did is not known
 
@@ -283,6 +285,22 @@ class StoreUnavailable(MasklineError):  # noqa: N818 - names a state of the stor
 
 class StoreLate(StoreUnavailable):
     """The outcome of a commit has been awaited for too long; until it is known, nothing new is taken."""
+
+
+class ChangeRefused(StoreUnavailable):
+    """A changeset could not be applied, by itself: a duplicate or a malformed value; nothing of it was committed."""
+
+    constraint = ""
+    """The name of the constraint that it would break, where the store has names for them."""
+
+    @classmethod
+    def because(cls, what: str) -> "ChangeRefused":
+        """Name the constraint or the kind of error; never the values, which may be phone numbers."""
+        return cls(f"Nothing of this change was saved, it contradicts what is stored: {what}")
+
+
+class RegistryOutrun(ChangeRefused):
+    """The registry has another version than the one that its change was decided upon, or is about to have."""
 
 
 class Fenced(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from engine.core.model.changes import Change
+from engine.core.model.changes import Change, RegistryChange
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import (
@@ -50,6 +50,21 @@ class Registry(msgspec.Struct, frozen=True):
     api_keys: tuple[ApiKey, ...]
     services: tuple[Service, ...]
     numbers: tuple[ProxyNumber, ...]
+
+
+class HeldRegistry(msgspec.Struct, frozen=True):
+    """The registry in one version."""
+
+    version: int
+    registry: Registry
+
+
+class RegistryNews(msgspec.Struct, frozen=True):
+    """What has become of the registry since a version of it."""
+
+    version: int
+    """To which the changes lead."""
+    changes: tuple[RegistryChange, ...]
 
 
 class Store(Protocol):
@@ -100,6 +115,12 @@ class Store(Protocol):
     @property
     def is_late(self) -> bool:
         """Whether the outcome of a commit has been awaited for too long: until it is known, others raise StoreLate."""
+
+    async def held_registry(self) -> HeldRegistry:
+        """Read accounts, keys, services and numbers, and which version that is, while the loop goes on."""
+
+    async def registry_news(self, after: int) -> RegistryNews | None:
+        """Read the changes of the registry since a version; None: they are not kept, read the whole."""
 
     def registry(self) -> Registry:
         """Read accounts, keys, services and numbers: of all hosts, each holds them whole."""
