@@ -15,9 +15,10 @@ from actors.cluster.publisher import BindingPublisher
 from actors.cluster.reload import RemoteActivity
 from actors.cluster.remote_sessions import RemoteSessions
 from actors.cluster.replica import BindingReplica
-from actors.cluster.replication import Follower, Registrar, ReplicatedWriter
+from actors.cluster.replication import Follower, FromRegistrar, Registrar, ReplicatedWriter, Teller
 from actors.cluster.rpc import HostRpc
 from actors.cluster.sending import HostSenders, send_at
+from actors.cluster.shared_registry import FromTables, SharedRegistryWriter, keep_looking
 from actors.control.host_control import HostControl
 from actors.control.routes import Place, Routes
 from actors.control.services import ServiceRegister
@@ -36,7 +37,7 @@ from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Repor
 from engine.core.sessions.bindings import ActiveSession
 
 JOIN_SECONDS = 0.2
-"""How long a host waits before it asks a registrar again that did not answer."""
+"""How long a host waits before it asks again who holds the registry, and did not answer."""
 
 _log = logging.getLogger("maskline.host")
 
@@ -79,15 +80,14 @@ class ClusterNode:
         self._unkept = 0
         self._incarnation = context.id_factory(SidKind.OUTBOX_ENTRY)
         self._senders = HostSenders(context.egress.local_senders, self._incarnation)
-        self._follower = Follower(context.store, registry, rpc, clock=context.clock)
-        self._registrar = Registrar(context.store, registry, rpc, reached=lambda host: self.publishers[host].is_up)
+        self._registrar: Registrar | None = None
+        self._follower = self._join_registry()
         self.replicas = sessions.replicas
         self.publishers = publishers
         for host in rpc.others:
             self.replicas[host] = self._replica()
             self.publishers[host] = self._publisher(host)
         self._tasks: list[asyncio.Task[None]] = []
-        registry.writer = ReplicatedWriter(registry, rpc, registrar=self._registrar, follower=self._follower)
 
     @property
     def me(self) -> int:
@@ -125,7 +125,8 @@ class ClusterNode:
         self._rpc.follow(version=lambda: self._registry.version, know=self._follower.know)
         self._rpc.serve(numbers)
         self._rpc.serve(self._follower, is_of_registry=True)
-        self._rpc.serve(self._registrar, is_of_registry=True)
+        if self._registrar is not None:
+            self._rpc.serve(self._registrar, is_of_registry=True)
         self._rpc.serve(console)
         self._rpc.serve(self._senders)
         self._is_read = True
@@ -138,8 +139,11 @@ class ClusterNode:
         )
 
     async def synchronise(self) -> None:
-        """Wait until the registry is held as the registrar holds it."""
-        if self.me != REGISTRAR:
+        """Wait until the newest registry is held."""
+        if self._registrar is None:
+            await self._synchronised()  # what was committed after it was read, and told before this host listened
+            self._tasks.append(asyncio.create_task(keep_looking(self._follower), name="registry"))
+        elif self.me != REGISTRAR:
             await self._synchronised()
             await self._heard_of(REGISTRAR)
             await self._synchronised()  # what the registrar did not wait for us to take
@@ -149,12 +153,25 @@ class ClusterNode:
         self._rpc.serve(coordinators)
         self._rpc.serve(control)
 
+    def _join_registry(self) -> Follower:
+        """Follow the registry and have changes written: by one host for all, or where hosts share tables by any."""
+        registry, store, clock = self._registry, self._context.store, self._context.clock
+        teller = Teller(self._rpc, reached=lambda host: self.publishers[host].is_up)
+        if store.is_shared:
+            follower = Follower(store, registry, FromTables(store, clock=clock))
+            registry.writer = SharedRegistryWriter(store, registry, follower=follower, teller=teller)
+            return follower
+        follower = Follower(store, registry, FromRegistrar(self._rpc, clock=clock))
+        self._registrar = Registrar(store, registry, teller)
+        registry.writer = ReplicatedWriter(registry, self._rpc, registrar=self._registrar, follower=follower)
+        return follower
+
     async def _synchronised(self) -> None:
         while True:
             try:
                 return await self._follower.synchronise()
             except MasklineError as problem:
-                _log.info("Waiting for the registrar: %s", problem)
+                _log.info("Waiting for the registry: %s", problem)
                 await asyncio.sleep(JOIN_SECONDS)
 
     async def _heard_of(self, host: int) -> None:

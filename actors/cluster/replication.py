@@ -1,90 +1,44 @@
-"""How every host comes to hold the same registry: one registrar writes it, the others follow, version by version.
+"""How every host comes to hold the same registry: whoever writes it tells the others, who follow, version by version.
 
-The registrar commits first, then has every host that it reaches commit too, and only then is a change answered. A host
-that was not reached learns of it from the next message of any other host, and asks for all it missed.
+Where each host has files of its own, one registrar writes. It commits first, then has every host that it reaches commit
+too, and only then is a change answered. Where all see the same tables, whoever changes something writes it there
+(`actors.cluster.shared_registry`), and the others take it over in memory. A host that was not reached learns of it from
+the next message of any other host, and asks for all it missed.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from hashlib import sha256
-from itertools import chain
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
 
-import msgspec
-
+from actors.cluster.registry_changes import check, difference, digests
 from actors.cluster.rpc import HostRpc
 from actors.kernel.gathering import reason_of
-from actors.kernel.registry import Registry, RegistryChange, RegistryMoved
-from engine.core.model.changes import (
-    AccountErased,
-    AccountSaved,
-    ApiKeySaved,
-    NumberReleased,
-    NumberSaved,
-    RegistryAdvanced,
-    ServiceErased,
-    ServiceSaved,
-)
-from engine.core.model.errors import ApiError, Code, PeerUnavailable, not_found
+from actors.kernel.registry import Registry, RegistryMoved
+from actors.kernel.yielding import STEPS_PER_TURN
+from engine.core.model.changes import RegistryAdvanced, RegistryChange
+from engine.core.model.errors import PeerUnavailable
 from engine.core.model.placement import REGISTRAR
-from engine.core.numbers.e164 import mask_address
-from engine.core.ports import store as ports
 from engine.core.ports.operations import Clock
-from engine.core.ports.store import Store
+from engine.core.ports.store import HeldRegistry, RegistryNews, Store
 
 UNREACHED_SECONDS = 1.0
 """How long a change waits for a host that was not reached lately; it may just be back."""
 
-Record = msgspec.Struct
-_encode = msgspec.msgpack.Encoder().encode
 _log = logging.getLogger("maskline.registry")
 
 
-class Held(msgspec.Struct, frozen=True):
-    """The registry in one version."""
+class Teller:
+    """Tells the other hosts of a change that is committed."""
 
-    version: int
-    registry: ports.Registry
-
-
-class Registrar:
-    """Writes the registry; served by the registrar's host."""
-
-    def __init__(self, store: Store, registry: Registry, rpc: HostRpc, *, reached: Callable[[int], bool]) -> None:
-        """Write to a store; `reached` tells which hosts answered lately."""
-        self._store = store
-        self._registry = registry
+    def __init__(self, rpc: HostRpc, *, reached: Callable[[int], bool]) -> None:
+        """Tell by RPC; `reached` tells which hosts answered lately."""
         self._rpc = rpc
         self._reached = reached
-        self._turn = asyncio.Lock()
 
-    async def write(self, changes: tuple[RegistryChange, ...], seen: tuple[str, ...]) -> int:
-        """Commit changes that were decided upon the records `seen`; returns the version they lead to.
-
-        Raises:
-            RegistryMoved: a record has changed since.
-            ApiError: NUMBER_NOT_AVAILABLE, SERVICE_NAME_TAKEN.
-            StoreUnavailable: nothing was committed.
-        """
-        async with self._turn:
-            for change, digest in zip(changes, seen, strict=True):
-                self._check(change, digest)
-            version = self._registry.version + 1
-            await self._store.write((*changes, RegistryAdvanced(version)))
-            self._registry.version = version
-            self._registry.apply(changes)
-            await self._tell(version, changes)
-        return version
-
-    async def held(self, version: int) -> Held | None:
-        """Return the whole registry, None where the asker's version is the latest."""
-        # Takes no turn: whoever holds it may be waiting for the asker. A version that is on disk already and not yet
-        # counted is told again, and changes nothing then.
-        if version == self._registry.version:
-            return None
-        return Held(self._registry.version, self._store.registry())
-
-    async def _tell(self, version: int, changes: tuple[RegistryChange, ...]) -> None:
+    async def tell(self, version: int, changes: tuple[RegistryChange, ...]) -> None:
+        """Have every other host that is reached hold the next version."""
         asked = (
             asyncio.wait_for(
                 self._rpc.ask_quickly(host, Follower.advance, version, changes),
@@ -100,70 +54,140 @@ class Registrar:
                     reason_of(outcome),
                 )
 
-    def _check(self, change: RegistryChange, digest: str) -> None:
-        if digest_of(record_before(self._registry, change)) != digest:
-            raise RegistryMoved
-        owner = _owner(change)
-        if owner is not None and owner not in self._registry.accounts:
-            raise not_found(f"/Accounts/{owner}")
-        match change:
-            case AccountErased(account_sid):
-                if not self._registry.holdings_of(account_sid).is_nothing:
-                    raise RegistryMoved
-            case NumberSaved(number):
-                other = self._registry.number_at(number.address)
-                if other is not None and other.sid != number.sid:
-                    raise ApiError(Code.NUMBER_NOT_AVAILABLE, f"{mask_address(number.address)} is owned already")
-            case ServiceSaved(service):
-                owner = self._registry.service_named(service.account_sid, service.unique_name)
-                if owner not in {None, service.sid}:
-                    raise ApiError(Code.SERVICE_NAME_TAKEN, "Another service of the account has this UniqueName")
-            case _:
-                pass
+
+class Registrar:
+    """Writes the registry; served by the registrar's host."""
+
+    def __init__(self, store: Store, registry: Registry, teller: Teller) -> None:
+        """Write to a store."""
+        self._store = store
+        self._registry = registry
+        self._teller = teller
+        self._turn = asyncio.Lock()
+
+    async def write(self, changes: tuple[RegistryChange, ...], seen: tuple[str, ...]) -> int:
+        """Commit changes that were decided upon the records `seen`; returns the version they lead to.
+
+        Raises:
+            RegistryMoved: a record has changed since, or another is in the way.
+            ApiError: NOT_FOUND, SERVICE_NAME_TAKEN.
+            StoreUnavailable: nothing was committed.
+        """
+        async with self._turn:
+            check(self._registry, changes, seen)
+            version = self._registry.version + 1
+            await self._store.write((*changes, RegistryAdvanced(version)))
+            self._registry.version = version
+            self._registry.apply(changes)
+            await self._teller.tell(version, changes)
+        return version
+
+    async def held(self, version: int) -> HeldRegistry | None:
+        """Return the whole registry, None where the asker's version is the latest."""
+        # Takes no turn: whoever holds it may be waiting for the asker. A version that is on disk already and not yet
+        # counted is told again, and changes nothing then.
+        if version == self._registry.version:
+            return None
+        return HeldRegistry(self._registry.version, self._store.registry())
+
+
+class RegistrySource(Protocol):
+    """Who knows the newest version of the registry."""
+
+    async def news(self, mine: Registry) -> RegistryNews | None:
+        """Return what leads from a registry, which stays as it is meanwhile, to the newest; None: it is that.
+
+        Raises:
+            PeerUnavailable, StoreUnavailable: it cannot be asked.
+        """
+
+
+class FromRegistrar:
+    """Asks the registrar."""
+
+    def __init__(self, rpc: HostRpc, *, clock: Clock) -> None:
+        """Ask by RPC."""
+        self._rpc = rpc
+        self._clock = clock
+
+    async def news(self, mine: Registry) -> RegistryNews | None:
+        """Ask for the whole, and compare."""
+        if self._rpc.me == REGISTRAR:
+            raise PeerUnavailable("Another host knows more of the registry than the registrar: was a backup put back?")
+        held = await self._rpc.ask(REGISTRAR, Registrar.held, mine.version)
+        if held is None:
+            return None
+        return RegistryNews(held.version, tuple(difference(mine, held.registry, at=self._clock())))
 
 
 class Follower:
-    """Holds the registry as the registrar writes it; served by every host."""
+    """Holds the registry as others write it; served by every host."""
 
-    def __init__(self, store: Store, registry: Registry, rpc: HostRpc, *, clock: Clock) -> None:
-        """Keep a registry in a store."""
+    def __init__(self, store: Store, registry: Registry, source: RegistrySource) -> None:
+        """Keep a registry, in a store too unless it is shared, and ask a source for what was missed."""
         self._store = store
         self._registry = registry
-        self._rpc = rpc
-        self._clock = clock
+        self._source = source
         self._turn = asyncio.Lock()
+        self._begun: RegistryNews | None = None
+        """What is being taken over, without what is."""
 
     async def advance(self, version: int, changes: tuple[RegistryChange, ...]) -> None:
-        """Take the next version over; whoever missed one asks for the whole."""
-        async with self._turn:
+        """Take the next version over; whoever missed one asks for what it missed."""
+        async with self._alone():
             if version == self._registry.version + 1:
-                await self._take_over(version, changes)
+                await self._take_over(RegistryNews(version, changes))
             elif version > self._registry.version:
                 await self._pull()
 
     async def know(self, version: int) -> None:
-        """Wait until the registry is held in that version or a later one."""
+        """Wait until the registry is held in that version or a later one; raises as `synchronise`."""
         if version > self._registry.version:
-            async with self._turn:
+            async with self._alone():
                 if version > self._registry.version:
                     await self._pull()
+        if version > self._registry.version and self._store.is_shared:
+            raise PeerUnavailable("Another host knows more of the registry than the database: was a backup put back?")
 
     async def synchronise(self) -> None:
-        """Hold what the registrar holds; PeerUnavailable while it cannot be asked."""
-        async with self._turn:
+        """Hold the newest version; PeerUnavailable or StoreUnavailable while it cannot be asked for."""
+        async with self._alone():
             await self._pull()
 
-    async def _pull(self) -> None:
-        if self._rpc.me == REGISTRAR:
-            raise PeerUnavailable("Another host knows more of the registry than the registrar: was a backup put back?")
-        held = await self._rpc.ask(REGISTRAR, Registrar.held, self._registry.version)
-        if held is not None:
-            await self._take_over(held.version, tuple(_difference(self._registry, held.registry, at=self._clock())))
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        async with self._turn:
+            await self._go_on()
+            yield
 
-    async def _take_over(self, version: int, changes: tuple[RegistryChange, ...]) -> None:
-        await self._store.write((*changes, RegistryAdvanced(version)))
-        self._registry.version = version
-        self._registry.apply(changes)
+    async def _pull(self) -> None:
+        news = await self._source.news(self._registry)
+        if news is not None:
+            await self._take_over(news)
+
+    async def _take_over(self, news: RegistryNews) -> None:
+        if self._store.is_shared:
+            self._begun = news
+            await self._go_on()
+            return
+        await self._store.write((*news.changes, RegistryAdvanced(news.version)))
+        self._registry.version = news.version
+        self._registry.apply(news.changes)
+
+    async def _go_on(self) -> None:
+        """Take over what was begun, very many changes in several turns of the loop.
+
+        What is decided between them goes by the version before, so that its commit is refused.
+        """
+        while self._begun is not None:
+            version, some = self._begun.version, self._begun.changes[:STEPS_PER_TURN]
+            left = self._begun.changes[STEPS_PER_TURN:]
+            self._begun = RegistryNews(version, left) if left else None
+            if not left:
+                self._registry.version = version
+            self._registry.apply(some)
+            if left:
+                await asyncio.sleep(0)
 
 
 class ReplicatedWriter:
@@ -179,7 +203,7 @@ class ReplicatedWriter:
     async def write(self, changes: Sequence[RegistryChange]) -> None:
         """Commit changes everywhere; StoreUnavailable, PeerUnavailable or ApiError when they are not."""
         some = tuple(changes)
-        seen = tuple(digest_of(record_before(self._registry, change)) for change in some)
+        seen = digests(self._registry, some)
         if self._rpc.me == REGISTRAR:
             await self._registrar.write(some, seen)
             return
@@ -189,52 +213,3 @@ class ReplicatedWriter:
             await self._follower.synchronise()
             raise
         await self._follower.know(version)
-
-
-def _owner(change: RegistryChange) -> str | None:
-    """Return the account of a record that is about to be kept, None where it is an account itself or goes."""
-    match change:
-        case ApiKeySaved(record) | NumberSaved(record) | ServiceSaved(record):
-            return record.account_sid
-        case _:
-            return None
-
-
-def record_before(registry: Registry, change: RegistryChange) -> Record | None:
-    """Return the record that a change replaces, as it is held."""
-    match change:
-        case AccountSaved(account):
-            return registry.accounts.get(account.sid)
-        case AccountErased(account_sid):
-            return registry.accounts.get(account_sid)
-        case ApiKeySaved(key):
-            return registry.keys.get(key.sid)
-        case NumberSaved(number):
-            return registry.numbers.get(number.sid)
-        case NumberReleased(number_sid):
-            return registry.numbers.get(number_sid)
-        case ServiceSaved(service):
-            return registry.services.get(service.sid)
-        case ServiceErased(service_sid):
-            return registry.services.get(service_sid)
-
-
-def digest_of(record: Record | None) -> str:
-    """Return what tells a record from another version of it; empty = there is none."""
-    return "" if record is None else sha256(_encode(record)).hexdigest()[:16]
-
-
-def _difference(mine: Registry, theirs: ports.Registry, *, at: float) -> chain[RegistryChange]:
-    """Return the changes that lead from one registry to another, what goes before what comes."""
-    services = {service.sid for service in theirs.services}
-    numbers = {number.sid for number in theirs.numbers}
-    accounts = {account.sid for account in theirs.accounts}
-    return chain(
-        (ServiceErased(sid, at) for sid in mine.services if sid not in services),
-        (NumberReleased(sid) for sid in mine.numbers if sid not in numbers),
-        (AccountErased(sid) for sid in mine.accounts if sid not in accounts),
-        (AccountSaved(one) for one in theirs.accounts if mine.accounts.get(one.sid) != one),
-        (ApiKeySaved(one) for one in theirs.api_keys if mine.keys.get(one.sid) != one),
-        (ServiceSaved(one) for one in theirs.services if mine.services.get(one.sid) != one),
-        (NumberSaved(one) for one in theirs.numbers if mine.numbers.get(one.sid) != one),
-    )

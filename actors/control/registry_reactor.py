@@ -3,9 +3,16 @@
 from collections.abc import Callable
 
 from actors.control.services import ServiceRegister
-from actors.kernel.registry import Registry, RegistryChange
+from actors.kernel.registry import Registry
 from actors.traffic.directory import Directory
-from engine.core.model.changes import AccountSaved, NumberReleased, NumberSaved, ServiceErased, ServiceSaved
+from engine.core.model.changes import (
+    AccountSaved,
+    NumberReleased,
+    NumberSaved,
+    RegistryChange,
+    ServiceErased,
+    ServiceSaved,
+)
 from engine.core.model.records import ProxyNumber
 
 

@@ -245,8 +245,8 @@ class Host:
 
     async def _load(self) -> None:
         store = self._context.store
-        version = store.registry_version()
-        self.parts.registry.load(store.registry(), version=version)
+        held = await store.held_registry()
+        self.parts.registry.load(held.registry, version=held.version)
         self.parts.reactor.load()
         walk = store.active_sessions()
         while some := tuple(islice(walk, LOAD_CHUNK)):

@@ -14,6 +14,7 @@ from engine.core.model.changes import (
     ApiKeySaved,
     NumberReleased,
     NumberSaved,
+    RegistryChange,
     ServiceErased,
     ServiceSaved,
 )
@@ -29,10 +30,6 @@ R = TypeVar("R")
 
 MOST_DECISIONS = 20
 """How often a change is decided again while other hosts change the same record."""
-
-RegistryChange = (
-    AccountSaved | AccountErased | ApiKeySaved | NumberSaved | NumberReleased | ServiceSaved | ServiceErased
-)
 
 Changed = Callable[[RegistryChange], None]
 """Told of a change before the registry takes it over, so that what was before can still be looked up."""
