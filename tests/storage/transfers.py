@@ -27,6 +27,7 @@ NOT_READS = {
     "is_shared",
     "is_writable",
     "lacks",
+    "lease_until",
     "loading",
     "registry_news",
     "start",
