@@ -222,6 +222,16 @@ build/nginx/.complete:
 	@command -v openssl >/dev/null && PATH="$(NGINX_PATH)" nginx -v 2>/dev/null
 	@mkdir -p $(@D) && touch $@
 
+# Two makes at once in one clone set up one after the other, and the second finds it done: it asks again under the lock.
+ifndef LOCKED
+LOCKED_MAKE = $(shell command -v flock >/dev/null && echo flock --close .) $(MAKE) --silent LOCKED=1
+
+$(COMPILED): $(STAMP) $(TO_COMPILE)
+	@$(LOCKED_MAKE) $@
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(LOCKED_MAKE) $@
+else
 # mypyc compiles what pays; without a C compiler, or Python's headers, everything runs from the sources.
 $(COMPILED): $(STAMP) $(TO_COMPILE)
 	@find $(CODE) -name '*.so' -delete && rm -f *__mypyc*.so
@@ -240,3 +250,4 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+endif

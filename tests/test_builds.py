@@ -55,6 +55,36 @@ def test_a_build_that_was_killed_breaks_no_later_task(tmp_path: Path) -> None:
     assert found.stat().st_mtime == left.stat().st_mtime
 
 
+_PYTHON = """#!/bin/sh
+# Takes the place of Python, and notes what it was asked for; what it makes is not whole for a while.
+case "$*" in
+  -c*) exit 0 ;;
+  "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+esac
+echo "$*" >>asked
+sleep 0.2
+"""
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="there is no flock here: each make sets up by itself")
+def test_two_makes_at_once_set_up_once(tmp_path: Path) -> None:
+    """The second waits for the first, and finds nothing left to do."""
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy2(ROOT / name, tmp_path)
+    python = tmp_path / "python"
+    python.write_text(_PYTHON)
+    python.chmod(0o755)
+    command = ["make", "setup", f"PYTHON={python}", "TO_COMPILE="]
+
+    both = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) for _ in range(2)]  # noqa: S603
+    said = [one.communicate(timeout=60)[1] for one in both]
+
+    assert [one.returncode for one in both] == [0, 0], said
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[0] == "-m venv .venv"
+    assert len(asked) == len(set(asked)) + (shutil.which("cc") is not None)  # it is installed once more, compiled
+
+
 @pytest.mark.parametrize("source", SOURCES, ids=[source.stem for source in SOURCES])
 def test_the_build_in_use_is_the_one_asked_for(source: Path) -> None:
     """Compiled from the source as it is, but with `-p tests.interpreted`, which takes the source."""
