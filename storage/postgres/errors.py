@@ -50,11 +50,23 @@ _ADVICE: Final = {
 """What to do, by SQLSTATE."""
 
 
-_NO_TLS: Final = {
+_UNREACHED: Final = "the database cannot be reached"
+_UNMADE: Final = {
+    "Connection refused": f"{_UNREACHED}: nobody listens there; see whether it runs, and host and port in database_url",
+    "No such file or directory": f"{_UNREACHED}: no socket is there; see whether it runs, and host in database_url",
+    "could not translate host name": f"{_UNREACHED}: its host has no address; see host in database_url",
+    "failed to resolve host": f"{_UNREACHED}: its host has no address; see host in database_url",
+    "password authentication failed": _ADVICE["28P01"],
+    "no password supplied": "the database asks for a password; write it into the passfile",
+    "no pg_hba.conf entry": _ADVICE["28000"],
+    "the database system is": _ADVICE["57P03"],
+    "too many clients": _ADVICE["53300"],
+    '" does not exist': "there is no such database or user; make it, then run maskline database init",
+    "timeout expired": f"{_UNREACHED}: it does not answer; see host and port in database_url, and the firewalls",
     "certificate": "its certificate is not trusted for that name; see sslmode and sslrootcert in database_url",
     "does not support SSL": "the database offers no TLS, which sslmode in database_url asks for",
 }
-"""What to do, by words of libpq about a connection that it does not make."""
+"""What to do, by words of libpq, and of servers that speak English, about a connection that is not made."""
 
 
 class DatabaseUnreadable(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
@@ -131,7 +143,7 @@ def advice_for(failure: Exception) -> str:
     if isinstance(failure, NotConfirmed):
         return "the database did not wait for its standby"
     told = str(failure)
-    return next((advice for words, advice in _NO_TLS.items() if words in told), "the database cannot be reached")
+    return next((advice for words, advice in _UNMADE.items() if words in told), _UNREACHED)
 
 
 def _told(failure: Exception) -> str:

@@ -198,3 +198,19 @@ def _commit_on(connection: WriterConnection, done: threading.Event) -> None:
     """Write as a server does, so that its place is seen to be used."""
     while not done.wait(0.05):
         connection.execute("UPDATE hosts SET group_no = group_no + 1")
+
+
+@pytest.mark.parametrize("command", ["init", "check"])
+def test_what_stands_in_the_way_is_told(run: Run, database: str, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """That nobody listens, or that there is no such database: each wants another remedy."""
+    monkeypatch.setenv("MASKLINE_DATABASE_URL", psycopg.conninfo.make_conninfo(database, dbname="elsewhere"))
+    unmade = run("database", command)
+    monkeypatch.setenv("MASKLINE_DATABASE_URL", "postgresql://maskline@127.0.0.1:1,127.0.0.1:2/maskline")
+    unheard = run("database", command)
+    monkeypatch.setenv("MASKLINE_DATABASE_URL", "postgresql://maskline@nowhere.invalid/maskline")
+    unknown = run("database", command)
+
+    assert [one.exit_code for one in (unmade, unheard, unknown)] == [2, 2, 2]
+    assert "there is no such database" in unmade.output
+    assert "nobody listens there" in unheard.output
+    assert "its host has no address" in unknown.output
