@@ -12,7 +12,7 @@ from engine.api.admin.shapes import (
     TokenRotate,
     TokenRotated,
 )
-from engine.cli.client import Query, account_named, is_empty, with_admin
+from engine.cli.client import AdminClient, Named, Query, account_named, is_empty, with_admin
 from engine.cli.durations import read_duration
 from engine.cli.options import admin_options
 from engine.cli.output import show_facts, show_json, show_table, yes_no
@@ -38,9 +38,16 @@ def create(*, name: str, settings: Settings, as_json: bool, **flags: bool) -> No
     """
     body = AccountCreate(friendly_name=name, **flags)
     is_new = is_empty(settings)
-    created = with_admin(
-        settings, lambda admin: admin.call("POST", "/accounts", answer=AccountCreated, body=body), may_create=True
-    )
+
+    async def work(admin: AdminClient) -> tuple[AccountCreated, list[str]]:
+        before = (await admin.call("GET", "/accounts", answer=AccountList)).accounts if name else ()
+        namesakes = [one.sid for one in before if one.friendly_name == name]
+        return await admin.call("POST", "/accounts", answer=AccountCreated, body=body), namesakes
+
+    created, namesakes = with_admin(settings, work, may_create=True)
+    if namesakes:
+        others = ", ".join(namesakes)
+        click.echo(f"this is another account: {others} has the name {name!r} too, so name each by its SID", err=True)
     if as_json:
         show_json(created)
         return
@@ -69,7 +76,8 @@ def list_accounts(*, settings: Settings, as_json: bool) -> None:
         )
         for one in found.accounts
     ]
-    show_table(("SID", "name", "conflicts", "own stop filter", "argentina", "created", "disabled"), rows)
+    columns = ("SID", "name", "conflicts", "own stop filter", "argentina", "created", "disabled")
+    show_table(columns, rows, none="there are no accounts: maskline account create makes one")
 
 
 @account.command()
@@ -121,7 +129,7 @@ def rotate_token(
     """Give an account a fresh auth token; prints it, this once."""
     path = ("/accounts/", account_named(account), "/token")
     if finish:
-        _show(with_admin(settings, lambda admin: admin.call("DELETE", *path, answer=AccountShape)), as_json=as_json)
+        _show(with_admin(settings, lambda admin: _finished(admin, account_named(account))), as_json=as_json)
         return
     body = TokenRotate(overlap_seconds=overlap, is_instead=is_instead)
     rotated = with_admin(settings, lambda admin: admin.call("POST", *path, answer=TokenRotated, body=body))
@@ -169,6 +177,13 @@ def delete(*, account: str, everything: bool, is_sure: bool, settings: Settings,
         show_json(deleted)
     else:
         click.echo(f"deleted {account}, {deleted.services} services, {deleted.numbers} numbers")
+
+
+async def _finished(admin: AdminClient, account: Named) -> AccountShape:
+    found = await admin.call("GET", "/accounts/", account, answer=AccountShape)
+    if found.previous_token_ends is None:
+        raise Refused("Only one token is good: there is none before it that could be ended")
+    return await admin.call("DELETE", "/accounts/", account, "/token", answer=AccountShape)
 
 
 def _show(found: AccountShape, *, as_json: bool) -> None:

@@ -39,7 +39,7 @@ def list_alerts(
         (one.date, one.level, str(one.code), one.resource_sid or one.session_sid or "", _text(one))
         for one in found.alerts
     ]
-    show_table(("date", "level", "code", "about", "what happened"), rows)
+    show_table(("date", "level", "code", "about", "what happened"), rows, none="no events found")
 
 
 def _text(alert: AlertReport) -> str:

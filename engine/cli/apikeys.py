@@ -40,7 +40,7 @@ def list_keys(*, account: str, settings: Settings, as_json: bool) -> None:
         show_json(found)
         return
     rows = [(key.sid, key.friendly_name, key.date_created, key.date_revoked or "") for key in found.keys]
-    show_table(("SID", "name", "created", "revoked"), rows)
+    show_table(("SID", "name", "created", "revoked"), rows, none="the account has no API keys")
 
 
 @apikey.command()

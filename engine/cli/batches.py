@@ -59,6 +59,8 @@ def batch(*, file: Path, service: str, settings: Settings, as_json: bool) -> Non
             raise Refusal(f"cannot read {file}: {problem.strerror}") from problem
 
     report = with_admin(settings, work)
+    if not (report.done or report.refused):
+        raise Refusal(f"nothing in it: {file} has no line")
     if as_json:
         show_json(report)
     else:

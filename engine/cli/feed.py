@@ -207,7 +207,11 @@ def _show(report: FeedReport) -> None:
         click.echo(f"line {bad.line}: {bad.message}")
     if report.bad_rows > len(report.shown):
         click.echo(f"and {report.bad_rows - len(report.shown)} more bad rows")
-    show_table(("ending", "events"), ((ending, f"{count:,}") for ending, count in report.endings.items()))
+    show_table(
+        ("ending", "events"),
+        ((ending, f"{count:,}") for ending, count in report.endings.items()),
+        none="nothing was answered",
+    )
     latency = report.latency
     if latency is not None:
         most = max(bucket.events for bucket in latency.buckets)

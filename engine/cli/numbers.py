@@ -91,6 +91,7 @@ def list_numbers(
             )
             for one in page.numbers
         ],
+        none="no numbers found",
     )
     if page.after is not None:
         click.echo(f"there are more: --after {page.after}")
@@ -104,6 +105,8 @@ def list_numbers(
 def import_numbers(*, file: Path, account: str | None, service: str | None, settings: Settings, as_json: bool) -> None:
     """Own the numbers of a CSV file: number, capabilities, country, reserved; rejected rows are named by line."""
     rows = _read(file)
+    if not rows:
+        raise Refusal(f"nothing in it: {file} has no row")
 
     async def work(admin: AdminClient) -> ImportReport:
         owner = await the_account(admin, account)

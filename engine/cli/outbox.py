@@ -80,7 +80,7 @@ def list_outbox(
     if held_here(settings.data_dir):
         click.echo("deliveries are held until maskline outbox release", err=True)
     columns = ("SID", "kind", "to", "about", "age", "tries", "state", "next try", "last error")
-    show_table(columns, [_row(entry) for entry in page.effects])
+    show_table(columns, [_row(entry) for entry in page.effects], none="nothing in the outbox")
     if page.after is not None:
         click.echo(f"there are more: --after {page.after}")
 

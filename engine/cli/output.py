@@ -40,12 +40,18 @@ def _escaped(found: re.Match[str]) -> str:
     return json.dumps(found[0])[1:-1]
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, screen: Console | None = None) -> None:
+def show_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, none: str = "", screen: Console | None = None
+) -> None:
     """Write rows under their columns; text of applications is never read as markup.
 
     Nothing is cut: on a terminal that is too narrow the last column goes on in further lines, the others stay whole.
+    Where there is no row, `none` is written instead.
     """
     cells = [tuple(columns), *map(tuple, rows)]
+    if none and len(cells) == 1:
+        click.echo(none)
+        return
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     screen = screen or console()
     if screen.is_terminal:

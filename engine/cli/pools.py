@@ -34,9 +34,9 @@ def report(*, account: str | None, limit: int, unused: bool, settings: Settings,
         return
     if unused:
         rows = [_unused_row(pool, one) for pool in found.pools for one in pool.unused_numbers]
-        show_table(("service", "number", "SID", "reserved", "owned since"), rows)
+        show_table(("service", "number", "SID", "reserved", "owned since"), rows, none="every number has been used")
     else:
-        show_table(_COLUMNS, [_row(one) for one in found.pools])
+        show_table(_COLUMNS, [_row(one) for one in found.pools], none="there are no pools")
     if any(one.never_used is None for one in found.pools):
         click.echo("there was no time to look at all sessions: not known of every pool", err=True)
     if found.count > len(found.pools):

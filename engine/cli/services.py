@@ -57,7 +57,7 @@ def list_services(*, account: str | None, settings: Settings, as_json: bool) -> 
         show_json(Services(found))
         return
     rows = [(one.sid, one.account_sid, one.unique_name, ", ".join(_settings_of(one))) for one in found]
-    show_table(("SID", "account", "name", "options"), rows)
+    show_table(("SID", "account", "name", "options"), rows, none="there are no services")
 
 
 @service.command()

@@ -61,6 +61,7 @@ def list_sessions(*, service: str | None, settings: Settings, as_json: bool, **f
             )
             for one in page.sessions
         ],
+        none="no sessions found",
     )
     if page.after is not None:
         click.echo(f"there are more: --after {page.after}")
@@ -99,6 +100,7 @@ def show(*, session: str, service: str | None, settings: Settings, as_json: bool
             (one.sid, one.identifier, one.proxy_identifier, one.friendly_name or "", one.date_deleted or "")
             for one in found.participants
         ],
+        none="it has no participants",
     )
     show_table(
         ("interaction", "type", "inbound", "outbound", "seconds", "arrived"),
@@ -113,6 +115,7 @@ def show(*, session: str, service: str | None, settings: Settings, as_json: bool
             )
             for one in found.interactions
         ],
+        none="it has no interactions",
     )
     if found.has_more_interactions:
         click.echo("older interactions are not shown")

@@ -56,7 +56,7 @@ def peers(*, settings: Settings, as_json: bool) -> None:
         show_json(found)
         return
     columns = ("host", "peer", "address", "last heard", "answers", "refused", "problem")
-    show_table(columns, [_row(one) for one in found.peers])
+    show_table(columns, [_row(one) for one in found.peers], none="there are no SIP peers: no [sip_peers.NAME]")
     for host in found.silent:
         click.echo(f"{host} does not answer: its peers are not listed", err=True)
 

@@ -45,7 +45,7 @@ def peers(*, settings: Settings, as_json: bool) -> None:
         show_json(found)
         return
     columns = ("peer", "role", "bound", "can send", "slowed", "waiting parts", "problem")
-    show_table(columns, [_row(one) for one in found.peers])
+    show_table(columns, [_row(one) for one in found.peers], none="there are no SMPP peers: no [smpp_peers.NAME]")
 
 
 def _row(peer: SmppPeerShape) -> tuple[str, ...]:

@@ -152,6 +152,30 @@ def test_a_token_is_rotated_without_anybody_cut_off(run: Run, start_server: Star
     assert rotated["auth_token"] not in json.dumps(ended)
 
 
+def test_a_rotation_that_is_not_under_way_cannot_be_finished(run: Run, place: Path) -> None:
+    """Whoever mistook the account learns that nothing was done."""
+    run("account", "create", "--name", "Shop", "--data-dir", place)
+
+    refused = run("account", "rotate-token", "Shop", "--finish", "--data-dir", place)
+
+    assert refused.exit_code == 1
+    assert "Only one token is good" in refused.stderr
+
+
+def test_a_name_that_another_account_has_is_told(run: Run, place: Path) -> None:
+    """Names need not be unique; whoever repeats a command has made another account."""
+    here = ("--data-dir", place)
+    first = run("account", "create", "--name", "Shop", *here)
+    unnamed = [run("account", "create", *here) for _ in range(2)]
+
+    second = run("account", "create", "--name", "Shop", *here, "--json")
+
+    assert [one.exit_code for one in (first, *unnamed, second)] == [0] * 4
+    assert [one.stderr for one in unnamed] == ["", ""]
+    assert f"{first.stdout.split()[1]} has the name 'Shop' too" in second.stderr
+    assert json.loads(second.stdout)["account"]["friendly_name"] == "Shop"
+
+
 def test_a_disabled_account_is_refused_until_it_is_enabled(run: Run, start_server: StartServer, tmp_path: Path) -> None:
     """By its token and by its keys, with what the public API answers for a suspended account; also after a kill -9."""
     here = ("--data-dir", tmp_path)

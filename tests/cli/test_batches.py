@@ -70,6 +70,14 @@ def test_the_sessions_of_a_file_are_made_changed_and_closed(run: Run, shop: Shop
     ]
 
 
+def test_a_file_with_nothing_in_it_is_refused(run: Run, shop: Shop, tmp_path: Path) -> None:
+    """It is not what was meant."""
+    sent = send(run, shop, tmp_path, "", " ", "")
+
+    assert sent.exit_code == 2
+    assert "nothing in it" in sent.output
+
+
 def test_refused_lines_are_named_and_the_others_carried_out(run: Run, shop: Shop, tmp_path: Path) -> None:
     """What is no JSON, what is no item and what the engine refuses, in their order, numbers masked."""
     sent = send(

@@ -73,6 +73,34 @@ def world(run: Run, start_server: StartServer, tmp_path: Path, request: pytest.F
     return World(tmp_path, run, accounts, (services[0], services[1]), tuple(sessions))
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("numbers", "list"), "no numbers found"),
+        (("service", "list"), "there are no services"),
+        (("apikey", "list", "Shop"), "the account has no API keys"),
+        (("alerts", "list", "Shop"), "no events found"),
+        (("outbox", "list"), "nothing in the outbox"),
+        (("pool", "report"), "there are no pools"),
+        (("pool", "report", "--unused"), "every number has been used"),
+        (("sip", "peers"), "there are no SIP peers"),
+        (("smpp", "peers"), "there are no SMPP peers"),
+    ],
+)
+def test_a_list_without_entries_says_so(  # noqa: PLR0917 - fixtures
+    run: Run, start_server: StartServer, tmp_path: Path, command: tuple[str, ...], said: str
+) -> None:
+    """In a sentence, not by a line of headings."""
+    start_server("--data-dir", str(tmp_path))
+    run("account", "create", "--name", "Shop", "--data-dir", tmp_path)
+
+    listed = run(*command, "--data-dir", tmp_path)
+
+    assert listed.exit_code == 0
+    assert listed.stdout.startswith(said)
+    assert len(listed.stdout.splitlines()) == 1
+
+
 def test_numbers_are_listed_with_their_pools(world: World) -> None:
     """SIDs to be used elsewhere, short codes too, and by how many active sessions each is used."""
     listed = {one["number"]: one for one in world.told("numbers", "list")["numbers"]}

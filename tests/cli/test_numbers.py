@@ -47,6 +47,19 @@ def test_numbers_come_to_be_owned(
     }
 
 
+@pytest.mark.parametrize("lines", ["", "\n \n", "number,capabilities,country,reserved\n"])
+def test_a_file_with_nothing_in_it_is_refused(run: Run, account: tuple[str, str], tmp_path: Path, lines: str) -> None:
+    """It is not what was meant."""
+    assert account
+    file = tmp_path / "numbers.csv"
+    file.write_text(lines)
+
+    refused = run("numbers", "import", file, "--data-dir", tmp_path / "data")
+
+    assert refused.exit_code == 2
+    assert "nothing in it" in refused.stderr
+
+
 def test_a_short_code_can_be_learnt_used_and_released(
     run: Run, start_server: StartServer, account: tuple[str, str], tmp_path: Path
 ) -> None:

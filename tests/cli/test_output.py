@@ -25,6 +25,13 @@ def test_nothing_is_cut_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -
         assert line.rstrip().split(maxsplit=3) == list(row)
 
 
+def test_a_table_without_rows_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """Bare headings leave it open whether something is lacking."""
+    show_table(COLUMNS, [], none="nothing happened")
+
+    assert capsys.readouterr() == ("nothing happened\n", "")
+
+
 @pytest.mark.parametrize("width", [20, 60, 80, 120])
 def test_on_a_terminal_only_the_last_column_shrinks(width: int) -> None:
     """It goes on below; SIDs, levels and codes stay whole, and no word is lost."""

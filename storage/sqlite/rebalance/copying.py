@@ -198,7 +198,7 @@ def _write(connection: sqlite3.Connection, text: str, rows: Sequence[Fetched], t
     except sqlite3.IntegrityError as failure:
         raise MoveRefused(
             f"Two of the old files have the same row of the table {table} ({failure}); one of them is an old copy or "
-            "of another cluster. Nothing was changed"
+            "of other data. Nothing was changed"
         ) from failure
 
 

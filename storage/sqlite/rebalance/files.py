@@ -19,7 +19,7 @@ from storage.sqlite.schema import migrate, pending_migrations
 def locked(data_dir: Path) -> Iterator[None]:
     """Keep every other process from the data directory itself; raises DataDirBusy."""
     if not data_dir.is_dir():
-        raise MoveRefused(f"There is no directory {data_dir}; name the one of the cluster with --data-dir")
+        raise MoveRefused(f"There is no directory {data_dir}; name the one that holds the data with --data-dir")
     lock = DataDirLock(data_dir, makes_database=False)
     try:
         yield
@@ -115,7 +115,7 @@ def _demand_present(data_dir: Path, directory: Path, layout: Layout) -> None:
     if not (directory / DATABASE).is_file():
         raise MoveRefused(
             f"{data_dir} is laid out for {hosts_text(layout.hosts)}, and {directory / DATABASE} is missing; put it "
-            "there first: all files of the cluster are read"
+            "there first: all files are read"
         )
     if layout.hosts > 1 and directory.is_mount():
         raise MoveRefused(f"{directory} is a disk of its own, which cannot be renamed; bring its content to {data_dir}")
