@@ -38,6 +38,7 @@ ALLOWED = {
     "num_tickets": "ssl reads it",
     "write_data": "the other half of a codec; tests play the peer",
     "Warden": "the supervisor of a cluster with a database is to use it",
+    "PostgresLedger": "likewise",
     "assign": "likewise",
     "set_drained": "likewise",
     "give_back": "likewise",

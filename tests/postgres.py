@@ -96,6 +96,16 @@ class Server:
             connection.execute(statement)
 
 
+def assign(conninfo: str, place: int, *, node: str) -> None:
+    """Assign the place of a host to a node, as a warden does."""
+    with psycopg.connect(conninfo) as connection:
+        connection.execute(
+            "INSERT INTO hosts (place, epoch, group_no, node) VALUES (%s, 0, 0, %s)"
+            " ON CONFLICT (place) DO UPDATE SET node = excluded.node",
+            (place, node),
+        )
+
+
 @contextmanager
 def running(settings: Mapping[str, str] | None = None, *, programs: Path | None = None) -> Iterator[Server]:
     """Run a server while the context lasts, of the programs in a directory; its own directory goes with it.

@@ -209,10 +209,34 @@ _REGISTRY_CHANGES: Final = (
     """,
 )
 
+_MEMBERSHIP: Final = (
+    # of how many hosts the cluster is, NULL until one has started; 32 random bytes that its hosts know each other by
+    "ALTER TABLE cluster ADD COLUMN hosts INTEGER, ADD COLUMN secret BYTEA",
+    "UPDATE cluster SET secret = uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())",
+    "ALTER TABLE cluster ALTER COLUMN secret SET NOT NULL",
+    # state is `PlaceState`, addresses the JSON of a `HostTold`, since when it was assigned last, or its owner attached;
+    # changes counts those of what all nodes go by, and their sum is the version of the map: one row would be locked
+    # by each for all
+    """
+    ALTER TABLE hosts
+        ADD COLUMN is_drained BOOLEAN NOT NULL DEFAULT FALSE, ADD COLUMN since TIMESTAMPTZ NOT NULL DEFAULT now(),
+        ADD COLUMN changes BIGINT NOT NULL DEFAULT 0
+    """,
+    "UPDATE hosts SET state = 1 WHERE backend IS NOT NULL",
+    # machine tells machines of one name apart, joined the processes of one machine
+    """
+    CREATE TABLE nodes (
+        name TEXT COLLATE "C" PRIMARY KEY, beat BIGINT NOT NULL, address TEXT COLLATE "C" NOT NULL,
+        machine TEXT COLLATE "C" NOT NULL, joined BYTEA NOT NULL, since TIMESTAMPTZ NOT NULL DEFAULT now()
+    ) WITH (fillfactor = 10)
+    """,
+)
+
 MIGRATIONS: Final = {
     "0001_first_tables": _FIRST_TABLES,
     "0002_imports": _IMPORTS,
     "0003_registry_changes": _REGISTRY_CHANGES,
+    "0004_membership": _MEMBERSHIP,
 }
 """Statements by name, in order; what was released never changes."""
 

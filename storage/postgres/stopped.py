@@ -117,13 +117,13 @@ class StoppedDatabase:
 
 @contextmanager
 def stopped_database(database_url: str, *, lease_seconds: float) -> Iterator[StoppedDatabase]:
-    """Take the place of the one host of a database; blocks for the lease where it was not given back.
+    """Take a database for its only host, which it is from then on; blocks for the lease where one was not given back.
 
     Raises:
         BadDatabaseUrl: it is no connection string.
         DatabaseTooNew: a newer version wrote it.
-        PlaceTaken: a server runs on it, or another import or export.
-        MoveRefused: it lacks tables, or is that of several hosts.
+        PlaceTaken: a server or a cluster runs on it, or another import or export.
+        MoveRefused: it lacks tables.
         psycopg.Error: the database did not do it.
     """
     with closing(open_writer(conninfo_of(database_url))) as connection:
@@ -134,12 +134,6 @@ def stopped_database(database_url: str, *, lease_seconds: float) -> Iterator[Sto
         if pending:
             raise MoveRefused(
                 f"The database {connection.info.dbname} lacks {', '.join(pending)}: run maskline database init first"
-            )
-        others = connection.execute("SELECT place FROM hosts WHERE place <> %s ORDER BY place", (PLACE,)).fetchall()
-        if others:
-            raise MoveRefused(
-                f"The database {connection.info.dbname} is that of several hosts (place {others[0][0]} is another "
-                "one's); a directory of one host goes with a database of one host"
             )
         epoch = take_place(connection, PLACE, node=this_process(), lease_seconds=lease_seconds)
         yield StoppedDatabase(connection, epoch)

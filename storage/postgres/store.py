@@ -23,7 +23,7 @@ from storage.postgres.apply import apply_group
 from storage.postgres.codec import shard_among
 from storage.postgres.connections import LIST_SECONDS, POINT_SECONDS, connect, conninfo_of, open_writer
 from storage.postgres.errors import DatabaseUnreadable, reading
-from storage.postgres.places import take_place
+from storage.postgres.places import attach_place, take_place
 from storage.postgres.reader import PostgresReader
 from storage.postgres.schema import migrate
 from storage.postgres.search import PostgresSearch, searching
@@ -81,16 +81,18 @@ class PostgresStore(GroupStore):
         """Bring the database up to date, take a place in it and open it; whoever had the place is fenced.
 
         `fenced` is called on the writer's thread when another process takes the place, and is to end this one. `shards`
-        are those whose rows are this host's: what it walks at its start, delivers, erases in time and counts (None =
-        all). The place is watched for the lease before it is taken, and is this process's for as long after each
-        renewal, by `steady`; without a lease it is taken at once, for good. After the patience a commit is late, and a
-        record that is read is not waited for.
+        are those whose rows are this host's: what it walks at its start, delivers, erases in time and counts. A host of
+        a cluster has some, and a place that was assigned to its node. None = all: a server alone, which watches the
+        place for the lease before it takes it. The place is this process's for as long as the lease after each renewal,
+        by `steady`; without a lease it is taken at once, for good. After the patience a commit is late, and a record
+        that is read is not waited for.
 
         Raises:
             BadDatabaseUrl: it is no connection string.
             DatabaseTooNew: a newer version wrote it.
             ImportUnfinished: an import into it was interrupted.
             PlaceTaken: another process serves there.
+            PlaceElsewhere: the place of a host is not assigned to its node.
             StoreUnavailable: it does not answer, or refuses.
         """
         conninfo = conninfo_of(database_url)
@@ -98,7 +100,10 @@ class PostgresStore(GroupStore):
             with connect(conninfo, autocommit=False) as connection:
                 migrate(connection)
             with closing(open_writer(conninfo)) as connection:
-                epoch = take_place(connection, place, node=node, lease_seconds=lease_seconds)
+                if shards is None:
+                    epoch = take_place(connection, place, node=node, lease_seconds=lease_seconds)
+                else:
+                    epoch = attach_place(connection, place, node=node)
                 demand_complete(connection)
             transaction = PostgresTransaction(
                 lambda: open_writer(conninfo),

@@ -34,10 +34,10 @@ CHECK_SECONDS = 1.0
 
 _FENCE: Final = "SELECT fence(%s, %s, %s, %s)"
 _ATTACH: Final = """
-    UPDATE hosts SET attached = %(attached)s, backend = pg_backend_pid()
+    UPDATE hosts SET attached = %(attached)s, backend = pg_backend_pid(), state = 1
     WHERE place = %(place)s AND epoch = %(epoch)s AND attached < %(attached)s RETURNING group_no
 """
-_DETACH: Final = "UPDATE hosts SET backend = NULL WHERE place = %s AND epoch = %s"
+_DETACH: Final = "UPDATE hosts SET backend = NULL, state = 0 WHERE place = %s AND epoch = %s AND attached = %s"
 
 Apply = Callable[[psycopg.Connection, Iterable[Sequence[Change]]], None]
 """Sends the statements that write these changesets, one after another, over a connection in pipeline mode."""
@@ -213,7 +213,7 @@ class PostgresTransaction:
         """Leave the place to whoever comes, and disconnect; blocks."""
         if self._connection is not None and not self._connection.closed:
             with suppress(psycopg.Error):  # it is found silent instead
-                self._connection.execute(_DETACH, (self._place, self._epoch))
+                self._connection.execute(_DETACH, (self._place, self._epoch, self._attached_as))
         self._drop()
 
     def _attached(self) -> WriterConnection:

@@ -20,7 +20,7 @@ from actors.kernel.settings import HostSettings
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.exchanges import WebhookExchange
 from engine.core.model.overview import HostFigures, ReadFigures
-from engine.core.model.placement import Placement, shards_of
+from engine.core.model.placement import Placement, host_name, shards_of
 from engine.core.model.records import (
     Account,
     Address,
@@ -44,6 +44,7 @@ from storage.postgres.reader import PostgresReader
 from storage.postgres.store import PostgresStore
 from storage.sqlite import SqliteStore
 from storage.sqlite.layout import host_dir
+from tests import postgres
 from tests.actors.observed import Observed
 from tests.actors.stores import WAIT_SECONDS, Mood, MoodyStore, Stores, never
 from tests.storage.stores import AnyStore
@@ -315,8 +316,15 @@ class World:
         if self._database is None:
             data_dir = host_dir(self._data_dir, place, self.count)
             return SqliteStore.open(data_dir, synchronous="NORMAL", observer=self.observer)
-        shards = shards_of(place, self.count)
-        return PostgresStore.open(self._database, observer=self.observer, fenced=print, place=place, shards=shards)
+        postgres.assign(self._database, place, node=host_name(place))
+        return PostgresStore.open(
+            self._database,
+            observer=self.observer,
+            fenced=print,
+            place=place,
+            node=host_name(place),
+            shards=shards_of(place, self.count),
+        )
 
     async def joined(self) -> None:
         """Wait until every host has heard of every other, and commits nothing that no test asked for."""

@@ -13,9 +13,11 @@ import psycopg
 import pytest
 
 from engine.core.model.errors import MasklineError, StoreUnavailable
+from engine.core.ports.membership import PlaceState
 from storage.errors import MoveRefused
 from storage.postgres import writer as postgres_writer
 from storage.postgres.connections import WriterConnection, conninfo_of
+from storage.postgres.ledger import PostgresLedger
 from storage.postgres.places import take_place
 from storage.postgres.schema import migrate
 from storage.transfer import import_file
@@ -141,6 +143,70 @@ async def test_an_import_whose_commit_is_ended_by_hand_is_not_told_as_done(
         with pytest.raises(MoveRefused, match="is not empty"):
             import_file(tmp_path, url, quiet, lease_seconds=0)
         await InPostgres(url).open().close()
+
+
+@pytest.fixture
+async def ledgers(pair: Pair) -> AsyncIterator[tuple[PostgresLedger, PostgresLedger]]:
+    """Have two nodes take part, and let the standby go on afterwards."""
+    conninfo = psycopg.conninfo.make_conninfo(
+        conninfo_of(pair.primary.conninfo("words")), application_name=_APPLICATION
+    )
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("TRUNCATE said, hosts, nodes")
+        connection.execute("UPDATE cluster SET hosts = NULL")
+    first, second = [
+        await PostgresLedger.join(conninfo, node=name, address="192.0.2.1", hosts=2, lease_seconds=0) for name in "ab"
+    ]
+    yield first, second
+    pair.thaw()
+    await first.close()
+    await second.close()
+
+
+async def test_nodes_beat_while_the_standby_is_frozen(
+    pair: Pair, ledgers: tuple[PostgresLedger, PostgresLedger]
+) -> None:
+    """What they change waits for it, is unknown meanwhile, and seen by nobody; other calls are not tried."""
+    first, second = ledgers
+    before = await first.beat({})
+    pair.freeze()
+
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await first.assign(0, epoch=0, node="a", state=PlaceState.FREE)
+    await waiting(pair)
+    meanwhile = [(await ledger.beat({})) for ledger in (first, second, first)]
+    still_waiting = await asyncio.to_thread(pair.backends, _APPLICATION, waiting_for="SyncRep")
+    pair.thaw()
+    while (after := await second.beat({})).places[0].node is None:  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(0.02)
+
+    assert [node.beat - 1 for node in meanwhile[-1].nodes] == [before.nodes[0].beat + 1, 0]
+    assert {rows.places[0].node for rows in meanwhile} == {None}
+    assert len(still_waiting) == 1
+    assert (after.places[0].node, after.places[0].epoch) == ("a", 1)
+    assert after.version > before.version == meanwhile[-1].version
+
+
+@pytest.mark.parametrize("how", ["pg_cancel_backend", "pg_terminate_backend"])
+async def test_an_assignment_whose_commit_is_ended_by_hand_is_unknown(
+    pair: Pair, ledgers: tuple[PostgresLedger, PostgresLedger], how: str
+) -> None:
+    """It is there on the primary; who asks again reads so, and cannot assign the same epoch twice."""
+    first, second = ledgers
+    await second.set_drained(1, is_drained=True)
+    pair.freeze()
+    assigning = asyncio.create_task(first.assign(0, epoch=0, node="a", state=PlaceState.TAKEN))
+    backend = await waiting(pair)
+
+    await asyncio.to_thread(pair.tell, f"SELECT {how}(%s)", backend)
+    with pytest.raises(StoreUnavailable):
+        await assigning
+    seen = (await second.beat({})).places[0]
+    pair.thaw()
+
+    assert (seen.node, seen.epoch) == ("a", 1)
+    assert not await second.assign(0, epoch=0, node="b", state=PlaceState.TAKEN)
 
 
 async def test_a_commit_that_waits_too_long_is_asked_for_and_not_cancelled(

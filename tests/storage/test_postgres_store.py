@@ -15,6 +15,7 @@ from engine.core.model.sids import SidKind
 from engine.core.ports.lists import PageCursor
 from storage.postgres import store as postgres_store
 from storage.postgres.store import PostgresStore
+from tests import postgres
 from tests.storage.cutting_proxy import cutting_proxy
 from tests.storage.material import Observed, interaction, new_sid, outbox_entry, participant, session
 from tests.storage.stores import InPostgres
@@ -41,9 +42,12 @@ async def test_a_host_walks_and_delivers_what_is_in_its_shards(database: str, st
     call, entry = interaction(made, sender=alice), outbox_entry(made)
     await store.write([SessionCreated(made, (alice,)), InteractionRecorded(call), EntryAdded(entry)])
     of_service, of_number = {shard_of(made.service_sid)}, {shard_of(call.proxy)}
+    postgres.assign(database, 1, node="here")
 
     async def met(shards: set[int]) -> tuple[bool, bool, bool, bool]:
-        host = PostgresStore.open(database, observer=Observed(), fenced=print, place=1, shards=sorted(shards))
+        host = PostgresStore.open(
+            database, observer=Observed(), fenced=print, place=1, node="here", shards=sorted(shards)
+        )
         try:
             assert await host.session(made.sid) == made
             assert (await host.sessions_page(made.service_sid, PageCursor(limit=9))).records == (made,)

@@ -23,6 +23,7 @@ from engine.core.model.records import Session, SessionStatus
 from engine.core.model.sids import SidKind
 from storage.postgres import connections
 from storage.postgres.store import PostgresStore
+from tests import postgres
 from tests.storage.material import START, Observed, alert, interaction, new_sid, outbox_entry, session
 
 pytestmark = pytest.mark.anyio
@@ -37,8 +38,12 @@ HOSTS = 2
 async def hosts(database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[PostgresStore]]:
     """Open the stores of two hosts, which wait for locks as long as a busy machine takes to release them."""
     monkeypatch.setitem(connections._SESSION, "lock_timeout", "60s")
+    for place in range(HOSTS):
+        postgres.assign(database, place, node="here")
     stores = [
-        PostgresStore.open(database, observer=Observed(), fenced=print, place=place, shards=shards_of(place, HOSTS))
+        PostgresStore.open(
+            database, observer=Observed(), fenced=print, place=place, node="here", shards=shards_of(place, HOSTS)
+        )
         for place in range(HOSTS)
     ]
     yield stores

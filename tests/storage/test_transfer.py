@@ -175,7 +175,8 @@ def test_every_table_goes(database: str) -> None:
         rows = connected.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
 
     assert of_files - UNMOVED - {"registry_version"} == {*COLUMNS}
-    assert {name for (name,) in rows} - {"migrations", "hosts", "shards", "cluster", "registry_changes"} == {*COLUMNS}
+    of_serving = {"migrations", "hosts", "nodes", "shards", "cluster", "registry_changes"}
+    assert {name for (name,) in rows} - of_serving == {*COLUMNS}
 
 
 async def test_the_source_is_not_written_to(tmp_path: Path, database: str) -> None:

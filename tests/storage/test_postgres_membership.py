@@ -1,0 +1,559 @@
+"""Nodes and places in PostgreSQL: who takes part, who is refused, and that of several who act only one succeeds."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from engine.core.model.errors import Fenced, StoreUnavailable
+from engine.core.model.hosts import HostState
+from engine.core.ports.membership import (
+    ClusterRows,
+    HostsDiffer,
+    HostTold,
+    MembershipRefused,
+    NodeNameTaken,
+    PlaceRow,
+    PlaceState,
+)
+from storage.postgres import ledger as postgres_ledger
+from storage.postgres import writer as postgres_writer
+from storage.postgres.connections import conninfo_of
+from storage.postgres.joining import Joining, join_cluster
+from storage.postgres.ledger import PostgresLedger
+from storage.postgres.places import PlaceElsewhere, PlaceTaken, attach_place, take_place
+from tests import postgres
+from tests.storage.cutting_proxy import CuttingProxy, cutting_proxy
+from tests.storage.material import Observed
+from tests.storage.words import PLACE, Rig, make_words, said, word
+
+pytestmark = pytest.mark.anyio
+
+HOSTS = 4
+LEASE = 0.5
+FREE, HELD, TAKEN = PlaceState.FREE, PlaceState.HELD, PlaceState.TAKEN
+READY = HostTold(state=HostState.READY, http="http://192.0.2.1:8080", certificate="ab" * 32)
+
+Join = Callable[..., "asyncio.Future[PostgresLedger]"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Server]:
+    """Run a server of this module's own, which its tests may disturb."""
+    try:
+        with postgres.running() as server:
+            make_words(server)
+            yield server
+    except postgres.NoPostgres as reason:
+        pytest.skip(f"no PostgreSQL here: {reason}")
+
+
+@pytest.fixture
+def conninfo(server: postgres.Server) -> str:
+    """Say how to connect to a database on which nobody has served yet."""
+    conninfo = conninfo_of(server.conninfo("words"))
+    change(conninfo, "TRUNCATE said, hosts, nodes")
+    change(conninfo, "UPDATE cluster SET hosts = NULL")
+    return conninfo
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again soon."""
+    monkeypatch.setattr(postgres_writer, "RECONNECT_SECONDS", 0.01)
+
+
+def change(conninfo: str, statement: str, *values: object) -> list[tuple[object, ...]]:
+    """Do something to the database behind everybody's back."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode(), values)
+        return cursor.fetchall() if cursor.description else []
+
+
+@asynccontextmanager
+async def joined(conninfo: str, node: str = "a", *, hosts: int = HOSTS, **values: str) -> AsyncIterator[PostgresLedger]:
+    """Have a node take part, and disconnect afterwards, as one that is lost does."""
+    address = f"192.0.2.{ord(node[0]) - 96}"
+    ledger = await PostgresLedger.join(conninfo, node=node, address=address, hosts=hosts, lease_seconds=LEASE, **values)
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+async def place(ledger: PostgresLedger, number: int = PLACE) -> PlaceRow:
+    return (await ledger.beat({})).places[number]
+
+
+async def assigned(ledger: PostgresLedger, node: str, state: PlaceState = FREE) -> PlaceRow:
+    """Assign the one place that tests are about."""
+    row = await place(ledger)
+    assert await ledger.assign(PLACE, epoch=row.epoch, node=node, state=state)
+    return await place(ledger)
+
+
+def attached(conninfo: str, node: str) -> Rig:
+    """Start a host on that place."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        return Rig(conninfo, Observed(), epoch=attach_place(connection, PLACE, node=node))
+
+
+@asynccontextmanager
+async def serving(conninfo: str, node: str) -> AsyncIterator[Rig]:
+    rig = attached(conninfo, node)
+    assert await rig.write(word(f"first of {node}")) == [None]
+    try:
+        yield rig
+    finally:
+        await rig.close()
+
+
+# -- taking part
+
+
+async def test_the_first_node_says_of_how_many_hosts_the_cluster_is(conninfo: str) -> None:
+    """Their places are free and nobody's; the secret is the database's, the same for everybody."""
+    async with joined(conninfo, "a") as first, joined(conninfo, "b") as second:
+        of_first, of_second = await first.beat({}), await second.beat({})
+
+    assert of_first.places == tuple(PlaceRow(place=number) for number in range(HOSTS))
+    assert [(node.name, node.address) for node in of_second.nodes] == [("a", "192.0.2.1"), ("b", "192.0.2.2")]
+    assert len(of_first.secret) == 32
+    assert of_first.secret == of_second.secret != bytes(32)
+
+
+async def test_every_beat_shows(conninfo: str) -> None:
+    """Each reads how far the others have come."""
+
+    async def beats(ledger: PostgresLedger) -> list[int]:
+        return [node.beat for node in (await ledger.beat({})).nodes]
+
+    async with joined(conninfo, "a") as first, joined(conninfo, "b") as second:
+        shown = [await beats(first), await beats(second), await beats(second), await beats(first)]
+
+    assert shown == [[1, 0], [1, 1], [1, 2], [2, 2]]
+
+
+@pytest.mark.parametrize("what", ["a node", "a host"])
+async def test_another_number_of_hosts_is_refused_while_anything_lives(conninfo: str, what: str) -> None:
+    """Both numbers are named, and nothing is changed."""
+    async with joined(conninfo, "a") as first:
+        await assigned(first, "a")
+        async with serving(conninfo, "a") as rig:
+
+            def renew(_: float) -> None:
+                if what == "a host":
+                    rig.transaction.look(is_failed=False)
+                else:
+                    change(conninfo, "UPDATE nodes SET beat = beat + 1")
+
+            await rig.stop()
+            with pytest.raises(HostsDiffer, match=r"is one of 4 hosts, .* started for 6; start it with --hosts 4"):
+                join(conninfo, node="b", hosts=6, sleep=renew)
+            rows = await first.beat({})
+
+    assert (len(rows.places), [node.name for node in rows.nodes]) == (HOSTS, ["a"])
+    assert said(conninfo) == {"first of a"}
+
+
+@pytest.mark.parametrize("hosts", [2, 6])
+async def test_at_a_full_stop_the_number_of_hosts_is_another_one(conninfo: str, hosts: int) -> None:
+    """What was lost is fenced, should it come back; no epoch is ever used twice."""
+    async with joined(conninfo, "a") as lost:
+        before = await assigned(lost, "a")
+        rig = attached(conninfo, "a")
+        await rig.write(word("before"))
+        await rig.stop()
+
+        async with joined(conninfo, "b", hosts=hosts) as second:
+            rows = await second.beat({})
+            with pytest.raises(HostsDiffer, match=f"of a cluster of {hosts} hosts now, .* was started for 4"):
+                await lost.beat({})
+            with pytest.raises(Fenced):
+                rig.transaction.look(is_failed=False)
+
+    assert [(row.place, row.node, row.state) for row in rows.places] == [(one, None, FREE) for one in range(hosts)]
+    assert [node.name for node in rows.nodes] == ["b"]
+    assert change(conninfo, "SELECT epoch FROM hosts WHERE place = %s", PLACE) == [(before.epoch + 2,)]
+    assert rig.has_ended.is_set()
+    await rig.close()
+
+
+async def test_a_node_that_is_started_anew_takes_its_own_row_at_once(conninfo: str) -> None:
+    """What it had is still its own; the process before it learns that it is not the node any more."""
+    async with joined(conninfo, "a") as first:
+        await assigned(first, "a")
+        change(conninfo, "UPDATE nodes SET beat = 9")
+
+        async with joined(conninfo, "a") as second:
+            rows = await second.beat({})
+            with pytest.raises(NodeNameTaken, match=r"Another process, at 192.0.2.1, .* as a now"):
+                await first.beat({})
+
+    assert (rows.places[PLACE].node, rows.nodes[0].beat) == ("a", 1)
+
+
+async def test_another_machine_of_the_same_name_is_refused_while_the_first_lives(conninfo: str) -> None:
+    """Its places would be started twice; once it is silent, the other is it."""
+    async with joined(conninfo, "a", machine="one"):
+        with pytest.raises(NodeNameTaken, match=r"Another machine, at 192.0.2.1, .* give this one another node_name"):
+            join(conninfo, node="a", sleep=lambda _: change(conninfo, "UPDATE nodes SET beat = beat + 1"))
+
+    async with joined(conninfo, "a", machine="other") as second:
+        assert len((await second.beat({})).nodes) == 1
+
+
+async def test_nodes_that_start_at_once_agree_on_one_number(conninfo: str) -> None:
+    """The other number is refused."""
+
+    async def begin(node: str, hosts: int, stack: AsyncExitStack) -> str:
+        try:
+            ledger = await stack.enter_async_context(joined(conninfo, node, hosts=hosts))
+        except HostsDiffer:
+            return "refused"
+        while True:
+            try:
+                await ledger.beat({})
+            except HostsDiffer:  # the other one began before this one showed any life
+                return "refused"
+            if over.is_set():
+                return node
+            await asyncio.sleep(0.05)
+
+    over = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        ends = asyncio.gather(begin("a", 4, stack), begin("b", 6, stack))
+        asyncio.get_running_loop().call_later(4 * LEASE, over.set)
+        outcomes = await ends
+
+    assert sorted(outcomes)[1] == "refused"
+    assert outcomes.count("refused") == 1
+
+
+async def test_a_node_that_leaves_is_gone_with_what_it_had(conninfo: str) -> None:
+    """What its host has given back is free, what it has not stays as it was."""
+    async with joined(conninfo, "a") as first, joined(conninfo, "b") as second:
+        before = await assigned(first, "a")
+        rig = attached(conninfo, "a")
+        await rig.write(word("here"))
+        await rig.close()
+        await first.give_back(PLACE)
+        given = await place(second)
+        await second.give_back(PLACE)  # which is not its own
+        assert await first.assign(0, epoch=0, node="a", state=FREE)
+        await first.leave()
+        rows = await second.beat({})
+        with pytest.raises(MembershipRefused, match="forgotten it; start it anew"):
+            await first.beat({})
+
+    assert (given.node, given.state, given.epoch) == (None, FREE, before.epoch + 1)
+    assert [node.name for node in rows.nodes] == ["b"]
+    assert {row.node for row in rows.places} == {None}
+
+
+# -- beside a server that is alone
+
+
+async def test_a_server_alone_is_refused_while_a_cluster_lives(conninfo: str) -> None:
+    """Its nodes are named; afterwards the server is the only one, and a node that wakes up is out."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        async with joined(conninfo, "a") as first:
+            await assigned(first, "a")
+            with pytest.raises(PlaceTaken, match=r"A cluster of 4 hosts serves on this database; stop .* on a first"):
+                take_place(
+                    connection,
+                    0,
+                    node="there",
+                    lease_seconds=LEASE,
+                    sleep=lambda _: change(conninfo, "UPDATE nodes SET beat = beat + 1"),
+                )
+
+            take_place(connection, 0, node="there", lease_seconds=LEASE)
+
+            with pytest.raises(HostsDiffer, match="of a cluster of 1 hosts now"):
+                await first.beat({})
+    assert change(conninfo, "SELECT hosts FROM cluster") == [(1,)]
+    assert change(conninfo, "SELECT place, node FROM hosts WHERE node IS NOT NULL") == [(0, "there")]
+    assert change(conninfo, "SELECT FROM nodes") == []
+
+
+@pytest.mark.parametrize("hosts", [1, 4])
+async def test_a_cluster_is_refused_while_a_server_that_is_alone_lives(conninfo: str, hosts: int) -> None:
+    """When it has stopped in order the cluster begins at once."""
+    rig = Rig(conninfo, Observed())
+    await rig.write(word("alone"))
+    await rig.stop()
+
+    with pytest.raises(PlaceTaken, match="A server that is alone, on here, serves on this database; stop that one"):
+        join(conninfo, hosts=hosts, sleep=lambda _: rig.transaction.look(is_failed=False))
+    rig.transaction.close()
+
+    join(conninfo, hosts=hosts, sleep=_never)
+
+
+def join(conninfo: str, *, hosts: int = HOSTS, node: str = "b", sleep: Callable[[float], object]) -> None:
+    """Have another machine take part, or try to."""
+    joining = Joining(node=node, address="192.0.2.9", machine="another", joined=os.urandom(16), hosts=hosts)
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        join_cluster(connection, joining, lease_seconds=4, sleep=sleep)
+
+
+def _never(_: float) -> None:
+    raise AssertionError
+
+
+# -- assigning
+
+
+async def test_of_two_who_assign_a_place_one_succeeds(conninfo: str) -> None:
+    """Whoever it is, the row says so, and its epoch has grown by one."""
+    async with joined(conninfo, "a") as first, joined(conninfo, "b") as second:
+        for epoch in range(20):
+            won = await asyncio.gather(
+                first.assign(PLACE, epoch=epoch, node="a", state=TAKEN),
+                second.assign(PLACE, epoch=epoch, node="b", state=TAKEN),
+            )
+            row = await place(first)
+
+            assert sorted(won) == [False, True]
+            assert (row.epoch, row.node, row.state) == (epoch + 1, "a" if won[0] else "b", TAKEN)
+
+
+async def test_what_is_drained_or_not_free_any_more_is_not_assigned_as_if_it_were(conninfo: str) -> None:
+    """Whoever decided has read that before."""
+    async with joined(conninfo) as ledger:
+        await ledger.set_drained(PLACE, is_drained=True)
+        drained = await ledger.assign(PLACE, epoch=0, node="a", state=FREE)
+        await ledger.set_drained(PLACE, is_drained=False)
+        await assigned(ledger, "a")
+        async with serving(conninfo, "a"):
+            held = await place(ledger)
+            as_free = await ledger.assign(PLACE, epoch=held.epoch, node="b", state=FREE)
+        back = await place(ledger)
+
+    assert (drained, as_free) == (False, False)
+    assert (held.state, held.node, back.state) == (HELD, "a", FREE)
+
+
+async def test_what_a_node_tells_of_its_hosts_is_known_to_all_until_they_are_elsewhere(conninfo: str) -> None:
+    """With a newer version of the map, each time; of what is another one's it tells nothing."""
+    async with joined(conninfo, "a") as first, joined(conninfo, "b") as second:
+        await assigned(first, "a")
+        before = await second.beat({PLACE: HostTold(state=HostState.FAILED)})
+        await first.beat({PLACE: READY})
+        await until_told(second, READY)
+        told = await second.beat({})
+        await first.beat({PLACE: READY})  # which is known
+        again = await second.beat({})
+        await assigned(first, "b", TAKEN)
+        after = await second.beat({})
+
+    assert before.places[PLACE].told is None
+    assert before.version < told.version == again.version < after.version
+    assert after.places[PLACE].told is None
+
+
+async def test_what_a_newer_version_tells_is_not_understood_and_does_no_harm(conninfo: str) -> None:
+    """Nodes are replaced one after another."""
+    async with joined(conninfo) as ledger:
+        change(conninfo, """UPDATE hosts SET addresses = '{"state": "elated", "http": "http://192.0.2.1"}'""")
+
+        assert (await place(ledger)).told == HostTold(state=HostState.UNKNOWN)
+
+
+# -- what becomes of an owner
+
+
+async def test_a_host_attaches_to_what_is_assigned_to_its_node_only(conninfo: str) -> None:
+    """Each process of it has an epoch of its own."""
+    async with joined(conninfo) as ledger:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            with pytest.raises(PlaceElsewhere, match="Place 3 is assigned to nobody, not to a"):
+                attach_place(connection, PLACE, node="a")
+            row = await assigned(ledger, "a")
+            epochs = [attach_place(connection, PLACE, node="a") for _ in range(2)]
+            with pytest.raises(PlaceElsewhere, match="Place 3 is assigned to a, not to b"):
+                attach_place(connection, PLACE, node="b")
+
+    assert epochs == [row.epoch + 1, row.epoch + 2]
+
+
+async def test_an_owner_whose_place_was_taken_commits_nothing_more(conninfo: str) -> None:
+    """Its connection was ended with its place: it learns it when it connects anew."""
+    async with joined(conninfo, "a") as first:
+        await assigned(first, "a")
+        old = attached(conninfo, "a")
+        await old.write(word("of the old one"))
+
+        await assigned(first, "b", TAKEN)
+        async with serving(conninfo, "b") as new:
+            old.writer.put(word("too late"), lambda _: None)
+
+            assert await asyncio.to_thread(old.has_ended.wait, 10)
+            assert await new.write(word("of the new one")) == [None]
+        await old.close()
+
+    assert said(conninfo) == {"of the old one", "first of b", "of the new one"}
+
+
+async def test_an_owner_that_kept_its_connection_is_refused_at_its_next_commit(conninfo: str) -> None:
+    """As one on a primary that cannot be told to end it."""
+    async with joined(conninfo, "a") as first:
+        await assigned(first, "a")
+        old = attached(conninfo, "a")
+        await old.write(word("of the old one"))
+        change(conninfo, "UPDATE hosts SET backend = NULL WHERE place = %s", PLACE)
+
+        await assigned(first, "b", TAKEN)
+        old.writer.put(word("too late"), lambda _: None)
+
+        assert await asyncio.to_thread(old.has_ended.wait, 10)
+        await old.close()
+
+    assert said(conninfo) == {"of the old one"}
+
+
+async def test_what_a_stopped_owner_keeps_locked_holds_nobody_up(conninfo: str) -> None:
+    """It stands still inside of a transaction that has the row of its place."""
+    async with joined(conninfo, "a") as first:
+        row = await assigned(first, "a")
+        with psycopg.connect(conninfo) as stopped:
+            backend = stopped.info.backend_pid
+            stopped.execute("UPDATE hosts SET backend = %s WHERE place = %s", (backend, PLACE))
+            stopped.commit()
+            stopped.execute("SELECT fence(%s, %s, 0, 1)", (PLACE, row.epoch))
+
+            assert await first.assign(PLACE, epoch=row.epoch, node="b", state=TAKEN)
+            with pytest.raises(psycopg.OperationalError):
+                stopped.commit()
+
+
+async def test_the_connection_of_another_place_is_not_ended(conninfo: str) -> None:
+    """Numbers of connections come again, on another primary too: the row of a lost host may have one that is in use."""
+    async with joined(conninfo, "a") as first:
+        await assigned(first, "a")
+        async with serving(conninfo, "a") as rig:
+            change(
+                conninfo,
+                "UPDATE hosts SET backend = (SELECT backend FROM hosts WHERE place = %s) WHERE place = 0",
+                PLACE,
+            )
+
+            assert await first.assign(0, epoch=0, node="b", state=TAKEN)
+            assert await rig.write(word("second")) == [None]
+
+    assert rig.transaction.unknown_outcomes == 0
+    assert rig.fenced == []
+
+
+async def test_a_host_that_ends_without_a_word_leaves_its_place_held(conninfo: str) -> None:
+    """Only what was given back may be served before the lease is over."""
+    async with joined(conninfo) as ledger:
+        await assigned(ledger, "a")
+        async with serving(conninfo, "a") as rig:
+            await rig.stop()
+            change(conninfo, "SELECT pg_terminate_backend(backend) FROM hosts WHERE backend IS NOT NULL")
+            held = await place(ledger)
+
+    assert held.state is HELD
+
+
+# -- a database that goes away
+
+
+@pytest.fixture
+async def through(server: postgres.Server, tmp_path: Path) -> AsyncIterator[CuttingProxy]:
+    """Stand between a ledger and the database."""
+    address = Path(str(psycopg.conninfo.conninfo_to_dict(server.conninfo("words"))["host"])) / ".s.PGSQL.5432"
+    async with cutting_proxy(address, tmp_path / ".s.PGSQL.5432") as proxy:
+        yield proxy
+
+
+async def test_a_ledger_goes_on_when_the_database_is_back(conninfo: str, through: CuttingProxy, tmp_path: Path) -> None:
+    """Meanwhile it says so at once; the first beat that succeeds tells that others have failed."""
+    async with joined(psycopg.conninfo.make_conninfo(conninfo, host=str(tmp_path))) as ledger:
+        before = await ledger.beat({})
+        through.refuses = True
+        through.cut()
+        for act in (
+            partial(ledger.beat, {}),
+            partial(ledger.give_back, 0),
+            partial(ledger.set_drained, 0, is_drained=True),
+        ):
+            with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                await act()
+        through.refuses = False
+        back, after = await ledger.beat({}), await ledger.beat({})
+
+        assert await ledger.assign(0, epoch=0, node="a", state=FREE)
+    assert (before.has_missed, back.has_missed, after.has_missed) == (False, True, False)
+
+
+async def test_a_ledger_outlives_a_crash_of_the_database(conninfo: str, server: postgres.Server) -> None:
+    """Every connection ends with it, and the rows are there when it has recovered."""
+    async with joined(conninfo) as ledger:
+        await assigned(ledger, "a")
+        os.kill(connections(conninfo)[0], signal.SIGKILL)
+
+        rows: ClusterRows | None = None
+        async with asyncio.timeout(30):
+            while rows is None:
+                try:
+                    rows = await ledger.beat({})
+                except StoreUnavailable:
+                    await asyncio.sleep(0.05)
+
+    assert rows.places[PLACE].node == "a"
+
+
+async def test_a_database_that_says_nothing_holds_no_call_up_for_long(
+    conninfo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do calls pile up behind it; when it speaks again all goes on."""
+    monkeypatch.setattr(postgres_ledger, "CALL_SECONDS", 0.3)
+    async with joined(conninfo) as ledger:
+        await ledger.beat({})
+        await ledger.set_drained(0, is_drained=False)
+        stopped = connections(conninfo)
+        assert len(stopped) == 2
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            for _ in range(3):
+                with pytest.raises(StoreUnavailable, match="did not answer"):
+                    await ledger.set_drained(0, is_drained=True)
+            with pytest.raises(StoreUnavailable):
+                await ledger.beat({})
+            waited = time.monotonic() - began
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+        async with asyncio.timeout(30):
+            while not (await place(ledger, 0)).is_drained:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.02)
+
+    assert waited < 30
+
+
+def connections(conninfo: str) -> list[int]:
+    """Name the processes of the server that serve a ledger."""
+    found = change(
+        conninfo,
+        "SELECT pid FROM pg_stat_activity WHERE application_name = 'maskline' AND pid <> pg_backend_pid()"
+        " AND datname = current_database()",
+    )
+    return [pid for (pid,) in found if isinstance(pid, int)]
+
+
+async def until_told(ledger: PostgresLedger, told: HostTold) -> None:
+    """Wait until something is known; the test's own time-out bounds it."""
+    while (await place(ledger)).told != told:  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(0.01)
