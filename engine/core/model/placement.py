@@ -16,7 +16,7 @@ SHARDS = 1024
 """Into which the keys of a cluster with a database are divided, for good."""
 
 REGISTRAR: Final = 0
-"""The place of the host that owns the registry: accounts, keys, owned numbers and services."""
+"""The place of the host that owns the registry, where hosts have files: accounts, keys, owned numbers and services."""
 
 _WEIGHT_BYTES = 8
 
