@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from engine.core.model.placement import shards_of
+from engine.core.model.placement import host_name, shards_of
 from storage.postgres.store import PostgresStore
+from tests import postgres
 from tests.actors.world import World
 
 
@@ -20,11 +21,13 @@ class SharedWorld(World):
 
     def opened(self, place: int) -> PostgresStore:
         """Take a place in the database."""
+        postgres.assign(self.database, place, node=host_name(place))
         kind = self.kinds.get(place, PostgresStore)
         return kind.open(
             self.ways.get(place, self.database),
             observer=self.observer,
             fenced=print,
             place=place,
+            node=host_name(place),
             shards=shards_of(place, self.count),
         )
