@@ -14,9 +14,13 @@ from tests.actors.world import N1, N2, World
 SUSPENDING: Final = -1
 """One host whose store suspends at every point read, as a database elsewhere does."""
 
+SHARED: Final = -2
+"""Two hosts on the tables of one PostgreSQL database, whose reads suspend too."""
+
 
 @pytest.fixture(
-    params=[1, 2, 3, SUSPENDING], ids=["one host", "two hosts", "three hosts", "one host whose reads suspend"]
+    params=[1, 2, 3, SUSPENDING, SHARED],
+    ids=["one host", "two hosts", "three hosts", "one host whose reads suspend", "two hosts on one database"],
 )
 def host_count(request: pytest.FixtureRequest) -> int:
     """Tell how many hosts the world has: the same tests for the embedded runtime and for a cluster."""
@@ -33,9 +37,18 @@ def turns(request: pytest.FixtureRequest) -> Callable[[], int]:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, host_count: int, turns: Callable[[], int]) -> AsyncIterator[World]:
+def tables(request: pytest.FixtureRequest) -> str | None:
+    """Say how to connect to the database of the hosts, where they have one."""
+    if request.node.callspec.params["host_count"] != SHARED:
+        return None
+    conninfo: str = request.getfixturevalue("database")
+    return conninfo
+
+
+@pytest.fixture
+async def world(tmp_path: Path, host_count: int, turns: Callable[[], int], tables: str | None) -> AsyncIterator[World]:
     """Start hosts with one account, one service and two numbers, and stop them afterwards."""
-    world = World(tmp_path / "data", count=host_count, turns=turns)
+    world = World(tmp_path / "data", count=host_count, turns=turns, database=tables)
     await world.start()
     await world.furnish(N1, N2)
     yield world

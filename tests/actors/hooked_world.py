@@ -102,8 +102,10 @@ class FakeCarriers:
 class HookedWorld(World):
     """A world with an application behind it."""
 
-    def __init__(self, data_dir: Path, *, count: int = 1, turns: Callable[[], int] = never) -> None:
-        super().__init__(data_dir, count=count, turns=turns)
+    def __init__(
+        self, data_dir: Path, *, count: int = 1, turns: Callable[[], int] = never, database: str | None = None
+    ) -> None:
+        super().__init__(data_dir, count=count, turns=turns, database=database)
         self.hooks = FakeHooks()
         self.outbox = FakeOutbox()
         self.carriers = FakeCarriers()

@@ -22,9 +22,9 @@ N4 = "+16465550004"
 
 
 @pytest.fixture
-async def hooked(tmp_path: Path, host_count: int) -> AsyncIterator[HookedWorld]:
+async def hooked(tmp_path: Path, host_count: int, tables: str | None) -> AsyncIterator[HookedWorld]:
     """Start hosts whose service has an out-of-session hook."""
-    world = HookedWorld(tmp_path / "data", count=host_count)
+    world = HookedWorld(tmp_path / "data", count=host_count, database=tables)
     await world.start()
     await world.furnish(N1, N2)
     yield world

@@ -20,9 +20,11 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def world(tmp_path: Path, host_count: int, turns: Callable[[], int]) -> AsyncIterator[HookedWorld]:
+async def world(
+    tmp_path: Path, host_count: int, turns: Callable[[], int], tables: str | None
+) -> AsyncIterator[HookedWorld]:
     """Start a host whose service has a gate and a callback."""
-    world = HookedWorld(tmp_path / "data", count=host_count, turns=turns)
+    world = HookedWorld(tmp_path / "data", count=host_count, turns=turns, database=tables)
     await world.start()
     await world.furnish(N1, N2)
     await world.configure(callback=CALLBACK, intercept=INTERCEPT)

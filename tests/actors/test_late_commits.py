@@ -18,9 +18,11 @@ COME_AGAIN = Decision(Outcome.NOT_READY, Reason.STORE_UNAVAILABLE)
 
 
 @pytest.fixture
-async def hooked(tmp_path: Path, host_count: int, turns: Callable[[], int]) -> AsyncIterator[HookedWorld]:
+async def hooked(
+    tmp_path: Path, host_count: int, turns: Callable[[], int], tables: str | None
+) -> AsyncIterator[HookedWorld]:
     """Start hosts with an application behind them, and a session on them."""
-    world = HookedWorld(tmp_path / "data", count=host_count, turns=turns)
+    world = HookedWorld(tmp_path / "data", count=host_count, turns=turns, database=tables)
     await world.start()
     await world.furnish(N1, N2)
     yield world

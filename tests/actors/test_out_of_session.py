@@ -23,9 +23,11 @@ MOST_WAITING = 500
 
 
 @pytest.fixture
-async def world(tmp_path: Path, host_count: int, turns: Callable[[], int]) -> AsyncIterator[HookedWorld]:
+async def world(
+    tmp_path: Path, host_count: int, turns: Callable[[], int], tables: str | None
+) -> AsyncIterator[HookedWorld]:
     """Start a host whose service has all three hooks."""
-    world = HookedWorld(tmp_path / "data", count=host_count, turns=turns)
+    world = HookedWorld(tmp_path / "data", count=host_count, turns=turns, database=tables)
     world.settings = replace(QUIET, most_waiting_events=MOST_WAITING)
     await world.start()
     await world.furnish(N1, N2)
