@@ -83,7 +83,7 @@ _ENTRIES: Final = f"SELECT {ENTRY_COLUMNS} FROM effects"  # noqa: S608
 _PENDING_ENTRIES: Final = f"{_ENTRIES} WHERE account_sid = ? AND destination = ? AND date_died IS NULL AND sid > ?"
 _ALERTS: Final = "SELECT event FROM alerts"
 _OUTBOX_DEPTH: Final = (
-    "SELECT 'all', NULL, count(*) FROM effects WHERE {mine}"
+    "SELECT 'all', NULL, count(*) FROM effects{where}"
     " UNION ALL SELECT 'dead', service_sid, count(*) FROM effects WHERE date_died IS NOT NULL AND {mine}"
     " GROUP BY service_sid"
     " UNION ALL SELECT 'oldest', service_sid, min(date_created) FROM queue GROUP BY service_sid"
@@ -347,7 +347,9 @@ class Reader(ABC):
         """Count the outbox, as of one moment."""
         found: dict[str, dict[str, float]] = {"all": {}, "dead": {}, "oldest": {}}
         dialect = self._dialect
-        text = f"{dialect.queues} {_OUTBOX_DEPTH.format(mine=dialect.mine.format('effects'))}"
+        mine = dialect.mine.format("effects")
+        where = f" WHERE {mine}" if dialect.mine_cells else ""  # SQLite counts a table without a look at its rows
+        text = f"{dialect.queues} {_OUTBOX_DEPTH.format(mine=mine, where=where)}"
         for what, service, value in self._all(text, *dialect.queues_cells, *dialect.mine_cells, *dialect.mine_cells):
             found[what]["" if service is None else service_at(service)] = value
         dead, oldest = {of: int(count) for of, count in found["dead"].items()}, found["oldest"]

@@ -177,7 +177,7 @@ class InteractionRecorded(msgspec.Struct, frozen=True, gc=False):
 
     interaction: Interaction
     is_elsewhere: bool = False
-    """The session's row lies in the file of another host, so that service and account are kept with the interaction."""
+    """Another host coordinates the session, and may have its row: service and account are kept with the interaction."""
 
 
 class InteractionUpdated(msgspec.Struct, frozen=True, kw_only=True, gc=False):
