@@ -424,6 +424,7 @@ class ServiceCoordinator:
         try:
             hang_ups = await self._hang_ups(session_sid)
             if isinstance(change, SessionErased):
+                await self._hang_up_elsewhere(active)  # while the records of its calls are there
                 erasing = await self._erasures.concerned(session_sid)
             await self._context.write((change, *beside, *self._erasures.planned(session_sid, erasing)), hang_ups)
         except BaseException:
@@ -437,8 +438,8 @@ class ServiceCoordinator:
             await self._routes.withdraw(active)  # an erasure of the service that failed meanwhile published it again
             self._unwatch(active)
             self._allocator.release_session(active)
-            if self.service.options.hangs_up_on_close:
-                await self._remote.hang_up(session_sid)
+            if not isinstance(change, SessionErased):
+                await self._hang_up_elsewhere(active)
         return active
 
     def _account(self) -> Account:
@@ -450,6 +451,10 @@ class ServiceCoordinator:
             return ()
         calls = await self._calls_of(session_sid)
         return tuple(entry for call in calls for entry in hang_up(call, self._context))
+
+    async def _hang_up_elsewhere(self, active: ActiveSession | None) -> None:
+        if active is not None and self.service.options.hangs_up_on_close:
+            await self._remote.hang_up(active.sid)
 
     async def _erase_session(self, session_sid: str) -> None:
         participants = await self._context.store.participants(session_sid)

@@ -11,7 +11,7 @@ from engine.core.ports.lists import AlertFilter, PageCursor
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from tests.actors.world import ALICE, BOB, N1, World, refused
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared]
 
 DAY = 86_400.0
 PAGE = PageCursor(limit=50)

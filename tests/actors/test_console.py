@@ -31,7 +31,7 @@ from engine.core.sessions.search import InteractionSought, SessionSought, read_s
 from tests.actors.world import ALICE, BOB, CAROL, DAY, N1, START, World
 from tests.at_once import at_once
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared]
 
 
 def counts(*, routed: int = 0) -> tuple[int, ...]:

@@ -52,7 +52,7 @@ FIRST, SECOND, THIRD = (number_of(host) for host in range(HOSTS))
 """A proxy number of each host."""
 
 
-@pytest.fixture(params=["files", "shared"])
+@pytest.fixture(params=["files", "postgres"])
 async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """Start three hosts, with files or one database, and a service whose numbers are on all of them."""
     database = None if request.param == "files" else request.getfixturevalue("database")

@@ -7,7 +7,7 @@ from engine.core.pools.pool import PoolState
 from engine.core.ports.observing import OperationEnd, SessionOperation
 from tests.actors.world import ALICE, BOB, CAROL, DAY, N1, N2, World, refused, wanting
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared]
 
 DONE, REFUSED, UNAVAILABLE = OperationEnd.DONE, OperationEnd.REFUSED, OperationEnd.UNAVAILABLE
 

@@ -15,7 +15,7 @@ from engine.core.routing.traffic import LegReport, Outcome, ReportOutcome
 from tests.actors.hooked_world import CALLBACK, HookedWorld
 from tests.actors.world import ALICE, BOB, CAROL, N1, N2, refused, wanting
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared]
 
 
 @pytest.fixture
@@ -195,6 +195,20 @@ async def test_closing_hangs_up_where_the_service_wants_it(world: HookedWorld) -
     await world.close(session)
 
     assert [one.call_sid for one in world.outbox.hang_ups()] == [first.resource_sid]
+
+
+async def test_an_erased_session_has_its_calls_ended_on_whichever_host_they_are(world: HookedWorld) -> None:
+    """Their records are erased with it, but not before they have told which calls these are."""
+    world.carriers.name = "main"
+    await world.configure(options=ServiceOptions(hangs_up_on_close=True))
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    calls = [world.event(Kind.VOICE, ALICE, N1), world.event(Kind.VOICE, BOB, N2)]
+    for call in calls:
+        await world.receive(call)
+
+    await world.delete(session)
+
+    assert sorted(one.call_sid for one in world.outbox.hang_ups()) == sorted(call.resource_sid for call in calls)
 
 
 async def test_a_session_closes_after_its_first_answered_call_where_the_service_wants_it(world: HookedWorld) -> None:

@@ -17,7 +17,7 @@ from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason
 from tests.actors.stores import WAIT_SECONDS
 from tests.actors.world import ALICE, ALL, BOB, CAROL, N1, N2, START, World, wanting
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared]
 
 PAGE = PageCursor(limit=50)
 

@@ -7,7 +7,7 @@ from engine.core.model.records import Interaction, Kind, LegStatus
 from engine.core.routing.traffic import Decision, Outcome, ReportOutcome
 from tests.actors.world import ALICE, ALL, BOB, CAROL, N1, N2, World, wanting
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared]
 
 OUTBOUND_SID = "CA" + "e" * 32
 

@@ -6,7 +6,7 @@ from engine.core.model.errors import ApiError, Code
 from engine.core.model.records import SessionStatus
 from tests.actors.world import ALICE, BOB, DAY, N1, World, wanting
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared]
 
 
 async def test_a_session_closed_for_ninety_days_is_erased(world: World) -> None:

@@ -8,7 +8,7 @@ from engine.core.model.requests import ParticipantRequest, ServiceRequest, Sessi
 from engine.core.routing.traffic import Outcome, Reason
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, DAY, ERIN, N1, N2, START, World, refused, wanting
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared]
 
 
 async def routes(world: World, sender: str, proxy: str) -> bool:

@@ -17,7 +17,7 @@ from engine.core.routing.traffic import Decision, Outcome, Reason
 from tests.actors.stores import WAIT_SECONDS
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, N1, N2, START, World, begun, refused, wanting
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.shared]
 
 MEXICAN = "+525512345678"
 
