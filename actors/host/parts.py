@@ -31,6 +31,7 @@ from actors.traffic.directory import Directory
 from actors.traffic.interaction_log import InteractionLog
 from actors.traffic.pending_hooks import PendingHooks
 from actors.traffic.recorded import RecordedInteractions
+from engine.core.model.changes import ServiceErased
 from engine.core.model.hosts import Peers
 from engine.core.model.overview import ReadFigures
 from engine.core.model.placement import Placement
@@ -90,9 +91,7 @@ class HostParts:
         self.alerts = AlertBook(context, account=self.accounts.find)
         self.exchanges = ExchangeBook(context, account=self.accounts.find)
         self.numbers = NumberRegister(context, self.registry)
-        self.reactor = RegistryReactor(
-            self.registry, self.directory, self.services, service_gone=self.remote_sessions.service_gone
-        )
+        self.reactor = RegistryReactor(self.registry, self.directory, self.services, service_gone=self._service_gone)
         self.history = TrafficHistory(context, self.services, place=self.me, figures=figures)
         self.upkeep = self._new_upkeep()
         self.local = self._new_control()
@@ -161,6 +160,13 @@ class HostParts:
             sessions=self.remote_sessions,
             publishers=self.publishers,
         )
+
+    def _service_gone(self, service_sid: str) -> None:
+        self.remote_sessions.service_gone(service_sid)
+        if self.rpc is not None and self.context.store.is_shared:
+            # Whoever erased it erased what was committed by then, not what is being committed here.
+            erased = ServiceErased(service_sid, self.context.clock())
+            self.context.store.commit((erased,), lambda _problem: None)
 
     def _coordinator(self, service: Service) -> ServiceCoordinator:
         return ServiceCoordinator(

@@ -242,6 +242,26 @@ async def test_another_host_takes_the_place_of_one_that_is_lost(world: SharedWor
     await before.close()
 
 
+async def test_a_service_is_erased_with_what_a_silent_host_was_committing(world: SharedWorld) -> None:
+    """That host erases it too when it hears of it, behind what it had in hand."""
+    session = await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD))
+    await world.text(ALICE, SECOND)
+    world.cut_off(1)
+    await world.hosts[0].control.delete_service(world.account.sid, world.service_sid)
+    for place in (0, 2):
+        await world.stores[place].land()
+    await world.stores[1].inner.write((InteractionRecorded(interaction(session), is_elsewhere=True),))
+    left = world.store.interactions_since(0.0)
+
+    world.mend()
+    await world.joined()
+    async with asyncio.timeout(WAIT_SECONDS):
+        while world.store.interactions_since(0.0):  # noqa: ASYNC110 - nobody tells when a host has caught up
+            await asyncio.sleep(0.05)
+
+    assert len(left) == 1
+
+
 async def silenced(world: World, place: int) -> None:
     """Let a host say and do nothing more, as if its machine were lost; its connection to the database stays."""
     host = world.hosts.pop(place)
