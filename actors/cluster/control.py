@@ -15,6 +15,7 @@ from actors.cluster.rpc import HostRpc
 from actors.control.coordinator import not_in_this_service
 from actors.control.host_control import HostControl
 from actors.control.routes import Place
+from actors.kernel.gathering import answer_soon
 from actors.kernel.paging import kinds_joined, merged
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.outbox import OutboxEntry
@@ -67,6 +68,17 @@ class ClusterControl(AsksOwners[HostControl], ControlPlane):
     async def explain(self, *, proxy: str, sender: str) -> Explanation:
         """Tell, as the operator, what would happen to a sender on a proxy number, and why."""
         return await self._at(canonical(proxy), HostControl.explain, proxy=proxy, sender=sender)
+
+    async def find_session(self, session_sid: str) -> tuple[Session, tuple[Participant, ...]]:
+        """Read any account's session with all its participants, as the operator.
+
+        Its coordinator's host knows of what passed just now; while that does not answer, the record tells.
+        """
+        found = await self._own.find_session(session_sid)
+        try:
+            return await answer_soon(self._at(found[0].service_sid, HostControl.find_session, session_sid))
+        except PeerUnavailable:
+            return found
 
     async def replay(self, entries: Sequence[OutboxEntry]) -> int:
         """Have dead entries tried again, from the first attempt, each by its host; returns how many were dead."""

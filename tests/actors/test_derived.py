@@ -5,8 +5,8 @@ from actors.cluster.control import ClusterControl, FilesControl
 from actors.cluster.derived import Rule
 
 _HERE = """
-    account account_holdings accounts alert alert_kinds alerts_page api_keys authenticate create_account create_api_key
-    create_service delete_account enable_account end_previous_token find_interaction find_interactions find_session
+    account account_holdings accounts alert alert_kinds alerts_page api_keys authenticate create_account
+    create_api_key create_service delete_account enable_account end_previous_token find_interaction find_interactions
     knows numbers_of outbox_page own_number own_numbers owned_number owned_numbers_page release_number revoke_api_key
     rotate_token service services_page update_account update_owned_number
 """
@@ -15,7 +15,7 @@ _OWNER = """
     interactions_page participant participants_page pool_entry pool_page remove_from_pool remove_participant reserve
     send_message session sessions_page update_participant update_service update_session
 """
-_WRITTEN = "batch_sessions drop explain replay"
+_WRITTEN = "batch_sessions drop explain find_session replay"
 _GATHERED = "alert alert_kinds alerts_page find_interaction find_interactions find_session outbox_page"
 """What is not here, where each host has files of its own."""
 

@@ -296,7 +296,7 @@ async def test_a_report_that_could_not_be_kept_is_to_come_again(world: World) ->
     world.clock.move(9)
     world.store.keep_back()
     lost = world.tell_report(LegStatus.COMPLETED, inbound_sid, None, is_outbound=False)
-    await world.breathe()
+    await world.in_flight()
     world.store.let_through(failing=ALL)
 
     assert await lost is None
@@ -312,7 +312,7 @@ async def test_a_lost_end_of_a_call_does_not_restart_the_ttl(world: World) -> No
     world.clock.move(9)
     world.store.keep_back()
     lost = world.tell_report(LegStatus.COMPLETED, inbound_sid, None, is_outbound=False)
-    await world.breathe()
+    await world.in_flight()
     world.store.let_through(failing=ALL)
     await lost
     world.clock.move(1)

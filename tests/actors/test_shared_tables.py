@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from actors.kernel.context import Egress
-from engine.core.model.changes import EntryAdded, EntryFailed, InteractionRecorded
+from engine.core.model.changes import EntryAdded, EntryFailed, InteractionRecorded, ServiceErased
 from engine.core.model.errors import Code
 from engine.core.model.exchanges import WebhookExchange
 from engine.core.model.outbox import OutboxAlert, OutboxEntry
@@ -242,24 +242,19 @@ async def test_another_host_takes_the_place_of_one_that_is_lost(world: SharedWor
     await before.close()
 
 
-async def test_a_service_is_erased_with_what_a_silent_host_was_committing(world: SharedWorld) -> None:
-    """That host erases it too when it hears of it, behind what it had in hand."""
+async def test_a_host_that_hears_of_an_erased_service_erases_what_it_has_committed_since(world: SharedWorld) -> None:
+    """Whoever erased the service could only erase what was committed by then."""
     session = await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD))
-    await world.text(ALICE, SECOND)
-    world.cut_off(1)
-    await world.hosts[0].control.delete_service(world.account.sid, world.service_sid)
-    for place in (0, 2):
-        await world.stores[place].land()
-    await world.stores[1].inner.write((InteractionRecorded(interaction(session), is_elsewhere=True),))
+    await world.control.delete_service(world.account.sid, world.service_sid)
+    await world.settle()
+    await world.stores[1].write((InteractionRecorded(interaction(session), is_elsewhere=True),))
     left = world.store.interactions_since(0.0)
 
-    world.mend()
-    await world.joined()
-    async with asyncio.timeout(WAIT_SECONDS):
-        while world.store.interactions_since(0.0):  # noqa: ASYNC110 - nobody tells when a host has caught up
-            await asyncio.sleep(0.05)
+    world.hosts[1].parts.registry.apply((ServiceErased(session.service_sid, world.clock.now),))
+    await world.settle()
 
-    assert len(left) == 1
+    assert [one.session_sid for one in left] == [session.sid]
+    assert world.store.interactions_since(0.0) == []
 
 
 async def silenced(world: World, place: int) -> None:

@@ -365,6 +365,12 @@ class World:
         for _ in range((10 if self.count == 1 else 40) * (1 if self.mood.turns is never else 10)):
             await asyncio.sleep(0)
 
+    async def in_flight(self) -> None:
+        """Wait until a commit is in flight, which the store is keeping back."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not self.store.kept_back:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0)
+
     def is_joined(self, one: int, other: int) -> bool:
         """Tell whether two hosts reach each other."""
         return frozenset((one, other)) not in self._cut
