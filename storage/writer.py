@@ -32,6 +32,9 @@ Changeset = tuple[Sequence[Change], Done, Late | None]
 MAX_GROUP: Final = 4_096
 """Changesets in one transaction; bounds how long the first of a group waits."""
 
+_MORE_ATTEMPTS = 3
+"""How often a group is tried again that was interrupted: several hosts may stand in each other's way again."""
+
 PROBE_SECONDS = 1.0
 """How often a store that writes nothing looks whether it can still be written and, if not, whether it can again."""
 
@@ -276,8 +279,9 @@ class GroupWriter:
         if self._lost is not None:
             return [self._lost for _ in group]
         problem = self._commit_together(group)
-        if isinstance(problem, Interrupted):
-            problem = self._commit_together(group)
+        for _ in range(_MORE_ATTEMPTS):
+            if isinstance(problem, Interrupted):
+                problem = self._commit_together(group)
         if isinstance(problem, RegistryOutrun):
             self._take(None)
             return [problem for _ in group]
@@ -296,6 +300,15 @@ class GroupWriter:
         return None
 
     def _commit_one_by_one(self, group: list[Changeset]) -> list[StoreUnavailable | None]:
+        errors, problem = self._commit_each(group)
+        for _ in range(_MORE_ATTEMPTS):
+            if isinstance(problem, Interrupted):
+                errors, problem = self._commit_each(group)
+        self._take(problem)
+        return errors if problem is None else [problem for _ in group]
+
+    def _commit_each(self, group: list[Changeset]) -> tuple[list[StoreUnavailable | None], StoreUnavailable | None]:
+        """Commit what is not refused; return what was, and what befell the rest."""
         errors: list[StoreUnavailable | None] = []
         problem: StoreUnavailable | None = None
         try:
@@ -304,8 +317,7 @@ class GroupWriter:
             self._sync_seconds = self._transaction.commit()
         except Exception as failure:  # noqa: BLE001 - as above
             problem = self._transaction.outcome(failure)
-        self._take(problem)
-        return errors if problem is None else [problem for _ in group]
+        return errors, problem
 
     def _apply_alone(self, changes: Sequence[Change]) -> StoreUnavailable | None:
         try:

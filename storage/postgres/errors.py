@@ -25,9 +25,6 @@ _ROW_CLASSES: Final = ("22", "23")
 _FAULTS: Final = (errors.IntegrityError, errors.DataError, errors.ProgrammingError, errors.InternalError)
 """Faults in what was asked, where it is a question."""
 
-_CROSSED: Final = ("40P01", "40001")
-"""Two transactions waited for each other, of which this one was ended: it will go through when it is tried again."""
-
 _ADVICE: Final = {
     "53100": "the database's disk is full; free some space there",
     "53200": "the database has no memory left",
@@ -90,11 +87,6 @@ def is_refusal(failure: Exception) -> bool:
     if state:
         return state.startswith((*_ROW_CLASSES, _OUTRUN))
     return not isinstance(failure, psycopg.OperationalError)  # psycopg could not even write it
-
-
-def is_crossed(failure: Exception) -> bool:
-    """Tell that another host's transaction was in the way, and nothing else is wrong."""
-    return sqlstate_of(failure) in _CROSSED
 
 
 def refusal(failure: Exception) -> ChangeRefused:

@@ -21,7 +21,7 @@ from engine.core.model.errors import Fenced, StoreUnavailable
 from storage.errors import Interrupted, OutcomeUnknown
 from storage.postgres.checks import lacks
 from storage.postgres.connections import WriterConnection
-from storage.postgres.errors import FENCED, NotConfirmed, is_crossed, is_refusal, refusal, sqlstate_of, unavailable
+from storage.postgres.errors import FENCED, NotConfirmed, is_refusal, refusal, sqlstate_of, unavailable
 
 RECONNECT_SECONDS = 1.0
 """How long a server that could not be reached is left alone."""
@@ -166,8 +166,6 @@ class PostgresTransaction:
         self._roll_back()
         if is_refusal(failure):
             return refusal(failure)
-        if is_crossed(failure) and self._connection is not None:
-            return Interrupted(str(unavailable(failure)))
         if self._connection is not None or isinstance(failure, StoreUnavailable):
             return unavailable(failure)
         try:

@@ -1,17 +1,19 @@
 """Group commit on PostgreSQL: one fenced round trip a group, and an outcome that may be unknown for a while."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from engine.core.model.changes import Change, ErasurePlanned
 from engine.core.model.errors import ChangeRefused, StoreUnavailable
 from storage import writer
 from storage.postgres import writer as postgres_writer
 from storage.postgres.connections import conninfo_of
-from storage.postgres.places import PlaceTaken, take_place
+from storage.postgres.places import PlaceTaken, attach_place, take_place
 from tests import postgres
 from tests.storage.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.storage.material import Observed
@@ -121,6 +123,43 @@ async def test_a_value_that_cannot_be_sent_fails_alone(conninfo: str, rig: Rig) 
 
     assert [type(error) for error in errors] == [ChangeRefused, ChangeRefused, type(None)]
     assert said(conninfo) == {"whole"}
+
+
+async def test_writers_that_wait_for_each_other_both_go_through(conninfo: str, observer: Observed) -> None:
+    """The database ends the transaction of one, which is tried again; nobody is told of it."""
+    meet = threading.Barrier(2)
+    attempts: list[str] = []
+    both_ways = {"first": (b"left", b"right"), "second": (b"right", b"left")}
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS crossed (word BYTEA PRIMARY KEY, by TEXT[])")
+        connection.execute("INSERT INTO crossed VALUES ('left', '{}'), ('right', '{}')")
+        epochs = []
+        for place in (0, 1):
+            postgres.assign(conninfo, place, node="here")
+            epochs.append(attach_place(connection, place, node="here"))
+
+    def cross(connection: psycopg.Connection, changesets: Iterable[Sequence[Change]]) -> None:
+        update = "UPDATE crossed SET by = by || %s::text WHERE word = %s RETURNING word"
+        for (change,) in changesets:
+            assert isinstance(change, ErasurePlanned)
+            one, other = both_ways[change.session_sid]
+            assert connection.execute(update, (change.session_sid, one)).fetchone() == (one,)
+            attempts.append(change.session_sid)
+            if attempts.count(change.session_sid) == 1:
+                meet.wait(30)
+            connection.execute(update, (change.session_sid, other))
+
+    rigs = [Rig(conninfo, observer, place=place, epoch=epochs[place], apply=cross) for place in (0, 1)]
+    outcomes = await asyncio.gather(rigs[0].write(word("first")), rigs[1].write(word("second")))
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        rows = connection.execute("SELECT by FROM crossed").fetchall()
+        connection.execute("DROP TABLE crossed")
+    for rig in rigs:
+        await rig.close()
+
+    assert [*outcomes[0], *outcomes[1]] == [None, None]
+    assert [sorted(by) for (by,) in rows] == [["first", "second"], ["first", "second"]]
+    assert len(attempts) > len(rigs)
 
 
 async def test_another_epoch_fences_and_nobody_is_answered(conninfo: str, rig: Rig, observer: Observed) -> None:

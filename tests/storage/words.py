@@ -15,7 +15,7 @@ from engine.core.model.errors import Fenced, StoreUnavailable
 from storage.postgres.connections import open_writer
 from storage.postgres.places import take_place
 from storage.postgres.schema import migrate
-from storage.postgres.writer import PostgresTransaction
+from storage.postgres.writer import Apply, PostgresTransaction
 from storage.writer import GroupWriter
 from tests import postgres
 from tests.storage.material import Observed
@@ -65,6 +65,8 @@ class Rig:
         observer: Observed,
         *,
         epoch: int | None = None,
+        place: int = PLACE,
+        apply: Apply = say,
         replicas: int = 0,
         lease_seconds: float = inf,
         steady: Callable[[], float] = time.monotonic,
@@ -78,8 +80,8 @@ class Rig:
         self.conninfo = conninfo
         self.transaction = PostgresTransaction(
             lambda: open_writer(conninfo),
-            say,
-            place=PLACE,
+            apply,
+            place=place,
             epoch=epoch,
             fenced=self._end,
             replicas=replicas,
