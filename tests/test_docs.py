@@ -45,8 +45,8 @@ DOCUMENTS = [
 ]
 RAYS_FLAGS = {"--head", "--block", "--num-cpus", "--include-dashboard", "--disable-usage-stats"}
 PROFILERS_FLAGS = {"--native", "--pid", "--duration", "--output"}
-FOREIGN_FLAGS = {"--once", "--data-binary"} | RAYS_FLAGS | PROFILERS_FLAGS
-"""`--once` is passed through make; the second is curl's."""
+FOREIGN_FLAGS = {"--once", "--data-binary", "--data-urlencode"} | RAYS_FLAGS | PROFILERS_FLAGS
+"""`--once` is passed through make; the others are curl's."""
 
 
 def words(pattern: str) -> set[str]:
