@@ -32,6 +32,8 @@ _HEARD_SECONDS: Final = 2 * BEAT_SECONDS
 """How long a host that has asked is taken to be up: the word of the supervisor that follows may be of before it."""
 _PAUSE_SECONDS: Final = 0.1
 """After a connection that did not come about; whatever is asked meanwhile has the same answer."""
+_CONNECT_SECONDS: Final = 2.0
+"""The system takes connections for a process that is busy; whoever takes none may be reached again in a moment."""
 _LOOK_SECONDS: Final = 0.25
 """How often, while asks are under way, it is looked whether the directory still leads there."""
 _NUMBERS: Final = 2**32
@@ -173,7 +175,8 @@ class _Link(PeerConnection):
                 raise BadPeer("the directory does not tell where it is")
             host, port = ListenAddress.parse(self._address.peers)
             async with asyncio.timeout(timeout):
-                transport, _ = await self._loop.create_connection(lambda: self, host, port)
+                async with asyncio.timeout(_CONNECT_SECONDS):
+                    transport, _ = await self._loop.create_connection(lambda: self, host, port)
                 watch(transport.get_extra_info("socket"), timeout_seconds=timeout)
                 await self._admitted.wait()
         except (OSError, ValueError) as problem:  # TimeoutError is one

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,24 @@ async def test_a_host_that_was_tried_in_vain_is_tried_again_where_it_was() -> No
                 await asyncio.sleep(0.01)
 
         assert refusals == 0
+
+
+async def test_a_machine_that_takes_no_connection_is_given_up_soon() -> None:
+    """However long an answer may take: it may be reached again, and an attempt that hangs would not find that out."""
+    if sys.platform != "linux":
+        pytest.skip("elsewhere connections are refused when too many wait")
+    async with site() as hosts:
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+            for _ in range(4):
+                connecting = waiting.enter_context(socket.socket())
+                connecting.settimeout(0)
+                connecting.connect_ex(full.getsockname())
+            hosts.is_at(1, f"127.0.0.1:{full.getsockname()[1]}", "00")
+
+            async with asyncio.timeout(PATIENT_SECONDS):
+                came = await came_of(hosts.peers(timeout_seconds=3600).ask(1, b"hello"))
+
+        assert came == "host-1 is not reached (TimeoutError)"
 
 
 async def test_what_is_under_way_ends_when_the_connection_breaks() -> None:
