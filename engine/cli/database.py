@@ -44,7 +44,9 @@ def init(*, settings: Settings, as_json: bool) -> None:
 @database.command()
 @admin_options
 def check(*, settings: Settings, as_json: bool) -> None:
-    """Say what the database lacks to keep everything on two machines; exits with 1 if something.
+    """Say what the database lacks to keep everything on two machines, and who serves on it; exits with 1 if something.
+
+    Takes some seconds, to see which nodes and hosts are silent.
 
     Whether Patroni runs with synchronous_mode_strict cannot be seen from here: it has to.
     """

@@ -1,12 +1,17 @@
-"""What a database lacks to keep everything on two machines."""
+"""What a database lacks to keep everything on two machines, and who serves on it."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from engine.core.model.placement import host_name
+from engine.core.ports.membership import PlaceState
+from storage.postgres.places import Rows, installation
 from storage.postgres.schema import pending_migrations
 from storage.postgres.stopped import unfinished_import
 
@@ -23,6 +28,16 @@ _SETTINGS: Final = {
     "full_page_writes": "a page that was half written at a power cut is not repaired",
 }
 """What each costs when it is off."""
+
+
+_LOOK_SECONDS: Final = 2.5
+"""How long rows are looked at to see whether they change, as they do each second while their owners live."""
+
+_NODES_SINCE: Final = "SELECT name, since FROM nodes ORDER BY name"
+_PLACES_SINCE: Final = """
+    SELECT place, since, is_drained, addresses::json ->> 'problem' FROM hosts
+    WHERE place < (SELECT hosts FROM cluster) ORDER BY place
+"""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -51,8 +66,13 @@ def lacks(connection: psycopg.Connection[Any], *, replicas: int) -> str:
     return ""
 
 
-def findings(connection: psycopg.Connection[Any], *, replicas: int) -> Iterator[Finding]:
-    """Look at all that a database should be; reads only. Whether Patroni is strict is not to be seen from here."""
+def findings(
+    connection: psycopg.Connection[Any], *, replicas: int, sleep: Callable[[float], object] = time.sleep
+) -> Iterator[Finding]:
+    """Look at all that a database should be, and at who serves on it; reads only, and takes some seconds.
+
+    Whether Patroni is strict is not to be seen from here.
+    """
     version = connection.info.server_version // 10_000
     yield Finding("version", version >= OLDEST_SERVER, f"PostgreSQL {version}; {OLDEST_SERVER} or newer is needed")
     with connection.transaction(force_rollback=True):
@@ -80,6 +100,37 @@ def findings(connection: psycopg.Connection[Any], *, replicas: int) -> Iterator[
         )
     yield _of_servers(connection)
     yield _of_tls(connection)
+    if not pending:
+        yield from _who_serves(connection, sleep)
+
+
+def _who_serves(connection: psycopg.Connection[Any], sleep: Callable[[float], object]) -> Iterator[Finding]:
+    """Tell nodes and places: who has what, since when, and whether it shows any life."""
+    before = installation(connection)
+    if before.suspects:
+        sleep(_LOOK_SECONDS)
+    found = installation(connection)
+    for name, since in connection.execute(_NODES_SINCE).fetchall():
+        lives = _has_changed(name, before.rows, found.rows)
+        state = "lives" if lives else "silent: it is lost, or cut off from the database"
+        yield Finding(f"node {name}", lives, f"{state}; takes part since {_moment(since)}")
+    for place, since, is_drained, problem in connection.execute(_PLACES_SINCE).fetchall():
+        row = found.places[place]
+        lives = row.is_free or _has_changed(place, before.rows, found.rows)
+        state = "free" if row.is_free else "serves" if lives else "silent"
+        if row.state == PlaceState.TAKEN:
+            state = "taken from its owner, not served yet"
+        where = f"on {row.node}" if row.node else "on no node"
+        text = f"{where}, {state}, since {_moment(since)}{', drained' if is_drained else ''}"
+        yield Finding(host_name(place), lives and not problem, f"{text}; {problem}" if problem else text)
+
+
+def _has_changed(key: int | str, before: Rows, now: Rows) -> bool:
+    return before.get(key) != now.get(key)
+
+
+def _moment(since: datetime) -> str:
+    return f"{since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _of_servers(connection: psycopg.Connection[Any]) -> Finding:

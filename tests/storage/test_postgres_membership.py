@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,6 +26,7 @@ from engine.core.ports.membership import (
 )
 from storage.postgres import ledger as postgres_ledger
 from storage.postgres import writer as postgres_writer
+from storage.postgres.checks import findings
 from storage.postgres.connections import conninfo_of
 from storage.postgres.joining import Joining, join_cluster
 from storage.postgres.ledger import PostgresLedger
@@ -463,6 +465,55 @@ async def test_a_host_that_ends_without_a_word_leaves_its_place_held(conninfo: s
             held = await place(ledger)
 
     assert held.state is HELD
+
+
+# -- what an operator sees
+
+
+async def test_a_check_tells_who_has_what_and_what_is_silent(conninfo: str) -> None:
+    """A line for each node and each place."""
+    async with joined(conninfo, "a") as first, joined(conninfo, "lost"):
+        await assigned(first, "a")
+        await first.set_drained(1, is_drained=True)
+        assert await first.assign(0, epoch=0, node="lost", state=TAKEN)
+        async with serving(conninfo, "a") as rig:
+
+            def live(_: float) -> None:
+                change(conninfo, "UPDATE nodes SET beat = beat + 1 WHERE name = 'a'")
+                change(conninfo, "UPDATE hosts SET group_no = group_no + 1 WHERE place = %s", PLACE)
+
+            told = seen(conninfo, live)
+            await rig.stop()
+            silent = seen(conninfo, lambda _: None)
+
+    assert told["node a"].startswith("ok lives; takes part since 20")
+    assert told["node lost"].startswith("LACKS silent: it is lost, or cut off from the database; takes part since")
+    assert told["host-0"].startswith("LACKS on lost, taken from its owner, not served yet, since 20")
+    assert re.fullmatch(r"ok on no node, free, since .* UTC, drained", told["host-1"])
+    assert re.fullmatch(r"ok on no node, free, since .* UTC", told["host-2"])
+    assert re.fullmatch(r"ok on a, serves, since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", told["host-3"])
+    assert silent["host-3"].startswith("LACKS on a, silent, since")
+
+
+async def test_a_check_tells_what_a_host_says_that_it_lacks(conninfo: str) -> None:
+    """In its own words."""
+    async with joined(conninfo, "a") as first:
+        await assigned(first, "a")
+        failed = HostTold(state=HostState.FAILED, problem="port 8080 is taken")
+        await first.beat({PLACE: failed})
+        await until_told(first, failed)
+
+        told = seen(conninfo, lambda _: None)
+
+    assert told["host-3"].startswith("LACKS on a, free, since")
+    assert told["host-3"].endswith("UTC; port 8080 is taken")
+
+
+def seen(conninfo: str, sleep: Callable[[float], object]) -> dict[str, str]:
+    """Say what a check finds, by what it is about."""
+    with psycopg.connect(conninfo) as connection:
+        found = findings(connection, replicas=0, sleep=sleep)
+        return {one.subject: f"{'ok' if one.is_well else 'LACKS'} {one.text}" for one in found}
 
 
 # -- a database that goes away
