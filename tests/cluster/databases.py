@@ -56,9 +56,9 @@ class DatabaseServer:
         server = postgres.Server(self.directory)
         return psycopg.connect(server.conninfo(database), autocommit=True, options="-c synchronous_commit=local")
 
-    def run(self, statement: str) -> list[tuple[Any, ...]]:
+    def run(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run a statement and return its rows."""
-        with closing(self.admin()) as connection:
+        with closing(self.admin(database)) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
@@ -136,6 +136,10 @@ class Databases:
         """Make the standby a primary, which waits for no other; returns when it takes commits."""
         ((has_come,),) = self.standby.run("SELECT pg_promote(true, 60)")
         assert has_come
+
+    def swap(self) -> None:
+        """Call the standby that was promoted the primary from now on."""
+        self.primary, self.standby = self.standby, self.primary
 
     def _is_synchronous(self) -> bool:
         return self.primary.run("SELECT sync_state FROM pg_stat_replication") == [("sync",)]

@@ -3,14 +3,19 @@
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests import postgres
+from tests.cluster.databases import DATABASE
 from tests.cluster.machines import NoMachines
 from tests.cluster.site import LEASE_SECONDS, Node, Site, site
+from tests.cluster.slow_cable import slow_cable
 from tests.cluster.witness import Witness
+from tests.e2e.live import NO_TLS
 from tests.e2e.tenant import Tenant
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(300)]
@@ -120,3 +125,45 @@ def test_nothing_is_acknowledged_while_the_standby_is_frozen(
     assert [one for one in decided if frozen < one.at < thawed] == []
     assert {one.node for one in witness.answers} == {nodes[0].name}
     assert here.faults(witness, tenant, nodes[0]) == []
+
+
+@pytest.mark.parametrize(("delay_seconds", "keeps_its_lease"), [(0.025, True), (0.25, True), (2.5, False)])
+def test_a_slow_database_is_waited_for_and_loses_nothing(
+    here: Site,
+    delay_seconds: float,
+    keeps_its_lease: bool,  # noqa: FBT001 - a column
+) -> None:
+    """Late by less than a lease it serves on; by more it answers nothing, and all goes on when that is over."""
+    primary = here.databases.primary.machine
+    with slow_cable(primary.address, 5432) as cable:
+        url = f"postgresql://{postgres.OWNER}@{here.machines.test.address}:{cable.port}/{DATABASE}"
+        node = here.add("node-a", database_url=url)
+        node.serve()
+        node.await_ready()
+        tenant = here.tenant(node)
+        with closing(tenant), here.witness(tenant, here.pairings(tenant, numbers=4, count=8)) as witness:
+            witness.await_more("at first")
+            cable.delay_seconds = delay_seconds
+            slow = time.monotonic()
+            if keeps_its_lease:
+                witness.await_more("slowly")
+            else:
+                time.sleep(3 * LEASE_SECONDS)
+            over = time.monotonic()
+            backlog = max(_gauges(node, "maskline_commit_backlog"))
+            lost = max(_gauges(node, "maskline_leases_lost"))
+            cable.delay_seconds = 0.0
+            witness.await_more("when it is quick again")
+            witness.stop()
+
+            late = [one for one in witness.answers if slow + LEASE_SECONDS + 1 < one.at < over]
+            assert (lost == 0) == keeps_its_lease
+            assert keeps_its_lease or late == []
+            assert backlog < 100
+            assert here.faults(witness, tenant, node) == []
+
+
+def _gauges(node: Node, name: str) -> list[float]:
+    """Read a metric."""
+    page = httpx.get(f"{node.address}/metrics", verify=NO_TLS, timeout=10).text
+    return [float(line.split()[-1]) for line in page.splitlines() if line.startswith(f"{name} ")]

@@ -270,12 +270,16 @@ def end_session(leader: int) -> None:
 
 def process_of(leader: int, title: str) -> int:
     """Find the one process of a session whose title, or the name of whose program, is this."""
-    (pid,) = (pid for pid in session_of(leader) if _title(pid).rpartition("/")[2] == title)
+    (pid,) = (pid for pid in session_of(leader) if title_of(pid).rpartition("/")[2] == title)
     return pid
 
 
-def _title(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode()
+def title_of(pid: int) -> str:
+    """Return the first word of a process's command, which may be a title that it gave itself; "" when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode()
+    except OSError:
+        return ""
 
 
 def session_of(leader: int) -> list[int]:

@@ -1,17 +1,21 @@
 """Servers on machines of their own and one database on two others, as an operator has them, with a customer on them."""
 
+import json
+import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
+import psycopg
 
-from tests.cluster.databases import Databases, replicated
-from tests.cluster.live_cluster import START_SECONDS, eventually
+from tests.cluster.databases import DATABASE, Databases, replicated
+from tests.cluster.live_cluster import START_SECONDS, eventually, title_of
 from tests.cluster.machines import Machine, Machines
 from tests.cluster.witness import Witness, faults, witnessing
 from tests.e2e.application import Application, serving
@@ -21,6 +25,8 @@ from tests.e2e.tenant import Json, Pairing, Tenant, proxy_number
 PUBLIC_URL = "http://maskline.test"
 LEASE_SECONDS = 4.0
 SILENCE_SECONDS = 3.0
+
+_PLACES = "SELECT place, node, epoch, addresses FROM hosts WHERE place < (SELECT hosts FROM cluster) ORDER BY place"
 
 # As under systemd with Restart=always.
 _AGAIN = 'while :; do "$@"; sleep 1; done'
@@ -39,6 +45,7 @@ class Node(LiveServer):
         self.address = f"http://{machine.address}:8080"
         self.feed = f"{machine.address}:9000"
         self.public_url = PUBLIC_URL
+        self._database_url = database_url
         self._arguments = (
             *("--data-dir", str(self.data_dir), "--database-url", database_url, "--public-url", PUBLIC_URL),
             *("--listen", "0.0.0.0:8080", "--feed-listen", "0.0.0.0:9000", "--operations-listen", "0.0.0.0:9100"),
@@ -75,10 +82,10 @@ class Node(LiveServer):
 
     def admin(self, method: str, path: str, body: Json | None = None) -> Json:
         """Ask the operator's socket of a host that runs here."""
-        sockets = [*self.data_dir.glob("maskline.sock"), *self.data_dir.glob("host-*/maskline.sock")]
+        paths = [*self.data_dir.glob("maskline.sock"), *self.data_dir.glob("host-*/maskline.sock")]
         problems: list[httpx.HTTPError] = []
-        for socket in sockets:
-            transport = httpx.HTTPTransport(uds=str(socket), verify=NO_TLS)
+        for path_of_socket in filter(_is_listened_at, paths):
+            transport = httpx.HTTPTransport(uds=str(path_of_socket), verify=NO_TLS)
             with httpx.Client(transport=transport, base_url="http://maskline", timeout=30.0) as http:
                 try:
                     answer: Json = http.request(method, path, json=body).raise_for_status().json()
@@ -88,11 +95,42 @@ class Node(LiveServer):
                     return answer
         raise AssertionError(f"no host of {self.name} answers: {problems}")
 
+    def run(self, *arguments: str) -> str:
+        """Run a command of the operator's there."""
+        done = subprocess.run(  # noqa: S603 - our own command
+            [*self.machine.prefix, str(MASKLINE), *arguments, "--data-dir", str(self.data_dir)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=clean_environment() | {"MASKLINE_DATABASE_URL": self._database_url},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def processes_called(self, title: str) -> list[int]:
+        """Find its processes whose title, or the name of whose program, is this."""
+        return [pid for pid in self.machine.processes() if title_of(pid).rpartition("/")[2] == title]
+
+    def supervisors(self) -> list[int]:
+        """Find the process that watches over hosts and nodes, by the title that Ray gives it."""
+        return self.processes_called("ray::SupervisorActor")
+
     def kill(self) -> None:
         """Lose it: all of its processes at once."""
         self.machine.kill()
         if self.process is not None:
             self.process.wait()
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A row of `hosts`."""
+
+    place: int
+    node: str
+    epoch: int
+    told: Json
+    """What its host told last."""
 
 
 class Site:
@@ -111,15 +149,72 @@ class Site:
         """Where the database is."""
         return self.databases.primary.machine, self.databases.standby.machine
 
-    def add(self, name: str, *arguments: str) -> Node:
-        """Set up a node, not started yet."""
-        node = Node(self.machines.add(name), self.place, self.databases.url, *arguments)
+    def places(self) -> list[Place]:
+        """Read who has which place of the cluster."""
+        rows = self._asked(_PLACES)
+        return [Place(place, node or "", epoch, json.loads(told) if told else {}) for place, node, epoch, told in rows]
+
+    def _asked(self, statement: str) -> list[tuple[Any, ...]]:
+        try:
+            return self.databases.primary.run(statement, DATABASE)
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):  # no node has started yet
+            return []
+
+    def await_whole(self, *, other_than: str = "") -> list[Place]:
+        """Wait until every place has a node, not the one that is named, and a host there that serves."""
+
+        def is_whole() -> bool:
+            places = self.places()
+            return bool(places) and all(
+                one.node not in {"", other_than} and one.told.get("state") == "ready" for one in places
+            )
+
+        eventually(is_whole, "every place is served", seconds=START_SECONDS)
+        return self.places()
+
+    def await_joined(self, node: Node) -> None:
+        """Wait until a node renews its row, which stays when it is lost; one without a host listens nowhere."""
+
+        def beat() -> list[tuple[Any, ...]]:
+            return self._asked(f"SELECT beat FROM nodes WHERE name = '{node.name}'")  # noqa: S608 - a test's
+
+        before = beat()
+        eventually(lambda: beat() not in ([], before), f"{node.name} has joined", seconds=START_SECONDS)
+
+    def spread(self) -> list[Place]:
+        """Move a host, as an operator does, to each node that has none; returns where all are then."""
+        for node in self.nodes:
+            self.await_joined(node)
+            places = self.await_whole()
+            names = [one.node for one in places]
+            if node.name not in names:
+                moved = next(one for one in places if names.count(one.node) > 1)
+                self.node(moved.node).run("cluster", "move", f"host-{moved.place}", node.name)
+                eventually(lambda node=node: node.name in {one.node for one in self.places()}, "it is moved")  # type: ignore[misc]
+        return self.await_whole()
+
+    def node(self, name: str) -> Node:
+        """Return a node by its name."""
+        (found,) = (one for one in self.nodes if one.name == name)
+        return found
+
+    def add_clustered(self, name: str, *arguments: str, hosts: int) -> Node:
+        """Set up a node of a cluster, not started yet."""
+        return self.add(
+            name,
+            *("--runtime", "ray", "--hosts", str(hosts), "--node-name", name),
+            *("--owner-lease-seconds", str(LEASE_SECONDS), "--host-silence-seconds", "5", *arguments),
+        )
+
+    def add(self, name: str, *arguments: str, database_url: str = "") -> Node:
+        """Set up a node, not started yet; it reaches the database at its own addresses unless others are given."""
+        node = Node(self.machines.add(name), self.place, database_url or self.databases.url, *arguments)
         self.nodes.append(node)
         return node
 
-    def tenant(self, node: Node, others: tuple[Node, ...] = ()) -> Tenant:
+    def tenant(self, node: Node, others: Sequence[Node] = ()) -> Tenant:
         """Make an account on a node, and wait until the others know it."""
-        made = node.admin("POST", "/accounts", {"friendly_name": "failover"})
+        made: Json = patiently(partial(node.admin, "POST", "/accounts", {"friendly_name": "failover"}))
         sid: str = made["account"]["sid"]
         for other in others:
             eventually(partial(_is_known, other, sid, made["auth_token"]), f"{other.name} knows it")
@@ -198,6 +293,12 @@ def patiently(ask: Any, *, seconds: float = 60.0) -> Any:  # noqa: ANN401 - what
             if time.monotonic() > until:
                 raise
             time.sleep(0.2)
+
+
+def _is_listened_at(path: Path) -> bool:
+    """A client that is refused there leaves its socket open, which is told as a fault of the test."""
+    with closing(socket.socket(socket.AF_UNIX)) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def _is_known(node: Node, sid: str, token: str) -> bool:

@@ -222,7 +222,7 @@ def witnessing(
         token=tenant.token,
         pairings=list(pairings),
         pause_seconds=pause_seconds,
-        record=str(directory / "answers.jsonl"),
+        record=str(directory / f"answers-{seed:08x}.jsonl"),
         seed=seed,
     )
     Path(orders.record).touch()

@@ -60,7 +60,12 @@ class Feed:
 
     def decide(self, *events: list[object]) -> list[Any]:
         """Send events and return their answers."""
-        kind, frame, _, said = self.ask(list(events))
+        self.send(list(events))
+        return self.answers()
+
+    def answers(self) -> list[Any]:
+        """Read what is answered to a frame of events."""
+        kind, frame, _, said = self.read()
         assert kind == "answers"
         while None in said:  # another host of the cluster is asked
             kind, _, late = self.read()
