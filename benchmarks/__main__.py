@@ -77,6 +77,9 @@ def options() -> argparse.ArgumentParser:
         default=soak.REDELIVERY_SECONDS,
         help=f"how long the hosts of `{SOAK}` keep an answer in memory",
     )
+    parser.add_argument(
+        "--nodes", action="store_true", help=f"`{SOAK}` loses whole nodes of a cluster on PostgreSQL; takes root"
+    )
     parser.add_argument("--rounds", type=int, default=Scale().rounds, help="alternating runs, of which the median")
     return parser
 
@@ -96,7 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = options()
     asked = parser.parse_args(arguments)
     if asked.names == [SOAK]:
-        soak.run(minutes=asked.minutes, kill_seconds=asked.kill_seconds, redelivery_seconds=asked.redelivery_seconds)
+        soak.run(
+            minutes=asked.minutes,
+            kill_seconds=asked.kill_seconds,
+            redelivery_seconds=asked.redelivery_seconds,
+            on_nodes=asked.nodes,
+        )
         return
     unknown = set(asked.names) - set(BENCHMARKS)
     if unknown:

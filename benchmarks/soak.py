@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ import uvloop
 from benchmarks.engines import proxy_number
 from benchmarks.report import Figure, Section, surroundings
 from benchmarks.show import show_table
-from benchmarks.soak_cluster import Cluster, furnished
+from benchmarks.soak_cluster import Cluster, Soaked, furnished
 from benchmarks.soak_traffic import Traffic, quantiles
 
 HOSTS = 2
@@ -37,6 +38,8 @@ REDELIVERY_SECONDS = 60
 """How long an answer is kept in memory, and read back by a host that starts; up to twice as long."""
 WEIGH_SECONDS = 1.0
 MINUTE = 60.0
+FELT_SECONDS = 1.0
+"""A number without an answer for longer has felt a kill."""
 SHARE = 0.5
 """Of what saturates it."""
 GROWTH = 1.1
@@ -72,7 +75,7 @@ class Minute(msgspec.Struct):
 class Soak:
     """One run."""
 
-    def __init__(self, cluster: Cluster, traffic: Traffic, *, kill_seconds: float) -> None:
+    def __init__(self, cluster: Soaked, traffic: Traffic, *, kill_seconds: float) -> None:
         """Soak a cluster that has rides already."""
         self._kill_seconds = kill_seconds
         self._began = 0.0
@@ -85,6 +88,8 @@ class Soak:
         self.saturation = 0.0
         """Messages a second, at will."""
         self.minutes: list[Minute] = []
+        self.losses: list[list[float]] = []
+        """After each kill, the longest seconds without an answer of each proxy number."""
 
     async def run(self, minutes: float) -> None:
         """Find saturation, then write at half of it while rides come and go and hosts are killed."""
@@ -108,10 +113,15 @@ class Soak:
         print(f"saturated at {self.saturation:,.0f} messages/s", file=sys.stderr, flush=True)
 
     async def _strike(self) -> None:
-        for place in itertools.cycle(range(HOSTS if self._kill_seconds else 0)):
-            if await self._is_over_in(self._kill_seconds):
+        gaps = self._traffic.gaps
+        for turn in itertools.count() if self._kill_seconds else ():
+            is_over = await self._is_over_in(self._kill_seconds)
+            found = gaps.take(time.perf_counter())
+            if turn:
+                self.losses.append(found)
+            if is_over:
                 return
-            self._cluster.kill(place)
+            await self._cluster.strike(turn)
             self._kills += 1
 
     async def _turn_over(self) -> None:
@@ -193,6 +203,10 @@ def _figures(soak: Soak, traffic: Traffic, read: int, growing: dict[str, float])
     for number, minute in enumerate(soak.minutes, 1):
         rate = minute.counts.acknowledged / minute.seconds
         yield Figure(what=f"minute {number}", value=rate, unit=unit, note=_described(minute))
+    for number, gaps in enumerate(soak.losses, 1):
+        felt = sorted(gap for gap in gaps if gap > FELT_SECONDS) or [0.0]
+        note = f"median of {len(felt)} of {len(gaps)} numbers without an answer for over {FELT_SECONDS:g} s"
+        yield Figure(what=f"gap {number}", value=felt[len(felt) // 2], unit="s", note=f"{note}; worst {felt[-1]:.1f} s")
     yield Figure(what="acknowledged", value=tally.acknowledged, unit="messages", note=f"{tally.repeated} sent again")
     yield Figure(what="not answered in time", value=tally.unanswered, unit="messages")
     yield Figure(what="read back over REST", value=read, unit="interactions", note=f"of {len(traffic.rides)} sessions")
@@ -206,9 +220,8 @@ def _figures(soak: Soak, traffic: Traffic, read: int, growing: dict[str, float])
     yield Figure(what="grows", value=len(growing), unit="processes", note=told)
 
 
-async def _soak(data_dir: Path, *, minutes: float, kill_seconds: float, redelivery_seconds: int) -> bool:
+async def _soak(cluster: Soaked, what: str, *, minutes: float, kill_seconds: float, redelivery_seconds: int) -> bool:
     """Run, print, and tell whether all was as it must be."""
-    cluster = await Cluster.started(data_dir, hosts=HOSTS, redelivery_seconds=redelivery_seconds)
     try:
         traffic = Traffic(cluster, await furnished(cluster, tuple(map(proxy_number, range(NUMBERS)))), seed=7)
         async with traffic:
@@ -220,7 +233,7 @@ async def _soak(data_dir: Path, *, minutes: float, kill_seconds: float, redelive
         code = await cluster.stop()
     growing = _growing(soak.minutes, _filled(redelivery_seconds))
     title = (
-        f"soak: {HOSTS} hosts on Ray, feed at {SHARE:g} of saturation, a host killed every {kill_seconds:g} s, "
+        f"soak: {what} lost every {kill_seconds:g} s, feed at {SHARE:g} of saturation, "
         f"answers kept for {redelivery_seconds} s"
     )
     show_table(Section(title, tuple(_figures(soak, traffic, read, growing))), surroundings())
@@ -228,16 +241,22 @@ async def _soak(data_dir: Path, *, minutes: float, kill_seconds: float, redelive
     return code == 0 and not traffic.tally.wrong and not growing
 
 
-def run(*, minutes: float, kill_seconds: float, redelivery_seconds: int) -> None:
-    """Soak for so long; exits with 1 when something is found."""
+def run(*, minutes: float, kill_seconds: float, redelivery_seconds: int, on_nodes: bool = False) -> None:
+    """Soak for so long, on nodes with a database if asked; exits with 1 when something is found."""
+
+    async def soak() -> bool:
+        if on_nodes:
+            # Imported here: machines, which take root, and a database are there in a checkout alone.
+            from benchmarks.soak_nodes import NodeCluster  # noqa: PLC0415
+
+            with NodeCluster.running(place, hosts=HOSTS, redelivery_seconds=redelivery_seconds) as nodes:
+                return await soaked(nodes, f"2 nodes, {HOSTS} hosts on PostgreSQL, a node")
+        cluster = await Cluster.started(place / "data", hosts=HOSTS, redelivery_seconds=redelivery_seconds)
+        return await soaked(cluster, f"{HOSTS} hosts on Ray, a host")
+
+    soaked = partial(_soak, minutes=minutes, kill_seconds=kill_seconds, redelivery_seconds=redelivery_seconds)
     with tempfile.TemporaryDirectory(prefix="soak-") as directory:
-        is_right = uvloop.run(
-            _soak(
-                Path(directory, "data"),
-                minutes=minutes,
-                kill_seconds=kill_seconds,
-                redelivery_seconds=redelivery_seconds,
-            )
-        )
+        place = Path(directory)
+        is_right = uvloop.run(soak())
     if not is_right:
         sys.exit("the soak has found something; see above")

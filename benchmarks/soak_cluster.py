@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import httpx
 import msgspec
@@ -35,6 +35,33 @@ _POLL_SECONDS = 0.2
 Json = dict[str, Any]
 
 
+class Soaked(Protocol):
+    """What is soaked."""
+
+    @property
+    def address(self) -> str:
+        """A URL at which REST answers now."""
+
+    @property
+    def feed(self) -> tuple[str, int]:
+        """Where the feed of some host listens."""
+
+    async def strike(self, turn: int) -> None:
+        """Kill something, another thing each turn."""
+
+    def weigh(self) -> dict[str, int]:
+        """Return resident bytes of the processes, by what they are."""
+
+    async def stop(self) -> int:
+        """Stop it in order; returns the exit code."""
+
+    async def operator(self, method: str, path: str, body: Json) -> Json:
+        """Ask a host's operator socket."""
+
+    async def knows_everywhere(self, account_sid: str) -> None:
+        """Wait until every host has heard of an account."""
+
+
 class Cluster:
     """Hosts of a data directory, and the process that watches over them."""
 
@@ -42,7 +69,7 @@ class Cluster:
         """Know a cluster that serves."""
         self.data_dir = data_dir
         self.hosts = hosts
-        self.address = address
+        self._address = address
         self._process = process
 
     @classmethod
@@ -62,24 +89,29 @@ class Cluster:
         return cls(data_dir, hosts, process, ready[1])
 
     @property
+    def address(self) -> str:
+        """Where all hosts answer REST."""
+        return self._address
+
+    @property
     def feed(self) -> tuple[str, int]:
         """Where the feed of the first host listens."""
         address = ListenAddress.parse(read_record(self.data_dir, self.hosts).directory.hosts[0].feed)
         return address.host, address.port
 
-    def kill(self, place: int) -> None:
-        """Kill a host's process with -9."""
+    async def strike(self, turn: int) -> None:
+        """Kill a host's process with -9, each in turn."""
         with suppress(ProcessLookupError):
-            os.kill(self._pid(place), signal.SIGKILL)
+            os.kill(self._pid(turn % self.hosts), signal.SIGKILL)
 
     def weigh(self) -> dict[str, int]:
         """Return resident bytes: of each host, of `serve` (the driver), and of Ray with the supervisor together."""
-        weights = {host_name(place): _resident(self._pid(place)) for place in range(self.hosts)}
-        weights["driver"] = _resident(self._process.pid)
+        weights = {host_name(place): resident(self._pid(place)) for place in range(self.hosts)}
+        weights["driver"] = resident(self._process.pid)
         link = read_link(self.data_dir)
         hosts = {self._pid(place) for place in range(self.hosts)}
         rest = (pid for pid in _session_of(link.pid if link else 0) if pid not in hosts)
-        return {**weights, "rest": sum(map(_resident, rest))}
+        return {**weights, "rest": sum(map(resident, rest))}
 
     async def stop(self) -> int:
         """Stop it in order; returns the exit code of `serve`."""
@@ -120,7 +152,7 @@ class Shop(msgspec.Struct, frozen=True):
     service_sid: str
 
 
-async def furnished(cluster: Cluster, numbers: tuple[str, ...]) -> Shop:
+async def furnished(cluster: Soaked, numbers: tuple[str, ...]) -> Shop:
     """Make an account with a service whose pool has these numbers."""
     made = await cluster.operator("POST", "/accounts", {"friendly_name": "soak"})
     sid, token = made["account"]["sid"], made["auth_token"]
@@ -133,7 +165,8 @@ async def furnished(cluster: Cluster, numbers: tuple[str, ...]) -> Shop:
     return Shop(sid, token, service)
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
+    """Return the resident bytes of a process; 0 when it has ended."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * _PAGE_BYTES
     except OSError:

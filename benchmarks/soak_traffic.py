@@ -18,7 +18,7 @@ from typing import Any, Self
 import httpx
 import msgspec
 
-from benchmarks.soak_cluster import NO_TLS, Cluster, Json, Shop
+from benchmarks.soak_cluster import NO_TLS, Json, Shop, Soaked
 from engine.channels.feed.events import Message
 from engine.channels.feed.frames import Said
 from engine.client.feed import FeedClient
@@ -107,11 +107,33 @@ class Tally(msgspec.Struct):
             self.examples.append(f"{kind}: {example}")
 
 
+class Gaps:
+    """How long each proxy number went without an answer."""
+
+    def __init__(self) -> None:
+        """Begin."""
+        self._last: dict[str, float] = {}
+        self._longest: dict[str, float] = {}
+
+    def hear(self, number: str, now: float) -> None:
+        """Note that an event of a number was acknowledged."""
+        self._longest[number] = max(self._longest.get(number, 0.0), now - self._last.get(number, now))
+        self._last[number] = now
+
+    def take(self, now: float) -> list[float]:
+        """Return the longest of each number since they were taken last, those that still last among them."""
+        found = [max(longest, now - self._last[number]) for number, longest in self._longest.items()]
+        self._longest = dict.fromkeys(self._longest, 0.0)
+        return found
+
+
 class Traffic:
     """Rides that open and close, and what is written in them."""
 
-    def __init__(self, cluster: Cluster, shop: Shop, *, seed: int) -> None:
+    def __init__(self, cluster: Soaked, shop: Shop, *, seed: int) -> None:
         """Make nothing yet."""
+        self._cluster = cluster
+        self.gaps = Gaps()
         self.tally = Tally()
         self.rides: list[Ride] = []
         """Every one that was ever made."""
@@ -121,7 +143,7 @@ class Traffic:
         self._numbers = itertools.count()
         limits = httpx.Limits(max_connections=READERS, max_keepalive_connections=READERS)
         auth = (shop.account_sid, shop.token)
-        self._http = httpx.AsyncClient(base_url=cluster.address, auth=auth, verify=NO_TLS, timeout=60, limits=limits)
+        self._http = httpx.AsyncClient(auth=auth, verify=NO_TLS, timeout=60, limits=limits)
         self._path = f"/v1/Services/{shop.service_sid}/Sessions"
         self.feed = FeedClient(cluster.feed, key=shop.account_sid, secret=shop.token, wants=WANTS, settings=PATIENT)
 
@@ -190,7 +212,7 @@ class Traffic:
 
     async def _batch(self, body: bytes, count: int) -> Sequence[Json]:
         try:
-            response = await self._http.post(f"{self._path}/Batch", content=body, headers=_LINES)
+            response = await self._http.post(f"{self._cluster.address}{self._path}/Batch", content=body, headers=_LINES)
         except httpx.TransportError:
             return [_AGAIN] * count
         if response.status_code != HTTPStatus.OK:
@@ -262,6 +284,7 @@ class Traffic:
         if known == _NONE:
             ride.keep(place, told)
             self.tally.acknowledged += 1
+            self.gaps.hear(ride.sides(place)[0].proxy, time.perf_counter())
         elif known == told:
             self.tally.repeated += 1
         else:
@@ -317,7 +340,7 @@ class Traffic:
     async def _read(self, url: str) -> Any:  # noqa: ANN401 - JSON
         for _ in range(int(DRAIN_SECONDS / RETRY_SECONDS)):
             try:
-                response = await self._http.get(url)
+                response = await self._http.get(self._cluster.address + httpx.URL(url).raw_path.decode())
             except httpx.TransportError:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
