@@ -19,6 +19,7 @@ from engine.core.model.errors import (
     MasklineError,
     PeerUnavailable,
     StoreUnavailable,
+    StoreUnreadable,
     answer_to,
     not_ready,
 )
@@ -41,6 +42,7 @@ FAILURES: tuple[tuple[Exception, Code], ...] = (
     (not_ready(), Code.UNAVAILABLE),
     (ApiError(Code.TOO_MANY_REQUESTS, "too many"), Code.TOO_MANY_REQUESTS),
     (ApiError(Code.INVALID_PARAMETER, "it is wrong"), Code.INVALID_PARAMETER),
+    (StoreUnreadable("the database is away"), Code.UNAVAILABLE),
 )
 
 

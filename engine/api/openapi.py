@@ -30,7 +30,7 @@ _MEANINGS = {
     415: "The body is in no form that is taken",
     429: "Too many requests; Retry-After says when to come back (20429)",
     500: "Storage refused the commit (80501), or an internal error (20500)",
-    503: "The engine is starting, or another host does not answer (20503)",
+    503: "The engine is starting, or the store or another host does not answer (20503)",
 }
 _CREATED = 201
 _EVERYWHERE = (401, 404, 405, 429, 500, 503)

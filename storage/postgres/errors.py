@@ -7,7 +7,7 @@ from typing import Final
 import psycopg
 from psycopg import errors
 
-from engine.core.model.errors import ChangeRefused, MasklineError, RegistryOutrun, StoreUnavailable
+from engine.core.model.errors import ChangeRefused, MasklineError, RegistryOutrun, StoreUnavailable, StoreUnreadable
 from storage.errors import Interrupted
 
 FENCED: Final = "MK001"
@@ -112,7 +112,7 @@ def unavailable(failure: Exception) -> StoreUnavailable:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Raise StoreUnavailable for what the database refuses meanwhile."""
+    """Raise StoreUnreadable for what the database refuses meanwhile."""
     try:
         yield
     except psycopg.Error as failure:
@@ -121,10 +121,10 @@ def reading() -> Iterator[None]:
         raise unreadable(failure) from failure
 
 
-def unreadable(failure: Exception) -> StoreUnavailable:
+def unreadable(failure: Exception) -> StoreUnreadable:
     """Return the message for readers."""
     state = sqlstate_of(failure)
-    return StoreUnavailable(f"Nothing was read: {advice_for(failure)}{f' ({state})' if state else ''}")
+    return StoreUnreadable(f"Nothing was read: {advice_for(failure)}{f' ({state})' if state else ''}")
 
 
 def advice_for(failure: Exception) -> str:

@@ -10,7 +10,7 @@ from functools import partial
 from math import inf
 from typing import Self
 
-from engine.core.model.errors import Fenced, StoreUnavailable
+from engine.core.model.errors import Fenced, StoreUnreadable
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
 from engine.core.ports.notes import Note
 from engine.core.ports.observing import Observer
@@ -253,5 +253,5 @@ class PostgresStore(GroupStore):
         await asyncio.wait((reading,), timeout=self._patience if self._patience < inf else None)
         if not reading.done():
             reading.cancel()
-            raise StoreUnavailable(f"The database has not answered for {self._patience:g} seconds")
+            raise StoreUnreadable(f"The database has not answered for {self._patience:g} seconds")
         return reading.result()

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.core.model.errors import MasklineError, StoreUnavailable
+from engine.core.model.errors import MasklineError, StoreUnavailable, StoreUnreadable
 from storage.errors import StoreLost
 
 
@@ -174,14 +174,14 @@ def unopened(database: Path, error: sqlite3.Error) -> MasklineError:
     return StoreUnavailable(f"{database} cannot be opened: {advice_for(error)} ({_name(error)})")
 
 
-def unreadable(error: sqlite3.Error) -> StoreUnavailable:
+def unreadable(error: sqlite3.Error) -> StoreUnreadable:
     """Return the message for readers."""
-    return StoreUnavailable(f"Nothing was read: {advice_for(error) or error} ({_name(error)})")
+    return StoreUnreadable(f"Nothing was read: {advice_for(error) or error} ({_name(error)})")
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Raise StoreUnavailable for what the disk refuses meanwhile."""
+    """Raise StoreUnreadable for what the disk refuses meanwhile."""
     try:
         yield
     except sqlite3.DatabaseError as failure:

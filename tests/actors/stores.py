@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from actors.kernel.paging import merged
 from engine.core.model.changes import AlertsErased, Change
-from engine.core.model.errors import StoreLate, StoreUnavailable
+from engine.core.model.errors import StoreLate, StoreUnavailable, StoreUnreadable
 from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session
 from engine.core.ports.lists import Page, PageCursor
@@ -133,7 +133,7 @@ class MoodyStore(_Delegates):
     async def interaction(self, interaction_sid: str) -> Interaction | None:
         """Read an interaction, or fail."""
         if self.mood.cannot_read:
-            raise StoreUnavailable("Nothing was read: the disk fails")
+            raise StoreUnreadable("Nothing was read: the disk fails")
         return await self._later(self.inner.interaction(interaction_sid))
 
     async def participants(self, session_sid: str) -> tuple[Participant, ...]:

@@ -1,18 +1,22 @@
 """What only a database that several hosts share can do, or suffer."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import inspect
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from engine.core.model.changes import EntryAdded, InteractionRecorded, SessionCreated
-from engine.core.model.errors import StoreUnavailable
+from engine.core.model.errors import StoreUnavailable, StoreUnreadable
 from engine.core.model.placement import SHARDS, shard_of
 from engine.core.model.sids import SidKind
-from engine.core.ports.lists import PageCursor
+from engine.core.ports.lists import AlertFilter, OutboxFilter, PageCursor
+from engine.core.ports.store import Store
+from engine.core.sessions.search import InteractionSought, SessionSought
 from storage.postgres import store as postgres_store
 from storage.postgres.store import PostgresStore
 from tests import postgres
@@ -110,3 +114,63 @@ async def test_a_database_that_is_away_is_told_as_such(database: str) -> None:
     """Neither a fault of whoever asked nor an absence of what was asked for."""
     with pytest.raises(StoreUnavailable):
         InPostgres(database.replace("dbname=", "dbname=no_")).open()
+
+
+async def test_whatever_is_read_of_a_database_that_is_away_is_said_to_be_unreadable(database: str) -> None:
+    """Every read of the port: it may be asked again, and nothing was to be stored."""
+    name = str(conninfo_to_dict(database)["dbname"])
+    store = InPostgres(database).open()
+    await store.start()
+    with psycopg.connect(make_conninfo(database, dbname="postgres"), autocommit=True) as admin:
+        admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
+        admin.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (name,))
+        try:
+            asked = reads(store)
+            answers = await asyncio.gather(*asked.values(), return_exceptions=True)
+        finally:
+            admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
+    await store.close()
+
+    assert {name: type(answer) for name, answer in zip(asked, answers, strict=True)} == dict.fromkeys(
+        asked, StoreUnreadable
+    )
+    methods = inspect.getmembers(Store, inspect.iscoroutinefunction)
+    assert {name for name, _ in methods} - {"write"} == set(asked)
+
+
+def reads(store: PostgresStore) -> dict[str, Awaitable[object]]:
+    page, made = PageCursor(limit=9), session()
+    people = (participant(made),)
+    return {
+        "alert": store.alert(new_sid(SidKind.DEBUGGER_EVENT)),
+        "alert_kinds": store.alert_kinds(None, AlertFilter(), most=9),
+        "alerts_page": store.alerts_page(None, AlertFilter(), page),
+        "batch_key": store.batch_key(made.service_sid, bytes(16)),
+        "entries_held": store.entries_held([outbox_entry(made).sid]),
+        "find_interactions": store.find_interactions(None, InteractionSought(proxy="+15105550001"), most=9),
+        "find_sessions": store.find_sessions([made.service_sid], SessionSought(name="ride"), most=9),
+        "held_registry": store.held_registry(),
+        "interaction": store.interaction(interaction(made, sender=people[0]).sid),
+        "interactions_page": store.interactions_page(made.sid, page),
+        "last_session_of": store.last_session_of(made.service_sid, "+12125552001", "+15105550001"),
+        "latest_notes": store.latest_notes("words", b"", 9),
+        "note": store.note("words", b"key"),
+        "notes_under": store.notes_under("words", b"", 9),
+        "numbers_had": store.numbers_had({made.service_sid: ["+15105550001"]}),
+        "oldest_batch_key": store.oldest_batch_key(),
+        "oldest_note": store.oldest_note(),
+        "outbox_depth": store.outbox_depth(),
+        "outbox_kinds": store.outbox_kinds(OutboxFilter(), most=9),
+        "outbox_page": store.outbox_page(OutboxFilter(), page),
+        "participants": store.participants(made.sid),
+        "participants_page": store.participants_page(made.sid, page),
+        "pending_entries": store.pending_entries(outbox_entry(made).queue, after=None, limit=9),
+        "pending_queues": store.pending_queues(),
+        "planned_erasures": store.planned_erasures(),
+        "proxies_held_before": store.proxies_held_before(made.service_sid, ["+12125552001"]),
+        "registry_news": store.registry_news(0),
+        "session": store.session(made.sid),
+        "session_sid_by_name": store.session_sid_by_name(made.service_sid, "ride"),
+        "sessions_closed_before": store.sessions_closed_before(9e9, limit=9),
+        "sessions_page": store.sessions_page(made.service_sid, page),
+    }

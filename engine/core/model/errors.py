@@ -4,6 +4,7 @@
     ├── ApiError            the caller must change or retry: carries a code of the catalogue
     ├── StoreUnavailable    the disk refused the commit: nothing was acknowledged
     │   ├── StoreLate       the commits before it take too long: it was not tried
+    │   ├── StoreUnreadable the disk, or the database, refused to read
     │   └── ChangeRefused   one changeset contradicts what is stored: the rest of its group was committed
     │       └── RegistryOutrun   another host changed the registry before it
     ├── Fenced              another process is this host now: this one answers nothing more
@@ -287,6 +288,10 @@ class StoreLate(StoreUnavailable):
     """The outcome of a commit has been awaited for too long; until it is known, nothing new is taken."""
 
 
+class StoreUnreadable(StoreUnavailable):
+    """The store could not be read (the disk fails, the database is away); nothing was to be stored."""
+
+
 class ChangeRefused(StoreUnavailable):
     """A changeset could not be applied, by itself: a duplicate or a malformed value; nothing of it was committed."""
 
@@ -318,6 +323,7 @@ _DISK_REFUSED: Final = (
 _ANSWERS: Final[dict[type[MasklineError], tuple[Code, str]]] = {
     PeerUnavailable: (Code.UNAVAILABLE, "The host of the cluster that this concerns does not answer; try again"),
     StoreLate: (Code.UNAVAILABLE, "The store does not answer in time, and nothing of this was stored; try again"),
+    StoreUnreadable: (Code.UNAVAILABLE, "The store cannot be read now, and nothing of this was stored; try again"),
     StoreUnavailable: (
         Code.STORAGE_FAILED,
         _DISK_REFUSED,
