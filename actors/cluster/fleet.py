@@ -24,8 +24,14 @@ class Fleet(Protocol):
     async def search(self) -> tuple[Node, ...]:
         """Tell the nodes that are up and what lies on them."""
 
-    async def launch(self, place: int, node: str) -> None:
-        """Start a host on a node, to be restarted there for ever."""
+    def here(self) -> str:
+        """Name the node that this process runs on."""
+
+    async def launch(self, place: int, node: str, *, not_before: float = 0.0) -> None:
+        """Start a host on a node, to be restarted there for ever.
+
+        It answers nothing before a moment of that node's boot-time clock: until then another one may do so for it.
+        """
 
     async def beat(self, place: int, beat: Beat) -> HostReport | Sign:
         """Ask a host how it fares."""
@@ -49,3 +55,9 @@ class Membership(msgspec.Struct, frozen=True):
     """Of the clock that the members' times are of."""
     pid: int
     """The supervisor's."""
+    node: str = ""
+    """Name of the node that was asked, in a cluster on a database; empty = one that keeps files."""
+    problem: str = ""
+    """What keeps the supervisor from its work."""
+    is_refused: bool = False
+    """This node may not take part; the problem says why."""

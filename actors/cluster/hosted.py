@@ -8,8 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from actors.cluster.fleet import Fleet, Order
-from actors.cluster.supervisor import Supervisor
+from actors.cluster.fleet import Fleet, Membership, Order
 from actors.cluster.watch import Beat, HostReport
 from engine.core.model.errors import MasklineError
 from engine.core.model.hosts import Peers
@@ -29,6 +28,8 @@ class HostPlacement(msgspec.Struct, frozen=True):
     """IP address of the node."""
     placing: str
     """One for each time that the host was placed on a node; the same for all restarts there."""
+    not_before: float = 0.0
+    """When it may answer at the earliest, seconds of the node's boot-time clock: another node may have carried it."""
 
 
 class ClusterPeers(Peers, Protocol):
@@ -57,8 +58,30 @@ class Hosted(Protocol):
         """Do as told; returns when it is done."""
 
 
+class ClusterSupervisor(Protocol):
+    """A supervisor as the composition root makes it."""
+
+    def start(self) -> None:
+        """Watch from now on."""
+
+    def membership(self) -> Membership:
+        """Tell who the hosts are and how they fare."""
+
+    async def revive(self) -> None:
+        """Start what failed, was drained or has no node."""
+
+    async def order(self, place: int, verb: str, *, timeout_seconds: float) -> bool:
+        """Have a host drain or undrain; False when it did not in time."""
+
+    async def move(self, place: int, node: str, *, timeout_seconds: float) -> bool:
+        """Have a host go on on another node; False when it did not in time, or cannot."""
+
+    async def stop(self, *, timeout_seconds: float) -> None:
+        """Stop the hosts in order."""
+
+
 MakeHost = Callable[[bytes, HostPlacement, ClusterPeers], Hosted]
-MakeSupervisor = Callable[[bytes, Fleet], Supervisor]
+MakeSupervisor = Callable[[bytes, Fleet], ClusterSupervisor]
 FindPlaces = Callable[[bytes], frozenset[int]]
 
 

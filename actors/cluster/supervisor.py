@@ -107,6 +107,10 @@ class Supervisor:
         """Have a host drain, undrain or start; False when it did not in time."""
         return await self._fleet.order(place, Order(verb), timeout_seconds=timeout_seconds)
 
+    async def move(self, place: int, node: str, *, timeout_seconds: float) -> bool:  # noqa: ARG002 - the port's
+        """Leave a host where its files are: False."""
+        return False
+
     async def stop(self, *, timeout_seconds: float) -> None:
         """Have every host stop in order, and end them for good when they have or the time is over."""
         self._is_stopping = True

@@ -39,6 +39,10 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
     """host:port."""
     operations: str = ""
     """URL of metrics and health."""
+    peers: str = ""
+    """host:port at which other hosts ask it, where that is not Ray's affair."""
+    certificate: str = ""
+    """SHA-256 of the certificate that it shows them, hexadecimal."""
     rebuilding: int = 0
     """Numbers that wait for their bindings."""
     bindings: int = 0
@@ -57,6 +61,8 @@ class Beat(msgspec.Struct, frozen=True):
     directory: HostDirectory
     down: tuple[int, ...]
     """Places of hosts that will not answer."""
+    secret: bytes = b""
+    """On a database: what the hosts of the cluster prove to each other that they know."""
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):

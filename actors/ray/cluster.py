@@ -29,6 +29,8 @@ NAMESPACE: Final = "maskline"
 SUPERVISOR: Final = "supervisor"
 
 _BEAT_TIMEOUT_SECONDS: Final = 1.0
+_LEAVE_SECONDS: Final = 3.0
+"""What a supervisor is given to note that its hosts have stopped, beyond what these are given."""
 _HEARD_SECONDS: Final = 2 * BEAT_SECONDS
 """How long a host that has asked is taken to be up: the word of the supervisor that follows may be of before it."""
 _CONNECT_TIMEOUT_SECONDS: Final = 0.5
@@ -122,8 +124,13 @@ class RayFleet:
             return None
         return Node(node["NodeID"], node["NodeManagerAddress"], places)
 
-    async def launch(self, place: int, node: str) -> None:
+    def here(self) -> str:
+        """Name the node that this process runs on."""
+        return str(ray.get_runtime_context().get_node_id())
+
+    async def launch(self, place: int, node: str, *, not_before: float = 0.0) -> None:
         """Make a host's actor on a node; it takes one CPU of Ray's count."""
+        own = HostPlacement(place, node, "", "", not_before)
         actor = _as_actor(HostActor).options(
             name=host_name(place),
             namespace=NAMESPACE,
@@ -136,7 +143,7 @@ class RayFleet:
         )
         try:
             await asyncio.to_thread(
-                actor.remote, self._makers.host, self._plan, place, count=self._hosts, timeout=self._peer_timeout
+                actor.remote, self._makers.host, self._plan, _encode(own), count=self._hosts, timeout=self._peer_timeout
             )
         except ValueError:
             _log.warning("%s is there already", host_name(place))
@@ -166,7 +173,7 @@ class RayFleet:
         In doubt it does not: what is not reached is not ended.
         """
         report = self._heard.get(place)
-        if report is None or report.node == ray.get_runtime_context().get_node_id():
+        if report is None or report.node == self.here():
             return True
         port = await self._nodes.port(report.node)
         if port is None:
@@ -222,7 +229,7 @@ class RayFleet:
     def _process_here(self, place: int) -> Path | None:
         """Return /proc/PID of a host on this node, None where it is on another one or is no more."""
         report = self._heard.get(place)
-        if report is None or report.node != ray.get_runtime_context().get_node_id():
+        if report is None or report.node != self.here():
             return None
         process = Path(f"/proc/{report.pid}")
         try:
@@ -234,11 +241,16 @@ class RayFleet:
 class HostActor:
     """A host's engine as Ray runs it: on the loop that Ray gives to an actor with async methods, which is uvloop's."""
 
-    def __init__(self, make: MakeHost, plan: bytes, place: int, *, count: int, timeout: float) -> None:
+    def __init__(self, make: MakeHost, plan: bytes, placement: bytes, *, count: int, timeout: float) -> None:
         """Make the engine and begin to start it; run again by Ray after each restart."""
         context = ray.get_runtime_context()
-        placement = HostPlacement(place, context.get_node_id(), _node_address(), context.get_actor_id() or "")
-        self._engine = make(plan, placement, RayPeers(me=place, count=count, timeout_seconds=timeout))
+        own = msgspec.structs.replace(
+            _read_placement(placement),
+            node=context.get_node_id(),
+            node_address=_node_address(),
+            placing=context.get_actor_id() or "",
+        )
+        self._engine = make(plan, own, RayPeers(me=own.place, count=count, timeout_seconds=timeout))
         self._engine.start()
 
     async def ask(self, source: int, message: bytes) -> bytes | None:
@@ -280,8 +292,12 @@ class SupervisorActor:
         """Have a host drain or undrain."""
         return await self._supervisor.order(place, verb, timeout_seconds=timeout_seconds)
 
+    async def move(self, place: int, node: str, timeout_seconds: float) -> bool:
+        """Have a host go on on another node."""
+        return await self._supervisor.move(place, node, timeout_seconds=timeout_seconds)
+
     async def stop(self, timeout_seconds: float) -> None:
-        """Stop all hosts in order."""
+        """Stop the hosts in order."""
         await self._supervisor.stop(timeout_seconds=timeout_seconds)
 
 
@@ -336,9 +352,14 @@ class RayCluster:
         asked = self._supervisor.order.remote(place, verb, timeout_seconds)
         return bool(self._asked(asked, timeout_seconds + _BEAT_TIMEOUT_SECONDS))
 
+    def move(self, place: int, node: str, *, timeout_seconds: float) -> bool:
+        """Have a host go on on another node; False when it did not in time, or cannot."""
+        asked = self._supervisor.move.remote(place, node, timeout_seconds)
+        return bool(self._asked(asked, timeout_seconds + _BEAT_TIMEOUT_SECONDS))
+
     def stop(self, *, timeout_seconds: float) -> None:
-        """Stop all hosts in order, then the supervisor."""
-        self._asked(self._supervisor.stop.remote(timeout_seconds), timeout_seconds + _BEAT_TIMEOUT_SECONDS)
+        """Stop all hosts of the supervisor in order, then that itself."""
+        self._asked(self._supervisor.stop.remote(timeout_seconds), timeout_seconds + _LEAVE_SECONDS)
         ray.kill(self._supervisor)
 
     def restart_supervisor(self) -> None:
@@ -454,6 +475,7 @@ async def _answer(asked: Any) -> Any:  # noqa: ANN401 - what the method returns
 
 _encode = msgspec.msgpack.Encoder().encode
 _read_beat = msgspec.msgpack.Decoder(Beat).decode
+_read_placement = msgspec.msgpack.Decoder(HostPlacement).decode
 _read_order = msgspec.msgpack.Decoder(Order).decode
 _read_report = msgspec.msgpack.Decoder(HostReport).decode
 _read_membership = msgspec.msgpack.Decoder(Membership).decode

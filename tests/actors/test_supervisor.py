@@ -40,6 +40,8 @@ class FakeFleet:
         self.wall: Callable[[], float] = lambda: 0.0
         self.ahead: dict[int, float] = {}
         """How far clocks of hosts are ahead, seconds."""
+        self.not_before: dict[int, float] = {}
+        """When hosts that were launched may answer at the earliest."""
         self.waited: dict[int, Waits] = {}
         """How long threads of hosts have waited for a processor."""
 
@@ -52,8 +54,13 @@ class FakeFleet:
         self.searches += 1
         return self.nodes
 
-    async def launch(self, place: int, node: str) -> None:
+    def here(self) -> str:
+        """Name the first node."""
+        return self.nodes[0].name
+
+    async def launch(self, place: int, node: str, *, not_before: float = 0.0) -> None:
         """Start a host, which is ready at once."""
+        self.not_before[place] = not_before
         self.done.append(("launch", place, node))
         self.answers[place] = report(place, node)
 
@@ -77,6 +84,8 @@ class FakeFleet:
     async def kill(self, place: int, *, for_good: bool) -> bool:
         """Note it."""
         self.done.append(("kill", place, for_good))
+        if for_good:
+            self.answers.pop(place, None)
         return self.can_kill
 
 

@@ -1,0 +1,442 @@
+"""The supervisor of a node over rows that are kept in memory and a fleet that is told how to behave."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from itertools import count
+
+import msgspec
+import pytest
+
+from actors.cluster.membership import (
+    ClusterRows,
+    HostTold,
+    NodeNameTaken,
+    NodeRow,
+    PlaceRow,
+    PlaceState,
+)
+from actors.cluster.node_supervisor import NodeSupervisor
+from actors.cluster.warden import Assignment
+from actors.cluster.watch import Member, Patience, Sign
+from engine.core.model.errors import MasklineError, StoreUnavailable
+from engine.core.model.hosts import HostState
+from tests.actors.test_supervisor import FakeFleet, logged, nodes
+
+pytestmark = pytest.mark.anyio
+
+ME, OTHER = "a", "b"
+LEASE_SECONDS = 4.0
+SECRET = b"s" * 32
+SECONDS = 10.0
+"""Bound on every wait."""
+
+
+class FakeLedger:
+    """The rows of two nodes, in memory; `problem` is what every call raises."""
+
+    def __init__(self, *places: PlaceRow) -> None:
+        self.places = list(places)
+        self.nodes = {ME: 0, OTHER: 0}
+        self.version = 1
+        self.problem: MasklineError | None = None
+        self.told: list[Mapping[int, HostTold]] = []
+        self.done: list[tuple[object, ...]] = []
+
+    async def join(self) -> "FakeLedger":
+        """Take part."""
+        self._demand()
+        return self
+
+    def change(self, place: int, **changes: object) -> None:
+        """Change a row as some node does."""
+        self.places[place] = msgspec.structs.replace(self.places[place], **changes)
+        self.version += 1
+
+    async def beat(self, told: Mapping[int, HostTold]) -> ClusterRows:
+        """Read the rows, then write what is told."""
+        self._demand()
+        self.nodes[ME] += 1
+        rows = ClusterRows(
+            self.version,
+            SECRET,
+            tuple(self.places),
+            tuple(NodeRow(name, beat, f"10.0.0.{name}") for name, beat in sorted(self.nodes.items())),
+        )
+        self.told.append(told)
+        for place, one in told.items():
+            if self.places[place].node == ME and self.places[place].told != one:
+                self.change(place, told=one)
+        return rows
+
+    async def assign(self, place: int, *, epoch: int, node: str, state: PlaceState) -> bool:
+        """Assign."""
+        self._demand()
+        row = self.places[place]
+        if row.epoch != epoch or row.is_drained:
+            return False
+        self.done.append(("assign", place, node, state))
+        self.change(place, epoch=epoch + 1, node=node, state=state, told=None)
+        return True
+
+    async def set_drained(self, place: int, is_drained: bool) -> None:  # noqa: FBT001 - the port's
+        """Note it."""
+        self._demand()
+        self.change(place, is_drained=is_drained)
+
+    async def give_back(self, place: int) -> None:
+        """Assign to nobody."""
+        self._demand()
+        self.done.append(("give back", place))
+        self.change(place, node=None, told=None)
+
+    async def leave(self) -> None:
+        """Give all back."""
+        self._demand()
+        self.done.append(("leave",))
+
+    def _demand(self) -> None:
+        if self.problem is not None:
+            raise self.problem
+
+
+class Desk:
+    """A supervisor with clocks that are set by hand, and what it saved."""
+
+    def __init__(
+        self, fleet: FakeFleet, ledger: FakeLedger, *, decisions: Sequence[Assignment] = (), now: float = 0.0
+    ) -> None:
+        self.now = now
+        fleet.wall = lambda: 1_800_000_000.0 + self.now
+        self.decisions = list(decisions)
+        self.saved: list[tuple[Member, ...]] = []
+        self.supervisor = NodeSupervisor(
+            fleet,
+            ledger.join,
+            node=ME,
+            hosts=len(ledger.places),
+            decide=self.decide,
+            patience=Patience(silence_seconds=5.0, start_seconds=60.0),
+            lease_seconds=LEASE_SECONDS,
+            clock=lambda: self.now,
+            steady=lambda: 1_000.0 + self.now,
+            wall=fleet.wall,
+            save=self.saved.append,
+        )
+
+    def decide(self, rows: ClusterRows, now: float) -> Sequence[Assignment]:
+        """Decide what the test has, once."""
+        del rows, now
+        decided, self.decisions = self.decisions, []
+        return decided
+
+    def members(self) -> tuple[Member, ...]:
+        """Tell how the hosts fare."""
+        return self.supervisor.membership().members
+
+    async def ticks(self, *times: float) -> None:
+        """Let the supervisor look at these times."""
+        for self.now in times:
+            await self.supervisor.tick()
+
+
+def place(number: int, node: str | None = None, state: PlaceState = PlaceState.FREE, **more: object) -> PlaceRow:
+    row = PlaceRow(place=number, node=node, state=state)
+    return msgspec.structs.replace(row, **more)
+
+
+def assignment(number: int, node: str, *, epoch: int = 0) -> Assignment:
+    return Assignment(place=number, epoch=epoch, node=node, state=PlaceState.FREE, reason="it is free")
+
+
+def serving(number: int, node: str = OTHER) -> HostTold:
+    return HostTold(
+        state=HostState.READY, pid=900 + number, feed=f"{node}:90{number}", peers=f"{node}:70{number}", certificate="ab"
+    )
+
+
+async def test_what_is_assigned_to_this_node_is_launched_once_and_told_to_the_others() -> None:
+    """Whatever another node carries is not."""
+    fleet, ledger = FakeFleet(*nodes("ray")), FakeLedger(place(0, ME), place(1, OTHER, told=serving(1)))
+    desk = Desk(fleet, ledger)
+
+    await desk.ticks(0.0, 0.5, 1.0)
+
+    assert fleet.done == [("launch", 0, "ray")]
+    assert [member.state for member in desk.members()] == [HostState.READY, HostState.READY]
+    assert [member.node for member in desk.members()] == [ME, OTHER]
+    assert ledger.told[-1].keys() == {0}
+    assert ledger.places[0].told == HostTold(state=HostState.READY, pid=100, feed="ray:9000")
+
+
+async def test_a_place_that_was_given_back_is_carried_at_once_and_another_after_the_lease() -> None:
+    """Its owner may answer until then."""
+    fleet = FakeFleet(*nodes("ray"))
+    ledger = FakeLedger(place(0, ME), place(1, ME, PlaceState.TAKEN), place(2, ME, PlaceState.HELD))
+    desk = Desk(fleet, ledger)
+
+    await desk.ticks(10.0)
+
+    assert fleet.not_before == {0: 0.0, 1: 1_014.0, 2: 1_014.0}
+
+
+async def test_hosts_hear_where_all_are_and_what_they_have_in_common() -> None:
+    """The epoch of their directory is the version of the rows; those that do not serve will not answer."""
+    fleet = FakeFleet(*nodes("ray"))
+    ledger = FakeLedger(
+        place(0, ME), place(1, OTHER, told=serving(1)), place(2, OTHER, told=HostTold(state=HostState.STARTING))
+    )
+    desk = Desk(fleet, ledger)
+
+    await desk.ticks(0.0, 0.5, 1.0)
+    beat = fleet.beats[-1]
+
+    assert beat.secret == SECRET
+    assert beat.directory.epoch == ledger.version - 1, "what was told behind the read comes with the next"
+    assert (beat.directory.hosts[1].feed, beat.directory.hosts[1].peers) == ("b:901", "b:701")
+    assert beat.directory.hosts[1].certificate == "ab"
+    assert beat.down == (2,)
+
+
+async def test_a_host_that_is_assigned_elsewhere_is_ended_for_good() -> None:
+    """It was launched here before."""
+    fleet, ledger = FakeFleet(*nodes("ray")), FakeLedger(place(0, ME))
+    desk = Desk(fleet, ledger)
+    await desk.ticks(0.0, 0.5)
+    fleet.done.clear()
+
+    ledger.change(0, node=OTHER, epoch=5, state=PlaceState.TAKEN, told=serving(0))
+    await desk.ticks(1.0)
+    await desk.ticks(1.5, 2.0)
+
+    assert fleet.done == [("kill", 0, True)]
+    assert desk.members()[0].node == OTHER
+
+
+async def test_a_host_that_comes_back_while_its_old_process_is_ended_is_launched_anew() -> None:
+    """The old one knows nothing of the other node's lease."""
+    fleet, ledger = FakeFleet(*nodes("ray")), FakeLedger(place(0, ME))
+    desk = Desk(fleet, ledger)
+    await desk.ticks(0.0, 0.5)
+    fleet.done.clear()
+
+    ledger.change(0, node=OTHER, state=PlaceState.TAKEN)
+    desk.now = 1.0
+    await desk.supervisor.follow()
+    ledger.change(0, node=ME, state=PlaceState.TAKEN)
+    await desk.supervisor.follow()
+    await desk.supervisor.attend()
+    ended = list(fleet.done)
+    await desk.ticks(1.5, 2.0)
+
+    assert ended == [("kill", 0, True)]
+    assert fleet.done == [("kill", 0, True), ("launch", 0, "ray")]
+    assert fleet.not_before[0] > 1_000.0 + LEASE_SECONDS
+
+
+async def test_a_new_supervisor_takes_running_hosts_as_they_are() -> None:
+    """It launches none, and does not tell the others that they are not known."""
+    fleet, ledger = FakeFleet(*nodes("ray")), FakeLedger(place(0, ME), place(1, ME))
+    await Desk(fleet, ledger).ticks(0.0, 0.5)
+    fleet.done.clear()
+    ledger.told.clear()
+
+    await Desk(fleet, ledger).ticks(100.0, 100.5)
+
+    assert fleet.done == []
+    assert ledger.told[0] == {}
+    assert ledger.told[1].keys() == {0, 1}
+
+
+async def test_decisions_are_carried_out_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """By a conditional update; whoever loses does nothing."""
+    ledger = FakeLedger(place(0), place(1, OTHER, epoch=7))
+    decisions = (
+        assignment(0, ME),
+        assignment(1, ME, epoch=6),
+    )
+    fleet = FakeFleet(*nodes("ray"))
+    desk = Desk(fleet, ledger, decisions=decisions)
+
+    await desk.ticks(0.0, 0.5)
+
+    assert ledger.done == [("assign", 0, ME, PlaceState.FREE)]
+    assert fleet.done == [("launch", 0, "ray")]
+    assert len(logged(caplog, "host-0 goes to a")) == 1
+
+
+async def test_without_the_database_hosts_are_cared_for_and_nothing_is_decided(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A hung one is killed; the directory stays; it is said once, and that it is over."""
+    fleet = FakeFleet(*nodes("ray"))
+    ledger = FakeLedger(place(0, ME), place(1, OTHER, told=serving(1)))
+    desk = Desk(fleet, ledger)
+    await desk.ticks(0.0, 0.5, 1.0)
+    fleet.done.clear()
+    directory = fleet.beats[-1].directory
+
+    ledger.problem, fleet.answers[0] = StoreUnavailable("no answer"), Sign.SILENT
+    desk.decisions = [assignment(1, ME)]
+    await desk.ticks(2.0, 7.0)
+    told = desk.supervisor.membership()
+    ledger.problem = None
+    await desk.supervisor.follow()
+
+    assert fleet.done == [("kill", 0, False)]
+    assert fleet.beats[-1].directory == directory
+    assert fleet.beats[-1].down == (0,), "the other node is not taken for silent"
+    assert "no answer" in told.problem
+    assert desk.supervisor.membership().problem == ""
+    assert len(logged(caplog, "database")) == 2
+
+
+async def test_a_node_that_may_not_take_part_says_so_and_launches_nothing() -> None:
+    """Its operator has to change something."""
+    fleet, ledger = FakeFleet(*nodes("ray")), FakeLedger(place(0, ME))
+    ledger.problem = NodeNameTaken("another machine is node a")
+    desk = Desk(fleet, ledger)
+
+    await desk.ticks(0.0, 0.5)
+    told = desk.supervisor.membership()
+
+    assert (told.is_refused, told.problem) == (True, "another machine is node a")
+    assert fleet.done == []
+
+
+async def test_hosts_of_a_silent_node_are_unreachable() -> None:
+    """Their addresses are kept, and that they will not answer is told."""
+    fleet, ledger = FakeFleet(*nodes("ray")), FakeLedger(place(0, ME), place(1, OTHER, told=serving(1)))
+    desk = Desk(fleet, ledger)
+    await desk.ticks(0.0, 3.0)
+    before = desk.members()[1].state
+
+    await desk.ticks(3.5)
+    member = desk.members()[1]
+
+    assert before is HostState.READY
+    assert (member.state, member.problem) == (
+        HostState.UNREACHABLE,
+        "node b has shown no life for 4 seconds",
+    )
+    assert 1 in fleet.beats[-1].down
+
+
+async def test_a_drained_host_stops_in_order_is_given_back_and_not_launched_again() -> None:
+    """Undrained, it is for whoever it is assigned to."""
+    fleet, ledger = FakeFleet(*nodes("ray")), FakeLedger(place(0, ME))
+    desk = Desk(fleet, ledger)
+    await desk.ticks(0.0, 0.5)
+    fleet.done.clear()
+
+    draining = asyncio.create_task(desk.supervisor.order(0, "drain", timeout_seconds=SECONDS))
+    await settled(desk, lambda: desk.members()[0].state is HostState.DRAINED)
+    was_drained = await draining
+    was_undrained = await desk.supervisor.order(0, "undrain", timeout_seconds=SECONDS)
+
+    assert (was_drained, was_undrained) == (True, True)
+    assert fleet.done == [("stop", 0), ("kill", 0, True)]
+    assert ledger.done == [("give back", 0)]
+    assert not ledger.places[0].is_drained
+
+
+async def test_a_host_of_another_node_is_drained_by_that_one() -> None:
+    """The rows carry the wish; the order is done when nobody carries it."""
+    ledger = FakeLedger(place(0, OTHER, told=serving(0)))
+    desk = Desk(FakeFleet(*nodes("ray")), ledger)
+    await desk.ticks(0.0)
+
+    draining = asyncio.create_task(desk.supervisor.order(0, "drain", timeout_seconds=SECONDS))
+    await settled(desk, lambda: ledger.places[0].is_drained)
+    is_early = draining.done()
+    ledger.change(0, node=None)
+    await settled(desk, draining.done)
+
+    assert not is_early
+    assert draining.result()
+
+
+async def test_a_host_is_moved_when_it_has_stopped_in_order() -> None:
+    """The other node need not wait for a lease."""
+    fleet, ledger = FakeFleet(*nodes("ray")), FakeLedger(place(0, ME))
+    desk = Desk(fleet, ledger)
+    await desk.ticks(0.0, 0.5)
+    fleet.done.clear()
+
+    moving = asyncio.create_task(desk.supervisor.move(0, OTHER, timeout_seconds=SECONDS))
+    await settled(desk, moving.done)
+
+    assert moving.result()
+    assert fleet.done == [("stop", 0), ("kill", 0, True)]
+    assert ledger.done == [("give back", 0), ("assign", 0, OTHER, PlaceState.FREE)]
+    assert not ledger.places[0].is_drained
+
+
+async def test_a_move_that_takes_too_long_leaves_the_host_in() -> None:
+    """It is assigned to whoever has room."""
+    ledger = FakeLedger(place(0, OTHER, told=serving(0)))
+    desk = Desk(FakeFleet(*nodes("ray")), ledger)
+    await desk.ticks(0.0)
+
+    was_moved = await desk.supervisor.move(0, ME, timeout_seconds=0.05)
+
+    assert not was_moved
+    assert not ledger.places[0].is_drained
+
+
+async def test_a_stop_stops_every_host_here_and_leaves() -> None:
+    """Hosts of other nodes are theirs; meanwhile the node shows that it lives."""
+    fleet, ledger = FakeFleet(*nodes("ray")), FakeLedger(place(0, ME), place(1, OTHER, told=serving(1)), place(2, ME))
+    desk = Desk(fleet, ledger)
+    await desk.ticks(0.0, 0.5)
+    fleet.done.clear()
+    desk.decisions = [assignment(1, ME)]
+
+    await desk.supervisor.stop(timeout_seconds=1.0)
+    fleet.answers.clear()
+    await desk.ticks(2.0)
+
+    assert sorted(fleet.done, key=str) == [("kill", 0, True), ("kill", 2, True), ("stop", 0), ("stop", 2)]
+    assert ledger.done == [("leave",)]
+
+
+async def test_monitoring_hears_of_the_hosts_of_all_nodes_when_one_changes() -> None:
+    """And not with every beat."""
+    told = HostTold(state=HostState.READY, operations="http://b:91")
+    fleet, ledger = FakeFleet(*nodes("ray")), FakeLedger(place(0, ME), place(1, OTHER, told=told))
+    desk = Desk(fleet, ledger)
+
+    await desk.ticks(0.0, 0.5, 1.0, 1.5)
+    before = len(desk.saved)
+    ledger.change(1, told=msgspec.structs.replace(told, operations="http://b:92"))
+    await desk.ticks(2.0)
+
+    assert before <= 2
+    assert desk.saved[-1][1].operations == "http://b:92"
+    last = desk.saved[-1][1].report
+    assert last is not None
+    assert last.node_address == "10.0.0.b"
+
+
+async def settled(desk: Desk, holds: object) -> None:
+    """Let the supervisor look, and others work between, until something holds."""
+    assert callable(holds)
+    times = count(1)
+    async with asyncio.timeout(SECONDS):
+        while not holds():
+            await desk.ticks(desk.now + 0.5 * (next(times) > 0))
+            await asyncio.sleep(0)
+
+
+async def test_a_failed_host_of_any_node_is_given_back_to_try_again() -> None:
+    """By the order to take it in: whoever it is assigned to then starts it anew."""
+    ledger = FakeLedger(place(0, OTHER, told=HostTold(state=HostState.FAILED)))
+    desk = Desk(FakeFleet(*nodes("ray")), ledger)
+    await desk.ticks(0.0)
+
+    retrying = asyncio.create_task(desk.supervisor.order(0, "undrain", timeout_seconds=SECONDS))
+    await settled(desk, lambda: ledger.places[0].is_drained)
+    ledger.change(0, node=None)
+    await settled(desk, retrying.done)
+
+    assert retrying.result()
+    assert not ledger.places[0].is_drained
