@@ -29,6 +29,7 @@ from engine.core.model.settings import (
     FIXED,
     PORT_EACH,
     BadSecret,
+    Fixed,
     Misfit,
     Networks,
     NotNegative,
@@ -108,6 +109,10 @@ class EngineSettings(SharedSettings):
     """embedded = one host in this process; ray = hosts that Ray starts and restarts."""
     ray_address: str = ""
     """host:port of a Ray to join. Empty = a local one is started for this data directory alone."""
+    node_name: str = ""
+    """Name of this machine in a cluster on a database. Empty = its host name."""
+    node_address: Fixed[str] = ""
+    """Where the machines of a cluster on a database reach this one; `engine.cluster.plan` finds it out."""
     peer_timeout_seconds: Seconds = 5.0
     """Seconds that a host waits for another host's answer."""
     peers_listen: Annotated[ListenAddress | None, PORT_EACH] = None
@@ -162,11 +167,16 @@ class Settings(
 ):
     """Everything an operator can choose: the sections of all parts, each beside the code that reads it."""
 
+    @property
+    def is_node(self) -> bool:
+        """Whether this is one machine of a cluster on a database."""
+        return bool(self.database_url) and self.runtime is Runtime.RAY
+
     def misfits(self) -> Iterator[Misfit]:
-        """Find a database where hosts of a cluster keep files."""
+        """Find one Ray of several machines where each has its own."""
         yield from super().misfits()
-        if self.database_url and self.runtime is Runtime.RAY:
-            yield Misfit("database_url", "it goes with one host in one process; runtime ray keeps files")
+        if self.is_node and self.ray_address:
+            yield Misfit("ray_address", "with database_url every machine has a Ray of its own; leave it out")
 
 
 class Setting(NamedTuple):

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
 
 from engine.core.model.errors import Fenced
 from engine.core.model.hosts import Peers
@@ -68,8 +69,8 @@ async def _in_database(
     with ExitStack() as held:
         if serves or settings.data_dir.exists():
             held.callback(DataDirLock(settings.data_dir, makes_database=False).release)
-        if has_data(settings.data_dir):
-            _log.warning("database_url is set: what the file in %s holds is not served", settings.data_dir)
+        if peers is None:
+            warn_of_files(settings.data_dir)
         store = await asyncio.to_thread(
             PostgresStore.open,
             settings.database_url,
@@ -77,7 +78,7 @@ async def _in_database(
             fenced=_end_process,
             place=0 if peers is None else peers.me,
             shards=None if peers is None else shards_of(peers.me, peers.count),
-            node=this_process(),
+            node=this_process() if peers is None else settings.node_name,
             lease_seconds=settings.owner_lease_seconds,
             steady=steady,
             replicas=settings.database_replicas,
@@ -85,6 +86,12 @@ async def _in_database(
         )
         async with _started(store):
             yield store
+
+
+def warn_of_files(data_dir: Path) -> None:
+    """Say that the files of a data directory are left alone, where it has any."""
+    if has_data(data_dir):
+        _log.warning("database_url is set: what the files in %s hold is not served", data_dir)
 
 
 def _end_process(fenced: Fenced) -> None:

@@ -37,11 +37,6 @@ ALLOWED = {
     "read_only": "likewise",
     "num_tickets": "ssl reads it",
     "write_data": "the other half of a codec; tests play the peer",
-    "Warden": "the supervisor of a cluster with a database is to use it",
-    "PostgresLedger": "likewise",
-    "assign": "likewise",
-    "set_drained": "likewise",
-    "give_back": "likewise",
     "Plane": "named in an annotation that is a string",
 }
 """What looks unused and is not, by its name or a pattern, and why."""

@@ -15,8 +15,9 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document)]
 
 NOT_RUN = {
-    "maskline serve --runtime ray --hosts 4": "four hosts and an address of another machine; README.md's two hosts run",
+    "maskline serve --runtime ray --hosts 4 --data-dir": "an address of another machine; README.md's two hosts run",
     "export RAY_AUTH_MODE=token": "a Ray over several machines",
+    "maskline serve --runtime ray --hosts 4 --config": "several machines on a database; tests/cluster has two nodes",
     "FEED_KEY=": "a feed on another machine, whose certificate this one trusts",
     "maskline sip ask": "a server that has this machine for a peer; tests/cli asks one",
     "apt-get install kamailio": "it installs packages, as root; `make sip-test` does and runs what they make",

@@ -20,7 +20,7 @@ from engine.core.model.sids import SidKind, is_sid
 from engine.formats.responses import ErrorBody
 from engine.listeners import short_path
 from engine.settings import Settings
-from storage.sqlite.layout import has_data, host_dir, read_layout
+from storage.sqlite.layout import has_data, read_layout
 
 Shape = TypeVar("Shape")
 Result = TypeVar("Result")
@@ -182,9 +182,8 @@ async def _transport(data_dir: Path, settings: Settings) -> AsyncIterator[httpx.
 
 def served_socket(data_dir: Path) -> Path | None:
     """Find the socket of a running host of a data directory."""
-    hosts = _hosts(data_dir)
-    places = (admin_socket(host_dir(data_dir, place, hosts)) for place in range(hosts))
-    return next((path for path in places if _is_served(path)), None)
+    places = (data_dir, *sorted(data_dir.glob("host-*")))
+    return next((path for path in map(admin_socket, places) if _is_served(path)), None)
 
 
 def _hosts(data_dir: Path) -> int:

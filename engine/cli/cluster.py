@@ -27,7 +27,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     node: str | None
     """IP address."""
     node_id: str | None
-    """Ray's name of the node."""
+    """The node's name in a cluster on a database, otherwise Ray's name of it."""
     pid: int | None
     incarnation: int
     restarts: int
@@ -51,11 +51,15 @@ class ClusterStatus(msgspec.Struct, frozen=True):
     epoch: int
     supervisor_pid: int
     hosts: tuple[HostStatus, ...]
+    node: str | None = None
+    """Name of the node that was asked, in a cluster on a database."""
+    problem: str = ""
+    """What keeps its supervisor from its work."""
 
 
 @click.group()
 def cluster() -> None:
-    """Hosts on Ray: how they fare, taking one out, stopping all."""
+    """Hosts on Ray: how they fare, taking one out, moving one, stopping all."""
 
 
 @cluster.command()
@@ -67,9 +71,12 @@ def status(*, settings: Settings, as_json: bool) -> None:
     if as_json:
         show_json(membership)
     else:
-        show_table(_COLUMNS, [_row(host) for host in membership.hosts])
-        click.echo(f"directory epoch {membership.epoch}, supervisor process {membership.supervisor_pid}")
-    if not all(_is_well(host) for host in membership.hosts):
+        show_table(_COLUMNS, [_row(host, has_nodes=membership.node is not None) for host in membership.hosts])
+        asked = f"node {membership.node}, " if membership.node else ""
+        click.echo(f"{asked}directory epoch {membership.epoch}, supervisor process {membership.supervisor_pid}")
+        if membership.problem:
+            click.echo(membership.problem)
+    if membership.problem or not all(_is_well(host) for host in membership.hosts):
         raise click.exceptions.Exit(1)
 
 
@@ -97,9 +104,32 @@ def undrain(*, host: str, settings: Settings, as_json: bool) -> None:
 
 
 @cluster.command()
+@click.argument("host")
+@click.argument("node")
+@admin_options
+def move(*, host: str, node: str, settings: Settings, as_json: bool) -> None:
+    """Have HOST (its name or place) stop in order where it is, and go on on NODE; in a cluster on a database."""
+    with running_cluster(settings) as running:
+        membership = running.membership()
+        place = _place(host, membership.members)
+        if not membership.node:
+            raise Refused("this cluster keeps files, and a host runs where its files are")
+        seconds = settings.shutdown_grace_seconds + _ORDER_MARGIN_SECONDS
+        if not running.move(place, node, timeout_seconds=seconds):
+            raise Refused(f"{host_name(place)} was not moved within {seconds:g} seconds; see `maskline cluster status`")
+    if as_json:
+        show_json({"host": host_name(place), "node": node})
+    else:
+        click.echo(f"{host_name(place)}: goes on on {node}")
+
+
+@cluster.command()
 @admin_options
 def stop(*, settings: Settings, as_json: bool) -> None:
-    """Stop all hosts in order, and the Ray that was started for them."""
+    """Stop all hosts in order, and the Ray that was started for them.
+
+    In a cluster on a database those of this machine, which the others take over.
+    """
     stop_cluster(settings)
     if as_json:
         show_json({"stopped": True})
@@ -131,7 +161,7 @@ def _place(host: str, members: tuple[Member, ...]) -> int:
 
 def _status(membership: Membership) -> ClusterStatus:
     hosts = tuple(_host_status(member, membership.now) for member in membership.members)
-    return ClusterStatus(membership.epoch, membership.pid, hosts)
+    return ClusterStatus(membership.epoch, membership.pid, hosts, membership.node or None, membership.problem)
 
 
 def _host_status(member: Member, now: float) -> HostStatus:
@@ -175,10 +205,10 @@ _COLUMNS = (
 )
 
 
-def _row(host: HostStatus) -> tuple[str, ...]:
+def _row(host: HostStatus, *, has_nodes: bool) -> tuple[str, ...]:
     return (
         host.host,
-        host.node or "",
+        (host.node_id if has_nodes else host.node) or "",
         str(host.pid or ""),
         host.state,
         str(host.incarnation),

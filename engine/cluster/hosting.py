@@ -7,7 +7,6 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -15,23 +14,20 @@ from typing import Final
 
 import msgspec
 
-from actors.cluster.fleet import Fleet, Order
+from actors.cluster.fleet import Order
 from actors.cluster.hosted import ClusterPeers, HostPlacement
-from actors.cluster.supervisor import Supervisor
-from actors.cluster.watch import BEAT_SECONDS, Beat, HostReport, Patience, empty_record
+from actors.cluster.watch import BEAT_SECONDS, Beat, HostReport, empty_record
 from engine.app import RunningEngine, running_engine
 from engine.channels.sockets import CannotListen
-from engine.cluster.notes import HOST_NOTE, HostNote, read_note, read_record, save_cluster, write_note
-from engine.cluster.plan import decode_plan, host_settings, node_data_dir, reached_at
+from engine.cluster.notes import HOST_NOTE, HostNote, read_note, write_note
+from engine.cluster.plan import host_settings, reached_at
 from engine.core.model.errors import MasklineError
 from engine.core.model.hosts import HostDirectory, HostState
-from engine.core.model.placement import SHARDS
 from engine.runtime import clock
 from engine.settings import LogFormat, Settings
 from engine.telemetry.logs import ROOT, configure_logs
-from storage.sqlite.datadir import DATABASE
 from storage.sqlite.errors import DataDirBusy
-from storage.sqlite.layout import claim, demand_database, host_dir
+from storage.sqlite.layout import claim, demand_database
 
 HOST_LOG: Final = "host.log"
 SUPERVISOR_LOG: Final = "supervisor.log"
@@ -53,7 +49,9 @@ _log = logging.getLogger(f"{ROOT}.cluster")
 class HostedEngine:
     """One host; `report` tells how far it came."""
 
-    def __init__(self, settings: Settings, placement: HostPlacement, peers: ClusterPeers, *, data_dir: Path) -> None:
+    def __init__(
+        self, settings: Settings, placement: HostPlacement, peers: ClusterPeers | None, *, data_dir: Path
+    ) -> None:
         """Take the cluster's settings and its data directory on this node; nothing is opened before `start`."""
         self._settings = settings
         self._own = host_settings(settings, placement.place, data_dir)
@@ -78,19 +76,20 @@ class HostedEngine:
         known = self._note.directory
         if known is None or len(known.hosts) != self._settings.hosts:
             known = empty_record(self._settings.hosts).directory
-        shards = SHARDS if self._settings.database_url else 0
-        return msgspec.structs.replace(known, me=self._placement.place, shards=shards)
+        return msgspec.structs.replace(known, me=self._placement.place)
 
     async def ask(self, source: int, message: bytes) -> bytes | None:
         """Carry out what another host asks; None while this one does not run."""
-        self._peers.heard(source)
+        if self._peers is not None:
+            self._peers.heard(source)
         return None if self._engine is None else await self._engine.host.answer(source, message)
 
     def report(self, beat: Beat) -> HostReport:
         """Take the supervisor's word and tell how this host fares."""
-        self._peers.expect_down(beat.down, seconds=_DOWN_BEATS * BEAT_SECONDS)
+        if self._peers is not None:
+            self._peers.expect_down(beat.down, seconds=_DOWN_BEATS * BEAT_SECONDS)
         if beat.directory.epoch > self.directory.epoch:
-            self._noted(directory=beat.directory)
+            self._take(beat.directory)
         report = HostReport(
             place=self._placement.place,
             state=self._state,
@@ -104,6 +103,9 @@ class HostedEngine:
             problem=self._problem,
         )
         return report if self._engine is None else self._with_engine(report, self._engine)
+
+    def _take(self, directory: HostDirectory) -> None:
+        self._noted(directory=directory)
 
     def _with_engine(self, report: HostReport, engine: RunningEngine) -> HostReport:
         state, problem = report.state, report.problem
@@ -158,7 +160,7 @@ class HostedEngine:
             self._engine = None
 
     async def _serve(self, leaving: asyncio.Event) -> None:
-        claim(self._data_dir, self._settings.hosts)
+        self._claim()
         self._own.data_dir.mkdir(mode=_PRIVATE, exist_ok=True)
         log_to_file(self._own.data_dir / HOST_LOG, self._settings)
         self._begin_note()
@@ -168,27 +170,48 @@ class HostedEngine:
         if self._note.attempts > MOST_ATTEMPTS:
             self._failed(f"its process ended {MOST_ATTEMPTS} times while it started; see {HOST_LOG} in its directory")
             return
-        demand_database(self._own.data_dir, was_made=self._note.has_database)
+        self._demand_database()
         async with AsyncExitStack() as stack:
-            self._engine = await self._entered(stack)
-            claim(self._data_dir, self._settings.hosts)
-            self._state = HostState.READY
+            self._engine = await self._entered(stack, leaving)
+            if self._engine is None:
+                return
+            self._claim()
+            self._state, self._problem = HostState.READY, ""
             self._noted(attempts=0, has_database=True)
             _log.info("host %d runs, process %d", self._placement.place, os.getpid())
             await leaving.wait()
             self._state = HostState.STOPPING
 
-    async def _entered(self, stack: AsyncExitStack) -> RunningEngine:
-        """Start the engine, with patience for a process of this host that was killed a moment ago."""
-        until = time.monotonic() + _PREDECESSOR_SECONDS
-        while True:
+    def _claim(self) -> None:
+        claim(self._data_dir, self._settings.hosts)
+
+    def _demand_database(self) -> None:
+        demand_database(self._own.data_dir, was_made=self._note.has_database)
+
+    async def _entered(self, stack: AsyncExitStack, leaving: asyncio.Event) -> RunningEngine | None:
+        """Start the engine, with patience for what may pass; None when told to stop before it runs."""
+        since = time.monotonic()
+        while not leaving.is_set():
             try:
-                engine = running_engine(self._own, peers=self._peers, directory=lambda: self.directory)
-                return await stack.enter_async_context(engine)
-            except (DataDirBusy, CannotListen):
-                if time.monotonic() > until:
+                async with AsyncExitStack() as trying:
+                    engine = await self._tried(trying)
+                    await stack.enter_async_context(trying.pop_all())
+                    return engine
+            except MasklineError as problem:
+                pause = self._pause_after(problem, since)
+                if pause is None:
                     raise
-                await asyncio.sleep(BEAT_SECONDS / 5)
+            await asyncio.sleep(pause)
+        return None
+
+    async def _tried(self, stack: AsyncExitStack) -> RunningEngine | None:
+        engine = running_engine(self._own, peers=self._peers, directory=lambda: self.directory)
+        return await stack.enter_async_context(engine)
+
+    def _pause_after(self, problem: MasklineError, since: float) -> float | None:
+        """Tell when to try again; None: not at all. A process of this host that was killed may hold its file yet."""
+        may_pass = isinstance(problem, DataDirBusy | CannotListen) and time.monotonic() < since + _PREDECESSOR_SECONDS
+        return BEAT_SECONDS / 5 if may_pass else None
 
     def _failed(self, problem: str) -> None:
         _log.error("%s", problem)
@@ -215,37 +238,6 @@ class HostedEngine:
     @property
     def _note_path(self) -> Path:
         return self._own.data_dir / HOST_NOTE
-
-
-def make_host(plan: bytes, placement: HostPlacement, peers: ClusterPeers) -> HostedEngine:
-    """Make the host of a placement in the cluster that runs by a plan."""
-    settings = decode_plan(plan)
-    return HostedEngine(settings, placement, peers, data_dir=node_data_dir(settings))
-
-
-def make_supervisor(plan: bytes, fleet: Fleet) -> Supervisor:
-    """Make the supervisor of the cluster that runs by a plan, on the node where its record is."""
-    settings = decode_plan(plan)
-    data_dir = settings.data_dir
-    log_to_file(data_dir / SUPERVISOR_LOG, settings)
-    save: Callable[..., None] = lambda record, members: save_cluster(data_dir, record, members)  # noqa: E731
-    return Supervisor(
-        fleet,
-        record=read_record(data_dir, settings.hosts),
-        patience=Patience(settings.host_silence_seconds, settings.host_start_seconds),
-        clock=time.monotonic,
-        wall=clock,
-        save=save,
-    )
-
-
-def places_here(plan: bytes) -> frozenset[int]:
-    """Tell which hosts' files lie on the node where this is called."""
-    settings = decode_plan(plan)
-    data_dir = node_data_dir(settings)
-    return frozenset(
-        place for place in range(settings.hosts) if (host_dir(data_dir, place, settings.hosts) / DATABASE).exists()
-    )
 
 
 def log_to_file(path: Path, settings: Settings) -> None:

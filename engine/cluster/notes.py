@@ -80,6 +80,11 @@ _BEFORE: Final = "the nodes of another number of hosts"
 def save_cluster(data_dir: Path, record: ClusterRecord, members: tuple[Member, ...]) -> None:
     """Write the supervisor's record and the scrape targets. Raises OSError."""
     write_note(data_dir / RECORD, record)
+    save_targets(data_dir, members)
+
+
+def save_targets(data_dir: Path, members: tuple[Member, ...]) -> None:
+    """Write the scrape targets. Raises OSError."""
     write_note(data_dir / TARGETS, scrape_targets(members))
 
 

@@ -32,17 +32,31 @@ def _decoded(wanted: type, text: object) -> object:
 
 
 def settled(settings: Settings) -> Settings:
-    """Choose what the settings leave open: free ports, and the data directory from the root of the file system.
+    """Choose what the settings leave open: free ports, the whole path of the data directory, and who this node is.
 
     Raises:
         CannotListen: a port is taken.
     """
+    settings = as_node(settings)
     taken: set[int] = set()
     chosen: dict[str, Any] = {
         key: _settled(address, settings.hosts if SETTINGS[key].has_port_each else 1, taken, option=flag(key))
         for key, address in listen_addresses(settings).items()
     }
     return replace(settings, data_dir=settings.data_dir.absolute(), **chosen)
+
+
+def as_node(settings: Settings) -> Settings:
+    """Say who this machine is in a cluster on a database, where the settings leave that open."""
+    if not settings.is_node:
+        return settings
+    from storage.postgres.connections import address_towards  # noqa: PLC0415 - who keeps files needs none of it
+
+    listen = settings.peers_listen
+    address = "" if listen is None or listen.host in WILDCARDS else listen.host
+    address = address or address_towards(settings.database_url)
+    name = settings.node_name or socket.gethostname()
+    return replace(settings, node_name=name, node_address=address, peers_listen=listen or ListenAddress(address, 0))
 
 
 def listen_addresses(settings: Settings) -> dict[str, ListenAddress]:

@@ -32,16 +32,17 @@ from engine.cluster.head import (
     stop_head,
     write_link,
 )
-from engine.cluster.hosting import make_host, make_supervisor, places_here
 from engine.cluster.link import joined, output_in
+from engine.cluster.makers import make_host, make_supervisor, places_here
 from engine.cluster.notes import read_record
-from engine.cluster.plan import decode_plan, encode_plan, listen_addresses, reached_at, settled
+from engine.cluster.plan import as_node, decode_plan, encode_plan, listen_addresses, reached_at, settled
 from engine.cluster.stopping import serving_process, stop_hosts, take_lock
 from engine.core.model.errors import MasklineError
 from engine.core.model.hosts import HostState
 from engine.settings import Settings
+from engine.stores import warn_of_files
 from engine.telemetry.logs import ROOT
-from storage.sqlite.datadir import LOCK, DataDirLock
+from storage.sqlite.datadir import LOCK, PRIVATE_DIRECTORY, DataDirLock
 from storage.sqlite.layout import claim
 
 if TYPE_CHECKING:
@@ -85,8 +86,7 @@ def serve_cluster(settings: Settings, announce: Announce, progress: Announce) ->
         MasklineError: the data directory, a port or Ray cannot be used, or the cluster ended without being told to.
     """
     settings = replace(settings, data_dir=settings.data_dir.absolute())
-    claim(settings.data_dir, settings.hosts)
-    _demand_free(settings.data_dir)
+    _prepare(settings)
     for number in stop_signals():  # until it is known how to stop, they undo what was begun
         signal.signal(number, signal.default_int_handler)
     with _sole_server(settings.data_dir), output_in(settings.data_dir / LOG):
@@ -108,6 +108,16 @@ def serve_cluster(settings: Settings, announce: Announce, progress: Announce) ->
         finally:
             if must_end and link.is_ours:
                 stop_head(settings.data_dir, link)
+
+
+def _prepare(settings: Settings) -> None:
+    """Make the data directory this cluster's, or this node's; nothing is started yet."""
+    if settings.is_node:
+        settings.data_dir.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+        warn_of_files(settings.data_dir)
+    else:
+        claim(settings.data_dir, settings.hosts)
+    _demand_free(settings.data_dir)
 
 
 def _leave(settings: Settings, link: RayLink) -> NoReturn:
@@ -140,10 +150,9 @@ def _serve(
     settings = decode_plan(cluster.plan())
     ask = partial(_asked, cluster, head, settings)
     try:
-        _await_hosts(ask, stop, progress)
-        if not stop.is_set():
-            where = f"{_counted(settings)}, data in {settings.data_dir}"
-            announce(f"Maskline is ready at {_address(settings)} ({where})")
+        membership = _await_hosts(ask, stop, progress)
+        if membership is not None:
+            announce(_ready_line(settings, membership))
         _watch(ask, stop)
     except StoppedElsewhere as end:
         _log.info("%s", end)
@@ -211,7 +220,7 @@ def _attached(settings: Settings) -> "RayCluster | None":
             f"the Ray at {settings.ray_address} carries the cluster of {running.data_dir} "
             f"({_counted(running)}) already; stop that one or join another Ray"
         )
-    if _comparable(running) != _comparable(settings):
+    if _comparable(running) != _comparable(as_node(settings)):
         _log.warning("the cluster runs on with the settings of its start; stop it and serve again to change them")
     cluster.revive()
     return cluster
@@ -234,11 +243,19 @@ def _begun(settings: Settings) -> "RayCluster":
     )
 
 
-def _await_hosts(ask: Ask, stop: threading.Event, progress: Announce) -> None:
-    """Wait until every host is ready or says why it is not; raises NothingStarts when none can start."""
+def _await_hosts(ask: Ask, stop: threading.Event, progress: Announce) -> Membership | None:
+    """Wait until every host is ready or says why it is not; None when told to stop before that.
+
+    Raises:
+        NothingStarts: none can start.
+    """
     shown: dict[int, str] = {}
+    problem = ""
     while not stop.is_set():
         membership = ask()
+        if membership is not None and membership.problem != problem:
+            problem = membership.problem
+            progress(f"node {membership.node}: {problem or 'the database answers'}")
         for member in membership.members if membership else ():
             line = f"{member.name}: {state_line(member)}"
             is_news = shown.get(member.place) != line and member.state is not HostState.UNKNOWN
@@ -248,8 +265,9 @@ def _await_hosts(ask: Ask, stop: threading.Event, progress: Announce) -> None:
         if membership is not None and all(_is_settled(member, membership.now) for member in membership.members):
             if not any(member.state in _SERVING for member in membership.members):
                 raise NothingStarts("no host can start; the lines above say why")
-            return
+            return membership
         stop.wait(_POLL_SECONDS)
+    return None
 
 
 _SERVING: Final = frozenset({HostState.READY, HostState.WAITING})
@@ -274,6 +292,15 @@ def state_line(member: Member) -> str:
     return f"{member.state}{where}{why}"
 
 
+def _ready_line(settings: Settings, membership: Membership) -> str:
+    """Say where this machine serves, and what of the cluster."""
+    if not settings.is_node:
+        return f"Maskline is ready at {_address(settings)} ({_counted(settings)}, data in {settings.data_dir})"
+    here = sum(member.node == membership.node for member in membership.members)
+    at = f" at {_address(settings)}" if here else ""
+    return f"Maskline is ready{at} ({here} of {_counted(settings)}, node {membership.node}, data in PostgreSQL)"
+
+
 def _watch(ask: Ask, stop: threading.Event) -> None:
     """Log what changes until told to stop; raises ClusterEnded when the cluster ends by itself."""
     known: dict[int, str] = {}
@@ -292,6 +319,7 @@ def _asked(cluster: "RayCluster", head: HeadWatch, settings: Settings) -> Member
     Raises:
         HeadEnded: Ray's head is gone, or the supervisor's node.
         StoppedElsewhere: the cluster was stopped in order.
+        NothingStarts: this node may not take part.
     """
     if not head.answers():
         return None
@@ -304,6 +332,8 @@ def _asked(cluster: "RayCluster", head: HeadWatch, settings: Settings) -> Member
             cluster.restart_supervisor()
         return None
     head.heard()
+    if membership.is_refused:
+        raise NothingStarts(membership.problem)
     return membership
 
 

@@ -1,6 +1,8 @@
 """How connections to the database are made: what is set on each, and what may be said of an address in public."""
 
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -89,6 +91,24 @@ def conninfo_of(database_url: str) -> str:
             "only this user may read: ?passfile=/file"
         )
     return make_conninfo("", **{**_NETWORK, "application_name": "maskline", **given})
+
+
+def address_towards(database_url: str) -> str:
+    """Tell the address of this machine that it speaks to the database from; loopback where that is on this machine."""
+    servers = conninfo_to_dict(database_url)
+    for server in str(servers.get("hostaddr") or servers.get("host") or "").split(","):
+        if not server or server.startswith(("/", "@")):
+            continue  # the directory of a socket
+        with suppress(OSError):
+            family, kind, *_, address = socket.getaddrinfo(server, _ANY_PORT, type=socket.SOCK_DGRAM)[0]
+            with socket.socket(family, kind) as probe:
+                probe.connect(address)  # nothing is sent
+                return str(probe.getsockname()[0])
+    return _LOOPBACK
+
+
+_ANY_PORT: Final = 5432
+_LOOPBACK: Final = "127.0.0.1"
 
 
 def connect(conninfo: str, *, autocommit: bool) -> psycopg.Connection[tuple[Any, ...]]:

@@ -174,7 +174,7 @@ def _layout_without_note(data_dir: Path) -> Layout | None:
     """Tell a directory from before the note, or one into which a backup was copied, from a cluster's that lost it."""
     if (data_dir / DATABASE).exists():
         return Layout(hosts=1)
-    if (data_dir / host_name(0)).exists():
+    if any((data_dir / host_name(0)).glob(f"{DATABASE}*")):  # the directory of a host on a database has none
         raise LayoutDamaged(data_dir / LAYOUT)
     return None
 

@@ -106,12 +106,12 @@ def test_a_password_in_the_connection_string_is_refused_and_not_shown(
     assert re.search(r"'database_url' \(variable MASKLINE_DATABASE_URL\).*passfile=/file", refused.output)
 
 
-def test_a_cluster_keeps_files(run: Run) -> None:
-    """As yet; it says so before anything is started."""
-    refused = run("serve", "--runtime", "ray", "--database-url", "host=pg1")
+def test_a_cluster_on_a_database_joins_no_ray(run: Run) -> None:
+    """Every machine has its own; it says so before anything is started."""
+    refused = run("serve", "--runtime", "ray", "--database-url", "host=pg1", "--address", "10.0.0.5:6379")
 
     assert refused.exit_code == 2
-    assert "one host in one process; runtime ray keeps files" in refused.output
+    assert "every machine has a Ray of its own" in refused.output
 
 
 def test_an_account_is_made_in_the_database_before_any_server_runs(run: Run, tmp_path: Path, database: str) -> None:

@@ -27,7 +27,7 @@ WAIT_SECONDS = 60.0
 
 Json = dict[str, Any]
 
-_READY = re.compile(r"Maskline is ready at (http://\S+) \((\d+) hosts?, ")
+_READY = re.compile(r"Maskline is ready(?: at (http://\S+))? \((?:\d+ of )?(\d+) hosts?, ")
 _POLL_SECONDS = 0.2
 _LOG_TAIL = 20_000
 
@@ -96,7 +96,10 @@ class LiveCluster(LiveServer):
         ready = _READY.search(line)
         assert ready is not None, f"no ready line but {line!r}:\n{self.log}"
         assert int(ready[2]) == self.hosts
-        self.address = ready[1]
+        self._is_ready_at(ready[1] or "")
+
+    def _is_ready_at(self, address: str) -> None:
+        self.address = address
         self.public_url = self.public_url or self.address
         self.feed = read_record(self.data_dir, self.hosts).directory.hosts[0].feed
 

@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 
 from engine.channels.sockets import CannotListen, ListenAddress
-from engine.cluster.plan import beside, decode_plan, encode_plan, host_settings, node_data_dir, reached_at, settled
+from engine.cluster.plan import (
+    as_node,
+    beside,
+    decode_plan,
+    encode_plan,
+    host_settings,
+    node_data_dir,
+    reached_at,
+    settled,
+)
 from engine.outbound.settings import CarrierKind, CarrierSettings
-from engine.settings import Settings, Synchronous
+from engine.settings import Runtime, Settings, Synchronous
 
 SETTINGS = Settings(
     data_dir=Path("somewhere"),
@@ -83,3 +92,16 @@ def test_a_node_may_have_its_data_elsewhere() -> None:
     """Its own variable says so."""
     assert node_data_dir(SETTINGS, {}) == Path("somewhere")
     assert node_data_dir(SETTINGS, {"MASKLINE_NODE_DATA_DIR": "/mnt/fast"}) == Path("/mnt/fast")
+
+
+def test_a_machine_of_a_cluster_on_a_database_knows_who_it_is() -> None:
+    """Its address is the one that the database sees, unless the one where hosts listen for each other is named."""
+    on_database = replace(SETTINGS, runtime=Runtime.RAY, database_url="host=127.0.0.1 dbname=maskline")
+    named = replace(on_database, node_name="b", peers_listen=ListenAddress("127.0.0.2", 7000))
+
+    plain, other = as_node(on_database), as_node(named)
+
+    assert (plain.node_name, plain.node_address) == (socket.gethostname(), "127.0.0.1")
+    assert plain.peers_listen == ListenAddress("127.0.0.1", 0)
+    assert (other.node_name, other.node_address, other.peers_listen) == ("b", "127.0.0.2", named.peers_listen)
+    assert as_node(SETTINGS) == SETTINGS

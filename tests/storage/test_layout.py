@@ -7,6 +7,7 @@ import pytest
 
 from engine.core.model.errors import MasklineError, StoreUnavailable
 from storage.sqlite import LayoutDamaged, LayoutMismatch, MoveUnfinished, SqliteStore, claim, host_dir
+from storage.sqlite.datadir import DATABASE, LOCK
 from storage.sqlite.errors import HostsDirectory
 from storage.sqlite.layout import LAYOUT, Layout, read_layout, replace_layout
 from tests.storage.material import Observed
@@ -98,10 +99,19 @@ def test_directories_of_hosts_without_a_note_are_not_guessed_at(tmp_path: Path) 
     """One of them may be missing."""
     claim(tmp_path, 2)
     host_dir(tmp_path, 0, 2).mkdir()
+    (host_dir(tmp_path, 0, 2) / DATABASE).touch()
     (tmp_path / LAYOUT).unlink()
 
     with pytest.raises(LayoutDamaged, match="hosts = N"):
         claim(tmp_path, 2)
+
+
+def test_directories_of_hosts_on_a_database_are_no_files_cluster(tmp_path: Path) -> None:
+    """They hold a lock and a socket."""
+    host_dir(tmp_path, 0, 2).mkdir()
+    (host_dir(tmp_path, 0, 2) / LOCK).touch()
+
+    assert read_layout(tmp_path) is None
 
 
 @pytest.mark.parametrize("text", [b"", b"hosts = 0", b"hosts = true", b'hosts = "3"', b"hosts 3", b"\xff"])

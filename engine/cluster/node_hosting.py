@@ -1,0 +1,99 @@
+"""A host of a cluster on a database, as its process runs it: asks others over sockets, keeps nothing but a lock here.
+
+Its supervisor's beats bring what it must know before it starts: where the others are, and what the cluster's hosts have
+in common. A process that another one has taken the place of ends; the one that Ray starts after it waits to be ended.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from actors.cluster.hosted import HostPlacement
+from actors.cluster.watch import Beat, HostReport, empty_record
+from engine.app import RunningEngine, running_engine
+from engine.channels.sockets import bind_tcp
+from engine.cluster.hosting import HostedEngine
+from engine.cluster.peer_identity import PeerIdentity
+from engine.cluster.peer_server import PeerServer
+from engine.cluster.peer_sockets import SocketPeers
+from engine.cluster.plan import reached_at
+from engine.core.model.errors import MasklineError, StoreUnavailable
+from engine.core.model.hosts import HostDirectory
+from engine.core.model.placement import SHARDS
+from engine.settings import Settings, flag
+
+_AWAY_SECONDS: Final = 1.0
+"""How long a database that does not answer is left alone."""
+
+
+class NodeHost(HostedEngine):
+    """One host; who the others are, the supervisor tells anew with each beat, and nothing of it is written down."""
+
+    def __init__(self, settings: Settings, placement: HostPlacement, *, data_dir: Path) -> None:
+        """Take the node's settings and its data directory; nothing is opened before the first beat."""
+        own = msgspec.structs.replace(placement, node_address=settings.node_address)
+        super().__init__(settings, own, None, data_dir=data_dir)
+        self._known = empty_record(settings.hosts).directory
+        self._identity = PeerIdentity.made()
+        self._secret = b""
+        self._is_told = asyncio.Event()
+
+    @property
+    def directory(self) -> HostDirectory:
+        """The hosts, as far as this one has heard."""
+        return msgspec.structs.replace(self._known, me=self._placement.place, shards=SHARDS)
+
+    def _take(self, directory: HostDirectory) -> None:
+        self._known = directory
+
+    def report(self, beat: Beat) -> HostReport:
+        """Take the supervisor's word and tell how this host fares."""
+        report = super().report(beat)
+        if beat.secret and not self._is_told.is_set():
+            self._secret = beat.secret
+            self._is_told.set()
+        return report
+
+    async def _stop(self) -> None:
+        self._is_told.set()
+        await super()._stop()
+
+    def _with_engine(self, report: HostReport, engine: RunningEngine) -> HostReport:
+        listen = self._own.peers_listen
+        assert listen is not None  # noqa: S101 - the plan has chosen one
+        return msgspec.structs.replace(
+            super()._with_engine(report, engine),
+            peers=str(reached_at(listen, self._placement.node_address)),
+            certificate=self._identity.certificate,
+        )
+
+    def _claim(self) -> None:
+        """Claim no files: there are none."""
+
+    def _demand_database(self) -> None:
+        """Demand none here."""
+
+    def _pause_after(self, problem: MasklineError, since: float) -> float | None:
+        if isinstance(problem, StoreUnavailable):
+            self._problem = str(problem)
+            return _AWAY_SECONDS
+        return super()._pause_after(problem, since)
+
+    async def _tried(self, stack: AsyncExitStack) -> RunningEngine | None:
+        await self._is_told.wait()
+        if self._leaving.is_set():
+            return None
+        me, seconds = self._placement.place, self._settings.peer_timeout_seconds
+        peers = SocketPeers(me, secret=self._secret, directory=lambda: self.directory, timeout_seconds=seconds)
+        self._peers = stack.enter_context(closing(peers))
+        server = PeerServer(me, self.ask, secret=self._secret, identity=self._identity, timeout_seconds=seconds)
+        stack.push_async_callback(server.close)
+        assert self._own.peers_listen is not None  # noqa: S101 - the plan has chosen one
+        await server.open(bind_tcp(self._own.peers_listen, option=flag("peers_listen")))
+        not_before = self._placement.not_before
+        return await stack.enter_async_context(
+            running_engine(self._own, peers=peers, directory=lambda: self.directory, not_before=not_before)
+        )
