@@ -15,6 +15,7 @@ import httpx
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from psycopg.conninfo import conninfo_to_dict
 
 from engine.app import running_engine
 from engine.channels.sip.tables import SipPeerSettings
@@ -227,6 +228,36 @@ def test_the_image_is_made_of_what_is_there() -> None:
     assert all((ROOT / name).exists() for name in copied)
     assert {f"!{name}" for name in copied} <= set(let_in)
     assert {name.lower() for name in variables} <= set(SETTINGS)
+
+
+def test_the_failover_to_look_at_is_made_of_what_is_there() -> None:
+    """Files that are built from exist, what is named runs, variables are settings; with no docker it is not run."""
+    compose = yaml.safe_load((DEPLOY / "docker" / "compose.failover.yaml").read_text("utf-8"))
+    services = compose["services"]
+    built = {ROOT / one["build"]["dockerfile"] for one in services.values() if "build" in one}
+    copied = [
+        name
+        for path in built
+        for line in path.read_text("utf-8").splitlines()
+        if line.startswith("COPY deploy")
+        for name in line.split()[1:-1]
+    ]
+    nodes = [one["environment"] for name, one in services.items() if name.startswith("node")]
+    asked = conninfo_to_dict(nodes[0]["MASKLINE_DATABASE_URL"])["host"]
+    mounted = {volume.partition(":")[0] for one in services.values() for volume in one.get("volumes", ())}
+
+    assert all(path.is_file() for path in built)
+    assert copied
+    assert all((ROOT / name).exists() for name in copied)
+    assert {depended for one in services.values() for depended in one.get("depends_on", ())} <= services.keys()
+    assert mounted == compose["volumes"].keys()
+    assert len(nodes) == 2
+    assert {name.removeprefix(VARIABLE_PREFIX).lower() for name in nodes[0] if name != "PGPASSWORD"} <= set(SETTINGS)
+    assert str(asked).split(",") == sorted(
+        one["environment"]["PATRONI_NAME"]
+        for one in services.values()
+        if one["image"] == "maskline-postgres" and "build" in one
+    )
 
 
 def test_patroni_is_set_as_the_guide_says() -> None:
