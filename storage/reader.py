@@ -131,6 +131,10 @@ _MESSAGES_SENT: Final = (
 )
 
 
+def _alone(cell: Cell) -> tuple[Cell, ...]:
+    return (cell,)
+
+
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """What the databases say in different ways."""
 
@@ -152,6 +156,9 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Head of a statement: `queue` is then the oldest pending entry of each queue, as account_sid, destination,
     service_sid and date_created."""
     queues_cells: tuple[Any, ...] = ()
+    ends: str = "substr(identifier, length(identifier) - 3) = ?"
+    """Condition that an identifier has certain last four digits, for `ending_cells`."""
+    ending_cells: Callable[[str], tuple[Cell, ...]] = _alone
     mine: str = "TRUE"
     """Condition that a host is to walk a row of a table, {}, where it shares the tables with others."""
     mine_cells: tuple[Any, ...] = ()

@@ -32,7 +32,6 @@ _NUMBERS_HAD: Final = "SELECT DISTINCT proxy_identifier FROM participants WHERE 
 """Each as soon as it is met, from the index by identifier alone."""
 
 _BEGINS: Final = "identifier BETWEEN ? AND ? AND length(identifier) = length(?)"
-_ENDS: Final = f"substr(identifier, length(identifier) - {ENDING_DIGITS - 1}) = ?"
 
 _REACHES: Final = (3_600, 86_400, 604_800, 1 << 40)
 """How far back interactions are walked at a time, seconds before the latest."""
@@ -193,7 +192,7 @@ def _conditions(dialect: Dialect, sought: SessionSought) -> Iterator[_Condition]
             low, high = (dialect.address_cell(f"{channel}{sought.beginning}{digit * ENDING_DIGITS}") for digit in "09")
             yield _Condition(f"{_BY_PERSON} {_BEGINS}", (low, high, low))
     if sought.ending is not None:
-        yield _Condition(f"{_BY_PERSON} {_ENDS}", (sought.ending,))
+        yield _Condition(f"{_BY_PERSON} {dialect.ends}", dialect.ending_cells(sought.ending))
 
 
 def _read(search: Search, key: bytes) -> Iterator[FoundSession]:

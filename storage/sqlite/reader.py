@@ -36,6 +36,8 @@ SQLITE: Final = Dialect(
     registry_version="SELECT version FROM registry_version",
     session_counts="SELECT status, sessions FROM session_counts",
     queues=_QUEUES,
+    ends="(identifier < '' AND identifier % 10000 = ? OR identifier >= '' AND substr(identifier, -4) = ?)",
+    ending_cells=lambda ending: (int(ending), ending),  # numbers are integers here, and all numbers come before texts
 )
 
 

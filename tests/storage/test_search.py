@@ -63,6 +63,22 @@ async def test_people_who_were_removed_are_found_too(store: AnyStore) -> None:
     assert await found(store, ALICE) == [one.sid]
 
 
+async def test_the_last_four_digits_are_those_of_any_address(store: AnyStore) -> None:
+    """Of numbers, with zeros in front too, and of what is no number; nothing else fits."""
+    fitting = ("+14155550012", "+12125540012", "whatsapp:+14155550012")
+    people = (*fitting, "+14155551012", "+14155550120", "whatsapp:+14155551012", "+1200120013")
+    one = session()
+    await store.write([SessionCreated(one, tuple(participant(one, identifier=who) for who in people))])
+    others = [session() for _ in people]
+    for other, who in zip(others, people, strict=True):
+        await store.write([SessionCreated(other, (participant(other, identifier=who),))])
+
+    found = await store.find_sessions((SERVICE_SID,), SessionSought(name="", ending="0012"), most=99)
+
+    expected = {one.sid, *(other.sid for other, who in zip(others, people, strict=True) if who in fitting)}
+    assert {each.session.sid for each in found.sessions} == expected
+
+
 async def test_more_than_are_wanted_are_cut(store: AnyStore) -> None:
     """The newest stay, and it is said."""
     sids = [(await made(store, ALICE)).sid for _ in range(3)]
