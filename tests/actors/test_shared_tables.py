@@ -13,6 +13,7 @@ from engine.core.model.changes import EntryAdded, EntryFailed, InteractionRecord
 from engine.core.model.errors import Code
 from engine.core.model.exchanges import WebhookExchange
 from engine.core.model.outbox import OutboxAlert, OutboxEntry
+from engine.core.model.placement import Placement
 from engine.core.model.records import DebuggerEvent, Kind, LegStatus, Session
 from engine.core.model.sids import SidKind
 from engine.core.ports.lists import AlertFilter, OutboxFilter, PageCursor
@@ -50,6 +51,13 @@ class SharedWorld(World):
         self.outboxes[place] = FakeOutbox()
         self.egress = Egress(outbox=self.outboxes[place])
         await super().start_host(place)
+
+    def resize(self, hosts: int) -> None:
+        """Have so many hosts from the next start on."""
+        self.count = hosts
+        self.place = Placement(hosts, by_shard=True)
+        self.hosts.clear()
+        self.stores.clear()
 
     def cut_off(self, place: int) -> None:
         """Let no message reach a host."""
@@ -255,6 +263,32 @@ async def test_a_host_that_hears_of_an_erased_service_erases_what_it_has_committ
 
     assert [one.session_sid for one in left] == [session.sid]
     assert world.store.interactions_since(0.0) == []
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+async def test_the_number_of_hosts_changes_at_a_full_stop_without_a_row_moved(world: SharedWorld, hosts: int) -> None:
+    """All is there, each thing on one host: what routes, what was answered, calls that go on, the outbox."""
+    services = [world.service_sid, *[await coordinated_by_anew(world, place) for place in (1, 2)]]
+    sessions = [await world.session(ALICE, BOB, service_sid=service_sid) for service_sid in services[1:]]
+    sessions.append(await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD)))
+    events = [world.event(Kind.VOICE, ALICE, world.proxy(one, ALICE)) for one in sessions]
+    answers = [await world.receive(event) for event in events]
+    entries = [owed(world) for _ in range(HOSTS)]
+    for store, entry in zip(world.stores.values(), entries, strict=True):
+        await store.write((EntryAdded(entry),))
+
+    await world.stop()
+    world.resize(hosts)
+    await world.start()
+
+    assert [await world.receive(event) for event in events] == answers
+    assert sum(host.active_sessions for host in world.hosts.values()) == len(sessions)
+    assert sum(host.open_calls for host in world.hosts.values()) == len(events)
+    pending = [await store.pending_entries(entries[0].queue, after=None, limit=9) for store in world.stores.values()]
+    assert sorted(one.sid for some in pending for one in some) == [entry.sid for entry in entries]
+    assert [(await world.text(BOB, world.proxy(one, BOB))).to for one in sessions] == [ALICE] * len(sessions)
+    depths = [(await store.outbox_depth()).pending for store in world.stores.values()]
+    assert sum(depths) == HOSTS
 
 
 async def silenced(world: World, place: int) -> None:
