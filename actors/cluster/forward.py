@@ -51,12 +51,14 @@ class Forwarder:
         """Have a host tell what would become of an event."""
         self._gather(self._resolved, host, (event, answer), self._resolve)
 
-    def report(self, report: LegReport, named: tuple[str, ...], answer: Told, here: TakeReport) -> None:
-        """Have the host that knows a leg take its state; `here` takes it when no host does.
+    def report(
+        self, report: LegReport, named: tuple[str, ...], answer: Told, here: TakeReport, *, owner: int | None = None
+    ) -> None:
+        """Have the host that knows a leg take its state, which is `owner` if that is known; `here` when no host does.
 
         `named` are the interactions of this host of which a vague report may be.
         """
-        self._spawn(self._report(report, named, answer, here))
+        self._spawn(self._report(report, named, answer, here) if owner is None else self._hand(owner, report, answer))
 
     async def finish(self) -> None:
         """Give up what is under way; carriers retry."""
@@ -144,6 +146,12 @@ class Forwarder:
             here(report, answer)
         except (MasklineError, asyncio.CancelledError):
             answer(None)  # a host that may know it does not answer: the platform has to retry
+
+    async def _hand(self, owner: int, report: LegReport, answer: Told) -> None:
+        try:
+            answer(await self._rpc.ask_quickly(owner, HostNumbers.report, report))
+        except (MasklineError, asyncio.CancelledError):
+            answer(None)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -67,7 +67,8 @@ class ClusterNode:
         self.forwarder = Forwarder(rpc, context)
         self._rpc = rpc
         self._context = context
-        self._place = place
+        self.place = place
+        """Tells which host owns a number, in a pool or not, a service, or a channel."""
         self._registry = registry
         self._interaction_log = interaction_log
         self._recorded = recorded
@@ -104,7 +105,7 @@ class ClusterNode:
     def owner_of(self, proxy: str) -> int | None:
         """Return the place of the host that owns a number, None for a number that is in no pool."""
         number = self._registry.number_at(proxy)
-        return None if number is None or number.service_sid is None else self._place(number.address)
+        return None if number is None or number.service_sid is None else self.place(number.address)
 
     def speak(self) -> None:
         """Say to the other hosts that this one is there; what it knows follows once it has read its file."""
@@ -133,7 +134,7 @@ class ClusterNode:
 
     async def send_elsewhere(self, channel: str, sender: str, key: str, message: bytes) -> RemoteSend:
         """Have the host on which a channel is placed send a message through one of its senders, once for each key."""
-        host = self._place(channel)
+        host = self.place(channel)
         return (
             RemoteSend() if host == self.me else await send_at(self._rpc, host, sender=sender, key=key, message=message)
         )
@@ -211,7 +212,7 @@ class ClusterNode:
             incarnation=self._incarnation,
             send=lambda batch: self._rpc.ask(host, HostNumbers.take, batch),
             sessions=self._all_sessions,
-            concerns=lambda session: any(self._place(endpoint.proxy) == host for endpoint in session.endpoints),
+            concerns=lambda session: any(self.place(endpoint.proxy) == host for endpoint in session.endpoints),
             take_touches=self._take_touches,
             is_loaded=lambda: self._is_read,
             clock=self._context.clock,

@@ -152,7 +152,9 @@ class HostTraffic:
 
     async def _report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         try:
-            is_here = self._node is None or (not report.is_vague and await self._recorded.knows(report))
+            found = None if self._node is None or report.is_vague else await self._recorded.about(report)
+            owner = None if self._node is None or found is None else self._node.place(found.proxy)
+            is_here = self._node is None or owner == self._node.me
             named = () if is_here or not report.is_vague else await self._recorded.named(report)
         except StoreUnavailable:  # the interaction of the leg cannot be read
             answer(None)
@@ -160,7 +162,7 @@ class HostTraffic:
         if self._node is None or is_here:
             await self._report_here(report, answer)
         else:
-            self._node.forwarder.report(report, named, answer, self.report_here)
+            self._node.forwarder.report(report, named, answer, self.report_here, owner=owner)
 
     async def _report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         def counted(outcome: ReportOutcome | None) -> None:

@@ -74,8 +74,13 @@ class RecordedInteractions:
 
     async def knows(self, report: LegReport) -> bool:
         """Tell whether a report that names one leg is about an interaction of this host, not just in its tables."""
+        found = await self.about(report)
+        return found is not None and self._is_here(found.proxy)
+
+    async def about(self, report: LegReport) -> Interaction | None:
+        """Return what a report that names one leg is about, as far as it is known here, whichever host's it is."""
         sid = self._log.sid_of(report)
-        return sid is not None and await self._fitting(report, sid) is not None
+        return None if sid is None else await self._fitting(report, sid)
 
     async def named(self, report: LegReport) -> tuple[str, ...]:
         """Return the interactions of which a report that does not say the number reached may be.
@@ -112,7 +117,7 @@ class RecordedInteractions:
         while True:
             async with self.changing(sid):
                 interaction = await self._fitting(report, sid)
-                if interaction is None:
+                if interaction is None or not self._is_here(interaction.proxy):
                     self._log.answer_not_found(report, answer)
                     return
                 is_held = self._log.in_flight.get(sid) is interaction
@@ -152,7 +157,7 @@ class RecordedInteractions:
         if interaction is None:
             self._log.calls.forget(report.resource_sid, sid)  # erased while the call went on
             return None
-        return interaction if self._is_here(interaction.proxy) and fits(report, interaction) else None
+        return interaction if fits(report, interaction) else None
 
     async def settle(self, session_sids: Collection[str]) -> None:
         """Wait for the interactions of sessions that are being committed."""

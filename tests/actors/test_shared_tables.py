@@ -196,9 +196,10 @@ async def coordinated_by_anew(world: World, host: int) -> str:
 
 
 async def test_a_report_changes_an_interaction_on_the_host_of_its_number_alone(world: SharedWorld) -> None:
-    """The others can read the record, and leave it alone: what is being committed there they do not know."""
+    """The others can read the record, see whose it is, and leave it alone: what is being committed they do not know."""
     await world.session(wanting(ALICE, SECOND), wanting(BOB, THIRD))
     decision = await world.call(ALICE, SECOND)
+    world.said.clear()
 
     told = [
         await world.report(
@@ -211,6 +212,7 @@ async def test_a_report_changes_an_interaction_on_the_host_of_its_number_alone(w
 
     assert told == [ReportOutcome.RECORDED] * 3
     assert known == [False, True, False]
+    assert not any(b"knows" in what for _, _, what in world.said)
 
 
 async def test_each_host_loads_its_part(world: SharedWorld) -> None:
