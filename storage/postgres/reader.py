@@ -1,7 +1,7 @@
 """Reads a PostgreSQL database, as `storage.reader` asks."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Final, TypeVar, final
 
 import msgspec
@@ -18,7 +18,7 @@ from storage.chunk import Chunk
 from storage.codec import tagged
 from storage.outbox_rows import entry_of
 from storage.postgres.codec import address_of, may_be_kept, placeholders, tagged_at, tagged_cell
-from storage.postgres.connections import BoundedConnection, connect, open_reader
+from storage.postgres.connections import LIST_SECONDS, BoundedConnection, connect, open_reader
 from storage.postgres.errors import reading
 from storage.reader import WALKED_AT_ONCE, Dialect, Reader
 from storage.rows import (
@@ -145,7 +145,11 @@ class PostgresReader(Reader):
 
         Other threads get their turn between the records, of which there may be very many.
         """
-        with self._snapshot() as connection:
+        with (
+            reading(),
+            closing(open_reader(self._conninfo, deadline_seconds=LIST_SECONDS)) as connection,
+            _one_moment(connection),
+        ):
             row = connection.execute(self._dialect.registry_version).fetchone()
             assert row is not None  # noqa: S101 - the first migration makes it
             accounts = tuple(_records(connection, "accounts", ACCOUNT_COLUMNS, account_of))
@@ -175,9 +179,7 @@ class PostgresReader(Reader):
     @contextmanager
     def _snapshot(self) -> Iterator["psycopg.Connection[Fetched]"]:
         """Open a connection that sees one moment."""
-        with reading(), connect(self._conninfo, autocommit=False) as connection:
-            connection.isolation_level = IsolationLevel.REPEATABLE_READ
-            connection.read_only = True
+        with reading(), connect(self._conninfo, autocommit=True) as connection, _one_moment(connection):
             yield connection
 
     def _fetch(self, text: str, values: Sequence[Any]) -> list[Fetched]:
@@ -192,6 +194,14 @@ class PostgresReader(Reader):
 
     def _connection_is_lost(self) -> bool:
         return self._opened is None or self._opened.closed
+
+
+@contextmanager
+def _one_moment(connection: "psycopg.Connection[Fetched]") -> Iterator[None]:
+    connection.isolation_level = IsolationLevel.REPEATABLE_READ
+    connection.read_only = True
+    with connection.transaction():
+        yield
 
 
 def _rows(

@@ -17,6 +17,7 @@ from engine.core.model.sids import SidKind
 from engine.core.ports.lists import AlertFilter, OutboxFilter, PageCursor
 from engine.core.ports.store import Store
 from engine.core.sessions.search import InteractionSought, SessionSought
+from storage.postgres import reader as postgres_reader
 from storage.postgres import store as postgres_store
 from storage.postgres.store import PostgresStore
 from tests import postgres
@@ -91,6 +92,7 @@ async def test_a_read_waits_for_a_database_that_says_nothing_only_so_long(
 ) -> None:
     """What stands between may keep a connection whose other end is gone; who reads next must not wait for that."""
     monkeypatch.setattr(postgres_store, "POINT_SECONDS", 0.3)
+    monkeypatch.setattr(postgres_reader, "LIST_SECONDS", 0.3)
     socket = Path(str(conninfo_to_dict(database)["host"])) / ".s.PGSQL.5432"
     made = session()
     async with cutting_proxy(socket, tmp_path / socket.name) as through:
@@ -102,6 +104,8 @@ async def test_a_read_waits_for_a_database_that_says_nothing_only_so_long(
 
             with pytest.raises(StoreUnavailable):
                 await asyncio.wait_for(store.session(made.sid), WAIT_SECONDS)
+            with pytest.raises(StoreUnreadable):
+                await asyncio.wait_for(store.held_registry(), WAIT_SECONDS)
             through.let_pass()
 
             assert await store.session(made.sid) == made
