@@ -5,14 +5,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.e2e.carrier import call_form
+from tests.e2e.carrier import Carrier, call_form
 from tests.e2e.conftest import ONE_COPY, UNLIMITED
 from tests.e2e.feed import Feed, FeedGone
 from tests.e2e.live import LiveServer
@@ -22,6 +22,8 @@ STOPS = int(os.environ.get("LEASE_STOPS", "1"))
 """How often; each at another moment of what it does."""
 
 BATCH = 64
+STOPPED_SECONDS = 90.0
+"""Who asks waits longer than the server stands still."""
 
 
 class Asker(threading.Thread):
@@ -58,9 +60,16 @@ def asking(server: LiveServer, tenant: Tenant, sender: str, proxy: str) -> Itera
 
     def webhook() -> set[str]:
         form = call_form(tenant.sid, person(), proxy)
-        return {"not-ready" if tenant.carrier.post("/inbound/voice", form).status_code == 503 else "refused"}
+        return {"not-ready" if carrier.post("/inbound/voice", form).status_code == 503 else "refused"}
 
-    with Feed(server.feed, tenant.sid, tenant.token) as bulk, Feed(server.feed, tenant.sid, tenant.token) as mixed:
+    with (
+        Feed(server.feed, tenant.sid, tenant.token) as bulk,
+        Feed(server.feed, tenant.sid, tenant.token) as mixed,
+        closing(Carrier(server, tenant.sid, tenant.token)) as carrier,
+    ):
+        bulk._socket.settimeout(STOPPED_SECONDS)
+        mixed._socket.settimeout(STOPPED_SECONDS)
+        carrier._http.timeout = STOPPED_SECONDS
         call = ["call", person(), proxy, "CA" + "7" * 32]
         askers = [
             Asker(lambda: decide(bulk, *questions), FeedGone),
