@@ -6,7 +6,7 @@ import re
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from engine.core.ports.membership import (
     MembershipRefused,
     NodeNameTaken,
     PlaceRow,
-    PlaceState,
 )
 from storage.postgres import ledger as postgres_ledger
 from storage.postgres import writer as postgres_writer
@@ -34,16 +33,25 @@ from storage.postgres.places import PlaceElsewhere, PlaceTaken, attach_place, ta
 from tests import postgres
 from tests.storage.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.storage.material import Observed
+from tests.storage.nodes import (
+    FREE,
+    HELD,
+    HOSTS,
+    LEASE,
+    TAKEN,
+    assigned,
+    attached,
+    change,
+    joined,
+    place,
+    serving,
+    until_told,
+)
 from tests.storage.words import PLACE, Rig, make_words, said, word
 
 pytestmark = pytest.mark.anyio
 
-HOSTS = 4
-LEASE = 0.5
-FREE, HELD, TAKEN = PlaceState.FREE, PlaceState.HELD, PlaceState.TAKEN
 READY = HostTold(state=HostState.READY, http="http://192.0.2.1:8080", certificate="ab" * 32)
-
-Join = Callable[..., "asyncio.Future[PostgresLedger]"]
 
 
 @pytest.fixture(scope="module")
@@ -70,51 +78,6 @@ def conninfo(server: postgres.Server) -> str:
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again soon."""
     monkeypatch.setattr(postgres_writer, "RECONNECT_SECONDS", 0.01)
-
-
-def change(conninfo: str, statement: str, *values: object) -> list[tuple[object, ...]]:
-    """Do something to the database behind everybody's back."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
-        cursor = connection.execute(statement.encode(), values)
-        return cursor.fetchall() if cursor.description else []
-
-
-@asynccontextmanager
-async def joined(conninfo: str, node: str = "a", *, hosts: int = HOSTS, **values: str) -> AsyncIterator[PostgresLedger]:
-    """Have a node take part, and disconnect afterwards, as one that is lost does."""
-    address = f"192.0.2.{ord(node[0]) - 96}"
-    ledger = await PostgresLedger.join(conninfo, node=node, address=address, hosts=hosts, lease_seconds=LEASE, **values)
-    try:
-        yield ledger
-    finally:
-        await ledger.close()
-
-
-async def place(ledger: PostgresLedger, number: int = PLACE) -> PlaceRow:
-    return (await ledger.beat({})).places[number]
-
-
-async def assigned(ledger: PostgresLedger, node: str, state: PlaceState = FREE) -> PlaceRow:
-    """Assign the one place that tests are about."""
-    row = await place(ledger)
-    assert await ledger.assign(PLACE, epoch=row.epoch, node=node, state=state)
-    return await place(ledger)
-
-
-def attached(conninfo: str, node: str) -> Rig:
-    """Start a host on that place."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
-        return Rig(conninfo, Observed(), epoch=attach_place(connection, PLACE, node=node))
-
-
-@asynccontextmanager
-async def serving(conninfo: str, node: str) -> AsyncIterator[Rig]:
-    rig = attached(conninfo, node)
-    assert await rig.write(word(f"first of {node}")) == [None]
-    try:
-        yield rig
-    finally:
-        await rig.close()
 
 
 # -- taking part
@@ -602,9 +565,3 @@ def connections(conninfo: str) -> list[int]:
         " AND datname = current_database()",
     )
     return [pid for (pid,) in found if isinstance(pid, int)]
-
-
-async def until_told(ledger: PostgresLedger, told: HostTold) -> None:
-    """Wait until something is known; the test's own time-out bounds it."""
-    while (await place(ledger)).told != told:  # noqa: ASYNC110 - there is no event for it
-        await asyncio.sleep(0.01)
