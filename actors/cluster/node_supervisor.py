@@ -15,7 +15,6 @@ import msgspec
 
 from actors.cluster.fleet import Fleet, Membership, Order
 from actors.cluster.host_monitor import HostMonitor
-from actors.cluster.membership import ClusterRows, HostTold, Ledger, PlaceRow, PlaceState
 from actors.cluster.warden import Assignment
 from actors.cluster.watch import (
     BEAT_SECONDS,
@@ -31,6 +30,7 @@ from actors.cluster.watch import (
 from engine.core.model.errors import MasklineError, StoreUnavailable
 from engine.core.model.hosts import HostAddress, HostDirectory, HostState
 from engine.core.model.placement import host_name
+from engine.core.ports.membership import ClusterRows, HostTold, Ledger, PlaceRow, PlaceState
 from engine.core.ports.operations import Clock
 
 SILENT_SECONDS: Final = 6 * BEAT_SECONDS

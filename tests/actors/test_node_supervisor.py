@@ -7,7 +7,12 @@ from itertools import count
 import msgspec
 import pytest
 
-from actors.cluster.membership import (
+from actors.cluster.node_supervisor import NodeSupervisor
+from actors.cluster.warden import Assignment
+from actors.cluster.watch import Member, Patience, Sign
+from engine.core.model.errors import MasklineError, StoreUnavailable
+from engine.core.model.hosts import HostState
+from engine.core.ports.membership import (
     ClusterRows,
     HostTold,
     NodeNameTaken,
@@ -15,11 +20,6 @@ from actors.cluster.membership import (
     PlaceRow,
     PlaceState,
 )
-from actors.cluster.node_supervisor import NodeSupervisor
-from actors.cluster.warden import Assignment
-from actors.cluster.watch import Member, Patience, Sign
-from engine.core.model.errors import MasklineError, StoreUnavailable
-from engine.core.model.hosts import HostState
 from tests.actors.test_supervisor import FakeFleet, logged, nodes
 
 pytestmark = pytest.mark.anyio
