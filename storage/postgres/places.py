@@ -243,4 +243,7 @@ def _who_lives(alive: Seen, found: Installation) -> str:
             "command asks it when --data-dir names its directory, on its machine.)"
         )
     names = ", ".join(sorted(found.nodes))
-    return f"A cluster of {found.hosts} hosts serves on this database; stop maskline serve on {names} first"
+    return (
+        f"A cluster of {found.hosts} hosts serves on this database; stop maskline serve on {names} first. (A command "
+        "asks it on one of these machines, when --data-dir names the directory there.)"
+    )
