@@ -177,11 +177,10 @@ def test_whoever_watches_may_stop_in_the_middle_of_a_takeover(here: Site, tenant
         watcher = dice.choice([node for node in here.nodes if node is not lost])
         lost.kill()
         time.sleep(dice.uniform(2.0, 6.0))
-        for pid in watcher.supervisors():
-            os.kill(pid, signal.SIGSTOP)
+        (watching,) = watcher.processes_called("ray::SupervisorActor")
+        os.kill(watching, signal.SIGSTOP)
         time.sleep(dice.uniform(0.5, 2.5))
-        for pid in watcher.supervisors():
-            os.kill(pid, signal.SIGCONT)
+        os.kill(watching, signal.SIGCONT)
         here.await_whole(other_than=lost.name)
         lost.serve()
         here.await_joined(lost)
@@ -196,8 +195,8 @@ def test_a_ray_that_is_lost_takes_no_other_node_along(here: Site, tenant: Tenant
     lost, others = lost_and_others(here)
     began = time.monotonic()
 
-    for pid in lost.processes_called("gcs_server"):
-        os.kill(pid, signal.SIGKILL)
+    (head,) = lost.processes_called("gcs_server")
+    os.kill(head, signal.SIGKILL)
     witness.await_more("without the Ray of one node")
     eventually(lambda: here.await_whole() != [], "all is served again")
     witness.await_more("again")

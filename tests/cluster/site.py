@@ -112,10 +112,6 @@ class Node(LiveServer):
         """Find its processes whose title, or the name of whose program, is this."""
         return [pid for pid in self.machine.processes() if title_of(pid).rpartition("/")[2] == title]
 
-    def supervisors(self) -> list[int]:
-        """Find the process that watches over hosts and nodes, by the title that Ray gives it."""
-        return self.processes_called("ray::SupervisorActor")
-
     def kill(self) -> None:
         """Lose it: all of its processes at once."""
         self.machine.kill()
