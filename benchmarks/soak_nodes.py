@@ -20,7 +20,7 @@ class NodeCluster:
     def __init__(self, site: Site) -> None:
         """Know one that serves."""
         self._site = site
-        self._away: Node | None = None
+        self._answering = site.nodes[0]
 
     @classmethod
     @contextmanager
@@ -35,8 +35,8 @@ class NodeCluster:
 
     @property
     def address(self) -> str:
-        """A node that is not being lost."""
-        return next(node.address for node in self._site.nodes if node is not self._away)
+        """A node that has a host, without which it does not listen."""
+        return self._answering.address
 
     @property
     def feed(self) -> tuple[str, int]:
@@ -48,12 +48,11 @@ class NodeCluster:
         """Lose the node of a host, each in turn; it is back when its hosts are served elsewhere."""
         places = await asyncio.to_thread(self._site.places)
         lost = self._site.node(places[turn % len(places)].node)
-        self._away = lost
+        self._answering = next(node for node in self._site.nodes if node is not lost)
         await asyncio.to_thread(lost.kill)
         await asyncio.to_thread(self._site.await_whole, other_than=lost.name)
         lost.serve()
         await asyncio.to_thread(self._site.await_joined, lost)
-        self._away = None
 
     def weigh(self) -> dict[str, int]:
         """Return resident bytes of all processes of each node."""
