@@ -61,3 +61,5 @@ class Membership(msgspec.Struct, frozen=True):
     """What keeps the supervisor from its work."""
     is_refused: bool = False
     """This node may not take part; the problem says why."""
+    nodes: tuple[str, ...] = ()
+    """Names of the nodes that show life, in a cluster on a database."""

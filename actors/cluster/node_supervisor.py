@@ -128,6 +128,7 @@ class NodeSupervisor:
             node=self._node,
             problem=self._problem,
             is_refused=self._is_refused,
+            nodes=self._nodes_up(),
         )
 
     async def tick(self) -> None:
@@ -189,7 +190,13 @@ class NodeSupervisor:
         return True
 
     async def move(self, place: int, node: str, *, timeout_seconds: float) -> bool:
-        """Have a host stop in order where it is, and start on the node of a name; False when it did not in time."""
+        """Have a host stop in order where it is, and start on the node of a name.
+
+        False when it did not in time, or the node shows no life: then the host stays where it is.
+        """
+        if node not in self._nodes_up():
+            _log.warning("%s is not moved to %s, which shows no life", host_name(place), node)
+            return False
         try:
             async with asyncio.timeout(timeout_seconds):
                 for _ in range(_MOVES):
@@ -307,6 +314,9 @@ class NodeSupervisor:
         else:
             _log.warning("%s is not assigned to this node: what runs of it here is ended", host_name(place))
             await self._fleet.kill(place, for_good=True)
+
+    def _nodes_up(self) -> tuple[str, ...]:
+        return tuple(name for name, (_, since) in self._nodes_seen.items() if self._read_at - since <= SILENT_SECONDS)
 
     def _mine(self) -> dict[int, PlaceRow]:
         rows = self._rows.places if self._rows is not None else ()

@@ -163,6 +163,27 @@ class Warden:
         return name == self._node or (seen.has_changed and seen.silent_seconds < self._silence / 2)
 
 
+def balancing_moves(carried: Mapping[int, str], nodes: Iterable[str]) -> tuple[tuple[int, str], ...]:
+    """Say which places are to move, and where to, so that no node carries two more than another.
+
+    `carried` is by place the name of its node; what is with none of the nodes stays out of it.
+    """
+    by_node: dict[str, list[int]] = {name: [] for name in sorted(nodes)}
+    for place, name in sorted(carried.items()):
+        if name in by_node:
+            by_node[name].append(place)
+    moves: list[tuple[int, str]] = []
+    while by_node:
+        most = max(by_node, key=lambda name: len(by_node[name]))
+        least = min(by_node, key=lambda name: len(by_node[name]))
+        if len(by_node[most]) - len(by_node[least]) <= 1:
+            break
+        place = by_node[most].pop()
+        by_node[least].append(place)
+        moves.append((place, least))
+    return tuple(moves)
+
+
 def _shown(rows: ClusterRows) -> Iterator[tuple[int | str, object]]:
     """Tell what changes of each row while its owner lives."""
     for place in rows.places:

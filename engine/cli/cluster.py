@@ -1,9 +1,12 @@
 """`maskline cluster`: how the hosts of a cluster fare, taking one out and in again, stopping it."""
 
+from typing import TYPE_CHECKING
+
 import click
 import msgspec
 
 from actors.cluster.fleet import Membership
+from actors.cluster.warden import balancing_moves
 from actors.cluster.watch import Member
 from engine.cli.durations import ago
 from engine.cli.options import admin_options
@@ -14,6 +17,9 @@ from engine.cluster.stopping import stop_cluster
 from engine.core.model.hosts import HostState
 from engine.core.model.placement import host_name
 from engine.settings import Settings
+
+if TYPE_CHECKING:
+    from actors.ray.cluster import RayCluster
 
 _ORDER_MARGIN_SECONDS = 10.0
 """What a host is given to commit and close, or to open and load, beyond the grace of requests."""
@@ -110,17 +116,31 @@ def undrain(*, host: str, settings: Settings, as_json: bool) -> None:
 def move(*, host: str, node: str, settings: Settings, as_json: bool) -> None:
     """Have HOST (its name or place) stop in order where it is, and go on on NODE; in a cluster on a database."""
     with running_cluster(settings) as running:
-        membership = running.membership()
+        membership = _on_a_database(running.membership())
         place = _place(host, membership.members)
-        if not membership.node:
-            raise Refused("this cluster keeps files, and a host runs where its files are")
-        seconds = settings.shutdown_grace_seconds + _ORDER_MARGIN_SECONDS
-        if not running.move(place, node, timeout_seconds=seconds):
-            raise Refused(f"{host_name(place)} was not moved within {seconds:g} seconds; see `maskline cluster status`")
+        if node not in membership.nodes:
+            raise Refused(f"there is no node {node!r} that shows life; there are {', '.join(sorted(membership.nodes))}")
+        _move(running, settings, place, node)
     if as_json:
         show_json({"host": host_name(place), "node": node})
     else:
         click.echo(f"{host_name(place)}: goes on on {node}")
+
+
+@cluster.command()
+@admin_options
+def balance(*, settings: Settings, as_json: bool) -> None:
+    """Move hosts, one after the other, until all nodes that are up carry the same number, or one more."""
+    with running_cluster(settings) as running:
+        membership = _on_a_database(running.membership())
+        moves = balancing_moves({member.place: member.node for member in membership.members}, membership.nodes)
+        for place, node in moves:
+            _move(running, settings, place, node)
+    if as_json:
+        show_json([{"host": host_name(place), "node": node} for place, node in moves])
+    else:
+        lines = (f"{host_name(place)}: goes on on {node}" for place, node in moves)
+        click.echo("\n".join(lines) or "nothing to move: no node carries two hosts more than another")
 
 
 @cluster.command()
@@ -135,6 +155,18 @@ def stop(*, settings: Settings, as_json: bool) -> None:
         show_json({"stopped": True})
     else:
         click.echo("the cluster is stopped")
+
+
+def _on_a_database(membership: Membership) -> Membership:
+    if not membership.node:
+        raise Refused("this cluster keeps files, and a host runs where its files are")
+    return membership
+
+
+def _move(running: "RayCluster", settings: Settings, place: int, node: str) -> None:
+    seconds = settings.shutdown_grace_seconds + _ORDER_MARGIN_SECONDS
+    if not running.move(place, node, timeout_seconds=seconds):
+        raise Refused(f"{host_name(place)} was not moved within {seconds:g} seconds; see `maskline cluster status`")
 
 
 def _ordered(settings: Settings, host: str, verb: str, *, as_json: bool) -> None:

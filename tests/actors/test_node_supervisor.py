@@ -383,6 +383,20 @@ async def test_a_move_that_takes_too_long_leaves_the_host_in() -> None:
     assert not ledger.places[0].is_drained
 
 
+async def test_a_host_is_not_moved_to_a_node_that_shows_no_life() -> None:
+    """It would stand still until it is taken back."""
+    fleet, ledger = FakeFleet(*nodes("ray")), FakeLedger(place(0, ME))
+    desk = Desk(fleet, ledger)
+    await desk.ticks(0.0, 0.5)
+    fleet.done.clear()
+
+    was_moved = await desk.supervisor.move(0, "lost", timeout_seconds=SECONDS)
+
+    assert not was_moved
+    assert fleet.done == ledger.done == []
+    assert desk.supervisor.membership().nodes == (ME, OTHER)
+
+
 async def test_a_stop_stops_every_host_here_and_leaves() -> None:
     """Hosts of other nodes are theirs; meanwhile the node shows that it lives."""
     fleet, ledger = FakeFleet(*nodes("ray")), FakeLedger(place(0, ME), place(1, OTHER, told=serving(1)), place(2, ME))

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from actors.cluster.warden import Assignment, Warden
+from actors.cluster.warden import Assignment, Warden, balancing_moves
 from engine.core.model.hosts import HostState
 from engine.core.ports.membership import ClusterRows, HostTold, NodeRow, PlaceRow, PlaceState
 
@@ -216,3 +216,21 @@ def test_a_pause_between_two_readings_counts_as_a_second_at_most() -> None:
     assert world.tick() == ()
     assert world.after(1) == ()
     assert acts(world.tick()) == [(0, "a", TAKEN)]
+
+
+@pytest.mark.parametrize(
+    ("carried", "nodes", "moves"),
+    [
+        ({0: "a", 1: "a"}, "ab", ((1, "b"),)),
+        ({0: "a", 1: "a", 2: "a", 3: "a"}, "ab", ((3, "b"), (2, "b"))),
+        ({0: "a", 1: "b", 2: "a"}, "ab", ()),
+        ({0: "a", 1: "a", 2: "a", 3: ""}, "abc", ((2, "b"), (1, "c"))),
+        ({0: "a", 1: "lost", 2: "a"}, "ab", ((2, "b"),)),
+        ({0: "a", 1: "a"}, "", ()),
+    ],
+)
+def test_nodes_are_balanced_by_as_few_moves_as_need_be(
+    carried: dict[int, str], nodes: str, moves: tuple[tuple[int, str], ...]
+) -> None:
+    """What no node that is up carries stays out of it."""
+    assert balancing_moves(carried, nodes) == moves

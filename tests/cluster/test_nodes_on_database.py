@@ -110,7 +110,8 @@ def test_the_hosts_of_a_lost_node_go_on_on_the_other_and_those_of_a_stopped_one_
     first, second = map(new_node, NEW_NODE)
     first.serve()
     second.serve()
-    moved = second.run("cluster", "move", "host-1", "b")
+    refused = second.run("cluster", "move", "host-1", "c")
+    balanced = second.run("cluster", "balance")
     first.await_carriers("a", "b")
     made = ask_operator(first.host_dir(0), "POST", "/accounts", {"friendly_name": "nodes"})
     sid, token = made["account"]["sid"], made["auth_token"]
@@ -130,10 +131,15 @@ def test_the_hosts_of_a_lost_node_go_on_on_the_other_and_those_of_a_stopped_one_
         first.serve()
         was_idle = not first.is_serving
         first.await_carriers("b", "b")
+        moved = first.run("cluster", "move", "host-1", "a")
+        first.await_carriers("b", "a")
         code = second.stop()
         first.await_carriers("a", "a")
         after_stop = [call(one, *made) for made in calls]
 
+    assert refused.returncode == 1
+    assert "no node 'c' that shows life; there are a, b" in refused.stderr
+    assert balanced.stdout == "host-1: goes on on b\n", balanced.stderr
     assert moved.returncode == 0, moved.stderr
     assert set(read) == {"open"}
     assert after_loss == answers
