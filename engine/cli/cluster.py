@@ -1,6 +1,6 @@
 """`maskline cluster`: how the hosts of a cluster fare, taking one out and in again, stopping it."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import click
 import msgspec
@@ -17,9 +17,6 @@ from engine.cluster.stopping import stop_cluster
 from engine.core.model.hosts import HostState
 from engine.core.model.placement import host_name
 from engine.settings import Settings
-
-if TYPE_CHECKING:
-    from actors.ray.cluster import RayCluster
 
 _ORDER_MARGIN_SECONDS = 10.0
 """What a host is given to commit and close, or to open and load, beyond the grace of requests."""
@@ -120,7 +117,7 @@ def move(*, host: str, node: str, settings: Settings, as_json: bool) -> None:
         place = _place(host, membership.members)
         if node not in membership.nodes:
             raise Refused(f"there is no node {node!r} that shows life; there are {', '.join(sorted(membership.nodes))}")
-        _move(running, settings, place, node)
+        _moved(running.move, settings, place, node)
     if as_json:
         show_json({"host": host_name(place), "node": node})
     else:
@@ -135,7 +132,7 @@ def balance(*, settings: Settings, as_json: bool) -> None:
         membership = _on_a_database(running.membership())
         moves = balancing_moves({member.place: member.node for member in membership.members}, membership.nodes)
         for place, node in moves:
-            _move(running, settings, place, node)
+            _moved(running.move, settings, place, node)
     if as_json:
         show_json([{"host": host_name(place), "node": node} for place, node in moves])
     else:
@@ -163,9 +160,9 @@ def _on_a_database(membership: Membership) -> Membership:
     return membership
 
 
-def _move(running: "RayCluster", settings: Settings, place: int, node: str) -> None:
+def _moved(move: Callable[..., bool], settings: Settings, place: int, node: str) -> None:
     seconds = settings.shutdown_grace_seconds + _ORDER_MARGIN_SECONDS
-    if not running.move(place, node, timeout_seconds=seconds):
+    if not move(place, node, timeout_seconds=seconds):
         raise Refused(f"{host_name(place)} was not moved within {seconds:g} seconds; see `maskline cluster status`")
 
 
