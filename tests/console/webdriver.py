@@ -87,8 +87,12 @@ class Browser:
         assert eventually(holds, seconds=WAIT_SECONDS), condition
 
     def click(self, selector: str) -> None:
-        """Click what a selector finds first."""
-        self.ask("POST", f"/element/{self._find(selector)}/click")
+        """Click what a selector finds first; what was renewed since it was found is found again."""
+
+        def clicks() -> bool:
+            return self._http.post(f"/element/{self._find(selector)}/click", json={}).is_success
+
+        assert eventually(clicks, seconds=WAIT_SECONDS), selector
 
     def write(self, selector: str, text: str) -> None:
         """Type into what a selector finds first."""
@@ -103,7 +107,8 @@ class Browser:
 
     def text(self, selector: str = "body") -> str:
         """Return the text that is seen in what a selector finds first."""
-        return str(self.ask("GET", f"/element/{self._find(selector)}/text"))
+        self.run_until(f"document.querySelector({selector!r})")
+        return str(self.run("return document.querySelector(arguments[0]).innerText", selector))
 
     def shoot(self, path: Path, *, is_whole: bool = True) -> None:
         """Keep a picture of the whole page, or of what fits the screen."""
