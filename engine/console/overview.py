@@ -14,8 +14,9 @@ from engine.console.filters import AGES
 from engine.console.http import PREFIX
 from engine.console.pages import render
 from engine.console.rates import TrafficLine
-from engine.console.settings import MOST_COUNTED, MOST_KINDS
+from engine.console.settings import MOST_COUNTED, MOST_FINDINGS, MOST_KINDS
 from engine.console.snapshot import Seen
+from engine.console.verdict import NEARLY_FULL, Finding, Urgency
 from engine.core.model.history import MINUTE_SECONDS
 from engine.core.model.logins import LoginSession
 from engine.core.model.overview import Counts, Minute
@@ -26,6 +27,15 @@ EVENTS_AGE: Final = "1h"
 """Whose debugger events are counted by kind."""
 
 
+_PARTS: Final = {
+    "traffic": ("#traffic",),
+    "outbox": ("outbox",),
+    "pools": ("#pools", "services/"),
+    "hosts": ("#hosts", "peers"),
+}
+"""Parts of the overview, and how the pages begin to which findings about them lead."""
+
+
 class OutcomeSum(msgspec.Struct, frozen=True):
     """All traffic of one outcome."""
 
@@ -34,6 +44,23 @@ class OutcomeSum(msgspec.Struct, frozen=True):
     per_second: float | None
     share: float
     """Of all traffic."""
+
+
+class Glance(msgspec.Struct, frozen=True):
+    """What the first screen says of traffic, hosts and peers."""
+
+    per_second: float | None
+    """Traffic of the last seconds; None: nothing to compare with yet."""
+    refused: float
+    """Share of it that was refused, by unknown numbers too."""
+    not_ready: float
+    """Share of it that was answered not-ready."""
+    ready: int
+    """Hosts that are."""
+    peers: int
+    """Those in the settings."""
+    well: int
+    """Peers of which one host at least has nothing to complain."""
 
 
 async def show(context: ConsoleContext, request: Request, login: LoginSession) -> Response:
@@ -60,6 +87,10 @@ async def _live(context: ConsoleContext, login: LoginSession) -> dict[str, objec
         "chart": None if history is None else outcomes_chart(history.minutes, span, _calls_and_messages),
         "hosts": view.seen.hosts,
         "findings": view.findings,
+        "most_findings": MOST_FINDINGS,
+        "nearly_full": NEARLY_FULL,
+        "urgency": urgencies(view.findings),
+        "glance": glance(view.seen),
         "is_whole": is_whole,
         "outcomes": outcomes(view.seen) if is_whole else (),
         "traffic": view.seen.traffic if is_whole else (),
@@ -68,6 +99,30 @@ async def _live(context: ConsoleContext, login: LoginSession) -> dict[str, objec
         "pools": view.pools,
         "is_operator": login.account_sid is None,
     }
+
+
+def urgencies(found: Sequence[Finding]) -> dict[str, Urgency | None]:
+    """Tell how urgent the findings about each part of the overview are; None where there are none."""
+    return {
+        part: min((one.urgency for one in found if one.below.startswith(below)), default=None)
+        for part, below in _PARTS.items()
+    }
+
+
+def glance(seen: Seen) -> Glance:
+    """Sum up traffic, hosts and peers."""
+    rates = {one.outcome: one.per_second or 0.0 for one in outcomes(seen)}
+    every = sum(rates.values())
+    is_known = all(line.per_second is not None for line in seen.traffic)
+    peers = [one for host in seen.hosts for one in host.figures.peers if one.name]
+    return Glance(
+        per_second=every if is_known else None,
+        refused=(rates[Outcome.REFUSED] + rates[Outcome.UNKNOWN_NUMBER]) / (every or 1.0),
+        not_ready=rates[Outcome.NOT_READY] / (every or 1.0),
+        ready=sum(host.is_answering and host.is_ready for host in seen.hosts),
+        peers=len({(one.protocol, one.name) for one in peers}),
+        well=len({(one.protocol, one.name) for one in peers if not one.problem}),
+    )
 
 
 def outcomes(seen: Seen) -> tuple[OutcomeSum, ...]:

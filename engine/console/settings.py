@@ -23,6 +23,9 @@ MOST_KINDS = 20
 MOST_POOLS = 100
 """Services whose pools are shown on the overview."""
 
+MOST_FINDINGS = 5
+"""Sentences of the verdict that are shown; the others, which are not more urgent, are folded behind them."""
+
 MOST_FOUND = 50
 """Sessions that a search shows."""
 

@@ -21,6 +21,8 @@ AXE = Path(__file__).parents[2] / "build" / "axe" / "node_modules" / "axe-core" 
 
 WIDE, NARROW, NARROWEST = (1280, 900), (390, 844), (360, 740)
 
+FIRST_SCREENS = ((1280, 800), NARROW)
+
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -241,6 +243,43 @@ def test_every_page_fits_screens_wide_narrow_and_dark(browser: Browser, furnitur
             width = browser.run("return document.documentElement.scrollWidth")
             browser.shoot(PICTURES / f"{name}-{look}.png")
             assert width <= size[0], (name, look)
+
+
+def test_the_first_screen_says_what_is_wrong_and_how_all_parts_fare(browser: Browser, furniture: Furnished) -> None:
+    """Nobody has to scroll for the verdict and a line on traffic, outbox, pools and hosts, at a desk or on a phone."""
+    enter(browser, furniture)
+
+    for width, height in FIRST_SCREENS:
+        browser.resize(width, height)
+        browser.go(f"{furniture.server.address}/console")
+        browser.run_until("document.querySelector('#live-state').textContent.includes('live')")
+        said, glance = browser.text("#verdict"), browser.text("#glance")
+        ends = browser.run("return document.querySelector('#glance').getBoundingClientRect().bottom")
+        browser.shoot(PICTURES / f"first-screen-{width}.png", is_whole=False)
+
+        assert "Deliveries were given up" in said
+        assert "since " in said
+        assert "dead letters" in glance
+        assert "clinic: the busiest has 1 of 1" in glance
+        assert "1 of 1 ready" in glance
+        assert "1 of 3 peers well" in glance
+        assert ends <= height, width
+
+
+def test_what_was_opened_stays_open_and_keeps_the_focus(browser: Browser, furniture: Furnished) -> None:
+    """By keyboard, while the overview renews itself; what is well is folded."""
+    enter(browser, furniture)
+    fold = "document.querySelector('#reasons-fold')"
+    was_open = browser.run(f"return {fold}.open")
+
+    browser.run(f"{fold}.firstElementChild.focus()")
+    browser.press(ENTER)
+    browser.run(f"{fold}.isOld = true")
+    browser.run_until(f"!{fold}.isOld")
+
+    assert was_open is False
+    assert browser.run(f"return {fold}.open") is True
+    assert browser.run(f"return document.activeElement === {fold}.firstElementChild") is True
 
 
 def test_text_can_be_read_in_light_and_in_dark(browser: Browser, furniture: Furnished) -> None:

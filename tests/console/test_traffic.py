@@ -7,9 +7,10 @@ from html import unescape
 import pytest
 
 from engine.console.charts import HEIGHT, WIDTH, Span, outcomes_chart, pool_chart
-from engine.core.model.overview import HostFigures, HostStatus, Minute, TrafficCount
+from engine.core.model.overview import HostFigures, HostStatus, Minute, PeerState, TrafficCount
 from engine.core.model.records import Account, Kind
 from engine.core.pools.pool import PoolState
+from engine.core.ports.lists import OutboxDepth
 from engine.core.routing.traffic import Outcome, Reason
 from tests.api.fake_control import NOW
 from tests.console.fakes import Console, add_account, furnish
@@ -147,3 +148,55 @@ async def test_the_overview_draws_the_last_hour(console: Console, account: Accou
         *(">99 %", "0 %", "<1 %", "0 %", "0 %"),
         *(">99 %", "<1 %"),
     ]
+
+
+def busy_host(count: int) -> HostStatus:
+    """Return a host that has routed, refused and failed 6, 3 and 1 times as much as the count says."""
+    ends = (
+        (Outcome.ROUTED, Reason.IN_SESSION, 6),
+        (Outcome.REFUSED, Reason.NO_SESSION, 3),
+        (Outcome.NOT_READY, Reason.REBUILDING, 1),
+    )
+    figures = HostFigures(
+        traffic=tuple(TrafficCount(Kind.VOICE, outcome, reason, count * share) for outcome, reason, share in ends),
+        outbox=OutboxDepth(7, 2, NOW - 120),
+        peers=(
+            PeerState(protocol="sip", name="spare", problem="it has asked nothing yet"),
+            PeerState(protocol="sip", name="switch"),
+            PeerState(protocol="sip", name="", refused=1),
+        ),
+    )
+    return HostStatus(name="host-0", is_ready=True, figures=figures)
+
+
+async def test_the_first_screen_has_a_line_for_each_part(console: Console, account: Account) -> None:
+    """Traffic and how much of it fails, the outbox, the fullest pool, hosts and peers; red as the verdict is."""
+    name = (await furnish(console, account)).service.unique_name
+    console.plane.pool_state = PoolState(free=1, in_use=3, reserved=0, most_held=4)
+    screen = await console.screen_of(account)
+
+    console.plane.statuses = (busy_host(0),)
+    await screen.get("/live")
+    console.plane.statuses = (busy_host(50), HostStatus(name="host-1", is_answering=False))
+    console.monotonic.now += 5
+    page = (await screen.get("/live")).text
+
+    tiles = re.findall(r"<li[^>]*>.*</li>", page.partition('id="glance"')[2].partition("</ul>")[0])
+    assert [re.sub(r"<[^>]*>", "", one) for one in tiles] == [
+        "Traffic 100 /s 30 % refused, 10 % not ready",
+        "Outbox 7 pending oldest 2 min, 2 dead letters",
+        f"Fullest pool 100 % {name}: the busiest has 4 of 4",
+        "Hosts 1 of 2 ready 1 of 2 peers well",
+    ]
+    assert all('class="bad"' in one for one in tiles)
+
+
+async def test_more_findings_than_fit_a_screen_are_folded(console: Console, account: Account) -> None:
+    """The most urgent are shown; none is lost."""
+    console.plane.statuses = tuple(HostStatus(name=f"host-{place}", is_answering=False) for place in range(8))
+    screen = await console.screen_of(account)
+
+    shown, fold, folded = (await screen.get("/live")).text.partition("<summary>3 more, as urgent or less</summary>")
+
+    assert fold
+    assert (shown.count("its numbers and services"), folded.count("its numbers and services")) == (5, 3)

@@ -10,6 +10,8 @@ const pause = document.getElementById("live-pause");
 const stale = document.getElementById("stale");
 const announcement = document.getElementById("announcement");
 
+const folds = new Map(); // what was opened or closed by hand, by its id: it stays so when the part is renewed
+
 let isPaused = false;
 let hasEnded = false;
 let freshAt = Date.now();
@@ -26,12 +28,23 @@ function isBeingRead() {
   return selection !== null && !selection.isCollapsed && live.contains(selection.anchorNode);
 }
 
+function selectorOf(one) {
+  const isFold = one.tagName === "SUMMARY";
+  return isFold ? `#${one.parentElement.id} > summary` : `a[href="${CSS.escape(one.getAttribute("href"))}"]`;
+}
+
 function show(html) {
   const fresh = new DOMParser().parseFromString(html, "text/html");
-  const focused = live.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  const focused = live.contains(document.activeElement) ? selectorOf(document.activeElement) : null;
+  for (const [id, isOpen] of folds) {
+    const fold = fresh.getElementById(id);
+    if (fold !== null) {
+      fold.open = isOpen;
+    }
+  }
   live.replaceChildren(...fresh.body.childNodes);
   if (focused !== null) {
-    live.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    live.querySelector(focused)?.focus({ preventScroll: true });
   }
 }
 
@@ -107,6 +120,12 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden && !hasEnded) {
     clearTimeout(timer);
     tick();
+  }
+});
+live.addEventListener("click", (event) => {
+  const fold = event.target.closest("summary")?.parentElement;
+  if (fold) {
+    folds.set(fold.id, !fold.open);
   }
 });
 pause.hidden = false;
