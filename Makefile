@@ -55,7 +55,7 @@ test: $(COMPILED) ## set up and run the whole test suite (ARGS=tests/core -n0 na
 wheel: $(STAMP) ## build a compiled wheel into dist/, for this Python on machines like this one
 	@HATCH_BUILD_HOOK_ENABLE_MYPYC=true $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
-console-test: $(COMPILED) console-tools ## open the console in headless Chromium, installed with apt-get where it is missing
+console-test: $(COMPILED) console-tools ## open the console in headless Chromium; installs what is missing with apt-get
 	@$(BIN)/pytest -n0 -p no:randomly tests/console/browser.py tests/console/incidents.py $(ARGS)
 
 client-test: $(COMPILED) client-tools ## generate clients of /openapi.json with two generators and use them
@@ -128,8 +128,8 @@ ops-tools: .venv/ops/.complete build/grafana/dashboard.json
 INSTALL := DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y -qq --no-install-recommends
 
 console-tools: build/axe/.complete
-	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { timeout 300 apt-get update -qq \
-		&& $(INSTALL) chromium chromium-driver fonts-dejavu-core >/dev/null; }
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null && test -e /usr/lib/*/faketime/libfaketimeMT.so.1 \
+		|| { timeout 300 apt-get update -qq && $(INSTALL) chromium chromium-driver fonts-dejavu-core libfaketime >/dev/null; }
 	@chromium --version >/dev/null && chromedriver --version >/dev/null
 
 smpp-tools: build/smpp/.complete .venv/smpp/.complete

@@ -1,8 +1,10 @@
 """Three incidents, handled by somebody on call on a live server in a browser: docs/console.md tells them.
 
-Part of `make console-test`. The pictures are kept below `build/console`.
+Part of `make console-test`. The pictures are kept below `build/console`. The server of one of them lives twenty times
+as fast as we do: libfaketime shows it clocks, and ends its waits, so that its retries wait as they always do.
 """
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,16 +19,33 @@ from tests.e2e.live import MASKLINE, LiveServer
 from tests.e2e.tenant import Tenant, new_tenant, person
 from tests.outbound.receiver import Reply
 
-ARGUMENTS = ("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8", "--webhook-tries", "1")
+ARGUMENTS = ("--rate-limit-per-second", "0", "--outgoing-allow", "127.0.0.0/8")
+ONE_TRY = ("--webhook-tries", "1")
+
+SPEED = 20
+PATIENCE = (
+    *("--connect-timeout-seconds", str(5 * SPEED)),
+    *("--webhook-timeout-seconds", str(15 * SPEED)),
+    *("--commit-patience-seconds", str(2 * SPEED)),
+)
+"""Our network, disk and processor are no faster than ever: what waits for them has its usual time of ours."""
+
+DELIVERED = 12
+SINCE = re.compile(r"since (\S+ \S+), (\d+) min")
+
+fast = pytest.mark.parametrize("server", [True], indirect=True)
 
 pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[LiveServer]:
-    """Serve."""
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LiveServer]:
+    """Serve; fast where the test says so."""
     PICTURES.mkdir(parents=True, exist_ok=True)
-    server = LiveServer(tmp_path / "data", *ARGUMENTS)
+    if getattr(request, "param", False):
+        server = LiveServer(tmp_path / "data", *ARGUMENTS, *PATIENCE, environment=hurrying())
+    else:
+        server = LiveServer(tmp_path / "data", *ARGUMENTS, *ONE_TRY)
     yield server
     server.kill()
 
@@ -58,6 +77,13 @@ def browser(tmp_path: Path, server: LiveServer) -> Iterator[Browser]:
         assert browser.log() == []
 
 
+def hurrying() -> dict[str, str]:
+    """Return the environment of a process all whose clocks go `SPEED` times as fast."""
+    found = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    assert found, "libfaketime is not installed: make console-test installs it"
+    return {"LD_PRELOAD": str(found), "FAKETIME": f"+0 x{SPEED}"}
+
+
 def maskline(server: LiveServer, *arguments: str) -> str:
     """Run a command of the operator's."""
     command = [str(MASKLINE), *arguments, "--data-dir", str(server.data_dir)]
@@ -70,6 +96,12 @@ def dead_letters(server: LiveServer) -> int:
     return count
 
 
+def minutes_wrong(browser: Browser) -> int:
+    """Read for how long the most urgent thing has been wrong, by the server's clock."""
+    since = SINCE.search(browser.text("#verdict"))
+    return int(since[2]) if since else 0
+
+
 def overview(browser: Browser, server: LiveServer, *, says: str) -> str:
     """Wait until the overview says something; returns its verdict."""
     browser.go(f"{server.address}/console")
@@ -77,7 +109,49 @@ def overview(browser: Browser, server: LiveServer, *, says: str) -> str:
     return browser.text("#verdict")
 
 
-def test_a_receiver_is_down(browser: Browser, server: LiveServer, tenant: Tenant, application: Application) -> None:
+@fast
+def test_a_receiver_is_down_for_ten_minutes(
+    browser: Browser, server: LiveServer, tenant: Tenant, application: Application
+) -> None:
+    """Of the server's time: each delivery is tried and put off, none is given up, and when it is back all arrive."""
+    application.answers(TOLD, Reply(status=503))
+    service = tenant.service(numbers=9, UniqueName="rides", CallbackUrl=application.url(TOLD))
+    for _ in range(DELIVERED):
+        person = service.pairing().first
+        tenant.carrier.call(person.identifier, person.proxy)
+    browser.go(f"{server.address}/console")
+    browser.run_until(f"document.querySelector('#glance').textContent.includes('{DELIVERED} pending')")
+
+    assert eventually(lambda: minutes_wrong(browser) >= 9, seconds=60)
+    during = browser.text("#verdict")
+    browser.shoot(PICTURES / "incident-receiver.png", is_whole=False)
+    browser.click("#verdict a[href*='state=pending']")
+    browser.run_until("document.querySelector('h1').textContent === 'Outbox'")
+    outbox = browser.text("main")
+    browser.shoot(PICTURES / "incident-waiting.png", is_whole=False)
+    browser.go(f"{server.address}/console")
+    assert eventually(lambda: minutes_wrong(browser) >= 10, seconds=60)
+    refused, given_up = len(application.asked(TOLD)), dead_letters(server)
+    application.answers(TOLD, Reply())
+    browser.run_until("document.querySelector('#verdict').className === 'fine'")
+    after = browser.text("#glance")
+    browser.shoot(PICTURES / "incident-receiver-back.png", is_whole=False)
+
+    taken = [request.form["interactionSid"] for request in application.asked(TOLD)[refused:]]
+    assert f"Deliveries wait: {DELIVERED} are pending." in during
+    assert SINCE.search(during)
+    assert application.receiver.url in outbox
+    assert "answered 503" in outbox
+    assert given_up == 0
+    assert refused >= 10 * DELIVERED
+    assert len(set(taken)) == len(taken) == DELIVERED
+    assert "0 pending" in after
+    assert dead_letters(server) == 0
+
+
+def test_deliveries_were_given_up(
+    browser: Browser, server: LiveServer, tenant: Tenant, application: Application
+) -> None:
     """The verdict names it, the outbox the receiver, the command replays what was given up, and all is calm again."""
     application.answers(TOLD, Reply(status=503))
     pairing = tenant.service(numbers=9, UniqueName="rides", CallbackUrl=application.url(TOLD)).pairing()
@@ -86,7 +160,7 @@ def test_a_receiver_is_down(browser: Browser, server: LiveServer, tenant: Tenant
     assert eventually(lambda: dead_letters(server) >= 12)
 
     verdict = overview(browser, server, says="Deliveries were given up")
-    browser.shoot(PICTURES / "incident-receiver.png", is_whole=False)
+    browser.shoot(PICTURES / "incident-dead.png", is_whole=False)
     browser.click("#verdict a[href*='state=dead']")
     browser.run_until("document.querySelector('h1').textContent === 'Outbox'")
     outbox = browser.text("main")

@@ -7,6 +7,7 @@ import signal
 import ssl
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ class LiveServer:
     stop_seconds = STOP_SECONDS
     """Within which a stop has ended."""
 
-    def __init__(self, data_dir: Path, *arguments: str, public_url: str = "") -> None:
+    def __init__(
+        self, data_dir: Path, *arguments: str, public_url: str = "", environment: Mapping[str, str] = {}
+    ) -> None:
         """Start it and wait for its ready line; a `public_url` stays the same when it is started again."""
         self.data_dir = data_dir
         self.log_path = data_dir.with_suffix(".log")
@@ -47,7 +50,7 @@ class LiveServer:
                 stdout=subprocess.PIPE,
                 stderr=log_file,
                 text=True,
-                env=clean_environment(),
+                env={**clean_environment(), **environment},
             )
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
