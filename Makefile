@@ -29,11 +29,11 @@ RULES := pyproject.toml # named, since ruff has rules of its own where it is hid
 CODE := $(wildcard engine actors storage tests benchmarks)
 TO_COMPILE := $(shell sed -n '/hooks.mypyc/,/^]/ s|^ *"/\(.*\.py\)",.*|\1|p' pyproject.toml)
 
-# Clusters are killed and counted after all the rest: those on files one after the other, and beside them those on a
-# database, since both wait for the most part until a loss is noticed. What is compiled is tested once more as it stands
-# in the sources, through which all of it is reached in process; but for PostgreSQL, reads that suspend and files that are
-# moved, which are about what is never compiled, for kills, and for long random histories.
-ALL := $(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cluster && $(BIN)/pytest -n 2 --dist loadgroup tests/cluster && \
+# Clusters are killed and counted after all the rest, two at a time, since they wait for the most part until a loss is
+# noticed. What is compiled is tested once more as it stands in the sources, through which all of it is reached in
+# process; but for PostgreSQL, reads that suspend and files that are moved, which are about what is never compiled, for
+# kills, and for long random histories.
+ALL := $(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cluster && $(BIN)/pytest -n 2 --dist loadfile tests/cluster && \
 	$(BIN)/pytest -p tests.interpreted -n 2 --dist loadgroup -k "not postgres and not suspend and not model and not rebalanc and not kill" tests/test_builds.py $(addprefix tests/,core formats channels http storage actors)
 
 .DEFAULT_GOAL := help

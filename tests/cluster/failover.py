@@ -18,7 +18,7 @@ from tests.cluster.witness import Witness
 from tests.e2e.live import NO_TLS
 from tests.e2e.tenant import Tenant
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

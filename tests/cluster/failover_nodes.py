@@ -16,7 +16,7 @@ from tests.cluster.site import LEASE_SECONDS, Node, Site, site
 from tests.cluster.witness import Witness
 from tests.e2e.tenant import Tenant
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 HOSTS = 3
 NODES = ("node-a", "node-b", "node-c")

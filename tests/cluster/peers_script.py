@@ -8,7 +8,10 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from actors.cluster.fleet import Order
+from actors.cluster.hosted import HostPlacement
 from actors.cluster.watch import Beat, HostReport
 from engine.cluster.head import read_link
 from engine.cluster.link import joined
@@ -69,9 +72,11 @@ async def all_cases() -> dict[str, object]:
 
     from actors.ray.cluster import NAMESPACE, HostActor, RayPeers  # noqa: PLC0415 - as above
 
+    placement = msgspec.msgpack.encode(HostPlacement(10, "", "", ""))
+
     def made(name: bytes) -> Any:  # noqa: ANN401 - Ray's handle
         actor = ray.remote(HostActor).options(name="host-10", namespace=NAMESPACE, num_cpus=0, max_concurrency=100)
-        made: Any = actor.remote(Echo, name, 10, count=HOSTS, timeout=TIMEOUT_SECONDS)
+        made: Any = actor.remote(Echo, name, placement, count=HOSTS, timeout=TIMEOUT_SECONDS)
         ray.get(made.ask.remote(3, b"are you there"), timeout=60)
         return made
 

@@ -18,7 +18,7 @@ from tests.cluster.witness import Witness
 from tests.e2e.feed import Feed, FeedGone
 from tests.e2e.tenant import Pairing, Service, Tenant, proxy_number
 
-pytestmark = [pytest.mark.xdist_group("nodes"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 HOSTS = 2
 

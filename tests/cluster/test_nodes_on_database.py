@@ -15,7 +15,7 @@ from tests.e2e.carrier import resource_sid
 from tests.e2e.live import NO_TLS
 from tests.e2e.tenant import Pairing, Tenant
 
-pytestmark = [pytest.mark.xdist_group("nodes"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 PUBLIC_URL = "http://maskline.test"
 HOSTS = 2

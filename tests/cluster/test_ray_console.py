@@ -9,7 +9,7 @@ from tests.cluster.live_cluster import LiveCluster, eventually
 from tests.e2e.live import NO_TLS
 from tests.e2e.tenant import Tenant
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 CONNECTIONS = 16
 """The kernel spreads them over the hosts: none is likely to be left out."""

@@ -14,7 +14,7 @@ from tests.e2e.audit import audit
 from tests.e2e.load import Load, Wire
 from tests.e2e.tenant import Tenant, new_tenant
 
-pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("ray"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 AWAY_SECONDS = 2.0
 """How long work goes on after the blow: without a host, and with it while it comes back."""

@@ -16,7 +16,7 @@ from tests.cluster.live_cluster import WAIT_SECONDS, LiveCluster, eventually, se
 from tests.e2e.feed import Feed
 from tests.e2e.tenant import Pairing, Tenant, new_tenant, numbers_of
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 PATIENT = ClientSettings(patience_seconds=WAIT_SECONDS, silence_seconds=5.0)
 

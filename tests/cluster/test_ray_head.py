@@ -16,7 +16,7 @@ from tests.e2e.tenant import Pairing, Tenant, new_tenant
 
 NewCluster = Callable[..., LiveCluster]
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 END_SECONDS = 60
 """Bound on the wait for `serve` to end."""

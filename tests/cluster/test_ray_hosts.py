@@ -18,7 +18,7 @@ from tests.e2e.tenant import Tenant, numbers_of
 
 NewCluster = Callable[..., LiveCluster]
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 def test_every_host_says_where_it_is_and_how_it_fares(cluster: LiveCluster) -> None:

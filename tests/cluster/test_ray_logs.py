@@ -12,7 +12,7 @@ from tests.cluster.live_cluster import WAIT_SECONDS, LiveCluster
 
 NewCluster = Callable[..., LiveCluster]
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 
 def test_all_that_a_cluster_writes_is_json_where_its_log_is(new_cluster: NewCluster, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.e2e.tenant import new_tenant
 
 NewCluster = Callable[..., LiveCluster]
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.e2e.tenant import Pairing, Tenant, numbers_of
 
 NewCluster = Callable[..., LiveCluster]
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 FIRST, SECOND = "10.77.0.1", "10.77.0.2"
 REACHED = "10.78.0.2", "10.78.1.2"

@@ -11,7 +11,7 @@ from tests.cluster import peers_script
 from tests.cluster.live_cluster import LiveCluster
 from tests.e2e.live import clean_environment
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tests.cluster.live_cluster import LiveCluster, eventually
 from tests.e2e.carrier import resource_sid
 from tests.e2e.tenant import Json, Pairing, Tenant, numbers_of
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 FEWEST = 20
 """Calls that have to be answered before and after each kill."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster.live_cluster import LiveCluster, eventually
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 def test_a_hung_supervisor_is_ended_by_the_server_and_the_hosts_stay(cluster: LiveCluster) -> None:
