@@ -120,6 +120,7 @@ def _asked(looked: Looked) -> Iterator[tuple[str, str, Mapping[str, str] | None]
         ("four digits", "0007"),
     ):
         yield f"search by {name}", "/search", {"text": text}
+    yield "search by four digits, thorough", "/search", {"text": "0007", "thorough": "yes"}
     yield "explain", "/explain", {"sender": person_, "proxy": proxy}
 
 

@@ -25,6 +25,14 @@ from storage.wanted import entries_scope
 SEARCH_SECONDS: Final = 1.0
 """After which a search is given up: the last four digits alone are looked for in every participant of a service."""
 
+BRIEF_SECONDS: Final = 0.05
+"""The same where whoever looks for the last four digits has not said that it may take longer."""
+
+NEWEST_PARTICIPANTS: Final = 50_000
+"""Among so many the last four digits are looked for first, whosever they are."""
+
+_NTH_NEWEST: Final = "SELECT session_sid FROM participants ORDER BY session_sid DESC LIMIT 1 OFFSET ?"
+
 _BY_NAME: Final = "SELECT sid FROM sessions WHERE service_sid = ? AND unique_name = ?"
 _BY_PERSON: Final = "SELECT session_sid FROM participants WHERE service_sid = ? AND"
 
@@ -46,6 +54,9 @@ class Search(Protocol):
 
     dialect: Dialect
 
+    def hurry(self, seconds: float) -> None:
+        """Have no more time than this from now on."""
+
     def timed(self, text: str, values: Sequence[Any]) -> Iterable[Fetched]:
         """Fetch rows while there is time; raises OutOfTime, StoreUnavailable."""
 
@@ -63,10 +74,17 @@ class _Condition(msgspec.Struct, frozen=True):
 def find_sessions(search: Search, service_sids: Sequence[str], sought: SessionSought, *, most: int) -> FoundSessions:
     """Search the sessions of services, newest first."""
     keys: set[bytes] = set()
+    looked_back_to = None
+    if sought.ending is not None:
+        if not sought.is_thorough:
+            search.hurry(BRIEF_SECONDS)
+        looked_back_to = _gather_newest(search, service_sids, sought.ending, keys)
     is_whole = _gather(search, service_sids, tuple(_conditions(search.dialect, sought)), keys)
     newest = nlargest(most, keys)
     found = tuple(one for key in newest for one in _read(search, key))
-    return FoundSessions(found, is_cut=not is_whole or len(keys) > most)
+    return FoundSessions(
+        found, is_cut=not is_whole or len(keys) > most, looked_back_to=None if is_whole else looked_back_to
+    )
 
 
 def find_interactions(
@@ -168,6 +186,19 @@ def _of_interactions(dialect: Dialect, account_sid: str | None, sought: Interact
         conditions.append("coalesce(interactions.account_sid, sessions.account_sid) = ?")
         cells.append(lookup_key(SidKind.ACCOUNT, account_sid))
     return _Condition(" AND ".join(conditions) or "TRUE", tuple(cells))
+
+
+def _gather_newest(search: Search, service_sids: Sequence[str], ending: str, keys: set[bytes]) -> float | None:
+    """Add those of the newest sessions whose participants fit; tell since when all were looked at, None = no time."""
+    services = {lookup_key(SidKind.SERVICE, sid) for sid in service_sids}
+    text = f"SELECT service_sid, session_sid FROM participants WHERE session_sid >= ? AND {search.dialect.ends}"  # noqa: S608
+    try:
+        first = next((bytes(key) for (key,) in search.timed(_NTH_NEWEST, (NEWEST_PARTICIPANTS,))), b"")
+        found = search.timed(text, (first, *search.dialect.ending_cells(ending)))
+        keys.update(key for service, key in found if service in services)
+    except OutOfTime:
+        return None
+    return int.from_bytes(first[:6]) / 1000
 
 
 def _gather(search: Search, service_sids: Sequence[str], conditions: Sequence[_Condition], keys: set[bytes]) -> bool:

@@ -251,7 +251,8 @@ class FilesConsole(ClusterConsole):
             (found for one in answers for found in one.sessions), key=lambda one: one.session.sid, reverse=True
         )
         is_cut = len(found) > most or any(one.is_cut for one in answers)
-        return FoundSessions(tuple(found[:most]), is_cut, silent)
+        looked = [one.looked_back_to for one in answers if one.looked_back_to is not None]
+        return FoundSessions(tuple(found[:most]), is_cut, silent, max(looked, default=None))
 
 
 def cluster_console(own: HostConsole, rpc: HostRpc, *, is_shared: bool) -> ConsolePlane:

@@ -61,6 +61,7 @@ async def search(context: ConsoleContext, request: Request, login: LoginSession)
     if sought is None:
         problem = "Type a SID, a name, or what you know of a number."
         return context.page(request, "search.html", login, found=None, problem=problem)
+    sought = msgspec.structs.replace(sought, is_thorough="thorough" in form)
     return context.page(
         request, "search.html", login, found=await _found(context, login.account_sid, text, sought), problem=""
     )

@@ -33,6 +33,10 @@ class PostgresSearch:
         self._connection = connection
         self._until = until
 
+    def hurry(self, seconds: float) -> None:
+        """Have no more time than this from now on."""
+        self._until = min(self._until, time.monotonic() + seconds)
+
     def timed(self, text: str, values: Sequence[Any]) -> list[Fetched]:
         """Fetch rows while there is time."""
         if not may_be_kept(values):

@@ -34,6 +34,10 @@ class SqliteSearch:
         self._connection = connection
         self._until = until
 
+    def hurry(self, seconds: float) -> None:
+        """Have no more time than this from now on."""
+        self._until = min(self._until, time.monotonic() + seconds)
+
     def timed(self, text: str, values: Sequence[Any]) -> Iterable[Fetched]:
         """Fetch rows while there is time."""
         self._connection.set_progress_handler(lambda: time.monotonic() > self._until, _PROGRESS_STEPS)

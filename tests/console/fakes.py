@@ -71,6 +71,7 @@ class FakePlane:
         self.exchanged: list[WebhookExchange] = []
         self.unused_numbers: dict[str, tuple[ProxyNumber, ...]] = {}
         self.silent: tuple[str, ...] = ()
+        self.looked_back_to: float | None = None
         self.readings = 0
 
     async def hosts(self) -> tuple[HostStatus, ...]:
@@ -140,7 +141,9 @@ class FakePlane:
             )
             if fits and account_sid in {None, session.account_sid}:
                 found.append(FoundSession(session, people))
-        return FoundSessions(tuple(found[:most]), is_cut=len(found) > most, silent=self.silent)
+        looked_back_to = None if sought.is_thorough else self.looked_back_to
+        is_cut = len(found) > most or looked_back_to is not None
+        return FoundSessions(tuple(found[:most]), is_cut, self.silent, looked_back_to)
 
     async def begin_login(self, account_sid: str | None, credential: str, proof: bytes = b"") -> LoginSession:
         """Let somebody in."""

@@ -18,6 +18,7 @@ from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnava
 from engine.core.model.overview import HostStatus
 from engine.core.model.records import Account
 from engine.core.ports.lists import AlertFilter, OutboxFilter, Page, PageCursor
+from tests.api.fake_control import NOW
 from tests.console.fakes import Console, Screen, furnish, make_console
 
 pytestmark = pytest.mark.anyio
@@ -325,3 +326,22 @@ async def test_a_sid_that_is_searched_leads_to_its_page(console: Console, accoun
         sent = await screen.submit("/search", text=f" {sid} ")
         assert sent.next_request is not None
         assert sent.next_request.url.path == f"/console{path}"
+
+
+async def test_a_search_that_left_out_older_sessions_says_so_and_offers_them(
+    console: Console, account: Account
+) -> None:
+    """With the box ticked all are looked at; the digits are not in the page that offers it."""
+    await furnish(console, account)
+    console.plane.looked_back_to = NOW - 60
+    screen = await console.screen_of(account)
+
+    brief = (await screen.submit("/search", text="0110")).text
+    thorough = (await screen.submit("/search", text="0110", thorough="yes")).text
+
+    assert "not all were looked at" in brief
+    assert 'name="thorough"' in brief
+    assert "0110" not in re.sub(r"[A-Z]{2}[0-9a-f]{32}", "", brief)
+    assert "There may be more" not in thorough
+    assert 'name="thorough"' not in thorough
+    assert "1 session" in thorough

@@ -1,12 +1,17 @@
 """Sessions are found by name and by what is known of a participant's number."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import msgspec
 import pytest
 
 from engine.core.model.changes import InteractionRecorded, ParticipantRemoved, SessionCreated
 from engine.core.model.records import Interaction, Session
-from engine.core.model.sids import SidKind, ordered_sid
+from engine.core.model.sids import SidKind, ordered_sid, pack
 from engine.core.sessions.search import FoundInteractions, InteractionSought, SessionSought, joined, read_search
+from storage.search import BRIEF_SECONDS, NEWEST_PARTICIPANTS, OutOfTime, find_sessions
+from storage.sqlite.reader import SQLITE
 from tests.storage.material import ACCOUNT_SID, SERVICE_SID, START, interaction, new_sid, participant, session
 from tests.storage.stores import AnyStore
 
@@ -101,6 +106,50 @@ async def test_a_search_without_time_says_that_it_was_cut(store: AnyStore) -> No
     found = await store.find_sessions((SERVICE_SID,), SessionSought(name="", ending="9999"), most=9)
 
     assert found.is_cut
+
+
+class Hurried:
+    """A search with time for the newest participants and for nothing else."""
+
+    dialect = SQLITE
+
+    def __init__(self, newest: Session) -> None:
+        """Find this session among the newest."""
+        self._newest = newest
+        self.seconds: list[float] = []
+
+    def hurry(self, seconds: float) -> None:
+        """Note how much time is left."""
+        self.seconds.append(seconds)
+
+    def timed(self, text: str, values: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
+        """Fetch what is among the newest."""
+        key, service = pack(self._newest.sid), pack(self._newest.service_sid)
+        if values == (NEWEST_PARTICIPANTS,):
+            return [(key,)]
+        if values[0] == key:
+            return [(service, key), (b"another account's", b"session")]
+        raise OutOfTime
+
+    def fetch(self, text: str, values: Sequence[Any]) -> Iterable[tuple[Any, ...]]:
+        """Fetch nothing."""
+        self.read = (text, values)
+        return ()
+
+
+@pytest.mark.parametrize("is_thorough", [False, True])
+async def test_the_last_four_digits_are_looked_for_among_the_newest_first(*, is_thorough: bool) -> None:
+    """It is said how far back; without a word of whoever asks, the others get a moment only."""
+    newest = session()
+    search = Hurried(newest)
+    sought = SessionSought(name="0110", ending="0110", is_thorough=is_thorough)
+
+    found = find_sessions(search, (newest.service_sid,), sought, most=9)
+
+    assert found.is_cut
+    assert found.looked_back_to == int(newest.sid[2:14], 16) / 1000
+    assert search.read[1] == (pack(newest.sid),)
+    assert search.seconds == ([] if is_thorough else [BRIEF_SECONDS])
 
 
 HOUR, DAY = 3_600, 86_400

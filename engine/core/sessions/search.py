@@ -33,6 +33,8 @@ class SessionSought(msgspec.Struct, frozen=True, kw_only=True):
     """Digits, without "+", of a participant's number whose last four are not known."""
     ending: str | None = None
     """The last four digits of a participant's identifier."""
+    is_thorough: bool = False
+    """Whether the last four digits may take as long as any search; otherwise older sessions are soon left out."""
 
     @property
     def is_name(self) -> bool:
@@ -55,6 +57,8 @@ class FoundSessions(msgspec.Struct, frozen=True):
     """There are more, or the search was given up before its end."""
     silent: tuple[str, ...] = ()
     """Hosts that did not answer, whose sessions are missing."""
+    looked_back_to: float | None = None
+    """UTC epoch seconds; of the sessions made before, not all were looked at; None = nobody can tell, or all were."""
 
 
 class InteractionSought(msgspec.Struct, frozen=True, kw_only=True):
