@@ -36,18 +36,13 @@ class Placed:
         """The directory as it was."""
         self._modified = 0
         """The same in nanoseconds, which comparing the whole leaves out."""
-        self._trusted_from = self._trusted_until = self._placed_at = -inf
-        """When that is gone by, and when both were last in place."""
+        self._trusted_from = self._trusted_until = -inf
+        """When that is gone by."""
         self.moved()
 
-    def moved(self, *, within_seconds: float = 0.0) -> str | None:
-        """Name the file that is away, or is another one now; a few microseconds.
-
-        Nothing is looked at if both were in place at a look so lately.
-        """
+    def moved(self) -> str | None:
+        """Name the file that is away, or is another one now; a few microseconds."""
         now = self._monotonic()
-        if now - within_seconds < self._placed_at:
-            return None
         try:
             seen = os.stat(self._directory)  # noqa: PTH116 - asked at every commit
         except OSError:
@@ -58,10 +53,9 @@ class Placed:
         if not self._trusted_from <= now < self._trusted_until:
             away = self._away()
             if away is not None:
-                self._seen, self._placed_at = None, -inf
+                self._seen = None
                 return away
             self._trusted_until = now + TRUSTED_SECONDS
-        self._placed_at = now
         return None
 
     def _away(self) -> str | None:

@@ -14,8 +14,6 @@ from storage.sqlite.placed import Placed
 
 _PROBE_BYTES = 65_536
 _EMPTY_LOG = "PRAGMA wal_checkpoint(TRUNCATE)"
-_JUST_COMMITTED_SECONDS = 0.01
-"""A commit finds its files in place; for as long the next transaction need not, since its own commit looks again."""
 
 
 class SqliteTransaction:
@@ -28,8 +26,8 @@ class SqliteTransaction:
         self._placed = placed
 
     def begin(self) -> None:
-        """Begin, if the files are where the next start will look for them; just behind a commit they were."""
-        away = self._placed.moved(within_seconds=_JUST_COMMITTED_SECONDS)
+        """Begin, if the files are where the next start will look for them."""
+        away = self._placed.moved()
         if away is not None:
             raise away_now(away)
         self._begin()
