@@ -9,7 +9,7 @@ from engine.core.model.records import Session, SessionStatus
 from engine.core.routing.traffic import Outcome, Reason
 from engine.runtime import SureClock
 from tests.actors.test_clocks import began
-from tests.actors.test_hosts import FIRST, SECOND, THIRD, direct
+from tests.actors.three_hosts import FIRST, SECOND, THIRD, direct
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, DAY, FakeClock, World, wanting
 
 pytestmark = pytest.mark.anyio

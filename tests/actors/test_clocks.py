@@ -15,8 +15,8 @@ from engine.core.model.placement import owner_of
 from engine.core.model.records import ClosedReason, Session
 from engine.core.routing.traffic import Outcome, Reason
 from tests.actors.model import Pairing
-from tests.actors.test_hosts import FIRST, HOSTS, SECOND, THIRD, direct, started_anew
 from tests.actors.test_machine import FEWER, IS_DEEP, Machine, PermissiveMachine
+from tests.actors.three_hosts import FIRST, HOSTS, SECOND, THIRD, direct, started_anew
 from tests.actors.world import ALICE, BOB, CAROL, World, wanting
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,6 @@ from actors.kernel.yielding import STEPS_PER_TURN
 from actors.traffic.stream import GUARD_SECONDS, LEASE_SECONDS, Batch, Begun, Completed, Routed
 from engine.core.model.changes import InteractionRecorded
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
-from engine.core.model.placement import Placement, owner_of
 from engine.core.model.records import (
     Address,
     ClosedReason,
@@ -22,34 +21,34 @@ from engine.core.model.records import (
     Kind,
     LegStatus,
     Mode,
-    Service,
     Session,
     SessionStatus,
 )
 from engine.core.model.requests import AccountUpdate, SessionRequest, SessionUpdate
 from engine.core.ports.lists import PageCursor
-from engine.core.routing.traffic import Decision, InboundEvent, Outcome, Reason, ReportOutcome
+from engine.core.routing.traffic import Outcome, Reason, ReportOutcome
 from engine.core.sessions.bindings import Endpoint
-from tests.actors.stores import WAIT_SECONDS
+from tests.actors.three_hosts import (
+    FIRST,
+    HOSTS,
+    SECOND,
+    THIRD,
+    arrived,
+    coordinated_by,
+    direct,
+    number_of,
+    outbound_leg_ended,
+    outcomes,
+    silenced,
+    started_anew,
+    stopped,
+)
 from tests.actors.world import ALICE, BOB, CAROL, START, World, wanting
 from tests.storage.material import interaction, interactions_since
 
 pytestmark = pytest.mark.anyio
 
-HOSTS = 3
 PAGE = PageCursor(limit=100)
-
-
-def number_of(host: int, nth: int = 0) -> Address:
-    """Return a proxy number that a host owns, with files and with a database."""
-    by_shard = Placement(HOSTS, by_shard=True)
-    numbers = (f"+1646555{line:04}" for line in range(10_000))
-    owned = (number for number in numbers if owner_of(number, HOSTS) == host == by_shard(number))
-    return next(number for place, number in enumerate(owned) if place == nth)
-
-
-FIRST, SECOND, THIRD = (number_of(host) for host in range(HOSTS))
-"""A proxy number of each host."""
 
 
 @pytest.fixture(params=["files", "postgres"])
@@ -63,32 +62,6 @@ async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
     yield world
     world.mend()
     await world.stop()
-
-
-async def coordinated_by(world: World, host: int) -> Service:
-    """Give the world a service that this host coordinates, with a number of each host."""
-    for _ in range(100):
-        world.clock.move(0.001)
-        service = await world.make_service(f"rides-{world.clock.now}")
-        if world.place(service.sid) == host:
-            world.service_sid = service.sid
-            await world.pool(FIRST, SECOND, THIRD)
-            return service
-    raise AssertionError("no SID of a hundred is this host's")
-
-
-async def silenced(world: World, host: int) -> None:
-    """Cut a host off, and wait until nobody routes for it or hears from it."""
-    for other in range(HOSTS):
-        if other != host:
-            world.cut(host, other)
-    await asyncio.sleep(LEASE_SECONDS + 0.3)
-
-
-async def outcomes(world: World, sender: Address, proxy: Address) -> set[Outcome]:
-    """Let somebody text a number through each host; return what became of it."""
-    decisions = [await world.text(sender, proxy) for _ in range(HOSTS)]
-    return {decision.outcome for decision in decisions}
 
 
 # -- reaching each other ---------------------------------------------------------------------------------------------
@@ -135,12 +108,7 @@ async def test_a_leg_is_reported_to_any_host(world: World) -> None:
     decision = await world.call(ALICE, SECOND)
     world.observer.codes()
 
-    told = [
-        await world.report(
-            status, resource_sid="CA" + "9" * 32, interaction_sid=decision.interaction_sid, is_outbound=True
-        )
-        for status in (LegStatus.RINGING, LegStatus.IN_PROGRESS, LegStatus.COMPLETED)
-    ]
+    told = await outbound_leg_ended(world, decision)
     unknown = await world.report(LegStatus.COMPLETED, resource_sid="CA" + "8" * 32)
 
     assert told == [ReportOutcome.RECORDED] * 3
@@ -211,18 +179,6 @@ async def test_a_host_that_hears_nothing_of_a_coordinator_stops_to_route_for_it(
     assert here is Outcome.ROUTED
     assert there is Outcome.NOT_READY
     assert await direct(world, 1, BOB, SECOND) is Outcome.ROUTED
-
-
-async def direct(world: World, host: int, sender: Address, proxy: Address) -> Outcome:
-    """Let an event arrive at a certain host."""
-    return (await arrived(world, host, world.event(Kind.MESSAGE, sender, proxy))).outcome
-
-
-async def arrived(world: World, host: int, event: InboundEvent) -> Decision:
-    """Let this event arrive there."""
-    answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-    world.hosts[host].traffic.receive(event, answer.set_result)
-    return await asyncio.wait_for(answer, WAIT_SECONDS)
 
 
 async def test_a_host_that_is_cut_off_is_ready_and_says_which_part_it_does_not_serve(world: World) -> None:
@@ -354,12 +310,6 @@ async def test_a_host_that_was_away_learns_what_became_of_accounts(world: World)
 # -- coming back -----------------------------------------------------------------------------------------------------
 
 
-async def stopped(world: World, host: int) -> None:
-    """Stop one host and let its directory go; the others hear nothing of it."""
-    await world.hosts[host].stop()
-    await world.stores[host].close()
-
-
 @pytest.mark.parametrize("host", range(HOSTS))
 async def test_a_host_that_comes_back_knows_all_that_was_acknowledged(world: World, host: int) -> None:
     """Whether it coordinated or had a number: bindings, redelivered answers, idle clocks, the registry."""
@@ -396,14 +346,6 @@ async def test_what_a_host_said_in_an_earlier_life_is_not_believed_when_it_is_he
 
     assert early
     assert await direct(world, 1, ALICE, SECOND) is Outcome.REFUSED
-
-
-async def started_anew(world: World, host: int) -> None:
-    """Stop a host and start it, and wait until all have heard of each other."""
-    await stopped(world, host)
-    await world.start_host(host)
-    world.renew()
-    await world.joined()
 
 
 async def test_a_host_that_is_told_of_very_many_sessions_answers_others_meanwhile(world: World) -> None:

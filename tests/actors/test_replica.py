@@ -22,7 +22,7 @@ from engine.core.model.errors import Code
 from engine.core.model.records import Address, Kind, Mode
 from engine.core.routing.traffic import Decision
 from engine.core.sessions.bindings import Endpoint
-from tests.actors.test_hosts import HOSTS, SECOND, THIRD, coordinated_by, number_of
+from tests.actors.three_hosts import HOSTS, SECOND, THIRD, coordinated_by, number_of
 from tests.actors.world import ALICE, BOB, CAROL, START, World
 
 pytestmark = pytest.mark.anyio

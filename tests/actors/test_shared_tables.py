@@ -21,7 +21,7 @@ from engine.core.routing.traffic import LegReport, Outcome, ReportOutcome
 from engine.core.sessions.search import InteractionSought, read_search
 from tests.actors.hooked_world import FakeOutbox
 from tests.actors.stores import WAIT_SECONDS
-from tests.actors.test_hosts import FIRST, HOSTS, SECOND, THIRD, arrived, coordinated_by
+from tests.actors.three_hosts import FIRST, HOSTS, SECOND, THIRD, arrived, coordinated_by, outbound_leg_ended
 from tests.actors.world import ALICE, BOB, CAROL, DAVE, DAY, START, World, wanting
 from tests.storage.material import interaction
 
@@ -201,12 +201,7 @@ async def test_a_report_changes_an_interaction_on_the_host_of_its_number_alone(w
     decision = await world.call(ALICE, SECOND)
     world.said.clear()
 
-    told = [
-        await world.report(
-            status, resource_sid="CA" + "9" * 32, interaction_sid=decision.interaction_sid, is_outbound=True
-        )
-        for status in (LegStatus.RINGING, LegStatus.IN_PROGRESS, LegStatus.COMPLETED)
-    ]
+    told = await outbound_leg_ended(world, decision)
     report = msgspec.structs.replace(REPORT, account_sid=world.account.sid, interaction_sid=decision.interaction_sid)
     known = [await host.parts.recorded.knows(report) for host in world.hosts.values()]
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -131,6 +132,16 @@ class Databases:
         """Let it go on."""
         while self._frozen:
             os.kill(self._frozen.pop(), signal.SIGCONT)
+
+    def freeze_for(self, seconds: float) -> tuple[float, float]:
+        """Freeze it for longer than that; return between which times, monotonic, nothing was confirmed."""
+        self.freeze()
+        time.sleep(1)  # what was confirmed before is answered
+        frozen = time.monotonic()
+        time.sleep(seconds)
+        thawed = time.monotonic()
+        self.thaw()
+        return frozen, thawed
 
     def promote(self) -> None:
         """Make the standby a primary, which waits for no other; returns when it takes commits."""

@@ -112,12 +112,7 @@ def test_nothing_is_acknowledged_while_the_standby_is_frozen(
     here: Site, nodes: tuple[Node, Node], tenant: Tenant, witness: Witness
 ) -> None:
     """For longer than a lease; then all goes on, and no second server has begun meanwhile."""
-    here.databases.freeze()
-    time.sleep(1)  # what was confirmed before is answered
-    frozen = time.monotonic()
-    time.sleep(2 * LEASE_SECONDS)
-    thawed = time.monotonic()
-    here.databases.thaw()
+    frozen, thawed = here.databases.freeze_for(2 * LEASE_SECONDS)
     witness.await_more("after the thaw")
     witness.stop()
 

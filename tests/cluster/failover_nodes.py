@@ -154,12 +154,7 @@ def test_a_standby_that_is_frozen_stops_all_and_moves_nothing(here: Site, tenant
     """For longer than leases last; all goes on afterwards where it was."""
     before = [one.node for one in here.places()]
 
-    here.databases.freeze()
-    time.sleep(1)  # what was confirmed before is answered
-    frozen = time.monotonic()
-    time.sleep(2 * LEASE_SECONDS)
-    thawed = time.monotonic()
-    here.databases.thaw()
+    frozen, thawed = here.databases.freeze_for(2 * LEASE_SECONDS)
     witness.await_more("after the thaw")
     witness.stop()
 

@@ -1,12 +1,14 @@
 """A store of each kind, for every storage test that wants one; those of files alone are marked `files`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import postgres
 from tests.storage.material import Observed
 from tests.storage.stores import KINDS, AnyStore, InFiles, InPostgres, Records
+from tests.storage.words import make_words
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -19,6 +21,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "store_kind" in metafunc.fixturenames:
         is_of_files = metafunc.definition.get_closest_marker("files") is not None
         metafunc.parametrize("store_kind", KINDS[:1] if is_of_files else KINDS)
+
+
+@pytest.fixture(scope="module")
+def words_server() -> Iterator[postgres.Server]:
+    """Run a server of this module's own, which its tests may disturb."""
+    try:
+        with postgres.running() as server:
+            make_words(server)
+            yield server
+    except postgres.NoPostgres as reason:
+        pytest.skip(f"no PostgreSQL here: {reason}")
 
 
 @pytest.fixture

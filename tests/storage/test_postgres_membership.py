@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -47,28 +47,17 @@ from tests.storage.nodes import (
     serving,
     until_told,
 )
-from tests.storage.words import PLACE, Rig, make_words, said, word
+from tests.storage.words import PLACE, Rig, said, word
 
 pytestmark = pytest.mark.anyio
 
 READY = HostTold(state=HostState.READY, http="http://192.0.2.1:8080", certificate="ab" * 32)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Server]:
-    """Run a server of this module's own, which its tests may disturb."""
-    try:
-        with postgres.running() as server:
-            make_words(server)
-            yield server
-    except postgres.NoPostgres as reason:
-        pytest.skip(f"no PostgreSQL here: {reason}")
-
-
 @pytest.fixture
-def conninfo(server: postgres.Server) -> str:
+def conninfo(words_server: postgres.Server) -> str:
     """Say how to connect to a database on which nobody has served yet."""
-    conninfo = conninfo_of(server.conninfo("words"))
+    conninfo = conninfo_of(words_server.conninfo("words"))
     change(conninfo, "TRUNCATE said, hosts, nodes")
     change(conninfo, "UPDATE cluster SET hosts = NULL")
     return conninfo
@@ -483,9 +472,9 @@ def seen(conninfo: str, sleep: Callable[[float], object]) -> dict[str, str]:
 
 
 @pytest.fixture
-async def through(server: postgres.Server, tmp_path: Path) -> AsyncIterator[CuttingProxy]:
+async def through(words_server: postgres.Server, tmp_path: Path) -> AsyncIterator[CuttingProxy]:
     """Stand between a ledger and the database."""
-    address = Path(str(psycopg.conninfo.conninfo_to_dict(server.conninfo("words"))["host"])) / ".s.PGSQL.5432"
+    address = Path(str(psycopg.conninfo.conninfo_to_dict(words_server.conninfo("words"))["host"])) / ".s.PGSQL.5432"
     async with cutting_proxy(address, tmp_path / ".s.PGSQL.5432") as proxy:
         yield proxy
 
@@ -510,7 +499,7 @@ async def test_a_ledger_goes_on_when_the_database_is_back(conninfo: str, through
     assert (before.has_missed, back.has_missed, after.has_missed) == (False, True, False)
 
 
-async def test_a_ledger_outlives_a_crash_of_the_database(conninfo: str, server: postgres.Server) -> None:
+async def test_a_ledger_outlives_a_crash_of_the_database(conninfo: str, words_server: postgres.Server) -> None:
     """Every connection ends with it, and the rows are there when it has recovered."""
     async with joined(conninfo) as ledger:
         await assigned(ledger, "a")

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 
 import psycopg
@@ -17,26 +17,15 @@ from storage.postgres.places import PlaceTaken, attach_place, take_place
 from tests import postgres
 from tests.storage.cutting_proxy import CuttingProxy, cutting_proxy
 from tests.storage.material import Observed
-from tests.storage.words import PLACE, Rig, make_words, said, until, word
+from tests.storage.words import PLACE, Rig, said, until, word
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[postgres.Server]:
-    """Run a server of this module's own, which its tests may disturb."""
-    try:
-        with postgres.running() as server:
-            make_words(server)
-            yield server
-    except postgres.NoPostgres as reason:
-        pytest.skip(f"no PostgreSQL here: {reason}")
-
-
 @pytest.fixture
-def conninfo(server: postgres.Server) -> str:
+def conninfo(words_server: postgres.Server) -> str:
     """Say how to connect to a database with nothing said."""
-    conninfo = conninfo_of(server.conninfo("words"))
+    conninfo = conninfo_of(words_server.conninfo("words"))
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("TRUNCATE said, hosts")
     return conninfo
@@ -55,9 +44,9 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def through(server: postgres.Server, tmp_path: Path) -> AsyncIterator[CuttingProxy]:
+async def through(words_server: postgres.Server, tmp_path: Path) -> AsyncIterator[CuttingProxy]:
     """Stand between a writer and the database."""
-    address = Path(str(psycopg.conninfo.conninfo_to_dict(server.conninfo("words"))["host"])) / ".s.PGSQL.5432"
+    address = Path(str(psycopg.conninfo.conninfo_to_dict(words_server.conninfo("words"))["host"])) / ".s.PGSQL.5432"
     async with cutting_proxy(address, tmp_path / ".s.PGSQL.5432") as proxy:
         yield proxy
 

@@ -21,7 +21,7 @@ from storage.sqlite.schema import migrations
 from tests.outbound.material import OTHER_AC, QUICK, Remembered, callback, client, clock, tokens
 from tests.outbound.receiver import Receiver, Reply
 from tests.storage.material import Observed, insert_old_entries
-from tests.webhooks.test_worker import FakeCarriers, Sampler
+from tests.webhooks.workers import FakeCarriers, Sampler
 
 pytestmark = pytest.mark.anyio
 

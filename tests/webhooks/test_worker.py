@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import random
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import msgspec
@@ -18,12 +15,10 @@ from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, O
 from engine.core.model.records import DebuggerEvent
 from engine.core.ports.observing import DeliveryEnd, OutboxKind
 from engine.core.ports.outgoing import Outbox
-from engine.core.ports.store import Lease
-from engine.outbound.delivery import DELIVERED, Delivery, Draw
-from engine.outbound.settings import EgressSettings
+from engine.outbound.delivery import DELIVERED, Delivery
 from engine.webhooks import worker as outbox_worker
 from engine.webhooks.delivery_log import MAX_GROUP, DeliveryLog
-from engine.webhooks.worker import LEAST_WINDOW, OutboxWorker
+from engine.webhooks.worker import LEAST_WINDOW
 from tests.http.rig import until
 from tests.outbound.material import (
     AC,
@@ -34,64 +29,12 @@ from tests.outbound.material import (
     MemoryStore,
     Remembered,
     callback,
-    client,
-    clock,
     outbox_entry,
-    tokens,
 )
 from tests.outbound.receiver import Received, Receiver, Reply, receiving
+from tests.webhooks.workers import FakeCarriers, Sampler, worker
 
 pytestmark = pytest.mark.anyio
-
-
-class FakeCarriers:
-    """Carriers that do as they are told."""
-
-    def __init__(self, *answers: Delivery) -> None:
-        self.answers = list(answers)
-        self.tried: list[OutboxEntry] = []
-        self.given_up: list[Delivery] = []
-
-    async def deliver(self, entry: OutboxEntry, content: ToCarrier) -> Delivery:
-        """Answer with the next one, the last for ever."""
-        self.tried.append(entry)
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-
-    async def gave_up(self, entry: OutboxEntry, content: OutboxMessage | OutboxHangUp, delivery: Delivery) -> None:
-        """Remember."""
-        self.given_up.append(delivery)
-
-
-@asynccontextmanager
-async def worker(
-    store: MemoryStore,
-    observer: Remembered | None = None,
-    *,
-    settings: EgressSettings = QUICK,
-    deliveries_to: Mapping[str, int] = {},
-    carriers: FakeCarriers | None = None,
-    grace: float = 10,
-    draw: Draw = random.uniform,
-    lease: Lease | None = None,
-) -> AsyncIterator[OutboxWorker]:
-    async with client(settings) as posting:
-        made = OutboxWorker(
-            store=store,
-            client=posting,
-            tokens=tokens,
-            carriers=carriers or FakeCarriers(DELIVERED),
-            observer=observer or Remembered(),
-            clock=clock,
-            settings=settings,
-            deliveries_to=deliveries_to,
-            draw=draw,
-            lease=lease,
-        )
-        await made.start()
-        try:
-            yield made
-        finally:
-            await made.stop(grace)
 
 
 def add(store: MemoryStore, made: Outbox, *entries: OutboxEntry) -> None:
@@ -106,20 +49,6 @@ def interactions(receiver: Receiver) -> list[str]:
 def sid_of(entry: OutboxEntry) -> str:
     assert isinstance(entry.content, OutboxCallback)
     return entry.content.interaction.sid
-
-
-class Sampler(Remembered):
-    """An observer that looks, at every delivery, how many entries are in memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.worker: OutboxWorker | None = None
-        self.most_held = 0
-
-    def delivered(self, kind: OutboxKind, end: DeliveryEnd) -> None:
-        """Look."""
-        if self.worker is not None:
-            self.most_held = max(self.most_held, self.worker.held)
 
 
 async def test_a_callback_is_delivered_signed_with_its_idempotency_token(
