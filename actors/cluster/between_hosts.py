@@ -12,7 +12,7 @@ from functools import partial
 from actors.cluster.derived import AsksOwners, fills_in
 from actors.cluster.replica import BindingReplica
 from actors.cluster.rpc import HostRpc
-from actors.control.remote import ForSessions
+from actors.control.remote import ForSessions, NothingElsewhere
 from actors.control.routes import Place
 from actors.control.services import ServiceRegister
 from actors.kernel.context import HostContext
@@ -227,23 +227,8 @@ class OtherHosts:
                 _log.warning("Calls of session %s may go on: %s", session_sid, reason_of(outcome))
 
 
-class SharingHosts(OtherHosts):
+class SharingHosts(NothingElsewhere, OtherHosts):
     """The same where all hosts see the same tables: what is in them is read and erased here, once for all."""
-
-    async def interaction(self, interaction_sid: str) -> Interaction | None:
-        """Find nothing that is not found here."""
-        del interaction_sid
-        return None
-
-    async def interactions_pages(
-        self, session_sid: str, cursor: PageCursor, sent_to: str | None
-    ) -> Sequence[Page[Interaction]]:
-        """Find nothing that is not found here."""
-        del session_sid, cursor, sent_to
-        return ()
-
-    async def erase_interaction(self, interaction_sid: str) -> None:
-        """Leave it to this host's own erasure."""
 
     def settlers(self) -> Mapping[int, ForSessions]:
         """Return, by host, what waits until interactions of sessions that are withdrawn are committed there."""

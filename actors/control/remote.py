@@ -42,13 +42,8 @@ class RemoteTraffic(Protocol):
         """End the running calls of a session."""
 
 
-class NoRemoteTraffic:
-    """The other hosts of a host that is alone."""
-
-    async def push(self, endpoint: Endpoint, session_sid: str, *, body: str, media: tuple[str, ...]) -> Interaction:
-        """Not find the number."""
-        del body, media
-        raise not_found(f"/Sessions/{session_sid}/Participants/{endpoint.participant_sid}")
+class NothingElsewhere:
+    """Interactions of which other hosts have none that are not found here."""
 
     async def interaction(self, interaction_sid: str) -> Interaction | None:
         """Find nothing."""
@@ -64,6 +59,15 @@ class NoRemoteTraffic:
 
     async def erase_interaction(self, interaction_sid: str) -> None:
         """Erase nothing."""
+
+
+class NoRemoteTraffic(NothingElsewhere):
+    """The other hosts of a host that is alone."""
+
+    async def push(self, endpoint: Endpoint, session_sid: str, *, body: str, media: tuple[str, ...]) -> Interaction:
+        """Not find the number."""
+        del body, media
+        raise not_found(f"/Sessions/{session_sid}/Participants/{endpoint.participant_sid}")
 
     def erasers(self) -> Mapping[int, ForSessions]:
         """Know no hosts."""
