@@ -15,7 +15,7 @@ import msgspec
 
 from actors.cluster.fleet import Fleet, Membership, Order
 from actors.cluster.host_monitor import HostMonitor
-from actors.cluster.warden import Assignment
+from actors.cluster.warden import SILENCE_SECONDS, Assignment
 from actors.cluster.watch import (
     BEAT_SECONDS,
     Act,
@@ -32,9 +32,6 @@ from engine.core.model.hosts import HostAddress, HostDirectory, HostState
 from engine.core.model.placement import host_name
 from engine.core.ports.membership import ClusterRows, HostTold, Ledger, PlaceRow, PlaceState
 from engine.core.ports.operations import Clock
-
-SILENT_SECONDS: Final = 6 * BEAT_SECONDS
-"""After which the hosts of a node that shows no life are said to be down: others need not wait for their answers."""
 
 _MOVES: Final = 3
 """How often a move is tried that another node's assignment came before."""
@@ -316,7 +313,7 @@ class NodeSupervisor:
             await self._fleet.kill(place, for_good=True)
 
     def _nodes_up(self) -> tuple[str, ...]:
-        return tuple(name for name, (_, since) in self._nodes_seen.items() if self._read_at - since <= SILENT_SECONDS)
+        return tuple(name for name, (_, since) in self._nodes_seen.items() if self._read_at - since <= SILENCE_SECONDS)
 
     def _mine(self) -> dict[int, PlaceRow]:
         rows = self._rows.places if self._rows is not None else ()
@@ -352,7 +349,7 @@ class NodeSupervisor:
         since = self._nodes_seen.get(row.node or "", (0, self._read_at))[1]
         silent = self._read_at - since
         state, problem = _state_of(row)
-        if silent > SILENT_SECONDS:
+        if silent > SILENCE_SECONDS:
             state, problem = HostState.UNREACHABLE, f"node {row.node} has shown no life for {silent:.0f} seconds"
         report = None if row.told is None else _report_of(row, row.told, address)
         return Member(
