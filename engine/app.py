@@ -129,9 +129,7 @@ async def running_engine(
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(closing(bind_tcp(settings.listen, is_shared=peers is not None)))
         address = _address(listener)
-        place = (lambda _: 0) if peers is None else Placement(peers.count, by_shard=bool(settings.database_url))
-        me = 0 if peers is None else peers.me
-        channels.bind(stack.enter_context(ExitStack()), is_ours=lambda name: place(name) == me)
+        channels.bind(stack.enter_context(ExitStack()), is_ours=_ours(settings, peers))
         public_url = (settings.public_url or address).rstrip("/")
         operations = _bind_operations(settings, stack)
         store = await stack.enter_async_context(started_store(settings, telemetry, peers=peers))
@@ -167,6 +165,14 @@ async def running_engine(
         for warning in settings.warnings():
             _log.warning("%s", warning)
         yield engine
+
+
+def _ours(settings: Settings, peers: Peers | None) -> Callable[[str], bool]:
+    """Return what tells whether a channel of some name is placed on this host."""
+    if peers is None:
+        return lambda _: True
+    place = Placement(peers.count, by_shard=bool(settings.database_url))
+    return lambda name: place(name) == peers.me
 
 
 @asynccontextmanager
