@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -19,8 +20,10 @@ import jsonschema_rs
 import msgspec
 import pytest
 
+from tests import postgres
 from tests.cluster.live_cluster import LiveCluster, eventually
 from tests.e2e.application import serving
+from tests.e2e.conftest import ONE_COPY
 from tests.e2e.live import NO_TLS, LiveServer
 from tests.ops.kit import DASHBOARDS, DEPLOY, PROMETHEUS, ROOT, SERVICES, dashboard, panels, rules, selectors
 from tests.ops.prometheus import PrometheusServer, Samples, prometheus
@@ -96,36 +99,40 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveServer, PrometheusServer]]:
-    """Load an engine under the eyes of Prometheus, and hand both over while it goes on."""
+def observed(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: postgres.Server
+) -> Iterator[tuple[LiveServer, PrometheusServer]]:
+    """Load an engine under the eyes of Prometheus, and hand both over while it goes on.
+
+    A second one, idle and on a database, is scraped beside it for what only such a one shows.
+    """
     directory = tmp_path_factory.mktemp("ops")
-    with serving() as application:
-        sip_port = free_port()
-        configuration = directory / "maskline.toml"
-        configuration.write_text(SIP.format(port=sip_port))
+    sip_port = free_port()
+    configuration = directory / "maskline.toml"
+    configuration.write_text(SIP.format(port=sip_port))
+    with ExitStack() as stack:
+        application = stack.enter_context(serving())
         server = LiveServer(directory / "data", "--config", str(configuration), *SERVE)
-        try:
-            target = server.address.removeprefix("http://")
-            with (
-                prometheus(directory / "prometheus", target=target) as prometheus_server,
-                traffic_on(server, application, sip_port=sip_port),
-            ):
-                time.sleep(LOAD_SECONDS)
-                yield server, prometheus_server
-        finally:
-            server.stop()
+        stack.callback(server.stop)
+        database = stack.enter_context(postgres_server.database())
+        idle = LiveServer(directory / "idle", "--database-url", database, *ONE_COPY)
+        stack.callback(idle.stop)
+        targets = [one.address.removeprefix("http://") for one in (server, idle)]
+        prometheus_server = stack.enter_context(prometheus(directory / "prometheus", targets=targets))
+        stack.enter_context(traffic_on(server, application, sip_port=sip_port))
+        time.sleep(LOAD_SECONDS)
+        yield server, prometheus_server
 
 
 def test_prometheus_scrapes_without_complaint(observed: tuple[LiveServer, PrometheusServer]) -> None:
     """In OpenMetrics, in far less than the second that it has."""
     _, prometheus_server = observed
 
-    (target,) = prometheus_server.targets()
-    (slowest,) = prometheus_server.now("max_over_time(scrape_duration_seconds[1m])")
-    (samples,) = prometheus_server.now("scrape_samples_scraped")
+    (slowest,) = prometheus_server.now("max(max_over_time(scrape_duration_seconds[1m]))")
+    (samples,) = prometheus_server.now("max(scrape_samples_scraped)")
 
     print(f"slowest scrape {float(slowest['value'][1]) * 1000:.1f} ms, {samples['value'][1]} samples")  # noqa: T201
-    assert (target["health"], target["lastError"]) == ("up", "")
+    assert [(one["health"], one["lastError"]) for one in prometheus_server.targets()] == [("up", "")] * 2
     assert float(slowest["value"][1]) < 1
 
 

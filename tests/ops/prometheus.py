@@ -4,7 +4,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,13 +68,15 @@ class PrometheusServer:
 
 
 @contextmanager
-def prometheus(directory: Path, *, target: str = "", discovery: Path | None = None) -> Iterator[PrometheusServer]:
-    """Run Prometheus on the kit's files, a scrape a second of this target, or of those that a file lists."""
+def prometheus(
+    directory: Path, *, targets: Sequence[str] = (), discovery: Path | None = None
+) -> Iterator[PrometheusServer]:
+    """Run Prometheus on the kit's files, a scrape a second of these targets, or of those that a file lists."""
     configuration = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text("utf-8"))
     configuration["global"] = {f"{what}_interval": f"{SCRAPE_SECONDS}s" for what in ("scrape", "evaluation")}
     job = configuration["scrape_configs"][0]
     if discovery is None:
-        job["static_configs"] = [{"targets": [target]}]
+        job["static_configs"] = [{"targets": list(targets)}]
     else:
         del job["static_configs"]
         job["file_sd_configs"] = [{"files": [str(discovery)]}]
