@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.kernel.yielding import STEPS_PER_TURN
-from actors.traffic.stream import GUARD_SECONDS, LEASE_SECONDS, Batch, Begun, Completed, Routed
+from actors.traffic.stream import GUARD_SECONDS, Batch, Begun, Completed, Routed
 from engine.core.model.changes import InteractionRecorded
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.records import (
@@ -202,9 +202,14 @@ async def test_a_close_waits_for_a_host_that_may_still_route(world: World) -> No
         world.cut(1, other)
     assert await direct(world, 1, BOB, SECOND) is Outcome.ROUTED
 
-    closed = await world.hosts[0].control.update_session(
-        world.account.sid, world.service_sid, session.sid, closing_update()
+    closing = asyncio.create_task(
+        world.hosts[0].control.update_session(world.account.sid, world.service_sid, session.sid, closing_update())
     )
+    await world.breathe()
+    assert not closing.done()
+    assert await direct(world, 1, BOB, SECOND) is Outcome.ROUTED
+    await world.outlast_leases()
+    closed = await closing
 
     assert closed.status is SessionStatus.CLOSED
     assert await direct(world, 1, BOB, SECOND) is Outcome.NOT_READY
@@ -244,7 +249,7 @@ async def test_a_session_past_its_ttl_is_not_closed_while_a_host_may_know_better
     await direct(world, 1, BOB, SECOND)
     for other in (0, 2):
         world.cut(1, other)
-    await asyncio.sleep(LEASE_SECONDS + 0.3)
+    await world.outlast_leases()
     world.clock.move(8)
     await world.hosts[0].parts.upkeep.sweep()
 

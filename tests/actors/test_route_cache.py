@@ -1,10 +1,7 @@
 """Cached routes of a host: whatever changes, they lead where a full look finds; `test_machine.py` tries all of it."""
 
-import asyncio
-
 import pytest
 
-from actors.traffic.stream import LEASE_SECONDS
 from engine.core.model.records import Kind
 from engine.core.model.requests import ServiceRequest
 from engine.core.routing.traffic import Outcome
@@ -99,6 +96,6 @@ async def test_a_host_that_hears_too_little_reads_none_of_whom_it_does_not_hear(
             if host != other:
                 world.cut(host, other)
 
-    await asyncio.sleep(LEASE_SECONDS + 0.3 if world.count > 1 else 0)
+    await world.outlast_leases()
 
     assert (checked(world) == had) is (world.count == 1)

@@ -2,7 +2,6 @@
 
 import asyncio
 
-from actors.traffic.stream import LEASE_SECONDS
 from engine.core.model.placement import Placement, owner_of
 from engine.core.model.records import Address, Kind, LegStatus, Service
 from engine.core.routing.traffic import Decision, InboundEvent, Outcome, ReportOutcome
@@ -41,7 +40,7 @@ async def silenced(world: World, host: int) -> None:
     for other in range(HOSTS):
         if other != host:
             world.cut(host, other)
-    await asyncio.sleep(LEASE_SECONDS + 0.3)
+    await world.outlast_leases()
 
 
 async def outcomes(world: World, sender: Address, proxy: Address) -> set[Outcome]:

@@ -5,8 +5,10 @@ import gc
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from itertools import count as count_from
+from itertools import permutations
 from math import inf
 from pathlib import Path
+from time import monotonic
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -16,6 +18,7 @@ from msgspec import UNSET, UnsetType
 from actors.host.host import Host
 from actors.kernel.context import Egress, HostContext
 from actors.kernel.settings import HostSettings
+from actors.traffic.stream import LEASE_SECONDS
 from engine.core.model.errors import ApiError, Code, PeerUnavailable
 from engine.core.model.overview import HostFigures, ReadFigures
 from engine.core.model.placement import Placement, host_name, shards_of
@@ -143,6 +146,8 @@ class World:
         self._shared = None if database is None else PostgresReader(database, None, deadline_seconds=WAIT_SECONDS)
         self.clock = FakeClock()
         self.steady = FakeClock()
+        self.skipped_seconds = 0.0
+        """How far the monotonic clocks of hosts, by which they hear of each other, are ahead of the real one."""
         self.sure_clock: Clock | None = None
         """Given to hosts that start from then on; None: the clock is believed."""
         self.skews = dict(skews)
@@ -199,6 +204,7 @@ class World:
             settings=self.settings,
             egress=self.egress or Egress(),
             sure_clock=self.sure_clock,
+            monotonic=lambda: monotonic() + self.skipped_seconds,
             steady=self.steady,
         )
         self.hosts[place] = Host(
@@ -280,6 +286,21 @@ class World:
     def mend(self) -> None:
         """Let messages pass again."""
         self._cut.clear()
+
+    async def outlast_leases(self) -> None:
+        """Let more time pass than a host routes for one that it does not hear; those that are joined speak again."""
+        self.skipped_seconds += LEASE_SECONDS + 0.3
+        nodes = {place: host.parts.node for place, host in self.hosts.items() if host.parts.node is not None}
+        joined = [
+            (nodes[one].replicas[other], nodes[other].publishers[one])
+            for one, other in permutations(nodes, 2)
+            if self.is_joined(one, other)
+        ]
+        async with asyncio.timeout(WAIT_SECONDS):
+            while waited_for := [publisher for replica, publisher in joined if not replica.is_ready]:
+                for publisher in waited_for:
+                    publisher._wake.set()  # it would in half a second
+                await asyncio.sleep(0.001)
 
     # -- provisioning ----------------------------------------------------------------------------------------------
 
