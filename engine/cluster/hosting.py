@@ -114,7 +114,7 @@ class HostedEngine:
             if not engine.host.is_loaded:
                 problem = "its numbers are not rebuilt"
             else:
-                problem = "the disk refuses commits" if engine.host.is_leased else "its lease has run out"
+                problem = "its commits are refused" if engine.host.is_leased else "its lease has run out"
         elif state is HostState.READY:
             problem = engine.host.limits
         feed, operations = self._own.feed_listen, self._own.operations_listen

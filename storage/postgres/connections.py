@@ -52,7 +52,7 @@ _found: Final[dict[str, str]] = {}
 _SET: Final = f"SELECT {', '.join(['set_config(%s, %s, false)'] * len(_SESSION))}"
 
 
-AnyConnection = TypeVar("AnyConnection", bound="psycopg.Connection[tuple[Any, ...]]")
+AnyConnection = TypeVar("AnyConnection", bound="BoundedConnection")
 
 
 class BadDatabaseUrl(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
@@ -62,7 +62,17 @@ class BadDatabaseUrl(MasklineError):  # noqa: N818 - names a state, as StoreUnav
 class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
     """A connection that counts as lost when nothing comes for too long; what waits at the server is not cancelled."""
 
-    deadline_seconds = DEADLINE_SECONDS
+    deadline_seconds: float | None = DEADLINE_SECONDS
+    """None: as long as it takes."""
+    conninfo = ""
+    """What it was made by."""
+    found = ""
+    """The same with its server first."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether no other server has been found to be the primary, or looked for, since."""
+        return self.found == _found.get(self.conninfo)
 
     def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401 - psycopg's
         """Wait for the server, within bounds."""
@@ -70,7 +80,20 @@ class BoundedConnection(psycopg.Connection[tuple[Any, ...]]):
 
 
 class WriterConnection(BoundedConnection):
-    """That of the writer."""
+    """That of who commits: where it is not answered, the primary is looked for on the other servers first.
+
+    The old one may go on as such after another was promoted, if what looks after it hangs; no standby confirms what is
+    committed there.
+    """
+
+    def wait(self, gen: PQGen[Any], interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ANN401 - psycopg's
+        """Wait for the server, within bounds."""
+        try:
+            return super().wait(gen, interval, timeout)
+        except psycopg.OperationalError as failure:
+            if failure.sqlstate is None and self.is_current:  # no word of the server's
+                _found[self.conninfo] = _turned(self.conninfo, self.info.host, str(self.info.port), by=1)
+            raise
 
 
 def conninfo_of(database_url: str) -> str:
@@ -111,9 +134,11 @@ _ANY_PORT: Final = 5432
 _LOOPBACK: Final = "127.0.0.1"
 
 
-def connect(conninfo: str, *, autocommit: bool) -> psycopg.Connection[tuple[Any, ...]]:
-    """Connect, with nothing set for a session; raises psycopg.Error."""
-    return _connected(psycopg.Connection[tuple[Any, ...]], conninfo, autocommit=autocommit)
+def connect(conninfo: str, *, autocommit: bool) -> BoundedConnection:
+    """Connect, with nothing set for a session and no bound to what it waits for; raises psycopg.Error."""
+    connection = _connected(BoundedConnection, conninfo, autocommit=autocommit)
+    connection.deadline_seconds = None
+    return connection
 
 
 def open_writer(conninfo: str) -> WriterConnection:
@@ -142,17 +167,20 @@ def _connected(kind: type[AnyConnection], conninfo: str, *, autocommit: bool = T
     more, which is longer than most wait.
     """
     connection = kind.connect(_found.get(conninfo, conninfo), autocommit=autocommit)
-    _found[conninfo] = _begun_at(conninfo, connection.info.host, str(connection.info.port))
+    found = _turned(conninfo, connection.info.host, str(connection.info.port))
+    connection.conninfo, connection.found = conninfo, found
+    _found[conninfo] = found
     return connection
 
 
-def _begun_at(conninfo: str, host: str, port: str) -> str:
-    """Turn the servers of a connection string so that this one is first."""
+def _turned(conninfo: str, host: str, port: str, *, by: int = 0) -> str:
+    """Turn the servers of a connection string so that this one is first, or the one that comes `by` behind it."""
     given = conninfo_to_dict(conninfo)
     lists = {name: str(given[name]).split(",") for name in _LISTS & given.keys()}
     hosts, ports = lists.get("host", []), lists.get("port", [])
-    for place, one in enumerate(hosts):
-        if one == host and (len(ports) < len(hosts) or ports[place] in {"", port}):
+    for at, one in enumerate(hosts):
+        if one == host and (len(ports) < len(hosts) or ports[at] in {"", port}):
+            place = (at + by) % len(hosts)
             turned = {name: [*parts[place:], *parts[:place]] for name, parts in lists.items() if len(parts) > 1}
             return make_conninfo(conninfo, **{name: ",".join(parts) for name, parts in turned.items()})
     return conninfo

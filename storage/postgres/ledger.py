@@ -77,7 +77,7 @@ _ASSIGN: Final = """
 _log = logging.getLogger("maskline.storage")
 
 T = TypeVar("T")
-C = TypeVar("C", bound=psycopg.Connection[Any])
+C = TypeVar("C", bound=BoundedConnection)
 
 
 class _Thread(Generic[C]):
@@ -108,6 +108,8 @@ class _Thread(Generic[C]):
     def _done(self, act: Callable[[C], T]) -> T:
         with reading():
             try:
+                if self._connection is not None and not self._connection.is_current:
+                    self._drop()
                 if self._connection is None:
                     self._connection = self._connect()
                 return act(self._connection)

@@ -183,6 +183,8 @@ class PostgresReader(Reader):
             yield connection
 
     def _fetch(self, text: str, values: Sequence[Any]) -> list[Fetched]:
+        if self._opened is not None and not self._opened.is_current:  # what an old primary has may be old
+            self._opened.close()
         if self._opened is None or self._opened.closed:
             self._opened = open_reader(self._conninfo, deadline_seconds=self._deadline_seconds)
         try:
