@@ -17,6 +17,7 @@ NODE_SMPP_VERSION := 0.5.1
 SMPP34_VERSION := 1.5.0
 JASMIN_VERSION := 0.11.0 # in 0.11.1 no receipt finds its message
 SIPVICIOUS_VERSION := 0.3.8
+PATRONI_VERSION := 4.1.5
 
 # hatch-mypyc hides pyproject.toml while it compiles; a build that was killed has left it so. Copied, not moved: should
 # the build still run, it puts its own back.
@@ -39,7 +40,7 @@ ALL := $(BIN)/pytest -n 2 --dist loadgroup --ignore=tests/cluster && $(BIN)/pyte
 .DEFAULT_GOAL := help
 .PHONY: help setup run test wheel console-test client-test lint format types layers bench lock ops-test ops-pictures \
 	sdk-test proxy-test smpp-test jasmin-test mutants clean client-tools sdk-tools proxy-tools ops-tools console-tools smpp-tools jasmin-tools \
-	sip-test sip-tools failover-test
+	sip-test sip-tools failover-test failover-tools
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -105,8 +106,8 @@ sip-test: $(COMPILED) sip-tools ## put the switches of deploy/ between two SIP e
 ops-pictures: .venv/ops/.complete ## draw the dashboard from what `make ops-test` has seen, into docs/
 	@.venv/ops/bin/python tests/ops/pictures.py build/ops/panels.json docs
 
-failover-test: $(COMPILED) ## lose machines, networks and the database of a site in network namespaces, at length; as root
-	@$(BIN)/pytest -n0 -rs tests/cluster/failover.py tests/cluster/failover_nodes.py $(ARGS)
+failover-test: $(COMPILED) failover-tools ## lose machines, networks and the database of a site in network namespaces, at length; as root
+	@$(BIN)/pytest -n0 -rs tests/cluster/failover.py tests/cluster/failover_nodes.py tests/cluster/failover_patroni.py $(ARGS)
 
 mutants: .venv/mutants/.complete ## change modules a place at a time: what do no tests notice? (ARGS="engine/core/routing/legs.py")
 	@.venv/mutants/bin/python tests/mutants.py $(ARGS)
@@ -124,6 +125,7 @@ client-tools: .venv/clients/.complete
 sdk-tools: build/sdks/.complete
 proxy-tools: build/nginx/.complete
 ops-tools: .venv/ops/.complete build/grafana/dashboard.json
+failover-tools: .venv/patroni/.complete
 
 INSTALL := DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y -qq --no-install-recommends
 
@@ -209,6 +211,12 @@ build/smpp/.complete:
 .venv/jasmin/.complete: $(STAMP)
 	@$(BIN)/python -m venv .venv/jasmin
 	@timeout 300 .venv/jasmin/bin/pip install --quiet --no-compile jasmin==$(JASMIN_VERSION)
+	@touch $@
+
+.venv/patroni/.complete: $(STAMP)
+	@test -x /usr/bin/etcd -a -e /usr/lib/python3*/ensurepip || $(INSTALL) etcd-server python3-venv
+	@/usr/bin/python3 -m venv .venv/patroni # not ours, which may be where the database's user cannot go
+	@timeout 300 .venv/patroni/bin/pip install --quiet 'patroni[etcd3,psycopg3]==$(PATRONI_VERSION)'
 	@touch $@
 
 .venv/sip/.complete: $(STAMP)

@@ -70,7 +70,7 @@ class DatabaseServer:
         command = [str(self._programs / "postgres"), "-D", str(self.data), *options]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own words
-                [*self.machine.prefix, *_as_user(), *command], stdout=log, stderr=log, start_new_session=True
+                [*self.machine.prefix, *as_user(), *command], stdout=log, stderr=log, start_new_session=True
             )
         postgres._await(postgres.Server(self.directory), self._process, self.directory)
 
@@ -212,7 +212,7 @@ def _copy(primary: DatabaseServer, standby: DatabaseServer, programs: Path) -> N
         settings.write(f"primary_conninfo = '{following} connect_timeout=3 keepalives_idle=3'\n")
 
 
-def _as_user() -> tuple[str, ...]:
-    """PostgreSQL does not run as root."""
+def as_user() -> tuple[str, ...]:
+    """Return what runs a command as another user, since PostgreSQL does not run as root."""
     user = postgres._user()
     return () if user is None else ("setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")

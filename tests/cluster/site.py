@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import msgspec
@@ -17,6 +17,7 @@ import psycopg
 from tests.cluster.databases import DATABASE, Databases, replicated
 from tests.cluster.live_cluster import START_SECONDS, eventually, title_of
 from tests.cluster.machines import Machine, Machines
+from tests.cluster.patroni import PatroniCluster, patroni
 from tests.cluster.witness import Witness, faults, witnessing
 from tests.e2e.application import Application, serving
 from tests.e2e.live import MASKLINE, NO_TLS, LiveServer, clean_environment
@@ -129,21 +130,35 @@ class Place(msgspec.Struct, frozen=True):
     """What its host told last."""
 
 
-class Site:
-    """Machines, a database on two of them, nodes, and an application of a customer's on the test's own."""
+class DatabaseServerOfSite(Protocol):
+    """One server of the database."""
 
-    def __init__(self, machines: Machines, databases: Databases, place: Path, application: Application) -> None:
+    def run(self, statement: str, database: str) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows."""
+
+
+class DatabaseOfSite(Protocol):
+    """The database of a site, whoever looks after it."""
+
+    @property
+    def url(self) -> str:
+        """What a server is told as `database_url`."""
+
+    @property
+    def primary(self) -> DatabaseServerOfSite:
+        """The server that takes commits."""
+
+
+class AnySite:
+    """Machines, a database, nodes, and an application of a customer's on the test's own machine."""
+
+    def __init__(self, machines: Machines, database: DatabaseOfSite, place: Path, application: Application) -> None:
         """Know what runs; nodes are added."""
         self.machines = machines
-        self.databases = databases
+        self._database = database
         self.place = place
         self.application = application
         self.nodes: list[Node] = []
-
-    @property
-    def database_machines(self) -> tuple[Machine, Machine]:
-        """Where the database is."""
-        return self.databases.primary.machine, self.databases.standby.machine
 
     def places(self) -> list[Place]:
         """Read who has which place of the cluster."""
@@ -152,7 +167,7 @@ class Site:
 
     def _asked(self, statement: str) -> list[tuple[Any, ...]]:
         try:
-            return self.databases.primary.run(statement, DATABASE)
+            return self._database.primary.run(statement, DATABASE)
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):  # no node has started yet
             return []
 
@@ -204,9 +219,14 @@ class Site:
 
     def add(self, name: str, *arguments: str, database_url: str = "") -> Node:
         """Set up a node, not started yet; it reaches the database at its own addresses unless others are given."""
-        node = Node(self.machines.add(name), self.place, database_url or self.databases.url, *arguments)
+        node = Node(self.machines.add(name), self.place, database_url or self._database.url, *arguments)
         self.nodes.append(node)
         return node
+
+    def end(self) -> None:
+        """Kill what still runs of the nodes."""
+        for node in self.nodes:
+            node.end()
 
     def tenant(self, node: Node, others: Sequence[Node] = ()) -> Tenant:
         """Make an account on a node, and wait until the others know it."""
@@ -260,6 +280,20 @@ class Site:
         return [one.form["interactionSid"] for one in self.application.receiver.received if one.path == "/told"]
 
 
+class Site(AnySite):
+    """One whose database is on two machines, which the test looks after itself."""
+
+    def __init__(self, machines: Machines, databases: Databases, place: Path, application: Application) -> None:
+        """Know what runs; nodes are added."""
+        super().__init__(machines, databases, place, application)
+        self.databases = databases
+
+    @property
+    def database_machines(self) -> tuple[Machine, Machine]:
+        """Where the database is."""
+        return self.databases.primary.machine, self.databases.standby.machine
+
+
 @contextmanager
 def site(place: Path) -> Iterator[Site]:
     """Run the database and the application while the context lasts; whatever runs at its end is killed.
@@ -272,11 +306,25 @@ def site(place: Path) -> Iterator[Site]:
         machines = stack.enter_context(Machines())
         application = stack.enter_context(serving())
         here = Site(machines, stack.enter_context(replicated(machines)), place, application)
-        try:
-            yield here
-        finally:
-            for node in here.nodes:
-                node.end()
+        stack.callback(here.end)
+        yield here
+
+
+@contextmanager
+def patroni_site(place: Path) -> Iterator[tuple[AnySite, PatroniCluster]]:
+    """Do the same on a database that Patroni looks after.
+
+    Raises:
+        NoMachines, NoPostgres: as above.
+        NoPatroni: it or etcd is not installed.
+    """
+    with ExitStack() as stack:
+        machines = stack.enter_context(Machines())
+        application = stack.enter_context(serving())
+        cluster = stack.enter_context(patroni(machines))
+        here = AnySite(machines, cluster, place, application)
+        stack.callback(here.end)
+        yield here, cluster
 
 
 def patiently(ask: Any, *, seconds: float = 60.0) -> Any:  # noqa: ANN401 - whatever is asked
