@@ -59,7 +59,12 @@ class Outgoing:
         everywhere: dict[str, SendsMessages] = {**self._senders, **remote}
         routes = CarrierRoutes(everywhere, settings.carrier_routes)
         carriers = CarrierClients(
-            everywhere, report=self._report, observer=telemetry, clock=clock, sure_clock=sure_clock
+            everywhere,
+            report=self._report,
+            report_at_hand=self._report_at_hand,
+            observer=telemetry,
+            clock=clock,
+            sure_clock=sure_clock,
         )
         self._worker = OutboxWorker(
             store=store,
@@ -138,6 +143,9 @@ class Outgoing:
             answer(None)
         else:
             self._plane.report(report, answer)
+
+    def _report_at_hand(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> bool:
+        return self._plane is not None and self._plane.report_at_hand(report, answer)
 
 
 def deliveries_to(channels: Channels, least: int) -> dict[str, int]:

@@ -32,6 +32,7 @@ class HostTraffic:
         self._lease = parts.context.lease
         self._registry = parts.registry
         self._directory = parts.directory
+        self._log = parts.interaction_log
         self._recorded = parts.recorded
         self._accounts = parts.accounts
         self._route_cache = parts.route_cache
@@ -138,12 +139,21 @@ class HostTraffic:
         if not self.is_open:
             answer(None)
             return
+        if self.report_at_hand(report, answer):
+            return
         answer = self._sure(answer, None)
         number = None if report.proxy is None else self._registry.number_at(report.proxy)
         proxy = None if number is None else number.address
         if proxy != report.proxy:
             report = msgspec.structs.replace(report, proxy=proxy)
         self._at_once.run(self._report(report, answer), lambda: answer(None))
+
+    def report_at_hand(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> bool:
+        """Take a leg's state as `report` does, where that needs no reading; tells whether it does."""
+        interaction = self._recorded.at_hand(report) if self.is_open else None
+        if interaction is None:
+            return False
+        return self._log.take_at_hand(report, interaction, self._counted(self._sure(answer, None)))
 
     def report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take the state of a leg that this host knows, or that no host does."""
@@ -165,15 +175,18 @@ class HostTraffic:
             self._node.forwarder.report(report, named, answer, self.report_here, owner=owner)
 
     async def _report_here(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
+        try:
+            await self._recorded.report(report, self._counted(answer))
+        except StoreUnavailable:
+            answer(None)
+
+    def _counted(self, answer: Callable[[ReportOutcome | None], None]) -> Callable[[ReportOutcome | None], None]:
         def counted(outcome: ReportOutcome | None) -> None:
             if outcome is not None:
                 self._context.observer.reported(outcome)
             answer(outcome)
 
-        try:
-            await self._recorded.report(report, counted)
-        except StoreUnavailable:
-            answer(None)
+        return counted
 
     async def finish(self) -> None:
         """Give up the reports that wait for what they are about; platforms retry."""

@@ -11,6 +11,10 @@ class KeyedLocks:
         """Start with no locks."""
         self._locks: dict[str, _Held] = {}
 
+    def is_held(self, key: str) -> bool:
+        """Tell whether somebody holds or awaits the lock of a key."""
+        return key in self._locks
+
     def hold(self, key: str) -> "_Hold":
         """Hold the lock of a key for the length of an `async with`; a free one is taken in the same turn."""
         return _Hold(self._locks, key)

@@ -23,7 +23,7 @@ from engine.core.numbers.e164 import canonical
 from engine.core.ports.store import Passed
 from engine.core.routing.decide import BUSY, STORE_DOWN
 from engine.core.routing.event_keys import event_key, key_of
-from engine.core.routing.legs import apply_report, ends_call, is_open_call
+from engine.core.routing.legs import ENDED, apply_report, ends_call, is_open_call
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, ReportOutcome
 from engine.core.sessions.bindings import ActiveSession
 
@@ -31,6 +31,8 @@ Answer = Callable[[Decision], None]
 
 _ROUTED: Final = Outcome.ROUTED  # a member is found tenfold faster here than in its class (3.11)
 _VOICE: Final = Kind.VOICE
+MOST_RECENT: Final = 10_000
+"""Messages that are kept in memory so that reports about them need not read the disk."""
 _REFUSED_DOWNSTREAM = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})
 
 
@@ -68,6 +70,8 @@ class InteractionLog:
         """Open calls until they end, ended ones for the window, by CallSid; read back after a restart."""
         self.in_flight: dict[str, Interaction] = {}
         """What is being committed, by KI…, as it will be; until the commit, so that a restart loses nothing told."""
+        self._recent: dict[str, Interaction] = {}
+        """Some of the last messages that carriers of ours send, by KI…, as they were last committed; may be erased."""
         self._waiting: dict[str, _Waiting] = {}
         """Events that wait for a hook or a coordinator, by event key, until they are answered; lost in a restart."""
         self._unfinished: dict[str, Interaction] = {}
@@ -219,6 +223,10 @@ class InteractionLog:
         now = interaction.date_created
         self.answers.put(key, Answered(event.sender, interaction.service_sid, decision), now=now)
         self.redeliveries.add(key, pack(interaction.sid), now=now)
+        if decision.is_sent_by_us:
+            if len(self._recent) >= MOST_RECENT:
+                self._recent.clear()
+            self._recent[interaction.sid] = interaction
         self._commit_recording(_Routed(self, interaction, session, key, decision, answer), entries)
 
     def record(
@@ -250,8 +258,10 @@ class InteractionLog:
         """Note that a recording is on disk, or that nothing of it is."""
         self._drop_in_flight(recording.interaction)
         self._settle_touch(recording.session, recording.at, is_kept=problem is None)
-        if problem is not None and recording.call_sid is not None:
-            self.calls.forget(recording.call_sid, recording.interaction.sid)
+        if problem is not None:
+            self._recent.pop(recording.interaction.sid, None)
+            if recording.call_sid is not None:
+                self.calls.forget(recording.call_sid, recording.interaction.sid)
 
     def _settle_touch(self, session: ActiveSession, at: float, *, is_kept: bool) -> None:
         if not is_kept:
@@ -286,6 +296,37 @@ class InteractionLog:
         self._context.commit((change,), done, entries)
         return commit.future
 
+    def at_hand(self, report: LegReport) -> Interaction | None:
+        """Return the interaction that a report names, where memory has it as it is on disk, or was until it was erased.
+
+        None where a report of what was erased would tell the application of it.
+        """
+        sid = report.interaction_sid
+        if sid is None or report.status in _REFUSED_DOWNSTREAM or sid in self.in_flight:
+            return None
+        interaction = self._recent.get(sid)
+        if interaction is None or not fits(report, interaction):
+            return None
+        service = self.service_of(interaction.service_sid)
+        return interaction if service is not None and service.callback_url is None else None
+
+    def take_at_hand(
+        self, report: LegReport, interaction: Interaction, answer: Callable[[ReportOutcome | None], None]
+    ) -> bool:
+        """Commit what a report says of an interaction `at_hand`, its outbox entry's end too; False = nothing new."""
+        outcome, change = apply_report(interaction, report, now=self._context.clock())
+        if change is None:
+            return False
+        answered = _Once(answer)
+
+        def settled(is_done: bool) -> None:  # noqa: FBT001 - as a commit tells it
+            answered.tell(outcome if is_done else None)
+
+        self.commit_report(
+            interaction, change, settled, answered.late, session_name=None, entries_done=_done_with(report)
+        )
+        return True
+
     def answer_not_found(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Answer a report of what is not recorded here."""
         if report.kind is _VOICE:
@@ -318,9 +359,8 @@ class InteractionLog:
                 self._notify(Code.DOWNSTREAM_REJECTED, report, interaction)
             answered.tell(outcome if is_done else None)
 
-        entries_done = () if report.entry_sid is None else (EntrySettled(report.entry_sid),)
         self.commit_report(
-            interaction, change, settled, answered.late, session_name=session_name, entries_done=entries_done
+            interaction, change, settled, answered.late, session_name=session_name, entries_done=_done_with(report)
         )
         return True
 
@@ -360,6 +400,7 @@ class InteractionLog:
 
         def done(problem: StoreUnavailable | None) -> None:
             self._drop_in_flight(updated)
+            self._keep_recent(updated, is_kept=problem is None)
             if touched is not None:
                 self._settle_touch(touched, change.at, is_kept=problem is None)
             if is_end and problem is not None:
@@ -372,6 +413,16 @@ class InteractionLog:
         if updated.outbound.status is not interaction.outbound.status:
             entries = (*entries, *receipt(updated, self._context))
         self._context.commit(changes, done, entries, late)
+
+    def _keep_recent(self, updated: Interaction, *, is_kept: bool) -> None:
+        """Know an interaction as it is on disk now; of what has ended, nothing more is reported."""
+        sid = updated.sid
+        if sid not in self._recent:
+            return
+        if is_kept and updated.outbound.status not in ENDED and sid not in self.in_flight:
+            self._recent[sid] = updated
+        else:
+            del self._recent[sid]
 
     def _callback_of(self, interaction: Interaction, session_name: str | None) -> tuple[OutboxEntry, ...]:
         """Return the callback about an interaction that has changed, where its service wants one."""
@@ -419,6 +470,11 @@ class InteractionLog:
             resource_sid=report.resource_sid,
             proxy=report.proxy if interaction is None else interaction.proxy,
         )
+
+
+def _done_with(report: LegReport) -> tuple[EntrySettled, ...]:
+    """Return what ends with a report."""
+    return () if report.entry_sid is None else (EntrySettled(report.entry_sid),)
 
 
 def fits(report: LegReport, interaction: Interaction) -> bool:

@@ -97,6 +97,13 @@ class RecordedInteractions:
                 return going_on if sid in going_on else (*going_on, sid)
         return going_on
 
+    def at_hand(self, report: LegReport) -> Interaction | None:
+        """Return what a report is about, where memory has it as it is on disk and nobody else is to change it now."""
+        interaction = self._log.at_hand(report)
+        if interaction is None or self._changing.is_held(interaction.sid) or not self._is_here(interaction.proxy):
+            return None
+        return interaction
+
     async def report(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> None:
         """Take the state of a leg; answers once it is committed, None when it could not be.
 

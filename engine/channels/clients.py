@@ -8,8 +8,6 @@ Source: behaviour 9 and 11.
 import asyncio
 from collections.abc import Callable, Mapping
 
-import msgspec
-
 from engine.channels.base import OVERDUE, EndsCalls, OutHangUp, OutMessage, OutReceipt, SendsMessages, TakesReceipts
 from engine.core.model.errors import Code, MasklineError
 from engine.core.model.outbox import OutboxEntry, OutboxHangUp, OutboxMessage, OutboxReceipt, ToCarrier
@@ -17,7 +15,7 @@ from engine.core.model.records import Address, DebuggerEvent, Kind, LegStatus
 from engine.core.ports.observing import EgressObserver
 from engine.core.ports.operations import Clock
 from engine.core.routing.traffic import LegReport, ReportOutcome
-from engine.outbound.delivery import DELIVERED, Delivery
+from engine.outbound.delivery import DELIVERED, SETTLED, Delivery
 
 TWIML = "twiml"
 """The name that routes give to the inbound webhook's own answer."""
@@ -27,6 +25,9 @@ ANY_NUMBER = "*"
 
 Report = Callable[[LegReport, Callable[[ReportOutcome | None], None]], None]
 """Where legs are reported: `DataPlane.report`."""
+
+ReportAtHand = Callable[[LegReport, Callable[[ReportOutcome | None], None]], bool]
+"""Where they are first: `EgressPlane.report_at_hand`."""
 
 
 class CarrierMisconfigured(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
@@ -84,6 +85,7 @@ class CarrierClients:
         senders: Mapping[str, SendsMessages],
         *,
         report: Report,
+        report_at_hand: ReportAtHand = lambda _report, _answer: False,
         observer: EgressObserver,
         clock: Clock,
         sure_clock: Clock,
@@ -96,6 +98,7 @@ class CarrierClients:
         self._senders = senders
         self._pause_seconds = pause_seconds
         self._report = report
+        self._report_at_hand = report_at_hand
         self._observer = observer
         self._clock = clock
         self._sure_clock = sure_clock
@@ -149,8 +152,11 @@ class CarrierClients:
             return sent
         status = sent.status or LegStatus.DELIVERY_UNKNOWN
         # a crash behind this commit must not send it again: the entry ends with it
-        report = _leg(entry, content, status, resource_sid=sent.resource_sid)
-        await self._reported(msgspec.structs.replace(report, entry_sid=entry.sid))
+        report = _leg(entry, content, status, resource_sid=sent.resource_sid, entry_sid=entry.sid)
+        taken = _Taken()
+        if self._report_at_hand(report, taken.set) and await taken.outcome is not None:
+            return SETTLED
+        await self._reported(report)
         return DELIVERED
 
     async def _reported(self, report: LegReport) -> None:
@@ -180,7 +186,13 @@ class CarrierClients:
 
 
 def _leg(
-    entry: OutboxEntry, content: OutboxMessage, status: LegStatus, *, resource_sid: str = "", problem: str = ""
+    entry: OutboxEntry,
+    content: OutboxMessage,
+    status: LegStatus,
+    *,
+    resource_sid: str = "",
+    problem: str = "",
+    entry_sid: str | None = None,
 ) -> LegReport:
     return LegReport(
         kind=Kind.MESSAGE,
@@ -190,4 +202,5 @@ def _leg(
         resource_sid=resource_sid,
         status=status,
         problem=problem,
+        entry_sid=entry_sid,
     )

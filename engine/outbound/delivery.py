@@ -40,6 +40,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """The receiver may have acted although no good answer came."""
     retry_after_seconds: float = 0.0
     """How long the receiver asks us to wait."""
+    is_settled: bool = False
+    """It is on disk already that the entry has ended."""
     trace: WebhookTrace | None = None
     """The request and its answer, of a webhook that failed."""
 
@@ -50,6 +52,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DELIVERED = Delivery()
+SETTLED = Delivery(is_settled=True)
 
 
 def not_delivered(outcome: Answer | NotReached, *, now: float, trace: WebhookTrace | None = None) -> Delivery:

@@ -9,12 +9,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol, get_args
 
 from engine.core.model.changes import EntryFailed, EntrySettled
 from engine.core.model.errors import Code
 from engine.core.model.outbox import (
     OutboxCallback,
+    OutboxContent,
     OutboxEntry,
     OutboxHangUp,
     OutboxMessage,
@@ -140,7 +141,7 @@ class OutboxWorker:
                 key,
                 store=self._store,
                 window=self._window,
-                work=lambda entry: self._deliver(entry, turns),
+                work=lambda entry: self._deliver(entry, key, turns),
                 pause_seconds=self._settings.store_pause_seconds,
             )
             self._queues[key] = queue
@@ -152,7 +153,7 @@ class OutboxWorker:
 
     # -- one entry ----------------------------------------------------------------------------------------------
 
-    async def _deliver(self, entry: OutboxEntry, turns: asyncio.Semaphore) -> None:
+    async def _deliver(self, entry: OutboxEntry, key: QueueKey, turns: asyncio.Semaphore) -> None:
         attempts, most = entry.attempts, max(self._tries(entry), entry.attempts + 1)
         try:
             while True:
@@ -169,10 +170,13 @@ class OutboxWorker:
             _log.exception("an entry could not be handled; it joins the dead letters", extra={"entry_sid": entry.sid})
             attempts += 1
             delivery = Delivery(error="an error of ours; it is logged")
-        if delivery.is_done:
-            self._end(entry, EntrySettled(entry.sid), DeliveryEnd.DELIVERED)
+        if delivery.is_settled:
+            self._observer.delivered(_kind_of(entry), DeliveryEnd.DELIVERED)
+            self._landed(entry, key)
+        elif delivery.is_done:
+            self._end(entry, key, EntrySettled(entry.sid), DeliveryEnd.DELIVERED)
         else:
-            self._end(entry, self._failure(entry, delivery, attempts), DeliveryEnd.DIED)
+            self._end(entry, key, self._failure(entry, delivery, attempts), DeliveryEnd.DIED)
 
     async def _try(self, entry: OutboxEntry, turns: asyncio.Semaphore) -> Delivery:
         lane = asyncio.current_task()
@@ -193,7 +197,7 @@ class OutboxWorker:
 
     def _failed(self, entry: OutboxEntry, delivery: Delivery, attempts: int, wait_seconds: float) -> None:
         self._deliveries.add(self._failure(entry, delivery, attempts, wait_seconds=wait_seconds), _nothing)
-        self._observer.delivered(OutboxKind(entry.kind), DeliveryEnd.FAILED)
+        self._observer.delivered(_kind_of(entry), DeliveryEnd.FAILED)
 
     async def _give_up(self, entry: OutboxEntry, delivery: Delivery) -> None:
         if isinstance(entry.content, OutboxMessage | OutboxHangUp):
@@ -213,12 +217,11 @@ class OutboxWorker:
                 )
             )
 
-    def _end(self, entry: OutboxEntry, change: EntrySettled | EntryFailed, end: DeliveryEnd) -> None:
-        self._deliveries.add(change, lambda: self._landed(entry))
-        self._observer.delivered(OutboxKind(entry.kind), end)
+    def _end(self, entry: OutboxEntry, key: QueueKey, change: EntrySettled | EntryFailed, end: DeliveryEnd) -> None:
+        self._deliveries.add(change, lambda: self._landed(entry, key))
+        self._observer.delivered(_kind_of(entry), end)
 
-    def _landed(self, entry: OutboxEntry) -> None:
-        key = entry.queue
+    def _landed(self, entry: OutboxEntry, key: QueueKey) -> None:
         queue = self._queues.get(key)
         if queue is not None:
             queue.landed(entry.sid)
@@ -244,5 +247,12 @@ class OutboxWorker:
         return self._settings.webhook_tries if is_posted else self._settings.carrier_tries
 
 
+def _kind_of(entry: OutboxEntry) -> OutboxKind:
+    return _KINDS[type(entry.content)]
+
+
 def _nothing() -> None:
     """Take that a change has landed which frees nothing."""
+
+
+_KINDS: Final = {kind: OutboxKind(str(kind.__struct_config__.tag)) for kind in get_args(OutboxContent)}

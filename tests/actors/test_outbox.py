@@ -1,17 +1,20 @@
 """What decisions owe: callbacks, messages through carriers, ended calls; committed with them, handed over after."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec import UNSET, UnsetType
 
 from engine.core.model.errors import ApiError, Code, StoreUnavailable
+from engine.core.model.outbox import OutboxEntry, OutboxMessage
 from engine.core.model.records import Kind, LegStatus, Participant, ServiceOptions, SessionStatus
 from engine.core.model.requests import AccountUpdate, ParticipantUpdate
 from engine.core.routing.receipts import sid_asking
-from engine.core.routing.traffic import LegReport, Outcome, ReportOutcome
+from engine.core.routing.traffic import Decision, LegReport, Outcome, ReportOutcome
 from tests.actors.hooked_world import CALLBACK, HookedWorld
 from tests.actors.world import ALICE, BOB, CAROL, N1, N2, refused, wanting
 
@@ -81,15 +84,7 @@ async def test_what_a_carrier_took_leaves_the_outbox_with_the_commit_of_its_leg(
     await world.session(wanting(ALICE, N1), wanting(BOB, N2))
     decision = await world.text(ALICE, N1, "hello")
     (entry,) = world.outbox.entries
-    report = LegReport(
-        kind=Kind.MESSAGE,
-        account_sid=entry.account_sid,
-        interaction_sid=decision.interaction_sid,
-        is_outbound=True,
-        resource_sid="SM2",
-        status=LegStatus.SENT,
-        entry_sid=entry.sid,
-    )
+    report = took(entry, decision)
 
     world.store.is_failing = True
     failed = await world.tell(report)
@@ -99,6 +94,95 @@ async def test_what_a_carrier_took_leaves_the_outbox_with_the_commit_of_its_leg(
 
     assert (failed, left, outcome) == (None, (entry.queue,), ReportOutcome.RECORDED)
     assert await world.store.pending_queues() == ()
+
+
+def took(entry: OutboxEntry, decision: Decision, *, status: LegStatus = LegStatus.SENT) -> LegReport:
+    """Return what the outbox reports of a message that a carrier took."""
+    return LegReport(
+        kind=Kind.MESSAGE,
+        account_sid=entry.account_sid,
+        interaction_sid=decision.interaction_sid,
+        is_outbound=True,
+        resource_sid="SM2",
+        status=status,
+        entry_sid=entry.sid,
+    )
+
+
+def at_hand(world: HookedWorld, report: LegReport) -> "list[asyncio.Future[ReportOutcome | None]]":
+    """Report to each host what it has at hand; returns what will become of it at those that do."""
+    told = []
+    for host in world.hosts.values():
+        outcome: asyncio.Future[ReportOutcome | None] = asyncio.get_running_loop().create_future()
+        if host.traffic.report_at_hand(report, outcome.set_result):
+            told.append(outcome)
+    return told
+
+
+async def test_the_leg_of_a_message_that_was_just_recorded_is_kept_without_a_look_at_the_disk(
+    world: HookedWorld,
+) -> None:
+    """Sent, and delivered after that; the entry has ended. What is being committed is read, and is not taken twice."""
+    world.carriers.name = "main"
+    await world.configure()
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    decision = await world.text(ALICE, N1, "hello")
+    (entry,) = world.outbox.entries
+
+    world.store.keep_back()
+    sent = at_hand(world, took(entry, decision))
+    meanwhile = at_hand(world, took(entry, decision, status=LegStatus.DELIVERED))
+    world.store.let_through()
+    outcomes = [await one for one in sent]
+    left = await world.store.pending_queues()
+    again = at_hand(world, took(entry, decision))
+    delivered = [await one for one in at_hand(world, took(entry, decision, status=LegStatus.DELIVERED))]
+
+    assert (outcomes, meanwhile, left, again) == ([ReportOutcome.RECORDED], [], (), [])
+    assert delivered == [ReportOutcome.RECORDED]
+    kept = world.store.interaction(decision.interaction_sid)
+    assert kept is not None
+    assert (kept.outbound.status, kept.outbound.resource_sid) == (LegStatus.DELIVERED, "SM2")
+    assert at_hand(world, took(entry, decision, status=LegStatus.DELIVERED)) == []
+
+
+@pytest.mark.parametrize("why", ["callback", "failure", "refusal", "restart", "stranger"])
+async def test_the_disk_is_read_where_memory_does_not_suffice(world: HookedWorld, why: str) -> None:
+    """Where the application is to be told, the last commit failed, or nothing is in memory that fits."""
+    world.carriers.name = "main"
+    await world.configure(callback=CALLBACK if why == "callback" else None)
+    await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    decision = await world.text(ALICE, N1, "hello")
+    (entry,) = (one for one in world.outbox.entries if isinstance(one.content, OutboxMessage))
+    report = took(entry, decision, status=LegStatus.FAILED if why == "refusal" else LegStatus.SENT)
+    if why == "restart":
+        await world.restart()
+    if why == "stranger":
+        report = msgspec.structs.replace(report, account_sid="AC" + "9" * 32)
+    if why == "failure":
+        world.store.is_failing = True
+        assert [await one for one in at_hand(world, report)] == [None]
+        world.store.is_failing = False
+
+    assert at_hand(world, report) == []
+    outcome = await world.tell(report)
+    assert outcome is (ReportOutcome.NOT_FOUND if why == "stranger" else ReportOutcome.RECORDED)
+
+
+async def test_the_leg_of_a_message_that_was_erased_meanwhile_tells_nobody(world: HookedWorld) -> None:
+    """Its entry ends, and its record stays away."""
+    world.carriers.name = "main"
+    await world.configure()
+    session = await world.session(wanting(ALICE, N1), wanting(BOB, N2))
+    decision = await world.text(ALICE, N1, "hello")
+    (entry,) = world.outbox.entries
+    await world.delete(session)
+
+    await world.tell(took(entry, decision))
+
+    assert await world.store.pending_queues() in {(), (entry.queue,)}  # the outbox ends what is not found
+    assert world.store.interaction(decision.interaction_sid) is None
+    assert (world.outbox.entries, world.observer.codes()) == ([entry], [])
 
 
 async def test_who_asked_is_told_each_state_of_the_outbound_leg(world: HookedWorld) -> None:

@@ -22,7 +22,7 @@ from engine.core.model.records import Kind, LegStatus
 from engine.core.ports.outgoing import Carriers, RemoteSend
 from engine.core.routing.legs import apply_report
 from engine.core.routing.traffic import LegReport, ReportOutcome
-from engine.outbound.delivery import DELIVERED, Delivery
+from engine.outbound.delivery import DELIVERED, SETTLED, Delivery
 from engine.outbound.settings import CarrierKind, CarrierSettings
 from engine.remote_senders import RemoteSender, send_here
 from tests.channels.offered import Offered
@@ -59,6 +59,11 @@ class Reports:
         """Take a report as the data plane does."""
         self.made.append(report)
         answer(self._outcomes.pop(0) if len(self._outcomes) > 1 else self._outcomes[0])
+
+    def take_at_hand(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> bool:
+        """Take a report of what is in memory."""
+        self.take(report, answer)
+        return True
 
 
 @pytest.fixture
@@ -181,6 +186,26 @@ async def test_a_hang_up_through_a_carrier_that_cannot_is_a_dead_end() -> None:
     delivery = await carriers.deliver(HANGING_UP, HANG_UP)
 
     assert (delivery.error, delivery.may_retry) == ("the carrier cannot end calls", False)
+
+
+@pytest.mark.parametrize("kept", [ReportOutcome.RECORDED, None])
+async def test_an_entry_ends_with_the_report_that_was_at_hand(kept: ReportOutcome | None) -> None:
+    """Unless that could not be kept: then the leg is reported as any is, and the entry ended by itself."""
+    reports, first = Reports(), Reports((kept,))
+    carriers = CarrierClients(
+        {"main": OnlyMessages()},
+        report=reports.take,
+        report_at_hand=first.take_at_hand,
+        observer=reports.observer,
+        clock=clock,
+        sure_clock=clock,
+    )
+
+    delivery = await carriers.deliver(ENTRY, MESSAGE)
+
+    assert delivery == (DELIVERED if kept is None else SETTLED)
+    assert first.made[0].entry_sid == ENTRY.sid
+    assert reports.made == (first.made if kept is None else [])
 
 
 async def test_a_message_past_its_time_is_not_sent() -> None:

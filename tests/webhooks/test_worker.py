@@ -15,7 +15,7 @@ from engine.core.model.outbox import OutboxAlert, OutboxCallback, OutboxEntry, O
 from engine.core.model.records import DebuggerEvent
 from engine.core.ports.observing import DeliveryEnd, OutboxKind
 from engine.core.ports.outgoing import Outbox
-from engine.outbound.delivery import DELIVERED, Delivery
+from engine.outbound.delivery import DELIVERED, SETTLED, Delivery
 from engine.webhooks import worker as outbox_worker
 from engine.webhooks.delivery_log import MAX_GROUP, DeliveryLog
 from engine.webhooks.worker import LEAST_WINDOW
@@ -464,6 +464,19 @@ async def test_messages_go_through_the_carriers(observer: Remembered) -> None:
         (OutboxKind.MESSAGE, DeliveryEnd.FAILED),
         (OutboxKind.MESSAGE, DeliveryEnd.DELIVERED),
     ]
+
+
+async def test_an_entry_that_has_ended_with_its_message_is_not_ended_again(observer: Remembered) -> None:
+    """It is on disk: the worker counts it and makes room."""
+    store = MemoryStore()
+    content = OutboxMessage(carrier="main", interaction_sid="KI1", sender="+15105550001", to="+14155550100", body="hi")
+
+    async with worker(store, observer, carriers=FakeCarriers(SETTLED)) as made:
+        add(store, made, outbox_entry(content))
+        await until(lambda: not made.held)
+
+    assert store.groups == []
+    assert observer.deliveries == [(OutboxKind.MESSAGE, DeliveryEnd.DELIVERED)]
 
 
 async def test_a_message_that_may_have_been_taken_is_not_sent_again() -> None:

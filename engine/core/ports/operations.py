@@ -99,6 +99,12 @@ class DataPlane(Protocol):
 class EgressPlane(DataPlane, Protocol):
     """What the outbox may ask besides."""
 
+    def report_at_hand(self, report: LegReport, answer: Callable[[ReportOutcome | None], None]) -> bool:
+        """Take a leg's state as `report` does, where that needs no reading; tells whether it does.
+
+        Once it is answered with an outcome, the outbox entry that it names has ended on this host's disk.
+        """
+
     async def send_elsewhere(self, channel: str, sender: str, key: str, message: bytes) -> RemoteSend:
         """Have the host on which a channel is placed send a message through one of its senders, once for each key."""
 
