@@ -32,7 +32,7 @@ class EgressSettings(Section):
     deliveries_per_destination: Positive = 8
     """Deliveries of one account to one destination at a time; what is left of its connections is for hooks."""
     window_per_destination: Positive = 500
-    """Deliveries of one account to one destination that are held in memory; the others wait on disk."""
+    """Deliveries of one account to one destination held in memory, more for a peer's window; the rest is on disk."""
     connect_tries: Fixed[int] = 2
     """Tries to connect, over the addresses of a name in turn."""
     keep_alive_seconds: Fixed[float] = 4.0

@@ -140,16 +140,16 @@ class OutboxWorker:
             queue = EntryQueue(
                 key,
                 store=self._store,
-                window=self._window,
+                window=lambda: self._window(2 * most),
                 work=lambda entry: self._deliver(entry, key, turns),
                 pause_seconds=self._settings.store_pause_seconds,
             )
             self._queues[key] = queue
         return queue
 
-    def _window(self) -> int:
+    def _window(self, least: int) -> int:
         share = self._settings.most_in_memory // max(1, len(self._queues))
-        return max(LEAST_WINDOW, min(self._settings.window_per_destination, share))
+        return max(LEAST_WINDOW, min(max(self._settings.window_per_destination, least), share))
 
     # -- one entry ----------------------------------------------------------------------------------------------
 

@@ -479,6 +479,20 @@ async def test_an_entry_that_has_ended_with_its_message_is_not_ended_again(obser
     assert observer.deliveries == [(OutboxKind.MESSAGE, DeliveryEnd.DELIVERED)]
 
 
+async def test_what_a_destination_may_take_at_a_time_is_in_memory() -> None:
+    """However small the window of the others is: else it would be read from disk again and again."""
+    store, settings = MemoryStore(), replace(QUICK, window_per_destination=2)
+    with receiving(lambda _: Reply(hangs=True)) as slow:
+        wanted = {callback(slow.url, 1).destination: 40}
+
+        async with worker(store, settings=settings, deliveries_to=wanted, grace=0) as made:
+            add(store, made, *(callback(slow.url, number) for number in range(1, 81)))
+
+            assert made.held == 80
+
+    assert store.most_read == 0
+
+
 async def test_a_message_that_may_have_been_taken_is_not_sent_again() -> None:
     """The carriers are told that this was the only try."""
     unsure = Delivery(error="no answer in time", may_be_taken=True)
