@@ -37,6 +37,8 @@ class Links:
         self._bound: list[Connection] = []
         self._turns: dict[Connection, Turns] = {}
         """What waits for each connection that may send, in the order in which they were bound."""
+        self._able: tuple[Connection, ...] = ()
+        """The keys of these."""
         self._unplaced = Turns()
         """What waits while there is none."""
         self._pausing: asyncio.TimerHandle | None = None
@@ -65,6 +67,7 @@ class Links:
         self._count(SmppCount.BOUND)
         if connection.session.state in self._sends:
             self._turns[connection] = Turns()
+            self._able = tuple(self._turns)
             self._place_anew()
 
     def happened(self, connection: Connection, event: Event) -> None:
@@ -107,9 +110,13 @@ class Links:
         if within_seconds is not None and within_seconds <= 0:
             raise Overdue
         waiting = Waiting(account_sid, lane, write_message(message))
-        connection = self._place(waiting)
-        if connection is not None:
-            self._send(connection)
+        connection = self._connection_of(waiting)
+        if connection is None:
+            self._unplaced.put(waiting)
+        elif not self._turns[connection].by_account and self._may_send_over(connection):
+            self._hand_over(connection, waiting)
+        else:
+            self._turns[connection].put(waiting)
         if within_seconds is None:
             return await waiting.answer
         giving_up = asyncio.get_running_loop().call_later(within_seconds, waiting.give_up)
@@ -124,20 +131,16 @@ class Links:
 
     # -- whose turn it is -----------------------------------------------------------------------------------------
 
-    def _place(self, waiting: Waiting) -> Connection | None:
-        """Have a message wait for the connection of its lane, and return that."""
-        able = tuple(self._turns)
-        if not able:
-            self._unplaced.put(waiting)
-            return None
-        connection = able[hash(waiting.lane) % len(able)]
-        self._turns[connection].put(waiting)
-        return connection
+    def _connection_of(self, waiting: Waiting) -> Connection | None:
+        """Return the connection of a message's lane; None while there is none."""
+        able = self._able
+        return able[hash(waiting.lane) % len(able)] if able else None
 
     def _place_anew(self) -> None:
         """Share out what waits, since the connections are other ones now."""
         for waiting in self._take_all():
-            self._place(waiting)
+            connection = self._connection_of(waiting)
+            (self._unplaced if connection is None else self._turns[connection]).put(waiting)
         self._send_all()
 
     def _take_all(self) -> list[Waiting]:
@@ -147,26 +150,33 @@ class Links:
         """Give what waits for a connection to the others."""
         turns = self._turns.pop(connection, None)
         if turns is not None:
+            self._able = tuple(self._turns)
             for waiting in turns.all():
                 self._unplaced.put(waiting)
             self._place_anew()
 
     def _send(self, connection: Connection) -> None:
         """Send what waits for a connection, as far as its window and the rate allow."""
-        turns, session = self._turns.get(connection), connection.session
-        while turns is not None and session.state in self._sends and session.room:
+        turns = self._turns.get(connection)
+        while turns is not None and turns.by_account and self._may_send_over(connection):
             waiting = turns.take()
-            if waiting is None:
-                return
-            now = self._monotonic()
-            pause = self.pace.wait(now)
-            if pause:
-                turns.put_back(waiting)
-                self._send_after(pause)
-                return
-            self.pace.take(now)
-            waiting.is_sent = True
-            connection.send(self._command, waiting.body, answer=waiting.answer)
+            if waiting is not None:
+                self._hand_over(connection, waiting)
+
+    def _may_send_over(self, connection: Connection) -> bool:
+        """Tell whether a message may go over a connection now; where only the rate forbids it, see to it later."""
+        session = connection.session
+        if session.state not in self._sends or not session.room:
+            return False
+        pause = self.pace.wait(self._monotonic())
+        if pause:
+            self._send_after(pause)
+        return not pause
+
+    def _hand_over(self, connection: Connection, waiting: Waiting) -> None:
+        self.pace.take(self._monotonic())
+        waiting.is_sent = True
+        connection.send(self._command, waiting.body, answer=waiting.answer)
 
     def _send_after(self, seconds: float) -> None:
         if self._pausing is None:

@@ -5,7 +5,7 @@ events. What a message means, and when its response may leave, is its owner's af
 2.9.
 """
 
-from enum import Enum, StrEnum, auto
+from enum import IntEnum, StrEnum, auto
 from typing import Final
 
 import msgspec
@@ -35,7 +35,7 @@ class Role(StrEnum):
     """They bind."""
 
 
-class State(Enum):
+class State(IntEnum):
     """How far the connection has come; closed."""
 
     OPEN = auto()
@@ -184,8 +184,8 @@ class Session:
     def __init__(self, role: Role, *, window: int, timing: Timing, now: float) -> None:
         """Begin with the connection; `window` is how many messages of ours may wait for responses."""
         self.state = State.OPEN
-        self._role = role
-        self._peer = Role.SMSC if role is Role.ESME else Role.ESME
+        self._ours = _MAY_SEND_BY_ROLE[role]
+        self._theirs = _MAY_SEND_BY_ROLE[Role.SMSC if role is Role.ESME else Role.ESME]
         self._window = window
         self._timing = timing
         self._splitter = Splitter()
@@ -209,7 +209,7 @@ class Session:
         """Return what these octets bring; answers that need no decision are put in line to be sent."""
         try:
             for one in self._splitter.feed(data):
-                if self.state is State.CLOSED:
+                if self.state is _CLOSED:
                     break
                 self._heard_at, self._probes = now, 0
                 self._take(one)
@@ -227,9 +227,9 @@ class Session:
         if one.command & RESPONSE:
             self._take_response(one)
             return
-        states = MAY_SEND.get((self._peer, one.command))
+        states = self._theirs.get(one.command)
         if states is not None and self.state in states:
-            self._take_request(Command(one.command), one)
+            self._take_request(_COMMANDS[one.command], one)
         elif one.command == Command.OUTBIND and self.state is State.OPEN:
             self._events.append(OutbindAsked(one.body))  # an SMSC that has connected to where ESMEs do
         elif self._asked_bind is not None and one.command in _MESSAGES:
@@ -245,6 +245,9 @@ class Session:
         return Status.ALREADY_BOUND if command in BOUND_BY else Status.WRONG_BIND_STATE
 
     def _take_request(self, command: Command, one: Frame) -> None:
+        if command not in _OF_CONNECTIONS:
+            self._events.append(RequestCame(command, one.sequence, one.body))
+            return
         match command:
             case Command.ENQUIRE_LINK:
                 self._urgent.append(frame(command | RESPONSE, one.sequence))
@@ -253,10 +256,8 @@ class Session:
                 self._end(End.UNBOUND)
             case Command.OUTBIND:
                 self._events.append(OutbindAsked(one.body))
-            case Command.BIND_RECEIVER | Command.BIND_TRANSMITTER | Command.BIND_TRANSCEIVER:
-                self._take_bind(command, one)
             case _:
-                self._events.append(RequestCame(command, one.sequence, one.body))
+                self._take_bind(command, one)
 
     def _take_bind(self, command: Command, one: Frame) -> None:
         try:
@@ -274,10 +275,10 @@ class Session:
         if request is None or one.command not in {GENERIC_NACK, request.command | RESPONSE}:
             return
         del self._waiting[one.sequence]
-        if request.command == Command.UNBIND:
-            self._end(End.UNBOUND)
-        elif request.command not in BOUND_BY:
+        if request.command not in _OF_CONNECTIONS:
             self._events.append(ResponseCame(request.token, one.status, one.body))
+        elif request.command == Command.UNBIND:
+            self._end(End.UNBOUND)
         elif one.status == Status.OK:
             self.state = BOUND_BY[Command(request.command)]
             self._events.append(Bound(self.state))
@@ -302,18 +303,16 @@ class Session:
         Raises:
             NotNow: this side may not send it in this state; a mistake of the caller's.
         """
-        if self.state not in MAY_SEND.get((self._role, command), ()):
+        if self.state not in self._ours.get(command, ()):
             raise NotNow(f"{command.name} while {self.state.name}")
         self._sequence = self._sequence % _LAST_SEQUENCE + 1
-        if command in _UNANSWERED or command is Command.ENQUIRE_LINK:
+        if command in _UNAWAITED:
             self._urgent.append(frame(command, self._sequence, body))
             return
         self._put(frame(command, self._sequence, body))
         self._waiting[self._sequence] = _Request(command, token, now + self._timing.response)
-        if command in BOUND_BY:
-            self.state = State.BINDING
-        elif command is Command.UNBIND:
-            self.state = State.UNBINDING
+        if command in _OF_CONNECTIONS:
+            self.state = State.UNBINDING if command is Command.UNBIND else State.BINDING
 
     def respond(self, request: RequestCame, body: bytes = b"", *, status: int = Status.OK) -> None:
         """Put the response to a request in line; nothing, where the connection is over."""
@@ -352,7 +351,7 @@ class Session:
 
     def next_timer(self) -> float | None:
         """Return when `wake` is to be called at the latest; None when the connection is over."""
-        if self.state is State.CLOSED:
+        if self.state is _CLOSED:
             return None
         first = next(iter(self._waiting.values()), None)
         due = self._bind_until if self.state in _NOT_BOUND else self._proof_due()
@@ -396,7 +395,7 @@ class Session:
         return asked
 
     def _put(self, pdu: bytes) -> None:
-        if self.state is not State.CLOSED:
+        if self.state is not _CLOSED:
             self._outgoing.append(pdu)
 
     def _end(self, why: End, status: int = Status.OK) -> None:
@@ -414,7 +413,15 @@ class Session:
         return events
 
 
-_COMMANDS: Final = frozenset(Command)
+_MAY_SEND_BY_ROLE: Final[dict[Role, dict[int, frozenset[State]]]] = {
+    role: {command: states for (one, command), states in MAY_SEND.items() if one is role} for role in Role
+}
+_CLOSED: Final = State.CLOSED  # a member is found tenfold faster here than in its class (3.11)
+_COMMANDS: Final[dict[int, Command]] = {command.value: command for command in Command}
+_OF_CONNECTIONS: Final = frozenset({*BOUND_BY, Command.UNBIND, Command.ENQUIRE_LINK, Command.OUTBIND})
+"""Requests that change what a connection may do, or prove that it lives; the others are for its owner."""
+_UNAWAITED: Final = _UNANSWERED | {Command.ENQUIRE_LINK}
+"""Requests whose response, if there is one, tells nothing but that the other side lives."""
 _MESSAGES: Final = frozenset({Command.SUBMIT_SM, Command.DATA_SM})
 _NOT_BOUND: Final = frozenset({State.OPEN, State.BINDING})
 _WITHOUT_OUTCOME: Final = frozenset({*BOUND_BY, Command.UNBIND})

@@ -35,32 +35,27 @@ class Turns:
 
     def __init__(self) -> None:
         """Have nothing that waits."""
-        self._by_account: dict[str, deque[Waiting]] = {}
+        self.by_account: dict[str, deque[Waiting]] = {}
+        """Those that have messages here, the next one first."""
 
     def put(self, waiting: Waiting) -> None:
         """Let a message wait behind those of its account."""
-        self._by_account.setdefault(waiting.account, deque()).append(waiting)
+        self.by_account.setdefault(waiting.account, deque()).append(waiting)
 
     def take(self) -> Waiting | None:
         """Return the next message whose sender still waits; None where there is none."""
-        while self._by_account:
-            account, line = next(iter(self._by_account.items()))
-            del self._by_account[account]
+        while self.by_account:
+            account, line = next(iter(self.by_account.items()))
+            del self.by_account[account]
             waiting = line.popleft()
             if line:
-                self._by_account[account] = line
+                self.by_account[account] = line
             if not waiting.answer.done():
                 return waiting
         return None
 
-    def put_back(self, waiting: Waiting) -> None:
-        """Let a message that was taken be the next one."""
-        line = self._by_account.pop(waiting.account, deque())
-        line.appendleft(waiting)
-        self._by_account = {waiting.account: line, **self._by_account}
-
     def all(self) -> list[Waiting]:
         """Take out all that waits, in the order of each account."""
-        waiting = [one for line in self._by_account.values() for one in line]
-        self._by_account.clear()
+        waiting = [one for line in self.by_account.values() for one in line]
+        self.by_account.clear()
         return waiting
