@@ -1,8 +1,8 @@
 """What one peer sends us: messages to decide about, and receipts of ours; answered once their effect is on disk."""
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Protocol, TypeVar
 
 from engine.at_once import AtOnce
 from engine.channels.base import ChannelContext
@@ -24,10 +24,10 @@ from engine.channels.smpp.pdu import (
 from engine.channels.smpp.peers import SmppPeer
 from engine.channels.smpp.receipt_index import Ambiguous, PartOfLeg, ReceiptIndex
 from engine.channels.smpp.receipts import Receipt, is_receipt, read_receipt
-from engine.channels.smpp.redeliveries import Arrival, Redeliveries, digest_of, sid_for
+from engine.channels.smpp.redeliveries import Arrival, Redeliveries, digest_of, sid_at, sid_for
 from engine.channels.smpp.segments import ALONE, UserData, user_data
 from engine.channels.smpp.session import RequestCame
-from engine.channels.smpp.texts import NotText, decode
+from engine.channels.smpp.texts import NotText, not_text, read_text
 from engine.channels.smpp.times import valid_until
 from engine.core.model.errors import StoreLate, StoreUnavailable
 from engine.core.model.records import Address, Kind, LegStatus
@@ -39,6 +39,9 @@ from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outco
 _log = logging.getLogger("maskline.smpp")
 
 Said = TypeVar("Said")
+
+Rest = Coroutine[Any, Any, None]
+"""What is left to do of a request."""
 
 SendsFrom = Callable[[Address], bool]
 """Tells whether a carrier is named that sends on what reached a number."""
@@ -132,41 +135,47 @@ class Inbound:
         """Take a request; it is answered at once or later."""
         if request.sequence in connection.undecided:
             return  # the same once more: the answer to the first is for both
-        self._at_once.run(self._guarded(connection, request), lambda: None)
-
-    async def _guarded(self, connection: Connection, request: RequestCame) -> None:
         try:
-            await self._take(connection, request)
-        except BadBody as bad:
-            self._count(SmppCount.MALFORMED)
-            connection.answer(request, status=bad.status)
-        except StoreUnavailable:
-            connection.answer(request, status=self._statuses.not_ready)
-        except Exception:  # noqa: BLE001 - around a listener's task: one message must not end the others
-            _log.exception("A message of %s could not be handled", self._peer.name)
-            connection.answer(request, status=Status.SYSTEM_ERROR)
-
-    async def _take(self, connection: Connection, request: RequestCame) -> None:
-        match request.command:
-            case Command.DELIVER_SM | Command.SUBMIT_SM:
-                message = read_message(request.body)
-            case Command.DATA_SM:
-                message = read_data(request.body)
-            case Command.ALERT_NOTIFICATION:
-                return
-            case Command.QUERY_SM:
-                await self._answer_query(connection, request)
-                return
-            case Command.CANCEL_SM | Command.REPLACE_SM:  # it has left, or was decided otherwise
-                connection.answer(request, status=_NOT_DONE[request.command])
-                return
-            case _:
-                connection.answer(request, status=Status.UNKNOWN_COMMAND)
-                return
-        if is_receipt(message, by_text=self._peer.receipts_by_text):
-            await self._take_receipt(connection, request, message)
+            rest = self._take(connection, request)
+        except Exception as problem:  # noqa: BLE001 - around a listener: one message must not end the others
+            self._failed(connection, request, problem)
         else:
-            await self._take_message(connection, request, message)
+            if rest is not None:
+                self._at_once.run(self._guarded(connection, request, rest), lambda: None)
+
+    async def _guarded(self, connection: Connection, request: RequestCame, rest: Rest) -> None:
+        try:
+            await rest
+        except Exception as problem:  # noqa: BLE001 - likewise
+            self._failed(connection, request, problem)
+
+    def _failed(self, connection: Connection, request: RequestCame, problem: Exception) -> None:
+        match problem:
+            case BadBody():
+                self._count(SmppCount.MALFORMED)
+                connection.answer(request, status=problem.status)
+            case StoreUnavailable():
+                connection.answer(request, status=self._statuses.not_ready)
+            case _:
+                _log.error("A message of %s could not be handled", self._peer.name, exc_info=problem)
+                connection.answer(request, status=Status.SYSTEM_ERROR)
+
+    def _take(self, connection: Connection, request: RequestCame) -> Rest | None:
+        """Take a request; returns what is left to do where that has to read what is kept."""
+        command = request.command
+        if command in _MESSAGES:
+            message = read_message(request.body)
+        elif command is Command.DATA_SM:
+            message = read_data(request.body)
+        elif command is Command.QUERY_SM:
+            return self._answer_query(connection, request)
+        else:
+            if command is not Command.ALERT_NOTIFICATION:
+                connection.answer(request, status=_NOT_DONE.get(command, Status.UNKNOWN_COMMAND))
+            return None
+        if is_receipt(message, by_text=self._peer.receipts_by_text):
+            return self._take_receipt(connection, request, message)
+        return self._take_message(connection, request, message)
 
     async def _answer_query(self, connection: Connection, request: RequestCame) -> None:
         """Tell the state of a message that was asked about; of any other one nothing is kept."""
@@ -180,7 +189,7 @@ class Inbound:
 
     # -- messages -------------------------------------------------------------------------------------------------
 
-    async def _take_message(self, connection: Connection, request: RequestCame, message: ShortMessage) -> None:
+    def _take_message(self, connection: Connection, request: RequestCame, message: ShortMessage) -> Rest | None:
         now = self._now()
         sender = read_address(message.source, national=self._peer.national)
         proxy = read_address(message.destination, national=self._peer.national)
@@ -197,7 +206,7 @@ class Inbound:
             connection.answer(request, b"" if status else self._body(request, sid), status=status)
             if again is not None and status == self._statuses.not_ready:
                 self._redeliveries.may_come_again([again])
-            return
+            return None
         self._context.meter.burst(1)
         connection.await_answer(request, arrival)
         self._redeliveries.came(arrival)
@@ -217,6 +226,12 @@ class Inbound:
             else:
                 self.owed.answered(message_id, is_taken=not status)
 
+        until = valid_until(message.validity, now) if message.validity else None
+        if held.place is None and asked is None:
+            coding, header_bytes = message.data_coding, len(held.header)
+            text, raw = read_text(held.octets, coding, reading=self._reading, header_bytes=header_bytes)
+            self._decide(Piece(sid, sender, proxy, text, (), raw, until), answer)
+            return None
         part = Part(
             message_sid=sid,
             began_at=now,
@@ -228,9 +243,9 @@ class Inbound:
             octets=held.octets,
             digest=digest,
             asking=() if asked is None else (message_id,),
-            valid_until=valid_until(message.validity, now) if message.validity else None,
+            valid_until=until,
         )
-        await self._begin(part, asked, answer, is_again=again is not None)
+        return self._begin(part, asked, answer, is_again=again is not None)
 
     async def _begin(self, part: Part, asked: Asked | None, answer: Callable[[int], None], *, is_again: bool) -> None:
         try:
@@ -245,7 +260,7 @@ class Inbound:
 
     def _status_undecided(self, message: ShortMessage, held: UserData, proxy: Address) -> Status | None:
         """Return what answers a message that is not to be decided; None = it is."""
-        meaning = decode(b"", message.data_coding, reading=self._reading)
+        meaning = not_text(message.data_coding)
         if meaning is NotText.WAITING:
             self._count(SmppCount.NOT_TEXT)
             return Status.OK
@@ -258,12 +273,12 @@ class Inbound:
             return self._statuses.not_ready
         return None
 
-    def _sid(self, message: ShortMessage, digest: bytes, *place: object) -> str:
+    def _sid(self, message: ShortMessage, digest: bytes, now: float, *place: int) -> str:
         """Return a name for a message that came at a place; for one with an id, the same at each."""
         tag = self._peer.id_tlv
         if tag is not None and tag in message.optional:
             return sid_for(digest, self._peer.name, message.optional[tag])
-        return sid_for(digest, self._peer.name, *place)
+        return sid_at(digest, self._peer.name, now, *place)
 
     def _body(self, request: RequestCame, sid: str) -> bytes:
         is_named = request.command is not Command.DELIVER_SM and not self._peer.is_esme
@@ -468,7 +483,12 @@ def _once(answer: Callable[[Said], None]) -> Callable[[Said], None]:
 
 
 _LONGEST_ERROR = 20
-_NOT_DONE: Final = {Command.CANCEL_SM: Status.CANCEL_FAILED, Command.REPLACE_SM: Status.REPLACE_FAILED}
+_MESSAGES: Final = frozenset({Command.DELIVER_SM, Command.SUBMIT_SM})
+_NOT_DONE: Final[dict[Command, Status]] = {
+    Command.CANCEL_SM: Status.CANCEL_FAILED,
+    Command.REPLACE_SM: Status.REPLACE_FAILED,
+}
+"""It has left, or was decided otherwise."""
 _ENDS_HERE: Final = {Outcome.REFUSED: "REJECTD", Outcome.ANSWERED: "ACCEPTD"}
 """What a peer is told of messages that nobody is sent."""
 _FAILED: Final = frozenset({LegStatus.FAILED, LegStatus.UNDELIVERED})

@@ -12,7 +12,7 @@ import msgspec
 
 from engine.channels.smpp.redeliveries import KEPT_SECONDS, sid_for
 from engine.channels.smpp.segments import Place
-from engine.channels.smpp.texts import NotText, Reading, decode, raw_of
+from engine.channels.smpp.texts import NotText, Reading, decode, raw_of, read_text
 from engine.core.model.errors import StoreUnavailable
 from engine.core.model.records import Address, RawText
 from engine.core.ports.notes import NoteDone, NoteLate, Notes
@@ -40,8 +40,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     def alone(self, *, reading: Reading) -> "Piece":
         """Return it as a message of its own."""
-        text = decode(self.octets, self.data_coding, reading=reading, header_bytes=self.header_bytes)
-        raw = raw_of(self.octets, self.data_coding, reading=reading)
+        text, raw = read_text(self.octets, self.data_coding, reading=reading, header_bytes=self.header_bytes)
         return Piece(self.message_sid, self.sender, self.proxy, text, self.asking, raw, self.valid_until)
 
     @property

@@ -5,6 +5,7 @@ whose answer may not have arrived, since its connection ended or we did, is know
 """
 
 from hashlib import blake2b
+from struct import Struct
 from typing import Final
 
 import msgspec
@@ -35,14 +36,19 @@ def digest_of(message: ShortMessage) -> bytes:
         message.esm_class,
         message.data_coding,
         message.payload,
-        [message.optional.get(tag) for tag in _SAR],
+        [message.optional.get(tag) for tag in _SAR] if message.optional else _NO_SAR,
     )
-    return blake2b(msgspec.msgpack.encode(told), digest_size=16).digest()
+    return blake2b(_ENCODE(told), digest_size=16).digest()
 
 
 def sid_for(digest: bytes, *told: object) -> str:
     """Return a name for a message that nothing else has; the same for the same."""
     return "smpp-" + blake2b(digest + repr(told).encode(), digest_size=16).hexdigest()
+
+
+def sid_at(digest: bytes, peer: str, at: float, *place: int) -> str:
+    """Return the same for a message that came from a peer at a time, over a connection and in its place there."""
+    return "smpp-" + blake2b(digest + _PLACE.pack(at, *place) + peer.encode(), digest_size=16).hexdigest()
 
 
 class Redeliveries:
@@ -116,5 +122,7 @@ MOST_SUSPECTS: Final = 10_000
 _UNSURE_SECONDS: Final = 30.0
 """Before the last message that came, answers may not have arrived when we ended at once."""
 _SAR: Final = (Tag.SAR_MSG_REF_NUM, Tag.SAR_TOTAL_SEGMENTS, Tag.SAR_SEGMENT_SEQNUM)
+_NO_SAR: Final = (None, None, None)
+_PLACE = Struct(">dQI")
 _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE = msgspec.msgpack.Decoder(Arrival).decode

@@ -79,7 +79,7 @@ def decode(octets: bytes, data_coding: int, *, reading: Reading, header_bytes: i
     `header_bytes` is the length of a user data header that stood
     before the octets: packed septets begin at the next boundary behind it.
     """
-    meaning = _meaning(data_coding)
+    meaning = _MEANINGS[data_coding]
     if isinstance(meaning, NotText):
         return meaning
     if meaning:
@@ -191,6 +191,20 @@ def septet_padding(header_bytes: int) -> int:
     return -header_bytes * 8 % 7
 
 
+def read_text(
+    octets: bytes, data_coding: int, *, reading: Reading, header_bytes: int = 0
+) -> tuple[str | NotText, RawText | None]:
+    """Return the text of a message as `decode` does, and as it came."""
+    text = decode(octets, data_coding, reading=reading, header_bytes=header_bytes)
+    return text, raw_of(octets, data_coding, reading=reading)
+
+
+def not_text(data_coding: int) -> NotText | None:
+    """Tell what a message is instead of text; None = it is one."""
+    meaning = _MEANINGS[data_coding]
+    return meaning if isinstance(meaning, NotText) else None
+
+
 def _encode_agreed(text: str, alphabet: Alphabet) -> bytes | None:
     if alphabet in _SEPTETS:
         return encode_gsm(text)
@@ -256,3 +270,5 @@ _PLAIN: Final[dict[int, str | NotText]] = {
     0xE: "euc_kr",
 }
 """By the low four bits, where the high ones are 0; what is not here is the agreed alphabet."""
+_MEANINGS: Final = tuple(map(_meaning, range(256)))
+"""Of each data_coding."""
