@@ -265,18 +265,27 @@ def _field_cut(body: bytes) -> str:
 def write_message(message: ShortMessage) -> bytes:
     """Return the body of a submit_sm or deliver_sm; `octets` has 254 at the most, a longer text goes as a payload."""
     source, destination, octets = message.source, message.destination, message.octets
-    return b"".join((
-        _text(message.service_type),
-        _address(source),
-        _address(destination),
-        bytes((message.esm_class, message.protocol_id, message.priority)),
-        _text(message.schedule),
-        _text(message.validity),
-        bytes((message.registered_delivery, message.replace, message.data_coding, message.default_message)),
-        bytes((len(octets),)),
+    return b"%b\0%c%c%b\0%c%c%b\0%c%c%c%b\0%b\0%c%c%c%c%c%b%b" % (
+        message.service_type.encode("latin-1"),
+        source.ton,
+        source.npi,
+        source.digits.encode("latin-1"),
+        destination.ton,
+        destination.npi,
+        destination.digits.encode("latin-1"),
+        message.esm_class,
+        message.protocol_id,
+        message.priority,
+        message.schedule.encode("latin-1"),
+        message.validity.encode("latin-1"),
+        message.registered_delivery,
+        message.replace,
+        message.data_coding,
+        message.default_message,
+        len(octets),
         octets,
         _optional(message.optional),
-    ))  # fmt: skip
+    )
 
 
 def read_data(body: bytes) -> ShortMessage:

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Final
+from zlib import crc32
 
 import msgspec
 
@@ -207,7 +207,7 @@ def is_temporary(status: int, peer: SmppPeer) -> bool:
 
 def _reference_of(message: OutMessage) -> int:
     """Return what is the same in every try."""
-    return int.from_bytes(blake2b(message.key.encode(), digest_size=2).digest())
+    return crc32(message.key.encode()) & 0xFFFF
 
 
 def _ignore(problem: StoreUnavailable | None) -> None:
