@@ -27,6 +27,7 @@ def configure_logs(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # what is lost with a connection, whoever uses it says
     logging.getLogger(ROOT).setLevel(level.upper())
 
 

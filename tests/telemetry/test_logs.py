@@ -19,10 +19,10 @@ NUMBER_FORMS = ["12125550133", "+12125550133", "(212) 555-0133", "%2B1%20212%205
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
     """Takes what is logged; the handlers of the test runner come back afterwards."""
-    root, ours = logging.getLogger(), logging.getLogger(ROOT)
-    kept = root.handlers[:], root.level, ours.level
+    root, ours, theirs = logging.getLogger(), logging.getLogger(ROOT), logging.getLogger("psycopg")
+    kept = root.handlers[:], root.level, ours.level, theirs.level
     yield io.StringIO()
-    root.handlers[:], root.level, ours.level = kept
+    root.handlers[:], root.level, ours.level, theirs.level = kept
 
 
 def event(at: float, code: int = Code.STOP_WORD) -> DebuggerEvent:
@@ -49,6 +49,16 @@ def test_a_human_record_reads_as_a_sentence(stream: io.StringIO) -> None:
     logging.getLogger(f"{ROOT}.engine").warning("signatures are off", extra={"port": 8080})
 
     assert stream.getvalue()[8:] == " WARNING engine: signatures are off port=8080\n"
+
+
+def test_what_psycopg_ignores_is_not_logged(stream: io.StringIO) -> None:
+    """With each connection that is lost it warns of what it could not do with it; who had it says that it is lost."""
+    configure_logs(as_json=False, level="debug", stream=stream)
+
+    logging.getLogger("psycopg").warning("error ignored terminating a pipeline")
+    logging.getLogger("psycopg").error("it cannot go on")
+
+    assert stream.getvalue()[8:] == " ERROR   psycopg: it cannot go on\n"
 
 
 @pytest.mark.parametrize("as_json", [True, False])
