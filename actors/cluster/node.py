@@ -29,7 +29,7 @@ from actors.traffic.interaction_log import InteractionLog
 from actors.traffic.recorded import RecordedInteractions
 from actors.traffic.stream import LEASE_SECONDS, Touch
 from engine.core.model.changes import SessionTouched
-from engine.core.model.errors import MasklineError, StoreUnavailable
+from engine.core.model.errors import MasklineError, StoreUnavailable, StoreUnreadable
 from engine.core.model.placement import REGISTRAR
 from engine.core.model.sids import SidKind
 from engine.core.ports.outgoing import RemoteSend
@@ -182,10 +182,13 @@ class ClusterNode:
             await asyncio.sleep(JOIN_SECONDS / 10)
 
     async def catch_up(self) -> None:
-        """Hear of all that passed on other hosts, and have it on disk."""
+        """Hear of all that passed on other hosts, and have it on disk; raises StoreUnreadable if it cannot be."""
         await self._routes.catch_up()
         if self._unkept:
-            await self._context.store.write(())
+            try:
+                await self._context.store.write(())
+            except StoreUnavailable as refused:
+                raise StoreUnreadable(str(refused)) from refused
 
     async def leave(self) -> None:
         """Fall silent."""

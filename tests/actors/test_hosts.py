@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from actors.kernel.yielding import STEPS_PER_TURN
 from actors.traffic.stream import GUARD_SECONDS, Batch, Begun, Completed, Routed
 from engine.core.model.changes import InteractionRecorded
-from engine.core.model.errors import ApiError, Code, PeerUnavailable
+from engine.core.model.errors import ApiError, Code, PeerUnavailable, StoreUnreadable
 from engine.core.model.records import (
     Address,
     ClosedReason,
@@ -28,6 +28,7 @@ from engine.core.model.requests import AccountUpdate, SessionRequest, SessionUpd
 from engine.core.ports.lists import PageCursor
 from engine.core.routing.traffic import Outcome, Reason, ReportOutcome
 from engine.core.sessions.bindings import Endpoint
+from tests.actors.stores import WAIT_SECONDS
 from tests.actors.three_hosts import (
     FIRST,
     HOSTS,
@@ -62,6 +63,27 @@ async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
     yield world
     world.mend()
     await world.stop()
+
+
+async def test_a_read_that_waits_for_what_passed_elsewhere_is_refused_as_a_read(world: World) -> None:
+    """The store refuses what was told of a session: nothing of the caller's was to be stored."""
+    await world.session(wanting(ALICE, SECOND), wanting(BOB, SECOND))
+    world.store.keep_back()
+    texting = asyncio.create_task(world.text(ALICE, SECOND))
+    await world.in_flight()
+    world.store.let_through()
+    world.store.keep_back()  # from the touch on, which the host of the number tells then
+    await texting
+    await world.in_flight()
+
+    reading = asyncio.create_task(world.hosts[0].parts.catch_up())
+    async with asyncio.timeout(WAIT_SECONDS):
+        while all(changes for _, changes, _, _ in world.mood.kept_back or ()):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+    world.store.let_through(failing=range(world.store.kept_back))
+
+    with pytest.raises(StoreUnreadable):
+        await reading
 
 
 # -- reaching each other ---------------------------------------------------------------------------------------------
