@@ -1,6 +1,7 @@
 """`maskline cluster`: how the hosts of a cluster fare, taking one out and in again, stopping it."""
 
 from collections.abc import Callable
+from itertools import starmap
 
 import click
 import msgspec
@@ -121,7 +122,7 @@ def move(*, host: str, node: str, settings: Settings, as_json: bool) -> None:
     if as_json:
         show_json({"host": host_name(place), "node": node})
     else:
-        click.echo(f"{host_name(place)}: goes on on {node}")
+        click.echo(_moved_line(place, node))
 
 
 @cluster.command()
@@ -136,8 +137,9 @@ def balance(*, settings: Settings, as_json: bool) -> None:
     if as_json:
         show_json([{"host": host_name(place), "node": node} for place, node in moves])
     else:
-        lines = (f"{host_name(place)}: goes on on {node}" for place, node in moves)
-        click.echo("\n".join(lines) or "nothing to move: no node carries two hosts more than another")
+        click.echo(
+            "\n".join(starmap(_moved_line, moves)) or "nothing to move: no node carries two hosts more than another"
+        )
 
 
 @cluster.command()
@@ -164,6 +166,10 @@ def _moved(move: Callable[..., bool], settings: Settings, place: int, node: str)
     seconds = settings.shutdown_grace_seconds + _ORDER_MARGIN_SECONDS
     if not move(place, node, timeout_seconds=seconds):
         raise Refused(f"{host_name(place)} was not moved within {seconds:g} seconds; see `maskline cluster status`")
+
+
+def _moved_line(place: int, node: str) -> str:
+    return f"{host_name(place)}: moved to {node}"
 
 
 def _ordered(settings: Settings, host: str, verb: str, *, as_json: bool) -> None:

@@ -219,11 +219,11 @@ SILENT_SECONDS: Final = 90.0
 _PROBE_SECONDS: Final = 1.0
 
 _OURS_ENDED: Final = (
-    "Ray's head process ended, and the hosts with it; what was acknowledged is on disk: "
+    "Ray's head process ended, and the hosts with it; what was acknowledged is stored: "
     "serve again on the same directory"
 )
 _JOINED_ENDED: Final = (
-    "the Ray at {} is gone, or has lost the node of the cluster's supervisor; what was acknowledged is on disk: "
+    "the Ray at {} is gone, or has lost the node of the cluster's supervisor; what was acknowledged is stored: "
     "see that Ray runs on every machine, then serve again"
 )
 

@@ -139,7 +139,7 @@ def test_the_hosts_of_a_lost_node_go_on_on_the_other_and_those_of_a_stopped_one_
 
     assert refused.returncode == 1
     assert "no node 'c' that shows life; there are a, b" in refused.stderr
-    assert balanced.stdout == "host-1: goes on on b\n", balanced.stderr
+    assert balanced.stdout == "host-1: moved to b\n", balanced.stderr
     assert moved.returncode == 0, moved.stderr
     assert set(read) == {"open"}
     assert after_loss == answers
