@@ -36,6 +36,9 @@ from engine.core.ports.operations import Clock
 _MOVES: Final = 3
 """How often a move is tried that another node's assignment came before."""
 
+_SOON_SECONDS: Final = 0.1
+"""Between two rounds, where something is waited for that may come at any moment."""
+
 _log = logging.getLogger("maskline.supervisor")
 
 Join = Callable[[], Awaitable[Ledger]]
@@ -65,6 +68,7 @@ class NodeSupervisor:
         steady: Clock,
         wall: Clock,
         save: Save,
+        beat_seconds: float = BEAT_SECONDS,
     ) -> None:
         """Carry the hosts of the node of this name.
 
@@ -80,9 +84,12 @@ class NodeSupervisor:
         self._clock = clock
         self._steady = steady
         self._save = save
+        self._beat_seconds = beat_seconds
         self._monitor = HostMonitor(fleet, hosts, patience=patience, clock=clock, wall=wall)
         self._rows: ClusterRows | None = None
         self._read_at = 0.0  # when the rows were read
+        self._assigned: dict[int, tuple[int, float]] = {}  # epochs of places, and when, steady, they were read first
+        self._rows_wanted, self._hosts_wanted = asyncio.Event(), asyncio.Event()  # at once, not with the next beat
         self._nodes_seen: dict[str, tuple[int, float]] = {}  # their last beat, and when it was seen first
         self._actors = set(range(hosts))  # places of which there may be an actor here
         self._strangers: set[int] = set()  # those among them that have been assigned elsewhere since
@@ -96,19 +103,22 @@ class NodeSupervisor:
     def start(self) -> None:
         """Watch from now on."""
         self._running = (
-            asyncio.create_task(self._again_and_again(self.follow), name="supervisor-rows"),
-            asyncio.create_task(self._again_and_again(self.attend), name="supervisor-hosts"),
+            asyncio.create_task(self._again_and_again(self.follow, self._rows_wanted), name="supervisor-rows"),
+            asyncio.create_task(self._again_and_again(self.attend, self._hosts_wanted), name="supervisor-hosts"),
             asyncio.create_task(self._monitor.measure_lateness(), name="supervisor-lateness"),
         )
 
-    async def _again_and_again(self, turn: Callable[[], Awaitable[None]]) -> None:
+    async def _again_and_again(self, turn: Callable[[], Awaitable[None]], wanted: asyncio.Event) -> None:
         while True:
+            wanted.clear()
             try:
                 await turn()
             except Exception as failure:  # noqa: BLE001 - the loop of an actor: told and logged, the next turn goes on
                 _log.exception("A round of the supervisor failed")
                 self._problem = f"an unforeseen error of its supervisor, see its log: {type(failure).__name__}"
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(_SOON_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(wanted.wait(), self._beat_seconds - _SOON_SECONDS)
 
     def was_late(self, seconds: float) -> None:
         """Count as no silence of any host that this process got no processor for so long."""
@@ -154,7 +164,7 @@ class NodeSupervisor:
 
     async def attend(self) -> None:
         """Ask the hosts of this node how they fare; launch, end and give back what the rows want so."""
-        beat = self._beat()
+        beat, told = self._beat(), self._told()
         await asyncio.gather(*(self._end_stranger(place, beat) for place in tuple(self._strangers)))
         mine = self._mine()
         asked = tuple(mine) if self._rows is not None else tuple(self._actors)
@@ -164,6 +174,10 @@ class NodeSupervisor:
                 self._actors.discard(place)
         if not self._is_stopping and not self._is_refused:
             await asyncio.gather(*(self._carry(row) for row in mine.values()))
+        if _without_problems(self._told()) != _without_problems(told):
+            self._rows_wanted.set()  # the others wait for it
+        if any(self._monitor.members[place].state is HostState.STARTING for place in mine):
+            self._hosts_wanted.set()
         self._keep()
 
     async def revive(self) -> None:
@@ -260,12 +274,18 @@ class NodeSupervisor:
         self._problem = problem
 
     def _take(self, rows: ClusterRows) -> None:
-        now, seen = self._clock(), self._nodes_seen
+        now, steady, seen = self._clock(), self._steady(), self._nodes_seen
         self._read_at = now
+        self._assigned = {
+            row.place: known if (known := self._assigned.get(row.place)) and known[0] == row.epoch else (row.epoch, steady)
+            for row in rows.places
+        }
         self._nodes_seen = {
             node.name: seen[node.name] if node.name in seen and seen[node.name][0] == node.beat else (node.beat, now)
             for node in rows.nodes
         }
+        if self._rows is None or self._rows.version != rows.version:
+            self._hosts_wanted.set()
         self._rows = rows
         self._strangers |= self._actors.difference(self._mine())
 
@@ -277,6 +297,7 @@ class NodeSupervisor:
                 _log.warning("%s could not be assigned: %s", host_name(one.place), problem)
                 return
             if is_done:
+                self._rows_wanted.set()
                 _log.warning("%s: %s goes to %s", one.reason, host_name(one.place), one.node)
 
     async def _carry(self, row: PlaceRow) -> None:
@@ -290,8 +311,14 @@ class NodeSupervisor:
         elif place not in self._actors:
             self._monitor.replace(launched(self._monitor.members[place], self._node, self._clock()))
             self._actors.add(place)
-            not_before = 0.0 if row.state is PlaceState.FREE else self._steady() + self._lease_seconds
-            await self._fleet.launch(place, self._fleet.here(), not_before=not_before)
+            await self._fleet.launch(place, self._fleet.here(), not_before=self._not_before(row))
+
+    def _not_before(self, row: PlaceRow) -> float:
+        """Tell when a host may answer: once the lease of an owner that was fenced before its row was read is over."""
+        if row.state is PlaceState.FREE:
+            return 0.0
+        fenced = self._assigned[row.place][1] if row.state is PlaceState.TAKEN else self._steady()
+        return fenced + self._lease_seconds
 
     async def _give_back(self, place: int) -> None:
         await self._stopped(place, _STOP_SECONDS)
@@ -380,6 +407,11 @@ _STOP_SECONDS: Final = 30.0
 """What a host that is drained is given to finish what is in flight."""
 
 _ANSWERING: Final = frozenset({HostState.READY, HostState.WAITING, HostState.STOPPING})
+
+
+def _without_problems(told: dict[int, HostTold]) -> dict[int, HostTold]:
+    """Return what others need at once of what is told: a problem may have another text each time."""
+    return {place: msgspec.structs.replace(one, problem="") for place, one in told.items()}
 
 
 def _state_of(row: PlaceRow) -> tuple[HostState, str]:

@@ -9,7 +9,7 @@ import pytest
 
 from actors.cluster.node_supervisor import NodeSupervisor
 from actors.cluster.warden import Assignment
-from actors.cluster.watch import Member, Patience, Sign
+from actors.cluster.watch import BEAT_SECONDS, Member, Patience, Sign
 from engine.core.model.errors import MasklineError, StoreUnavailable
 from engine.core.model.hosts import HostState
 from engine.core.ports.membership import (
@@ -103,7 +103,13 @@ class Desk:
     """A supervisor with clocks that are set by hand, and what it saved."""
 
     def __init__(
-        self, fleet: FakeFleet, ledger: FakeLedger, *, decisions: Sequence[Assignment] = (), now: float = 0.0
+        self,
+        fleet: FakeFleet,
+        ledger: FakeLedger,
+        *,
+        decisions: Sequence[Assignment] = (),
+        now: float = 0.0,
+        beat_seconds: float = BEAT_SECONDS,
     ) -> None:
         self.now = now
         fleet.wall = lambda: 1_800_000_000.0 + self.now
@@ -121,6 +127,7 @@ class Desk:
             steady=lambda: 1_000.0 + self.now,
             wall=fleet.wall,
             save=self.saved.append,
+            beat_seconds=beat_seconds,
         )
 
     def decide(self, rows: ClusterRows, now: float) -> Sequence[Assignment]:
@@ -177,6 +184,34 @@ async def test_a_place_that_was_given_back_is_carried_at_once_and_another_after_
     await desk.ticks(10.0)
 
     assert fleet.not_before == {0: 0.0, 1: 1_014.0, 2: 1_014.0}
+
+
+async def test_the_lease_of_a_lost_owner_counts_from_when_its_row_was_read_as_taken() -> None:
+    """It was fenced before that, however long a launch takes; of one that is still held it counts from the launch."""
+    fleet = FakeFleet(*nodes("ray"))
+    desk = Desk(fleet, FakeLedger(place(0, ME, PlaceState.TAKEN), place(1, ME, PlaceState.HELD)))
+
+    desk.now = 10.0
+    await desk.supervisor.follow()
+    desk.now = 12.0
+    await desk.supervisor.follow()
+    await desk.supervisor.attend()
+
+    assert fleet.not_before == {0: 1_014.0, 1: 1_016.0}
+
+
+async def test_what_is_waited_for_is_not_kept_until_the_next_beat() -> None:
+    """A place that was assigned is launched at once, and what its host tells is told to the others."""
+    ledger = FakeLedger(place(0))
+    desk = Desk(FakeFleet(*nodes("ray")), ledger, decisions=(assignment(0, ME),), beat_seconds=3_600.0)
+
+    desk.supervisor.start()
+    async with asyncio.timeout(SECONDS):
+        while ledger.places[0].told is None or ledger.places[0].told.state is not HostState.READY:  # noqa: ASYNC110 - rows
+            await asyncio.sleep(0.01)
+    await desk.supervisor.stop(timeout_seconds=1.0)
+
+    assert ("assign", 0, ME, PlaceState.FREE) in ledger.done
 
 
 async def test_hosts_hear_where_all_are_and_what_they_have_in_common() -> None:
