@@ -39,6 +39,7 @@ from engine.console.settings import ConsoleSettings
 from engine.core.model.hosts import HostAddress, HostDirectory, Peers
 from engine.core.model.overview import HostFigures, PeerState, ReadFigures
 from engine.core.model.placement import Placement, host_name
+from engine.core.ports.membership import AT_ONCE, Tenure
 from engine.core.ports.observing import ClusterView
 from engine.core.ports.operations import Clock
 from engine.core.ports.store import ServedStore, lease_of
@@ -112,13 +113,13 @@ async def running_engine(
     peers: Peers | None = None,
     directory: FindHosts | None = None,
     protocols: Sequence[Row] = CHANNELS,
-    not_before: float = 0.0,
+    tenure: Tenure = AT_ONCE,
 ) -> AsyncIterator[RunningEngine]:
     """Run the whole engine; it answers inside the context and is stopped in order after it.
 
     With peers it is one host of a cluster, which `directory` tells of: the settings are this host's own
     (`engine.cluster.plan` makes them), the ports on one node are shared, and whose the data directory is was checked.
-    Nothing is answered before a time of `engine.runtime.steady`, until when another process may still be that host.
+    Nothing is answered before its tenure, until when another process may still be that host.
 
     Raises:
         MasklineError: the port, the data directory or its database cannot be used.
@@ -132,7 +133,7 @@ async def running_engine(
         channels.bind(stack.enter_context(ExitStack()), is_ours=_ours(settings, peers))
         public_url = (settings.public_url or address).rstrip("/")
         operations = _bind_operations(settings, stack)
-        store = await stack.enter_async_context(started_store(settings, telemetry, peers=peers))
+        store = await stack.enter_async_context(started_store(settings, telemetry, peers=peers, tenure=tenure))
         client = await stack.enter_async_context(guarded_client(settings))
         sure_clock = SureClock()
         host, outgoing = await stack.enter_async_context(
@@ -144,7 +145,6 @@ async def running_engine(
                 channels=channels,
                 sure_clock=sure_clock,
                 peers=peers,
-                not_before=not_before,
             )
         )
         unix = stack.enter_context(_unix_socket(settings.data_dir))
@@ -234,7 +234,6 @@ async def _sending_host(
     channels: Channels,
     sure_clock: SureClock,
     peers: Peers | None,
-    not_before: float,
 ) -> AsyncIterator[tuple[Host, Outgoing]]:
     """Start a host, and what sends for it through channels and webhooks."""
     outgoing = Outgoing(
@@ -256,7 +255,6 @@ async def _sending_host(
         sure_clock=sure_clock,
         peers=peers,
         figures=figures,
-        not_before=not_before,
     ) as host:
         yield host, outgoing
 
@@ -271,7 +269,6 @@ async def _started_host(
     sure_clock: SureClock,
     peers: Peers | None = None,
     figures: ReadFigures = HostFigures,
-    not_before: float = 0.0,
 ) -> AsyncIterator[Host]:
     Watch(telemetry).one(
         "clock_jump_seconds", "By how much the clock has jumped ahead, negative: back", lambda: sure_clock.ahead_seconds
@@ -292,7 +289,7 @@ async def _started_host(
     telemetry.keep_events(host.keep_event, is_full=host.is_full_of)
     telemetry.keep_exchanges(host.keep_exchange)
     with store.loading():
-        await host.start(not_before=not_before)
+        await host.start()
     try:
         yield host
     finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.core.model.errors import Fenced
 from engine.core.model.hosts import Peers
 from engine.core.model.placement import shards_of
+from engine.core.ports.membership import AT_ONCE, Tenure
 from engine.core.ports.observing import Observer
 from engine.core.ports.store import ServedStore
 from engine.runtime import steady
@@ -23,17 +24,22 @@ _log = logging.getLogger("maskline.engine")
 
 @asynccontextmanager
 async def started_store(
-    settings: Settings, observer: Observer, *, peers: Peers | None = None, serves: bool = True
+    settings: Settings,
+    observer: Observer,
+    *,
+    peers: Peers | None = None,
+    serves: bool = True,
+    tenure: Tenure = AT_ONCE,
 ) -> AsyncIterator[ServedStore]:
     """Open the store that the settings choose, of one host of a cluster where there are peers.
 
-    Beside a database, only what `serves` makes a data directory.
+    Beside a database, only what `serves` makes a data directory. `tenure` tells when that host may answer.
 
     Raises:
         MasklineError: the data directory, or the database, cannot be used.
     """
     if settings.database_url:
-        async with _in_database(settings, observer, peers, serves=serves) as store:
+        async with _in_database(settings, observer, peers, serves=serves, tenure=tenure) as store:
             yield store
         return
     if peers is None:
@@ -61,7 +67,7 @@ async def _started(store: ServedStore) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _in_database(
-    settings: Settings, observer: Observer, peers: Peers | None, *, serves: bool
+    settings: Settings, observer: Observer, peers: Peers | None, *, serves: bool, tenure: Tenure
 ) -> AsyncIterator[ServedStore]:
     from storage.postgres.places import this_process  # noqa: PLC0415 - who keeps a file needs none of it
     from storage.postgres.store import PostgresStore  # noqa: PLC0415 - likewise
@@ -79,6 +85,7 @@ async def _in_database(
             place=0 if peers is None else peers.me,
             shards=None if peers is None else shards_of(peers.me, peers.count),
             node=this_process() if peers is None else settings.node_name,
+            tenure=tenure,
             lease_seconds=settings.owner_lease_seconds,
             steady=steady,
             replicas=settings.database_replicas,

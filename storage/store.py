@@ -78,6 +78,11 @@ class GroupStore(ABC):
         return inf
 
     @property
+    def not_before(self) -> float:
+        """From when on nobody else answers of these records; at once, unless the store says otherwise."""
+        return 0.0
+
+    @property
     def is_writable(self) -> bool:
         """Whether the last commit (or probe) succeeded, and none is late."""
         return self._writer.is_writable and not self._writer.is_late

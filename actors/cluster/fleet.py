@@ -6,6 +6,7 @@ import msgspec
 
 from actors.cluster.processor import Waits
 from actors.cluster.watch import Beat, HostReport, Member, Node, Sign
+from engine.core.ports.membership import AT_ONCE, Tenure
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -27,11 +28,8 @@ class Fleet(Protocol):
     def here(self) -> str:
         """Name the node that this process runs on."""
 
-    async def launch(self, place: int, node: str, *, not_before: float = 0.0) -> None:
-        """Start a host on a node, to be restarted there for ever.
-
-        It answers nothing before a moment of that node's boot-time clock: until then another one may do so for it.
-        """
+    async def launch(self, place: int, node: str, *, tenure: Tenure = AT_ONCE) -> None:
+        """Start a host on a node, to be restarted there for ever; until its tenure another one may answer for it."""
 
     async def beat(self, place: int, beat: Beat) -> HostReport | Sign:
         """Ask a host how it fares."""

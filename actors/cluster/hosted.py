@@ -12,6 +12,7 @@ from actors.cluster.fleet import Fleet, Membership, Order
 from actors.cluster.watch import Beat, HostReport
 from engine.core.model.errors import MasklineError
 from engine.core.model.hosts import Peers
+from engine.core.ports.membership import AT_ONCE, Tenure
 
 
 class ClusterUnreachable(MasklineError):  # noqa: N818 - names a state, as StoreUnavailable does
@@ -28,8 +29,8 @@ class HostPlacement(msgspec.Struct, frozen=True):
     """IP address of the node."""
     placing: str
     """One for each time that the host was placed on a node; the same for all restarts there."""
-    not_before: float = 0.0
-    """When it may answer at the earliest, seconds of the node's boot-time clock: another node may have carried it."""
+    tenure: Tenure = AT_ONCE
+    """When it may answer at the earliest, where another node may have carried it."""
 
 
 class ClusterPeers(Peers, Protocol):

@@ -30,7 +30,7 @@ from actors.cluster.watch import (
 from engine.core.model.errors import MasklineError, StoreUnavailable
 from engine.core.model.hosts import HostAddress, HostDirectory, HostState
 from engine.core.model.placement import host_name
-from engine.core.ports.membership import ClusterRows, HostTold, Ledger, PlaceRow, PlaceState
+from engine.core.ports.membership import ClusterRows, HostTold, Ledger, PlaceRow, PlaceState, Tenure
 from engine.core.ports.operations import Clock
 
 _MOVES: Final = 3
@@ -88,7 +88,9 @@ class NodeSupervisor:
         self._monitor = HostMonitor(fleet, hosts, patience=patience, clock=clock, wall=wall)
         self._rows: ClusterRows | None = None
         self._read_at = 0.0  # when the rows were read
-        self._assigned: dict[int, tuple[int, float]] = {}  # epochs of places, and when, steady, they were read first
+        self._epochs: dict[
+            int, tuple[int, float]
+        ] = {}  # of places, and when, by the steady clock, they were read first
         self._rows_wanted, self._hosts_wanted = asyncio.Event(), asyncio.Event()  # at once, not with the next beat
         self._nodes_seen: dict[str, tuple[int, float]] = {}  # their last beat, and when it was seen first
         self._actors = set(range(hosts))  # places of which there may be an actor here
@@ -276,10 +278,9 @@ class NodeSupervisor:
     def _take(self, rows: ClusterRows) -> None:
         now, steady, seen = self._clock(), self._steady(), self._nodes_seen
         self._read_at = now
-        self._assigned = {
-            row.place: known if (known := self._assigned.get(row.place)) and known[0] == row.epoch else (row.epoch, steady)
-            for row in rows.places
-        }
+        for row in rows.places:
+            if self._epochs.get(row.place, (None,))[0] != row.epoch:
+                self._epochs[row.place] = row.epoch, steady
         self._nodes_seen = {
             node.name: seen[node.name] if node.name in seen and seen[node.name][0] == node.beat else (node.beat, now)
             for node in rows.nodes
@@ -311,14 +312,14 @@ class NodeSupervisor:
         elif place not in self._actors:
             self._monitor.replace(launched(self._monitor.members[place], self._node, self._clock()))
             self._actors.add(place)
-            await self._fleet.launch(place, self._fleet.here(), not_before=self._not_before(row))
+            await self._fleet.launch(place, self._fleet.here(), tenure=self._tenure(row))
 
-    def _not_before(self, row: PlaceRow) -> float:
+    def _tenure(self, row: PlaceRow) -> Tenure:
         """Tell when a host may answer: once the lease of an owner that was fenced before its row was read is over."""
         if row.state is PlaceState.FREE:
-            return 0.0
-        fenced = self._assigned[row.place][1] if row.state is PlaceState.TAKEN else self._steady()
-        return fenced + self._lease_seconds
+            return Tenure(row.epoch)
+        fenced = self._epochs[row.place][1] if row.state is PlaceState.TAKEN else self._steady()
+        return Tenure(row.epoch, fenced + self._lease_seconds)
 
     async def _give_back(self, place: int) -> None:
         await self._stopped(place, _STOP_SECONDS)

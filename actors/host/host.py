@@ -176,10 +176,10 @@ class Host:
             return f"too little is heard of {', '.join(map(host_name, self.unheard))}"
         return self.limits
 
-    async def start(self, *, not_before: float = 0.0) -> None:
+    async def start(self) -> None:
         """Load what the store holds, then begin to sweep; until then traffic is answered not-ready.
 
-        Nor is anything answered before a time of the steady clock: until then another process may still do so.
+        Nor is anything answered while another process may still do so.
         """
         self._started_at = self._context.clock()
         if self.parts.node is not None:
@@ -192,20 +192,20 @@ class Host:
         finally:
             gc.enable()
         if self.parts.node is None:
-            await self._reach(not_before)
+            await self._await_tenure()
             self._begin()
         else:
             self.parts.node.listen(self.traffic, self._console)
-            self.parts.background.spawn(self._join(self.parts.node, not_before))
+            self.parts.background.spawn(self._join(self.parts.node))
 
-    async def _join(self, node: ClusterNode, not_before: float) -> None:
+    async def _join(self, node: ClusterNode) -> None:
         await node.synchronise()
-        await self._reach(not_before)
+        await self._await_tenure()
         node.serve(self.parts.host_coordinators, self.parts.local)
         self._begin()
 
-    async def _reach(self, at: float) -> None:
-        while (left := at - self._context.steady()) > 0:  # noqa: ASYNC110 - a time
+    async def _await_tenure(self) -> None:
+        while (left := self._context.store.not_before - self._context.steady()) > 0:  # noqa: ASYNC110 - a time
             await asyncio.sleep(min(left, _LOOK_SECONDS))  # the loop's clock stands still while the machine sleeps
 
     def _begin(self) -> None:

@@ -24,6 +24,7 @@ from actors.cluster.processor import Waits, read_waits
 from actors.cluster.watch import BEAT_SECONDS, Beat, HostReport, Node, Sign
 from engine.core.model.errors import PeerUnavailable
 from engine.core.model.placement import host_name
+from engine.core.ports.membership import AT_ONCE, Tenure
 
 NAMESPACE: Final = "maskline"
 SUPERVISOR: Final = "supervisor"
@@ -128,9 +129,9 @@ class RayFleet:
         """Name the node that this process runs on."""
         return str(ray.get_runtime_context().get_node_id())
 
-    async def launch(self, place: int, node: str, *, not_before: float = 0.0) -> None:
+    async def launch(self, place: int, node: str, *, tenure: Tenure = AT_ONCE) -> None:
         """Make a host's actor on a node; it takes one CPU of Ray's count."""
-        own = HostPlacement(place, node, "", "", not_before)
+        own = HostPlacement(place, node, "", "", tenure)
         actor = _as_actor(HostActor).options(
             name=host_name(place),
             namespace=NAMESPACE,

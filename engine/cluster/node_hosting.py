@@ -93,7 +93,5 @@ class NodeHost(HostedEngine):
         stack.push_async_callback(server.close)
         assert self._own.peers_listen is not None  # noqa: S101 - the plan has chosen one
         await server.open(bind_tcp(self._own.peers_listen, option=flag("peers_listen")))
-        not_before = self._placement.not_before
-        return await stack.enter_async_context(
-            running_engine(self._own, peers=peers, directory=lambda: self.directory, not_before=not_before)
-        )
+        engine = running_engine(self._own, peers=peers, directory=lambda: self.directory, tenure=self._placement.tenure)
+        return await stack.enter_async_context(engine)

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import psycopg
 
 from engine.core.model.errors import MasklineError
-from engine.core.ports.membership import PlaceState
+from engine.core.ports.membership import AT_ONCE, PlaceState, Tenure
 from storage.postgres.errors import NotConfirmed
 
 _WATCH_SECONDS: Final = 0.25
@@ -41,7 +41,7 @@ _FREE: Final = """
 _ALONE: Final = "UPDATE cluster SET hosts = 1 WHERE hosts IS DISTINCT FROM 1"
 _ATTACH: Final = """
     UPDATE hosts SET epoch = epoch + 1, attached = 0, backend = NULL, since = now()
-    WHERE place = %s AND node = %s RETURNING epoch
+    WHERE place = %s AND node = %s RETURNING epoch, state
 """
 _END_BACKEND: Final = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -163,10 +163,29 @@ def take_place(
     return found.places[place].epoch + 1
 
 
-def attach_place(connection: psycopg.Connection[Any], place: int, *, node: str) -> int:
-    """Make a place that is assigned to a node this process's; return its new epoch.
+class Attached(NamedTuple):
+    """What a process that has attached must know."""
 
-    Its predecessor on that node is fenced, and must be dead.
+    epoch: int
+    """Its own."""
+    not_before: float
+    """When it may answer at the earliest, by the steady clock."""
+
+
+def attach_place(
+    connection: psycopg.Connection[Any],
+    place: int,
+    *,
+    node: str,
+    tenure: Tenure = AT_ONCE,
+    lease_seconds: float = 0.0,
+    steady: Callable[[], float] = time.monotonic,
+) -> Attached:
+    """Make a place that is assigned to a node this process's.
+
+    Its predecessor on that node is fenced, and must be dead. That of another node may answer until its lease is over:
+    `tenure` tells when that is if the place is as it was then. Otherwise it was taken since, and the lease is counted
+    from now.
 
     Raises:
         PlaceElsewhere: it is assigned to another node, or to none.
@@ -178,8 +197,9 @@ def attach_place(connection: psycopg.Connection[Any], place: int, *, node: str) 
             end_backend(connection, row)
             attached = connection.execute(_ATTACH, (place, node)).fetchone()
             if attached is not None:
-                epoch: int = attached[0]
-                return epoch
+                epoch, state = attached
+                was_taken_since = state == PlaceState.TAKEN and epoch != tenure.epoch + 1
+                return Attached(epoch, steady() + lease_seconds if was_taken_since else tenure.not_before)
             row = installation(connection).places[place]
     whose = "nobody" if row is None or row.node is None else row.node
     raise PlaceElsewhere(f"Place {place} is assigned to {whose}, not to {node}")

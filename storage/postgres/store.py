@@ -12,6 +12,7 @@ from typing import Self
 
 from engine.core.model.errors import Fenced, StoreUnreadable
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
+from engine.core.ports.membership import AT_ONCE, Tenure
 from engine.core.ports.notes import Note
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock
@@ -72,6 +73,7 @@ class PostgresStore(GroupStore):
         fenced: Callable[[Fenced], None],
         place: int = 0,
         node: str = "",
+        tenure: Tenure = AT_ONCE,
         lease_seconds: float = 0.0,
         steady: Clock = time.monotonic,
         replicas: int = 0,
@@ -85,7 +87,7 @@ class PostgresStore(GroupStore):
         a cluster has some, and a place that was assigned to its node. None = all: a server alone, which watches the
         place for the lease before it takes it. The place is this process's for as long as the lease after each renewal,
         by `steady`; without a lease it is taken at once, for good. After the patience a commit is late, and a record
-        that is read is not waited for.
+        that is read is not waited for. `tenure` is what the node knew at the launch of when the host may answer.
 
         Raises:
             BadDatabaseUrl: it is no connection string.
@@ -100,16 +102,20 @@ class PostgresStore(GroupStore):
             with connect(conninfo, autocommit=False) as connection:
                 migrate(connection)
             with closing(open_writer(conninfo)) as connection:
+                not_before = 0.0
                 if shards is None:
                     epoch = take_place(connection, place, node=node, lease_seconds=lease_seconds)
                 else:
-                    epoch = attach_place(connection, place, node=node)
+                    epoch, not_before = attach_place(
+                        connection, place, node=node, tenure=tenure, lease_seconds=lease_seconds, steady=steady
+                    )
                 demand_complete(connection)
             transaction = PostgresTransaction(
                 lambda: open_writer(conninfo),
                 partial(apply_group, shard_of_entry=shard_among(shards)),
                 place=place,
                 epoch=epoch,
+                not_before=not_before,
                 fenced=fenced,
                 replicas=replicas,
                 lease_seconds=lease_seconds or inf,
@@ -149,6 +155,11 @@ class PostgresStore(GroupStore):
     def lease_until(self) -> float:
         """Until when no other process can have this host's place; renewed by every group, and each second."""
         return self._transaction.lease_until
+
+    @property
+    def not_before(self) -> float:
+        """From when on no other process may answer for this host."""
+        return self._transaction.not_before
 
     @property
     def leases_lost(self) -> int:

@@ -34,10 +34,15 @@ CHECK_SECONDS = 1.0
 
 _FENCE: Final = "SELECT fence(%s, %s, %s, %s)"
 _ATTACH: Final = """
-    UPDATE hosts SET attached = %(attached)s, backend = pg_backend_pid(), state = 1
+    UPDATE hosts SET attached = %(attached)s, backend = pg_backend_pid(),
+        state = CASE WHEN %(is_begun)s THEN 1 ELSE state END
     WHERE place = %(place)s AND epoch = %(epoch)s AND attached < %(attached)s RETURNING group_no
 """
-_DETACH: Final = "UPDATE hosts SET backend = NULL, state = 0 WHERE place = %s AND epoch = %s AND attached = %s"
+_BEGIN: Final = "UPDATE hosts SET state = 1 WHERE place = %s AND epoch = %s AND attached = %s"
+_DETACH: Final = """
+    UPDATE hosts SET backend = NULL, state = CASE WHEN %s THEN 0 ELSE state END
+    WHERE place = %s AND epoch = %s AND attached = %s
+"""
 
 Apply = Callable[[psycopg.Connection, Iterable[Sequence[Change]]], None]
 """Sends the statements that write these changesets, one after another, over a connection in pipeline mode."""
@@ -58,6 +63,7 @@ class PostgresTransaction:
         fenced: Callable[[Fenced], None],
         replicas: int = 0,
         lease_seconds: float = inf,
+        not_before: float = 0.0,
         monotonic: Callable[[], float] = time.monotonic,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -65,6 +71,7 @@ class PostgresTransaction:
 
         So many synchronous standbys are to follow; 0 = the database is not looked at for them. The place is surely this
         process's until `lease_seconds` after the last renewal began, by `steady`, which runs while the machine sleeps.
+        Before `not_before` another process may still answer for it, and the row goes on to say so.
         """
         self._connect = connect
         self._apply = apply
@@ -73,6 +80,8 @@ class PostgresTransaction:
         self._monotonic = monotonic
         self._steady = steady
         self._lease_seconds = lease_seconds
+        self.not_before = not_before
+        self._is_begun = not_before <= steady()
         self._began = steady()
         self.lease_until = -inf
         """Until when no other process can have this place, by the steady clock; read by other threads."""
@@ -186,8 +195,10 @@ class PostgresTransaction:
         return None
 
     def rest(self) -> None:
-        """Look each second whether the database is replicated."""
+        """Note once nobody else answers any more; look each second whether the database is replicated."""
         connection, now = self._connection, self._monotonic()
+        if connection is not None and not self._is_begun and self.not_before <= self._steady():
+            self._begin_tenure(connection)
         if not self._replicas or connection is None or now < self._next_check:
             return
         self._next_check = now + CHECK_SECONDS
@@ -203,6 +214,18 @@ class PostgresTransaction:
             else:
                 _log.warning("The database is replicated")
 
+    def _begin_tenure(self, connection: WriterConnection) -> None:
+        try:
+            connection.execute(_BEGIN, self._row)
+        except psycopg.Error as failure:  # the next group meets it too
+            _log.debug("that the place is held could not be noted", exc_info=failure)
+        else:
+            self._is_begun = True
+
+    @property
+    def _row(self) -> tuple[int, int, int]:
+        return self._place, self._epoch, self._attached_as
+
     def stop(self) -> None:
         """Give up asking for an outcome, if that is under way."""
         self._is_stopping.set()
@@ -211,7 +234,7 @@ class PostgresTransaction:
         """Leave the place to whoever comes, and disconnect; blocks."""
         if self._connection is not None and not self._connection.closed:
             with suppress(psycopg.Error):  # it is found silent instead
-                self._connection.execute(_DETACH, (self._place, self._epoch, self._attached_as))
+                self._connection.execute(_DETACH, (self._is_begun, *self._row))
         self._drop()
 
     def _attached(self) -> WriterConnection:
@@ -245,7 +268,13 @@ class PostgresTransaction:
             self._attached_as += 1  # what an attempt before this one still brings finds no row
             self._began = self._steady()
             row = connection.execute(
-                _ATTACH, {"attached": self._attached_as, "place": self._place, "epoch": self._epoch}
+                _ATTACH,
+                {
+                    "attached": self._attached_as,
+                    "place": self._place,
+                    "epoch": self._epoch,
+                    "is_begun": self._is_begun,
+                },
             ).fetchone()
             if self._warning:
                 raise NotConfirmed(self._warning)

@@ -61,6 +61,7 @@ class MoodyStore(_Delegates):
 
     inner: AnyStore
     lease_until: float
+    not_before: float
 
     def __init__(self, inner: AnyStore, mood: Mood) -> None:
         self.inner = inner
@@ -71,6 +72,8 @@ class MoodyStore(_Delegates):
         """How often the numbers that somebody had before were read."""
         self.lease_until = inf
         """Until when nobody else can be its host."""
+        self.not_before = 0.0
+        """Until when somebody else may be."""
         self.has_retained = False
         """The first pass of retention, which begins with a host, commits no more."""
 

@@ -19,6 +19,7 @@ from engine.core.ports.membership import (
     NodeRow,
     PlaceRow,
     PlaceState,
+    Tenure,
 )
 from tests.actors.test_supervisor import FakeFleet, logged, nodes
 
@@ -183,13 +184,13 @@ async def test_a_place_that_was_given_back_is_carried_at_once_and_another_after_
 
     await desk.ticks(10.0)
 
-    assert fleet.not_before == {0: 0.0, 1: 1_014.0, 2: 1_014.0}
+    assert fleet.tenures == {0: Tenure(), 1: Tenure(0, 1_014.0), 2: Tenure(0, 1_014.0)}
 
 
 async def test_the_lease_of_a_lost_owner_counts_from_when_its_row_was_read_as_taken() -> None:
     """It was fenced before that, however long a launch takes; of one that is still held it counts from the launch."""
     fleet = FakeFleet(*nodes("ray"))
-    desk = Desk(fleet, FakeLedger(place(0, ME, PlaceState.TAKEN), place(1, ME, PlaceState.HELD)))
+    desk = Desk(fleet, FakeLedger(place(0, ME, PlaceState.TAKEN, epoch=5), place(1, ME, PlaceState.HELD)))
 
     desk.now = 10.0
     await desk.supervisor.follow()
@@ -197,7 +198,7 @@ async def test_the_lease_of_a_lost_owner_counts_from_when_its_row_was_read_as_ta
     await desk.supervisor.follow()
     await desk.supervisor.attend()
 
-    assert fleet.not_before == {0: 1_014.0, 1: 1_016.0}
+    assert fleet.tenures == {0: Tenure(5, 1_014.0), 1: Tenure(0, 1_016.0)}
 
 
 async def test_what_is_waited_for_is_not_kept_until_the_next_beat() -> None:
@@ -254,10 +255,10 @@ async def test_a_host_that_comes_back_while_its_old_process_is_ended_is_launched
     await desk.ticks(0.0, 0.5)
     fleet.done.clear()
 
-    ledger.change(0, node=OTHER, state=PlaceState.TAKEN)
+    ledger.change(0, node=OTHER, state=PlaceState.TAKEN, epoch=1)
     desk.now = 1.0
     await desk.supervisor.follow()
-    ledger.change(0, node=ME, state=PlaceState.TAKEN)
+    ledger.change(0, node=ME, state=PlaceState.TAKEN, epoch=2)
     await desk.supervisor.follow()
     await desk.supervisor.attend()
     ended = list(fleet.done)
@@ -265,7 +266,7 @@ async def test_a_host_that_comes_back_while_its_old_process_is_ended_is_launched
 
     assert ended == [("kill", 0, True)]
     assert fleet.done == [("kill", 0, True), ("launch", 0, "ray")]
-    assert fleet.not_before[0] > 1_000.0 + LEASE_SECONDS
+    assert fleet.tenures[0].not_before > 1_000.0 + LEASE_SECONDS
 
 
 async def test_a_new_supervisor_takes_running_hosts_as_they_are() -> None:

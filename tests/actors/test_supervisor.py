@@ -23,6 +23,7 @@ from actors.cluster.watch import (
     empty_record,
 )
 from engine.core.model.hosts import HostState
+from engine.core.ports.membership import AT_ONCE, Tenure
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +41,7 @@ class FakeFleet:
         self.wall: Callable[[], float] = lambda: 0.0
         self.ahead: dict[int, float] = {}
         """How far clocks of hosts are ahead, seconds."""
-        self.not_before: dict[int, float] = {}
+        self.tenures: dict[int, Tenure] = {}
         """When hosts that were launched may answer at the earliest."""
         self.waited: dict[int, Waits] = {}
         """How long threads of hosts have waited for a processor."""
@@ -58,9 +59,9 @@ class FakeFleet:
         """Name the first node."""
         return self.nodes[0].name
 
-    async def launch(self, place: int, node: str, *, not_before: float = 0.0) -> None:
+    async def launch(self, place: int, node: str, *, tenure: Tenure = AT_ONCE) -> None:
         """Start a host, which is ready at once."""
-        self.not_before[place] = not_before
+        self.tenures[place] = tenure
         self.done.append(("launch", place, node))
         self.answers[place] = report(place, node)
 

@@ -194,6 +194,7 @@ class World:
         """Open the records of one host and load them."""
         store = MoodyStore(self.opened(place), self.mood)  # type: ignore[abstract] # the rest of the port is the real store's
         store.lease_until = self.steady() + self.lease_seconds
+        store.not_before = self.not_before
         self.stores[place] = store
         context = HostContext(
             store=store,
@@ -213,7 +214,7 @@ class World:
             figures=self.figures.get(place, HostFigures),
             route_cache=RouteCache(),
         )
-        await self.hosts[place].start(not_before=self.not_before)
+        await self.hosts[place].start()
 
     def opened(self, place: int) -> AnyStore:
         """Open the records of the host at a place."""

@@ -53,7 +53,7 @@ async def test_what_a_lost_node_had_is_taken_and_what_the_other_has_stays(databa
     for place, name in enumerate("aabb"):
         assert await lost.assign(place, epoch=0, node=name, state=PlaceState.FREE)
     with psycopg.connect(database, autocommit=True) as connection:
-        epoch = attach_place(connection, 0, node="a")
+        epoch = attach_place(connection, 0, node="a").epoch
         connection.execute("UPDATE hosts SET state = 1 WHERE place = 0")
     await lost.close()
     node = Node("b", ledger)

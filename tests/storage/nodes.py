@@ -49,7 +49,7 @@ async def assigned(ledger: PostgresLedger, node: str, state: PlaceState = FREE) 
 def attached(conninfo: str, node: str) -> Rig:
     """Start a host on that place."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
-        return Rig(conninfo, Observed(), epoch=attach_place(connection, PLACE, node=node))
+        return Rig(conninfo, Observed(), epoch=attach_place(connection, PLACE, node=node).epoch)
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from engine.core.ports.membership import (
     MembershipRefused,
     NodeNameTaken,
     PlaceRow,
+    Tenure,
 )
 from storage.postgres import ledger as postgres_ledger
 from storage.postgres import writer as postgres_writer
@@ -332,11 +333,58 @@ async def test_a_host_attaches_to_what_is_assigned_to_its_node_only(conninfo: st
             with pytest.raises(PlaceElsewhere, match="Place 3 is assigned to nobody, not to a"):
                 attach_place(connection, PLACE, node="a")
             row = await assigned(ledger, "a")
-            epochs = [attach_place(connection, PLACE, node="a") for _ in range(2)]
+            epochs = [attach_place(connection, PLACE, node="a").epoch for _ in range(2)]
             with pytest.raises(PlaceElsewhere, match="Place 3 is assigned to a, not to b"):
                 attach_place(connection, PLACE, node="b")
 
     assert epochs == [row.epoch + 1, row.epoch + 2]
+
+
+async def test_a_host_knows_when_it_may_answer_though_its_place_was_away_meanwhile(conninfo: str) -> None:
+    """What its node knew at the launch tells nothing of an owner since, who may answer yet."""
+    async with joined(conninfo) as ledger:
+        row = await assigned(ledger, "a", TAKEN)
+        launched = Tenure(row.epoch, 7.0)
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+
+            def attach() -> float:
+                return attach_place(
+                    connection, PLACE, node="a", tenure=launched, lease_seconds=4.0, steady=lambda: 100.0
+                ).not_before
+
+            first, restarted = attach(), attach()
+            change(conninfo, "UPDATE hosts SET state = 1 WHERE place = %s", PLACE)
+            held = attach()
+            await assigned(ledger, "b", TAKEN)
+            await assigned(ledger, "a", TAKEN)
+            back = attach()
+
+    assert (first, restarted, held, back) == (7.0, 104.0, 7.0, 104.0)
+
+
+async def test_a_place_stays_taken_until_its_host_may_answer(conninfo: str) -> None:
+    """So whoever comes meanwhile waits as well, also after a stop in order."""
+    now, states = [100.0], []
+
+    async def states_of_one(*times: float) -> None:
+        """Start a host, write at these times, and stop it in order; note what its place is seen to be."""
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            epoch = attach_place(connection, PLACE, node="a").epoch
+        rig = Rig(conninfo, Observed(), epoch=epoch, not_before=104.0, steady=lambda: now[0])
+        for now[0] in times:
+            assert await rig.write(word(f"{epoch} {now[0]}")) == [None]
+            await rig.stop()  # waits for what follows a group
+            states.append((await place(ledger)).state)
+        await rig.close()
+        states.append((await place(ledger)).state)
+
+    async with joined(conninfo) as ledger:
+        await assigned(ledger, "a", TAKEN)
+        await states_of_one(100.0)
+        await states_of_one(103.9)
+        await states_of_one(104.0)
+
+    assert states == [TAKEN, TAKEN, TAKEN, TAKEN, HELD, FREE]
 
 
 async def test_an_owner_whose_place_was_taken_commits_nothing_more(conninfo: str) -> None:

@@ -125,7 +125,7 @@ async def test_writers_that_wait_for_each_other_both_go_through(conninfo: str, o
         epochs = []
         for place in (0, 1):
             postgres.assign(conninfo, place, node="here")
-            epochs.append(attach_place(connection, place, node="here"))
+            epochs.append(attach_place(connection, place, node="here").epoch)
 
     def cross(connection: psycopg.Connection, changesets: Iterable[Sequence[Change]]) -> None:
         update = "UPDATE crossed SET by = by || %s::text WHERE word = %s RETURNING word"
@@ -185,7 +185,7 @@ async def test_what_an_abandoned_connection_still_brings_takes_nothing(conninfo:
     await rig.write(word("first"))
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute("UPDATE hosts SET attached = attached + 1")  # as the next attempt does
-        attempt = {"attached": 1, "place": PLACE, "epoch": rig.epoch}
+        attempt = {"attached": 1, "place": PLACE, "epoch": rig.epoch, "is_begun": True}
 
         assert connection.execute(postgres_writer._ATTACH, attempt).fetchone() is None
         with pytest.raises(psycopg.Error, match="fenced") as fenced:

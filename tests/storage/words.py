@@ -69,6 +69,7 @@ class Rig:
         apply: Apply = say,
         replicas: int = 0,
         lease_seconds: float = inf,
+        not_before: float = 0.0,
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self.fenced: list[Fenced] = []
@@ -86,6 +87,7 @@ class Rig:
             fenced=self._end,
             replicas=replicas,
             lease_seconds=lease_seconds,
+            not_before=not_before,
             steady=steady,
         )
         self.writer = GroupWriter(self.transaction, observer)

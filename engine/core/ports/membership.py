@@ -6,7 +6,7 @@ rows say is the truth about both; who acts on it does so by updates that only on
 
 from collections.abc import Mapping
 from enum import IntEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -37,7 +37,22 @@ class PlaceState(IntEnum):
     HELD = 1
     """A host has attached under the row's epoch, and serves or may."""
     TAKEN = 2
-    """It was taken from an owner that was silent, which may answer what needs no commit until its lease is over."""
+    """It was taken from an owner that was silent, which may answer what needs no commit until its lease is over.
+
+    It stays so until a host that has attached since knows that the lease is over."""
+
+
+class Tenure(msgspec.Struct, frozen=True):
+    """Since when a place may be answered for, as the node knew that launched a host for it."""
+
+    epoch: int = 0
+    """Of the assignment that this is about: after another one it says nothing."""
+    not_before: float = 0.0
+    """When the lease of the owner before it is over, seconds of the node's boot-time clock."""
+
+
+AT_ONCE: Final = Tenure()
+"""Nobody else can have had it."""
 
 
 class HostTold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

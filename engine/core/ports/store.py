@@ -113,6 +113,10 @@ class Store(Protocol):
         """Until when no other process can be this host, by `engine.runtime.steady`; always inf where none ever can."""
 
     @property
+    def not_before(self) -> float:
+        """From when on no other process may answer for this host, by the same clock; 0: since it was opened."""
+
+    @property
     def is_late(self) -> bool:
         """Whether the outcome of a commit has been awaited for too long: until it is known, others raise StoreLate."""
 
