@@ -19,8 +19,11 @@ SILENCE_SECONDS: Final = 3.0
 _MOST_COUNTED_SECONDS: Final = 1.0
 """What is counted at most as silence between two readings: in more time than that others were not looked at."""
 
-_RECOVERY_SECONDS: Final = 10.0
-"""How long others may need to find the database again after this node has: a writer gives up its connection then."""
+_GIVEN_UP_SECONDS: Final = 10.0
+"""After which a writer has given up a connection on which the database says nothing."""
+
+_FOUND_SECONDS: Final = 5.0
+"""Within which whoever has given up has found a database that is there: a pause, and a machine that does not answer."""
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +80,8 @@ class Warden:
         self._watched += passed
         if rows.has_missed or gap > self._silence:
             # a row that stays the same may be that of one that still looks for the database
-            self._watched = min(0.0, self._silence - _RECOVERY_SECONDS)
+            needed = max(_FOUND_SECONDS, _GIVEN_UP_SECONDS - gap)
+            self._watched = min(0.0, self._silence - needed)
             self._seen = {key: _Seen(seen.shows, self._watched, has_changed=False) for key, seen in self._seen.items()}
             passed = 0.0
         shown = dict(_shown(rows))

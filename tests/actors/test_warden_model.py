@@ -119,14 +119,18 @@ class Wardens(RuleBasedStateMachine):
         """Lose the supervisor of a node without its hosts, or have another one."""
         self.machines[name].is_supervised = is_supervised
 
-    @rule(seconds=st.integers(1, 30), finding=st.lists(st.floats(0, 9), min_size=len(NAMES), max_size=len(NAMES)))
+    @rule(seconds=st.integers(1, 30), finding=st.lists(st.floats(0, 1), min_size=len(NAMES), max_size=len(NAMES)))
     def lose_database(self, seconds: int, finding: list[float]) -> None:
-        """Have nobody reach the database for a while; then each finds it again some time later."""
+        """Have nobody reach the database for a while; then each finds it again some time later.
+
+        That is the sooner the longer it was away, since they have given up their connections by then.
+        """
+        longest = max(4.0, 9.0 - seconds)
         self.is_away = True
         self.pass_time(int(seconds / BEAT), set(), set())
         self.is_away = False
         for machine, later in zip(self.machines.values(), finding, strict=True):
-            machine.finds_at = self.now + later
+            machine.finds_at = self.now + later * longest
 
     @rule(place=places, hangs=st.booleans())
     def hang(self, place: int, hangs: bool) -> None:  # noqa: FBT001
