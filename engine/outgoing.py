@@ -123,7 +123,9 @@ class Outgoing:
         return {service_sid: max(0.0, now - oldest) for service_sid, oldest in self.depth.oldest_of.items()}
 
     async def _count(self) -> None:
+        is_counted = True
         while True:
+            was_counted, is_counted = is_counted, True
             try:
                 self.depth = await self._store.outbox_depth()
                 if self.is_held and not self._held():
@@ -131,7 +133,9 @@ class Outgoing:
                     self.is_held = False
                     _log.warning("deliveries were released: %d are owed", self.depth.pending)
             except StoreUnavailable:
-                _log.warning("the outbox cannot be counted; its gauges stay as they are")
+                is_counted = False
+                if was_counted:
+                    _log.warning("the outbox cannot be counted; its gauges stay as they are until it can")
             await asyncio.sleep(GAUGE_SECONDS)
 
     def _token(self, account_sid: str) -> str | None:

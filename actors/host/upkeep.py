@@ -51,8 +51,8 @@ class Background:
         """Wait for it; log why it failed."""
         try:
             await work()
-        except StoreUnavailable:
-            _log.warning("The store cannot commit; sessions stay as they are until it can")
+        except StoreUnavailable:  # the store has said why, once, and says when it is over
+            _log.debug("The store cannot commit; sessions stay as they are until it can")
         except PeerUnavailable as problem:
             _log.warning("Another host does not answer; sessions stay as they are until it does: %s", problem)
         except Exception:  # noqa: BLE001 - the loop of an actor: the unforeseen is logged, the next turn goes on

@@ -21,7 +21,7 @@ from engine.core.model.errors import Fenced, StoreUnavailable
 from storage.errors import Interrupted, OutcomeUnknown
 from storage.postgres.checks import lacks
 from storage.postgres.connections import WriterConnection
-from storage.postgres.errors import FENCED, NotConfirmed, is_refusal, refusal, sqlstate_of, unavailable
+from storage.postgres.errors import FENCED, NotConfirmed, advice_for, is_refusal, refusal, sqlstate_of, unavailable
 
 RECONNECT_SECONDS = 1.0
 """How long a server that could not be reached is left alone."""
@@ -305,11 +305,15 @@ class PostgresTransaction:
         self.unknown_since = self._monotonic()
         _log.warning("Whether a group was committed is unknown (time %d): %s", self.unknown_outcomes, _cause(failure))
         last: int | None = None
+        said = ""
         while last is None:
             try:
                 last = self._attach()
             except psycopg.Error as problem:
-                _log.debug("not found out yet", exc_info=problem)
+                why = advice_for(problem)
+                if why != said:
+                    _log.warning("It cannot be found out yet: %s", why)
+                    said = why
                 if self._is_stopping.wait(RECONNECT_SECONDS):
                     raise OutcomeUnknown(
                         "The engine stops before the database has told whether the last group was committed"

@@ -276,9 +276,12 @@ async def test_wherever_a_connection_is_cut_what_is_told_is_true(
 
 
 async def test_while_an_outcome_is_unknown_nobody_is_answered(
-    conninfo: str, through: CuttingProxy, cut_rig: Rig
+    conninfo: str, through: CuttingProxy, cut_rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not the group, and not what waits behind it; both are, in order, once the database can be asked again."""
+    """Not the group, and not what waits behind it; both are, in order, once the database can be asked again.
+
+    The log says once what is in the way.
+    """
     came: list[tuple[str, StoreUnavailable | None]] = []
     done = asyncio.Event()
 
@@ -305,6 +308,7 @@ async def test_while_an_outcome_is_unknown_nobody_is_answered(
     assert came == [("second", None), ("third", None)]
     assert said(conninfo) == {"first", "second", "third"}
     assert cut_rig.transaction.unknown_since is None
+    assert caplog.text.count("It cannot be found out yet: the database cannot be reached") == 1
 
 
 async def test_stopping_does_not_wait_for_an_outcome_that_cannot_be_known(through: CuttingProxy, cut_rig: Rig) -> None:
