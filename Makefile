@@ -107,7 +107,7 @@ ops-pictures: .venv/ops/.complete ## draw the dashboard from what `make ops-test
 	@.venv/ops/bin/python tests/ops/pictures.py build/ops/panels.json docs
 
 failover-test: $(COMPILED) failover-tools ## lose machines, networks and the database of a site in network namespaces, at length; as root
-	@$(BIN)/pytest -n0 -rs tests/cluster/failover.py tests/cluster/failover_nodes.py tests/cluster/failover_patroni.py $(ARGS)
+	@$(BIN)/pytest -n0 -rs tests/cluster/failover.py tests/cluster/failover_nodes.py tests/cluster/failover_disk.py tests/cluster/failover_patroni.py $(ARGS)
 
 mutants: .venv/mutants/.complete ## change modules a place at a time: what do no tests notice? (ARGS="engine/core/routing/legs.py")
 	@.venv/mutants/bin/python tests/mutants.py $(ARGS)

@@ -80,6 +80,11 @@ class DatabaseServer:
         self._process.send_signal(how)
         self._process.wait(60)
 
+    def wait(self) -> None:
+        """Wait until it has ended by itself."""
+        assert self._process is not None
+        self._process.wait(60)
+
     def kill(self) -> None:
         """Lose the machine."""
         self.machine.kill()
