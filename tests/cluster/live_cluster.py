@@ -18,7 +18,7 @@ from engine.channels.sockets import CannotListen, ListenAddress, bind_tcp
 from engine.cluster.hosting import HOST_LOG
 from engine.cluster.notes import read_record
 from storage.sqlite.layout import host_dir
-from tests.e2e.live import MASKLINE, NO_TLS, LiveServer, clean_environment
+from tests.e2e.live import MASKLINE, NO_TLS, LiveServer, clean_environment, operator_of
 
 START_SECONDS = 120.0
 """Bound on the wait for the ready line; it is not an expectation."""
@@ -234,8 +234,7 @@ def _free_address() -> str:
 
 def ask_operator(directory: Path, method: str, path: str, body: Json | None = None) -> Json:
     """Ask a host's operator socket."""
-    transport = httpx.HTTPTransport(uds=str(directory / "maskline.sock"), verify=NO_TLS)
-    with httpx.Client(transport=transport, base_url="http://maskline", timeout=30.0) as http:
+    with operator_of(directory) as http:
         answer: Json = http.request(method, path, json=body).raise_for_status().json()
     return answer
 

@@ -37,7 +37,7 @@ class Nodes:
         self._settings = _QUICK if is_quick else {}
         self.place = place
         self.data_dir = place / "data"
-        self.temp_dir = Path(tempfile.mkdtemp(prefix="maskline-test-"))
+        self.temp_dir = Path(tempfile.mkdtemp(prefix="ray-"))
         self.nodes: list[subprocess.Popen[bytes]] = []
         self.prefixes = prefixes or {}
         token = place / "token"

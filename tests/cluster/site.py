@@ -14,13 +14,14 @@ import httpx
 import msgspec
 import psycopg
 
+from engine.listeners import short_path
 from tests.cluster.databases import DATABASE, Databases, replicated
 from tests.cluster.live_cluster import START_SECONDS, eventually, title_of
 from tests.cluster.machines import Machine, Machines
 from tests.cluster.patroni import PatroniCluster, patroni
 from tests.cluster.witness import Witness, faults, witnessing
 from tests.e2e.application import Application, serving
-from tests.e2e.live import MASKLINE, NO_TLS, LiveServer, clean_environment
+from tests.e2e.live import MASKLINE, NO_TLS, LiveServer, clean_environment, operator_of
 from tests.e2e.tenant import Json, Pairing, Tenant, proxy_number
 
 PUBLIC_URL = "http://maskline.test"
@@ -86,8 +87,7 @@ class Node(LiveServer):
         paths = [*self.data_dir.glob("maskline.sock"), *self.data_dir.glob("host-*/maskline.sock")]
         problems: list[httpx.HTTPError] = []
         for path_of_socket in filter(_is_listened_at, paths):
-            transport = httpx.HTTPTransport(uds=str(path_of_socket), verify=NO_TLS)
-            with httpx.Client(transport=transport, base_url="http://maskline", timeout=30.0) as http:
+            with operator_of(path_of_socket.parent) as http:
                 try:
                     answer: Json = http.request(method, path, json=body).raise_for_status().json()
                 except httpx.HTTPError as problem:
@@ -341,8 +341,8 @@ def patiently(ask: Any, *, seconds: float = 60.0) -> Any:  # noqa: ANN401 - what
 
 def _is_listened_at(path: Path) -> bool:
     """A client that is refused there leaves its socket open, which is told as a fault of the test."""
-    with closing(socket.socket(socket.AF_UNIX)) as probe:
-        return probe.connect_ex(str(path)) == 0
+    with closing(socket.socket(socket.AF_UNIX)) as probe, short_path(path) as short:
+        return probe.connect_ex(short) == 0
 
 
 def _is_known(node: Node, sid: str, token: str) -> bool:

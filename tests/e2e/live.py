@@ -7,12 +7,15 @@ import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from engine.listeners import short_path
 
 MASKLINE = Path(sys.executable).with_name("maskline")
 START_SECONDS = 30.0
@@ -70,8 +73,7 @@ class LiveServer:
 
     def admin(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask the operator's socket."""
-        transport = httpx.HTTPTransport(uds=str(self.data_dir / "maskline.sock"), verify=NO_TLS)
-        with httpx.Client(transport=transport, base_url="http://maskline") as http:
+        with operator_of(self.data_dir) as http:
             answer: dict[str, Any] = http.request(method, path, json=body).raise_for_status().json()
         return answer
 
@@ -102,6 +104,15 @@ class LiveServer:
         self.process.wait()
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+
+@contextmanager
+def operator_of(data_dir: Path) -> Iterator[httpx.Client]:
+    """Reach the operator's socket in a directory, however long its path is."""
+    with short_path(data_dir / "maskline.sock") as short:
+        transport = httpx.HTTPTransport(uds=short, verify=NO_TLS)
+        with httpx.Client(transport=transport, base_url="http://maskline", timeout=30.0) as http:
+            yield http
 
 
 def clean_environment() -> dict[str, str]:
