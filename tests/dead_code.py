@@ -37,6 +37,7 @@ ALLOWED = {
     "read_only": "likewise",
     "num_tickets": "ssl reads it",
     "write_data": "the other half of a codec; tests play the peer",
+    "*bound_participant_sid": "the feed reads the fields of a route by their names",
     "Plane": "named in an annotation that is a string",
 }
 """What looks unused and is not, by its name or a pattern, and why."""

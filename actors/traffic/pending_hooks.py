@@ -211,7 +211,7 @@ class PendingHooks:
         hook = self._context.egress.hooks.intercept(url, half, may_rewrite=may_rewrite, timeout_seconds=max(limit, 0.0))
         verdict = await self._asked(event, hook)
         if self._blocks(verdict, actor, event, session):
-            return Decision(Outcome.REFUSED, Reason.INTERCEPTED, Code.CONTACT_REJECTED, session_sid=session.sid)
+            return Decision(Outcome.REFUSED, Reason.INTERCEPTED, session_sid=session.sid, code=Code.CONTACT_REJECTED)
         async with self._recorded.changing(interaction.sid):
             latest = await self._recorded.latest(interaction.sid) or interaction  # before it is asked who meets whom
             if actor.rules.is_disabled:
@@ -355,8 +355,8 @@ class PendingHooks:
         code = verdict.code or Code.UNKNOWN_SCENARIO
         actor.notify(code, event, session_sid, verdict.trace)
         if code is Code.UNKNOWN_SCENARIO:
-            return Decision(Outcome.ANSWERED, Reason.LEFT_TO_APPLICATION, code, session_sid=session_sid)
-        failed = Decision(Outcome.REFUSED, Reason.OUT_OF_SESSION_FAILED, code, session_sid=session_sid)
+            return Decision(Outcome.ANSWERED, Reason.LEFT_TO_APPLICATION, session_sid=session_sid, code=code)
+        failed = Decision(Outcome.REFUSED, Reason.OUT_OF_SESSION_FAILED, session_sid=session_sid, code=code)
         return fall_back(failed, actor.rules.options)
 
     async def _in_made_session(
@@ -378,7 +378,7 @@ class PendingHooks:
                     proxy=actor.address,
                     sender=event.sender,
                 )
-                failed = Decision(Outcome.REFUSED, Reason.AUTO_CREATE_FAILED, refusal.code)
+                failed = Decision(Outcome.REFUSED, Reason.AUTO_CREATE_FAILED, code=refusal.code)
                 return fall_back(failed, actor.rules.options)
         now, id_factory = self._context.clock(), self._context.id_factory
         ruling = decide(actor.bindings, event, rules=actor.rules, now=now, id_factory=id_factory)

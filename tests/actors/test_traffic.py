@@ -11,7 +11,7 @@ from engine.core.model.errors import Code
 from engine.core.model.placement import owner_of
 from engine.core.model.records import Kind, LegStatus, Mode, SessionStatus
 from engine.core.model.requests import AccountUpdate, NumberUpdate, ServiceRequest
-from engine.core.routing.decide import NOT_IN_POOL, STRANGERS
+from engine.core.routing.decide import NOT_IN_POOL, STRANGERS, decision_of
 from engine.core.routing.resolved import Route
 from engine.core.routing.traffic import Decision, Outcome, Reason
 from tests.actors.stores import WAIT_SECONDS
@@ -80,7 +80,7 @@ async def test_many_resolved_at_once_are_what_each_of_them_resolves_to(world: Wo
         scoped = [msgspec.structs.replace(event, account_sid=account_sid) for event in own]
         resolved = host.traffic.resolve_all(own, account_sid=account_sid)
         assert resolved is not None
-        decisions = [one.decision() if isinstance(one, Route) else one for one in resolved.decisions]
+        decisions = [decision_of(one) if isinstance(one, Route) else one for one in resolved.decisions]
         routes = sum(isinstance(one, Route) for one in resolved.decisions)
         assert resolved.strangers == sum(any(one is stranger for stranger in STRANGERS) for one in resolved.decisions)
         assert resolved.strangers + resolved.others + routes == len(own)

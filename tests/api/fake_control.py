@@ -565,8 +565,9 @@ class FakeControl:
         return len(dead)
 
     async def explain(self, *, proxy: str, sender: str) -> Explanation:
-        routed = Decision(Outcome.ROUTED, Reason.IN_SESSION, None, sender, proxy, sid_of(SidKind.SESSION, 7))
-        refused = Decision(Outcome.REFUSED, Reason.NO_SESSION, Code.NO_ACTIVE_SESSION)
+        session_sid = sid_of(SidKind.SESSION, 7)
+        routed = Decision(Outcome.ROUTED, Reason.IN_SESSION, sender, proxy, session_sid=session_sid)
+        refused = Decision(Outcome.REFUSED, Reason.NO_SESSION, code=Code.NO_ACTIVE_SESSION)
         return Explanation(proxy=proxy, sender="+1415555XXXX", call=routed, message=refused, story=("It is ours.",))
 
     def record(

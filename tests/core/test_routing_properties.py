@@ -13,6 +13,7 @@ from engine.core.model.records import (
 from engine.core.routing.decide import (
     STRANGERS,
     NumberRules,
+    decision_of,
     outbound_address,
     resolve,
     resolve_all,
@@ -93,7 +94,7 @@ def test_what_is_resolved_is_what_is_decided(
 
     assert resolved == decision
     assert together is not None
-    assert [one.decision() if isinstance(one, Route) else one for one in together.decisions] == [decision, decision]
+    assert [decision_of(one) if isinstance(one, Route) else one for one in together.decisions] == [decision, decision]
     routes = sum(isinstance(one, Route) for one in together.decisions)
     strangers = sum(any(one is stranger for stranger in STRANGERS) for one in together.decisions)
     assert (together.strangers, together.others) == (strangers, 2 - routes - strangers)

@@ -13,7 +13,7 @@ import msgspec
 from engine.channels.feed.cached_answers import NOTHING, PARTNER, SHOWN, AnswerLayout, FrameAnswers
 from engine.core.model.errors import MasklineError
 from engine.core.ports.observing import FeedProblem
-from engine.core.routing.decide import STRANGERS
+from engine.core.routing.decide import STRANGERS, decision_of
 from engine.core.routing.resolved import Route
 from engine.core.routing.traffic import Decision
 
@@ -142,21 +142,8 @@ class _Versioned(msgspec.Struct):
     version: int
 
 
-FIELDS: Final = {
-    "outcome": ("outcome", "outcome"),
-    "reason": ("reason", "reason"),
-    "to": ("to", "to"),
-    "caller_id": ("caller_id", "caller_id"),
-    "sent_by_us": ("is_sent_by_us", "is_sent_by_us"),
-    "body": ("body", "body"),
-    "twiml": ("twiml", "twiml"),
-    "session": ("session_sid", "session.sid"),
-    "interaction": ("interaction_sid", "interaction_sid"),
-    "inbound_participant": ("inbound_participant_sid", "caller.participant_sid"),
-    "outbound_participant": ("outbound_participant_sid", "partner.participant_sid"),
-    "code": ("code", "code"),
-}
-"""What a decision can say, each with where a `Decision` and where a `Route` has it."""
+FIELDS: Final = {name.removeprefix("is_").removesuffix("_sid"): name for name in Decision.__struct_fields__}
+"""What a decision can say: the names on the wire, each with that of a `Decision`."""
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -179,8 +166,10 @@ def shape_of(wants: tuple[str, ...] | None) -> Shape:
     unknown = [name for name in names if name not in FIELDS]
     if unknown or not names:
         raise Refused(FeedProblem.BAD_HELLO, f"a decision has the fields {', '.join(FIELDS)}; name some", field="wants")
-    decided, passing = zip(*(FIELDS[name] for name in names), strict=True)
-    return Shape(_getter(*decided), _getter(*passing))
+    fields = [FIELDS[name] for name in names]
+    get = _getter(*fields)
+    has_all = all(hasattr(Route, field) for field in fields)
+    return Shape(get, get if has_all else lambda route: get(decision_of(route)))
 
 
 def layout_of(wants: tuple[str, ...] | None) -> AnswerLayout | None:
@@ -195,7 +184,7 @@ def layout_of(wants: tuple[str, ...] | None) -> AnswerLayout | None:
             numbers.append(place)
             written.append(bytearray())
         elif name in _SAME_IN_ALL:
-            written[-1] += msgspec.msgpack.encode(getattr(Route, FIELDS[name][1]))
+            written[-1] += msgspec.msgpack.encode(getattr(Route, FIELDS[name]))
         else:
             return None
     if len(numbers) > len(_NUMBERS):

@@ -98,16 +98,17 @@ _RECEIVED: Final = LegStatus.RECEIVED
 _QUEUED: Final = LegStatus.QUEUED
 _VOICE: Final = Kind.VOICE
 _INTERACTION: Final = SidKind.INTERACTION
+_PLAIN: Final = NumberRules()
 _EXPIRED = (Reason.SESSION_EXPIRED, Code.SESSION_EXPIRED)
 _NO_PARTNER = (Reason.NO_PARTNER, Code.NO_PARTNER)
 _EMPTY_MESSAGE = (Reason.EMPTY_MESSAGE, Code.MESSAGE_WITHOUT_CONTENT)
 
-STOPPED = Ruling(Decision(Outcome.REFUSED, Reason.STOP_WORD, Code.STOP_WORD))
-CALL_OF_STRANGER = Ruling(Decision(Outcome.REFUSED, Reason.NO_SESSION, Code.NO_ACTIVE_SESSION))
-MESSAGE_OF_STRANGER = Ruling(Decision(Outcome.REFUSED, Reason.NO_SESSION, Code.UNKNOWN_SCENARIO))
+STOPPED = Ruling(Decision(Outcome.REFUSED, Reason.STOP_WORD, code=Code.STOP_WORD))
+CALL_OF_STRANGER = Ruling(Decision(Outcome.REFUSED, Reason.NO_SESSION, code=Code.NO_ACTIVE_SESSION))
+MESSAGE_OF_STRANGER = Ruling(Decision(Outcome.REFUSED, Reason.NO_SESSION, code=Code.UNKNOWN_SCENARIO))
 STRANGERS = (CALL_OF_STRANGER.decision, MESSAGE_OF_STRANGER.decision)
 """What somebody without a session meets, by far the most frequent refusal."""
-DISABLED = Ruling(Decision(Outcome.REFUSED, Reason.ACCOUNT_DISABLED, Code.INBOUND_TO_INACTIVE_ACCOUNT))
+DISABLED = Ruling(Decision(Outcome.REFUSED, Reason.ACCOUNT_DISABLED, code=Code.INBOUND_TO_INACTIVE_ACCOUNT))
 NOT_IN_POOL = Decision(Outcome.UNKNOWN_NUMBER, Reason.NOT_IN_POOL)
 REBUILDING = Decision(Outcome.NOT_READY, Reason.REBUILDING)
 STORE_DOWN = Decision(Outcome.NOT_READY, Reason.STORE_UNAVAILABLE)
@@ -267,6 +268,13 @@ def routed(
     )
 
 
+def decision_of(route: Route) -> Decision:
+    """Return the whole of what a plain question is answered."""
+    first, second = route.session.endpoints
+    caller, partner = (second, first) if first.identifier == route.to else (first, second)
+    return routed(caller, partner, is_call=True, rules=_PLAIN, session_sid=route.session.sid, interaction_sid="")
+
+
 def _is_unsendable(event: InboundEvent, rules: NumberRules) -> bool:
     """Tell whether our answer, or a carrier of ours, would have to send nothing; a client of the feed sends itself."""
     if event.media or (event.form is None and rules.carrier is None):
@@ -277,13 +285,13 @@ def _is_unsendable(event: InboundEvent, rules: NumberRules) -> bool:
 def _outside(bindings: Bindings, sender: Address, *, is_call: bool) -> Ruling:
     expired = bindings.recently_expired(sender)
     if expired is not None:
-        return Ruling(Decision(Outcome.REFUSED, Reason.SESSION_EXPIRED, Code.SESSION_EXPIRED, session_sid=expired))
+        return Ruling(Decision(Outcome.REFUSED, Reason.SESSION_EXPIRED, session_sid=expired, code=Code.SESSION_EXPIRED))
     return CALL_OF_STRANGER if is_call else MESSAGE_OF_STRANGER
 
 
 def _refused(why: Refusal, session: ActiveSession) -> Ruling:
     reason, code = why
-    return Ruling(Decision(_REFUSED, reason, code, session_sid=session.sid), session)
+    return Ruling(Decision(_REFUSED, reason, session_sid=session.sid, code=code), session)
 
 
 def _interaction(

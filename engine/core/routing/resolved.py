@@ -3,19 +3,21 @@
 A module of its own, as msgspec takes the class variables of a class that mypyc compiled for fields.
 """
 
+from operator import attrgetter
 from typing import ClassVar
 
 import msgspec
 
 from engine.core.model.records import Address
 from engine.core.routing.traffic import Decision, Outcome, Reason
-from engine.core.sessions.bindings import ActiveSession, Endpoint
+from engine.core.sessions.bindings import ActiveSession
 
 
 class Route(msgspec.Struct, frozen=True, gc=False):
     """A decision that somebody would reach their partner; the rest of it is read from the session when it is asked for.
 
-    Each object that is read is a miss of the processor's cache, and most callers want two fields.
+    `engine.core.routing.decide.decision_of` makes the whole. Each object that is read is a miss of the processor's
+    cache, and most callers want two fields.
     """
 
     to: Address
@@ -33,29 +35,19 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     twiml: ClassVar[str] = ""
     is_sent_by_us: ClassVar[bool] = False
 
-    @property
-    def partner(self) -> Endpoint:
-        """Who would be reached."""
-        first, second = self.session.endpoints
-        return first if first.identifier == self.to else second
+    session_sid = property(attrgetter("session.sid"))
 
     @property
-    def caller(self) -> Endpoint:
-        """Who would reach them."""
+    def inbound_participant_sid(self) -> str:
+        """KP… of who would call or write."""
         first, second = self.session.endpoints
-        return second if first.identifier == self.to else first
+        return (second if first.identifier == self.to else first).participant_sid
 
-    def decision(self) -> Decision:
-        """Return the whole decision."""
-        return Decision(
-            self.outcome,
-            self.reason,
-            to=self.to,
-            caller_id=self.caller_id,
-            session_sid=self.session.sid,
-            inbound_participant_sid=self.caller.participant_sid,
-            outbound_participant_sid=self.partner.participant_sid,
-        )
+    @property
+    def outbound_participant_sid(self) -> str:
+        """KP… of who would be reached."""
+        first, second = self.session.endpoints
+        return (first if first.identifier == self.to else second).participant_sid
 
 
 class Resolved(msgspec.Struct, frozen=True):

@@ -179,16 +179,20 @@ ENDINGS: dict[Outcome, tuple[Reason, ...]] = {
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What becomes of an event."""
+    """What becomes of an event; the feed has these fields in this order, new ones at the end."""
 
     outcome: Outcome
     reason: Reason
-    code: Code | None = None
-    """Debugger event that it raises."""
     to: Address = ""
     """Routed: the partner's real number in the form to dial (country prefix digits inserted)."""
     caller_id: Address = ""
     """Routed: the partner's own proxy number, shown to the partner."""
+    is_sent_by_us: bool = False
+    """Routed message: a carrier of ours sends it; the answer asks the platform for nothing."""
+    body: str | None = None
+    """Routed message: the text that replaces the one that came."""
+    twiml: str = ""
+    """Answered: the document to pass on; empty = do nothing."""
     session_sid: str = ""
     """The session met, also when it refuses the event."""
     interaction_sid: str = ""
@@ -197,12 +201,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Routed: KP… of who calls or writes."""
     outbound_participant_sid: str = ""
     """Routed: KP… of who is reached."""
-    twiml: str = ""
-    """Answered: the document to pass on; empty = do nothing."""
-    body: str | None = None
-    """Routed message: the text that replaces the one that came."""
-    is_sent_by_us: bool = False
-    """Routed message: a carrier of ours sends it; the answer asks the platform for nothing."""
+    code: Code | None = None
+    """Debugger event that it raises."""
 
 
 class ReportOutcome(StrEnum):

@@ -41,6 +41,7 @@ from engine.channels.feed.frames import (
 from engine.channels.feed.records import read_lines
 from engine.core.model.records import Kind, LegStatus
 from engine.core.ports.observing import FeedProblem
+from engine.core.routing.decide import decision_of
 from engine.core.routing.resolved import Route
 from engine.core.routing.traffic import Decision, InboundEvent, LegReport, Outcome, Reason
 from tests.channels.feed.feed_example import EVENTS, FRAMES, HELLO, ROUTED, dumps, hexes
@@ -197,12 +198,12 @@ def test_a_route_says_what_its_decision_says(wants: tuple[str, ...] | None) -> N
     session = couple()
     route = Route(session.second, session.second_proxy, session)
 
-    said = shape_of(wants).all([route, route.decision()])
+    said = shape_of(wants).all([route, decision_of(route)])
     plain = shape_of(wants).all([route, route], is_plain=True)
 
     assert said[0] == said[1]
     assert plain == said
-    assert msgspec.structs.replace(route.decision(), to="") != Decision(Outcome.ROUTED, Reason.IN_SESSION)
+    assert msgspec.structs.replace(decision_of(route), to="") != Decision(Outcome.ROUTED, Reason.IN_SESSION)
 
 
 # -- events ----------------------------------------------------------------------------------------------------------
