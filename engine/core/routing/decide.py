@@ -225,7 +225,7 @@ def resolve_all(
 def _meet(
     bindings: Bindings, question: Question, *, is_call: bool, rules: NumberRules, now: float, going_on: str = ""
 ) -> tuple[ActiveSession, Endpoint, Endpoint] | Ruling:
-    """Find the session, who sends and who is to be reached, or the refusal."""
+    """Find the session, who sends and who is to be reached, or the refusal; `resolve_all` finds plain ones itself."""
     if rules.is_disabled:
         return DISABLED
     if not is_call and not rules.forwards_stop_words and is_stop_word(question.body):

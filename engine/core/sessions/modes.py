@@ -64,4 +64,4 @@ MODES: Final = {
         ModeRules(Mode.MESSAGE_ONLY, 2, Capability.SMS, call=_NO_CALL),
     )
 }
-"""Every mode."""
+"""Every mode, the widest first: an event whose session names none gets the first that fits, or else the last."""
