@@ -1,8 +1,12 @@
 """What one peer sends us: messages to decide about, and receipts of ours; answered once their effect is on disk."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
 
 from engine.at_once import AtOnce
 from engine.channels.base import ChannelContext
@@ -47,6 +51,19 @@ SendsFrom = Callable[[Address], bool]
 """Tells whether a carrier is named that sends on what reached a number."""
 
 
+class _Came(msgspec.Struct, frozen=True):
+    """A message that is to be decided."""
+
+    connection: Connection
+    request: RequestCame
+    message: ShortMessage
+    held: UserData
+    arrival: Arrival
+    sender: Address
+    proxy: Address
+    is_again: bool
+
+
 class Statuses(Protocol):
     """What a peer is answered; by role."""
 
@@ -89,6 +106,8 @@ class Inbound:
         """What we are to tell a peer that binds to us."""
         self._log_limit = LogLimit(context.monotonic)
         self._at_once = AtOnce()
+        self._came: list[_Came] = []
+        """Messages that were read in this turn of the loop, in order."""
 
     @property
     def waiting_parts(self) -> int:
@@ -135,8 +154,11 @@ class Inbound:
         """Take a request; it is answered at once or later."""
         if request.sequence in connection.undecided:
             return  # the same once more: the answer to the first is for both
+        self._run(connection, request, lambda: self._take(connection, request))
+
+    def _run(self, connection: Connection, request: RequestCame, begin: Callable[[], Rest | None]) -> None:
         try:
-            rest = self._take(connection, request)
+            rest = begin()
         except Exception as problem:  # noqa: BLE001 - around a listener: one message must not end the others
             self._failed(connection, request, problem)
         else:
@@ -175,7 +197,8 @@ class Inbound:
             return None
         if is_receipt(message, by_text=self._peer.receipts_by_text):
             return self._take_receipt(connection, request, message)
-        return self._take_message(connection, request, message)
+        self._take_message(connection, request, message)
+        return None
 
     async def _answer_query(self, connection: Connection, request: RequestCame) -> None:
         """Tell the state of a message that was asked about; of any other one nothing is kept."""
@@ -189,7 +212,7 @@ class Inbound:
 
     # -- messages -------------------------------------------------------------------------------------------------
 
-    def _take_message(self, connection: Connection, request: RequestCame, message: ShortMessage) -> Rest | None:
+    def _take_message(self, connection: Connection, request: RequestCame, message: ShortMessage) -> None:
         now = self._now()
         sender = read_address(message.source, national=self._peer.national)
         proxy = read_address(message.destination, national=self._peer.national)
@@ -200,16 +223,31 @@ class Inbound:
             self._count(SmppCount.REDELIVERED)
         sid = self._sid(message, digest, now, id(connection), request.sequence) if again is None else again.sid
         arrival = Arrival(digest, sid, now, held.place is not None)
-        message_id = message_id_of(sid)
         status = self._status_undecided(message, held, proxy)
         if status is not None:
             connection.answer(request, b"" if status else self._body(request, sid), status=status)
             if again is not None and status == self._statuses.not_ready:
                 self._redeliveries.may_come_again([again])
-            return None
+            return
         self._context.meter.burst(1)
         connection.await_answer(request, arrival)
-        self._redeliveries.came(arrival)
+        if not self._came:
+            asyncio.get_running_loop().call_soon(self._decide_what_came)
+        self._came.append(_Came(connection, request, message, held, arrival, sender, proxy, again is not None))
+
+    def _decide_what_came(self) -> None:
+        """Decide about all that was read in one turn of the loop, behind one note of what that was."""
+        came, self._came = self._came, []
+        self._redeliveries.came([one.arrival for one in came])
+        for one in came:
+            self._run(one.connection, one.request, partial(self._begin, one))
+
+    def _begin(self, came: "_Came") -> Rest | None:
+        """Decide about a message; returns what is left to do as `_take` does."""
+        connection, request, message, held = came.connection, came.request, came.message, came.held
+        sender, proxy, arrival = came.sender, came.proxy, came.arrival
+        sid, now = arrival.sid, arrival.at
+        message_id = message_id_of(sid)
         asked: Asked | None = None
         if asks(message) and not self._peer.is_esme:
             asked = asked_by(message, message_id, now, account_sid=self._owner_of(proxy))
@@ -241,13 +279,15 @@ class Inbound:
             data_coding=message.data_coding,
             header_bytes=len(held.header),
             octets=held.octets,
-            digest=digest,
+            digest=arrival.digest,
             asking=() if asked is None else (message_id,),
             valid_until=until,
         )
-        return self._begin(part, asked, answer, is_again=again is not None)
+        return self._begin_part(part, asked, answer, is_again=came.is_again)
 
-    async def _begin(self, part: Part, asked: Asked | None, answer: Callable[[int], None], *, is_again: bool) -> None:
+    async def _begin_part(
+        self, part: Part, asked: Asked | None, answer: Callable[[int], None], *, is_again: bool
+    ) -> None:
         try:
             if asked is not None:
                 await self.owed.asked(asked, is_again=is_again)

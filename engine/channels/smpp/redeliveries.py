@@ -4,7 +4,10 @@ A message carries no id of its own, and two equal ones in a row are legal. So on
 whose answer may not have arrived, since its connection ended or we did, is known by its content, once, and for a while.
 """
 
+from collections.abc import Sequence
 from hashlib import blake2b
+from heapq import merge
+from itertools import islice
 from struct import Struct
 from typing import Final
 
@@ -57,7 +60,9 @@ class Redeliveries:
     def __init__(self, notes: Notes, peer: str) -> None:
         """Keep them under the peer's name."""
         self._notes = notes
-        self._arrivals = f"arrival/{peer}/".encode()
+        self._arrivals = f"arrivals/{peer}/".encode()
+        self._single = f"arrival/{peer}/".encode()
+        """As versions kept them that had a note for each message."""
         self._suspects = f"suspect/{peer}/".encode()
         self._by_digest: dict[bytes, list[Arrival]] = {}
 
@@ -69,19 +74,28 @@ class Redeliveries:
             if arrival.at > now - KEPT_SECONDS:
                 known.add(arrival.sid)
                 self._suspect(arrival)
+        together = await self._notes.latest(self._arrivals, MOST_SUSPECTS)
+        alone = await self._notes.latest(self._single, MOST_SUSPECTS)
+        latest = merge(
+            (arrival for _, value in together for arrival in reversed(_DECODE_TOGETHER(value))),
+            (_DECODE(value) for _, value in alone),
+            key=lambda arrival: -arrival.at,
+        )
         last = None
-        for _, value in await self._notes.latest(self._arrivals, MOST_SUSPECTS):
-            arrival = _DECODE(value)
+        for arrival in islice(latest, MOST_SUSPECTS):
             last = arrival.at if last is None else last
             if arrival.at < last - _UNSURE_SECONDS:
                 break
             if arrival.sid not in known:
                 self._suspect(arrival)
 
-    def came(self, arrival: Arrival) -> None:
-        """Keep that a message came, with the commit of what it leads to or before it."""
-        key = self._arrivals + int(arrival.at * 1000).to_bytes(8) + arrival.sid.encode()
-        self._notes.put(key, _ENCODE(arrival), arrival.at + KEPT_SECONDS, _ignore)
+    def came(self, arrivals: Sequence[Arrival]) -> None:
+        """Keep that messages came, in this order, with the commit of what they lead to or before it."""
+        for start in range(0, len(arrivals), _MOST_TOGETHER):
+            together = arrivals[start : start + _MOST_TOGETHER]
+            first = together[0]
+            key = self._arrivals + int(first.at * 1000).to_bytes(8) + start.to_bytes(4) + first.sid.encode()
+            self._notes.put(key, _ENCODE(together), together[-1].at + KEPT_SECONDS, _ignore)
 
     def find(self, digest: bytes, now: float) -> Arrival | None:
         """Return, once, the message that an equal one repeats; None where it is a new one."""
@@ -119,6 +133,8 @@ def _ignore(problem: StoreUnavailable | None) -> None:
 KEPT_SECONDS: Final = 900.0
 """How long a message is known again."""
 MOST_SUSPECTS: Final = 10_000
+_MOST_TOGETHER: Final = 32
+"""Messages of one note: what a start reads is to be bounded."""
 _UNSURE_SECONDS: Final = 30.0
 """Before the last message that came, answers may not have arrived when we ended at once."""
 _SAR: Final = (Tag.SAR_MSG_REF_NUM, Tag.SAR_TOTAL_SEGMENTS, Tag.SAR_SEGMENT_SEQNUM)
@@ -126,3 +142,4 @@ _NO_SAR: Final = (None, None, None)
 _PLACE = Struct(">dQI")
 _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE = msgspec.msgpack.Decoder(Arrival).decode
+_DECODE_TOGETHER = msgspec.msgpack.Decoder(tuple[Arrival, ...]).decode
