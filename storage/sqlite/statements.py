@@ -22,8 +22,8 @@ from storage.rows import (
     Row,
 )
 
-_CHUNKS: Final = (64, 8, 1)
-"""Rows per execution; each size is one prepared statement."""
+_CHUNKS: Final = (64, 32, 16, 8, 4, 2, 1)
+"""Rows per execution; each size is one prepared statement. Groups of some ten rows are the usual thing."""
 
 
 class ManyRows:
