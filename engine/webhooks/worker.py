@@ -135,12 +135,12 @@ class OutboxWorker:
         queue = self._queues.get(key)
         if queue is None:
             settings = self._settings
-            most = self._deliveries_to.get(key.destination, settings.deliveries_per_destination)
-            turns = asyncio.Semaphore(most)
+            own = self._deliveries_to.get(key.destination, 0)
+            turns = asyncio.Semaphore(own or settings.deliveries_per_destination)
             queue = EntryQueue(
                 key,
                 store=self._store,
-                window=lambda: self._window(2 * most),
+                window=lambda: self._window(_WINDOWS_HELD * own),
                 work=lambda entry: self._deliver(entry, key, turns),
                 pause_seconds=self._settings.store_pause_seconds,
             )
@@ -255,4 +255,6 @@ def _nothing() -> None:
     """Take that a change has landed which frees nothing."""
 
 
+_WINDOWS_HELD = 8
+"""How many times what may be under way is in memory: texts come in faster than a busy host sends them on."""
 _KINDS: Final = {kind: OutboxKind(str(kind.__struct_config__.tag)) for kind in get_args(OutboxContent)}
