@@ -149,7 +149,7 @@ async def _in_turns(both: Both, turns: int, seed: int) -> dict[int, Round]:
     postgres = _postgres(both.database_url)
     await sqlite.start()
     await postgres.start()
-    routes = Routes(sqlite.registry().services[0], sessions=both.sessions, seed=seed)
+    routes = Routes((await sqlite.held_registry()).registry.services[0], sessions=both.sessions, seed=seed)
     order = random.Random(seed)  # noqa: S311 - no secret
     rounds: dict[int, Round] = {}
     try:

@@ -190,14 +190,9 @@ class Reader(ABC):
         )
 
     def held_registry(self) -> HeldRegistry:
-        """Read the registry, and a version of which nothing is missing in it."""
-        version = self.registry_version()
-        return HeldRegistry(version, self.registry())
-
-    def registry_version(self) -> int:
-        """Tell which version of the registry is held."""
+        """Read the registry, and before it a version of which nothing is missing in it."""
         ((version,),) = self._all(self._dialect.registry_version)
-        return int(version)
+        return HeldRegistry(int(version), self.registry())
 
     def session_counts(self) -> dict[SessionStatus, int]:
         """Tell how many sessions are kept of each status."""

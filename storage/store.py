@@ -15,7 +15,7 @@ from engine.core.model.outbox import OutboxEntry, QueueKey
 from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session
 from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxDepth, OutboxFilter, OutboxKinds, Page, PageCursor
 from engine.core.ports.notes import Note
-from engine.core.ports.store import HeldRegistry, Passed, PassedElsewhere, Registry, RegistryNews
+from engine.core.ports.store import HeldRegistry, Passed, PassedElsewhere, RegistryNews
 from engine.core.sessions.search import FoundInteractions, FoundSessions, InteractionSought, SessionSought
 from storage.reader import Reader
 from storage.search import SEARCH_SECONDS, Search, find_interactions, find_sessions, numbers_had, outbox_kinds
@@ -126,14 +126,6 @@ class GroupStore(ABC):
     async def registry_news(self, after: int) -> RegistryNews | None:  # noqa: ARG002 - it is the same of any
         """Keep no changes: nobody else writes them."""
         return None
-
-    def registry(self) -> Registry:
-        """Read accounts, keys, services and numbers."""
-        return self._walks.registry()
-
-    def registry_version(self) -> int:
-        """Tell which version of the registry is held; 0 = none was ever counted."""
-        return self._walks.registry_version()
 
     def passed_since(self, at: float) -> Iterator[Sequence[Passed]]:
         """Walk the calls and messages that came at or after a time, oldest first, some hundreds at a time."""

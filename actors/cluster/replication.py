@@ -88,7 +88,7 @@ class Registrar:
         # counted is told again, and changes nothing then.
         if version == self._registry.version:
             return None
-        return HeldRegistry(self._registry.version, self._store.registry())
+        return HeldRegistry(self._registry.version, (await self._store.held_registry()).registry)
 
 
 class RegistrySource(Protocol):

@@ -196,16 +196,15 @@ def add_session(world: World, service_sid: str, proxies: Sequence[str], *, at: f
 async def _read_host(directory: Path) -> Held:
     store = SqliteStore.open(directory, synchronous="NORMAL", observer=Observed())
     every = PageCursor(limit=10_000)
-    world = World(
-        store.registry(), [], interactions_since(store, 0.0), [], [], _keys_in(directory), _notes_in(directory)
-    )
+    found = await store.held_registry()
+    world = World(found.registry, [], interactions_since(store, 0.0), [], [], _keys_in(directory), _notes_in(directory))
     for one in world.registry.services:
         for made in (await store.sessions_page(one.sid, every)).records:
             world.sessions.append((made, await store.participants(made.sid)))
     world.entries += (await store.outbox_page(OutboxFilter(), every)).records
     world.alerts += (await store.alerts_page(ACCOUNT_SID, AlertFilter(), every)).records
     world.activated += [made.sid for made in store.active_sessions()]
-    held = Held(store.registry_version(), world)
+    held = Held(found.version, world)
     await store.close()
     return held
 

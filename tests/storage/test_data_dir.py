@@ -84,7 +84,7 @@ async def test_closing_leaves_one_file_and_everything_in_it(tmp_path: Path) -> N
     assert store.sizes().database_bytes > 0
     assert store.sizes().free_bytes > 0
     again = SqliteStore.open(tmp_path, observer=Observed())
-    assert again.registry().accounts == (account(),)
+    assert (await again.held_registry()).registry.accounts == (account(),)
     await again.close()
 
 

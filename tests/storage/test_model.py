@@ -247,7 +247,7 @@ class StoreMachine(RuleBasedStateMachine):
         if self.changes or self.group:
             return
         model, store = self.model, self.store
-        registry = store.registry()
+        registry = self.runner.run(store.held_registry()).registry
         assert registry.services == tuple(one for _, one in sorted(model.services.items()))
         assert registry.numbers == tuple(one for _, one in sorted(model.numbers.items()))
         expected = (active_session(*one) for one in model.active_sessions())

@@ -253,8 +253,8 @@ async def test_erasing_a_service_frees_its_numbers(store: AnyStore) -> None:
     freed = msgspec.structs.replace(
         pooled, service_sid=None, is_reserved=False, date_pooled=None, date_pool_updated=None
     )
-    assert store.registry().numbers == (freed, elsewhere)
-    assert store.registry().services == (other,)
+    assert (await store.held_registry()).registry.numbers == (freed, elsewhere)
+    assert (await store.held_registry()).registry.services == (other,)
     assert await store.session(made.sid) is None
     assert await store.participants(made.sid) == ()
     assert await store.interaction(call.sid) is None
@@ -270,12 +270,12 @@ async def test_saving_again_replaces_and_releasing_removes(store: AnyStore) -> N
     strict = msgspec.structs.replace(account(), allow_participant_conflict=True)
     await store.write([AccountSaved(strict)])
 
-    before = store.registry()
+    before = (await store.held_registry()).registry
     await store.write([NumberReleased(first.sid)])
 
     assert before.numbers == (renamed,)
     assert before.accounts == (strict,)
-    assert store.registry().numbers == ()
+    assert (await store.held_registry()).registry.numbers == ()
 
 
 async def test_what_is_not_there_is_none(store: AnyStore) -> None:

@@ -54,8 +54,8 @@ async def test_a_version_1_database_keeps_everything_and_learns_the_rest(tmp_pat
 
     store = SqliteStore.open(tmp_path, observer=Observed())
 
-    assert store.registry().accounts == (old_account,)
-    assert store.registry().services == (old_service,)
+    assert (await store.held_registry()).registry.accounts == (old_account,)
+    assert (await store.held_registry()).registry.services == (old_service,)
     assert old_account.debugger_url is None
     assert old_service.options == ServiceOptions()
     assert await store.session(made.sid) == made
@@ -100,8 +100,8 @@ async def test_an_upgraded_database_takes_what_is_new(tmp_path: Path) -> None:
     await store.close()
     again = SqliteStore.open(tmp_path, observer=Observed())
 
-    assert again.registry().accounts == (new_account,)
-    assert again.registry().services == (new_service,)
+    assert (await again.held_registry()).registry.accounts == (new_account,)
+    assert (await again.held_registry()).registry.services == (new_service,)
     assert await again.pending_entries(entry.queue, after=None, limit=9) == (entry,)
     assert await again.alert(event.sid) == event
     await again.close()

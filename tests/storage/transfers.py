@@ -68,8 +68,6 @@ async def every_read(store: Any, changes: Sequence[Change]) -> list[object]:  # 
     """Ask a store everything that may be asked about these records."""
     await store.start()
     found: list[object] = [
-        store.registry(),
-        store.registry_version(),
         await store.held_registry(),
         [
             (one.sid, one.service_sid, one.account_sid, one.unique_name, one.mode, one.expires_at)

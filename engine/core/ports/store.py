@@ -121,16 +121,13 @@ class Store(Protocol):
         """Whether the outcome of a commit has been awaited for too long: until it is known, others raise StoreLate."""
 
     async def held_registry(self) -> HeldRegistry:
-        """Read accounts, keys, services and numbers, and which version that is, while the loop goes on."""
+        """Read accounts, keys, services and numbers, of which each host holds all, while the loop goes on.
+
+        And which version that is; 0 = none was ever counted.
+        """
 
     async def registry_news(self, after: int) -> RegistryNews | None:
         """Read the changes of the registry since a version; None: they are not kept, read the whole."""
-
-    def registry(self) -> Registry:
-        """Read accounts, keys, services and numbers: of all hosts, each holds them whole."""
-
-    def registry_version(self) -> int:
-        """Tell which version of the registry is held; 0 = none was ever counted. Read it before `registry`."""
 
     def active_sessions(self) -> Iterator[ActiveSession]:
         """Walk this host's active sessions in the order of activation, each with its live participants' endpoints."""
