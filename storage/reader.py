@@ -11,7 +11,7 @@ import msgspec
 from mypy_extensions import mypyc_attr
 
 from engine.core.model.outbox import OutboxEntry, QueueKey
-from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
+from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session
 from engine.core.model.sids import SidKind, first_sid_at, is_sid, pack, unpack
 from engine.core.ports.lists import AlertFilter, AlertKind, AlertKinds, OutboxDepth, OutboxFilter, Page, PageCursor
 from engine.core.ports.notes import Note
@@ -19,7 +19,6 @@ from engine.core.ports.store import HeldRegistry, Passed, PassedElsewhere, Regis
 from engine.core.sessions.batch import KeyUse
 from storage.codec import (
     KIND_AT,
-    SESSION_STATUS_AT,
     Cell,
     account_at,
     address_at,
@@ -150,8 +149,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     is_open_call: str
     """Condition that a call's inbound leg goes on."""
     registry_version: str
-    session_counts: str
-    """Statements."""
+    """Statement."""
     queues: str
     """Head of a statement: `queue` is then the oldest pending entry of each queue, as account_sid, destination,
     service_sid and date_created."""
@@ -193,11 +191,6 @@ class Reader(ABC):
         """Read the registry, and before it a version of which nothing is missing in it."""
         ((version,),) = self._all(self._dialect.registry_version)
         return HeldRegistry(int(version), self.registry())
-
-    def session_counts(self) -> dict[SessionStatus, int]:
-        """Tell how many sessions are kept of each status."""
-        rows = self._all(self._dialect.session_counts, *self._dialect.mine_cells)
-        return {SESSION_STATUS_AT[status]: sessions for status, sessions in rows}
 
     def session(self, session_sid: str) -> Session | None:
         """Read one session."""

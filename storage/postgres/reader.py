@@ -98,7 +98,6 @@ def dialect(shards: Sequence[int] | None) -> Dialect:
         entry_of=_entry_of,
         is_open_call="is_open_call",
         registry_version="SELECT registry_version FROM cluster",
-        session_counts=f"SELECT status, count(*) FROM sessions WHERE {mine.format('sessions')} GROUP BY status",  # noqa: S608 - likewise
         queues=_QUEUES.format(mine=mine.format("effects")),
         queues_cells=cells * 2,
         mine=mine,

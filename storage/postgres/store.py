@@ -11,7 +11,7 @@ from math import inf
 from typing import Self
 
 from engine.core.model.errors import Fenced, StoreUnreadable
-from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
+from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session
 from engine.core.ports.membership import AT_ONCE, Tenure
 from engine.core.ports.notes import Note
 from engine.core.ports.observing import Observer
@@ -188,10 +188,6 @@ class PostgresStore(GroupStore):
             reader.close()
         self._close_lists()
         self._writer.close()
-
-    async def session_counts(self) -> dict[SessionStatus, int]:
-        """Tell how many sessions of this host's are kept of each status."""
-        return await self._on_page_thread(self._pages.session_counts)
 
     @property
     def is_writable(self) -> bool:

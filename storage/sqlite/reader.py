@@ -6,7 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, final
 
-from storage.codec import address_cell, tagged, untagged
+from engine.core.model.records import SessionStatus
+from storage.codec import SESSION_STATUS_AT, address_cell, tagged, untagged
 from storage.outbox_rows import entry_of
 from storage.reader import WALKED_AT_ONCE, Dialect, Reader
 from storage.rows import Fetched, interaction_of
@@ -26,6 +27,8 @@ _QUEUES: Final = (
 )
 """Hops from the oldest entry of a queue to the oldest of the next, however many entries each has."""
 
+_SESSION_COUNTS: Final = "SELECT status, sessions FROM session_counts"
+
 SQLITE: Final = Dialect(
     spelling=Spelling(contains="instr({}, ?) > 0", tagged=tagged),
     address_cell=address_cell,
@@ -34,7 +37,6 @@ SQLITE: Final = Dialect(
     entry_of=entry_of,
     is_open_call="is_open_call = 1",
     registry_version="SELECT version FROM registry_version",
-    session_counts="SELECT status, sessions FROM session_counts",
     queues=_QUEUES,
     ends="(identifier < '' AND identifier % 10000 = ? OR identifier >= '' AND substr(identifier, -4) = ?)",
     ending_cells=lambda ending: (int(ending), ending),  # numbers are integers here, and all numbers come before texts
@@ -54,6 +56,10 @@ class SqliteReader(Reader):
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    def session_counts(self) -> dict[SessionStatus, int]:
+        """Tell how many sessions are kept of each status."""
+        return {SESSION_STATUS_AT[status]: sessions for status, sessions in self.fetch(_SESSION_COUNTS, ())}
 
     def fetch(self, text: str, values: Sequence[Any]) -> list[Fetched]:
         """Fetch every row at once: a statement left open would keep the connection in the past."""
