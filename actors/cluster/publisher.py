@@ -76,38 +76,25 @@ class BindingPublisher:
         self._monotonic = monotonic
         self.offset = ClockOffset()
         """Of the other host's clock."""
-        self._their_incarnation = ""
-        """The life of the other host that the stream goes to; empty = it has to be asked, and gets all anew."""
-        self._streams_begun = 0
-        """How often all that holds was sent anew; ends the name of the incarnation that we send."""
-        self._first_number = 1
-        """The number, in its stream, of the first operation that is not acknowledged."""
-        self._snapshot: Iterator[Operation] = iter(())
-        """What is left to send of all that holds."""
-        self._settled_upon_completion: list[asyncio.Future[bool]] = []
-        """Who waits for operations that the snapshot covers."""
-        self._queue: deque[_Sending] = deque()
-        """Operations that were never sent in this stream."""
-        self._unacknowledged: list[_Sending] = []
-        """Those of the batch that was sent last; sent again as they are until it is answered."""
-        self._deadlines: deque[tuple[float, asyncio.Future[bool]]] = deque()
-        """Who waits at all, each with the monotonic time at which the other host routes no more by what it holds."""
-        self._begun_upon = 0.0
-        """The other host's stamp upon which the stream began."""
-        self._stamp_to_echo: float | None = None
-        """The other host's last stamp: returned to it, once all is sent, it renews its lease."""
-        self._stamp_heard_at = 0.0
-        """When that came, by our monotonic clock."""
-        self._leased_until = monotonic() + LEASE_SECONDS  # an earlier life of ours may have said so
-        """Until when the other host may route by what it holds, by our monotonic clock."""
-        self._touches_kept_to = 0
-        """The last report of touches that is on disk here; the other host forgets what it told before."""
-        self._wake = asyncio.Event()
-        """There is something to send."""
-        self._is_complete = False
-        """The other host has all that the snapshot held."""
         self.is_up = False
         """Whether the other host answered the last message and knows all that holds."""
+        self._their_incarnation = ""  # that the stream goes to; empty: it has to be asked, and gets all anew
+        self._streams_begun = 0  # how often all that holds was sent anew; ends the name of the incarnation we send
+        self._first_number = 1  # in the stream, of the first operation that is not acknowledged
+        self._snapshot: Iterator[Operation] = iter(())  # what is left to send of all that holds
+        self._settled_upon_completion: list[asyncio.Future[bool]] = []  # wait for what the snapshot covers
+        self._queue: deque[_Sending] = deque()  # never sent in this stream
+        self._unacknowledged: list[_Sending] = []  # of the last batch; sent again as they are until it is answered
+        # who waits at all, each with the monotonic time at which the other host routes no more by what it holds
+        self._deadlines: deque[tuple[float, asyncio.Future[bool]]] = deque()
+        self._begun_upon = 0.0  # the other host's stamp upon which the stream began
+        self._stamp_to_echo: float | None = None  # its last stamp: returned, once all is sent, it renews its lease
+        self._stamp_heard_at = 0.0  # monotonic
+        # until when, monotonic, the other host may route by what it holds: an earlier life of ours may have said so
+        self._leased_until = monotonic() + LEASE_SECONDS
+        self._touches_kept_to = 0  # the last report that is on disk here; the other host forgets what it told before
+        self._wake = asyncio.Event()  # there is something to send
+        self._is_complete = False  # the other host has all that the snapshot held
 
     def tell(self, operation: Operation) -> None:
         """Send something that nobody waits for."""
