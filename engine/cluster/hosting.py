@@ -26,6 +26,7 @@ from engine.core.model.hosts import HostDirectory, HostState
 from engine.runtime import clock
 from engine.settings import LogFormat, Settings
 from engine.telemetry.logs import ROOT, configure_logs
+from storage.sqlite.datadir import PRIVATE_DIRECTORY
 from storage.sqlite.errors import DataDirBusy
 from storage.sqlite.layout import claim, demand_database
 
@@ -41,7 +42,6 @@ _DOWN_BEATS: Final = 3
 """Beats for which the supervisor's word holds that a host is down."""
 _LOG_BYTES: Final = 10_000_000
 _LOG_FILES: Final = 5
-_PRIVATE: Final = 0o700
 
 _log = logging.getLogger(f"{ROOT}.cluster")
 
@@ -160,8 +160,7 @@ class HostedEngine:
             self._engine = None
 
     async def _serve(self, leaving: asyncio.Event) -> None:
-        self._claim()
-        self._own.data_dir.mkdir(mode=_PRIVATE, exist_ok=True)
+        self._make_directory()
         log_to_file(self._own.data_dir / HOST_LOG, self._settings)
         self._begin_note()
         if self._note.is_drained:
@@ -170,23 +169,19 @@ class HostedEngine:
         if self._note.attempts > MOST_ATTEMPTS:
             self._failed(f"its process ended {MOST_ATTEMPTS} times while it started; see {HOST_LOG} in its directory")
             return
-        self._demand_database()
         async with AsyncExitStack() as stack:
             self._engine = await self._entered(stack, leaving)
             if self._engine is None:
                 return
-            self._claim()
             self._state, self._problem = HostState.READY, ""
             self._noted(attempts=0, has_database=True)
             _log.info("host %d runs, process %d", self._placement.place, os.getpid())
             await leaving.wait()
             self._state = HostState.STOPPING
 
-    def _claim(self) -> None:
+    def _make_directory(self) -> None:
         claim(self._data_dir, self._settings.hosts)
-
-    def _demand_database(self) -> None:
-        demand_database(self._own.data_dir, was_made=self._note.has_database)
+        self._own.data_dir.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
 
     async def _entered(self, stack: AsyncExitStack, leaving: asyncio.Event) -> RunningEngine | None:
         """Start the engine, with patience for what may pass; None when told to stop before it runs."""
@@ -205,8 +200,11 @@ class HostedEngine:
         return None
 
     async def _tried(self, stack: AsyncExitStack) -> RunningEngine | None:
-        engine = running_engine(self._own, peers=self._peers, directory=lambda: self.directory)
-        return await stack.enter_async_context(engine)
+        demand_database(self._own.data_dir, was_made=self._note.has_database)
+        starting = running_engine(self._own, peers=self._peers, directory=lambda: self.directory)
+        engine = await stack.enter_async_context(starting)
+        claim(self._data_dir, self._settings.hosts)
+        return engine
 
     def _pause_after(self, problem: MasklineError, since: float) -> float | None:
         """Tell when to try again; None: not at all. A process of this host that was killed may hold its file yet."""

@@ -24,6 +24,7 @@ from engine.core.model.errors import MasklineError, StoreUnavailable
 from engine.core.model.hosts import HostDirectory
 from engine.core.model.placement import SHARDS
 from engine.settings import Settings, flag
+from storage.sqlite.datadir import PRIVATE_DIRECTORY
 
 _AWAY_SECONDS: Final = 1.0
 """How long a database that does not answer is left alone."""
@@ -70,11 +71,8 @@ class NodeHost(HostedEngine):
             certificate=self._identity.certificate,
         )
 
-    def _claim(self) -> None:
-        """Claim no files: there are none."""
-
-    def _demand_database(self) -> None:
-        """Demand none here."""
+    def _make_directory(self) -> None:
+        self._own.data_dir.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
 
     def _pause_after(self, problem: MasklineError, since: float) -> float | None:
         if isinstance(problem, StoreUnavailable):
