@@ -8,7 +8,6 @@ import asyncio
 import logging
 import os
 import signal
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +19,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.cluster.fleet import Fleet, Membership, Order
 from actors.cluster.hosted import ClusterPeers, ClusterUnreachable, HostPlacement, MakeHost, Makers
+from actors.cluster.known_down import KnownDown
 from actors.cluster.processor import Waits, read_waits
-from actors.cluster.watch import BEAT_SECONDS, Beat, HostReport, Node, Sign
+from actors.cluster.watch import Beat, HostReport, Node, Sign
 from engine.core.model.errors import PeerUnavailable
 from engine.core.model.placement import host_name
 from engine.core.ports.membership import AT_ONCE, Tenure
@@ -32,8 +32,6 @@ SUPERVISOR: Final = "supervisor"
 _BEAT_TIMEOUT_SECONDS: Final = 1.0
 _LEAVE_SECONDS: Final = 3.0
 """What a supervisor is given to note that its hosts have stopped, beyond what these are given."""
-_HEARD_SECONDS: Final = 2 * BEAT_SECONDS
-"""How long a host that has asked is taken to be up: the word of the supervisor that follows may be of before it."""
 _CONNECT_TIMEOUT_SECONDS: Final = 0.5
 _NODES_TIMEOUT_SECONDS: Final = 2.0
 _SEARCH_TIMEOUT_SECONDS: Final = 20.0
@@ -43,46 +41,24 @@ _CONCURRENT_CALLS: Final = 10_000
 _log = logging.getLogger("maskline.cluster")
 
 
-class RayPeers:
+class RayPeers(KnownDown):
     """`engine.core.model.hosts.Peers` by one Ray call for each message, without retries."""
 
     def __init__(self, *, me: int, count: int, timeout_seconds: float) -> None:
         """Speak for the host at place `me`, of `count`."""
-        self._me = me
-        self._count = count
+        super().__init__(me)
+        self.count = count
+        """How many hosts there are."""
         self._timeout = timeout_seconds
         self._handles = _Handles()
-        self._down: frozenset[int] = frozenset()
-        self._down_until = 0.0
-        self._heard_until: dict[int, float] = {}
-
-    @property
-    def me(self) -> int:
-        """The place of this host."""
-        return self._me
-
-    @property
-    def count(self) -> int:
-        """How many hosts there are."""
-        return self._count
-
-    def expect_down(self, places: tuple[int, ...], *, seconds: float) -> None:
-        """Answer for hosts that are known to be down, for so long, without asking them."""
-        self._down = frozenset(places) - {self._me}
-        self._down_until = time.monotonic() + seconds
-
-    def heard(self, place: int) -> None:
-        """Note that a host has just asked something: it is up, whatever was said of it before that."""
-        self._heard_until[place] = time.monotonic() + _HEARD_SECONDS
 
     async def ask(self, host: int, message: bytes) -> bytes:
         """Have a host answer a message; raises PeerUnavailable."""
+        self.demand_up(host)
         name = host_name(host)
-        if host in self._down and self._heard_until.get(host, 0.0) < time.monotonic() < self._down_until:
-            raise PeerUnavailable(f"{name} is down")
         try:
             handle = await self._handles.get(name, timeout_seconds=self._timeout)
-            answer = await asyncio.wait_for(_answer(handle.ask.remote(self._me, message)), self._timeout)
+            answer = await asyncio.wait_for(_answer(handle.ask.remote(self.me, message)), self._timeout)
         except TimeoutError:
             raise PeerUnavailable(f"{name} did not answer within {self._timeout:g} seconds") from None
         except (RayError, ValueError) as problem:

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Final, NamedTuple
 
 from actors.cluster.hosted import ClusterPeers
-from actors.cluster.watch import BEAT_SECONDS
+from actors.cluster.known_down import KnownDown
 from engine.channels.sockets import ListenAddress
 from engine.cluster.peer_connection import MOST_UNDER_WAY, MOST_WAITING_BYTES, PeerConnection, watch
 from engine.cluster.peer_identity import asking_context
@@ -28,8 +28,6 @@ from engine.core.model.errors import PeerUnavailable
 from engine.core.model.hosts import HostAddress, HostDirectory
 from engine.core.model.placement import host_name
 
-_HEARD_SECONDS: Final = 2 * BEAT_SECONDS
-"""How long a host that has asked is taken to be up: the word of the supervisor that follows may be of before it."""
 _PAUSE_SECONDS: Final = 0.1
 """After a connection that did not come about; whatever is asked meanwhile has the same answer."""
 _CONNECT_SECONDS: Final = 2.0
@@ -51,7 +49,7 @@ class _Terms(NamedTuple):
     context: ssl.SSLContext
 
 
-class SocketPeers:
+class SocketPeers(KnownDown):
     """`engine.core.model.hosts.Peers` over sockets, without retries; to be used on one event loop."""
 
     def __init__(self, me: int, *, secret: bytes, directory: FindHosts, timeout_seconds: float) -> None:
@@ -61,37 +59,18 @@ class SocketPeers:
         secret that is none.
         """
         demand_secret(secret)
+        super().__init__(me)
         self._terms = _Terms(me, secret, directory, timeout_seconds, asking_context())
         self._links: dict[int, _Link] = {}
-        self._down: frozenset[int] = frozenset()
-        self._down_until = 0.0
-        self._heard_until: dict[int, float] = {}
-
-    @property
-    def me(self) -> int:
-        """The place of this host."""
-        return self._terms.me
 
     @property
     def count(self) -> int:
         """How many hosts there are."""
         return len(self._terms.directory().hosts)
 
-    def expect_down(self, places: tuple[int, ...], *, seconds: float) -> None:
-        """Answer for hosts that are known to be down, for so long, without asking them."""
-        self._down = frozenset(places) - {self.me}
-        self._down_until = asyncio.get_running_loop().time() + seconds
-
-    def heard(self, place: int) -> None:
-        """Note that a host has just asked something: it is up, whatever was said of it before that."""
-        self._heard_until[place] = asyncio.get_running_loop().time() + _HEARD_SECONDS
-
     async def ask(self, host: int, message: bytes) -> bytes:
         """Have a host answer a message; raises PeerUnavailable."""
-        if host in self._down:
-            now = asyncio.get_running_loop().time()
-            if self._heard_until.get(host, 0.0) < now < self._down_until:
-                raise PeerUnavailable(f"{host_name(host)} is down")
+        self.demand_up(host)
         return await self._link(host).ask(message)
 
     def close(self) -> None:
