@@ -2,7 +2,6 @@
 
 import click
 import msgspec
-import psycopg
 
 from engine.cli.options import admin_options
 from engine.cli.output import show_json, show_table
@@ -10,7 +9,7 @@ from engine.cli.progress import progress
 from engine.cli.tree import REFUSED, Refusal
 from engine.settings import Settings
 from storage.postgres.checks import findings
-from storage.postgres.connections import conninfo_of
+from storage.postgres.connections import connect, conninfo_of
 from storage.postgres.errors import reading
 from storage.postgres.schema import migrate, pending_migrations
 from storage.transfer import Copied, export_file, import_file
@@ -32,7 +31,7 @@ def database() -> None:
 @admin_options
 def init(*, settings: Settings, as_json: bool) -> None:
     """Make the tables, or bring them up to date; a server does so at its start, too, if its user may."""
-    with reading(), _connected(settings) as connection:
+    with reading(), connect(conninfo_of(_url(settings)), autocommit=False) as connection:
         pending = pending_migrations(connection)
         migrate(connection)
     if as_json:
@@ -50,7 +49,7 @@ def check(*, settings: Settings, as_json: bool) -> None:
 
     Whether Patroni runs with synchronous_mode_strict cannot be seen from here: it has to.
     """
-    with reading(), _connected(settings) as connection:
+    with reading(), connect(conninfo_of(_url(settings)), autocommit=False) as connection:
         found = tuple(findings(connection, replicas=settings.database_replicas))
     if as_json:
         show_json(found)
@@ -109,7 +108,3 @@ def _url(settings: Settings) -> str:
     if not settings.database_url:
         raise Refusal("database_url is not set: the file in the data directory keeps everything")
     return settings.database_url
-
-
-def _connected(settings: Settings) -> "psycopg.Connection[tuple[object, ...]]":
-    return psycopg.connect(conninfo_of(_url(settings)))

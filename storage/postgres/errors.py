@@ -23,7 +23,7 @@ _ROW_CLASSES: Final = ("22", "23")
 """Bad values and broken constraints: what was written is at fault."""
 
 _FAULTS: Final = (errors.IntegrityError, errors.DataError, errors.ProgrammingError, errors.InternalError)
-"""Faults in what was asked, where it is a question."""
+"""Faults in what was asked, where it is a question and there is no advice."""
 
 _ADVICE: Final = {
     "53100": "the database's disk is full; free some space there",
@@ -116,7 +116,7 @@ def reading() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as failure:
-        if isinstance(failure, _FAULTS):
+        if isinstance(failure, _FAULTS) and sqlstate_of(failure) not in _ADVICE:
             raise
         raise unreadable(failure) from failure
 

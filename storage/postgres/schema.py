@@ -249,20 +249,24 @@ def migrate(connection: psycopg.Connection[Any]) -> None:
     """
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-        for name in pending_migrations(connection):
+        pending = pending_migrations(connection)
+        if pending:  # a server's user need not have the right to make tables
+            connection.execute(_NOTED)
+        for name in pending:
             for statement in MIGRATIONS[name]:
                 connection.execute(statement)
             connection.execute("INSERT INTO migrations (name) VALUES (%s)", (name,))
 
 
 def pending_migrations(connection: psycopg.Connection[Any]) -> tuple[str, ...]:
-    """Name the migrations that a database lacks; notes that there are none, where it is empty.
+    """Name the migrations that a database lacks.
 
     Raises:
         DatabaseTooNew: the database carries a migration that this version does not know.
     """
-    connection.execute(_NOTED)
-    applied = [name for (name,) in connection.execute("SELECT name FROM migrations ORDER BY name")]
+    is_noted = connection.execute("SELECT to_regclass('migrations')").fetchone() != (None,)
+    text = "SELECT name FROM migrations ORDER BY name"
+    applied = [name for (name,) in connection.execute(text)] if is_noted else []
     foreign = tuple(name for name in applied if name not in MIGRATIONS)
     if foreign:
         raise DatabaseTooNew(connection.info.dbname, foreign)

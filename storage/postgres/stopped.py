@@ -129,8 +129,7 @@ def stopped_database(database_url: str, *, lease_seconds: float) -> Iterator[Sto
     with closing(open_writer(conninfo_of(database_url))) as connection:
         connection.deadline_seconds = _PATIENCE_SECONDS
         connection.execute("SET idle_in_transaction_session_timeout = 0")  # the other side may be slow
-        with connection.transaction(force_rollback=True):
-            pending = pending_migrations(connection)
+        pending = pending_migrations(connection)
         if pending:
             raise MoveRefused(
                 f"The database {connection.info.dbname} lacks {', '.join(pending)}: run maskline database init first"

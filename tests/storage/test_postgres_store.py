@@ -114,6 +114,27 @@ async def test_a_read_waits_for_a_database_that_says_nothing_only_so_long(
             await store.close()
 
 
+@pytest.mark.parametrize("rights", ["", "SELECT, INSERT, UPDATE, DELETE"])
+async def test_a_user_needs_no_right_but_to_rows(database: str, rights: str) -> None:
+    """Tables may be another one's; what is lacking is said."""
+    made, guest = session(), InPostgres(make_conninfo(database, user="guest"))
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE ROLE guest LOGIN")
+        try:
+            if rights:
+                connection.execute(f"GRANT {rights} ON ALL TABLES IN SCHEMA public TO guest")
+                store = guest.open()
+                await store.write([SessionCreated(made, ())])
+                assert await store.session(made.sid) == made
+                await store.close()
+            else:
+                with pytest.raises(StoreUnavailable, match="our user lacks a right in the database"):
+                    guest.open()
+        finally:
+            connection.execute("DROP OWNED BY guest")
+            connection.execute("DROP ROLE guest")
+
+
 async def test_a_database_that_is_away_is_told_as_such(database: str) -> None:
     """Neither a fault of whoever asked nor an absence of what was asked for."""
     with pytest.raises(StoreUnavailable):
