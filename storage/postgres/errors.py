@@ -42,7 +42,7 @@ _ADVICE: Final = {
     "3D000": "there is no such database; make it, then run maskline database init",
     "42P01": "the database lacks our tables; run maskline database init",
     "42883": "the database lacks our functions; run maskline database init",
-    "42501": "the database does not let us write; check the rights of its user",
+    "42501": "our user lacks a right in the database; see who owns its tables",
 }
 """What to do, by SQLSTATE."""
 

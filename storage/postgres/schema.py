@@ -162,18 +162,13 @@ _FIRST_TABLES: Final = (
     END
     $$
     """,
-    """
-    CREATE TABLE shards (
-        shard SMALLINT PRIMARY KEY, place INTEGER NOT NULL, epoch BIGINT NOT NULL, moving_to INTEGER
-    )
-    """,
+    # shards: into how many keys are divided, for good
     """
     CREATE TABLE cluster (
-        id INTEGER PRIMARY KEY CHECK (id = 1), shards SMALLINT NOT NULL, map_version BIGINT NOT NULL,
-        registry_version BIGINT NOT NULL, warden INTEGER, warden_beat BIGINT NOT NULL
+        id INTEGER PRIMARY KEY CHECK (id = 1), shards SMALLINT NOT NULL, registry_version BIGINT NOT NULL
     )
     """,
-    "INSERT INTO cluster VALUES (1, 1024, 0, 0, NULL, 0)",
+    "INSERT INTO cluster VALUES (1, 1024, 0)",
 )
 
 _NOTED: Final = """

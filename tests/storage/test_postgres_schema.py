@@ -11,7 +11,7 @@ from storage.postgres.codec import KINDS
 from storage.postgres.schema import MIGRATIONS, migrate, pending_migrations
 from tests.postgres import Server
 
-_ROWS_ONLY = {"migrations", "hosts", "nodes", "shards", "cluster", "registry_changes"}
+_ROWS_ONLY = {"migrations", "hosts", "nodes", "cluster", "registry_changes"}
 """Tables that are not written by rows of records."""
 
 

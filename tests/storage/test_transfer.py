@@ -175,7 +175,7 @@ def test_every_table_goes(database: str) -> None:
         rows = connected.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
 
     assert of_files - UNMOVED - {"registry_version"} == {*COLUMNS}
-    of_serving = {"migrations", "hosts", "nodes", "shards", "cluster", "registry_changes"}
+    of_serving = {"migrations", "hosts", "nodes", "cluster", "registry_changes"}
     assert {name for (name,) in rows} - of_serving == {*COLUMNS}
 
 
