@@ -16,6 +16,7 @@ from engine.core.model.records import Address, DebuggerEvent, Interaction, Parti
 from engine.core.ports.lists import AlertFilter, AlertKinds, OutboxDepth, OutboxFilter, OutboxKinds, Page, PageCursor
 from engine.core.ports.notes import Note
 from engine.core.ports.store import HeldRegistry, Passed, PassedElsewhere, RegistryNews
+from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.search import FoundInteractions, FoundSessions, InteractionSought, SessionSought
 from storage.reader import Reader
 from storage.search import SEARCH_SECONDS, Search, find_interactions, find_sessions, numbers_had, outbox_kinds
@@ -62,6 +63,10 @@ class GroupStore(ABC):
     @abstractmethod
     def _searching(self) -> AbstractContextManager[Search]:
         """Search on a connection of its own, for `search_seconds` at the most; raises StoreUnavailable."""
+
+    @abstractmethod
+    async def _point(self, read: Callable[[*Args], Result], *args: *Args) -> Result:
+        """Read a single record, or the few that belong to one, by a method of `_points`."""
 
     async def start(self) -> None:
         """Bind to the running loop; the first commit does so too."""
@@ -138,6 +143,52 @@ class GroupStore(ABC):
     def open_calls(self) -> Iterator[Interaction]:
         """Walk the calls whose inbound leg has not ended."""
         return self._walks.open_calls()
+
+    async def session(self, session_sid: str) -> Session | None:
+        """Read one session."""
+        return await self._point(self._points.session, session_sid)
+
+    async def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
+        """Find the session that owns a name."""
+        return await self._point(self._points.session_sid_by_name, service_sid, unique_name)
+
+    async def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
+        """Find what an idempotency key was used for."""
+        return await self._point(self._points.batch_key, service_sid, digest)
+
+    async def note(self, channel: str, key: bytes) -> Note | None:
+        """Read what a channel keeps under a key, expired or not."""
+        return await self._point(self._points.note, channel, key)
+
+    async def latest_notes(self, channel: str, prefix: bytes, limit: int) -> list[tuple[bytes, Note]]:
+        """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
+        return await self._point(self._points.latest_notes, channel, prefix, limit)
+
+    async def planned_erasures(self) -> tuple[str, ...]:
+        """Name the erased sessions of which other hosts may have something."""
+        return await self._point(self._points.planned_erasures)
+
+    async def participants(self, session_sid: str) -> tuple[Participant, ...]:
+        """Read all participants of a session, the removed ones too, oldest first."""
+        return await self._point(self._points.participants, session_sid)
+
+    async def interaction(self, interaction_sid: str) -> Interaction | None:
+        """Read one interaction."""
+        return await self._point(self._points.interaction, interaction_sid)
+
+    async def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
+        """Find the newest session, active or not, in which the identifier held the proxy number."""
+        return await self._point(self._points.last_session_of, service_sid, identifier, proxy)
+
+    async def proxies_held_before(
+        self, service_sid: str, identifiers: Sequence[Address]
+    ) -> dict[Address, dict[Address, float]]:
+        """Tell which proxy numbers each of one or more identifiers has had, and when it was given last."""
+        return await self._point(self._points.proxies_held_before, service_sid, identifiers)
+
+    async def alert(self, event_sid: str) -> DebuggerEvent | None:
+        """Read one debugger event."""
+        return await self._point(self._points.alert, event_sid)
 
     async def notes_under(self, channel: str, prefix: bytes, limit: int) -> list[tuple[bytes, Note]]:
         """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""

@@ -11,13 +11,10 @@ from math import inf
 from typing import Self
 
 from engine.core.model.errors import Fenced, StoreUnreadable
-from engine.core.model.records import Address, DebuggerEvent, Interaction, Participant, Session
 from engine.core.ports.membership import AT_ONCE, Tenure
-from engine.core.ports.notes import Note
 from engine.core.ports.observing import Observer
 from engine.core.ports.operations import Clock
 from engine.core.ports.store import HeldRegistry, RegistryNews
-from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.bindings import ActiveSession
 from storage.active import sessions_of
 from storage.postgres.apply import apply_group
@@ -206,59 +203,13 @@ class PostgresStore(GroupStore):
         """Read the changes of the registry since a version; None: they are not kept, read the whole."""
         return await self._point(self._points.registry_news, after)
 
-    async def session(self, session_sid: str) -> Session | None:
-        """Read one session."""
-        return await self._point(self._points.session, session_sid)
-
-    async def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
-        """Find the session that owns a name."""
-        return await self._point(self._points.session_sid_by_name, service_sid, unique_name)
-
-    async def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
-        """Find what an idempotency key was used for."""
-        return await self._point(self._points.batch_key, service_sid, digest)
-
-    async def note(self, channel: str, key: bytes) -> Note | None:
-        """Read what a channel keeps under a key, expired or not."""
-        return await self._point(self._points.note, channel, key)
-
-    async def latest_notes(self, channel: str, prefix: bytes, limit: int) -> list[tuple[bytes, Note]]:
-        """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
-        return await self._point(self._points.latest_notes, channel, prefix, limit)
-
-    async def planned_erasures(self) -> tuple[str, ...]:
-        """Name the erased sessions of which other hosts may have something."""
-        return await self._point(self._points.planned_erasures)
-
-    async def participants(self, session_sid: str) -> tuple[Participant, ...]:
-        """Read all participants of a session, the removed ones too, oldest first."""
-        return await self._point(self._points.participants, session_sid)
-
-    async def interaction(self, interaction_sid: str) -> Interaction | None:
-        """Read one interaction."""
-        return await self._point(self._points.interaction, interaction_sid)
-
-    async def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
-        """Find the newest session, active or not, in which the identifier held the proxy number."""
-        return await self._point(self._points.last_session_of, service_sid, identifier, proxy)
-
-    async def proxies_held_before(
-        self, service_sid: str, identifiers: Sequence[Address]
-    ) -> dict[Address, dict[Address, float]]:
-        """Tell which proxy numbers each of one or more identifiers has had, and when it was given last."""
-        return await self._point(self._points.proxies_held_before, service_sid, identifiers)
-
-    async def alert(self, event_sid: str) -> DebuggerEvent | None:
-        """Read one debugger event."""
-        return await self._point(self._points.alert, event_sid)
-
     def _searching(self) -> AbstractContextManager[PostgresSearch]:
         return searching(self._conninfo, seconds=self.search_seconds)
 
     async def _point(self, read: Callable[[*Args], Result], *args: *Args) -> Result:
-        reading = asyncio.get_running_loop().run_in_executor(self._point_thread, read, *args)
-        await asyncio.wait((reading,), timeout=self._patience if self._patience < inf else None)
-        if not reading.done():
-            reading.cancel()
+        answer = asyncio.get_running_loop().run_in_executor(self._point_thread, read, *args)
+        await asyncio.wait((answer,), timeout=self._patience if self._patience < inf else None)
+        if not answer.done():
+            answer.cancel()
             raise StoreUnreadable(f"The database has not answered for {self._patience:g} seconds")
-        return reading.result()
+        return answer.result()

@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from itertools import count
 from math import inf
@@ -15,21 +15,15 @@ from typing import Self
 import msgspec
 
 from engine.core.model.errors import StoreUnavailable
-from engine.core.model.records import ACTIVE, Address, DebuggerEvent, Interaction, Participant, Session, SessionStatus
-from engine.core.ports.notes import Note
+from engine.core.model.records import ACTIVE, SessionStatus
 from engine.core.ports.observing import Observer
-from engine.core.sessions.batch import KeyUse
 from engine.core.sessions.bindings import ActiveSession
 from storage.active import sessions_of
 from storage.sqlite import read_in_subprocess
 from storage.sqlite.active import chunks_in
 from storage.sqlite.connections import OLDEST_SQLITE, Synchronous, damage, open_mover, open_writer
 from storage.sqlite.datadir import DATABASE, LOG, PRIVATE_FILE, DataDirLock, unusable
-from storage.sqlite.errors import (
-    DatabaseDamaged,
-    reading,
-    unopened,
-)
+from storage.sqlite.errors import DatabaseDamaged, reading, unopened
 from storage.sqlite.holds import is_held
 from storage.sqlite.layout import demand_database
 from storage.sqlite.mover import LogMover
@@ -39,7 +33,7 @@ from storage.sqlite.schema import migrate
 from storage.sqlite.search import SqliteSearch, searching
 from storage.sqlite.transaction import SqliteTransaction
 from storage.sqlite.walindex import LogFound, LogIndex, cut_off, found_log
-from storage.store import GroupStore
+from storage.store import Args, GroupStore, Result
 from storage.writer import GroupWriter
 
 CHECKED_BYTES = 64 * 1024 * 1024
@@ -211,51 +205,8 @@ class SqliteStore(GroupStore):
             return read_in_subprocess.active_sessions(database)
         return sessions_of(chunks_in(database))
 
-    async def session(self, session_sid: str) -> Session | None:
-        """Read one session."""
-        return self._points.session(session_sid)
-
-    async def session_sid_by_name(self, service_sid: str, unique_name: str) -> str | None:
-        """Find the session that owns a name."""
-        return self._points.session_sid_by_name(service_sid, unique_name)
-
-    async def batch_key(self, service_sid: str, digest: bytes) -> KeyUse | None:
-        """Find what an idempotency key was used for."""
-        return self._points.batch_key(service_sid, digest)
-
-    async def note(self, channel: str, key: bytes) -> Note | None:
-        """Read what a channel keeps under a key, expired or not."""
-        return self._points.note(channel, key)
-
-    async def latest_notes(self, channel: str, prefix: bytes, limit: int) -> list[tuple[bytes, Note]]:
-        """Read what a channel keeps under keys that begin so, the last by key first, expired or not."""
-        return self._points.latest_notes(channel, prefix, limit)
-
-    async def planned_erasures(self) -> tuple[str, ...]:
-        """Name the erased sessions of which other hosts may have something."""
-        return self._points.planned_erasures()
-
-    async def participants(self, session_sid: str) -> tuple[Participant, ...]:
-        """Read all participants of a session, the removed ones too, oldest first."""
-        return self._points.participants(session_sid)
-
-    async def interaction(self, interaction_sid: str) -> Interaction | None:
-        """Read one interaction."""
-        return self._points.interaction(interaction_sid)
-
-    async def last_session_of(self, service_sid: str, identifier: Address, proxy: Address) -> Session | None:
-        """Find the newest session, active or not, in which the identifier held the proxy number."""
-        return self._points.last_session_of(service_sid, identifier, proxy)
-
-    async def proxies_held_before(
-        self, service_sid: str, identifiers: Sequence[Address]
-    ) -> dict[Address, dict[Address, float]]:
-        """Tell which proxy numbers each of one or more identifiers has had, and when it was given last."""
-        return self._points.proxies_held_before(service_sid, identifiers)
-
-    async def alert(self, event_sid: str) -> DebuggerEvent | None:
-        """Read one debugger event."""
-        return self._points.alert(event_sid)
+    async def _point(self, read: Callable[[*Args], Result], *args: *Args) -> Result:
+        return read(*args)
 
 
 def kept_logs(data_dir: Path) -> tuple[Path, ...]:
