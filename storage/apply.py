@@ -167,52 +167,30 @@ class Applier(ABC):
 
     def flush(self) -> None:
         """Write all that was gathered; what is inserted comes before what changes it."""
-        if self._sessions:
-            self.write_many(Many.INSERT_SESSIONS, tuple(self._sessions.values()))
-            self._sessions.clear()
-        if self._participants:
-            self.write_many(Many.INSERT_PARTICIPANTS, self._participants)
-            self._participants.clear()
-        if self._batch_keys:
-            self.write_many(Many.INSERT_BATCH_KEYS, self._batch_keys)
-            self._batch_keys.clear()
-        if self._routed:
-            self.write_many(Many.INSERT_ROUTED, self._routed)
-            self._routed.clear()
-        if self._interactions:
-            self.write_many(Many.INSERT_INTERACTIONS, self._interactions)
-            self._interactions.clear()
+        self._write(Many.INSERT_SESSIONS, self._sessions)
+        self._write(Many.INSERT_PARTICIPANTS, self._participants)
+        self._write(Many.INSERT_BATCH_KEYS, self._batch_keys)
+        self._write(Many.INSERT_ROUTED, self._routed)
+        self._write(Many.INSERT_INTERACTIONS, self._interactions)
         if self._touches:
             touches = [(blob(sid), *times) for sid, times in self._touches.items()]
             self.write_many(Many.TOUCH_SESSIONS, touches)
             self._touches.clear()
-        if self._updates:
-            self.write_many(Many.UPDATE_INTERACTIONS, tuple(self._updates.values()))
-            self._updates.clear()
+        self._write(Many.UPDATE_INTERACTIONS, self._updates)
         self._flush_entries()
-        if self._alerts:
-            self.write_many(Many.INSERT_ALERTS, self._alerts)
-            self._alerts.clear()
-        self._flush_notes()
-
-    def _flush_notes(self) -> None:
-        if self._notes:
-            self.write_many(Many.KEEP_NOTES, tuple(self._notes.values()))
-            self._notes.clear()
-        if self._dropped_notes:
-            self.write_many(Many.DROP_NOTES, tuple(self._dropped_notes.values()))
-            self._dropped_notes.clear()
+        self._write(Many.INSERT_ALERTS, self._alerts)
+        self._write(Many.KEEP_NOTES, self._notes)
+        self._write(Many.DROP_NOTES, self._dropped_notes)
 
     def _flush_entries(self) -> None:
-        if self._added:
-            self.write_many(Many.INSERT_ENTRIES, tuple(self._added.values()))
-            self._added.clear()
-        if self._failures:
-            self.write_many(Many.FAIL_ENTRIES, tuple(self._failures.values()))
-            self._failures.clear()
-        if self._settled:
-            self.write_many(Many.SETTLE_ENTRIES, tuple(self._settled.values()))
-            self._settled.clear()
+        self._write(Many.INSERT_ENTRIES, self._added)
+        self._write(Many.FAIL_ENTRIES, self._failures)
+        self._write(Many.SETTLE_ENTRIES, self._settled)
+
+    def _write(self, what: Many, rows: list[Row] | dict[Any, Row]) -> None:
+        if rows:
+            self.write_many(what, tuple(rows.values()) if isinstance(rows, dict) else rows)
+            rows.clear()
 
     def _created(self, change: SessionCreated) -> None:
         sid = change.session.sid
