@@ -42,7 +42,7 @@ from engine.core.model.placement import Placement, host_name
 from engine.core.ports.membership import AT_ONCE, Tenure
 from engine.core.ports.observing import ClusterView
 from engine.core.ports.operations import Clock
-from engine.core.ports.store import ServedStore, lease_of
+from engine.core.ports.store import Lease, ServedStore, lease_of
 from engine.core.routing.route_cache import cache_if_compiled
 from engine.gauges import Watch
 from engine.http.connections import inbound_protocol
@@ -135,7 +135,7 @@ async def running_engine(
         operations = _bind_operations(settings, stack)
         store = await stack.enter_async_context(started_store(settings, telemetry, peers=peers, tenure=tenure))
         client = await stack.enter_async_context(guarded_client(settings))
-        sure_clock = SureClock()
+        sure_clock, lease = SureClock(), lease_of(store, steady, since=store.not_before)
         host, outgoing = await stack.enter_async_context(
             _sending_host(
                 settings,
@@ -144,6 +144,7 @@ async def running_engine(
                 client=client,
                 channels=channels,
                 sure_clock=sure_clock,
+                lease=lease,
                 peers=peers,
             )
         )
@@ -158,7 +159,7 @@ async def running_engine(
                 engine,
                 telemetry,
                 sockets=(unix, listener, *operations),
-                context=_contexts(engine, telemetry, client, find_hosts, sure_clock=sure_clock),
+                context=_contexts(engine, telemetry, client, find_hosts, sure_clock=sure_clock, lease=lease),
                 directory=find_hosts,
             )
         )
@@ -233,6 +234,7 @@ async def _sending_host(
     client: Client,
     channels: Channels,
     sure_clock: SureClock,
+    lease: Lease | None,
     peers: Peers | None,
 ) -> AsyncIterator[tuple[Host, Outgoing]]:
     """Start a host, and what sends for it through channels and webhooks."""
@@ -244,7 +246,7 @@ async def _sending_host(
         channels=channels,
         sure_clock=sure_clock,
         held=store.deliveries_held,
-        lease=lease_of(store, steady),
+        lease=lease,
     )
     figures = partial(_figures, settings, outgoing, channels, telemetry)
     async with _started_host(
@@ -424,7 +426,13 @@ def _only_host(feed_address: str) -> FindHosts:
 
 
 def _contexts(
-    engine: RunningEngine, telemetry: Telemetry, client: Client, directory: FindHosts, *, sure_clock: Clock
+    engine: RunningEngine,
+    telemetry: Telemetry,
+    client: Client,
+    directory: FindHosts,
+    *,
+    sure_clock: Clock,
+    lease: Lease | None,
 ) -> ContextFor:
     host = engine.host
 
@@ -438,7 +446,7 @@ def _contexts(
             client=client,
             directory=directory,
             is_ready=lambda: host.is_answering,
-            lease=host.lease,
+            lease=lease,
             clock=clock,
             sure_clock=sure_clock,
             monotonic=monotonic,

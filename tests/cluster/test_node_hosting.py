@@ -11,15 +11,25 @@ import pytest
 from actors.cluster.fleet import Order
 from actors.cluster.hosted import HostPlacement
 from actors.cluster.watch import Beat, HostReport
+from engine import app, stores
 from engine.channels.sockets import ListenAddress
 from engine.cluster.node_hosting import NodeHost
 from engine.cluster.peer_sockets import SocketPeers
 from engine.cluster.plan import settled
+from engine.core.model.changes import AccountSaved, EntryAdded
 from engine.core.model.errors import PeerUnavailable
 from engine.core.model.hosts import HostAddress, HostDirectory, HostState
+from engine.core.model.outbox import OutboxAlert
+from engine.core.model.placement import shards_of
+from engine.core.ports.membership import Tenure
+from engine.runtime import steady
 from engine.settings import Runtime, Settings
+from storage.postgres.apply import apply_group
+from storage.postgres.codec import prepare, shard_among
 from storage.postgres.ledger import PostgresLedger
 from tests.cluster.test_hosting import LOOPBACK, SECONDS, kept_logging
+from tests.outbound.receiver import receiving
+from tests.storage.material import account, alert, outbox_entry, session
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("kept_logging")]
 
@@ -158,3 +168,43 @@ async def test_the_directory_is_the_supervisors_and_is_not_kept(tmp_path: Path, 
     assert (host.directory.epoch, host.directory.me, host.directory.shards) == (4, 1, 1024)
     assert host.directory.hosts[1].peers == "127.0.0.1:7001"
     assert not (tmp_path / "host-1" / "host.json").exists()
+
+
+class MovedClock:
+    """The steady clock, which a test moves on."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        self.reads = 0
+
+    def __call__(self) -> float:
+        self.reads += 1
+        return steady() + self.ahead
+
+
+async def test_it_delivers_nothing_while_its_predecessor_may(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its outbox holds leaves when the lease of whoever had its place has run out."""
+    clock = MovedClock()
+    monkeypatch.setattr(app, "steady", clock)
+    monkeypatch.setattr(stores, "steady", clock)
+    await assigned_to(database, "a")
+    with receiving() as receiver:
+        entry = outbox_entry(session(), content=OutboxAlert(url=receiver.url, event=alert()))
+        with psycopg.connect(database) as connection:
+            prepare(connection)
+            mine = shard_among(shards_of(1, 2))
+            apply_group(connection, [[AccountSaved(account()), EntryAdded(entry)]], shard_of_entry=mine)
+        settings = settings_of(tmp_path, database, outgoing_allow=("127.0.0.0/8",))
+        placement = HostPlacement(1, "ray's", "10.0.0.1", "first", Tenure(not_before=steady() + 3600))
+        host = NodeHost(settings, placement, data_dir=settings.data_dir)
+        async with started(host):
+            await reported(host, lambda _: host._engine is not None and host._engine.outgoing.held == 1)
+            reads = clock.reads
+            await reported(host, lambda _: clock.reads > reads + 8)
+            early = len(receiver.received)
+            clock.ahead = 3600.0
+            await receiver.has_got(1)
+
+    assert early == 0

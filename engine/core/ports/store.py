@@ -237,9 +237,9 @@ class Store(Protocol):
         """Search the interactions of an account (None = of all), newest first, for a bounded time."""
 
 
-def lease_of(store: Store, steady: Callable[[], float]) -> Lease | None:
-    """Return the lease of whoever keeps its records in a store; None: it needs none."""
-    return None if store.lease_until == inf else lambda: steady() < store.lease_until
+def lease_of(store: Store, steady: Callable[[], float], *, since: float = 0.0) -> Lease | None:
+    """Return the lease of whoever keeps its records in a store, which begins at a time; None: it needs none."""
+    return None if store.lease_until == inf else lambda: since <= steady() < store.lease_until
 
 
 class ServedStore(Store, Protocol):
